@@ -1,0 +1,246 @@
+//! The one body type of requests and responses.
+
+mod replay;
+mod sync;
+mod watch;
+
+use std::{
+    any::Any,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+
+use self::{replay::ReplayHandle, sync::SyncBody};
+use super::{BoxError, Error, ErrorKind, Origin, Phase};
+
+pub(crate) use self::{
+    replay::ReplayBody,
+    watch::{BodyEnd, Held, Release, Ticket, Watch, Watcher},
+};
+
+/// A request or response body of the mesh.
+///
+/// `Send`, `Sync`, `Unpin` and `Default`, whatever it was made from. Empty, full and hyper's own
+/// bodies are held without a box; any other costs one allocation.
+///
+/// ```
+/// use tower_mesh::Body;
+///
+/// let body = Body::from("hello");
+/// assert_eq!(http_body::Body::size_hint(&body).exact(), Some(5));
+/// ```
+#[derive(Default)]
+pub struct Body {
+    kind: Kind,
+}
+
+#[derive(Default)]
+enum Kind {
+    #[default]
+    Empty,
+    Full(Bytes),
+    Incoming(Incoming),
+    /// A response body whose end is reported.
+    Watched(Incoming, Watch),
+    Replay(ReplayHandle),
+    Boxed(SyncBody),
+}
+
+// === impl Body ===
+
+impl Body {
+    /// A body without data.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { kind: Kind::Empty }
+    }
+
+    /// Wraps any body; `Body`, `Empty`, `Full` and `Incoming` are unwrapped instead of boxed.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut body = Some(body);
+        let any: &mut dyn Any = &mut body;
+        if let Some(known) = any.downcast_mut::<Option<Self>>() {
+            return known.take().unwrap_or_default();
+        }
+        if let Some(full) = any.downcast_mut::<Option<Full<Bytes>>>() {
+            return full.take().map_or_else(Self::empty, Self::full);
+        }
+        if any.is::<Option<Empty<Bytes>>>() {
+            return Self::empty();
+        }
+        if let Some(incoming) = any.downcast_mut::<Option<Incoming>>() {
+            return incoming.take().map_or_else(Self::empty, Self::incoming);
+        }
+        body.map_or_else(Self::empty, |body| Self { kind: Kind::Boxed(SyncBody::new(body)) })
+    }
+
+    fn full(full: Full<Bytes>) -> Self {
+        // A `Full` is ready at once and has at most one frame.
+        let mut full = full;
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match http_body::Body::poll_frame(Pin::new(&mut full), &mut cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                frame.into_data().map_or_else(|_| Self::empty(), Self::from)
+            }
+            _ => Self::empty(),
+        }
+    }
+
+    pub(crate) fn incoming(incoming: Incoming) -> Self {
+        Self { kind: Kind::Incoming(incoming) }
+    }
+
+    pub(crate) fn watched(incoming: Incoming, watch: Watch) -> Self {
+        Self { kind: Kind::Watched(incoming, watch) }
+    }
+
+    /// Another body with the same content, if this one can be had twice for nothing.
+    pub(crate) fn cheap_clone(&self) -> Option<Self> {
+        match &self.kind {
+            Kind::Empty => Some(Self::empty()),
+            Kind::Full(bytes) => Some(Self { kind: Kind::Full(bytes.clone()) }),
+            Kind::Incoming(_) | Kind::Watched(..) | Kind::Replay(_) | Kind::Boxed(_) => None,
+        }
+    }
+
+    /// Collects the whole body.
+    ///
+    /// # Errors
+    ///
+    /// The first failure of the body: a lost connection, or a deadline that passed.
+    pub async fn bytes(self) -> Result<Bytes, Error> {
+        Ok(self.collect().await?.to_bytes())
+    }
+
+    /// Collects the whole body as text, invalid UTF-8 replaced.
+    ///
+    /// # Errors
+    ///
+    /// The first failure of the body: a lost connection, or a deadline that passed.
+    pub async fn text(self) -> Result<String, Error> {
+        Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut self.kind {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Kind::Incoming(body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(lost)))
+            }
+            Kind::Watched(body, watch) => watch.poll_frame(Pin::new(body), cx),
+            Kind::Replay(body) => Pin::new(body).poll_frame(cx),
+            Kind::Boxed(body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(failed)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Incoming(body) => body.is_end_stream(),
+            Kind::Watched(body, watch) => watch.is_end_stream(body),
+            Kind::Replay(body) => body.is_end_stream(),
+            Kind::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Incoming(body) => body.size_hint(),
+            Kind::Watched(body, _) => body.size_hint(),
+            Kind::Replay(body) => body.size_hint(),
+            Kind::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A connection that was lost while its response was read.
+fn lost(error: hyper::Error) -> Error {
+    Error::new(ErrorKind::Transport, Phase::Body).from(Origin::Endpoint).caused_by(error)
+}
+
+/// A body of the application that failed; our own errors pass through.
+fn failed(error: BoxError) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(error) => {
+            Error::new(ErrorKind::RequestBody, Phase::Body).from(Origin::Layer).caused_by(error)
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) } }
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<()> for Body {
+    fn from((): ()) -> Self {
+        Self::empty()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            Kind::Empty => "Empty",
+            Kind::Full(_) => "Full",
+            Kind::Incoming(_) => "Incoming",
+            Kind::Watched(..) => "Watched",
+            Kind::Replay(_) => "Replay",
+            Kind::Boxed(_) => "Boxed",
+        };
+        f.debug_tuple("Body").field(&kind).finish()
+    }
+}
+
+const _: fn() = || {
+    fn is<T: Send + Sync + Unpin + Default + 'static>() {}
+    is::<Body>();
+};

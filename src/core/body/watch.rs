@@ -1,0 +1,182 @@
+//! The end of a response body: reported to the endpoint, its connection and its deadline.
+
+use std::{
+    any::Any,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::lost;
+use crate::core::{Epoch, Error, ErrorKind, Event, Events, Instant, Origin, Phase, grpc};
+
+/// How a response body ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BodyEnd {
+    /// To its last frame; gRPC's status when its trailers carried one.
+    Complete(Option<i32>),
+    /// The connection failed or stalled beyond the idle timeout: the endpoint's doing.
+    Failed,
+    /// The deadline passed.
+    Expired,
+    /// The caller let go of it early.
+    Dropped,
+}
+
+/// What an in-flight attempt remembers until its body has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    /// Nanoseconds since the epoch at which the attempt was counted as in flight.
+    pub(crate) started: u64,
+    pub(crate) epoch: Epoch,
+    /// The outcome was known at the head and has been recorded.
+    pub(crate) recorded: bool,
+}
+
+/// Learns of the end of a body: the endpoint that it came from.
+pub(crate) trait Watcher: Send + Sync {
+    fn ended(&self, ticket: Ticket, end: BodyEnd);
+}
+
+/// Learns that a stream of a shared connection has ended.
+pub(crate) trait Release: Send + Sync {
+    fn release(&self);
+}
+
+/// What a response body keeps alive until its end: a stream of an HTTP/2 connection, or an
+/// HTTP/1.1 connection of its own (whose drop returns it to its pool).
+pub(crate) enum Held {
+    Nothing,
+    Shared(Arc<dyn Release>),
+    Owned(Box<dyn Any + Send + Sync>),
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Self::Shared(stream) = self {
+            stream.release();
+        }
+    }
+}
+
+pub(crate) struct Watch {
+    pub(crate) watcher: Option<(Arc<dyn Watcher>, Ticket)>,
+    pub(crate) held: Held,
+    /// Bounds the body and its trailers.
+    pub(crate) deadline: Option<Instant>,
+    /// Bounds the wait for each frame.
+    pub(crate) idle: Option<Duration>,
+    /// Failures end the body with trailers instead of an error.
+    pub(crate) grpc: bool,
+    pub(crate) service: Arc<str>,
+    pub(crate) events: Arc<Events>,
+    /// Armed only while a frame is awaited under a bound. Boxed: most bodies never wait.
+    pub(crate) timer: Option<Pin<Box<Sleep>>>,
+    pub(crate) over: bool,
+}
+
+impl Watch {
+    pub(super) fn poll_frame(
+        &mut self,
+        body: Pin<&mut Incoming>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let inner = body.get_mut();
+        if let Poll::Ready(frame) = Pin::new(&mut *inner).poll_frame(cx) {
+            self.timer = None;
+            return Poll::Ready(match frame {
+                Some(Ok(frame)) => {
+                    if let Some(trailers) = frame.trailers_ref() {
+                        self.finish(BodyEnd::Complete(grpc::status_of(trailers)));
+                    } else if inner.is_end_stream() {
+                        self.finish(BodyEnd::Complete(None));
+                    }
+                    Some(Ok(frame))
+                }
+                Some(Err(error)) => self.fail(BodyEnd::Failed, lost(error)),
+                None => {
+                    self.finish(BodyEnd::Complete(None));
+                    None
+                }
+            });
+        }
+        let expired = ready!(self.poll_expired(cx));
+        let end = if expired == Expired::Deadline { BodyEnd::Expired } else { BodyEnd::Failed };
+        let what = if expired == Expired::Deadline {
+            "the deadline of the call passed while its body was read"
+        } else {
+            "no frame came within the idle timeout"
+        };
+        let error = Error::new(ErrorKind::Timeout, Phase::Body).detail(what);
+        Poll::Ready(self.fail(end, error))
+    }
+
+    pub(super) fn is_end_stream(&self, body: &Incoming) -> bool {
+        self.over || (body.is_end_stream() && !self.grpc)
+    }
+
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
+        let timer = match &mut self.timer {
+            Some(timer) => timer,
+            empty => {
+                let idle = self.idle.and_then(|idle| Instant::now().checked_add(idle));
+                let Some(at) = earlier(self.deadline, idle) else { return Poll::Pending };
+                empty.insert(Box::pin(tokio::time::sleep_until(at)))
+            }
+        };
+        ready!(timer.as_mut().poll(cx));
+        let by_deadline = self.deadline.is_some_and(|deadline| deadline <= timer.deadline());
+        Poll::Ready(if by_deadline { Expired::Deadline } else { Expired::Idle })
+    }
+
+    fn fail(&mut self, end: BodyEnd, error: Error) -> Option<Result<Frame<Bytes>, Error>> {
+        let origin = if end == BodyEnd::Expired { Origin::Local } else { Origin::Endpoint };
+        let error = error.from(origin).service(&self.service);
+        self.events.emit(|| Event::BodyFailed {
+            service: Arc::clone(&self.service),
+            error: error.kind(),
+            phase: error.phase(),
+        });
+        self.finish(end);
+        Some(if self.grpc { Ok(Frame::trailers(grpc::trailers(&error))) } else { Err(error) })
+    }
+
+    fn finish(&mut self, end: BodyEnd) {
+        self.over = true;
+        self.timer = None;
+        if let Some((watcher, ticket)) = self.watcher.take() {
+            watcher.ended(ticket, end);
+        }
+        self.held = Held::Nothing;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.over {
+            self.finish(BodyEnd::Dropped);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Expired {
+    Deadline,
+    Idle,
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,88 @@
+//! Per-call overrides: one request extension.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::{Instant, error::grpc};
+
+/// What one call asks for beyond its service's policy.
+///
+/// Put it into the request's extensions; it works through tonic too, which carries extensions
+/// from `tonic::Request` to the HTTP request.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_mesh::Call;
+///
+/// let mut request = http::Request::get("http://users.prod/1").body(()).unwrap();
+/// request
+///     .extensions_mut()
+///     .insert(Call::new().timeout(Duration::from_millis(250)).no_retry());
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Call {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) hash_key: Option<u64>,
+    pub(crate) no_retry: bool,
+    pub(crate) idempotent: Option<bool>,
+    pub(crate) is_retry: bool,
+}
+
+impl Call {
+    /// A call that overrides nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bounds the whole call, to the end of the trailers, by a duration from its start.
+    ///
+    /// Unit: time. Default: the service's timeout. The earlier of this, the request's own
+    /// `grpc-timeout` and an inherited deadline wins.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Chooses the endpoint for policies that hash: equal keys meet the same endpoint.
+    ///
+    /// Policies that do not hash do not read it.
+    #[must_use]
+    pub fn hash_key(mut self, key: u64) -> Self {
+        self.hash_key = Some(key);
+        self
+    }
+
+    /// Allows one attempt only, but for failures known never to have reached an endpoint.
+    #[must_use]
+    pub fn no_retry(mut self) -> Self {
+        self.no_retry = true;
+        self
+    }
+
+    /// Declares whether repeating this call is harmless, over the service's setting and what its
+    /// method says (RFC 9110 §9.2.2).
+    #[must_use]
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.idempotent = Some(idempotent);
+        self
+    }
+
+    /// Inherits from the request that this application is answering: its remaining time, and
+    /// whether it is a retry, which stops this call from multiplying it downstream.
+    ///
+    /// Reads `grpc-timeout`, `x-envoy-expected-rq-timeout-ms`, `grpc-previous-rpc-attempts` and
+    /// `x-mesh-attempt`.
+    #[must_use]
+    pub fn inherit(mut self, inbound: &HeaderMap) -> Self {
+        if let Some(left) = grpc::timeout_of(inbound) {
+            self.deadline = Instant::now().checked_add(left);
+        }
+        self.is_retry = grpc::is_retry(inbound);
+        self
+    }
+}

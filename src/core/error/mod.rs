@@ -1,0 +1,272 @@
+//! The one error of the crate: what, where, probable cause and what to check.
+
+pub(crate) mod grpc;
+mod kind;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::BoxError;
+
+pub use self::kind::{ErrorKind, Origin, Phase};
+
+/// Why a call through the mesh failed.
+///
+/// Its text is one line: the service, what happened and where, the endpoint and the attempts,
+/// the probable cause and what to check. It never prints header values, queries or its source:
+/// walk [`source`](std::error::Error::source), or print [`Error::chain`].
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    phase: Phase,
+    origin: Origin,
+    context: Context,
+    detail: Option<Box<str>>,
+    source: Option<BoxError>,
+}
+
+/// Where a failure happened.
+#[derive(Clone, Default)]
+pub(crate) struct Context {
+    pub(crate) service: Option<Arc<str>>,
+    pub(crate) endpoint: Option<Arc<str>>,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) elapsed: Option<Duration>,
+}
+
+/// What one attempt of a failed call met.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The endpoint's address.
+    pub endpoint: Arc<str>,
+    /// `status 503`, `grpc 14`, `connection refused`, …
+    pub met: Arc<str>,
+    /// From the attempt's start.
+    pub elapsed: Duration,
+}
+
+// === impl Error ===
+
+impl Error {
+    /// A local failure of this kind in this phase.
+    pub(crate) fn new(kind: ErrorKind, phase: Phase) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            phase,
+            origin: Origin::Local,
+            context: Context::default(),
+            detail: None,
+            source: None,
+        }))
+    }
+
+    fn edit(mut self, edit: impl FnOnce(&mut Inner)) -> Self {
+        if Arc::get_mut(&mut self.0).is_none() {
+            // The source cannot be cloned: the shared error becomes it.
+            let shared = Self(Arc::clone(&self.0));
+            self.0 = Arc::new(Inner {
+                kind: shared.0.kind,
+                phase: shared.0.phase,
+                origin: shared.0.origin,
+                context: shared.0.context.clone(),
+                detail: shared.0.detail.clone(),
+                source: shared.0.source.is_some().then(|| Box::new(shared) as BoxError),
+            });
+        }
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            edit(inner);
+        }
+        self
+    }
+
+    /// What exactly happened, in own words.
+    pub(crate) fn detail(self, detail: impl Into<Box<str>>) -> Self {
+        let detail = detail.into();
+        self.edit(|inner| inner.detail = Some(detail))
+    }
+
+    pub(crate) fn caused_by(self, source: impl Into<BoxError>) -> Self {
+        let source = source.into();
+        self.edit(|inner| inner.source = Some(source))
+    }
+
+    pub(crate) fn from(self, origin: Origin) -> Self {
+        self.edit(|inner| inner.origin = origin)
+    }
+
+    pub(crate) fn context(self, context: Context) -> Self {
+        self.edit(|inner| inner.context = context)
+    }
+
+    /// Names the service, unless it is named already.
+    pub(crate) fn service(self, service: &Arc<str>) -> Self {
+        if self.0.context.service.is_some() {
+            return self;
+        }
+        let service = Arc::clone(service);
+        self.edit(|inner| inner.context.service = Some(service))
+    }
+
+    /// Names the endpoint, unless it is named already.
+    pub(crate) fn endpoint_named(self, endpoint: &Arc<str>) -> Self {
+        if self.0.context.endpoint.is_some() {
+            return self;
+        }
+        let endpoint = Arc::clone(endpoint);
+        self.edit(|inner| inner.context.endpoint = Some(endpoint))
+    }
+
+    /// What a user's layer or leaf returned, unfolded when it is one of ours.
+    pub(crate) fn from_layer(error: BoxError) -> Self {
+        match error.downcast::<Self>() {
+            Ok(error) => *error,
+            Err(error) => {
+                Self::new(ErrorKind::Layer, Phase::Headers).from(Origin::Layer).caused_by(error)
+            }
+        }
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// In which phase of the call.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.0.phase
+    }
+
+    /// Whose failure it is.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.0.origin
+    }
+
+    /// The service that was called.
+    #[must_use]
+    pub fn service_name(&self) -> Option<&str> {
+        self.0.context.service.as_deref()
+    }
+
+    /// The address of the endpoint that the last attempt met.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        self.0.context.endpoint.as_deref()
+    }
+
+    /// What each attempt met, in order.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.0.context.attempts
+    }
+
+    /// From the start of the call to its failure.
+    #[must_use]
+    pub fn elapsed(&self) -> Option<Duration> {
+        self.0.context.elapsed
+    }
+
+    /// A deadline or timeout passed.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.kind() == ErrorKind::Timeout
+    }
+
+    /// No connection could be made.
+    #[must_use]
+    pub fn is_connect(&self) -> bool {
+        self.kind() == ErrorKind::Connect
+    }
+
+    /// The call is not allowed.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.kind() == ErrorKind::Denied
+    }
+
+    /// A limit of ours was reached.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        self.kind() == ErrorKind::Overloaded
+    }
+
+    /// The same call may succeed later, and no endpoint has worked on this one.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::Connect
+                | ErrorKind::NoEndpoints
+                | ErrorKind::Overloaded
+                | ErrorKind::Refused
+        )
+    }
+
+    /// This error and its sources on one line, outermost first.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, phase, context, detail, .. } = &*self.0;
+        if let Some(service) = &context.service {
+            write!(f, "{service}: ")?;
+        }
+        f.write_str(kind.what())?;
+        if let Some(detail) = detail {
+            write!(f, ": {detail}")?;
+        }
+        write!(f, " ({phase} phase")?;
+        if let Some(endpoint) = &context.endpoint {
+            write!(f, ", endpoint {endpoint}")?;
+        }
+        if context.attempts.len() > 1 {
+            write!(f, ", {} attempts", context.attempts.len())?;
+        }
+        if let Some(elapsed) = context.elapsed {
+            write!(f, ", after {elapsed:.1?}")?;
+        }
+        f.write_str(")")?;
+        for (number, attempt) in context.attempts.iter().enumerate() {
+            let sign = if number == 0 { "; tried " } else { ", " };
+            write!(f, "{sign}{} ({})", attempt.endpoint, attempt.met)?;
+        }
+        write!(f, "; check {}", kind.check(*phase))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("phase", &self.0.phase)
+            .field("origin", &self.0.origin)
+            .field("service", &self.0.context.service)
+            .field("endpoint", &self.0.context.endpoint)
+            .field("attempts", &self.0.context.attempts)
+            .field("elapsed", &self.0.context.elapsed)
+            .field("detail", &self.0.detail)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| &**source as _)
+    }
+}

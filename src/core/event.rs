@@ -1,0 +1,231 @@
+//! The one typed stream of what happens to calls, attempts, endpoints, connections and
+//! configuration.
+//!
+//! Tests assert on it and telemetry consumes it. Emitting costs one relaxed load while nobody
+//! listens: the event itself is only built for a listener.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::broadcast;
+
+use super::{ErrorKind, Phase};
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A call entered the mesh.
+    #[non_exhaustive]
+    CallStarted {
+        /// The service that was called.
+        service: Arc<str>,
+    },
+    /// A call's response head (or error) went back to the caller.
+    #[non_exhaustive]
+    CallEnded {
+        /// The service that was called.
+        service: Arc<str>,
+        /// The HTTP status, when there was a response.
+        status: Option<u16>,
+        /// The failure, when there was none.
+        error: Option<ErrorKind>,
+        /// Attempts that were made.
+        attempts: u32,
+        /// From the call's start.
+        elapsed: Duration,
+    },
+    /// An attempt was sent to an endpoint.
+    #[non_exhaustive]
+    AttemptStarted {
+        /// The service that was called.
+        service: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// 1 for the first attempt.
+        number: u32,
+    },
+    /// An attempt met its response head or its failure.
+    #[non_exhaustive]
+    AttemptEnded {
+        /// The service that was called.
+        service: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// 1 for the first attempt.
+        number: u32,
+        /// The HTTP status, when there was a response.
+        status: Option<u16>,
+        /// The failure, when there was none.
+        error: Option<ErrorKind>,
+        /// From the attempt's start.
+        elapsed: Duration,
+    },
+    /// A retry was decided.
+    #[non_exhaustive]
+    Retry {
+        /// The service that was called.
+        service: Arc<str>,
+        /// Why: `never sent`, `status 503`, `grpc 14`, `connection lost`, `attempt timeout`.
+        reason: &'static str,
+        /// The wait before the next attempt.
+        backoff: Duration,
+    },
+    /// A retry was wanted and refused.
+    #[non_exhaustive]
+    RetryRefused {
+        /// The service that was called.
+        service: Arc<str>,
+        /// Why: `budget`, `attempts`, `body too large`, `deadline`, `pushback`, `no retry`.
+        reason: &'static str,
+    },
+    /// An endpoint joined a cluster.
+    #[non_exhaustive]
+    EndpointAdded {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+    },
+    /// An endpoint left a cluster; calls in flight to it go on.
+    #[non_exhaustive]
+    EndpointRemoved {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+    },
+    /// A connection was made.
+    #[non_exhaustive]
+    Connected {
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// From the start of the connection attempt.
+        elapsed: Duration,
+    },
+    /// A connection could not be made; the endpoint is avoided for the back-off.
+    #[non_exhaustive]
+    ConnectFailed {
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// What the connection attempt met.
+        cause: Arc<str>,
+        /// The wait before the next attempt.
+        backoff: Duration,
+    },
+    /// A connection ended.
+    #[non_exhaustive]
+    Disconnected {
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// Why: `idle`, `age`, `closed by peer`, `draining`, `keepalive`, `error`.
+        reason: &'static str,
+    },
+    /// A part of the configuration took effect.
+    #[non_exhaustive]
+    ConfigApplied {
+        /// The part: `service greeter.prod`, `cluster greeter`.
+        part: Arc<str>,
+    },
+    /// A part of the configuration was refused; its last good state stays.
+    #[non_exhaustive]
+    ConfigRefused {
+        /// The part: `service greeter.prod`, `cluster greeter`, `file mesh.yaml`.
+        part: Arc<str>,
+        /// Field, value and allowed range.
+        reason: Arc<str>,
+    },
+    /// A body or connection failed after the response head.
+    #[non_exhaustive]
+    BodyFailed {
+        /// The service that was called.
+        service: Arc<str>,
+        /// What ended it.
+        error: ErrorKind,
+        /// Where.
+        phase: Phase,
+    },
+}
+
+/// The emitting side, shared by every room.
+#[derive(Debug)]
+pub(crate) struct Events {
+    listeners: AtomicUsize,
+    sender: broadcast::Sender<Event>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { listeners: AtomicUsize::new(0), sender: broadcast::Sender::new(4096) }
+    }
+}
+
+impl Events {
+    /// Emits what `event` builds, if anybody listens.
+    #[inline]
+    pub(crate) fn emit(&self, event: impl FnOnce() -> Event) {
+        if self.listeners.load(Ordering::Relaxed) > 0 {
+            // A send fails only when the last listener has just left.
+            drop(self.sender.send(event()));
+        }
+    }
+
+    /// A stream of the events from now on.
+    pub(crate) fn listen(self: &Arc<Self>) -> EventStream {
+        let receiver = self.sender.subscribe();
+        self.listeners.fetch_add(1, Ordering::Relaxed);
+        EventStream { events: Arc::clone(self), receiver, missed: 0 }
+    }
+}
+
+/// The events of one mesh, from the moment of listening.
+///
+/// It holds the last 4096 events; a listener that falls behind loses the oldest and learns how
+/// many from [`EventStream::missed`].
+#[derive(Debug)]
+pub struct EventStream {
+    events: Arc<Events>,
+    receiver: broadcast::Receiver<Event>,
+    missed: u64,
+}
+
+impl EventStream {
+    /// The next event; `None` when the mesh is gone.
+    pub async fn recv(&mut self) -> Option<Event> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(missed)) => self.missed += missed,
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// An event that has already happened, if one is waiting.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::TryRecvError::Lagged(missed)) => self.missed += missed,
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Events that this listener was too slow to see.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.events.listeners.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,26 @@
+//! What every room shares: body, error, call context, time, randomness and event types.
+
+pub(crate) mod body;
+mod call;
+mod error;
+mod event;
+mod random;
+mod time;
+
+pub(crate) use self::body::{BodyEnd, Held, Release, ReplayBody, Ticket, Watch, Watcher};
+pub(crate) use self::error::{Context, grpc};
+pub(crate) use self::event::Events;
+pub(crate) use self::random::Random;
+pub(crate) use self::time::{Epoch, Instant};
+pub use self::{
+    body::Body,
+    call::Call,
+    error::{Attempt, Error, ErrorKind, Origin, Phase},
+    event::{Event, EventStream},
+};
+
+/// The erased error of user layers, leaves and providers.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The erased future of the extension points; each use is one allocation.
+pub(crate) type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;

@@ -1,0 +1,27 @@
+//! One clock: tokio's, so that paused time moves everything.
+
+use std::time::Duration;
+
+pub(crate) use tokio::time::Instant;
+
+/// The start of a mesh's life; shared atomics keep time as nanoseconds since it.
+///
+/// 64 bits of nanoseconds last 584 years, so no arithmetic here can wrap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epoch(Instant);
+
+impl Epoch {
+    pub(crate) fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Nanoseconds from the epoch to `at`; 0 when `at` is earlier.
+    pub(crate) fn nanos(self, at: Instant) -> u64 {
+        nanos(at.saturating_duration_since(self.0))
+    }
+}
+
+/// A duration in whole nanoseconds, saturating.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

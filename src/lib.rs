@@ -1,0 +1,18 @@
+//! A service mesh that lives inside the application instead of in a sidecar beside it.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod balance;
+pub mod config;
+mod core;
+pub mod discover;
+mod mesh;
+pub mod resilience;
+pub mod route;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod transport;
+
+pub use self::core::{
+    Attempt, Body, BoxError, Call, Error, ErrorKind, Event, EventStream, Origin, Phase,
+};
