@@ -9,11 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame};
-use hyper::body::Incoming;
+use http_body::Frame;
 use tokio::time::Sleep;
 
-use super::lost;
+use super::Source;
 use crate::core::{Epoch, Error, ErrorKind, Event, Events, Instant, Origin, Phase, grpc};
 
 /// How a response body ended.
@@ -68,6 +67,8 @@ impl Drop for Held {
 pub(crate) struct Watch {
     pub(crate) watcher: Option<(Arc<dyn Watcher>, Ticket)>,
     pub(crate) held: Held,
+    /// Places under the limits of the service and of the cluster.
+    pub(crate) limits: [Held; 2],
     /// Bounds the body and its trailers.
     pub(crate) deadline: Option<Instant>,
     /// Bounds the wait for each frame.
@@ -82,15 +83,14 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn poll_frame(
+    pub(super) fn poll_frame<B: Source>(
         &mut self,
-        body: Pin<&mut Incoming>,
+        inner: &mut B,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if self.over {
             return Poll::Ready(None);
         }
-        let inner = body.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut *inner).poll_frame(cx) {
             self.timer = None;
             return Poll::Ready(match frame {
@@ -102,7 +102,7 @@ impl Watch {
                     }
                     Some(Ok(frame))
                 }
-                Some(Err(error)) => self.fail(BodyEnd::Failed, lost(error)),
+                Some(Err(error)) => self.fail(BodyEnd::Failed, B::failure(error)),
                 None => {
                     self.finish(BodyEnd::Complete(None));
                     None
@@ -120,7 +120,7 @@ impl Watch {
         Poll::Ready(self.fail(end, error))
     }
 
-    pub(super) fn is_end_stream(&self, body: &Incoming) -> bool {
+    pub(super) fn is_end_stream<B: Source>(&self, body: &B) -> bool {
         self.over || (body.is_end_stream() && !self.grpc)
     }
 
@@ -157,6 +157,7 @@ impl Watch {
             watcher.ended(ticket, end);
         }
         self.held = Held::Nothing;
+        self.limits = [Held::Nothing, Held::Nothing];
     }
 }
 
