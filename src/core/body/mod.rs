@@ -111,12 +111,30 @@ impl Body {
         Self { kind: Kind::Wrapped(Box::new((body, watch))) }
     }
 
+    /// A body that keeps its connection until its end, and reports to nobody else.
+    pub(crate) fn holding(incoming: Incoming, held: Held) -> Self {
+        Self { kind: Kind::Watched(incoming, Watch::holding(held)) }
+    }
+
+    /// Keeps a place under the service's limit until this response body has ended.
+    pub(crate) fn hold(&mut self, limit: Held) {
+        match &mut self.kind {
+            Kind::Watched(_, watch) => watch.limits[0] = limit,
+            Kind::Wrapped(wrapped) => wrapped.1.limits[0] = limit,
+            _ => {}
+        }
+    }
+
     /// Another body with the same content, if this one can be had twice for nothing.
     pub(crate) fn cheap_clone(&self) -> Option<Self> {
         match &self.kind {
             Kind::Empty => Some(Self::empty()),
             Kind::Full(bytes) => Some(Self { kind: Kind::Full(bytes.clone()) }),
-            Kind::Incoming(_) | Kind::Watched(..) | Kind::Wrapped(_) | Kind::Replay(_) | Kind::Boxed(_) => None,
+            Kind::Incoming(_)
+            | Kind::Watched(..)
+            | Kind::Wrapped(_)
+            | Kind::Replay(_)
+            | Kind::Boxed(_) => None,
         }
     }
 

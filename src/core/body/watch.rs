@@ -34,6 +34,8 @@ pub(crate) struct Ticket {
     /// Nanoseconds since the epoch at which the attempt was counted as in flight.
     pub(crate) started: u64,
     pub(crate) epoch: Epoch,
+    /// The decay time of the latency estimate, in nanoseconds.
+    pub(crate) decay: u64,
     /// The outcome was known at the head and has been recorded.
     pub(crate) recorded: bool,
 }
@@ -53,7 +55,7 @@ pub(crate) trait Release: Send + Sync {
 pub(crate) enum Held {
     Nothing,
     Shared(Arc<dyn Release>),
-    Owned(Box<dyn Any + Send + Sync>),
+    Owned(#[expect(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
 }
 
 impl Drop for Held {
@@ -75,14 +77,29 @@ pub(crate) struct Watch {
     pub(crate) idle: Option<Duration>,
     /// Failures end the body with trailers instead of an error.
     pub(crate) grpc: bool,
-    pub(crate) service: Arc<str>,
-    pub(crate) events: Arc<Events>,
+    /// Whose failures these are; nobody's when an outer watch reports them.
+    pub(crate) service: Option<(Arc<str>, Arc<Events>)>,
     /// Armed only while a frame is awaited under a bound. Boxed: most bodies never wait.
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
     pub(crate) over: bool,
 }
 
 impl Watch {
+    /// Keeps a connection, and watches nothing.
+    pub(super) fn holding(held: Held) -> Self {
+        Self {
+            watcher: None,
+            held,
+            limits: [Held::Nothing, Held::Nothing],
+            deadline: None,
+            idle: None,
+            grpc: false,
+            service: None,
+            timer: None,
+            over: false,
+        }
+    }
+
     pub(super) fn poll_frame<B: Source>(
         &mut self,
         inner: &mut B,
@@ -140,12 +157,15 @@ impl Watch {
 
     fn fail(&mut self, end: BodyEnd, error: Error) -> Option<Result<Frame<Bytes>, Error>> {
         let origin = if end == BodyEnd::Expired { Origin::Local } else { Origin::Endpoint };
-        let error = error.from(origin).service(&self.service);
-        self.events.emit(|| Event::BodyFailed {
-            service: Arc::clone(&self.service),
-            error: error.kind(),
-            phase: error.phase(),
-        });
+        let mut error = error.from(origin);
+        if let Some((service, events)) = &self.service {
+            error = error.service(service);
+            events.emit(|| Event::BodyFailed {
+                service: Arc::clone(service),
+                error: error.kind(),
+                phase: error.phase(),
+            });
+        }
         self.finish(end);
         Some(if self.grpc { Ok(Frame::trailers(grpc::trailers(&error))) } else { Err(error) })
     }
