@@ -4,7 +4,7 @@
 //!
 //! ```
 //! use std::{pin::Pin, time::Duration};
-//! use tower_mesh::{Discover, Publisher};
+//! use tower_mesh::{Discover, Publisher, config::Address};
 //!
 //! struct Inventory;
 //!
@@ -17,7 +17,7 @@
 //!         Box::pin(async move {
 //!             loop {
 //!                 let replicas = ["10.0.0.1:80", "10.0.0.2:80"]; // ask the inventory here
-//!                 let endpoints = replicas.iter().flat_map(|text| text.parse());
+//!                 let endpoints = replicas.iter().flat_map(|text| text.parse::<Address>());
 //!                 if publish.endpoints("users", endpoints).is_err() {
 //!                     return; // refused, or the mesh is gone
 //!                 }

@@ -34,5 +34,5 @@ mod serve;
 pub use self::{
     endpoint::{Endpoint, Fault, Received},
     events::EventLog,
-    network::Network,
+    network::{Network, NetworkConnector},
 };

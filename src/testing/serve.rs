@@ -1,6 +1,6 @@
 //! The server behind an endpoint in memory: HTTP/1.1 and HTTP/2 on one stream.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -19,8 +19,9 @@ type Answer = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Serves one connection until either side ends it.
 pub(super) async fn serve(endpoint: Endpoint, stream: DuplexStream) {
-    let reset = Notify::new();
-    let service = service_fn(|request| answer(&endpoint, &reset, request));
+    let reset = Arc::new(Notify::new());
+    let resets = Arc::clone(&reset);
+    let service = service_fn(move |request| answer(endpoint.clone(), Arc::clone(&resets), request));
     let builder = auto::Builder::new(TokioExecutor::new());
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
@@ -36,8 +37,8 @@ pub(super) async fn serve(endpoint: Endpoint, stream: DuplexStream) {
 }
 
 async fn answer(
-    endpoint: &Endpoint,
-    reset: &Notify,
+    endpoint: Endpoint,
+    reset: Arc<Notify>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
     let (head, body) = request.into_parts();

@@ -6,6 +6,7 @@
 //! watched directory; a slow poll covers file systems without events.
 
 mod parse;
+mod tree;
 mod watch;
 
 use std::{

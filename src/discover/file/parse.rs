@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::tree::Tree;
 use crate::config::{Cluster, Service};
 
 /// What a file holds.
@@ -28,7 +29,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let value: Value = if first.starts_with('{') {
         serde_json::from_str(text).map_err(|error| format!("is not valid JSON: {error}"))?
     } else {
-        serde_saphyr::from_str(text).map_err(|error| format!("is not valid YAML: {error}"))?
+        serde_saphyr::from_str::<Tree>(text)
+            .map_err(|error| format!("is not valid YAML: {error}"))?
+            .0
     };
     let Value::Object(fields) = value else {
         return Err("must hold a map with `services` and `clusters`".to_owned());
