@@ -1,0 +1,213 @@
+//! Bad configuration: reported with field, value and range; the last good state stays.
+
+mod support;
+
+use std::{fs, path::Path, time::Duration};
+
+use tower_mesh::{Call, ErrorKind, Event, Mesh, Retry, config::Budget};
+
+use support::{Recorder, Server, get, patience};
+
+/// Replaces a file as editors and tools do.
+fn rename_over(path: &Path, text: &str) {
+    let next = path.with_extension("next");
+    fs::write(&next, text).unwrap();
+    fs::rename(next, path).unwrap();
+}
+
+fn cluster(server: &Server) -> String {
+    format!("users: {{endpoints: [{{address: \"{}\"}}]}}", server.address())
+}
+
+async fn answered(mesh: &Mesh) -> String {
+    let answer = patience(mesh.http().send(get("http://users/"))).await.unwrap();
+    answer.into_body().text().await.unwrap()
+}
+
+/// Builds a mesh over this file and returns what was refused.
+async fn refused(text: &str) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(&path, text).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    let mut events = Recorder::of(&mesh);
+    events.until(|event| matches!(event, Event::ConfigRefused { .. })).await;
+    events.refused()
+}
+
+#[tokio::test]
+async fn a_malformed_file_at_the_start_is_reported_and_may_be_mended() {
+    let server = Server::named("hello").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(&path, "clusters: {users: [").unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    let mut events = Recorder::of(&mesh);
+    events.until(|event| matches!(event, Event::ConfigRefused { .. })).await;
+    let report = events.refused().remove(0);
+    assert!(report.contains("mesh.yaml") && report.contains("line 1"), "{report}");
+
+    rename_over(&path, &format!("clusters: {{{}}}", cluster(&server)));
+    patience(mesh.ready()).await.unwrap();
+    assert_eq!(answered(&mesh).await, "hello");
+}
+
+#[tokio::test]
+async fn a_missing_file_is_reported_and_may_come_later() {
+    let server = Server::named("hello").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    let mut events = Recorder::of(&mesh);
+    events.until(|event| matches!(event, Event::ConfigRefused { .. })).await;
+    assert!(events.refused()[0].contains("mesh.yaml"), "{:?}", events.refused());
+    rename_over(&path, &format!("clusters: {{{}}}", cluster(&server)));
+    patience(mesh.ready()).await.unwrap();
+    assert_eq!(answered(&mesh).await, "hello");
+}
+
+#[tokio::test]
+async fn later_nonsense_leaves_the_last_good_state() {
+    let server = Server::named("hello").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    let good = format!("clusters: {{{}}}", cluster(&server));
+    fs::write(&path, &good).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    let mut events = Recorder::of(&mesh);
+    patience(mesh.ready()).await.unwrap();
+    let half = &good[..good.len() / 2];
+    for nonsense in [half, "", "\0\u{1}binary", "- a\n- list", "clusters: 7", "just words"] {
+        let reports = events.refused().len();
+        rename_over(&path, nonsense);
+        for _ in 0..100 {
+            if events.refused().len() > reports {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(events.refused().len() > reports, "not reported: {nonsense:?}");
+        assert_eq!(answered(&mesh).await, "hello", "lost by {nonsense:?}");
+    }
+    // And a deleted file takes nothing away either.
+    fs::remove_file(&path).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(answered(&mesh).await, "hello");
+}
+
+#[tokio::test]
+async fn a_bad_part_leaves_the_good_ones() {
+    let server = Server::named("hello").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    let text = format!(
+        "clusters:\n  {}\n  orders: {{endpoints: [{{address: nowhere at all}}]}}\n",
+        cluster(&server)
+    );
+    fs::write(&path, text).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    let mut events = Recorder::of(&mesh);
+    events.until(|event| matches!(event, Event::ConfigRefused { .. })).await;
+    assert_eq!(answered(&mesh).await, "hello");
+    let report = events.refused().remove(0);
+    assert!(report.contains("orders") && report.contains("nowhere at all"), "{report}");
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_reported_by_name() {
+    let reports = refused("services: {users: {policy: {timeuot: 1s}}}").await;
+    assert!(reports[0].contains("users") && reports[0].contains("timeuot"), "{reports:?}");
+    let reports = refused("servcies: {}").await;
+    assert!(reports[0].contains("servcies"), "{reports:?}");
+    let reports = refused("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", wieght: 2}]}}").await;
+    assert!(reports[0].contains("wieght"), "{reports:?}");
+}
+
+#[tokio::test]
+async fn impossible_values_are_reported_with_field_and_value() {
+    for (text, field, value) in [
+        ("services: {users: {policy: {timeout: 0s}}}", "timeout", "0"),
+        ("services: {users: {policy: {timeout: -1s}}}", "timeout", "-1s"),
+        ("services: {users: {policy: {timeout: soon}}}", "timeout", "soon"),
+        ("services: {users: {policy: {max_requests: 0}}}", "max_requests", "0"),
+        ("services: {users: {policy: {max_requests: -4}}}", "max_requests", "-4"),
+        ("services: {users: {policy: {retry: {attempts: 0}}}}", "attempts", "0"),
+        ("services: {users: {policy: {retry: {on_status: [99]}}}}", "on_status", "99"),
+        (
+            "services: {users: {policy: {retry: {backoff_base: 2s, backoff_max: 1s}}}}",
+            "backoff",
+            "2s",
+        ),
+        ("services: {users: {policy: {retry: {budget: {ratio: .nan}}}}}", "ratio", "NaN"),
+        ("services: {users: {policy: {retry: {budget: {ratio: -0.5}}}}}", "ratio", "-0.5"),
+        ("clusters: {users: {endpoints: [{address: \"1.2.3.4:99999\"}]}}", "address", "99999"),
+        ("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", weight: 0}]}}", "weight", "0"),
+    ] {
+        let reports = refused(text).await;
+        let report = reports[0].to_lowercase();
+        assert!(
+            report.contains("users")
+                && report.contains(field)
+                && report.contains(&value.to_lowercase()),
+            "{text}: {reports:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_the_model_says_and_the_stack_cannot_do_is_refused_by_name() {
+    for (text, name) in [
+        ("clusters: {users: {balancer: {ring_hash: {}}}}", "ring_hash"),
+        (
+            "clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", priority: 1}]}}",
+            "priority",
+        ),
+    ] {
+        let reports = refused(text).await;
+        assert!(reports[0].contains(name), "{text}: {reports:?}");
+    }
+}
+
+#[tokio::test]
+async fn impossible_values_in_code_fail_the_build() {
+    let zero = Mesh::builder().service("users", |s| s.timeout(Duration::ZERO)).build().unwrap_err();
+    assert_eq!(zero.kind(), ErrorKind::Config);
+    let text = zero.chain();
+    assert!(text.contains("users") && text.contains("timeout") && text.contains('0'), "{text}");
+
+    let nan = Mesh::builder()
+        .service("users", |s| {
+            s.retry(Retry::standard().budget(Budget::default().ratio(f64::NAN)))
+        })
+        .build()
+        .unwrap_err();
+    let text = nan.chain();
+    assert!(text.contains("ratio") && text.contains("NaN"), "{text}");
+
+    let none = Mesh::builder().service("users", |s| s.max_requests(0)).build().unwrap_err();
+    assert!(none.chain().contains("max_requests"), "{}", none.chain());
+}
+
+#[test]
+fn without_a_runtime_the_build_fails_and_does_not_panic() {
+    let error = Mesh::builder().build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("runtime"), "{error}");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mesh = Mesh::builder().runtime(runtime.handle().clone()).build().unwrap();
+    runtime.block_on(mesh.shutdown(Duration::from_secs(1)));
+}
+
+#[tokio::test]
+async fn a_call_with_no_time_at_all_fails_at_once() {
+    let server = Server::named("hello").await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let mut request = get("/");
+    request.extensions_mut().insert(Call::new().timeout(Duration::ZERO));
+    let error = patience(mesh.client("users").unwrap().send(request)).await.unwrap_err();
+    assert!(error.is_timeout());
+    let mut request = get("/");
+    request.extensions_mut().insert(Call::new().timeout(Duration::MAX));
+    assert!(patience(mesh.client("users").unwrap().send(request)).await.is_ok());
+}

@@ -1,0 +1,213 @@
+//! The remaining time travels to the server, and bounds everything on the way.
+
+mod support;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderValue};
+use tower_mesh::{Body, Call, Mesh, Phase, Retry};
+
+use support::{
+    GreeterClient, HelloRequest, Leaves, RawServer, SERVICE, Server, get, hello,
+    leaf::{answer, ok},
+    patience, reply,
+};
+
+const GRPC: &str = "grpc-timeout";
+const HTTP: &str = "x-envoy-expected-rq-timeout-ms";
+
+/// What the servers saw, oldest first.
+type Seen = Arc<Mutex<Vec<HeaderMap>>>;
+
+fn millis(seen: &Seen, number: usize) -> Option<u64> {
+    let seen = seen.lock().unwrap();
+    Some(seen[number].get(HTTP)?.to_str().unwrap().parse().unwrap())
+}
+
+fn recording(builder_of: &Leaves, seen: &Seen, status: u16) -> tower_mesh::MeshBuilder {
+    let seen = Arc::clone(seen);
+    builder_of.mesh(move |_, request: http::Request<Body>| {
+        seen.lock().unwrap().push(request.headers().clone());
+        async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok(answer(status))
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_grpc_server_sees_the_remaining_time() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&seen);
+    let server = Server::grpc(hello(move |request: tonic::Request<_>| {
+        sink.lock().unwrap().push(request.metadata().clone().into_headers());
+        async { Ok("hello".into()) }
+    }))
+    .await;
+    let mesh = Mesh::builder()
+        .endpoints("greeter.prod", [server.address()])
+        .service("greeter.prod", |s| s.timeout(Duration::from_secs(2)))
+        .build()
+        .unwrap();
+    let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    client.say_hello(HelloRequest::default()).await.unwrap();
+    let mut request = tonic::Request::new(HelloRequest::default());
+    request.extensions_mut().insert(Call::new().timeout(Duration::from_millis(500)));
+    client.say_hello(request).await.unwrap();
+
+    let micros = |number: usize| {
+        let seen: &Vec<HeaderMap> = &seen.lock().unwrap();
+        let value = seen[number][GRPC].to_str().unwrap().to_owned();
+        assert_eq!(seen[number].get_all(GRPC).iter().count(), 1);
+        value.strip_suffix('u').unwrap().parse::<u64>().unwrap()
+    };
+    assert!((1_000_000..=2_000_000).contains(&micros(0)), "{} µs", micros(0));
+    assert!((100_000..=500_000).contains(&micros(1)), "{} µs", micros(1));
+}
+
+#[tokio::test]
+async fn an_http_server_sees_the_remaining_time() {
+    let seen: Seen = Arc::default();
+    let sink = Arc::clone(&seen);
+    let server = Server::start(move |request| {
+        sink.lock().unwrap().push(request.headers().clone());
+        async { reply("hello") }
+    })
+    .await;
+    let mesh = Mesh::builder()
+        .endpoints("users.prod", [server.address()])
+        .service("users.prod", |s| s.timeout(Duration::from_secs(2)))
+        .endpoints("unbounded.prod", [server.address()])
+        .build()
+        .unwrap();
+    mesh.client("users.prod").unwrap().send(get("/")).await.unwrap();
+    mesh.client("unbounded.prod").unwrap().send(get("/")).await.unwrap();
+    assert!((1000..=2000).contains(&millis(&seen, 0).unwrap()), "{:?}", millis(&seen, 0));
+    assert_eq!(millis(&seen, 1), None, "no timeout, no header");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_states_what_is_left() {
+    let seen: Seen = Arc::default();
+    let mesh = recording(&Leaves::new(3), &seen, 503)
+        .service(SERVICE, |s| {
+            s.timeout(Duration::from_secs(2)).retry(
+                Retry::standard()
+                    .attempts(3)
+                    .backoff_base(Duration::from_millis(1))
+                    .backoff_max(Duration::from_millis(1)),
+            )
+        })
+        .build()
+        .unwrap();
+    mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap();
+    let left: Vec<_> = (0..3).map(|n| millis(&seen, n).unwrap()).collect();
+    assert_eq!(left[0], 2000);
+    assert!((1890..=1900).contains(&left[1]), "{left:?}");
+    assert!((1780..=1800).contains(&left[2]), "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_caller_has_left_is_passed_on() {
+    let seen: Seen = Arc::default();
+    let mesh = recording(&Leaves::new(1), &seen, 200)
+        .service(SERVICE, |s| s.timeout(Duration::from_secs(60)))
+        .build()
+        .unwrap();
+    let mut inbound = HeaderMap::new();
+    inbound.insert(GRPC, HeaderValue::from_static("800m"));
+    let call = Call::new().inherit(&inbound);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut request = get("/");
+    request.extensions_mut().insert(call);
+    mesh.client(SERVICE).unwrap().send(request).await.unwrap();
+    assert_eq!(millis(&seen, 0), Some(500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_time_left_is_a_timeout_before_anything_is_sent() {
+    let leaves = Leaves::new(1);
+    let mesh = leaves.mesh(|_, _| async { Ok(ok("")) }).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut inbound = HeaderMap::new();
+    inbound.insert(GRPC, HeaderValue::from_static("10m"));
+    let call = Call::new().inherit(&inbound);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let mut request = get("/");
+    request.extensions_mut().insert(call);
+    assert!(mesh.client(SERVICE).unwrap().send(request).await.unwrap_err().is_timeout());
+    assert_eq!(leaves.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_timeout_leaves_time_for_another_attempt() {
+    let leaves = Leaves::new(2);
+    let slow = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let mesh = leaves
+        .mesh(move |_, _| {
+            let slow = slow.swap(false, std::sync::atomic::Ordering::SeqCst);
+            async move {
+                if slow {
+                    std::future::pending::<()>().await;
+                }
+                Ok(ok("hello"))
+            }
+        })
+        .service(SERVICE, |s| {
+            s.timeout(Duration::from_secs(10))
+                .attempt_timeout(Duration::from_secs(1))
+                .retry(Retry::standard())
+        })
+        .build()
+        .unwrap();
+    let start = tokio::time::Instant::now();
+    let answer = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!((1000..1100).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert_eq!(leaves.total(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_the_first_configuration_is_bounded() {
+    struct Silent;
+    impl tower_mesh::Discover for Silent {
+        fn name(&self) -> String {
+            "silent".into()
+        }
+        fn run(
+            self: Box<Self>,
+            publish: tower_mesh::Publisher,
+        ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(async move {
+                std::future::pending::<()>().await;
+                drop(publish);
+            })
+        }
+    }
+    let mesh = Mesh::builder().source(Silent).build().unwrap();
+    let start = tokio::time::Instant::now();
+    let error = mesh.http().send(get("http://users.prod/")).await.unwrap_err();
+    assert_eq!(error.phase(), Phase::Resolve, "{error}");
+    assert_eq!(start.elapsed().as_secs(), 5, "the default bound");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_never_accepted_ends_with_the_deadline() {
+    // Accepts and never answers the HTTP/2 preface.
+    let server = RawServer::start(|stream, _| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let mesh = Mesh::builder()
+        .endpoints("greeter.prod", [server.address()])
+        .service("greeter.prod", |s| s.timeout(Duration::from_millis(200)))
+        .build()
+        .unwrap();
+    let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    let status = patience(client.say_hello(HelloRequest::default())).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
+}

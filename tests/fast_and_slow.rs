@@ -1,0 +1,114 @@
+//! A server of 1 ms beside one of 50 ms: the fast one gets the work. (tonic: 50 %.)
+
+mod support;
+
+use std::time::Duration;
+
+use tower_mesh::{Mesh, config};
+
+use support::{
+    GreeterClient, HelloRequest, Leaves, SERVICE, Server, hello, leaf::ok, post, storm,
+};
+
+const CALLS: usize = 3200;
+const WIDTH: usize = 32;
+
+fn delay(number: usize) -> Duration {
+    Duration::from_millis(if number == 0 { 1 } else { 50 })
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fast_one_takes_nine_of_ten() {
+    for seed in 1..=5 {
+        let leaves = Leaves::new(2);
+        let mesh = leaves
+            .mesh(|number, _| async move {
+                tokio::time::sleep(delay(number)).await;
+                Ok(ok("hello"))
+            })
+            .seed(seed)
+            .build()
+            .unwrap();
+        let client = mesh.client(SERVICE).unwrap();
+        let start = tokio::time::Instant::now();
+        storm(WIDTH, CALLS, |_| client.send(post("/", "x"))).await;
+        assert!(leaves.hits(0) * 10 >= CALLS * 9, "seed {seed}: {:?}", leaves.all_hits());
+        // Half and half takes 2.5 s.
+        assert!(start.elapsed() < Duration::from_secs(1), "seed {seed}: {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn least_request_prefers_it_too() {
+    let leaves = Leaves::new(2);
+    let mesh = leaves
+        .mesh(|number, _| async move {
+            tokio::time::sleep(delay(number)).await;
+            Ok(ok("hello"))
+        })
+        .service(SERVICE, |s| s.balancer(config::Balancer::LeastRequest))
+        .build()
+        .unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    storm(WIDTH, CALLS, |_| client.send(post("/", "x"))).await;
+    assert!(leaves.hits(0) * 10 >= CALLS * 8, "{:?}", leaves.all_hits());
+}
+
+#[tokio::test(start_paused = true)]
+async fn round_robin_shares_evenly_whatever_they_take() {
+    let leaves = Leaves::new(4);
+    let mesh = leaves
+        .mesh(|_, _| async { Ok(ok("hello")) })
+        .service(SERVICE, |s| s.balancer(config::Balancer::RoundRobin))
+        .build()
+        .unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    for _ in 0..400 {
+        client.send(post("/", "x")).await.unwrap();
+    }
+    assert!(leaves.all_hits().iter().all(|&hits| (95..=105).contains(&hits)), "{leaves:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_share_in_their_ratio() {
+    let leaves = Leaves::new(2);
+    let endpoints = [
+        config::Endpoint::from(Leaves::address(0)).weight(3),
+        config::Endpoint::from(Leaves::address(1)).weight(1),
+    ];
+    let builder = leaves.leaves(Mesh::builder(), |_, _| async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok(ok("hello"))
+    });
+    let mesh = builder.endpoints(SERVICE, endpoints).seed(3).build().unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    storm(16, 4000, |_| client.send(post("/", "x"))).await;
+    let share = leaves.hits(0);
+    assert!((2700..=3300).contains(&share), "3 of 4 expected: {:?}", leaves.all_hits());
+}
+
+#[tokio::test]
+async fn tonic_calls_over_sockets_find_the_fast_one() {
+    let server = async |number| {
+        Server::grpc(hello(move |_| async move {
+            tokio::time::sleep(delay(number)).await;
+            Ok("hello".into())
+        }))
+        .await
+    };
+    let (fast, slow) = (server(0).await, server(1).await);
+    let mesh = Mesh::builder()
+        .endpoints("greeter.prod", [fast.address(), slow.address()])
+        .seed(1)
+        .build()
+        .unwrap();
+    let client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    let answers = storm(WIDTH, CALLS, |_| {
+        let mut client = client.clone();
+        async move { client.say_hello(HelloRequest::default()).await }
+    })
+    .await;
+    assert!(answers.iter().all(Result::is_ok));
+    let (fast, slow) = (fast.requests(), slow.requests());
+    assert!(fast * 10 >= CALLS * 9, "fast {fast}, slow {slow}");
+}

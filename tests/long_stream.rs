@@ -1,0 +1,137 @@
+//! Timeouts and streams: a configured timeout ends at the response head, unless it is told
+//! otherwise; what runs on is bounded by the wait for each frame.
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use tower_mesh::{Body, Call, Mesh, Phase};
+
+use support::{
+    BoxError, GreeterClient, GreeterServer, HelloReply, HelloRequest, Leaves, SERVICE, get,
+    greeters::counting,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Answers at once with a body of so many frames, one every ten seconds.
+fn streaming(frames: u32) -> Response<Body> {
+    let frames = stream::iter(0..frames).then(|n| async move {
+        tokio::time::sleep(10 * SECOND).await;
+        Ok::<_, BoxError>(Frame::data(Bytes::from(format!("{n},"))))
+    });
+    Response::new(Body::new(StreamBody::new(Box::pin(frames))))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_ten_minutes_outlives_the_configured_timeout() {
+    let mesh = Leaves::new(2)
+        .mesh(|_, _| async { Ok(streaming(60)) })
+        .service(SERVICE, |s| s.timeout(SECOND).attempt_timeout(SECOND).idle_timeout(15 * SECOND))
+        .build()
+        .unwrap();
+    let start = tokio::time::Instant::now();
+    let answer = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap();
+    let text = answer.into_body().text().await.unwrap();
+    assert!(text.ends_with(",58,59,"));
+    assert!(start.elapsed() >= 600 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_whole_response_is_bounded_when_asked() {
+    let mesh = Leaves::new(2)
+        .mesh(|_, _| async { Ok(streaming(60)) })
+        .service(SERVICE, |s| s.timeout(25 * SECOND).whole_response(true))
+        .build()
+        .unwrap();
+    let start = tokio::time::Instant::now();
+    let answer = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap();
+    let error = answer.into_body().text().await.unwrap_err();
+    assert!(error.is_timeout());
+    assert_eq!(error.phase(), Phase::Body);
+    assert_eq!(start.elapsed().as_secs(), 25);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_own_timeout_bounds_the_body_too() {
+    let mesh = Leaves::new(2).mesh(|_, _| async { Ok(streaming(60)) }).build().unwrap();
+    let start = tokio::time::Instant::now();
+    let mut request = get("/");
+    request.extensions_mut().insert(Call::new().timeout(25 * SECOND));
+    let answer = mesh.client(SERVICE).unwrap().send(request).await.unwrap();
+    let error = answer.into_body().text().await.unwrap_err();
+    assert!(error.is_timeout());
+    assert_eq!(start.elapsed().as_secs(), 25);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_ends_with_the_idle_timeout() {
+    let mesh = Leaves::new(2)
+        .mesh(|_, _| async {
+            let first = stream::iter([Ok::<_, BoxError>(Frame::data(Bytes::from("first")))]);
+            let frames = first.chain(stream::pending());
+            Ok(Response::new(Body::new(StreamBody::new(frames))))
+        })
+        .service(SERVICE, |s| s.idle_timeout(3 * SECOND))
+        .build()
+        .unwrap();
+    let start = tokio::time::Instant::now();
+    let mut body = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert!(error.is_timeout());
+    assert_eq!(error.phase(), Phase::Body);
+    assert_eq!(start.elapsed().as_secs(), 3);
+    assert!(body.frame().await.is_none());
+}
+
+/// A mesh whose endpoint is a gRPC server in this process, without sockets.
+fn grpc_mesh(replies: u32) -> Mesh {
+    let server = GreeterServer::new(counting(move || {
+        Box::pin(stream::iter(0..replies).then(|n| async move {
+            tokio::time::sleep(10 * SECOND).await;
+            Ok(HelloReply { message: n.to_string() })
+        }))
+    }));
+    Leaves::new(1)
+        .mesh(move |_, request: Request<Body>| {
+            let mut server = server.clone();
+            async move {
+                let reply = tonic::codegen::Service::call(&mut server, request).await?;
+                Ok(reply.map(Body::new))
+            }
+        })
+        .service(SERVICE, |s| s.timeout(SECOND))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grpc_stream_of_ten_minutes_comes_to_its_end() {
+    let mesh = grpc_mesh(60);
+    let mut client = GreeterClient::new(mesh.client(SERVICE).unwrap());
+    let mut replies = client.count(HelloRequest::default()).await.unwrap().into_inner();
+    let mut count = 0;
+    while replies.message().await.unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grpc_deadline_of_the_caller_ends_the_stream_with_its_status() {
+    let mesh = grpc_mesh(60);
+    let mut client = GreeterClient::new(mesh.client(SERVICE).unwrap());
+    let mut request = tonic::Request::new(HelloRequest::default());
+    request.extensions_mut().insert(Call::new().timeout(25 * SECOND));
+    let mut replies = client.count(request).await.unwrap().into_inner();
+    assert_eq!(replies.message().await.unwrap().unwrap().message, "0");
+    assert_eq!(replies.message().await.unwrap().unwrap().message, "1");
+    let status = replies.message().await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+}

@@ -1,0 +1,153 @@
+//! Endpoints come and go under load: no call reaches another service's endpoint, none fails.
+//! (tower's balancer sends to a stale index: tower #856.)
+
+mod support;
+
+use std::{future::Future, net::SocketAddr, pin::Pin, time::Duration};
+
+use http_body_util::BodyExt;
+use tower_mesh::{Discover, Event, Mesh, Publisher, config::Endpoint};
+
+use support::{Leaves, Recorder, Server, get, leaf::ok, reply, storm};
+
+const ORDERS: &str = "orders.prod";
+const USERS: &str = "users.prod";
+
+/// Gives each of two services another subset of its own endpoints, again and again.
+struct Churn {
+    orders: Vec<SocketAddr>,
+    users: Vec<SocketAddr>,
+    every: Duration,
+    rounds: usize,
+}
+
+fn subset(all: &[SocketAddr], round: usize) -> Vec<Endpoint> {
+    let kept = |n: &usize| !(n + round).is_multiple_of(3);
+    (0..all.len()).filter(kept).map(|n| Endpoint::from(all[n])).collect()
+}
+
+impl Discover for Churn {
+    fn name(&self) -> String {
+        "churn".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            for round in 0..self.rounds {
+                publish.endpoints(ORDERS, subset(&self.orders, round)).unwrap();
+                publish.endpoints(USERS, subset(&self.users, round)).unwrap();
+                publish.synced();
+                tokio::time::sleep(self.every).await;
+            }
+            std::future::pending::<()>().await;
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn picks_race_with_removals() {
+    let leaves = Leaves::new(12);
+    let all = leaves.addresses();
+    let churn = Churn {
+        orders: all[..6].to_vec(),
+        users: all[6..].to_vec(),
+        every: Duration::from_millis(1),
+        rounds: 1000,
+    };
+    let builder = leaves.leaves(Mesh::builder(), |number, request| async move {
+        tokio::time::sleep(Duration::from_millis(number as u64 % 4)).await;
+        let expected = if number < 6 { ORDERS } else { USERS };
+        let met = request.headers()["x-service"].to_str().unwrap().to_owned();
+        assert_eq!(met, expected, "a call of {met} reached an endpoint of {expected}");
+        Ok(ok(met))
+    });
+    let mesh = builder.source(churn).build().unwrap();
+    let (orders, users) = (mesh.client(ORDERS).unwrap(), mesh.client(USERS).unwrap());
+    let answers = storm(16, 4000, |n| {
+        let (client, name) = if n % 2 == 0 { (&orders, ORDERS) } else { (&users, USERS) };
+        let mut request = get("/");
+        request.headers_mut().insert("x-service", http::HeaderValue::from_static(name));
+        client.send(request)
+    })
+    .await;
+    for answer in answers {
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_sockets_too() {
+    let mut servers = Vec::new();
+    for number in 0..8 {
+        let name = if number < 4 { ORDERS } else { USERS };
+        servers.push(
+            Server::start(move |request| async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let meant = request.headers()["x-service"].to_str().unwrap().to_owned();
+                request.into_body().collect().await.unwrap();
+                reply(if meant == name { "right" } else { "wrong" })
+            })
+            .await,
+        );
+    }
+    let addresses: Vec<_> = servers.iter().map(Server::address).collect();
+    let churn = Churn {
+        orders: addresses[..4].to_vec(),
+        users: addresses[4..].to_vec(),
+        every: Duration::from_millis(2),
+        rounds: 500,
+    };
+    let mesh = Mesh::builder().source(churn).build().unwrap();
+    let (orders, users) = (mesh.client(ORDERS).unwrap(), mesh.client(USERS).unwrap());
+    let answers = storm(16, 3000, |n| {
+        let (client, name) = if n % 2 == 0 { (&orders, ORDERS) } else { (&users, USERS) };
+        let mut request = get("/");
+        request.headers_mut().insert("x-service", http::HeaderValue::from_static(name));
+        async move { client.send(request).await?.into_body().text().await }
+    })
+    .await;
+    for answer in answers {
+        assert_eq!(answer.unwrap(), "right");
+    }
+}
+
+/// Publishes one endpoint, then another in its place.
+struct Swap(SocketAddr, SocketAddr, Duration);
+
+impl Discover for Swap {
+    fn name(&self) -> String {
+        "swap".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            publish.endpoints(USERS, vec![Endpoint::from(self.0)]).unwrap();
+            publish.synced();
+            tokio::time::sleep(self.2).await;
+            publish.endpoints(USERS, vec![Endpoint::from(self.1)]).unwrap();
+            std::future::pending::<()>().await;
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_call_in_flight_to_a_removed_endpoint_goes_on() {
+    let old = Server::start(|_| async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        reply("old")
+    })
+    .await;
+    let new = Server::named("new").await;
+    let swap = Swap(old.address(), new.address(), Duration::from_millis(100));
+    let mesh = Mesh::builder().source(swap).build().unwrap();
+    let mut events = Recorder::of(&mesh);
+    let client = mesh.client(USERS).unwrap();
+    let started = client.send(get("/"));
+    let later = async {
+        events.until(|event| matches!(event, Event::EndpointRemoved { .. })).await;
+        client.send(get("/")).await.unwrap().into_body().text().await.unwrap()
+    };
+    let (first, second) = tokio::join!(started, later);
+    assert_eq!(first.unwrap().into_body().text().await.unwrap(), "old");
+    assert_eq!(second, "new");
+}

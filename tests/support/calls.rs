@@ -1,0 +1,102 @@
+//! Requests, callers in parallel, and what the mesh reported meanwhile.
+
+use std::{future::Future, time::Duration};
+
+use futures_util::StreamExt;
+use http::Request;
+use tower_mesh::{Body, Event, EventStream, Mesh};
+
+/// A GET of this URI.
+pub(crate) fn get(uri: &str) -> Request<Body> {
+    Request::get(uri).body(Body::empty()).unwrap()
+}
+
+/// A POST of this text to this URI.
+pub(crate) fn post(uri: &str, text: &'static str) -> Request<Body> {
+    Request::post(uri).body(Body::from(text)).unwrap()
+}
+
+/// Makes `total` calls, `width` at a time, and returns what each came to.
+pub(crate) async fn storm<F, Fut>(width: usize, total: usize, call: F) -> Vec<Fut::Output>
+where
+    F: FnMut(usize) -> Fut,
+    Fut: Future,
+{
+    futures_util::stream::iter((0..total).map(call)).buffer_unordered(width).collect().await
+}
+
+/// Fails the test when `what` takes more than ten seconds: nothing may hang.
+pub(crate) async fn patience<F: Future>(what: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(10), what).await.expect("hung for 10 s")
+}
+
+/// The events of a mesh, kept until they are asked for.
+pub(crate) struct Recorder {
+    stream: EventStream,
+    seen: Vec<Event>,
+}
+
+impl Recorder {
+    /// Listens from now on.
+    pub(crate) fn of(mesh: &Mesh) -> Self {
+        Self { stream: mesh.events(), seen: Vec::new() }
+    }
+
+    /// All events so far.
+    pub(crate) fn events(&mut self) -> &[Event] {
+        while let Some(event) = self.stream.try_recv() {
+            self.seen.push(event);
+        }
+        &self.seen
+    }
+
+    /// How many events so far are such.
+    pub(crate) fn count(&mut self, such: impl Fn(&Event) -> bool) -> usize {
+        self.events().iter().filter(|event| such(event)).count()
+    }
+
+    /// The reasons of the retries so far.
+    pub(crate) fn retries(&mut self) -> Vec<&'static str> {
+        let reason = |event: &Event| match event {
+            Event::Retry { reason, .. } => Some(*reason),
+            _ => None,
+        };
+        self.events().iter().filter_map(reason).collect()
+    }
+
+    /// The reasons why retries were refused so far.
+    pub(crate) fn refusals(&mut self) -> Vec<&'static str> {
+        let reason = |event: &Event| match event {
+            Event::RetryRefused { reason, .. } => Some(*reason),
+            _ => None,
+        };
+        self.events().iter().filter_map(reason).collect()
+    }
+
+    /// The refused parts of the configuration so far, as `part: reason`.
+    pub(crate) fn refused(&mut self) -> Vec<String> {
+        let refused = |event: &Event| match event {
+            Event::ConfigRefused { part, reason, .. } => Some(format!("{part}: {reason}")),
+            _ => None,
+        };
+        self.events().iter().filter_map(refused).collect()
+    }
+
+    /// Waits until an event is such, for at most ten seconds.
+    pub(crate) async fn until(&mut self, such: impl Fn(&Event) -> bool) {
+        if self.events().iter().any(&such) {
+            return;
+        }
+        let wait = async {
+            while let Some(event) = self.stream.recv().await {
+                let found = such(&event);
+                self.seen.push(event);
+                if found {
+                    return;
+                }
+            }
+            panic!("the mesh ended before the event came");
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait).await.expect("no such event in 10 s");
+    }
+}

@@ -1,0 +1,29 @@
+//! Servers, leaves and callers that the tests share.
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test support, of which each test file uses a part"
+)]
+
+pub(crate) mod calls;
+#[path = "../../examples/support/greeter.rs"]
+pub(crate) mod greeter;
+pub(crate) mod greeters;
+pub(crate) mod leaf;
+pub(crate) mod raw;
+pub(crate) mod server;
+
+pub(crate) use self::{
+    calls::{Recorder, get, patience, post, storm},
+    greeter::{GreeterClient, GreeterServer, HelloReply, HelloRequest},
+    greeters::{FnGreeter, hello},
+    leaf::{Leaves, SERVICE},
+    raw::RawServer,
+    server::{Reply, Server, dead_address, reply, status},
+};
+
+/// The erased error of the tests.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
