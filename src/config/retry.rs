@@ -74,6 +74,20 @@ impl Budget {
         Self { ratio, ..Self::default() }
     }
 
+    /// Sets the retries per call. Range: 0..=10.
+    #[must_use]
+    pub fn ratio(mut self, ratio: f64) -> Self {
+        self.ratio = ratio;
+        self
+    }
+
+    /// Sets how long an unused share lives. Range: 1 s..=60 s.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
     /// Retries per second that are always allowed.
     #[must_use]
     pub fn min_per_second(mut self, retries: u32) -> Self {
@@ -133,10 +147,38 @@ impl Retry {
         self
     }
 
+    /// Sets the first back-off; it doubles each time, fully jittered.
+    #[must_use]
+    pub fn backoff_base(mut self, base: Duration) -> Self {
+        self.backoff_base = Some(base);
+        self
+    }
+
+    /// Sets the longest back-off.
+    #[must_use]
+    pub fn backoff_max(mut self, max: Duration) -> Self {
+        self.backoff_max = Some(max);
+        self
+    }
+
     /// Sets the budget.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
+        self
+    }
+
+    /// Sets whether a lost connection is retried.
+    #[must_use]
+    pub fn on_reset(mut self, retried: bool) -> Self {
+        self.on_reset = Some(retried);
+        self
+    }
+
+    /// Sets whether `Retry-After` is honoured.
+    #[must_use]
+    pub fn respect_retry_after(mut self, honoured: bool) -> Self {
+        self.respect_retry_after = Some(honoured);
         self
     }
 

@@ -17,7 +17,7 @@ use super::{
     stage::{Next, Stage, push},
 };
 use crate::{
-    config::Address,
+    config::Endpoint,
     core::{Body, BoxError, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
     discover::{Discover, Publisher, Sink, SourceId, Static},
     transport::{self, Connect, ConnectTarget, Connector, Shared},
@@ -92,7 +92,11 @@ impl MeshBuilder {
     }
 
     /// Adds a cluster, and the service of the same name, with these endpoints.
-    pub fn endpoints(mut self, name: &str, endpoints: impl IntoIterator<Item = Address>) -> Self {
+    pub fn endpoints<E: Into<Endpoint>>(
+        mut self,
+        name: &str,
+        endpoints: impl IntoIterator<Item = E>,
+    ) -> Self {
         self.statics = self.statics.endpoints(name, endpoints);
         self.has_statics = true;
         self

@@ -38,7 +38,8 @@ pub use self::{
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use tower_mesh::{Body, Mesh};
 ///
-/// let mesh = Mesh::builder().endpoints("users.prod", ["127.0.0.1:8080".parse()?]).build()?;
+/// let address: std::net::SocketAddr = "127.0.0.1:8080".parse()?;
+/// let mesh = Mesh::builder().endpoints("users.prod", [address]).build()?;
 /// let request = http::Request::get("http://users.prod/1").body(Body::empty())?;
 /// let reply = mesh.http().send(request).await?;
 /// println!("{}", reply.into_body().text().await?);

@@ -18,7 +18,7 @@ use super::BoxError;
 pub(crate) const SERVICE: &str = "users.prod";
 
 /// The scripted endpoints `10.0.0.1:80`, `10.0.0.2:80`, … and how often each was called.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leaves {
     hits: Arc<Vec<AtomicUsize>>,
 }
