@@ -47,8 +47,9 @@ async fn a_malformed_file_at_the_start_is_reported_and_may_be_mended() {
     let report = events.refused().remove(0);
     assert!(report.contains("mesh.yaml") && report.contains("line 1"), "{report}");
 
+    assert!(mesh.ready().await.unwrap_err().to_string().contains("mesh.yaml"));
     rename_over(&path, &format!("clusters: {{{}}}", cluster(&server)));
-    patience(mesh.ready()).await.unwrap();
+    patience(mended(&mesh)).await;
     assert_eq!(answered(&mesh).await, "hello");
 }
 
@@ -61,8 +62,9 @@ async fn a_missing_file_is_reported_and_may_come_later() {
     let mut events = Recorder::of(&mesh);
     events.until(|event| matches!(event, Event::ConfigRefused { .. })).await;
     assert!(events.refused()[0].contains("mesh.yaml"), "{:?}", events.refused());
+    assert!(mesh.ready().await.unwrap_err().to_string().contains("mesh.yaml"));
     rename_over(&path, &format!("clusters: {{{}}}", cluster(&server)));
-    patience(mesh.ready()).await.unwrap();
+    patience(mended(&mesh)).await;
     assert_eq!(answered(&mesh).await, "hello");
 }
 
@@ -119,7 +121,8 @@ async fn an_unknown_field_is_reported_by_name() {
     assert!(reports[0].contains("users") && reports[0].contains("timeuot"), "{reports:?}");
     let reports = refused("servcies: {}").await;
     assert!(reports[0].contains("servcies"), "{reports:?}");
-    let reports = refused("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", wieght: 2}]}}").await;
+    let reports =
+        refused("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", wieght: 2}]}}").await;
     assert!(reports[0].contains("wieght"), "{reports:?}");
 }
 
@@ -158,10 +161,7 @@ async fn impossible_values_are_reported_with_field_and_value() {
 async fn what_the_model_says_and_the_stack_cannot_do_is_refused_by_name() {
     for (text, name) in [
         ("clusters: {users: {balancer: {ring_hash: {}}}}", "ring_hash"),
-        (
-            "clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", priority: 1}]}}",
-            "priority",
-        ),
+        ("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", priority: 1}]}}", "priority"),
     ] {
         let reports = refused(text).await;
         assert!(reports[0].contains(name), "{text}: {reports:?}");
@@ -176,9 +176,7 @@ async fn impossible_values_in_code_fail_the_build() {
     assert!(text.contains("users") && text.contains("timeout") && text.contains('0'), "{text}");
 
     let nan = Mesh::builder()
-        .service("users", |s| {
-            s.retry(Retry::standard().budget(Budget::default().ratio(f64::NAN)))
-        })
+        .service("users", |s| s.retry(Retry::standard().budget(Budget::default().ratio(f64::NAN))))
         .build()
         .unwrap_err();
     let text = nan.chain();
@@ -210,4 +208,11 @@ async fn a_call_with_no_time_at_all_fails_at_once() {
     let mut request = get("/");
     request.extensions_mut().insert(Call::new().timeout(Duration::MAX));
     assert!(patience(mesh.client("users").unwrap().send(request)).await.is_ok());
+}
+
+/// Ends when nothing is refused any more.
+async fn mended(mesh: &Mesh) {
+    while mesh.ready().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

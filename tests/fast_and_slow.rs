@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use tower_mesh::{Mesh, config};
 
-use support::{
-    GreeterClient, HelloRequest, Leaves, SERVICE, Server, hello, leaf::ok, post, storm,
-};
+use support::{GreeterClient, HelloRequest, Leaves, SERVICE, Server, hello, leaf::ok, post, storm};
 
 const CALLS: usize = 3200;
 const WIDTH: usize = 32;

@@ -85,7 +85,9 @@ async fn a_reached_limit_is_resource_exhausted() {
         .unwrap();
     let client = mesh.client(SERVICE).unwrap();
     let waiting = [client.clone(), client.clone()].map(|client| {
-        tokio::spawn(async move { GreeterClient::new(client).say_hello(HelloRequest::default()).await })
+        tokio::spawn(
+            async move { GreeterClient::new(client).say_hello(HelloRequest::default()).await },
+        )
     });
     tokio::time::sleep(Duration::from_millis(10)).await;
     let status = status_of(&mesh, SERVICE).await;
@@ -99,7 +101,10 @@ async fn a_reached_limit_is_resource_exhausted() {
     }
     tokio::time::sleep(Duration::from_millis(10)).await;
     let call = client.send(post("/", "x"));
-    assert!(tokio::time::timeout(Duration::from_secs(1), call).await.is_err(), "it hangs: admitted");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), call).await.is_err(),
+        "it hangs: admitted"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,17 +147,14 @@ async fn after_shutdown_it_is_unavailable() {
     let mesh = Leaves::new(1).mesh(|_, _| async { Ok(ok("")) }).build().unwrap();
     let client = mesh.client(SERVICE).unwrap();
     mesh.shutdown(Duration::from_secs(1)).await;
-    let status =
-        GreeterClient::new(client).say_hello(HelloRequest::default()).await.unwrap_err();
+    let status = GreeterClient::new(client).say_hello(HelloRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
 }
 
 #[tokio::test]
 async fn a_servers_own_status_passes_unchanged() {
-    let server = Server::grpc(hello(|_| async {
-        Err(tonic::Status::permission_denied("not you"))
-    }))
-    .await;
+    let server =
+        Server::grpc(hello(|_| async { Err(tonic::Status::permission_denied("not you")) })).await;
     let mesh = Mesh::builder().endpoints("greeter.prod", [server.address()]).build().unwrap();
     let status = status_of(&mesh, "greeter.prod").await;
     assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "not you"));

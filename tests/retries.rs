@@ -134,8 +134,7 @@ async fn what_may_have_been_done_is_not_repeated_unless_it_is_idempotent() {
 #[tokio::test(start_paused = true)]
 async fn the_last_answer_comes_back_when_attempts_run_out() {
     let leaves = Leaves::new(3);
-    let (builder, _) =
-        scripted(&leaves, fast(Retry::standard().attempts(2)), |_| answer(503));
+    let (builder, _) = scripted(&leaves, fast(Retry::standard().attempts(2)), |_| answer(503));
     let mesh = builder.build().unwrap();
     let mut events = Recorder::of(&mesh);
     assert_eq!(mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap().status(), 503);
@@ -323,7 +322,10 @@ async fn backoff_is_drawn_from_the_whole_interval() {
         waits.push(start.elapsed().as_millis());
     }
     assert!(waits.iter().all(|&wait| wait <= 102), "{waits:?}");
-    assert!(waits.iter().any(|&wait| wait < 30) && waits.iter().any(|&wait| wait > 70), "{waits:?}");
+    assert!(
+        waits.iter().any(|&wait| wait < 30) && waits.iter().any(|&wait| wait > 70),
+        "{waits:?}"
+    );
 }
 
 /// Closes the first connection once it has read a request; answers on all others.
@@ -359,13 +361,14 @@ async fn a_lost_connection_is_retried_for_a_get_and_not_for_a_post() {
         .service("users.prod", |s| s.retry(Retry::standard()))
         .build()
         .unwrap();
-    let error = patience(mesh.client("users.prod").unwrap().send(post("/", "x"))).await.unwrap_err();
+    let error =
+        patience(mesh.client("users.prod").unwrap().send(post("/", "x"))).await.unwrap_err();
     assert_eq!(error.kind(), tower_mesh::ErrorKind::Transport, "{error}");
     assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]
-async fn refused_streams_are_sent_again_even_for_a_post() {
+async fn refused_streams_are_sent_again_when_a_copy_was_kept() {
     // An HTTP/2 server that refuses every first stream of a connection.
     let server = RawServer::start(|stream, _| async move {
         let Ok(mut connection) = h2::server::handshake(stream).await else { return };
@@ -379,7 +382,11 @@ async fn refused_streams_are_sent_again_even_for_a_post() {
         }
     })
     .await;
-    let mesh = Mesh::builder().endpoints("users.prod", [server.address()]).build().unwrap();
+    let mesh = Mesh::builder()
+        .endpoints("users.prod", [server.address()])
+        .service("users.prod", |s| s.retry(Retry::idempotent()))
+        .build()
+        .unwrap();
     let mut request = post("/", "x");
     *request.version_mut() = http::Version::HTTP_2;
     let mut events = Recorder::of(&mesh);

@@ -33,6 +33,8 @@ pub(super) struct Load {
     /// When a suspect endpoint may be probed.
     probe_at: AtomicU64,
     probe_gap: AtomicU64,
+    /// The last pick.
+    picked: AtomicU64,
 }
 
 impl Default for Load {
@@ -45,6 +47,7 @@ impl Default for Load {
             stamp: AtomicU64::new(0),
             probe_at: AtomicU64::new(0),
             probe_gap: AtomicU64::new(FIRST_PROBE),
+            picked: AtomicU64::new(0),
         }
     }
 }
@@ -53,6 +56,7 @@ impl Load {
     pub(super) fn begin(&self, now: u64) {
         self.in_flight.fetch_add(1, Relaxed);
         self.started.fetch_add(now, Relaxed);
+        self.picked.store(now, Relaxed);
     }
 
     pub(super) fn end(&self, started: u64) {
@@ -66,6 +70,14 @@ impl Load {
 
     pub(super) fn is_suspect(&self) -> bool {
         self.success.load(Relaxed) < SUSPECT
+    }
+
+    /// Claims a pick for an endpoint that has lost every comparison for a while: an estimate that
+    /// is never refreshed would keep it out for ever (go-zero's forced pick).
+    pub(super) fn claim_stale(&self, now: u64) -> bool {
+        let picked = self.picked.load(Relaxed);
+        now.saturating_sub(picked) > FIRST_PROBE
+            && self.picked.compare_exchange(picked, now, Relaxed, Relaxed).is_ok()
     }
 
     /// Claims the one probe that a suspect endpoint gets per interval.

@@ -125,6 +125,11 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 (rank, first)
             };
             if better.0 == Rank::Good {
+                let loser = if Arc::ptr_eq(better.1, first) { second } else { first };
+                if rank == other && loser.live().is_some_and(|live| live.load.claim_stale(self.now))
+                {
+                    return Some(loser);
+                }
                 return Some(better.1);
             }
             if best.is_none_or(|(rank, _)| better.0 < rank) {

@@ -72,7 +72,7 @@ pub enum Event {
         /// The service that was called.
         service: Arc<str>,
         /// Why: `never sent`, `status 503`, `grpc 14`, `connection lost`, `attempt timeout`.
-        reason: &'static str,
+        reason: Arc<str>,
         /// The wait before the next attempt.
         backoff: Duration,
     },

@@ -33,9 +33,8 @@ use super::{
 /// What a server answers with.
 pub(crate) type Reply = Response<UnsyncBoxBody<Bytes, BoxError>>;
 
-type Handler = dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Reply> + Send>>
-    + Send
-    + Sync;
+type Handler =
+    dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync;
 
 /// A reply with this text.
 pub(crate) fn reply(text: impl Into<Bytes>) -> Reply {

@@ -51,6 +51,8 @@ enum Kind {
     /// The same around what a user's layer or leaf returned.
     Wrapped(Box<(Body, Watch)>),
     Replay(ReplayHandle),
+    /// A body whose first frame has been looked at.
+    Peeked(Box<(Option<Frame<Bytes>>, Body)>),
     Boxed(SyncBody),
 }
 
@@ -102,12 +104,26 @@ impl Body {
         Self { kind: Kind::Incoming(incoming) }
     }
 
-    pub(crate) fn watched(incoming: Incoming, watch: Watch) -> Self {
+    pub(crate) fn watched(incoming: Incoming, mut watch: Watch) -> Self {
+        if http_body::Body::is_end_stream(&incoming) {
+            watch.complete();
+            return Self::empty();
+        }
         Self { kind: Kind::Watched(incoming, watch) }
     }
 
+    /// Puts the first frame of a body back before the rest.
+    pub(crate) fn peeked(frame: Frame<Bytes>, rest: Self) -> Self {
+        Self { kind: Kind::Peeked(Box::new((Some(frame), rest))) }
+    }
+
     /// The same for a body that a user's layer or leaf returned; one box.
-    pub(crate) fn wrapped(body: Self, watch: Watch) -> Self {
+    pub(crate) fn wrapped(body: Self, mut watch: Watch) -> Self {
+        if body.cheap_clone().is_some() {
+            // All of it is here already.
+            watch.complete();
+            return body;
+        }
         Self { kind: Kind::Wrapped(Box::new((body, watch))) }
     }
 
@@ -121,6 +137,7 @@ impl Body {
         match &mut self.kind {
             Kind::Watched(_, watch) => watch.limits[0] = limit,
             Kind::Wrapped(wrapped) => wrapped.1.limits[0] = limit,
+            Kind::Peeked(peeked) => peeked.1.hold(limit),
             _ => {}
         }
     }
@@ -130,11 +147,7 @@ impl Body {
         match &self.kind {
             Kind::Empty => Some(Self::empty()),
             Kind::Full(bytes) => Some(Self { kind: Kind::Full(bytes.clone()) }),
-            Kind::Incoming(_)
-            | Kind::Watched(..)
-            | Kind::Wrapped(_)
-            | Kind::Replay(_)
-            | Kind::Boxed(_) => None,
+            _ => None,
         }
     }
 
@@ -178,6 +191,10 @@ impl http_body::Body for Body {
             Kind::Watched(body, watch) => watch.poll_frame(body, cx),
             Kind::Wrapped(wrapped) => wrapped.1.poll_frame(&mut wrapped.0, cx),
             Kind::Replay(body) => Pin::new(body).poll_frame(cx),
+            Kind::Peeked(peeked) => match peeked.0.take() {
+                Some(frame) => Poll::Ready(Some(Ok(frame))),
+                None => Pin::new(&mut peeked.1).poll_frame(cx),
+            },
             Kind::Boxed(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(failed)))
             }
@@ -192,6 +209,7 @@ impl http_body::Body for Body {
             Kind::Watched(body, watch) => watch.is_end_stream(body),
             Kind::Wrapped(wrapped) => wrapped.1.is_end_stream(&wrapped.0),
             Kind::Replay(body) => body.is_end_stream(),
+            Kind::Peeked(peeked) => peeked.0.is_none() && peeked.1.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -204,6 +222,8 @@ impl http_body::Body for Body {
             Kind::Watched(body, _) => body.size_hint(),
             Kind::Wrapped(wrapped) => wrapped.0.size_hint(),
             Kind::Replay(body) => body.size_hint(),
+            Kind::Peeked(peeked) if peeked.0.is_some() => SizeHint::default(),
+            Kind::Peeked(peeked) => peeked.1.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }
@@ -279,6 +299,7 @@ impl fmt::Debug for Body {
             Kind::Incoming(_) => "Incoming",
             Kind::Watched(..) | Kind::Wrapped(_) => "Watched",
             Kind::Replay(_) => "Replay",
+            Kind::Peeked(_) => "Peeked",
             Kind::Boxed(_) => "Boxed",
         };
         f.debug_tuple("Body").field(&kind).finish()

@@ -137,6 +137,11 @@ impl Watch {
         Poll::Ready(self.fail(end, error))
     }
 
+    /// Nothing more will come.
+    pub(super) fn complete(&mut self) {
+        self.finish(BodyEnd::Complete(None));
+    }
+
     pub(super) fn is_end_stream<B: Source>(&self, body: &B) -> bool {
         self.over || (body.is_end_stream() && !self.grpc)
     }

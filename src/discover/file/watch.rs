@@ -5,8 +5,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-/// For file systems without events.
+/// For file systems that cannot be watched.
 const POLL: Duration = Duration::from_secs(5);
+/// For file systems that can be watched and tell nothing (some network mounts).
+const SLOW_POLL: Duration = Duration::from_secs(30);
 /// An editor writes in several steps.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -14,7 +16,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 pub(super) struct Changes {
     changed: Arc<Notify>,
     /// Watches while it lives; `None` where the system cannot.
-    _watcher: Option<RecommendedWatcher>,
+    watcher: Option<RecommendedWatcher>,
 }
 
 impl Changes {
@@ -36,12 +38,13 @@ impl Changes {
             watcher.watch(directory, RecursiveMode::NonRecursive).ok()?;
             Some(watcher)
         });
-        Self { changed, _watcher: watcher }
+        Self { changed, watcher }
     }
 
     /// Waits until the file may have changed.
     pub(super) async fn next(&mut self) {
-        if tokio::time::timeout(POLL, self.changed.notified()).await.is_ok() {
+        let poll = if self.watcher.is_some() { SLOW_POLL } else { POLL };
+        if tokio::time::timeout(poll, self.changed.notified()).await.is_ok() {
             tokio::time::sleep(SETTLE).await;
         }
     }

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::{Body as _, Frame};
 use pin_project::pin_project;
 use tokio::time::Sleep;
 
@@ -54,6 +56,8 @@ pub(crate) struct Path {
     tried: Vec<Arc<Endpoint<Node>>>,
     log: Vec<core::Attempt>,
     resolve_by: Option<Instant>,
+    /// The endpoint of an attempt whose answer is being looked at.
+    current: Option<(Arc<Endpoint<Node>>, Instant)>,
 }
 
 /// What a further attempt is made from.
@@ -70,6 +74,8 @@ enum State {
     Attempt(#[pin] Attempt),
     /// Through the user's attempt layers: their one box.
     Staged(StagedAttempt),
+    /// A gRPC response whose status may still come in its first frame.
+    Peek(Option<Response<Body>>),
     Backoff(Instant),
     Done,
 }
@@ -105,6 +111,7 @@ impl Path {
             tried: Vec::new(),
             log: Vec::new(),
             resolve_by: None,
+            current: None,
         }
     }
 
@@ -145,6 +152,16 @@ impl Future for Path {
                     Poll::Ready(met) => this.met(met),
                     Poll::Pending => ready!(this.wait(cx)),
                 },
+                StateProj::Peek(peeked) => {
+                    let Some(response) = peeked else { return Poll::Pending };
+                    match Pin::new(response.body_mut()).poll_frame(cx) {
+                        Poll::Pending => ready!(this.wait(cx)),
+                        Poll::Ready(frame) => match peeked.take() {
+                            Some(response) => this.peeked(response, frame),
+                            None => return Poll::Pending,
+                        },
+                    }
+                }
                 StateProj::Backoff(_) => ready!(this.wait(cx)),
                 StateProj::Done => return Poll::Pending,
             };
@@ -253,9 +270,14 @@ impl PathProj<'_> {
             return Step::Return(Err(Error::new(ErrorKind::InvalidRequest, Phase::Request)
                 .detail("the request was not given back and no copy was kept")));
         };
+        *self.current = None;
         *self.number += 1;
         if let Some(deadline) = pinned.head_deadline {
             let left = deadline.saturating_duration_since(now);
+            if left.is_zero() {
+                return Step::Return(Err(Error::new(ErrorKind::Timeout, Phase::Admission)
+                    .detail("no time was left to make an attempt")));
+            }
             head::write_deadline(request.headers_mut(), *self.grpc, left);
         }
         if *self.number > 1 && *self.never_sent + 1 < *self.number {
@@ -290,36 +312,73 @@ impl PathProj<'_> {
     fn responded(&mut self, response: Response<Body>) -> Step {
         let status = response.status();
         self.attempt_ended(Some(status.as_u16()), None);
-        let Some(policy) = self.pinned.as_ref().and_then(Pinned::policy) else {
-            return Step::Return(Ok(response));
-        };
         if self.armed.is_none() {
             return Step::Return(Ok(response));
         }
-        let headers = response.headers();
-        let met = match grpc::status_of(headers) {
-            Some(code) if *self.grpc => retry::Met::GrpcStatus { code, headers },
-            _ => retry::Met::Response { status, headers },
+        let code = if *self.grpc { grpc::status_of(response.headers()) } else { None };
+        if *self.grpc && code.is_none() && status.is_success() {
+            // The status of a gRPC call may still come in trailers, before any message.
+            *self.current = self.endpoint().zip(self.attempt_started());
+            self.state.set(State::Peek(Some(response)));
+            return Step::Again;
+        }
+        match self.answered(status, code, response.headers()) {
+            Ok(()) => Step::Again,
+            Err(()) => Step::Return(Ok(response)),
+        }
+    }
+
+    /// Asks the retry policy about an answer; `Ok` when another attempt is on its way.
+    fn answered(
+        &mut self,
+        status: StatusCode,
+        code: Option<i32>,
+        headers: &HeaderMap,
+    ) -> Result<(), ()> {
+        let policy = self.pinned.as_ref().and_then(Pinned::policy).ok_or(())?;
+        let met = match code {
+            Some(code) => retry::Met::GrpcStatus { code, headers },
+            None => retry::Met::Response { status, headers },
         };
-        match policy.retry.decide(self.unsafe_number(), met, &self.inner.random) {
-            Decision::Retry { reason, after } => {
-                let met = match grpc::status_of(headers) {
-                    Some(code) if *self.grpc => format!("grpc {code}"),
-                    _ => format!("status {}", status.as_u16()),
+        let refused = match policy.retry.decide(self.unsafe_number(), met, &self.inner.random) {
+            Decision::Return => return Err(()),
+            Decision::Refuse { reason } => reason,
+            Decision::Retry { after, .. } => {
+                let met = match code {
+                    Some(code) => format!("grpc {code}"),
+                    None => format!("status {}", status.as_u16()),
                 };
-                match self.again(reason, after, &met, true) {
-                    Ok(()) => Step::Again,
-                    Err(refused) => {
-                        self.refused(refused);
-                        Step::Return(Ok(response))
-                    }
+                match self.again(&met, after, &met, true) {
+                    Ok(()) => return Ok(()),
+                    Err(refused) => refused,
                 }
             }
-            Decision::Refuse { reason } => {
-                self.refused(reason);
+        };
+        self.refused(refused);
+        Err(())
+    }
+
+    /// The first frame of a gRPC response that may be retried: trailers may hold its status.
+    fn peeked(
+        &mut self,
+        mut response: Response<Body>,
+        frame: Option<Result<Frame<Bytes>, Error>>,
+    ) -> Step {
+        if let Some(Ok(frame)) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+            && let Some(code) = grpc::status_of(trailers)
+            && self.answered(response.status(), Some(code), trailers).is_ok()
+        {
+            return Step::Again;
+        }
+        match frame {
+            Some(Ok(frame)) => {
+                let rest = std::mem::take(response.body_mut());
+                *response.body_mut() = Body::peeked(frame, rest);
                 Step::Return(Ok(response))
             }
-            Decision::Return => Step::Return(Ok(response)),
+            Some(Err(error)) => Step::Return(Err(error)),
+            None => Step::Return(Ok(response)),
         }
     }
 
@@ -344,18 +403,22 @@ impl PathProj<'_> {
                 self.logged(&text);
                 Step::Return(Err(error))
             }
-            Met::NeverSent if self.request.is_some() && self.unmet_endpoint() => {
+            Met::NeverSent if self.request.is_some() && self.may_resend(error.kind()) => {
                 *self.never_sent += 1;
                 self.inner.events.emit(|| Event::Retry {
                     service: Arc::clone(&self.cell.name),
-                    reason: "never sent",
+                    reason: "never sent".into(),
                     backoff: Duration::ZERO,
                 });
                 self.logged(&text);
                 self.state.set(State::Begin);
                 Step::Again
             }
-            Met::NeverSent | Met::Refused | Met::Reset => self.maybe_again(met, error, &text),
+            Met::NeverSent => {
+                self.logged(&text);
+                Step::Return(Err(error))
+            }
+            Met::Refused | Met::Reset => self.maybe_again(met, error, &text),
         }
     }
 
@@ -370,9 +433,8 @@ impl PathProj<'_> {
             return Step::Return(Err(error));
         }
         let asked = match met {
-            Met::NeverSent => retry::Met::NeverSent,
             Met::Refused => retry::Met::Refused,
-            Met::Reset | Met::Fatal => retry::Met::Reset,
+            Met::NeverSent | Met::Reset | Met::Fatal => retry::Met::Reset,
         };
         let refused = match policy.retry.decide(self.unsafe_number(), asked, &self.inner.random) {
             Decision::Retry { reason, after } => match self.again(reason, after, text, !is_safe) {
@@ -439,7 +501,7 @@ impl PathProj<'_> {
     /// Prepares one more attempt, or says why there is none.
     fn again(
         &mut self,
-        reason: &'static str,
+        reason: &str,
         after: Duration,
         met: &str,
         budgeted: bool,
@@ -466,7 +528,7 @@ impl PathProj<'_> {
         }
         self.inner.events.emit(|| Event::Retry {
             service: Arc::clone(&self.cell.name),
-            reason,
+            reason: reason.into(),
             backoff: after,
         });
         self.logged(met);
@@ -519,7 +581,7 @@ impl PathProj<'_> {
             StateProj::Staged(attempt) => {
                 timeout.and_then(|timeout| attempt.started().checked_add(timeout))
             }
-            StateProj::Begin | StateProj::Done => None,
+            StateProj::Begin | StateProj::Peek(_) | StateProj::Done => None,
         };
         earliest(deadline, own)
     }
@@ -528,7 +590,7 @@ impl PathProj<'_> {
         match self.state.as_mut().project() {
             StateProj::Resolve(_) | StateProj::Begin => Phase::Resolve,
             StateProj::Attempt(attempt) => attempt.phase(),
-            StateProj::Staged(_) | StateProj::Done => Phase::Headers,
+            StateProj::Staged(_) | StateProj::Peek(_) | StateProj::Done => Phase::Headers,
             StateProj::Backoff(_) => Phase::Backoff,
         }
     }
@@ -551,24 +613,33 @@ impl PathProj<'_> {
         match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => attempt.endpoint().cloned(),
             StateProj::Staged(attempt) => attempt.endpoint(),
-            _ => None,
+            _ => self.current.as_ref().map(|(endpoint, _)| Arc::clone(endpoint)),
         }
     }
 
-    /// Whether the cluster has an endpoint that this call has not met.
-    fn unmet_endpoint(&mut self) -> bool {
-        let met = self.tried.len() + 1;
+    fn attempt_started(&mut self) -> Option<Instant> {
+        match self.state.as_mut().project() {
+            StateProj::Attempt(attempt) => Some(attempt.started()),
+            StateProj::Staged(attempt) => Some(attempt.started()),
+            _ => self.current.as_ref().map(|(_, started)| *started),
+        }
+    }
+
+    /// Whether a request that never left may be sent elsewhere, or on another connection.
+    fn may_resend(&mut self, met: ErrorKind) -> bool {
+        // A connection that was closed while idle says nothing about its endpoint.
+        if met != ErrorKind::Connect {
+            return true;
+        }
         let known = self.pinned.as_ref().map_or(0, |p| p.cluster.core.load().balancer.len());
-        known > met || *self.never_sent == 0
+        let endpoint = self.endpoint();
+        let again = endpoint.is_some_and(|met| self.tried.iter().any(|tried| tried.is(&met)));
+        known > self.tried.len() + usize::from(!again)
     }
 
     /// Notes what the attempt under way has met, and excludes its endpoint from the next.
     fn logged(&mut self, met: &str) {
-        let started = match self.state.as_mut().project() {
-            StateProj::Attempt(attempt) => Some(attempt.started()),
-            StateProj::Staged(attempt) => Some(attempt.started()),
-            _ => None,
-        };
+        let started = self.attempt_started();
         let Some(endpoint) = self.endpoint() else { return };
         let name = endpoint.extra().map(|node| Arc::clone(&node.name));
         if !self.tried.iter().any(|tried| Arc::ptr_eq(tried, &endpoint)) {
@@ -585,11 +656,7 @@ impl PathProj<'_> {
         }
         let Some(endpoint) = self.endpoint() else { return };
         let Some(name) = endpoint.extra().map(|node| Arc::clone(&node.name)) else { return };
-        let elapsed = match self.state.as_mut().project() {
-            StateProj::Attempt(attempt) => attempt.started().elapsed(),
-            StateProj::Staged(attempt) => attempt.started().elapsed(),
-            _ => Duration::ZERO,
-        };
+        let elapsed = self.attempt_started().map(|at| at.elapsed()).unwrap_or_default();
         let (service, number) = (Arc::clone(&self.cell.name), *self.number);
         self.inner.events.emit(|| Event::AttemptEnded {
             service,
