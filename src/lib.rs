@@ -8,11 +8,18 @@ mod core;
 pub mod discover;
 mod mesh;
 pub mod resilience;
-pub mod route;
+mod route;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;
 
-pub use self::core::{
-    Attempt, Body, BoxError, Call, Error, ErrorKind, Event, EventStream, Origin, Phase,
+pub use self::{
+    config::Retry,
+    core::{Attempt, Body, BoxError, Call, Error, ErrorKind, Event, EventStream, Origin, Phase},
+    discover::{Discover, Publisher},
+    mesh::{
+        CallFuture, Client, ClusterDescription, Description, LeafEndpoint, Mesh, MeshBuilder, Next,
+        NextFuture, RouteDescription, ServiceDescription, ServiceSettings, Setting, SettingOrigin,
+        UnknownNames,
+    },
 };

@@ -175,6 +175,11 @@ impl Events {
         }
     }
 
+    /// Whether anybody listens.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.listeners.load(Ordering::Relaxed) > 0
+    }
+
     /// A stream of the events from now on.
     pub(crate) fn listen(self: &Arc<Self>) -> EventStream {
         let receiver = self.sender.subscribe();

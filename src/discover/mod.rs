@@ -1,1 +1,58 @@
-//! discover
+//! Providers: what yields configuration and endpoints over time.
+//!
+//! Write your own in a few lines:
+//!
+//! ```
+//! use std::{pin::Pin, time::Duration};
+//! use tower_mesh::{Discover, Publisher, config::Address};
+//!
+//! struct Inventory;
+//!
+//! impl Discover for Inventory {
+//!     fn name(&self) -> String {
+//!         "inventory".into()
+//!     }
+//!
+//!     fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+//!         Box::pin(async move {
+//!             loop {
+//!                 let replicas = ["10.0.0.1:80", "10.0.0.2:80"]; // ask the inventory here
+//!                 let endpoints = replicas.iter().flat_map(|text| text.parse::<Address>());
+//!                 if publish.endpoints("users", endpoints).is_err() {
+//!                     return; // refused, or the mesh is gone
+//!                 }
+//!                 publish.synced();
+//!                 tokio::time::sleep(Duration::from_secs(5)).await;
+//!             }
+//!         })
+//!     }
+//! }
+//! ```
+
+#[cfg(feature = "file")]
+mod file;
+mod publisher;
+mod statics;
+
+use std::pin::Pin;
+
+#[cfg(feature = "file")]
+pub use self::file::File;
+pub(crate) use self::publisher::{Change, Sink, SourceId};
+pub use self::{publisher::Publisher, statics::Static};
+
+/// A source of services, clusters and endpoints.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a source of configuration",
+    note = "implement `name` and `run`; see the example in `tower_mesh::discover`"
+)]
+pub trait Discover: Send + 'static {
+    /// What reports call it: `file mesh.yaml`.
+    fn name(&self) -> String;
+
+    /// Publishes until it is dropped, which the mesh does when it ends.
+    ///
+    /// Call [`Publisher::synced`] once the first state is complete: `Mesh::ready` waits for it,
+    /// and names that nobody defines are refused from then on.
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}

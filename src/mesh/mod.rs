@@ -1,1 +1,152 @@
-//! mesh
+//! The handle: builds the stack, owns its tasks, describes it, shuts it down.
+
+mod builder;
+mod call;
+mod client;
+mod cluster;
+mod code;
+mod describe;
+mod dns;
+mod endpoint;
+mod inner;
+mod leaf;
+mod names;
+mod service;
+mod stage;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use self::{inner::Inner, names::Name, service::ServiceCell};
+use crate::core::{Error, ErrorKind, EventStream, Phase};
+
+pub use self::{
+    builder::{MeshBuilder, UnknownNames},
+    call::CallFuture,
+    client::Client,
+    code::ServiceSettings,
+    describe::{
+        ClusterDescription, Description, RouteDescription, ServiceDescription, Setting,
+        SettingOrigin,
+    },
+    leaf::LeafEndpoint,
+    stage::{Next, NextFuture},
+};
+
+/// A service mesh inside this process.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use tower_mesh::{Body, Mesh};
+///
+/// let mesh = Mesh::builder().endpoints("users.prod", ["127.0.0.1:8080".parse()?]).build()?;
+/// let request = http::Request::get("http://users.prod/1").body(Body::empty())?;
+/// let reply = mesh.http().send(request).await?;
+/// println!("{}", reply.into_body().text().await?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It is cheap to clone. Its background tasks end when [`Mesh::shutdown`] is called, or when
+/// the last `Mesh` and the last [`Client`] of it are dropped.
+#[derive(Clone)]
+pub struct Mesh {
+    inner: Arc<Inner>,
+}
+
+// === impl Mesh ===
+
+impl Mesh {
+    /// Describes a mesh to build.
+    #[must_use]
+    pub fn builder() -> MeshBuilder {
+        MeshBuilder::new()
+    }
+
+    /// A mesh as the environment describes it: the file that `MESH_CONFIG` names.
+    ///
+    /// # Errors
+    ///
+    /// When `MESH_CONFIG` is not set, and what [`MeshBuilder::build`] refuses.
+    #[cfg(feature = "file")]
+    pub fn from_env() -> Result<Self, Error> {
+        let path = std::env::var_os("MESH_CONFIG").ok_or_else(|| {
+            Error::new(ErrorKind::Config, Phase::Resolve).detail(
+                "the environment variable MESH_CONFIG, the path of the mesh file, is not set",
+            )
+        })?;
+        Self::builder().config_file(path).build()
+    }
+
+    /// A client of one service; `[scheme://]name[:port]`.
+    ///
+    /// # Errors
+    ///
+    /// A name that does not fit the grammar; one that no source defines, once all have
+    /// delivered (before that, the call waits and tells).
+    pub fn client(&self, name: &str) -> Result<Client, Error> {
+        let name = Name::parse(name).map_err(|reason| {
+            Error::new(ErrorKind::InvalidRequest, Phase::Resolve).detail(reason)
+        })?;
+        Ok(Client::new(Arc::clone(&self.inner), Some(lookup(&self.inner, &name)?)))
+    }
+
+    /// One client for many services: each request's authority names its service.
+    #[must_use]
+    pub fn http(&self) -> Client {
+        Client::new(Arc::clone(&self.inner), None)
+    }
+
+    /// Waits until every source has delivered its first state.
+    ///
+    /// # Errors
+    ///
+    /// When a part of that state was refused, with field, value and allowed range; the other
+    /// parts work all the same.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.inner.ready().await
+    }
+
+    /// The assembled stack in order, and every setting with its origin.
+    #[must_use]
+    pub fn describe(&self) -> Description {
+        Description::of(&self.inner)
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> EventStream {
+        self.inner.events.listen()
+    }
+
+    /// Refuses new calls, lets those in flight end within `grace`, closes every connection.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.inner.close();
+        let idle = self.inner.transport.wait_idle();
+        if tokio::time::timeout(grace, idle).await.is_err() {
+            self.inner.transport.abort();
+            // Ends as soon as each connection task has been dropped.
+            self.inner.transport.wait_idle().await;
+        }
+    }
+}
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mesh").field("sources", &self.inner.sources).finish_non_exhaustive()
+    }
+}
+
+/// The cell of a name, or the reason why it is refused.
+fn lookup(inner: &Arc<Inner>, name: &Name) -> Result<Arc<ServiceCell>, Error> {
+    let known = || inner.knows(name) || inner.code.names(&name.host);
+    match inner.unknown_names {
+        UnknownNames::Refuse if inner.is_synced() && !known() => {
+            Err(inner.unknown(&name.to_string().into()))
+        }
+        UnknownNames::Dns if inner.is_synced() && !known() => {
+            dns::define(inner, name);
+            Ok(inner.cell(name))
+        }
+        _ => Ok(inner.cell(name)),
+    }
+}

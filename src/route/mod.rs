@@ -1,1 +1,38 @@
-//! route
+//! Request to route to cluster: the compiled form of a service's routes.
+//!
+//! The first route in list order that matches wins; a weighted split chooses its cluster. The
+//! compiled table is immutable: a call pins it from start to end.
+
+mod matching;
+mod split;
+
+pub(crate) use self::{matching::Matcher, split::Split};
+
+use http::request::Parts;
+
+/// The routes of one service, in order.
+#[derive(Debug)]
+pub(crate) struct Table<R> {
+    routes: Vec<(Vec<Matcher>, R)>,
+}
+
+impl<R> Table<R> {
+    pub(crate) fn new(routes: Vec<(Vec<Matcher>, R)>) -> Self {
+        Self { routes }
+    }
+
+    /// The index of the first route that matches.
+    pub(crate) fn find(&self, request: &Parts) -> Option<usize> {
+        self.routes.iter().position(|(matchers, _)| {
+            matchers.is_empty() || matchers.iter().any(|matcher| matcher.matches(request))
+        })
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&R> {
+        self.routes.get(index).map(|(_, route)| route)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[Matcher], &R)> {
+        self.routes.iter().map(|(matchers, route)| (matchers.as_slice(), route))
+    }
+}

@@ -48,6 +48,8 @@ enum Kind {
     Incoming(Incoming),
     /// A response body whose end is reported.
     Watched(Incoming, Watch),
+    /// The same around what a user's layer or leaf returned.
+    Wrapped(Box<(Body, Watch)>),
     Replay(ReplayHandle),
     Boxed(SyncBody),
 }
@@ -104,12 +106,35 @@ impl Body {
         Self { kind: Kind::Watched(incoming, watch) }
     }
 
+    /// The same for a body that a user's layer or leaf returned; one box.
+    pub(crate) fn wrapped(body: Self, watch: Watch) -> Self {
+        Self { kind: Kind::Wrapped(Box::new((body, watch))) }
+    }
+
+    /// A body that keeps its connection until its end, and reports to nobody else.
+    pub(crate) fn holding(incoming: Incoming, held: Held) -> Self {
+        Self { kind: Kind::Watched(incoming, Watch::holding(held)) }
+    }
+
+    /// Keeps a place under the service's limit until this response body has ended.
+    pub(crate) fn hold(&mut self, limit: Held) {
+        match &mut self.kind {
+            Kind::Watched(_, watch) => watch.limits[0] = limit,
+            Kind::Wrapped(wrapped) => wrapped.1.limits[0] = limit,
+            _ => {}
+        }
+    }
+
     /// Another body with the same content, if this one can be had twice for nothing.
     pub(crate) fn cheap_clone(&self) -> Option<Self> {
         match &self.kind {
             Kind::Empty => Some(Self::empty()),
             Kind::Full(bytes) => Some(Self { kind: Kind::Full(bytes.clone()) }),
-            Kind::Incoming(_) | Kind::Watched(..) | Kind::Replay(_) | Kind::Boxed(_) => None,
+            Kind::Incoming(_)
+            | Kind::Watched(..)
+            | Kind::Wrapped(_)
+            | Kind::Replay(_)
+            | Kind::Boxed(_) => None,
         }
     }
 
@@ -150,7 +175,8 @@ impl http_body::Body for Body {
             Kind::Incoming(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(lost)))
             }
-            Kind::Watched(body, watch) => watch.poll_frame(Pin::new(body), cx),
+            Kind::Watched(body, watch) => watch.poll_frame(body, cx),
+            Kind::Wrapped(wrapped) => wrapped.1.poll_frame(&mut wrapped.0, cx),
             Kind::Replay(body) => Pin::new(body).poll_frame(cx),
             Kind::Boxed(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(failed)))
@@ -164,6 +190,7 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Incoming(body) => body.is_end_stream(),
             Kind::Watched(body, watch) => watch.is_end_stream(body),
+            Kind::Wrapped(wrapped) => wrapped.1.is_end_stream(&wrapped.0),
             Kind::Replay(body) => body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
@@ -175,9 +202,27 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Incoming(body) => body.size_hint(),
             Kind::Watched(body, _) => body.size_hint(),
+            Kind::Wrapped(wrapped) => wrapped.0.size_hint(),
             Kind::Replay(body) => body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
+    }
+}
+
+/// A source that a watch can read: how its own failure becomes ours.
+trait Source: http_body::Body<Data = Bytes> + Unpin {
+    fn failure(error: Self::Error) -> Error;
+}
+
+impl Source for Incoming {
+    fn failure(error: hyper::Error) -> Error {
+        lost(error)
+    }
+}
+
+impl Source for Body {
+    fn failure(error: Error) -> Error {
+        error
     }
 }
 
@@ -232,7 +277,7 @@ impl fmt::Debug for Body {
             Kind::Empty => "Empty",
             Kind::Full(_) => "Full",
             Kind::Incoming(_) => "Incoming",
-            Kind::Watched(..) => "Watched",
+            Kind::Watched(..) | Kind::Wrapped(_) => "Watched",
             Kind::Replay(_) => "Replay",
             Kind::Boxed(_) => "Boxed",
         };

@@ -9,11 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame};
-use hyper::body::Incoming;
+use http_body::Frame;
 use tokio::time::Sleep;
 
-use super::lost;
+use super::Source;
 use crate::core::{Epoch, Error, ErrorKind, Event, Events, Instant, Origin, Phase, grpc};
 
 /// How a response body ended.
@@ -35,6 +34,8 @@ pub(crate) struct Ticket {
     /// Nanoseconds since the epoch at which the attempt was counted as in flight.
     pub(crate) started: u64,
     pub(crate) epoch: Epoch,
+    /// The decay time of the latency estimate, in nanoseconds.
+    pub(crate) decay: u64,
     /// The outcome was known at the head and has been recorded.
     pub(crate) recorded: bool,
 }
@@ -54,7 +55,7 @@ pub(crate) trait Release: Send + Sync {
 pub(crate) enum Held {
     Nothing,
     Shared(Arc<dyn Release>),
-    Owned(Box<dyn Any + Send + Sync>),
+    Owned(#[expect(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
 }
 
 impl Drop for Held {
@@ -68,29 +69,45 @@ impl Drop for Held {
 pub(crate) struct Watch {
     pub(crate) watcher: Option<(Arc<dyn Watcher>, Ticket)>,
     pub(crate) held: Held,
+    /// Places under the limits of the service and of the cluster.
+    pub(crate) limits: [Held; 2],
     /// Bounds the body and its trailers.
     pub(crate) deadline: Option<Instant>,
     /// Bounds the wait for each frame.
     pub(crate) idle: Option<Duration>,
     /// Failures end the body with trailers instead of an error.
     pub(crate) grpc: bool,
-    pub(crate) service: Arc<str>,
-    pub(crate) events: Arc<Events>,
+    /// Whose failures these are; nobody's when an outer watch reports them.
+    pub(crate) service: Option<(Arc<str>, Arc<Events>)>,
     /// Armed only while a frame is awaited under a bound. Boxed: most bodies never wait.
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
     pub(crate) over: bool,
 }
 
 impl Watch {
-    pub(super) fn poll_frame(
+    /// Keeps a connection, and watches nothing.
+    pub(super) fn holding(held: Held) -> Self {
+        Self {
+            watcher: None,
+            held,
+            limits: [Held::Nothing, Held::Nothing],
+            deadline: None,
+            idle: None,
+            grpc: false,
+            service: None,
+            timer: None,
+            over: false,
+        }
+    }
+
+    pub(super) fn poll_frame<B: Source>(
         &mut self,
-        body: Pin<&mut Incoming>,
+        inner: &mut B,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if self.over {
             return Poll::Ready(None);
         }
-        let inner = body.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut *inner).poll_frame(cx) {
             self.timer = None;
             return Poll::Ready(match frame {
@@ -102,7 +119,7 @@ impl Watch {
                     }
                     Some(Ok(frame))
                 }
-                Some(Err(error)) => self.fail(BodyEnd::Failed, lost(error)),
+                Some(Err(error)) => self.fail(BodyEnd::Failed, B::failure(error)),
                 None => {
                     self.finish(BodyEnd::Complete(None));
                     None
@@ -120,7 +137,7 @@ impl Watch {
         Poll::Ready(self.fail(end, error))
     }
 
-    pub(super) fn is_end_stream(&self, body: &Incoming) -> bool {
+    pub(super) fn is_end_stream<B: Source>(&self, body: &B) -> bool {
         self.over || (body.is_end_stream() && !self.grpc)
     }
 
@@ -140,12 +157,15 @@ impl Watch {
 
     fn fail(&mut self, end: BodyEnd, error: Error) -> Option<Result<Frame<Bytes>, Error>> {
         let origin = if end == BodyEnd::Expired { Origin::Local } else { Origin::Endpoint };
-        let error = error.from(origin).service(&self.service);
-        self.events.emit(|| Event::BodyFailed {
-            service: Arc::clone(&self.service),
-            error: error.kind(),
-            phase: error.phase(),
-        });
+        let mut error = error.from(origin);
+        if let Some((service, events)) = &self.service {
+            error = error.service(service);
+            events.emit(|| Event::BodyFailed {
+                service: Arc::clone(service),
+                error: error.kind(),
+                phase: error.phase(),
+            });
+        }
         self.finish(end);
         Some(if self.grpc { Ok(Frame::trailers(grpc::trailers(&error))) } else { Err(error) })
     }
@@ -157,6 +177,7 @@ impl Watch {
             watcher.ended(ticket, end);
         }
         self.held = Held::Nothing;
+        self.limits = [Held::Nothing, Held::Nothing];
     }
 }
 

@@ -87,6 +87,15 @@ impl Error {
         self.edit(|inner| inner.detail = Some(detail))
     }
 
+    /// Adds to what is said already.
+    pub(crate) fn noted(self, note: &str) -> Self {
+        let detail = match &self.0.detail {
+            Some(detail) => format!("{detail}; {note}"),
+            None => note.to_owned(),
+        };
+        self.detail(detail)
+    }
+
     pub(crate) fn caused_by(self, source: impl Into<BoxError>) -> Self {
         let source = source.into();
         self.edit(|inner| inner.source = Some(source))

@@ -1,0 +1,178 @@
+//! The balancer of a cluster: the published snapshot, its updater, its policy.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+};
+
+use arc_swap::ArcSwap;
+
+use super::{
+    endpoint::{Endpoint, Spec, Upstream},
+    flight::InFlight,
+    pick::{Picker, Signal},
+    set::{Diff, Index, Set},
+};
+use crate::{
+    config::{self, Address},
+    core::{Epoch, Random},
+};
+
+/// Why nothing was picked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum PickError {
+    /// The cluster has no endpoints.
+    Empty,
+    /// None of them takes calls.
+    Unavailable,
+}
+
+enum Policy {
+    P2c(Signal),
+    RoundRobin(AtomicU64),
+    Random,
+}
+
+/// Picks among the endpoints of one cluster.
+pub(crate) struct Balancer<X: Upstream> {
+    set: ArcSwap<Set<X>>,
+    /// Locked by updates only, never by a pick.
+    index: Mutex<Index>,
+    policy: Policy,
+    decay: u64,
+    context: X::Context,
+    epoch: Epoch,
+}
+
+impl<X: Upstream> Balancer<X> {
+    pub(crate) fn new(policy: &config::Balancer, context: X::Context, epoch: Epoch) -> Self {
+        let mut decay = 10_000_000_000;
+        let policy = match policy {
+            config::Balancer::PeakEwma { decay: time } => {
+                decay = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
+                Policy::P2c(Signal::PeakEwma { decay })
+            }
+            config::Balancer::RoundRobin => Policy::RoundRobin(AtomicU64::new(0)),
+            config::Balancer::Random => Policy::Random,
+            // Validation refuses the hash policies, which are not there yet.
+            config::Balancer::LeastRequest
+            | config::Balancer::RingHash { .. }
+            | config::Balancer::Maglev { .. } => Policy::P2c(Signal::LeastRequest),
+        };
+        Self {
+            set: ArcSwap::from_pointee(Set::empty()),
+            index: Mutex::default(),
+            policy,
+            decay,
+            context,
+            epoch,
+        }
+    }
+
+    /// Picks an endpoint and counts a call in flight to it.
+    ///
+    /// Endpoints in `tried` are picked only when there is no other.
+    pub(crate) fn pick(
+        &self,
+        now: u64,
+        random: &Random,
+        tried: &[Arc<Endpoint<X>>],
+    ) -> Result<InFlight<X>, PickError> {
+        let set = self.set.load();
+        if set.len() == 0 {
+            return Err(PickError::Empty);
+        }
+        let picker = Picker { set: &set, now, random, tried };
+        let picked = match &self.policy {
+            Policy::P2c(signal) => picker.p2c(*signal),
+            Policy::RoundRobin(cursor) => picker.round_robin(cursor),
+            Policy::Random => picker.random(),
+        };
+        let endpoint = picked.ok_or(PickError::Unavailable)?;
+        endpoint.live_or_build(&self.context);
+        Ok(InFlight::new(Arc::clone(endpoint), now, self.epoch, self.decay))
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the whole set; state survives by address.
+    pub(crate) fn replace(&self, endpoints: Vec<config::Endpoint>) -> Diff {
+        let mut index = self.index();
+        let wanted: HashSet<&Address> =
+            endpoints.iter().map(|endpoint| &endpoint.address).collect();
+        let gone: Vec<Address> =
+            index.addresses().filter(|address| !wanted.contains(address)).cloned().collect();
+        drop(wanted);
+        self.update(&mut index, endpoints, &gone)
+    }
+
+    /// Adds endpoints, or changes those of the same address.
+    pub(crate) fn upsert(&self, endpoints: Vec<config::Endpoint>) -> Diff {
+        self.update(&mut self.index(), endpoints, &[])
+    }
+
+    pub(crate) fn remove(&self, addresses: &[Address]) -> Diff {
+        self.update(&mut self.index(), Vec::new(), addresses)
+    }
+
+    fn update(
+        &self,
+        index: &mut Index,
+        endpoints: Vec<config::Endpoint>,
+        gone: &[Address],
+    ) -> Diff {
+        let mut diff = Diff::default();
+        let mut set = self.set.load().share();
+        let mut retired = Vec::new();
+        for address in gone {
+            retired.extend(set.remove(index, address, &mut diff));
+        }
+        for endpoint in endpoints {
+            retired.extend(set.upsert(index, Spec::new(endpoint), &mut diff));
+        }
+        if diff != Diff::default() {
+            set.weigh(index);
+            self.set.store(Arc::new(set));
+        }
+        // Only now: a pick from the old set may still have found them.
+        for endpoint in retired {
+            if let Some(extra) = endpoint.extra() {
+                extra.retire();
+            }
+        }
+        diff
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.set.load().len()
+    }
+
+    /// What the sources have said, as they said it.
+    pub(crate) fn specs(&self) -> Vec<config::Endpoint> {
+        self.set.load().iter().map(|endpoint| endpoint.spec().config()).collect()
+    }
+
+    /// One line per endpoint.
+    pub(crate) fn report(&self, now: u64) -> Vec<String> {
+        let set = self.set.load();
+        set.iter()
+            .map(|endpoint| {
+                let spec = endpoint.spec();
+                let Some(live) = endpoint.live() else {
+                    return format!("{} weight {}, not called yet", spec.address(), spec.weight());
+                };
+                let latency = live.load.latency_at(now, self.decay) / 1e6;
+                let state = if live.extra.available(now) { "" } else { ", connect back-off" };
+                format!(
+                    "{} weight {}, {} in flight, {latency:.2} ms, success {:.0} %{state}",
+                    spec.address(),
+                    spec.weight(),
+                    live.load.in_flight(),
+                    live.load.success_ratio() * 100.0,
+                )
+            })
+            .collect()
+    }
+}

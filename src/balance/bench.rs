@@ -1,0 +1,70 @@
+//! What the benches measure: the balancer with endpoints that own nothing. Not part of the API.
+
+#![allow(missing_docs, reason = "for the benches of this crate only")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::{Balancer, Outcome, Spec, Upstream};
+use crate::{
+    config,
+    core::{Epoch, Random},
+};
+
+struct Nothing;
+
+impl Upstream for Nothing {
+    type Context = ();
+
+    fn build(_spec: &Spec, (): &()) -> Self {
+        Self
+    }
+
+    fn available(&self, _now: u64) -> bool {
+        true
+    }
+
+    fn retire(&self) {}
+}
+
+/// A balancer without transport.
+pub struct Bench {
+    balancer: Balancer<Nothing>,
+    random: Random,
+    now: u64,
+}
+
+impl std::fmt::Debug for Bench {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bench").finish_non_exhaustive()
+    }
+}
+
+#[must_use]
+pub fn endpoint(number: u32) -> config::Endpoint {
+    SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + number), 80)).into()
+}
+
+impl Bench {
+    #[must_use]
+    pub fn new(policy: &config::Balancer, endpoints: u32) -> Self {
+        let balancer = Balancer::new(policy, (), Epoch::now());
+        balancer.replace((0..endpoints).map(endpoint).collect());
+        Self { balancer, random: Random::seeded(7), now: 1_000_000_000 }
+    }
+
+    /// Picks and finishes.
+    pub fn pick(&mut self) {
+        self.now += 10_000;
+        if let Ok(flight) = self.balancer.pick(self.now, &self.random, &[]) {
+            flight.finish(self.now + 1_000_000, Outcome::Success);
+        }
+    }
+
+    pub fn replace(&self, endpoints: Vec<config::Endpoint>) {
+        self.balancer.replace(endpoints);
+    }
+
+    pub fn upsert(&self, endpoint: config::Endpoint) {
+        self.balancer.upsert(vec![endpoint]);
+    }
+}

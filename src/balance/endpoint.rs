@@ -1,0 +1,147 @@
+//! One endpoint: what its source says, and what is known of it since its first pick.
+
+use std::sync::{Arc, OnceLock};
+
+use super::load::Load;
+use crate::config::{self, Address, Health, Protocol};
+
+/// What an endpoint owns from its first pick on: its connections.
+pub(crate) trait Upstream: Send + Sync + 'static {
+    /// What every endpoint of a cluster is built with.
+    type Context: Send + Sync;
+
+    fn build(spec: &Spec, cx: &Self::Context) -> Self;
+
+    /// False while it is known that a call could not be sent.
+    fn available(&self, now: u64) -> bool;
+
+    /// The endpoint has left the cluster; what is in flight goes on.
+    fn retire(&self);
+}
+
+/// What its source says. Small: a cluster may know 100,000 of these.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Spec {
+    address: Address,
+    weight: u16,
+    health: Health,
+    protocol: Option<Protocol>,
+    /// The whole of it, when more than these few fields was said.
+    rest: Option<Box<config::Endpoint>>,
+}
+
+/// One endpoint of a cluster.
+pub(crate) struct Endpoint<X> {
+    spec: Spec,
+    /// Made at the first pick; survives changes of the spec that do not concern it.
+    live: OnceLock<Arc<Live<X>>>,
+}
+
+/// The run-time state of an endpoint that has been picked.
+pub(crate) struct Live<X> {
+    pub(super) load: Load,
+    pub(super) extra: X,
+}
+
+// === impl Spec ===
+
+impl Spec {
+    pub(crate) fn new(endpoint: config::Endpoint) -> Self {
+        let mut plain = config::Endpoint::new(endpoint.address.clone());
+        plain.weight = endpoint.weight;
+        plain.health = endpoint.health;
+        plain.protocol = endpoint.protocol;
+        Self {
+            address: endpoint.address.clone(),
+            weight: u16::try_from(endpoint.weight).unwrap_or(u16::MAX).max(1),
+            health: endpoint.health,
+            protocol: endpoint.protocol,
+            rest: (plain != endpoint).then(|| Box::new(endpoint)),
+        }
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) fn weight(&self) -> u16 {
+        self.weight
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.health
+    }
+
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        self.protocol
+    }
+
+    pub(crate) fn authority(&self) -> Option<&str> {
+        self.rest.as_ref()?.authority.as_deref()
+    }
+
+    /// What the source said.
+    pub(crate) fn config(&self) -> config::Endpoint {
+        if let Some(rest) = &self.rest {
+            return (**rest).clone();
+        }
+        let mut endpoint = config::Endpoint::new(self.address.clone());
+        endpoint.weight = u32::from(self.weight);
+        endpoint.health = self.health;
+        endpoint.protocol = self.protocol;
+        endpoint
+    }
+
+    /// Whether connections made for one serve the other.
+    fn same_connections(&self, other: &Self) -> bool {
+        self.protocol == other.protocol && self.authority() == other.authority()
+    }
+}
+
+// === impl Endpoint ===
+
+impl<X> Endpoint<X> {
+    pub(super) fn new(spec: Spec) -> Self {
+        Self { spec, live: OnceLock::new() }
+    }
+
+    /// The same endpoint after its source changed what it says.
+    pub(super) fn changed(&self, spec: Spec) -> Self {
+        let live = OnceLock::new();
+        if self.spec.same_connections(&spec)
+            && let Some(state) = self.live.get()
+        {
+            // A new cell is empty: setting it cannot fail.
+            drop(live.set(Arc::clone(state)));
+        }
+        Self { spec, live }
+    }
+
+    pub(crate) fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    pub(crate) fn extra(&self) -> Option<&X> {
+        self.live.get().map(|live| &live.extra)
+    }
+
+    pub(super) fn live(&self) -> Option<&Arc<Live<X>>> {
+        self.live.get()
+    }
+
+    /// Whether both are the same endpoint, whatever its source says of it by now.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self.live.get(), other.live.get()) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => std::ptr::eq(self, other),
+        }
+    }
+}
+
+impl<X: Upstream> Endpoint<X> {
+    pub(super) fn live_or_build(&self, cx: &X::Context) -> &Arc<Live<X>> {
+        self.live.get_or_init(|| {
+            Arc::new(Live { load: Load::default(), extra: X::build(&self.spec, cx) })
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! What is in flight: counted while it lives, its outcome fed to the load signal.
+
+use std::sync::Arc;
+
+use super::endpoint::Endpoint;
+use crate::core::{BodyEnd, Epoch, Instant, Ticket, Watcher};
+
+/// The outcome of an attempt for its endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Outcome {
+    Success,
+    Failure,
+    /// It says nothing about the endpoint.
+    Ignored,
+}
+
+/// One attempt in flight to an endpoint. Dropped without an outcome, the caller has left: its
+/// age is a censored sample, which may raise the latency and counts no failure.
+pub(crate) struct InFlight<X: Send + Sync + 'static> {
+    endpoint: Arc<Endpoint<X>>,
+    started: u64,
+    epoch: Epoch,
+    decay: u64,
+    recorded: bool,
+    /// Uncounting has passed to a ticket, or is done.
+    over: bool,
+}
+
+impl Outcome {
+    /// The outcome that a gRPC status is for its endpoint.
+    ///
+    /// The codes that Envoy and gRPC count against a server: what is the caller's own fault
+    /// (`INVALID_ARGUMENT`, `NOT_FOUND`, …) says nothing against it.
+    pub(crate) fn of_grpc(code: i32) -> Self {
+        match code {
+            4 | 8 | 13 | 14 | 15 => Self::Failure,
+            _ => Self::Success,
+        }
+    }
+}
+
+impl<X: Send + Sync + 'static> InFlight<X> {
+    pub(super) fn new(endpoint: Arc<Endpoint<X>>, now: u64, epoch: Epoch, decay: u64) -> Self {
+        if let Some(live) = endpoint.live() {
+            live.load.begin(now);
+        }
+        Self { endpoint, started: now, epoch, decay, recorded: false, over: false }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint<X>> {
+        &self.endpoint
+    }
+
+    /// Feeds the outcome to the load signal; the attempt stays in flight.
+    pub(crate) fn record(&mut self, now: u64, outcome: Outcome) {
+        self.recorded = true;
+        record(&self.endpoint, self.started, now, outcome, self.decay);
+    }
+
+    /// Ends it with an outcome.
+    pub(crate) fn finish(mut self, now: u64, outcome: Outcome) {
+        self.record(now, outcome);
+    }
+
+    /// Hands it to the response body: it is in flight until the body's end.
+    pub(crate) fn into_ticket(mut self) -> (Arc<dyn Watcher>, Ticket) {
+        self.over = true;
+        let ticket = Ticket {
+            started: self.started,
+            epoch: self.epoch,
+            decay: self.decay,
+            recorded: self.recorded,
+        };
+        (Arc::<Endpoint<X>>::clone(&self.endpoint) as Arc<dyn Watcher>, ticket)
+    }
+}
+
+impl<X: Send + Sync + 'static> Drop for InFlight<X> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let Some(live) = self.endpoint.live() else { return };
+        if !self.recorded {
+            let now = self.epoch.nanos(Instant::now());
+            live.load.raise(now, now.saturating_sub(self.started), self.decay);
+        }
+        live.load.end(self.started);
+    }
+}
+
+fn record<X>(endpoint: &Endpoint<X>, started: u64, now: u64, outcome: Outcome, decay: u64) {
+    let Some(live) = endpoint.live() else { return };
+    let rtt = now.saturating_sub(started);
+    match outcome {
+        Outcome::Success => live.load.succeeded(now, rtt, decay),
+        Outcome::Failure => live.load.failed(now, rtt, decay),
+        Outcome::Ignored => {}
+    }
+}
+
+impl<X: Send + Sync + 'static> Watcher for Endpoint<X> {
+    fn ended(&self, ticket: Ticket, end: BodyEnd) {
+        let Some(live) = self.live() else { return };
+        if !ticket.recorded || !matches!(end, BodyEnd::Complete(_) | BodyEnd::Dropped) {
+            let now = ticket.epoch.nanos(Instant::now());
+            let outcome = match end {
+                BodyEnd::Complete(code) => code.map_or(Outcome::Success, Outcome::of_grpc),
+                BodyEnd::Failed | BodyEnd::Expired => Outcome::Failure,
+                BodyEnd::Dropped => Outcome::Ignored,
+            };
+            record(self, ticket.started, now, outcome, ticket.decay);
+            if end == BodyEnd::Dropped {
+                live.load.raise(now, now.saturating_sub(ticket.started), ticket.decay);
+            }
+        }
+        live.load.end(ticket.started);
+    }
+}

@@ -1,0 +1,174 @@
+//! The load signal of one endpoint: latency, success and calls in flight, on one cache line.
+//!
+//! Latency is a peak EWMA (Finagle): a slower sample replaces it, a faster one is blended in over
+//! the decay time. Calls in flight carry their age (Kratos): an endpoint that answers nothing
+//! looks as slow as its calls are old. Success is an EWMA over outcomes; under one half the
+//! endpoint is suspect, and is probed by single calls at doubling intervals.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// 1.0 of the success average.
+const ONE: u32 = 1 << 16;
+const SUSPECT: u32 = ONE / 2;
+/// What an endpoint that has failed before it ever succeeded is held at.
+const NO_CREDIT: u32 = ONE / 4;
+const FIRST_PROBE: u64 = 1_000_000_000;
+const LAST_PROBE: u64 = 30_000_000_000;
+/// The latency of an endpoint whose first answer is still awaited: worse than any measured one.
+const UNMEASURED: f32 = 1e15;
+
+/// A lost update under a race loses one sample of an average, which is harmless: nothing here is
+/// a counter but `in_flight` and `started`, and those are exact.
+#[repr(align(64))]
+#[derive(Debug)]
+pub(super) struct Load {
+    in_flight: AtomicU32,
+    success: AtomicU32,
+    /// The sum of the start times of what is in flight, wrapping.
+    started: AtomicU64,
+    /// Nanoseconds; 0 until the first sample.
+    latency: AtomicU64,
+    /// When the latency was written.
+    stamp: AtomicU64,
+    /// When a suspect endpoint may be probed.
+    probe_at: AtomicU64,
+    probe_gap: AtomicU64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            in_flight: AtomicU32::new(0),
+            success: AtomicU32::new(ONE),
+            started: AtomicU64::new(0),
+            latency: AtomicU64::new(0),
+            stamp: AtomicU64::new(0),
+            probe_at: AtomicU64::new(0),
+            probe_gap: AtomicU64::new(FIRST_PROBE),
+        }
+    }
+}
+
+impl Load {
+    pub(super) fn begin(&self, now: u64) {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.started.fetch_add(now, Relaxed);
+    }
+
+    pub(super) fn end(&self, started: u64) {
+        self.in_flight.fetch_sub(1, Relaxed);
+        self.started.fetch_sub(started, Relaxed);
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    pub(super) fn is_suspect(&self) -> bool {
+        self.success.load(Relaxed) < SUSPECT
+    }
+
+    /// Claims the one probe that a suspect endpoint gets per interval.
+    pub(super) fn claim_probe(&self, now: u64) -> bool {
+        let due = self.probe_at.load(Relaxed);
+        if now < due {
+            return false;
+        }
+        let gap = self.probe_gap.load(Relaxed);
+        if self.probe_at.compare_exchange(due, now + gap, Relaxed, Relaxed).is_err() {
+            return false;
+        }
+        self.probe_gap.store((gap * 2).min(LAST_PROBE), Relaxed);
+        true
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and a peak that was a u64"
+    )]
+    pub(super) fn succeeded(&self, now: u64, rtt: u64, decay: u64) {
+        let rtt = rtt.max(1);
+        let before = self.latency.load(Relaxed);
+        let latency = if before == 0 || rtt >= before {
+            rtt
+        } else {
+            let kept = self.remaining(now, decay);
+            (before as f32).mul_add(kept, rtt as f32 * (1.0 - kept)) as u64
+        };
+        self.latency.store(latency.max(1), Relaxed);
+        self.stamp.store(now, Relaxed);
+        let success = self.success.load(Relaxed);
+        if success < ONE {
+            // A suspect that answers is trusted again within a few calls.
+            let step = if success < SUSPECT { 2 } else { 8 };
+            let next = success + (ONE - success).div_ceil(step);
+            self.success.store(next, Relaxed);
+            if next >= SUSPECT {
+                self.probe_gap.store(FIRST_PROBE, Relaxed);
+            }
+        }
+    }
+
+    /// A failure never lowers the latency: failing fast is not being fast.
+    pub(super) fn failed(&self, now: u64, rtt: u64, decay: u64) {
+        let unproven = self.latency.load(Relaxed) == 0;
+        self.raise(now, rtt, decay);
+        let success = self.success.load(Relaxed);
+        let next = if unproven { NO_CREDIT } else { success - success / 4 };
+        self.success.store(next, Relaxed);
+        if next < SUSPECT && success >= SUSPECT {
+            self.probe_at.store(now + self.probe_gap.load(Relaxed), Relaxed);
+        }
+    }
+
+    /// An attempt that was abandoned: its age may raise the estimate, never lower it.
+    pub(super) fn raise(&self, now: u64, age: u64, decay: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        if age as f32 > self.latency_at(now, decay) {
+            self.latency.store(age.max(1), Relaxed);
+            self.stamp.store(now, Relaxed);
+        }
+    }
+
+    /// The share of the last estimate that is left: e^-x by 1/(1+x+x²/2), without `exp`.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn remaining(&self, now: u64, decay: u64) -> f32 {
+        let x = now.saturating_sub(self.stamp.load(Relaxed)) as f32 / decay as f32;
+        1.0 / (x * x).mul_add(0.5, 1.0 + x)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub(super) fn latency_at(&self, now: u64, decay: u64) -> f32 {
+        self.latency.load(Relaxed) as f32 * self.remaining(now, decay)
+    }
+
+    /// The cost of one more call: latency × (in flight + 1) / success⁴.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub(super) fn cost(&self, now: u64, decay: u64) -> f32 {
+        let in_flight = self.in_flight.load(Relaxed);
+        let calls = in_flight as f32 + 1.0;
+        if self.latency.load(Relaxed) == 0 {
+            // One probe while nothing is known; more only when everything else is as unknown.
+            return if in_flight == 0 { 0.0 } else { UNMEASURED * calls };
+        }
+        let mut latency = self.latency_at(now, decay);
+        if in_flight > 0 {
+            // The mean age of what is in flight: now - Σ started / n.
+            let ages = u64::from(in_flight).wrapping_mul(now);
+            let ages = ages.wrapping_sub(self.started.load(Relaxed));
+            // A race between the two counters may wrap: such an age is no age.
+            if ages < 1 << 62 {
+                latency = latency.max(ages as f32 / in_flight as f32);
+            }
+        }
+        let success = self.success.load(Relaxed).max(1) as f32 / ONE as f32;
+        let squared = success * success;
+        latency * calls / (squared * squared)
+    }
+
+    pub(super) fn success_ratio(&self) -> f64 {
+        f64::from(self.success.load(Relaxed)) / f64::from(ONE)
+    }
+}

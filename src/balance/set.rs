@@ -1,0 +1,171 @@
+//! The endpoints of a cluster as an immutable snapshot in chunks.
+//!
+//! A change copies the chunks that it touches and the list of chunks, never the whole: one of
+//! 100,000 endpoints costs two chunks of 256 pointers. Removal moves the last endpoint into the
+//! hole, so that an index is uniform over all of them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::endpoint::{Endpoint, Spec};
+use crate::config::Address;
+
+const BITS: usize = 8;
+const CHUNK: usize = 1 << BITS;
+
+type Chunk<X> = Arc<Vec<Arc<Endpoint<X>>>>;
+
+/// What a pick reads.
+pub(super) struct Set<X> {
+    chunks: Vec<Chunk<X>>,
+    len: usize,
+    /// The largest weight.
+    pub(super) max_weight: u16,
+    /// Every weight is the largest.
+    pub(super) uniform: bool,
+}
+
+/// What only the updater touches: where each address is, and how often each weight occurs.
+#[derive(Default)]
+pub(super) struct Index {
+    places: HashMap<Address, u32>,
+    weights: HashMap<u16, usize>,
+}
+
+/// How an update changed the set.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Diff {
+    pub(crate) added: usize,
+    pub(crate) removed: usize,
+    pub(crate) changed: usize,
+}
+
+impl<X> Set<X> {
+    pub(super) fn empty() -> Self {
+        Self { chunks: Vec::new(), len: 0, max_weight: 1, uniform: true }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Arc<Endpoint<X>>> {
+        self.chunks.get(index >> BITS)?.get(index & (CHUNK - 1))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint<X>>> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+
+    /// A copy that shares every chunk.
+    pub(super) fn share(&self) -> Self {
+        Self {
+            chunks: self.chunks.clone(),
+            len: self.len,
+            max_weight: self.max_weight,
+            uniform: self.uniform,
+        }
+    }
+
+    fn slot(&mut self, index: usize) -> Option<&mut Arc<Endpoint<X>>> {
+        let chunk = self.chunks.get_mut(index >> BITS)?;
+        unshared(chunk).get_mut(index & (CHUNK - 1))
+    }
+
+    fn push(&mut self, endpoint: Arc<Endpoint<X>>) {
+        if self.len & (CHUNK - 1) == 0 {
+            self.chunks.push(Arc::new(Vec::with_capacity(CHUNK.min(self.len.max(8)))));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            unshared(chunk).push(endpoint);
+            self.len += 1;
+        }
+    }
+
+    fn pop(&mut self) -> Option<Arc<Endpoint<X>>> {
+        let chunk = self.chunks.last_mut()?;
+        let last = unshared(chunk).pop();
+        if chunk.is_empty() {
+            self.chunks.pop();
+        }
+        self.len -= usize::from(last.is_some());
+        last
+    }
+
+    /// Adds the endpoint or changes the one of its address; returns one whose connections are
+    /// no longer of use.
+    pub(super) fn upsert(
+        &mut self,
+        index: &mut Index,
+        spec: Spec,
+        diff: &mut Diff,
+    ) -> Option<Arc<Endpoint<X>>> {
+        let Some(place) = index.places.get(spec.address()).map(|place| *place as usize) else {
+            let place = u32::try_from(self.len).unwrap_or(u32::MAX);
+            index.places.insert(spec.address().clone(), place);
+            index.count(spec.weight());
+            self.push(Arc::new(Endpoint::new(spec)));
+            diff.added += 1;
+            return None;
+        };
+        let before = Arc::clone(self.get(place)?);
+        if *before.spec() == spec {
+            return None;
+        }
+        diff.changed += 1;
+        index.uncount(before.spec().weight());
+        index.count(spec.weight());
+        let after = Arc::new(before.changed(spec));
+        let orphaned = before.live().is_some() && after.live().is_none();
+        *self.slot(place)? = after;
+        orphaned.then_some(before)
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        index: &mut Index,
+        address: &Address,
+        diff: &mut Diff,
+    ) -> Option<Arc<Endpoint<X>>> {
+        let place = index.places.remove(address)? as usize;
+        let last = self.pop()?;
+        diff.removed += 1;
+        let removed = if place == self.len {
+            last
+        } else {
+            index.places.insert(last.spec().address().clone(), u32::try_from(place).ok()?);
+            std::mem::replace(self.slot(place)?, last)
+        };
+        index.uncount(removed.spec().weight());
+        Some(removed)
+    }
+
+    /// Notes what the weights are by now.
+    pub(super) fn weigh(&mut self, index: &Index) {
+        self.max_weight = index.weights.keys().copied().max().unwrap_or(1);
+        self.uniform = index.weights.len() <= 1;
+    }
+}
+
+/// The chunk for writing: copied when the published snapshot shares it.
+fn unshared<X>(chunk: &mut Chunk<X>) -> &mut Vec<Arc<Endpoint<X>>> {
+    Arc::make_mut(chunk)
+}
+
+impl Index {
+    fn count(&mut self, weight: u16) {
+        *self.weights.entry(weight).or_insert(0) += 1;
+    }
+
+    fn uncount(&mut self, weight: u16) {
+        if let Some(count) = self.weights.get_mut(&weight) {
+            *count -= 1;
+            if *count == 0 {
+                self.weights.remove(&weight);
+            }
+        }
+    }
+
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.places.keys()
+    }
+}

@@ -1,0 +1,126 @@
+use std::time::Duration;
+
+use super::*;
+
+fn message(result: Result<(), ConfigErrors>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_are_valid() {
+    Service::default().validate("a").unwrap();
+    Cluster::default().validate("a").unwrap();
+}
+
+#[test]
+fn a_zero_timeout_names_field_value_and_range() {
+    let mut service = Service::default();
+    service.policy.timeout = Some(Duration::ZERO);
+    assert_eq!(
+        message(service.validate("users")),
+        "services.users.policy.timeout = 0ns: must be over 0 and at most 365 days"
+    );
+}
+
+#[test]
+fn an_attempt_timeout_over_the_timeout_is_refused() {
+    let mut service = Service::default();
+    service.policy.timeout = Some(Duration::from_secs(1));
+    service.policy.attempt_timeout = Some(Duration::from_secs(2));
+    assert!(message(service.validate("users")).contains("must be at most timeout (1s)"));
+}
+
+#[test]
+fn nan_and_negative_ratios_are_refused() {
+    for ratio in [f64::NAN, -0.1, 10.1, f64::INFINITY] {
+        let mut service = Service::default();
+        service.policy.retry = Some(Retry::standard().budget(Budget::new(ratio)));
+        assert!(message(service.validate("a")).contains("must be in 0..=10"), "{ratio}");
+    }
+}
+
+#[test]
+fn inverted_bounds_are_refused() {
+    let mut service = Service::default();
+    let retry = Retry::standard().backoff(Duration::from_secs(2), Duration::from_secs(1));
+    service.policy.retry = Some(retry);
+    assert!(message(service.validate("a")).contains("retry.backoff_base = 2s: must be at most"));
+    let mut cluster = Cluster::default();
+    cluster.transport.connect_backoff_base = Some(Duration::from_secs(60));
+    assert!(message(cluster.validate("a")).contains("connect_backoff_base = 60s"));
+}
+
+#[test]
+fn weights_that_are_all_zero_are_refused() {
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster { name: "a".into(), weight: 0 }];
+    let mut service = Service::default();
+    service.routes = vec![route];
+    assert!(message(service.validate("a")).contains("must not all be 0"));
+}
+
+#[test]
+fn what_the_stack_cannot_run_is_refused_by_name() {
+    let mut endpoint = Endpoint::new("10.0.0.1:80".parse().unwrap());
+    endpoint.tunnel = Tunnel::Hbone;
+    endpoint.priority = 1;
+    let text = message(endpoint.validate("clusters.a.endpoints[0]"));
+    assert!(text.contains("clusters.a.endpoints[0].tunnel = Hbone: not supported yet"), "{text}");
+    assert!(text.contains("priority = 1: not supported yet"), "{text}");
+    let mut cluster = Cluster::default();
+    cluster.balancer = Some(Balancer::Maglev { table_size: 65_537 });
+    cluster.subset_size = Some(20);
+    let text = message(cluster.validate("a"));
+    assert!(text.contains("maglev: not supported yet") && text.contains("subset_size"), "{text}");
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster::new("a")];
+    route.filters = vec![Filter::RequestHeaders(HeaderEdit::default())];
+    let mut service = Service::default();
+    service.routes = vec![route];
+    let text = message(service.validate("a"));
+    assert!(text.contains("routes[0].filters[0] = request_headers: not supported yet"), "{text}");
+}
+
+#[test]
+fn addresses_survive_their_text() {
+    for text in ["127.0.0.1:80", "[::1]:443", "unix:/run/app.sock"] {
+        assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+    }
+    for text in ["localhost:80", "127.0.0.1", "127.0.0.1:0", "unix:", ""] {
+        assert!(text.parse::<Address>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn the_nearer_policy_wins_field_by_field() {
+    let mut near = Policy::default();
+    near.timeout = Some(Duration::from_secs(1));
+    let mut far = Policy::default();
+    far.timeout = Some(Duration::from_secs(9));
+    far.max_requests = Some(7);
+    let merged = near.over(&far);
+    assert_eq!(merged.timeout, Some(Duration::from_secs(1)));
+    assert_eq!(merged.max_requests, Some(7));
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn durations_are_text_and_unknown_fields_are_errors() {
+    let json = r#"{"policy": {"timeout": "250ms", "retry": {"budget": {"ratio": 0.4}}}}"#;
+    let service: Service = serde_json::from_str(json).unwrap();
+    assert_eq!(service.policy.timeout, Some(Duration::from_millis(250)));
+    let again: Service = serde_json::from_str(&serde_json::to_string(&service).unwrap()).unwrap();
+    assert_eq!(again, service);
+    let unknown = serde_json::from_str::<Service>(r#"{"policy": {"timeuot": "1s"}}"#);
+    assert!(unknown.unwrap_err().to_string().contains("timeuot"));
+    let number = serde_json::from_str::<Service>(r#"{"policy": {"timeout": 5}}"#);
+    assert!(number.is_err());
+}
+
+#[cfg(feature = "schema")]
+#[test]
+fn the_published_schema_is_the_models() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mesh.schema.json");
+    let published = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(published.trim(), schema().trim(), "run `just schema` and commit the file");
+}

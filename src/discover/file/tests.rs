@@ -1,0 +1,197 @@
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::*;
+use crate::{
+    config::ConfigErrors,
+    discover::{Change, Sink, SourceId},
+};
+
+const GOOD: &str = "
+services:
+  users:
+    policy: { timeout: 2s }
+clusters:
+  users:
+    endpoints:
+      - address: 127.0.0.1:8080
+        weight: 3
+";
+
+#[derive(Default)]
+struct Recorder(Mutex<Vec<String>>);
+
+impl Sink for Recorder {
+    fn apply(&self, _source: SourceId, change: Change) -> Result<(), ConfigErrors> {
+        let line = match change {
+            Change::Service(name, service) => {
+                service.validate(&name)?;
+                format!("service {name} {:?}", service.policy.timeout)
+            }
+            Change::Cluster(name, cluster) => {
+                cluster.validate(&name)?;
+                format!("cluster {name} {}", cluster.endpoints.len())
+            }
+            Change::RemoveService(name) => format!("gone service {name}"),
+            Change::RemoveCluster(name) => format!("gone cluster {name}"),
+            Change::Refused { part, reason } => format!("refused {part}: {reason}"),
+            other => format!("{other:?}"),
+        };
+        self.0.lock().unwrap().push(line);
+        Ok(())
+    }
+}
+
+impl Recorder {
+    fn take(&self) -> String {
+        self.0.lock().unwrap().drain(..).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn publisher() -> (Arc<Recorder>, Arc<dyn Sink>, Publisher) {
+    let recorder = Arc::new(Recorder::default());
+    let sink: Arc<dyn Sink> = Arc::<Recorder>::clone(&recorder);
+    let publish = Publisher::new(&sink, SourceId::new(0));
+    (recorder, sink, publish)
+}
+
+fn apply(published: &mut Published, publish: &Publisher, text: &str) {
+    published.apply(publish, "file mesh.yaml", text.as_bytes());
+}
+
+#[test]
+fn yaml_and_json_say_the_same() {
+    let yaml = parse::parse(GOOD.as_bytes()).unwrap();
+    let json = r#"{"services": {"users": {"policy": {"timeout": "2s"}}},
+        "clusters": {"users": {"endpoints": [{"address": "127.0.0.1:8080", "weight": 3}]}}}"#;
+    let json = parse::parse(json.as_bytes()).unwrap();
+    assert_eq!(yaml.services, json.services);
+    assert_eq!(yaml.clusters, json.clusters);
+    assert_eq!(yaml.clusters["users"].endpoints[0].weight, 3);
+}
+
+#[test]
+fn a_bad_part_is_named_with_its_path_and_leaves_the_others() {
+    let text = GOOD.replace("weight: 3", "wieght: 3");
+    let parsed = parse::parse(text.as_bytes()).unwrap();
+    assert!(parsed.services.contains_key("users"));
+    assert!(parsed.clusters.is_empty());
+    let (part, reason) = &parsed.refused[0];
+    assert_eq!(part, "cluster users");
+    assert!(
+        reason.contains("clusters.users.endpoints[0]") && reason.contains("wieght"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_half_written_file_changes_nothing_and_says_where() {
+    let (recorder, _sink, publish) = publisher();
+    let mut published = Published::default();
+    apply(&mut published, &publish, GOOD);
+    recorder.take();
+    for cut in ["services:\n  users: {policy: {timeout", "{\"services\": {\"users\"", "", "- a"] {
+        apply(&mut published, &publish, cut);
+        let seen = recorder.take();
+        assert!(seen.starts_with("refused file mesh.yaml"), "{cut}: {seen}");
+        assert!(!seen.contains("gone"), "{seen}");
+    }
+    apply(&mut published, &publish, GOOD);
+    assert!(!recorder.take().contains("cluster users"), "an unchanged part was published again");
+}
+
+#[test]
+fn impossible_values_keep_the_last_good_part() {
+    let (recorder, _sink, publish) = publisher();
+    let mut published = Published::default();
+    apply(&mut published, &publish, GOOD);
+    recorder.take();
+    for bad in ["timeout: 0s", "timeout: -1s", "timeout: .nan", "timeout: 2", "timeout: [2s]"] {
+        apply(&mut published, &publish, &GOOD.replace("timeout: 2s", bad));
+        let seen = recorder.take();
+        assert!(!seen.contains("gone"), "{bad}: {seen}");
+        assert!(!seen.contains("service users"), "{bad}: {seen}");
+    }
+}
+
+#[test]
+fn what_left_the_file_is_taken_back() {
+    let (recorder, _sink, publish) = publisher();
+    let mut published = Published::default();
+    apply(&mut published, &publish, GOOD);
+    recorder.take();
+    apply(&mut published, &publish, "services: {}");
+    let seen = recorder.take();
+    assert!(seen.contains("gone service users") && seen.contains("gone cluster users"), "{seen}");
+}
+
+#[test]
+fn an_unknown_top_level_field_is_reported_and_the_rest_works() {
+    let (recorder, _sink, publish) = publisher();
+    apply(&mut Published::default(), &publish, &format!("{GOOD}\nsevrices: {{}}\n"));
+    let seen = recorder.take();
+    assert!(seen.contains("unknown field `sevrices`"), "{seen}");
+    assert!(seen.contains("cluster users 1"), "{seen}");
+}
+
+async fn until(recorder: &Recorder, what: &str) {
+    for _ in 0..400 {
+        if recorder.0.lock().unwrap().iter().any(|line| line.contains(what)) {
+            recorder.take();
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never saw {what}: {}", recorder.take());
+}
+
+#[tokio::test]
+async fn an_atomic_rename_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(&path, GOOD).unwrap();
+    let (recorder, _sink, publish) = publisher();
+    let task = tokio::spawn(Box::new(File::new(&path)).run(publish));
+    until(&recorder, "service users Some(2s)").await;
+    fs::write(dir.path().join("new"), GOOD.replace("2s", "3s")).unwrap();
+    fs::rename(dir.path().join("new"), &path).unwrap();
+    until(&recorder, "service users Some(3s)").await;
+    task.abort();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_kubernetes_symlink_swap_is_seen() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    for (version, timeout) in [("..v1", "2s"), ("..v2", "4s")] {
+        fs::create_dir(dir.path().join(version)).unwrap();
+        let text = GOOD.replace("2s", timeout);
+        fs::write(dir.path().join(version).join("mesh.yaml"), text).unwrap();
+    }
+    symlink("..v1", dir.path().join("..data")).unwrap();
+    let path = dir.path().join("mesh.yaml");
+    symlink("..data/mesh.yaml", &path).unwrap();
+    let (recorder, _sink, publish) = publisher();
+    let task = tokio::spawn(Box::new(File::new(&path)).run(publish));
+    until(&recorder, "service users Some(2s)").await;
+    symlink("..v2", dir.path().join("..data_tmp")).unwrap();
+    fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
+    until(&recorder, "service users Some(4s)").await;
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_missing_file_is_reported_and_found_when_it_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    let (recorder, _sink, publish) = publisher();
+    let task = tokio::spawn(Box::new(File::new(&path)).run(publish));
+    until(&recorder, "cannot be read").await;
+    fs::write(&path, GOOD).unwrap();
+    until(&recorder, "service users Some(2s)").await;
+    task.abort();
+}

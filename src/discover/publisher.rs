@@ -1,0 +1,148 @@
+//! How a source hands its state to the mesh.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use crate::config::{Address, Cluster, ConfigError, ConfigErrors, Endpoint, Service};
+
+/// Publishes what a source knows. Each part takes effect on its own; one that cannot be used is
+/// refused with its reason, and its last good state stays.
+#[derive(Clone)]
+pub struct Publisher {
+    sink: Weak<dyn Sink>,
+    source: SourceId,
+}
+
+/// One source of a mesh, in order of precedence.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct SourceId(usize);
+
+/// What receives changes: the mesh.
+pub(crate) trait Sink: Send + Sync {
+    fn apply(&self, source: SourceId, change: Change) -> Result<(), ConfigErrors>;
+}
+
+/// One change of the configuration.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Service(String, Box<Service>),
+    RemoveService(String),
+    Cluster(String, Box<Cluster>),
+    RemoveCluster(String),
+    Endpoints(String, Vec<Endpoint>),
+    Upsert(String, Vec<Endpoint>),
+    Remove(String, Vec<Address>),
+    Refused { part: String, reason: String },
+    Accepted { part: String },
+    Synced,
+}
+
+// === impl SourceId ===
+
+impl SourceId {
+    /// Names that only DNS knows; behind every real source.
+    pub(crate) const DNS: Self = Self(usize::MAX);
+
+    pub(crate) fn new(index: usize) -> Self {
+        Self(index)
+    }
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    pub(crate) fn new(sink: &Arc<dyn Sink>, source: SourceId) -> Self {
+        Self { sink: Arc::downgrade(sink), source }
+    }
+
+    fn apply(&self, change: Change) -> Result<(), ConfigErrors> {
+        let Some(sink) = self.sink.upgrade() else {
+            return Err(ConfigErrors(vec![ConfigError::new("mesh", "gone", "the mesh has ended")]));
+        };
+        sink.apply(self.source, change)
+    }
+
+    /// Defines a service, or replaces its definition.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be used; the last good definition stays.
+    pub fn service(&self, name: &str, service: Service) -> Result<(), ConfigErrors> {
+        self.apply(Change::Service(name.to_owned(), Box::new(service)))
+    }
+
+    /// Takes this source's definition of a service back.
+    pub fn remove_service(&self, name: &str) {
+        drop(self.apply(Change::RemoveService(name.to_owned())));
+    }
+
+    /// Defines a cluster with its settings and its whole set of endpoints.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be used; the last good definition stays.
+    pub fn cluster(&self, name: &str, cluster: Cluster) -> Result<(), ConfigErrors> {
+        self.apply(Change::Cluster(name.to_owned(), Box::new(cluster)))
+    }
+
+    /// Takes this source's definition of a cluster, and its endpoints, back.
+    pub fn remove_cluster(&self, name: &str) {
+        drop(self.apply(Change::RemoveCluster(name.to_owned())));
+    }
+
+    /// Replaces this source's endpoints of a cluster. An unknown cluster is made with defaults.
+    ///
+    /// # Errors
+    ///
+    /// Every endpoint that cannot be used; the last good set stays.
+    pub fn endpoints<E: Into<Endpoint>>(
+        &self,
+        cluster: &str,
+        endpoints: impl IntoIterator<Item = E>,
+    ) -> Result<(), ConfigErrors> {
+        let endpoints = endpoints.into_iter().map(Into::into).collect();
+        self.apply(Change::Endpoints(cluster.to_owned(), endpoints))
+    }
+
+    /// Adds endpoints, or changes those of the same address; the cost is that of the change.
+    ///
+    /// # Errors
+    ///
+    /// Every endpoint that cannot be used; then none of these takes effect.
+    pub fn upsert_endpoints<E: Into<Endpoint>>(
+        &self,
+        cluster: &str,
+        endpoints: impl IntoIterator<Item = E>,
+    ) -> Result<(), ConfigErrors> {
+        let endpoints = endpoints.into_iter().map(Into::into).collect();
+        self.apply(Change::Upsert(cluster.to_owned(), endpoints))
+    }
+
+    /// Removes endpoints; what is in flight to them goes on.
+    pub fn remove_endpoints(&self, cluster: &str, addresses: &[Address]) {
+        drop(self.apply(Change::Remove(cluster.to_owned(), addresses.to_vec())));
+    }
+
+    /// Reports a part that could not even be read; its last good state stays.
+    pub fn refused(&self, part: impl Into<String>, reason: impl Into<String>) {
+        drop(self.apply(Change::Refused { part: part.into(), reason: reason.into() }));
+    }
+
+    /// Takes a report of [`refused`](Self::refused) back.
+    pub fn accepted(&self, part: impl Into<String>) {
+        drop(self.apply(Change::Accepted { part: part.into() }));
+    }
+
+    /// The first state of this source is complete.
+    pub fn synced(&self) {
+        drop(self.apply(Change::Synced));
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("source", &self.source).finish_non_exhaustive()
+    }
+}

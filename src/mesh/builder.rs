@@ -1,0 +1,256 @@
+//! From what the user describes to a running mesh.
+
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::runtime::Handle;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    Mesh,
+    call::{AttemptRest, CallRest},
+    code::{Code, ServiceSettings},
+    inner::{Inner, Stages},
+    leaf::{Leaf, LeafEndpoint},
+    stage::{Next, Stage, push},
+};
+use crate::{
+    config::Address,
+    core::{Body, BoxError, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
+    discover::{Discover, Publisher, Sink, SourceId, Static},
+    transport::{self, Connect, ConnectTarget, Connector, Shared},
+};
+
+/// What happens to a name that no source defines.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum UnknownNames {
+    /// The call fails and says so.
+    #[default]
+    Refuse,
+    /// The system's DNS resolves it, on the name's port or 80.
+    Dns,
+}
+
+/// Describes a [`Mesh`].
+///
+/// Setters cannot fail; [`MeshBuilder::build`] checks everything once and does no I/O.
+#[must_use = "a builder does nothing until `build`"]
+pub struct MeshBuilder {
+    sources: Vec<Box<dyn Discover>>,
+    statics: Static,
+    has_statics: bool,
+    code: Code,
+    runtime: Option<Handle>,
+    unknown_names: UnknownNames,
+    seed: Option<u64>,
+    call: Option<Stage>,
+    attempt: Option<Stage>,
+    endpoint: Option<Stage>,
+    leaf: Option<Leaf>,
+    connector: Arc<dyn Connect>,
+}
+
+type StageResponse<S> = <S as Service<Request<Body>>>::Response;
+type StageError<S> = <S as Service<Request<Body>>>::Error;
+
+// === impl MeshBuilder ===
+
+impl MeshBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            sources: Vec::new(),
+            statics: Static::default(),
+            has_statics: false,
+            code: Code::default(),
+            runtime: None,
+            unknown_names: UnknownNames::default(),
+            seed: None,
+            call: None,
+            attempt: None,
+            endpoint: None,
+            leaf: None,
+            connector: transport::default_connector(),
+        }
+    }
+
+    /// Adds the mesh file at `path`, watched for changes: YAML or JSON.
+    #[cfg(feature = "file")]
+    pub fn config_file(self, path: impl AsRef<Path>) -> Self {
+        self.source(crate::discover::File::new(path.as_ref()))
+    }
+
+    /// Adds a source of services and endpoints.
+    ///
+    /// Where several sources define the same service or the same settings of a cluster, the one
+    /// added first decides; endpoints of a cluster are the union of all.
+    pub fn source(mut self, source: impl Discover) -> Self {
+        self.sources.push(Box::new(source));
+        self
+    }
+
+    /// Adds a cluster, and the service of the same name, with these endpoints.
+    pub fn endpoints(mut self, name: &str, endpoints: impl IntoIterator<Item = Address>) -> Self {
+        self.statics = self.statics.endpoints(name, endpoints);
+        self.has_statics = true;
+        self
+    }
+
+    /// Sets what the code says of a service, over every source.
+    pub fn service(
+        mut self,
+        name: &str,
+        edit: impl FnOnce(ServiceSettings) -> ServiceSettings,
+    ) -> Self {
+        self.code.edit(name, edit);
+        self
+    }
+
+    /// Bounds the wait of a call for the first configuration. Unit: time. Default: 5 s.
+    pub fn resolve_timeout(mut self, timeout: Duration) -> Self {
+        self.code.resolve_timeout = Some(timeout);
+        self
+    }
+
+    /// Runs background tasks on this runtime. Default: the one that `build` is called in.
+    pub fn runtime(mut self, handle: Handle) -> Self {
+        self.runtime = Some(handle);
+        self
+    }
+
+    /// What happens to a name that no source defines. Default: refused.
+    pub fn unknown_names(mut self, unknown: UnknownNames) -> Self {
+        self.unknown_names = unknown;
+        self
+    }
+
+    /// Makes every random choice follow from this seed. Default: random.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Wraps every call, once; the layer added first is the outermost.
+    pub fn call_layer<L, B>(mut self, layer: L) -> Self
+    where
+        L: Layer<Next> + Send + Sync + 'static,
+        L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        StageError<L::Service>: Into<BoxError>,
+        <L::Service as Service<Request<Body>>>::Future: Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+        StageResponse<L::Service>: Sized,
+    {
+        self.call = Some(push(self.call.take(), layer));
+        self
+    }
+
+    /// Wraps every attempt of every call, before its endpoint is picked.
+    pub fn attempt_layer<L, B>(mut self, layer: L) -> Self
+    where
+        L: Layer<Next> + Send + Sync + 'static,
+        L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        StageError<L::Service>: Into<BoxError>,
+        <L::Service as Service<Request<Body>>>::Future: Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.attempt = Some(push(self.attempt.take(), layer));
+        self
+    }
+
+    /// Wraps every endpoint: long-lived, made at the endpoint's first pick.
+    pub fn endpoint_layer<L, B>(mut self, layer: L) -> Self
+    where
+        L: Layer<Next> + Send + Sync + 'static,
+        L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        StageError<L::Service>: Into<BoxError>,
+        <L::Service as Service<Request<Body>>>::Future: Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.endpoint = Some(push(self.endpoint.take(), layer));
+        self
+    }
+
+    /// Wraps the making of connections: what it returns is spoken HTTP over.
+    pub fn connect_layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Connector>,
+        L::Service: Service<ConnectTarget> + Clone + Send + Sync + 'static,
+        <L::Service as Service<ConnectTarget>>::Response: transport::Io + 'static,
+        <L::Service as Service<ConnectTarget>>::Error: Into<BoxError>,
+        <L::Service as Service<ConnectTarget>>::Future: Send,
+    {
+        self.connector = transport::erase(layer.layer(Connector::new(self.connector)));
+        self
+    }
+
+    /// Brings your own client: `make` is called once per endpoint, and its service takes the
+    /// place of our connections.
+    pub fn leaf<F, S, B>(mut self, make: F) -> Self
+    where
+        F: Fn(&LeafEndpoint) -> S + Send + Sync + 'static,
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.leaf = Some(Leaf::new(make));
+        self
+    }
+
+    /// Builds the mesh and starts its sources. No I/O happens here.
+    ///
+    /// # Errors
+    ///
+    /// When there is no runtime, no source, or a setting is out of its range.
+    pub fn build(self) -> Result<Mesh, Error> {
+        let config_error = || Error::new(ErrorKind::Config, Phase::Resolve).from(Origin::Local);
+        let runtime = match self.runtime {
+            Some(handle) => handle,
+            None => Handle::try_current().map_err(|error| {
+                config_error()
+                    .detail("no tokio runtime: build inside one, or give its handle to `.runtime`")
+                    .caused_by(error)
+            })?,
+        };
+        self.code.validate().map_err(|errors| config_error().detail(errors.to_string()))?;
+        let mut sources = self.sources;
+        if self.has_statics {
+            sources.insert(0, Box::new(self.statics));
+        }
+        let names = sources.iter().map(|source| source.name()).collect();
+        let (epoch, events) = (Epoch::now(), Arc::new(Events::default()));
+        let random = Arc::new(self.seed.map_or_else(Random::default, Random::seeded));
+        let transport =
+            Arc::new(Shared::new(runtime, Arc::clone(&events), Arc::clone(&random), epoch));
+        let stages = Stages {
+            call: self.call.map(|stage| stage(Next::new(CallRest))),
+            attempt: self.attempt.map(|stage| stage(Next::new(AttemptRest))),
+            endpoint: self.endpoint,
+            leaf: self.leaf,
+            connector: self.connector,
+        };
+        let unknown = self.unknown_names;
+        let inner = Arc::new(Inner::new(
+            epoch, events, random, stages, self.code, names, transport, unknown,
+        ));
+        for (index, source) in sources.into_iter().enumerate() {
+            let sink: Arc<dyn Sink> = Arc::<Inner>::clone(&inner);
+            let publisher = Publisher::new(&sink, SourceId::new(index));
+            inner.spawn(source.run(publisher));
+        }
+        Ok(Mesh { inner })
+    }
+}
+
+impl fmt::Debug for MeshBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sources: Vec<String> = self.sources.iter().map(|source| source.name()).collect();
+        f.debug_struct("MeshBuilder").field("sources", &sources).finish_non_exhaustive()
+    }
+}

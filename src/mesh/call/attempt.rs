@@ -1,0 +1,333 @@
+//! One attempt: pick an endpoint, take a connection, send, and report the outcome to the
+//! endpoint. No decision about retries is made here.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, Version};
+use pin_project::pin_project;
+
+use super::Pinned;
+use crate::{
+    balance::{Endpoint, InFlight, Outcome, PickError},
+    config::Protocol,
+    core::{
+        Body, BoxError, BoxFuture, Error, ErrorKind, Event, Held, Instant, Origin, Phase, Watch,
+        grpc,
+    },
+    mesh::cluster::{Core, Node},
+    resilience::limit::Limiter,
+    transport::{ConnectError, Lease, SendError, SendErrorKind, SendFuture},
+};
+
+/// The state machine of one attempt; the call polls it with what it has pinned.
+#[pin_project(project = AttemptProj, PinnedDrop)]
+pub(crate) struct Attempt {
+    #[pin]
+    state: State,
+    /// The endpoint in use, kept to exclude it from a retry and to name it.
+    endpoint: Option<Arc<Endpoint<Node>>>,
+    flight: Option<InFlight<Node>>,
+    breaker: Held,
+    started: Instant,
+}
+
+#[pin_project(project = StateProj)]
+enum State {
+    /// Waiting for a connection. Boxed: only an attempt that finds none waits.
+    Connect(BoxFuture<Result<Lease, ConnectError>>, Option<Box<Request<Body>>>),
+    Send(#[pin] SendFuture),
+    /// Through the user's endpoint layers or own leaf: their one box.
+    Stage(BoxFuture<Result<Response<Body>, BoxError>>),
+    Done,
+}
+
+/// Why an attempt gave no response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Met {
+    /// The request never left this process.
+    NeverSent,
+    /// The endpoint said that it did not work on it.
+    Refused,
+    /// It may have been worked on.
+    Reset,
+    /// Nothing that another attempt would change.
+    Fatal,
+}
+
+pub(crate) struct Failed {
+    pub(crate) met: Met,
+    pub(crate) error: Error,
+    /// The request, when it is still in hand.
+    pub(crate) request: Option<Box<Request<Body>>>,
+}
+
+impl Failed {
+    fn fatal(error: Error, request: Request<Body>) -> Box<Self> {
+        Box::new(Self { met: Met::Fatal, error, request: Some(Box::new(request)) })
+    }
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    /// Picks an endpoint and begins to send.
+    pub(crate) fn start(
+        pinned: &Pinned,
+        mut request: Request<Body>,
+        tried: &[Arc<Endpoint<Node>>],
+        number: u32,
+        now: Instant,
+    ) -> Result<Self, Box<Failed>> {
+        let inner = &pinned.inner;
+        let core = pinned.cluster.core.load();
+        let breaker = match &core.breaker {
+            None => Held::Nothing,
+            Some(limiter) => match Limiter::hold(limiter) {
+                Some(held) => held,
+                None => {
+                    let error =
+                        Error::new(ErrorKind::Overloaded, Phase::Admission).detail(format!(
+                            "cluster {} has its maximum of concurrent requests in flight",
+                            pinned.cluster.name
+                        ));
+                    return Err(Failed::fatal(error, request));
+                }
+            },
+        };
+        let at = inner.epoch.nanos(now);
+        let flight = match core.balancer.pick(at, &inner.random, tried) {
+            Ok(flight) => flight,
+            Err(reason) => return Err(Failed::fatal(no_endpoint(pinned, reason), request)),
+        };
+        let endpoint = Arc::clone(flight.endpoint());
+        let state = match endpoint.extra() {
+            Some(node) => begin(pinned, &core, node, &mut request, number),
+            None => State::Done,
+        };
+        let state = match state {
+            State::Connect(lease, _) => State::Connect(lease, Some(Box::new(request))),
+            State::Done => {
+                return Err(Failed::fatal(no_endpoint(pinned, PickError::Empty), request));
+            }
+            started => started,
+        };
+        Ok(Self { state, endpoint: Some(endpoint), flight: Some(flight), breaker, started: now })
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint<Node>>> {
+        self.endpoint.as_ref()
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What it waits for.
+    pub(crate) fn phase(&self) -> Phase {
+        match self.state {
+            State::Connect(..) => Phase::Connect,
+            State::Send(_) | State::Stage(_) | State::Done => Phase::Headers,
+        }
+    }
+
+    /// Ends it by our own timeout, which is a failure of its endpoint.
+    pub(crate) fn expire(self: Pin<&mut Self>, pinned: &Pinned, now: Instant) {
+        let mut this = self.project();
+        if let Some(flight) = this.flight.take() {
+            flight.finish(pinned.inner.epoch.nanos(now), Outcome::Failure);
+        }
+        *this.breaker = Held::Nothing;
+        this.state.set(State::Done);
+    }
+
+    pub(crate) fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pinned: &Pinned,
+    ) -> Poll<Result<Response<Body>, Box<Failed>>> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Connect(lease, request) => {
+                    let lease = ready!(lease.as_mut().poll(cx));
+                    let request = request.take();
+                    match (lease, request) {
+                        (Ok(lease), Some(request)) => {
+                            this.state.set(State::Send(lease.send(*request)));
+                        }
+                        (Ok(_), None) => return Poll::Pending,
+                        (Err(error), request) => {
+                            this.state.set(State::Done);
+                            this.finish(pinned, Outcome::Failure);
+                            return Poll::Ready(Err(Box::new(Failed {
+                                met: Met::NeverSent,
+                                error: cannot_connect(error),
+                                request,
+                            })));
+                        }
+                    }
+                }
+                StateProj::Send(send) => {
+                    let sent = ready!(send.poll(cx));
+                    this.state.set(State::Done);
+                    return Poll::Ready(match sent {
+                        Ok((response, held)) => {
+                            let watch = this.watch(pinned, &response, held);
+                            Ok(response.map(|body| Body::watched(body, watch)))
+                        }
+                        Err(error) => Err(this.send_failed(pinned, error)),
+                    });
+                }
+                StateProj::Stage(future) => {
+                    let response = ready!(future.as_mut().poll(cx));
+                    this.state.set(State::Done);
+                    return Poll::Ready(match response {
+                        Ok(response) => {
+                            let watch = this.watch(pinned, &response, Held::Nothing);
+                            Ok(response.map(|body| Body::wrapped(body, watch)))
+                        }
+                        Err(error) => Err(this.stage_failed(pinned, error)),
+                    });
+                }
+                StateProj::Done => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
+fn begin(
+    pinned: &Pinned,
+    core: &Core,
+    node: &Node,
+    request: &mut Request<Body>,
+    number: u32,
+) -> State {
+    pinned.inner.events.emit(|| Event::AttemptStarted {
+        service: Arc::clone(&pinned.cell.name),
+        endpoint: Arc::clone(&node.name),
+        number,
+    });
+    if let Some(authority) = &node.authority {
+        super::head::set_authority(request, authority);
+    }
+    if let Some(stage) = &node.stage {
+        return State::Stage(stage.call(std::mem::take(request)));
+    }
+    //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
+    let protocol = node.protocol.or(core.protocol).unwrap_or_else(|| {
+        if request.version() == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 }
+    });
+    match node.pool.try_acquire(protocol) {
+        Some(lease) => State::Send(lease.send(std::mem::take(request))),
+        None => State::Connect(node.pool.acquire(protocol), None),
+    }
+}
+
+impl AttemptProj<'_> {
+    fn finish(&mut self, pinned: &Pinned, outcome: Outcome) {
+        if let Some(flight) = self.flight.take() {
+            flight.finish(pinned.inner.epoch.nanos(Instant::now()), outcome);
+        }
+        *self.breaker = Held::Nothing;
+    }
+
+    /// Records what the head already tells, and hands the rest to the end of the body.
+    fn watch<B>(&mut self, pinned: &Pinned, response: &Response<B>, held: Held) -> Watch {
+        let now = pinned.inner.epoch.nanos(Instant::now());
+        let outcome = head_outcome(pinned.grpc, response);
+        let watcher = self.flight.take().map(|mut flight| {
+            if let Some(outcome) = outcome {
+                flight.record(now, outcome);
+            }
+            flight.into_ticket()
+        });
+        Watch {
+            watcher,
+            held,
+            limits: [Held::Nothing, std::mem::replace(self.breaker, Held::Nothing)],
+            deadline: pinned.body_deadline,
+            idle: pinned.policy().and_then(|policy| policy.idle_timeout),
+            grpc: pinned.grpc,
+            service: Some((Arc::clone(&pinned.cell.name), Arc::clone(&pinned.inner.events))),
+            timer: None,
+            over: false,
+        }
+    }
+
+    fn send_failed(&mut self, pinned: &Pinned, failure: SendError) -> Box<Failed> {
+        let (met, kind, phase, outcome) = match failure.kind {
+            SendErrorKind::NeverSent => {
+                (Met::NeverSent, ErrorKind::Transport, Phase::Request, Outcome::Ignored)
+            }
+            SendErrorKind::Refused => {
+                (Met::Refused, ErrorKind::Refused, Phase::Headers, Outcome::Failure)
+            }
+            SendErrorKind::RequestBody => {
+                (Met::Fatal, ErrorKind::RequestBody, Phase::Request, Outcome::Ignored)
+            }
+            SendErrorKind::Reset | SendErrorKind::Closed | SendErrorKind::Protocol => {
+                (Met::Reset, ErrorKind::Transport, Phase::Headers, Outcome::Failure)
+            }
+        };
+        self.finish(pinned, outcome);
+        let mut error = Error::new(kind, phase).detail(failure.kind.text());
+        if kind != ErrorKind::RequestBody {
+            error = error.from(Origin::Endpoint);
+        }
+        Box::new(Failed {
+            met,
+            error: error.caused_by(failure.source),
+            request: failure.request.map(Box::new),
+        })
+    }
+
+    fn stage_failed(&mut self, pinned: &Pinned, error: BoxError) -> Box<Failed> {
+        let error = Error::from_layer(error);
+        let met = match error.kind() {
+            ErrorKind::Connect => Met::NeverSent,
+            ErrorKind::Refused => Met::Refused,
+            ErrorKind::Transport | ErrorKind::Layer => Met::Reset,
+            _ => Met::Fatal,
+        };
+        self.finish(pinned, Outcome::Failure);
+        Box::new(Failed { met, error, request: None })
+    }
+}
+
+/// The outcome for the endpoint, when the response head decides it.
+fn head_outcome<B>(is_grpc: bool, response: &Response<B>) -> Option<Outcome> {
+    let status = response.status();
+    if !is_grpc || !status.is_success() {
+        let failure = status.is_server_error();
+        return Some(if failure { Outcome::Failure } else { Outcome::Success });
+    }
+    grpc::status_of(response.headers()).map(Outcome::of_grpc)
+}
+
+fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
+    let cluster = &pinned.cluster.name;
+    Error::new(ErrorKind::NoEndpoints, Phase::Pick).detail(match reason {
+        PickError::Empty => format!("cluster {cluster} has no endpoints"),
+        _ => format!("no endpoint of cluster {cluster} may be called"),
+    })
+}
+
+fn cannot_connect(error: ConnectError) -> Error {
+    Error::new(ErrorKind::Connect, Phase::Connect)
+        .from(Origin::Endpoint)
+        .detail(error.to_string())
+        .caused_by(error)
+}
+
+#[pin_project::pinned_drop]
+impl PinnedDrop for Attempt {
+    fn drop(self: Pin<&mut Self>) {
+        // A flight that is still here was abandoned by the caller: its drop censors it.
+        drop(self.project().flight.take());
+    }
+}

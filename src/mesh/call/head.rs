@@ -1,0 +1,73 @@
+//! The head of a request: its authority, and the headers that carry time and attempts.
+
+use std::time::Duration;
+
+use http::{
+    HeaderMap, Method, Request, Uri, Version,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+
+use crate::core::{Body, grpc};
+
+/// A copy of a request's head, made only when a retry is armed.
+pub(crate) struct Head {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    extensions: http::Extensions,
+}
+
+impl Head {
+    pub(crate) fn of(request: &Request<Body>) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+            extensions: request.extensions().clone(),
+        }
+    }
+
+    /// The request of one more attempt.
+    pub(crate) fn request(&self, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers.clone();
+        *request.extensions_mut() = self.extensions.clone();
+        request
+    }
+}
+
+/// Gives the request an authority, replacing one that it has.
+pub(crate) fn set_authority(request: &mut Request<Body>, authority: &Authority) {
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.authority = Some(authority.clone());
+    if parts.scheme.is_none() {
+        parts.scheme = Some(Scheme::HTTP);
+    }
+    if parts.path_and_query.is_none() {
+        parts.path_and_query = Some(PathAndQuery::from_static("/"));
+    }
+    // All three parts are there, which is what makes a URI whole.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// Tells the endpoint how long the caller will wait.
+///
+/// gRPC has `grpc-timeout`; plain HTTP gets Envoy's `x-envoy-expected-rq-timeout-ms`.
+pub(crate) fn write_deadline(headers: &mut HeaderMap, is_grpc: bool, left: Duration) {
+    if is_grpc {
+        headers.insert(grpc::GRPC_TIMEOUT, grpc::timeout_value(left));
+    } else {
+        headers.insert(grpc::HTTP_TIMEOUT, grpc::millis_value(left));
+    }
+}
+
+/// Tells the endpoint that this is a retry, so that it does not multiply it.
+pub(crate) fn write_attempts(headers: &mut HeaderMap, is_grpc: bool, earlier: u32) {
+    let name = if is_grpc { grpc::GRPC_ATTEMPTS } else { grpc::HTTP_ATTEMPTS };
+    headers.insert(name, earlier.into());
+}

@@ -1,0 +1,122 @@
+//! A call as one state machine: resolve, route, admission, attempts, back-off, deadline.
+//!
+//! The positions of the default stack are fused here: nesting them as layers would move the
+//! request through six futures. What they decide lives in `route`, `resilience` and `balance`,
+//! and the public layers share it.
+
+mod attempt;
+mod head;
+mod path;
+mod staged;
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use pin_project::pin_project;
+
+pub(crate) use self::path::Path;
+pub(crate) use self::staged::{AttemptRest, CallRest};
+use super::{
+    cluster::Cluster,
+    inner::Inner,
+    service::{Policy, Route, Service, ServiceCell},
+};
+use crate::core::{Body, BoxFuture, Error, Instant, grpc};
+
+/// What a call holds from its route to its end: an update of the configuration does not change
+/// a call under way, but each attempt reads the cluster's newest endpoints (gRFC A44).
+#[derive(Clone)]
+pub(crate) struct Pinned {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) cell: Arc<ServiceCell>,
+    pub(crate) service: Arc<Service>,
+    pub(crate) route: usize,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) grpc: bool,
+    /// Bounds everything up to the response head.
+    pub(crate) head_deadline: Option<Instant>,
+    /// Bounds the body and its trailers too.
+    pub(crate) body_deadline: Option<Instant>,
+}
+
+impl Pinned {
+    pub(crate) fn route(&self) -> Option<&Route> {
+        self.service.table.get(self.route)
+    }
+
+    pub(crate) fn policy(&self) -> Option<&Policy> {
+        self.route().map(|route| &route.policy)
+    }
+}
+
+/// The response of a call through the mesh.
+///
+/// It is lazy: nothing happens before its first poll. Dropping it cancels the call: an attempt
+/// under way is not counted as a failure of its endpoint, but its age may raise the endpoint's
+/// latency estimate.
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub struct CallFuture {
+    #[pin]
+    state: State,
+    grpc: bool,
+}
+
+#[pin_project(project = StateProj)]
+enum State {
+    Path(#[pin] Path),
+    /// Through the user's call layers: their one box.
+    Staged(BoxFuture<Result<Response<Body>, Error>>),
+    Failed(Option<Error>),
+}
+
+// === impl CallFuture ===
+
+impl CallFuture {
+    pub(crate) fn new(inner: &Arc<Inner>, cell: &Arc<ServiceCell>, request: Request<Body>) -> Self {
+        let is_grpc = grpc::is_grpc(request.headers());
+        let path = Path::new(Arc::clone(inner), Arc::clone(cell), request, is_grpc);
+        let state = if inner.stages.call.is_some() {
+            State::Staged(staged::call(path))
+        } else {
+            State::Path(path)
+        };
+        Self { state, grpc: is_grpc }
+    }
+
+    pub(crate) fn failed(error: Error, request: &Request<Body>) -> Self {
+        Self { state: State::Failed(Some(error)), grpc: grpc::is_grpc(request.headers()) }
+    }
+}
+
+impl Future for CallFuture {
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = match this.state.project() {
+            StateProj::Path(path) => path.poll(cx),
+            StateProj::Staged(future) => future.as_mut().poll(cx),
+            StateProj::Failed(error) => match error.take() {
+                Some(error) => Poll::Ready(Err(error)),
+                None => Poll::Pending,
+            },
+        };
+        match result {
+            // A gRPC caller gets a status: tonic would turn a foreign error into `Unknown`.
+            Poll::Ready(Err(error)) if *this.grpc => Poll::Ready(Ok(grpc::response(error))),
+            result => result,
+        }
+    }
+}
+
+impl fmt::Debug for CallFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallFuture").finish_non_exhaustive()
+    }
+}

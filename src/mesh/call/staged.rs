@@ -1,0 +1,197 @@
+//! The way of a call through user layers: what stands behind them, and the context that travels
+//! in the request's extensions while they are there.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+
+use super::{
+    Path, Pinned,
+    attempt::{Attempt, Failed, Met},
+};
+use crate::{
+    balance::Endpoint,
+    core::{Body, BoxError, BoxFuture, Error, ErrorKind, Instant},
+    mesh::{
+        cluster::Node,
+        stage::{Erased, context_lost},
+    },
+};
+
+/// What stands behind the call layers: the rest of the call.
+pub(crate) struct CallRest;
+
+/// What stands behind the attempt layers: pick, connect, send.
+pub(crate) struct AttemptRest;
+
+/// The call's context, as an extension while a call layer is there.
+#[derive(Clone)]
+struct CallContext(Arc<Mutex<Option<Box<Path>>>>);
+
+/// The attempt's context, as an extension while an attempt layer is there.
+#[derive(Clone)]
+struct AttemptContext(Arc<Shared>);
+
+struct Shared {
+    pinned: Pinned,
+    tried: Vec<Arc<Endpoint<Node>>>,
+    number: u32,
+    /// The attempt was ended by our own timeout, not by the caller.
+    expired: AtomicBool,
+    endpoint: Mutex<Option<Arc<Endpoint<Node>>>>,
+    met: Mutex<Option<Met>>,
+}
+
+/// Sends a call through the user's call layers. One box, documented at the stage.
+pub(crate) fn call(mut path: Path) -> BoxFuture<Result<Response<Body>, Error>> {
+    let stage = path.inner.stages.call.clone();
+    let request = path.request.take();
+    Box::pin(async move {
+        let (Some(stage), Some(mut request)) = (stage, request) else { return path.await };
+        let (service, limit) = (Arc::clone(&path.cell.name), path.outer_deadline(&request));
+        let context = CallContext(Arc::new(Mutex::new(Some(Box::new(path)))));
+        request.extensions_mut().insert(context);
+        let future = stage.call(request);
+        let result = match limit {
+            None => future.await,
+            Some(at) => tokio::time::timeout_at(at, future).await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Timeout, crate::Phase::Headers)
+                    .detail("the deadline of the call passed in or behind a call layer")
+                    .into())
+            }),
+        };
+        result.map_err(|error| Error::from_layer(error).service(&service))
+    })
+}
+
+impl Erased for CallRest {
+    fn call(&self, mut request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
+        let context = request.extensions_mut().remove::<CallContext>();
+        let path = context
+            .and_then(|context| context.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        Box::pin(async move {
+            let Some(mut path) = path else { return Err(context_lost("call")) };
+            path.request = Some(request);
+            Ok(Box::into_pin(path).await?)
+        })
+    }
+}
+
+impl Erased for AttemptRest {
+    fn call(&self, mut request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
+        let Some(context) = request.extensions_mut().remove::<AttemptContext>() else {
+            return Box::pin(async { Err(context_lost("attempt")) });
+        };
+        Box::pin(run(context.0, request))
+    }
+}
+
+/// One attempt behind the attempt layers.
+async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    let (pinned, now) = (&shared.pinned, Instant::now());
+    let failed = match Attempt::start(pinned, request, &shared.tried, shared.number, now) {
+        Ok(attempt) => {
+            *lock(&shared.endpoint) = attempt.endpoint().cloned();
+            let mut attempt = std::pin::pin!(Expiring { attempt, shared: &shared });
+            match std::future::poll_fn(|cx| attempt.as_mut().poll(cx)).await {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
+            }
+        }
+        Err(failed) => failed,
+    };
+    *lock(&shared.met) = Some(failed.met);
+    Err(failed.error.into())
+}
+
+fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An attempt that learns from its context, when dropped, whether our timeout ended it.
+#[pin_project::pin_project(PinnedDrop)]
+struct Expiring<'a> {
+    #[pin]
+    attempt: Attempt,
+    shared: &'a Shared,
+}
+
+impl Expiring<'_> {
+    fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Body>, Box<Failed>>> {
+        let this = self.project();
+        this.attempt.poll(cx, &this.shared.pinned)
+    }
+}
+
+#[pin_project::pinned_drop]
+impl PinnedDrop for Expiring<'_> {
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        if this.shared.expired.load(Ordering::Relaxed) {
+            this.attempt.expire(&this.shared.pinned, Instant::now());
+        }
+    }
+}
+
+/// An attempt on its way through the user's attempt layers.
+pub(super) struct StagedAttempt {
+    future: Option<BoxFuture<Result<Response<Body>, BoxError>>>,
+    shared: Arc<Shared>,
+    started: Instant,
+}
+
+impl StagedAttempt {
+    pub(super) fn new(
+        stage: &Arc<dyn Erased>,
+        pinned: &Pinned,
+        mut request: Request<Body>,
+        tried: &[Arc<Endpoint<Node>>],
+        number: u32,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            pinned: pinned.clone(),
+            tried: tried.to_vec(),
+            number,
+            expired: AtomicBool::new(false),
+            endpoint: Mutex::new(None),
+            met: Mutex::new(None),
+        });
+        request.extensions_mut().insert(AttemptContext(Arc::clone(&shared)));
+        Self { future: Some(stage.call(request)), shared, started: Instant::now() }
+    }
+
+    pub(super) fn endpoint(&self) -> Option<Arc<Endpoint<Node>>> {
+        lock(&self.shared.endpoint).clone()
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn expire(&mut self) {
+        self.shared.expired.store(true, Ordering::Relaxed);
+        self.future = None;
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Body>, Box<Failed>>> {
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        future.as_mut().poll(cx).map_err(|error| {
+            // Without the attempt's own word, a layer's failure may have reached the endpoint.
+            let met = lock(&self.shared.met).take().unwrap_or(Met::Reset);
+            Box::new(Failed { met, error: Error::from_layer(error), request: None })
+        })
+    }
+}

@@ -1,0 +1,96 @@
+//! The front door: one concrete type that goes into tonic, hyper and `http` code.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::Request;
+use tower_service::Service;
+
+use super::{call::CallFuture, inner::Inner, names::Name, service::ServiceCell};
+use crate::core::{Body, BoxError, Error, ErrorKind, Phase};
+
+/// Calls one service of a mesh, or (from [`Mesh::http`](super::Mesh::http)) the service that
+/// each request's authority names.
+///
+/// Cheap to clone, and always ready: all waiting is in the call, under its deadline. It goes
+/// into a generated tonic client as it is: `GreeterClient::new(mesh.client("greeter.prod")?)`.
+///
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+    /// Empty when the request's authority names the service.
+    cell: Option<Arc<ServiceCell>>,
+}
+
+// === impl Client ===
+
+impl Client {
+    pub(crate) fn new(inner: Arc<Inner>, cell: Option<Arc<ServiceCell>>) -> Self {
+        Self { inner, cell }
+    }
+
+    /// Sends a request.
+    ///
+    /// The future fails with an [`Error`] that says what happened, where, and what to check;
+    /// for a gRPC request (`content-type: application/grpc*`) it answers a response that carries
+    /// the failure as its status instead, with the [`Error`] in its extensions.
+    pub fn send<B>(&self, request: Request<B>) -> CallFuture
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let request = request.map(Body::new);
+        match &self.cell {
+            Some(cell) => CallFuture::new(&self.inner, cell, request),
+            None => match self.resolve(&request) {
+                Ok(cell) => CallFuture::new(&self.inner, &cell, request),
+                Err(error) => CallFuture::failed(error, &request),
+            },
+        }
+    }
+
+    /// The service that the request's authority (or `host` header) names.
+    fn resolve(&self, request: &Request<Body>) -> Result<Arc<ServiceCell>, Error> {
+        let host = request.headers().get(http::header::HOST);
+        let authority = match request.uri().authority() {
+            Some(authority) => authority.as_str(),
+            None => host.and_then(|host| host.to_str().ok()).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
+                    .detail("the request names no authority, which is its service")
+            })?,
+        };
+        let name = Name::parse(authority).map_err(|reason| {
+            Error::new(ErrorKind::InvalidRequest, Phase::Resolve).detail(reason)
+        })?;
+        super::lookup(&self.inner, &name)
+    }
+}
+
+impl<B> Service<Request<B>> for Client
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = http::Response<Body>;
+    type Error = Error;
+    type Future = CallFuture;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> CallFuture {
+        self.send(request)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let service = self.cell.as_ref().map(|cell| &*cell.name);
+        f.debug_struct("Client").field("service", &service).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,133 @@
+//! A cluster at run time: its balancer, its breaker and what each of its endpoints owns.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::{
+    endpoint::Transport,
+    leaf::Leaf,
+    stage::{Erased, Next, Stage},
+};
+use crate::{
+    balance::{Balancer, Spec, Upstream},
+    config::{self, Protocol},
+    core::{Epoch, Events},
+    resilience::limit::Limiter,
+    transport::{Connect, Pool, Shared},
+};
+
+/// One cluster: a swap cell of its own, reached by a handle in each route that names it.
+pub(crate) struct Cluster {
+    pub(crate) name: Arc<str>,
+    pub(crate) core: ArcSwap<Core>,
+}
+
+/// What a change of the cluster's settings replaces; a change of endpoints does not.
+pub(crate) struct Core {
+    pub(crate) config: config::Cluster,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) balancer: Balancer<Node>,
+    pub(crate) breaker: Option<Arc<Limiter>>,
+}
+
+/// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
+pub(crate) struct Node {
+    pub(crate) name: Arc<str>,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) authority: Option<http::uri::Authority>,
+    pub(crate) pool: Arc<Pool>,
+    /// The user's endpoint layers and own leaf, erased; empty when there are none.
+    pub(crate) stage: Option<Arc<dyn Erased>>,
+    events: Arc<Events>,
+    cluster: Arc<str>,
+}
+
+/// What every node of a cluster is built with.
+pub(crate) struct NodeContext {
+    pub(crate) cluster: Arc<str>,
+    pub(crate) settings: Arc<config::TransportSettings>,
+    pub(crate) connector: Arc<dyn Connect>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) leaf: Option<Leaf>,
+    pub(crate) stage: Option<Stage>,
+}
+
+// === impl Node ===
+
+impl Upstream for Node {
+    type Context = NodeContext;
+
+    fn build(spec: &Spec, cx: &NodeContext) -> Self {
+        let name: Arc<str> = spec.address().to_string().into();
+        let pool = Pool::new(
+            Arc::clone(&name),
+            spec.address().clone(),
+            Arc::clone(&cx.settings),
+            Arc::clone(&cx.connector),
+            Arc::clone(&cx.shared),
+        );
+        // An own leaf takes the place of the transport; endpoint layers wrap either.
+        let leaf = cx.leaf.as_ref().map(|leaf| leaf.build(spec));
+        let stage = match (&cx.stage, leaf) {
+            (None, leaf) => leaf,
+            (Some(stage), Some(leaf)) => Some(stage(Next::erased(leaf))),
+            (Some(stage), None) => {
+                let (name, pool) = (Arc::clone(&name), Arc::clone(&pool));
+                Some(stage(Next::new(Transport { name, pool, protocol: spec.protocol() })))
+            }
+        };
+        Self {
+            name,
+            protocol: spec.protocol(),
+            authority: spec.authority().and_then(|text| text.parse().ok()),
+            pool,
+            stage,
+            events: Arc::clone(&cx.shared.events),
+            cluster: Arc::clone(&cx.cluster),
+        }
+    }
+
+    fn available(&self, now: u64) -> bool {
+        self.pool.available(now)
+    }
+
+    fn retire(&self) {
+        self.events.emit(|| crate::Event::EndpointRemoved {
+            cluster: Arc::clone(&self.cluster),
+            endpoint: Arc::clone(&self.name),
+        });
+        self.pool.drain();
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    pub(crate) fn new(name: Arc<str>, core: Core) -> Self {
+        Self { name, core: ArcSwap::from_pointee(core) }
+    }
+}
+
+// === impl Core ===
+
+impl Core {
+    pub(crate) fn new(config: config::Cluster, context: NodeContext, epoch: Epoch) -> Self {
+        let policy = config.balancer.clone().unwrap_or_default();
+        let breaker = config
+            .breakers
+            .as_ref()
+            .and_then(|breakers| breakers.max_requests)
+            .map(|limit| Arc::new(Limiter::new(limit)));
+        let protocol = config.protocol;
+        let balancer = Balancer::new(&policy, context, epoch);
+        Self { config, protocol, balancer, breaker }
+    }
+
+    /// Whether `config` differs from this in nothing but its endpoints.
+    pub(crate) fn same_settings(&self, config: &config::Cluster) -> bool {
+        let mut other = config.clone();
+        other.endpoints = Vec::new();
+        self.config == other
+    }
+}

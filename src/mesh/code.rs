@@ -1,0 +1,132 @@
+//! What the application itself says about its services: it wins over every source.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::config::{self, Balancer, Policy, Protocol, Retry};
+
+/// Settings of one service, given in code.
+///
+/// Every setter overrides what a source says, and is overridden by a call's own
+/// [`Call`](crate::Call).
+#[derive(Clone, Debug, Default)]
+pub struct ServiceSettings {
+    pub(crate) policy: Policy,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) balancer: Option<Balancer>,
+}
+
+/// The settings of all services that the code names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Code {
+    services: BTreeMap<String, ServiceSettings>,
+    pub(crate) resolve_timeout: Option<Duration>,
+}
+
+// === impl ServiceSettings ===
+
+impl ServiceSettings {
+    /// Bounds each call from its start to its response headers, all attempts included.
+    ///
+    /// Unit: time, over zero. Default: none.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.policy.timeout = Some(timeout);
+        self
+    }
+
+    /// Lets the timeout cover the response body and trailers too. Default: no, so that streams
+    /// live.
+    #[must_use]
+    pub fn whole_response(mut self, whole: bool) -> Self {
+        self.policy.whole_response = Some(whole);
+        self
+    }
+
+    /// Bounds each attempt to its response headers. Unit: time, over zero. Default: none.
+    #[must_use]
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// Bounds the wait for each frame of a response body. Unit: time, over zero. Default: none.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// When and how often a failed attempt is repeated. Default: [`Retry::standard`].
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.policy.retry = Some(retry);
+        self
+    }
+
+    /// Calls in flight beyond which further ones fail at once. Unit: calls. Default: no limit.
+    #[must_use]
+    pub fn max_requests(mut self, calls: u32) -> Self {
+        self.policy.max_requests = Some(calls);
+        self
+    }
+
+    /// The protocol of the cluster of the same name. Default: the endpoint's hint, else the
+    /// request's version.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
+        self
+    }
+
+    /// How an endpoint of the cluster of the same name is picked. Default: P2C by peak EWMA.
+    #[must_use]
+    pub fn balancer(mut self, balancer: Balancer) -> Self {
+        self.balancer = Some(balancer);
+        self
+    }
+}
+
+// === impl Code ===
+
+impl Code {
+    pub(crate) fn edit(
+        &mut self,
+        name: &str,
+        edit: impl FnOnce(ServiceSettings) -> ServiceSettings,
+    ) {
+        let name = name.to_ascii_lowercase();
+        let settings = self.services.remove(&name).unwrap_or_default();
+        self.services.insert(name, edit(settings));
+    }
+
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.services.contains_key(name)
+    }
+
+    /// The policy given in code; empty when the code does not name the service.
+    pub(crate) fn policy(&self, name: &str) -> Policy {
+        self.services.get(name).map(|settings| settings.policy.clone()).unwrap_or_default()
+    }
+
+    /// A cluster's settings with what the code says over them.
+    pub(crate) fn cluster(&self, name: &str, mut cluster: config::Cluster) -> config::Cluster {
+        if let Some(settings) = self.services.get(name) {
+            cluster.protocol = settings.protocol.or(cluster.protocol);
+            cluster.balancer = settings.balancer.clone().or(cluster.balancer);
+        }
+        cluster
+    }
+
+    /// Checks what the code says as strictly as what a source says.
+    pub(crate) fn validate(&self) -> Result<(), config::ConfigErrors> {
+        for (name, settings) in &self.services {
+            let mut service = config::Service::default();
+            service.policy = settings.policy.clone();
+            service.validate(name)?;
+            let mut cluster = config::Cluster::default();
+            cluster.balancer = settings.balancer.clone();
+            cluster.validate(name)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! The assembled stack in order, and every setting with its origin.
+
+use std::{fmt, sync::Arc};
+
+use super::{inner::Inner, service::Service};
+use crate::config::{self, Policy};
+
+/// Where a setting comes from; each wins over those after it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum SettingOrigin {
+    /// The call's own extension.
+    Call,
+    /// The application's code.
+    Code,
+    /// A source: file, DNS, own discovery.
+    ControlPlane,
+    /// Nobody set it.
+    Default,
+}
+
+/// One setting of a route.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Setting {
+    /// `timeout`, `retry.attempts`, …
+    pub name: &'static str,
+    /// Its value as text.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: SettingOrigin,
+}
+
+/// What a mesh is made of, at one moment; print it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Description {
+    /// The positions of the stack, outermost first.
+    pub stack: Vec<String>,
+    /// The sources, in order of precedence.
+    pub sources: Vec<String>,
+    /// Each service with its routes.
+    pub services: Vec<ServiceDescription>,
+    /// Parts that are refused now, with the reason.
+    pub refused: Vec<(String, String)>,
+}
+
+/// One service of a [`Description`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServiceDescription {
+    /// The name that the application calls.
+    pub name: String,
+    /// Its routes, in order.
+    pub routes: Vec<RouteDescription>,
+}
+
+/// One route of a [`ServiceDescription`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RouteDescription {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Its settings with their origins.
+    pub settings: Vec<Setting>,
+    /// Its clusters with what each endpoint is at.
+    pub clusters: Vec<ClusterDescription>,
+}
+
+/// One cluster of a [`RouteDescription`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClusterDescription {
+    /// The cluster's name.
+    pub name: String,
+    /// The picking policy.
+    pub balancer: String,
+    /// One line per endpoint: address, weight, calls in flight, latency, health.
+    pub endpoints: Vec<String>,
+}
+
+// === impl Description ===
+
+impl Description {
+    pub(super) fn of(inner: &Arc<Inner>) -> Self {
+        let services = inner
+            .defined()
+            .iter()
+            .map(|(name, service)| ServiceDescription {
+                name: name.to_string(),
+                routes: routes(inner, name, service),
+            })
+            .collect();
+        Self {
+            stack: stack(inner),
+            sources: inner.sources.clone(),
+            services,
+            refused: inner.refused_parts(),
+        }
+    }
+}
+
+/// The positions as the state machine meets them.
+fn stack(inner: &Inner) -> Vec<String> {
+    let stages = &inner.stages;
+    let used = |used: bool, name: &str| used.then(|| format!("user {name}"));
+    let transport = if stages.leaf.is_some() { "own leaf" } else { "transport: pool, h1, h2" };
+    [
+        Some("gRPC status mapping".to_owned()),
+        used(stages.call.is_some(), "call layers"),
+        Some("resolve".to_owned()),
+        Some("route".to_owned()),
+        Some("deadline".to_owned()),
+        Some("admission: max_requests of the service".to_owned()),
+        Some("replay body, when a retry is armed".to_owned()),
+        Some("retry and budget".to_owned()),
+        Some("attempt timeout".to_owned()),
+        used(stages.attempt.is_some(), "attempt layers"),
+        Some("breaker: max_requests of the cluster".to_owned()),
+        Some("balancer".to_owned()),
+        used(stages.endpoint.is_some(), "endpoint layers"),
+        Some(transport.to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescription> {
+    let code = inner.code.policy(name);
+    service
+        .table
+        .iter()
+        .map(|(_, route)| RouteDescription {
+            name: route.name.as_deref().map(str::to_owned),
+            settings: settings(&code, &route.plane),
+            clusters: route
+                .clusters
+                .iter()
+                .map(|cluster| {
+                    let core = cluster.core.load();
+                    let balancer = core.config.balancer.clone().unwrap_or_default();
+                    ClusterDescription {
+                        name: cluster.name.to_string(),
+                        balancer: format!("{balancer:?}"),
+                        endpoints: core
+                            .balancer
+                            .report(inner.epoch.nanos(crate::core::Instant::now())),
+                    }
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// Every setting of a policy: the code's word, else the control plane's, else the default.
+fn settings(code: &Policy, plane: &Policy) -> Vec<Setting> {
+    let mut list = Vec::new();
+    let mut add = |name, code: Option<String>, plane: Option<String>, default: String| {
+        let (value, origin) = match (code, plane) {
+            (Some(value), _) => (value, SettingOrigin::Code),
+            (None, Some(value)) => (value, SettingOrigin::ControlPlane),
+            (None, None) => (default, SettingOrigin::Default),
+        };
+        list.push(Setting { name, value, origin });
+    };
+    let time = |of: fn(&Policy) -> Option<std::time::Duration>, policy: &Policy| {
+        of(policy).map(|time| format!("{time:?}"))
+    };
+    let none = || "none".to_owned();
+    add("timeout", time(|p| p.timeout, code), time(|p| p.timeout, plane), none());
+    add(
+        "whole_response",
+        code.whole_response.map(|whole| whole.to_string()),
+        plane.whole_response.map(|whole| whole.to_string()),
+        "false".to_owned(),
+    );
+    add(
+        "attempt_timeout",
+        time(|p| p.attempt_timeout, code),
+        time(|p| p.attempt_timeout, plane),
+        none(),
+    );
+    add("idle_timeout", time(|p| p.idle_timeout, code), time(|p| p.idle_timeout, plane), none());
+    add(
+        "max_requests",
+        code.max_requests.map(|calls| calls.to_string()),
+        plane.max_requests.map(|calls| calls.to_string()),
+        none(),
+    );
+    let retry = |policy: &Policy| policy.retry.as_ref().map(config::Retry::summary);
+    add("retry", retry(code), retry(plane), config::Retry::default().summary());
+    list
+}
+
+impl fmt::Display for SettingOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Call => "call",
+            Self::Code => "code",
+            Self::ControlPlane => "control plane",
+            Self::Default => "default",
+        })
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "stack, outermost first")?;
+        for (number, position) in self.stack.iter().enumerate() {
+            writeln!(f, "  {:2} {position}", number + 1)?;
+        }
+        writeln!(f, "sources: {}", self.sources.join(", "))?;
+        for service in &self.services {
+            writeln!(f, "service {}", service.name)?;
+            for route in &service.routes {
+                writeln!(f, "  route {}", route.name.as_deref().unwrap_or("(all)"))?;
+                for Setting { name, value, origin } in &route.settings {
+                    writeln!(f, "    {name} = {value} ({origin})")?;
+                }
+                for cluster in &route.clusters {
+                    writeln!(f, "    cluster {} by {}", cluster.name, cluster.balancer)?;
+                    for endpoint in &cluster.endpoints {
+                        writeln!(f, "      {endpoint}")?;
+                    }
+                }
+            }
+        }
+        for (part, reason) in &self.refused {
+            writeln!(f, "refused: {part}: {reason}")?;
+        }
+        Ok(())
+    }
+}

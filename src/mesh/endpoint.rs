@@ -1,0 +1,56 @@
+//! What stands behind the endpoint layers: the connections of one endpoint.
+
+use std::sync::Arc;
+
+use http::{Request, Response, Version};
+
+use super::stage::Erased;
+use crate::{
+    config::Protocol,
+    core::{Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Phase},
+    transport::{Pool, SendErrorKind},
+};
+
+/// The transport of one endpoint, as the service that endpoint layers wrap.
+pub(crate) struct Transport {
+    pub(crate) name: Arc<str>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) protocol: Option<Protocol>,
+}
+
+impl Erased for Transport {
+    fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
+        let (name, pool) = (Arc::clone(&self.name), Arc::clone(&self.pool));
+        let protocol = self.protocol.unwrap_or_else(|| {
+            if request.version() == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 }
+        });
+        Box::pin(async move {
+            let lease = match pool.try_acquire(protocol) {
+                Some(lease) => lease,
+                None => pool.acquire(protocol).await.map_err(|error| {
+                    Error::new(ErrorKind::Connect, Phase::Connect)
+                        .from(Origin::Endpoint)
+                        .endpoint_named(&name)
+                        .detail(error.to_string())
+                        .caused_by(error)
+                })?,
+            };
+            let (response, held) = lease.send(request).await.map_err(|failure| {
+                let kind = match failure.kind {
+                    // The request cannot be had back through a user's layer.
+                    SendErrorKind::NeverSent | SendErrorKind::Refused => ErrorKind::Refused,
+                    SendErrorKind::RequestBody => ErrorKind::RequestBody,
+                    SendErrorKind::Reset | SendErrorKind::Closed | SendErrorKind::Protocol => {
+                        ErrorKind::Transport
+                    }
+                };
+                Error::new(kind, Phase::Headers)
+                    .from(Origin::Endpoint)
+                    .endpoint_named(&name)
+                    .detail(failure.kind.text())
+                    .caused_by(failure.source)
+            })?;
+            Ok(response.map(|body| Body::holding(body, held)))
+        })
+    }
+}

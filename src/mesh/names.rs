@@ -1,0 +1,82 @@
+//! The grammar of service names: `[scheme://]name[:port]`.
+//!
+//! A name is a registered name of RFC 3986 (letters, digits, `-`, `.`, `_`), compared without
+//! case; one trailing dot is dropped. With a port, the service `name:port` is looked up first,
+//! then `name`. The scheme may be `http` or `https`: both mean the service, and what secures the
+//! connection is the cluster's setting.
+
+use std::fmt;
+
+/// A service name as a user wrote it, taken apart.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Name {
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+}
+
+impl Name {
+    /// Parses `[scheme://]name[:port]`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let rest = match text.split_once("://") {
+            Some(("http" | "https", rest)) => rest,
+            Some((scheme, _)) => {
+                return Err(format!("scheme `{scheme}` of `{text}` is neither http nor https"));
+            }
+            None => text,
+        };
+        if let Some(at) = rest.find(['/', '?', '#', '@']) {
+            return Err(format!("`{text}` has `{}` after its name", &rest[at..=at]));
+        }
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => {
+                let port = port
+                    .parse()
+                    .ok()
+                    .filter(|port| *port > 0)
+                    .ok_or_else(|| format!("port `{port}` of `{text}` is not in 1..=65535"))?;
+                (host, Some(port))
+            }
+            _ => (rest, None),
+        };
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
+        if host.is_empty() || host.len() > 253 || !host.bytes().all(legal) {
+            return Err(format!("`{text}` is not a service name"));
+        }
+        Ok(Self { host: host.to_ascii_lowercase(), port })
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(host: &str, port: Option<u16>) -> Result<Name, String> {
+        Ok(Name { host: host.into(), port })
+    }
+
+    #[test]
+    fn names_ports_and_schemes_are_taken_apart() {
+        assert_eq!(Name::parse("greeter.prod"), name("greeter.prod", None));
+        assert_eq!(Name::parse("Greeter.PROD."), name("greeter.prod", None));
+        assert_eq!(Name::parse("http://users.prod:8080"), name("users.prod", Some(8080)));
+        assert_eq!(Name::parse("https://users"), name("users", None));
+        assert_eq!(Name::parse("[::1]:80"), name("[::1]", Some(80)));
+        assert_eq!(Name::parse("[::1]"), name("[::1]", None));
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused_with_its_reason() {
+        for bad in ["", ".", "ftp://x", "a b", "users:0", "users:99999", "users/1", "u@h", "a:b:c "]
+        {
+            assert!(Name::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

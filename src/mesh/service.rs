@@ -1,0 +1,91 @@
+//! A service at run time: its swap cell and the compiled, immutable form of its configuration.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use http::uri::Authority;
+
+use super::cluster::Cluster;
+use crate::{
+    config,
+    core::Epoch,
+    resilience::{Budget, limit::Limiter, retry},
+    route::{Split, Table},
+};
+
+/// One service: a swap cell of its own, held by every client of the service.
+pub(crate) struct ServiceCell {
+    pub(crate) name: Arc<str>,
+    /// What HTTP calls it when the request names no authority.
+    pub(crate) authority: Option<Authority>,
+    /// Empty until a source has delivered it.
+    pub(crate) current: ArcSwapOption<Service>,
+    /// Budgets survive updates that do not change them. Locked by the updater only.
+    budgets: Mutex<Vec<(config::Budget, Arc<Budget>)>>,
+}
+
+/// The compiled service: a call pins it from start to end.
+pub(crate) struct Service {
+    pub(crate) table: Table<Route>,
+    pub(crate) limiter: Option<Arc<Limiter>>,
+}
+
+/// One compiled route.
+pub(crate) struct Route {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) clusters: Split<Arc<Cluster>>,
+    pub(crate) policy: Policy,
+    /// The layers that the policy was merged from, for `describe()`.
+    pub(crate) plane: config::Policy,
+}
+
+/// The settings that a call on a route obeys.
+pub(crate) struct Policy {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) whole_response: bool,
+    pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) retry: retry::Policy,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) max_body_bytes: usize,
+}
+
+// === impl ServiceCell ===
+
+impl ServiceCell {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            authority: name.parse().ok(),
+            current: ArcSwapOption::empty(),
+            budgets: Mutex::new(Vec::new()),
+        }
+    }
+
+    fn budget(&self, config: &config::Budget, epoch: Epoch) -> Arc<Budget> {
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, budget)) = budgets.iter().find(|(known, _)| known == config) {
+            return Arc::clone(budget);
+        }
+        let budget = Arc::new(Budget::new(config, epoch));
+        budgets.push((config.clone(), Arc::clone(&budget)));
+        budget
+    }
+
+    /// The run-time form of a merged policy.
+    pub(crate) fn policy(&self, merged: &config::Policy, epoch: Epoch) -> Policy {
+        let retry = merged.retry.clone().unwrap_or_default();
+        Policy {
+            timeout: merged.timeout,
+            whole_response: merged.whole_response.unwrap_or(false),
+            attempt_timeout: merged.attempt_timeout,
+            idle_timeout: merged.idle_timeout,
+            budget: self.budget(&retry.budget.clone().unwrap_or_default(), epoch),
+            max_body_bytes: retry.body_cap(),
+            retry: retry::Policy::new(&retry),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! User layers at the four named stages, and bring-your-own leaves.
+//!
+//! A stage layer is a `tower::Layer` over that stage's [`Next`]. What it makes is erased once to
+//! `Arc<dyn …>`; each request through it costs one boxed future. An unused stage costs nothing.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::core::{Body, BoxError, BoxFuture, Error, ErrorKind, Phase};
+
+/// What stands behind a user layer: the rest of the mesh, as a service.
+///
+/// It is always ready; all waiting is in its future, under the deadline of the call.
+#[derive(Clone)]
+pub struct Next(Arc<dyn Erased>);
+
+/// A user's service after erasure.
+pub(crate) trait Erased: Send + Sync {
+    fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>>;
+}
+
+/// One stage of the stack: from what stands behind to what stands before.
+pub(crate) type Stage = Arc<dyn Fn(Next) -> Arc<dyn Erased> + Send + Sync>;
+
+// === impl Next ===
+
+impl Next {
+    pub(crate) fn new(rest: impl Erased + 'static) -> Self {
+        Self(Arc::new(rest))
+    }
+
+    pub(crate) fn erased(rest: Arc<dyn Erased>) -> Self {
+        Self(rest)
+    }
+}
+
+impl Service<Request<Body>> for Next {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = NextFuture;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> NextFuture {
+        NextFuture(self.0.call(request))
+    }
+}
+
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Next").finish_non_exhaustive()
+    }
+}
+
+/// The response of the rest of the mesh.
+#[must_use = "futures do nothing unless polled"]
+pub struct NextFuture(BoxFuture<Result<Response<Body>, BoxError>>);
+
+impl Future for NextFuture {
+    type Output = Result<Response<Body>, BoxError>;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for NextFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NextFuture").finish_non_exhaustive()
+    }
+}
+
+// === erasure ===
+
+struct ErasedService<S>(S);
+
+impl<S, B> Erased for ErasedService<S>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
+        // A clone of its own, readied here and called once: no readiness is shared.
+        let mut service = self.0.clone();
+        Box::pin(async move {
+            std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
+            let response = service.call(request).await.map_err(Into::into)?;
+            Ok(response.map(Body::new))
+        })
+    }
+}
+
+/// Erases a user's service.
+pub(crate) fn erase<S, B>(service: S) -> Arc<dyn Erased>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    Arc::new(ErasedService(service))
+}
+
+/// Puts a user's layer before what `stage` (if any) has put there already.
+pub(crate) fn push<L, B>(stage: Option<Stage>, layer: L) -> Stage
+where
+    L: Layer<Next> + Send + Sync + 'static,
+    L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    <L::Service as Service<Request<Body>>>::Error: Into<BoxError>,
+    <L::Service as Service<Request<Body>>>::Future: Send,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    Arc::new(move |next| {
+        // The layer given first is the outermost, as in `ServiceBuilder`.
+        let inner = erase(layer.layer(next));
+        stage.as_ref().map_or_else(|| Arc::clone(&inner), |outer| outer(Next(Arc::clone(&inner))))
+    })
+}
+
+/// The failure of a layer that did not hand the extensions of its request on.
+pub(crate) fn context_lost(stage: &str) -> BoxError {
+    Error::new(ErrorKind::Layer, Phase::Request)
+        .detail(format!(
+            "a {stage} layer dropped the request's extensions, which carry the call's context"
+        ))
+        .into()
+}

@@ -1,0 +1,74 @@
+//! The weighted choice among the clusters of a route.
+
+/// Clusters by weight; a weight of 0 gets nothing.
+#[derive(Debug)]
+pub(crate) struct Split<T> {
+    /// Each cluster with the running sum of weights up to and including its own.
+    targets: Vec<(u64, T)>,
+    total: u64,
+}
+
+impl<T> Split<T> {
+    pub(crate) fn new(targets: impl IntoIterator<Item = (u32, T)>) -> Self {
+        let mut total = 0_u64;
+        let targets = targets
+            .into_iter()
+            .filter(|(weight, _)| *weight > 0)
+            .map(|(weight, target)| {
+                total += u64::from(weight);
+                (total, target)
+            })
+            .collect();
+        Self { targets, total }
+    }
+
+    /// Whether the choice needs a random word.
+    pub(crate) fn is_single(&self) -> bool {
+        self.targets.len() <= 1
+    }
+
+    /// The target that a uniform random word falls on.
+    pub(crate) fn choose(&self, word: u64) -> Option<&T> {
+        if self.is_single() {
+            return self.targets.first().map(|(_, target)| target);
+        }
+        // Multiply-shift: uniform over the total without a division.
+        let point = (u128::from(word) * u128::from(self.total)) >> 64;
+        let at = self.targets.partition_point(|(upto, _)| u128::from(*upto) <= point);
+        self.targets.get(at).map(|(_, target)| target)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.targets.iter().map(|(_, target)| target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Random;
+
+    #[test]
+    fn shares_follow_the_weights_and_zero_gets_nothing() {
+        let split = Split::new([(70, 'a'), (0, 'b'), (30, 'c')]);
+        let random = Random::seeded(7);
+        let mut counts = [0_u32; 3];
+        for _ in 0..10_000 {
+            match split.choose(random.next()) {
+                Some('a') => counts[0] += 1,
+                Some('c') => counts[2] += 1,
+                _ => counts[1] += 1,
+            }
+        }
+        assert_eq!(counts[1], 0);
+        assert!((6_800..7_200).contains(&counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn the_ends_of_the_range_are_targets() {
+        let split = Split::new([(1, 'a'), (1, 'b')]);
+        assert_eq!(split.choose(0), Some(&'a'));
+        assert_eq!(split.choose(u64::MAX), Some(&'b'));
+        assert_eq!(Split::<char>::new([(0, 'a')]).choose(5), None);
+    }
+}

@@ -1,0 +1,71 @@
+//! The form of a request on each protocol.
+
+use http::{
+    HeaderValue, Request, Uri, Version,
+    header::HOST,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+
+use crate::core::Body;
+
+/// HTTP/1.1: a `host` header and the origin form (RFC 9112 §3.2.1).
+pub(super) fn http1(request: &mut Request<Body>, fallback: &str) {
+    *request.version_mut() = Version::HTTP_11;
+    if !request.headers().contains_key(HOST) {
+        let host = request.uri().authority().map_or(fallback, Authority::as_str);
+        let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static("localhost"));
+        request.headers_mut().insert(HOST, host);
+    }
+    if request.uri().authority().is_some() {
+        let path = std::mem::take(request.uri_mut()).into_parts().path_and_query;
+        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *request.uri_mut() = Uri::from(path);
+    }
+}
+
+/// HTTP/2: scheme and authority as pseudo-headers (RFC 9113 §8.3.1).
+pub(super) fn http2(request: &mut Request<Body>, fallback: &str) {
+    *request.version_mut() = Version::HTTP_2;
+    if request.uri().authority().is_some() && request.uri().scheme().is_some() {
+        return;
+    }
+    let host = request.headers_mut().remove(HOST);
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme.get_or_insert(Scheme::HTTP);
+    if parts.authority.is_none() {
+        let host = host.as_ref().and_then(|host| host.to_str().ok());
+        parts.authority = host
+            .and_then(|host| host.parse().ok())
+            .or_else(|| fallback.parse().ok())
+            .or(Some(Authority::from_static("localhost")));
+    }
+    parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uri: &str) -> Request<Body> {
+        Request::get(uri).body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn http1_gets_a_host_and_the_origin_form() {
+        let mut request = request("http://users.prod/1?a=b");
+        http1(&mut request, "10.0.0.1:80");
+        assert_eq!(request.uri(), "/1?a=b");
+        assert_eq!(request.headers()[HOST], "users.prod");
+    }
+
+    #[test]
+    fn http2_gets_scheme_and_authority() {
+        let mut request = request("/a");
+        http2(&mut request, "10.0.0.1:80");
+        assert_eq!(request.uri(), "http://10.0.0.1:80/a");
+        let mut request = Request::get("/a").header(HOST, "users").body(Body::empty()).unwrap();
+        http2(&mut request, "10.0.0.1:80");
+        assert_eq!(request.uri(), "http://users/a");
+    }
+}

@@ -1,0 +1,42 @@
+//! TCP and Unix sockets.
+
+use std::sync::Arc;
+
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::connect::{Connect, ConnectTarget, Io};
+use crate::{
+    config::Address,
+    core::{BoxError, BoxFuture},
+};
+
+struct Tcp;
+
+/// The connector of a mesh without connect layers.
+pub(crate) fn default_connector() -> Arc<dyn Connect> {
+    Arc::new(Tcp)
+}
+
+impl Connect for Tcp {
+    fn connect(&self, target: ConnectTarget) -> BoxFuture<Result<Box<dyn Io>, BoxError>> {
+        Box::pin(async move {
+            match target.address {
+                Address::Socket(address) => {
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(true)?;
+                    let keepalive = socket2::TcpKeepalive::new().with_time(target.tcp_keepalive);
+                    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                    Ok(Box::new(TokioIo::new(stream)) as Box<dyn Io>)
+                }
+                #[cfg(unix)]
+                Address::Unix(path) => {
+                    let stream = tokio::net::UnixStream::connect(path.as_path()).await?;
+                    Ok(Box::new(TokioIo::new(stream)) as Box<dyn Io>)
+                }
+                #[cfg(not(unix))]
+                Address::Unix(_) => Err("Unix sockets are not on this platform".into()),
+            }
+        })
+    }
+}
