@@ -119,7 +119,8 @@ async fn an_unknown_field_is_reported_by_name() {
     assert!(reports[0].contains("users") && reports[0].contains("timeuot"), "{reports:?}");
     let reports = refused("servcies: {}").await;
     assert!(reports[0].contains("servcies"), "{reports:?}");
-    let reports = refused("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", wieght: 2}]}}").await;
+    let reports =
+        refused("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", wieght: 2}]}}").await;
     assert!(reports[0].contains("wieght"), "{reports:?}");
 }
 
@@ -158,10 +159,7 @@ async fn impossible_values_are_reported_with_field_and_value() {
 async fn what_the_model_says_and_the_stack_cannot_do_is_refused_by_name() {
     for (text, name) in [
         ("clusters: {users: {balancer: {ring_hash: {}}}}", "ring_hash"),
-        (
-            "clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", priority: 1}]}}",
-            "priority",
-        ),
+        ("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", priority: 1}]}}", "priority"),
     ] {
         let reports = refused(text).await;
         assert!(reports[0].contains(name), "{text}: {reports:?}");
@@ -176,9 +174,7 @@ async fn impossible_values_in_code_fail_the_build() {
     assert!(text.contains("users") && text.contains("timeout") && text.contains('0'), "{text}");
 
     let nan = Mesh::builder()
-        .service("users", |s| {
-            s.retry(Retry::standard().budget(Budget::default().ratio(f64::NAN)))
-        })
+        .service("users", |s| s.retry(Retry::standard().budget(Budget::new(f64::NAN))))
         .build()
         .unwrap_err();
     let text = nan.chain();

@@ -5,10 +5,7 @@ mod support;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use tokio::{
-    io::AsyncWriteExt,
-    net::TcpStream,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tower_mesh::{Body, Error, ErrorKind, Mesh, Phase, Retry};
 
 use support::{RawServer, Server, get, patience, raw::read_head};
@@ -65,7 +62,8 @@ async fn half_a_head() {
 
 #[tokio::test]
 async fn contradicting_lengths() {
-    let server = says(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello").await;
+    let server =
+        says(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello").await;
     assert_eq!(failure(&server).await.kind(), ErrorKind::Transport);
 }
 
@@ -150,7 +148,8 @@ async fn a_body_cut_short() {
 
 #[tokio::test]
 async fn a_body_of_broken_chunks() {
-    let server = says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n").await;
+    let server =
+        says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n").await;
     let answer = ask(&server).await.unwrap();
     let error = patience(answer.into_body().bytes()).await.unwrap_err();
     assert_eq!(error.phase(), Phase::Body, "{error}");
@@ -193,7 +192,13 @@ async fn answers_before_the_request_was_read() {
     // The server answers and closes without reading the large body.
     let server = RawServer::start(|mut stream, _| async move {
         read_head(&mut stream).await;
-        drop(stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await);
+        drop(
+            stream
+                .write_all(
+                    b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                )
+                .await,
+        );
         drop(stream.shutdown().await);
         tokio::time::sleep(Duration::from_millis(200)).await;
     })

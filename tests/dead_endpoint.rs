@@ -17,8 +17,7 @@ const CALLS: usize = 1000;
 async fn refused_connections_cost_no_grpc_call() {
     let alive = Server::grpc(hello(|_| async { Ok("alive".into()) })).await;
     let (dead, _socket) = dead_address();
-    let mesh =
-        Mesh::builder().endpoints("greeter.prod", [dead, alive.address()]).build().unwrap();
+    let mesh = Mesh::builder().endpoints("greeter.prod", [dead, alive.address()]).build().unwrap();
     let mut events = Recorder::of(&mesh);
     let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
     let mut failed = 0;
@@ -98,9 +97,8 @@ async fn an_endpoint_that_dies_under_load_costs_no_idempotent_call() {
         .build()
         .unwrap();
     let client = mesh.client("users.prod").unwrap();
-    let calls = storm(8, CALLS, |_| async {
-        client.send(get("/")).await?.into_body().bytes().await
-    });
+    let calls =
+        storm(8, CALLS, |_| async { client.send(get("/")).await?.into_body().bytes().await });
     let kill = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         first.kill().await;
@@ -114,9 +112,9 @@ async fn an_endpoint_that_dies_under_load_costs_no_idempotent_call() {
 async fn an_endpoint_that_comes_back_is_used_again() {
     let first = Server::named("first").await;
     let second = Server::named("second").await;
-    let address = second.address();
+    let socket = second.socket();
     let mesh = Mesh::builder()
-        .endpoints("users.prod", [first.address(), address])
+        .endpoints("users.prod", [first.address(), second.address()])
         .build()
         .unwrap();
     let client = mesh.client("users.prod").unwrap();
@@ -131,7 +129,7 @@ async fn an_endpoint_that_comes_back_is_used_again() {
     assert!(ask(100).await > 0);
     second.kill().await;
     assert_eq!(ask(100).await, 0);
-    let _second = Server::start_at(address, |_| async { reply("second") }).await;
+    let _second = Server::start_at(socket, |_| async { reply("second") }).await;
     let mut seconds = 0;
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(100)).await;

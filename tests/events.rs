@@ -58,7 +58,7 @@ async fn connections_and_endpoints_are_told() {
     let server = Server::named("hello").await;
     let (dead, _socket) = dead_address();
     let mesh =
-        Mesh::builder().endpoints("users", [server.address(), dead]).build().unwrap();
+        Mesh::builder().endpoints("users", [server.address(), dead.clone()]).build().unwrap();
     let mut events = Recorder::of(&mesh);
     let client = mesh.client("users").unwrap();
     for _ in 0..20 {
@@ -67,7 +67,9 @@ async fn connections_and_endpoints_are_told() {
     let alive = server.address().to_string();
     let dead = dead.to_string();
     assert_eq!(
-        events.count(|event| matches!(event, Event::Connected { endpoint, .. } if **endpoint == *alive)),
+        events.count(
+            |event| matches!(event, Event::Connected { endpoint, .. } if **endpoint == *alive)
+        ),
         1
     );
     let refused = |event: &Event| match event {

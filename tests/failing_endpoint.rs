@@ -49,7 +49,9 @@ fn create() -> Request<Body> {
 
 fn grpc_call() -> Request<Body> {
     let mut request = post("/helloworld.Greeter/SayHello", "");
-    request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+    request
+        .headers_mut()
+        .insert("content-type", http::HeaderValue::from_static("application/grpc"));
     request
 }
 

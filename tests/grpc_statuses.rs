@@ -22,7 +22,7 @@ async fn status_of(mesh: &Mesh, service: &str) -> tonic::Status {
 #[tokio::test]
 async fn no_reachable_endpoint_is_unavailable() {
     let (dead, _socket) = dead_address();
-    let mesh = Mesh::builder().endpoints("greeter.prod", [dead]).build().unwrap();
+    let mesh = Mesh::builder().endpoints("greeter.prod", [dead.clone()]).build().unwrap();
     let status = status_of(&mesh, "greeter.prod").await;
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     // What, which service, which endpoint, why.
@@ -34,8 +34,7 @@ async fn no_reachable_endpoint_is_unavailable() {
 
 #[tokio::test]
 async fn no_endpoint_at_all_is_unavailable() {
-    let none: [std::net::SocketAddr; 0] = [];
-    let mesh = Mesh::builder().endpoints("greeter.prod", none).build().unwrap();
+    let mesh = Mesh::builder().endpoints("greeter.prod", []).build().unwrap();
     let status = status_of(&mesh, "greeter.prod").await;
     assert_eq!(status.code(), Code::Unavailable, "{status}");
 }
@@ -85,7 +84,9 @@ async fn a_reached_limit_is_resource_exhausted() {
         .unwrap();
     let client = mesh.client(SERVICE).unwrap();
     let waiting = [client.clone(), client.clone()].map(|client| {
-        tokio::spawn(async move { GreeterClient::new(client).say_hello(HelloRequest::default()).await })
+        tokio::spawn(
+            async move { GreeterClient::new(client).say_hello(HelloRequest::default()).await },
+        )
     });
     tokio::time::sleep(Duration::from_millis(10)).await;
     let status = status_of(&mesh, SERVICE).await;
@@ -99,7 +100,10 @@ async fn a_reached_limit_is_resource_exhausted() {
     }
     tokio::time::sleep(Duration::from_millis(10)).await;
     let call = client.send(post("/", "x"));
-    assert!(tokio::time::timeout(Duration::from_secs(1), call).await.is_err(), "it hangs: admitted");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), call).await.is_err(),
+        "it hangs: admitted"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +116,7 @@ async fn a_failing_layer_is_internal() {
 #[tokio::test]
 async fn a_server_that_speaks_something_else_is_unavailable() {
     let server = RawServer::start(|mut stream, _| async move {
-        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"220 mail ESMTP ready\r\n").await;
+        drop(tokio::io::AsyncWriteExt::write_all(&mut stream, b"220 mail ESMTP ready\r\n").await);
         tokio::time::sleep(Duration::from_millis(100)).await;
     })
     .await;
@@ -142,17 +146,14 @@ async fn after_shutdown_it_is_unavailable() {
     let mesh = Leaves::new(1).mesh(|_, _| async { Ok(ok("")) }).build().unwrap();
     let client = mesh.client(SERVICE).unwrap();
     mesh.shutdown(Duration::from_secs(1)).await;
-    let status =
-        GreeterClient::new(client).say_hello(HelloRequest::default()).await.unwrap_err();
+    let status = GreeterClient::new(client).say_hello(HelloRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
 }
 
 #[tokio::test]
 async fn a_servers_own_status_passes_unchanged() {
-    let server = Server::grpc(hello(|_| async {
-        Err(tonic::Status::permission_denied("not you"))
-    }))
-    .await;
+    let server =
+        Server::grpc(hello(|_| async { Err(tonic::Status::permission_denied("not you")) })).await;
     let mesh = Mesh::builder().endpoints("greeter.prod", [server.address()]).build().unwrap();
     let status = status_of(&mesh, "greeter.prod").await;
     assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "not you"));

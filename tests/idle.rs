@@ -44,10 +44,9 @@ fn no_wake_ups_while_idle() {
             .unwrap();
         mesh.ready().await.unwrap();
         let users = mesh.client("users.prod").unwrap();
-        let answers = storm(4, 100, |_| async {
-            users.send(get("/")).await?.into_body().bytes().await
-        })
-        .await;
+        let answers =
+            storm(4, 100, |_| async { users.send(get("/")).await?.into_body().bytes().await })
+                .await;
         assert!(answers.iter().all(Result::is_ok));
         let mut greeter = GreeterClient::new(mesh.client("greeter.prod").unwrap());
         for _ in 0..100 {
@@ -60,6 +59,9 @@ fn no_wake_ups_while_idle() {
         let idle = wakes_in_a_minute().await;
         // A timer far away costs a handful of wake-ups of the wheel. A ticker of one second, or a
         // task that wakes itself, costs dozens to thousands.
-        assert!(idle <= baseline + 24, "{idle} wake-ups in an idle minute, {baseline} without a mesh");
+        assert!(
+            idle <= baseline + 24,
+            "{idle} wake-ups in an idle minute, {baseline} without a mesh"
+        );
     });
 }

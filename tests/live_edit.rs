@@ -171,11 +171,8 @@ async fn several_sources_make_one_mesh() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mesh.yaml");
     fs::write(&path, file(&[&users])).unwrap();
-    let mesh = Mesh::builder()
-        .config_file(&path)
-        .endpoints("orders", [orders.address()])
-        .build()
-        .unwrap();
+    let mesh =
+        Mesh::builder().config_file(&path).endpoints("orders", [orders.address()]).build().unwrap();
     assert_eq!(said(&mesh.client("users").unwrap()).await, "users");
     assert_eq!(said(&mesh.client("orders").unwrap()).await, "orders");
 }

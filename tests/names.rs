@@ -71,7 +71,7 @@ async fn an_unknown_name_is_refused() {
 async fn plain_dns_for_unknown_names_is_a_setting() {
     let server = Server::named("outside").await;
     let mesh = Mesh::builder().unknown_names(UnknownNames::Dns).build().unwrap();
-    let uri = format!("http://localhost:{}/", server.address().port());
+    let uri = format!("http://localhost:{}/", server.socket().port());
     assert_eq!(said(&mesh, &uri).await, "outside");
 }
 

@@ -10,8 +10,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tower::{Service, ServiceExt};
 use tower_mesh::{
-    Attempt, Body, Call, CallFuture, Client, Error, ErrorKind, Event, EventStream, Mesh, MeshBuilder,
-    Origin, Phase, UnknownNames,
+    Attempt, Body, Call, CallFuture, Client, Error, ErrorKind, Event, EventStream, Mesh,
+    MeshBuilder, Origin, Phase, UnknownNames,
 };
 
 use support::{GreeterClient, Leaves, SERVICE, Server, get, hello, leaf::ok, reply};
@@ -70,7 +70,10 @@ async fn any_body_goes_through_one_client() {
     is_client::<_, http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>>(&client);
 
     let full = http::Request::post("/").body(Full::new(Bytes::from("full"))).unwrap();
-    assert_eq!(client.clone().oneshot(full).await.unwrap().into_body().text().await.unwrap(), "full");
+    assert_eq!(
+        client.clone().oneshot(full).await.unwrap().into_body().text().await.unwrap(),
+        "full"
+    );
     let theirs = http::Request::post("/").body(reqwest::Body::from("theirs")).unwrap();
     let answer = client.send(theirs).await.unwrap();
     assert_eq!(answer.into_body().text().await.unwrap(), "theirs");
@@ -92,7 +95,9 @@ async fn tonic_by_new_and_with_interceptor() {
     let mut intercepted = GreeterClient::with_interceptor(
         mesh.client("greeter.prod").unwrap(),
         |mut request: tonic::Request<()>| {
-            request.metadata_mut().insert("x-user", tonic::metadata::MetadataValue::from_static("!"));
+            request
+                .metadata_mut()
+                .insert("x-user", tonic::metadata::MetadataValue::from_static("!"));
             Ok(request)
         },
     );
@@ -111,7 +116,7 @@ async fn hyper_sends_our_body_over_http_1_and_2() {
         reply(request.into_body().collect().await.unwrap().to_bytes())
     })
     .await;
-    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let stream = TcpStream::connect(server.socket()).await.unwrap();
     let (mut h1, connection) =
         hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream)).await.unwrap();
     let h1_task = tokio::spawn(connection);
@@ -119,10 +124,12 @@ async fn hyper_sends_our_body_over_http_1_and_2() {
     let answer = h1.send_request(request).await.unwrap();
     assert_eq!(Body::new(answer.into_body()).text().await.unwrap(), "one");
 
-    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let stream = TcpStream::connect(server.socket()).await.unwrap();
     let io = TokioIo::new(stream);
     let (mut h2, connection) =
-        hyper::client::conn::http2::handshake::<_, _, Body>(TokioExecutor::new(), io).await.unwrap();
+        hyper::client::conn::http2::handshake::<_, _, Body>(TokioExecutor::new(), io)
+            .await
+            .unwrap();
     let h2_task = tokio::spawn(connection);
     let request = http::Request::post("http://x/").body(Body::from("two")).unwrap();
     let answer = h2.send_request(request).await.unwrap();

@@ -47,7 +47,7 @@ fn scripted(
 }
 
 fn fast(retry: Retry) -> Retry {
-    retry.backoff_base(Duration::from_millis(1)).backoff_max(Duration::from_millis(1))
+    retry.backoff(Duration::from_millis(1), Duration::from_millis(1))
 }
 
 fn fail_once(attempt: usize) -> Response<Body> {
@@ -134,8 +134,7 @@ async fn what_may_have_been_done_is_not_repeated_unless_it_is_idempotent() {
 #[tokio::test(start_paused = true)]
 async fn the_last_answer_comes_back_when_attempts_run_out() {
     let leaves = Leaves::new(3);
-    let (builder, _) =
-        scripted(&leaves, fast(Retry::standard().attempts(2)), |_| answer(503));
+    let (builder, _) = scripted(&leaves, fast(Retry::standard().attempts(2)), |_| answer(503));
     let mesh = builder.build().unwrap();
     let mut events = Recorder::of(&mesh);
     assert_eq!(mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap().status(), 503);
@@ -314,7 +313,7 @@ async fn backoff_is_drawn_from_the_whole_interval() {
         let leaves = Leaves::new(3);
         let (builder, _) = scripted(
             &leaves,
-            Retry::standard().backoff_base(Duration::from_millis(100)),
+            Retry::standard().backoff(Duration::from_millis(100), Duration::from_secs(1)),
             fail_once,
         );
         let mesh = builder.seed(seed).build().unwrap();
@@ -323,7 +322,10 @@ async fn backoff_is_drawn_from_the_whole_interval() {
         waits.push(start.elapsed().as_millis());
     }
     assert!(waits.iter().all(|&wait| wait <= 102), "{waits:?}");
-    assert!(waits.iter().any(|&wait| wait < 30) && waits.iter().any(|&wait| wait > 70), "{waits:?}");
+    assert!(
+        waits.iter().any(|&wait| wait < 30) && waits.iter().any(|&wait| wait > 70),
+        "{waits:?}"
+    );
 }
 
 /// Closes the first connection once it has read a request; answers on all others.
@@ -359,7 +361,8 @@ async fn a_lost_connection_is_retried_for_a_get_and_not_for_a_post() {
         .service("users.prod", |s| s.retry(Retry::standard()))
         .build()
         .unwrap();
-    let error = patience(mesh.client("users.prod").unwrap().send(post("/", "x"))).await.unwrap_err();
+    let error =
+        patience(mesh.client("users.prod").unwrap().send(post("/", "x"))).await.unwrap_err();
     assert_eq!(error.kind(), tower_mesh::ErrorKind::Transport, "{error}");
     assert_eq!(server.connections(), 1);
 }
@@ -439,7 +442,7 @@ async fn errors_tell_what_each_attempt_met() {
     let (first, _a) = support::dead_address();
     let (second, _b) = support::dead_address();
     let mesh = Mesh::builder()
-        .endpoints("users.prod", [first, second])
+        .endpoints("users.prod", [first.clone(), second.clone()])
         .service("users.prod", |s| s.timeout(Duration::from_secs(2)))
         .build()
         .unwrap();

@@ -67,10 +67,8 @@ async fn the_first_route_that_matches_wins() {
 
 #[tokio::test]
 async fn weights_split_the_calls() {
-    let world = world(
-        "      - {clusters: [{name: old, weight: 9}, {name: new, weight: 1}]}\n",
-    )
-    .await;
+    let world =
+        world("      - {clusters: [{name: old, weight: 9}, {name: new, weight: 1}]}\n").await;
     let mut new = 0;
     for _ in 0..2000 {
         new += usize::from(world.said(get("/")).await == "new");
@@ -92,10 +90,8 @@ async fn a_route_has_a_policy_of_its_own() {
 
 #[tokio::test]
 async fn no_route_is_an_error_of_the_call() {
-    let world = world(
-        "      - {matches: [{path: {prefix: /v1}}], clusters: [{name: old}]}\n",
-    )
-    .await;
+    let world =
+        world("      - {matches: [{path: {prefix: /v1}}], clusters: [{name: old}]}\n").await;
     let client = world.mesh.client("shop").unwrap();
     let error = client.send(get("/v3")).await.unwrap_err();
     assert_eq!(error.kind(), tower_mesh::ErrorKind::NoRoute, "{error}");

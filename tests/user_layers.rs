@@ -244,10 +244,9 @@ async fn an_own_leaf_takes_the_transports_place() {
         .leaf(move |endpoint: &LeafEndpoint| {
             count.fetch_add(1, Ordering::SeqCst);
             let address = endpoint.address().to_string();
-            let client = hyper_util::client::legacy::Client::builder(
-                hyper_util::rt::TokioExecutor::new(),
-            )
-            .build_http::<Body>();
+            let client =
+                hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+                    .build_http::<Body>();
             tower::service_fn(move |mut request: Request<Body>| {
                 let client = client.clone();
                 let path = request.uri().path().to_owned();

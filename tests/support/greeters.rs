@@ -54,7 +54,10 @@ where
         Box::pin(async { Err(Status::unimplemented("this greeter only counts")) })
     }
 
-    fn count(&self, _request: Request<HelloRequest>) -> BoxFuture<Result<Response<Replies>, Status>> {
+    fn count(
+        &self,
+        _request: Request<HelloRequest>,
+    ) -> BoxFuture<Result<Response<Replies>, Status>> {
         let replies = (self.0)();
         Box::pin(async move { Ok(Response::new(replies)) })
     }
