@@ -176,7 +176,7 @@ async fn impossible_values_in_code_fail_the_build() {
     assert!(text.contains("users") && text.contains("timeout") && text.contains('0'), "{text}");
 
     let nan = Mesh::builder()
-        .service("users", |s| s.retry(Retry::standard().budget(Budget::default().ratio(f64::NAN))))
+        .service("users", |s| s.retry(Retry::standard().budget(Budget::new(f64::NAN))))
         .build()
         .unwrap_err();
     let text = nan.chain();

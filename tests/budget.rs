@@ -16,9 +16,8 @@ async fn retries_of_a_thousand(ratio: f64) -> usize {
             s.retry(
                 Retry::standard()
                     .attempts(2)
-                    .backoff_base(Duration::from_millis(1))
-                    .backoff_max(Duration::from_millis(1))
-                    .budget(Budget::default().ratio(ratio).min_per_second(0)),
+                    .backoff(Duration::from_millis(1), Duration::from_millis(1))
+                    .budget(Budget::new(ratio).min_per_second(0)),
             )
         })
         .build()
@@ -49,11 +48,7 @@ async fn the_reserve_serves_rare_calls() {
     let mesh = leaves
         .mesh(|_, _| async { Ok(answer(503)) })
         .service(SERVICE, |s| {
-            s.retry(
-                Retry::standard()
-                    .attempts(2)
-                    .budget(Budget::default().ratio(0.0).min_per_second(1)),
-            )
+            s.retry(Retry::standard().attempts(2).budget(Budget::new(0.0).min_per_second(1)))
         })
         .build()
         .unwrap();

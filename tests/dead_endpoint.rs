@@ -112,8 +112,11 @@ async fn an_endpoint_that_dies_under_load_costs_no_idempotent_call() {
 async fn an_endpoint_that_comes_back_is_used_again() {
     let first = Server::named("first").await;
     let second = Server::named("second").await;
-    let address = second.address();
-    let mesh = Mesh::builder().endpoints("users.prod", [first.address(), address]).build().unwrap();
+    let socket = second.socket();
+    let mesh = Mesh::builder()
+        .endpoints("users.prod", [first.address(), second.address()])
+        .build()
+        .unwrap();
     let client = mesh.client("users.prod").unwrap();
     let ask = async |count: usize| {
         let mut seconds = 0;
@@ -126,7 +129,7 @@ async fn an_endpoint_that_comes_back_is_used_again() {
     assert!(ask(100).await > 0);
     second.kill().await;
     assert_eq!(ask(100).await, 0);
-    let _second = Server::start_at(address, |_| async { reply("second") }).await;
+    let _second = Server::start_at(socket, |_| async { reply("second") }).await;
     let mut seconds = 0;
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -97,8 +97,7 @@ async fn each_attempt_states_what_is_left() {
             s.timeout(Duration::from_secs(2)).retry(
                 Retry::standard()
                     .attempts(3)
-                    .backoff_base(Duration::from_millis(1))
-                    .backoff_max(Duration::from_millis(1)),
+                    .backoff(Duration::from_millis(1), Duration::from_millis(1)),
             )
         })
         .build()

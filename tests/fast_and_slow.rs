@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use tower_mesh::{Mesh, config};
+use tower_mesh::{Mesh, config, discover::Static};
 
 use support::{GreeterClient, HelloRequest, Leaves, SERVICE, Server, hello, leaf::ok, post, storm};
 
@@ -71,14 +71,15 @@ async fn round_robin_shares_evenly_whatever_they_take() {
 async fn weights_share_in_their_ratio() {
     let leaves = Leaves::new(2);
     let endpoints = [
-        config::Endpoint::from(Leaves::address(0)).weight(3),
-        config::Endpoint::from(Leaves::address(1)).weight(1),
+        config::Endpoint::new(Leaves::address(0)).weight(3),
+        config::Endpoint::new(Leaves::address(1)).weight(1),
     ];
     let builder = leaves.leaves(Mesh::builder(), |_, _| async {
         tokio::time::sleep(Duration::from_millis(5)).await;
         Ok(ok("hello"))
     });
-    let mesh = builder.endpoints(SERVICE, endpoints).seed(3).build().unwrap();
+    let mesh =
+        builder.source(Static::default().endpoints(SERVICE, endpoints)).seed(3).build().unwrap();
     let client = mesh.client(SERVICE).unwrap();
     storm(16, 4000, |_| client.send(post("/", "x"))).await;
     let share = leaves.hits(0);

@@ -22,7 +22,7 @@ async fn status_of(mesh: &Mesh, service: &str) -> tonic::Status {
 #[tokio::test]
 async fn no_reachable_endpoint_is_unavailable() {
     let (dead, _socket) = dead_address();
-    let mesh = Mesh::builder().endpoints("greeter.prod", [dead]).build().unwrap();
+    let mesh = Mesh::builder().endpoints("greeter.prod", [dead.clone()]).build().unwrap();
     let status = status_of(&mesh, "greeter.prod").await;
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     // What, which service, which endpoint, why.
@@ -34,8 +34,7 @@ async fn no_reachable_endpoint_is_unavailable() {
 
 #[tokio::test]
 async fn no_endpoint_at_all_is_unavailable() {
-    let none: [std::net::SocketAddr; 0] = [];
-    let mesh = Mesh::builder().endpoints("greeter.prod", none).build().unwrap();
+    let mesh = Mesh::builder().endpoints("greeter.prod", []).build().unwrap();
     let status = status_of(&mesh, "greeter.prod").await;
     assert_eq!(status.code(), Code::Unavailable, "{status}");
 }
@@ -117,7 +116,7 @@ async fn a_failing_layer_is_internal() {
 #[tokio::test]
 async fn a_server_that_speaks_something_else_is_unavailable() {
     let server = RawServer::start(|mut stream, _| async move {
-        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"220 mail ESMTP ready\r\n").await;
+        drop(tokio::io::AsyncWriteExt::write_all(&mut stream, b"220 mail ESMTP ready\r\n").await);
         tokio::time::sleep(Duration::from_millis(100)).await;
     })
     .await;

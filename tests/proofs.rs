@@ -116,7 +116,7 @@ async fn hyper_sends_our_body_over_http_1_and_2() {
         reply(request.into_body().collect().await.unwrap().to_bytes())
     })
     .await;
-    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let stream = TcpStream::connect(server.socket()).await.unwrap();
     let (mut h1, connection) =
         hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream)).await.unwrap();
     let h1_task = tokio::spawn(connection);
@@ -124,7 +124,7 @@ async fn hyper_sends_our_body_over_http_1_and_2() {
     let answer = h1.send_request(request).await.unwrap();
     assert_eq!(Body::new(answer.into_body()).text().await.unwrap(), "one");
 
-    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let stream = TcpStream::connect(server.socket()).await.unwrap();
     let io = TokioIo::new(stream);
     let (mut h2, connection) =
         hyper::client::conn::http2::handshake::<_, _, Body>(TokioExecutor::new(), io)

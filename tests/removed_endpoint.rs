@@ -3,10 +3,13 @@
 
 mod support;
 
-use std::{future::Future, net::SocketAddr, pin::Pin, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use http_body_util::BodyExt;
-use tower_mesh::{Discover, Event, Mesh, Publisher, config::Endpoint};
+use tower_mesh::{
+    Discover, Event, Mesh, Publisher,
+    config::{Address, Endpoint},
+};
 
 use support::{Leaves, Recorder, Server, get, leaf::ok, reply, storm};
 
@@ -15,15 +18,15 @@ const USERS: &str = "users.prod";
 
 /// Gives each of two services another subset of its own endpoints, again and again.
 struct Churn {
-    orders: Vec<SocketAddr>,
-    users: Vec<SocketAddr>,
+    orders: Vec<Address>,
+    users: Vec<Address>,
     every: Duration,
     rounds: usize,
 }
 
-fn subset(all: &[SocketAddr], round: usize) -> Vec<Endpoint> {
+fn subset(all: &[Address], round: usize) -> Vec<Endpoint> {
     let kept = |n: &usize| !(n + round).is_multiple_of(3);
-    (0..all.len()).filter(kept).map(|n| Endpoint::from(all[n])).collect()
+    (0..all.len()).filter(kept).map(|n| Endpoint::new(all[n].clone())).collect()
 }
 
 impl Discover for Churn {
@@ -112,7 +115,7 @@ async fn over_sockets_too() {
 }
 
 /// Publishes one endpoint, then another in its place.
-struct Swap(SocketAddr, SocketAddr, Duration);
+struct Swap(Address, Address, Duration);
 
 impl Discover for Swap {
     fn name(&self) -> String {
@@ -121,10 +124,10 @@ impl Discover for Swap {
 
     fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            publish.endpoints(USERS, vec![Endpoint::from(self.0)]).unwrap();
+            publish.endpoints(USERS, vec![Endpoint::new(self.0)]).unwrap();
             publish.synced();
             tokio::time::sleep(self.2).await;
-            publish.endpoints(USERS, vec![Endpoint::from(self.1)]).unwrap();
+            publish.endpoints(USERS, vec![Endpoint::new(self.1)]).unwrap();
             std::future::pending::<()>().await;
         })
     }

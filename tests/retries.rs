@@ -47,7 +47,7 @@ fn scripted(
 }
 
 fn fast(retry: Retry) -> Retry {
-    retry.backoff_base(Duration::from_millis(1)).backoff_max(Duration::from_millis(1))
+    retry.backoff(Duration::from_millis(1), Duration::from_millis(1))
 }
 
 fn fail_once(attempt: usize) -> Response<Body> {
@@ -313,7 +313,7 @@ async fn backoff_is_drawn_from_the_whole_interval() {
         let leaves = Leaves::new(3);
         let (builder, _) = scripted(
             &leaves,
-            Retry::standard().backoff_base(Duration::from_millis(100)),
+            Retry::standard().backoff(Duration::from_millis(100), Duration::from_secs(1)),
             fail_once,
         );
         let mesh = builder.seed(seed).build().unwrap();
@@ -446,7 +446,7 @@ async fn errors_tell_what_each_attempt_met() {
     let (first, _a) = support::dead_address();
     let (second, _b) = support::dead_address();
     let mesh = Mesh::builder()
-        .endpoints("users.prod", [first, second])
+        .endpoints("users.prod", [first.clone(), second.clone()])
         .service("users.prod", |s| s.timeout(Duration::from_secs(2)))
         .build()
         .unwrap();

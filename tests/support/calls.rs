@@ -56,9 +56,9 @@ impl Recorder {
     }
 
     /// The reasons of the retries so far.
-    pub(crate) fn retries(&mut self) -> Vec<&'static str> {
+    pub(crate) fn retries(&mut self) -> Vec<String> {
         let reason = |event: &Event| match event {
-            Event::Retry { reason, .. } => Some(*reason),
+            Event::Retry { reason, .. } => Some(reason.to_string()),
             _ => None,
         };
         self.events().iter().filter_map(reason).collect()

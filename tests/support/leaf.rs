@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use tower_mesh::{Body, LeafEndpoint, Mesh, MeshBuilder};
+use tower_mesh::{Body, LeafEndpoint, Mesh, MeshBuilder, config::Address};
 
 use super::BoxError;
 
@@ -30,13 +30,13 @@ impl Leaves {
     }
 
     /// The address of an endpoint.
-    pub(crate) fn address(number: usize) -> SocketAddr {
+    pub(crate) fn address(number: usize) -> Address {
         let last = u8::try_from(number + 1).unwrap();
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), 80)
+        SocketAddr::from(([10, 0, 0, last], 80)).into()
     }
 
     /// All addresses.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self) -> Vec<Address> {
         (0..self.hits.len()).map(Self::address).collect()
     }
 

@@ -14,6 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
 };
+use tower_mesh::config::Address;
 
 /// A server of bytes, whose drop kills it.
 pub(crate) struct RawServer {
@@ -44,8 +45,8 @@ impl RawServer {
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn address(&self) -> Address {
+        self.address.into()
     }
 
     /// Connections accepted so far.

@@ -24,6 +24,7 @@ use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
+use tower_mesh::config::Address;
 
 use super::{
     BoxError,
@@ -58,10 +59,10 @@ where
 }
 
 /// An address that refuses connections for as long as the socket lives.
-pub(crate) fn dead_address() -> (SocketAddr, TcpSocket) {
+pub(crate) fn dead_address() -> (Address, TcpSocket) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    (socket.local_addr().unwrap(), socket)
+    (socket.local_addr().unwrap().into(), socket)
 }
 
 /// A server, whose drop kills it.
@@ -126,7 +127,12 @@ impl Server {
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> Address {
+        self.address.into()
+    }
+
+    /// Where it listens, as a socket's address.
+    pub(crate) fn socket(&self) -> SocketAddr {
         self.address
     }
 

@@ -1,0 +1,208 @@
+//! Connections: how many, which protocol, when they are kept, over which sockets.
+
+mod support;
+
+use std::{sync::Arc, task::Poll, time::Duration};
+
+use http::{Request, Version};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::sync::Semaphore;
+use tower_mesh::{Body, Mesh, config};
+
+use support::{GreeterClient, HelloRequest, RawServer, Server, get, patience, reply, storm};
+
+fn h2(uri: &str) -> Request<Body> {
+    Request::get(uri).version(Version::HTTP_2).body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn serial_calls_share_one_connection() {
+    let server = Server::named("hello").await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    for _ in 0..50 {
+        client.send(get("/")).await.unwrap().into_body().bytes().await.unwrap();
+    }
+    assert_eq!(server.connections(), 1, "HTTP/1.1");
+    for _ in 0..50 {
+        client.send(h2("/")).await.unwrap().into_body().bytes().await.unwrap();
+    }
+    assert_eq!(server.connections(), 2, "and one of HTTP/2");
+}
+
+#[tokio::test]
+async fn parallel_http_2_calls_share_one_connection() {
+    let server = Server::start(|_| async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        reply("hello")
+    })
+    .await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let answers = storm(50, 500, |_| client.send(h2("/"))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn another_http_2_connection_opens_near_the_peers_stream_limit() {
+    // A server that allows four streams a connection.
+    let gate = Arc::new(Semaphore::new(0));
+    let hold = Arc::clone(&gate);
+    let server = RawServer::start(move |stream, _| {
+        let gate = Arc::clone(&hold);
+        async move {
+            let service = service_fn(move |_| {
+                let gate = Arc::clone(&gate);
+                async move {
+                    let _open = gate.acquire().await;
+                    Ok::<_, std::convert::Infallible>(reply("hello"))
+                }
+            });
+            let mut builder =
+                hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+            drop(
+                builder
+                    .max_concurrent_streams(4)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await,
+            );
+        }
+    })
+    .await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let mut calls = Vec::new();
+    for _ in 0..12 {
+        let client = client.clone();
+        calls.push(tokio::spawn(async move { client.send(h2("/")).await }));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.connections(), 3, "12 streams, 4 a connection");
+    gate.add_permits(1000);
+    for call in calls {
+        assert_eq!(patience(call).await.unwrap().unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn the_protocol_follows_the_setting_then_the_request() {
+    let server =
+        Server::start(|request| async move { reply(format!("{:?}", request.version())) }).await;
+    let mesh = Mesh::builder()
+        .endpoints("free", [server.address()])
+        .endpoints("two", [server.address()])
+        .service("two", |s| s.protocol(config::Protocol::Http2))
+        .build()
+        .unwrap();
+    let said = async |service: &str, request: Request<Body>| {
+        let answer = mesh.client(service).unwrap().send(request).await.unwrap();
+        answer.into_body().text().await.unwrap()
+    };
+    assert_eq!(said("free", get("/")).await, "HTTP/1.1");
+    assert_eq!(said("free", h2("/")).await, "HTTP/2.0");
+    assert_eq!(said("two", get("/")).await, "HTTP/2.0");
+}
+
+#[tokio::test]
+async fn an_unread_body_does_not_poison_its_connection() {
+    let server = Server::start(|_| async { reply(vec![b'x'; 1024 * 1024]) }).await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    for _ in 0..20 {
+        drop(client.send(get("/")).await.unwrap());
+        let answer = patience(client.send(get("/"))).await.unwrap();
+        assert_eq!(answer.into_body().bytes().await.unwrap().len(), 1024 * 1024);
+    }
+}
+
+#[tokio::test]
+async fn cancelled_calls_leave_the_others_alone() {
+    let server = Server::start(|_| async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        reply("hello")
+    })
+    .await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let answers = storm(20, 400, |n| {
+        let request = if n % 4 < 2 { get("/") } else { h2("/") };
+        let call = client.send(request);
+        async move {
+            if n % 2 == 0 {
+                drop(tokio::time::timeout(Duration::from_millis(3), call).await);
+                return Ok("hello".to_owned());
+            }
+            call.await?.into_body().text().await
+        }
+    })
+    .await;
+    for answer in answers {
+        assert_eq!(answer.unwrap(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_first_call_does_not_lose_the_connection_for_the_next() {
+    let server = Server::named("hello").await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    // Polled once, then dropped: the connection that it began is made all the same.
+    let mut first = Box::pin(client.send(h2("/")));
+    let pending = std::future::poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending()));
+    assert!(pending.await);
+    drop(first);
+    assert_eq!(patience(client.send(h2("/"))).await.unwrap().status(), 200);
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn unix_sockets() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("greeter.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let server = tokio::spawn(async move {
+        let greeter = support::GreeterServer::new(support::hello(|_| async { Ok("unix".into()) }));
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let greeter = hyper_util::service::TowerToHyperService::new(greeter.clone());
+            tokio::spawn(async move {
+                let builder = hyper_util::server::conn::auto::Builder::new(
+                    hyper_util::rt::TokioExecutor::new(),
+                );
+                drop(builder.serve_connection(TokioIo::new(stream), greeter).await);
+            });
+        }
+    });
+    let address: config::Address = format!("unix:{}", path.display()).parse().unwrap();
+    let mesh = Mesh::builder().endpoints("greeter.prod", [address]).build().unwrap();
+    let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    for _ in 0..20 {
+        let answer = client.say_hello(HelloRequest::default()).await.unwrap();
+        assert_eq!(answer.into_inner().message, "unix");
+    }
+    server.abort();
+}
+
+#[tokio::test]
+async fn bodies_of_any_size_arrive_whole() {
+    let server = Server::start(|request| async move {
+        use http_body_util::BodyExt;
+        reply(request.into_body().collect().await.unwrap().to_bytes())
+    })
+    .await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        for size in [0_usize, 1, 65_535, 65_536, 65_537, 3_000_000] {
+            let body: Vec<u8> = (0..=250).cycle().take(size).collect();
+            let request =
+                Request::post("/").version(version).body(Body::from(body.clone())).unwrap();
+            let answer = patience(client.send(request)).await.unwrap();
+            let bytes = patience(answer.into_body().bytes()).await.unwrap();
+            assert!(bytes == body, "{version:?}, {size} bytes");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `describe()` tells the assembled stack and every setting with where it comes from.
+
+mod support;
+
+use std::{fs, time::Duration};
+
+use tower_mesh::{Mesh, Retry};
+
+use support::{Leaves, SERVICE, leaf::ok};
+
+/// The line of a description that speaks of this setting.
+fn line<'a>(text: &'a str, setting: &str) -> &'a str {
+    text.lines().find(|line| line.contains(setting)).unwrap_or_else(|| {
+        panic!("no line of {setting} in:\n{text}");
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_name_their_origin() {
+    let mesh = Leaves::new(2)
+        .mesh(|_, _| async { Ok(ok("")) })
+        .service(SERVICE, |s| {
+            s.timeout(Duration::from_millis(2500)).retry(Retry::standard().attempts(4))
+        })
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let text = mesh.describe().to_string();
+    assert!(text.contains(SERVICE), "{text}");
+    assert!(text.contains("10.0.0.1:80") && text.contains("10.0.0.2:80"), "{text}");
+    let timeout = line(&text, "timeout");
+    assert!(timeout.contains("2.5s") && timeout.contains("code"), "{timeout}");
+    let resolve = line(&text, "resolve_timeout");
+    assert!(resolve.contains("5s") && resolve.contains("default"), "{resolve}");
+}
+
+#[tokio::test]
+async fn a_files_settings_give_way_to_the_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(
+        &path,
+        "services: {users: {policy: {timeout: 7s, idle_timeout: 9s}}}\n\
+         clusters: {users: {endpoints: [{address: \"127.0.0.1:1\"}]}}\n",
+    )
+    .unwrap();
+    let mesh = Mesh::builder()
+        .config_file(&path)
+        .service("users", |s| s.timeout(Duration::from_secs(3)))
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let text = mesh.describe().to_string();
+    let idle = line(&text, "idle_timeout");
+    assert!(idle.contains("9s") && idle.contains("mesh.yaml"), "{idle}");
+    let timeout = text
+        .lines()
+        .find(|line| line.trim_start().starts_with("timeout"))
+        .unwrap_or_else(|| panic!("{text}"));
+    assert!(timeout.contains("3s") && timeout.contains("code"), "{timeout}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stack_is_told_in_order_with_the_users_layers() {
+    let mesh = Leaves::new(1)
+        .mesh(|_, _| async { Ok(ok("")) })
+        .call_layer(tower::layer::util::Identity::new())
+        .endpoint_layer(tower::limit::ConcurrencyLimitLayer::new(1))
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let text = mesh.describe().to_string().to_lowercase();
+    let mut from = 0;
+    for stage in ["call_layer", "route", "deadline", "retry", "balancer", "endpoint_layer"] {
+        let at = text[from..].find(stage);
+        from += at.unwrap_or_else(|| panic!("{stage} is missing after {from} in:\n{text}"));
+    }
+}

@@ -1,0 +1,178 @@
+//! A mesh file edited while calls run: atomic renames, Kubernetes' symlink swaps, no failed call.
+
+mod support;
+
+use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
+
+use tower_mesh::{Client, Event, Mesh};
+
+use support::{Recorder, Server, get, patience, storm};
+
+fn file(servers: &[&Server]) -> String {
+    let endpoints: Vec<_> =
+        servers.iter().map(|server| format!("{{address: \"{}\"}}", server.address())).collect();
+    format!("clusters:\n  users: {{endpoints: [{}]}}\n", endpoints.join(", "))
+}
+
+fn rename_over(path: &Path, text: &str) {
+    let next = path.with_extension("next");
+    fs::write(&next, text).unwrap();
+    fs::rename(next, path).unwrap();
+}
+
+async fn said(client: &Client) -> String {
+    client.send(get("/")).await.unwrap().into_body().text().await.unwrap()
+}
+
+/// Asks until this server answers.
+async fn until_said(client: &Client, who: &str) {
+    let wait = async {
+        while said(client).await != who {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    patience(wait).await;
+}
+
+#[tokio::test]
+async fn an_atomic_rename_takes_effect_without_a_failed_call() {
+    let (first, second) = (Server::named("first").await, Server::named("second").await);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(&path, file(&[&first])).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(said(&client).await, "first");
+
+    let edits = async {
+        for round in 0..10 {
+            let servers: &[&Server] = match round % 3 {
+                0 => &[&first, &second],
+                1 => &[&second],
+                _ => &[&first],
+            };
+            rename_over(&path, &file(servers));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let calls = storm(4, 2000, |_| async {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        client.send(get("/")).await?.into_body().text().await
+    });
+    let ((), answers) = tokio::join!(edits, calls);
+    for answer in answers {
+        answer.unwrap();
+    }
+    assert!(first.requests() > 0 && second.requests() > 0);
+    rename_over(&path, &file(&[&second]));
+    until_said(&client, "second").await;
+}
+
+#[tokio::test]
+async fn an_edit_in_place_takes_effect() {
+    let (first, second) = (Server::named("first").await, Server::named("second").await);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(&path, file(&[&first])).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(said(&client).await, "first");
+    fs::write(&path, file(&[&second])).unwrap();
+    until_said(&client, "second").await;
+}
+
+#[tokio::test]
+async fn a_kubernetes_symlink_swap_takes_effect() {
+    // As the kubelet mounts a ConfigMap: mesh.yaml -> ..data/mesh.yaml, ..data -> ..<time>.
+    let (first, second) = (Server::named("first").await, Server::named("second").await);
+    let dir = tempfile::tempdir().unwrap();
+    let version = |name: &str, server: &Server| {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name).join("mesh.yaml"), file(&[server])).unwrap();
+    };
+    version("..2026_01", &first);
+    symlink("..2026_01", dir.path().join("..data")).unwrap();
+    symlink("..data/mesh.yaml", dir.path().join("mesh.yaml")).unwrap();
+
+    let mesh = Mesh::builder().config_file(dir.path().join("mesh.yaml")).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(said(&client).await, "first");
+
+    version("..2026_02", &second);
+    symlink("..2026_02", dir.path().join("..data_tmp")).unwrap();
+    fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
+    fs::remove_dir_all(dir.path().join("..2026_01")).unwrap();
+    until_said(&client, "second").await;
+}
+
+#[tokio::test]
+async fn what_vanished_is_removed_and_what_stayed_is_not_touched() {
+    let (users, orders) = (Server::named("users").await, Server::named("orders").await);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    let orders_line = format!("  orders: {{endpoints: [{{address: \"{}\"}}]}}\n", orders.address());
+    fs::write(&path, file(&[&users]) + &orders_line).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let client = mesh.client("users").unwrap();
+    assert_eq!(said(&client).await, "users");
+
+    rename_over(&path, &file(&[&users]));
+    events
+        .until(|event| matches!(event, Event::EndpointRemoved { cluster, .. } if &**cluster == "orders"))
+        .await;
+    assert_eq!(said(&client).await, "users");
+    assert_eq!(users.connections(), 1, "an unchanged endpoint keeps its connection");
+    let touched = events.count(
+        |event| matches!(event, Event::ConfigApplied { part, .. } if part.contains("users")),
+    );
+    assert_eq!(touched, 0, "an unchanged part is not applied again");
+    let error = mesh.http().send(get("http://orders/")).await.unwrap_err();
+    assert!(error.to_string().contains("orders"), "{error}");
+}
+
+#[tokio::test]
+async fn a_policy_edit_reaches_the_next_call() {
+    let slow = Server::start(|_| async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        support::reply("slow")
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(&path, file(&[&slow])).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let client = mesh.client("users").unwrap();
+    assert_eq!(said(&client).await, "slow");
+    let policy = "services: {users: {policy: {timeout: 50ms}}}\n";
+    rename_over(&path, &(file(&[&slow]) + policy));
+    events.until(|event| matches!(event, Event::ConfigApplied { .. })).await;
+    assert!(client.send(get("/")).await.unwrap_err().is_timeout());
+}
+
+#[tokio::test]
+async fn json_is_read_as_well() {
+    let server = Server::named("hello").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.json");
+    let endpoint = serde_json::json!({"address": server.address().to_string(), "weight": 2});
+    let text = serde_json::json!({"clusters": {"users": {"endpoints": [endpoint]}}}).to_string();
+    fs::write(&path, text).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    assert_eq!(said(&mesh.client("users").unwrap()).await, "hello");
+}
+
+#[tokio::test]
+async fn several_sources_make_one_mesh() {
+    let (users, orders) = (Server::named("users").await, Server::named("orders").await);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(&path, file(&[&users])).unwrap();
+    let mesh =
+        Mesh::builder().config_file(&path).endpoints("orders", [orders.address()]).build().unwrap();
+    assert_eq!(said(&mesh.client("users").unwrap()).await, "users");
+    assert_eq!(said(&mesh.client("orders").unwrap()).await, "orders");
+}

@@ -1,0 +1,93 @@
+//! Names of services: `mesh.client(name)`, and `mesh.http()` by the request's authority.
+
+mod support;
+
+use http::Request;
+use tower_mesh::{Body, ErrorKind, Mesh, Phase, UnknownNames};
+
+use support::{Server, get};
+
+async fn two() -> (Server, Server, Mesh) {
+    let users = Server::named("users").await;
+    let orders = Server::named("orders").await;
+    let mesh = Mesh::builder()
+        .endpoints("users.prod", [users.address()])
+        .endpoints("orders.prod", [orders.address()])
+        .build()
+        .unwrap();
+    (users, orders, mesh)
+}
+
+async fn said(mesh: &Mesh, uri: &str) -> String {
+    mesh.http().send(get(uri)).await.unwrap().into_body().text().await.unwrap()
+}
+
+#[tokio::test]
+async fn one_client_for_many_services() {
+    let (_users, _orders, mesh) = two().await;
+    assert_eq!(said(&mesh, "http://users.prod/1").await, "users");
+    assert_eq!(said(&mesh, "http://orders.prod/1?q=2").await, "orders");
+    assert_eq!(said(&mesh, "http://USERS.prod/1").await, "users", "names have no case");
+}
+
+#[tokio::test]
+async fn a_named_client_takes_relative_and_absolute_uris() {
+    let (_users, _orders, mesh) = two().await;
+    let client = mesh.client("users.prod").unwrap();
+    for uri in ["/1", "http://users.prod/1", "http://anything.else/1"] {
+        let answer = client.send(get(uri)).await.unwrap();
+        assert_eq!(answer.into_body().text().await.unwrap(), "users", "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn the_server_sees_the_services_name_as_its_host() {
+    let server = Server::start(|request| async move {
+        let authority = request.uri().authority().map(ToString::to_string);
+        let host = request.headers().get("host").map(|host| host.to_str().unwrap_or("").to_owned());
+        support::reply(authority.or(host).unwrap_or_default())
+    })
+    .await;
+    let mesh = Mesh::builder().endpoints("users.prod", [server.address()]).build().unwrap();
+    let client = mesh.client("users.prod").unwrap();
+    for version in [http::Version::HTTP_11, http::Version::HTTP_2] {
+        let request = Request::get("/1").version(version).body(Body::empty()).unwrap();
+        let answer = client.send(request).await.unwrap();
+        assert_eq!(answer.into_body().text().await.unwrap(), "users.prod", "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_refused() {
+    let (_users, _orders, mesh) = two().await;
+    mesh.ready().await.unwrap();
+    let error = mesh.http().send(get("http://usres.prod/1")).await.unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::UnknownService, Phase::Resolve));
+    let text = error.to_string();
+    assert!(text.contains("usres.prod") && text.contains("spelling"), "{text}");
+}
+
+#[tokio::test]
+async fn plain_dns_for_unknown_names_is_a_setting() {
+    let server = Server::named("outside").await;
+    let mesh = Mesh::builder().unknown_names(UnknownNames::Dns).build().unwrap();
+    let uri = format!("http://localhost:{}/", server.socket().port());
+    assert_eq!(said(&mesh, &uri).await, "outside");
+}
+
+#[tokio::test]
+async fn requests_that_name_no_service_are_told_so() {
+    let (_users, _orders, mesh) = two().await;
+    let error = mesh.http().send(get("/1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+    let error = mesh.http().send(get("ftp://users.prod/1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+}
+
+#[tokio::test]
+async fn names_that_cannot_be_are_refused_at_once() {
+    let (_users, _orders, mesh) = two().await;
+    for name in ["", "two words", "http://users.prod/path", "users.prod/path", "a:b:c"] {
+        assert!(mesh.client(name).is_err(), "{name:?}");
+    }
+}

@@ -1,0 +1,270 @@
+//! A user's layers at the four stages, real tower layers among them, and a user's own leaf.
+
+mod support;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderValue, Request, Response};
+use tower::{
+    Layer, Service,
+    limit::ConcurrencyLimitLayer,
+    timeout::TimeoutLayer,
+    util::{MapRequestLayer, MapResponseLayer},
+};
+use tower_mesh::{Body, ErrorKind, LeafEndpoint, Mesh, Origin, Retry};
+
+use support::{
+    BoxError, GreeterClient, HelloRequest, Leaves, SERVICE, Server, get, hello,
+    leaf::{answer, ok},
+    post, reply, storm,
+};
+
+/// A layer that counts how often it was built and called, whatever it is around.
+#[derive(Clone, Default)]
+struct Probe {
+    built: Arc<AtomicUsize>,
+    called: Arc<AtomicUsize>,
+}
+
+impl Probe {
+    fn counts(&self) -> (usize, usize) {
+        (self.built.load(Ordering::SeqCst), self.called.load(Ordering::SeqCst))
+    }
+}
+
+impl<S> Layer<S> for Probe {
+    type Service = Probed<S>;
+
+    fn layer(&self, inner: S) -> Probed<S> {
+        self.built.fetch_add(1, Ordering::SeqCst);
+        Probed { inner, called: Arc::clone(&self.called) }
+    }
+}
+
+#[derive(Clone)]
+struct Probed<S> {
+    inner: S,
+    called: Arc<AtomicUsize>,
+}
+
+impl<S: Service<R>, R> Service<R> for Probed<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> S::Future {
+        self.called.fetch_add(1, Ordering::SeqCst);
+        self.inner.call(request)
+    }
+}
+
+fn tag(name: &'static str) -> impl Fn(Request<Body>) -> Request<Body> + Clone + Send + Sync {
+    move |mut request| {
+        request.headers_mut().append("x-way", HeaderValue::from_static(name));
+        request
+    }
+}
+
+#[tokio::test]
+async fn each_stage_is_met_in_its_order_and_its_number() {
+    let failures = Arc::new(AtomicUsize::new(1));
+    let ways = Arc::new(Mutex::new(Vec::new()));
+    let handler = |failures: Arc<AtomicUsize>, ways: Arc<Mutex<Vec<String>>>| {
+        move |request: Request<hyper::body::Incoming>| {
+            let way = request.headers().get_all("x-way").iter();
+            let way = way.map(|part| part.to_str().unwrap_or("?")).collect::<Vec<_>>().join(">");
+            ways.lock().unwrap().push(way);
+            let fail = failures
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+            async move {
+                if fail {
+                    support::status(http::StatusCode::SERVICE_UNAVAILABLE)
+                } else {
+                    reply("hello")
+                }
+            }
+        }
+    };
+    let first = Server::start(handler(Arc::clone(&failures), Arc::clone(&ways))).await;
+    let second = Server::start(handler(Arc::clone(&failures), Arc::clone(&ways))).await;
+    let [call, attempt, endpoint, connect] = [(); 4].map(|()| Probe::default());
+    let mesh = Mesh::builder()
+        .endpoints("users.prod", [first.address(), second.address()])
+        .service("users.prod", |s| s.retry(Retry::standard().attempts(2)))
+        .call_layer(call.clone())
+        .call_layer(MapRequestLayer::new(tag("call")))
+        .attempt_layer(attempt.clone())
+        .attempt_layer(MapRequestLayer::new(tag("attempt")))
+        .endpoint_layer(endpoint.clone())
+        .endpoint_layer(MapRequestLayer::new(tag("endpoint")))
+        .connect_layer(connect.clone())
+        .build()
+        .unwrap();
+    let client = mesh.client("users.prod").unwrap();
+    let answer = client.send(get("/")).await.unwrap();
+    assert_eq!(answer.into_body().text().await.unwrap(), "hello");
+
+    assert_eq!(call.counts().1, 1, "once per call");
+    assert_eq!(attempt.counts().1, 2, "once per attempt");
+    assert_eq!(endpoint.counts(), (2, 2), "built at an endpoint's first pick");
+    assert_eq!(connect.counts().1, 2, "once per connection");
+    assert_eq!(*ways.lock().unwrap(), ["call>attempt>endpoint", "call>attempt>endpoint"]);
+
+    for _ in 0..10 {
+        client.send(get("/")).await.unwrap().into_body().bytes().await.unwrap();
+    }
+    assert_eq!(call.counts().1, 11);
+    assert_eq!(endpoint.counts().0, 2, "long-lived");
+    assert_eq!(connect.counts().1, 2, "connections are kept");
+}
+
+#[tokio::test]
+async fn unpicked_endpoints_build_nothing() {
+    let server = Server::named("hello").await;
+    let endpoint = Probe::default();
+    let mut addresses = vec![server.address()];
+    addresses.extend((1..50).map(Leaves::address));
+    let mesh = Mesh::builder()
+        .endpoints("users.prod", addresses)
+        .endpoint_layer(endpoint.clone())
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    assert_eq!(endpoint.counts(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_may_answer_by_itself() {
+    let leaves = Leaves::new(1);
+    let stub = tower::layer::layer_fn(|_next| {
+        tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(answer(418)) })
+    });
+    let mesh = leaves.mesh(|_, _| async { Ok(ok("")) }).call_layer(stub).build().unwrap();
+    let answer = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap();
+    assert_eq!(answer.status(), 418);
+    assert_eq!(leaves.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layers_error_reaches_the_caller_as_its_source() {
+    let failing = tower::layer::layer_fn(|_next| {
+        tower::service_fn(|_: Request<Body>| async {
+            Err::<Response<Body>, BoxError>("no licence".into())
+        })
+    });
+    let mesh =
+        Leaves::new(1).mesh(|_, _| async { Ok(ok("")) }).attempt_layer(failing).build().unwrap();
+    let error = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap_err();
+    assert_eq!((error.kind(), error.origin()), (ErrorKind::Layer, Origin::Layer));
+    assert!(error.chain().contains("no licence"), "{}", error.chain());
+}
+
+#[tokio::test(start_paused = true)]
+async fn towers_own_layers_keep_their_contract_in_every_stage() {
+    let mesh = Leaves::new(3)
+        .mesh(|_, _| async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok(ok("hello"))
+        })
+        .call_layer(ConcurrencyLimitLayer::new(8))
+        .call_layer(TimeoutLayer::new(Duration::from_secs(5)))
+        .attempt_layer(ConcurrencyLimitLayer::new(4))
+        .endpoint_layer(ConcurrencyLimitLayer::new(1))
+        .endpoint_layer(MapResponseLayer::new(|mut answer: Response<Body>| {
+            answer.headers_mut().insert("x-endpoint", HeaderValue::from_static("yes"));
+            answer
+        }))
+        .build()
+        .unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    let answers = storm(64, 500, |_| client.send(post("/", "x"))).await;
+    for answer in answers {
+        assert_eq!(answer.unwrap().headers()["x-endpoint"], "yes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_layers_readiness_is_bounded_by_the_deadline() {
+    let mesh = Leaves::new(1)
+        .mesh(|_, _| std::future::pending())
+        .attempt_layer(ConcurrencyLimitLayer::new(1))
+        .service(SERVICE, |s| s.timeout(Duration::from_secs(3)))
+        .build()
+        .unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    let start = tokio::time::Instant::now();
+    let answers = storm(4, 4, |_| client.send(post("/", "x"))).await;
+    for answer in answers {
+        assert!(answer.unwrap_err().is_timeout());
+    }
+    assert_eq!(start.elapsed().as_secs(), 3);
+}
+
+#[tokio::test]
+async fn layers_serve_grpc_callers_too() {
+    let server = Server::grpc(hello(|request: tonic::Request<_>| async move {
+        let way: Vec<_> = request.metadata().get_all("x-way").iter().collect();
+        Ok(format!("{} tags", way.len()))
+    }))
+    .await;
+    let mesh = Mesh::builder()
+        .endpoints("greeter.prod", [server.address()])
+        .call_layer(MapRequestLayer::new(tag("call")))
+        .attempt_layer(MapRequestLayer::new(tag("attempt")))
+        .build()
+        .unwrap();
+    let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    let answer = client.say_hello(HelloRequest::default()).await.unwrap();
+    assert_eq!(answer.into_inner().message, "2 tags");
+}
+
+#[tokio::test]
+async fn an_own_leaf_takes_the_transports_place() {
+    // The user's client: hyper-util's pooled one, told each endpoint's address.
+    let first = Server::named("first").await;
+    let second = Server::named("second").await;
+    let (dead, _socket) = support::dead_address();
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let mesh = Mesh::builder()
+        .endpoints("users.prod", [first.address(), second.address(), dead])
+        .service("users.prod", |s| s.retry(Retry::standard()))
+        .leaf(move |endpoint: &LeafEndpoint| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let address = endpoint.address().to_string();
+            let client =
+                hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+                    .build_http::<Body>();
+            tower::service_fn(move |mut request: Request<Body>| {
+                let client = client.clone();
+                let path = request.uri().path().to_owned();
+                let uri = format!("http://{address}{path}");
+                async move {
+                    *request.uri_mut() = uri.parse()?;
+                    Ok::<_, BoxError>(client.request(request).await?.map(Body::new))
+                }
+            })
+        })
+        .build()
+        .unwrap();
+    let client = mesh.client("users.prod").unwrap();
+    for _ in 0..100 {
+        let answer = client.send(get("/")).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.into_body().bytes().await.unwrap();
+    }
+    assert!(first.requests() > 10 && second.requests() > 10);
+    assert_eq!(made.load(Ordering::SeqCst), 3, "one client per endpoint");
+}
