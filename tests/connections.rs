@@ -40,7 +40,8 @@ async fn parallel_http_2_calls_share_one_connection() {
     .await;
     let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
     let client = mesh.client("users").unwrap();
-    let answers = storm(50, 500, |_| client.send(h2("/"))).await;
+    let answers =
+        storm(50, 500, |_| async { client.send(h2("/")).await?.into_body().bytes().await }).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(server.connections(), 1);
 }

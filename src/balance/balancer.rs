@@ -127,10 +127,19 @@ impl<X: Upstream> Balancer<X> {
         let mut set = self.set.load().share();
         let mut retired = Vec::new();
         for address in gone {
-            retired.extend(set.remove(index, address, &mut diff));
+            if let Some(endpoint) = set.remove(index, address, &mut diff) {
+                X::removed(endpoint.spec(), &self.context);
+                retired.push(endpoint);
+            }
         }
         for endpoint in endpoints {
-            retired.extend(set.upsert(index, Spec::new(endpoint), &mut diff));
+            let (spec, added) = (Spec::new(endpoint), diff.added);
+            retired.extend(set.upsert(index, spec, &mut diff));
+            if diff.added > added
+                && let Some(endpoint) = set.get(set.len() - 1)
+            {
+                X::added(endpoint.spec(), &self.context);
+            }
         }
         if diff != Diff::default() {
             set.weigh(index);

@@ -19,6 +19,10 @@ impl Upstream for Nothing {
         Self
     }
 
+    fn added(_spec: &Spec, (): &()) {}
+
+    fn removed(_spec: &Spec, (): &()) {}
+
     fn available(&self, _now: u64) -> bool {
         true
     }

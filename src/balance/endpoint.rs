@@ -12,6 +12,12 @@ pub(crate) trait Upstream: Send + Sync + 'static {
 
     fn build(spec: &Spec, cx: &Self::Context) -> Self;
 
+    /// An endpoint has joined the cluster.
+    fn added(spec: &Spec, cx: &Self::Context);
+
+    /// An endpoint has left the cluster.
+    fn removed(spec: &Spec, cx: &Self::Context);
+
     /// False while it is known that a call could not be sent.
     fn available(&self, now: u64) -> bool;
 

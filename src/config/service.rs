@@ -27,7 +27,6 @@ pub struct Route {
     /// Its name in reports; unique in its service.
     pub name: Option<String>,
     /// One of these must match. None: every request does.
-    #[cfg_attr(feature = "serde", serde(rename = "match"))]
     pub matches: Vec<Match>,
     /// Where requests go, by weight.
     pub clusters: Vec<WeightedCluster>,

@@ -122,7 +122,7 @@ impl Checker {
     fn route(&mut self, route: &Route) {
         self.policy(&route.policy);
         for (index, rule) in route.matches.iter().enumerate() {
-            self.within(&format!("match[{index}]"), |checker| checker.rule(rule));
+            self.within(&format!("matches[{index}]"), |checker| checker.rule(rule));
         }
         for (index, filter) in route.filters.iter().enumerate() {
             self.refuse(&format!("filters[{index}]"), filter.name(), NOT_YET);

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -184,7 +184,7 @@ impl Events {
     pub(crate) fn listen(self: &Arc<Self>) -> EventStream {
         let receiver = self.sender.subscribe();
         self.listeners.fetch_add(1, Ordering::Relaxed);
-        EventStream { events: Arc::clone(self), receiver, missed: 0 }
+        EventStream { events: Arc::downgrade(self), receiver, missed: 0 }
     }
 }
 
@@ -194,7 +194,7 @@ impl Events {
 /// many from [`EventStream::missed`].
 #[derive(Debug)]
 pub struct EventStream {
-    events: Arc<Events>,
+    events: Weak<Events>,
     receiver: broadcast::Receiver<Event>,
     missed: u64,
 }
@@ -231,6 +231,8 @@ impl EventStream {
 
 impl Drop for EventStream {
     fn drop(&mut self) {
-        self.events.listeners.fetch_sub(1, Ordering::Relaxed);
+        if let Some(events) = self.events.upgrade() {
+            events.listeners.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -48,6 +48,10 @@ impl SourceId {
     pub(crate) fn new(index: usize) -> Self {
         Self(index)
     }
+
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
 }
 
 // === impl Publisher ===

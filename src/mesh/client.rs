@@ -63,6 +63,12 @@ impl Client {
                     .detail("the request names no authority, which is its service")
             })?,
         };
+        if let Some(scheme) = request.uri().scheme_str()
+            && !matches!(scheme, "http" | "https")
+        {
+            return Err(Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
+                .detail(format!("the scheme `{scheme}` is neither http nor https")));
+        }
         let name = Name::parse(authority).map_err(|reason| {
             Error::new(ErrorKind::InvalidRequest, Phase::Resolve).detail(reason)
         })?;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     balance::{Balancer, Spec, Upstream},
     config::{self, Protocol},
-    core::{Epoch, Events},
+    core::{Epoch, Event},
     resilience::limit::Limiter,
     transport::{Connect, Pool, Shared},
 };
@@ -39,8 +39,6 @@ pub(crate) struct Node {
     pub(crate) pool: Arc<Pool>,
     /// The user's endpoint layers and own leaf, erased; empty when there are none.
     pub(crate) stage: Option<Arc<dyn Erased>>,
-    events: Arc<Events>,
-    cluster: Arc<str>,
 }
 
 /// What every node of a cluster is built with.
@@ -83,9 +81,21 @@ impl Upstream for Node {
             authority: spec.authority().and_then(|text| text.parse().ok()),
             pool,
             stage,
-            events: Arc::clone(&cx.shared.events),
-            cluster: Arc::clone(&cx.cluster),
         }
+    }
+
+    fn added(spec: &Spec, cx: &NodeContext) {
+        cx.shared.events.emit(|| Event::EndpointAdded {
+            cluster: Arc::clone(&cx.cluster),
+            endpoint: spec.address().to_string().into(),
+        });
+    }
+
+    fn removed(spec: &Spec, cx: &NodeContext) {
+        cx.shared.events.emit(|| Event::EndpointRemoved {
+            cluster: Arc::clone(&cx.cluster),
+            endpoint: spec.address().to_string().into(),
+        });
     }
 
     fn available(&self, now: u64) -> bool {
@@ -93,10 +103,6 @@ impl Upstream for Node {
     }
 
     fn retire(&self) {
-        self.events.emit(|| crate::Event::EndpointRemoved {
-            cluster: Arc::clone(&self.cluster),
-            endpoint: Arc::clone(&self.name),
-        });
         self.pool.drain();
     }
 }

@@ -29,6 +29,8 @@ pub struct Setting {
     pub value: String,
     /// Where it comes from.
     pub origin: SettingOrigin,
+    /// Which source, when a source said it.
+    pub source: Option<String>,
 }
 
 /// What a mesh is made of, at one moment; print it.
@@ -107,7 +109,7 @@ fn stack(inner: &Inner) -> Vec<String> {
     let transport = if stages.leaf.is_some() { "own leaf" } else { "transport: pool, h1, h2" };
     [
         Some("gRPC status mapping".to_owned()),
-        used(stages.call.is_some(), "call layers"),
+        used(stages.call.is_some(), "call_layer"),
         Some("resolve".to_owned()),
         Some("route".to_owned()),
         Some("deadline".to_owned()),
@@ -115,10 +117,10 @@ fn stack(inner: &Inner) -> Vec<String> {
         Some("replay body, when a retry is armed".to_owned()),
         Some("retry and budget".to_owned()),
         Some("attempt timeout".to_owned()),
-        used(stages.attempt.is_some(), "attempt layers"),
+        used(stages.attempt.is_some(), "attempt_layer"),
         Some("breaker: max_requests of the cluster".to_owned()),
         Some("balancer".to_owned()),
-        used(stages.endpoint.is_some(), "endpoint layers"),
+        used(stages.endpoint.is_some(), "endpoint_layer"),
         Some(transport.to_owned()),
     ]
     .into_iter()
@@ -133,7 +135,7 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
         .iter()
         .map(|(_, route)| RouteDescription {
             name: route.name.as_deref().map(str::to_owned),
-            settings: settings(&code, &route.plane),
+            settings: settings(&code, &route.plane, route.source.as_deref(), inner),
             clusters: route
                 .clusters
                 .iter()
@@ -154,7 +156,7 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
 }
 
 /// Every setting of a policy: the code's word, else the control plane's, else the default.
-fn settings(code: &Policy, plane: &Policy) -> Vec<Setting> {
+fn settings(code: &Policy, plane: &Policy, source: Option<&str>, inner: &Inner) -> Vec<Setting> {
     let mut list = Vec::new();
     let mut add = |name, code: Option<String>, plane: Option<String>, default: String| {
         let (value, origin) = match (code, plane) {
@@ -162,7 +164,8 @@ fn settings(code: &Policy, plane: &Policy) -> Vec<Setting> {
             (None, Some(value)) => (value, SettingOrigin::ControlPlane),
             (None, None) => (default, SettingOrigin::Default),
         };
-        list.push(Setting { name, value, origin });
+        let source = source.filter(|_| origin == SettingOrigin::ControlPlane).map(str::to_owned);
+        list.push(Setting { name, value, origin, source });
     };
     let time = |of: fn(&Policy) -> Option<std::time::Duration>, policy: &Policy| {
         of(policy).map(|time| format!("{time:?}"))
@@ -187,6 +190,12 @@ fn settings(code: &Policy, plane: &Policy) -> Vec<Setting> {
         code.max_requests.map(|calls| calls.to_string()),
         plane.max_requests.map(|calls| calls.to_string()),
         none(),
+    );
+    add(
+        "resolve_timeout",
+        inner.code.resolve_timeout.map(|time| format!("{time:?}")),
+        None,
+        format!("{:?}", inner.resolve_timeout),
     );
     let retry = |policy: &Policy| policy.retry.as_ref().map(config::Retry::summary);
     add("retry", retry(code), retry(plane), config::Retry::default().summary());
@@ -215,8 +224,13 @@ impl fmt::Display for Description {
             writeln!(f, "service {}", service.name)?;
             for route in &service.routes {
                 writeln!(f, "  route {}", route.name.as_deref().unwrap_or("(all)"))?;
-                for Setting { name, value, origin } in &route.settings {
-                    writeln!(f, "    {name} = {value} ({origin})")?;
+                for Setting { name, value, origin, source } in &route.settings {
+                    match source {
+                        Some(source) => {
+                            writeln!(f, "    {name} = {value} ({origin}: {source})")?;
+                        }
+                        None => writeln!(f, "    {name} = {value} ({origin})")?,
+                    }
                 }
                 for cluster in &route.clusters {
                     writeln!(f, "    cluster {} by {}", cluster.name, cluster.balancer)?;

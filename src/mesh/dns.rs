@@ -25,10 +25,12 @@ pub(crate) fn define(inner: &Arc<Inner>, name: &Name) {
     if inner.apply(SourceId::DNS, Change::Endpoints(cluster.clone(), Vec::new())).is_err() {
         return;
     }
+    inner.resolving();
     inner.spawn(run(Arc::downgrade(inner), cluster, target));
 }
 
 async fn run(inner: Weak<Inner>, cluster: String, target: (String, u16)) {
+    let mut first = true;
     loop {
         let answer = tokio::net::lookup_host((target.0.as_str(), target.1)).await;
         let Some(inner) = inner.upgrade() else { return };
@@ -51,6 +53,9 @@ async fn run(inner: Weak<Inner>, cluster: String, target: (String, u16)) {
                 RETRY
             }
         };
+        if std::mem::take(&mut first) {
+            inner.resolved();
+        }
         drop(inner);
         tokio::time::sleep_until(Instant::now() + pause).await;
     }

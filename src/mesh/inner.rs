@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     changed: Notify,
     synced: AtomicBool,
+    /// Names whose first DNS answer is awaited.
+    resolving: AtomicUsize,
     closed: AtomicBool,
     /// The tasks of the sources; they hold this weakly.
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -103,6 +105,7 @@ impl Inner {
             services: ArcSwap::default(),
             state: Mutex::default(),
             changed: Notify::new(),
+            resolving: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             tasks: Mutex::default(),
         }
@@ -127,6 +130,20 @@ impl Inner {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
+    }
+
+    /// Whether nothing more is on its way that a call should wait for.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_synced() && self.resolving.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn resolving(&self) {
+        self.resolving.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn resolved(&self) {
+        self.resolving.fetch_sub(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -296,7 +313,10 @@ impl Inner {
     /// Compiles the service and swaps it in; a reference to a cluster makes its cell.
     fn compile(&self, state: &mut State, name: &str) {
         let cell = self.cell_in(name);
-        let planned = state.services.get(name).and_then(|by| by.values().next()).cloned();
+        let planned = state.services.get(name).and_then(|by| by.iter().next());
+        let source: Option<Arc<str>> =
+            planned.and_then(|(source, _)| Some(self.sources.get(source.index())?.as_str().into()));
+        let planned = planned.map(|(_, service)| service.clone());
         let is_cluster = state.clusters.get(name).is_some_and(|entry| !entry.settings.is_empty());
         if planned.is_none() && !is_cluster && !self.code.names(name) {
             cell.current.store(None);
@@ -324,7 +344,8 @@ impl Inner {
             let clusters = Split::new(clusters.collect::<Vec<_>>());
             let policy = cell.policy(&merged, self.epoch);
             let name = route.name.as_deref().map(Into::into);
-            compiled.push((matchers, Route { name, clusters, policy, plane }));
+            compiled
+                .push((matchers, Route { name, clusters, policy, plane, source: source.clone() }));
         }
         let merged = self.code.policy(name).over(&config.policy);
         let previous = cell.current.load_full();

@@ -40,6 +40,8 @@ pub(crate) struct Route {
     pub(crate) policy: Policy,
     /// The layers that the policy was merged from, for `describe()`.
     pub(crate) plane: config::Policy,
+    /// The source that defines it.
+    pub(crate) source: Option<Arc<str>>,
 }
 
 /// The settings that a call on a route obeys.

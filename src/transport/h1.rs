@@ -68,7 +68,7 @@ pub(super) async fn drive(
     pool: Weak<Pool>,
     retire_at: Instant,
     idle_timeout: Duration,
-) {
+) -> &'static str {
     let mut connection = std::pin::pin!(connection);
     let mut timer = std::pin::pin!(tokio::time::sleep_until(
         Instant::now().checked_add(idle_timeout).unwrap_or(retire_at).min(retire_at)
@@ -135,8 +135,11 @@ pub(super) async fn drive(
         }
     }
     if let Some(pool) = pool.upgrade() {
-        pool.h1_ended(&link, reason);
+        pool.h1_ended(&link);
+    } else if reason == "closed by peer" {
+        reason = "draining";
     }
+    reason
 }
 
 enum Step {

@@ -126,19 +126,22 @@ impl Driver {
 }
 
 impl Future for Driver {
-    type Output = ();
+    /// Why the connection ended.
+    type Output = &'static str;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<&'static str> {
         let mut this = self.project();
         let ended = Pin::new(&mut *this.connection).poll(cx);
         if ended.is_ready() {
             if let Poll::Ready(Err(error)) = ended {
                 *this.reason = if error.is_timeout() { "keepalive" } else { "error" };
             }
-            if let Some(pool) = this.pool.upgrade() {
-                pool.h2_ended(this.h2, this.reason);
+            match this.pool.upgrade() {
+                Some(pool) => pool.h2_ended(this.h2),
+                None if *this.reason == "closed by peer" => *this.reason = "draining",
+                None => {}
             }
-            return Poll::Ready(());
+            return Poll::Ready(this.reason);
         }
         let Some(h2) = this.h2.upgrade() else { return Poll::Pending };
         let streams = this.connection.current_max_send_streams();

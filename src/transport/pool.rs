@@ -284,12 +284,6 @@ impl Pool {
         now.checked_add(self.settings.max_age.mul_f64(spread)).unwrap_or(now)
     }
 
-    fn disconnected(&self, reason: &'static str) {
-        self.shared
-            .events
-            .emit(|| Event::Disconnected { endpoint: Arc::clone(&self.name), reason });
-    }
-
     /// No new streams; idle connections close now, busy ones when they are done.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Relaxed);
@@ -309,12 +303,11 @@ impl Pool {
         });
     }
 
-    pub(super) fn h2_ended(&self, gone: &Weak<H2>, reason: &'static str) {
+    pub(super) fn h2_ended(&self, gone: &Weak<H2>) {
         if let Some(h2) = gone.upgrade() {
             h2.retire();
             self.h2_retired(&h2);
         }
-        self.disconnected(reason);
     }
 
     /// Puts a connection that is ready again on top of the idle ones.
@@ -344,11 +337,10 @@ impl Pool {
         Reaped::Until(since.checked_add(timeout).unwrap_or(since))
     }
 
-    pub(super) fn h1_ended(&self, link: &Arc<Link>, reason: &'static str) {
+    pub(super) fn h1_ended(&self, link: &Arc<Link>) {
         self.h1_open.fetch_sub(1, Relaxed);
         lock(&self.idle).retain(|h1| !Arc::ptr_eq(&h1.link, link));
         self.h1_freed.notify_one();
-        self.disconnected(reason);
     }
 }
 
@@ -361,7 +353,6 @@ async fn connect_h2(pool: Arc<Pool>, joined: Arc<Joined>) {
             .map_err(|cause| ConnectError::caused("HTTP/2 handshake failed", cause))
     };
     let made = made.await;
-    lock(&pool.connecting).take();
     let (driver, result) = match made {
         Ok((h2, connection)) => {
             pool.backoff.succeeded();
@@ -381,13 +372,17 @@ async fn connect_h2(pool: Arc<Pool>, joined: Arc<Joined>) {
             (None, Err(error))
         }
     };
+    // Only now: who comes in between finds the connection.
+    lock(&pool.connecting).take();
     // Set once, here.
     drop(joined.result.set(result));
     joined.done.notify_waiters();
     // From here on the connection must not keep its pool alive.
+    let (events, endpoint) = (Arc::clone(&pool.shared.events), Arc::clone(&pool.name));
     drop(pool);
     if let Some(driver) = driver {
-        driver.await;
+        let reason = driver.await;
+        events.emit(|| Event::Disconnected { endpoint, reason });
     }
 }
 
@@ -413,8 +408,10 @@ async fn connect_h1(pool: Arc<Pool>, caller: oneshot::Sender<Result<Lease, Conne
             drop(caller.send(Ok(lease)));
             let (retire_at, idle) = (pool.retire_at(), pool.settings.idle_timeout);
             let weak = Arc::downgrade(&pool);
+            let (events, endpoint) = (Arc::clone(&pool.shared.events), Arc::clone(&pool.name));
             drop(pool);
-            h1::drive(connection, link, weak, retire_at, idle).await;
+            let reason = h1::drive(connection, link, weak, retire_at, idle).await;
+            events.emit(|| Event::Disconnected { endpoint, reason });
         }
         Err(error) => {
             pool.h1_open.fetch_sub(1, Relaxed);

@@ -391,7 +391,7 @@ impl PathProj<'_> {
         let text = attempt_text(&error);
         match met {
             Met::Fatal => {
-                let waits = error.kind() == ErrorKind::NoEndpoints && !self.inner.is_synced();
+                let waits = error.kind() == ErrorKind::NoEndpoints && !self.inner.is_settled();
                 if waits && self.request.is_some() {
                     *self.number -= 1;
                     return self.await_endpoints();
