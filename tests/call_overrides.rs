@@ -83,7 +83,7 @@ async fn no_retry_through_tonic() {
     let mut client = GreeterClient::new(mesh.client(SERVICE).unwrap());
     client.say_hello(HelloRequest::default()).await.unwrap_err();
     assert_eq!(leaves.total(), 3);
-    assert_eq!(events.retries(), ["grpc 14", "grpc 14"]);
+    assert_eq!(events.retries().len(), 2);
 
     leaves.reset();
     let status = client.say_hello(with(Call::new().no_retry())).await.unwrap_err();

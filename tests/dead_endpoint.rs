@@ -8,7 +8,8 @@ use http_body_util::BodyExt;
 use tower_mesh::{Event, Mesh};
 
 use support::{
-    GreeterClient, HelloRequest, Recorder, Server, dead_address, get, hello, post, reply, storm,
+    GreeterClient, HelloRequest, Recorder, Server, dead_address, fetch, get, hello, post, reply,
+    storm,
 };
 
 const CALLS: usize = 1000;
@@ -56,7 +57,7 @@ async fn parallel_callers_do_not_meet_it_either() {
     let (dead, _socket) = dead_address();
     let mesh = Mesh::builder().endpoints("users.prod", [dead, alive.address()]).build().unwrap();
     let client = mesh.client("users.prod").unwrap();
-    let answers = storm(32, CALLS, |_| client.send(post("/", "x"))).await;
+    let answers = storm(32, CALLS, |_| fetch(&client, post("/", "x"))).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 0);
 }
 

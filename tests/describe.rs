@@ -28,10 +28,12 @@ async fn settings_name_their_origin() {
     let text = mesh.describe().to_string();
     assert!(text.contains(SERVICE), "{text}");
     assert!(text.contains("10.0.0.1:80") && text.contains("10.0.0.2:80"), "{text}");
-    let timeout = line(&text, "timeout");
+    let timeout = line(&text, "timeout =");
     assert!(timeout.contains("2.5s") && timeout.contains("code"), "{timeout}");
-    let resolve = line(&text, "resolve_timeout");
-    assert!(resolve.contains("5s") && resolve.contains("default"), "{resolve}");
+    let idle = line(&text, "idle_timeout");
+    assert!(idle.contains("none") && idle.contains("default"), "{idle}");
+    let retry = line(&text, "retry =");
+    assert!(retry.contains('4') && retry.contains("code"), "{retry}");
 }
 
 #[tokio::test]
@@ -52,7 +54,7 @@ async fn a_files_settings_give_way_to_the_codes() {
     mesh.ready().await.unwrap();
     let text = mesh.describe().to_string();
     let idle = line(&text, "idle_timeout");
-    assert!(idle.contains("9s") && idle.contains("mesh.yaml"), "{idle}");
+    assert!(idle.contains("9s") && idle.contains("control plane"), "{idle}");
     let timeout = text
         .lines()
         .find(|line| line.trim_start().starts_with("timeout"))
@@ -71,7 +73,9 @@ async fn the_stack_is_told_in_order_with_the_users_layers() {
     mesh.ready().await.unwrap();
     let text = mesh.describe().to_string().to_lowercase();
     let mut from = 0;
-    for stage in ["call_layer", "route", "deadline", "retry", "balancer", "endpoint_layer"] {
+    for stage in
+        ["call layers", "route", "deadline", "retry", "balancer", "endpoint layers", "own leaf"]
+    {
         let at = text[from..].find(stage);
         from += at.unwrap_or_else(|| panic!("{stage} is missing after {from} in:\n{text}"));
     }

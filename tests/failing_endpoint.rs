@@ -8,7 +8,7 @@ use http::{Request, Response};
 use tower_mesh::Body;
 
 use support::{
-    BoxError, Leaves, SERVICE,
+    BoxError, Leaves, SERVICE, fetch,
     leaf::{answer, grpc, ok},
     post, storm,
 };
@@ -34,7 +34,7 @@ async fn share_of_the_failing(
         .build()
         .unwrap();
     let client = mesh.client(SERVICE).unwrap();
-    storm(WIDTH, CALLS, |_| client.send(request())).await;
+    storm(WIDTH, CALLS, |_| fetch(&client, request())).await;
     assert_eq!(leaves.total(), CALLS, "a POST is not retried: {:?}", leaves.all_hits());
     for healthy in 1..5 {
         let hits = leaves.hits(healthy);
@@ -106,9 +106,9 @@ async fn an_endpoint_that_recovers_is_used_again() {
         .unwrap();
     let client = mesh.client(SERVICE).unwrap();
     while start.elapsed() < Duration::from_secs(40) {
-        storm(4, 100, |_| client.send(post("/", "x"))).await;
+        storm(4, 100, |_| fetch(&client, post("/", "x"))).await;
     }
     leaves.reset();
-    storm(4, 1000, |_| client.send(post("/", "x"))).await;
+    storm(4, 1000, |_| fetch(&client, post("/", "x"))).await;
     assert!(leaves.hits(0) >= 300, "{:?}", leaves.all_hits());
 }

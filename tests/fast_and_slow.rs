@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tower_mesh::{Mesh, config, discover::Static};
 
-use support::{GreeterClient, HelloRequest, Leaves, SERVICE, Server, hello, leaf::ok, post, storm};
+use support::{
+    GreeterClient, HelloRequest, Leaves, SERVICE, Server, fetch, hello, leaf::ok, post, storm,
+};
 
 const CALLS: usize = 3200;
 const WIDTH: usize = 32;
@@ -29,7 +31,7 @@ async fn the_fast_one_takes_nine_of_ten() {
             .unwrap();
         let client = mesh.client(SERVICE).unwrap();
         let start = tokio::time::Instant::now();
-        storm(WIDTH, CALLS, |_| client.send(post("/", "x"))).await;
+        storm(WIDTH, CALLS, |_| fetch(&client, post("/", "x"))).await;
         assert!(leaves.hits(0) * 10 >= CALLS * 9, "seed {seed}: {:?}", leaves.all_hits());
         // Half and half takes 2.5 s.
         assert!(start.elapsed() < Duration::from_secs(1), "seed {seed}: {:?}", start.elapsed());
@@ -48,7 +50,7 @@ async fn least_request_prefers_it_too() {
         .build()
         .unwrap();
     let client = mesh.client(SERVICE).unwrap();
-    storm(WIDTH, CALLS, |_| client.send(post("/", "x"))).await;
+    storm(WIDTH, CALLS, |_| fetch(&client, post("/", "x"))).await;
     assert!(leaves.hits(0) * 10 >= CALLS * 8, "{:?}", leaves.all_hits());
 }
 
@@ -81,7 +83,7 @@ async fn weights_share_in_their_ratio() {
     let mesh =
         builder.source(Static::default().endpoints(SERVICE, endpoints)).seed(3).build().unwrap();
     let client = mesh.client(SERVICE).unwrap();
-    storm(16, 4000, |_| client.send(post("/", "x"))).await;
+    storm(16, 4000, |_| fetch(&client, post("/", "x"))).await;
     let share = leaves.hits(0);
     assert!((2700..=3300).contains(&share), "3 of 4 expected: {:?}", leaves.all_hits());
 }

@@ -12,7 +12,7 @@ use std::{
 
 use tower_mesh::{Call, Client, Mesh};
 
-use support::{Leaves, SERVICE, leaf::ok, post, storm};
+use support::{Leaves, SERVICE, fetch, leaf::ok, post, storm};
 
 const CALLS: usize = 2000;
 
@@ -38,7 +38,7 @@ fn setup() -> (Leaves, Mesh, Arc<AtomicBool>) {
 }
 
 async fn impatient(client: &Client) -> bool {
-    let call = client.send(post("/", "x"));
+    let call = fetch(client, post("/", "x"));
     tokio::time::timeout(Duration::from_millis(100), call).await.is_ok()
 }
 
@@ -64,7 +64,7 @@ async fn deadlines_of_ours_leave_it_and_count_as_its_failures() {
     let call = || {
         let mut request = post("/", "x");
         request.extensions_mut().insert(Call::new().timeout(Duration::from_millis(100)));
-        client.send(request)
+        fetch(&client, request)
     };
     storm(8, CALLS, |_| call()).await;
     hang.store(true, Ordering::SeqCst);

@@ -11,7 +11,7 @@ use tower_mesh::{
     config::{Address, Endpoint},
 };
 
-use support::{Leaves, Recorder, Server, get, leaf::ok, reply, storm};
+use support::{Leaves, Recorder, Server, fetch, get, leaf::ok, reply, storm};
 
 const ORDERS: &str = "orders.prod";
 const USERS: &str = "users.prod";
@@ -70,7 +70,7 @@ async fn picks_race_with_removals() {
         let (client, name) = if n % 2 == 0 { (&orders, ORDERS) } else { (&users, USERS) };
         let mut request = get("/");
         request.headers_mut().insert("x-service", http::HeaderValue::from_static(name));
-        client.send(request)
+        fetch(client, request)
     })
     .await;
     for answer in answers {

@@ -46,9 +46,9 @@ impl World {
 #[tokio::test]
 async fn the_first_route_that_matches_wins() {
     let world = world(
-        "      - {matches: [{path: {exact: /v2/exact}}], clusters: [{name: new}]}\n\
-        \x20     - {matches: [{path: {prefix: /admin}}], clusters: [{name: admin}]}\n\
-        \x20     - {matches: [{headers: [{name: x-canary, matcher: {exact: \"yes\"}}]}, {method: PUT}], clusters: [{name: new}]}\n\
+        "      - {match: [{path: {exact: /v2/exact}}], clusters: [{name: new}]}\n\
+        \x20     - {match: [{path: {prefix: /admin}}], clusters: [{name: admin}]}\n\
+        \x20     - {match: [{headers: [{name: x-canary, matcher: {exact: \"yes\"}}]}, {method: PUT}], clusters: [{name: new}]}\n\
         \x20     - {clusters: [{name: old}]}\n",
     )
     .await;
@@ -79,7 +79,7 @@ async fn weights_split_the_calls() {
 #[tokio::test]
 async fn a_route_has_a_policy_of_its_own() {
     let world = world(
-        "      - {matches: [{path: {prefix: /admin}}], clusters: [{name: admin}], policy: {timeout: 50ms}}\n\
+        "      - {match: [{path: {prefix: /admin}}], clusters: [{name: admin}], policy: {timeout: 50ms}}\n\
         \x20     - {clusters: [{name: admin}]}\n",
     )
     .await;
@@ -90,8 +90,7 @@ async fn a_route_has_a_policy_of_its_own() {
 
 #[tokio::test]
 async fn no_route_is_an_error_of_the_call() {
-    let world =
-        world("      - {matches: [{path: {prefix: /v1}}], clusters: [{name: old}]}\n").await;
+    let world = world("      - {match: [{path: {prefix: /v1}}], clusters: [{name: old}]}\n").await;
     let client = world.mesh.client("shop").unwrap();
     let error = client.send(get("/v3")).await.unwrap_err();
     assert_eq!(error.kind(), tower_mesh::ErrorKind::NoRoute, "{error}");

@@ -21,7 +21,7 @@ use tower::{
 use tower_mesh::{Body, ErrorKind, LeafEndpoint, Mesh, Origin, Retry};
 
 use support::{
-    BoxError, GreeterClient, HelloRequest, Leaves, SERVICE, Server, get, hello,
+    BoxError, GreeterClient, HelloRequest, Leaves, SERVICE, Server, fetch, get, hello,
     leaf::{answer, ok},
     post, reply, storm,
 };
@@ -189,7 +189,7 @@ async fn towers_own_layers_keep_their_contract_in_every_stage() {
         .build()
         .unwrap();
     let client = mesh.client(SERVICE).unwrap();
-    let answers = storm(64, 500, |_| client.send(post("/", "x"))).await;
+    let answers = storm(64, 500, |_| fetch(&client, post("/", "x"))).await;
     for answer in answers {
         assert_eq!(answer.unwrap().headers()["x-endpoint"], "yes");
     }
@@ -205,7 +205,7 @@ async fn waiting_for_a_layers_readiness_is_bounded_by_the_deadline() {
         .unwrap();
     let client = mesh.client(SERVICE).unwrap();
     let start = tokio::time::Instant::now();
-    let answers = storm(4, 4, |_| client.send(post("/", "x"))).await;
+    let answers = storm(4, 4, |_| fetch(&client, post("/", "x"))).await;
     for answer in answers {
         assert!(answer.unwrap_err().is_timeout());
     }

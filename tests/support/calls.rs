@@ -1,10 +1,11 @@
 //! Requests, callers in parallel, and what the mesh reported meanwhile.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
-use http::Request;
-use tower_mesh::{Body, Event, EventStream, Mesh};
+use http::{Request, Response};
+use tower_mesh::{Body, Client, Error, Event, EventStream, Mesh};
 
 /// A GET of this URI.
 pub(crate) fn get(uri: &str) -> Request<Body> {
@@ -16,7 +17,21 @@ pub(crate) fn post(uri: &str, text: &'static str) -> Request<Body> {
     Request::post(uri).body(Body::from(text)).unwrap()
 }
 
+/// Makes a call and reads its whole response.
+pub(crate) fn fetch(
+    client: &Client,
+    request: Request<Body>,
+) -> impl Future<Output = Result<Response<Bytes>, Error>> + Send + 'static {
+    let call = client.send(request);
+    async move {
+        let (head, body) = call.await?.into_parts();
+        Ok(Response::from_parts(head, body.bytes().await?))
+    }
+}
+
 /// Makes `total` calls, `width` at a time, and returns what each came to.
+///
+/// A response that is returned keeps its call in flight until its body is read or dropped.
 pub(crate) async fn storm<F, Fut>(width: usize, total: usize, call: F) -> Vec<Fut::Output>
 where
     F: FnMut(usize) -> Fut,

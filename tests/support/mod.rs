@@ -17,7 +17,7 @@ pub(crate) mod raw;
 pub(crate) mod server;
 
 pub(crate) use self::{
-    calls::{Recorder, get, patience, post, storm},
+    calls::{Recorder, fetch, get, patience, post, storm},
     greeter::{GreeterClient, GreeterServer, HelloReply, HelloRequest},
     greeters::{FnGreeter, hello},
     leaf::{Leaves, SERVICE},
