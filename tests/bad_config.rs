@@ -1,4 +1,10 @@
 //! Bad configuration: reported with field, value and range; the last good state stays.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! A retry budget grants what it says. (tower's grants 50 % for 40 %, and 100 % for 70 %.)
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

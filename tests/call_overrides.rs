@@ -1,4 +1,10 @@
 //! One call asks for something else than its service's policy, by one request extension.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! Connections: how many, which protocol, when they are kept, over which sockets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

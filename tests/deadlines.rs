@@ -1,4 +1,10 @@
 //! The remaining time travels to the server, and bounds everything on the way.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! `describe()` tells the assembled stack and every setting with where it comes from.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

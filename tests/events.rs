@@ -1,4 +1,10 @@
 //! The event stream tells a call's story, and costs nothing when nobody listens.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! A server of 1 ms beside one of 50 ms: the fast one gets the work. (tonic: 50 %.)
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

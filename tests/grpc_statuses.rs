@@ -1,4 +1,10 @@
 //! A gRPC caller gets gRPC's codes for our own failures, never `Unknown`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! An endpoint that hangs is left, although nobody waits for it to the end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

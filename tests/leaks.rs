@@ -1,6 +1,12 @@
 //! Ten thousand meshes come and go: no task, socket, thread or memory stays behind.
 //!
 //! One test only, for it measures the whole process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

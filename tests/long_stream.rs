@@ -1,5 +1,11 @@
 //! Timeouts and streams: a configured timeout ends at the response head, unless it is told
 //! otherwise; what runs on is bounded by the wait for each frame.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

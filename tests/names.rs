@@ -1,4 +1,10 @@
 //! Names of services: `mesh.client(name)`, and `mesh.http()` by the request's authority.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! The types fit: tonic's clients, reqwest's bodies, hyper's connections, and `dyn`, `Send`, `Sync`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,5 +1,11 @@
 //! Endpoints come and go under load: no call reaches another service's endpoint, none fails.
 //! (tower's balancer sends to a stale index: tower #856.)
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! What is sent again, when, to whom, and what is never sent twice.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! Routes of a service: by path, method and header, split by weight, each with its own policy.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! Shutdown: no new call, calls in flight end in peace, for at most the grace.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -28,7 +28,7 @@ impl de::Visitor<'_> for Text {
 }
 
 pub(super) mod plain_duration {
-    use super::*;
+    use super::{Deserializer, Duration, Serializer, Text};
 
     pub(in crate::config) fn serialize<S: Serializer>(
         value: &Duration,
@@ -45,7 +45,7 @@ pub(super) mod plain_duration {
 }
 
 pub(super) mod duration {
-    use super::*;
+    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, parse};
 
     pub(in crate::config) fn serialize<S: Serializer>(
         value: &Option<Duration>,

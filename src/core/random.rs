@@ -8,7 +8,7 @@ pub(crate) enum Random {
     /// Each thread's own generator: no line is shared between threads.
     #[default]
     Thread,
-    /// One reproducible sequence (SplitMix64); threads share its counter.
+    /// One reproducible sequence (`SplitMix64`); threads share its counter.
     Seeded(AtomicU64),
 }
 

@@ -120,12 +120,10 @@ impl Code {
     /// Checks what the code says as strictly as what a source says.
     pub(crate) fn validate(&self) -> Result<(), config::ConfigErrors> {
         for (name, settings) in &self.services {
-            let mut service = config::Service::default();
-            service.policy = settings.policy.clone();
-            service.validate(name)?;
-            let mut cluster = config::Cluster::default();
-            cluster.balancer = settings.balancer.clone();
-            cluster.validate(name)?;
+            let policy = settings.policy.clone();
+            config::Service { policy, ..config::Service::default() }.validate(name)?;
+            let balancer = settings.balancer.clone();
+            config::Cluster { balancer, ..config::Cluster::default() }.validate(name)?;
         }
         Ok(())
     }

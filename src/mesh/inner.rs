@@ -326,9 +326,8 @@ impl Inner {
         let mut routes = config.routes.clone();
         if routes.is_empty() {
             let target = config.cluster.clone().unwrap_or_else(|| name.to_owned());
-            let mut route = config::Route::default();
-            route.clusters = vec![config::WeightedCluster::new(target)];
-            routes.push(route);
+            let clusters = vec![config::WeightedCluster::new(target)];
+            routes.push(config::Route { clusters, ..config::Route::default() });
         }
         let mut compiled = Vec::with_capacity(routes.len());
         for route in &routes {
@@ -342,7 +341,7 @@ impl Inner {
                 .iter()
                 .map(|target| (target.weight, Arc::clone(&self.entry(state, &target.name).cell)));
             let clusters = Split::new(clusters.collect::<Vec<_>>());
-            let policy = cell.policy(&merged, self.epoch);
+            let policy = cell.policy(&merged);
             let name = route.name.as_deref().map(Into::into);
             compiled
                 .push((matchers, Route { name, clusters, policy, plane, source: source.clone() }));

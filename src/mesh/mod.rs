@@ -58,7 +58,6 @@ pub struct Mesh {
 
 impl Mesh {
     /// Describes a mesh to build.
-    #[must_use]
     pub fn builder() -> MeshBuilder {
         MeshBuilder::new()
     }

@@ -11,7 +11,6 @@ use http::uri::Authority;
 use super::cluster::Cluster;
 use crate::{
     config,
-    core::Epoch,
     resilience::{Budget, limit::Limiter, retry},
     route::{Split, Table},
 };
@@ -67,25 +66,25 @@ impl ServiceCell {
         }
     }
 
-    fn budget(&self, config: &config::Budget, epoch: Epoch) -> Arc<Budget> {
+    fn budget(&self, config: &config::Budget) -> Arc<Budget> {
         let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, budget)) = budgets.iter().find(|(known, _)| known == config) {
             return Arc::clone(budget);
         }
-        let budget = Arc::new(Budget::new(config, epoch));
+        let budget = Arc::new(Budget::new(config));
         budgets.push((config.clone(), Arc::clone(&budget)));
         budget
     }
 
     /// The run-time form of a merged policy.
-    pub(crate) fn policy(&self, merged: &config::Policy, epoch: Epoch) -> Policy {
+    pub(crate) fn policy(&self, merged: &config::Policy) -> Policy {
         let retry = merged.retry.clone().unwrap_or_default();
         Policy {
             timeout: merged.timeout,
             whole_response: merged.whole_response.unwrap_or(false),
             attempt_timeout: merged.attempt_timeout,
             idle_timeout: merged.idle_timeout,
-            budget: self.budget(&retry.budget.clone().unwrap_or_default(), epoch),
+            budget: self.budget(&retry.budget.clone().unwrap_or_default()),
             max_body_bytes: retry.body_cap(),
             retry: retry::Policy::new(&retry),
         }

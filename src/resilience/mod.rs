@@ -1,7 +1,44 @@
-//! Retries, budgets and limits: the decisions, sans I/O.
+//! What keeps a call alive: deadlines, retries under a budget, and limits.
+//!
+//! Each policy is a decision without I/O, which takes the time and random words and returns what
+//! to do. The mesh's own stack and the public layers here are two shells around the same
+//! decisions.
+//!
+//! The layers work under a plain `tower::ServiceBuilder` around hyper-util's client,
+//! `tonic::transport::Channel`, `reqwest::Client` (feature `reqwest-013`) or any other service of
+//! `http` messages. From the outside in:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use tower::ServiceBuilder;
+//! use tower_mesh::{config, resilience::{ConcurrencyLimitLayer, DeadlineLayer, RetryLayer}};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:50051").connect_lazy();
+//! let client = ServiceBuilder::new()
+//!     // The whole call.
+//!     .layer(DeadlineLayer::new(Duration::from_secs(2)))
+//!     .layer(ConcurrencyLimitLayer::new(100))
+//!     // tonic's channel takes tonic's body alone, so the layer is told how to make one.
+//!     .layer(RetryLayer::new(&config::Retry::standard()).body(tonic::body::Body::new))
+//!     // Each attempt.
+//!     .layer(DeadlineLayer::new(Duration::from_millis(500)))
+//!     .service(channel);
+//! # drop(client);
+//! # Ok(())
+//! # }
+//! ```
 
-mod budget;
-pub(crate) mod limit;
-pub(crate) mod retry;
+pub(crate) mod budget;
+pub mod deadline;
+mod exchange;
+pub mod limit;
+pub mod retry;
 
 pub(crate) use self::budget::Budget;
+pub use self::{
+    deadline::{Deadline, DeadlineLayer},
+    exchange::{Answer, Exchange, Replay},
+    limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
+    retry::{Retry, RetryLayer},
+};

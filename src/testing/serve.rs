@@ -57,7 +57,7 @@ async fn answer(
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Reset) => {
             reset.notify_one();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         Some(Fault::Status(status)) => *response.status_mut() = status,
         Some(Fault::GrpcStatus(code)) => {

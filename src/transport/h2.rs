@@ -169,7 +169,8 @@ impl Future for Driver {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let idle_left = if busy { *this.idle_timeout } else { *this.idle_timeout - idle };
+            let idle_left =
+                if busy { *this.idle_timeout } else { this.idle_timeout.saturating_sub(idle) };
             let next = now.checked_add(idle_left).unwrap_or(*this.retire_at);
             this.timer.as_mut().reset(next.min(*this.retire_at));
         }

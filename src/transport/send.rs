@@ -40,7 +40,7 @@ pub(crate) struct SendError {
 pub(crate) enum SendErrorKind {
     /// It was never dispatched; it is in hand again.
     NeverSent,
-    /// The endpoint said that it did not work on it: REFUSED_STREAM, or GOAWAY below it.
+    /// The endpoint said that it did not work on it: `REFUSED_STREAM`, or GOAWAY below it.
     Refused,
     /// The stream or connection was reset; it may have been worked on.
     Reset,
@@ -96,12 +96,14 @@ fn classify(error: &hyper::Error) -> SendErrorKind {
         }
         source = cause.source();
     }
-    if error.is_user() {
+    // hyper calls a call whose driver is gone a misuse; it is the end of its connection.
+    let gone = error.is_canceled() || error.is_closed() || error.is_incomplete_message();
+    if gone || error.to_string().contains("dispatch task is gone") {
+        SendErrorKind::Closed
+    } else if error.is_user() {
         SendErrorKind::RequestBody
     } else if error.is_parse() {
         SendErrorKind::Protocol
-    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        SendErrorKind::Closed
     } else {
         SendErrorKind::Reset
     }

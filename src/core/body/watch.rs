@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -46,16 +47,26 @@ pub(crate) trait Watcher: Send + Sync {
 }
 
 /// Learns that a stream of a shared connection has ended.
-pub(crate) trait Release: Send + Sync {
+#[expect(unnameable_types, reason = "part of a sealed trait")]
+pub trait Release: Send + Sync {
     fn release(&self);
 }
 
 /// What a response body keeps alive until its end: a stream of an HTTP/2 connection, or an
 /// HTTP/1.1 connection of its own (whose drop returns it to its pool).
-pub(crate) enum Held {
+#[derive(Default)]
+#[expect(unnameable_types, reason = "part of a sealed trait")]
+pub enum Held {
+    #[default]
     Nothing,
     Shared(Arc<dyn Release>),
-    Owned(#[expect(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
+    Owned(Box<dyn Any + Send + Sync>),
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, Self::Nothing) { "Nothing" } else { "Held" })
+    }
 }
 
 impl Drop for Held {

@@ -60,7 +60,7 @@ impl Discover for File {
     fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let part = self.name();
-            let mut changes = watch::Changes::of(&self.path);
+            let changes = watch::Changes::of(&self.path);
             let mut published = Published::default();
             let mut last: Option<Result<Vec<u8>, String>> = None;
             loop {

@@ -42,7 +42,7 @@ impl Changes {
     }
 
     /// Waits until the file may have changed.
-    pub(super) async fn next(&mut self) {
+    pub(super) async fn next(&self) {
         let poll = if self.watcher.is_some() { SLOW_POLL } else { POLL };
         if tokio::time::timeout(poll, self.changed.notified()).await.is_ok() {
             tokio::time::sleep(SETTLE).await;

@@ -313,7 +313,7 @@ fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
     let cluster = &pinned.cluster.name;
     Error::new(ErrorKind::NoEndpoints, Phase::Pick).detail(match reason {
         PickError::Empty => format!("cluster {cluster} has no endpoints"),
-        _ => format!("no endpoint of cluster {cluster} may be called"),
+        PickError::Unavailable => format!("no endpoint of cluster {cluster} may be called"),
     })
 }
 

@@ -27,6 +27,7 @@ use crate::{
     },
     mesh::{cluster::Node, inner::Inner, service::ServiceCell},
     resilience::{
+        deadline::{self, earliest},
         limit::Limiter,
         retry::{self, Decision},
     },
@@ -119,7 +120,7 @@ impl Path {
     pub(super) fn outer_deadline(&self, request: &Request<Body>) -> Option<Instant> {
         let call = request.extensions().get::<Call>();
         let now = Instant::now();
-        let explicit = explicit_deadline(request.headers(), call, now);
+        let explicit = deadline::explicit(request.headers(), call, now);
         let service = self.cell.current.load();
         let timeout = service.as_ref().and_then(|service| service.table.get(0)?.policy.timeout);
         earliest(explicit, timeout.and_then(|timeout| now.checked_add(timeout)))
@@ -199,7 +200,7 @@ impl PathProj<'_> {
         let (parts, body) = std::mem::take(request).into_parts();
         let route = service.table.find(&parts);
         let call = parts.extensions.get::<Call>().cloned();
-        let explicit = explicit_deadline(&parts.headers, call.as_ref(), started);
+        let explicit = deadline::explicit(&parts.headers, call.as_ref(), started);
         *self.request = Some(Request::from_parts(parts, body));
         let Some(index) = route else {
             return Step::Return(Err(Error::new(ErrorKind::NoRoute, Phase::Route)));
@@ -382,6 +383,7 @@ impl PathProj<'_> {
         }
     }
 
+    #[expect(clippy::boxed_local, reason = "an attempt returns it in its box")]
     fn failed(&mut self, failed: Box<Failed>) -> Step {
         let Failed { met, error, request } = *failed;
         self.attempt_ended(None, Some(error.kind()));
@@ -707,24 +709,5 @@ fn attempt_text(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => source.to_string(),
         None => format!("{:?}", error.kind()).to_lowercase(),
-    }
-}
-
-/// The caller's own bound: the earliest of the extension, what it inherited and `grpc-timeout`.
-fn explicit_deadline(
-    headers: &http::HeaderMap,
-    call: Option<&Call>,
-    started: Instant,
-) -> Option<Instant> {
-    let header = grpc::timeout_of(headers).and_then(|left| started.checked_add(left));
-    let Some(call) = call else { return header };
-    let timeout = call.timeout.and_then(|timeout| started.checked_add(timeout));
-    earliest(header, earliest(timeout, call.deadline))
-}
-
-fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }

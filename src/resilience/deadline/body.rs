@@ -1,0 +1,108 @@
+//! A response body under a deadline that covers the trailers.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
+
+use super::exceeded;
+use crate::core::{BoxError, Instant, Phase, grpc};
+
+/// A response body that ends by a deadline, if its call has one that reaches so far.
+///
+/// `Unpin` and `Default` when `B` is. Its timer is armed, in one allocation, when a frame has to
+/// be waited for under a deadline.
+#[pin_project::pin_project]
+#[derive(Default)]
+pub struct TimedBody<B> {
+    #[pin]
+    inner: B,
+    expiry: Option<Expiry>,
+    over: bool,
+}
+
+/// The deadline of one body.
+#[derive(Debug)]
+#[expect(unnameable_types, reason = "an implementation detail of a sealed trait")]
+pub struct Expiry {
+    started: Instant,
+    at: Instant,
+    grpc: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+// === impl TimedBody ===
+
+impl<B> TimedBody<B> {
+    pub(crate) fn new(inner: B, expiry: Option<Expiry>) -> Self {
+        Self { inner, expiry, over: false }
+    }
+}
+
+impl<B> http_body::Body for TimedBody<B>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        if *this.over {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
+            *this.over = frame.is_none();
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        match this.expiry {
+            Some(expiry) => expiry.poll(cx).map(|end| {
+                *this.over = true;
+                Some(end)
+            }),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B> fmt::Debug for TimedBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.expiry.as_ref().map(|expiry| expiry.at);
+        f.debug_struct("TimedBody").field("deadline", &at).finish_non_exhaustive()
+    }
+}
+
+// === impl Expiry ===
+
+impl Expiry {
+    pub(crate) fn new(started: Instant, at: Instant, grpc: bool) -> Self {
+        Self { started, at, grpc, timer: None }
+    }
+
+    /// What the body ends with, once the deadline has passed: an error, or gRPC's trailers.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<Bytes>, BoxError>> {
+        let Self { started, at, grpc, timer } = self;
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*at)));
+        timer.as_mut().poll(cx).map(|()| {
+            let error = exceeded(Phase::Body, *started, *at);
+            if *grpc { Ok(Frame::trailers(grpc::trailers(&error))) } else { Err(error.into()) }
+        })
+    }
+}

@@ -1,0 +1,188 @@
+//! Which bound rules a call, how far it reaches, and what the endpoint is told of it.
+//!
+//! An explicit deadline, of the call or inherited, runs to the end of the trailers. A configured
+//! timeout ends at the response head unless it is scoped to the whole response, so that streams
+//! live.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::core::{Call, Error, ErrorKind, Instant, Phase, grpc};
+
+/// The configured part: a service's timeout and its scope.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scope {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) whole_response: bool,
+}
+
+/// The two bounds of one call.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Bounds {
+    /// Until the response head.
+    pub(crate) head: Option<Instant>,
+    /// Until the end of the trailers; never earlier than `head`.
+    pub(crate) body: Option<Instant>,
+}
+
+/// The bounds of a call that starts `now`.
+///
+/// Explicit are the call's own timeout, a deadline that it inherited, and a `grpc-timeout` on the
+/// outgoing request (tonic's `Request::set_timeout` writes it); the earliest rules.
+pub(crate) fn of(headers: &HeaderMap, call: Option<&Call>, scope: Scope, now: Instant) -> Bounds {
+    let explicit = explicit(headers, call, now);
+    let configured = scope.timeout.and_then(|timeout| now.checked_add(timeout));
+    let head = earliest(explicit, configured);
+    Bounds { head, body: if scope.whole_response { head } else { explicit } }
+}
+
+/// The caller's own bound: its extension, what it inherited, or its `grpc-timeout`.
+pub(crate) fn explicit(headers: &HeaderMap, call: Option<&Call>, now: Instant) -> Option<Instant> {
+    let timeout = earliest(call.and_then(|call| call.timeout), grpc_timeout(headers));
+    let own = timeout.and_then(|timeout| now.checked_add(timeout));
+    earliest(own, call.and_then(|call| call.deadline))
+}
+
+/// The request's own `grpc-timeout`, if it is well-formed.
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    if headers.contains_key(grpc::GRPC_TIMEOUT) { grpc::timeout_of(headers) } else { None }
+}
+
+/// The earlier of two bounds, either of which may be missing.
+pub(crate) fn earliest<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+// === impl Bounds ===
+
+impl Bounds {
+    /// Whether the call has no time left to send anything.
+    pub(crate) fn expired(&self, now: Instant) -> bool {
+        self.head.is_some_and(|at| at <= now)
+    }
+
+    /// Tells the endpoint what is left of the call, before each attempt.
+    ///
+    /// A gRPC server ends the whole stream by `grpc-timeout`, so it learns only a bound that
+    /// covers the trailers. `x-envoy-expected-rq-timeout-ms` is advice: it carries any bound, and
+    /// never grows, since an outer bound may have written it.
+    pub(crate) fn write(&self, headers: &mut HeaderMap, now: Instant) {
+        if grpc::is_grpc(headers) {
+            if let Some(at) = self.body {
+                let left = at.saturating_duration_since(now);
+                headers.insert(grpc::GRPC_TIMEOUT, grpc::timeout_value(left));
+            }
+        } else if let Some(at) = self.head {
+            let left = at.saturating_duration_since(now);
+            if grpc::timeout_of(headers).is_none_or(|told| told > left) {
+                headers.insert(grpc::HTTP_TIMEOUT, grpc::millis_value(left));
+            }
+        }
+    }
+}
+
+/// What a call that ran out of time fails with.
+pub(crate) fn exceeded(phase: Phase, started: Instant, at: Instant) -> Error {
+    let allowed = at.saturating_duration_since(started);
+    Error::new(ErrorKind::Timeout, phase).detail(format!("{allowed:.1?} were allowed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, header::CONTENT_TYPE};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn scope(timeout: Duration, whole_response: bool) -> Scope {
+        Scope { timeout: Some(timeout), whole_response }
+    }
+
+    #[test]
+    fn the_earliest_of_call_header_and_policy_rules() {
+        let now = Instant::now();
+        let wire = headers(&[("grpc-timeout", "3S")]);
+        let call = Call::new().timeout(2 * SECOND);
+        let at = |seconds| Some(now + seconds * SECOND);
+        let bounds = of(&wire, Some(&call), scope(4 * SECOND, false), now);
+        assert_eq!(bounds, Bounds { head: at(2), body: at(2) });
+        let bounds = of(&wire, None, scope(4 * SECOND, false), now);
+        assert_eq!(bounds, Bounds { head: at(3), body: at(3) });
+        let bounds = of(&wire, Some(&call), scope(SECOND, false), now);
+        assert_eq!(bounds, Bounds { head: at(1), body: at(2) });
+    }
+
+    #[test]
+    fn a_configured_timeout_ends_at_the_head_unless_it_covers_the_response() {
+        let now = Instant::now();
+        let at = Some(now + SECOND);
+        let empty = HeaderMap::new();
+        assert_eq!(of(&empty, None, scope(SECOND, false), now), Bounds { head: at, body: None });
+        assert_eq!(of(&empty, None, scope(SECOND, true), now), Bounds { head: at, body: at });
+        assert_eq!(of(&empty, None, Scope::default(), now), Bounds::default());
+    }
+
+    #[test]
+    fn an_inherited_deadline_is_explicit() {
+        let inbound = headers(&[("x-envoy-expected-rq-timeout-ms", "1500")]);
+        let call = Call::new().inherit(&inbound);
+        let bounds = of(&HeaderMap::new(), Some(&call), Scope::default(), Instant::now());
+        assert_eq!(bounds.head, call.deadline);
+        assert_eq!(bounds.body, call.deadline);
+    }
+
+    #[test]
+    fn an_unreadable_grpc_timeout_bounds_nothing() {
+        for value in ["soon", "123456789S", ""] {
+            let mut wire = HeaderMap::new();
+            wire.insert(grpc::GRPC_TIMEOUT, HeaderValue::from_static(value));
+            let bounds = of(&wire, None, Scope::default(), Instant::now());
+            assert_eq!(bounds, Bounds::default());
+        }
+    }
+
+    #[test]
+    fn an_enormous_timeout_is_no_bound_instead_of_an_overflow() {
+        let call = Call::new().timeout(Duration::MAX);
+        let bounds = of(&HeaderMap::new(), Some(&call), Scope::default(), Instant::now());
+        assert_eq!(bounds, Bounds::default());
+    }
+
+    #[test]
+    fn the_endpoint_learns_what_is_left() {
+        let now = Instant::now();
+        let bounds = Bounds { head: Some(now + SECOND), body: Some(now + 2 * SECOND) };
+        let later = now + Duration::from_millis(250);
+        let mut plain = HeaderMap::new();
+        bounds.write(&mut plain, later);
+        assert_eq!(plain["x-envoy-expected-rq-timeout-ms"], "750");
+        bounds.write(&mut plain, now);
+        assert_eq!(plain["x-envoy-expected-rq-timeout-ms"], "750");
+        let mut rpc = headers(&[("grpc-timeout", "9S")]);
+        rpc.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
+        bounds.write(&mut rpc, later);
+        assert_eq!(rpc["grpc-timeout"], "1750000u");
+        assert!(!rpc.contains_key("x-envoy-expected-rq-timeout-ms"));
+    }
+
+    #[test]
+    fn a_grpc_stream_is_not_told_of_a_bound_that_ends_at_its_head() {
+        let now = Instant::now();
+        let mut rpc = headers(&[("content-type", "application/grpc")]);
+        of(&rpc, None, scope(SECOND, false), now).write(&mut rpc, now);
+        assert_eq!(rpc.len(), 1);
+    }
+}

@@ -1,0 +1,56 @@
+//! Deadlines: one bound for everything that a call waits for.
+//!
+//! [`DeadlineLayer`] bounds each call by the earliest of
+//!
+//! | bound | set by | reaches to |
+//! |---|---|---|
+//! | the call's own | [`Call::timeout`](crate::Call::timeout), `reqwest::Request::timeout` | the end of the trailers |
+//! | inherited | [`Call::inherit`](crate::Call::inherit) | the end of the trailers |
+//! | on the wire | `grpc-timeout` on the request: tonic's `Request::set_timeout` | the end of the trailers |
+//! | configured | [`DeadlineLayer::new`] | the response head, or [the whole response](DeadlineLayer::whole_response) |
+//!
+//! and tells the endpoint what is left: in `grpc-timeout` if the bound covers the trailers of a
+//! gRPC call, in `x-envoy-expected-rq-timeout-ms` for any other call.
+//!
+//! **Order.** Outside of retries it bounds the call; inside of them, each attempt. It covers
+//! `call`, not `poll_ready`: a service below that makes its callers wait for readiness waits
+//! outside of the bound, as in every tower middleware.
+//!
+//! **Failures** are [`Error`](crate::Error)s of kind [`Timeout`](crate::ErrorKind::Timeout). In the
+//! middle of a gRPC body they are its trailers, with `DEADLINE_EXCEEDED`. Before the response head
+//! a tonic client reports an error of any layer as `UNKNOWN`, with this error as its source;
+//! [`ErrorKind::grpc_code`](crate::ErrorKind::grpc_code) tells the code that it stands for.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::ServiceBuilder;
+//! use tower_mesh::resilience::DeadlineLayer;
+//!
+//! # async fn answer(_: http::Request<()>) -> Result<http::Response<()>, tower_mesh::BoxError> {
+//! #     std::future::pending().await
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use tower::{Service, ServiceExt};
+//!
+//! let mut service = ServiceBuilder::new()
+//!     .layer(DeadlineLayer::new(Duration::from_millis(10)))
+//!     .service_fn(answer);
+//! let error = service.ready().await.unwrap().call(http::Request::new(())).await.unwrap_err();
+//! assert!(error.downcast_ref::<tower_mesh::Error>().unwrap().is_timeout());
+//! # });
+//! ```
+
+mod body;
+mod decision;
+mod future;
+mod layer;
+
+pub(crate) use self::{
+    body::Expiry,
+    decision::{Bounds, Scope, earliest, exceeded, explicit, of},
+};
+pub use self::{
+    body::TimedBody,
+    future::ResponseFuture,
+    layer::{Deadline, DeadlineLayer},
+};

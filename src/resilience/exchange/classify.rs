@@ -1,0 +1,114 @@
+//! What a failed attempt of a foreign client means for a retry.
+//!
+//! The chain of sources is searched for what is known for sure; anything that is not recognised
+//! is not a reason to send a request twice.
+
+use std::{error::Error as StdError, io};
+
+use crate::{
+    core::{Error, ErrorKind},
+    resilience::retry::Met,
+};
+
+/// Reads an error and its sources; `None` when it is no business of a retry.
+pub(in crate::resilience) fn failure(error: &(dyn StdError + 'static)) -> Option<Met<'static>> {
+    // What an HTTP connection reports concerns a request that may be on the wire; the system's
+    // own errors outside of one come from connecting.
+    let mut met = None;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<Error>() {
+            return own(error);
+        }
+        #[cfg(feature = "reqwest-013")]
+        if let Some(error) = error.downcast_ref::<reqwest::Error>() {
+            if error.is_connect() {
+                return Some(Met::NeverSent);
+            }
+            if error.is_timeout() {
+                return Some(Met::AttemptTimeout);
+            }
+        }
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            // hyper cancels only what it has not begun to send.
+            if error.is_canceled() {
+                return Some(Met::NeverSent);
+            }
+            if error.is_user() {
+                return None;
+            }
+            met = Some(Met::Reset);
+        }
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return Some(stream(error));
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            if met.is_none() && error.kind() == io::ErrorKind::ConnectionRefused {
+                return Some(Met::NeverSent);
+            }
+            met = Some(Met::Reset);
+        }
+        next = error.source();
+    }
+    met
+}
+
+fn own(error: &Error) -> Option<Met<'static>> {
+    match error.kind() {
+        ErrorKind::Connect => Some(Met::NeverSent),
+        ErrorKind::Refused => Some(Met::Refused),
+        ErrorKind::Transport => Some(Met::Reset),
+        ErrorKind::Timeout => Some(Met::AttemptTimeout),
+        ErrorKind::UnknownService
+        | ErrorKind::Config
+        | ErrorKind::NoRoute
+        | ErrorKind::NoEndpoints
+        | ErrorKind::Overloaded
+        | ErrorKind::Denied
+        | ErrorKind::RequestBody
+        | ErrorKind::Layer
+        | ErrorKind::InvalidRequest
+        | ErrorKind::Shutdown => None,
+    }
+}
+
+fn stream(error: &h2::Error) -> Met<'static> {
+    let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    //= RFC 9113 §6.8: streams above GOAWAY's last identifier were not processed; h2 gives the
+    //= peer's GOAWAY to no other stream
+    if error.is_remote() && (refused || error.is_go_away()) { Met::Refused } else { Met::Reset }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Phase;
+
+    #[test]
+    fn a_refused_connection_was_never_sent_to() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(matches!(failure(&refused), Some(Met::NeverSent)));
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert!(matches!(failure(&reset), Some(Met::Reset)));
+    }
+
+    #[test]
+    fn own_errors_are_read_by_their_kind() {
+        let error = |kind| Error::new(kind, Phase::Headers);
+        assert!(matches!(failure(&error(ErrorKind::Refused)), Some(Met::Refused)));
+        assert!(matches!(failure(&error(ErrorKind::Timeout)), Some(Met::AttemptTimeout)));
+        assert!(failure(&error(ErrorKind::Overloaded)).is_none());
+    }
+
+    #[test]
+    fn an_unknown_error_is_no_reason_to_send_twice() {
+        assert!(failure(&std::fmt::Error).is_none());
+    }
+
+    #[test]
+    fn only_the_peers_refusal_is_safe() {
+        // An error made of a reason alone counts as the library's own.
+        let local = h2::Error::from(h2::Reason::REFUSED_STREAM);
+        assert!(matches!(stream(&local), Met::Reset));
+    }
+}

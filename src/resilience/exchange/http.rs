@@ -1,0 +1,95 @@
+//! `http::Request` and `http::Response`: hyper, tonic and anything else that speaks `http`.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
+
+use super::sealed::{Answer, Exchange, Replay};
+use crate::{
+    core::{Body, BoxError, Call, Held, ReplayBody},
+    resilience::{
+        deadline::{Expiry, TimedBody},
+        limit::HeldBody,
+    },
+};
+
+/// A head and its body's replay.
+#[expect(unnameable_types, reason = "an implementation detail of a sealed trait")]
+pub struct Copy {
+    head: Parts,
+    body: ReplayBody,
+}
+
+impl<B> Exchange for Request<B> {
+    fn method(&self) -> &Method {
+        self.method()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
+    }
+
+    fn call(&self) -> Option<&Call> {
+        self.extensions().get()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+}
+
+impl<B, To> Replay<To> for Request<B>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Sent = Request<To>;
+    type Copy = Copy;
+
+    fn once(self, into: fn(Body) -> To) -> Self::Sent {
+        self.map(|body| into(Body::new(body)))
+    }
+
+    fn split(self, cap: usize, into: fn(Body) -> To) -> (Self::Sent, Self::Copy) {
+        let (head, body) = self.into_parts();
+        let (first, body) = ReplayBody::arm(Body::new(body), cap);
+        (Request::from_parts(head.clone(), into(first)), Copy { head, body })
+    }
+
+    fn again(copy: &Self::Copy, into: fn(Body) -> To) -> Option<Self::Sent> {
+        let body = copy.body.next().ok()?;
+        Some(Request::from_parts(copy.head.clone(), into(body)))
+    }
+}
+
+impl<B> Answer for Response<B> {
+    type Timed = Response<TimedBody<B>>;
+    type Held = Response<HeldBody<B>>;
+
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn timed(self, expiry: Option<Expiry>) -> Self::Timed {
+        self.map(|body| TimedBody::new(body, expiry))
+    }
+
+    fn held(self, permit: Held) -> Self::Held {
+        self.map(|body| HeldBody::new(body, permit))
+    }
+}
+
+impl fmt::Debug for Copy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Copy").finish_non_exhaustive()
+    }
+}

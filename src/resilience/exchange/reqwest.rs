@@ -1,0 +1,115 @@
+//! `reqwest::Request` and `reqwest::Response`.
+
+use std::{fmt, time::Duration};
+
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::{Request, Response, ResponseBuilderExt};
+
+use super::sealed::{Answer, Exchange, Replay};
+use crate::{
+    core::{Body, Call, Held, ReplayBody},
+    resilience::{
+        deadline::{Expiry, TimedBody},
+        limit::HeldBody,
+    },
+};
+
+/// The means to send a request again.
+#[expect(unnameable_types, reason = "an implementation detail of a sealed trait")]
+pub struct Copy {
+    /// Whole, or without the body that is replayed.
+    request: Request,
+    /// The replay of a streamed body; reqwest itself copies those in memory.
+    body: Option<ReplayBody>,
+}
+
+impl Exchange for Request {
+    fn method(&self) -> &Method {
+        self.method()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
+    }
+
+    fn call(&self) -> Option<&Call> {
+        None
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout().copied()
+    }
+}
+
+impl<B> Replay<B> for Request {
+    type Sent = Self;
+    type Copy = Option<Copy>;
+
+    fn once(self, _: fn(Body) -> B) -> Self {
+        self
+    }
+
+    fn split(mut self, cap: usize, _: fn(Body) -> B) -> (Self, Self::Copy) {
+        if let Some(copy) = self.try_clone() {
+            return (self, Some(Copy { request: copy, body: None }));
+        }
+        let body = self.body_mut().take().map(Body::new).unwrap_or_default();
+        let (first, replay) = ReplayBody::arm(body, cap);
+        let copy = self.try_clone().map(|request| Copy { request, body: Some(replay) });
+        *self.body_mut() = Some(reqwest::Body::wrap(first));
+        (self, copy)
+    }
+
+    fn again(copy: &Self::Copy, _: fn(Body) -> B) -> Option<Self> {
+        let copy = copy.as_ref()?;
+        let mut request = copy.request.try_clone()?;
+        if let Some(replay) = &copy.body {
+            *request.body_mut() = Some(reqwest::Body::wrap(replay.next().ok()?));
+        }
+        Some(request)
+    }
+}
+
+impl Answer for Response {
+    type Timed = Self;
+    type Held = Self;
+
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn timed(self, expiry: Option<Expiry>) -> Self {
+        match expiry {
+            None => self,
+            expiry => rewrap(self, |body| reqwest::Body::wrap(TimedBody::new(body, expiry))),
+        }
+    }
+
+    fn held(self, permit: Held) -> Self {
+        rewrap(self, |body| reqwest::Body::wrap(HeldBody::new(body, permit)))
+    }
+}
+
+/// Changes the body and keeps the URL, which the way over `http::Response` would lose.
+fn rewrap(response: Response, wrap: impl FnOnce(reqwest::Body) -> reqwest::Body) -> Response {
+    let url = response.url().clone();
+    let mut response = http::Response::<reqwest::Body>::from(response).map(wrap);
+    if let Ok(named) = http::Response::builder().url(url).body(()) {
+        response.extensions_mut().extend(named.into_parts().0.extensions);
+    }
+    response.into()
+}
+
+impl fmt::Debug for Copy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Copy").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,212 @@
+//! One call and its attempts.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderValue};
+use tokio::time::Sleep;
+use tower_service::Service;
+
+use super::{
+    Decision, Met,
+    layer::{Hooks, NeverSent, Shared},
+};
+use crate::{
+    core::{BoxError, Instant, grpc},
+    resilience::{
+        deadline::{self, Bounds, Scope, earliest},
+        exchange::{
+            classify,
+            sealed::{Answer, Exchange, Replay},
+        },
+    },
+};
+
+/// The response of [`Retry`](super::Retry).
+///
+/// Each attempt but the first waits for the service below to be ready again, after the earlier
+/// attempt was dropped with all that it held. Dropping this drops the attempt in flight.
+#[pin_project::pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture<S, R, B>
+where
+    R: Replay<B>,
+    S: Service<R::Sent>,
+{
+    service: S,
+    #[pin]
+    state: State<S::Future>,
+    /// The next attempt's request, while it waits.
+    next: Option<R::Sent>,
+    copy: Option<R::Copy>,
+    hooks: Hooks<B>,
+    course: Course,
+}
+
+#[pin_project::pin_project(project = StateProj)]
+enum State<F> {
+    Attempt {
+        #[pin]
+        future: F,
+    },
+    Backoff {
+        #[pin]
+        timer: Sleep,
+    },
+    /// The service below is asked whether it is ready for the next attempt.
+    Ready,
+}
+
+/// How far a call has come.
+struct Course {
+    shared: Arc<Shared>,
+    /// 1 for the first.
+    attempt: u32,
+    armed: bool,
+    /// No attempt is worth starting after it.
+    deadline: Option<Instant>,
+}
+
+// === impl ResponseFuture ===
+
+impl<S, R, B> ResponseFuture<S, R, B>
+where
+    R: Replay<B>,
+    S: Service<R::Sent>,
+{
+    pub(super) fn new(mut service: S, request: R, shared: Arc<Shared>, hooks: Hooks<B>) -> Self {
+        let policy = &shared.policy;
+        let armed = policy.arms(request.method(), grpc::is_grpc(request.headers()), request.call());
+        let deadline = deadline_of(&request);
+        shared.budget.deposit(shared.now());
+        // A safe failure may be retried whether the call is armed or not: both need the copy.
+        let (first, copy) = if policy.attempts() > 1 {
+            let (first, copy) = request.split(shared.max_body_bytes, hooks.into);
+            (first, Some(copy))
+        } else {
+            (request.once(hooks.into), None)
+        };
+        let state = State::Attempt { future: service.call(first) };
+        let course = Course { shared, attempt: 1, armed, deadline };
+        Self { service, state, next: None, copy, hooks, course }
+    }
+}
+
+impl<S, R, B> Future for ResponseFuture<S, R, B>
+where
+    R: Replay<B>,
+    S: Service<R::Sent>,
+    S::Response: Answer,
+    S::Error: Into<BoxError>,
+{
+    type Output = Result<S::Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Attempt { future } => {
+                    let result = ready!(future.poll(cx)).map_err(Into::into);
+                    let met = met(&result, this.hooks.never_sent);
+                    let after = met.and_then(|met| this.course.decide(met));
+                    let Some(after) = after else { return Poll::Ready(result) };
+                    let copy = this.copy.as_ref();
+                    *this.next = copy.and_then(|copy| R::again(copy, this.hooks.into));
+                    if this.next.is_none() {
+                        return Poll::Ready(result);
+                    }
+                    // The attempt goes with its response and all that they hold below (a permit,
+                    // a stream): the next one may need it.
+                    drop(result);
+                    this.state.set(if after.is_zero() {
+                        State::Ready
+                    } else {
+                        State::Backoff { timer: tokio::time::sleep(after) }
+                    });
+                }
+                StateProj::Backoff { timer } => {
+                    ready!(timer.poll(cx));
+                    this.state.set(State::Ready);
+                }
+                StateProj::Ready => {
+                    ready!(this.service.poll_ready(cx)).map_err(Into::into)?;
+                    let Some(mut request) = this.next.take() else { return Poll::Pending };
+                    this.course.advance(request.headers_mut());
+                    this.state.set(State::Attempt { future: this.service.call(request) });
+                }
+            }
+        }
+    }
+}
+
+impl<S, R, B> fmt::Debug for ResponseFuture<S, R, B>
+where
+    R: Replay<B>,
+    S: Service<R::Sent>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture")
+            .field("attempt", &self.course.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Course ===
+
+impl Course {
+    /// The wait before the next attempt, if there is to be one; it is paid for already.
+    fn decide(&self, met: Met<'_>) -> Option<Duration> {
+        let Shared { policy, budget, random, .. } = &*self.shared;
+        if self.attempt >= policy.attempts() || !(self.armed || met.is_safe()) {
+            return None;
+        }
+        match policy.decide(self.attempt, met, random) {
+            Decision::Retry { after, .. } => {
+                let in_time = self.deadline.is_none_or(|at| {
+                    Instant::now().checked_add(after).is_some_and(|start| start < at)
+                });
+                // What was never worked on costs the endpoint nothing, nor the budget.
+                let allowed = in_time && (met.is_safe() || budget.withdraw(self.shared.now()));
+                allowed.then_some(after)
+            }
+            Decision::Return | Decision::Refuse { .. } => None,
+        }
+    }
+
+    /// Marks the next attempt for the endpoint: its number, and what is left of the time.
+    fn advance(&mut self, headers: &mut HeaderMap) {
+        let earlier = HeaderValue::from(self.attempt);
+        self.attempt += 1;
+        let grpc = grpc::is_grpc(headers);
+        headers.insert(if grpc { grpc::GRPC_ATTEMPTS } else { grpc::HTTP_ATTEMPTS }, earlier);
+        let name = if grpc { grpc::GRPC_TIMEOUT } else { grpc::HTTP_TIMEOUT };
+        if let Some(at) = self.deadline.filter(|_| headers.contains_key(&name)) {
+            let bounds = Bounds { head: Some(at), body: Some(at) };
+            bounds.write(headers, Instant::now());
+        }
+    }
+}
+
+/// When the call has to be over: its explicit deadline, or what a
+/// [`Deadline`](crate::resilience::Deadline) outside wrote for the endpoint.
+fn deadline_of(request: &impl Exchange) -> Option<Instant> {
+    let now = Instant::now();
+    let (headers, call) = (request.headers(), request.call());
+    let explicit = deadline::of(headers, call, Scope::default(), now).head;
+    let told = earliest(request.timeout(), grpc::timeout_of(headers));
+    earliest(explicit, told.and_then(|left| now.checked_add(left)))
+}
+
+/// What an attempt met, if that concerns a retry.
+fn met<T: Answer>(result: &Result<T, BoxError>, never_sent: NeverSent) -> Option<Met<'_>> {
+    match result {
+        Ok(response) => Some(Met::of(response.status(), response.headers())),
+        Err(error) if never_sent(&**error) => Some(Met::NeverSent),
+        Err(error) => classify::failure(&**error),
+    }
+}

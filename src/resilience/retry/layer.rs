@@ -1,0 +1,175 @@
+//! The layer and its service.
+
+use std::{
+    error::Error as StdError,
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{Policy, future::ResponseFuture};
+use crate::{
+    config,
+    core::{Body, BoxError, Epoch, Instant, Random},
+    resilience::{
+        budget::Budget,
+        exchange::{Answer, Replay, sealed},
+    },
+};
+
+/// Retries calls: see the [module](super).
+///
+/// `B` is the request body that the service below takes. The services that one layer makes, and
+/// their clones, share one budget: use one layer per destination.
+pub struct RetryLayer<B = Body> {
+    shared: Arc<Shared>,
+    hooks: Hooks<B>,
+}
+
+/// A service whose calls are retried, by [`RetryLayer`].
+pub struct Retry<S, B = Body> {
+    inner: S,
+    shared: Arc<Shared>,
+    hooks: Hooks<B>,
+}
+
+/// What the calls of a layer have in common.
+pub(super) struct Shared {
+    pub(super) policy: Policy,
+    /// How much of a request body is kept for another attempt.
+    pub(super) max_body_bytes: usize,
+    pub(super) budget: Budget,
+    pub(super) random: Random,
+    epoch: Epoch,
+}
+
+/// What the service below is like.
+pub(super) struct Hooks<B> {
+    pub(super) into: fn(Body) -> B,
+    pub(super) never_sent: NeverSent,
+}
+
+pub(super) type NeverSent = fn(&(dyn StdError + 'static)) -> bool;
+
+// === impl RetryLayer ===
+
+impl RetryLayer {
+    /// Retries by this configuration, under a budget of its own.
+    ///
+    /// The service below gets its requests with [`Body`]; [`RetryLayer::body`] changes that.
+    #[must_use]
+    pub fn new(retry: &config::Retry) -> Self {
+        let shared = Shared {
+            policy: Policy::new(retry),
+            max_body_bytes: retry.body_cap(),
+            budget: Budget::new(&retry.budget.clone().unwrap_or_default()),
+            random: Random::default(),
+            epoch: Epoch::now(),
+        };
+        let hooks = Hooks { into: |body| body, never_sent: |_| false };
+        Self { shared: Arc::new(shared), hooks }
+    }
+}
+
+impl<B> RetryLayer<B> {
+    /// Makes the bodies that the service below takes: `tonic::body::Body::new` for tonic's
+    /// channel.
+    #[must_use]
+    pub fn body<To>(self, into: fn(Body) -> To) -> RetryLayer<To> {
+        let hooks = Hooks { into, never_sent: self.hooks.never_sent };
+        RetryLayer { shared: self.shared, hooks }
+    }
+
+    /// Recognises further errors of the service below that mean that nothing was sent: any call
+    /// is retried after them.
+    ///
+    /// A refused connection and a request that hyper cancelled before sending it are known
+    /// without it, as are all connection failures of reqwest. hyper-util's client tells the others
+    /// by `|error| error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)`.
+    #[must_use]
+    pub fn never_sent(mut self, is: fn(&(dyn StdError + 'static)) -> bool) -> Self {
+        self.hooks.never_sent = is;
+        self
+    }
+}
+
+impl<S, B> Layer<S> for RetryLayer<B> {
+    type Service = Retry<S, B>;
+
+    fn layer(&self, inner: S) -> Retry<S, B> {
+        Retry { inner, shared: Arc::clone(&self.shared), hooks: self.hooks }
+    }
+}
+
+impl<B> Clone for RetryLayer<B> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), hooks: self.hooks }
+    }
+}
+
+impl<B> fmt::Debug for RetryLayer<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryLayer").field("policy", &self.shared.policy).finish_non_exhaustive()
+    }
+}
+
+// === impl Retry ===
+
+impl<S, R, B> Service<R> for Retry<S, B>
+where
+    R: Replay<B>,
+    S: Service<<R as sealed::Replay<B>>::Sent> + Clone,
+    S::Response: Answer,
+    S::Error: Into<BoxError>,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, R, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let clone = self.inner.clone();
+        // The readied service serves this call; its clone is readied for the next one.
+        let ready = mem::replace(&mut self.inner, clone);
+        ResponseFuture::new(ready, request, Arc::clone(&self.shared), self.hooks)
+    }
+}
+
+impl<S: Clone, B> Clone for Retry<S, B> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared), hooks: self.hooks }
+    }
+}
+
+impl<S: fmt::Debug, B> fmt::Debug for Retry<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry")
+            .field("inner", &self.inner)
+            .field("policy", &self.shared.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(super) fn now(&self) -> u64 {
+        self.epoch.nanos(Instant::now())
+    }
+}
+
+// === impl Hooks ===
+
+impl<B> Clone for Hooks<B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Hooks<B> {}

@@ -1,0 +1,61 @@
+//! Retries: only what is safe to repeat, with jitter, inside a budget.
+//!
+//! | met | retried | when |
+//! |---|---|---|
+//! | never sent, or refused unprocessed (`REFUSED_STREAM`, `GOAWAY`) | always | at once |
+//! | connection lost, attempt timeout, 502, 503, 504, gRPC 14 | if repeating is harmless | full jitter: 25 ms doubling to 1 s |
+//! | the same with `Retry-After` | if repeating is harmless | not earlier, up to half as much later |
+//! | the same with `grpc-retry-pushback-ms` | if repeating is harmless | exactly then; never if negative |
+//!
+//! Harmless is a method that is idempotent by RFC 9110, or what the service
+//! ([`config::Retry`](crate::config::Retry)) or the call
+//! ([`Call::idempotent`](crate::Call::idempotent)) declares. A call that answers a retry
+//! ([`Call::inherit`](crate::Call::inherit)) is not multiplied. gRPC statuses in trailers after
+//! data are never retried: the caller has seen a part of the response.
+//!
+//! Retries are paid for by a budget: a share of the calls, and a reserve. A request's body is kept
+//! while it is sent, up to `max_body_bytes`; a larger one is not sent again. Each further attempt
+//! states its number to the endpoint (`grpc-previous-rpc-attempts`, `x-mesh-attempt`) and what is
+//! left of the time.
+//!
+//! **Order.** Inside of the deadline of the call and outside of that of the attempt. The service
+//! below is asked to be ready before each attempt, after the earlier one has been dropped.
+//!
+//! **Failures** are what the last attempt met, unchanged.
+//!
+//! ```
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_mesh::{Body, config, resilience::RetryLayer};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let (client, mut server) = tower_test::mock::pair::<http::Request<Body>, http::Response<()>>();
+//! let client = ServiceBuilder::new()
+//!     .layer(RetryLayer::new(&config::Retry::standard()))
+//!     .service(client);
+//! tokio::spawn(async move {
+//!     for status in [503, 200] {
+//!         let (_, send) = server.next_request().await.unwrap();
+//!         send.send_response(http::Response::builder().status(status).body(()).unwrap());
+//!     }
+//! });
+//! let request = http::Request::get("/").body(Body::empty()).unwrap();
+//! assert_eq!(client.oneshot(request).await.unwrap().status(), 200);
+//! # });
+//! ```
+
+mod after;
+mod future;
+mod layer;
+mod met;
+mod policy;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    future::ResponseFuture,
+    layer::{Retry, RetryLayer},
+};
+pub(crate) use self::{
+    met::Met,
+    policy::{Decision, Policy},
+};

@@ -1,0 +1,131 @@
+//! When an attempt is repeated: classification by what is known to be safe, then by idempotency.
+
+use std::time::{Duration, SystemTime};
+
+use http::Method;
+
+use super::{
+    Met,
+    after::{self, Pushback},
+};
+use crate::{Call, config::Retry, core::Random};
+
+/// The compiled policy of a route.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    attempts: u32,
+    statuses: Vec<u16>,
+    codes: Vec<i32>,
+    on_reset: bool,
+    on_timeout: bool,
+    idempotent: Option<bool>,
+    base: Duration,
+    max: Duration,
+    /// The longest `Retry-After` that is waited for; `None` when it is not honoured.
+    after_max: Option<Duration>,
+}
+
+/// What to do about it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Decision {
+    /// It is the call's result.
+    Return,
+    /// One more attempt, if the budget grants it.
+    Retry { reason: &'static str, after: Duration },
+    /// One more was wanted, and is refused.
+    Refuse { reason: &'static str },
+}
+
+impl Policy {
+    pub(crate) fn new(config: &Retry) -> Self {
+        Self {
+            attempts: config.attempts_or_default(),
+            statuses: config.statuses().to_vec(),
+            codes: config.codes().to_vec(),
+            on_reset: config.on_reset.unwrap_or(true),
+            on_timeout: config.on_timeout.unwrap_or(true),
+            idempotent: config.idempotent,
+            base: config.base(),
+            max: config.max(),
+            after_max: config.respect_retry_after.unwrap_or(true).then(|| config.after_max()),
+        }
+    }
+
+    /// Attempts that a call may have, the first one included.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Whether an attempt that may have been worked on may be repeated: then, and only then, a
+    /// copy of the request's head is kept.
+    pub(crate) fn arms(&self, method: &Method, is_grpc: bool, call: Option<&Call>) -> bool {
+        if self.attempts <= 1 {
+            return false;
+        }
+        if let Some(call) = call {
+            // A retried call is not multiplied further down.
+            if call.no_retry || call.is_retry {
+                return false;
+            }
+            if let Some(idempotent) = call.idempotent {
+                return idempotent;
+            }
+        }
+        //= RFC 9110 §9.2.2: PUT, DELETE and the safe methods are idempotent
+        self.idempotent.unwrap_or_else(|| !is_grpc && method.is_idempotent())
+    }
+
+    /// `attempt` counts those that may have reached an endpoint, this one included.
+    pub(crate) fn decide(&self, attempt: u32, met: Met<'_>, random: &Random) -> Decision {
+        let reason = match met {
+            Met::NeverSent => {
+                return Decision::Retry { reason: "never sent", after: Duration::ZERO };
+            }
+            Met::Refused => return self.refused(attempt),
+            Met::Reset if self.on_reset => "connection lost",
+            Met::AttemptTimeout if self.on_timeout => "attempt timeout",
+            Met::Response { status, .. } if self.statuses.contains(&status.as_u16()) => "status",
+            Met::GrpcStatus { code, .. } if self.codes.contains(&code) => "grpc status",
+            _ => return Decision::Return,
+        };
+        if attempt >= self.attempts {
+            return Decision::Refuse { reason: "attempts" };
+        }
+        let jittered = self.backoff(attempt, random);
+        match self.pushback(met) {
+            Pushback::Stop => Decision::Refuse { reason: "pushback" },
+            Pushback::After(after) => Decision::Retry { reason, after },
+            //= Envoy RetryPolicy.rate_limited_retry_back_off: uniform in [interval, 1.5 interval]
+            Pushback::AtLeast(least) => {
+                let after = least + least.mul_f64(random.ratio() / 2.0);
+                Decision::Retry { reason, after: after.max(jittered) }
+            }
+            Pushback::None => Decision::Retry { reason, after: jittered },
+        }
+    }
+
+    /// What the answer itself says about the next attempt.
+    fn pushback(&self, met: Met<'_>) -> Pushback {
+        let (Met::Response { headers, .. } | Met::GrpcStatus { headers, .. }) = met else {
+            return Pushback::None;
+        };
+        match (after::grpc(headers), self.after_max) {
+            (Pushback::None, Some(max)) => after::http(headers, max, SystemTime::now),
+            (asked, _) => asked,
+        }
+    }
+
+    /// Safe, but the endpoint exists: bounded by the attempts, and at once.
+    fn refused(&self, attempt: u32) -> Decision {
+        if attempt >= self.attempts.max(3) {
+            return Decision::Refuse { reason: "attempts" };
+        }
+        Decision::Retry { reason: "refused", after: Duration::ZERO }
+    }
+
+    /// Full jitter: uniform in `[0, min(max, base · 2^(attempt-1))]`.
+    pub(super) fn backoff(&self, attempt: u32, random: &Random) -> Duration {
+        let doubled = self.base.saturating_mul(1 << attempt.saturating_sub(1).min(20));
+        doubled.min(self.max).mul_f64(random.ratio())
+    }
+}

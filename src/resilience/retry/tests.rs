@@ -1,0 +1,112 @@
+//! The policy's decisions.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, Method, StatusCode};
+
+use super::{Decision, Met, Policy};
+use crate::{Call, config::Retry as Settings, core::Random};
+
+fn policy(config: &Settings) -> Policy {
+    Policy::new(config)
+}
+
+fn respond(policy: &Policy, attempt: u32, status: u16, headers: &HeaderMap) -> Decision {
+    let status = StatusCode::from_u16(status).unwrap();
+    policy.decide(attempt, Met::Response { status, headers }, &Random::seeded(1))
+}
+
+fn header(name: &'static str, value: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(name, value.parse().unwrap());
+    headers
+}
+
+#[test]
+fn idempotency_comes_from_the_call_then_the_policy_then_the_method() {
+    let standard = policy(&Settings::standard());
+    assert!(standard.arms(&Method::GET, false, None));
+    assert!(standard.arms(&Method::PUT, false, None));
+    assert!(!standard.arms(&Method::POST, false, None));
+    assert!(!standard.arms(&Method::POST, true, None));
+    assert!(policy(&Settings::idempotent()).arms(&Method::POST, true, None));
+    assert!(!policy(&Settings::safe_only()).arms(&Method::GET, false, None));
+    let declared = Call::new().idempotent(true);
+    assert!(standard.arms(&Method::POST, true, Some(&declared)));
+    let never = Call::new().no_retry();
+    assert!(!standard.arms(&Method::GET, false, Some(&never)));
+    assert!(!policy(&Settings::idempotent().attempts(1)).arms(&Method::GET, false, None));
+}
+
+#[test]
+fn a_retried_call_is_not_multiplied_downstream() {
+    let inbound = header("x-mesh-attempt", "1");
+    let call = Call::new().inherit(&inbound);
+    assert!(!policy(&Settings::idempotent()).arms(&Method::GET, false, Some(&call)));
+}
+
+#[test]
+fn only_listed_statuses_are_retried_and_only_so_often() {
+    let policy = policy(&Settings::standard());
+    let none = HeaderMap::new();
+    assert!(matches!(respond(&policy, 1, 503, &none), Decision::Retry { .. }));
+    assert_eq!(respond(&policy, 1, 500, &none), Decision::Return);
+    assert_eq!(respond(&policy, 3, 503, &none), Decision::Refuse { reason: "attempts" });
+}
+
+#[test]
+fn safe_failures_are_repeated_at_once_whatever_the_policy() {
+    let policy = policy(&Settings::safe_only().attempts(1));
+    let random = Random::seeded(1);
+    for met in [Met::NeverSent, Met::Refused] {
+        let Decision::Retry { after, .. } = policy.decide(1, met, &random) else {
+            panic!("{met:?} was not repeated")
+        };
+        assert_eq!(after, Duration::ZERO);
+    }
+}
+
+#[test]
+fn back_off_is_full_jitter_within_its_bounds() {
+    let policy = policy(&Settings::standard().attempts(100));
+    let random = Random::seeded(3);
+    let mut longest = Duration::ZERO;
+    for attempt in 1..50 {
+        let after = policy.backoff(attempt, &random);
+        let bound = Duration::from_millis(25).saturating_mul(1 << (attempt - 1).min(20));
+        assert!(after <= bound.min(Duration::from_secs(1)), "{attempt}: {after:?}");
+        longest = longest.max(after);
+    }
+    assert!(longest > Duration::from_millis(500));
+}
+
+#[test]
+fn retry_after_is_honoured_up_to_its_cap() {
+    let policy = policy(&Settings::standard());
+    let Decision::Retry { after, .. } = respond(&policy, 1, 503, &header("retry-after", "2"))
+    else {
+        panic!("not retried")
+    };
+    assert!((2.0..=3.0).contains(&after.as_secs_f64()), "{after:?}");
+    let too_long = respond(&policy, 1, 503, &header("retry-after", "301"));
+    assert_eq!(too_long, Decision::Refuse { reason: "pushback" });
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
+    let Decision::Retry { after, .. } = respond(&policy, 1, 503, &header("retry-after", &date))
+    else {
+        panic!("not retried")
+    };
+    assert!((55..=90).contains(&after.as_secs()), "{after:?}");
+}
+
+#[test]
+fn pushback_delays_or_stops() {
+    let policy = policy(&Settings::idempotent());
+    let decide = |value: &str| {
+        let headers = header("grpc-retry-pushback-ms", value);
+        let met = Met::GrpcStatus { code: 14, headers: &headers };
+        policy.decide(1, met, &Random::seeded(1))
+    };
+    assert!(matches!(decide("70"), Decision::Retry { after, .. } if after.as_millis() == 70));
+    assert_eq!(decide("-1"), Decision::Refuse { reason: "pushback" });
+    assert_eq!(decide("soon"), Decision::Refuse { reason: "pushback" });
+}
