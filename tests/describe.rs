@@ -80,7 +80,7 @@ async fn the_stack_is_told_in_order_with_the_users_layers() {
     let text = mesh.describe().to_string().to_lowercase();
     let mut from = 0;
     for stage in
-        ["call layers", "route", "deadline", "retry", "balancer", "endpoint layers", "own leaf"]
+        ["call_layer", "route", "deadline", "retry", "balancer", "endpoint_layer", "own leaf"]
     {
         let at = text[from..].find(stage);
         from += at.unwrap_or_else(|| panic!("{stage} is missing after {from} in:\n{text}"));

@@ -52,9 +52,9 @@ impl World {
 #[tokio::test]
 async fn the_first_route_that_matches_wins() {
     let world = world(
-        "      - {match: [{path: {exact: /v2/exact}}], clusters: [{name: new}]}\n\
-        \x20     - {match: [{path: {prefix: /admin}}], clusters: [{name: admin}]}\n\
-        \x20     - {match: [{headers: [{name: x-canary, matcher: {exact: \"yes\"}}]}, {method: PUT}], clusters: [{name: new}]}\n\
+        "      - {matches: [{path: {exact: /v2/exact}}], clusters: [{name: new}]}\n\
+        \x20     - {matches: [{path: {prefix: /admin}}], clusters: [{name: admin}]}\n\
+        \x20     - {matches: [{headers: [{name: x-canary, matcher: {exact: \"yes\"}}]}, {method: PUT}], clusters: [{name: new}]}\n\
         \x20     - {clusters: [{name: old}]}\n",
     )
     .await;
@@ -85,7 +85,7 @@ async fn weights_split_the_calls() {
 #[tokio::test]
 async fn a_route_has_a_policy_of_its_own() {
     let world = world(
-        "      - {match: [{path: {prefix: /admin}}], clusters: [{name: admin}], policy: {timeout: 50ms}}\n\
+        "      - {matches: [{path: {prefix: /admin}}], clusters: [{name: admin}], policy: {timeout: 50ms}}\n\
         \x20     - {clusters: [{name: admin}]}\n",
     )
     .await;
@@ -96,7 +96,8 @@ async fn a_route_has_a_policy_of_its_own() {
 
 #[tokio::test]
 async fn no_route_is_an_error_of_the_call() {
-    let world = world("      - {match: [{path: {prefix: /v1}}], clusters: [{name: old}]}\n").await;
+    let world =
+        world("      - {matches: [{path: {prefix: /v1}}], clusters: [{name: old}]}\n").await;
     let client = world.mesh.client("shop").unwrap();
     let error = client.send(get("/v3")).await.unwrap_err();
     assert_eq!(error.kind(), tower_mesh::ErrorKind::NoRoute, "{error}");

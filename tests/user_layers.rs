@@ -222,7 +222,7 @@ async fn waiting_for_a_layers_readiness_is_bounded_by_the_deadline() {
 async fn layers_serve_grpc_callers_too() {
     let server = Server::grpc(hello(|request: tonic::Request<_>| async move {
         let tags = request.metadata().get_all("x-way").iter().count();
-        Ok(format!("{} tags", tags))
+        Ok(format!("{tags} tags"))
     }))
     .await;
     let mesh = Mesh::builder()

@@ -105,7 +105,7 @@ impl Description {
 /// The positions as the state machine meets them.
 fn stack(inner: &Inner) -> Vec<String> {
     let stages = &inner.stages;
-    let used = |used: bool, name: &str| used.then(|| format!("user {name}"));
+    let used = |used: bool, name: &str| used.then(|| format!("user layers: {name}"));
     let transport = if stages.leaf.is_some() { "own leaf" } else { "transport: pool, h1, h2" };
     [
         Some("gRPC status mapping".to_owned()),

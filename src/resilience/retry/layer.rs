@@ -134,9 +134,9 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let clone = self.inner.clone();
         // The readied service serves this call; its clone is readied for the next one.
-        let ready = mem::replace(&mut self.inner, clone);
+        let next = self.inner.clone();
+        let ready = mem::replace(&mut self.inner, next);
         ResponseFuture::new(ready, request, Arc::clone(&self.shared), self.hooks)
     }
 }
