@@ -1,6 +1,6 @@
 //! From what the user describes to a running mesh.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -78,7 +78,7 @@ impl MeshBuilder {
 
     /// Adds the mesh file at `path`, watched for changes: YAML or JSON.
     #[cfg(feature = "file")]
-    pub fn config_file(self, path: impl AsRef<Path>) -> Self {
+    pub fn config_file(self, path: impl AsRef<std::path::Path>) -> Self {
         self.source(crate::discover::File::new(path.as_ref()))
     }
 
