@@ -100,7 +100,7 @@ async fn until(events: &mut EventStream, such: impl Fn(&Event) -> bool) -> Resul
             match &event {
                 Event::ConfigApplied { part, .. } => println!("  applied: {part}"),
                 Event::ConfigRefused { part, reason, .. } => {
-                    println!("  refused: {part}\n    {reason}")
+                    println!("  refused: {part}\n    {reason}");
                 }
                 Event::EndpointAdded { endpoint, .. } => println!("  joined: {endpoint}"),
                 Event::EndpointRemoved { endpoint, .. } => println!("  left: {endpoint}"),
