@@ -10,13 +10,17 @@ use crate::{
     core::{Epoch, Random},
 };
 
-struct Nothing;
+struct Nothing(std::sync::Arc<str>);
 
 impl Upstream for Nothing {
     type Context = ();
 
     fn build(_spec: &Spec, (): &()) -> Self {
-        Self
+        Self("".into())
+    }
+
+    fn name(&self) -> &std::sync::Arc<str> {
+        &self.0
     }
 
     fn added(_spec: &Spec, (): &()) {}
