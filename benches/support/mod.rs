@@ -1,0 +1,12 @@
+//! What the benches share.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "bench support, of which each bench uses a part"
+)]
+
+pub(crate) mod calls;
+pub(crate) mod peer;
+pub(crate) mod picks;
+pub(crate) mod subjects;
