@@ -16,6 +16,7 @@ use support::{
 static ALLOCATOR: Counting = Counting;
 
 fn main() {
+    sizes();
     for concurrency in [1, 32] {
         for plain in [Plain::Default, Plain::Timeout, Plain::Settings] {
             let bare = Bare::new(plain);
@@ -43,4 +44,15 @@ fn per(name: &str, units: usize, run: impl FnOnce()) {
     #[expect(clippy::cast_precision_loss, reason = "small")]
     let each = |total: u64| total as f64 / units as f64;
     println!("{name} {:.2} {:.0}", each(counted.allocations), each(counted.bytes));
+}
+
+/// Prints what a call moves around.
+fn sizes() {
+    println!("size.body {}", size_of::<tower_mesh::Body>());
+    println!("size.request {}", size_of::<http::Request<tower_mesh::Body>>());
+    println!(
+        "size.request_bare {}",
+        size_of::<http::Request<http_body_util::Full<bytes::Bytes>>>()
+    );
+    println!("size.call_future {}", size_of::<tower_mesh::CallFuture>());
 }

@@ -7,6 +7,11 @@
 )]
 
 pub(crate) mod calls;
+#[path = "../../examples/support/greeter.rs"]
+pub(crate) mod greeter;
+pub(crate) mod grpc;
 pub(crate) mod peer;
 pub(crate) mod picks;
+pub(crate) mod script;
+pub(crate) mod stacks;
 pub(crate) mod subjects;

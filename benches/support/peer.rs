@@ -7,10 +7,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -18,6 +15,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tower_layer::Layer;
 use tower_mesh::transport::{ConnectTarget, Connector};
 use tower_service::Service;
+
+use super::script::{Script, Told};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -32,31 +31,6 @@ const END_HEADERS: u8 = 4;
 const PREFACE: usize = 24;
 /// Received bytes after which the connection's window is opened again.
 const WINDOW: u32 = 32 * 1024;
-
-/// What a peer does to requests; every connection of a peer obeys it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Script(Arc<AtomicU8>);
-
-const ANSWER: u8 = 0;
-const FAIL_ONCE: u8 = 1;
-const SILENT: u8 = 2;
-
-impl Script {
-    /// Answers the next request with 503.
-    pub(crate) fn fail_once(&self) {
-        self.0.store(FAIL_ONCE, Relaxed);
-    }
-
-    /// Never answers again.
-    pub(crate) fn silence(&self) {
-        self.0.store(SILENT, Relaxed);
-    }
-
-    /// Whether the failure that was asked for has been delivered.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.0.load(Relaxed) == ANSWER
-    }
-}
 
 /// Frames with holes for the stream's id.
 #[derive(Debug)]
@@ -248,19 +222,16 @@ impl Peer {
     }
 
     fn answer(&mut self, stream: [u8; 4]) {
-        match self.script.0.load(Relaxed) {
-            ANSWER => self.answer.ok.write(stream, &mut self.out),
-            FAIL_ONCE => {
-                self.script.0.store(ANSWER, Relaxed);
-                self.answer.failure.write(stream, &mut self.out);
-            }
-            _ => {}
+        match self.script.next() {
+            Told::Answer => self.answer.ok.write(stream, &mut self.out),
+            Told::Fail => self.answer.failure.write(stream, &mut self.out),
+            Told::Silence => {}
         }
     }
 
     /// What is to be sent to the client, taken.
     pub(crate) fn take(&mut self, most: usize, sent: impl FnOnce(&[u8])) -> bool {
-        let end = self.out.len().min(self.read + most);
+        let end = self.out.len().min(self.read.saturating_add(most));
         if self.read == end {
             return false;
         }

@@ -47,7 +47,7 @@ pub(crate) fn mesh(policy: Policy, endpoints: u32) -> Bench {
         Policy::PeakEwma => Balancer::default(),
         Policy::RoundRobin | Policy::Weighted => Balancer::RoundRobin,
     };
-    let mut bench = Bench::new(&balancer, endpoints);
+    let bench = Bench::new(&balancer, endpoints);
     if policy == Policy::Weighted {
         bench.replace((0..endpoints).map(|n| endpoint(n).weight(n % 3 + 1)).collect());
     }
@@ -59,7 +59,7 @@ pub(crate) fn mesh(policy: Policy, endpoints: u32) -> Bench {
     bench
 }
 
-pub(crate) fn pick(mut bench: Bench, picks: usize) -> Bench {
+pub(crate) fn pick(bench: Bench, picks: usize) -> Bench {
     for _ in 0..picks {
         bench.pick();
     }

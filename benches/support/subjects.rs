@@ -24,13 +24,14 @@ use tower_mesh::{
 use super::{
     calls::{self, Caller, WARM_UP, drive, read, request},
     peer::{Answer, Peers},
+    script::Script,
 };
 
 /// Endpoints, each with one connection; bare hyper takes the same number of connections in turn.
 pub(crate) const ENDPOINTS: usize = 3;
 
 /// The configured timeout: far from what a call takes, so that it only costs.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a mesh is asked to do with each call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,7 +73,7 @@ pub(crate) struct Meshed {
     runtime: Runtime,
     mesh: Mesh,
     caller: MeshCaller,
-    script: super::peer::Script,
+    script: Script,
 }
 
 #[derive(Clone)]
@@ -222,9 +223,9 @@ fn prove(work: Work) {
 }
 
 /// Calls in flight that the limits allow.
-const LIMIT: u32 = 128;
+pub(crate) const LIMIT: u32 = 128;
 
-fn config(work: Work, timeout: Duration) -> Config {
+pub(crate) fn config(work: Work, timeout: Duration) -> Config {
     let endpoints = json!([
         {"address": "10.0.0.1:80"}, {"address": "10.0.0.2:80"}, {"address": "10.0.0.3:80"},
     ]);
