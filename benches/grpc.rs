@@ -10,8 +10,8 @@ use gungraun::{
 };
 
 use support::{
-    calls::CALLS,
     grpc::{Run, Under, grpc as subject},
+    units::CALLS,
 };
 
 #[library_benchmark]

@@ -10,8 +10,8 @@ use gungraun::{
 };
 
 use support::{
-    calls::CALLS,
     stacks::{Above, Run, stack},
+    units::CALLS,
 };
 
 #[library_benchmark]

@@ -11,8 +11,8 @@ use gungraun::{
 };
 
 use support::{
-    calls::CALLS,
     subjects::{Bare, Meshed, Plain, Work},
+    units::CALLS,
 };
 
 #[library_benchmark]

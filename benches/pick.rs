@@ -10,7 +10,10 @@ use gungraun::{
 };
 use tower_mesh::balance::bench::Bench;
 
-use support::picks::{self, Ewma, PICKS, Pending, Policy};
+use support::{
+    picks::{self, Ewma, Pending, Policy},
+    units::PICKS,
+};
 
 macro_rules! policy {
     ($name:ident, $policy:expr) => {

@@ -13,9 +13,8 @@ const PAYLOAD: usize = 1024;
 /// Bytes of an answer's body.
 pub(crate) const ANSWER: usize = 22;
 
-/// Calls that a measured function makes, and those made before it is measured.
-pub(crate) const CALLS: usize = 960;
-pub(crate) const WARM_UP: usize = 480;
+/// Calls made before a function is measured.
+pub(crate) const WARM_UP: u32 = 480;
 
 /// The header with which the mesh tells an endpoint how long the caller will wait.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -66,7 +65,7 @@ pub(crate) trait Caller: Clone + Send + 'static {
 }
 
 /// Makes `calls` calls, `concurrency` at a time.
-pub(crate) fn drive(runtime: &Runtime, concurrency: usize, calls: usize, caller: &impl Caller) {
+pub(crate) fn drive(runtime: &Runtime, concurrency: u32, calls: u32, caller: &impl Caller) {
     runtime.block_on(async {
         if concurrency == 1 {
             for _ in 0..calls {

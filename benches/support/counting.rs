@@ -3,11 +3,11 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicI64, Ordering::Relaxed},
 };
 
-static CALLS: AtomicU64 = AtomicU64::new(0);
-static BYTES: AtomicU64 = AtomicU64::new(0);
+static CALLS: AtomicI64 = AtomicI64::new(0);
+static BYTES: AtomicI64 = AtomicI64::new(0);
 static LIVE: AtomicI64 = AtomicI64::new(0);
 
 /// The system's allocator, counted.
@@ -39,18 +39,22 @@ unsafe impl GlobalAlloc for Counting {
 
 fn count(bytes: usize) {
     CALLS.fetch_add(1, Relaxed);
-    BYTES.fetch_add(bytes as u64, Relaxed);
+    BYTES.fetch_add(signed(bytes), Relaxed);
 }
 
 fn live(bytes: usize, sign: i64) {
-    LIVE.fetch_add(sign * i64::try_from(bytes).unwrap_or(0), Relaxed);
+    LIVE.fetch_add(sign * signed(bytes), Relaxed);
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(0)
 }
 
 /// What was allocated while something ran.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted {
-    pub(crate) allocations: u64,
-    pub(crate) bytes: u64,
+    pub(crate) allocations: i64,
+    pub(crate) bytes: i64,
     /// Bytes that are still allocated.
     pub(crate) live: i64,
 }

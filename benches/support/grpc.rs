@@ -40,7 +40,7 @@ pub(crate) enum Under {
 
 /// A subject that can be driven.
 pub(crate) trait Run {
-    fn run(&self, concurrency: usize, calls: usize);
+    fn run(&self, concurrency: u32, calls: u32);
 }
 
 struct Grpc<T> {
@@ -74,7 +74,7 @@ impl<T> Run for Grpc<T>
 where
     GreeterCaller<T>: Caller,
 {
-    fn run(&self, concurrency: usize, calls: usize) {
+    fn run(&self, concurrency: u32, calls: u32) {
         drive(&self.runtime, concurrency, calls, &self.caller);
     }
 }

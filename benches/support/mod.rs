@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod calls;
+pub(crate) mod cpu;
 #[path = "../../examples/support/greeter.rs"]
 pub(crate) mod greeter;
 pub(crate) mod grpc;
@@ -15,3 +16,4 @@ pub(crate) mod picks;
 pub(crate) mod script;
 pub(crate) mod stacks;
 pub(crate) mod subjects;
+pub(crate) mod units;

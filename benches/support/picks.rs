@@ -2,16 +2,19 @@
 //! around a service that does nothing.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     future::{Ready, ready},
+    pin::Pin,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, Stream};
 use tower::{
     balance::p2c::Balance,
-    discover::ServiceList,
+    discover::{Change, ServiceList},
     load::{CompleteOnResponse, PeakEwmaDiscover, PendingRequestsDiscover},
 };
 use tower_mesh::{
@@ -20,8 +23,7 @@ use tower_mesh::{
 };
 use tower_service::Service;
 
-/// Picks that a measured function makes.
-pub(crate) const PICKS: usize = 1000;
+use super::cpu::{median, timed};
 
 /// A picking policy of the mesh.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,8 +37,13 @@ pub(crate) enum Policy {
 }
 
 impl Policy {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Random, Self::LeastRequest, Self::PeakEwma, Self::RoundRobin, Self::Weighted];
+    pub(crate) const ALL: [(&str, Self); 5] = [
+        ("random", Self::Random),
+        ("least_request", Self::LeastRequest),
+        ("peak_ewma", Self::PeakEwma),
+        ("round_robin", Self::RoundRobin),
+        ("weighted_round_robin", Self::Weighted),
+    ];
 }
 
 /// The mesh's balancer, every endpoint of which has been picked before.
@@ -59,7 +66,7 @@ pub(crate) fn mesh(policy: Policy, endpoints: u32) -> Bench {
     bench
 }
 
-pub(crate) fn pick(bench: Bench, picks: usize) -> Bench {
+pub(crate) fn pick(bench: Bench, picks: u32) -> Bench {
     for _ in 0..picks {
         bench.pick();
     }
@@ -105,8 +112,52 @@ pub(crate) fn ewma(endpoints: usize) -> Ewma {
     tower(Balance::new(list), 1000)
 }
 
+/// What the call that comes next pays in tower when every endpoint was replaced.
+pub(crate) fn tower_stall(count: usize) -> Duration {
+    let rounds = (0..9).map(|_| {
+        let (changes, list) = Changes::new();
+        let list = PendingRequestsDiscover::new(list, CompleteOnResponse::default());
+        for key in 0..count {
+            changes.push(Change::Insert(key, Nothing));
+        }
+        let balance = tower(Balance::new(list), 1000);
+        for key in 0..count {
+            changes.push(Change::Remove(key));
+            changes.push(Change::Insert(count + key, Nothing));
+        }
+        timed(|| tower(balance, 1)).1
+    });
+    median(rounds.collect())
+}
+
+/// Changes that a balancer takes at its next poll.
+#[derive(Clone, Default)]
+struct Changes(Arc<Mutex<VecDeque<Change<usize, Nothing>>>>);
+
+impl Changes {
+    fn new() -> (Self, Self) {
+        let changes = Self::default();
+        (changes.clone(), changes)
+    }
+
+    fn push(&self, change: Change<usize, Nothing>) {
+        self.0.lock().unwrap().push_back(change);
+    }
+}
+
+impl Stream for Changes {
+    type Item = Result<Change<usize, Nothing>, Infallible>;
+
+    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.0.lock().unwrap().pop_front() {
+            Some(change) => Poll::Ready(Some(Ok(change))),
+            None => Poll::Pending,
+        }
+    }
+}
+
 /// Readies and calls a service that never waits.
-pub(crate) fn tower<S: Service<()>>(mut service: S, calls: usize) -> S {
+pub(crate) fn tower<S: Service<()>>(mut service: S, calls: u32) -> S {
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..calls {
         assert!(matches!(service.poll_ready(&mut cx), Poll::Ready(Ok(()))), "not ready");

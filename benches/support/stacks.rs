@@ -65,7 +65,7 @@ pub(crate) enum Above {
 /// A stack that can be driven.
 pub(crate) trait Run {
     /// Makes calls, one after the other.
-    fn run(&mut self, calls: usize);
+    fn run(&mut self, calls: u32);
     /// Makes one call: its status, or that it failed.
     fn probe(&mut self) -> Result<StatusCode, String>;
 }
@@ -81,7 +81,7 @@ where
     S: Service<Request<B>, Response = Response<R>>,
     S::Error: Debug,
 {
-    fn run(&mut self, calls: usize) {
+    fn run(&mut self, calls: u32) {
         let (service, request) = (&mut self.service, self.request);
         self.runtime.block_on(async {
             for _ in 0..calls {

@@ -111,7 +111,7 @@ impl Bare {
         bare
     }
 
-    pub(crate) fn run(&self, concurrency: usize, calls: usize) {
+    pub(crate) fn run(&self, concurrency: u32, calls: u32) {
         drive(&self.runtime, concurrency, calls, &self.caller);
     }
 }
@@ -157,12 +157,12 @@ impl Meshed {
         Self { runtime, mesh, caller: MeshCaller(client), script }
     }
 
-    pub(crate) fn run(&self, concurrency: usize, calls: usize) {
+    pub(crate) fn run(&self, concurrency: u32, calls: u32) {
         drive(&self.runtime, concurrency, calls, &self.caller);
     }
 
     /// The same through the front door that takes the service from the request's authority.
-    pub(crate) fn run_by_authority(&self, concurrency: usize, calls: usize) {
+    pub(crate) fn run_by_authority(&self, concurrency: u32, calls: u32) {
         drive(&self.runtime, concurrency, calls, &MeshCaller(self.mesh.http()));
     }
 
