@@ -21,7 +21,7 @@ pub struct Transport {
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub connect_backoff_max: Option<Duration>,
-    /// Closes a connection without requests. Default: 90 s.
+    /// Closes a connection that is without requests, and has begun none for so long. Default: 90 s.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub idle_timeout: Option<Duration>,
@@ -63,7 +63,7 @@ pub struct TransportSettings {
     pub connect_backoff_base: Duration,
     /// The longest such wait. Default: 30 s.
     pub connect_backoff_max: Duration,
-    /// Closes a connection without requests. Default: 90 s.
+    /// Closes a connection that is without requests, and has begun none for so long. Default: 90 s.
     pub idle_timeout: Duration,
     /// Retires a connection at this age, 10 % more or less. Default: 30 min.
     pub max_age: Duration,

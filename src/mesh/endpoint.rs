@@ -24,7 +24,7 @@ impl Erased for Transport {
         let (name, pool) = (Arc::clone(&self.name), Arc::clone(&self.pool));
         let protocol = self.protocol.unwrap_or_else(|| Protocol::of(request.version()));
         Box::pin(async move {
-            let lease = match pool.try_acquire(protocol) {
+            let lease = match pool.try_acquire(protocol, pool.now()) {
                 Some(lease) => lease,
                 None => match pool.acquire(protocol).await {
                     Ok(lease) => lease,

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, Version};
+use http::{Request, Response, Version, header::HOST};
 use pin_project::pin_project;
 
 use super::{Caller, Pinned, head::Head};
@@ -115,7 +115,7 @@ impl Attempt {
         let endpoint = Arc::clone(flight.endpoint());
         let original = Original::of(&request, endpoint.extra());
         let state = match endpoint.extra() {
-            Some(node) => begin(caller, node, &mut request, number),
+            Some(node) => begin(caller, node, &mut request, number, at),
             None => State::Done,
         };
         let state = match state {
@@ -233,13 +233,20 @@ impl Attempt {
 }
 
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
-fn begin(caller: &Caller, node: &Node, request: &mut Request<Outgoing>, number: u32) -> State {
+fn begin(
+    caller: &Caller,
+    node: &Node,
+    request: &mut Request<Outgoing>,
+    number: u32,
+    now: u64,
+) -> State {
     caller.inner.events.emit(|| Event::AttemptStarted {
         service: Arc::clone(&caller.cell.name),
         endpoint: Arc::clone(&node.name),
         number,
     });
     if let Some(authority) = &node.authority {
+        request.headers_mut().remove(HOST);
         super::head::set_authority(request, authority);
     }
     if let Some(stage) = &node.stage {
@@ -247,7 +254,7 @@ fn begin(caller: &Caller, node: &Node, request: &mut Request<Outgoing>, number: 
     }
     //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
-    match node.pool.try_acquire(protocol) {
+    match node.pool.try_acquire(protocol, now) {
         Some(lease) => State::Send(lease.send(std::mem::take(request), &node.name)),
         None => State::Connect(node.pool.acquire(protocol), None),
     }

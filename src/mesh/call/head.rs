@@ -2,7 +2,6 @@
 
 use http::{
     HeaderMap, Method, Request, Uri, Version,
-    header::HOST,
     uri::{Authority, PathAndQuery, Scheme},
 };
 
@@ -42,7 +41,6 @@ impl Head {
 
 /// Gives the request an authority, replacing one that it has.
 pub(crate) fn set_authority(request: &mut Request<Outgoing>, authority: &Authority) {
-    request.headers_mut().remove(HOST);
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.authority = Some(authority.clone());
     if parts.scheme.is_none() {

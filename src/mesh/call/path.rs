@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, header::HOST};
+use http::{Request, Response};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -177,8 +177,8 @@ impl PathProj<'_> {
         let Some(request) = self.request.as_mut() else { return Some(missing()) };
         if request.uri().authority().is_none()
             && let Some(authority) = &cell.authority
-            && !request.headers().contains_key(HOST)
         {
+            // A `host` header still wins, where the request takes its form on the wire.
             head::set_authority(request, authority);
         }
         let failed = |error: Error| Some(Step::Return(Err(error)));

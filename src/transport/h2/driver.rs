@@ -23,6 +23,7 @@ pub(super) struct Driver {
     armed: bool,
     retire_at: Instant,
     idle_timeout: Duration,
+    polls: u8,
     reason: &'static str,
 }
 
@@ -43,6 +44,7 @@ impl Driver {
             armed: false,
             retire_at,
             idle_timeout,
+            polls: 0,
             reason: "closed by peer",
         }
     }
@@ -68,7 +70,11 @@ impl Future for Driver {
             return Poll::Ready(this.reason);
         }
         let Some(h2) = h2 else { return Poll::Pending };
-        h2.publish_limit(this.connection.current_max_send_streams());
+        // Its SETTINGS seldom change, and asking takes h2's lock.
+        *this.polls = this.polls.wrapping_add(1);
+        if *this.polls % 8 == 0 || h2.is_crowded() {
+            h2.publish_limit(this.connection.current_max_send_streams());
+        }
         while !h2.is_retired() && !(*this.armed && !this.timer.is_elapsed()) {
             *this.armed = true;
             if this.timer.as_mut().poll(cx).is_pending() {
@@ -76,12 +82,10 @@ impl Future for Driver {
             }
             *this.armed = false;
             let now = Instant::now();
-            let idle = h2.idle().map(|since| h2.epoch_nanos(now).saturating_sub(since));
-            let idle_left =
-                idle.map(|idle| this.idle_timeout.saturating_sub(Duration::from_nanos(idle)));
+            let idle_left = h2.idle(now).map(|idle| this.idle_timeout.saturating_sub(idle));
             let reason = if now >= *this.retire_at {
                 Some("age")
-            } else if idle_left.is_ok_and(|left| left.is_zero()) {
+            } else if idle_left.is_some_and(|left| left.is_zero()) {
                 Some("idle")
             } else {
                 None
