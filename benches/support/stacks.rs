@@ -96,7 +96,7 @@ where
         let (service, request) = (&mut self.service, self.request);
         self.runtime.block_on(async {
             std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
-            let response = service.call(request()).await;
+            let response = calls::patiently(service.call(request())).await;
             response.map(|response| response.status()).map_err(|error| format!("{error:?}"))
         })
     }
