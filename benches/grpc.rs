@@ -1,5 +1,10 @@
 //! G3: the same generated tonic client over the mesh and over `Channel::balance_list`.
-#![allow(missing_docs, unused_qualifications, reason = "written by gungraun's macros")]
+#![allow(
+    clippy::exit,
+    missing_docs,
+    unused_qualifications,
+    reason = "written by gungraun's macros"
+)]
 
 mod support;
 

@@ -1,5 +1,10 @@
 //! G5a, G5b: the policy path above a service that does nothing.
-#![allow(missing_docs, unused_qualifications, reason = "written by gungraun's macros")]
+#![allow(
+    clippy::exit,
+    missing_docs,
+    unused_qualifications,
+    reason = "written by gungraun's macros"
+)]
 
 mod support;
 

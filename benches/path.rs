@@ -1,6 +1,11 @@
 //! G1, G2a, G2b: instructions per call through the mesh beside bare hyper, over HTTP/2 to a
 //! canned peer in memory.
-#![allow(missing_docs, unused_qualifications, reason = "written by gungraun's macros")]
+#![allow(
+    clippy::exit,
+    missing_docs,
+    unused_qualifications,
+    reason = "written by gungraun's macros"
+)]
 
 mod support;
 

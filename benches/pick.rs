@@ -1,5 +1,10 @@
 //! G4: instructions per pick and its end, at 3 to 100,000 endpoints, beside tower's p2c.
-#![allow(missing_docs, unused_qualifications, reason = "written by gungraun's macros")]
+#![allow(
+    clippy::exit,
+    missing_docs,
+    unused_qualifications,
+    reason = "written by gungraun's macros"
+)]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! The request that every subject sends, and how its answer is read.
 
-use std::hint::black_box;
+use std::{hint::black_box, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Version, header};
@@ -52,6 +52,12 @@ pub(crate) async fn read<B: Body<Data = Bytes> + Unpin>(response: Response<B>) {
         bytes += frame.data_ref().map_or(0, Bytes::len);
     }
     assert_eq!(bytes, ANSWER);
+}
+
+/// Waits for what ends by its own timeout; a proof fails instead of hanging.
+pub(crate) async fn patiently<T>(future: impl Future<Output = T>) -> T {
+    let patience = Duration::from_secs(8);
+    tokio::time::timeout(patience, future).await.expect("it does not end by its own timeout")
 }
 
 /// The runtime of a bench: everything on one thread.

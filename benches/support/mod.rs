@@ -1,6 +1,7 @@
 //! What the benches share.
 #![allow(
     dead_code,
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     reason = "bench support, of which each bench uses a part"

@@ -96,7 +96,7 @@ where
         let (service, request) = (&mut self.service, self.request);
         self.runtime.block_on(async {
             std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
-            let response = service.call(request()).await;
+            let response = calls::patiently(service.call(request())).await;
             response.map(|response| response.status()).map_err(|error| format!("{error:?}"))
         })
     }
@@ -146,7 +146,7 @@ fn build(above: Above, armed: bool, timeout: Duration) -> (Box<dyn Run>, Script)
             let service = ServiceBuilder::new()
                 .layer(DeadlineLayer::new(timeout))
                 .layer(ConcurrencyLimitLayer::new(LIMIT))
-                .layer(RetryLayer::new(&retry).expect("a valid policy"))
+                .layer(RetryLayer::new(&retry).unwrap())
                 .service(Picking { bench: Arc::new(bench), inner: ours });
             Box::new(Stack { runtime, service, request: post::<Body> })
         }

@@ -169,7 +169,7 @@ impl Meshed {
     /// One call, answered or not.
     fn send(&self) -> Result<StatusCode, Error> {
         let response = self.caller.0.send(request::<Body>(Method::POST));
-        self.runtime.block_on(response).map(|response| response.status())
+        self.runtime.block_on(calls::patiently(response)).map(|response| response.status())
     }
 }
 

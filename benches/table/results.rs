@@ -38,8 +38,9 @@ impl Results {
         for bench in children(&home.join("tower-mesh")) {
             let name = file_name(&bench);
             for function in children(&bench).iter().flat_map(|group| children(group)) {
-                let total = children(&function).iter().find_map(|file| total(file));
-                if let Some(total) = total {
+                // A file per thread, if there are several: only one has run the function.
+                let total: f64 = children(&function).iter().filter_map(|file| total(file)).sum();
+                if total > 0.0 {
                     let name = format!("{prefix}{name}.{}", file_name(&function));
                     self.0.insert(name, total / units(&file_name(&bench)));
                 }
