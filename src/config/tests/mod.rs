@@ -1,3 +1,12 @@
+#[cfg(feature = "schema")]
+mod instances;
+#[cfg(feature = "schema")]
+mod leaves;
+#[cfg(feature = "schema")]
+mod random;
+#[cfg(feature = "schema")]
+mod table;
+
 use std::time::Duration;
 
 use super::*;
@@ -53,7 +62,7 @@ fn inverted_bounds_are_refused() {
 #[test]
 fn weights_that_are_all_zero_are_refused() {
     let mut route = Route::default();
-    route.clusters = vec![WeightedCluster { name: "a".into(), weight: 0 }];
+    route.clusters = vec![WeightedCluster::new("a").weight(0)];
     let mut service = Service::default();
     service.routes = vec![route];
     assert!(message(service.validate("a")).contains("must not all be 0"));
@@ -62,16 +71,19 @@ fn weights_that_are_all_zero_are_refused() {
 #[test]
 fn what_the_stack_cannot_run_is_refused_by_name() {
     let mut endpoint = Endpoint::new("10.0.0.1:80".parse().unwrap());
-    endpoint.tunnel = Tunnel::Hbone;
+    endpoint.tunnel = Tunnel::Hbone(Box::default());
     endpoint.priority = 1;
     let text = message(endpoint.validate("clusters.a.endpoints[0]"));
-    assert!(text.contains("clusters.a.endpoints[0].tunnel = Hbone: not supported yet"), "{text}");
+    assert!(text.contains("clusters.a.endpoints[0].tunnel = Hbone("), "{text}");
     assert!(text.contains("priority = 1: not supported yet"), "{text}");
     let mut cluster = Cluster::default();
-    cluster.balancer = Some(Balancer::Maglev { table_size: 65_537 });
-    cluster.subset_size = Some(20);
+    cluster.balancer = Some(Balancer::Maglev(Maglev::default()));
+    cluster.panic_threshold = Some(50.0);
     let text = message(cluster.validate("a"));
-    assert!(text.contains("maglev: not supported yet") && text.contains("subset_size"), "{text}");
+    assert!(
+        text.contains("maglev: not supported yet") && text.contains("panic_threshold = 50.0"),
+        "{text}"
+    );
     let mut route = Route::default();
     route.clusters = vec![WeightedCluster::new("a")];
     route.filters = vec![Filter::RequestHeaders(HeaderEdit::default())];
