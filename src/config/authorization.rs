@@ -84,11 +84,11 @@ pub enum Principal {
     /// Anyone with an identity.
     Authenticated,
     /// All of these.
-    All(Vec<Principal>),
+    All(Vec<Self>),
     /// One of these.
-    AnyOf(Vec<Principal>),
+    AnyOf(Vec<Self>),
     /// Not this one.
-    Not(Box<Principal>),
+    Not(Box<Self>),
     /// A peer with this identity.
     Identity(IdentityMatch),
     /// A peer of this namespace.
@@ -136,11 +136,11 @@ pub enum Permission {
     /// Anything.
     Any,
     /// All of these.
-    All(Vec<Permission>),
+    All(Vec<Self>),
     /// One of these.
-    AnyOf(Vec<Permission>),
+    AnyOf(Vec<Self>),
     /// Not this one.
-    Not(Box<Permission>),
+    Not(Box<Self>),
     /// A request with this header.
     Header(HeaderMatch),
     /// A request to this path.

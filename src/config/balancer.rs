@@ -125,7 +125,7 @@ pub enum HashFunction {
     /// xxHash64 with seed 0.
     #[default]
     XxHash,
-    /// MurmurHash2 as `std::hash` of GNU C++ has it.
+    /// `MurmurHash2` as `std::hash` of GNU C++ has it.
     MurmurHash2,
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub enum Discovery {
     /// The cluster's own list.
     Static,
-    /// A provider knows them by name (EDS, EndpointSlices, Consul health, Linkerd destination).
+    /// A provider knows them by name (EDS, Kubernetes, Consul health, Linkerd destination).
     /// Not supported yet.
     Provider(ProviderDiscovery),
     /// DNS. Not supported yet.

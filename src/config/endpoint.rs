@@ -32,7 +32,7 @@ pub struct Endpoint {
     /// The network that it is on. Default: the caller's. Not supported yet. Source: WDS.
     #[cfg_attr(feature = "serde", serde(default))]
     pub network: Option<String>,
-    /// The node that it runs on. Carried, not balanced by yet. Source: EndpointSlice `nodeName`.
+    /// The node that it runs on. Carried, not balanced by yet. Source: Kubernetes `nodeName`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub node: Option<String>,
     /// What its source says about it.

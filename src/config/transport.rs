@@ -104,7 +104,7 @@ pub struct Preconnect {
     pub predictive_ratio: Option<f64>,
 }
 
-/// Tells the peer who calls at the start of a connection (HAProxy's PROXY protocol). Not supported
+/// Tells the peer who calls at the start of a connection (the PROXY protocol). Not supported
 /// yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]

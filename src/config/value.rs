@@ -21,9 +21,9 @@ pub enum Value {
     /// Text.
     Text(String),
     /// Values in order.
-    List(Vec<Value>),
+    List(Vec<Self>),
     /// Values by name.
-    Map(BTreeMap<String, Value>),
+    Map(BTreeMap<String, Self>),
 }
 
 /// Something that only another system defines, carried by name: an external authorizer or
