@@ -192,6 +192,13 @@ pub enum Protocol {
     Http2,
 }
 
+impl Protocol {
+    /// What a request asks for by its version; HTTP/2 on plaintext is prior knowledge.
+    pub(crate) fn of(version: http::Version) -> Self {
+        if version == http::Version::HTTP_2 { Self::Http2 } else { Self::Http1 }
+    }
+}
+
 /// What a source knows of an endpoint's health.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
