@@ -129,6 +129,53 @@ fn durations_are_text_and_unknown_fields_are_errors() {
     assert!(number.is_err());
 }
 
+#[cfg(feature = "serde")]
+#[test]
+fn a_choice_refuses_fields_that_it_does_not_have() {
+    for (text, field) in [
+        (r#"{"balancer": {"peak_ewma": {"dcay": "1s"}}}"#, "dcay"),
+        (r#"{"balancer": {"ring_hash": {"size": 1}}}"#, "size"),
+        (r#"{"discovery": {"dns": {"nmae": "dns:///a"}}}"#, "nmae"),
+        (r#"{"filters": [{"fault": {"percent": 1}}]}"#, "percent"),
+    ] {
+        let error = serde_json::from_str::<Cluster>(text).unwrap_err().to_string();
+        assert!(error.contains(&format!("unknown field `{field}`")), "{error}");
+    }
+}
+
+#[test]
+fn a_route_that_answers_itself_needs_no_cluster() {
+    let mut route = Route::default();
+    let mut service = Service::default();
+    service.routes = vec![route.clone()];
+    assert!(message(service.validate("a")).contains("needs at least one cluster"));
+    route.filters = vec![Filter::Redirect(Redirect::default())];
+    service.routes = vec![route];
+    let text = message(service.validate("a"));
+    assert_eq!(text, "services.a.routes[0].filters[0] = redirect: not supported yet");
+}
+
+#[test]
+fn a_long_value_is_shortened_in_reports() {
+    let mut service = Service::default();
+    service.policy.hash =
+        Some(vec![HashPolicy { on: HashOn::Query("é".repeat(1_000)), terminal: false }]);
+    let text = message(service.validate("a"));
+    assert!(text.starts_with("services.a.policy.hash = [HashPolicy"), "{text}");
+    assert!(text.ends_with("é…: not supported yet") && text.chars().count() < 200, "{text}");
+}
+
+#[test]
+fn a_limit_of_the_service_is_refused_on_a_route() {
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster::new("a")];
+    route.policy.max_requests = Some(5);
+    let mut service = Service::default();
+    service.routes = vec![route];
+    let text = message(service.validate("a"));
+    assert!(text.contains("routes[0].policy.max_requests = 5: not supported yet"), "{text}");
+}
+
 #[cfg(feature = "schema")]
 #[test]
 fn the_published_schema_is_the_models() {

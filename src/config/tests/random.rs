@@ -3,7 +3,7 @@
 use proptest::prelude::{ProptestConfig, any, proptest};
 
 use super::{
-    Config,
+    Config, Policy,
     instances::{Dice, Model, NOT_A_NUMBER},
 };
 
@@ -32,6 +32,14 @@ proptest! {
         assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config, "{json}");
         let yaml = serde_saphyr::to_string(&config).unwrap();
         assert_eq!(serde_saphyr::from_str::<Config>(&yaml).unwrap(), config, "{yaml}");
+    }
+
+    #[test]
+    fn nothing_of_a_policy_is_lost_between_levels(seed in any::<u64>()) {
+        let policy = MODEL.with(|model| model.any("Policy", &mut Dice::new(seed, false)));
+        let policy: Policy = serde_json::from_value(policy).unwrap();
+        assert_eq!(policy.over(&Policy::default()), policy);
+        assert_eq!(Policy::default().over(&policy), policy);
     }
 
     #[test]
