@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::{Address, Extension};
+
 /// Where further endpoints come from.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
@@ -16,6 +18,8 @@ pub enum Discovery {
     Provider(ProviderDiscovery),
     /// DNS. Not supported yet.
     Dns(DnsDiscovery),
+    /// A source of another system (xDS `cluster_type`). Not supported yet.
+    Extension(Extension),
 }
 
 /// Endpoints by a provider's name for them.
@@ -72,8 +76,11 @@ pub struct DnsDiscovery {
     pub jitter: Option<Duration>,
     /// Which addresses. Default: both kinds, as RFC 6724 orders them.
     pub family: DnsFamily,
+    /// Whether it is asked over TCP. Default: only when an answer does not fit. Source: xDS
+    /// `use_tcp_for_dns_lookups`.
+    pub use_tcp: Option<bool>,
     /// Servers that are asked. Default: the system's.
-    pub resolvers: Vec<super::Address>,
+    pub resolvers: Vec<Address>,
 }
 
 /// What DNS answers mean.

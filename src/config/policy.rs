@@ -62,6 +62,12 @@ pub struct Policy {
     /// Whether headers of a request may override its timeouts and retries (Linkerd
     /// `allow_l5d_request_headers`, Envoy `x-envoy-*`). Default: false. Not supported yet.
     pub caller_overrides: Option<bool>,
+    /// Whether each attempt tells the endpoint its number (xDS `include_request_attempt_count`).
+    /// Default: false. Not supported yet.
+    pub send_attempt_count: Option<bool>,
+    /// Whether the response tells the caller how many attempts there were (xDS
+    /// `include_attempt_count_in_response`). Default: false. Not supported yet.
+    pub report_attempt_count: Option<bool>,
 }
 
 /// Which limits of a cluster count a call (xDS `RoutingPriority`).
@@ -138,6 +144,8 @@ impl Policy {
             follow_redirects: nearer(&self.follow_redirects, &lower.follow_redirects),
             tracing: nearer(&self.tracing, &lower.tracing),
             caller_overrides: self.caller_overrides.or(lower.caller_overrides),
+            send_attempt_count: self.send_attempt_count.or(lower.send_attempt_count),
+            report_attempt_count: self.report_attempt_count.or(lower.report_attempt_count),
         }
     }
 }

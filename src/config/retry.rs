@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::HeaderMatch;
+use super::{Extension, HeaderMatch};
 
 /// When, how often and how fast a failed attempt is repeated.
 ///
@@ -64,6 +64,8 @@ pub struct Retry {
     pub reset_headers: Vec<ResetHeader>,
     /// Endpoints that a retry avoids. Default: those tried. Not supported yet.
     pub avoid: Vec<AvoidEndpoint>,
+    /// Further conditions of another system (xDS `retry_options_predicates`). Not supported yet.
+    pub predicates: Vec<Extension>,
     /// Picks that are made to avoid an endpoint. Default: 1 (Envoy). Not supported yet.
     pub host_selection_attempts: Option<u32>,
     /// How the priority of a retry is chosen. Default: as for a first attempt. Not supported yet.
@@ -156,6 +158,8 @@ pub enum AvoidEndpoint {
     Canaries,
     /// Those that carry these labels (Envoy `omit_host_metadata`).
     Labels(BTreeMap<String, String>),
+    /// Those that a predicate of another system names.
+    Extension(Extension),
 }
 
 /// How the priority of a retry is chosen. Not supported yet.

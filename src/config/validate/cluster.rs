@@ -151,6 +151,7 @@ impl Checker {
         match discovery {
             None | Some(Discovery::Static) => {}
             Some(Discovery::Provider(_)) => self.refuse("discovery", "provider", NOT_YET),
+            Some(Discovery::Extension(_)) => self.refuse("discovery", "extension", NOT_YET),
             Some(Discovery::Dns(dns)) => self.refuse("discovery.dns", &dns.name, NOT_YET),
         }
         if let Some(breakers) = breakers {

@@ -24,6 +24,8 @@ impl Checker {
             follow_redirects,
             tracing,
             caller_overrides,
+            send_attempt_count,
+            report_attempt_count,
         } = policy;
         self.time("timeout", *timeout);
         self.time("attempt_timeout", *attempt_timeout);
@@ -52,6 +54,8 @@ impl Checker {
             follow_redirects,
             tracing,
             caller_overrides,
+            send_attempt_count,
+            report_attempt_count,
         );
     }
 }
