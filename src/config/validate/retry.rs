@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Checker, not_yet};
-use crate::config::{Budget, Retry};
+use crate::config::{Budget, ConfigErrors, Retry};
 
 impl Checker {
     pub(super) fn retry(&mut self, retry: &Retry) {
@@ -89,5 +89,14 @@ impl Checker {
         if !range.contains(ttl) {
             self.refuse("ttl", format!("{ttl:?}"), "must be in 1s..=60s");
         }
+    }
+}
+
+impl Retry {
+    /// Checks every field; `path` says where it stands.
+    pub(crate) fn validate(&self, path: &str) -> Result<(), ConfigErrors> {
+        let mut checker = Checker::new(path);
+        checker.retry(self);
+        checker.done()
     }
 }
