@@ -1,9 +1,12 @@
 //! The configuration model: one superset of what xDS, Gateway API, Consul's discovery chain and
 //! Linkerd's policy can say.
 //!
-//! Plain data: service → routes → clusters → endpoints. Every control plane is a translation
-//! into it. Validation names the field, its value and the allowed range; what the model can say
-//! and the stack cannot run yet is refused by name.
+//! Plain data: service → routes → clusters → priorities → localities → endpoints. An endpoint names
+//! its priority and locality; its cluster gives these their weights. Every control plane is a
+//! translation into the model, and `docs/CONFIG.md` says field by field what each of them calls it.
+//!
+//! Validation names the field, its value and the allowed range; what the model can say and the
+//! stack cannot run yet is refused by name. Unknown fields are errors, in choices too.
 
 mod address;
 mod admission;

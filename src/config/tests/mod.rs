@@ -183,3 +183,10 @@ fn the_published_schema_is_the_models() {
     let published = std::fs::read_to_string(path).unwrap_or_default();
     assert_eq!(published.trim(), schema().trim(), "run `just schema` and commit the file");
 }
+
+#[test]
+fn an_endpoint_and_its_rare_parts_stay_small() {
+    // 100,000 of them pass through an update; the balancer keeps a much smaller form (gate G7).
+    assert!(size_of::<Endpoint>() <= 320, "{} bytes", size_of::<Endpoint>());
+    assert!(size_of::<Tunnel>() <= 16 && size_of::<Option<Security>>() <= 16);
+}
