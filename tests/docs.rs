@@ -1,0 +1,411 @@
+//! The documents say what the code does: defaults, errors, events, named tests, links, examples.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tower_mesh::{
+    ErrorKind,
+    config::{
+        Address, Balancer, Budget, DEFAULT_RESOLVE_TIMEOUT, Endpoint, TransportSettings,
+        WeightedCluster,
+    },
+};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every document of the project.
+fn documents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                found.push(path.strip_prefix(root()).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The rows of every table of a document, header and rule left out, as cells.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let is_header = lines.peek().is_some_and(|next| next.starts_with("|--"));
+        if line.starts_with('|') && !is_header && !line.starts_with("|--") {
+            let cells = line.trim_matches('|').replace("\\|", "\u{1}");
+            let cells = cells.split('|').map(|cell| cell.trim().replace('\u{1}', "|"));
+            rows.push(cells.collect());
+        }
+    }
+    rows
+}
+
+/// What stands between backticks.
+fn spans(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+fn squeezed(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn time(value: &str, unit: &str) -> Duration {
+    let number: u64 = value.parse().unwrap_or_else(|_| panic!("`{value} {unit}` is no time"));
+    match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "min" => Duration::from_secs(number * 60),
+        _ => panic!("`{unit}` is no unit of time"),
+    }
+}
+
+/// The table of defaults: setting → (default, unit).
+fn defaults() -> BTreeMap<String, (String, String)> {
+    let rows = rows(&read("docs/DEFAULTS.md")).into_iter();
+    rows.map(|cells| (cells[0].trim_matches('`').to_owned(), (cells[1].clone(), cells[2].clone())))
+        .collect()
+}
+
+#[test]
+fn defaults_are_those_of_the_code() {
+    let table = defaults();
+    let cell = |name: &str| table.get(name).unwrap_or_else(|| panic!("no row of `{name}`"));
+    let times = |name: &str, actual: Duration| {
+        let (value, unit) = cell(name);
+        assert_eq!(time(value, unit), actual, "{name}");
+    };
+    let numbers = |name: &str, actual: u32| assert_eq!(cell(name).0, actual.to_string(), "{name}");
+
+    let transport = TransportSettings::default();
+    times("transport.connect_timeout", transport.connect_timeout);
+    times("transport.connect_backoff_base", transport.connect_backoff_base);
+    times("transport.connect_backoff_max", transport.connect_backoff_max);
+    times("transport.idle_timeout", transport.idle_timeout);
+    times("transport.max_age", transport.max_age);
+    times("transport.tcp_keepalive", transport.tcp_keepalive);
+    times("transport.http2_ping_interval", transport.http2_ping_interval);
+    times("transport.http2_ping_timeout", transport.http2_ping_timeout);
+    numbers("transport.max_http2_connections", transport.max_http2_connections);
+    numbers("transport.http2_streams_per_connection", transport.http2_streams_per_connection);
+    numbers("transport.http1_max_connections", transport.http1_max_connections);
+    numbers("transport.http2_stream_window_bytes", transport.http2_stream_window_bytes);
+    numbers("transport.http2_connection_window_bytes", transport.http2_connection_window_bytes);
+
+    let budget = Budget::default();
+    assert_eq!(cell("budget.ratio").0, budget.ratio.to_string());
+    numbers("budget.min_per_second", budget.min_per_second);
+    times("budget.ttl", budget.ttl);
+
+    times("resolve_timeout", DEFAULT_RESOLVE_TIMEOUT);
+    match Balancer::default() {
+        Balancer::PeakEwma { decay, .. } => times("peak_ewma.decay", decay),
+        other => panic!("the default balancer is {other:?}"),
+    }
+    let endpoint = Endpoint::new("10.0.0.1:80".parse::<Address>().unwrap());
+    numbers("endpoint.weight", endpoint.weight);
+    assert_eq!(cell("endpoint.health").0, format!("{:?}", endpoint.health).to_lowercase());
+    numbers("route.clusters.weight", WeightedCluster::new("users").weight);
+}
+
+#[tokio::test]
+async fn the_retry_defaults_are_those_that_a_mesh_describes() {
+    let table = defaults();
+    let cell = |name: &str| table[name].0.clone();
+    let times = |name: &str| time(&table[name].0, &table[name].1);
+    let expected = format!(
+        "{} attempts for idempotent methods, on [{}] and gRPC [{}], back-off {:?}..{:?}, \
+         budget {} per call and {}/s",
+        cell("retry.attempts"),
+        cell("retry.on_status"),
+        cell("retry.on_grpc"),
+        times("retry.backoff_base"),
+        times("retry.backoff_max"),
+        cell("budget.ratio"),
+        cell("budget.min_per_second"),
+    );
+    let mesh = tower_mesh::Mesh::builder()
+        .endpoints("users", ["10.0.0.1:80".parse::<Address>().unwrap()])
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let described = mesh.describe();
+    let settings = &described.services[0].routes[0].settings;
+    let value = |name| &settings.iter().find(|setting| setting.name == name).unwrap().value;
+    assert_eq!(value("retry"), &expected);
+    for setting in ["timeout", "attempt_timeout", "idle_timeout", "max_requests", "whole_response"]
+    {
+        assert_eq!(value(setting), &cell(&format!("policy.{setting}")), "{setting}");
+    }
+}
+
+#[test]
+fn each_default_stands_where_the_table_says() {
+    for cells in rows(&read("docs/DEFAULTS.md")) {
+        let code = spans(&cells[5]);
+        assert_eq!(code.len(), 2, "{}: a file and what it says: {}", cells[0], cells[5]);
+        let source = squeezed(&read(code[0]));
+        assert!(
+            source.contains(&squeezed(code[1])),
+            "{}: not in {}: {}",
+            cells[0],
+            code[0],
+            code[1]
+        );
+    }
+}
+
+#[test]
+fn every_setting_has_its_row() {
+    let table = defaults();
+    let schema: serde_json::Value = serde_json::from_str(&read("docs/mesh.schema.json")).unwrap();
+    for (name, prefix) in [
+        ("Policy", "policy"),
+        ("Retry", "retry"),
+        ("Budget", "budget"),
+        ("Transport", "transport"),
+        ("Breakers", "breakers"),
+    ] {
+        let fields = schema["$defs"][name]["properties"].as_object().unwrap();
+        for (field, about) in fields {
+            let refused = about["description"].as_str().unwrap_or("").contains("Not supported");
+            let row = format!("{prefix}.{field}");
+            assert!(refused || table.contains_key(&row), "docs/DEFAULTS.md has no row of `{row}`");
+        }
+    }
+}
+
+/// The variants of a public enum with the names of their fields, read in its source.
+fn variants(source: &str, name: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let start = source.find(&format!("pub enum {name} {{")).unwrap();
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut current = String::new();
+    for line in source[start..].lines().skip(1) {
+        let indent = line.len() - line.trim_start().len();
+        let line = line.trim();
+        let word: String =
+            line.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect();
+        match indent {
+            0 => break,
+            4 if !word.is_empty() => {
+                current.clone_from(&word);
+                found.entry(word).or_default();
+            }
+            8 if line.contains(": ") && !word.is_empty() => {
+                found.entry(current.clone()).or_default().insert(word);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn the_table_of_errors_is_that_of_the_code() {
+    use ErrorKind as Kind;
+    let kinds = [
+        Kind::UnknownService,
+        Kind::Config,
+        Kind::NoRoute,
+        Kind::NoEndpoints,
+        Kind::Overloaded,
+        Kind::Denied,
+        Kind::Timeout,
+        Kind::Connect,
+        Kind::Refused,
+        Kind::Transport,
+        Kind::RequestBody,
+        Kind::Layer,
+        Kind::InvalidRequest,
+        Kind::Shutdown,
+    ];
+    let source = read("src/core/error/kind.rs");
+    let table: BTreeMap<String, Vec<String>> = rows(&read("docs/ERRORS.md"))
+        .into_iter()
+        .map(|cells| (cells[0].trim_matches('`').to_owned(), cells))
+        .collect();
+    let in_code: Vec<String> = variants(&source, "ErrorKind").into_keys().collect();
+    assert_eq!(table.keys().cloned().collect::<Vec<_>>(), in_code);
+    assert_eq!(kinds.len(), in_code.len(), "this test knows every kind");
+    let phases: Vec<String> =
+        variants(&source, "Phase").into_keys().map(|phase| phase.to_lowercase()).collect();
+    for kind in kinds {
+        let cells = &table[&format!("{kind:?}")];
+        let code = tonic::Code::from_i32(kind.grpc_code());
+        let name: String = format!("{code:?}").to_uppercase();
+        assert_eq!(cells[2].replace(['`', '_'], ""), format!("{} {name}", kind.grpc_code()));
+        assert_eq!(cells[3], kind.http_status().as_u16().to_string(), "{kind:?}");
+        for text in [&cells[1], &cells[5]] {
+            assert!(source.contains(&format!("\"{text}\"")), "{kind:?} does not say `{text}`");
+        }
+        for phase in cells[4].split(", ").filter(|phase| !phase.starts_with("reserved")) {
+            assert!(phases.iter().any(|known| known == phase), "{kind:?}: no phase `{phase}`");
+        }
+    }
+}
+
+#[test]
+fn every_event_and_field_is_documented() {
+    let table: BTreeMap<String, BTreeSet<String>> = rows(&read("docs/EVENTS.md"))
+        .into_iter()
+        .map(|cells| {
+            let fields = spans(&cells[1]).into_iter().map(str::to_owned).collect();
+            (cells[0].trim_matches('`').to_owned(), fields)
+        })
+        .collect();
+    assert_eq!(table, variants(&read("src/core/event.rs"), "Event"));
+}
+
+/// `path.rs::name`, when a span of code is one.
+fn named_test(span: &str) -> Option<(&str, &str)> {
+    let (file, name) = span.split_once(".rs::")?;
+    let is_path = file.starts_with("tests/") || file.starts_with("src/");
+    (is_path && !name.contains([' ', ':', '('])).then(|| (&span[..file.len() + 3], name))
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let mut seen = 0;
+    for document in documents() {
+        let text = read(&document);
+        for (file, name) in spans(&text).into_iter().filter_map(named_test) {
+            seen += 1;
+            let at = format!("{}: {file}::{name}", document.display());
+            assert!(root().join(file).is_file(), "{at}: no such file");
+            let source = read(file);
+            let place = source.find(&format!("fn {name}(")).unwrap_or_else(|| panic!("{at}"));
+            let before = source[..place].trim_end().trim_end_matches("async").trim_end();
+            assert!(before.ends_with(']'), "{at} is no test");
+        }
+    }
+    assert!(seen > 100, "{seen} tests are named: are they still read?");
+}
+
+#[test]
+fn every_test_file_proves_a_feature() {
+    let features = read("docs/FEATURES.md");
+    for entry in fs::read_dir(root().join("tests")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        if name.ends_with(".rs") {
+            let named = features.contains(&format!("`tests/{name}::"));
+            assert!(named, "docs/FEATURES.md has no row that names tests/{name}");
+        }
+    }
+}
+
+/// A heading as GitHub makes an anchor of it.
+fn anchor(heading: &str) -> String {
+    let kept = |char: &char| char.is_alphanumeric() || matches!(char, ' ' | '-' | '_');
+    heading.trim().to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
+}
+
+/// The text outside of fenced blocks.
+fn prose(text: &str) -> String {
+    text.split("```").step_by(2).collect()
+}
+
+#[test]
+fn every_relative_link_resolves() {
+    let mut broken = Vec::new();
+    for document in documents() {
+        let text = prose(&read(&document));
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split(')').next().unwrap().trim();
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+            let folder = root().join(&document);
+            let file = if path.is_empty() { folder } else { folder.parent().unwrap().join(path) };
+            let has_heading = || {
+                let text = fs::read_to_string(&file).unwrap_or_default();
+                prose(&text).lines().any(|line| {
+                    line.starts_with('#') && anchor(line.trim_start_matches('#')) == heading
+                })
+            };
+            if !file.exists() || !(heading.is_empty() || has_heading()) {
+                broken.push(format!("{}: {target}", document.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
+}
+
+/// The fenced blocks of a document in this language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fenced = text.split("```").skip(1).step_by(2);
+    let mine =
+        fenced.filter_map(|block| block.split_once('\n').filter(|(tag, _)| *tag == language));
+    mine.map(|(_, block)| block.to_owned()).collect()
+}
+
+#[cfg(feature = "file")]
+#[tokio::test]
+async fn every_mesh_file_in_a_document_is_valid() {
+    let mut seen = 0;
+    for document in documents() {
+        for block in blocks(&read(&document), "yaml") {
+            seen += 1;
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("mesh.yaml");
+            fs::write(&path, &block).unwrap();
+            let mesh = tower_mesh::Mesh::builder().config_file(&path).build().unwrap();
+            if let Err(error) = mesh.ready().await {
+                panic!("{}: {error}\n{block}", document.display());
+            }
+        }
+    }
+    assert!(seen > 0, "no mesh file is shown anywhere");
+}
+
+#[test]
+fn every_decision_is_in_the_index() {
+    let index = read("docs/adr/README.md");
+    let mut numbers = BTreeSet::new();
+    for entry in fs::read_dir(root().join("docs/adr")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        if name != "README.md" {
+            assert!(index.contains(&format!("({name})")), "docs/adr/README.md misses {name}");
+            assert!(numbers.insert(name[..4].to_owned()), "{name}: its number is taken");
+            let text = read(format!("docs/adr/{name}"));
+            for part in ["## Context", "## Decision", "## Consequences"] {
+                assert!(text.contains(part), "docs/adr/{name} has no `{part}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_every_feature_flag() {
+    let manifest = read("Cargo.toml");
+    let features = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
+    let readme = read("README.md");
+    for line in features.lines().filter(|line| !line.starts_with('#') && line.contains(" = ")) {
+        let name = line.split(" = ").next().unwrap();
+        let listed = name == "default" || readme.contains(&format!("| `{name}` |"));
+        assert!(listed, "README.md does not list the feature `{name}`");
+    }
+}
