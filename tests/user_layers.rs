@@ -274,3 +274,19 @@ async fn an_own_leaf_takes_the_transports_place() {
     assert!(first.requests() > 10 && second.requests() > 10);
     assert_eq!(made.load(Ordering::SeqCst), 3, "one client per endpoint");
 }
+
+#[tokio::test]
+async fn behind_an_endpoint_layer_the_clusters_protocol_still_rules() {
+    let server = Server::start(|request: Request<hyper::body::Incoming>| async move {
+        reply(format!("{:?}", request.version()))
+    })
+    .await;
+    let mesh = Mesh::builder()
+        .endpoints(SERVICE, [server.address()])
+        .service(SERVICE, |s| s.protocol(tower_mesh::config::Protocol::Http2))
+        .endpoint_layer(Probe::default())
+        .build()
+        .unwrap();
+    let reply = fetch(&mesh.client(SERVICE).unwrap(), get("/")).await.unwrap();
+    assert_eq!(reply.body(), "HTTP/2.0");
+}

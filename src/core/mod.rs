@@ -11,7 +11,7 @@ pub(crate) use self::body::{BodyEnd, Held, Release, ReplayBody, Ticket, Watch, W
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;
 pub(crate) use self::random::Random;
-pub(crate) use self::time::{Epoch, Instant};
+pub(crate) use self::time::{Epoch, Instant, earliest};
 pub use self::{
     body::Body,
     call::Call,

@@ -26,7 +26,6 @@ pub(crate) struct Cluster {
 /// What a change of the cluster's settings replaces; a change of endpoints does not.
 pub(crate) struct Core {
     pub(crate) config: config::Cluster,
-    pub(crate) protocol: Option<Protocol>,
     pub(crate) balancer: Balancer<Node>,
     pub(crate) breaker: Option<Arc<Limiter>>,
 }
@@ -44,6 +43,8 @@ pub(crate) struct Node {
 /// What every node of a cluster is built with.
 pub(crate) struct NodeContext {
     pub(crate) cluster: Arc<str>,
+    /// What endpoints without a hint of their own speak.
+    pub(crate) protocol: Option<Protocol>,
     pub(crate) settings: Arc<config::TransportSettings>,
     pub(crate) connector: Arc<dyn Connect>,
     pub(crate) shared: Arc<Shared>,
@@ -58,6 +59,7 @@ impl Upstream for Node {
 
     fn build(spec: &Spec, cx: &NodeContext) -> Self {
         let name: Arc<str> = spec.address().to_string().into();
+        let protocol = spec.protocol().or(cx.protocol);
         let pool = Pool::new(
             Arc::clone(&name),
             spec.address().clone(),
@@ -72,12 +74,12 @@ impl Upstream for Node {
             (Some(stage), Some(leaf)) => Some(stage(Next::erased(leaf))),
             (Some(stage), None) => {
                 let (name, pool) = (Arc::clone(&name), Arc::clone(&pool));
-                Some(stage(Next::new(Transport { name, pool, protocol: spec.protocol() })))
+                Some(stage(Next::new(Transport { name, pool, protocol })))
             }
         };
         Self {
             name,
-            protocol: spec.protocol(),
+            protocol,
             authority: spec.authority().and_then(|text| text.parse().ok()),
             pool,
             stage,
@@ -125,9 +127,8 @@ impl Core {
             .as_ref()
             .and_then(|breakers| breakers.max_requests)
             .map(|limit| Arc::new(Limiter::new(limit)));
-        let protocol = config.protocol;
         let balancer = Balancer::new(&policy, context, epoch);
-        Self { config, protocol, balancer, breaker }
+        Self { config, balancer, breaker }
     }
 
     /// Whether `config` differs from this in nothing but its endpoints.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, Version};
+use http::{Request, Response};
 
 use super::stage::Erased;
 use crate::{
@@ -21,9 +21,7 @@ pub(crate) struct Transport {
 impl Erased for Transport {
     fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
         let (name, pool) = (Arc::clone(&self.name), Arc::clone(&self.pool));
-        let protocol = self.protocol.unwrap_or_else(|| {
-            if request.version() == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 }
-        });
+        let protocol = self.protocol.unwrap_or_else(|| Protocol::of(request.version()));
         Box::pin(async move {
             let lease = match pool.try_acquire(protocol) {
                 Some(lease) => lease,

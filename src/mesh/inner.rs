@@ -282,6 +282,7 @@ impl Inner {
     fn node_context(&self, name: &Arc<str>, config: &config::Cluster) -> NodeContext {
         NodeContext {
             cluster: Arc::clone(name),
+            protocol: config.protocol,
             settings: Arc::new(config.transport.settings()),
             connector: Arc::clone(&self.stages.connector),
             shared: Arc::clone(&self.transport),

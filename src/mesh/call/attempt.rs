@@ -7,10 +7,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use pin_project::pin_project;
 
-use super::Pinned;
+use super::{Caller, Pinned};
 use crate::{
     balance::{Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
@@ -18,7 +18,7 @@ use crate::{
         Body, BoxError, BoxFuture, Error, ErrorKind, Event, Held, Instant, Origin, Phase, Watch,
         grpc,
     },
-    mesh::cluster::{Core, Node},
+    mesh::cluster::Node,
     resilience::limit::Limiter,
     transport::{ConnectError, Lease, SendError, SendErrorKind, SendFuture},
 };
@@ -76,13 +76,14 @@ impl Failed {
 impl Attempt {
     /// Picks an endpoint and begins to send.
     pub(crate) fn start(
+        caller: &Caller,
         pinned: &Pinned,
         mut request: Request<Body>,
         tried: &[Arc<Endpoint<Node>>],
         number: u32,
         now: Instant,
     ) -> Result<Self, Box<Failed>> {
-        let inner = &pinned.inner;
+        let inner = &caller.inner;
         let core = pinned.cluster.core.load();
         let breaker = match &core.breaker {
             None => Held::Nothing,
@@ -105,7 +106,7 @@ impl Attempt {
         };
         let endpoint = Arc::clone(flight.endpoint());
         let state = match endpoint.extra() {
-            Some(node) => begin(pinned, &core, node, &mut request, number),
+            Some(node) => begin(caller, node, &mut request, number),
             None => State::Done,
         };
         let state = match state {
@@ -135,10 +136,10 @@ impl Attempt {
     }
 
     /// Ends it by our own timeout, which is a failure of its endpoint.
-    pub(crate) fn expire(self: Pin<&mut Self>, pinned: &Pinned, now: Instant) {
+    pub(crate) fn expire(self: Pin<&mut Self>, caller: &Caller, now: Instant) {
         let mut this = self.project();
         if let Some(flight) = this.flight.take() {
-            flight.finish(pinned.inner.epoch.nanos(now), Outcome::Failure);
+            flight.finish(caller.inner.epoch.nanos(now), Outcome::Failure);
         }
         *this.breaker = Held::Nothing;
         this.state.set(State::Done);
@@ -147,6 +148,7 @@ impl Attempt {
     pub(crate) fn poll(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
+        caller: &Caller,
         pinned: &Pinned,
     ) -> Poll<Result<Response<Body>, Box<Failed>>> {
         let mut this = self.project();
@@ -162,7 +164,7 @@ impl Attempt {
                         (Ok(_), None) => return Poll::Pending,
                         (Err(error), request) => {
                             this.state.set(State::Done);
-                            this.finish(pinned, Outcome::Failure);
+                            this.finish(caller, Outcome::Failure);
                             return Poll::Ready(Err(Box::new(Failed {
                                 met: Met::NeverSent,
                                 error: cannot_connect(error),
@@ -176,10 +178,10 @@ impl Attempt {
                     this.state.set(State::Done);
                     return Poll::Ready(match sent {
                         Ok((response, held)) => {
-                            let watch = this.watch(pinned, &response, held);
+                            let watch = this.watch(caller, pinned, &response, held);
                             Ok(response.map(|body| Body::watched(body, watch)))
                         }
-                        Err(error) => Err(this.send_failed(pinned, error)),
+                        Err(error) => Err(this.send_failed(caller, error)),
                     });
                 }
                 StateProj::Stage(future) => {
@@ -187,10 +189,10 @@ impl Attempt {
                     this.state.set(State::Done);
                     return Poll::Ready(match response {
                         Ok(response) => {
-                            let watch = this.watch(pinned, &response, Held::Nothing);
+                            let watch = this.watch(caller, pinned, &response, Held::Nothing);
                             Ok(response.map(|body| Body::wrapped(body, watch)))
                         }
-                        Err(error) => Err(this.stage_failed(pinned, error)),
+                        Err(error) => Err(this.stage_failed(caller, error)),
                     });
                 }
                 StateProj::Done => return Poll::Pending,
@@ -200,15 +202,9 @@ impl Attempt {
 }
 
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
-fn begin(
-    pinned: &Pinned,
-    core: &Core,
-    node: &Node,
-    request: &mut Request<Body>,
-    number: u32,
-) -> State {
-    pinned.inner.events.emit(|| Event::AttemptStarted {
-        service: Arc::clone(&pinned.cell.name),
+fn begin(caller: &Caller, node: &Node, request: &mut Request<Body>, number: u32) -> State {
+    caller.inner.events.emit(|| Event::AttemptStarted {
+        service: Arc::clone(&caller.cell.name),
         endpoint: Arc::clone(&node.name),
         number,
     });
@@ -219,9 +215,7 @@ fn begin(
         return State::Stage(stage.call(std::mem::take(request)));
     }
     //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
-    let protocol = node.protocol.or(core.protocol).unwrap_or_else(|| {
-        if request.version() == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 }
-    });
+    let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
     match node.pool.try_acquire(protocol) {
         Some(lease) => State::Send(lease.send(std::mem::take(request))),
         None => State::Connect(node.pool.acquire(protocol), None),
@@ -229,17 +223,23 @@ fn begin(
 }
 
 impl AttemptProj<'_> {
-    fn finish(&mut self, pinned: &Pinned, outcome: Outcome) {
+    fn finish(&mut self, caller: &Caller, outcome: Outcome) {
         if let Some(flight) = self.flight.take() {
-            flight.finish(pinned.inner.epoch.nanos(Instant::now()), outcome);
+            flight.finish(caller.inner.epoch.nanos(Instant::now()), outcome);
         }
         *self.breaker = Held::Nothing;
     }
 
     /// Records what the head already tells, and hands the rest to the end of the body.
-    fn watch<B>(&mut self, pinned: &Pinned, response: &Response<B>, held: Held) -> Watch {
-        let now = pinned.inner.epoch.nanos(Instant::now());
-        let outcome = head_outcome(pinned.grpc, response);
+    fn watch<B>(
+        &mut self,
+        caller: &Caller,
+        pinned: &Pinned,
+        response: &Response<B>,
+        held: Held,
+    ) -> Watch {
+        let now = caller.inner.epoch.nanos(Instant::now());
+        let outcome = head_outcome(caller.grpc, response);
         let watcher = self.flight.take().map(|mut flight| {
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
@@ -250,16 +250,16 @@ impl AttemptProj<'_> {
             watcher,
             held,
             limits: [Held::Nothing, std::mem::replace(self.breaker, Held::Nothing)],
-            deadline: pinned.body_deadline,
+            deadline: pinned.bounds.body,
             idle: pinned.policy().and_then(|policy| policy.idle_timeout),
-            grpc: pinned.grpc,
-            service: Some((Arc::clone(&pinned.cell.name), Arc::clone(&pinned.inner.events))),
+            grpc: caller.grpc,
+            service: Some((Arc::clone(&caller.cell.name), Arc::clone(&caller.inner.events))),
             timer: None,
             over: false,
         }
     }
 
-    fn send_failed(&mut self, pinned: &Pinned, failure: SendError) -> Box<Failed> {
+    fn send_failed(&mut self, caller: &Caller, failure: SendError) -> Box<Failed> {
         let (met, kind, phase, outcome) = match failure.kind {
             SendErrorKind::NeverSent => {
                 (Met::NeverSent, ErrorKind::Transport, Phase::Request, Outcome::Ignored)
@@ -274,7 +274,7 @@ impl AttemptProj<'_> {
                 (Met::Reset, ErrorKind::Transport, Phase::Headers, Outcome::Failure)
             }
         };
-        self.finish(pinned, outcome);
+        self.finish(caller, outcome);
         let mut error = Error::new(kind, phase).detail(failure.kind.text());
         if kind != ErrorKind::RequestBody {
             error = error.from(Origin::Endpoint);
@@ -286,7 +286,7 @@ impl AttemptProj<'_> {
         })
     }
 
-    fn stage_failed(&mut self, pinned: &Pinned, error: BoxError) -> Box<Failed> {
+    fn stage_failed(&mut self, caller: &Caller, error: BoxError) -> Box<Failed> {
         let error = Error::from_layer(error);
         let met = match error.kind() {
             ErrorKind::Connect => Met::NeverSent,
@@ -294,7 +294,7 @@ impl AttemptProj<'_> {
             ErrorKind::Transport | ErrorKind::Layer => Met::Reset,
             _ => Met::Fatal,
         };
-        self.finish(pinned, Outcome::Failure);
+        self.finish(caller, Outcome::Failure);
         Box::new(Failed { met, error, request: None })
     }
 }
