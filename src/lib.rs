@@ -5,6 +5,7 @@
 //! this process.
 //!
 //! ```no_run
+//! # #[cfg(feature = "file")]
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 //! use tower_mesh::{Body, Mesh};
@@ -84,7 +85,7 @@ pub use self::{
     },
 };
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "file"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
