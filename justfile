@@ -28,6 +28,10 @@ examples:
 schema:
     cargo run --quiet --features schema --example schema > docs/mesh.schema.json
 
+# The listing of the public API.
+api:
+    bash .ci/public-api write
+
 # What CI runs.
 ci:
     bash .ci/run
