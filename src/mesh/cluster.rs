@@ -120,21 +120,34 @@ impl Cluster {
 // === impl Core ===
 
 impl Core {
-    pub(crate) fn new(config: config::Cluster, context: NodeContext, epoch: Epoch) -> Self {
-        let policy = config.balancer.clone().unwrap_or_default();
-        let breaker = config
-            .breakers
-            .as_ref()
-            .and_then(|breakers| breakers.max_requests)
-            .map(|limit| Arc::new(Limiter::new(limit)));
-        let balancer = Balancer::new(&policy, context, epoch);
+    /// A cluster without endpoints.
+    pub(crate) fn new(context: NodeContext, config: config::Cluster, epoch: Epoch) -> Self {
+        let balancer = Balancer::new(&policy_of(&config), context, epoch);
+        let breaker = limit_of(&config).map(|limit| Arc::new(Limiter::new(limit)));
         Self { config, balancer, breaker }
     }
 
-    /// Whether `config` differs from this in nothing but its endpoints.
-    pub(crate) fn same_settings(&self, config: &config::Cluster) -> bool {
-        let mut other = config.clone();
-        other.endpoints = Vec::new();
-        self.config == other
+    /// The same endpoints under other settings.
+    pub(crate) fn with_settings(&self, config: config::Cluster) -> Self {
+        let balancer = self.balancer.with_policy(&policy_of(&config));
+        // The count of attempts in flight survives an update that keeps the limit.
+        let breaker = limit_of(&config).map(|limit| match &self.breaker {
+            Some(breaker) if breaker.limit() == limit => Arc::clone(breaker),
+            _ => Arc::new(Limiter::new(limit)),
+        });
+        Self { config, balancer, breaker }
     }
+
+    /// Whether connections made under these settings serve `config`, too.
+    pub(crate) fn same_connections(&self, config: &config::Cluster) -> bool {
+        self.config.transport == config.transport && self.config.protocol == config.protocol
+    }
+}
+
+fn policy_of(config: &config::Cluster) -> config::Balancer {
+    config.balancer.clone().unwrap_or_default()
+}
+
+fn limit_of(config: &config::Cluster) -> Option<u32> {
+    config.breakers.as_ref().and_then(|breakers| breakers.max_requests)
 }

@@ -25,28 +25,29 @@ impl Erased for Transport {
         Box::pin(async move {
             let lease = match pool.try_acquire(protocol) {
                 Some(lease) => lease,
-                None => pool.acquire(protocol).await.map_err(|error| {
-                    Error::new(ErrorKind::Connect, Phase::Connect)
-                        .from(Origin::Endpoint)
-                        .endpoint_named(&name)
-                        .detail(error.to_string())
-                        .caused_by(error)
-                })?,
+                None => match pool.acquire(protocol).await {
+                    Ok(lease) => lease,
+                    Err(error) => {
+                        let error = Error::from(error).endpoint_named(&name);
+                        return Err(error.unsent(Some(Box::new(request))).into());
+                    }
+                },
             };
             let (response, held) = lease.send(request).await.map_err(|failure| {
                 let kind = match failure.kind {
-                    // The request cannot be had back through a user's layer.
-                    SendErrorKind::NeverSent | SendErrorKind::Refused => ErrorKind::Refused,
+                    SendErrorKind::Refused => ErrorKind::Refused,
                     SendErrorKind::RequestBody => ErrorKind::RequestBody,
-                    SendErrorKind::Reset | SendErrorKind::Closed | SendErrorKind::Protocol => {
-                        ErrorKind::Transport
-                    }
+                    SendErrorKind::NeverSent
+                    | SendErrorKind::Reset
+                    | SendErrorKind::Closed
+                    | SendErrorKind::Protocol => ErrorKind::Transport,
                 };
                 Error::new(kind, Phase::Headers)
-                    .from(Origin::Endpoint)
+                    .with_origin(Origin::Endpoint)
                     .endpoint_named(&name)
                     .detail(failure.kind.text())
                     .caused_by(failure.source)
+                    .unsent(failure.request.map(Box::new))
             })?;
             Ok(response.map(|body| Body::holding(body, held)))
         })

@@ -16,11 +16,13 @@
 //! 12. the application's endpoint layers: long-lived, made at the endpoint's first pick.
 //! 13. transport, or the application's own leaf.
 
+mod apply;
 mod builder;
 mod call;
 mod client;
 mod cluster;
 mod code;
+mod compile;
 mod describe;
 mod dns;
 mod endpoint;
@@ -29,6 +31,7 @@ mod leaf;
 mod names;
 mod service;
 mod stage;
+mod state;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -171,7 +174,7 @@ impl fmt::Debug for Mesh {
 
 /// The cell of a name, or the reason why it is refused.
 fn lookup(inner: &Arc<Inner>, name: &Name) -> Result<Arc<ServiceCell>, Error> {
-    let known = || inner.knows(name) || inner.code.names(&name.host);
+    let known = || inner.knows(name);
     match inner.unknown_names {
         UnknownNames::Refuse if inner.is_synced() && !known() => {
             Err(inner.unknown(&name.to_string().into()))

@@ -220,7 +220,7 @@ impl Pool {
     /// In back-off, a caller with nowhere else to go learns the last failure at once.
     fn refuse_early(&self) -> Result<(), ConnectError> {
         if self.draining.load(Relaxed) {
-            return Err(ConnectError::new("the endpoint has left its cluster"));
+            return Err(ConnectError::left());
         }
         let now = self.shared.epoch.nanos(Instant::now());
         if self.backoff.may_try(now, self.settings.connect_backoff_base) {

@@ -173,7 +173,7 @@ impl Watch {
 
     fn fail(&mut self, end: BodyEnd, error: Error) -> Option<Result<Frame<Bytes>, Error>> {
         let origin = if end == BodyEnd::Expired { Origin::Local } else { Origin::Endpoint };
-        let mut error = error.from(origin);
+        let mut error = error.with_origin(origin);
         if let Some((service, events)) = &self.service {
             error = error.service(service);
             events.emit(|| Event::BodyFailed {

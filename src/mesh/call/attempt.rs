@@ -7,10 +7,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use pin_project::pin_project;
 
-use super::{Caller, Pinned};
+use super::{Caller, Pinned, head::Head};
 use crate::{
     balance::{Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
@@ -33,6 +33,14 @@ pub(crate) struct Attempt {
     flight: Option<InFlight<Node>>,
     breaker: Held,
     started: Instant,
+    original: Original,
+}
+
+/// What a request was before its endpoint changed it: one that is given back becomes it again.
+struct Original {
+    version: Version,
+    /// Kept only where layers or an authority of the endpoint's own change it.
+    head: Option<Box<Head>>,
 }
 
 #[pin_project(project = StateProj)]
@@ -105,6 +113,7 @@ impl Attempt {
             Err(reason) => return Err(Failed::fatal(no_endpoint(pinned, reason), request)),
         };
         let endpoint = Arc::clone(flight.endpoint());
+        let original = Original::of(&request, endpoint.extra());
         let state = match endpoint.extra() {
             Some(node) => begin(caller, node, &mut request, number),
             None => State::Done,
@@ -116,7 +125,8 @@ impl Attempt {
             }
             started => started,
         };
-        Ok(Self { state, endpoint: Some(endpoint), flight: Some(flight), breaker, started: now })
+        let (endpoint, flight) = (Some(endpoint), Some(flight));
+        Ok(Self { state, endpoint, flight, breaker, started: now, original })
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint<Node>>> {
@@ -164,10 +174,15 @@ impl Attempt {
                         (Ok(_), None) => return Poll::Pending,
                         (Err(error), request) => {
                             this.state.set(State::Done);
-                            this.finish(caller, Outcome::Failure);
+                            let left = error.has_left();
+                            this.finish(
+                                caller,
+                                if left { Outcome::Ignored } else { Outcome::Failure },
+                            );
+                            let request = this.original.restore(request);
                             return Poll::Ready(Err(Box::new(Failed {
                                 met: Met::NeverSent,
-                                error: cannot_connect(error),
+                                error: Error::from(error),
                                 request,
                             })));
                         }
@@ -219,6 +234,23 @@ fn begin(caller: &Caller, node: &Node, request: &mut Request<Body>, number: u32)
     match node.pool.try_acquire(protocol) {
         Some(lease) => State::Send(lease.send(std::mem::take(request))),
         None => State::Connect(node.pool.acquire(protocol), None),
+    }
+}
+
+impl Original {
+    fn of(request: &Request<Body>, node: Option<&Node>) -> Self {
+        let changes = node.is_some_and(|node| node.authority.is_some() || node.stage.is_some());
+        let head = changes.then(|| Box::new(Head::of(request)));
+        Self { version: request.version(), head }
+    }
+
+    fn restore(&mut self, given: Option<Box<Request<Body>>>) -> Option<Box<Request<Body>>> {
+        let mut given = given?;
+        *given.version_mut() = self.version;
+        if let Some(head) = self.head.take() {
+            *given = head.request(std::mem::take(given.body_mut()));
+        }
+        Some(given)
     }
 }
 
@@ -277,25 +309,29 @@ impl AttemptProj<'_> {
         self.finish(caller, outcome);
         let mut error = Error::new(kind, phase).detail(failure.kind.text());
         if kind != ErrorKind::RequestBody {
-            error = error.from(Origin::Endpoint);
+            error = error.with_origin(Origin::Endpoint);
         }
+        let request = failure.request.map(Box::new);
         Box::new(Failed {
             met,
             error: error.caused_by(failure.source),
-            request: failure.request.map(Box::new),
+            request: self.original.restore(request),
         })
     }
 
     fn stage_failed(&mut self, caller: &Caller, error: BoxError) -> Box<Failed> {
-        let error = Error::from_layer(error);
+        let mut error = Error::from_layer(error);
+        let request = self.original.restore(error.take_unsent());
         let met = match error.kind() {
+            _ if request.is_some() => Met::NeverSent,
             ErrorKind::Connect => Met::NeverSent,
             ErrorKind::Refused => Met::Refused,
             ErrorKind::Transport | ErrorKind::Layer => Met::Reset,
             _ => Met::Fatal,
         };
-        self.finish(caller, Outcome::Failure);
-        Box::new(Failed { met, error, request: None })
+        let blameless = met == Met::NeverSent && error.kind() != ErrorKind::Connect;
+        self.finish(caller, if blameless { Outcome::Ignored } else { Outcome::Failure });
+        Box::new(Failed { met, error, request })
     }
 }
 
@@ -315,13 +351,6 @@ fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
         PickError::Empty => format!("cluster {cluster} has no endpoints"),
         PickError::Unavailable => format!("no endpoint of cluster {cluster} may be called"),
     })
-}
-
-fn cannot_connect(error: ConnectError) -> Error {
-    Error::new(ErrorKind::Connect, Phase::Connect)
-        .from(Origin::Endpoint)
-        .detail(error.to_string())
-        .caused_by(error)
 }
 
 #[pin_project::pinned_drop]

@@ -118,8 +118,8 @@ impl PathProj<'_> {
             }
             Met::NeverSent
                 if self.trail.never_sent < MAX_NEVER_SENT
-                    && self.request.is_some()
-                    && self.may_resend(error.kind()) =>
+                    && self.may_resend(error.kind())
+                    && self.has_request() =>
             {
                 self.trail.never_sent += 1;
                 let service = &self.caller.cell.name;
@@ -236,15 +236,27 @@ impl PathProj<'_> {
         Ok(())
     }
 
+    /// Whether the request is in hand: given back, or copied.
+    fn has_request(&mut self) -> bool {
+        if self.request.is_none()
+            && let Some(armed) = &*self.armed
+            && let Ok(body) = armed.body.next()
+        {
+            *self.request = Some(armed.head.request(body));
+        }
+        self.request.is_some()
+    }
+
     /// Whether a request that never left may be sent elsewhere, or on another connection.
     fn may_resend(&mut self, met: ErrorKind) -> bool {
         // A connection that was closed while idle says nothing about its endpoint.
         if met != ErrorKind::Connect {
             return true;
         }
-        let known = self.pinned.as_ref().map_or(0, |p| p.cluster.core.load().balancer.len());
-        let again = self.visit().is_some_and(|(endpoint, _)| self.trail.has_tried(&endpoint));
-        known > self.trail.tried.len() + usize::from(!again)
+        let Some((endpoint, _)) = self.visit() else { return false };
+        let Some(pinned) = &*self.pinned else { return false };
+        let met: Vec<_> = self.trail.tried.iter().chain([&endpoint]).map(|met| &**met).collect();
+        pinned.cluster.core.load().balancer.has_other(&met)
     }
 
     /// Notes what the attempt under way has met, and excludes its endpoint from the next.

@@ -325,10 +325,10 @@ impl PathProj<'_> {
     /// Waits for endpoints that a source has still to deliver.
     pub(super) fn await_endpoints(&mut self) -> Step {
         let started = self.started.unwrap_or_else(Instant::now);
+        let Some(pinned) = &*self.pinned else { return Step::Again };
         let inner = &self.caller.inner;
         *self.resolve_by = started.checked_add(inner.resolve_timeout);
-        let changed = inner.endpoints_changed();
-        self.state.set(State::Resolve(changed));
+        self.state.set(State::Resolve(inner.endpoints(&pinned.cluster)));
         Step::Again
     }
 

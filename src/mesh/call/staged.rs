@@ -15,6 +15,7 @@ use http::{Request, Response};
 use super::{
     Caller, Path, Pinned,
     attempt::{Attempt, Failed, Met},
+    head::Head,
 };
 use crate::{
     balance::Endpoint,
@@ -123,7 +124,7 @@ async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Bod
         Err(failed) => failed,
     };
     *lock(&shared.met) = Some(failed.met);
-    Err(failed.error.into())
+    Err(failed.error.unsent(failed.request).into())
 }
 
 fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -161,6 +162,8 @@ impl PinnedDrop for Expiring<'_> {
 /// An attempt on its way through the user's attempt layers.
 pub(super) struct StagedAttempt {
     future: Option<BoxFuture<Result<Response<Body>, BoxError>>>,
+    /// What the request was before the layers changed it.
+    head: Head,
     shared: Arc<Shared>,
     started: Instant,
 }
@@ -183,8 +186,9 @@ impl StagedAttempt {
             endpoint: Mutex::new(None),
             met: Mutex::new(None),
         });
+        let head = Head::of(&request);
         request.extensions_mut().insert(AttemptContext(Arc::clone(&shared)));
-        Self { future: Some(stage.call(request)), shared, started: Instant::now() }
+        Self { future: Some(stage.call(request)), head, shared, started: Instant::now() }
     }
 
     pub(super) fn endpoint(&self) -> Option<Arc<Endpoint<Node>>> {
@@ -208,7 +212,11 @@ impl StagedAttempt {
         future.as_mut().poll(cx).map_err(|error| {
             // Without the attempt's own word, a layer's failure may have reached the endpoint.
             let met = lock(&self.shared.met).take().unwrap_or(Met::Reset);
-            Box::new(Failed { met, error: Error::from_layer(error), request: None })
+            let mut error = Error::from_layer(error);
+            let unsent = error.take_unsent();
+            let request = unsent
+                .map(|mut unsent| Box::new(self.head.request(std::mem::take(unsent.body_mut()))));
+            Box::new(Failed { met, error, request })
         })
     }
 }
