@@ -353,6 +353,7 @@ fn every_relative_link_resolves() {
 }
 
 /// The fenced blocks of a document in this language.
+#[cfg(feature = "file")]
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let fenced = text.split("```").skip(1).step_by(2);
     let mine =
