@@ -40,13 +40,8 @@
 //! | own discovery | [`discover`] |
 //! | connections | [`transport`] |
 //!
-//! The documents of the repository have the [architecture], every [default], the table of [errors],
-//! and the tests that prove each [feature].
-//!
-//! [architecture]: https://docs.rs/crate/tower-mesh/latest/source/docs/ARCHITECTURE.md
-//! [default]: https://docs.rs/crate/tower-mesh/latest/source/docs/DEFAULTS.md
-//! [errors]: https://docs.rs/crate/tower-mesh/latest/source/docs/ERRORS.md
-//! [feature]: https://docs.rs/crate/tower-mesh/latest/source/docs/FEATURES.md
+//! The folder `docs` of the source has the architecture, every default with its source, the table of
+//! errors, and the tests that prove each feature.
 //!
 //! # Feature flags
 //!
