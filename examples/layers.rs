@@ -96,7 +96,7 @@ async fn serve() -> Result<SocketAddr, BoxError> {
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     static FLAKY: AtomicU32 = AtomicU32::new(0);
     let header = |name: &str| {
-        request.headers().get(name).map_or_else(|| "-".into(), |value| format!("{value:?}"))
+        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
     };
     println!(
         "    server: {} {}, retry {}, {} ms left",

@@ -7,8 +7,8 @@ use http::{Request, Response};
 use super::stage::Erased;
 use crate::{
     config::Protocol,
-    core::{Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Phase},
-    transport::{Pool, SendErrorKind},
+    core::{Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Phase, WireFailure},
+    transport::{Pool, SendError, Sent},
 };
 
 /// The transport of one endpoint, as the service that endpoint layers wrap.
@@ -33,22 +33,29 @@ impl Erased for Transport {
                     }
                 },
             };
-            let (response, held) = lease.send(request).await.map_err(|failure| {
-                let kind = match failure.kind {
-                    SendErrorKind::Refused => ErrorKind::Refused,
-                    SendErrorKind::RequestBody => ErrorKind::RequestBody,
-                    SendErrorKind::NeverSent
-                    | SendErrorKind::Reset
-                    | SendErrorKind::Closed
-                    | SendErrorKind::Protocol => ErrorKind::Transport,
-                };
-                Error::new(kind, Phase::Headers)
-                    .with_origin(Origin::Endpoint)
-                    .endpoint_named(&name)
-                    .detail(failure.kind.text())
-                    .caused_by(failure.source)
-                    .unsent(failure.request.map(Box::new))
-            })?;
+            let Sent { response, held, first } =
+                lease.send(request, &name).await.map_err(|failure| {
+                    let SendError { kind, request, fresh, source } = failure;
+                    let error = if kind == WireFailure::NeverSent && fresh {
+                        Error::from(pool.closed_at_once())
+                    } else {
+                        let error = match kind {
+                            WireFailure::Refused => ErrorKind::Refused,
+                            WireFailure::RequestBody => ErrorKind::RequestBody,
+                            WireFailure::NeverSent
+                            | WireFailure::Reset
+                            | WireFailure::Closed
+                            | WireFailure::Protocol => ErrorKind::Transport,
+                        };
+                        Error::new(error, Phase::Headers)
+                            .with_origin(Origin::Endpoint)
+                            .detail(kind.text())
+                    };
+                    error.endpoint_named(&name).caused_by(source).unsent(request.map(Box::new))
+                })?;
+            if first {
+                pool.answered();
+            }
             Ok(response.map(|body| Body::holding(body, held)))
         })
     }

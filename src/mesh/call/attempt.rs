@@ -16,11 +16,11 @@ use crate::{
     config::Protocol,
     core::{
         Body, BoxError, BoxFuture, Error, ErrorKind, Event, Held, Instant, Origin, Phase, Watch,
-        grpc,
+        WireFailure, grpc,
     },
     mesh::cluster::Node,
     resilience::limit::Limiter,
-    transport::{ConnectError, Lease, SendError, SendErrorKind, SendFuture},
+    transport::{ConnectError, Lease, SendError, SendFuture, Sent},
 };
 
 /// The state machine of one attempt; the call polls it with what it has pinned.
@@ -169,7 +169,9 @@ impl Attempt {
                     let request = request.take();
                     match (lease, request) {
                         (Ok(lease), Some(request)) => {
-                            this.state.set(State::Send(lease.send(*request)));
+                            let node = this.endpoint.as_ref().and_then(|to| to.extra());
+                            let name = node.map_or("", |node| &node.name);
+                            this.state.set(State::Send(lease.send(*request, name)));
                         }
                         (Ok(_), None) => return Poll::Pending,
                         (Err(error), request) => {
@@ -192,7 +194,11 @@ impl Attempt {
                     let sent = ready!(send.poll(cx));
                     this.state.set(State::Done);
                     return Poll::Ready(match sent {
-                        Ok((response, held)) => {
+                        Ok(Sent { response, held, first }) => {
+                            let node = this.endpoint.as_ref().and_then(|to| to.extra());
+                            if let Some(node) = node.filter(|_| first) {
+                                node.pool.answered();
+                            }
                             let watch = this.watch(caller, pinned, &response, held);
                             Ok(response.map(|body| Body::watched(body, watch)))
                         }
@@ -232,7 +238,7 @@ fn begin(caller: &Caller, node: &Node, request: &mut Request<Body>, number: u32)
     //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
     match node.pool.try_acquire(protocol) {
-        Some(lease) => State::Send(lease.send(std::mem::take(request))),
+        Some(lease) => State::Send(lease.send(std::mem::take(request), &node.name)),
         None => State::Connect(node.pool.acquire(protocol), None),
     }
 }
@@ -292,31 +298,43 @@ impl AttemptProj<'_> {
     }
 
     fn send_failed(&mut self, caller: &Caller, failure: SendError) -> Box<Failed> {
-        let (met, kind, phase, outcome) = match failure.kind {
-            SendErrorKind::NeverSent => {
+        let SendError { kind, request, fresh, source } = failure;
+        let request = self.original.restore(request.map(Box::new));
+        if kind == WireFailure::NeverSent && fresh {
+            // Its connections are worth nothing: no better than none.
+            self.finish(caller, Outcome::Failure);
+            let node = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra());
+            let error = match node {
+                Some(node) => Error::from(node.pool.closed_at_once()),
+                None => Error::new(ErrorKind::Connect, Phase::Connect),
+            };
+            return Box::new(Failed {
+                met: Met::NeverSent,
+                error: error.caused_by(source),
+                request,
+            });
+        }
+        let (met, error, phase, outcome) = match kind {
+            // A connection that was closed while idle says nothing about its endpoint.
+            WireFailure::NeverSent => {
                 (Met::NeverSent, ErrorKind::Transport, Phase::Request, Outcome::Ignored)
             }
-            SendErrorKind::Refused => {
+            WireFailure::Refused => {
                 (Met::Refused, ErrorKind::Refused, Phase::Headers, Outcome::Failure)
             }
-            SendErrorKind::RequestBody => {
+            WireFailure::RequestBody => {
                 (Met::Fatal, ErrorKind::RequestBody, Phase::Request, Outcome::Ignored)
             }
-            SendErrorKind::Reset | SendErrorKind::Closed | SendErrorKind::Protocol => {
+            WireFailure::Reset | WireFailure::Closed | WireFailure::Protocol => {
                 (Met::Reset, ErrorKind::Transport, Phase::Headers, Outcome::Failure)
             }
         };
         self.finish(caller, outcome);
-        let mut error = Error::new(kind, phase).detail(failure.kind.text());
-        if kind != ErrorKind::RequestBody {
+        let mut error = Error::new(error, phase).detail(kind.text());
+        if kind != WireFailure::RequestBody {
             error = error.with_origin(Origin::Endpoint);
         }
-        let request = failure.request.map(Box::new);
-        Box::new(Failed {
-            met,
-            error: error.caused_by(failure.source),
-            request: self.original.restore(request),
-        })
+        Box::new(Failed { met, error: error.caused_by(source), request })
     }
 
     fn stage_failed(&mut self, caller: &Caller, error: BoxError) -> Box<Failed> {

@@ -157,24 +157,24 @@ impl PathProj<'_> {
             return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
         }
         if self.pinned.is_none()
-            && let Err(step) = self.route(started, now)
+            && let Some(step) = self.route(started, now)
         {
             return step;
         }
         self.start(now)
     }
 
-    /// Resolves, routes and admits the call.
-    fn route(&mut self, started: Instant, now: Instant) -> Result<(), Step> {
+    /// Resolves, routes and admits the call; what it gives is a step to take instead.
+    fn route(&mut self, started: Instant, now: Instant) -> Option<Step> {
         let Caller { inner, cell, .. } = &*self.caller;
-        let Some(service) = cell.current.load_full() else { return Err(self.unresolved(started)) };
-        let Some(request) = self.request.as_mut() else { return Err(Step::Again) };
+        let Some(service) = cell.current.load_full() else { return Some(self.unresolved(started)) };
+        let Some(request) = self.request.as_mut() else { return Some(missing()) };
         if request.uri().authority().is_none()
             && let Some(authority) = &cell.authority
         {
             head::set_authority(request, authority);
         }
-        let failed = |error: Error| Err(Step::Return(Err(error)));
+        let failed = |error: Error| Some(Step::Return(Err(error)));
         let Some((index, route)) = service.table.find(request) else {
             return failed(Error::new(ErrorKind::NoRoute, Phase::Route));
         };
@@ -210,7 +210,7 @@ impl PathProj<'_> {
         }
         let cluster = Arc::clone(cluster);
         *self.pinned = Some(Pinned { service, route: index, cluster, bounds });
-        Ok(())
+        None
     }
 
     /// Waits for the first configuration, or says that no source knows the name.
@@ -228,8 +228,7 @@ impl PathProj<'_> {
     /// Starts the next attempt with the request in hand.
     fn start(&mut self, now: Instant) -> Step {
         let (Some(pinned), Some(mut request)) = (&*self.pinned, self.request.take()) else {
-            return Step::Return(Err(Error::new(ErrorKind::InvalidRequest, Phase::Request)
-                .detail("the request was not given back and no copy was kept")));
+            return missing();
         };
         *self.answering = None;
         self.trail.number += 1;
@@ -369,4 +368,10 @@ impl PathProj<'_> {
         });
         result
     }
+}
+
+/// There is nothing to send: a fault of this crate.
+fn missing() -> Step {
+    Step::Return(Err(Error::new(ErrorKind::InvalidRequest, Phase::Request)
+        .detail("the request was not given back and no copy was kept")))
 }
