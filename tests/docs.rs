@@ -332,8 +332,7 @@ fn every_test_file_proves_a_feature() {
         let name = entry.file_name().to_string_lossy().into_owned();
         // A folder with a `main.rs` is one test of several files.
         let is_test = name.ends_with(".rs") || entry.path().join("main.rs").is_file();
-        let path =
-            name.strip_suffix(".rs").map_or(format!("{name}/"), |name| format!("{name}.rs::"));
+        let path = if name.ends_with(".rs") { format!("{name}::") } else { format!("{name}/") };
         if is_test && !features.contains(&format!("`tests/{path}")) {
             missing.push(name);
         }
