@@ -36,6 +36,10 @@ bench:
 bench-wall:
     cargo bench --quiet --bench wall
 
+# The listing of the public API.
+api:
+    bash .ci/public-api write
+
 # What CI runs.
 ci:
     bash .ci/run

@@ -7,6 +7,23 @@
 //!
 //! Validation names the field, its value and the allowed range; what the model can say and the
 //! stack cannot run yet is refused by name. Unknown fields are errors, in choices too.
+//!
+//! What is not given has the default that its documentation tells; a route's policy is laid over
+//! its service's, field by field. The structs are `#[non_exhaustive]`: make one by its
+//! constructor or `Default`, and set its fields.
+//!
+//! ```
+//! use tower_mesh::config::{Cluster, Endpoint, Protocol};
+//!
+//! let mut cluster = Cluster::default();
+//! cluster.protocol = Some(Protocol::Http2);
+//! cluster.endpoints.push(Endpoint::new("10.0.0.1:50051".parse().unwrap()).weight(2));
+//! assert!(cluster.validate("greeter").is_ok());
+//!
+//! cluster.endpoints[0].weight = 0;
+//! let refused = cluster.validate("greeter").unwrap_err().to_string();
+//! assert_eq!(refused, "clusters.greeter.endpoints[0].weight = 0: must be in 1..=65535");
+//! ```
 
 mod address;
 mod admission;

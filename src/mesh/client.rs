@@ -18,7 +18,6 @@ use crate::core::{Body, BoxError, Error, ErrorKind, Outgoing, Phase};
 ///
 /// Cheap to clone, and always ready: all waiting is in the call, under its deadline. It goes
 /// into a generated tonic client as it is: `GreeterClient::new(mesh.client("greeter.prod")?)`.
-///
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -35,9 +34,20 @@ impl Client {
 
     /// Sends a request.
     ///
+    /// Nothing happens before the future is polled. What the call asks for beyond its service's
+    /// policy is a [`Call`](crate::Call) in the request's extensions.
+    ///
+    /// # Errors
+    ///
     /// The future fails with an [`Error`] that says what happened, where, and what to check;
     /// for a gRPC request (`content-type: application/grpc*`) it answers a response that carries
-    /// the failure as its status instead, with the [`Error`] in its extensions.
+    /// the failure as its status instead, with the [`Error`] in its extensions. An answer of the
+    /// endpoint, whatever its status, is no error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future, or the body of its response, cancels the call. The endpoint may have
+    /// worked on it.
     pub fn send<B>(&self, request: Request<B>) -> CallFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,

@@ -63,9 +63,14 @@ impl Pinned {
 
 /// The response of a call through the mesh.
 ///
-/// It is lazy: nothing happens before its first poll. Dropping it cancels the call: an attempt
-/// under way is not counted as a failure of its endpoint, but its age may raise the endpoint's
-/// latency estimate.
+/// It is lazy: nothing happens before its first poll. Its errors are those of
+/// [`Client::send`](super::Client::send).
+///
+/// # Cancel safety
+///
+/// Dropping it cancels the call: an attempt under way is not counted as a failure of its endpoint,
+/// but its age may raise the endpoint's latency estimate. The endpoint may have worked on it. A
+/// connection that is being made for it goes on, for the next call.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct CallFuture {
