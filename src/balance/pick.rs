@@ -161,7 +161,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let mut best: Option<Ranked<'a, X>> = None;
         let mut looked = 0;
         // A stride passes the largest weight at each round, so this ends.
-        while looked < SCAN {
+        while looked < SCAN.min(self.set.len()) {
             let at = cursor.fetch_add(1, Relaxed);
             let place = usize::try_from(at % len).ok()?;
             let endpoint = self.set.get(place)?;
@@ -182,11 +182,9 @@ impl<'a, X: Upstream> Picker<'a, X> {
             if best.is_none_or(|(least, _)| rank < least) {
                 best = Some((rank, endpoint));
             }
-            if looked >= self.set.len() {
-                break;
-            }
         }
-        best.filter(|(rank, _)| *rank != Rank::Never).map(|(_, endpoint)| endpoint)
+        // The strides may have met the same heavy endpoints again and again.
+        self.scan(scale(self.random.next(), self.set.len()), best)
     }
 
     /// Whether this call is the one that probes a suspect.
@@ -206,11 +204,16 @@ impl<'a, X: Upstream> Picker<'a, X> {
         if self.set.uniform { cost } else { cost / f32::from(endpoint.spec().weight()) }
     }
 
-    /// Looks at a bounded number of endpoints in a row for one that is better than `best`; in
-    /// panic, whatever is best is called.
+    /// Looks at endpoints in a row for one that is better than `best`: at a bounded number of
+    /// them, but at all before it says that none may be called. In panic, whatever is best is
+    /// called.
     fn scan(&self, from: usize, mut best: Option<Ranked<'a, X>>) -> Option<&'a Arc<Endpoint<X>>> {
         let len = self.set.len();
-        for step in 0..len.min(SCAN) {
+        let callable = |(rank, _): &Ranked<'a, X>| *rank != Rank::Never;
+        for step in 0..len {
+            if step >= SCAN && best.as_ref().is_some_and(callable) {
+                break;
+            }
             let endpoint = self.set.get((from + step) % len)?;
             let rank = self.rank(endpoint);
             if rank == Rank::Good {
@@ -220,7 +223,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 best = Some((rank, endpoint));
             }
         }
-        best.filter(|(rank, _)| *rank != Rank::Never).map(|(_, endpoint)| endpoint)
+        best.filter(callable).map(|(_, endpoint)| endpoint)
     }
 }
 
