@@ -14,6 +14,8 @@ const SUSPECT: u32 = ONE / 2;
 const NO_CREDIT: u32 = ONE / 4;
 const FIRST_PROBE: u64 = 1_000_000_000;
 const LAST_PROBE: u64 = 30_000_000_000;
+/// The loser of every comparison gets at most about one pick for so many of the winner's.
+const STALE: u64 = 16;
 /// The latency of an endpoint whose first answer is still awaited: worse than any measured one.
 const UNMEASURED: f32 = 1e15;
 
@@ -73,10 +75,13 @@ impl Load {
     }
 
     /// Claims a pick for an endpoint that has lost every comparison for a while: an estimate that
-    /// is never refreshed would keep it out for ever (go-zero's forced pick).
-    pub(super) fn claim_stale(&self, now: u64) -> bool {
+    /// is never refreshed would keep it out for ever (go-zero's forced pick). Of few calls the
+    /// `winner` keeps its share: it must have had many more picks in the meantime.
+    pub(super) fn claim_stale(&self, now: u64, winner: &Self) -> bool {
         let picked = self.picked.load(Relaxed);
-        now.saturating_sub(picked) > FIRST_PROBE
+        let idle = now.saturating_sub(picked);
+        idle > FIRST_PROBE
+            && idle / STALE > now.saturating_sub(winner.picked.load(Relaxed))
             && self.picked.compare_exchange(picked, now, Relaxed, Relaxed).is_ok()
     }
 

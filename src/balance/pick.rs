@@ -126,8 +126,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
             };
             if better.0 == Rank::Good {
                 let loser = if Arc::ptr_eq(better.1, first) { second } else { first };
-                if rank == other && loser.live().is_some_and(|live| live.load.claim_stale(self.now))
-                {
+                if rank == other && self.is_stale(loser, better.1) {
                     return Some(loser);
                 }
                 return Some(better.1);
@@ -192,6 +191,15 @@ impl<'a, X: Upstream> Picker<'a, X> {
         endpoint
             .live()
             .is_some_and(|live| live.load.is_suspect() && live.load.claim_probe(self.now))
+    }
+
+    /// Whether this call refreshes what is known of an endpoint that never wins.
+    fn is_stale(&self, loser: &Endpoint<X>, winner: &Endpoint<X>) -> bool {
+        match (loser.live(), winner.live()) {
+            (Some(loser), Some(winner)) => loser.load.claim_stale(self.now, &winner.load),
+            // A winner that has never been called is what this call is for.
+            _ => false,
+        }
     }
 
     fn cost(&self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
