@@ -161,7 +161,8 @@ impl Load {
         self.latency.load(Relaxed) as f32 * self.remaining(now, decay)
     }
 
-    /// The cost of one more call: latency × (in flight + 1) / success⁴.
+    /// The cost of one more call: latency × (in flight + 1) / success⁴, where each call in flight
+    /// counts for its age when they are older than that.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     pub(super) fn cost(&self, now: u64, decay: u64) -> f32 {
         let in_flight = self.in_flight.load(Relaxed);
@@ -170,19 +171,20 @@ impl Load {
             // One probe while nothing is known; more only when everything else is as unknown.
             return if in_flight == 0 { 0.0 } else { UNMEASURED * calls };
         }
-        let mut latency = self.latency_at(now, decay);
+        let latency = self.latency_at(now, decay);
+        let mut cost = latency * calls;
         if in_flight > 0 {
-            // The mean age of what is in flight: now - Σ started / n.
+            // The ages of what is in flight: n · now - Σ started.
             let ages = u64::from(in_flight).wrapping_mul(now);
             let ages = ages.wrapping_sub(self.started.load(Relaxed));
             // A race between the two counters may wrap: such an age is no age.
             if ages < 1 << 62 {
-                latency = latency.max(ages as f32 / in_flight as f32);
+                cost = cost.max(ages as f32 + latency);
             }
         }
         let success = self.success.load(Relaxed).max(1) as f32 / ONE as f32;
         let squared = success * success;
-        latency * calls / (squared * squared)
+        cost / (squared * squared)
     }
 
     pub(super) fn success_ratio(&self) -> f64 {
