@@ -15,6 +15,10 @@ use crate::{config::Health, core::Random};
 const EFFORT: usize = 4;
 /// After that, so many endpoints are looked at one after the other.
 const SCAN: usize = 64;
+/// So often a weighted choice is tried by rejection, which costs nothing while weights are alike.
+const REJECTIONS: usize = 16;
+/// Then it is made by walking over so many endpoints.
+const WALK: usize = 512;
 
 /// How well an endpoint may be called; the better rank wins before any load is compared.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -68,11 +72,12 @@ impl<'a, X: Upstream> Picker<'a, X> {
         }
     }
 
-    /// A random endpoint; with unequal weights, by rejection.
+    /// A random endpoint; with unequal weights, by rejection, and exactly if that takes long.
     fn sample(&self) -> Option<&'a Arc<Endpoint<X>>> {
-        for _ in 0..16 {
+        let len = self.set.len();
+        for _ in 0..REJECTIONS {
             let word = self.random.next();
-            let endpoint = self.set.get(scale(word, self.set.len()))?;
+            let endpoint = self.set.get(scale(word, len))?;
             if self.set.uniform
                 || scale(word << 32, usize::from(self.set.max_weight))
                     < usize::from(endpoint.spec().weight())
@@ -80,7 +85,18 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 return Some(endpoint);
             }
         }
-        self.set.get(scale(self.random.next(), self.set.len()))
+        // So much is lost by rejection when one endpoint outweighs the rest. Of a large set it
+        // is a part that is walked.
+        let from = if len > WALK { scale(self.random.next(), len) } else { 0 };
+        let walk = || (0..len.min(WALK)).filter_map(move |step| self.set.get((from + step) % len));
+        let weight = |endpoint: &Arc<Endpoint<X>>| usize::from(endpoint.spec().weight());
+        let mut point = scale(self.random.next(), walk().map(weight).sum());
+        walk().find(|endpoint| {
+            let weight = weight(endpoint);
+            let found = point < weight;
+            point = point.saturating_sub(weight);
+            found
+        })
     }
 
     /// Two different endpoints (or one twice, when there is no other).
@@ -236,7 +252,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
 }
 
 /// A random word's upper half, scaled to `0..len` without a division.
-fn scale(word: u64, len: usize) -> usize {
+pub(super) fn scale(word: u64, len: usize) -> usize {
     let scaled = (u128::from(word >> 32) * len as u128) >> 32;
     usize::try_from(scaled).unwrap_or(0)
 }
