@@ -220,12 +220,17 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     fn cost(&self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
         let Some(live) = endpoint.live() else { return 0.0 };
-        let cost = match signal {
-            Signal::PeakEwma { decay } => live.load.cost(self.now, decay),
-            #[expect(clippy::cast_precision_loss, reason = "calls in flight")]
-            Signal::LeastRequest => live.load.in_flight() as f32,
+        // Of weights it is what is in flight that is compared: idle ones differ in nothing.
+        let share = if self.set.uniform {
+            1.0
+        } else {
+            f32::from(self.set.max_weight) / f32::from(endpoint.spec().weight())
         };
-        if self.set.uniform { cost } else { cost / f32::from(endpoint.spec().weight()) }
+        match signal {
+            Signal::PeakEwma { decay } => live.load.cost(self.now, decay, share),
+            #[expect(clippy::cast_precision_loss, reason = "calls in flight")]
+            Signal::LeastRequest => live.load.in_flight() as f32 * share,
+        }
     }
 
     /// Looks at endpoints in a row for one that is better than `best`: at a bounded number of
