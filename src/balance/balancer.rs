@@ -158,6 +158,12 @@ impl<X: Upstream> Balancer<X> {
         self.set.load().len()
     }
 
+    /// The index and the set agree.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.index().check(&self.set.load());
+    }
+
     /// What the sources have said, as they said it.
     pub(crate) fn specs(&self) -> Vec<config::Endpoint> {
         self.set.load().iter().map(|endpoint| endpoint.spec().config()).collect()
