@@ -56,6 +56,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -72,5 +74,48 @@ mod tests {
         assert!(backoff.may_try(100_000_000, base));
         backoff.succeeded();
         assert!(!backoff.lasts(1));
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_a_fifth_around_its_doubling_and_ends(
+            base in 1..10_000_u64,
+            more in 0..1_000_000_u64,
+            failures in 1..40_u32,
+            start in 0..u64::MAX / 2,
+            seed: u64,
+        ) {
+            let (base, max) = (Duration::from_millis(base), Duration::from_millis(base + more));
+            let (backoff, random) = (Backoff::default(), Random::seeded(seed));
+            let mut now = start;
+            for failure in 0..failures {
+                let wait = backoff.failed(now, base, max, &random);
+                let plain = base.saturating_mul(1 << failure.min(20)).min(max);
+                prop_assert!(wait >= plain.mul_f64(0.799), "{wait:?} of {plain:?}");
+                prop_assert!(wait <= plain.mul_f64(1.201), "{wait:?} of {plain:?}");
+                let nanos = u64::try_from(wait.as_nanos()).unwrap();
+                prop_assert!(backoff.lasts(now) && backoff.lasts(now + nanos - 1));
+                prop_assert!(!backoff.lasts(now + nanos));
+                let tried = u64::try_from(base.as_nanos()).unwrap();
+                prop_assert!(!backoff.may_try(now + tried - 1, base));
+                prop_assert!(backoff.may_try(now + tried, base));
+                now += nanos / 2;
+            }
+            backoff.succeeded();
+            prop_assert!(!backoff.lasts(now) && backoff.may_try(now, base));
+        }
+    }
+
+    #[test]
+    fn the_largest_durations_do_not_overflow() {
+        let backoff = Backoff::default();
+        // The most that validation lets through.
+        let year = Duration::from_secs(86_400 * 365);
+        for seed in 0..100 {
+            let random = Random::seeded(seed);
+            let wait = backoff.failed(u64::MAX - 1, year, year, &random);
+            assert!(wait > Duration::ZERO);
+            assert!(backoff.lasts(u64::MAX - 1));
+        }
     }
 }

@@ -97,7 +97,7 @@ impl Policy {
             Pushback::After(after) => Decision::Retry { reason, after },
             //= Envoy RetryPolicy.rate_limited_retry_back_off: uniform in [interval, 1.5 interval]
             Pushback::AtLeast(least) => {
-                let after = least + least.mul_f64(random.ratio() / 2.0);
+                let after = least.saturating_add(least.mul_f64(random.ratio() / 2.0));
                 Decision::Retry { reason, after: after.max(jittered) }
             }
             Pushback::None => Decision::Retry { reason, after: jittered },
