@@ -10,7 +10,7 @@ mod dns;
 mod endpoint;
 mod inner;
 mod leaf;
-mod names;
+pub(crate) mod names;
 mod service;
 mod stage;
 

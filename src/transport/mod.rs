@@ -9,7 +9,7 @@ mod connect;
 mod h1;
 mod h2;
 mod pool;
-mod prepare;
+pub(crate) mod prepare;
 mod send;
 mod shared;
 mod tcp;

@@ -9,7 +9,7 @@ use http::{
 use crate::core::Body;
 
 /// HTTP/1.1: a `host` header and the origin form (RFC 9112 §3.2.1).
-pub(super) fn http1(request: &mut Request<Body>, fallback: &str) {
+pub(crate) fn http1(request: &mut Request<Body>, fallback: &str) {
     *request.version_mut() = Version::HTTP_11;
     if !request.headers().contains_key(HOST) {
         let host = request.uri().authority().map_or(fallback, Authority::as_str);
@@ -24,7 +24,7 @@ pub(super) fn http1(request: &mut Request<Body>, fallback: &str) {
 }
 
 /// HTTP/2: scheme and authority as pseudo-headers (RFC 9113 §8.3.1).
-pub(super) fn http2(request: &mut Request<Body>, fallback: &str) {
+pub(crate) fn http2(request: &mut Request<Body>, fallback: &str) {
     *request.version_mut() = Version::HTTP_2;
     if request.uri().authority().is_some() && request.uri().scheme().is_some() {
         return;

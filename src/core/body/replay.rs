@@ -23,7 +23,7 @@ pub(crate) enum ReplayBody {
     Shared(Arc<Mutex<Shared>>),
 }
 
-/// A body over the cap cannot be sent again.
+/// A body over the cap, or one that has failed, cannot be sent again.
 #[derive(Debug)]
 pub(crate) struct TooLarge;
 
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     buffered: usize,
     cap: usize,
     overflowed: bool,
+    /// The source has failed.
+    broken: bool,
     /// The source has given its last frame.
     drained: bool,
     /// The attempt that may read.
@@ -68,6 +70,7 @@ impl ReplayBody {
             buffered: 0,
             cap,
             overflowed,
+            broken: false,
             drained: false,
             attempt: 0,
         }));
@@ -80,7 +83,7 @@ impl ReplayBody {
             Self::Free(body) => body.cheap_clone().ok_or(TooLarge),
             Self::Shared(shared) => {
                 let mut inner = lock(shared);
-                if inner.overflowed {
+                if inner.overflowed || inner.broken {
                     return Err(TooLarge);
                 }
                 inner.attempt += 1;
@@ -134,10 +137,16 @@ impl ReplayHandle {
                 None
             }
             Some(Err(error)) => {
+                // Some of it is missing: no later attempt may pass for the whole.
+                shared.broken = true;
                 this.ended = true;
                 Some(Err(error))
             }
-            Some(Ok(frame)) => Some(Ok(shared.keep(frame, &mut this.next))),
+            Some(Ok(frame)) => {
+                let frame = shared.keep(frame, &mut this.next);
+                this.ended = frame.is_trailers();
+                Some(Ok(frame))
+            }
         })
     }
 
@@ -248,5 +257,30 @@ mod tests {
         let (first, replay) = ReplayBody::arm(Body::from("hello"), 1);
         assert_eq!(read(first).await, "hello");
         assert_eq!(read(replay.next().unwrap()).await, "hello");
+    }
+
+    #[tokio::test]
+    async fn trailers_are_sent_once_by_each_attempt() {
+        let trailers = HeaderMap::from_iter([(http::header::ETAG, "1".parse().unwrap())]);
+        let frames = [Frame::data(Bytes::from_static(b"ab")), Frame::trailers(trailers)];
+        let frames = frames.map(Ok::<_, std::convert::Infallible>);
+        let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+        let (first, replay) = ReplayBody::arm(body, 64);
+        let mut attempt = first;
+        for _ in 0..3 {
+            assert!(attempt.frame().await.unwrap().unwrap().is_data());
+            assert!(attempt.frame().await.unwrap().unwrap().is_trailers());
+            assert!(attempt.frame().await.is_none());
+            attempt = replay.next().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_failed_is_not_sent_again_as_if_it_were_whole() {
+        let frames = [Ok(Frame::data(Bytes::from_static(b"ab"))), Err("lost")];
+        let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+        let (first, replay) = ReplayBody::arm(body, 64);
+        assert!(first.collect().await.is_err());
+        assert!(replay.next().is_err());
     }
 }
