@@ -55,7 +55,7 @@ async fn a_grpc_server_sees_the_remaining_time() {
     .await;
     let mesh = Mesh::builder()
         .endpoints("greeter.prod", [server.address()])
-        .service("greeter.prod", |s| s.timeout(Duration::from_secs(2)))
+        .service("greeter.prod", |s| s.timeout(Duration::from_secs(2)).whole_response(true))
         .build()
         .unwrap();
     let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
@@ -72,6 +72,40 @@ async fn a_grpc_server_sees_the_remaining_time() {
     };
     assert!((1_000_000..=2_000_000).contains(&micros(0)), "{} µs", micros(0));
     assert!((100_000..=500_000).contains(&micros(1)), "{} µs", micros(1));
+}
+
+#[tokio::test]
+async fn a_timeout_that_ends_at_the_head_does_not_end_a_stream_at_a_grpc_server() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&seen);
+    let server = Server::grpc(hello(move |request: tonic::Request<_>| {
+        sink.lock().unwrap().push(request.metadata().clone().into_headers());
+        async { Ok("hello".into()) }
+    }))
+    .await;
+    let mesh = Mesh::builder()
+        .endpoints("greeter.prod", [server.address()])
+        .service("greeter.prod", |s| s.timeout(Duration::from_secs(2)))
+        .build()
+        .unwrap();
+    let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    client.say_hello(HelloRequest::default()).await.unwrap();
+    let seen: &Vec<HeaderMap> = &seen.lock().unwrap();
+    // A server that honours it would end the stream, whose body the timeout does not bound.
+    assert_eq!(seen[0].get(GRPC), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http_server_sees_the_attempt_timeout_when_it_is_the_shorter_one() {
+    let seen: Seen = Arc::default();
+    let mesh = recording(&Leaves::new(1), &seen, 200)
+        .service(SERVICE, |s| {
+            s.timeout(Duration::from_secs(2)).attempt_timeout(Duration::from_millis(300))
+        })
+        .build()
+        .unwrap();
+    mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap();
+    assert_eq!(millis(&seen, 0), Some(300));
 }
 
 #[tokio::test]

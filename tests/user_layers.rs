@@ -27,7 +27,8 @@ use tower::{
 use tower_mesh::{Body, ErrorKind, LeafEndpoint, Mesh, Origin, Retry};
 
 use support::{
-    BoxError, GreeterClient, HelloRequest, Leaves, SERVICE, Server, fetch, get, hello,
+    BoxError, GreeterClient, HelloRequest, Leaves, SERVICE, Server, dead_address, fetch, get,
+    hello,
     leaf::{answer, ok},
     post, reply, storm,
 };
@@ -273,4 +274,63 @@ async fn an_own_leaf_takes_the_transports_place() {
     }
     assert!(first.requests() > 10 && second.requests() > 10);
     assert_eq!(made.load(Ordering::SeqCst), 3, "one client per endpoint");
+}
+
+#[tokio::test]
+async fn behind_an_endpoint_layer_the_clusters_protocol_still_rules() {
+    let server = Server::start(|request: Request<hyper::body::Incoming>| async move {
+        reply(format!("{:?}", request.version()))
+    })
+    .await;
+    let mesh = Mesh::builder()
+        .endpoints(SERVICE, [server.address()])
+        .service(SERVICE, |s| s.protocol(tower_mesh::config::Protocol::Http2))
+        .endpoint_layer(Probe::default())
+        .build()
+        .unwrap();
+    let reply = fetch(&mesh.client(SERVICE).unwrap(), get("/")).await.unwrap();
+    assert_eq!(reply.body(), "HTTP/2.0");
+}
+
+/// 100 calls that are not idempotent, through a mesh of one dead and one live endpoint.
+async fn calls_past_a_dead_endpoint(layered: impl FnOnce(tower_mesh::MeshBuilder) -> Mesh) {
+    let (dead, _socket) = dead_address();
+    let ways = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&ways);
+    let server = Server::start(move |request: Request<hyper::body::Incoming>| {
+        seen.lock().unwrap().push(request.headers().get_all("x-way").iter().count());
+        async { reply("hello") }
+    })
+    .await;
+    let mesh = layered(Mesh::builder().endpoints(SERVICE, [dead, server.address()]));
+    let client = mesh.client(SERVICE).unwrap();
+    let replies = storm(4, 100, |_| fetch(&client, post("/", "once"))).await;
+    for reply in replies {
+        assert_eq!(reply.unwrap().status(), 200);
+    }
+    assert_eq!(*ways.lock().unwrap(), vec![1; 100], "each request met the layer once");
+}
+
+#[tokio::test]
+async fn a_post_gets_past_a_dead_endpoint_behind_endpoint_layers() {
+    calls_past_a_dead_endpoint(|mesh| {
+        mesh.endpoint_layer(MapRequestLayer::new(tag("endpoint"))).build().unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_post_gets_past_a_dead_endpoint_behind_attempt_layers() {
+    calls_past_a_dead_endpoint(|mesh| {
+        mesh.attempt_layer(MapRequestLayer::new(tag("attempt"))).build().unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_post_gets_past_a_dead_endpoint_behind_call_layers() {
+    calls_past_a_dead_endpoint(|mesh| {
+        mesh.call_layer(MapRequestLayer::new(tag("call"))).build().unwrap()
+    })
+    .await;
 }

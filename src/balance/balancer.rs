@@ -35,17 +35,33 @@ enum Policy {
 
 /// Picks among the endpoints of one cluster.
 pub(crate) struct Balancer<X: Upstream> {
+    members: Arc<Members<X>>,
+    policy: Policy,
+    decay: u64,
+    epoch: Epoch,
+}
+
+/// The endpoints, whatever policy picks among them.
+struct Members<X: Upstream> {
     set: ArcSwap<Set<X>>,
     /// Locked by updates only, never by a pick.
     index: Mutex<Index>,
-    policy: Policy,
-    decay: u64,
     context: X::Context,
-    epoch: Epoch,
 }
 
 impl<X: Upstream> Balancer<X> {
     pub(crate) fn new(policy: &config::Balancer, context: X::Context, epoch: Epoch) -> Self {
+        let members =
+            Members { set: ArcSwap::from_pointee(Set::empty()), index: Mutex::default(), context };
+        Self::over(Arc::new(members), policy, epoch)
+    }
+
+    /// The same endpoints, with all that is known of them, under another policy.
+    pub(crate) fn with_policy(&self, policy: &config::Balancer) -> Self {
+        Self::over(Arc::clone(&self.members), policy, self.epoch)
+    }
+
+    fn over(members: Arc<Members<X>>, policy: &config::Balancer, epoch: Epoch) -> Self {
         let mut decay = 10_000_000_000;
         let policy = match policy {
             config::Balancer::PeakEwma { decay: time } => {
@@ -59,14 +75,7 @@ impl<X: Upstream> Balancer<X> {
             | config::Balancer::RingHash { .. }
             | config::Balancer::Maglev { .. } => Policy::P2c(Signal::LeastRequest),
         };
-        Self {
-            set: ArcSwap::from_pointee(Set::empty()),
-            index: Mutex::default(),
-            policy,
-            decay,
-            context,
-            epoch,
-        }
+        Self { members, policy, decay, epoch }
     }
 
     /// Picks an endpoint and counts a call in flight to it.
@@ -78,7 +87,7 @@ impl<X: Upstream> Balancer<X> {
         random: &Random,
         tried: &[Arc<Endpoint<X>>],
     ) -> Result<InFlight<X>, PickError> {
-        let set = self.set.load();
+        let set = self.members.set.load();
         if set.len() == 0 {
             return Err(PickError::Empty);
         }
@@ -89,12 +98,12 @@ impl<X: Upstream> Balancer<X> {
             Policy::Random => picker.random(),
         };
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        endpoint.live_or_build(&self.context);
+        endpoint.live_or_build(&self.members.context);
         Ok(InFlight::new(Arc::clone(endpoint), now, self.epoch, self.decay))
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        self.members.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the whole set; state survives by address.
@@ -124,11 +133,12 @@ impl<X: Upstream> Balancer<X> {
         gone: &[Address],
     ) -> Diff {
         let mut diff = Diff::default();
-        let mut set = self.set.load().share();
+        let context = &self.members.context;
+        let mut set = self.members.set.load().share();
         let mut retired = Vec::new();
         for address in gone {
             if let Some(endpoint) = set.remove(index, address, &mut diff) {
-                X::removed(endpoint.spec(), &self.context);
+                X::removed(endpoint.spec(), context);
                 retired.push(endpoint);
             }
         }
@@ -138,12 +148,12 @@ impl<X: Upstream> Balancer<X> {
             if diff.added > added
                 && let Some(endpoint) = set.get(set.len() - 1)
             {
-                X::added(endpoint.spec(), &self.context);
+                X::added(endpoint.spec(), context);
             }
         }
         if diff != Diff::default() {
             set.weigh(index);
-            self.set.store(Arc::new(set));
+            self.members.set.store(Arc::new(set));
         }
         // Only now: a pick from the old set may still have found them.
         for endpoint in retired {
@@ -155,7 +165,13 @@ impl<X: Upstream> Balancer<X> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.set.load().len()
+        self.members.set.load().len()
+    }
+
+    /// Whether there is an endpoint that is none of these.
+    pub(crate) fn has_other(&self, than: &[&Endpoint<X>]) -> bool {
+        let set = self.members.set.load();
+        set.len() > than.len() || set.iter().any(|known| !than.iter().any(|met| met.is(known)))
     }
 
     /// The index and the set agree.
@@ -166,12 +182,12 @@ impl<X: Upstream> Balancer<X> {
 
     /// What the sources have said, as they said it.
     pub(crate) fn specs(&self) -> Vec<config::Endpoint> {
-        self.set.load().iter().map(|endpoint| endpoint.spec().config()).collect()
+        self.members.set.load().iter().map(|endpoint| endpoint.spec().config()).collect()
     }
 
     /// One line per endpoint.
     pub(crate) fn report(&self, now: u64) -> Vec<String> {
-        let set = self.set.load();
+        let set = self.members.set.load();
         set.iter()
             .map(|endpoint| {
                 let spec = endpoint.spec();

@@ -168,6 +168,13 @@ pub enum Protocol {
     Http2,
 }
 
+impl Protocol {
+    /// What a request asks for by its version; HTTP/2 on plaintext is prior knowledge.
+    pub(crate) fn of(version: http::Version) -> Self {
+        if version == http::Version::HTTP_2 { Self::Http2 } else { Self::Http1 }
+    }
+}
+
 /// HTTP/2 parameters of one endpoint.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]

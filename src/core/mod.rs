@@ -6,12 +6,14 @@ mod error;
 mod event;
 mod random;
 mod time;
+mod wire;
 
 pub(crate) use self::body::{BodyEnd, Held, Release, ReplayBody, Ticket, Watch, Watcher};
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;
 pub(crate) use self::random::Random;
-pub(crate) use self::time::{Epoch, Instant};
+pub(crate) use self::time::{Epoch, Instant, earliest};
+pub(crate) use self::wire::WireFailure;
 pub use self::{
     body::Body,
     call::Call,

@@ -213,7 +213,8 @@ impl MeshBuilder {
     ///
     /// When there is no runtime, no source, or a setting is out of its range.
     pub fn build(self) -> Result<Mesh, Error> {
-        let config_error = || Error::new(ErrorKind::Config, Phase::Resolve).from(Origin::Local);
+        let config_error =
+            || Error::new(ErrorKind::Config, Phase::Resolve).with_origin(Origin::Local);
         let runtime = match self.runtime {
             Some(handle) => handle,
             None => Handle::try_current().map_err(|error| {

@@ -69,6 +69,9 @@ impl Client {
             return Err(Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
                 .detail(format!("the scheme `{scheme}` is neither http nor https")));
         }
+        if let Some(cell) = self.inner.find(authority) {
+            return Ok(cell);
+        }
         let name = Name::parse(authority).map_err(|reason| {
             Error::new(ErrorKind::InvalidRequest, Phase::Resolve).detail(reason)
         })?;

@@ -26,7 +26,6 @@ pub(crate) struct Cluster {
 /// What a change of the cluster's settings replaces; a change of endpoints does not.
 pub(crate) struct Core {
     pub(crate) config: config::Cluster,
-    pub(crate) protocol: Option<Protocol>,
     pub(crate) balancer: Balancer<Node>,
     pub(crate) breaker: Option<Arc<Limiter>>,
 }
@@ -44,6 +43,8 @@ pub(crate) struct Node {
 /// What every node of a cluster is built with.
 pub(crate) struct NodeContext {
     pub(crate) cluster: Arc<str>,
+    /// What endpoints without a hint of their own speak.
+    pub(crate) protocol: Option<Protocol>,
     pub(crate) settings: Arc<config::TransportSettings>,
     pub(crate) connector: Arc<dyn Connect>,
     pub(crate) shared: Arc<Shared>,
@@ -58,6 +59,7 @@ impl Upstream for Node {
 
     fn build(spec: &Spec, cx: &NodeContext) -> Self {
         let name: Arc<str> = spec.address().to_string().into();
+        let protocol = spec.protocol().or(cx.protocol);
         let pool = Pool::new(
             Arc::clone(&name),
             spec.address().clone(),
@@ -72,12 +74,12 @@ impl Upstream for Node {
             (Some(stage), Some(leaf)) => Some(stage(Next::erased(leaf))),
             (Some(stage), None) => {
                 let (name, pool) = (Arc::clone(&name), Arc::clone(&pool));
-                Some(stage(Next::new(Transport { name, pool, protocol: spec.protocol() })))
+                Some(stage(Next::new(Transport { name, pool, protocol })))
             }
         };
         Self {
             name,
-            protocol: spec.protocol(),
+            protocol,
             authority: spec.authority().and_then(|text| text.parse().ok()),
             pool,
             stage,
@@ -118,22 +120,34 @@ impl Cluster {
 // === impl Core ===
 
 impl Core {
-    pub(crate) fn new(config: config::Cluster, context: NodeContext, epoch: Epoch) -> Self {
-        let policy = config.balancer.clone().unwrap_or_default();
-        let breaker = config
-            .breakers
-            .as_ref()
-            .and_then(|breakers| breakers.max_requests)
-            .map(|limit| Arc::new(Limiter::new(limit)));
-        let protocol = config.protocol;
-        let balancer = Balancer::new(&policy, context, epoch);
-        Self { config, protocol, balancer, breaker }
+    /// A cluster without endpoints.
+    pub(crate) fn new(context: NodeContext, config: config::Cluster, epoch: Epoch) -> Self {
+        let balancer = Balancer::new(&policy_of(&config), context, epoch);
+        let breaker = limit_of(&config).map(|limit| Arc::new(Limiter::new(limit)));
+        Self { config, balancer, breaker }
     }
 
-    /// Whether `config` differs from this in nothing but its endpoints.
-    pub(crate) fn same_settings(&self, config: &config::Cluster) -> bool {
-        let mut other = config.clone();
-        other.endpoints = Vec::new();
-        self.config == other
+    /// The same endpoints under other settings.
+    pub(crate) fn with_settings(&self, config: config::Cluster) -> Self {
+        let balancer = self.balancer.with_policy(&policy_of(&config));
+        // The count of attempts in flight survives an update that keeps the limit.
+        let breaker = limit_of(&config).map(|limit| match &self.breaker {
+            Some(breaker) if breaker.limit() == limit => Arc::clone(breaker),
+            _ => Arc::new(Limiter::new(limit)),
+        });
+        Self { config, balancer, breaker }
     }
+
+    /// Whether connections made under these settings serve `config`, too.
+    pub(crate) fn same_connections(&self, config: &config::Cluster) -> bool {
+        self.config.transport == config.transport && self.config.protocol == config.protocol
+    }
+}
+
+fn policy_of(config: &config::Cluster) -> config::Balancer {
+    config.balancer.clone().unwrap_or_default()
+}
+
+fn limit_of(config: &config::Cluster) -> Option<u32> {
+    config.breakers.as_ref().and_then(|breakers| breakers.max_requests)
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, Version};
+use http::{Request, Response};
 
 use super::stage::Erased;
 use crate::{
     config::Protocol,
-    core::{Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Phase},
-    transport::{Pool, SendErrorKind},
+    core::{Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Phase, WireFailure},
+    transport::{Pool, SendError, Sent},
 };
 
 /// The transport of one endpoint, as the service that endpoint layers wrap.
@@ -21,35 +21,41 @@ pub(crate) struct Transport {
 impl Erased for Transport {
     fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
         let (name, pool) = (Arc::clone(&self.name), Arc::clone(&self.pool));
-        let protocol = self.protocol.unwrap_or_else(|| {
-            if request.version() == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 }
-        });
+        let protocol = self.protocol.unwrap_or_else(|| Protocol::of(request.version()));
         Box::pin(async move {
             let lease = match pool.try_acquire(protocol) {
                 Some(lease) => lease,
-                None => pool.acquire(protocol).await.map_err(|error| {
-                    Error::new(ErrorKind::Connect, Phase::Connect)
-                        .from(Origin::Endpoint)
-                        .endpoint_named(&name)
-                        .detail(error.to_string())
-                        .caused_by(error)
-                })?,
-            };
-            let (response, held) = lease.send(request).await.map_err(|failure| {
-                let kind = match failure.kind {
-                    // The request cannot be had back through a user's layer.
-                    SendErrorKind::NeverSent | SendErrorKind::Refused => ErrorKind::Refused,
-                    SendErrorKind::RequestBody => ErrorKind::RequestBody,
-                    SendErrorKind::Reset | SendErrorKind::Closed | SendErrorKind::Protocol => {
-                        ErrorKind::Transport
+                None => match pool.acquire(protocol).await {
+                    Ok(lease) => lease,
+                    Err(error) => {
+                        let error = Error::from(error).endpoint_named(&name);
+                        return Err(error.unsent(Some(Box::new(request))).into());
                     }
-                };
-                Error::new(kind, Phase::Headers)
-                    .from(Origin::Endpoint)
-                    .endpoint_named(&name)
-                    .detail(failure.kind.text())
-                    .caused_by(failure.source)
-            })?;
+                },
+            };
+            let Sent { response, held, first } =
+                lease.send(request, &name).await.map_err(|failure| {
+                    let SendError { kind, request, fresh, source } = failure;
+                    let error = if kind == WireFailure::NeverSent && fresh {
+                        Error::from(pool.closed_at_once())
+                    } else {
+                        let error = match kind {
+                            WireFailure::Refused => ErrorKind::Refused,
+                            WireFailure::RequestBody => ErrorKind::RequestBody,
+                            WireFailure::NeverSent
+                            | WireFailure::Reset
+                            | WireFailure::Closed
+                            | WireFailure::Protocol => ErrorKind::Transport,
+                        };
+                        Error::new(error, Phase::Headers)
+                            .with_origin(Origin::Endpoint)
+                            .detail(kind.text())
+                    };
+                    error.endpoint_named(&name).caused_by(source).unsent(request.map(Box::new))
+                })?;
+            if first {
+                pool.answered();
+            }
             Ok(response.map(|body| Body::holding(body, held)))
         })
     }

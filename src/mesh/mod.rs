@@ -1,10 +1,12 @@
 //! The handle: builds the stack, owns its tasks, describes it, shuts it down.
 
+mod apply;
 mod builder;
 mod call;
 mod client;
 mod cluster;
 mod code;
+mod compile;
 mod describe;
 mod dns;
 mod endpoint;
@@ -13,6 +15,7 @@ mod leaf;
 pub(crate) mod names;
 mod service;
 mod stage;
+mod state;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -138,7 +141,7 @@ impl fmt::Debug for Mesh {
 
 /// The cell of a name, or the reason why it is refused.
 fn lookup(inner: &Arc<Inner>, name: &Name) -> Result<Arc<ServiceCell>, Error> {
-    let known = || inner.knows(name) || inner.code.names(&name.host);
+    let known = || inner.knows(name);
     match inner.unknown_names {
         UnknownNames::Refuse if inner.is_synced() && !known() => {
             Err(inner.unknown(&name.to_string().into()))

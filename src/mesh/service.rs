@@ -11,7 +11,7 @@ use http::uri::Authority;
 use super::cluster::Cluster;
 use crate::{
     config,
-    resilience::{Budget, limit::Limiter, retry},
+    resilience::{Budget, deadline, limit::Limiter, retry},
     route::{Split, Table},
 };
 
@@ -45,8 +45,7 @@ pub(crate) struct Route {
 
 /// The settings that a call on a route obeys.
 pub(crate) struct Policy {
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) whole_response: bool,
+    pub(crate) scope: deadline::Scope,
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) retry: retry::Policy,
@@ -80,8 +79,10 @@ impl ServiceCell {
     pub(crate) fn policy(&self, merged: &config::Policy) -> Policy {
         let retry = merged.retry.clone().unwrap_or_default();
         Policy {
-            timeout: merged.timeout,
-            whole_response: merged.whole_response.unwrap_or(false),
+            scope: deadline::Scope {
+                timeout: merged.timeout,
+                whole_response: merged.whole_response.unwrap_or(false),
+            },
             attempt_timeout: merged.attempt_timeout,
             idle_timeout: merged.idle_timeout,
             budget: self.budget(&retry.budget.clone().unwrap_or_default()),

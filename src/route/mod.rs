@@ -8,7 +8,7 @@ mod split;
 
 pub(crate) use self::{matching::Matcher, split::Split};
 
-use http::request::Parts;
+use http::Request;
 
 /// The routes of one service, in order.
 #[derive(Debug)]
@@ -21,11 +21,15 @@ impl<R> Table<R> {
         Self { routes }
     }
 
-    /// The index of the first route that matches.
-    pub(crate) fn find(&self, request: &Parts) -> Option<usize> {
-        self.routes.iter().position(|(matchers, _)| {
-            matchers.is_empty() || matchers.iter().any(|matcher| matcher.matches(request))
-        })
+    /// The first route that matches, and its index.
+    pub(crate) fn find<B>(&self, request: &Request<B>) -> Option<(usize, &R)> {
+        self.routes.iter().map(|(matchers, route)| (matchers, route)).enumerate().find_map(
+            |(index, (matchers, route))| {
+                let matches =
+                    matchers.is_empty() || matchers.iter().any(|matcher| matcher.matches(request));
+                matches.then_some((index, route))
+            },
+        )
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<&R> {

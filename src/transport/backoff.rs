@@ -12,8 +12,8 @@ use crate::core::Random;
 pub(super) struct Backoff {
     /// Nanoseconds; 0 when the last attempt succeeded.
     until: AtomicU64,
-    /// When the last attempt failed.
-    failed: AtomicU64,
+    /// When the last attempt failed, or was allowed within the back-off.
+    tried: AtomicU64,
     failures: AtomicU32,
 }
 
@@ -23,20 +23,28 @@ impl Backoff {
         now < self.until.load(Relaxed)
     }
 
-    /// Whether a caller that has nowhere else to go may try all the same: at most once per
-    /// `base`, so that a server that is back is found at once.
+    /// Whether a caller that has nowhere else to go may try all the same: one per `base`, so that
+    /// a server that is back is found at once.
     pub(super) fn may_try(&self, now: u64, base: Duration) -> bool {
-        let failed = self.failed.load(Relaxed);
-        let base = u64::try_from(base.as_nanos()).unwrap_or(u64::MAX);
-        self.until.load(Relaxed) == 0 || now >= failed.saturating_add(base)
+        if !self.lasts(now) {
+            return true;
+        }
+        let tried = self.tried.load(Relaxed);
+        now >= tried.saturating_add(nanos(base))
+            && self.tried.compare_exchange(tried, now, Relaxed, Relaxed).is_ok()
     }
 
     pub(super) fn succeeded(&self) {
-        self.until.store(0, Relaxed);
-        self.failures.store(0, Relaxed);
+        if self.until.load(Relaxed) != 0 {
+            self.failures.store(0, Relaxed);
+            self.until.store(0, Relaxed);
+        }
     }
 
     /// Notes a failure at `now`; returns how long the endpoint is avoided.
+    ///
+    /// Failures within a back-off are those of attempts that were under way together: they are
+    /// the one failure that began it.
     pub(super) fn failed(
         &self,
         now: u64,
@@ -44,14 +52,24 @@ impl Backoff {
         max: Duration,
         random: &Random,
     ) -> Duration {
-        let failures = self.failures.fetch_add(1, Relaxed).min(20);
-        let plain = base.saturating_mul(1 << failures).min(max);
-        let wait = plain.mul_f64(0.4_f64.mul_add(random.ratio(), 0.8));
-        let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
-        self.failed.store(now, Relaxed);
-        self.until.store(now.saturating_add(nanos), Relaxed);
+        let until = self.until.load(Relaxed);
+        if now < until {
+            return Duration::from_nanos(until - now);
+        }
+        let failures = self.failures.load(Relaxed);
+        let plain = base.saturating_mul(1 << failures.min(20)).min(max);
+        let wait = plain.mul_f64(0.4_f64.mul_add(random.ratio(), 0.8)).min(max);
+        let next = now.saturating_add(nanos(wait)).max(1);
+        if self.until.compare_exchange(until, next, Relaxed, Relaxed).is_ok() {
+            self.failures.store(failures.saturating_add(1), Relaxed);
+            self.tried.store(now, Relaxed);
+        }
         wait
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -60,20 +78,51 @@ mod tests {
 
     use super::*;
 
+    const BASE: Duration = Duration::from_millis(100);
+    const MAX: Duration = Duration::from_secs(30);
+
     #[test]
     fn it_doubles_to_its_maximum_and_ends_with_a_success() {
         let backoff = Backoff::default();
-        let (base, max) = (Duration::from_millis(100), Duration::from_secs(30));
         let random = Random::seeded(5);
+        let mut now = 0;
         for expected in [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
-            let wait = backoff.failed(0, base, max, &random).as_millis();
-            assert!((expected * 8 / 10..=expected * 12 / 10).contains(&wait), "{wait}");
+            let wait = backoff.failed(now, BASE, MAX, &random);
+            let millis = wait.as_millis();
+            assert!((expected * 8 / 10..=expected * 12 / 10).contains(&millis), "{millis}");
+            assert!(wait <= MAX);
+            assert!(backoff.lasts(now + 1));
+            now += nanos(wait);
+            assert!(!backoff.lasts(now));
         }
-        assert!(backoff.lasts(1));
-        assert!(!backoff.may_try(99_000_000, base));
-        assert!(backoff.may_try(100_000_000, base));
         backoff.succeeded();
-        assert!(!backoff.lasts(1));
+        let wait = backoff.failed(now, BASE, MAX, &random);
+        assert!(wait <= BASE * 12 / 10, "it begins anew: {wait:?}");
+    }
+
+    #[test]
+    fn attempts_that_fail_together_are_one_failure() {
+        let backoff = Backoff::default();
+        let random = Random::seeded(5);
+        for _ in 0..50 {
+            let wait = backoff.failed(0, BASE, MAX, &random);
+            assert!(wait <= BASE * 12 / 10, "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn within_the_back_off_one_caller_per_base_may_try() {
+        let backoff = Backoff::default();
+        let random = Random::seeded(5);
+        assert!(backoff.may_try(0, BASE));
+        for at in [0, 100_000_000, 200_000_000, 400_000_000] {
+            backoff.failed(at, BASE, MAX, &random);
+        }
+        assert!(backoff.lasts(600_000_000));
+        assert!(!backoff.may_try(499_999_999, BASE));
+        assert!(backoff.may_try(500_000_000, BASE));
+        assert!(!backoff.may_try(500_000_000, BASE), "the one try is taken");
+        assert!(backoff.may_try(600_000_000, BASE));
     }
 
     proptest! {

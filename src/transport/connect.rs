@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use crate::{
     config::Address,
-    core::{BoxError, BoxFuture},
+    core::{BoxError, BoxFuture, Error, ErrorKind, Origin, Phase},
 };
 
 /// A byte stream that HTTP is spoken over.
@@ -46,8 +46,9 @@ pub struct ConnectorFuture(BoxFuture<Result<Box<dyn Io>, BoxError>>);
 /// Why no connection was made.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectError {
-    pub(super) what: &'static str,
-    pub(super) cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    what: &'static str,
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    left: bool,
 }
 
 // === impl Connector ===
@@ -128,11 +129,21 @@ where
 
 impl ConnectError {
     pub(super) fn new(what: &'static str) -> Self {
-        Self { what, cause: None }
+        Self { what, cause: None, left: false }
     }
 
     pub(super) fn caused(what: &'static str, cause: BoxError) -> Self {
-        Self { what, cause: Some(cause.into()) }
+        Self { what, cause: Some(cause.into()), left: false }
+    }
+
+    /// The endpoint left its cluster after it was picked: another pick finds another.
+    pub(super) fn left() -> Self {
+        Self { what: "the endpoint has left its cluster", cause: None, left: true }
+    }
+
+    /// Whether nothing is wrong but that the endpoint is no longer there.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left
     }
 }
 
@@ -143,6 +154,18 @@ impl fmt::Display for ConnectError {
             Some(cause) => write!(f, ": {cause}"),
             None => Ok(()),
         }
+    }
+}
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        if error.left {
+            return Self::new(ErrorKind::NoEndpoints, Phase::Pick).detail(error.what);
+        }
+        Self::new(ErrorKind::Connect, Phase::Connect)
+            .with_origin(Origin::Endpoint)
+            .detail(error.to_string())
+            .caused_by(error)
     }
 }
 

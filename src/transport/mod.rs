@@ -6,6 +6,7 @@
 
 mod backoff;
 mod connect;
+mod dial;
 mod h1;
 mod h2;
 mod pool;
@@ -20,7 +21,7 @@ pub use self::connect::{ConnectTarget, Connector, ConnectorFuture, Io};
 pub(crate) use self::{
     connect::{Connect, ConnectError, erase},
     pool::{Lease, Pool},
-    send::{SendError, SendErrorKind, SendFuture},
+    send::{SendError, SendFuture, Sent},
     shared::Shared,
     tcp::default_connector,
 };

@@ -10,106 +10,80 @@ use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::TrySendError};
 use stackfuture::StackFuture;
 
-use crate::core::{Body, Held};
+use crate::core::{Body, Held, WireFailure};
 
 /// Room for hyper's future, which cannot be named: it holds the request until it is dispatched.
-/// `StackFuture` refuses to compile when this is too small.
+/// One that has grown beyond it is boxed.
 const ROOM: usize = size_of::<Request<Body>>() + 64;
 
-type Sent = Result<Response<Incoming>, TrySendError<Request<Body>>>;
+type Outcome = Result<Response<Incoming>, TrySendError<Request<Body>>>;
 
 /// A request under way; no allocation of ours.
 #[pin_project::pin_project]
 pub(crate) struct SendFuture {
     #[pin]
-    sent: StackFuture<'static, Sent, ROOM>,
+    sent: StackFuture<'static, Outcome, ROOM>,
     held: Held,
+    fresh: bool,
+}
+
+/// The response to a request.
+pub(crate) struct Sent {
+    pub(crate) response: Response<Incoming>,
+    /// Its connection, until its body has ended.
+    pub(crate) held: Held,
+    /// It is the first thing that has come over its connection.
+    pub(crate) first: bool,
 }
 
 /// A request that got no response.
 #[derive(Debug)]
 pub(crate) struct SendError {
-    pub(crate) kind: SendErrorKind,
+    pub(crate) kind: WireFailure,
     /// The request, when hyper never dispatched it.
     pub(crate) request: Option<Request<Body>>,
+    /// Nothing has ever come over its connection.
+    pub(crate) fresh: bool,
     pub(crate) source: hyper::Error,
 }
 
-/// What is known of a request that got no response.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum SendErrorKind {
-    /// It was never dispatched; it is in hand again.
-    NeverSent,
-    /// The endpoint said that it did not work on it: `REFUSED_STREAM`, or GOAWAY below it.
-    Refused,
-    /// The stream or connection was reset; it may have been worked on.
-    Reset,
-    /// The connection ended before the response.
-    Closed,
-    /// What came is no HTTP.
-    Protocol,
-    /// The request's own body failed.
-    RequestBody,
-}
-
 impl SendFuture {
-    pub(super) fn new(sent: impl Future<Output = Sent> + Send + 'static, held: Held) -> Self {
-        Self { sent: StackFuture::from(sent), held }
+    pub(super) fn new(
+        sent: impl Future<Output = Outcome> + Send + 'static,
+        held: Held,
+        fresh: bool,
+    ) -> Self {
+        Self { sent: StackFuture::from_or_box(sent), held, fresh }
     }
 }
 
 impl Future for SendFuture {
-    type Output = Result<(Response<Incoming>, Held), SendError>;
+    type Output = Result<Sent, SendError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let sent = ready!(this.sent.poll(cx));
         let held = std::mem::replace(this.held, Held::Nothing);
         Poll::Ready(match sent {
-            Ok(response) => Ok((response, held)),
+            Ok(response) => Ok(Sent { response, held, first: *this.fresh }),
             Err(mut failure) => {
                 let request = failure.take_message();
                 let source = failure.into_error();
                 let kind = match request {
-                    Some(_) => SendErrorKind::NeverSent,
-                    None => classify(&source),
+                    Some(_) => WireFailure::NeverSent,
+                    // Without the request in hand, what was never sent cannot be sent.
+                    None => match WireFailure::of_hyper(&source) {
+                        WireFailure::NeverSent => WireFailure::Closed,
+                        known => known,
+                    },
                 };
-                Err(SendError { kind, request, source })
+                Err(SendError { kind, request, fresh: *this.fresh, source })
             }
         })
     }
 }
 
-fn classify(error: &hyper::Error) -> SendErrorKind {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            let reason = h2.reason();
-            //= RFC 9113 §8.7: a stream that was refused, or is above GOAWAY's last stream, has
-            //= not been worked on
-            let refused = h2.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM);
-            let gone = h2.is_go_away() && h2.is_remote() && reason == Some(h2::Reason::NO_ERROR);
-            return if refused || gone { SendErrorKind::Refused } else { SendErrorKind::Reset };
-        }
-        if cause.is::<crate::Error>() {
-            return SendErrorKind::RequestBody;
-        }
-        source = cause.source();
-    }
-    // hyper calls a call whose driver is gone a misuse; it is the end of its connection.
-    let gone = error.is_canceled() || error.is_closed() || error.is_incomplete_message();
-    if gone || error.to_string().contains("dispatch task is gone") {
-        SendErrorKind::Closed
-    } else if error.is_user() {
-        SendErrorKind::RequestBody
-    } else if error.is_parse() {
-        SendErrorKind::Protocol
-    } else {
-        SendErrorKind::Reset
-    }
-}
-
-impl SendErrorKind {
+impl WireFailure {
     /// In words, for the error's text.
     pub(crate) fn text(self) -> &'static str {
         match self {
@@ -126,5 +100,28 @@ impl SendErrorKind {
 impl fmt::Debug for SendFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendFuture").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::client::conn::{http1, http2};
+
+    use super::*;
+
+    /// Whether a future of this function fits without a box.
+    fn fits<A, F: Future>(_: impl FnOnce(A) -> F) -> bool {
+        StackFuture::<'static, F::Output, ROOM>::has_space_for::<F>()
+    }
+
+    #[test]
+    fn hypers_futures_need_no_box() {
+        type Pair<S> = (S, Request<Body>);
+        assert!(fits(|(mut sender, request): Pair<http1::SendRequest<Body>>| {
+            sender.try_send_request(request)
+        }));
+        assert!(fits(|(mut sender, request): Pair<http2::SendRequest<Body>>| {
+            sender.try_send_request(request)
+        }));
     }
 }

@@ -248,16 +248,16 @@ impl Source for Body {
 
 /// A connection that was lost while its response was read.
 fn lost(error: hyper::Error) -> Error {
-    Error::new(ErrorKind::Transport, Phase::Body).from(Origin::Endpoint).caused_by(error)
+    Error::new(ErrorKind::Transport, Phase::Body).with_origin(Origin::Endpoint).caused_by(error)
 }
 
 /// A body of the application that failed; our own errors pass through.
 fn failed(error: BoxError) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => *error,
-        Err(error) => {
-            Error::new(ErrorKind::RequestBody, Phase::Body).from(Origin::Layer).caused_by(error)
-        }
+        Err(error) => Error::new(ErrorKind::RequestBody, Phase::Body)
+            .with_origin(Origin::Layer)
+            .caused_by(error),
     }
 }
 

@@ -14,7 +14,7 @@ use http_body::Frame;
 use tokio::time::Sleep;
 
 use super::Source;
-use crate::core::{Epoch, Error, ErrorKind, Event, Events, Instant, Origin, Phase, grpc};
+use crate::core::{Epoch, Error, ErrorKind, Event, Events, Instant, Origin, Phase, earliest, grpc};
 
 /// How a response body ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -162,7 +162,7 @@ impl Watch {
             Some(timer) => timer,
             empty => {
                 let idle = self.idle.and_then(|idle| Instant::now().checked_add(idle));
-                let Some(at) = earlier(self.deadline, idle) else { return Poll::Pending };
+                let Some(at) = earliest(self.deadline, idle) else { return Poll::Pending };
                 empty.insert(Box::pin(tokio::time::sleep_until(at)))
             }
         };
@@ -173,7 +173,7 @@ impl Watch {
 
     fn fail(&mut self, end: BodyEnd, error: Error) -> Option<Result<Frame<Bytes>, Error>> {
         let origin = if end == BodyEnd::Expired { Origin::Local } else { Origin::Endpoint };
-        let mut error = error.from(origin);
+        let mut error = error.with_origin(origin);
         if let Some((service, events)) = &self.service {
             error = error.service(service);
             events.emit(|| Event::BodyFailed {
@@ -209,11 +209,4 @@ impl Drop for Watch {
 enum Expired {
     Deadline,
     Idle,
-}
-
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }

@@ -5,7 +5,9 @@ mod kind;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::BoxError;
+use http::Request;
+
+use super::{Body, BoxError};
 
 pub use self::kind::{ErrorKind, Origin, Phase};
 
@@ -24,6 +26,8 @@ struct Inner {
     context: Context,
     detail: Option<Box<str>>,
     source: Option<BoxError>,
+    /// The request, if it never left this process: on its way back through the user's layers.
+    unsent: Option<Box<Request<Body>>>,
 }
 
 /// Where a failure happened.
@@ -59,6 +63,7 @@ impl Error {
             context: Context::default(),
             detail: None,
             source: None,
+            unsent: None,
         }))
     }
 
@@ -73,6 +78,7 @@ impl Error {
                 context: shared.0.context.clone(),
                 detail: shared.0.detail.clone(),
                 source: shared.0.source.is_some().then(|| Box::new(shared) as BoxError),
+                unsent: None,
             });
         }
         if let Some(inner) = Arc::get_mut(&mut self.0) {
@@ -101,7 +107,17 @@ impl Error {
         self.edit(|inner| inner.source = Some(source))
     }
 
-    pub(crate) fn from(self, origin: Origin) -> Self {
+    /// Gives the request back that never left this process.
+    pub(crate) fn unsent(self, request: Option<Box<Request<Body>>>) -> Self {
+        if request.is_none() { self } else { self.edit(|inner| inner.unsent = request) }
+    }
+
+    /// The request that never left this process; nothing if a layer has cloned the error.
+    pub(crate) fn take_unsent(&mut self) -> Option<Box<Request<Body>>> {
+        Arc::get_mut(&mut self.0)?.unsent.take()
+    }
+
+    pub(crate) fn with_origin(self, origin: Origin) -> Self {
         self.edit(|inner| inner.origin = origin)
     }
 
@@ -131,9 +147,9 @@ impl Error {
     pub(crate) fn from_layer(error: BoxError) -> Self {
         match error.downcast::<Self>() {
             Ok(error) => *error,
-            Err(error) => {
-                Self::new(ErrorKind::Layer, Phase::Headers).from(Origin::Layer).caused_by(error)
-            }
+            Err(error) => Self::new(ErrorKind::Layer, Phase::Headers)
+                .with_origin(Origin::Layer)
+                .caused_by(error),
         }
     }
 

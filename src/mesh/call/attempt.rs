@@ -10,17 +10,17 @@ use std::{
 use http::{Request, Response, Version};
 use pin_project::pin_project;
 
-use super::Pinned;
+use super::{Caller, Pinned, head::Head};
 use crate::{
     balance::{Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
     core::{
         Body, BoxError, BoxFuture, Error, ErrorKind, Event, Held, Instant, Origin, Phase, Watch,
-        grpc,
+        WireFailure, grpc,
     },
-    mesh::cluster::{Core, Node},
+    mesh::cluster::Node,
     resilience::limit::Limiter,
-    transport::{ConnectError, Lease, SendError, SendErrorKind, SendFuture},
+    transport::{ConnectError, Lease, SendError, SendFuture, Sent},
 };
 
 /// The state machine of one attempt; the call polls it with what it has pinned.
@@ -33,6 +33,14 @@ pub(crate) struct Attempt {
     flight: Option<InFlight<Node>>,
     breaker: Held,
     started: Instant,
+    original: Original,
+}
+
+/// What a request was before its endpoint changed it: one that is given back becomes it again.
+struct Original {
+    version: Version,
+    /// Kept only where layers or an authority of the endpoint's own change it.
+    head: Option<Box<Head>>,
 }
 
 #[pin_project(project = StateProj)]
@@ -76,13 +84,14 @@ impl Failed {
 impl Attempt {
     /// Picks an endpoint and begins to send.
     pub(crate) fn start(
+        caller: &Caller,
         pinned: &Pinned,
         mut request: Request<Body>,
         tried: &[Arc<Endpoint<Node>>],
         number: u32,
         now: Instant,
     ) -> Result<Self, Box<Failed>> {
-        let inner = &pinned.inner;
+        let inner = &caller.inner;
         let core = pinned.cluster.core.load();
         let breaker = match &core.breaker {
             None => Held::Nothing,
@@ -104,8 +113,9 @@ impl Attempt {
             Err(reason) => return Err(Failed::fatal(no_endpoint(pinned, reason), request)),
         };
         let endpoint = Arc::clone(flight.endpoint());
+        let original = Original::of(&request, endpoint.extra());
         let state = match endpoint.extra() {
-            Some(node) => begin(pinned, &core, node, &mut request, number),
+            Some(node) => begin(caller, node, &mut request, number),
             None => State::Done,
         };
         let state = match state {
@@ -115,7 +125,8 @@ impl Attempt {
             }
             started => started,
         };
-        Ok(Self { state, endpoint: Some(endpoint), flight: Some(flight), breaker, started: now })
+        let (endpoint, flight) = (Some(endpoint), Some(flight));
+        Ok(Self { state, endpoint, flight, breaker, started: now, original })
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint<Node>>> {
@@ -135,10 +146,10 @@ impl Attempt {
     }
 
     /// Ends it by our own timeout, which is a failure of its endpoint.
-    pub(crate) fn expire(self: Pin<&mut Self>, pinned: &Pinned, now: Instant) {
+    pub(crate) fn expire(self: Pin<&mut Self>, caller: &Caller, now: Instant) {
         let mut this = self.project();
         if let Some(flight) = this.flight.take() {
-            flight.finish(pinned.inner.epoch.nanos(now), Outcome::Failure);
+            flight.finish(caller.inner.epoch.nanos(now), Outcome::Failure);
         }
         *this.breaker = Held::Nothing;
         this.state.set(State::Done);
@@ -147,6 +158,7 @@ impl Attempt {
     pub(crate) fn poll(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
+        caller: &Caller,
         pinned: &Pinned,
     ) -> Poll<Result<Response<Body>, Box<Failed>>> {
         let mut this = self.project();
@@ -157,15 +169,22 @@ impl Attempt {
                     let request = request.take();
                     match (lease, request) {
                         (Ok(lease), Some(request)) => {
-                            this.state.set(State::Send(lease.send(*request)));
+                            let node = this.endpoint.as_ref().and_then(|to| to.extra());
+                            let name = node.map_or("", |node| &node.name);
+                            this.state.set(State::Send(lease.send(*request, name)));
                         }
                         (Ok(_), None) => return Poll::Pending,
                         (Err(error), request) => {
                             this.state.set(State::Done);
-                            this.finish(pinned, Outcome::Failure);
+                            let left = error.has_left();
+                            this.finish(
+                                caller,
+                                if left { Outcome::Ignored } else { Outcome::Failure },
+                            );
+                            let request = this.original.restore(request);
                             return Poll::Ready(Err(Box::new(Failed {
                                 met: Met::NeverSent,
-                                error: cannot_connect(error),
+                                error: Error::from(error),
                                 request,
                             })));
                         }
@@ -175,11 +194,15 @@ impl Attempt {
                     let sent = ready!(send.poll(cx));
                     this.state.set(State::Done);
                     return Poll::Ready(match sent {
-                        Ok((response, held)) => {
-                            let watch = this.watch(pinned, &response, held);
+                        Ok(Sent { response, held, first }) => {
+                            let node = this.endpoint.as_ref().and_then(|to| to.extra());
+                            if let Some(node) = node.filter(|_| first) {
+                                node.pool.answered();
+                            }
+                            let watch = this.watch(caller, pinned, &response, held);
                             Ok(response.map(|body| Body::watched(body, watch)))
                         }
-                        Err(error) => Err(this.send_failed(pinned, error)),
+                        Err(error) => Err(this.send_failed(caller, error)),
                     });
                 }
                 StateProj::Stage(future) => {
@@ -187,10 +210,10 @@ impl Attempt {
                     this.state.set(State::Done);
                     return Poll::Ready(match response {
                         Ok(response) => {
-                            let watch = this.watch(pinned, &response, Held::Nothing);
+                            let watch = this.watch(caller, pinned, &response, Held::Nothing);
                             Ok(response.map(|body| Body::wrapped(body, watch)))
                         }
-                        Err(error) => Err(this.stage_failed(pinned, error)),
+                        Err(error) => Err(this.stage_failed(caller, error)),
                     });
                 }
                 StateProj::Done => return Poll::Pending,
@@ -200,15 +223,9 @@ impl Attempt {
 }
 
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
-fn begin(
-    pinned: &Pinned,
-    core: &Core,
-    node: &Node,
-    request: &mut Request<Body>,
-    number: u32,
-) -> State {
-    pinned.inner.events.emit(|| Event::AttemptStarted {
-        service: Arc::clone(&pinned.cell.name),
+fn begin(caller: &Caller, node: &Node, request: &mut Request<Body>, number: u32) -> State {
+    caller.inner.events.emit(|| Event::AttemptStarted {
+        service: Arc::clone(&caller.cell.name),
         endpoint: Arc::clone(&node.name),
         number,
     });
@@ -219,27 +236,48 @@ fn begin(
         return State::Stage(stage.call(std::mem::take(request)));
     }
     //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
-    let protocol = node.protocol.or(core.protocol).unwrap_or_else(|| {
-        if request.version() == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 }
-    });
+    let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
     match node.pool.try_acquire(protocol) {
-        Some(lease) => State::Send(lease.send(std::mem::take(request))),
+        Some(lease) => State::Send(lease.send(std::mem::take(request), &node.name)),
         None => State::Connect(node.pool.acquire(protocol), None),
     }
 }
 
+impl Original {
+    fn of(request: &Request<Body>, node: Option<&Node>) -> Self {
+        let changes = node.is_some_and(|node| node.authority.is_some() || node.stage.is_some());
+        let head = changes.then(|| Box::new(Head::of(request)));
+        Self { version: request.version(), head }
+    }
+
+    fn restore(&mut self, given: Option<Box<Request<Body>>>) -> Option<Box<Request<Body>>> {
+        let mut given = given?;
+        *given.version_mut() = self.version;
+        if let Some(head) = self.head.take() {
+            *given = head.request(std::mem::take(given.body_mut()));
+        }
+        Some(given)
+    }
+}
+
 impl AttemptProj<'_> {
-    fn finish(&mut self, pinned: &Pinned, outcome: Outcome) {
+    fn finish(&mut self, caller: &Caller, outcome: Outcome) {
         if let Some(flight) = self.flight.take() {
-            flight.finish(pinned.inner.epoch.nanos(Instant::now()), outcome);
+            flight.finish(caller.inner.epoch.nanos(Instant::now()), outcome);
         }
         *self.breaker = Held::Nothing;
     }
 
     /// Records what the head already tells, and hands the rest to the end of the body.
-    fn watch<B>(&mut self, pinned: &Pinned, response: &Response<B>, held: Held) -> Watch {
-        let now = pinned.inner.epoch.nanos(Instant::now());
-        let outcome = head_outcome(pinned.grpc, response);
+    fn watch<B>(
+        &mut self,
+        caller: &Caller,
+        pinned: &Pinned,
+        response: &Response<B>,
+        held: Held,
+    ) -> Watch {
+        let now = caller.inner.epoch.nanos(Instant::now());
+        let outcome = head_outcome(caller.grpc, response);
         let watcher = self.flight.take().map(|mut flight| {
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
@@ -250,52 +288,68 @@ impl AttemptProj<'_> {
             watcher,
             held,
             limits: [Held::Nothing, std::mem::replace(self.breaker, Held::Nothing)],
-            deadline: pinned.body_deadline,
+            deadline: pinned.bounds.body,
             idle: pinned.policy().and_then(|policy| policy.idle_timeout),
-            grpc: pinned.grpc,
-            service: Some((Arc::clone(&pinned.cell.name), Arc::clone(&pinned.inner.events))),
+            grpc: caller.grpc,
+            service: Some((Arc::clone(&caller.cell.name), Arc::clone(&caller.inner.events))),
             timer: None,
             over: false,
         }
     }
 
-    fn send_failed(&mut self, pinned: &Pinned, failure: SendError) -> Box<Failed> {
-        let (met, kind, phase, outcome) = match failure.kind {
-            SendErrorKind::NeverSent => {
+    fn send_failed(&mut self, caller: &Caller, failure: SendError) -> Box<Failed> {
+        let SendError { kind, request, fresh, source } = failure;
+        let request = self.original.restore(request.map(Box::new));
+        if kind == WireFailure::NeverSent && fresh {
+            // Its connections are worth nothing: no better than none.
+            self.finish(caller, Outcome::Failure);
+            let node = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra());
+            let error = match node {
+                Some(node) => Error::from(node.pool.closed_at_once()),
+                None => Error::new(ErrorKind::Connect, Phase::Connect),
+            };
+            return Box::new(Failed {
+                met: Met::NeverSent,
+                error: error.caused_by(source),
+                request,
+            });
+        }
+        let (met, error, phase, outcome) = match kind {
+            // A connection that was closed while idle says nothing about its endpoint.
+            WireFailure::NeverSent => {
                 (Met::NeverSent, ErrorKind::Transport, Phase::Request, Outcome::Ignored)
             }
-            SendErrorKind::Refused => {
+            WireFailure::Refused => {
                 (Met::Refused, ErrorKind::Refused, Phase::Headers, Outcome::Failure)
             }
-            SendErrorKind::RequestBody => {
+            WireFailure::RequestBody => {
                 (Met::Fatal, ErrorKind::RequestBody, Phase::Request, Outcome::Ignored)
             }
-            SendErrorKind::Reset | SendErrorKind::Closed | SendErrorKind::Protocol => {
+            WireFailure::Reset | WireFailure::Closed | WireFailure::Protocol => {
                 (Met::Reset, ErrorKind::Transport, Phase::Headers, Outcome::Failure)
             }
         };
-        self.finish(pinned, outcome);
-        let mut error = Error::new(kind, phase).detail(failure.kind.text());
-        if kind != ErrorKind::RequestBody {
-            error = error.from(Origin::Endpoint);
+        self.finish(caller, outcome);
+        let mut error = Error::new(error, phase).detail(kind.text());
+        if kind != WireFailure::RequestBody {
+            error = error.with_origin(Origin::Endpoint);
         }
-        Box::new(Failed {
-            met,
-            error: error.caused_by(failure.source),
-            request: failure.request.map(Box::new),
-        })
+        Box::new(Failed { met, error: error.caused_by(source), request })
     }
 
-    fn stage_failed(&mut self, pinned: &Pinned, error: BoxError) -> Box<Failed> {
-        let error = Error::from_layer(error);
+    fn stage_failed(&mut self, caller: &Caller, error: BoxError) -> Box<Failed> {
+        let mut error = Error::from_layer(error);
+        let request = self.original.restore(error.take_unsent());
         let met = match error.kind() {
+            _ if request.is_some() => Met::NeverSent,
             ErrorKind::Connect => Met::NeverSent,
             ErrorKind::Refused => Met::Refused,
             ErrorKind::Transport | ErrorKind::Layer => Met::Reset,
             _ => Met::Fatal,
         };
-        self.finish(pinned, Outcome::Failure);
-        Box::new(Failed { met, error, request: None })
+        let blameless = met == Met::NeverSent && error.kind() != ErrorKind::Connect;
+        self.finish(caller, if blameless { Outcome::Ignored } else { Outcome::Failure });
+        Box::new(Failed { met, error, request })
     }
 }
 
@@ -315,13 +369,6 @@ fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
         PickError::Empty => format!("cluster {cluster} has no endpoints"),
         PickError::Unavailable => format!("no endpoint of cluster {cluster} may be called"),
     })
-}
-
-fn cannot_connect(error: ConnectError) -> Error {
-    Error::new(ErrorKind::Connect, Phase::Connect)
-        .from(Origin::Endpoint)
-        .detail(error.to_string())
-        .caused_by(error)
 }
 
 #[pin_project::pinned_drop]

@@ -1,6 +1,4 @@
-//! The head of a request: its authority, and the headers that carry time and attempts.
-
-use std::time::Duration;
+//! The head of a request: its copy, its authority, and the header that counts attempts.
 
 use http::{
     HeaderMap, Method, Request, Uri, Version,
@@ -53,17 +51,6 @@ pub(crate) fn set_authority(request: &mut Request<Body>, authority: &Authority) 
     }
     // All three parts are there, which is what makes a URI whole.
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-}
-
-/// Tells the endpoint how long the caller will wait.
-///
-/// gRPC has `grpc-timeout`; plain HTTP gets Envoy's `x-envoy-expected-rq-timeout-ms`.
-pub(crate) fn write_deadline(headers: &mut HeaderMap, is_grpc: bool, left: Duration) {
-    if is_grpc {
-        headers.insert(grpc::GRPC_TIMEOUT, grpc::timeout_value(left));
-    } else {
-        headers.insert(grpc::HTTP_TIMEOUT, grpc::millis_value(left));
-    }
 }
 
 /// Tells the endpoint that this is a retry, so that it does not multiply it.

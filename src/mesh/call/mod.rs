@@ -6,8 +6,10 @@
 
 mod attempt;
 mod head;
+mod outcome;
 mod path;
 mod staged;
+mod trail;
 
 use std::{
     fmt,
@@ -26,22 +28,27 @@ use super::{
     inner::Inner,
     service::{Policy, Route, Service, ServiceCell},
 };
-use crate::core::{Body, BoxFuture, Error, Instant, grpc};
+use crate::{
+    core::{Body, BoxFuture, Error, grpc},
+    resilience::deadline::Bounds,
+};
+
+/// Who calls what: the same from the call's start to its end.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) cell: Arc<ServiceCell>,
+    pub(crate) grpc: bool,
+}
 
 /// What a call holds from its route to its end: an update of the configuration does not change
 /// a call under way, but each attempt reads the cluster's newest endpoints (gRFC A44).
 #[derive(Clone)]
 pub(crate) struct Pinned {
-    pub(crate) inner: Arc<Inner>,
-    pub(crate) cell: Arc<ServiceCell>,
     pub(crate) service: Arc<Service>,
     pub(crate) route: usize,
     pub(crate) cluster: Arc<Cluster>,
-    pub(crate) grpc: bool,
-    /// Bounds everything up to the response head.
-    pub(crate) head_deadline: Option<Instant>,
-    /// Bounds the body and its trailers too.
-    pub(crate) body_deadline: Option<Instant>,
+    pub(crate) bounds: Bounds,
 }
 
 impl Pinned {
@@ -80,11 +87,11 @@ enum State {
 impl CallFuture {
     pub(crate) fn new(inner: &Arc<Inner>, cell: &Arc<ServiceCell>, request: Request<Body>) -> Self {
         let is_grpc = grpc::is_grpc(request.headers());
-        let path = Path::new(Arc::clone(inner), Arc::clone(cell), request, is_grpc);
+        let caller = Caller { inner: Arc::clone(inner), cell: Arc::clone(cell), grpc: is_grpc };
         let state = if inner.stages.call.is_some() {
-            State::Staged(staged::call(path))
+            State::Staged(staged::call(caller, request))
         } else {
-            State::Path(path)
+            State::Path(Path::new(caller, request))
         };
         Self { state, grpc: is_grpc }
     }

@@ -13,16 +13,18 @@ use std::{
 use http::{Request, Response};
 
 use super::{
-    Path, Pinned,
+    Caller, Path, Pinned,
     attempt::{Attempt, Failed, Met},
+    head::Head,
 };
 use crate::{
     balance::Endpoint,
-    core::{Body, BoxError, BoxFuture, Error, ErrorKind, Instant},
+    core::{Body, BoxError, BoxFuture, Call, Error, ErrorKind, Instant, Phase},
     mesh::{
         cluster::Node,
         stage::{Erased, context_lost},
     },
+    resilience::deadline,
 };
 
 /// What stands behind the call layers: the rest of the call.
@@ -40,6 +42,7 @@ struct CallContext(Arc<Mutex<Option<Box<Path>>>>);
 struct AttemptContext(Arc<Shared>);
 
 struct Shared {
+    caller: Caller,
     pinned: Pinned,
     tried: Vec<Arc<Endpoint<Node>>>,
     number: u32,
@@ -50,25 +53,38 @@ struct Shared {
 }
 
 /// Sends a call through the user's call layers. One box, documented at the stage.
-pub(crate) fn call(mut path: Path) -> BoxFuture<Result<Response<Body>, Error>> {
-    let stage = path.inner.stages.call.clone();
-    let request = path.request.take();
+pub(crate) fn call(
+    caller: Caller,
+    mut request: Request<Body>,
+) -> BoxFuture<Result<Response<Body>, Error>> {
     Box::pin(async move {
-        let (Some(stage), Some(mut request)) = (stage, request) else { return path.await };
-        let (service, limit) = (Arc::clone(&path.cell.name), path.outer_deadline(&request));
-        let context = CallContext(Arc::new(Mutex::new(Some(Box::new(path)))));
-        request.extensions_mut().insert(context);
+        let Some(stage) = caller.inner.stages.call.clone() else {
+            return Path::new(caller, request).await;
+        };
+        let (service, limit) = (Arc::clone(&caller.cell.name), deadline_of(&caller, &request));
+        let path = Path::new(caller, Request::default());
+        request.extensions_mut().insert(CallContext(Arc::new(Mutex::new(Some(Box::new(path))))));
         let future = stage.call(request);
         let result = match limit {
             None => future.await,
             Some(at) => tokio::time::timeout_at(at, future).await.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Timeout, crate::Phase::Headers)
+                Err(Error::new(ErrorKind::Timeout, Phase::Headers)
                     .detail("the deadline of the call passed in or behind a call layer")
                     .into())
             }),
         };
         result.map_err(|error| Error::from_layer(error).service(&service))
     })
+}
+
+/// What bounds the call layers too: the caller's own bound, and the timeout of the route that the
+/// request would take as it is.
+fn deadline_of(caller: &Caller, request: &Request<Body>) -> Option<Instant> {
+    let service = caller.cell.current.load();
+    let route = service.as_ref().and_then(|service| service.table.find(request));
+    let scope = route.map(|(_, route)| route.policy.scope).unwrap_or_default();
+    let call = request.extensions().get::<Call>();
+    deadline::of(request.headers(), call, scope, Instant::now()).head
 }
 
 impl Erased for CallRest {
@@ -95,8 +111,8 @@ impl Erased for AttemptRest {
 
 /// One attempt behind the attempt layers.
 async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
-    let (pinned, now) = (&shared.pinned, Instant::now());
-    let failed = match Attempt::start(pinned, request, &shared.tried, shared.number, now) {
+    let Shared { caller, pinned, tried, number, .. } = &*shared;
+    let failed = match Attempt::start(caller, pinned, request, tried, *number, Instant::now()) {
         Ok(attempt) => {
             *lock(&shared.endpoint) = attempt.endpoint().cloned();
             let mut attempt = std::pin::pin!(Expiring { attempt, shared: &shared });
@@ -108,7 +124,7 @@ async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Bod
         Err(failed) => failed,
     };
     *lock(&shared.met) = Some(failed.met);
-    Err(failed.error.into())
+    Err(failed.error.unsent(failed.request).into())
 }
 
 fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -129,7 +145,7 @@ impl Expiring<'_> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<Body>, Box<Failed>>> {
         let this = self.project();
-        this.attempt.poll(cx, &this.shared.pinned)
+        this.attempt.poll(cx, &this.shared.caller, &this.shared.pinned)
     }
 }
 
@@ -138,7 +154,7 @@ impl PinnedDrop for Expiring<'_> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
         if this.shared.expired.load(Ordering::Relaxed) {
-            this.attempt.expire(&this.shared.pinned, Instant::now());
+            this.attempt.expire(&this.shared.caller, Instant::now());
         }
     }
 }
@@ -146,6 +162,8 @@ impl PinnedDrop for Expiring<'_> {
 /// An attempt on its way through the user's attempt layers.
 pub(super) struct StagedAttempt {
     future: Option<BoxFuture<Result<Response<Body>, BoxError>>>,
+    /// What the request was before the layers changed it.
+    head: Head,
     shared: Arc<Shared>,
     started: Instant,
 }
@@ -153,12 +171,14 @@ pub(super) struct StagedAttempt {
 impl StagedAttempt {
     pub(super) fn new(
         stage: &Arc<dyn Erased>,
+        caller: &Caller,
         pinned: &Pinned,
         mut request: Request<Body>,
         tried: &[Arc<Endpoint<Node>>],
         number: u32,
     ) -> Self {
         let shared = Arc::new(Shared {
+            caller: caller.clone(),
             pinned: pinned.clone(),
             tried: tried.to_vec(),
             number,
@@ -166,8 +186,9 @@ impl StagedAttempt {
             endpoint: Mutex::new(None),
             met: Mutex::new(None),
         });
+        let head = Head::of(&request);
         request.extensions_mut().insert(AttemptContext(Arc::clone(&shared)));
-        Self { future: Some(stage.call(request)), shared, started: Instant::now() }
+        Self { future: Some(stage.call(request)), head, shared, started: Instant::now() }
     }
 
     pub(super) fn endpoint(&self) -> Option<Arc<Endpoint<Node>>> {
@@ -191,7 +212,11 @@ impl StagedAttempt {
         future.as_mut().poll(cx).map_err(|error| {
             // Without the attempt's own word, a layer's failure may have reached the endpoint.
             let met = lock(&self.shared.met).take().unwrap_or(Met::Reset);
-            Box::new(Failed { met, error: Error::from_layer(error), request: None })
+            let mut error = Error::from_layer(error);
+            let unsent = error.take_unsent();
+            let request = unsent
+                .map(|mut unsent| Box::new(self.head.request(std::mem::take(unsent.body_mut()))));
+            Box::new(Failed { met, error, request })
         })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::core::{Call, Error, ErrorKind, Instant, Phase, grpc};
+use crate::core::{Call, Error, ErrorKind, Instant, Phase, earliest, grpc};
 
 /// The configured part: a service's timeout and its scope.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,14 +49,6 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     if headers.contains_key(grpc::GRPC_TIMEOUT) { grpc::timeout_of(headers) } else { None }
 }
 
-/// The earlier of two bounds, either of which may be missing.
-pub(crate) fn earliest<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
 // === impl Bounds ===
 
 impl Bounds {
@@ -65,20 +57,26 @@ impl Bounds {
         self.head.is_some_and(|at| at <= now)
     }
 
+    /// The bounds of one attempt: its head comes within `timeout`, too.
+    pub(crate) fn of_attempt(self, timeout: Option<Duration>, now: Instant) -> Self {
+        let at = timeout.and_then(|timeout| now.checked_add(timeout));
+        Self { head: earliest(self.head, at), body: self.body }
+    }
+
     /// Tells the endpoint what is left of the call, before each attempt.
     ///
     /// A gRPC server ends the whole stream by `grpc-timeout`, so it learns only a bound that
     /// covers the trailers. `x-envoy-expected-rq-timeout-ms` is advice: it carries any bound, and
     /// never grows, since an outer bound may have written it.
-    pub(crate) fn write(&self, headers: &mut HeaderMap, now: Instant) {
-        if grpc::is_grpc(headers) {
+    pub(crate) fn write(&self, headers: &mut HeaderMap, is_grpc: bool, now: Instant) {
+        if is_grpc {
             if let Some(at) = self.body {
                 let left = at.saturating_duration_since(now);
                 headers.insert(grpc::GRPC_TIMEOUT, grpc::timeout_value(left));
             }
         } else if let Some(at) = self.head {
             let left = at.saturating_duration_since(now);
-            if grpc::timeout_of(headers).is_none_or(|told| told > left) {
+            if grpc::http_timeout(headers).is_none_or(|told| told > left) {
                 headers.insert(grpc::HTTP_TIMEOUT, grpc::millis_value(left));
             }
         }
@@ -177,13 +175,13 @@ mod tests {
         let bounds = Bounds { head: Some(now + SECOND), body: Some(now + 2 * SECOND) };
         let later = now + Duration::from_millis(250);
         let mut plain = HeaderMap::new();
-        bounds.write(&mut plain, later);
+        bounds.write(&mut plain, false, later);
         assert_eq!(plain["x-envoy-expected-rq-timeout-ms"], "750");
-        bounds.write(&mut plain, now);
+        bounds.write(&mut plain, false, now);
         assert_eq!(plain["x-envoy-expected-rq-timeout-ms"], "750");
         let mut rpc = headers(&[("grpc-timeout", "9S")]);
         rpc.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
-        bounds.write(&mut rpc, later);
+        bounds.write(&mut rpc, true, later);
         assert_eq!(rpc["grpc-timeout"], "1750000u");
         assert!(!rpc.contains_key("x-envoy-expected-rq-timeout-ms"));
     }
@@ -192,7 +190,7 @@ mod tests {
     fn a_grpc_stream_is_not_told_of_a_bound_that_ends_at_its_head() {
         let now = Instant::now();
         let mut rpc = headers(&[("content-type", "application/grpc")]);
-        of(&rpc, None, scope(SECOND, false), now).write(&mut rpc, now);
+        of(&rpc, None, scope(SECOND, false), now).write(&mut rpc, true, now);
         assert_eq!(rpc.len(), 1);
     }
 

@@ -8,9 +8,9 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Scope, decision, earliest, future::ResponseFuture};
+use super::{Scope, decision, future::ResponseFuture};
 use crate::{
-    core::{BoxError, Instant, grpc},
+    core::{BoxError, Instant, earliest, grpc},
     resilience::exchange::{Answer, Exchange},
 };
 
@@ -89,8 +89,8 @@ where
         if bounds.expired(now) {
             return ResponseFuture::expired(now, bounds);
         }
-        let grpc = grpc::is_grpc(request.headers());
-        bounds.write(request.headers_mut(), now);
-        ResponseFuture::new(self.inner.call(request), now, bounds, grpc)
+        let is_grpc = grpc::is_grpc(request.headers());
+        bounds.write(request.headers_mut(), is_grpc, now);
+        ResponseFuture::new(self.inner.call(request), now, bounds, is_grpc)
     }
 }

@@ -47,7 +47,7 @@ mod layer;
 
 pub(crate) use self::{
     body::Expiry,
-    decision::{Bounds, Scope, earliest, exceeded, explicit, of},
+    decision::{Bounds, Scope, exceeded, of},
 };
 pub use self::{
     body::TimedBody,

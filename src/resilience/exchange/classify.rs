@@ -6,14 +6,14 @@
 use std::{error::Error as StdError, io};
 
 use crate::{
-    core::{Error, ErrorKind},
+    core::{Error, ErrorKind, WireFailure},
     resilience::retry::Met,
 };
 
 /// Reads an error and its sources; `None` when it is no business of a retry.
 pub(in crate::resilience) fn failure(error: &(dyn StdError + 'static)) -> Option<Met<'static>> {
-    // What an HTTP connection reports concerns a request that may be on the wire; the system's
-    // own errors outside of one come from connecting.
+    // What an HTTP connection reports concerns a request that may be on the wire, and is decided
+    // there; the system's own errors outside of one come from connecting.
     let mut met = None;
     let mut next = Some(error);
     while let Some(error) = next {
@@ -30,23 +30,14 @@ pub(in crate::resilience) fn failure(error: &(dyn StdError + 'static)) -> Option
             }
         }
         if let Some(error) = error.downcast_ref::<hyper::Error>() {
-            // hyper cancels only what it has not begun to send.
-            if error.is_canceled() {
-                return Some(Met::NeverSent);
-            }
-            if error.is_user() {
-                return None;
-            }
-            met = Some(Met::Reset);
+            return wire(WireFailure::of_hyper(error));
         }
         if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return Some(stream(error));
+            return wire(WireFailure::of_h2(error));
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            if met.is_none() && error.kind() == io::ErrorKind::ConnectionRefused {
-                return Some(Met::NeverSent);
-            }
-            met = Some(Met::Reset);
+            let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+            met = Some(if refused { Met::NeverSent } else { Met::Reset });
         }
         next = error.source();
     }
@@ -72,11 +63,13 @@ fn own(error: &Error) -> Option<Met<'static>> {
     }
 }
 
-fn stream(error: &h2::Error) -> Met<'static> {
-    let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    //= RFC 9113 §6.8: streams above GOAWAY's last identifier were not processed; h2 gives the
-    //= peer's GOAWAY to no other stream
-    if error.is_remote() && (refused || error.is_go_away()) { Met::Refused } else { Met::Reset }
+fn wire(failure: WireFailure) -> Option<Met<'static>> {
+    match failure {
+        WireFailure::NeverSent => Some(Met::NeverSent),
+        WireFailure::Refused => Some(Met::Refused),
+        WireFailure::Reset | WireFailure::Closed | WireFailure::Protocol => Some(Met::Reset),
+        WireFailure::RequestBody => None,
+    }
 }
 
 #[cfg(test)]
@@ -103,12 +96,5 @@ mod tests {
     #[test]
     fn an_unknown_error_is_no_reason_to_send_twice() {
         assert!(failure(&std::fmt::Error).is_none());
-    }
-
-    #[test]
-    fn only_the_peers_refusal_is_safe() {
-        // An error made of a reason alone counts as the library's own.
-        let local = h2::Error::from(h2::Reason::REFUSED_STREAM);
-        assert!(matches!(stream(&local), Met::Reset));
     }
 }

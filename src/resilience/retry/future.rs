@@ -17,9 +17,9 @@ use super::{
     layer::{Hooks, NeverSent, Shared},
 };
 use crate::{
-    core::{BoxError, Instant, grpc},
+    core::{BoxError, Instant, earliest, grpc},
     resilience::{
-        deadline::{self, Bounds, Scope, earliest},
+        deadline::{self, Bounds, Scope},
         exchange::{
             classify,
             sealed::{Answer, Exchange, Replay},
@@ -187,7 +187,7 @@ impl Course {
         let name = if grpc { grpc::GRPC_TIMEOUT } else { grpc::HTTP_TIMEOUT };
         if let Some(at) = self.deadline.filter(|_| headers.contains_key(&name)) {
             let bounds = Bounds { head: Some(at), body: Some(at) };
-            bounds.write(headers, Instant::now());
+            bounds.write(headers, grpc, Instant::now());
         }
     }
 }

@@ -1,0 +1,77 @@
+//! What hyper's and h2's errors are known to mean for a request.
+
+use std::error::Error as StdError;
+
+/// What is known of a request whose connection or stream failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum WireFailure {
+    /// hyper cancelled it before it began to send it.
+    NeverSent,
+    /// The peer said that it did not work on it: `REFUSED_STREAM`, or GOAWAY below it.
+    Refused,
+    /// The stream or connection was reset; it may have been worked on.
+    Reset,
+    /// The connection ended before the response.
+    Closed,
+    /// What came is no HTTP.
+    Protocol,
+    /// The request's own body failed.
+    RequestBody,
+}
+
+impl WireFailure {
+    /// Reads an error of hyper's.
+    pub(crate) fn of_hyper(error: &hyper::Error) -> Self {
+        let mut source = StdError::source(error);
+        while let Some(cause) = source {
+            if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+                return Self::of_h2(h2);
+            }
+            if cause.is::<crate::Error>() {
+                return Self::RequestBody;
+            }
+            source = cause.source();
+        }
+        // hyper calls a call whose driver is gone a misuse; it is the end of its connection.
+        let gone = error.is_closed() || error.is_incomplete_message();
+        if error.is_canceled() {
+            Self::NeverSent
+        } else if gone || error.to_string().contains("dispatch task is gone") {
+            Self::Closed
+        } else if error.is_user() {
+            Self::RequestBody
+        } else if error.is_parse() {
+            Self::Protocol
+        } else {
+            Self::Reset
+        }
+    }
+
+    /// Reads an error of h2's.
+    pub(crate) fn of_h2(error: &h2::Error) -> Self {
+        if error.is_remote() {
+            //= RFC 9113 §8.7: a stream that was refused, or is above GOAWAY's last stream, has not
+            //= been worked on. h2 gives the peer's GOAWAY to no other stream.
+            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return if refused || error.is_go_away() { Self::Refused } else { Self::Reset };
+        }
+        if error.is_library() {
+            // The peer broke the protocol, and h2 has ended the stream.
+            return Self::Protocol;
+        }
+        // hyper resets a stream whose request body has failed.
+        if error.is_reset() { Self::RequestBody } else { Self::Reset }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_peers_refusal_is_safe() {
+        // An error made of a reason alone counts as this side's own.
+        let local = h2::Error::from(h2::Reason::REFUSED_STREAM);
+        assert_ne!(WireFailure::of_h2(&local), WireFailure::Refused);
+    }
+}

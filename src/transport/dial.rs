@@ -1,0 +1,144 @@
+//! The way to an endpoint: making connections, and what failed attempts mean for the next.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use super::{
+    backoff::Backoff,
+    connect::{Connect, ConnectError, ConnectTarget, Io},
+    shared::Shared,
+};
+use crate::{
+    config::{Address, TransportSettings},
+    core::{Event, Instant},
+};
+
+/// Makes the connections of one endpoint.
+pub(super) struct Dialer {
+    pub(super) name: Arc<str>,
+    pub(super) settings: Arc<TransportSettings>,
+    pub(super) shared: Arc<Shared>,
+    address: Address,
+    connector: Arc<dyn Connect>,
+    backoff: Backoff,
+    draining: AtomicBool,
+    last_error: Mutex<Option<ConnectError>>,
+}
+
+impl Dialer {
+    pub(super) fn new(
+        name: Arc<str>,
+        address: Address,
+        settings: Arc<TransportSettings>,
+        connector: Arc<dyn Connect>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            name,
+            settings,
+            shared,
+            address,
+            connector,
+            backoff: Backoff::default(),
+            draining: AtomicBool::new(false),
+            last_error: Mutex::new(None),
+        }
+    }
+
+    /// Makes a byte stream and performs `handshake` on it, all under the connect timeout.
+    pub(super) async fn dial<T, F>(
+        &self,
+        handshake: impl FnOnce(Box<dyn Io>) -> F,
+    ) -> Result<T, ConnectError>
+    where
+        F: Future<Output = Result<T, ConnectError>>,
+    {
+        let started = Instant::now();
+        let target = ConnectTarget {
+            address: self.address.clone(),
+            tcp_keepalive: self.settings.tcp_keepalive,
+        };
+        let made = async {
+            let io = self.connector.connect(target).await;
+            handshake(io.map_err(|cause| ConnectError::caused("connection attempt failed", cause))?)
+                .await
+        };
+        let made = tokio::time::timeout(self.settings.connect_timeout, made).await;
+        let made = made.unwrap_or_else(|_| Err(ConnectError::new("connect timeout")));
+        match &made {
+            Ok(_) => self.shared.events.emit(|| Event::Connected {
+                endpoint: Arc::clone(&self.name),
+                elapsed: started.elapsed(),
+            }),
+            Err(error) => self.failed(error),
+        }
+        made
+    }
+
+    /// A connection attempt, or the first use of a connection, has failed.
+    pub(super) fn failed(&self, error: &ConnectError) {
+        let settings = &self.settings;
+        let (base, max) = (settings.connect_backoff_base, settings.connect_backoff_max);
+        let backoff = self.backoff.failed(self.now(), base, max, &self.shared.random);
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        self.shared.events.emit(|| Event::ConnectFailed {
+            endpoint: Arc::clone(&self.name),
+            cause: error.to_string().into(),
+            backoff,
+        });
+    }
+
+    /// The endpoint has spoken its protocol: only then is it known to be well.
+    pub(super) fn answered(&self) {
+        self.backoff.succeeded();
+    }
+
+    /// False while the back-off after a failed connection attempt lasts.
+    pub(super) fn available(&self, now: u64) -> bool {
+        !self.backoff.lasts(now)
+    }
+
+    /// Whether another connection may be made beside one that is there.
+    pub(super) fn may_add(&self) -> bool {
+        !self.is_draining() && self.available(self.now())
+    }
+
+    /// In back-off, a caller with nowhere else to go learns the last failure at once.
+    pub(super) fn may_dial(&self) -> Result<(), ConnectError> {
+        if self.is_draining() {
+            return Err(ConnectError::left());
+        }
+        if self.backoff.may_try(self.now(), self.settings.connect_backoff_base) {
+            return Ok(());
+        }
+        let last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Err(last.unwrap_or_else(|| ConnectError::new("the last attempt failed just now")))
+    }
+
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// The end of a connection's life, 10 % earlier or later than configured.
+    pub(super) fn retire_at(&self) -> Instant {
+        let spread = 0.2_f64.mul_add(self.shared.random.ratio(), 0.9);
+        let now = Instant::now();
+        now.checked_add(self.settings.max_age.mul_f64(spread)).unwrap_or(now)
+    }
+
+    /// Says why a connection ended.
+    pub(super) fn disconnected(shared: &Shared, endpoint: &Arc<str>, reason: &'static str) {
+        let endpoint = Arc::clone(endpoint);
+        shared.events.emit(|| Event::Disconnected { endpoint, reason });
+    }
+
+    fn now(&self) -> u64 {
+        self.shared.epoch.nanos(Instant::now())
+    }
+}

@@ -1,0 +1,166 @@
+//! The HTTP/1.1 connections of one endpoint.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use hyper::client::conn::http1;
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    driver::{self, Reaped},
+    lease::{Lease, Link, Sender},
+};
+use crate::{
+    core::Instant,
+    transport::{connect::ConnectError, dial::Dialer, pool::Pool},
+};
+
+/// The connections of one endpoint.
+#[derive(Default)]
+pub(in crate::transport) struct Connections {
+    /// Idle ones, the latest on top: the others may grow old and close. A lock for a push or pop
+    /// beside the 20,000 instructions of an HTTP/1.1 request.
+    idle: Mutex<Vec<Idle>>,
+    /// Made or being made.
+    open: AtomicU32,
+    freed: Notify,
+}
+
+struct Idle {
+    sender: Sender,
+    link: Arc<Link>,
+    since: Instant,
+    fresh: bool,
+}
+
+// === impl Connections ===
+
+impl Connections {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a connection that is ready for another request on top of the idle ones.
+    pub(super) fn give_back(&self, pool: &Pool, sender: Sender, link: &Arc<Link>, fresh: bool) {
+        let mut idle = self.idle();
+        // Under the lock: a drain empties what was put in before.
+        if pool.dialer.is_draining() || link.is_retired() {
+            return;
+        }
+        idle.push(Idle { sender, link: Arc::clone(link), since: Instant::now(), fresh });
+        drop(idle);
+        self.freed.notify_one();
+    }
+
+    /// Takes the connection out if it has been idle for `timeout`.
+    pub(super) fn reap(&self, link: &Arc<Link>, timeout: Duration) -> Reaped {
+        let mut idle = self.idle();
+        let Some(place) = idle.iter().position(|idle| Arc::ptr_eq(&idle.link, link)) else {
+            return Reaped::Busy;
+        };
+        let since = idle[place].since;
+        if since.elapsed() >= timeout {
+            return Reaped::Idle(idle.remove(place).sender);
+        }
+        Reaped::Until(since.checked_add(timeout).unwrap_or(since))
+    }
+
+    /// A connection has ended.
+    pub(super) fn ended(&self, link: &Arc<Link>) {
+        self.idle().retain(|idle| !Arc::ptr_eq(&idle.link, link));
+        self.close_one();
+    }
+
+    fn close_one(&self) {
+        self.open.fetch_sub(1, Relaxed);
+        self.freed.notify_one();
+    }
+
+    /// Closes what is idle; the others close when they are given back.
+    pub(in crate::transport) fn drain(&self) {
+        let idle = std::mem::take(&mut *self.idle());
+        drop(idle);
+        self.freed.notify_waiters();
+    }
+}
+
+/// A connection that is idle.
+pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>) -> Option<Box<Lease>> {
+    let mut idle = pool.h1.idle();
+    loop {
+        let Idle { sender, link, fresh, .. } = idle.pop()?;
+        // If the peer has closed it, its driver is about to say so.
+        if sender.is_ready() {
+            return Some(Box::new(Lease::new(sender, link, pool, fresh)));
+        }
+    }
+}
+
+/// A connection, once there is one: new, or given back.
+pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Box<Lease>, ConnectError> {
+    let connections = &pool.h1;
+    loop {
+        let mut freed = std::pin::pin!(connections.freed.notified());
+        freed.as_mut().enable();
+        if let Some(lease) = try_acquire(pool) {
+            return Ok(lease);
+        }
+        pool.dialer.may_dial()?;
+        let most = pool.dialer.settings.http1_max_connections;
+        if connections.open.fetch_add(1, Relaxed) < most {
+            let (caller, lease) = oneshot::channel();
+            let place = Place(Some(Arc::clone(pool)));
+            pool.dialer.shared.spawn(connect(place, caller));
+            return lease
+                .await
+                .unwrap_or_else(|_| Err(ConnectError::new("the connection attempt was given up")));
+        }
+        connections.open.fetch_sub(1, Relaxed);
+        freed.await;
+    }
+}
+
+/// A place among the open connections, given back even by a task that panics or is aborted.
+struct Place(Option<Arc<Pool>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.take() {
+            pool.h1.close_one();
+        }
+    }
+}
+
+/// Makes a connection for one caller (or, if it has left, for the next) and drives it.
+async fn connect(mut place: Place, caller: oneshot::Sender<Result<Box<Lease>, ConnectError>>) {
+    let Some(pool) = place.0.clone() else { return };
+    let made = pool.dialer.dial(|io| async {
+        let made = http1::Builder::new().handshake(io).await;
+        made.map_err(|cause| ConnectError::caused("HTTP/1.1 handshake failed", cause.into()))
+    });
+    let (sender, connection) = match made.await {
+        Ok(made) => made,
+        Err(error) => {
+            drop(place);
+            drop(caller.send(Err(error)));
+            return;
+        }
+    };
+    let link = Arc::new(Link::default());
+    let lease = Box::new(Lease::new(sender, Arc::clone(&link), &pool, true));
+    // A caller that has left drops the lease, which returns the connection.
+    drop(caller.send(Ok(lease)));
+    let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
+    let (shared, name) = (Arc::clone(&pool.dialer.shared), Arc::clone(&pool.dialer.name));
+    let weak = Arc::downgrade(&pool);
+    // The driver gives the place back; from here on the connection must not keep its pool alive.
+    drop(place.0.take());
+    drop(pool);
+    let reason = driver::drive(connection, link, weak, retire_at, idle).await;
+    Dialer::disconnected(&shared, &name, reason);
+}

@@ -1,0 +1,133 @@
+//! The task of an HTTP/1.1 connection: drives it, takes it back, closes it when idle or old.
+
+use std::{
+    sync::{Arc, Weak},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::client::conn::http1;
+
+use super::lease::{Link, Parked, Sender};
+use crate::{
+    core::{Body, Instant},
+    transport::{connect::Io, pool::Pool},
+};
+
+type Connection = http1::Connection<Box<dyn Io>, Body>;
+
+/// Drives the connection to its end; returns why it ended.
+pub(super) async fn drive(
+    connection: Connection,
+    link: Arc<Link>,
+    pool: Weak<Pool>,
+    retire_at: Instant,
+    idle_timeout: Duration,
+) -> &'static str {
+    let _leaving = Leaving { link: &link, pool: &pool };
+    let mut connection = std::pin::pin!(connection);
+    let first = Instant::now().checked_add(idle_timeout).unwrap_or(retire_at);
+    let mut timer = std::pin::pin!(tokio::time::sleep_until(first.min(retire_at)));
+    let mut reason = "closed by peer";
+    let mut returning: Option<Parked> = None;
+    loop {
+        let mut parked = std::pin::pin!(link.wake.notified());
+        let step = std::future::poll_fn(|cx: &mut Context<'_>| {
+            if let Poll::Ready(end) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Step::Ended(end.is_ok()));
+            }
+            if let Some(parked) = &mut returning
+                && let Poll::Ready(ready) = parked.sender.poll_ready(cx)
+            {
+                return Poll::Ready(Step::Ready(ready.is_ok()));
+            }
+            if parked.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Step::Parked);
+            }
+            if !link.is_retired() && timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Step::Timer);
+            }
+            Poll::Pending
+        })
+        .await;
+        match step {
+            Step::Ended(clean) => {
+                if !clean {
+                    reason = "error";
+                }
+                break;
+            }
+            Step::Ready(usable) => {
+                if let (Some(Parked { sender, fresh }), Some(pool), true) =
+                    (returning.take(), pool.upgrade(), usable)
+                {
+                    pool.h1.give_back(&pool, sender, &link, fresh);
+                }
+            }
+            Step::Parked => returning = link.take_parked(),
+            Step::Timer => {
+                let now = Instant::now();
+                let old = now >= retire_at;
+                if old {
+                    reason = "age";
+                    // Whoever uses it now gives it back to nobody.
+                    link.retire();
+                }
+                let Some(pool) = pool.upgrade() else {
+                    link.retire();
+                    continue;
+                };
+                match pool.h1.reap(&link, if old { Duration::ZERO } else { idle_timeout }) {
+                    // Dropping the sender ends the connection.
+                    Reaped::Idle(sender) => {
+                        if !old {
+                            reason = "idle";
+                        }
+                        drop(sender);
+                        link.retire();
+                    }
+                    Reaped::Until(at) => timer.as_mut().reset(at.min(retire_at)),
+                    Reaped::Busy => {
+                        let next = now.checked_add(idle_timeout).unwrap_or(retire_at);
+                        timer.as_mut().reset(next.min(retire_at));
+                    }
+                }
+            }
+        }
+    }
+    if reason == "closed by peer" && pool.strong_count() == 0 {
+        reason = "draining";
+    }
+    reason
+}
+
+/// Tells the pool of the connection's end, even if its task is aborted.
+struct Leaving<'a> {
+    link: &'a Arc<Link>,
+    pool: &'a Weak<Pool>,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.h1.ended(self.link);
+        }
+    }
+}
+
+enum Step {
+    Ended(bool),
+    Ready(bool),
+    Parked,
+    Timer,
+}
+
+/// What the pool knows of a connection whose timer has fired.
+pub(super) enum Reaped {
+    /// It was idle for long enough, and is out of the pool.
+    Idle(Sender),
+    /// It is idle, until then.
+    Until(Instant),
+    /// A request is on it.
+    Busy,
+}

@@ -1,0 +1,143 @@
+//! One HTTP/2 connection, and the count of its streams.
+
+use std::sync::{
+    Arc,
+    atomic::{
+        AtomicBool, AtomicU32, AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+    },
+};
+
+use hyper::client::conn::http2;
+use tokio::sync::Notify;
+
+use crate::core::{Body, Epoch, Instant, Release};
+
+/// A connection that streams share.
+pub(crate) struct H2 {
+    pub(super) sender: http2::SendRequest<Body>,
+    /// Streams in flight; one counts until its response body has ended.
+    active: AtomicU32,
+    /// The peer's limit, published by the driver: hyper's sender does not know it.
+    max_streams: AtomicU32,
+    /// When the last stream ended, in nanoseconds.
+    idle_since: AtomicU64,
+    retired: AtomicBool,
+    epoch: Epoch,
+    slots: Arc<Slots>,
+}
+
+/// Callers who wait for a stream of any connection to end.
+#[derive(Default)]
+pub(super) struct Slots {
+    pub(super) freed: Notify,
+    waiters: AtomicU32,
+}
+
+/// Counts a caller as waiting while it lives.
+pub(super) struct Waiting<'a>(&'a Slots);
+
+impl H2 {
+    pub(super) fn new(
+        sender: http2::SendRequest<Body>,
+        max_streams: u32,
+        epoch: Epoch,
+        slots: Arc<Slots>,
+    ) -> Self {
+        Self {
+            sender,
+            active: AtomicU32::new(0),
+            max_streams: AtomicU32::new(max_streams),
+            idle_since: AtomicU64::new(epoch.nanos(Instant::now())),
+            retired: AtomicBool::new(false),
+            epoch,
+            slots,
+        }
+    }
+
+    /// How many streams it has; nothing if it takes no more, or is gone.
+    pub(super) fn load(&self) -> Option<u32> {
+        if self.retired.load(Relaxed) || self.sender.is_closed() {
+            return None;
+        }
+        let active = self.active.load(Relaxed);
+        (active < self.max_streams.load(Relaxed)).then_some(active)
+    }
+
+    /// Whether streams may end on it, even if it takes no more now.
+    pub(super) fn is_live(&self) -> bool {
+        !self.retired.load(Relaxed) && !self.sender.is_closed()
+    }
+
+    /// Counts one more stream, unless the peer allows no more.
+    ///
+    /// hyper would queue it in front of everybody else's.
+    pub(super) fn reserve(&self) -> bool {
+        let max = self.max_streams.load(Relaxed);
+        self.active.fetch_update(SeqCst, SeqCst, |n| (n < max).then(|| n + 1)).is_ok()
+    }
+
+    /// Publishes the peer's limit.
+    pub(super) fn publish_limit(&self, streams: usize) {
+        let streams = u32::try_from(streams).unwrap_or(u32::MAX);
+        if self.max_streams.load(Relaxed) != streams
+            && self.max_streams.swap(streams, SeqCst) < streams
+        {
+            self.slots.freed.notify_waiters();
+        }
+    }
+
+    /// Streams in flight, and if there are none, since when in nanoseconds.
+    pub(super) fn idle(&self) -> Result<u64, u32> {
+        match self.active.load(Relaxed) {
+            0 => Ok(self.idle_since.load(Relaxed)),
+            active => Err(active),
+        }
+    }
+
+    /// A moment on the clock of `idle`.
+    pub(super) fn epoch_nanos(&self, at: Instant) -> u64 {
+        self.epoch.nanos(at)
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
+    }
+
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Relaxed);
+    }
+}
+
+impl Release for H2 {
+    fn release(&self) {
+        if self.active.fetch_sub(1, SeqCst) == 1 {
+            self.idle_since.store(self.epoch.nanos(Instant::now()), Relaxed);
+        }
+        self.slots.free();
+    }
+}
+
+// === impl Slots ===
+
+impl Slots {
+    /// A stream has ended. One load unless somebody waits.
+    fn free(&self) {
+        // Sequentially consistent, like the reservations: a waiter counts itself before it tries
+        // to reserve, so either it sees the slot or is seen here.
+        if self.waiters.load(SeqCst) > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        self.waiters.fetch_add(1, SeqCst);
+        Waiting(self)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, SeqCst);
+    }
+}

@@ -1,0 +1,225 @@
+//! The HTTP/2 connections of one endpoint: few, and shared.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::Poll,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use super::{
+    connection::{H2, Slots},
+    driver::Driver,
+    handshake::{self, Sender},
+};
+use crate::{
+    core::{Held, Release},
+    transport::{connect::ConnectError, dial::Dialer, pool::Pool},
+};
+
+/// The connections of one endpoint.
+#[derive(Default)]
+pub(in crate::transport) struct Connections {
+    list: ArcSwap<Vec<Arc<H2>>>,
+    slots: Arc<Slots>,
+    /// The connection attempt that callers wait for together.
+    connecting: Mutex<Option<Arc<Attempt>>>,
+}
+
+/// A connection attempt that several callers wait for.
+#[derive(Default)]
+struct Attempt {
+    done: Notify,
+    result: OnceLock<Result<(), ConnectError>>,
+}
+
+/// The right to one stream.
+pub(crate) struct Lease {
+    pub(in crate::transport) sender: Sender,
+    pub(in crate::transport) held: Held,
+}
+
+// === impl Connections ===
+
+impl Connections {
+    /// Whether there is a connection.
+    pub(in crate::transport) fn is_live(&self) -> bool {
+        self.list.load().iter().any(|h2| h2.is_live())
+    }
+
+    fn connecting(&self) -> MutexGuard<'_, Option<Arc<Attempt>>> {
+        self.connecting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, h2: &Arc<H2>) {
+        self.list.rcu(|list| {
+            let mut list = Vec::clone(list);
+            list.push(Arc::clone(h2));
+            list
+        });
+    }
+
+    /// Takes a connection out, whose streams go on.
+    pub(super) fn remove(&self, gone: &Arc<H2>) {
+        gone.retire();
+        self.list.rcu(|list| {
+            list.iter().filter(|h2| !Arc::ptr_eq(h2, gone)).cloned().collect::<Vec<_>>()
+        });
+        self.slots.freed.notify_waiters();
+    }
+
+    /// Takes every connection out; their streams go on.
+    pub(in crate::transport) fn drain(&self) {
+        for h2 in self.list.swap(Arc::default()).iter() {
+            h2.retire();
+        }
+        self.slots.freed.notify_waiters();
+    }
+}
+
+/// A stream of a connection that is there.
+pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>) -> Option<Lease> {
+    let list = pool.h2.list.load();
+    let mut best: Option<(u32, &Arc<H2>)> = None;
+    for h2 in list.iter() {
+        if let Some(active) = h2.load()
+            && best.is_none_or(|(least, _)| active < least)
+        {
+            best = Some((active, h2));
+        }
+    }
+    let (active, h2) = best?;
+    let settings = &pool.dialer.settings;
+    if active >= settings.http2_streams_per_connection
+        && list.len() < settings.max_http2_connections as usize
+        && pool.dialer.may_add()
+    {
+        // This stream goes on the crowded one; the next finds another connection.
+        join(pool);
+    }
+    if !h2.reserve() {
+        return None;
+    }
+    let held = Held::Shared(Arc::<H2>::clone(h2) as Arc<dyn Release>);
+    Some(Lease { sender: h2.sender.clone(), held })
+}
+
+/// A stream, once there is one: of a new connection, or of one whose stream has ended.
+pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Lease, ConnectError> {
+    let slots = &pool.h2.slots;
+    let _waiting = slots.wait();
+    let mut connected = false;
+    loop {
+        let mut freed = std::pin::pin!(slots.freed.notified());
+        freed.as_mut().enable();
+        if let Some(lease) = try_acquire(pool) {
+            return Ok(lease);
+        }
+        if !pool.h2.is_live() {
+            if connected {
+                return Err(pool.closed_at_once());
+            }
+            pool.dialer.may_dial()?;
+            join(pool).wait().await?;
+            connected = true;
+            continue;
+        }
+        // All are full: another connection, or a stream that ends, whichever comes first.
+        let list = pool.h2.list.load().len();
+        if list >= pool.dialer.settings.max_http2_connections as usize || !pool.dialer.may_add() {
+            freed.await;
+            continue;
+        }
+        let attempt = join(pool);
+        let mut made = std::pin::pin!(attempt.wait());
+        std::future::poll_fn(|cx| {
+            // A failure leads to another look: the full ones are still there.
+            if made.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            freed.as_mut().poll(cx)
+        })
+        .await;
+    }
+}
+
+/// Joins the connection attempt under way, or starts one.
+fn join(pool: &Arc<Pool>) -> Arc<Attempt> {
+    let mut connecting = pool.h2.connecting();
+    if let Some(attempt) = &*connecting {
+        return Arc::clone(attempt);
+    }
+    let attempt = Arc::new(Attempt::default());
+    *connecting = Some(Arc::clone(&attempt));
+    drop(connecting);
+    let ending = Ending { pool: Arc::clone(pool), attempt: Arc::clone(&attempt) };
+    pool.dialer.shared.spawn(connect(ending));
+    attempt
+}
+
+/// Makes a connection, tells who waits for it, and drives it.
+async fn connect(ending: Ending) {
+    let pool = Arc::clone(&ending.pool);
+    let made = pool.dialer.dial(|io| handshake::handshake(io, &pool.dialer)).await;
+    let (sender, connection) = match made {
+        Ok(made) => made,
+        Err(error) => return ending.finish(Err(error)),
+    };
+    pool.dialer.answered();
+    let epoch = pool.dialer.shared.epoch;
+    let streams = connection.current_max_send_streams();
+    let streams = u32::try_from(streams).unwrap_or(u32::MAX);
+    let h2 = Arc::new(H2::new(sender, streams, epoch, Arc::clone(&pool.h2.slots)));
+    let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
+    let driver = Driver::new(connection, &h2, &pool, retire_at, idle);
+    pool.h2.add(&h2);
+    if pool.dialer.is_draining() {
+        pool.h2.remove(&h2);
+    }
+    drop(h2);
+    ending.finish(Ok(()));
+    // From here on the connection must not keep its pool alive.
+    let (shared, name) = (Arc::clone(&pool.dialer.shared), Arc::clone(&pool.dialer.name));
+    drop(pool);
+    let reason = driver.await;
+    Dialer::disconnected(&shared, &name, reason);
+}
+
+/// The promise to tell the waiting callers, kept even by a task that panics or is aborted.
+struct Ending {
+    pool: Arc<Pool>,
+    attempt: Arc<Attempt>,
+}
+
+impl Ending {
+    fn finish(self, result: Result<(), ConnectError>) {
+        // Set once, here.
+        drop(self.attempt.result.set(result));
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Only now: who comes in between finds the connection.
+        self.pool.h2.connecting().take();
+        if self.attempt.result.get().is_none() {
+            let error = ConnectError::new("the connection attempt was given up");
+            self.pool.dialer.failed(&error);
+            drop(self.attempt.result.set(Err(error)));
+        }
+        self.attempt.done.notify_waiters();
+    }
+}
+
+impl Attempt {
+    async fn wait(&self) -> Result<(), ConnectError> {
+        loop {
+            let done = self.done.notified();
+            if let Some(result) = self.result.get() {
+                return result.clone();
+            }
+            done.await;
+        }
+    }
+}

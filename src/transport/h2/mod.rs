@@ -1,0 +1,8 @@
+//! HTTP/2: connections shared by their streams.
+
+mod connection;
+mod connections;
+mod driver;
+mod handshake;
+
+pub(super) use self::connections::{Connections, Lease, acquire, try_acquire};

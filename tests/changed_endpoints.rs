@@ -1,0 +1,102 @@
+//! Endpoints and settings that change while a call is on its way to them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{pin::Pin, time::Duration};
+
+use http::Request;
+use tower_mesh::{
+    Body, Discover, Mesh, Publisher,
+    config::{Address, Balancer, Cluster},
+    testing::{EventLog, Fault, Network},
+};
+
+use support::{SERVICE, fetch, post};
+
+/// Publishes one set of endpoints, and another two hundred milliseconds later.
+struct Swap(Address, Address);
+
+impl Discover for Swap {
+    fn name(&self) -> String {
+        "swap".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            publish.endpoints(SERVICE, [self.0]).unwrap();
+            publish.synced();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            publish.endpoints(SERVICE, [self.1]).unwrap();
+            std::future::pending().await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_connects_to_a_replaced_endpoint_goes_to_its_successor() {
+    let network = Network::new();
+    let old = network.endpoint("10.0.0.1:80").fault(Fault::Blackhole);
+    let new = network.endpoint("10.0.0.2:80");
+    let mesh = Mesh::builder()
+        .source(Swap(old.address(), new.address()))
+        .connect_layer(network)
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    // Begun at the old endpoint, whose connection attempt outlasts it.
+    let reply = fetch(&mesh.client(SERVICE).unwrap(), post("/", "once")).await.unwrap();
+    assert_eq!(reply.body(), "10.0.0.2:80");
+    assert_eq!(new.calls(), 1);
+}
+
+/// Publishes a cluster, and once more under another balancer when it is told.
+struct Rebalanced(Address, std::sync::Arc<tokio::sync::Notify>);
+
+impl Discover for Rebalanced {
+    fn name(&self) -> String {
+        "rebalanced".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let mut cluster = Cluster::default();
+            cluster.endpoints = vec![self.0.into()];
+            publish.cluster(SERVICE, cluster.clone()).unwrap();
+            publish.synced();
+            self.1.notified().await;
+            cluster.balancer = Some(Balancer::RoundRobin);
+            publish.cluster(SERVICE, cluster).unwrap();
+            std::future::pending().await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_balancer_keeps_the_connections() {
+    let network = Network::new();
+    let endpoint = network.endpoint("10.0.0.1:80");
+    let change = std::sync::Arc::new(tokio::sync::Notify::new());
+    let mesh = Mesh::builder()
+        .source(Rebalanced(endpoint.address(), std::sync::Arc::clone(&change)))
+        .connect_layer(network)
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    let mut events = EventLog::of(&mesh);
+    let call = || fetch(&client, Request::get("/").body(Body::empty()).unwrap());
+    call().await.unwrap();
+    change.notify_one();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(mesh.describe().to_string().contains("RoundRobin"), "{}", mesh.describe());
+    call().await.unwrap();
+    assert_eq!(endpoint.connections(), 1);
+    let gone = events.count(|event| matches!(event, tower_mesh::Event::EndpointRemoved { .. }));
+    assert_eq!(gone, 0);
+}
