@@ -177,7 +177,7 @@ impl<X: Upstream> Balancer<X> {
     /// The index and the set agree.
     #[cfg(test)]
     pub(super) fn check(&self) {
-        self.index().check(&self.set.load());
+        self.index().check(&self.members.set.load());
     }
 
     /// What the sources have said, as they said it.

@@ -5,7 +5,7 @@
 //! looks as slow as its calls are old. Success is an EWMA over outcomes; under one half the
 //! endpoint is suspect, and is probed by single calls at doubling intervals.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use super::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// 1.0 of the success average.
 const ONE: u32 = 1 << 16;
@@ -178,7 +178,8 @@ impl Load {
             // The ages of what is in flight: n · now - Σ started.
             let ages = u64::from(in_flight).wrapping_mul(now);
             let ages = ages.wrapping_sub(self.started.load(Relaxed));
-            // A race between the two counters may wrap: such an age is no age.
+            // In a race between the two counters a call may look as old as the mesh to one pick,
+            // or the difference wraps: such an age is no age.
             if ages < 1 << 62 {
                 waiting = waiting.max(ages as f32 * share);
             }

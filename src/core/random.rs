@@ -59,7 +59,7 @@ mod tests {
         let random = Random::seeded(2);
         let mut words: Vec<u64> = std::thread::scope(|scope| {
             let draw = || (0..1_000).map(|_| random.next()).collect::<Vec<_>>();
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(draw)).collect();
+            let threads = [(); 4].map(|()| scope.spawn(draw));
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         words.sort_unstable();

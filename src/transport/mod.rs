@@ -9,6 +9,8 @@ mod connect;
 mod dial;
 mod h1;
 mod h2;
+#[cfg(test)]
+mod model;
 mod pool;
 pub(crate) mod prepare;
 mod send;
@@ -16,6 +18,11 @@ mod shared;
 mod tcp;
 #[cfg(test)]
 mod tests;
+
+/// What the back-off counts with outside of models.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
 
 pub use self::connect::{ConnectTarget, Connector, ConnectorFuture, Io};
 pub(crate) use self::{

@@ -118,7 +118,8 @@ proptest! {
         let load = Load::default();
         load.succeeded(SECOND, fast, DECAY);
         load.succeeded(SECOND + pause, fast + more, DECAY);
-        prop_assert_eq!(load.latency_at(SECOND + pause, DECAY), (fast + more) as f32);
+        let after = load.latency_at(SECOND + pause, DECAY);
+        prop_assert!((after - (fast + more) as f32).abs() < 0.1, "{after}");
     }
 
     #[test]
@@ -172,7 +173,7 @@ proptest! {
             load.end(*start);
         }
         prop_assert_eq!(load.in_flight(), 0);
-        prop_assert_eq!(load.cost(0, u64::MAX, 1.0), idle);
+        prop_assert!((load.cost(0, u64::MAX, 1.0) - idle).abs() < 0.1);
     }
 
     #[test]
@@ -261,7 +262,7 @@ fn a_peak_is_forgotten_over_the_decay_time() {
 #[test]
 fn an_unmeasured_endpoint_is_probed_by_one_call() {
     let load = Load::default();
-    assert_eq!(load.cost(SECOND, DECAY, 1.0), 0.0);
+    assert!(load.cost(SECOND, DECAY, 1.0) < f32::EPSILON);
     load.begin(SECOND);
     // Worse than a minute for each of 1,000 calls.
     assert!(load.cost(SECOND, DECAY, 1.0) > 60e9 * 1_000.0);
