@@ -101,6 +101,15 @@ fn threads_share_exactly_what_was_earned() {
     assert_eq!(granted + drain(&budget, 0), 28_000);
 }
 
+#[test]
+fn a_millionth_short_of_a_token_is_no_token() {
+    let budget = budget(0.999_999, 0);
+    budget.deposit(0);
+    assert!(!budget.withdraw(0));
+    budget.deposit(0);
+    assert_eq!(drain(&budget, 0), 1);
+}
+
 proptest! {
     #[test]
     fn a_ratio_grants_its_share_of_any_number_of_calls(
