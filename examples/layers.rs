@@ -40,7 +40,7 @@ async fn main() -> Result<(), BoxError> {
         // Over it a call fails at once.
         .layer(ConcurrencyLimitLayer::new(2))
         // Two retries, 25 ms to 1 s apart, at most 20 % of the calls and 10 per second.
-        .layer(RetryLayer::new(&config::Retry::standard()))
+        .layer(RetryLayer::new(&config::Retry::standard())?)
         // Each attempt.
         .layer(DeadlineLayer::new(Duration::from_millis(300)))
         .service(client);
@@ -96,7 +96,7 @@ async fn serve() -> Result<SocketAddr, BoxError> {
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     static FLAKY: AtomicU32 = AtomicU32::new(0);
     let header = |name: &str| {
-        request.headers().get(name).map_or_else(|| "-".into(), |value| format!("{value:?}"))
+        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
     };
     println!(
         "    server: {} {}, retry {}, {} ms left",

@@ -25,6 +25,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// An endpoint's connections, as far as a pick is concerned.
 struct Mock {
+    name: Arc<str>,
     available: AtomicBool,
     retired: AtomicBool,
 }
@@ -32,8 +33,13 @@ struct Mock {
 impl Upstream for Mock {
     type Context = ();
 
-    fn build(_spec: &Spec, (): &()) -> Self {
-        Self { available: AtomicBool::new(true), retired: AtomicBool::new(false) }
+    fn build(spec: &Spec, (): &()) -> Self {
+        let name = spec.address().to_string().into();
+        Self { name, available: AtomicBool::new(true), retired: AtomicBool::new(false) }
+    }
+
+    fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     fn added(_spec: &Spec, (): &()) {}

@@ -185,7 +185,7 @@ fn what_is_in_flight_is_counted_until_it_ends() {
     let mut flights = flights.into_iter();
     flights.next().unwrap().finish(sim.now, super::Outcome::Failure);
     drop(flights.next());
-    let (watcher, ticket) = flights.next().unwrap().into_ticket();
+    let (watcher, ticket) = flights.next().unwrap().into_ticket(sim.now);
     assert_eq!(in_flight(), 3);
     watcher.ended(ticket, crate::core::BodyEnd::Dropped);
     assert_eq!(in_flight(), 2);

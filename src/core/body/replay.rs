@@ -23,9 +23,14 @@ pub(crate) enum ReplayBody {
     Shared(Arc<Mutex<Shared>>),
 }
 
-/// A body over the cap, or one that has failed, cannot be sent again.
-#[derive(Debug)]
-pub(crate) struct TooLarge;
+/// Why a body cannot be sent again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unrepeatable {
+    /// It is larger than the cap.
+    TooLarge,
+    /// It has failed itself: what was read of it is not the whole.
+    Failed,
+}
 
 /// Locked by one body at a time: the newest attempt's. An abandoned attempt's body meets the
 /// lock only to learn that it is out of date, so nobody waits.
@@ -36,10 +41,10 @@ pub(crate) struct Shared {
     buffered: usize,
     cap: usize,
     overflowed: bool,
-    /// The source has failed.
-    broken: bool,
     /// The source has given its last frame.
     drained: bool,
+    /// The source has given an error instead of its last frame.
+    failed: bool,
     /// The attempt that may read.
     attempt: u32,
 }
@@ -70,22 +75,28 @@ impl ReplayBody {
             buffered: 0,
             cap,
             overflowed,
-            broken: false,
             drained: false,
+            failed: false,
             attempt: 0,
         }));
         (handle(&shared, 0), Self::Shared(shared))
     }
 
-    /// The body of the next attempt, from its first byte.
-    pub(crate) fn next(&self) -> Result<Body, TooLarge> {
+    /// Whether there may be a next attempt; asking changes nothing.
+    pub(crate) fn check(&self) -> Result<(), Unrepeatable> {
         match self {
-            Self::Free(body) => body.cheap_clone().ok_or(TooLarge),
+            Self::Free(_) => Ok(()),
+            Self::Shared(shared) => lock(shared).check(),
+        }
+    }
+
+    /// The body of the next attempt, from its first byte; the one before can read no more.
+    pub(crate) fn next(&self) -> Result<Body, Unrepeatable> {
+        match self {
+            Self::Free(body) => body.cheap_clone().ok_or(Unrepeatable::TooLarge),
             Self::Shared(shared) => {
                 let mut inner = lock(shared);
-                if inner.overflowed || inner.broken {
-                    return Err(TooLarge);
-                }
+                inner.check()?;
                 inner.attempt += 1;
                 let attempt = inner.attempt;
                 drop(inner);
@@ -137,8 +148,7 @@ impl ReplayHandle {
                 None
             }
             Some(Err(error)) => {
-                // Some of it is missing: no later attempt may pass for the whole.
-                shared.broken = true;
+                shared.failed = true;
                 this.ended = true;
                 Some(Err(error))
             }
@@ -175,6 +185,16 @@ impl ReplayHandle {
 // === impl Shared ===
 
 impl Shared {
+    fn check(&self) -> Result<(), Unrepeatable> {
+        if self.failed {
+            Err(Unrepeatable::Failed)
+        } else if self.overflowed {
+            Err(Unrepeatable::TooLarge)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Keeps a copy of what goes out, unless that would exceed the cap.
     fn keep(&mut self, frame: Frame<Bytes>, next: &mut usize) -> Frame<Bytes> {
         match frame.into_data() {
@@ -253,10 +273,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_body_is_replayed_without_a_buffer() {
-        let (first, replay) = ReplayBody::arm(Body::from("hello"), 1);
-        assert_eq!(read(first).await, "hello");
-        assert_eq!(read(replay.next().unwrap()).await, "hello");
+    async fn a_body_that_failed_is_not_sent_again_as_a_shorter_whole_one() {
+        let frames = [Ok(Frame::data(Bytes::from_static(b"first half"))), Err("the disk is gone")];
+        let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+        let (mut first, replay) = ReplayBody::arm(body, 64);
+        assert!(first.frame().await.unwrap().is_ok());
+        assert!(replay.check().is_ok());
+        assert!(first.frame().await.unwrap().is_err());
+        assert_eq!(replay.check(), Err(Unrepeatable::Failed));
+        assert!(replay.next().is_err());
     }
 
     #[tokio::test]
@@ -276,11 +301,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_failed_is_not_sent_again_as_if_it_were_whole() {
-        let frames = [Ok(Frame::data(Bytes::from_static(b"ab"))), Err("lost")];
-        let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
-        let (first, replay) = ReplayBody::arm(body, 64);
-        assert!(first.collect().await.is_err());
-        assert!(replay.next().is_err());
+    async fn a_full_body_is_replayed_without_a_buffer() {
+        let (first, replay) = ReplayBody::arm(Body::from("hello"), 1);
+        assert_eq!(read(first).await, "hello");
+        assert_eq!(read(replay.next().unwrap()).await, "hello");
     }
 }

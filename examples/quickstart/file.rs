@@ -1,0 +1,86 @@
+//! The mesh file that the quickstart writes, edits and shows.
+
+use std::{fs, io, path::PathBuf};
+
+use crate::replica::Replica;
+
+/// The mesh file on disk.
+pub(crate) struct MeshFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl MeshFile {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, text: String::new() }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Replaces the file at once, as a careful editor does, and returns the lines that differ.
+    pub(crate) fn write(&mut self, text: String) -> io::Result<Vec<String>> {
+        let next = self.path.with_extension("next");
+        fs::write(&next, &text)?;
+        fs::rename(next, &self.path)?;
+        let only = |what: &str, of: &str, other: &str| -> Vec<String> {
+            let lines = of.lines().filter(|line| !other.lines().any(|known| known == *line));
+            lines.map(|line| format!("{what:<8} {}", line.trim_start())).collect()
+        };
+        let mut changes = only("removed", &self.text, &text);
+        changes.extend(only("added", &text, &self.text));
+        self.text = text;
+        Ok(changes)
+    }
+}
+
+/// What an edit of the file says.
+pub(crate) struct Content<'a> {
+    pub(crate) users: &'a [Replica],
+    pub(crate) greeters: &'a [Replica],
+    /// Replicas of a new version of both services, which get one call in five.
+    pub(crate) canary: Option<(&'a Replica, &'a Replica)>,
+}
+
+impl<'a> Content<'a> {
+    pub(crate) fn of(users: &'a [Replica], greeters: &'a [Replica]) -> Self {
+        Self { users, greeters, canary: None }
+    }
+
+    /// The whole file. The greeter is declared idempotent: that cannot be seen from outside.
+    pub(crate) fn yaml(&self) -> String {
+        let mut text = String::from("services:\n  users.prod:\n    policy: { timeout: 2s }\n");
+        text += &self.routes("users");
+        text += "  greeter.prod:\n    policy: { timeout: 2s, retry: { idempotent: true } }\n";
+        text += &self.routes("greeter");
+        text += "clusters:\n  users.prod:\n";
+        text += &endpoints(self.users);
+        text += "  greeter.prod:\n    protocol: http2\n";
+        text += &endpoints(self.greeters);
+        if let Some((user, greeter)) = self.canary {
+            text += "  users-next:\n";
+            text += &endpoints([user]);
+            text += "  greeter-next:\n    protocol: http2\n";
+            text += &endpoints([greeter]);
+        }
+        text
+    }
+
+    fn routes(&self, service: &str) -> String {
+        if self.canary.is_none() {
+            return String::new();
+        }
+        format!(
+            "    routes:\n      - clusters: [{{ name: {service}.prod, weight: 4 }}, \
+             {{ name: {service}-next, weight: 1 }}]\n"
+        )
+    }
+}
+
+fn endpoints<'a>(replicas: impl IntoIterator<Item = &'a Replica>) -> String {
+    let lines = replicas
+        .into_iter()
+        .map(|replica| format!("      - address: {} # {}\n", replica.address(), replica.name()));
+    format!("    endpoints:\n{}", lines.collect::<String>())
+}
