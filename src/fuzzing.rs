@@ -171,8 +171,8 @@ pub fn matches(uri: &str, path: Option<(bool, &str)>, query: &[(u8, &str, &str)]
             matcher: text(*kind, value),
         })
         .collect();
-    let (parts, ()) = Request::get(uri).body(()).ok()?.into_parts();
-    Some(Matcher::new(&rule).ok()?.matches(&parts))
+    let request = Request::get(uri).body(()).ok()?;
+    Some(Matcher::new(&rule).ok()?.matches(&request))
 }
 
 /// A request as HTTP/1.1 and HTTP/2 send it: the path stays, and there is an authority.
