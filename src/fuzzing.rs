@@ -24,9 +24,9 @@ use http_body::{Body as _, Frame, SizeHint};
 pub use http::Uri;
 
 use crate::{
-    Body, Call, Error, ErrorKind, Phase,
+    Call, Error, ErrorKind, Phase,
     config::{Match, PathMatch, QueryMatch, StringMatch},
-    core::{BoxError, Instant, ReplayBody, grpc},
+    core::{BoxError, Instant, Outgoing, ReplayBody, grpc},
     mesh::names::Name,
     resilience::{
         Budget, deadline,
@@ -178,13 +178,13 @@ pub fn matches(uri: &str, path: Option<(bool, &str)>, query: &[(u8, &str, &str)]
 /// A request as HTTP/1.1 and HTTP/2 send it: the path stays, and there is an authority.
 pub fn prepared(uri: &str, host: Option<&[u8]>) {
     let request = || {
-        let mut request = Request::get(uri).body(Body::empty()).ok()?;
+        let mut request = Request::get(uri).body(()).ok()?;
         if let Some(host) = host {
             request.headers_mut().insert(http::header::HOST, HeaderValue::from_bytes(host).ok()?);
         }
         Some(request)
     };
-    let path = |request: &Request<Body>| request.uri().path_and_query().cloned();
+    let path = |request: &Request<()>| request.uri().path_and_query().cloned();
     let (Some(mut first), Some(mut second)) = (request(), request()) else { return };
     let before = path(&first).filter(|path| path.as_str() != "");
     prepare::http1(&mut first, "10.0.0.1:80");
@@ -262,7 +262,7 @@ pub fn replay(steps: &[Step], cap: usize, exact: bool, attempts: &[u8]) {
     let fails = matches!(steps.last(), Some(Step::Fail));
     let with_trailers = matches!(steps.last(), Some(Step::Trailers));
     let script = Script { steps: steps.iter().cloned().collect(), exact };
-    let (body, again) = ReplayBody::arm(Body::new(script), cap);
+    let (body, again) = ReplayBody::arm(Outgoing::new(script), cap);
     let mut current = Attempt::new(body);
     let mut older: Vec<Attempt> = Vec::new();
     for polls in attempts {
@@ -295,7 +295,7 @@ pub fn replay(steps: &[Step], cap: usize, exact: bool, attempts: &[u8]) {
 }
 
 struct Attempt {
-    body: Body,
+    body: Outgoing,
     sent: Vec<u8>,
     trailers: usize,
     ended: bool,
@@ -304,7 +304,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn new(body: Body) -> Self {
+    fn new(body: Outgoing) -> Self {
         Self { body, sent: Vec::new(), trailers: 0, ended: false, failed: false, cut_off: false }
     }
 
