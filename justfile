@@ -44,5 +44,14 @@ api:
 ci:
     bash .ci/run
 
+# Every fuzz target for so many seconds each.
+fuzz seconds="30":
+    bash .ci/fuzz {{seconds}}
+
+# Random faults over real servers for so many seconds.
+soak seconds="60":
+    bash .ci/soak {{seconds}}
+
 # What CI runs, and what takes longer.
-full: ci features
+full:
+    bash .ci/full

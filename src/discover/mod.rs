@@ -39,7 +39,7 @@
 //! ```
 
 #[cfg(feature = "file")]
-mod file;
+pub(crate) mod file;
 mod publisher;
 mod statics;
 

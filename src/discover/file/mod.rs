@@ -5,7 +5,7 @@
 //! all changes nothing. Atomic renames and Kubernetes' symlink swaps are seen through the
 //! watched directory; a slow poll covers file systems without events.
 
-mod parse;
+pub(crate) mod parse;
 mod tree;
 mod watch;
 

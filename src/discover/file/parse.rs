@@ -1,6 +1,6 @@
 //! From bytes to parts: each service and cluster is read on its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -26,12 +26,10 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
         return Err("is empty; an empty mesh is written `services: {}`".to_owned());
     }
     let first = text.trim_start();
-    let value: Value = if first.starts_with('{') {
+    let Tree(value) = if first.starts_with('{') {
         serde_json::from_str(text).map_err(|error| format!("is not valid JSON: {error}"))?
     } else {
-        serde_saphyr::from_str::<Tree>(text)
-            .map_err(|error| format!("is not valid YAML: {error}"))?
-            .0
+        serde_saphyr::from_str(text).map_err(|error| format!("is not valid YAML: {error}"))?
     };
     let Value::Object(fields) = value else {
         return Err("must hold a map with `services` and `clusters`".to_owned());
@@ -61,8 +59,15 @@ fn read<T: DeserializeOwned + Default>(
     refused: &mut Vec<(String, String)>,
 ) -> BTreeMap<String, T> {
     let mut good = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for (name, value) in parts {
         let name = name.to_ascii_lowercase();
+        if !seen.insert(name.clone()) {
+            good.remove(&name);
+            let reason = format!("{kind}s.{name}: is given twice; names are compared without case");
+            refused.push((format!("{kind} {name}"), reason));
+            continue;
+        }
         if value.is_null() {
             good.insert(name, T::default());
             continue;
