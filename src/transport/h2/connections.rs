@@ -168,7 +168,7 @@ async fn connect(ending: Ending) {
     };
     pool.dialer.answered();
     let epoch = pool.dialer.shared.epoch;
-    let streams = connection.current_max_send_streams();
+    let streams = connection.requests.current_max_send_streams();
     let streams = u32::try_from(streams).unwrap_or(u32::MAX);
     let h2 = Arc::new(H2::new(sender, streams, epoch, Arc::clone(&pool.h2.slots)));
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);

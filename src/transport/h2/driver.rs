@@ -9,12 +9,20 @@ use std::{
 
 use tokio::time::Sleep;
 
-use super::{connection::H2, handshake::Connection};
-use crate::{core::Instant, transport::pool::Pool};
+use super::{
+    connection::H2,
+    handshake::{Connection, Requests},
+};
+use crate::{
+    core::{BoxFuture, Instant},
+    transport::pool::Pool,
+};
 
 #[pin_project::pin_project]
 pub(super) struct Driver {
-    connection: Connection,
+    /// Empty when no more streams are opened.
+    requests: Option<Requests>,
+    frames: BoxFuture<()>,
     h2: Weak<H2>,
     pool: Weak<Pool>,
     #[pin]
@@ -34,7 +42,8 @@ impl Driver {
     ) -> Self {
         let first = Instant::now().checked_add(idle_timeout).unwrap_or(retire_at);
         Self {
-            connection,
+            requests: Some(connection.requests),
+            frames: connection.frames,
             h2: Arc::downgrade(h2),
             pool: Arc::downgrade(pool),
             timer: tokio::time::sleep_until(first.min(retire_at)),
@@ -51,21 +60,28 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<&'static str> {
         let mut this = self.project();
-        let ended = Pin::new(&mut *this.connection).poll(cx);
-        let h2 = this.h2.upgrade();
-        if let Poll::Ready(ended) = ended {
+        let closed = this.frames.as_mut().poll(cx).is_ready();
+        if let Some(requests) = this.requests
+            && let Poll::Ready(ended) = Pin::new(requests).poll(cx)
+        {
             if let Err(error) = ended {
                 *this.reason = if error.is_timeout() { "keepalive" } else { "error" };
             }
-            match (this.pool.upgrade(), h2) {
+            // With it go hyper's references to the connection, which then ends with its streams.
+            *this.requests = None;
+            match (this.pool.upgrade(), this.h2.upgrade()) {
                 (Some(pool), Some(h2)) => pool.h2.remove(&h2),
                 (None, _) if *this.reason == "closed by peer" => *this.reason = "draining",
                 _ => {}
             }
+        }
+        if closed {
             return Poll::Ready(this.reason);
         }
-        let Some(h2) = h2 else { return Poll::Pending };
-        h2.publish_limit(this.connection.current_max_send_streams());
+        let (Some(requests), Some(h2)) = (&*this.requests, this.h2.upgrade()) else {
+            return Poll::Pending;
+        };
+        h2.publish_limit(requests.current_max_send_streams());
         while !h2.is_retired() && this.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let idle = h2.idle().map(|since| h2.epoch_nanos(now).saturating_sub(since));
