@@ -24,7 +24,7 @@ use tokio::{
 };
 use tower_mesh::{Body, Mesh};
 
-use support::{RawServer, storm};
+use support::{RawServer, patience, storm};
 
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 const HEADERS: u8 = 1;
@@ -110,4 +110,23 @@ async fn a_stream_that_goaway_accepts_is_answered_and_not_sent_twice() {
     assert!(failed.is_empty(), "{} failed: {}", failed.len(), failed[0]);
     assert_eq!(requests.load(Ordering::SeqCst), 4000);
     elsewhere.shutdown_background();
+}
+
+#[tokio::test]
+async fn a_post_that_goaway_refuses_is_sent_again() {
+    let server = RawServer::start(|mut stream, number| async move {
+        greet(&mut stream).await;
+        let first = next_request(&mut stream).await;
+        if number < 2 {
+            stream.write_all(&goaway(0)).await.unwrap();
+        } else {
+            stream.write_all(&answer(first)).await.unwrap();
+        }
+        drop(tokio::time::timeout(Duration::from_secs(5), next_request(&mut stream)).await);
+    })
+    .await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(patience(client.send(post())).await.unwrap().status(), 200);
+    assert_eq!(server.connections(), 3);
 }

@@ -31,7 +31,7 @@ impl PathProj<'_> {
     fn responded(&mut self, response: Response<Body>) -> Step {
         let status = response.status();
         self.attempt_ended(Some(status.as_u16()), None);
-        if self.armed.is_none() {
+        if self.armed.as_ref().is_none_or(|armed| armed.safe_only) {
             return Step::Return(Ok(response));
         }
         let is_grpc = self.caller.grpc;
@@ -168,7 +168,11 @@ impl PathProj<'_> {
     /// Asks the retry policy about an attempt without an answer.
     fn lost(&mut self, met: retry::Met<'static>, error: Error, text: &str) -> Step {
         let is_safe = met.is_safe();
-        if self.armed.is_none() && !(is_safe && self.request.is_some()) {
+        let again = match &*self.armed {
+            Some(armed) => is_safe || !armed.safe_only,
+            None => is_safe && self.request.is_some(),
+        };
+        if !again {
             self.note(text);
             return Step::Return(Err(error));
         }

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -20,6 +20,7 @@ use super::{
     trail::{Trail, Visit},
 };
 use crate::{
+    config::Protocol,
     core::{
         Body, BoxFuture, Call, Error, ErrorKind, Event, Held, Instant, Phase, ReplayBody, earliest,
     },
@@ -51,6 +52,8 @@ pub(crate) struct Path {
 pub(super) struct Armed {
     pub(super) head: Head,
     pub(super) body: ReplayBody,
+    /// Whether it may only be sent again when it was not worked on.
+    pub(super) safe_only: bool,
 }
 
 #[pin_project(project = StateProj)]
@@ -200,13 +203,17 @@ impl PathProj<'_> {
         let bounds = deadline::of(request.headers(), call, route.policy.scope, started);
         let policy = &route.policy;
         policy.budget.deposit(inner.epoch.nanos(now));
-        // The head is kept when, and only when, the policy may want another attempt.
-        if policy.retry.arms(request.method(), self.caller.grpc, call) {
+        // The head is kept when, and only when, the policy may want another attempt. A stream of
+        // HTTP/2 may be refused, and hyper gives nothing back then; HTTP/1.1 cannot refuse.
+        let repeats = policy.retry.arms(request.method(), self.caller.grpc, call);
+        let http2 = request.version() == Version::HTTP_2
+            || cluster.core.load().config.protocol == Some(Protocol::Http2);
+        if repeats || (http2 && policy.retry.resends()) {
             let head = Head::of(request);
             let body = std::mem::take(request.body_mut());
             let (first, body) = ReplayBody::arm(body, policy.max_body_bytes);
             *request.body_mut() = first;
-            *self.armed = Some(Armed { head, body });
+            *self.armed = Some(Armed { head, body, safe_only: !repeats });
         }
         let cluster = Arc::clone(cluster);
         *self.pinned = Some(Pinned { service, route: index, cluster, bounds });

@@ -75,6 +75,11 @@ impl Policy {
         self.idempotent.unwrap_or_else(|| !is_grpc && method.is_idempotent())
     }
 
+    /// Whether a request that an endpoint refused to work on may be sent again.
+    pub(crate) fn resends(&self) -> bool {
+        self.attempts > 1
+    }
+
     /// `attempt` counts those that may have reached an endpoint, this one included.
     pub(crate) fn decide(&self, attempt: u32, met: Met<'_>, random: &Random) -> Decision {
         let reason = match met {
