@@ -16,6 +16,7 @@ mod shared;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod watchful;
 
 pub use self::connect::{ConnectTarget, Connector, ConnectorFuture, Io};
 pub(crate) use self::{

@@ -16,6 +16,7 @@ use super::{
     lease::{Lease, Link, Sender},
 };
 use crate::{
+    config::Protocol,
     core::Instant,
     transport::{connect::ConnectError, dial::Dialer, pool::Pool},
 };
@@ -139,7 +140,7 @@ impl Drop for Place {
 /// Makes a connection for one caller (or, if it has left, for the next) and drives it.
 async fn connect(mut place: Place, caller: oneshot::Sender<Result<Box<Lease>, ConnectError>>) {
     let Some(pool) = place.0.clone() else { return };
-    let made = pool.dialer.dial(|io| async {
+    let made = pool.dialer.dial(Protocol::Http1, |io| async {
         let made = http1::Builder::new().handshake(io).await;
         made.map_err(|cause| ConnectError::caused("HTTP/1.1 handshake failed", cause.into()))
     });

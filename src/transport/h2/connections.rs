@@ -14,6 +14,7 @@ use super::{
     handshake::{self, Sender},
 };
 use crate::{
+    config::Protocol,
     core::{Held, Release},
     transport::{connect::ConnectError, dial::Dialer, pool::Pool},
 };
@@ -161,7 +162,7 @@ fn join(pool: &Arc<Pool>) -> Arc<Attempt> {
 /// Makes a connection, tells who waits for it, and drives it.
 async fn connect(ending: Ending) {
     let pool = Arc::clone(&ending.pool);
-    let made = pool.dialer.dial(|io| handshake::handshake(io, &pool.dialer)).await;
+    let made = pool.dialer.dial(Protocol::Http2, |io| handshake::handshake(io, &pool.dialer)).await;
     let (sender, connection) = match made {
         Ok(made) => made,
         Err(error) => return ending.finish(Err(error)),
