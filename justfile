@@ -28,9 +28,13 @@ examples:
 schema:
     cargo run --quiet --features schema --example schema > docs/mesh.schema.json
 
+# nginx, haproxy and gRPC C-core as upstreams; `just peers full` for longer.
+peers *length:
+    bash .ci/peers {{length}}
+
 # What CI runs.
 ci:
     bash .ci/run
 
 # What CI runs, and what takes longer.
-full: ci features
+full: ci features (peers "full")
