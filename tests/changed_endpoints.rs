@@ -33,7 +33,7 @@ impl Discover for Swap {
             publish.synced();
             tokio::time::sleep(Duration::from_millis(200)).await;
             publish.endpoints(SERVICE, [self.1]).unwrap();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
     }
 }
@@ -72,7 +72,7 @@ impl Discover for Rebalanced {
             self.1.notified().await;
             cluster.balancer = Some(Balancer::RoundRobin);
             publish.cluster(SERVICE, cluster).unwrap();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
     }
 }

@@ -22,7 +22,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tower_mesh::{Body, Mesh};
+use tower_mesh::{Body, Mesh, config::Retry};
 
 use support::{RawServer, patience, storm};
 
@@ -125,7 +125,11 @@ async fn a_post_that_goaway_refuses_is_sent_again() {
         drop(tokio::time::timeout(Duration::from_secs(5), next_request(&mut stream)).await);
     })
     .await;
-    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let mesh = Mesh::builder()
+        .endpoints("users", [server.address()])
+        .service("users", |s| s.retry(Retry::safe_only()))
+        .build()
+        .unwrap();
     let client = mesh.client("users").unwrap();
     assert_eq!(patience(client.send(post())).await.unwrap().status(), 200);
     assert_eq!(server.connections(), 3);

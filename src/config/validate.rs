@@ -315,6 +315,15 @@ impl Endpoint {
     }
 }
 
+impl Retry {
+    /// Checks every field; `path` says where it stands.
+    pub(crate) fn validate(&self, path: &str) -> Result<(), ConfigErrors> {
+        let mut checker = Checker::new(path);
+        checker.retry(self);
+        checker.done()
+    }
+}
+
 impl HeaderEdit {
     /// Whether it edits nothing.
     #[must_use]

@@ -20,7 +20,7 @@
 //!     .layer(DeadlineLayer::new(Duration::from_secs(2)))
 //!     .layer(ConcurrencyLimitLayer::new(100))
 //!     // tonic's channel takes tonic's body alone, so the layer is told how to make one.
-//!     .layer(RetryLayer::new(&config::Retry::standard()).body(tonic::body::Body::new))
+//!     .layer(RetryLayer::new(&config::Retry::standard())?.body(tonic::body::Body::new))
 //!     // Each attempt.
 //!     .layer(DeadlineLayer::new(Duration::from_millis(500)))
 //!     .service(channel);
@@ -31,7 +31,7 @@
 
 pub(crate) mod budget;
 pub mod deadline;
-mod exchange;
+pub(crate) mod exchange;
 pub mod limit;
 pub mod retry;
 

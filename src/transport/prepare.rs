@@ -26,19 +26,19 @@ pub(super) fn http1(request: &mut Request<Body>, fallback: &str) {
 /// HTTP/2: scheme and authority as pseudo-headers (RFC 9113 §8.3.1).
 pub(super) fn http2(request: &mut Request<Body>, fallback: &str) {
     *request.version_mut() = Version::HTTP_2;
-    if request.uri().authority().is_some() && request.uri().scheme().is_some() {
+    // One name only, and the header wins as it does in HTTP/1.1.
+    let host = request.headers_mut().remove(HOST);
+    if host.is_none() && request.uri().authority().is_some() && request.uri().scheme().is_some() {
         return;
     }
-    let host = request.headers_mut().remove(HOST);
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme.get_or_insert(Scheme::HTTP);
-    if parts.authority.is_none() {
-        let host = host.as_ref().and_then(|host| host.to_str().ok());
-        parts.authority = host
-            .and_then(|host| host.parse().ok())
-            .or_else(|| fallback.parse().ok())
-            .or(Some(Authority::from_static("localhost")));
-    }
+    let host = host.as_ref().and_then(|host| host.to_str().ok());
+    parts.authority = host
+        .and_then(|host| host.parse().ok())
+        .or(parts.authority)
+        .or_else(|| fallback.parse().ok())
+        .or(Some(Authority::from_static("localhost")));
     parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
@@ -67,5 +67,10 @@ mod tests {
         let mut request = Request::get("/a").header(HOST, "users").body(Body::empty()).unwrap();
         http2(&mut request, "10.0.0.1:80");
         assert_eq!(request.uri(), "http://users/a");
+        let request = Request::get("http://users/a").header(HOST, "shop.example");
+        let mut request = request.body(Body::empty()).unwrap();
+        http2(&mut request, "10.0.0.1:80");
+        assert_eq!(request.uri(), "http://shop.example/a");
+        assert!(!request.headers().contains_key(HOST));
     }
 }

@@ -20,7 +20,7 @@ use self::{replay::ReplayHandle, sync::SyncBody};
 use super::{BoxError, Error, ErrorKind, Origin, Phase};
 
 pub(crate) use self::{
-    replay::ReplayBody,
+    replay::{ReplayBody, Unrepeatable},
     watch::{BodyEnd, Held, Release, Ticket, Watch, Watcher},
 };
 
@@ -138,7 +138,12 @@ impl Body {
             Kind::Watched(_, watch) => watch.limits[0] = limit,
             Kind::Wrapped(wrapped) => wrapped.1.limits[0] = limit,
             Kind::Peeked(peeked) => peeked.1.hold(limit),
-            _ => {}
+            Kind::Empty | Kind::Full(_) => {}
+            Kind::Incoming(_) | Kind::Replay(_) | Kind::Boxed(_) => {
+                let mut watch = Watch::holding(Held::Nothing);
+                watch.limits[0] = limit;
+                *self = Self { kind: Kind::Wrapped(Box::new((std::mem::take(self), watch))) };
+            }
         }
     }
 

@@ -23,9 +23,14 @@ pub(crate) enum ReplayBody {
     Shared(Arc<Mutex<Shared>>),
 }
 
-/// A body over the cap cannot be sent again.
-#[derive(Debug)]
-pub(crate) struct TooLarge;
+/// Why a body cannot be sent again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unrepeatable {
+    /// It is larger than the cap.
+    TooLarge,
+    /// It has failed itself: what was read of it is not the whole.
+    Failed,
+}
 
 /// Locked by one body at a time: the newest attempt's. An abandoned attempt's body meets the
 /// lock only to learn that it is out of date, so nobody waits.
@@ -38,6 +43,8 @@ pub(crate) struct Shared {
     overflowed: bool,
     /// The source has given its last frame.
     drained: bool,
+    /// The source has given an error instead of its last frame.
+    failed: bool,
     /// The attempt that may read.
     attempt: u32,
 }
@@ -69,20 +76,27 @@ impl ReplayBody {
             cap,
             overflowed,
             drained: false,
+            failed: false,
             attempt: 0,
         }));
         (handle(&shared, 0), Self::Shared(shared))
     }
 
-    /// The body of the next attempt, from its first byte.
-    pub(crate) fn next(&self) -> Result<Body, TooLarge> {
+    /// Whether there may be a next attempt; asking changes nothing.
+    pub(crate) fn check(&self) -> Result<(), Unrepeatable> {
         match self {
-            Self::Free(body) => body.cheap_clone().ok_or(TooLarge),
+            Self::Free(_) => Ok(()),
+            Self::Shared(shared) => lock(shared).check(),
+        }
+    }
+
+    /// The body of the next attempt, from its first byte; the one before can read no more.
+    pub(crate) fn next(&self) -> Result<Body, Unrepeatable> {
+        match self {
+            Self::Free(body) => body.cheap_clone().ok_or(Unrepeatable::TooLarge),
             Self::Shared(shared) => {
                 let mut inner = lock(shared);
-                if inner.overflowed {
-                    return Err(TooLarge);
-                }
+                inner.check()?;
                 inner.attempt += 1;
                 let attempt = inner.attempt;
                 drop(inner);
@@ -134,6 +148,7 @@ impl ReplayHandle {
                 None
             }
             Some(Err(error)) => {
+                shared.failed = true;
                 this.ended = true;
                 Some(Err(error))
             }
@@ -166,6 +181,16 @@ impl ReplayHandle {
 // === impl Shared ===
 
 impl Shared {
+    fn check(&self) -> Result<(), Unrepeatable> {
+        if self.failed {
+            Err(Unrepeatable::Failed)
+        } else if self.overflowed {
+            Err(Unrepeatable::TooLarge)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Keeps a copy of what goes out, unless that would exceed the cap.
     fn keep(&mut self, frame: Frame<Bytes>, next: &mut usize) -> Frame<Bytes> {
         match frame.into_data() {
@@ -241,6 +266,18 @@ mod tests {
         let second = replay.next().unwrap();
         assert!(first.frame().await.unwrap().is_err());
         assert_eq!(read(second).await, "abcd");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_failed_is_not_sent_again_as_a_shorter_whole_one() {
+        let frames = [Ok(Frame::data(Bytes::from_static(b"first half"))), Err("the disk is gone")];
+        let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+        let (mut first, replay) = ReplayBody::arm(body, 64);
+        assert!(first.frame().await.unwrap().is_ok());
+        assert!(replay.check().is_ok());
+        assert!(first.frame().await.unwrap().is_err());
+        assert_eq!(replay.check(), Err(Unrepeatable::Failed));
+        assert!(replay.next().is_err());
     }
 
     #[tokio::test]

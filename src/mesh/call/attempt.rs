@@ -19,7 +19,7 @@ use crate::{
         WireFailure, grpc,
     },
     mesh::cluster::Node,
-    resilience::limit::Limiter,
+    resilience::{exchange, limit::Limiter, retry},
     transport::{ConnectError, Lease, SendError, SendFuture, Sent},
 };
 
@@ -145,14 +145,24 @@ impl Attempt {
         }
     }
 
-    /// Ends it by our own timeout, which is a failure of its endpoint.
-    pub(crate) fn expire(self: Pin<&mut Self>, caller: &Caller, now: Instant) {
+    /// Ends it by our own timeout, which is a failure of its endpoint; gives the request back if
+    /// it waited for a connection.
+    pub(crate) fn expire(
+        self: Pin<&mut Self>,
+        caller: &Caller,
+        now: Instant,
+    ) -> Option<Box<Request<Body>>> {
         let mut this = self.project();
         if let Some(flight) = this.flight.take() {
             flight.finish(caller.inner.epoch.nanos(now), Outcome::Failure);
         }
         *this.breaker = Held::Nothing;
+        let request = match this.state.as_mut().project() {
+            StateProj::Connect(_, request) => request.take(),
+            _ => None,
+        };
         this.state.set(State::Done);
+        this.original.restore(request)
     }
 
     pub(crate) fn poll(
@@ -282,7 +292,7 @@ impl AttemptProj<'_> {
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
             }
-            flight.into_ticket()
+            flight.into_ticket(now)
         });
         Watch {
             watcher,
@@ -293,6 +303,7 @@ impl AttemptProj<'_> {
             grpc: caller.grpc,
             service: Some((Arc::clone(&caller.cell.name), Arc::clone(&caller.inner.events))),
             timer: None,
+            awaiting: false,
             over: false,
         }
     }
@@ -338,16 +349,24 @@ impl AttemptProj<'_> {
     }
 
     fn stage_failed(&mut self, caller: &Caller, error: BoxError) -> Box<Failed> {
+        let met = exchange::classify::failure(&*error);
         let mut error = Error::from_layer(error);
         let request = self.original.restore(error.take_unsent());
         let met = match error.kind() {
             _ if request.is_some() => Met::NeverSent,
             ErrorKind::Connect => Met::NeverSent,
             ErrorKind::Refused => Met::Refused,
-            ErrorKind::Transport | ErrorKind::Layer => Met::Reset,
+            ErrorKind::Transport => Met::Reset,
+            // Another's error: what is known of it for sure; else it may have been worked on.
+            ErrorKind::Layer => match met {
+                Some(retry::Met::NeverSent) => Met::NeverSent,
+                Some(retry::Met::Refused) => Met::Refused,
+                _ => Met::Reset,
+            },
             _ => Met::Fatal,
         };
-        let blameless = met == Met::NeverSent && error.kind() != ErrorKind::Connect;
+        // A connection that was closed while idle says nothing about its endpoint.
+        let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
         self.finish(caller, if blameless { Outcome::Ignored } else { Outcome::Failure });
         Box::new(Failed { met, error, request })
     }

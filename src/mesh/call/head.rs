@@ -2,6 +2,7 @@
 
 use http::{
     HeaderMap, Method, Request, Uri, Version,
+    header::HOST,
     uri::{Authority, PathAndQuery, Scheme},
 };
 
@@ -41,6 +42,7 @@ impl Head {
 
 /// Gives the request an authority, replacing one that it has.
 pub(crate) fn set_authority(request: &mut Request<Body>, authority: &Authority) {
+    request.headers_mut().remove(HOST);
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.authority = Some(authority.clone());
     if parts.scheme.is_none() {

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, Version};
+use http::{Request, Response, header::HOST};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -20,15 +20,14 @@ use super::{
     trail::{Trail, Visit},
 };
 use crate::{
-    config::Protocol,
     core::{
         Body, BoxFuture, Call, Error, ErrorKind, Event, Held, Instant, Phase, ReplayBody, earliest,
     },
-    resilience::{deadline, limit::Limiter},
+    resilience::{deadline, limit::Limiter, retry::Arms},
 };
 
 /// A call from its first poll to its response head.
-#[pin_project(project = PathProj)]
+#[pin_project(project = PathProj, PinnedDrop)]
 pub(crate) struct Path {
     pub(super) caller: Caller,
     pub(super) request: Option<Request<Body>>,
@@ -39,11 +38,13 @@ pub(crate) struct Path {
     /// The one timer of the call, armed only while something is awaited under a bound.
     #[pin]
     timer: Option<Sleep>,
-    pub(super) armed: Option<Armed>,
+    pub(super) armed: Option<Box<Armed>>,
     /// The place under the service's limit.
     limit: Held,
     pub(super) trail: Trail,
     resolve_by: Option<Instant>,
+    /// The caller's own bound, while no route is known.
+    own_bound: Option<Instant>,
     /// Where an answer comes from that is being looked at.
     pub(super) answering: Option<Visit>,
 }
@@ -52,7 +53,7 @@ pub(crate) struct Path {
 pub(super) struct Armed {
     pub(super) head: Head,
     pub(super) body: ReplayBody,
-    /// Whether it may only be sent again when it was not worked on.
+    /// Only after what is known not to have been worked on.
     pub(super) safe_only: bool,
 }
 
@@ -64,8 +65,8 @@ pub(super) enum State {
     Attempt(#[pin] Attempt),
     /// Through the user's attempt layers: their one box.
     Staged(StagedAttempt),
-    /// A gRPC response whose status may still come in its first frame.
-    Peek(Option<Response<Body>>),
+    /// A gRPC response whose status may still come in its first frame, until then.
+    Peek(Option<Response<Body>>, Instant),
     Backoff(Instant),
     Done,
 }
@@ -91,6 +92,7 @@ impl Path {
             limit: Held::Nothing,
             trail: Trail::default(),
             resolve_by: None,
+            own_bound: None,
             answering: None,
         }
     }
@@ -122,7 +124,7 @@ impl Future for Path {
                     Poll::Ready(met) => this.met(met),
                     Poll::Pending => ready!(this.wait(cx)),
                 },
-                StateProj::Peek(peeked) => {
+                StateProj::Peek(peeked, _) => {
                     let Some(response) = peeked else { return Poll::Pending };
                     match Pin::new(response.body_mut()).poll_frame(cx) {
                         Poll::Pending => ready!(this.wait(cx)),
@@ -174,6 +176,7 @@ impl PathProj<'_> {
         let Some(request) = self.request.as_mut() else { return Some(missing()) };
         if request.uri().authority().is_none()
             && let Some(authority) = &cell.authority
+            && !request.headers().contains_key(HOST)
         {
             head::set_authority(request, authority);
         }
@@ -203,17 +206,23 @@ impl PathProj<'_> {
         let bounds = deadline::of(request.headers(), call, route.policy.scope, started);
         let policy = &route.policy;
         policy.budget.deposit(inner.epoch.nanos(now));
-        // The head is kept when, and only when, the policy may want another attempt. A stream of
-        // HTTP/2 may be refused, and hyper gives nothing back then; HTTP/1.1 cannot refuse.
-        let repeats = policy.retry.arms(request.method(), self.caller.grpc, call);
-        let http2 = request.version() == Version::HTTP_2
-            || cluster.core.load().config.protocol == Some(Protocol::Http2);
-        if repeats || (http2 && policy.retry.resends()) {
+        // The head is kept when, and only when, another attempt may be made from it.
+        let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
+        if inner.stages.leaf.is_some() {
+            // A user's own client gives nothing back.
+            arms = arms.max(Arms::Safe);
+        }
+        if call.is_some_and(|call| call.is_retry) {
+            // Passed on, so that nobody further down multiplies it either.
+            head::write_attempts(request.headers_mut(), self.caller.grpc, 1);
+        }
+        if arms > Arms::Nothing {
             let head = Head::of(request);
             let body = std::mem::take(request.body_mut());
             let (first, body) = ReplayBody::arm(body, policy.max_body_bytes);
             *request.body_mut() = first;
-            *self.armed = Some(Armed { head, body, safe_only: !repeats });
+            let safe_only = arms == Arms::Safe;
+            *self.armed = Some(Box::new(Armed { head, body, safe_only }));
         }
         let cluster = Arc::clone(cluster);
         *self.pinned = Some(Pinned { service, route: index, cluster, bounds });
@@ -225,6 +234,11 @@ impl PathProj<'_> {
         let Caller { inner, cell, .. } = &*self.caller;
         if inner.is_synced() {
             return Step::Return(Err(inner.unknown(&cell.name)));
+        }
+        if let Some(request) = &*self.request {
+            let call = request.extensions().get::<Call>();
+            let own = deadline::of(request.headers(), call, deadline::Scope::default(), started);
+            *self.own_bound = own.head;
         }
         *self.resolve_by = started.checked_add(inner.resolve_timeout);
         let changed = inner.changed(cell);
@@ -287,6 +301,11 @@ impl PathProj<'_> {
                 self.state.set(State::Begin);
                 Step::Again
             }
+            // The head is here, and with it the end of what a head's bound bounds.
+            StateProj::Peek(response, _) => match response.take() {
+                Some(response) => Step::Return(Ok(response)),
+                None => Step::Again,
+            },
             StateProj::Resolve(_) if self.pinned.is_some() && !late => {
                 self.trail.forget();
                 Step::Return(Err(Error::new(ErrorKind::NoEndpoints, Phase::Resolve)
@@ -303,7 +322,10 @@ impl PathProj<'_> {
 
     /// The next moment at which waiting must end.
     fn bound(&mut self) -> Option<Instant> {
-        let deadline = self.pinned.as_ref().and_then(|pinned| pinned.bounds.head);
+        let deadline = match &*self.pinned {
+            Some(pinned) => pinned.bounds.head,
+            None => *self.own_bound,
+        };
         let timeout = self.pinned.as_ref().and_then(Pinned::policy).and_then(|p| p.attempt_timeout);
         let own = match self.state.as_mut().project() {
             StateProj::Resolve(_) => *self.resolve_by,
@@ -314,7 +336,8 @@ impl PathProj<'_> {
             StateProj::Staged(attempt) => {
                 timeout.and_then(|timeout| attempt.started().checked_add(timeout))
             }
-            StateProj::Begin | StateProj::Peek(_) | StateProj::Done => None,
+            StateProj::Peek(_, until) => Some(*until),
+            StateProj::Begin | StateProj::Done => None,
         };
         earliest(deadline, own)
     }
@@ -323,7 +346,7 @@ impl PathProj<'_> {
         match self.state.as_mut().project() {
             StateProj::Resolve(_) | StateProj::Begin => Phase::Resolve,
             StateProj::Attempt(attempt) => attempt.phase(),
-            StateProj::Staged(_) | StateProj::Peek(_) | StateProj::Done => Phase::Headers,
+            StateProj::Staged(_) | StateProj::Peek(..) | StateProj::Done => Phase::Headers,
             StateProj::Backoff(_) => Phase::Backoff,
         }
     }
@@ -374,6 +397,29 @@ impl PathProj<'_> {
             elapsed: self.started.map(|started| started.elapsed()).unwrap_or_default(),
         });
         result
+    }
+}
+
+#[pin_project::pinned_drop]
+impl PinnedDrop for Path {
+    fn drop(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let Some(started) = *this.started else { return };
+        if matches!(*this.state, State::Done) || !this.caller.inner.events.is_heard() {
+            return;
+        }
+        // The caller has left: neither a status nor an error.
+        if this.answering.is_none() {
+            this.attempt_ended(None, None);
+        }
+        let Caller { inner, cell, .. } = &*this.caller;
+        inner.events.emit(|| Event::CallEnded {
+            service: Arc::clone(&cell.name),
+            status: None,
+            error: None,
+            attempts: this.trail.number,
+            elapsed: started.elapsed(),
+        });
     }
 }
 

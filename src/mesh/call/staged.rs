@@ -199,9 +199,11 @@ impl StagedAttempt {
         self.started
     }
 
-    pub(super) fn expire(&mut self) {
+    /// Ends it by our own timeout. What is in the layers' hands does not come back.
+    pub(super) fn expire(&mut self) -> Option<Box<Request<Body>>> {
         self.shared.expired.store(true, Ordering::Relaxed);
         self.future = None;
+        None
     }
 
     pub(super) fn poll(
