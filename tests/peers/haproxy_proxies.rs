@@ -49,7 +49,7 @@ enum Kind {
 async fn one(client: Client, kind: Kind, number: usize) -> Result<String, String> {
     match kind {
         Kind::Web(version) => call(client, request(number, version)).await,
-        Kind::Grpc if number % 10 == 0 => count(client, 20, 1).await,
+        Kind::Grpc if number.is_multiple_of(10) => count(client, 20, 1).await,
         Kind::Grpc => say(client, "who".into()).await,
     }
 }
