@@ -146,7 +146,7 @@ fn build(above: Above, armed: bool, timeout: Duration) -> (Box<dyn Run>, Script)
             let service = ServiceBuilder::new()
                 .layer(DeadlineLayer::new(timeout))
                 .layer(ConcurrencyLimitLayer::new(LIMIT))
-                .layer(RetryLayer::new(&retry))
+                .layer(RetryLayer::new(&retry).expect("a valid policy"))
                 .service(Picking { bench: Arc::new(bench), inner: ours });
             Box::new(Stack { runtime, service, request: post::<Body> })
         }

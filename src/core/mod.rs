@@ -9,7 +9,7 @@ mod time;
 mod wire;
 
 pub(crate) use self::body::{
-    BodyEnd, Held, Release, ReplayBody, Ticket, Unrepeatable, Watch, Watcher,
+    BodyEnd, Held, Outgoing, Release, ReplayBody, Ticket, Unrepeatable, Watch, Watcher,
 };
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;

@@ -11,7 +11,7 @@ use http::Request;
 use tower_service::Service;
 
 use super::{call::CallFuture, inner::Inner, names::Name, service::ServiceCell};
-use crate::core::{Body, BoxError, Error, ErrorKind, Phase};
+use crate::core::{Body, BoxError, Error, ErrorKind, Outgoing, Phase};
 
 /// Calls one service of a mesh, or (from [`Mesh::http`](super::Mesh::http)) the service that
 /// each request's authority names.
@@ -43,7 +43,7 @@ impl Client {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let request = request.map(Body::new);
+        let request = request.map(Outgoing::new);
         match &self.cell {
             Some(cell) => CallFuture::new(&self.inner, cell, request),
             None => match self.resolve(&request) {
@@ -54,7 +54,7 @@ impl Client {
     }
 
     /// The service that the request's authority (or `host` header) names.
-    fn resolve(&self, request: &Request<Body>) -> Result<Arc<ServiceCell>, Error> {
+    fn resolve(&self, request: &Request<Outgoing>) -> Result<Arc<ServiceCell>, Error> {
         let host = request.headers().get(http::header::HOST);
         let authority = match request.uri().authority() {
             Some(authority) => authority.as_str(),

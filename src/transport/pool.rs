@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Address, Protocol, TransportSettings},
-    core::{Body, BoxFuture, Held},
+    core::{BoxFuture, Held, Outgoing},
 };
 
 /// The connections of one endpoint; made lazily, each driven by a task of its own.
@@ -33,7 +33,7 @@ pub(crate) enum Lease {
 
 impl Lease {
     /// Sends the request; `endpoint` names it where the request itself names nobody.
-    pub(crate) fn send(self, mut request: Request<Body>, endpoint: &str) -> SendFuture {
+    pub(crate) fn send(self, mut request: Request<Outgoing>, endpoint: &str) -> SendFuture {
         match self {
             Self::H2(h2::Lease { mut sender, held }) => {
                 prepare::http2(&mut request, endpoint);

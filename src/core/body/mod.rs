@@ -1,5 +1,6 @@
 //! The one body type of requests and responses.
 
+mod outgoing;
 mod replay;
 mod sync;
 mod watch;
@@ -20,6 +21,7 @@ use self::{replay::ReplayHandle, sync::SyncBody};
 use super::{BoxError, Error, ErrorKind, Origin, Phase};
 
 pub(crate) use self::{
+    outgoing::Outgoing,
     replay::{ReplayBody, Unrepeatable},
     watch::{BodyEnd, Held, Release, Ticket, Watch, Watcher},
 };
@@ -119,7 +121,7 @@ impl Body {
 
     /// The same for a body that a user's layer or leaf returned; one box.
     pub(crate) fn wrapped(body: Self, mut watch: Watch) -> Self {
-        if body.cheap_clone().is_some() {
+        if matches!(body.kind, Kind::Empty | Kind::Full(_)) {
             // All of it is here already.
             watch.complete();
             return body;
@@ -144,15 +146,6 @@ impl Body {
                 watch.limits[0] = limit;
                 *self = Self { kind: Kind::Wrapped(Box::new((std::mem::take(self), watch))) };
             }
-        }
-    }
-
-    /// Another body with the same content, if this one can be had twice for nothing.
-    pub(crate) fn cheap_clone(&self) -> Option<Self> {
-        match &self.kind {
-            Kind::Empty => Some(Self::empty()),
-            Kind::Full(bytes) => Some(Self { kind: Kind::Full(bytes.clone()) }),
-            _ => None,
         }
     }
 

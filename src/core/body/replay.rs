@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::{Body, Kind};
+use super::Outgoing;
 use crate::core::{Error, ErrorKind, Phase};
 
 /// The means to send a request body once more.
@@ -19,7 +19,7 @@ use crate::core::{Error, ErrorKind, Phase};
 /// buffer that keeps what the first attempt sent, up to the cap: over it the buffer is dropped,
 /// that attempt goes on, and a later one is refused.
 pub(crate) enum ReplayBody {
-    Free(Body),
+    Free(Bytes),
     Shared(Arc<Mutex<Shared>>),
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Unrepeatable {
 /// Locked by one body at a time: the newest attempt's. An abandoned attempt's body meets the
 /// lock only to learn that it is out of date, so nobody waits.
 pub(crate) struct Shared {
-    source: Body,
+    source: Outgoing,
     frames: Vec<Bytes>,
     trailers: Option<HeaderMap>,
     buffered: usize,
@@ -63,8 +63,8 @@ impl ReplayBody {
     /// Splits `body` into the first attempt's body and the means to send it again.
     ///
     /// `cap` bounds the buffered bytes.
-    pub(crate) fn arm(body: Body, cap: usize) -> (Body, Self) {
-        if let Some(copy) = body.cheap_clone() {
+    pub(crate) fn arm(body: Outgoing, cap: usize) -> (Outgoing, Self) {
+        if let Some(copy) = body.cheap() {
             return (body, Self::Free(copy));
         }
         let overflowed = body.size_hint().lower() > cap as u64;
@@ -91,9 +91,9 @@ impl ReplayBody {
     }
 
     /// The body of the next attempt, from its first byte; the one before can read no more.
-    pub(crate) fn next(&self) -> Result<Body, Unrepeatable> {
+    pub(crate) fn next(&self) -> Result<Outgoing, Unrepeatable> {
         match self {
-            Self::Free(body) => body.cheap_clone().ok_or(Unrepeatable::TooLarge),
+            Self::Free(bytes) => Ok(bytes.clone().into()),
             Self::Shared(shared) => {
                 let mut inner = lock(shared);
                 inner.check()?;
@@ -106,9 +106,9 @@ impl ReplayBody {
     }
 }
 
-fn handle(shared: &Arc<Mutex<Shared>>, attempt: u32) -> Body {
+fn handle(shared: &Arc<Mutex<Shared>>, attempt: u32) -> Outgoing {
     let shared = Arc::clone(shared);
-    Body { kind: Kind::Replay(ReplayHandle { shared, attempt, next: 0, ended: false }) }
+    Outgoing::replay(ReplayHandle { shared, attempt, next: 0, ended: false })
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
@@ -225,14 +225,14 @@ mod tests {
 
     use super::*;
 
-    fn stream(parts: &'static [&'static str]) -> Body {
+    fn stream(parts: &'static [&'static str]) -> Outgoing {
         let frames = parts.iter().map(|part| {
             Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(part.as_bytes())))
         });
-        Body::new(StreamBody::new(futures_util::stream::iter(frames)))
+        Outgoing::new(StreamBody::new(futures_util::stream::iter(frames)))
     }
 
-    async fn read(body: Body) -> Bytes {
+    async fn read(body: Outgoing) -> Bytes {
         body.collect().await.unwrap().to_bytes()
     }
 
@@ -271,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_failed_is_not_sent_again_as_a_shorter_whole_one() {
         let frames = [Ok(Frame::data(Bytes::from_static(b"first half"))), Err("the disk is gone")];
-        let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+        let body = Outgoing::new(StreamBody::new(futures_util::stream::iter(frames)));
         let (mut first, replay) = ReplayBody::arm(body, 64);
         assert!(first.frame().await.unwrap().is_ok());
         assert!(replay.check().is_ok());
@@ -282,7 +282,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_body_is_replayed_without_a_buffer() {
-        let (first, replay) = ReplayBody::arm(Body::from("hello"), 1);
+        let (first, replay) = ReplayBody::arm(Bytes::from_static(b"hello").into(), 1);
         assert_eq!(read(first).await, "hello");
         assert_eq!(read(replay.next().unwrap()).await, "hello");
     }

@@ -15,8 +15,8 @@ use crate::{
     balance::{Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
     core::{
-        Body, BoxError, BoxFuture, Error, ErrorKind, Event, Held, Instant, Origin, Phase, Watch,
-        WireFailure, grpc,
+        Body, BoxError, BoxFuture, Error, ErrorKind, Event, Held, Instant, Origin, Outgoing, Phase,
+        Watch, WireFailure, grpc,
     },
     mesh::cluster::Node,
     resilience::{exchange, limit::Limiter, retry},
@@ -46,7 +46,7 @@ struct Original {
 #[pin_project(project = StateProj)]
 enum State {
     /// Waiting for a connection. Boxed: only an attempt that finds none waits.
-    Connect(BoxFuture<Result<Lease, ConnectError>>, Option<Box<Request<Body>>>),
+    Connect(BoxFuture<Result<Lease, ConnectError>>, Option<Box<Request<Outgoing>>>),
     Send(#[pin] SendFuture),
     /// Through the user's endpoint layers or own leaf: their one box.
     Stage(BoxFuture<Result<Response<Body>, BoxError>>),
@@ -70,11 +70,11 @@ pub(crate) struct Failed {
     pub(crate) met: Met,
     pub(crate) error: Error,
     /// The request, when it is still in hand.
-    pub(crate) request: Option<Box<Request<Body>>>,
+    pub(crate) request: Option<Box<Request<Outgoing>>>,
 }
 
 impl Failed {
-    fn fatal(error: Error, request: Request<Body>) -> Box<Self> {
+    fn fatal(error: Error, request: Request<Outgoing>) -> Box<Self> {
         Box::new(Self { met: Met::Fatal, error, request: Some(Box::new(request)) })
     }
 }
@@ -86,7 +86,7 @@ impl Attempt {
     pub(crate) fn start(
         caller: &Caller,
         pinned: &Pinned,
-        mut request: Request<Body>,
+        mut request: Request<Outgoing>,
         tried: &[Arc<Endpoint<Node>>],
         number: u32,
         now: Instant,
@@ -151,7 +151,7 @@ impl Attempt {
         self: Pin<&mut Self>,
         caller: &Caller,
         now: Instant,
-    ) -> Option<Box<Request<Body>>> {
+    ) -> Option<Box<Request<Outgoing>>> {
         let mut this = self.project();
         if let Some(flight) = this.flight.take() {
             flight.finish(caller.inner.epoch.nanos(now), Outcome::Failure);
@@ -233,7 +233,7 @@ impl Attempt {
 }
 
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
-fn begin(caller: &Caller, node: &Node, request: &mut Request<Body>, number: u32) -> State {
+fn begin(caller: &Caller, node: &Node, request: &mut Request<Outgoing>, number: u32) -> State {
     caller.inner.events.emit(|| Event::AttemptStarted {
         service: Arc::clone(&caller.cell.name),
         endpoint: Arc::clone(&node.name),
@@ -243,7 +243,7 @@ fn begin(caller: &Caller, node: &Node, request: &mut Request<Body>, number: u32)
         super::head::set_authority(request, authority);
     }
     if let Some(stage) = &node.stage {
-        return State::Stage(stage.call(std::mem::take(request)));
+        return State::Stage(stage.call(std::mem::take(request).map(Body::from)));
     }
     //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
@@ -254,13 +254,13 @@ fn begin(caller: &Caller, node: &Node, request: &mut Request<Body>, number: u32)
 }
 
 impl Original {
-    fn of(request: &Request<Body>, node: Option<&Node>) -> Self {
+    fn of(request: &Request<Outgoing>, node: Option<&Node>) -> Self {
         let changes = node.is_some_and(|node| node.authority.is_some() || node.stage.is_some());
         let head = changes.then(|| Box::new(Head::of(request)));
         Self { version: request.version(), head }
     }
 
-    fn restore(&mut self, given: Option<Box<Request<Body>>>) -> Option<Box<Request<Body>>> {
+    fn restore(&mut self, given: Option<Box<Request<Outgoing>>>) -> Option<Box<Request<Outgoing>>> {
         let mut given = given?;
         *given.version_mut() = self.version;
         if let Some(head) = self.head.take() {

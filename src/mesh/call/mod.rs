@@ -29,7 +29,7 @@ use super::{
     service::{Policy, Route, Service, ServiceCell},
 };
 use crate::{
-    core::{Body, BoxFuture, Error, grpc},
+    core::{Body, BoxFuture, Error, Outgoing, grpc},
     resilience::deadline::Bounds,
 };
 
@@ -85,7 +85,11 @@ enum State {
 // === impl CallFuture ===
 
 impl CallFuture {
-    pub(crate) fn new(inner: &Arc<Inner>, cell: &Arc<ServiceCell>, request: Request<Body>) -> Self {
+    pub(crate) fn new(
+        inner: &Arc<Inner>,
+        cell: &Arc<ServiceCell>,
+        request: Request<Outgoing>,
+    ) -> Self {
         let is_grpc = grpc::is_grpc(request.headers());
         let caller = Caller { inner: Arc::clone(inner), cell: Arc::clone(cell), grpc: is_grpc };
         let state = if inner.stages.call.is_some() {
@@ -96,7 +100,7 @@ impl CallFuture {
         Self { state, grpc: is_grpc }
     }
 
-    pub(crate) fn failed(error: Error, request: &Request<Body>) -> Self {
+    pub(crate) fn failed(error: Error, request: &Request<Outgoing>) -> Self {
         Self { state: State::Failed(Some(error)), grpc: grpc::is_grpc(request.headers()) }
     }
 }

@@ -21,7 +21,8 @@ use super::{
 };
 use crate::{
     core::{
-        Body, BoxFuture, Call, Error, ErrorKind, Event, Held, Instant, Phase, ReplayBody, earliest,
+        Body, BoxFuture, Call, Error, ErrorKind, Event, Held, Instant, Outgoing, Phase, ReplayBody,
+        earliest,
     },
     resilience::{deadline, limit::Limiter, retry::Arms},
 };
@@ -30,7 +31,7 @@ use crate::{
 #[pin_project(project = PathProj, PinnedDrop)]
 pub(crate) struct Path {
     pub(super) caller: Caller,
-    pub(super) request: Option<Request<Body>>,
+    pub(super) request: Option<Request<Outgoing>>,
     started: Option<Instant>,
     pub(super) pinned: Option<Pinned>,
     #[pin]
@@ -80,7 +81,7 @@ pub(super) enum Step {
 // === impl Path ===
 
 impl Path {
-    pub(crate) fn new(caller: Caller, request: Request<Body>) -> Self {
+    pub(crate) fn new(caller: Caller, request: Request<Outgoing>) -> Self {
         Self {
             caller,
             request: Some(request),

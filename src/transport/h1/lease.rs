@@ -9,11 +9,11 @@ use hyper::client::conn::http1;
 use tokio::sync::Notify;
 
 use crate::{
-    core::{Body, Instant},
+    core::{Instant, Outgoing},
     transport::pool::Pool,
 };
 
-pub(super) type Sender = http1::SendRequest<Body>;
+pub(super) type Sender = http1::SendRequest<Outgoing>;
 
 /// What a lease, its connection's driver and the pool know of each other.
 ///

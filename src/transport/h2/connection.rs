@@ -11,11 +11,11 @@ use std::sync::{
 use hyper::client::conn::http2;
 use tokio::sync::Notify;
 
-use crate::core::{Body, Epoch, Instant, Release};
+use crate::core::{Epoch, Instant, Outgoing, Release};
 
 /// A connection that streams share.
 pub(crate) struct H2 {
-    pub(super) sender: http2::SendRequest<Body>,
+    pub(super) sender: http2::SendRequest<Outgoing>,
     /// Streams in flight; one counts until its response body has ended.
     active: AtomicU32,
     /// The peer's limit, published by the driver: hyper's sender does not know it.
@@ -39,7 +39,7 @@ pub(super) struct Waiting<'a>(&'a Slots);
 
 impl H2 {
     pub(super) fn new(
-        sender: http2::SendRequest<Body>,
+        sender: http2::SendRequest<Outgoing>,
         max_streams: u32,
         epoch: Epoch,
         slots: Arc<Slots>,

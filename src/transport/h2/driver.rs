@@ -27,6 +27,8 @@ pub(super) struct Driver {
     pool: Weak<Pool>,
     #[pin]
     timer: Sleep,
+    /// The timer will wake this task: to poll it before costs two readings of the clock.
+    armed: bool,
     retire_at: Instant,
     idle_timeout: Duration,
     reason: &'static str,
@@ -47,6 +49,7 @@ impl Driver {
             h2: Arc::downgrade(h2),
             pool: Arc::downgrade(pool),
             timer: tokio::time::sleep_until(first.min(retire_at)),
+            armed: false,
             retire_at,
             idle_timeout,
             reason: "closed by peer",
@@ -82,7 +85,12 @@ impl Future for Driver {
             return Poll::Pending;
         };
         h2.publish_limit(requests.current_max_send_streams());
-        while !h2.is_retired() && this.timer.as_mut().poll(cx).is_ready() {
+        while !h2.is_retired() && !(*this.armed && !this.timer.is_elapsed()) {
+            *this.armed = true;
+            if this.timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            *this.armed = false;
             let now = Instant::now();
             let idle = h2.idle().map(|since| h2.epoch_nanos(now).saturating_sub(since));
             let idle_left =

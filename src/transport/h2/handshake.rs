@@ -17,7 +17,7 @@ use hyper::{client::conn::http2, rt::Executor};
 use hyper_util::rt::TokioTimer;
 
 use crate::{
-    core::{Body, BoxFuture},
+    core::{BoxFuture, Outgoing},
     transport::{
         connect::{ConnectError, Io},
         dial::Dialer,
@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-pub(super) type Sender = http2::SendRequest<Body>;
-pub(super) type Requests = http2::Connection<Box<dyn Io>, Body, Spawner>;
+pub(super) type Sender = http2::SendRequest<Outgoing>;
+pub(super) type Requests = http2::Connection<Box<dyn Io>, Outgoing, Spawner>;
 
 /// hyper's two halves of a connection, which one task must poll in turn.
 ///
