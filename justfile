@@ -40,6 +40,10 @@ bench-wall:
 api:
     bash .ci/public-api write
 
+# nginx, haproxy and gRPC C-core as upstreams; `just peers full` for longer.
+peers *length:
+    bash .ci/peers {{length}}
+
 # What CI runs.
 ci:
     bash .ci/run

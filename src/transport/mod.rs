@@ -37,6 +37,7 @@ mod shared;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod watchful;
 
 /// What the back-off counts with outside of models.
 mod atomic {
