@@ -48,6 +48,7 @@ impl Client {
     ///
     /// Dropping the future, or the body of its response, cancels the call. The endpoint may have
     /// worked on it.
+    #[inline]
     pub fn send<B>(&self, request: Request<B>) -> CallFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,

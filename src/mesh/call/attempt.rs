@@ -82,7 +82,8 @@ impl Failed {
 // === impl Attempt ===
 
 impl Attempt {
-    /// Picks an endpoint and begins to send.
+    /// Picks an endpoint and begins to send. Inlined: what it makes is large, and moves once less.
+    #[inline(always)]
     pub(crate) fn start(
         caller: &Caller,
         pinned: &Pinned,
@@ -233,6 +234,7 @@ impl Attempt {
 }
 
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
+#[inline(always)]
 fn begin(
     caller: &Caller,
     node: &Node,

@@ -39,7 +39,7 @@ pub(crate) struct Path {
     /// The one timer of the call, armed only while something is awaited under a bound.
     #[pin]
     timer: Option<Sleep>,
-    pub(super) armed: Option<Box<Armed>>,
+    pub(super) armed: Option<Armed>,
     /// The place under the service's limit.
     limit: Held,
     pub(super) trail: Trail,
@@ -81,6 +81,7 @@ pub(super) enum Step {
 // === impl Path ===
 
 impl Path {
+    #[inline(always)]
     pub(crate) fn new(caller: Caller, request: Request<Outgoing>) -> Self {
         Self {
             caller,
@@ -204,8 +205,13 @@ impl PathProj<'_> {
             }
         }
         let call = request.extensions().get::<Call>();
-        let bounds = deadline::of(request.headers(), call, route.policy.scope, started);
         let policy = &route.policy;
+        // Only gRPC's callers say in a header how long they wait.
+        let bounds = if self.caller.grpc {
+            deadline::of(request.headers(), call, policy.scope, started)
+        } else {
+            deadline::of_http(call, policy.scope, started)
+        };
         policy.budget.deposit(inner.epoch.nanos(now));
         // The head is kept when, and only when, another attempt may be made from it.
         let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
@@ -223,7 +229,7 @@ impl PathProj<'_> {
             let (first, body) = ReplayBody::arm(body, policy.max_body_bytes);
             *request.body_mut() = first;
             let safe_only = arms == Arms::Safe;
-            *self.armed = Some(Box::new(Armed { head, body, safe_only }));
+            *self.armed = Some(Armed { head, body, safe_only });
         }
         let cluster = Arc::clone(cluster);
         *self.pinned = Some(Pinned { service, route: index, cluster, bounds });
