@@ -38,7 +38,8 @@ pub struct Retry {
     pub max_body_bytes: Option<u64>,
     /// Whether `Retry-After` is honoured. Default: true.
     pub respect_retry_after: Option<bool>,
-    /// The longest `Retry-After` that is waited for. Default: 300 s (Envoy).
+    /// The longest `Retry-After` that is waited for; a longer one is the caller's answer. Default:
+    /// 15 s, which is what Envoy's route timeout leaves of its own 300 s.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub retry_after_max: Option<Duration>,
     /// Conditions by Envoy's names; they take the place of the `on_*` fields. Default: none. Not
@@ -357,7 +358,7 @@ impl Retry {
     }
 
     pub(crate) fn after_max(&self) -> Duration {
-        self.retry_after_max.unwrap_or(Duration::from_secs(300))
+        self.retry_after_max.unwrap_or(Duration::from_secs(15))
     }
 
     /// One line for `describe()`.
