@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::Address;
+use super::{Address, ConfigError};
 
 /// `250ms`, `2s`, `1h 30m` (humantime).
 fn parse<E: de::Error>(text: &str) -> Result<Duration, E> {
@@ -27,6 +27,15 @@ impl de::Visitor<'_> for Text {
     }
 }
 
+/// A duration that was given.
+struct Given(Duration);
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text).map(Self)
+    }
+}
+
 pub(super) mod plain_duration {
     use super::{Deserializer, Duration, Serializer, Text};
 
@@ -45,7 +54,7 @@ pub(super) mod plain_duration {
 }
 
 pub(super) mod duration {
-    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, parse};
+    use super::{Deserialize, Deserializer, Duration, Given, Serialize, Serializer};
 
     pub(in crate::config) fn serialize<S: Serializer>(
         value: &Option<Duration>,
@@ -57,8 +66,7 @@ pub(super) mod duration {
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| parse(&text)).transpose()
+        Ok(Option::<Given>::deserialize(deserializer)?.map(|Given(time)| time))
     }
 }
 
@@ -70,6 +78,9 @@ impl Serialize for Address {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        // The path of the field is known to whoever reads it.
+        String::deserialize(deserializer)?.parse().map_err(|error: ConfigError| {
+            de::Error::custom(format_args!("`{}`: {}", error.value, error.reason))
+        })
     }
 }

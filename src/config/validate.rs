@@ -140,7 +140,7 @@ impl Checker {
             }
         }
         if !route.clusters.is_empty() && route.clusters.iter().all(|target| target.weight == 0) {
-            self.refuse("clusters", "weights", "the weights must not all be 0");
+            self.refuse("clusters.weight", 0, "the weights must not all be 0");
         }
     }
 
