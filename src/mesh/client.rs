@@ -75,7 +75,7 @@ impl Client {
         let name = Name::parse(authority).map_err(|reason| {
             Error::new(ErrorKind::InvalidRequest, Phase::Resolve).detail(reason)
         })?;
-        super::lookup(&self.inner, &name)
+        self.inner.lookup(&name)
     }
 }
 

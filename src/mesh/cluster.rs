@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) core: ArcSwap<Core>,
+    /// Why it is empty, when its definition was refused and there is no earlier one.
+    pub(crate) refused: Option<Box<str>>,
 }
 
 /// What a change of the cluster's settings replaces; a change of endpoints does not.
@@ -113,7 +115,12 @@ impl Upstream for Node {
 
 impl Cluster {
     pub(crate) fn new(name: Arc<str>, core: Core) -> Self {
-        Self { name, core: ArcSwap::from_pointee(core) }
+        Self { name, core: ArcSwap::from_pointee(core), refused: None }
+    }
+
+    /// What calls meet whose cluster is refused.
+    pub(crate) fn refused(self, reason: String) -> Self {
+        Self { refused: Some(reason.into()), ..self }
     }
 }
 

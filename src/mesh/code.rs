@@ -103,6 +103,11 @@ impl Code {
         self.services.contains_key(name)
     }
 
+    /// Every name that the code speaks of.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        self.services.keys().map(String::as_str)
+    }
+
     /// The policy given in code; empty when the code does not name the service.
     pub(crate) fn policy(&self, name: &str) -> Policy {
         self.services.get(name).map(|settings| settings.policy.clone()).unwrap_or_default()

@@ -10,20 +10,21 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{sync::Notify, task::JoinSet};
 
 use super::{
     cluster::Cluster,
     code::Code,
+    dns,
     leaf::Leaf,
     names::Name,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
-    state::State,
+    state::{Part, State},
 };
 use crate::{
     config,
-    core::{BoxFuture, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
+    core::{BoxFuture, Epoch, Error, ErrorKind, Events, Instant, Origin, Phase, Random},
     transport::{Connect, Shared},
 };
 
@@ -47,7 +48,7 @@ pub(crate) struct Inner {
     resolving: AtomicUsize,
     closed: AtomicBool,
     /// The tasks of the sources; they hold this weakly.
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// The user's layers and leaves.
@@ -104,14 +105,13 @@ impl Inner {
 
     /// Runs a source's task until the mesh ends.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let task = self.transport.handle.spawn(task);
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(task, &self.transport.handle);
     }
 
     fn end_tasks(&self) {
-        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            task.abort();
-        }
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
     /// Whether nothing more is on its way that a call should wait for.
@@ -146,68 +146,102 @@ impl Inner {
     /// allocation. Nothing for any other spelling of its name.
     pub(crate) fn find(&self, authority: &str) -> Option<Arc<ServiceCell>> {
         let services = self.services.load();
-        let defined = |name: &str| {
-            services.get(name).filter(|cell| cell.current.load().is_some()).map(Arc::clone)
-        };
-        defined(authority).or_else(|| defined(authority.rsplit_once(':')?.0))
+        // A name whose definition was refused is there, too, and empty.
+        let cell = services.get(authority).or_else(|| {
+            let (host, _port) = authority.rsplit_once(':')?;
+            services.get(host)
+        })?;
+        cell.current.load().is_some().then(|| Arc::clone(cell))
     }
 
-    /// The cell of a name, made on demand: it is filled when a source delivers the service.
-    pub(crate) fn cell(&self, name: &Name) -> Arc<ServiceCell> {
+    /// The cell of a name that a client is made for.
+    ///
+    /// Before every source has spoken it is one of the full name: `name:port` may still come.
+    /// Calls look for what it stands for, and the service fills it when it comes.
+    pub(crate) fn lookup(self: &Arc<Self>, name: &Name) -> Result<Arc<ServiceCell>, Error> {
         let full = name.to_string();
-        if let Some(cell) = self.find(&full) {
-            return cell;
+        if self.is_synced() {
+            return match self.find(&full) {
+                Some(cell) => Ok(cell),
+                None => self.unfound(&full),
+            };
         }
-        let state = self.state();
-        let wanted = if state.knows(&full) { &full } else { &name.host };
-        self.cell_in(wanted)
+        let mut state = self.state();
+        let known = self.services.load().get(full.as_str()).map(Arc::clone);
+        Ok(known.unwrap_or_else(|| state.absent.cell(&full)))
     }
 
-    /// The cell of an exact name. The state is locked by the caller.
-    pub(super) fn cell_in(&self, name: &str) -> Arc<ServiceCell> {
+    /// What becomes of a name that no source defines, once all have spoken.
+    pub(crate) fn unfound(self: &Arc<Self>, name: &str) -> Result<Arc<ServiceCell>, Error> {
+        if self.unknown_names == super::UnknownNames::Dns
+            && self.refusals(name).is_empty()
+            && let Ok(name) = Name::parse(name)
+        {
+            dns::define(self, &name)?;
+        }
+        self.find(name).ok_or_else(|| self.unknown(name))
+    }
+
+    /// The cell of an exact name that is defined or refused.
+    pub(super) fn cell_in(&self, state: &mut State, name: &str) -> Arc<ServiceCell> {
         if let Some(cell) = self.services.load().get(name) {
             return Arc::clone(cell);
         }
-        let cell = Arc::new(ServiceCell::new(name));
+        let cell = state.absent.take(name);
         let mut services = HashMap::clone(&self.services.load());
         services.insert(Arc::clone(&cell.name), Arc::clone(&cell));
         self.services.store(Arc::new(services));
         cell
     }
 
-    /// Whether any source or the code defines the name.
-    pub(crate) fn knows(&self, name: &Name) -> bool {
-        let state = self.state();
-        state.knows(&name.to_string()) || state.knows(&name.host) || self.code.names(&name.host)
+    /// Empties and forgets the cell of a name that is not defined any more; clients that hold it
+    /// find it filled should the service come again.
+    pub(super) fn drop_cell(&self, state: &mut State, name: &str) {
+        let mut services = HashMap::clone(&self.services.load());
+        let Some(cell) = services.remove(name) else { return };
+        cell.clear();
+        self.services.store(Arc::new(services));
+        state.absent.keep(&cell);
     }
 
-    /// The error of a name that nobody defines.
-    pub(crate) fn unknown(&self, name: &Arc<str>) -> Error {
+    /// Why the name is not defined, as far as sources tried to.
+    fn refusals(&self, name: &str) -> Vec<String> {
+        let host = name.rsplit_once(':').map_or(name, |(host, _port)| host);
         let state = self.state();
-        let refused: Vec<String> = state
-            .refused
-            .iter()
-            .filter(|(part, _)| part.ends_with(&**name) || part.starts_with("file"))
-            .map(|(part, reason)| format!("{part} was refused: {reason}"))
-            .collect();
-        drop(state);
-        let error = Error::new(ErrorKind::UnknownService, Phase::Resolve)
-            .with_origin(Origin::Control)
-            .service(name);
-        if refused.is_empty() {
-            let sources = self.sources.join(", ");
-            return error.detail(format!("not defined by any source ({sources})"));
+        let about = |part: &str| Part::defines(part, name) || Part::defines(part, host);
+        let reports = state.reports().into_iter().filter(|(part, _)| about(part));
+        reports.map(|(part, reason)| format!("{part} was refused: {reason}")).collect()
+    }
+
+    /// The error of a name that nobody defines, or whose definition was refused.
+    pub(crate) fn unknown(&self, name: &str) -> Error {
+        let error = |kind| {
+            Error::new(kind, Phase::Resolve).with_origin(Origin::Control).service(&name.into())
+        };
+        let refused = self.refusals(name);
+        if !refused.is_empty() {
+            return error(ErrorKind::Config).detail(refused.join("; "));
         }
-        error.detail(refused.join("; "))
+        let sources = self.sources.join(", ");
+        // A source that could not be read at all may well define it.
+        let lost = self.state().reports().into_iter();
+        let lost = lost.filter(|(part, _)| self.sources.contains(part));
+        let lost: Vec<String> =
+            lost.map(|(part, reason)| format!("{part} was refused: {reason}")).collect();
+        error(ErrorKind::UnknownService).detail(if lost.is_empty() {
+            format!("not defined by any source ({sources})")
+        } else {
+            lost.join("; ")
+        })
     }
 
-    /// Ends when the service's cell is filled, or every source has delivered its first state.
+    /// Ends when the service of the cell's name is there, or every source has delivered its first state.
     pub(crate) fn changed(self: &Arc<Self>, cell: &Arc<ServiceCell>) -> BoxFuture<()> {
         let (inner, cell) = (Arc::clone(self), Arc::clone(cell));
         Box::pin(async move {
             inner
                 .wait_until(|inner| {
-                    cell.current.load().is_some() || inner.is_synced() || inner.is_closed()
+                    inner.find(&cell.name).is_some() || inner.is_synced() || inner.is_closed()
                 })
                 .await;
         })
@@ -233,8 +267,9 @@ impl Inner {
         if self.is_closed() {
             return Err(Error::new(ErrorKind::Shutdown, Phase::Resolve));
         }
+        let refused = self.refused_parts().into_iter();
         let refused: Vec<String> =
-            self.state().refused.iter().map(|(part, reason)| format!("{part}: {reason}")).collect();
+            refused.map(|(part, reason)| format!("{part}: {reason}")).collect();
         if refused.is_empty() {
             return Ok(());
         }
@@ -255,10 +290,11 @@ impl Inner {
 
     /// Refuses further calls and drains every endpoint.
     pub(crate) fn close(&self) {
+        // Under the lock: a source that publishes meanwhile comes before it, or is refused.
+        let state = self.state();
         self.closed.store(true, Ordering::Relaxed);
         self.end_tasks();
         self.changed.notify_waiters();
-        let state = self.state();
         for entry in state.clusters.values() {
             entry.cell.core.load().balancer.replace(Vec::new());
         }
@@ -266,7 +302,14 @@ impl Inner {
 
     /// The parts that are refused now, with their reasons.
     pub(crate) fn refused_parts(&self) -> Vec<(String, String)> {
-        self.state().refused.iter().map(|(part, why)| (part.clone(), why.clone())).collect()
+        self.state().reports()
+    }
+
+    /// When the service was last called, to about a second; nothing if it is not defined.
+    pub(super) fn called(&self, service: &str) -> Option<Instant> {
+        let service = self.services.load().get(service)?.current.load_full()?;
+        let used = service.table.iter().map(|(_, route)| route.policy.budget.used()).max()?;
+        Some(self.epoch.at(used))
     }
 
     /// The services that are defined, by name.
@@ -276,6 +319,17 @@ impl Inner {
             .iter()
             .filter_map(|(name, cell)| Some((Arc::clone(name), cell.current.load_full()?)))
             .collect()
+    }
+}
+
+#[cfg(test)]
+impl Inner {
+    pub(super) fn cells(&self) -> usize {
+        self.services.load().len()
+    }
+
+    pub(super) fn tasks(&self) -> usize {
+        self.tasks.lock().unwrap().len()
     }
 }
 

@@ -16,10 +16,12 @@ mod names;
 mod service;
 mod stage;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use self::{inner::Inner, names::Name, service::ServiceCell};
+use self::{inner::Inner, names::Name};
 use crate::core::{Error, ErrorKind, EventStream, Phase};
 
 pub use self::{
@@ -90,7 +92,7 @@ impl Mesh {
         let name = Name::parse(name).map_err(|reason| {
             Error::new(ErrorKind::InvalidRequest, Phase::Resolve).detail(reason)
         })?;
-        Ok(Client::new(Arc::clone(&self.inner), Some(lookup(&self.inner, &name)?)))
+        Ok(Client::new(Arc::clone(&self.inner), Some(self.inner.lookup(&name)?)))
     }
 
     /// One client for many services: each request's authority names its service.
@@ -136,20 +138,5 @@ impl Mesh {
 impl fmt::Debug for Mesh {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mesh").field("sources", &self.inner.sources).finish_non_exhaustive()
-    }
-}
-
-/// The cell of a name, or the reason why it is refused.
-fn lookup(inner: &Arc<Inner>, name: &Name) -> Result<Arc<ServiceCell>, Error> {
-    let known = || inner.knows(name);
-    match inner.unknown_names {
-        UnknownNames::Refuse if inner.is_synced() && !known() => {
-            Err(inner.unknown(&name.to_string().into()))
-        }
-        UnknownNames::Dns if inner.is_synced() && !known() => {
-            dns::define(inner, name);
-            Ok(inner.cell(name))
-        }
-        _ => Ok(inner.cell(name)),
     }
 }
