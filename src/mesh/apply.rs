@@ -12,6 +12,10 @@ use crate::{
 };
 
 impl Sink for Inner {
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+
     fn apply(&self, source: SourceId, change: Change) -> Result<(), ConfigErrors> {
         let mut state = self.state();
         // Under the lock: once it is closed, nothing comes after.
@@ -117,6 +121,29 @@ impl Inner {
             Change::Synced => self.sync(state, source),
         }
         Ok(())
+    }
+
+    /// A source's task is over. What it has published stays.
+    pub(super) fn source_over(&self, source: SourceId, has_panicked: bool) {
+        let mut state = self.state();
+        if self.is_closed() {
+            return;
+        }
+        let is_early = !state.synced.contains(&source);
+        let reason = match (is_early, has_panicked) {
+            (true, true) => "the source panicked before its first state was complete",
+            (true, false) => "the source ended before its first state was complete",
+            (false, true) => "the source panicked; its last good state stays",
+            // One that never changes is done.
+            (false, false) => return,
+        };
+        let part = self.sources.get(source.index()).map_or("source", String::as_str);
+        self.refuse(&mut state, source, part, reason.to_owned());
+        if is_early {
+            self.sync(&mut state, source);
+        }
+        drop(state);
+        self.notify();
     }
 
     /// Notes that a source has delivered its first state.

@@ -73,7 +73,9 @@ impl Client {
             return Ok(cell);
         }
         let name = Name::parse(authority).map_err(|reason| {
-            Error::new(ErrorKind::InvalidRequest, Phase::Resolve).detail(reason)
+            Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
+                .detail(reason)
+                .check("the request's authority")
         })?;
         self.inner.lookup(&name)
     }

@@ -16,6 +16,7 @@ mod names;
 mod service;
 mod stage;
 mod state;
+mod supervise;
 #[cfg(test)]
 mod tests;
 
@@ -75,9 +76,11 @@ impl Mesh {
     #[cfg(feature = "file")]
     pub fn from_env() -> Result<Self, Error> {
         let path = std::env::var_os("MESH_CONFIG").ok_or_else(|| {
-            Error::new(ErrorKind::Config, Phase::Resolve).detail(
-                "the environment variable MESH_CONFIG, the path of the mesh file, is not set",
-            )
+            Error::new(ErrorKind::Config, Phase::Resolve)
+                .detail(
+                    "the environment variable MESH_CONFIG, the path of the mesh file, is not set",
+                )
+                .check("the environment of this process")
         })?;
         Self::builder().config_file(path).build()
     }
@@ -86,11 +89,15 @@ impl Mesh {
     ///
     /// # Errors
     ///
-    /// A name that does not fit the grammar; one that no source defines, once all have
-    /// delivered (before that, the call waits and tells).
+    /// A name that does not fit the grammar; once all sources have delivered, one that none
+    /// defines ([`UnknownService`](ErrorKind::UnknownService)), and one whose definition was
+    /// refused with no earlier one to fall back to ([`Config`](ErrorKind::Config)): it is not run
+    /// on defaults. Before that, the call waits and tells.
     pub fn client(&self, name: &str) -> Result<Client, Error> {
         let name = Name::parse(name).map_err(|reason| {
-            Error::new(ErrorKind::InvalidRequest, Phase::Resolve).detail(reason)
+            Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
+                .detail(reason)
+                .check("the name that is given to `client`")
         })?;
         Ok(Client::new(Arc::clone(&self.inner), Some(self.inner.lookup(&name)?)))
     }
@@ -101,12 +108,13 @@ impl Mesh {
         Client::new(Arc::clone(&self.inner), None)
     }
 
-    /// Waits until every source has delivered its first state.
+    /// Waits until every source has delivered its first state, or has ended without one.
     ///
     /// # Errors
     ///
-    /// When a part of that state was refused, with field, value and allowed range; the other
-    /// parts work all the same.
+    /// When a part of the configuration is refused now, with field, value and allowed range; when
+    /// a service names a cluster, or the code a service, that no source defines; when a source
+    /// ended without a first state. The other parts work all the same.
     pub async fn ready(&self) -> Result<(), Error> {
         self.inner.ready().await
     }

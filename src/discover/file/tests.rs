@@ -25,6 +25,10 @@ clusters:
 struct Recorder(Mutex<Vec<String>>);
 
 impl Sink for Recorder {
+    fn is_closed(&self) -> bool {
+        false
+    }
+
     fn apply(&self, _source: SourceId, change: Change) -> Result<(), ConfigErrors> {
         let line = match change {
             Change::Service(name, service) => {
