@@ -175,6 +175,7 @@ impl Inner {
             return;
         }
         let core = Core::new(self.node_context(&name, &wanted), wanted, self.epoch);
+        let core = core.counting_on(&current);
         core.balancer.replace(current.balancer.specs());
         entry.cell.core.store(Arc::new(core));
         // The old endpoints finish what they have in flight and close.
@@ -192,11 +193,10 @@ fn routes_of(service: &config::Service, name: &str) -> Vec<config::Route> {
     vec![config::Route { clusters, ..config::Route::default() }]
 }
 
-/// The limit of a service; its count of calls in flight survives an update that keeps it.
+/// The limit of a service; its count of calls in flight survives every update that keeps a limit.
 fn limiter(cell: &ServiceCell, merged: &Policy) -> Option<Arc<Limiter>> {
     let limit = merged.max_requests?;
     let before = cell.current.load();
     let kept = before.as_ref().and_then(|service| service.limiter.as_ref());
-    let kept = kept.filter(|limiter| limiter.limit() == limit);
-    Some(kept.map_or_else(|| Arc::new(Limiter::new(limit)), Arc::clone))
+    Some(Limiter::resized(kept, limit))
 }
