@@ -48,7 +48,7 @@ pub struct Hedge {
 }
 
 impl Policy {
-    /// What is given here, and the rest from `lower`.
+    /// What is given here, and the rest from `lower`; of the retry policy, field by field.
     #[must_use]
     pub fn over(&self, lower: &Self) -> Self {
         Self {
@@ -56,7 +56,10 @@ impl Policy {
             whole_response: self.whole_response.or(lower.whole_response),
             attempt_timeout: self.attempt_timeout.or(lower.attempt_timeout),
             idle_timeout: self.idle_timeout.or(lower.idle_timeout),
-            retry: self.retry.clone().or_else(|| lower.retry.clone()),
+            retry: match (&self.retry, &lower.retry) {
+                (Some(near), Some(far)) => Some(near.over(far)),
+                (near, far) => near.as_ref().or(far.as_ref()).cloned(),
+            },
             max_requests: self.max_requests.or(lower.max_requests),
             hedge: self.hedge.clone().or_else(|| lower.hedge.clone()),
         }

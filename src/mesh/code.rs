@@ -56,7 +56,8 @@ impl ServiceSettings {
         self
     }
 
-    /// When and how often a failed attempt is repeated. Default: [`Retry::standard`].
+    /// When and how often a failed attempt is repeated; fields that are not given here come from
+    /// the sources. Default: [`Retry::standard`].
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.policy.retry = Some(retry);

@@ -20,7 +20,7 @@ use super::{
     names::Name,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
-    state::{Part, State},
+    state::{Entry, Part, State},
 };
 use crate::{
     config,
@@ -310,6 +310,15 @@ impl Inner {
         let service = self.services.load().get(service)?.current.load_full()?;
         let used = service.table.iter().map(|(_, route)| route.policy.budget.used()).max()?;
         Some(self.epoch.at(used))
+    }
+
+    /// What the sources decide about a cluster, and which of them.
+    pub(super) fn decisive(&self, cluster: &str) -> (config::Cluster, Option<String>) {
+        let state = self.state();
+        let said = state.clusters.get(cluster).and_then(Entry::decisive);
+        let Some((source, settings)) = said else { return Default::default() };
+        let source = self.sources.get(source.index()).map_or("dns", String::as_str);
+        (settings.clone(), Some(source.to_owned()))
     }
 
     /// The services that are defined, by name.

@@ -14,6 +14,7 @@ mod inner;
 mod leaf;
 mod names;
 mod service;
+mod settings;
 mod stage;
 mod state;
 mod supervise;
