@@ -385,3 +385,13 @@ async fn reports_are_one_line_in_the_words_of_the_file() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_socket_address_without_a_port_is_refused() {
+    let address: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let mesh = Mesh::builder().endpoints("users", [address]).build().unwrap();
+    let error = patience(mesh.ready()).await.unwrap_err().to_string();
+    let wanted = "clusters.users.endpoints[0].address = 127.0.0.1:0: the port must be in 1..=65535";
+    assert!(error.contains(wanted), "{error}");
+    assert_eq!(mesh.client("users").unwrap_err().kind(), ErrorKind::Config);
+}

@@ -4,8 +4,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    Balancer, Budget, Cluster, ConfigError, ConfigErrors, Discovery, Endpoint, HeaderEdit, Match,
-    PathMatch, Policy, Retry, Route, Security, Service, StringMatch, Transport, Tunnel,
+    Address, Balancer, Budget, Cluster, ConfigError, ConfigErrors, Discovery, Endpoint, HeaderEdit,
+    Match, PathMatch, Policy, Retry, Route, Security, Service, StringMatch, Transport, Tunnel,
 };
 
 const NOT_YET: &str = "not supported yet";
@@ -209,6 +209,11 @@ impl Checker {
     }
 
     fn endpoint(&mut self, endpoint: &Endpoint) {
+        if let Address::Socket(address) = &endpoint.address
+            && address.port() == 0
+        {
+            self.refuse("address", address, "the port must be in 1..=65535");
+        }
         if !(1..=65_535).contains(&endpoint.weight) {
             self.refuse("weight", endpoint.weight, "must be in 1..=65535");
         }
