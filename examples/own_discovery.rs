@@ -43,7 +43,7 @@ impl Discover for Inventory {
                 match text.lines().map(str::parse).collect::<Result<Vec<Address>, _>>() {
                     Ok(addresses) => drop(publish.endpoints("users.prod", addresses)),
                     Err(error) => {
-                        publish.refused("endpoints of cluster users.prod", error.to_string())
+                        publish.refused("endpoints of cluster users.prod", error.to_string());
                     }
                 }
                 publish.synced(); // the first time: `mesh.ready()` waits for it

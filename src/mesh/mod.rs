@@ -13,6 +13,7 @@ mod endpoint;
 mod inner;
 mod leaf;
 mod names;
+mod resolve;
 mod service;
 mod settings;
 mod stage;
