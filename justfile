@@ -28,6 +28,18 @@ examples:
 schema:
     cargo run --quiet --features schema --example schema > docs/mesh.schema.json
 
+# Instructions, allocations, bytes and processor time beside their peers: the README's table.
+bench:
+    bash .ci/benches
+
+# Wall-clock times of the same, for reading.
+bench-wall:
+    cargo bench --quiet --bench wall
+
+# The listing of the public API.
+api:
+    bash .ci/public-api write
+
 # What CI runs.
 ci:
     bash .ci/run

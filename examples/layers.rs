@@ -40,7 +40,7 @@ async fn main() -> Result<(), BoxError> {
         // Over it a call fails at once.
         .layer(ConcurrencyLimitLayer::new(2))
         // Two retries, 25 ms to 1 s apart, at most 20 % of the calls and 10 per second.
-        .layer(RetryLayer::new(&config::Retry::standard()))
+        .layer(RetryLayer::new(&config::Retry::standard())?)
         // Each attempt.
         .layer(DeadlineLayer::new(Duration::from_millis(300)))
         .service(client);

@@ -1,4 +1,60 @@
 //! A service mesh that lives inside the application instead of in a sidecar beside it.
+//!
+//! A [`Mesh`] is built from one watched file, from code, or from your own discovery. It gives out
+//! [`Client`]s whose HTTP and gRPC calls are resolved, balanced, retried and bounded in time, in
+//! this process.
+//!
+//! ```no_run
+//! # #[cfg(feature = "file")]
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+//! use tower_mesh::{Body, Mesh};
+//!
+//! let mesh = Mesh::builder().config_file("mesh.yaml").build()?;
+//!
+//! // tonic: the mesh is the channel of a generated client.
+//! let mut greeter = HealthClient::new(mesh.client("greeter.prod")?);
+//! greeter.check(HealthCheckRequest::default()).await?;
+//!
+//! // http: the authority of a request names its service.
+//! let request = http::Request::get("http://users.prod/1").body(Body::empty())?;
+//! let response = mesh.http().send(request).await?;
+//! # drop(response);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Map
+//!
+//! | for | see |
+//! |---|---|
+//! | building a mesh, from code | [`MeshBuilder`], [`ServiceSettings`] |
+//! | making calls | [`Client`], [`CallFuture`], [`Body`] |
+//! | what one call asks for | [`Call`] |
+//! | what went wrong | [`Error`], [`ErrorKind`], [`Phase`] |
+//! | what happens | [`Mesh::events`], [`Event`] |
+//! | what is set, and by whom | [`Mesh::describe`] |
+//! | own layers and clients inside of the mesh | [`MeshBuilder::call_layer`] and its siblings, [`MeshBuilder::leaf`] |
+//! | the mesh's layers around another client | [`resilience`] |
+//! | the model of the configuration | [`config`] |
+//! | own discovery | [`discover`] |
+//! | connections | [`transport`] |
+//!
+//! The folder `docs` of the source has the architecture, every default with its source, the table of
+//! errors, and the tests that prove each feature.
+//!
+//! # Feature flags
+//!
+//! A feature adds API and never changes behaviour.
+//!
+//! * **file** (enabled by default) — The watched mesh file: `MeshBuilder::config_file`,
+//!   `Mesh::from_env`, `discover::File`. Pulls in `serde`, `serde-saphyr`, `serde_json`,
+//!   `serde_path_to_error`, `humantime` and `notify`.
+//! * **serde** (enabled by **file**) — `Serialize` and `Deserialize` for [`config`].
+//! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
+//! * **reqwest-013** — The layers of [`resilience`] around `reqwest::Client` 0.13.
+//! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
+//!   on tokio's `test-util` and hyper's server.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -23,3 +79,11 @@ pub use self::{
         UnknownNames,
     },
 };
+
+#[cfg(all(doctest, feature = "file"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/EVENTS.md")]
+struct Events;

@@ -24,6 +24,7 @@ const WIDTH: usize = 32;
 
 async fn share_of_the_failing(
     seed: u64,
+    healthy: fn() -> Response<Body>,
     failure: fn() -> Result<Response<Body>, BoxError>,
     request: fn() -> Request<Body>,
 ) -> usize {
@@ -34,7 +35,7 @@ async fn share_of_the_failing(
                 return failure();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
-            Ok(ok("hello"))
+            Ok(healthy())
         })
         .seed(seed)
         .build()
@@ -64,7 +65,7 @@ fn grpc_call() -> Request<Body> {
 #[tokio::test(start_paused = true)]
 async fn status_503_gets_one_percent_at_most() {
     for seed in 1..=5 {
-        let hits = share_of_the_failing(seed, || Ok(answer(503)), create).await;
+        let hits = share_of_the_failing(seed, || ok("hello"), || Ok(answer(503)), create).await;
         assert!(hits <= CALLS / 100, "seed {seed}: {hits} of {CALLS}");
     }
 }
@@ -73,7 +74,7 @@ async fn status_503_gets_one_percent_at_most() {
 async fn grpc_unavailable_gets_one_percent_at_most() {
     for seed in 1..=5 {
         // INTERNAL: a failure of the endpoint that nobody retries.
-        let hits = share_of_the_failing(seed, || Ok(grpc(13)), grpc_call).await;
+        let hits = share_of_the_failing(seed, || grpc(0), || Ok(grpc(13)), grpc_call).await;
         assert!(hits <= CALLS / 100, "seed {seed}: {hits} of {CALLS}");
     }
 }
@@ -81,7 +82,8 @@ async fn grpc_unavailable_gets_one_percent_at_most() {
 #[tokio::test(start_paused = true)]
 async fn a_leaf_that_errs_gets_one_percent_at_most() {
     for seed in 1..=5 {
-        let hits = share_of_the_failing(seed, || Err("broken".into()), create).await;
+        let hits =
+            share_of_the_failing(seed, || ok("hello"), || Err("broken".into()), create).await;
         assert!(hits <= CALLS / 100, "seed {seed}: {hits} of {CALLS}");
     }
 }

@@ -117,5 +117,6 @@ async fn tonic_calls_over_sockets_find_the_fast_one() {
     .await;
     assert!(answers.iter().all(Result::is_ok));
     let (fast, slow) = (fast.requests(), slow.requests());
-    assert!(fast * 10 >= CALLS * 9, "fast {fast}, slow {slow}");
+    // Real time: on a busy machine the fast one is not always fast.
+    assert!(fast * 10 >= CALLS * 8, "fast {fast}, slow {slow}");
 }

@@ -84,7 +84,7 @@ where
 }
 
 fn retries() -> RetryLayer {
-    RetryLayer::new(&config::Retry::standard())
+    RetryLayer::new(&config::Retry::standard()).unwrap()
 }
 
 fn mesh_error(error: &BoxError) -> &Error {
@@ -238,7 +238,7 @@ async fn the_budget_bounds_retries_to_its_share_of_calls() {
     let strict = Strict::failing(u32::MAX);
     let calls = Arc::clone(&strict.calls);
     let budget = config::Budget::default().ratio(0.4).min_per_second(0);
-    let layer = RetryLayer::new(&config::Retry::standard().budget(budget));
+    let layer = RetryLayer::new(&config::Retry::standard().budget(budget)).unwrap();
     for _ in 0..1_000 {
         let response = layer.layer(strict.clone()).oneshot(get()).await.unwrap();
         assert_eq!(response.status(), 503);

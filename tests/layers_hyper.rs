@@ -79,7 +79,7 @@ fn h2_client() -> Client<HttpConnector, Body> {
 }
 
 fn retries() -> RetryLayer {
-    RetryLayer::new(&config::Retry::standard())
+    RetryLayer::new(&config::Retry::standard()).unwrap()
 }
 
 fn get(address: SocketAddr) -> Request<Body> {
@@ -132,7 +132,7 @@ async fn an_upload_over_the_cap_is_sent_once() {
     let parts = [Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; 100])))];
     let stream = StreamBody::new(futures_util::stream::iter(parts));
     let upload = Request::put(format!("http://{address}/")).body(stream).unwrap();
-    let layer = RetryLayer::new(&config::Retry::standard().max_body_bytes(99));
+    let layer = RetryLayer::new(&config::Retry::standard().max_body_bytes(99)).unwrap();
     assert_eq!(layer.layer(client()).oneshot(upload).await.unwrap().status(), 503);
 }
 

@@ -70,7 +70,7 @@ fn request(method: Method, address: SocketAddr) -> Request {
 }
 
 fn retries() -> RetryLayer {
-    RetryLayer::new(&config::Retry::standard())
+    RetryLayer::new(&config::Retry::standard()).unwrap()
 }
 
 #[tokio::test]

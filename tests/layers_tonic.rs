@@ -118,7 +118,7 @@ fn channel(address: SocketAddr) -> Channel {
 }
 
 fn retrying(retry: &config::Retry, channel: Channel) -> Retry<Channel, Body> {
-    RetryLayer::new(retry).body(Body::new).layer(channel)
+    RetryLayer::new(retry).unwrap().body(Body::new).layer(channel)
 }
 
 /// What a generated client does.
@@ -193,7 +193,7 @@ async fn what_was_never_sent_is_tried_again_and_ends_unavailable() {
     let attempts = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&attempts);
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(&config::Retry::safe_only()).body(Body::new))
+        .layer(RetryLayer::new(&config::Retry::safe_only()).unwrap().body(Body::new))
         .map_request(move |request: http::Request<Body>| {
             counted.fetch_add(1, Ordering::SeqCst);
             request
@@ -222,7 +222,7 @@ async fn the_layers_compose_around_a_channel() {
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(Duration::from_secs(5)))
         .layer(ConcurrencyLimitLayer::new(1))
-        .layer(RetryLayer::new(&config::Retry::idempotent()).body(Body::new))
+        .layer(RetryLayer::new(&config::Retry::idempotent()).unwrap().body(Body::new))
         .layer(DeadlineLayer::new(Duration::from_secs(1)))
         .service(channel(serve(&greeter).await));
     for _ in 0..2 {

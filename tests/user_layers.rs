@@ -242,7 +242,7 @@ async fn an_own_leaf_takes_the_transports_place() {
     // The user's client: hyper-util's pooled one, told each endpoint's address.
     let first = Server::named("first").await;
     let second = Server::named("second").await;
-    let (dead, _socket) = support::dead_address();
+    let (dead, _socket) = dead_address();
     let made = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&made);
     let mesh = Mesh::builder()

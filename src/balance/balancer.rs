@@ -64,16 +64,21 @@ impl<X: Upstream> Balancer<X> {
     fn over(members: Arc<Members<X>>, policy: &config::Balancer, epoch: Epoch) -> Self {
         let mut decay = 10_000_000_000;
         let policy = match policy {
-            config::Balancer::PeakEwma { decay: time } => {
+            config::Balancer::PeakEwma { decay: time, .. } => {
                 decay = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
                 Policy::P2c(Signal::PeakEwma { decay })
             }
             config::Balancer::RoundRobin => Policy::RoundRobin(AtomicU64::new(0)),
             config::Balancer::Random => Policy::Random,
-            // Validation refuses the hash policies, which are not there yet.
+            // Validation refuses the others, which are not there yet.
             config::Balancer::LeastRequest
-            | config::Balancer::RingHash { .. }
-            | config::Balancer::Maglev { .. } => Policy::P2c(Signal::LeastRequest),
+            | config::Balancer::RingHash(_)
+            | config::Balancer::Maglev(_)
+            | config::Balancer::ClientWeighted(_)
+            | config::Balancer::Prequal(_)
+            | config::Balancer::PickFirst(_)
+            | config::Balancer::OverrideHost(_)
+            | config::Balancer::Extension(_) => Policy::P2c(Signal::LeastRequest),
         };
         Self { members, policy, decay, epoch }
     }

@@ -2,7 +2,10 @@
 
 #![allow(missing_docs, reason = "for the benches of this crate only")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use super::{Balancer, Outcome, Spec, Upstream};
 use crate::{
@@ -10,13 +13,17 @@ use crate::{
     core::{Epoch, Random},
 };
 
-struct Nothing;
+struct Nothing(std::sync::Arc<str>);
 
 impl Upstream for Nothing {
     type Context = ();
 
     fn build(_spec: &Spec, (): &()) -> Self {
-        Self
+        Self("".into())
+    }
+
+    fn name(&self) -> &std::sync::Arc<str> {
+        &self.0
     }
 
     fn added(_spec: &Spec, (): &()) {}
@@ -34,7 +41,7 @@ impl Upstream for Nothing {
 pub struct Bench {
     balancer: Balancer<Nothing>,
     random: Random,
-    now: u64,
+    now: AtomicU64,
 }
 
 impl std::fmt::Debug for Bench {
@@ -53,14 +60,15 @@ impl Bench {
     pub fn new(policy: &config::Balancer, endpoints: u32) -> Self {
         let balancer = Balancer::new(policy, (), Epoch::now());
         balancer.replace((0..endpoints).map(endpoint).collect());
-        Self { balancer, random: Random::seeded(7), now: 1_000_000_000 }
+        Self { balancer, random: Random::seeded(7), now: AtomicU64::new(1_000_000_000) }
     }
 
     /// Picks and finishes.
-    pub fn pick(&mut self) {
-        self.now += 10_000;
-        if let Ok(flight) = self.balancer.pick(self.now, &self.random, &[]) {
-            flight.finish(self.now + 1_000_000, Outcome::Success);
+    pub fn pick(&self) {
+        let now = self.now.load(Relaxed) + 10_000;
+        self.now.store(now, Relaxed);
+        if let Ok(flight) = self.balancer.pick(now, &self.random, &[]) {
+            flight.finish(now + 1_000_000, Outcome::Success);
         }
     }
 

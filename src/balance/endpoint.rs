@@ -12,6 +12,9 @@ pub(crate) trait Upstream: Send + Sync + 'static {
 
     fn build(spec: &Spec, cx: &Self::Context) -> Self;
 
+    /// The endpoint's address.
+    fn name(&self) -> &Arc<str>;
+
     /// An endpoint has joined the cluster.
     fn added(spec: &Spec, cx: &Self::Context);
 

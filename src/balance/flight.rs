@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Upstream};
 use crate::core::{BodyEnd, Epoch, Instant, Ticket, Watcher};
 
 /// The outcome of an attempt for its endpoint.
@@ -39,7 +39,7 @@ impl Outcome {
     }
 }
 
-impl<X: Send + Sync + 'static> InFlight<X> {
+impl<X: Upstream> InFlight<X> {
     pub(super) fn new(endpoint: Arc<Endpoint<X>>, now: u64, epoch: Epoch, decay: u64) -> Self {
         if let Some(live) = endpoint.live() {
             live.load.begin(now);
@@ -63,14 +63,12 @@ impl<X: Send + Sync + 'static> InFlight<X> {
     }
 
     /// Hands it to the response body: it is in flight until the body's end.
-    pub(crate) fn into_ticket(mut self) -> (Arc<dyn Watcher>, Ticket) {
+    ///
+    /// `now` is when its head came: how long a body lasts says nothing of its endpoint's speed.
+    pub(crate) fn into_ticket(mut self, now: u64) -> (Arc<dyn Watcher>, Ticket) {
         self.over = true;
-        let ticket = Ticket {
-            started: self.started,
-            epoch: self.epoch,
-            decay: self.decay,
-            recorded: self.recorded,
-        };
+        let ticket =
+            Ticket { started: self.started, head: now, decay: self.decay, recorded: self.recorded };
         (Arc::<Endpoint<X>>::clone(&self.endpoint) as Arc<dyn Watcher>, ticket)
     }
 }
@@ -99,20 +97,25 @@ fn record<X>(endpoint: &Endpoint<X>, started: u64, now: u64, outcome: Outcome, d
     }
 }
 
-impl<X: Send + Sync + 'static> Watcher for Endpoint<X> {
+impl<X: Upstream> Watcher for Endpoint<X> {
+    fn name(&self) -> Option<Arc<str>> {
+        self.extra().map(|extra| Arc::clone(extra.name()))
+    }
+
     fn ended(&self, ticket: Ticket, end: BodyEnd) {
         let Some(live) = self.live() else { return };
         if !ticket.recorded || !matches!(end, BodyEnd::Complete(_) | BodyEnd::Dropped) {
-            let now = ticket.epoch.nanos(Instant::now());
             let outcome = match end {
-                BodyEnd::Complete(code) => code.map_or(Outcome::Success, Outcome::of_grpc),
-                BodyEnd::Failed | BodyEnd::Expired => Outcome::Failure,
-                BodyEnd::Dropped => Outcome::Ignored,
+                BodyEnd::Complete(code) =>
+                // Only a gRPC response is still open here: without a status it is broken.
+                {
+                    code.map_or(Outcome::Failure, Outcome::of_grpc)
+                }
+                BodyEnd::Failed => Outcome::Failure,
+                // The head has come, and how long the rest may last is the caller's choice.
+                BodyEnd::Expired | BodyEnd::Dropped => Outcome::Ignored,
             };
-            record(self, ticket.started, now, outcome, ticket.decay);
-            if end == BodyEnd::Dropped {
-                live.load.raise(now, now.saturating_sub(ticket.started), ticket.decay);
-            }
+            record(self, ticket.started, ticket.head, outcome, ticket.decay);
         }
         live.load.end(ticket.started);
     }

@@ -1,5 +1,20 @@
 //! Picking an endpoint: load signals, health, and policies over an immutable snapshot.
 //!
+//! The policy of a cluster is its [`config::Balancer`](crate::config::Balancer):
+//!
+//! | policy | picks | for |
+//! |---|---|---|
+//! | `peak_ewma`, the default | the better of two by latency, age of what is in flight, and success | nearly everything |
+//! | `least_request` | the better of two by calls in flight | calls of very unequal cost |
+//! | `round_robin` | one after the other, by weight | equal endpoints and equal calls |
+//! | `random` | any, by weight | comparisons |
+//!
+//! Before any load is compared, an endpoint is ranked: good; suspect (half of its latest calls
+//! failed, or its source calls it unhealthy); in connect back-off; tried by this call. A draining
+//! one is never picked. A suspect is probed by single calls at intervals that double from 1 s to
+//! 30 s. When nothing good is found among up to 8 random endpoints and 64 in a row, the best of
+//! the others is called: a cluster that fails as a whole is still called.
+//!
 //! Sans I/O: it takes `now` (nanoseconds since the mesh's epoch) and random words. A pick takes
 //! no lock and allocates nothing but the state of an endpoint that is picked for the first time.
 

@@ -1,8 +1,12 @@
 //! A cluster: interchangeable endpoints with one policy.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Endpoint, Protocol, Transport};
+use super::{
+    Balancer, Balancing, Breakers, ClusterSecurity, Discovery, Endpoint, Extension, Failover,
+    HealthCheck, HttpOptions, LeastRequest, LocalityWeight, OutlierDetection, Protocol, SlowStart,
+    Subsets, Subsetting, Transport, Value,
+};
 
 /// A set of interchangeable endpoints with one policy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,145 +17,103 @@ use super::{Endpoint, Protocol, Transport};
 pub struct Cluster {
     /// The endpoints that the configuration itself lists.
     pub endpoints: Vec<Endpoint>,
+    /// Weights of localities, by priority and locality. Default: every endpoint counts alone.
+    /// Not supported yet.
+    pub localities: Vec<LocalityWeight>,
     /// How an endpoint is picked. Default: peak EWMA.
     pub balancer: Option<Balancer>,
+    /// Settings of least request, wherever it is used. Not supported yet.
+    pub least_request: Option<LeastRequest>,
+    /// What comes before the pick: priorities, localities, panic. Not supported yet.
+    pub balancing: Option<Balancing>,
     /// How connections are made and kept.
     pub transport: Transport,
     /// What the endpoints speak. Default: the request's version.
     pub protocol: Option<Protocol>,
-    /// Where further endpoints come from. Default: nowhere; DNS is not supported yet.
+    /// Options of HTTP. Not supported yet.
+    pub http: Option<HttpOptions>,
+    /// Where further endpoints come from. Default: nowhere; others are not supported yet.
     pub discovery: Option<Discovery>,
+    /// Clusters that are used when this one has no available endpoint. Not supported yet.
+    pub failover: Option<Failover>,
     /// Limits of the cluster.
     pub breakers: Option<Breakers>,
+    /// How long attempts wait for an available endpoint. Default: not at all. Not supported yet.
+    pub queue: Option<Queue>,
     /// Ejection of outliers. Not supported yet.
     pub outlier_detection: Option<OutlierDetection>,
-    /// Health under which all endpoints are used. Unit: percent. Not supported yet.
+    /// Probes of endpoints. Not supported yet.
+    pub health_checks: Vec<HealthCheck>,
+    /// How connections are secured. Default: plaintext, unless the endpoint says otherwise.
+    pub security: Option<ClusterSecurity>,
+    /// Health under which all endpoints of a priority are used. Unit: percent. Default: 50
+    /// (Envoy); 0 turns it off. Range: 0..=100. Not supported yet.
     pub panic_threshold: Option<f64>,
-    /// The ramp of new endpoints. Not supported yet.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
-    pub slow_start: Option<Duration>,
-    /// Endpoints that one client uses. Not supported yet.
-    pub subset_size: Option<u32>,
+    /// The ramp of new endpoints. Default: none. Not supported yet.
+    pub slow_start: Option<SlowStart>,
+    /// Which endpoints this process uses, when there are many. Not supported yet.
+    pub subsetting: Option<Subsetting>,
+    /// Parts of the cluster by labels, which routes choose. Not supported yet.
+    pub subsets: Option<Subsets>,
+    /// Shares of requests that are dropped, by category. Not supported yet. Source: xDS
+    /// `drop_overloads`.
+    pub drops: Vec<DropOverload>,
+    /// Steps of attempts, in order, after the pick. Not supported yet. Source: xDS
+    /// `HttpProtocolOptions.http_filters`.
+    pub filters: Vec<super::Filter>,
+    /// What is reported to a control plane about load. Default: nothing. Not supported yet.
+    pub load_report: Option<LoadReport>,
+    /// How long an endpoint list without news is trusted. Default: for ever. Not supported yet.
+    /// Source: xDS `endpoint_stale_after`.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub endpoint_stale_after: Option<Duration>,
+    /// Whether an endpoint that left its source goes on being used while it is healthy. Default:
+    /// false. Not supported yet. Source: xDS `ignore_health_on_host_removal`, inverted.
+    pub keep_healthy_removed: Option<bool>,
+    /// What its source says about it. Carried, not used.
+    pub labels: BTreeMap<String, String>,
+    /// What its source says about it, by namespace (xDS `Metadata`). Carried, not used.
+    pub metadata: BTreeMap<String, Value>,
+    /// Parts of other systems: connection filters, transport sockets. Not supported yet.
+    pub extensions: Vec<Extension>,
 }
 
-/// How an endpoint is picked.
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum Balancer {
-    /// The better of two random choices, by latency (peak EWMA), success and calls in flight.
-    #[non_exhaustive]
-    PeakEwma {
-        /// How fast a peak is forgotten. Default: 10 s (Finagle, Linkerd).
-        #[cfg_attr(
-            feature = "serde",
-            serde(default = "ten_seconds", with = "super::serde_support::plain_duration")
-        )]
-        #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
-        decay: Duration,
-    },
-    /// The better of two random choices, by calls in flight.
-    LeastRequest,
-    /// One after the other, by weight.
-    RoundRobin,
-    /// Any, by weight.
-    Random,
-    /// Consistent hashing on a ring. Not supported yet.
-    #[non_exhaustive]
-    RingHash {
-        /// Entries at least.
-        minimum_ring_size: u32,
-        /// Entries at most.
-        maximum_ring_size: u32,
-    },
-    /// Consistent hashing by a table. Not supported yet.
-    #[non_exhaustive]
-    Maglev {
-        /// Entries; a prime.
-        table_size: u32,
-    },
-}
-
-/// The default decay of peak EWMA.
-fn ten_seconds() -> Duration {
-    Duration::from_secs(10)
-}
-
-impl Balancer {
-    /// Peak EWMA that forgets a peak in this time.
-    #[must_use]
-    pub fn peak_ewma(decay: Duration) -> Self {
-        Self::PeakEwma { decay }
-    }
-}
-
-impl Default for Balancer {
-    fn default() -> Self {
-        Self::peak_ewma(ten_seconds())
-    }
-}
-
-/// Limits of a cluster.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
-#[non_exhaustive]
-pub struct Breakers {
-    /// Attempts in flight. Default: no limit.
-    pub max_requests: Option<u32>,
-    /// Connections. Not supported yet.
-    pub max_connections: Option<u32>,
-    /// Attempts that wait for a connection. Not supported yet.
-    pub max_pending: Option<u32>,
-    /// Retries in flight. Not supported yet: the retry budget bounds them.
-    pub max_retries: Option<u32>,
-}
-
-/// Where further endpoints come from.
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum Discovery {
-    /// The cluster's own list.
-    Static,
-    /// DNS. Not supported yet.
-    Dns(DnsDiscovery),
-}
-
-/// Endpoints by DNS.
+/// How long attempts wait for an available endpoint (Linkerd `Queue`). Not supported yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
-pub struct DnsDiscovery {
-    /// `dns:///host:port`.
-    pub name: String,
+pub struct Queue {
+    /// Attempts that may wait. Default: 10000 (Linkerd).
+    pub capacity: Option<u32>,
+    /// How long before they fail, and all further ones at once. Default: 3 s (Linkerd).
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub failfast_timeout: Option<Duration>,
 }
 
-/// Ejection of outliers (Envoy's outlier detection).
+/// A share of requests that is dropped. Not supported yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
-pub struct OutlierDetection {
-    /// Failures in a row.
-    pub consecutive_failures: Option<u32>,
-    /// The sweep.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
-    pub interval: Option<Duration>,
-    /// The first ejection.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
-    pub base_ejection_time: Option<Duration>,
-    /// The share that may be ejected. Unit: percent.
-    pub max_ejection_percent: Option<f64>,
+pub struct DropOverload {
+    /// Its name in reports.
+    pub category: String,
+    /// The share. Unit: percent. Range: 0..=100.
+    pub percent: f64,
+}
+
+/// What is reported to a control plane about load (LRS). Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct LoadReport {
+    /// The provider that gets it. Default: the one that defines the cluster.
+    pub provider: Option<String>,
+    /// Metrics of ORCA reports that are passed on; `named_metrics.*` for all. Source: gRFC A85.
+    pub metrics: Vec<String>,
 }

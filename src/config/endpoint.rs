@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use super::Address;
+use super::{Address, Http2, IdentityMatch, Locality, Tunnel, Value};
 
 /// One address of a cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,23 +12,38 @@ use super::Address;
 #[non_exhaustive]
 pub struct Endpoint {
     /// Where it listens.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub address: Address,
     /// Its share of the traffic relative to its siblings. Default: 1. Range: 1..=65535.
     #[cfg_attr(feature = "serde", serde(default = "one"))]
     pub weight: u32,
+    /// Further addresses of the same endpoint, tried when the first does not answer. Not
+    /// supported yet. Source: gRFC A61.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub more_addresses: Vec<Address>,
+    /// Its host name, for rewrites, probes and hashing. Not supported yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub hostname: Option<String>,
     /// 0 is tried first. Default: 0. Others are not supported yet.
     #[cfg_attr(feature = "serde", serde(default))]
     pub priority: u32,
     /// Where it runs. Carried, not balanced by yet.
     #[cfg_attr(feature = "serde", serde(default))]
     pub locality: Option<Box<Locality>>,
+    /// The network that it is on. Default: the caller's. Not supported yet. Source: WDS.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub network: Option<String>,
+    /// The node that it runs on. Carried, not balanced by yet. Source: Kubernetes `nodeName`.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub node: Option<String>,
     /// What its source says about it.
     #[cfg_attr(feature = "serde", serde(default))]
     pub labels: BTreeMap<String, String>,
-    /// How its connections are secured. Default: plain; others are not supported yet.
+    /// What its source says about it, by namespace (xDS `Metadata`). Carried, not used.
     #[cfg_attr(feature = "serde", serde(default))]
-    pub security: Security,
+    pub metadata: BTreeMap<String, Value>,
+    /// How its connections are secured. Default: as the cluster says; TLS is not supported yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub security: Option<Security>,
     /// What its connections pass through. Default: none; others are not supported yet.
     #[cfg_attr(feature = "serde", serde(default))]
     pub tunnel: Tunnel,
@@ -41,6 +56,13 @@ pub struct Endpoint {
     /// HTTP/2 parameters of its own. Not supported yet.
     #[cfg_attr(feature = "serde", serde(default))]
     pub http2: Option<Box<Http2>>,
+    /// What its probes do differently. Not supported yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub check: Option<Box<EndpointCheck>>,
+    /// What it is hashed by. Default: its address. Not supported yet. Source: gRFC A76, Envoy
+    /// `envoy.lb.hash_key`.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub hash_key: Option<String>,
     /// What its source knows of its health.
     #[cfg_attr(feature = "serde", serde(default))]
     pub health: Health,
@@ -58,14 +80,21 @@ impl Endpoint {
         Self {
             address,
             weight: 1,
+            more_addresses: Vec::new(),
+            hostname: None,
             priority: 0,
             locality: None,
+            network: None,
+            node: None,
             labels: BTreeMap::new(),
-            security: Security::Plain,
+            metadata: BTreeMap::new(),
+            security: None,
             tunnel: Tunnel::None,
             protocol: None,
             authority: None,
             http2: None,
+            check: None,
+            hash_key: None,
             health: Health::Unknown,
         }
     }
@@ -104,55 +133,50 @@ impl From<Address> for Endpoint {
     }
 }
 
-/// Where an endpoint runs.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
-#[non_exhaustive]
-pub struct Locality {
-    /// The largest unit.
-    pub region: String,
-    /// A part of the region.
-    pub zone: String,
-    /// A part of the zone.
-    pub sub_zone: String,
-}
-
 /// How connections to an endpoint are secured.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 #[non_exhaustive]
 pub enum Security {
     /// Plaintext.
     #[default]
     Plain,
-    /// TLS with the identities that the endpoint must prove.
-    #[non_exhaustive]
-    Tls {
-        /// DNS names or SPIFFE ids.
-        identities: Vec<String>,
-        /// The name asked for in the handshake.
-        sni: Option<String>,
-    },
+    /// TLS with the identities that the endpoint must prove. Not supported yet.
+    Tls(Box<EndpointTls>),
 }
 
-/// What connections to an endpoint pass through.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// TLS of one endpoint. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
-pub enum Tunnel {
-    /// Nothing.
-    #[default]
-    None,
-    /// HTTP CONNECT over mutual TLS (Istio ambient).
-    Hbone,
-    /// Linkerd's transport header.
-    LinkerdHeader,
+pub struct EndpointTls {
+    /// Identities, one of which it must prove. Default: the cluster's.
+    pub identities: Vec<IdentityMatch>,
+    /// The name asked for in the handshake. Default: the cluster's.
+    pub sni: Option<String>,
+    /// Protocols offered in the handshake. Default: the cluster's.
+    pub alpn: Vec<String>,
+}
+
+/// What probes of one endpoint do differently (xDS `HealthCheckConfig`). Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct EndpointCheck {
+    /// Where it is probed. Default: its address.
+    pub address: Option<Address>,
+    /// The port that is probed. Default: its own.
+    pub port: Option<u16>,
+    /// The authority of probes. Default: the check's.
+    pub host: Option<String>,
+    /// Whether it is not probed. Default: false.
+    pub disabled: Option<bool>,
 }
 
 /// What an endpoint speaks.
@@ -175,19 +199,6 @@ impl Protocol {
     }
 }
 
-/// HTTP/2 parameters of one endpoint.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
-#[non_exhaustive]
-pub struct Http2 {
-    /// The initial window of a stream. Unit: bytes.
-    pub stream_window_bytes: Option<u32>,
-    /// The initial window of a connection. Unit: bytes.
-    pub connection_window_bytes: Option<u32>,
-}
-
 /// What a source knows of an endpoint's health.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
@@ -202,6 +213,8 @@ pub enum Health {
     Healthy,
     /// Called only when nothing better is there.
     Unhealthy,
+    /// It works, but healthy ones are better (xDS `DEGRADED`). Not supported yet.
+    Degraded,
     /// It takes no new calls.
     Draining,
 }

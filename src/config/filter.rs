@@ -1,13 +1,16 @@
-//! Ordered filters of a route. The model can say them; the stack runs none of them yet, and
-//! refuses each by name.
+//! Ordered filters of a service, a route or a cluster of a route. The model can say them; the
+//! stack runs none of them yet, and refuses each by name.
 
-use std::{collections::BTreeMap, time::Duration};
+use super::{
+    AdaptiveConcurrency, AdmissionControl, Authorization, DirectResponse, Extension, Fault,
+    GlobalRateLimit, HeaderEdit, RateLimit, Redirect, Rewrite, Session,
+};
 
 /// One step on the way of a request, in order.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 #[non_exhaustive]
 pub enum Filter {
     /// Edits request headers.
@@ -15,110 +18,103 @@ pub enum Filter {
     /// Edits response headers.
     ResponseHeaders(HeaderEdit),
     /// Rewrites host or path.
-    #[non_exhaustive]
-    Rewrite {
-        /// The new authority.
-        host: Option<String>,
-        /// The new path.
-        path: Option<String>,
-        /// What the matched prefix becomes.
-        prefix: Option<String>,
-    },
+    Rewrite(Rewrite),
     /// Answers with a redirect.
-    #[non_exhaustive]
-    Redirect {
-        /// The status: 301, 302, 303, 307 or 308.
-        status: u16,
-        /// The new scheme.
-        scheme: Option<String>,
-        /// The new host.
-        host: Option<String>,
-        /// The new port.
-        port: Option<u16>,
-        /// The new path.
-        path: Option<String>,
-    },
+    Redirect(Redirect),
     /// Answers at once.
-    #[non_exhaustive]
-    DirectResponse {
-        /// The status.
-        status: u16,
-        /// The body.
-        body: String,
-    },
+    DirectResponse(DirectResponse),
     /// Sends a copy elsewhere.
-    #[non_exhaustive]
-    Mirror {
-        /// The cluster that gets the copy.
-        cluster: String,
-        /// The share of requests. Unit: percent.
-        percent: f64,
-    },
+    Mirror(Mirror),
     /// Injects delays and failures.
-    #[non_exhaustive]
-    Fault {
-        /// The delay.
-        #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::duration"))]
-        #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
-        delay: Option<Duration>,
-        /// The status of an aborted request.
-        abort: Option<u16>,
-        /// The share of requests. Unit: percent.
-        percent: f64,
-    },
-    /// Limits the rate of requests.
-    #[non_exhaustive]
-    RateLimit {
-        /// Requests per second.
-        per_second: f64,
-        /// Requests at once.
-        burst: u32,
-    },
+    Fault(Box<Fault>),
+    /// Limits the rate of requests of this process.
+    RateLimit(Box<RateLimit>),
+    /// Asks a service that many callers share for the rate.
+    GlobalRateLimit(Box<GlobalRateLimit>),
     /// Allows or denies before any cost.
-    #[non_exhaustive]
-    Authorize {
-        /// The name of a policy.
-        policy: String,
-    },
-    /// A filter of another system.
-    #[non_exhaustive]
-    Extension {
-        /// Its name there.
-        name: String,
-        /// Its settings there.
-        settings: BTreeMap<String, String>,
-    },
+    Authorize(Authorization),
+    /// Keeps a caller with its endpoint.
+    Session(Box<Session>),
+    /// Limits concurrency by latency.
+    AdaptiveConcurrency(Box<AdaptiveConcurrency>),
+    /// Refuses at random as the success rate falls.
+    AdmissionControl(Box<AdmissionControl>),
+    /// A filter of another system: external authorization or processing, WebAssembly, and any
+    /// that the model has no word for.
+    Extension(Extension),
+    /// A filter with a name that routes override it by, or one that is off until they do.
+    Named(Box<NamedFilter>),
 }
 
-/// Edits of headers, in this order: remove, set, add.
+/// A filter that routes override by its name. Not supported yet.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[non_exhaustive]
+pub struct NamedFilter {
+    /// Its name; unique in its service.
+    pub name: String,
+    /// Whether it is off unless a route turns it on. Default: false.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub disabled: bool,
+    /// What it does.
+    pub filter: Filter,
+}
+
+/// Sends a copy of requests elsewhere; its answer is dropped. Not supported yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
-pub struct HeaderEdit {
-    /// Replaces the values of a name.
-    pub set: BTreeMap<String, String>,
-    /// Adds a value to a name.
-    pub add: BTreeMap<String, String>,
-    /// Removes a name.
-    pub remove: Vec<String>,
+pub struct Mirror {
+    /// The cluster that gets the copy.
+    pub cluster: Option<String>,
+    /// The header that names the cluster. Default: none.
+    pub cluster_header: Option<String>,
+    /// The share of requests. Unit: percent. Default: 100. Range: 0..=100.
+    pub percent: Option<f64>,
+    /// The runtime key that overrides the share.
+    pub key: Option<String>,
+    /// The authority of the copy. Default: the request's with `-shadow` (xDS).
+    pub host: Option<String>,
+    /// Whether the copy keeps the request's authority. Default: false.
+    pub keep_host: Option<bool>,
+    /// Whether the copy is traced. Default: as the request.
+    pub trace: Option<bool>,
+    /// Edits of the copy's headers.
+    pub request_headers: HeaderEdit,
 }
 
 impl Filter {
     /// The filter's name in the file.
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Self::Named(_) => "named",
             Self::RequestHeaders(_) => "request_headers",
             Self::ResponseHeaders(_) => "response_headers",
-            Self::Rewrite { .. } => "rewrite",
-            Self::Redirect { .. } => "redirect",
-            Self::DirectResponse { .. } => "direct_response",
-            Self::Mirror { .. } => "mirror",
-            Self::Fault { .. } => "fault",
-            Self::RateLimit { .. } => "rate_limit",
-            Self::Authorize { .. } => "authorize",
-            Self::Extension { .. } => "extension",
+            Self::Rewrite(_) => "rewrite",
+            Self::Redirect(_) => "redirect",
+            Self::DirectResponse(_) => "direct_response",
+            Self::Mirror(_) => "mirror",
+            Self::Fault(_) => "fault",
+            Self::RateLimit(_) => "rate_limit",
+            Self::GlobalRateLimit(_) => "global_rate_limit",
+            Self::Authorize(_) => "authorize",
+            Self::Session(_) => "session",
+            Self::AdaptiveConcurrency(_) => "adaptive_concurrency",
+            Self::AdmissionControl(_) => "admission_control",
+            Self::Extension(_) => "extension",
+        }
+    }
+
+    /// Whether it answers the request itself, so that no cluster is needed.
+    pub(crate) fn answers(&self) -> bool {
+        match self {
+            Self::Named(named) => !named.disabled && named.filter.answers(),
+            Self::Redirect(_) | Self::DirectResponse(_) => true,
+            _ => false,
         }
     }
 }

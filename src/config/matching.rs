@@ -1,5 +1,9 @@
 //! What a request must look like for a route to take it.
 
+use std::collections::BTreeMap;
+
+use super::Extension;
+
 /// A request matches when every part that is given matches.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
@@ -9,27 +13,52 @@
 pub struct Match {
     /// Its path. Default: any.
     pub path: Option<PathMatch>,
+    /// Whether the path is compared without case. Default: false. Not supported yet. Source: xDS
+    /// `RouteMatch.case_sensitive`, inverted.
+    pub path_ignore_case: bool,
     /// Its method. Default: any.
     pub method: Option<String>,
+    /// Its scheme. Default: any. Not supported yet.
+    pub scheme: Option<String>,
     /// Its headers, all of them.
     pub headers: Vec<HeaderMatch>,
     /// Its query parameters, all of them.
     pub query: Vec<QueryMatch>,
+    /// Its cookies, all of them. Not supported yet.
+    pub cookies: Vec<CookieMatch>,
+    /// That it is a gRPC call, and of what. Not supported yet.
+    pub grpc: Option<GrpcMatch>,
+    /// The share of requests that match. Not supported yet.
+    pub fraction: Option<RuntimeFraction>,
+    /// Labels that the calling workload must carry. Not supported yet. Source: Istio
+    /// `HTTPMatchRequest.sourceLabels`.
+    pub caller: BTreeMap<String, String>,
+    /// What earlier filters have noted, all of it. Not supported yet.
+    pub metadata: Vec<MetadataMatch>,
+    /// A matcher of another system. Not supported yet.
+    pub extension: Option<Box<Extension>>,
 }
 
 /// A match on the path, without the query.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 #[non_exhaustive]
 pub enum PathMatch {
     /// The whole path.
     Exact(String),
-    /// Whole path elements from the start (Gateway API `PathPrefix`).
+    /// Whole path elements from the start (Gateway API `PathPrefix`, xDS
+    /// `path_separated_prefix`).
     Prefix(String),
-    /// A regular expression. Not supported yet.
+    /// Any start of the text (xDS `prefix`, Consul `PathPrefix`). Not supported yet.
+    StringPrefix(String),
+    /// A regular expression over the whole path. Not supported yet.
     Regex(String),
+    /// A template like `/users/{id}/**` (xDS `path_match_policy`). Not supported yet.
+    Template(String),
+    /// A CONNECT request (xDS `connect_matcher`). Not supported yet.
+    Connect,
 }
 
 /// A match on a header.
@@ -46,6 +75,13 @@ pub struct HeaderMatch {
     /// Matches when it otherwise would not.
     #[cfg_attr(feature = "serde", serde(default))]
     pub invert: bool,
+    /// Whether the value is compared without case. Default: false. Not supported yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub ignore_case: bool,
+    /// Whether a header that is not there counts as an empty one. Default: false. Not supported
+    /// yet. Source: xDS `treat_missing_header_as_empty`.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub missing_as_empty: bool,
 }
 
 /// A match on a query parameter; the first of its name decides.
@@ -59,13 +95,38 @@ pub struct QueryMatch {
     pub name: String,
     /// What its value must be.
     pub matcher: StringMatch,
+    /// Whether the value is compared without case. Default: false. Not supported yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub ignore_case: bool,
+    /// Matches when it otherwise would not. Not supported yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub invert: bool,
+}
+
+/// A match on a cookie. Not supported yet.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[non_exhaustive]
+pub struct CookieMatch {
+    /// The cookie's name.
+    pub name: String,
+    /// What its value must be.
+    pub matcher: StringMatch,
+    /// Whether the value is compared without case. Default: false.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub ignore_case: bool,
+    /// Matches when it otherwise would not.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub invert: bool,
 }
 
 /// A match on text.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 #[non_exhaustive]
 pub enum StringMatch {
     /// The whole text.
@@ -76,8 +137,118 @@ pub enum StringMatch {
     Suffix(String),
     /// A part of it.
     Contains(String),
-    /// A regular expression. Not supported yet.
+    /// A regular expression over the whole text. Not supported yet.
     Regex(String),
+    /// A whole number in a range. Not supported yet.
+    Range(IntegerRange),
     /// Any text, if there is one.
     Present,
+}
+
+/// Whole numbers from `start` up to, not including, `end`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct IntegerRange {
+    /// The first.
+    pub start: i64,
+    /// The first that is too large.
+    pub end: i64,
+}
+
+/// A match on gRPC calls: any, unless parts are given. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct GrpcMatch {
+    /// The service with its package. Default: any.
+    pub service: Option<StringMatch>,
+    /// The method. Default: any.
+    pub method: Option<StringMatch>,
+}
+
+/// A share of requests. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct RuntimeFraction {
+    /// The share. Unit: percent. Range: 0..=100.
+    pub percent: f64,
+    /// The runtime key that overrides the share.
+    pub key: Option<String>,
+}
+
+/// A match on what earlier filters have noted about the call. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct MetadataMatch {
+    /// The namespace of the filter that noted it.
+    pub namespace: String,
+    /// The way to the value.
+    pub path: Vec<String>,
+    /// What the value must be. Default: anything.
+    pub value: ValueMatch,
+    /// Matches when it otherwise would not.
+    pub invert: bool,
+}
+
+/// A regular expression and what its match becomes. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct RegexRewrite {
+    /// The expression (RE2).
+    pub pattern: String,
+    /// The replacement; `\1` is the first group.
+    pub substitution: String,
+}
+
+/// A match on a value as JSON has it (xDS `ValueMatcher`). Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
+#[non_exhaustive]
+pub enum ValueMatch {
+    /// Anything, if it is there.
+    #[default]
+    Present,
+    /// Nothing.
+    Null,
+    /// Yes or no.
+    Bool(bool),
+    /// This number.
+    Number(f64),
+    /// A number in a range.
+    Range(NumberRange),
+    /// A text.
+    Text(StringMatch),
+    /// A list with such an item.
+    Item(Box<Self>),
+    /// One of these.
+    AnyOf(Vec<Self>),
+}
+
+/// Numbers from `start` up to, not including, `end`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct NumberRange {
+    /// The first.
+    pub start: f64,
+    /// The first that is too large.
+    pub end: f64,
 }

@@ -1,37 +1,133 @@
 //! The configuration model: one superset of what xDS, Gateway API, Consul's discovery chain and
 //! Linkerd's policy can say.
 //!
-//! Plain data: service → routes → clusters → endpoints. Every control plane is a translation
-//! into it. Validation names the field, its value and the allowed range; what the model can say
-//! and the stack cannot run yet is refused by name.
+//! Plain data: service → routes → clusters → priorities → localities → endpoints. An endpoint names
+//! its priority and locality; its cluster gives these their weights. Every control plane is a
+//! translation into the model, and `docs/CONFIG.md` says field by field what each of them calls it.
+//!
+//! Validation names the field, its value and the allowed range; what the model can say and the
+//! stack cannot run yet is refused by name. Unknown fields are errors, in choices too.
+//!
+//! What is not given has the default that its documentation tells; a route's policy is laid over
+//! its service's, field by field. The structs are `#[non_exhaustive]`: make one by its
+//! constructor or `Default`, and set its fields.
+//!
+//! ```
+//! use tower_mesh::config::{Cluster, Endpoint, Protocol};
+//!
+//! let mut cluster = Cluster::default();
+//! cluster.protocol = Some(Protocol::Http2);
+//! cluster.endpoints.push(Endpoint::new("10.0.0.1:50051".parse().unwrap()).weight(2));
+//! assert!(cluster.validate("greeter").is_ok());
+//!
+//! cluster.endpoints[0].weight = 0;
+//! let refused = cluster.validate("greeter").unwrap_err().to_string();
+//! assert_eq!(refused, "clusters.greeter.endpoints[0].weight = 0: must be in 1..=65535");
+//! ```
 
 mod address;
+mod admission;
+mod authorization;
+mod balancer;
+mod balancing;
+mod breakers;
 mod cluster;
+mod discovery;
 mod endpoint;
 mod error;
+mod failover;
+mod fault;
 mod filter;
+mod follow;
+mod hash;
+mod headers;
+mod health_check;
+mod hedge;
+mod http;
+mod limits;
+mod locality;
 mod matching;
+mod outlier;
 mod policy;
+mod rate_limit;
 mod retry;
+mod rewrite;
+mod route;
+mod security;
 #[cfg(feature = "serde")]
 mod serde_support;
 mod service;
+mod session;
+mod subset;
+mod tracing;
 mod transport;
+mod tunnel;
 mod validate;
+mod value;
 
 use std::collections::BTreeMap;
 
 pub use self::{
     address::Address,
-    cluster::{Balancer, Breakers, Cluster, Discovery, DnsDiscovery, OutlierDetection},
-    endpoint::{Endpoint, Health, Http2, Locality, Protocol, Security, Tunnel},
+    admission::{AdaptiveConcurrency, AdmissionControl},
+    authorization::{
+        Action, Authorization, AuthorizationRule, ClaimMatch, Evaluation, Permission, PortRange,
+        Principal,
+    },
+    balancer::{
+        Balancer, ClientWeighted, HashFunction, LeastRequest, Maglev, OverrideHost, OverrideSource,
+        PickFirst, Prequal, RingHash,
+    },
+    balancing::{Balancing, LocalityBalancing, LocalityScope, SlowStart, ZoneAware},
+    breakers::{Breakers, InFlightBudget, Thresholds},
+    cluster::{Cluster, DropOverload, LoadReport, Queue},
+    discovery::{Discovery, DnsDiscovery, DnsFamily, DnsKind, ProviderDiscovery},
+    endpoint::{Endpoint, EndpointCheck, EndpointTls, Health, Protocol, Security},
     error::{ConfigError, ConfigErrors},
-    filter::{Filter, HeaderEdit},
-    matching::{HeaderMatch, Match, PathMatch, QueryMatch, StringMatch},
-    policy::{DEFAULT_RESOLVE_TIMEOUT, Hedge, Policy},
-    retry::{Budget, Retry},
-    service::{Route, Service, WeightedCluster},
-    transport::{Transport, TransportSettings},
+    failover::{Failover, FailoverMode},
+    fault::{Fault, FaultAbort, FaultDelay, FaultRate},
+    filter::{Filter, Mirror, NamedFilter},
+    follow::FollowRedirects,
+    hash::{HashCookie, HashHeader, HashOn, HashPolicy},
+    headers::{HeaderEdit, HeaderPair},
+    health_check::{GrpcProbe, HealthCheck, HttpProbe, Probe, TcpProbe},
+    hedge::Hedge,
+    http::{HeaderCase, HeaderUnderscores, Http1Options, Http2, HttpOptions},
+    limits::{Failures, Limits},
+    locality::{Locality, LocalityWeight},
+    matching::{
+        CookieMatch, GrpcMatch, HeaderMatch, IntegerRange, Match, MetadataMatch, NumberRange,
+        PathMatch, QueryMatch, RegexRewrite, RuntimeFraction, StringMatch, ValueMatch,
+    },
+    outlier::{FailureAccrual, FailurePercentage, OutlierDetection, SuccessRate},
+    policy::{CallPriority, Criticality, DEFAULT_RESOLVE_TIMEOUT, GrpcTimeout, Policy},
+    rate_limit::{
+        AddressMask, DescriptorEntry, DescriptorHeaders, DescriptorMetadata, DescriptorPart,
+        DescriptorQuery, DescriptorSource, GlobalRateLimit, LimitedDescriptor, RateDescriptor,
+        RateLimit, TokenBucket,
+    },
+    retry::{
+        AvoidEndpoint, Budget, ResetFormat, ResetHeader, Retry, RetryOn, RetryPriority,
+        RetryThrottle,
+    },
+    rewrite::{DirectResponse, HostRewrite, PathRewrite, Redirect, Rewrite},
+    route::{ClusterChoice, FilterOverride, Route, Upgrade, WeightedCluster},
+    security::{
+        CertificateRef, ClusterSecurity, IdentityMatch, SanKind, SanMatch, SecurityMode,
+        SecurityRule, TlsVersion,
+    },
+    service::{RouteOrder, Service, ServiceProtocol},
+    session::{Session, SessionCookie},
+    subset::{
+        DeterministicSubset, RandomSubset, SubsetFallback, SubsetSelector, Subsets, Subsetting,
+    },
+    tracing::Tracing,
+    transport::{
+        Preconnect, ProxyProtocol, ProxyProtocolEntry, ProxyProtocolVersion, SocketOption,
+        Transport, TransportSettings,
+    },
+    tunnel::{Hbone, HttpConnect, LinkerdHeader, Tunnel},
+    value::{Extension, Value},
 };
 
 /// Services and clusters by name: what a mesh file holds.

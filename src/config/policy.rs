@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Retry;
+use super::{Failures, FollowRedirects, HashPolicy, Hedge, Limits, Retry, Tracing};
 
 /// How long a call waits for the first configuration unless told otherwise.
 pub const DEFAULT_RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -15,53 +15,140 @@ pub const DEFAULT_RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 #[non_exhaustive]
 pub struct Policy {
     /// Bounds a call to its response headers, all attempts included. Default: none.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub timeout: Option<Duration>,
     /// Whether the timeout covers the response body too. Default: false.
     pub whole_response: Option<bool>,
     /// Bounds each attempt to its response headers. Default: none.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub attempt_timeout: Option<Duration>,
     /// Bounds the wait for each frame of a response body. Default: none.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub idle_timeout: Option<Duration>,
+    /// Bounds the wait for response headers, from the end of the request on. Default: none. Not
+    /// supported yet. Source: Linkerd `Timeouts.response`.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub response_timeout: Option<Duration>,
+    /// Bounds a whole stream, both directions. Default: none. Not supported yet. Source: xDS
+    /// `max_stream_duration`.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub max_stream_duration: Option<Duration>,
+    /// What the caller's `grpc-timeout` may do. Default: it bounds the call as it stands. Not
+    /// supported yet.
+    pub grpc_timeout: Option<GrpcTimeout>,
     /// When an attempt is repeated. Default: [`Retry::standard`].
     pub retry: Option<Retry>,
-    /// Calls of the service in flight. Default: no limit.
+    /// Calls of the service in flight. Default: no limit. Range: from 1. On a route: not
+    /// supported yet.
     pub max_requests: Option<u32>,
-    /// Hedged requests. Not supported yet.
+    /// Hedged requests. Default: off. Not supported yet.
     pub hedge: Option<Hedge>,
+    /// Which limits of the cluster count these calls. Default: the ordinary ones. Not supported
+    /// yet.
+    pub priority: Option<CallPriority>,
+    /// How much these calls matter when load is shed. Default: ordinary. Not supported yet.
+    pub criticality: Option<Criticality>,
+    /// What a request is hashed by, for balancers that hash. Default: nothing. Not supported yet.
+    pub hash: Option<Vec<HashPolicy>>,
+    /// Sizes. Default: none. Not supported yet.
+    pub limits: Option<Limits>,
+    /// Which responses count as failures. Default: statuses 500..=599 and the gRPC codes of
+    /// server faults. Not supported yet.
+    pub failures: Option<Failures>,
+    /// Redirects that are followed inside of the call. Default: none. Not supported yet.
+    pub follow_redirects: Option<FollowRedirects>,
+    /// How calls are traced. Default: as the caller's trace says. Not supported yet.
+    pub tracing: Option<Tracing>,
+    /// Whether headers of a request may override its timeouts and retries (Linkerd
+    /// `allow_l5d_request_headers`, Envoy `x-envoy-*`). Default: false. Not supported yet.
+    pub caller_overrides: Option<bool>,
+    /// Whether each attempt tells the endpoint its number (xDS `include_request_attempt_count`).
+    /// Default: false. Not supported yet.
+    pub send_attempt_count: Option<bool>,
+    /// Whether the response tells the caller how many attempts there were (xDS
+    /// `include_attempt_count_in_response`). Default: false. Not supported yet.
+    pub report_attempt_count: Option<bool>,
 }
 
-/// Hedged requests.
+/// Which limits of a cluster count a call (xDS `RoutingPriority`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum CallPriority {
+    /// The ordinary ones.
+    #[default]
+    Default,
+    /// Those of [`Breakers::high`](super::Breakers::high).
+    High,
+}
+
+/// How much a call matters when load is shed (Google SRE's levels).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Criticality {
+    /// Shed first.
+    Sheddable,
+    /// May wait or fail for some time.
+    SheddablePlus,
+    /// An outage would be seen.
+    #[default]
+    Critical,
+    /// Shed last.
+    CriticalPlus,
+}
+
+/// What the caller's `grpc-timeout` may do (gRFC A31). Not supported yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
-pub struct Hedge {
-    /// The extra load allowed. Unit: percent.
-    pub max_extra_percent: f64,
+pub struct GrpcTimeout {
+    /// The longest that is honoured; 0 means no limit. Default: the header is ignored by xDS.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub max: Option<Duration>,
+    /// Subtracted before it is passed on. Default: 0.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub offset: Option<Duration>,
 }
 
 impl Policy {
     /// What is given here, and the rest from `lower`; of the retry policy, field by field.
     #[must_use]
     pub fn over(&self, lower: &Self) -> Self {
+        /// The nearer value of a field that is cloned only when it is there.
+        fn nearer<T: Clone>(near: &Option<T>, far: &Option<T>) -> Option<T> {
+            near.as_ref().or(far.as_ref()).cloned()
+        }
         Self {
             timeout: self.timeout.or(lower.timeout),
             whole_response: self.whole_response.or(lower.whole_response),
             attempt_timeout: self.attempt_timeout.or(lower.attempt_timeout),
             idle_timeout: self.idle_timeout.or(lower.idle_timeout),
+            response_timeout: self.response_timeout.or(lower.response_timeout),
+            max_stream_duration: self.max_stream_duration.or(lower.max_stream_duration),
+            grpc_timeout: nearer(&self.grpc_timeout, &lower.grpc_timeout),
             retry: match (&self.retry, &lower.retry) {
                 (Some(near), Some(far)) => Some(near.over(far)),
                 (near, far) => near.as_ref().or(far.as_ref()).cloned(),
             },
             max_requests: self.max_requests.or(lower.max_requests),
-            hedge: self.hedge.clone().or_else(|| lower.hedge.clone()),
+            hedge: nearer(&self.hedge, &lower.hedge),
+            priority: self.priority.or(lower.priority),
+            criticality: self.criticality.or(lower.criticality),
+            hash: nearer(&self.hash, &lower.hash),
+            limits: nearer(&self.limits, &lower.limits),
+            failures: nearer(&self.failures, &lower.failures),
+            follow_redirects: nearer(&self.follow_redirects, &lower.follow_redirects),
+            tracing: nearer(&self.tracing, &lower.tracing),
+            caller_overrides: self.caller_overrides.or(lower.caller_overrides),
+            send_attempt_count: self.send_attempt_count.or(lower.send_attempt_count),
+            report_attempt_count: self.report_attempt_count.or(lower.report_attempt_count),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! When a failed attempt is repeated.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Extension, HeaderMatch};
 
 /// When, how often and how fast a failed attempt is repeated.
 ///
@@ -25,12 +27,10 @@ pub struct Retry {
     /// Whether requests may be repeated. Default: by method (RFC 9110 §9.2.2); gRPC: no.
     pub idempotent: Option<bool>,
     /// The first back-off, doubled each time, fully jittered. Default: 25 ms (Envoy).
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub backoff_base: Option<Duration>,
     /// The longest back-off. Default: 1 s.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub backoff_max: Option<Duration>,
     /// The share of calls that may be retried.
     pub budget: Option<Budget>,
@@ -39,9 +39,153 @@ pub struct Retry {
     /// Whether `Retry-After` is honoured. Default: true.
     pub respect_retry_after: Option<bool>,
     /// The longest `Retry-After` that is waited for. Default: 300 s (Envoy).
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub retry_after_max: Option<Duration>,
+    /// Conditions by Envoy's names; they take the place of the `on_*` fields. Default: none. Not
+    /// supported yet.
+    pub on: Vec<RetryOn>,
+    /// Response headers, one of which asks for a retry (`retriable-headers`). Not supported yet.
+    pub on_headers: Vec<HeaderMatch>,
+    /// Request headers, one of which must match for a retry to be allowed. Default: any request
+    /// may be retried. Not supported yet.
+    pub request_headers: Vec<HeaderMatch>,
+    /// Bounds the wait for each frame of an attempt's response, from the end of the request on.
+    /// Default: none. Not supported yet. Source: xDS `per_try_idle_timeout`.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub attempt_idle_timeout: Option<Duration>,
+    /// What each back-off is multiplied by. Default: 2. Range: from 1. Not supported yet.
+    /// Source: gRPC `backoffMultiplier`.
+    pub backoff_multiplier: Option<f64>,
+    /// The random part of a back-off. Default: 1 (all of it). Range: 0..=1. Not supported yet.
+    /// Source: Linkerd `ExponentialBackoff.jitter_ratio`.
+    pub backoff_jitter: Option<f64>,
+    /// Response headers that say when to retry. Default: `Retry-After` and gRPC's pushback. Not
+    /// supported yet. Source: xDS `rate_limited_retry_back_off`.
+    pub reset_headers: Vec<ResetHeader>,
+    /// Endpoints that a retry avoids. Default: those tried. Not supported yet.
+    pub avoid: Vec<AvoidEndpoint>,
+    /// Further conditions of another system (xDS `retry_options_predicates`). Not supported yet.
+    pub predicates: Vec<Extension>,
+    /// Picks that are made to avoid an endpoint. Default: 1 (Envoy). Not supported yet.
+    pub host_selection_attempts: Option<u32>,
+    /// How the priority of a retry is chosen. Default: as for a first attempt. Not supported yet.
+    pub priority: Option<RetryPriority>,
+    /// The throttle of gRPC, counted in tokens per channel. Default: none. Not supported yet.
+    pub throttle: Option<RetryThrottle>,
+}
+
+/// A condition for a retry, by Envoy's name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum RetryOn {
+    /// `5xx`: any such status, and no answer at all.
+    #[cfg_attr(feature = "serde", serde(rename = "5xx"))]
+    ServerError,
+    /// `gateway-error`: 502, 503, 504.
+    GatewayError,
+    /// `reset`: no answer at all.
+    Reset,
+    /// `reset-before-request`: no answer, and the request's headers were not sent.
+    ResetBeforeRequest,
+    /// `connect-failure`.
+    ConnectFailure,
+    /// `envoy-ratelimited`: a header says that a limit answered.
+    EnvoyRatelimited,
+    /// `retriable-4xx`: 409.
+    #[cfg_attr(feature = "serde", serde(rename = "retriable-4xx"))]
+    RetriableClientError,
+    /// `refused-stream`.
+    RefusedStream,
+    /// `retriable-status-codes`: those of [`Retry::on_status`].
+    RetriableStatusCodes,
+    /// `retriable-headers`: those of [`Retry::on_headers`].
+    RetriableHeaders,
+    /// `http3-post-connect-failure`.
+    #[cfg_attr(feature = "serde", serde(rename = "http3-post-connect-failure"))]
+    Http3PostConnectFailure,
+    /// gRPC `cancelled` (1).
+    Cancelled,
+    /// gRPC `deadline-exceeded` (4).
+    DeadlineExceeded,
+    /// gRPC `internal` (13).
+    Internal,
+    /// gRPC `resource-exhausted` (8).
+    ResourceExhausted,
+    /// gRPC `unavailable` (14).
+    Unavailable,
+}
+
+/// A response header that says when to retry. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct ResetHeader {
+    /// Its name.
+    pub name: String,
+    /// What its value means. Default: seconds from now.
+    pub format: ResetFormat,
+}
+
+/// What the value of a reset header means.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum ResetFormat {
+    /// Seconds from now.
+    #[default]
+    Seconds,
+    /// Seconds since 1970.
+    UnixTimestamp,
+}
+
+/// Endpoints that a retry avoids. Not supported yet.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
+#[non_exhaustive]
+pub enum AvoidEndpoint {
+    /// Those that this call has tried (Envoy `previous_hosts`).
+    Tried,
+    /// Canaries (Envoy `omit_canary_hosts`).
+    Canaries,
+    /// Those that carry these labels (Envoy `omit_host_metadata`).
+    Labels(BTreeMap<String, String>),
+    /// Those that a predicate of another system names.
+    Extension(Extension),
+}
+
+/// How the priority of a retry is chosen. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct RetryPriority {
+    /// Tried priorities are avoided, and looked at again after so many attempts. Default: 2.
+    /// Source: Envoy `previous_priorities.update_frequency`.
+    pub update_frequency: Option<u32>,
+}
+
+/// The throttle of gRPC (gRFC A6): retries only while more than half of the tokens are there.
+/// Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct RetryThrottle {
+    /// The most tokens; each failure takes one. Range: over 0, at most 1000.
+    pub max_tokens: f64,
+    /// What each success gives back. Range: over 0.
+    pub token_ratio: f64,
 }
 
 /// The share of calls that may be retried (Finagle's retry budget), counted exactly.
@@ -56,8 +200,7 @@ pub struct Budget {
     /// Retries per second that are always allowed. Default: 10.
     pub min_per_second: u32,
     /// How long an unused share lives. Default: 10 s. Range: 1 s..=60 s.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::plain_duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::Time"))]
     pub ttl: Duration,
 }
 
@@ -220,6 +363,10 @@ impl Retry {
     /// What is given here, and the rest from `lower`; a budget is one value.
     #[must_use]
     pub fn over(&self, lower: &Self) -> Self {
+        /// The nearer list, if it says anything.
+        fn nearer<T: Clone>(near: &[T], far: &[T]) -> Vec<T> {
+            if near.is_empty() { far.to_vec() } else { near.to_vec() }
+        }
         Self {
             attempts: self.attempts.or(lower.attempts),
             on_status: self.on_status.clone().or_else(|| lower.on_status.clone()),
@@ -233,6 +380,18 @@ impl Retry {
             max_body_bytes: self.max_body_bytes.or(lower.max_body_bytes),
             respect_retry_after: self.respect_retry_after.or(lower.respect_retry_after),
             retry_after_max: self.retry_after_max.or(lower.retry_after_max),
+            on: nearer(&self.on, &lower.on),
+            on_headers: nearer(&self.on_headers, &lower.on_headers),
+            request_headers: nearer(&self.request_headers, &lower.request_headers),
+            attempt_idle_timeout: self.attempt_idle_timeout.or(lower.attempt_idle_timeout),
+            backoff_multiplier: self.backoff_multiplier.or(lower.backoff_multiplier),
+            backoff_jitter: self.backoff_jitter.or(lower.backoff_jitter),
+            reset_headers: nearer(&self.reset_headers, &lower.reset_headers),
+            avoid: nearer(&self.avoid, &lower.avoid),
+            predicates: nearer(&self.predicates, &lower.predicates),
+            host_selection_attempts: self.host_selection_attempts.or(lower.host_selection_attempts),
+            priority: self.priority.clone().or_else(|| lower.priority.clone()),
+            throttle: self.throttle.clone().or_else(|| lower.throttle.clone()),
         }
     }
 }

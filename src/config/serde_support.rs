@@ -36,34 +36,36 @@ impl<'de> Deserialize<'de> for Given {
     }
 }
 
-pub(super) mod plain_duration {
-    use super::{Deserializer, Duration, Serializer, Text};
+/// A `Duration` as text, for `serde(with)`.
+pub(super) enum Time {}
 
-    pub(in crate::config) fn serialize<S: Serializer>(
+/// An `Option<Duration>` as text, for `serde(with)`.
+pub(super) enum OptionalTime {}
+
+impl Time {
+    pub(super) fn serialize<S: Serializer>(
         value: &Duration,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_duration(*value))
     }
 
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Duration, D::Error> {
         deserializer.deserialize_str(Text)
     }
 }
 
-pub(super) mod duration {
-    use super::{Deserialize, Deserializer, Duration, Given, Serialize, Serializer};
-
-    pub(in crate::config) fn serialize<S: Serializer>(
+impl OptionalTime {
+    pub(super) fn serialize<S: Serializer>(
         value: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         value.map(|value| humantime::format_duration(value).to_string()).serialize(serializer)
     }
 
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<Given>::deserialize(deserializer)?.map(|Given(time)| time))
@@ -82,5 +84,55 @@ impl<'de> Deserialize<'de> for Address {
         String::deserialize(deserializer)?.parse().map_err(|error: ConfigError| {
             de::Error::custom(format_args!("`{}`: {}", error.value, error.reason))
         })
+    }
+}
+
+#[cfg(feature = "schema")]
+mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{Address, OptionalTime, Time};
+
+    impl JsonSchema for Time {
+        fn schema_name() -> Cow<'static, str> {
+            "Duration".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "description": "A duration like `250ms`, `2s` or `1h 30m`.",
+                "type": "string",
+                "pattern": "^[0-9]+ ?[a-zA-Z]+( ?[0-9]+ ?[a-zA-Z]+)*$|^0$",
+            })
+        }
+    }
+
+    impl JsonSchema for OptionalTime {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            "OptionalDuration".into()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            generator.subschema_for::<Option<Time>>()
+        }
+    }
+
+    impl JsonSchema for Address {
+        fn schema_name() -> Cow<'static, str> {
+            "Address".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "description": "`127.0.0.1:80`, `[::1]:80` or `unix:/run/app.sock`.",
+                "type": "string",
+            })
+        }
     }
 }

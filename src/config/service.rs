@@ -1,6 +1,8 @@
-//! A service and its routes.
+//! A service: the logical name that an application calls.
 
-use super::{Filter, Match, Policy};
+use std::collections::BTreeMap;
+
+use super::{Filter, Policy, Route};
 
 /// The logical name that an application calls, and where its requests go.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,50 +17,44 @@ pub struct Service {
     pub routes: Vec<Route>,
     /// The cluster of a service without routes. Default: the one of the service's name.
     pub cluster: Option<String>,
-}
-
-/// A rule that takes some requests of a service.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
-#[non_exhaustive]
-pub struct Route {
-    /// Its name in reports; unique in its service.
-    pub name: Option<String>,
-    /// One of these must match. None: every request does.
-    pub matches: Vec<Match>,
-    /// Where requests go, by weight.
-    pub clusters: Vec<WeightedCluster>,
-    /// What these requests obey.
-    pub policy: Policy,
-    /// Steps on the way, in order. Not supported yet.
+    /// Which route wins when several match. Default: the first in the list.
+    pub order: RouteOrder,
+    /// Steps on the way of every request, in order; routes may override them by name. Not
+    /// supported yet.
     pub filters: Vec<Filter>,
+    /// What the source says its callers speak. Default: HTTP. Others are not supported yet.
+    pub protocol: ServiceProtocol,
+    /// What its source says about it. Carried, not used.
+    pub labels: BTreeMap<String, String>,
 }
 
-/// A cluster and its share of a route's requests.
-#[derive(Clone, Debug, PartialEq)]
+/// Which route wins when several match.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
-pub struct WeightedCluster {
-    /// The cluster.
-    pub name: String,
-    /// Its share relative to its siblings. Default: 1.
-    #[cfg_attr(feature = "serde", serde(default = "one"))]
-    pub weight: u32,
+pub enum RouteOrder {
+    /// The first in the list (xDS, Consul).
+    #[default]
+    Listed,
+    /// The most specific: exact path, longest prefix, method, most headers, most query
+    /// parameters, then list order (Gateway API, Linkerd). Not supported yet.
+    Specificity,
 }
 
-#[cfg(feature = "serde")]
-fn one() -> u32 {
-    1
-}
-
-impl WeightedCluster {
-    /// A cluster of weight 1.
-    #[must_use]
-    pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), weight: 1 }
-    }
+/// What the callers of a service speak.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum ServiceProtocol {
+    /// HTTP of any version, gRPC too.
+    #[default]
+    Http,
+    /// Bytes that nobody looks into (Linkerd `Opaque`, Consul `tcp`). Not supported yet.
+    Opaque,
+    /// TLS that nobody ends (Linkerd `Tls`, Gateway API `TLSRoute`). Not supported yet.
+    Tls,
 }

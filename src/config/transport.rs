@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::{Address, Tunnel};
+
 /// How connections to an endpoint are made and kept; what is not given has its default.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
@@ -10,36 +12,28 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct Transport {
     /// Bounds a connection attempt. Default: 1 s.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub connect_timeout: Option<Duration>,
     /// The wait after a failed connection attempt, doubled each time. Default: 100 ms.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub connect_backoff_base: Option<Duration>,
     /// The longest such wait. Default: 30 s.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub connect_backoff_max: Option<Duration>,
-    /// Closes a connection without requests. Default: 90 s.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    /// Closes a connection that is without requests, and has begun none for so long. Default: 90 s.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub idle_timeout: Option<Duration>,
     /// Retires a connection at this age, 10 % more or less. Default: 30 min.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub max_age: Option<Duration>,
     /// The idle time before TCP probes. Default: 30 s.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub tcp_keepalive: Option<Duration>,
     /// The idle time before an HTTP/2 ping while requests are in flight. Default: 30 s.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub http2_ping_interval: Option<Duration>,
     /// The wait for its answer. Default: 10 s.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub http2_ping_timeout: Option<Duration>,
     /// HTTP/2 connections per endpoint. Default: 4.
     pub max_http2_connections: Option<u32>,
@@ -51,6 +45,104 @@ pub struct Transport {
     pub http2_stream_window_bytes: Option<u32>,
     /// The initial window of a connection. Unit: bytes. Default: 5 MiB.
     pub http2_connection_window_bytes: Option<u32>,
+    /// The time between TCP probes. Default: the system's. Not supported yet.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub tcp_keepalive_interval: Option<Duration>,
+    /// Unanswered TCP probes that end a connection. Default: the system's. Not supported yet.
+    pub tcp_keepalive_probes: Option<u32>,
+    /// How long sent bytes may stay unacknowledged. Default: the system's. Not supported yet.
+    /// Source: Linkerd.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub tcp_user_timeout: Option<Duration>,
+    /// The local address that connections come from. Default: the system's choice. Not supported
+    /// yet. Source: xDS `upstream_bind_config`.
+    pub bind: Option<Address>,
+    /// Socket options of the system. Default: none. Not supported yet.
+    pub socket_options: Vec<SocketOption>,
+    /// Bytes that are buffered per connection. Default: 1 MiB. Not supported yet. Source: xDS
+    /// `per_connection_buffer_limit_bytes`.
+    pub buffer_bytes: Option<u32>,
+    /// The wait before an endpoint's next address is tried too. Default: 250 ms. Not supported
+    /// yet. Source: gRFC A61, RFC 8305.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub happy_eyeballs_delay: Option<Duration>,
+    /// Connections that are opened before they are needed. Default: none. Not supported yet.
+    pub preconnect: Option<Preconnect>,
+    /// Whether the peer is told who calls at the start of a connection. Default: no. Not
+    /// supported yet.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// What connections pass through, where the endpoint says nothing. Default: nothing. Not
+    /// supported yet.
+    pub tunnel: Tunnel,
+}
+
+/// A socket option of the system. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct SocketOption {
+    /// The level.
+    pub level: i64,
+    /// The name.
+    pub name: i64,
+    /// The value.
+    pub value: i64,
+}
+
+/// Connections that are opened before they are needed (xDS `PreconnectPolicy`). Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct Preconnect {
+    /// Streams opened for, per stream needed, at one endpoint. Default: 1. Range: 1..=3.
+    pub per_endpoint_ratio: Option<f64>,
+    /// The same over all endpoints. Default: 1. Range: from 1.
+    pub predictive_ratio: Option<f64>,
+}
+
+/// Tells the peer who calls at the start of a connection (the PROXY protocol). Not supported
+/// yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct ProxyProtocol {
+    /// The version. Default: 1.
+    pub version: ProxyProtocolVersion,
+    /// Further entries of version 2, by number.
+    pub entries: Vec<ProxyProtocolEntry>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum ProxyProtocolVersion {
+    /// Text.
+    #[default]
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// A further entry of version 2. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct ProxyProtocolEntry {
+    /// Its number.
+    pub kind: u8,
+    /// Its value. Unit: hexadecimal.
+    pub value: String,
 }
 
 /// The same with every default filled in.
@@ -63,7 +155,7 @@ pub struct TransportSettings {
     pub connect_backoff_base: Duration,
     /// The longest such wait. Default: 30 s.
     pub connect_backoff_max: Duration,
-    /// Closes a connection without requests. Default: 90 s.
+    /// Closes a connection that is without requests, and has begun none for so long. Default: 90 s.
     pub idle_timeout: Duration,
     /// Retires a connection at this age, 10 % more or less. Default: 30 min.
     pub max_age: Duration,

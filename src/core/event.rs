@@ -33,7 +33,7 @@ pub enum Event {
         service: Arc<str>,
         /// The HTTP status, when there was a response.
         status: Option<u16>,
-        /// The failure, when there was none.
+        /// The failure, when there was none; neither when the caller has left.
         error: Option<ErrorKind>,
         /// Attempts that were made.
         attempts: u32,
@@ -61,7 +61,7 @@ pub enum Event {
         number: u32,
         /// The HTTP status, when there was a response.
         status: Option<u16>,
-        /// The failure, when there was none.
+        /// The failure, when there was none; neither when the caller has left.
         error: Option<ErrorKind>,
         /// From the attempt's start.
         elapsed: Duration,
@@ -71,7 +71,8 @@ pub enum Event {
     Retry {
         /// The service that was called.
         service: Arc<str>,
-        /// Why: `never sent`, `status 503`, `grpc 14`, `connection lost`, `attempt timeout`.
+        /// Why: `never sent`, `refused`, `status 503`, `grpc 14`, `connection lost`,
+        /// `attempt timeout`.
         reason: Arc<str>,
         /// The wait before the next attempt.
         backoff: Duration,
@@ -81,7 +82,8 @@ pub enum Event {
     RetryRefused {
         /// The service that was called.
         service: Arc<str>,
-        /// Why: `budget`, `attempts`, `body too large`, `deadline`, `pushback`, `no retry`.
+        /// Why: `budget`, `attempts`, `body too large`, `body failed`, `deadline`, `pushback`,
+        /// `no copy`.
         reason: &'static str,
     },
     /// An endpoint joined a cluster.

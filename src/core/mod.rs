@@ -8,7 +8,9 @@ mod random;
 mod time;
 mod wire;
 
-pub(crate) use self::body::{BodyEnd, Held, Release, ReplayBody, Ticket, Watch, Watcher};
+pub(crate) use self::body::{
+    BodyEnd, Held, Outgoing, Release, ReplayBody, Ticket, Unrepeatable, Watch, Watcher,
+};
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;
 pub(crate) use self::random::Random;

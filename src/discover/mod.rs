@@ -1,5 +1,14 @@
 //! Providers: what yields configuration and endpoints over time.
 //!
+//! [`Static`] holds what the code gives once, `File` (feature `file`) follows the mesh file, and
+//! anything else implements [`Discover`]. Several make one mesh: the one that was added first
+//! decides a service and the settings of a cluster, and endpoints are the union of all.
+//!
+//! **Do** keep the last good state when the other side is lost: endpoints that were true a minute
+//! ago are better than none. **Do** publish an empty set only when it is known to be empty.
+//!
+//! **Do not** block in `run`; it is a task of the mesh's runtime.
+//!
 //! Write your own in a few lines:
 //!
 //! ```

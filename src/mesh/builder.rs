@@ -38,6 +38,35 @@ pub enum UnknownNames {
 /// Describes a [`Mesh`].
 ///
 /// Setters cannot fail; [`MeshBuilder::build`] checks everything once and does no I/O.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), tower_mesh::Error> {
+/// use std::time::Duration;
+/// use tower_mesh::{Mesh, Retry, config};
+///
+/// let mesh = Mesh::builder()
+///     .endpoints("users.prod", ["10.0.0.1:80".parse::<config::Address>().unwrap()])
+///     .service("users.prod", |s| {
+///         s.timeout(Duration::from_secs(2))
+///             .attempt_timeout(Duration::from_millis(500))
+///             .retry(Retry::standard().attempts(4))
+///             .balancer(config::Balancer::LeastRequest)
+///     })
+///     .call_layer(tower::util::MapRequestLayer::new(|request| request))
+///     .build()?;
+/// mesh.ready().await?;
+/// println!("{}", mesh.describe());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Each setting has one owner, in this order: the call ([`Call`](crate::Call)), the code
+/// ([`MeshBuilder::service`]), the first source that says anything of it, the default.
+///
+/// A layer at a stage is a [`tower_layer::Layer`] over that stage's [`Next`] (over a
+/// [`Connector`](crate::transport::Connector) for connections). It must hand the extensions of the
+/// request on: they carry the call's context. A stage that is used costs one boxed future per
+/// request through it, one that is not costs nothing.
 #[must_use = "a builder does nothing until `build`"]
 pub struct MeshBuilder {
     sources: Vec<Given>,

@@ -11,14 +11,13 @@ use http::Request;
 use tower_service::Service;
 
 use super::{call::CallFuture, inner::Inner, names::Name, service::ServiceCell};
-use crate::core::{Body, BoxError, Error, ErrorKind, Phase};
+use crate::core::{Body, BoxError, Error, ErrorKind, Outgoing, Phase};
 
 /// Calls one service of a mesh, or (from [`Mesh::http`](super::Mesh::http)) the service that
 /// each request's authority names.
 ///
 /// Cheap to clone, and always ready: all waiting is in the call, under its deadline. It goes
 /// into a generated tonic client as it is: `GreeterClient::new(mesh.client("greeter.prod")?)`.
-///
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -35,15 +34,26 @@ impl Client {
 
     /// Sends a request.
     ///
+    /// Nothing happens before the future is polled. What the call asks for beyond its service's
+    /// policy is a [`Call`](crate::Call) in the request's extensions.
+    ///
+    /// # Errors
+    ///
     /// The future fails with an [`Error`] that says what happened, where, and what to check;
     /// for a gRPC request (`content-type: application/grpc*`) it answers a response that carries
-    /// the failure as its status instead, with the [`Error`] in its extensions.
+    /// the failure as its status instead, with the [`Error`] in its extensions. An answer of the
+    /// endpoint, whatever its status, is no error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future, or the body of its response, cancels the call. The endpoint may have
+    /// worked on it.
     pub fn send<B>(&self, request: Request<B>) -> CallFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let request = request.map(Body::new);
+        let request = request.map(Outgoing::new);
         match &self.cell {
             Some(cell) => CallFuture::new(&self.inner, cell, request),
             None => match self.resolve(&request) {
@@ -54,7 +64,7 @@ impl Client {
     }
 
     /// The service that the request's authority (or `host` header) names.
-    fn resolve(&self, request: &Request<Body>) -> Result<Arc<ServiceCell>, Error> {
+    fn resolve(&self, request: &Request<Outgoing>) -> Result<Arc<ServiceCell>, Error> {
         let host = request.headers().get(http::header::HOST);
         let authority = match request.uri().authority() {
             Some(authority) => authority.as_str(),

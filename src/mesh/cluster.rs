@@ -88,6 +88,10 @@ impl Upstream for Node {
         }
     }
 
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     fn added(spec: &Spec, cx: &NodeContext) {
         cx.shared.events.emit(|| Event::EndpointAdded {
             cluster: Arc::clone(&cx.cluster),

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use super::stage::Erased;
 use crate::{
     config::Protocol,
-    core::{Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Phase, WireFailure},
+    core::{Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Outgoing, Phase, WireFailure},
     transport::{Pool, SendError, Sent},
 };
 
@@ -20,10 +20,11 @@ pub(crate) struct Transport {
 
 impl Erased for Transport {
     fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
+        let request = request.map(Outgoing::from);
         let (name, pool) = (Arc::clone(&self.name), Arc::clone(&self.pool));
         let protocol = self.protocol.unwrap_or_else(|| Protocol::of(request.version()));
         Box::pin(async move {
-            let lease = match pool.try_acquire(protocol) {
+            let lease = match pool.try_acquire(protocol, pool.now()) {
                 Some(lease) => lease,
                 None => match pool.acquire(protocol).await {
                     Ok(lease) => lease,

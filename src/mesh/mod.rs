@@ -1,4 +1,20 @@
 //! The handle: builds the stack, owns its tasks, describes it, shuts it down.
+//!
+//! The stack, outermost first. Each position has its place for a reason:
+//!
+//! 1. gRPC status mapping: outside of everything that can fail.
+//! 2. the application's call layers: see one call, however many attempts it takes.
+//! 3. resolve: the service's cell, or the wait for it.
+//! 4. route: before the deadline, since the route sets it.
+//! 5. deadline: bounds everything below, the waits for endpoints and connections too.
+//! 6. admission: rejects before a body is kept.
+//! 7. replay body: only for a call that may be repeated.
+//! 8. retry and budget.
+//! 9. attempt timeout, then the application's attempt layers: see each attempt before its pick.
+//! 10. breaker of the cluster: counts attempts, not calls.
+//! 11. balancer: with the request and what it has tried in hand.
+//! 12. the application's endpoint layers: long-lived, made at the endpoint's first pick.
+//! 13. transport, or the application's own leaf.
 
 mod apply;
 mod builder;
@@ -57,6 +73,11 @@ pub use self::{
 ///
 /// It is cheap to clone. Its background tasks end when [`Mesh::shutdown`] is called, or when
 /// the last `Mesh` and the last [`Client`] of it are dropped.
+///
+/// **Do** build one mesh per process and clone it; wait for [`Mesh::ready`] before you report
+/// ready yourself; call [`Mesh::shutdown`] after you have stopped to accept requests.
+///
+/// **Do not** put retries of another library around its clients: they multiply.
 #[derive(Clone)]
 pub struct Mesh {
     inner: Arc<Inner>,
@@ -116,7 +137,12 @@ impl Mesh {
     ///
     /// When a part of the configuration is refused now, with field, value and allowed range; when
     /// a service names a cluster, or the code a service, that no source defines; when a source
-    /// ended without a first state. The other parts work all the same.
+    /// ended without a first state. The other parts work all the same. When the mesh
+    /// is shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
     pub async fn ready(&self) -> Result<(), Error> {
         self.inner.ready().await
     }
@@ -134,6 +160,14 @@ impl Mesh {
     }
 
     /// Refuses new calls, lets those in flight end within `grace`, closes every connection.
+    ///
+    /// New calls fail with [`ErrorKind::Shutdown`]. What is still in flight when `grace` is over
+    /// loses its connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the wait alone: new calls stay refused, and calls in flight end by
+    /// themselves.
     pub async fn shutdown(&self, grace: Duration) {
         self.inner.close();
         let idle = self.inner.transport.wait_idle();

@@ -20,7 +20,7 @@
 //!     .layer(DeadlineLayer::new(Duration::from_secs(2)))
 //!     .layer(ConcurrencyLimitLayer::new(100))
 //!     // tonic's channel takes tonic's body alone, so the layer is told how to make one.
-//!     .layer(RetryLayer::new(&config::Retry::standard()).body(tonic::body::Body::new))
+//!     .layer(RetryLayer::new(&config::Retry::standard())?.body(tonic::body::Body::new))
 //!     // Each attempt.
 //!     .layer(DeadlineLayer::new(Duration::from_millis(500)))
 //!     .service(channel);
@@ -28,10 +28,24 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! | layer | bounds | default |
+//! |---|---|---|
+//! | [`DeadlineLayer`] | the time of a call or of an attempt | none: it is given one |
+//! | [`RetryLayer`] | the repeats of a call, by [`config::Retry`](crate::config::Retry) | 3 attempts, 25 ms to 1 s apart, 20 % of the calls and 10 per second |
+//! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
+//!
+//! Their failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError):
+//! `error.downcast_ref::<tower_mesh::Error>()`. The layers emit no events.
+//!
+//! **Do** use one layer per destination: the services that it makes share one budget or limit.
+//! **Do** put the retries of the client below out of action (`reqwest::retry::never()`).
+//!
+//! **Do not** wrap them around a [`Client`](crate::Client): the mesh does all of this inside.
 
 pub(crate) mod budget;
 pub mod deadline;
-mod exchange;
+pub(crate) mod exchange;
 pub mod limit;
 pub mod retry;
 

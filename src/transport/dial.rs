@@ -138,7 +138,7 @@ impl Dialer {
         shared.events.emit(|| Event::Disconnected { endpoint, reason });
     }
 
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         self.shared.epoch.nanos(Instant::now())
     }
 }

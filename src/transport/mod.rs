@@ -3,6 +3,25 @@
 //! A pool is lazy, and each of its connections is driven by a task of its own that survives the
 //! callers. Nothing here decides where a request goes; it says at once when an endpoint cannot
 //! be connected to, which the balancer reads.
+//!
+//! | | HTTP/1.1 | HTTP/2 |
+//! |---|---|---|
+//! | a request gets | the connection that was used last, for itself | a stream on the least loaded connection |
+//! | another connection opens | when none is free, up to 1024 | when the least loaded has the peer's limit of streams, or 100; up to 4 |
+//! | beyond that it waits for | a connection to come free | a stream to end |
+//! | it is found dead by | its close, TCP keepalive (30 s) | its close, TCP keepalive, pings while in use (30 s, answered in 10 s) |
+//! | it is closed | idle for 90 s, or 30 min old, ± 10 % | the same; streams under way end on it |
+//!
+//! These are the defaults; [`config::Transport`](crate::config::Transport) sets them per cluster.
+//! What an endpoint speaks is its own `protocol`, else its cluster's, else the request's version.
+//! A connection attempt has 1 s, the peer's SETTINGS included; after a failure the endpoint is
+//! avoided for 100 ms, doubling to 30 s, ± 20 %.
+//!
+//! **Events.** `Connected`, `ConnectFailed` and `Disconnected` of [`Event`](crate::Event).
+//!
+//! The public types are those of a connect layer
+//! ([`MeshBuilder::connect_layer`](crate::MeshBuilder::connect_layer)): it wraps a [`Connector`],
+//! which makes the byte stream ([`Io`]) to a [`ConnectTarget`].
 
 mod backoff;
 mod connect;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Address, Protocol, TransportSettings},
-    core::{Body, BoxFuture, Held},
+    core::{BoxFuture, Held, Outgoing},
 };
 
 /// The connections of one endpoint; made lazily, each driven by a task of its own.
@@ -33,7 +33,7 @@ pub(crate) enum Lease {
 
 impl Lease {
     /// Sends the request; `endpoint` names it where the request itself names nobody.
-    pub(crate) fn send(self, mut request: Request<Body>, endpoint: &str) -> SendFuture {
+    pub(crate) fn send(self, mut request: Request<Outgoing>, endpoint: &str) -> SendFuture {
         match self {
             Self::H2(h2::Lease { mut sender, held }) => {
                 prepare::http2(&mut request, endpoint);
@@ -78,10 +78,10 @@ impl Pool {
     }
 
     /// A connection that is there: no wait, and for HTTP/2 no lock and no allocation.
-    pub(crate) fn try_acquire(self: &Arc<Self>, protocol: Protocol) -> Option<Lease> {
+    pub(crate) fn try_acquire(self: &Arc<Self>, protocol: Protocol, now: u64) -> Option<Lease> {
         match protocol {
             Protocol::Http1 => h1::try_acquire(self).map(Lease::H1),
-            Protocol::Http2 => h2::try_acquire(self).map(Lease::H2),
+            Protocol::Http2 => h2::try_acquire(self, now).map(Lease::H2),
         }
     }
 
@@ -97,6 +97,11 @@ impl Pool {
                 Protocol::Http2 => h2::acquire(&pool).await.map(Lease::H2),
             }
         })
+    }
+
+    /// The mesh's clock.
+    pub(crate) fn now(&self) -> u64 {
+        self.dialer.now()
     }
 
     /// An answer has come.

@@ -6,10 +6,10 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use crate::core::Body;
+use crate::core::Outgoing;
 
 /// HTTP/1.1: a `host` header and the origin form (RFC 9112 §3.2.1).
-pub(super) fn http1(request: &mut Request<Body>, fallback: &str) {
+pub(super) fn http1(request: &mut Request<Outgoing>, fallback: &str) {
     *request.version_mut() = Version::HTTP_11;
     if !request.headers().contains_key(HOST) {
         let host = request.uri().authority().map_or(fallback, Authority::as_str);
@@ -24,21 +24,21 @@ pub(super) fn http1(request: &mut Request<Body>, fallback: &str) {
 }
 
 /// HTTP/2: scheme and authority as pseudo-headers (RFC 9113 §8.3.1).
-pub(super) fn http2(request: &mut Request<Body>, fallback: &str) {
+pub(super) fn http2(request: &mut Request<Outgoing>, fallback: &str) {
     *request.version_mut() = Version::HTTP_2;
-    if request.uri().authority().is_some() && request.uri().scheme().is_some() {
+    // One name only, and the header wins as it does in HTTP/1.1.
+    let host = request.headers_mut().remove(HOST);
+    if host.is_none() && request.uri().authority().is_some() && request.uri().scheme().is_some() {
         return;
     }
-    let host = request.headers_mut().remove(HOST);
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme.get_or_insert(Scheme::HTTP);
-    if parts.authority.is_none() {
-        let host = host.as_ref().and_then(|host| host.to_str().ok());
-        parts.authority = host
-            .and_then(|host| host.parse().ok())
-            .or_else(|| fallback.parse().ok())
-            .or(Some(Authority::from_static("localhost")));
-    }
+    let host = host.as_ref().and_then(|host| host.to_str().ok());
+    parts.authority = host
+        .and_then(|host| host.parse().ok())
+        .or(parts.authority)
+        .or_else(|| fallback.parse().ok())
+        .or(Some(Authority::from_static("localhost")));
     parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
@@ -47,8 +47,8 @@ pub(super) fn http2(request: &mut Request<Body>, fallback: &str) {
 mod tests {
     use super::*;
 
-    fn request(uri: &str) -> Request<Body> {
-        Request::get(uri).body(Body::empty()).unwrap()
+    fn request(uri: &str) -> Request<Outgoing> {
+        Request::get(uri).body(Outgoing::default()).unwrap()
     }
 
     #[test]
@@ -64,8 +64,14 @@ mod tests {
         let mut request = request("/a");
         http2(&mut request, "10.0.0.1:80");
         assert_eq!(request.uri(), "http://10.0.0.1:80/a");
-        let mut request = Request::get("/a").header(HOST, "users").body(Body::empty()).unwrap();
+        let mut request =
+            Request::get("/a").header(HOST, "users").body(Outgoing::default()).unwrap();
         http2(&mut request, "10.0.0.1:80");
         assert_eq!(request.uri(), "http://users/a");
+        let request = Request::get("http://users/a").header(HOST, "shop.example");
+        let mut request = request.body(Outgoing::default()).unwrap();
+        http2(&mut request, "10.0.0.1:80");
+        assert_eq!(request.uri(), "http://shop.example/a");
+        assert!(!request.headers().contains_key(HOST));
     }
 }

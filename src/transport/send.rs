@@ -10,13 +10,13 @@ use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::TrySendError};
 use stackfuture::StackFuture;
 
-use crate::core::{Body, Held, WireFailure};
+use crate::core::{Held, Outgoing, WireFailure};
 
 /// Room for hyper's future, which cannot be named: it holds the request until it is dispatched.
 /// One that has grown beyond it is boxed.
-const ROOM: usize = size_of::<Request<Body>>() + 64;
+const ROOM: usize = size_of::<Request<Outgoing>>() + 64;
 
-type Outcome = Result<Response<Incoming>, TrySendError<Request<Body>>>;
+type Outcome = Result<Response<Incoming>, TrySendError<Request<Outgoing>>>;
 
 /// A request under way; no allocation of ours.
 #[pin_project::pin_project]
@@ -41,7 +41,7 @@ pub(crate) struct Sent {
 pub(crate) struct SendError {
     pub(crate) kind: WireFailure,
     /// The request, when hyper never dispatched it.
-    pub(crate) request: Option<Request<Body>>,
+    pub(crate) request: Option<Request<Outgoing>>,
     /// Nothing has ever come over its connection.
     pub(crate) fresh: bool,
     pub(crate) source: hyper::Error,
@@ -116,11 +116,11 @@ mod tests {
 
     #[test]
     fn hypers_futures_need_no_box() {
-        type Pair<S> = (S, Request<Body>);
-        assert!(fits(|(mut sender, request): Pair<http1::SendRequest<Body>>| {
+        type Pair<S> = (S, Request<Outgoing>);
+        assert!(fits(|(mut sender, request): Pair<http1::SendRequest<Outgoing>>| {
             sender.try_send_request(request)
         }));
-        assert!(fits(|(mut sender, request): Pair<http2::SendRequest<Body>>| {
+        assert!(fits(|(mut sender, request): Pair<http2::SendRequest<Outgoing>>| {
             sender.try_send_request(request)
         }));
     }

@@ -1,14 +1,13 @@
-//! What every pool of a mesh shares: runtime, events, and the count of its connections.
+//! What every pool of a mesh shares: runtime, events, and the tasks of its connections.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, watch},
-};
+use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
 use crate::core::{Epoch, Events, Random};
 
@@ -18,10 +17,16 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<Events>,
     pub(crate) random: Arc<Random>,
     pub(crate) epoch: Epoch,
-    /// Tasks of connections and of connection attempts.
-    tasks: AtomicUsize,
+    /// Of connections and of connection attempts. Locked when one begins or ends.
+    tasks: Mutex<Tasks>,
     idle: Notify,
-    abort: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    running: HashMap<u64, Option<AbortHandle>>,
+    next: u64,
+    aborted: bool,
 }
 
 impl Shared {
@@ -31,35 +36,40 @@ impl Shared {
         random: Arc<Random>,
         epoch: Epoch,
     ) -> Self {
-        let (tasks, idle, abort) = (AtomicUsize::new(0), Notify::new(), watch::Sender::new(false));
-        Self { handle, events, random, epoch, tasks, idle, abort }
+        Self { handle, events, random, epoch, tasks: Mutex::default(), idle: Notify::new() }
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a task that the shutdown waits for, and ends when its grace is over.
     pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.fetch_add(1, Ordering::AcqRel);
-        let counted = Counted(Arc::clone(self));
-        let mut abort = self.abort.subscribe();
-        self.handle.spawn(async move {
-            let counted = counted;
-            let aborted = async { abort.wait_for(|abort| *abort).await.map(drop) };
-            let (mut task, mut aborted) = (std::pin::pin!(task), std::pin::pin!(aborted));
-            std::future::poll_fn(|cx| {
-                if aborted.as_mut().poll(cx).is_ready() {
-                    return std::task::Poll::Ready(());
-                }
-                task.as_mut().poll(cx)
-            })
-            .await;
-            drop(counted);
-        });
+        let mut tasks = self.tasks();
+        if tasks.aborted {
+            return;
+        }
+        let number = tasks.next;
+        tasks.next += 1;
+        tasks.running.insert(number, None);
+        drop(tasks);
+        let counted = Counted { task, place: Place { shared: Arc::clone(self), number } };
+        let abort = self.handle.spawn(counted).abort_handle();
+        let mut tasks = self.tasks();
+        let aborted = tasks.aborted;
+        if let Some(running) = tasks.running.get_mut(&number) {
+            if aborted {
+                abort.abort();
+            }
+            *running = Some(abort);
+        }
     }
 
     /// Waits until no connection is left.
     pub(crate) async fn wait_idle(&self) {
         loop {
             let idle = self.idle.notified();
-            if self.tasks.load(Ordering::Acquire) == 0 {
+            if self.tasks().running.is_empty() {
                 return;
             }
             idle.await;
@@ -68,16 +78,46 @@ impl Shared {
 
     /// Ends every connection where it is.
     pub(crate) fn abort(&self) {
-        self.abort.send_replace(true);
+        let mut tasks = self.tasks();
+        tasks.aborted = true;
+        let running: Vec<AbortHandle> = tasks.running.values().flatten().cloned().collect();
+        drop(tasks);
+        for task in running {
+            task.abort();
+        }
     }
 }
 
-struct Counted(Arc<Shared>);
+/// A task with its place among those that run; polling it costs nothing more.
+#[pin_project::pin_project]
+struct Counted<F> {
+    #[pin]
+    task: F,
+    place: Place,
+}
 
-impl Drop for Counted {
+impl<F: Future<Output = ()>> Future for Counted<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().task.poll(cx)
+    }
+}
+
+/// Given back when the task has been dropped, however it ended.
+struct Place {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        if self.0.tasks.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.notify_waiters();
+        let mut tasks = self.shared.tasks();
+        tasks.running.remove(&self.number);
+        let idle = tasks.running.is_empty();
+        drop(tasks);
+        if idle {
+            self.shared.idle.notify_waiters();
         }
     }
 }

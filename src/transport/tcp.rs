@@ -11,6 +11,9 @@ use crate::{
     core::{BoxError, BoxFuture},
 };
 
+/// TCP keepalive probes without an answer after which a connection is dead.
+const PROBES: u32 = 3;
+
 struct Tcp;
 
 /// The connector of a mesh without connect layers.
@@ -25,7 +28,12 @@ impl Connect for Tcp {
                 Address::Socket(address) => {
                     let stream = TcpStream::connect(address).await?;
                     stream.set_nodelay(true)?;
-                    let keepalive = socket2::TcpKeepalive::new().with_time(target.tcp_keepalive);
+                    // A silent peer is given up after twice the idle time.
+                    let keepalive = socket2::TcpKeepalive::new()
+                        .with_time(target.tcp_keepalive)
+                        .with_interval(target.tcp_keepalive / PROBES);
+                    #[cfg(target_os = "linux")]
+                    let keepalive = keepalive.with_retries(PROBES);
                     socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
                     Ok(Box::new(TokioIo::new(stream)) as Box<dyn Io>)
                 }

@@ -1,5 +1,6 @@
 //! The one body type of requests and responses.
 
+mod outgoing;
 mod replay;
 mod sync;
 mod watch;
@@ -20,7 +21,8 @@ use self::{replay::ReplayHandle, sync::SyncBody};
 use super::{BoxError, Error, ErrorKind, Origin, Phase};
 
 pub(crate) use self::{
-    replay::ReplayBody,
+    outgoing::Outgoing,
+    replay::{ReplayBody, Unrepeatable},
     watch::{BodyEnd, Held, Release, Ticket, Watch, Watcher},
 };
 
@@ -119,7 +121,7 @@ impl Body {
 
     /// The same for a body that a user's layer or leaf returned; one box.
     pub(crate) fn wrapped(body: Self, mut watch: Watch) -> Self {
-        if body.cheap_clone().is_some() {
+        if matches!(body.kind, Kind::Empty | Kind::Full(_)) {
             // All of it is here already.
             watch.complete();
             return body;
@@ -138,16 +140,12 @@ impl Body {
             Kind::Watched(_, watch) => watch.limits[0] = limit,
             Kind::Wrapped(wrapped) => wrapped.1.limits[0] = limit,
             Kind::Peeked(peeked) => peeked.1.hold(limit),
-            _ => {}
-        }
-    }
-
-    /// Another body with the same content, if this one can be had twice for nothing.
-    pub(crate) fn cheap_clone(&self) -> Option<Self> {
-        match &self.kind {
-            Kind::Empty => Some(Self::empty()),
-            Kind::Full(bytes) => Some(Self { kind: Kind::Full(bytes.clone()) }),
-            _ => None,
+            Kind::Empty | Kind::Full(_) => {}
+            Kind::Incoming(_) | Kind::Replay(_) | Kind::Boxed(_) => {
+                let mut watch = Watch::holding(Held::Nothing);
+                watch.limits[0] = limit;
+                *self = Self { kind: Kind::Wrapped(Box::new((std::mem::take(self), watch))) };
+            }
         }
     }
 

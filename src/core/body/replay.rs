@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::{Body, Kind};
+use super::Outgoing;
 use crate::core::{Error, ErrorKind, Phase};
 
 /// The means to send a request body once more.
@@ -19,18 +19,23 @@ use crate::core::{Error, ErrorKind, Phase};
 /// buffer that keeps what the first attempt sent, up to the cap: over it the buffer is dropped,
 /// that attempt goes on, and a later one is refused.
 pub(crate) enum ReplayBody {
-    Free(Body),
+    Free(Bytes),
     Shared(Arc<Mutex<Shared>>),
 }
 
-/// A body over the cap cannot be sent again.
-#[derive(Debug)]
-pub(crate) struct TooLarge;
+/// Why a body cannot be sent again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unrepeatable {
+    /// It is larger than the cap.
+    TooLarge,
+    /// It has failed itself: what was read of it is not the whole.
+    Failed,
+}
 
 /// Locked by one body at a time: the newest attempt's. An abandoned attempt's body meets the
 /// lock only to learn that it is out of date, so nobody waits.
 pub(crate) struct Shared {
-    source: Body,
+    source: Outgoing,
     frames: Vec<Bytes>,
     trailers: Option<HeaderMap>,
     buffered: usize,
@@ -38,6 +43,8 @@ pub(crate) struct Shared {
     overflowed: bool,
     /// The source has given its last frame.
     drained: bool,
+    /// The source has given an error instead of its last frame.
+    failed: bool,
     /// The attempt that may read.
     attempt: u32,
 }
@@ -56,8 +63,8 @@ impl ReplayBody {
     /// Splits `body` into the first attempt's body and the means to send it again.
     ///
     /// `cap` bounds the buffered bytes.
-    pub(crate) fn arm(body: Body, cap: usize) -> (Body, Self) {
-        if let Some(copy) = body.cheap_clone() {
+    pub(crate) fn arm(body: Outgoing, cap: usize) -> (Outgoing, Self) {
+        if let Some(copy) = body.cheap() {
             return (body, Self::Free(copy));
         }
         let overflowed = body.size_hint().lower() > cap as u64;
@@ -69,20 +76,27 @@ impl ReplayBody {
             cap,
             overflowed,
             drained: false,
+            failed: false,
             attempt: 0,
         }));
         (handle(&shared, 0), Self::Shared(shared))
     }
 
-    /// The body of the next attempt, from its first byte.
-    pub(crate) fn next(&self) -> Result<Body, TooLarge> {
+    /// Whether there may be a next attempt; asking changes nothing.
+    pub(crate) fn check(&self) -> Result<(), Unrepeatable> {
         match self {
-            Self::Free(body) => body.cheap_clone().ok_or(TooLarge),
+            Self::Free(_) => Ok(()),
+            Self::Shared(shared) => lock(shared).check(),
+        }
+    }
+
+    /// The body of the next attempt, from its first byte; the one before can read no more.
+    pub(crate) fn next(&self) -> Result<Outgoing, Unrepeatable> {
+        match self {
+            Self::Free(bytes) => Ok(bytes.clone().into()),
             Self::Shared(shared) => {
                 let mut inner = lock(shared);
-                if inner.overflowed {
-                    return Err(TooLarge);
-                }
+                inner.check()?;
                 inner.attempt += 1;
                 let attempt = inner.attempt;
                 drop(inner);
@@ -92,9 +106,9 @@ impl ReplayBody {
     }
 }
 
-fn handle(shared: &Arc<Mutex<Shared>>, attempt: u32) -> Body {
+fn handle(shared: &Arc<Mutex<Shared>>, attempt: u32) -> Outgoing {
     let shared = Arc::clone(shared);
-    Body { kind: Kind::Replay(ReplayHandle { shared, attempt, next: 0, ended: false }) }
+    Outgoing::replay(ReplayHandle { shared, attempt, next: 0, ended: false })
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
@@ -134,6 +148,7 @@ impl ReplayHandle {
                 None
             }
             Some(Err(error)) => {
+                shared.failed = true;
                 this.ended = true;
                 Some(Err(error))
             }
@@ -166,6 +181,16 @@ impl ReplayHandle {
 // === impl Shared ===
 
 impl Shared {
+    fn check(&self) -> Result<(), Unrepeatable> {
+        if self.failed {
+            Err(Unrepeatable::Failed)
+        } else if self.overflowed {
+            Err(Unrepeatable::TooLarge)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Keeps a copy of what goes out, unless that would exceed the cap.
     fn keep(&mut self, frame: Frame<Bytes>, next: &mut usize) -> Frame<Bytes> {
         match frame.into_data() {
@@ -200,14 +225,14 @@ mod tests {
 
     use super::*;
 
-    fn stream(parts: &'static [&'static str]) -> Body {
+    fn stream(parts: &'static [&'static str]) -> Outgoing {
         let frames = parts.iter().map(|part| {
             Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(part.as_bytes())))
         });
-        Body::new(StreamBody::new(futures_util::stream::iter(frames)))
+        Outgoing::new(StreamBody::new(futures_util::stream::iter(frames)))
     }
 
-    async fn read(body: Body) -> Bytes {
+    async fn read(body: Outgoing) -> Bytes {
         body.collect().await.unwrap().to_bytes()
     }
 
@@ -244,8 +269,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_body_that_failed_is_not_sent_again_as_a_shorter_whole_one() {
+        let frames = [Ok(Frame::data(Bytes::from_static(b"first half"))), Err("the disk is gone")];
+        let body = Outgoing::new(StreamBody::new(futures_util::stream::iter(frames)));
+        let (mut first, replay) = ReplayBody::arm(body, 64);
+        assert!(first.frame().await.unwrap().is_ok());
+        assert!(replay.check().is_ok());
+        assert!(first.frame().await.unwrap().is_err());
+        assert_eq!(replay.check(), Err(Unrepeatable::Failed));
+        assert!(replay.next().is_err());
+    }
+
+    #[tokio::test]
     async fn a_full_body_is_replayed_without_a_buffer() {
-        let (first, replay) = ReplayBody::arm(Body::from("hello"), 1);
+        let (first, replay) = ReplayBody::arm(Bytes::from_static(b"hello").into(), 1);
         assert_eq!(read(first).await, "hello");
         assert_eq!(read(replay.next().unwrap()).await, "hello");
     }

@@ -14,7 +14,7 @@ use http_body::Frame;
 use tokio::time::Sleep;
 
 use super::Source;
-use crate::core::{Epoch, Error, ErrorKind, Event, Events, Instant, Origin, Phase, earliest, grpc};
+use crate::core::{Error, ErrorKind, Event, Events, Instant, Origin, Phase, earliest, grpc};
 
 /// How a response body ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,9 +32,10 @@ pub(crate) enum BodyEnd {
 /// What an in-flight attempt remembers until its body has ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
-    /// Nanoseconds since the epoch at which the attempt was counted as in flight.
+    /// Nanoseconds since the mesh's epoch at which the attempt was counted as in flight.
     pub(crate) started: u64,
-    pub(crate) epoch: Epoch,
+    /// When its response head came.
+    pub(crate) head: u64,
     /// The decay time of the latency estimate, in nanoseconds.
     pub(crate) decay: u64,
     /// The outcome was known at the head and has been recorded.
@@ -44,6 +45,9 @@ pub(crate) struct Ticket {
 /// Learns of the end of a body: the endpoint that it came from.
 pub(crate) trait Watcher: Send + Sync {
     fn ended(&self, ticket: Ticket, end: BodyEnd);
+
+    /// Its address, for errors.
+    fn name(&self) -> Option<Arc<str>>;
 }
 
 /// Learns that a stream of a shared connection has ended.
@@ -92,6 +96,8 @@ pub(crate) struct Watch {
     pub(crate) service: Option<(Arc<str>, Arc<Events>)>,
     /// Armed only while a frame is awaited under a bound. Boxed: most bodies never wait.
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
+    /// The timer runs for the frame that is awaited.
+    pub(crate) awaiting: bool,
     pub(crate) over: bool,
 }
 
@@ -107,6 +113,7 @@ impl Watch {
             grpc: false,
             service: None,
             timer: None,
+            awaiting: false,
             over: false,
         }
     }
@@ -119,8 +126,10 @@ impl Watch {
         if self.over {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = Pin::new(&mut *inner).poll_frame(cx) {
-            self.timer = None;
+        // A body that is always ready is bounded, too.
+        let late = self.deadline.is_some_and(|at| Instant::now() >= at);
+        if !late && let Poll::Ready(frame) = Pin::new(&mut *inner).poll_frame(cx) {
+            self.awaiting = false;
             return Poll::Ready(match frame {
                 Some(Ok(frame)) => {
                     if let Some(trailers) = frame.trailers_ref() {
@@ -137,7 +146,7 @@ impl Watch {
                 }
             });
         }
-        let expired = ready!(self.poll_expired(cx));
+        let expired = if late { Expired::Deadline } else { ready!(self.poll_expired(cx)) };
         let end = if expired == Expired::Deadline { BodyEnd::Expired } else { BodyEnd::Failed };
         let what = if expired == Expired::Deadline {
             "the deadline of the call passed while its body was read"
@@ -158,14 +167,17 @@ impl Watch {
     }
 
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
-        let timer = match &mut self.timer {
-            Some(timer) => timer,
-            empty => {
-                let idle = self.idle.and_then(|idle| Instant::now().checked_add(idle));
-                let Some(at) = earliest(self.deadline, idle) else { return Poll::Pending };
-                empty.insert(Box::pin(tokio::time::sleep_until(at)))
+        if !self.awaiting {
+            let idle = self.idle.and_then(|idle| Instant::now().checked_add(idle));
+            let Some(at) = earliest(self.deadline, idle) else { return Poll::Pending };
+            self.awaiting = true;
+            match &mut self.timer {
+                Some(timer) if timer.deadline() == at => {}
+                Some(timer) => timer.as_mut().reset(at),
+                empty => *empty = Some(Box::pin(tokio::time::sleep_until(at))),
             }
-        };
+        }
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
         ready!(timer.as_mut().poll(cx));
         let by_deadline = self.deadline.is_some_and(|deadline| deadline <= timer.deadline());
         Poll::Ready(if by_deadline { Expired::Deadline } else { Expired::Idle })
@@ -174,6 +186,9 @@ impl Watch {
     fn fail(&mut self, end: BodyEnd, error: Error) -> Option<Result<Frame<Bytes>, Error>> {
         let origin = if end == BodyEnd::Expired { Origin::Local } else { Origin::Endpoint };
         let mut error = error.with_origin(origin);
+        if let Some(name) = self.watcher.as_ref().and_then(|(watcher, _)| watcher.name()) {
+            error = error.endpoint_named(&name);
+        }
         if let Some((service, events)) = &self.service {
             error = error.service(service);
             events.emit(|| Event::BodyFailed {

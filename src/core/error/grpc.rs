@@ -24,7 +24,10 @@ const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Whether a message with these headers speaks gRPC.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
+    //= gRPC over HTTP/2 §"Requests": "application/grpc" [("+proto" / "+json" / {custom})]
+    let rest = value.as_bytes().strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 /// The `grpc-status` of a response head or of trailers.

@@ -81,7 +81,7 @@ pub enum Origin {
 }
 
 impl ErrorKind {
-    pub(super) fn what(self) -> &'static str {
+    pub(crate) fn what(self) -> &'static str {
         match self {
             Self::UnknownService => "unknown service",
             Self::Config => "unusable configuration",

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::Request;
 
-use super::{Body, BoxError};
+use super::{BoxError, Outgoing};
 
 pub use self::kind::{ErrorKind, Origin, Phase};
 
@@ -29,7 +29,7 @@ struct Inner {
     check: Option<&'static str>,
     source: Option<BoxError>,
     /// The request, if it never left this process: on its way back through the user's layers.
-    unsent: Option<Box<Request<Body>>>,
+    unsent: Option<Box<Request<Outgoing>>>,
 }
 
 /// Where a failure happened.
@@ -117,12 +117,12 @@ impl Error {
     }
 
     /// Gives the request back that never left this process.
-    pub(crate) fn unsent(self, request: Option<Box<Request<Body>>>) -> Self {
+    pub(crate) fn unsent(self, request: Option<Box<Request<Outgoing>>>) -> Self {
         if request.is_none() { self } else { self.edit(|inner| inner.unsent = request) }
     }
 
     /// The request that never left this process; nothing if a layer has cloned the error.
-    pub(crate) fn take_unsent(&mut self) -> Option<Box<Request<Body>>> {
+    pub(crate) fn take_unsent(&mut self) -> Option<Box<Request<Outgoing>>> {
         Arc::get_mut(&mut self.0)?.unsent.take()
     }
 

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, Version};
+use http::{Request, Response, Version, header::HOST};
 use pin_project::pin_project;
 
 use super::{Caller, Pinned, head::Head};
@@ -15,11 +15,11 @@ use crate::{
     balance::{Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
     core::{
-        Body, BoxError, BoxFuture, Error, ErrorKind, Event, Held, Instant, Origin, Phase, Watch,
-        WireFailure, grpc,
+        Body, BoxError, BoxFuture, Error, ErrorKind, Event, Held, Instant, Origin, Outgoing, Phase,
+        Watch, WireFailure, grpc,
     },
     mesh::cluster::Node,
-    resilience::limit::Limiter,
+    resilience::{exchange, limit::Limiter, retry},
     transport::{ConnectError, Lease, SendError, SendFuture, Sent},
 };
 
@@ -46,7 +46,7 @@ struct Original {
 #[pin_project(project = StateProj)]
 enum State {
     /// Waiting for a connection. Boxed: only an attempt that finds none waits.
-    Connect(BoxFuture<Result<Lease, ConnectError>>, Option<Box<Request<Body>>>),
+    Connect(BoxFuture<Result<Lease, ConnectError>>, Option<Box<Request<Outgoing>>>),
     Send(#[pin] SendFuture),
     /// Through the user's endpoint layers or own leaf: their one box.
     Stage(BoxFuture<Result<Response<Body>, BoxError>>),
@@ -70,11 +70,11 @@ pub(crate) struct Failed {
     pub(crate) met: Met,
     pub(crate) error: Error,
     /// The request, when it is still in hand.
-    pub(crate) request: Option<Box<Request<Body>>>,
+    pub(crate) request: Option<Box<Request<Outgoing>>>,
 }
 
 impl Failed {
-    fn fatal(error: Error, request: Request<Body>) -> Box<Self> {
+    fn fatal(error: Error, request: Request<Outgoing>) -> Box<Self> {
         Box::new(Self { met: Met::Fatal, error, request: Some(Box::new(request)) })
     }
 }
@@ -86,7 +86,7 @@ impl Attempt {
     pub(crate) fn start(
         caller: &Caller,
         pinned: &Pinned,
-        mut request: Request<Body>,
+        mut request: Request<Outgoing>,
         tried: &[Arc<Endpoint<Node>>],
         number: u32,
         now: Instant,
@@ -115,7 +115,7 @@ impl Attempt {
         let endpoint = Arc::clone(flight.endpoint());
         let original = Original::of(&request, endpoint.extra());
         let state = match endpoint.extra() {
-            Some(node) => begin(caller, node, &mut request, number),
+            Some(node) => begin(caller, node, &mut request, number, at),
             None => State::Done,
         };
         let state = match state {
@@ -145,14 +145,24 @@ impl Attempt {
         }
     }
 
-    /// Ends it by our own timeout, which is a failure of its endpoint.
-    pub(crate) fn expire(self: Pin<&mut Self>, caller: &Caller, now: Instant) {
+    /// Ends it by our own timeout, which is a failure of its endpoint; gives the request back if
+    /// it waited for a connection.
+    pub(crate) fn expire(
+        self: Pin<&mut Self>,
+        caller: &Caller,
+        now: Instant,
+    ) -> Option<Box<Request<Outgoing>>> {
         let mut this = self.project();
         if let Some(flight) = this.flight.take() {
             flight.finish(caller.inner.epoch.nanos(now), Outcome::Failure);
         }
         *this.breaker = Held::Nothing;
+        let request = match this.state.as_mut().project() {
+            StateProj::Connect(_, request) => request.take(),
+            _ => None,
+        };
         this.state.set(State::Done);
+        this.original.restore(request)
     }
 
     pub(crate) fn poll(
@@ -223,34 +233,41 @@ impl Attempt {
 }
 
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
-fn begin(caller: &Caller, node: &Node, request: &mut Request<Body>, number: u32) -> State {
+fn begin(
+    caller: &Caller,
+    node: &Node,
+    request: &mut Request<Outgoing>,
+    number: u32,
+    now: u64,
+) -> State {
     caller.inner.events.emit(|| Event::AttemptStarted {
         service: Arc::clone(&caller.cell.name),
         endpoint: Arc::clone(&node.name),
         number,
     });
     if let Some(authority) = &node.authority {
+        request.headers_mut().remove(HOST);
         super::head::set_authority(request, authority);
     }
     if let Some(stage) = &node.stage {
-        return State::Stage(stage.call(std::mem::take(request)));
+        return State::Stage(stage.call(std::mem::take(request).map(Body::from)));
     }
     //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
-    match node.pool.try_acquire(protocol) {
+    match node.pool.try_acquire(protocol, now) {
         Some(lease) => State::Send(lease.send(std::mem::take(request), &node.name)),
         None => State::Connect(node.pool.acquire(protocol), None),
     }
 }
 
 impl Original {
-    fn of(request: &Request<Body>, node: Option<&Node>) -> Self {
+    fn of(request: &Request<Outgoing>, node: Option<&Node>) -> Self {
         let changes = node.is_some_and(|node| node.authority.is_some() || node.stage.is_some());
         let head = changes.then(|| Box::new(Head::of(request)));
         Self { version: request.version(), head }
     }
 
-    fn restore(&mut self, given: Option<Box<Request<Body>>>) -> Option<Box<Request<Body>>> {
+    fn restore(&mut self, given: Option<Box<Request<Outgoing>>>) -> Option<Box<Request<Outgoing>>> {
         let mut given = given?;
         *given.version_mut() = self.version;
         if let Some(head) = self.head.take() {
@@ -282,7 +299,7 @@ impl AttemptProj<'_> {
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
             }
-            flight.into_ticket()
+            flight.into_ticket(now)
         });
         Watch {
             watcher,
@@ -293,6 +310,7 @@ impl AttemptProj<'_> {
             grpc: caller.grpc,
             service: Some((Arc::clone(&caller.cell.name), Arc::clone(&caller.inner.events))),
             timer: None,
+            awaiting: false,
             over: false,
         }
     }
@@ -338,16 +356,24 @@ impl AttemptProj<'_> {
     }
 
     fn stage_failed(&mut self, caller: &Caller, error: BoxError) -> Box<Failed> {
+        let met = exchange::classify::failure(&*error);
         let mut error = Error::from_layer(error);
         let request = self.original.restore(error.take_unsent());
         let met = match error.kind() {
             _ if request.is_some() => Met::NeverSent,
             ErrorKind::Connect => Met::NeverSent,
             ErrorKind::Refused => Met::Refused,
-            ErrorKind::Transport | ErrorKind::Layer => Met::Reset,
+            ErrorKind::Transport => Met::Reset,
+            // Another's error: what is known of it for sure; else it may have been worked on.
+            ErrorKind::Layer => match met {
+                Some(retry::Met::NeverSent) => Met::NeverSent,
+                Some(retry::Met::Refused) => Met::Refused,
+                _ => Met::Reset,
+            },
             _ => Met::Fatal,
         };
-        let blameless = met == Met::NeverSent && error.kind() != ErrorKind::Connect;
+        // A connection that was closed while idle says nothing about its endpoint.
+        let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
         self.finish(caller, if blameless { Outcome::Ignored } else { Outcome::Failure });
         Box::new(Failed { met, error, request })
     }

@@ -5,7 +5,7 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use crate::core::{Body, grpc};
+use crate::core::{Outgoing, grpc};
 
 /// A copy of a request's head, made only when a retry is armed.
 pub(crate) struct Head {
@@ -17,7 +17,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn of(request: &Request<Body>) -> Self {
+    pub(crate) fn of(request: &Request<Outgoing>) -> Self {
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -28,7 +28,7 @@ impl Head {
     }
 
     /// The request of one more attempt.
-    pub(crate) fn request(&self, body: Body) -> Request<Body> {
+    pub(crate) fn request(&self, body: Outgoing) -> Request<Outgoing> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
@@ -40,7 +40,7 @@ impl Head {
 }
 
 /// Gives the request an authority, replacing one that it has.
-pub(crate) fn set_authority(request: &mut Request<Body>, authority: &Authority) {
+pub(crate) fn set_authority(request: &mut Request<Outgoing>, authority: &Authority) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.authority = Some(authority.clone());
     if parts.scheme.is_none() {

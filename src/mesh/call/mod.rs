@@ -29,7 +29,7 @@ use super::{
     service::{Policy, Route, Service, ServiceCell},
 };
 use crate::{
-    core::{Body, BoxFuture, Error, grpc},
+    core::{Body, BoxFuture, Error, Outgoing, grpc},
     resilience::deadline::Bounds,
 };
 
@@ -63,9 +63,14 @@ impl Pinned {
 
 /// The response of a call through the mesh.
 ///
-/// It is lazy: nothing happens before its first poll. Dropping it cancels the call: an attempt
-/// under way is not counted as a failure of its endpoint, but its age may raise the endpoint's
-/// latency estimate.
+/// It is lazy: nothing happens before its first poll. Its errors are those of
+/// [`Client::send`](super::Client::send).
+///
+/// # Cancel safety
+///
+/// Dropping it cancels the call: an attempt under way is not counted as a failure of its endpoint,
+/// but its age may raise the endpoint's latency estimate. The endpoint may have worked on it. A
+/// connection that is being made for it goes on, for the next call.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct CallFuture {
@@ -85,7 +90,11 @@ enum State {
 // === impl CallFuture ===
 
 impl CallFuture {
-    pub(crate) fn new(inner: &Arc<Inner>, cell: &Arc<ServiceCell>, request: Request<Body>) -> Self {
+    pub(crate) fn new(
+        inner: &Arc<Inner>,
+        cell: &Arc<ServiceCell>,
+        request: Request<Outgoing>,
+    ) -> Self {
         let is_grpc = grpc::is_grpc(request.headers());
         let caller = Caller { inner: Arc::clone(inner), cell: Arc::clone(cell), grpc: is_grpc };
         let state = if inner.stages.call.is_some() {
@@ -96,7 +105,7 @@ impl CallFuture {
         Self { state, grpc: is_grpc }
     }
 
-    pub(crate) fn failed(error: Error, request: &Request<Body>) -> Self {
+    pub(crate) fn failed(error: Error, request: &Request<Outgoing>) -> Self {
         Self { state: State::Failed(Some(error)), grpc: grpc::is_grpc(request.headers()) }
     }
 }

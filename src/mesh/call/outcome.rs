@@ -12,12 +12,19 @@ use super::{
     path::{PathProj, State, StateProj, Step},
 };
 use crate::{
-    core::{Body, Error, ErrorKind, Event, Instant, Phase, grpc},
+    core::{Body, Error, ErrorKind, Event, Instant, Phase, Unrepeatable, grpc},
     resilience::retry::{self, Decision},
 };
 
-/// Safe failures cost the endpoint nothing, but a call must end: so many are resent.
-const MAX_NEVER_SENT: u32 = 16;
+/// So many connections may turn out to have been closed while idle.
+const MAX_CLOSED: u32 = 16;
+/// So many endpoints may turn out to be unreachable: each is tried once.
+const MAX_UNREACHABLE: u32 = 256;
+
+/// How long a gRPC response whose head says nothing of its status is held back for its first
+/// frame. Trailers without messages follow their head at once; a stream may be quiet for long, and
+/// its caller may wait for the head before it says more.
+const PEEK: Duration = Duration::from_millis(2);
 
 impl PathProj<'_> {
     /// An attempt has ended: returns it, or makes another.
@@ -31,7 +38,7 @@ impl PathProj<'_> {
     fn responded(&mut self, response: Response<Body>) -> Step {
         let status = response.status();
         self.attempt_ended(Some(status.as_u16()), None);
-        if self.armed.is_none() {
+        if self.armed.as_ref().is_none_or(|armed| armed.safe_only) {
             return Step::Return(Ok(response));
         }
         let is_grpc = self.caller.grpc;
@@ -39,7 +46,8 @@ impl PathProj<'_> {
         if is_grpc && code.is_none() && status.is_success() {
             // The status of a gRPC call may still come in trailers, before any message.
             *self.answering = self.visit();
-            self.state.set(State::Peek(Some(response)));
+            let until = Instant::now() + PEEK;
+            self.state.set(State::Peek(Some(response), until));
             return Step::Again;
         }
         match self.answered(status, code, response.headers()) {
@@ -109,36 +117,47 @@ impl PathProj<'_> {
         if let Some(request) = request {
             *self.request = Some(*request);
         }
-        let waits = error.kind() == ErrorKind::NoEndpoints && !self.caller.inner.is_settled();
         let text = attempt_text(&error);
+        if self.caller.inner.is_closed() {
+            self.note(&text);
+            return Step::Return(Err(Error::new(ErrorKind::Shutdown, error.phase())
+                .detail("it ended the connection of this call")
+                .caused_by(error)));
+        }
+        let waits = error.kind() == ErrorKind::NoEndpoints && !self.caller.inner.is_settled();
         match met {
             Met::Fatal if waits && self.request.is_some() => {
                 self.trail.number -= 1;
                 self.await_endpoints()
             }
-            Met::NeverSent
-                if self.trail.never_sent < MAX_NEVER_SENT
-                    && self.may_resend(error.kind())
-                    && self.has_request() =>
-            {
-                self.trail.never_sent += 1;
-                let service = &self.caller.cell.name;
-                self.caller.inner.events.emit(|| Event::Retry {
-                    service: Arc::clone(service),
-                    reason: "never sent".into(),
-                    backoff: Duration::ZERO,
-                });
-                self.note(&text);
-                self.state.set(State::Begin);
-                Step::Again
-            }
-            Met::Fatal | Met::NeverSent => {
+            Met::NeverSent => self.resend(error, &text),
+            Met::Fatal => {
                 self.note(&text);
                 Step::Return(Err(error))
             }
             Met::Refused => self.lost(retry::Met::Refused, error, &text),
             Met::Reset => self.lost(retry::Met::Reset, error, &text),
         }
+    }
+
+    /// Makes another attempt after one that never left, if there is where to.
+    fn resend(&mut self, error: Error, text: &str) -> Step {
+        let most = if error.kind() == ErrorKind::Transport { MAX_CLOSED } else { MAX_UNREACHABLE };
+        let may = self.trail.never_sent < most && self.may_resend(error.kind());
+        if !(may && self.has_request()) {
+            self.note(text);
+            return Step::Return(Err(error));
+        }
+        self.trail.never_sent += 1;
+        let service = &self.caller.cell.name;
+        self.caller.inner.events.emit(|| Event::Retry {
+            service: Arc::clone(service),
+            reason: "never sent".into(),
+            backoff: Duration::ZERO,
+        });
+        self.note(text);
+        self.state.set(State::Begin);
+        Step::Again
     }
 
     /// The attempt timeout or the call's own bound has passed.
@@ -149,11 +168,11 @@ impl PathProj<'_> {
                 .detail("no source delivered the service in time");
             return Step::Return(Err(error));
         };
-        match self.state.as_mut().project() {
+        let unsent = match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => attempt.expire(self.caller, now),
             StateProj::Staged(attempt) => attempt.expire(),
-            _ => {}
-        }
+            _ => None,
+        };
         let whole = pinned.bounds.head.is_none_or(|deadline| deadline <= now);
         self.attempt_ended(None, Some(ErrorKind::Timeout));
         let error = Error::new(ErrorKind::Timeout, phase);
@@ -162,6 +181,12 @@ impl PathProj<'_> {
             return Step::Return(Err(error.detail("the deadline of the call passed")));
         }
         let error = error.detail("the attempt timeout passed");
+        if let Some(unsent) = unsent {
+            *self.request = Some(*unsent);
+            if self.may_resend(ErrorKind::Timeout) {
+                return self.resend(error, "attempt timeout");
+            }
+        }
         self.lost(retry::Met::AttemptTimeout, error, "attempt timeout")
     }
 
@@ -193,6 +218,9 @@ impl PathProj<'_> {
     }
 
     fn decide(&self, met: retry::Met<'_>) -> Option<Decision> {
+        if self.armed.as_ref().is_some_and(|armed| armed.safe_only) && !met.is_safe() {
+            return None;
+        }
         let policy = self.pinned.as_ref().and_then(Pinned::policy)?;
         Some(policy.retry.decide(self.trail.counted(), met, &self.caller.inner.random))
     }
@@ -210,14 +238,10 @@ impl PathProj<'_> {
         if self.is_late(resume) {
             return Err("deadline");
         }
-        let request = match (&*self.armed, self.request.take()) {
-            (_, Some(request)) => request,
-            (Some(armed), None) => {
-                let body = armed.body.next().map_err(|_| "body too large")?;
-                armed.head.request(body)
-            }
-            (None, None) => return Err("no copy"),
-        };
+        if self.request.is_none() {
+            let armed = self.armed.as_ref().ok_or("no copy")?;
+            armed.body.check().map_err(unrepeatable)?;
+        }
         let inner = &self.caller.inner;
         if budgeted
             && let Some(policy) = self.pinned.as_ref().and_then(Pinned::policy)
@@ -225,6 +249,12 @@ impl PathProj<'_> {
         {
             return Err("budget");
         }
+        // Only now: what takes the body over breaks an upload that is still under way.
+        let request = match (self.request.take(), &*self.armed) {
+            (Some(request), _) => request,
+            (None, Some(armed)) => armed.head.request(armed.body.next().map_err(unrepeatable)?),
+            (None, None) => return Err("no copy"),
+        };
         inner.events.emit(|| Event::Retry {
             service: Arc::clone(&self.caller.cell.name),
             reason: reason.into(),
@@ -249,8 +279,9 @@ impl PathProj<'_> {
 
     /// Whether a request that never left may be sent elsewhere, or on another connection.
     fn may_resend(&mut self, met: ErrorKind) -> bool {
-        // A connection that was closed while idle says nothing about its endpoint.
-        if met != ErrorKind::Connect {
+        // A connection that was closed while idle says nothing about its endpoint, nor does one
+        // that has left its cluster.
+        if matches!(met, ErrorKind::Transport | ErrorKind::NoEndpoints) {
             return true;
         }
         let Some((endpoint, _)) = self.visit() else { return false };
@@ -266,7 +297,7 @@ impl PathProj<'_> {
         }
     }
 
-    fn attempt_ended(&mut self, status: Option<u16>, error: Option<ErrorKind>) {
+    pub(super) fn attempt_ended(&mut self, status: Option<u16>, error: Option<ErrorKind>) {
         if !self.caller.inner.events.is_heard() {
             return;
         }
@@ -291,10 +322,21 @@ impl PathProj<'_> {
     }
 }
 
-/// What an attempt met, in a word or two.
+fn unrepeatable(why: Unrepeatable) -> &'static str {
+    match why {
+        Unrepeatable::TooLarge => "body too large",
+        Unrepeatable::Failed => "body failed",
+    }
+}
+
+/// What an attempt met, in a word or two: the root of its causes.
 fn attempt_text(error: &Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => source.to_string(),
-        None => format!("{:?}", error.kind()).to_lowercase(),
+    let mut root = std::error::Error::source(error);
+    while let Some(deeper) = root.and_then(std::error::Error::source) {
+        root = Some(deeper);
+    }
+    match root {
+        Some(root) => root.to_string(),
+        None => error.kind().what().to_owned(),
     }
 }

@@ -21,16 +21,17 @@ use super::{
 };
 use crate::{
     core::{
-        Body, BoxFuture, Call, Error, ErrorKind, Event, Held, Instant, Phase, ReplayBody, earliest,
+        Body, BoxFuture, Call, Error, ErrorKind, Event, Held, Instant, Outgoing, Phase, ReplayBody,
+        earliest,
     },
-    resilience::{deadline, limit::Limiter},
+    resilience::{deadline, limit::Limiter, retry::Arms},
 };
 
 /// A call from its first poll to its response head.
-#[pin_project(project = PathProj)]
+#[pin_project(project = PathProj, PinnedDrop)]
 pub(crate) struct Path {
     pub(super) caller: Caller,
-    pub(super) request: Option<Request<Body>>,
+    pub(super) request: Option<Request<Outgoing>>,
     started: Option<Instant>,
     pub(super) pinned: Option<Pinned>,
     #[pin]
@@ -38,11 +39,13 @@ pub(crate) struct Path {
     /// The one timer of the call, armed only while something is awaited under a bound.
     #[pin]
     timer: Option<Sleep>,
-    pub(super) armed: Option<Armed>,
+    pub(super) armed: Option<Box<Armed>>,
     /// The place under the service's limit.
     limit: Held,
     pub(super) trail: Trail,
     resolve_by: Option<Instant>,
+    /// The caller's own bound, while no route is known.
+    own_bound: Option<Instant>,
     /// Where an answer comes from that is being looked at.
     pub(super) answering: Option<Visit>,
 }
@@ -51,6 +54,8 @@ pub(crate) struct Path {
 pub(super) struct Armed {
     pub(super) head: Head,
     pub(super) body: ReplayBody,
+    /// Only after what is known not to have been worked on.
+    pub(super) safe_only: bool,
 }
 
 #[pin_project(project = StateProj)]
@@ -61,8 +66,8 @@ pub(super) enum State {
     Attempt(#[pin] Attempt),
     /// Through the user's attempt layers: their one box.
     Staged(StagedAttempt),
-    /// A gRPC response whose status may still come in its first frame.
-    Peek(Option<Response<Body>>),
+    /// A gRPC response whose status may still come in its first frame, until then.
+    Peek(Option<Response<Body>>, Instant),
     Backoff(Instant),
     Done,
 }
@@ -76,7 +81,7 @@ pub(super) enum Step {
 // === impl Path ===
 
 impl Path {
-    pub(crate) fn new(caller: Caller, request: Request<Body>) -> Self {
+    pub(crate) fn new(caller: Caller, request: Request<Outgoing>) -> Self {
         Self {
             caller,
             request: Some(request),
@@ -88,6 +93,7 @@ impl Path {
             limit: Held::Nothing,
             trail: Trail::default(),
             resolve_by: None,
+            own_bound: None,
             answering: None,
         }
     }
@@ -119,7 +125,7 @@ impl Future for Path {
                     Poll::Ready(met) => this.met(met),
                     Poll::Pending => ready!(this.wait(cx)),
                 },
-                StateProj::Peek(peeked) => {
+                StateProj::Peek(peeked, _) => {
                     let Some(response) = peeked else { return Poll::Pending };
                     match Pin::new(response.body_mut()).poll_frame(cx) {
                         Poll::Pending => ready!(this.wait(cx)),
@@ -179,6 +185,7 @@ impl PathProj<'_> {
         if request.uri().authority().is_none()
             && let Some(authority) = &cell.authority
         {
+            // A `host` header still wins, where the request takes its form on the wire.
             head::set_authority(request, authority);
         }
         let failed = |error: Error| Some(Step::Return(Err(error)));
@@ -207,13 +214,23 @@ impl PathProj<'_> {
         let bounds = deadline::of(request.headers(), call, route.policy.scope, started);
         let policy = &route.policy;
         policy.budget.deposit(inner.epoch.nanos(now));
-        // The head is kept when, and only when, the policy may want another attempt.
-        if policy.retry.arms(request.method(), self.caller.grpc, call) {
+        // The head is kept when, and only when, another attempt may be made from it.
+        let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
+        if inner.stages.leaf.is_some() {
+            // A user's own client gives nothing back.
+            arms = arms.max(Arms::Safe);
+        }
+        if call.is_some_and(|call| call.is_retry) {
+            // Passed on, so that nobody further down multiplies it either.
+            head::write_attempts(request.headers_mut(), self.caller.grpc, 1);
+        }
+        if arms > Arms::Nothing {
             let head = Head::of(request);
             let body = std::mem::take(request.body_mut());
             let (first, body) = ReplayBody::arm(body, policy.max_body_bytes);
             *request.body_mut() = first;
-            *self.armed = Some(Armed { head, body });
+            let safe_only = arms == Arms::Safe;
+            *self.armed = Some(Box::new(Armed { head, body, safe_only }));
         }
         let cluster = Arc::clone(cluster);
         *self.pinned = Some(Pinned { service, route: index, cluster, bounds });
@@ -228,6 +245,11 @@ impl PathProj<'_> {
                 Ok(_) => Step::Again,
                 Err(error) => Step::Return(Err(error)),
             };
+        }
+        if let Some(request) = &*self.request {
+            let call = request.extensions().get::<Call>();
+            let own = deadline::of(request.headers(), call, deadline::Scope::default(), started);
+            *self.own_bound = own.head;
         }
         *self.resolve_by = started.checked_add(inner.resolve_timeout);
         let changed = inner.changed(cell);
@@ -290,6 +312,11 @@ impl PathProj<'_> {
                 self.state.set(State::Begin);
                 Step::Again
             }
+            // The head is here, and with it the end of what a head's bound bounds.
+            StateProj::Peek(response, _) => match response.take() {
+                Some(response) => Step::Return(Ok(response)),
+                None => Step::Again,
+            },
             StateProj::Resolve(_) if self.pinned.is_some() && !late => {
                 self.trail.forget();
                 Step::Return(Err(Error::new(ErrorKind::NoEndpoints, Phase::Resolve)
@@ -306,7 +333,10 @@ impl PathProj<'_> {
 
     /// The next moment at which waiting must end.
     fn bound(&mut self) -> Option<Instant> {
-        let deadline = self.pinned.as_ref().and_then(|pinned| pinned.bounds.head);
+        let deadline = match &*self.pinned {
+            Some(pinned) => pinned.bounds.head,
+            None => *self.own_bound,
+        };
         let timeout = self.pinned.as_ref().and_then(Pinned::policy).and_then(|p| p.attempt_timeout);
         let own = match self.state.as_mut().project() {
             StateProj::Resolve(_) => *self.resolve_by,
@@ -317,7 +347,8 @@ impl PathProj<'_> {
             StateProj::Staged(attempt) => {
                 timeout.and_then(|timeout| attempt.started().checked_add(timeout))
             }
-            StateProj::Begin | StateProj::Peek(_) | StateProj::Done => None,
+            StateProj::Peek(_, until) => Some(*until),
+            StateProj::Begin | StateProj::Done => None,
         };
         earliest(deadline, own)
     }
@@ -326,7 +357,7 @@ impl PathProj<'_> {
         match self.state.as_mut().project() {
             StateProj::Resolve(_) | StateProj::Begin => Phase::Resolve,
             StateProj::Attempt(attempt) => attempt.phase(),
-            StateProj::Staged(_) | StateProj::Peek(_) | StateProj::Done => Phase::Headers,
+            StateProj::Staged(_) | StateProj::Peek(..) | StateProj::Done => Phase::Headers,
             StateProj::Backoff(_) => Phase::Backoff,
         }
     }
@@ -377,6 +408,29 @@ impl PathProj<'_> {
             elapsed: self.started.map(|started| started.elapsed()).unwrap_or_default(),
         });
         result
+    }
+}
+
+#[pin_project::pinned_drop]
+impl PinnedDrop for Path {
+    fn drop(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let Some(started) = *this.started else { return };
+        if matches!(*this.state, State::Done) || !this.caller.inner.events.is_heard() {
+            return;
+        }
+        // The caller has left: neither a status nor an error.
+        if this.answering.is_none() {
+            this.attempt_ended(None, None);
+        }
+        let Caller { inner, cell, .. } = &*this.caller;
+        inner.events.emit(|| Event::CallEnded {
+            service: Arc::clone(&cell.name),
+            status: None,
+            error: None,
+            attempts: this.trail.number,
+            elapsed: started.elapsed(),
+        });
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     balance::Endpoint,
-    core::{Body, BoxError, BoxFuture, Call, Error, ErrorKind, Instant, Phase},
+    core::{Body, BoxError, BoxFuture, Call, Error, ErrorKind, Instant, Outgoing, Phase},
     mesh::{
         cluster::Node,
         stage::{Erased, context_lost},
@@ -55,7 +55,7 @@ struct Shared {
 /// Sends a call through the user's call layers. One box, documented at the stage.
 pub(crate) fn call(
     caller: Caller,
-    mut request: Request<Body>,
+    request: Request<Outgoing>,
 ) -> BoxFuture<Result<Response<Body>, Error>> {
     Box::pin(async move {
         let Some(stage) = caller.inner.stages.call.clone() else {
@@ -63,6 +63,7 @@ pub(crate) fn call(
         };
         let (service, limit) = (Arc::clone(&caller.cell.name), deadline_of(&caller, &request));
         let path = Path::new(caller, Request::default());
+        let mut request = request.map(Body::from);
         request.extensions_mut().insert(CallContext(Arc::new(Mutex::new(Some(Box::new(path))))));
         let future = stage.call(request);
         let result = match limit {
@@ -79,7 +80,7 @@ pub(crate) fn call(
 
 /// What bounds the call layers too: the caller's own bound, and the timeout of the route that the
 /// request would take as it is.
-fn deadline_of(caller: &Caller, request: &Request<Body>) -> Option<Instant> {
+fn deadline_of(caller: &Caller, request: &Request<Outgoing>) -> Option<Instant> {
     let service = caller.cell.current.load();
     let route = service.as_ref().and_then(|service| service.table.find(request));
     let scope = route.map(|(_, route)| route.policy.scope).unwrap_or_default();
@@ -94,7 +95,7 @@ impl Erased for CallRest {
             .and_then(|context| context.0.lock().unwrap_or_else(PoisonError::into_inner).take());
         Box::pin(async move {
             let Some(mut path) = path else { return Err(context_lost("call")) };
-            path.request = Some(request);
+            path.request = Some(request.map(Outgoing::from));
             Ok(Box::into_pin(path).await?)
         })
     }
@@ -112,7 +113,14 @@ impl Erased for AttemptRest {
 /// One attempt behind the attempt layers.
 async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
     let Shared { caller, pinned, tried, number, .. } = &*shared;
-    let failed = match Attempt::start(caller, pinned, request, tried, *number, Instant::now()) {
+    let failed = match Attempt::start(
+        caller,
+        pinned,
+        request.map(Outgoing::from),
+        tried,
+        *number,
+        Instant::now(),
+    ) {
         Ok(attempt) => {
             *lock(&shared.endpoint) = attempt.endpoint().cloned();
             let mut attempt = std::pin::pin!(Expiring { attempt, shared: &shared });
@@ -173,7 +181,7 @@ impl StagedAttempt {
         stage: &Arc<dyn Erased>,
         caller: &Caller,
         pinned: &Pinned,
-        mut request: Request<Body>,
+        request: Request<Outgoing>,
         tried: &[Arc<Endpoint<Node>>],
         number: u32,
     ) -> Self {
@@ -187,6 +195,7 @@ impl StagedAttempt {
             met: Mutex::new(None),
         });
         let head = Head::of(&request);
+        let mut request = request.map(Body::from);
         request.extensions_mut().insert(AttemptContext(Arc::clone(&shared)));
         Self { future: Some(stage.call(request)), head, shared, started: Instant::now() }
     }
@@ -199,9 +208,11 @@ impl StagedAttempt {
         self.started
     }
 
-    pub(super) fn expire(&mut self) {
+    /// Ends it by our own timeout. What is in the layers' hands does not come back.
+    pub(super) fn expire(&mut self) -> Option<Box<Request<Outgoing>>> {
         self.shared.expired.store(true, Ordering::Relaxed);
         self.future = None;
+        None
     }
 
     pub(super) fn poll(

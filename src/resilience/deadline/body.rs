@@ -60,6 +60,13 @@ where
         if *this.over {
             return Poll::Ready(None);
         }
+        // A body that is always ready is bounded, too.
+        if let Some(expiry) = this.expiry
+            && Instant::now() >= expiry.at
+        {
+            *this.over = true;
+            return Poll::Ready(Some(expiry.end()));
+        }
         if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
             *this.over = frame.is_none();
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
@@ -98,11 +105,13 @@ impl Expiry {
 
     /// What the body ends with, once the deadline has passed: an error, or gRPC's trailers.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<Bytes>, BoxError>> {
-        let Self { started, at, grpc, timer } = self;
-        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*at)));
-        timer.as_mut().poll(cx).map(|()| {
-            let error = exceeded(Phase::Body, *started, *at);
-            if *grpc { Ok(Frame::trailers(grpc::trailers(&error))) } else { Err(error.into()) }
-        })
+        let at = self.at;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        timer.as_mut().poll(cx).map(|()| self.end())
+    }
+
+    fn end(&self) -> Result<Frame<Bytes>, BoxError> {
+        let error = exceeded(Phase::Body, self.started, self.at);
+        if self.grpc { Ok(Frame::trailers(grpc::trailers(&error))) } else { Err(error.into()) }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Reads an error and its sources; `None` when it is no business of a retry.
-pub(in crate::resilience) fn failure(error: &(dyn StdError + 'static)) -> Option<Met<'static>> {
+pub(crate) fn failure(error: &(dyn StdError + 'static)) -> Option<Met<'static>> {
     // What an HTTP connection reports concerns a request that may be on the wire, and is decided
     // there; the system's own errors outside of one come from connecting.
     let mut met = None;

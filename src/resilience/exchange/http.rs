@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
 
 use super::sealed::{Answer, Exchange, Replay};
 use crate::{
-    core::{Body, BoxError, Call, Held, ReplayBody},
+    core::{Body, BoxError, Call, Held, Outgoing, ReplayBody},
     resilience::{
         deadline::{Expiry, TimedBody},
         limit::HeldBody,
@@ -57,12 +57,12 @@ where
 
     fn split(self, cap: usize, into: fn(Body) -> To) -> (Self::Sent, Self::Copy) {
         let (head, body) = self.into_parts();
-        let (first, body) = ReplayBody::arm(Body::new(body), cap);
-        (Request::from_parts(head.clone(), into(first)), Copy { head, body })
+        let (first, body) = ReplayBody::arm(Outgoing::new(body), cap);
+        (Request::from_parts(head.clone(), into(first.into())), Copy { head, body })
     }
 
     fn again(copy: &Self::Copy, into: fn(Body) -> To) -> Option<Self::Sent> {
-        let body = copy.body.next().ok()?;
+        let body = copy.body.next().ok()?.into();
         Some(Request::from_parts(copy.head.clone(), into(body)))
     }
 }

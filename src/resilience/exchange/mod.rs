@@ -3,7 +3,7 @@
 //! The traits are sealed: they are implemented for `http::Request`, `http::Response` and, behind
 //! the feature `reqwest-013`, for reqwest's own types.
 
-pub(super) mod classify;
+pub(crate) mod classify;
 mod http;
 #[cfg(feature = "reqwest-013")]
 mod reqwest;

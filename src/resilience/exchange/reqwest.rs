@@ -7,7 +7,7 @@ use reqwest::{Request, Response, ResponseBuilderExt};
 
 use super::sealed::{Answer, Exchange, Replay};
 use crate::{
-    core::{Body, Call, Held, ReplayBody},
+    core::{Body, Call, Held, Outgoing, ReplayBody},
     resilience::{
         deadline::{Expiry, TimedBody},
         limit::HeldBody,
@@ -57,10 +57,10 @@ impl<B> Replay<B> for Request {
         if let Some(copy) = self.try_clone() {
             return (self, Some(Copy { request: copy, body: None }));
         }
-        let body = self.body_mut().take().map(Body::new).unwrap_or_default();
+        let body = self.body_mut().take().map(Outgoing::new).unwrap_or_default();
         let (first, replay) = ReplayBody::arm(body, cap);
         let copy = self.try_clone().map(|request| Copy { request, body: Some(replay) });
-        *self.body_mut() = Some(reqwest::Body::wrap(first));
+        *self.body_mut() = Some(reqwest::Body::wrap(Body::from(first)));
         (self, copy)
     }
 
@@ -68,7 +68,7 @@ impl<B> Replay<B> for Request {
         let copy = copy.as_ref()?;
         let mut request = copy.request.try_clone()?;
         if let Some(replay) = &copy.body {
-            *request.body_mut() = Some(reqwest::Body::wrap(replay.next().ok()?));
+            *request.body_mut() = Some(reqwest::Body::wrap(Body::from(replay.next().ok()?)));
         }
         Some(request)
     }

@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::{
-    Decision, Met,
+    Arms, Decision, Met,
     layer::{Hooks, NeverSent, Shared},
 };
 use crate::{
@@ -81,7 +81,8 @@ where
 {
     pub(super) fn new(mut service: S, request: R, shared: Arc<Shared>, hooks: Hooks<B>) -> Self {
         let policy = &shared.policy;
-        let armed = policy.arms(request.method(), grpc::is_grpc(request.headers()), request.call());
+        let is_grpc = grpc::is_grpc(request.headers());
+        let armed = policy.arms(request.method(), is_grpc, request.call()) == Arms::Everything;
         let deadline = deadline_of(&request);
         shared.budget.deposit(shared.now());
         // A safe failure may be retried whether the call is armed or not: both need the copy.

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::{Policy, future::ResponseFuture};
 use crate::{
-    config,
+    config::{self, ConfigErrors},
     core::{Body, BoxError, Epoch, Instant, Random},
     resilience::{
         budget::Budget,
@@ -60,8 +60,12 @@ impl RetryLayer {
     /// Retries by this configuration, under a budget of its own.
     ///
     /// The service below gets its requests with [`Body`]; [`RetryLayer::body`] changes that.
-    #[must_use]
-    pub fn new(retry: &config::Retry) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Every field that is out of its range, with its value.
+    pub fn new(retry: &config::Retry) -> Result<Self, ConfigErrors> {
+        retry.validate("retry")?;
         let shared = Shared {
             policy: Policy::new(retry),
             max_body_bytes: retry.body_cap(),
@@ -70,7 +74,7 @@ impl RetryLayer {
             epoch: Epoch::now(),
         };
         let hooks = Hooks { into: |body| body, never_sent: |_| false };
-        Self { shared: Arc::new(shared), hooks }
+        Ok(Self { shared: Arc::new(shared), hooks })
     }
 }
 

@@ -30,7 +30,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! let (client, mut server) = tower_test::mock::pair::<http::Request<Body>, http::Response<()>>();
 //! let client = ServiceBuilder::new()
-//!     .layer(RetryLayer::new(&config::Retry::standard()))
+//!     .layer(RetryLayer::new(&config::Retry::standard()).unwrap())
 //!     .service(client);
 //! tokio::spawn(async move {
 //!     for status in [503, 200] {
@@ -57,5 +57,5 @@ pub use self::{
 };
 pub(crate) use self::{
     met::Met,
-    policy::{Decision, Policy},
+    policy::{Arms, Decision, Policy},
 };

@@ -25,6 +25,17 @@ pub(crate) struct Policy {
     after_max: Option<Duration>,
 }
 
+/// What a call is sent again for, which decides whether a copy of it is kept.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Arms {
+    /// Only a request that comes back by itself, never having been dispatched.
+    Nothing,
+    /// What is known not to have been worked on.
+    Safe,
+    /// Whatever the policy names.
+    Everything,
+}
+
 /// What to do about it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Decision {
@@ -56,23 +67,25 @@ impl Policy {
         self.attempts
     }
 
-    /// Whether an attempt that may have been worked on may be repeated: then, and only then, a
-    /// copy of the request's head is kept.
-    pub(crate) fn arms(&self, method: &Method, is_grpc: bool, call: Option<&Call>) -> bool {
+    /// What a call's request is kept for, if it is kept.
+    pub(crate) fn arms(&self, method: &Method, is_grpc: bool, call: Option<&Call>) -> Arms {
         if self.attempts <= 1 {
-            return false;
+            return Arms::Nothing;
         }
-        if let Some(call) = call {
+        let declared = match call {
             // A retried call is not multiplied further down.
-            if call.no_retry || call.is_retry {
-                return false;
-            }
-            if let Some(idempotent) = call.idempotent {
-                return idempotent;
-            }
+            Some(call) if call.no_retry || call.is_retry => Some(false),
+            Some(call) => call.idempotent.or(self.idempotent),
+            None => self.idempotent,
+        };
+        match declared {
+            Some(true) => Arms::Everything,
+            // Whoever declares it wants at least what is safe, and pays for the copy.
+            Some(false) => Arms::Safe,
+            //= RFC 9110 §9.2.2: PUT, DELETE and the safe methods are idempotent
+            None if !is_grpc && method.is_idempotent() => Arms::Everything,
+            None => Arms::Nothing,
         }
-        //= RFC 9110 §9.2.2: PUT, DELETE and the safe methods are idempotent
-        self.idempotent.unwrap_or_else(|| !is_grpc && method.is_idempotent())
     }
 
     /// `attempt` counts those that may have reached an endpoint, this one included.
@@ -97,7 +110,7 @@ impl Policy {
             Pushback::After(after) => Decision::Retry { reason, after },
             //= Envoy RetryPolicy.rate_limited_retry_back_off: uniform in [interval, 1.5 interval]
             Pushback::AtLeast(least) => {
-                let after = least + least.mul_f64(random.ratio() / 2.0);
+                let after = least.saturating_add(least.mul_f64(random.ratio() / 2.0));
                 Decision::Retry { reason, after: after.max(jittered) }
             }
             Pushback::None => Decision::Retry { reason, after: jittered },

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode};
 
-use super::{Decision, Met, Policy};
+use super::{Decision, Met, Policy, policy::Arms};
 use crate::{Call, config::Retry as Settings, core::Random};
 
 fn policy(config: &Settings) -> Policy {
@@ -25,24 +25,30 @@ fn header(name: &'static str, value: &str) -> HeaderMap {
 #[test]
 fn idempotency_comes_from_the_call_then_the_policy_then_the_method() {
     let standard = policy(&Settings::standard());
-    assert!(standard.arms(&Method::GET, false, None));
-    assert!(standard.arms(&Method::PUT, false, None));
-    assert!(!standard.arms(&Method::POST, false, None));
-    assert!(!standard.arms(&Method::POST, true, None));
-    assert!(policy(&Settings::idempotent()).arms(&Method::POST, true, None));
-    assert!(!policy(&Settings::safe_only()).arms(&Method::GET, false, None));
+    assert_eq!(standard.arms(&Method::GET, false, None), Arms::Everything);
+    assert_eq!(standard.arms(&Method::PUT, false, None), Arms::Everything);
+    assert_eq!(standard.arms(&Method::POST, false, None), Arms::Nothing);
+    assert_eq!(standard.arms(&Method::POST, true, None), Arms::Nothing);
+    assert_eq!(policy(&Settings::idempotent()).arms(&Method::POST, true, None), Arms::Everything);
     let declared = Call::new().idempotent(true);
-    assert!(standard.arms(&Method::POST, true, Some(&declared)));
+    assert_eq!(standard.arms(&Method::POST, true, Some(&declared)), Arms::Everything);
+    let one = policy(&Settings::idempotent().attempts(1));
+    assert_eq!(one.arms(&Method::GET, false, None), Arms::Nothing);
+}
+
+#[test]
+fn who_declares_that_nothing_may_be_repeated_still_gets_the_safe_retries() {
+    let standard = policy(&Settings::standard());
+    assert_eq!(policy(&Settings::safe_only()).arms(&Method::GET, false, None), Arms::Safe);
     let never = Call::new().no_retry();
-    assert!(!standard.arms(&Method::GET, false, Some(&never)));
-    assert!(!policy(&Settings::idempotent().attempts(1)).arms(&Method::GET, false, None));
+    assert_eq!(standard.arms(&Method::GET, false, Some(&never)), Arms::Safe);
 }
 
 #[test]
 fn a_retried_call_is_not_multiplied_downstream() {
     let inbound = header("x-mesh-attempt", "1");
     let call = Call::new().inherit(&inbound);
-    assert!(!policy(&Settings::idempotent()).arms(&Method::GET, false, Some(&call)));
+    assert_eq!(policy(&Settings::idempotent()).arms(&Method::GET, false, Some(&call)), Arms::Safe);
 }
 
 #[test]

@@ -10,11 +10,11 @@ use hyper::client::conn::http1;
 
 use super::lease::{Link, Parked, Sender};
 use crate::{
-    core::{Body, Instant},
+    core::{Instant, Outgoing},
     transport::{connect::Io, pool::Pool},
 };
 
-type Connection = http1::Connection<Box<dyn Io>, Body>;
+type Connection = http1::Connection<Box<dyn Io>, Outgoing>;
 
 /// Drives the connection to its end; returns why it ended.
 pub(super) async fn drive(

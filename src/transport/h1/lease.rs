@@ -8,9 +8,9 @@ use std::sync::{
 use hyper::client::conn::http1;
 use tokio::sync::Notify;
 
-use crate::{core::Body, transport::pool::Pool};
+use crate::{core::Outgoing, transport::pool::Pool};
 
-pub(super) type Sender = http1::SendRequest<Body>;
+pub(super) type Sender = http1::SendRequest<Outgoing>;
 
 /// What a lease, its connection's driver and the pool know of each other.
 ///

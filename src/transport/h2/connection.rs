@@ -1,27 +1,30 @@
 //! One HTTP/2 connection, and the count of its streams.
 
-use std::sync::{
-    Arc,
-    atomic::{
-        AtomicBool, AtomicU32, AtomicU64,
-        Ordering::{Relaxed, SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
+    time::Duration,
 };
 
 use hyper::client::conn::http2;
 use tokio::sync::Notify;
 
-use crate::core::{Body, Epoch, Instant, Release};
+use crate::core::{Epoch, Instant, Outgoing, Release};
 
 /// A connection that streams share.
 pub(crate) struct H2 {
-    pub(super) sender: http2::SendRequest<Body>,
+    pub(super) sender: http2::SendRequest<Outgoing>,
     /// Streams in flight; one counts until its response body has ended.
     active: AtomicU32,
     /// The peer's limit, published by the driver: hyper's sender does not know it.
     max_streams: AtomicU32,
-    /// When the last stream ended, in nanoseconds.
-    idle_since: AtomicU64,
+    /// When the last stream began, in nanoseconds.
+    used: AtomicU64,
     retired: AtomicBool,
     epoch: Epoch,
     slots: Arc<Slots>,
@@ -39,7 +42,7 @@ pub(super) struct Waiting<'a>(&'a Slots);
 
 impl H2 {
     pub(super) fn new(
-        sender: http2::SendRequest<Body>,
+        sender: http2::SendRequest<Outgoing>,
         max_streams: u32,
         epoch: Epoch,
         slots: Arc<Slots>,
@@ -48,7 +51,7 @@ impl H2 {
             sender,
             active: AtomicU32::new(0),
             max_streams: AtomicU32::new(max_streams),
-            idle_since: AtomicU64::new(epoch.nanos(Instant::now())),
+            used: AtomicU64::new(epoch.nanos(Instant::now())),
             retired: AtomicBool::new(false),
             epoch,
             slots,
@@ -72,9 +75,15 @@ impl H2 {
     /// Counts one more stream, unless the peer allows no more.
     ///
     /// hyper would queue it in front of everybody else's.
-    pub(super) fn reserve(&self) -> bool {
+    pub(super) fn reserve(&self, now: u64) -> bool {
         let max = self.max_streams.load(Relaxed);
+        self.used.store(now, Relaxed);
         self.active.fetch_update(SeqCst, SeqCst, |n| (n < max).then(|| n + 1)).is_ok()
+    }
+
+    /// Whether it has more than half of the streams that the peer allows.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.active.load(Relaxed) > self.max_streams.load(Relaxed) / 2
     }
 
     /// Publishes the peer's limit.
@@ -87,17 +96,10 @@ impl H2 {
         }
     }
 
-    /// Streams in flight, and if there are none, since when in nanoseconds.
-    pub(super) fn idle(&self) -> Result<u64, u32> {
-        match self.active.load(Relaxed) {
-            0 => Ok(self.idle_since.load(Relaxed)),
-            active => Err(active),
-        }
-    }
-
-    /// A moment on the clock of `idle`.
-    pub(super) fn epoch_nanos(&self, at: Instant) -> u64 {
-        self.epoch.nanos(at)
+    /// For how long no stream has begun, if none is in flight.
+    pub(super) fn idle(&self, now: Instant) -> Option<Duration> {
+        let idle = self.epoch.nanos(now).saturating_sub(self.used.load(Relaxed));
+        (self.active.load(Relaxed) == 0).then(|| Duration::from_nanos(idle))
     }
 
     pub(super) fn is_retired(&self) -> bool {
@@ -111,9 +113,7 @@ impl H2 {
 
 impl Release for H2 {
     fn release(&self) {
-        if self.active.fetch_sub(1, SeqCst) == 1 {
-            self.idle_since.store(self.epoch.nanos(Instant::now()), Relaxed);
-        }
+        self.active.fetch_sub(1, SeqCst);
         self.slots.free();
     }
 }

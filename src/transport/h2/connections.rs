@@ -79,7 +79,7 @@ impl Connections {
 }
 
 /// A stream of a connection that is there.
-pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>) -> Option<Lease> {
+pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>, now: u64) -> Option<Lease> {
     let list = pool.h2.list.load();
     let mut best: Option<(u32, &Arc<H2>)> = None;
     for h2 in list.iter() {
@@ -98,7 +98,7 @@ pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>) -> Option<Lease> {
         // This stream goes on the crowded one; the next finds another connection.
         join(pool);
     }
-    if !h2.reserve() {
+    if !h2.reserve(now) {
         return None;
     }
     let held = Held::Shared(Arc::<H2>::clone(h2) as Arc<dyn Release>);
@@ -113,7 +113,7 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Lease, Con
     loop {
         let mut freed = std::pin::pin!(slots.freed.notified());
         freed.as_mut().enable();
-        if let Some(lease) = try_acquire(pool) {
+        if let Some(lease) = try_acquire(pool, pool.dialer.now()) {
             return Ok(lease);
         }
         if !pool.h2.is_live() {

@@ -19,8 +19,11 @@ pub(super) struct Driver {
     pool: Weak<Pool>,
     #[pin]
     timer: Sleep,
+    /// The timer will wake this task: to poll it before costs two readings of the clock.
+    armed: bool,
     retire_at: Instant,
     idle_timeout: Duration,
+    polls: u8,
     reason: &'static str,
 }
 
@@ -38,8 +41,10 @@ impl Driver {
             h2: Arc::downgrade(h2),
             pool: Arc::downgrade(pool),
             timer: tokio::time::sleep_until(first.min(retire_at)),
+            armed: false,
             retire_at,
             idle_timeout,
+            polls: 0,
             reason: "closed by peer",
         }
     }
@@ -65,15 +70,22 @@ impl Future for Driver {
             return Poll::Ready(this.reason);
         }
         let Some(h2) = h2 else { return Poll::Pending };
-        h2.publish_limit(this.connection.current_max_send_streams());
-        while !h2.is_retired() && this.timer.as_mut().poll(cx).is_ready() {
+        // Its SETTINGS seldom change, and asking takes h2's lock.
+        *this.polls = this.polls.wrapping_add(1);
+        if *this.polls % 8 == 0 || h2.is_crowded() {
+            h2.publish_limit(this.connection.current_max_send_streams());
+        }
+        while !h2.is_retired() && !(*this.armed && !this.timer.is_elapsed()) {
+            *this.armed = true;
+            if this.timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            *this.armed = false;
             let now = Instant::now();
-            let idle = h2.idle().map(|since| h2.epoch_nanos(now).saturating_sub(since));
-            let idle_left =
-                idle.map(|idle| this.idle_timeout.saturating_sub(Duration::from_nanos(idle)));
+            let idle_left = h2.idle(now).map(|idle| this.idle_timeout.saturating_sub(idle));
             let reason = if now >= *this.retire_at {
                 Some("age")
-            } else if idle_left.is_ok_and(|left| left.is_zero()) {
+            } else if idle_left.is_some_and(|left| left.is_zero()) {
                 Some("idle")
             } else {
                 None

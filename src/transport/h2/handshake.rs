@@ -18,7 +18,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::sync::Notify;
 
 use crate::{
-    core::Body,
+    core::Outgoing,
     transport::{
         connect::{ConnectError, Io},
         dial::Dialer,
@@ -26,8 +26,8 @@ use crate::{
     },
 };
 
-pub(super) type Sender = http2::SendRequest<Body>;
-pub(super) type Connection = http2::Connection<Box<dyn Io>, Body, Spawner>;
+pub(super) type Sender = http2::SendRequest<Outgoing>;
+pub(super) type Connection = http2::Connection<Box<dyn Io>, Outgoing, Spawner>;
 
 /// What `current_max_send_streams` gives until the peer's SETTINGS have come: no number that a
 /// peer can send, nor what hyper makes of a peer that sends none.

@@ -1,3 +1,12 @@
+#[cfg(feature = "schema")]
+mod instances;
+#[cfg(feature = "schema")]
+mod leaves;
+#[cfg(feature = "schema")]
+mod random;
+#[cfg(feature = "schema")]
+mod table;
+
 use std::time::Duration;
 
 use super::*;
@@ -53,7 +62,7 @@ fn inverted_bounds_are_refused() {
 #[test]
 fn weights_that_are_all_zero_are_refused() {
     let mut route = Route::default();
-    route.clusters = vec![WeightedCluster { name: "a".into(), weight: 0 }];
+    route.clusters = vec![WeightedCluster::new("a").weight(0)];
     let mut service = Service::default();
     service.routes = vec![route];
     assert!(message(service.validate("a")).contains("must not all be 0"));
@@ -62,16 +71,19 @@ fn weights_that_are_all_zero_are_refused() {
 #[test]
 fn what_the_stack_cannot_run_is_refused_by_name() {
     let mut endpoint = Endpoint::new("10.0.0.1:80".parse().unwrap());
-    endpoint.tunnel = Tunnel::Hbone;
+    endpoint.tunnel = Tunnel::Hbone(Box::default());
     endpoint.priority = 1;
     let text = message(endpoint.validate("clusters.a.endpoints[0]"));
-    assert!(text.contains("clusters.a.endpoints[0].tunnel = Hbone: not supported yet"), "{text}");
+    assert!(text.contains("clusters.a.endpoints[0].tunnel = Hbone("), "{text}");
     assert!(text.contains("priority = 1: not supported yet"), "{text}");
     let mut cluster = Cluster::default();
-    cluster.balancer = Some(Balancer::Maglev { table_size: 65_537 });
-    cluster.subset_size = Some(20);
+    cluster.balancer = Some(Balancer::Maglev(Maglev::default()));
+    cluster.panic_threshold = Some(50.0);
     let text = message(cluster.validate("a"));
-    assert!(text.contains("maglev: not supported yet") && text.contains("subset_size"), "{text}");
+    assert!(
+        text.contains("maglev: not supported yet") && text.contains("panic_threshold = 50.0"),
+        "{text}"
+    );
     let mut route = Route::default();
     route.clusters = vec![WeightedCluster::new("a")];
     route.filters = vec![Filter::RequestHeaders(HeaderEdit::default())];
@@ -117,10 +129,64 @@ fn durations_are_text_and_unknown_fields_are_errors() {
     assert!(number.is_err());
 }
 
+#[cfg(feature = "serde")]
+#[test]
+fn a_choice_refuses_fields_that_it_does_not_have() {
+    for (text, field) in [
+        (r#"{"balancer": {"peak_ewma": {"dcay": "1s"}}}"#, "dcay"),
+        (r#"{"balancer": {"ring_hash": {"size": 1}}}"#, "size"),
+        (r#"{"discovery": {"dns": {"nmae": "dns:///a"}}}"#, "nmae"),
+        (r#"{"filters": [{"fault": {"percent": 1}}]}"#, "percent"),
+    ] {
+        let error = serde_json::from_str::<Cluster>(text).unwrap_err().to_string();
+        assert!(error.contains(&format!("unknown field `{field}`")), "{error}");
+    }
+}
+
+#[test]
+fn a_route_that_answers_itself_needs_no_cluster() {
+    let mut route = Route::default();
+    let mut service = Service::default();
+    service.routes = vec![route.clone()];
+    assert!(message(service.validate("a")).contains("needs at least one cluster"));
+    route.filters = vec![Filter::Redirect(Redirect::default())];
+    service.routes = vec![route];
+    let text = message(service.validate("a"));
+    assert_eq!(text, "services.a.routes[0].filters[0] = redirect: not supported yet");
+}
+
+#[test]
+fn a_long_value_is_shortened_in_reports() {
+    let mut service = Service::default();
+    service.policy.hash =
+        Some(vec![HashPolicy { on: HashOn::Query("é".repeat(1_000)), terminal: false }]);
+    let text = message(service.validate("a"));
+    assert!(text.starts_with("services.a.policy.hash = [HashPolicy"), "{text}");
+    assert!(text.ends_with("é…: not supported yet") && text.chars().count() < 200, "{text}");
+}
+
+#[test]
+fn a_limit_of_the_service_is_refused_on_a_route() {
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster::new("a")];
+    route.policy.max_requests = Some(5);
+    let mut service = Service::default();
+    service.routes = vec![route];
+    let text = message(service.validate("a"));
+    assert!(text.contains("routes[0].policy.max_requests = 5: not supported yet"), "{text}");
+}
+
 #[cfg(feature = "schema")]
 #[test]
 fn the_published_schema_is_the_models() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mesh.schema.json");
     let published = std::fs::read_to_string(path).unwrap_or_default();
     assert_eq!(published.trim(), schema().trim(), "run `just schema` and commit the file");
+}
+
+#[test]
+fn an_endpoint_and_its_rare_parts_stay_small() {
+    // 100,000 of them pass through an update; the balancer keeps a much smaller form (gate G7).
+    assert!(size_of::<Endpoint>() <= 320, "{} bytes", size_of::<Endpoint>());
+    assert!(size_of::<Tunnel>() <= 16 && size_of::<Option<Security>>() <= 16);
 }

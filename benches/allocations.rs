@@ -1,0 +1,124 @@
+//! Allocations per call and per pick, and G7: bytes per endpoint that was never picked.
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench reports")]
+
+#[path = "support/counting.rs"]
+mod counting;
+mod support;
+
+use counting::{Counting, counted};
+use support::{
+    grpc::{Under, grpc},
+    picks::{self, Policy},
+    stacks::{Above, stack},
+    subjects::{Bare, Meshed, Plain, Work},
+    units::{CALLS, PICKS},
+};
+use tower_mesh::{balance::bench::Bench, config::Balancer};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() {
+    sizes();
+    over_http2();
+    above_nothing();
+    under_tonic();
+    picking();
+    knowing();
+}
+
+/// G1, G2a, G2b.
+fn over_http2() {
+    for concurrency in [1, 32] {
+        for (name, plain) in
+            [("plain", Plain::Default), ("timeout", Plain::Timeout), ("settings", Plain::Settings)]
+        {
+            let bare = Bare::new(plain);
+            let run = || bare.run(concurrency, CALLS);
+            per(&format!("path.bare_{concurrency}.{name}"), CALLS, run);
+        }
+        for (name, work) in
+            [("balance", Work::Balance), ("full", Work::Full), ("armed", Work::Armed)]
+        {
+            let meshed = Meshed::new(work);
+            let run = || meshed.run(concurrency, CALLS);
+            per(&format!("path.mesh_{concurrency}.{name}"), CALLS, run);
+        }
+    }
+}
+
+/// G5a, G5b.
+fn above_nothing() {
+    for (name, above) in [
+        ("nothing", Above::Nothing),
+        ("header", Above::Header),
+        ("leaf", Above::Leaf),
+        ("layers", Above::Layers),
+        ("mesh", Above::Mesh),
+        ("tower", Above::Tower),
+        ("tower_mesh", Above::TowerMesh),
+        ("resilience", Above::Resilience),
+    ] {
+        for (armed, kind) in [(false, "unarmed"), (true, "armed")] {
+            let mut stack = stack(above, armed);
+            per(&format!("layers.{kind}.{name}"), CALLS, || stack.run(CALLS));
+        }
+    }
+}
+
+/// G3; the servers' threads allocate nothing per call.
+fn under_tonic() {
+    for (name, under) in [("mesh", Under::Mesh), ("balance_list", Under::BalanceList)] {
+        let subject = grpc(under);
+        per(&format!("grpc.tonic_1.{name}"), CALLS, || subject.run(1, CALLS));
+    }
+}
+
+/// G4.
+fn picking() {
+    for (name, policy) in Policy::ALL {
+        let bench = picks::mesh(policy, 10_000);
+        let mut kept = None;
+        per(&format!("pick.{name}"), PICKS, || kept = Some(picks::pick(bench, PICKS)));
+    }
+    let (pending, ewma) = (picks::pending(10_000), picks::ewma(10_000));
+    let (mut a, mut b) = (None, None);
+    per("pick.tower_pending_requests", PICKS, || a = Some(picks::tower(pending, PICKS)));
+    per("pick.tower_peak_ewma", PICKS, || b = Some(picks::tower(ewma, PICKS)));
+}
+
+/// G7: bytes per endpoint that is known and was never picked, its key in the index included.
+fn knowing() {
+    for (name, count) in [("1k", 1_000), ("10k", 10_000), ("100k", 100_000)] {
+        let (bench, counted) = counted(|| Bench::new(&Balancer::default(), count));
+        println!("memory.mesh_{name} {:.0}", each(counted.live, count));
+        drop(bench);
+    }
+    let (ewma, counted) = counted(|| picks::ewma(10_000));
+    println!("memory.tower_10k {:.0}", each(counted.live, 10_000));
+    drop(ewma);
+}
+
+/// Prints allocations and bytes per unit.
+fn per(name: &str, units: u32, run: impl FnOnce()) {
+    let ((), counted) = counted(run);
+    println!("allocations.{name} {:.2}", each(counted.allocations, units));
+    println!("bytes.{name} {:.0}", each(counted.bytes, units));
+}
+
+fn each(total: i64, units: u32) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let total = total as f64;
+    total / f64::from(units)
+}
+
+/// Prints what a call moves around.
+fn sizes() {
+    println!("size.body {}", size_of::<tower_mesh::Body>());
+    println!("size.request {}", size_of::<http::Request<tower_mesh::Body>>());
+    println!(
+        "size.request_bare {}",
+        size_of::<http::Request<http_body_util::Full<bytes::Bytes>>>()
+    );
+    println!("size.call_future {}", size_of::<tower_mesh::CallFuture>());
+}

@@ -1,0 +1,76 @@
+//! G4: instructions per pick and its end, at 3 to 100,000 endpoints, beside tower's p2c.
+#![allow(
+    clippy::exit,
+    missing_docs,
+    unused_qualifications,
+    reason = "written by gungraun's macros"
+)]
+
+mod support;
+
+use std::hint::black_box;
+
+use gungraun::{
+    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
+use tower_mesh::balance::bench::Bench;
+
+use support::{
+    picks::{self, Ewma, Pending, Policy},
+    units::PICKS,
+};
+
+macro_rules! policy {
+    ($name:ident, $policy:expr) => {
+        #[library_benchmark]
+        #[bench::n3(args = ($policy, 3), setup = picks::mesh)]
+        #[bench::n100(args = ($policy, 100), setup = picks::mesh)]
+        #[bench::n1k(args = ($policy, 1_000), setup = picks::mesh)]
+        #[bench::n10k(args = ($policy, 10_000), setup = picks::mesh)]
+        #[bench::n100k(args = ($policy, 100_000), setup = picks::mesh)]
+        fn $name(bench: Bench) -> Bench {
+            picks::pick(bench, black_box(PICKS))
+        }
+    };
+}
+
+policy!(random, Policy::Random);
+policy!(least_request, Policy::LeastRequest);
+policy!(peak_ewma, Policy::PeakEwma);
+policy!(round_robin, Policy::RoundRobin);
+policy!(weighted_round_robin, Policy::Weighted);
+
+#[library_benchmark]
+#[bench::n3(args = (3), setup = picks::pending)]
+#[bench::n100(args = (100), setup = picks::pending)]
+#[bench::n1k(args = (1_000), setup = picks::pending)]
+#[bench::n10k(args = (10_000), setup = picks::pending)]
+fn tower_pending_requests(balance: Pending) -> Pending {
+    picks::tower(balance, black_box(PICKS))
+}
+
+#[library_benchmark]
+#[bench::n3(args = (3), setup = picks::ewma)]
+#[bench::n100(args = (100), setup = picks::ewma)]
+#[bench::n1k(args = (1_000), setup = picks::ewma)]
+#[bench::n10k(args = (10_000), setup = picks::ewma)]
+fn tower_peak_ewma(balance: Ewma) -> Ewma {
+    picks::tower(balance, black_box(PICKS))
+}
+
+library_benchmark_group!(
+    name = pick,
+    benchmarks = [
+        random,
+        least_request,
+        peak_ewma,
+        round_robin,
+        weighted_round_robin,
+        tower_pending_requests,
+        tower_peak_ewma
+    ]
+);
+main!(
+    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
+    library_benchmark_groups = pick
+);

@@ -1,0 +1,167 @@
+//! The subjects of the picking benches: the mesh's balancer without transport, and tower's p2c
+//! around a service that does nothing.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::{Ready, ready},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, Stream};
+use tower::{
+    balance::p2c::Balance,
+    discover::{Change, ServiceList},
+    load::{CompleteOnResponse, PeakEwmaDiscover, PendingRequestsDiscover},
+};
+use tower_mesh::{
+    balance::bench::{Bench, endpoint},
+    config::Balancer,
+};
+use tower_service::Service;
+
+use super::cpu::{median, timed};
+
+/// A picking policy of the mesh.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Policy {
+    Random,
+    LeastRequest,
+    PeakEwma,
+    RoundRobin,
+    /// Round robin over weights 1, 2 and 3.
+    Weighted,
+}
+
+impl Policy {
+    pub(crate) const ALL: [(&str, Self); 5] = [
+        ("random", Self::Random),
+        ("least_request", Self::LeastRequest),
+        ("peak_ewma", Self::PeakEwma),
+        ("round_robin", Self::RoundRobin),
+        ("weighted_round_robin", Self::Weighted),
+    ];
+}
+
+/// The mesh's balancer, every endpoint of which has been picked before.
+pub(crate) fn mesh(policy: Policy, endpoints: u32) -> Bench {
+    let balancer = match policy {
+        Policy::Random => Balancer::Random,
+        Policy::LeastRequest => Balancer::LeastRequest,
+        Policy::PeakEwma => Balancer::default(),
+        Policy::RoundRobin | Policy::Weighted => Balancer::RoundRobin,
+    };
+    let bench = Bench::new(&balancer, endpoints);
+    if policy == Policy::Weighted {
+        bench.replace((0..endpoints).map(|n| endpoint(n).weight(n % 3 + 1)).collect());
+    }
+    // At random, each is missed with probability e^-12 or less.
+    let rounds = if matches!(policy, Policy::RoundRobin | Policy::Weighted) { 3 } else { 12 };
+    for _ in 0..rounds * endpoints + 1000 {
+        bench.pick();
+    }
+    bench
+}
+
+pub(crate) fn pick(bench: Bench, picks: u32) -> Bench {
+    for _ in 0..picks {
+        bench.pick();
+    }
+    bench
+}
+
+/// A service that does nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nothing;
+
+impl Service<()> for Nothing {
+    type Response = ();
+    type Error = Infallible;
+    type Future = Ready<Result<(), Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(Ok(()))
+    }
+}
+
+type List = ServiceList<Vec<Nothing>>;
+/// tower's p2c by calls in flight.
+pub(crate) type Pending = Balance<PendingRequestsDiscover<List>, ()>;
+/// tower's p2c by peak EWMA.
+pub(crate) type Ewma = Balance<PeakEwmaDiscover<List>, ()>;
+
+fn list(endpoints: usize) -> List {
+    ServiceList::new(vec![Nothing; endpoints])
+}
+
+pub(crate) fn pending(endpoints: usize) -> Pending {
+    let list = PendingRequestsDiscover::new(list(endpoints), CompleteOnResponse::default());
+    tower(Balance::new(list), 1000)
+}
+
+pub(crate) fn ewma(endpoints: usize) -> Ewma {
+    let (rtt, decay) = (Duration::from_millis(30), Duration::from_secs(10));
+    let list = PeakEwmaDiscover::new(list(endpoints), rtt, decay, CompleteOnResponse::default());
+    tower(Balance::new(list), 1000)
+}
+
+/// What the call that comes next pays in tower when every endpoint was replaced.
+pub(crate) fn tower_stall(count: usize) -> Duration {
+    let rounds = (0..9).map(|_| {
+        let (changes, list) = Changes::new();
+        let list = PendingRequestsDiscover::new(list, CompleteOnResponse::default());
+        for key in 0..count {
+            changes.push(Change::Insert(key, Nothing));
+        }
+        let balance = tower(Balance::new(list), 1000);
+        for key in 0..count {
+            changes.push(Change::Remove(key));
+            changes.push(Change::Insert(count + key, Nothing));
+        }
+        timed(|| tower(balance, 1)).1
+    });
+    median(rounds.collect())
+}
+
+/// Changes that a balancer takes at its next poll.
+#[derive(Clone, Default)]
+struct Changes(Arc<Mutex<VecDeque<Change<usize, Nothing>>>>);
+
+impl Changes {
+    fn new() -> (Self, Self) {
+        let changes = Self::default();
+        (changes.clone(), changes)
+    }
+
+    fn push(&self, change: Change<usize, Nothing>) {
+        self.0.lock().unwrap().push_back(change);
+    }
+}
+
+impl Stream for Changes {
+    type Item = Result<Change<usize, Nothing>, Infallible>;
+
+    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.0.lock().unwrap().pop_front() {
+            Some(change) => Poll::Ready(Some(Ok(change))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Readies and calls a service that never waits.
+pub(crate) fn tower<S: Service<()>>(mut service: S, calls: u32) -> S {
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..calls {
+        assert!(matches!(service.poll_ready(&mut cx), Poll::Ready(Ok(()))), "not ready");
+        assert!(matches!(service.call(()).now_or_never(), Some(Ok(_))), "not answered");
+    }
+    service
+}

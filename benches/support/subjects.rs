@@ -1,0 +1,274 @@
+//! The subjects of the benches over HTTP/2: bare hyper, and meshes that do more and more.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body_util::Full;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde_json::json;
+use tokio::runtime::Runtime;
+use tower_mesh::{
+    Body, Call, Client, Error, ErrorKind, Mesh,
+    config::{Config, TransportSettings},
+    discover::Static,
+};
+
+use super::{
+    calls::{self, Caller, WARM_UP, drive, read, request},
+    peer::{Answer, Peers},
+    script::Script,
+};
+
+/// Endpoints, each with one connection; bare hyper takes the same number of connections in turn.
+pub(crate) const ENDPOINTS: usize = 3;
+
+/// The configured timeout: far from what a call takes, so that it only costs.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a mesh is asked to do with each call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Work {
+    /// Balancing and counters only.
+    Balance,
+    /// Routes, EWMA, deadline, budget, breakers; POST, so that no retry is armed.
+    Full,
+    /// The same with a retry armed.
+    Armed,
+}
+
+/// How bare hyper is used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Plain {
+    /// As it is.
+    Default,
+    /// With the header that a mesh with a deadline writes.
+    Timeout,
+    /// With the keepalive and the windows that the mesh sets.
+    Settings,
+}
+
+/// Bare hyper: one `SendRequest` per connection, taken in turn.
+pub(crate) struct Bare {
+    runtime: Runtime,
+    caller: BareCaller,
+}
+
+#[derive(Clone)]
+struct BareCaller {
+    senders: Arc<Vec<SendRequest<Full<Bytes>>>>,
+    turn: Arc<AtomicUsize>,
+    timeout: bool,
+}
+
+/// A mesh over the same peers.
+pub(crate) struct Meshed {
+    runtime: Runtime,
+    mesh: Mesh,
+    caller: MeshCaller,
+    script: Script,
+}
+
+#[derive(Clone)]
+struct MeshCaller(Client);
+
+// === impl Bare ===
+
+impl Bare {
+    pub(crate) fn new(plain: Plain) -> Self {
+        let runtime = calls::runtime();
+        let peers = Peers::new(Answer::http());
+        let senders = runtime.block_on(async {
+            let mut senders = Vec::new();
+            for _ in 0..ENDPOINTS {
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                if plain == Plain::Settings {
+                    let settings = TransportSettings::default();
+                    builder
+                        .timer(TokioTimer::new())
+                        .keep_alive_interval(settings.http2_ping_interval)
+                        .keep_alive_timeout(settings.http2_ping_timeout)
+                        .initial_stream_window_size(settings.http2_stream_window_bytes)
+                        .initial_connection_window_size(settings.http2_connection_window_bytes);
+                }
+                let (sender, connection) = builder.handshake(peers.connect()).await.unwrap();
+                tokio::spawn(connection);
+                senders.push(sender);
+            }
+            senders
+        });
+        let timeout = plain == Plain::Timeout;
+        let caller = BareCaller { senders: Arc::new(senders), turn: Arc::default(), timeout };
+        let bare = Self { runtime, caller };
+        bare.run(1, WARM_UP);
+        bare
+    }
+
+    pub(crate) fn run(&self, concurrency: u32, calls: u32) {
+        drive(&self.runtime, concurrency, calls, &self.caller);
+    }
+}
+
+impl Caller for BareCaller {
+    async fn call(&self) {
+        let mut request = request(Method::POST);
+        if self.timeout {
+            calls::write_timeout(&mut request);
+        }
+        let turn = self.turn.fetch_add(1, Relaxed) % ENDPOINTS;
+        let mut sender = self.senders[turn].clone();
+        read(sender.send_request(request).await.unwrap()).await;
+    }
+}
+
+// === impl Meshed ===
+
+impl Meshed {
+    /// A mesh that has proved that it does what is measured.
+    pub(crate) fn new(work: Work) -> Self {
+        prove(work);
+        let meshed = Self::build(work, TIMEOUT);
+        meshed.run(1, WARM_UP);
+        meshed
+    }
+
+    pub(crate) fn build(work: Work, timeout: Duration) -> Self {
+        let runtime = calls::runtime();
+        let peers = Peers::new(Answer::http());
+        let script = peers.script.clone();
+        let (mesh, client) = runtime.block_on(async move {
+            let mesh = Mesh::builder()
+                .source(Static::new(config(work, timeout)))
+                .connect_layer(peers)
+                .seed(7)
+                .build()
+                .unwrap();
+            mesh.ready().await.unwrap();
+            let client = mesh.client("users.prod").unwrap();
+            (mesh, client)
+        });
+        Self { runtime, mesh, caller: MeshCaller(client), script }
+    }
+
+    pub(crate) fn run(&self, concurrency: u32, calls: u32) {
+        drive(&self.runtime, concurrency, calls, &self.caller);
+    }
+
+    /// The same through the front door that takes the service from the request's authority.
+    pub(crate) fn run_by_authority(&self, concurrency: u32, calls: u32) {
+        drive(&self.runtime, concurrency, calls, &MeshCaller(self.mesh.http()));
+    }
+
+    /// One call, answered or not.
+    fn send(&self) -> Result<StatusCode, Error> {
+        let response = self.caller.0.send(request::<Body>(Method::POST));
+        self.runtime.block_on(calls::patiently(response)).map(|response| response.status())
+    }
+}
+
+impl Caller for MeshCaller {
+    async fn call(&self) {
+        let request = request::<Body>(Method::POST);
+        read(self.0.send(request).await.unwrap()).await;
+    }
+}
+
+/// Shows that the configuration that is measured works: each part does what it is told.
+fn prove(work: Work) {
+    if work == Work::Balance {
+        return;
+    }
+    // A call that is not answered ends by the configured timeout.
+    let meshed = Meshed::build(work, Duration::from_secs(1));
+    meshed.run(1, 9);
+    meshed.script.silence();
+    let error = meshed.send().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+
+    // A 503 is survived when and only when a retry is armed.
+    let meshed = Meshed::build(work, TIMEOUT);
+    meshed.run(1, 9);
+    meshed.script.fail_once();
+    let status = meshed.send().unwrap();
+    assert!(meshed.script.is_plain(), "the failure was not delivered");
+    assert_eq!(status.is_success(), work == Work::Armed, "{status}");
+
+    // The breaker of the cluster and the limit of the service refuse what is too much.
+    let meshed = Meshed::build(work, TIMEOUT);
+    meshed.run(1, 9);
+    meshed.script.silence();
+    let refused = meshed.runtime.block_on(async {
+        let calls: Vec<_> = (0..=LIMIT)
+            .map(|_| {
+                let mut request = request::<Body>(Method::POST);
+                request.extensions_mut().insert(Call::new().timeout(Duration::from_millis(200)));
+                tokio::spawn(meshed.caller.0.send(request))
+            })
+            .collect();
+        let mut refused = 0;
+        for call in calls {
+            let error = call.await.unwrap().unwrap_err();
+            refused += usize::from(error.kind() == ErrorKind::Overloaded);
+        }
+        refused
+    });
+    assert!(refused > 0, "nothing was refused over the limit");
+}
+
+/// Calls in flight that the limits allow.
+pub(crate) const LIMIT: u32 = 128;
+
+pub(crate) fn config(work: Work, timeout: Duration) -> Config {
+    let endpoints = json!([
+        {"address": "10.0.0.1:80"}, {"address": "10.0.0.2:80"}, {"address": "10.0.0.3:80"},
+    ]);
+    let config = if work == Work::Balance {
+        json!({"clusters": {"users.prod": {
+            "endpoints": endpoints, "protocol": "http2", "balancer": "least_request",
+        }}})
+    } else {
+        let retry = match work {
+            Work::Armed => {
+                json!({"idempotent": true, "budget": {"ratio": 0.2, "min_per_second": 10, "ttl": "10s"}})
+            }
+            _ => json!({"budget": {"ratio": 0.2, "min_per_second": 10, "ttl": "10s"}}),
+        };
+        let to = json!([{"name": "users.prod"}]);
+        // Three routes that do not take the request, and the one that does.
+        json!({
+            "clusters": {"users.prod": {
+                "endpoints": endpoints,
+                "protocol": "http2",
+                "balancer": {"peak_ewma": {"decay": "10s"}},
+                "breakers": {"max_requests": LIMIT},
+            }},
+            "services": {"users.prod": {
+                "policy": {
+                    "timeout": format!("{}ms", timeout.as_millis()),
+                    "max_requests": 2 * LIMIT,
+                    "retry": retry,
+                },
+                "routes": [
+                    {"clusters": to, "matches": [{"headers": [
+                        {"name": "x-tenant", "matcher": {"exact": "tenant-2"}},
+                    ]}]},
+                    {"clusters": to, "matches": [{"path": {"prefix": "/admin"}}]},
+                    {"clusters": to, "matches": [
+                        {"path": {"prefix": "/v1/users"}, "method": "DELETE"},
+                    ]},
+                    {"clusters": to, "matches": [
+                        {"path": {"prefix": "/v1/users"}}, {"path": {"prefix": "/v2"}},
+                    ]},
+                ],
+            }},
+        })
+    };
+    serde_json::from_value(config).unwrap()
+}

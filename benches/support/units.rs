@@ -1,0 +1,6 @@
+//! How much one run of a bench does.
+
+/// Calls that a measured function makes.
+pub(crate) const CALLS: u32 = 960;
+/// Picks that a measured function makes.
+pub(crate) const PICKS: u32 = 1000;

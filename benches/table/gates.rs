@@ -1,0 +1,235 @@
+//! The gates: each limit is stated here, once.
+
+/// What one row compares.
+pub(crate) struct Row {
+    /// The gate that it belongs to.
+    pub(crate) gate: &'static str,
+    /// What is measured, and its unit.
+    pub(crate) what: &'static str,
+    /// Ours: a result, or the difference of two (`a - b`).
+    pub(crate) ours: &'static str,
+    /// Its peer's name in the table.
+    pub(crate) peer_name: &'static str,
+    /// The peer's result, in the same form; empty when there is none.
+    pub(crate) peer: &'static str,
+    pub(crate) limit: Limit,
+    pub(crate) kind: Kind,
+}
+
+/// What ours must keep to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Limit {
+    /// At most so many percent more than the peer.
+    Percent(f64),
+    /// At most so many whole ones more than the peer.
+    More(f64),
+    /// At most this.
+    AtMost(f64),
+    /// So many times fewer than the peer.
+    TimesFewer(f64),
+    /// Fewer than the peer.
+    Fewer,
+    /// Within so many percent of the peer, in both directions.
+    Within(f64),
+    /// Told, not judged.
+    Told,
+}
+
+/// Whether a broken gate fails the run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// Instructions, allocations, bytes: the same on every machine.
+    Hard,
+    /// Time: it depends on the machine and its neighbours.
+    Report,
+}
+
+use Kind::{Hard, Report};
+use Limit::{AtMost, Fewer, More, Percent, TimesFewer, Told, Within};
+
+const HYPER: &str = "bare hyper h2";
+const HYPER_TIMEOUT: &str = "bare hyper h2, same headers";
+const HYPER_SETTINGS: &str = "bare hyper h2, same keepalive and windows";
+const TOWER: &str = "tower layers, buffer, p2c";
+const RESILIENCE: &str = "tower-resilience 0.13";
+const BALANCE_LIST: &str = "tonic `Channel::balance_list`";
+const P2C: &str = "tower p2c, pending requests";
+const P2C_EWMA: &str = "tower p2c, peak EWMA";
+
+macro_rules! rows {
+    ($($gate:ident $kind:ident $limit:ident $(($bound:literal))? $what:literal
+        $ours:literal $(beside $name:tt $peer:literal)?;)*) => {
+        &[$(Row {
+            gate: stringify!($gate),
+            what: $what,
+            ours: $ours,
+            peer_name: first!($($name)?),
+            peer: first!($($peer)?),
+            limit: $limit $(($bound))?,
+            kind: $kind,
+        }),*]
+    };
+}
+
+/// What there is, or nothing.
+macro_rules! first {
+    () => {
+        ""
+    };
+    ($what:tt) => {
+        $what
+    };
+}
+
+#[rustfmt::skip]
+pub(crate) const ROWS: &[Row] = rows! {
+    // Balancing and counters only.
+    G1 Hard Percent(3.0) "instructions per call, one at a time"
+        "path.mesh_1.balance"
+        beside HYPER "path.bare_1.plain";
+    G1 Report Told "the same, beside hyper with our connection settings"
+        "path.mesh_1.balance"
+        beside HYPER_SETTINGS "path.bare_1.settings";
+    G1 Report Told "the same by `mesh.http()`"
+        "path.mesh_http_1.balance"
+        beside HYPER "path.bare_1.plain";
+    G1 Hard Percent(3.0) "instructions per call, 32 at a time"
+        "path.mesh_32.balance"
+        beside HYPER "path.bare_32.plain";
+    G1 Report Told "the same, beside hyper with our connection settings"
+        "path.mesh_32.balance"
+        beside HYPER_SETTINGS "path.bare_32.settings";
+    G1 Hard More(0.0) "allocations per call, one at a time"
+        "allocations.path.mesh_1.balance"
+        beside HYPER "allocations.path.bare_1.plain";
+    G1 Hard More(0.0) "allocations per call, 32 at a time"
+        "allocations.path.mesh_32.balance"
+        beside HYPER "allocations.path.bare_32.plain";
+    // The full path.
+    G2a Hard Percent(8.0) "full path, retry not armed: instructions, one at a time"
+        "path.mesh_1.full"
+        beside HYPER_TIMEOUT "path.bare_1.timeout";
+    G2a Hard Percent(8.0) "instructions, 32 at a time"
+        "path.mesh_32.full"
+        beside HYPER_TIMEOUT "path.bare_32.timeout";
+    G2a Hard More(2.0) "allocations, one at a time"
+        "allocations.path.mesh_1.full"
+        beside HYPER_TIMEOUT "allocations.path.bare_1.timeout";
+    G2a Hard More(2.0) "allocations, 32 at a time"
+        "allocations.path.mesh_32.full"
+        beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
+    G2b Hard Percent(12.0) "full path, retry armed: instructions, one at a time"
+        "path.mesh_1.armed"
+        beside HYPER_TIMEOUT "path.bare_1.timeout";
+    G2b Hard Percent(12.0) "instructions, 32 at a time"
+        "path.mesh_32.armed"
+        beside HYPER_TIMEOUT "path.bare_32.timeout";
+    G2b Hard More(4.0) "allocations, one at a time"
+        "allocations.path.mesh_1.armed"
+        beside HYPER_TIMEOUT "allocations.path.bare_1.timeout";
+    G2b Hard More(4.0) "allocations, 32 at a time"
+        "allocations.path.mesh_32.armed"
+        beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
+    // Under a generated tonic client.
+    G3 Hard Fewer "tonic call: instructions, one at a time"
+        "grpc.tonic_1.mesh"
+        beside BALANCE_LIST "grpc.tonic_1.balance_list";
+    G3 Hard Fewer "tonic call: instructions, 32 at a time"
+        "grpc.tonic_32.mesh"
+        beside BALANCE_LIST "grpc.tonic_32.balance_list";
+    G3 Report Told "tonic call: allocations"
+        "allocations.grpc.tonic_1.mesh"
+        beside BALANCE_LIST "allocations.grpc.tonic_1.balance_list";
+    // Picks.
+    G4 Hard AtMost(200.0) "pick, random, 10k endpoints: instructions"
+        "pick.random.n10k";
+    G4 Hard AtMost(200.0) "pick, least request"
+        "pick.least_request.n10k";
+    G4 Hard AtMost(400.0) "pick, peak EWMA"
+        "pick.peak_ewma.n10k";
+    G4 Hard AtMost(200.0) "pick, round robin"
+        "pick.round_robin.n10k";
+    G4 Hard AtMost(200.0) "pick, weighted round robin"
+        "pick.weighted_round_robin.n10k";
+    G4 Hard TimesFewer(8.0) "pick, least request"
+        "pick.least_request.n10k"
+        beside P2C "pick.tower_pending_requests.n10k";
+    G4 Hard TimesFewer(4.0) "pick, peak EWMA"
+        "pick.peak_ewma.n10k"
+        beside P2C_EWMA "pick.tower_peak_ewma.n10k";
+    G4 Hard Within(2.0) "flat: random, 100k"
+        "pick.random.n100k"
+        beside "100 endpoints" "pick.random.n100";
+    G4 Hard Within(2.0) "flat: least request, 100k"
+        "pick.least_request.n100k"
+        beside "100 endpoints" "pick.least_request.n100";
+    G4 Hard Within(2.0) "flat: peak EWMA, 100k"
+        "pick.peak_ewma.n100k"
+        beside "100 endpoints" "pick.peak_ewma.n100";
+    G4 Hard Within(2.0) "flat: round robin, 100k"
+        "pick.round_robin.n100k"
+        beside "100 endpoints" "pick.round_robin.n100";
+    G4 Hard Within(2.0) "flat: weighted round robin, 100k"
+        "pick.weighted_round_robin.n100k"
+        beside "100 endpoints" "pick.weighted_round_robin.n100";
+    G4 Hard AtMost(0.0) "allocations per pick, random"
+        "allocations.pick.random";
+    G4 Hard AtMost(0.0) "allocations per pick, least request"
+        "allocations.pick.least_request"
+        beside P2C "allocations.pick.tower_pending_requests";
+    G4 Hard AtMost(0.0) "allocations per pick, peak EWMA"
+        "allocations.pick.peak_ewma"
+        beside P2C_EWMA "allocations.pick.tower_peak_ewma";
+    G4 Hard AtMost(0.0) "allocations per pick, round robin"
+        "allocations.pick.round_robin";
+    G4 Hard AtMost(0.0) "allocations per pick, weighted round robin"
+        "allocations.pick.weighted_round_robin";
+    // The policy path above nothing.
+    G5a Hard AtMost(1200.0) "policy path, not armed: instructions added by the mesh"
+        "layers.unarmed.mesh - layers.unarmed.leaf"
+        beside TOWER "layers.unarmed.tower_mesh - layers.unarmed.nothing";
+    G5a Report Told "the same"
+        "layers.unarmed.mesh - layers.unarmed.leaf"
+        beside RESILIENCE "layers.unarmed.resilience - layers.unarmed.nothing";
+    G5a Hard AtMost(0.0) "allocations added"
+        "allocations.layers.unarmed.mesh - allocations.layers.unarmed.leaf"
+        beside TOWER "allocations.layers.unarmed.tower_mesh - allocations.layers.unarmed.nothing";
+    G5a Report Told "instructions added by our layers and a pick"
+        "layers.unarmed.layers - layers.unarmed.header"
+        beside TOWER "layers.unarmed.tower_mesh - layers.unarmed.nothing";
+    G5b Hard AtMost(2600.0) "policy path, armed: instructions added by the mesh"
+        "layers.armed.mesh - layers.unarmed.leaf"
+        beside TOWER "layers.armed.tower_mesh - layers.unarmed.nothing";
+    G5b Report Told "the same"
+        "layers.armed.mesh - layers.unarmed.leaf"
+        beside RESILIENCE "layers.armed.resilience - layers.unarmed.nothing";
+    G5b Hard AtMost(2.0) "allocations added"
+        "allocations.layers.armed.mesh - allocations.layers.unarmed.leaf"
+        beside TOWER "allocations.layers.armed.tower_mesh - allocations.layers.unarmed.nothing";
+    G5b Report Told "instructions added by our layers and a pick"
+        "layers.armed.layers - layers.unarmed.header"
+        beside TOWER "layers.armed.tower_mesh - layers.unarmed.nothing";
+    // Changes of endpoints.
+    G6 Report AtMost(3000.0) "10k endpoints in use replaced: µs of CPU"
+        "updates.replace_10k_us"
+        beside "tower p2c, inside the next call" "updates.tower_replace_10k_us";
+    G6 Report AtMost(100.0) "1 of 100k changed: µs of CPU"
+        "updates.change_1_of_100k_us";
+    G6 Report AtMost(50.0) "longest pick during 100 replacements: µs of CPU"
+        "updates.worst_pick_us";
+    // Memory.
+    G7 Hard AtMost(256.0) "bytes per endpoint never picked, 1k known"
+        "memory.mesh_1k";
+    G7 Hard AtMost(256.0) "10k known"
+        "memory.mesh_10k"
+        beside "tower p2c, peak EWMA" "memory.tower_10k";
+    G7 Hard AtMost(256.0) "100k known"
+        "memory.mesh_100k";
+    // Features.
+    G11 Hard Within(1.0) "G1 with every feature compiled, one at a time"
+        "all.path.mesh_1.balance"
+        beside "default features" "path.mesh_1.balance";
+    G11 Hard Within(1.0) "32 at a time"
+        "all.path.mesh_32.balance"
+        beside "default features" "path.mesh_32.balance";
+};

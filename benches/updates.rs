@@ -1,0 +1,90 @@
+//! G6: processor time of changes of a cluster's endpoints, and of picks during them.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a bench reports, and its numbers are small"
+)]
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use support::cpu::{median, timed};
+use tower_mesh::{
+    balance::bench::{Bench, endpoint},
+    config::{Balancer, Endpoint},
+};
+
+/// Rounds of which the median counts.
+const ROUNDS: u32 = 21;
+
+fn main() {
+    println!("updates.replace_10k_us {:.1}", micros(replace(10_000)));
+    println!("updates.change_1_of_10k_us {:.1}", micros(change_one(10_000)));
+    println!("updates.change_1_of_100k_us {:.1}", micros(change_one(100_000)));
+    // A stall of the code shows in most runs; one of the machine does not.
+    let worst = median((0..5).map(|_| picks_during_replacements()).collect());
+    println!("updates.worst_pick_us {:.1}", micros(worst));
+    println!("updates.tower_replace_10k_us {:.1}", micros(support::picks::tower_stall(10_000)));
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn set(from: u32, count: u32) -> Vec<Endpoint> {
+    (from..from + count).map(endpoint).collect()
+}
+
+/// Every endpoint of a cluster in use is replaced.
+fn replace(count: u32) -> Duration {
+    let bench = Bench::new(&Balancer::default(), count);
+    let rounds = (1..=ROUNDS).map(|round| {
+        for _ in 0..count {
+            bench.pick();
+        }
+        let set = set(round * count, count);
+        timed(|| bench.replace(set)).1
+    });
+    median(rounds.collect())
+}
+
+/// One endpoint of many changes its weight.
+fn change_one(count: u32) -> Duration {
+    let bench = Bench::new(&Balancer::default(), count);
+    let rounds = (1..=ROUNDS).map(|round| {
+        let changed = endpoint(round * (count / ROUNDS - 1)).weight(2);
+        timed(|| bench.upsert(changed)).1
+    });
+    median(rounds.collect())
+}
+
+/// The longest pick while another thread replaces 10,000 endpoints 100 times.
+fn picks_during_replacements() -> Duration {
+    const COUNT: u32 = 10_000;
+    let bench = Arc::new(Bench::new(&Balancer::default(), COUNT));
+    let done = Arc::new(AtomicBool::new(false));
+    let updater = {
+        let (bench, done) = (Arc::clone(&bench), Arc::clone(&done));
+        thread::spawn(move || {
+            for round in 1..=100 {
+                bench.replace(set(round * COUNT, COUNT));
+            }
+            done.store(true, Relaxed);
+        })
+    };
+    let mut worst = Duration::ZERO;
+    while !done.load(Relaxed) {
+        worst = worst.max(timed(|| bench.pick()).1);
+    }
+    updater.join().unwrap();
+    worst
+}

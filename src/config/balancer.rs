@@ -1,0 +1,245 @@
+//! How an endpoint is picked.
+
+use std::time::Duration;
+
+use super::{Extension, HashPolicy};
+
+/// How an endpoint is picked.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
+#[non_exhaustive]
+pub enum Balancer {
+    /// The better of two random choices, by latency (peak EWMA), success and calls in flight.
+    #[non_exhaustive]
+    PeakEwma {
+        /// How fast a peak is forgotten. Default: 10 s (Finagle, Linkerd).
+        #[cfg_attr(
+            feature = "serde",
+            serde(default = "ten_seconds", with = "super::serde_support::Time")
+        )]
+        decay: Duration,
+        /// The latency that an endpoint without measurements is taken to have. Default: one
+        /// probe finds out (Linkerd: 30 ms). Not supported yet.
+        #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
+        default_rtt: Option<Duration>,
+        /// The latency that a failure counts as. Default: the success factor says enough
+        /// (Linkerd: 5 s). Not supported yet.
+        #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
+        penalty: Option<Duration>,
+        /// The longest `Retry-After` that is counted as latency. Default: none (Linkerd: 300 s).
+        /// Not supported yet.
+        #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
+        max_retry_after: Option<Duration>,
+    },
+    /// The better of two random choices, by calls in flight.
+    LeastRequest,
+    /// One after the other, by weight.
+    RoundRobin,
+    /// Any, by weight.
+    Random,
+    /// Consistent hashing on a ring. Not supported yet.
+    RingHash(RingHash),
+    /// Consistent hashing by a table. Not supported yet.
+    Maglev(Maglev),
+    /// By the load that endpoints report (gRFC A58). Not supported yet.
+    ClientWeighted(ClientWeighted),
+    /// By probes of load and latency (Prequal). Not supported yet.
+    Prequal(Prequal),
+    /// The first that connects, and then that one alone (gRFC A62). Not supported yet.
+    PickFirst(PickFirst),
+    /// The one that the session names, else by another policy (xDS `override_host`). Not
+    /// supported yet.
+    OverrideHost(OverrideHost),
+    /// A balancer of another system. Not supported yet.
+    Extension(Extension),
+}
+
+/// The default decay of peak EWMA.
+fn ten_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+
+impl Balancer {
+    /// Peak EWMA that forgets a peak in this time.
+    #[must_use]
+    pub fn peak_ewma(decay: Duration) -> Self {
+        Self::PeakEwma { decay, default_rtt: None, penalty: None, max_retry_after: None }
+    }
+}
+
+impl Default for Balancer {
+    fn default() -> Self {
+        Self::peak_ewma(ten_seconds())
+    }
+}
+
+/// Settings of least request (xDS `LeastRequestLbConfig`). Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct LeastRequest {
+    /// Random choices that are compared. Default: 2. Range: from 2.
+    pub choices: Option<u32>,
+    /// How much calls in flight weigh against unequal weights. Default: 1. Range: from 0.
+    pub active_bias: Option<f64>,
+    /// Whether all endpoints are compared. Default: false.
+    pub full_scan: Option<bool>,
+}
+
+/// Consistent hashing on a ring (xDS `RingHashLbConfig`). Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct RingHash {
+    /// Entries at least. Default: 1024. Range: 1..=8388608.
+    pub minimum_ring_size: Option<u32>,
+    /// Entries at most. Default: 8388608 (gRPC caps it at 4096). Range: 1..=8388608.
+    pub maximum_ring_size: Option<u32>,
+    /// The hash. Default: xxHash64.
+    pub function: HashFunction,
+    /// Whether host names are hashed instead of addresses. Default: false.
+    pub use_hostname: Option<bool>,
+    /// The most load of one endpoint. Unit: percent of the mean. Default: no bound. Range: from
+    /// 100. Source: xDS `hash_balance_factor`.
+    pub balance_percent: Option<u32>,
+    /// The request header that is hashed where no route says more. Default: none. Source: gRFC
+    /// A76.
+    pub request_header: Option<String>,
+    /// What a request is hashed by, over the route's. Default: the route's.
+    pub hash: Vec<HashPolicy>,
+}
+
+/// The hash of a ring.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum HashFunction {
+    /// xxHash64 with seed 0.
+    #[default]
+    XxHash,
+    /// `MurmurHash2` as `std::hash` of GNU C++ has it.
+    MurmurHash2,
+}
+
+/// Consistent hashing by a table (xDS `MaglevLbConfig`). Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct Maglev {
+    /// Entries; a prime. Default: 65537. Range: 2..=5000011.
+    pub table_size: Option<u32>,
+    /// Whether host names are hashed instead of addresses. Default: false.
+    pub use_hostname: Option<bool>,
+    /// The most load of one endpoint. Unit: percent of the mean. Default: no bound. Range: from
+    /// 100.
+    pub balance_percent: Option<u32>,
+    /// What a request is hashed by, over the route's. Default: the route's.
+    pub hash: Vec<HashPolicy>,
+}
+
+/// By the load that endpoints report (gRFC A58, A51, A114). Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct ClientWeighted {
+    /// How long a new endpoint must report before its weight counts. Default: 10 s.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub blackout: Option<Duration>,
+    /// How long a report counts. Default: 3 min.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub expiration: Option<Duration>,
+    /// How often weights are computed. Default: 1 s. Range: from 100 ms.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub update: Option<Duration>,
+    /// Whether reports come beside the traffic. Default: false.
+    pub out_of_band: Option<bool>,
+    /// How often such reports come. Default: 10 s.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub out_of_band_period: Option<Duration>,
+    /// What errors cost. Default: 1. Range: from 0.
+    pub error_penalty: Option<f64>,
+    /// Metrics that stand for utilisation where the application gives none.
+    pub metrics: Vec<String>,
+}
+
+/// By probes of load and latency (Prequal, NSDI '24). Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct Prequal {
+    /// Probes that are kept. Default: 16. Range: from 2.
+    pub pool_size: Option<u32>,
+    /// How long a probe counts. Default: 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub max_age: Option<Duration>,
+    /// Probes per call. Default: 3; 0 while responses carry reports. Range: from 0.
+    pub probe_rate: Option<f64>,
+    /// Probes removed per call. Default: a third of what comes in. Range: from 0.
+    pub remove_rate: Option<f64>,
+    /// The surplus of the pool. Default: 1. Range: from 0.
+    pub delta: Option<f64>,
+    /// The quantile of calls in flight above which an endpoint is hot. Default: 0.35. Range:
+    /// 0..=1.
+    pub hot_quantile: Option<f64>,
+    /// How long a probe's answer is waited for. Default: 3 ms.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub probe_timeout: Option<Duration>,
+}
+
+/// The first that connects, and then that one alone. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct PickFirst {
+    /// Whether the list is shuffled first, by weight. Default: false. Source: gRFC A62, A113.
+    pub shuffle: Option<bool>,
+}
+
+/// The endpoint that the session names, else by another policy. Not supported yet.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[non_exhaustive]
+pub struct OverrideHost {
+    /// Where the name is looked for, in order.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub sources: Vec<OverrideSource>,
+    /// The policy when none is named or it cannot be used.
+    pub fallback: Box<Balancer>,
+    /// In which health it may be used. Default: unknown, healthy. Source: xDS
+    /// `override_host_status`.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub health: Vec<super::Health>,
+}
+
+/// Where the name of an endpoint is looked for. Not supported yet.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
+#[non_exhaustive]
+pub enum OverrideSource {
+    /// The session filter.
+    Session,
+    /// A request header.
+    Header(String),
+    /// What earlier filters have noted: namespace, then the way to the value.
+    Metadata(Vec<String>),
+}

@@ -1,0 +1,127 @@
+//! What comes before the pick: priorities, localities, panic.
+
+use std::time::Duration;
+
+/// What comes before the pick: priorities, localities, panic (xDS `CommonLbConfig`). Not
+/// supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct Balancing {
+    /// How much a priority is taken to have in reserve. Unit: percent. Default: 140. Range: from
+    /// 100. Source: xDS `overprovisioning_factor`.
+    pub overprovisioning_percent: Option<u32>,
+    /// Whether the health of a priority is weighed by its endpoints' weights. Default: false.
+    /// Source: xDS `weighted_priority_health`.
+    pub weighted_health: Option<bool>,
+    /// Whether calls fail instead of using unhealthy endpoints in panic. Default: false. Source:
+    /// xDS `fail_traffic_on_panic`.
+    pub fail_on_panic: Option<bool>,
+    /// How localities share the load. Default: as if there were none.
+    pub locality: LocalityBalancing,
+    /// What of the caller's place is preferred, most important first: each kind of match is a
+    /// priority. Source: WDS `routing_preference`, Consul `PrioritizeByLocality`, Kubernetes
+    /// `trafficDistribution`.
+    pub prefer: Vec<LocalityScope>,
+    /// Whether only the best match is used, even when it is down (WDS `STRICT`). Default: false.
+    pub prefer_strictly: Option<bool>,
+    /// How long a priority may take to connect before the next is used. Default: 10 s. Source:
+    /// gRFC A56.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub priority_failover: Option<Duration>,
+    /// How long a priority that is no longer needed is kept. Default: 15 min. Source: gRFC A56.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub priority_retention: Option<Duration>,
+    /// How long updates are gathered before they count. Default: 1 s (Envoy). Source: xDS
+    /// `update_merge_window`.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub update_merge_window: Option<Duration>,
+    /// Whether new endpoints count only after their first probe. Default: false. Source: xDS
+    /// `ignore_new_hosts_until_first_hc`.
+    pub wait_for_first_check: Option<bool>,
+    /// Whether all connections close when the set changes. Default: false. Source: xDS
+    /// `close_connections_on_host_set_change`.
+    pub close_on_change: Option<bool>,
+    /// Whether the connections of an endpoint close when it fails its probes. Default: false.
+    /// Source: xDS `close_connections_on_host_health_failure`.
+    pub close_on_failure: Option<bool>,
+}
+
+/// How localities share the load. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
+#[non_exhaustive]
+pub enum LocalityBalancing {
+    /// As if there were none.
+    #[default]
+    None,
+    /// By their weights (xDS `locality_weighted_lb_config`, `wrr_locality`).
+    Weighted,
+    /// The caller's own zone first, as far as its share of callers allows (Envoy).
+    ZoneAware(ZoneAware),
+}
+
+/// The caller's own zone first. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct ZoneAware {
+    /// The share of calls it concerns. Unit: percent. Default: 100. Range: 0..=100.
+    pub routing_percent: Option<f64>,
+    /// Endpoints below which it is off. Default: 6.
+    pub min_cluster_size: Option<u64>,
+    /// Whether calls fail instead of leaving the zone in panic. Default: false.
+    pub fail_on_panic: Option<bool>,
+    /// Endpoints of the own zone from which all calls stay there. Default: off. Source: xDS
+    /// `force_local_zone.min_size`.
+    pub force_local_min_size: Option<u32>,
+    /// Whether shares count endpoints' weights. Default: false: they count endpoints. Source:
+    /// xDS `locality_basis`.
+    pub by_weight: Option<bool>,
+    /// The cluster of the caller's own service. Default: none. Source: Envoy
+    /// `local_cluster_name`.
+    pub own_cluster: Option<String>,
+}
+
+/// A part of a caller's place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum LocalityScope {
+    /// The network.
+    Network,
+    /// The region.
+    Region,
+    /// The zone.
+    Zone,
+    /// The part of the zone.
+    SubZone,
+    /// The node.
+    Node,
+    /// The Kubernetes cluster.
+    Cluster,
+}
+
+/// The ramp of new endpoints (xDS `SlowStartConfig`). Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct SlowStart {
+    /// How long it lasts. Default: 10 s.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub window: Option<Duration>,
+    /// How it rises: 1 is a line. Default: 1. Range: over 0.
+    pub aggression: Option<f64>,
+    /// The weight at the start. Unit: percent. Default: 10. Range: 0..=100.
+    pub min_weight_percent: Option<f64>,
+}

@@ -1,0 +1,144 @@
+//! A route: which requests it takes, where they go and what happens on the way.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Extension, Filter, Match, Policy};
+
+/// A rule that takes some requests of a service.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct Route {
+    /// Its name in reports; unique in its service.
+    pub name: Option<String>,
+    /// Authorities, one of which the request must have: `a.b`, `*.b`, `a.*`, `*`. Default: any.
+    /// Not supported yet.
+    pub hosts: Vec<String>,
+    /// One of these must match. None: every request does.
+    pub matches: Vec<Match>,
+    /// Where requests go, by weight.
+    pub clusters: Vec<WeightedCluster>,
+    /// How one of the clusters is chosen. Default: by weight.
+    pub choice: ClusterChoice,
+    /// The header that names the cluster. Default: none. Not supported yet.
+    pub cluster_header: Option<String>,
+    /// A plugin that names the cluster (gRFC A28's cluster specifier). Not supported yet.
+    pub cluster_plugin: Option<Box<Extension>>,
+    /// The status when the cluster does not exist. Default: 503. Not supported yet.
+    pub missing_cluster_status: Option<u16>,
+    /// Labels that the endpoint must carry. Not supported yet.
+    pub subset: BTreeMap<String, String>,
+    /// What these requests obey.
+    pub policy: Policy,
+    /// Steps on the way, in order, after those of the service. Not supported yet.
+    pub filters: Vec<Filter>,
+    /// Changes to filters of the service, by the filter's name. Not supported yet.
+    pub overrides: BTreeMap<String, FilterOverride>,
+    /// Protocols that a connection may change to. Not supported yet.
+    pub upgrades: Vec<Upgrade>,
+    /// What its source says about it. Carried, not used.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// How one of a route's clusters is chosen.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum ClusterChoice {
+    /// At random, by weight.
+    #[default]
+    Weighted,
+    /// The first that has an available endpoint (Linkerd `FirstAvailable`). Not supported yet.
+    FirstAvailable,
+    /// By weight and the request's hash (xDS `use_hash_policy`). Not supported yet.
+    Hashed,
+}
+
+/// A cluster and its share of a route's requests.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[non_exhaustive]
+pub struct WeightedCluster {
+    /// The cluster.
+    pub name: String,
+    /// Its share relative to its siblings. Default: 1. Range: 0..=1000000.
+    #[cfg_attr(feature = "serde", serde(default = "one"))]
+    pub weight: u32,
+    /// Why its requests cannot go there: they are answered with status 500. Not supported yet.
+    /// Source: Gateway API (invalid `backendRefs`), Linkerd `FailureInjector`.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub invalid: Option<String>,
+    /// Steps of these requests, in order, after those of the route. Not supported yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub filters: Vec<Filter>,
+    /// Changes to filters of the service, by the filter's name. Not supported yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub overrides: BTreeMap<String, FilterOverride>,
+    /// Labels that the endpoint must carry. Not supported yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub subset: BTreeMap<String, String>,
+    /// Bounds requests to this cluster. Default: none. Not supported yet. Source: Linkerd
+    /// `RouteBackend.request_timeout`.
+    #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
+    pub timeout: Option<Duration>,
+}
+
+#[cfg(feature = "serde")]
+fn one() -> u32 {
+    1
+}
+
+/// What a route changes about a filter of its service. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct FilterOverride {
+    /// Whether the filter is left out. Default: as in the service.
+    pub disabled: Option<bool>,
+    /// What takes its place. Default: itself.
+    pub filter: Option<Box<Filter>>,
+}
+
+/// A protocol that a connection may change to. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct Upgrade {
+    /// `websocket`, `connect`.
+    pub protocol: String,
+    /// Whether it is refused.
+    pub disabled: bool,
+}
+
+impl WeightedCluster {
+    /// A cluster of weight 1.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            weight: 1,
+            invalid: None,
+            filters: Vec::new(),
+            overrides: BTreeMap::new(),
+            subset: BTreeMap::new(),
+            timeout: None,
+        }
+    }
+
+    /// Sets its share relative to its siblings. Range: 0..=1000000.
+    #[must_use]
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+}

@@ -1,0 +1,186 @@
+//! How connections are secured.
+
+use super::StringMatch;
+
+/// How connections of a cluster are secured.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct ClusterSecurity {
+    /// How far. Default: off; others are not supported yet.
+    pub mode: SecurityMode,
+    /// Identities, one of which the endpoint must prove. Default: the host name that is called.
+    /// Not supported yet.
+    pub identities: Vec<IdentityMatch>,
+    /// The name asked for in the handshake. Default: the host name that is called. Not supported
+    /// yet.
+    pub sni: Option<String>,
+    /// Whether the name is the request's authority (xDS `auto_host_sni`, gRFC A101). Default:
+    /// false. Not supported yet.
+    pub sni_from_host: Option<bool>,
+    /// Whether the name asked for is also the identity expected (xDS `auto_sni_san_validation`).
+    /// Default: false. Not supported yet.
+    pub verify_sni: Option<bool>,
+    /// Protocols offered in the handshake. Default: by the cluster's protocol. Not supported yet.
+    pub alpn: Vec<String>,
+    /// The own certificate. Default: the mesh's identity. Not supported yet.
+    pub certificate: Option<CertificateRef>,
+    /// The roots that vouch for endpoints. Default: the mesh's. Not supported yet.
+    pub roots: Option<CertificateRef>,
+    /// Whether the system's roots vouch too (gRFC A82, Gateway API `System`). Default: false. Not
+    /// supported yet.
+    pub system_roots: Option<bool>,
+    /// Roots by trust domain (gRFC A87). Default: none. Not supported yet.
+    pub bundles: Option<CertificateRef>,
+    /// Revocation lists. Default: none. Not supported yet. Source: gRFC A69.
+    pub crl: Option<CertificateRef>,
+    /// Digests of public keys, one of which the endpoint must have. Unit: base64 of SHA-256. Not
+    /// supported yet. Source: xDS `verify_certificate_spki`.
+    pub spki: Vec<String>,
+    /// Digests of certificates, one of which the endpoint must have. Unit: hexadecimal SHA-256.
+    /// Not supported yet. Source: xDS `verify_certificate_hash`.
+    pub certificate_hashes: Vec<String>,
+    /// The oldest version. Default: 1.2. Not supported yet.
+    pub min_version: Option<TlsVersion>,
+    /// The newest version. Default: 1.3. Not supported yet.
+    pub max_version: Option<TlsVersion>,
+    /// Cipher suites of TLS 1.2. Default: the library's. Not supported yet.
+    pub ciphers: Vec<String>,
+    /// Key exchange groups. Default: the library's. Not supported yet.
+    pub groups: Vec<String>,
+    /// Signature algorithms. Default: the library's. Not supported yet.
+    pub signatures: Vec<String>,
+    /// Certificates between the endpoint's and a root, at most. Default: no limit. Not supported
+    /// yet. Source: xDS `max_verify_depth`.
+    pub max_verify_depth: Option<u32>,
+    /// Session keys that are kept for resumption. Default: 1. Not supported yet. Source: xDS
+    /// `max_session_keys`.
+    pub max_session_keys: Option<u32>,
+    /// Other settings for endpoints with certain labels, first match first. Not supported yet.
+    /// Source: xDS `transport_socket_matches`.
+    pub matches: Vec<SecurityRule>,
+}
+
+/// How far connections are secured.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum SecurityMode {
+    /// Plaintext.
+    #[default]
+    Off,
+    /// The endpoint proves who it is. Not supported yet.
+    Tls,
+    /// Both sides do. Not supported yet.
+    Mutual,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.0.
+    #[cfg_attr(feature = "serde", serde(rename = "1.0"))]
+    V1_0,
+    /// TLS 1.1.
+    #[cfg_attr(feature = "serde", serde(rename = "1.1"))]
+    V1_1,
+    /// TLS 1.2.
+    #[cfg_attr(feature = "serde", serde(rename = "1.2"))]
+    V1_2,
+    /// TLS 1.3.
+    #[cfg_attr(feature = "serde", serde(rename = "1.3"))]
+    V1_3,
+}
+
+/// An identity that is expected of a peer. Not supported yet.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
+#[non_exhaustive]
+pub enum IdentityMatch {
+    /// This DNS name or SPIFFE id.
+    Exact(String),
+    /// A SPIFFE id that begins so.
+    Prefix(String),
+    /// Any SPIFFE id of this trust domain.
+    TrustDomain(String),
+    /// A subject alternative name.
+    San(SanMatch),
+}
+
+/// A match on a subject alternative name (xDS `match_typed_subject_alt_names`). Not supported yet.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[non_exhaustive]
+pub struct SanMatch {
+    /// Its kind. Default: any (xDS `match_subject_alt_names`).
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub kind: Option<SanKind>,
+    /// What it must be.
+    pub matcher: StringMatch,
+    /// Whether it is compared without case. Default: false.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub ignore_case: bool,
+    /// The object identifier of an other name.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub oid: Option<String>,
+}
+
+/// The kind of a subject alternative name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum SanKind {
+    /// A DNS name.
+    Dns,
+    /// A URI, such as a SPIFFE id.
+    Uri,
+    /// An email address.
+    Email,
+    /// An IP address.
+    Ip,
+    /// Another name.
+    Other,
+}
+
+/// Certificates that a provider holds by name (gRFC A29's `certificate_provider_instance`). Not
+/// supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct CertificateRef {
+    /// The provider.
+    pub provider: String,
+    /// The name of the certificates there. Default: the provider's only ones.
+    pub name: Option<String>,
+}
+
+/// Security of endpoints with certain labels. Not supported yet.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[non_exhaustive]
+pub struct SecurityRule {
+    /// Its name in reports.
+    pub name: String,
+    /// The labels.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// What takes the place of the cluster's.
+    pub security: Box<ClusterSecurity>,
+}

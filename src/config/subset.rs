@@ -1,0 +1,105 @@
+//! Parts of a cluster: those that this process uses, and those that routes choose by labels.
+
+use std::collections::BTreeMap;
+
+/// Which endpoints this process uses, when there are many. Not supported yet.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
+#[non_exhaustive]
+pub enum Subsetting {
+    /// So many, by rendezvous hashing (gRFC A68).
+    Random(RandomSubset),
+    /// Those that are this process's by its number (Finagle's aperture, SRE book).
+    Deterministic(DeterministicSubset),
+}
+
+/// So many endpoints, by rendezvous hashing. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct RandomSubset {
+    /// Endpoints that are used. Default: 20. Range: from 1.
+    pub size: Option<u32>,
+    /// Endpoints below which all are used. Default: 100.
+    pub above: Option<u32>,
+    /// The seed. Default: random.
+    pub seed: Option<u64>,
+}
+
+/// The endpoints that are this process's by its number. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct DeterministicSubset {
+    /// Endpoints that are used. Default: 12. Range: from 1.
+    pub size: Option<u32>,
+    /// The number of this process. Range: below `processes`.
+    pub process: u32,
+    /// Processes in all. Range: from 1.
+    pub processes: u32,
+}
+
+/// Parts of the cluster by labels, which routes choose (xDS `LbSubsetConfig`). Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct Subsets {
+    /// Which labels make parts.
+    pub selectors: Vec<SubsetSelector>,
+    /// What happens when a route asks for a part that is not there. Default: the call fails.
+    pub fallback: SubsetFallback,
+    /// The labels of the default part.
+    pub default: BTreeMap<String, String>,
+    /// Whether localities' weights count within a part. Default: false.
+    pub locality_weighted: Option<bool>,
+    /// Whether localities' weights are scaled by how much of them is in the part. Default: false.
+    pub scale_locality_weight: Option<bool>,
+    /// Whether all endpoints are used when a part is empty. Default: false. Source: xDS
+    /// `panic_mode_any`.
+    pub panic_any: Option<bool>,
+    /// Whether each item of a list of labels counts. Default: false. Source: xDS `list_as_any`.
+    pub list_as_any: Option<bool>,
+}
+
+/// Labels that together make parts. Not supported yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct SubsetSelector {
+    /// The labels.
+    pub keys: Vec<String>,
+    /// What happens when the part is not there. Default: as the cluster says.
+    pub fallback: Option<SubsetFallback>,
+    /// The labels that remain for another look.
+    pub fallback_keys: Vec<String>,
+    /// Whether a part is one endpoint. Default: false. Source: xDS `single_host_per_subset`.
+    pub single: Option<bool>,
+}
+
+/// What happens when a part is not there.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum SubsetFallback {
+    /// The call fails.
+    #[default]
+    None,
+    /// Any endpoint.
+    Any,
+    /// The default part.
+    Default,
+    /// Fewer labels are asked for.
+    Keys,
+}

@@ -1,0 +1,183 @@
+//! No field of the model is silently ignored: each one is said on its own, and must either be in
+//! the list of what runs or be refused by its name.
+
+use serde::de::DeserializeOwned;
+
+use super::{
+    Cluster, ConfigErrors, Service,
+    instances::{Leaf, Model},
+};
+
+/// What runs. A route may say of its policy what a service says, but for `max_requests`.
+const RUNS: &[&str] = &[
+    "clusters.a",
+    "clusters.a.balancer.peak_ewma",
+    "clusters.a.balancer.peak_ewma.decay",
+    "clusters.a.balancer=least_request",
+    "clusters.a.balancer=random",
+    "clusters.a.balancer=round_robin",
+    "clusters.a.breakers",
+    "clusters.a.breakers.max_requests",
+    "clusters.a.discovery=static",
+    "clusters.a.endpoints[0]",
+    "clusters.a.endpoints[0].address",
+    "clusters.a.endpoints[0].authority",
+    "clusters.a.endpoints[0].health=draining",
+    "clusters.a.endpoints[0].health=healthy",
+    "clusters.a.endpoints[0].health=unhealthy",
+    "clusters.a.endpoints[0].health=unknown",
+    "clusters.a.endpoints[0].protocol=http1",
+    "clusters.a.endpoints[0].protocol=http2",
+    "clusters.a.endpoints[0].security=plain",
+    "clusters.a.endpoints[0].tunnel=none",
+    "clusters.a.endpoints[0].weight",
+    "clusters.a.protocol=http1",
+    "clusters.a.protocol=http2",
+    "clusters.a.security",
+    "clusters.a.security.mode=off",
+    "clusters.a.transport",
+    "clusters.a.transport.connect_backoff_base",
+    "clusters.a.transport.connect_backoff_max",
+    "clusters.a.transport.connect_timeout",
+    "clusters.a.transport.http1_max_connections",
+    "clusters.a.transport.http2_connection_window_bytes",
+    "clusters.a.transport.http2_ping_interval",
+    "clusters.a.transport.http2_ping_timeout",
+    "clusters.a.transport.http2_stream_window_bytes",
+    "clusters.a.transport.http2_streams_per_connection",
+    "clusters.a.transport.idle_timeout",
+    "clusters.a.transport.max_age",
+    "clusters.a.transport.max_http2_connections",
+    "clusters.a.transport.tcp_keepalive",
+    "clusters.a.transport.tunnel=none",
+    "services.a",
+    "services.a.cluster",
+    "services.a.order=listed",
+    "services.a.policy",
+    "services.a.policy.attempt_timeout",
+    "services.a.policy.idle_timeout",
+    "services.a.policy.max_requests",
+    "services.a.policy.retry",
+    "services.a.policy.retry.attempts",
+    "services.a.policy.retry.backoff_base",
+    "services.a.policy.retry.backoff_max",
+    "services.a.policy.retry.budget",
+    "services.a.policy.retry.budget.min_per_second",
+    "services.a.policy.retry.budget.ratio",
+    "services.a.policy.retry.budget.ttl",
+    "services.a.policy.retry.idempotent",
+    "services.a.policy.retry.max_body_bytes",
+    "services.a.policy.retry.on_grpc[0]",
+    "services.a.policy.retry.on_reset",
+    "services.a.policy.retry.on_status[0]",
+    "services.a.policy.retry.on_timeout",
+    "services.a.policy.retry.respect_retry_after",
+    "services.a.policy.retry.retry_after_max",
+    "services.a.policy.timeout",
+    "services.a.policy.whole_response",
+    "services.a.protocol=http",
+    "services.a.routes[0]",
+    "services.a.routes[0].choice=weighted",
+    "services.a.routes[0].clusters[0]",
+    "services.a.routes[0].clusters[0].name",
+    "services.a.routes[0].clusters[0].weight",
+    "services.a.routes[0].matches[0]",
+    "services.a.routes[0].matches[0].headers[0]",
+    "services.a.routes[0].matches[0].headers[0].invert",
+    "services.a.routes[0].matches[0].headers[0].matcher.contains",
+    "services.a.routes[0].matches[0].headers[0].matcher.exact",
+    "services.a.routes[0].matches[0].headers[0].matcher.prefix",
+    "services.a.routes[0].matches[0].headers[0].matcher.suffix",
+    "services.a.routes[0].matches[0].headers[0].matcher=present",
+    "services.a.routes[0].matches[0].headers[0].name",
+    "services.a.routes[0].matches[0].method",
+    "services.a.routes[0].matches[0].path.exact",
+    "services.a.routes[0].matches[0].path.prefix",
+    "services.a.routes[0].matches[0].query[0]",
+    "services.a.routes[0].matches[0].query[0].matcher.contains",
+    "services.a.routes[0].matches[0].query[0].matcher.exact",
+    "services.a.routes[0].matches[0].query[0].matcher.prefix",
+    "services.a.routes[0].matches[0].query[0].matcher.suffix",
+    "services.a.routes[0].matches[0].query[0].matcher=present",
+    "services.a.routes[0].matches[0].query[0].name",
+    "services.a.routes[0].name",
+    "services.a.routes[0].policy",
+];
+
+/// What is carried and described, and changes nothing.
+const CARRIED: &[&str] = &[
+    "clusters.a.endpoints[0].labels.k",
+    "clusters.a.endpoints[0].locality",
+    "clusters.a.endpoints[0].locality.region",
+    "clusters.a.endpoints[0].locality.sub_zone",
+    "clusters.a.endpoints[0].locality.zone",
+    "clusters.a.endpoints[0].metadata.k",
+    "clusters.a.endpoints[0].metadata.k.k",
+    "clusters.a.endpoints[0].metadata.k[0]",
+    "clusters.a.endpoints[0].node",
+    "clusters.a.labels.k",
+    "clusters.a.metadata.k",
+    "clusters.a.metadata.k.k",
+    "clusters.a.metadata.k[0]",
+    "services.a.labels.k",
+    "services.a.routes[0].labels.k",
+];
+
+fn is_supported(path: &str) -> bool {
+    let of_service = path.replacen(".routes[0].policy.", ".policy.", 1);
+    let on_route = path != of_service && !path.ends_with(".max_requests");
+    RUNS.contains(&path)
+        || CARRIED.contains(&path)
+        || (on_route && RUNS.contains(&of_service.as_str()))
+}
+
+/// What is wrong with a leaf of a service or cluster.
+fn fault<T: DeserializeOwned>(
+    leaf: &Leaf,
+    validate: impl Fn(&T) -> Result<(), ConfigErrors>,
+) -> Option<String> {
+    let Leaf { path, value } = leaf;
+    let part: T = match serde_json::from_value(value.clone()) {
+        Ok(part) => part,
+        Err(error) => return Some(format!("{path}: {value} cannot be read: {error}")),
+    };
+    let errors = validate(&part).err().unwrap_or_default().0;
+    let plain = path.split('=').next().unwrap_or(path);
+    if is_supported(path) {
+        return (!errors.is_empty())
+            .then(|| format!("{path}: is listed as supported, but {}", ConfigErrors(errors)));
+    }
+    let named = errors.iter().any(|error| {
+        error.reason.starts_with("not supported yet")
+            && plain
+                .strip_prefix(error.path.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    });
+    (!named)
+        .then(|| format!("{path}: is neither listed as supported nor refused; errors: {errors:?}"))
+}
+
+fn leaves() -> (Vec<Leaf>, Vec<Leaf>) {
+    let model = Model::new();
+    (model.leaves("Service", "services.a"), model.leaves("Cluster", "clusters.a"))
+}
+
+#[test]
+fn every_field_is_supported_or_refused_by_name() {
+    let (services, clusters) = leaves();
+    assert!(services.len() > 200 && clusters.len() > 300, "the schema was not walked");
+    let services = services.iter().filter_map(|leaf| fault(leaf, |it: &Service| it.validate("a")));
+    let faults: Vec<String> = services
+        .chain(clusters.iter().filter_map(|leaf| fault(leaf, |it: &Cluster| it.validate("a"))))
+        .collect();
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn what_is_listed_as_supported_exists() {
+    let (services, clusters) = leaves();
+    for path in RUNS.iter().chain(CARRIED) {
+        let known = services.iter().chain(&clusters).any(|leaf| leaf.path == *path);
+        assert!(known, "{path} is no field");
+    }
+}

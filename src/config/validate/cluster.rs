@@ -1,0 +1,202 @@
+//! Checks of clusters.
+
+use std::collections::HashSet;
+
+use super::{Checker, NOT_YET, not_yet};
+use crate::config::{
+    Balancer, Breakers, Cluster, ClusterSecurity, ConfigErrors, Discovery, Endpoint,
+};
+
+impl Checker {
+    fn balancer(&mut self, balancer: &Balancer) {
+        let name = match balancer {
+            Balancer::PeakEwma { decay, default_rtt, penalty, max_retry_after } => {
+                self.within("balancer.peak_ewma", |checker| {
+                    checker.time("decay", Some(*decay));
+                    not_yet!(checker, default_rtt, penalty, max_retry_after);
+                });
+                return;
+            }
+            Balancer::LeastRequest | Balancer::RoundRobin | Balancer::Random => return,
+            Balancer::RingHash(_) => "ring_hash",
+            Balancer::Maglev(_) => "maglev",
+            Balancer::ClientWeighted(_) => "client_weighted",
+            Balancer::Prequal(_) => "prequal",
+            Balancer::PickFirst(_) => "pick_first",
+            Balancer::OverrideHost(_) => "override_host",
+            Balancer::Extension(_) => "extension",
+        };
+        self.refuse("balancer", name, NOT_YET);
+    }
+
+    fn breakers(&mut self, breakers: &Breakers) {
+        let Breakers {
+            max_requests,
+            max_connections,
+            max_pending,
+            max_retries,
+            max_connections_per_endpoint,
+            max_pools,
+            retry_budget,
+            high,
+        } = breakers;
+        self.at_least_one("max_requests", *max_requests);
+        not_yet!(
+            self,
+            max_connections,
+            max_pending,
+            max_retries,
+            max_connections_per_endpoint,
+            max_pools,
+            retry_budget,
+            high,
+        );
+    }
+
+    fn security(&mut self, security: &ClusterSecurity) {
+        let ClusterSecurity {
+            mode,
+            identities,
+            sni,
+            sni_from_host,
+            verify_sni,
+            alpn,
+            certificate,
+            roots,
+            system_roots,
+            bundles,
+            crl,
+            spki,
+            certificate_hashes,
+            min_version,
+            max_version,
+            ciphers,
+            groups,
+            signatures,
+            max_verify_depth,
+            max_session_keys,
+            matches,
+        } = security;
+        self.only_default("mode", mode);
+        not_yet!(
+            self,
+            identities,
+            sni,
+            sni_from_host,
+            verify_sni,
+            alpn,
+            certificate,
+            roots,
+            system_roots,
+            bundles,
+            crl,
+            spki,
+            certificate_hashes,
+            min_version,
+            max_version,
+            ciphers,
+            groups,
+            signatures,
+            max_verify_depth,
+            max_session_keys,
+            matches,
+        );
+    }
+
+    fn endpoints(&mut self, endpoints: &[Endpoint]) {
+        let mut seen = HashSet::new();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            if !seen.insert(&endpoint.address) {
+                self.refuse(&format!("endpoints[{index}]"), &endpoint.address, "is listed twice");
+            }
+        }
+        self.each("endpoints", endpoints, Self::endpoint);
+    }
+
+    fn cluster(&mut self, cluster: &Cluster) {
+        let Cluster {
+            endpoints,
+            localities,
+            balancer,
+            least_request,
+            balancing,
+            transport,
+            // Either protocol will do.
+            protocol: _,
+            http,
+            discovery,
+            failover,
+            breakers,
+            queue,
+            outlier_detection,
+            health_checks,
+            security,
+            panic_threshold,
+            slow_start,
+            subsetting,
+            subsets,
+            drops,
+            filters,
+            load_report,
+            endpoint_stale_after,
+            keep_healthy_removed,
+            labels: _,
+            metadata: _,
+            extensions,
+        } = cluster;
+        if let Some(balancer) = balancer {
+            self.balancer(balancer);
+        }
+        self.within("transport", |checker| checker.transport(transport));
+        match discovery {
+            None | Some(Discovery::Static) => {}
+            Some(Discovery::Provider(_)) => self.refuse("discovery", "provider", NOT_YET),
+            Some(Discovery::Extension(_)) => self.refuse("discovery", "extension", NOT_YET),
+            Some(Discovery::Dns(dns)) => self.refuse("discovery.dns", &dns.name, NOT_YET),
+        }
+        if let Some(breakers) = breakers {
+            self.within("breakers", |checker| checker.breakers(breakers));
+        }
+        if let Some(security) = security {
+            self.within("security", |checker| checker.security(security));
+        }
+        self.filters(filters);
+        not_yet!(
+            self,
+            localities,
+            least_request,
+            balancing,
+            http,
+            failover,
+            queue,
+            outlier_detection,
+            health_checks,
+            panic_threshold,
+            slow_start,
+            subsetting,
+            subsets,
+            drops,
+            load_report,
+            endpoint_stale_after,
+            keep_healthy_removed,
+            extensions,
+        );
+        self.endpoints(endpoints);
+    }
+}
+
+impl Cluster {
+    /// Checks every field, its endpoints' too.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be used, with its value and the allowed range.
+    pub fn validate(&self, name: &str) -> Result<(), ConfigErrors> {
+        let mut checker = Checker::new(format!("clusters.{name}"));
+        if name.is_empty() {
+            checker.refuse("", "", "the name must not be empty");
+        }
+        checker.cluster(self);
+        checker.done()
+    }
+}

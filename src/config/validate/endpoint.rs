@@ -1,0 +1,68 @@
+//! Checks of endpoints.
+
+use super::{Checker, NOT_YET, not_yet};
+use crate::config::{Address, ConfigErrors, Endpoint, Health, Security};
+
+impl Checker {
+    pub(super) fn endpoint(&mut self, endpoint: &Endpoint) {
+        let Endpoint {
+            address,
+            weight,
+            more_addresses,
+            hostname,
+            priority,
+            locality: _,
+            network,
+            node: _,
+            labels: _,
+            metadata: _,
+            security,
+            tunnel,
+            protocol: _,
+            authority,
+            http2,
+            check,
+            hash_key,
+            health,
+        } = endpoint;
+        if let Address::Socket(address) = address
+            && address.port() == 0
+        {
+            self.refuse("address", address, "the port must be in 1..=65535");
+        }
+        if !(1..=65_535).contains(weight) {
+            self.refuse("weight", weight, "must be in 1..=65535");
+        }
+        if *priority != 0 {
+            self.refuse("priority", priority, NOT_YET);
+        }
+        match security {
+            None | Some(Security::Plain) => {}
+            Some(Security::Tls(_)) => self.refuse("security", "tls", NOT_YET),
+        }
+        self.only_default("tunnel", tunnel);
+        if let Some(authority) = authority
+            && authority.parse::<http::uri::Authority>().is_err()
+        {
+            self.refuse("authority", authority, "is not an authority");
+        }
+        match health {
+            Health::Unknown | Health::Healthy | Health::Unhealthy | Health::Draining => {}
+            Health::Degraded => self.refuse("health", "degraded", NOT_YET),
+        }
+        not_yet!(self, more_addresses, hostname, network, http2, check, hash_key);
+    }
+}
+
+impl Endpoint {
+    /// Checks every field; `path` says where the endpoint stands.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be used, with its value and the allowed range.
+    pub fn validate(&self, path: &str) -> Result<(), ConfigErrors> {
+        let mut checker = Checker::new(path);
+        checker.endpoint(self);
+        checker.done()
+    }
+}

@@ -1,0 +1,102 @@
+//! Checks of retries and their budget.
+
+use std::time::Duration;
+
+use super::{Checker, not_yet};
+use crate::config::{Budget, ConfigErrors, Retry};
+
+impl Checker {
+    pub(super) fn retry(&mut self, retry: &Retry) {
+        let Retry {
+            attempts,
+            on_status,
+            on_grpc,
+            on_reset: _,
+            on_timeout: _,
+            idempotent: _,
+            backoff_base,
+            backoff_max,
+            budget,
+            // Any number of bytes will do.
+            max_body_bytes: _,
+            respect_retry_after: _,
+            retry_after_max,
+            on,
+            on_headers,
+            request_headers,
+            attempt_idle_timeout,
+            backoff_multiplier,
+            backoff_jitter,
+            reset_headers,
+            avoid,
+            predicates,
+            host_selection_attempts,
+            priority,
+            throttle,
+        } = retry;
+        if let Some(attempts) = *attempts
+            && !(1..=100).contains(&attempts)
+        {
+            self.refuse("attempts", attempts, "must be in 1..=100");
+        }
+        for status in on_status.iter().flatten() {
+            if !(400..=599).contains(status) {
+                self.refuse("on_status", status, "must be in 400..=599");
+            }
+        }
+        for code in on_grpc.iter().flatten() {
+            if !(1..=16).contains(code) {
+                self.refuse("on_grpc", code, "must be in 1..=16");
+            }
+        }
+        self.time("backoff_base", *backoff_base);
+        self.time("backoff_max", *backoff_max);
+        self.time("retry_after_max", *retry_after_max);
+        if retry.base() > retry.max() {
+            let reason = format!("must be at most backoff_max ({:?})", retry.max());
+            self.refuse("backoff_base", format!("{:?}", retry.base()), reason);
+        }
+        if let Some(budget) = budget {
+            self.within("budget", |checker| checker.budget(budget));
+        }
+        not_yet!(
+            self,
+            on,
+            on_headers,
+            request_headers,
+            attempt_idle_timeout,
+            backoff_multiplier,
+            backoff_jitter,
+            reset_headers,
+            avoid,
+            predicates,
+            host_selection_attempts,
+            priority,
+            throttle,
+        );
+    }
+
+    fn budget(&mut self, budget: &Budget) {
+        let Budget { ratio, min_per_second, ttl } = budget;
+        // NaN is in no range.
+        if !(0.0..=10.0).contains(ratio) {
+            self.refuse("ratio", ratio, "must be in 0..=10");
+        }
+        if *min_per_second > 1_000_000 {
+            self.refuse("min_per_second", min_per_second, "must be at most 1000000");
+        }
+        let range = Duration::from_secs(1)..=Duration::from_secs(60);
+        if !range.contains(ttl) {
+            self.refuse("ttl", format!("{ttl:?}"), "must be in 1s..=60s");
+        }
+    }
+}
+
+impl Retry {
+    /// Checks every field; `path` says where it stands.
+    pub(crate) fn validate(&self, path: &str) -> Result<(), ConfigErrors> {
+        let mut checker = Checker::new(path);
+        checker.retry(self);
+        checker.done()
+    }
+}

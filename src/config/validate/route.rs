@@ -1,0 +1,71 @@
+//! Checks of routes.
+
+use super::{Checker, NOT_YET, not_yet};
+use crate::config::{Filter, Route, WeightedCluster};
+
+impl Checker {
+    pub(super) fn route(&mut self, route: &Route) {
+        let Route {
+            // Checked by the service, whose names must be unique.
+            name: _,
+            hosts,
+            matches,
+            clusters,
+            choice,
+            cluster_header,
+            cluster_plugin,
+            missing_cluster_status,
+            subset,
+            policy,
+            filters,
+            overrides,
+            upgrades,
+            labels: _,
+        } = route;
+        self.within("policy", |checker| {
+            checker.policy(policy);
+            if let Some(calls) = policy.max_requests {
+                let reason = format!("{NOT_YET} on a route: it counts all calls of the service");
+                checker.refuse("max_requests", calls, reason);
+            }
+        });
+        self.each("matches", matches, Self::rule);
+        self.filters(filters);
+        if clusters.is_empty() && !filters.iter().any(Filter::answers) {
+            self.refuse("clusters", "[]", "a route needs at least one cluster");
+        }
+        self.each("clusters", clusters, Self::target);
+        if !clusters.is_empty() && clusters.iter().all(|target| target.weight == 0) {
+            self.refuse("clusters.weight", 0, "the weights must not all be 0");
+        }
+        self.only_default("choice", choice);
+        not_yet!(
+            self,
+            hosts,
+            cluster_header,
+            cluster_plugin,
+            missing_cluster_status,
+            subset,
+            overrides,
+            upgrades,
+        );
+    }
+
+    fn target(&mut self, target: &WeightedCluster) {
+        let WeightedCluster { name, weight, invalid, filters, overrides, subset, timeout } = target;
+        if name.is_empty() {
+            self.refuse("name", "", "must not be empty");
+        }
+        if *weight > 1_000_000 {
+            self.refuse("weight", weight, "must be at most 1000000");
+        }
+        self.filters(filters);
+        not_yet!(self, invalid, overrides, subset, timeout);
+    }
+
+    pub(super) fn filters(&mut self, filters: &[Filter]) {
+        for (index, filter) in filters.iter().enumerate() {
+            self.refuse(&format!("filters[{index}]"), filter.name(), NOT_YET);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The tables of the documents say what the code does: defaults, errors, events.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "support/documents.rs"]
+mod documents;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tower_mesh::{
+    ErrorKind,
+    config::{
+        Address, Balancer, Budget, DEFAULT_RESOLVE_TIMEOUT, Endpoint, TransportSettings,
+        WeightedCluster,
+    },
+};
+
+use documents::{code, read, rows, spans, squeezed};
+
+fn time(value: &str, unit: &str) -> Duration {
+    let number: u64 = value.parse().unwrap_or_else(|_| panic!("`{value} {unit}` is no time"));
+    match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "min" => Duration::from_secs(number * 60),
+        _ => panic!("`{unit}` is no unit of time"),
+    }
+}
+
+/// The table of defaults: setting → (default, unit).
+fn defaults() -> BTreeMap<String, (String, String)> {
+    let rows = rows(&read("docs/DEFAULTS.md")).into_iter();
+    rows.map(|cells| (cells[0].trim_matches('`').to_owned(), (cells[1].clone(), cells[2].clone())))
+        .collect()
+}
+
+#[test]
+fn defaults_are_those_of_the_code() {
+    let table = defaults();
+    let cell = |name: &str| table.get(name).unwrap_or_else(|| panic!("no row of `{name}`"));
+    let times = |name: &str, actual: Duration| {
+        let (value, unit) = cell(name);
+        assert_eq!(time(value, unit), actual, "{name}");
+    };
+    let numbers = |name: &str, actual: u32| assert_eq!(cell(name).0, actual.to_string(), "{name}");
+
+    let transport = TransportSettings::default();
+    times("transport.connect_timeout", transport.connect_timeout);
+    times("transport.connect_backoff_base", transport.connect_backoff_base);
+    times("transport.connect_backoff_max", transport.connect_backoff_max);
+    times("transport.idle_timeout", transport.idle_timeout);
+    times("transport.max_age", transport.max_age);
+    times("transport.tcp_keepalive", transport.tcp_keepalive);
+    times("transport.http2_ping_interval", transport.http2_ping_interval);
+    times("transport.http2_ping_timeout", transport.http2_ping_timeout);
+    numbers("transport.max_http2_connections", transport.max_http2_connections);
+    numbers("transport.http2_streams_per_connection", transport.http2_streams_per_connection);
+    numbers("transport.http1_max_connections", transport.http1_max_connections);
+    numbers("transport.http2_stream_window_bytes", transport.http2_stream_window_bytes);
+    numbers("transport.http2_connection_window_bytes", transport.http2_connection_window_bytes);
+
+    let budget = Budget::default();
+    assert_eq!(cell("budget.ratio").0, budget.ratio.to_string());
+    numbers("budget.min_per_second", budget.min_per_second);
+    times("budget.ttl", budget.ttl);
+
+    times("resolve_timeout", DEFAULT_RESOLVE_TIMEOUT);
+    match Balancer::default() {
+        Balancer::PeakEwma { decay, .. } => times("peak_ewma.decay", decay),
+        other => panic!("the default balancer is {other:?}"),
+    }
+    let endpoint = Endpoint::new("10.0.0.1:80".parse::<Address>().unwrap());
+    numbers("endpoint.weight", endpoint.weight);
+    assert_eq!(cell("endpoint.health").0, format!("{:?}", endpoint.health).to_lowercase());
+    numbers("route.clusters.weight", WeightedCluster::new("users").weight);
+}
+
+#[tokio::test]
+async fn the_retry_defaults_are_those_that_a_mesh_describes() {
+    let table = defaults();
+    let cell = |name: &str| table[name].0.clone();
+    let times = |name: &str| time(&table[name].0, &table[name].1);
+    let expected = format!(
+        "{} attempts for idempotent methods, on [{}] and gRPC [{}], back-off {:?}..{:?}, \
+         budget {} per call and {}/s",
+        cell("retry.attempts"),
+        cell("retry.on_status"),
+        cell("retry.on_grpc"),
+        times("retry.backoff_base"),
+        times("retry.backoff_max"),
+        cell("budget.ratio"),
+        cell("budget.min_per_second"),
+    );
+    let mesh = tower_mesh::Mesh::builder()
+        .endpoints("users", ["10.0.0.1:80".parse::<Address>().unwrap()])
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let described = mesh.describe();
+    let settings = &described.services[0].routes[0].settings;
+    let value = |name| &settings.iter().find(|setting| setting.name == name).unwrap().value;
+    assert_eq!(value("retry"), &expected);
+    for setting in ["timeout", "attempt_timeout", "idle_timeout", "max_requests", "whole_response"]
+    {
+        assert_eq!(value(setting), &cell(&format!("policy.{setting}")), "{setting}");
+    }
+}
+
+#[test]
+fn each_default_stands_where_the_table_says() {
+    let mut astray = Vec::new();
+    for cells in rows(&read("docs/DEFAULTS.md")) {
+        let [file, says] = spans(&cells[5])[..] else {
+            panic!("{}: a file and what it says: {}", cells[0], cells[5]);
+        };
+        if !squeezed(&code(file)).contains(&squeezed(says)) {
+            astray.push(format!("{}: {file} has no `{says}`", cells[0]));
+        }
+    }
+    assert!(astray.is_empty(), "docs/DEFAULTS.md:\n{}", astray.join("\n"));
+}
+
+#[test]
+fn every_setting_has_its_row() {
+    let table = defaults();
+    let schema: serde_json::Value = serde_json::from_str(&read("docs/mesh.schema.json")).unwrap();
+    let mut missing = Vec::new();
+    for (name, prefix) in [
+        ("Policy", "policy"),
+        ("Retry", "retry"),
+        ("Budget", "budget"),
+        ("Transport", "transport"),
+        ("Breakers", "breakers"),
+    ] {
+        let fields = schema["$defs"][name]["properties"].as_object().unwrap();
+        for (field, about) in fields {
+            let refused =
+                squeezed(about["description"].as_str().unwrap_or("")).contains("Not supported");
+            let row = format!("{prefix}.{field}");
+            if !refused && !table.contains_key(&row) {
+                missing.push(format!("{row}: {about}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "docs/DEFAULTS.md has no row of\n{}", missing.join("\n"));
+}
+
+/// The variants of a public enum with the names of their fields, read in its source.
+fn variants(source: &str, name: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let start = source.find(&format!("pub enum {name} {{")).unwrap();
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut current = String::new();
+    for line in source[start..].lines().skip(1) {
+        let indent = line.len() - line.trim_start().len();
+        let line = line.trim();
+        let word: String =
+            line.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect();
+        match indent {
+            0 => break,
+            4 if !word.is_empty() => {
+                current.clone_from(&word);
+                found.entry(word).or_default();
+            }
+            8 if line.contains(": ") && !word.is_empty() => {
+                found.entry(current.clone()).or_default().insert(word);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn the_table_of_errors_is_that_of_the_code() {
+    use ErrorKind as Kind;
+    let kinds = [
+        Kind::UnknownService,
+        Kind::Config,
+        Kind::NoRoute,
+        Kind::NoEndpoints,
+        Kind::Overloaded,
+        Kind::Denied,
+        Kind::Timeout,
+        Kind::Connect,
+        Kind::Refused,
+        Kind::Transport,
+        Kind::RequestBody,
+        Kind::Layer,
+        Kind::InvalidRequest,
+        Kind::Shutdown,
+    ];
+    let source = read("src/core/error/kind.rs");
+    let table: BTreeMap<String, Vec<String>> = rows(&read("docs/ERRORS.md"))
+        .into_iter()
+        .map(|cells| (cells[0].trim_matches('`').to_owned(), cells))
+        .collect();
+    let in_code: Vec<String> = variants(&source, "ErrorKind").into_keys().collect();
+    assert_eq!(table.keys().cloned().collect::<Vec<_>>(), in_code);
+    assert_eq!(kinds.len(), in_code.len(), "this test knows every kind");
+    let phases: Vec<String> =
+        variants(&source, "Phase").into_keys().map(|phase| phase.to_lowercase()).collect();
+    for kind in kinds {
+        let cells = &table[&format!("{kind:?}")];
+        let code = tonic::Code::from_i32(kind.grpc_code());
+        let name: String = format!("{code:?}").to_uppercase();
+        assert_eq!(cells[2].replace(['`', '_'], ""), format!("{} {name}", kind.grpc_code()));
+        assert_eq!(cells[3], kind.http_status().as_u16().to_string(), "{kind:?}");
+        for text in [&cells[1], &cells[5]] {
+            assert!(source.contains(&format!("\"{text}\"")), "{kind:?} does not say `{text}`");
+        }
+        for phase in cells[4].split(", ").filter(|phase| !phase.starts_with("reserved ")) {
+            assert!(phases.iter().any(|known| known == phase), "{kind:?}: no phase `{phase}`");
+        }
+    }
+}
+
+#[test]
+fn every_event_and_field_is_documented() {
+    let table: BTreeMap<String, BTreeSet<String>> = rows(&read("docs/EVENTS.md"))
+        .into_iter()
+        .map(|cells| {
+            let fields = spans(&cells[1]).into_iter().map(str::to_owned).collect();
+            (cells[0].trim_matches('`').to_owned(), fields)
+        })
+        .collect();
+    assert_eq!(table, variants(&read("src/core/event.rs"), "Event"));
+}

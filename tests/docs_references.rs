@@ -1,0 +1,155 @@
+//! What the documents refer to is there: tests, links, decisions, features, valid mesh files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "support/documents.rs"]
+mod documents;
+
+use std::{collections::BTreeSet, fs};
+
+use documents::{code, documents, read, root, spans};
+
+/// `tests/file.rs::name`, or `src/room::name` for a unit test of a room, when a span of code is one.
+fn named_test(span: &str) -> Option<(&str, &str)> {
+    let (path, name) = span.split_once("::")?;
+    let is_path = path.starts_with("tests/") || path.starts_with("src/");
+    (is_path && !name.contains([' ', ':', '('])).then_some((path, name))
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let (mut seen, mut missing) = (0, Vec::new());
+    for document in documents() {
+        let text = read(&document);
+        for (file, name) in spans(&text).into_iter().filter_map(named_test) {
+            seen += 1;
+            let source = code(file);
+            let place = source.find(&format!("fn {name}("));
+            let before = place.map_or("", |place| {
+                source[..place].trim_end().trim_end_matches("async").trim_end()
+            });
+            // An attribute makes it a test.
+            if !before.ends_with(']') {
+                missing.push(format!("{}: {file}::{name}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no such tests:\n{}", missing.join("\n"));
+    assert!(seen > 100, "{seen} tests are named: are they still read?");
+}
+
+#[test]
+fn every_test_file_proves_a_feature() {
+    let features = read("docs/FEATURES.md");
+    let mut missing = Vec::new();
+    for entry in fs::read_dir(root().join("tests")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // A folder with a `main.rs` is one test of several files.
+        let is_test = name.ends_with(".rs") || entry.path().join("main.rs").is_file();
+        let path = if name.ends_with(".rs") { format!("{name}::") } else { format!("{name}/") };
+        if is_test && !features.contains(&format!("`tests/{path}")) {
+            missing.push(name);
+        }
+    }
+    assert!(missing.is_empty(), "docs/FEATURES.md names no test of {missing:?}");
+}
+
+/// A heading as GitHub makes an anchor of it.
+fn anchor(heading: &str) -> String {
+    let kept = |char: &char| char.is_alphanumeric() || matches!(char, ' ' | '-' | '_');
+    heading.trim().to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
+}
+
+/// The text outside of fenced blocks.
+fn prose(text: &str) -> String {
+    text.split("```").step_by(2).collect()
+}
+
+#[test]
+fn every_relative_link_resolves() {
+    let mut broken = Vec::new();
+    for document in documents() {
+        let text = prose(&read(&document));
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split(')').next().unwrap().trim();
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+            let folder = root().join(&document);
+            let file = if path.is_empty() { folder } else { folder.parent().unwrap().join(path) };
+            let has_heading = || {
+                let text = fs::read_to_string(&file).unwrap_or_default();
+                prose(&text).lines().any(|line| {
+                    line.starts_with('#') && anchor(line.trim_start_matches('#')) == heading
+                })
+            };
+            if !file.exists() || !(heading.is_empty() || has_heading()) {
+                broken.push(format!("{}: {target}", document.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
+}
+
+/// The fenced blocks of a document in this language.
+#[cfg(feature = "file")]
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fenced = text.split("```").skip(1).step_by(2);
+    let mine =
+        fenced.filter_map(|block| block.split_once('\n').filter(|(tag, _)| *tag == language));
+    mine.map(|(_, block)| block.to_owned()).collect()
+}
+
+#[cfg(feature = "file")]
+#[tokio::test]
+async fn every_mesh_file_in_a_document_is_valid() {
+    let mut seen = 0;
+    for document in documents() {
+        for block in blocks(&read(&document), "yaml") {
+            seen += 1;
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("mesh.yaml");
+            fs::write(&path, &block).unwrap();
+            let mesh = tower_mesh::Mesh::builder().config_file(&path).build().unwrap();
+            if let Err(error) = mesh.ready().await {
+                panic!("{}: {error}\n{block}", document.display());
+            }
+        }
+    }
+    assert!(seen > 0, "no mesh file is shown anywhere");
+}
+
+#[test]
+fn every_decision_is_in_the_index() {
+    let index = read("docs/adr/README.md");
+    let mut numbers = BTreeSet::new();
+    for entry in fs::read_dir(root().join("docs/adr")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        if name != "README.md" {
+            assert!(index.contains(&format!("({name})")), "docs/adr/README.md misses {name}");
+            assert!(numbers.insert(name[..4].to_owned()), "{name}: its number is taken");
+            let text = read(format!("docs/adr/{name}"));
+            for part in ["## Context", "## Decision", "## Consequences"] {
+                assert!(text.contains(part), "docs/adr/{name} has no `{part}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_every_feature_flag() {
+    let manifest = read("Cargo.toml");
+    let features = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
+    let readme = read("README.md");
+    for line in features.lines().filter(|line| !line.starts_with('#') && line.contains(" = ")) {
+        let name = line.split(" = ").next().unwrap();
+        let listed = name == "default" || readme.contains(&format!("| `{name}` |"));
+        assert!(listed, "README.md does not list the feature `{name}`");
+    }
+}
