@@ -40,9 +40,22 @@ bench-wall:
 api:
     bash .ci/public-api write
 
+# nginx, haproxy and gRPC C-core as upstreams; `just peers full` for longer.
+peers *length:
+    bash .ci/peers {{length}}
+
 # What CI runs.
 ci:
     bash .ci/run
 
+# Every fuzz target for so many seconds each.
+fuzz seconds="30":
+    bash .ci/fuzz {{seconds}}
+
+# Random faults over real servers for so many seconds.
+soak seconds="60":
+    bash .ci/soak {{seconds}}
+
 # What CI runs, and what takes longer.
-full: ci features
+full:
+    bash .ci/full

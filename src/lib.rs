@@ -62,6 +62,9 @@ pub mod balance;
 pub mod config;
 mod core;
 pub mod discover;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod mesh;
 pub mod resilience;
 mod route;

@@ -376,7 +376,7 @@ async fn reports_are_one_line_in_the_words_of_the_file() {
             "services: {u: {routes: [{clusters: [{name: v, weight: 0}]}]}}",
             "services.u.routes[0].clusters.weight = 0: the weights",
         ),
-        ("clusters: {Users: {}, users: {}}", "clusters.users: is there twice"),
+        ("clusters: {Users: {}, users: {}}", "clusters.users: is given twice"),
     ] {
         let report = refused(text).await.remove(0);
         assert!(report.contains(wanted), "{text}: {report}");

@@ -179,6 +179,12 @@ impl<X: Upstream> Balancer<X> {
         set.len() > than.len() || set.iter().any(|known| !than.iter().any(|met| met.is(known)))
     }
 
+    /// The index and the set agree.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.index().check(&self.members.set.load());
+    }
+
     /// What the sources have said, as they said it.
     pub(crate) fn specs(&self) -> Vec<config::Endpoint> {
         self.members.set.load().iter().map(|endpoint| endpoint.spec().config()).collect()

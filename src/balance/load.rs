@@ -5,15 +5,17 @@
 //! looks as slow as its calls are old. Success is an EWMA over outcomes; under one half the
 //! endpoint is suspect, and is probed by single calls at doubling intervals.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use super::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// 1.0 of the success average.
 const ONE: u32 = 1 << 16;
 const SUSPECT: u32 = ONE / 2;
 /// What an endpoint that has failed before it ever succeeded is held at.
 const NO_CREDIT: u32 = ONE / 4;
-const FIRST_PROBE: u64 = 1_000_000_000;
-const LAST_PROBE: u64 = 30_000_000_000;
+pub(super) const FIRST_PROBE: u64 = 1_000_000_000;
+pub(super) const LAST_PROBE: u64 = 30_000_000_000;
+/// The loser of every comparison gets at most about one pick for so many of the winner's.
+const STALE: u64 = 16;
 /// The latency of an endpoint whose first answer is still awaited: worse than any measured one.
 const UNMEASURED: f32 = 1e15;
 
@@ -73,10 +75,13 @@ impl Load {
     }
 
     /// Claims a pick for an endpoint that has lost every comparison for a while: an estimate that
-    /// is never refreshed would keep it out for ever (go-zero's forced pick).
-    pub(super) fn claim_stale(&self, now: u64) -> bool {
+    /// is never refreshed would keep it out for ever (go-zero's forced pick). Of few calls the
+    /// `winner` keeps its share: it must have had many more picks in the meantime.
+    pub(super) fn claim_stale(&self, now: u64, winner: &Self) -> bool {
         let picked = self.picked.load(Relaxed);
-        now.saturating_sub(picked) > FIRST_PROBE
+        let idle = now.saturating_sub(picked);
+        idle > FIRST_PROBE
+            && idle / STALE > now.saturating_sub(winner.picked.load(Relaxed))
             && self.picked.compare_exchange(picked, now, Relaxed, Relaxed).is_ok()
     }
 
@@ -156,28 +161,32 @@ impl Load {
         self.latency.load(Relaxed) as f32 * self.remaining(now, decay)
     }
 
-    /// The cost of one more call: latency × (in flight + 1) / success⁴.
+    /// The cost of one more call: latency × (in flight + 1) / success⁴, where the calls in flight
+    /// count for their ages when they are older than that, and `share` times: as often as the
+    /// heaviest endpoint of the cluster may have as many.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    pub(super) fn cost(&self, now: u64, decay: u64) -> f32 {
+    pub(super) fn cost(&self, now: u64, decay: u64, share: f32) -> f32 {
         let in_flight = self.in_flight.load(Relaxed);
-        let calls = in_flight as f32 + 1.0;
+        let calls = in_flight as f32 * share;
         if self.latency.load(Relaxed) == 0 {
             // One probe while nothing is known; more only when everything else is as unknown.
             return if in_flight == 0 { 0.0 } else { UNMEASURED * calls };
         }
-        let mut latency = self.latency_at(now, decay);
+        let latency = self.latency_at(now, decay);
+        let mut waiting = latency * calls;
         if in_flight > 0 {
-            // The mean age of what is in flight: now - Σ started / n.
+            // The ages of what is in flight: n · now - Σ started.
             let ages = u64::from(in_flight).wrapping_mul(now);
             let ages = ages.wrapping_sub(self.started.load(Relaxed));
-            // A race between the two counters may wrap: such an age is no age.
+            // In a race between the two counters a call may look as old as the mesh to one pick,
+            // or the difference wraps: such an age is no age.
             if ages < 1 << 62 {
-                latency = latency.max(ages as f32 / in_flight as f32);
+                waiting = waiting.max(ages as f32 * share);
             }
         }
         let success = self.success.load(Relaxed).max(1) as f32 / ONE as f32;
         let squared = success * success;
-        latency * calls / (squared * squared)
+        (waiting + latency) / (squared * squared)
     }
 
     pub(super) fn success_ratio(&self) -> f64 {

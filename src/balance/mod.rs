@@ -22,6 +22,8 @@ mod balancer;
 mod endpoint;
 mod flight;
 mod load;
+#[cfg(test)]
+mod model;
 mod pick;
 mod set;
 #[cfg(test)]
@@ -29,6 +31,11 @@ mod tests;
 
 #[doc(hidden)]
 pub mod bench;
+
+/// What the load signal counts with outside of models.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
 
 pub(crate) use self::{
     balancer::{Balancer, PickError},

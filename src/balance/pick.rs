@@ -15,6 +15,10 @@ use crate::{config::Health, core::Random};
 const EFFORT: usize = 4;
 /// After that, so many endpoints are looked at one after the other.
 const SCAN: usize = 64;
+/// So often a weighted choice is tried by rejection, which costs nothing while weights are alike.
+const REJECTIONS: usize = 16;
+/// Then it is made by walking over so many endpoints.
+const WALK: usize = 512;
 
 /// How well an endpoint may be called; the better rank wins before any load is compared.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -68,11 +72,12 @@ impl<'a, X: Upstream> Picker<'a, X> {
         }
     }
 
-    /// A random endpoint; with unequal weights, by rejection.
+    /// A random endpoint; with unequal weights, by rejection, and exactly if that takes long.
     fn sample(&self) -> Option<&'a Arc<Endpoint<X>>> {
-        for _ in 0..16 {
+        let len = self.set.len();
+        for _ in 0..REJECTIONS {
             let word = self.random.next();
-            let endpoint = self.set.get(scale(word, self.set.len()))?;
+            let endpoint = self.set.get(scale(word, len))?;
             if self.set.uniform
                 || scale(word << 32, usize::from(self.set.max_weight))
                     < usize::from(endpoint.spec().weight())
@@ -80,7 +85,18 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 return Some(endpoint);
             }
         }
-        self.set.get(scale(self.random.next(), self.set.len()))
+        // So much is lost by rejection when one endpoint outweighs the rest. Of a large set it
+        // is a part that is walked.
+        let from = if len > WALK { scale(self.random.next(), len) } else { 0 };
+        let walk = || (0..len.min(WALK)).filter_map(move |step| self.set.get((from + step) % len));
+        let weight = |endpoint: &Arc<Endpoint<X>>| usize::from(endpoint.spec().weight());
+        let mut point = scale(self.random.next(), walk().map(weight).sum());
+        walk().find(|endpoint| {
+            let weight = weight(endpoint);
+            let found = point < weight;
+            point = point.saturating_sub(weight);
+            found
+        })
     }
 
     /// Two different endpoints (or one twice, when there is no other).
@@ -126,8 +142,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
             };
             if better.0 == Rank::Good {
                 let loser = if Arc::ptr_eq(better.1, first) { second } else { first };
-                if rank == other && loser.live().is_some_and(|live| live.load.claim_stale(self.now))
-                {
+                if rank == other && self.is_stale(loser, better.1) {
                     return Some(loser);
                 }
                 return Some(better.1);
@@ -161,7 +176,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let mut best: Option<Ranked<'a, X>> = None;
         let mut looked = 0;
         // A stride passes the largest weight at each round, so this ends.
-        while looked < SCAN {
+        while looked < SCAN.min(self.set.len()) {
             let at = cursor.fetch_add(1, Relaxed);
             let place = usize::try_from(at % len).ok()?;
             let endpoint = self.set.get(place)?;
@@ -182,11 +197,9 @@ impl<'a, X: Upstream> Picker<'a, X> {
             if best.is_none_or(|(least, _)| rank < least) {
                 best = Some((rank, endpoint));
             }
-            if looked >= self.set.len() {
-                break;
-            }
         }
-        best.filter(|(rank, _)| *rank != Rank::Never).map(|(_, endpoint)| endpoint)
+        // The strides may have met the same heavy endpoints again and again.
+        self.scan(scale(self.random.next(), self.set.len()), best)
     }
 
     /// Whether this call is the one that probes a suspect.
@@ -196,21 +209,40 @@ impl<'a, X: Upstream> Picker<'a, X> {
             .is_some_and(|live| live.load.is_suspect() && live.load.claim_probe(self.now))
     }
 
-    fn cost(&self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
-        let Some(live) = endpoint.live() else { return 0.0 };
-        let cost = match signal {
-            Signal::PeakEwma { decay } => live.load.cost(self.now, decay),
-            #[expect(clippy::cast_precision_loss, reason = "calls in flight")]
-            Signal::LeastRequest => live.load.in_flight() as f32,
-        };
-        if self.set.uniform { cost } else { cost / f32::from(endpoint.spec().weight()) }
+    /// Whether this call refreshes what is known of an endpoint that never wins.
+    fn is_stale(&self, loser: &Endpoint<X>, winner: &Endpoint<X>) -> bool {
+        match (loser.live(), winner.live()) {
+            (Some(loser), Some(winner)) => loser.load.claim_stale(self.now, &winner.load),
+            // A winner that has never been called is what this call is for.
+            _ => false,
+        }
     }
 
-    /// Looks at a bounded number of endpoints in a row for one that is better than `best`; in
-    /// panic, whatever is best is called.
+    fn cost(&self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
+        let Some(live) = endpoint.live() else { return 0.0 };
+        // Of weights it is what is in flight that is compared: idle ones differ in nothing.
+        let share = if self.set.uniform {
+            1.0
+        } else {
+            f32::from(self.set.max_weight) / f32::from(endpoint.spec().weight())
+        };
+        match signal {
+            Signal::PeakEwma { decay } => live.load.cost(self.now, decay, share),
+            #[expect(clippy::cast_precision_loss, reason = "calls in flight")]
+            Signal::LeastRequest => live.load.in_flight() as f32 * share,
+        }
+    }
+
+    /// Looks at endpoints in a row for one that is better than `best`: at a bounded number of
+    /// them, but at all before it says that none may be called. In panic, whatever is best is
+    /// called.
     fn scan(&self, from: usize, mut best: Option<Ranked<'a, X>>) -> Option<&'a Arc<Endpoint<X>>> {
         let len = self.set.len();
-        for step in 0..len.min(SCAN) {
+        let callable = |(rank, _): &Ranked<'a, X>| *rank != Rank::Never;
+        for step in 0..len {
+            if step >= SCAN && best.as_ref().is_some_and(callable) {
+                break;
+            }
             let endpoint = self.set.get((from + step) % len)?;
             let rank = self.rank(endpoint);
             if rank == Rank::Good {
@@ -220,12 +252,12 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 best = Some((rank, endpoint));
             }
         }
-        best.filter(|(rank, _)| *rank != Rank::Never).map(|(_, endpoint)| endpoint)
+        best.filter(callable).map(|(_, endpoint)| endpoint)
     }
 }
 
 /// A random word's upper half, scaled to `0..len` without a division.
-fn scale(word: u64, len: usize) -> usize {
+pub(super) fn scale(word: u64, len: usize) -> usize {
     let scaled = (u128::from(word >> 32) * len as u128) >> 32;
     usize::try_from(scaled).unwrap_or(0)
 }

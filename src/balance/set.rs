@@ -168,4 +168,22 @@ impl Index {
     pub(super) fn addresses(&self) -> impl Iterator<Item = &Address> {
         self.places.keys()
     }
+
+    /// Every address is where the index says, and the weights are those of the set.
+    #[cfg(test)]
+    pub(super) fn check<X>(&self, set: &Set<X>) {
+        assert_eq!(self.places.len(), set.len());
+        assert_eq!(set.iter().count(), set.len());
+        let mut weights = HashMap::new();
+        for (place, endpoint) in set.iter().enumerate() {
+            let spec = endpoint.spec();
+            assert_eq!(self.places.get(spec.address()).copied(), u32::try_from(place).ok());
+            assert!(set.get(place).is_some_and(|found| Arc::ptr_eq(found, endpoint)));
+            *weights.entry(spec.weight()).or_insert(0) += 1;
+        }
+        assert!(set.get(set.len()).is_none());
+        assert_eq!(self.weights, weights);
+        assert_eq!(set.max_weight, weights.keys().copied().max().unwrap_or(1));
+        assert_eq!(set.uniform, weights.len() <= 1);
+    }
 }

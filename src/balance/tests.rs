@@ -1,1 +1,196 @@
-//! tests
+//! The balancer: its load signal, its set and its policies, with endpoints that own nothing.
+
+mod load;
+mod pick;
+mod set;
+mod weights;
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use super::{Balancer, Endpoint, InFlight, Outcome, PickError, Spec, Upstream};
+use crate::{
+    config::{self, Address},
+    core::{Epoch, Random},
+};
+
+const MILLI: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// An endpoint's connections, as far as a pick is concerned.
+struct Mock {
+    name: Arc<str>,
+    available: AtomicBool,
+    retired: AtomicBool,
+}
+
+impl Upstream for Mock {
+    type Context = ();
+
+    fn build(spec: &Spec, (): &()) -> Self {
+        let name = spec.address().to_string().into();
+        Self { name, available: AtomicBool::new(true), retired: AtomicBool::new(false) }
+    }
+
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn added(_spec: &Spec, (): &()) {}
+
+    fn removed(_spec: &Spec, (): &()) {}
+
+    fn available(&self, _now: u64) -> bool {
+        self.available.load(Relaxed)
+    }
+
+    fn retire(&self) {
+        self.retired.store(true, Relaxed);
+    }
+}
+
+/// Every policy that there is.
+fn policies() -> [config::Balancer; 4] {
+    [
+        config::Balancer::default(),
+        config::Balancer::LeastRequest,
+        config::Balancer::RoundRobin,
+        config::Balancer::Random,
+    ]
+}
+
+fn address(number: u16) -> Address {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, number)).into()
+}
+
+/// The endpoint of this number, from 1 on.
+fn endpoint(number: u16) -> config::Endpoint {
+    config::Endpoint::new(address(number))
+}
+
+fn number_of(endpoint: &Endpoint<Mock>) -> u16 {
+    match endpoint.spec().address() {
+        Address::Socket(address) => address.port(),
+        Address::Unix(_) => 0,
+    }
+}
+
+/// A cluster under load in virtual time.
+struct Sim {
+    balancer: Balancer<Mock>,
+    random: Random,
+    now: u64,
+    /// What is in flight, by the time of its answer.
+    running: BTreeMap<(u64, u64), (InFlight<Mock>, Outcome)>,
+    calls: u64,
+    picked: BTreeMap<u16, u64>,
+}
+
+impl Sim {
+    fn new(policy: &config::Balancer, endpoints: Vec<config::Endpoint>) -> Self {
+        let balancer = Balancer::new(policy, (), Epoch::now());
+        balancer.replace(endpoints);
+        Self {
+            balancer,
+            random: Random::seeded(11),
+            now: SECOND,
+            running: BTreeMap::new(),
+            calls: 0,
+            picked: BTreeMap::new(),
+        }
+    }
+
+    /// A cluster of the endpoints `1..=count`.
+    fn of(policy: &config::Balancer, count: u16) -> Self {
+        Self::new(policy, (1..=count).map(endpoint).collect())
+    }
+
+    fn pick(&self) -> Result<InFlight<Mock>, PickError> {
+        self.balancer.pick(self.now, &self.random, &[])
+    }
+
+    /// One call now, answered later; returns who took it.
+    fn call(&mut self, answer: impl Fn(u16) -> (u64, Outcome)) -> u16 {
+        let flight = self.pick().unwrap();
+        let number = number_of(flight.endpoint());
+        let (latency, outcome) = answer(number);
+        self.calls += 1;
+        *self.picked.entry(number).or_default() += 1;
+        self.running.insert((self.now + latency, self.calls), (flight, outcome));
+        number
+    }
+
+    /// Lets time pass; answers come in on their way.
+    fn pass(&mut self, time: u64) {
+        let end = self.now + time;
+        while let Some(entry) = self.running.first_entry() {
+            let (at, _) = *entry.key();
+            if at > end {
+                break;
+            }
+            let (flight, outcome) = entry.remove();
+            flight.finish(at, outcome);
+        }
+        self.now = end;
+    }
+
+    /// `calls` calls that come one every `gap`.
+    fn open(&mut self, calls: u64, gap: u64, answer: impl Fn(u16) -> (u64, Outcome)) {
+        for _ in 0..calls {
+            self.call(&answer);
+            self.pass(gap);
+        }
+    }
+
+    /// `calls` calls of which `width` are in flight at any time.
+    fn closed(&mut self, calls: u64, width: usize, answer: impl Fn(u16) -> (u64, Outcome)) {
+        for _ in 0..calls {
+            while self.running.len() >= width {
+                let Some((at, _)) = self.running.keys().next().copied() else { break };
+                self.pass(at - self.now);
+            }
+            self.call(&answer);
+        }
+    }
+
+    /// The share of the calls that this endpoint got.
+    fn share(&self, number: u16) -> f64 {
+        self.picked.get(&number).copied().unwrap_or(0) as f64 / self.calls as f64
+    }
+
+    fn count(&self, number: u16) -> u64 {
+        self.picked.get(&number).copied().unwrap_or(0)
+    }
+
+    fn forget(&mut self) {
+        self.calls = 0;
+        self.picked.clear();
+    }
+
+    /// Picks until this endpoint has been seen, and gives it back.
+    fn find(&self, number: u16) -> Arc<Endpoint<Mock>> {
+        loop {
+            let flight = self.pick().unwrap();
+            let found = Arc::clone(flight.endpoint());
+            flight.finish(self.now, Outcome::Ignored);
+            if number_of(&found) == number {
+                return found;
+            }
+        }
+    }
+
+    fn set_available(&self, number: u16, available: bool) {
+        self.find(number).extra().unwrap().available.store(available, Relaxed);
+    }
+}
+
+/// Answers after a millisecond, from anyone.
+fn healthy(_: u16) -> (u64, Outcome) {
+    (MILLI, Outcome::Success)
+}

@@ -37,3 +37,33 @@ impl Random {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_uniform_and_below_one() {
+        let random = Random::seeded(2);
+        let ratios: Vec<f64> = (0..100_000).map(|_| random.ratio()).collect();
+        assert!(ratios.iter().all(|ratio| (0.0..1.0).contains(ratio)));
+        for tenth in 0..10 {
+            let from = f64::from(tenth) / 10.0;
+            let count = ratios.iter().filter(|ratio| (from..from + 0.1).contains(*ratio)).count();
+            assert!((9_500..10_500).contains(&count), "{count} from {from}");
+        }
+    }
+
+    #[test]
+    fn threads_share_one_sequence_without_repeating_a_word() {
+        let random = Random::seeded(2);
+        let mut words: Vec<u64> = std::thread::scope(|scope| {
+            let draw = || (0..1_000).map(|_| random.next()).collect::<Vec<_>>();
+            let threads = [(); 4].map(|()| scope.spawn(draw));
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), 4_000);
+    }
+}

@@ -38,3 +38,33 @@ pub(crate) fn earliest<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn before_the_epoch_is_its_start() {
+        let early = Instant::now();
+        let epoch = Epoch(early + Duration::from_secs(5));
+        assert_eq!(epoch.nanos(early), 0);
+        assert_eq!(epoch.nanos(epoch.0), 0);
+    }
+
+    #[test]
+    fn the_largest_duration_saturates() {
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
+        assert_eq!(nanos(Duration::from_nanos(u64::MAX)), u64::MAX);
+        assert_eq!(nanos(Duration::from_nanos(u64::MAX) + Duration::from_nanos(1)), u64::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn time_since_the_epoch_is_exact(nanos in 0..u64::MAX / 4) {
+            let epoch = Epoch::now();
+            prop_assert_eq!(epoch.nanos(epoch.0 + Duration::from_nanos(nanos)), nanos);
+        }
+    }
+}

@@ -41,7 +41,7 @@
 //! ```
 
 #[cfg(feature = "file")]
-mod file;
+pub(crate) mod file;
 mod publisher;
 mod statics;
 

@@ -28,7 +28,7 @@ mod dns;
 mod endpoint;
 mod inner;
 mod leaf;
-mod names;
+pub(crate) mod names;
 mod resolve;
 mod service;
 mod settings;

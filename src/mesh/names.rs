@@ -1,12 +1,13 @@
 //! The grammar of service names: `[scheme://]name[:port]`.
 //!
-//! A name is a registered name of RFC 3986 (letters, digits, `-`, `.`, `_`), compared without
-//! case; one trailing dot is dropped. With a port, the service `name:port` is looked up first,
-//! then `name`: by a client when it is made, if every source has spoken by then, else by each of
-//! its calls. The scheme may be `http` or `https`: both mean the service, and what secures the
+//! A name is a registered name of RFC 3986 (labels of letters, digits, `-` and `_`, with dots
+//! between them) or an IPv6 address in brackets, compared without case; one trailing dot is
+//! dropped. With a port, the service `name:port` is looked up first, then `name`: by a client
+//! when it is made, if every source has spoken by then, else by each of its calls. The scheme may
+//! be `http` or `https`: both mean the service, and what secures the
 //! connection is the cluster's setting.
 
-use std::fmt;
+use std::{fmt, net::Ipv6Addr};
 
 /// A service name as a user wrote it, taken apart.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -42,22 +43,33 @@ impl Name {
         }
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => {
+                let digits = port.bytes().all(|byte| byte.is_ascii_digit());
                 let port = port
                     .parse()
                     .ok()
-                    .filter(|port| *port > 0)
+                    .filter(|port| digits && *port > 0)
                     .ok_or_else(|| format!("port `{port}` of `{text}` is not in 1..=65535"))?;
                 (host, Some(port))
             }
             _ => (rest, None),
         };
         let host = host.strip_suffix('.').unwrap_or(host);
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
-        if host.is_empty() || host.len() > 253 || !host.bytes().all(legal) {
+        if host.len() > 253 || !(is_registered(host) || is_ipv6(host)) {
             return Err(format!("`{text}` is not a service name"));
         }
         Ok(Self { host: host.to_ascii_lowercase(), port })
     }
+}
+
+/// Labels of letters, digits, `-` and `_`, with one dot between them.
+fn is_registered(host: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    host.split('.').all(|label| !label.is_empty() && label.bytes().all(legal))
+}
+
+fn is_ipv6(host: &str) -> bool {
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
 }
 
 impl fmt::Display for Name {
@@ -102,6 +114,29 @@ mod tests {
         ] {
             let reason = Name::parse(text).unwrap_err();
             assert!(reason.contains(hint), "{reason}");
+        }
+    }
+
+    #[test]
+    fn empty_labels_and_stray_brackets_are_no_names() {
+        for bad in ["2j..", "a..b", ".a", "]", "[a]", "[::1", "a:", "a::80", "[::1]x"] {
+            assert!(Name::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_digits() {
+        for bad in ["users:+80", "users:-1", "users:8o", "users: 80"] {
+            assert!(Name::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Name::parse("users:080"), name("users", Some(80)));
+    }
+
+    #[test]
+    fn a_name_that_was_read_is_read_again_as_itself() {
+        for text in ["Greeter.PROD.", "users:080", "[::1]:80", "http://a-b_c.1"] {
+            let name = Name::parse(text).unwrap();
+            assert_eq!(Name::parse(&name.to_string()), Ok(name));
         }
     }
 }

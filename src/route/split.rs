@@ -45,6 +45,8 @@ impl<T> Split<T> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::core::Random;
 
@@ -70,5 +72,31 @@ mod tests {
         assert_eq!(split.choose(0), Some(&'a'));
         assert_eq!(split.choose(u64::MAX), Some(&'b'));
         assert_eq!(Split::<char>::new([(0, 'a')]).choose(5), None);
+    }
+
+    proptest! {
+        #[test]
+        fn shares_are_exact_over_all_words(
+            weights in prop::collection::vec(prop_oneof![Just(0), 1..5_u32, any::<u32>()], 0..8),
+        ) {
+            let split = Split::new(weights.iter().copied().zip(0_usize..));
+            let total: u64 = weights.iter().copied().map(u64::from).sum();
+            // Words at equal distances: each target gets its share, but for rounding.
+            let words = 4_096_u64;
+            let mut counts = vec![0_u64; weights.len()];
+            for word in 0..words {
+                match split.choose(word * (u64::MAX / words) + u64::MAX / words / 2) {
+                    Some(target) => counts[*target] += 1,
+                    None => prop_assert_eq!(total, 0),
+                }
+            }
+            for (weight, count) in weights.iter().zip(counts) {
+                if total > 0 {
+                    let share = u64::from(*weight) as f64 * words as f64 / total as f64;
+                    prop_assert!((count as f64 - share).abs() <= 1.0, "{count} of {share}");
+                }
+                prop_assert!(*weight > 0 || count == 0, "a weight of 0 got {}", count);
+            }
+        }
     }
 }

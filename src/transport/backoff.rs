@@ -1,10 +1,8 @@
 //! The back-off of an endpoint that cannot be connected to.
 
-use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
 
+use super::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::core::Random;
 
 /// Doubling from `base` to `max`, 20 % jitter (gRPC connection back-off).
@@ -60,66 +58,18 @@ impl Backoff {
         let plain = base.saturating_mul(1 << failures.min(20)).min(max);
         let wait = plain.mul_f64(0.4_f64.mul_add(random.ratio(), 0.8)).min(max);
         let next = now.saturating_add(nanos(wait)).max(1);
-        if self.until.compare_exchange(until, next, Relaxed, Relaxed).is_ok() {
-            self.failures.store(failures.saturating_add(1), Relaxed);
-            self.tried.store(now, Relaxed);
+        match self.until.compare_exchange(until, next, Relaxed, Relaxed) {
+            Ok(_) => {
+                self.failures.store(failures.saturating_add(1), Relaxed);
+                self.tried.store(now, Relaxed);
+                wait
+            }
+            // Another attempt that was under way has begun it.
+            Err(until) => Duration::from_nanos(until.saturating_sub(now)),
         }
-        wait
     }
 }
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BASE: Duration = Duration::from_millis(100);
-    const MAX: Duration = Duration::from_secs(30);
-
-    #[test]
-    fn it_doubles_to_its_maximum_and_ends_with_a_success() {
-        let backoff = Backoff::default();
-        let random = Random::seeded(5);
-        let mut now = 0;
-        for expected in [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
-            let wait = backoff.failed(now, BASE, MAX, &random);
-            let millis = wait.as_millis();
-            assert!((expected * 8 / 10..=expected * 12 / 10).contains(&millis), "{millis}");
-            assert!(wait <= MAX);
-            assert!(backoff.lasts(now + 1));
-            now += nanos(wait);
-            assert!(!backoff.lasts(now));
-        }
-        backoff.succeeded();
-        let wait = backoff.failed(now, BASE, MAX, &random);
-        assert!(wait <= BASE * 12 / 10, "it begins anew: {wait:?}");
-    }
-
-    #[test]
-    fn attempts_that_fail_together_are_one_failure() {
-        let backoff = Backoff::default();
-        let random = Random::seeded(5);
-        for _ in 0..50 {
-            let wait = backoff.failed(0, BASE, MAX, &random);
-            assert!(wait <= BASE * 12 / 10, "{wait:?}");
-        }
-    }
-
-    #[test]
-    fn within_the_back_off_one_caller_per_base_may_try() {
-        let backoff = Backoff::default();
-        let random = Random::seeded(5);
-        assert!(backoff.may_try(0, BASE));
-        for at in [0, 100_000_000, 200_000_000, 400_000_000] {
-            backoff.failed(at, BASE, MAX, &random);
-        }
-        assert!(backoff.lasts(600_000_000));
-        assert!(!backoff.may_try(499_999_999, BASE));
-        assert!(backoff.may_try(500_000_000, BASE));
-        assert!(!backoff.may_try(500_000_000, BASE), "the one try is taken");
-        assert!(backoff.may_try(600_000_000, BASE));
-    }
 }

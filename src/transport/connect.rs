@@ -11,7 +11,7 @@ use std::{
 use tower_service::Service;
 
 use crate::{
-    config::Address,
+    config::{Address, Protocol},
     core::{BoxError, BoxFuture, Error, ErrorKind, Origin, Phase},
 };
 
@@ -28,6 +28,8 @@ pub struct ConnectTarget {
     pub address: Address,
     /// The idle time before TCP keepalive probes.
     pub tcp_keepalive: Duration,
+    /// What will be spoken over it.
+    pub protocol: Protocol,
 }
 
 /// Makes byte streams.

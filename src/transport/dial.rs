@@ -11,7 +11,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    config::{Address, TransportSettings},
+    config::{Address, Protocol, TransportSettings},
     core::{Event, Instant},
 };
 
@@ -50,6 +50,7 @@ impl Dialer {
     /// Makes a byte stream and performs `handshake` on it, all under the connect timeout.
     pub(super) async fn dial<T, F>(
         &self,
+        protocol: Protocol,
         handshake: impl FnOnce(Box<dyn Io>) -> F,
     ) -> Result<T, ConnectError>
     where
@@ -59,6 +60,7 @@ impl Dialer {
         let target = ConnectTarget {
             address: self.address.clone(),
             tcp_keepalive: self.settings.tcp_keepalive,
+            protocol,
         };
         let made = async {
             let io = self.connector.connect(target).await;

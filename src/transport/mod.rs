@@ -28,13 +28,21 @@ mod connect;
 mod dial;
 mod h1;
 mod h2;
+#[cfg(test)]
+mod model;
 mod pool;
-mod prepare;
+pub(crate) mod prepare;
 mod send;
 mod shared;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod watchful;
+
+/// What the back-off counts with outside of models.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
 
 pub use self::connect::{ConnectTarget, Connector, ConnectorFuture, Io};
 pub(crate) use self::{

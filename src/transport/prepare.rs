@@ -6,10 +6,8 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use crate::core::Outgoing;
-
 /// HTTP/1.1: a `host` header and the origin form (RFC 9112 §3.2.1).
-pub(super) fn http1(request: &mut Request<Outgoing>, fallback: &str) {
+pub(crate) fn http1<B>(request: &mut Request<B>, fallback: &str) {
     *request.version_mut() = Version::HTTP_11;
     if !request.headers().contains_key(HOST) {
         let host = request.uri().authority().map_or(fallback, Authority::as_str);
@@ -24,7 +22,7 @@ pub(super) fn http1(request: &mut Request<Outgoing>, fallback: &str) {
 }
 
 /// HTTP/2: scheme and authority as pseudo-headers (RFC 9113 §8.3.1).
-pub(super) fn http2(request: &mut Request<Outgoing>, fallback: &str) {
+pub(crate) fn http2<B>(request: &mut Request<B>, fallback: &str) {
     *request.version_mut() = Version::HTTP_2;
     // One name only, and the header wins as it does in HTTP/1.1.
     let host = request.headers_mut().remove(HOST);
@@ -47,8 +45,8 @@ pub(super) fn http2(request: &mut Request<Outgoing>, fallback: &str) {
 mod tests {
     use super::*;
 
-    fn request(uri: &str) -> Request<Outgoing> {
-        Request::get(uri).body(Outgoing::default()).unwrap()
+    fn request(uri: &str) -> Request<()> {
+        Request::get(uri).body(()).unwrap()
     }
 
     #[test]
@@ -64,12 +62,11 @@ mod tests {
         let mut request = request("/a");
         http2(&mut request, "10.0.0.1:80");
         assert_eq!(request.uri(), "http://10.0.0.1:80/a");
-        let mut request =
-            Request::get("/a").header(HOST, "users").body(Outgoing::default()).unwrap();
+        let mut request = Request::get("/a").header(HOST, "users").body(()).unwrap();
         http2(&mut request, "10.0.0.1:80");
         assert_eq!(request.uri(), "http://users/a");
         let request = Request::get("http://users/a").header(HOST, "shop.example");
-        let mut request = request.body(Outgoing::default()).unwrap();
+        let mut request = request.body(()).unwrap();
         http2(&mut request, "10.0.0.1:80");
         assert_eq!(request.uri(), "http://shop.example/a");
         assert!(!request.headers().contains_key(HOST));

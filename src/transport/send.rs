@@ -10,6 +10,7 @@ use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::TrySendError};
 use stackfuture::StackFuture;
 
+use super::h1;
 use crate::core::{Held, Outgoing, WireFailure};
 
 /// Room for hyper's future, which cannot be named: it holds the request until it is dispatched.
@@ -70,7 +71,14 @@ impl Future for SendFuture {
                 let request = failure.take_message();
                 let source = failure.into_error();
                 let kind = match request {
-                    Some(_) => WireFailure::NeverSent,
+                    Some(_) => {
+                        if let Held::Owned(lease) = &held
+                            && let Some(lease) = lease.downcast_ref::<h1::Lease>()
+                        {
+                            lease.was_closed();
+                        }
+                        WireFailure::NeverSent
+                    }
                     // Without the request in hand, what was never sent cannot be sent.
                     None => match WireFailure::of_hyper(&source) {
                         WireFailure::NeverSent => WireFailure::Closed,

@@ -3,11 +3,17 @@
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
-use super::connect::{Connect, ConnectTarget, Io};
+use super::{
+    connect::{Connect, ConnectTarget, Io},
+    watchful::{Socket, Watchful},
+};
 use crate::{
-    config::Address,
+    config::{Address, Protocol},
     core::{BoxError, BoxFuture},
 };
 
@@ -35,16 +41,27 @@ impl Connect for Tcp {
                     #[cfg(target_os = "linux")]
                     let keepalive = keepalive.with_retries(PROBES);
                     socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                    Ok(Box::new(TokioIo::new(stream)) as Box<dyn Io>)
+                    Ok(io(stream, target.protocol))
                 }
                 #[cfg(unix)]
                 Address::Unix(path) => {
                     let stream = tokio::net::UnixStream::connect(path.as_path()).await?;
-                    Ok(Box::new(TokioIo::new(stream)) as Box<dyn Io>)
+                    Ok(io(stream, target.protocol))
                 }
                 #[cfg(not(unix))]
                 Address::Unix(_) => Err("Unix sockets are not on this platform".into()),
             }
         })
+    }
+}
+
+/// A connection of HTTP/1.1 is kept for requests that may find it closed.
+fn io<S>(stream: S, protocol: Protocol) -> Box<dyn Io>
+where
+    S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
+{
+    match protocol {
+        Protocol::Http1 => Box::new(Watchful::new(stream)),
+        Protocol::Http2 => Box::new(TokioIo::new(stream)),
     }
 }

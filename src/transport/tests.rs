@@ -1,1 +1,3 @@
-//! tests
+//! What of the transport needs no connection.
+
+mod backoff;

@@ -79,6 +79,13 @@ impl Recorder {
         self.events().iter().filter_map(reason).collect()
     }
 
+    /// The number of retries since it was asked last; nothing is kept.
+    pub(crate) fn take_retries(&mut self) -> usize {
+        let retries = self.retries().len();
+        self.seen.clear();
+        retries
+    }
+
     /// The reasons why retries were refused so far.
     pub(crate) fn refusals(&mut self) -> Vec<&'static str> {
         let reason = |event: &Event| match event {

@@ -152,7 +152,11 @@ impl ReplayHandle {
                 this.ended = true;
                 Some(Err(error))
             }
-            Some(Ok(frame)) => Some(Ok(shared.keep(frame, &mut this.next))),
+            Some(Ok(frame)) => {
+                let frame = shared.keep(frame, &mut this.next);
+                this.ended = frame.is_trailers();
+                Some(Ok(frame))
+            }
         })
     }
 
@@ -278,6 +282,22 @@ mod tests {
         assert!(first.frame().await.unwrap().is_err());
         assert_eq!(replay.check(), Err(Unrepeatable::Failed));
         assert!(replay.next().is_err());
+    }
+
+    #[tokio::test]
+    async fn trailers_are_sent_once_by_each_attempt() {
+        let trailers = HeaderMap::from_iter([(http::header::ETAG, "1".parse().unwrap())]);
+        let frames = [Frame::data(Bytes::from_static(b"ab")), Frame::trailers(trailers)];
+        let frames = frames.map(Ok::<_, std::convert::Infallible>);
+        let body = Outgoing::new(StreamBody::new(futures_util::stream::iter(frames)));
+        let (first, replay) = ReplayBody::arm(body, 64);
+        let mut attempt = first;
+        for _ in 0..3 {
+            assert!(attempt.frame().await.unwrap().unwrap().is_data());
+            assert!(attempt.frame().await.unwrap().unwrap().is_trailers());
+            assert!(attempt.frame().await.is_none());
+            attempt = replay.next().unwrap();
+        }
     }
 
     #[tokio::test]

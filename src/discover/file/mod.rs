@@ -6,7 +6,7 @@
 //! through the directories of the file and of every link on the way to it, which are watched; a
 //! slow poll covers file systems without events.
 
-mod parse;
+pub(crate) mod parse;
 mod tree;
 mod watch;
 

@@ -42,12 +42,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let options = serde_saphyr::options! {
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::PassThrough,
     };
-    let value: Value = if first.starts_with('{') {
+    let Tree(value) = if first.starts_with('{') {
         serde_json::from_str(text).map_err(|error| format!("is not valid JSON: {error}"))?
     } else {
-        serde_saphyr::from_str_with_options::<Tree>(text, options)
+        serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| format!("is not valid YAML: {}", of_yaml(&error.to_string())))?
-            .0
     };
     let Value::Object(fields) = value else {
         return Err("must hold a map with `services` and `clusters`".to_owned());
@@ -85,7 +84,8 @@ fn read<T: DeserializeOwned + Default>(
             }
             Ok(_) => {
                 good.remove(&name);
-                let reason = format!("{kind}.{name}: is there twice; names have no case");
+                let reason =
+                    format!("{kind}.{name}: is given twice; names are compared without case");
                 refused.entry(name).or_insert(reason);
             }
             Err((path, reason)) => {

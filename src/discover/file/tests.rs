@@ -91,6 +91,29 @@ fn a_bad_part_is_named_with_its_path_and_leaves_the_others() {
 }
 
 #[test]
+fn a_key_that_is_given_twice_is_named_instead_of_one_value_being_dropped() {
+    for text in [
+        r#"{"services": {"users": {}}, "services": {}}"#,
+        r#"{"services": {"users": {"policy": {"timeout": "1s", "timeout": "2s"}}}}"#,
+        "services: {}\nservices: {}\n",
+        "services:\n  users: {}\n  users: {}\n",
+    ] {
+        let error = parse::parse(text.as_bytes()).unwrap_err();
+        assert!(error.contains("twice") || error.contains("duplicate"), "{error}");
+    }
+}
+
+#[test]
+fn two_parts_whose_names_differ_in_case_alone_are_refused() {
+    let text = "services:\n  users: { policy: { timeout: 1s } }\n  Users: {}\n  orders: {}\n";
+    let parsed = parse::parse(text.as_bytes()).unwrap();
+    assert_eq!(parsed.services.good.keys().collect::<Vec<_>>(), ["orders"]);
+    let refused = &parsed.services.refused;
+    assert_eq!(refused.len(), 1);
+    assert!(refused["users"].contains("services.users: is given twice"), "{refused:?}");
+}
+
+#[test]
 fn a_half_written_file_changes_nothing_and_says_where() {
     let (recorder, _sink, publish) = publisher();
     let mut published = Published::default();

@@ -1,9 +1,10 @@
-//! YAML as JSON values, with one difference: a number that JSON does not have (`.nan`, `.inf`)
-//! stays text, so that the field that holds it is refused instead of silently being empty.
+//! YAML and JSON as JSON values, with two differences: a number that JSON does not have (`.nan`,
+//! `.inf`) stays text, so that the field that holds it is refused instead of silently being empty;
+//! and a key that is given twice is refused, so that neither value is silently dropped.
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 pub(super) struct Tree(pub(super) Value);
@@ -66,6 +67,9 @@ impl<'de> Visitor<'de> for TreeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some((key, Tree(value))) = entries.next_entry::<String, Tree>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("`{key}` is given twice")));
+            }
             map.insert(key, value);
         }
         Ok(Value::Object(map))

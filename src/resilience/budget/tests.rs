@@ -101,6 +101,15 @@ fn threads_share_exactly_what_was_earned() {
     assert_eq!(granted + drain(&budget, 0), 28_000);
 }
 
+#[test]
+fn a_millionth_short_of_a_token_is_no_token() {
+    let budget = budget(0.999_999, 0);
+    budget.deposit(0);
+    assert!(!budget.withdraw(0));
+    budget.deposit(0);
+    assert_eq!(drain(&budget, 0), 1);
+}
+
 proptest! {
     #[test]
     fn a_ratio_grants_its_share_of_any_number_of_calls(
@@ -146,6 +155,85 @@ proptest! {
                 queue.retain(|born| born + 10 > slot);
                 prop_assert_eq!(budget.withdraw(now), queue.pop_front().is_some());
             }
+        }
+    }
+
+    #[test]
+    fn it_never_grants_more_than_was_deposited_and_reserved(
+        ratio in 0.0..3.0_f64,
+        per_second in 0..50_u32,
+        ttl in 1..60_u64,
+        steps in proptest::collection::vec((0..3 * SECOND, 0..40_u8, 0..40_u8), 1..80),
+    ) {
+        let settings = config::Budget::default().ratio(ratio).min_per_second(per_second);
+        let budget = Budget::new(&settings.ttl(Duration::from_secs(ttl)));
+        let (mut now, mut calls, mut granted) = (0, 0_u64, 0_u64);
+        for (step, deposits, withdrawals) in steps {
+            now += step;
+            for _ in 0..deposits {
+                budget.deposit(now);
+                calls += 1;
+            }
+            granted += (0..withdrawals).filter(|_| budget.withdraw(now)).count() as u64;
+            let reserve = u128::from(per_second) * u128::from(now + ttl * SECOND) / 1_000;
+            let earned = u128::from(calls) * u128::from(parts(ratio)) + reserve;
+            prop_assert!(u128::from(granted) * u128::from(TOKEN) <= earned, "{granted} granted");
+        }
+    }
+
+    #[test]
+    fn within_the_ttl_a_ratio_grants_exactly_its_share(
+        ratio in 0.0..3.0_f64,
+        steps in proptest::collection::vec((0..SECOND / 10, 0..40_u8, 0..40_u8), 1..80),
+    ) {
+        // 80 steps last for less than nine of the ten slots.
+        let budget = budget(ratio, 0);
+        let (mut now, mut tokens) = (0, 0_u64);
+        for (step, deposits, withdrawals) in steps {
+            now += step;
+            for _ in 0..deposits {
+                budget.deposit(now);
+                tokens += parts(ratio);
+            }
+            for _ in 0..withdrawals {
+                let enough = tokens >= TOKEN;
+                prop_assert_eq!(budget.withdraw(now), enough);
+                tokens -= if enough { TOKEN } else { 0 };
+            }
+            prop_assert_eq!(budget.balance(now), tokens / TOKEN);
+        }
+    }
+
+    #[test]
+    fn the_reserve_grants_its_rate_over_any_time(
+        per_second in 1..1_000_u32,
+        seconds in 1..20_u64,
+        asks in 1..50_u64,
+    ) {
+        let budget = budget(0.0, per_second);
+        let rate = u64::from(per_second);
+        prop_assert_eq!(drain(&budget, 0), rate * 10);
+        // Asked at any pace within the ttl, what has come in is what is granted.
+        let mut granted = 0;
+        for ask in 1..=asks {
+            granted += drain(&budget, ask * seconds * SECOND / asks);
+        }
+        let piled = if seconds / asks >= 10 { rate * 10 } else { rate * seconds };
+        prop_assert!(granted <= rate * seconds);
+        prop_assert!(granted >= piled.min(rate * 9) - 1, "{granted} of {piled}");
+    }
+
+    #[test]
+    fn time_that_steps_back_grants_nothing_twice(
+        times in proptest::collection::vec(0..100 * SECOND, 1..60),
+    ) {
+        // Threads read the clock before they touch the budget.
+        let budget = budget(1.0, 0);
+        let mut granted = 0;
+        for (call, now) in times.iter().enumerate() {
+            budget.deposit(*now);
+            granted += u64::from(budget.withdraw(now.saturating_sub(SECOND)));
+            prop_assert!(granted <= call as u64 + 1);
         }
     }
 }

@@ -92,6 +92,7 @@ pub(crate) fn exceeded(phase: Phase, started: Instant, at: Instant) -> Error {
 #[cfg(test)]
 mod tests {
     use http::{HeaderValue, header::CONTENT_TYPE};
+    use proptest::{option, prelude::*};
 
     use super::*;
 
@@ -103,6 +104,15 @@ mod tests {
             headers.insert(*name, HeaderValue::from_static(value));
         }
         headers
+    }
+
+    fn any_duration() -> impl Strategy<Value = Duration> {
+        prop_oneof![
+            (0..5_000_u64).prop_map(Duration::from_millis),
+            any::<u32>().prop_map(|nanos| Duration::from_nanos(nanos.into())),
+            any::<u32>().prop_map(|seconds| Duration::from_secs(seconds.into())),
+            Just(Duration::MAX),
+        ]
     }
 
     fn scope(timeout: Duration, whole_response: bool) -> Scope {
@@ -182,5 +192,62 @@ mod tests {
         let mut rpc = headers(&[("content-type", "application/grpc")]);
         of(&rpc, None, scope(SECOND, false), now).write(&mut rpc, true, now);
         assert_eq!(rpc.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn the_bounds_are_the_least_of_what_is_said(
+            call in option::of(any_duration()),
+            inherited in option::of(0..100_000_u64),
+            wire in option::of(0..99_999_999_u32),
+            configured in option::of(any_duration()),
+            whole: bool,
+        ) {
+            let now = Instant::now();
+            let mut headers = HeaderMap::new();
+            if let Some(millis) = wire {
+                headers.insert(grpc::GRPC_TIMEOUT, format!("{millis}m").parse().unwrap());
+            }
+            let mut over = Call::new();
+            over.timeout = call;
+            over.deadline = inherited.map(|millis| now + Duration::from_millis(millis));
+            let scope = Scope { timeout: configured, whole_response: whole };
+            let bounds = of(&headers, Some(&over), scope, now);
+            let wire = wire.map(|millis| Duration::from_millis(millis.into()));
+            // The earliest timeout may lie beyond all time: then it is none.
+            let own = [call, wire].into_iter().flatten().min();
+            let own = own.and_then(|timeout| now.checked_add(timeout));
+            let explicit = [own, over.deadline].into_iter().flatten().min();
+            let configured = configured.and_then(|timeout| now.checked_add(timeout));
+            let head = [explicit, configured].into_iter().flatten().min();
+            prop_assert_eq!(bounds.head, head);
+            prop_assert_eq!(bounds.body, if whole { head } else { explicit });
+            if let (Some(head), Some(body)) = (bounds.head, bounds.body) {
+                prop_assert!(head <= body);
+            }
+        }
+
+        #[test]
+        fn what_is_told_never_exceeds_what_is_left(
+            head in any_duration(),
+            elapsed in any_duration(),
+            is_grpc: bool,
+        ) {
+            let now = Instant::now();
+            let (Some(at), Some(later)) = (now.checked_add(head), now.checked_add(elapsed)) else {
+                return Ok(());
+            };
+            let left = at.saturating_duration_since(later);
+            let bounds = Bounds { head: Some(at), body: Some(at) };
+            let mut headers = HeaderMap::new();
+            bounds.write(&mut headers, is_grpc, later);
+            let told = grpc::timeout_of(&headers).unwrap();
+            // A millisecond is the least that a plain call can state.
+            let least = if is_grpc { Duration::ZERO } else { Duration::from_millis(1) };
+            prop_assert!(told <= left.max(least), "told {told:?}, left {left:?}");
+            let rounded = left.mul_f64(0.999).saturating_sub(Duration::from_millis(1));
+            prop_assert!(told >= rounded.min(Duration::from_secs(99_999_999)), "{told:?} of {left:?}");
+            prop_assert_eq!(bounds.expired(later), left.is_zero());
+        }
     }
 }

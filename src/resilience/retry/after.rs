@@ -8,7 +8,7 @@ use crate::core::grpc;
 
 /// A server's word on the next attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Pushback {
+pub(crate) enum Pushback {
     /// It has not said anything that can be understood.
     None,
     /// Exactly then.
@@ -20,14 +20,14 @@ pub(super) enum Pushback {
 }
 
 //= gRFC A6 §"Pushback": a negative or unparseable value means not to retry at all
-pub(super) fn grpc(headers: &HeaderMap) -> Pushback {
+pub(crate) fn grpc(headers: &HeaderMap) -> Pushback {
     let Some(value) = headers.get(grpc::GRPC_PUSHBACK) else { return Pushback::None };
     let millis = value.to_str().ok().and_then(|text| text.parse::<u32>().ok());
     millis.map_or(Pushback::Stop, |millis| Pushback::After(Duration::from_millis(millis.into())))
 }
 
 //= RFC 9110 §10.2.3 "Retry-After": delay-seconds or HTTP-date
-pub(super) fn http(
+pub(crate) fn http(
     headers: &HeaderMap,
     max: Duration,
     now: impl FnOnce() -> SystemTime,

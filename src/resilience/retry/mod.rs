@@ -43,7 +43,7 @@
 //! # });
 //! ```
 
-mod after;
+pub(crate) mod after;
 mod future;
 mod layer;
 mod met;

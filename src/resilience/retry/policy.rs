@@ -10,6 +10,9 @@ use super::{
 };
 use crate::{Call, config::Retry, core::Random};
 
+/// A refusal costs the endpoint nothing: so many attempts are made at least.
+const MIN_REFUSED: u32 = 6;
+
 /// The compiled policy of a route.
 #[derive(Debug)]
 pub(crate) struct Policy {
@@ -94,7 +97,7 @@ impl Policy {
             Met::NeverSent => {
                 return Decision::Retry { reason: "never sent", after: Duration::ZERO };
             }
-            Met::Refused => return self.refused(attempt),
+            Met::Refused => return self.refused(attempt, random),
             Met::Reset if self.on_reset => "connection lost",
             Met::AttemptTimeout if self.on_timeout => "attempt timeout",
             Met::Response { status, .. } if self.statuses.contains(&status.as_u16()) => "status",
@@ -128,12 +131,14 @@ impl Policy {
         }
     }
 
-    /// Safe, but the endpoint exists: bounded by the attempts, and at once.
-    fn refused(&self, attempt: u32) -> Decision {
-        if attempt >= self.attempts.max(3) {
+    /// Safe, but the endpoint exists: the first time at once, then it gets time to catch up.
+    fn refused(&self, attempt: u32, random: &Random) -> Decision {
+        if attempt >= self.attempts.max(MIN_REFUSED) {
             return Decision::Refuse { reason: "attempts" };
         }
-        Decision::Retry { reason: "refused", after: Duration::ZERO }
+        //= gRFC A6 §"Transparent Retries": once at once, then as the policy has it
+        let after = if attempt <= 1 { Duration::ZERO } else { self.backoff(attempt, random) };
+        Decision::Retry { reason: "refused", after }
     }
 
     /// Full jitter: uniform in `[0, min(max, base · 2^(attempt-1))]`.

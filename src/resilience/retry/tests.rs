@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode};
+use proptest::prelude::*;
 
 use super::{Decision, Met, Policy, policy::Arms};
 use crate::{Call, config::Retry as Settings, core::Random};
@@ -115,4 +116,58 @@ fn pushback_delays_or_stops() {
     assert!(matches!(decide("70"), Decision::Retry { after, .. } if after.as_millis() == 70));
     assert_eq!(decide("-1"), Decision::Refuse { reason: "pushback" });
     assert_eq!(decide("soon"), Decision::Refuse { reason: "pushback" });
+}
+
+proptest! {
+    #[test]
+    fn any_back_off_is_below_its_doubled_base_and_its_maximum(
+        base in 1..10_000_u64,
+        more in 0..1_000_000_u64,
+        attempt: u32,
+        seed: u64,
+    ) {
+        let (base, max) = (Duration::from_millis(base), Duration::from_millis(base + more));
+        let mut settings = Settings::standard();
+        settings.backoff_base = Some(base);
+        settings.backoff_max = Some(max);
+        let random = Random::seeded(seed);
+        let after = policy(&settings).backoff(attempt, &random);
+        let doubled = base.saturating_mul(1 << attempt.saturating_sub(1).min(20));
+        prop_assert!(after <= doubled.min(max), "{after:?}");
+    }
+
+    #[test]
+    fn retry_after_is_waited_for_and_at_most_half_as_much_more(
+        seconds in 0..400_u64,
+        seed: u64,
+    ) {
+        let headers = header("retry-after", &seconds.to_string());
+        let met = Met::Response { status: StatusCode::SERVICE_UNAVAILABLE, headers: &headers };
+        let decision = policy(&Settings::standard()).decide(1, met, &Random::seeded(seed));
+        let asked = Duration::from_secs(seconds);
+        match decision {
+            Decision::Retry { after, .. } => {
+                let backoff = Duration::from_millis(25);
+                prop_assert!(seconds <= 300);
+                prop_assert!(after >= asked && after <= asked.mul_f64(1.5).max(backoff));
+            }
+            Decision::Refuse { reason } => prop_assert!(seconds > 300 && reason == "pushback"),
+            Decision::Return => prop_assert!(false, "not retried"),
+        }
+    }
+}
+
+#[test]
+fn the_largest_durations_do_not_overflow() {
+    let mut settings = Settings::standard();
+    settings.backoff_base = Some(Duration::MAX);
+    settings.backoff_max = Some(Duration::MAX);
+    settings.retry_after_max = Some(Duration::MAX);
+    let policy = policy(&settings);
+    for seed in 0..100 {
+        assert!(policy.backoff(u32::MAX, &Random::seeded(seed)) <= Duration::MAX);
+    }
+    let asked = u64::MAX.to_string();
+    let decision = respond(&policy, 1, 503, &header("retry-after", &asked));
+    assert!(matches!(decision, Decision::Retry { .. }));
 }

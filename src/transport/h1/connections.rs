@@ -16,6 +16,7 @@ use super::{
     lease::{Lease, Link, Sender},
 };
 use crate::{
+    config::Protocol,
     core::Instant,
     transport::{connect::ConnectError, dial::Dialer, pool::Pool},
 };
@@ -70,6 +71,11 @@ impl Connections {
         Reaped::Until(since.checked_add(timeout).unwrap_or(since))
     }
 
+    /// Closes those that have been idle since then or longer.
+    pub(super) fn forget(&self, since: Instant) {
+        self.idle().retain(|idle| idle.since > since);
+    }
+
     /// A connection has ended.
     pub(super) fn ended(&self, link: &Arc<Link>) {
         self.idle().retain(|idle| !Arc::ptr_eq(&idle.link, link));
@@ -93,10 +99,10 @@ impl Connections {
 pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>) -> Option<Box<Lease>> {
     let mut idle = pool.h1.idle();
     loop {
-        let Idle { sender, link, fresh, .. } = idle.pop()?;
+        let Idle { sender, link, fresh, since } = idle.pop()?;
         // If the peer has closed it, its driver is about to say so.
         if sender.is_ready() {
-            return Some(Box::new(Lease::new(sender, link, pool, fresh)));
+            return Some(Box::new(Lease::new(sender, link, pool, fresh, Some(since))));
         }
     }
 }
@@ -139,7 +145,7 @@ impl Drop for Place {
 /// Makes a connection for one caller (or, if it has left, for the next) and drives it.
 async fn connect(mut place: Place, caller: oneshot::Sender<Result<Box<Lease>, ConnectError>>) {
     let Some(pool) = place.0.clone() else { return };
-    let made = pool.dialer.dial(|io| async {
+    let made = pool.dialer.dial(Protocol::Http1, |io| async {
         let made = http1::Builder::new().handshake(io).await;
         made.map_err(|cause| ConnectError::caused("HTTP/1.1 handshake failed", cause.into()))
     });
@@ -152,7 +158,7 @@ async fn connect(mut place: Place, caller: oneshot::Sender<Result<Box<Lease>, Co
         }
     };
     let link = Arc::new(Link::default());
-    let lease = Box::new(Lease::new(sender, Arc::clone(&link), &pool, true));
+    let lease = Box::new(Lease::new(sender, Arc::clone(&link), &pool, true, None));
     // A caller that has left drops the lease, which returns the connection.
     drop(caller.send(Ok(lease)));
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);

@@ -8,7 +8,10 @@ use std::sync::{
 use hyper::client::conn::http1;
 use tokio::sync::Notify;
 
-use crate::{core::Outgoing, transport::pool::Pool};
+use crate::{
+    core::{Instant, Outgoing},
+    transport::pool::Pool,
+};
 
 pub(super) type Sender = http1::SendRequest<Outgoing>;
 
@@ -38,6 +41,8 @@ pub(crate) struct Lease {
     /// No answer has ever come over it.
     fresh: bool,
     sent: bool,
+    /// Since when it had been idle; nothing for a new one.
+    idle_since: Option<Instant>,
 }
 
 // === impl Link ===
@@ -63,8 +68,23 @@ impl Link {
 // === impl Lease ===
 
 impl Lease {
-    pub(super) fn new(sender: Sender, link: Arc<Link>, pool: &Arc<Pool>, fresh: bool) -> Self {
-        Self { sender: Some(sender), link, pool: Arc::downgrade(pool), fresh, sent: false }
+    pub(super) fn new(
+        sender: Sender,
+        link: Arc<Link>,
+        pool: &Arc<Pool>,
+        fresh: bool,
+        idle_since: Option<Instant>,
+    ) -> Self {
+        let pool = Arc::downgrade(pool);
+        Self { sender: Some(sender), link, pool, fresh, sent: false, idle_since }
+    }
+
+    /// The peer had closed it while it was idle: those that have been idle for longer are closed
+    /// too, or about to be.
+    pub(in crate::transport) fn was_closed(&self) {
+        if let (Some(pool), Some(since)) = (self.pool.upgrade(), self.idle_since) {
+            pool.h1.forget(since);
+        }
     }
 
     /// Whether no answer has ever come over it.

@@ -14,6 +14,7 @@ use super::{
     handshake::{self, Sender},
 };
 use crate::{
+    config::Protocol,
     core::{Held, Release},
     transport::{connect::ConnectError, dial::Dialer, pool::Pool},
 };
@@ -80,6 +81,22 @@ impl Connections {
 
 /// A stream of a connection that is there.
 pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>, now: u64) -> Option<Lease> {
+    loop {
+        match choose(pool, now)? {
+            Choice::Reserved(lease) => return Some(lease),
+            // Another caller took the last stream; another connection may have one.
+            Choice::Lost => {}
+        }
+    }
+}
+
+enum Choice {
+    Reserved(Lease),
+    Lost,
+}
+
+/// The least loaded connection.
+fn choose(pool: &Arc<Pool>, now: u64) -> Option<Choice> {
     let list = pool.h2.list.load();
     let mut best: Option<(u32, &Arc<H2>)> = None;
     for h2 in list.iter() {
@@ -99,10 +116,10 @@ pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>, now: u64) -> Option<Le
         join(pool);
     }
     if !h2.reserve(now) {
-        return None;
+        return Some(Choice::Lost);
     }
     let held = Held::Shared(Arc::<H2>::clone(h2) as Arc<dyn Release>);
-    Some(Lease { sender: h2.sender.clone(), held })
+    Some(Choice::Reserved(Lease { sender: h2.sender.clone(), held }))
 }
 
 /// A stream, once there is one: of a new connection, or of one whose stream has ended.
@@ -161,18 +178,18 @@ fn join(pool: &Arc<Pool>) -> Arc<Attempt> {
 /// Makes a connection, tells who waits for it, and drives it.
 async fn connect(ending: Ending) {
     let pool = Arc::clone(&ending.pool);
-    let made = pool.dialer.dial(|io| handshake::handshake(io, &pool.dialer)).await;
-    let (sender, connection) = match made {
+    let made = pool.dialer.dial(Protocol::Http2, |io| handshake::handshake(io, &pool.dialer)).await;
+    let (sender, halves) = match made {
         Ok(made) => made,
         Err(error) => return ending.finish(Err(error)),
     };
     pool.dialer.answered();
     let epoch = pool.dialer.shared.epoch;
-    let streams = connection.current_max_send_streams();
-    let streams = u32::try_from(streams).unwrap_or(u32::MAX);
+    let streams = halves.max_streams().and_then(|streams| u32::try_from(streams).ok());
+    let streams = streams.unwrap_or(u32::MAX);
     let h2 = Arc::new(H2::new(sender, streams, epoch, Arc::clone(&pool.h2.slots)));
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
-    let driver = Driver::new(connection, &h2, &pool, retire_at, idle);
+    let driver = Driver::new(halves, &h2, &pool, retire_at, idle);
     pool.h2.add(&h2);
     if pool.dialer.is_draining() {
         pool.h2.remove(&h2);

@@ -9,12 +9,15 @@ use std::{
 
 use tokio::time::Sleep;
 
-use super::{connection::H2, handshake::Connection};
+use super::{
+    connection::H2,
+    halves::{Halves, Step},
+};
 use crate::{core::Instant, transport::pool::Pool};
 
-#[pin_project::pin_project]
+#[pin_project::pin_project(project = DriverProj)]
 pub(super) struct Driver {
-    connection: Connection,
+    halves: Halves,
     h2: Weak<H2>,
     pool: Weak<Pool>,
     #[pin]
@@ -29,7 +32,7 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(
-        connection: Connection,
+        halves: Halves,
         h2: &Arc<H2>,
         pool: &Arc<Pool>,
         retire_at: Instant,
@@ -37,7 +40,7 @@ impl Driver {
     ) -> Self {
         let first = Instant::now().checked_add(idle_timeout).unwrap_or(retire_at);
         Self {
-            connection,
+            halves,
             h2: Arc::downgrade(h2),
             pool: Arc::downgrade(pool),
             timer: tokio::time::sleep_until(first.min(retire_at)),
@@ -56,24 +59,24 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<&'static str> {
         let mut this = self.project();
-        let ended = Pin::new(&mut *this.connection).poll(cx);
-        let h2 = this.h2.upgrade();
-        if let Poll::Ready(ended) = ended {
-            if let Err(error) = ended {
-                *this.reason = if error.is_timeout() { "keepalive" } else { "error" };
+        while let Poll::Ready(step) = this.halves.poll(cx) {
+            match step {
+                Step::Closed => return Poll::Ready(this.ended()),
+                Step::Draining(error) => {
+                    if let Some(error) = error {
+                        *this.reason = if error.is_timeout() { "keepalive" } else { "error" };
+                    }
+                    this.ended();
+                }
             }
-            match (this.pool.upgrade(), h2) {
-                (Some(pool), Some(h2)) => pool.h2.remove(&h2),
-                (None, _) if *this.reason == "closed by peer" => *this.reason = "draining",
-                _ => {}
-            }
-            return Poll::Ready(this.reason);
         }
-        let Some(h2) = h2 else { return Poll::Pending };
+        let Some(h2) = this.h2.upgrade() else { return Poll::Pending };
         // Its SETTINGS seldom change, and asking takes h2's lock.
         *this.polls = this.polls.wrapping_add(1);
-        if *this.polls % 8 == 0 || h2.is_crowded() {
-            h2.publish_limit(this.connection.current_max_send_streams());
+        if (this.polls.is_multiple_of(8) || h2.is_crowded())
+            && let Some(streams) = this.halves.max_streams()
+        {
+            h2.publish_limit(streams);
         }
         while !h2.is_retired() && !(*this.armed && !this.timer.is_elapsed()) {
             *this.armed = true;
@@ -104,5 +107,17 @@ impl Future for Driver {
             this.timer.as_mut().reset(next.unwrap_or(*this.retire_at).min(*this.retire_at));
         }
         Poll::Pending
+    }
+}
+
+impl DriverProj<'_> {
+    /// No more streams are opened, or the connection is gone: it leaves its pool.
+    fn ended(&mut self) -> &'static str {
+        match (self.pool.upgrade(), self.h2.upgrade()) {
+            (Some(pool), Some(h2)) => pool.h2.remove(&h2),
+            (None, _) if *self.reason == "closed by peer" => *self.reason = "draining",
+            _ => {}
+        }
+        self.reason
     }
 }

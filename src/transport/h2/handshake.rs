@@ -5,20 +5,19 @@
 //! them. gRPC's channels wait for the same.
 
 use std::{
-    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::Poll,
 };
 
 use hyper::{client::conn::http2, rt::Executor};
 use hyper_util::rt::TokioTimer;
-use tokio::sync::Notify;
 
+use super::halves::{Halves, Step};
 use crate::{
-    core::Outgoing,
+    core::{BoxFuture, Outgoing},
     transport::{
         connect::{ConnectError, Io},
         dial::Dialer,
@@ -27,8 +26,6 @@ use crate::{
 };
 
 pub(super) type Sender = http2::SendRequest<Outgoing>;
-pub(super) type Connection = http2::Connection<Box<dyn Io>, Outgoing, Spawner>;
-
 /// What `current_max_send_streams` gives until the peer's SETTINGS have come: no number that a
 /// peer can send, nor what hyper makes of a peer that sends none.
 const UNKNOWN: usize = usize::MAX - 1;
@@ -37,10 +34,10 @@ const UNKNOWN: usize = usize::MAX - 1;
 pub(super) async fn handshake(
     io: Box<dyn Io>,
     dialer: &Dialer,
-) -> Result<(Sender, Connection), ConnectError> {
+) -> Result<(Sender, Halves), ConnectError> {
     let settings = &dialer.settings;
-    let progress = Arc::new(Progress::default());
-    let spawner = Spawner { shared: Arc::clone(&dialer.shared), progress: Arc::clone(&progress) };
+    let kept = Arc::new(Kept::default());
+    let spawner = Spawner { shared: Arc::clone(&dialer.shared), kept: Arc::clone(&kept) };
     let mut builder = http2::Builder::new(spawner);
     builder
         .timer(TokioTimer::new())
@@ -51,77 +48,45 @@ pub(super) async fn handshake(
         .initial_max_send_streams(UNKNOWN);
     let failed =
         |cause: hyper::Error| ConnectError::caused("HTTP/2 handshake failed", cause.into());
-    let (sender, mut connection) = builder.handshake(io).await.map_err(failed)?;
-    loop {
-        let mut moved = std::pin::pin!(progress.moved.notified());
-        let step = std::future::poll_fn(|cx| {
-            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-                return Poll::Ready(Err(ended.err()));
-            }
-            if connection.current_max_send_streams() != UNKNOWN {
-                return Poll::Ready(Ok(true));
-            }
-            moved.as_mut().poll(cx).map(|()| Ok(false))
-        });
-        match step.await {
-            Ok(true) => break,
-            Ok(false) => {}
-            Err(None) => {
-                return Err(ConnectError::new("closed before the HTTP/2 handshake was over"));
-            }
-            Err(Some(cause)) => return Err(failed(cause)),
-        }
+    let (sender, requests) = builder.handshake(io).await.map_err(failed)?;
+    let frames = kept.frames.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let frames = frames.ok_or_else(|| ConnectError::new("hyper did not begin to read"))?;
+    let mut halves = Halves::new(requests, frames);
+    let known = std::future::poll_fn(|cx| match halves.poll(cx) {
+        Poll::Ready(Step::Closed) => Poll::Ready(Err(None)),
+        Poll::Ready(Step::Draining(cause)) => Poll::Ready(Err(cause)),
+        Poll::Pending if halves.max_streams() == Some(UNKNOWN) => Poll::Pending,
+        Poll::Pending => Poll::Ready(Ok(())),
+    });
+    match known.await {
+        Ok(()) => Ok((sender, halves)),
+        Err(None) => Err(ConnectError::new("closed before the HTTP/2 handshake was over")),
+        Err(Some(cause)) => Err(failed(cause)),
     }
-    progress.known.store(true, Relaxed);
-    Ok((sender, connection))
 }
 
-/// Runs the tasks of a connection: hyper's reader and writer, then one per request.
-///
-/// The first is counted and ended by the shutdown; with it go all streams of the connection.
+/// Runs the tasks of the streams; hyper's reader and writer, which comes first, is kept for the
+/// connection's own task.
 #[derive(Clone)]
 pub(super) struct Spawner {
     shared: Arc<Shared>,
-    progress: Arc<Progress>,
+    kept: Arc<Kept>,
 }
 
-/// How far the handshake has come.
 #[derive(Default)]
-struct Progress {
-    started: AtomicBool,
-    /// The SETTINGS have come: nobody waits for movement any more.
-    known: AtomicBool,
-    moved: Notify,
+struct Kept {
+    taken: AtomicBool,
+    frames: Mutex<Option<BoxFuture<()>>>,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
     fn execute(&self, future: F) {
-        if self.progress.started.load(Relaxed) {
+        if self.kept.taken.load(Relaxed) {
             self.shared.handle.spawn(future);
-        } else {
-            self.progress.started.store(true, Relaxed);
-            self.shared.spawn(Moving { future, progress: Arc::clone(&self.progress) });
+            return;
         }
-    }
-}
-
-/// The reader and writer of a connection, which tells when it may have read something.
-#[pin_project::pin_project]
-struct Moving<F> {
-    #[pin]
-    future: F,
-    progress: Arc<Progress>,
-}
-
-impl<F: Future<Output = ()>> Future for Moving<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        let end = this.future.poll(cx);
-        if !this.progress.known.load(Relaxed) {
-            this.progress.moved.notify_one();
-        }
-        end
+        self.kept.taken.store(true, Relaxed);
+        let frames = &self.kept.frames;
+        *frames.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(future));
     }
 }

@@ -3,6 +3,7 @@
 mod connection;
 mod connections;
 mod driver;
+mod halves;
 mod handshake;
 
 pub(super) use self::connections::{Connections, Lease, acquire, try_acquire};

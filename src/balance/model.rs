@@ -1,0 +1,106 @@
+//! The load signal under loom: every interleaving of a few calls.
+
+use loom::{sync::Arc, thread};
+
+mod atomic {
+    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
+
+#[path = "load.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
+mod load;
+
+use self::load::{FIRST_PROBE, Load};
+
+const NOW: u64 = 1_000_000_000;
+const DECAY: u64 = 10_000_000_000;
+
+fn suspect() -> Arc<Load> {
+    let load = Load::default();
+    load.failed(NOW, 1, DECAY);
+    assert!(load.is_suspect());
+    Arc::new(load)
+}
+
+#[test]
+fn one_of_two_gets_the_probe() {
+    loom::model(|| {
+        let load = suspect();
+        let now = NOW + FIRST_PROBE;
+        let rival = Arc::clone(&load);
+        let rival = thread::spawn(move || rival.claim_probe(now));
+        let mine = load.claim_probe(now);
+        assert!(mine ^ rival.join().unwrap());
+        // The next one is due an interval later.
+        assert!(!load.claim_probe(now + FIRST_PROBE - 1));
+        assert!(load.claim_probe(now + FIRST_PROBE));
+    });
+}
+
+#[test]
+fn a_failure_beside_a_claim_grants_no_second_probe() {
+    loom::model(|| {
+        let load = suspect();
+        let now = NOW + FIRST_PROBE;
+        let rival = Arc::clone(&load);
+        let rival = thread::spawn(move || rival.failed(now, 1, DECAY));
+        let mine = load.claim_probe(now);
+        rival.join().unwrap();
+        assert!(mine);
+        assert!(!load.claim_probe(now));
+    });
+}
+
+#[test]
+fn one_of_two_refreshes_a_stale_estimate() {
+    loom::model(|| {
+        let (load, winner) = (Arc::new(Load::default()), Arc::new(Load::default()));
+        let now = 100 * NOW;
+        load.begin(NOW);
+        winner.begin(now);
+        let rival = (Arc::clone(&load), Arc::clone(&winner));
+        let rival = thread::spawn(move || rival.0.claim_stale(now, &rival.1));
+        let mine = load.claim_stale(now, &winner);
+        assert!(mine ^ rival.join().unwrap());
+    });
+}
+
+#[test]
+fn what_is_in_flight_is_exact_whatever_the_order() {
+    loom::model(|| {
+        let load = Arc::new(Load::default());
+        load.succeeded(0, 5, u64::MAX);
+        load.begin(7);
+        let rival = Arc::clone(&load);
+        let rival = thread::spawn(move || {
+            rival.begin(11);
+            rival.end(7);
+        });
+        load.begin(13);
+        load.end(13);
+        rival.join().unwrap();
+        assert_eq!(load.in_flight(), 1);
+        load.end(11);
+        assert_eq!(load.in_flight(), 0);
+        // Nothing is left of them in the age of the next one.
+        load.begin(100);
+        assert!((load.cost(1_100, u64::MAX, 1.0) - 1_005.0).abs() < 0.1);
+    });
+}
+
+#[test]
+fn a_pick_beside_calls_never_sees_a_cost_that_cannot_be_compared() {
+    loom::model(|| {
+        let load = Arc::new(Load::default());
+        load.succeeded(NOW, 1_000, DECAY);
+        let rival = Arc::clone(&load);
+        let rival = thread::spawn(move || {
+            rival.begin(NOW);
+            rival.end(NOW);
+        });
+        let cost = load.cost(NOW + 10, DECAY, 1.0);
+        // One counter may be ahead of the other: at worst the call looks as old as the mesh.
+        assert!((900.0..=1.1 * (NOW + 1_000) as f32).contains(&cost), "{cost}");
+        rival.join().unwrap();
+    });
+}

@@ -1,0 +1,168 @@
+//! Kept HTTP/1.1 connections that the server has closed, which the reactor has not reported yet.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    task::{Context, Poll, Waker},
+    thread,
+};
+
+use tower_mesh::{BoxError, Mesh, transport::ConnectTarget};
+
+use support::{get, patience, post, storm};
+
+/// Answers one request on each of `kept` connections, and when told, closes them all.
+struct Closing {
+    address: SocketAddr,
+    close: mpsc::Sender<()>,
+    closed: mpsc::Receiver<()>,
+}
+
+impl Closing {
+    fn start(kept: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (close, told) = mpsc::channel();
+        let (tell, closed) = mpsc::channel();
+        thread::spawn(move || {
+            let mut streams: Vec<_> = (0..kept).map(|_| listener.accept().unwrap().0).collect();
+            streams.iter_mut().for_each(read_head);
+            streams.iter_mut().for_each(answer);
+            told.recv().unwrap();
+            drop(streams);
+            tell.send(()).unwrap();
+            while let Ok((mut stream, _)) = listener.accept() {
+                read_head(&mut stream);
+                answer(&mut stream);
+            }
+        });
+        Self { address, close, closed }
+    }
+
+    /// Closes them, and keeps this thread, and with it the reactor, from everything else.
+    fn close(&self) {
+        self.close.send(()).unwrap();
+        self.closed.recv().unwrap();
+    }
+}
+
+fn read_head(stream: &mut TcpStream) {
+    let mut seen = Vec::new();
+    let mut byte = [0_u8; 1];
+    while !seen.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).unwrap() == 0 {
+            return;
+        }
+        seen.push(byte[0]);
+    }
+}
+
+fn answer(stream: &mut TcpStream) {
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+}
+
+async fn a_post_is_answered(kept: usize) {
+    let server = Closing::start(kept);
+    let mesh = Mesh::builder().endpoints("users", [server.address]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let answers =
+        storm(kept, kept, |_| async { client.send(get("/")).await?.into_body().bytes().await });
+    assert!(patience(answers).await.iter().all(Result::is_ok));
+    server.close();
+    assert_eq!(patience(client.send(post("/", ""))).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_post_does_not_meet_a_closed_connection() {
+    a_post_is_answered(1).await;
+}
+
+/// A connection whose close is seen only when it is looked at, as on a busy runtime.
+struct Unreported {
+    closed: Option<Arc<AtomicBool>>,
+    answer: &'static [u8],
+    reader: Option<Waker>,
+}
+
+impl hyper::rt::Read for Unreported {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let closed = self.closed.as_ref().is_some_and(|closed| closed.load(Ordering::SeqCst));
+        let answer = std::mem::take(&mut self.answer);
+        if answer.is_empty() && !closed {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        buf.put_slice(answer);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for Unreported {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_post_does_not_give_up_before_many_closed_connections() {
+    const KEPT: usize = 100;
+    let (closed, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (close, count) = (Arc::clone(&closed), Arc::clone(&made));
+    let connect = tower::layer::layer_fn(move |_| {
+        let (closed, made) = (Arc::clone(&closed), Arc::clone(&made));
+        tower::service_fn(move |_: ConnectTarget| {
+            let old = made.fetch_add(1, Ordering::SeqCst) < KEPT;
+            let closed = old.then(|| Arc::clone(&closed));
+            async { Ok::<_, BoxError>(Unreported { closed, answer: b"", reader: None }) }
+        })
+    });
+    let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
+    let mesh =
+        Mesh::builder().endpoints("users", [address]).connect_layer(connect).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    // Bodies that are held until all calls are answered hold their connections too.
+    let mut answers = Vec::new();
+    for _ in 0..KEPT {
+        answers.push(patience(client.send(get("/"))).await.unwrap());
+    }
+    drop(answers);
+    tokio::task::yield_now().await;
+    assert_eq!(count.load(Ordering::SeqCst), KEPT);
+    close.store(true, Ordering::SeqCst);
+    assert_eq!(patience(client.send(post("/", ""))).await.unwrap().status(), 200);
+    assert_eq!(count.load(Ordering::SeqCst), KEPT + 1);
+}

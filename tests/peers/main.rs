@@ -1,0 +1,25 @@
+//! Programs that no one here wrote, as upstreams: nginx, haproxy, gRPC C-core.
+//!
+//! `.ci/peers` installs what is needed and runs this; see the README beside this file.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it saw"
+)]
+
+mod grpcio;
+mod grpcio_calls;
+mod grpcio_drains;
+mod haproxy;
+mod haproxy_proxies;
+mod load;
+mod nginx;
+mod nginx_keepalive;
+mod nginx_reload;
+mod program;
+#[path = "../support/mod.rs"]
+mod support;
+mod tally;
