@@ -84,9 +84,11 @@ impl Client {
             return Ok(cell);
         }
         let name = Name::parse(authority).map_err(|reason| {
-            Error::new(ErrorKind::InvalidRequest, Phase::Resolve).detail(reason)
+            Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
+                .detail(reason)
+                .check("the request's authority")
         })?;
-        super::lookup(&self.inner, &name)
+        self.inner.lookup(&name)
     }
 }
 

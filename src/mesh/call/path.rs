@@ -174,7 +174,14 @@ impl PathProj<'_> {
     /// Resolves, routes and admits the call; what it gives is a step to take instead.
     fn route(&mut self, started: Instant, now: Instant) -> Option<Step> {
         let Caller { inner, cell, .. } = &*self.caller;
-        let Some(service) = cell.current.load_full() else { return Some(self.unresolved(started)) };
+        let (mut service, mut found) = (cell.current.load_full(), None);
+        if service.is_none() {
+            // The client was made before its service, or the name stands for another.
+            found = inner.find(&cell.name);
+            service = found.as_ref().and_then(|found| found.current.load_full());
+        }
+        let Some(service) = service else { return Some(self.unresolved(started)) };
+        let cell = found.as_ref().unwrap_or(cell);
         let Some(request) = self.request.as_mut() else { return Some(missing()) };
         if request.uri().authority().is_none()
             && let Some(authority) = &cell.authority
@@ -240,7 +247,10 @@ impl PathProj<'_> {
     fn unresolved(&mut self, started: Instant) -> Step {
         let Caller { inner, cell, .. } = &*self.caller;
         if inner.is_synced() {
-            return Step::Return(Err(inner.unknown(&cell.name)));
+            return match inner.unfound(&cell.name) {
+                Ok(_) => Step::Again,
+                Err(error) => Step::Return(Err(error)),
+            };
         }
         if let Some(request) = &*self.request {
             let call = request.extensions().get::<Call>();
