@@ -170,10 +170,7 @@ pub fn matches(uri: &str, path: Option<(bool, &str)>, query: &[(u8, &str, &str)]
     });
     rule.query = query
         .iter()
-        .map(|(kind, name, value)| QueryMatch {
-            name: (*name).to_owned(),
-            matcher: text(*kind, value),
-        })
+        .map(|(kind, name, value)| QueryMatch::new(*name, text(*kind, value)))
         .collect();
     let request = Request::get(uri).body(()).ok()?;
     Some(Matcher::new(&rule).ok()?.matches(&request))
