@@ -3,7 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use super::load::Load;
-use crate::config::{self, Address, Health, Protocol};
+use crate::{
+    config::{self, Address, Health, Protocol},
+    core::Epoch,
+};
 
 /// What an endpoint owns from its first pick on: its connections.
 pub(crate) trait Upstream: Send + Sync + 'static {
@@ -49,6 +52,7 @@ pub(crate) struct Endpoint<X> {
 /// The run-time state of an endpoint that has been picked.
 pub(crate) struct Live<X> {
     pub(super) load: Load,
+    pub(super) epoch: Epoch,
     pub(super) extra: X,
 }
 
@@ -134,8 +138,9 @@ impl<X> Endpoint<X> {
         self.live.get().map(|live| &live.extra)
     }
 
-    pub(super) fn live(&self) -> Option<&Arc<Live<X>>> {
-        self.live.get()
+    #[inline]
+    pub(super) fn live(&self) -> Option<&Live<X>> {
+        self.live.get().map(|live| &**live)
     }
 
     /// Whether both are the same endpoint, whatever its source says of it by now.
@@ -148,9 +153,10 @@ impl<X> Endpoint<X> {
 }
 
 impl<X: Upstream> Endpoint<X> {
-    pub(super) fn live_or_build(&self, cx: &X::Context) -> &Arc<Live<X>> {
+    #[inline]
+    pub(super) fn live_or_build(&self, cx: &X::Context, epoch: Epoch) -> &Live<X> {
         self.live.get_or_init(|| {
-            Arc::new(Live { load: Load::default(), extra: X::build(&self.spec, cx) })
+            Arc::new(Live { load: Load::default(), epoch, extra: X::build(&self.spec, cx) })
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{
-    endpoint::{Endpoint, Upstream},
+    endpoint::{Endpoint, Live, Upstream},
     set::Set,
 };
 use crate::{config::Health, core::Random};
@@ -72,15 +72,54 @@ impl<'a, X: Upstream> Picker<'a, X> {
         }
     }
 
-    /// A random endpoint; with unequal weights, by rejection, and exactly if that takes long.
+    /// The state of an endpoint that ranks as good, apart from what this call has tried. None
+    /// says only that it must be ranked.
+    #[inline]
+    fn good(&self, endpoint: &'a Endpoint<X>) -> Option<&'a Live<X>> {
+        let live = endpoint.live()?;
+        let spared = matches!(endpoint.spec().health(), Health::Draining | Health::Unhealthy);
+        let good = !spared && !live.load.is_suspect() && live.extra.available(self.now);
+        good.then_some(live)
+    }
+
+    /// Whether a lone endpoint may be called without further ado.
+    #[inline]
+    fn is_plain(&self, endpoint: &'a Endpoint<X>) -> bool {
+        self.tried.is_empty() && self.good(endpoint).is_some()
+    }
+
+    /// Whether a lone endpoint is picked; if not it is noted if it is the best so far.
+    #[cold]
+    #[inline(never)]
+    fn consider(&self, endpoint: &'a Arc<Endpoint<X>>, best: &mut Option<Ranked<'a, X>>) -> bool {
+        let rank = self.rank(endpoint);
+        if rank == Rank::Good || (rank == Rank::Suspect && self.is_probe(endpoint)) {
+            return true;
+        }
+        if best.is_none_or(|(least, _)| rank < least) {
+            *best = Some((rank, endpoint));
+        }
+        false
+    }
+
+    /// A random endpoint, by weight.
+    #[inline]
     fn sample(&self) -> Option<&'a Arc<Endpoint<X>>> {
+        if self.set.uniform {
+            return self.set.get(scale(self.random.next(), self.set.len()));
+        }
+        self.sample_by_weight()
+    }
+
+    /// By rejection, and exactly if that takes long.
+    #[inline(never)]
+    fn sample_by_weight(&self) -> Option<&'a Arc<Endpoint<X>>> {
         let len = self.set.len();
         for _ in 0..REJECTIONS {
             let word = self.random.next();
             let endpoint = self.set.get(scale(word, len))?;
-            if self.set.uniform
-                || scale(word << 32, usize::from(self.set.max_weight))
-                    < usize::from(endpoint.spec().weight())
+            if scale(word << 32, usize::from(self.set.max_weight))
+                < usize::from(endpoint.spec().weight())
             {
                 return Some(endpoint);
             }
@@ -100,13 +139,14 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 
     /// Two different endpoints (or one twice, when there is no other).
+    #[inline]
     fn pair(&self) -> Option<(&'a Arc<Endpoint<X>>, &'a Arc<Endpoint<X>>)> {
         let len = self.set.len();
         if !self.set.uniform {
-            let first = self.sample()?;
-            let mut second = self.sample()?;
+            let first = self.sample_by_weight()?;
+            let mut second = self.sample_by_weight()?;
             if Arc::ptr_eq(first, second) {
-                second = self.sample()?;
+                second = self.sample_by_weight()?;
             }
             return Some((first, second));
         }
@@ -123,10 +163,42 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 
     /// The better of two random endpoints.
+    #[inline]
     pub(super) fn p2c(&self, signal: Signal) -> Option<&'a Arc<Endpoint<X>>> {
+        let (first, second) = self.pair()?;
+        if self.tried.is_empty()
+            && let Some(one) = self.good(first)
+            && let Some(other) = self.good(second)
+        {
+            return Some(match signal {
+                Signal::LeastRequest if self.set.uniform => {
+                    if other.load.in_flight() < one.load.in_flight() { second } else { first }
+                }
+                _ => {
+                    let swap = self.cost(second, other, signal) < self.cost(first, one, signal);
+                    let (winner, loser) = if swap { (other, one) } else { (one, other) };
+                    let stale = self.is_stale(loser, winner, signal);
+                    if swap == stale { first } else { second }
+                }
+            });
+        }
+        self.p2c_ranked((first, second), signal)
+    }
+
+    /// The same for endpoints that are not both good.
+    #[cold]
+    #[inline(never)]
+    fn p2c_ranked(
+        &self,
+        mut pair: (&'a Arc<Endpoint<X>>, &'a Arc<Endpoint<X>>),
+        signal: Signal,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
         let mut best: Option<Ranked<'a, X>> = None;
-        for _ in 0..EFFORT {
-            let (first, second) = self.pair()?;
+        for effort in 0..EFFORT {
+            if effort > 0 {
+                pair = self.pair()?;
+            }
+            let (first, second) = pair;
             let (rank, other) = (self.rank(first), self.rank(second));
             for (rank, endpoint) in [(rank, first), (other, second)] {
                 if rank == Rank::Suspect && self.is_probe(endpoint) {
@@ -135,14 +207,18 @@ impl<'a, X: Upstream> Picker<'a, X> {
             }
             let better = if rank != other {
                 if rank < other { (rank, first) } else { (other, second) }
-            } else if self.cost(second, signal) < self.cost(first, signal) {
+            } else if self.cost_of(second, signal) < self.cost_of(first, signal) {
                 (other, second)
             } else {
                 (rank, first)
             };
             if better.0 == Rank::Good {
                 let loser = if Arc::ptr_eq(better.1, first) { second } else { first };
-                if rank == other && self.is_stale(loser, better.1) {
+                if rank == other
+                    // A winner that has never been called is what this call is for.
+                    && let (Some(lost), Some(won)) = (loser.live(), better.1.live())
+                    && self.is_stale(lost, won, signal)
+                {
                     return Some(loser);
                 }
                 return Some(better.1);
@@ -154,22 +230,20 @@ impl<'a, X: Upstream> Picker<'a, X> {
         self.scan(scale(self.random.next(), self.set.len()), best)
     }
 
+    #[inline]
     pub(super) fn random(&self) -> Option<&'a Arc<Endpoint<X>>> {
         let mut best: Option<Ranked<'a, X>> = None;
         for _ in 0..EFFORT {
             let endpoint = self.sample()?;
-            let rank = self.rank(endpoint);
-            if rank == Rank::Good || (rank == Rank::Suspect && self.is_probe(endpoint)) {
+            if self.is_plain(endpoint) || self.consider(endpoint, &mut best) {
                 return Some(endpoint);
-            }
-            if best.is_none_or(|(least, _)| rank < least) {
-                best = Some((rank, endpoint));
             }
         }
         self.scan(scale(self.random.next(), self.set.len()), best)
     }
 
     /// One after the other; with unequal weights by static stride (gRPC's scheduler).
+    #[inline]
     pub(super) fn round_robin(&self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
         const FULL: u64 = 65_535;
         let len = self.set.len() as u64;
@@ -189,14 +263,10 @@ impl<'a, X: Upstream> Picker<'a, X> {
                     continue;
                 }
             }
-            let rank = self.rank(endpoint);
-            if rank == Rank::Good || (rank == Rank::Suspect && self.is_probe(endpoint)) {
+            if self.is_plain(endpoint) || self.consider(endpoint, &mut best) {
                 return Some(endpoint);
             }
             looked += 1;
-            if best.is_none_or(|(least, _)| rank < least) {
-                best = Some((rank, endpoint));
-            }
         }
         // The strides may have met the same heavy endpoints again and again.
         self.scan(scale(self.random.next(), self.set.len()), best)
@@ -209,17 +279,18 @@ impl<'a, X: Upstream> Picker<'a, X> {
             .is_some_and(|live| live.load.is_suspect() && live.load.claim_probe(self.now))
     }
 
-    /// Whether this call refreshes what is known of an endpoint that never wins.
-    fn is_stale(&self, loser: &Endpoint<X>, winner: &Endpoint<X>) -> bool {
-        match (loser.live(), winner.live()) {
-            (Some(loser), Some(winner)) => loser.load.claim_stale(self.now, &winner.load),
-            // A winner that has never been called is what this call is for.
-            _ => false,
-        }
+    /// Whether this call refreshes what is known of an endpoint that never wins. What is in
+    /// flight is known at any time.
+    fn is_stale(&self, loser: &Live<X>, winner: &Live<X>, signal: Signal) -> bool {
+        matches!(signal, Signal::PeakEwma { .. }) && loser.load.claim_stale(self.now, &winner.load)
     }
 
-    fn cost(&self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
-        let Some(live) = endpoint.live() else { return 0.0 };
+    fn cost_of(&self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
+        endpoint.live().map_or(0.0, |live| self.cost(endpoint, live, signal))
+    }
+
+    #[inline]
+    fn cost(&self, endpoint: &Endpoint<X>, live: &Live<X>, signal: Signal) -> f32 {
         // Of weights it is what is in flight that is compared: idle ones differ in nothing.
         let share = if self.set.uniform {
             1.0
@@ -236,6 +307,8 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// Looks at endpoints in a row for one that is better than `best`: at a bounded number of
     /// them, but at all before it says that none may be called. In panic, whatever is best is
     /// called.
+    #[cold]
+    #[inline(never)]
     fn scan(&self, from: usize, mut best: Option<Ranked<'a, X>>) -> Option<&'a Arc<Endpoint<X>>> {
         let len = self.set.len();
         let callable = |(rank, _): &Ranked<'a, X>| *rank != Rank::Never;
@@ -257,7 +330,10 @@ impl<'a, X: Upstream> Picker<'a, X> {
 }
 
 /// A random word's upper half, scaled to `0..len` without a division.
+///
+/// An index is a `u32`: no product overflows.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "it is less than `len`")]
 pub(super) fn scale(word: u64, len: usize) -> usize {
-    let scaled = (u128::from(word >> 32) * len as u128) >> 32;
-    usize::try_from(scaled).unwrap_or(0)
+    ((word >> 32).wrapping_mul(len as u64) >> 32) as usize
 }
