@@ -110,10 +110,14 @@ impl<X: Upstream> Balancer<X> {
             Policy::RoundRobin(cursor) => picker.round_robin(cursor),
             Policy::Random => picker.random(),
         };
-        let Some(endpoint) = picked else {
+        let Some((endpoint, live)) = picked else {
             return Err(if set.len() == 0 { PickError::Empty } else { PickError::Unavailable });
         };
-        endpoint.live_or_build(&self.members.context, self.epoch).load.begin(now);
+        let live = match live {
+            Some(live) => live,
+            None => endpoint.live_or_build(&self.members.context, self.epoch),
+        };
+        live.load.begin(now);
         Ok(InFlight::begun(Arc::clone(endpoint), now, self.decay))
     }
 
@@ -170,8 +174,6 @@ impl<X: Upstream> Balancer<X> {
         if diff != Diff::default() {
             set.weigh(index);
             replaced.push(self.members.set.swap(Arc::new(set)));
-            // No reader is added any more: of the others this is the last to let go.
-            replaced.retain(|set| Arc::strong_count(set) > 1);
         }
         // Only now: a pick from the old set may still have found them.
         for endpoint in retired {
@@ -179,6 +181,8 @@ impl<X: Upstream> Balancer<X> {
                 extra.retire();
             }
         }
+        // A replaced set gets no new readers: what nobody else holds by now is freed here.
+        replaced.retain(|set| Arc::strong_count(set) > 1);
         diff
     }
 

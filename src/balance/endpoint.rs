@@ -37,6 +37,8 @@ pub(crate) struct Spec {
     address: Address,
     weight: u16,
     health: Health,
+    /// Its source neither says that it is unhealthy nor that it drains.
+    callable: bool,
     protocol: Option<Protocol>,
     /// The whole of it, when more than these few fields was said.
     rest: Option<Box<config::Endpoint>>,
@@ -68,6 +70,7 @@ impl Spec {
             address: endpoint.address.clone(),
             weight: u16::try_from(endpoint.weight).unwrap_or(u16::MAX).max(1),
             health: endpoint.health,
+            callable: !matches!(endpoint.health, Health::Unhealthy | Health::Draining),
             protocol: endpoint.protocol,
             rest: (plain != endpoint).then(|| Box::new(endpoint)),
         }
@@ -83,6 +86,11 @@ impl Spec {
 
     pub(crate) fn health(&self) -> Health {
         self.health
+    }
+
+    #[inline]
+    pub(super) fn is_callable(&self) -> bool {
+        self.callable
     }
 
     pub(crate) fn protocol(&self) -> Option<Protocol> {
@@ -153,7 +161,8 @@ impl<X> Endpoint<X> {
 }
 
 impl<X: Upstream> Endpoint<X> {
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(super) fn live_or_build(&self, cx: &X::Context, epoch: Epoch) -> &Live<X> {
         self.live.get_or_init(|| {
             Arc::new(Live { load: Load::default(), epoch, extra: X::build(&self.spec, cx) })

@@ -85,22 +85,21 @@ impl<X: Send + Sync + 'static> Drop for InFlight<X> {
     #[inline]
     fn drop(&mut self) {
         if !self.over {
-            self.leave();
+            leave(&self.endpoint, self.started, self.decay, self.recorded);
         }
     }
 }
 
-impl<X: Send + Sync + 'static> InFlight<X> {
-    #[cold]
-    #[inline(never)]
-    fn leave(&self) {
-        let Some(live) = self.endpoint.live() else { return };
-        if !self.recorded {
-            let now = live.epoch.nanos(Instant::now());
-            live.load.raise(now, now.saturating_sub(self.started), self.decay);
-        }
-        live.load.end(self.started);
+/// The caller has left, or what it has recorded is over.
+#[cold]
+#[inline(never)]
+fn leave<X>(endpoint: &Endpoint<X>, started: u64, decay: u64, recorded: bool) {
+    let Some(live) = endpoint.live() else { return };
+    if !recorded {
+        let now = live.epoch.nanos(Instant::now());
+        live.load.raise(now, now.saturating_sub(started), decay);
     }
+    live.load.end(started);
 }
 
 #[inline]

@@ -49,10 +49,21 @@ pub(super) struct Picker<'a, X> {
     pub(super) tried: &'a [Arc<Endpoint<X>>],
 }
 
+/// By value: a pick that finds a good endpoint keeps it in registers.
+impl<X> Clone for Picker<'_, X> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<X> Copy for Picker<'_, X> {}
+
+/// An endpoint and its state, where that was looked at.
+pub(super) type Picked<'a, X> = (&'a Arc<Endpoint<X>>, Option<&'a Live<X>>);
 type Ranked<'a, X> = (Rank, &'a Arc<Endpoint<X>>);
 
 impl<'a, X: Upstream> Picker<'a, X> {
-    fn rank(&self, endpoint: &Arc<Endpoint<X>>) -> Rank {
+    fn rank(self, endpoint: &Arc<Endpoint<X>>) -> Rank {
         let health = endpoint.spec().health();
         if health == Health::Draining {
             return Rank::Never;
@@ -75,23 +86,25 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// The state of an endpoint that ranks as good, apart from what this call has tried. None
     /// says only that it must be ranked.
     #[inline]
-    fn good(&self, endpoint: &'a Endpoint<X>) -> Option<&'a Live<X>> {
+    fn good(self, endpoint: &'a Endpoint<X>) -> Option<&'a Live<X>> {
         let live = endpoint.live()?;
-        let spared = matches!(endpoint.spec().health(), Health::Draining | Health::Unhealthy);
-        let good = !spared && !live.load.is_suspect() && live.extra.available(self.now);
+        let good = endpoint.spec().is_callable()
+            && !live.load.is_suspect()
+            && live.extra.available(self.now);
         good.then_some(live)
     }
 
-    /// Whether a lone endpoint may be called without further ado.
+    /// A lone endpoint that may be called without further ado.
     #[inline]
-    fn is_plain(&self, endpoint: &'a Endpoint<X>) -> bool {
-        self.tried.is_empty() && self.good(endpoint).is_some()
+    fn plain(self, endpoint: &'a Arc<Endpoint<X>>) -> Option<Picked<'a, X>> {
+        if !self.tried.is_empty() {
+            return None;
+        }
+        Some((endpoint, Some(self.good(endpoint)?)))
     }
 
     /// Whether a lone endpoint is picked; if not it is noted if it is the best so far.
-    #[cold]
-    #[inline(never)]
-    fn consider(&self, endpoint: &'a Arc<Endpoint<X>>, best: &mut Option<Ranked<'a, X>>) -> bool {
+    fn consider(self, endpoint: &'a Arc<Endpoint<X>>, best: &mut Option<Ranked<'a, X>>) -> bool {
         let rank = self.rank(endpoint);
         if rank == Rank::Good || (rank == Rank::Suspect && self.is_probe(endpoint)) {
             return true;
@@ -104,7 +117,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// A random endpoint, by weight.
     #[inline]
-    fn sample(&self) -> Option<&'a Arc<Endpoint<X>>> {
+    fn sample(self) -> Option<&'a Arc<Endpoint<X>>> {
         if self.set.uniform {
             return self.set.get(scale(self.random.next(), self.set.len()));
         }
@@ -113,7 +126,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// By rejection, and exactly if that takes long.
     #[inline(never)]
-    fn sample_by_weight(&self) -> Option<&'a Arc<Endpoint<X>>> {
+    fn sample_by_weight(self) -> Option<&'a Arc<Endpoint<X>>> {
         let len = self.set.len();
         for _ in 0..REJECTIONS {
             let word = self.random.next();
@@ -140,7 +153,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// Two different endpoints (or one twice, when there is no other).
     #[inline]
-    fn pair(&self) -> Option<(&'a Arc<Endpoint<X>>, &'a Arc<Endpoint<X>>)> {
+    fn pair(self) -> Option<(&'a Arc<Endpoint<X>>, &'a Arc<Endpoint<X>>)> {
         let len = self.set.len();
         if !self.set.uniform {
             let first = self.sample_by_weight()?;
@@ -164,32 +177,32 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// The better of two random endpoints.
     #[inline]
-    pub(super) fn p2c(&self, signal: Signal) -> Option<&'a Arc<Endpoint<X>>> {
+    pub(super) fn p2c(self, signal: Signal) -> Option<Picked<'a, X>> {
         let (first, second) = self.pair()?;
         if self.tried.is_empty()
             && let Some(one) = self.good(first)
             && let Some(other) = self.good(second)
         {
-            return Some(match signal {
+            let swap = match signal {
                 Signal::LeastRequest if self.set.uniform => {
-                    if other.load.in_flight() < one.load.in_flight() { second } else { first }
+                    other.load.in_flight() < one.load.in_flight()
                 }
                 _ => {
                     let swap = self.cost(second, other, signal) < self.cost(first, one, signal);
                     let (winner, loser) = if swap { (other, one) } else { (one, other) };
-                    let stale = self.is_stale(loser, winner, signal);
-                    if swap == stale { first } else { second }
+                    swap != self.is_stale(loser, winner, signal)
                 }
-            });
+            };
+            return Some(if swap { (second, Some(other)) } else { (first, Some(one)) });
         }
-        self.p2c_ranked((first, second), signal)
+        self.p2c_ranked((first, second), signal).map(|endpoint| (endpoint, None))
     }
 
     /// The same for endpoints that are not both good.
     #[cold]
     #[inline(never)]
     fn p2c_ranked(
-        &self,
+        self,
         mut pair: (&'a Arc<Endpoint<X>>, &'a Arc<Endpoint<X>>),
         signal: Signal,
     ) -> Option<&'a Arc<Endpoint<X>>> {
@@ -231,11 +244,23 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 
     #[inline]
-    pub(super) fn random(&self) -> Option<&'a Arc<Endpoint<X>>> {
+    pub(super) fn random(self) -> Option<Picked<'a, X>> {
+        let endpoint = self.sample()?;
+        if let Some(picked) = self.plain(endpoint) {
+            return Some(picked);
+        }
+        self.random_ranked(endpoint).map(|endpoint| (endpoint, None))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn random_ranked(self, mut endpoint: &'a Arc<Endpoint<X>>) -> Option<&'a Arc<Endpoint<X>>> {
         let mut best: Option<Ranked<'a, X>> = None;
-        for _ in 0..EFFORT {
-            let endpoint = self.sample()?;
-            if self.is_plain(endpoint) || self.consider(endpoint, &mut best) {
+        for effort in 0..EFFORT {
+            if effort > 0 {
+                endpoint = self.sample()?;
+            }
+            if self.consider(endpoint, &mut best) {
                 return Some(endpoint);
             }
         }
@@ -244,36 +269,62 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// One after the other; with unequal weights by static stride (gRPC's scheduler).
     #[inline]
-    pub(super) fn round_robin(&self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
-        const FULL: u64 = 65_535;
-        let len = self.set.len() as u64;
+    pub(super) fn round_robin(self, cursor: &AtomicU64) -> Option<Picked<'a, X>> {
+        let endpoint = self.in_turn(cursor)?;
+        if let Some(picked) = self.plain(endpoint) {
+            return Some(picked);
+        }
+        self.round_robin_ranked(endpoint, cursor).map(|endpoint| (endpoint, None))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn round_robin_ranked(
+        self,
+        mut endpoint: &'a Arc<Endpoint<X>>,
+        cursor: &AtomicU64,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
         let mut best: Option<Ranked<'a, X>> = None;
-        let mut looked = 0;
-        // A stride passes the largest weight at each round, so this ends.
-        while looked < SCAN.min(self.set.len()) {
-            let at = cursor.fetch_add(1, Relaxed);
-            let place = usize::try_from(at % len).ok()?;
-            let endpoint = self.set.get(place)?;
-            if !self.set.uniform {
-                let weight =
-                    u64::from(endpoint.spec().weight()) * FULL / u64::from(self.set.max_weight);
-                let offset = (FULL / 2).wrapping_mul(at % len);
-                let step = (weight.wrapping_mul(at / len).wrapping_add(offset)) % FULL;
-                if step < FULL - weight {
-                    continue;
-                }
+        for looked in 0..SCAN.min(self.set.len()) {
+            if looked > 0 {
+                endpoint = self.in_turn(cursor)?;
             }
-            if self.is_plain(endpoint) || self.consider(endpoint, &mut best) {
+            if self.consider(endpoint, &mut best) {
                 return Some(endpoint);
             }
-            looked += 1;
         }
         // The strides may have met the same heavy endpoints again and again.
         self.scan(scale(self.random.next(), self.set.len()), best)
     }
 
+    /// The endpoint whose turn it is.
+    #[inline]
+    fn in_turn(self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
+        const FULL: u64 = 65_535;
+        let len = self.set.len() as u64;
+        if len == 0 {
+            return None;
+        }
+        // A stride passes the largest weight at each round, so this ends.
+        loop {
+            let at = cursor.fetch_add(1, Relaxed);
+            let (round, place) = (at / len, at % len);
+            let endpoint = self.set.get(usize::try_from(place).ok()?)?;
+            if self.set.uniform {
+                return Some(endpoint);
+            }
+            let weight =
+                u64::from(endpoint.spec().weight()) * FULL / u64::from(self.set.max_weight);
+            let offset = (FULL / 2).wrapping_mul(place);
+            let step = weight.wrapping_mul(round).wrapping_add(offset) % FULL;
+            if step >= FULL - weight {
+                return Some(endpoint);
+            }
+        }
+    }
+
     /// Whether this call is the one that probes a suspect.
-    fn is_probe(&self, endpoint: &Endpoint<X>) -> bool {
+    fn is_probe(self, endpoint: &Endpoint<X>) -> bool {
         endpoint
             .live()
             .is_some_and(|live| live.load.is_suspect() && live.load.claim_probe(self.now))
@@ -281,16 +332,16 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// Whether this call refreshes what is known of an endpoint that never wins. What is in
     /// flight is known at any time.
-    fn is_stale(&self, loser: &Live<X>, winner: &Live<X>, signal: Signal) -> bool {
+    fn is_stale(self, loser: &Live<X>, winner: &Live<X>, signal: Signal) -> bool {
         matches!(signal, Signal::PeakEwma { .. }) && loser.load.claim_stale(self.now, &winner.load)
     }
 
-    fn cost_of(&self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
+    fn cost_of(self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
         endpoint.live().map_or(0.0, |live| self.cost(endpoint, live, signal))
     }
 
     #[inline]
-    fn cost(&self, endpoint: &Endpoint<X>, live: &Live<X>, signal: Signal) -> f32 {
+    fn cost(self, endpoint: &Endpoint<X>, live: &Live<X>, signal: Signal) -> f32 {
         // Of weights it is what is in flight that is compared: idle ones differ in nothing.
         let share = if self.set.uniform {
             1.0
@@ -309,7 +360,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// called.
     #[cold]
     #[inline(never)]
-    fn scan(&self, from: usize, mut best: Option<Ranked<'a, X>>) -> Option<&'a Arc<Endpoint<X>>> {
+    fn scan(self, from: usize, mut best: Option<Ranked<'a, X>>) -> Option<&'a Arc<Endpoint<X>>> {
         let len = self.set.len();
         let callable = |(rank, _): &Ranked<'a, X>| *rank != Rank::Never;
         for step in 0..len {
