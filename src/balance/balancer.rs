@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use super::{
     endpoint::{Endpoint, Spec, Upstream},
     flight::InFlight,
-    pick::{Picker, Signal},
+    pick::{Drawn, Picked, Picker, Signal},
     set::{Diff, Index, Set},
 };
 use crate::{
@@ -27,9 +27,11 @@ pub(crate) enum PickError {
     Unavailable,
 }
 
+#[derive(Clone, Copy)]
 enum Policy {
-    P2c(Signal),
-    RoundRobin(AtomicU64),
+    PeakEwma,
+    LeastRequest,
+    RoundRobin,
     Random,
 }
 
@@ -37,6 +39,8 @@ enum Policy {
 pub(crate) struct Balancer<X: Upstream> {
     members: Arc<Members<X>>,
     policy: Policy,
+    /// Whose turn it is, in round robin.
+    cursor: AtomicU64,
     /// 0: the policy asks for no average.
     decay: u64,
     epoch: Epoch,
@@ -76,9 +80,9 @@ impl<X: Upstream> Balancer<X> {
         let policy = match policy {
             config::Balancer::PeakEwma { decay: time, .. } => {
                 decay = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
-                Policy::P2c(Signal::PeakEwma { decay })
+                Policy::PeakEwma
             }
-            config::Balancer::RoundRobin => Policy::RoundRobin(AtomicU64::new(0)),
+            config::Balancer::RoundRobin => Policy::RoundRobin,
             config::Balancer::Random => Policy::Random,
             // Validation refuses the others, which are not there yet.
             config::Balancer::LeastRequest
@@ -88,9 +92,9 @@ impl<X: Upstream> Balancer<X> {
             | config::Balancer::Prequal(_)
             | config::Balancer::PickFirst(_)
             | config::Balancer::OverrideHost(_)
-            | config::Balancer::Extension(_) => Policy::P2c(Signal::LeastRequest),
+            | config::Balancer::Extension(_) => Policy::LeastRequest,
         };
-        Self { members, policy, decay, epoch }
+        Self { members, policy, cursor: AtomicU64::new(0), decay, epoch }
     }
 
     /// Picks an endpoint and counts a call in flight to it.
@@ -105,20 +109,43 @@ impl<X: Upstream> Balancer<X> {
     ) -> Result<InFlight<X>, PickError> {
         let set = self.members.set.load();
         let picker = Picker { set: &set, now, random, tried };
-        let picked = match &self.policy {
-            Policy::P2c(signal) => picker.p2c(*signal),
-            Policy::RoundRobin(cursor) => picker.round_robin(cursor),
+        let decay = self.decay;
+        let picked = match self.policy {
+            Policy::LeastRequest => picker.p2c(Signal::LeastRequest),
+            Policy::PeakEwma => picker.p2c(Signal::PeakEwma { decay }),
+            Policy::RoundRobin => picker.round_robin(&self.cursor),
             Policy::Random => picker.random(),
         };
-        let Some((endpoint, live)) = picked else {
-            return Err(if set.len() == 0 { PickError::Empty } else { PickError::Unavailable });
-        };
-        let live = match live {
-            Some(live) => live,
-            None => endpoint.live_or_build(&self.members.context, self.epoch),
+        let (endpoint, live) = match picked {
+            Ok(picked) => picked,
+            Err(drawn) => self.ranked(&set, now, random, tried, drawn)?,
         };
         live.load.begin(now);
-        Ok(InFlight::begun(Arc::clone(endpoint), now, self.decay))
+        Ok(InFlight::begun(Arc::clone(endpoint), now, decay))
+    }
+
+    /// Picks when what was drawn is not plainly good.
+    #[cold]
+    #[inline(never)]
+    fn ranked<'a>(
+        &self,
+        set: &'a Set<X>,
+        now: u64,
+        random: &'a Random,
+        tried: &'a [Arc<Endpoint<X>>],
+        drawn: Option<Drawn<'a, X>>,
+    ) -> Result<Picked<'a, X>, PickError> {
+        let picker = Picker { set, now, random, tried };
+        let drawn = drawn.ok_or(PickError::Empty)?;
+        let decay = self.decay;
+        let picked = match self.policy {
+            Policy::LeastRequest => picker.p2c_ranked(drawn, Signal::LeastRequest),
+            Policy::PeakEwma => picker.p2c_ranked(drawn, Signal::PeakEwma { decay }),
+            Policy::RoundRobin => picker.round_robin_ranked(drawn.0, &self.cursor),
+            Policy::Random => picker.random_ranked(drawn.0),
+        };
+        let endpoint = picked.ok_or(PickError::Unavailable)?;
+        Ok((endpoint, endpoint.live_or_build(&self.members.context, self.epoch)))
     }
 
     fn updater(&self) -> MutexGuard<'_, Updater<X>> {

@@ -106,19 +106,24 @@ impl Load {
     #[inline]
     pub(super) fn succeeded(&self, now: u64, rtt: u64, decay: u64) {
         let rtt = rtt.max(1);
-        let before = self.latency.load(Relaxed);
-        let latency = if decay == 0 || rtt >= before || before == 0 {
-            rtt
-        } else {
-            let (before, rtt) = (float(before), float(rtt));
-            whole(rtt + (before - rtt) * self.remaining(now, decay))
-        };
+        let latency = if decay == 0 { rtt } else { self.blended(now, rtt, decay) };
         self.latency.store(latency.max(1), Relaxed);
         self.stamp.store(now, Relaxed);
         let success = self.success.load(Relaxed);
         if success < ONE {
             self.trust(success);
         }
+    }
+
+    /// The estimate after a sample.
+    #[inline]
+    fn blended(&self, now: u64, rtt: u64, decay: u64) -> u64 {
+        let before = self.latency.load(Relaxed);
+        if rtt >= before {
+            return rtt;
+        }
+        let (before, rtt) = (float(before), float(rtt));
+        whole(rtt + (before - rtt) * self.remaining(now, decay))
     }
 
     /// A suspect that answers is trusted again within a few calls.

@@ -49,7 +49,7 @@ pub(super) struct Picker<'a, X> {
     pub(super) tried: &'a [Arc<Endpoint<X>>],
 }
 
-/// By value: a pick that finds a good endpoint keeps it in registers.
+/// By value: a pick that finds good endpoints keeps it in registers.
 impl<X> Clone for Picker<'_, X> {
     fn clone(&self) -> Self {
         *self
@@ -58,8 +58,12 @@ impl<X> Clone for Picker<'_, X> {
 
 impl<X> Copy for Picker<'_, X> {}
 
-/// An endpoint and its state, where that was looked at.
-pub(super) type Picked<'a, X> = (&'a Arc<Endpoint<X>>, Option<&'a Live<X>>);
+/// An endpoint and its state.
+pub(super) type Picked<'a, X> = (&'a Arc<Endpoint<X>>, &'a Live<X>);
+/// What a policy has drawn: two endpoints, or one twice.
+pub(super) type Drawn<'a, X> = (&'a Arc<Endpoint<X>>, &'a Arc<Endpoint<X>>);
+/// A pick of the plain case. Else what was drawn is to be ranked; nothing was drawn of nothing.
+pub(super) type Plain<'a, X> = Result<Picked<'a, X>, Option<Drawn<'a, X>>>;
 type Ranked<'a, X> = (Rank, &'a Arc<Endpoint<X>>);
 
 impl<'a, X: Upstream> Picker<'a, X> {
@@ -96,11 +100,14 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// A lone endpoint that may be called without further ado.
     #[inline]
-    fn plain(self, endpoint: &'a Arc<Endpoint<X>>) -> Option<Picked<'a, X>> {
-        if !self.tried.is_empty() {
-            return None;
+    fn plain(self, endpoint: Option<&'a Arc<Endpoint<X>>>) -> Plain<'a, X> {
+        let endpoint = endpoint.ok_or(None)?;
+        if self.tried.is_empty()
+            && let Some(live) = self.good(endpoint)
+        {
+            return Ok((endpoint, live));
         }
-        Some((endpoint, Some(self.good(endpoint)?)))
+        Err(Some((endpoint, endpoint)))
     }
 
     /// Whether a lone endpoint is picked; if not it is noted if it is the best so far.
@@ -153,32 +160,37 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// Two different endpoints (or one twice, when there is no other).
     #[inline]
-    fn pair(self) -> Option<(&'a Arc<Endpoint<X>>, &'a Arc<Endpoint<X>>)> {
-        let len = self.set.len();
+    fn pair(self) -> Option<Drawn<'a, X>> {
         if !self.set.uniform {
-            let first = self.sample_by_weight()?;
-            let mut second = self.sample_by_weight()?;
-            if Arc::ptr_eq(first, second) {
-                second = self.sample_by_weight()?;
-            }
-            return Some((first, second));
+            return self.pair_by_weight();
         }
+        let len = self.set.len();
         let word = self.random.next();
         let first = scale(word, len);
+        // The second is drawn from the others: past the first it is shifted by one.
+        let second = scale(word << 32, len.wrapping_sub(1));
+        let second = second + usize::from(second >= first);
         if len < 2 {
             let only = self.set.get(first)?;
             return Some((only, only));
         }
-        // The second is drawn from the others: past the first it is shifted by one.
-        let second = scale(word << 32, len - 1);
-        let second = second + usize::from(second >= first);
         Some((self.set.get(first)?, self.set.get(second)?))
+    }
+
+    #[inline(never)]
+    fn pair_by_weight(self) -> Option<Drawn<'a, X>> {
+        let first = self.sample_by_weight()?;
+        let mut second = self.sample_by_weight()?;
+        if Arc::ptr_eq(first, second) {
+            second = self.sample_by_weight()?;
+        }
+        Some((first, second))
     }
 
     /// The better of two random endpoints.
     #[inline]
-    pub(super) fn p2c(self, signal: Signal) -> Option<Picked<'a, X>> {
-        let (first, second) = self.pair()?;
+    pub(super) fn p2c(self, signal: Signal) -> Plain<'a, X> {
+        let (first, second) = self.pair().ok_or(None)?;
         if self.tried.is_empty()
             && let Some(one) = self.good(first)
             && let Some(other) = self.good(second)
@@ -193,25 +205,23 @@ impl<'a, X: Upstream> Picker<'a, X> {
                     swap != self.is_stale(loser, winner, signal)
                 }
             };
-            return Some(if swap { (second, Some(other)) } else { (first, Some(one)) });
+            return Ok(if swap { (second, other) } else { (first, one) });
         }
-        self.p2c_ranked((first, second), signal).map(|endpoint| (endpoint, None))
+        Err(Some((first, second)))
     }
 
     /// The same for endpoints that are not both good.
-    #[cold]
-    #[inline(never)]
-    fn p2c_ranked(
+    pub(super) fn p2c_ranked(
         self,
-        mut pair: (&'a Arc<Endpoint<X>>, &'a Arc<Endpoint<X>>),
+        mut drawn: Drawn<'a, X>,
         signal: Signal,
     ) -> Option<&'a Arc<Endpoint<X>>> {
         let mut best: Option<Ranked<'a, X>> = None;
         for effort in 0..EFFORT {
             if effort > 0 {
-                pair = self.pair()?;
+                drawn = self.pair()?;
             }
-            let (first, second) = pair;
+            let (first, second) = drawn;
             let (rank, other) = (self.rank(first), self.rank(second));
             for (rank, endpoint) in [(rank, first), (other, second)] {
                 if rank == Rank::Suspect && self.is_probe(endpoint) {
@@ -244,17 +254,14 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 
     #[inline]
-    pub(super) fn random(self) -> Option<Picked<'a, X>> {
-        let endpoint = self.sample()?;
-        if let Some(picked) = self.plain(endpoint) {
-            return Some(picked);
-        }
-        self.random_ranked(endpoint).map(|endpoint| (endpoint, None))
+    pub(super) fn random(self) -> Plain<'a, X> {
+        self.plain(self.sample())
     }
 
-    #[cold]
-    #[inline(never)]
-    fn random_ranked(self, mut endpoint: &'a Arc<Endpoint<X>>) -> Option<&'a Arc<Endpoint<X>>> {
+    pub(super) fn random_ranked(
+        self,
+        mut endpoint: &'a Arc<Endpoint<X>>,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
         let mut best: Option<Ranked<'a, X>> = None;
         for effort in 0..EFFORT {
             if effort > 0 {
@@ -269,17 +276,11 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// One after the other; with unequal weights by static stride (gRPC's scheduler).
     #[inline]
-    pub(super) fn round_robin(self, cursor: &AtomicU64) -> Option<Picked<'a, X>> {
-        let endpoint = self.in_turn(cursor)?;
-        if let Some(picked) = self.plain(endpoint) {
-            return Some(picked);
-        }
-        self.round_robin_ranked(endpoint, cursor).map(|endpoint| (endpoint, None))
+    pub(super) fn round_robin(self, cursor: &AtomicU64) -> Plain<'a, X> {
+        self.plain(self.in_turn(cursor))
     }
 
-    #[cold]
-    #[inline(never)]
-    fn round_robin_ranked(
+    pub(super) fn round_robin_ranked(
         self,
         mut endpoint: &'a Arc<Endpoint<X>>,
         cursor: &AtomicU64,
@@ -300,7 +301,6 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// The endpoint whose turn it is.
     #[inline]
     fn in_turn(self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
-        const FULL: u64 = 65_535;
         let len = self.set.len() as u64;
         if len == 0 {
             return None;
@@ -313,11 +313,13 @@ impl<'a, X: Upstream> Picker<'a, X> {
             if self.set.uniform {
                 return Some(endpoint);
             }
-            let weight =
-                u64::from(endpoint.spec().weight()) * FULL / u64::from(self.set.max_weight);
-            let offset = (FULL / 2).wrapping_mul(place);
-            let step = weight.wrapping_mul(round).wrapping_add(offset) % FULL;
-            if step >= FULL - weight {
+            // Of as many rounds as the largest weight has, each endpoint takes as many as its own
+            // weight: those in which its steps pass the end of a circle of 2^64.
+            let weight = endpoint.spec().weight();
+            let stride = u64::from(weight).wrapping_mul(self.set.stride);
+            let start = place.wrapping_mul(u64::MAX / 2);
+            let step = stride.wrapping_mul(round).wrapping_add(start);
+            if weight == self.set.max_weight || step.checked_add(stride).is_none() {
                 return Some(endpoint);
             }
         }
@@ -358,8 +360,6 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// Looks at endpoints in a row for one that is better than `best`: at a bounded number of
     /// them, but at all before it says that none may be called. In panic, whatever is best is
     /// called.
-    #[cold]
-    #[inline(never)]
     fn scan(self, from: usize, mut best: Option<Ranked<'a, X>>) -> Option<&'a Arc<Endpoint<X>>> {
         let len = self.set.len();
         let callable = |(rank, _): &Ranked<'a, X>| *rank != Rank::Never;
