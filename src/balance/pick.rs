@@ -384,7 +384,6 @@ impl<'a, X: Upstream> Picker<'a, X> {
 ///
 /// An index is a `u32`: no product overflows.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "it is less than `len`")]
 pub(super) fn scale(word: u64, len: usize) -> usize {
     ((word >> 32).wrapping_mul(len as u64) >> 32) as usize
 }
