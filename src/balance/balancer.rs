@@ -229,6 +229,12 @@ impl<X: Upstream> Balancer<X> {
         self.updater().index.check(&self.members.set.load());
     }
 
+    /// The set, as a pick reads it.
+    #[cfg(test)]
+    pub(super) fn read(&self) -> arc_swap::Guard<Arc<Set<X>>> {
+        self.members.set.load()
+    }
+
     /// What the sources have said, as they said it.
     pub(crate) fn specs(&self) -> Vec<config::Endpoint> {
         self.members.set.load().iter().map(|endpoint| endpoint.spec().config()).collect()
