@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use super::{
     endpoint::{Endpoint, Spec, Upstream},
     flight::InFlight,
-    pick::{Picker, Signal},
+    pick::{Drawn, Picked, Picker, Signal},
     set::{Diff, Index, Set},
 };
 use crate::{
@@ -27,9 +27,11 @@ pub(crate) enum PickError {
     Unavailable,
 }
 
+#[derive(Clone, Copy)]
 enum Policy {
-    P2c(Signal),
-    RoundRobin(AtomicU64),
+    PeakEwma,
+    LeastRequest,
+    RoundRobin,
     Random,
 }
 
@@ -37,6 +39,9 @@ enum Policy {
 pub(crate) struct Balancer<X: Upstream> {
     members: Arc<Members<X>>,
     policy: Policy,
+    /// Whose turn it is, in round robin.
+    cursor: AtomicU64,
+    /// 0: the policy asks for no average.
     decay: u64,
     epoch: Epoch,
 }
@@ -45,14 +50,23 @@ pub(crate) struct Balancer<X: Upstream> {
 struct Members<X: Upstream> {
     set: ArcSwap<Set<X>>,
     /// Locked by updates only, never by a pick.
-    index: Mutex<Index>,
+    updater: Mutex<Updater<X>>,
     context: X::Context,
+}
+
+/// What only updates touch.
+struct Updater<X> {
+    index: Index,
+    /// Replaced sets that a pick still reads. They are kept so that it is not the pick, which
+    /// would be the last to let go, that frees them.
+    replaced: Vec<Arc<Set<X>>>,
 }
 
 impl<X: Upstream> Balancer<X> {
     pub(crate) fn new(policy: &config::Balancer, context: X::Context, epoch: Epoch) -> Self {
+        let updater = Updater { index: Index::default(), replaced: Vec::new() };
         let members =
-            Members { set: ArcSwap::from_pointee(Set::empty()), index: Mutex::default(), context };
+            Members { set: ArcSwap::from_pointee(Set::empty()), updater: updater.into(), context };
         Self::over(Arc::new(members), policy, epoch)
     }
 
@@ -62,13 +76,13 @@ impl<X: Upstream> Balancer<X> {
     }
 
     fn over(members: Arc<Members<X>>, policy: &config::Balancer, epoch: Epoch) -> Self {
-        let mut decay = 10_000_000_000;
+        let mut decay = 0;
         let policy = match policy {
             config::Balancer::PeakEwma { decay: time, .. } => {
                 decay = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
-                Policy::P2c(Signal::PeakEwma { decay })
+                Policy::PeakEwma
             }
-            config::Balancer::RoundRobin => Policy::RoundRobin(AtomicU64::new(0)),
+            config::Balancer::RoundRobin => Policy::RoundRobin,
             config::Balancer::Random => Policy::Random,
             // Validation refuses the others, which are not there yet.
             config::Balancer::LeastRequest
@@ -78,14 +92,15 @@ impl<X: Upstream> Balancer<X> {
             | config::Balancer::Prequal(_)
             | config::Balancer::PickFirst(_)
             | config::Balancer::OverrideHost(_)
-            | config::Balancer::Extension(_) => Policy::P2c(Signal::LeastRequest),
+            | config::Balancer::Extension(_) => Policy::LeastRequest,
         };
-        Self { members, policy, decay, epoch }
+        Self { members, policy, cursor: AtomicU64::new(0), decay, epoch }
     }
 
     /// Picks an endpoint and counts a call in flight to it.
     ///
     /// Endpoints in `tried` are picked only when there is no other.
+    #[inline]
     pub(crate) fn pick(
         &self,
         now: u64,
@@ -93,52 +108,79 @@ impl<X: Upstream> Balancer<X> {
         tried: &[Arc<Endpoint<X>>],
     ) -> Result<InFlight<X>, PickError> {
         let set = self.members.set.load();
-        if set.len() == 0 {
-            return Err(PickError::Empty);
-        }
         let picker = Picker { set: &set, now, random, tried };
-        let picked = match &self.policy {
-            Policy::P2c(signal) => picker.p2c(*signal),
-            Policy::RoundRobin(cursor) => picker.round_robin(cursor),
+        let decay = self.decay;
+        let picked = match self.policy {
+            Policy::LeastRequest => picker.p2c(Signal::LeastRequest),
+            Policy::PeakEwma => picker.p2c(Signal::PeakEwma { decay }),
+            Policy::RoundRobin => picker.round_robin(&self.cursor),
             Policy::Random => picker.random(),
         };
-        let endpoint = picked.ok_or(PickError::Unavailable)?;
-        endpoint.live_or_build(&self.members.context);
-        Ok(InFlight::new(Arc::clone(endpoint), now, self.epoch, self.decay))
+        let (endpoint, live) = match picked {
+            Ok(picked) => picked,
+            Err(drawn) => self.ranked(&set, now, random, tried, drawn)?,
+        };
+        live.load.begin(now);
+        Ok(InFlight::begun(Arc::clone(endpoint), now, decay))
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.members.index.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Picks when what was drawn is not plainly good.
+    #[cold]
+    #[inline(never)]
+    fn ranked<'a>(
+        &self,
+        set: &'a Set<X>,
+        now: u64,
+        random: &'a Random,
+        tried: &'a [Arc<Endpoint<X>>],
+        drawn: Option<Drawn<'a, X>>,
+    ) -> Result<Picked<'a, X>, PickError> {
+        let picker = Picker { set, now, random, tried };
+        let drawn = drawn.ok_or(PickError::Empty)?;
+        let decay = self.decay;
+        let picked = match self.policy {
+            Policy::LeastRequest => picker.p2c_ranked(drawn, Signal::LeastRequest),
+            Policy::PeakEwma => picker.p2c_ranked(drawn, Signal::PeakEwma { decay }),
+            Policy::RoundRobin => picker.round_robin_ranked(drawn.0, &self.cursor),
+            Policy::Random => picker.random_ranked(drawn.0),
+        };
+        let endpoint = picked.ok_or(PickError::Unavailable)?;
+        Ok((endpoint, endpoint.live_or_build(&self.members.context, self.epoch)))
+    }
+
+    fn updater(&self) -> MutexGuard<'_, Updater<X>> {
+        self.members.updater.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the whole set; state survives by address.
     pub(crate) fn replace(&self, endpoints: Vec<config::Endpoint>) -> Diff {
-        let mut index = self.index();
+        let mut updater = self.updater();
         let wanted: HashSet<&Address> =
             endpoints.iter().map(|endpoint| &endpoint.address).collect();
         let gone: Vec<Address> =
-            index.addresses().filter(|address| !wanted.contains(address)).cloned().collect();
+            updater.index.addresses().filter(|known| !wanted.contains(known)).cloned().collect();
         drop(wanted);
-        self.update(&mut index, endpoints, &gone)
+        self.update(&mut updater, endpoints, &gone)
     }
 
     /// Adds endpoints, or changes those of the same address.
     pub(crate) fn upsert(&self, endpoints: Vec<config::Endpoint>) -> Diff {
-        self.update(&mut self.index(), endpoints, &[])
+        self.update(&mut self.updater(), endpoints, &[])
     }
 
     pub(crate) fn remove(&self, addresses: &[Address]) -> Diff {
-        self.update(&mut self.index(), Vec::new(), addresses)
+        self.update(&mut self.updater(), Vec::new(), addresses)
     }
 
     fn update(
         &self,
-        index: &mut Index,
+        updater: &mut Updater<X>,
         endpoints: Vec<config::Endpoint>,
         gone: &[Address],
     ) -> Diff {
         let mut diff = Diff::default();
         let context = &self.members.context;
+        let Updater { index, replaced } = updater;
         let mut set = self.members.set.load().share();
         let mut retired = Vec::new();
         for address in gone {
@@ -158,7 +200,7 @@ impl<X: Upstream> Balancer<X> {
         }
         if diff != Diff::default() {
             set.weigh(index);
-            self.members.set.store(Arc::new(set));
+            replaced.push(self.members.set.swap(Arc::new(set)));
         }
         // Only now: a pick from the old set may still have found them.
         for endpoint in retired {
@@ -166,6 +208,8 @@ impl<X: Upstream> Balancer<X> {
                 extra.retire();
             }
         }
+        // A replaced set gets no new readers: what nobody else holds by now is freed here.
+        replaced.retain(|set| Arc::strong_count(set) > 1);
         diff
     }
 
@@ -182,7 +226,13 @@ impl<X: Upstream> Balancer<X> {
     /// The index and the set agree.
     #[cfg(test)]
     pub(super) fn check(&self) {
-        self.index().check(&self.members.set.load());
+        self.updater().index.check(&self.members.set.load());
+    }
+
+    /// The set, as a pick reads it.
+    #[cfg(test)]
+    pub(super) fn read(&self) -> arc_swap::Guard<Arc<Set<X>>> {
+        self.members.set.load()
     }
 
     /// What the sources have said, as they said it.

@@ -3,7 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use super::load::Load;
-use crate::config::{self, Address, Health, Protocol};
+use crate::{
+    config::{self, Address, Health, Protocol},
+    core::Epoch,
+};
 
 /// What an endpoint owns from its first pick on: its connections.
 pub(crate) trait Upstream: Send + Sync + 'static {
@@ -34,6 +37,8 @@ pub(crate) struct Spec {
     address: Address,
     weight: u16,
     health: Health,
+    /// Its source neither says that it is unhealthy nor that it drains.
+    callable: bool,
     protocol: Option<Protocol>,
     /// The whole of it, when more than these few fields was said.
     rest: Option<Box<config::Endpoint>>,
@@ -49,6 +54,7 @@ pub(crate) struct Endpoint<X> {
 /// The run-time state of an endpoint that has been picked.
 pub(crate) struct Live<X> {
     pub(super) load: Load,
+    pub(super) epoch: Epoch,
     pub(super) extra: X,
 }
 
@@ -64,6 +70,7 @@ impl Spec {
             address: endpoint.address.clone(),
             weight: u16::try_from(endpoint.weight).unwrap_or(u16::MAX).max(1),
             health: endpoint.health,
+            callable: !matches!(endpoint.health, Health::Unhealthy | Health::Draining),
             protocol: endpoint.protocol,
             rest: (plain != endpoint).then(|| Box::new(endpoint)),
         }
@@ -79,6 +86,11 @@ impl Spec {
 
     pub(crate) fn health(&self) -> Health {
         self.health
+    }
+
+    #[inline]
+    pub(super) fn is_callable(&self) -> bool {
+        self.callable
     }
 
     pub(crate) fn protocol(&self) -> Option<Protocol> {
@@ -134,8 +146,9 @@ impl<X> Endpoint<X> {
         self.live.get().map(|live| &live.extra)
     }
 
-    pub(super) fn live(&self) -> Option<&Arc<Live<X>>> {
-        self.live.get()
+    #[inline]
+    pub(super) fn live(&self) -> Option<&Live<X>> {
+        self.live.get().map(|live| &**live)
     }
 
     /// Whether both are the same endpoint, whatever its source says of it by now.
@@ -148,9 +161,11 @@ impl<X> Endpoint<X> {
 }
 
 impl<X: Upstream> Endpoint<X> {
-    pub(super) fn live_or_build(&self, cx: &X::Context) -> &Arc<Live<X>> {
+    #[cold]
+    #[inline(never)]
+    pub(super) fn live_or_build(&self, cx: &X::Context, epoch: Epoch) -> &Live<X> {
         self.live.get_or_init(|| {
-            Arc::new(Live { load: Load::default(), extra: X::build(&self.spec, cx) })
+            Arc::new(Live { load: Load::default(), epoch, extra: X::build(&self.spec, cx) })
         })
     }
 }

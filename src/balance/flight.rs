@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use super::endpoint::{Endpoint, Upstream};
-use crate::core::{BodyEnd, Epoch, Instant, Ticket, Watcher};
+use super::{
+    endpoint::{Endpoint, Upstream},
+    load::Load,
+};
+use crate::core::{BodyEnd, Instant, Ticket, Watcher};
 
 /// The outcome of an attempt for its endpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,7 +22,6 @@ pub(crate) enum Outcome {
 pub(crate) struct InFlight<X: Send + Sync + 'static> {
     endpoint: Arc<Endpoint<X>>,
     started: u64,
-    epoch: Epoch,
     decay: u64,
     recorded: bool,
     /// Uncounting has passed to a ticket, or is done.
@@ -40,11 +42,10 @@ impl Outcome {
 }
 
 impl<X: Upstream> InFlight<X> {
-    pub(super) fn new(endpoint: Arc<Endpoint<X>>, now: u64, epoch: Epoch, decay: u64) -> Self {
-        if let Some(live) = endpoint.live() {
-            live.load.begin(now);
-        }
-        Self { endpoint, started: now, epoch, decay, recorded: false, over: false }
+    /// One that has been counted at `now`.
+    #[inline]
+    pub(super) fn begun(endpoint: Arc<Endpoint<X>>, now: u64, decay: u64) -> Self {
+        Self { endpoint, started: now, decay, recorded: false, over: false }
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint<X>> {
@@ -54,12 +55,19 @@ impl<X: Upstream> InFlight<X> {
     /// Feeds the outcome to the load signal; the attempt stays in flight.
     pub(crate) fn record(&mut self, now: u64, outcome: Outcome) {
         self.recorded = true;
-        record(&self.endpoint, self.started, now, outcome, self.decay);
+        if let Some(live) = self.endpoint.live() {
+            record(&live.load, self.started, now, outcome, self.decay);
+        }
     }
 
     /// Ends it with an outcome.
+    #[inline]
     pub(crate) fn finish(mut self, now: u64, outcome: Outcome) {
-        self.record(now, outcome);
+        self.over = true;
+        if let Some(live) = self.endpoint.live() {
+            record(&live.load, self.started, now, outcome, self.decay);
+            live.load.end(self.started);
+        }
     }
 
     /// Hands it to the response body: it is in flight until the body's end.
@@ -74,25 +82,32 @@ impl<X: Upstream> InFlight<X> {
 }
 
 impl<X: Send + Sync + 'static> Drop for InFlight<X> {
+    #[inline]
     fn drop(&mut self) {
-        if self.over {
-            return;
+        if !self.over {
+            leave(&self.endpoint, self.started, self.decay, self.recorded);
         }
-        let Some(live) = self.endpoint.live() else { return };
-        if !self.recorded {
-            let now = self.epoch.nanos(Instant::now());
-            live.load.raise(now, now.saturating_sub(self.started), self.decay);
-        }
-        live.load.end(self.started);
     }
 }
 
-fn record<X>(endpoint: &Endpoint<X>, started: u64, now: u64, outcome: Outcome, decay: u64) {
+/// The caller has left, or what it has recorded is over.
+#[cold]
+#[inline(never)]
+fn leave<X>(endpoint: &Endpoint<X>, started: u64, decay: u64, recorded: bool) {
     let Some(live) = endpoint.live() else { return };
+    if !recorded {
+        let now = live.epoch.nanos(Instant::now());
+        live.load.raise(now, now.saturating_sub(started), decay);
+    }
+    live.load.end(started);
+}
+
+#[inline]
+fn record(load: &Load, started: u64, now: u64, outcome: Outcome, decay: u64) {
     let rtt = now.saturating_sub(started);
     match outcome {
-        Outcome::Success => live.load.succeeded(now, rtt, decay),
-        Outcome::Failure => live.load.failed(now, rtt, decay),
+        Outcome::Success => load.succeeded(now, rtt, decay),
+        Outcome::Failure => load.failed(now, rtt, decay),
         Outcome::Ignored => {}
     }
 }
@@ -115,7 +130,7 @@ impl<X: Upstream> Watcher for Endpoint<X> {
                 // The head has come, and how long the rest may last is the caller's choice.
                 BodyEnd::Expired | BodyEnd::Dropped => Outcome::Ignored,
             };
-            record(self, ticket.started, ticket.head, outcome, ticket.decay);
+            record(&live.load, ticket.started, ticket.head, outcome, ticket.decay);
         }
         live.load.end(ticket.started);
     }

@@ -1,7 +1,7 @@
 //! The load signal of one endpoint: latency, success and calls in flight, on one cache line.
 //!
 //! Latency is a peak EWMA (Finagle): a slower sample replaces it, a faster one is blended in over
-//! the decay time. Calls in flight carry their age (Kratos): an endpoint that answers nothing
+//! the decay time; without a decay time it is the latest sample. Calls in flight carry their age (Kratos): an endpoint that answers nothing
 //! looks as slow as its calls are old. Success is an EWMA over outcomes; under one half the
 //! endpoint is suspect, and is probed by single calls at doubling intervals.
 
@@ -55,21 +55,25 @@ impl Default for Load {
 }
 
 impl Load {
+    #[inline]
     pub(super) fn begin(&self, now: u64) {
         self.in_flight.fetch_add(1, Relaxed);
         self.started.fetch_add(now, Relaxed);
         self.picked.store(now, Relaxed);
     }
 
+    #[inline]
     pub(super) fn end(&self, started: u64) {
         self.in_flight.fetch_sub(1, Relaxed);
         self.started.fetch_sub(started, Relaxed);
     }
 
+    #[inline]
     pub(super) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 
+    #[inline]
     pub(super) fn is_suspect(&self) -> bool {
         self.success.load(Relaxed) < SUSPECT
     }
@@ -99,32 +103,37 @@ impl Load {
         true
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between 0 and a peak that was a u64"
-    )]
+    #[inline]
     pub(super) fn succeeded(&self, now: u64, rtt: u64, decay: u64) {
         let rtt = rtt.max(1);
-        let before = self.latency.load(Relaxed);
-        let latency = if before == 0 || rtt >= before {
-            rtt
-        } else {
-            let kept = self.remaining(now, decay);
-            (before as f32).mul_add(kept, rtt as f32 * (1.0 - kept)) as u64
-        };
+        let latency = if decay == 0 { rtt } else { self.blended(now, rtt, decay) };
         self.latency.store(latency.max(1), Relaxed);
         self.stamp.store(now, Relaxed);
         let success = self.success.load(Relaxed);
         if success < ONE {
-            // A suspect that answers is trusted again within a few calls.
-            let step = if success < SUSPECT { 2 } else { 8 };
-            let next = success + (ONE - success).div_ceil(step);
-            self.success.store(next, Relaxed);
-            if next >= SUSPECT {
-                self.probe_gap.store(FIRST_PROBE, Relaxed);
-            }
+            self.trust(success);
+        }
+    }
+
+    /// The estimate after a sample.
+    #[inline]
+    fn blended(&self, now: u64, rtt: u64, decay: u64) -> u64 {
+        let before = self.latency.load(Relaxed);
+        if rtt >= before {
+            return rtt;
+        }
+        let (before, rtt) = (float(before), float(rtt));
+        whole(rtt + (before - rtt) * self.remaining(now, decay))
+    }
+
+    /// A suspect that answers is trusted again within a few calls.
+    #[cold]
+    fn trust(&self, success: u32) {
+        let step = if success < SUSPECT { 2 } else { 8 };
+        let next = success + (ONE - success).div_ceil(step);
+        self.success.store(next, Relaxed);
+        if next >= SUSPECT {
+            self.probe_gap.store(FIRST_PROBE, Relaxed);
         }
     }
 
@@ -142,32 +151,35 @@ impl Load {
 
     /// An attempt that was abandoned: its age may raise the estimate, never lower it.
     pub(super) fn raise(&self, now: u64, age: u64, decay: u64) {
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        if age as f32 > self.latency_at(now, decay) {
+        if float(age) > self.latency_at(now, decay) {
             self.latency.store(age.max(1), Relaxed);
             self.stamp.store(now, Relaxed);
         }
     }
 
     /// The share of the last estimate that is left: e^-x by 1/(1+x+x²/2), without `exp`.
-    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    #[inline]
     fn remaining(&self, now: u64, decay: u64) -> f32 {
-        let x = now.saturating_sub(self.stamp.load(Relaxed)) as f32 / decay as f32;
-        1.0 / (x * x).mul_add(0.5, 1.0 + x)
+        if decay == 0 {
+            return 1.0;
+        }
+        let x = float(now.saturating_sub(self.stamp.load(Relaxed))) / float(decay);
+        1.0 / (1.0 + x + x * x * 0.5)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    #[inline]
     pub(super) fn latency_at(&self, now: u64, decay: u64) -> f32 {
-        self.latency.load(Relaxed) as f32 * self.remaining(now, decay)
+        float(self.latency.load(Relaxed)) * self.remaining(now, decay)
     }
 
     /// The cost of one more call: latency × (in flight + 1) / success⁴, where the calls in flight
     /// count for their ages when they are older than that, and `share` times: as often as the
     /// heaviest endpoint of the cluster may have as many.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    #[inline]
     pub(super) fn cost(&self, now: u64, decay: u64, share: f32) -> f32 {
         let in_flight = self.in_flight.load(Relaxed);
-        let calls = in_flight as f32 * share;
+        let calls = float(u64::from(in_flight)) * share;
         if self.latency.load(Relaxed) == 0 {
             // One probe while nothing is known; more only when everything else is as unknown.
             return if in_flight == 0 { 0.0 } else { UNMEASURED * calls };
@@ -181,15 +193,35 @@ impl Load {
             // In a race between the two counters a call may look as old as the mesh to one pick,
             // or the difference wraps: such an age is no age.
             if ages < 1 << 62 {
-                waiting = waiting.max(ages as f32 * share);
+                let ages = float(ages) * share;
+                if ages > waiting {
+                    waiting = ages;
+                }
             }
         }
-        let success = self.success.load(Relaxed).max(1) as f32 / ONE as f32;
-        let squared = success * success;
+        let success = self.success.load(Relaxed);
+        if success >= ONE {
+            return waiting + latency;
+        }
+        let ratio = float(u64::from(success.max(1))) / ONE as f32;
+        let squared = ratio * ratio;
         (waiting + latency) / (squared * squared)
     }
 
     pub(super) fn success_ratio(&self) -> f64 {
         f64::from(self.success.load(Relaxed)) / f64::from(ONE)
     }
+}
+
+/// As a float, of what fits an `i64`: that is one instruction, where all of a `u64` takes ten.
+#[inline]
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn float(nanos: u64) -> f32 {
+    nanos.min(i64::MAX.unsigned_abs()).cast_signed() as f32
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "saturates")]
+fn whole(nanos: f32) -> u64 {
+    (nanos as i64).unsigned_abs()
 }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{
-    endpoint::{Endpoint, Upstream},
+    endpoint::{Endpoint, Live, Upstream},
     set::Set,
 };
 use crate::{config::Health, core::Random};
@@ -49,10 +49,25 @@ pub(super) struct Picker<'a, X> {
     pub(super) tried: &'a [Arc<Endpoint<X>>],
 }
 
+/// By value: a pick that finds good endpoints keeps it in registers.
+impl<X> Clone for Picker<'_, X> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<X> Copy for Picker<'_, X> {}
+
+/// An endpoint and its state.
+pub(super) type Picked<'a, X> = (&'a Arc<Endpoint<X>>, &'a Live<X>);
+/// What a policy has drawn: two endpoints, or one twice.
+pub(super) type Drawn<'a, X> = (&'a Arc<Endpoint<X>>, &'a Arc<Endpoint<X>>);
+/// A pick of the plain case. Else what was drawn is to be ranked; nothing was drawn of nothing.
+pub(super) type Plain<'a, X> = Result<Picked<'a, X>, Option<Drawn<'a, X>>>;
 type Ranked<'a, X> = (Rank, &'a Arc<Endpoint<X>>);
 
 impl<'a, X: Upstream> Picker<'a, X> {
-    fn rank(&self, endpoint: &Arc<Endpoint<X>>) -> Rank {
+    fn rank(self, endpoint: &Arc<Endpoint<X>>) -> Rank {
         let health = endpoint.spec().health();
         if health == Health::Draining {
             return Rank::Never;
@@ -72,15 +87,59 @@ impl<'a, X: Upstream> Picker<'a, X> {
         }
     }
 
-    /// A random endpoint; with unequal weights, by rejection, and exactly if that takes long.
-    fn sample(&self) -> Option<&'a Arc<Endpoint<X>>> {
+    /// The state of an endpoint that ranks as good, apart from what this call has tried. None
+    /// says only that it must be ranked.
+    #[inline]
+    fn good(self, endpoint: &'a Endpoint<X>) -> Option<&'a Live<X>> {
+        let live = endpoint.live()?;
+        let good = endpoint.spec().is_callable()
+            && !live.load.is_suspect()
+            && live.extra.available(self.now);
+        good.then_some(live)
+    }
+
+    /// A lone endpoint that may be called without further ado.
+    #[inline]
+    fn plain(self, endpoint: Option<&'a Arc<Endpoint<X>>>) -> Plain<'a, X> {
+        let endpoint = endpoint.ok_or(None)?;
+        if self.tried.is_empty()
+            && let Some(live) = self.good(endpoint)
+        {
+            return Ok((endpoint, live));
+        }
+        Err(Some((endpoint, endpoint)))
+    }
+
+    /// Whether a lone endpoint is picked; if not it is noted if it is the best so far.
+    fn consider(self, endpoint: &'a Arc<Endpoint<X>>, best: &mut Option<Ranked<'a, X>>) -> bool {
+        let rank = self.rank(endpoint);
+        if rank == Rank::Good || (rank == Rank::Suspect && self.is_probe(endpoint)) {
+            return true;
+        }
+        if best.is_none_or(|(least, _)| rank < least) {
+            *best = Some((rank, endpoint));
+        }
+        false
+    }
+
+    /// A random endpoint, by weight.
+    #[inline]
+    fn sample(self) -> Option<&'a Arc<Endpoint<X>>> {
+        if self.set.uniform {
+            return self.set.get(scale(self.random.next(), self.set.len()));
+        }
+        self.sample_by_weight()
+    }
+
+    /// By rejection, and exactly if that takes long.
+    #[inline(never)]
+    fn sample_by_weight(self) -> Option<&'a Arc<Endpoint<X>>> {
         let len = self.set.len();
         for _ in 0..REJECTIONS {
             let word = self.random.next();
             let endpoint = self.set.get(scale(word, len))?;
-            if self.set.uniform
-                || scale(word << 32, usize::from(self.set.max_weight))
-                    < usize::from(endpoint.spec().weight())
+            if scale(word << 32, usize::from(self.set.max_weight))
+                < usize::from(endpoint.spec().weight())
             {
                 return Some(endpoint);
             }
@@ -100,33 +159,69 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 
     /// Two different endpoints (or one twice, when there is no other).
-    fn pair(&self) -> Option<(&'a Arc<Endpoint<X>>, &'a Arc<Endpoint<X>>)> {
-        let len = self.set.len();
+    #[inline]
+    fn pair(self) -> Option<Drawn<'a, X>> {
         if !self.set.uniform {
-            let first = self.sample()?;
-            let mut second = self.sample()?;
-            if Arc::ptr_eq(first, second) {
-                second = self.sample()?;
-            }
-            return Some((first, second));
+            return self.pair_by_weight();
         }
+        let len = self.set.len();
         let word = self.random.next();
         let first = scale(word, len);
+        // The second is drawn from the others: past the first it is shifted by one.
+        let second = scale(word << 32, len.wrapping_sub(1));
+        let second = second + usize::from(second >= first);
         if len < 2 {
             let only = self.set.get(first)?;
             return Some((only, only));
         }
-        // The second is drawn from the others: past the first it is shifted by one.
-        let second = scale(word << 32, len - 1);
-        let second = second + usize::from(second >= first);
         Some((self.set.get(first)?, self.set.get(second)?))
     }
 
+    #[inline(never)]
+    fn pair_by_weight(self) -> Option<Drawn<'a, X>> {
+        let first = self.sample_by_weight()?;
+        let mut second = self.sample_by_weight()?;
+        if Arc::ptr_eq(first, second) {
+            second = self.sample_by_weight()?;
+        }
+        Some((first, second))
+    }
+
     /// The better of two random endpoints.
-    pub(super) fn p2c(&self, signal: Signal) -> Option<&'a Arc<Endpoint<X>>> {
+    #[inline]
+    pub(super) fn p2c(self, signal: Signal) -> Plain<'a, X> {
+        let (first, second) = self.pair().ok_or(None)?;
+        if self.tried.is_empty()
+            && let Some(one) = self.good(first)
+            && let Some(other) = self.good(second)
+        {
+            let swap = match signal {
+                Signal::LeastRequest if self.set.uniform => {
+                    other.load.in_flight() < one.load.in_flight()
+                }
+                _ => {
+                    let swap = self.cost(second, other, signal) < self.cost(first, one, signal);
+                    let (winner, loser) = if swap { (other, one) } else { (one, other) };
+                    swap != self.is_stale(loser, winner, signal)
+                }
+            };
+            return Ok(if swap { (second, other) } else { (first, one) });
+        }
+        Err(Some((first, second)))
+    }
+
+    /// The same for endpoints that are not both good.
+    pub(super) fn p2c_ranked(
+        self,
+        mut drawn: Drawn<'a, X>,
+        signal: Signal,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
         let mut best: Option<Ranked<'a, X>> = None;
-        for _ in 0..EFFORT {
-            let (first, second) = self.pair()?;
+        for effort in 0..EFFORT {
+            if effort > 0 {
+                drawn = self.pair()?;
+            }
+            let (first, second) = drawn;
             let (rank, other) = (self.rank(first), self.rank(second));
             for (rank, endpoint) in [(rank, first), (other, second)] {
                 if rank == Rank::Suspect && self.is_probe(endpoint) {
@@ -135,14 +230,18 @@ impl<'a, X: Upstream> Picker<'a, X> {
             }
             let better = if rank != other {
                 if rank < other { (rank, first) } else { (other, second) }
-            } else if self.cost(second, signal) < self.cost(first, signal) {
+            } else if self.cost_of(second, signal) < self.cost_of(first, signal) {
                 (other, second)
             } else {
                 (rank, first)
             };
             if better.0 == Rank::Good {
                 let loser = if Arc::ptr_eq(better.1, first) { second } else { first };
-                if rank == other && self.is_stale(loser, better.1) {
+                if rank == other
+                    // A winner that has never been called is what this call is for.
+                    && let (Some(lost), Some(won)) = (loser.live(), better.1.live())
+                    && self.is_stale(lost, won, signal)
+                {
                     return Some(loser);
                 }
                 return Some(better.1);
@@ -154,72 +253,97 @@ impl<'a, X: Upstream> Picker<'a, X> {
         self.scan(scale(self.random.next(), self.set.len()), best)
     }
 
-    pub(super) fn random(&self) -> Option<&'a Arc<Endpoint<X>>> {
+    #[inline]
+    pub(super) fn random(self) -> Plain<'a, X> {
+        self.plain(self.sample())
+    }
+
+    pub(super) fn random_ranked(
+        self,
+        mut endpoint: &'a Arc<Endpoint<X>>,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
         let mut best: Option<Ranked<'a, X>> = None;
-        for _ in 0..EFFORT {
-            let endpoint = self.sample()?;
-            let rank = self.rank(endpoint);
-            if rank == Rank::Good || (rank == Rank::Suspect && self.is_probe(endpoint)) {
-                return Some(endpoint);
+        for effort in 0..EFFORT {
+            if effort > 0 {
+                endpoint = self.sample()?;
             }
-            if best.is_none_or(|(least, _)| rank < least) {
-                best = Some((rank, endpoint));
+            if self.consider(endpoint, &mut best) {
+                return Some(endpoint);
             }
         }
         self.scan(scale(self.random.next(), self.set.len()), best)
     }
 
     /// One after the other; with unequal weights by static stride (gRPC's scheduler).
-    pub(super) fn round_robin(&self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
-        const FULL: u64 = 65_535;
-        let len = self.set.len() as u64;
+    #[inline]
+    pub(super) fn round_robin(self, cursor: &AtomicU64) -> Plain<'a, X> {
+        self.plain(self.in_turn(cursor))
+    }
+
+    pub(super) fn round_robin_ranked(
+        self,
+        mut endpoint: &'a Arc<Endpoint<X>>,
+        cursor: &AtomicU64,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
         let mut best: Option<Ranked<'a, X>> = None;
-        let mut looked = 0;
-        // A stride passes the largest weight at each round, so this ends.
-        while looked < SCAN.min(self.set.len()) {
-            let at = cursor.fetch_add(1, Relaxed);
-            let place = usize::try_from(at % len).ok()?;
-            let endpoint = self.set.get(place)?;
-            if !self.set.uniform {
-                let weight =
-                    u64::from(endpoint.spec().weight()) * FULL / u64::from(self.set.max_weight);
-                let offset = (FULL / 2).wrapping_mul(at % len);
-                let step = (weight.wrapping_mul(at / len).wrapping_add(offset)) % FULL;
-                if step < FULL - weight {
-                    continue;
-                }
+        for looked in 0..SCAN.min(self.set.len()) {
+            if looked > 0 {
+                endpoint = self.in_turn(cursor)?;
             }
-            let rank = self.rank(endpoint);
-            if rank == Rank::Good || (rank == Rank::Suspect && self.is_probe(endpoint)) {
+            if self.consider(endpoint, &mut best) {
                 return Some(endpoint);
-            }
-            looked += 1;
-            if best.is_none_or(|(least, _)| rank < least) {
-                best = Some((rank, endpoint));
             }
         }
         // The strides may have met the same heavy endpoints again and again.
         self.scan(scale(self.random.next(), self.set.len()), best)
     }
 
+    /// The endpoint whose turn it is.
+    #[inline]
+    fn in_turn(self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
+        let len = self.set.len() as u64;
+        if len == 0 {
+            return None;
+        }
+        // A stride passes the largest weight at each round, so this ends.
+        loop {
+            let at = cursor.fetch_add(1, Relaxed);
+            let (round, place) = (at / len, at % len);
+            let endpoint = self.set.get(usize::try_from(place).ok()?)?;
+            if self.set.uniform {
+                return Some(endpoint);
+            }
+            // Of as many rounds as the largest weight has, each endpoint takes as many as its own
+            // weight: those in which its steps pass the end of a circle of 2^64.
+            let weight = endpoint.spec().weight();
+            let stride = u64::from(weight).wrapping_mul(self.set.stride);
+            let start = place.wrapping_mul(u64::MAX / 2);
+            let step = stride.wrapping_mul(round).wrapping_add(start);
+            if weight == self.set.max_weight || step.checked_add(stride).is_none() {
+                return Some(endpoint);
+            }
+        }
+    }
+
     /// Whether this call is the one that probes a suspect.
-    fn is_probe(&self, endpoint: &Endpoint<X>) -> bool {
+    fn is_probe(self, endpoint: &Endpoint<X>) -> bool {
         endpoint
             .live()
             .is_some_and(|live| live.load.is_suspect() && live.load.claim_probe(self.now))
     }
 
-    /// Whether this call refreshes what is known of an endpoint that never wins.
-    fn is_stale(&self, loser: &Endpoint<X>, winner: &Endpoint<X>) -> bool {
-        match (loser.live(), winner.live()) {
-            (Some(loser), Some(winner)) => loser.load.claim_stale(self.now, &winner.load),
-            // A winner that has never been called is what this call is for.
-            _ => false,
-        }
+    /// Whether this call refreshes what is known of an endpoint that never wins. What is in
+    /// flight is known at any time.
+    fn is_stale(self, loser: &Live<X>, winner: &Live<X>, signal: Signal) -> bool {
+        matches!(signal, Signal::PeakEwma { .. }) && loser.load.claim_stale(self.now, &winner.load)
     }
 
-    fn cost(&self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
-        let Some(live) = endpoint.live() else { return 0.0 };
+    fn cost_of(self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
+        endpoint.live().map_or(0.0, |live| self.cost(endpoint, live, signal))
+    }
+
+    #[inline]
+    fn cost(self, endpoint: &Endpoint<X>, live: &Live<X>, signal: Signal) -> f32 {
         // Of weights it is what is in flight that is compared: idle ones differ in nothing.
         let share = if self.set.uniform {
             1.0
@@ -236,7 +360,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// Looks at endpoints in a row for one that is better than `best`: at a bounded number of
     /// them, but at all before it says that none may be called. In panic, whatever is best is
     /// called.
-    fn scan(&self, from: usize, mut best: Option<Ranked<'a, X>>) -> Option<&'a Arc<Endpoint<X>>> {
+    fn scan(self, from: usize, mut best: Option<Ranked<'a, X>>) -> Option<&'a Arc<Endpoint<X>>> {
         let len = self.set.len();
         let callable = |(rank, _): &Ranked<'a, X>| *rank != Rank::Never;
         for step in 0..len {
@@ -257,7 +381,9 @@ impl<'a, X: Upstream> Picker<'a, X> {
 }
 
 /// A random word's upper half, scaled to `0..len` without a division.
+///
+/// An index is a `u32`: no product overflows.
+#[inline]
 pub(super) fn scale(word: u64, len: usize) -> usize {
-    let scaled = (u128::from(word >> 32) * len as u128) >> 32;
-    usize::try_from(scaled).unwrap_or(0)
+    ((word >> 32).wrapping_mul(len as u64) >> 32) as usize
 }

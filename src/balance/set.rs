@@ -20,6 +20,8 @@ pub(super) struct Set<X> {
     len: usize,
     /// The largest weight.
     pub(super) max_weight: u16,
+    /// The step of weight 1 where the largest weight goes round a circle of 2^64.
+    pub(super) stride: u64,
     /// Every weight is the largest.
     pub(super) uniform: bool,
 }
@@ -41,7 +43,7 @@ pub(crate) struct Diff {
 
 impl<X> Set<X> {
     pub(super) fn empty() -> Self {
-        Self { chunks: Vec::new(), len: 0, max_weight: 1, uniform: true }
+        Self { chunks: Vec::new(), len: 0, max_weight: 1, stride: 0, uniform: true }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -62,6 +64,7 @@ impl<X> Set<X> {
             chunks: self.chunks.clone(),
             len: self.len,
             max_weight: self.max_weight,
+            stride: self.stride,
             uniform: self.uniform,
         }
     }
@@ -142,6 +145,8 @@ impl<X> Set<X> {
     /// Notes what the weights are by now.
     pub(super) fn weigh(&mut self, index: &Index) {
         self.max_weight = index.weights.keys().copied().max().unwrap_or(1);
+        // Rounded up, so that as many steps do get round.
+        self.stride = (u64::MAX / u64::from(self.max_weight)).wrapping_add(1);
         self.uniform = index.weights.len() <= 1;
     }
 }

@@ -176,6 +176,21 @@ fn updates_beside_picks_lose_nobody() {
 }
 
 #[test]
+fn a_pick_never_frees_a_set() {
+    let sim = Sim::of(&config::Balancer::default(), 3);
+    let reader = sim.balancer.read();
+    let set = std::sync::Arc::downgrade(&*reader);
+    sim.balancer.replace(vec![endpoint(4)]);
+    drop(reader);
+    // The updater has it; its next update frees it, and at once what nobody reads.
+    assert_eq!(set.strong_count(), 1);
+    let next = std::sync::Arc::downgrade(&*sim.balancer.read());
+    sim.balancer.replace(vec![endpoint(5)]);
+    assert_eq!(set.strong_count(), 0);
+    assert_eq!(next.strong_count(), 0);
+}
+
+#[test]
 fn what_is_in_flight_is_counted_until_it_ends() {
     let sim = Sim::of(&config::Balancer::LeastRequest, 1);
     let flights: Vec<_> = (0..5).map(|_| sim.pick().unwrap()).collect();
