@@ -1,4 +1,4 @@
-//! Layers at connecting: their order, and what becomes of a call when one panics.
+//! Layers at connecting: what becomes of calls when one panics.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,17 +10,14 @@ mod support;
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tower::Service;
-use tower_mesh::{
-    Mesh,
-    transport::{ConnectTarget, Connector},
-};
+use tower_mesh::transport::{ConnectTarget, Connector};
 
 use support::{Server, VERSIONS, cluster, fetch, get, one_cluster, over, patience};
 
@@ -60,29 +57,4 @@ async fn a_layer_that_panics_once_does_not_hang_the_later_calls() {
             assert_eq!(patience(again).await.body(), "hello", "{version:?}");
         }
     }
-}
-
-#[tokio::test]
-async fn the_first_layer_added_is_met_first() {
-    let server = Server::named("hello").await;
-    let met = Arc::new(Mutex::new(Vec::new()));
-    let layer = |name: &'static str| {
-        let met = Arc::clone(&met);
-        tower::layer::layer_fn(move |connect: Connector| {
-            let met = Arc::clone(&met);
-            tower::service_fn(move |target: ConnectTarget| {
-                met.lock().unwrap().push(name);
-                let mut connect = connect.clone();
-                async move { connect.call(target).await }
-            })
-        })
-    };
-    let mesh = Mesh::builder()
-        .endpoints("users", [server.address()])
-        .connect_layer(layer("first"))
-        .connect_layer(layer("second"))
-        .build()
-        .unwrap();
-    fetch(&mesh.client("users").unwrap(), get("/")).await.unwrap();
-    assert_eq!(*met.lock().unwrap(), ["first", "second"]);
 }
