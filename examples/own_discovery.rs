@@ -42,7 +42,9 @@ impl Discover for Inventory {
                 let text = tokio::fs::read_to_string(&self.0).await.unwrap_or_default();
                 match text.lines().map(str::parse).collect::<Result<Vec<Address>, _>>() {
                     Ok(addresses) => drop(publish.endpoints("users.prod", addresses)),
-                    Err(error) => publish.refused("inventory", error.to_string()),
+                    Err(error) => {
+                        publish.refused("endpoints of cluster users.prod", error.to_string());
+                    }
                 }
                 publish.synced(); // the first time: `mesh.ready()` waits for it
                 tokio::time::sleep(Duration::from_millis(100)).await;

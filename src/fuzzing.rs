@@ -42,7 +42,7 @@ pub fn mesh_file(bytes: &[u8]) {
     use crate::discover::file::parse::parse;
 
     let Ok(parsed) = parse(bytes) else { return };
-    for (name, service) in &parsed.services {
+    for (name, service) in &parsed.services.good {
         if service.validate(name).is_err() {
             continue;
         }
@@ -63,17 +63,21 @@ pub fn mesh_file(bytes: &[u8]) {
             }
         }
     }
-    for (name, cluster) in &parsed.clusters {
+    for (name, cluster) in &parsed.clusters.good {
         let _checked: Result<(), _> = cluster.validate(name);
     }
     let written = serde_json::json!({
-        "services": parsed.services,
-        "clusters": parsed.clusters,
+        "services": parsed.services.good,
+        "clusters": parsed.clusters.good,
     });
     let again = parse(written.to_string().as_bytes()).expect("what was written is read");
-    assert!(again.refused.is_empty() && again.unknown.is_empty(), "{:?}", again.refused);
-    assert_eq!(again.services, parsed.services);
-    assert_eq!(again.clusters, parsed.clusters);
+    let refused = (&again.services.refused, &again.clusters.refused);
+    assert!(
+        refused.0.is_empty() && refused.1.is_empty() && again.unknown.is_empty(),
+        "{refused:?}"
+    );
+    assert_eq!(again.services.good, parsed.services.good);
+    assert_eq!(again.clusters.good, parsed.clusters.good);
 }
 
 fn one(name: HeaderName, value: &[u8]) -> Option<HeaderMap> {
@@ -166,10 +170,7 @@ pub fn matches(uri: &str, path: Option<(bool, &str)>, query: &[(u8, &str, &str)]
     });
     rule.query = query
         .iter()
-        .map(|(kind, name, value)| QueryMatch {
-            name: (*name).to_owned(),
-            matcher: text(*kind, value),
-        })
+        .map(|(kind, name, value)| QueryMatch::new(*name, text(*kind, value)))
         .collect();
     let request = Request::get(uri).body(()).ok()?;
     Some(Matcher::new(&rule).ok()?.matches(&request))

@@ -196,10 +196,13 @@ async fn impossible_values_in_code_fail_the_build() {
 fn without_a_runtime_the_build_fails_and_does_not_panic() {
     let error = Mesh::builder().build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("runtime"), "{error}");
+    let text = error.to_string();
+    assert!(text.ends_with("check that `build` is called in a tokio runtime"), "{text}");
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mesh = Mesh::builder().runtime(runtime.handle().clone()).build().unwrap();
+    let address: std::net::SocketAddr = "127.0.0.1:1".parse().unwrap();
+    let builder = Mesh::builder().endpoints("users", [address]);
+    let mesh = builder.runtime(runtime.handle().clone()).build().unwrap();
     runtime.block_on(mesh.shutdown(Duration::from_secs(1)));
 }
 
@@ -221,4 +224,174 @@ async fn mended(mesh: &Mesh) {
     while mesh.ready().await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A file, a mesh over it that has read it, and its events.
+async fn over(text: &str) -> (tempfile::TempDir, std::path::PathBuf, Mesh, Recorder) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(&path, text).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    let events = Recorder::of(&mesh);
+    drop(patience(mesh.ready()).await);
+    (dir, path, mesh, events)
+}
+
+#[tokio::test]
+async fn a_service_refused_at_its_first_load_is_not_run_on_defaults() {
+    let server = Server::named("hello").await;
+    for bad in ["{timeuot: 1s}", "{timeout: 0s}"] {
+        let services = format!("services: {{users: {{policy: {bad}}}}}\n");
+        let good = format!("clusters: {{{}}}\n", cluster(&server));
+        let (_dir, path, mesh, _) = over(&format!("{services}{good}")).await;
+        let error = patience(mesh.http().send(get("http://users/"))).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains("service users was refused: "), "{error}");
+        // Not by its name with a port either.
+        let error = mesh.client("users:80").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+
+        rename_over(&path, &good);
+        patience(mended(&mesh)).await;
+        assert_eq!(answered(&mesh).await, "hello");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_refused_at_its_first_load_is_not_run_on_defaults() {
+    let server = Server::named("hello").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    let bad = "services: {api: {cluster: users}}\nclusters: {users: {breakers: {max_requests: 0}}}";
+    fs::write(&path, bad).unwrap();
+    let mesh =
+        Mesh::builder().config_file(&path).endpoints("users", [server.address()]).build().unwrap();
+    drop(patience(mesh.ready()).await);
+    for uri in ["http://users/", "http://api/"] {
+        let error = patience(mesh.http().send(get(uri))).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{uri}: {error}");
+        assert!(error.to_string().contains("max_requests = 0"), "{error}");
+    }
+    rename_over(&path, &bad.replace("max_requests: 0", "max_requests: 9"));
+    patience(mended(&mesh)).await;
+    assert_eq!(answered(&mesh).await, "hello");
+}
+
+#[tokio::test]
+async fn a_service_that_names_no_ones_cluster_is_reported_until_the_cluster_comes() {
+    let server = Server::named("hello").await;
+    let service = "services: {users: {cluster: V2}}\n";
+    let (_dir, path, mesh, mut events) = over(service).await;
+    let error = mesh.ready().await.unwrap_err().to_string();
+    assert!(
+        error.contains("service users: names cluster `v2`, which no source defines"),
+        "{error}"
+    );
+    assert!(mesh.describe().refused.iter().any(|(part, _)| part == "service users"));
+    assert_eq!(events.refused().len(), 1, "{:?}", events.refused());
+
+    let v2 = cluster(&server).replace("users", "v2");
+    rename_over(&path, &format!("{service}clusters: {{{v2}}}\n"));
+    patience(mended(&mesh)).await;
+    assert_eq!(answered(&mesh).await, "hello");
+    let applied = |event: &Event| matches!(event, Event::ConfigApplied { part, .. } if &**part == "service users");
+    assert!(events.count(applied) > 0);
+
+    rename_over(&path, service);
+    events.until(|event| matches!(event, Event::EndpointRemoved { .. })).await;
+    assert!(mesh.ready().await.unwrap_err().to_string().contains("`v2`"));
+}
+
+#[tokio::test]
+async fn settings_in_code_for_a_service_that_no_source_defines_are_reported() {
+    let server = Server::named("hello").await;
+    let mesh = Mesh::builder()
+        .endpoints("users", [server.address()])
+        .service("usres", |s| s.timeout(Duration::from_secs(1)))
+        .build()
+        .unwrap();
+    let error = patience(mesh.ready()).await.unwrap_err().to_string();
+    assert!(error.contains("service usres") && error.contains("no source defines"), "{error}");
+    assert!(mesh.describe().to_string().contains("refused: service usres"), "{}", mesh.describe());
+    assert_eq!(answered(&mesh).await, "hello");
+}
+
+#[tokio::test]
+async fn a_reverted_file_is_no_longer_refused_and_says_so() {
+    let good = "clusters:\n  users: {endpoints: [{address: \"127.0.0.1:1\"}]}\n";
+    let (_dir, path, mesh, mut events) = over(good).await;
+    mesh.ready().await.unwrap();
+    for bad in ["weight: 0", "wieght: 1"] {
+        let refused = events.refused().len();
+        let bad = good.replace("\"}", &format!("\", {bad}}}"));
+        rename_over(&path, &bad);
+        patience(async {
+            while events.refused().len() == refused {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        assert!(mesh.ready().await.is_err(), "{bad}");
+        let applied = |event: &Event| matches!(event, Event::ConfigApplied { part, .. } if &**part == "cluster users");
+        let before = events.count(applied);
+        rename_over(&path, good);
+        patience(mended(&mesh)).await;
+        assert_eq!(events.count(applied), before + 1, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_is_deleted_after_a_refusal_is_no_longer_refused() {
+    let server = Server::named("hello").await;
+    let good = format!("clusters: {{{}}}\n", cluster(&server));
+    for bad in ["{timeuot: 1s}", "{timeout: 0s}"] {
+        let bad = format!("services: {{other: {{policy: {bad}}}}}\n{good}");
+        let (_dir, path, mesh, _) = over(&bad).await;
+        assert!(mesh.ready().await.is_err());
+        rename_over(&path, &good);
+        patience(mended(&mesh)).await;
+    }
+}
+
+#[tokio::test]
+async fn reports_are_one_line_in_the_words_of_the_file() {
+    for (text, wanted) in [
+        ("clusters: {users: [", "line 1 column 19: unclosed bracket"),
+        ("clusters:\n  a: {}\n  a: {}\n", "line 3 column 3: duplicate mapping key: a"),
+        ("a: 1\n---\nb: 2\n", "line 3 column 1: multiple YAML documents detected"),
+        (
+            "services: {u: {policy: {timeout: 2}}}",
+            "policy.timeout: invalid type: integer `2`, expected a duration like `250ms` or `2s`",
+        ),
+        (
+            "services: {u: {policy: {retry: 3}}}",
+            "services.u.policy.retry: invalid type: integer `3`, expected a map of fields",
+        ),
+        ("services: {u: [1s]}", "services.u: must be a map of fields"),
+        (
+            "clusters: {u: {endpoints: [{address: \"localhost:80\"}]}}",
+            "clusters.u.endpoints[0].address: `localhost:80`: expected an IP address",
+        ),
+        (
+            "services: {u: {routes: [{clusters: [{name: v, weight: 0}]}]}}",
+            "services.u.routes[0].clusters.weight = 0: the weights",
+        ),
+        ("clusters: {Users: {}, users: {}}", "clusters.users: is given twice"),
+    ] {
+        let report = refused(text).await.remove(0);
+        assert!(report.contains(wanted), "{text}: {report}");
+        for leak in ["\n", "<input>", "Option", "struct", "from_str"] {
+            assert!(!report.contains(leak), "{text}: {leak} in {report}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_socket_address_without_a_port_is_refused() {
+    let address: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let mesh = Mesh::builder().endpoints("users", [address]).build().unwrap();
+    let error = patience(mesh.ready()).await.unwrap_err().to_string();
+    let wanted = "clusters.users.endpoints[0].address = 127.0.0.1:0: the port must be in 1..=65535";
+    assert!(error.contains(wanted), "{error}");
+    assert_eq!(mesh.client("users").unwrap_err().kind(), ErrorKind::Config);
 }

@@ -12,12 +12,12 @@ use std::{pin::Pin, time::Duration};
 
 use http::Request;
 use tower_mesh::{
-    Body, Discover, Mesh, Publisher,
-    config::{Address, Balancer, Cluster},
+    Body, Discover, ErrorKind, Mesh, Publisher,
+    config::{Address, Balancer, Breakers, Cluster, Service},
     testing::{EventLog, Fault, Network},
 };
 
-use support::{SERVICE, fetch, post};
+use support::{Leaves, SERVICE, fetch, get, leaf::ok, post};
 
 /// Publishes one set of endpoints, and another two hundred milliseconds later.
 struct Swap(Address, Address);
@@ -94,9 +94,75 @@ async fn another_balancer_keeps_the_connections() {
     call().await.unwrap();
     change.notify_one();
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert!(mesh.describe().to_string().contains("RoundRobin"), "{}", mesh.describe());
+    assert!(mesh.describe().to_string().contains("round_robin"), "{}", mesh.describe());
     call().await.unwrap();
     assert_eq!(endpoint.connections(), 1);
     let gone = events.count(|event| matches!(event, tower_mesh::Event::EndpointRemoved { .. }));
     assert_eq!(gone, 0);
+}
+
+/// A source that hands its publisher out.
+struct Own(tokio::sync::oneshot::Sender<Publisher>);
+
+impl Discover for Own {
+    fn name(&self) -> String {
+        "own".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            publish.synced();
+            drop(self.0.send(publish));
+        })
+    }
+}
+
+/// Limits the service, or its cluster, to so many.
+fn limit(publish: &Publisher, of_service: bool, max: u32) {
+    let mut cluster = Cluster::default();
+    cluster.endpoints = vec![Leaves::address(0).into()];
+    if of_service {
+        let mut service = Service::default();
+        service.policy.max_requests = Some(max);
+        publish.service(SERVICE, service).unwrap();
+    } else {
+        let mut breakers = Breakers::default();
+        breakers.max_requests = Some(max);
+        cluster.breakers = Some(breakers);
+        // Another transport, too: new connections, the same count.
+        cluster.transport.connect_timeout = Some(Duration::from_secs(u64::from(max)));
+    }
+    publish.cluster(SERVICE, cluster).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resized_limit_counts_what_is_in_flight_already() {
+    for of_service in [true, false] {
+        let (give, take) = tokio::sync::oneshot::channel();
+        let answer = |_, _| async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            Ok(ok("late"))
+        };
+        let mesh =
+            Leaves::new(1).leaves(Mesh::builder(), answer).source(Own(give)).build().unwrap();
+        let publish = take.await.unwrap();
+        limit(&publish, of_service, 2);
+        let client = mesh.client(SERVICE).unwrap();
+        let call = || {
+            let call = client.send(get("/"));
+            async {
+                let ended = tokio::time::timeout(Duration::from_secs(1), call).await;
+                ended.err().map_or("refused", |_| "in flight")
+            }
+        };
+        let held: Vec<_> = (0..2).map(|_| tokio::spawn(client.send(get("/")))).collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        for (max, wanted) in [(2, "refused"), (3, "in flight"), (1, "refused"), (2, "refused")] {
+            limit(&publish, of_service, max);
+            assert_eq!(call().await, wanted, "of service {of_service}, {max}");
+        }
+        drop(held);
+        let error = client.send(get("/")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
+    }
 }

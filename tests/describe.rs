@@ -10,9 +10,13 @@ mod support;
 
 use std::{fs, time::Duration};
 
-use tower_mesh::{Mesh, Retry};
+use tower_mesh::{Mesh, Retry, SettingOrigin, config};
 
-use support::{Leaves, SERVICE, leaf::ok};
+use support::{
+    Leaves, SERVICE,
+    leaf::{answer, ok},
+    post,
+};
 
 /// The line of a description that speaks of this setting.
 fn line<'a>(text: &'a str, setting: &str) -> &'a str {
@@ -35,10 +39,10 @@ async fn settings_name_their_origin() {
     assert!(text.contains(SERVICE), "{text}");
     assert!(text.contains("10.0.0.1:80") && text.contains("10.0.0.2:80"), "{text}");
     let timeout = line(&text, "timeout =");
-    assert!(timeout.contains("2.5s") && timeout.contains("code"), "{timeout}");
+    assert!(timeout.contains("2500ms") && timeout.contains("code"), "{timeout}");
     let idle = line(&text, "idle_timeout");
     assert!(idle.contains("none") && idle.contains("default"), "{idle}");
-    let retry = line(&text, "retry =");
+    let retry = line(&text, "retry.attempts =");
     assert!(retry.contains('4') && retry.contains("code"), "{retry}");
 }
 
@@ -85,4 +89,64 @@ async fn the_stack_is_told_in_order_with_the_users_layers() {
         let at = text[from..].find(stage);
         from += at.unwrap_or_else(|| panic!("{stage} is missing after {from} in:\n{text}"));
     }
+}
+
+#[tokio::test]
+async fn each_field_of_retry_and_cluster_has_its_own_origin() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(
+        &path,
+        "services: {users: {policy: {retry: {attempts: 7, budget: {ratio: 0.5}}}}}\n\
+         clusters:\n  users:\n    balancer: round_robin\n    protocol: http2\n\
+         \x20   breakers: {max_requests: 9}\n    transport: {max_age: 90s}\n\
+         \x20   endpoints: [{address: \"127.0.0.1:1\"}]\n",
+    )
+    .unwrap();
+    let mesh = Mesh::builder()
+        .config_file(&path)
+        .service("users", |s| s.retry(Retry::idempotent()).protocol(config::Protocol::Http1))
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let description = mesh.describe();
+    let route = &description.services[0].routes[0];
+    let cluster = &route.clusters[0];
+    let (code, plane) = (SettingOrigin::Code, SettingOrigin::ControlPlane);
+    for (name, value, origin) in [
+        ("retry.attempts", "7", plane),
+        ("retry.budget.ratio", "0.5", plane),
+        ("retry.budget.ttl", "10s", plane),
+        ("retry.idempotent", "true", code),
+        ("retry.on_status", "[502, 503, 504]", SettingOrigin::Default),
+        ("retry.backoff_base", "25ms", SettingOrigin::Default),
+        ("balancer", "round_robin", plane),
+        ("protocol", "http1", code),
+        ("breakers.max_requests", "9", plane),
+        ("transport.max_age", "90s", plane),
+        ("transport.connect_timeout", "1s", SettingOrigin::Default),
+    ] {
+        let mut all = route.settings.iter().chain(&cluster.settings);
+        let setting = all.find(|setting| setting.name == name).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!((&*setting.value, setting.origin), (value, origin), "{name}");
+        let is_file = setting.source.as_ref().is_some_and(|source| source.starts_with("file"));
+        assert_eq!(is_file, origin == plane, "{name}: {:?}", setting.source);
+    }
+    assert_eq!(cluster.balancer, "round_robin");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sources_retry_and_the_codes_are_merged_field_by_field() {
+    let mut service = config::Service::default();
+    service.policy.retry = Some(Retry::standard().attempts(7));
+    let leaves = Leaves::new(9);
+    let mesh = leaves
+        .mesh(|_, _| async { Ok(answer(503)) })
+        .source(tower_mesh::discover::Static::default().service(SERVICE, service))
+        .service(SERVICE, |s| s.retry(Retry::idempotent()))
+        .build()
+        .unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    assert_eq!(client.send(post("/", "x")).await.unwrap().status(), 503);
+    assert_eq!(leaves.total(), 7);
 }

@@ -182,3 +182,18 @@ async fn several_sources_make_one_mesh() {
     assert_eq!(said(&mesh.client("users").unwrap()).await, "users");
     assert_eq!(said(&mesh.client("orders").unwrap()).await, "orders");
 }
+
+#[tokio::test]
+async fn an_edit_of_endpoints_alone_does_not_touch_their_service() {
+    let (first, second) = (Server::named("first").await, Server::named("second").await);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(&path, file(&[&first])).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    rename_over(&path, &file(&[&first, &second]));
+    let applied = |wanted: &'static str| move |event: &Event| matches!(event, Event::ConfigApplied { part, .. } if &**part == wanted);
+    events.until(applied("cluster users")).await;
+    assert_eq!(events.count(applied("service users")), 0);
+}

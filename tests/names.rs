@@ -8,10 +8,12 @@
 
 mod support;
 
-use http::Request;
-use tower_mesh::{Body, ErrorKind, Mesh, Phase, UnknownNames};
+use std::pin::Pin;
 
-use support::{Server, get};
+use http::Request;
+use tower_mesh::{Body, Discover, ErrorKind, Mesh, Phase, Publisher, UnknownNames};
+
+use support::{Server, fetch, get, patience};
 
 async fn two() -> (Server, Server, Mesh) {
     let users = Server::named("users").await;
@@ -95,5 +97,63 @@ async fn names_that_cannot_be_are_refused_at_once() {
     let (_users, _orders, mesh) = two().await;
     for name in ["", "two words", "http://users.prod/path", "users.prod/path", "a:b:c"] {
         assert!(mesh.client(name).is_err(), "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_made_before_the_sync_calls_the_service_with_its_port() {
+    let (plain, port) = (Server::named("plain").await, Server::named("port").await);
+    let mesh = Mesh::builder()
+        .endpoints("users", [plain.address()])
+        .endpoints("users:8080", [port.address()])
+        .build()
+        .unwrap();
+    let early = mesh.client("users:8080").unwrap();
+    let other = mesh.client("users:9090").unwrap();
+    mesh.ready().await.unwrap();
+    let late = mesh.client("users:8080").unwrap();
+    for (client, who) in [(late, "port"), (early, "port"), (other, "plain")] {
+        assert_eq!(fetch(&client, get("/")).await.unwrap().body(), who);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_name_with_a_port_wakes_for_the_plain_name() {
+    let users = Server::named("users").await;
+    let (give, take) = tokio::sync::oneshot::channel();
+    let mesh = Mesh::builder().source(Own(give)).build().unwrap();
+    let client = mesh.client("users:8080").unwrap();
+    let call = tokio::spawn(async move { fetch(&client, get("/")).await });
+    let publish = take.await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    publish.endpoints("users", [users.address()]).unwrap();
+    assert_eq!(patience(call).await.unwrap().unwrap().body(), "users");
+}
+
+#[tokio::test]
+async fn dns_names_work_for_a_client_made_before_the_sync() {
+    let server = Server::named("hello").await;
+    let mesh = Mesh::builder()
+        .endpoints("other", [server.address()])
+        .unknown_names(UnknownNames::Dns)
+        .build()
+        .unwrap();
+    let client = mesh.client(&format!("localhost:{}", server.socket().port())).unwrap();
+    assert_eq!(fetch(&client, get("/")).await.unwrap().body(), "hello");
+}
+
+/// A source that hands its publisher out.
+struct Own(tokio::sync::oneshot::Sender<Publisher>);
+
+impl Discover for Own {
+    fn name(&self) -> String {
+        "own".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            drop(self.0.send(publish));
+            std::future::pending::<()>().await;
+        })
     }
 }

@@ -182,7 +182,7 @@ async fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
     let leaves = Leaves::new(3);
     let (builder, _) = scripted(&leaves, fast(Retry::standard()), |attempt| {
         let mut answer = fail_once(attempt);
-        answer.headers_mut().insert("retry-after", HeaderValue::from_static("20"));
+        answer.headers_mut().insert("retry-after", HeaderValue::from_static("10"));
         answer
     });
     let mesh = builder.build().unwrap();

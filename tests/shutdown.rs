@@ -81,7 +81,8 @@ async fn an_idle_mesh_is_gone_at_once() {
 
 #[tokio::test]
 async fn shutting_down_twice_is_harmless() {
-    let mesh = Mesh::builder().build().unwrap();
+    let server = Server::named("hello").await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
     let other = mesh.clone();
     mesh.shutdown(Duration::from_secs(1)).await;
     patience(other.shutdown(Duration::from_secs(1))).await;

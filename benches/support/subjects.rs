@@ -19,6 +19,7 @@ use tower_mesh::{
     Body, Call, Client, Error, ErrorKind, Mesh,
     config::{Config, TransportSettings},
     discover::Static,
+    transport::Io,
 };
 
 use super::{
@@ -47,12 +48,13 @@ pub(crate) enum Work {
 /// How bare hyper is used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Plain {
-    /// As it is.
+    /// As it is, over a stream whose type it knows.
     Default,
-    /// With the header that a mesh with a deadline writes.
-    Timeout,
-    /// With the keepalive and the windows that the mesh sets.
+    /// With the mesh's keepalive and windows, over a stream behind a `Box<dyn …>`, as connect
+    /// layers (and every client that offers them) have it: what the gates compare with.
     Settings,
+    /// The same with the header that a mesh with a deadline writes.
+    Timeout,
 }
 
 /// Bare hyper: one `SendRequest` per connection, taken in turn.
@@ -89,7 +91,7 @@ impl Bare {
             let mut senders = Vec::new();
             for _ in 0..ENDPOINTS {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
-                if plain == Plain::Settings {
+                if plain != Plain::Default {
                     let settings = TransportSettings::default();
                     builder
                         .timer(TokioTimer::new())
@@ -98,9 +100,16 @@ impl Bare {
                         .initial_stream_window_size(settings.http2_stream_window_bytes)
                         .initial_connection_window_size(settings.http2_connection_window_bytes);
                 }
-                let (sender, connection) = builder.handshake(peers.connect()).await.unwrap();
-                tokio::spawn(connection);
-                senders.push(sender);
+                senders.push(if plain == Plain::Default {
+                    let (sender, connection) = builder.handshake(peers.connect()).await.unwrap();
+                    tokio::spawn(connection);
+                    sender
+                } else {
+                    let stream: Box<dyn Io> = Box::new(peers.connect());
+                    let (sender, connection) = builder.handshake(stream).await.unwrap();
+                    tokio::spawn(connection);
+                    sender
+                });
             }
             senders
         });

@@ -25,6 +25,8 @@ use units::{CALLS, PICKS};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Verdict {
     Kept,
+    /// Not met, and no worse than what it is held at.
+    Red,
     Broken,
     Told,
     /// A result that it needs is not there.
@@ -59,13 +61,19 @@ fn main() -> ExitCode {
 /// A row of the table, and its verdict.
 fn judge(row: &Row, results: &Results) -> (String, Verdict) {
     let (ours, peer) = (value(row.ours, results), value(row.peer, results));
-    let verdict = verdict(row.limit, ours, peer);
+    let verdict = match (verdict(row.limit, ours, peer), row.held) {
+        (Verdict::Broken, Some(held)) if verdict(held, ours, peer) == Verdict::Kept => Verdict::Red,
+        (verdict, _) => verdict,
+    };
     let mark = match (verdict, row.kind) {
-        (Verdict::Kept, _) => "kept",
-        (Verdict::Broken, Kind::Hard) => "**broken**",
-        (Verdict::Broken, Kind::Report) => "over (report)",
-        (Verdict::Told, _) => "",
-        (Verdict::Missing, _) => "**not measured**",
+        (Verdict::Kept, _) => "kept".to_owned(),
+        (Verdict::Red, _) => {
+            format!("**red**, held at {}", row.held.map(limit).unwrap_or_default())
+        }
+        (Verdict::Broken, Kind::Hard) => "**broken**".to_owned(),
+        (Verdict::Broken, Kind::Report) => "over (report)".to_owned(),
+        (Verdict::Told, _) => String::new(),
+        (Verdict::Missing, _) => "**not measured**".to_owned(),
     };
     let ratio = ours.zip(peer).filter(|(_, peer)| *peer > 0.0);
     let ratio = ratio.map_or_else(String::new, |(ours, peer)| format!("{:.3}", ours / peer));

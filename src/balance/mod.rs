@@ -41,4 +41,5 @@ pub(crate) use self::{
     balancer::{Balancer, PickError},
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
+    set::Diff,
 };

@@ -118,3 +118,11 @@ impl Filter {
         }
     }
 }
+
+impl NamedFilter {
+    /// A filter that is not disabled.
+    #[must_use]
+    pub fn new(name: impl Into<String>, filter: Filter) -> Self {
+        Self { name: name.into(), disabled: false, filter }
+    }
+}

@@ -71,3 +71,11 @@ pub struct HashCookie {
     /// Its further attributes: `SameSite`, `Secure`, `HttpOnly`.
     pub attributes: BTreeMap<String, String>,
 }
+
+impl HashPolicy {
+    /// A hash on this that further ones are combined with.
+    #[must_use]
+    pub fn new(on: HashOn) -> Self {
+        Self { on, terminal: false }
+    }
+}

@@ -252,3 +252,28 @@ pub struct NumberRange {
     /// The first that is too large.
     pub end: f64,
 }
+
+impl HeaderMatch {
+    /// A match on the values of this header.
+    #[must_use]
+    pub fn new(name: impl Into<String>, matcher: StringMatch) -> Self {
+        let (invert, ignore_case, missing_as_empty) = (false, false, false);
+        Self { name: name.into(), matcher, invert, ignore_case, missing_as_empty }
+    }
+}
+
+impl QueryMatch {
+    /// A match on the first value of this parameter.
+    #[must_use]
+    pub fn new(name: impl Into<String>, matcher: StringMatch) -> Self {
+        Self { name: name.into(), matcher, ignore_case: false, invert: false }
+    }
+}
+
+impl CookieMatch {
+    /// A match on the value of this cookie.
+    #[must_use]
+    pub fn new(name: impl Into<String>, matcher: StringMatch) -> Self {
+        Self { name: name.into(), matcher, ignore_case: false, invert: false }
+    }
+}

@@ -118,7 +118,7 @@ pub struct GrpcTimeout {
 }
 
 impl Policy {
-    /// What is given here, and the rest from `lower`.
+    /// What is given here, and the rest from `lower`; of the retry policy, field by field.
     #[must_use]
     pub fn over(&self, lower: &Self) -> Self {
         /// The nearer value of a field that is cloned only when it is there.
@@ -133,7 +133,10 @@ impl Policy {
             response_timeout: self.response_timeout.or(lower.response_timeout),
             max_stream_duration: self.max_stream_duration.or(lower.max_stream_duration),
             grpc_timeout: nearer(&self.grpc_timeout, &lower.grpc_timeout),
-            retry: nearer(&self.retry, &lower.retry),
+            retry: match (&self.retry, &lower.retry) {
+                (Some(near), Some(far)) => Some(near.over(far)),
+                (near, far) => near.as_ref().or(far.as_ref()).cloned(),
+            },
             max_requests: self.max_requests.or(lower.max_requests),
             hedge: nearer(&self.hedge, &lower.hedge),
             priority: self.priority.or(lower.priority),

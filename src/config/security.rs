@@ -184,3 +184,23 @@ pub struct SecurityRule {
     /// What takes the place of the cluster's.
     pub security: Box<ClusterSecurity>,
 }
+
+impl SanMatch {
+    /// A match on names of any kind.
+    #[must_use]
+    pub fn new(matcher: StringMatch) -> Self {
+        Self { kind: None, matcher, ignore_case: false, oid: None }
+    }
+}
+
+impl SecurityRule {
+    /// What secures the endpoints with these labels.
+    #[must_use]
+    pub fn new(
+        name: impl Into<String>,
+        labels: std::collections::BTreeMap<String, String>,
+        security: ClusterSecurity,
+    ) -> Self {
+        Self { name: name.into(), labels, security: Box::new(security) }
+    }
+}

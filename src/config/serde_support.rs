@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::Address;
+use super::{Address, ConfigError};
 
 /// `250ms`, `2s`, `1h 30m` (humantime).
 fn parse<E: de::Error>(text: &str) -> Result<Duration, E> {
@@ -24,6 +24,15 @@ impl de::Visitor<'_> for Text {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
         parse(text)
+    }
+}
+
+/// A duration that was given.
+struct Given(Duration);
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text).map(Self)
     }
 }
 
@@ -59,8 +68,7 @@ impl OptionalTime {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| parse(&text)).transpose()
+        Ok(Option::<Given>::deserialize(deserializer)?.map(|Given(time)| time))
     }
 }
 
@@ -72,7 +80,10 @@ impl Serialize for Address {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        // The path of the field is known to whoever reads it.
+        String::deserialize(deserializer)?.parse().map_err(|error: ConfigError| {
+            de::Error::custom(format_args!("`{}`: {}", error.value, error.reason))
+        })
     }
 }
 

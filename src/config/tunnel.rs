@@ -74,3 +74,11 @@ pub struct HttpConnect {
     #[cfg_attr(feature = "serde", serde(default))]
     pub server_name: Option<StringMatch>,
 }
+
+impl HttpConnect {
+    /// A tunnel through the proxy at this address.
+    #[must_use]
+    pub fn new(proxy: Address) -> Self {
+        Self { proxy, authority: None, server_name: None }
+    }
+}

@@ -19,6 +19,11 @@ impl Epoch {
     pub(crate) fn nanos(self, at: Instant) -> u64 {
         nanos(at.saturating_duration_since(self.0))
     }
+
+    /// The moment so many nanoseconds after the epoch.
+    pub(crate) fn at(self, nanos: u64) -> Instant {
+        self.0 + Duration::from_nanos(nanos)
+    }
 }
 
 /// The earlier of two bounds, either of which may be missing.

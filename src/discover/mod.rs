@@ -13,7 +13,7 @@
 //!
 //! ```
 //! use std::{pin::Pin, time::Duration};
-//! use tower_mesh::{Discover, Publisher, config::Address};
+//! use tower_mesh::{Discover, Publisher, config::{Address, ConfigError}};
 //!
 //! struct Inventory;
 //!
@@ -26,11 +26,13 @@
 //!         Box::pin(async move {
 //!             loop {
 //!                 let replicas = ["10.0.0.1:80", "10.0.0.2:80"]; // ask the inventory here
-//!                 let endpoints = replicas.iter().flat_map(|text| text.parse::<Address>());
-//!                 if publish.endpoints("users", endpoints).is_err() {
-//!                     return; // refused, or the mesh is gone
+//!                 let read = replicas.iter().map(|text| text.parse());
+//!                 match read.collect::<Result<Vec<Address>, ConfigError>>() {
+//!                     // A list that is refused is reported by the mesh; the last good one stays.
+//!                     Ok(list) => drop(publish.endpoints("users", list)),
+//!                     Err(error) => publish.refused("endpoints of cluster users", error.to_string()),
 //!                 }
-//!                 publish.synced();
+//!                 publish.synced(); // the first time: `Mesh::ready` waits for it
 //!                 tokio::time::sleep(Duration::from_secs(5)).await;
 //!             }
 //!         })
@@ -62,6 +64,8 @@ pub trait Discover: Send + 'static {
     /// Publishes until it is dropped, which the mesh does when it ends.
     ///
     /// Call [`Publisher::synced`] once the first state is complete: `Mesh::ready` waits for it,
-    /// and names that nobody defines are refused from then on.
+    /// and names that nobody defines are refused from then on. A source that has nothing more to
+    /// say may return after that; one that returns or panics before is reported by its name, and
+    /// not waited for. What it has published stays.
     fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }

@@ -21,6 +21,9 @@ pub(crate) struct SourceId(usize);
 
 /// What receives changes: the mesh.
 pub(crate) trait Sink: Send + Sync {
+    /// Whether it takes no more changes.
+    fn is_closed(&self) -> bool;
+
     fn apply(&self, source: SourceId, change: Change) -> Result<(), ConfigErrors>;
 }
 
@@ -66,6 +69,15 @@ impl Publisher {
             return Err(ConfigErrors(vec![ConfigError::new("mesh", "gone", "the mesh has ended")]));
         };
         sink.apply(self.source, change)
+    }
+
+    /// Whether the mesh is shut down or gone: it takes nothing any more.
+    ///
+    /// A source need not ask while it is in [`run`](super::Discover::run), which is dropped then;
+    /// a thread that a source has started does.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.sink.upgrade().is_none_or(|sink| sink.is_closed())
     }
 
     /// Defines a service, or replaces its definition.
@@ -130,6 +142,12 @@ impl Publisher {
     }
 
     /// Reports a part that could not even be read; its last good state stays.
+    ///
+    /// A report of `service NAME`, `cluster NAME` or `endpoints of cluster NAME` ends when that is
+    /// published well, any other by [`accepted`](Self::accepted).
+    ///
+    /// A part `service NAME` or `cluster NAME` of which this source has published no good state
+    /// fails the calls to it, as if its definition had been refused here.
     pub fn refused(&self, part: impl Into<String>, reason: impl Into<String>) {
         drop(self.apply(Change::Refused { part: part.into(), reason: reason.into() }));
     }

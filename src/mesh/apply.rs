@@ -1,7 +1,10 @@
 //! The sink that sources publish into. Each change takes effect on its own; a bad one is refused
 //! with its reason, and what it would have changed stays.
 
-use super::{inner::Inner, state::State};
+use super::{
+    inner::Inner,
+    state::{Part, State},
+};
 use crate::{
     config::{self, ConfigError, ConfigErrors},
     core::Event,
@@ -9,11 +12,16 @@ use crate::{
 };
 
 impl Sink for Inner {
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+
     fn apply(&self, source: SourceId, change: Change) -> Result<(), ConfigErrors> {
+        let mut state = self.state();
+        // Under the lock: once it is closed, nothing comes after.
         if self.is_closed() {
             return Err(ConfigErrors(vec![ConfigError::new("mesh", "closed", "it is shut down")]));
         }
-        let mut state = self.state();
         let result = self.change(&mut state, source, change);
         drop(state);
         self.notify();
@@ -22,7 +30,7 @@ impl Sink for Inner {
 }
 
 impl Inner {
-    fn change(
+    pub(super) fn change(
         &self,
         state: &mut State,
         source: SourceId,
@@ -31,84 +39,144 @@ impl Inner {
         match change {
             Change::Service(name, service) => {
                 let name = name.to_ascii_lowercase();
-                self.judge(state, format!("service {name}"), service.validate(&name))?;
-                state.services.entry(name.clone()).or_default().insert(source, *service);
-                self.compile(state, &name);
+                let part = format!("service {name}");
+                let mended = self.judge(state, source, &part, service.validate(&name))?;
+                let by = state.services.entry(name.clone()).or_default();
+                if mended || by.get(&source) != Some(&service) {
+                    by.insert(source, *service);
+                    self.compile(state, &name);
+                }
             }
             Change::RemoveService(name) => {
                 let name = name.to_ascii_lowercase();
-                state.refused.remove(&format!("service {name}"));
+                let mut changed = take_back(state, source, &format!("service {name}"));
                 if let Some(by) = state.services.get_mut(&name) {
-                    by.remove(&source);
+                    changed |= by.remove(&source).is_some();
+                    if by.is_empty() {
+                        state.services.remove(&name);
+                    }
                 }
-                self.compile(state, &name);
+                if changed {
+                    self.compile(state, &name);
+                }
             }
             Change::Cluster(name, mut cluster) => {
                 let name = name.to_ascii_lowercase();
-                self.judge(state, format!("cluster {name}"), cluster.validate(&name))?;
+                let part = format!("cluster {name}");
+                let before = state.standing(&part);
+                let mended = self.judge(state, source, &part, cluster.validate(&name))?;
                 let endpoints = std::mem::take(&mut cluster.endpoints);
-                self.entry(state, &name).define(source, *cluster);
+                let redefined = self.entry(state, &name).define(source, *cluster);
                 self.settle(state, &name);
-                self.entry(state, &name).replace(source, endpoints);
-                self.compile(state, &name);
-                self.applied(format!("cluster {name}"));
+                let replaced = self.entry(state, &name).replace(source, endpoints);
+                if state.standing(&part) != before {
+                    self.compile_users(state, &name);
+                }
+                if mended || redefined || replaced {
+                    self.applied(part);
+                }
             }
             Change::RemoveCluster(name) => {
                 let name = name.to_ascii_lowercase();
-                state.refused.remove(&format!("cluster {name}"));
-                self.entry(state, &name).forget(source);
+                let part = format!("cluster {name}");
+                let before = state.standing(&part);
+                take_back(state, source, &part);
+                take_back(state, source, &format!("endpoints of {part}"));
+                if let Some(entry) = state.clusters.get_mut(&name) {
+                    entry.forget(source);
+                }
                 self.settle(state, &name);
-                self.compile(state, &name);
+                if state.standing(&part) != before {
+                    self.compile_users(state, &name);
+                }
+                state.tidy(&name);
             }
             Change::Endpoints(name, endpoints) => {
                 let name = name.to_ascii_lowercase();
-                self.checked(state, &name, &endpoints)?;
+                self.checked(state, source, &name, &endpoints)?;
                 self.adopt(state, source, &name);
                 self.entry(state, &name).replace(source, endpoints);
             }
             Change::Upsert(name, endpoints) => {
                 let name = name.to_ascii_lowercase();
-                self.checked(state, &name, &endpoints)?;
+                self.checked(state, source, &name, &endpoints)?;
                 self.adopt(state, source, &name);
                 self.entry(state, &name).upsert(source, endpoints);
             }
             Change::Remove(name, addresses) => {
-                self.entry(state, &name.to_ascii_lowercase()).remove(source, addresses);
-            }
-            Change::Refused { part, reason } => self.report(state, part, reason),
-            Change::Accepted { part } => {
-                state.refused.remove(&part);
-            }
-            Change::Synced => {
-                state.synced.insert(source);
-                if state.synced.len() >= self.sources.len() {
-                    self.set_synced();
+                if let Some(entry) = state.clusters.get_mut(&name.to_ascii_lowercase()) {
+                    entry.remove(source, addresses);
                 }
             }
+            Change::Refused { part, reason } => self.refuse(state, source, &part, reason),
+            Change::Accepted { part } => {
+                let before = state.standing(&part);
+                if take_back(state, source, &part) {
+                    if state.standing(&part) != before {
+                        self.compile_part(state, &part);
+                    }
+                    self.applied(part);
+                }
+            }
+            Change::Synced => self.sync(state, source),
         }
         Ok(())
     }
 
-    /// Reports a part that was found bad, or takes an earlier report of it back.
+    /// A source's task is over. What it has published stays.
+    pub(super) fn source_over(&self, source: SourceId, has_panicked: bool) {
+        let mut state = self.state();
+        if self.is_closed() {
+            return;
+        }
+        let is_early = !state.synced.contains(&source);
+        let reason = match (is_early, has_panicked) {
+            (true, true) => "the source panicked before its first state was complete",
+            (true, false) => "the source ended before its first state was complete",
+            (false, true) => "the source panicked; its last good state stays",
+            // One that never changes is done.
+            (false, false) => return,
+        };
+        let part = self.sources.get(source.index()).map_or("source", String::as_str);
+        self.refuse(&mut state, source, part, reason.to_owned());
+        if is_early {
+            self.sync(&mut state, source);
+        }
+        drop(state);
+        self.notify();
+    }
+
+    /// Notes that a source has delivered its first state.
+    fn sync(&self, state: &mut State, source: SourceId) {
+        state.synced.insert(source);
+        if !self.is_synced() && state.synced.len() >= self.sources.len() {
+            self.set_synced();
+            self.examine_all(state);
+        }
+    }
+
+    /// Reports a part that was found bad, or takes an earlier report of it back, and says so.
     fn judge(
         &self,
         state: &mut State,
-        part: String,
+        source: SourceId,
+        part: &str,
         found: Result<(), ConfigErrors>,
-    ) -> Result<(), ConfigErrors> {
-        match &found {
-            Ok(()) => {
-                state.refused.remove(&part);
+    ) -> Result<bool, ConfigErrors> {
+        match found {
+            Ok(()) => Ok(take_back(state, source, part)),
+            Err(errors) => {
+                self.refuse(state, source, part, errors.to_string());
+                Err(errors)
             }
-            Err(errors) => self.report(state, part, errors.to_string()),
         }
-        found
     }
 
     /// Refuses a set with an endpoint that cannot be used; the last good set stays.
     fn checked(
         &self,
         state: &mut State,
+        source: SourceId,
         name: &str,
         endpoints: &[config::Endpoint],
     ) -> Result<(), ConfigErrors> {
@@ -117,15 +185,22 @@ impl Inner {
         });
         let errors: Vec<ConfigError> = errors.flat_map(|errors| errors.0).collect();
         let found = if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) };
-        self.judge(state, format!("endpoints of cluster {name}"), found)
+        let part = format!("endpoints of cluster {name}");
+        if self.judge(state, source, &part, found)? {
+            self.applied(part);
+        }
+        Ok(())
     }
 
     /// A source that publishes endpoints alone defines the cluster with default settings.
     fn adopt(&self, state: &mut State, source: SourceId, name: &str) {
-        let entry = self.entry(state, name);
-        if !entry.settings.contains_key(&source) {
-            entry.define(source, config::Cluster::default());
-            self.compile(state, name);
+        if self.entry(state, name).settings.contains_key(&source) {
+            return;
+        }
+        let before = state.cluster(name);
+        self.entry(state, name).define(source, config::Cluster::default());
+        if state.cluster(name) != before {
+            self.compile_users(state, name);
         }
     }
 
@@ -133,11 +208,35 @@ impl Inner {
         self.events.emit(|| Event::ConfigApplied { part: part.into() });
     }
 
-    fn report(&self, state: &mut State, part: String, reason: String) {
-        self.events.emit(|| Event::ConfigRefused {
-            part: part.as_str().into(),
-            reason: reason.as_str().into(),
-        });
-        state.refused.insert(part, reason);
+    pub(super) fn report(&self, part: &str, reason: &str) {
+        self.events.emit(|| Event::ConfigRefused { part: part.into(), reason: reason.into() });
     }
+
+    /// Notes that a part is refused; without a good definition, what it defines is refused, too.
+    fn refuse(&self, state: &mut State, source: SourceId, part: &str, reason: String) {
+        self.report(part, &reason);
+        let before = state.standing(part);
+        state.refused.entry(part.to_owned()).or_default().insert(source, reason);
+        if state.standing(part) != before {
+            self.compile_part(state, part);
+        }
+    }
+
+    fn compile_part(&self, state: &mut State, part: &str) {
+        match Part::of(part) {
+            Part::Service(name) => self.compile(state, name),
+            Part::Cluster(name) => self.compile_users(state, name),
+            Part::Other => {}
+        }
+    }
+}
+
+/// Takes a source's report of a part back, if there is one.
+fn take_back(state: &mut State, source: SourceId, part: &str) -> bool {
+    let Some(by) = state.refused.get_mut(part) else { return false };
+    let was_refused = by.remove(&source).is_some();
+    if by.is_empty() {
+        state.refused.remove(part);
+    }
+    was_refused
 }

@@ -15,6 +15,7 @@ use super::{
     inner::{Inner, Stages},
     leaf::{Leaf, LeafEndpoint},
     stage::{Next, Stage, push},
+    supervise,
 };
 use crate::{
     config::Endpoint,
@@ -68,9 +69,7 @@ pub enum UnknownNames {
 /// request through it, one that is not costs nothing.
 #[must_use = "a builder does nothing until `build`"]
 pub struct MeshBuilder {
-    sources: Vec<Box<dyn Discover>>,
-    statics: Static,
-    has_statics: bool,
+    sources: Vec<Given>,
     code: Code,
     runtime: Option<Handle>,
     unknown_names: UnknownNames,
@@ -82,6 +81,13 @@ pub struct MeshBuilder {
     connector: Arc<dyn Connect>,
 }
 
+/// A source, in the order of addition.
+enum Given {
+    Source(Box<dyn Discover>),
+    /// What `endpoints` was called with, until another source is added.
+    Endpoints(Static),
+}
+
 type StageResponse<S> = <S as Service<Request<Body>>>::Response;
 type StageError<S> = <S as Service<Request<Body>>>::Error;
 
@@ -91,8 +97,6 @@ impl MeshBuilder {
     pub(super) fn new() -> Self {
         Self {
             sources: Vec::new(),
-            statics: Static::default(),
-            has_statics: false,
             code: Code::default(),
             runtime: None,
             unknown_names: UnknownNames::default(),
@@ -113,21 +117,29 @@ impl MeshBuilder {
 
     /// Adds a source of services and endpoints.
     ///
-    /// Where several sources define the same service or the same settings of a cluster, the one
-    /// added first decides; endpoints of a cluster are the union of all.
+    /// Where several sources define the same service, the one added first decides; of a cluster,
+    /// the first whose settings say anything, for one that only lists endpoints says nothing of
+    /// them. Endpoints of a cluster are the union of all.
     pub fn source(mut self, source: impl Discover) -> Self {
-        self.sources.push(Box::new(source));
+        self.sources.push(Given::Source(Box::new(source)));
         self
     }
 
-    /// Adds a cluster, and the service of the same name, with these endpoints.
+    /// Adds a source of a cluster, and the service of the same name, with these endpoints.
     pub fn endpoints<E: Into<Endpoint>>(
         mut self,
         name: &str,
         endpoints: impl IntoIterator<Item = E>,
     ) -> Self {
-        self.statics = self.statics.endpoints(name, endpoints);
-        self.has_statics = true;
+        let before = self.sources.pop();
+        let statics = match before {
+            Some(Given::Endpoints(statics)) => statics,
+            other => {
+                self.sources.extend(other);
+                Static::default()
+            }
+        };
+        self.sources.push(Given::Endpoints(statics.endpoints(name, endpoints)));
         self
     }
 
@@ -240,7 +252,8 @@ impl MeshBuilder {
     ///
     /// # Errors
     ///
-    /// When there is no runtime, no source, or a setting is out of its range.
+    /// When there is no runtime; when a setting is out of its range; when there is no source,
+    /// unless plain DNS is allowed for unknown names.
     pub fn build(self) -> Result<Mesh, Error> {
         let config_error =
             || Error::new(ErrorKind::Config, Phase::Resolve).with_origin(Origin::Local);
@@ -249,14 +262,28 @@ impl MeshBuilder {
             None => Handle::try_current().map_err(|error| {
                 config_error()
                     .detail("no tokio runtime: build inside one, or give its handle to `.runtime`")
+                    .check("that `build` is called in a tokio runtime")
                     .caused_by(error)
             })?,
         };
-        self.code.validate().map_err(|errors| config_error().detail(errors.to_string()))?;
-        let mut sources = self.sources;
-        if self.has_statics {
-            sources.insert(0, Box::new(self.statics));
+        self.code.validate().map_err(|errors| {
+            config_error()
+                .detail(errors.to_string())
+                .check("the settings that are given to `service`")
+        })?;
+        if self.sources.is_empty() && self.unknown_names == UnknownNames::Refuse {
+            return Err(config_error()
+                .detail("no source defines any service")
+                .check("that the builder has `config_file`, `endpoints` or `source`"));
         }
+        let sources: Vec<Box<dyn Discover>> = self
+            .sources
+            .into_iter()
+            .map(|given| match given {
+                Given::Source(source) => source,
+                Given::Endpoints(statics) => Box::new(statics),
+            })
+            .collect();
         let names = sources.iter().map(|source| source.name()).collect();
         let (epoch, events) = (Epoch::now(), Arc::new(Events::default()));
         let random = Arc::new(self.seed.map_or_else(Random::default, Random::seeded));
@@ -275,8 +302,9 @@ impl MeshBuilder {
         ));
         for (index, source) in sources.into_iter().enumerate() {
             let sink: Arc<dyn Sink> = Arc::<Inner>::clone(&inner);
-            let publisher = Publisher::new(&sink, SourceId::new(index));
-            inner.spawn(source.run(publisher));
+            let id = SourceId::new(index);
+            let publisher = Publisher::new(&sink, id);
+            inner.spawn(supervise::run(Arc::downgrade(&inner), id, source, publisher));
         }
         Ok(Mesh { inner })
     }
@@ -284,7 +312,11 @@ impl MeshBuilder {
 
 impl fmt::Debug for MeshBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sources: Vec<String> = self.sources.iter().map(|source| source.name()).collect();
+        let name = |given: &Given| match given {
+            Given::Source(source) => source.name(),
+            Given::Endpoints(statics) => statics.name(),
+        };
+        let sources: Vec<String> = self.sources.iter().map(name).collect();
         f.debug_struct("MeshBuilder").field("sources", &sources).finish_non_exhaustive()
     }
 }

@@ -48,6 +48,7 @@ impl Client {
     ///
     /// Dropping the future, or the body of its response, cancels the call. The endpoint may have
     /// worked on it.
+    #[inline]
     pub fn send<B>(&self, request: Request<B>) -> CallFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -83,9 +84,11 @@ impl Client {
             return Ok(cell);
         }
         let name = Name::parse(authority).map_err(|reason| {
-            Error::new(ErrorKind::InvalidRequest, Phase::Resolve).detail(reason)
+            Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
+                .detail(reason)
+                .check("the request's authority")
         })?;
-        super::lookup(&self.inner, &name)
+        self.inner.lookup(&name)
     }
 }
 

@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) core: ArcSwap<Core>,
+    /// Why it is empty, when its definition was refused and there is no earlier one.
+    pub(crate) refused: Option<Box<str>>,
 }
 
 /// What a change of the cluster's settings replaces; a change of endpoints does not.
@@ -117,7 +119,12 @@ impl Upstream for Node {
 
 impl Cluster {
     pub(crate) fn new(name: Arc<str>, core: Core) -> Self {
-        Self { name, core: ArcSwap::from_pointee(core) }
+        Self { name, core: ArcSwap::from_pointee(core), refused: None }
+    }
+
+    /// What calls meet whose cluster is refused.
+    pub(crate) fn refused(self, reason: String) -> Self {
+        Self { refused: Some(reason.into()), ..self }
     }
 }
 
@@ -127,18 +134,20 @@ impl Core {
     /// A cluster without endpoints.
     pub(crate) fn new(context: NodeContext, config: config::Cluster, epoch: Epoch) -> Self {
         let balancer = Balancer::new(&policy_of(&config), context, epoch);
-        let breaker = limit_of(&config).map(|limit| Arc::new(Limiter::new(limit)));
+        let breaker = breaker(&config, None);
         Self { config, balancer, breaker }
+    }
+
+    /// With the count of attempts in flight of what it replaces.
+    pub(crate) fn counting_on(mut self, before: &Self) -> Self {
+        self.breaker = breaker(&self.config, before.breaker.as_ref());
+        self
     }
 
     /// The same endpoints under other settings.
     pub(crate) fn with_settings(&self, config: config::Cluster) -> Self {
         let balancer = self.balancer.with_policy(&policy_of(&config));
-        // The count of attempts in flight survives an update that keeps the limit.
-        let breaker = limit_of(&config).map(|limit| match &self.breaker {
-            Some(breaker) if breaker.limit() == limit => Arc::clone(breaker),
-            _ => Arc::new(Limiter::new(limit)),
-        });
+        let breaker = breaker(&config, self.breaker.as_ref());
         Self { config, balancer, breaker }
     }
 
@@ -152,6 +161,8 @@ fn policy_of(config: &config::Cluster) -> config::Balancer {
     config.balancer.clone().unwrap_or_default()
 }
 
-fn limit_of(config: &config::Cluster) -> Option<u32> {
-    config.breakers.as_ref().and_then(|breakers| breakers.max_requests)
+/// The limit of a cluster; its count of attempts in flight survives every update that keeps one.
+fn breaker(config: &config::Cluster, kept: Option<&Arc<Limiter>>) -> Option<Arc<Limiter>> {
+    let limit = config.breakers.as_ref().and_then(|breakers| breakers.max_requests)?;
+    Some(Limiter::resized(kept, limit))
 }

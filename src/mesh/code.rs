@@ -56,7 +56,8 @@ impl ServiceSettings {
         self
     }
 
-    /// When and how often a failed attempt is repeated. Default: [`Retry::standard`].
+    /// When and how often a failed attempt is repeated; fields that are not given here come from
+    /// the sources. Default: [`Retry::standard`].
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.policy.retry = Some(retry);
@@ -101,6 +102,11 @@ impl Code {
 
     pub(crate) fn names(&self, name: &str) -> bool {
         self.services.contains_key(name)
+    }
+
+    /// Every name that the code speaks of.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        self.services.keys().map(String::as_str)
     }
 
     /// The policy given in code; empty when the code does not name the service.

@@ -1,12 +1,12 @@
 //! From what the sources say to what calls read: compiled, then swapped in.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     cluster::{Cluster, Core, NodeContext},
     inner::Inner,
     service::{Route, Service, ServiceCell},
-    state::{Entry, State},
+    state::{Entry, Standing, State},
 };
 use crate::{
     config::{self, Policy},
@@ -17,12 +17,15 @@ use crate::{
 impl Inner {
     /// The entry of a cluster, made empty when nothing has named it yet.
     pub(super) fn entry<'a>(&self, state: &'a mut State, name: &str) -> &'a mut Entry {
-        state.clusters.entry(name.to_owned()).or_insert_with(|| {
-            let name: Arc<str> = name.into();
-            let settings = self.code.cluster(&name, config::Cluster::default());
-            let core = Core::new(self.node_context(&name, &settings), settings, self.epoch);
-            Entry::new(Cluster::new(name, core))
-        })
+        state.clusters.entry(name.to_owned()).or_insert_with(|| Entry::new(self.empty(name)))
+    }
+
+    /// A cluster without endpoints.
+    fn empty(&self, name: &str) -> Cluster {
+        let name: Arc<str> = name.into();
+        let settings = self.code.cluster(&name, config::Cluster::default());
+        let core = Core::new(self.node_context(&name, &settings), settings, self.epoch);
+        Cluster::new(name, core)
     }
 
     fn node_context(&self, name: &Arc<str>, config: &config::Cluster) -> NodeContext {
@@ -39,23 +42,38 @@ impl Inner {
 
     /// Compiles the service and swaps it in; a reference to a cluster makes its cell.
     pub(super) fn compile(&self, state: &mut State, name: &str) {
-        let cell = self.cell_in(name);
-        let said = state.services.get(name).and_then(|by| by.iter().next());
-        if said.is_none() && !state.is_cluster(name) && !self.code.names(name) {
-            cell.current.store(None);
-            return;
+        match state.service(name) {
+            Standing::Defined => self.compile_defined(state, name),
+            Standing::Refused => {
+                self.refer(state, name, BTreeSet::new());
+                // Its place is taken: no service of a similar name may stand in for it.
+                self.cell_in(state, name).clear();
+            }
+            Standing::Absent => {
+                self.refer(state, name, BTreeSet::new());
+                self.drop_cell(state, name);
+            }
         }
+        self.examine(state, name);
+    }
+
+    fn compile_defined(&self, state: &mut State, name: &str) {
+        let cell = self.cell_in(state, name);
+        let said = state.services.get(name).and_then(|by| by.iter().next());
         let source: Option<Arc<str>> =
             said.and_then(|(source, _)| Some(self.sources.get(source.index())?.as_str().into()));
         let said = said.map(|(_, service)| service.clone()).unwrap_or_default();
         let code = self.code.policy(name);
-        let routes = routes_of(&said, name).into_iter().filter_map(|route| {
+        let routes = routes_of(&said, name);
+        let targets = routes.iter().flat_map(|route| &route.clusters);
+        let targets = targets.map(|target| target.name.to_ascii_lowercase()).collect();
+        self.refer(state, name, targets);
+        let routes = routes.into_iter().filter_map(|route| {
             let matchers: Result<Vec<_>, _> = route.matches.iter().map(Matcher::new).collect();
             // Validation has refused what cannot be compiled.
             let matchers = matchers.ok()?;
             let clusters = route.clusters.iter().map(|target| {
-                let entry = self.entry(state, &target.name.to_ascii_lowercase());
-                (target.weight, Arc::clone(&entry.cell))
+                (target.weight, self.target(state, &target.name.to_ascii_lowercase()))
             });
             let clusters = Split::new(clusters.collect::<Vec<_>>());
             let plane = route.policy.over(&said.policy);
@@ -65,16 +83,88 @@ impl Inner {
         });
         let table = Table::new(routes.collect());
         let limiter = limiter(&cell, &code.over(&said.policy));
-        cell.current.store(Some(Arc::new(Service { table, limiter })));
+        cell.set(Service { table, limiter });
         self.applied(format!("service {name}"));
+    }
+
+    /// What a route calls: the cluster's cell, or for one that is refused, nothing.
+    fn target(&self, state: &mut State, name: &str) -> Arc<Cluster> {
+        if state.cluster(name) == Standing::Refused {
+            let reason = state.reason(&format!("cluster {name}"));
+            return Arc::new(self.empty(name).refused(reason));
+        }
+        Arc::clone(&self.entry(state, name).cell)
+    }
+
+    /// Notes which clusters a service names.
+    fn refer(&self, state: &mut State, name: &str, targets: BTreeSet<String>) {
+        let before = state.named.remove(name).unwrap_or_default();
+        for target in &targets {
+            self.entry(state, target).users.insert(name.to_owned());
+        }
+        for gone in before.difference(&targets) {
+            if let Some(entry) = state.clusters.get_mut(gone) {
+                entry.users.remove(name);
+            }
+            state.tidy(gone);
+        }
+        if !targets.is_empty() {
+            state.named.insert(name.to_owned(), targets);
+        }
+    }
+
+    /// Compiles the services of a cluster that has come or gone.
+    pub(super) fn compile_users(&self, state: &mut State, cluster: &str) {
+        let users = state.clusters.get(cluster).map(|entry| entry.users.clone());
+        let mut users = users.unwrap_or_default();
+        users.insert(cluster.to_owned());
+        for user in users {
+            self.compile(state, &user);
+        }
+    }
+
+    /// Reports a service that points nowhere, once every source has spoken.
+    fn examine(&self, state: &mut State, name: &str) {
+        if !self.is_synced() {
+            return;
+        }
+        let part = format!("service {name}");
+        let targets = state.named.get(name).into_iter().flatten();
+        let missing = targets.filter(|target| state.cluster(target) == Standing::Absent);
+        let missing: Vec<String> = missing.map(|target| format!("`{target}`")).collect();
+        let reason = if !missing.is_empty() {
+            let noun = if missing.len() == 1 { "cluster" } else { "clusters" };
+            format!("names {noun} {}, which no source defines", missing.join(", "))
+        } else if self.code.names(name)
+            && self.unknown_names == super::UnknownNames::Refuse
+            && state.service(name) == Standing::Absent
+        {
+            "is given settings in code, but no source defines it".to_owned()
+        } else {
+            state.flaws.remove(&part);
+            return;
+        };
+        if state.flaws.get(&part) != Some(&reason) {
+            self.report(&part, &reason);
+            state.flaws.insert(part, reason);
+        }
+    }
+
+    /// The same for all of them, when the last source has spoken.
+    pub(super) fn examine_all(&self, state: &mut State) {
+        let mut names: BTreeSet<String> = state.named.keys().cloned().collect();
+        names.extend(self.code.all().map(str::to_owned));
+        for name in names {
+            self.examine(state, &name);
+        }
     }
 
     /// Swaps a cluster's settings in; endpoints keep their state, and unless the way to them has
     /// changed, their connections.
     pub(super) fn settle(&self, state: &mut State, name: &str) {
-        let entry = self.entry(state, name);
+        let Some(entry) = state.clusters.get_mut(name) else { return };
         let name = Arc::clone(&entry.cell.name);
-        let said = entry.settings.values().next().cloned().unwrap_or_default();
+        let said = entry.decisive().map(|(_, settings)| settings.clone()).unwrap_or_default();
         let wanted = self.code.cluster(&name, said);
         let current = entry.cell.core.load_full();
         if current.config == wanted {
@@ -85,6 +175,7 @@ impl Inner {
             return;
         }
         let core = Core::new(self.node_context(&name, &wanted), wanted, self.epoch);
+        let core = core.counting_on(&current);
         core.balancer.replace(current.balancer.specs());
         entry.cell.core.store(Arc::new(core));
         // The old endpoints finish what they have in flight and close.
@@ -102,11 +193,10 @@ fn routes_of(service: &config::Service, name: &str) -> Vec<config::Route> {
     vec![config::Route { clusters, ..config::Route::default() }]
 }
 
-/// The limit of a service; its count of calls in flight survives an update that keeps it.
+/// The limit of a service; its count of calls in flight survives every update that keeps a limit.
 fn limiter(cell: &ServiceCell, merged: &Policy) -> Option<Arc<Limiter>> {
     let limit = merged.max_requests?;
     let before = cell.current.load();
     let kept = before.as_ref().and_then(|service| service.limiter.as_ref());
-    let kept = kept.filter(|limiter| limiter.limit() == limit);
-    Some(kept.map_or_else(|| Arc::new(Limiter::new(limit)), Arc::clone))
+    Some(Limiter::resized(kept, limit))
 }

@@ -2,8 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{inner::Inner, service::Service};
-use crate::config::{self, Policy};
+use super::{cluster::Cluster, inner::Inner, service::Service, settings};
 
 /// Where a setting comes from; each wins over those after it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,13 +18,13 @@ pub enum SettingOrigin {
     Default,
 }
 
-/// One setting of a route.
+/// One setting of a route or a cluster.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Setting {
-    /// `timeout`, `retry.attempts`, …
+    /// `timeout`, `retry.attempts`, `transport.max_age`, …: its path in the file.
     pub name: &'static str,
-    /// Its value as text.
+    /// Its value as the file spells it, or what the default comes to.
     pub value: String,
     /// Where it comes from.
     pub origin: SettingOrigin,
@@ -75,8 +74,10 @@ pub struct RouteDescription {
 pub struct ClusterDescription {
     /// The cluster's name.
     pub name: String,
-    /// The picking policy.
+    /// The picking policy, as the file spells it.
     pub balancer: String,
+    /// Its settings with their origins.
+    pub settings: Vec<Setting>,
     /// One line per endpoint: address, weight, calls in flight, latency, health.
     pub endpoints: Vec<String>,
 }
@@ -135,71 +136,20 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
         .iter()
         .map(|(_, route)| RouteDescription {
             name: route.name.as_deref().map(str::to_owned),
-            settings: settings(&code, &route.plane, route.source.as_deref(), inner),
-            clusters: route
-                .clusters
-                .iter()
-                .map(|cluster| {
-                    let core = cluster.core.load();
-                    let balancer = core.config.balancer.clone().unwrap_or_default();
-                    ClusterDescription {
-                        name: cluster.name.to_string(),
-                        balancer: format!("{balancer:?}"),
-                        endpoints: core
-                            .balancer
-                            .report(inner.epoch.nanos(crate::core::Instant::now())),
-                    }
-                })
-                .collect(),
+            settings: settings::of_route(&code, &route.plane, route.source.as_deref(), inner),
+            clusters: route.clusters.iter().map(|cluster| describe(inner, cluster)).collect(),
         })
         .collect()
 }
 
-/// Every setting of a policy: the code's word, else the control plane's, else the default.
-fn settings(code: &Policy, plane: &Policy, source: Option<&str>, inner: &Inner) -> Vec<Setting> {
-    let mut list = Vec::new();
-    let mut add = |name, code: Option<String>, plane: Option<String>, default: String| {
-        let (value, origin) = match (code, plane) {
-            (Some(value), _) => (value, SettingOrigin::Code),
-            (None, Some(value)) => (value, SettingOrigin::ControlPlane),
-            (None, None) => (default, SettingOrigin::Default),
-        };
-        let source = source.filter(|_| origin == SettingOrigin::ControlPlane).map(str::to_owned);
-        list.push(Setting { name, value, origin, source });
-    };
-    let time = |of: fn(&Policy) -> Option<std::time::Duration>, policy: &Policy| {
-        of(policy).map(|time| format!("{time:?}"))
-    };
-    let none = || "none".to_owned();
-    add("timeout", time(|p| p.timeout, code), time(|p| p.timeout, plane), none());
-    add(
-        "whole_response",
-        code.whole_response.map(|whole| whole.to_string()),
-        plane.whole_response.map(|whole| whole.to_string()),
-        "false".to_owned(),
-    );
-    add(
-        "attempt_timeout",
-        time(|p| p.attempt_timeout, code),
-        time(|p| p.attempt_timeout, plane),
-        none(),
-    );
-    add("idle_timeout", time(|p| p.idle_timeout, code), time(|p| p.idle_timeout, plane), none());
-    add(
-        "max_requests",
-        code.max_requests.map(|calls| calls.to_string()),
-        plane.max_requests.map(|calls| calls.to_string()),
-        none(),
-    );
-    add(
-        "resolve_timeout",
-        inner.code.resolve_timeout.map(|time| format!("{time:?}")),
-        None,
-        format!("{:?}", inner.resolve_timeout),
-    );
-    let retry = |policy: &Policy| policy.retry.as_ref().map(config::Retry::summary);
-    add("retry", retry(code), retry(plane), config::Retry::default().summary());
-    list
+fn describe(inner: &Arc<Inner>, cluster: &Cluster) -> ClusterDescription {
+    let core = cluster.core.load();
+    ClusterDescription {
+        name: cluster.name.to_string(),
+        balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
+        settings: settings::of_cluster(inner, &cluster.name),
+        endpoints: core.balancer.report(inner.epoch.nanos(crate::core::Instant::now())),
+    }
 }
 
 impl fmt::Display for SettingOrigin {
@@ -210,6 +160,17 @@ impl fmt::Display for SettingOrigin {
             Self::ControlPlane => "control plane",
             Self::Default => "default",
         })
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, value, origin, source } = self;
+        write!(f, "{name} = {value} ({origin}")?;
+        if let Some(source) = source {
+            write!(f, ": {source}")?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -224,16 +185,14 @@ impl fmt::Display for Description {
             writeln!(f, "service {}", service.name)?;
             for route in &service.routes {
                 writeln!(f, "  route {}", route.name.as_deref().unwrap_or("(all)"))?;
-                for Setting { name, value, origin, source } in &route.settings {
-                    match source {
-                        Some(source) => {
-                            writeln!(f, "    {name} = {value} ({origin}: {source})")?;
-                        }
-                        None => writeln!(f, "    {name} = {value} ({origin})")?,
-                    }
+                for setting in &route.settings {
+                    writeln!(f, "    {setting}")?;
                 }
                 for cluster in &route.clusters {
                     writeln!(f, "    cluster {} by {}", cluster.name, cluster.balancer)?;
+                    for setting in &cluster.settings {
+                        writeln!(f, "      {setting}")?;
+                    }
                     for endpoint in &cluster.endpoints {
                         writeln!(f, "      {endpoint}")?;
                     }

@@ -10,20 +10,19 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{sync::Notify, task::JoinSet};
 
 use super::{
     cluster::Cluster,
     code::Code,
     leaf::Leaf,
-    names::Name,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
-    state::State,
+    state::{Entry, State},
 };
 use crate::{
     config,
-    core::{BoxFuture, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
+    core::{BoxFuture, Epoch, Error, ErrorKind, Events, Instant, Origin, Phase, Random},
     transport::{Connect, Shared},
 };
 
@@ -38,7 +37,8 @@ pub(crate) struct Inner {
     pub(crate) sources: Vec<String>,
     pub(crate) transport: Arc<Shared>,
     pub(crate) unknown_names: super::UnknownNames,
-    services: ArcSwap<HashMap<Arc<str>, Arc<ServiceCell>>>,
+    /// Those that are defined, and, empty, those whose definition was refused.
+    pub(super) services: ArcSwap<HashMap<Arc<str>, Arc<ServiceCell>>>,
     /// What the sources have said. Locked by updaters only, never by a call.
     state: Mutex<State>,
     changed: Notify,
@@ -47,7 +47,7 @@ pub(crate) struct Inner {
     resolving: AtomicUsize,
     closed: AtomicBool,
     /// The tasks of the sources; they hold this weakly.
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// The user's layers and leaves.
@@ -104,14 +104,13 @@ impl Inner {
 
     /// Runs a source's task until the mesh ends.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let task = self.transport.handle.spawn(task);
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(task, &self.transport.handle);
     }
 
     fn end_tasks(&self) {
-        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            task.abort();
-        }
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
     /// Whether nothing more is on its way that a call should wait for.
@@ -142,72 +141,13 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The cell of a service that is defined, by an authority as requests carry it: no lock, no
-    /// allocation. Nothing for any other spelling of its name.
-    pub(crate) fn find(&self, authority: &str) -> Option<Arc<ServiceCell>> {
-        let services = self.services.load();
-        let defined = |name: &str| {
-            services.get(name).filter(|cell| cell.current.load().is_some()).map(Arc::clone)
-        };
-        defined(authority).or_else(|| defined(authority.rsplit_once(':')?.0))
-    }
-
-    /// The cell of a name, made on demand: it is filled when a source delivers the service.
-    pub(crate) fn cell(&self, name: &Name) -> Arc<ServiceCell> {
-        let full = name.to_string();
-        if let Some(cell) = self.find(&full) {
-            return cell;
-        }
-        let state = self.state();
-        let wanted = if state.knows(&full) { &full } else { &name.host };
-        self.cell_in(wanted)
-    }
-
-    /// The cell of an exact name. The state is locked by the caller.
-    pub(super) fn cell_in(&self, name: &str) -> Arc<ServiceCell> {
-        if let Some(cell) = self.services.load().get(name) {
-            return Arc::clone(cell);
-        }
-        let cell = Arc::new(ServiceCell::new(name));
-        let mut services = HashMap::clone(&self.services.load());
-        services.insert(Arc::clone(&cell.name), Arc::clone(&cell));
-        self.services.store(Arc::new(services));
-        cell
-    }
-
-    /// Whether any source or the code defines the name.
-    pub(crate) fn knows(&self, name: &Name) -> bool {
-        let state = self.state();
-        state.knows(&name.to_string()) || state.knows(&name.host) || self.code.names(&name.host)
-    }
-
-    /// The error of a name that nobody defines.
-    pub(crate) fn unknown(&self, name: &Arc<str>) -> Error {
-        let state = self.state();
-        let refused: Vec<String> = state
-            .refused
-            .iter()
-            .filter(|(part, _)| part.ends_with(&**name) || part.starts_with("file"))
-            .map(|(part, reason)| format!("{part} was refused: {reason}"))
-            .collect();
-        drop(state);
-        let error = Error::new(ErrorKind::UnknownService, Phase::Resolve)
-            .with_origin(Origin::Control)
-            .service(name);
-        if refused.is_empty() {
-            let sources = self.sources.join(", ");
-            return error.detail(format!("not defined by any source ({sources})"));
-        }
-        error.detail(refused.join("; "))
-    }
-
-    /// Ends when the service's cell is filled, or every source has delivered its first state.
+    /// Ends when the service of the cell's name is there, or every source has delivered its first state.
     pub(crate) fn changed(self: &Arc<Self>, cell: &Arc<ServiceCell>) -> BoxFuture<()> {
         let (inner, cell) = (Arc::clone(self), Arc::clone(cell));
         Box::pin(async move {
             inner
                 .wait_until(|inner| {
-                    cell.current.load().is_some() || inner.is_synced() || inner.is_closed()
+                    inner.find(&cell.name).is_some() || inner.is_synced() || inner.is_closed()
                 })
                 .await;
         })
@@ -233,8 +173,9 @@ impl Inner {
         if self.is_closed() {
             return Err(Error::new(ErrorKind::Shutdown, Phase::Resolve));
         }
+        let refused = self.refused_parts().into_iter();
         let refused: Vec<String> =
-            self.state().refused.iter().map(|(part, reason)| format!("{part}: {reason}")).collect();
+            refused.map(|(part, reason)| format!("{part}: {reason}")).collect();
         if refused.is_empty() {
             return Ok(());
         }
@@ -255,10 +196,11 @@ impl Inner {
 
     /// Refuses further calls and drains every endpoint.
     pub(crate) fn close(&self) {
+        // Under the lock: a source that publishes meanwhile comes before it, or is refused.
+        let state = self.state();
         self.closed.store(true, Ordering::Relaxed);
         self.end_tasks();
         self.changed.notify_waiters();
-        let state = self.state();
         for entry in state.clusters.values() {
             entry.cell.core.load().balancer.replace(Vec::new());
         }
@@ -266,7 +208,23 @@ impl Inner {
 
     /// The parts that are refused now, with their reasons.
     pub(crate) fn refused_parts(&self) -> Vec<(String, String)> {
-        self.state().refused.iter().map(|(part, why)| (part.clone(), why.clone())).collect()
+        self.state().reports()
+    }
+
+    /// When the service was last called, to about a second; nothing if it is not defined.
+    pub(super) fn called(&self, service: &str) -> Option<Instant> {
+        let service = self.services.load().get(service)?.current.load_full()?;
+        let used = service.table.iter().map(|(_, route)| route.policy.budget.used()).max()?;
+        Some(self.epoch.at(used))
+    }
+
+    /// What the sources decide about a cluster, and which of them.
+    pub(super) fn decisive(&self, cluster: &str) -> (config::Cluster, Option<String>) {
+        let state = self.state();
+        let said = state.clusters.get(cluster).and_then(Entry::decisive);
+        let Some((source, settings)) = said else { return Default::default() };
+        let source = self.sources.get(source.index()).map_or("dns", String::as_str);
+        (settings.clone(), Some(source.to_owned()))
     }
 
     /// The services that are defined, by name.
@@ -276,6 +234,17 @@ impl Inner {
             .iter()
             .filter_map(|(name, cell)| Some((Arc::clone(name), cell.current.load_full()?)))
             .collect()
+    }
+}
+
+#[cfg(test)]
+impl Inner {
+    pub(super) fn cells(&self) -> usize {
+        self.services.load().len()
+    }
+
+    pub(super) fn tasks(&self) -> usize {
+        self.tasks.lock().unwrap().len()
     }
 }
 

@@ -29,13 +29,18 @@ mod endpoint;
 mod inner;
 mod leaf;
 pub(crate) mod names;
+mod resolve;
 mod service;
+mod settings;
 mod stage;
 mod state;
+mod supervise;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use self::{inner::Inner, names::Name, service::ServiceCell};
+use self::{inner::Inner, names::Name};
 use crate::core::{Error, ErrorKind, EventStream, Phase};
 
 pub use self::{
@@ -94,9 +99,11 @@ impl Mesh {
     #[cfg(feature = "file")]
     pub fn from_env() -> Result<Self, Error> {
         let path = std::env::var_os("MESH_CONFIG").ok_or_else(|| {
-            Error::new(ErrorKind::Config, Phase::Resolve).detail(
-                "the environment variable MESH_CONFIG, the path of the mesh file, is not set",
-            )
+            Error::new(ErrorKind::Config, Phase::Resolve)
+                .detail(
+                    "the environment variable MESH_CONFIG, the path of the mesh file, is not set",
+                )
+                .check("the environment of this process")
         })?;
         Self::builder().config_file(path).build()
     }
@@ -105,13 +112,17 @@ impl Mesh {
     ///
     /// # Errors
     ///
-    /// A name that does not fit the grammar; one that no source defines, once all have
-    /// delivered (before that, the call waits and tells).
+    /// A name that does not fit the grammar; once all sources have delivered, one that none
+    /// defines ([`UnknownService`](ErrorKind::UnknownService)), and one whose definition was
+    /// refused with no earlier one to fall back to ([`Config`](ErrorKind::Config)): it is not run
+    /// on defaults. Before that, the call waits and tells.
     pub fn client(&self, name: &str) -> Result<Client, Error> {
         let name = Name::parse(name).map_err(|reason| {
-            Error::new(ErrorKind::InvalidRequest, Phase::Resolve).detail(reason)
+            Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
+                .detail(reason)
+                .check("the name that is given to `client`")
         })?;
-        Ok(Client::new(Arc::clone(&self.inner), Some(lookup(&self.inner, &name)?)))
+        Ok(Client::new(Arc::clone(&self.inner), Some(self.inner.lookup(&name)?)))
     }
 
     /// One client for many services: each request's authority names its service.
@@ -120,12 +131,14 @@ impl Mesh {
         Client::new(Arc::clone(&self.inner), None)
     }
 
-    /// Waits until every source has delivered its first state.
+    /// Waits until every source has delivered its first state, or has ended without one.
     ///
     /// # Errors
     ///
-    /// When a part of that state was refused, with field, value and allowed range; the other
-    /// parts work all the same. When the mesh is shut down.
+    /// When a part of the configuration is refused now, with field, value and allowed range; when
+    /// a service names a cluster, or the code a service, that no source defines; when a source
+    /// ended without a first state. The other parts work all the same. When the mesh
+    /// is shut down.
     ///
     /// # Cancel safety
     ///
@@ -169,20 +182,5 @@ impl Mesh {
 impl fmt::Debug for Mesh {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mesh").field("sources", &self.inner.sources).finish_non_exhaustive()
-    }
-}
-
-/// The cell of a name, or the reason why it is refused.
-fn lookup(inner: &Arc<Inner>, name: &Name) -> Result<Arc<ServiceCell>, Error> {
-    let known = || inner.knows(name);
-    match inner.unknown_names {
-        UnknownNames::Refuse if inner.is_synced() && !known() => {
-            Err(inner.unknown(&name.to_string().into()))
-        }
-        UnknownNames::Dns if inner.is_synced() && !known() => {
-            dns::define(inner, name);
-            Ok(inner.cell(name))
-        }
-        _ => Ok(inner.cell(name)),
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A name is a registered name of RFC 3986 (labels of letters, digits, `-` and `_`, with dots
 //! between them) or an IPv6 address in brackets, compared without case; one trailing dot is
-//! dropped. With a port, the service `name:port` is looked up first,
-//! then `name`. The scheme may be `http` or `https`: both mean the service, and what secures the
+//! dropped. With a port, the service `name:port` is looked up first, then `name`: by a client
+//! when it is made, if every source has spoken by then, else by each of its calls. The scheme may
+//! be `http` or `https`: both mean the service, and what secures the
 //! connection is the cluster's setting.
 
 use std::{fmt, net::Ipv6Addr};
@@ -20,8 +21,20 @@ impl Name {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let rest = match text.split_once("://") {
             Some(("http" | "https", rest)) => rest,
-            Some((scheme, _)) => {
-                return Err(format!("scheme `{scheme}` of `{text}` is neither http nor https"));
+            Some((scheme, rest)) => {
+                let name = rest.trim_start_matches('/');
+                let hint = match scheme {
+                    "dns" => format!(
+                        "; call `{name}`, and `unknown_names(UnknownNames::Dns)` for plain DNS"
+                    ),
+                    "grpc" | "grpcs" | "h2" | "h2c" => {
+                        format!("; call `{name}`: the cluster's `protocol` says what it speaks")
+                    }
+                    "unix" => "; a Unix socket is the address of an endpoint".to_owned(),
+                    _ => String::new(),
+                };
+                let reason = format!("scheme `{scheme}` of `{text}` is neither http nor https");
+                return Err(reason + &hint);
             }
             None => text,
         };
@@ -89,6 +102,18 @@ mod tests {
         for bad in ["", ".", "ftp://x", "a b", "users:0", "users:99999", "users/1", "u@h", "a:b:c "]
         {
             assert!(Name::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_as_other_systems_write_them_get_a_hint() {
+        for (text, hint) in [
+            ("dns:///users.prod:80", "call `users.prod:80`, and `unknown_names"),
+            ("grpc://users", "call `users`: the cluster's `protocol`"),
+            ("unix:///run/app.sock", "the address of an endpoint"),
+        ] {
+            let reason = Name::parse(text).unwrap_err();
+            assert!(reason.contains(hint), "{reason}");
         }
     }
 

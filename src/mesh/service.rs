@@ -1,7 +1,7 @@
 //! A service at run time: its swap cell and the compiled, immutable form of its configuration.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -65,8 +65,29 @@ impl ServiceCell {
         }
     }
 
+    /// Swaps a definition in, and forgets the budgets that no call can draw on any more.
+    pub(crate) fn set(&self, service: Service) {
+        self.current.store(Some(Arc::new(service)));
+        self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
+    }
+
+    /// Takes the definition away.
+    pub(crate) fn clear(&self) {
+        self.current.store(None);
+        self.budgets().clear();
+    }
+
+    #[cfg(test)]
+    pub(super) fn budget_count(&self) -> usize {
+        self.budgets().len()
+    }
+
+    fn budgets(&self) -> MutexGuard<'_, Vec<(config::Budget, Arc<Budget>)>> {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn budget(&self, config: &config::Budget) -> Arc<Budget> {
-        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut budgets = self.budgets();
         if let Some((_, budget)) = budgets.iter().find(|(known, _)| known == config) {
             return Arc::clone(budget);
         }

@@ -1,12 +1,13 @@
 //! What the sources have said so far. Locked by updates only, never by a call.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, Weak},
 };
 
-use super::cluster::Cluster;
+use super::{cluster::Cluster, service::ServiceCell};
 use crate::{
+    balance::Diff,
     config::{self, Address},
     discover::SourceId,
 };
@@ -16,23 +17,75 @@ use crate::{
 pub(super) struct State {
     pub(super) services: BTreeMap<String, BTreeMap<SourceId, config::Service>>,
     pub(super) clusters: HashMap<String, Entry>,
-    /// Parts that are refused now, with their reasons.
-    pub(super) refused: BTreeMap<String, String>,
+    /// The clusters that each compiled service names.
+    pub(super) named: BTreeMap<String, BTreeSet<String>>,
+    /// Parts that are refused now, by source, with their reasons.
+    pub(super) refused: BTreeMap<String, BTreeMap<SourceId, String>>,
+    /// Services that point nowhere, as far as all sources together say.
+    pub(super) flaws: BTreeMap<String, String>,
+    pub(super) absent: Absent,
     pub(super) synced: HashSet<SourceId>,
+    /// How many names are defined by DNS.
+    pub(super) dns: usize,
 }
 
-/// One cluster, and who says what of it.
+/// One cluster, and who says what of it. It lives while a source defines it or a service names it.
 pub(super) struct Entry {
     pub(super) cell: Arc<Cluster>,
-    /// The settings of each source; the first source that has any decides.
+    /// The settings of each source; the first source whose settings say anything decides.
     pub(super) settings: BTreeMap<SourceId, config::Cluster>,
+    /// The services that name it.
+    pub(super) users: BTreeSet<String>,
     /// Whose endpoints they are, kept only while several sources name the cluster.
     owners: BTreeMap<SourceId, HashSet<Address>>,
+}
+
+/// Cells of services that are not defined, as long as a client holds them.
+#[derive(Default)]
+pub(super) struct Absent {
+    cells: HashMap<String, Weak<ServiceCell>>,
+    sweep_at: usize,
+}
+
+/// What a report speaks of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Part<'a> {
+    Service(&'a str),
+    Cluster(&'a str),
+    Other,
+}
+
+/// What a name comes to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Standing {
+    Absent,
+    /// A source tried to define it, and there is no good definition to fall back to.
+    Refused,
+    Defined,
+}
+
+// === impl Part ===
+
+impl<'a> Part<'a> {
+    pub(super) fn of(part: &'a str) -> Self {
+        match part.split_once(' ') {
+            Some(("service", name)) => Self::Service(name),
+            Some(("cluster", name)) => Self::Cluster(name),
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the part defines, or would define, the name.
+    pub(super) fn defines(part: &'a str, name: &str) -> bool {
+        let part = part.strip_prefix("endpoints of ").unwrap_or(part);
+        matches!(Self::of(part), Self::Service(of) | Self::Cluster(of) if of == name)
+    }
 }
 
 // === impl State ===
 
 impl State {
+    /// Whether a source defines the service; a cluster is also the service of its name.
     pub(super) fn knows(&self, name: &str) -> bool {
         self.services.get(name).is_some_and(|by| !by.is_empty()) || self.is_cluster(name)
     }
@@ -41,17 +94,96 @@ impl State {
     pub(super) fn is_cluster(&self, name: &str) -> bool {
         self.clusters.get(name).is_some_and(|entry| !entry.settings.is_empty())
     }
+
+    fn refusals(&self, part: &str) -> impl Iterator<Item = &SourceId> {
+        self.refused.get(part).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// What the service comes to.
+    pub(super) fn service(&self, name: &str) -> Standing {
+        if self.services.get(name).is_some_and(|by| !by.is_empty()) {
+            return Standing::Defined;
+        }
+        if self.refusals(&format!("service {name}")).next().is_some() {
+            return Standing::Refused;
+        }
+        if self.is_cluster(name) { Standing::Defined } else { Standing::Absent }
+    }
+
+    /// What the cluster comes to. One whose settings are refused is not run on defaults because
+    /// another source lists endpoints for it.
+    pub(super) fn cluster(&self, name: &str) -> Standing {
+        let said = self.clusters.get(name).map(|entry| &entry.settings);
+        let is_lost = |source| said.is_none_or(|said| !said.contains_key(source));
+        if self.refusals(&format!("cluster {name}")).any(is_lost)
+            && !said.into_iter().flat_map(BTreeMap::values).any(says_anything)
+        {
+            return Standing::Refused;
+        }
+        if self.is_cluster(name) { Standing::Defined } else { Standing::Absent }
+    }
+
+    /// What the thing that a report speaks of comes to.
+    pub(super) fn standing(&self, part: &str) -> Standing {
+        match Part::of(part) {
+            Part::Service(name) => self.service(name),
+            Part::Cluster(name) => self.cluster(name),
+            Part::Other => Standing::Absent,
+        }
+    }
+
+    /// Why the cluster is refused.
+    pub(super) fn reason(&self, part: &str) -> String {
+        let reasons: Vec<&str> =
+            self.refused.get(part).into_iter().flat_map(BTreeMap::values).map(|r| &**r).collect();
+        reasons.join("; ")
+    }
+
+    /// Every report that stands now.
+    pub(super) fn reports(&self) -> Vec<(String, String)> {
+        let refused =
+            self.refused.iter().flat_map(|(part, by)| by.values().map(move |r| (part, r)));
+        refused.chain(&self.flaws).map(|(part, reason)| (part.clone(), reason.clone())).collect()
+    }
+
+    /// Forgets a cluster that nobody defines or names.
+    pub(super) fn tidy(&mut self, cluster: &str) {
+        if self
+            .clusters
+            .get(cluster)
+            .is_some_and(|entry| entry.settings.is_empty() && entry.users.is_empty())
+        {
+            self.clusters.remove(cluster);
+        }
+    }
+}
+
+/// Whether these settings are more than a place for endpoints.
+fn says_anything(settings: &config::Cluster) -> bool {
+    *settings != config::Cluster::default()
 }
 
 // === impl Entry ===
 
 impl Entry {
     pub(super) fn new(cell: Cluster) -> Self {
-        Self { cell: Arc::new(cell), settings: BTreeMap::new(), owners: BTreeMap::new() }
+        Self {
+            cell: Arc::new(cell),
+            settings: BTreeMap::new(),
+            users: BTreeSet::new(),
+            owners: BTreeMap::new(),
+        }
     }
 
-    /// Notes what a source says of the cluster; from the second source on, endpoints have owners.
-    pub(super) fn define(&mut self, source: SourceId, settings: config::Cluster) {
+    /// The settings that decide, and whose they are: the first that say anything.
+    pub(super) fn decisive(&self) -> Option<(SourceId, &config::Cluster)> {
+        let said = self.settings.iter().find(|(_, settings)| says_anything(settings));
+        said.or_else(|| self.settings.iter().next()).map(|(source, settings)| (*source, settings))
+    }
+
+    /// Notes what a source says of the cluster, and whether that is new; from the second source
+    /// on, endpoints have owners.
+    pub(super) fn define(&mut self, source: SourceId, settings: config::Cluster) -> bool {
         if let (1, Some(first)) = (self.settings.len(), self.settings.keys().next().copied())
             && first != source
         {
@@ -59,21 +191,24 @@ impl Entry {
             let owned = specs.into_iter().map(|endpoint| endpoint.address).collect();
             self.owners.insert(first, owned);
         }
+        if self.settings.get(&source) == Some(&settings) {
+            return false;
+        }
         self.settings.insert(source, settings);
+        true
     }
 
     /// Replaces the endpoints of a source; those that others name, too, stay.
-    pub(super) fn replace(&mut self, source: SourceId, set: Vec<config::Endpoint>) {
+    pub(super) fn replace(&mut self, source: SourceId, set: Vec<config::Endpoint>) -> bool {
         let core = self.cell.core.load_full();
         if self.settings.len() <= 1 {
             self.owners.clear();
-            core.balancer.replace(set);
-            return;
+            return core.balancer.replace(set) != Diff::default();
         }
         let owned: HashSet<Address> = set.iter().map(|endpoint| endpoint.address.clone()).collect();
         let before = self.owners.insert(source, owned).unwrap_or_default();
-        core.balancer.upsert(set);
-        core.balancer.remove(&self.unowned(before));
+        let changed = core.balancer.upsert(set) != Diff::default();
+        core.balancer.remove(&self.unowned(before)) != Diff::default() || changed
     }
 
     /// Adds to the endpoints of a source.
@@ -87,6 +222,9 @@ impl Entry {
 
     /// Takes endpoints from a source; those that others name, too, stay.
     pub(super) fn remove(&mut self, source: SourceId, addresses: Vec<Address>) {
+        if !self.settings.contains_key(&source) {
+            return;
+        }
         if let Some(owned) = self.owners.get_mut(&source) {
             for address in &addresses {
                 owned.remove(address);
@@ -98,6 +236,9 @@ impl Entry {
 
     /// Takes back what a source has said of the cluster.
     pub(super) fn forget(&mut self, source: SourceId) {
+        if !self.settings.contains_key(&source) {
+            return;
+        }
         self.replace(source, Vec::new());
         self.owners.remove(&source);
         self.settings.remove(&source);
@@ -106,5 +247,41 @@ impl Entry {
     fn unowned(&self, addresses: impl IntoIterator<Item = Address>) -> Vec<Address> {
         let owned = |address: &Address| self.owners.values().any(|set| set.contains(address));
         addresses.into_iter().filter(|address| !owned(address)).collect()
+    }
+}
+
+// === impl Absent ===
+
+impl Absent {
+    /// The cell that clients of this name hold, or a new one.
+    pub(super) fn cell(&mut self, name: &str) -> Arc<ServiceCell> {
+        if let Some(cell) = self.cells.get(name).and_then(Weak::upgrade) {
+            return cell;
+        }
+        let cell = Arc::new(ServiceCell::new(name));
+        self.keep(&cell);
+        cell
+    }
+
+    /// The same, for the service has come.
+    pub(super) fn take(&mut self, name: &str) -> Arc<ServiceCell> {
+        let cell = self.cells.remove(name).and_then(|cell| cell.upgrade());
+        cell.unwrap_or_else(|| Arc::new(ServiceCell::new(name)))
+    }
+
+    /// Keeps the cell for as long as somebody else does.
+    pub(super) fn keep(&mut self, cell: &Arc<ServiceCell>) {
+        if self.cells.len() >= self.sweep_at {
+            self.cells.retain(|_, cell| cell.strong_count() > 0);
+            self.sweep_at = self.cells.len() * 2 + 64;
+        }
+        self.cells.insert(cell.name.to_string(), Arc::downgrade(cell));
+    }
+}
+
+#[cfg(test)]
+impl Absent {
+    pub(super) fn len(&self) -> usize {
+        self.cells.len()
     }
 }

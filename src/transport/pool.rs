@@ -33,6 +33,7 @@ pub(crate) enum Lease {
 
 impl Lease {
     /// Sends the request; `endpoint` names it where the request itself names nobody.
+    #[inline(always)]
     pub(crate) fn send(self, mut request: Request<Outgoing>, endpoint: &str) -> SendFuture {
         match self {
             Self::H2(h2::Lease { mut sender, held }) => {

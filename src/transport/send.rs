@@ -49,6 +49,7 @@ pub(crate) struct SendError {
 }
 
 impl SendFuture {
+    #[inline(always)]
     pub(super) fn new(
         sent: impl Future<Output = Outcome> + Send + 'static,
         held: Held,

@@ -1,13 +1,12 @@
 //! Checks of endpoints.
 
 use super::{Checker, NOT_YET, not_yet};
-use crate::config::{ConfigErrors, Endpoint, Health, Security};
+use crate::config::{Address, ConfigErrors, Endpoint, Health, Security};
 
 impl Checker {
     pub(super) fn endpoint(&mut self, endpoint: &Endpoint) {
         let Endpoint {
-            // An address that can be parsed can be used.
-            address: _,
+            address,
             weight,
             more_addresses,
             hostname,
@@ -26,6 +25,11 @@ impl Checker {
             hash_key,
             health,
         } = endpoint;
+        if let Address::Socket(address) = address
+            && address.port() == 0
+        {
+            self.refuse("address", address, "the port must be in 1..=65535");
+        }
         if !(1..=65_535).contains(weight) {
             self.refuse("weight", weight, "must be in 1..=65535");
         }

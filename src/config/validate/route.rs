@@ -36,7 +36,7 @@ impl Checker {
         }
         self.each("clusters", clusters, Self::target);
         if !clusters.is_empty() && clusters.iter().all(|target| target.weight == 0) {
-            self.refuse("clusters", "weights", "the weights must not all be 0");
+            self.refuse("clusters.weight", 0, "the weights must not all be 0");
         }
         self.only_default("choice", choice);
         not_yet!(

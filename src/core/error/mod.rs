@@ -25,6 +25,8 @@ struct Inner {
     origin: Origin,
     context: Context,
     detail: Option<Box<str>>,
+    /// What to check, where the kind's own advice does not fit.
+    check: Option<&'static str>,
     source: Option<BoxError>,
     /// The request, if it never left this process: on its way back through the user's layers.
     unsent: Option<Box<Request<Outgoing>>>,
@@ -62,6 +64,7 @@ impl Error {
             origin: Origin::Local,
             context: Context::default(),
             detail: None,
+            check: None,
             source: None,
             unsent: None,
         }))
@@ -77,6 +80,7 @@ impl Error {
                 origin: shared.0.origin,
                 context: shared.0.context.clone(),
                 detail: shared.0.detail.clone(),
+                check: shared.0.check,
                 source: shared.0.source.is_some().then(|| Box::new(shared) as BoxError),
                 unsent: None,
             });
@@ -91,6 +95,11 @@ impl Error {
     pub(crate) fn detail(self, detail: impl Into<Box<str>>) -> Self {
         let detail = detail.into();
         self.edit(|inner| inner.detail = Some(detail))
+    }
+
+    /// What to check, where the kind's own advice does not fit: `that …`, `the …`.
+    pub(crate) fn check(self, what: &'static str) -> Self {
+        self.edit(|inner| inner.check = Some(what))
     }
 
     /// Adds to what is said already.
@@ -247,7 +256,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, phase, context, detail, .. } = &*self.0;
+        let Inner { kind, phase, context, detail, check, .. } = &*self.0;
         if let Some(service) = &context.service {
             write!(f, "{service}: ")?;
         }
@@ -270,7 +279,7 @@ impl fmt::Display for Error {
             let sign = if number == 0 { "; tried " } else { ", " };
             write!(f, "{sign}{} ({})", attempt.endpoint, attempt.met)?;
         }
-        write!(f, "; check {}", kind.check(*phase))
+        write!(f, "; check {}", check.unwrap_or_else(|| kind.check(*phase)))
     }
 }
 

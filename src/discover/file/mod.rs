@@ -2,22 +2,23 @@
 //!
 //! YAML or JSON with two maps, `services` and `clusters`. Each part is read on its own: a bad
 //! one is reported with its path and its last good state stays; a file that cannot be read at
-//! all changes nothing. Atomic renames and Kubernetes' symlink swaps are seen through the
-//! watched directory; a slow poll covers file systems without events.
+//! all changes nothing. Atomic renames, Kubernetes' symlink swaps and edits behind links are seen
+//! through the directories of the file and of every link on the way to it, which are watched; a
+//! slow poll covers file systems without events.
 
 pub(crate) mod parse;
 mod tree;
 mod watch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     pin::Pin,
 };
 
-use self::parse::Parsed;
+use self::parse::{Parsed, Read};
 use super::{Discover, Publisher};
-use crate::config::{Cluster, Service};
+use crate::config::{Cluster, ConfigErrors, Service};
 
 /// A source that follows a file.
 ///
@@ -39,9 +40,15 @@ pub struct File {
 /// What has been published, to publish only what changes.
 #[derive(Default)]
 struct Published {
-    services: BTreeMap<String, Service>,
-    clusters: BTreeMap<String, Cluster>,
-    refused: Vec<String>,
+    services: Parts<Service>,
+    clusters: Parts<Cluster>,
+}
+
+/// The same for one kind of part, by name.
+struct Parts<T> {
+    good: BTreeMap<String, T>,
+    /// Those of which the file's present words are refused.
+    refused: BTreeSet<String>,
 }
 
 impl File {
@@ -60,15 +67,18 @@ impl Discover for File {
     fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let part = self.name();
-            let changes = watch::Changes::of(&self.path);
+            let mut changes = watch::Changes::new();
             let mut published = Published::default();
             let mut last: Option<Result<Vec<u8>, String>> = None;
             loop {
                 let path = self.path.clone();
                 let read = tokio::task::spawn_blocking(move || {
-                    std::fs::read(path).map_err(|error| error.to_string())
+                    changes.follow(&path);
+                    let content = std::fs::read(path).map_err(|error| error.to_string());
+                    (changes, content)
                 });
-                let Ok(content) = read.await else { return };
+                let Ok((returned, content)) = read.await else { return };
+                changes = returned;
                 if last.as_ref() != Some(&content) {
                     match &content {
                         Ok(bytes) => published.apply(&publish, &part, bytes),
@@ -79,7 +89,8 @@ impl Discover for File {
                     last = Some(content);
                 }
                 publish.synced();
-                changes.next().await;
+                let (heard, poll) = changes.wait();
+                heard.next(poll).await;
             }
         })
     }
@@ -92,51 +103,64 @@ impl Published {
             Ok(parsed) => parsed,
             Err(reason) => return publish.refused(file, reason),
         };
-        let Parsed { services, clusters, refused, unknown } = parsed;
+        let Parsed { services, clusters, unknown } = parsed;
         if unknown.is_empty() {
             publish.accepted(file);
         } else {
             publish.refused(file, unknown.join("; "));
         }
-        for part in self.refused.drain(..) {
-            if !refused.iter().any(|(now, _)| *now == part) {
-                publish.accepted(part);
-            }
-        }
-        let is_refused = |part: String| refused.iter().any(|(now, _)| *now == part);
         // Clusters first: a service that names a new one finds it.
-        for (name, cluster) in &clusters {
-            if self.clusters.get(name) != Some(cluster)
-                && publish.cluster(name, cluster.clone()).is_ok()
-            {
-                self.clusters.insert(name.clone(), cluster.clone());
+        self.clusters.apply(publish, "cluster", &clusters, |name, it| publish.cluster(name, it));
+        self.services.apply(publish, "service", &services, |name, it| publish.service(name, it));
+        self.services.retain(&services, |name| publish.remove_service(name));
+        self.clusters.retain(&clusters, |name| publish.remove_cluster(name));
+    }
+}
+
+impl<T: Clone + PartialEq> Parts<T> {
+    /// Publishes what is new, and what is refused.
+    fn apply(
+        &mut self,
+        publish: &Publisher,
+        kind: &str,
+        read: &Read<T>,
+        define: impl Fn(&str, T) -> Result<(), ConfigErrors>,
+    ) {
+        for (name, part) in &read.good {
+            if self.good.get(name) == Some(part) {
+                // The last good words are back.
+                if self.refused.remove(name) {
+                    publish.accepted(format!("{kind} {name}"));
+                }
+            } else if define(name, part.clone()).is_ok() {
+                self.good.insert(name.clone(), part.clone());
+                self.refused.remove(name);
+            } else {
+                self.refused.insert(name.clone());
             }
         }
-        for (name, service) in &services {
-            if self.services.get(name) != Some(service)
-                && publish.service(name, service.clone()).is_ok()
-            {
-                self.services.insert(name.clone(), service.clone());
+        for (name, reason) in &read.refused {
+            publish.refused(format!("{kind} {name}"), reason);
+            self.refused.insert(name.clone());
+        }
+    }
+
+    /// Takes back what the file does not speak of any more.
+    fn retain(&mut self, read: &Read<T>, remove: impl Fn(&str)) {
+        let known: BTreeSet<String> = self.good.keys().chain(&self.refused).cloned().collect();
+        for name in known {
+            if !read.good.contains_key(&name) && !read.refused.contains_key(&name) {
+                remove(&name);
+                self.good.remove(&name);
+                self.refused.remove(&name);
             }
         }
-        self.services.retain(|name, _| {
-            let stays = services.contains_key(name) || is_refused(format!("service {name}"));
-            if !stays {
-                publish.remove_service(name);
-            }
-            stays
-        });
-        self.clusters.retain(|name, _| {
-            let stays = clusters.contains_key(name) || is_refused(format!("cluster {name}"));
-            if !stays {
-                publish.remove_cluster(name);
-            }
-            stays
-        });
-        for (part, reason) in refused {
-            publish.refused(part.clone(), reason);
-            self.refused.push(part);
-        }
+    }
+}
+
+impl<T> Default for Parts<T> {
+    fn default() -> Self {
+        Self { good: BTreeMap::new(), refused: BTreeSet::new() }
     }
 }
 

@@ -25,6 +25,10 @@ clusters:
 struct Recorder(Mutex<Vec<String>>);
 
 impl Sink for Recorder {
+    fn is_closed(&self) -> bool {
+        false
+    }
+
     fn apply(&self, _source: SourceId, change: Change) -> Result<(), ConfigErrors> {
         let line = match change {
             Change::Service(name, service) => {
@@ -68,19 +72,18 @@ fn yaml_and_json_say_the_same() {
     let json = r#"{"services": {"users": {"policy": {"timeout": "2s"}}},
         "clusters": {"users": {"endpoints": [{"address": "127.0.0.1:8080", "weight": 3}]}}}"#;
     let json = parse::parse(json.as_bytes()).unwrap();
-    assert_eq!(yaml.services, json.services);
-    assert_eq!(yaml.clusters, json.clusters);
-    assert_eq!(yaml.clusters["users"].endpoints[0].weight, 3);
+    assert_eq!(yaml.services.good, json.services.good);
+    assert_eq!(yaml.clusters.good, json.clusters.good);
+    assert_eq!(yaml.clusters.good["users"].endpoints[0].weight, 3);
 }
 
 #[test]
 fn a_bad_part_is_named_with_its_path_and_leaves_the_others() {
     let text = GOOD.replace("weight: 3", "wieght: 3");
     let parsed = parse::parse(text.as_bytes()).unwrap();
-    assert!(parsed.services.contains_key("users"));
-    assert!(parsed.clusters.is_empty());
-    let (part, reason) = &parsed.refused[0];
-    assert_eq!(part, "cluster users");
+    assert!(parsed.services.good.contains_key("users"));
+    assert!(parsed.clusters.good.is_empty());
+    let reason = &parsed.clusters.refused["users"];
     assert!(
         reason.contains("clusters.users.endpoints[0]") && reason.contains("wieght"),
         "{reason}"
@@ -104,9 +107,10 @@ fn a_key_that_is_given_twice_is_named_instead_of_one_value_being_dropped() {
 fn two_parts_whose_names_differ_in_case_alone_are_refused() {
     let text = "services:\n  users: { policy: { timeout: 1s } }\n  Users: {}\n  orders: {}\n";
     let parsed = parse::parse(text.as_bytes()).unwrap();
-    assert_eq!(parsed.services.keys().collect::<Vec<_>>(), ["orders"]);
-    assert_eq!(parsed.refused.len(), 1);
-    assert!(parsed.refused[0].1.contains("services.users: is given twice"), "{:?}", parsed.refused);
+    assert_eq!(parsed.services.good.keys().collect::<Vec<_>>(), ["orders"]);
+    let refused = &parsed.services.refused;
+    assert_eq!(refused.len(), 1);
+    assert!(refused["users"].contains("services.users: is given twice"), "{refused:?}");
 }
 
 #[test]
@@ -215,5 +219,36 @@ async fn a_missing_file_is_reported_and_found_when_it_comes() {
     until(&recorder, "cannot be read").await;
     fs::write(&path, GOOD).unwrap();
     until(&recorder, "service users Some(2s)").await;
+    task.abort();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_behind_a_link_to_another_directory_is_followed() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["app", "config", "other"] {
+        fs::create_dir(dir.path().join(folder)).unwrap();
+    }
+    let real = dir.path().join("config/real.yaml");
+    fs::write(&real, GOOD).unwrap();
+    let path = dir.path().join("app/mesh.yaml");
+    symlink("../config/real.yaml", &path).unwrap();
+    let (recorder, _sink, publish) = publisher();
+    let task = tokio::spawn(Box::new(File::new(&path)).run(publish));
+    until(&recorder, "service users Some(2s)").await;
+    // Edited there, replaced there, and the link put elsewhere.
+    fs::write(&real, GOOD.replace("2s", "3s")).unwrap();
+    until(&recorder, "service users Some(3s)").await;
+    fs::write(dir.path().join("config/new"), GOOD.replace("2s", "4s")).unwrap();
+    fs::rename(dir.path().join("config/new"), &real).unwrap();
+    until(&recorder, "service users Some(4s)").await;
+    let other = dir.path().join("other/mesh.yaml");
+    fs::write(&other, GOOD.replace("2s", "5s")).unwrap();
+    symlink(&other, dir.path().join("app/next")).unwrap();
+    fs::rename(dir.path().join("app/next"), &path).unwrap();
+    until(&recorder, "service users Some(5s)").await;
+    fs::write(&other, GOOD.replace("2s", "6s")).unwrap();
+    until(&recorder, "service users Some(6s)").await;
     task.abort();
 }

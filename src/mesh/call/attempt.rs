@@ -82,7 +82,8 @@ impl Failed {
 // === impl Attempt ===
 
 impl Attempt {
-    /// Picks an endpoint and begins to send.
+    /// Picks an endpoint and begins to send. Inlined: what it makes is large, and moves once less.
+    #[inline(always)]
     pub(crate) fn start(
         caller: &Caller,
         pinned: &Pinned,
@@ -233,6 +234,7 @@ impl Attempt {
 }
 
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
+#[inline(always)]
 fn begin(
     caller: &Caller,
     node: &Node,
@@ -391,6 +393,11 @@ fn head_outcome<B>(is_grpc: bool, response: &Response<B>) -> Option<Outcome> {
 
 fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
     let cluster = &pinned.cluster.name;
+    if let Some(refused) = &pinned.cluster.refused {
+        return Error::new(ErrorKind::Config, Phase::Pick)
+            .with_origin(Origin::Control)
+            .detail(format!("cluster {cluster} was refused: {refused}"));
+    }
     Error::new(ErrorKind::NoEndpoints, Phase::Pick).detail(match reason {
         PickError::Empty => format!("cluster {cluster} has no endpoints"),
         PickError::Unavailable => format!("no endpoint of cluster {cluster} may be called"),

@@ -90,6 +90,7 @@ enum State {
 // === impl CallFuture ===
 
 impl CallFuture {
+    #[inline(always)]
     pub(crate) fn new(
         inner: &Arc<Inner>,
         cell: &Arc<ServiceCell>,

@@ -39,7 +39,7 @@ pub(crate) struct Path {
     /// The one timer of the call, armed only while something is awaited under a bound.
     #[pin]
     timer: Option<Sleep>,
-    pub(super) armed: Option<Box<Armed>>,
+    pub(super) armed: Option<Armed>,
     /// The place under the service's limit.
     limit: Held,
     pub(super) trail: Trail,
@@ -81,6 +81,7 @@ pub(super) enum Step {
 // === impl Path ===
 
 impl Path {
+    #[inline(always)]
     pub(crate) fn new(caller: Caller, request: Request<Outgoing>) -> Self {
         Self {
             caller,
@@ -173,7 +174,14 @@ impl PathProj<'_> {
     /// Resolves, routes and admits the call; what it gives is a step to take instead.
     fn route(&mut self, started: Instant, now: Instant) -> Option<Step> {
         let Caller { inner, cell, .. } = &*self.caller;
-        let Some(service) = cell.current.load_full() else { return Some(self.unresolved(started)) };
+        let (mut service, mut found) = (cell.current.load_full(), None);
+        if service.is_none() {
+            // The client was made before its service, or the name stands for another.
+            found = inner.find(&cell.name);
+            service = found.as_ref().and_then(|found| found.current.load_full());
+        }
+        let Some(service) = service else { return Some(self.unresolved(started)) };
+        let cell = found.as_ref().unwrap_or(cell);
         let Some(request) = self.request.as_mut() else { return Some(missing()) };
         if request.uri().authority().is_none()
             && let Some(authority) = &cell.authority
@@ -204,8 +212,13 @@ impl PathProj<'_> {
             }
         }
         let call = request.extensions().get::<Call>();
-        let bounds = deadline::of(request.headers(), call, route.policy.scope, started);
         let policy = &route.policy;
+        // Only gRPC's callers say in a header how long they wait.
+        let bounds = if self.caller.grpc {
+            deadline::of(request.headers(), call, policy.scope, started)
+        } else {
+            deadline::of_http(call, policy.scope, started)
+        };
         policy.budget.deposit(inner.epoch.nanos(now));
         // The head is kept when, and only when, another attempt may be made from it.
         let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
@@ -223,7 +236,7 @@ impl PathProj<'_> {
             let (first, body) = ReplayBody::arm(body, policy.max_body_bytes);
             *request.body_mut() = first;
             let safe_only = arms == Arms::Safe;
-            *self.armed = Some(Box::new(Armed { head, body, safe_only }));
+            *self.armed = Some(Armed { head, body, safe_only });
         }
         let cluster = Arc::clone(cluster);
         *self.pinned = Some(Pinned { service, route: index, cluster, bounds });
@@ -234,7 +247,10 @@ impl PathProj<'_> {
     fn unresolved(&mut self, started: Instant) -> Step {
         let Caller { inner, cell, .. } = &*self.caller;
         if inner.is_synced() {
-            return Step::Return(Err(inner.unknown(&cell.name)));
+            return match inner.unfound(&cell.name) {
+                Ok(_) => Step::Again,
+                Err(error) => Step::Return(Err(error)),
+            };
         }
         if let Some(request) = &*self.request {
             let call = request.extensions().get::<Call>();

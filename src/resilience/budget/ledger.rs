@@ -49,6 +49,11 @@ impl<const SLOTS: usize> Ledger<SLOTS> {
         self.earned.fetch_add(amount, Ordering::AcqRel);
     }
 
+    /// When the newest slot that has been seen began: about the last use.
+    pub(super) fn used(&self) -> u64 {
+        self.slot.load(Ordering::Acquire).saturating_mul(self.slot_nanos)
+    }
+
     /// Takes `amount`, or nothing if less is there.
     pub(super) fn withdraw(&self, now: u64, amount: u64, reserve: Reserve) -> bool {
         let slot = self.rotate(now);

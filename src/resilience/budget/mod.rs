@@ -63,6 +63,11 @@ impl Budget {
         self.ledger.deposit(now, self.deposit);
     }
 
+    /// When a call last began, to a tenth of the time-to-live; 0 if none ever did.
+    pub(crate) fn used(&self) -> u64 {
+        self.ledger.used()
+    }
+
     /// Takes one retry out of the budget, or nothing if less than one is left.
     #[must_use]
     pub(crate) fn withdraw(&self, now: u64) -> bool {

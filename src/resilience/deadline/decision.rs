@@ -31,15 +31,23 @@ pub(crate) struct Bounds {
 /// Explicit are the call's own timeout, a deadline that it inherited, and a `grpc-timeout` on the
 /// outgoing request (tonic's `Request::set_timeout` writes it); the earliest rules.
 pub(crate) fn of(headers: &HeaderMap, call: Option<&Call>, scope: Scope, now: Instant) -> Bounds {
-    let explicit = explicit(headers, call, now);
+    bounds(explicit(grpc_timeout(headers), call, now), scope, now)
+}
+
+/// The bounds of a call that is known not to speak gRPC.
+pub(crate) fn of_http(call: Option<&Call>, scope: Scope, now: Instant) -> Bounds {
+    bounds(explicit(None, call, now), scope, now)
+}
+
+fn bounds(explicit: Option<Instant>, scope: Scope, now: Instant) -> Bounds {
     let configured = scope.timeout.and_then(|timeout| now.checked_add(timeout));
     let head = earliest(explicit, configured);
     Bounds { head, body: if scope.whole_response { head } else { explicit } }
 }
 
 /// The caller's own bound: its extension, what it inherited, or its `grpc-timeout`.
-pub(crate) fn explicit(headers: &HeaderMap, call: Option<&Call>, now: Instant) -> Option<Instant> {
-    let timeout = earliest(call.and_then(|call| call.timeout), grpc_timeout(headers));
+fn explicit(wire: Option<Duration>, call: Option<&Call>, now: Instant) -> Option<Instant> {
+    let timeout = earliest(call.and_then(|call| call.timeout), wire);
     let own = timeout.and_then(|timeout| now.checked_add(timeout));
     earliest(own, call.and_then(|call| call.deadline))
 }

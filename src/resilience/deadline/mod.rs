@@ -47,7 +47,7 @@ mod layer;
 
 pub(crate) use self::{
     body::Expiry,
-    decision::{Bounds, Scope, exceeded, of},
+    decision::{Bounds, Scope, exceeded, of, of_http},
 };
 pub use self::{
     body::TimedBody,

@@ -35,7 +35,10 @@ mod model;
 
 use std::sync::Arc;
 
-use self::gate::Gate;
+use self::{
+    atomic::{AtomicU32, Ordering},
+    gate::Gate,
+};
 use crate::core::{Held, Release};
 
 pub use self::{
@@ -52,22 +55,30 @@ mod atomic {
 /// Counts what is in flight; over the limit nothing more is let in.
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    limit: u32,
+    limit: AtomicU32,
     gate: Gate,
 }
 
 impl Limiter {
     pub(crate) fn new(limit: u32) -> Self {
-        Self { limit, gate: Gate::new() }
+        Self { limit: AtomicU32::new(limit), gate: Gate::new() }
+    }
+
+    /// A limit in the place of `kept`, whose count goes on; what is in flight over a smaller limit
+    /// stays.
+    pub(crate) fn resized(kept: Option<&Arc<Self>>, limit: u32) -> Arc<Self> {
+        let Some(kept) = kept else { return Arc::new(Self::new(limit)) };
+        kept.limit.store(limit, Ordering::Relaxed);
+        Arc::clone(kept)
     }
 
     pub(crate) fn limit(&self) -> u32 {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Takes a place, given back when what is returned is dropped.
     pub(crate) fn hold(limiter: &Arc<Self>) -> Option<Held> {
-        let entered = limiter.gate.enter(limiter.limit);
+        let entered = limiter.gate.enter(limiter.limit());
         entered.then(|| Held::Shared(Arc::<Self>::clone(limiter)))
     }
 }
@@ -91,5 +102,17 @@ mod tests {
         assert!(Limiter::hold(&limiter).is_none());
         drop(first);
         assert!(Limiter::hold(&limiter).is_some());
+    }
+
+    #[test]
+    fn a_resized_limit_counts_on() {
+        let limiter = Arc::new(Limiter::new(1));
+        let first = Limiter::hold(&limiter);
+        let limiter = Limiter::resized(Some(&limiter), 2);
+        let _second = Limiter::hold(&limiter);
+        assert!(Limiter::hold(&limiter).is_none());
+        let limiter = Limiter::resized(Some(&limiter), 1);
+        drop(first);
+        assert!(Limiter::hold(&limiter).is_none(), "one is still in flight");
     }
 }

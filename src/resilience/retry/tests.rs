@@ -95,14 +95,14 @@ fn retry_after_is_honoured_up_to_its_cap() {
         panic!("not retried")
     };
     assert!((2.0..=3.0).contains(&after.as_secs_f64()), "{after:?}");
-    let too_long = respond(&policy, 1, 503, &header("retry-after", "301"));
+    let too_long = respond(&policy, 1, 503, &header("retry-after", "16"));
     assert_eq!(too_long, Decision::Refuse { reason: "pushback" });
-    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(10));
     let Decision::Retry { after, .. } = respond(&policy, 1, 503, &header("retry-after", &date))
     else {
         panic!("not retried")
     };
-    assert!((55..=90).contains(&after.as_secs()), "{after:?}");
+    assert!((8..=15).contains(&after.as_secs()), "{after:?}");
 }
 
 #[test]
@@ -138,7 +138,7 @@ proptest! {
 
     #[test]
     fn retry_after_is_waited_for_and_at_most_half_as_much_more(
-        seconds in 0..400_u64,
+        seconds in 0..40_u64,
         seed: u64,
     ) {
         let headers = header("retry-after", &seconds.to_string());
@@ -148,10 +148,10 @@ proptest! {
         match decision {
             Decision::Retry { after, .. } => {
                 let backoff = Duration::from_millis(25);
-                prop_assert!(seconds <= 300);
+                prop_assert!(seconds <= 15);
                 prop_assert!(after >= asked && after <= asked.mul_f64(1.5).max(backoff));
             }
-            Decision::Refuse { reason } => prop_assert!(seconds > 300 && reason == "pushback"),
+            Decision::Refuse { reason } => prop_assert!(seconds > 15 && reason == "pushback"),
             Decision::Return => prop_assert!(false, "not retried"),
         }
     }

@@ -78,7 +78,7 @@ impl Future for Driver {
         {
             h2.publish_limit(streams);
         }
-        while !h2.is_retired() && !(*this.armed && !this.timer.is_elapsed()) {
+        while !h2.is_retired() && (!*this.armed || this.timer.is_elapsed()) {
             *this.armed = true;
             if this.timer.as_mut().poll(cx).is_pending() {
                 break;

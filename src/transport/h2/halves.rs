@@ -81,6 +81,7 @@ impl Halves {
     }
 
     /// Polls whichever half has been woken; after a step, it is to be polled again.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "as every poll has it")]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.signals.task.register(cx.waker());
         for _ in 0..ROUNDS {

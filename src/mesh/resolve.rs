@@ -1,0 +1,109 @@
+//! From a name to its service: found in a map that no call locks, or refused with the reason.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    UnknownNames, dns,
+    inner::Inner,
+    names::Name,
+    service::ServiceCell,
+    state::{Part, State},
+};
+use crate::core::{Error, ErrorKind, Origin, Phase};
+
+impl Inner {
+    /// The cell of a service that is defined, by an authority as requests carry it: no lock, no
+    /// allocation. Nothing for any other spelling of its name.
+    pub(crate) fn find(&self, authority: &str) -> Option<Arc<ServiceCell>> {
+        let services = self.services.load();
+        // A name whose definition was refused is there, too, and empty.
+        let cell = services.get(authority).or_else(|| {
+            let (host, _port) = authority.rsplit_once(':')?;
+            services.get(host)
+        })?;
+        cell.current.load().is_some().then(|| Arc::clone(cell))
+    }
+
+    /// The cell of a name that a client is made for.
+    ///
+    /// Before every source has spoken it is one of the full name: `name:port` may still come.
+    /// Calls look for what it stands for, and the service fills it when it comes.
+    pub(crate) fn lookup(self: &Arc<Self>, name: &Name) -> Result<Arc<ServiceCell>, Error> {
+        let full = name.to_string();
+        if self.is_synced() {
+            return match self.find(&full) {
+                Some(cell) => Ok(cell),
+                None => self.unfound(&full),
+            };
+        }
+        let mut state = self.state();
+        let known = self.services.load().get(full.as_str()).map(Arc::clone);
+        Ok(known.unwrap_or_else(|| state.absent.cell(&full)))
+    }
+
+    /// What becomes of a name that no source defines, once all have spoken.
+    pub(crate) fn unfound(self: &Arc<Self>, name: &str) -> Result<Arc<ServiceCell>, Error> {
+        if self.unknown_names == UnknownNames::Dns
+            && self.refusals(name).is_empty()
+            && let Ok(name) = Name::parse(name)
+        {
+            dns::define(self, &name)?;
+        }
+        self.find(name).ok_or_else(|| self.unknown(name))
+    }
+
+    /// The cell of an exact name that is defined or refused.
+    pub(super) fn cell_in(&self, state: &mut State, name: &str) -> Arc<ServiceCell> {
+        if let Some(cell) = self.services.load().get(name) {
+            return Arc::clone(cell);
+        }
+        let cell = state.absent.take(name);
+        let mut services = HashMap::clone(&self.services.load());
+        services.insert(Arc::clone(&cell.name), Arc::clone(&cell));
+        self.services.store(Arc::new(services));
+        cell
+    }
+
+    /// Empties and forgets the cell of a name that is not defined any more; clients that hold it
+    /// find it filled should the service come again.
+    pub(super) fn drop_cell(&self, state: &mut State, name: &str) {
+        let mut services = HashMap::clone(&self.services.load());
+        let Some(cell) = services.remove(name) else { return };
+        cell.clear();
+        self.services.store(Arc::new(services));
+        state.absent.keep(&cell);
+    }
+
+    /// Why the name is not defined, as far as sources tried to.
+    fn refusals(&self, name: &str) -> Vec<String> {
+        let host = name.rsplit_once(':').map_or(name, |(host, _port)| host);
+        let state = self.state();
+        let about = |part: &str| Part::defines(part, name) || Part::defines(part, host);
+        let reports = state.reports().into_iter().filter(|(part, _)| about(part));
+        reports.map(|(part, reason)| format!("{part} was refused: {reason}")).collect()
+    }
+
+    /// The error of a name that nobody defines, or whose definition was refused.
+    pub(crate) fn unknown(&self, name: &str) -> Error {
+        let error = |kind| {
+            Error::new(kind, Phase::Resolve).with_origin(Origin::Control).service(&name.into())
+        };
+        let refused = self.refusals(name);
+        if !refused.is_empty() {
+            return error(ErrorKind::Config)
+                .detail(refused.join("; "))
+                .check("the refused definition; it is not run on defaults");
+        }
+        let sources = self.sources.join(", ");
+        // A source that could not be read at all may well define it.
+        let lost = self.state().reports().into_iter();
+        let lost = lost.filter(|(part, _)| self.sources.contains(part));
+        let lost: Vec<String> =
+            lost.map(|(part, reason)| format!("{part} was refused: {reason}")).collect();
+        let error = error(ErrorKind::UnknownService);
+        if lost.is_empty() {
+            return error.detail(format!("not defined by any source ({sources})"));
+        }
+        error.detail(lost.join("; ")).check("what was refused, and the name's spelling")
+    }
+}

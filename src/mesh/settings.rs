@@ -1,0 +1,194 @@
+//! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
+
+use std::{fmt::Debug, time::Duration};
+
+use super::{
+    describe::{Setting, SettingOrigin},
+    inner::Inner,
+};
+use crate::config::{self, Balancer, Breakers, Budget, Policy, Retry, Transport};
+
+/// What the code says, what the control plane says, and the list that is made of it.
+struct Layers<'a, T> {
+    code: Option<&'a T>,
+    plane: Option<&'a T>,
+    source: Option<&'a str>,
+}
+
+impl<'a, T> Layers<'a, T> {
+    /// The setting that `of` reads: the code's, else the control plane's, else the default.
+    fn setting(
+        &self,
+        name: &'static str,
+        default: &str,
+        of: impl Fn(&T) -> Option<String>,
+    ) -> Setting {
+        let (value, origin) = match (self.code.and_then(&of), self.plane.and_then(&of)) {
+            (Some(value), _) => (value, SettingOrigin::Code),
+            (None, Some(value)) => (value, SettingOrigin::ControlPlane),
+            (None, None) => (default.to_owned(), SettingOrigin::Default),
+        };
+        let is_plane = origin == SettingOrigin::ControlPlane;
+        let source = self.source.filter(|_| is_plane).map(str::to_owned);
+        Setting { name, value, origin, source }
+    }
+
+    /// The layers of a part.
+    fn within<U>(&self, of: impl Fn(&'a T) -> Option<&'a U>) -> Layers<'a, U> {
+        Layers {
+            code: self.code.and_then(&of),
+            plane: self.plane.and_then(&of),
+            source: self.source,
+        }
+    }
+}
+
+/// The settings of a policy.
+pub(super) fn of_route(
+    code: &Policy,
+    plane: &Policy,
+    source: Option<&str>,
+    inner: &Inner,
+) -> Vec<Setting> {
+    let policy = Layers { code: Some(code), plane: Some(plane), source };
+    let resolve = Layers { code: Some(&inner.code), plane: None, source: None };
+    let mut list = vec![
+        policy.setting("timeout", "none", |p| p.timeout.map(time)),
+        policy.setting("whole_response", "false", |p| text(p.whole_response)),
+        policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(time)),
+        policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(time)),
+        policy.setting("max_requests", "none", |p| text(p.max_requests)),
+        resolve.setting("resolve_timeout", &time(inner.resolve_timeout), |code| {
+            code.resolve_timeout.map(time)
+        }),
+    ];
+    list.extend(of_retry(&policy.within(|policy| policy.retry.as_ref())));
+    list
+}
+
+fn of_retry(retry: &Layers<'_, Retry>) -> Vec<Setting> {
+    let default = Retry::default();
+    let usual = Budget::default();
+    let budget = retry.within(|retry| retry.budget.as_ref());
+    vec![
+        retry.setting("retry.attempts", &default.attempts_or_default().to_string(), |r| {
+            text(r.attempts)
+        }),
+        retry.setting("retry.on_status", &debug(&default.statuses()), |r| {
+            r.on_status.as_ref().map(debug)
+        }),
+        retry.setting("retry.on_grpc", &debug(&default.codes()), |r| r.on_grpc.as_ref().map(debug)),
+        retry.setting("retry.on_reset", "true", |r| text(r.on_reset)),
+        retry.setting("retry.on_timeout", "true", |r| text(r.on_timeout)),
+        retry.setting("retry.idempotent", "by method", |r| text(r.idempotent)),
+        retry.setting("retry.backoff_base", &time(default.base()), |r| r.backoff_base.map(time)),
+        retry.setting("retry.backoff_max", &time(default.max()), |r| r.backoff_max.map(time)),
+        budget.setting("retry.budget.ratio", &usual.ratio.to_string(), |b| text(Some(b.ratio))),
+        budget.setting("retry.budget.min_per_second", &usual.min_per_second.to_string(), |b| {
+            text(Some(b.min_per_second))
+        }),
+        budget.setting("retry.budget.ttl", &time(usual.ttl), |b| Some(time(b.ttl))),
+        retry.setting("retry.max_body_bytes", &default.body_cap().to_string(), |r| {
+            text(r.max_body_bytes)
+        }),
+        retry.setting("retry.respect_retry_after", "true", |r| text(r.respect_retry_after)),
+        retry.setting("retry.retry_after_max", &time(default.after_max()), |r| {
+            r.retry_after_max.map(time)
+        }),
+    ]
+}
+
+/// The settings of a cluster.
+pub(super) fn of_cluster(inner: &Inner, name: &str) -> Vec<Setting> {
+    let code = inner.code.cluster(name, config::Cluster::default());
+    let (plane, source) = inner.decisive(name);
+    let cluster = Layers { code: Some(&code), plane: Some(&plane), source: source.as_deref() };
+    let breakers = cluster.within(|cluster| cluster.breakers.as_ref());
+    let balancer = cluster.within(|cluster| cluster.balancer.as_ref());
+    let usual = Balancer::default();
+    let mut list =
+        vec![cluster.setting("balancer", &name_of(&usual), |c| c.balancer.as_ref().map(name_of))];
+    let chosen = code.balancer.as_ref().or(plane.balancer.as_ref());
+    if let Balancer::PeakEwma { decay, .. } = chosen.unwrap_or(&usual) {
+        let decay = balancer.setting("balancer.peak_ewma.decay", &time(*decay), |balancer| {
+            matches!(balancer, Balancer::PeakEwma { .. }).then(|| time(*decay))
+        });
+        list.push(decay);
+    }
+    list.extend([
+        cluster
+            .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
+        breakers.setting("breakers.max_requests", "none", |b: &Breakers| text(b.max_requests)),
+    ]);
+    list.extend(of_transport(&cluster.within(|cluster| Some(&cluster.transport))));
+    list
+}
+
+fn of_transport(transport: &Layers<'_, Transport>) -> Vec<Setting> {
+    let usual = config::TransportSettings::default();
+    let times: [(_, _, fn(&Transport) -> Option<Duration>); 8] = [
+        ("transport.connect_timeout", usual.connect_timeout, |t| t.connect_timeout),
+        ("transport.connect_backoff_base", usual.connect_backoff_base, |t| t.connect_backoff_base),
+        ("transport.connect_backoff_max", usual.connect_backoff_max, |t| t.connect_backoff_max),
+        ("transport.idle_timeout", usual.idle_timeout, |t| t.idle_timeout),
+        ("transport.max_age", usual.max_age, |t| t.max_age),
+        ("transport.tcp_keepalive", usual.tcp_keepalive, |t| t.tcp_keepalive),
+        ("transport.http2_ping_interval", usual.http2_ping_interval, |t| t.http2_ping_interval),
+        ("transport.http2_ping_timeout", usual.http2_ping_timeout, |t| t.http2_ping_timeout),
+    ];
+    let counts: [(_, _, fn(&Transport) -> Option<u32>); 5] = [
+        ("transport.max_http2_connections", usual.max_http2_connections, |t| {
+            t.max_http2_connections
+        }),
+        ("transport.http2_streams_per_connection", usual.http2_streams_per_connection, |t| {
+            t.http2_streams_per_connection
+        }),
+        ("transport.http1_max_connections", usual.http1_max_connections, |t| {
+            t.http1_max_connections
+        }),
+        ("transport.http2_stream_window_bytes", usual.http2_stream_window_bytes, |t| {
+            t.http2_stream_window_bytes
+        }),
+        ("transport.http2_connection_window_bytes", usual.http2_connection_window_bytes, |t| {
+            t.http2_connection_window_bytes
+        }),
+    ];
+    let times = times.into_iter().map(|(name, usual, of)| {
+        transport.setting(name, &time(usual), |transport| of(transport).map(time))
+    });
+    let counts = counts.into_iter().map(|(name, usual, of)| {
+        transport.setting(name, &usual.to_string(), |transport| text(of(transport)))
+    });
+    times.chain(counts).collect()
+}
+
+fn text(value: Option<impl ToString>) -> Option<String> {
+    value.map(|value| value.to_string())
+}
+
+fn debug(value: &impl Debug) -> String {
+    format!("{value:?}")
+}
+
+/// A duration in the largest unit that tells it exactly.
+fn time(time: Duration) -> String {
+    let nanos = time.as_nanos();
+    for (unit, name) in [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")] {
+        if nanos.is_multiple_of(unit) {
+            return format!("{}{name}", nanos / unit);
+        }
+    }
+    format!("{nanos}ns")
+}
+
+/// The file's name of a variant: `RoundRobin` is `round_robin`.
+pub(super) fn name_of(variant: &impl Debug) -> String {
+    let mut name = String::new();
+    for letter in debug(variant).chars().take_while(|letter| letter.is_alphanumeric()) {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}

@@ -1,0 +1,144 @@
+//! What a mesh keeps: bounded by what its sources say, however often they say it.
+
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use super::{Mesh, UnknownNames};
+use crate::{
+    Body,
+    config::{self, Address},
+    discover::{Discover, Publisher},
+};
+
+/// A source that hands its publisher out.
+struct Own(tokio::sync::oneshot::Sender<Publisher>);
+
+impl Discover for Own {
+    fn name(&self) -> String {
+        "own".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            drop(self.0.send(publish));
+            std::future::pending::<()>().await;
+        })
+    }
+}
+
+async fn mesh() -> (Mesh, Publisher) {
+    let (give, take) = tokio::sync::oneshot::channel();
+    let mesh = Mesh::builder().source(Own(give)).build().unwrap();
+    (mesh, take.await.unwrap())
+}
+
+fn address() -> Address {
+    SocketAddr::from(([127, 0, 0, 1], 1)).into()
+}
+
+/// Cells of services, clusters, cells that only clients hold.
+fn kept(mesh: &Mesh) -> (usize, usize, usize) {
+    let state = mesh.inner.state();
+    (mesh.inner.cells(), state.clusters.len(), state.absent.len())
+}
+
+#[tokio::test]
+async fn services_and_clusters_that_are_gone_are_forgotten() {
+    let (mesh, publish) = mesh().await;
+    publish.synced();
+    for n in 0..1000 {
+        let name = format!("s{n}");
+        publish.endpoints(&name, [address()]).unwrap();
+        let mut service = config::Service::default();
+        service.cluster = Some(format!("named-{n}"));
+        publish.service(&format!("r{n}"), service).unwrap();
+        publish.remove_cluster(&name);
+        publish.remove_service(&format!("r{n}"));
+        publish.remove_endpoints(&format!("never-{n}"), &[address()]);
+    }
+    let (services, clusters, absent) = kept(&mesh);
+    assert!(services == 0 && clusters == 0 && absent <= 256, "{services} {clusters} {absent}");
+    assert!(mesh.inner.state().named.is_empty());
+    mesh.ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn names_asked_for_before_the_sync_are_forgotten_with_their_clients() {
+    let (mesh, publish) = mesh().await;
+    for n in 0..1000 {
+        drop(mesh.client(&format!("unknown-{n}")).unwrap());
+    }
+    publish.synced();
+    let (services, clusters, absent) = kept(&mesh);
+    assert!(services == 0 && clusters == 0 && absent <= 256, "{services} {clusters} {absent}");
+}
+
+#[tokio::test]
+async fn a_client_is_filled_again_when_its_service_comes_back() {
+    let (mesh, publish) = mesh().await;
+    publish.endpoints("users", [address()]).unwrap();
+    publish.synced();
+    let client = mesh.client("users").unwrap();
+    let before = mesh.inner.find("users").unwrap();
+    publish.remove_cluster("users");
+    assert!(mesh.client("users").is_err());
+    publish.endpoints("users", [address()]).unwrap();
+    assert!(Arc::ptr_eq(&before, &mesh.inner.find("users").unwrap()));
+    drop(client);
+}
+
+#[tokio::test]
+async fn budgets_that_no_route_uses_are_forgotten() {
+    let (mesh, publish) = mesh().await;
+    publish.endpoints("users", [address()]).unwrap();
+    publish.synced();
+    for n in 0..1000 {
+        let mut service = config::Service::default();
+        let budget = config::Budget::new(f64::from(n) / 1000.0);
+        service.policy.retry = Some(config::Retry::standard().budget(budget));
+        publish.service("users", service).unwrap();
+    }
+    let cell = mesh.inner.find("users").unwrap();
+    assert!(cell.budget_count() <= 2, "{}", cell.budget_count());
+}
+
+fn dns() -> Mesh {
+    Mesh::builder().unknown_names(UnknownNames::Dns).build().unwrap()
+}
+
+#[tokio::test]
+async fn concurrent_first_lookups_of_a_name_start_one_task() {
+    let mesh = dns();
+    let calls = (0..10).map(|_| mesh.client("localhost:1").unwrap());
+    assert_eq!(calls.count(), 10);
+    let names: Vec<_> = (0..4)
+        .map(|_| {
+            let inner = Arc::clone(&mesh.inner);
+            std::thread::spawn(move || inner.unfound("localhost:2").map(drop))
+        })
+        .collect();
+    for name in names {
+        name.join().unwrap().unwrap();
+    }
+    assert_eq!(mesh.inner.state().dns, 2);
+    assert_eq!(mesh.inner.tasks(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dns_name_that_nobody_calls_is_forgotten_and_found_again() {
+    let mesh = dns();
+    let client = mesh.client("localhost:1").unwrap();
+    let call = || client.send(http::Request::new(Body::empty()));
+    drop(call().await);
+    for _ in 0..4 {
+        // Called now and then, it stays.
+        tokio::time::sleep(Duration::from_secs(400)).await;
+        assert_eq!(mesh.inner.state().dns, 1);
+        drop(call().await);
+    }
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    assert_eq!(mesh.inner.state().dns, 0);
+    assert_eq!(mesh.inner.cells(), 0);
+    let error = call().await.unwrap_err();
+    assert_ne!(error.kind(), crate::ErrorKind::UnknownService, "{error}");
+    assert_eq!(mesh.inner.state().dns, 1);
+}
