@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use futures_util::StreamExt;
 use tower_mesh::{
@@ -18,7 +18,7 @@ use tower_mesh::{
 
 use support::{
     GreeterClient, HelloReply, HelloRequest, Server, VERSIONS, cluster, failures, fetch, get,
-    greeters::counting, h2, over, patience, post, published, storm,
+    greeters::counting, h2, over, patience, post, published, reply, storm,
 };
 
 /// Makes calls of both protocols, so many, while `edit` is called with 0, 1, 2, … ; what failed.
@@ -145,7 +145,63 @@ async fn a_live_stream_outlives_a_change_of_settings_and_its_cluster() {
         messages += 1;
     }
     assert_eq!(messages, 10);
-    let gone =
-        fetch(&mesh.client("other").map_or_else(|_| mesh.http(), |c| c), h2("http://users/"));
-    assert_eq!(gone.await.unwrap_err().kind(), ErrorKind::UnknownService);
+    let error = fetch(&mesh.http(), h2("http://users/")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownService);
+}
+
+/// Two calls in flight under a limit of two; then `change`, and one more call, which is refused.
+async fn one_too_many<Fut>(
+    first: impl FnOnce(&Publisher, Address),
+    change: impl FnOnce(Publisher, Address) -> Fut,
+) where
+    Fut: Future<Output = ()>,
+{
+    let server = Server::start(|_| async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        reply("hello")
+    })
+    .await;
+    let address = server.address();
+    let (mesh, publish) =
+        published(Mesh::builder(), |publish| first(publish, address.clone())).await;
+    let client = mesh.client("users").unwrap();
+    let _flight: Vec<_> = (0..2).map(|_| tokio::spawn(fetch(&client, get("/")))).collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    change(publish, address).await;
+    let error = patience(fetch(&client, get("/"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
+}
+
+#[tokio::test]
+async fn a_breaker_does_not_forget_its_calls_when_another_setting_changes() {
+    let cluster = |address, connections| {
+        let mut cluster = cluster([address]);
+        let mut breakers = Breakers::default();
+        breakers.max_requests = Some(2);
+        cluster.breakers = Some(breakers);
+        cluster.transport.http1_max_connections = Some(connections);
+        cluster
+    };
+    one_too_many(
+        |publish, address| publish.cluster("users", cluster(address, 10)).unwrap(),
+        |publish, address| async move { publish.cluster("users", cluster(address, 11)).unwrap() },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_limit_does_not_forget_its_calls_when_its_number_changes() {
+    let service = |calls| {
+        let mut service = Service::default();
+        service.policy.max_requests = Some(calls);
+        service
+    };
+    one_too_many(
+        |publish, address| {
+            publish.endpoints("users", [address]).unwrap();
+            publish.service("users", service(3)).unwrap();
+        },
+        |publish, _| async move { publish.service("users", service(2)).unwrap() },
+    )
+    .await;
 }

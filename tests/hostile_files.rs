@@ -13,7 +13,7 @@ use std::{fs, time::Duration};
 
 use tower_mesh::Mesh;
 
-use support::patience;
+use support::{Server, fetch, get, patience};
 
 /// What a mesh says to a file of this text: nothing, or why it is refused.
 async fn verdict(text: &str) -> Result<(), String> {
@@ -85,4 +85,21 @@ async fn a_folder_in_the_files_place_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let mesh = Mesh::builder().config_file(dir.path()).build().unwrap();
     patience(mesh.ready()).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn nan_in_one_part_leaves_the_others() {
+    let server = Server::named("hello").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    let text = format!(
+        "services:\n  bad: {{policy: {{retry: {{budget: {{ratio: .nan}}}}}}}}\n\
+         clusters:\n  users: {{endpoints: [{{address: \"{}\"}}]}}\n",
+        server.address()
+    );
+    fs::write(&path, text).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    let error = patience(mesh.ready()).await.unwrap_err().to_string();
+    assert!(error.contains("ratio"), "{error}");
+    assert_eq!(fetch(&mesh.client("users").unwrap(), get("/")).await.unwrap().body(), "hello");
 }

@@ -195,7 +195,9 @@ async fn what_is_in_flight_is_counted_down_whatever_callers_do() {
         async move {
             match n % 5 {
                 0 => {
-                    drop(tokio::time::timeout(Duration::from_millis(1), client.send(request)).await)
+                    drop(
+                        tokio::time::timeout(Duration::from_millis(1), client.send(request)).await,
+                    );
                 }
                 1 => drop(client.send(request).await),
                 2 => drop(client.send(request)),

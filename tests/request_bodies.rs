@@ -192,10 +192,10 @@ async fn an_upload_is_sent_again_up_to_the_cap_and_not_above() {
             .await;
             let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
             let mut events = Recorder::of(&mesh);
-            let parts =
-                vec![0; length].chunks(4096).map(Bytes::copy_from_slice).collect::<Vec<_>>();
-            let frames =
-                stream::iter(parts.into_iter().map(|part| Ok::<_, BoxError>(Frame::data(part))));
+            let upload = vec![0; length];
+            let parts = upload.chunks(4096).map(Bytes::copy_from_slice);
+            let frames: Vec<_> = parts.map(|part| Ok::<_, BoxError>(Frame::data(part))).collect();
+            let frames = stream::iter(frames);
             let request = over(version, request("PUT", Body::new(StreamBody::new(frames))));
             let answer = patience(fetch(&mesh.client("users").unwrap(), request)).await.unwrap();
             assert_eq!(*answer.body(), length.to_string(), "{version:?}");

@@ -40,7 +40,7 @@ impl Discover for Silent {
     fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let _publish = publish;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
     }
 }
