@@ -41,6 +41,7 @@ fn bare_32(bare: Bare) -> Bare {
 #[library_benchmark]
 #[bench::balance(args = (Work::Balance), setup = Meshed::new)]
 #[bench::full(args = (Work::Full), setup = Meshed::new)]
+#[bench::safe(args = (Work::Safe), setup = Meshed::new)]
 #[bench::armed(args = (Work::Armed), setup = Meshed::new)]
 fn mesh_1(meshed: Meshed) -> Meshed {
     meshed.run(1, black_box(CALLS));
@@ -50,6 +51,7 @@ fn mesh_1(meshed: Meshed) -> Meshed {
 #[library_benchmark]
 #[bench::balance(args = (Work::Balance), setup = Meshed::new)]
 #[bench::full(args = (Work::Full), setup = Meshed::new)]
+#[bench::safe(args = (Work::Safe), setup = Meshed::new)]
 #[bench::armed(args = (Work::Armed), setup = Meshed::new)]
 fn mesh_32(meshed: Meshed) -> Meshed {
     meshed.run(32, black_box(CALLS));

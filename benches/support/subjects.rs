@@ -39,8 +39,10 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum Work {
     /// Balancing and counters only.
     Balance,
-    /// Routes, EWMA, deadline, budget, breakers; POST, so that no retry is armed.
+    /// Routes, EWMA, deadline, budget, breakers; one attempt, so that nothing is kept for another.
     Full,
+    /// The same as it is by default for a POST: kept, to be sent again if it is refused.
+    Safe,
     /// The same with a retry armed.
     Armed,
 }
@@ -241,13 +243,18 @@ pub(crate) fn config(work: Work, timeout: Duration) -> Config {
     let config = if work == Work::Balance {
         json!({"clusters": {"users.prod": {
             "endpoints": endpoints, "protocol": "http2", "balancer": "least_request",
-        }}})
+        }}, "services": {"users.prod": {"policy": {"retry": {"attempts": 1}}}}})
     } else {
         let retry = match work {
             Work::Armed => {
                 json!({"idempotent": true, "budget": {"ratio": 0.2, "min_per_second": 10, "ttl": "10s"}})
             }
-            _ => json!({"budget": {"ratio": 0.2, "min_per_second": 10, "ttl": "10s"}}),
+            Work::Safe => {
+                json!({"budget": {"ratio": 0.2, "min_per_second": 10, "ttl": "10s"}})
+            }
+            Work::Balance | Work::Full => {
+                json!({"attempts": 1, "budget": {"ratio": 0.2, "min_per_second": 10, "ttl": "10s"}})
+            }
         };
         let to = json!([{"name": "users.prod"}]);
         // Three routes that do not take the request, and the one that does.

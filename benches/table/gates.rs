@@ -131,6 +131,9 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Hard More(2.0) "allocations, 32 at a time"
         "allocations.path.mesh_32.full"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
+    G2a Report Told "full path, kept for a refusal (a POST by default): instructions, one at a time"
+        "path.mesh_1.safe"
+        beside HYPER_TIMEOUT "path.bare_1.timeout";
     G2b Hard Percent(12.0) "full path, retry armed: instructions, one at a time"
         "path.mesh_1.armed"
         beside HYPER_TIMEOUT "path.bare_1.timeout";

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -20,10 +20,12 @@ use super::{
     trail::{Trail, Visit},
 };
 use crate::{
+    config::Protocol,
     core::{
         Body, BoxFuture, Call, Error, ErrorKind, Event, Held, Instant, Outgoing, Phase, ReplayBody,
         earliest,
     },
+    mesh::cluster::Cluster,
     resilience::{deadline, limit::Limiter, retry::Arms},
 };
 
@@ -222,9 +224,13 @@ impl PathProj<'_> {
         policy.budget.deposit(inner.epoch.nanos(now));
         // The head is kept when, and only when, another attempt may be made from it.
         let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
-        if inner.stages.leaf.is_some() {
-            // A user's own client gives nothing back.
-            arms = arms.max(Arms::Safe);
+        if arms == Arms::Nothing
+            && policy.retry.attempts() > 1
+            && (inner.stages.leaf.is_some() || speaks_http2(request, cluster))
+        {
+            // A user's own client gives nothing back, and an HTTP/2 server refuses streams that
+            // it has been sent (REFUSED_STREAM, GOAWAY); HTTP/1.1 has no such word.
+            arms = Arms::Safe;
         }
         if call.is_some_and(|call| call.is_retry) {
             // Passed on, so that nobody further down multiplies it either.
@@ -438,6 +444,12 @@ impl PinnedDrop for Path {
             elapsed: started.elapsed(),
         });
     }
+}
+
+/// Whether the request will be spoken in HTTP/2, as far as that is known before an endpoint is.
+fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
+    request.version() == Version::HTTP_2
+        || cluster.core.load().config.protocol == Some(Protocol::Http2)
 }
 
 /// There is nothing to send: a fault of this crate.
