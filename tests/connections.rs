@@ -16,11 +16,10 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tower_mesh::{Body, Mesh, config};
 
-use support::{GreeterClient, HelloRequest, RawServer, Server, get, patience, reply, storm};
-
-fn h2(uri: &str) -> Request<Body> {
-    Request::get(uri).version(Version::HTTP_2).body(Body::empty()).unwrap()
-}
+use support::{
+    GreeterClient, HelloRequest, RawServer, Recorder, Server, cluster, fetch, get, h2, one_cluster,
+    patience, reply, storm,
+};
 
 #[tokio::test]
 async fn serial_calls_share_one_connection() {
@@ -212,4 +211,56 @@ async fn bodies_of_any_size_arrive_whole() {
             assert!(bytes == body, "{version:?}, {size} bytes");
         }
     }
+}
+
+#[tokio::test]
+async fn an_http1_connection_that_was_busy_at_its_age_is_retired_all_the_same() {
+    let server = Server::start(|_| async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        reply("hello")
+    })
+    .await;
+    let mut cluster = cluster([server.address()]);
+    cluster.transport.max_age = Some(Duration::from_millis(100));
+    let mesh = one_cluster(cluster).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let client = mesh.client("users").unwrap();
+    for _ in 0..3 {
+        fetch(&client, get("/")).await.unwrap();
+    }
+    events
+        .until(|event| matches!(event, tower_mesh::Event::Disconnected { reason: "age", .. }))
+        .await;
+    assert!(server.connections() >= 3, "{} connections", server.connections());
+}
+
+#[tokio::test]
+async fn unix_sockets_that_are_not_there_fail_to_connect() {
+    for path in ["/nonexistent/socket".to_owned(), format!("/tmp/{}", "x".repeat(300))] {
+        // An overlong path may be refused at once.
+        let Ok(address) = format!("unix:{path}").parse::<config::Address>() else { continue };
+        let mesh = Mesh::builder().endpoints("users", [address]).build().unwrap();
+        let call = fetch(&mesh.client("users").unwrap(), get("/"));
+        let error = patience(call).await.unwrap_err();
+        assert_eq!(error.kind(), tower_mesh::ErrorKind::Connect, "{error}");
+    }
+}
+
+#[test]
+fn a_mesh_on_its_own_runtime_outlives_those_of_its_callers() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let own = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let own = own.unwrap();
+    let server = own.block_on(Server::named("hello"));
+    let mesh = Mesh::builder()
+        .endpoints("users", [server.address()])
+        .runtime(own.handle().clone())
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        let call = fetch(&mesh.client("users").unwrap(), get("/"));
+        runtime().block_on(async { patience(call).await.unwrap() });
+    }
+    runtime().block_on(async { patience(mesh.shutdown(Duration::from_secs(1))).await });
 }

@@ -10,10 +10,12 @@ mod support;
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tower_mesh::{Event, Mesh, Retry};
 
 use support::{
-    Leaves, Recorder, SERVICE, Server, dead_address, get,
+    GreeterClient, HelloReply, HelloRequest, Leaves, Recorder, SERVICE, Server, dead_address, get,
+    greeters::counting,
     leaf::{answer, ok},
 };
 
@@ -112,4 +114,68 @@ async fn the_stream_ends_with_the_mesh() {
     drop(mesh);
     let end = async { while stream.recv().await.is_some() {} };
     tokio::time::timeout(Duration::from_secs(60), end).await.expect("the stream never ends");
+}
+
+/// So many calls and attempts were begun, and so many ended.
+fn balance(events: &mut Recorder) -> [usize; 4] {
+    [
+        events.count(|event| matches!(event, Event::CallStarted { .. })),
+        events.count(|event| matches!(event, Event::CallEnded { .. })),
+        events.count(|event| matches!(event, Event::AttemptStarted { .. })),
+        events.count(|event| matches!(event, Event::AttemptEnded { .. })),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_caller_leaves_has_its_ends() {
+    let leaves = Leaves::new(1);
+    let mesh = leaves.mesh(|_, _| std::future::pending()).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let call = mesh.client(SERVICE).unwrap().send(get("/"));
+    tokio::time::timeout(Duration::from_secs(1), call).await.unwrap_err();
+    assert_eq!(balance(&mut events), [1, 1, 1, 1]);
+    let nothing = |event: &Event| {
+        matches!(event, Event::CallEnded { status: None, error: None, attempts: 1, .. })
+    };
+    assert_eq!(events.count(nothing), 1, "neither a status nor a failure");
+}
+
+#[tokio::test]
+async fn an_attempt_whose_first_frame_is_waited_for_ends_once() {
+    let late = || {
+        futures_util::stream::once(async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok(HelloReply::default())
+        })
+        .boxed()
+    };
+    let server = Server::grpc(counting(late)).await;
+    let mesh = Mesh::builder()
+        .endpoints("greeter", [server.address()])
+        .service("greeter", |s| s.timeout(Duration::from_millis(200)).retry(Retry::idempotent()))
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let mut greeter = GreeterClient::new(mesh.client("greeter").unwrap());
+    drop(greeter.count(HelloRequest::default()).await);
+    assert_eq!(balance(&mut events), [1, 1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_call_layer_a_timeout_ends_the_call_and_keeps_its_story() {
+    let leaves = Leaves::new(1);
+    let mesh = leaves
+        .mesh(|_, _| std::future::pending())
+        .service(SERVICE, |s| s.timeout(Duration::from_secs(1)))
+        .call_layer(tower::layer::util::Identity::new())
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let error = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert!(error.endpoint().is_some() && error.elapsed().is_some(), "{error:?}");
+    assert_eq!(balance(&mut events), [1, 1, 1, 1]);
 }

@@ -207,3 +207,18 @@ async fn a_plain_http_caller_gets_the_typed_error() {
     assert_eq!(error.endpoint(), Some("10.0.0.1:80"));
     assert_eq!(error.elapsed().unwrap().as_secs(), 2);
 }
+
+#[tokio::test]
+async fn a_grpc_answer_without_a_status_counts_against_its_endpoint() {
+    let server = support::h2_server(100, |_, mut respond| async move {
+        drop(respond.send_response(support::frames::grpc_head(), true));
+    })
+    .await;
+    let mesh = Mesh::builder().endpoints("greeter", [server.address()]).build().unwrap();
+    let mut greeter = GreeterClient::new(mesh.client("greeter").unwrap());
+    for _ in 0..5 {
+        greeter.say_hello(HelloRequest::default()).await.unwrap_err();
+    }
+    let told = mesh.describe().to_string();
+    assert!(!told.contains("success 100"), "{told}");
+}

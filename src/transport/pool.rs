@@ -111,8 +111,11 @@ impl Pool {
     }
 
     /// A connection that was just made was closed before a request could be sent on it: to the
-    /// callers, the endpoint cannot be connected to.
+    /// callers, the endpoint cannot be connected to. Not so if this pool has closed it itself.
     pub(crate) fn closed_at_once(&self) -> ConnectError {
+        if self.dialer.is_draining() {
+            return ConnectError::left();
+        }
         let error = ConnectError::new("the endpoint closes its connections at once");
         self.dialer.failed(&error);
         error

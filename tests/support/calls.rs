@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::{Request, Response};
-use tower_mesh::{Body, Client, Error, Event, EventStream, Mesh};
+use http::{Request, Response, Version};
+use tower_mesh::{Body, Call, Client, Error, Event, EventStream, Mesh};
 
 /// A GET of this URI.
 pub(crate) fn get(uri: &str) -> Request<Body> {
@@ -15,6 +15,31 @@ pub(crate) fn get(uri: &str) -> Request<Body> {
 /// A POST of this text to this URI.
 pub(crate) fn post(uri: &str, text: &'static str) -> Request<Body> {
     Request::post(uri).body(Body::from(text)).unwrap()
+}
+
+/// Both protocols.
+pub(crate) const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
+
+/// The same request in this protocol.
+pub(crate) fn over<B>(version: Version, mut request: Request<B>) -> Request<B> {
+    *request.version_mut() = version;
+    request
+}
+
+/// A GET of this URI over HTTP/2.
+pub(crate) fn h2(uri: &str) -> Request<Body> {
+    over(Version::HTTP_2, get(uri))
+}
+
+/// The same request with a timeout of its own.
+pub(crate) fn within(timeout: Duration, mut request: Request<Body>) -> Request<Body> {
+    request.extensions_mut().insert(Call::new().timeout(timeout));
+    request
+}
+
+/// What the failed calls say.
+pub(crate) fn failures<T>(answers: &[Result<T, Error>]) -> Vec<String> {
+    answers.iter().filter_map(|answer| answer.as_ref().err()).map(Error::chain).collect()
 }
 
 /// Makes a call and reads its whole response.
@@ -90,6 +115,15 @@ impl Recorder {
     pub(crate) fn refusals(&mut self) -> Vec<&'static str> {
         let reason = |event: &Event| match event {
             Event::RetryRefused { reason, .. } => Some(*reason),
+            _ => None,
+        };
+        self.events().iter().filter_map(reason).collect()
+    }
+
+    /// Why connections ended so far.
+    pub(crate) fn disconnects(&mut self) -> Vec<&'static str> {
+        let reason = |event: &Event| match event {
+            Event::Disconnected { reason, .. } => Some(*reason),
             _ => None,
         };
         self.events().iter().filter_map(reason).collect()

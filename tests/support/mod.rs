@@ -9,20 +9,24 @@
 )]
 
 pub(crate) mod calls;
+pub(crate) mod frames;
 #[path = "../../examples/support/greeter.rs"]
 pub(crate) mod greeter;
 pub(crate) mod greeters;
 pub(crate) mod leaf;
 pub(crate) mod raw;
 pub(crate) mod server;
+pub(crate) mod source;
 
 pub(crate) use self::{
-    calls::{Recorder, fetch, get, patience, post, storm},
+    calls::{Recorder, VERSIONS, failures, fetch, get, h2, over, patience, post, storm, within},
+    frames::{frame, h2_server},
     greeter::{GreeterClient, GreeterServer, HelloReply, HelloRequest},
     greeters::{FnGreeter, hello},
     leaf::{Leaves, SERVICE},
     raw::RawServer,
     server::{Reply, Server, dead_address, reply, status},
+    source::{cluster, one_cluster, published},
 };
 
 /// The erased error of the tests.

@@ -1,0 +1,170 @@
+//! The peer's limit of HTTP/2 streams: a call beyond it gets another connection, and never waits
+//! behind a stream that does not end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use tokio::net::TcpListener;
+use tower::Service;
+use tower_mesh::{
+    Event, Mesh,
+    transport::{ConnectTarget, Connector},
+};
+
+use support::{
+    GreeterClient, HelloReply, HelloRequest, RawServer, Recorder, Server, cluster, failures, fetch,
+    frames::head, get, greeters::counting, h2, h2_server, one_cluster, patience, storm,
+};
+
+/// Answers at once, and holds the streams of `/held` for ever.
+async fn holding(streams: u32) -> RawServer {
+    h2_server(streams, |request, mut respond| async move {
+        let mut body = respond.send_response(head(), false).unwrap();
+        if request.uri().path() == "/held" {
+            std::future::pending::<()>().await;
+        }
+        drop(body.send_data("hello".into(), true));
+    })
+    .await
+}
+
+/// Answers after this time.
+async fn slow(streams: u32, time: Duration) -> RawServer {
+    h2_server(streams, move |_, mut respond| async move {
+        tokio::time::sleep(time).await;
+        let mut body = respond.send_response(head(), false).unwrap();
+        drop(body.send_data("hello".into(), true));
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_call_beyond_the_peers_limit_does_not_wait_behind_a_held_stream() {
+    let server = holding(1).await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let _held = patience(client.send(h2("/held"))).await.unwrap();
+    assert_eq!(patience(fetch(&client, h2("/"))).await.unwrap().body(), "hello");
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn held_streams_fill_as_many_connections_as_they_need() {
+    let server = holding(10).await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        held.push(patience(client.send(h2("/held"))).await.unwrap());
+    }
+    assert_eq!(server.connections(), 4);
+}
+
+#[tokio::test]
+async fn a_cold_burst_beyond_the_peers_limit_is_answered() {
+    let server = slow(1, Duration::from_millis(50)).await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let answers = patience(storm(8, 8, |_| fetch(&client, h2("/")))).await;
+    assert_eq!(failures(&answers), [""; 0]);
+}
+
+#[tokio::test]
+async fn grpc_streams_beyond_a_servers_default_limit_are_all_live() {
+    // One message, then silence; the server allows 200 streams a connection.
+    let stream = || {
+        let first = futures_util::stream::once(async { Ok(HelloReply::default()) });
+        first.chain(futures_util::stream::pending()).boxed()
+    };
+    let server = Server::grpc(counting(stream)).await;
+    let mesh = Mesh::builder().endpoints("greeter", [server.address()]).build().unwrap();
+    let mut greeter = GreeterClient::new(mesh.client("greeter").unwrap());
+    let mut live = Vec::new();
+    for _ in 0..250 {
+        live.push(patience(greeter.count(HelloRequest::default())).await.unwrap());
+    }
+    assert!(server.connections() >= 2, "250 streams on {} connection", server.connections());
+}
+
+#[tokio::test]
+async fn a_full_connection_whose_sibling_cannot_connect_keeps_its_backoff() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        let mut builder = h2::server::Builder::new();
+        builder.max_concurrent_streams(1);
+        let mut connection = builder.handshake::<_, bytes::Bytes>(stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                drop(respond.send_response(head(), true));
+            });
+        }
+    });
+    let mesh = Mesh::builder().endpoints("users", [address]).build().unwrap();
+    let mut events = Recorder::of(&mesh);
+    let client = mesh.client("users").unwrap();
+    fetch(&client, h2("/")).await.unwrap();
+    patience(storm(3, 100, |_| fetch(&client, h2("/")))).await;
+    let failed = events.count(|event| matches!(event, Event::ConnectFailed { .. }));
+    assert!(failed < 25, "{failed} connection attempts of 100 calls failed");
+}
+
+#[tokio::test]
+async fn a_second_connection_that_fails_costs_no_call_of_the_first() {
+    let server = slow(100, Duration::from_millis(100)).await;
+    let dials = Arc::new(AtomicUsize::new(0));
+    let once = tower::layer::layer_fn(move |connect: Connector| {
+        let dials = Arc::clone(&dials);
+        tower::service_fn(move |target: ConnectTarget| {
+            let mut connect = connect.clone();
+            let first = dials.fetch_add(1, Ordering::SeqCst) == 0;
+            async move { if first { connect.call(target).await } else { Err("no more".into()) } }
+        })
+    });
+    let mut cluster = cluster([server.address()]);
+    cluster.transport.http2_streams_per_connection = Some(2);
+    let mesh = one_cluster(cluster).connect_layer(once).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let answers = patience(storm(6, 6, |_| fetch(&client, h2("/")))).await;
+    assert_eq!(failures(&answers), [""; 0]);
+}
+
+#[tokio::test]
+async fn one_http1_connection_serves_callers_who_give_up_and_those_who_wait() {
+    let server = Server::start(|_| async {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        support::reply("hello")
+    })
+    .await;
+    let mut cluster = cluster([server.address()]);
+    cluster.transport.http1_max_connections = Some(1);
+    let mesh = one_cluster(cluster).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let answers = patience(storm(20, 300, |n| {
+        let call = fetch(&client, get("/"));
+        let patient = Duration::from_millis(if n % 3 == 0 { n as u64 % 7 } else { 60_000 });
+        async move { tokio::time::timeout(patient, call).await }
+    }))
+    .await;
+    let answers: Vec<_> = answers.into_iter().flatten().collect();
+    assert_eq!(failures(&answers), [""; 0]);
+    assert!(answers.len() >= 200, "{} of those who waited were answered", answers.len());
+    patience(fetch(&client, get("/"))).await.unwrap();
+}
