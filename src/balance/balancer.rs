@@ -14,7 +14,7 @@ use super::{
     set::{Diff, Index, Set},
 };
 use crate::{
-    config::{self, Address},
+    config::{self, Address, Health},
     core::{Epoch, Random},
 };
 
@@ -213,14 +213,23 @@ impl<X: Upstream> Balancer<X> {
         diff
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.members.set.load().len()
     }
 
-    /// Whether there is an endpoint that is none of these.
+    /// Whether any endpoint may be called at all.
+    pub(crate) fn is_callable(&self) -> bool {
+        let set = self.members.set.load();
+        set.iter().any(|endpoint| endpoint.spec().health() != Health::Draining)
+    }
+
+    /// Whether there is an endpoint that is none of these, and may be called.
     pub(crate) fn has_other(&self, than: &[&Endpoint<X>]) -> bool {
         let set = self.members.set.load();
-        set.len() > than.len() || set.iter().any(|known| !than.iter().any(|met| met.is(known)))
+        set.iter().any(|known| {
+            known.spec().health() != Health::Draining && !than.iter().any(|met| met.is(known))
+        })
     }
 
     /// The index and the set agree.

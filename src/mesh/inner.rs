@@ -153,13 +153,13 @@ impl Inner {
         })
     }
 
-    /// Ends when the cluster has endpoints, or none are on their way.
+    /// Ends when the cluster has endpoints that may be called, or none are on their way.
     pub(crate) fn endpoints(self: &Arc<Self>, cluster: &Arc<Cluster>) -> BoxFuture<()> {
         let (inner, cluster) = (Arc::clone(self), Arc::clone(cluster));
         Box::pin(async move {
             inner
                 .wait_until(|inner| {
-                    cluster.core.load().balancer.len() > 0
+                    cluster.core.load().balancer.is_callable()
                         || inner.is_settled()
                         || inner.is_closed()
                 })

@@ -21,6 +21,11 @@ impl Backoff {
         now < self.until.load(Relaxed)
     }
 
+    /// When it ends, in nanoseconds; long ago if there is none.
+    pub(super) fn until(&self) -> u64 {
+        self.until.load(Relaxed)
+    }
+
     /// Whether a caller that has nowhere else to go may try all the same: one per `base`, so that
     /// a server that is back is found at once.
     pub(super) fn may_try(&self, now: u64, base: Duration) -> bool {

@@ -102,6 +102,11 @@ impl Dialer {
         !self.backoff.lasts(now)
     }
 
+    /// When the back-off after a failed connection attempt is over.
+    pub(super) fn backoff_ends(&self) -> Instant {
+        self.shared.epoch.at(self.backoff.until())
+    }
+
     /// Whether another connection may be made beside one that is there.
     pub(super) fn may_add(&self) -> bool {
         !self.is_draining() && self.available(self.now())

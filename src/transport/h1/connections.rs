@@ -3,7 +3,10 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{
+            AtomicU32,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
@@ -30,6 +33,8 @@ pub(in crate::transport) struct Connections {
     /// Made or being made.
     open: AtomicU32,
     freed: Notify,
+    /// Callers who wait for one of them to be given back.
+    waiters: AtomicU32,
 }
 
 struct Idle {
@@ -83,7 +88,7 @@ impl Connections {
     }
 
     fn close_one(&self) {
-        self.open.fetch_sub(1, Relaxed);
+        self.open.fetch_sub(1, SeqCst);
         self.freed.notify_one();
     }
 
@@ -95,8 +100,12 @@ impl Connections {
     }
 }
 
-/// A connection that is idle.
+/// A connection that is idle, unless somebody waits for one already.
 pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>) -> Option<Box<Lease>> {
+    if pool.h1.waiters.load(Relaxed) > 0 { None } else { take(pool) }
+}
+
+fn take(pool: &Arc<Pool>) -> Option<Box<Lease>> {
     let mut idle = pool.h1.idle();
     loop {
         let Idle { sender, link, fresh, since } = idle.pop()?;
@@ -110,15 +119,25 @@ pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>) -> Option<Box<Lease>> 
 /// A connection, once there is one: new, or given back.
 pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Box<Lease>, ConnectError> {
     let connections = &pool.h1;
+    if connections.waiters.load(Relaxed) > 0 {
+        // One that was just given back is for the caller who was woken for it.
+        tokio::task::yield_now().await;
+    }
+    let most = pool.dialer.settings.http1_max_connections;
     loop {
         let mut freed = std::pin::pin!(connections.freed.notified());
         freed.as_mut().enable();
-        if let Some(lease) = try_acquire(pool) {
+        if let Some(lease) = take(pool) {
             return Ok(lease);
         }
-        pool.dialer.may_dial()?;
-        let most = pool.dialer.settings.http1_max_connections;
-        if connections.open.fetch_add(1, Relaxed) < most {
+        if let Err(error) = pool.dialer.may_dial() {
+            // What this caller was woken for is the next one's.
+            connections.freed.notify_one();
+            return Err(error);
+        }
+        // Not even for a moment more than there may be: who sees it would wait for nobody.
+        let place = connections.open.fetch_update(SeqCst, SeqCst, |n| (n < most).then(|| n + 1));
+        if place.is_ok() {
             let (caller, lease) = oneshot::channel();
             let place = Place(Some(Arc::clone(pool)));
             pool.dialer.shared.spawn(connect(place, caller));
@@ -126,8 +145,24 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Box<Lease>
                 .await
                 .unwrap_or_else(|_| Err(ConnectError::new("the connection attempt was given up")));
         }
-        connections.open.fetch_sub(1, Relaxed);
+        let _waiting = Waiting::new(&connections.waiters);
         freed.await;
+    }
+}
+
+/// Counts a caller as waiting while it lives.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn new(waiters: &'a AtomicU32) -> Self {
+        waiters.fetch_add(1, Relaxed);
+        Self(waiters)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 

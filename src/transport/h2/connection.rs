@@ -26,6 +26,8 @@ pub(crate) struct H2 {
     /// When the last stream began, in nanoseconds.
     used: AtomicU64,
     retired: AtomicBool,
+    /// A stream has begun on it.
+    begun: AtomicBool,
     epoch: Epoch,
     slots: Arc<Slots>,
 }
@@ -53,6 +55,7 @@ impl H2 {
             max_streams: AtomicU32::new(max_streams),
             used: AtomicU64::new(epoch.nanos(Instant::now())),
             retired: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
             epoch,
             slots,
         }
@@ -78,12 +81,16 @@ impl H2 {
     pub(super) fn reserve(&self, now: u64) -> bool {
         let max = self.max_streams.load(Relaxed);
         self.used.store(now, Relaxed);
-        self.active.fetch_update(SeqCst, SeqCst, |n| (n < max).then(|| n + 1)).is_ok()
+        let reserved = self.active.fetch_update(SeqCst, SeqCst, |n| (n < max).then(|| n + 1));
+        if reserved.is_ok() && !self.begun.load(Relaxed) {
+            self.begun.store(true, SeqCst);
+        }
+        reserved.is_ok()
     }
 
-    /// Whether it has more than half of the streams that the peer allows.
+    /// Whether the peer's limit matters now: half of it is used, or somebody waits for a stream.
     pub(super) fn is_crowded(&self) -> bool {
-        self.active.load(Relaxed) > self.max_streams.load(Relaxed) / 2
+        self.active.load(Relaxed) > self.max_streams.load(Relaxed) / 2 || self.slots.is_awaited()
     }
 
     /// Publishes the peer's limit.
@@ -106,8 +113,9 @@ impl H2 {
         self.retired.load(Relaxed)
     }
 
-    pub(super) fn retire(&self) {
-        self.retired.store(true, Relaxed);
+    /// No more streams; says whether it ends without ever having had one.
+    pub(super) fn retire(&self) -> bool {
+        !self.retired.swap(true, SeqCst) && !self.begun.load(SeqCst)
     }
 }
 
@@ -128,6 +136,11 @@ impl Slots {
         if self.waiters.load(SeqCst) > 0 {
             self.freed.notify_one();
         }
+    }
+
+    /// Whether somebody waits for a stream.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiters.load(SeqCst) > 0
     }
 
     pub(super) fn wait(&self) -> Waiting<'_> {

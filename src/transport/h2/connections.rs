@@ -1,7 +1,10 @@
 //! The HTTP/2 connections of one endpoint: few, and shared.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     task::Poll,
 };
 
@@ -24,6 +27,8 @@ use crate::{
 pub(in crate::transport) struct Connections {
     list: ArcSwap<Vec<Arc<H2>>>,
     slots: Arc<Slots>,
+    /// Connections that ended before a stream was begun on them.
+    useless: AtomicU64,
     /// The connection attempt that callers wait for together.
     connecting: Mutex<Option<Arc<Attempt>>>,
 }
@@ -59,11 +64,15 @@ impl Connections {
             list.push(Arc::clone(h2));
             list
         });
+        // Those, too, who wait for no more than a stream that ends.
+        self.slots.freed.notify_waiters();
     }
 
     /// Takes a connection out, whose streams go on.
     pub(super) fn remove(&self, gone: &Arc<H2>) {
-        gone.retire();
+        if gone.retire() {
+            self.useless.fetch_add(1, SeqCst);
+        }
         self.list.rcu(|list| {
             list.iter().filter(|h2| !Arc::ptr_eq(h2, gone)).cloned().collect::<Vec<_>>()
         });
@@ -79,8 +88,12 @@ impl Connections {
     }
 }
 
-/// A stream of a connection that is there.
+/// A stream of a connection that is there, unless somebody waits for one already.
 pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>, now: u64) -> Option<Lease> {
+    if pool.h2.slots.is_awaited() { None } else { take(pool, now) }
+}
+
+fn take(pool: &Arc<Pool>, now: u64) -> Option<Lease> {
     loop {
         match choose(pool, now)? {
             Choice::Reserved(lease) => return Some(lease),
@@ -125,27 +138,35 @@ fn choose(pool: &Arc<Pool>, now: u64) -> Option<Choice> {
 /// A stream, once there is one: of a new connection, or of one whose stream has ended.
 pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Lease, ConnectError> {
     let slots = &pool.h2.slots;
+    if slots.is_awaited() {
+        // A stream that has just ended is for one who was woken for it.
+        tokio::task::yield_now().await;
+    }
     let _waiting = slots.wait();
-    let mut connected = false;
+    let useless = pool.h2.useless.load(SeqCst);
     loop {
         let mut freed = std::pin::pin!(slots.freed.notified());
         freed.as_mut().enable();
-        if let Some(lease) = try_acquire(pool, pool.dialer.now()) {
+        if let Some(lease) = take(pool, pool.dialer.now()) {
             return Ok(lease);
         }
         if !pool.h2.is_live() {
-            if connected {
+            if pool.h2.useless.load(SeqCst) != useless {
                 return Err(pool.closed_at_once());
             }
             pool.dialer.may_dial()?;
             join(pool).wait().await?;
-            connected = true;
             continue;
         }
         // All are full: another connection, or a stream that ends, whichever comes first.
         let list = pool.h2.list.load().len();
-        if list >= pool.dialer.settings.max_http2_connections as usize || !pool.dialer.may_add() {
+        if list >= pool.dialer.settings.max_http2_connections as usize {
             freed.await;
+            continue;
+        }
+        if !pool.dialer.may_add() {
+            // At the end of the back-off another connection may be made.
+            drop(tokio::time::timeout_at(pool.dialer.backoff_ends(), freed).await);
             continue;
         }
         let attempt = join(pool);

@@ -98,7 +98,9 @@ impl Future for Driver {
                 // Its streams end on it; with the last of them the sender, and so this task.
                 match this.pool.upgrade() {
                     Some(pool) => pool.h2.remove(&h2),
-                    None => h2.retire(),
+                    None => {
+                        h2.retire();
+                    }
                 }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
