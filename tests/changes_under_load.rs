@@ -68,30 +68,7 @@ async fn settings_of_a_cluster_change_again_and_again() {
         let mut breakers = Breakers::default();
         breakers.max_requests = Some(10_000 + u32::try_from(n % 2).unwrap());
         cluster.breakers = Some(breakers);
-        cluster.transport.http1_max_connections = Some(500 + u32::try_from(n % 3).unwrap());
         publish.cluster("users", cluster).unwrap();
-    })
-    .await;
-    assert_eq!(failed, [""; 0]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_endpoints_flap() {
-    let mut servers = Vec::new();
-    for _ in 0..50 {
-        servers.push(Server::named("hello").await);
-    }
-    let (mesh, publish) = users(&servers[0]).await;
-    let client = mesh.client("users").unwrap();
-    let failed = calls_during(&client, 3000, |n| {
-        // Four fifths of them; every tenth time but one.
-        let listed = |(number, _): &(usize, &Server)| match n % 10 {
-            0 => *number == n % 50,
-            _ => (number * 7 + n * 13) % 5 != 0,
-        };
-        let endpoints = servers.iter().enumerate().filter(listed);
-        let endpoints: Vec<Address> = endpoints.map(|(_, server)| server.address()).collect();
-        publish.endpoints("users", endpoints).unwrap();
     })
     .await;
     assert_eq!(failed, [""; 0]);
