@@ -204,9 +204,7 @@ impl<X: Upstream> Balancer<X> {
         }
         // Only now: a pick from the old set may still have found them.
         for endpoint in retired {
-            if let Some(extra) = endpoint.extra() {
-                extra.retire();
-            }
+            endpoint.retire();
         }
         // A replaced set gets no new readers: what nobody else holds by now is freed here.
         replaced.retain(|set| Arc::strong_count(set) > 1);

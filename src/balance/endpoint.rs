@@ -1,6 +1,9 @@
 //! One endpoint: what its source says, and what is known of it since its first pick.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
 
 use super::load::Load;
 use crate::{
@@ -47,6 +50,8 @@ pub(crate) struct Spec {
 /// One endpoint of a cluster.
 pub(crate) struct Endpoint<X> {
     spec: Spec,
+    /// It has left its cluster; in the padding of the spec.
+    retired: AtomicBool,
     /// Made at the first pick; survives changes of the spec that do not concern it.
     live: OnceLock<Arc<Live<X>>>,
 }
@@ -123,7 +128,7 @@ impl Spec {
 
 impl<X> Endpoint<X> {
     pub(super) fn new(spec: Spec) -> Self {
-        Self { spec, live: OnceLock::new() }
+        Self { spec, retired: AtomicBool::new(false), live: OnceLock::new() }
     }
 
     /// The same endpoint after its source changed what it says.
@@ -135,7 +140,7 @@ impl<X> Endpoint<X> {
             // A new cell is empty: setting it cannot fail.
             drop(live.set(Arc::clone(state)));
         }
-        Self { spec, live }
+        Self { spec, retired: AtomicBool::new(false), live }
     }
 
     pub(crate) fn spec(&self) -> &Spec {
@@ -164,8 +169,21 @@ impl<X: Upstream> Endpoint<X> {
     #[cold]
     #[inline(never)]
     pub(super) fn live_or_build(&self, cx: &X::Context, epoch: Epoch) -> &Live<X> {
-        self.live.get_or_init(|| {
+        let live = self.live.get_or_init(|| {
             Arc::new(Live { load: Load::default(), epoch, extra: X::build(&self.spec, cx) })
-        })
+        });
+        // A pick from an older set may come after the endpoint has left.
+        if self.retired.load(SeqCst) {
+            live.extra.retire();
+        }
+        live
+    }
+
+    /// The endpoint has left its cluster, whether it has been picked or is being so.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, SeqCst);
+        if let Some(extra) = self.extra() {
+            extra.retire();
+        }
     }
 }

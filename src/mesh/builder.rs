@@ -35,6 +35,9 @@ pub enum UnknownNames {
     Dns,
 }
 
+/// The connect layers, from what stands behind them to what stands before.
+type ConnectStage = Box<dyn FnOnce(Arc<dyn Connect>) -> Arc<dyn Connect> + Send>;
+
 /// Describes a [`Mesh`].
 ///
 /// Setters cannot fail; [`MeshBuilder::build`] checks everything once and does no I/O.
@@ -78,7 +81,7 @@ pub struct MeshBuilder {
     attempt: Option<Stage>,
     endpoint: Option<Stage>,
     leaf: Option<Leaf>,
-    connector: Arc<dyn Connect>,
+    connect: Option<ConnectStage>,
 }
 
 /// A source, in the order of addition.
@@ -105,7 +108,7 @@ impl MeshBuilder {
             attempt: None,
             endpoint: None,
             leaf: None,
-            connector: transport::default_connector(),
+            connect: None,
         }
     }
 
@@ -220,16 +223,25 @@ impl MeshBuilder {
         self
     }
 
-    /// Wraps the making of connections: what it returns is spoken HTTP over.
+    /// Wraps the making of connections: what it returns is spoken HTTP over. The layer added first
+    /// is the outermost.
     pub fn connect_layer<L>(mut self, layer: L) -> Self
     where
-        L: Layer<Connector>,
+        L: Layer<Connector> + Send + 'static,
         L::Service: Service<ConnectTarget> + Clone + Send + Sync + 'static,
         <L::Service as Service<ConnectTarget>>::Response: transport::Io + 'static,
         <L::Service as Service<ConnectTarget>>::Error: Into<BoxError>,
         <L::Service as Service<ConnectTarget>>::Future: Send,
     {
-        self.connector = transport::erase(layer.layer(Connector::new(self.connector)));
+        // The layer given first is the outermost, as at the other stages.
+        let outer = self.connect.take();
+        self.connect = Some(Box::new(move |inner| {
+            let connect = transport::erase(layer.layer(Connector::new(inner)));
+            match outer {
+                Some(outer) => outer(connect),
+                None => connect,
+            }
+        }));
         self
     }
 
@@ -294,7 +306,10 @@ impl MeshBuilder {
             attempt: self.attempt.map(|stage| stage(Next::new(AttemptRest))),
             endpoint: self.endpoint,
             leaf: self.leaf,
-            connector: self.connector,
+            connector: match self.connect {
+                Some(connect) => connect(transport::default_connector()),
+                None => transport::default_connector(),
+            },
         };
         let unknown = self.unknown_names;
         let inner = Arc::new(Inner::new(

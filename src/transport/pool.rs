@@ -75,7 +75,7 @@ impl Pool {
     /// False while the back-off after a failed connection attempt lasts, unless there is a
     /// connection all the same.
     pub(crate) fn available(&self, now: u64) -> bool {
-        self.dialer.available(now) || self.h2.is_live()
+        self.dialer.available(now) || self.h2.is_live() || self.h1.is_live()
     }
 
     /// A connection that is there: no wait, and for HTTP/2 no lock and no allocation.

@@ -205,7 +205,8 @@ impl Shared {
                     self.frames = Vec::new();
                     *next = 0;
                 }
-                if !self.overflowed {
+                // An empty frame says nothing, and may come without end.
+                if !self.overflowed && !bytes.is_empty() {
                     self.frames.push(bytes.clone());
                     *next += 1;
                 }

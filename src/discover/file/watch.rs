@@ -21,6 +21,8 @@ const POLL: Duration = Duration::from_secs(5);
 const SLOW_POLL: Duration = Duration::from_secs(30);
 /// An editor writes in several steps.
 const SETTLE: Duration = Duration::from_millis(50);
+/// A file that is never quiet is read all the same.
+const UNQUIET: Duration = Duration::from_secs(2);
 /// Links that are followed, as Linux does.
 const MAX_LINKS: usize = 40;
 
@@ -91,8 +93,14 @@ impl Changes {
 impl Heard {
     /// Waits until the file may have changed.
     pub(super) async fn next(&self, poll: Duration) {
-        if tokio::time::timeout(poll, self.changed.notified()).await.is_ok() {
-            tokio::time::sleep(SETTLE).await;
+        if tokio::time::timeout(poll, self.changed.notified()).await.is_err() {
+            return;
+        }
+        // A file that is written in place is whole when it has been quiet for a while.
+        let quiet =
+            async { while tokio::time::timeout(SETTLE, self.changed.notified()).await.is_ok() {} };
+        if tokio::time::timeout(UNQUIET, quiet).await.is_err() {
+            self.changed.notify_one();
         }
     }
 }

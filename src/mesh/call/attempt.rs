@@ -93,7 +93,7 @@ impl Attempt {
         now: Instant,
     ) -> Result<Self, Box<Failed>> {
         let inner = &caller.inner;
-        let core = pinned.cluster.core.load();
+        let mut core = pinned.cluster.core.load();
         let breaker = match &core.breaker {
             None => Held::Nothing,
             Some(limiter) => match Limiter::hold(limiter) {
@@ -109,9 +109,18 @@ impl Attempt {
             },
         };
         let at = inner.epoch.nanos(now);
-        let flight = match core.balancer.pick(at, &inner.random, tried) {
-            Ok(flight) => flight,
-            Err(reason) => return Err(Failed::fatal(no_endpoint(pinned, reason), request)),
+        let flight = loop {
+            match core.balancer.pick(at, &inner.random, tried) {
+                Ok(flight) => break flight,
+                Err(reason) => {
+                    // The way to the endpoints has been swapped meanwhile, and with it their set.
+                    let newest = pinned.cluster.core.load();
+                    if Arc::ptr_eq(&core, &newest) {
+                        return Err(Failed::fatal(no_endpoint(pinned, reason), request));
+                    }
+                    core = newest;
+                }
+            }
         };
         let endpoint = Arc::clone(flight.endpoint());
         let original = Original::of(&request, endpoint.extra());

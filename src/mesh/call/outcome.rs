@@ -173,7 +173,7 @@ impl PathProj<'_> {
             StateProj::Staged(attempt) => attempt.expire(),
             _ => None,
         };
-        let whole = pinned.bounds.head.is_none_or(|deadline| deadline <= now);
+        let whole = pinned.bounds.expired(now);
         self.attempt_ended(None, Some(ErrorKind::Timeout));
         let error = Error::new(ErrorKind::Timeout, phase);
         if whole {

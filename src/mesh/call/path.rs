@@ -260,7 +260,10 @@ impl PathProj<'_> {
         }
         if let Some(request) = &*self.request {
             let call = request.extensions().get::<Call>();
-            let own = deadline::of(request.headers(), call, deadline::Scope::default(), started);
+            // What the code says of the service is known before any source has spoken.
+            let timeout = inner.code.policy(&cell.name).timeout;
+            let scope = deadline::Scope { timeout, whole_response: false };
+            let own = deadline::of(request.headers(), call, scope, started);
             *self.own_bound = own.head;
         }
         *self.resolve_by = started.checked_add(inner.resolve_timeout);

@@ -32,6 +32,8 @@ pub(in crate::transport) struct Connections {
     idle: Mutex<Vec<Idle>>,
     /// Made or being made.
     open: AtomicU32,
+    /// Made.
+    live: AtomicU32,
     freed: Notify,
     /// Callers who wait for one of them to be given back.
     waiters: AtomicU32,
@@ -81,8 +83,14 @@ impl Connections {
         self.idle().retain(|idle| idle.since > since);
     }
 
+    /// Whether there is a connection.
+    pub(in crate::transport) fn is_live(&self) -> bool {
+        self.live.load(Relaxed) > 0
+    }
+
     /// A connection has ended.
     pub(super) fn ended(&self, link: &Arc<Link>) {
+        self.live.fetch_sub(1, Relaxed);
         self.idle().retain(|idle| !Arc::ptr_eq(&idle.link, link));
         self.close_one();
     }
@@ -192,6 +200,7 @@ async fn connect(mut place: Place, caller: oneshot::Sender<Result<Box<Lease>, Co
             return;
         }
     };
+    pool.h1.live.fetch_add(1, Relaxed);
     let link = Arc::new(Link::default());
     let lease = Box::new(Lease::new(sender, Arc::clone(&link), &pool, true, None));
     // A caller that has left drops the lease, which returns the connection.

@@ -66,8 +66,8 @@ impl H2 {
         if self.retired.load(Relaxed) || self.sender.is_closed() {
             return None;
         }
-        let active = self.active.load(Relaxed);
-        (active < self.max_streams.load(Relaxed)).then_some(active)
+        let active = self.active.load(SeqCst);
+        (active < self.max_streams.load(SeqCst)).then_some(active)
     }
 
     /// Whether streams may end on it, even if it takes no more now.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{core::Instant, transport::pool::Pool};
 
-#[pin_project::pin_project(project = DriverProj)]
+#[pin_project::pin_project(project = DriverProj, PinnedDrop)]
 pub(super) struct Driver {
     halves: Halves,
     h2: Weak<H2>,
@@ -79,7 +79,8 @@ impl Future for Driver {
             h2.publish_limit(streams);
         }
         while !h2.is_retired() && (!*this.armed || this.timer.is_elapsed()) {
-            *this.armed = true;
+            // Without budget the poll leaves no waker behind.
+            *this.armed = tokio::task::coop::has_budget_remaining();
             if this.timer.as_mut().poll(cx).is_pending() {
                 break;
             }
@@ -121,5 +122,13 @@ impl DriverProj<'_> {
             _ => {}
         }
         self.reason
+    }
+}
+
+#[pin_project::pinned_drop]
+impl PinnedDrop for Driver {
+    fn drop(self: Pin<&mut Self>) {
+        // A task that was aborted, or in which a user's stream panicked, leaves the pool as well.
+        self.project().ended();
     }
 }
