@@ -60,14 +60,13 @@ impl Future for Driver {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<&'static str> {
         let mut this = self.project();
         while let Poll::Ready(step) = this.halves.poll(cx) {
-            match step {
-                Step::Closed => return Poll::Ready(this.ended()),
-                Step::Draining(error) => {
-                    if let Some(error) = error {
-                        *this.reason = if error.is_timeout() { "keepalive" } else { "error" };
-                    }
-                    this.ended();
-                }
+            let (Step::Closed(error) | Step::Draining(error)) = &step;
+            if let Some(error) = error {
+                *this.reason = if error.is_timeout() { "keepalive" } else { "error" };
+            }
+            let reason = this.ended();
+            if matches!(step, Step::Closed(_)) {
+                return Poll::Ready(reason);
             }
         }
         let Some(h2) = this.h2.upgrade() else { return Poll::Pending };

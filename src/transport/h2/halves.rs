@@ -45,7 +45,7 @@ pub(super) enum Step {
     /// No more streams are opened; those that are go on.
     Draining(Option<hyper::Error>),
     /// The connection is gone.
-    Closed,
+    Closed(Option<hyper::Error>),
 }
 
 /// Which half has been woken.
@@ -90,7 +90,7 @@ impl Halves {
             if frames {
                 let mut cx = Context::from_waker(&self.frames_waker);
                 if self.frames.as_mut().poll(&mut cx).is_ready() {
-                    return Poll::Ready(Step::Closed);
+                    return Poll::Ready(Step::Closed(self.why()));
                 }
             }
             let requests = self.signals.requests.swap(false, SeqCst);
@@ -113,6 +113,20 @@ impl Halves {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+impl Halves {
+    /// Why the connection is gone, which only the half that opens streams tells.
+    fn why(&mut self) -> Option<hyper::Error> {
+        let mut cx = Context::from_waker(&self.requests_waker);
+        match Pin::new(self.requests.as_mut()?).poll(&mut cx) {
+            Poll::Ready(ended) => {
+                self.requests = None;
+                ended.err()
+            }
+            Poll::Pending => None,
+        }
     }
 }
 

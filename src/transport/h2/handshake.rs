@@ -53,8 +53,7 @@ pub(super) async fn handshake(
     let frames = frames.ok_or_else(|| ConnectError::new("hyper did not begin to read"))?;
     let mut halves = Halves::new(requests, frames);
     let known = std::future::poll_fn(|cx| match halves.poll(cx) {
-        Poll::Ready(Step::Closed) => Poll::Ready(Err(None)),
-        Poll::Ready(Step::Draining(cause)) => Poll::Ready(Err(cause)),
+        Poll::Ready(Step::Closed(cause) | Step::Draining(cause)) => Poll::Ready(Err(cause)),
         Poll::Pending if halves.max_streams() == Some(UNKNOWN) => Poll::Pending,
         Poll::Pending => Poll::Ready(Ok(())),
     });
