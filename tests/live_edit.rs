@@ -99,9 +99,8 @@ async fn a_file_that_is_written_slowly_in_place_keeps_its_services() {
     let client = mesh.client("last").unwrap();
     // A file is taken for whole when nobody writes to it for 50 ms: a pause of the machine's own is
     // no pause of the writer.
-    let mut longest = Duration::MAX;
-    while longest > Duration::from_millis(40) {
-        longest = Duration::ZERO;
+    for _ in 0..20 {
+        let mut longest = Duration::ZERO;
         let mut failed = 0;
         let mut file = fs::File::create(&path).unwrap();
         write!(file, "clusters:\n{}", line("first")).unwrap();
@@ -113,10 +112,13 @@ async fn a_file_that_is_written_slowly_in_place_keeps_its_services() {
             longest = longest.max(start.elapsed());
         }
         file.write_all(line("last").as_bytes()).unwrap();
-        assert!(failed == 0 || longest > Duration::from_millis(40), "{failed} calls failed");
+        if longest < Duration::from_millis(40) {
+            assert_eq!(failed, 0);
+            return;
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
-        fetch(&client, get("/")).await.unwrap();
     }
+    panic!("this machine pauses too often");
 }
 
 #[tokio::test]
