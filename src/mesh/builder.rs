@@ -91,7 +91,6 @@ enum Given {
     Endpoints(Static),
 }
 
-type StageResponse<S> = <S as Service<Request<Body>>>::Response;
 type StageError<S> = <S as Service<Request<Body>>>::Error;
 
 // === impl MeshBuilder ===
@@ -189,7 +188,6 @@ impl MeshBuilder {
         <L::Service as Service<Request<Body>>>::Future: Send,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
-        StageResponse<L::Service>: Sized,
     {
         self.call = Some(push(self.call.take(), layer));
         self
