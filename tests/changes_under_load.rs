@@ -13,12 +13,12 @@ use std::{future::Future, time::Duration};
 use futures_util::StreamExt;
 use tower_mesh::{
     Client, ErrorKind, Mesh, Publisher,
-    config::{Address, Balancer, Breakers, Service},
+    config::{Address, Balancer, Breakers, Cluster, Service},
 };
 
 use support::{
-    GreeterClient, HelloReply, HelloRequest, Server, VERSIONS, cluster, failures, fetch, get,
-    greeters::counting, h2, over, patience, post, published, reply, storm,
+    GreeterClient, HelloReply, HelloRequest, Leaves, Server, VERSIONS, cluster, failures, fetch,
+    get, greeters::counting, h2, leaf::ok, over, patience, post, published, reply, storm,
 };
 
 /// Makes calls of both protocols, so many, while `edit` is called with 0, 1, 2, … ; what failed.
@@ -44,6 +44,13 @@ async fn users(server: &Server) -> (Mesh, Publisher) {
     let address = server.address();
     published(Mesh::builder(), |publish| publish.cluster("users", cluster([address])).unwrap())
         .await
+}
+
+/// A cluster whose connections are idle for another time than those of the number before.
+fn idle_after(addresses: impl IntoIterator<Item = Address>, n: usize) -> Cluster {
+    let mut cluster = cluster(addresses);
+    cluster.transport.idle_timeout = Some(Duration::from_secs(60 + n as u64 % 2));
+    cluster
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,6 +79,45 @@ async fn settings_of_a_cluster_change_again_and_again() {
     })
     .await;
     assert_eq!(failed, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_of_connections_change_again_and_again() {
+    let server = Server::named("hello").await;
+    let (mesh, publish) = users(&server).await;
+    let client = mesh.client("users").unwrap();
+    let failed = calls_during(&client, 3000, |n| {
+        publish.cluster("users", idle_after([server.address()], n)).unwrap();
+    })
+    .await;
+    assert_eq!(failed, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_pick_while_such_settings_change_finds_an_endpoint() {
+    let leaves = Leaves::new(2);
+    let addresses = leaves.addresses();
+    let builder = leaves.leaves(Mesh::builder(), |_, _| async { Ok(ok("hello")) });
+    let (mesh, publish) = published(builder, |publish| {
+        publish.cluster("users", cluster(leaves.addresses())).unwrap();
+    })
+    .await;
+    let callers: Vec<_> = (0..3)
+        .map(|_| {
+            let client = mesh.client("users").unwrap();
+            tokio::spawn(async move { storm(1, 20_000, |_| fetch(&client, get("/"))).await })
+        })
+        .collect();
+    let edits = tokio::spawn(async move {
+        for n in 1.. {
+            publish.cluster("users", idle_after(addresses.clone(), n)).unwrap();
+            tokio::time::sleep(Duration::from_micros(300)).await;
+        }
+    });
+    for caller in callers {
+        assert_eq!(failures(&patience(caller).await.unwrap()), [""; 0]);
+    }
+    edits.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! Layers at connecting: what becomes of calls when one panics.
+//! Layers at connecting: their order, and what becomes of calls when one panics.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +10,7 @@ mod support;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -57,4 +57,25 @@ async fn a_layer_that_panics_once_does_not_hang_the_later_calls() {
             assert_eq!(patience(again).await.body(), "hello", "{version:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_layer_added_first_is_the_outermost() {
+    let met = Arc::new(Mutex::new(Vec::new()));
+    let named = |name: &'static str| {
+        let met = Arc::clone(&met);
+        tower::util::MapRequestLayer::new(move |target: ConnectTarget| {
+            met.lock().unwrap().push(name);
+            target
+        })
+    };
+    let server = Server::named("hello").await;
+    let mesh = one_cluster(cluster([server.address()]))
+        .connect_layer(named("first"))
+        .connect_layer(named("second"))
+        .connect_layer(named("third"))
+        .build()
+        .unwrap();
+    fetch(&mesh.client("users").unwrap(), get("/")).await.unwrap();
+    assert_eq!(*met.lock().unwrap(), ["first", "second", "third"]);
 }

@@ -24,7 +24,7 @@ use tokio::{
 };
 use tower_mesh::{Body, Mesh, config::Retry};
 
-use support::{RawServer, patience, storm};
+use support::{RawServer, frames::next_request, patience, storm};
 
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 const HEADERS: u8 = 1;
@@ -46,21 +46,6 @@ fn goaway(last: u32) -> Vec<u8> {
     frame.extend(last.to_be_bytes());
     frame.extend([0; 4]);
     frame
-}
-
-/// Reads up to the next HEADERS frame, and returns its stream; 0 when the peer has closed.
-async fn next_request(stream: &mut TcpStream) -> u32 {
-    loop {
-        let mut head = [0; 9];
-        if stream.read_exact(&mut head).await.is_err() {
-            return 0;
-        }
-        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
-        stream.read_exact(&mut vec![0; length]).await.unwrap();
-        if head[3] == HEADERS {
-            return u32::from_be_bytes(head[5..].try_into().unwrap());
-        }
-    }
 }
 
 async fn greet(stream: &mut TcpStream) {

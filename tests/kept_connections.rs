@@ -1,4 +1,5 @@
-//! Kept HTTP/1.1 connections that the server has closed, which the reactor has not reported yet.
+//! Kept HTTP/1.1 connections: those that the server has closed, which the reactor has not reported
+//! yet, and those that outlive a failed further one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,11 +20,17 @@ use std::{
     },
     task::{Context, Poll, Waker},
     thread,
+    time::Duration,
 };
 
-use tower_mesh::{BoxError, Mesh, transport::ConnectTarget};
+use tower::Service;
+use tower_mesh::{
+    BoxError, Mesh,
+    config::Balancer,
+    transport::{ConnectTarget, Connector},
+};
 
-use support::{get, patience, post, storm};
+use support::{Server, cluster, failures, fetch, get, one_cluster, patience, post, reply, storm};
 
 /// Answers one request on each of `kept` connections, and when told, closes them all.
 struct Closing {
@@ -165,4 +172,37 @@ async fn a_post_does_not_give_up_before_many_closed_connections() {
     close.store(true, Ordering::SeqCst);
     assert_eq!(patience(client.send(post("/", ""))).await.unwrap().status(), 200);
     assert_eq!(count.load(Ordering::SeqCst), KEPT + 1);
+}
+
+#[tokio::test]
+async fn an_http1_endpoint_with_a_connection_is_not_shunned_for_a_failed_further_one() {
+    let slow = || {
+        Server::start(|_| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            reply("hello")
+        })
+    };
+    let (narrow, wide) = (slow().await, slow().await);
+    let dials = Arc::new(AtomicUsize::new(0));
+    let (at, count) = (narrow.address(), Arc::clone(&dials));
+    // One connection to the first endpoint, and then no more.
+    let once = tower::layer::layer_fn(move |connect: Connector| {
+        let (at, dials) = (at.clone(), Arc::clone(&count));
+        tower::service_fn(move |target: ConnectTarget| {
+            let mut connect = connect.clone();
+            let again = target.address == at && dials.fetch_add(1, Ordering::SeqCst) > 0;
+            async move { if again { Err("no more".into()) } else { connect.call(target).await } }
+        })
+    });
+    let mut cluster = cluster([narrow.address(), wide.address()]);
+    cluster.balancer = Some(Balancer::RoundRobin);
+    cluster.transport.connect_backoff_base = Some(Duration::from_secs(5));
+    let mesh = one_cluster(cluster).connect_layer(once).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(failures(&storm(1, 4, |_| fetch(&client, get("/"))).await), [""; 0]);
+    assert_eq!(failures(&storm(8, 8, |_| fetch(&client, get("/"))).await), [""; 0]);
+    assert!(dials.load(Ordering::SeqCst) > 1, "no further connection was tried");
+    let before = narrow.requests();
+    assert_eq!(failures(&storm(1, 10, |_| fetch(&client, get("/"))).await), [""; 0]);
+    assert_eq!(narrow.requests() - before, 5);
 }

@@ -8,11 +8,11 @@
 
 mod support;
 
-use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
+use std::{fs, io::Write, os::unix::fs::symlink, path::Path, time::Duration};
 
 use tower_mesh::{Client, Event, Mesh};
 
-use support::{Recorder, Server, get, patience, storm};
+use support::{Recorder, Server, fetch, get, patience, storm};
 
 fn file(servers: &[&Server]) -> String {
     let endpoints: Vec<_> =
@@ -85,6 +85,40 @@ async fn an_edit_in_place_takes_effect() {
     assert_eq!(said(&client).await, "first");
     fs::write(&path, file(&[&second])).unwrap();
     until_said(&client, "second").await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_slowly_in_place_keeps_its_services() {
+    let server = Server::named("hello").await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mesh.yaml");
+    let line = |name| format!("  {name}: {{endpoints: [{{address: \"{}\"}}]}}\n", server.address());
+    fs::write(&path, format!("clusters:\n{}{}", line("first"), line("last"))).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("last").unwrap();
+    // A file is taken for whole when nobody writes to it for 50 ms: a pause of the machine's own is
+    // no pause of the writer.
+    for _ in 0..20 {
+        let mut longest = Duration::ZERO;
+        let mut failed = 0;
+        let mut file = fs::File::create(&path).unwrap();
+        write!(file, "clusters:\n{}", line("first")).unwrap();
+        for _ in 0..30 {
+            let start = tokio::time::Instant::now();
+            writeln!(file, "  # it goes on").unwrap();
+            failed += usize::from(fetch(&client, get("/")).await.is_err());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            longest = longest.max(start.elapsed());
+        }
+        file.write_all(line("last").as_bytes()).unwrap();
+        if longest < Duration::from_millis(40) {
+            assert_eq!(failed, 0);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("this machine pauses too often");
 }
 
 #[tokio::test]

@@ -8,7 +8,15 @@
 
 mod support;
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -24,7 +32,7 @@ use tower_mesh::{
 
 use support::{
     BoxError, GreeterClient, HelloReply, HelloRequest, Leaves, SERVICE, Server, VERSIONS, fetch,
-    get, greeters::counting, over, patience, post, server::body, within,
+    get, greeters::counting, leaf::ok, over, patience, post, server::body, within,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -70,6 +78,40 @@ async fn a_calls_own_deadline_bounds_the_wait_for_configuration() {
     let call = within(Duration::from_millis(200), get("/"));
     let error = mesh.client("users").unwrap().send(call).await.unwrap_err();
     assert_eq!(start.elapsed().as_millis() / 10, 20, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_in_code_bounds_the_wait_for_configuration_too() {
+    let mesh = Mesh::builder()
+        .source(Silent)
+        .service("users", |s| s.timeout(Duration::from_millis(200)))
+        .build()
+        .unwrap();
+    let start = tokio::time::Instant::now();
+    let error = mesh.client("users").unwrap().send(get("/")).await.unwrap_err();
+    assert_eq!(start.elapsed().as_millis() / 10, 20, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_timeout_is_retried_though_the_call_has_no_timeout() {
+    let leaves = Leaves::new(2);
+    let hangs = Arc::new(AtomicBool::new(true));
+    let mesh = leaves
+        .mesh(move |_, _| {
+            let hangs = hangs.swap(false, Ordering::SeqCst);
+            async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                Ok(ok("hello"))
+            }
+        })
+        .service(SERVICE, |s| s.attempt_timeout(SECOND).retry(Retry::standard()))
+        .build()
+        .unwrap();
+    let answer = fetch(&mesh.client(SERVICE).unwrap(), get("/")).await.unwrap();
+    assert_eq!(answer.body(), "hello");
+    assert_eq!(leaves.total(), 2);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use super::RawServer;
 
@@ -20,6 +21,22 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 /// A server's part of the HTTP/2 greeting: its settings, and that it has read the client's.
 pub(crate) fn greeting() -> Vec<u8> {
     [frame(4, 0, 0, &[]), frame(4, 1, 0, &[])].concat()
+}
+
+/// Reads up to the next HEADERS frame, and returns its stream; 0 when the peer has closed.
+pub(crate) async fn next_request(stream: &mut TcpStream) -> u32 {
+    loop {
+        let mut head = [0; 9];
+        if stream.read_exact(&mut head).await.is_err() {
+            return 0;
+        }
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        // HEADERS
+        if head[3] == 1 {
+            return u32::from_be_bytes(head[5..].try_into().unwrap());
+        }
+    }
 }
 
 /// An HTTP/2 server of at most so many streams per connection, answered one by one.
