@@ -11,12 +11,16 @@ mod support;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tower_mesh::{Event, Mesh, Retry};
+use tokio::io::AsyncWriteExt;
+use tower_mesh::{ErrorKind, Event, Mesh, Retry, config::Protocol};
 
 use support::{
-    GreeterClient, HelloReply, HelloRequest, Leaves, Recorder, SERVICE, Server, dead_address, get,
+    GreeterClient, HelloReply, HelloRequest, Leaves, RawServer, Recorder, SERVICE, Server,
+    dead_address, get,
     greeters::counting,
     leaf::{answer, ok},
+    patience,
+    source::{cluster, one_cluster},
 };
 
 /// A short word for each event of a call.
@@ -178,4 +182,31 @@ async fn behind_a_call_layer_a_timeout_ends_the_call_and_keeps_its_story() {
     assert!(error.is_timeout(), "{error}");
     assert!(error.endpoint().is_some() && error.elapsed().is_some(), "{error:?}");
     assert_eq!(balance(&mut events), [1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_connection_whose_pings_are_not_answered_says_so() {
+    // It sends SETTINGS, and nothing after that.
+    let server = RawServer::start(|mut stream, _| async move {
+        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let mut cluster = cluster([server.address()]);
+    cluster.protocol = Some(Protocol::Http2);
+    cluster.transport.http2_ping_interval = Some(Duration::from_millis(100));
+    cluster.transport.http2_ping_timeout = Some(Duration::from_millis(100));
+    let mesh = one_cluster(cluster).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = mesh.events();
+    let call = patience(mesh.client("users").unwrap().send(get("/"))).await;
+    assert_eq!(call.unwrap_err().kind(), ErrorKind::Transport);
+    let reason = patience(async {
+        loop {
+            if let Some(Event::Disconnected { reason, .. }) = events.recv().await {
+                break reason;
+            }
+        }
+    });
+    assert_eq!(reason.await, "keepalive");
 }

@@ -119,6 +119,8 @@ impl Halves {
 impl Halves {
     /// Why the connection is gone, which only the half that opens streams tells.
     fn why(&mut self) -> Option<hyper::Error> {
+        // It tells the truth only when h2's connection has been dropped.
+        self.frames = Box::pin(std::future::pending());
         let mut cx = Context::from_waker(&self.requests_waker);
         match Pin::new(self.requests.as_mut()?).poll(&mut cx) {
             Poll::Ready(ended) => {
