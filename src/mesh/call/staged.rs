@@ -33,7 +33,8 @@ pub(crate) struct CallRest;
 /// What stands behind the attempt layers: pick, connect, send.
 pub(crate) struct AttemptRest;
 
-/// The call's context, as an extension while a call layer is there.
+/// The call's context, as an extension while a call layer is there. Extensions are shared: the
+/// mutex lets the one that stands behind the layers take it out, once.
 #[derive(Clone)]
 struct CallContext(Arc<Mutex<Option<Box<Path>>>>);
 
@@ -48,6 +49,8 @@ struct Shared {
     number: u32,
     /// The attempt was ended by our own timeout, not by the caller.
     expired: AtomicBool,
+    /// Told by the attempt to the call, in front of the layers; locked for a move. Only calls
+    /// through a user's layers come here, which pay a box each besides.
     endpoint: Mutex<Option<Arc<Endpoint<Node>>>>,
     met: Mutex<Option<Met>>,
 }
