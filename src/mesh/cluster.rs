@@ -14,7 +14,7 @@ use crate::{
     config::{self, Protocol},
     core::{Epoch, Event},
     resilience::limit::Limiter,
-    transport::{Connect, Pool, Shared},
+    transport::{Connect, Pool, Protection, Shared},
 };
 
 /// One cluster: a swap cell of its own, reached by a handle in each route that names it.
@@ -65,6 +65,7 @@ impl Upstream for Node {
         let pool = Pool::new(
             Arc::clone(&name),
             spec.address().clone(),
+            Protection::Plain,
             Arc::clone(&cx.settings),
             Arc::clone(&cx.connector),
             Arc::clone(&cx.shared),

@@ -196,10 +196,10 @@ impl Attempt {
                         (Ok(_), None) => return Poll::Pending,
                         (Err(error), request) => {
                             this.state.set(State::Done);
-                            let left = error.has_left();
+                            let ours = error.is_the_calls();
                             this.finish(
                                 caller,
-                                if left { Outcome::Ignored } else { Outcome::Failure },
+                                if ours { Outcome::Ignored } else { Outcome::Failure },
                             );
                             let request = this.original.restore(request);
                             return Poll::Ready(Err(Box::new(Failed {
@@ -263,11 +263,12 @@ fn begin(
     if let Some(stage) = &node.stage {
         return State::Stage(stage.call(std::mem::take(request).map(Body::from)));
     }
-    //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
+    //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version; with TLS the
+    //= pool knows what was agreed on
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
-    match node.pool.try_acquire(protocol, now) {
+    match node.pool.try_acquire(protocol, caller.grpc, now) {
         Some(lease) => State::Send(lease.send(std::mem::take(request), &node.name)),
-        None => State::Connect(node.pool.acquire(protocol), None),
+        None => State::Connect(node.pool.acquire(protocol, caller.grpc), None),
     }
 }
 
