@@ -12,10 +12,10 @@ use std::{
     time::Duration,
 };
 
+use http::Version;
 use tokio::sync::broadcast;
 
 use super::{ErrorKind, Phase};
-use crate::config::Protocol;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ pub enum Event {
         /// The endpoint's address.
         endpoint: Arc<str>,
         /// What is spoken over it.
-        protocol: Protocol,
+        protocol: Version,
         /// Whether it is secured by TLS.
         secured: bool,
         /// Who the endpoint has proved to be: its SPIFFE id, else a name of its certificate.
@@ -133,7 +133,7 @@ pub enum Event {
         /// The endpoint's address.
         endpoint: Arc<str>,
         /// Why: `idle`, `age`, `closed by peer`, `draining`, `keepalive`,
-        /// `distrusted`, `error`.
+        /// `root removed`, `revoked`, `identity changed`, `error`.
         reason: &'static str,
     },
     /// A part of the configuration took effect.

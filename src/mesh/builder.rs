@@ -245,6 +245,9 @@ impl MeshBuilder {
 
     /// Brings your own client: `make` is called once per endpoint, and its service takes the
     /// place of our connections.
+    ///
+    /// An endpoint whose connections must be secured is refused: see
+    /// [`tls_leaf`](Self::tls_leaf).
     pub fn leaf<F, S, B>(mut self, make: F) -> Self
     where
         F: Fn(&LeafEndpoint) -> S + Send + Sync + 'static,
@@ -254,7 +257,24 @@ impl MeshBuilder {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.leaf = Some(Leaf::new(make));
+        self.leaf = Some(Leaf::new(make, false));
+        self
+    }
+
+    /// The same for a client that secures its connections itself, as [`LeafEndpoint::mode`],
+    /// [`LeafEndpoint::server_name`] and [`LeafEndpoint::identities`] ask for.
+    ///
+    /// Nothing here checks that it does.
+    pub fn tls_leaf<F, S, B>(mut self, make: F) -> Self
+    where
+        F: Fn(&LeafEndpoint) -> S + Send + Sync + 'static,
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.leaf = Some(Leaf::new(make, true));
         self
     }
 

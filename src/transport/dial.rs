@@ -34,7 +34,7 @@ pub(super) struct Dialer {
 pub(super) struct Stream {
     pub(super) io: Box<dyn Io>,
     pub(super) protocol: Protocol,
-    pub(super) distrusted: Option<BoxFuture<()>>,
+    pub(super) distrusted: Option<BoxFuture<&'static str>>,
 }
 
 /// What is known of a connection that is being made.
@@ -88,7 +88,7 @@ impl Dialer {
         match &made {
             Ok(_) => self.shared.events.emit(|| Event::Connected {
                 endpoint: Arc::clone(&self.name),
-                protocol: known.protocol,
+                protocol: known.protocol.version(),
                 secured: self.protection.is_tls(),
                 peer: known.peer.take(),
                 elapsed: started.elapsed(),

@@ -37,6 +37,9 @@ pub(crate) enum Offered {
 
 /// Performs TLS handshakes.
 pub(crate) trait Secure: Send + Sync {
+    /// The same for another endpoint: it shares no sessions.
+    fn another(&self) -> Arc<dyn Secure>;
+
     fn handshake(&self, io: Box<dyn Io>) -> BoxFuture<Result<Secured, BoxError>>;
 }
 
@@ -47,8 +50,8 @@ pub(crate) struct Secured {
     pub(crate) protocol: Option<Protocol>,
     /// Who the endpoint has proved to be.
     pub(crate) peer: Option<Arc<str>>,
-    /// Ends when what vouched for the endpoint is trusted no more.
-    pub(crate) distrusted: Option<BoxFuture<()>>,
+    /// Ends, with the reason, when what vouched for the endpoint is trusted no more.
+    pub(crate) distrusted: Option<BoxFuture<&'static str>>,
 }
 
 // === impl Protection ===
@@ -56,6 +59,14 @@ pub(crate) struct Secured {
 impl Protection {
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Tls { .. })
+    }
+
+    /// The same for another endpoint.
+    pub(crate) fn another(&self) -> Self {
+        match self {
+            Self::Tls { with, offered } => Self::Tls { with: with.another(), offered: *offered },
+            other => other.clone(),
+        }
     }
 
     pub(crate) fn offered(&self) -> Option<Offered> {

@@ -12,8 +12,8 @@ use crate::{config::Protocol, core::BoxFuture};
 /// A new connection.
 pub(super) struct Spoken {
     pub(super) http: Http,
-    /// Ends when what vouched for the endpoint is trusted no more.
-    pub(super) distrusted: Option<BoxFuture<()>>,
+    /// Ends, with the reason, when what vouched for the endpoint is trusted no more.
+    pub(super) distrusted: Option<BoxFuture<&'static str>>,
 }
 
 /// A new connection as its protocol has it.

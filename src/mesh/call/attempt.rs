@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, Version, header::HOST};
+use http::{Request, Response, Version, header::HOST, uri::Scheme};
 use pin_project::pin_project;
 
 use super::{Caller, Pinned, head::Head};
@@ -123,6 +123,12 @@ impl Attempt {
             }
         };
         let endpoint = Arc::clone(flight.endpoint());
+        if endpoint.extra().is_some_and(|node| node.is_open)
+            && request.uri().scheme() == Some(&Scheme::HTTPS)
+        {
+            flight.finish(at, Outcome::Ignored);
+            return Err(Failed::fatal(in_clear(pinned), request));
+        }
         let original = Original::of(&request, endpoint.extra());
         let state = match endpoint.extra() {
             Some(node) => begin(caller, node, &mut request, number, at),
@@ -412,6 +418,17 @@ fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
         PickError::Empty => format!("cluster {cluster} has no endpoints"),
         PickError::Unavailable => format!("no endpoint of cluster {cluster} may be called"),
     })
+}
+
+/// The call asks for TLS, and nobody has said how the cluster is secured.
+#[cold]
+fn in_clear(pinned: &Pinned) -> Error {
+    Error::new(ErrorKind::InvalidRequest, Phase::Tls)
+        .detail(format!(
+            "it asks for https, and the connections of cluster {} are plaintext by default",
+            pinned.cluster.name
+        ))
+        .check("`security.mode` of the cluster: `tls` or `mutual`; `off` allows plaintext")
 }
 
 #[pin_project::pinned_drop]

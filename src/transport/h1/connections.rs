@@ -226,7 +226,7 @@ pub(in crate::transport) async fn adopt(
     pool: Arc<Pool>,
     sender: Sender,
     connection: Connection,
-    distrusted: Option<BoxFuture<()>>,
+    distrusted: Option<BoxFuture<&'static str>>,
     told: impl FnOnce(),
 ) {
     pool.agreed.set(Protocol::Http1);
@@ -245,7 +245,7 @@ fn run(
     mut place: Place,
     sender: Sender,
     connection: Connection,
-    distrusted: Option<BoxFuture<()>>,
+    distrusted: Option<BoxFuture<&'static str>>,
     caller: Option<oneshot::Sender<Got>>,
 ) -> impl Future<Output = ()> + Send {
     pool.h1.live.fetch_add(1, Relaxed);

@@ -23,7 +23,7 @@ pub(super) async fn drive(
     pool: Weak<Pool>,
     retire_at: Instant,
     idle_timeout: Duration,
-    mut distrusted: Option<BoxFuture<()>>,
+    mut distrusted: Option<BoxFuture<&'static str>>,
 ) -> &'static str {
     let _leaving = Leaving { link: &link, pool: &pool };
     let mut connection = std::pin::pin!(connection);
@@ -46,9 +46,9 @@ pub(super) async fn drive(
                 return Poll::Ready(Step::Parked);
             }
             if let Some(signal) = &mut distrusted
-                && signal.as_mut().poll(cx).is_ready()
+                && let Poll::Ready(why) = signal.as_mut().poll(cx)
             {
-                return Poll::Ready(Step::Distrusted);
+                return Poll::Ready(Step::Distrusted(why));
             }
             if !link.is_retired() && timer.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Step::Timer);
@@ -71,9 +71,9 @@ pub(super) async fn drive(
                 }
             }
             Step::Parked => returning = link.take_parked(),
-            Step::Distrusted => {
+            Step::Distrusted(why) => {
                 distrusted = None;
-                reason = "distrusted";
+                reason = why;
                 // Whoever uses it now gives it back to nobody.
                 link.retire();
                 if let Some(pool) = pool.upgrade()
@@ -136,7 +136,7 @@ enum Step {
     Ended(bool),
     Ready(bool),
     Parked,
-    Distrusted,
+    Distrusted(&'static str),
     Timer,
 }
 

@@ -245,7 +245,7 @@ pub(in crate::transport) async fn adopt(
     pool: Arc<Pool>,
     sender: Sender,
     halves: Halves,
-    distrusted: Option<BoxFuture<()>>,
+    distrusted: Option<BoxFuture<&'static str>>,
     told: impl FnOnce(),
 ) {
     pool.agreed.set(Protocol::Http2);
@@ -265,7 +265,7 @@ async fn run(
     pool: Arc<Pool>,
     sender: Sender,
     halves: Halves,
-    distrusted: Option<BoxFuture<()>>,
+    distrusted: Option<BoxFuture<&'static str>>,
     told: impl FnOnce(),
 ) {
     pool.agreed.set(Protocol::Http2);

@@ -30,7 +30,7 @@ pub(super) struct Driver {
     retire_at: Instant,
     idle_timeout: Duration,
     /// What vouched for the peer is trusted no more; nothing on plaintext.
-    distrusted: Option<BoxFuture<()>>,
+    distrusted: Option<BoxFuture<&'static str>>,
     polls: u8,
     reason: &'static str,
 }
@@ -42,7 +42,7 @@ impl Driver {
         pool: &Arc<Pool>,
         retire_at: Instant,
         idle_timeout: Duration,
-        distrusted: Option<BoxFuture<()>>,
+        distrusted: Option<BoxFuture<&'static str>>,
     ) -> Self {
         let first = Instant::now().checked_add(idle_timeout).unwrap_or(retire_at);
         Self {
@@ -85,10 +85,10 @@ impl Future for Driver {
             h2.publish_limit(streams);
         }
         if let Some(signal) = this.distrusted
-            && signal.as_mut().poll(cx).is_ready()
+            && let Poll::Ready(reason) = signal.as_mut().poll(cx)
         {
             *this.distrusted = None;
-            return this.retire(&h2, "distrusted", cx);
+            return this.retire(&h2, reason, cx);
         }
         while !h2.is_retired() && (!*this.armed || this.timer.is_elapsed()) {
             // Without budget the poll leaves no waker behind.
