@@ -68,6 +68,9 @@ pub mod fuzzing;
 mod mesh;
 pub mod resilience;
 mod route;
+#[cfg(feature = "_tls")]
+#[allow(dead_code, unused_imports, reason = "the transport takes it into use next")]
+pub mod security;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;

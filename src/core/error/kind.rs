@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Timeout,
     /// No connection could be made.
     Connect,
+    /// The endpoint did not prove to be who it should be, or refused who we are.
+    Identity,
     /// The endpoint refused the request without working on it.
     Refused,
     /// The connection was lost, reset or violated its protocol.
@@ -91,6 +93,7 @@ impl ErrorKind {
             Self::Denied => "denied by policy",
             Self::Timeout => "deadline exceeded",
             Self::Connect => "cannot connect",
+            Self::Identity => "identity refused",
             Self::Refused => "refused by the endpoint before it was worked on",
             Self::Transport => "connection failed",
             Self::RequestBody => "the request's own body failed",
@@ -125,6 +128,7 @@ impl ErrorKind {
                 | Phase::Backoff => "whether the endpoint is slow, or the timeout too short",
             },
             Self::Connect => "that the endpoint listens at this address and is reachable",
+            Self::Identity => "the certificates and roots of both sides",
             Self::Refused => "whether the endpoint is shutting down or overloaded",
             Self::Transport => "the endpoint's log, and that it speaks the expected protocol",
             Self::RequestBody => "the stream that feeds the request body",
@@ -149,6 +153,7 @@ impl ErrorKind {
             | Self::NoRoute
             | Self::NoEndpoints
             | Self::Connect
+            | Self::Identity
             | Self::Refused
             | Self::Transport
             | Self::Shutdown => 14,
@@ -170,6 +175,7 @@ impl ErrorKind {
             | Self::NoEndpoints
             | Self::Overloaded
             | Self::Connect
+            | Self::Identity
             | Self::Refused
             | Self::Shutdown => StatusCode::SERVICE_UNAVAILABLE,
         }
