@@ -191,6 +191,64 @@ pub struct SecurityRule {
     pub security: Box<ClusterSecurity>,
 }
 
+impl ClusterSecurity {
+    /// TLS: endpoints prove who they are.
+    #[must_use]
+    pub fn tls() -> Self {
+        Self { mode: Some(SecurityMode::Tls), ..Self::default() }
+    }
+
+    /// Mutual TLS: both sides do.
+    #[must_use]
+    pub fn mutual() -> Self {
+        Self { mode: Some(SecurityMode::Mutual), ..Self::default() }
+    }
+
+    /// Plaintext, on purpose.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { mode: Some(SecurityMode::Off), ..Self::default() }
+    }
+
+    /// Adds an identity, one of which the endpoint must prove.
+    #[must_use]
+    pub fn identity(mut self, identity: IdentityMatch) -> Self {
+        self.identities.push(identity);
+        self
+    }
+
+    /// This, and what it does not say from `far`.
+    pub(crate) fn over(&self, far: Self) -> Self {
+        fn list<T: Clone>(near: &[T], far: Vec<T>) -> Vec<T> {
+            if near.is_empty() { far } else { near.to_vec() }
+        }
+        let near = self.clone();
+        Self {
+            mode: near.mode.or(far.mode),
+            identities: list(&near.identities, far.identities),
+            sni: near.sni.or(far.sni),
+            sni_from_host: near.sni_from_host.or(far.sni_from_host),
+            verify_sni: near.verify_sni.or(far.verify_sni),
+            alpn: list(&near.alpn, far.alpn),
+            certificate: near.certificate.or(far.certificate),
+            roots: near.roots.or(far.roots),
+            system_roots: near.system_roots.or(far.system_roots),
+            bundles: near.bundles.or(far.bundles),
+            crl: near.crl.or(far.crl),
+            spki: list(&near.spki, far.spki),
+            certificate_hashes: list(&near.certificate_hashes, far.certificate_hashes),
+            min_version: near.min_version.or(far.min_version),
+            max_version: near.max_version.or(far.max_version),
+            ciphers: list(&near.ciphers, far.ciphers),
+            groups: list(&near.groups, far.groups),
+            signatures: list(&near.signatures, far.signatures),
+            max_verify_depth: near.max_verify_depth.or(far.max_verify_depth),
+            max_session_keys: near.max_session_keys.or(far.max_session_keys),
+            matches: list(&near.matches, far.matches),
+        }
+    }
+}
+
 impl SanMatch {
     /// A match on names of any kind.
     #[must_use]

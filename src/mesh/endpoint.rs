@@ -37,7 +37,12 @@ impl Erased for Transport {
             };
             let Sent { response, held, first } =
                 lease.send(request, &name).await.map_err(|failure| {
-                    let SendError { kind, request, fresh, source } = failure;
+                    let SendError { kind, request, fresh, refused, source } = failure;
+                    if let Some(refused) = refused {
+                        pool.refused(&refused);
+                        let error = Error::from(refused).endpoint_named(&name);
+                        return error.unsent(request.map(Box::new));
+                    }
                     let error = if kind == WireFailure::NeverSent && fresh {
                         Error::from(pool.closed_at_once())
                     } else {

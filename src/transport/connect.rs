@@ -13,6 +13,9 @@ use std::{
 
 use tower_service::Service;
 
+use super::refusal::refusal;
+#[cfg(feature = "_tls")]
+use crate::security::TlsError;
 use crate::{
     config::{Address, Protocol},
     core::{BoxError, BoxFuture, Error, ErrorKind, Origin, Phase},
@@ -198,6 +201,11 @@ impl ConnectError {
         Self { what, cause: cause.map(Into::into), of: Of::Tls }
     }
 
+    /// A failure of hyper's handshake, or what the endpoint says of us in place of it.
+    pub(super) fn of_hyper(what: &'static str, cause: hyper::Error) -> Self {
+        refusal(&cause).unwrap_or_else(|| Self::caused(what, cause.into()))
+    }
+
     /// The endpoint left its cluster after it was picked: another pick finds another.
     pub(super) fn left() -> Self {
         Self { of: Of::Leaving, ..Self::new("the endpoint has left its cluster") }
@@ -235,6 +243,10 @@ impl From<ConnectError> for Error {
             Of::Tls => (Phase::Tls, Some(CHECK_TLS)),
             Of::Protocol => (Phase::Tls, Some("what the endpoint offers by ALPN")),
         };
+        #[cfg(feature = "_tls")]
+        if let Some(tls) = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<TlsError>()) {
+            return named(tls);
+        }
         let made = Self::new(ErrorKind::Connect, phase).with_origin(Origin::Endpoint);
         let made = match check {
             Some(check) => made.check(check),
@@ -242,6 +254,20 @@ impl From<ConnectError> for Error {
         };
         made.detail(error.to_string()).caused_by(error)
     }
+}
+
+/// A failure of TLS, with whom it met and whom it expected.
+#[cfg(feature = "_tls")]
+fn named(tls: &TlsError) -> Error {
+    let mut error = Error::from(tls.clone());
+    if !tls.presented_names().is_empty() {
+        let names = tls.presented_names().join(", ");
+        error = error.noted(&format!("its certificate names {names}"));
+    }
+    if !tls.expected_names().is_empty() {
+        error = error.noted(&format!("expected {}", tls.expected_names().join(" or ")));
+    }
+    error
 }
 
 impl std::error::Error for ConnectError {

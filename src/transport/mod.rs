@@ -33,6 +33,7 @@ mod h2;
 mod model;
 mod pool;
 pub(crate) mod prepare;
+mod refusal;
 mod secure;
 mod send;
 mod shared;

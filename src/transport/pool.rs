@@ -149,6 +149,11 @@ impl Pool {
         error
     }
 
+    /// The endpoint has refused who we are on a connection that was just made.
+    pub(crate) fn refused(&self, error: &ConnectError) {
+        self.dialer.failed(error);
+    }
+
     /// No new streams; idle connections close now, busy ones when they are done.
     pub(crate) fn drain(&self) {
         self.dialer.drain();

@@ -28,7 +28,7 @@ pub(super) async fn speak(stream: Stream, dialer: &Dialer) -> Result<Spoken, Con
     let http = match protocol {
         Protocol::Http1 => {
             let (sender, connection) = http1::Builder::new().handshake(io).await.map_err(|cause| {
-                ConnectError::caused("HTTP/1.1 handshake failed", cause.into())
+                ConnectError::of_hyper("HTTP/1.1 handshake failed", cause)
             })?;
             Http::V1(sender, connection)
         }

@@ -334,8 +334,19 @@ impl AttemptProj<'_> {
     }
 
     fn send_failed(&mut self, caller: &Caller, failure: SendError) -> Box<Failed> {
-        let SendError { kind, request, fresh, source } = failure;
+        let SendError { kind, request, fresh, refused, source } = failure;
         let request = self.original.restore(request.map(Box::new));
+        if let Some(refused) = refused {
+            self.finish(caller, Outcome::Failure);
+            if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
+                node.pool.refused(&refused);
+            }
+            return Box::new(Failed {
+                met: Met::NeverSent,
+                error: Error::from(refused),
+                request,
+            });
+        }
         if kind == WireFailure::NeverSent && fresh {
             // Its connections are worth nothing: no better than none.
             self.finish(caller, Outcome::Failure);
@@ -379,7 +390,7 @@ impl AttemptProj<'_> {
         let request = self.original.restore(error.take_unsent());
         let met = match error.kind() {
             _ if request.is_some() => Met::NeverSent,
-            ErrorKind::Connect => Met::NeverSent,
+            ErrorKind::Connect | ErrorKind::Identity => Met::NeverSent,
             ErrorKind::Refused => Met::Refused,
             ErrorKind::Transport => Met::Reset,
             // Another's error: what is known of it for sure; else it may have been worked on.
