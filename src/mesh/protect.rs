@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::OnceLock};
 
-use super::keys::{Keys, Resolved};
+use super::keys::{Keys, Resolved, Told};
 use crate::{
     balance::Spec,
     config::{
@@ -56,6 +56,26 @@ impl Protector {
 
     fn mode(&self) -> SecurityMode {
         self.security.mode.unwrap_or_default()
+    }
+
+    /// Whether endpoints are secured that say nothing of themselves.
+    pub(crate) fn is_on(&self) -> bool {
+        self.mode() != SecurityMode::Off
+    }
+
+    /// Whether the mesh proves who it is.
+    pub(crate) fn is_mutual(&self) -> bool {
+        self.mode() == SecurityMode::Mutual
+    }
+
+    /// What its endpoints are called by where nothing else is said.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What is told of its keys and roots.
+    pub(crate) fn told(&self) -> Told {
+        self.keys.told()
     }
 
     /// Why no endpoint of the cluster could be called.
