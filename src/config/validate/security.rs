@@ -3,7 +3,7 @@
 use super::{Checker, NOT_YET, not_yet};
 use crate::config::{
     CertificateRef, ClusterSecurity, ConfigErrors, EndpointTls, IdentityFiles, IdentityMatch,
-    Protocol, SanKind, Security, SecurityMode, TlsVersion,
+    Protocol, SanKind, SanMatch, Security, SecurityMode, StringMatch, TlsVersion,
 };
 
 /// What stands where TLS is not compiled in.
@@ -96,10 +96,16 @@ impl Checker {
                 }
             }
             IdentityMatch::TrustDomain(domain) => self.named("trust_domain", domain),
-            IdentityMatch::San(san) => {
-                if san.kind == Some(SanKind::Other) || san.oid.is_some() {
-                    self.refuse("san", format!("{san:?}"), NOT_YET);
+            IdentityMatch::San(SanMatch { kind, matcher, ignore_case: _, oid }) => {
+                if *kind == Some(SanKind::Other) {
+                    self.refuse("san.kind", "other", NOT_YET);
                 }
+                match matcher {
+                    StringMatch::Regex(regex) => self.refuse("san.matcher.regex", regex, NOT_YET),
+                    StringMatch::Range(_) => self.refuse("san.matcher", "range", NOT_YET),
+                    _ => {}
+                }
+                self.within("san", |checker| checker.not_yet("oid", oid));
             }
         }
     }
