@@ -105,6 +105,12 @@ impl Tls {
         self
     }
 
+    /// Wants one of this authority, or of those named before.
+    pub(crate) fn and_clients_of(mut self, ca: &Ca) -> Self {
+        self.clients.get_or_insert_default().push(ca.der());
+        self
+    }
+
     /// Answers with this text.
     pub(crate) fn named(mut self, name: &'static str) -> Self {
         self.name = name;
