@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::load::Load;
 use crate::{
-    config::{self, Address, Health, Protocol},
+    config::{self, Address, Health, Protocol, Security},
     core::Epoch,
 };
 
@@ -106,6 +106,11 @@ impl Spec {
         self.rest.as_ref()?.authority.as_deref()
     }
 
+    /// How it is secured, if that was said of itself.
+    pub(crate) fn security(&self) -> Option<&Security> {
+        self.rest.as_ref()?.security.as_ref()
+    }
+
     /// What the source said.
     pub(crate) fn config(&self) -> config::Endpoint {
         if let Some(rest) = &self.rest {
@@ -120,7 +125,9 @@ impl Spec {
 
     /// Whether connections made for one serve the other.
     fn same_connections(&self, other: &Self) -> bool {
-        self.protocol == other.protocol && self.authority() == other.authority()
+        self.protocol == other.protocol
+            && self.authority() == other.authority()
+            && self.security() == other.security()
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use http::Version;
 use tokio::sync::broadcast;
 
 use super::{ErrorKind, Phase};
@@ -107,6 +108,12 @@ pub enum Event {
     Connected {
         /// The endpoint's address.
         endpoint: Arc<str>,
+        /// What is spoken over it.
+        protocol: Version,
+        /// Whether it is secured by TLS.
+        secured: bool,
+        /// Who the endpoint has proved to be: its SPIFFE id, else a name of its certificate.
+        peer: Option<Arc<str>>,
         /// From the start of the connection attempt.
         elapsed: Duration,
     },
@@ -125,7 +132,8 @@ pub enum Event {
     Disconnected {
         /// The endpoint's address.
         endpoint: Arc<str>,
-        /// Why: `idle`, `age`, `closed by peer`, `draining`, `keepalive`, `error`.
+        /// Why: `idle`, `age`, `closed by peer`, `draining`, `keepalive`,
+        /// `root removed`, `revoked`, `identity changed`, `error`.
         reason: &'static str,
     },
     /// A part of the configuration took effect.

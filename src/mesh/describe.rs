@@ -147,7 +147,7 @@ fn describe(inner: &Arc<Inner>, cluster: &Cluster) -> ClusterDescription {
     ClusterDescription {
         name: cluster.name.to_string(),
         balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
-        settings: settings::of_cluster(inner, &cluster.name),
+        settings: settings::of_cluster(inner, &cluster.name, &core.protector),
         endpoints: core.balancer.report(inner.epoch.nanos(crate::core::Instant::now())),
     }
 }

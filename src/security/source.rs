@@ -73,7 +73,7 @@ impl<T> Source<T> {
     }
 
     /// The number of this source in this process.
-    pub(super) fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.id
     }
 

@@ -7,12 +7,14 @@ use std::sync::{
 
 use super::{
     backoff::Backoff,
-    connect::{Connect, ConnectError, ConnectTarget, Io},
+    connect::{Connect, ConnectError, ConnectTarget, Io, Watch},
+    secure::{Protection, Secured},
     shared::Shared,
+    speak::{Spoken, speak},
 };
 use crate::{
     config::{Address, Protocol, TransportSettings},
-    core::{Event, Instant},
+    core::{BoxFuture, Event, Instant},
 };
 
 /// Makes the connections of one endpoint.
@@ -20,6 +22,7 @@ pub(super) struct Dialer {
     pub(super) name: Arc<str>,
     pub(super) settings: Arc<TransportSettings>,
     pub(super) shared: Arc<Shared>,
+    pub(super) protection: Protection,
     address: Address,
     connector: Arc<dyn Connect>,
     backoff: Backoff,
@@ -27,10 +30,26 @@ pub(super) struct Dialer {
     last_error: Mutex<Option<ConnectError>>,
 }
 
+/// A byte stream on which HTTP may begin.
+pub(super) struct Stream {
+    pub(super) io: Box<dyn Io>,
+    pub(super) protocol: Protocol,
+    pub(super) distrusted: Option<BoxFuture<&'static str>>,
+}
+
+/// What is known of a connection that is being made.
+struct Known {
+    protocol: Protocol,
+    peer: Option<Arc<str>>,
+    /// There is a byte stream, and its TLS handshake is not over.
+    in_tls: bool,
+}
+
 impl Dialer {
     pub(super) fn new(
         name: Arc<str>,
         address: Address,
+        protection: Protection,
         settings: Arc<TransportSettings>,
         connector: Arc<dyn Connect>,
         shared: Arc<Shared>,
@@ -39,6 +58,7 @@ impl Dialer {
             name,
             settings,
             shared,
+            protection,
             address,
             connector,
             backoff: Backoff::default(),
@@ -47,36 +67,73 @@ impl Dialer {
         }
     }
 
-    /// Makes a byte stream and performs `handshake` on it, all under the connect timeout.
-    pub(super) async fn dial<T, F>(
-        &self,
-        protocol: Protocol,
-        handshake: impl FnOnce(Box<dyn Io>) -> F,
-    ) -> Result<T, ConnectError>
-    where
-        F: Future<Output = Result<T, ConnectError>>,
-    {
+    /// Makes a connection: a byte stream, the handshake of TLS if the endpoint asks for it, and
+    /// that of HTTP, all under the connect timeout. What is wanted is spoken on plaintext; under TLS
+    /// the endpoint decides.
+    pub(super) async fn dial(&self, wanted: Protocol) -> Result<Spoken, ConnectError> {
         let started = Instant::now();
-        let target = ConnectTarget {
-            address: self.address.clone(),
-            tcp_keepalive: self.settings.tcp_keepalive,
-            protocol,
-        };
+        let mut known = Known { protocol: wanted, peer: None, in_tls: false };
         let made = async {
-            let io = self.connector.connect(target).await;
-            handshake(io.map_err(|cause| ConnectError::caused("connection attempt failed", cause))?)
-                .await
+            let stream = self.stream(&mut known).await?;
+            speak(stream, self).await
         };
         let made = tokio::time::timeout(self.settings.connect_timeout, made).await;
-        let made = made.unwrap_or_else(|_| Err(ConnectError::new("connect timeout")));
+        let made = made.unwrap_or_else(|_| {
+            Err(if known.in_tls {
+                ConnectError::tls("connect timeout in the TLS handshake", None)
+            } else {
+                ConnectError::new("connect timeout")
+            })
+        });
         match &made {
             Ok(_) => self.shared.events.emit(|| Event::Connected {
                 endpoint: Arc::clone(&self.name),
+                protocol: known.protocol.version(),
+                secured: self.protection.is_tls(),
+                peer: known.peer.take(),
                 elapsed: started.elapsed(),
             }),
             Err(error) => self.failed(error),
         }
         made
+    }
+
+    /// Makes the byte stream, and secures it if it is to be.
+    async fn stream(&self, known: &mut Known) -> Result<Stream, ConnectError> {
+        let (wanted, secured) = (known.protocol, self.protection.is_tls());
+        if let Protection::Refused(reason) = &self.protection {
+            // Before a byte is sent, or a connection made.
+            let cause = reason.to_string().into();
+            return Err(ConnectError::tls("the endpoint cannot be secured", Some(cause)));
+        }
+        let watch = Watch::new(wanted, secured);
+        let target = ConnectTarget {
+            address: self.address.clone(),
+            tcp_keepalive: self.settings.tcp_keepalive,
+            protocol: wanted,
+            secured,
+            watch: watch.clone(),
+        };
+        let io = self.connector.connect(target).await;
+        let io = io.map_err(|cause| ConnectError::caused("connection attempt failed", cause))?;
+        let Protection::Tls { with, offered } = &self.protection else {
+            return Ok(Stream { io, protocol: wanted, distrusted: None });
+        };
+        known.in_tls = true;
+        let Secured { io, protocol: chosen, peer, distrusted } = with
+            .handshake(io)
+            .await
+            .map_err(|cause| ConnectError::tls("TLS handshake failed", Some(cause)))?;
+        known.in_tls = false;
+        let protocol = offered.agreed(chosen).ok_or_else(|| {
+            ConnectError::tls("HTTP/2 is asked for, and the endpoint chose no protocol (ALPN)", None)
+        })?;
+        (known.protocol, known.peer) = (protocol, peer);
+        if protocol == Protocol::Http2 {
+            // Its reader sees the close.
+            watch.end();
+        }
+        Ok(Stream { io, protocol, distrusted })
     }
 
     /// A connection attempt, or the first use of a connection, has failed.

@@ -23,6 +23,7 @@
 //! ([`MeshBuilder::connect_layer`](crate::MeshBuilder::connect_layer)): it wraps a [`Connector`],
 //! which makes the byte stream ([`Io`]) to a [`ConnectTarget`].
 
+mod agreed;
 mod backoff;
 mod connect;
 mod dial;
@@ -32,8 +33,11 @@ mod h2;
 mod model;
 mod pool;
 pub(crate) mod prepare;
+mod refusal;
+mod secure;
 mod send;
 mod shared;
+mod speak;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -48,6 +52,7 @@ pub use self::connect::{ConnectTarget, Connector, ConnectorFuture, Io};
 pub(crate) use self::{
     connect::{Connect, ConnectError, erase},
     pool::{Lease, Pool},
+    secure::{Offered, Protection, Secure, Secured},
     send::{SendError, SendFuture, Sent},
     shared::Shared,
     tcp::default_connector,

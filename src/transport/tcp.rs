@@ -9,11 +9,11 @@ use tokio::{
 };
 
 use super::{
-    connect::{Connect, ConnectTarget, Io},
+    connect::{Connect, ConnectTarget, Io, Watch},
     watchful::{Socket, Watchful},
 };
 use crate::{
-    config::{Address, Protocol},
+    config::Address,
     core::{BoxError, BoxFuture},
 };
 
@@ -41,12 +41,12 @@ impl Connect for Tcp {
                     #[cfg(target_os = "linux")]
                     let keepalive = keepalive.with_retries(PROBES);
                     socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                    Ok(io(stream, target.protocol))
+                    Ok(io(stream, target.watch, target.secured))
                 }
                 #[cfg(unix)]
                 Address::Unix(path) => {
                     let stream = tokio::net::UnixStream::connect(path.as_path()).await?;
-                    Ok(io(stream, target.protocol))
+                    Ok(io(stream, target.watch, target.secured))
                 }
                 #[cfg(not(unix))]
                 Address::Unix(_) => Err("Unix sockets are not on this platform".into()),
@@ -56,12 +56,13 @@ impl Connect for Tcp {
 }
 
 /// A connection of HTTP/1.1 is kept for requests that may find it closed.
-fn io<S>(stream: S, protocol: Protocol) -> Box<dyn Io>
+fn io<S>(stream: S, watch: Watch, secured: bool) -> Box<dyn Io>
 where
     S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
-    match protocol {
-        Protocol::Http1 => Box::new(Watchful::new(stream)),
-        Protocol::Http2 => Box::new(TokioIo::new(stream)),
+    if watch.is_possible() {
+        Box::new(Watchful::new(stream, watch, secured))
+    } else {
+        Box::new(TokioIo::new(stream))
     }
 }

@@ -9,6 +9,8 @@
 )]
 
 pub(crate) mod calls;
+#[cfg(feature = "tls-aws-lc-rs")]
+pub(crate) mod certificates;
 pub(crate) mod frames;
 #[path = "../../examples/support/greeter.rs"]
 pub(crate) mod greeter;
@@ -17,6 +19,8 @@ pub(crate) mod leaf;
 pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod source;
+#[cfg(feature = "tls-aws-lc-rs")]
+pub(crate) mod tls_server;
 
 pub(crate) use self::{
     calls::{Recorder, VERSIONS, failures, fetch, get, h2, over, patience, post, storm, within},
@@ -27,6 +31,11 @@ pub(crate) use self::{
     raw::RawServer,
     server::{Reply, Server, dead_address, reply, status},
     source::{cluster, one_cluster, published},
+};
+#[cfg(feature = "tls-aws-lc-rs")]
+pub(crate) use self::{
+    certificates::{Ca, Issued, swap},
+    tls_server::{Tls, TlsServer},
 };
 
 /// The erased error of the tests.

@@ -10,6 +10,7 @@ mod matching;
 mod policy;
 mod retry;
 mod route;
+mod security;
 mod service;
 mod transport;
 

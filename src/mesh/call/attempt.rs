@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, Version, header::HOST};
+use http::{Request, Response, Version, header::HOST, uri::Scheme};
 use pin_project::pin_project;
 
 use super::{Caller, Pinned, head::Head};
@@ -123,6 +123,12 @@ impl Attempt {
             }
         };
         let endpoint = Arc::clone(flight.endpoint());
+        if endpoint.extra().is_some_and(|node| node.is_open)
+            && request.uri().scheme() == Some(&Scheme::HTTPS)
+        {
+            flight.finish(at, Outcome::Ignored);
+            return Err(Failed::fatal(in_clear(pinned), request));
+        }
         let original = Original::of(&request, endpoint.extra());
         let state = match endpoint.extra() {
             Some(node) => begin(caller, node, &mut request, number, at),
@@ -196,10 +202,10 @@ impl Attempt {
                         (Ok(_), None) => return Poll::Pending,
                         (Err(error), request) => {
                             this.state.set(State::Done);
-                            let left = error.has_left();
+                            let ours = error.is_the_calls();
                             this.finish(
                                 caller,
-                                if left { Outcome::Ignored } else { Outcome::Failure },
+                                if ours { Outcome::Ignored } else { Outcome::Failure },
                             );
                             let request = this.original.restore(request);
                             return Poll::Ready(Err(Box::new(Failed {
@@ -263,11 +269,12 @@ fn begin(
     if let Some(stage) = &node.stage {
         return State::Stage(stage.call(std::mem::take(request).map(Body::from)));
     }
-    //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
+    //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version; with TLS the
+    //= pool knows what was agreed on
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
-    match node.pool.try_acquire(protocol, now) {
+    match node.pool.try_acquire(protocol, caller.grpc, now) {
         Some(lease) => State::Send(lease.send(std::mem::take(request), &node.name)),
-        None => State::Connect(node.pool.acquire(protocol), None),
+        None => State::Connect(node.pool.acquire(protocol, caller.grpc), None),
     }
 }
 
@@ -327,8 +334,19 @@ impl AttemptProj<'_> {
     }
 
     fn send_failed(&mut self, caller: &Caller, failure: SendError) -> Box<Failed> {
-        let SendError { kind, request, fresh, source } = failure;
+        let SendError { kind, request, fresh, refused, source } = failure;
         let request = self.original.restore(request.map(Box::new));
+        if let Some(refused) = refused {
+            self.finish(caller, Outcome::Failure);
+            if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
+                node.pool.refused(&refused);
+            }
+            return Box::new(Failed {
+                met: Met::NeverSent,
+                error: Error::from(refused),
+                request,
+            });
+        }
         if kind == WireFailure::NeverSent && fresh {
             // Its connections are worth nothing: no better than none.
             self.finish(caller, Outcome::Failure);
@@ -372,7 +390,7 @@ impl AttemptProj<'_> {
         let request = self.original.restore(error.take_unsent());
         let met = match error.kind() {
             _ if request.is_some() => Met::NeverSent,
-            ErrorKind::Connect => Met::NeverSent,
+            ErrorKind::Connect | ErrorKind::Identity => Met::NeverSent,
             ErrorKind::Refused => Met::Refused,
             ErrorKind::Transport => Met::Reset,
             // Another's error: what is known of it for sure; else it may have been worked on.
@@ -411,6 +429,17 @@ fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
         PickError::Empty => format!("cluster {cluster} has no endpoints"),
         PickError::Unavailable => format!("no endpoint of cluster {cluster} may be called"),
     })
+}
+
+/// The call asks for TLS, and nobody has said how the cluster is secured.
+#[cold]
+fn in_clear(pinned: &Pinned) -> Error {
+    Error::new(ErrorKind::InvalidRequest, Phase::Tls)
+        .detail(format!(
+            "it asks for https, and the connections of cluster {} are plaintext by default",
+            pinned.cluster.name
+        ))
+        .check("`security.mode` of the cluster: `tls` or `mutual`; `off` allows plaintext")
 }
 
 #[pin_project::pinned_drop]

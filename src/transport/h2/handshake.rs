@@ -25,13 +25,13 @@ use crate::{
     },
 };
 
-pub(super) type Sender = http2::SendRequest<Outgoing>;
+pub(in crate::transport) type Sender = http2::SendRequest<Outgoing>;
 /// What `current_max_send_streams` gives until the peer's SETTINGS have come: no number that a
 /// peer can send, nor what hyper makes of a peer that sends none.
 const UNKNOWN: usize = usize::MAX - 1;
 
 /// Performs the handshake on a new stream.
-pub(super) async fn handshake(
+pub(in crate::transport) async fn handshake(
     io: Box<dyn Io>,
     dialer: &Dialer,
 ) -> Result<(Sender, Halves), ConnectError> {
@@ -47,7 +47,7 @@ pub(super) async fn handshake(
         .initial_connection_window_size(settings.http2_connection_window_bytes)
         .initial_max_send_streams(UNKNOWN);
     let failed =
-        |cause: hyper::Error| ConnectError::caused("HTTP/2 handshake failed", cause.into());
+        |cause: hyper::Error| ConnectError::of_hyper("HTTP/2 handshake failed", cause);
     let (sender, requests) = builder.handshake(io).await.map_err(failed)?;
     let frames = kept.frames.lock().unwrap_or_else(PoisonError::into_inner).take();
     let frames = frames.ok_or_else(|| ConnectError::new("hyper did not begin to read"))?;

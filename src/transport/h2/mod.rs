@@ -6,4 +6,8 @@ mod driver;
 mod halves;
 mod handshake;
 
-pub(super) use self::connections::{Connections, Lease, acquire, try_acquire};
+pub(super) use self::{
+    connections::{Connections, Lease, acquire, adopt, first, try_acquire},
+    halves::Halves,
+    handshake::{Sender, handshake},
+};
