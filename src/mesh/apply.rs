@@ -278,10 +278,9 @@ impl Inner {
 
 /// The errors of a part of a cluster, with its name.
 fn of_cluster(name: &str, ConfigErrors(errors): ConfigErrors) -> ConfigErrors {
-    let errors = errors.into_iter().map(|error| ConfigError {
-        path: format!("clusters.{name}.{}", error.path),
-        ..error
-    });
+    let errors = errors
+        .into_iter()
+        .map(|error| ConfigError { path: format!("clusters.{name}.{}", error.path), ..error });
     ConfigErrors(errors.collect())
 }
 

@@ -141,13 +141,9 @@ impl NodeContext {
                 demand.identities,
                 demand.sni.unwrap_or(demand.host),
             ),
-            None => LeafEndpoint::new(
-                cluster,
-                endpoint,
-                SecurityMode::Off,
-                Vec::new(),
-                String::new(),
-            ),
+            None => {
+                LeafEndpoint::new(cluster, endpoint, SecurityMode::Off, Vec::new(), String::new())
+            }
         }
     }
 }
@@ -190,11 +186,7 @@ impl Core {
     }
 
     /// Whether connections made under these settings serve `config`, too.
-    pub(crate) fn same_connections(
-        &self,
-        config: &config::Cluster,
-        protector: &Protector,
-    ) -> bool {
+    pub(crate) fn same_connections(&self, config: &config::Cluster, protector: &Protector) -> bool {
         self.config.transport == config.transport
             && self.config.protocol == config.protocol
             && self.protector.same_as(protector)

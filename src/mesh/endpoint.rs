@@ -7,7 +7,9 @@ use http::{Request, Response};
 use super::stage::Erased;
 use crate::{
     config::Protocol,
-    core::{Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Outgoing, Phase, WireFailure, grpc},
+    core::{
+        Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Outgoing, Phase, WireFailure, grpc,
+    },
     transport::{Pool, SendError, Sent},
 };
 

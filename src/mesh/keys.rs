@@ -7,10 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{
-    inner::Inner,
-    protect::Demand,
-};
+use super::{inner::Inner, protect::Demand};
 use crate::{
     config::{CertificateRef, ClusterSecurity, ConfigErrors, IdentityFiles, SecurityMode},
     core::{BoxError, BoxFuture},
@@ -247,7 +244,8 @@ fn name_of(reference: Option<&CertificateRef>) -> String {
 }
 
 fn missing(kind: &str, fields: &str, name: &str) -> Arc<str> {
-    let setter = if name == DEFAULT { format!("{kind}(…)") } else { format!("named_{kind}(…)") };
+    let setter =
+        if name == DEFAULT { format!("{kind}(…)") } else { format!("named_{kind}(…)") };
     format!(
         "there is no {kind} `{name}`: give one by `MeshBuilder::{setter}`, or say `{fields}` of \
          `identities.{name}` in the mesh file"

@@ -134,7 +134,9 @@ impl Erased for Unsecured {
     fn call(&self, _request: Request<Body>) -> BoxFuture<Result<http::Response<Body>, BoxError>> {
         Box::pin(async {
             Err(Error::new(ErrorKind::Config, Phase::Tls)
-                .detail("the endpoint must be secured, and the own leaf does not say that it does so")
+                .detail(
+                    "the endpoint must be secured, and the own leaf does not say that it does so",
+                )
                 .check("`security` of the cluster; a leaf that secures is given by `tls_leaf`")
                 .into())
         })

@@ -7,8 +7,8 @@ use super::keys::{Keys, Resolved, Told};
 use crate::{
     balance::Spec,
     config::{
-        self, ClusterSecurity, ConfigError, ConfigErrors, EndpointTls, IdentityMatch, Protocol, Security,
-        SecurityMode,
+        self, ClusterSecurity, ConfigError, ConfigErrors, EndpointTls, IdentityMatch, Protocol,
+        Security, SecurityMode,
     },
     transport::{Offered, Protection},
 };
@@ -165,9 +165,7 @@ impl Protector {
 
     /// Whether the same is secured with the same keys and roots.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
-        self.security == other.security
-            && self.in_code == other.in_code
-            && self.keys == other.keys
+        self.security == other.security && self.in_code == other.in_code && self.keys == other.keys
     }
 }
 

@@ -8,8 +8,8 @@ use super::{
     protect::Protector,
 };
 use crate::config::{
-    self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, IdentityMatch, Policy, Retry,
-    TlsVersion, Transport,
+    self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, IdentityMatch, Policy,
+    Retry, TlsVersion, Transport,
 };
 
 /// What the code says, what the control plane says, and the list that is made of it.
@@ -131,9 +131,8 @@ pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Ve
 
 /// How connections are secured; of what secures them only where anything does.
 fn of_security(security: &Layers<'_, ClusterSecurity>, protector: &Protector) -> Vec<Setting> {
-    let mode = security.setting("security.mode", "off, and https is refused", |s| {
-        s.mode.as_ref().map(name_of)
-    });
+    let mode = security
+        .setting("security.mode", "off, and https is refused", |s| s.mode.as_ref().map(name_of));
     if !protector.is_on() {
         return vec![mode];
     }

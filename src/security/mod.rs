@@ -29,6 +29,8 @@
 //! [`Discover`]: crate::Discover
 
 mod alert;
+#[doc(hidden)]
+pub mod bench;
 mod bundle;
 mod certificate;
 mod client;

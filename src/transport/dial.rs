@@ -126,7 +126,10 @@ impl Dialer {
             .map_err(|cause| ConnectError::tls("TLS handshake failed", Some(cause)))?;
         known.in_tls = false;
         let protocol = offered.agreed(chosen).ok_or_else(|| {
-            ConnectError::tls("HTTP/2 is asked for, and the endpoint chose no protocol (ALPN)", None)
+            ConnectError::tls(
+                "HTTP/2 is asked for, and the endpoint chose no protocol (ALPN)",
+                None,
+            )
         })?;
         (known.protocol, known.peer) = (protocol, peer);
         if protocol == Protocol::Http2 {

@@ -20,7 +20,9 @@ pub(super) fn refusal(error: &(dyn StdError + 'static)) -> Option<ConnectError> 
         };
         if let Some(tls) = tls {
             let cause = Some(Box::new(tls.clone()) as _);
-            return tls.is_refusal().then(|| ConnectError::tls("refused after the handshake", cause));
+            return tls
+                .is_refusal()
+                .then(|| ConnectError::tls("refused after the handshake", cause));
         }
         next = error.source();
     }

@@ -27,9 +27,10 @@ pub(super) async fn speak(stream: Stream, dialer: &Dialer) -> Result<Spoken, Con
     let Stream { io, protocol, distrusted } = stream;
     let http = match protocol {
         Protocol::Http1 => {
-            let (sender, connection) = http1::Builder::new().handshake(io).await.map_err(|cause| {
-                ConnectError::of_hyper("HTTP/1.1 handshake failed", cause)
-            })?;
+            let (sender, connection) = http1::Builder::new()
+                .handshake(io)
+                .await
+                .map_err(|cause| ConnectError::of_hyper("HTTP/1.1 handshake failed", cause))?;
             Http::V1(sender, connection)
         }
         Protocol::Http2 => {

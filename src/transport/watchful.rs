@@ -70,9 +70,7 @@ impl<S: Socket> Watchful<S> {
         match socket.peek(&mut byte) {
             // The end, as hyper is told of it.
             Ok(0) => Poll::Ready(Ok(())),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                Poll::Ready(Err(error))
-            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Poll::Ready(Err(error)),
             Ok(_) if self.secured => {
                 let mut bytes = [0; RECORD];
                 let most = bytes.len().min(buf.remaining());

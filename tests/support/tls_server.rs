@@ -271,7 +271,8 @@ async fn accept(
         let mut stop = stop.clone();
         tasks.spawn(async move {
             let acceptor = shared.acceptor.lock().unwrap().clone().unwrap();
-            let stream = Recorded { stream, rest: 0, head: Vec::new(), shared: Arc::clone(&shared) };
+            let stream =
+                Recorded { stream, rest: 0, head: Vec::new(), shared: Arc::clone(&shared) };
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let (_, session) = stream.get_ref();
             let alpn = session.alpn_protocol();

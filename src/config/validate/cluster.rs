@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Checker, NOT_YET, not_yet};
-use crate::config::{
-    Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint,
-};
+use crate::config::{Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint};
 
 impl Checker {
     fn balancer(&mut self, balancer: &Balancer) {

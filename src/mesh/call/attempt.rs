@@ -341,11 +341,7 @@ impl AttemptProj<'_> {
             if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
                 node.pool.refused(&refused);
             }
-            return Box::new(Failed {
-                met: Met::NeverSent,
-                error: Error::from(refused),
-                request,
-            });
+            return Box::new(Failed { met: Met::NeverSent, error: Error::from(refused), request });
         }
         if kind == WireFailure::NeverSent && fresh {
             // Its connections are worth nothing: no better than none.

@@ -158,9 +158,7 @@ pub(in crate::transport) async fn first(pool: &Arc<Pool>) -> Result<(), ConnectE
 
 /// A stream, once there is one: of a new connection, or of one whose stream has ended. Nothing when
 /// the endpoint speaks HTTP/1.1 by now.
-pub(in crate::transport) async fn acquire(
-    pool: &Arc<Pool>,
-) -> Result<Option<Lease>, ConnectError> {
+pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Option<Lease>, ConnectError> {
     let slots = &pool.h2.slots;
     if slots.is_awaited() {
         // A stream that has just ended is for one who was woken for it.

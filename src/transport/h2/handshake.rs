@@ -46,8 +46,7 @@ pub(in crate::transport) async fn handshake(
         .initial_stream_window_size(settings.http2_stream_window_bytes)
         .initial_connection_window_size(settings.http2_connection_window_bytes)
         .initial_max_send_streams(UNKNOWN);
-    let failed =
-        |cause: hyper::Error| ConnectError::of_hyper("HTTP/2 handshake failed", cause);
+    let failed = |cause: hyper::Error| ConnectError::of_hyper("HTTP/2 handshake failed", cause);
     let (sender, requests) = builder.handshake(io).await.map_err(failed)?;
     let frames = kept.frames.lock().unwrap_or_else(PoisonError::into_inner).take();
     let frames = frames.ok_or_else(|| ConnectError::new("hyper did not begin to read"))?;
