@@ -116,7 +116,7 @@ impl ClientTls {
         if let Some(not_after) = verdict.not_after
             && verdict.root.is_some()
         {
-            if resumed && not_after < SystemTime::now() {
+            if resumed && super::is_past(not_after) {
                 self.forget(&live);
                 let until = super::until(not_after);
                 let what = format!("the certificate of the resumed session has expired: {until}");
@@ -217,7 +217,7 @@ impl Live {
 
     fn is_over(&self) -> bool {
         let until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| until < SystemTime::now())
+        until.is_some_and(super::is_past)
     }
 }
 

@@ -147,12 +147,11 @@ impl IdentityPublisher {
         };
         let facts =
             Facts::read(leaf).map_err(|reason| refuse(format!("the certificate: {reason}")))?;
-        let now = SystemTime::now();
-        if now > facts.not_after {
+        if super::is_past(facts.not_after) {
             let until = super::date(facts.not_after);
             return Err(refuse(format!("the certificate was valid until {until}")));
         }
-        if now < facts.not_before {
+        if SystemTime::now() < facts.not_before {
             let from = super::date(facts.not_before);
             return Err(refuse(format!("the certificate is not valid before {from}")));
         }

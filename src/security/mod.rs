@@ -29,6 +29,8 @@
 //! [`Discover`]: crate::Discover
 
 mod alert;
+#[doc(hidden)]
+pub mod bench;
 mod bundle;
 mod certificate;
 mod client;
@@ -67,6 +69,11 @@ pub(crate) use self::{
     trust::TrustHandle,
 };
 
+/// Whether a certificate's validity has ended. Dates are whole seconds, the last one included.
+fn is_past(not_after: SystemTime) -> bool {
+    SystemTime::now().duration_since(not_after).is_ok_and(|past| past.as_secs() > 0)
+}
+
 /// The end of a certificate's validity, for a reader.
 fn until(not_after: SystemTime) -> String {
     format!("valid until {}, it is now {}", date(not_after), date(SystemTime::now()))
@@ -82,3 +89,6 @@ fn date(at: SystemTime) -> String {
     let last = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(253_402_300_799);
     httpdate::fmt_http_date(at.clamp(SystemTime::UNIX_EPOCH, last))
 }
+
+#[cfg(test)]
+mod tests;
