@@ -19,7 +19,7 @@ use super::{
     streams::Spawner,
 };
 use crate::{
-    core::{BoxFuture, Outgoing},
+    core::{BoxFuture, Outgoing, polled_foreign},
     transport::connect::Io,
 };
 
@@ -93,6 +93,8 @@ impl Halves {
                 && let Some(half) = &mut self.requests
             {
                 let mut cx = Context::from_waker(&self.wakers.requests);
+                // Whatever this thread has polled before.
+                polled_foreign();
                 if let Poll::Ready(ended) = Pin::new(half).poll(&mut cx) {
                     // With it go hyper's references to the connection, which then ends with its
                     // streams; the other half is to notice.

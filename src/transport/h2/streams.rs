@@ -1,12 +1,12 @@
-//! The streams of a connection that await their response, polled by the connection's own task.
+//! The streams of a connection, polled by the connection's own task.
 //!
-//! hyper hands a future to its executor for each of them. A task of its own would cost it an
-//! allocation of twice the size and two rounds through the scheduler, only to hand a response on
-//! that the connection's task has just read.
+//! hyper hands two futures to its executor for each request: one waits for room to send its body,
+//! one for its response. In tasks of their own each takes two rounds through the scheduler, only
+//! to hand on what the connection's task has just read or may write. A body that is made while it
+//! is sent is the application's code, and keeps a task of its own.
 
 use std::{
     any::Any,
-    mem::{Discriminant, discriminant},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     task::{Context, Poll},
@@ -15,7 +15,10 @@ use std::{
 use futures_util::stream::{FuturesUnordered, Stream};
 use hyper::rt::Executor;
 
-use crate::{core::BoxFuture, transport::shared::Shared};
+use crate::{
+    core::{BoxFuture, polled_foreign},
+    transport::shared::Shared,
+};
 
 /// hyper's executor of one connection.
 #[derive(Clone)]
@@ -42,14 +45,6 @@ struct Kept {
 trait Streams: Any + Send {
     /// Polls those that have been woken; ready when none is left.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-}
-
-/// Futures of one type of hyper's, an enum of everything that it hands out.
-struct Awaiting<F> {
-    streams: FuturesUnordered<F>,
-    /// What came last, until it is known which of them await a response.
-    last: Option<Discriminant<F>>,
-    response: Option<Discriminant<F>>,
 }
 
 // === impl Spawner ===
@@ -101,50 +96,26 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
         if !kept.begun {
             kept.begun = true;
             kept.frames = Some(Box::pin(future));
-            kept.streams = Some(Box::new(Awaiting::<F>::new()));
+            kept.streams = Some(Box::new(FuturesUnordered::<F>::new()));
             return;
         }
+        // It has polled a body just now, or it waits for a response.
+        let foreign = polled_foreign();
         let streams = kept.streams.as_mut().map(|streams| &mut **streams as &mut dyn Any);
-        let refused = match streams.and_then(<dyn Any>::downcast_mut::<Awaiting<F>>) {
-            Some(streams) => streams.push(future).err(),
-            None => Some(future),
-        };
-        drop(kept);
-        if let Some(future) = refused {
-            self.0.shared.handle.spawn(future);
+        match streams.and_then(<dyn Any>::downcast_mut::<FuturesUnordered<F>>) {
+            Some(streams) if !foreign => streams.push(future),
+            _ => {
+                drop(kept);
+                self.0.shared.handle.spawn(future);
+            }
         }
     }
 }
 
-// === impl Awaiting ===
-
-impl<F> Awaiting<F> {
-    fn new() -> Self {
-        Self { streams: FuturesUnordered::new(), last: None, response: None }
-    }
-
-    /// Keeps a future that awaits a response. One that sends a body is given back: it polls the
-    /// application's code, which is no business of the connection's task.
-    ///
-    /// Each request has one that awaits its response and at most one that sends its body. So of
-    /// two alike in a row, at least one awaits a response, and with it both.
-    fn push(&mut self, future: F) -> Result<(), F> {
-        let kind = discriminant(&future);
-        if self.response.is_none() && self.last.replace(kind) == Some(kind) {
-            self.response = Some(kind);
-        }
-        if self.response != Some(kind) {
-            return Err(future);
-        }
-        self.streams.push(future);
-        Ok(())
-    }
-}
-
-impl<F: Future<Output = ()> + Send + 'static> Streams for Awaiting<F> {
+impl<F: Future<Output = ()> + Send + 'static> Streams for FuturesUnordered<F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.streams.is_empty() {
-            if Pin::new(&mut self.streams).poll_next(cx).is_pending() {
+        while !self.is_empty() {
+            if Pin::new(&mut *self).poll_next(cx).is_pending() {
                 return Poll::Pending;
             }
         }
