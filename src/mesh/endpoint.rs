@@ -20,7 +20,7 @@ pub(crate) struct Transport {
 
 impl Erased for Transport {
     fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
-        let request = request.map(Outgoing::from);
+        let mut request = request.map(Outgoing::from);
         let (name, pool) = (Arc::clone(&self.name), Arc::clone(&self.pool));
         let protocol = self.protocol.unwrap_or_else(|| Protocol::of(request.version()));
         Box::pin(async move {
@@ -34,8 +34,9 @@ impl Erased for Transport {
                     }
                 },
             };
+            lease.prepare(&mut request, &name);
             let Sent { response, held, first } =
-                lease.send(request, &name).await.map_err(|failure| {
+                lease.send(request).await.map_err(|failure| {
                     let SendError { kind, request, fresh, source } = failure;
                     let error = if kind == WireFailure::NeverSent && fresh {
                         Error::from(pool.closed_at_once())
