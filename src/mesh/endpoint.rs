@@ -35,26 +35,25 @@ impl Erased for Transport {
                 },
             };
             lease.prepare(&mut request, &name);
-            let Sent { response, held, first } =
-                lease.send(request).await.map_err(|failure| {
-                    let SendError { kind, request, fresh, source } = failure;
-                    let error = if kind == WireFailure::NeverSent && fresh {
-                        Error::from(pool.closed_at_once())
-                    } else {
-                        let error = match kind {
-                            WireFailure::Refused => ErrorKind::Refused,
-                            WireFailure::RequestBody => ErrorKind::RequestBody,
-                            WireFailure::NeverSent
-                            | WireFailure::Reset
-                            | WireFailure::Closed
-                            | WireFailure::Protocol => ErrorKind::Transport,
-                        };
-                        Error::new(error, Phase::Headers)
-                            .with_origin(Origin::Endpoint)
-                            .detail(kind.text())
+            let Sent { response, held, first } = lease.send(request).await.map_err(|failure| {
+                let SendError { kind, request, fresh, source } = failure;
+                let error = if kind == WireFailure::NeverSent && fresh {
+                    Error::from(pool.closed_at_once())
+                } else {
+                    let error = match kind {
+                        WireFailure::Refused => ErrorKind::Refused,
+                        WireFailure::RequestBody => ErrorKind::RequestBody,
+                        WireFailure::NeverSent
+                        | WireFailure::Reset
+                        | WireFailure::Closed
+                        | WireFailure::Protocol => ErrorKind::Transport,
                     };
-                    error.endpoint_named(&name).caused_by(source).unsent(request.map(Box::new))
-                })?;
+                    Error::new(error, Phase::Headers)
+                        .with_origin(Origin::Endpoint)
+                        .detail(kind.text())
+                };
+                error.endpoint_named(&name).caused_by(source).unsent(request.map(Box::new))
+            })?;
             if first {
                 pool.answered();
             }

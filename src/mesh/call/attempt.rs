@@ -197,10 +197,7 @@ impl Attempt {
                     Err(error) => {
                         self.state = State::Done;
                         let left = error.has_left();
-                        self.finish(
-                            caller,
-                            if left { Outcome::Ignored } else { Outcome::Failure },
-                        );
+                        self.finish(caller, if left { Outcome::Ignored } else { Outcome::Failure });
                         self.original.restore(way.request);
                         return Poll::Ready(Err(Box::new(Failed {
                             met: Met::NeverSent,

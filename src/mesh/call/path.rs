@@ -446,10 +446,7 @@ impl PathProj<'_> {
     }
 
     /// The call is over, with this.
-    fn done(
-        &mut self,
-        mut result: Result<Response<Body>, Error>,
-    ) -> Result<Response<Body>, Error> {
+    fn done(&mut self, mut result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
         self.state.set(State::Done);
         self.end(&mut result);
         result

@@ -5,6 +5,8 @@ mod connections;
 mod driver;
 mod halves;
 mod handshake;
+#[cfg(test)]
+mod model;
 mod signals;
 mod streams;
 
