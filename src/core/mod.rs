@@ -10,6 +10,7 @@ mod wire;
 
 pub(crate) use self::body::{
     BodyEnd, Held, Outgoing, Release, ReplayBody, Ticket, Unrepeatable, Watch, Watcher,
+    polled_foreign,
 };
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;

@@ -50,6 +50,10 @@ pub struct ConnectTarget {
 #[derive(Clone, Debug)]
 pub(super) struct Watch(Option<Arc<AtomicBool>>);
 
+/// What an attempt has met that took too long.
+const TIMEOUT: &str = "connect timeout";
+const TLS_TIMEOUT: &str = "connect timeout in the TLS handshake";
+
 /// Makes byte streams.
 pub(crate) trait Connect: Send + Sync {
     fn connect(&self, target: ConnectTarget) -> BoxFuture<Result<Box<dyn Io>, BoxError>>;
@@ -215,6 +219,15 @@ impl ConnectError {
     pub(super) fn no_http2() -> Self {
         let what = "gRPC needs HTTP/2, and the endpoint speaks HTTP/1.1 only (by ALPN)";
         Self { of: Of::Protocol, ..Self::new(what) }
+    }
+
+    pub(super) fn timeout(in_tls: bool) -> Self {
+        if in_tls { Self::tls(TLS_TIMEOUT, None) } else { Self::new(TIMEOUT) }
+    }
+
+    /// Whether the attempt has taken all the time that it may.
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.what == TIMEOUT || self.what == TLS_TIMEOUT
     }
 
     /// Whether nothing is wrong with the endpoint as others see it.

@@ -78,13 +78,7 @@ impl Dialer {
             speak(stream, self).await
         };
         let made = tokio::time::timeout(self.settings.connect_timeout, made).await;
-        let made = made.unwrap_or_else(|_| {
-            Err(if known.in_tls {
-                ConnectError::tls("connect timeout in the TLS handshake", None)
-            } else {
-                ConnectError::new("connect timeout")
-            })
-        });
+        let made = made.unwrap_or_else(|_| Err(ConnectError::timeout(known.in_tls)));
         match &made {
             Ok(_) => self.shared.events.emit(|| Event::Connected {
                 endpoint: Arc::clone(&self.name),

@@ -21,7 +21,7 @@ use self::{replay::ReplayHandle, sync::SyncBody};
 use super::{BoxError, Error, ErrorKind, Origin, Phase};
 
 pub(crate) use self::{
-    outgoing::Outgoing,
+    outgoing::{Outgoing, polled_foreign},
     replay::{ReplayBody, Unrepeatable},
     watch::{BodyEnd, Held, Release, Ticket, Watch, Watcher},
 };
