@@ -53,6 +53,7 @@ use Limit::{AtMost, Fewer, More, Percent, TimesFewer, Told, Within};
 const HYPER: &str = "bare hyper h2";
 const HYPER_TIMEOUT: &str = "bare hyper h2, same headers";
 const HYPER_DEFAULT: &str = "bare hyper h2 by its defaults, no keepalive";
+const RUSTLS: &str = "bare tokio-rustls, DNS name";
 const TOWER: &str = "tower layers, buffer, p2c";
 const RESILIENCE: &str = "tower-resilience 0.13";
 const BALANCE_LIST: &str = "tonic `Channel::balance_list`";
@@ -241,6 +242,16 @@ pub(crate) const ROWS: &[Row] = rows! {
         beside "tower p2c, peak EWMA" "memory.tower_10k";
     G7 Hard AtMost(256.0) "100k known"
         "memory.mesh_100k";
+    // Handshakes of mutual TLS 1.3, P-256, in memory, both sides together.
+    G9 Hard TimesFewer(2.0) "reconnect that resumes a session: instructions"
+        "tls.mesh.resumed"
+        beside "full mutual handshake" "tls.mesh.full";
+    G9 Hard Percent(5.0) "full mutual handshake: instructions"
+        "tls.mesh.full"
+        beside RUSTLS "tls.bare.full";
+    G9 Hard Percent(5.0) "reconnect that resumes: instructions"
+        "tls.mesh.resumed"
+        beside RUSTLS "tls.bare.resumed";
     // Features.
     G11 Hard Within(1.0) held Within(1.5) "G1 with every feature compiled, one at a time"
         "all.path.mesh_1.balance"

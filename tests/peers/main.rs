@@ -1,4 +1,4 @@
-//! Programs that no one here wrote, as upstreams: nginx, haproxy, gRPC C-core.
+//! Programs that no one here wrote, as upstreams: nginx, haproxy, OpenSSL, gRPC C-core.
 //!
 //! `.ci/peers` installs what is needed and runs this; see the README beside this file.
 #![allow(
