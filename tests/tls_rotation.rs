@@ -166,9 +166,7 @@ async fn another_own_name_makes_new_connections_without_a_failed_call() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         ca.issue(&["spiffe://prod.example/b"]).write(dir.path());
         events
-            .until(|event| {
-                matches!(event, Event::Disconnected { reason: "identity changed", .. })
-            })
+            .until(|event| matches!(event, Event::Disconnected { reason: "identity changed", .. }))
             .await;
         load.end().await;
         assert!(server.connections() > 1);
