@@ -166,6 +166,8 @@ impl PinnedDrop for Expiring<'_> {
         let this = self.project();
         if this.shared.expired.load(Ordering::Relaxed) {
             this.attempt.expire(&this.shared.caller, Instant::now());
+        } else {
+            this.attempt.left(&this.shared.caller);
         }
     }
 }
