@@ -122,12 +122,15 @@ impl Format {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::Metric, *};
+    use super::{
+        super::{Metric, family::LabelValue},
+        *,
+    };
 
     fn metrics(value: &str) -> Metrics {
         let labels = vec![
-            ("mesh.service", super::super::LabelValue::Shared(value.into())),
-            ("http.response.status_code", super::super::LabelValue::Number(200)),
+            ("mesh.service", LabelValue::Shared(value.into())),
+            ("http.response.status_code", LabelValue::Number(200)),
         ];
         let sample = MetricSample::new(labels, MetricValue::Count(3));
         Metrics { families: MetricFamily::new(Metric::Retries, vec![sample]).into_iter().collect() }
@@ -182,7 +185,8 @@ mod tests {
                 let (_, rest) = text.split_once("mesh_service=\"").unwrap();
                 let (read, rest) = unescape(rest).unwrap();
                 prop_assert_eq!(&read, &value);
-                prop_assert!(rest.starts_with(",http_response_status_code=\"200\"} 3\n"));
+                let follows = rest.starts_with(",http_response_status_code=\"200\"} 3\n");
+                prop_assert!(follows);
             }
         }
     }
