@@ -16,6 +16,7 @@ use super::{
     cluster::Cluster,
     code::Code,
     leaf::Leaf,
+    metrics::Telemetry,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
     state::{Entry, State},
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     config,
     core::{BoxFuture, Epoch, Error, ErrorKind, Events, Instant, Origin, Phase, Random},
+    observe::Hub,
     transport::{Connect, Shared},
 };
 
@@ -30,6 +32,8 @@ use crate::{
 pub(crate) struct Inner {
     pub(crate) epoch: Epoch,
     pub(crate) events: Arc<Events>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) random: Arc<Random>,
     pub(crate) stages: Stages,
     pub(crate) resolve_timeout: Duration,
@@ -65,17 +69,20 @@ impl Inner {
     #[expect(clippy::too_many_arguments, reason = "the builder's parts, given once")]
     pub(crate) fn new(
         epoch: Epoch,
-        events: Arc<Events>,
+        hub: Arc<Hub>,
         random: Arc<Random>,
         stages: Stages,
         code: Code,
         sources: Vec<String>,
         transport: Arc<Shared>,
         unknown_names: super::UnknownNames,
+        telemetry: Telemetry,
     ) -> Self {
         Self {
             epoch,
-            events,
+            events: Arc::clone(&hub.events),
+            hub,
+            telemetry,
             random,
             stages,
             resolve_timeout: code.resolve_timeout.unwrap_or(config::DEFAULT_RESOLVE_TIMEOUT),

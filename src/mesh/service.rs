@@ -11,6 +11,7 @@ use http::uri::Authority;
 use super::cluster::Cluster;
 use crate::{
     config,
+    observe::{Hub, RouteMeter, ServiceMeter},
     resilience::{Budget, deadline, limit::Limiter, retry},
     route::{Split, Table},
 };
@@ -18,6 +19,7 @@ use crate::{
 /// One service: a swap cell of its own, held by every client of the service.
 pub(crate) struct ServiceCell {
     pub(crate) name: Arc<str>,
+    pub(crate) meter: ServiceMeter,
     /// What HTTP calls it when the request names no authority.
     pub(crate) authority: Option<Authority>,
     /// Empty until a source has delivered it.
@@ -35,6 +37,7 @@ pub(crate) struct Service {
 /// One compiled route.
 pub(crate) struct Route {
     pub(crate) name: Option<Arc<str>>,
+    pub(crate) meter: Arc<RouteMeter>,
     pub(crate) clusters: Split<Arc<Cluster>>,
     pub(crate) policy: Policy,
     /// The layers that the policy was merged from, for `describe()`.
@@ -56,10 +59,12 @@ pub(crate) struct Policy {
 // === impl ServiceCell ===
 
 impl ServiceCell {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, hub: &Arc<Hub>) -> Self {
+        let name: Arc<str> = name.into();
         Self {
-            name: name.into(),
+            meter: ServiceMeter::new(&name, hub),
             authority: name.parse().ok(),
+            name,
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
         }
@@ -75,6 +80,19 @@ impl ServiceCell {
     pub(crate) fn clear(&self) {
         self.current.store(None);
         self.budgets().clear();
+    }
+
+    /// The meters of its routes: the shared one, and one for each name.
+    pub(crate) fn meters(&self) -> Vec<Arc<RouteMeter>> {
+        let mut meters = vec![Arc::clone(&self.meter.plain)];
+        if let Some(service) = &*self.current.load() {
+            for (_, route) in service.table.iter() {
+                if !meters.iter().any(|known| Arc::ptr_eq(known, &route.meter)) {
+                    meters.push(Arc::clone(&route.meter));
+                }
+            }
+        }
+        meters
     }
 
     #[cfg(test)]

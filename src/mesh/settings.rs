@@ -43,6 +43,16 @@ impl<'a, T> Layers<'a, T> {
     }
 }
 
+/// What the mesh tells of itself: only the code says that.
+pub(super) fn of_telemetry(inner: &Inner) -> Vec<Setting> {
+    let told = Layers { code: Some(&inner.telemetry), plane: None, source: None };
+    let given = |is_given: bool| is_given.then(|| "given".to_owned());
+    vec![
+        told.setting("telemetry.endpoint_metrics", "true", |told| text(told.endpoint_metrics)),
+        told.setting("telemetry.meter_provider", "none", |_| given(inner.hub.is_exported())),
+    ]
+}
+
 /// The settings of a policy.
 pub(super) fn of_route(
     code: &Policy,
