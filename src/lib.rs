@@ -66,6 +66,7 @@ pub mod discover;
 #[doc(hidden)]
 pub mod fuzzing;
 mod mesh;
+mod observe;
 pub mod resilience;
 mod route;
 #[cfg(feature = "testing")]
@@ -81,6 +82,7 @@ pub use self::{
         NextFuture, RouteDescription, ServiceDescription, ServiceSettings, Setting, SettingOrigin,
         UnknownNames,
     },
+    observe::{InvalidTraceparent, Propagation, TraceContext},
 };
 
 #[cfg(all(doctest, feature = "file"))]

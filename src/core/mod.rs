@@ -9,7 +9,8 @@ mod time;
 mod wire;
 
 pub(crate) use self::body::{
-    BodyEnd, Held, Outgoing, Release, ReplayBody, Ticket, Unrepeatable, Watch, Watcher,
+    BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, StreamEnd, Ticket, Unrepeatable, Watch,
+    Watcher,
 };
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;

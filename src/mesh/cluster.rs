@@ -13,6 +13,7 @@ use crate::{
     balance::{Balancer, Spec, Upstream},
     config::{self, Protocol},
     core::{Epoch, Event},
+    observe::trace::Peer,
     resilience::limit::Limiter,
     transport::{Connect, Pool, Shared},
 };
@@ -35,6 +36,8 @@ pub(crate) struct Core {
 /// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
 pub(crate) struct Node {
     pub(crate) name: Arc<str>,
+    /// Its address as spans show it.
+    pub(crate) peer: Peer,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) authority: Option<http::uri::Authority>,
     pub(crate) pool: Arc<Pool>,
@@ -81,6 +84,7 @@ impl Upstream for Node {
         };
         Self {
             name,
+            peer: Peer::of_endpoint(spec.address()),
             protocol,
             authority: spec.authority().and_then(|text| text.parse().ok()),
             pool,

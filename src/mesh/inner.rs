@@ -23,6 +23,7 @@ use super::{
 use crate::{
     config,
     core::{BoxFuture, Epoch, Error, ErrorKind, Events, Instant, Origin, Phase, Random},
+    observe::trace::Tracing,
     transport::{Connect, Shared},
 };
 
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) events: Arc<Events>,
     pub(crate) random: Arc<Random>,
     pub(crate) stages: Stages,
+    pub(crate) tracing: Tracing,
     pub(crate) resolve_timeout: Duration,
     pub(crate) code: Code,
     pub(crate) sources: Vec<String>,
@@ -68,6 +70,7 @@ impl Inner {
         events: Arc<Events>,
         random: Arc<Random>,
         stages: Stages,
+        tracing: Tracing,
         code: Code,
         sources: Vec<String>,
         transport: Arc<Shared>,
@@ -78,6 +81,7 @@ impl Inner {
             events,
             random,
             stages,
+            tracing,
             resolve_timeout: code.resolve_timeout.unwrap_or(config::DEFAULT_RESOLVE_TIMEOUT),
             code,
             synced: AtomicBool::new(sources.is_empty()),

@@ -11,6 +11,7 @@ use http::uri::Authority;
 use super::cluster::Cluster;
 use crate::{
     config,
+    observe::trace::{Peer, Rules},
     resilience::{Budget, deadline, limit::Limiter, retry},
     route::{Split, Table},
 };
@@ -20,6 +21,8 @@ pub(crate) struct ServiceCell {
     pub(crate) name: Arc<str>,
     /// What HTTP calls it when the request names no authority.
     pub(crate) authority: Option<Authority>,
+    /// Its name as spans show it.
+    pub(crate) server: Peer,
     /// Empty until a source has delivered it.
     pub(crate) current: ArcSwapOption<Service>,
     /// Budgets survive updates that do not change them. Locked by the updater only.
@@ -51,15 +54,19 @@ pub(crate) struct Policy {
     pub(crate) retry: retry::Policy,
     pub(crate) budget: Arc<Budget>,
     pub(crate) max_body_bytes: usize,
+    /// How its calls are traced, if anything is said of it.
+    pub(crate) tracing: Option<Arc<Rules>>,
 }
 
 // === impl ServiceCell ===
 
 impl ServiceCell {
     pub(crate) fn new(name: &str) -> Self {
+        let name: Arc<str> = name.into();
         Self {
-            name: name.into(),
             authority: name.parse().ok(),
+            server: Peer::of_service(&name),
+            name,
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
         }
@@ -108,6 +115,7 @@ impl ServiceCell {
             idle_timeout: merged.idle_timeout,
             budget: self.budget(&retry.budget.clone().unwrap_or_default()),
             max_body_bytes: retry.body_cap(),
+            tracing: merged.tracing.as_ref().and_then(Rules::of),
             retry: retry::Policy::new(&retry),
         }
     }

@@ -10,7 +10,11 @@ use std::{
 use http::{Request, Response, Version, header::HOST};
 use pin_project::pin_project;
 
-use super::{Caller, Pinned, head::Head};
+use super::{
+    Caller, Pinned,
+    head::Head,
+    traced::{self, Trace},
+};
 use crate::{
     balance::{Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
@@ -91,6 +95,7 @@ impl Attempt {
         tried: &[Arc<Endpoint<Node>>],
         number: u32,
         now: Instant,
+        trace: &mut Trace,
     ) -> Result<Self, Box<Failed>> {
         let inner = &caller.inner;
         let mut core = pinned.cluster.core.load();
@@ -125,7 +130,7 @@ impl Attempt {
         let endpoint = Arc::clone(flight.endpoint());
         let original = Original::of(&request, endpoint.extra());
         let state = match endpoint.extra() {
-            Some(node) => begin(caller, node, &mut request, number, at),
+            Some(node) => begin(caller, node, &mut request, number, at, trace),
             None => State::Done,
         };
         let state = match state {
@@ -250,12 +255,14 @@ fn begin(
     request: &mut Request<Outgoing>,
     number: u32,
     now: u64,
+    trace: &mut Trace,
 ) -> State {
     caller.inner.events.emit(|| Event::AttemptStarted {
         service: Arc::clone(&caller.cell.name),
         endpoint: Arc::clone(&node.name),
         number,
     });
+    traced::attempt(trace, caller, request, number, Some(node));
     if let Some(authority) = &node.authority {
         request.headers_mut().remove(HOST);
         super::head::set_authority(request, authority);

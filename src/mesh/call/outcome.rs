@@ -38,6 +38,7 @@ impl PathProj<'_> {
     fn responded(&mut self, response: Response<Body>) -> Step {
         let status = response.status();
         self.attempt_ended(Some(status.as_u16()), None);
+        self.trace_answer(&response);
         if self.armed.as_ref().is_none_or(|armed| armed.safe_only) {
             return Step::Return(Ok(response));
         }
@@ -86,6 +87,14 @@ impl PathProj<'_> {
         Err(())
     }
 
+    /// The same of a status that came in trailers.
+    fn trailed(&mut self, status: StatusCode, code: i32, trailers: &HeaderMap) -> Result<(), ()> {
+        if let Some(trace) = self.trace {
+            trace.status(code);
+        }
+        self.answered(status, Some(code), trailers)
+    }
+
     /// The first frame of a gRPC response that may be retried: trailers may hold its status.
     pub(super) fn peeked(
         &mut self,
@@ -95,7 +104,7 @@ impl PathProj<'_> {
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
             && let Some(code) = grpc::status_of(trailers)
-            && self.answered(response.status(), Some(code), trailers).is_ok()
+            && self.trailed(response.status(), code, trailers).is_ok()
         {
             return Step::Again;
         }
@@ -114,6 +123,7 @@ impl PathProj<'_> {
     pub(super) fn failed(&mut self, failed: Box<Failed>) -> Step {
         let Failed { met, error, request } = *failed;
         self.attempt_ended(None, Some(error.kind()));
+        self.trace_failure(error.kind());
         if let Some(request) = request {
             *self.request = Some(*request);
         }
@@ -149,6 +159,9 @@ impl PathProj<'_> {
             return Step::Return(Err(error));
         }
         self.trail.never_sent += 1;
+        if let Some(trace) = self.trace {
+            trace.retry("never sent", Duration::ZERO);
+        }
         let service = &self.caller.cell.name;
         self.caller.inner.events.emit(|| Event::Retry {
             service: Arc::clone(service),
@@ -175,6 +188,7 @@ impl PathProj<'_> {
         };
         let whole = pinned.bounds.expired(now);
         self.attempt_ended(None, Some(ErrorKind::Timeout));
+        self.trace_failure(ErrorKind::Timeout);
         let error = Error::new(ErrorKind::Timeout, phase);
         if whole {
             self.note("timeout");
@@ -255,6 +269,9 @@ impl PathProj<'_> {
             (None, Some(armed)) => armed.head.request(armed.body.next().map_err(unrepeatable)?),
             (None, None) => return Err("no copy"),
         };
+        if let Some(trace) = self.trace {
+            trace.retry(reason, after);
+        }
         inner.events.emit(|| Event::Retry {
             service: Arc::clone(&self.caller.cell.name),
             reason: reason.into(),
@@ -313,7 +330,10 @@ impl PathProj<'_> {
         });
     }
 
-    fn refused(&self, reason: &'static str) {
+    fn refused(&mut self, reason: &'static str) {
+        if let Some(trace) = self.trace {
+            trace.retry_refused(reason);
+        }
         let service = &self.caller.cell.name;
         self.caller
             .inner

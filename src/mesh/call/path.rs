@@ -17,6 +17,7 @@ use super::{
     attempt::Attempt,
     head::{self, Head},
     staged::StagedAttempt,
+    traced::{self, Trace},
     trail::{Trail, Visit},
 };
 use crate::{
@@ -34,7 +35,7 @@ use crate::{
 pub(crate) struct Path {
     pub(super) caller: Caller,
     pub(super) request: Option<Request<Outgoing>>,
-    started: Option<Instant>,
+    pub(super) started: Option<Instant>,
     pub(super) pinned: Option<Pinned>,
     #[pin]
     pub(super) state: State,
@@ -45,6 +46,7 @@ pub(crate) struct Path {
     /// The place under the service's limit.
     limit: Held,
     pub(super) trail: Trail,
+    pub(super) trace: Trace,
     resolve_by: Option<Instant>,
     /// The caller's own bound, while no route is known.
     own_bound: Option<Instant>,
@@ -95,6 +97,7 @@ impl Path {
             armed: None,
             limit: Held::Nothing,
             trail: Trail::default(),
+            trace: None,
             resolve_by: None,
             own_bound: None,
             answering: None,
@@ -213,6 +216,8 @@ impl PathProj<'_> {
                 }
             }
         }
+        let waited = now.saturating_duration_since(started);
+        *self.trace = traced::begin(self.caller, request, (route, cluster), waited);
         let call = request.extensions().get::<Call>();
         let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
@@ -293,11 +298,12 @@ impl PathProj<'_> {
         }
         let (number, tried) = (self.trail.number, &self.trail.tried);
         if let Some(stage) = &self.caller.inner.stages.attempt {
+            traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
             self.state.set(State::Staged(attempt));
             return Step::Again;
         }
-        match Attempt::start(self.caller, pinned, request, tried, number, now) {
+        match Attempt::start(self.caller, pinned, request, tried, number, now, self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 Step::Again
@@ -399,7 +405,8 @@ impl PathProj<'_> {
     }
 
     /// The last words of the call: its place under the limit, its event, its error's context.
-    fn end(&mut self, result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
+    fn end(&mut self, mut result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
+        self.trace_end(&mut result);
         let Caller { inner, cell, .. } = &*self.caller;
         let result = match result {
             Ok(mut response) => {
@@ -431,7 +438,11 @@ impl PinnedDrop for Path {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
         let Some(started) = *this.started else { return };
-        if matches!(*this.state, State::Done) || !this.caller.inner.events.is_heard() {
+        if matches!(*this.state, State::Done) {
+            return;
+        }
+        this.trace_left();
+        if !this.caller.inner.events.is_heard() {
             return;
         }
         // The caller has left: neither a status nor an error.

@@ -123,6 +123,8 @@ async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Bod
         tried,
         *number,
         Instant::now(),
+        // Its span has begun before the layers.
+        &mut None,
     ) {
         Ok(attempt) => {
             *lock(&shared.endpoint) = attempt.endpoint().cloned();
