@@ -182,7 +182,7 @@ impl MeshBuilder {
     /// headers, or a [`TraceContext`](crate::TraceContext) in its extensions. Where there is none,
     /// nothing is sent.
     pub fn propagate(mut self, propagation: Propagation) -> Self {
-        self.tracing.propagation = propagation;
+        self.tracing.propagation = Some(propagation);
         self
     }
 
@@ -358,7 +358,15 @@ impl MeshBuilder {
         };
         let unknown = self.unknown_names;
         let inner = Arc::new(Inner::new(
-            epoch, events, random, stages, self.tracing, self.code, names, transport, unknown,
+            epoch,
+            events,
+            random,
+            stages,
+            self.tracing,
+            self.code,
+            names,
+            transport,
+            unknown,
         ));
         for (index, source) in sources.into_iter().enumerate() {
             let sink: Arc<dyn Sink> = Arc::<Inner>::clone(&inner);

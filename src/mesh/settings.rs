@@ -1,12 +1,15 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
-use std::{fmt::Debug, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use super::{
     describe::{Setting, SettingOrigin},
     inner::Inner,
 };
-use crate::config::{self, Balancer, Breakers, Budget, Policy, Retry, Transport};
+use crate::{
+    config::{self, Balancer, Breakers, Budget, Policy, Retry, Tracing, Transport},
+    observe::trace,
+};
 
 /// What the code says, what the control plane says, and the list that is made of it.
 struct Layers<'a, T> {
@@ -63,7 +66,36 @@ pub(super) fn of_route(
         }),
     ];
     list.extend(of_retry(&policy.within(|policy| policy.retry.as_ref())));
+    list.extend(of_tracing(&policy.within(|policy| policy.tracing.as_ref())));
     list
+}
+
+fn of_tracing(tracing: &Layers<'_, Tracing>) -> Vec<Setting> {
+    let list = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| debug(map));
+    vec![
+        tracing.setting("tracing.client_percent", "100", |t| text(t.client_percent)),
+        tracing.setting("tracing.random_percent", "100", |t| text(t.random_percent)),
+        tracing.setting("tracing.overall_percent", "100", |t| text(t.overall_percent)),
+        tracing.setting("tracing.tags", "none", |t| list(&t.tags)),
+        tracing.setting("tracing.header_tags", "none", |t| list(&t.header_tags)),
+        tracing.setting("tracing.operation", "by convention", |t| t.operation.clone()),
+    ]
+}
+
+/// What the code says of the traces of the whole mesh.
+pub(super) fn of_telemetry(tracing: &trace::Tracing) -> Vec<Setting> {
+    let code = |name, value: Option<&str>, default: &str| Setting {
+        name,
+        value: value.unwrap_or(default).to_owned(),
+        origin: if value.is_some() { SettingOrigin::Code } else { SettingOrigin::Default },
+        source: None,
+    };
+    let propagation = tracing.propagation.map(|propagation| name_of(&propagation));
+    vec![
+        code("telemetry.propagation", propagation.as_deref(), "w3c"),
+        code("telemetry.tracer", tracing.tracer.as_ref().map(|_| "opentelemetry"), "none"),
+        code("telemetry.tracing_spans", tracing.spans.as_ref().map(|_| "true"), "false"),
+    ]
 }
 
 fn of_retry(retry: &Layers<'_, Retry>) -> Vec<Setting> {

@@ -80,8 +80,7 @@ impl PathProj<'_> {
             self.trace_endpoint();
         }
         if let Some(trace) = self.trace {
-            let code =
-                if self.caller.grpc { grpc::status_of(response.headers()) } else { None };
+            let code = if self.caller.grpc { grpc::status_of(response.headers()) } else { None };
             let (status, version) = (response.status(), response.version());
             trace.answered(Answer { status, version, code });
         }

@@ -27,7 +27,8 @@ pub enum Propagation {
 /// How the calls of a mesh are traced.
 #[derive(Clone, Default)]
 pub(crate) struct Tracing {
-    pub(crate) propagation: Propagation,
+    /// What the code says.
+    pub(crate) propagation: Option<Propagation>,
     /// Decides about sampling, and what endpoints are told.
     pub(crate) tracer: Option<Arc<dyn Tracer>>,
     /// Records beside it.
@@ -43,7 +44,7 @@ impl Tracing {
     }
 
     pub(crate) fn is_told(&self) -> bool {
-        self.propagation == Propagation::W3c
+        self.propagation.unwrap_or_default() == Propagation::W3c
     }
 
     /// Passes on the context of a call that nobody may record.

@@ -65,8 +65,7 @@ impl TraceContext {
         let (Some(given), None) = (all.next(), all.next()) else { return None };
         let ids = Ids::parse(given.as_bytes())?;
         let text = ids.text();
-        let mut parent =
-            if given.as_bytes() == text { given.clone() } else { value(&text) };
+        let mut parent = if given.as_bytes() == text { given.clone() } else { value(&text) };
         parent.set_sensitive(true);
         let state = headers.get_all(TRACESTATE).iter();
         let baggage = headers.get_all(BAGGAGE).iter();
@@ -184,8 +183,7 @@ impl std::error::Error for InvalidTraceparent {}
 
 /// A value of visible characters, kept out of HTTP/2's header table.
 pub(super) fn value(text: &[u8]) -> HeaderValue {
-    let mut value =
-        HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+    let mut value = HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static(""));
     value.set_sensitive(true);
     value
 }

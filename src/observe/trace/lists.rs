@@ -18,9 +18,7 @@ pub(crate) const BAGGAGE_BYTES: usize = 8192;
 pub(crate) const BAGGAGE_MEMBERS: usize = 64;
 
 /// The combined `tracestate` of a request; nothing if it is empty or breaks its grammar.
-pub(crate) fn tracestate<'a>(
-    values: impl Iterator<Item = &'a HeaderValue>,
-) -> Option<HeaderValue> {
+pub(crate) fn tracestate<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Option<HeaderValue> {
     let values: Vec<&HeaderValue> = values.collect();
     let mut members = members(&values);
     //= W3C Trace Context §"A traceparent is Received": if the tracestate header cannot be parsed
@@ -166,13 +164,11 @@ mod tests {
     #[test]
     fn of_a_long_state_the_long_entries_go_first_then_the_last() {
         let long = format!("long={}", "x".repeat(200));
-        let short: Vec<String> =
-            (0..8).map(|at| format!("s{at}={}", "y".repeat(50))).collect();
+        let short: Vec<String> = (0..8).map(|at| format!("s{at}={}", "y".repeat(50))).collect();
         let kept = short.join(",");
         assert_eq!(kept.len(), 431);
         assert_eq!(state(&[&format!("{long},{kept}")]), Some(kept));
-        let many: Vec<String> =
-            (0..20).map(|at| format!("s{at}={}", "y".repeat(50))).collect();
+        let many: Vec<String> = (0..20).map(|at| format!("s{at}={}", "y".repeat(50))).collect();
         assert_eq!(state(&[&many.join(",")]), Some(many[..9].join(",")));
     }
 

@@ -103,12 +103,8 @@ where
             );
         }
         let context = context.with_remote_span_context(span.span_context().clone());
-        let span = OtelCall {
-            span: OtelSpan(span),
-            tracer: Arc::clone(&self.tracer),
-            context,
-            baggage,
-        };
+        let span =
+            OtelCall { span: OtelSpan(span), tracer: Arc::clone(&self.tracer), context, baggage };
         Started::Recorded(Box::new(Recording::new(span, call, request)))
     }
 }
@@ -185,10 +181,14 @@ impl<S: opentelemetry::trace::Span + Send + Sync + 'static> Span for OtelSpan<S>
     }
 
     fn retry(&mut self, name: &'static str, reason: &str, backoff: Option<Duration>) {
-        let mut attributes = vec![KeyValue::new("mesh.retry.reason", reason.to_owned())];
-        attributes.extend(
-            backoff.map(|backoff| KeyValue::new("mesh.retry.backoff", backoff.as_secs_f64())),
-        );
+        let reason = reason.to_owned();
+        let attributes = match backoff {
+            Some(backoff) => vec![
+                KeyValue::new("mesh.retry.reason", reason),
+                KeyValue::new("mesh.retry.backoff", backoff.as_secs_f64()),
+            ],
+            None => vec![KeyValue::new("mesh.retry.refusal", reason)],
+        };
         self.0.add_event(name, attributes);
     }
 

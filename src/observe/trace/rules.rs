@@ -29,8 +29,10 @@ impl Rules {
         if *config == config::Tracing::default() {
             return None;
         }
-        let share = |percent: Option<f64>| percent.map_or_else(Share::default, |it| Share(it / 100.0));
-        let tags = config.tags.iter().map(|(tag, value)| (tag.as_str().into(), value.as_str().into()));
+        let share =
+            |percent: Option<f64>| percent.map_or_else(Share::default, |it| Share(it / 100.0));
+        let tags =
+            config.tags.iter().map(|(tag, value)| (tag.as_str().into(), value.as_str().into()));
         let header_tags = config.header_tags.iter().filter_map(|(tag, header)| {
             // Validation has refused what is no name.
             Some((tag.as_str().into(), HeaderName::try_from(header.as_str()).ok()?))

@@ -148,12 +148,20 @@ fn record(span: &tracing::Span, key: &'static str, value: Value) {
 }
 
 fn say(span: &tracing::Span, name: &'static str, reason: &str, backoff: Option<Duration>) {
-    let backoff = backoff.map(|backoff| backoff.as_secs_f64());
-    tracing::event!(
-        target: "tower_mesh",
-        parent: span,
-        tracing::Level::DEBUG,
-        { mesh.retry.reason = reason, mesh.retry.backoff = backoff },
-        "{name}"
-    );
+    match backoff.map(|backoff| backoff.as_secs_f64()) {
+        Some(backoff) => tracing::event!(
+            target: "tower_mesh",
+            parent: span,
+            tracing::Level::DEBUG,
+            { mesh.retry.reason = reason, mesh.retry.backoff = backoff },
+            "{name}"
+        ),
+        None => tracing::event!(
+            target: "tower_mesh",
+            parent: span,
+            tracing::Level::DEBUG,
+            { mesh.retry.refusal = reason },
+            "{name}"
+        ),
+    }
 }
