@@ -67,7 +67,7 @@ pub(super) fn attempt(
     if let Some(trace) = trace {
         let context = trace.attempt(number, node.map(|node| (&node.peer, &node.name)));
         if let (Some(context), true) = (context, caller.inner.tracing.is_told()) {
-            context.write(request.headers_mut());
+            context.write_owned(request.headers_mut());
         }
     }
 }

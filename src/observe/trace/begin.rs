@@ -59,7 +59,7 @@ impl Tracing {
             //= W3C Trace Context §"Mutating the traceparent Field": unmodified header propagation
             //= may be implemented in a service which does not collect tracing information
             let context = context.clone();
-            context.write(request.headers_mut());
+            context.write_owned(request.headers_mut());
         }
     }
 
@@ -96,24 +96,28 @@ impl Tracing {
         request: &mut Request<Outgoing>,
         random: &Random,
     ) -> Option<Box<dyn Recorder>> {
-        let is_named = self.is_told() && request.headers().contains_key(TRACEPARENT);
-        let given = if is_named { TraceContext::from_headers(request.headers()) } else { None };
-        let is_named = given.is_some();
-        let given = given.or_else(|| request.extensions().get::<TraceContext>().cloned());
+        let ids = if self.is_told() { TraceContext::ids_of(request.headers()) } else { None };
+        if ids.is_some_and(|ids| !ids.is_sampled()) {
+            mark(request.headers_mut());
+            return None;
+        }
+        let given = match ids {
+            Some(_) => TraceContext::from_headers(request.headers()),
+            None => request.extensions().get::<TraceContext>().cloned(),
+        };
         let current = match given {
             Some(_) => None,
             None => tracer.current(request.extensions()),
         };
-        let parent = given.as_ref().or(current.as_ref());
-        if parent.is_some_and(|parent| !parent.is_sampled()) {
+        let is_sampled = |parent: &TraceContext| parent.is_sampled();
+        if !given.as_ref().or(current.as_ref()).is_none_or(is_sampled) {
             // Its caller has decided for the whole trace; a child that is recorded has no parent.
-            if is_named {
-                mark(request.headers_mut());
-            } else if let (Some(parent), true) = (parent, self.is_told()) {
-                parent.write(request.headers_mut());
+            if let (Some(parent), true) = (given.or(current), self.is_told()) {
+                parent.write_owned(request.headers_mut());
             }
             return None;
         }
+        let parent = given.as_ref().or(current.as_ref());
         let is_wanted = call.rules.is_none_or(|rules| rules.may_trace(parent.is_some(), random));
         let started = if is_wanted {
             let parent = match (&given, &current) {
@@ -135,7 +139,7 @@ impl Tracing {
             Started::Recorded(recorder) => Some(recorder),
             Started::Unsampled(context) => {
                 if let (Some(context), true) = (context, self.is_told()) {
-                    context.write(request.headers_mut());
+                    context.write_owned(request.headers_mut());
                 }
                 None
             }

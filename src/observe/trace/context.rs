@@ -81,14 +81,26 @@ impl TraceContext {
     /// own, theirs stays. The values are marked sensitive: they differ from call to call, and
     /// would drive the stable headers out of HTTP/2's header table.
     pub fn write(&self, headers: &mut HeaderMap) {
-        headers.insert(TRACEPARENT, self.parent.clone());
-        match &self.state {
-            Some(state) => drop(headers.insert(TRACESTATE, state.clone())),
+        self.clone().write_owned(headers);
+    }
+
+    /// The same without a copy: the first one of a fresh value is an allocation.
+    pub(crate) fn write_owned(self, headers: &mut HeaderMap) {
+        headers.insert(TRACEPARENT, self.parent);
+        match self.state {
+            Some(state) => drop(headers.insert(TRACESTATE, state)),
             None => drop(headers.remove(TRACESTATE)),
         }
-        if let Some(baggage) = &self.baggage {
-            headers.insert(BAGGAGE, baggage.clone());
+        if let Some(baggage) = self.baggage {
+            headers.insert(BAGGAGE, baggage);
         }
+    }
+
+    /// The ids alone of the one `traceparent` of a request.
+    pub(super) fn ids_of(headers: &HeaderMap) -> Option<Ids> {
+        let mut all = headers.get_all(TRACEPARENT).iter();
+        let (Some(given), None) = (all.next(), all.next()) else { return None };
+        Ids::parse(given.as_bytes())
     }
 
     /// The id of the whole trace.
