@@ -14,6 +14,7 @@ use super::{
 use crate::{
     core::{Body, Error, ErrorKind, Event, Instant, Phase, Unrepeatable, grpc},
     resilience::retry::{self, Decision},
+    transport::ConnectError,
 };
 
 /// So many connections may turn out to have been closed while idle.
@@ -155,6 +156,14 @@ impl PathProj<'_> {
         let most = if error.kind() == ErrorKind::Transport { MAX_CLOSED } else { MAX_UNREACHABLE };
         let may = self.trail.never_sent < most && self.may_resend(error.kind());
         if !(may && self.has_request()) {
+            if repeatable(&error) && self.request.is_some() {
+                // There is no other endpoint: this one may be just being replaced.
+                let step = self.lost(retry::Met::Unreachable, error, text);
+                if matches!(step, Step::Again) {
+                    self.trail.never_sent += 1;
+                }
+                return step;
+            }
             self.note(text);
             return Step::Return(Err(error));
         }
@@ -236,7 +245,11 @@ impl PathProj<'_> {
             return None;
         }
         let policy = self.pinned.as_ref().and_then(Pinned::policy)?;
-        Some(policy.retry.decide(self.trail.counted(), met, &self.caller.inner.random))
+        let attempt = match met {
+            retry::Met::Unreachable => self.trail.number,
+            _ => self.trail.counted(),
+        };
+        Some(policy.retry.decide(attempt, met, &self.caller.inner.random))
     }
 
     /// Prepares one more attempt, or says why there is none.
@@ -340,6 +353,13 @@ impl PathProj<'_> {
             .events
             .emit(|| Event::RetryRefused { service: Arc::clone(service), reason });
     }
+}
+
+/// Whether the same endpoint may be asked once more: not if that has taken its time already.
+fn repeatable(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    let refused = source.and_then(|source| source.downcast_ref::<ConnectError>());
+    error.kind() == ErrorKind::Connect && refused.is_none_or(|error| !error.is_timeout())
 }
 
 fn unrepeatable(why: Unrepeatable) -> &'static str {
