@@ -6,9 +6,9 @@
     reason = "written by gungraun's macros"
 )]
 
-mod support;
 #[path = "support/traced.rs"]
-mod traced;
+mod meshes;
+mod support;
 
 use std::hint::black_box;
 
@@ -16,8 +16,8 @@ use gungraun::{
     Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 
+use meshes::{Trace, Traced};
 use support::units::CALLS;
-use traced::{Trace, Traced};
 
 #[library_benchmark]
 #[bench::nothing(args = (Trace::Nothing), setup = Traced::new)]
