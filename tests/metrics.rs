@@ -362,7 +362,7 @@ async fn a_grpc_response_that_was_looked_at_is_counted_once() {
             let body = tower_mesh::Body::new(http_body_util::StreamBody::new(frames));
             async move { Ok(http::Response::new(body)) }
         })
-        .service(SERVICE, |s| s.retry(Retry::standard().idempotent(true)))
+        .service(SERVICE, |s| s.retry(Retry::idempotent()))
         .build()
         .unwrap();
     mesh.ready().await.unwrap();
