@@ -58,6 +58,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "reqwest-013")]
+pub mod adapt;
 pub mod balance;
 pub mod config;
 mod core;
