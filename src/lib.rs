@@ -38,6 +38,7 @@
 //! | the mesh's layers around another client | [`resilience`] |
 //! | the model of the configuration | [`config`] |
 //! | own discovery | [`discover`] |
+//! | reqwest's shape of the client | `adapt::reqwest` (feature `reqwest-013`), the file `docs/REQWEST.md` |
 //! | connections | [`transport`] |
 //!
 //! The folder `docs` of the source has the architecture, every default with its source, the table of
@@ -52,7 +53,11 @@
 //!   `serde_path_to_error`, `humantime` and `notify`.
 //! * **serde** (enabled by **file**) — `Serialize` and `Deserialize` for [`config`].
 //! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
-//! * **reqwest-013** — The layers of [`resilience`] around `reqwest::Client` 0.13.
+//! * **reqwest-013** — `Mesh::reqwest`, the front door in the shape of reqwest 0.13, and the layers of
+//!   [`resilience`] around `reqwest::Client`. Pulls in `reqwest` with `json`, `form`, `query` and
+//!   `multipart`, and `serde`.
+//! * **reqwest-013-cookies** — Cookies for that front door. Turns on reqwest's `cookies`.
+//! * **reqwest-013-gzip** — gzip for that front door. Turns on tower-http's `decompression-gzip`.
 //! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
 //!   on tokio's `test-util` and hyper's server.
 #![forbid(unsafe_code)]
@@ -88,6 +93,10 @@ pub use self::{
 #[cfg(all(doctest, feature = "file"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "reqwest-013"))]
+#[doc = include_str!("../docs/REQWEST.md")]
+struct Reqwest;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/EVENTS.md")]

@@ -26,7 +26,8 @@ fn refused(
 
 #[tokio::test]
 async fn a_setting_of_the_wrapped_client_is_refused_unless_it_was_decided() {
-    let mesh = mesh(&Server::named("users").await);
+    let server = Server::named("users").await;
+    let mesh = mesh(&server);
     let second = Duration::from_secs(1);
     let secret = || HeaderMap::from_iter([(header::AUTHORIZATION, "Bearer x".parse().unwrap())]);
     macro_rules! case {
@@ -54,7 +55,8 @@ async fn a_setting_of_the_wrapped_client_is_refused_unless_it_was_decided() {
 
 #[tokio::test]
 async fn values_that_are_none_are_refused() {
-    let mesh = mesh(&Server::named("users").await);
+    let server = Server::named("users").await;
+    let mesh = mesh(&server);
     for (builder, what) in [
         (mesh.reqwest(plain()).user_agent("no\nagent"), "the user agent is no header value"),
         (mesh.reqwest(plain()).timeout(Duration::ZERO), "timeout = 0ns: must be over 0"),

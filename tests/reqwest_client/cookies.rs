@@ -39,7 +39,8 @@ async fn get(http: &tower_mesh::adapt::reqwest::Client, path: &str) -> String {
 
 #[tokio::test]
 async fn they_are_kept_and_sent_again_when_asked_for() {
-    let mesh = mesh(&server().await);
+    let server = server().await;
+    let mesh = mesh(&server);
     let http = mesh.reqwest(plain()).cookie_store(true).build().unwrap();
     get(&http, "/login").await;
     assert_eq!(get(&http, "/a").await, "GET /a\ncookie: id=7\n");
@@ -52,14 +53,16 @@ async fn they_are_kept_and_sent_again_when_asked_for() {
 
 #[tokio::test]
 async fn one_that_comes_with_a_redirect_is_sent_with_its_next_hop() {
-    let mesh = mesh(&server().await);
+    let server = server().await;
+    let mesh = mesh(&server);
     let http = mesh.reqwest(plain()).cookie_store(true).build().unwrap();
     assert_eq!(get(&http, "/welcome").await, "GET /home\ncookie: welcome=1\n");
 }
 
 #[tokio::test]
 async fn a_store_is_shared_with_whoever_has_it() {
-    let mesh = mesh(&server().await);
+    let server = server().await;
+    let mesh = mesh(&server);
     let jar = Arc::new(Jar::default());
     let url = "http://users.prod/".parse().unwrap();
     jar.add_cookie_str("from=jar", &url);

@@ -8,7 +8,7 @@ use tower_mesh::{Error, ErrorKind, Mesh, Phase};
 
 use crate::{
     client, mesh, plain,
-    support::{RawServer, Server, dead_address, patience, status},
+    support::{RawServer, Server, dead_address, patience, raw::read_head, status},
 };
 
 #[tokio::test]
@@ -72,7 +72,8 @@ async fn a_name_that_nobody_defines_is_refused_and_never_called_past_the_mesh() 
 
 #[tokio::test]
 async fn failures_of_calls_are_those_of_the_mesh() {
-    let mesh = Mesh::builder().endpoints("users.prod", [dead_address().await]).build().unwrap();
+    let (dead, _held) = dead_address();
+    let mesh = Mesh::builder().endpoints("users.prod", [dead]).build().unwrap();
     let error = client(&mesh).get("http://users.prod/").send().await.unwrap_err();
     assert!(error.is_connect(), "{error:?}");
     assert_eq!(error.service_name(), Some("users.prod"));
@@ -106,6 +107,7 @@ async fn statuses_and_content_that_cannot_be_read_are_the_same_type() {
 async fn an_answer_that_is_no_http_is_a_failure_of_the_transport() {
     use tokio::io::AsyncWriteExt;
     let server = RawServer::start(|mut stream, _| async move {
+        read_head(&mut stream).await;
         let _sent = stream.write_all(b"no http\r\n\r\n").await;
     })
     .await;
@@ -134,7 +136,7 @@ async fn a_future_that_is_polled_after_its_end_does_not_panic() {
     use futures_util::FutureExt;
     let server = Server::named("users").await;
     let http = client(&mesh(&server));
-    let mut failed = http.get("no url").send();
+    let mut failed = Box::pin(http.get("no url").send());
     assert!((&mut failed).await.is_err());
     assert!((&mut failed).now_or_never().is_none());
     let mut answered = Box::pin(http.get("http://users.prod/").send());

@@ -76,12 +76,11 @@ async fn a_name_of_the_mesh_is_never_called_past_it() {
 #[tokio::test]
 async fn a_name_whose_definition_was_refused_is_not_outside() {
     let api = echo().await;
-    let (mesh, _publisher) = published(Mesh::builder(), |publisher| {
-        let mut service = Service::default();
-        service.policy.timeout = Some(Duration::ZERO);
-        assert!(publisher.service("users.prod", service).is_err());
-    })
-    .await;
+    let (mesh, publisher) = late(Duration::from_secs(10)).await;
+    let mut service = Service::default();
+    service.policy.timeout = Some(Duration::ZERO);
+    assert!(publisher.service("users.prod", service).is_err());
+    publisher.synced();
     let http = open(&mesh, to(&api));
     let error = patience(http.get(url(&api, "users.prod", "/")).send()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
@@ -244,7 +243,7 @@ async fn failures_outside_are_the_same_type_of_error() {
     assert!(error.is_timeout(), "{error:?}");
     assert_eq!(error.service_name(), Some("api.example"));
     assert!(!error.chain().contains("secret"), "{}", error.chain());
-    let dead = dead_address().await.to_string();
+    let (dead, _held) = dead_address();
     let error = http.get(format!("http://{dead}/")).send().await.unwrap_err();
     assert!(error.is_connect(), "{error:?}");
 }

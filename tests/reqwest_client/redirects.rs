@@ -230,9 +230,10 @@ async fn a_location_that_is_none_is_the_answer() {
 #[tokio::test]
 async fn a_failure_after_a_redirect_says_what_led_there() {
     let users = Server::start(|_| async { redirect(302, "http://orders.prod/") }).await;
+    let (dead, _held) = crate::support::dead_address();
     let mesh = Mesh::builder()
         .endpoints("users.prod", [users.address()])
-        .endpoints("orders.prod", [crate::support::dead_address().await])
+        .endpoints("orders.prod", [dead])
         .build()
         .unwrap();
     let error = client(&mesh).get("http://users.prod/").send().await.unwrap_err();

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use reqwest::{Body, Request, Url, multipart::Form};
 use tower::{ServiceBuilder, ServiceExt};
-use tower_mesh::{Call, Mesh, Retry, ServiceSettings};
+use tower_mesh::{Call, Mesh, Retry};
 
 use crate::{
     client, mesh, plain, seen,
@@ -55,12 +55,30 @@ async fn every_method_of_the_client_reaches_the_service() {
 }
 
 #[tokio::test]
-async fn both_schemes_of_a_url_mean_the_service() {
+async fn case_and_the_usual_port_of_a_url_do_not_matter() {
     let server = echo().await;
     let http = client(&mesh(&server));
-    for url in ["http://users.prod/1", "http://USERS.prod:80/1"] {
+    for url in ["http://users.prod/1", "http://USERS.prod:80/1", "http://users.prod:8080/1"] {
         assert_eq!(http.get(url).send().await.unwrap().status(), 200, "{url}");
     }
+}
+
+#[tokio::test]
+async fn the_scheme_of_a_url_goes_to_the_mesh_which_decides_what_it_means() {
+    let mesh = Mesh::builder()
+        .endpoints("users.prod", ["10.0.0.1:80".parse::<std::net::SocketAddr>().unwrap()])
+        .call_layer(tower::layer::layer_fn(|_next: tower_mesh::Next| {
+            tower::service_fn(|request: http::Request<tower_mesh::Body>| async move {
+                let scheme = request.uri().scheme_str().unwrap_or_default().to_owned();
+                let response = http::Response::new(tower_mesh::Body::from(scheme));
+                Ok::<_, tower_mesh::BoxError>(response)
+            })
+        }))
+        .build()
+        .unwrap();
+    let http = client(&mesh);
+    assert_eq!(text(http.get("http://users.prod/")).await, "http");
+    assert_eq!(text(http.get("https://users.prod/")).await, "https");
 }
 
 #[tokio::test]
@@ -198,7 +216,7 @@ async fn bodies_in_memory_streamed_and_multipart_are_sent_again_by_a_retry() {
 async fn a_stream_over_the_cap_of_the_policy_is_not_sent_again() {
     let server = flaky().await;
     let mesh = Mesh::builder()
-        .service("users.prod", ServiceSettings::new().retry(Retry::standard().max_body_bytes(4)))
+        .service("users.prod", |service| service.retry(Retry::standard().max_body_bytes(4)))
         .endpoints("users.prod", [server.address()])
         .build()
         .unwrap();

@@ -1,5 +1,7 @@
 //! What comes back: reqwest's own response, with its URL, its version, its body and its trailers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, Response, Version, header};
@@ -9,7 +11,7 @@ use tower_mesh::{Error, Mesh};
 
 use crate::{
     client, mesh,
-    support::{BoxError, Server, patience, reply, server::body},
+    support::{BoxError, RawServer, Server, patience, raw::read_head, reply, server::body},
 };
 
 #[tokio::test]
@@ -117,7 +119,10 @@ async fn a_request_streams_in_both_directions_at_once() {
     parts.send(Ok("pong")).unwrap();
     assert_eq!(patience(response.chunk()).await.unwrap().unwrap(), "pong");
     drop(parts);
-    assert!(patience(response.chunk()).await.unwrap().is_none());
+    // The end of an HTTP/2 stream may come as an empty part.
+    while let Some(part) = patience(response.chunk()).await.unwrap() {
+        assert!(part.is_empty());
+    }
 }
 
 #[tokio::test]
@@ -155,9 +160,13 @@ const GZIPPED: &[u8] = &[
 #[tokio::test]
 async fn a_body_that_breaks_off_is_an_error_of_the_mesh_beneath_reqwests() {
     let server = Server::start(|_| async {
-        let frames =
-            [Ok(Frame::data(Bytes::from_static(b"part"))), Err::<_, BoxError>("broken".into())];
-        let parts = futures_util::stream::iter(frames);
+        let first = Ok(Frame::data(Bytes::from_static(b"part")));
+        let broken = async {
+            // Not before the first part is on its way.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Err::<Frame<Bytes>, BoxError>("broken".into())
+        };
+        let parts = futures_util::stream::iter([first]).chain(futures_util::stream::once(broken));
         Response::new(body(StreamBody::new(parts)))
     })
     .await;
@@ -168,5 +177,24 @@ async fn a_body_that_breaks_off_is_an_error_of_the_mesh_beneath_reqwests() {
         let error = Error::from(error);
         assert_eq!(error.kind(), tower_mesh::ErrorKind::Transport, "{error:?}");
         assert_eq!(error.phase(), tower_mesh::Phase::Body);
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_is_an_error_and_no_hang() {
+    use tokio::io::AsyncWriteExt;
+    let server = RawServer::start(|mut stream, _| async move {
+        read_head(&mut stream).await;
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+        let _sent = stream.write_all(head).await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let mesh = Mesh::builder().endpoints("users.prod", [server.address()]).build().unwrap();
+    let request = client(&mesh).get("http://users.prod/");
+    let request = request.header("connection", "upgrade").header("upgrade", "x");
+    match patience(request.send()).await {
+        Ok(response) => assert!(patience(response.upgrade()).await.is_err()),
+        Err(error) => assert_eq!(error.kind(), tower_mesh::ErrorKind::Transport, "{error:?}"),
     }
 }

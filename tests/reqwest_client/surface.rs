@@ -92,9 +92,14 @@ fn every_setting_of_the_client_has_its_row() {
 
 #[test]
 fn every_row_names_a_test() {
-    for cells in rows(&read("docs/REQWEST.md")) {
-        let tests = spans(cells.last().unwrap());
-        let proved = tests.iter().any(|test| test.contains("::"));
+    let text = read("docs/REQWEST.md");
+    for cells in rows(&text) {
+        // What one word of reqwest means has no more than two cells.
+        let proved = cells.len() == 2 || spans(cells.last().unwrap()).iter().any(is_test);
         assert!(proved, "docs/REQWEST.md: `{}` names no test", cells[0]);
     }
+}
+
+fn is_test(span: &&str) -> bool {
+    span.starts_with("tests/") && span.contains("::")
 }

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use http::Response;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use tower_mesh::{Call, Error, ErrorKind, Mesh, Phase, ServiceSettings};
+use tower_mesh::{Call, Error, ErrorKind, Mesh, Phase};
 
 use crate::{
     client, mesh, plain, redirect, seen,
@@ -72,7 +72,7 @@ async fn the_clients_timeout_holds_where_a_request_has_none() {
 async fn the_policys_timeout_holds_if_it_is_the_shorter_one() {
     let server = Server::start(|_| std::future::pending()).await;
     let mesh = Mesh::builder()
-        .service("users.prod", ServiceSettings::new().timeout(SHORT))
+        .service("users.prod", |service| service.timeout(SHORT))
         .endpoints("users.prod", [server.address()])
         .build()
         .unwrap();
