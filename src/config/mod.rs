@@ -33,6 +33,7 @@ mod balancing;
 mod breakers;
 mod cluster;
 mod discovery;
+pub(crate) mod dns_name;
 mod endpoint;
 mod error;
 mod failover;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::{
+    discovered::Discovered,
     endpoint::Transport,
     leaf::Leaf,
     stage::{Erased, Next, Stage},
@@ -14,13 +16,14 @@ use crate::{
     config::{self, Protocol},
     core::{Epoch, Event},
     resilience::limit::Limiter,
-    transport::{Connect, Pool, Shared},
+    transport::{Connect, Pool, Reach, Shared},
 };
 
 /// One cluster: a swap cell of its own, reached by a handle in each route that names it.
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) core: ArcSwap<Core>,
+    pub(crate) discovered: Arc<Discovered>,
     /// Why it is empty, when its definition was refused and there is no earlier one.
     pub(crate) refused: Option<Box<str>>,
 }
@@ -50,6 +53,8 @@ pub(crate) struct NodeContext {
     pub(crate) settings: Arc<config::TransportSettings>,
     pub(crate) connector: Arc<dyn Connect>,
     pub(crate) shared: Arc<Shared>,
+    /// Notified when an endpoint cannot be connected to.
+    pub(crate) unreachable: Arc<Notify>,
     pub(crate) leaf: Option<Leaf>,
     pub(crate) stage: Option<Stage>,
 }
@@ -64,7 +69,11 @@ impl Upstream for Node {
         let protocol = spec.protocol().or(cx.protocol);
         let pool = Pool::new(
             Arc::clone(&name),
-            spec.address().clone(),
+            Reach {
+                address: spec.address().clone(),
+                more_addresses: spec.more_addresses().into(),
+                failed: Arc::clone(&cx.unreachable),
+            },
             Arc::clone(&cx.settings),
             Arc::clone(&cx.connector),
             Arc::clone(&cx.shared),
@@ -110,6 +119,10 @@ impl Upstream for Node {
         self.pool.available(now)
     }
 
+    fn respecified(&self, spec: &Spec) {
+        self.pool.set_more_addresses(spec.more_addresses().into());
+    }
+
     fn retire(&self) {
         self.pool.drain();
     }
@@ -118,8 +131,8 @@ impl Upstream for Node {
 // === impl Cluster ===
 
 impl Cluster {
-    pub(crate) fn new(name: Arc<str>, core: Core) -> Self {
-        Self { name, core: ArcSwap::from_pointee(core), refused: None }
+    pub(crate) fn new(name: Arc<str>, core: Core, discovered: Arc<Discovered>) -> Self {
+        Self { name, core: ArcSwap::from_pointee(core), discovered, refused: None }
     }
 
     /// What calls meet whose cluster is refused.

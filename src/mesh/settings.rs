@@ -126,7 +126,7 @@ pub(super) fn of_cluster(inner: &Inner, name: &str) -> Vec<Setting> {
 
 fn of_transport(transport: &Layers<'_, Transport>) -> Vec<Setting> {
     let usual = config::TransportSettings::default();
-    let times: [(_, _, fn(&Transport) -> Option<Duration>); 8] = [
+    let times: [(_, _, fn(&Transport) -> Option<Duration>); 9] = [
         ("transport.connect_timeout", usual.connect_timeout, |t| t.connect_timeout),
         ("transport.connect_backoff_base", usual.connect_backoff_base, |t| t.connect_backoff_base),
         ("transport.connect_backoff_max", usual.connect_backoff_max, |t| t.connect_backoff_max),
@@ -135,6 +135,7 @@ fn of_transport(transport: &Layers<'_, Transport>) -> Vec<Setting> {
         ("transport.tcp_keepalive", usual.tcp_keepalive, |t| t.tcp_keepalive),
         ("transport.http2_ping_interval", usual.http2_ping_interval, |t| t.http2_ping_interval),
         ("transport.http2_ping_timeout", usual.http2_ping_timeout, |t| t.http2_ping_timeout),
+        ("transport.happy_eyeballs_delay", usual.happy_eyeballs_delay, |t| t.happy_eyeballs_delay),
     ];
     let counts: [(_, _, fn(&Transport) -> Option<u32>); 5] = [
         ("transport.max_http2_connections", usual.max_http2_connections, |t| {
