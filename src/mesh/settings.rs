@@ -120,8 +120,42 @@ pub(super) fn of_cluster(inner: &Inner, name: &str) -> Vec<Setting> {
             .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
         breakers.setting("breakers.max_requests", "none", |b: &Breakers| text(b.max_requests)),
     ]);
+    if let Some(config::Discovery::Dns(dns)) = &plane.discovery {
+        let dns = Layers { code: None, plane: Some(dns), source: source.as_deref() };
+        list.extend(of_dns(&dns));
+    }
     list.extend(of_transport(&cluster.within(|cluster| Some(&cluster.transport))));
     list
+}
+
+/// The settings of a cluster that DNS fills.
+fn of_dns(dns: &Layers<'_, config::DnsDiscovery>) -> Vec<Setting> {
+    let list = |list: &[String]| (!list.is_empty()).then(|| list.join(" "));
+    let shown = |addresses: &[config::Address]| {
+        list(&addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    vec![
+        dns.setting("discovery.dns.name", "", |dns| Some(dns.name.clone())),
+        dns.setting("discovery.dns.kind", "strict", |dns| chosen(&dns.kind)),
+        dns.setting("discovery.dns.family", "all", |dns| chosen(&dns.family)),
+        dns.setting("discovery.dns.refresh", "60s", |dns| dns.refresh.map(time)),
+        dns.setting("discovery.dns.respect_ttl", "true", |dns| text(dns.respect_ttl)),
+        dns.setting("discovery.dns.failure_refresh", "1s", |dns| dns.failure_refresh.map(time)),
+        dns.setting("discovery.dns.failure_refresh_max", "60s", |dns| {
+            dns.failure_refresh_max.map(time)
+        }),
+        dns.setting("discovery.dns.jitter", "10 %", |dns| dns.jitter.map(time)),
+        dns.setting("discovery.dns.stale_limit", "3600s", |dns| dns.stale_limit.map(time)),
+        dns.setting("discovery.dns.use_tcp", "when UDP does not suffice", |dns| text(dns.use_tcp)),
+        dns.setting("discovery.dns.resolvers", "the system's", |dns| shown(&dns.resolvers)),
+        dns.setting("discovery.dns.search", "the resolver's", |dns| list(&dns.search)),
+        dns.setting("discovery.dns.ndots", "the resolver's", |dns| text(dns.ndots)),
+    ]
+}
+
+/// The name of a choice that is not the default one.
+fn chosen<T: Debug + Default + PartialEq>(choice: &T) -> Option<String> {
+    (*choice != T::default()).then(|| name_of(choice))
 }
 
 fn of_transport(transport: &Layers<'_, Transport>) -> Vec<Setting> {

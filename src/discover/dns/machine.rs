@@ -332,6 +332,10 @@ impl Machine {
         walk.next = earliest(walk.next, Some(known.next));
         if let Some(Trouble::Failed(reason)) = &known.trouble {
             walk.failures.push(format!("{question}: {reason}"));
+            if known.found.is_some() && now < known.kept_until {
+                // What is relied on meanwhile ends.
+                walk.next = earliest(walk.next, Some(known.kept_until));
+            }
         }
         known.found.as_ref().filter(|_| now < known.kept_until)
     }
