@@ -81,6 +81,7 @@ struct Known {
     /// Until when the last good answer is kept through failures.
     kept_until: Instant,
     next: Instant,
+    asked: Instant,
     failures: u32,
     round: u64,
 }
@@ -156,6 +157,7 @@ impl Machine {
         let Round { number, ratio, .. } = self.round;
         let known = self.known.entry(question.clone()).or_insert_with(|| Known::new(now));
         known.round = number;
+        known.asked = now;
         let found = match answer {
             Answer::Message { answers, additionals } => {
                 answer::read(&question, &answers, &additionals)
@@ -325,7 +327,7 @@ impl Machine {
             walk.need.push(question.clone());
             return None;
         };
-        let is_due = self.round.forced || now >= known.next;
+        let is_due = self.round.forced || now >= known.next || known.is_ending(now);
         if is_due && known.round != self.round.number {
             walk.need.push(question.clone());
         }
@@ -444,9 +446,18 @@ impl Known {
             trouble: None,
             kept_until: now,
             next: now,
+            asked: now,
             failures: 0,
             round: 0,
         }
+    }
+
+    /// Whether what is relied on through failures ends now: it is asked for once more.
+    fn is_ending(&self, now: Instant) -> bool {
+        self.found.is_some()
+            && self.trouble.is_some()
+            && self.asked < self.kept_until
+            && now >= self.kept_until
     }
 }
 

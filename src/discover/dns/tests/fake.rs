@@ -26,8 +26,6 @@ pub(super) enum Does {
     SayWith(Vec<Record>, Vec<Record>),
     Deny(Option<u32>),
     Fail(&'static str),
-    /// Says it so much later.
-    Late(Duration, Vec<Record>),
     Stall,
 }
 
@@ -49,7 +47,6 @@ pub(super) struct Resolved {
     pub(super) server: Arc<Server>,
     pub(super) told: Told,
     pub(super) unreachable: Arc<Notify>,
-    pub(super) start: Instant,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -95,10 +92,6 @@ impl Ask for Arc<Server> {
                 Does::SayWith(answers, additionals) => Answer::Message { answers, additionals },
                 Does::Deny(ttl) => Answer::Nothing { exists: false, ttl },
                 Does::Fail(reason) => Answer::Failed(reason.to_owned()),
-                Does::Late(time, answers) => {
-                    tokio::time::sleep(time).await;
-                    Answer::Message { answers, additionals: Vec::new() }
-                }
                 Does::Stall => {
                     tokio::time::sleep(Duration::from_secs(5)).await;
                     Answer::Failed("no answer within 5 s".to_owned())
@@ -173,7 +166,7 @@ impl Resolved {
         let tell = (start, told.clone());
         let random = Arc::new(Random::seeded(7));
         let task = tokio::spawn(run(dns, None, ask, tell, Arc::clone(&unreachable), random));
-        Self { server, told, unreachable, start, task }
+        Self { server, told, unreachable, task }
     }
 
     /// Lets so many seconds pass.
