@@ -216,9 +216,10 @@ fn failure(error: &NetError) -> Answer {
         })) => {
             Answer::Nothing { exists: *response_code == ResponseCode::NoError, ttl: *negative_ttl }
         }
-        NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => {
-            Answer::Failed(format!("the server answers {response_code}"))
-        }
+        NetError::Dns(
+            DnsError::NoRecordsFound(NoRecords { response_code, .. })
+            | DnsError::ResponseCode(response_code),
+        ) => Answer::Failed(format!("the server says {response_code}")),
         NetError::Timeout => Answer::Failed("no answer in time".to_owned()),
         error => Answer::Failed(error.to_string()),
     }
