@@ -49,6 +49,8 @@
 //!
 //! A feature adds API and never changes behaviour.
 //!
+//! * **dns** (enabled by default) — Endpoints by DNS: `discover::dns`, `discovery: dns` in the mesh
+//!   file, `UnknownNames::Dns`. Pulls in `hickory-resolver`.
 //! * **file** (enabled by default) — The watched mesh file: `MeshBuilder::config_file`,
 //!   `Mesh::from_env`, `discover::File`. Pulls in `serde`, `serde-saphyr`, `serde_json`,
 //!   `serde_path_to_error`, `humantime` and `notify`.

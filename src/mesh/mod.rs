@@ -24,6 +24,10 @@ mod cluster;
 mod code;
 mod compile;
 mod describe;
+mod discovered;
+#[cfg(feature = "dns")]
+mod discovery;
+#[cfg(feature = "dns")]
 mod dns;
 mod endpoint;
 mod inner;

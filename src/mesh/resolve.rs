@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    UnknownNames, dns,
     inner::Inner,
     names::Name,
     service::ServiceCell,
@@ -43,11 +42,12 @@ impl Inner {
 
     /// What becomes of a name that no source defines, once all have spoken.
     pub(crate) fn unfound(self: &Arc<Self>, name: &str) -> Result<Arc<ServiceCell>, Error> {
-        if self.unknown_names == UnknownNames::Dns
+        #[cfg(feature = "dns")]
+        if self.unknown_names == super::UnknownNames::Dns
             && self.refusals(name).is_empty()
             && let Ok(name) = Name::parse(name)
         {
-            dns::define(self, &name)?;
+            self.define_by_dns(&name)?;
         }
         self.find(name).ok_or_else(|| self.unknown(name))
     }

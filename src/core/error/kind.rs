@@ -87,7 +87,7 @@ pub enum Origin {
 
 impl ErrorKind {
     /// All of them, in their order.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::UnknownService,
         Self::Config,
         Self::NoRoute,
@@ -101,6 +101,8 @@ impl ErrorKind {
         Self::RequestBody,
         Self::Layer,
         Self::InvalidRequest,
+        Self::InvalidResponse,
+        Self::Redirect,
         Self::Shutdown,
     ];
 
@@ -120,6 +122,8 @@ impl ErrorKind {
             Self::RequestBody => "request_body",
             Self::Layer => "layer",
             Self::InvalidRequest => "invalid_request",
+            Self::InvalidResponse => "invalid_response",
+            Self::Redirect => "redirect",
             Self::Shutdown => "shutdown",
         }
     }
