@@ -7,13 +7,16 @@ use super::{
     dial::{Dialer, Stream},
     h1, h2,
 };
-use crate::{config::Protocol, core::BoxFuture};
+use crate::{
+    config::Protocol,
+    core::{BoxFuture, DisconnectReason},
+};
 
 /// A new connection.
 pub(super) struct Spoken {
     pub(super) http: Http,
     /// Ends, with the reason, when what vouched for the endpoint is trusted no more.
-    pub(super) distrusted: Option<BoxFuture<&'static str>>,
+    pub(super) distrusted: Option<BoxFuture<DisconnectReason>>,
 }
 
 /// A new connection as its protocol has it.
