@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::{
     backoff::Backoff,
     connect::{Connect, ConnectError, ConnectTarget, Io, Watch},
+    refusal::Refusals,
     secure::{Protection, Secured},
     shared::Shared,
     speak::{Spoken, speak},
@@ -59,6 +60,7 @@ struct Known {
     peer: Option<Arc<str>>,
     /// There is a byte stream, and its TLS handshake is not over.
     in_tls: bool,
+    refusals: Refusals,
 }
 
 impl Dialer {
@@ -94,10 +96,13 @@ impl Dialer {
         wanted: Protocol,
     ) -> Result<(Spoken, Connection), ConnectError> {
         let started = Instant::now();
-        let mut known = Known { protocol: wanted, peer: None, in_tls: false };
+        let mut known =
+            Known { protocol: wanted, peer: None, in_tls: false, refusals: Refusals::default() };
         let made = async {
             let stream = self.stream(&mut known).await?;
-            speak(stream, self).await
+            let made = speak(stream, self).await;
+            // What the endpoint says of us comes in place of its first words.
+            made.map_err(|error| known.refusals.met().unwrap_or(error))
         };
         let made = tokio::time::timeout(self.settings.connect_timeout, made).await;
         let made = made.unwrap_or_else(|_| Err(ConnectError::timeout(known.in_tls)));
@@ -166,7 +171,7 @@ impl Dialer {
             // Its reader sees the close.
             watch.end();
         }
-        Ok(Stream { io, protocol, distrusted })
+        Ok(Stream { io: known.refusals.of(io), protocol, distrusted })
     }
 
     /// A connection attempt, or the first use of a connection, has failed.

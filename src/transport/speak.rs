@@ -33,7 +33,7 @@ pub(super) async fn speak(stream: Stream, dialer: &Dialer) -> Result<Spoken, Con
             let (sender, connection) = http1::Builder::new()
                 .handshake(io)
                 .await
-                .map_err(|cause| ConnectError::of_hyper("HTTP/1.1 handshake failed", cause))?;
+                .map_err(|cause| ConnectError::caused("HTTP/1.1 handshake failed", cause.into()))?;
             Http::V1(sender, connection)
         }
         Protocol::Http2 => {
