@@ -57,7 +57,7 @@ impl Facts {
             not_before: system(tbs.validity().not_before),
             not_after: system(tbs.validity().not_after),
             signs: usage.is_some_and(|(_, usage)| usage.key_cert_sign() || usage.crl_sign()),
-            is_ca: basic.map_or(tbs.version() != Version::V3, |(_, basic)| basic.ca),
+            is_ca: basic.map_or_else(|| tbs.version() != Version::V3, |(_, basic)| basic.ca),
         })
     }
 

@@ -13,6 +13,8 @@ pub(super) const MIN_POLL: Duration = Duration::from_millis(100);
 /// How long the content must have stayed the same: whoever writes several files, or one in steps,
 /// is not met in the middle.
 const SETTLE: Duration = Duration::from_millis(250);
+/// What is never quiet is read all the same, after so many steps.
+const UNQUIET: u32 = 40;
 /// Larger ones hold no keys and no roots.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -55,11 +57,14 @@ impl Files {
             tokio::time::sleep(self.poll).await;
             let mut contents = self.read().await;
             let mut digest = self.digest(&contents);
-            while self.last.as_ref() != Some(&digest) {
+            for step in 1.. {
+                if self.last.as_ref() == Some(&digest) {
+                    break;
+                }
                 tokio::time::sleep(SETTLE.min(self.poll)).await;
                 contents = self.read().await;
                 let seen = std::mem::replace(&mut digest, self.digest(&contents));
-                if seen == digest {
+                if seen == digest || step == UNQUIET {
                     self.again = true;
                     break;
                 }

@@ -92,6 +92,13 @@ impl IdentityPublisher {
         self.publish(self.read_pem(chain, key))
     }
 
+    /// As [`pem`](Self::pem); tells the end of the certificate's validity.
+    pub(super) fn pem_until(&self, chain: &[u8], key: &[u8]) -> Option<SystemTime> {
+        let read = self.read_pem(chain, key);
+        let until = read.as_ref().ok().map(|own| own.facts.not_after);
+        self.publish(read).ok().and(until)
+    }
+
     /// Puts a pair in force: the chain with the own certificate first, and its private key in
     /// PKCS#8, PKCS#1 or SEC1, all DER.
     ///

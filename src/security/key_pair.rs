@@ -1,6 +1,11 @@
 //! The own key and certificate, from PEM files that are followed, or from memory.
 
-use std::{fmt, path::PathBuf, pin::Pin, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     Identity, IdentityPublisher,
@@ -12,7 +17,8 @@ use super::{
 /// Files are read again every 5 s, and again until they have settled. A pair takes effect when key
 /// and certificate belong together and the certificate is valid; until then the last good pair
 /// stays, and the reason is reported. Connections that stand are not touched by a renewal; if the
-/// new certificate names somebody else, they are drained.
+/// new certificate names somebody else, they are drained. One that expires without a successor is
+/// reported too; it is still shown, and endpoints say what they think of it.
 pub struct KeyPair(Where);
 
 enum Where {
@@ -70,20 +76,37 @@ impl Identity for KeyPair {
 
 async fn follow(chain: PathBuf, key: PathBuf, poll: Duration, publish: &IdentityPublisher) {
     let mut files = Files::new(vec![chain, key], poll);
+    let mut until = None;
     while !publish.is_closed() {
-        let contents = files.next().await;
+        let contents = match until {
+            None => files.next().await,
+            Some(until) => match tokio::time::timeout(left(until), files.next()).await {
+                Ok(contents) => contents,
+                // Read again, and refused once it has expired: so somebody hears of it.
+                Err(_) => {
+                    files.again();
+                    files.next().await
+                }
+            },
+        };
         let [chain, key] = contents.as_slice() else { return };
-        let used = match (chain, key) {
-            (Ok(chain), Ok(key)) => publish.pem(chain, key).is_ok(),
+        until = match (chain, key) {
+            (Ok(chain), Ok(key)) => publish.pem_until(chain, key),
             (Err(why), _) | (_, Err(why)) => {
                 publish.refused(why);
-                false
+                None
             }
         };
-        if !used {
+        if until.is_none() {
             files.again();
         }
     }
+}
+
+/// How long the certificate lasts; at most a day, for clocks are set.
+fn left(until: SystemTime) -> Duration {
+    let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+    (left + Duration::from_secs(1)).min(Duration::from_secs(86_400))
 }
 
 impl fmt::Debug for KeyPair {

@@ -37,6 +37,8 @@ mod client;
 mod error;
 mod expected;
 mod files;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod identity;
 mod key_pair;
 mod pem;

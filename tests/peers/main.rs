@@ -19,6 +19,8 @@ mod load;
 mod nginx;
 mod nginx_keepalive;
 mod nginx_reload;
+mod openssl;
+mod openssl_chains;
 mod otlp;
 mod program;
 #[path = "../support/mod.rs"]

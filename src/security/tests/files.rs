@@ -157,6 +157,37 @@ async fn a_certificate_that_is_not_valid_yet_is_taken_when_it_is() {
     assert_eq!(sources.heard.refused().len(), 1);
 }
 
+#[tokio::test]
+async fn a_certificate_that_expires_without_a_successor_is_reported() {
+    let (ca, dir) = (Ca::new("root"), Directory::new());
+    let short = Ask::none().uri(WEB).lasting(ago(DAY), ahead(Duration::from_secs(2)));
+    let short = ca.issue(&short);
+    dir.pair(&short);
+    let sources = Sources::silent();
+    spawn_identity(&sources, KeyPair::pem_files(dir.at("tls.crt"), dir.at("tls.key")));
+    assert_eq!(sources.identity.ready().await.unwrap().problem, None);
+    let mut state = sources.identity.watch();
+    let told = state.wait_for(|state| state.problem.is_some());
+    tokio::time::timeout(Duration::from_secs(10), told).await.unwrap().unwrap();
+    assert!(sources.heard.refused()[0].contains("was valid until"));
+    assert_eq!(shown(&sources), short.certificates());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_never_quiet_is_read_all_the_same() {
+    let (ca, dir) = (Ca::new("root"), Directory::new());
+    dir.write("ca.crt", &ca.pem());
+    let sources = Sources::silent();
+    spawn_trust(&sources, Trust::pem_file(dir.at("ca.crt")));
+    sources.trust.ready().await.unwrap();
+    let two = ca.pem() + &Ca::new("two").pem();
+    for step in 0..1000 {
+        dir.write("ca.crt", &format!("{two}\n# {step}"));
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    assert_eq!(sources.trust.state().good.unwrap().summary(), "2 roots for any name");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_bundle_that_is_written_in_steps_is_not_read_in_the_middle() {
     let (one, two) = (Ca::new("one"), Ca::new("two"));

@@ -193,7 +193,7 @@ async fn skipping_is_possible_in_code_alone() {
     assert_eq!(anchors.summary(), "everybody is believed (dangerous)");
     // As soon as somebody has to be believed, what was made without does not stand.
     sources.trust(&[&ca]).unwrap();
-    assert_eq!(made.vouched.withdrawn().await, Withdrawn::RootRemoved);
+    assert_eq!(end(made.vouched.withdrawn()).await, Withdrawn::RootRemoved);
     let error = call(&tls, &server).await.err().unwrap();
     assert!(error.is_refusal(), "{error}");
 }

@@ -404,6 +404,12 @@ pub(super) async fn call(tls: &ClientTls, server: &Server) -> Result<Made, TlsEr
     Ok(Made { met, peer, protocol, vouched })
 }
 
+/// Why the connection is believed no more; it must be so by now.
+pub(super) async fn end(vouched: impl Future<Output = Withdrawn>) -> Withdrawn {
+    let ended = tokio::time::timeout(Duration::from_secs(5), vouched).await;
+    ended.expect("it is still believed")
+}
+
 /// The typed error of a failed read.
 fn told(error: std::io::Error) -> TlsError {
     let ours = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());

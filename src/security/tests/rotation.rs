@@ -29,7 +29,7 @@ async fn a_root_that_is_removed_takes_its_connections_along_and_no_others() {
     sources.publish_trust.refused("ca.crt cannot be read");
     assert!(stands(&mut by_old).await && stands(&mut by_new).await);
     sources.trust(&[&new]).unwrap();
-    assert_eq!(by_old.await, Withdrawn::RootRemoved);
+    assert_eq!(end(by_old).await, Withdrawn::RootRemoved);
     assert!(stands(&mut by_new).await);
 }
 
@@ -41,7 +41,7 @@ async fn a_change_between_handshake_and_watching_is_not_missed() {
     let server = Server::new(&ca.issue(&Ask::none().uri(CART)));
     let made = call(&tls, &server).await.unwrap();
     sources.trust(&[&Ca::new("new")]).unwrap();
-    assert_eq!(made.vouched.withdrawn().await, Withdrawn::RootRemoved);
+    assert_eq!(end(made.vouched.withdrawn()).await, Withdrawn::RootRemoved);
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_renewed_own_certificate_leaves_connections_alone_and_another_name_doe
     let renewed = call(&tls, &server).await.unwrap();
     assert_eq!(renewed.met.client, Some(vec![WEB.to_owned()]));
     sources.own(&ca.issue(&Ask::none().uri("spiffe://prod.example/other"))).unwrap();
-    assert_eq!(vouched.await, Withdrawn::IdentityChanged);
+    assert_eq!(end(vouched).await, Withdrawn::IdentityChanged);
     assert_eq!(Withdrawn::IdentityChanged.reason().as_str(), "identity changed");
 }
 
@@ -110,7 +110,7 @@ async fn a_certificate_that_is_revoked_takes_its_connections_along() {
     };
     let (mut two, mut three) = (made(2).await, made(3).await);
     list(&[1, 2]);
-    assert_eq!(two.as_mut().await, Withdrawn::Revoked);
+    assert_eq!(end(two.as_mut()).await, Withdrawn::Revoked);
     assert!(stands(&mut three).await);
 }
 
@@ -134,7 +134,7 @@ async fn the_root_of_one_trust_domain_is_not_missed_by_another() {
     assert!(stands(&mut vouched).await);
     // The same root, for somebody else: it does not vouch for this one any more.
     publish(&partner, &prod);
-    assert_eq!(vouched.await, Withdrawn::RootRemoved);
+    assert_eq!(end(vouched).await, Withdrawn::RootRemoved);
 }
 
 #[tokio::test]
