@@ -24,10 +24,15 @@ mod cluster;
 mod code;
 mod compile;
 mod describe;
+mod discovered;
+#[cfg(feature = "dns")]
+mod discovery;
+#[cfg(feature = "dns")]
 mod dns;
 mod endpoint;
 mod inner;
 mod leaf;
+mod metrics;
 pub(crate) mod names;
 mod resolve;
 mod service;

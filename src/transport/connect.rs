@@ -26,11 +26,18 @@ impl<T: hyper::rt::Read + hyper::rt::Write + Unpin + Send> Io for T {}
 pub struct ConnectTarget {
     /// Where the endpoint listens.
     pub address: Address,
+    /// Where it listens, too: whichever of them connects first will do. Empty for most.
+    pub more_addresses: Arc<[Address]>,
+    /// The wait before the next of them is tried beside the one before.
+    pub attempt_delay: Duration,
     /// The idle time before TCP keepalive probes.
     pub tcp_keepalive: Duration,
     /// What will be spoken over it.
     pub protocol: Protocol,
 }
+
+/// What an attempt has met that took too long.
+const TIMEOUT: &str = "connect timeout";
 
 /// Makes byte streams.
 pub(crate) trait Connect: Send + Sync {
@@ -141,6 +148,15 @@ impl ConnectError {
     /// The endpoint left its cluster after it was picked: another pick finds another.
     pub(super) fn left() -> Self {
         Self { what: "the endpoint has left its cluster", cause: None, left: true }
+    }
+
+    pub(super) fn timeout() -> Self {
+        Self::new(TIMEOUT)
+    }
+
+    /// Whether the attempt has taken all the time that it may.
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.what == TIMEOUT
     }
 
     /// Whether nothing is wrong but that the endpoint is no longer there.
