@@ -33,6 +33,7 @@
 //! | what one call asks for | [`Call`] |
 //! | what went wrong | [`Error`], [`ErrorKind`], [`Phase`] |
 //! | what happens | [`Mesh::events`], [`Event`] |
+//! | what is counted | [`Mesh::metrics`], [`Mesh::prometheus`], [`observe`] |
 //! | what is set, and by whom | [`Mesh::describe`] |
 //! | own layers and clients inside of the mesh | [`MeshBuilder::call_layer`] and its siblings, [`MeshBuilder::leaf`] |
 //! | the mesh's layers around another client | [`resilience`] |
@@ -53,6 +54,8 @@
 //! * **serde** (enabled by **file**) — `Serialize` and `Deserialize` for [`config`].
 //! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
 //! * **reqwest-013** — The layers of [`resilience`] around `reqwest::Client` 0.13.
+//! * **otel** — `MeshBuilder::meter_provider`: metrics to an OpenTelemetry SDK of the application's. Pulls in
+//!   `opentelemetry`, the API alone.
 //! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
 //!   on tokio's `test-util` and hyper's server.
 #![forbid(unsafe_code)]
@@ -94,3 +97,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/EVENTS.md")]
 struct Events;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/METRICS.md")]
+struct MetricsPage;
