@@ -11,7 +11,7 @@ mod wire;
 
 pub(crate) use self::body::{
     BodyEnd, Held, Outgoing, Release, ReplayBody, Report, Reporter, Ticket, Unrepeatable, Watch,
-    Watcher,
+    Watcher, polled_foreign,
 };
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;

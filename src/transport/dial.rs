@@ -73,7 +73,7 @@ impl Dialer {
                 .await
         };
         let made = tokio::time::timeout(self.settings.connect_timeout, made).await;
-        let made = made.unwrap_or_else(|_| Err(ConnectError::new("connect timeout")));
+        let made = made.unwrap_or_else(|_| Err(ConnectError::timeout()));
         match made {
             Ok(made) => Ok((made, self.meter.connected(&self.name, started.elapsed()))),
             Err(error) => {

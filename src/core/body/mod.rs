@@ -21,7 +21,7 @@ use self::{replay::ReplayHandle, sync::SyncBody};
 use super::{BoxError, Error, ErrorKind, Instant, Origin, Phase, grpc};
 
 pub(crate) use self::{
-    outgoing::Outgoing,
+    outgoing::{Outgoing, polled_foreign},
     replay::{ReplayBody, Unrepeatable},
     watch::{BodyEnd, Held, Release, Report, Reporter, Ticket, Watch, Watcher},
 };

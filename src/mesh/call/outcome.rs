@@ -8,12 +8,13 @@ use http_body::Frame;
 
 use super::{
     Pinned,
-    attempt::{Failed, Met},
-    path::{PathProj, State, StateProj, Step},
+    attempt::{Failed, Met, Way},
+    path::{Next, PathProj, State, StateProj, Step},
 };
 use crate::{
     core::{Body, Error, ErrorKind, Instant, Phase, RetryReason, RetryRefusal, Unrepeatable, grpc},
     resilience::retry::{self, Decision},
+    transport::ConnectError,
 };
 
 /// So many connections may turn out to have been closed while idle.
@@ -27,32 +28,23 @@ const MAX_UNREACHABLE: u32 = 256;
 const PEEK: Duration = Duration::from_millis(2);
 
 impl PathProj<'_> {
-    /// An attempt has ended: returns it, or makes another.
-    pub(super) fn met(&mut self, met: Result<Response<Body>, Box<Failed>>) -> Step {
-        match met {
-            Ok(response) => self.responded(response),
-            Err(failed) => self.failed(failed),
-        }
-    }
-
-    fn responded(&mut self, response: Response<Body>) -> Step {
+    /// An attempt has been answered: returns it, looks at more of it, or makes another.
+    pub(super) fn responded(&mut self, response: &Response<Body>) -> Next {
         let status = response.status();
         *self.ended = self.attempt_ended();
         if self.armed.as_ref().is_none_or(|armed| armed.safe_only) {
-            return Step::Return(Ok(response));
+            return Next::Return;
         }
         let is_grpc = self.caller.grpc;
         let code = if is_grpc { grpc::status_of(response.headers()) } else { None };
         if is_grpc && code.is_none() && status.is_success() {
             // The status of a gRPC call may still come in trailers, before any message.
             *self.answering = self.visit();
-            let until = Instant::now() + PEEK;
-            self.state.set(State::Peek(Some(response), until));
-            return Step::Again;
+            return Next::Peek(Instant::now() + PEEK);
         }
         match self.answered(status, code, response.headers()) {
-            Ok(()) => Step::Again,
-            Err(()) => Step::Return(Ok(response)),
+            Ok(()) => Next::Again,
+            Err(()) => Next::Return,
         }
     }
 
@@ -107,10 +99,7 @@ impl PathProj<'_> {
 
     #[expect(clippy::boxed_local, reason = "an attempt returns it in its box")]
     pub(super) fn failed(&mut self, failed: Box<Failed>) -> Step {
-        let Failed { met, error, request } = *failed;
-        if let Some(request) = request {
-            *self.request = Some(*request);
-        }
+        let Failed { met, error } = *failed;
         let text = attempt_text(&error);
         if self.caller.inner.is_closed() {
             self.note(&text);
@@ -139,6 +128,14 @@ impl PathProj<'_> {
         let most = if error.kind() == ErrorKind::Transport { MAX_CLOSED } else { MAX_UNREACHABLE };
         let may = self.trail.never_sent < most && self.may_resend(error.kind());
         if !(may && self.has_request()) {
+            if repeatable(&error) && self.request.is_some() {
+                // There is no other endpoint: this one may be just being replaced.
+                let step = self.lost(retry::Met::Unreachable, error, text);
+                if matches!(step, Step::Again) {
+                    self.trail.never_sent += 1;
+                }
+                return step;
+            }
             self.note(text);
             return Step::Return(Err(error));
         }
@@ -157,11 +154,14 @@ impl PathProj<'_> {
                 .detail("no source delivered the service in time");
             return Step::Return(Err(error));
         };
-        let unsent = match self.state.as_mut().project() {
-            StateProj::Attempt(attempt) => attempt.expire(self.caller, now),
+        match self.state.as_mut().project() {
+            StateProj::Attempt(attempt) => {
+                let way = Way { request: self.request, sent: self.sent.as_mut() };
+                attempt.expire(self.caller, way, now);
+            }
             StateProj::Staged(attempt) => attempt.expire(),
-            _ => None,
-        };
+            _ => {}
+        }
         let whole = pinned.bounds.expired(now);
         let error = Error::new(ErrorKind::Timeout, phase);
         if whole {
@@ -169,11 +169,8 @@ impl PathProj<'_> {
             return Step::Return(Err(error.detail("the deadline of the call passed")));
         }
         let error = error.detail("the attempt timeout passed");
-        if let Some(unsent) = unsent {
-            *self.request = Some(*unsent);
-            if self.may_resend(ErrorKind::Timeout) {
-                return self.resend(error, "attempt timeout");
-            }
+        if self.request.is_some() && self.may_resend(ErrorKind::Timeout) {
+            return self.resend(error, "attempt timeout");
         }
         self.lost(retry::Met::AttemptTimeout, error, "attempt timeout")
     }
@@ -210,7 +207,11 @@ impl PathProj<'_> {
             return None;
         }
         let policy = self.pinned.as_ref().and_then(Pinned::policy)?;
-        Some(policy.retry.decide(self.trail.counted(), met, &self.caller.inner.random))
+        let attempt = match met {
+            retry::Met::Unreachable => self.trail.number,
+            _ => self.trail.counted(),
+        };
+        Some(policy.retry.decide(attempt, met, &self.caller.inner.random))
     }
 
     /// Prepares one more attempt, or says why there is none.
@@ -289,6 +290,13 @@ impl PathProj<'_> {
     fn refused(&self, reason: RetryRefusal) {
         self.caller.meter(self.pinned.as_ref()).retry_refused(&self.caller.cell.name, reason);
     }
+}
+
+/// Whether the same endpoint may be asked once more: not if that has taken its time already.
+fn repeatable(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    let refused = source.and_then(|source| source.downcast_ref::<ConnectError>());
+    error.kind() == ErrorKind::Connect && refused.is_none_or(|error| !error.is_timeout())
 }
 
 fn unrepeatable(why: Unrepeatable) -> RetryRefusal {

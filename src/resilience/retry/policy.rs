@@ -12,6 +12,8 @@ use crate::{Call, RetryReason, RetryRefusal, config::Retry, core::Random};
 
 /// A refusal costs the endpoint nothing: so many attempts are made at least.
 const MIN_REFUSED: u32 = 6;
+/// The only endpoint may be closing one connection as its last: one more is made at least.
+const MIN_UNREACHABLE: u32 = 2;
 
 /// The compiled policy of a route.
 #[derive(Debug)]
@@ -97,7 +99,14 @@ impl Policy {
             Met::NeverSent => {
                 return Decision::Retry { reason: RetryReason::NeverSent, after: Duration::ZERO };
             }
-            Met::Refused => return self.refused(attempt, random),
+            Met::Unreachable => {
+                let most = self.attempts.max(MIN_UNREACHABLE);
+                return self.repeated(attempt, most, RetryReason::NeverSent, random);
+            }
+            Met::Refused => {
+                let most = self.attempts.max(MIN_REFUSED);
+                return self.repeated(attempt, most, RetryReason::Refused, random);
+            }
             Met::Reset if self.on_reset => RetryReason::ConnectionLost,
             Met::AttemptTimeout if self.on_timeout => RetryReason::AttemptTimeout,
             Met::Response { status, .. } if self.statuses.contains(&status.as_u16()) => {
@@ -133,14 +142,14 @@ impl Policy {
         }
     }
 
-    /// Safe, but the endpoint exists: the first time at once, then it gets time to catch up.
-    fn refused(&self, attempt: u32, random: &Random) -> Decision {
-        if attempt >= self.attempts.max(MIN_REFUSED) {
+    /// Safe, but the endpoint is the same: the first time at once, then it gets time to catch up.
+    fn repeated(&self, attempt: u32, most: u32, reason: RetryReason, random: &Random) -> Decision {
+        if attempt >= most {
             return Decision::Refuse { reason: RetryRefusal::Attempts };
         }
         //= gRFC A6 §"Transparent Retries": once at once, then as the policy has it
         let after = if attempt <= 1 { Duration::ZERO } else { self.backoff(attempt, random) };
-        Decision::Retry { reason: RetryReason::Refused, after }
+        Decision::Retry { reason, after }
     }
 
     /// Full jitter: uniform in `[0, min(max, base · 2^(attempt-1))]`.

@@ -154,8 +154,16 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Lease, Con
             if pool.h2.useless.load(SeqCst) != useless {
                 return Err(pool.closed_at_once());
             }
-            pool.dialer.may_dial()?;
-            join(pool).wait().await?;
+            // An attempt that is under way may end well, whatever the last one met.
+            let under_way = pool.h2.connecting().clone();
+            let attempt = match under_way {
+                Some(attempt) => attempt,
+                None => {
+                    pool.dialer.may_dial()?;
+                    join(pool)
+                }
+            };
+            attempt.wait().await?;
             continue;
         }
         // All are full: another connection, or a stream that ends, whichever comes first.
