@@ -20,6 +20,7 @@ mod nginx;
 mod nginx_keepalive;
 mod nginx_reload;
 mod program;
+mod prometheus;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
