@@ -34,6 +34,7 @@
 //! | what went wrong | [`Error`], [`ErrorKind`], [`Phase`] |
 //! | what happens | [`Mesh::events`], [`Event`] |
 //! | what is counted | [`Mesh::metrics`], [`Mesh::prometheus`], [`observe`] |
+//! | which trace a call is a part of | [`TraceContext`], [`Propagation`] |
 //! | what is set, and by whom | [`Mesh::describe`] |
 //! | own layers and clients inside of the mesh | [`MeshBuilder::call_layer`] and its siblings, [`MeshBuilder::leaf`] |
 //! | the mesh's layers around another client | [`resilience`] |
@@ -53,9 +54,11 @@
 //!   `serde_path_to_error`, `humantime` and `notify`.
 //! * **serde** (enabled by **file**) — `Serialize` and `Deserialize` for [`config`].
 //! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
+//! * **otel** — Metrics and spans through the OpenTelemetry API: `MeshBuilder::meter_provider`,
+//!   `MeshBuilder::tracer_provider`. Pulls in `opentelemetry`; the SDK stays with the application.
+//! * **tracing** — The same spans for users of `tracing`: `MeshBuilder::tracing_spans`. Pulls in
+//!   `tracing`.
 //! * **reqwest-013** — The layers of [`resilience`] around `reqwest::Client` 0.13.
-//! * **otel** — `MeshBuilder::meter_provider`: metrics to an OpenTelemetry SDK of the application's. Pulls in
-//!   `opentelemetry`, the API alone.
 //! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
 //!   on tokio's `test-util` and hyper's server.
 #![forbid(unsafe_code)]
@@ -88,6 +91,7 @@ pub use self::{
         NextFuture, RouteDescription, ServiceDescription, ServiceSettings, Setting, SettingOrigin,
         UnknownNames,
     },
+    observe::{InvalidTraceparent, Propagation, TraceContext},
 };
 
 #[cfg(all(doctest, feature = "file"))]
@@ -101,3 +105,7 @@ struct Events;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/METRICS.md")]
 struct MetricsPage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/TRACING.md")]
+struct Tracing;

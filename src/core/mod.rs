@@ -10,8 +10,8 @@ mod time;
 mod wire;
 
 pub(crate) use self::body::{
-    BodyEnd, Held, Outgoing, Release, ReplayBody, Report, Reporter, Ticket, Unrepeatable, Watch,
-    Watcher, polled_foreign,
+    BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, StreamEnd, Ticket,
+    Unrepeatable, Watch, Watcher, polled_foreign,
 };
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;

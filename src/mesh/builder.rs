@@ -22,7 +22,7 @@ use crate::{
     config::Endpoint,
     core::{Body, BoxError, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
     discover::{Discover, Publisher, Sink, SourceId, Static},
-    observe::Hub,
+    observe::{Hub, Propagation, trace::Tracing},
     transport::{self, Connect, ConnectTarget, Connector, Shared},
 };
 
@@ -92,6 +92,7 @@ pub struct MeshBuilder {
     telemetry: Telemetry,
     #[cfg(feature = "otel")]
     exporter: Option<Exporter>,
+    tracing: Tracing,
 }
 
 /// A source, in the order of addition.
@@ -121,6 +122,7 @@ impl MeshBuilder {
             telemetry: Telemetry::default(),
             #[cfg(feature = "otel")]
             exporter: None,
+            tracing: Tracing::default(),
         }
     }
 
@@ -183,6 +185,50 @@ impl MeshBuilder {
     /// What happens to a name that no source defines. Default: refused.
     pub fn unknown_names(mut self, unknown: UnknownNames) -> Self {
         self.unknown_names = unknown;
+        self
+    }
+
+    /// How endpoints learn which trace a request is a part of. Default: W3C Trace Context.
+    ///
+    /// Without a tracer, a trace context is only passed on: a `traceparent` in the request's
+    /// headers, or a [`TraceContext`](crate::TraceContext) in its extensions. Where there is none,
+    /// nothing is sent.
+    pub fn propagate(mut self, propagation: Propagation) -> Self {
+        self.tracing.propagation = Some(propagation);
+        self
+    }
+
+    /// Records calls and attempts as spans of this OpenTelemetry provider. Default: none.
+    ///
+    /// A call's parent is, in this order: the `traceparent` of the request's headers, a
+    /// [`TraceContext`](crate::TraceContext) or an `opentelemetry::Context` in its extensions, the
+    /// current `Context` when the call is first polled. Whose parent is not sampled is not
+    /// recorded, and the provider not asked; of every other call its sampler decides, by trace id
+    /// and name: attributes come after. A call that is not recorded allocates nothing but the
+    /// header that says so.
+    ///
+    /// A call is one span and a child for each attempt, by OpenTelemetry's semantic conventions
+    /// 1.44: see `docs/TRACING.md`. HTTP's end with the response head, gRPC's with the status.
+    #[cfg(feature = "otel")]
+    pub fn tracer_provider<P>(mut self, provider: &P) -> Self
+    where
+        P: opentelemetry::trace::TracerProvider,
+        P::Tracer: Send + Sync + 'static,
+        <P::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
+    {
+        self.tracing.tracer = Some(crate::observe::trace::tracer(provider));
+        self
+    }
+
+    /// Records calls and attempts as spans of `tracing`, too. Default: no.
+    ///
+    /// Their target is `tower_mesh`. A call is a span `call` of level INFO, a child of the span
+    /// that is current when it is first polled; each attempt is a child `attempt` of level DEBUG.
+    /// The fields have the names of OpenTelemetry's attributes. While no subscriber is interested,
+    /// a call pays for asking alone.
+    #[cfg(feature = "tracing")]
+    pub fn tracing_spans(mut self) -> Self {
+        self.tracing.spans = Some(Arc::new(crate::observe::trace::Spans));
         self
     }
 
@@ -353,7 +399,16 @@ impl MeshBuilder {
         let hub = Arc::new(Hub::new(events, epoch, &names, sinks));
         let telemetry = self.telemetry;
         let inner = Arc::new(Inner::new(
-            epoch, hub, random, stages, self.code, names, transport, unknown, telemetry,
+            epoch,
+            hub,
+            random,
+            stages,
+            self.tracing,
+            self.code,
+            names,
+            transport,
+            unknown,
+            telemetry,
         ));
         #[cfg(feature = "otel")]
         if let Some(exporter) = &self.exporter {

@@ -13,7 +13,7 @@ use crate::{
     balance::{Balancer, Spec, Upstream},
     config::{self, Protocol},
     core::{BodyEnd, Epoch},
-    observe::{ClusterMeter, End, EndpointMeter, Verb},
+    observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::limit::Limiter,
     transport::{Connect, Pool, Shared},
 };
@@ -38,6 +38,8 @@ pub(crate) struct Core {
 pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     pub(crate) meter: EndpointMeter,
+    /// Its address as spans show it.
+    pub(crate) peer: Peer,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) authority: Option<http::uri::Authority>,
     pub(crate) pool: Arc<Pool>,
@@ -86,6 +88,7 @@ impl Upstream for Node {
         Self {
             meter: cx.meter.endpoint(&name),
             name,
+            peer: Peer::of_endpoint(spec.address()),
             protocol,
             authority: spec.authority().and_then(|text| text.parse().ok()),
             pool,

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config,
     core::{BoxFuture, Epoch, Error, ErrorKind, Events, Instant, Origin, Phase, Random},
-    observe::Hub,
+    observe::{Hub, trace::Tracing},
     transport::{Connect, Shared},
 };
 
@@ -36,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) telemetry: Telemetry,
     pub(crate) random: Arc<Random>,
     pub(crate) stages: Stages,
+    pub(crate) tracing: Tracing,
     pub(crate) resolve_timeout: Duration,
     pub(crate) code: Code,
     pub(crate) sources: Vec<String>,
@@ -72,6 +73,7 @@ impl Inner {
         hub: Arc<Hub>,
         random: Arc<Random>,
         stages: Stages,
+        tracing: Tracing,
         code: Code,
         sources: Vec<String>,
         transport: Arc<Shared>,
@@ -85,6 +87,7 @@ impl Inner {
             telemetry,
             random,
             stages,
+            tracing,
             resolve_timeout: code.resolve_timeout.unwrap_or(config::DEFAULT_RESOLVE_TIMEOUT),
             code,
             synced: AtomicBool::new(sources.is_empty()),

@@ -11,7 +11,10 @@ use http::uri::Authority;
 use super::cluster::Cluster;
 use crate::{
     config,
-    observe::{Hub, RouteMeter, ServiceMeter},
+    observe::{
+        Hub, RouteMeter, ServiceMeter,
+        trace::{Peer, Rules},
+    },
     resilience::{Budget, deadline, limit::Limiter, retry},
     route::{Split, Table},
 };
@@ -22,6 +25,8 @@ pub(crate) struct ServiceCell {
     pub(crate) meter: ServiceMeter,
     /// What HTTP calls it when the request names no authority.
     pub(crate) authority: Option<Authority>,
+    /// Its name as spans show it.
+    pub(crate) server: Peer,
     /// Empty until a source has delivered it.
     pub(crate) current: ArcSwapOption<Service>,
     /// Budgets survive updates that do not change them. Locked by the updater only.
@@ -54,6 +59,8 @@ pub(crate) struct Policy {
     pub(crate) retry: retry::Policy,
     pub(crate) budget: Arc<Budget>,
     pub(crate) max_body_bytes: usize,
+    /// How its calls are traced, if anything is said of it.
+    pub(crate) tracing: Option<Arc<Rules>>,
 }
 
 // === impl ServiceCell ===
@@ -64,6 +71,7 @@ impl ServiceCell {
         Self {
             meter: ServiceMeter::new(&name, hub),
             authority: name.parse().ok(),
+            server: Peer::of_service(&name),
             name,
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
@@ -126,6 +134,7 @@ impl ServiceCell {
             idle_timeout: merged.idle_timeout,
             budget: self.budget(&retry.budget.clone().unwrap_or_default()),
             max_body_bytes: retry.body_cap(),
+            tracing: merged.tracing.as_ref().and_then(Rules::of),
             retry: retry::Policy::new(&retry),
         }
     }

@@ -1,4 +1,5 @@
-//! What the mesh counts: cells that calls write, and the two ways to read them.
+//! What is observed of calls: cells that they write and the two ways to read them; the trace that
+//! they are a part of, and the spans that are recorded ([`trace`]).
 //!
 //! Every service, route, cluster and endpoint owns its cells from the moment at which it is there
 //! (an endpoint: from its first pick). A call reaches them by the handles that it holds anyway, and
@@ -27,6 +28,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod text;
+pub(crate) mod trace;
 
 pub(crate) use self::{
     cluster::{AttemptEnd, ClusterMeter, Connection, EndpointMeter},
@@ -38,4 +40,5 @@ pub(crate) use self::{
 pub use self::{
     family::MetricKind,
     snapshot::{MetricFamily, MetricSample, MetricValue, Metrics},
+    trace::{InvalidTraceparent, Propagation, TraceContext},
 };

@@ -1,5 +1,6 @@
 //! The one body type of requests and responses.
 
+mod ending;
 mod outgoing;
 mod replay;
 mod sync;
@@ -17,10 +18,11 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 
-use self::{replay::ReplayHandle, sync::SyncBody};
+use self::{ending::EndingBody, replay::ReplayHandle, sync::SyncBody};
 use super::{BoxError, Error, ErrorKind, Instant, Origin, Phase, grpc};
 
 pub(crate) use self::{
+    ending::{Ending, StreamEnd},
     outgoing::{Outgoing, polled_foreign},
     replay::{ReplayBody, Unrepeatable},
     watch::{BodyEnd, Held, Release, Report, Reporter, Ticket, Watch, Watcher},
@@ -55,6 +57,8 @@ enum Kind {
     Replay(ReplayHandle),
     /// A body whose first frame has been looked at.
     Peeked(Box<(Option<Frame<Bytes>>, Body)>),
+    /// A body whose end is recorded.
+    Ending(Box<EndingBody>),
     Boxed(SyncBody),
 }
 
@@ -119,6 +123,11 @@ impl Body {
         Self { kind: Kind::Peeked(Box::new((Some(frame), rest))) }
     }
 
+    /// Tells `ending` of its end; one box.
+    pub(crate) fn ending(body: Self, ending: Box<dyn Ending>) -> Self {
+        Self { kind: Kind::Ending(Box::new(EndingBody::new(body, ending))) }
+    }
+
     /// The same for a body that a user's layer or leaf returned; one box.
     pub(crate) fn wrapped(body: Self, mut watch: Watch) -> Self {
         if matches!(body.kind, Kind::Empty | Kind::Full(_)) {
@@ -140,6 +149,7 @@ impl Body {
             Kind::Watched(_, watch) => watch.limits[0] = limit,
             Kind::Wrapped(wrapped) => wrapped.1.limits[0] = limit,
             Kind::Peeked(peeked) => peeked.1.hold(limit),
+            Kind::Ending(ending) => ending.body.hold(limit),
             Kind::Empty | Kind::Full(_) => {}
             Kind::Incoming(_) | Kind::Replay(_) | Kind::Boxed(_) => {
                 let mut watch = Watch::holding(Held::Nothing);
@@ -216,6 +226,7 @@ impl http_body::Body for Body {
                 Some(frame) => Poll::Ready(Some(Ok(frame))),
                 None => Pin::new(&mut peeked.1).poll_frame(cx),
             },
+            Kind::Ending(ending) => ending.poll_frame(cx),
             Kind::Boxed(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(failed)))
             }
@@ -231,6 +242,7 @@ impl http_body::Body for Body {
             Kind::Wrapped(wrapped) => wrapped.1.is_end_stream(&wrapped.0),
             Kind::Replay(body) => body.is_end_stream(),
             Kind::Peeked(peeked) => peeked.0.is_none() && peeked.1.is_end_stream(),
+            Kind::Ending(ending) => ending.body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -245,6 +257,7 @@ impl http_body::Body for Body {
             Kind::Replay(body) => body.size_hint(),
             Kind::Peeked(peeked) if peeked.0.is_some() => SizeHint::default(),
             Kind::Peeked(peeked) => peeked.1.size_hint(),
+            Kind::Ending(ending) => ending.body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }
@@ -321,6 +334,7 @@ impl fmt::Debug for Body {
             Kind::Watched(..) | Kind::Wrapped(_) => "Watched",
             Kind::Replay(_) => "Replay",
             Kind::Peeked(_) => "Peeked",
+            Kind::Ending(_) => "Ending",
             Kind::Boxed(_) => "Boxed",
         };
         f.debug_tuple("Body").field(&kind).finish()

@@ -9,7 +9,11 @@ use std::{
 
 use http::{Request, Response, StatusCode, Version, header::HOST};
 
-use super::{Caller, Pinned, head::Head};
+use super::{
+    Caller, Pinned,
+    head::Head,
+    traced::{self, Trace},
+};
 use crate::{
     balance::{Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
@@ -100,6 +104,7 @@ impl Attempt {
         tried: &[Arc<Endpoint<Node>>],
         number: u32,
         (now, at): (Instant, u64),
+        trace: &mut Trace,
     ) -> Result<Self, Box<Failed>> {
         let inner = &caller.inner;
         let mut core = pinned.cluster.core.load();
@@ -135,7 +140,7 @@ impl Attempt {
             return Err(Failed::fatal(no_endpoint(pinned, PickError::Empty)));
         };
         let original = Original::of(request, node);
-        let state = begin(caller, node, way, number, at);
+        let state = begin(caller, node, way, number, at, trace);
         let (endpoint, flight) = (Some(endpoint), Some(flight));
         Ok(Self { state, endpoint, flight, breaker, number, started: now, ended: now, original })
     }
@@ -241,9 +246,17 @@ impl Attempt {
 
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
 #[inline(always)]
-fn begin(caller: &Caller, node: &Node, mut way: Way<'_>, number: u32, now: u64) -> State {
+fn begin(
+    caller: &Caller,
+    node: &Node,
+    mut way: Way<'_>,
+    number: u32,
+    now: u64,
+    trace: &mut Trace,
+) -> State {
     node.meter.attempt_started(&caller.cell.name, number);
     let Some(request) = way.request else { return State::Done };
+    traced::attempt(trace, caller, request, number, Some(node));
     if let Some(authority) = &node.authority {
         request.headers_mut().remove(HOST);
         super::head::set_authority(request, authority);

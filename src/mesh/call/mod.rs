@@ -9,6 +9,7 @@ mod head;
 mod outcome;
 mod path;
 mod staged;
+mod traced;
 mod trail;
 
 use std::{

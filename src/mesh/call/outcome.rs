@@ -32,6 +32,7 @@ impl PathProj<'_> {
     pub(super) fn responded(&mut self, response: &Response<Body>) -> Next {
         let status = response.status();
         *self.ended = self.attempt_ended();
+        self.trace_answer(response);
         if self.armed.as_ref().is_none_or(|armed| armed.safe_only) {
             return Next::Return;
         }
@@ -73,6 +74,14 @@ impl PathProj<'_> {
         Err(())
     }
 
+    /// The same of a status that came in trailers.
+    fn trailed(&mut self, status: StatusCode, code: i32, trailers: &HeaderMap) -> Result<(), ()> {
+        if let Some(trace) = self.trace {
+            trace.status(code);
+        }
+        self.answered(status, Some(code), trailers)
+    }
+
     /// The first frame of a gRPC response that may be retried: trailers may hold its status.
     pub(super) fn peeked(
         &mut self,
@@ -82,7 +91,7 @@ impl PathProj<'_> {
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
             && let Some(code) = grpc::status_of(trailers)
-            && self.answered(response.status(), Some(code), trailers).is_ok()
+            && self.trailed(response.status(), code, trailers).is_ok()
         {
             return Step::Again;
         }
@@ -100,6 +109,7 @@ impl PathProj<'_> {
     #[expect(clippy::boxed_local, reason = "an attempt returns it in its box")]
     pub(super) fn failed(&mut self, failed: Box<Failed>) -> Step {
         let Failed { met, error } = *failed;
+        self.trace_failure(error.kind());
         let text = attempt_text(&error);
         if self.caller.inner.is_closed() {
             self.note(&text);
@@ -163,6 +173,7 @@ impl PathProj<'_> {
             _ => {}
         }
         let whole = pinned.bounds.expired(now);
+        self.trace_failure(ErrorKind::Timeout);
         let error = Error::new(ErrorKind::Timeout, phase);
         if whole {
             self.note("timeout");
@@ -282,12 +293,18 @@ impl PathProj<'_> {
         }
     }
 
-    fn retried(&self, reason: RetryReason, backoff: Duration) {
+    fn retried(&mut self, reason: RetryReason, backoff: Duration) {
+        if let Some(trace) = self.trace {
+            trace.retry(&reason.to_string(), backoff);
+        }
         let meter = self.caller.meter(self.pinned.as_ref());
         meter.retry(&self.caller.cell.name, reason, backoff);
     }
 
-    fn refused(&self, reason: RetryRefusal) {
+    fn refused(&mut self, reason: RetryRefusal) {
+        if let Some(trace) = self.trace {
+            trace.retry_refused(reason.as_str());
+        }
         self.caller.meter(self.pinned.as_ref()).retry_refused(&self.caller.cell.name, reason);
     }
 }

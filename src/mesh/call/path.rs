@@ -17,6 +17,7 @@ use super::{
     attempt::{Attempt, Way},
     head::{self, Head},
     staged::StagedAttempt,
+    traced::{self, Trace},
     trail::{Trail, Visit},
 };
 use crate::{
@@ -36,7 +37,7 @@ use crate::{
 pub(crate) struct Path {
     pub(super) caller: Caller,
     pub(super) request: Option<Request<Outgoing>>,
-    started: Option<Instant>,
+    pub(super) started: Option<Instant>,
     /// When the head that is returned came.
     pub(super) ended: Option<Instant>,
     pub(super) pinned: Option<Pinned>,
@@ -52,6 +53,7 @@ pub(crate) struct Path {
     /// The place under the service's limit.
     limit: Held,
     pub(super) trail: Trail,
+    pub(super) trace: Trace,
     resolve_by: Option<Instant>,
     /// The caller's own bound, while no route is known.
     own_bound: Option<Instant>,
@@ -112,6 +114,7 @@ impl Path {
             armed: None,
             limit: Held::Nothing,
             trail: Trail::default(),
+            trace: None,
             resolve_by: None,
             own_bound: None,
             answering: None,
@@ -214,7 +217,7 @@ impl PathProj<'_> {
             return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
         }
         if self.pinned.is_none()
-            && let Some(step) = self.route(started, at)
+            && let Some(step) = self.route(started, now, at)
         {
             return step;
         }
@@ -222,7 +225,7 @@ impl PathProj<'_> {
     }
 
     /// Resolves, routes and admits the call; what it gives is a step to take instead.
-    fn route(&mut self, started: Instant, at: u64) -> Option<Step> {
+    fn route(&mut self, started: Instant, now: Instant, at: u64) -> Option<Step> {
         let Caller { inner, cell, .. } = &*self.caller;
         let (mut service, mut found) = (cell.current.load_full(), None);
         if service.is_none() {
@@ -261,6 +264,8 @@ impl PathProj<'_> {
                 }
             }
         }
+        let waited = now.saturating_duration_since(started);
+        *self.trace = traced::begin(self.caller, request, (route, cluster), waited);
         let call = request.extensions().get::<Call>();
         let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
@@ -341,13 +346,15 @@ impl PathProj<'_> {
         }
         let (number, tried) = (self.trail.number, &self.trail.tried);
         if let Some(stage) = &self.caller.inner.stages.attempt {
-            let Some(request) = self.request.take() else { return missing() };
+            let Some(mut request) = self.request.take() else { return missing() };
+            traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
             self.state.set(State::Staged(attempt));
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
-        match Attempt::start(self.caller, pinned, way, tried, number, (now, at)) {
+        let at = (now, at);
+        match Attempt::start(self.caller, pinned, way, tried, number, at, self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 Step::Again
@@ -465,6 +472,7 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
+        self.trace_end(result);
         let Caller { cell, verb, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
         let head = if result.is_ok() { *self.ended } else { None };
@@ -502,6 +510,7 @@ impl PinnedDrop for Path {
         if matches!(*this.state, State::Done) {
             return;
         }
+        this.trace_left();
         // The caller has left: neither a status nor an error.
         if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
             attempt.left(this.caller);

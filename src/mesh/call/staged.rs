@@ -127,7 +127,8 @@ async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Bod
     let mut begun = expiring.as_mut().project();
     let way = Way { request: begun.request, sent: begun.sent.as_mut() };
     let at = (now, caller.inner.epoch.nanos(now));
-    let failed = match Attempt::start(caller, pinned, way, tried, *number, at) {
+    // Its span has begun before the layers.
+    let failed = match Attempt::start(caller, pinned, way, tried, *number, at, &mut None) {
         Ok(attempt) => {
             *lock(&shared.endpoint) = attempt.endpoint().cloned();
             *begun.attempt = Some(attempt);
