@@ -23,6 +23,7 @@ mod openssl;
 mod openssl_chains;
 mod otlp;
 mod program;
+mod prometheus;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
