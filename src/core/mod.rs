@@ -10,7 +10,7 @@ mod wire;
 
 pub(crate) use self::body::{
     BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, StreamEnd, Ticket, Unrepeatable, Watch,
-    Watcher,
+    Watcher, polled_foreign,
 };
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;

@@ -32,16 +32,22 @@ pub(crate) enum Lease {
 // === impl Lease ===
 
 impl Lease {
-    /// Sends the request; `endpoint` names it where the request itself names nobody.
+    /// Gives the request its form on the wire; `endpoint` names it where it itself names nobody.
+    pub(crate) fn prepare(&self, request: &mut Request<Outgoing>, endpoint: &str) {
+        match self {
+            Self::H2(_) => prepare::http2(request, endpoint),
+            Self::H1(_) => prepare::http1(request, endpoint),
+        }
+    }
+
+    /// Sends a request that has its form on the wire.
     #[inline(always)]
-    pub(crate) fn send(self, mut request: Request<Outgoing>, endpoint: &str) -> SendFuture {
+    pub(crate) fn send(self, request: Request<Outgoing>) -> SendFuture {
         match self {
             Self::H2(h2::Lease { mut sender, held }) => {
-                prepare::http2(&mut request, endpoint);
                 SendFuture::new(sender.try_send_request(request), held, false)
             }
             Self::H1(mut lease) => {
-                prepare::http1(&mut request, endpoint);
                 let fresh = lease.is_fresh();
                 match lease.sender() {
                     Some(sender) => {

@@ -23,7 +23,7 @@ use super::{BoxError, Error, ErrorKind, Origin, Phase};
 
 pub(crate) use self::{
     ending::{Ending, StreamEnd},
-    outgoing::Outgoing,
+    outgoing::{Outgoing, polled_foreign},
     replay::{ReplayBody, Unrepeatable},
     watch::{BodyEnd, Held, Release, Ticket, Watch, Watcher},
 };

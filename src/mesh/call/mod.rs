@@ -116,19 +116,27 @@ impl Future for CallFuture {
     type Output = Result<Response<Body>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let result = match this.state.project() {
+        if self.grpc {
+            // A gRPC caller gets a status: tonic would turn a foreign error into `Unknown`.
+            return match self.project().state.poll(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Ok(grpc::response(error))),
+                result => result,
+            };
+        }
+        self.project().state.poll(cx)
+    }
+}
+
+impl State {
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Error>> {
+        match self.project() {
             StateProj::Path(path) => path.poll(cx),
             StateProj::Staged(future) => future.as_mut().poll(cx),
             StateProj::Failed(error) => match error.take() {
                 Some(error) => Poll::Ready(Err(error)),
                 None => Poll::Pending,
             },
-        };
-        match result {
-            // A gRPC caller gets a status: tonic would turn a foreign error into `Unknown`.
-            Poll::Ready(Err(error)) if *this.grpc => Poll::Ready(Ok(grpc::response(error))),
-            result => result,
         }
     }
 }

@@ -8,8 +8,8 @@ use http_body::Frame;
 
 use super::{
     Pinned,
-    attempt::{Failed, Met},
-    path::{PathProj, State, StateProj, Step},
+    attempt::{Failed, Met, Way},
+    path::{Next, PathProj, State, StateProj, Step},
 };
 use crate::{
     core::{Body, Error, ErrorKind, Event, Instant, Phase, Unrepeatable, grpc},
@@ -28,33 +28,24 @@ const MAX_UNREACHABLE: u32 = 256;
 const PEEK: Duration = Duration::from_millis(2);
 
 impl PathProj<'_> {
-    /// An attempt has ended: returns it, or makes another.
-    pub(super) fn met(&mut self, met: Result<Response<Body>, Box<Failed>>) -> Step {
-        match met {
-            Ok(response) => self.responded(response),
-            Err(failed) => self.failed(failed),
-        }
-    }
-
-    fn responded(&mut self, response: Response<Body>) -> Step {
+    /// An attempt has been answered: returns it, looks at more of it, or makes another.
+    pub(super) fn responded(&mut self, response: &Response<Body>) -> Next {
         let status = response.status();
         self.attempt_ended(Some(status.as_u16()), None);
-        self.trace_answer(&response);
+        self.trace_answer(response);
         if self.armed.as_ref().is_none_or(|armed| armed.safe_only) {
-            return Step::Return(Ok(response));
+            return Next::Return;
         }
         let is_grpc = self.caller.grpc;
         let code = if is_grpc { grpc::status_of(response.headers()) } else { None };
         if is_grpc && code.is_none() && status.is_success() {
             // The status of a gRPC call may still come in trailers, before any message.
             *self.answering = self.visit();
-            let until = Instant::now() + PEEK;
-            self.state.set(State::Peek(Some(response), until));
-            return Step::Again;
+            return Next::Peek(Instant::now() + PEEK);
         }
         match self.answered(status, code, response.headers()) {
-            Ok(()) => Step::Again,
-            Err(()) => Step::Return(Ok(response)),
+            Ok(()) => Next::Again,
+            Err(()) => Next::Return,
         }
     }
 
@@ -122,12 +113,9 @@ impl PathProj<'_> {
 
     #[expect(clippy::boxed_local, reason = "an attempt returns it in its box")]
     pub(super) fn failed(&mut self, failed: Box<Failed>) -> Step {
-        let Failed { met, error, request } = *failed;
+        let Failed { met, error } = *failed;
         self.attempt_ended(None, Some(error.kind()));
         self.trace_failure(error.kind());
-        if let Some(request) = request {
-            *self.request = Some(*request);
-        }
         let text = attempt_text(&error);
         if self.caller.inner.is_closed() {
             self.note(&text);
@@ -190,11 +178,14 @@ impl PathProj<'_> {
                 .detail("no source delivered the service in time");
             return Step::Return(Err(error));
         };
-        let unsent = match self.state.as_mut().project() {
-            StateProj::Attempt(attempt) => attempt.expire(self.caller, now),
+        match self.state.as_mut().project() {
+            StateProj::Attempt(attempt) => {
+                let way = Way { request: self.request, sent: self.sent.as_mut() };
+                attempt.expire(self.caller, way, now);
+            }
             StateProj::Staged(attempt) => attempt.expire(),
-            _ => None,
-        };
+            _ => {}
+        }
         let whole = pinned.bounds.expired(now);
         self.attempt_ended(None, Some(ErrorKind::Timeout));
         self.trace_failure(ErrorKind::Timeout);
@@ -204,11 +195,8 @@ impl PathProj<'_> {
             return Step::Return(Err(error.detail("the deadline of the call passed")));
         }
         let error = error.detail("the attempt timeout passed");
-        if let Some(unsent) = unsent {
-            *self.request = Some(*unsent);
-            if self.may_resend(ErrorKind::Timeout) {
-                return self.resend(error, "attempt timeout");
-            }
+        if self.request.is_some() && self.may_resend(ErrorKind::Timeout) {
+            return self.resend(error, "attempt timeout");
         }
         self.lost(retry::Met::AttemptTimeout, error, "attempt timeout")
     }

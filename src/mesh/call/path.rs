@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 
 use super::{
     Caller, Pinned,
-    attempt::Attempt,
+    attempt::{Attempt, Way},
     head::{self, Head},
     staged::StagedAttempt,
     traced::{self, Trace},
@@ -28,6 +28,7 @@ use crate::{
     },
     mesh::cluster::Cluster,
     resilience::{deadline, limit::Limiter, retry::Arms},
+    transport::SendFuture,
 };
 
 /// A call from its first poll to its response head.
@@ -39,6 +40,9 @@ pub(crate) struct Path {
     pub(super) pinned: Option<Pinned>,
     #[pin]
     pub(super) state: State,
+    /// What the attempt under way has sent.
+    #[pin]
+    pub(super) sent: Option<SendFuture>,
     /// The one timer of the call, armed only while something is awaited under a bound.
     #[pin]
     timer: Option<Sleep>,
@@ -67,7 +71,7 @@ pub(super) enum State {
     Begin,
     /// Waiting for configuration or endpoints. Boxed: only calls before the first one wait.
     Resolve(BoxFuture<()>),
-    Attempt(#[pin] Attempt),
+    Attempt(Attempt),
     /// Through the user's attempt layers: their one box.
     Staged(StagedAttempt),
     /// A gRPC response whose status may still come in its first frame, until then.
@@ -82,6 +86,14 @@ pub(super) enum Step {
     Return(Result<Response<Body>, Error>),
 }
 
+/// What an answer comes to.
+pub(super) enum Next {
+    Return,
+    /// It is held back for its first frame, until then.
+    Peek(Instant),
+    Again,
+}
+
 // === impl Path ===
 
 impl Path {
@@ -93,6 +105,7 @@ impl Path {
             started: None,
             pinned: None,
             state: State::Begin,
+            sent: None,
             timer: None,
             armed: None,
             limit: Held::Nothing,
@@ -111,51 +124,83 @@ impl Future for Path {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let step = match this.state.as_mut().project() {
-                StateProj::Begin => this.begin(),
-                StateProj::Resolve(changed) => match changed.as_mut().poll(cx) {
-                    Poll::Ready(()) => {
-                        this.state.set(State::Begin);
-                        Step::Again
-                    }
-                    Poll::Pending => ready!(this.wait(cx)),
-                },
+            let met = match this.state.as_mut().project() {
                 StateProj::Attempt(attempt) => {
                     let Some(pinned) = &*this.pinned else { return Poll::Pending };
-                    match attempt.poll(cx, this.caller, pinned) {
-                        Poll::Ready(met) => this.met(met),
-                        Poll::Pending => ready!(this.wait(cx)),
-                    }
-                }
-                StateProj::Staged(attempt) => match attempt.poll(cx) {
-                    Poll::Ready(met) => this.met(met),
-                    Poll::Pending => ready!(this.wait(cx)),
-                },
-                StateProj::Peek(peeked, _) => {
-                    let Some(response) = peeked else { return Poll::Pending };
-                    match Pin::new(response.body_mut()).poll_frame(cx) {
-                        Poll::Pending => ready!(this.wait(cx)),
-                        Poll::Ready(frame) => match peeked.take() {
-                            Some(response) => this.peeked(response, frame),
-                            None => return Poll::Pending,
+                    let way = Way { request: this.request, sent: this.sent.as_mut() };
+                    match attempt.poll(cx, this.caller, pinned, way) {
+                        Poll::Ready(met) => met,
+                        Poll::Pending => match ready!(this.wait(cx)) {
+                            Step::Again => continue,
+                            Step::Return(result) => return Poll::Ready(this.done(result)),
                         },
                     }
                 }
-                StateProj::Backoff(_) => ready!(this.wait(cx)),
-                StateProj::Done => return Poll::Pending,
+                StateProj::Staged(attempt) => match attempt.poll(cx, this.request) {
+                    Poll::Ready(met) => met,
+                    Poll::Pending => match ready!(this.wait(cx)) {
+                        Step::Again => continue,
+                        Step::Return(result) => return Poll::Ready(this.done(result)),
+                    },
+                },
+                _ => match ready!(this.step(cx)) {
+                    Step::Again => continue,
+                    Step::Return(result) => return Poll::Ready(this.done(result)),
+                },
             };
-            if let Step::Return(result) = step {
-                this.state.set(State::Done);
-                return Poll::Ready(this.end(result));
+            // An answer is large: from here it goes to the caller in one move.
+            match met {
+                Ok(response) => match this.responded(&response) {
+                    Next::Return => {
+                        let mut answer = Ok(response);
+                        this.end(&mut answer);
+                        this.state.set(State::Done);
+                        return Poll::Ready(answer);
+                    }
+                    Next::Peek(until) => this.state.set(State::Peek(Some(response), until)),
+                    Next::Again => {}
+                },
+                Err(failed) => {
+                    if let Step::Return(result) = this.failed(failed) {
+                        return Poll::Ready(this.done(result));
+                    }
+                }
             }
         }
     }
 }
 
 impl PathProj<'_> {
+    /// Goes on where no attempt is under way.
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        match self.state.as_mut().project() {
+            StateProj::Begin => Poll::Ready(self.begin()),
+            StateProj::Resolve(changed) => match changed.as_mut().poll(cx) {
+                Poll::Ready(()) => {
+                    self.state.set(State::Begin);
+                    Poll::Ready(Step::Again)
+                }
+                Poll::Pending => self.wait(cx),
+            },
+            StateProj::Peek(peeked, _) => {
+                let Some(response) = peeked else { return Poll::Pending };
+                match Pin::new(response.body_mut()).poll_frame(cx) {
+                    Poll::Pending => self.wait(cx),
+                    Poll::Ready(frame) => match peeked.take() {
+                        Some(response) => Poll::Ready(self.peeked(response, frame)),
+                        None => Poll::Pending,
+                    },
+                }
+            }
+            StateProj::Backoff(_) => self.wait(cx),
+            StateProj::Attempt(_) | StateProj::Staged(_) | StateProj::Done => Poll::Pending,
+        }
+    }
+
     /// Starts the next attempt; the first one is routed and admitted before.
     fn begin(&mut self) -> Step {
         let now = Instant::now();
+        let at = self.caller.inner.epoch.nanos(now);
         let started = match *self.started {
             Some(started) => started,
             None => {
@@ -169,15 +214,15 @@ impl PathProj<'_> {
             return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
         }
         if self.pinned.is_none()
-            && let Some(step) = self.route(started, now)
+            && let Some(step) = self.route(started, at)
         {
             return step;
         }
-        self.start(now)
+        self.start(now, at)
     }
 
     /// Resolves, routes and admits the call; what it gives is a step to take instead.
-    fn route(&mut self, started: Instant, now: Instant) -> Option<Step> {
+    fn route(&mut self, started: Instant, at: u64) -> Option<Step> {
         let Caller { inner, cell, .. } = &*self.caller;
         let (mut service, mut found) = (cell.current.load_full(), None);
         if service.is_none() {
@@ -216,8 +261,7 @@ impl PathProj<'_> {
                 }
             }
         }
-        let waited = now.saturating_duration_since(started);
-        *self.trace = traced::begin(self.caller, request, (route, cluster), waited);
+        *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
         let call = request.extensions().get::<Call>();
         let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
@@ -226,7 +270,7 @@ impl PathProj<'_> {
         } else {
             deadline::of_http(call, policy.scope, started)
         };
-        policy.budget.deposit(inner.epoch.nanos(now));
+        policy.budget.deposit(at);
         // The head is kept when, and only when, another attempt may be made from it.
         let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
         if arms == Arms::Nothing
@@ -278,8 +322,8 @@ impl PathProj<'_> {
     }
 
     /// Starts the next attempt with the request in hand.
-    fn start(&mut self, now: Instant) -> Step {
-        let (Some(pinned), Some(mut request)) = (&*self.pinned, self.request.take()) else {
+    fn start(&mut self, now: Instant, at: u64) -> Step {
+        let (Some(pinned), Some(request)) = (&*self.pinned, &mut *self.request) else {
             return missing();
         };
         *self.answering = None;
@@ -298,12 +342,14 @@ impl PathProj<'_> {
         }
         let (number, tried) = (self.trail.number, &self.trail.tried);
         if let Some(stage) = &self.caller.inner.stages.attempt {
+            let Some(mut request) = self.request.take() else { return missing() };
             traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
             self.state.set(State::Staged(attempt));
             return Step::Again;
         }
-        match Attempt::start(self.caller, pinned, request, tried, number, now, self.trace) {
+        let way = Way { request: self.request, sent: self.sent.as_mut() };
+        match Attempt::start(self.caller, pinned, way, tried, number, (now, at), self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 Step::Again
@@ -404,24 +450,30 @@ impl PathProj<'_> {
         }
     }
 
+    /// The call is over, with this.
+    fn done(&mut self, mut result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
+        self.state.set(State::Done);
+        self.end(&mut result);
+        result
+    }
+
     /// The last words of the call: its place under the limit, its event, its error's context.
-    fn end(&mut self, mut result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
-        self.trace_end(&mut result);
+    fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
+        self.trace_end(result);
         let Caller { inner, cell, .. } = &*self.caller;
-        let result = match result {
-            Ok(mut response) => {
-                let limit = std::mem::replace(self.limit, Held::Nothing);
+        let limit = std::mem::take(self.limit);
+        match result {
+            Ok(response) => {
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
-                Ok(response)
             }
             Err(error) => {
+                drop(limit);
                 let elapsed = self.started.map(|started| started.elapsed());
-                *self.limit = Held::Nothing;
-                Err(error.context(self.trail.context(&cell.name, elapsed)))
+                error.set_context(self.trail.context(&cell.name, elapsed));
             }
-        };
+        }
         inner.events.emit(|| Event::CallEnded {
             service: Arc::clone(&cell.name),
             status: result.as_ref().ok().map(|response| response.status().as_u16()),
@@ -429,7 +481,6 @@ impl PathProj<'_> {
             attempts: self.trail.number,
             elapsed: self.started.map(|started| started.elapsed()).unwrap_or_default(),
         });
-        result
     }
 }
 
