@@ -76,7 +76,7 @@ impl Peer {
     }
 }
 
-/// The low-cardinality name of an error: OTel's `error.type`.
+/// The low-cardinality name of an error: OpenTelemetry's `error.type`.
 pub(crate) fn error_type(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::UnknownService => "unknown_service",

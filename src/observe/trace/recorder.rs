@@ -72,8 +72,8 @@ pub(crate) struct Pair(pub(crate) Box<dyn Recorder>, pub(crate) Box<dyn Recorder
 
 impl Recorder for Pair {
     fn attempt(&mut self, number: u32, to: Option<(&Peer, &Arc<str>)>) -> Option<TraceContext> {
-        let first = self.0.attempt(number, to);
-        first.or(self.1.attempt(number, to))
+        let (one, other) = (self.0.attempt(number, to), self.1.attempt(number, to));
+        one.or(other)
     }
 
     fn endpoint(&mut self, peer: &Peer, endpoint: &Arc<str>) {

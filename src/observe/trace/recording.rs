@@ -1,6 +1,6 @@
 //! A call's span and those of its attempts, by OpenTelemetry's conventions, whatever records them.
 //!
-//! Sources: OTel semantic conventions 1.44, `docs/http/http-spans.md` (stable) and
+//! Sources: OpenTelemetry semantic conventions 1.44, `docs/http/http-spans.md` (stable) and
 //! `docs/rpc/rpc-spans.md`, `docs/rpc/grpc.md` (release candidate).
 
 use std::{sync::Arc, time::Duration};
