@@ -71,7 +71,7 @@ pub mod discover;
 #[doc(hidden)]
 pub mod fuzzing;
 mod mesh;
-mod observe;
+pub mod observe;
 pub mod resilience;
 mod route;
 #[cfg(feature = "testing")]
@@ -80,7 +80,10 @@ pub mod transport;
 
 pub use self::{
     config::Retry,
-    core::{Attempt, Body, BoxError, Call, Error, ErrorKind, Event, EventStream, Origin, Phase},
+    core::{
+        Attempt, Body, BoxError, Call, DisconnectReason, Error, ErrorKind, Event, EventStream,
+        Origin, Phase, RetryReason, RetryRefusal,
+    },
     discover::{Discover, Publisher},
     mesh::{
         CallFuture, Client, ClusterDescription, Description, LeafEndpoint, Mesh, MeshBuilder, Next,

@@ -14,6 +14,7 @@ use super::{
     code::{Code, ServiceSettings},
     inner::{Inner, Stages},
     leaf::{Leaf, LeafEndpoint},
+    metrics::Telemetry,
     stage::{Next, Stage, push},
     supervise,
 };
@@ -21,9 +22,14 @@ use crate::{
     config::Endpoint,
     core::{Body, BoxError, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
     discover::{Discover, Publisher, Sink, SourceId, Static},
-    observe::{Propagation, trace::Tracing},
+    observe::{Hub, Propagation, trace::Tracing},
     transport::{self, Connect, ConnectTarget, Connector, Shared},
 };
+
+#[cfg(feature = "otel")]
+use super::metrics;
+#[cfg(feature = "otel")]
+use crate::observe::otel::Exporter;
 
 /// What happens to a name that no source defines.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -84,6 +90,9 @@ pub struct MeshBuilder {
     leaf: Option<Leaf>,
     connect: Option<ConnectStage>,
     tracing: Tracing,
+    telemetry: Telemetry,
+    #[cfg(feature = "otel")]
+    exporter: Option<Exporter>,
 }
 
 /// A source, in the order of addition.
@@ -111,6 +120,9 @@ impl MeshBuilder {
             leaf: None,
             connect: None,
             tracing: Tracing::default(),
+            telemetry: Telemetry::default(),
+            #[cfg(feature = "otel")]
+            exporter: None,
         }
     }
 
@@ -223,6 +235,30 @@ impl MeshBuilder {
     /// Makes every random choice follow from this seed. Default: random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Whether [`Mesh::metrics`](super::Mesh::metrics) has samples for every endpoint that was
+    /// called, beside those of its cluster. Default: true.
+    ///
+    /// Each such endpoint has up to five samples; with thousands of them a reader may want none.
+    /// Nothing is saved in a call.
+    pub fn endpoint_metrics(mut self, wanted: bool) -> Self {
+        self.telemetry.endpoint_metrics = Some(wanted);
+        self
+    }
+
+    /// Takes the metrics to this meter provider as well. Default: none.
+    ///
+    /// Only the API of `opentelemetry` 0.33 is used: the SDK, its reader and its exporter are the
+    /// application's. What that exporter meets, no call waits for or learns of. Each duration is
+    /// recorded through it once more: `docs/METRICS.md` tells what that costs.
+    #[cfg(feature = "otel")]
+    pub fn meter_provider(
+        mut self,
+        provider: &(impl opentelemetry::metrics::MeterProvider + ?Sized),
+    ) -> Self {
+        self.exporter = Some(Exporter::new(provider));
         self
     }
 
@@ -341,11 +377,10 @@ impl MeshBuilder {
                 Given::Endpoints(statics) => Box::new(statics),
             })
             .collect();
-        let names = sources.iter().map(|source| source.name()).collect();
+        let names: Vec<String> = sources.iter().map(|source| source.name()).collect();
         let (epoch, events) = (Epoch::now(), Arc::new(Events::default()));
         let random = Arc::new(self.seed.map_or_else(Random::default, Random::seeded));
-        let transport =
-            Arc::new(Shared::new(runtime, Arc::clone(&events), Arc::clone(&random), epoch));
+        let transport = Arc::new(Shared::new(runtime, Arc::clone(&random), epoch));
         let stages = Stages {
             call: self.call.map(|stage| stage(Next::new(CallRest))),
             attempt: self.attempt.map(|stage| stage(Next::new(AttemptRest))),
@@ -357,9 +392,15 @@ impl MeshBuilder {
             },
         };
         let unknown = self.unknown_names;
+        #[cfg(feature = "otel")]
+        let sinks = self.exporter.as_ref().map(Exporter::sinks);
+        #[cfg(not(feature = "otel"))]
+        let sinks = None;
+        let hub = Arc::new(Hub::new(events, epoch, &names, sinks));
+        let telemetry = self.telemetry;
         let inner = Arc::new(Inner::new(
             epoch,
-            events,
+            hub,
             random,
             stages,
             self.tracing,
@@ -367,7 +408,16 @@ impl MeshBuilder {
             names,
             transport,
             unknown,
+            telemetry,
         ));
+        #[cfg(feature = "otel")]
+        if let Some(exporter) = &self.exporter {
+            let read = Arc::downgrade(&inner);
+            exporter.observe(move |metric| match read.upgrade() {
+                Some(inner) => metrics::samples(&inner, metric),
+                None => Vec::new(),
+            });
+        }
         for (index, source) in sources.into_iter().enumerate() {
             let sink: Arc<dyn Sink> = Arc::<Inner>::clone(&inner);
             let id = SourceId::new(index);

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     balance::{Balancer, Spec, Upstream},
     config::{self, Protocol},
-    core::{Epoch, Event},
-    observe::trace::Peer,
+    core::{BodyEnd, Epoch},
+    observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::limit::Limiter,
     transport::{Connect, Pool, Shared},
 };
@@ -22,6 +22,7 @@ use crate::{
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) core: ArcSwap<Core>,
+    pub(crate) meter: Arc<ClusterMeter>,
     /// Why it is empty, when its definition was refused and there is no earlier one.
     pub(crate) refused: Option<Box<str>>,
 }
@@ -38,6 +39,7 @@ pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     /// Its address as spans show it.
     pub(crate) peer: Peer,
+    pub(crate) meter: EndpointMeter,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) authority: Option<http::uri::Authority>,
     pub(crate) pool: Arc<Pool>,
@@ -47,7 +49,7 @@ pub(crate) struct Node {
 
 /// What every node of a cluster is built with.
 pub(crate) struct NodeContext {
-    pub(crate) cluster: Arc<str>,
+    pub(crate) meter: Arc<ClusterMeter>,
     /// What endpoints without a hint of their own speak.
     pub(crate) protocol: Option<Protocol>,
     pub(crate) settings: Arc<config::TransportSettings>,
@@ -71,6 +73,7 @@ impl Upstream for Node {
             Arc::clone(&cx.settings),
             Arc::clone(&cx.connector),
             Arc::clone(&cx.shared),
+            Arc::clone(&cx.meter),
         );
         // An own leaf takes the place of the transport; endpoint layers wrap either.
         let leaf = cx.leaf.as_ref().map(|leaf| leaf.build(spec));
@@ -83,6 +86,7 @@ impl Upstream for Node {
             }
         };
         Self {
+            meter: cx.meter.endpoint(&name),
             name,
             peer: Peer::of_endpoint(spec.address()),
             protocol,
@@ -97,17 +101,11 @@ impl Upstream for Node {
     }
 
     fn added(spec: &Spec, cx: &NodeContext) {
-        cx.shared.events.emit(|| Event::EndpointAdded {
-            cluster: Arc::clone(&cx.cluster),
-            endpoint: spec.address().to_string().into(),
-        });
+        cx.meter.endpoint_added(spec.address());
     }
 
     fn removed(spec: &Spec, cx: &NodeContext) {
-        cx.shared.events.emit(|| Event::EndpointRemoved {
-            cluster: Arc::clone(&cx.cluster),
-            endpoint: spec.address().to_string().into(),
-        });
+        cx.meter.endpoint_removed(spec.address());
     }
 
     fn available(&self, now: u64) -> bool {
@@ -117,13 +115,18 @@ impl Upstream for Node {
     fn retire(&self) {
         self.pool.drain();
     }
+
+    fn streamed(&self, end: BodyEnd, nanos: u64) {
+        self.meter.record(Verb::GRPC, End::of_body(end), nanos);
+    }
 }
 
 // === impl Cluster ===
 
 impl Cluster {
-    pub(crate) fn new(name: Arc<str>, core: Core) -> Self {
-        Self { name, core: ArcSwap::from_pointee(core), refused: None }
+    pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core) -> Self {
+        let name = Arc::clone(&meter.name);
+        Self { name, core: ArcSwap::from_pointee(core), meter, refused: None }
     }
 
     /// What calls meet whose cluster is refused.

@@ -40,7 +40,7 @@ pub struct Description {
     pub stack: Vec<String>,
     /// The sources, in order of precedence.
     pub sources: Vec<String>,
-    /// What is told to endpoints of the trace, and what is recorded.
+    /// What the mesh tells of itself, and to whom.
     pub telemetry: Vec<Setting>,
     /// Each service with its routes.
     pub services: Vec<ServiceDescription>,
@@ -99,7 +99,7 @@ impl Description {
         Self {
             stack: stack(inner),
             sources: inner.sources.clone(),
-            telemetry: settings::of_telemetry(&inner.tracing),
+            telemetry: settings::of_telemetry(inner),
             services,
             refused: inner.refused_parts(),
         }

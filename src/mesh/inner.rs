@@ -16,6 +16,7 @@ use super::{
     cluster::Cluster,
     code::Code,
     leaf::Leaf,
+    metrics::Telemetry,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
     state::{Entry, State},
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     config,
     core::{BoxFuture, Epoch, Error, ErrorKind, Events, Instant, Origin, Phase, Random},
-    observe::trace::Tracing,
+    observe::{Hub, trace::Tracing},
     transport::{Connect, Shared},
 };
 
@@ -31,6 +32,8 @@ use crate::{
 pub(crate) struct Inner {
     pub(crate) epoch: Epoch,
     pub(crate) events: Arc<Events>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) random: Arc<Random>,
     pub(crate) stages: Stages,
     pub(crate) tracing: Tracing,
@@ -67,7 +70,7 @@ impl Inner {
     #[expect(clippy::too_many_arguments, reason = "the builder's parts, given once")]
     pub(crate) fn new(
         epoch: Epoch,
-        events: Arc<Events>,
+        hub: Arc<Hub>,
         random: Arc<Random>,
         stages: Stages,
         tracing: Tracing,
@@ -75,10 +78,13 @@ impl Inner {
         sources: Vec<String>,
         transport: Arc<Shared>,
         unknown_names: super::UnknownNames,
+        telemetry: Telemetry,
     ) -> Self {
         Self {
             epoch,
-            events,
+            events: Arc::clone(&hub.events),
+            hub,
+            telemetry,
             random,
             stages,
             tracing,

@@ -6,10 +6,7 @@ use super::{
     describe::{Setting, SettingOrigin},
     inner::Inner,
 };
-use crate::{
-    config::{self, Balancer, Breakers, Budget, Policy, Retry, Tracing, Transport},
-    observe::trace,
-};
+use crate::config::{self, Balancer, Breakers, Budget, Policy, Retry, Tracing, Transport};
 
 /// What the code says, what the control plane says, and the list that is made of it.
 struct Layers<'a, T> {
@@ -46,6 +43,25 @@ impl<'a, T> Layers<'a, T> {
     }
 }
 
+/// What the mesh tells of itself: only the code says that.
+pub(super) fn of_telemetry(inner: &Inner) -> Vec<Setting> {
+    let told = Layers { code: Some(&inner.telemetry), plane: None, source: None };
+    let given = |is_given: bool| is_given.then(|| "given".to_owned());
+    vec![
+        told.setting("telemetry.endpoint_metrics", "true", |told| text(told.endpoint_metrics)),
+        told.setting("telemetry.meter_provider", "none", |_| given(inner.hub.is_exported())),
+        told.setting("telemetry.propagation", "w3c", |_| {
+            inner.tracing.propagation.map(|it| name_of(&it))
+        }),
+        told.setting("telemetry.tracer_provider", "none", |_| {
+            given(inner.tracing.tracer.is_some())
+        }),
+        told.setting("telemetry.tracing_spans", "false", |_| {
+            text(inner.tracing.spans.as_ref().map(|_| true))
+        }),
+    ]
+}
+
 /// The settings of a policy.
 pub(super) fn of_route(
     code: &Policy,
@@ -79,22 +95,6 @@ fn of_tracing(tracing: &Layers<'_, Tracing>) -> Vec<Setting> {
         tracing.setting("tracing.tags", "none", |t| list(&t.tags)),
         tracing.setting("tracing.header_tags", "none", |t| list(&t.header_tags)),
         tracing.setting("tracing.operation", "by convention", |t| t.operation.clone()),
-    ]
-}
-
-/// What the code says of the traces of the whole mesh.
-pub(super) fn of_telemetry(tracing: &trace::Tracing) -> Vec<Setting> {
-    let code = |name, value: Option<&str>, default: &str| Setting {
-        name,
-        value: value.unwrap_or(default).to_owned(),
-        origin: if value.is_some() { SettingOrigin::Code } else { SettingOrigin::Default },
-        source: None,
-    };
-    let propagation = tracing.propagation.map(|propagation| name_of(&propagation));
-    vec![
-        code("telemetry.propagation", propagation.as_deref(), "w3c"),
-        code("telemetry.tracer", tracing.tracer.as_ref().map(|_| "opentelemetry"), "none"),
-        code("telemetry.tracing_spans", tracing.spans.as_ref().map(|_| "true"), "false"),
     ]
 }
 

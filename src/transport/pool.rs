@@ -14,6 +14,7 @@ use super::{
 use crate::{
     config::{Address, Protocol, TransportSettings},
     core::{BoxFuture, Held, Outgoing},
+    observe::ClusterMeter,
 };
 
 /// The connections of one endpoint; made lazily, each driven by a task of its own.
@@ -70,9 +71,10 @@ impl Pool {
         settings: Arc<TransportSettings>,
         connector: Arc<dyn Connect>,
         shared: Arc<Shared>,
+        meter: Arc<ClusterMeter>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            dialer: Dialer::new(name, address, settings, connector, shared),
+            dialer: Dialer::new(name, address, settings, connector, shared, meter),
             h1: h1::Connections::default(),
             h2: h2::Connections::default(),
         })

@@ -19,13 +19,13 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 
 use self::{ending::EndingBody, replay::ReplayHandle, sync::SyncBody};
-use super::{BoxError, Error, ErrorKind, Origin, Phase};
+use super::{BoxError, Error, ErrorKind, Instant, Origin, Phase, grpc};
 
 pub(crate) use self::{
     ending::{Ending, StreamEnd},
     outgoing::{Outgoing, polled_foreign},
     replay::{ReplayBody, Unrepeatable},
-    watch::{BodyEnd, Held, Release, Ticket, Watch, Watcher},
+    watch::{BodyEnd, Held, Release, Report, Reporter, Ticket, Watch, Watcher},
 };
 
 /// A request or response body of the mesh.
@@ -156,6 +156,29 @@ impl Body {
                 watch.limits[0] = limit;
                 *self = Self { kind: Kind::Wrapped(Box::new((std::mem::take(self), watch))) };
             }
+        }
+    }
+
+    /// Reports the end of a gRPC call that began then, or says how it has ended already.
+    pub(crate) fn report(&mut self, started: Instant) -> Option<BodyEnd> {
+        let watch = match &mut self.kind {
+            Kind::Watched(_, watch) => watch,
+            Kind::Wrapped(wrapped) => &mut wrapped.1,
+            Kind::Peeked(peeked) => {
+                let trailers = peeked.0.as_ref().and_then(Frame::trailers_ref);
+                return match trailers {
+                    Some(trailers) => Some(BodyEnd::Complete(grpc::status_of(trailers))),
+                    None => peeked.1.report(started),
+                };
+            }
+            _ => return Some(BodyEnd::Complete(None)),
+        };
+        match &mut watch.report {
+            Some(report) if !watch.over => {
+                report.awaited = Some(started);
+                None
+            }
+            _ => Some(BodyEnd::Complete(None)),
         }
     }
 

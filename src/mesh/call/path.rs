@@ -23,10 +23,11 @@ use super::{
 use crate::{
     config::Protocol,
     core::{
-        Body, BoxFuture, Call, Error, ErrorKind, Event, Held, Instant, Outgoing, Phase, ReplayBody,
-        earliest,
+        Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
+        earliest, grpc,
     },
     mesh::cluster::Cluster,
+    observe::{CallEnd, End, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
     transport::SendFuture,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Path {
     pub(super) caller: Caller,
     pub(super) request: Option<Request<Outgoing>>,
     pub(super) started: Option<Instant>,
+    /// When the head that is returned came.
+    pub(super) ended: Option<Instant>,
     pub(super) pinned: Option<Pinned>,
     #[pin]
     pub(super) state: State,
@@ -103,6 +106,7 @@ impl Path {
             caller,
             request: Some(request),
             started: None,
+            ended: None,
             pinned: None,
             state: State::Begin,
             sent: None,
@@ -204,8 +208,7 @@ impl PathProj<'_> {
         let started = match *self.started {
             Some(started) => started,
             None => {
-                let Caller { inner, cell, .. } = &*self.caller;
-                inner.events.emit(|| Event::CallStarted { service: Arc::clone(&cell.name) });
+                self.caller.cell.meter.call_started();
                 *self.started = Some(now);
                 now
             }
@@ -450,6 +453,14 @@ impl PathProj<'_> {
         }
     }
 
+    /// When the attempt under way met its head.
+    pub(super) fn attempt_ended(&mut self) -> Option<Instant> {
+        match self.state.as_mut().project() {
+            StateProj::Attempt(attempt) => Some(attempt.ended()),
+            _ => None,
+        }
+    }
+
     /// The call is over, with this.
     fn done(&mut self, mut result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
         self.state.set(State::Done);
@@ -459,28 +470,33 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        self.trace_end(result);
-        let Caller { inner, cell, .. } = &*self.caller;
+        let Caller { cell, verb, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
+        let head = if result.is_ok() { *self.ended } else { None };
+        let now = head.unwrap_or_else(Instant::now);
+        let started = self.started.unwrap_or(now);
+        let elapsed = now.saturating_duration_since(started);
+        let (status, error, end);
         match result {
             Ok(response) => {
+                (status, error) = (Some(response.status().as_u16()), None);
+                end = head_end(*verb, response, started);
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
             }
-            Err(error) => {
+            Err(failed) => {
                 drop(limit);
-                let elapsed = self.started.map(|started| started.elapsed());
-                error.set_context(self.trail.context(&cell.name, elapsed));
+                (status, error) = (None, Some(failed.kind()));
+                end = Some(End::Error(failed.kind()));
+                failed.set_context(self.trail.context(&cell.name, Some(elapsed)));
             }
         }
-        inner.events.emit(|| Event::CallEnded {
-            service: Arc::clone(&cell.name),
-            status: result.as_ref().ok().map(|response| response.status().as_u16()),
-            error: result.as_ref().err().map(Error::kind),
-            attempts: self.trail.number,
-            elapsed: self.started.map(|started| started.elapsed()).unwrap_or_default(),
-        });
+        let meter = self.caller.meter(self.pinned.as_ref());
+        let attempts = self.trail.number;
+        let ended = CallEnd { verb: *verb, status, error, end, attempts, elapsed };
+        cell.meter.call_ended(meter, ended);
+        self.trace_end(result);
     }
 }
 
@@ -492,22 +508,23 @@ impl PinnedDrop for Path {
         if matches!(*this.state, State::Done) {
             return;
         }
-        this.trace_left();
-        if !this.caller.inner.events.is_heard() {
-            return;
-        }
         // The caller has left: neither a status nor an error.
-        if this.answering.is_none() {
-            this.attempt_ended(None, None);
+        this.trace_left();
+        if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
+            attempt.left(this.caller);
         }
-        let Caller { inner, cell, .. } = &*this.caller;
-        inner.events.emit(|| Event::CallEnded {
-            service: Arc::clone(&cell.name),
+        this.state.set(State::Done);
+        let Caller { cell, verb, .. } = &*this.caller;
+        let (attempts, elapsed) = (this.trail.number, started.elapsed());
+        let ended = CallEnd {
+            verb: *verb,
             status: None,
             error: None,
-            attempts: this.trail.number,
-            elapsed: started.elapsed(),
-        });
+            end: Some(End::Left),
+            attempts,
+            elapsed,
+        };
+        cell.meter.call_ended(this.caller.meter(this.pinned.as_ref()), ended);
     }
 }
 
@@ -515,6 +532,14 @@ impl PinnedDrop for Path {
 fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
     request.version() == Version::HTTP_2
         || cluster.core.load().config.protocol == Some(Protocol::Http2)
+}
+
+/// What a response comes to; of a gRPC call whose status is still to come, its body reports it.
+fn head_end(verb: Verb, response: &mut Response<Body>, started: Instant) -> Option<End> {
+    let status = response.status().as_u16();
+    let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
+    End::of_head(verb, status, code)
+        .or_else(|| response.body_mut().report(started).map(End::of_body))
 }
 
 /// There is nothing to send: a fault of this crate.

@@ -174,11 +174,12 @@ impl Expiring<'_> {
 impl PinnedDrop for Expiring<'_> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
-        if this.shared.expired.load(Ordering::Relaxed)
-            && let Some(attempt) = this.attempt
-        {
+        let Some(attempt) = this.attempt else { return };
+        if this.shared.expired.load(Ordering::Relaxed) {
             let way = Way { request: this.request, sent: this.sent };
             attempt.expire(&this.shared.caller, way, Instant::now());
+        } else {
+            attempt.left(&this.shared.caller);
         }
     }
 }
