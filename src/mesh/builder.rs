@@ -89,10 +89,10 @@ pub struct MeshBuilder {
     endpoint: Option<Stage>,
     leaf: Option<Leaf>,
     connect: Option<ConnectStage>,
-    tracing: Tracing,
     telemetry: Telemetry,
     #[cfg(feature = "otel")]
     exporter: Option<Exporter>,
+    tracing: Tracing,
 }
 
 /// A source, in the order of addition.
@@ -119,10 +119,10 @@ impl MeshBuilder {
             endpoint: None,
             leaf: None,
             connect: None,
-            tracing: Tracing::default(),
             telemetry: Telemetry::default(),
             #[cfg(feature = "otel")]
             exporter: None,
+            tracing: Tracing::default(),
         }
     }
 

@@ -37,9 +37,9 @@ pub(crate) struct Core {
 /// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
 pub(crate) struct Node {
     pub(crate) name: Arc<str>,
+    pub(crate) meter: EndpointMeter,
     /// Its address as spans show it.
     pub(crate) peer: Peer,
-    pub(crate) meter: EndpointMeter,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) authority: Option<http::uri::Authority>,
     pub(crate) pool: Arc<Pool>,

@@ -40,7 +40,7 @@ pub struct Description {
     pub stack: Vec<String>,
     /// The sources, in order of precedence.
     pub sources: Vec<String>,
-    /// What the mesh tells of itself, and to whom.
+    /// What the mesh tells of itself, to whom, and what endpoints are told of the trace.
     pub telemetry: Vec<Setting>,
     /// Each service with its routes.
     pub services: Vec<ServiceDescription>,

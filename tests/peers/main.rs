@@ -21,6 +21,7 @@ mod nginx_keepalive;
 mod nginx_reload;
 mod otlp;
 mod program;
+mod prometheus;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
