@@ -107,27 +107,29 @@ async fn main() -> Result<(), BoxError> {
 
     // What this process answers is traced: it hands the context of its caller on.
     let inbound = TraceContext::new([7; 16], [7; 8], true).expect("ids that are not zero");
-    for _ in 0..2 {
+    replicas[0].fail(true);
+    for _ in 0..4 {
         let mut request = Request::get("http://users.prod/").body(Body::empty())?;
         request.extensions_mut().insert(inbound.clone());
         mesh.http().send(request).await?.into_body().bytes().await?;
     }
+    replicas[0].fail(false);
     let mut request = tonic::Request::new(HelloRequest { name: "you".into() });
     request.extensions_mut().insert(inbound.clone());
     greeter.say_hello(request).await?;
     tokio::task::spawn_blocking(move || spans.shutdown()).await??;
-    println!("\nthree calls of one trace, as they arrived:");
+    println!("\nfive calls of one trace, as they arrived:");
     let spans = collector.spans();
     let calls: Vec<&Span> =
         spans.iter().filter(|span| span.parent_span_id == inbound.span_id()).collect();
     for call in &calls {
         show(&spans, call, 1);
     }
-    assert_eq!(calls.len(), 3, "those of the others are not sampled");
+    assert_eq!(calls.len(), 5, "those of the others are not sampled");
 
     let value = |name| mesh.metrics().total(name, &[]);
     let calls = value("mesh.client.call.duration") + value("rpc.client.call.duration");
-    assert!((calls - 103.0).abs() < f64::EPSILON, "{calls} calls");
+    assert!((calls - 105.0).abs() < f64::EPSILON, "{calls} calls");
     mesh.shutdown(Duration::from_secs(1)).await;
     tokio::task::spawn_blocking(move || meters.shutdown()).await??;
     Ok(())

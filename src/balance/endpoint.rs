@@ -30,6 +30,9 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// False while it is known that a call could not be sent.
     fn available(&self, now: u64) -> bool;
 
+    /// Its source says something else of it, under which its connections stay.
+    fn respecified(&self, spec: &Spec);
+
     /// The endpoint has left the cluster; what is in flight goes on.
     fn retire(&self);
 
@@ -109,6 +112,10 @@ impl Spec {
         self.rest.as_ref()?.authority.as_deref()
     }
 
+    pub(crate) fn more_addresses(&self) -> &[Address] {
+        self.rest.as_ref().map_or(&[], |rest| &rest.more_addresses)
+    }
+
     /// What the source said.
     pub(crate) fn config(&self) -> config::Endpoint {
         if let Some(rest) = &self.rest {
@@ -134,18 +141,6 @@ impl<X> Endpoint<X> {
         Self { spec, retired: AtomicBool::new(false), live: OnceLock::new() }
     }
 
-    /// The same endpoint after its source changed what it says.
-    pub(super) fn changed(&self, spec: Spec) -> Self {
-        let live = OnceLock::new();
-        if self.spec.same_connections(&spec)
-            && let Some(state) = self.live.get()
-        {
-            // A new cell is empty: setting it cannot fail.
-            drop(live.set(Arc::clone(state)));
-        }
-        Self { spec, retired: AtomicBool::new(false), live }
-    }
-
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -169,6 +164,19 @@ impl<X> Endpoint<X> {
 }
 
 impl<X: Upstream> Endpoint<X> {
+    /// The same endpoint after its source changed what it says.
+    pub(super) fn changed(&self, spec: Spec) -> Self {
+        let live = OnceLock::new();
+        if self.spec.same_connections(&spec)
+            && let Some(state) = self.live.get()
+        {
+            state.extra.respecified(&spec);
+            // A new cell is empty: setting it cannot fail.
+            drop(live.set(Arc::clone(state)));
+        }
+        Self { spec, retired: AtomicBool::new(false), live }
+    }
+
     #[cold]
     #[inline(never)]
     pub(super) fn live_or_build(&self, cx: &X::Context, epoch: Epoch) -> &Live<X> {

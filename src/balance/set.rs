@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::endpoint::{Endpoint, Spec};
+use super::endpoint::{Endpoint, Spec, Upstream};
 use crate::config::Address;
 
 const BITS: usize = 8;
@@ -94,6 +94,35 @@ impl<X> Set<X> {
         last
     }
 
+    pub(super) fn remove(
+        &mut self,
+        index: &mut Index,
+        address: &Address,
+        diff: &mut Diff,
+    ) -> Option<Arc<Endpoint<X>>> {
+        let place = index.places.remove(address)? as usize;
+        let last = self.pop()?;
+        diff.removed += 1;
+        let removed = if place == self.len {
+            last
+        } else {
+            index.places.insert(last.spec().address().clone(), u32::try_from(place).ok()?);
+            std::mem::replace(self.slot(place)?, last)
+        };
+        index.uncount(removed.spec().weight());
+        Some(removed)
+    }
+
+    /// Notes what the weights are by now.
+    pub(super) fn weigh(&mut self, index: &Index) {
+        self.max_weight = index.weights.keys().copied().max().unwrap_or(1);
+        // Rounded up, so that as many steps do get round.
+        self.stride = (u64::MAX / u64::from(self.max_weight)).wrapping_add(1);
+        self.uniform = index.weights.len() <= 1;
+    }
+}
+
+impl<X: Upstream> Set<X> {
     /// Adds the endpoint or changes the one of its address; returns one whose connections are
     /// no longer of use.
     pub(super) fn upsert(
@@ -121,33 +150,6 @@ impl<X> Set<X> {
         let orphaned = before.live().is_some() && after.live().is_none();
         *self.slot(place)? = after;
         orphaned.then_some(before)
-    }
-
-    pub(super) fn remove(
-        &mut self,
-        index: &mut Index,
-        address: &Address,
-        diff: &mut Diff,
-    ) -> Option<Arc<Endpoint<X>>> {
-        let place = index.places.remove(address)? as usize;
-        let last = self.pop()?;
-        diff.removed += 1;
-        let removed = if place == self.len {
-            last
-        } else {
-            index.places.insert(last.spec().address().clone(), u32::try_from(place).ok()?);
-            std::mem::replace(self.slot(place)?, last)
-        };
-        index.uncount(removed.spec().weight());
-        Some(removed)
-    }
-
-    /// Notes what the weights are by now.
-    pub(super) fn weigh(&mut self, index: &Index) {
-        self.max_weight = index.weights.keys().copied().max().unwrap_or(1);
-        // Rounded up, so that as many steps do get round.
-        self.stride = (u64::MAX / u64::from(self.max_weight)).wrapping_add(1);
-        self.uniform = index.weights.len() <= 1;
     }
 }
 

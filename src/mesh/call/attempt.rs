@@ -459,8 +459,13 @@ fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
             .with_origin(Origin::Control)
             .detail(format!("cluster {cluster} was refused: {refused}"));
     }
-    Error::new(ErrorKind::NoEndpoints, Phase::Pick).detail(match reason {
+    let what = match reason {
         PickError::Empty => format!("cluster {cluster} has no endpoints"),
         PickError::Unavailable => format!("no endpoint of cluster {cluster} may be called"),
-    })
+    };
+    let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick);
+    match pinned.cluster.discovered.trouble() {
+        Some(trouble) => error.detail(format!("{what}; {trouble}")),
+        None => error.detail(what),
+    }
 }
