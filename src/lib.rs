@@ -33,6 +33,7 @@
 //! | what one call asks for | [`Call`] |
 //! | what went wrong | [`Error`], [`ErrorKind`], [`Phase`] |
 //! | what happens | [`Mesh::events`], [`Event`] |
+//! | which trace a call is a part of | [`TraceContext`], [`Propagation`] |
 //! | what is set, and by whom | [`Mesh::describe`] |
 //! | own layers and clients inside of the mesh | [`MeshBuilder::call_layer`] and its siblings, [`MeshBuilder::leaf`] |
 //! | the mesh's layers around another client | [`resilience`] |
@@ -54,6 +55,10 @@
 //!   `serde_path_to_error`, `humantime` and `notify`.
 //! * **serde** (enabled by **file**) — `Serialize` and `Deserialize` for [`config`].
 //! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
+//! * **otel** — Spans through the OpenTelemetry API: `MeshBuilder::tracer_provider`. Pulls in
+//!   `opentelemetry`; the SDK stays with the application.
+//! * **tracing** — The same spans for users of `tracing`: `MeshBuilder::tracing_spans`. Pulls in
+//!   `tracing`.
 //! * **reqwest-013** — The layers of [`resilience`] around `reqwest::Client` 0.13.
 //! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
 //!   on tokio's `test-util` and hyper's server.
@@ -68,6 +73,7 @@ pub mod discover;
 #[doc(hidden)]
 pub mod fuzzing;
 mod mesh;
+pub mod observe;
 pub mod resilience;
 mod route;
 #[cfg(feature = "testing")]
@@ -76,13 +82,17 @@ pub mod transport;
 
 pub use self::{
     config::Retry,
-    core::{Attempt, Body, BoxError, Call, Error, ErrorKind, Event, EventStream, Origin, Phase},
+    core::{
+        Attempt, Body, BoxError, Call, DisconnectReason, Error, ErrorKind, Event, EventStream,
+        Origin, Phase, RetryReason, RetryRefusal,
+    },
     discover::{Discover, Publisher},
     mesh::{
         CallFuture, Client, ClusterDescription, Description, LeafEndpoint, Mesh, MeshBuilder, Next,
         NextFuture, RouteDescription, ServiceDescription, ServiceSettings, Setting, SettingOrigin,
         UnknownNames,
     },
+    observe::{InvalidTraceparent, Propagation, TraceContext},
 };
 
 #[cfg(all(doctest, feature = "file"))]
@@ -92,3 +102,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/EVENTS.md")]
 struct Events;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/TRACING.md")]
+struct Tracing;

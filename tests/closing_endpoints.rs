@@ -18,8 +18,11 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Version};
-use tokio::io::AsyncWriteExt;
-use tower_mesh::{Body, Event, Mesh};
+use tokio::{
+    io::{AsyncWriteExt, copy_bidirectional},
+    net::TcpStream,
+};
+use tower_mesh::{Body, Event, Mesh, config::Retry};
 
 use support::{
     GreeterClient, GreeterServer, HelloRequest, RawServer, Recorder, Server, VERSIONS, cluster,
@@ -73,6 +76,39 @@ async fn an_endpoint_that_leaves_at_once_costs_no_http2_call_not_even_a_post() {
         let call = |_| fetch(&client, request(method, Version::HTTP_2));
         let answers = patience(storm(4, 400, call)).await;
         assert_eq!(failures(&answers), [""; 0], "{method}");
+    }
+}
+
+/// What a worker does that is being replaced, in front of one that is not.
+async fn closing_one(server: &Server) -> RawServer {
+    let address = server.address().to_string();
+    RawServer::start(move |mut stream, number| {
+        let address = address.clone();
+        async move {
+            if number == 0 {
+                return;
+            }
+            let mut server = TcpStream::connect(address).await.unwrap();
+            drop(copy_bidirectional(&mut stream, &mut server).await);
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_only_endpoint_closes_one_connection_and_no_call_fails() {
+    for version in VERSIONS {
+        let server = Server::named("hello").await;
+        let replaced = closing_one(&server).await;
+        let mesh = Mesh::builder()
+            .endpoints("users", [replaced.address()])
+            .service("users", |s| s.retry(Retry::safe_only()))
+            .build()
+            .unwrap();
+        let client = mesh.client("users").unwrap();
+        let call = |_| fetch(&client, request("POST", version));
+        let answers = patience(storm(16, 200, call)).await;
+        assert_eq!(failures(&answers), [""; 0], "{version:?}");
     }
 }
 

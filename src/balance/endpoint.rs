@@ -8,7 +8,7 @@ use std::sync::{
 use super::load::Load;
 use crate::{
     config::{self, Address, Health, Protocol},
-    core::Epoch,
+    core::{BodyEnd, Epoch},
 };
 
 /// What an endpoint owns from its first pick on: its connections.
@@ -35,6 +35,9 @@ pub(crate) trait Upstream: Send + Sync + 'static {
 
     /// The endpoint has left the cluster; what is in flight goes on.
     fn retire(&self);
+
+    /// An attempt on a gRPC call has ended so long after its start, and only now its outcome is known.
+    fn streamed(&self, _end: BodyEnd, _nanos: u64) {}
 }
 
 /// What its source says. Small: a cluster may know 100,000 of these.

@@ -40,6 +40,7 @@ pub(crate) enum Change {
     Refused { part: String, reason: String },
     Accepted { part: String },
     Synced,
+    Confirmed,
 }
 
 // === impl SourceId ===
@@ -158,6 +159,13 @@ impl Publisher {
     /// Takes a report of [`refused`](Self::refused) back.
     pub fn accepted(&self, part: impl Into<String>) {
         drop(self.apply(Change::Accepted { part: part.into() }));
+    }
+
+    /// What this source has published is still so, as far as it knows: it has looked, and found
+    /// nothing new. It sets the metric `mesh.client.discovery.age` back, as everything does that a
+    /// source publishes.
+    pub fn confirmed(&self) {
+        drop(self.apply(Change::Confirmed));
     }
 
     /// The first state of this source is complete.

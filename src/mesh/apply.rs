@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     config::{self, ConfigError, ConfigErrors},
-    core::Event,
     discover::{Change, Sink, SourceId},
 };
 
@@ -21,6 +20,9 @@ impl Sink for Inner {
         // Under the lock: once it is closed, nothing comes after.
         if self.is_closed() {
             return Err(ConfigErrors(vec![ConfigError::new("mesh", "closed", "it is shut down")]));
+        }
+        if !matches!(change, Change::Refused { .. } | Change::Synced) {
+            self.hub.heard(source.index());
         }
         let result = self.change(&mut state, source, change);
         drop(state);
@@ -119,6 +121,8 @@ impl Inner {
                 }
             }
             Change::Synced => self.sync(state, source),
+            // That it was said is noted.
+            Change::Confirmed => {}
         }
         Ok(())
     }
@@ -135,7 +139,7 @@ impl Inner {
             (true, false) => "the source ended before its first state was complete",
             (false, true) => "the source panicked; its last good state stays",
             // One that never changes is done.
-            (false, false) => return,
+            (false, false) => return self.hub.done(source.index()),
         };
         let part = self.sources.get(source.index()).map_or("source", String::as_str);
         self.refuse(&mut state, source, part, reason.to_owned());
@@ -205,11 +209,11 @@ impl Inner {
     }
 
     pub(super) fn applied(&self, part: String) {
-        self.events.emit(|| Event::ConfigApplied { part: part.into() });
+        self.hub.applied(part);
     }
 
     pub(super) fn report(&self, part: &str, reason: &str) {
-        self.events.emit(|| Event::ConfigRefused { part: part.into(), reason: reason.into() });
+        self.hub.refused(part, reason);
     }
 
     /// Notes that a part is refused; without a good definition, what it defines is refused, too.

@@ -59,7 +59,10 @@ impl Client {
             Some(cell) => CallFuture::new(&self.inner, cell, request),
             None => match self.resolve(&request) {
                 Ok(cell) => CallFuture::new(&self.inner, &cell, request),
-                Err(error) => CallFuture::failed(error, &request),
+                Err(error) => {
+                    self.inner.hub.unresolved(error.kind());
+                    CallFuture::failed(error, &request)
+                }
             },
         }
     }

@@ -40,6 +40,8 @@ pub struct Description {
     pub stack: Vec<String>,
     /// The sources, in order of precedence.
     pub sources: Vec<String>,
+    /// What the mesh tells of itself, to whom, and what endpoints are told of the trace.
+    pub telemetry: Vec<Setting>,
     /// Each service with its routes.
     pub services: Vec<ServiceDescription>,
     /// Parts that are refused now, with the reason.
@@ -101,6 +103,7 @@ impl Description {
         Self {
             stack: stack(inner),
             sources: inner.sources.clone(),
+            telemetry: settings::of_telemetry(inner),
             services,
             refused: inner.refused_parts(),
         }
@@ -188,6 +191,10 @@ impl fmt::Display for Description {
             writeln!(f, "  {:2} {position}", number + 1)?;
         }
         writeln!(f, "sources: {}", self.sources.join(", "))?;
+        writeln!(f, "telemetry")?;
+        for setting in &self.telemetry {
+            writeln!(f, "  {setting}")?;
+        }
         for service in &self.services {
             writeln!(f, "service {}", service.name)?;
             for route in &service.routes {

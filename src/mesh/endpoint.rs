@@ -20,7 +20,7 @@ pub(crate) struct Transport {
 
 impl Erased for Transport {
     fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
-        let request = request.map(Outgoing::from);
+        let mut request = request.map(Outgoing::from);
         let (name, pool) = (Arc::clone(&self.name), Arc::clone(&self.pool));
         let protocol = self.protocol.unwrap_or_else(|| Protocol::of(request.version()));
         Box::pin(async move {
@@ -34,26 +34,26 @@ impl Erased for Transport {
                     }
                 },
             };
-            let Sent { response, held, first } =
-                lease.send(request, &name).await.map_err(|failure| {
-                    let SendError { kind, request, fresh, source } = failure;
-                    let error = if kind == WireFailure::NeverSent && fresh {
-                        Error::from(pool.closed_at_once())
-                    } else {
-                        let error = match kind {
-                            WireFailure::Refused => ErrorKind::Refused,
-                            WireFailure::RequestBody => ErrorKind::RequestBody,
-                            WireFailure::NeverSent
-                            | WireFailure::Reset
-                            | WireFailure::Closed
-                            | WireFailure::Protocol => ErrorKind::Transport,
-                        };
-                        Error::new(error, Phase::Headers)
-                            .with_origin(Origin::Endpoint)
-                            .detail(kind.text())
+            lease.prepare(&mut request, &name);
+            let Sent { response, held, first } = lease.send(request).await.map_err(|failure| {
+                let SendError { kind, request, fresh, source } = failure;
+                let error = if kind == WireFailure::NeverSent && fresh {
+                    Error::from(pool.closed_at_once())
+                } else {
+                    let error = match kind {
+                        WireFailure::Refused => ErrorKind::Refused,
+                        WireFailure::RequestBody => ErrorKind::RequestBody,
+                        WireFailure::NeverSent
+                        | WireFailure::Reset
+                        | WireFailure::Closed
+                        | WireFailure::Protocol => ErrorKind::Transport,
                     };
-                    error.endpoint_named(&name).caused_by(source).unsent(request.map(Box::new))
-                })?;
+                    Error::new(error, Phase::Headers)
+                        .with_origin(Origin::Endpoint)
+                        .detail(kind.text())
+                };
+                error.endpoint_named(&name).caused_by(source).unsent(request.map(Box::new))
+            })?;
             if first {
                 pool.answered();
             }

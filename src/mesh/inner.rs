@@ -19,6 +19,7 @@ use super::{
     cluster::Cluster,
     code::Code,
     leaf::Leaf,
+    metrics::Telemetry,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
     state::{Entry, State},
@@ -26,6 +27,7 @@ use super::{
 use crate::{
     config,
     core::{BoxFuture, Epoch, Error, ErrorKind, Events, Instant, Origin, Phase, Random},
+    observe::{Hub, trace::Tracing},
     transport::{Connect, Shared},
 };
 
@@ -33,8 +35,11 @@ use crate::{
 pub(crate) struct Inner {
     pub(crate) epoch: Epoch,
     pub(crate) events: Arc<Events>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) random: Arc<Random>,
     pub(crate) stages: Stages,
+    pub(crate) tracing: Tracing,
     pub(crate) resolve_timeout: Duration,
     pub(crate) code: Code,
     pub(crate) sources: Vec<String>,
@@ -74,19 +79,24 @@ impl Inner {
     pub(crate) fn new(
         #[cfg(feature = "dns")] this: &std::sync::Weak<Self>,
         epoch: Epoch,
-        events: Arc<Events>,
+        hub: Arc<Hub>,
         random: Arc<Random>,
         stages: Stages,
+        tracing: Tracing,
         code: Code,
         sources: Vec<String>,
         transport: Arc<Shared>,
         unknown_names: super::UnknownNames,
+        telemetry: Telemetry,
     ) -> Self {
         Self {
             epoch,
-            events,
+            events: Arc::clone(&hub.events),
+            hub,
+            telemetry,
             random,
             stages,
+            tracing,
             resolve_timeout: code.resolve_timeout.unwrap_or(config::DEFAULT_RESOLVE_TIMEOUT),
             code,
             synced: AtomicBool::new(sources.is_empty()),

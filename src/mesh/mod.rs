@@ -32,6 +32,7 @@ mod dns;
 mod endpoint;
 mod inner;
 mod leaf;
+mod metrics;
 pub(crate) mod names;
 mod resolve;
 mod service;

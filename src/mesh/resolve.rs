@@ -37,7 +37,7 @@ impl Inner {
         }
         let mut state = self.state();
         let known = self.services.load().get(full.as_str()).map(Arc::clone);
-        Ok(known.unwrap_or_else(|| state.absent.cell(&full)))
+        Ok(known.unwrap_or_else(|| state.absent.cell(&full, &self.hub)))
     }
 
     /// What becomes of a name that no source defines, once all have spoken.
@@ -57,7 +57,7 @@ impl Inner {
         if let Some(cell) = self.services.load().get(name) {
             return Arc::clone(cell);
         }
-        let cell = state.absent.take(name);
+        let cell = state.absent.take(name, &self.hub);
         let mut services = HashMap::clone(&self.services.load());
         services.insert(Arc::clone(&cell.name), Arc::clone(&cell));
         self.services.store(Arc::new(services));

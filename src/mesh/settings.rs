@@ -1,12 +1,12 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
-use std::{fmt::Debug, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use super::{
     describe::{Setting, SettingOrigin},
     inner::Inner,
 };
-use crate::config::{self, Balancer, Breakers, Budget, Policy, Retry, Transport};
+use crate::config::{self, Balancer, Breakers, Budget, Policy, Retry, Tracing, Transport};
 
 /// What the code says, what the control plane says, and the list that is made of it.
 struct Layers<'a, T> {
@@ -43,6 +43,22 @@ impl<'a, T> Layers<'a, T> {
     }
 }
 
+/// What the mesh tells of itself: only the code says that.
+pub(super) fn of_telemetry(inner: &Inner) -> Vec<Setting> {
+    let told = Layers { code: Some(&inner.telemetry), plane: None, source: None };
+    let tracing = &inner.tracing;
+    let given = |is_given: bool| is_given.then(|| "given".to_owned());
+    vec![
+        told.setting("telemetry.endpoint_metrics", "true", |told| text(told.endpoint_metrics)),
+        told.setting("telemetry.meter_provider", "none", |_| given(inner.hub.is_exported())),
+        told.setting("telemetry.propagation", "w3c", |_| tracing.propagation.as_ref().map(name_of)),
+        told.setting("telemetry.tracer", "none", |_| given(tracing.tracer.is_some())),
+        told.setting("telemetry.tracing_spans", "false", |_| {
+            text(tracing.spans.is_some().then_some(true))
+        }),
+    ]
+}
+
 /// The settings of a policy.
 pub(super) fn of_route(
     code: &Policy,
@@ -63,7 +79,20 @@ pub(super) fn of_route(
         }),
     ];
     list.extend(of_retry(&policy.within(|policy| policy.retry.as_ref())));
+    list.extend(of_tracing(&policy.within(|policy| policy.tracing.as_ref())));
     list
+}
+
+fn of_tracing(tracing: &Layers<'_, Tracing>) -> Vec<Setting> {
+    let list = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| debug(map));
+    vec![
+        tracing.setting("tracing.client_percent", "100", |t| text(t.client_percent)),
+        tracing.setting("tracing.random_percent", "100", |t| text(t.random_percent)),
+        tracing.setting("tracing.overall_percent", "100", |t| text(t.overall_percent)),
+        tracing.setting("tracing.tags", "none", |t| list(&t.tags)),
+        tracing.setting("tracing.header_tags", "none", |t| list(&t.header_tags)),
+        tracing.setting("tracing.operation", "by convention", |t| t.operation.clone()),
+    ]
 }
 
 fn of_retry(retry: &Layers<'_, Retry>) -> Vec<Setting> {

@@ -10,6 +10,7 @@ use crate::{
     balance::Diff,
     config::{self, Address},
     discover::SourceId,
+    observe::Hub,
 };
 
 /// The words of every source, by name.
@@ -263,19 +264,24 @@ impl Entry {
 
 impl Absent {
     /// The cell that clients of this name hold, or a new one.
-    pub(super) fn cell(&mut self, name: &str) -> Arc<ServiceCell> {
+    pub(super) fn cell(&mut self, name: &str, hub: &Arc<Hub>) -> Arc<ServiceCell> {
         if let Some(cell) = self.cells.get(name).and_then(Weak::upgrade) {
             return cell;
         }
-        let cell = Arc::new(ServiceCell::new(name));
+        let cell = Arc::new(ServiceCell::new(name, hub));
         self.keep(&cell);
         cell
     }
 
     /// The same, for the service has come.
-    pub(super) fn take(&mut self, name: &str) -> Arc<ServiceCell> {
+    pub(super) fn take(&mut self, name: &str, hub: &Arc<Hub>) -> Arc<ServiceCell> {
         let cell = self.cells.remove(name).and_then(|cell| cell.upgrade());
-        cell.unwrap_or_else(|| Arc::new(ServiceCell::new(name)))
+        cell.unwrap_or_else(|| Arc::new(ServiceCell::new(name, hub)))
+    }
+
+    /// Those that clients hold.
+    pub(super) fn held(&self) -> impl Iterator<Item = Arc<ServiceCell>> {
+        self.cells.values().filter_map(Weak::upgrade)
     }
 
     /// Keeps the cell for as long as somebody else does.

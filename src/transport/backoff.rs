@@ -10,8 +10,8 @@ use crate::core::Random;
 pub(super) struct Backoff {
     /// Nanoseconds; 0 when the last attempt succeeded.
     until: AtomicU64,
-    /// When the last attempt failed, or was allowed within the back-off.
-    tried: AtomicU64,
+    /// From when on an attempt within the back-off is allowed.
+    next_try: AtomicU64,
     failures: AtomicU32,
 }
 
@@ -26,15 +26,16 @@ impl Backoff {
         self.until.load(Relaxed)
     }
 
-    /// Whether a caller that has nowhere else to go may try all the same: one per `base`, so that
-    /// a server that is back is found at once.
+    /// Whether a caller that has nowhere else to go may try all the same: at once after a first
+    /// failure, for a server that is being replaced may close one connection as its last; then
+    /// one per `base`, so that a server that is back is found at once.
     pub(super) fn may_try(&self, now: u64, base: Duration) -> bool {
         if !self.lasts(now) {
             return true;
         }
-        let tried = self.tried.load(Relaxed);
-        now >= tried.saturating_add(nanos(base))
-            && self.tried.compare_exchange(tried, now, Relaxed, Relaxed).is_ok()
+        let from = self.next_try.load(Relaxed);
+        let next = now.saturating_add(nanos(base));
+        now >= from && self.next_try.compare_exchange(from, next, Relaxed, Relaxed).is_ok()
     }
 
     pub(super) fn succeeded(&self) {
@@ -66,7 +67,8 @@ impl Backoff {
         match self.until.compare_exchange(until, next, Relaxed, Relaxed) {
             Ok(_) => {
                 self.failures.store(failures.saturating_add(1), Relaxed);
-                self.tried.store(now, Relaxed);
+                let pause = if failures == 0 { 0 } else { nanos(base) };
+                self.next_try.store(now.saturating_add(pause), Relaxed);
                 wait
             }
             // Another attempt that was under way has begun it.

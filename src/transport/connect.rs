@@ -36,6 +36,9 @@ pub struct ConnectTarget {
     pub protocol: Protocol,
 }
 
+/// What an attempt has met that took too long.
+const TIMEOUT: &str = "connect timeout";
+
 /// Makes byte streams.
 pub(crate) trait Connect: Send + Sync {
     fn connect(&self, target: ConnectTarget) -> BoxFuture<Result<Box<dyn Io>, BoxError>>;
@@ -145,6 +148,15 @@ impl ConnectError {
     /// The endpoint left its cluster after it was picked: another pick finds another.
     pub(super) fn left() -> Self {
         Self { what: "the endpoint has left its cluster", cause: None, left: true }
+    }
+
+    pub(super) fn timeout() -> Self {
+        Self::new(TIMEOUT)
+    }
+
+    /// Whether the attempt has taken all the time that it may.
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.what == TIMEOUT
     }
 
     /// Whether nothing is wrong but that the endpoint is no longer there.

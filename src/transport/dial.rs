@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     config::{Address, Protocol, TransportSettings},
-    core::{Event, Instant},
+    core::Instant,
+    observe::{ClusterMeter, Connection},
 };
 
 /// Where an endpoint is reached, and who is told when it is not.
@@ -30,6 +31,7 @@ pub(super) struct Dialer {
     pub(super) name: Arc<str>,
     pub(super) settings: Arc<TransportSettings>,
     pub(super) shared: Arc<Shared>,
+    meter: Arc<ClusterMeter>,
     address: Address,
     /// Replaced when the endpoint's source says others. Locked by connection attempts.
     more_addresses: Mutex<Arc<[Address]>>,
@@ -47,11 +49,13 @@ impl Dialer {
         settings: Arc<TransportSettings>,
         connector: Arc<dyn Connect>,
         shared: Arc<Shared>,
+        meter: Arc<ClusterMeter>,
     ) -> Self {
         Self {
             name,
             settings,
             shared,
+            meter,
             address: reach.address,
             more_addresses: Mutex::new(reach.more_addresses),
             unreachable: reach.failed,
@@ -62,12 +66,13 @@ impl Dialer {
         }
     }
 
-    /// Makes a byte stream and performs `handshake` on it, all under the connect timeout.
+    /// Makes a byte stream and performs `handshake` on it, all under the connect timeout. What comes
+    /// with it tells the connection's end, and must live as long.
     pub(super) async fn dial<T, F>(
         &self,
         protocol: Protocol,
         handshake: impl FnOnce(Box<dyn Io>) -> F,
-    ) -> Result<T, ConnectError>
+    ) -> Result<(T, Connection), ConnectError>
     where
         F: Future<Output = Result<T, ConnectError>>,
     {
@@ -85,15 +90,14 @@ impl Dialer {
                 .await
         };
         let made = tokio::time::timeout(self.settings.connect_timeout, made).await;
-        let made = made.unwrap_or_else(|_| Err(ConnectError::new("connect timeout")));
-        match &made {
-            Ok(_) => self.shared.events.emit(|| Event::Connected {
-                endpoint: Arc::clone(&self.name),
-                elapsed: started.elapsed(),
-            }),
-            Err(error) => self.failed(error),
+        let made = made.unwrap_or_else(|_| Err(ConnectError::timeout()));
+        match made {
+            Ok(made) => Ok((made, self.meter.connected(&self.name, started.elapsed()))),
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
         }
-        made
     }
 
     fn more_addresses(&self) -> MutexGuard<'_, Arc<[Address]>> {
@@ -112,11 +116,7 @@ impl Dialer {
         let backoff = self.backoff.failed(self.now(), base, max, &self.shared.random);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
         self.unreachable.notify_one();
-        self.shared.events.emit(|| Event::ConnectFailed {
-            endpoint: Arc::clone(&self.name),
-            cause: error.to_string().into(),
-            backoff,
-        });
+        self.meter.connect_failed(&self.name, error, backoff);
     }
 
     /// The endpoint has spoken its protocol: only then is it known to be well.
@@ -164,12 +164,6 @@ impl Dialer {
         let spread = 0.2_f64.mul_add(self.shared.random.ratio(), 0.9);
         let now = Instant::now();
         now.checked_add(self.settings.max_age.mul_f64(spread)).unwrap_or(now)
-    }
-
-    /// Says why a connection ended.
-    pub(super) fn disconnected(shared: &Shared, endpoint: &Arc<str>, reason: &'static str) {
-        let endpoint = Arc::clone(endpoint);
-        shared.events.emit(|| Event::Disconnected { endpoint, reason });
     }
 
     pub(super) fn now(&self) -> u64 {

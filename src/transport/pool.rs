@@ -14,6 +14,7 @@ use super::{
 use crate::{
     config::{Address, Protocol, TransportSettings},
     core::{BoxFuture, Held, Outgoing},
+    observe::ClusterMeter,
 };
 
 /// The connections of one endpoint; made lazily, each driven by a task of its own.
@@ -32,16 +33,22 @@ pub(crate) enum Lease {
 // === impl Lease ===
 
 impl Lease {
-    /// Sends the request; `endpoint` names it where the request itself names nobody.
+    /// Gives the request its form on the wire; `endpoint` names it where it itself names nobody.
+    pub(crate) fn prepare(&self, request: &mut Request<Outgoing>, endpoint: &str) {
+        match self {
+            Self::H2(_) => prepare::http2(request, endpoint),
+            Self::H1(_) => prepare::http1(request, endpoint),
+        }
+    }
+
+    /// Sends a request that has its form on the wire.
     #[inline(always)]
-    pub(crate) fn send(self, mut request: Request<Outgoing>, endpoint: &str) -> SendFuture {
+    pub(crate) fn send(self, request: Request<Outgoing>) -> SendFuture {
         match self {
             Self::H2(h2::Lease { mut sender, held }) => {
-                prepare::http2(&mut request, endpoint);
                 SendFuture::new(sender.try_send_request(request), held, false)
             }
             Self::H1(mut lease) => {
-                prepare::http1(&mut request, endpoint);
                 let fresh = lease.is_fresh();
                 match lease.sender() {
                     Some(sender) => {
@@ -64,9 +71,10 @@ impl Pool {
         settings: Arc<TransportSettings>,
         connector: Arc<dyn Connect>,
         shared: Arc<Shared>,
+        meter: Arc<ClusterMeter>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            dialer: Dialer::new(name, reach, settings, connector, shared),
+            dialer: Dialer::new(name, reach, settings, connector, shared, meter),
             h1: h1::Connections::default(),
             h2: h2::Connections::default(),
         })

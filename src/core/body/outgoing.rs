@@ -1,6 +1,7 @@
 //! A request body on its way through the mesh and hyper.
 
 use std::{
+    cell::Cell,
     fmt,
     pin::Pin,
     task::{Context, Poll},
@@ -28,6 +29,19 @@ enum Kind {
     Boxed(SyncBody),
     /// Any other body, such as a response that is passed on.
     Any(Box<Body>),
+}
+
+thread_local! {
+    /// The body that this thread has polled last is made by the application while it is sent.
+    static FOREIGN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread has polled a body of the application's since it was asked, and no other
+/// after that.
+///
+/// hyper polls a body once before it hands its rest to an executor, and does not say whose it is.
+pub(crate) fn polled_foreign() -> bool {
+    FOREIGN.replace(false)
 }
 
 const _: () = assert!(size_of::<Outgoing>() <= 40, "it is moved a dozen times per call");
@@ -99,6 +113,7 @@ impl HttpBody for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        FOREIGN.set(!matches!(self.kind, Kind::Empty | Kind::Full(_)));
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => {

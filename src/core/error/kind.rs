@@ -81,6 +81,44 @@ pub enum Origin {
 }
 
 impl ErrorKind {
+    /// All of them, in their order.
+    pub(crate) const ALL: [Self; 14] = [
+        Self::UnknownService,
+        Self::Config,
+        Self::NoRoute,
+        Self::NoEndpoints,
+        Self::Overloaded,
+        Self::Denied,
+        Self::Timeout,
+        Self::Connect,
+        Self::Refused,
+        Self::Transport,
+        Self::RequestBody,
+        Self::Layer,
+        Self::InvalidRequest,
+        Self::Shutdown,
+    ];
+
+    /// As the value of the attribute `error.type`.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::UnknownService => "unknown_service",
+            Self::Config => "config",
+            Self::NoRoute => "no_route",
+            Self::NoEndpoints => "no_endpoints",
+            Self::Overloaded => "overloaded",
+            Self::Denied => "denied",
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Refused => "refused",
+            Self::Transport => "transport",
+            Self::RequestBody => "request_body",
+            Self::Layer => "layer",
+            Self::InvalidRequest => "invalid_request",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
     pub(crate) fn what(self) -> &'static str {
         match self {
             Self::UnknownService => "unknown service",
@@ -191,5 +229,16 @@ impl fmt::Display for Phase {
             Self::Body => "body",
             Self::Backoff => "backoff",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_listed_in_their_order() {
+        assert!(ErrorKind::ALL.iter().enumerate().all(|(place, kind)| *kind as usize == place));
+        assert_eq!(ErrorKind::Shutdown as usize + 1, ErrorKind::ALL.len());
     }
 }

@@ -71,6 +71,11 @@ impl Error {
     }
 
     fn edit(mut self, edit: impl FnOnce(&mut Inner)) -> Self {
+        self.change(edit);
+        self
+    }
+
+    fn change(&mut self, edit: impl FnOnce(&mut Inner)) {
         if Arc::get_mut(&mut self.0).is_none() {
             // The source cannot be cloned: the shared error becomes it.
             let shared = Self(Arc::clone(&self.0));
@@ -88,7 +93,6 @@ impl Error {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             edit(inner);
         }
-        self
     }
 
     /// What exactly happened, in own words.
@@ -130,8 +134,8 @@ impl Error {
         self.edit(|inner| inner.origin = origin)
     }
 
-    pub(crate) fn context(self, context: Context) -> Self {
-        self.edit(|inner| inner.context = context)
+    pub(crate) fn set_context(&mut self, context: Context) {
+        self.change(|inner| inner.context = context);
     }
 
     /// Names the service, unless it is named already.

@@ -7,32 +7,39 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, Version, header::HOST};
-use pin_project::pin_project;
+use http::{Request, Response, StatusCode, Version, header::HOST};
 
-use super::{Caller, Pinned, head::Head};
+use super::{
+    Caller, Pinned,
+    head::Head,
+    traced::{self, Trace},
+};
 use crate::{
     balance::{Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
     core::{
-        Body, BoxError, BoxFuture, Error, ErrorKind, Event, Held, Instant, Origin, Outgoing, Phase,
-        Watch, WireFailure, grpc,
+        Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Origin, Outgoing, Phase,
+        Report, Reporter, Watch, WireFailure, grpc,
     },
     mesh::cluster::Node,
+    observe::{AttemptEnd, End},
     resilience::{exchange, limit::Limiter, retry},
     transport::{ConnectError, Lease, SendError, SendFuture, Sent},
 };
 
-/// The state machine of one attempt; the call polls it with what it has pinned.
-#[pin_project(project = AttemptProj, PinnedDrop)]
+/// The state machine of one attempt; the call polls it with what it has pinned, and keeps the
+/// request and hyper's future for it, which are large and are moved as seldom as can be.
 pub(crate) struct Attempt {
-    #[pin]
     state: State,
     /// The endpoint in use, kept to exclude it from a retry and to name it.
     endpoint: Option<Arc<Endpoint<Node>>>,
     flight: Option<InFlight<Node>>,
     breaker: Held,
+    /// 1 for the first attempt.
+    number: u32,
     started: Instant,
+    /// When its head or its failure came; its start until then.
+    ended: Instant,
     original: Original,
 }
 
@@ -43,11 +50,18 @@ struct Original {
     head: Option<Box<Head>>,
 }
 
-#[pin_project(project = StateProj)]
+/// What an attempt is made with and on, in the call's hands.
+pub(crate) struct Way<'a> {
+    /// The request, until it is sent.
+    pub(crate) request: &'a mut Option<Request<Outgoing>>,
+    /// hyper's future, from then on.
+    pub(crate) sent: Pin<&'a mut Option<SendFuture>>,
+}
+
 enum State {
     /// Waiting for a connection. Boxed: only an attempt that finds none waits.
-    Connect(BoxFuture<Result<Lease, ConnectError>>, Option<Box<Request<Outgoing>>>),
-    Send(#[pin] SendFuture),
+    Connect(BoxFuture<Result<Lease, ConnectError>>),
+    Send,
     /// Through the user's endpoint layers or own leaf: their one box.
     Stage(BoxFuture<Result<Response<Body>, BoxError>>),
     Done,
@@ -66,31 +80,31 @@ pub(crate) enum Met {
     Fatal,
 }
 
+/// The request is in the call's hands again, if it was given back.
 pub(crate) struct Failed {
     pub(crate) met: Met,
     pub(crate) error: Error,
-    /// The request, when it is still in hand.
-    pub(crate) request: Option<Box<Request<Outgoing>>>,
 }
 
 impl Failed {
-    fn fatal(error: Error, request: Request<Outgoing>) -> Box<Self> {
-        Box::new(Self { met: Met::Fatal, error, request: Some(Box::new(request)) })
+    fn fatal(error: Error) -> Box<Self> {
+        Box::new(Self { met: Met::Fatal, error })
     }
 }
 
 // === impl Attempt ===
 
 impl Attempt {
-    /// Picks an endpoint and begins to send. Inlined: what it makes is large, and moves once less.
+    /// Picks an endpoint and begins to send.
     #[inline(always)]
     pub(crate) fn start(
         caller: &Caller,
         pinned: &Pinned,
-        mut request: Request<Outgoing>,
+        way: Way<'_>,
         tried: &[Arc<Endpoint<Node>>],
         number: u32,
-        now: Instant,
+        (now, at): (Instant, u64),
+        trace: &mut Trace,
     ) -> Result<Self, Box<Failed>> {
         let inner = &caller.inner;
         let mut core = pinned.cluster.core.load();
@@ -104,11 +118,10 @@ impl Attempt {
                             "cluster {} has its maximum of concurrent requests in flight",
                             pinned.cluster.name
                         ));
-                    return Err(Failed::fatal(error, request));
+                    return Err(Failed::fatal(error));
                 }
             },
         };
-        let at = inner.epoch.nanos(now);
         let flight = loop {
             match core.balancer.pick(at, &inner.random, tried) {
                 Ok(flight) => break flight,
@@ -116,27 +129,20 @@ impl Attempt {
                     // The way to the endpoints has been swapped meanwhile, and with it their set.
                     let newest = pinned.cluster.core.load();
                     if Arc::ptr_eq(&core, &newest) {
-                        return Err(Failed::fatal(no_endpoint(pinned, reason), request));
+                        return Err(Failed::fatal(no_endpoint(pinned, reason)));
                     }
                     core = newest;
                 }
             }
         };
         let endpoint = Arc::clone(flight.endpoint());
-        let original = Original::of(&request, endpoint.extra());
-        let state = match endpoint.extra() {
-            Some(node) => begin(caller, node, &mut request, number, at),
-            None => State::Done,
+        let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
+            return Err(Failed::fatal(no_endpoint(pinned, PickError::Empty)));
         };
-        let state = match state {
-            State::Connect(lease, _) => State::Connect(lease, Some(Box::new(request))),
-            State::Done => {
-                return Err(Failed::fatal(no_endpoint(pinned, PickError::Empty), request));
-            }
-            started => started,
-        };
+        let original = Original::of(request, node);
+        let state = begin(caller, node, way, number, at, trace);
         let (endpoint, flight) = (Some(endpoint), Some(flight));
-        Ok(Self { state, endpoint, flight, breaker, started: now, original })
+        Ok(Self { state, endpoint, flight, breaker, number, started: now, ended: now, original })
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint<Node>>> {
@@ -147,96 +153,92 @@ impl Attempt {
         self.started
     }
 
+    /// When its head or its failure came.
+    pub(crate) fn ended(&self) -> Instant {
+        self.ended
+    }
+
     /// What it waits for.
     pub(crate) fn phase(&self) -> Phase {
         match self.state {
-            State::Connect(..) => Phase::Connect,
-            State::Send(_) | State::Stage(_) | State::Done => Phase::Headers,
+            State::Connect(_) => Phase::Connect,
+            State::Send | State::Stage(_) | State::Done => Phase::Headers,
         }
     }
 
-    /// Ends it by our own timeout, which is a failure of its endpoint; gives the request back if
-    /// it waited for a connection.
-    pub(crate) fn expire(
-        self: Pin<&mut Self>,
-        caller: &Caller,
-        now: Instant,
-    ) -> Option<Box<Request<Outgoing>>> {
-        let mut this = self.project();
-        if let Some(flight) = this.flight.take() {
+    /// Ends it by our own timeout, which is a failure of its endpoint. The request is still there
+    /// if it waited for a connection.
+    pub(crate) fn expire(&mut self, caller: &Caller, mut way: Way<'_>, now: Instant) {
+        if let Some(flight) = self.flight.take() {
             flight.finish(caller.inner.epoch.nanos(now), Outcome::Failure);
+            self.failed(caller, now, ErrorKind::Timeout);
         }
-        *this.breaker = Held::Nothing;
-        let request = match this.state.as_mut().project() {
-            StateProj::Connect(_, request) => request.take(),
-            _ => None,
-        };
-        this.state.set(State::Done);
-        this.original.restore(request)
+        self.breaker = Held::Nothing;
+        self.state = State::Done;
+        way.sent.set(None);
+        self.original.restore(way.request);
+    }
+
+    /// The caller leaves, whether it is under way or over.
+    pub(crate) fn left(&mut self, caller: &Caller) {
+        if self.flight.is_some() {
+            self.tell_end(caller, Instant::now(), None, None, Some(End::Left));
+        }
     }
 
     pub(crate) fn poll(
-        self: Pin<&mut Self>,
+        &mut self,
         cx: &mut Context<'_>,
         caller: &Caller,
         pinned: &Pinned,
+        mut way: Way<'_>,
     ) -> Poll<Result<Response<Body>, Box<Failed>>> {
-        let mut this = self.project();
         loop {
-            match this.state.as_mut().project() {
-                StateProj::Connect(lease, request) => {
-                    let lease = ready!(lease.as_mut().poll(cx));
-                    let request = request.take();
-                    match (lease, request) {
-                        (Ok(lease), Some(request)) => {
-                            let node = this.endpoint.as_ref().and_then(|to| to.extra());
-                            let name = node.map_or("", |node| &node.name);
-                            this.state.set(State::Send(lease.send(*request, name)));
-                        }
-                        (Ok(_), None) => return Poll::Pending,
-                        (Err(error), request) => {
-                            this.state.set(State::Done);
-                            let left = error.has_left();
-                            this.finish(
-                                caller,
-                                if left { Outcome::Ignored } else { Outcome::Failure },
-                            );
-                            let request = this.original.restore(request);
-                            return Poll::Ready(Err(Box::new(Failed {
-                                met: Met::NeverSent,
-                                error: Error::from(error),
-                                request,
-                            })));
-                        }
-                    }
-                }
-                StateProj::Send(send) => {
+            match &mut self.state {
+                State::Send => {
+                    let Some(send) = way.sent.as_mut().as_pin_mut() else { return Poll::Pending };
                     let sent = ready!(send.poll(cx));
-                    this.state.set(State::Done);
+                    self.state = State::Done;
+                    way.sent.set(None);
                     return Poll::Ready(match sent {
                         Ok(Sent { response, held, first }) => {
-                            let node = this.endpoint.as_ref().and_then(|to| to.extra());
+                            let node = self.endpoint.as_ref().and_then(|to| to.extra());
                             if let Some(node) = node.filter(|_| first) {
                                 node.pool.answered();
                             }
-                            let watch = this.watch(caller, pinned, &response, held);
+                            let watch = self.watch(caller, pinned, &response, held);
                             Ok(response.map(|body| Body::watched(body, watch)))
                         }
-                        Err(error) => Err(this.send_failed(caller, error)),
+                        Err(error) => Err(self.send_failed(caller, way, error)),
                     });
                 }
-                StateProj::Stage(future) => {
+                State::Connect(lease) => match ready!(lease.as_mut().poll(cx)) {
+                    Ok(lease) => {
+                        let node = self.endpoint.as_ref().and_then(|to| to.extra());
+                        self.state = way.send(lease, node.map_or("", |node| &node.name));
+                    }
+                    Err(error) => {
+                        self.state = State::Done;
+                        let left = error.has_left();
+                        let outcome = if left { Outcome::Ignored } else { Outcome::Failure };
+                        let error = Error::from(error);
+                        self.finish(caller, outcome, error.kind());
+                        self.original.restore(way.request);
+                        return Poll::Ready(Err(Box::new(Failed { met: Met::NeverSent, error })));
+                    }
+                },
+                State::Stage(future) => {
                     let response = ready!(future.as_mut().poll(cx));
-                    this.state.set(State::Done);
+                    self.state = State::Done;
                     return Poll::Ready(match response {
                         Ok(response) => {
-                            let watch = this.watch(caller, pinned, &response, Held::Nothing);
+                            let watch = self.watch(caller, pinned, &response, Held::Nothing);
                             Ok(response.map(|body| Body::wrapped(body, watch)))
                         }
-                        Err(error) => Err(this.stage_failed(caller, error)),
+                        Err(error) => Err(self.stage_failed(caller, way, error)),
                     });
                 }
-                StateProj::Done => return Poll::Pending,
+                State::Done => return Poll::Pending,
             }
         }
     }
@@ -247,53 +249,92 @@ impl Attempt {
 fn begin(
     caller: &Caller,
     node: &Node,
-    request: &mut Request<Outgoing>,
+    mut way: Way<'_>,
     number: u32,
     now: u64,
+    trace: &mut Trace,
 ) -> State {
-    caller.inner.events.emit(|| Event::AttemptStarted {
-        service: Arc::clone(&caller.cell.name),
-        endpoint: Arc::clone(&node.name),
-        number,
-    });
+    node.meter.attempt_started(&caller.cell.name, number);
+    let Some(request) = way.request else { return State::Done };
+    traced::attempt(trace, caller, request, number, Some(node));
     if let Some(authority) = &node.authority {
         request.headers_mut().remove(HOST);
         super::head::set_authority(request, authority);
     }
     if let Some(stage) = &node.stage {
-        return State::Stage(stage.call(std::mem::take(request).map(Body::from)));
+        return match way.request.take() {
+            Some(request) => State::Stage(stage.call(request.map(Body::from))),
+            None => State::Done,
+        };
     }
     //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
     match node.pool.try_acquire(protocol, now) {
-        Some(lease) => State::Send(lease.send(std::mem::take(request), &node.name)),
-        None => State::Connect(node.pool.acquire(protocol), None),
+        Some(lease) => way.send(lease, &node.name),
+        None => State::Connect(node.pool.acquire(protocol)),
+    }
+}
+
+impl Way<'_> {
+    #[inline(always)]
+    fn send(&mut self, lease: Lease, endpoint: &str) -> State {
+        if let Some(request) = &mut self.request {
+            lease.prepare(request, endpoint);
+        }
+        self.sent.set(self.request.take().map(|request| lease.send(request)));
+        State::Send
     }
 }
 
 impl Original {
-    fn of(request: &Request<Outgoing>, node: Option<&Node>) -> Self {
-        let changes = node.is_some_and(|node| node.authority.is_some() || node.stage.is_some());
+    fn of(request: &Request<Outgoing>, node: &Node) -> Self {
+        let changes = node.authority.is_some() || node.stage.is_some();
         let head = changes.then(|| Box::new(Head::of(request)));
         Self { version: request.version(), head }
     }
 
-    fn restore(&mut self, given: Option<Box<Request<Outgoing>>>) -> Option<Box<Request<Outgoing>>> {
-        let mut given = given?;
+    /// What was given back, if anything was, becomes what it was.
+    fn restore(&mut self, given: &mut Option<Request<Outgoing>>) {
+        let Some(given) = given else { return };
         *given.version_mut() = self.version;
         if let Some(head) = self.head.take() {
             *given = head.request(std::mem::take(given.body_mut()));
         }
-        Some(given)
     }
 }
 
-impl AttemptProj<'_> {
-    fn finish(&mut self, caller: &Caller, outcome: Outcome) {
+impl Attempt {
+    /// Ends it without a response.
+    fn finish(&mut self, caller: &Caller, outcome: Outcome, error: ErrorKind) {
         if let Some(flight) = self.flight.take() {
-            flight.finish(caller.inner.epoch.nanos(Instant::now()), outcome);
+            let now = Instant::now();
+            flight.finish(caller.inner.epoch.nanos(now), outcome);
+            self.failed(caller, now, error);
         }
-        *self.breaker = Held::Nothing;
+        self.breaker = Held::Nothing;
+    }
+
+    fn failed(&mut self, caller: &Caller, now: Instant, error: ErrorKind) {
+        self.tell_end(caller, now, None, Some(error), Some(End::Error(error)));
+    }
+
+    /// The one place where the end of an attempt is counted and told.
+    #[inline]
+    fn tell_end(
+        &mut self,
+        caller: &Caller,
+        now: Instant,
+        status: Option<u16>,
+        error: Option<ErrorKind>,
+        end: Option<End>,
+    ) {
+        self.ended = now;
+        let (verb, number) = (caller.verb, self.number);
+        let elapsed = now.saturating_duration_since(self.started);
+        if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
+            let ended = AttemptEnd { verb, number, status, error, end, elapsed };
+            node.meter.attempt_ended(&caller.cell.name, ended);
+        }
     }
 
     /// Records what the head already tells, and hands the rest to the end of the body.
@@ -304,8 +345,18 @@ impl AttemptProj<'_> {
         response: &Response<B>,
         held: Held,
     ) -> Watch {
-        let now = caller.inner.epoch.nanos(Instant::now());
-        let outcome = head_outcome(caller.grpc, response);
+        let head = Instant::now();
+        let now = caller.inner.epoch.nanos(head);
+        let status = response.status();
+        // A gRPC call's status may be here, and may come in trailers.
+        let code = if caller.grpc && status.is_success() {
+            grpc::status_of(response.headers())
+        } else {
+            None
+        };
+        let end = End::of_head(caller.verb, status.as_u16(), code);
+        self.tell_end(caller, head, Some(status.as_u16()), None, end);
+        let outcome = head_outcome(caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
@@ -315,33 +366,33 @@ impl AttemptProj<'_> {
         Watch {
             watcher,
             held,
-            limits: [Held::Nothing, std::mem::replace(self.breaker, Held::Nothing)],
+            limits: [Held::Nothing, std::mem::replace(&mut self.breaker, Held::Nothing)],
             deadline: pinned.bounds.body,
             idle: pinned.policy().and_then(|policy| policy.idle_timeout),
             grpc: caller.grpc,
-            service: Some((Arc::clone(&caller.cell.name), Arc::clone(&caller.inner.events))),
+            report: Some(Report {
+                to: Arc::clone(caller.meter(Some(pinned))) as Arc<dyn Reporter>,
+                awaited: None,
+            }),
             timer: None,
             awaiting: false,
             over: false,
         }
     }
 
-    fn send_failed(&mut self, caller: &Caller, failure: SendError) -> Box<Failed> {
+    fn send_failed(&mut self, caller: &Caller, way: Way<'_>, failure: SendError) -> Box<Failed> {
         let SendError { kind, request, fresh, source } = failure;
-        let request = self.original.restore(request.map(Box::new));
+        *way.request = request;
+        self.original.restore(way.request);
         if kind == WireFailure::NeverSent && fresh {
             // Its connections are worth nothing: no better than none.
-            self.finish(caller, Outcome::Failure);
             let node = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra());
             let error = match node {
                 Some(node) => Error::from(node.pool.closed_at_once()),
                 None => Error::new(ErrorKind::Connect, Phase::Connect),
             };
-            return Box::new(Failed {
-                met: Met::NeverSent,
-                error: error.caused_by(source),
-                request,
-            });
+            self.finish(caller, Outcome::Failure, error.kind());
+            return Box::new(Failed { met: Met::NeverSent, error: error.caused_by(source) });
         }
         let (met, error, phase, outcome) = match kind {
             // A connection that was closed while idle says nothing about its endpoint.
@@ -358,20 +409,21 @@ impl AttemptProj<'_> {
                 (Met::Reset, ErrorKind::Transport, Phase::Headers, Outcome::Failure)
             }
         };
-        self.finish(caller, outcome);
+        self.finish(caller, outcome, error);
         let mut error = Error::new(error, phase).detail(kind.text());
         if kind != WireFailure::RequestBody {
             error = error.with_origin(Origin::Endpoint);
         }
-        Box::new(Failed { met, error: error.caused_by(source), request })
+        Box::new(Failed { met, error: error.caused_by(source) })
     }
 
-    fn stage_failed(&mut self, caller: &Caller, error: BoxError) -> Box<Failed> {
+    fn stage_failed(&mut self, caller: &Caller, way: Way<'_>, error: BoxError) -> Box<Failed> {
         let met = exchange::classify::failure(&*error);
         let mut error = Error::from_layer(error);
-        let request = self.original.restore(error.take_unsent());
+        *way.request = error.take_unsent().map(|unsent| *unsent);
+        self.original.restore(way.request);
         let met = match error.kind() {
-            _ if request.is_some() => Met::NeverSent,
+            _ if way.request.is_some() => Met::NeverSent,
             ErrorKind::Connect => Met::NeverSent,
             ErrorKind::Refused => Met::Refused,
             ErrorKind::Transport => Met::Reset,
@@ -385,19 +437,19 @@ impl AttemptProj<'_> {
         };
         // A connection that was closed while idle says nothing about its endpoint.
         let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
-        self.finish(caller, if blameless { Outcome::Ignored } else { Outcome::Failure });
-        Box::new(Failed { met, error, request })
+        let outcome = if blameless { Outcome::Ignored } else { Outcome::Failure };
+        self.finish(caller, outcome, error.kind());
+        Box::new(Failed { met, error })
     }
 }
 
 /// The outcome for the endpoint, when the response head decides it.
-fn head_outcome<B>(is_grpc: bool, response: &Response<B>) -> Option<Outcome> {
-    let status = response.status();
+fn head_outcome(is_grpc: bool, status: StatusCode, code: Option<i32>) -> Option<Outcome> {
     if !is_grpc || !status.is_success() {
         let failure = status.is_server_error();
         return Some(if failure { Outcome::Failure } else { Outcome::Success });
     }
-    grpc::status_of(response.headers()).map(Outcome::of_grpc)
+    code.map(Outcome::of_grpc)
 }
 
 fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
@@ -415,13 +467,5 @@ fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
     match pinned.cluster.discovered.trouble() {
         Some(trouble) => error.detail(format!("{what}; {trouble}")),
         None => error.detail(what),
-    }
-}
-
-#[pin_project::pinned_drop]
-impl PinnedDrop for Attempt {
-    fn drop(self: Pin<&mut Self>) {
-        // A flight that is still here was abandoned by the caller: its drop censors it.
-        drop(self.project().flight.take());
     }
 }

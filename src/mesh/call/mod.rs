@@ -9,6 +9,7 @@ mod head;
 mod outcome;
 mod path;
 mod staged;
+mod traced;
 mod trail;
 
 use std::{
@@ -30,6 +31,7 @@ use super::{
 };
 use crate::{
     core::{Body, BoxFuture, Error, Outgoing, grpc},
+    observe::{RouteMeter, Verb},
     resilience::deadline::Bounds,
 };
 
@@ -39,6 +41,8 @@ pub(crate) struct Caller {
     pub(crate) inner: Arc<Inner>,
     pub(crate) cell: Arc<ServiceCell>,
     pub(crate) grpc: bool,
+    /// What it is counted by.
+    pub(crate) verb: Verb,
 }
 
 /// What a call holds from its route to its end: an update of the configuration does not change
@@ -49,6 +53,14 @@ pub(crate) struct Pinned {
     pub(crate) route: usize,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) bounds: Bounds,
+}
+
+impl Caller {
+    /// What counts this call: its route's meter, once that is known.
+    pub(crate) fn meter<'a>(&'a self, pinned: Option<&'a Pinned>) -> &'a Arc<RouteMeter> {
+        let route = pinned.and_then(Pinned::route);
+        route.map_or(&self.cell.meter.plain, |route| &route.meter)
+    }
 }
 
 impl Pinned {
@@ -97,7 +109,9 @@ impl CallFuture {
         request: Request<Outgoing>,
     ) -> Self {
         let is_grpc = grpc::is_grpc(request.headers());
-        let caller = Caller { inner: Arc::clone(inner), cell: Arc::clone(cell), grpc: is_grpc };
+        let verb = Verb::of(request.method(), is_grpc);
+        let caller =
+            Caller { inner: Arc::clone(inner), cell: Arc::clone(cell), grpc: is_grpc, verb };
         let state = if inner.stages.call.is_some() {
             State::Staged(staged::call(caller, request))
         } else {
@@ -115,19 +129,27 @@ impl Future for CallFuture {
     type Output = Result<Response<Body>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let result = match this.state.project() {
+        if self.grpc {
+            // A gRPC caller gets a status: tonic would turn a foreign error into `Unknown`.
+            return match self.project().state.poll(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Ok(grpc::response(error))),
+                result => result,
+            };
+        }
+        self.project().state.poll(cx)
+    }
+}
+
+impl State {
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Error>> {
+        match self.project() {
             StateProj::Path(path) => path.poll(cx),
             StateProj::Staged(future) => future.as_mut().poll(cx),
             StateProj::Failed(error) => match error.take() {
                 Some(error) => Poll::Ready(Err(error)),
                 None => Poll::Pending,
             },
-        };
-        match result {
-            // A gRPC caller gets a status: tonic would turn a foreign error into `Unknown`.
-            Poll::Ready(Err(error)) if *this.grpc => Poll::Ready(Ok(grpc::response(error))),
-            result => result,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What follows an attempt: its answer is returned, or another attempt is made.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -8,12 +8,13 @@ use http_body::Frame;
 
 use super::{
     Pinned,
-    attempt::{Failed, Met},
-    path::{PathProj, State, StateProj, Step},
+    attempt::{Failed, Met, Way},
+    path::{Next, PathProj, State, StateProj, Step},
 };
 use crate::{
-    core::{Body, Error, ErrorKind, Event, Instant, Phase, Unrepeatable, grpc},
+    core::{Body, Error, ErrorKind, Instant, Phase, RetryReason, RetryRefusal, Unrepeatable, grpc},
     resilience::retry::{self, Decision},
+    transport::ConnectError,
 };
 
 /// So many connections may turn out to have been closed while idle.
@@ -27,32 +28,24 @@ const MAX_UNREACHABLE: u32 = 256;
 const PEEK: Duration = Duration::from_millis(2);
 
 impl PathProj<'_> {
-    /// An attempt has ended: returns it, or makes another.
-    pub(super) fn met(&mut self, met: Result<Response<Body>, Box<Failed>>) -> Step {
-        match met {
-            Ok(response) => self.responded(response),
-            Err(failed) => self.failed(failed),
-        }
-    }
-
-    fn responded(&mut self, response: Response<Body>) -> Step {
+    /// An attempt has been answered: returns it, looks at more of it, or makes another.
+    pub(super) fn responded(&mut self, response: &Response<Body>) -> Next {
         let status = response.status();
-        self.attempt_ended(Some(status.as_u16()), None);
+        *self.ended = self.attempt_ended();
+        self.trace_answer(response);
         if self.armed.as_ref().is_none_or(|armed| armed.safe_only) {
-            return Step::Return(Ok(response));
+            return Next::Return;
         }
         let is_grpc = self.caller.grpc;
         let code = if is_grpc { grpc::status_of(response.headers()) } else { None };
         if is_grpc && code.is_none() && status.is_success() {
             // The status of a gRPC call may still come in trailers, before any message.
             *self.answering = self.visit();
-            let until = Instant::now() + PEEK;
-            self.state.set(State::Peek(Some(response), until));
-            return Step::Again;
+            return Next::Peek(Instant::now() + PEEK);
         }
         match self.answered(status, code, response.headers()) {
-            Ok(()) => Step::Again,
-            Err(()) => Step::Return(Ok(response)),
+            Ok(()) => Next::Again,
+            Err(()) => Next::Return,
         }
     }
 
@@ -67,16 +60,11 @@ impl PathProj<'_> {
             Some(code) => retry::Met::GrpcStatus { code, headers },
             None => retry::Met::Response { status, headers },
         };
-        let text = || match code {
-            Some(code) => format!("grpc {code}"),
-            None => format!("status {}", status.as_u16()),
-        };
         let refused = match self.decide(met).ok_or(())? {
             Decision::Return => return Err(()),
             Decision::Refuse { reason } => reason,
-            Decision::Retry { after, .. } => {
-                let text = text();
-                match self.again(&text, after, &text, true) {
+            Decision::Retry { reason, after } => {
+                match self.again(reason, after, &reason.to_string(), true) {
                     Ok(()) => return Ok(()),
                     Err(refused) => refused,
                 }
@@ -84,6 +72,14 @@ impl PathProj<'_> {
         };
         self.refused(refused);
         Err(())
+    }
+
+    /// The same of a status that came in trailers.
+    fn trailed(&mut self, status: StatusCode, code: i32, trailers: &HeaderMap) -> Result<(), ()> {
+        if let Some(trace) = self.trace {
+            trace.status(code);
+        }
+        self.answered(status, Some(code), trailers)
     }
 
     /// The first frame of a gRPC response that may be retried: trailers may hold its status.
@@ -95,7 +91,7 @@ impl PathProj<'_> {
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
             && let Some(code) = grpc::status_of(trailers)
-            && self.answered(response.status(), Some(code), trailers).is_ok()
+            && self.trailed(response.status(), code, trailers).is_ok()
         {
             return Step::Again;
         }
@@ -112,11 +108,8 @@ impl PathProj<'_> {
 
     #[expect(clippy::boxed_local, reason = "an attempt returns it in its box")]
     pub(super) fn failed(&mut self, failed: Box<Failed>) -> Step {
-        let Failed { met, error, request } = *failed;
-        self.attempt_ended(None, Some(error.kind()));
-        if let Some(request) = request {
-            *self.request = Some(*request);
-        }
+        let Failed { met, error } = *failed;
+        self.trace_failure(error.kind());
         let text = attempt_text(&error);
         if self.caller.inner.is_closed() {
             self.note(&text);
@@ -149,16 +142,19 @@ impl PathProj<'_> {
         let most = if error.kind() == ErrorKind::Transport { MAX_CLOSED } else { MAX_UNREACHABLE };
         let may = self.trail.never_sent < most && self.may_resend(error.kind());
         if !(may && self.has_request()) {
+            if repeatable(&error) && self.request.is_some() {
+                // There is no other endpoint: this one may be just being replaced.
+                let step = self.lost(retry::Met::Unreachable, error, text);
+                if matches!(step, Step::Again) {
+                    self.trail.never_sent += 1;
+                }
+                return step;
+            }
             self.note(text);
             return Step::Return(Err(error));
         }
         self.trail.never_sent += 1;
-        let service = &self.caller.cell.name;
-        self.caller.inner.events.emit(|| Event::Retry {
-            service: Arc::clone(service),
-            reason: "never sent".into(),
-            backoff: Duration::ZERO,
-        });
+        self.retried(RetryReason::NeverSent, Duration::ZERO);
         self.note(text);
         self.state.set(State::Begin);
         Step::Again
@@ -172,24 +168,24 @@ impl PathProj<'_> {
                 .detail("no source delivered the service in time");
             return Step::Return(Err(error));
         };
-        let unsent = match self.state.as_mut().project() {
-            StateProj::Attempt(attempt) => attempt.expire(self.caller, now),
+        match self.state.as_mut().project() {
+            StateProj::Attempt(attempt) => {
+                let way = Way { request: self.request, sent: self.sent.as_mut() };
+                attempt.expire(self.caller, way, now);
+            }
             StateProj::Staged(attempt) => attempt.expire(),
-            _ => None,
-        };
+            _ => {}
+        }
         let whole = pinned.bounds.expired(now);
-        self.attempt_ended(None, Some(ErrorKind::Timeout));
+        self.trace_failure(ErrorKind::Timeout);
         let error = Error::new(ErrorKind::Timeout, phase);
         if whole {
             self.note("timeout");
             return Step::Return(Err(error.detail("the deadline of the call passed")));
         }
         let error = error.detail("the attempt timeout passed");
-        if let Some(unsent) = unsent {
-            *self.request = Some(*unsent);
-            if self.may_resend(ErrorKind::Timeout) {
-                return self.resend(error, "attempt timeout");
-            }
+        if self.request.is_some() && self.may_resend(ErrorKind::Timeout) {
+            return self.resend(error, "attempt timeout");
         }
         self.lost(retry::Met::AttemptTimeout, error, "attempt timeout")
     }
@@ -226,24 +222,28 @@ impl PathProj<'_> {
             return None;
         }
         let policy = self.pinned.as_ref().and_then(Pinned::policy)?;
-        Some(policy.retry.decide(self.trail.counted(), met, &self.caller.inner.random))
+        let attempt = match met {
+            retry::Met::Unreachable => self.trail.number,
+            _ => self.trail.counted(),
+        };
+        Some(policy.retry.decide(attempt, met, &self.caller.inner.random))
     }
 
     /// Prepares one more attempt, or says why there is none.
     fn again(
         &mut self,
-        reason: &str,
+        reason: RetryReason,
         after: Duration,
         met: &str,
         budgeted: bool,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), RetryRefusal> {
         let now = Instant::now();
         let resume = now.checked_add(after).unwrap_or(now);
         if self.is_late(resume) {
-            return Err("deadline");
+            return Err(RetryRefusal::Deadline);
         }
         if self.request.is_none() {
-            let armed = self.armed.as_ref().ok_or("no copy")?;
+            let armed = self.armed.as_ref().ok_or(RetryRefusal::NoCopy)?;
             armed.body.check().map_err(unrepeatable)?;
         }
         let inner = &self.caller.inner;
@@ -251,19 +251,15 @@ impl PathProj<'_> {
             && let Some(policy) = self.pinned.as_ref().and_then(Pinned::policy)
             && !policy.budget.withdraw(inner.epoch.nanos(now))
         {
-            return Err("budget");
+            return Err(RetryRefusal::Budget);
         }
         // Only now: what takes the body over breaks an upload that is still under way.
         let request = match (self.request.take(), &*self.armed) {
             (Some(request), _) => request,
             (None, Some(armed)) => armed.head.request(armed.body.next().map_err(unrepeatable)?),
-            (None, None) => return Err("no copy"),
+            (None, None) => return Err(RetryRefusal::NoCopy),
         };
-        inner.events.emit(|| Event::Retry {
-            service: Arc::clone(&self.caller.cell.name),
-            reason: reason.into(),
-            backoff: after,
-        });
+        self.retried(reason, after);
         self.note(met);
         *self.request = Some(request);
         self.state.set(if after.is_zero() { State::Begin } else { State::Backoff(resume) });
@@ -301,35 +297,33 @@ impl PathProj<'_> {
         }
     }
 
-    pub(super) fn attempt_ended(&mut self, status: Option<u16>, error: Option<ErrorKind>) {
-        if !self.caller.inner.events.is_heard() {
-            return;
+    fn retried(&mut self, reason: RetryReason, backoff: Duration) {
+        if let Some(trace) = self.trace {
+            trace.retry(&reason.to_string(), backoff);
         }
-        let Some((endpoint, started)) = self.visit() else { return };
-        let Some(node) = endpoint.extra() else { return };
-        self.caller.inner.events.emit(|| Event::AttemptEnded {
-            service: Arc::clone(&self.caller.cell.name),
-            endpoint: Arc::clone(&node.name),
-            number: self.trail.number,
-            status,
-            error,
-            elapsed: started.elapsed(),
-        });
+        let meter = self.caller.meter(self.pinned.as_ref());
+        meter.retry(&self.caller.cell.name, reason, backoff);
     }
 
-    fn refused(&self, reason: &'static str) {
-        let service = &self.caller.cell.name;
-        self.caller
-            .inner
-            .events
-            .emit(|| Event::RetryRefused { service: Arc::clone(service), reason });
+    fn refused(&mut self, reason: RetryRefusal) {
+        if let Some(trace) = self.trace {
+            trace.retry_refused(reason.as_str());
+        }
+        self.caller.meter(self.pinned.as_ref()).retry_refused(&self.caller.cell.name, reason);
     }
 }
 
-fn unrepeatable(why: Unrepeatable) -> &'static str {
+/// Whether the same endpoint may be asked once more: not if that has taken its time already.
+fn repeatable(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    let refused = source.and_then(|source| source.downcast_ref::<ConnectError>());
+    error.kind() == ErrorKind::Connect && refused.is_none_or(|error| !error.is_timeout())
+}
+
+fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
     match why {
-        Unrepeatable::TooLarge => "body too large",
-        Unrepeatable::Failed => "body failed",
+        Unrepeatable::TooLarge => RetryRefusal::BodyTooLarge,
+        Unrepeatable::Failed => RetryRefusal::BodyFailed,
     }
 }
 

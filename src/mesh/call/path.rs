@@ -14,19 +14,22 @@ use tokio::time::Sleep;
 
 use super::{
     Caller, Pinned,
-    attempt::Attempt,
+    attempt::{Attempt, Way},
     head::{self, Head},
     staged::StagedAttempt,
+    traced::{self, Trace},
     trail::{Trail, Visit},
 };
 use crate::{
     config::Protocol,
     core::{
-        Body, BoxFuture, Call, Error, ErrorKind, Event, Held, Instant, Outgoing, Phase, ReplayBody,
-        earliest,
+        Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
+        earliest, grpc,
     },
     mesh::cluster::Cluster,
+    observe::{CallEnd, End, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
+    transport::SendFuture,
 };
 
 /// A call from its first poll to its response head.
@@ -34,10 +37,15 @@ use crate::{
 pub(crate) struct Path {
     pub(super) caller: Caller,
     pub(super) request: Option<Request<Outgoing>>,
-    started: Option<Instant>,
+    pub(super) started: Option<Instant>,
+    /// When the head that is returned came.
+    pub(super) ended: Option<Instant>,
     pub(super) pinned: Option<Pinned>,
     #[pin]
     pub(super) state: State,
+    /// What the attempt under way has sent.
+    #[pin]
+    pub(super) sent: Option<SendFuture>,
     /// The one timer of the call, armed only while something is awaited under a bound.
     #[pin]
     timer: Option<Sleep>,
@@ -45,6 +53,7 @@ pub(crate) struct Path {
     /// The place under the service's limit.
     limit: Held,
     pub(super) trail: Trail,
+    pub(super) trace: Trace,
     resolve_by: Option<Instant>,
     /// The caller's own bound, while no route is known.
     own_bound: Option<Instant>,
@@ -65,7 +74,7 @@ pub(super) enum State {
     Begin,
     /// Waiting for configuration or endpoints. Boxed: only calls before the first one wait.
     Resolve(BoxFuture<()>),
-    Attempt(#[pin] Attempt),
+    Attempt(Attempt),
     /// Through the user's attempt layers: their one box.
     Staged(StagedAttempt),
     /// A gRPC response whose status may still come in its first frame, until then.
@@ -80,6 +89,14 @@ pub(super) enum Step {
     Return(Result<Response<Body>, Error>),
 }
 
+/// What an answer comes to.
+pub(super) enum Next {
+    Return,
+    /// It is held back for its first frame, until then.
+    Peek(Instant),
+    Again,
+}
+
 // === impl Path ===
 
 impl Path {
@@ -89,12 +106,15 @@ impl Path {
             caller,
             request: Some(request),
             started: None,
+            ended: None,
             pinned: None,
             state: State::Begin,
+            sent: None,
             timer: None,
             armed: None,
             limit: Held::Nothing,
             trail: Trail::default(),
+            trace: None,
             resolve_by: None,
             own_bound: None,
             answering: None,
@@ -108,56 +128,87 @@ impl Future for Path {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let step = match this.state.as_mut().project() {
-                StateProj::Begin => this.begin(),
-                StateProj::Resolve(changed) => match changed.as_mut().poll(cx) {
-                    Poll::Ready(()) => {
-                        this.state.set(State::Begin);
-                        Step::Again
-                    }
-                    Poll::Pending => ready!(this.wait(cx)),
-                },
+            let met = match this.state.as_mut().project() {
                 StateProj::Attempt(attempt) => {
                     let Some(pinned) = &*this.pinned else { return Poll::Pending };
-                    match attempt.poll(cx, this.caller, pinned) {
-                        Poll::Ready(met) => this.met(met),
-                        Poll::Pending => ready!(this.wait(cx)),
-                    }
-                }
-                StateProj::Staged(attempt) => match attempt.poll(cx) {
-                    Poll::Ready(met) => this.met(met),
-                    Poll::Pending => ready!(this.wait(cx)),
-                },
-                StateProj::Peek(peeked, _) => {
-                    let Some(response) = peeked else { return Poll::Pending };
-                    match Pin::new(response.body_mut()).poll_frame(cx) {
-                        Poll::Pending => ready!(this.wait(cx)),
-                        Poll::Ready(frame) => match peeked.take() {
-                            Some(response) => this.peeked(response, frame),
-                            None => return Poll::Pending,
+                    let way = Way { request: this.request, sent: this.sent.as_mut() };
+                    match attempt.poll(cx, this.caller, pinned, way) {
+                        Poll::Ready(met) => met,
+                        Poll::Pending => match ready!(this.wait(cx)) {
+                            Step::Again => continue,
+                            Step::Return(result) => return Poll::Ready(this.done(result)),
                         },
                     }
                 }
-                StateProj::Backoff(_) => ready!(this.wait(cx)),
-                StateProj::Done => return Poll::Pending,
+                StateProj::Staged(attempt) => match attempt.poll(cx, this.request) {
+                    Poll::Ready(met) => met,
+                    Poll::Pending => match ready!(this.wait(cx)) {
+                        Step::Again => continue,
+                        Step::Return(result) => return Poll::Ready(this.done(result)),
+                    },
+                },
+                _ => match ready!(this.step(cx)) {
+                    Step::Again => continue,
+                    Step::Return(result) => return Poll::Ready(this.done(result)),
+                },
             };
-            if let Step::Return(result) = step {
-                this.state.set(State::Done);
-                return Poll::Ready(this.end(result));
+            // An answer is large: from here it goes to the caller in one move.
+            match met {
+                Ok(response) => match this.responded(&response) {
+                    Next::Return => {
+                        let mut answer = Ok(response);
+                        this.end(&mut answer);
+                        this.state.set(State::Done);
+                        return Poll::Ready(answer);
+                    }
+                    Next::Peek(until) => this.state.set(State::Peek(Some(response), until)),
+                    Next::Again => {}
+                },
+                Err(failed) => {
+                    if let Step::Return(result) = this.failed(failed) {
+                        return Poll::Ready(this.done(result));
+                    }
+                }
             }
         }
     }
 }
 
 impl PathProj<'_> {
+    /// Goes on where no attempt is under way.
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        match self.state.as_mut().project() {
+            StateProj::Begin => Poll::Ready(self.begin()),
+            StateProj::Resolve(changed) => match changed.as_mut().poll(cx) {
+                Poll::Ready(()) => {
+                    self.state.set(State::Begin);
+                    Poll::Ready(Step::Again)
+                }
+                Poll::Pending => self.wait(cx),
+            },
+            StateProj::Peek(peeked, _) => {
+                let Some(response) = peeked else { return Poll::Pending };
+                match Pin::new(response.body_mut()).poll_frame(cx) {
+                    Poll::Pending => self.wait(cx),
+                    Poll::Ready(frame) => match peeked.take() {
+                        Some(response) => Poll::Ready(self.peeked(response, frame)),
+                        None => Poll::Pending,
+                    },
+                }
+            }
+            StateProj::Backoff(_) => self.wait(cx),
+            StateProj::Attempt(_) | StateProj::Staged(_) | StateProj::Done => Poll::Pending,
+        }
+    }
+
     /// Starts the next attempt; the first one is routed and admitted before.
     fn begin(&mut self) -> Step {
         let now = Instant::now();
+        let at = self.caller.inner.epoch.nanos(now);
         let started = match *self.started {
             Some(started) => started,
             None => {
-                let Caller { inner, cell, .. } = &*self.caller;
-                inner.events.emit(|| Event::CallStarted { service: Arc::clone(&cell.name) });
+                self.caller.cell.meter.call_started();
                 *self.started = Some(now);
                 now
             }
@@ -166,15 +217,15 @@ impl PathProj<'_> {
             return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
         }
         if self.pinned.is_none()
-            && let Some(step) = self.route(started, now)
+            && let Some(step) = self.route(started, now, at)
         {
             return step;
         }
-        self.start(now)
+        self.start(now, at)
     }
 
     /// Resolves, routes and admits the call; what it gives is a step to take instead.
-    fn route(&mut self, started: Instant, now: Instant) -> Option<Step> {
+    fn route(&mut self, started: Instant, now: Instant, at: u64) -> Option<Step> {
         let Caller { inner, cell, .. } = &*self.caller;
         let (mut service, mut found) = (cell.current.load_full(), None);
         if service.is_none() {
@@ -213,6 +264,8 @@ impl PathProj<'_> {
                 }
             }
         }
+        let waited = now.saturating_duration_since(started);
+        *self.trace = traced::begin(self.caller, request, (route, cluster), waited);
         let call = request.extensions().get::<Call>();
         let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
@@ -221,7 +274,7 @@ impl PathProj<'_> {
         } else {
             deadline::of_http(call, policy.scope, started)
         };
-        policy.budget.deposit(inner.epoch.nanos(now));
+        policy.budget.deposit(at);
         // The head is kept when, and only when, another attempt may be made from it.
         let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
         if arms == Arms::Nothing
@@ -273,8 +326,8 @@ impl PathProj<'_> {
     }
 
     /// Starts the next attempt with the request in hand.
-    fn start(&mut self, now: Instant) -> Step {
-        let (Some(pinned), Some(mut request)) = (&*self.pinned, self.request.take()) else {
+    fn start(&mut self, now: Instant, at: u64) -> Step {
+        let (Some(pinned), Some(request)) = (&*self.pinned, &mut *self.request) else {
             return missing();
         };
         *self.answering = None;
@@ -293,11 +346,15 @@ impl PathProj<'_> {
         }
         let (number, tried) = (self.trail.number, &self.trail.tried);
         if let Some(stage) = &self.caller.inner.stages.attempt {
+            let Some(mut request) = self.request.take() else { return missing() };
+            traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
             self.state.set(State::Staged(attempt));
             return Step::Again;
         }
-        match Attempt::start(self.caller, pinned, request, tried, number, now) {
+        let way = Way { request: self.request, sent: self.sent.as_mut() };
+        let at = (now, at);
+        match Attempt::start(self.caller, pinned, way, tried, number, at, self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 Step::Again
@@ -398,31 +455,50 @@ impl PathProj<'_> {
         }
     }
 
+    /// When the attempt under way met its head.
+    pub(super) fn attempt_ended(&mut self) -> Option<Instant> {
+        match self.state.as_mut().project() {
+            StateProj::Attempt(attempt) => Some(attempt.ended()),
+            _ => None,
+        }
+    }
+
+    /// The call is over, with this.
+    fn done(&mut self, mut result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
+        self.state.set(State::Done);
+        self.end(&mut result);
+        result
+    }
+
     /// The last words of the call: its place under the limit, its event, its error's context.
-    fn end(&mut self, result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
-        let Caller { inner, cell, .. } = &*self.caller;
-        let result = match result {
-            Ok(mut response) => {
-                let limit = std::mem::replace(self.limit, Held::Nothing);
+    fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
+        self.trace_end(result);
+        let Caller { cell, verb, .. } = &*self.caller;
+        let limit = std::mem::take(self.limit);
+        let head = if result.is_ok() { *self.ended } else { None };
+        let now = head.unwrap_or_else(Instant::now);
+        let started = self.started.unwrap_or(now);
+        let elapsed = now.saturating_duration_since(started);
+        let (status, error, end);
+        match result {
+            Ok(response) => {
+                (status, error) = (Some(response.status().as_u16()), None);
+                end = head_end(*verb, response, started);
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
-                Ok(response)
             }
-            Err(error) => {
-                let elapsed = self.started.map(|started| started.elapsed());
-                *self.limit = Held::Nothing;
-                Err(error.context(self.trail.context(&cell.name, elapsed)))
+            Err(failed) => {
+                drop(limit);
+                (status, error) = (None, Some(failed.kind()));
+                end = Some(End::Error(failed.kind()));
+                failed.set_context(self.trail.context(&cell.name, Some(elapsed)));
             }
-        };
-        inner.events.emit(|| Event::CallEnded {
-            service: Arc::clone(&cell.name),
-            status: result.as_ref().ok().map(|response| response.status().as_u16()),
-            error: result.as_ref().err().map(Error::kind),
-            attempts: self.trail.number,
-            elapsed: self.started.map(|started| started.elapsed()).unwrap_or_default(),
-        });
-        result
+        }
+        let meter = self.caller.meter(self.pinned.as_ref());
+        let attempts = self.trail.number;
+        let ended = CallEnd { verb: *verb, status, error, end, attempts, elapsed };
+        cell.meter.call_ended(meter, ended);
     }
 }
 
@@ -431,21 +507,26 @@ impl PinnedDrop for Path {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
         let Some(started) = *this.started else { return };
-        if matches!(*this.state, State::Done) || !this.caller.inner.events.is_heard() {
+        if matches!(*this.state, State::Done) {
             return;
         }
+        this.trace_left();
         // The caller has left: neither a status nor an error.
-        if this.answering.is_none() {
-            this.attempt_ended(None, None);
+        if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
+            attempt.left(this.caller);
         }
-        let Caller { inner, cell, .. } = &*this.caller;
-        inner.events.emit(|| Event::CallEnded {
-            service: Arc::clone(&cell.name),
+        this.state.set(State::Done);
+        let Caller { cell, verb, .. } = &*this.caller;
+        let (attempts, elapsed) = (this.trail.number, started.elapsed());
+        let ended = CallEnd {
+            verb: *verb,
             status: None,
             error: None,
-            attempts: this.trail.number,
-            elapsed: started.elapsed(),
-        });
+            end: Some(End::Left),
+            attempts,
+            elapsed,
+        };
+        cell.meter.call_ended(this.caller.meter(this.pinned.as_ref()), ended);
     }
 }
 
@@ -453,6 +534,14 @@ impl PinnedDrop for Path {
 fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
     request.version() == Version::HTTP_2
         || cluster.core.load().config.protocol == Some(Protocol::Http2)
+}
+
+/// What a response comes to; of a gRPC call whose status is still to come, its body reports it.
+fn head_end(verb: Verb, response: &mut Response<Body>, started: Instant) -> Option<End> {
+    let status = response.status().as_u16();
+    let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
+    End::of_head(verb, status, code)
+        .or_else(|| response.body_mut().report(started).map(End::of_body))
 }
 
 /// There is nothing to send: a fault of this crate.

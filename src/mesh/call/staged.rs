@@ -14,7 +14,7 @@ use http::{Request, Response};
 
 use super::{
     Caller, Path, Pinned,
-    attempt::{Attempt, Failed, Met},
+    attempt::{Attempt, Failed, Met, Way},
     head::Head,
 };
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
         stage::{Erased, context_lost},
     },
     resilience::deadline,
+    transport::SendFuture,
 };
 
 /// What stands behind the call layers: the rest of the call.
@@ -116,18 +117,22 @@ impl Erased for AttemptRest {
 /// One attempt behind the attempt layers.
 async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
     let Shared { caller, pinned, tried, number, .. } = &*shared;
-    let failed = match Attempt::start(
-        caller,
-        pinned,
-        request.map(Outgoing::from),
-        tried,
-        *number,
-        Instant::now(),
-    ) {
+    let mut expiring = std::pin::pin!(Expiring {
+        attempt: None,
+        request: Some(request.map(Outgoing::from)),
+        sent: None,
+        shared: &shared,
+    });
+    let now = Instant::now();
+    let mut begun = expiring.as_mut().project();
+    let way = Way { request: begun.request, sent: begun.sent.as_mut() };
+    let at = (now, caller.inner.epoch.nanos(now));
+    // Its span has begun before the layers.
+    let failed = match Attempt::start(caller, pinned, way, tried, *number, at, &mut None) {
         Ok(attempt) => {
             *lock(&shared.endpoint) = attempt.endpoint().cloned();
-            let mut attempt = std::pin::pin!(Expiring { attempt, shared: &shared });
-            match std::future::poll_fn(|cx| attempt.as_mut().poll(cx)).await {
+            *begun.attempt = Some(attempt);
+            match std::future::poll_fn(|cx| expiring.as_mut().poll(cx)).await {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             }
@@ -135,7 +140,8 @@ async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Bod
         Err(failed) => failed,
     };
     *lock(&shared.met) = Some(failed.met);
-    Err(failed.error.unsent(failed.request).into())
+    let unsent = expiring.project().request.take().map(Box::new);
+    Err(failed.error.unsent(unsent).into())
 }
 
 fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -145,8 +151,10 @@ fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// An attempt that learns from its context, when dropped, whether our timeout ended it.
 #[pin_project::pin_project(PinnedDrop)]
 struct Expiring<'a> {
+    attempt: Option<Attempt>,
+    request: Option<Request<Outgoing>>,
     #[pin]
-    attempt: Attempt,
+    sent: Option<SendFuture>,
     shared: &'a Shared,
 }
 
@@ -156,7 +164,9 @@ impl Expiring<'_> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<Body>, Box<Failed>>> {
         let this = self.project();
-        this.attempt.poll(cx, &this.shared.caller, &this.shared.pinned)
+        let Some(attempt) = this.attempt else { return Poll::Pending };
+        let way = Way { request: this.request, sent: this.sent };
+        attempt.poll(cx, &this.shared.caller, &this.shared.pinned, way)
     }
 }
 
@@ -164,8 +174,12 @@ impl Expiring<'_> {
 impl PinnedDrop for Expiring<'_> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
+        let Some(attempt) = this.attempt else { return };
         if this.shared.expired.load(Ordering::Relaxed) {
-            this.attempt.expire(&this.shared.caller, Instant::now());
+            let way = Way { request: this.request, sent: this.sent };
+            attempt.expire(&this.shared.caller, way, Instant::now());
+        } else {
+            attempt.left(&this.shared.caller);
         }
     }
 }
@@ -212,15 +226,15 @@ impl StagedAttempt {
     }
 
     /// Ends it by our own timeout. What is in the layers' hands does not come back.
-    pub(super) fn expire(&mut self) -> Option<Box<Request<Outgoing>>> {
+    pub(super) fn expire(&mut self) {
         self.shared.expired.store(true, Ordering::Relaxed);
         self.future = None;
-        None
     }
 
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
+        given: &mut Option<Request<Outgoing>>,
     ) -> Poll<Result<Response<Body>, Box<Failed>>> {
         let Some(future) = &mut self.future else { return Poll::Pending };
         future.as_mut().poll(cx).map_err(|error| {
@@ -228,9 +242,8 @@ impl StagedAttempt {
             let met = lock(&self.shared.met).take().unwrap_or(Met::Reset);
             let mut error = Error::from_layer(error);
             let unsent = error.take_unsent();
-            let request = unsent
-                .map(|mut unsent| Box::new(self.head.request(std::mem::take(unsent.body_mut()))));
-            Box::new(Failed { met, error, request })
+            *given = unsent.map(|mut unsent| self.head.request(std::mem::take(unsent.body_mut())));
+            Box::new(Failed { met, error })
         })
     }
 }

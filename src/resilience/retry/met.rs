@@ -9,6 +9,8 @@ use crate::core::grpc;
 pub(crate) enum Met<'a> {
     /// No byte of the request reached an endpoint.
     NeverSent,
+    /// The same, and there is no other endpoint to send it to.
+    Unreachable,
     /// The endpoint said that it did not work on it.
     Refused,
     /// The connection was lost; it may have been worked on.
@@ -34,6 +36,6 @@ impl<'a> Met<'a> {
 
     /// Whether the request is known not to have been worked on.
     pub(crate) fn is_safe(self) -> bool {
-        matches!(self, Self::NeverSent | Self::Refused)
+        matches!(self, Self::NeverSent | Self::Unreachable | Self::Refused)
     }
 }

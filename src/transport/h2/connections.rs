@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::Protocol,
     core::{Held, Release},
-    transport::{connect::ConnectError, dial::Dialer, pool::Pool},
+    transport::{connect::ConnectError, pool::Pool},
 };
 
 /// The connections of one endpoint.
@@ -154,8 +154,16 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Lease, Con
             if pool.h2.useless.load(SeqCst) != useless {
                 return Err(pool.closed_at_once());
             }
-            pool.dialer.may_dial()?;
-            join(pool).wait().await?;
+            // An attempt that is under way may end well, whatever the last one met.
+            let under_way = pool.h2.connecting().clone();
+            let attempt = match under_way {
+                Some(attempt) => attempt,
+                None => {
+                    pool.dialer.may_dial()?;
+                    join(pool)
+                }
+            };
+            attempt.wait().await?;
             continue;
         }
         // All are full: another connection, or a stream that ends, whichever comes first.
@@ -200,7 +208,7 @@ fn join(pool: &Arc<Pool>) -> Arc<Attempt> {
 async fn connect(ending: Ending) {
     let pool = Arc::clone(&ending.pool);
     let made = pool.dialer.dial(Protocol::Http2, |io| handshake::handshake(io, &pool.dialer)).await;
-    let (sender, halves) = match made {
+    let ((sender, halves), life) = match made {
         Ok(made) => made,
         Err(error) => return ending.finish(Err(error)),
     };
@@ -218,10 +226,8 @@ async fn connect(ending: Ending) {
     drop(h2);
     ending.finish(Ok(()));
     // From here on the connection must not keep its pool alive.
-    let (shared, name) = (Arc::clone(&pool.dialer.shared), Arc::clone(&pool.dialer.name));
     drop(pool);
-    let reason = driver.await;
-    Dialer::disconnected(&shared, &name, reason);
+    life.ended(driver.await);
 }
 
 /// The promise to tell the waiting callers, kept even by a task that panics or is aborted.

@@ -8,36 +8,41 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
 };
 
-use atomic_waker::AtomicWaker;
 use hyper::client::conn::http2;
 
-use super::handshake::Spawner;
+use super::{
+    signals::{FRAMES, REQUESTS, STREAMS, Signals},
+    streams::Spawner,
+};
 use crate::{
-    core::{BoxFuture, Outgoing},
+    core::{BoxFuture, Outgoing, polled_foreign},
     transport::connect::Io,
 };
 
 type Requests = http2::Connection<Box<dyn Io>, Outgoing, Spawner>;
 
 /// Rounds before other tasks get their turn.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 6;
 
-/// Both halves of a connection.
+/// Both halves of a connection, and what its streams wait for.
 pub(super) struct Halves {
     /// Opens streams; empty when no more are opened.
     requests: Option<Requests>,
     /// Reads and writes.
     frames: BoxFuture<()>,
+    streams: Spawner,
     signals: Arc<Signals>,
-    requests_waker: Waker,
-    frames_waker: Waker,
+    wakers: Wakers,
+}
+
+struct Wakers {
+    requests: Waker,
+    frames: Waker,
+    streams: Waker,
 }
 
 /// What came of a round.
@@ -48,31 +53,21 @@ pub(super) enum Step {
     Closed(Option<hyper::Error>),
 }
 
-/// Which half has been woken.
-#[derive(Default)]
-struct Signals {
-    task: AtomicWaker,
-    requests: AtomicBool,
-    frames: AtomicBool,
-    /// The task is at it: a signal needs no wake-up.
-    polling: AtomicBool,
-}
-
-struct RequestsWaker(Arc<Signals>);
-
-struct FramesWaker(Arc<Signals>);
+/// Wakes one part.
+struct Part<const PART: u8>(Arc<Signals>);
 
 // === impl Halves ===
 
 impl Halves {
-    pub(super) fn new(requests: Requests, frames: BoxFuture<()>) -> Self {
-        let signals = Arc::new(Signals::default());
+    pub(super) fn new(requests: Requests, frames: BoxFuture<()>, streams: Spawner) -> Self {
         // Nobody has polled either yet.
-        signals.requests.store(true, SeqCst);
-        signals.frames.store(true, SeqCst);
-        let requests_waker = Arc::new(RequestsWaker(Arc::clone(&signals))).into();
-        let frames_waker = Arc::new(FramesWaker(Arc::clone(&signals))).into();
-        Self { requests: Some(requests), frames, signals, requests_waker, frames_waker }
+        let signals = Arc::new(Signals::new(FRAMES | REQUESTS));
+        let wakers = Wakers {
+            requests: Arc::new(Part::<REQUESTS>(Arc::clone(&signals))).into(),
+            frames: Arc::new(Part::<FRAMES>(Arc::clone(&signals))).into(),
+            streams: Arc::new(Part::<STREAMS>(Arc::clone(&signals))).into(),
+        };
+        Self { requests: Some(requests), frames, streams, signals, wakers }
     }
 
     /// The streams that the peer allows; nothing when no more are opened.
@@ -80,48 +75,52 @@ impl Halves {
         self.requests.as_ref().map(http2::Connection::current_max_send_streams)
     }
 
-    /// Polls whichever half has been woken; after a step, it is to be polled again.
+    /// Polls whatever has been woken; after a step, it is to be polled again.
     #[expect(clippy::needless_pass_by_ref_mut, reason = "as every poll has it")]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        self.signals.task.register(cx.waker());
+        self.signals.register(cx.waker());
         for _ in 0..ROUNDS {
-            self.signals.polling.store(true, SeqCst);
-            let frames = self.signals.frames.swap(false, SeqCst);
-            if frames {
-                let mut cx = Context::from_waker(&self.frames_waker);
+            let woken = self.signals.take();
+            if woken & FRAMES != 0 {
+                let mut cx = Context::from_waker(&self.wakers.frames);
                 if self.frames.as_mut().poll(&mut cx).is_ready() {
-                    return Poll::Ready(Step::Closed(self.why()));
+                    let why = self.why();
+                    self.signals.leave(STREAMS);
+                    return Poll::Ready(Step::Closed(why));
                 }
             }
-            let requests = self.signals.requests.swap(false, SeqCst);
-            if requests && let Some(half) = &mut self.requests {
-                let mut cx = Context::from_waker(&self.requests_waker);
+            if woken & REQUESTS != 0
+                && let Some(half) = &mut self.requests
+            {
+                let mut cx = Context::from_waker(&self.wakers.requests);
+                // Whatever this thread has polled before.
+                polled_foreign();
                 if let Poll::Ready(ended) = Pin::new(half).poll(&mut cx) {
                     // With it go hyper's references to the connection, which then ends with its
                     // streams; the other half is to notice.
                     self.requests = None;
-                    self.signals.frames.store(true, SeqCst);
-                    self.signals.polling.store(false, SeqCst);
+                    self.signals.leave(FRAMES | STREAMS);
                     return Poll::Ready(Step::Draining(ended.err()));
                 }
             }
-            // A signal that comes from here on wakes the task; one that came before is seen.
-            self.signals.polling.store(false, SeqCst);
-            if !self.signals.frames.load(SeqCst) && !self.signals.requests.load(SeqCst) {
+            // A request has become a stream that nobody has polled yet.
+            if woken & (REQUESTS | STREAMS) != 0 {
+                self.streams.poll_streams(&mut Context::from_waker(&self.wakers.streams));
+            }
+            if self.signals.rest() {
                 return Poll::Pending;
             }
         }
+        self.signals.leave(0);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
-}
 
-impl Halves {
     /// Why the connection is gone, which only the half that opens streams tells.
     fn why(&mut self) -> Option<hyper::Error> {
         // It tells the truth only when h2's connection has been dropped.
         self.frames = Box::pin(std::future::pending());
-        let mut cx = Context::from_waker(&self.requests_waker);
+        let mut cx = Context::from_waker(&self.wakers.requests);
         match Pin::new(self.requests.as_mut()?).poll(&mut cx) {
             Poll::Ready(ended) => {
                 self.requests = None;
@@ -132,33 +131,21 @@ impl Halves {
     }
 }
 
-// === impl Signals ===
-
-impl Signals {
-    fn raised(&self, half: &AtomicBool) {
-        half.store(true, SeqCst);
-        if !self.polling.load(SeqCst) {
-            self.task.wake();
-        }
+impl Drop for Halves {
+    fn drop(&mut self) {
+        // First h2's connection, which tells its streams of its end.
+        self.requests = None;
+        self.frames = Box::pin(std::future::pending());
+        self.streams.release();
     }
 }
 
-impl Wake for RequestsWaker {
+impl<const PART: u8> Wake for Part<PART> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.raised(&self.0.requests);
-    }
-}
-
-impl Wake for FramesWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.raised(&self.0.frames);
+        self.0.raise(PART);
     }
 }

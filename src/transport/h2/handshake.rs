@@ -4,24 +4,20 @@
 //! would pass for a server, and the peer's limit of streams would be unknown for the first of
 //! them. gRPC's channels wait for the same.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    task::Poll,
-};
+use std::{sync::Arc, task::Poll};
 
-use hyper::{client::conn::http2, rt::Executor};
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioTimer;
 
-use super::halves::{Halves, Step};
+use super::{
+    halves::{Halves, Step},
+    streams::Spawner,
+};
 use crate::{
-    core::{BoxFuture, Outgoing},
+    core::Outgoing,
     transport::{
         connect::{ConnectError, Io},
         dial::Dialer,
-        shared::Shared,
     },
 };
 
@@ -36,9 +32,8 @@ pub(super) async fn handshake(
     dialer: &Dialer,
 ) -> Result<(Sender, Halves), ConnectError> {
     let settings = &dialer.settings;
-    let kept = Arc::new(Kept::default());
-    let spawner = Spawner { shared: Arc::clone(&dialer.shared), kept: Arc::clone(&kept) };
-    let mut builder = http2::Builder::new(spawner);
+    let spawner = Spawner::new(Arc::clone(&dialer.shared));
+    let mut builder = http2::Builder::new(spawner.clone());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(settings.http2_ping_interval)
@@ -49,9 +44,9 @@ pub(super) async fn handshake(
     let failed =
         |cause: hyper::Error| ConnectError::caused("HTTP/2 handshake failed", cause.into());
     let (sender, requests) = builder.handshake(io).await.map_err(failed)?;
-    let frames = kept.frames.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let frames = spawner.frames();
     let frames = frames.ok_or_else(|| ConnectError::new("hyper did not begin to read"))?;
-    let mut halves = Halves::new(requests, frames);
+    let mut halves = Halves::new(requests, frames, spawner);
     let known = std::future::poll_fn(|cx| match halves.poll(cx) {
         Poll::Ready(Step::Closed(cause) | Step::Draining(cause)) => Poll::Ready(Err(cause)),
         Poll::Pending if halves.max_streams() == Some(UNKNOWN) => Poll::Pending,
@@ -61,31 +56,5 @@ pub(super) async fn handshake(
         Ok(()) => Ok((sender, halves)),
         Err(None) => Err(ConnectError::new("closed before the HTTP/2 handshake was over")),
         Err(Some(cause)) => Err(failed(cause)),
-    }
-}
-
-/// Runs the tasks of the streams; hyper's reader and writer, which comes first, is kept for the
-/// connection's own task.
-#[derive(Clone)]
-pub(super) struct Spawner {
-    shared: Arc<Shared>,
-    kept: Arc<Kept>,
-}
-
-#[derive(Default)]
-struct Kept {
-    taken: AtomicBool,
-    frames: Mutex<Option<BoxFuture<()>>>,
-}
-
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
-    fn execute(&self, future: F) {
-        if self.kept.taken.load(Relaxed) {
-            self.shared.handle.spawn(future);
-            return;
-        }
-        self.kept.taken.store(true, Relaxed);
-        let frames = &self.kept.frames;
-        *frames.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(future));
     }
 }

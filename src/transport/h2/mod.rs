@@ -5,5 +5,15 @@ mod connections;
 mod driver;
 mod halves;
 mod handshake;
+#[cfg(test)]
+mod model;
+mod signals;
+mod streams;
+
+/// What the signals are made of outside of models.
+mod atomic {
+    pub(super) use atomic_waker::AtomicWaker;
+    pub(super) use std::sync::atomic::{AtomicU8, Ordering};
+}
 
 pub(super) use self::connections::{Connections, Lease, acquire, try_acquire};
