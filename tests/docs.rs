@@ -194,6 +194,8 @@ fn the_table_of_errors_is_that_of_the_code() {
         Kind::RequestBody,
         Kind::Layer,
         Kind::InvalidRequest,
+        Kind::InvalidResponse,
+        Kind::Redirect,
         Kind::Shutdown,
     ];
     let source = read("src/core/error/kind.rs");

@@ -24,8 +24,8 @@ use crate::{
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) core: ArcSwap<Core>,
-    pub(crate) discovered: Arc<Discovered>,
     pub(crate) meter: Arc<ClusterMeter>,
+    pub(crate) discovered: Arc<Discovered>,
     /// Why it is empty, when its definition was refused and there is no earlier one.
     pub(crate) refused: Option<Box<str>>,
 }
@@ -139,7 +139,7 @@ impl Upstream for Node {
 impl Cluster {
     pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core, discovered: Arc<Discovered>) -> Self {
         let name = Arc::clone(&meter.name);
-        Self { name, core: ArcSwap::from_pointee(core), discovered, meter, refused: None }
+        Self { name, core: ArcSwap::from_pointee(core), meter, discovered, refused: None }
     }
 
     /// What calls meet whose cluster is refused.

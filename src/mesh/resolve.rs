@@ -83,6 +83,13 @@ impl Inner {
         reports.map(|(part, reason)| format!("{part} was refused: {reason}")).collect()
     }
 
+    /// What became of sources that could not be read at all: any name may be theirs.
+    pub(super) fn lost_sources(&self) -> Vec<String> {
+        let lost = self.state().reports().into_iter();
+        let lost = lost.filter(|(part, _)| self.sources.contains(part));
+        lost.map(|(part, reason)| format!("{part} was refused: {reason}")).collect()
+    }
+
     /// The error of a name that nobody defines, or whose definition was refused.
     pub(crate) fn unknown(&self, name: &str) -> Error {
         let error = |kind| {
@@ -95,11 +102,7 @@ impl Inner {
                 .check("the refused definition; it is not run on defaults");
         }
         let sources = self.sources.join(", ");
-        // A source that could not be read at all may well define it.
-        let lost = self.state().reports().into_iter();
-        let lost = lost.filter(|(part, _)| self.sources.contains(part));
-        let lost: Vec<String> =
-            lost.map(|(part, reason)| format!("{part} was refused: {reason}")).collect();
+        let lost = self.lost_sources();
         let error = error(ErrorKind::UnknownService);
         if lost.is_empty() {
             return error.detail(format!("not defined by any source ({sources})"));
