@@ -24,6 +24,37 @@ pub(crate) enum PickError {
     Unavailable,
 }
 
+/// How an endpoint stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// Nothing speaks against it.
+    Healthy,
+    /// It failed more often than not.
+    Suspect,
+    /// No connection could be made, and the back-off lasts.
+    Unavailable,
+    /// By the word of its source.
+    Unhealthy,
+    /// By the word of its source.
+    Draining,
+}
+
+impl Standing {
+    /// Their names, in their order.
+    pub(crate) const NAMES: [&'static str; 5] =
+        ["healthy", "suspect", "unavailable", "unhealthy", "draining"];
+}
+
+/// An endpoint, as its balancer sees it now.
+pub(crate) struct Seen<'a> {
+    pub(crate) address: &'a Address,
+    pub(crate) standing: Standing,
+    /// Of one that has been picked.
+    pub(crate) in_flight: Option<u32>,
+    /// Nanoseconds; 0 while nothing is known.
+    pub(crate) latency: Option<f32>,
+}
+
 #[derive(Clone, Copy)]
 enum Policy {
     PeakEwma,
@@ -264,6 +295,29 @@ impl<X: Upstream> Balancer<X> {
     /// What the sources have said, as they said it.
     pub(crate) fn specs(&self) -> Vec<config::Endpoint> {
         self.members.set.load().iter().map(|endpoint| endpoint.spec().config()).collect()
+    }
+
+    /// Tells how each endpoint is doing.
+    pub(crate) fn census(&self, now: u64, mut tell: impl FnMut(Seen<'_>)) {
+        let set = self.members.set.load();
+        for endpoint in set.iter() {
+            let (spec, live) = (endpoint.spec(), endpoint.live());
+            let standing = match spec.health() {
+                Health::Draining => Standing::Draining,
+                Health::Unhealthy => Standing::Unhealthy,
+                _ => match live {
+                    Some(live) if !live.extra.available(now) => Standing::Unavailable,
+                    Some(live) if live.load.is_suspect() => Standing::Suspect,
+                    _ => Standing::Healthy,
+                },
+            };
+            tell(Seen {
+                address: spec.address(),
+                standing,
+                in_flight: live.map(|live| live.load.in_flight()),
+                latency: live.map(|live| live.load.latency_at(now, self.decay)),
+            });
+        }
     }
 
     /// One line per endpoint.

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::endpoint::{Endpoint, Spec};
+use super::endpoint::{Endpoint, Spec, Upstream};
 use crate::config::Address;
 
 const BITS: usize = 8;
@@ -97,37 +97,6 @@ impl<X> Set<X> {
         last
     }
 
-    /// Adds the endpoint or changes the one of its address; returns one whose connections are
-    /// no longer of use.
-    pub(super) fn upsert(
-        &mut self,
-        index: &mut Index,
-        spec: Spec,
-        diff: &mut Diff,
-    ) -> Option<Arc<Endpoint<X>>> {
-        let place = match index.places.entry(spec.address().clone()) {
-            Entry::Occupied(place) => *place.get() as usize,
-            Entry::Vacant(free) => {
-                free.insert(u32::try_from(self.len).unwrap_or(u32::MAX));
-                index.count(spec.weight());
-                self.push(Arc::new(Endpoint::new(spec)));
-                diff.added += 1;
-                return None;
-            }
-        };
-        let before = Arc::clone(self.get(place)?);
-        if *before.spec() == spec {
-            return None;
-        }
-        diff.changed += 1;
-        index.uncount(before.spec().weight());
-        index.count(spec.weight());
-        let after = Arc::new(before.changed(spec));
-        let orphaned = before.live().is_some() && after.live().is_none();
-        *self.slot(place)? = after;
-        orphaned.then_some(before)
-    }
-
     pub(super) fn remove(
         &mut self,
         index: &mut Index,
@@ -178,6 +147,39 @@ impl<X> Set<X> {
         // Rounded up, so that as many steps do get round.
         self.stride = (u64::MAX / u64::from(self.max_weight)).wrapping_add(1);
         self.uniform = index.weights.len() <= 1;
+    }
+}
+
+impl<X: Upstream> Set<X> {
+    /// Adds the endpoint or changes the one of its address; returns one whose connections are
+    /// no longer of use.
+    pub(super) fn upsert(
+        &mut self,
+        index: &mut Index,
+        spec: Spec,
+        diff: &mut Diff,
+    ) -> Option<Arc<Endpoint<X>>> {
+        let place = match index.places.entry(spec.address().clone()) {
+            Entry::Occupied(place) => *place.get() as usize,
+            Entry::Vacant(free) => {
+                free.insert(u32::try_from(self.len).unwrap_or(u32::MAX));
+                index.count(spec.weight());
+                self.push(Arc::new(Endpoint::new(spec)));
+                diff.added += 1;
+                return None;
+            }
+        };
+        let before = Arc::clone(self.get(place)?);
+        if *before.spec() == spec {
+            return None;
+        }
+        diff.changed += 1;
+        index.uncount(before.spec().weight());
+        index.count(spec.weight());
+        let after = Arc::new(before.changed(spec));
+        let orphaned = before.live().is_some() && after.live().is_none();
+        *self.slot(place)? = after;
+        orphaned.then_some(before)
     }
 }
 

@@ -16,8 +16,8 @@ pub struct Endpoint {
     /// Its share of the traffic relative to its siblings. Default: 1. Range: 1..=65535.
     #[cfg_attr(feature = "serde", serde(default = "one"))]
     pub weight: u32,
-    /// Further addresses of the same endpoint, tried when the first does not answer. Not
-    /// supported yet. Source: gRFC A61.
+    /// Further addresses of the same endpoint. A connection is raced for between all of them, the
+    /// families in turn, a new attempt every 250 ms (RFC 8305). At most 15. Source: gRFC A61.
     #[cfg_attr(feature = "serde", serde(default))]
     pub more_addresses: Vec<Address>,
     /// Its host name, for rewrites, probes and hashing. Not supported yet.

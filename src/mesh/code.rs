@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::config::{self, Balancer, Policy, Protocol, Retry};
+use crate::config::{self, Balancer, Policy, Protocol, Retry, Tracing};
 
 /// Settings of one service, given in code.
 ///
@@ -68,6 +68,14 @@ impl ServiceSettings {
     #[must_use]
     pub fn max_requests(mut self, calls: u32) -> Self {
         self.policy.max_requests = Some(calls);
+        self
+    }
+
+    /// How calls are traced, where a tracer is given to the mesh. Default: as the caller's trace
+    /// says.
+    #[must_use]
+    pub fn tracing(mut self, tracing: Tracing) -> Self {
+        self.policy.tracing = Some(tracing);
         self
     }
 

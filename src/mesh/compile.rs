@@ -4,12 +4,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     cluster::{Cluster, Core, NodeContext},
+    discovered::Discovered,
     inner::Inner,
     service::{Route, Service, ServiceCell},
     state::{Entry, Standing, State},
 };
 use crate::{
     config::{self, Policy},
+    observe::{ClusterMeter, RouteMeter},
     resilience::limit::Limiter,
     route::{Matcher, Split, Table},
 };
@@ -22,19 +24,27 @@ impl Inner {
 
     /// A cluster without endpoints.
     fn empty(&self, name: &str) -> Cluster {
-        let name: Arc<str> = name.into();
-        let settings = self.code.cluster(&name, config::Cluster::default());
-        let core = Core::new(self.node_context(&name, &settings), settings, self.epoch);
-        Cluster::new(name, core)
+        let meter = ClusterMeter::new(&name.into(), &self.hub);
+        let settings = self.code.cluster(name, config::Cluster::default());
+        let discovered = Arc::<Discovered>::default();
+        let context = self.node_context(&meter, &settings, &discovered);
+        let core = Core::new(context, settings, self.epoch);
+        Cluster::new(meter, core, discovered)
     }
 
-    fn node_context(&self, name: &Arc<str>, config: &config::Cluster) -> NodeContext {
+    fn node_context(
+        &self,
+        meter: &Arc<ClusterMeter>,
+        config: &config::Cluster,
+        discovered: &Discovered,
+    ) -> NodeContext {
         NodeContext {
-            cluster: Arc::clone(name),
+            meter: Arc::clone(meter),
             protocol: config.protocol,
             settings: Arc::new(config.transport.settings()),
             connector: Arc::clone(&self.stages.connector),
             shared: Arc::clone(&self.transport),
+            unreachable: Arc::clone(&discovered.unreachable),
             leaf: self.stages.leaf.clone(),
             stage: self.stages.endpoint.clone(),
         }
@@ -68,6 +78,7 @@ impl Inner {
         let targets = routes.iter().flat_map(|route| &route.clusters);
         let targets = targets.map(|target| target.name.to_ascii_lowercase()).collect();
         self.refer(state, name, targets);
+        let mut meters = cell.meters();
         let routes = routes.into_iter().filter_map(|route| {
             let matchers: Result<Vec<_>, _> = route.matches.iter().map(Matcher::new).collect();
             // Validation has refused what cannot be compiled.
@@ -79,7 +90,9 @@ impl Inner {
             let plane = route.policy.over(&said.policy);
             let policy = cell.policy(&code.over(&plane));
             let name = route.name.as_deref().map(Into::into);
-            Some((matchers, Route { name, clusters, policy, plane, source: source.clone() }))
+            let meter = meter_of(&cell, &mut meters, name.as_ref());
+            let source = source.clone();
+            Some((matchers, Route { name, meter, clusters, policy, plane, source }))
         });
         let table = Table::new(routes.collect());
         let limiter = limiter(&cell, &code.over(&said.policy));
@@ -162,8 +175,10 @@ impl Inner {
     /// Swaps a cluster's settings in; endpoints keep their state, and unless the way to them has
     /// changed, their connections.
     pub(super) fn settle(&self, state: &mut State, name: &str) {
+        #[cfg(feature = "dns")]
+        self.discover(state, name);
         let Some(entry) = state.clusters.get_mut(name) else { return };
-        let name = Arc::clone(&entry.cell.name);
+        let (name, meter) = (Arc::clone(&entry.cell.name), &entry.cell.meter);
         let said = entry.decisive().map(|(_, settings)| settings.clone()).unwrap_or_default();
         let wanted = self.code.cluster(&name, said);
         let current = entry.cell.core.load_full();
@@ -174,7 +189,8 @@ impl Inner {
             entry.cell.core.store(Arc::new(current.with_settings(wanted)));
             return;
         }
-        let core = Core::new(self.node_context(&name, &wanted), wanted, self.epoch);
+        let context = self.node_context(meter, &wanted, &entry.cell.discovered);
+        let core = Core::new(context, wanted, self.epoch);
         let core = core.counting_on(&current);
         core.balancer.replace(current.balancer.specs());
         entry.cell.core.store(Arc::new(core));
@@ -191,6 +207,21 @@ fn routes_of(service: &config::Service, name: &str) -> Vec<config::Route> {
     let target = service.cluster.clone().unwrap_or_else(|| name.to_owned());
     let clusters = vec![config::WeightedCluster::new(target)];
     vec![config::Route { clusters, ..config::Route::default() }]
+}
+
+/// The meter of a route, which survives by the route's name; routes without one share one.
+fn meter_of(
+    cell: &ServiceCell,
+    known: &mut Vec<Arc<RouteMeter>>,
+    name: Option<&Arc<str>>,
+) -> Arc<RouteMeter> {
+    let Some(name) = name else { return Arc::clone(&cell.meter.plain) };
+    if let Some(meter) = known.iter().find(|meter| meter.name() == Some(name)) {
+        return Arc::clone(meter);
+    }
+    let meter = Arc::new(cell.meter.route(name));
+    known.push(Arc::clone(&meter));
+    meter
 }
 
 /// The limit of a service; its count of calls in flight survives every update that keeps a limit.

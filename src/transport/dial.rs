@@ -1,9 +1,11 @@
 //! The way to an endpoint: making connections, and what failed attempts mean for the next.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
+
+use tokio::sync::Notify;
 
 use super::{
     backoff::Backoff,
@@ -12,15 +14,28 @@ use super::{
 };
 use crate::{
     config::{Address, Protocol, TransportSettings},
-    core::{Event, Instant},
+    core::Instant,
+    observe::{ClusterMeter, Connection},
 };
+
+/// Where an endpoint is reached, and who is told when it is not.
+pub(crate) struct Reach {
+    pub(crate) address: Address,
+    pub(crate) more_addresses: Arc<[Address]>,
+    /// Notified when a connection attempt has failed.
+    pub(crate) failed: Arc<Notify>,
+}
 
 /// Makes the connections of one endpoint.
 pub(super) struct Dialer {
     pub(super) name: Arc<str>,
     pub(super) settings: Arc<TransportSettings>,
     pub(super) shared: Arc<Shared>,
+    meter: Arc<ClusterMeter>,
     address: Address,
+    /// Replaced when the endpoint's source says others. Locked by connection attempts.
+    more_addresses: Mutex<Arc<[Address]>>,
+    unreachable: Arc<Notify>,
     connector: Arc<dyn Connect>,
     backoff: Backoff,
     draining: AtomicBool,
@@ -30,16 +45,20 @@ pub(super) struct Dialer {
 impl Dialer {
     pub(super) fn new(
         name: Arc<str>,
-        address: Address,
+        reach: Reach,
         settings: Arc<TransportSettings>,
         connector: Arc<dyn Connect>,
         shared: Arc<Shared>,
+        meter: Arc<ClusterMeter>,
     ) -> Self {
         Self {
             name,
             settings,
             shared,
-            address,
+            meter,
+            address: reach.address,
+            more_addresses: Mutex::new(reach.more_addresses),
+            unreachable: reach.failed,
             connector,
             backoff: Backoff::default(),
             draining: AtomicBool::new(false),
@@ -47,18 +66,21 @@ impl Dialer {
         }
     }
 
-    /// Makes a byte stream and performs `handshake` on it, all under the connect timeout.
+    /// Makes a byte stream and performs `handshake` on it, all under the connect timeout. What comes
+    /// with it tells the connection's end, and must live as long.
     pub(super) async fn dial<T, F>(
         &self,
         protocol: Protocol,
         handshake: impl FnOnce(Box<dyn Io>) -> F,
-    ) -> Result<T, ConnectError>
+    ) -> Result<(T, Connection), ConnectError>
     where
         F: Future<Output = Result<T, ConnectError>>,
     {
         let started = Instant::now();
         let target = ConnectTarget {
             address: self.address.clone(),
+            more_addresses: Arc::clone(&self.more_addresses()),
+            attempt_delay: self.settings.happy_eyeballs_delay,
             tcp_keepalive: self.settings.tcp_keepalive,
             protocol,
         };
@@ -69,14 +91,22 @@ impl Dialer {
         };
         let made = tokio::time::timeout(self.settings.connect_timeout, made).await;
         let made = made.unwrap_or_else(|_| Err(ConnectError::timeout()));
-        match &made {
-            Ok(_) => self.shared.events.emit(|| Event::Connected {
-                endpoint: Arc::clone(&self.name),
-                elapsed: started.elapsed(),
-            }),
-            Err(error) => self.failed(error),
+        match made {
+            Ok(made) => Ok((made, self.meter.connected(&self.name, started.elapsed()))),
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
         }
-        made
+    }
+
+    fn more_addresses(&self) -> MutexGuard<'_, Arc<[Address]>> {
+        self.more_addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Further connections are raced for between these addresses, too.
+    pub(super) fn set_more_addresses(&self, more: Arc<[Address]>) {
+        *self.more_addresses() = more;
     }
 
     /// A connection attempt, or the first use of a connection, has failed.
@@ -85,11 +115,8 @@ impl Dialer {
         let (base, max) = (settings.connect_backoff_base, settings.connect_backoff_max);
         let backoff = self.backoff.failed(self.now(), base, max, &self.shared.random);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
-        self.shared.events.emit(|| Event::ConnectFailed {
-            endpoint: Arc::clone(&self.name),
-            cause: error.to_string().into(),
-            backoff,
-        });
+        self.unreachable.notify_one();
+        self.meter.connect_failed(&self.name, error, backoff);
     }
 
     /// The endpoint has spoken its protocol: only then is it known to be well.
@@ -137,12 +164,6 @@ impl Dialer {
         let spread = 0.2_f64.mul_add(self.shared.random.ratio(), 0.9);
         let now = Instant::now();
         now.checked_add(self.settings.max_age.mul_f64(spread)).unwrap_or(now)
-    }
-
-    /// Says why a connection ended.
-    pub(super) fn disconnected(shared: &Shared, endpoint: &Arc<str>, reason: &'static str) {
-        let endpoint = Arc::clone(endpoint);
-        shared.events.emit(|| Event::Disconnected { endpoint, reason });
     }
 
     pub(super) fn now(&self) -> u64 {

@@ -19,6 +19,7 @@ mod load;
 mod nginx;
 mod nginx_keepalive;
 mod nginx_reload;
+mod otlp;
 mod program;
 #[path = "../support/mod.rs"]
 mod support;

@@ -70,6 +70,7 @@ impl Discover for File {
             let mut changes = watch::Changes::new();
             let mut published = Published::default();
             let mut last: Option<Result<Vec<u8>, String>> = None;
+            let mut readable = false;
             loop {
                 let path = self.path.clone();
                 let read = tokio::task::spawn_blocking(move || {
@@ -80,13 +81,17 @@ impl Discover for File {
                 let Ok((returned, content)) = read.await else { return };
                 changes = returned;
                 if last.as_ref() != Some(&content) {
-                    match &content {
+                    readable = match &content {
                         Ok(bytes) => published.apply(&publish, &part, bytes),
                         Err(error) => {
                             publish.refused(&part, format!("cannot be read: {error}"));
+                            false
                         }
-                    }
+                    };
                     last = Some(content);
+                }
+                if readable {
+                    publish.confirmed();
                 }
                 publish.synced();
                 let (heard, poll) = changes.wait();
@@ -97,11 +102,14 @@ impl Discover for File {
 }
 
 impl Published {
-    /// Publishes what differs from what was published before.
-    fn apply(&mut self, publish: &Publisher, file: &str, bytes: &[u8]) {
+    /// Publishes what differs from what was published before; says whether the file could be read.
+    fn apply(&mut self, publish: &Publisher, file: &str, bytes: &[u8]) -> bool {
         let parsed = match parse::parse(bytes) {
             Ok(parsed) => parsed,
-            Err(reason) => return publish.refused(file, reason),
+            Err(reason) => {
+                publish.refused(file, reason);
+                return false;
+            }
         };
         let Parsed { services, clusters, unknown } = parsed;
         if unknown.is_empty() {
@@ -114,6 +122,7 @@ impl Published {
         self.services.apply(publish, "service", &services, |name, it| publish.service(name, it));
         self.services.retain(&services, |name| publish.remove_service(name));
         self.clusters.retain(&clusters, |name| publish.remove_cluster(name));
+        true
     }
 }
 

@@ -17,15 +17,17 @@ use super::{
     attempt::{Attempt, Way},
     head::{self, Head},
     staged::StagedAttempt,
+    traced::{self, Trace},
     trail::{Trail, Visit},
 };
 use crate::{
     config::Protocol,
     core::{
-        Body, BoxFuture, Call, Error, ErrorKind, Event, Held, Instant, Outgoing, Phase, ReplayBody,
-        earliest,
+        Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
+        earliest, grpc,
     },
     mesh::cluster::Cluster,
+    observe::{CallEnd, End, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
     transport::SendFuture,
 };
@@ -35,7 +37,9 @@ use crate::{
 pub(crate) struct Path {
     pub(super) caller: Caller,
     pub(super) request: Option<Request<Outgoing>>,
-    started: Option<Instant>,
+    pub(super) started: Option<Instant>,
+    /// When the head that is returned came.
+    pub(super) ended: Option<Instant>,
     pub(super) pinned: Option<Pinned>,
     #[pin]
     pub(super) state: State,
@@ -49,6 +53,7 @@ pub(crate) struct Path {
     /// The place under the service's limit.
     limit: Held,
     pub(super) trail: Trail,
+    pub(super) trace: Trace,
     resolve_by: Option<Instant>,
     /// The caller's own bound, while no route is known.
     own_bound: Option<Instant>,
@@ -102,6 +107,7 @@ impl Path {
             caller,
             request: Some(request),
             started: None,
+            ended: None,
             pinned: None,
             state: State::Begin,
             sent: None,
@@ -109,6 +115,7 @@ impl Path {
             armed: None,
             limit: Held::Nothing,
             trail: Trail::default(),
+            trace: None,
             resolve_by: None,
             own_bound: None,
             answering: None,
@@ -204,8 +211,7 @@ impl PathProj<'_> {
         let started = match *self.started {
             Some(started) => started,
             None => {
-                let Caller { inner, cell, .. } = &*self.caller;
-                inner.events.emit(|| Event::CallStarted { service: Arc::clone(&cell.name) });
+                self.caller.cell.meter.call_started();
                 *self.started = Some(now);
                 now
             }
@@ -214,7 +220,7 @@ impl PathProj<'_> {
             return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
         }
         if self.pinned.is_none()
-            && let Some(step) = self.route(started, at)
+            && let Some(step) = self.route(started, now, at)
         {
             return step;
         }
@@ -222,7 +228,7 @@ impl PathProj<'_> {
     }
 
     /// Resolves, routes and admits the call; what it gives is a step to take instead.
-    fn route(&mut self, started: Instant, at: u64) -> Option<Step> {
+    fn route(&mut self, started: Instant, now: Instant, at: u64) -> Option<Step> {
         let Caller { inner, cell, .. } = &*self.caller;
         let (mut service, mut found) = (cell.current.load_full(), None);
         if service.is_none() {
@@ -261,6 +267,8 @@ impl PathProj<'_> {
                 }
             }
         }
+        let waited = now.saturating_duration_since(started);
+        *self.trace = traced::begin(self.caller, request, (route, cluster), waited);
         let call = request.extensions().get::<Call>();
         let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
@@ -341,13 +349,15 @@ impl PathProj<'_> {
         }
         let (number, tried) = (self.trail.number, &self.trail.tried);
         if let Some(stage) = &self.caller.inner.stages.attempt {
-            let Some(request) = self.request.take() else { return missing() };
+            let Some(mut request) = self.request.take() else { return missing() };
+            traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
             self.state.set(State::Staged(Box::new(attempt)));
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
-        match Attempt::start(self.caller, pinned, way, tried, number, (now, at)) {
+        let at = (now, at);
+        match Attempt::start(self.caller, pinned, way, tried, number, at, self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 Step::Again
@@ -448,6 +458,14 @@ impl PathProj<'_> {
         }
     }
 
+    /// When the attempt under way met its head.
+    pub(super) fn attempt_ended(&mut self) -> Option<Instant> {
+        match self.state.as_mut().project() {
+            StateProj::Attempt(attempt) => Some(attempt.ended()),
+            _ => None,
+        }
+    }
+
     /// The call is over, with this.
     fn done(&mut self, mut result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
         self.state.set(State::Done);
@@ -457,27 +475,33 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        let Caller { inner, cell, .. } = &*self.caller;
+        self.trace_end(result);
+        let Caller { cell, verb, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
+        let head = if result.is_ok() { *self.ended } else { None };
+        let now = head.unwrap_or_else(Instant::now);
+        let started = self.started.unwrap_or(now);
+        let elapsed = now.saturating_duration_since(started);
+        let (status, error, end);
         match result {
             Ok(response) => {
+                (status, error) = (Some(response.status().as_u16()), None);
+                end = head_end(*verb, response, started);
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
             }
-            Err(error) => {
+            Err(failed) => {
                 drop(limit);
-                let elapsed = self.started.map(|started| started.elapsed());
-                error.set_context(self.trail.context(&cell.name, elapsed));
+                (status, error) = (None, Some(failed.kind()));
+                end = Some(End::Error(failed.kind()));
+                failed.set_context(self.trail.context(&cell.name, Some(elapsed)));
             }
         }
-        inner.events.emit(|| Event::CallEnded {
-            service: Arc::clone(&cell.name),
-            status: result.as_ref().ok().map(|response| response.status().as_u16()),
-            error: result.as_ref().err().map(Error::kind),
-            attempts: self.trail.number,
-            elapsed: self.started.map(|started| started.elapsed()).unwrap_or_default(),
-        });
+        let meter = self.caller.meter(self.pinned.as_ref());
+        let attempts = self.trail.number;
+        let ended = CallEnd { verb: *verb, status, error, end, attempts, elapsed };
+        cell.meter.call_ended(meter, ended);
     }
 }
 
@@ -486,21 +510,26 @@ impl PinnedDrop for Path {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
         let Some(started) = *this.started else { return };
-        if matches!(*this.state, State::Done) || !this.caller.inner.events.is_heard() {
+        if matches!(*this.state, State::Done) {
             return;
         }
+        this.trace_left();
         // The caller has left: neither a status nor an error.
-        if this.answering.is_none() {
-            this.attempt_ended(None, None);
+        if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
+            attempt.left(this.caller);
         }
-        let Caller { inner, cell, .. } = &*this.caller;
-        inner.events.emit(|| Event::CallEnded {
-            service: Arc::clone(&cell.name),
+        this.state.set(State::Done);
+        let Caller { cell, verb, .. } = &*this.caller;
+        let (attempts, elapsed) = (this.trail.number, started.elapsed());
+        let ended = CallEnd {
+            verb: *verb,
             status: None,
             error: None,
-            attempts: this.trail.number,
-            elapsed: started.elapsed(),
-        });
+            end: Some(End::Left),
+            attempts,
+            elapsed,
+        };
+        cell.meter.call_ended(this.caller.meter(this.pinned.as_ref()), ended);
     }
 }
 
@@ -508,6 +537,14 @@ impl PinnedDrop for Path {
 fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
     request.version() == Version::HTTP_2
         || cluster.core.load().config.protocol == Some(Protocol::Http2)
+}
+
+/// What a response comes to; of a gRPC call whose status is still to come, its body reports it.
+fn head_end(verb: Verb, response: &mut Response<Body>, started: Instant) -> Option<End> {
+    let status = response.status().as_u16();
+    let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
+    End::of_head(verb, status, code)
+        .or_else(|| response.body_mut().report(started).map(End::of_body))
 }
 
 /// There is nothing to send: a fault of this crate.

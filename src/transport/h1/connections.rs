@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::Protocol,
     core::Instant,
-    transport::{connect::ConnectError, dial::Dialer, pool::Pool},
+    transport::{connect::ConnectError, pool::Pool},
 };
 
 /// The connections of one endpoint.
@@ -192,7 +192,7 @@ async fn connect(mut place: Place, caller: oneshot::Sender<Result<Box<Lease>, Co
         let made = http1::Builder::new().handshake(io).await;
         made.map_err(|cause| ConnectError::caused("HTTP/1.1 handshake failed", cause.into()))
     });
-    let (sender, connection) = match made.await {
+    let ((sender, connection), life) = match made.await {
         Ok(made) => made,
         Err(error) => {
             drop(place);
@@ -206,11 +206,9 @@ async fn connect(mut place: Place, caller: oneshot::Sender<Result<Box<Lease>, Co
     // A caller that has left drops the lease, which returns the connection.
     drop(caller.send(Ok(lease)));
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
-    let (shared, name) = (Arc::clone(&pool.dialer.shared), Arc::clone(&pool.dialer.name));
     let weak = Arc::downgrade(&pool);
     // The driver gives the place back; from here on the connection must not keep its pool alive.
     drop(place.0.take());
     drop(pool);
-    let reason = driver::drive(connection, link, weak, retire_at, idle).await;
-    Dialer::disconnected(&shared, &name, reason);
+    life.ended(driver::drive(connection, link, weak, retire_at, idle).await);
 }

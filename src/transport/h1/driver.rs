@@ -10,7 +10,7 @@ use hyper::client::conn::http1;
 
 use super::lease::{Link, Parked, Sender};
 use crate::{
-    core::{Instant, Outgoing},
+    core::{DisconnectReason, Instant, Outgoing},
     transport::{connect::Io, pool::Pool},
 };
 
@@ -23,12 +23,12 @@ pub(super) async fn drive(
     pool: Weak<Pool>,
     retire_at: Instant,
     idle_timeout: Duration,
-) -> &'static str {
+) -> DisconnectReason {
     let _leaving = Leaving { link: &link, pool: &pool };
     let mut connection = std::pin::pin!(connection);
     let first = Instant::now().checked_add(idle_timeout).unwrap_or(retire_at);
     let mut timer = std::pin::pin!(tokio::time::sleep_until(first.min(retire_at)));
-    let mut reason = "closed by peer";
+    let mut reason = DisconnectReason::ClosedByPeer;
     let mut returning: Option<Parked> = None;
     loop {
         let mut parked = std::pin::pin!(link.wake.notified());
@@ -53,7 +53,7 @@ pub(super) async fn drive(
         match step {
             Step::Ended(clean) => {
                 if !clean {
-                    reason = "error";
+                    reason = DisconnectReason::Error;
                 }
                 break;
             }
@@ -69,7 +69,7 @@ pub(super) async fn drive(
                 let now = Instant::now();
                 let old = now >= retire_at;
                 if old {
-                    reason = "age";
+                    reason = DisconnectReason::Age;
                     // Whoever uses it now gives it back to nobody.
                     link.retire();
                 }
@@ -81,7 +81,7 @@ pub(super) async fn drive(
                     // Dropping the sender ends the connection.
                     Reaped::Idle(sender) => {
                         if !old {
-                            reason = "idle";
+                            reason = DisconnectReason::Idle;
                         }
                         drop(sender);
                         link.retire();
@@ -95,8 +95,8 @@ pub(super) async fn drive(
             }
         }
     }
-    if reason == "closed by peer" && pool.strong_count() == 0 {
-        reason = "draining";
+    if reason == DisconnectReason::ClosedByPeer && pool.strong_count() == 0 {
+        reason = DisconnectReason::Draining;
     }
     reason
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::Protocol,
     core::{Held, Release},
-    transport::{connect::ConnectError, dial::Dialer, pool::Pool},
+    transport::{connect::ConnectError, pool::Pool},
 };
 
 /// The connections of one endpoint.
@@ -209,7 +209,7 @@ fn join(pool: &Arc<Pool>) -> Arc<Attempt> {
 async fn connect(ending: Ending) {
     let pool = Arc::clone(&ending.pool);
     let made = pool.dialer.dial(Protocol::Http2, |io| handshake::handshake(io, &pool.dialer)).await;
-    let (sender, halves) = match made {
+    let ((sender, halves), life) = match made {
         Ok(made) => made,
         Err(error) => return ending.finish(Err(error)),
     };
@@ -227,10 +227,8 @@ async fn connect(ending: Ending) {
     drop(h2);
     ending.finish(Ok(()));
     // From here on the connection must not keep its pool alive.
-    let (shared, name) = (Arc::clone(&pool.dialer.shared), Arc::clone(&pool.dialer.name));
     drop(pool);
-    let reason = driver.await;
-    Dialer::disconnected(&shared, &name, reason);
+    life.ended(driver.await);
 }
 
 /// The promise to tell the waiting callers, kept even by a task that panics or is aborted.

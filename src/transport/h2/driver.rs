@@ -13,7 +13,10 @@ use super::{
     connection::H2,
     halves::{Halves, Step},
 };
-use crate::{core::Instant, transport::pool::Pool};
+use crate::{
+    core::{DisconnectReason, Instant},
+    transport::pool::Pool,
+};
 
 #[pin_project::pin_project(project = DriverProj, PinnedDrop)]
 pub(super) struct Driver {
@@ -27,7 +30,7 @@ pub(super) struct Driver {
     retire_at: Instant,
     idle_timeout: Duration,
     polls: u8,
-    reason: &'static str,
+    reason: DisconnectReason,
 }
 
 impl Driver {
@@ -48,21 +51,25 @@ impl Driver {
             retire_at,
             idle_timeout,
             polls: 0,
-            reason: "closed by peer",
+            reason: DisconnectReason::ClosedByPeer,
         }
     }
 }
 
 impl Future for Driver {
     /// Why the connection ended.
-    type Output = &'static str;
+    type Output = DisconnectReason;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<&'static str> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<DisconnectReason> {
         let mut this = self.project();
         while let Poll::Ready(step) = this.halves.poll(cx) {
             let (Step::Closed(error) | Step::Draining(error)) = &step;
             if let Some(error) = error {
-                *this.reason = if error.is_timeout() { "keepalive" } else { "error" };
+                *this.reason = if error.is_timeout() {
+                    DisconnectReason::Keepalive
+                } else {
+                    DisconnectReason::Error
+                };
             }
             let reason = this.ended();
             if matches!(step, Step::Closed(_)) {
@@ -87,9 +94,9 @@ impl Future for Driver {
             let now = Instant::now();
             let idle_left = h2.idle(now).map(|idle| this.idle_timeout.saturating_sub(idle));
             let reason = if now >= *this.retire_at {
-                Some("age")
+                Some(DisconnectReason::Age)
             } else if idle_left.is_some_and(|left| left.is_zero()) {
-                Some("idle")
+                Some(DisconnectReason::Idle)
             } else {
                 None
             };
@@ -114,13 +121,15 @@ impl Future for Driver {
 
 impl DriverProj<'_> {
     /// No more streams are opened, or the connection is gone: it leaves its pool.
-    fn ended(&mut self) -> &'static str {
+    fn ended(&mut self) -> DisconnectReason {
         match (self.pool.upgrade(), self.h2.upgrade()) {
             (Some(pool), Some(h2)) => pool.h2.remove(&h2),
-            (None, _) if *self.reason == "closed by peer" => *self.reason = "draining",
+            (None, _) if *self.reason == DisconnectReason::ClosedByPeer => {
+                *self.reason = DisconnectReason::Draining
+            }
             _ => {}
         }
-        self.reason
+        *self.reason
     }
 }
 
