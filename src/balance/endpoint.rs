@@ -73,17 +73,13 @@ pub(crate) struct Live<X> {
 
 impl Spec {
     pub(crate) fn new(endpoint: config::Endpoint) -> Self {
-        let mut plain = config::Endpoint::new(endpoint.address.clone());
-        plain.weight = endpoint.weight;
-        plain.health = endpoint.health;
-        plain.protocol = endpoint.protocol;
         Self {
             address: endpoint.address.clone(),
             weight: u16::try_from(endpoint.weight).unwrap_or(u16::MAX).max(1),
             health: endpoint.health,
             callable: !matches!(endpoint.health, Health::Unhealthy | Health::Draining),
             protocol: endpoint.protocol,
-            rest: (plain != endpoint).then(|| Box::new(endpoint)),
+            rest: (!endpoint.is_plain()).then(|| Box::new(endpoint)),
         }
     }
 

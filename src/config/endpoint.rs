@@ -99,6 +99,44 @@ impl Endpoint {
         }
     }
 
+    /// Whether it has an address, a weight, a protocol and a health, and nothing more is said.
+    pub(crate) fn is_plain(&self) -> bool {
+        let Self {
+            address: _,
+            weight: _,
+            protocol: _,
+            health: _,
+            more_addresses,
+            hostname,
+            priority,
+            locality,
+            network,
+            node,
+            labels,
+            metadata,
+            security,
+            tunnel,
+            authority,
+            http2,
+            check,
+            hash_key,
+        } = self;
+        more_addresses.is_empty()
+            && hostname.is_none()
+            && *priority == 0
+            && locality.is_none()
+            && network.is_none()
+            && node.is_none()
+            && labels.is_empty()
+            && metadata.is_empty()
+            && security.is_none()
+            && *tunnel == Tunnel::None
+            && authority.is_none()
+            && http2.is_none()
+            && check.is_none()
+            && hash_key.is_none()
+    }
+
     /// Sets its share of the traffic. Range: 1..=65535.
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {

@@ -50,15 +50,18 @@ impl<'a, T> Layers<'a, T> {
 /// What the mesh tells of itself: only the code says that.
 pub(super) fn of_telemetry(inner: &Inner) -> Vec<Setting> {
     let told = Layers { code: Some(&inner.telemetry), plane: None, source: None };
-    let tracing = &inner.tracing;
     let given = |is_given: bool| is_given.then(|| "given".to_owned());
     vec![
         told.setting("telemetry.endpoint_metrics", "true", |told| text(told.endpoint_metrics)),
         told.setting("telemetry.meter_provider", "none", |_| given(inner.hub.is_exported())),
-        told.setting("telemetry.propagation", "w3c", |_| tracing.propagation.as_ref().map(name_of)),
-        told.setting("telemetry.tracer", "none", |_| given(tracing.tracer.is_some())),
+        told.setting("telemetry.propagation", "w3c", |_| {
+            inner.tracing.propagation.map(|it| name_of(&it))
+        }),
+        told.setting("telemetry.tracer_provider", "none", |_| {
+            given(inner.tracing.tracer.is_some())
+        }),
         told.setting("telemetry.tracing_spans", "false", |_| {
-            text(tracing.spans.is_some().then_some(true))
+            text(inner.tracing.spans.as_ref().map(|_| true))
         }),
     ]
 }

@@ -11,12 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::{
-    connection::{H2, Slots},
-    driver::Driver,
-    halves::Halves,
-    handshake::Sender,
-};
+use super::{connection::H2, driver::Driver, halves::Halves, handshake::Sender, slots::Slots};
 use crate::{
     config::Protocol,
     core::{BoxFuture, DisconnectReason, Held, Release},
