@@ -40,6 +40,7 @@
 //! | the mesh's layers around another client | [`resilience`] |
 //! | the model of the configuration | [`config`] |
 //! | own discovery | [`discover`] |
+//! | reqwest's shape of the client | `adapt::reqwest` (feature `reqwest-013`), the file `docs/REQWEST.md` |
 //! | connections | [`transport`] |
 //!
 //! The folder `docs` of the source has the architecture, every default with its source, the table of
@@ -49,6 +50,8 @@
 //!
 //! A feature adds API and never changes behaviour.
 //!
+//! * **dns** (enabled by default) — Endpoints by DNS: `discover::dns`, `discovery: dns` in the mesh
+//!   file, `UnknownNames::Dns`. Pulls in `hickory-resolver`.
 //! * **file** (enabled by default) — The watched mesh file: `MeshBuilder::config_file`,
 //!   `Mesh::from_env`, `discover::File`. Pulls in `serde`, `serde-saphyr`, `serde_json`,
 //!   `serde_path_to_error`, `humantime` and `notify`.
@@ -58,12 +61,18 @@
 //!   `MeshBuilder::tracer_provider`. Pulls in `opentelemetry`; the SDK stays with the application.
 //! * **tracing** — The same spans for users of `tracing`: `MeshBuilder::tracing_spans`. Pulls in
 //!   `tracing`.
-//! * **reqwest-013** — The layers of [`resilience`] around `reqwest::Client` 0.13.
+//! * **reqwest-013** — `Mesh::reqwest`, the front door in the shape of reqwest 0.13, and the layers of
+//!   [`resilience`] around `reqwest::Client`. Pulls in `reqwest` with `json`, `form`, `query` and
+//!   `multipart`, and `serde`.
+//! * **reqwest-013-cookies** — Cookies for that front door. Turns on reqwest's `cookies`.
+//! * **reqwest-013-gzip** — gzip for that front door. Turns on tower-http's `decompression-gzip`.
 //! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
 //!   on tokio's `test-util` and hyper's server.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "reqwest-013")]
+pub mod adapt;
 pub mod balance;
 pub mod config;
 mod core;
@@ -97,6 +106,10 @@ pub use self::{
 #[cfg(all(doctest, feature = "file"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "reqwest-013"))]
+#[doc = include_str!("../docs/REQWEST.md")]
+struct Reqwest;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/EVENTS.md")]

@@ -49,6 +49,9 @@ impl SourceId {
     /// Names that only DNS knows; behind every real source.
     pub(crate) const DNS: Self = Self(usize::MAX);
 
+    /// Endpoints that a cluster's own discovery has found; behind every real source.
+    pub(crate) const DISCOVERY: Self = Self(usize::MAX - 1);
+
     pub(crate) fn new(index: usize) -> Self {
         Self(index)
     }

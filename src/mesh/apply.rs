@@ -217,13 +217,25 @@ impl Inner {
     }
 
     /// Notes that a part is refused; without a good definition, what it defines is refused, too.
-    fn refuse(&self, state: &mut State, source: SourceId, part: &str, reason: String) {
+    pub(super) fn refuse(&self, state: &mut State, source: SourceId, part: &str, reason: String) {
         self.report(part, &reason);
         let before = state.standing(part);
         state.refused.entry(part.to_owned()).or_default().insert(source, reason);
         if state.standing(part) != before {
             self.compile_part(state, part);
         }
+    }
+
+    /// A report is over.
+    #[cfg(feature = "dns")]
+    pub(super) fn mended(&self, state: &mut State, part: &str) {
+        self.mended_of(state, SourceId::DISCOVERY, part);
+    }
+
+    /// The same, of a source.
+    #[cfg(feature = "dns")]
+    pub(super) fn mended_of(&self, state: &mut State, source: SourceId, part: &str) {
+        drop(self.change(state, source, Change::Accepted { part: part.to_owned() }));
     }
 
     fn compile_part(&self, state: &mut State, part: &str) {

@@ -38,7 +38,7 @@ pub enum UnknownNames {
     /// The call fails and says so.
     #[default]
     Refuse,
-    /// The system's DNS resolves it, on the name's port or 80.
+    /// The system's DNS resolves it, on the name's port or 80. Needs the feature `dns`.
     Dns,
 }
 
@@ -346,7 +346,7 @@ impl MeshBuilder {
     /// # Errors
     ///
     /// When there is no runtime; when a setting is out of its range; when there is no source,
-    /// unless plain DNS is allowed for unknown names.
+    /// unless plain DNS is allowed for unknown names; when it is, without the feature `dns`.
     pub fn build(self) -> Result<Mesh, Error> {
         let config_error =
             || Error::new(ErrorKind::Config, Phase::Resolve).with_origin(Origin::Local);
@@ -364,6 +364,12 @@ impl MeshBuilder {
                 .detail(errors.to_string())
                 .check("the settings that are given to `service`")
         })?;
+        #[cfg(not(feature = "dns"))]
+        if self.unknown_names == UnknownNames::Dns {
+            return Err(config_error()
+                .detail("`unknown_names(UnknownNames::Dns)` needs the feature `dns`")
+                .check("the features of `tower-mesh` in Cargo.toml"));
+        }
         if self.sources.is_empty() && self.unknown_names == UnknownNames::Refuse {
             return Err(config_error()
                 .detail("no source defines any service")
@@ -398,18 +404,22 @@ impl MeshBuilder {
         let sinks = None;
         let hub = Arc::new(Hub::new(events, epoch, &names, sinks));
         let telemetry = self.telemetry;
-        let inner = Arc::new(Inner::new(
-            epoch,
-            hub,
-            random,
-            stages,
-            self.tracing,
-            self.code,
-            names,
-            transport,
-            unknown,
-            telemetry,
-        ));
+        let inner = Arc::new_cyclic(|_this| {
+            Inner::new(
+                #[cfg(feature = "dns")]
+                _this,
+                epoch,
+                hub,
+                random,
+                stages,
+                self.tracing,
+                self.code,
+                names,
+                transport,
+                unknown,
+                telemetry,
+            )
+        });
         #[cfg(feature = "otel")]
         if let Some(exporter) = &self.exporter {
             let read = Arc::downgrade(&inner);
@@ -422,7 +432,7 @@ impl MeshBuilder {
             let sink: Arc<dyn Sink> = Arc::<Inner>::clone(&inner);
             let id = SourceId::new(index);
             let publisher = Publisher::new(&sink, id);
-            inner.spawn(supervise::run(Arc::downgrade(&inner), id, source, publisher));
+            drop(inner.spawn(supervise::run(Arc::downgrade(&inner), id, source, publisher)));
         }
         Ok(Mesh { inner })
     }

@@ -20,7 +20,7 @@ use crate::core::{Body, BoxError, Error, ErrorKind, Outgoing, Phase};
 /// into a generated tonic client as it is: `GreeterClient::new(mesh.client("greeter.prod")?)`.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     /// Empty when the request's authority names the service.
     cell: Option<Arc<ServiceCell>>,
 }

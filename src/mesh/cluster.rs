@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::{
+    discovered::Discovered,
     endpoint::Transport,
     leaf::Leaf,
     stage::{Erased, Next, Stage},
@@ -15,7 +17,7 @@ use crate::{
     core::{BodyEnd, Epoch},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::limit::Limiter,
-    transport::{Connect, Pool, Shared},
+    transport::{Connect, Pool, Reach, Shared},
 };
 
 /// One cluster: a swap cell of its own, reached by a handle in each route that names it.
@@ -23,6 +25,7 @@ pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) core: ArcSwap<Core>,
     pub(crate) meter: Arc<ClusterMeter>,
+    pub(crate) discovered: Arc<Discovered>,
     /// Why it is empty, when its definition was refused and there is no earlier one.
     pub(crate) refused: Option<Box<str>>,
 }
@@ -55,6 +58,8 @@ pub(crate) struct NodeContext {
     pub(crate) settings: Arc<config::TransportSettings>,
     pub(crate) connector: Arc<dyn Connect>,
     pub(crate) shared: Arc<Shared>,
+    /// Notified when an endpoint cannot be connected to.
+    pub(crate) unreachable: Arc<Notify>,
     pub(crate) leaf: Option<Leaf>,
     pub(crate) stage: Option<Stage>,
 }
@@ -69,7 +74,11 @@ impl Upstream for Node {
         let protocol = spec.protocol().or(cx.protocol);
         let pool = Pool::new(
             Arc::clone(&name),
-            spec.address().clone(),
+            Reach {
+                address: spec.address().clone(),
+                more_addresses: spec.more_addresses().into(),
+                failed: Arc::clone(&cx.unreachable),
+            },
             Arc::clone(&cx.settings),
             Arc::clone(&cx.connector),
             Arc::clone(&cx.shared),
@@ -112,6 +121,10 @@ impl Upstream for Node {
         self.pool.available(now)
     }
 
+    fn respecified(&self, spec: &Spec) {
+        self.pool.set_more_addresses(spec.more_addresses().into());
+    }
+
     fn retire(&self) {
         self.pool.drain();
     }
@@ -124,9 +137,9 @@ impl Upstream for Node {
 // === impl Cluster ===
 
 impl Cluster {
-    pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core) -> Self {
+    pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core, discovered: Arc<Discovered>) -> Self {
         let name = Arc::clone(&meter.name);
-        Self { name, core: ArcSwap::from_pointee(core), meter, refused: None }
+        Self { name, core: ArcSwap::from_pointee(core), meter, discovered, refused: None }
     }
 
     /// What calls meet whose cluster is refused.

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     cluster::{Cluster, Core, NodeContext},
+    discovered::Discovered,
     inner::Inner,
     service::{Route, Service, ServiceCell},
     state::{Entry, Standing, State},
@@ -25,17 +26,25 @@ impl Inner {
     fn empty(&self, name: &str) -> Cluster {
         let meter = ClusterMeter::new(&name.into(), &self.hub);
         let settings = self.code.cluster(name, config::Cluster::default());
-        let core = Core::new(self.node_context(&meter, &settings), settings, self.epoch);
-        Cluster::new(meter, core)
+        let discovered = Arc::<Discovered>::default();
+        let context = self.node_context(&meter, &settings, &discovered);
+        let core = Core::new(context, settings, self.epoch);
+        Cluster::new(meter, core, discovered)
     }
 
-    fn node_context(&self, meter: &Arc<ClusterMeter>, config: &config::Cluster) -> NodeContext {
+    fn node_context(
+        &self,
+        meter: &Arc<ClusterMeter>,
+        config: &config::Cluster,
+        discovered: &Discovered,
+    ) -> NodeContext {
         NodeContext {
             meter: Arc::clone(meter),
             protocol: config.protocol,
             settings: Arc::new(config.transport.settings()),
             connector: Arc::clone(&self.stages.connector),
             shared: Arc::clone(&self.transport),
+            unreachable: Arc::clone(&discovered.unreachable),
             leaf: self.stages.leaf.clone(),
             stage: self.stages.endpoint.clone(),
         }
@@ -166,6 +175,8 @@ impl Inner {
     /// Swaps a cluster's settings in; endpoints keep their state, and unless the way to them has
     /// changed, their connections.
     pub(super) fn settle(&self, state: &mut State, name: &str) {
+        #[cfg(feature = "dns")]
+        self.discover(state, name);
         let Some(entry) = state.clusters.get_mut(name) else { return };
         let (name, meter) = (Arc::clone(&entry.cell.name), &entry.cell.meter);
         let said = entry.decisive().map(|(_, settings)| settings.clone()).unwrap_or_default();
@@ -178,7 +189,8 @@ impl Inner {
             entry.cell.core.store(Arc::new(current.with_settings(wanted)));
             return;
         }
-        let core = Core::new(self.node_context(meter, &wanted), wanted, self.epoch);
+        let context = self.node_context(meter, &wanted, &entry.cell.discovered);
+        let core = Core::new(context, wanted, self.epoch);
         let core = core.counting_on(&current);
         core.balancer.replace(current.balancer.specs());
         entry.cell.core.store(Arc::new(core));

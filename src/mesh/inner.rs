@@ -10,7 +10,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::Notify,
+    task::{AbortHandle, JoinSet},
+};
 
 use super::{
     cluster::Cluster,
@@ -42,14 +45,19 @@ pub(crate) struct Inner {
     pub(crate) sources: Vec<String>,
     pub(crate) transport: Arc<Shared>,
     pub(crate) unknown_names: super::UnknownNames,
+    #[cfg(feature = "dns")]
+    pub(super) resolvers: crate::discover::dns::Resolvers,
+    /// Itself, for the tasks that it starts.
+    #[cfg(feature = "dns")]
+    pub(super) this: std::sync::Weak<Self>,
     /// Those that are defined, and, empty, those whose definition was refused.
     pub(super) services: ArcSwap<HashMap<Arc<str>, Arc<ServiceCell>>>,
     /// What the sources have said. Locked by updaters only, never by a call.
     state: Mutex<State>,
     changed: Notify,
     synced: AtomicBool,
-    /// Names whose first DNS answer is awaited.
-    resolving: AtomicUsize,
+    /// Clusters of sources whose first discovery is awaited.
+    pub(super) awaited: AtomicUsize,
     closed: AtomicBool,
     /// The tasks of the sources; they hold this weakly.
     tasks: Mutex<JoinSet<()>>,
@@ -69,6 +77,7 @@ pub(crate) struct Stages {
 impl Inner {
     #[expect(clippy::too_many_arguments, reason = "the builder's parts, given once")]
     pub(crate) fn new(
+        #[cfg(feature = "dns")] this: &std::sync::Weak<Self>,
         epoch: Epoch,
         hub: Arc<Hub>,
         random: Arc<Random>,
@@ -94,10 +103,14 @@ impl Inner {
             sources,
             transport,
             unknown_names,
+            #[cfg(feature = "dns")]
+            resolvers: crate::discover::dns::Resolvers::default(),
+            #[cfg(feature = "dns")]
+            this: std::sync::Weak::clone(this),
             services: ArcSwap::default(),
             state: Mutex::default(),
             changed: Notify::new(),
-            resolving: AtomicUsize::new(0),
+            awaited: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             tasks: Mutex::default(),
         }
@@ -113,19 +126,24 @@ impl Inner {
     }
 
     /// Runs a source's task until the mesh ends.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn_on(task, &self.transport.handle);
+        tasks.spawn_on(task, &self.transport.handle)
     }
 
     fn end_tasks(&self) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
-    /// Whether nothing more is on its way that a call should wait for.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.is_synced() && self.resolving.load(Ordering::Acquire) == 0
+    /// Whether nothing more is on its way that a call to this cluster should wait for.
+    pub(crate) fn is_settled(&self, cluster: &Cluster) -> bool {
+        self.is_synced() && !cluster.discovered.is_awaited()
+    }
+
+    /// Whether every source has spoken, and every discovery of theirs has come to something.
+    fn is_ready(&self) -> bool {
+        self.is_synced() && self.awaited.load(Ordering::Acquire) == 0
     }
 
     /// Wakes whoever waits for configuration.
@@ -136,15 +154,6 @@ impl Inner {
     /// Every source has delivered its first state.
     pub(super) fn set_synced(&self) {
         self.synced.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn resolving(&self) {
-        self.resolving.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(crate) fn resolved(&self) {
-        self.resolving.fetch_sub(1, Ordering::AcqRel);
-        self.changed.notify_waiters();
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -170,7 +179,7 @@ impl Inner {
             inner
                 .wait_until(|inner| {
                     cluster.core.load().balancer.is_callable()
-                        || inner.is_settled()
+                        || inner.is_settled(&cluster)
                         || inner.is_closed()
                 })
                 .await;
@@ -179,7 +188,7 @@ impl Inner {
 
     /// Waits for the first state of every source.
     pub(crate) async fn ready(&self) -> Result<(), Error> {
-        self.wait_until(|inner| inner.is_synced() || inner.is_closed()).await;
+        self.wait_until(|inner| inner.is_ready() || inner.is_closed()).await;
         if self.is_closed() {
             return Err(Error::new(ErrorKind::Shutdown, Phase::Resolve));
         }

@@ -24,6 +24,10 @@ mod cluster;
 mod code;
 mod compile;
 mod describe;
+mod discovered;
+#[cfg(feature = "dns")]
+mod discovery;
+#[cfg(feature = "dns")]
 mod dns;
 mod endpoint;
 mod inner;
@@ -38,9 +42,13 @@ mod state;
 mod supervise;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "reqwest-013")]
+mod whose;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+#[cfg(feature = "reqwest-013")]
+pub(crate) use self::whose::Whose;
 use self::{inner::Inner, names::Name};
 use crate::core::{Error, ErrorKind, EventStream, Phase};
 

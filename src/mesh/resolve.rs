@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    UnknownNames, dns,
     inner::Inner,
     names::Name,
     service::ServiceCell,
@@ -43,11 +42,12 @@ impl Inner {
 
     /// What becomes of a name that no source defines, once all have spoken.
     pub(crate) fn unfound(self: &Arc<Self>, name: &str) -> Result<Arc<ServiceCell>, Error> {
-        if self.unknown_names == UnknownNames::Dns
+        #[cfg(feature = "dns")]
+        if self.unknown_names == super::UnknownNames::Dns
             && self.refusals(name).is_empty()
             && let Ok(name) = Name::parse(name)
         {
-            dns::define(self, &name)?;
+            self.define_by_dns(&name)?;
         }
         self.find(name).ok_or_else(|| self.unknown(name))
     }
@@ -83,6 +83,13 @@ impl Inner {
         reports.map(|(part, reason)| format!("{part} was refused: {reason}")).collect()
     }
 
+    /// What became of sources that could not be read at all: any name may be theirs.
+    pub(super) fn lost_sources(&self) -> Vec<String> {
+        let lost = self.state().reports().into_iter();
+        let lost = lost.filter(|(part, _)| self.sources.contains(part));
+        lost.map(|(part, reason)| format!("{part} was refused: {reason}")).collect()
+    }
+
     /// The error of a name that nobody defines, or whose definition was refused.
     pub(crate) fn unknown(&self, name: &str) -> Error {
         let error = |kind| {
@@ -95,11 +102,7 @@ impl Inner {
                 .check("the refused definition; it is not run on defaults");
         }
         let sources = self.sources.join(", ");
-        // A source that could not be read at all may well define it.
-        let lost = self.state().reports().into_iter();
-        let lost = lost.filter(|(part, _)| self.sources.contains(part));
-        let lost: Vec<String> =
-            lost.map(|(part, reason)| format!("{part} was refused: {reason}")).collect();
+        let lost = self.lost_sources();
         let error = error(ErrorKind::UnknownService);
         if lost.is_empty() {
             return error.detail(format!("not defined by any source ({sources})"));

@@ -149,13 +149,47 @@ pub(super) fn of_cluster(inner: &Inner, name: &str) -> Vec<Setting> {
             .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
         breakers.setting("breakers.max_requests", "none", |b: &Breakers| text(b.max_requests)),
     ]);
+    if let Some(config::Discovery::Dns(dns)) = &plane.discovery {
+        let dns = Layers { code: None, plane: Some(dns), source: source.as_deref() };
+        list.extend(of_dns(&dns));
+    }
     list.extend(of_transport(&cluster.within(|cluster| Some(&cluster.transport))));
     list
 }
 
+/// The settings of a cluster that DNS fills.
+fn of_dns(dns: &Layers<'_, config::DnsDiscovery>) -> Vec<Setting> {
+    let list = |list: &[String]| (!list.is_empty()).then(|| list.join(" "));
+    let shown = |addresses: &[config::Address]| {
+        list(&addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    vec![
+        dns.setting("discovery.dns.name", "", |dns| Some(dns.name.clone())),
+        dns.setting("discovery.dns.kind", "strict", |dns| chosen(&dns.kind)),
+        dns.setting("discovery.dns.family", "all", |dns| chosen(&dns.family)),
+        dns.setting("discovery.dns.refresh", "60s", |dns| dns.refresh.map(time)),
+        dns.setting("discovery.dns.respect_ttl", "true", |dns| text(dns.respect_ttl)),
+        dns.setting("discovery.dns.failure_refresh", "1s", |dns| dns.failure_refresh.map(time)),
+        dns.setting("discovery.dns.failure_refresh_max", "60s", |dns| {
+            dns.failure_refresh_max.map(time)
+        }),
+        dns.setting("discovery.dns.jitter", "10 %", |dns| dns.jitter.map(time)),
+        dns.setting("discovery.dns.stale_limit", "3600s", |dns| dns.stale_limit.map(time)),
+        dns.setting("discovery.dns.use_tcp", "when UDP does not suffice", |dns| text(dns.use_tcp)),
+        dns.setting("discovery.dns.resolvers", "the system's", |dns| shown(&dns.resolvers)),
+        dns.setting("discovery.dns.search", "the resolver's", |dns| list(&dns.search)),
+        dns.setting("discovery.dns.ndots", "the resolver's", |dns| text(dns.ndots)),
+    ]
+}
+
+/// The name of a choice that is not the default one.
+fn chosen<T: Debug + Default + PartialEq>(choice: &T) -> Option<String> {
+    (*choice != T::default()).then(|| name_of(choice))
+}
+
 fn of_transport(transport: &Layers<'_, Transport>) -> Vec<Setting> {
     let usual = config::TransportSettings::default();
-    let times: [(_, _, fn(&Transport) -> Option<Duration>); 8] = [
+    let times: [(_, _, fn(&Transport) -> Option<Duration>); 9] = [
         ("transport.connect_timeout", usual.connect_timeout, |t| t.connect_timeout),
         ("transport.connect_backoff_base", usual.connect_backoff_base, |t| t.connect_backoff_base),
         ("transport.connect_backoff_max", usual.connect_backoff_max, |t| t.connect_backoff_max),
@@ -164,6 +198,7 @@ fn of_transport(transport: &Layers<'_, Transport>) -> Vec<Setting> {
         ("transport.tcp_keepalive", usual.tcp_keepalive, |t| t.tcp_keepalive),
         ("transport.http2_ping_interval", usual.http2_ping_interval, |t| t.http2_ping_interval),
         ("transport.http2_ping_timeout", usual.http2_ping_timeout, |t| t.http2_ping_timeout),
+        ("transport.happy_eyeballs_delay", usual.happy_eyeballs_delay, |t| t.happy_eyeballs_delay),
     ];
     let counts: [(_, _, fn(&Transport) -> Option<u32>); 5] = [
         ("transport.max_http2_connections", usual.max_http2_connections, |t| {

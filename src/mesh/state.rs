@@ -27,7 +27,11 @@ pub(super) struct State {
     pub(super) absent: Absent,
     pub(super) synced: HashSet<SourceId>,
     /// How many names are defined by DNS.
+    #[cfg(feature = "dns")]
     pub(super) dns: usize,
+    /// Tasks of discovery that were started.
+    #[cfg(feature = "dns")]
+    pub(super) runs: u64,
 }
 
 /// One cluster, and who says what of it. It lives while a source defines it or a service names it.
@@ -37,6 +41,9 @@ pub(super) struct Entry {
     pub(super) settings: BTreeMap<SourceId, config::Cluster>,
     /// The services that name it.
     pub(super) users: BTreeSet<String>,
+    /// What fills it, where its settings leave that to discovery.
+    #[cfg(feature = "dns")]
+    pub(super) discovery: Option<super::discovery::Running>,
     /// Whose endpoints they are, kept only while several sources name the cluster.
     owners: BTreeMap<SourceId, HashSet<Address>>,
 }
@@ -172,6 +179,8 @@ impl Entry {
             cell: Arc::new(cell),
             settings: BTreeMap::new(),
             users: BTreeSet::new(),
+            #[cfg(feature = "dns")]
+            discovery: None,
             owners: BTreeMap::new(),
         }
     }

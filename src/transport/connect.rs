@@ -26,6 +26,10 @@ impl<T: hyper::rt::Read + hyper::rt::Write + Unpin + Send> Io for T {}
 pub struct ConnectTarget {
     /// Where the endpoint listens.
     pub address: Address,
+    /// Where it listens, too: whichever of them connects first will do. Empty for most.
+    pub more_addresses: Arc<[Address]>,
+    /// The wait before the next of them is tried beside the one before.
+    pub attempt_delay: Duration,
     /// The idle time before TCP keepalive probes.
     pub tcp_keepalive: Duration,
     /// What will be spoken over it.

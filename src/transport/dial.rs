@@ -1,9 +1,11 @@
 //! The way to an endpoint: making connections, and what failed attempts mean for the next.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
+
+use tokio::sync::Notify;
 
 use super::{
     backoff::Backoff,
@@ -16,6 +18,14 @@ use crate::{
     observe::{ClusterMeter, Connection},
 };
 
+/// Where an endpoint is reached, and who is told when it is not.
+pub(crate) struct Reach {
+    pub(crate) address: Address,
+    pub(crate) more_addresses: Arc<[Address]>,
+    /// Notified when a connection attempt has failed.
+    pub(crate) failed: Arc<Notify>,
+}
+
 /// Makes the connections of one endpoint.
 pub(super) struct Dialer {
     pub(super) name: Arc<str>,
@@ -23,6 +33,9 @@ pub(super) struct Dialer {
     pub(super) shared: Arc<Shared>,
     meter: Arc<ClusterMeter>,
     address: Address,
+    /// Replaced when the endpoint's source says others. Locked by connection attempts.
+    more_addresses: Mutex<Arc<[Address]>>,
+    unreachable: Arc<Notify>,
     connector: Arc<dyn Connect>,
     backoff: Backoff,
     draining: AtomicBool,
@@ -32,7 +45,7 @@ pub(super) struct Dialer {
 impl Dialer {
     pub(super) fn new(
         name: Arc<str>,
-        address: Address,
+        reach: Reach,
         settings: Arc<TransportSettings>,
         connector: Arc<dyn Connect>,
         shared: Arc<Shared>,
@@ -43,7 +56,9 @@ impl Dialer {
             settings,
             shared,
             meter,
-            address,
+            address: reach.address,
+            more_addresses: Mutex::new(reach.more_addresses),
+            unreachable: reach.failed,
             connector,
             backoff: Backoff::default(),
             draining: AtomicBool::new(false),
@@ -64,6 +79,8 @@ impl Dialer {
         let started = Instant::now();
         let target = ConnectTarget {
             address: self.address.clone(),
+            more_addresses: Arc::clone(&self.more_addresses()),
+            attempt_delay: self.settings.happy_eyeballs_delay,
             tcp_keepalive: self.settings.tcp_keepalive,
             protocol,
         };
@@ -83,12 +100,22 @@ impl Dialer {
         }
     }
 
+    fn more_addresses(&self) -> MutexGuard<'_, Arc<[Address]>> {
+        self.more_addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Further connections are raced for between these addresses, too.
+    pub(super) fn set_more_addresses(&self, more: Arc<[Address]>) {
+        *self.more_addresses() = more;
+    }
+
     /// A connection attempt, or the first use of a connection, has failed.
     pub(super) fn failed(&self, error: &ConnectError) {
         let settings = &self.settings;
         let (base, max) = (settings.connect_backoff_base, settings.connect_backoff_max);
         let backoff = self.backoff.failed(self.now(), base, max, &self.shared.random);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        self.unreachable.notify_one();
         self.meter.connect_failed(&self.name, error, backoff);
     }
 

@@ -6,7 +6,7 @@ use http::Request;
 
 use super::{
     connect::{Connect, ConnectError},
-    dial::Dialer,
+    dial::{Dialer, Reach},
     h1, h2, prepare,
     send::SendFuture,
     shared::Shared,
@@ -67,14 +67,14 @@ impl Lease {
 impl Pool {
     pub(crate) fn new(
         name: Arc<str>,
-        address: Address,
+        reach: Reach,
         settings: Arc<TransportSettings>,
         connector: Arc<dyn Connect>,
         shared: Arc<Shared>,
         meter: Arc<ClusterMeter>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            dialer: Dialer::new(name, address, settings, connector, shared, meter),
+            dialer: Dialer::new(name, reach, settings, connector, shared, meter),
             h1: h1::Connections::default(),
             h2: h2::Connections::default(),
         })
@@ -106,6 +106,11 @@ impl Pool {
                 Protocol::Http2 => h2::acquire(&pool).await.map(Lease::H2),
             }
         })
+    }
+
+    /// Further connections are raced for between these addresses, too.
+    pub(crate) fn set_more_addresses(&self, more: Arc<[Address]>) {
+        self.dialer.set_more_addresses(more);
     }
 
     /// The mesh's clock.

@@ -34,6 +34,11 @@ pub enum ErrorKind {
     Layer,
     /// The request cannot be sent: its authority, scheme or body does not fit.
     InvalidRequest,
+    /// The answer is not what its caller asked for: an error status that was to be an error, or
+    /// content that cannot be read. Only of what reads answers, such as the adapter of reqwest.
+    InvalidResponse,
+    /// The endpoint answered with a redirect that is not followed.
+    Redirect,
     /// The mesh is shut down.
     Shutdown,
 }
@@ -82,7 +87,7 @@ pub enum Origin {
 
 impl ErrorKind {
     /// All of them, in their order.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::UnknownService,
         Self::Config,
         Self::NoRoute,
@@ -96,6 +101,8 @@ impl ErrorKind {
         Self::RequestBody,
         Self::Layer,
         Self::InvalidRequest,
+        Self::InvalidResponse,
+        Self::Redirect,
         Self::Shutdown,
     ];
 
@@ -115,6 +122,8 @@ impl ErrorKind {
             Self::RequestBody => "request_body",
             Self::Layer => "layer",
             Self::InvalidRequest => "invalid_request",
+            Self::InvalidResponse => "invalid_response",
+            Self::Redirect => "redirect",
             Self::Shutdown => "shutdown",
         }
     }
@@ -134,6 +143,8 @@ impl ErrorKind {
             Self::RequestBody => "the request's own body failed",
             Self::Layer => "a layer of the application failed",
             Self::InvalidRequest => "request cannot be sent",
+            Self::InvalidResponse => "response is not what was asked for",
+            Self::Redirect => "redirect not followed",
             Self::Shutdown => "the mesh is shut down",
         }
     }
@@ -168,6 +179,8 @@ impl ErrorKind {
             Self::RequestBody => "the stream that feeds the request body",
             Self::Layer => "the source of this error",
             Self::InvalidRequest => "the request's URI, headers and body",
+            Self::InvalidResponse => "the endpoint's answer, and the source of this error",
+            Self::Redirect => "where the endpoint redirects to, and the client's redirect policy",
             Self::Shutdown => "that the mesh outlives its callers",
         }
     }
@@ -178,7 +191,11 @@ impl ErrorKind {
     #[must_use]
     pub fn grpc_code(self) -> i32 {
         match self {
-            Self::InvalidRequest | Self::RequestBody | Self::Layer => 13,
+            Self::InvalidRequest
+            | Self::InvalidResponse
+            | Self::Redirect
+            | Self::RequestBody
+            | Self::Layer => 13,
             Self::Overloaded => 8,
             Self::Denied => 7,
             Self::Timeout => 4,
@@ -202,7 +219,7 @@ impl ErrorKind {
             Self::Denied => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Transport => StatusCode::BAD_GATEWAY,
+            Self::Transport | Self::InvalidResponse | Self::Redirect => StatusCode::BAD_GATEWAY,
             Self::UnknownService
             | Self::Config
             | Self::NoEndpoints

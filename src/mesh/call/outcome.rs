@@ -117,7 +117,11 @@ impl PathProj<'_> {
                 .detail("it ended the connection of this call")
                 .caused_by(error)));
         }
-        let waits = error.kind() == ErrorKind::NoEndpoints && !self.caller.inner.is_settled();
+        let waits = error.kind() == ErrorKind::NoEndpoints
+            && self
+                .pinned
+                .as_ref()
+                .is_some_and(|pinned| !self.caller.inner.is_settled(&pinned.cluster));
         match met {
             Met::Fatal if waits && self.request.is_some() => {
                 self.trail.number -= 1;

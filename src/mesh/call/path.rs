@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::{Request, Response, Version};
@@ -38,8 +39,9 @@ pub(crate) struct Path {
     pub(super) caller: Caller,
     pub(super) request: Option<Request<Outgoing>>,
     pub(super) started: Option<Instant>,
-    /// When the head that is returned came.
-    pub(super) ended: Option<Instant>,
+    /// The same, and when the head that is returned came, in nanoseconds since the mesh's epoch.
+    began: u64,
+    pub(super) ended: Option<u64>,
     pub(super) pinned: Option<Pinned>,
     #[pin]
     pub(super) state: State,
@@ -75,10 +77,11 @@ pub(super) enum State {
     /// Waiting for configuration or endpoints. Boxed: only calls before the first one wait.
     Resolve(BoxFuture<()>),
     Attempt(Attempt),
-    /// Through the user's attempt layers: their one box.
-    Staged(StagedAttempt),
-    /// A gRPC response whose status may still come in its first frame, until then.
-    Peek(Option<Response<Body>>, Instant),
+    /// Through the user's attempt layers, which cost a box anyway.
+    Staged(Box<StagedAttempt>),
+    /// A gRPC response whose status may still come in its first frame, until then. Boxed: only one
+    /// that may be retried is held back.
+    Peek(Option<Box<Response<Body>>>, Instant),
     Backoff(Instant),
     Done,
 }
@@ -106,6 +109,7 @@ impl Path {
             caller,
             request: Some(request),
             started: None,
+            began: 0,
             ended: None,
             pinned: None,
             state: State::Begin,
@@ -161,7 +165,9 @@ impl Future for Path {
                         this.state.set(State::Done);
                         return Poll::Ready(answer);
                     }
-                    Next::Peek(until) => this.state.set(State::Peek(Some(response), until)),
+                    Next::Peek(until) => {
+                        this.state.set(State::Peek(Some(Box::new(response)), until));
+                    }
                     Next::Again => {}
                 },
                 Err(failed) => {
@@ -191,7 +197,7 @@ impl PathProj<'_> {
                 match Pin::new(response.body_mut()).poll_frame(cx) {
                     Poll::Pending => self.wait(cx),
                     Poll::Ready(frame) => match peeked.take() {
-                        Some(response) => Poll::Ready(self.peeked(response, frame)),
+                        Some(response) => Poll::Ready(self.peeked(*response, frame)),
                         None => Poll::Pending,
                     },
                 }
@@ -209,7 +215,7 @@ impl PathProj<'_> {
             Some(started) => started,
             None => {
                 self.caller.cell.meter.call_started();
-                *self.started = Some(now);
+                (*self.started, *self.began) = (Some(now), at);
                 now
             }
         };
@@ -349,7 +355,7 @@ impl PathProj<'_> {
             let Some(mut request) = self.request.take() else { return missing() };
             traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
-            self.state.set(State::Staged(attempt));
+            self.state.set(State::Staged(Box::new(attempt)));
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
@@ -386,7 +392,7 @@ impl PathProj<'_> {
             }
             // The head is here, and with it the end of what a head's bound bounds.
             StateProj::Peek(response, _) => match response.take() {
-                Some(response) => Step::Return(Ok(response)),
+                Some(response) => Step::Return(Ok(*response)),
                 None => Step::Again,
             },
             StateProj::Resolve(_) if self.pinned.is_some() && !late => {
@@ -456,7 +462,7 @@ impl PathProj<'_> {
     }
 
     /// When the attempt under way met its head.
-    pub(super) fn attempt_ended(&mut self) -> Option<Instant> {
+    pub(super) fn attempt_ended(&mut self) -> Option<u64> {
         match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => Some(attempt.ended()),
             _ => None,
@@ -473,17 +479,16 @@ impl PathProj<'_> {
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
         self.trace_end(result);
-        let Caller { cell, verb, .. } = &*self.caller;
+        let Caller { inner, cell, verb, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
         let head = if result.is_ok() { *self.ended } else { None };
-        let now = head.unwrap_or_else(Instant::now);
-        let started = self.started.unwrap_or(now);
-        let elapsed = now.saturating_duration_since(started);
+        let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
+        let nanos = now.saturating_sub(*self.began);
         let (status, error, end);
         match result {
             Ok(response) => {
                 (status, error) = (Some(response.status().as_u16()), None);
-                end = head_end(*verb, response, started);
+                end = head_end(*verb, response, *self.started);
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
@@ -492,12 +497,13 @@ impl PathProj<'_> {
                 drop(limit);
                 (status, error) = (None, Some(failed.kind()));
                 end = Some(End::Error(failed.kind()));
-                failed.set_context(self.trail.context(&cell.name, Some(elapsed)));
+                failed
+                    .set_context(self.trail.context(&cell.name, Some(Duration::from_nanos(nanos))));
             }
         }
         let meter = self.caller.meter(self.pinned.as_ref());
         let attempts = self.trail.number;
-        let ended = CallEnd { verb: *verb, status, error, end, attempts, elapsed };
+        let ended = CallEnd { verb: *verb, status, error, end, attempts, nanos };
         cell.meter.call_ended(meter, ended);
     }
 }
@@ -506,7 +512,9 @@ impl PathProj<'_> {
 impl PinnedDrop for Path {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let Some(started) = *this.started else { return };
+        if this.started.is_none() {
+            return;
+        }
         if matches!(*this.state, State::Done) {
             return;
         }
@@ -516,15 +524,16 @@ impl PinnedDrop for Path {
             attempt.left(this.caller);
         }
         this.state.set(State::Done);
-        let Caller { cell, verb, .. } = &*this.caller;
-        let (attempts, elapsed) = (this.trail.number, started.elapsed());
+        let Caller { inner, cell, verb, .. } = &*this.caller;
+        let attempts = this.trail.number;
+        let nanos = inner.epoch.nanos(Instant::now()).saturating_sub(*this.began);
         let ended = CallEnd {
             verb: *verb,
             status: None,
             error: None,
             end: Some(End::Left),
             attempts,
-            elapsed,
+            nanos,
         };
         cell.meter.call_ended(this.caller.meter(this.pinned.as_ref()), ended);
     }
@@ -537,11 +546,12 @@ fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
 }
 
 /// What a response comes to; of a gRPC call whose status is still to come, its body reports it.
-fn head_end(verb: Verb, response: &mut Response<Body>, started: Instant) -> Option<End> {
+#[inline]
+fn head_end(verb: Verb, response: &mut Response<Body>, started: Option<Instant>) -> Option<End> {
     let status = response.status().as_u16();
     let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
     End::of_head(verb, status, code)
-        .or_else(|| response.body_mut().report(started).map(End::of_body))
+        .or_else(|| response.body_mut().report(started?).map(End::of_body))
 }
 
 /// There is nothing to send: a fault of this crate.

@@ -76,26 +76,6 @@ impl Peer {
     }
 }
 
-/// The low-cardinality name of an error: OTel's `error.type`.
-pub(crate) fn error_type(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::UnknownService => "unknown_service",
-        ErrorKind::Config => "config",
-        ErrorKind::NoRoute => "no_route",
-        ErrorKind::NoEndpoints => "no_endpoints",
-        ErrorKind::Overloaded => "overloaded",
-        ErrorKind::Denied => "denied",
-        ErrorKind::Timeout => "timeout",
-        ErrorKind::Connect => "connect",
-        ErrorKind::Refused => "refused",
-        ErrorKind::Transport => "transport",
-        ErrorKind::RequestBody => "request_body",
-        ErrorKind::Layer => "layer",
-        ErrorKind::InvalidRequest => "invalid_request",
-        ErrorKind::Shutdown => "shutdown",
-    }
-}
-
 /// The name of a gRPC status code.
 ///
 //= gRPC `statuscodes.md`; OTel gRPC spans: `rpc.response.status_code` is its string representation

@@ -319,7 +319,7 @@ fn failed(span: &mut impl Span, is_grpc: bool, kind: ErrorKind) {
     if is_grpc && let Some(name) = facts::grpc_name(kind.grpc_code()) {
         span.set("rpc.response.status_code", Value::Static(name));
     }
-    span.set("error.type", Value::Static(facts::error_type(kind)));
+    span.set("error.type", Value::Static(kind.code()));
     span.set_error();
 }
 

@@ -12,9 +12,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::{
-    connection::{H2, Slots},
+    connection::H2,
     driver::Driver,
     handshake::{self, Sender},
+    slots::Slots,
 };
 use crate::{
     config::Protocol,
