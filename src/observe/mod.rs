@@ -31,7 +31,7 @@ mod text;
 pub(crate) mod trace;
 
 pub(crate) use self::{
-    cluster::{AttemptEnd, ClusterMeter, Connection, EndpointMeter},
+    cluster::{AttemptEnd, ClusterMeter, Connection, EndpointMeter, Made},
     end::{End, Verb},
     family::{Label, Metric},
     hub::Hub,

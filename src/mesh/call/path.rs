@@ -75,10 +75,11 @@ pub(super) enum State {
     /// Waiting for configuration or endpoints. Boxed: only calls before the first one wait.
     Resolve(BoxFuture<()>),
     Attempt(Attempt),
-    /// Through the user's attempt layers: their one box.
-    Staged(StagedAttempt),
-    /// A gRPC response whose status may still come in its first frame, until then.
-    Peek(Option<Response<Body>>, Instant),
+    /// Through the user's attempt layers, which cost a box anyway.
+    Staged(Box<StagedAttempt>),
+    /// A gRPC response whose status may still come in its first frame, until then. Boxed: only one
+    /// that may be retried is held back.
+    Peek(Option<Box<Response<Body>>>, Instant),
     Backoff(Instant),
     Done,
 }
@@ -161,7 +162,9 @@ impl Future for Path {
                         this.state.set(State::Done);
                         return Poll::Ready(answer);
                     }
-                    Next::Peek(until) => this.state.set(State::Peek(Some(response), until)),
+                    Next::Peek(until) => {
+                        this.state.set(State::Peek(Some(Box::new(response)), until));
+                    }
                     Next::Again => {}
                 },
                 Err(failed) => {
@@ -191,7 +194,7 @@ impl PathProj<'_> {
                 match Pin::new(response.body_mut()).poll_frame(cx) {
                     Poll::Pending => self.wait(cx),
                     Poll::Ready(frame) => match peeked.take() {
-                        Some(response) => Poll::Ready(self.peeked(response, frame)),
+                        Some(response) => Poll::Ready(self.peeked(*response, frame)),
                         None => Poll::Pending,
                     },
                 }
@@ -348,7 +351,7 @@ impl PathProj<'_> {
             let Some(mut request) = self.request.take() else { return missing() };
             traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
-            self.state.set(State::Staged(attempt));
+            self.state.set(State::Staged(Box::new(attempt)));
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
@@ -384,7 +387,7 @@ impl PathProj<'_> {
             }
             // The head is here, and with it the end of what a head's bound bounds.
             StateProj::Peek(response, _) => match response.take() {
-                Some(response) => Step::Return(Ok(response)),
+                Some(response) => Step::Return(Ok(*response)),
                 None => Step::Again,
             },
             StateProj::Resolve(_) if self.pinned.is_some() && !late => {
