@@ -400,6 +400,9 @@ async fn settings_of_dns_are_described_with_their_origin() {
     assert_eq!((refresh.value.as_str(), refresh.origin), ("7s", SettingOrigin::ControlPlane));
     assert_eq!(refresh.source.as_deref(), Some(&*format!("dns {}", zone.address)));
     assert_eq!(setting("discovery.dns.jitter").origin, SettingOrigin::Default);
+    let metrics = mesh.prometheus();
+    let age = metrics.lines().find(|line| line.starts_with("mesh_client_discovery_age"));
+    assert!(metrics.contains("mesh_cluster=\"users\""), "{age:?}");
     assert!(cluster.answer_age.is_some_and(|age| age < Duration::from_secs(5)));
     assert_eq!(cluster.trouble, None);
 }

@@ -139,8 +139,16 @@ impl View {
                 let bad = i64::try_from(self.bad).unwrap_or(i64::MAX);
                 samples.push(MetricSample::new(Vec::new(), MetricValue::Level(bad)));
             }
+            Metric::DiscoveryAge => {
+                inner.hub.collect(metric, self.now, &mut samples);
+                let now = inner.epoch.nanos(self.now);
+                for cluster in &self.clusters {
+                    let Some(age) = cluster.discovered.age(now) else { continue };
+                    let labels = vec![("mesh.cluster", (&cluster.name).into())];
+                    samples.push(MetricSample::new(labels, MetricValue::Number(age.as_secs_f64())));
+                }
+            }
             Metric::Unresolved
-            | Metric::DiscoveryAge
             | Metric::ConfigApplied
             | Metric::ConfigRefused
             | Metric::CertificateExpiry

@@ -220,7 +220,7 @@ impl PathProj<'_> {
             return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
         }
         if self.pinned.is_none()
-            && let Some(step) = self.route(started, now, at)
+            && let Some(step) = self.route(started, at)
         {
             return step;
         }
@@ -228,7 +228,7 @@ impl PathProj<'_> {
     }
 
     /// Resolves, routes and admits the call; what it gives is a step to take instead.
-    fn route(&mut self, started: Instant, now: Instant, at: u64) -> Option<Step> {
+    fn route(&mut self, started: Instant, at: u64) -> Option<Step> {
         let Caller { inner, cell, .. } = &*self.caller;
         let (mut service, mut found) = (cell.current.load_full(), None);
         if service.is_none() {
@@ -267,8 +267,7 @@ impl PathProj<'_> {
                 }
             }
         }
-        let waited = now.saturating_duration_since(started);
-        *self.trace = traced::begin(self.caller, request, (route, cluster), waited);
+        *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
         let call = request.extensions().get::<Call>();
         let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
@@ -356,8 +355,7 @@ impl PathProj<'_> {
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
-        let at = (now, at);
-        match Attempt::start(self.caller, pinned, way, tried, number, at, self.trace) {
+        match Attempt::start(self.caller, pinned, way, tried, number, (now, at), self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 Step::Again
@@ -475,7 +473,6 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        self.trace_end(result);
         let Caller { cell, verb, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
         let head = if result.is_ok() { *self.ended } else { None };
@@ -502,6 +499,7 @@ impl PathProj<'_> {
         let attempts = self.trail.number;
         let ended = CallEnd { verb: *verb, status, error, end, attempts, elapsed };
         cell.meter.call_ended(meter, ended);
+        self.trace_end(result);
     }
 }
 
@@ -513,8 +511,8 @@ impl PinnedDrop for Path {
         if matches!(*this.state, State::Done) {
             return;
         }
-        this.trace_left();
         // The caller has left: neither a status nor an error.
+        this.trace_left();
         if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
             attempt.left(this.caller);
         }
