@@ -260,6 +260,19 @@ async fn questions_carry_edns0_and_answers_of_its_size_need_no_tcp() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_know_edns0_is_asked_without_it() {
+    let (server, rogue) = (Server::named("users").await, Rogue::start(good).await);
+    rogue.now(|asked| match asked.message.edns {
+        Some(_) => say(&asked.code(ResponseCode::FormErr)),
+        None => good(asked),
+    });
+    let mesh = mesh(&rogue, &server);
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "users");
+}
+
+#[tokio::test]
 async fn each_preset_asks_its_systems_questions_and_survives_its_traps() {
     let server = Server::named("users").await;
     let port = server.socket().port();
