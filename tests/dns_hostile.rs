@@ -126,15 +126,17 @@ async fn aliases_in_a_circle_end() {
 
 #[tokio::test]
 async fn bytes_that_are_no_message_are_no_answer() {
-    for bytes in [vec![], vec![0], vec![0xff; 600], b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()] {
-        let (reason, _) = meanwhile(move |asked| {
+    let http = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
+    let all = [vec![], vec![0], vec![0xff; 600], http].map(|bytes| {
+        meanwhile(move |asked| {
             let mut answer = bytes.clone();
             if let Some(id) = answer.get_mut(..2) {
                 id.copy_from_slice(&asked.message.metadata.id.to_be_bytes());
             }
             vec![answer]
         })
-        .await;
+    });
+    for (reason, _) in futures_util::future::join_all(all).await {
         assert!(reason.contains("users.test. A: "), "{reason}");
     }
 }
