@@ -1,9 +1,6 @@
 //! The balancer of a cluster: the published snapshot, its updater, its policy.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 
 use arc_swap::ArcSwap;
 
@@ -83,6 +80,16 @@ struct Members<X: Upstream> {
     /// Locked by updates only, never by a pick.
     updater: Mutex<Updater<X>>,
     context: X::Context,
+}
+
+/// Which endpoints an update takes out.
+enum Gone<'a> {
+    Named(&'a [Address]),
+    /// Those at the places without a mark, and how many they are.
+    Unmarked {
+        marks: &'a [bool],
+        count: usize,
+    },
 }
 
 /// What only updates touch.
@@ -186,39 +193,51 @@ impl<X: Upstream> Balancer<X> {
     /// Replaces the whole set; state survives by address.
     pub(crate) fn replace(&self, endpoints: Vec<config::Endpoint>) -> Diff {
         let mut updater = self.updater();
-        let wanted: HashSet<&Address> =
-            endpoints.iter().map(|endpoint| &endpoint.address).collect();
-        let gone: Vec<Address> =
-            updater.index.addresses().filter(|known| !wanted.contains(known)).cloned().collect();
-        drop(wanted);
-        self.update(&mut updater, endpoints, &gone)
+        let named = endpoints.iter().map(|endpoint| &endpoint.address);
+        let (named, gone) = updater.index.mark(named);
+        self.update(&mut updater, endpoints, Gone::Unmarked { marks: &named, count: gone })
     }
 
     /// Adds endpoints, or changes those of the same address.
     pub(crate) fn upsert(&self, endpoints: Vec<config::Endpoint>) -> Diff {
-        self.update(&mut self.updater(), endpoints, &[])
+        self.update(&mut self.updater(), endpoints, Gone::Named(&[]))
     }
 
     pub(crate) fn remove(&self, addresses: &[Address]) -> Diff {
-        self.update(&mut self.updater(), Vec::new(), addresses)
+        self.update(&mut self.updater(), Vec::new(), Gone::Named(addresses))
     }
 
     fn update(
         &self,
         updater: &mut Updater<X>,
         endpoints: Vec<config::Endpoint>,
-        gone: &[Address],
+        gone: Gone<'_>,
     ) -> Diff {
         let mut diff = Diff::default();
         let context = &self.members.context;
         let Updater { index, replaced } = updater;
         let mut set = self.members.set.load().share();
-        let mut retired = Vec::new();
-        for address in gone {
-            if let Some(endpoint) = set.remove(index, address, &mut diff) {
-                X::removed(endpoint.spec(), context);
-                retired.push(endpoint);
+        let mut retired = match gone {
+            Gone::Named(addresses) => addresses
+                .iter()
+                .filter_map(|address| set.remove(index, address, &mut diff))
+                .collect(),
+            // Of many it is cheaper to keep the others.
+            Gone::Unmarked { marks, count } if count > marks.len() / 2 => {
+                set.retain(index, marks, &mut diff)
             }
+            // The last ones first: no hole is filled with an endpoint that leaves, too.
+            Gone::Unmarked { marks, count } => {
+                let mut gone = Vec::with_capacity(count);
+                for (place, _) in marks.iter().enumerate().rev().filter(|(_, named)| !**named) {
+                    let address = set.get(place).map(|endpoint| endpoint.spec().address().clone());
+                    gone.extend(address.and_then(|address| set.remove(index, &address, &mut diff)));
+                }
+                gone
+            }
+        };
+        for endpoint in &retired {
+            X::removed(endpoint.spec(), context);
         }
         for endpoint in endpoints {
             let (spec, added) = (Spec::new(endpoint), diff.added);

@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::load::Load;
 use crate::{
-    config::{self, Address, Health, Protocol},
+    config::{self, Address, Health, Protocol, Security},
     core::{BodyEnd, Epoch},
 };
 
@@ -73,17 +73,13 @@ pub(crate) struct Live<X> {
 
 impl Spec {
     pub(crate) fn new(endpoint: config::Endpoint) -> Self {
-        let mut plain = config::Endpoint::new(endpoint.address.clone());
-        plain.weight = endpoint.weight;
-        plain.health = endpoint.health;
-        plain.protocol = endpoint.protocol;
         Self {
             address: endpoint.address.clone(),
             weight: u16::try_from(endpoint.weight).unwrap_or(u16::MAX).max(1),
             health: endpoint.health,
             callable: !matches!(endpoint.health, Health::Unhealthy | Health::Draining),
             protocol: endpoint.protocol,
-            rest: (plain != endpoint).then(|| Box::new(endpoint)),
+            rest: (!endpoint.is_plain()).then(|| Box::new(endpoint)),
         }
     }
 
@@ -112,6 +108,11 @@ impl Spec {
         self.rest.as_ref()?.authority.as_deref()
     }
 
+    /// How it is secured, if that was said of itself.
+    pub(crate) fn security(&self) -> Option<&Security> {
+        self.rest.as_ref()?.security.as_ref()
+    }
+
     pub(crate) fn more_addresses(&self) -> &[Address] {
         self.rest.as_ref().map_or(&[], |rest| &rest.more_addresses)
     }
@@ -130,7 +131,9 @@ impl Spec {
 
     /// Whether connections made for one serve the other.
     fn same_connections(&self, other: &Self) -> bool {
-        self.protocol == other.protocol && self.authority() == other.authority()
+        self.protocol == other.protocol
+            && self.authority() == other.authority()
+            && self.security() == other.security()
     }
 }
 

@@ -22,8 +22,11 @@ mod load;
 mod nginx;
 mod nginx_keepalive;
 mod nginx_reload;
+mod openssl;
+mod openssl_chains;
 mod otlp;
 mod program;
+mod prometheus;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;

@@ -75,10 +75,11 @@ pub(super) enum State {
     /// Waiting for configuration or endpoints. Boxed: only calls before the first one wait.
     Resolve(BoxFuture<()>),
     Attempt(Attempt),
-    /// Through the user's attempt layers: their one box.
-    Staged(StagedAttempt),
-    /// A gRPC response whose status may still come in its first frame, until then.
-    Peek(Option<Response<Body>>, Instant),
+    /// Through the user's attempt layers, which cost a box anyway.
+    Staged(Box<StagedAttempt>),
+    /// A gRPC response whose status may still come in its first frame, until then. Boxed: only one
+    /// that may be retried is held back.
+    Peek(Option<Box<Response<Body>>>, Instant),
     Backoff(Instant),
     Done,
 }
@@ -161,7 +162,9 @@ impl Future for Path {
                         this.state.set(State::Done);
                         return Poll::Ready(answer);
                     }
-                    Next::Peek(until) => this.state.set(State::Peek(Some(response), until)),
+                    Next::Peek(until) => {
+                        this.state.set(State::Peek(Some(Box::new(response)), until));
+                    }
                     Next::Again => {}
                 },
                 Err(failed) => {
@@ -191,7 +194,7 @@ impl PathProj<'_> {
                 match Pin::new(response.body_mut()).poll_frame(cx) {
                     Poll::Pending => self.wait(cx),
                     Poll::Ready(frame) => match peeked.take() {
-                        Some(response) => Poll::Ready(self.peeked(response, frame)),
+                        Some(response) => Poll::Ready(self.peeked(*response, frame)),
                         None => Poll::Pending,
                     },
                 }
@@ -217,7 +220,7 @@ impl PathProj<'_> {
             return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
         }
         if self.pinned.is_none()
-            && let Some(step) = self.route(started, now, at)
+            && let Some(step) = self.route(started, at)
         {
             return step;
         }
@@ -225,7 +228,7 @@ impl PathProj<'_> {
     }
 
     /// Resolves, routes and admits the call; what it gives is a step to take instead.
-    fn route(&mut self, started: Instant, now: Instant, at: u64) -> Option<Step> {
+    fn route(&mut self, started: Instant, at: u64) -> Option<Step> {
         let Caller { inner, cell, .. } = &*self.caller;
         let (mut service, mut found) = (cell.current.load_full(), None);
         if service.is_none() {
@@ -264,8 +267,7 @@ impl PathProj<'_> {
                 }
             }
         }
-        let waited = now.saturating_duration_since(started);
-        *self.trace = traced::begin(self.caller, request, (route, cluster), waited);
+        *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
         let call = request.extensions().get::<Call>();
         let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
@@ -349,12 +351,11 @@ impl PathProj<'_> {
             let Some(mut request) = self.request.take() else { return missing() };
             traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
-            self.state.set(State::Staged(attempt));
+            self.state.set(State::Staged(Box::new(attempt)));
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
-        let at = (now, at);
-        match Attempt::start(self.caller, pinned, way, tried, number, at, self.trace) {
+        match Attempt::start(self.caller, pinned, way, tried, number, (now, at), self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 Step::Again
@@ -386,7 +387,7 @@ impl PathProj<'_> {
             }
             // The head is here, and with it the end of what a head's bound bounds.
             StateProj::Peek(response, _) => match response.take() {
-                Some(response) => Step::Return(Ok(response)),
+                Some(response) => Step::Return(Ok(*response)),
                 None => Step::Again,
             },
             StateProj::Resolve(_) if self.pinned.is_some() && !late => {
@@ -472,7 +473,6 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        self.trace_end(result);
         let Caller { cell, verb, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
         let head = if result.is_ok() { *self.ended } else { None };
@@ -499,6 +499,7 @@ impl PathProj<'_> {
         let attempts = self.trail.number;
         let ended = CallEnd { verb: *verb, status, error, end, attempts, elapsed };
         cell.meter.call_ended(meter, ended);
+        self.trace_end(result);
     }
 }
 
@@ -510,8 +511,8 @@ impl PinnedDrop for Path {
         if matches!(*this.state, State::Done) {
             return;
         }
-        this.trace_left();
         // The caller has left: neither a status nor an error.
+        this.trace_left();
         if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
             attempt.left(this.caller);
         }
