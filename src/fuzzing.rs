@@ -362,3 +362,42 @@ impl Attempt {
         }
     }
 }
+
+/// `traceparent`, `tracestate` and `baggage`, a header a line: what is read is written in version
+/// 00 and read as the same again; lists keep their order and their limits.
+pub fn trace(bytes: &[u8]) {
+    use crate::{
+        TraceContext,
+        observe::trace::{Ids, baggage, tracestate},
+    };
+
+    if let Some(ids) = Ids::parse(bytes) {
+        assert_eq!(Ids::parse(&ids.text()), Some(ids));
+    }
+    let mut headers = HeaderMap::new();
+    let names = ["traceparent", "tracestate", "baggage", "tracestate"];
+    for (line, name) in bytes.split(|byte| *byte == b'\n').zip(names.iter().cycle()).take(64) {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            headers.append(*name, value);
+        }
+    }
+    for (kept, name, most) in [
+        (tracestate(headers.get_all("tracestate").iter()), "tracestate", 512),
+        (baggage(headers.get_all("baggage").iter()), "baggage", 8192),
+    ] {
+        let Some(kept) = kept else { continue };
+        assert!(!kept.is_empty() && kept.len() <= most && kept.is_sensitive());
+        let came = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        let came = came.collect::<Vec<_>>().join(&b","[..]);
+        let mut came = came.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        for member in kept.as_bytes().split(|byte| *byte == b',') {
+            assert!(came.any(|given| given == member), "what never came, or out of order");
+        }
+    }
+    let Some(context) = TraceContext::from_headers(&headers) else { return };
+    let mut written = HeaderMap::new();
+    context.write(&mut written);
+    assert_eq!(written["traceparent"].len(), 55);
+    assert_eq!(TraceContext::from_headers(&written).as_ref(), Some(&context));
+    assert_eq!(context.to_string().parse::<TraceContext>().unwrap().span_id(), context.span_id());
+}

@@ -33,11 +33,14 @@
 //! | what one call asks for | [`Call`] |
 //! | what went wrong | [`Error`], [`ErrorKind`], [`Phase`] |
 //! | what happens | [`Mesh::events`], [`Event`] |
+//! | what is counted | [`Mesh::metrics`], [`Mesh::prometheus`], [`observe`] |
+//! | which trace a call is a part of | [`TraceContext`], [`Propagation`] |
 //! | what is set, and by whom | [`Mesh::describe`] |
 //! | own layers and clients inside of the mesh | [`MeshBuilder::call_layer`] and its siblings, [`MeshBuilder::leaf`] |
 //! | the mesh's layers around another client | [`resilience`] |
 //! | the model of the configuration | [`config`] |
 //! | own discovery | [`discover`] |
+//! | reqwest's shape of the client | `adapt::reqwest` (feature `reqwest-013`), the file `docs/REQWEST.md` |
 //! | connections | [`transport`] |
 //!
 //! The folder `docs` of the source has the architecture, every default with its source, the table of
@@ -47,17 +50,29 @@
 //!
 //! A feature adds API and never changes behaviour.
 //!
+//! * **dns** (enabled by default) — Endpoints by DNS: `discover::dns`, `discovery: dns` in the mesh
+//!   file, `UnknownNames::Dns`. Pulls in `hickory-resolver`.
 //! * **file** (enabled by default) — The watched mesh file: `MeshBuilder::config_file`,
 //!   `Mesh::from_env`, `discover::File`. Pulls in `serde`, `serde-saphyr`, `serde_json`,
 //!   `serde_path_to_error`, `humantime` and `notify`.
 //! * **serde** (enabled by **file**) — `Serialize` and `Deserialize` for [`config`].
 //! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
-//! * **reqwest-013** — The layers of [`resilience`] around `reqwest::Client` 0.13.
+//! * **otel** — Metrics and spans through the OpenTelemetry API: `MeshBuilder::meter_provider`,
+//!   `MeshBuilder::tracer_provider`. Pulls in `opentelemetry`; the SDK stays with the application.
+//! * **tracing** — The same spans for users of `tracing`: `MeshBuilder::tracing_spans`. Pulls in
+//!   `tracing`.
+//! * **reqwest-013** — `Mesh::reqwest`, the front door in the shape of reqwest 0.13, and the layers of
+//!   [`resilience`] around `reqwest::Client`. Pulls in `reqwest` with `json`, `form`, `query` and
+//!   `multipart`, and `serde`.
+//! * **reqwest-013-cookies** — Cookies for that front door. Turns on reqwest's `cookies`.
+//! * **reqwest-013-gzip** — gzip for that front door. Turns on tower-http's `decompression-gzip`.
 //! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
 //!   on tokio's `test-util` and hyper's server.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "reqwest-013")]
+pub mod adapt;
 pub mod balance;
 pub mod config;
 mod core;
@@ -66,6 +81,7 @@ pub mod discover;
 #[doc(hidden)]
 pub mod fuzzing;
 mod mesh;
+pub mod observe;
 pub mod resilience;
 mod route;
 #[cfg(feature = "_tls")]
@@ -77,19 +93,35 @@ pub mod transport;
 
 pub use self::{
     config::Retry,
-    core::{Attempt, Body, BoxError, Call, Error, ErrorKind, Event, EventStream, Origin, Phase},
+    core::{
+        Attempt, Body, BoxError, Call, DisconnectReason, Error, ErrorKind, Event, EventStream,
+        Origin, Phase, RetryReason, RetryRefusal,
+    },
     discover::{Discover, Publisher},
     mesh::{
         CallFuture, Client, ClusterDescription, Description, LeafEndpoint, Mesh, MeshBuilder, Next,
         NextFuture, RouteDescription, ServiceDescription, ServiceSettings, Setting, SettingOrigin,
         UnknownNames,
     },
+    observe::{InvalidTraceparent, Propagation, TraceContext},
 };
 
 #[cfg(all(doctest, feature = "file"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(all(doctest, feature = "reqwest-013"))]
+#[doc = include_str!("../docs/REQWEST.md")]
+struct Reqwest;
+
 #[cfg(doctest)]
 #[doc = include_str!("../docs/EVENTS.md")]
 struct Events;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/METRICS.md")]
+struct MetricsPage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/TRACING.md")]
+struct Tracing;

@@ -230,7 +230,12 @@ async fn an_http1_connection_that_was_busy_at_its_age_is_retired_all_the_same() 
         fetch(&client, get("/")).await.unwrap();
     }
     events
-        .until(|event| matches!(event, tower_mesh::Event::Disconnected { reason: "age", .. }))
+        .until(|event| {
+            matches!(
+                event,
+                tower_mesh::Event::Disconnected { reason: tower_mesh::DisconnectReason::Age, .. }
+            )
+        })
         .await;
     assert!(server.connections() >= 3, "{} connections", server.connections());
 }

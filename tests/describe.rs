@@ -150,3 +150,24 @@ async fn a_sources_retry_and_the_codes_are_merged_field_by_field() {
     assert_eq!(client.send(post("/", "x")).await.unwrap().status(), 503);
     assert_eq!(leaves.total(), 7);
 }
+
+#[tokio::test(start_paused = true)]
+async fn telemetry_is_told_with_its_origin() {
+    let plain = Leaves::new(1).mesh(|_, _| async { Ok(ok("")) }).build().unwrap();
+    let text = plain.describe().to_string();
+    assert!(line(&text, "telemetry.propagation").ends_with("= w3c (default)"), "{text}");
+    assert!(line(&text, "telemetry.tracer_provider").ends_with("= none (default)"), "{text}");
+    let mut tracing = config::Tracing::default();
+    tracing.random_percent = Some(2.5);
+    let set = Leaves::new(1)
+        .mesh(|_, _| async { Ok(ok("")) })
+        .propagate(tower_mesh::Propagation::None)
+        .service(SERVICE, |s| s.tracing(tracing))
+        .build()
+        .unwrap();
+    set.ready().await.unwrap();
+    let text = set.describe().to_string();
+    assert!(line(&text, "telemetry.propagation").ends_with("= none (code)"), "{text}");
+    assert!(line(&text, "tracing.random_percent").ends_with("= 2.5 (code)"), "{text}");
+    assert!(line(&text, "tracing.client_percent").ends_with("= 100 (default)"), "{text}");
+}

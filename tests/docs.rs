@@ -60,6 +60,7 @@ fn defaults_are_those_of_the_code() {
     times("transport.tcp_keepalive", transport.tcp_keepalive);
     times("transport.http2_ping_interval", transport.http2_ping_interval);
     times("transport.http2_ping_timeout", transport.http2_ping_timeout);
+    times("transport.happy_eyeballs_delay", transport.happy_eyeballs_delay);
     numbers("transport.max_http2_connections", transport.max_http2_connections);
     numbers("transport.http2_streams_per_connection", transport.http2_streams_per_connection);
     numbers("transport.http1_max_connections", transport.http1_max_connections);
@@ -194,6 +195,8 @@ fn the_table_of_errors_is_that_of_the_code() {
         Kind::RequestBody,
         Kind::Layer,
         Kind::InvalidRequest,
+        Kind::InvalidResponse,
+        Kind::Redirect,
         Kind::Shutdown,
     ];
     let source = read("src/core/error/kind.rs");

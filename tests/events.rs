@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
-use tower_mesh::{ErrorKind, Event, Mesh, Retry, config::Protocol};
+use tower_mesh::{DisconnectReason, ErrorKind, Event, Mesh, Retry, config::Protocol};
 
 use support::{
     GreeterClient, HelloReply, HelloRequest, Leaves, RawServer, Recorder, SERVICE, Server,
@@ -208,5 +208,5 @@ async fn a_connection_whose_pings_are_not_answered_says_so() {
             }
         }
     });
-    assert_eq!(reason.await, "keepalive");
+    assert_eq!(reason.await, DisconnectReason::Keepalive);
 }

@@ -185,6 +185,8 @@ fn one_table_maps_every_kind() {
         (Kind::RequestBody, Code::Internal, 500),
         (Kind::Layer, Code::Internal, 500),
         (Kind::InvalidRequest, Code::Internal, 400),
+        (Kind::InvalidResponse, Code::Internal, 502),
+        (Kind::Redirect, Code::Internal, 502),
         (Kind::Shutdown, Code::Unavailable, 503),
     ];
     for (kind, code, status) in table {

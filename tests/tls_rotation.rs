@@ -21,7 +21,7 @@ use std::{
 
 use tempfile::TempDir;
 use tower_mesh::{
-    Client, Event, Mesh, MeshBuilder,
+    Client, DisconnectReason, Event, Mesh, MeshBuilder,
     config::Protocol,
     security::{KeyPair, Trust},
 };
@@ -167,7 +167,10 @@ async fn another_own_name_makes_new_connections_without_a_failed_call() {
         ca.issue(&["spiffe://prod.example/b"]).write(dir.path());
         events
             .until(|event| {
-                matches!(event, Event::Disconnected { reason: "identity changed", .. })
+                matches!(
+                    event,
+                    Event::Disconnected { reason: DisconnectReason::IdentityChanged, .. }
+                )
             })
             .await;
         load.end().await;
@@ -207,7 +210,9 @@ async fn the_ca_is_rotated_under_load_in_four_steps() {
         write_roots(dir.path(), &[&new]);
         applied(&mut events, "trust ").await;
         events
-            .until(|event| matches!(event, Event::Disconnected { reason: "root removed", .. }))
+            .until(|event| {
+                matches!(event, Event::Disconnected { reason: DisconnectReason::RootRemoved, .. })
+            })
             .await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         let from = [one.requests(), two.requests()];

@@ -1,9 +1,6 @@
 //! The balancer of a cluster: the published snapshot, its updater, its policy.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 
 use arc_swap::ArcSwap;
 
@@ -25,6 +22,37 @@ pub(crate) enum PickError {
     Empty,
     /// None of them takes calls.
     Unavailable,
+}
+
+/// How an endpoint stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// Nothing speaks against it.
+    Healthy,
+    /// It failed more often than not.
+    Suspect,
+    /// No connection could be made, and the back-off lasts.
+    Unavailable,
+    /// By the word of its source.
+    Unhealthy,
+    /// By the word of its source.
+    Draining,
+}
+
+impl Standing {
+    /// Their names, in their order.
+    pub(crate) const NAMES: [&'static str; 5] =
+        ["healthy", "suspect", "unavailable", "unhealthy", "draining"];
+}
+
+/// An endpoint, as its balancer sees it now.
+pub(crate) struct Seen<'a> {
+    pub(crate) address: &'a Address,
+    pub(crate) standing: Standing,
+    /// Of one that has been picked.
+    pub(crate) in_flight: Option<u32>,
+    /// Nanoseconds; 0 while nothing is known.
+    pub(crate) latency: Option<f32>,
 }
 
 #[derive(Clone, Copy)]
@@ -52,6 +80,16 @@ struct Members<X: Upstream> {
     /// Locked by updates only, never by a pick.
     updater: Mutex<Updater<X>>,
     context: X::Context,
+}
+
+/// Which endpoints an update takes out.
+enum Gone<'a> {
+    Named(&'a [Address]),
+    /// Those at the places without a mark, and how many they are.
+    Unmarked {
+        marks: &'a [bool],
+        count: usize,
+    },
 }
 
 /// What only updates touch.
@@ -155,39 +193,51 @@ impl<X: Upstream> Balancer<X> {
     /// Replaces the whole set; state survives by address.
     pub(crate) fn replace(&self, endpoints: Vec<config::Endpoint>) -> Diff {
         let mut updater = self.updater();
-        let wanted: HashSet<&Address> =
-            endpoints.iter().map(|endpoint| &endpoint.address).collect();
-        let gone: Vec<Address> =
-            updater.index.addresses().filter(|known| !wanted.contains(known)).cloned().collect();
-        drop(wanted);
-        self.update(&mut updater, endpoints, &gone)
+        let named = endpoints.iter().map(|endpoint| &endpoint.address);
+        let (named, gone) = updater.index.mark(named);
+        self.update(&mut updater, endpoints, Gone::Unmarked { marks: &named, count: gone })
     }
 
     /// Adds endpoints, or changes those of the same address.
     pub(crate) fn upsert(&self, endpoints: Vec<config::Endpoint>) -> Diff {
-        self.update(&mut self.updater(), endpoints, &[])
+        self.update(&mut self.updater(), endpoints, Gone::Named(&[]))
     }
 
     pub(crate) fn remove(&self, addresses: &[Address]) -> Diff {
-        self.update(&mut self.updater(), Vec::new(), addresses)
+        self.update(&mut self.updater(), Vec::new(), Gone::Named(addresses))
     }
 
     fn update(
         &self,
         updater: &mut Updater<X>,
         endpoints: Vec<config::Endpoint>,
-        gone: &[Address],
+        gone: Gone<'_>,
     ) -> Diff {
         let mut diff = Diff::default();
         let context = &self.members.context;
         let Updater { index, replaced } = updater;
         let mut set = self.members.set.load().share();
-        let mut retired = Vec::new();
-        for address in gone {
-            if let Some(endpoint) = set.remove(index, address, &mut diff) {
-                X::removed(endpoint.spec(), context);
-                retired.push(endpoint);
+        let mut retired = match gone {
+            Gone::Named(addresses) => addresses
+                .iter()
+                .filter_map(|address| set.remove(index, address, &mut diff))
+                .collect(),
+            // Of many it is cheaper to keep the others.
+            Gone::Unmarked { marks, count } if count > marks.len() / 2 => {
+                set.retain(index, marks, &mut diff)
             }
+            // The last ones first: no hole is filled with an endpoint that leaves, too.
+            Gone::Unmarked { marks, count } => {
+                let mut gone = Vec::with_capacity(count);
+                for (place, _) in marks.iter().enumerate().rev().filter(|(_, named)| !**named) {
+                    let address = set.get(place).map(|endpoint| endpoint.spec().address().clone());
+                    gone.extend(address.and_then(|address| set.remove(index, &address, &mut diff)));
+                }
+                gone
+            }
+        };
+        for endpoint in &retired {
+            X::removed(endpoint.spec(), context);
         }
         for endpoint in endpoints {
             let (spec, added) = (Spec::new(endpoint), diff.added);
@@ -245,6 +295,29 @@ impl<X: Upstream> Balancer<X> {
     /// What the sources have said, as they said it.
     pub(crate) fn specs(&self) -> Vec<config::Endpoint> {
         self.members.set.load().iter().map(|endpoint| endpoint.spec().config()).collect()
+    }
+
+    /// Tells how each endpoint is doing.
+    pub(crate) fn census(&self, now: u64, mut tell: impl FnMut(Seen<'_>)) {
+        let set = self.members.set.load();
+        for endpoint in set.iter() {
+            let (spec, live) = (endpoint.spec(), endpoint.live());
+            let standing = match spec.health() {
+                Health::Draining => Standing::Draining,
+                Health::Unhealthy => Standing::Unhealthy,
+                _ => match live {
+                    Some(live) if !live.extra.available(now) => Standing::Unavailable,
+                    Some(live) if live.load.is_suspect() => Standing::Suspect,
+                    _ => Standing::Healthy,
+                },
+            };
+            tell(Seen {
+                address: spec.address(),
+                standing,
+                in_flight: live.map(|live| live.load.in_flight()),
+                latency: live.map(|live| live.load.latency_at(now, self.decay)),
+            });
+        }
     }
 
     /// One line per endpoint.

@@ -34,6 +34,8 @@ impl Upstream for Nothing {
         true
     }
 
+    fn respecified(&self, _spec: &Spec) {}
+
     fn retire(&self) {}
 }
 

@@ -8,7 +8,7 @@ use std::sync::{
 use super::load::Load;
 use crate::{
     config::{self, Address, Health, Protocol, Security},
-    core::Epoch,
+    core::{BodyEnd, Epoch},
 };
 
 /// What an endpoint owns from its first pick on: its connections.
@@ -30,8 +30,14 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// False while it is known that a call could not be sent.
     fn available(&self, now: u64) -> bool;
 
+    /// Its source says something else of it, under which its connections stay.
+    fn respecified(&self, spec: &Spec);
+
     /// The endpoint has left the cluster; what is in flight goes on.
     fn retire(&self);
+
+    /// An attempt on a gRPC call has ended so long after its start, and only now its outcome is known.
+    fn streamed(&self, _end: BodyEnd, _nanos: u64) {}
 }
 
 /// What its source says. Small: a cluster may know 100,000 of these.
@@ -67,17 +73,13 @@ pub(crate) struct Live<X> {
 
 impl Spec {
     pub(crate) fn new(endpoint: config::Endpoint) -> Self {
-        let mut plain = config::Endpoint::new(endpoint.address.clone());
-        plain.weight = endpoint.weight;
-        plain.health = endpoint.health;
-        plain.protocol = endpoint.protocol;
         Self {
             address: endpoint.address.clone(),
             weight: u16::try_from(endpoint.weight).unwrap_or(u16::MAX).max(1),
             health: endpoint.health,
             callable: !matches!(endpoint.health, Health::Unhealthy | Health::Draining),
             protocol: endpoint.protocol,
-            rest: (plain != endpoint).then(|| Box::new(endpoint)),
+            rest: (!endpoint.is_plain()).then(|| Box::new(endpoint)),
         }
     }
 
@@ -111,6 +113,10 @@ impl Spec {
         self.rest.as_ref()?.security.as_ref()
     }
 
+    pub(crate) fn more_addresses(&self) -> &[Address] {
+        self.rest.as_ref().map_or(&[], |rest| &rest.more_addresses)
+    }
+
     /// What the source said.
     pub(crate) fn config(&self) -> config::Endpoint {
         if let Some(rest) = &self.rest {
@@ -138,18 +144,6 @@ impl<X> Endpoint<X> {
         Self { spec, retired: AtomicBool::new(false), live: OnceLock::new() }
     }
 
-    /// The same endpoint after its source changed what it says.
-    pub(super) fn changed(&self, spec: Spec) -> Self {
-        let live = OnceLock::new();
-        if self.spec.same_connections(&spec)
-            && let Some(state) = self.live.get()
-        {
-            // A new cell is empty: setting it cannot fail.
-            drop(live.set(Arc::clone(state)));
-        }
-        Self { spec, retired: AtomicBool::new(false), live }
-    }
-
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -173,6 +167,19 @@ impl<X> Endpoint<X> {
 }
 
 impl<X: Upstream> Endpoint<X> {
+    /// The same endpoint after its source changed what it says.
+    pub(super) fn changed(&self, spec: Spec) -> Self {
+        let live = OnceLock::new();
+        if self.spec.same_connections(&spec)
+            && let Some(state) = self.live.get()
+        {
+            state.extra.respecified(&spec);
+            // A new cell is empty: setting it cannot fail.
+            drop(live.set(Arc::clone(state)));
+        }
+        Self { spec, retired: AtomicBool::new(false), live }
+    }
+
     #[cold]
     #[inline(never)]
     pub(super) fn live_or_build(&self, cx: &X::Context, epoch: Epoch) -> &Live<X> {

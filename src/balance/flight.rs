@@ -117,8 +117,11 @@ impl<X: Upstream> Watcher for Endpoint<X> {
         self.extra().map(|extra| Arc::clone(extra.name()))
     }
 
-    fn ended(&self, ticket: Ticket, end: BodyEnd) {
+    fn ended(&self, ticket: Ticket, end: BodyEnd, now: Option<Instant>) {
         let Some(live) = self.live() else { return };
+        if let Some(now) = now {
+            live.extra.streamed(end, live.epoch.nanos(now).saturating_sub(ticket.started));
+        }
         if !ticket.recorded || !matches!(end, BodyEnd::Complete(_) | BodyEnd::Dropped) {
             let outcome = match end {
                 BodyEnd::Complete(code) =>

@@ -38,7 +38,7 @@ mod atomic {
 }
 
 pub(crate) use self::{
-    balancer::{Balancer, PickError},
+    balancer::{Balancer, PickError, Standing},
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
     set::Diff,

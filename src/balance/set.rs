@@ -4,9 +4,12 @@
 //! 100,000 endpoints costs two chunks of 256 pointers. Removal moves the last endpoint into the
 //! hole, so that an index is uniform over all of them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
-use super::endpoint::{Endpoint, Spec};
+use super::endpoint::{Endpoint, Spec, Upstream};
 use crate::config::Address;
 
 const BITS: usize = 8;
@@ -94,35 +97,6 @@ impl<X> Set<X> {
         last
     }
 
-    /// Adds the endpoint or changes the one of its address; returns one whose connections are
-    /// no longer of use.
-    pub(super) fn upsert(
-        &mut self,
-        index: &mut Index,
-        spec: Spec,
-        diff: &mut Diff,
-    ) -> Option<Arc<Endpoint<X>>> {
-        let Some(place) = index.places.get(spec.address()).map(|place| *place as usize) else {
-            let place = u32::try_from(self.len).unwrap_or(u32::MAX);
-            index.places.insert(spec.address().clone(), place);
-            index.count(spec.weight());
-            self.push(Arc::new(Endpoint::new(spec)));
-            diff.added += 1;
-            return None;
-        };
-        let before = Arc::clone(self.get(place)?);
-        if *before.spec() == spec {
-            return None;
-        }
-        diff.changed += 1;
-        index.uncount(before.spec().weight());
-        index.count(spec.weight());
-        let after = Arc::new(before.changed(spec));
-        let orphaned = before.live().is_some() && after.live().is_none();
-        *self.slot(place)? = after;
-        orphaned.then_some(before)
-    }
-
     pub(super) fn remove(
         &mut self,
         index: &mut Index,
@@ -142,12 +116,70 @@ impl<X> Set<X> {
         Some(removed)
     }
 
+    /// Keeps the endpoints that are marked, and makes the set and its index anew; gives the others.
+    pub(super) fn retain(
+        &mut self,
+        index: &mut Index,
+        marked: &[bool],
+        diff: &mut Diff,
+    ) -> Vec<Arc<Endpoint<X>>> {
+        let before = std::mem::replace(self, Self::empty());
+        index.places.clear();
+        let mut gone = Vec::with_capacity(before.len);
+        for (endpoint, kept) in before.iter().zip(marked) {
+            let (endpoint, spec) = (Arc::clone(endpoint), endpoint.spec());
+            if *kept {
+                let place = u32::try_from(self.len).unwrap_or(u32::MAX);
+                index.places.insert(spec.address().clone(), place);
+                self.push(endpoint);
+            } else {
+                index.uncount(spec.weight());
+                gone.push(endpoint);
+            }
+        }
+        diff.removed += gone.len();
+        gone
+    }
+
     /// Notes what the weights are by now.
     pub(super) fn weigh(&mut self, index: &Index) {
         self.max_weight = index.weights.keys().copied().max().unwrap_or(1);
         // Rounded up, so that as many steps do get round.
         self.stride = (u64::MAX / u64::from(self.max_weight)).wrapping_add(1);
         self.uniform = index.weights.len() <= 1;
+    }
+}
+
+impl<X: Upstream> Set<X> {
+    /// Adds the endpoint or changes the one of its address; returns one whose connections are
+    /// no longer of use.
+    pub(super) fn upsert(
+        &mut self,
+        index: &mut Index,
+        spec: Spec,
+        diff: &mut Diff,
+    ) -> Option<Arc<Endpoint<X>>> {
+        let place = match index.places.entry(spec.address().clone()) {
+            Entry::Occupied(place) => *place.get() as usize,
+            Entry::Vacant(free) => {
+                free.insert(u32::try_from(self.len).unwrap_or(u32::MAX));
+                index.count(spec.weight());
+                self.push(Arc::new(Endpoint::new(spec)));
+                diff.added += 1;
+                return None;
+            }
+        };
+        let before = Arc::clone(self.get(place)?);
+        if *before.spec() == spec {
+            return None;
+        }
+        diff.changed += 1;
+        index.uncount(before.spec().weight());
+        index.count(spec.weight());
+        let after = Arc::new(before.changed(spec));
+        let orphaned = before.live().is_some() && after.live().is_none();
+        *self.slot(place)? = after;
+        orphaned.then_some(before)
     }
 }
 
@@ -170,8 +202,18 @@ impl Index {
         }
     }
 
-    pub(super) fn addresses(&self) -> impl Iterator<Item = &Address> {
-        self.places.keys()
+    /// By place, whether the endpoint is among `named`; and how many are not.
+    pub(super) fn mark<'a>(&self, named: impl Iterator<Item = &'a Address>) -> (Vec<bool>, usize) {
+        let (mut marks, mut others) = (vec![false; self.places.len()], self.places.len());
+        for address in named {
+            if let Some(place) = self.places.get(address)
+                && let Some(mark) = marks.get_mut(*place as usize)
+                && !std::mem::replace(mark, true)
+            {
+                others -= 1;
+            }
+        }
+        (marks, others)
     }
 
     /// Every address is where the index says, and the weights are those of the set.

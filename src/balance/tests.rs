@@ -50,6 +50,8 @@ impl Upstream for Mock {
         self.available.load(Relaxed)
     }
 
+    fn respecified(&self, _spec: &Spec) {}
+
     fn retire(&self) {
         self.retired.store(true, Relaxed);
     }

@@ -1,12 +1,19 @@
 //! Where an endpoint listens.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    net::SocketAddr,
+    path::PathBuf,
+    str::FromStr,
+    sync::Arc,
+};
 
 use super::ConfigError;
 
 /// A socket address or the path of a Unix socket; as text `127.0.0.1:80`, `[::1]:80` or
 /// `unix:/run/app.sock`.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Address {
     /// IP address and port.
@@ -36,6 +43,23 @@ impl FromStr for Address {
             return Err(ConfigError::new("address", text, "the port must be in 1..=65535"));
         }
         Ok(Self::Socket(address))
+    }
+}
+
+/// In one write where that is possible: a cluster may hash 100,000 at once.
+impl Hash for Address {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Socket(SocketAddr::V4(address)) => {
+                state
+                    .write_u64(u64::from(address.ip().to_bits()) << 16 | u64::from(address.port()));
+            }
+            Self::Socket(SocketAddr::V6(address)) => {
+                state.write_u128(address.ip().to_bits());
+                state.write_u16(address.port());
+            }
+            Self::Unix(path) => path.hash(state),
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Cluster {
     pub protocol: Option<Protocol>,
     /// Options of HTTP. Not supported yet.
     pub http: Option<HttpOptions>,
-    /// Where further endpoints come from. Default: nowhere; others are not supported yet.
+    /// Where further endpoints come from. Default: nowhere. Of others, DNS is supported.
     pub discovery: Option<Discovery>,
     /// Clusters that are used when this one has no available endpoint. Not supported yet.
     pub failover: Option<Failover>,

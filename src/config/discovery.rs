@@ -16,7 +16,7 @@ pub enum Discovery {
     /// A provider knows them by name (EDS, Kubernetes, Consul health, Linkerd destination).
     /// Not supported yet.
     Provider(ProviderDiscovery),
-    /// DNS. Not supported yet.
+    /// DNS. Needs the feature `dns`.
     Dns(DnsDiscovery),
     /// A source of another system (xDS `cluster_type`). Not supported yet.
     Extension(Extension),
@@ -48,39 +48,62 @@ pub struct ProviderDiscovery {
     pub port: Option<String>,
 }
 
-/// Endpoints by DNS.
+/// Endpoints by DNS. What becomes of answers is told in [`discover`](crate::discover#dns).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct DnsDiscovery {
-    /// `dns:///host:port`.
+    /// `dns:///host:port`; the scheme may be left out. A final dot keeps search domains away; an
+    /// IP address is used as it is. Port: 80 unless said (RFC 9110 §4.2.1); the names of SRV
+    /// records have none.
     pub name: String,
     /// What the answers mean. Default: each is an endpoint.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub kind: DnsKind,
-    /// How often it is asked. Default: by TTL, clamped to 1 s..=60 s.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    /// The longest time between two questions; where TTLs are not respected, the time itself.
+    /// Default: 60 s. Range: 1 s..=365 days.
+    #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
     pub refresh: Option<Duration>,
-    /// The wait after a failure. Default: as `refresh`. Source: xDS `dns_failure_refresh_rate`.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    /// The wait after a failure, doubled with each further one. Default: 1 s. Range: 1 s..=365
+    /// days. Source: xDS `dns_failure_refresh_rate`.
+    #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
     pub failure_refresh: Option<Duration>,
-    /// The longest wait after failures in a row.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    /// The longest wait after failures in a row. Default: 60 s. Range: `failure_refresh`..=365
+    /// days.
+    #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
     pub failure_refresh_max: Option<Duration>,
-    /// Whether TTLs are honoured. Default: true.
+    /// Whether TTLs are respected, within 1 s..=`refresh`. Default: true.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub respect_ttl: Option<bool>,
     /// The most that is added to a wait at random. Default: 10 % of it. Source: xDS
     /// `dns_jitter`.
-    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
     pub jitter: Option<Duration>,
-    /// Which addresses. Default: both kinds, as RFC 6724 orders them.
+    /// How long the last good answer outlives its TTL while DNS fails or answers nothing. Default:
+    /// 1 h. Source: RFC 8767 §4, which lets resolvers keep it for days; addresses of a cluster
+    /// come to belong to others sooner.
+    #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
+    pub stale_limit: Option<Duration>,
+    /// Which addresses. Default: both, IPv6 first (RFC 8305 §4).
+    #[cfg_attr(feature = "serde", serde(default))]
     pub family: DnsFamily,
-    /// Whether it is asked over TCP. Default: only when an answer does not fit. Source: xDS
+    /// Whether it is asked over TCP alone. Default: only when an answer does not fit. Source: xDS
     /// `use_tcp_for_dns_lookups`.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub use_tcp: Option<bool>,
-    /// Servers that are asked. Default: the system's.
+    /// Servers that are asked, as `address:port`. Default: the system's.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub resolvers: Vec<Address>,
+    /// Domains that a name without a final dot is looked for in. Default: the system's, or none
+    /// where `resolvers` are given. Source: `search` of resolv.conf.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub search: Vec<String>,
+    /// The dots in a name from which on it is first asked as it is. Default: the system's, or 1.
+    /// Range: 0..=15. Source: `ndots` of resolv.conf.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub ndots: Option<u32>,
 }
 
 /// What DNS answers mean.
@@ -90,12 +113,14 @@ pub struct DnsDiscovery {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum DnsKind {
-    /// Each is an endpoint (xDS `STRICT_DNS`).
+    /// Each is an endpoint (xDS `STRICT_DNS`); as many IPv4 as IPv6 addresses are endpoints of two
+    /// addresses.
     #[default]
     Strict,
-    /// One endpoint, whose address the first answer gives (xDS `LOGICAL_DNS`).
+    /// One endpoint with all of the addresses (xDS `LOGICAL_DNS`, gRFC A61).
     Logical,
-    /// SRV records give host, port, priority and weight.
+    /// SRV records (RFC 2782) give host, port, priority and weight. Each target is an endpoint with
+    /// all of its addresses; only the lowest priority that has addresses is used.
     Srv,
 }
 

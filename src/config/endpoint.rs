@@ -16,8 +16,8 @@ pub struct Endpoint {
     /// Its share of the traffic relative to its siblings. Default: 1. Range: 1..=65535.
     #[cfg_attr(feature = "serde", serde(default = "one"))]
     pub weight: u32,
-    /// Further addresses of the same endpoint, tried when the first does not answer. Not
-    /// supported yet. Source: gRFC A61.
+    /// Further addresses of the same endpoint. A connection is raced for between all of them, the
+    /// families in turn, a new attempt every 250 ms (RFC 8305). At most 15. Source: gRFC A61.
     #[cfg_attr(feature = "serde", serde(default))]
     pub more_addresses: Vec<Address>,
     /// Its host name, for rewrites, probes and hashing. Not supported yet.
@@ -97,6 +97,44 @@ impl Endpoint {
             hash_key: None,
             health: Health::Unknown,
         }
+    }
+
+    /// Whether it has an address, a weight, a protocol and a health, and nothing more is said.
+    pub(crate) fn is_plain(&self) -> bool {
+        let Self {
+            address: _,
+            weight: _,
+            protocol: _,
+            health: _,
+            more_addresses,
+            hostname,
+            priority,
+            locality,
+            network,
+            node,
+            labels,
+            metadata,
+            security,
+            tunnel,
+            authority,
+            http2,
+            check,
+            hash_key,
+        } = self;
+        more_addresses.is_empty()
+            && hostname.is_none()
+            && *priority == 0
+            && locality.is_none()
+            && network.is_none()
+            && node.is_none()
+            && labels.is_empty()
+            && metadata.is_empty()
+            && security.is_none()
+            && *tunnel == Tunnel::None
+            && authority.is_none()
+            && http2.is_none()
+            && check.is_none()
+            && hash_key.is_none()
     }
 
     /// Sets its share of the traffic. Range: 1..=65535.

@@ -33,6 +33,8 @@ mod balancing;
 mod breakers;
 mod cluster;
 mod discovery;
+#[cfg(feature = "dns")]
+pub(crate) mod dns_name;
 mod endpoint;
 mod error;
 mod failover;

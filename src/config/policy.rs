@@ -57,7 +57,8 @@ pub struct Policy {
     pub failures: Option<Failures>,
     /// Redirects that are followed inside of the call. Default: none. Not supported yet.
     pub follow_redirects: Option<FollowRedirects>,
-    /// How calls are traced. Default: as the caller's trace says. Not supported yet.
+    /// How calls are traced, where a tracer is given to the mesh. Default: as the caller's trace
+    /// says.
     pub tracing: Option<Tracing>,
     /// Whether headers of a request may override its timeouts and retries (Linkerd
     /// `allow_l5d_request_headers`, Envoy `x-envoy-*`). Default: false. Not supported yet.

@@ -62,8 +62,8 @@ pub struct Transport {
     /// Bytes that are buffered per connection. Default: 1 MiB. Not supported yet. Source: xDS
     /// `per_connection_buffer_limit_bytes`.
     pub buffer_bytes: Option<u32>,
-    /// The wait before an endpoint's next address is tried too. Default: 250 ms. Not supported
-    /// yet. Source: gRFC A61, RFC 8305.
+    /// The wait before an endpoint's next address is tried too. Default: 250 ms. Range: 10 ms..=2 s.
+    /// Source: gRFC A61, RFC 8305.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub happy_eyeballs_delay: Option<Duration>,
     /// Connections that are opened before they are needed. Default: none. Not supported yet.
@@ -175,6 +175,8 @@ pub struct TransportSettings {
     pub http2_stream_window_bytes: u32,
     /// The initial window of a connection. Unit: bytes. Default: 5 MiB.
     pub http2_connection_window_bytes: u32,
+    /// The wait before an endpoint's next address is tried too. Default: 250 ms.
+    pub happy_eyeballs_delay: Duration,
 }
 
 impl Transport {
@@ -197,6 +199,7 @@ impl Transport {
             http2_connection_window_bytes: self
                 .http2_connection_window_bytes
                 .unwrap_or(5 * 1024 * 1024),
+            happy_eyeballs_delay: self.happy_eyeballs_delay.unwrap_or(Duration::from_millis(250)),
         }
     }
 }

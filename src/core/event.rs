@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -15,7 +15,7 @@ use std::{
 use http::Version;
 use tokio::sync::broadcast;
 
-use super::{ErrorKind, Phase};
+use super::{DisconnectReason, ErrorKind, Phase, RetryReason, RetryRefusal};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -72,9 +72,8 @@ pub enum Event {
     Retry {
         /// The service that was called.
         service: Arc<str>,
-        /// Why: `never sent`, `refused`, `status 503`, `grpc 14`, `connection lost`,
-        /// `attempt timeout`.
-        reason: Arc<str>,
+        /// What the attempt before it met.
+        reason: RetryReason,
         /// The wait before the next attempt.
         backoff: Duration,
     },
@@ -83,9 +82,8 @@ pub enum Event {
     RetryRefused {
         /// The service that was called.
         service: Arc<str>,
-        /// Why: `budget`, `attempts`, `body too large`, `body failed`, `deadline`, `pushback`,
-        /// `no copy`.
-        reason: &'static str,
+        /// What stood against it.
+        reason: RetryRefusal,
     },
     /// An endpoint joined a cluster.
     #[non_exhaustive]
@@ -106,6 +104,8 @@ pub enum Event {
     /// A connection was made.
     #[non_exhaustive]
     Connected {
+        /// The cluster that the endpoint belongs to.
+        cluster: Arc<str>,
         /// The endpoint's address.
         endpoint: Arc<str>,
         /// What is spoken over it.
@@ -120,6 +120,8 @@ pub enum Event {
     /// A connection could not be made; the endpoint is avoided for the back-off.
     #[non_exhaustive]
     ConnectFailed {
+        /// The cluster that the endpoint belongs to.
+        cluster: Arc<str>,
         /// The endpoint's address.
         endpoint: Arc<str>,
         /// What the connection attempt met.
@@ -127,14 +129,15 @@ pub enum Event {
         /// The wait before the next attempt.
         backoff: Duration,
     },
-    /// A connection ended.
+    /// A connection ended, by itself or at the end of a shutdown's grace.
     #[non_exhaustive]
     Disconnected {
+        /// The cluster that the endpoint belongs to.
+        cluster: Arc<str>,
         /// The endpoint's address.
         endpoint: Arc<str>,
-        /// Why: `idle`, `age`, `closed by peer`, `draining`, `keepalive`,
-        /// `root removed`, `revoked`, `identity changed`, `error`.
-        reason: &'static str,
+        /// What ended it.
+        reason: DisconnectReason,
     },
     /// A part of the configuration took effect.
     #[non_exhaustive]
@@ -166,12 +169,18 @@ pub enum Event {
 #[derive(Debug)]
 pub(crate) struct Events {
     listeners: AtomicUsize,
+    /// What listeners were too slow to see, all together.
+    missed: AtomicU64,
     sender: broadcast::Sender<Event>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { listeners: AtomicUsize::new(0), sender: broadcast::Sender::new(4096) }
+        Self {
+            listeners: AtomicUsize::new(0),
+            missed: AtomicU64::new(0),
+            sender: broadcast::Sender::new(4096),
+        }
     }
 }
 
@@ -185,9 +194,9 @@ impl Events {
         }
     }
 
-    /// Whether anybody listens.
-    pub(crate) fn is_heard(&self) -> bool {
-        self.listeners.load(Ordering::Relaxed) > 0
+    /// What listeners were too slow to see.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
     }
 
     /// A stream of the events from now on.
@@ -215,7 +224,7 @@ impl EventStream {
         loop {
             match self.receiver.recv().await {
                 Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(missed)) => self.missed += missed,
+                Err(broadcast::error::RecvError::Lagged(missed)) => self.miss(missed),
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
@@ -226,9 +235,16 @@ impl EventStream {
         loop {
             match self.receiver.try_recv() {
                 Ok(event) => return Some(event),
-                Err(broadcast::error::TryRecvError::Lagged(missed)) => self.missed += missed,
+                Err(broadcast::error::TryRecvError::Lagged(missed)) => self.miss(missed),
                 Err(_) => return None,
             }
+        }
+    }
+
+    fn miss(&mut self, missed: u64) {
+        self.missed += missed;
+        if let Some(events) = self.events.upgrade() {
+            events.missed.fetch_add(missed, Ordering::Relaxed);
         }
     }
 

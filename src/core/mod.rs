@@ -5,23 +5,25 @@ mod call;
 mod error;
 mod event;
 mod random;
+mod reason;
 mod time;
 mod wire;
 
 pub(crate) use self::body::{
-    BodyEnd, Held, Outgoing, Release, ReplayBody, Ticket, Unrepeatable, Watch, Watcher,
-    polled_foreign,
+    BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, StreamEnd, Ticket,
+    Unrepeatable, Watch, Watcher, polled_foreign,
 };
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;
 pub(crate) use self::random::Random;
-pub(crate) use self::time::{Epoch, Instant, earliest};
+pub(crate) use self::time::{Epoch, Instant, earliest, nanos};
 pub(crate) use self::wire::WireFailure;
 pub use self::{
     body::Body,
     call::Call,
     error::{Attempt, Error, ErrorKind, Origin, Phase},
     event::{Event, EventStream},
+    reason::{DisconnectReason, RetryReason, RetryRefusal},
 };
 
 /// The erased error of user layers, leaves and providers.

@@ -1,11 +1,16 @@
 //! Providers: what yields configuration and endpoints over time.
 //!
-//! [`Static`] holds what the code gives once, `File` (feature `file`) follows the mesh file, and
-//! anything else implements [`Discover`]. Several make one mesh: the one that was added first
+//! [`Static`] holds what the code gives once, `File` (feature `file`) follows the mesh file, `Dns`
+//! (feature `dns`) asks DNS, and anything else implements [`Discover`]. Several make one mesh: the one that was added first
 //! decides a service and the settings of a cluster, and endpoints are the union of all.
 //!
 //! **Do** keep the last good state when the other side is lost: endpoints that were true a minute
 //! ago are better than none. **Do** publish an empty set only when it is known to be empty.
+//!
+//! # DNS
+//!
+//! Any source may leave the endpoints of a cluster to DNS, by the cluster's
+//! [`discovery`](crate::config::Discovery::Dns); the module `dns` tells what becomes of answers.
 //!
 //! **Do not** block in `run`; it is a task of the mesh's runtime.
 //!
@@ -40,6 +45,8 @@
 //! }
 //! ```
 
+#[cfg(feature = "dns")]
+pub mod dns;
 #[cfg(feature = "file")]
 pub(crate) mod file;
 mod publisher;
@@ -47,6 +54,8 @@ mod statics;
 
 use std::pin::Pin;
 
+#[cfg(feature = "dns")]
+pub use self::dns::Dns;
 #[cfg(feature = "file")]
 pub use self::file::File;
 pub(crate) use self::publisher::{Change, Sink, SourceId};

@@ -44,6 +44,7 @@ pub(crate) enum Change {
     Refused { part: String, reason: String },
     Accepted { part: String },
     Synced,
+    Confirmed,
 }
 
 // === impl SourceId ===
@@ -52,9 +53,12 @@ impl SourceId {
     /// Names that only DNS knows; behind every real source.
     pub(crate) const DNS: Self = Self(usize::MAX);
 
+    /// Endpoints that a cluster's own discovery has found; behind every real source.
+    pub(crate) const DISCOVERY: Self = Self(usize::MAX - 1);
+
     /// Identities and roots, which report by themselves.
     #[cfg(feature = "_tls")]
-    pub(crate) const KEYS: Self = Self(usize::MAX - 1);
+    pub(crate) const KEYS: Self = Self(usize::MAX - 2);
 
     pub(crate) fn new(index: usize) -> Self {
         Self(index)
@@ -180,6 +184,13 @@ impl Publisher {
     /// Takes a report of [`refused`](Self::refused) back.
     pub fn accepted(&self, part: impl Into<String>) {
         drop(self.apply(Change::Accepted { part: part.into() }));
+    }
+
+    /// What this source has published is still so, as far as it knows: it has looked, and found
+    /// nothing new. It sets the metric `mesh.client.discovery.age` back, as everything does that a
+    /// source publishes.
+    pub fn confirmed(&self) {
+        drop(self.apply(Change::Confirmed));
     }
 
     /// The first state of this source is complete.

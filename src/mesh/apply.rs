@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     config::{self, ConfigError, ConfigErrors},
-    core::Event,
     discover::{Change, Sink, SourceId},
 };
 
@@ -23,6 +22,9 @@ impl Sink for Inner {
         // Under the lock: once it is closed, nothing comes after.
         if self.is_closed() {
             return Err(ConfigErrors(vec![ConfigError::new("mesh", "closed", "it is shut down")]));
+        }
+        if !matches!(change, Change::Refused { .. } | Change::Synced) {
+            self.hub.heard(source.index());
         }
         let result = self.change(&mut state, source, change);
         drop(state);
@@ -147,6 +149,8 @@ impl Inner {
                 }
             }
             Change::Synced => self.sync(state, source),
+            // That it was said is noted.
+            Change::Confirmed => {}
         }
         Ok(())
     }
@@ -163,7 +167,7 @@ impl Inner {
             (true, false) => "the source ended before its first state was complete",
             (false, true) => "the source panicked; its last good state stays",
             // One that never changes is done.
-            (false, false) => return,
+            (false, false) => return self.hub.done(source.index()),
         };
         let part = self.sources.get(source.index()).map_or("source", String::as_str);
         self.refuse(&mut state, source, part, reason.to_owned());
@@ -250,21 +254,33 @@ impl Inner {
     }
 
     pub(super) fn applied(&self, part: String) {
-        self.events.emit(|| Event::ConfigApplied { part: part.into() });
+        self.hub.applied(part);
     }
 
     pub(super) fn report(&self, part: &str, reason: &str) {
-        self.events.emit(|| Event::ConfigRefused { part: part.into(), reason: reason.into() });
+        self.hub.refused(part, reason);
     }
 
     /// Notes that a part is refused; without a good definition, what it defines is refused, too.
-    fn refuse(&self, state: &mut State, source: SourceId, part: &str, reason: String) {
+    pub(super) fn refuse(&self, state: &mut State, source: SourceId, part: &str, reason: String) {
         self.report(part, &reason);
         let before = state.standing(part);
         state.refused.entry(part.to_owned()).or_default().insert(source, reason);
         if state.standing(part) != before {
             self.compile_part(state, part);
         }
+    }
+
+    /// A report is over.
+    #[cfg(feature = "dns")]
+    pub(super) fn mended(&self, state: &mut State, part: &str) {
+        self.mended_of(state, SourceId::DISCOVERY, part);
+    }
+
+    /// The same, of a source.
+    #[cfg(feature = "dns")]
+    pub(super) fn mended_of(&self, state: &mut State, source: SourceId, part: &str) {
+        drop(self.change(state, source, Change::Accepted { part: part.to_owned() }));
     }
 
     fn compile_part(&self, state: &mut State, part: &str) {

@@ -15,6 +15,7 @@ use super::{
     inner::{Inner, Stages},
     keys::Given as GivenKeys,
     leaf::{Leaf, LeafEndpoint},
+    metrics::Telemetry,
     stage::{Next, Stage, push},
     supervise,
 };
@@ -22,9 +23,14 @@ use crate::{
     config::Endpoint,
     core::{Body, BoxError, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
     discover::{Discover, Publisher, Sink, SourceId, Static},
+    observe::{Hub, Propagation, trace::Tracing},
     transport::{self, Connect, ConnectTarget, Connector, Shared},
 };
 
+#[cfg(feature = "otel")]
+use super::metrics;
+#[cfg(feature = "otel")]
+use crate::observe::otel::Exporter;
 #[cfg(feature = "_tls")]
 use crate::security::{CryptoProvider, Identity, Verify};
 
@@ -35,7 +41,7 @@ pub enum UnknownNames {
     /// The call fails and says so.
     #[default]
     Refuse,
-    /// The system's DNS resolves it, on the name's port or 80.
+    /// The system's DNS resolves it, on the name's port or 80. Needs the feature `dns`.
     Dns,
 }
 
@@ -87,6 +93,10 @@ pub struct MeshBuilder {
     leaf: Option<Leaf>,
     connect: Option<ConnectStage>,
     keys: GivenKeys,
+    telemetry: Telemetry,
+    #[cfg(feature = "otel")]
+    exporter: Option<Exporter>,
+    tracing: Tracing,
 }
 
 /// A source, in the order of addition.
@@ -114,6 +124,10 @@ impl MeshBuilder {
             leaf: None,
             connect: None,
             keys: GivenKeys::default(),
+            telemetry: Telemetry::default(),
+            #[cfg(feature = "otel")]
+            exporter: None,
+            tracing: Tracing::default(),
         }
     }
 
@@ -214,9 +228,77 @@ impl MeshBuilder {
         self
     }
 
+    /// How endpoints learn which trace a request is a part of. Default: W3C Trace Context.
+    ///
+    /// Without a tracer, a trace context is only passed on: a `traceparent` in the request's
+    /// headers, or a [`TraceContext`](crate::TraceContext) in its extensions. Where there is none,
+    /// nothing is sent.
+    pub fn propagate(mut self, propagation: Propagation) -> Self {
+        self.tracing.propagation = Some(propagation);
+        self
+    }
+
+    /// Records calls and attempts as spans of this OpenTelemetry provider. Default: none.
+    ///
+    /// A call's parent is, in this order: the `traceparent` of the request's headers, a
+    /// [`TraceContext`](crate::TraceContext) or an `opentelemetry::Context` in its extensions, the
+    /// current `Context` when the call is first polled. Whose parent is not sampled is not
+    /// recorded, and the provider not asked; of every other call its sampler decides, by trace id
+    /// and name: attributes come after. A call that is not recorded allocates nothing but the
+    /// header that says so.
+    ///
+    /// A call is one span and a child for each attempt, by OpenTelemetry's semantic conventions
+    /// 1.44: see `docs/TRACING.md`. HTTP's end with the response head, gRPC's with the status.
+    #[cfg(feature = "otel")]
+    pub fn tracer_provider<P>(mut self, provider: &P) -> Self
+    where
+        P: opentelemetry::trace::TracerProvider,
+        P::Tracer: Send + Sync + 'static,
+        <P::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
+    {
+        self.tracing.tracer = Some(crate::observe::trace::tracer(provider));
+        self
+    }
+
+    /// Records calls and attempts as spans of `tracing`, too. Default: no.
+    ///
+    /// Their target is `tower_mesh`. A call is a span `call` of level INFO, a child of the span
+    /// that is current when it is first polled; each attempt is a child `attempt` of level DEBUG.
+    /// The fields have the names of OpenTelemetry's attributes. While no subscriber is interested,
+    /// a call pays for asking alone.
+    #[cfg(feature = "tracing")]
+    pub fn tracing_spans(mut self) -> Self {
+        self.tracing.spans = Some(Arc::new(crate::observe::trace::Spans));
+        self
+    }
+
     /// Makes every random choice follow from this seed. Default: random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Whether [`Mesh::metrics`](super::Mesh::metrics) has samples for every endpoint that was
+    /// called, beside those of its cluster. Default: true.
+    ///
+    /// Each such endpoint has up to five samples; with thousands of them a reader may want none.
+    /// Nothing is saved in a call.
+    pub fn endpoint_metrics(mut self, wanted: bool) -> Self {
+        self.telemetry.endpoint_metrics = Some(wanted);
+        self
+    }
+
+    /// Takes the metrics to this meter provider as well. Default: none.
+    ///
+    /// Only the API of `opentelemetry` 0.33 is used: the SDK, its reader and its exporter are the
+    /// application's. What that exporter meets, no call waits for or learns of. Each duration is
+    /// recorded through it once more: `docs/METRICS.md` tells what that costs.
+    #[cfg(feature = "otel")]
+    pub fn meter_provider(
+        mut self,
+        provider: &(impl opentelemetry::metrics::MeterProvider + ?Sized),
+    ) -> Self {
+        self.exporter = Some(Exporter::new(provider));
         self
     }
 
@@ -324,7 +406,7 @@ impl MeshBuilder {
     /// # Errors
     ///
     /// When there is no runtime; when a setting is out of its range; when there is no source,
-    /// unless plain DNS is allowed for unknown names.
+    /// unless plain DNS is allowed for unknown names; when it is, without the feature `dns`.
     pub fn build(self) -> Result<Mesh, Error> {
         let config_error =
             || Error::new(ErrorKind::Config, Phase::Resolve).with_origin(Origin::Local);
@@ -342,6 +424,12 @@ impl MeshBuilder {
                 .detail(errors.to_string())
                 .check("the settings that are given to `service`")
         })?;
+        #[cfg(not(feature = "dns"))]
+        if self.unknown_names == UnknownNames::Dns {
+            return Err(config_error()
+                .detail("`unknown_names(UnknownNames::Dns)` needs the feature `dns`")
+                .check("the features of `tower-mesh` in Cargo.toml"));
+        }
         if self.sources.is_empty() && self.unknown_names == UnknownNames::Refuse {
             return Err(config_error()
                 .detail("no source defines any service")
@@ -355,11 +443,10 @@ impl MeshBuilder {
                 Given::Endpoints(statics) => Box::new(statics),
             })
             .collect();
-        let names = sources.iter().map(|source| source.name()).collect();
+        let names: Vec<String> = sources.iter().map(|source| source.name()).collect();
         let (epoch, events) = (Epoch::now(), Arc::new(Events::default()));
         let random = Arc::new(self.seed.map_or_else(Random::default, Random::seeded));
-        let transport =
-            Arc::new(Shared::new(runtime, Arc::clone(&events), Arc::clone(&random), epoch));
+        let transport = Arc::new(Shared::new(runtime, Arc::clone(&random), epoch));
         let stages = Stages {
             call: self.call.map(|stage| stage(Next::new(CallRest))),
             attempt: self.attempt.map(|stage| stage(Next::new(AttemptRest))),
@@ -371,15 +458,42 @@ impl MeshBuilder {
             },
         };
         let unknown = self.unknown_names;
-        let inner = Arc::new(Inner::new(
-            epoch, events, random, stages, self.code, names, transport, unknown,
-        ));
+        #[cfg(feature = "otel")]
+        let sinks = self.exporter.as_ref().map(Exporter::sinks);
+        #[cfg(not(feature = "otel"))]
+        let sinks = None;
+        let hub = Arc::new(Hub::new(events, epoch, &names, sinks));
+        let telemetry = self.telemetry;
+        let inner = Arc::new_cyclic(|_this| {
+            Inner::new(
+                #[cfg(feature = "dns")]
+                _this,
+                epoch,
+                hub,
+                random,
+                stages,
+                self.tracing,
+                self.code,
+                names,
+                transport,
+                unknown,
+                telemetry,
+            )
+        });
+        #[cfg(feature = "otel")]
+        if let Some(exporter) = &self.exporter {
+            let read = Arc::downgrade(&inner);
+            exporter.observe(move |metric| match read.upgrade() {
+                Some(inner) => metrics::samples(&inner, metric),
+                None => Vec::new(),
+            });
+        }
         inner.state().keys.start(&inner, self.keys);
         for (index, source) in sources.into_iter().enumerate() {
             let sink: Arc<dyn Sink> = Arc::<Inner>::clone(&inner);
             let id = SourceId::new(index);
             let publisher = Publisher::new(&sink, id);
-            inner.spawn(supervise::run(Arc::downgrade(&inner), id, source, publisher));
+            drop(inner.spawn(supervise::run(Arc::downgrade(&inner), id, source, publisher)));
         }
         Ok(Mesh { inner })
     }

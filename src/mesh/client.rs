@@ -23,7 +23,7 @@ use crate::core::{Body, BoxError, Error, ErrorKind, Outgoing, Phase};
 /// into a generated tonic client as it is: `GreeterClient::new(mesh.client("greeter.prod")?)`.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     /// Empty when the request's authority names the service.
     cell: Option<Arc<ServiceCell>>,
     /// It was made by a name with `https`, which then holds for every call.
@@ -68,7 +68,10 @@ impl Client {
             Some(cell) => CallFuture::new(&self.inner, cell, request),
             None => match self.resolve(&request) {
                 Ok(cell) => CallFuture::new(&self.inner, &cell, request),
-                Err(error) => CallFuture::failed(error, &request),
+                Err(error) => {
+                    self.inner.hub.unresolved(error.kind());
+                    CallFuture::failed(error, &request)
+                }
             },
         }
     }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::{
+    discovered::Discovered,
     endpoint::Transport,
     leaf::{Leaf, LeafEndpoint},
     protect::Protector,
@@ -13,15 +15,18 @@ use super::{
 use crate::{
     balance::{Balancer, Spec, Upstream},
     config::{self, Protocol, SecurityMode},
-    core::{Epoch, Event},
+    core::{BodyEnd, Epoch},
+    observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::limit::Limiter,
-    transport::{Connect, Pool, Shared},
+    transport::{Connect, Pool, Reach, Shared},
 };
 
 /// One cluster: a swap cell of its own, reached by a handle in each route that names it.
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) core: ArcSwap<Core>,
+    pub(crate) meter: Arc<ClusterMeter>,
+    pub(crate) discovered: Arc<Discovered>,
     /// Why it is empty, when its definition was refused and there is no earlier one.
     pub(crate) refused: Option<Box<str>>,
 }
@@ -37,6 +42,9 @@ pub(crate) struct Core {
 /// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
 pub(crate) struct Node {
     pub(crate) name: Arc<str>,
+    pub(crate) meter: EndpointMeter,
+    /// Its address as spans show it.
+    pub(crate) peer: Peer,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) authority: Option<http::uri::Authority>,
     pub(crate) pool: Arc<Pool>,
@@ -49,13 +57,15 @@ pub(crate) struct Node {
 
 /// What every node of a cluster is built with.
 pub(crate) struct NodeContext {
-    pub(crate) cluster: Arc<str>,
+    pub(crate) meter: Arc<ClusterMeter>,
     /// What endpoints without a hint of their own speak.
     pub(crate) protocol: Option<Protocol>,
     pub(crate) protector: Arc<Protector>,
     pub(crate) settings: Arc<config::TransportSettings>,
     pub(crate) connector: Arc<dyn Connect>,
     pub(crate) shared: Arc<Shared>,
+    /// Notified when an endpoint cannot be connected to.
+    pub(crate) unreachable: Arc<Notify>,
     pub(crate) leaf: Option<Leaf>,
     pub(crate) stage: Option<Stage>,
 }
@@ -70,11 +80,16 @@ impl Upstream for Node {
         let protocol = spec.protocol().or(cx.protocol);
         let pool = Pool::new(
             Arc::clone(&name),
-            spec.address().clone(),
-            cx.protector.of(spec),
+            Reach {
+                address: spec.address().clone(),
+                more_addresses: spec.more_addresses().into(),
+                protection: cx.protector.of(spec),
+                failed: Arc::clone(&cx.unreachable),
+            },
             Arc::clone(&cx.settings),
             Arc::clone(&cx.connector),
             Arc::clone(&cx.shared),
+            Arc::clone(&cx.meter),
         );
         // An own leaf takes the place of the transport; endpoint layers wrap either.
         let mut is_open = cx.protector.is_open(spec);
@@ -91,7 +106,9 @@ impl Upstream for Node {
             }
         };
         Self {
+            meter: cx.meter.endpoint(&name),
             name,
+            peer: Peer::of_endpoint(spec.address()),
             protocol,
             authority: spec.authority().and_then(|text| text.parse().ok()),
             pool,
@@ -105,25 +122,27 @@ impl Upstream for Node {
     }
 
     fn added(spec: &Spec, cx: &NodeContext) {
-        cx.shared.events.emit(|| Event::EndpointAdded {
-            cluster: Arc::clone(&cx.cluster),
-            endpoint: spec.address().to_string().into(),
-        });
+        cx.meter.endpoint_added(spec.address());
     }
 
     fn removed(spec: &Spec, cx: &NodeContext) {
-        cx.shared.events.emit(|| Event::EndpointRemoved {
-            cluster: Arc::clone(&cx.cluster),
-            endpoint: spec.address().to_string().into(),
-        });
+        cx.meter.endpoint_removed(spec.address());
     }
 
     fn available(&self, now: u64) -> bool {
         self.pool.available(now)
     }
 
+    fn respecified(&self, spec: &Spec) {
+        self.pool.set_more_addresses(spec.more_addresses().into());
+    }
+
     fn retire(&self) {
         self.pool.drain();
+    }
+
+    fn streamed(&self, end: BodyEnd, nanos: u64) {
+        self.meter.record(Verb::GRPC, End::of_body(end), nanos);
     }
 }
 
@@ -132,7 +151,7 @@ impl Upstream for Node {
 impl NodeContext {
     /// The endpoint as an own leaf is told of it.
     fn of_leaf(&self, spec: &Spec) -> LeafEndpoint {
-        let (cluster, endpoint) = (&self.cluster, spec.config());
+        let (cluster, endpoint) = (&self.meter.name, spec.config());
         match self.protector.demand(spec) {
             Some(demand) => LeafEndpoint::new(
                 cluster,
@@ -151,8 +170,9 @@ impl NodeContext {
 // === impl Cluster ===
 
 impl Cluster {
-    pub(crate) fn new(name: Arc<str>, core: Core) -> Self {
-        Self { name, core: ArcSwap::from_pointee(core), refused: None }
+    pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core, discovered: Arc<Discovered>) -> Self {
+        let name = Arc::clone(&meter.name);
+        Self { name, core: ArcSwap::from_pointee(core), meter, discovered, refused: None }
     }
 
     /// What calls meet whose cluster is refused.

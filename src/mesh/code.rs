@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    self, Balancer, ClusterSecurity, IdentityMatch, Policy, Protocol, Retry, SecurityMode,
+    self, Balancer, ClusterSecurity, IdentityMatch, Policy, Protocol, Retry, SecurityMode, Tracing,
 };
 
 /// Settings of one service, given in code.
@@ -71,6 +71,14 @@ impl ServiceSettings {
     #[must_use]
     pub fn max_requests(mut self, calls: u32) -> Self {
         self.policy.max_requests = Some(calls);
+        self
+    }
+
+    /// How calls are traced, where a tracer is given to the mesh. Default: as the caller's trace
+    /// says.
+    #[must_use]
+    pub fn tracing(mut self, tracing: Tracing) -> Self {
+        self.policy.tracing = Some(tracing);
         self
     }
 

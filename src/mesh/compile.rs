@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     cluster::{Cluster, Core, NodeContext},
+    discovered::Discovered,
     inner::Inner,
     keys::Keys,
     protect::Protector,
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::{
     config::{self, Policy},
+    observe::{ClusterMeter, RouteMeter},
     resilience::limit::Limiter,
     route::{Matcher, Split, Table},
 };
@@ -25,11 +27,13 @@ impl Inner {
 
     /// A cluster without endpoints.
     fn empty(&self, keys: &mut Keys, name: &str) -> Cluster {
-        let name: Arc<str> = name.into();
-        let settings = self.code.cluster(&name, config::Cluster::default());
-        let protector = self.protector(keys, &name, &settings);
-        let core = Core::new(self.node_context(&name, &settings, protector), settings, self.epoch);
-        Cluster::new(name, core)
+        let meter = ClusterMeter::new(&name.into(), &self.hub);
+        let settings = self.code.cluster(name, config::Cluster::default());
+        let protector = self.protector(keys, name, &settings);
+        let discovered = Arc::<Discovered>::default();
+        let context = self.node_context(&meter, &settings, protector, &discovered);
+        let core = Core::new(context, settings, self.epoch);
+        Cluster::new(meter, core, discovered)
     }
 
     /// How a cluster of these settings, the code's among them, is secured.
@@ -47,17 +51,19 @@ impl Inner {
 
     fn node_context(
         &self,
-        name: &Arc<str>,
+        meter: &Arc<ClusterMeter>,
         config: &config::Cluster,
         protector: Protector,
+        discovered: &Discovered,
     ) -> NodeContext {
         NodeContext {
-            cluster: Arc::clone(name),
+            meter: Arc::clone(meter),
             protocol: config.protocol,
             protector: Arc::new(protector),
             settings: Arc::new(config.transport.settings()),
             connector: Arc::clone(&self.stages.connector),
             shared: Arc::clone(&self.transport),
+            unreachable: Arc::clone(&discovered.unreachable),
             leaf: self.stages.leaf.clone(),
             stage: self.stages.endpoint.clone(),
         }
@@ -91,6 +97,7 @@ impl Inner {
         let targets = routes.iter().flat_map(|route| &route.clusters);
         let targets = targets.map(|target| target.name.to_ascii_lowercase()).collect();
         self.refer(state, name, targets);
+        let mut meters = cell.meters();
         let routes = routes.into_iter().filter_map(|route| {
             let matchers: Result<Vec<_>, _> = route.matches.iter().map(Matcher::new).collect();
             // Validation has refused what cannot be compiled.
@@ -102,7 +109,9 @@ impl Inner {
             let plane = route.policy.over(&said.policy);
             let policy = cell.policy(&code.over(&plane));
             let name = route.name.as_deref().map(Into::into);
-            Some((matchers, Route { name, clusters, policy, plane, source: source.clone() }))
+            let meter = meter_of(&cell, &mut meters, name.as_ref());
+            let source = source.clone();
+            Some((matchers, Route { name, meter, clusters, policy, plane, source }))
         });
         let table = Table::new(routes.collect());
         let limiter = limiter(&cell, &code.over(&said.policy));
@@ -189,8 +198,10 @@ impl Inner {
     /// Swaps a cluster's settings in; endpoints keep their state, and unless the way to them has
     /// changed, their connections.
     pub(super) fn settle(&self, state: &mut State, name: &str) {
+        #[cfg(feature = "dns")]
+        self.discover(state, name);
         let Some(entry) = state.clusters.get_mut(name) else { return };
-        let name = Arc::clone(&entry.cell.name);
+        let (name, meter) = (Arc::clone(&entry.cell.name), &entry.cell.meter);
         let said = entry.decisive().map(|(_, settings)| settings.clone()).unwrap_or_default();
         let wanted = self.code.cluster(&name, said);
         let current = entry.cell.core.load_full();
@@ -201,7 +212,7 @@ impl Inner {
             }
             return;
         }
-        let context = self.node_context(&name, &wanted, protector);
+        let context = self.node_context(meter, &wanted, protector, &entry.cell.discovered);
         let core = Core::new(context, wanted, self.epoch);
         let core = core.counting_on(&current);
         core.balancer.replace(current.balancer.specs());
@@ -247,6 +258,21 @@ fn routes_of(service: &config::Service, name: &str) -> Vec<config::Route> {
     let target = service.cluster.clone().unwrap_or_else(|| name.to_owned());
     let clusters = vec![config::WeightedCluster::new(target)];
     vec![config::Route { clusters, ..config::Route::default() }]
+}
+
+/// The meter of a route, which survives by the route's name; routes without one share one.
+fn meter_of(
+    cell: &ServiceCell,
+    known: &mut Vec<Arc<RouteMeter>>,
+    name: Option<&Arc<str>>,
+) -> Arc<RouteMeter> {
+    let Some(name) = name else { return Arc::clone(&cell.meter.plain) };
+    if let Some(meter) = known.iter().find(|meter| meter.name() == Some(name)) {
+        return Arc::clone(meter);
+    }
+    let meter = Arc::new(cell.meter.route(name));
+    known.push(Arc::clone(&meter));
+    meter
 }
 
 /// The limit of a service; its count of calls in flight survives every update that keeps a limit.

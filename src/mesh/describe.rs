@@ -1,6 +1,6 @@
 //! The assembled stack in order, and every setting with its origin.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{cluster::Cluster, inner::Inner, service::Service, settings};
 
@@ -40,6 +40,8 @@ pub struct Description {
     pub stack: Vec<String>,
     /// The sources, in order of precedence.
     pub sources: Vec<String>,
+    /// What the mesh tells of itself, to whom, and what endpoints are told of the trace.
+    pub telemetry: Vec<Setting>,
     /// Each service with its routes.
     pub services: Vec<ServiceDescription>,
     /// Parts that are refused now, with the reason.
@@ -78,6 +80,10 @@ pub struct ClusterDescription {
     pub balancer: String,
     /// Its settings with their origins.
     pub settings: Vec<Setting>,
+    /// The age of the last good answer, where the endpoints are discovered (DNS) and there was one.
+    pub answer_age: Option<Duration>,
+    /// Why the endpoints are not, or not all, what discovery says now.
+    pub trouble: Option<String>,
     /// One line per endpoint: address, weight, calls in flight, latency, health.
     pub endpoints: Vec<String>,
 }
@@ -97,6 +103,7 @@ impl Description {
         Self {
             stack: stack(inner),
             sources: inner.sources.clone(),
+            telemetry: settings::of_telemetry(inner),
             services,
             refused: inner.refused_parts(),
         }
@@ -144,11 +151,14 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
 
 fn describe(inner: &Arc<Inner>, cluster: &Cluster) -> ClusterDescription {
     let core = cluster.core.load();
+    let now = inner.epoch.nanos(crate::core::Instant::now());
     ClusterDescription {
         name: cluster.name.to_string(),
         balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
         settings: settings::of_cluster(inner, &cluster.name, &core.protector),
-        endpoints: core.balancer.report(inner.epoch.nanos(crate::core::Instant::now())),
+        answer_age: cluster.discovered.age(now),
+        trouble: cluster.discovered.trouble().map(|trouble| trouble.to_string()),
+        endpoints: core.balancer.report(now),
     }
 }
 
@@ -181,6 +191,10 @@ impl fmt::Display for Description {
             writeln!(f, "  {:2} {position}", number + 1)?;
         }
         writeln!(f, "sources: {}", self.sources.join(", "))?;
+        writeln!(f, "telemetry")?;
+        for setting in &self.telemetry {
+            writeln!(f, "  {setting}")?;
+        }
         for service in &self.services {
             writeln!(f, "service {}", service.name)?;
             for route in &service.routes {
@@ -192,6 +206,12 @@ impl fmt::Display for Description {
                     writeln!(f, "    cluster {} by {}", cluster.name, cluster.balancer)?;
                     for setting in &cluster.settings {
                         writeln!(f, "      {setting}")?;
+                    }
+                    if let Some(age) = cluster.answer_age {
+                        writeln!(f, "      last good answer: {:.1} s ago", age.as_secs_f64())?;
+                    }
+                    if let Some(trouble) = &cluster.trouble {
+                        writeln!(f, "      {trouble}")?;
                     }
                     for endpoint in &cluster.endpoints {
                         writeln!(f, "      {endpoint}")?;

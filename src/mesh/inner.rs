@@ -10,12 +10,16 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::Notify,
+    task::{AbortHandle, JoinSet},
+};
 
 use super::{
     cluster::Cluster,
     code::Code,
     leaf::Leaf,
+    metrics::Telemetry,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
     state::{Entry, State},
@@ -23,6 +27,7 @@ use super::{
 use crate::{
     config,
     core::{BoxFuture, Epoch, Error, ErrorKind, Events, Instant, Origin, Phase, Random},
+    observe::{Hub, trace::Tracing},
     transport::{Connect, Shared},
 };
 
@@ -30,21 +35,29 @@ use crate::{
 pub(crate) struct Inner {
     pub(crate) epoch: Epoch,
     pub(crate) events: Arc<Events>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) random: Arc<Random>,
     pub(crate) stages: Stages,
+    pub(crate) tracing: Tracing,
     pub(crate) resolve_timeout: Duration,
     pub(crate) code: Code,
     pub(crate) sources: Vec<String>,
     pub(crate) transport: Arc<Shared>,
     pub(crate) unknown_names: super::UnknownNames,
+    #[cfg(feature = "dns")]
+    pub(super) resolvers: crate::discover::dns::Resolvers,
+    /// Itself, for the tasks that it starts.
+    #[cfg(feature = "dns")]
+    pub(super) this: std::sync::Weak<Self>,
     /// Those that are defined, and, empty, those whose definition was refused.
     pub(super) services: ArcSwap<HashMap<Arc<str>, Arc<ServiceCell>>>,
     /// What the sources have said. Locked by updaters only, never by a call.
     state: Mutex<State>,
     changed: Notify,
     synced: AtomicBool,
-    /// Names whose first DNS answer is awaited.
-    resolving: AtomicUsize,
+    /// Clusters of sources whose first discovery is awaited.
+    pub(super) awaited: AtomicUsize,
     closed: AtomicBool,
     /// The tasks of the sources; they hold this weakly.
     tasks: Mutex<JoinSet<()>>,
@@ -64,30 +77,40 @@ pub(crate) struct Stages {
 impl Inner {
     #[expect(clippy::too_many_arguments, reason = "the builder's parts, given once")]
     pub(crate) fn new(
+        #[cfg(feature = "dns")] this: &std::sync::Weak<Self>,
         epoch: Epoch,
-        events: Arc<Events>,
+        hub: Arc<Hub>,
         random: Arc<Random>,
         stages: Stages,
+        tracing: Tracing,
         code: Code,
         sources: Vec<String>,
         transport: Arc<Shared>,
         unknown_names: super::UnknownNames,
+        telemetry: Telemetry,
     ) -> Self {
         Self {
             epoch,
-            events,
+            events: Arc::clone(&hub.events),
+            hub,
+            telemetry,
             random,
             stages,
+            tracing,
             resolve_timeout: code.resolve_timeout.unwrap_or(config::DEFAULT_RESOLVE_TIMEOUT),
             code,
             synced: AtomicBool::new(sources.is_empty()),
             sources,
             transport,
             unknown_names,
+            #[cfg(feature = "dns")]
+            resolvers: crate::discover::dns::Resolvers::default(),
+            #[cfg(feature = "dns")]
+            this: std::sync::Weak::clone(this),
             services: ArcSwap::default(),
             state: Mutex::default(),
             changed: Notify::new(),
-            resolving: AtomicUsize::new(0),
+            awaited: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             tasks: Mutex::default(),
         }
@@ -103,10 +126,7 @@ impl Inner {
     }
 
     /// Runs a source's task until the mesh ends.
-    pub(crate) fn spawn(
-        &self,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) -> tokio::task::AbortHandle {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn_on(task, &self.transport.handle)
@@ -116,9 +136,14 @@ impl Inner {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
-    /// Whether nothing more is on its way that a call should wait for.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.is_synced() && self.resolving.load(Ordering::Acquire) == 0
+    /// Whether nothing more is on its way that a call to this cluster should wait for.
+    pub(crate) fn is_settled(&self, cluster: &Cluster) -> bool {
+        self.is_synced() && !cluster.discovered.is_awaited()
+    }
+
+    /// Whether every source has spoken, and every discovery of theirs has come to something.
+    fn is_ready(&self) -> bool {
+        self.is_synced() && self.awaited.load(Ordering::Acquire) == 0
     }
 
     /// Wakes whoever waits for configuration.
@@ -129,15 +154,6 @@ impl Inner {
     /// Every source has delivered its first state.
     pub(super) fn set_synced(&self) {
         self.synced.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn resolving(&self) {
-        self.resolving.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(crate) fn resolved(&self) {
-        self.resolving.fetch_sub(1, Ordering::AcqRel);
-        self.changed.notify_waiters();
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -163,7 +179,7 @@ impl Inner {
             inner
                 .wait_until(|inner| {
                     cluster.core.load().balancer.is_callable()
-                        || inner.is_settled()
+                        || inner.is_settled(&cluster)
                         || inner.is_closed()
                 })
                 .await;
@@ -172,7 +188,7 @@ impl Inner {
 
     /// Waits for the first state of every source.
     pub(crate) async fn ready(&self) -> Result<(), Error> {
-        self.wait_until(|inner| inner.is_synced() || inner.is_closed()).await;
+        self.wait_until(|inner| inner.is_ready() || inner.is_closed()).await;
         let keys = self.state().keys.awaited();
         keys.await;
         if self.is_closed() {

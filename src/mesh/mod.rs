@@ -24,12 +24,17 @@ mod cluster;
 mod code;
 mod compile;
 mod describe;
+mod discovered;
+#[cfg(feature = "dns")]
+mod discovery;
+#[cfg(feature = "dns")]
 mod dns;
 mod endpoint;
 mod inner;
 #[cfg_attr(not(feature = "_tls"), path = "keys_off.rs")]
 mod keys;
 mod leaf;
+mod metrics;
 pub(crate) mod names;
 mod protect;
 mod resolve;
@@ -40,9 +45,13 @@ mod state;
 mod supervise;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "reqwest-013")]
+mod whose;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+#[cfg(feature = "reqwest-013")]
+pub(crate) use self::whose::Whose;
 use self::{inner::Inner, names::Name};
 use crate::core::{Error, ErrorKind, EventStream, Phase};
 

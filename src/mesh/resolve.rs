@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    UnknownNames, dns,
     inner::Inner,
     names::Name,
     service::ServiceCell,
@@ -38,16 +37,17 @@ impl Inner {
         }
         let mut state = self.state();
         let known = self.services.load().get(full.as_str()).map(Arc::clone);
-        Ok(known.unwrap_or_else(|| state.absent.cell(&full)))
+        Ok(known.unwrap_or_else(|| state.absent.cell(&full, &self.hub)))
     }
 
     /// What becomes of a name that no source defines, once all have spoken.
     pub(crate) fn unfound(self: &Arc<Self>, name: &str) -> Result<Arc<ServiceCell>, Error> {
-        if self.unknown_names == UnknownNames::Dns
+        #[cfg(feature = "dns")]
+        if self.unknown_names == super::UnknownNames::Dns
             && self.refusals(name).is_empty()
             && let Ok(name) = Name::parse(name)
         {
-            dns::define(self, &name)?;
+            self.define_by_dns(&name)?;
         }
         self.find(name).ok_or_else(|| self.unknown(name))
     }
@@ -57,7 +57,7 @@ impl Inner {
         if let Some(cell) = self.services.load().get(name) {
             return Arc::clone(cell);
         }
-        let cell = state.absent.take(name);
+        let cell = state.absent.take(name, &self.hub);
         let mut services = HashMap::clone(&self.services.load());
         services.insert(Arc::clone(&cell.name), Arc::clone(&cell));
         self.services.store(Arc::new(services));
@@ -83,6 +83,13 @@ impl Inner {
         reports.map(|(part, reason)| format!("{part} was refused: {reason}")).collect()
     }
 
+    /// What became of sources that could not be read at all: any name may be theirs.
+    pub(super) fn lost_sources(&self) -> Vec<String> {
+        let lost = self.state().reports().into_iter();
+        let lost = lost.filter(|(part, _)| self.sources.contains(part));
+        lost.map(|(part, reason)| format!("{part} was refused: {reason}")).collect()
+    }
+
     /// The error of a name that nobody defines, or whose definition was refused.
     pub(crate) fn unknown(&self, name: &str) -> Error {
         let error = |kind| {
@@ -95,11 +102,7 @@ impl Inner {
                 .check("the refused definition; it is not run on defaults");
         }
         let sources = self.sources.join(", ");
-        // A source that could not be read at all may well define it.
-        let lost = self.state().reports().into_iter();
-        let lost = lost.filter(|(part, _)| self.sources.contains(part));
-        let lost: Vec<String> =
-            lost.map(|(part, reason)| format!("{part} was refused: {reason}")).collect();
+        let lost = self.lost_sources();
         let error = error(ErrorKind::UnknownService);
         if lost.is_empty() {
             return error.detail(format!("not defined by any source ({sources})"));

@@ -11,6 +11,10 @@ use http::uri::Authority;
 use super::cluster::Cluster;
 use crate::{
     config,
+    observe::{
+        Hub, RouteMeter, ServiceMeter,
+        trace::{Peer, Rules},
+    },
     resilience::{Budget, deadline, limit::Limiter, retry},
     route::{Split, Table},
 };
@@ -18,8 +22,11 @@ use crate::{
 /// One service: a swap cell of its own, held by every client of the service.
 pub(crate) struct ServiceCell {
     pub(crate) name: Arc<str>,
+    pub(crate) meter: ServiceMeter,
     /// What HTTP calls it when the request names no authority.
     pub(crate) authority: Option<Authority>,
+    /// Its name as spans show it.
+    pub(crate) server: Peer,
     /// Empty until a source has delivered it.
     pub(crate) current: ArcSwapOption<Service>,
     /// Budgets survive updates that do not change them. Locked by the updater only.
@@ -35,6 +42,7 @@ pub(crate) struct Service {
 /// One compiled route.
 pub(crate) struct Route {
     pub(crate) name: Option<Arc<str>>,
+    pub(crate) meter: Arc<RouteMeter>,
     pub(crate) clusters: Split<Arc<Cluster>>,
     pub(crate) policy: Policy,
     /// The layers that the policy was merged from, for `describe()`.
@@ -51,15 +59,20 @@ pub(crate) struct Policy {
     pub(crate) retry: retry::Policy,
     pub(crate) budget: Arc<Budget>,
     pub(crate) max_body_bytes: usize,
+    /// How its calls are traced, if anything is said of it.
+    pub(crate) tracing: Option<Arc<Rules>>,
 }
 
 // === impl ServiceCell ===
 
 impl ServiceCell {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, hub: &Arc<Hub>) -> Self {
+        let name: Arc<str> = name.into();
         Self {
-            name: name.into(),
+            meter: ServiceMeter::new(&name, hub),
             authority: name.parse().ok(),
+            server: Peer::of_service(&name),
+            name,
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
         }
@@ -75,6 +88,19 @@ impl ServiceCell {
     pub(crate) fn clear(&self) {
         self.current.store(None);
         self.budgets().clear();
+    }
+
+    /// The meters of its routes: the shared one, and one for each name.
+    pub(crate) fn meters(&self) -> Vec<Arc<RouteMeter>> {
+        let mut meters = vec![Arc::clone(&self.meter.plain)];
+        if let Some(service) = &*self.current.load() {
+            for (_, route) in service.table.iter() {
+                if !meters.iter().any(|known| Arc::ptr_eq(known, &route.meter)) {
+                    meters.push(Arc::clone(&route.meter));
+                }
+            }
+        }
+        meters
     }
 
     #[cfg(test)]
@@ -108,6 +134,7 @@ impl ServiceCell {
             idle_timeout: merged.idle_timeout,
             budget: self.budget(&retry.budget.clone().unwrap_or_default()),
             max_body_bytes: retry.body_cap(),
+            tracing: merged.tracing.as_ref().and_then(Rules::of),
             retry: retry::Policy::new(&retry),
         }
     }

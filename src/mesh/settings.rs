@@ -1,6 +1,6 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
-use std::{fmt::Debug, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use super::{
     describe::{Setting, SettingOrigin},
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::config::{
     self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, IdentityMatch, Policy,
-    Retry, TlsVersion, Transport,
+    Retry, TlsVersion, Tracing, Transport,
 };
 
 /// What the code says, what the control plane says, and the list that is made of it.
@@ -47,6 +47,25 @@ impl<'a, T> Layers<'a, T> {
     }
 }
 
+/// What the mesh tells of itself: only the code says that.
+pub(super) fn of_telemetry(inner: &Inner) -> Vec<Setting> {
+    let told = Layers { code: Some(&inner.telemetry), plane: None, source: None };
+    let given = |is_given: bool| is_given.then(|| "given".to_owned());
+    vec![
+        told.setting("telemetry.endpoint_metrics", "true", |told| text(told.endpoint_metrics)),
+        told.setting("telemetry.meter_provider", "none", |_| given(inner.hub.is_exported())),
+        told.setting("telemetry.propagation", "w3c", |_| {
+            inner.tracing.propagation.map(|it| name_of(&it))
+        }),
+        told.setting("telemetry.tracer_provider", "none", |_| {
+            given(inner.tracing.tracer.is_some())
+        }),
+        told.setting("telemetry.tracing_spans", "false", |_| {
+            text(inner.tracing.spans.as_ref().map(|_| true))
+        }),
+    ]
+}
+
 /// The settings of a policy.
 pub(super) fn of_route(
     code: &Policy,
@@ -67,7 +86,20 @@ pub(super) fn of_route(
         }),
     ];
     list.extend(of_retry(&policy.within(|policy| policy.retry.as_ref())));
+    list.extend(of_tracing(&policy.within(|policy| policy.tracing.as_ref())));
     list
+}
+
+fn of_tracing(tracing: &Layers<'_, Tracing>) -> Vec<Setting> {
+    let list = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| debug(map));
+    vec![
+        tracing.setting("tracing.client_percent", "100", |t| text(t.client_percent)),
+        tracing.setting("tracing.random_percent", "100", |t| text(t.random_percent)),
+        tracing.setting("tracing.overall_percent", "100", |t| text(t.overall_percent)),
+        tracing.setting("tracing.tags", "none", |t| list(&t.tags)),
+        tracing.setting("tracing.header_tags", "none", |t| list(&t.header_tags)),
+        tracing.setting("tracing.operation", "by convention", |t| t.operation.clone()),
+    ]
 }
 
 fn of_retry(retry: &Layers<'_, Retry>) -> Vec<Setting> {
@@ -124,6 +156,10 @@ pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Ve
             .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
         breakers.setting("breakers.max_requests", "none", |b: &Breakers| text(b.max_requests)),
     ]);
+    if let Some(config::Discovery::Dns(dns)) = &plane.discovery {
+        let dns = Layers { code: None, plane: Some(dns), source: source.as_deref() };
+        list.extend(of_dns(&dns));
+    }
     list.extend(of_transport(&cluster.within(|cluster| Some(&cluster.transport))));
     list.extend(of_security(&cluster.within(|cluster| cluster.security.as_ref()), protector));
     list
@@ -186,9 +222,39 @@ fn version(version: TlsVersion) -> String {
     .to_owned()
 }
 
+/// The settings of a cluster that DNS fills.
+fn of_dns(dns: &Layers<'_, config::DnsDiscovery>) -> Vec<Setting> {
+    let list = |list: &[String]| (!list.is_empty()).then(|| list.join(" "));
+    let shown = |addresses: &[config::Address]| {
+        list(&addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    vec![
+        dns.setting("discovery.dns.name", "", |dns| Some(dns.name.clone())),
+        dns.setting("discovery.dns.kind", "strict", |dns| chosen(&dns.kind)),
+        dns.setting("discovery.dns.family", "all", |dns| chosen(&dns.family)),
+        dns.setting("discovery.dns.refresh", "60s", |dns| dns.refresh.map(time)),
+        dns.setting("discovery.dns.respect_ttl", "true", |dns| text(dns.respect_ttl)),
+        dns.setting("discovery.dns.failure_refresh", "1s", |dns| dns.failure_refresh.map(time)),
+        dns.setting("discovery.dns.failure_refresh_max", "60s", |dns| {
+            dns.failure_refresh_max.map(time)
+        }),
+        dns.setting("discovery.dns.jitter", "10 %", |dns| dns.jitter.map(time)),
+        dns.setting("discovery.dns.stale_limit", "3600s", |dns| dns.stale_limit.map(time)),
+        dns.setting("discovery.dns.use_tcp", "when UDP does not suffice", |dns| text(dns.use_tcp)),
+        dns.setting("discovery.dns.resolvers", "the system's", |dns| shown(&dns.resolvers)),
+        dns.setting("discovery.dns.search", "the resolver's", |dns| list(&dns.search)),
+        dns.setting("discovery.dns.ndots", "the resolver's", |dns| text(dns.ndots)),
+    ]
+}
+
+/// The name of a choice that is not the default one.
+fn chosen<T: Debug + Default + PartialEq>(choice: &T) -> Option<String> {
+    (*choice != T::default()).then(|| name_of(choice))
+}
+
 fn of_transport(transport: &Layers<'_, Transport>) -> Vec<Setting> {
     let usual = config::TransportSettings::default();
-    let times: [(_, _, fn(&Transport) -> Option<Duration>); 8] = [
+    let times: [(_, _, fn(&Transport) -> Option<Duration>); 9] = [
         ("transport.connect_timeout", usual.connect_timeout, |t| t.connect_timeout),
         ("transport.connect_backoff_base", usual.connect_backoff_base, |t| t.connect_backoff_base),
         ("transport.connect_backoff_max", usual.connect_backoff_max, |t| t.connect_backoff_max),
@@ -197,6 +263,7 @@ fn of_transport(transport: &Layers<'_, Transport>) -> Vec<Setting> {
         ("transport.tcp_keepalive", usual.tcp_keepalive, |t| t.tcp_keepalive),
         ("transport.http2_ping_interval", usual.http2_ping_interval, |t| t.http2_ping_interval),
         ("transport.http2_ping_timeout", usual.http2_ping_timeout, |t| t.http2_ping_timeout),
+        ("transport.happy_eyeballs_delay", usual.happy_eyeballs_delay, |t| t.happy_eyeballs_delay),
     ];
     let counts: [(_, _, fn(&Transport) -> Option<u32>); 5] = [
         ("transport.max_http2_connections", usual.max_http2_connections, |t| {

@@ -6,7 +6,7 @@
 use std::{
     fmt,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use http::{Request, Response};
@@ -94,11 +94,23 @@ where
     fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
         // A clone of its own, readied here and called once: no readiness is shared.
         let mut service = self.0.clone();
-        Box::pin(async move {
-            std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
-            let response = service.call(request).await.map_err(Into::into)?;
-            Ok(response.map(Body::new))
-        })
+        // Most are ready at once, and then the request moves into theirs without a detour.
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {
+                let response = service.call(request);
+                Box::pin(async move {
+                    let response = response.await.map_err(Into::into)?;
+                    drop(service);
+                    Ok(response.map(Body::new))
+                })
+            }
+            Poll::Ready(Err(error)) => Box::pin(std::future::ready(Err(error.into()))),
+            Poll::Pending => Box::pin(async move {
+                std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
+                let response = service.call(request).await.map_err(Into::into)?;
+                Ok(response.map(Body::new))
+            }),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     balance::Diff,
     config::{self, Address},
     discover::SourceId,
+    observe::Hub,
 };
 
 /// The words of every source, by name.
@@ -27,7 +28,11 @@ pub(super) struct State {
     pub(super) keys: Keys,
     pub(super) synced: HashSet<SourceId>,
     /// How many names are defined by DNS.
+    #[cfg(feature = "dns")]
     pub(super) dns: usize,
+    /// Tasks of discovery that were started.
+    #[cfg(feature = "dns")]
+    pub(super) runs: u64,
 }
 
 /// One cluster, and who says what of it. It lives while a source defines it or a service names it.
@@ -37,6 +42,9 @@ pub(super) struct Entry {
     pub(super) settings: BTreeMap<SourceId, config::Cluster>,
     /// The services that name it.
     pub(super) users: BTreeSet<String>,
+    /// What fills it, where its settings leave that to discovery.
+    #[cfg(feature = "dns")]
+    pub(super) discovery: Option<super::discovery::Running>,
     /// Whose endpoints they are, kept only while several sources name the cluster.
     owners: BTreeMap<SourceId, HashSet<Address>>,
 }
@@ -172,6 +180,8 @@ impl Entry {
             cell: Arc::new(cell),
             settings: BTreeMap::new(),
             users: BTreeSet::new(),
+            #[cfg(feature = "dns")]
+            discovery: None,
             owners: BTreeMap::new(),
         }
     }
@@ -255,19 +265,24 @@ impl Entry {
 
 impl Absent {
     /// The cell that clients of this name hold, or a new one.
-    pub(super) fn cell(&mut self, name: &str) -> Arc<ServiceCell> {
+    pub(super) fn cell(&mut self, name: &str, hub: &Arc<Hub>) -> Arc<ServiceCell> {
         if let Some(cell) = self.cells.get(name).and_then(Weak::upgrade) {
             return cell;
         }
-        let cell = Arc::new(ServiceCell::new(name));
+        let cell = Arc::new(ServiceCell::new(name, hub));
         self.keep(&cell);
         cell
     }
 
     /// The same, for the service has come.
-    pub(super) fn take(&mut self, name: &str) -> Arc<ServiceCell> {
+    pub(super) fn take(&mut self, name: &str, hub: &Arc<Hub>) -> Arc<ServiceCell> {
         let cell = self.cells.remove(name).and_then(|cell| cell.upgrade());
-        cell.unwrap_or_else(|| Arc::new(ServiceCell::new(name)))
+        cell.unwrap_or_else(|| Arc::new(ServiceCell::new(name, hub)))
+    }
+
+    /// Those that clients hold.
+    pub(super) fn held(&self) -> impl Iterator<Item = Arc<ServiceCell>> {
+        self.cells.values().filter_map(Weak::upgrade)
     }
 
     /// Keeps the cell for as long as somebody else does.

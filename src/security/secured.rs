@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::{
     TlsErrorKind, alert::explain, client::Live, policy::Compiled, source::Source, verifier::Verdict,
 };
-use crate::config::Protocol;
+use crate::{config::Protocol, core::DisconnectReason};
 
 /// A byte stream after its handshake.
 pub(crate) struct Secured<I> {
@@ -104,11 +104,11 @@ impl Peer {
 
 impl Withdrawn {
     /// As events name it.
-    pub(crate) fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> DisconnectReason {
         match self {
-            Self::RootRemoved => "root removed",
-            Self::Revoked => "revoked",
-            Self::IdentityChanged => "identity changed",
+            Self::RootRemoved => DisconnectReason::RootRemoved,
+            Self::Revoked => DisconnectReason::Revoked,
+            Self::IdentityChanged => DisconnectReason::IdentityChanged,
         }
     }
 }

@@ -13,7 +13,6 @@ use std::{
 
 use tower_service::Service;
 
-use super::refusal::refusal;
 #[cfg(feature = "_tls")]
 use crate::security::TlsError;
 use crate::{
@@ -35,6 +34,10 @@ const CHECK_TLS: &str =
 pub struct ConnectTarget {
     /// Where the endpoint listens.
     pub address: Address,
+    /// Where it listens, too: whichever of them connects first will do. Empty for most.
+    pub more_addresses: Arc<[Address]>,
+    /// The wait before the next of them is tried beside the one before.
+    pub attempt_delay: Duration,
     /// The idle time before TCP keepalive probes.
     pub tcp_keepalive: Duration,
     /// What will be spoken over it; with TLS what is preferred, for then the endpoint decides.
@@ -203,11 +206,6 @@ impl ConnectError {
     /// A failure of TLS.
     pub(super) fn tls(what: &'static str, cause: Option<BoxError>) -> Self {
         Self { what, cause: cause.map(Into::into), of: Of::Tls }
-    }
-
-    /// A failure of hyper's handshake, or what the endpoint says of us in place of it.
-    pub(super) fn of_hyper(what: &'static str, cause: hyper::Error) -> Self {
-        refusal(&cause).unwrap_or_else(|| Self::caused(what, cause.into()))
     }
 
     /// The endpoint left its cluster after it was picked: another pick finds another.

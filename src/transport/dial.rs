@@ -1,21 +1,34 @@
 //! The way to an endpoint: making connections, and what failed attempts mean for the next.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
+
+use tokio::sync::Notify;
 
 use super::{
     backoff::Backoff,
     connect::{Connect, ConnectError, ConnectTarget, Io, Watch},
+    refusal::Refusals,
     secure::{Protection, Secured},
     shared::Shared,
     speak::{Spoken, speak},
 };
 use crate::{
     config::{Address, Protocol, TransportSettings},
-    core::{BoxFuture, Event, Instant},
+    core::{BoxFuture, DisconnectReason, Instant},
+    observe::{ClusterMeter, Connection, Made},
 };
+
+/// Where an endpoint is reached, and who is told when it is not.
+pub(crate) struct Reach {
+    pub(crate) address: Address,
+    pub(crate) more_addresses: Arc<[Address]>,
+    pub(crate) protection: Protection,
+    /// Notified when a connection attempt has failed.
+    pub(crate) failed: Arc<Notify>,
+}
 
 /// Makes the connections of one endpoint.
 pub(super) struct Dialer {
@@ -23,7 +36,11 @@ pub(super) struct Dialer {
     pub(super) settings: Arc<TransportSettings>,
     pub(super) shared: Arc<Shared>,
     pub(super) protection: Protection,
+    meter: Arc<ClusterMeter>,
     address: Address,
+    /// Replaced when the endpoint's source says others. Locked by connection attempts.
+    more_addresses: Mutex<Arc<[Address]>>,
+    unreachable: Arc<Notify>,
     connector: Arc<dyn Connect>,
     backoff: Backoff,
     draining: AtomicBool,
@@ -34,7 +51,7 @@ pub(super) struct Dialer {
 pub(super) struct Stream {
     pub(super) io: Box<dyn Io>,
     pub(super) protocol: Protocol,
-    pub(super) distrusted: Option<BoxFuture<&'static str>>,
+    pub(super) distrusted: Option<BoxFuture<DisconnectReason>>,
 }
 
 /// What is known of a connection that is being made.
@@ -43,23 +60,27 @@ struct Known {
     peer: Option<Arc<str>>,
     /// There is a byte stream, and its TLS handshake is not over.
     in_tls: bool,
+    refusals: Refusals,
 }
 
 impl Dialer {
     pub(super) fn new(
         name: Arc<str>,
-        address: Address,
-        protection: Protection,
+        reach: Reach,
         settings: Arc<TransportSettings>,
         connector: Arc<dyn Connect>,
         shared: Arc<Shared>,
+        meter: Arc<ClusterMeter>,
     ) -> Self {
         Self {
             name,
             settings,
             shared,
-            protection,
-            address,
+            protection: reach.protection,
+            meter,
+            address: reach.address,
+            more_addresses: Mutex::new(reach.more_addresses),
+            unreachable: reach.failed,
             connector,
             backoff: Backoff::default(),
             draining: AtomicBool::new(false),
@@ -69,27 +90,45 @@ impl Dialer {
 
     /// Makes a connection: a byte stream, the handshake of TLS if the endpoint asks for it, and
     /// that of HTTP, all under the connect timeout. What is wanted is spoken on plaintext; under TLS
-    /// the endpoint decides.
-    pub(super) async fn dial(&self, wanted: Protocol) -> Result<Spoken, ConnectError> {
+    /// the endpoint decides. What comes with it tells the connection's end, and must live as long.
+    pub(super) async fn dial(
+        &self,
+        wanted: Protocol,
+    ) -> Result<(Spoken, Connection), ConnectError> {
         let started = Instant::now();
-        let mut known = Known { protocol: wanted, peer: None, in_tls: false };
+        let mut known =
+            Known { protocol: wanted, peer: None, in_tls: false, refusals: Refusals::default() };
         let made = async {
             let stream = self.stream(&mut known).await?;
-            speak(stream, self).await
+            let made = speak(stream, self).await;
+            // What the endpoint says of us comes in place of its first words.
+            made.map_err(|error| known.refusals.met().unwrap_or(error))
         };
         let made = tokio::time::timeout(self.settings.connect_timeout, made).await;
         let made = made.unwrap_or_else(|_| Err(ConnectError::timeout(known.in_tls)));
-        match &made {
-            Ok(_) => self.shared.events.emit(|| Event::Connected {
-                endpoint: Arc::clone(&self.name),
-                protocol: known.protocol.version(),
-                secured: self.protection.is_tls(),
-                peer: known.peer.take(),
-                elapsed: started.elapsed(),
-            }),
-            Err(error) => self.failed(error),
+        match made {
+            Ok(made) => {
+                let how = Made {
+                    protocol: known.protocol.version(),
+                    secured: self.protection.is_tls(),
+                    peer: known.peer,
+                };
+                Ok((made, self.meter.connected(&self.name, how, started.elapsed())))
+            }
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
         }
-        made
+    }
+
+    fn more_addresses(&self) -> MutexGuard<'_, Arc<[Address]>> {
+        self.more_addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Further connections are raced for between these addresses, too.
+    pub(super) fn set_more_addresses(&self, more: Arc<[Address]>) {
+        *self.more_addresses() = more;
     }
 
     /// Makes the byte stream, and secures it if it is to be.
@@ -103,6 +142,8 @@ impl Dialer {
         let watch = Watch::new(wanted, secured);
         let target = ConnectTarget {
             address: self.address.clone(),
+            more_addresses: Arc::clone(&self.more_addresses()),
+            attempt_delay: self.settings.happy_eyeballs_delay,
             tcp_keepalive: self.settings.tcp_keepalive,
             protocol: wanted,
             secured,
@@ -130,7 +171,7 @@ impl Dialer {
             // Its reader sees the close.
             watch.end();
         }
-        Ok(Stream { io, protocol, distrusted })
+        Ok(Stream { io: known.refusals.of(io), protocol, distrusted })
     }
 
     /// A connection attempt, or the first use of a connection, has failed.
@@ -139,11 +180,8 @@ impl Dialer {
         let (base, max) = (settings.connect_backoff_base, settings.connect_backoff_max);
         let backoff = self.backoff.failed(self.now(), base, max, &self.shared.random);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
-        self.shared.events.emit(|| Event::ConnectFailed {
-            endpoint: Arc::clone(&self.name),
-            cause: error.to_string().into(),
-            backoff,
-        });
+        self.unreachable.notify_one();
+        self.meter.connect_failed(&self.name, error, backoff);
     }
 
     /// The endpoint has spoken its protocol: only then is it known to be well.
@@ -191,12 +229,6 @@ impl Dialer {
         let spread = 0.2_f64.mul_add(self.shared.random.ratio(), 0.9);
         let now = Instant::now();
         now.checked_add(self.settings.max_age.mul_f64(spread)).unwrap_or(now)
-    }
-
-    /// Says why a connection ended.
-    pub(super) fn disconnected(shared: &Shared, endpoint: &Arc<str>, reason: &'static str) {
-        let endpoint = Arc::clone(endpoint);
-        shared.events.emit(|| Event::Disconnected { endpoint, reason });
     }
 
     pub(super) fn now(&self) -> u64 {

@@ -14,6 +14,8 @@
 //!
 //! These are the defaults; [`config::Transport`](crate::config::Transport) sets them per cluster.
 //! What an endpoint speaks is its own `protocol`, else its cluster's, else the request's version.
+//! An endpoint of several addresses is raced for between all of them, the families in turn, a new
+//! attempt every 250 ms (RFC 8305); a connect layer sees one target with all of its addresses.
 //! A connection attempt has 1 s, the peer's SETTINGS included; after a failure the endpoint is
 //! avoided for 100 ms, doubling to 30 s, ± 20 %.
 //!
@@ -33,6 +35,7 @@ mod h2;
 mod model;
 mod pool;
 pub(crate) mod prepare;
+mod race;
 mod refusal;
 mod secure;
 mod send;
@@ -51,6 +54,7 @@ mod atomic {
 pub use self::connect::{ConnectTarget, Connector, ConnectorFuture, Io};
 pub(crate) use self::{
     connect::{Connect, ConnectError, erase},
+    dial::Reach,
     pool::{Lease, Pool},
     secure::{Offered, Protection, Secure, Secured},
     send::{SendError, SendFuture, Sent},

@@ -7,15 +7,15 @@ use http::Request;
 use super::{
     agreed::Agreed,
     connect::{Connect, ConnectError},
-    dial::Dialer,
+    dial::{Dialer, Reach},
     h1, h2, prepare,
-    secure::Protection,
     send::SendFuture,
     shared::Shared,
 };
 use crate::{
     config::{Address, Protocol, TransportSettings},
     core::{BoxFuture, Held, Outgoing},
+    observe::ClusterMeter,
 };
 
 /// The connections of one endpoint; made lazily, each driven by a task of its own.
@@ -69,15 +69,15 @@ impl Lease {
 impl Pool {
     pub(crate) fn new(
         name: Arc<str>,
-        address: Address,
-        protection: Protection,
+        reach: Reach,
         settings: Arc<TransportSettings>,
         connector: Arc<dyn Connect>,
         shared: Arc<Shared>,
+        meter: Arc<ClusterMeter>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            agreed: Agreed::new(protection.offered()),
-            dialer: Dialer::new(name, address, protection, settings, connector, shared),
+            agreed: Agreed::new(reach.protection.offered()),
+            dialer: Dialer::new(name, reach, settings, connector, shared, meter),
             h1: h1::Connections::default(),
             h2: h2::Connections::default(),
         })
@@ -132,6 +132,11 @@ impl Pool {
                 }
             }
         })
+    }
+
+    /// Further connections are raced for between these addresses, too.
+    pub(crate) fn set_more_addresses(&self, more: Arc<[Address]>) {
+        self.dialer.set_more_addresses(more);
     }
 
     /// The mesh's clock.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use super::connect::Io;
 use crate::{
     config::Protocol,
-    core::{BoxError, BoxFuture},
+    core::{BoxError, BoxFuture, DisconnectReason},
 };
 
 /// How the connections of an endpoint are secured.
@@ -51,7 +51,7 @@ pub(crate) struct Secured {
     /// Who the endpoint has proved to be.
     pub(crate) peer: Option<Arc<str>>,
     /// Ends, with the reason, when what vouched for the endpoint is trusted no more.
-    pub(crate) distrusted: Option<BoxFuture<&'static str>>,
+    pub(crate) distrusted: Option<BoxFuture<DisconnectReason>>,
 }
 
 // === impl Protection ===

@@ -9,12 +9,11 @@ use std::{
 
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
-use crate::core::{Epoch, Events, Random};
+use crate::core::{Epoch, Random};
 
 /// Shared by every pool of a mesh.
 pub(crate) struct Shared {
     pub(crate) handle: Handle,
-    pub(crate) events: Arc<Events>,
     pub(crate) random: Arc<Random>,
     pub(crate) epoch: Epoch,
     /// Of connections and of connection attempts. Locked when one begins or ends.
@@ -30,13 +29,8 @@ struct Tasks {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        handle: Handle,
-        events: Arc<Events>,
-        random: Arc<Random>,
-        epoch: Epoch,
-    ) -> Self {
-        Self { handle, events, random, epoch, tasks: Mutex::default(), idle: Notify::new() }
+    pub(crate) fn new(handle: Handle, random: Arc<Random>, epoch: Epoch) -> Self {
+        Self { handle, random, epoch, tasks: Mutex::default(), idle: Notify::new() }
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {

@@ -7,13 +7,16 @@ use super::{
     dial::{Dialer, Stream},
     h1, h2,
 };
-use crate::{config::Protocol, core::BoxFuture};
+use crate::{
+    config::Protocol,
+    core::{BoxFuture, DisconnectReason},
+};
 
 /// A new connection.
 pub(super) struct Spoken {
     pub(super) http: Http,
     /// Ends, with the reason, when what vouched for the endpoint is trusted no more.
-    pub(super) distrusted: Option<BoxFuture<&'static str>>,
+    pub(super) distrusted: Option<BoxFuture<DisconnectReason>>,
 }
 
 /// A new connection as its protocol has it.
@@ -30,7 +33,7 @@ pub(super) async fn speak(stream: Stream, dialer: &Dialer) -> Result<Spoken, Con
             let (sender, connection) = http1::Builder::new()
                 .handshake(io)
                 .await
-                .map_err(|cause| ConnectError::of_hyper("HTTP/1.1 handshake failed", cause))?;
+                .map_err(|cause| ConnectError::caused("HTTP/1.1 handshake failed", cause.into()))?;
             Http::V1(sender, connection)
         }
         Protocol::Http2 => {

@@ -1,6 +1,6 @@
 //! TCP and Unix sockets.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -10,6 +10,7 @@ use tokio::{
 
 use super::{
     connect::{Connect, ConnectTarget, Io, Watch},
+    race,
     watchful::{Socket, Watchful},
 };
 use crate::{
@@ -29,29 +30,46 @@ pub(crate) fn default_connector() -> Arc<dyn Connect> {
 
 impl Connect for Tcp {
     fn connect(&self, target: ConnectTarget) -> BoxFuture<Result<Box<dyn Io>, BoxError>> {
-        Box::pin(async move {
-            match target.address {
-                Address::Socket(address) => {
-                    let stream = TcpStream::connect(address).await?;
-                    stream.set_nodelay(true)?;
-                    // A silent peer is given up after twice the idle time.
-                    let keepalive = socket2::TcpKeepalive::new()
-                        .with_time(target.tcp_keepalive)
-                        .with_interval(target.tcp_keepalive / PROBES);
-                    #[cfg(target_os = "linux")]
-                    let keepalive = keepalive.with_retries(PROBES);
-                    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                    Ok(io(stream, target.watch, target.secured))
-                }
-                #[cfg(unix)]
-                Address::Unix(path) => {
-                    let stream = tokio::net::UnixStream::connect(path.as_path()).await?;
-                    Ok(io(stream, target.watch, target.secured))
-                }
-                #[cfg(not(unix))]
-                Address::Unix(_) => Err("Unix sockets are not on this platform".into()),
-            }
-        })
+        let how =
+            How { keepalive: target.tcp_keepalive, watch: target.watch, secured: target.secured };
+        if target.more_addresses.is_empty() {
+            return Box::pin(connect(target.address, how));
+        }
+        let addresses = race::order(target.address, &target.more_addresses);
+        let connect = move |address| connect(address, how.clone());
+        Box::pin(race::race(addresses, target.attempt_delay, connect))
+    }
+}
+
+/// What is to become of a socket.
+#[derive(Clone)]
+struct How {
+    keepalive: Duration,
+    watch: Watch,
+    secured: bool,
+}
+
+async fn connect(address: Address, how: How) -> Result<Box<dyn Io>, BoxError> {
+    let How { keepalive, watch, secured } = how;
+    match address {
+        Address::Socket(address) => {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            // A silent peer is given up after twice the idle time.
+            let keepalive =
+                socket2::TcpKeepalive::new().with_time(keepalive).with_interval(keepalive / PROBES);
+            #[cfg(target_os = "linux")]
+            let keepalive = keepalive.with_retries(PROBES);
+            socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+            Ok(io(stream, watch, secured))
+        }
+        #[cfg(unix)]
+        Address::Unix(path) => {
+            let stream = tokio::net::UnixStream::connect(path.as_path()).await?;
+            Ok(io(stream, watch, secured))
+        }
+        #[cfg(not(unix))]
+        Address::Unix(_) => Err("Unix sockets are not on this platform".into()),
     }
 }
 

@@ -114,7 +114,7 @@ impl Recorder {
     /// The reasons why retries were refused so far.
     pub(crate) fn refusals(&mut self) -> Vec<&'static str> {
         let reason = |event: &Event| match event {
-            Event::RetryRefused { reason, .. } => Some(*reason),
+            Event::RetryRefused { reason, .. } => Some(reason.as_str()),
             _ => None,
         };
         self.events().iter().filter_map(reason).collect()
@@ -123,7 +123,7 @@ impl Recorder {
     /// Why connections ended so far.
     pub(crate) fn disconnects(&mut self) -> Vec<&'static str> {
         let reason = |event: &Event| match event {
-            Event::Disconnected { reason, .. } => Some(*reason),
+            Event::Disconnected { reason, .. } => Some(reason.as_str()),
             _ => None,
         };
         self.events().iter().filter_map(reason).collect()

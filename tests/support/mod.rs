@@ -17,10 +17,15 @@ pub(crate) mod greeter;
 pub(crate) mod greeters;
 pub(crate) mod leaf;
 pub(crate) mod raw;
+#[cfg(feature = "dns")]
+pub(crate) mod rogue;
 pub(crate) mod server;
 pub(crate) mod source;
 #[cfg(feature = "tls-aws-lc-rs")]
 pub(crate) mod tls_server;
+#[cfg(feature = "dns")]
+#[path = "../../examples/support/zone.rs"]
+pub(crate) mod zone;
 
 pub(crate) use self::{
     calls::{Recorder, VERSIONS, failures, fetch, get, h2, over, patience, post, storm, within},

@@ -202,7 +202,7 @@ fn what_is_in_flight_is_counted_until_it_ends() {
     drop(flights.next());
     let (watcher, ticket) = flights.next().unwrap().into_ticket(sim.now);
     assert_eq!(in_flight(), 3);
-    watcher.ended(ticket, crate::core::BodyEnd::Dropped);
+    watcher.ended(ticket, crate::core::BodyEnd::Dropped, None);
     assert_eq!(in_flight(), 2);
     drop(flights);
     assert_eq!(in_flight(), 0);

@@ -159,6 +159,8 @@ impl Model {
             return match name {
                 "Duration" if path.ends_with("_base") => json!("20ms"),
                 "Duration" => json!("2s"),
+                // An endpoint does not have the same address twice.
+                "Address" if path.contains("more_addresses") => json!("10.0.0.2:80"),
                 "Address" => json!("10.0.0.1:80"),
                 // A route without a cluster is refused.
                 "Route" => json!({"clusters": [{"name": "a"}]}),

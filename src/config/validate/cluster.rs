@@ -99,7 +99,7 @@ impl Checker {
             None | Some(Discovery::Static) => {}
             Some(Discovery::Provider(_)) => self.refuse("discovery", "provider", NOT_YET),
             Some(Discovery::Extension(_)) => self.refuse("discovery", "extension", NOT_YET),
-            Some(Discovery::Dns(dns)) => self.refuse("discovery.dns", &dns.name, NOT_YET),
+            Some(Discovery::Dns(dns)) => self.within("discovery.dns", |checker| checker.dns(dns)),
         }
         if let Some(breakers) = breakers {
             self.within("breakers", |checker| checker.breakers(breakers));

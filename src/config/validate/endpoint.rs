@@ -3,7 +3,28 @@
 use super::{Checker, NOT_YET, not_yet};
 use crate::config::{Address, ConfigErrors, Endpoint, Health};
 
+/// Further addresses that an endpoint may have.
+const MORE_ADDRESSES: usize = 15;
+
 impl Checker {
+    fn more_addresses(&mut self, first: &Address, more: &[Address]) {
+        if more.len() > MORE_ADDRESSES {
+            self.refuse("more_addresses", more.len(), "must be at most 15");
+            return;
+        }
+        for (index, address) in more.iter().enumerate() {
+            let field = format!("more_addresses[{index}]");
+            if address == first || more[..index].contains(address) {
+                self.refuse(&field, address, "is listed twice");
+            }
+            if let Address::Socket(socket) = address
+                && socket.port() == 0
+            {
+                self.refuse(&field, address, "the port must be in 1..=65535");
+            }
+        }
+    }
+
     pub(super) fn endpoint(&mut self, endpoint: &Endpoint) {
         let Endpoint {
             address,
@@ -30,6 +51,7 @@ impl Checker {
         {
             self.refuse("address", address, "the port must be in 1..=65535");
         }
+        self.more_addresses(address, more_addresses);
         if !(1..=65_535).contains(weight) {
             self.refuse("weight", weight, "must be in 1..=65535");
         }
@@ -49,7 +71,7 @@ impl Checker {
             Health::Unknown | Health::Healthy | Health::Unhealthy | Health::Draining => {}
             Health::Degraded => self.refuse("health", "degraded", NOT_YET),
         }
-        not_yet!(self, more_addresses, hostname, network, http2, check, hash_key);
+        not_yet!(self, hostname, network, http2, check, hash_key);
     }
 }
 

@@ -5,6 +5,7 @@
 //! checked or refused here.
 
 mod cluster;
+mod dns;
 mod endpoint;
 mod matching;
 mod policy;

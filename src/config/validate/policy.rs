@@ -1,7 +1,9 @@
 //! Checks of the policy of a service or a route.
 
+use http::HeaderName;
+
 use super::{Checker, not_yet};
-use crate::config::Policy;
+use crate::config::{Policy, Tracing};
 
 impl Checker {
     pub(super) fn policy(&mut self, policy: &Policy) {
@@ -40,6 +42,9 @@ impl Checker {
         if let Some(retry) = retry {
             self.within("retry", |checker| checker.retry(retry));
         }
+        if let Some(tracing) = tracing {
+            self.within("tracing", |checker| checker.tracing(tracing));
+        }
         not_yet!(
             self,
             response_timeout,
@@ -52,10 +57,42 @@ impl Checker {
             limits,
             failures,
             follow_redirects,
-            tracing,
             caller_overrides,
             send_attempt_count,
             report_attempt_count,
         );
+    }
+
+    fn tracing(&mut self, tracing: &Tracing) {
+        let Tracing {
+            client_percent,
+            random_percent,
+            overall_percent,
+            tags,
+            header_tags,
+            operation,
+        } = tracing;
+        for (field, percent) in [
+            ("client_percent", client_percent),
+            ("random_percent", random_percent),
+            ("overall_percent", overall_percent),
+        ] {
+            if let Some(percent) = percent.filter(|percent| !(0.0..=100.0).contains(percent)) {
+                self.refuse(field, percent, "must be in 0..=100");
+            }
+        }
+        for (field, map) in [("tags", tags), ("header_tags", header_tags)] {
+            if map.keys().any(String::is_empty) {
+                self.refuse(field, "\"\"", "a tag has a name");
+            }
+        }
+        for (tag, header) in header_tags {
+            if HeaderName::try_from(header.as_str()).is_err() {
+                self.refuse(&format!("header_tags.{tag}"), header, "must be the name of a header");
+            }
+        }
+        if operation.as_deref() == Some("") {
+            self.refuse("operation", "\"\"", "must not be empty");
+        }
     }
 }

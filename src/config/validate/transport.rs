@@ -1,7 +1,12 @@
 //! Checks of how connections are made and kept.
 
+use std::{ops::RangeInclusive, time::Duration};
+
 use super::{Checker, not_yet};
 use crate::config::Transport;
+
+/// The wait before a further address is tried.
+const HAPPY_EYEBALLS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(2);
 
 impl Checker {
     pub(super) fn transport(&mut self, transport: &Transport) {
@@ -41,6 +46,12 @@ impl Checker {
         self.at_least_one("max_http2_connections", *max_http2_connections);
         self.at_least_one("http2_streams_per_connection", *http2_streams_per_connection);
         self.at_least_one("http1_max_connections", *http1_max_connections);
+        if let Some(delay) = happy_eyeballs_delay
+            && !HAPPY_EYEBALLS.contains(delay)
+        {
+            //= RFC 8305 §8: a minimum of 10 ms, and a maximum of 2 s
+            self.refuse("happy_eyeballs_delay", format!("{delay:?}"), "must be in 10ms..=2s");
+        }
         let settings = transport.settings();
         if settings.connect_backoff_base > settings.connect_backoff_max {
             let reason =
@@ -67,7 +78,6 @@ impl Checker {
             bind,
             socket_options,
             buffer_bytes,
-            happy_eyeballs_delay,
             preconnect,
             proxy_protocol,
         );

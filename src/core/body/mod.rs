@@ -1,5 +1,6 @@
 //! The one body type of requests and responses.
 
+mod ending;
 mod outgoing;
 mod replay;
 mod sync;
@@ -17,13 +18,14 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 
-use self::{replay::ReplayHandle, sync::SyncBody};
-use super::{BoxError, Error, ErrorKind, Origin, Phase};
+use self::{ending::EndingBody, replay::ReplayHandle, sync::SyncBody};
+use super::{BoxError, Error, ErrorKind, Instant, Origin, Phase, grpc};
 
 pub(crate) use self::{
+    ending::{Ending, StreamEnd},
     outgoing::{Outgoing, polled_foreign},
     replay::{ReplayBody, Unrepeatable},
-    watch::{BodyEnd, Held, Release, Ticket, Watch, Watcher},
+    watch::{BodyEnd, Held, Release, Report, Reporter, Ticket, Watch, Watcher},
 };
 
 /// A request or response body of the mesh.
@@ -55,6 +57,8 @@ enum Kind {
     Replay(ReplayHandle),
     /// A body whose first frame has been looked at.
     Peeked(Box<(Option<Frame<Bytes>>, Body)>),
+    /// A body whose end is recorded.
+    Ending(Box<EndingBody>),
     Boxed(SyncBody),
 }
 
@@ -119,6 +123,11 @@ impl Body {
         Self { kind: Kind::Peeked(Box::new((Some(frame), rest))) }
     }
 
+    /// Tells `ending` of its end; one box.
+    pub(crate) fn ending(body: Self, ending: Box<dyn Ending>) -> Self {
+        Self { kind: Kind::Ending(Box::new(EndingBody::new(body, ending))) }
+    }
+
     /// The same for a body that a user's layer or leaf returned; one box.
     pub(crate) fn wrapped(body: Self, mut watch: Watch) -> Self {
         if matches!(body.kind, Kind::Empty | Kind::Full(_)) {
@@ -140,12 +149,36 @@ impl Body {
             Kind::Watched(_, watch) => watch.limits[0] = limit,
             Kind::Wrapped(wrapped) => wrapped.1.limits[0] = limit,
             Kind::Peeked(peeked) => peeked.1.hold(limit),
+            Kind::Ending(ending) => ending.body.hold(limit),
             Kind::Empty | Kind::Full(_) => {}
             Kind::Incoming(_) | Kind::Replay(_) | Kind::Boxed(_) => {
                 let mut watch = Watch::holding(Held::Nothing);
                 watch.limits[0] = limit;
                 *self = Self { kind: Kind::Wrapped(Box::new((std::mem::take(self), watch))) };
             }
+        }
+    }
+
+    /// Reports the end of a gRPC call that began then, or says how it has ended already.
+    pub(crate) fn report(&mut self, started: Instant) -> Option<BodyEnd> {
+        let watch = match &mut self.kind {
+            Kind::Watched(_, watch) => watch,
+            Kind::Wrapped(wrapped) => &mut wrapped.1,
+            Kind::Peeked(peeked) => {
+                let trailers = peeked.0.as_ref().and_then(Frame::trailers_ref);
+                return match trailers {
+                    Some(trailers) => Some(BodyEnd::Complete(grpc::status_of(trailers))),
+                    None => peeked.1.report(started),
+                };
+            }
+            _ => return Some(BodyEnd::Complete(None)),
+        };
+        match &mut watch.report {
+            Some(report) if !watch.over => {
+                report.awaited = Some(started);
+                None
+            }
+            _ => Some(BodyEnd::Complete(None)),
         }
     }
 
@@ -193,6 +226,7 @@ impl http_body::Body for Body {
                 Some(frame) => Poll::Ready(Some(Ok(frame))),
                 None => Pin::new(&mut peeked.1).poll_frame(cx),
             },
+            Kind::Ending(ending) => ending.poll_frame(cx),
             Kind::Boxed(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(failed)))
             }
@@ -208,6 +242,7 @@ impl http_body::Body for Body {
             Kind::Wrapped(wrapped) => wrapped.1.is_end_stream(&wrapped.0),
             Kind::Replay(body) => body.is_end_stream(),
             Kind::Peeked(peeked) => peeked.0.is_none() && peeked.1.is_end_stream(),
+            Kind::Ending(ending) => ending.body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -222,6 +257,7 @@ impl http_body::Body for Body {
             Kind::Replay(body) => body.size_hint(),
             Kind::Peeked(peeked) if peeked.0.is_some() => SizeHint::default(),
             Kind::Peeked(peeked) => peeked.1.size_hint(),
+            Kind::Ending(ending) => ending.body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }
@@ -298,6 +334,7 @@ impl fmt::Debug for Body {
             Kind::Watched(..) | Kind::Wrapped(_) => "Watched",
             Kind::Replay(_) => "Replay",
             Kind::Peeked(_) => "Peeked",
+            Kind::Ending(_) => "Ending",
             Kind::Boxed(_) => "Boxed",
         };
         f.debug_tuple("Body").field(&kind).finish()

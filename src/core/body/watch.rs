@@ -14,7 +14,7 @@ use http_body::Frame;
 use tokio::time::Sleep;
 
 use super::Source;
-use crate::core::{Error, ErrorKind, Event, Events, Instant, Origin, Phase, earliest, grpc};
+use crate::core::{Error, ErrorKind, Instant, Origin, Phase, earliest, grpc};
 
 /// How a response body ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,10 +44,29 @@ pub(crate) struct Ticket {
 
 /// Learns of the end of a body: the endpoint that it came from.
 pub(crate) trait Watcher: Send + Sync {
-    fn ended(&self, ticket: Ticket, end: BodyEnd);
+    /// `now` is read where the outcome was not known before: for gRPC.
+    fn ended(&self, ticket: Ticket, end: BodyEnd, now: Option<Instant>);
 
     /// Its address, for errors.
     fn name(&self) -> Option<Arc<str>>;
+}
+
+/// Learns how the body of a call ended: what counts its route's calls.
+pub(crate) trait Reporter: Send + Sync {
+    fn service(&self) -> &Arc<str>;
+
+    /// It failed after its head.
+    fn failed(&self, error: &Error);
+
+    /// A gRPC call that began then has its status, or will never have one.
+    fn ended(&self, started: Instant, end: BodyEnd, now: Instant);
+}
+
+/// Who is told of the end of a call's body.
+pub(crate) struct Report {
+    pub(crate) to: Arc<dyn Reporter>,
+    /// When the call began, if its outcome is still to come.
+    pub(crate) awaited: Option<Instant>,
 }
 
 /// Learns that a stream of a shared connection has ended.
@@ -93,7 +112,7 @@ pub(crate) struct Watch {
     /// Failures end the body with trailers instead of an error.
     pub(crate) grpc: bool,
     /// Whose failures these are; nobody's when an outer watch reports them.
-    pub(crate) service: Option<(Arc<str>, Arc<Events>)>,
+    pub(crate) report: Option<Report>,
     /// Armed only while a frame is awaited under a bound. Boxed: most bodies never wait.
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
     /// The timer runs for the frame that is awaited.
@@ -111,7 +130,7 @@ impl Watch {
             deadline: None,
             idle: None,
             grpc: false,
-            service: None,
+            report: None,
             timer: None,
             awaiting: false,
             over: false,
@@ -189,13 +208,9 @@ impl Watch {
         if let Some(name) = self.watcher.as_ref().and_then(|(watcher, _)| watcher.name()) {
             error = error.endpoint_named(&name);
         }
-        if let Some((service, events)) = &self.service {
-            error = error.service(service);
-            events.emit(|| Event::BodyFailed {
-                service: Arc::clone(service),
-                error: error.kind(),
-                phase: error.phase(),
-            });
+        if let Some(Report { to, .. }) = &self.report {
+            error = error.service(to.service());
+            to.failed(&error);
         }
         self.finish(end);
         Some(if self.grpc { Ok(Frame::trailers(grpc::trailers(&error))) } else { Err(error) })
@@ -205,7 +220,11 @@ impl Watch {
         self.over = true;
         self.timer = None;
         if let Some((watcher, ticket)) = self.watcher.take() {
-            watcher.ended(ticket, end);
+            let now = (!ticket.recorded).then(Instant::now);
+            watcher.ended(ticket, end, now);
+            if let (Some(now), Some(Report { to, awaited: Some(started) })) = (now, &self.report) {
+                to.ended(*started, end, now);
+            }
         }
         self.held = Held::Nothing;
         self.limits = [Held::Nothing, Held::Nothing];

@@ -36,6 +36,11 @@ pub enum ErrorKind {
     Layer,
     /// The request cannot be sent: its authority, scheme or body does not fit.
     InvalidRequest,
+    /// The answer is not what its caller asked for: an error status that was to be an error, or
+    /// content that cannot be read. Only of what reads answers, such as the adapter of reqwest.
+    InvalidResponse,
+    /// The endpoint answered with a redirect that is not followed.
+    Redirect,
     /// The mesh is shut down.
     Shutdown,
 }
@@ -83,6 +88,50 @@ pub enum Origin {
 }
 
 impl ErrorKind {
+    /// All of them, in their order.
+    pub(crate) const ALL: [Self; 17] = [
+        Self::UnknownService,
+        Self::Config,
+        Self::NoRoute,
+        Self::NoEndpoints,
+        Self::Overloaded,
+        Self::Denied,
+        Self::Timeout,
+        Self::Connect,
+        Self::Identity,
+        Self::Refused,
+        Self::Transport,
+        Self::RequestBody,
+        Self::Layer,
+        Self::InvalidRequest,
+        Self::InvalidResponse,
+        Self::Redirect,
+        Self::Shutdown,
+    ];
+
+    /// As the value of the attribute `error.type`.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::UnknownService => "unknown_service",
+            Self::Config => "config",
+            Self::NoRoute => "no_route",
+            Self::NoEndpoints => "no_endpoints",
+            Self::Overloaded => "overloaded",
+            Self::Denied => "denied",
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Identity => "identity",
+            Self::Refused => "refused",
+            Self::Transport => "transport",
+            Self::RequestBody => "request_body",
+            Self::Layer => "layer",
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidResponse => "invalid_response",
+            Self::Redirect => "redirect",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
     pub(crate) fn what(self) -> &'static str {
         match self {
             Self::UnknownService => "unknown service",
@@ -99,6 +148,8 @@ impl ErrorKind {
             Self::RequestBody => "the request's own body failed",
             Self::Layer => "a layer of the application failed",
             Self::InvalidRequest => "request cannot be sent",
+            Self::InvalidResponse => "response is not what was asked for",
+            Self::Redirect => "redirect not followed",
             Self::Shutdown => "the mesh is shut down",
         }
     }
@@ -134,6 +185,8 @@ impl ErrorKind {
             Self::RequestBody => "the stream that feeds the request body",
             Self::Layer => "the source of this error",
             Self::InvalidRequest => "the request's URI, headers and body",
+            Self::InvalidResponse => "the endpoint's answer, and the source of this error",
+            Self::Redirect => "where the endpoint redirects to, and the client's redirect policy",
             Self::Shutdown => "that the mesh outlives its callers",
         }
     }
@@ -144,7 +197,11 @@ impl ErrorKind {
     #[must_use]
     pub fn grpc_code(self) -> i32 {
         match self {
-            Self::InvalidRequest | Self::RequestBody | Self::Layer => 13,
+            Self::InvalidRequest
+            | Self::InvalidResponse
+            | Self::Redirect
+            | Self::RequestBody
+            | Self::Layer => 13,
             Self::Overloaded => 8,
             Self::Denied => 7,
             Self::Timeout => 4,
@@ -169,7 +226,7 @@ impl ErrorKind {
             Self::Denied => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Transport => StatusCode::BAD_GATEWAY,
+            Self::Transport | Self::InvalidResponse | Self::Redirect => StatusCode::BAD_GATEWAY,
             Self::UnknownService
             | Self::Config
             | Self::NoEndpoints
@@ -197,5 +254,16 @@ impl fmt::Display for Phase {
             Self::Body => "body",
             Self::Backoff => "backoff",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_listed_in_their_order() {
+        assert!(ErrorKind::ALL.iter().enumerate().all(|(place, kind)| *kind as usize == place));
+        assert_eq!(ErrorKind::Shutdown as usize + 1, ErrorKind::ALL.len());
     }
 }

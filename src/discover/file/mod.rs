@@ -72,6 +72,7 @@ impl Discover for File {
             let mut published = Published::default();
             let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
             let mut last: Option<Result<Vec<u8>, String>> = None;
+            let mut readable = false;
             loop {
                 let path = self.path.clone();
                 let read = tokio::task::spawn_blocking(move || {
@@ -82,13 +83,17 @@ impl Discover for File {
                 let Ok((returned, content)) = read.await else { return };
                 changes = returned;
                 if last.as_ref() != Some(&content) {
-                    match &content {
+                    readable = match &content {
                         Ok(bytes) => published.apply(&publish, &part, &folder, bytes),
                         Err(error) => {
                             publish.refused(&part, format!("cannot be read: {error}"));
+                            false
                         }
-                    }
+                    };
                     last = Some(content);
+                }
+                if readable {
+                    publish.confirmed();
                 }
                 publish.synced();
                 let (heard, poll) = changes.wait();
@@ -99,11 +104,14 @@ impl Discover for File {
 }
 
 impl Published {
-    /// Publishes what differs from what was published before.
-    fn apply(&mut self, publish: &Publisher, file: &str, folder: &Path, bytes: &[u8]) {
+    /// Publishes what differs from what was published before; says whether the file could be read.
+    fn apply(&mut self, publish: &Publisher, file: &str, folder: &Path, bytes: &[u8]) -> bool {
         let parsed = match parse::parse(bytes) {
             Ok(parsed) => parsed,
-            Err(reason) => return publish.refused(file, reason),
+            Err(reason) => {
+                publish.refused(file, reason);
+                return false;
+            }
         };
         let Parsed { services, clusters, identities, unknown } = parsed;
         if unknown.is_empty() {
@@ -121,6 +129,7 @@ impl Published {
         self.services.retain(&services, |name| publish.remove_service(name));
         self.clusters.retain(&clusters, |name| publish.remove_cluster(name));
         self.identities.retain(&identities, |name| publish.remove_identity(name));
+        true
     }
 }
 

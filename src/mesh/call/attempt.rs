@@ -7,17 +7,22 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, Version, header::HOST, uri::Scheme};
+use http::{Request, Response, StatusCode, Version, header::HOST, uri::Scheme};
 
-use super::{Caller, Pinned, head::Head};
+use super::{
+    Caller, Pinned,
+    head::Head,
+    traced::{self, Trace},
+};
 use crate::{
     balance::{Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
     core::{
-        Body, BoxError, BoxFuture, Error, ErrorKind, Event, Held, Instant, Origin, Outgoing, Phase,
-        Watch, WireFailure, grpc,
+        Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Origin, Outgoing, Phase,
+        Report, Reporter, Watch, WireFailure, grpc,
     },
     mesh::cluster::Node,
+    observe::{AttemptEnd, End},
     resilience::{exchange, limit::Limiter, retry},
     transport::{ConnectError, Lease, SendError, SendFuture, Sent},
 };
@@ -30,7 +35,12 @@ pub(crate) struct Attempt {
     endpoint: Option<Arc<Endpoint<Node>>>,
     flight: Option<InFlight<Node>>,
     breaker: Held,
+    /// 1 for the first attempt.
+    number: u32,
     started: Instant,
+    /// The same, and when its head or its failure came, in nanoseconds since the mesh's epoch.
+    at: u64,
+    ended: u64,
     original: Original,
 }
 
@@ -95,6 +105,7 @@ impl Attempt {
         tried: &[Arc<Endpoint<Node>>],
         number: u32,
         (now, at): (Instant, u64),
+        trace: &mut Trace,
     ) -> Result<Self, Box<Failed>> {
         let inner = &caller.inner;
         let mut core = pinned.cluster.core.load();
@@ -134,9 +145,9 @@ impl Attempt {
             return Err(Failed::fatal(in_clear(pinned)));
         }
         let original = Original::of(request, node);
-        let state = begin(caller, node, way, number, at);
+        let state = begin(caller, node, way, number, at, trace);
         let (endpoint, flight) = (Some(endpoint), Some(flight));
-        Ok(Self { state, endpoint, flight, breaker, started: now, original })
+        Ok(Self { state, endpoint, flight, breaker, number, started: now, at, ended: at, original })
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint<Node>>> {
@@ -145,6 +156,11 @@ impl Attempt {
 
     pub(crate) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// When its head or its failure came, in nanoseconds since the mesh's epoch.
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended
     }
 
     /// What it waits for.
@@ -159,12 +175,22 @@ impl Attempt {
     /// if it waited for a connection.
     pub(crate) fn expire(&mut self, caller: &Caller, mut way: Way<'_>, now: Instant) {
         if let Some(flight) = self.flight.take() {
-            flight.finish(caller.inner.epoch.nanos(now), Outcome::Failure);
+            let now = caller.inner.epoch.nanos(now);
+            flight.finish(now, Outcome::Failure);
+            self.failed(caller, now, ErrorKind::Timeout);
         }
         self.breaker = Held::Nothing;
         self.state = State::Done;
         way.sent.set(None);
         self.original.restore(way.request);
+    }
+
+    /// The caller leaves, whether it is under way or over.
+    pub(crate) fn left(&mut self, caller: &Caller) {
+        if self.flight.is_some() {
+            let now = caller.inner.epoch.nanos(Instant::now());
+            self.tell_end(caller, now, None, None, Some(End::Left));
+        }
     }
 
     pub(crate) fn poll(
@@ -201,12 +227,11 @@ impl Attempt {
                     Err(error) => {
                         self.state = State::Done;
                         let ours = error.is_the_calls();
-                        self.finish(caller, if ours { Outcome::Ignored } else { Outcome::Failure });
+                        let outcome = if ours { Outcome::Ignored } else { Outcome::Failure };
+                        let error = Error::from(error);
+                        self.finish(caller, outcome, error.kind());
                         self.original.restore(way.request);
-                        return Poll::Ready(Err(Box::new(Failed {
-                            met: Met::NeverSent,
-                            error: Error::from(error),
-                        })));
+                        return Poll::Ready(Err(Box::new(Failed { met: Met::NeverSent, error })));
                     }
                 },
                 State::Stage(future) => {
@@ -228,13 +253,17 @@ impl Attempt {
 
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
 #[inline(always)]
-fn begin(caller: &Caller, node: &Node, mut way: Way<'_>, number: u32, now: u64) -> State {
-    caller.inner.events.emit(|| Event::AttemptStarted {
-        service: Arc::clone(&caller.cell.name),
-        endpoint: Arc::clone(&node.name),
-        number,
-    });
+fn begin(
+    caller: &Caller,
+    node: &Node,
+    mut way: Way<'_>,
+    number: u32,
+    now: u64,
+    trace: &mut Trace,
+) -> State {
+    node.meter.attempt_started(&caller.cell.name, number);
     let Some(request) = way.request else { return State::Done };
+    traced::attempt(trace, caller, request, number, Some(node));
     if let Some(authority) = &node.authority {
         request.headers_mut().remove(HOST);
         super::head::set_authority(request, authority);
@@ -283,11 +312,37 @@ impl Original {
 }
 
 impl Attempt {
-    fn finish(&mut self, caller: &Caller, outcome: Outcome) {
+    /// Ends it without a response.
+    fn finish(&mut self, caller: &Caller, outcome: Outcome, error: ErrorKind) {
         if let Some(flight) = self.flight.take() {
-            flight.finish(caller.inner.epoch.nanos(Instant::now()), outcome);
+            let now = caller.inner.epoch.nanos(Instant::now());
+            flight.finish(now, outcome);
+            self.failed(caller, now, error);
         }
         self.breaker = Held::Nothing;
+    }
+
+    fn failed(&mut self, caller: &Caller, now: u64, error: ErrorKind) {
+        self.tell_end(caller, now, None, Some(error), Some(End::Error(error)));
+    }
+
+    /// The one place where the end of an attempt is counted and told.
+    #[inline]
+    fn tell_end(
+        &mut self,
+        caller: &Caller,
+        now: u64,
+        status: Option<u16>,
+        error: Option<ErrorKind>,
+        end: Option<End>,
+    ) {
+        self.ended = now;
+        let (verb, number) = (caller.verb, self.number);
+        let nanos = now.saturating_sub(self.at);
+        if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
+            let ended = AttemptEnd { verb, number, status, error, end, nanos };
+            node.meter.attempt_ended(&caller.cell.name, ended);
+        }
     }
 
     /// Records what the head already tells, and hands the rest to the end of the body.
@@ -299,7 +354,16 @@ impl Attempt {
         held: Held,
     ) -> Watch {
         let now = caller.inner.epoch.nanos(Instant::now());
-        let outcome = head_outcome(caller.grpc, response);
+        let status = response.status();
+        // A gRPC call's status may be here, and may come in trailers.
+        let code = if caller.grpc && status.is_success() {
+            grpc::status_of(response.headers())
+        } else {
+            None
+        };
+        let end = End::of_head(caller.verb, status.as_u16(), code);
+        self.tell_end(caller, now, Some(status.as_u16()), None, end);
+        let outcome = head_outcome(caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
@@ -313,7 +377,10 @@ impl Attempt {
             deadline: pinned.bounds.body,
             idle: pinned.policy().and_then(|policy| policy.idle_timeout),
             grpc: caller.grpc,
-            service: Some((Arc::clone(&caller.cell.name), Arc::clone(&caller.inner.events))),
+            report: Some(Report {
+                to: Arc::clone(caller.meter(Some(pinned))) as Arc<dyn Reporter>,
+                awaited: None,
+            }),
             timer: None,
             awaiting: false,
             over: false,
@@ -325,20 +392,21 @@ impl Attempt {
         *way.request = request;
         self.original.restore(way.request);
         if let Some(refused) = refused {
-            self.finish(caller, Outcome::Failure);
             if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
                 node.pool.refused(&refused);
             }
-            return Box::new(Failed { met: Met::NeverSent, error: Error::from(refused) });
+            let error = Error::from(refused);
+            self.finish(caller, Outcome::Failure, error.kind());
+            return Box::new(Failed { met: Met::NeverSent, error });
         }
         if kind == WireFailure::NeverSent && fresh {
             // Its connections are worth nothing: no better than none.
-            self.finish(caller, Outcome::Failure);
             let node = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra());
             let error = match node {
                 Some(node) => Error::from(node.pool.closed_at_once()),
                 None => Error::new(ErrorKind::Connect, Phase::Connect),
             };
+            self.finish(caller, Outcome::Failure, error.kind());
             return Box::new(Failed { met: Met::NeverSent, error: error.caused_by(source) });
         }
         let (met, error, phase, outcome) = match kind {
@@ -356,7 +424,7 @@ impl Attempt {
                 (Met::Reset, ErrorKind::Transport, Phase::Headers, Outcome::Failure)
             }
         };
-        self.finish(caller, outcome);
+        self.finish(caller, outcome, error);
         let mut error = Error::new(error, phase).detail(kind.text());
         if kind != WireFailure::RequestBody {
             error = error.with_origin(Origin::Endpoint);
@@ -384,19 +452,19 @@ impl Attempt {
         };
         // A connection that was closed while idle says nothing about its endpoint.
         let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
-        self.finish(caller, if blameless { Outcome::Ignored } else { Outcome::Failure });
+        let outcome = if blameless { Outcome::Ignored } else { Outcome::Failure };
+        self.finish(caller, outcome, error.kind());
         Box::new(Failed { met, error })
     }
 }
 
 /// The outcome for the endpoint, when the response head decides it.
-fn head_outcome<B>(is_grpc: bool, response: &Response<B>) -> Option<Outcome> {
-    let status = response.status();
+fn head_outcome(is_grpc: bool, status: StatusCode, code: Option<i32>) -> Option<Outcome> {
     if !is_grpc || !status.is_success() {
         let failure = status.is_server_error();
         return Some(if failure { Outcome::Failure } else { Outcome::Success });
     }
-    grpc::status_of(response.headers()).map(Outcome::of_grpc)
+    code.map(Outcome::of_grpc)
 }
 
 fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
@@ -406,10 +474,15 @@ fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
             .with_origin(Origin::Control)
             .detail(format!("cluster {cluster} was refused: {refused}"));
     }
-    Error::new(ErrorKind::NoEndpoints, Phase::Pick).detail(match reason {
+    let what = match reason {
         PickError::Empty => format!("cluster {cluster} has no endpoints"),
         PickError::Unavailable => format!("no endpoint of cluster {cluster} may be called"),
-    })
+    };
+    let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick);
+    match pinned.cluster.discovered.trouble() {
+        Some(trouble) => error.detail(format!("{what}; {trouble}")),
+        None => error.detail(what),
+    }
 }
 
 /// The call asks for TLS, and nobody has said how the cluster is secured.

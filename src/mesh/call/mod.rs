@@ -9,6 +9,7 @@ mod head;
 mod outcome;
 mod path;
 mod staged;
+mod traced;
 mod trail;
 
 use std::{
@@ -30,6 +31,7 @@ use super::{
 };
 use crate::{
     core::{Body, BoxFuture, Error, Outgoing, grpc},
+    observe::{RouteMeter, Verb},
     resilience::deadline::Bounds,
 };
 
@@ -39,6 +41,8 @@ pub(crate) struct Caller {
     pub(crate) inner: Arc<Inner>,
     pub(crate) cell: Arc<ServiceCell>,
     pub(crate) grpc: bool,
+    /// What it is counted by.
+    pub(crate) verb: Verb,
 }
 
 /// What a call holds from its route to its end: an update of the configuration does not change
@@ -49,6 +53,14 @@ pub(crate) struct Pinned {
     pub(crate) route: usize,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) bounds: Bounds,
+}
+
+impl Caller {
+    /// What counts this call: its route's meter, once that is known.
+    pub(crate) fn meter<'a>(&'a self, pinned: Option<&'a Pinned>) -> &'a Arc<RouteMeter> {
+        let route = pinned.and_then(Pinned::route);
+        route.map_or(&self.cell.meter.plain, |route| &route.meter)
+    }
 }
 
 impl Pinned {
@@ -97,7 +109,9 @@ impl CallFuture {
         request: Request<Outgoing>,
     ) -> Self {
         let is_grpc = grpc::is_grpc(request.headers());
-        let caller = Caller { inner: Arc::clone(inner), cell: Arc::clone(cell), grpc: is_grpc };
+        let verb = Verb::of(request.method(), is_grpc);
+        let caller =
+            Caller { inner: Arc::clone(inner), cell: Arc::clone(cell), grpc: is_grpc, verb };
         let state = if inner.stages.call.is_some() {
             State::Staged(staged::call(caller, request))
         } else {

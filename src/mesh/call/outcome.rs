@@ -1,6 +1,6 @@
 //! What follows an attempt: its answer is returned, or another attempt is made.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -12,7 +12,7 @@ use super::{
     path::{Next, PathProj, State, StateProj, Step},
 };
 use crate::{
-    core::{Body, Error, ErrorKind, Event, Instant, Phase, Unrepeatable, grpc},
+    core::{Body, Error, ErrorKind, Instant, Phase, RetryReason, RetryRefusal, Unrepeatable, grpc},
     resilience::retry::{self, Decision},
     transport::ConnectError,
 };
@@ -31,7 +31,8 @@ impl PathProj<'_> {
     /// An attempt has been answered: returns it, looks at more of it, or makes another.
     pub(super) fn responded(&mut self, response: &Response<Body>) -> Next {
         let status = response.status();
-        self.attempt_ended(Some(status.as_u16()), None);
+        *self.ended = self.attempt_ended();
+        self.trace_answer(response);
         if self.armed.as_ref().is_none_or(|armed| armed.safe_only) {
             return Next::Return;
         }
@@ -59,16 +60,11 @@ impl PathProj<'_> {
             Some(code) => retry::Met::GrpcStatus { code, headers },
             None => retry::Met::Response { status, headers },
         };
-        let text = || match code {
-            Some(code) => format!("grpc {code}"),
-            None => format!("status {}", status.as_u16()),
-        };
         let refused = match self.decide(met).ok_or(())? {
             Decision::Return => return Err(()),
             Decision::Refuse { reason } => reason,
-            Decision::Retry { after, .. } => {
-                let text = text();
-                match self.again(&text, after, &text, true) {
+            Decision::Retry { reason, after } => {
+                match self.again(reason, after, &reason.to_string(), true) {
                     Ok(()) => return Ok(()),
                     Err(refused) => refused,
                 }
@@ -76,6 +72,14 @@ impl PathProj<'_> {
         };
         self.refused(refused);
         Err(())
+    }
+
+    /// The same of a status that came in trailers.
+    fn trailed(&mut self, status: StatusCode, code: i32, trailers: &HeaderMap) -> Result<(), ()> {
+        if let Some(trace) = self.trace {
+            trace.status(code);
+        }
+        self.answered(status, Some(code), trailers)
     }
 
     /// The first frame of a gRPC response that may be retried: trailers may hold its status.
@@ -87,7 +91,7 @@ impl PathProj<'_> {
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
             && let Some(code) = grpc::status_of(trailers)
-            && self.answered(response.status(), Some(code), trailers).is_ok()
+            && self.trailed(response.status(), code, trailers).is_ok()
         {
             return Step::Again;
         }
@@ -105,7 +109,7 @@ impl PathProj<'_> {
     #[expect(clippy::boxed_local, reason = "an attempt returns it in its box")]
     pub(super) fn failed(&mut self, failed: Box<Failed>) -> Step {
         let Failed { met, error } = *failed;
-        self.attempt_ended(None, Some(error.kind()));
+        self.trace_failure(error.kind());
         let text = attempt_text(&error);
         if self.caller.inner.is_closed() {
             self.note(&text);
@@ -113,7 +117,11 @@ impl PathProj<'_> {
                 .detail("it ended the connection of this call")
                 .caused_by(error)));
         }
-        let waits = error.kind() == ErrorKind::NoEndpoints && !self.caller.inner.is_settled();
+        let waits = error.kind() == ErrorKind::NoEndpoints
+            && self
+                .pinned
+                .as_ref()
+                .is_some_and(|pinned| !self.caller.inner.is_settled(&pinned.cluster));
         match met {
             Met::Fatal if waits && self.request.is_some() => {
                 self.trail.number -= 1;
@@ -146,12 +154,7 @@ impl PathProj<'_> {
             return Step::Return(Err(error));
         }
         self.trail.never_sent += 1;
-        let service = &self.caller.cell.name;
-        self.caller.inner.events.emit(|| Event::Retry {
-            service: Arc::clone(service),
-            reason: "never sent".into(),
-            backoff: Duration::ZERO,
-        });
+        self.retried(RetryReason::NeverSent, Duration::ZERO);
         self.note(text);
         self.state.set(State::Begin);
         Step::Again
@@ -174,7 +177,7 @@ impl PathProj<'_> {
             _ => {}
         }
         let whole = pinned.bounds.expired(now);
-        self.attempt_ended(None, Some(ErrorKind::Timeout));
+        self.trace_failure(ErrorKind::Timeout);
         let error = Error::new(ErrorKind::Timeout, phase);
         if whole {
             self.note("timeout");
@@ -229,18 +232,18 @@ impl PathProj<'_> {
     /// Prepares one more attempt, or says why there is none.
     fn again(
         &mut self,
-        reason: &str,
+        reason: RetryReason,
         after: Duration,
         met: &str,
         budgeted: bool,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), RetryRefusal> {
         let now = Instant::now();
         let resume = now.checked_add(after).unwrap_or(now);
         if self.is_late(resume) {
-            return Err("deadline");
+            return Err(RetryRefusal::Deadline);
         }
         if self.request.is_none() {
-            let armed = self.armed.as_ref().ok_or("no copy")?;
+            let armed = self.armed.as_ref().ok_or(RetryRefusal::NoCopy)?;
             armed.body.check().map_err(unrepeatable)?;
         }
         let inner = &self.caller.inner;
@@ -248,19 +251,15 @@ impl PathProj<'_> {
             && let Some(policy) = self.pinned.as_ref().and_then(Pinned::policy)
             && !policy.budget.withdraw(inner.epoch.nanos(now))
         {
-            return Err("budget");
+            return Err(RetryRefusal::Budget);
         }
         // Only now: what takes the body over breaks an upload that is still under way.
         let request = match (self.request.take(), &*self.armed) {
             (Some(request), _) => request,
             (None, Some(armed)) => armed.head.request(armed.body.next().map_err(unrepeatable)?),
-            (None, None) => return Err("no copy"),
+            (None, None) => return Err(RetryRefusal::NoCopy),
         };
-        inner.events.emit(|| Event::Retry {
-            service: Arc::clone(&self.caller.cell.name),
-            reason: reason.into(),
-            backoff: after,
-        });
+        self.retried(reason, after);
         self.note(met);
         *self.request = Some(request);
         self.state.set(if after.is_zero() { State::Begin } else { State::Backoff(resume) });
@@ -298,28 +297,19 @@ impl PathProj<'_> {
         }
     }
 
-    pub(super) fn attempt_ended(&mut self, status: Option<u16>, error: Option<ErrorKind>) {
-        if !self.caller.inner.events.is_heard() {
-            return;
+    fn retried(&mut self, reason: RetryReason, backoff: Duration) {
+        if let Some(trace) = self.trace {
+            trace.retry(reason, backoff);
         }
-        let Some((endpoint, started)) = self.visit() else { return };
-        let Some(node) = endpoint.extra() else { return };
-        self.caller.inner.events.emit(|| Event::AttemptEnded {
-            service: Arc::clone(&self.caller.cell.name),
-            endpoint: Arc::clone(&node.name),
-            number: self.trail.number,
-            status,
-            error,
-            elapsed: started.elapsed(),
-        });
+        let meter = self.caller.meter(self.pinned.as_ref());
+        meter.retry(&self.caller.cell.name, reason, backoff);
     }
 
-    fn refused(&self, reason: &'static str) {
-        let service = &self.caller.cell.name;
-        self.caller
-            .inner
-            .events
-            .emit(|| Event::RetryRefused { service: Arc::clone(service), reason });
+    fn refused(&mut self, reason: RetryRefusal) {
+        if let Some(trace) = self.trace {
+            trace.retry_refused(reason);
+        }
+        self.caller.meter(self.pinned.as_ref()).retry_refused(&self.caller.cell.name, reason);
     }
 }
 
@@ -330,10 +320,10 @@ fn repeatable(error: &Error) -> bool {
     error.kind() == ErrorKind::Connect && refused.is_none_or(|error| !error.is_timeout())
 }
 
-fn unrepeatable(why: Unrepeatable) -> &'static str {
+fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
     match why {
-        Unrepeatable::TooLarge => "body too large",
-        Unrepeatable::Failed => "body failed",
+        Unrepeatable::TooLarge => RetryRefusal::BodyTooLarge,
+        Unrepeatable::Failed => RetryRefusal::BodyFailed,
     }
 }
 

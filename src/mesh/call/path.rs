@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::{Request, Response, Version};
@@ -17,15 +18,17 @@ use super::{
     attempt::{Attempt, Way},
     head::{self, Head},
     staged::StagedAttempt,
+    traced::{self, Trace},
     trail::{Trail, Visit},
 };
 use crate::{
     config::Protocol,
     core::{
-        Body, BoxFuture, Call, Error, ErrorKind, Event, Held, Instant, Outgoing, Phase, ReplayBody,
-        earliest,
+        Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
+        earliest, grpc,
     },
     mesh::cluster::Cluster,
+    observe::{CallEnd, End, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
     transport::SendFuture,
 };
@@ -35,7 +38,10 @@ use crate::{
 pub(crate) struct Path {
     pub(super) caller: Caller,
     pub(super) request: Option<Request<Outgoing>>,
-    started: Option<Instant>,
+    pub(super) started: Option<Instant>,
+    /// The same, and when the head that is returned came, in nanoseconds since the mesh's epoch.
+    began: u64,
+    pub(super) ended: Option<u64>,
     pub(super) pinned: Option<Pinned>,
     #[pin]
     pub(super) state: State,
@@ -49,6 +55,7 @@ pub(crate) struct Path {
     /// The place under the service's limit.
     limit: Held,
     pub(super) trail: Trail,
+    pub(super) trace: Trace,
     resolve_by: Option<Instant>,
     /// The caller's own bound, while no route is known.
     own_bound: Option<Instant>,
@@ -70,10 +77,11 @@ pub(super) enum State {
     /// Waiting for configuration or endpoints. Boxed: only calls before the first one wait.
     Resolve(BoxFuture<()>),
     Attempt(Attempt),
-    /// Through the user's attempt layers: their one box.
-    Staged(StagedAttempt),
-    /// A gRPC response whose status may still come in its first frame, until then.
-    Peek(Option<Response<Body>>, Instant),
+    /// Through the user's attempt layers, which cost a box anyway.
+    Staged(Box<StagedAttempt>),
+    /// A gRPC response whose status may still come in its first frame, until then. Boxed: only one
+    /// that may be retried is held back.
+    Peek(Option<Box<Response<Body>>>, Instant),
     Backoff(Instant),
     Done,
 }
@@ -101,6 +109,8 @@ impl Path {
             caller,
             request: Some(request),
             started: None,
+            began: 0,
+            ended: None,
             pinned: None,
             state: State::Begin,
             sent: None,
@@ -108,6 +118,7 @@ impl Path {
             armed: None,
             limit: Held::Nothing,
             trail: Trail::default(),
+            trace: None,
             resolve_by: None,
             own_bound: None,
             answering: None,
@@ -154,7 +165,9 @@ impl Future for Path {
                         this.state.set(State::Done);
                         return Poll::Ready(answer);
                     }
-                    Next::Peek(until) => this.state.set(State::Peek(Some(response), until)),
+                    Next::Peek(until) => {
+                        this.state.set(State::Peek(Some(Box::new(response)), until));
+                    }
                     Next::Again => {}
                 },
                 Err(failed) => {
@@ -184,7 +197,7 @@ impl PathProj<'_> {
                 match Pin::new(response.body_mut()).poll_frame(cx) {
                     Poll::Pending => self.wait(cx),
                     Poll::Ready(frame) => match peeked.take() {
-                        Some(response) => Poll::Ready(self.peeked(response, frame)),
+                        Some(response) => Poll::Ready(self.peeked(*response, frame)),
                         None => Poll::Pending,
                     },
                 }
@@ -201,9 +214,8 @@ impl PathProj<'_> {
         let started = match *self.started {
             Some(started) => started,
             None => {
-                let Caller { inner, cell, .. } = &*self.caller;
-                inner.events.emit(|| Event::CallStarted { service: Arc::clone(&cell.name) });
-                *self.started = Some(now);
+                self.caller.cell.meter.call_started();
+                (*self.started, *self.began) = (Some(now), at);
                 now
             }
         };
@@ -258,6 +270,7 @@ impl PathProj<'_> {
                 }
             }
         }
+        *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
         let call = request.extensions().get::<Call>();
         let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
@@ -338,13 +351,14 @@ impl PathProj<'_> {
         }
         let (number, tried) = (self.trail.number, &self.trail.tried);
         if let Some(stage) = &self.caller.inner.stages.attempt {
-            let Some(request) = self.request.take() else { return missing() };
+            let Some(mut request) = self.request.take() else { return missing() };
+            traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
-            self.state.set(State::Staged(attempt));
+            self.state.set(State::Staged(Box::new(attempt)));
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
-        match Attempt::start(self.caller, pinned, way, tried, number, (now, at)) {
+        match Attempt::start(self.caller, pinned, way, tried, number, (now, at), self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 Step::Again
@@ -376,7 +390,7 @@ impl PathProj<'_> {
             }
             // The head is here, and with it the end of what a head's bound bounds.
             StateProj::Peek(response, _) => match response.take() {
-                Some(response) => Step::Return(Ok(response)),
+                Some(response) => Step::Return(Ok(*response)),
                 None => Step::Again,
             },
             StateProj::Resolve(_) if self.pinned.is_some() && !late => {
@@ -445,6 +459,14 @@ impl PathProj<'_> {
         }
     }
 
+    /// When the attempt under way met its head.
+    pub(super) fn attempt_ended(&mut self) -> Option<u64> {
+        match self.state.as_mut().project() {
+            StateProj::Attempt(attempt) => Some(attempt.ended()),
+            _ => None,
+        }
+    }
+
     /// The call is over, with this.
     fn done(&mut self, mut result: Result<Response<Body>, Error>) -> Result<Response<Body>, Error> {
         self.state.set(State::Done);
@@ -454,27 +476,33 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        let Caller { inner, cell, .. } = &*self.caller;
+        let Caller { inner, cell, verb, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
+        let head = if result.is_ok() { *self.ended } else { None };
+        let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
+        let nanos = now.saturating_sub(*self.began);
+        let (status, error, end);
         match result {
             Ok(response) => {
+                (status, error) = (Some(response.status().as_u16()), None);
+                end = head_end(*verb, response, *self.started);
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
             }
-            Err(error) => {
+            Err(failed) => {
                 drop(limit);
-                let elapsed = self.started.map(|started| started.elapsed());
-                error.set_context(self.trail.context(&cell.name, elapsed));
+                (status, error) = (None, Some(failed.kind()));
+                end = Some(End::Error(failed.kind()));
+                failed
+                    .set_context(self.trail.context(&cell.name, Some(Duration::from_nanos(nanos))));
             }
         }
-        inner.events.emit(|| Event::CallEnded {
-            service: Arc::clone(&cell.name),
-            status: result.as_ref().ok().map(|response| response.status().as_u16()),
-            error: result.as_ref().err().map(Error::kind),
-            attempts: self.trail.number,
-            elapsed: self.started.map(|started| started.elapsed()).unwrap_or_default(),
-        });
+        let meter = self.caller.meter(self.pinned.as_ref());
+        let attempts = self.trail.number;
+        let ended = CallEnd { verb: *verb, status, error, end, attempts, nanos };
+        cell.meter.call_ended(meter, ended);
+        self.trace_end(result);
     }
 }
 
@@ -482,22 +510,30 @@ impl PathProj<'_> {
 impl PinnedDrop for Path {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let Some(started) = *this.started else { return };
-        if matches!(*this.state, State::Done) || !this.caller.inner.events.is_heard() {
+        if this.started.is_none() {
+            return;
+        }
+        if matches!(*this.state, State::Done) {
             return;
         }
         // The caller has left: neither a status nor an error.
-        if this.answering.is_none() {
-            this.attempt_ended(None, None);
+        this.trace_left();
+        if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
+            attempt.left(this.caller);
         }
-        let Caller { inner, cell, .. } = &*this.caller;
-        inner.events.emit(|| Event::CallEnded {
-            service: Arc::clone(&cell.name),
+        this.state.set(State::Done);
+        let Caller { inner, cell, verb, .. } = &*this.caller;
+        let attempts = this.trail.number;
+        let nanos = inner.epoch.nanos(Instant::now()).saturating_sub(*this.began);
+        let ended = CallEnd {
+            verb: *verb,
             status: None,
             error: None,
-            attempts: this.trail.number,
-            elapsed: started.elapsed(),
-        });
+            end: Some(End::Left),
+            attempts,
+            nanos,
+        };
+        cell.meter.call_ended(this.caller.meter(this.pinned.as_ref()), ended);
     }
 }
 
@@ -505,6 +541,15 @@ impl PinnedDrop for Path {
 fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
     request.version() == Version::HTTP_2
         || cluster.core.load().config.protocol == Some(Protocol::Http2)
+}
+
+/// What a response comes to; of a gRPC call whose status is still to come, its body reports it.
+#[inline]
+fn head_end(verb: Verb, response: &mut Response<Body>, started: Option<Instant>) -> Option<End> {
+    let status = response.status().as_u16();
+    let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
+    End::of_head(verb, status, code)
+        .or_else(|| response.body_mut().report(started?).map(End::of_body))
 }
 
 /// There is nothing to send: a fault of this crate.

@@ -127,7 +127,8 @@ async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Bod
     let mut begun = expiring.as_mut().project();
     let way = Way { request: begun.request, sent: begun.sent.as_mut() };
     let at = (now, caller.inner.epoch.nanos(now));
-    let failed = match Attempt::start(caller, pinned, way, tried, *number, at) {
+    // Its span has begun before the layers.
+    let failed = match Attempt::start(caller, pinned, way, tried, *number, at, &mut None) {
         Ok(attempt) => {
             *lock(&shared.endpoint) = attempt.endpoint().cloned();
             *begun.attempt = Some(attempt);
@@ -173,11 +174,12 @@ impl Expiring<'_> {
 impl PinnedDrop for Expiring<'_> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
-        if this.shared.expired.load(Ordering::Relaxed)
-            && let Some(attempt) = this.attempt
-        {
+        let Some(attempt) = this.attempt else { return };
+        if this.shared.expired.load(Ordering::Relaxed) {
             let way = Way { request: this.request, sent: this.sent };
             attempt.expire(&this.shared.caller, way, Instant::now());
+        } else {
+            attempt.left(&this.shared.caller);
         }
     }
 }

@@ -72,7 +72,7 @@ impl<const SLOTS: usize> Ledger<SLOTS> {
         }
     }
 
-    #[cfg(test)]
+    /// What is left.
     pub(super) fn balance(&self, now: u64, reserve: Reserve) -> u64 {
         let slot = self.rotate(now);
         self.left(slot, self.spent.load(Ordering::Acquire), reserve).1

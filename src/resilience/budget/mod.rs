@@ -75,7 +75,6 @@ impl Budget {
     }
 
     /// Whole retries that are left.
-    #[cfg(test)]
     #[must_use]
     pub(crate) fn balance(&self, now: u64) -> u64 {
         self.ledger.balance(now, self.reserve(now)) / TOKEN

@@ -59,6 +59,8 @@ fn own(error: &Error) -> Option<Met<'static>> {
         | ErrorKind::RequestBody
         | ErrorKind::Layer
         | ErrorKind::InvalidRequest
+        | ErrorKind::InvalidResponse
+        | ErrorKind::Redirect
         | ErrorKind::Shutdown => None,
     }
 }

@@ -8,7 +8,7 @@ use super::{
     Met,
     after::{self, Pushback},
 };
-use crate::{Call, config::Retry, core::Random};
+use crate::{Call, RetryReason, RetryRefusal, config::Retry, core::Random};
 
 /// A refusal costs the endpoint nothing: so many attempts are made at least.
 const MIN_REFUSED: u32 = 6;
@@ -47,9 +47,9 @@ pub(crate) enum Decision {
     /// It is the call's result.
     Return,
     /// One more attempt, if the budget grants it.
-    Retry { reason: &'static str, after: Duration },
+    Retry { reason: RetryReason, after: Duration },
     /// One more was wanted, and is refused.
-    Refuse { reason: &'static str },
+    Refuse { reason: RetryRefusal },
 }
 
 impl Policy {
@@ -97,28 +97,30 @@ impl Policy {
     pub(crate) fn decide(&self, attempt: u32, met: Met<'_>, random: &Random) -> Decision {
         let reason = match met {
             Met::NeverSent => {
-                return Decision::Retry { reason: "never sent", after: Duration::ZERO };
+                return Decision::Retry { reason: RetryReason::NeverSent, after: Duration::ZERO };
             }
             Met::Unreachable => {
                 let most = self.attempts.max(MIN_UNREACHABLE);
-                return self.repeated(attempt, most, "never sent", random);
+                return self.repeated(attempt, most, RetryReason::NeverSent, random);
             }
             Met::Refused => {
                 let most = self.attempts.max(MIN_REFUSED);
-                return self.repeated(attempt, most, "refused", random);
+                return self.repeated(attempt, most, RetryReason::Refused, random);
             }
-            Met::Reset if self.on_reset => "connection lost",
-            Met::AttemptTimeout if self.on_timeout => "attempt timeout",
-            Met::Response { status, .. } if self.statuses.contains(&status.as_u16()) => "status",
-            Met::GrpcStatus { code, .. } if self.codes.contains(&code) => "grpc status",
+            Met::Reset if self.on_reset => RetryReason::ConnectionLost,
+            Met::AttemptTimeout if self.on_timeout => RetryReason::AttemptTimeout,
+            Met::Response { status, .. } if self.statuses.contains(&status.as_u16()) => {
+                RetryReason::Status(status.as_u16())
+            }
+            Met::GrpcStatus { code, .. } if self.codes.contains(&code) => RetryReason::Grpc(code),
             _ => return Decision::Return,
         };
         if attempt >= self.attempts {
-            return Decision::Refuse { reason: "attempts" };
+            return Decision::Refuse { reason: RetryRefusal::Attempts };
         }
         let jittered = self.backoff(attempt, random);
         match self.pushback(met) {
-            Pushback::Stop => Decision::Refuse { reason: "pushback" },
+            Pushback::Stop => Decision::Refuse { reason: RetryRefusal::Pushback },
             Pushback::After(after) => Decision::Retry { reason, after },
             //= Envoy RetryPolicy.rate_limited_retry_back_off: uniform in [interval, 1.5 interval]
             Pushback::AtLeast(least) => {
@@ -141,9 +143,9 @@ impl Policy {
     }
 
     /// Safe, but the endpoint is the same: the first time at once, then it gets time to catch up.
-    fn repeated(&self, attempt: u32, most: u32, reason: &'static str, random: &Random) -> Decision {
+    fn repeated(&self, attempt: u32, most: u32, reason: RetryReason, random: &Random) -> Decision {
         if attempt >= most {
-            return Decision::Refuse { reason: "attempts" };
+            return Decision::Refuse { reason: RetryRefusal::Attempts };
         }
         //= gRFC A6 §"Transparent Retries": once at once, then as the policy has it
         let after = if attempt <= 1 { Duration::ZERO } else { self.backoff(attempt, random) };

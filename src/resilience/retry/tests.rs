@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, StatusCode};
 use proptest::prelude::*;
 
 use super::{Decision, Met, Policy, policy::Arms};
-use crate::{Call, config::Retry as Settings, core::Random};
+use crate::{Call, RetryRefusal, config::Retry as Settings, core::Random};
 
 fn policy(config: &Settings) -> Policy {
     Policy::new(config)
@@ -58,7 +58,10 @@ fn only_listed_statuses_are_retried_and_only_so_often() {
     let none = HeaderMap::new();
     assert!(matches!(respond(&policy, 1, 503, &none), Decision::Retry { .. }));
     assert_eq!(respond(&policy, 1, 500, &none), Decision::Return);
-    assert_eq!(respond(&policy, 3, 503, &none), Decision::Refuse { reason: "attempts" });
+    assert_eq!(
+        respond(&policy, 3, 503, &none),
+        Decision::Refuse { reason: RetryRefusal::Attempts }
+    );
 }
 
 #[test]
@@ -96,7 +99,7 @@ fn retry_after_is_honoured_up_to_its_cap() {
     };
     assert!((2.0..=3.0).contains(&after.as_secs_f64()), "{after:?}");
     let too_long = respond(&policy, 1, 503, &header("retry-after", "16"));
-    assert_eq!(too_long, Decision::Refuse { reason: "pushback" });
+    assert_eq!(too_long, Decision::Refuse { reason: RetryRefusal::Pushback });
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(10));
     let Decision::Retry { after, .. } = respond(&policy, 1, 503, &header("retry-after", &date))
     else {
@@ -114,8 +117,8 @@ fn pushback_delays_or_stops() {
         policy.decide(1, met, &Random::seeded(1))
     };
     assert!(matches!(decide("70"), Decision::Retry { after, .. } if after.as_millis() == 70));
-    assert_eq!(decide("-1"), Decision::Refuse { reason: "pushback" });
-    assert_eq!(decide("soon"), Decision::Refuse { reason: "pushback" });
+    assert_eq!(decide("-1"), Decision::Refuse { reason: RetryRefusal::Pushback });
+    assert_eq!(decide("soon"), Decision::Refuse { reason: RetryRefusal::Pushback });
 }
 
 proptest! {
@@ -151,7 +154,7 @@ proptest! {
                 prop_assert!(seconds <= 15);
                 prop_assert!(after >= asked && after <= asked.mul_f64(1.5).max(backoff));
             }
-            Decision::Refuse { reason } => prop_assert!(seconds > 15 && reason == "pushback"),
+            Decision::Refuse { reason } => prop_assert!(seconds > 15 && reason == RetryRefusal::Pushback),
             Decision::Return => prop_assert!(false, "not retried"),
         }
     }

@@ -60,7 +60,7 @@ async fn a_renewed_own_certificate_leaves_connections_alone_and_another_name_doe
     assert_eq!(renewed.met.client, Some(vec![WEB.to_owned()]));
     sources.own(&ca.issue(&Ask::none().uri("spiffe://prod.example/other"))).unwrap();
     assert_eq!(end(vouched).await, Withdrawn::IdentityChanged);
-    assert_eq!(Withdrawn::IdentityChanged.reason(), "identity changed");
+    assert_eq!(Withdrawn::IdentityChanged.reason().as_str(), "identity changed");
 }
 
 #[tokio::test]

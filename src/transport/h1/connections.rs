@@ -19,10 +19,10 @@ use super::{
 };
 use crate::{
     config::Protocol,
-    core::{BoxFuture, Instant},
+    core::{BoxFuture, DisconnectReason, Instant},
+    observe::Connection as Life,
     transport::{
         connect::ConnectError,
-        dial::Dialer,
         h2,
         pool::Pool,
         speak::{Http, Spoken},
@@ -205,13 +205,13 @@ impl Drop for Place {
 async fn connect(place: Place, caller: oneshot::Sender<Got>) {
     let Some(pool) = place.0.clone() else { return };
     match pool.dialer.dial(Protocol::Http1).await {
-        Ok(Spoken { http: Http::V1(sender, connection), distrusted }) => {
-            run(pool, place, sender, connection, distrusted, Some(caller)).await;
+        Ok((Spoken { http: Http::V1(sender, connection), distrusted }, life)) => {
+            run(pool, place, sender, connection, distrusted, life, Some(caller)).await;
         }
-        Ok(Spoken { http: Http::V2(sender, halves), distrusted }) => {
+        Ok((Spoken { http: Http::V2(sender, halves), distrusted }, life)) => {
             drop(place);
             let told = move || drop(caller.send(Ok(None)));
-            h2::adopt(pool, sender, halves, distrusted, told).await;
+            h2::adopt(pool, sender, halves, distrusted, life, told).await;
         }
         Err(error) => {
             drop(place);
@@ -226,13 +226,14 @@ pub(in crate::transport) async fn adopt(
     pool: Arc<Pool>,
     sender: Sender,
     connection: Connection,
-    distrusted: Option<BoxFuture<&'static str>>,
+    distrusted: Option<BoxFuture<DisconnectReason>>,
+    life: Life,
     told: impl FnOnce(),
 ) {
     pool.agreed.set(Protocol::Http1);
     pool.h1.open.fetch_add(1, SeqCst);
     let place = Place(Some(Arc::clone(&pool)));
-    let driven = run(pool.clone(), place, sender, connection, distrusted, None);
+    let driven = run(pool.clone(), place, sender, connection, distrusted, life, None);
     pool.h2.stir();
     told();
     drop(pool);
@@ -245,7 +246,8 @@ fn run(
     mut place: Place,
     sender: Sender,
     connection: Connection,
-    distrusted: Option<BoxFuture<&'static str>>,
+    distrusted: Option<BoxFuture<DisconnectReason>>,
+    life: Life,
     caller: Option<oneshot::Sender<Got>>,
 ) -> impl Future<Output = ()> + Send {
     pool.h1.live.fetch_add(1, Relaxed);
@@ -259,13 +261,11 @@ fn run(
         None => pool.h1.give_back(&pool, sender, &link, true),
     }
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
-    let (shared, name) = (Arc::clone(&pool.dialer.shared), Arc::clone(&pool.dialer.name));
     let weak = Arc::downgrade(&pool);
     // The driver gives the place back; from here on the connection must not keep its pool alive.
     drop(place.0.take());
     drop(pool);
     async move {
-        let reason = driver::drive(connection, link, weak, retire_at, idle, distrusted).await;
-        Dialer::disconnected(&shared, &name, reason);
+        life.ended(driver::drive(connection, link, weak, retire_at, idle, distrusted).await);
     }
 }

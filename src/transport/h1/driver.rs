@@ -10,7 +10,7 @@ use hyper::client::conn::http1;
 
 use super::lease::{Link, Parked, Sender};
 use crate::{
-    core::{BoxFuture, Instant, Outgoing},
+    core::{BoxFuture, DisconnectReason, Instant, Outgoing},
     transport::{connect::Io, pool::Pool},
 };
 
@@ -23,13 +23,13 @@ pub(super) async fn drive(
     pool: Weak<Pool>,
     retire_at: Instant,
     idle_timeout: Duration,
-    mut distrusted: Option<BoxFuture<&'static str>>,
-) -> &'static str {
+    mut distrusted: Option<BoxFuture<DisconnectReason>>,
+) -> DisconnectReason {
     let _leaving = Leaving { link: &link, pool: &pool };
     let mut connection = std::pin::pin!(connection);
     let first = Instant::now().checked_add(idle_timeout).unwrap_or(retire_at);
     let mut timer = std::pin::pin!(tokio::time::sleep_until(first.min(retire_at)));
-    let mut reason = "closed by peer";
+    let mut reason = DisconnectReason::ClosedByPeer;
     let mut returning: Option<Parked> = None;
     loop {
         let mut parked = std::pin::pin!(link.wake.notified());
@@ -59,7 +59,7 @@ pub(super) async fn drive(
         match step {
             Step::Ended(clean) => {
                 if !clean {
-                    reason = "error";
+                    reason = DisconnectReason::Error;
                 }
                 break;
             }
@@ -86,7 +86,7 @@ pub(super) async fn drive(
                 let now = Instant::now();
                 let old = now >= retire_at;
                 if old {
-                    reason = "age";
+                    reason = DisconnectReason::Age;
                     // Whoever uses it now gives it back to nobody.
                     link.retire();
                 }
@@ -98,7 +98,7 @@ pub(super) async fn drive(
                     // Dropping the sender ends the connection.
                     Reaped::Idle(sender) => {
                         if !old {
-                            reason = "idle";
+                            reason = DisconnectReason::Idle;
                         }
                         drop(sender);
                         link.retire();
@@ -112,8 +112,8 @@ pub(super) async fn drive(
             }
         }
     }
-    if reason == "closed by peer" && pool.strong_count() == 0 {
-        reason = "draining";
+    if reason == DisconnectReason::ClosedByPeer && pool.strong_count() == 0 {
+        reason = DisconnectReason::Draining;
     }
     reason
 }
@@ -136,7 +136,7 @@ enum Step {
     Ended(bool),
     Ready(bool),
     Parked,
-    Distrusted(&'static str),
+    Distrusted(DisconnectReason),
     Timer,
 }
 

@@ -11,18 +11,13 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::{
-    connection::{H2, Slots},
-    driver::Driver,
-    halves::Halves,
-    handshake::Sender,
-};
+use super::{connection::H2, driver::Driver, halves::Halves, handshake::Sender, slots::Slots};
 use crate::{
     config::Protocol,
-    core::{BoxFuture, Held, Release},
+    core::{BoxFuture, DisconnectReason, Held, Release},
+    observe::Connection as Life,
     transport::{
         connect::ConnectError,
-        dial::Dialer,
         h1,
         pool::Pool,
         speak::{Http, Spoken},
@@ -233,13 +228,13 @@ fn join(pool: &Arc<Pool>) -> Arc<Attempt> {
 async fn connect(ending: Ending) {
     let pool = Arc::clone(&ending.pool);
     match pool.dialer.dial(Protocol::Http2).await {
-        Ok(Spoken { http: Http::V2(sender, halves), distrusted }) => {
-            run(pool, sender, halves, distrusted, || ending.finish(Ok(()))).await;
+        Ok((Spoken { http: Http::V2(sender, halves), distrusted }, life)) => {
+            run(pool, sender, halves, distrusted, life, || ending.finish(Ok(()))).await;
         }
         // It is used as what it is.
-        Ok(Spoken { http: Http::V1(sender, connection), distrusted }) => {
+        Ok((Spoken { http: Http::V1(sender, connection), distrusted }, life)) => {
             let told = || ending.finish(Ok(()));
-            h1::adopt(pool, sender, connection, distrusted, told).await;
+            h1::adopt(pool, sender, connection, distrusted, life, told).await;
         }
         Err(error) => ending.finish(Err(error)),
     }
@@ -251,7 +246,8 @@ pub(in crate::transport) async fn adopt(
     pool: Arc<Pool>,
     sender: Sender,
     halves: Halves,
-    distrusted: Option<BoxFuture<&'static str>>,
+    distrusted: Option<BoxFuture<DisconnectReason>>,
+    life: Life,
     told: impl FnOnce(),
 ) {
     pool.agreed.set(Protocol::Http2);
@@ -261,9 +257,9 @@ pub(in crate::transport) async fn adopt(
         && pool.h2.list.load().len() >= pool.dialer.settings.max_http2_connections as usize
     {
         told();
-        return;
+        return life.ended(DisconnectReason::Draining);
     }
-    run(pool, sender, halves, distrusted, told).await;
+    run(pool, sender, halves, distrusted, life, told).await;
 }
 
 /// Adds a new connection, tells so, and drives it.
@@ -271,7 +267,8 @@ async fn run(
     pool: Arc<Pool>,
     sender: Sender,
     halves: Halves,
-    distrusted: Option<BoxFuture<&'static str>>,
+    distrusted: Option<BoxFuture<DisconnectReason>>,
+    life: Life,
     told: impl FnOnce(),
 ) {
     pool.agreed.set(Protocol::Http2);
@@ -289,10 +286,8 @@ async fn run(
     drop(h2);
     told();
     // From here on the connection must not keep its pool alive.
-    let (shared, name) = (Arc::clone(&pool.dialer.shared), Arc::clone(&pool.dialer.name));
     drop(pool);
-    let reason = driver.await;
-    Dialer::disconnected(&shared, &name, reason);
+    life.ended(driver.await);
 }
 
 /// The promise to tell the waiting callers, kept even by a task that panics or is aborted.

@@ -14,7 +14,7 @@ use super::{
     halves::{Halves, Step},
 };
 use crate::{
-    core::{BoxFuture, Instant},
+    core::{BoxFuture, DisconnectReason, Instant},
     transport::pool::Pool,
 };
 
@@ -30,9 +30,9 @@ pub(super) struct Driver {
     retire_at: Instant,
     idle_timeout: Duration,
     /// What vouched for the peer is trusted no more; nothing on plaintext.
-    distrusted: Option<BoxFuture<&'static str>>,
+    distrusted: Option<BoxFuture<DisconnectReason>>,
     polls: u8,
-    reason: &'static str,
+    reason: DisconnectReason,
 }
 
 impl Driver {
@@ -42,7 +42,7 @@ impl Driver {
         pool: &Arc<Pool>,
         retire_at: Instant,
         idle_timeout: Duration,
-        distrusted: Option<BoxFuture<&'static str>>,
+        distrusted: Option<BoxFuture<DisconnectReason>>,
     ) -> Self {
         let first = Instant::now().checked_add(idle_timeout).unwrap_or(retire_at);
         Self {
@@ -55,21 +55,25 @@ impl Driver {
             idle_timeout,
             distrusted,
             polls: 0,
-            reason: "closed by peer",
+            reason: DisconnectReason::ClosedByPeer,
         }
     }
 }
 
 impl Future for Driver {
     /// Why the connection ended.
-    type Output = &'static str;
+    type Output = DisconnectReason;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<&'static str> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<DisconnectReason> {
         let mut this = self.project();
         while let Poll::Ready(step) = this.halves.poll(cx) {
             let (Step::Closed(error) | Step::Draining(error)) = &step;
             if let Some(error) = error {
-                *this.reason = if error.is_timeout() { "keepalive" } else { "error" };
+                *this.reason = if error.is_timeout() {
+                    DisconnectReason::Keepalive
+                } else {
+                    DisconnectReason::Error
+                };
             }
             let reason = this.ended();
             if matches!(step, Step::Closed(_)) {
@@ -100,9 +104,9 @@ impl Future for Driver {
             let now = Instant::now();
             let idle_left = h2.idle(now).map(|idle| this.idle_timeout.saturating_sub(idle));
             let reason = if now >= *this.retire_at {
-                Some("age")
+                Some(DisconnectReason::Age)
             } else if idle_left.is_some_and(|left| left.is_zero()) {
-                Some("idle")
+                Some(DisconnectReason::Idle)
             } else {
                 None
             };
@@ -122,9 +126,9 @@ impl DriverProj<'_> {
     fn retire(
         &mut self,
         h2: &Arc<H2>,
-        reason: &'static str,
+        reason: DisconnectReason,
         cx: &Context<'_>,
-    ) -> Poll<&'static str> {
+    ) -> Poll<DisconnectReason> {
         *self.reason = reason;
         match self.pool.upgrade() {
             Some(pool) => pool.h2.remove(h2),
@@ -137,13 +141,15 @@ impl DriverProj<'_> {
     }
 
     /// No more streams are opened, or the connection is gone: it leaves its pool.
-    fn ended(&mut self) -> &'static str {
+    fn ended(&mut self) -> DisconnectReason {
         match (self.pool.upgrade(), self.h2.upgrade()) {
             (Some(pool), Some(h2)) => pool.h2.remove(&h2),
-            (None, _) if *self.reason == "closed by peer" => *self.reason = "draining",
+            (None, _) if *self.reason == DisconnectReason::ClosedByPeer => {
+                *self.reason = DisconnectReason::Draining
+            }
             _ => {}
         }
-        self.reason
+        *self.reason
     }
 }
 

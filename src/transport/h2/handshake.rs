@@ -41,7 +41,8 @@ pub(in crate::transport) async fn handshake(
         .initial_stream_window_size(settings.http2_stream_window_bytes)
         .initial_connection_window_size(settings.http2_connection_window_bytes)
         .initial_max_send_streams(UNKNOWN);
-    let failed = |cause: hyper::Error| ConnectError::of_hyper("HTTP/2 handshake failed", cause);
+    let failed =
+        |cause: hyper::Error| ConnectError::caused("HTTP/2 handshake failed", cause.into());
     let (sender, requests) = builder.handshake(io).await.map_err(failed)?;
     let frames = spawner.frames();
     let frames = frames.ok_or_else(|| ConnectError::new("hyper did not begin to read"))?;

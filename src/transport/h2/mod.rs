@@ -8,12 +8,14 @@ mod handshake;
 #[cfg(test)]
 mod model;
 mod signals;
+mod slots;
 mod streams;
 
-/// What the signals are made of outside of models.
+/// What signals and slots are made of outside of models.
 mod atomic {
     pub(super) use atomic_waker::AtomicWaker;
-    pub(super) use std::sync::atomic::{AtomicU8, Ordering};
+    pub(super) use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+    pub(super) use tokio::sync::Notify;
 }
 
 pub(super) use self::{

@@ -1,0 +1,117 @@
+//! Meshes that are asked to trace, over the peers of `subjects`.
+#![allow(clippy::unwrap_used, reason = "bench support")]
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use http::Method;
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter},
+};
+use tokio::runtime::Runtime;
+use tower_mesh::{Body, Client, Mesh, TraceContext, discover::Static};
+
+use crate::support::{
+    calls::{self, WARM_UP, read, request},
+    peer::{Answer, Peers},
+    subjects::{TIMEOUT, Work, config},
+};
+
+/// What is said of the trace of each call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Trace {
+    /// Nothing, and nobody traces.
+    Nothing,
+    /// A context that differs per call, and nobody traces: it is passed on.
+    Carried,
+    /// A tracer, and a caller whose trace is not sampled.
+    ParentOff,
+    /// A tracer whose sampler wants nothing, and no parent.
+    RootOff,
+    /// A tracer that records everything; the spans go nowhere.
+    RootOn,
+    /// The same with a parent that differs per call.
+    ParentOn,
+    /// The feature `tracing`, and no subscriber.
+    NoSubscriber,
+}
+
+/// A mesh that does the work of G2a and traces.
+pub(crate) struct Traced {
+    runtime: Runtime,
+    caller: TracedCaller,
+}
+
+struct TracedCaller {
+    client: Client,
+    trace: Trace,
+    next: AtomicU64,
+}
+
+/// Throws spans away.
+#[derive(Debug)]
+struct Nowhere;
+
+impl SpanExporter for Nowhere {
+    async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
+        drop(spans);
+        Ok(())
+    }
+}
+
+impl Traced {
+    pub(crate) fn new(trace: Trace) -> Self {
+        let runtime = calls::runtime();
+        let peers = Peers::new(Answer::http());
+        let client = runtime.block_on(async move {
+            let mut builder = Mesh::builder()
+                .source(Static::new(config(Work::Full, TIMEOUT)))
+                .connect_layer(peers)
+                .seed(7);
+            let sampler = match trace {
+                Trace::Nothing | Trace::Carried | Trace::NoSubscriber => None,
+                Trace::RootOff => Some(Sampler::AlwaysOff),
+                Trace::ParentOff | Trace::RootOn | Trace::ParentOn => Some(Sampler::AlwaysOn),
+            };
+            if let Some(sampler) = sampler {
+                let provider = SdkTracerProvider::builder()
+                    .with_sampler(Sampler::ParentBased(Box::new(sampler)))
+                    .with_simple_exporter(Nowhere)
+                    .build();
+                builder = builder.tracer_provider(&provider);
+            }
+            if trace == Trace::NoSubscriber {
+                builder = builder.tracing_spans();
+            }
+            let mesh = builder.build().unwrap();
+            mesh.ready().await.unwrap();
+            mesh.client("users.prod").unwrap()
+        });
+        let traced =
+            Self { runtime, caller: TracedCaller { client, trace, next: AtomicU64::new(1) } };
+        traced.run(WARM_UP);
+        traced
+    }
+
+    pub(crate) fn run(&self, calls: u32) {
+        self.runtime.block_on(async {
+            for _ in 0..calls {
+                self.caller.call().await;
+            }
+        });
+    }
+}
+
+impl TracedCaller {
+    async fn call(&self) {
+        let mut request = request::<Body>(Method::POST);
+        let sampled = matches!(self.trace, Trace::Carried | Trace::ParentOn);
+        if sampled || self.trace == Trace::ParentOff {
+            let id = self.next.fetch_add(1, Relaxed);
+            let context =
+                TraceContext::new(u128::from(id).to_be_bytes(), id.to_be_bytes(), sampled);
+            request.extensions_mut().insert(context.unwrap());
+        }
+        read(self.client.send(request).await.unwrap()).await;
+    }
+}

@@ -1,0 +1,49 @@
+//! What a trace costs a call: instructions beside the same mesh that nobody asks to trace.
+#![allow(
+    clippy::exit,
+    missing_docs,
+    unused_qualifications,
+    reason = "written by gungraun's macros"
+)]
+
+#[path = "support/traced.rs"]
+mod meshes;
+mod support;
+
+use std::hint::black_box;
+
+use gungraun::{
+    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
+
+use meshes::{Trace, Traced};
+use support::{
+    subjects::{Bare, Plain},
+    units::CALLS,
+};
+
+#[library_benchmark]
+#[bench::traced(args = (Plain::Traced), setup = Bare::new)]
+fn bare_1(bare: Bare) -> Bare {
+    bare.run(1, black_box(CALLS));
+    bare
+}
+
+#[library_benchmark]
+#[bench::nothing(args = (Trace::Nothing), setup = Traced::new)]
+#[bench::carried(args = (Trace::Carried), setup = Traced::new)]
+#[bench::parent_off(args = (Trace::ParentOff), setup = Traced::new)]
+#[bench::root_off(args = (Trace::RootOff), setup = Traced::new)]
+#[bench::root_on(args = (Trace::RootOn), setup = Traced::new)]
+#[bench::parent_on(args = (Trace::ParentOn), setup = Traced::new)]
+#[bench::no_subscriber(args = (Trace::NoSubscriber), setup = Traced::new)]
+fn traced_1(traced: Traced) -> Traced {
+    traced.run(black_box(CALLS));
+    traced
+}
+
+library_benchmark_group!(name = traced, benchmarks = [bare_1, traced_1]);
+main!(
+    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
+    library_benchmark_groups = traced
+);

@@ -1,0 +1,122 @@
+//! What a client tells of itself, in the reqwest in use; and the rules of redirects.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use reqwest::{ClientBuilder, Proxy, Url, redirect::Policy as Theirs};
+
+use super::{redirect, seen::Seen};
+
+fn seen(build: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Vec<&'static str> {
+    // The environment of whoever runs the tests may have proxies.
+    let client = build(reqwest::Client::builder().no_proxy()).build().unwrap();
+    Seen::of(&client).settings().map(|setting| setting.setter).collect()
+}
+
+#[test]
+fn a_client_that_nobody_configured_shows_nothing_of_concern() {
+    assert!(seen(|client| client).is_empty());
+    let with_system_proxies = reqwest::Client::new();
+    let shown = Seen::of(&with_system_proxies);
+    assert!(shown.settings().all(|setting| setting.setter == "proxy"));
+}
+
+#[test]
+fn reqwest_shows_the_settings_that_are_looked_for() {
+    let second = Duration::from_secs(1);
+    assert_eq!(seen(|client| client.cookie_store(true)), ["cookie_store"]);
+    assert_eq!(seen(|client| client.user_agent("x")), ["default_headers"]);
+    assert_eq!(seen(|client| client.timeout(second)), ["timeout"]);
+    assert_eq!(seen(|client| client.read_timeout(second)), ["read_timeout"]);
+    assert_eq!(seen(|client| client.redirect(Theirs::limited(3))), ["redirect"]);
+    assert_eq!(seen(|client| client.redirect(Theirs::none())), ["redirect"]);
+    let all = Proxy::all("http://10.0.0.1:3128").unwrap();
+    assert_eq!(seen(|client| client.proxy(all)), ["proxy"]);
+    let http = Proxy::http("http://10.0.0.1:3128").unwrap();
+    assert_eq!(seen(|client| client.proxy(http)), ["proxy"]);
+    let custom = Proxy::custom(|_| None::<Url>);
+    assert_eq!(seen(|client| client.proxy(custom)), ["proxy"]);
+    let secret = HeaderMap::from_iter([(header::AUTHORIZATION, {
+        let mut value = HeaderValue::from_static("Bearer x");
+        value.set_sensitive(true);
+        value
+    })]);
+    assert_eq!(seen(|client| client.default_headers(secret)), ["default_headers"]);
+}
+
+#[test]
+fn a_header_that_looks_like_a_setting_is_none() {
+    let value = "x\",\n    cookie_store: true,\n    redirect_policy: \"Policy(None)\"";
+    assert!(HeaderValue::from_str(value).is_err(), "no header has a second line");
+    let value = HeaderValue::from_static("    redirect_policy: \"Policy(None)\"");
+    let headers = HeaderMap::from_iter([(header::FROM, value)]);
+    let client = reqwest::Client::builder().no_proxy().default_headers(headers).build().unwrap();
+    assert!(!Seen::of(&client).follows_nothing());
+}
+
+#[test]
+fn only_the_policy_that_follows_nothing_is_taken_for_it() {
+    for (policy, follows_nothing) in [
+        (Theirs::none(), true),
+        (Theirs::limited(0), false),
+        (Theirs::limited(10), false),
+        (Theirs::custom(|attempt| attempt.stop()), false),
+    ] {
+        let client = reqwest::Client::builder().redirect(policy).build().unwrap();
+        assert_eq!(Seen::of(&client).follows_nothing(), follows_nothing, "{client:?}");
+    }
+    assert!(!Seen::of(&"Client { another text }").follows_nothing());
+}
+
+#[test]
+fn a_redirect_changes_the_method_as_browsers_do() {
+    let post = |status| redirect::method(StatusCode::from_u16(status).unwrap(), &Method::POST);
+    assert_eq!(post(301), Some((Method::GET, false)));
+    assert_eq!(post(302), Some((Method::GET, false)));
+    assert_eq!(post(303), Some((Method::GET, false)));
+    assert_eq!(post(307), Some((Method::POST, true)));
+    assert_eq!(post(308), Some((Method::POST, true)));
+    for status in [200, 300, 304, 305, 400] {
+        assert_eq!(post(status), None, "{status}");
+    }
+    let put = |status| redirect::method(StatusCode::from_u16(status).unwrap(), &Method::PUT);
+    assert_eq!(put(302), Some((Method::PUT, true)));
+    assert_eq!(put(303), Some((Method::GET, false)));
+    let head = redirect::method(StatusCode::SEE_OTHER, &Method::HEAD);
+    assert_eq!(head, Some((Method::HEAD, false)));
+}
+
+#[test]
+fn credentials_go_to_the_same_host_port_and_scheme_only() {
+    let url = |text: &str| Url::parse(text).unwrap();
+    let secret = || {
+        HeaderMap::from_iter([
+            (header::AUTHORIZATION, HeaderValue::from_static("Bearer x")),
+            (header::COOKIE, HeaderValue::from_static("a=b")),
+            (header::HOST, HeaderValue::from_static("users.example")),
+            (header::ACCEPT, HeaderValue::from_static("*/*")),
+        ])
+    };
+    for (next, stays) in [
+        ("http://users/2", true),
+        ("http://users:80/2", true),
+        ("http://users:81/2", false),
+        ("https://users/2", false),
+        ("http://orders/2", false),
+    ] {
+        let mut headers = secret();
+        let crossed = redirect::drop_credentials(&mut headers, &url(next), &url("http://users/1"));
+        assert_eq!(crossed, !stays, "{next}");
+        assert_eq!(headers.len(), if stays { 4 } else { 1 }, "{next}");
+        assert!(headers.contains_key(header::ACCEPT));
+    }
+}
+
+#[test]
+fn a_referer_has_no_user_and_no_fragment_and_stays_behind_https() {
+    let url = |text: &str| Url::parse(text).unwrap();
+    let referer = |next: &str, previous: &str| redirect::referer(&url(next), &url(previous));
+    let from = "http://u:p@users/1?a=b#c";
+    assert_eq!(referer("http://users/2", from).unwrap(), "http://users/1?a=b");
+    assert!(referer("http://users/2", "https://users/1").is_none());
+}

@@ -1,0 +1,221 @@
+//! Why a retry was made or refused, and why a connection ended: words of events and of metrics.
+
+use std::fmt;
+
+/// Why another attempt of a call was made.
+///
+/// Its `Display` is what the event log of a person says: `never sent`, `status 503`, `grpc 14`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum RetryReason {
+    /// The request never left this process.
+    NeverSent,
+    /// The endpoint said that it did not work on it.
+    Refused,
+    /// The connection was lost after sending.
+    ConnectionLost,
+    /// The timeout of the attempt alone passed.
+    AttemptTimeout,
+    /// A response with a status that the policy retries.
+    Status(u16),
+    /// A gRPC status that the policy retries.
+    Grpc(i32),
+}
+
+/// Why a retry that was wanted was not made.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum RetryRefusal {
+    /// The policy allows no more attempts.
+    Attempts,
+    /// The retry budget is empty.
+    Budget,
+    /// The request's body is larger than what is kept of it.
+    BodyTooLarge,
+    /// The request's own body failed.
+    BodyFailed,
+    /// The call's deadline would pass before the attempt.
+    Deadline,
+    /// The endpoint asked for no retry, or for a later one than the policy waits for.
+    Pushback,
+    /// No copy of the request was kept.
+    NoCopy,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// No request was on it for the idle time.
+    Idle,
+    /// It had reached its age.
+    Age,
+    /// The peer has closed it.
+    ClosedByPeer,
+    /// Its endpoint has left the cluster, or the way to it has changed.
+    Draining,
+    /// A ping was not answered in time.
+    Keepalive,
+    /// It failed.
+    Error,
+    /// The root that had vouched for the endpoint is trusted no more.
+    RootRemoved,
+    /// A certificate of the endpoint's chain is revoked.
+    Revoked,
+    /// The own certificate names somebody else by now.
+    IdentityChanged,
+    /// It was cut at the end of the grace of [`Mesh::shutdown`](crate::Mesh::shutdown).
+    Shutdown,
+}
+
+// === impl RetryReason ===
+
+impl RetryReason {
+    /// How many kinds there are.
+    pub(crate) const COUNT: usize = 6;
+
+    /// Its place among the kinds, whatever status it carries.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::NeverSent => 0,
+            Self::Refused => 1,
+            Self::ConnectionLost => 2,
+            Self::AttemptTimeout => 3,
+            Self::Status(_) => 4,
+            Self::Grpc(_) => 5,
+        }
+    }
+
+    /// The kinds as attribute values, by their index.
+    pub(crate) const NAMES: [&'static str; Self::COUNT] =
+        ["never_sent", "refused", "connection_lost", "attempt_timeout", "status", "grpc"];
+}
+
+impl fmt::Display for RetryReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverSent => f.write_str("never sent"),
+            Self::Refused => f.write_str("refused"),
+            Self::ConnectionLost => f.write_str("connection lost"),
+            Self::AttemptTimeout => f.write_str("attempt timeout"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Grpc(code) => write!(f, "grpc {code}"),
+        }
+    }
+}
+
+// === impl RetryRefusal ===
+
+impl RetryRefusal {
+    /// All of them, in the order of their indices.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Attempts,
+        Self::Budget,
+        Self::BodyTooLarge,
+        Self::BodyFailed,
+        Self::Deadline,
+        Self::Pushback,
+        Self::NoCopy,
+    ];
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::Budget => "budget",
+            Self::BodyTooLarge => "body too large",
+            Self::BodyFailed => "body failed",
+            Self::Deadline => "deadline",
+            Self::Pushback => "pushback",
+            Self::NoCopy => "no copy",
+        }
+    }
+
+    /// As the value of an attribute.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyFailed => "body_failed",
+            Self::NoCopy => "no_copy",
+            Self::Attempts | Self::Budget | Self::Deadline | Self::Pushback => self.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for RetryRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl DisconnectReason ===
+
+impl DisconnectReason {
+    /// All of them, in the order of their indices.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Idle,
+        Self::Age,
+        Self::ClosedByPeer,
+        Self::Draining,
+        Self::Keepalive,
+        Self::Error,
+        Self::RootRemoved,
+        Self::Revoked,
+        Self::IdentityChanged,
+        Self::Shutdown,
+    ];
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Age => "age",
+            Self::ClosedByPeer => "closed by peer",
+            Self::Draining => "draining",
+            Self::Keepalive => "keepalive",
+            Self::Error => "error",
+            Self::RootRemoved => "root removed",
+            Self::Revoked => "revoked",
+            Self::IdentityChanged => "identity changed",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// As the value of an attribute.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::RootRemoved => "root_removed",
+            Self::IdentityChanged => "identity_changed",
+            other => other.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_are_the_places_in_the_lists() {
+        assert!(RetryRefusal::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
+        assert!(DisconnectReason::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
+        assert_eq!(RetryReason::Grpc(14).index() + 1, RetryReason::COUNT);
+    }
+}

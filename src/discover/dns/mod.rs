@@ -1,0 +1,58 @@
+//! Endpoints by DNS: A, AAAA and SRV records, on hickory (feature `dns`).
+//!
+//! A cluster of the mesh file or of any source whose `discovery` is
+//! [`Dns`](crate::config::Discovery::Dns) is filled from here; [`Dns`] is a source of such clusters,
+//! and [`UnknownNames::Dns`](crate::UnknownNames::Dns) makes them of names that nobody defines.
+//!
+//! # What becomes of answers
+//!
+//! | what DNS says | what is called |
+//! |---|---|
+//! | A and AAAA records | each address is an endpoint |
+//! | as many A as AAAA records | endpoints of two addresses, so that a host of both families gets one share: pairs that still are there stay, the rest is paired in sorted order |
+//! | SRV records | each target is an endpoint with its weight and all of its addresses; of the lowest priority that has any address, and those of others not at all: endpoints are not balanced by priority yet |
+//! | aliases (CNAME) | what they lead to, within 16 of one answer; a loop has no address |
+//! | fewer endpoints than before | those |
+//! | nothing, an error, or no answer | the last good answer, for the stale limit after its TTL |
+//! | `0.0.0.0`, `::`, a multicast address | nothing: a connection to it would lead nowhere, or here |
+//!
+//! An endpoint of several addresses is connected to as RFC 8305 says: the families in turn, the
+//! next address 250 ms after the one before, and the first that connects wins.
+//!
+//! # When it is asked
+//!
+//! | | when |
+//! |---|---|
+//! | after an answer | when its TTL is over, within 1 s and 60 s, and up to 10 % later |
+//! | after "there is none" | the same, by the TTL of its SOA |
+//! | after a failure | 1 s later, doubling to 60 s |
+//! | after a connection attempt that failed | at once, but a second after the last question at the earliest |
+//!
+//! The names in search domains are asked until one has records; that one is then asked alone for
+//! as long as it has. Nothing else wakes the task of a name.
+
+mod answer;
+mod endpoints;
+mod lookup;
+mod machine;
+mod presets;
+mod resolver;
+mod run;
+mod search;
+mod source;
+#[cfg(test)]
+mod tests;
+mod timing;
+mod walk;
+
+pub use self::{
+    lookup::Lookup,
+    presets::{Consul, Docker, Kubernetes, Mesos},
+    source::Dns,
+};
+pub(crate) use self::{
+    machine::Outcome,
+    resolver::Resolvers,
+    run::{Tell, run},
+    timing::STALE,
+};

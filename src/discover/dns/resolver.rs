@@ -1,0 +1,382 @@
+//! hickory as the one who is asked: sockets, ids, EDNS0, TCP where UDP does not suffice, aliases.
+//!
+//! Its cache is off, for the machine has its own rules; so are its search domains
+//! ([`search`](super::search)). A question runs in a task of its own: should the library fail on
+//! what a server sends, one question fails.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use hickory_resolver::{
+    Hosts, Resolver as Hickory, TokioResolver,
+    config::{
+        ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+        ServerOrderingStrategy,
+    },
+    net::{DnsError, NetError, NoRecords, runtime::TokioRuntimeProvider},
+    proto::{
+        op::{Query, ResponseCode},
+        rr::{self, Name, RData, RecordType},
+    },
+    system_conf,
+};
+use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle, time::timeout};
+
+use super::{
+    answer::{Answer, Data, Kind, MAX_ALIASES, Question, Record, Service},
+    run::Ask,
+    search::Search,
+};
+use crate::{
+    config::{Address, DnsDiscovery, dns_name::DnsName},
+    core::BoxFuture,
+};
+
+/// How long a question may take, all servers and repetitions included.
+const LOOKUP: Duration = Duration::from_secs(5);
+/// How long one server may take for it.
+const TRY: Duration = Duration::from_secs(2);
+/// Repetitions after a failure.
+const REPETITIONS: usize = 1;
+
+/// What two clusters must have in common to share a resolver.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Key {
+    /// The system's, if empty.
+    servers: Vec<SocketAddr>,
+    tcp: bool,
+    search: Vec<String>,
+    ndots: Option<u32>,
+}
+
+/// The resolvers of a mesh, each made once for as long as somebody uses it.
+#[derive(Debug, Default)]
+pub(crate) struct Resolvers(Mutex<HashMap<Key, Weak<Resolver>>>);
+
+/// One resolver, built at its first question, and anew when the system's files have changed.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    key: Key,
+    built: AsyncMutex<Option<Arc<Built>>>,
+}
+
+#[derive(Debug)]
+struct Built {
+    hickory: TokioResolver,
+    /// The same without EDNS0, for servers that do not know it.
+    plain: TokioResolver,
+    hosts: Hosts,
+    search: Search,
+    /// What the system's files said.
+    files: Files,
+}
+
+/// What the system's files say.
+type Files = [Option<Vec<u8>>; 2];
+
+/// Ends its task when it is dropped.
+struct Aborting(JoinHandle<Answer>);
+
+// === impl Resolvers ===
+
+impl Resolvers {
+    /// The resolver that these settings ask for.
+    pub(crate) fn get(&self, dns: &DnsDiscovery) -> Arc<Resolver> {
+        let said = dns.name.parse::<DnsName>().ok().and_then(|name| name.server);
+        let listed = dns.resolvers.iter().filter_map(|server| match server {
+            Address::Socket(server) => Some(*server),
+            Address::Unix(_) => None,
+        });
+        let key = Key {
+            servers: said.into_iter().chain(listed).collect(),
+            tcp: dns.use_tcp.unwrap_or(false),
+            search: dns.search.clone(),
+            ndots: dns.ndots,
+        };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(resolver) = known.get(&key).and_then(Weak::upgrade) {
+            return resolver;
+        }
+        known.retain(|_, resolver| resolver.strong_count() > 0);
+        let resolver = Arc::new(Resolver { key: key.clone(), built: AsyncMutex::new(None) });
+        known.insert(key, Arc::downgrade(&resolver));
+        resolver
+    }
+}
+
+// === impl Resolver ===
+
+impl Resolver {
+    async fn built(&self) -> Result<Arc<Built>, String> {
+        let mut place = self.built.lock().await;
+        if let Some(built) = &*place {
+            return Ok(Arc::clone(built));
+        }
+        let key = self.key.clone();
+        // It reads files.
+        let made = tokio::task::spawn_blocking(move || build(&key)).await;
+        let built = Arc::new(made.map_err(|error| error.to_string())??);
+        *place = Some(Arc::clone(&built));
+        Ok(built)
+    }
+
+    /// A question has failed: perhaps other servers are to be asked by now.
+    async fn look_again(&self, built: &Arc<Built>) {
+        if !self.key.servers.is_empty() {
+            return;
+        }
+        let Ok(files) = tokio::task::spawn_blocking(files).await else { return };
+        if files == built.files {
+            return;
+        }
+        let mut place = self.built.lock().await;
+        if place.as_ref().is_some_and(|now| Arc::ptr_eq(now, built)) {
+            *place = None;
+        }
+    }
+}
+
+impl Ask for Arc<Resolver> {
+    fn names(&self, host: &str) -> BoxFuture<Vec<Arc<str>>> {
+        let (resolver, host) = (Self::clone(self), host.to_owned());
+        Box::pin(async move {
+            match resolver.built().await {
+                Ok(built) => built.names(&host),
+                Err(_) => Search::default().names(&host),
+            }
+        })
+    }
+
+    fn ask(&self, question: Question) -> BoxFuture<Answer> {
+        let resolver = Self::clone(self);
+        Box::pin(async move {
+            let built = match resolver.built().await {
+                Ok(built) => built,
+                Err(reason) => return Answer::Failed(reason),
+            };
+            if let Some(answer) = built.of_hosts(&question) {
+                return answer;
+            }
+            let asked = Arc::clone(&built);
+            let mut task = Aborting(tokio::spawn(async move { asked.ask(&question).await }));
+            let answer = match timeout(LOOKUP, &mut task.0).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => Answer::Failed("the answer could not be read".to_owned()),
+                Err(_) => Answer::Failed(format!("no answer within {} s", LOOKUP.as_secs())),
+            };
+            if matches!(answer, Answer::Failed(_)) {
+                resolver.look_again(&built).await;
+            }
+            answer
+        })
+    }
+}
+
+impl Drop for Aborting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+// === impl Built ===
+
+impl Built {
+    /// A name of the system's file of hosts is used as it is.
+    fn names(&self, host: &str) -> Vec<Arc<str>> {
+        let plain: Arc<str> = format!("{}.", host.trim_end_matches('.')).into();
+        if self.of_hosts(&Question::new(&plain, Kind::A)).is_some() {
+            return vec![plain];
+        }
+        self.search.names(host)
+    }
+
+    /// What the system's file of hosts says of the name; nothing if it does not name it.
+    fn of_hosts(&self, question: &Question) -> Option<Answer> {
+        if question.kind == Kind::Srv {
+            return None;
+        }
+        let name = Name::from_ascii(&question.name).ok()?;
+        let of = |kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
+        let (v4, v6) = (of(RecordType::A), of(RecordType::AAAA));
+        if v4.is_none() && v6.is_none() {
+            return None;
+        }
+        let found = if question.kind == Kind::A { v4 } else { v6 };
+        Some(match found {
+            Some(found) => Answer::Message {
+                answers: found.answers().iter().filter_map(record).collect(),
+                additionals: Vec::new(),
+            },
+            None => Answer::Nothing { exists: true, ttl: Some(u32::MAX >> 1) },
+        })
+    }
+
+    async fn ask(&self, question: &Question) -> Answer {
+        let kind = match question.kind {
+            Kind::A => RecordType::A,
+            Kind::Aaaa => RecordType::AAAA,
+            Kind::Srv => RecordType::SRV,
+        };
+        let answer = self.lookup(&question.name, kind).await;
+        if kind == RecordType::SRV && !matches!(answer, Answer::Message { .. }) {
+            return self.behind_alias(&question.name).await.unwrap_or(answer);
+        }
+        answer
+    }
+
+    /// SRV records behind an alias. hickory follows aliases, but where the records come in the same
+    /// message it takes their target for one more.
+    async fn behind_alias(&self, name: &Arc<str>) -> Option<Answer> {
+        let (mut name, mut aliases) = (Arc::clone(name), Vec::new());
+        while aliases.len() < MAX_ALIASES {
+            let Answer::Message { answers, .. } = self.lookup(&name, RecordType::CNAME).await
+            else {
+                return None;
+            };
+            let alias = answers.into_iter().find(|record| record.owner == name)?;
+            let Data::Alias(target) = &alias.data else { return None };
+            name = Arc::clone(target);
+            aliases.push(alias);
+            match self.lookup(&name, RecordType::SRV).await {
+                Answer::Message { answers, additionals } => {
+                    aliases.extend(answers);
+                    return Some(Answer::Message { answers: aliases, additionals });
+                }
+                Answer::Nothing { .. } => {}
+                failed @ Answer::Failed(_) => return Some(failed),
+            }
+        }
+        None
+    }
+
+    async fn lookup(&self, name: &str, kind: RecordType) -> Answer {
+        let name = match Name::from_ascii(name) {
+            Ok(name) => name,
+            Err(error) => return Answer::Failed(error.to_string()),
+        };
+        let mut said = self.hickory.lookup(name.clone(), kind).await;
+        //= RFC 6891 §7: to FORMERR, the requestor may ask again without EDNS
+        if let Err(NetError::Dns(DnsError::ResponseCode(
+            ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS,
+        ))) = said
+        {
+            said = self.plain.lookup(name, kind).await;
+        }
+        match said {
+            Ok(lookup) => Answer::Message {
+                answers: lookup.answers().iter().filter_map(record).collect(),
+                additionals: lookup.additionals().iter().filter_map(record).collect(),
+            },
+            Err(error) => failure(&error),
+        }
+    }
+}
+
+fn failure(error: &NetError) -> Answer {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(NoRecords {
+            response_code: response_code @ (ResponseCode::NXDomain | ResponseCode::NoError),
+            negative_ttl,
+            ..
+        })) => {
+            Answer::Nothing { exists: *response_code == ResponseCode::NoError, ttl: *negative_ttl }
+        }
+        NetError::Dns(
+            DnsError::NoRecordsFound(NoRecords { response_code, .. })
+            | DnsError::ResponseCode(response_code),
+        ) => Answer::Failed(format!("the server says {response_code}")),
+        NetError::Timeout => Answer::Failed("no answer in time".to_owned()),
+        error => Answer::Failed(error.to_string()),
+    }
+}
+
+fn record(record: &rr::Record) -> Option<Record> {
+    let data = match &record.data {
+        RData::A(address) => Data::Address(IpAddr::V4(address.0)),
+        RData::AAAA(address) => Data::Address(IpAddr::V6(address.0)),
+        RData::CNAME(target) => Data::Alias(text(&target.0)),
+        RData::SRV(service) => Data::Service(Service {
+            priority: service.priority,
+            target: text(&service.target),
+            port: service.port,
+            weight: service.weight,
+        }),
+        _ => return None,
+    };
+    Some(Record { owner: text(&record.name), ttl: record.ttl, data })
+}
+
+fn text(name: &Name) -> Arc<str> {
+    let mut text = name.to_ascii();
+    text.make_ascii_lowercase();
+    if !text.ends_with('.') {
+        text.push('.');
+    }
+    text.into()
+}
+
+fn build(key: &Key) -> Result<Built, String> {
+    let files = if key.servers.is_empty() { files() } else { Files::default() };
+    let (mut config, mut options, hosts) = if key.servers.is_empty() {
+        //= resolv.conf(5): without a server, the one on the local machine is asked
+        let (config, options) = system_conf::read_system_conf().unwrap_or_else(|_| {
+            let local = IpAddr::from([127, 0, 0, 1]);
+            let servers = vec![NameServerConfig::udp_and_tcp(local)];
+            (ResolverConfig::from_name_servers(servers), ResolverOpts::default())
+        });
+        (config, options, Hosts::from_system().unwrap_or_default())
+    } else {
+        let servers = key.servers.iter().map(|server| name_server(*server)).collect();
+        let config = ResolverConfig::from_name_servers(servers);
+        (config, ResolverOpts::default(), Hosts::default())
+    };
+    let search = Search {
+        domains: match &key.search[..] {
+            [] if config.search.is_empty() => {
+                config.domain.iter().map(ToString::to_string).collect()
+            }
+            [] => config.search.iter().map(ToString::to_string).collect(),
+            given => given.to_vec(),
+        },
+        ndots: key.ndots.map_or(options.ndots, |ndots| ndots as usize),
+    };
+    if key.tcp {
+        for server in &mut config.name_servers {
+            server.connections.retain(|connection| {
+                connection.protocol == hickory_resolver::config::ProtocolConfig::Tcp
+            });
+        }
+    }
+    options.cache_size = 0;
+    options.timeout = TRY;
+    options.attempts = REPETITIONS;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.server_ordering_strategy = ServerOrderingStrategy::QueryStatistics;
+    let make = |edns0| {
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = Hickory::builder_with_config(config.clone(), provider);
+        *builder.options_mut() = options.clone();
+        builder.options_mut().edns0 = edns0;
+        builder.build().map_err(|error| error.to_string())
+    };
+    //= RFC 6891 §6.1.1: answers over 512 bytes are asked for
+    Ok(Built { hickory: make(true)?, plain: make(false)?, hosts, search, files })
+}
+
+/// What the system's files say now.
+fn files() -> Files {
+    ["/etc/resolv.conf", "/etc/hosts"].map(|path| std::fs::read(path).ok())
+}
+
+/// A server that is asked over UDP, and over TCP where that does not suffice.
+fn name_server(server: SocketAddr) -> NameServerConfig {
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = server.port();
+    }
+    NameServerConfig::new(server.ip(), true, connections)
+}

@@ -1,0 +1,8 @@
+//! The machine and its loop under paused time, with a server in memory that counts.
+
+mod answers;
+mod fake;
+mod machine;
+mod services;
+mod stale;
+mod wakes;

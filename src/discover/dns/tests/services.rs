@@ -1,0 +1,169 @@
+//! SRV records: priorities, weights, targets.
+
+use std::time::Duration;
+
+use super::{
+    super::answer::records::{address, service},
+    fake::{Does, Resolved, named},
+};
+use crate::config::{DnsDiscovery, DnsKind};
+
+const NAME: &str = "_http._tcp.users.";
+const SRV: &str = "_http._tcp.users. SRV";
+
+fn srv() -> DnsDiscovery {
+    DnsDiscovery { kind: DnsKind::Srv, ..named("dns:///_http._tcp.users.") }
+}
+
+fn services(list: &[&str]) -> Does {
+    Does::Say(list.iter().map(|it| service(NAME, 10, it)).collect())
+}
+
+fn host(name: &str, addresses: &[&str], ttl: u32) -> Does {
+    Does::Say(addresses.iter().map(|it| address(name, ttl, it)).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_is_one_endpoint_with_its_weight_and_all_of_its_addresses() {
+    let users = Resolved::new(
+        srv(),
+        &[
+            (SRV, services(&["0 30 8080 a.", "0 10 8081 b."])),
+            ("a. A", host("a.", &["10.0.0.2", "10.0.0.1"], 60)),
+            ("a. AAAA", host("a.", &["2001:db8::1"], 60)),
+            ("b. A", host("b.", &["10.0.0.1"], 60)),
+        ],
+    );
+    users.pass(0.1).await;
+    assert_eq!(
+        users.told.endpoints(),
+        ["10.0.0.1:8081 10", "[2001:db8::1]:8080+10.0.0.1:8080+10.0.0.2:8080 30"]
+    );
+    assert_eq!(users.told.failure(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_answer_is_relied_on_for_its_own_ttl() {
+    let users = Resolved::new(
+        DnsDiscovery { jitter: Some(Duration::ZERO), ..srv() },
+        &[(SRV, services(&["0 1 80 a."])), ("a. A", host("a.", &["10.0.0.1"], 50))],
+    );
+    users.pass(100.5).await;
+    assert_eq!(users.server.count(SRV), 11);
+    assert_eq!(users.server.count("a. A"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_beside_the_answer_and_in_consuls_names_are_not_asked_for() {
+    let answers =
+        vec![service(NAME, 10, "0 1 80 a."), service(NAME, 10, "0 1 80 0a000002.addr.dc1.consul.")];
+    let beside = vec![address("a.", 10, "10.0.0.1"), address("bank.", 10, "10.6.6.6")];
+    let users = Resolved::new(srv(), &[(SRV, Does::SayWith(answers, beside))]);
+    users.pass(5.0).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.1:80", "10.0.0.2:80"]);
+    assert_eq!(users.server.asked(), [SRV]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn higher_priorities_are_used_only_when_no_lower_target_has_an_address() {
+    let users = Resolved::new(
+        srv(),
+        &[
+            (SRV, services(&["0 1 80 a.", "0 1 80 b.", "5 1 80 c.", "9 1 80 d."])),
+            ("a. A", host("a.", &["10.0.0.1"], 5)),
+            ("c. A", host("c.", &["10.0.0.3"], 5)),
+            ("d. A", host("d.", &["10.0.0.4"], 5)),
+        ],
+    );
+    users.pass(0.1).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
+    assert_eq!(users.server.count("c. A"), 0);
+    users.server.set("a. A", Does::Deny(Some(5)));
+    users.pass(6.0).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.3:80"]);
+    assert_eq!(users.server.count("d. A"), 0);
+    users.server.set("b. A", host("b.", &["10.0.0.2"], 5));
+    users.pass(12.0).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.2:80"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_weight_of_zero_is_a_very_small_share_beside_others() {
+    let hosts = [("a. A", "a.", "10.0.0.1"), ("b. A", "b.", "10.0.0.2")];
+    for (records, expected) in [
+        (["0 0 80 a.", "0 0 80 b."], ["10.0.0.1:80", "10.0.0.2:80"]),
+        (["0 0 80 a.", "0 2 80 b."], ["10.0.0.1:80", "10.0.0.2:80 200"]),
+        (["0 0 80 a.", "0 65535 80 b."], ["10.0.0.1:80", "10.0.0.2:80 65535"]),
+    ] {
+        let mut zone = vec![(SRV, services(&records))];
+        zone.extend(hosts.iter().map(|(key, name, ip)| (*key, host(name, &[ip], 60))));
+        let users = Resolved::new(srv(), &zone);
+        users.pass(0.1).await;
+        assert_eq!(users.told.endpoints(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_at_one_place_are_one_endpoint_with_all_of_their_shares() {
+    let users = Resolved::new(
+        srv(),
+        &[
+            (SRV, services(&["0 3 80 a.", "0 4 80 b.", "0 5 81 b."])),
+            ("a. A", host("a.", &["10.0.0.1"], 60)),
+            ("b. A", host("b.", &["10.0.0.1"], 60)),
+        ],
+    );
+    users.pass(0.1).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.1:80 7", "10.0.0.1:81 5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_stalls_does_not_keep_the_others_waiting() {
+    let users = Resolved::new(
+        srv(),
+        &[
+            (SRV, services(&["0 1 80 a.", "0 1 80 b."])),
+            ("a. A", host("a.", &["10.0.0.1"], 60)),
+            ("b. A", Does::Stall),
+        ],
+    );
+    users.pass(0.06).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
+    users.pass(10.0).await;
+    assert!(users.told.failure().unwrap().contains("b. A: no answer"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_targets_are_cut_and_told_and_asked_few_at_a_time() {
+    let records: Vec<String> = (0..10_000).map(|n| format!("0 1 80 h{n}.")).collect();
+    let records: Vec<&str> = records.iter().map(String::as_str).collect();
+    let users = Resolved::new(srv(), &[(SRV, services(&records))]);
+    users.pass(1.0).await;
+    assert_eq!(users.server.asked().len(), 1 + 2 * 1024);
+    assert!(users.told.failure().unwrap().contains("only 1024 of its targets"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_addresses_are_ten_thousand_endpoints() {
+    let addresses: Vec<String> =
+        (0..10_000_u32).map(|n| std::net::Ipv4Addr::from(0x0a00_0001 + n).to_string()).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let users = Resolved::new(named("users."), &[("users. A", host("users.", &addresses, 60))]);
+    users.pass(1.0).await;
+    assert_eq!(users.told.endpoints().len(), 10_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_of_stalling_targets_ends() {
+    let records: Vec<String> = (0..1_000).map(|n| format!("0 1 80 h{n}.")).collect();
+    let records: Vec<&str> = records.iter().map(String::as_str).collect();
+    let mut zone = vec![(SRV.to_owned(), services(&records))];
+    for n in 0..1_000 {
+        zone.extend([(format!("h{n}. A"), Does::Stall), (format!("h{n}. AAAA"), Does::Stall)]);
+    }
+    let zone: Vec<(&str, Does)> = zone.iter().map(|(key, it)| (key.as_str(), it.clone())).collect();
+    let users = Resolved::new(srv(), &zone);
+    users.pass(31.0).await;
+    assert_eq!(users.told.rounds(), 1);
+    assert!(users.told.failure().unwrap().contains("no answer within 30 s"));
+}

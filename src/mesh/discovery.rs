@@ -1,0 +1,173 @@
+//! Clusters that fill themselves: a task for each whose decisive settings leave its endpoints to
+//! DNS.
+//!
+//! What a task finds are the endpoints of a source of its own, [`SourceId::DISCOVERY`], beside
+//! those that the sources list. The task ends with the settings that ask for it.
+
+use std::sync::{Arc, Weak, atomic::Ordering};
+
+use tokio::task::AbortHandle;
+
+use super::{
+    inner::Inner,
+    state::{Entry, State},
+};
+use crate::{
+    config::{Discovery, DnsDiscovery},
+    core::Instant,
+    discover::{
+        Change, SourceId,
+        dns::{self, Outcome, Tell},
+    },
+};
+
+/// A task under way; its drop ends it.
+pub(super) struct Running {
+    number: u64,
+    /// Whose settings ask for it.
+    source: SourceId,
+    settings: DnsDiscovery,
+    task: AbortHandle,
+}
+
+/// Hands what a task finds to the mesh, which it holds weakly.
+struct Teller {
+    inner: Weak<Inner>,
+    cluster: String,
+    number: u64,
+    source: SourceId,
+    /// What was reported last.
+    told: Option<String>,
+    used: Instant,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Inner {
+    /// Starts, changes or ends the discovery of a cluster, as its settings ask now.
+    pub(super) fn discover(&self, state: &mut State, name: &str) {
+        let Some(entry) = state.clusters.get_mut(name) else { return };
+        let wanted = entry.decisive().and_then(|(source, settings)| match &settings.discovery {
+            Some(Discovery::Dns(dns)) => Some((source, dns.clone())),
+            _ => None,
+        });
+        let same = match (&entry.discovery, &wanted) {
+            (None, None) => true,
+            (Some(running), Some((source, dns))) => {
+                running.source == *source && running.settings == *dns
+            }
+            _ => false,
+        };
+        if same {
+            return;
+        }
+        let cell = Arc::clone(&entry.cell);
+        let before = entry.discovery.take();
+        if let Some(before) = &before
+            && cell.discovered.came()
+        {
+            self.first_came(before.source);
+        }
+        let Some((source, settings)) = wanted else {
+            entry.forget(SourceId::DISCOVERY);
+            cell.discovered.clear();
+            self.mended(state, &part(name));
+            return;
+        };
+        let now = Instant::now();
+        let stale = settings.stale_limit.unwrap_or(dns::STALE);
+        let inherited = before.map(|_| now.checked_add(stale).unwrap_or(now));
+        if inherited.is_none() {
+            cell.discovered.await_first();
+            if source != SourceId::DNS {
+                self.awaited.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        state.runs += 1;
+        let number = state.runs;
+        let (inner, cluster) = (Weak::clone(&self.this), name.to_owned());
+        let tell = Teller { inner, cluster, number, source, told: None, used: now };
+        let ask = Arc::new(self.resolvers.get(&settings));
+        let unreachable = Arc::clone(&cell.discovered.unreachable);
+        let random = Arc::clone(&self.random);
+        let task =
+            self.spawn(dns::run(settings.clone(), inherited, ask, tell, unreachable, random));
+        if let Some(entry) = state.clusters.get_mut(name) {
+            entry.discovery = Some(Running { number, source, settings, task });
+        }
+    }
+
+    /// The first outcome of a discovery, for whoever waits for all of them.
+    fn first_came(&self, source: SourceId) {
+        if source != SourceId::DNS {
+            self.awaited.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn discovered(&self, teller: &mut Teller, outcome: Outcome) -> Option<Instant> {
+        let mut state = self.state();
+        let name = teller.cluster.as_str();
+        let is_current = |entry: &&Entry| {
+            entry.discovery.as_ref().is_some_and(|running| running.number == teller.number)
+        };
+        // One that was replaced while it spoke is not listened to.
+        let cell = Arc::clone(&state.clusters.get(name).filter(is_current)?.cell);
+        if self.is_closed() {
+            return None;
+        }
+        let replaced = outcome.endpoints.is_some();
+        if let Some(endpoints) = outcome.endpoints {
+            let change = Change::Endpoints(name.to_owned(), endpoints);
+            // A refusal is reported.
+            drop(self.change(&mut state, SourceId::DISCOVERY, change));
+        }
+        if outcome.is_over {
+            if let Some(at) = outcome.last_good {
+                cell.discovered.set_good(self.epoch.nanos(at));
+            }
+            if outcome.failure != teller.told || (replaced && outcome.failure.is_some()) {
+                let has = cell.core.load().balancer.is_callable();
+                let kept = if has { "; the last good answer stays" } else { "" };
+                let reason = outcome.failure.as_ref().map(|why| format!("DNS: {why}{kept}"));
+                match &reason {
+                    None => self.mended(&mut state, &part(name)),
+                    // Names that nobody defines are no part of the configuration.
+                    Some(reason) if teller.source == SourceId::DNS => {
+                        self.report(&part(name), reason);
+                    }
+                    Some(reason) => {
+                        let (source, part) = (SourceId::DISCOVERY, part(name));
+                        self.refuse(&mut state, source, &part, reason.clone());
+                    }
+                }
+                cell.discovered.set_trouble(reason);
+            }
+            teller.told = outcome.failure;
+        }
+        if cell.discovered.came() {
+            self.first_came(teller.source);
+        }
+        let again = (teller.source == SourceId::DNS)
+            .then(|| self.still_used(&mut state, name, &mut teller.used))
+            .flatten();
+        drop(state);
+        self.notify();
+        again
+    }
+}
+
+impl Tell for Teller {
+    fn tell(&mut self, outcome: Outcome) -> Option<Instant> {
+        let inner = self.inner.upgrade()?;
+        inner.discovered(self, outcome)
+    }
+}
+
+/// What reports call the endpoints of a cluster.
+fn part(cluster: &str) -> String {
+    format!("endpoints of cluster {cluster}")
+}

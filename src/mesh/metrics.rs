@@ -1,0 +1,230 @@
+//! What the running mesh has counted: its cells, gathered from the handles that hold them.
+
+use std::sync::Arc;
+
+use super::{Mesh, cluster::Cluster, inner::Inner, service::ServiceCell};
+use crate::{
+    balance::Standing,
+    core::Instant,
+    observe::{Label, Metric, MetricFamily, MetricSample, MetricValue, Metrics},
+};
+
+/// Which metrics there are, as the application asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Telemetry {
+    /// Samples for every endpoint; nothing if the application did not say.
+    pub(crate) endpoint_metrics: Option<bool>,
+}
+
+/// What there is to read.
+struct View {
+    services: Vec<Arc<ServiceCell>>,
+    clusters: Vec<Arc<Cluster>>,
+    /// Parts that stand refused.
+    bad: usize,
+    now: Instant,
+}
+
+// === impl Telemetry ===
+
+impl Telemetry {
+    pub(crate) fn per_endpoint(self) -> bool {
+        self.endpoint_metrics.unwrap_or(true)
+    }
+}
+
+// === impl Mesh ===
+
+impl Mesh {
+    /// What has been counted until now.
+    ///
+    /// The cells are always on, whatever reads them; `docs/METRICS.md` lists them.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let view = View::of(&self.inner);
+        let families = Metric::ALL.into_iter();
+        let families = families
+            .filter_map(|metric| MetricFamily::new(metric, view.samples(&self.inner, metric)));
+        Metrics::new(families.collect())
+    }
+
+    /// The text that Prometheus scrapes: [`Metrics::to_prometheus`] of what [`Mesh::metrics`] tells.
+    ///
+    /// ```no_run
+    /// # use tower_mesh::{Body, Mesh, observe::Metrics};
+    /// # fn answer(mesh: &Mesh) -> http::Response<Body> {
+    /// // In a handler of `GET /metrics`:
+    /// let mut response = http::Response::new(Body::from(mesh.prometheus()));
+    /// let kind = http::HeaderValue::from_static(Metrics::PROMETHEUS);
+    /// response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    /// # response
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn prometheus(&self) -> String {
+        self.metrics().to_prometheus()
+    }
+}
+
+/// The samples of one metric, for who asks for each by itself.
+#[cfg(feature = "otel")]
+pub(super) fn samples(inner: &Inner, metric: Metric) -> Vec<MetricSample> {
+    View::of(inner).samples(inner, metric)
+}
+
+// === impl View ===
+
+impl View {
+    fn of(inner: &Inner) -> Self {
+        let state = inner.state();
+        let mut services: Vec<_> = inner.services.load().values().map(Arc::clone).collect();
+        services.extend(state.absent.held());
+        Self {
+            services,
+            clusters: state.clusters.values().map(|entry| Arc::clone(&entry.cell)).collect(),
+            bad: state.reports().len(),
+            now: Instant::now(),
+        }
+    }
+
+    fn samples(&self, inner: &Inner, metric: Metric) -> Vec<MetricSample> {
+        let mut samples = Vec::new();
+        match metric {
+            Metric::CallsActive => {
+                for service in &self.services {
+                    service.meter.collect(&mut samples);
+                }
+            }
+            Metric::HttpCall
+            | Metric::GrpcCall
+            | Metric::BodiesFailed
+            | Metric::Retries
+            | Metric::RetriesRefused => {
+                for meter in self.services.iter().flat_map(|service| service.meters()) {
+                    meter.collect(metric, None, &mut samples);
+                }
+            }
+            Metric::BudgetBalance => {
+                for service in &self.services {
+                    self.budgets(inner, service, &mut samples);
+                }
+            }
+            Metric::HttpAttempt
+            | Metric::GrpcAttempt
+            | Metric::ConnectDuration
+            | Metric::ConnectionsOpen
+            | Metric::ConnectionsFailed
+            | Metric::ConnectionsClosed => {
+                for cluster in &self.clusters {
+                    cluster.meter.collect(metric, &mut samples);
+                }
+            }
+            Metric::EndpointAttempts if inner.telemetry.per_endpoint() => {
+                for cluster in &self.clusters {
+                    cluster.meter.collect(metric, &mut samples);
+                }
+            }
+            Metric::AttemptsActive | Metric::Endpoints => {
+                for cluster in &self.clusters {
+                    self.census(inner, cluster, metric, &mut samples);
+                }
+            }
+            Metric::EndpointActive | Metric::EndpointLatency if inner.telemetry.per_endpoint() => {
+                for cluster in &self.clusters {
+                    self.each(inner, cluster, metric, &mut samples);
+                }
+            }
+            Metric::EndpointAttempts | Metric::EndpointActive | Metric::EndpointLatency => {}
+            Metric::ConfigBad => {
+                let bad = i64::try_from(self.bad).unwrap_or(i64::MAX);
+                samples.push(MetricSample::new(Vec::new(), MetricValue::Level(bad)));
+            }
+            Metric::DiscoveryAge => {
+                inner.hub.collect(metric, self.now, &mut samples);
+                self.discoveries(inner, &mut samples);
+            }
+            Metric::Unresolved
+            | Metric::ConfigApplied
+            | Metric::ConfigRefused
+            | Metric::CertificateExpiry
+            | Metric::EventsMissed => inner.hub.collect(metric, self.now, &mut samples),
+        }
+        samples
+    }
+
+    /// How old the last good answer is of each cluster that DNS fills.
+    fn discoveries(&self, inner: &Inner, samples: &mut Vec<MetricSample>) {
+        let now = inner.epoch.nanos(self.now);
+        for cluster in &self.clusters {
+            if let Some(age) = cluster.discovered.age(now) {
+                let labels: Vec<Label> =
+                    vec![("mesh.source", "dns".into()), ("mesh.cluster", (&cluster.name).into())];
+                samples.push(MetricSample::new(labels, MetricValue::Number(age.as_secs_f64())));
+            }
+        }
+    }
+
+    /// What is left in the budget of each route; those without a name tell of the first.
+    fn budgets(&self, inner: &Inner, service: &ServiceCell, samples: &mut Vec<MetricSample>) {
+        let Some(current) = service.current.load_full() else { return };
+        let now = inner.epoch.nanos(self.now);
+        for meter in service.meters() {
+            let of = |route: &super::service::Route| Arc::ptr_eq(&route.meter, &meter);
+            let route = current.table.iter().find(|(_, route)| of(route));
+            let balance = route.map(|(_, route)| route.policy.budget.balance(now));
+            meter.collect(Metric::BudgetBalance, balance, samples);
+        }
+    }
+
+    /// How many attempts are in flight, or how many endpoints stand how.
+    fn census(
+        &self,
+        inner: &Inner,
+        cluster: &Cluster,
+        metric: Metric,
+        samples: &mut Vec<MetricSample>,
+    ) {
+        let (mut active, mut standings) = (0, [0; 5]);
+        let core = cluster.core.load();
+        core.balancer.census(inner.epoch.nanos(self.now), |seen| {
+            active += i64::from(seen.in_flight.unwrap_or_default());
+            standings[seen.standing as usize] += 1;
+        });
+        let name = |label: &'static str| (label, (&cluster.name).into());
+        if metric == Metric::AttemptsActive {
+            let labels = vec![name("mesh.cluster"), name("server.address")];
+            samples.push(MetricSample::new(labels, MetricValue::Level(active)));
+            return;
+        }
+        for (standing, count) in Standing::NAMES.into_iter().zip(standings) {
+            let labels = vec![name("mesh.cluster"), ("mesh.endpoint.state", standing.into())];
+            samples.push(MetricSample::new(labels, MetricValue::Level(count)));
+        }
+    }
+
+    /// What is known of each endpoint that was picked.
+    fn each(
+        &self,
+        inner: &Inner,
+        cluster: &Cluster,
+        metric: Metric,
+        samples: &mut Vec<MetricSample>,
+    ) {
+        let core = cluster.core.load();
+        core.balancer.census(inner.epoch.nanos(self.now), |seen| {
+            let value = match (metric, seen.in_flight, seen.latency) {
+                (Metric::EndpointActive, Some(active), _) => MetricValue::Level(i64::from(active)),
+                (Metric::EndpointLatency, _, Some(nanos)) if nanos > 0.0 => {
+                    MetricValue::Number(f64::from(nanos) / 1e9)
+                }
+                _ => return,
+            };
+            let endpoint: Arc<str> = seen.address.to_string().into();
+            let labels: Vec<Label> = vec![
+                ("mesh.cluster", (&cluster.name).into()),
+                ("mesh.endpoint", (&endpoint).into()),
+            ];
+            samples.push(MetricSample::new(labels, value));
+        });
+    }
+}

@@ -1,0 +1,74 @@
+//! Whose a name is: the mesh's, or nobody's as far as every source has said.
+//!
+//! For front doors that may call a name elsewhere if the mesh does not have it. In doubt a name
+//! is the mesh's, whose answer is then an error: nothing is sent past the mesh because a source
+//! is late, lost, or was refused.
+
+use std::sync::Arc;
+
+use super::{Client, UnknownNames, inner::Inner, names::Name};
+use crate::core::{BoxFuture, Error, ErrorKind, Instant, Phase, earliest};
+
+/// Whose a name is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Whose {
+    /// It is called through the mesh, which may refuse it.
+    Mesh,
+    /// Every source has spoken, and none of it.
+    Nobody,
+    /// A source has still to speak: see [`Client::settled`].
+    Unsaid,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Whose the name in this authority is.
+    pub(crate) fn whose(&self, authority: &str) -> Whose {
+        let inner = &self.inner;
+        if inner.find(authority).is_some() || inner.is_closed() {
+            return Whose::Mesh;
+        }
+        if !inner.is_synced() {
+            return Whose::Unsaid;
+        }
+        match Name::parse(authority) {
+            Ok(name) if inner.is_nobodys(&name.to_string()) => Whose::Nobody,
+            _ => Whose::Mesh,
+        }
+    }
+
+    /// Waits until it is known whose the name is, at most the mesh's `resolve_timeout`.
+    pub(crate) fn settled(
+        &self,
+        authority: &str,
+        deadline: Option<Instant>,
+    ) -> BoxFuture<Result<(), Error>> {
+        let (inner, authority) = (Arc::clone(&self.inner), authority.to_owned());
+        Box::pin(async move {
+            let cell = Name::parse(&authority).ok().and_then(|name| inner.lookup(&name).ok());
+            // Otherwise every source has spoken by now, or the call will tell what is wrong.
+            let Some(cell) = cell else { return Ok(()) };
+            let own = Instant::now().checked_add(inner.resolve_timeout);
+            let changed = inner.changed(&cell);
+            let Some(until) = earliest(own, deadline) else {
+                changed.await;
+                return Ok(());
+            };
+            tokio::time::timeout_at(until, changed).await.map_err(|_elapsed| {
+                Error::new(ErrorKind::Timeout, Phase::Resolve)
+                    .service(&cell.name)
+                    .detail("no source said in time whether the name is the mesh's")
+            })
+        })
+    }
+}
+
+impl Inner {
+    /// Whether no source defines the name, tried to, or may have meant to.
+    fn is_nobodys(&self, name: &str) -> bool {
+        self.unknown_names == UnknownNames::Refuse
+            && self.unknown(name).kind() == ErrorKind::UnknownService
+            && self.lost_sources().is_empty()
+    }
+}

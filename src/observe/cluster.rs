@@ -1,0 +1,341 @@
+//! What is counted of the attempts on a cluster, of its endpoints and of its connections.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use super::{
+    durations::{Durations, Sink},
+    end::{End, Key, Verb},
+    family::{Label, Metric},
+    histogram::Counts,
+    hub::Hub,
+    snapshot::{MetricSample, MetricValue},
+};
+use crate::core::{DisconnectReason, ErrorKind, Event, nanos};
+
+/// A cluster: its connections, and the cells of its endpoints.
+pub(crate) struct ClusterMeter {
+    pub(crate) name: Arc<str>,
+    hub: Arc<Hub>,
+    /// Connections that were made, by how long it took; all under one key.
+    made: Durations,
+    failed: AtomicU64,
+    closed: [AtomicU64; DisconnectReason::ALL.len()],
+    /// Locked when an endpoint is picked for the first time, when one is gone, and to read.
+    members: Mutex<Members>,
+}
+
+/// The cells of those endpoints that were picked, and what those that are gone had counted.
+#[derive(Default)]
+struct Members {
+    here: HashMap<usize, Arc<Cells>>,
+    gone: BTreeMap<Key, Counts>,
+}
+
+/// The cells of one endpoint: no other endpoint's attempts write them.
+struct Cells {
+    name: Arc<str>,
+    durations: Durations,
+}
+
+/// An endpoint, from its first pick until nothing holds it any more: what it has counted is its
+/// cluster's then.
+pub(crate) struct EndpointMeter {
+    cells: Arc<Cells>,
+    cluster: Arc<ClusterMeter>,
+}
+
+/// A connection, from when it was made.
+pub(crate) struct Connection {
+    cluster: Arc<ClusterMeter>,
+    endpoint: Arc<str>,
+    reason: Option<DisconnectReason>,
+}
+
+/// How an attempt ended, to its response head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttemptEnd {
+    pub(crate) verb: Verb,
+    /// 1 for the first attempt.
+    pub(crate) number: u32,
+    pub(crate) status: Option<u16>,
+    pub(crate) error: Option<ErrorKind>,
+    /// What it is counted as; nothing while a gRPC status is still to come.
+    pub(crate) end: Option<End>,
+    pub(crate) nanos: u64,
+}
+
+/// How a connection was made.
+pub(crate) struct Made {
+    pub(crate) protocol: http::Version,
+    pub(crate) secured: bool,
+    /// Who the endpoint has proved to be.
+    pub(crate) peer: Option<Arc<str>>,
+}
+
+// === impl ClusterMeter ===
+
+impl ClusterMeter {
+    pub(crate) fn new(name: &Arc<str>, hub: &Arc<Hub>) -> Arc<Self> {
+        Arc::new(Self {
+            name: Arc::clone(name),
+            hub: Arc::clone(hub),
+            made: Durations::default(),
+            failed: AtomicU64::new(0),
+            closed: Default::default(),
+            members: Mutex::default(),
+        })
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An endpoint has joined the cluster.
+    pub(crate) fn endpoint_added(&self, endpoint: &dyn std::fmt::Display) {
+        self.hub.events.emit(|| Event::EndpointAdded {
+            cluster: Arc::clone(&self.name),
+            endpoint: endpoint.to_string().into(),
+        });
+    }
+
+    /// An endpoint has left the cluster.
+    pub(crate) fn endpoint_removed(&self, endpoint: &dyn std::fmt::Display) {
+        self.hub.events.emit(|| Event::EndpointRemoved {
+            cluster: Arc::clone(&self.name),
+            endpoint: endpoint.to_string().into(),
+        });
+    }
+
+    /// An endpoint is picked for the first time.
+    pub(crate) fn endpoint(self: &Arc<Self>, name: &Arc<str>) -> EndpointMeter {
+        let cells = Arc::new(Cells { name: Arc::clone(name), durations: Durations::default() });
+        self.members().here.insert(key_of(&cells), Arc::clone(&cells));
+        EndpointMeter { cells, cluster: Arc::clone(self) }
+    }
+
+    /// A connection was made.
+    pub(crate) fn connected(
+        self: &Arc<Self>,
+        endpoint: &Arc<str>,
+        made: Made,
+        elapsed: Duration,
+    ) -> Connection {
+        self.made.record(Key::REST, nanos(elapsed), |_| {
+            self.hub.sink(Metric::ConnectDuration, &self.labels())
+        });
+        self.hub.events.emit(|| Event::Connected {
+            cluster: Arc::clone(&self.name),
+            endpoint: Arc::clone(endpoint),
+            protocol: made.protocol,
+            secured: made.secured,
+            peer: made.peer,
+            elapsed,
+        });
+        Connection { cluster: Arc::clone(self), endpoint: Arc::clone(endpoint), reason: None }
+    }
+
+    /// A connection could not be made, or was closed before its first answer.
+    pub(crate) fn connect_failed(
+        &self,
+        endpoint: &Arc<str>,
+        cause: &dyn std::fmt::Display,
+        backoff: Duration,
+    ) {
+        self.failed.fetch_add(1, Relaxed);
+        self.hub.events.emit(|| Event::ConnectFailed {
+            cluster: Arc::clone(&self.name),
+            endpoint: Arc::clone(endpoint),
+            cause: cause.to_string().into(),
+            backoff,
+        });
+    }
+
+    fn labels(&self) -> Vec<Label> {
+        vec![("mesh.cluster", (&self.name).into())]
+    }
+
+    fn attempt_labels(&self, key: Key) -> Vec<Label> {
+        let mut labels = self.labels();
+        if key.is_grpc() {
+            labels.push(("grpc.target", (&self.name).into()));
+            labels.push(("grpc.method", "other".into()));
+            key.grpc("grpc.status", &mut labels);
+        } else {
+            labels.push(("server.address", (&self.name).into()));
+            key.http(&mut labels);
+        }
+        labels
+    }
+
+    fn sink(&self, key: Key) -> Option<Box<dyn Sink>> {
+        let metric = if key.is_grpc() { Metric::GrpcAttempt } else { Metric::HttpAttempt };
+        self.hub.sink(metric, &self.attempt_labels(key))
+    }
+
+    /// Connections that are open now.
+    fn open(&self) -> i64 {
+        let made: u64 = self.made.read().map(|(_, counts)| counts.count()).sum();
+        let closed: u64 = self.closed.iter().map(|count| count.load(Relaxed)).sum();
+        i64::try_from(made.saturating_sub(closed)).unwrap_or(i64::MAX)
+    }
+
+    /// Attempts by how they ended: of all endpoints that there are and were.
+    fn attempts(&self) -> BTreeMap<Key, Counts> {
+        let members = self.members();
+        let mut all = members.gone.clone();
+        for (key, counts) in members.here.values().flat_map(|cells| cells.durations.read()) {
+            *all.entry(key).or_default() += counts;
+        }
+        all
+    }
+
+    /// Attempts of each endpoint that was picked, by whether they got an answer that is no failure.
+    fn by_endpoint(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
+        let mut all = BTreeMap::new();
+        for cells in self.members().here.values() {
+            for (key, counts) in cells.durations.read() {
+                let name = (Arc::clone(&cells.name), key.result());
+                *all.entry(name).or_default() += counts.count();
+            }
+        }
+        all
+    }
+
+    /// Tells what is counted here.
+    pub(crate) fn collect(&self, metric: Metric, samples: &mut Vec<MetricSample>) {
+        match metric {
+            Metric::HttpAttempt | Metric::GrpcAttempt => {
+                for (key, counts) in self.attempts() {
+                    if key.is_grpc() == (metric == Metric::GrpcAttempt) {
+                        let value = MetricValue::durations(&counts);
+                        samples.push(MetricSample::new(self.attempt_labels(key), value));
+                    }
+                }
+            }
+            Metric::EndpointAttempts => {
+                for ((endpoint, result), count) in self.by_endpoint() {
+                    let mut labels = self.labels();
+                    labels.push(("mesh.endpoint", (&endpoint).into()));
+                    labels.push(("mesh.result", result.into()));
+                    samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+                }
+            }
+            Metric::ConnectDuration => {
+                for (_, counts) in self.made.read() {
+                    let value = MetricValue::durations(&counts);
+                    samples.push(MetricSample::new(self.labels(), value));
+                }
+            }
+            Metric::ConnectionsOpen => {
+                samples.push(MetricSample::new(self.labels(), MetricValue::Level(self.open())));
+            }
+            Metric::ConnectionsFailed => {
+                let failed = MetricValue::Count(self.failed.load(Relaxed));
+                samples.push(MetricSample::new(self.labels(), failed));
+            }
+            Metric::ConnectionsClosed => {
+                for (counted, reason) in self.closed.iter().zip(DisconnectReason::ALL) {
+                    if let count @ 1.. = counted.load(Relaxed) {
+                        let mut labels = self.labels();
+                        labels.push(("mesh.disconnect.reason", reason.code().into()));
+                        samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How many endpoints have cells, and how many ends those that are gone have left.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        let members = self.members();
+        (members.here.len(), members.gone.len())
+    }
+}
+
+fn key_of(cells: &Arc<Cells>) -> usize {
+    Arc::as_ptr(cells).addr()
+}
+
+// === impl EndpointMeter ===
+
+impl EndpointMeter {
+    /// An attempt is on its way.
+    #[inline]
+    pub(crate) fn attempt_started(&self, service: &Arc<str>, number: u32) {
+        self.cluster.hub.events.emit(|| Event::AttemptStarted {
+            service: Arc::clone(service),
+            endpoint: Arc::clone(&self.cells.name),
+            number,
+        });
+    }
+
+    /// An attempt has met its response head, or what it got instead.
+    #[inline]
+    pub(crate) fn attempt_ended(&self, service: &Arc<str>, ended: AttemptEnd) {
+        if let Some(end) = ended.end {
+            self.record(ended.verb, end, ended.nanos);
+        }
+        self.cluster.hub.events.emit(|| Event::AttemptEnded {
+            service: Arc::clone(service),
+            endpoint: Arc::clone(&self.cells.name),
+            number: ended.number,
+            status: ended.status,
+            error: ended.error,
+            elapsed: Duration::from_nanos(ended.nanos),
+        });
+    }
+
+    /// Counts an attempt, whose status may have come after its head.
+    #[inline]
+    pub(crate) fn record(&self, verb: Verb, end: End, nanos: u64) {
+        self.cells.durations.record(Key::new(verb, end), nanos, |key| self.cluster.sink(key));
+    }
+}
+
+impl Drop for EndpointMeter {
+    fn drop(&mut self) {
+        let mut members = self.cluster.members();
+        // Both under the lock: who reads finds it here or there.
+        members.here.remove(&key_of(&self.cells));
+        for (key, counts) in self.cells.durations.read() {
+            *members.gone.entry(key).or_default() += counts;
+        }
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// It has ended by itself.
+    pub(crate) fn ended(mut self, reason: DisconnectReason) {
+        self.reason = Some(reason);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let reason = self.reason.unwrap_or_else(|| {
+            // Its task was cut off, or something in it has panicked.
+            if std::thread::panicking() {
+                DisconnectReason::Error
+            } else {
+                DisconnectReason::Shutdown
+            }
+        });
+        self.cluster.closed[reason.index()].fetch_add(1, Relaxed);
+        self.cluster.hub.events.emit(|| Event::Disconnected {
+            cluster: Arc::clone(&self.cluster.name),
+            endpoint: Arc::clone(&self.endpoint),
+            reason,
+        });
+    }
+}

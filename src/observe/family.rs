@@ -1,0 +1,292 @@
+//! The metrics: names, types, units and meanings, in the order in which they are told.
+
+use std::{fmt, sync::Arc};
+
+/// What kind of metric it is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum MetricKind {
+    /// A sum that only grows.
+    Counter,
+    /// A sum that goes up and down: what is there now.
+    UpDownCounter,
+    /// A value at this moment, which is not to be summed up over processes.
+    Gauge,
+    /// Durations, by how long they were.
+    Histogram,
+}
+
+/// One attribute of a sample.
+pub(crate) type Label = (&'static str, LabelValue);
+
+/// The value of an attribute.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum LabelValue {
+    Static(&'static str),
+    Shared(Arc<str>),
+    Number(i64),
+}
+
+/// A metric. `docs/METRICS.md` has the same list, with attributes and sources.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Metric {
+    HttpCall,
+    GrpcCall,
+    CallsActive,
+    BodiesFailed,
+    Unresolved,
+    Retries,
+    RetriesRefused,
+    BudgetBalance,
+    HttpAttempt,
+    GrpcAttempt,
+    AttemptsActive,
+    Endpoints,
+    EndpointAttempts,
+    EndpointActive,
+    EndpointLatency,
+    ConnectDuration,
+    ConnectionsOpen,
+    ConnectionsFailed,
+    ConnectionsClosed,
+    DiscoveryAge,
+    ConfigApplied,
+    ConfigRefused,
+    ConfigBad,
+    CertificateExpiry,
+    EventsMissed,
+}
+
+/// How a metric is told.
+#[derive(Debug)]
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    pub(crate) kind: MetricKind,
+    pub(crate) unit: &'static str,
+    pub(crate) help: &'static str,
+}
+
+impl Metric {
+    pub(crate) const ALL: [Self; 25] = [
+        Self::HttpCall,
+        Self::GrpcCall,
+        Self::CallsActive,
+        Self::BodiesFailed,
+        Self::Unresolved,
+        Self::Retries,
+        Self::RetriesRefused,
+        Self::BudgetBalance,
+        Self::HttpAttempt,
+        Self::GrpcAttempt,
+        Self::AttemptsActive,
+        Self::Endpoints,
+        Self::EndpointAttempts,
+        Self::EndpointActive,
+        Self::EndpointLatency,
+        Self::ConnectDuration,
+        Self::ConnectionsOpen,
+        Self::ConnectionsFailed,
+        Self::ConnectionsClosed,
+        Self::DiscoveryAge,
+        Self::ConfigApplied,
+        Self::ConfigRefused,
+        Self::ConfigBad,
+        Self::CertificateExpiry,
+        Self::EventsMissed,
+    ];
+
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    pub(crate) const fn family(self) -> Family {
+        use MetricKind::{Counter, Gauge, Histogram, UpDownCounter};
+        let (name, kind, unit, help) = match self {
+            Self::HttpCall => (
+                "mesh.client.call.duration",
+                Histogram,
+                "s",
+                "HTTP calls, from their start to the response head that the caller got",
+            ),
+            Self::GrpcCall => (
+                "rpc.client.call.duration",
+                Histogram,
+                "s",
+                "gRPC calls, from their start to their status",
+            ),
+            Self::CallsActive => (
+                "mesh.client.calls.active",
+                UpDownCounter,
+                "{call}",
+                "Calls that have no response head yet",
+            ),
+            Self::BodiesFailed => (
+                "mesh.client.bodies.failed",
+                Counter,
+                "{call}",
+                "Response bodies that failed after their head",
+            ),
+            Self::Unresolved => (
+                "mesh.client.calls.unresolved",
+                Counter,
+                "{call}",
+                "Calls that came to no service: their name is unknown, refused, or no name",
+            ),
+            Self::Retries => {
+                ("mesh.client.retries", Counter, "{retry}", "Attempts that were made after another")
+            }
+            Self::RetriesRefused => (
+                "mesh.client.retries.refused",
+                Counter,
+                "{retry}",
+                "Retries that were wanted and not made",
+            ),
+            Self::BudgetBalance => (
+                "mesh.client.retry_budget.balance",
+                Gauge,
+                "{retry}",
+                "Retries that the budget would grant now",
+            ),
+            Self::HttpAttempt => (
+                "http.client.request.duration",
+                Histogram,
+                "s",
+                "Attempts of HTTP calls, from their start to their response head",
+            ),
+            Self::GrpcAttempt => (
+                "grpc.client.attempt.duration",
+                Histogram,
+                "s",
+                "Attempts of gRPC calls, from their start to their status",
+            ),
+            Self::AttemptsActive => (
+                "http.client.active_requests",
+                UpDownCounter,
+                "{request}",
+                "Attempts in flight, HTTP and gRPC, to the end of their bodies",
+            ),
+            Self::Endpoints => (
+                "mesh.client.endpoints",
+                UpDownCounter,
+                "{endpoint}",
+                "Endpoints by how the balancer ranks them",
+            ),
+            Self::EndpointAttempts => (
+                "mesh.client.endpoint.attempts",
+                Counter,
+                "{attempt}",
+                "Attempts that an endpoint had",
+            ),
+            Self::EndpointActive => (
+                "mesh.client.endpoint.active",
+                UpDownCounter,
+                "{attempt}",
+                "Attempts in flight to an endpoint",
+            ),
+            Self::EndpointLatency => (
+                "mesh.client.endpoint.latency",
+                Gauge,
+                "s",
+                "The latency that the balancer expects of an endpoint",
+            ),
+            Self::ConnectDuration => (
+                "mesh.client.connect.duration",
+                Histogram,
+                "s",
+                "Connections that were made, by how long that took",
+            ),
+            Self::ConnectionsOpen => (
+                "mesh.client.connections.open",
+                UpDownCounter,
+                "{connection}",
+                "Connections that are open",
+            ),
+            Self::ConnectionsFailed => (
+                "mesh.client.connections.failed",
+                Counter,
+                "{connection}",
+                "Connections that could not be made, or were closed before their first answer",
+            ),
+            Self::ConnectionsClosed => (
+                "mesh.client.connections.closed",
+                Counter,
+                "{connection}",
+                "Connections that have ended",
+            ),
+            Self::DiscoveryAge => (
+                "mesh.client.discovery.age",
+                Gauge,
+                "s",
+                "Time since a source, or the DNS of a cluster, last said, or confirmed, what it knows",
+            ),
+            Self::ConfigApplied => (
+                "mesh.client.config.applied",
+                Counter,
+                "{part}",
+                "Parts of the configuration that took effect",
+            ),
+            Self::ConfigRefused => (
+                "mesh.client.config.refused",
+                Counter,
+                "{part}",
+                "Parts of the configuration that were refused",
+            ),
+            Self::ConfigBad => (
+                "mesh.client.config.bad",
+                UpDownCounter,
+                "{part}",
+                "Parts of the configuration that stand refused now",
+            ),
+            Self::CertificateExpiry => (
+                "mesh.client.certificate.not_after",
+                Gauge,
+                "s",
+                "Unix time at which a certificate of this process expires",
+            ),
+            Self::EventsMissed => (
+                "mesh.client.events.missed",
+                Counter,
+                "{event}",
+                "Events that listeners were too slow to see",
+            ),
+        };
+        Family { name, kind, unit, help }
+    }
+}
+
+// === impl LabelValue ===
+
+impl From<&'static str> for LabelValue {
+    fn from(text: &'static str) -> Self {
+        Self::Static(text)
+    }
+}
+
+impl From<&Arc<str>> for LabelValue {
+    fn from(text: &Arc<str>) -> Self {
+        Self::Shared(Arc::clone(text))
+    }
+}
+
+impl fmt::Display for LabelValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Static(text) => f.write_str(text),
+            Self::Shared(text) => f.write_str(text),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_is_listed_once() {
+        for (place, metric) in Metric::ALL.iter().enumerate() {
+            assert_eq!(*metric as usize, place);
+        }
+        let names: BTreeSet<_> = Metric::ALL.iter().map(|metric| metric.family().name).collect();
+        assert_eq!(names.len(), Metric::ALL.len());
+    }
+}

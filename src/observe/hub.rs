@@ -1,0 +1,153 @@
+//! What a mesh counts as a whole, and what all of its meters share.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    durations::{Sink, Sinks},
+    family::{Label, Metric},
+    snapshot::{MetricSample, MetricValue},
+};
+use crate::core::{Epoch, ErrorKind, Event, Events, Instant};
+
+/// The cells of one mesh, and its events.
+pub(crate) struct Hub {
+    pub(crate) events: Arc<Events>,
+    epoch: Epoch,
+    sinks: Option<Arc<dyn Sinks>>,
+    unresolved: [AtomicU64; ErrorKind::ALL.len()],
+    applied: AtomicU64,
+    refused: AtomicU64,
+    /// Each source, and when it was last heard of: in nanoseconds since the epoch, and one more;
+    /// 0 for one that is not awaited.
+    sources: Vec<(Arc<str>, AtomicU64)>,
+    /// When each certificate of this process expires. Locked when one is read or rotated.
+    certificates: Mutex<BTreeMap<Arc<str>, SystemTime>>,
+}
+
+// === impl Hub ===
+
+impl Hub {
+    pub(crate) fn new(
+        events: Arc<Events>,
+        epoch: Epoch,
+        sources: &[String],
+        sinks: Option<Arc<dyn Sinks>>,
+    ) -> Self {
+        let sources =
+            sources.iter().map(|name| (name.as_str().into(), AtomicU64::new(0))).collect();
+        Self {
+            events,
+            epoch,
+            sinks,
+            unresolved: Default::default(),
+            applied: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            sources,
+            certificates: Mutex::default(),
+        }
+    }
+
+    /// Whether the application has given a meter provider.
+    pub(crate) fn is_exported(&self) -> bool {
+        self.sinks.is_some()
+    }
+
+    pub(super) fn sink(&self, metric: Metric, labels: &[Label]) -> Option<Box<dyn Sink>> {
+        self.sinks.as_ref().and_then(|sinks| sinks.sink(metric, labels))
+    }
+
+    /// A call came to no service.
+    pub(crate) fn unresolved(&self, kind: ErrorKind) {
+        self.unresolved[kind as usize].fetch_add(1, Relaxed);
+    }
+
+    /// A part of the configuration took effect.
+    pub(crate) fn applied(&self, part: String) {
+        self.applied.fetch_add(1, Relaxed);
+        self.events.emit(|| Event::ConfigApplied { part: part.into() });
+    }
+
+    /// A part of the configuration was refused.
+    pub(crate) fn refused(&self, part: &str, reason: &str) {
+        self.refused.fetch_add(1, Relaxed);
+        self.events.emit(|| Event::ConfigRefused { part: part.into(), reason: reason.into() });
+    }
+
+    /// A source has said, or confirmed, what it knows.
+    pub(crate) fn heard(&self, source: usize) {
+        if let Some((_, at)) = self.sources.get(source) {
+            at.store(self.epoch.nanos(Instant::now()).saturating_add(1), Relaxed);
+        }
+    }
+
+    /// A source is done: it will never say anything else.
+    pub(crate) fn done(&self, source: usize) {
+        if let Some((_, at)) = self.sources.get(source) {
+            at.store(0, Relaxed);
+        }
+    }
+
+    fn certificates(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, SystemTime>> {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A certificate of this process is in use until then; `None` when it is not used any more.
+    #[allow(dead_code, reason = "told by the sources of identities")]
+    pub(crate) fn certificate(&self, identity: &str, not_after: Option<SystemTime>) {
+        let mut certificates = self.certificates();
+        match not_after {
+            Some(at) => drop(certificates.insert(identity.into(), at)),
+            None => drop(certificates.remove(identity)),
+        }
+    }
+
+    /// Tells one of the mesh's own metrics.
+    pub(crate) fn collect(&self, metric: Metric, now: Instant, samples: &mut Vec<MetricSample>) {
+        let count = |count: &AtomicU64| MetricValue::Count(count.load(Relaxed));
+        match metric {
+            Metric::Unresolved => {
+                for (kind, counted) in ErrorKind::ALL.iter().zip(&self.unresolved) {
+                    if counted.load(Relaxed) > 0 {
+                        let labels = vec![("error.type", kind.code().into())];
+                        samples.push(MetricSample::new(labels, count(counted)));
+                    }
+                }
+            }
+            Metric::ConfigApplied => {
+                samples.push(MetricSample::new(Vec::new(), count(&self.applied)));
+            }
+            Metric::ConfigRefused => {
+                samples.push(MetricSample::new(Vec::new(), count(&self.refused)));
+            }
+            Metric::EventsMissed => {
+                let missed = MetricValue::Count(self.events.missed());
+                samples.push(MetricSample::new(Vec::new(), missed));
+            }
+            Metric::DiscoveryAge => {
+                let now = self.epoch.nanos(now);
+                for (source, at) in &self.sources {
+                    let Some(at) = at.load(Relaxed).checked_sub(1) else { continue };
+                    let age = Duration::from_nanos(now.saturating_sub(at)).as_secs_f64();
+                    let labels = vec![("mesh.source", source.into())];
+                    samples.push(MetricSample::new(labels, MetricValue::Number(age)));
+                }
+            }
+            Metric::CertificateExpiry => {
+                for (identity, at) in self.certificates().iter() {
+                    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                    let labels = vec![("mesh.identity", identity.into())];
+                    let value = MetricValue::Number(since.as_secs_f64());
+                    samples.push(MetricSample::new(labels, value));
+                }
+            }
+            _ => {}
+        }
+    }
+}

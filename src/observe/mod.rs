@@ -1,0 +1,44 @@
+//! What the mesh counts: cells that calls write, and the two ways to read them; and in `trace`, the
+//! trace that a call is a part of.
+//!
+//! Every service, route, cluster and endpoint owns its cells from the moment at which it is there
+//! (an endpoint: from its first pick). A call reaches them by the handles that it holds anyway, and
+//! adds to atomics: no map, no lock, no string and no allocation, except that the first call which
+//! ends in a way that was not met before makes the cell of that end. The cells are always on.
+//!
+//! They are read by [`Mesh::metrics`](crate::Mesh::metrics), as values or as the text that
+//! Prometheus scrapes, and with the feature `otel` through the meter provider that
+//! [`MeshBuilder`](crate::MeshBuilder) is given.
+//!
+//! `docs/METRICS.md` lists every metric with its type, unit, attributes and source.
+//!
+//! **Where a thing is counted, its event is told**: the methods of these meters do both, and nobody
+//! else does either.
+
+mod cluster;
+mod durations;
+mod end;
+mod family;
+mod histogram;
+mod hub;
+#[cfg(feature = "otel")]
+pub(crate) mod otel;
+mod service;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod text;
+pub(crate) mod trace;
+
+pub(crate) use self::{
+    cluster::{AttemptEnd, ClusterMeter, Connection, EndpointMeter, Made},
+    end::{End, Verb},
+    family::{Label, Metric},
+    hub::Hub,
+    service::{CallEnd, RouteMeter, ServiceMeter},
+};
+pub use self::{
+    family::MetricKind,
+    snapshot::{MetricFamily, MetricSample, MetricValue, Metrics},
+    trace::{InvalidTraceparent, Propagation, TraceContext},
+};

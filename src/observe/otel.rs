@@ -1,0 +1,138 @@
+//! To OpenTelemetry, through the application's own meter provider.
+//!
+//! Counters and gauges are observable instruments that read the cells when the SDK collects.
+//! There is no observable histogram: a duration is recorded once per call and once per attempt,
+//! with attributes that were made when the first of their kind came. The SDK keeps it in memory;
+//! whatever becomes of its exporter, no call waits for it or learns of it.
+
+use std::sync::Arc;
+
+use opentelemetry::{
+    InstrumentationScope, KeyValue, Value,
+    metrics::{Histogram, Meter, MeterProvider},
+};
+
+use super::{
+    durations::{Sink, Sinks},
+    family::{Label, LabelValue, Metric, MetricKind},
+    histogram::BOUNDS,
+    snapshot::{MetricSample, MetricValue},
+};
+
+/// The version of the semantic conventions that names and attributes follow.
+const SCHEMA: &str = "https://opentelemetry.io/schemas/1.42.0";
+
+/// The mesh's meter of the application's provider.
+#[derive(Clone)]
+pub(crate) struct Exporter(Meter);
+
+/// One histogram for each metric of that kind.
+struct Histograms(Vec<(Metric, Histogram<f64>)>);
+
+/// A histogram, with the attributes of one cell.
+struct Recorded {
+    histogram: Histogram<f64>,
+    attributes: Box<[KeyValue]>,
+}
+
+// === impl Exporter ===
+
+impl Exporter {
+    pub(crate) fn new(provider: &(impl MeterProvider + ?Sized)) -> Self {
+        let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_schema_url(SCHEMA)
+            .build();
+        Self(provider.meter_with_scope(scope))
+    }
+
+    /// What the cells of durations record into as well.
+    pub(crate) fn sinks(&self) -> Arc<dyn Sinks> {
+        let all = Metric::ALL.into_iter();
+        let durations = all.filter(|metric| metric.family().kind == MetricKind::Histogram);
+        let histograms = durations.map(|metric| {
+            let family = metric.family();
+            let builder = self.0.f64_histogram(family.name).with_description(family.help);
+            (metric, builder.with_unit(family.unit).with_boundaries(BOUNDS.to_vec()).build())
+        });
+        Arc::new(Histograms(histograms.collect()))
+    }
+
+    /// Lets the SDK read everything else when it collects.
+    ///
+    /// The API has no way to take an instrument back: `read` gives nothing once the mesh is gone.
+    pub(crate) fn observe(
+        &self,
+        read: impl Fn(Metric) -> Vec<MetricSample> + Clone + Send + Sync + 'static,
+    ) {
+        for metric in Metric::ALL {
+            let (family, read) = (metric.family(), read.clone());
+            match family.kind {
+                MetricKind::Counter => {
+                    let builder = self.0.u64_observable_counter(family.name);
+                    let builder = builder.with_description(family.help).with_unit(family.unit);
+                    let built = builder.with_callback(move |observer| {
+                        for sample in read(metric) {
+                            if let MetricValue::Count(count) = sample.value() {
+                                observer.observe(*count, &attributes(&sample.labels));
+                            }
+                        }
+                    });
+                    drop(built.build());
+                }
+                MetricKind::UpDownCounter => {
+                    let builder = self.0.i64_observable_up_down_counter(family.name);
+                    let builder = builder.with_description(family.help).with_unit(family.unit);
+                    let built = builder.with_callback(move |observer| {
+                        for sample in read(metric) {
+                            if let MetricValue::Level(level) = sample.value() {
+                                observer.observe(*level, &attributes(&sample.labels));
+                            }
+                        }
+                    });
+                    drop(built.build());
+                }
+                MetricKind::Gauge => {
+                    let builder = self.0.f64_observable_gauge(family.name);
+                    let builder = builder.with_description(family.help).with_unit(family.unit);
+                    let built = builder.with_callback(move |observer| {
+                        for sample in read(metric) {
+                            if let MetricValue::Number(number) = sample.value() {
+                                observer.observe(*number, &attributes(&sample.labels));
+                            }
+                        }
+                    });
+                    drop(built.build());
+                }
+                MetricKind::Histogram => {}
+            }
+        }
+    }
+}
+
+impl Sinks for Histograms {
+    fn sink(&self, metric: Metric, labels: &[Label]) -> Option<Box<dyn Sink>> {
+        let (_, histogram) = self.0.iter().find(|(known, _)| *known == metric)?;
+        let attributes = attributes(labels).into();
+        Some(Box::new(Recorded { histogram: histogram.clone(), attributes }))
+    }
+}
+
+impl Sink for Recorded {
+    #[expect(clippy::cast_precision_loss, reason = "a duration")]
+    fn record(&self, nanos: u64) {
+        self.histogram.record(nanos as f64 / 1e9, &self.attributes);
+    }
+}
+
+fn attributes(labels: &[Label]) -> Vec<KeyValue> {
+    let attribute = |(name, value): &Label| {
+        let value = match value {
+            LabelValue::Static(text) => Value::from(*text),
+            LabelValue::Shared(text) => Value::from(Arc::clone(text)),
+            LabelValue::Number(number) => Value::from(*number),
+        };
+        KeyValue::new(*name, value)
+    };
+    labels.iter().map(attribute).collect()
+}

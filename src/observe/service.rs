@@ -1,0 +1,231 @@
+//! What is counted of the calls of a service and of each of its routes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use super::{
+    durations::Durations,
+    end::{End, Key, Verb},
+    family::{Label, Metric},
+    hub::Hub,
+    snapshot::{MetricSample, MetricValue},
+};
+use crate::core::{
+    BodyEnd, Error, ErrorKind, Event, Instant, Reporter, RetryReason, RetryRefusal, nanos,
+};
+
+/// A service: what is known before a route is.
+pub(crate) struct ServiceMeter {
+    active: AtomicI64,
+    /// Calls that met no route, or one without a name.
+    pub(crate) plain: Arc<RouteMeter>,
+}
+
+/// A route, or a service's calls that met none.
+pub(crate) struct RouteMeter {
+    service: Arc<str>,
+    route: Option<Arc<str>>,
+    hub: Arc<Hub>,
+    durations: Durations,
+    retries: [AtomicU64; RetryReason::COUNT],
+    refused: [AtomicU64; RetryRefusal::ALL.len()],
+    /// Bodies that failed.
+    failed: AtomicU64,
+}
+
+/// The end of a call, as its caller sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallEnd {
+    pub(crate) verb: Verb,
+    pub(crate) status: Option<u16>,
+    pub(crate) error: Option<ErrorKind>,
+    /// What it is counted as; nothing while a gRPC status is still to come.
+    pub(crate) end: Option<End>,
+    pub(crate) attempts: u32,
+    pub(crate) nanos: u64,
+}
+
+// === impl ServiceMeter ===
+
+impl ServiceMeter {
+    pub(crate) fn new(service: &Arc<str>, hub: &Arc<Hub>) -> Self {
+        Self { active: AtomicI64::new(0), plain: Arc::new(RouteMeter::new(service, None, hub)) }
+    }
+
+    /// The meter of a route of this name.
+    pub(crate) fn route(&self, name: &Arc<str>) -> RouteMeter {
+        RouteMeter::new(&self.plain.service, Some(Arc::clone(name)), &self.plain.hub)
+    }
+
+    /// A call has begun.
+    #[inline]
+    pub(crate) fn call_started(&self) {
+        self.active.fetch_add(1, Relaxed);
+        let service = &self.plain.service;
+        self.plain.hub.events.emit(|| Event::CallStarted { service: Arc::clone(service) });
+    }
+
+    /// A call has ended on a route, or on none.
+    #[inline]
+    pub(crate) fn call_ended(&self, route: &RouteMeter, ended: CallEnd) {
+        self.active.fetch_sub(1, Relaxed);
+        if let Some(end) = ended.end {
+            route.record(ended.verb, end, ended.nanos);
+        }
+        self.plain.hub.events.emit(|| Event::CallEnded {
+            service: Arc::clone(&self.plain.service),
+            status: ended.status,
+            error: ended.error,
+            attempts: ended.attempts,
+            elapsed: Duration::from_nanos(ended.nanos),
+        });
+    }
+
+    /// Calls without a response head so far.
+    pub(crate) fn active(&self) -> i64 {
+        self.active.load(Relaxed).max(0)
+    }
+
+    /// Tells what is counted per service.
+    pub(crate) fn collect(&self, samples: &mut Vec<MetricSample>) {
+        let labels = vec![("mesh.service", (&self.plain.service).into())];
+        samples.push(MetricSample::new(labels, MetricValue::Level(self.active())));
+    }
+}
+
+// === impl RouteMeter ===
+
+impl RouteMeter {
+    fn new(service: &Arc<str>, route: Option<Arc<str>>, hub: &Arc<Hub>) -> Self {
+        Self {
+            service: Arc::clone(service),
+            route,
+            hub: Arc::clone(hub),
+            durations: Durations::default(),
+            retries: Default::default(),
+            refused: Default::default(),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        self.route.as_ref()
+    }
+
+    #[inline]
+    fn record(&self, verb: Verb, end: End, nanos: u64) {
+        self.durations.record(Key::new(verb, end), nanos, |key| {
+            let metric = if key.is_grpc() { Metric::GrpcCall } else { Metric::HttpCall };
+            self.hub.sink(metric, &self.call_labels(key))
+        });
+    }
+
+    /// Another attempt was decided. `service` is as the caller named it.
+    pub(crate) fn retry(&self, service: &Arc<str>, reason: RetryReason, backoff: Duration) {
+        self.retries[reason.index()].fetch_add(1, Relaxed);
+        let events = &self.hub.events;
+        events.emit(|| Event::Retry { service: Arc::clone(service), reason, backoff });
+    }
+
+    /// Another attempt was wanted, and is not made.
+    pub(crate) fn retry_refused(&self, service: &Arc<str>, reason: RetryRefusal) {
+        self.refused[reason.index()].fetch_add(1, Relaxed);
+        let events = &self.hub.events;
+        events.emit(|| Event::RetryRefused { service: Arc::clone(service), reason });
+    }
+
+    fn labels(&self) -> Vec<Label> {
+        let mut labels = vec![("mesh.service", (&self.service).into())];
+        labels.extend(self.route.as_ref().map(|route| ("mesh.route", route.into())));
+        labels
+    }
+
+    fn call_labels(&self, key: Key) -> Vec<Label> {
+        let mut labels = self.labels();
+        if key.is_grpc() {
+            labels.push(("rpc.system.name", "grpc".into()));
+            labels.push(("server.address", (&self.service).into()));
+            key.grpc("rpc.response.status_code", &mut labels);
+        } else {
+            key.http(&mut labels);
+        }
+        labels
+    }
+
+    /// Tells what is counted per route; `balance` is what is left in its budget.
+    pub(crate) fn collect(
+        &self,
+        metric: Metric,
+        balance: Option<u64>,
+        samples: &mut Vec<MetricSample>,
+    ) {
+        let mut tell = |label: Option<Label>, value| {
+            let mut labels = self.labels();
+            labels.extend(label);
+            samples.push(MetricSample::new(labels, value));
+        };
+        match metric {
+            Metric::HttpCall | Metric::GrpcCall => {
+                for (key, counts) in self.durations.read() {
+                    if key.is_grpc() == (metric == Metric::GrpcCall) {
+                        let value = MetricValue::durations(&counts);
+                        samples.push(MetricSample::new(self.call_labels(key), value));
+                    }
+                }
+            }
+            Metric::Retries => {
+                for (counted, reason) in self.retries.iter().zip(RetryReason::NAMES) {
+                    if let count @ 1.. = counted.load(Relaxed) {
+                        let reason = ("mesh.retry.reason", reason.into());
+                        tell(Some(reason), MetricValue::Count(count));
+                    }
+                }
+            }
+            Metric::RetriesRefused => {
+                for (counted, reason) in self.refused.iter().zip(RetryRefusal::ALL) {
+                    if let count @ 1.. = counted.load(Relaxed) {
+                        let reason = ("mesh.retry.refusal", reason.code().into());
+                        tell(Some(reason), MetricValue::Count(count));
+                    }
+                }
+            }
+            Metric::BodiesFailed => {
+                if let count @ 1.. = self.failed.load(Relaxed) {
+                    tell(None, MetricValue::Count(count));
+                }
+            }
+            Metric::BudgetBalance => {
+                if let Some(balance) = balance {
+                    #[expect(clippy::cast_precision_loss, reason = "a number of retries")]
+                    tell(None, MetricValue::Number(balance as f64));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Reporter for RouteMeter {
+    fn service(&self) -> &Arc<str> {
+        &self.service
+    }
+
+    fn failed(&self, error: &Error) {
+        self.failed.fetch_add(1, Relaxed);
+        self.hub.events.emit(|| Event::BodyFailed {
+            service: Arc::clone(&self.service),
+            error: error.kind(),
+            phase: error.phase(),
+        });
+    }
+
+    fn ended(&self, started: Instant, end: BodyEnd, now: Instant) {
+        let elapsed = nanos(now.saturating_duration_since(started));
+        self.record(Verb::GRPC, End::of_body(end), elapsed);
+    }
+}

@@ -1,0 +1,97 @@
+//! The streams of an HTTP/2 connection, counted against the peer's limit, and the callers who wait
+//! for one of any connection to end.
+
+use super::atomic::{
+    AtomicU32, Notify,
+    Ordering::{Relaxed, SeqCst},
+};
+
+/// The streams of one connection.
+#[derive(Debug)]
+pub(super) struct Count {
+    /// Streams in flight; one counts until its response body has ended.
+    active: AtomicU32,
+    /// The peer's limit, published by the driver: hyper's sender does not know it.
+    max: AtomicU32,
+}
+
+/// Callers who wait for a stream of any connection to end.
+#[derive(Default)]
+pub(super) struct Slots {
+    pub(super) freed: Notify,
+    waiters: AtomicU32,
+}
+
+/// Counts a caller as waiting while it lives.
+pub(super) struct Waiting<'a>(&'a Slots);
+
+// === impl Count ===
+
+impl Count {
+    pub(super) fn new(max: u32) -> Self {
+        Self { active: AtomicU32::new(0), max: AtomicU32::new(max) }
+    }
+
+    /// How many streams it has; nothing if it takes no more.
+    pub(super) fn load(&self) -> Option<u32> {
+        let active = self.active.load(SeqCst);
+        (active < self.max.load(SeqCst)).then_some(active)
+    }
+
+    pub(super) fn is_zero(&self) -> bool {
+        self.active.load(Relaxed) == 0
+    }
+
+    /// More than half of the limit is used.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.active.load(Relaxed) > self.max.load(Relaxed) / 2
+    }
+
+    /// Counts one more stream, unless the peer allows no more.
+    pub(super) fn reserve(&self) -> bool {
+        let max = self.max.load(Relaxed);
+        self.active.fetch_update(SeqCst, SeqCst, |n| (n < max).then(|| n + 1)).is_ok()
+    }
+
+    /// A stream has ended.
+    pub(super) fn release(&self, slots: &Slots) {
+        self.active.fetch_sub(1, SeqCst);
+        slots.free();
+    }
+
+    /// Publishes the peer's limit.
+    pub(super) fn publish(&self, max: u32, slots: &Slots) {
+        if self.max.load(Relaxed) != max && self.max.swap(max, SeqCst) < max {
+            slots.freed.notify_waiters();
+        }
+    }
+}
+
+// === impl Slots ===
+
+impl Slots {
+    /// A stream has ended. One load unless somebody waits.
+    fn free(&self) {
+        // Sequentially consistent, like the reservations: a waiter counts itself before it tries
+        // to reserve, so either it sees the slot or is seen here.
+        if self.waiters.load(SeqCst) > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Whether somebody waits for a stream.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiters.load(SeqCst) > 0
+    }
+
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        self.waiters.fetch_add(1, SeqCst);
+        Waiting(self)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, SeqCst);
+    }
+}

@@ -1,0 +1,132 @@
+//! A collector that is down, slow or refuses costs no call.
+#![cfg(feature = "otel")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{
+    mem::ManuallyDrop,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+    trace_service_server::{TraceService, TraceServiceServer},
+};
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use tokio::{io::AsyncReadExt, net::TcpListener};
+use tower_mesh::{Mesh, config::Address};
+
+use support::{RawServer, Server, dead_address, get, patience};
+
+/// So many calls: far more spans than the exporter's queue holds.
+const CALLS: usize = 300;
+
+/// A provider that exports to this collector, and has a minute for it.
+fn provider(collector: &Address) -> SdkTracerProvider {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(format!("http://{collector}"))
+        .with_timeout(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    let config = BatchConfigBuilder::default()
+        .with_max_queue_size(64)
+        .with_max_export_batch_size(16)
+        .with_scheduled_delay(Duration::from_millis(1))
+        .build();
+    let batches = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
+    SdkTracerProvider::builder().with_span_processor(batches).build()
+}
+
+/// Makes calls through a traced mesh; none fails, and none waits for the collector.
+async fn calls_go_on(collector: &Address) {
+    let server = Server::named("hello").await;
+    // Its drop would wait for the collector, which is the application's to decide.
+    let provider = ManuallyDrop::new(provider(collector));
+    let mesh = Mesh::builder()
+        .endpoints("users", [server.address()])
+        .tracer_provider(&*provider)
+        .build()
+        .unwrap();
+    let client = mesh.http();
+    patience(async {
+        for _ in 0..CALLS {
+            let response = client.send(get("http://users/")).await.unwrap();
+            assert_eq!(response.into_body().text().await.unwrap(), "hello");
+        }
+    })
+    .await;
+    assert_eq!(server.requests(), CALLS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_is_down() {
+    let (dead, _socket) = dead_address();
+    calls_go_on(&dead).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_stalls() {
+    let silent = RawServer::start(|mut stream, _| async move {
+        // It reads, and never says a word.
+        let mut bytes = [0; 4096];
+        while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+    })
+    .await;
+    calls_go_on(&silent.address()).await;
+    assert!(silent.connections() > 0, "the exporter never came");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_hangs_up() {
+    let rude = RawServer::start(|stream, _| async move { drop(stream) }).await;
+    calls_go_on(&rude.address()).await;
+    assert!(rude.connections() > 0, "the exporter never came");
+}
+
+/// A collector that refuses, and counts how often.
+#[derive(Clone, Default)]
+struct Refusing(Arc<AtomicUsize>);
+
+#[tonic::async_trait]
+impl TraceService for Refusing {
+    async fn export(
+        &self,
+        _: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Err(tonic::Status::permission_denied("not for you"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_refuses() {
+    let refusing = Refusing::default();
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = TraceServiceServer::new(refusing.clone());
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let serving = tokio::spawn(
+        tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming),
+    );
+    calls_go_on(&address.into()).await;
+    patience(async {
+        while refusing.0.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    serving.abort();
+}

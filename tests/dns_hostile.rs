@@ -1,0 +1,318 @@
+//! DNS that lies, stalls, truncates, answers nothing, loops, floods, or speaks for others: a clear
+//! report or the last good state, and calls that go on.
+#![cfg(feature = "dns")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use hickory_server::proto::{op::ResponseCode, rr::RecordType};
+use tower_mesh::{
+    Event, Mesh,
+    config::DnsFamily,
+    discover::dns::{Consul, Dns, Docker, Lookup, Mesos},
+};
+
+use support::{
+    Recorder, Server, fetch, get, patience,
+    rogue::{Asked, Rogue, say},
+};
+
+const GOOD: &str = "users.test. 1 A 127.0.0.1";
+
+/// Answers A questions well and everything else with nothing.
+fn good(asked: &Asked) -> Vec<Vec<u8>> {
+    match asked.kind() {
+        RecordType::A => say(&asked.answer(&[GOOD])),
+        _ => say(&asked.answer(&[])),
+    }
+}
+
+/// A mesh whose `users` this server knows, by IPv4 alone.
+fn mesh(rogue: &Rogue, server: &Server) -> Mesh {
+    let name = Lookup::new(format!("dns:///users.test.:{}", server.socket().port()));
+    let dns = Dns::servers([rogue.address]).family(DnsFamily::V4Only).service("users", name);
+    Mesh::builder().source(dns).build().unwrap()
+}
+
+/// What is reported when a server that was good does this, while calls go on.
+async fn meanwhile(
+    does: impl Fn(&Asked) -> Vec<Vec<u8>> + Send + Sync + 'static,
+) -> (String, Rogue) {
+    let (server, rogue) = (Server::named("users").await, Rogue::start(good).await);
+    let mesh = mesh(&rogue, &server);
+    let mut events = Recorder::of(&mesh);
+    mesh.ready().await.unwrap();
+    rogue.now(does);
+    events.until(|event| matches!(event, Event::ConfigRefused { .. })).await;
+    let client = mesh.client("users").unwrap();
+    for _ in 0..10 {
+        let answer = patience(fetch(&client, get("/"))).await.unwrap();
+        assert_eq!(answer.body(), "users");
+    }
+    let reason = events.refused().remove(0);
+    let start = "endpoints of cluster users: DNS: ";
+    assert!(
+        reason.starts_with(start) && reason.ends_with("; the last good answer stays"),
+        "{reason}"
+    );
+    // And it is mended by the next good answer.
+    rogue.now(good);
+    let mended = |event: &Event| matches!(event, Event::ConfigApplied { part, .. } if &**part == "endpoints of cluster users");
+    events.until(mended).await;
+    mesh.ready().await.unwrap();
+    (reason, rogue)
+}
+
+#[tokio::test]
+async fn lies_about_other_names_are_no_answer() {
+    let (reason, _) = meanwhile(|asked| say(&asked.answer(&["bank.test. 1 A 127.0.0.66"]))).await;
+    assert!(reason.contains("users.test. "), "{reason}");
+}
+
+#[tokio::test]
+async fn addresses_that_lead_here_are_no_answer() {
+    let (reason, _) = meanwhile(|asked| say(&asked.answer(&["users.test. 1 A 0.0.0.0"]))).await;
+    assert!(reason.contains("users.test. has no address"), "{reason}");
+}
+
+#[tokio::test]
+async fn nothing_in_any_form_is_not_believed() {
+    let (reason, _) = meanwhile(|asked| say(&asked.answer(&[]))).await;
+    assert!(reason.contains("users.test. has no address"), "{reason}");
+    let (reason, _) = meanwhile(|asked| say(&asked.code(ResponseCode::NXDomain))).await;
+    assert!(reason.contains("users.test. does not exist"), "{reason}");
+}
+
+#[tokio::test]
+async fn errors_are_told_as_the_server_says_them() {
+    for (code, text) in [
+        (ResponseCode::ServFail, "Server Failure"),
+        (ResponseCode::Refused, "Query Refused"),
+        (ResponseCode::NotImp, "Not Implemented"),
+    ] {
+        let (reason, _) = meanwhile(move |asked| say(&asked.code(code))).await;
+        assert!(reason.contains(text), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn silence_is_told_after_five_seconds() {
+    let (reason, rogue) = meanwhile(|_| Vec::new()).await;
+    assert!(reason.contains("no answer"), "{reason}");
+    assert!(rogue.asked().len() < 30, "it is not asked in a storm: {}", rogue.asked().len());
+}
+
+#[tokio::test]
+async fn aliases_in_a_circle_end() {
+    let (reason, rogue) = meanwhile(|asked| {
+        let (from, to) = if asked.question().starts_with("users.") {
+            ("users.test.", "loop.test.")
+        } else {
+            ("loop.test.", "users.test.")
+        };
+        say(&asked.answer(&[&format!("{from} 1 CNAME {to}")]))
+    })
+    .await;
+    assert!(reason.contains("users.test. "), "{reason}");
+    assert!(rogue.asked().len() < 200, "{}", rogue.asked().len());
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_no_answer() {
+    let http = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
+    let all = [vec![], vec![0], vec![0xff; 600], http].map(|bytes| {
+        meanwhile(move |asked| {
+            let mut answer = bytes.clone();
+            if let Some(id) = answer.get_mut(..2) {
+                id.copy_from_slice(&asked.message.metadata.id.to_be_bytes());
+            }
+            vec![answer]
+        })
+    });
+    for (reason, _) in futures_util::future::join_all(all).await {
+        assert!(reason.contains("users.test. A: "), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_promises_ten_thousand_records_is_no_answer() {
+    let (reason, _) = meanwhile(|asked| {
+        let mut answer = say(&asked.answer(&[GOOD])).remove(0);
+        answer[6..8].copy_from_slice(&10_000_u16.to_be_bytes());
+        vec![answer]
+    })
+    .await;
+    assert!(reason.contains("users.test. A: "), "{reason}");
+}
+
+#[tokio::test]
+async fn an_answer_to_another_question_is_no_answer() {
+    for strip in [false, true] {
+        let (reason, _) = meanwhile(move |asked| {
+            let mut answer = asked.answer(&[GOOD]);
+            let other = Asked { message: answer.clone(), is_tcp: false }.answer(&[]).queries;
+            answer.queries = other;
+            if strip {
+                answer.queries.clear();
+            } else {
+                answer.queries[0].set_name(support::zone::name("bank.test."));
+            }
+            say(&answer)
+        })
+        .await;
+        assert!(reason.contains("users.test. A: "), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_ids_are_ignored_and_the_right_one_behind_them_is_taken() {
+    let forged = |asked: &Asked| {
+        let mut answer = asked.answer(&["users.test. 60 A 127.0.0.66"]);
+        (1..20_u16)
+            .map(|n| {
+                answer.metadata.id = asked.message.metadata.id.wrapping_add(n);
+                answer.to_vec().unwrap()
+            })
+            .collect::<Vec<_>>()
+    };
+    let (server, rogue) = (Server::named("users").await, Rogue::start(|_| Vec::new()).await);
+    rogue.now(move |asked| [forged(asked), good(asked)].concat());
+    let mesh = mesh(&rogue, &server);
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "users");
+    // Forgeries alone are silence.
+    let (reason, _) = meanwhile(forged).await;
+    assert!(reason.contains("no answer"), "{reason}");
+}
+
+#[tokio::test]
+async fn truncated_answers_are_asked_for_over_tcp() {
+    let (server, rogue) = (Server::named("users").await, Rogue::start(good).await);
+    rogue.now(|asked| {
+        let mut answer = asked.answer(&[GOOD]);
+        if !asked.is_tcp {
+            // What is cut may not be used.
+            answer = asked.answer(&["users.test. 1 A 127.0.0.66"]);
+            answer.metadata.truncation = true;
+        }
+        say(&answer)
+    });
+    let mesh = mesh(&rogue, &server);
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "users");
+    assert_eq!(rogue.asked()[..2], ["udp users.test. A", "tcp users.test. A"]);
+    // Truncated over both: it is told, and the last good answer stays.
+    let (reason, _) = meanwhile(|asked| {
+        let mut answer = asked.answer(&[GOOD]);
+        answer.metadata.truncation = true;
+        say(&answer)
+    })
+    .await;
+    assert!(reason.contains("truncated"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_fills_a_message_over_tcp_becomes_endpoints() {
+    let (server, rogue) = (Server::named("users").await, Rogue::start(good).await);
+    rogue.now(|asked| {
+        let mut answer = asked.answer(&[]);
+        if !asked.is_tcp {
+            answer.metadata.truncation = true;
+            return say(&answer);
+        }
+        // As many as 64 KiB hold, each by a pointer to the name of the question.
+        let mut bytes = say(&answer).remove(0);
+        bytes[6..8].copy_from_slice(&4000_u16.to_be_bytes());
+        for n in 1..=4000_u32 {
+            bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+            bytes.extend((0x7f00_0000 + n).to_be_bytes());
+        }
+        vec![bytes]
+    });
+    let mesh = mesh(&rogue, &server);
+    mesh.ready().await.unwrap();
+    let description = mesh.describe();
+    assert_eq!(description.services[0].routes[0].clusters[0].endpoints.len(), 4000);
+}
+
+#[tokio::test]
+async fn questions_carry_edns0_and_answers_of_its_size_need_no_tcp() {
+    let (server, rogue) = (Server::named("users").await, Rogue::start(good).await);
+    rogue.now(|asked| {
+        let size = asked.message.edns.as_ref().map(|edns| edns.max_payload());
+        assert_eq!(size, Some(1232));
+        let records: Vec<String> =
+            (1..=60).map(|n| format!("users.test. 60 A 127.0.0.{n}")).collect();
+        say(&asked.answer(&records.iter().map(String::as_str).collect::<Vec<_>>()))
+    });
+    let mesh = mesh(&rogue, &server);
+    mesh.ready().await.unwrap();
+    let description = mesh.describe();
+    assert_eq!(description.services[0].routes[0].clusters[0].endpoints.len(), 60);
+    assert!(rogue.asked().iter().all(|asked| asked.starts_with("udp")), "{:?}", rogue.asked());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_know_edns0_is_asked_without_it() {
+    let (server, rogue) = (Server::named("users").await, Rogue::start(good).await);
+    rogue.now(|asked| match asked.message.edns {
+        Some(_) => say(&asked.code(ResponseCode::FormErr)),
+        None => good(asked),
+    });
+    let mesh = mesh(&rogue, &server);
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "users");
+}
+
+#[tokio::test]
+async fn each_preset_asks_its_systems_questions_and_survives_its_traps() {
+    let server = Server::named("users").await;
+    let port = server.socket().port();
+    let rogue = Rogue::start(move |asked| {
+        let owner = asked.question();
+        let (owner, kind) = owner.split_once(' ').unwrap();
+        match (owner, kind) {
+            // A TTL that lies.
+            ("tasks.web.", "A") => say(&asked.answer(&["tasks.web. 600 A 127.0.0.1"])),
+            // An address in a name that nobody resolves.
+            ("_web._tcp.service.consul.", "SRV") if asked.is_tcp => {
+                say(&asked
+                    .answer(&[&format!("{owner} 0 SRV 1 1 {port} 7f000001.addr.dc1.consul.")]))
+            }
+            ("_web._tcp.marathon.mesos.", "SRV") => {
+                let mut answer =
+                    asked.answer(&[&format!("{owner} 60 SRV 0 0 {port} web-1.slave.mesos.")]);
+                answer.add_additional(support::rogue::record("web-1.slave.mesos. 60 A 127.0.0.1"));
+                say(&answer)
+            }
+            _ => say(&asked.code(ResponseCode::NXDomain)),
+        }
+    })
+    .await;
+    let dns = Dns::servers([rogue.address])
+        .service("docker", Docker::swarm("web").port(port))
+        .service("consul", Consul::service("web"))
+        .service("mesos", Mesos::task("web", "marathon"));
+    let mesh = Mesh::builder().source(dns).build().unwrap();
+    mesh.ready().await.unwrap();
+    for name in ["docker", "consul", "mesos"] {
+        let client = mesh.client(name).unwrap();
+        assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "users", "{name}");
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let asked = rogue.asked();
+    let count = |question: &str| asked.iter().filter(|it| it.ends_with(question)).count();
+    assert_eq!(count("consul. A") + count("mesos. A"), 0, "{asked:?}");
+    assert!(count("consul. SRV") >= 2, "a TTL of 0 is a second: {asked:?}");
+    assert!(asked.iter().all(|it| !it.contains("udp _web._tcp.service.consul.")), "{asked:?}");
+}

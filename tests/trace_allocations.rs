@@ -1,0 +1,134 @@
+//! What a trace costs in allocations: nothing of its own for a call that nobody records.
+#![cfg(all(feature = "otel", feature = "file"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and tells its figures"
+)]
+
+#[path = "../benches/support/mod.rs"]
+mod bench;
+#[path = "../benches/support/counting.rs"]
+#[allow(dead_code, reason = "shared: this test counts allocations alone")]
+mod counting;
+
+use bench::{
+    calls::{read, runtime},
+    peer::{Answer, Peers},
+};
+use counting::{Counting, counted};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tower_mesh::{
+    Body, Mesh, Retry, TraceContext,
+    config::{Address, Protocol},
+};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const CALLS: u32 = 1000;
+
+/// What the application says of the trace of a call.
+#[derive(Clone, Copy)]
+enum Given<'a> {
+    Nothing,
+    Extension(&'a TraceContext),
+    Header(&'a str),
+}
+
+/// Allocations per call over HTTP/2 to a peer in memory, the request's own included.
+fn per_call(sampler: Option<Sampler>, given: Given<'_>) -> f64 {
+    let runtime = runtime();
+    let address: Address = "10.0.0.1:80".parse().unwrap();
+    let client = runtime.block_on(async {
+        let mut builder = Mesh::builder()
+            .endpoints("users.prod", [address])
+            .service("users.prod", |s| {
+                s.retry(Retry::standard().attempts(1)).protocol(Protocol::Http2)
+            })
+            .connect_layer(Peers::new(Answer::http()));
+        if let Some(sampler) = sampler {
+            let provider = SdkTracerProvider::builder().with_sampler(sampler).build();
+            builder = builder.tracer_provider(&provider);
+        }
+        let mesh = builder.build().unwrap();
+        mesh.ready().await.unwrap();
+        mesh.client("users.prod").unwrap()
+    });
+    let run = |calls: u32| {
+        runtime.block_on(async {
+            for _ in 0..calls {
+                let mut request = Request::new(Body::from("hello"));
+                *request.version_mut() = Version::HTTP_2;
+                *request.uri_mut() = "http://users.prod/".parse().unwrap();
+                *request.headers_mut() = HeaderMap::with_capacity(16);
+                // In every run: the first extension costs more than the next.
+                request.extensions_mut().insert(0_u8);
+                match given {
+                    Given::Nothing => {}
+                    Given::Extension(context) => {
+                        request.extensions_mut().insert(context.clone());
+                    }
+                    Given::Header(text) => {
+                        const NAME: HeaderName = HeaderName::from_static("traceparent");
+                        let value = HeaderValue::from_str(text).unwrap();
+                        request.headers_mut().insert(NAME, value);
+                    }
+                }
+                read(client.send(request).await.unwrap()).await;
+            }
+        });
+    };
+    run(500);
+    let ((), counted) = counted(|| run(CALLS));
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let allocations = counted.allocations as f64;
+    allocations / f64::from(CALLS)
+}
+
+/// One test in this file: others would be counted with it.
+#[test]
+fn a_call_that_nobody_records_allocates_the_header_and_nothing_else() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let on = || Some(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
+    let off = || Some(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
+    let (sampled, unsampled): (TraceContext, TraceContext) =
+        (PARENT.parse().unwrap(), UNSAMPLED.parse().unwrap());
+    let nothing = per_call(None, Given::Nothing);
+    // One is the application's own: the extension's box, the header's text.
+    let more = |sampler, given| {
+        let own = if matches!(given, Given::Nothing) { 0.0 } else { 1.0 };
+        per_call(sampler, given) - nothing - own
+    };
+    let carried = more(None, Given::Extension(&sampled));
+    let named = more(None, Given::Header(PARENT));
+    let no_parent = more(off(), Given::Nothing);
+    let parent = more(on(), Given::Extension(&unsampled));
+    let named_parent = more(on(), Given::Header(UNSAMPLED));
+    let root = more(on(), Given::Nothing);
+    let child = more(on(), Given::Extension(&sampled));
+    println!("without a trace: {nothing:.2} per call");
+    println!("passed on: {carried:+.2} from the extensions, {named:+.2} from a header");
+    println!(
+        "unsampled by its caller: {parent:+.2}, {named_parent:+.2}; by the sampler: {no_parent:+.2}"
+    );
+    println!("sampled, with one attempt: {root:+.2} without a parent, {child:+.2} with one");
+
+    let noise = 0.05;
+    for (what, allocations, most) in [
+        ("passed on from the extensions", carried, 0.0),
+        ("passed on from a header", named, 0.0),
+        ("unsampled by its caller", parent, 0.0),
+        ("unsampled by its caller, from a header", named_parent, 0.0),
+        ("unsampled by the sampler", no_parent, 1.0),
+        ("sampled", root, 9.0),
+        ("sampled with a parent", child, 10.0),
+    ] {
+        assert!(allocations <= most + noise, "{what}: {allocations:+.2}, not {most:+.2}");
+    }
+    assert!(root > 2.0, "it was not recorded");
+}
