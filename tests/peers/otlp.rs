@@ -13,8 +13,8 @@ use std::{
 };
 
 use http::StatusCode;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{metrics::SdkMeterProvider, trace::SdkTracerProvider};
 use tempfile::TempDir;
 use tower_mesh::{Mesh, TraceContext};
 
@@ -31,13 +31,13 @@ struct Rotel {
 }
 
 impl Rotel {
-    async fn start() -> Self {
+    async fn start(what: &str) -> Self {
         let (dir, port, http) = (folder(), free_port(), free_port());
         let mut command = Command::new(rotel());
         command.args(["start", "--exporter", "blackhole"]);
         command.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{port}")]);
         command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")]);
-        command.args(["--debug-log", "traces", "--debug-log-verbosity", "detailed"]);
+        command.args(["--debug-log", what, "--debug-log-verbosity", "detailed"]);
         let mut program = Program::start("rotel", command, dir.path());
         program.listens(port).await;
         Self { _program: program, port, dir }
@@ -108,7 +108,7 @@ fn path_to<'a>(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_graph_of_three_hops_arrives_in_order() {
-    let rotel = Rotel::start().await;
+    let rotel = Rotel::start("traces").await;
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(format!("http://127.0.0.1:{}", rotel.port))
@@ -183,4 +183,49 @@ async fn the_graph_of_three_hops_arrives_in_order() {
     assert_eq!(path, ["a.prod", "1 200", "b.prod", "1 503"], "{spans:#?}");
     assert_eq!((&*first["error.type"], &*first["Status code"]), ("503", "STATUS_CODE_ERROR"));
     println!("rotel got {} spans: {}", spans.len(), ends("1", "c.prod").0.join(" > "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_arrive() {
+    let rotel = Rotel::start("metrics").await;
+    let exporter = MetricExporter::builder()
+        .with_tonic()
+        .with_endpoint(format!("http://127.0.0.1:{}", rotel.port))
+        .build()
+        .unwrap();
+    let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter).build();
+    let server = Server::named("hello").await;
+    let mesh = Mesh::builder()
+        .endpoints("users.prod", [server.address()])
+        .meter_provider(&provider)
+        .build()
+        .unwrap();
+    for _ in 0..7 {
+        let answer = patience(mesh.http().send(get("http://users.prod/"))).await.unwrap();
+        answer.into_body().bytes().await.unwrap();
+    }
+    // While the mesh is there: what it owns is read when it is exported.
+    tokio::task::spawn_blocking(move || provider.shutdown()).await.unwrap().unwrap();
+    let log = patience(async {
+        loop {
+            let log = rotel.log();
+            if log.contains("mesh.client.connections.open") {
+                return log;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    for name in [
+        "mesh.client.call.duration",
+        "http.client.request.duration",
+        "mesh.client.endpoints",
+        "mesh.client.connections.open",
+    ] {
+        assert!(log.contains(name), "no {name} in {log}");
+    }
+    println!("rotel got the metrics:");
+    for line in log.lines().filter(|line| line.contains("Name") || line.contains("Count")) {
+        println!("{line}");
+    }
 }
