@@ -17,6 +17,7 @@
 
 mod excerpt;
 mod file;
+mod fleet;
 #[path = "../support/greeter.rs"]
 mod greeter;
 mod keys;
@@ -40,12 +41,12 @@ use tower_mesh::{
 };
 
 use self::{
-    file::{Content, MeshFile},
+    excerpt::excerpt,
+    file::MeshFile,
+    fleet::{Fleet, GREETER_NEXT, USERS_NEXT},
     keys::Keys,
     load::{GREETER, Load, ORDERS, USERS},
     notes::Notes,
-    records::Records,
-    replica::Replica,
     screen::Screen,
 };
 
@@ -61,41 +62,31 @@ async fn main() -> Result<ExitCode, BoxError> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("mesh.yaml");
     let mut file = MeshFile::new(path.clone());
-    let mut keys = Keys::new(folder.path())?;
-    let (mut users, mut greeters, mut orders) = (Vec::new(), Vec::new(), Vec::new());
-    for number in 1..=3 {
-        users.push(keys.replica(USERS, &format!("u{number}")).await?);
-        greeters.push(keys.replica(GREETER, &format!("g{number}")).await?);
-        orders.push(keys.replica(ORDERS, &format!("o{number}")).await?);
-    }
-    let mut records = Records::serve().await;
-    records.set(&orders[..2]).await;
-    let dns = records.address();
-    let content = Content { users: &users, greeters: &greeters, dns, canary: None };
-    file.write(content.yaml())?;
+    let fleet = Fleet::start(Keys::new(folder.path())?).await?;
+    file.write(fleet.yaml(0..3, false))?;
     println!("Three services, mutual TLS between everybody, and the file that the mesh follows:\n");
     print!("{}", file.text());
 
-    // This is all that an application needs; without `poll_interval`, the file can say the rest.
-    let own = KeyPair::pem_files(keys.files().certificate(), keys.files().key());
+    // This is all that an application needs. Its `identities` would be in the file, too, if the 5 s
+    // between two looks at them were not too long for a show.
+    let files = fleet.keys.files();
+    let own = KeyPair::pem_files(files.certificate(), files.key());
     let mesh = Mesh::builder()
         .config_file(&path)
         .identity(own.poll_interval(POLL))
-        .trust(Trust::pem_file(keys.files().roots()).poll_interval(POLL))
+        .trust(Trust::pem_file(files.roots()).poll_interval(POLL))
         .build()?;
     mesh.ready().await?;
     let load = Load::start(&mesh)?; // `mesh.http()`, `mesh.reqwest(…)`, `GreeterClient::new(…)`
 
-    let fleet = Fleet { users, greeters, orders };
     let screen = Screen::new(PHASES);
-    let sums = Sums::default();
-    let mut show = Show { mesh, fleet, file, keys, records, load, screen, sums };
+    let mut show = Show { mesh, fleet, file, load, screen, sums: Sums::default() };
     let started = Instant::now();
     show.faults().await?;
     show.edits().await?;
     show.rotation().await?;
     let folder = format!("{}/", folder.path().display());
-    let excerpt = excerpt::excerpt(&show.mesh, &[USERS, ORDERS], &folder);
+    let excerpt = excerpt(&show.mesh, &[USERS, ORDERS], &folder);
     show.shutdown().await;
 
     println!("\n{}", excerpt.join("\n"));
@@ -111,13 +102,6 @@ async fn main() -> Result<ExitCode, BoxError> {
         println!("NOT AS PROMISED: {surprise}");
     }
     Ok(if failed == 0 && surprises.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The replicas of each service that are listed somewhere.
-struct Fleet {
-    users: Vec<Replica>,
-    greeters: Vec<Replica>,
-    orders: Vec<Replica>,
 }
 
 /// What happened in all.
@@ -136,8 +120,6 @@ struct Show {
     mesh: Mesh,
     fleet: Fleet,
     file: MeshFile,
-    keys: Keys,
-    records: Records,
     load: Load,
     screen: Screen,
     sums: Sums,
@@ -149,32 +131,27 @@ impl Show {
         let meaning = "calls go to all replicas";
         self.phase("steady", meaning, &[], |n| n.answered(&["u1", "g1", "o1", "o2"])).await;
 
-        self.fleet.users[0].kill();
-        self.fleet.greeters[0].kill();
+        self.fleet.kill(0);
         let meaning = "calls that they had, and calls that still pick them, are sent elsewhere";
         self.phase("u1 and g1 are killed while the file names them", meaning, &[], |_| true).await;
 
-        self.add("u4", "g4", "prod").await?;
-        let edit = self.edit(1..4, false)?;
+        self.fleet.add((USERS, GREETER), 4).await?;
+        let edit = self.file.write(self.fleet.yaml(1..4, false))?;
         let meaning = "the edit takes effect under load; what is called already stays connected";
         let kept = |n: &Notes| n.answered(&["u4", "g4"]);
         self.phase("the file drops them and names u4 and g4", meaning, &edit, kept).await;
-        drop((self.fleet.users.remove(0), self.fleet.greeters.remove(0)));
+        self.fleet.forget(0);
 
-        self.fleet.users[0].delay(50);
-        self.fleet.greeters[0].delay(50);
+        self.fleet.delay(0, 50);
         let meaning = "the balancer sees it by their latency, and calls the others";
         self.phase("u2 and g2 become slow: 50 ms per answer", meaning, &[], |_| true).await;
-        self.fleet.users[0].delay(1);
-        self.fleet.greeters[0].delay(1);
+        self.fleet.delay(0, 1);
 
-        self.fleet.users[1].fail(true);
-        self.fleet.greeters[1].fail(true);
+        self.fleet.fail(1, true);
         let meaning =
             "what they fail is retried elsewhere; soon they only get a probe now and then";
         self.phase("u3 and g3 fail every request (503, UNAVAILABLE)", meaning, &[], |_| true).await;
-        self.fleet.users[1].fail(false);
-        self.fleet.greeters[1].fail(false);
+        self.fleet.fail(1, false);
         Ok(())
     }
 
@@ -185,13 +162,13 @@ impl Show {
         let meaning = "it is reported with its place and reason; the last good state stays";
         self.phase("a bad edit of the file", meaning, &edit, |n| !n.refused.is_empty()).await;
 
-        self.add("u5", "g5", "next").await?;
-        let edit = self.edit(0..3, true)?;
+        self.fleet.add((USERS_NEXT, GREETER_NEXT), 5).await?;
+        let edit = self.file.write(self.fleet.yaml(0..3, true))?;
         let meaning = "u5 and g5 get one call in five";
         let kept = |n: &Notes| n.answered(&["u5", "g5"]);
         self.phase("the edit is mended, and a new version added", meaning, &edit, kept).await;
 
-        let edit = self.records.set(&self.fleet.orders[1..]).await;
+        let edit = self.fleet.change_records().await;
         let meaning = "it is seen within their TTL of a second";
         let kept = |n: &Notes| n.answered(&["o3"]) && n.told("left orders.prod");
         self.phase("DNS: a record comes, and one goes", meaning, &edit, kept).await;
@@ -200,7 +177,7 @@ impl Show {
 
     /// Certificates are renewed, and their authority is replaced.
     async fn rotation(&mut self) -> Result<(), BoxError> {
-        self.keys.renew()?;
+        self.fleet.keys.renew()?;
         let meaning = "the mesh and all replicas get new keys; connections that stand stay";
         let kept = |n: &Notes| n.told("identity");
         let notes = self.phase("certificates are renewed", meaning, &[], kept).await;
@@ -209,12 +186,12 @@ impl Show {
             "a renewed certificate ends no connection",
         );
 
-        self.keys.add_authority()?;
+        self.fleet.keys.add_authority()?;
         let meaning = "a second authority is believed beside the first, by everybody";
         let kept = |n: &Notes| n.told("trust");
         self.phase("the authority is replaced, step 1 of 3", meaning, &[], kept).await;
 
-        self.keys.renew()?;
+        self.fleet.keys.renew()?;
         let meaning = "everybody gets a certificate of the second authority";
         let kept = |n: &Notes| n.told("identity");
         let notes = self.phase("the authority is replaced, step 2 of 3", meaning, &[], kept).await;
@@ -223,32 +200,11 @@ impl Show {
             "what an authority vouches for stays while it is believed",
         );
 
-        self.keys.remove_first_authority()?;
+        self.fleet.keys.remove_first_authority()?;
         let meaning = "the first goes; what it vouched for is drained and made anew";
         let kept = |n: &Notes| n.told("trust") && n.ended(DisconnectReason::RootRemoved) > 0;
         self.phase("the authority is replaced, step 3 of 3", meaning, &[], kept).await;
         Ok(())
-    }
-
-    /// Starts two more replicas.
-    async fn add(&mut self, user: &str, greeter: &str, version: &str) -> Result<(), BoxError> {
-        let (users, greeters) = (name("users", version), name("greeter", version));
-        self.fleet.users.push(self.keys.replica(&users, user).await?);
-        self.fleet.greeters.push(self.keys.replica(&greeters, greeter).await?);
-        Ok(())
-    }
-
-    /// The file names these replicas, and the last ones as a new version if there is one.
-    fn edit(
-        &mut self,
-        listed: std::ops::Range<usize>,
-        has_canary: bool,
-    ) -> Result<Vec<String>, BoxError> {
-        let Fleet { users, greeters, .. } = &self.fleet;
-        let canary = users.last().zip(greeters.last()).filter(|_| has_canary);
-        let (users, greeters) = (&users[listed.clone()], &greeters[listed]);
-        let content = Content { users, greeters, dns: self.records.address(), canary };
-        Ok(self.file.write(content.yaml())?)
     }
 
     /// Lets the calls go on for a while, and until the promise is kept; shows what happened.
@@ -267,7 +223,8 @@ impl Show {
             self.screen.progress(part, self.load.look(|notes| (notes.calls(), notes.failed())));
             sleep(Duration::from_millis(50)).await;
         }
-        let notes = self.show();
+        let mut notes = self.load.take();
+        self.show(&mut notes);
         self.expect(kept(&notes), &format!("{title}: {meaning}"));
         notes
     }
@@ -276,10 +233,7 @@ impl Show {
     async fn shutdown(&mut self) {
         let title = "shutdown, while every caller waits for a slow answer";
         self.screen.heading(title, "calls in flight end in peace, new ones are refused", &[]);
-        let Fleet { users, greeters, orders } = &self.fleet;
-        for replica in users.iter().chain(greeters).chain(orders) {
-            replica.delay(200);
-        }
+        self.fleet.delay_all(200);
         sleep(Duration::from_millis(300)).await;
         self.load.stop().await;
         let waiting = self.load.in_flight();
@@ -287,7 +241,14 @@ impl Show {
         self.mesh.shutdown(Duration::from_secs(5)).await;
         let took = started.elapsed();
         self.load.join().await;
-        let failed = self.show().failed();
+        let mut notes = self.load.take();
+        // Every endpoint leaves a mesh that ends.
+        notes.told.clear();
+        let failed = self.show(&mut notes).failed();
+        let metrics = self.mesh.metrics();
+        let counted = ["mesh.client.call.duration", "rpc.client.call.duration"]
+            .map(|name| metrics.total(name, &[]));
+        let counted = counted.iter().sum::<f64>().to_string();
         println!("    {waiting} calls were in flight, {failed} of them failed; done in {took:.0?}");
         let request = http::Request::get("http://users.prod/1").body(Body::empty()).unwrap();
         let refused = self.mesh.http().send(request).await.err();
@@ -297,14 +258,12 @@ impl Show {
         }
         let drained = failed == 0 && waiting > 0 && refused.is_some();
         self.expect(drained, "a shutdown lets calls in flight end, and refuses new ones");
+        self.expect(counted == self.sums.calls.to_string(), "the metrics count every call");
     }
 
-    /// The table of what happened since the last one.
-    fn show(&mut self) -> Notes {
-        let mut notes = self.load.take();
-        let Fleet { users, greeters, orders } = &self.fleet;
-        let fleet = [(USERS, &users[..]), (GREETER, &greeters[..]), (ORDERS, &orders[..])];
-        self.screen.table(&mut notes, &fleet);
+    /// The table of these notes, which are added to the sums.
+    fn show<'a>(&mut self, notes: &'a mut Notes) -> &'a Notes {
+        self.screen.table(notes, &self.fleet.services());
         self.sums.calls += notes.calls();
         for (client, calls) in &notes.clients {
             *self.sums.clients.entry(client).or_default() += calls;
@@ -319,13 +278,5 @@ impl Show {
         if !holds {
             self.sums.surprises.push(promise.to_owned());
         }
-    }
-}
-
-/// Replicas of a new version belong to a cluster of their own, and prove its name.
-fn name(service: &str, version: &str) -> String {
-    match version {
-        "prod" => format!("{service}.prod"),
-        version => format!("{service}-{version}"),
     }
 }
