@@ -52,6 +52,7 @@ use Limit::{AtMost, Fewer, More, Percent, TimesFewer, Told, Within};
 /// The same keepalive, windows and kind of stream.
 const HYPER: &str = "bare hyper h2";
 const HYPER_TIMEOUT: &str = "bare hyper h2, same headers";
+const HYPER_TRACED: &str = "bare hyper h2, same headers and a traceparent";
 const HYPER_DEFAULT: &str = "bare hyper h2 by its defaults, no keepalive";
 const TOWER: &str = "tower layers, buffer, p2c";
 const RESILIENCE: &str = "tower-resilience 0.13";
@@ -135,6 +136,12 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Report Told "full path, kept for a refusal (a POST by default): instructions, one at a time"
         "path.mesh_1.safe"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
+    G2a Report Told "full path with a tracer, caller not sampled: instructions, one at a time"
+        "all.traced.traced_1.parent_off"
+        beside HYPER_TRACED "all.traced.bare_1.traced";
+    G2a Report Told "full path, sampled, spans thrown away: instructions, one at a time"
+        "all.traced.traced_1.parent_on"
+        beside HYPER_TRACED "all.traced.bare_1.traced";
     G2b Hard Percent(12.0) held Percent(15.5) "full path, retry armed: instructions, one at a time"
         "path.mesh_1.armed"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
