@@ -276,3 +276,33 @@ async fn a_mesh_is_ready_when_its_keys_have_been_read() {
     assert!(refused.contains("identity unreadable: it is locked away"), "{refused}");
     assert!(events.refused().iter().any(|text| text.contains("it is locked away")));
 }
+
+#[cfg(feature = "dns")]
+#[tokio::test]
+async fn an_unknown_name_that_is_called_by_https_is_resolved_and_secured() {
+    use tower_mesh::UnknownNames;
+
+    let plain = Server::named("plain").await;
+    let port = plain.socket().port();
+    let mesh = Mesh::builder().unknown_names(UnknownNames::Dns).build().unwrap();
+    // In clear, as it always was.
+    let uri = format!("http://localhost:{port}/");
+    assert!(patience(fetch(&mesh.http(), get(&uri))).await.is_ok());
+    let connections = plain.connections();
+    // The same name by `https` is another: no answer of it is believed, and no request sent.
+    let error = patience(fetch(&mesh.http(), get(&format!("https://localhost:{port}/")))).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.phase(), Phase::Tls, "{error}");
+    let client = mesh.client(&format!("https://localhost:{port}")).unwrap();
+    assert_eq!(patience(fetch(&client, get("/"))).await.unwrap_err().phase(), Phase::Tls);
+    assert!(plain.connections() > connections && plain.requests() == 1);
+    let text = mesh.describe().to_string();
+    assert!(text.contains("security.system_roots = true"), "{text}");
+
+    // A server of a CA that the system does not know.
+    let server = Tls::new(Ca::new("ca").issue(&["localhost"])).start().await;
+    let uri = format!("https://localhost:{}/", server.socket().port());
+    let error = patience(fetch(&mesh.http(), get(&uri))).await.unwrap_err();
+    assert_eq!(error.phase(), Phase::Tls, "{error}");
+    assert!(server.in_clear().is_empty() && server.requests() == 0);
+}

@@ -92,14 +92,18 @@ impl Client {
             return Err(Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
                 .detail(format!("the scheme `{scheme}` is neither http nor https")));
         }
-        if let Some(cell) = self.inner.find(authority) {
+        let https = request.uri().scheme() == Some(&Scheme::HTTPS);
+        let found =
+            if https { self.inner.find_secured(authority) } else { self.inner.find(authority) };
+        if let Some(cell) = found {
             return Ok(cell);
         }
-        let name = Name::parse(authority).map_err(|reason| {
+        let mut name = Name::parse(authority).map_err(|reason| {
             Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
                 .detail(reason)
                 .check("the request's authority")
         })?;
+        name.https = https;
         self.inner.lookup(&name)
     }
 }

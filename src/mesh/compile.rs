@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     config::{self, Policy},
+    discover::SourceId,
     observe::{ClusterMeter, RouteMeter},
     resilience::limit::Limiter,
     route::{Matcher, Split, Table},
@@ -91,6 +92,10 @@ impl Inner {
         let said = state.services.get(name).and_then(|by| by.iter().next());
         let source: Option<Arc<str>> =
             said.and_then(|(source, _)| Some(self.sources.get(source.index())?.as_str().into()));
+        let by = state.clusters.get(name).map(|entry| &entry.settings);
+        let is_dns = |source: &SourceId| matches!(*source, SourceId::DNS | SourceId::DISCOVERY);
+        let sources = by.is_some_and(|by| !by.keys().all(is_dns));
+        cell.set_by_dns(said.is_none() && by.is_some_and(|by| !by.is_empty()) && !sources);
         let said = said.map(|(_, service)| service.clone()).unwrap_or_default();
         let code = self.code.policy(name);
         let routes = routes_of(&said, name);

@@ -166,7 +166,7 @@ impl Inner {
         Box::pin(async move {
             inner
                 .wait_until(|inner| {
-                    inner.find(&cell.name).is_some() || inner.is_synced() || inner.is_closed()
+                    inner.find_named(&cell.name).is_some() || inner.is_synced() || inner.is_closed()
                 })
                 .await;
         })

@@ -236,7 +236,7 @@ impl PathProj<'_> {
         let (mut service, mut found) = (cell.current.load_full(), None);
         if service.is_none() {
             // The client was made before its service, or the name stands for another.
-            found = inner.find(&cell.name);
+            found = inner.find_named(&cell.name);
             service = found.as_ref().and_then(|found| found.current.load_full());
         }
         let Some(service) = service else { return Some(self.unresolved(started)) };
