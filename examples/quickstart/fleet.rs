@@ -1,6 +1,8 @@
 //! The replicas of the three services: who is listed where, and who is in trouble.
 
-use std::{io, ops::Range};
+use std::ops::Range;
+
+use tower_mesh::BoxError;
 
 use crate::{
     file::Content,
@@ -25,7 +27,7 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Three replicas of each service; DNS says the first two of the third one.
-    pub(crate) async fn start(keys: Keys) -> io::Result<Self> {
+    pub(crate) async fn start(keys: Keys) -> Result<Self, BoxError> {
         let records = Records::serve().await;
         let (users, greeters, orders) = (Vec::new(), Vec::new(), Vec::new());
         let mut fleet = Self { keys, records, users, greeters, orders };
@@ -38,7 +40,7 @@ impl Fleet {
     }
 
     /// Starts a replica of each of these clusters.
-    pub(crate) async fn add(&mut self, of: (&str, &str), number: usize) -> io::Result<()> {
+    pub(crate) async fn add(&mut self, of: (&str, &str), number: usize) -> Result<(), BoxError> {
         self.users.push(self.keys.replica(of.0, &format!("u{number}")).await?);
         self.greeters.push(self.keys.replica(of.1, &format!("g{number}")).await?);
         Ok(())

@@ -15,6 +15,10 @@
     reason = "an example talks and keeps short"
 )]
 
+#[path = "../support/authority.rs"]
+mod authority;
+#[path = "../support/door.rs"]
+mod door;
 mod excerpt;
 mod file;
 mod fleet;
@@ -23,8 +27,6 @@ mod greeter;
 mod keys;
 mod load;
 mod notes;
-#[path = "../support/pki.rs"]
-mod pki;
 mod records;
 #[path = "../support/replica.rs"]
 mod replica;
@@ -69,12 +71,12 @@ async fn main() -> Result<ExitCode, BoxError> {
 
     // This is all that an application needs. Its `identities` would be in the file, too, if the 5 s
     // between two looks at them were not too long for a show.
-    let files = fleet.keys.files();
-    let own = KeyPair::pem_files(files.certificate(), files.key());
+    let keys = &fleet.keys;
+    let own = KeyPair::pem_files(keys.certificate(), keys.key());
     let mesh = Mesh::builder()
         .config_file(&path)
         .identity(own.poll_interval(POLL))
-        .trust(Trust::pem_file(files.roots()).poll_interval(POLL))
+        .trust(Trust::pem_file(keys.roots()).poll_interval(POLL))
         .build()?;
     mesh.ready().await?;
     let load = Load::start(&mesh)?; // `mesh.http()`, `mesh.reqwest(…)`, `GreeterClient::new(…)`
