@@ -66,6 +66,12 @@
 //!   `multipart`, and `serde`.
 //! * **reqwest-013-cookies** — Cookies for that front door. Turns on reqwest's `cookies`.
 //! * **reqwest-013-gzip** — gzip for that front door. Turns on tower-http's `decompression-gzip`.
+//! * **tls** (enabled by default) — TLS and mutual TLS: [`security`], `MeshBuilder::identity`,
+//!   `MeshBuilder::trust`, `ServiceSettings::tls`. It is **tls-aws-lc-rs**: cryptography by aws-lc-rs,
+//!   with post-quantum key exchange. Pulls in `rustls`, `tokio-rustls`, `rustls-webpki`, `x509-cert`
+//!   and `rustls-native-certs`.
+//! * **tls-ring** — The same by ring alone: lighter to build, without post-quantum key exchange.
+//! * **rustls-023** — A crypto provider of the application's own, from rustls 0.23.
 //! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
 //!   on tokio's `test-util` and hyper's server.
 #![forbid(unsafe_code)]
@@ -84,6 +90,9 @@ mod mesh;
 pub mod observe;
 pub mod resilience;
 mod route;
+#[cfg(feature = "_tls")]
+#[allow(dead_code, unused_imports, reason = "the transport takes it into use next")]
+pub mod security;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;

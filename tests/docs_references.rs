@@ -6,6 +6,10 @@
     reason = "a test fails by panicking"
 )]
 
+#[cfg(feature = "tls-aws-lc-rs")]
+#[path = "support/certificates.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "test support, of which this file uses a part")]
+mod certificates;
 #[path = "support/documents.rs"]
 mod documents;
 
@@ -115,6 +119,13 @@ async fn every_mesh_file_in_a_document_is_valid() {
             seen += 1;
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("mesh.yaml");
+            #[cfg(feature = "tls-aws-lc-rs")]
+            {
+                // The files that a mesh file of a document names.
+                let ca = certificates::Ca::new("ca");
+                certificates::swap(&dir.path().join("ca.crt"), ca.pem());
+                ca.issue(&["caller"]).write(dir.path());
+            }
             fs::write(&path, &block).unwrap();
             let mesh = tower_mesh::Mesh::builder().config_file(&path).build().unwrap();
             if let Err(error) = mesh.ready().await {

@@ -8,11 +8,18 @@ use std::{
 };
 
 use opentelemetry_proto::tonic::{
-    collector::metrics::v1::{
-        ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-        metrics_service_server::{MetricsService, MetricsServiceServer},
+    collector::{
+        metrics::v1::{
+            ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+            metrics_service_server::{MetricsService, MetricsServiceServer},
+        },
+        trace::v1::{
+            ExportTraceServiceRequest, ExportTraceServiceResponse,
+            trace_service_server::{TraceService, TraceServiceServer},
+        },
     },
     metrics::v1::Metric,
+    trace::v1::Span,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::{
@@ -31,6 +38,7 @@ pub(crate) struct Collector {
 #[derive(Clone, Default)]
 struct Kept {
     metrics: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
+    spans: Arc<Mutex<Vec<Span>>>,
     refuses: bool,
 }
 
@@ -50,7 +58,9 @@ impl Collector {
         let address = listener.local_addr()?;
         let metrics = MetricsServiceServer::new(kept.clone());
         let incoming = TcpIncoming::from(listener);
-        let server = Server::builder().add_service(metrics).serve_with_incoming(incoming);
+        let traces = TraceServiceServer::new(kept.clone());
+        let server = Server::builder().add_service(metrics).add_service(traces);
+        let server = server.serve_with_incoming(incoming);
         let serving = tokio::spawn(async { drop(server.await) });
         Ok(Self { address, kept, serving })
     }
@@ -71,6 +81,17 @@ impl Collector {
         let resources = sent.last().map(|sent| sent.resource_metrics.clone()).unwrap_or_default();
         let scopes = resources.into_iter().flat_map(|resource| resource.scope_metrics);
         scopes.flat_map(|scope| scope.metrics).collect()
+    }
+}
+
+impl Collector {
+    /// The spans that were sent, in the order of their start.
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        let mut spans = self.kept.spans.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // A call starts with its first attempt, within the clock's grain, and ends after it.
+        spans.reverse();
+        spans.sort_by_key(|span| span.start_time_unix_nano);
+        spans
     }
 }
 
@@ -97,5 +118,22 @@ impl MetricsService for Kept {
             return Err(Status::permission_denied("not for you"));
         }
         Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Kept {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let resources = request.into_inner().resource_spans.into_iter();
+        let scopes = resources.flat_map(|resource| resource.scope_spans);
+        let spans = scopes.flat_map(|scope| scope.spans);
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner).extend(spans);
+        if self.refuses {
+            return Err(Status::permission_denied("not for you"));
+        }
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }

@@ -155,7 +155,7 @@ fn describe(inner: &Arc<Inner>, cluster: &Cluster) -> ClusterDescription {
     ClusterDescription {
         name: cluster.name.to_string(),
         balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
-        settings: settings::of_cluster(inner, &cluster.name),
+        settings: settings::of_cluster(inner, &cluster.name, &core.protector),
         answer_age: cluster.discovered.age(now),
         trouble: cluster.discovered.trouble().map(|trouble| trouble.to_string()),
         endpoints: core.balancer.report(now),
@@ -209,6 +209,10 @@ impl fmt::Display for Description {
                     }
                     if let Some(age) = cluster.answer_age {
                         writeln!(f, "      last good answer: {:.1} s ago", age.as_secs_f64())?;
+                    }
+                    if cluster.answer_age.is_some() && cluster.endpoints.len() == 1 {
+                        let hint = "if it is virtual, nothing is balanced here";
+                        writeln!(f, "      one address: {hint}")?;
                     }
                     if let Some(trouble) = &cluster.trouble {
                         writeln!(f, "      {trouble}")?;

@@ -1,14 +1,15 @@
 //! Plain DNS for names that no source defines, where the user has asked for it: each becomes a
-//! cluster that DNS fills, as a source would define it.
+//! cluster that DNS fills, as a source would define it. A name that is called by `https` is a cluster
+//! of its own, by default on port 443, whose endpoints prove the name to the system's roots.
 //!
 //! A name that was not called for ten minutes is forgotten, and looked up anew at its next call; at
 //! most 10,000 names are kept, and further ones are refused.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{inner::Inner, names::Name, state::State};
+use super::{inner::Inner, names::Name, resolve::HTTPS, state::State};
 use crate::{
-    config::{Cluster, Discovery, DnsDiscovery},
+    config::{Cluster, ClusterSecurity, Discovery, DnsDiscovery},
     core::{Error, ErrorKind, Instant, Phase},
     discover::{Change, SourceId},
 };
@@ -19,7 +20,7 @@ const MAX_NAMES: usize = 10_000;
 impl Inner {
     /// Defines the name as a cluster whose endpoints DNS gives; once, whoever asks first.
     pub(super) fn define_by_dns(self: &Arc<Self>, name: &Name) -> Result<(), Error> {
-        let cluster = name.to_string();
+        let cluster = if name.https { format!("{HTTPS}{name}") } else { name.to_string() };
         let mut state = self.state();
         if self.is_closed() || state.knows(&cluster) {
             return Ok(());
@@ -29,13 +30,17 @@ impl Inner {
                 .service(&cluster.into())
                 .detail(format!("{MAX_NAMES} names are looked up by DNS already")));
         }
-        let port = name.port.unwrap_or(80);
+        let port = name.port.unwrap_or(if name.https { 443 } else { 80 });
         let dns = DnsDiscovery {
             name: format!("dns:///{}:{port}", name.host),
             ..DnsDiscovery::default()
         };
         let discovery = Some(Discovery::Dns(dns));
-        let settings = Box::new(Cluster { discovery, ..Cluster::default() });
+        // Who is called by `https` proves the name that is called, as on the web.
+        let security = name
+            .https
+            .then(|| ClusterSecurity { system_roots: Some(true), ..ClusterSecurity::tls() });
+        let settings = Box::new(Cluster { discovery, security, ..Cluster::default() });
         match self.change(&mut state, SourceId::DNS, Change::Cluster(cluster.clone(), settings)) {
             Ok(()) => {
                 state.dns += 1;

@@ -3,12 +3,16 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
+    UnknownNames,
     inner::Inner,
     names::Name,
     service::ServiceCell,
     state::{Part, State},
 };
 use crate::core::{Error, ErrorKind, Origin, Phase};
+
+/// What the names of services begin with that DNS defines for calls with `https`.
+pub(super) const HTTPS: &str = "https://";
 
 impl Inner {
     /// The cell of a service that is defined, by an authority as requests carry it: no lock, no
@@ -23,14 +27,44 @@ impl Inner {
         cell.current.load().is_some().then(|| Arc::clone(cell))
     }
 
+    /// The same by the name of a cell, which may say `https`: a name that only DNS knows is
+    /// another then, for its endpoints are to be secured.
+    pub(crate) fn find_named(&self, name: &str) -> Option<Arc<ServiceCell>> {
+        match name.strip_prefix(HTTPS) {
+            Some(authority) => self.find_secured(authority),
+            None => self.find(name),
+        }
+    }
+
+    /// The cell of a service that a call with `https` means: what a source defines is secured, or
+    /// not, as its cluster says.
+    pub(crate) fn find_secured(&self, authority: &str) -> Option<Arc<ServiceCell>> {
+        let found = self.find(authority);
+        if self.unknown_names != UnknownNames::Dns || found.as_ref().is_some_and(|it| !it.by_dns())
+        {
+            return found;
+        }
+        let services = self.services.load();
+        let cell = services.get(format!("{HTTPS}{authority}").as_str())?;
+        cell.current.load().is_some().then(|| Arc::clone(cell))
+    }
+
+    /// The full name, with what makes it another than that of `http`.
+    fn full_name(&self, name: &Name) -> String {
+        if name.https && self.unknown_names == UnknownNames::Dns {
+            return format!("{HTTPS}{name}");
+        }
+        name.to_string()
+    }
+
     /// The cell of a name that a client is made for.
     ///
     /// Before every source has spoken it is one of the full name: `name:port` may still come.
     /// Calls look for what it stands for, and the service fills it when it comes.
     pub(crate) fn lookup(self: &Arc<Self>, name: &Name) -> Result<Arc<ServiceCell>, Error> {
-        let full = name.to_string();
+        let full = self.full_name(name);
         if self.is_synced() {
-            return match self.find(&full) {
+            return match self.find_named(&full) {
                 Some(cell) => Ok(cell),
                 None => self.unfound(&full),
             };
@@ -43,13 +77,13 @@ impl Inner {
     /// What becomes of a name that no source defines, once all have spoken.
     pub(crate) fn unfound(self: &Arc<Self>, name: &str) -> Result<Arc<ServiceCell>, Error> {
         #[cfg(feature = "dns")]
-        if self.unknown_names == super::UnknownNames::Dns
+        if self.unknown_names == UnknownNames::Dns
             && self.refusals(name).is_empty()
             && let Ok(name) = Name::parse(name)
         {
             self.define_by_dns(&name)?;
         }
-        self.find(name).ok_or_else(|| self.unknown(name))
+        self.find_named(name).ok_or_else(|| self.unknown(name))
     }
 
     /// The cell of an exact name that is defined or refused.

@@ -1,14 +1,17 @@
 //! A service at run time: its swap cell and the compiled, immutable form of its configuration.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
 use http::uri::Authority;
 
-use super::cluster::Cluster;
+use super::{cluster::Cluster, resolve::HTTPS};
 use crate::{
     config,
     observe::{
@@ -27,6 +30,8 @@ pub(crate) struct ServiceCell {
     pub(crate) authority: Option<Authority>,
     /// Its name as spans show it.
     pub(crate) server: Peer,
+    /// Nobody but plain DNS, where that is asked for unknown names.
+    by_dns: AtomicBool,
     /// Empty until a source has delivered it.
     pub(crate) current: ArcSwapOption<Service>,
     /// Budgets survive updates that do not change them. Locked by the updater only.
@@ -70,12 +75,22 @@ impl ServiceCell {
         let name: Arc<str> = name.into();
         Self {
             meter: ServiceMeter::new(&name, hub),
-            authority: name.parse().ok(),
+            authority: name.strip_prefix(HTTPS).unwrap_or(&name).parse().ok(),
+            by_dns: AtomicBool::new(false),
             server: Peer::of_service(&name),
             name,
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Whether plain DNS alone defines it.
+    pub(crate) fn by_dns(&self) -> bool {
+        self.by_dns.load(Relaxed)
+    }
+
+    pub(super) fn set_by_dns(&self, by_dns: bool) {
+        self.by_dns.store(by_dns, Relaxed);
     }
 
     /// Swaps a definition in, and forgets the budgets that no call can draw on any more.

@@ -71,6 +71,14 @@ pub(crate) struct AttemptEnd {
     pub(crate) nanos: u64,
 }
 
+/// How a connection was made.
+pub(crate) struct Made {
+    pub(crate) protocol: http::Version,
+    pub(crate) secured: bool,
+    /// Who the endpoint has proved to be.
+    pub(crate) peer: Option<Arc<str>>,
+}
+
 // === impl ClusterMeter ===
 
 impl ClusterMeter {
@@ -116,6 +124,7 @@ impl ClusterMeter {
     pub(crate) fn connected(
         self: &Arc<Self>,
         endpoint: &Arc<str>,
+        made: Made,
         elapsed: Duration,
     ) -> Connection {
         self.made.record(Key::REST, nanos(elapsed), |_| {
@@ -124,6 +133,9 @@ impl ClusterMeter {
         self.hub.events.emit(|| Event::Connected {
             cluster: Arc::clone(&self.name),
             endpoint: Arc::clone(endpoint),
+            protocol: made.protocol,
+            secured: made.secured,
+            peer: made.peer,
             elapsed,
         });
         Connection { cluster: Arc::clone(self), endpoint: Arc::clone(endpoint), reason: None }

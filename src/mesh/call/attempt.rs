@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode, Version, header::HOST};
+use http::{Request, Response, StatusCode, Version, header::HOST, uri::Scheme};
 
 use super::{
     Caller, Pinned,
@@ -140,6 +140,10 @@ impl Attempt {
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
             return Err(Failed::fatal(no_endpoint(pinned, PickError::Empty)));
         };
+        if node.is_open && request.uri().scheme() == Some(&Scheme::HTTPS) {
+            flight.finish(at, Outcome::Ignored);
+            return Err(Failed::fatal(in_clear(pinned)));
+        }
         let original = Original::of(request, node);
         let state = begin(caller, node, way, number, at, trace);
         let (endpoint, flight) = (Some(endpoint), Some(flight));
@@ -222,8 +226,8 @@ impl Attempt {
                     }
                     Err(error) => {
                         self.state = State::Done;
-                        let left = error.has_left();
-                        let outcome = if left { Outcome::Ignored } else { Outcome::Failure };
+                        let ours = error.is_the_calls();
+                        let outcome = if ours { Outcome::Ignored } else { Outcome::Failure };
                         let error = Error::from(error);
                         self.finish(caller, outcome, error.kind());
                         self.original.restore(way.request);
@@ -270,11 +274,12 @@ fn begin(
             None => State::Done,
         };
     }
-    //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
+    //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version; with TLS the
+    //= pool knows what was agreed on
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
-    match node.pool.try_acquire(protocol, now) {
+    match node.pool.try_acquire(protocol, caller.grpc, now) {
         Some(lease) => way.send(lease, &node.name),
-        None => State::Connect(node.pool.acquire(protocol)),
+        None => State::Connect(node.pool.acquire(protocol, caller.grpc)),
     }
 }
 
@@ -383,9 +388,17 @@ impl Attempt {
     }
 
     fn send_failed(&mut self, caller: &Caller, way: Way<'_>, failure: SendError) -> Box<Failed> {
-        let SendError { kind, request, fresh, source } = failure;
+        let SendError { kind, request, fresh, refused, source } = failure;
         *way.request = request;
         self.original.restore(way.request);
+        if let Some(refused) = refused {
+            if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
+                node.pool.refused(&refused);
+            }
+            let error = Error::from(refused);
+            self.finish(caller, Outcome::Failure, error.kind());
+            return Box::new(Failed { met: Met::NeverSent, error });
+        }
         if kind == WireFailure::NeverSent && fresh {
             // Its connections are worth nothing: no better than none.
             let node = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra());
@@ -426,7 +439,7 @@ impl Attempt {
         self.original.restore(way.request);
         let met = match error.kind() {
             _ if way.request.is_some() => Met::NeverSent,
-            ErrorKind::Connect => Met::NeverSent,
+            ErrorKind::Connect | ErrorKind::Identity => Met::NeverSent,
             ErrorKind::Refused => Met::Refused,
             ErrorKind::Transport => Met::Reset,
             // Another's error: what is known of it for sure; else it may have been worked on.
@@ -470,4 +483,15 @@ fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
         Some(trouble) => error.detail(format!("{what}; {trouble}")),
         None => error.detail(what),
     }
+}
+
+/// The call asks for TLS, and nobody has said how the cluster is secured.
+#[cold]
+fn in_clear(pinned: &Pinned) -> Error {
+    Error::new(ErrorKind::InvalidRequest, Phase::Tls)
+        .detail(format!(
+            "it asks for https, and the connections of cluster {} are plaintext by default",
+            pinned.cluster.name
+        ))
+        .check("`security.mode` of the cluster: `tls` or `mutual`; `off` allows plaintext")
 }

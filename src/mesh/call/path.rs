@@ -223,7 +223,7 @@ impl PathProj<'_> {
             return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
         }
         if self.pinned.is_none()
-            && let Some(step) = self.route(started, now, at)
+            && let Some(step) = self.route(started, at)
         {
             return step;
         }
@@ -231,12 +231,12 @@ impl PathProj<'_> {
     }
 
     /// Resolves, routes and admits the call; what it gives is a step to take instead.
-    fn route(&mut self, started: Instant, now: Instant, at: u64) -> Option<Step> {
+    fn route(&mut self, started: Instant, at: u64) -> Option<Step> {
         let Caller { inner, cell, .. } = &*self.caller;
         let (mut service, mut found) = (cell.current.load_full(), None);
         if service.is_none() {
             // The client was made before its service, or the name stands for another.
-            found = inner.find(&cell.name);
+            found = inner.find_named(&cell.name);
             service = found.as_ref().and_then(|found| found.current.load_full());
         }
         let Some(service) = service else { return Some(self.unresolved(started)) };
@@ -270,8 +270,7 @@ impl PathProj<'_> {
                 }
             }
         }
-        let waited = now.saturating_duration_since(started);
-        *self.trace = traced::begin(self.caller, request, (route, cluster), waited);
+        *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
         let call = request.extensions().get::<Call>();
         let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
@@ -359,8 +358,7 @@ impl PathProj<'_> {
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
-        let at = (now, at);
-        match Attempt::start(self.caller, pinned, way, tried, number, at, self.trace) {
+        match Attempt::start(self.caller, pinned, way, tried, number, (now, at), self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 Step::Again
@@ -478,7 +476,6 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        self.trace_end(result);
         let Caller { inner, cell, verb, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
         let head = if result.is_ok() { *self.ended } else { None };
@@ -505,6 +502,7 @@ impl PathProj<'_> {
         let attempts = self.trail.number;
         let ended = CallEnd { verb: *verb, status, error, end, attempts, nanos };
         cell.meter.call_ended(meter, ended);
+        self.trace_end(result);
     }
 }
 
@@ -518,8 +516,8 @@ impl PinnedDrop for Path {
         if matches!(*this.state, State::Done) {
             return;
         }
-        this.trace_left();
         // The caller has left: neither a status nor an error.
+        this.trace_left();
         if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
             attempt.left(this.caller);
         }
