@@ -330,7 +330,7 @@ impl Resolved {
                     let until = until(own.not_after());
                     format!("{}, until {until}", own.names().join(", "))
                 });
-                told(handle.part(), own, state.problem.as_deref())
+                told(handle.part(), own.as_deref(), state.problem.as_deref())
             }
         };
         let trust = match &self.trust {
@@ -339,7 +339,7 @@ impl Resolved {
                 let all = handles.iter().map(|handle| {
                     let state = handle.state();
                     let good = state.good.map(|anchors| anchors.summary());
-                    told(handle.part(), good, state.problem.as_deref())
+                    told(handle.part(), good.as_deref(), state.problem.as_deref())
                 });
                 all.collect::<Vec<_>>().join("; ")
             }
@@ -348,8 +348,8 @@ impl Resolved {
     }
 }
 
-fn told(part: &str, good: Option<String>, problem: Option<&str>) -> String {
-    let mut text = format!("{part}: {}", good.as_deref().unwrap_or("nothing yet"));
+fn told(part: &str, good: Option<&str>, problem: Option<&str>) -> String {
+    let mut text = format!("{part}: {}", good.unwrap_or("nothing yet"));
     if let Some(problem) = problem {
         text.push_str(", refused since: ");
         text.push_str(problem);

@@ -28,6 +28,7 @@ pub(crate) struct Protector {
 }
 
 /// What an endpoint is to be, by its own words and its cluster's.
+#[cfg_attr(not(feature = "_tls"), allow(dead_code, reason = "only handshakes read all of it"))]
 pub(crate) struct Demand {
     pub(crate) mode: SecurityMode,
     pub(crate) identities: Vec<IdentityMatch>,
@@ -171,6 +172,7 @@ impl Protector {
 
 // === impl Demand ===
 
+#[cfg_attr(not(feature = "_tls"), expect(dead_code, reason = "only handshakes ask"))]
 impl Demand {
     /// The name asked for where none was said: what the endpoint is called by, if it is a DNS name.
     pub(super) fn default_sni(&self) -> Option<String> {

@@ -51,12 +51,14 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
+#[cfg(feature = "_tls")]
+pub(crate) use self::secure::{Secure, Secured};
 pub use self::connect::{ConnectTarget, Connector, ConnectorFuture, Io};
 pub(crate) use self::{
     connect::{Connect, ConnectError, erase},
     dial::Reach,
     pool::{Lease, Pool},
-    secure::{Offered, Protection, Secure, Secured},
+    secure::{Offered, Protection},
     send::{SendError, SendFuture, Sent},
     shared::Shared,
     tcp::default_connector,
