@@ -37,6 +37,7 @@ fn bare_1(bare: Bare) -> Bare {
 #[bench::root_on(args = (Trace::RootOn), setup = Traced::new)]
 #[bench::parent_on(args = (Trace::ParentOn), setup = Traced::new)]
 #[bench::no_subscriber(args = (Trace::NoSubscriber), setup = Traced::new)]
+#[bench::metered(args = (Trace::Metered), setup = Traced::new)]
 fn traced_1(traced: Traced) -> Traced {
     traced.run(black_box(CALLS));
     traced

@@ -51,9 +51,9 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
+pub use self::connect::{ConnectTarget, Connector, ConnectorFuture, Io};
 #[cfg(feature = "_tls")]
 pub(crate) use self::secure::{Secure, Secured};
-pub use self::connect::{ConnectTarget, Connector, ConnectorFuture, Io};
 pub(crate) use self::{
     connect::{Connect, ConnectError, erase},
     dial::Reach,
