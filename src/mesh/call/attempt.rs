@@ -40,6 +40,8 @@ pub(crate) struct Attempt {
     started: Instant,
     /// When its head or its failure came; its start until then.
     ended: Instant,
+    /// Why it gave no response, if it gave none.
+    met: Met,
     original: Original,
 }
 
@@ -80,7 +82,7 @@ pub(crate) enum Met {
     Fatal,
 }
 
-/// The request is in the call's hands again, if it was given back.
+/// An attempt that did not begin. The request is still in the call's hands.
 pub(crate) struct Failed {
     pub(crate) met: Met,
     pub(crate) error: Error,
@@ -141,8 +143,9 @@ impl Attempt {
         };
         let original = Original::of(request, node);
         let state = begin(caller, node, way, number, at, trace);
-        let (endpoint, flight) = (Some(endpoint), Some(flight));
-        Ok(Self { state, endpoint, flight, breaker, number, started: now, ended: now, original })
+        let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
+        let (started, ended) = (now, now);
+        Ok(Self { state, endpoint, flight, breaker, number, started, ended, met, original })
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint<Node>>> {
@@ -156,6 +159,11 @@ impl Attempt {
     /// When its head or its failure came.
     pub(crate) fn ended(&self) -> Instant {
         self.ended
+    }
+
+    /// Why it gave no response. The request is in the call's hands again, if it was given back.
+    pub(crate) fn met(&self) -> Met {
+        self.met
     }
 
     /// What it waits for.
@@ -192,7 +200,7 @@ impl Attempt {
         caller: &Caller,
         pinned: &Pinned,
         mut way: Way<'_>,
-    ) -> Poll<Result<Response<Body>, Box<Failed>>> {
+    ) -> Poll<Result<Response<Body>, Error>> {
         loop {
             match &mut self.state {
                 State::Send => {
@@ -224,7 +232,8 @@ impl Attempt {
                         let error = Error::from(error);
                         self.finish(caller, outcome, error.kind());
                         self.original.restore(way.request);
-                        return Poll::Ready(Err(Box::new(Failed { met: Met::NeverSent, error })));
+                        self.met = Met::NeverSent;
+                        return Poll::Ready(Err(error));
                     }
                 },
                 State::Stage(future) => {
@@ -380,7 +389,7 @@ impl Attempt {
         }
     }
 
-    fn send_failed(&mut self, caller: &Caller, way: Way<'_>, failure: SendError) -> Box<Failed> {
+    fn send_failed(&mut self, caller: &Caller, way: Way<'_>, failure: SendError) -> Error {
         let SendError { kind, request, fresh, source } = failure;
         *way.request = request;
         self.original.restore(way.request);
@@ -392,7 +401,8 @@ impl Attempt {
                 None => Error::new(ErrorKind::Connect, Phase::Connect),
             };
             self.finish(caller, Outcome::Failure, error.kind());
-            return Box::new(Failed { met: Met::NeverSent, error: error.caused_by(source) });
+            self.met = Met::NeverSent;
+            return error.caused_by(source);
         }
         let (met, error, phase, outcome) = match kind {
             // A connection that was closed while idle says nothing about its endpoint.
@@ -414,10 +424,11 @@ impl Attempt {
         if kind != WireFailure::RequestBody {
             error = error.with_origin(Origin::Endpoint);
         }
-        Box::new(Failed { met, error: error.caused_by(source) })
+        self.met = met;
+        error.caused_by(source)
     }
 
-    fn stage_failed(&mut self, caller: &Caller, way: Way<'_>, error: BoxError) -> Box<Failed> {
+    fn stage_failed(&mut self, caller: &Caller, way: Way<'_>, error: BoxError) -> Error {
         let met = exchange::classify::failure(&*error);
         let mut error = Error::from_layer(error);
         *way.request = error.take_unsent().map(|unsent| *unsent);
@@ -439,7 +450,8 @@ impl Attempt {
         let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
         let outcome = if blameless { Outcome::Ignored } else { Outcome::Failure };
         self.finish(caller, outcome, error.kind());
-        Box::new(Failed { met, error })
+        self.met = met;
+        error
     }
 }
 
