@@ -23,6 +23,9 @@ use http_body::{Body as _, Frame, SizeHint};
 
 pub use http::Uri;
 
+#[cfg(feature = "_tls")]
+pub use crate::security::fuzz::certificate;
+
 use crate::{
     Call, Error, ErrorKind, Phase,
     config::{Match, PathMatch, QueryMatch, StringMatch},

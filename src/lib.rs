@@ -33,6 +33,7 @@
 //! | what one call asks for | [`Call`] |
 //! | what went wrong | [`Error`], [`ErrorKind`], [`Phase`] |
 //! | what happens | [`Mesh::events`], [`Event`] |
+//! | what is counted | [`Mesh::metrics`], [`Mesh::prometheus`], [`observe`] |
 //! | which trace a call is a part of | [`TraceContext`], [`Propagation`] |
 //! | what is set, and by whom | [`Mesh::describe`] |
 //! | own layers and clients inside of the mesh | [`MeshBuilder::call_layer`] and its siblings, [`MeshBuilder::leaf`] |
@@ -56,8 +57,8 @@
 //!   `serde_path_to_error`, `humantime` and `notify`.
 //! * **serde** (enabled by **file**) — `Serialize` and `Deserialize` for [`config`].
 //! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
-//! * **otel** — Spans through the OpenTelemetry API: `MeshBuilder::tracer_provider`. Pulls in
-//!   `opentelemetry`; the SDK stays with the application.
+//! * **otel** — Metrics and spans through the OpenTelemetry API: `MeshBuilder::meter_provider`,
+//!   `MeshBuilder::tracer_provider`. Pulls in `opentelemetry`; the SDK stays with the application.
 //! * **tracing** — The same spans for users of `tracing`: `MeshBuilder::tracing_spans`. Pulls in
 //!   `tracing`.
 //! * **reqwest-013** — `Mesh::reqwest`, the front door in the shape of reqwest 0.13, and the layers of
@@ -83,6 +84,9 @@ mod mesh;
 pub mod observe;
 pub mod resilience;
 mod route;
+#[cfg(feature = "_tls")]
+#[allow(dead_code, unused_imports, reason = "the transport takes it into use next")]
+pub mod security;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;
@@ -113,6 +117,10 @@ struct Reqwest;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/EVENTS.md")]
 struct Events;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/METRICS.md")]
+struct MetricsPage;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/TRACING.md")]

@@ -10,6 +10,7 @@
 mod support;
 
 use std::{
+    mem::ManuallyDrop,
     net::SocketAddr,
     sync::{
         Arc,
@@ -52,10 +53,11 @@ fn provider(collector: &Address) -> SdkTracerProvider {
 /// Makes calls through a traced mesh; none fails, and none waits for the collector.
 async fn calls_go_on(collector: &Address) {
     let server = Server::named("hello").await;
-    let provider = provider(collector);
+    // Its drop would wait for the collector, which is the application's to decide.
+    let provider = ManuallyDrop::new(provider(collector));
     let mesh = Mesh::builder()
         .endpoints("users", [server.address()])
-        .tracer_provider(&provider)
+        .tracer_provider(&*provider)
         .build()
         .unwrap();
     let client = mesh.http();
@@ -67,8 +69,6 @@ async fn calls_go_on(collector: &Address) {
     })
     .await;
     assert_eq!(server.requests(), CALLS);
-    // Its drop would wait for the collector, which is the application's to decide.
-    std::mem::forget(provider);
 }
 
 #[tokio::test(flavor = "multi_thread")]

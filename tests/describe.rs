@@ -156,7 +156,7 @@ async fn telemetry_is_told_with_its_origin() {
     let plain = Leaves::new(1).mesh(|_, _| async { Ok(ok("")) }).build().unwrap();
     let text = plain.describe().to_string();
     assert!(line(&text, "telemetry.propagation").ends_with("= w3c (default)"), "{text}");
-    assert!(line(&text, "telemetry.tracer").ends_with("= none (default)"), "{text}");
+    assert!(line(&text, "telemetry.tracer_provider").ends_with("= none (default)"), "{text}");
     let mut tracing = config::Tracing::default();
     tracing.random_percent = Some(2.5);
     let set = Leaves::new(1)

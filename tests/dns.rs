@@ -258,6 +258,20 @@ async fn aliases_search_domains_and_answers_over_512_bytes() {
 }
 
 #[tokio::test]
+async fn services_behind_aliases_are_found() {
+    let server = Server::named("a").await;
+    let zone = Zone::serve("users.test.").await;
+    zone.set("a.users.test.", "A", 60, &["127.0.0.1"]).await;
+    set(&zone, &[&server]).await;
+    zone.set("_http._tcp.one.users.test.", "CNAME", 60, &["_http._tcp.two.users.test."]).await;
+    zone.set("_http._tcp.two.users.test.", "CNAME", 60, &[SRV]).await;
+    let dns = Dns::servers([zone.address]).service("users", "dns:///_http._tcp.one.users.test.");
+    let mesh = Mesh::builder().source(dns).build().unwrap();
+    mesh.ready().await.unwrap();
+    assert_eq!(who(&mesh.client("users").unwrap(), 5).await["a"], 5);
+}
+
+#[tokio::test]
 async fn presets_ask_for_what_their_systems_have() {
     let server = Server::named("pod").await;
     let port = server.socket().port();
@@ -400,6 +414,9 @@ async fn settings_of_dns_are_described_with_their_origin() {
     assert_eq!((refresh.value.as_str(), refresh.origin), ("7s", SettingOrigin::ControlPlane));
     assert_eq!(refresh.source.as_deref(), Some(&*format!("dns {}", zone.address)));
     assert_eq!(setting("discovery.dns.jitter").origin, SettingOrigin::Default);
+    let metrics = mesh.prometheus();
+    let age = metrics.lines().find(|line| line.starts_with("mesh_client_discovery_age"));
+    assert!(metrics.contains("mesh_cluster=\"users\""), "{age:?}");
     assert!(cluster.answer_age.is_some_and(|age| age < Duration::from_secs(5)));
     assert_eq!(cluster.trouble, None);
 }

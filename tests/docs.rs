@@ -189,6 +189,7 @@ fn the_table_of_errors_is_that_of_the_code() {
         Kind::Denied,
         Kind::Timeout,
         Kind::Connect,
+        Kind::Identity,
         Kind::Refused,
         Kind::Transport,
         Kind::RequestBody,

@@ -13,12 +13,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use http::{Request, Version};
 use tower_mesh::{
-    Body, BoxError, Error, ErrorKind, Mesh,
+    Body, BoxError, DisconnectReason, Error, ErrorKind, Event, Mesh,
     transport::{ConnectTarget, Connector, Io},
 };
 
 use support::{
-    GreeterClient, HelloReply, HelloRequest, Server, VERSIONS, cluster, fetch, get,
+    GreeterClient, HelloReply, HelloRequest, Recorder, Server, VERSIONS, cluster, fetch, get,
     greeter::Replies, greeters::counting, one_cluster, over, patience, post,
 };
 
@@ -152,5 +152,27 @@ async fn a_call_that_races_the_shutdown_ends_and_the_next_one_is_refused() {
         drop(patience(both).await);
         let error = fetch(&client, get("/")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Shutdown, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_says_so() {
+    for version in VERSIONS {
+        let server = silent().await;
+        let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+        let mut events = Recorder::of(&mesh);
+        cut(mesh.clone(), over(version, get("/"))).await;
+        let cut = |event: &Event| match event {
+            Event::Disconnected { cluster, reason, .. } => {
+                &**cluster == "users" && *reason == DisconnectReason::Shutdown
+            }
+            _ => false,
+        };
+        assert_eq!(events.count(cut), 1, "{version:?}: {:?}", events.events());
+        assert_eq!(events.disconnects(), ["shutdown"]);
+        let metrics = mesh.metrics();
+        let shutdown = [("mesh.cluster", "users"), ("mesh.disconnect.reason", "shutdown")];
+        assert_eq!(metrics.total("mesh.client.connections.closed", &shutdown), 1.0);
+        assert_eq!(metrics.total("mesh.client.connections.open", &[]), 0.0);
     }
 }

@@ -318,6 +318,12 @@ async fn a_grpc_call_ends_with_the_status_in_its_trailers() {
         assert_eq!(text(span, "error.type"), "NOT_FOUND");
         assert_eq!(span.status, Status::error(""));
     }
+    // A span that waits for the trailers takes nothing from what is counted.
+    for status in ["OK", "NOT_FOUND"] {
+        let of = [("rpc.response.status_code", status)];
+        let calls = mesh.metrics().total("rpc.client.call.duration", &of);
+        assert!((calls - 1.0).abs() < f64::EPSILON, "{calls} calls with {status}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 #[path = "../benches/support/mod.rs"]
 mod bench;
 #[path = "../benches/support/counting.rs"]
+#[allow(dead_code, reason = "shared: this test counts allocations alone")]
 mod counting;
 
 use bench::{

@@ -4,3 +4,5 @@
 pub(crate) const CALLS: u32 = 960;
 /// Picks that a measured function makes.
 pub(crate) const PICKS: u32 = 1000;
+/// Handshakes that a measured function makes.
+pub(crate) const HANDSHAKES: u32 = 32;

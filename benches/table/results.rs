@@ -11,7 +11,11 @@ pub(crate) struct Results(BTreeMap<String, f64>);
 
 /// Units that one run of a bench makes.
 fn units(bench: &str) -> f64 {
-    f64::from(if bench == "pick" { super::PICKS } else { super::CALLS })
+    f64::from(match bench {
+        "pick" => super::PICKS,
+        "tls" => super::HANDSHAKES,
+        _ => super::CALLS,
+    })
 }
 
 impl Results {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::load::Load;
 use crate::{
-    config::{self, Address, Health, Protocol},
+    config::{self, Address, Health, Protocol, Security},
     core::{BodyEnd, Epoch},
 };
 
@@ -108,6 +108,11 @@ impl Spec {
         self.rest.as_ref()?.authority.as_deref()
     }
 
+    /// How it is secured, if that was said of itself.
+    pub(crate) fn security(&self) -> Option<&Security> {
+        self.rest.as_ref()?.security.as_ref()
+    }
+
     pub(crate) fn more_addresses(&self) -> &[Address] {
         self.rest.as_ref().map_or(&[], |rest| &rest.more_addresses)
     }
@@ -126,7 +131,9 @@ impl Spec {
 
     /// Whether connections made for one serve the other.
     fn same_connections(&self, other: &Self) -> bool {
-        self.protocol == other.protocol && self.authority() == other.authority()
+        self.protocol == other.protocol
+            && self.authority() == other.authority()
+            && self.security() == other.security()
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Endpoint {
     /// What its source says about it, by namespace (xDS `Metadata`). Carried, not used.
     #[cfg_attr(feature = "serde", serde(default))]
     pub metadata: BTreeMap<String, Value>,
-    /// How its connections are secured. Default: as the cluster says; TLS is not supported yet.
+    /// How its connections are secured. Default: as the cluster says.
     #[cfg_attr(feature = "serde", serde(default))]
     pub security: Option<Security>,
     /// What its connections pass through. Default: none; others are not supported yet.
@@ -178,14 +178,14 @@ impl From<Address> for Endpoint {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 #[non_exhaustive]
 pub enum Security {
-    /// Plaintext.
+    /// Plaintext, whatever the mode of the cluster, unless the code has set that.
     #[default]
     Plain,
-    /// TLS with the identities that the endpoint must prove. Not supported yet.
+    /// TLS with the identities that the endpoint must prove; mutual if the cluster's mode is.
     Tls(Box<EndpointTls>),
 }
 
-/// TLS of one endpoint. Not supported yet.
+/// TLS of one endpoint.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -234,6 +234,14 @@ impl Protocol {
     /// What a request asks for by its version; HTTP/2 on plaintext is prior knowledge.
     pub(crate) fn of(version: http::Version) -> Self {
         if version == http::Version::HTTP_2 { Self::Http2 } else { Self::Http1 }
+    }
+
+    /// As the `http` crate has it.
+    pub(crate) fn version(self) -> http::Version {
+        match self {
+            Self::Http1 => http::Version::HTTP_11,
+            Self::Http2 => http::Version::HTTP_2,
+        }
     }
 }
 

@@ -46,6 +46,7 @@ mod headers;
 mod health_check;
 mod hedge;
 mod http;
+mod identity;
 mod limits;
 mod locality;
 mod matching;
@@ -95,6 +96,7 @@ pub use self::{
     health_check::{GrpcProbe, HealthCheck, HttpProbe, Probe, TcpProbe},
     hedge::Hedge,
     http::{HeaderCase, HeaderUnderscores, Http1Options, Http2, HttpOptions},
+    identity::IdentityFiles,
     limits::{Failures, Limits},
     locality::{Locality, LocalityWeight},
     matching::{
@@ -132,7 +134,7 @@ pub use self::{
     value::{Extension, Value},
 };
 
-/// Services and clusters by name: what a mesh file holds.
+/// Services, clusters and identities by name: what a mesh file holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
@@ -143,6 +145,8 @@ pub struct Config {
     pub services: BTreeMap<String, Service>,
     /// Where the calls go.
     pub clusters: BTreeMap<String, Cluster>,
+    /// Who the mesh is and whom it trusts; `default` is what clusters use that name no other.
+    pub identities: BTreeMap<String, IdentityFiles>,
 }
 
 /// The JSON Schema of a mesh file.

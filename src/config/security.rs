@@ -3,38 +3,43 @@
 use super::StringMatch;
 
 /// How connections of a cluster are secured.
+///
+/// The mode must be given with anything else: a cluster that says whom to trust, and not that
+/// its connections are secured, would be plaintext.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct ClusterSecurity {
-    /// How far. Default: off; others are not supported yet.
-    pub mode: SecurityMode,
-    /// Identities, one of which the endpoint must prove. Default: the host name that is called.
-    /// Not supported yet.
+    /// How far. Default: plaintext, and a call that says `https` is refused.
+    pub mode: Option<SecurityMode>,
+    /// Identities, one of which the endpoint must prove. Default: the endpoint's authority, else
+    /// the name of the cluster.
     pub identities: Vec<IdentityMatch>,
-    /// The name asked for in the handshake. Default: the host name that is called. Not supported
-    /// yet.
+    /// The name asked for in the handshake. Default: the endpoint's authority, else the name of
+    /// the cluster.
     pub sni: Option<String>,
     /// Whether the name is the request's authority (xDS `auto_host_sni`, gRFC A101). Default:
     /// false. Not supported yet.
     pub sni_from_host: Option<bool>,
     /// Whether the name asked for is also the identity expected (xDS `auto_sni_san_validation`).
-    /// Default: false. Not supported yet.
+    /// Default: as without identities: it is. Not supported yet.
     pub verify_sni: Option<bool>,
-    /// Protocols offered in the handshake. Default: by the cluster's protocol. Not supported yet.
+    /// Protocols offered in the handshake, best first: `h2`, `http/1.1`. Default: that of
+    /// `protocol`, else both.
     pub alpn: Vec<String>,
-    /// The own certificate. Default: the mesh's identity. Not supported yet.
+    /// The own certificate. Default: the mesh's identity.
     pub certificate: Option<CertificateRef>,
-    /// The roots that vouch for endpoints. Default: the mesh's. Not supported yet.
+    /// The roots that vouch for endpoints. Default: the mesh's, unless `bundles` or `system_roots`
+    /// are given.
     pub roots: Option<CertificateRef>,
-    /// Whether the system's roots vouch too (gRFC A82, Gateway API `System`). Default: false. Not
-    /// supported yet.
+    /// Whether the system's roots vouch, beside those that are given here (gRFC A82, Gateway API `System`). Default: false.
     pub system_roots: Option<bool>,
-    /// Roots by trust domain (gRFC A87). Default: none. Not supported yet.
+    /// Roots by trust domain, beside the others (gRFC A87). Default: none.
     pub bundles: Option<CertificateRef>,
-    /// Revocation lists. Default: none. Not supported yet. Source: gRFC A69.
+    /// Revocation lists. Default: those that come with the roots. Not supported yet. Source: gRFC
+    /// A69.
     pub crl: Option<CertificateRef>,
     /// Digests of public keys, one of which the endpoint must have. Unit: base64 of SHA-256. Not
     /// supported yet. Source: xDS `verify_certificate_spki`.
@@ -42,18 +47,18 @@ pub struct ClusterSecurity {
     /// Digests of certificates, one of which the endpoint must have. Unit: hexadecimal SHA-256.
     /// Not supported yet. Source: xDS `verify_certificate_hash`.
     pub certificate_hashes: Vec<String>,
-    /// The oldest version. Default: 1.2. Not supported yet.
+    /// The oldest version. Default: 1.2. Range: 1.2, 1.3.
     pub min_version: Option<TlsVersion>,
-    /// The newest version. Default: 1.3. Not supported yet.
+    /// The newest version. Default: 1.3. Range: 1.2, 1.3.
     pub max_version: Option<TlsVersion>,
-    /// Cipher suites of TLS 1.2. Default: the library's. Not supported yet.
+    /// Cipher suites of TLS 1.2, by their names of IANA or OpenSSL. Default: the library's.
     pub ciphers: Vec<String>,
-    /// Key exchange groups. Default: the library's. Not supported yet.
+    /// Key exchange groups, the preferred one first. Default: the library's.
     pub groups: Vec<String>,
     /// Signature algorithms. Default: the library's. Not supported yet.
     pub signatures: Vec<String>,
-    /// Certificates between the endpoint's and a root, at most. Default: no limit. Not supported
-    /// yet. Source: xDS `max_verify_depth`.
+    /// Certificates between the endpoint's and a root, at most. Default: no limit. Source: xDS
+    /// `max_verify_depth`.
     pub max_verify_depth: Option<u32>,
     /// Session keys that are kept for resumption. Default: 1. Not supported yet. Source: xDS
     /// `max_session_keys`.
@@ -70,12 +75,13 @@ pub struct ClusterSecurity {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum SecurityMode {
-    /// Plaintext.
+    /// Plaintext, unless the endpoint says otherwise; on purpose, so that a call that says `https`
+    /// is sent all the same.
     #[default]
     Off,
-    /// The endpoint proves who it is. Not supported yet.
+    /// The endpoint proves who it is.
     Tls,
-    /// Both sides do. Not supported yet.
+    /// Both sides do.
     Mutual,
 }
 
@@ -99,7 +105,7 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// An identity that is expected of a peer. Not supported yet.
+/// An identity that is expected of a peer.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -116,7 +122,7 @@ pub enum IdentityMatch {
     San(SanMatch),
 }
 
-/// A match on a subject alternative name (xDS `match_typed_subject_alt_names`). Not supported yet.
+/// A match on a subject alternative name (xDS `match_typed_subject_alt_names`).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -155,8 +161,8 @@ pub enum SanKind {
     Other,
 }
 
-/// Certificates that a provider holds by name (gRFC A29's `certificate_provider_instance`). Not
-/// supported yet.
+/// Certificates that a provider holds by name (gRFC A29's `certificate_provider_instance`): one of
+/// [`Config::identities`](super::Config::identities), or one that the code has given.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -165,7 +171,7 @@ pub enum SanKind {
 pub struct CertificateRef {
     /// The provider.
     pub provider: String,
-    /// The name of the certificates there. Default: the provider's only ones.
+    /// The name of the certificates there: those of `provider/name`. Default: those of `provider`.
     pub name: Option<String>,
 }
 
@@ -183,6 +189,64 @@ pub struct SecurityRule {
     pub labels: std::collections::BTreeMap<String, String>,
     /// What takes the place of the cluster's.
     pub security: Box<ClusterSecurity>,
+}
+
+impl ClusterSecurity {
+    /// TLS: endpoints prove who they are.
+    #[must_use]
+    pub fn tls() -> Self {
+        Self { mode: Some(SecurityMode::Tls), ..Self::default() }
+    }
+
+    /// Mutual TLS: both sides do.
+    #[must_use]
+    pub fn mutual() -> Self {
+        Self { mode: Some(SecurityMode::Mutual), ..Self::default() }
+    }
+
+    /// Plaintext, on purpose.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { mode: Some(SecurityMode::Off), ..Self::default() }
+    }
+
+    /// Adds an identity, one of which the endpoint must prove.
+    #[must_use]
+    pub fn identity(mut self, identity: IdentityMatch) -> Self {
+        self.identities.push(identity);
+        self
+    }
+
+    /// This, and what it does not say from `far`.
+    pub(crate) fn over(&self, far: Self) -> Self {
+        fn list<T: Clone>(near: &[T], far: Vec<T>) -> Vec<T> {
+            if near.is_empty() { far } else { near.to_vec() }
+        }
+        let near = self.clone();
+        Self {
+            mode: near.mode.or(far.mode),
+            identities: list(&near.identities, far.identities),
+            sni: near.sni.or(far.sni),
+            sni_from_host: near.sni_from_host.or(far.sni_from_host),
+            verify_sni: near.verify_sni.or(far.verify_sni),
+            alpn: list(&near.alpn, far.alpn),
+            certificate: near.certificate.or(far.certificate),
+            roots: near.roots.or(far.roots),
+            system_roots: near.system_roots.or(far.system_roots),
+            bundles: near.bundles.or(far.bundles),
+            crl: near.crl.or(far.crl),
+            spki: list(&near.spki, far.spki),
+            certificate_hashes: list(&near.certificate_hashes, far.certificate_hashes),
+            min_version: near.min_version.or(far.min_version),
+            max_version: near.max_version.or(far.max_version),
+            ciphers: list(&near.ciphers, far.ciphers),
+            groups: list(&near.groups, far.groups),
+            signatures: list(&near.signatures, far.signatures),
+            max_verify_depth: near.max_verify_depth.or(far.max_verify_depth),
+            max_session_keys: near.max_session_keys.or(far.max_session_keys),
+            matches: list(&near.matches, far.matches),
+        }
+    }
 }
 
 impl SanMatch {

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use http::Version;
 use tokio::sync::broadcast;
 
 use super::{DisconnectReason, ErrorKind, Phase, RetryReason, RetryRefusal};
@@ -107,6 +108,12 @@ pub enum Event {
         cluster: Arc<str>,
         /// The endpoint's address.
         endpoint: Arc<str>,
+        /// What is spoken over it.
+        protocol: Version,
+        /// Whether it is secured by TLS.
+        secured: bool,
+        /// Who the endpoint has proved to be: its SPIFFE id, else a name of its certificate.
+        peer: Option<Arc<str>>,
         /// From the start of the connection attempt.
         elapsed: Duration,
     },

@@ -58,6 +58,12 @@ pub enum DisconnectReason {
     Keepalive,
     /// It failed.
     Error,
+    /// The root that had vouched for the endpoint is trusted no more.
+    RootRemoved,
+    /// A certificate of the endpoint's chain is revoked.
+    Revoked,
+    /// The own certificate names somebody else by now.
+    IdentityChanged,
     /// It was cut at the end of the grace of [`Mesh::shutdown`](crate::Mesh::shutdown).
     Shutdown,
 }
@@ -151,13 +157,16 @@ impl fmt::Display for RetryRefusal {
 
 impl DisconnectReason {
     /// All of them, in the order of their indices.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Idle,
         Self::Age,
         Self::ClosedByPeer,
         Self::Draining,
         Self::Keepalive,
         Self::Error,
+        Self::RootRemoved,
+        Self::Revoked,
+        Self::IdentityChanged,
         Self::Shutdown,
     ];
 
@@ -175,13 +184,21 @@ impl DisconnectReason {
             Self::Draining => "draining",
             Self::Keepalive => "keepalive",
             Self::Error => "error",
+            Self::RootRemoved => "root removed",
+            Self::Revoked => "revoked",
+            Self::IdentityChanged => "identity changed",
             Self::Shutdown => "shutdown",
         }
     }
 
     /// As the value of an attribute.
     pub(crate) fn code(self) -> &'static str {
-        if self == Self::ClosedByPeer { "closed_by_peer" } else { self.as_str() }
+        match self {
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::RootRemoved => "root_removed",
+            Self::IdentityChanged => "identity_changed",
+            other => other.as_str(),
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use crate::config::{Address, Cluster, ConfigError, ConfigErrors, Endpoint, Service};
+use crate::config::{
+    Address, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles, Service,
+};
 
 /// Publishes what a source knows. Each part takes effect on its own; one that cannot be used is
 /// refused with its reason, and its last good state stays.
@@ -37,6 +39,8 @@ pub(crate) enum Change {
     Endpoints(String, Vec<Endpoint>),
     Upsert(String, Vec<Endpoint>),
     Remove(String, Vec<Address>),
+    Identity(String, Box<IdentityFiles>),
+    RemoveIdentity(String),
     Refused { part: String, reason: String },
     Accepted { part: String },
     Synced,
@@ -51,6 +55,10 @@ impl SourceId {
 
     /// Endpoints that a cluster's own discovery has found; behind every real source.
     pub(crate) const DISCOVERY: Self = Self(usize::MAX - 1);
+
+    /// Identities and roots, which report by themselves.
+    #[cfg(feature = "_tls")]
+    pub(crate) const KEYS: Self = Self(usize::MAX - 2);
 
     pub(crate) fn new(index: usize) -> Self {
         Self(index)
@@ -143,6 +151,23 @@ impl Publisher {
     /// Removes endpoints; what is in flight to them goes on.
     pub fn remove_endpoints(&self, cluster: &str, addresses: &[Address]) {
         drop(self.apply(Change::Remove(cluster.to_owned(), addresses.to_vec())));
+    }
+
+    /// Names the files of an identity or of roots, which are followed from now on; clusters that
+    /// use the name use them.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be used; the last good files stay. What is wrong with the content
+    /// of a file is reported by its own name.
+    pub fn identity(&self, name: &str, files: IdentityFiles) -> Result<(), ConfigErrors> {
+        self.apply(Change::Identity(name.to_owned(), Box::new(files)))
+    }
+
+    /// Takes the report of an identity back that was refused. Files that were read stay in force:
+    /// clusters may use them.
+    pub fn remove_identity(&self, name: &str) {
+        drop(self.apply(Change::RemoveIdentity(name.to_owned())));
     }
 
     /// Reports a part that could not even be read; its last good state stays.

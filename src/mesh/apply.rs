@@ -1,6 +1,8 @@
 //! The sink that sources publish into. Each change takes effect on its own; a bad one is refused
 //! with its reason, and what it would have changed stays.
 
+use std::sync::Arc;
+
 use super::{
     inner::Inner,
     state::{Part, State},
@@ -66,10 +68,13 @@ impl Inner {
                 let name = name.to_ascii_lowercase();
                 let part = format!("cluster {name}");
                 let before = state.standing(&part);
-                let mended = self.judge(state, source, &part, cluster.validate(&name))?;
+                let found = cluster.validate(&name);
+                let found = found.and_then(|()| self.securable(state, &name, &cluster));
+                let mended = self.judge(state, source, &part, found)?;
                 let endpoints = std::mem::take(&mut cluster.endpoints);
                 let redefined = self.entry(state, &name).define(source, *cluster);
                 self.settle(state, &name);
+                self.examine_cluster(state, &name);
                 let replaced = self.entry(state, &name).replace(source, endpoints);
                 if state.standing(&part) != before {
                     self.compile_users(state, &name);
@@ -88,6 +93,7 @@ impl Inner {
                     entry.forget(source);
                 }
                 self.settle(state, &name);
+                self.examine_cluster(state, &name);
                 if state.standing(&part) != before {
                     self.compile_users(state, &name);
                 }
@@ -109,6 +115,28 @@ impl Inner {
                 if let Some(entry) = state.clusters.get_mut(&name.to_ascii_lowercase()) {
                     entry.remove(source, addresses);
                 }
+            }
+            Change::Identity(name, files) => {
+                let part = format!("identity {name}");
+                self.judge(state, source, &part, files.validate(&name))?;
+                let State { keys, .. } = &mut *state;
+                match keys.read(self, source, &name, *files) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        self.applied(part);
+                        self.settle_all(state);
+                    }
+                    Err(reason) => {
+                        let error = ConfigError::new(format!("identities.{name}"), "", reason);
+                        return self
+                            .judge(state, source, &part, Err(ConfigErrors(vec![error])))
+                            .map(drop);
+                    }
+                }
+            }
+            Change::RemoveIdentity(name) => {
+                // What was read last stays with the clusters that use it.
+                take_back(state, source, &format!("identity {name}"));
             }
             Change::Refused { part, reason } => self.refuse(state, source, &part, reason),
             Change::Accepted { part } => {
@@ -189,11 +217,28 @@ impl Inner {
         });
         let errors: Vec<ConfigError> = errors.flat_map(|errors| errors.0).collect();
         let found = if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) };
+        let found = found.and_then(|()| {
+            let protector = Arc::clone(&self.entry(state, name).cell.core.load().protector);
+            protector.validate(endpoints).map_err(|errors| of_cluster(name, errors))
+        });
         let part = format!("endpoints of cluster {name}");
         if self.judge(state, source, &part, found)? {
             self.applied(part);
         }
         Ok(())
+    }
+
+    /// Whether a cluster could be secured as it says, as far as that is known before keys and roots
+    /// have come.
+    fn securable(
+        &self,
+        state: &mut State,
+        name: &str,
+        cluster: &config::Cluster,
+    ) -> Result<(), ConfigErrors> {
+        let merged = self.code.cluster(name, cluster.clone());
+        let protector = self.protector(&mut state.keys, name, &merged);
+        protector.validate(&cluster.endpoints).map_err(|errors| of_cluster(name, errors))
     }
 
     /// A source that publishes endpoints alone defines the cluster with default settings.
@@ -245,6 +290,14 @@ impl Inner {
             Part::Other => {}
         }
     }
+}
+
+/// The errors of a part of a cluster, with its name.
+fn of_cluster(name: &str, ConfigErrors(errors): ConfigErrors) -> ConfigErrors {
+    let errors = errors
+        .into_iter()
+        .map(|error| ConfigError { path: format!("clusters.{name}.{}", error.path), ..error });
+    ConfigErrors(errors.collect())
 }
 
 /// Takes a source's report of a part back, if there is one.

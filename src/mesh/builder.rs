@@ -13,6 +13,7 @@ use super::{
     call::{AttemptRest, CallRest},
     code::{Code, ServiceSettings},
     inner::{Inner, Stages},
+    keys::Given as GivenKeys,
     leaf::{Leaf, LeafEndpoint},
     metrics::Telemetry,
     stage::{Next, Stage, push},
@@ -30,6 +31,8 @@ use crate::{
 use super::metrics;
 #[cfg(feature = "otel")]
 use crate::observe::otel::Exporter;
+#[cfg(feature = "_tls")]
+use crate::security::{CryptoProvider, Identity, Verify};
 
 /// What happens to a name that no source defines.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -89,6 +92,7 @@ pub struct MeshBuilder {
     endpoint: Option<Stage>,
     leaf: Option<Leaf>,
     connect: Option<ConnectStage>,
+    keys: GivenKeys,
     telemetry: Telemetry,
     #[cfg(feature = "otel")]
     exporter: Option<Exporter>,
@@ -119,6 +123,7 @@ impl MeshBuilder {
             endpoint: None,
             leaf: None,
             connect: None,
+            keys: GivenKeys::default(),
             telemetry: Telemetry::default(),
             #[cfg(feature = "otel")]
             exporter: None,
@@ -167,6 +172,41 @@ impl MeshBuilder {
         edit: impl FnOnce(ServiceSettings) -> ServiceSettings,
     ) -> Self {
         self.code.edit(name, edit);
+        self
+    }
+
+    /// Who the mesh is: the key and certificate that it shows in mutual TLS, followed while it runs.
+    /// Default: `identities.default` of the mesh file, else none.
+    #[cfg(feature = "_tls")]
+    pub fn identity(self, identity: impl Identity) -> Self {
+        self.named_identity("default", identity)
+    }
+
+    /// The same for the clusters that name it (`security.certificate`).
+    #[cfg(feature = "_tls")]
+    pub fn named_identity(mut self, name: &str, identity: impl Identity) -> Self {
+        self.keys.identities.insert(name.to_owned(), Box::new(identity));
+        self
+    }
+
+    /// Whom the mesh trusts: the roots that vouch for endpoints, followed while it runs. Default:
+    /// `identities.default` of the mesh file, else nobody.
+    #[cfg(feature = "_tls")]
+    pub fn trust(self, trust: impl Verify) -> Self {
+        self.named_trust("default", trust)
+    }
+
+    /// The same for the clusters that name it (`security.roots`, `security.bundles`).
+    #[cfg(feature = "_tls")]
+    pub fn named_trust(mut self, name: &str, trust: impl Verify) -> Self {
+        self.keys.trust.insert(name.to_owned(), Box::new(trust));
+        self
+    }
+
+    /// The cryptography of TLS. Default: see [`CryptoProvider`].
+    #[cfg(feature = "_tls")]
+    pub fn crypto_provider(mut self, provider: impl Into<CryptoProvider>) -> Self {
+        self.keys.provider = Some(provider.into());
         self
     }
 
@@ -328,6 +368,9 @@ impl MeshBuilder {
 
     /// Brings your own client: `make` is called once per endpoint, and its service takes the
     /// place of our connections.
+    ///
+    /// An endpoint whose connections must be secured is refused: see
+    /// [`tls_leaf`](Self::tls_leaf).
     pub fn leaf<F, S, B>(mut self, make: F) -> Self
     where
         F: Fn(&LeafEndpoint) -> S + Send + Sync + 'static,
@@ -337,7 +380,24 @@ impl MeshBuilder {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.leaf = Some(Leaf::new(make));
+        self.leaf = Some(Leaf::new(make, false));
+        self
+    }
+
+    /// The same for a client that secures its connections itself, as [`LeafEndpoint::mode`],
+    /// [`LeafEndpoint::server_name`] and [`LeafEndpoint::identities`] ask for.
+    ///
+    /// Nothing here checks that it does.
+    pub fn tls_leaf<F, S, B>(mut self, make: F) -> Self
+    where
+        F: Fn(&LeafEndpoint) -> S + Send + Sync + 'static,
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.leaf = Some(Leaf::new(make, true));
         self
     }
 
@@ -428,6 +488,7 @@ impl MeshBuilder {
                 None => Vec::new(),
             });
         }
+        inner.state().keys.start(&inner, self.keys);
         for (index, source) in sources.into_iter().enumerate() {
             let sink: Arc<dyn Sink> = Arc::<Inner>::clone(&inner);
             let id = SourceId::new(index);

@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{
+    Request, Uri,
+    uri::{Authority, PathAndQuery, Scheme},
+};
 use tower_service::Service;
 
 use super::{call::CallFuture, inner::Inner, names::Name, service::ServiceCell};
@@ -23,13 +26,15 @@ pub struct Client {
     pub(super) inner: Arc<Inner>,
     /// Empty when the request's authority names the service.
     cell: Option<Arc<ServiceCell>>,
+    /// It was made by a name with `https`, which then holds for every call.
+    https: bool,
 }
 
 // === impl Client ===
 
 impl Client {
-    pub(crate) fn new(inner: Arc<Inner>, cell: Option<Arc<ServiceCell>>) -> Self {
-        Self { inner, cell }
+    pub(crate) fn new(inner: Arc<Inner>, cell: Option<Arc<ServiceCell>>, https: bool) -> Self {
+        Self { inner, cell, https }
     }
 
     /// Sends a request.
@@ -54,8 +59,12 @@ impl Client {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let request = request.map(Outgoing::new);
+        let mut request = request.map(Outgoing::new);
         match &self.cell {
+            Some(cell) if self.https => {
+                ask_https(&mut request, cell);
+                CallFuture::new(&self.inner, cell, request)
+            }
             Some(cell) => CallFuture::new(&self.inner, cell, request),
             None => match self.resolve(&request) {
                 Ok(cell) => CallFuture::new(&self.inner, &cell, request),
@@ -93,6 +102,18 @@ impl Client {
         })?;
         self.inner.lookup(&name)
     }
+}
+
+/// Says `https` in the request, whatever it says itself.
+#[cold]
+fn ask_https(request: &mut Request<Outgoing>, cell: &ServiceCell) {
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(Scheme::HTTPS);
+    // With all three parts it is whole: the scheme cannot get lost.
+    let named = || cell.authority.clone().unwrap_or(Authority::from_static("localhost"));
+    parts.authority.get_or_insert_with(named);
+    parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
 impl<B> Service<Request<B>> for Client

@@ -8,12 +8,13 @@ use tokio::sync::Notify;
 use super::{
     discovered::Discovered,
     endpoint::Transport,
-    leaf::Leaf,
+    leaf::{Leaf, LeafEndpoint},
+    protect::Protector,
     stage::{Erased, Next, Stage},
 };
 use crate::{
     balance::{Balancer, Spec, Upstream},
-    config::{self, Protocol},
+    config::{self, Protocol, SecurityMode},
     core::{BodyEnd, Epoch},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::limit::Limiter,
@@ -33,6 +34,7 @@ pub(crate) struct Cluster {
 /// What a change of the cluster's settings replaces; a change of endpoints does not.
 pub(crate) struct Core {
     pub(crate) config: config::Cluster,
+    pub(crate) protector: Arc<Protector>,
     pub(crate) balancer: Balancer<Node>,
     pub(crate) breaker: Option<Arc<Limiter>>,
 }
@@ -46,6 +48,9 @@ pub(crate) struct Node {
     pub(crate) protocol: Option<Protocol>,
     pub(crate) authority: Option<http::uri::Authority>,
     pub(crate) pool: Arc<Pool>,
+    /// It is spoken to in clear because nobody has said anything of it: a call that says `https`
+    /// is refused.
+    pub(crate) is_open: bool,
     /// The user's endpoint layers and own leaf, erased; empty when there are none.
     pub(crate) stage: Option<Arc<dyn Erased>>,
 }
@@ -55,6 +60,7 @@ pub(crate) struct NodeContext {
     pub(crate) meter: Arc<ClusterMeter>,
     /// What endpoints without a hint of their own speak.
     pub(crate) protocol: Option<Protocol>,
+    pub(crate) protector: Arc<Protector>,
     pub(crate) settings: Arc<config::TransportSettings>,
     pub(crate) connector: Arc<dyn Connect>,
     pub(crate) shared: Arc<Shared>,
@@ -77,6 +83,7 @@ impl Upstream for Node {
             Reach {
                 address: spec.address().clone(),
                 more_addresses: spec.more_addresses().into(),
+                protection: cx.protector.of(spec),
                 failed: Arc::clone(&cx.unreachable),
             },
             Arc::clone(&cx.settings),
@@ -85,7 +92,11 @@ impl Upstream for Node {
             Arc::clone(&cx.meter),
         );
         // An own leaf takes the place of the transport; endpoint layers wrap either.
-        let leaf = cx.leaf.as_ref().map(|leaf| leaf.build(spec));
+        let mut is_open = cx.protector.is_open(spec);
+        let leaf = cx.leaf.as_ref().map(|leaf| {
+            is_open &= !leaf.secures();
+            leaf.build(&cx.of_leaf(spec))
+        });
         let stage = match (&cx.stage, leaf) {
             (None, leaf) => leaf,
             (Some(stage), Some(leaf)) => Some(stage(Next::erased(leaf))),
@@ -101,6 +112,7 @@ impl Upstream for Node {
             protocol,
             authority: spec.authority().and_then(|text| text.parse().ok()),
             pool,
+            is_open,
             stage,
         }
     }
@@ -134,6 +146,27 @@ impl Upstream for Node {
     }
 }
 
+// === impl NodeContext ===
+
+impl NodeContext {
+    /// The endpoint as an own leaf is told of it.
+    fn of_leaf(&self, spec: &Spec) -> LeafEndpoint {
+        let (cluster, endpoint) = (&self.meter.name, spec.config());
+        match self.protector.demand(spec) {
+            Some(demand) => LeafEndpoint::new(
+                cluster,
+                endpoint,
+                demand.mode,
+                demand.identities,
+                demand.sni.unwrap_or(demand.host),
+            ),
+            None => {
+                LeafEndpoint::new(cluster, endpoint, SecurityMode::Off, Vec::new(), String::new())
+            }
+        }
+    }
+}
+
 // === impl Cluster ===
 
 impl Cluster {
@@ -153,9 +186,10 @@ impl Cluster {
 impl Core {
     /// A cluster without endpoints.
     pub(crate) fn new(context: NodeContext, config: config::Cluster, epoch: Epoch) -> Self {
+        let protector = Arc::clone(&context.protector);
         let balancer = Balancer::new(&policy_of(&config), context, epoch);
         let breaker = breaker(&config, None);
-        Self { config, balancer, breaker }
+        Self { config, protector, balancer, breaker }
     }
 
     /// With the count of attempts in flight of what it replaces.
@@ -168,12 +202,14 @@ impl Core {
     pub(crate) fn with_settings(&self, config: config::Cluster) -> Self {
         let balancer = self.balancer.with_policy(&policy_of(&config));
         let breaker = breaker(&config, self.breaker.as_ref());
-        Self { config, balancer, breaker }
+        Self { config, protector: Arc::clone(&self.protector), balancer, breaker }
     }
 
     /// Whether connections made under these settings serve `config`, too.
-    pub(crate) fn same_connections(&self, config: &config::Cluster) -> bool {
-        self.config.transport == config.transport && self.config.protocol == config.protocol
+    pub(crate) fn same_connections(&self, config: &config::Cluster, protector: &Protector) -> bool {
+        self.config.transport == config.transport
+            && self.config.protocol == config.protocol
+            && self.protector.same_as(protector)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::config::{self, Balancer, Policy, Protocol, Retry, Tracing};
+use crate::config::{
+    self, Balancer, ClusterSecurity, IdentityMatch, Policy, Protocol, Retry, SecurityMode, Tracing,
+};
 
 /// Settings of one service, given in code.
 ///
@@ -13,6 +15,7 @@ pub struct ServiceSettings {
     pub(crate) policy: Policy,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) balancer: Option<Balancer>,
+    pub(crate) security: Option<ClusterSecurity>,
 }
 
 /// The settings of all services that the code names.
@@ -93,6 +96,49 @@ impl ServiceSettings {
         self.balancer = Some(balancer);
         self
     }
+
+    /// Secures the connections to the cluster of the same name by TLS: its endpoints prove who they
+    /// are. No source can take that back. Default: plaintext.
+    #[must_use]
+    pub fn tls(self) -> Self {
+        self.mode(SecurityMode::Tls)
+    }
+
+    /// The same, and the mesh proves who it is, too, by its identity.
+    #[must_use]
+    pub fn mutual_tls(self) -> Self {
+        self.mode(SecurityMode::Mutual)
+    }
+
+    /// Leaves the connections to the cluster of the same name in clear, on purpose: calls that say
+    /// `https` are sent all the same.
+    #[must_use]
+    pub fn plaintext(self) -> Self {
+        self.mode(SecurityMode::Off)
+    }
+
+    /// Adds an identity, one of which the endpoints must prove: a DNS name or a SPIFFE id.
+    /// Default: the host of the service's name. Needs [`tls`](Self::tls) or
+    /// [`mutual_tls`](Self::mutual_tls).
+    #[must_use]
+    pub fn server_identity(mut self, identity: impl Into<String>) -> Self {
+        let security = self.security.get_or_insert_default();
+        security.identities.push(IdentityMatch::Exact(identity.into()));
+        self
+    }
+
+    /// Everything that the code says of how the connections to the cluster of the same name are
+    /// secured; fields that are not given here come from the sources.
+    #[must_use]
+    pub fn security(mut self, security: ClusterSecurity) -> Self {
+        self.security = Some(security);
+        self
+    }
+
+    fn mode(mut self, mode: SecurityMode) -> Self {
+        self.security.get_or_insert_default().mode = Some(mode);
+        self
+    }
 }
 
 // === impl Code ===
@@ -127,8 +173,20 @@ impl Code {
         if let Some(settings) = self.services.get(name) {
             cluster.protocol = settings.protocol.or(cluster.protocol);
             cluster.balancer = settings.balancer.clone().or(cluster.balancer);
+            if let Some(code) = &settings.security {
+                cluster.security = Some(match cluster.security {
+                    Some(plane) => code.over(plane),
+                    None => code.clone(),
+                });
+            }
         }
         cluster
+    }
+
+    /// Whether the code asks for TLS to the cluster.
+    pub(crate) fn secures(&self, name: &str) -> bool {
+        let mode = self.services.get(name).and_then(|settings| settings.security.as_ref()?.mode);
+        mode.is_some_and(|mode| mode != SecurityMode::Off)
     }
 
     /// Checks what the code says as strictly as what a source says.
@@ -137,7 +195,8 @@ impl Code {
             let policy = settings.policy.clone();
             config::Service { policy, ..config::Service::default() }.validate(name)?;
             let balancer = settings.balancer.clone();
-            config::Cluster { balancer, ..config::Cluster::default() }.validate(name)?;
+            let security = settings.security.clone();
+            config::Cluster { balancer, security, ..config::Cluster::default() }.validate(name)?;
         }
         Ok(())
     }

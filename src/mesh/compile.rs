@@ -6,6 +6,8 @@ use super::{
     cluster::{Cluster, Core, NodeContext},
     discovered::Discovered,
     inner::Inner,
+    keys::Keys,
+    protect::Protector,
     service::{Route, Service, ServiceCell},
     state::{Entry, Standing, State},
 };
@@ -19,28 +21,45 @@ use crate::{
 impl Inner {
     /// The entry of a cluster, made empty when nothing has named it yet.
     pub(super) fn entry<'a>(&self, state: &'a mut State, name: &str) -> &'a mut Entry {
-        state.clusters.entry(name.to_owned()).or_insert_with(|| Entry::new(self.empty(name)))
+        let State { clusters, keys, .. } = state;
+        clusters.entry(name.to_owned()).or_insert_with(|| Entry::new(self.empty(keys, name)))
     }
 
     /// A cluster without endpoints.
-    fn empty(&self, name: &str) -> Cluster {
+    fn empty(&self, keys: &mut Keys, name: &str) -> Cluster {
         let meter = ClusterMeter::new(&name.into(), &self.hub);
         let settings = self.code.cluster(name, config::Cluster::default());
+        let protector = self.protector(keys, name, &settings);
         let discovered = Arc::<Discovered>::default();
-        let context = self.node_context(&meter, &settings, &discovered);
+        let context = self.node_context(&meter, &settings, protector, &discovered);
         let core = Core::new(context, settings, self.epoch);
         Cluster::new(meter, core, discovered)
+    }
+
+    /// How a cluster of these settings, the code's among them, is secured.
+    pub(super) fn protector(
+        &self,
+        keys: &mut Keys,
+        name: &str,
+        config: &config::Cluster,
+    ) -> Protector {
+        if config.security.as_ref().is_some_and(|security| security.system_roots == Some(true)) {
+            keys.need_system(self);
+        }
+        Protector::new(name, config, self.code.secures(name), keys)
     }
 
     fn node_context(
         &self,
         meter: &Arc<ClusterMeter>,
         config: &config::Cluster,
+        protector: Protector,
         discovered: &Discovered,
     ) -> NodeContext {
         NodeContext {
             meter: Arc::clone(meter),
             protocol: config.protocol,
+            protector: Arc::new(protector),
             settings: Arc::new(config.transport.settings()),
             connector: Arc::clone(&self.stages.connector),
             shared: Arc::clone(&self.transport),
@@ -104,7 +123,7 @@ impl Inner {
     fn target(&self, state: &mut State, name: &str) -> Arc<Cluster> {
         if state.cluster(name) == Standing::Refused {
             let reason = state.reason(&format!("cluster {name}"));
-            return Arc::new(self.empty(name).refused(reason));
+            return Arc::new(self.empty(&mut state.keys, name).refused(reason));
         }
         Arc::clone(&self.entry(state, name).cell)
     }
@@ -167,6 +186,10 @@ impl Inner {
     pub(super) fn examine_all(&self, state: &mut State) {
         let mut names: BTreeSet<String> = state.named.keys().cloned().collect();
         names.extend(self.code.all().map(str::to_owned));
+        let clusters: Vec<String> = state.clusters.keys().cloned().collect();
+        for cluster in clusters {
+            self.examine_cluster(state, &cluster);
+        }
         for name in names {
             self.examine(state, &name);
         }
@@ -182,20 +205,48 @@ impl Inner {
         let said = entry.decisive().map(|(_, settings)| settings.clone()).unwrap_or_default();
         let wanted = self.code.cluster(&name, said);
         let current = entry.cell.core.load_full();
-        if current.config == wanted {
+        let protector = self.protector(&mut state.keys, &name, &wanted);
+        if current.same_connections(&wanted, &protector) {
+            if current.config != wanted {
+                entry.cell.core.store(Arc::new(current.with_settings(wanted)));
+            }
             return;
         }
-        if current.same_connections(&wanted) {
-            entry.cell.core.store(Arc::new(current.with_settings(wanted)));
-            return;
-        }
-        let context = self.node_context(meter, &wanted, &entry.cell.discovered);
+        let context = self.node_context(meter, &wanted, protector, &entry.cell.discovered);
         let core = Core::new(context, wanted, self.epoch);
         let core = core.counting_on(&current);
         core.balancer.replace(current.balancer.specs());
         entry.cell.core.store(Arc::new(core));
         // The old endpoints finish what they have in flight and close.
         current.balancer.replace(Vec::new());
+    }
+
+    /// The same for every cluster, when keys or roots of another name have come.
+    pub(super) fn settle_all(&self, state: &mut State) {
+        let names: Vec<String> = state.clusters.keys().cloned().collect();
+        for name in names {
+            self.settle(state, &name);
+            self.examine_cluster(state, &name);
+        }
+    }
+
+    /// Reports a cluster that cannot be secured as it asks to be, once every source has spoken.
+    pub(super) fn examine_cluster(&self, state: &mut State, name: &str) {
+        if !self.is_synced() {
+            return;
+        }
+        let part = format!("security of cluster {name}");
+        let entry = state.clusters.get(name).filter(|entry| !entry.settings.is_empty());
+        match entry.and_then(|entry| entry.cell.core.load().protector.flaw()) {
+            None => {
+                state.flaws.remove(&part);
+            }
+            Some(reason) if state.flaws.get(&part) == Some(&reason) => {}
+            Some(reason) => {
+                self.report(&part, &reason);
+                state.flaws.insert(part, reason);
+            }
+        }
     }
 }
 

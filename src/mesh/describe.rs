@@ -155,7 +155,7 @@ fn describe(inner: &Arc<Inner>, cluster: &Cluster) -> ClusterDescription {
     ClusterDescription {
         name: cluster.name.to_string(),
         balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
-        settings: settings::of_cluster(inner, &cluster.name),
+        settings: settings::of_cluster(inner, &cluster.name, &core.protector),
         answer_age: cluster.discovered.age(now),
         trouble: cluster.discovered.trouble().map(|trouble| trouble.to_string()),
         endpoints: core.balancer.report(now),

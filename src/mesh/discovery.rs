@@ -158,16 +158,6 @@ impl Inner {
         self.notify();
         again
     }
-
-    /// The ages of the last good answers of all clusters that are discovered, for whoever
-    /// measures them.
-    #[allow(dead_code, reason = "read by telemetry")]
-    pub(crate) fn discovery_ages(&self) -> Vec<(Arc<str>, Option<std::time::Duration>)> {
-        let now = self.epoch.nanos(Instant::now());
-        let state = self.state();
-        let found = state.clusters.values().filter(|entry| entry.discovery.is_some());
-        found.map(|entry| (Arc::clone(&entry.cell.name), entry.cell.discovered.age(now))).collect()
-    }
 }
 
 impl Tell for Teller {

@@ -7,7 +7,9 @@ use http::{Request, Response};
 use super::stage::Erased;
 use crate::{
     config::Protocol,
-    core::{Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Outgoing, Phase, WireFailure},
+    core::{
+        Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Outgoing, Phase, WireFailure, grpc,
+    },
     transport::{Pool, SendError, Sent},
 };
 
@@ -23,10 +25,11 @@ impl Erased for Transport {
         let mut request = request.map(Outgoing::from);
         let (name, pool) = (Arc::clone(&self.name), Arc::clone(&self.pool));
         let protocol = self.protocol.unwrap_or_else(|| Protocol::of(request.version()));
+        let is_grpc = grpc::is_grpc(request.headers());
         Box::pin(async move {
-            let lease = match pool.try_acquire(protocol, pool.now()) {
+            let lease = match pool.try_acquire(protocol, is_grpc, pool.now()) {
                 Some(lease) => lease,
-                None => match pool.acquire(protocol).await {
+                None => match pool.acquire(protocol, is_grpc).await {
                     Ok(lease) => lease,
                     Err(error) => {
                         let error = Error::from(error).endpoint_named(&name);
@@ -36,7 +39,12 @@ impl Erased for Transport {
             };
             lease.prepare(&mut request, &name);
             let Sent { response, held, first } = lease.send(request).await.map_err(|failure| {
-                let SendError { kind, request, fresh, source } = failure;
+                let SendError { kind, request, fresh, refused, source } = failure;
+                if let Some(refused) = refused {
+                    pool.refused(&refused);
+                    let error = Error::from(refused).endpoint_named(&name);
+                    return error.unsent(request.map(Box::new));
+                }
                 let error = if kind == WireFailure::NeverSent && fresh {
                     Error::from(pool.closed_at_once())
                 } else {

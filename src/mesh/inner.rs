@@ -189,6 +189,8 @@ impl Inner {
     /// Waits for the first state of every source.
     pub(crate) async fn ready(&self) -> Result<(), Error> {
         self.wait_until(|inner| inner.is_ready() || inner.is_closed()).await;
+        let keys = self.state().keys.awaited();
+        keys.await;
         if self.is_closed() {
             return Err(Error::new(ErrorKind::Shutdown, Phase::Resolve));
         }
@@ -264,6 +266,32 @@ impl Inner {
 
     pub(super) fn tasks(&self) -> usize {
         self.tasks.lock().unwrap().len()
+    }
+}
+
+#[cfg(feature = "_tls")]
+impl crate::security::Reports for Inner {
+    fn report(&self, part: &Arc<str>, report: crate::security::Report) {
+        use crate::{
+            discover::{Change, Sink, SourceId},
+            security::Report,
+        };
+
+        let change = match report {
+            Report::Accepted => {
+                self.applied(part.to_string());
+                Change::Accepted { part: part.to_string() }
+            }
+            Report::Refused(reason) => {
+                Change::Refused { part: part.to_string(), reason: reason.to_string() }
+            }
+        };
+        // It fails only when the mesh has ended.
+        drop(self.apply(SourceId::KEYS, change));
+    }
+
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
     }
 }
 

@@ -31,9 +31,12 @@ mod discovery;
 mod dns;
 mod endpoint;
 mod inner;
+#[cfg_attr(not(feature = "_tls"), path = "keys_off.rs")]
+mod keys;
 mod leaf;
 mod metrics;
 pub(crate) mod names;
+mod protect;
 mod resolve;
 mod service;
 mod settings;
@@ -131,13 +134,14 @@ impl Mesh {
                 .detail(reason)
                 .check("the name that is given to `client`")
         })?;
-        Ok(Client::new(Arc::clone(&self.inner), Some(self.inner.lookup(&name)?)))
+        let cell = self.inner.lookup(&name)?;
+        Ok(Client::new(Arc::clone(&self.inner), Some(cell), name.https))
     }
 
     /// One client for many services: each request's authority names its service.
     #[must_use]
     pub fn http(&self) -> Client {
-        Client::new(Arc::clone(&self.inner), None)
+        Client::new(Arc::clone(&self.inner), None, false)
     }
 
     /// Waits until every source has delivered its first state, or has ended without one.

@@ -5,7 +5,8 @@
 //! dropped. With a port, the service `name:port` is looked up first, then `name`: by a client
 //! when it is made, if every source has spoken by then, else by each of its calls. The scheme may
 //! be `http` or `https`: both mean the service, and what secures the
-//! connection is the cluster's setting.
+//! connection is the cluster's setting; `https` is never sent over plaintext that nobody has asked
+//! for.
 
 use std::{fmt, net::Ipv6Addr};
 
@@ -14,13 +15,16 @@ use std::{fmt, net::Ipv6Addr};
 pub(crate) struct Name {
     pub(crate) host: String,
     pub(crate) port: Option<u16>,
+    /// Whether the scheme asks for TLS.
+    pub(crate) https: bool,
 }
 
 impl Name {
     /// Parses `[scheme://]name[:port]`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let rest = match text.split_once("://") {
-            Some(("http" | "https", rest)) => rest,
+        let (https, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
             Some((scheme, rest)) => {
                 let name = rest.trim_start_matches('/');
                 let hint = match scheme {
@@ -36,7 +40,7 @@ impl Name {
                 let reason = format!("scheme `{scheme}` of `{text}` is neither http nor https");
                 return Err(reason + &hint);
             }
-            None => text,
+            None => (false, text),
         };
         if let Some(at) = rest.find(['/', '?', '#', '@']) {
             return Err(format!("`{text}` has `{}` after its name", &rest[at..=at]));
@@ -57,7 +61,7 @@ impl Name {
         if host.len() > 253 || !(is_registered(host) || is_ipv6(host)) {
             return Err(format!("`{text}` is not a service name"));
         }
-        Ok(Self { host: host.to_ascii_lowercase(), port })
+        Ok(Self { host: host.to_ascii_lowercase(), port, https })
     }
 }
 
@@ -84,7 +88,7 @@ mod tests {
     use super::*;
 
     fn name(host: &str, port: Option<u16>) -> Result<Name, String> {
-        Ok(Name { host: host.into(), port })
+        Ok(Name { host: host.into(), port, https: false })
     }
 
     #[test]
@@ -92,7 +96,8 @@ mod tests {
         assert_eq!(Name::parse("greeter.prod"), name("greeter.prod", None));
         assert_eq!(Name::parse("Greeter.PROD."), name("greeter.prod", None));
         assert_eq!(Name::parse("http://users.prod:8080"), name("users.prod", Some(8080)));
-        assert_eq!(Name::parse("https://users"), name("users", None));
+        assert!(Name::parse("https://users").unwrap().https);
+        assert!(!Name::parse("http://users").unwrap().https);
         assert_eq!(Name::parse("[::1]:80"), name("[::1]", Some(80)));
         assert_eq!(Name::parse("[::1]"), name("[::1]", None));
     }

@@ -5,8 +5,12 @@ use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use super::{
     describe::{Setting, SettingOrigin},
     inner::Inner,
+    protect::Protector,
 };
-use crate::config::{self, Balancer, Breakers, Budget, Policy, Retry, Tracing, Transport};
+use crate::config::{
+    self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, IdentityMatch, Policy,
+    Retry, TlsVersion, Tracing, Transport,
+};
 
 /// What the code says, what the control plane says, and the list that is made of it.
 struct Layers<'a, T> {
@@ -46,15 +50,18 @@ impl<'a, T> Layers<'a, T> {
 /// What the mesh tells of itself: only the code says that.
 pub(super) fn of_telemetry(inner: &Inner) -> Vec<Setting> {
     let told = Layers { code: Some(&inner.telemetry), plane: None, source: None };
-    let tracing = &inner.tracing;
     let given = |is_given: bool| is_given.then(|| "given".to_owned());
     vec![
         told.setting("telemetry.endpoint_metrics", "true", |told| text(told.endpoint_metrics)),
         told.setting("telemetry.meter_provider", "none", |_| given(inner.hub.is_exported())),
-        told.setting("telemetry.propagation", "w3c", |_| tracing.propagation.as_ref().map(name_of)),
-        told.setting("telemetry.tracer", "none", |_| given(tracing.tracer.is_some())),
+        told.setting("telemetry.propagation", "w3c", |_| {
+            inner.tracing.propagation.map(|it| name_of(&it))
+        }),
+        told.setting("telemetry.tracer_provider", "none", |_| {
+            given(inner.tracing.tracer.is_some())
+        }),
         told.setting("telemetry.tracing_spans", "false", |_| {
-            text(tracing.spans.is_some().then_some(true))
+            text(inner.tracing.spans.as_ref().map(|_| true))
         }),
     ]
 }
@@ -128,7 +135,7 @@ fn of_retry(retry: &Layers<'_, Retry>) -> Vec<Setting> {
 }
 
 /// The settings of a cluster.
-pub(super) fn of_cluster(inner: &Inner, name: &str) -> Vec<Setting> {
+pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Vec<Setting> {
     let code = inner.code.cluster(name, config::Cluster::default());
     let (plane, source) = inner.decisive(name);
     let cluster = Layers { code: Some(&code), plane: Some(&plane), source: source.as_deref() };
@@ -154,7 +161,65 @@ pub(super) fn of_cluster(inner: &Inner, name: &str) -> Vec<Setting> {
         list.extend(of_dns(&dns));
     }
     list.extend(of_transport(&cluster.within(|cluster| Some(&cluster.transport))));
+    list.extend(of_security(&cluster.within(|cluster| cluster.security.as_ref()), protector));
     list
+}
+
+/// How connections are secured; of what secures them only where anything does.
+fn of_security(security: &Layers<'_, ClusterSecurity>, protector: &Protector) -> Vec<Setting> {
+    let mode = security
+        .setting("security.mode", "off, and https is refused", |s| s.mode.as_ref().map(name_of));
+    if !protector.is_on() {
+        return vec![mode];
+    }
+    let (host, told) = (protector.host(), protector.told());
+    let list = |list: &[String]| (!list.is_empty()).then(|| list.join(", "));
+    let reference = |reference: &Option<CertificateRef>, told: &str| {
+        let CertificateRef { provider, name } = reference.as_ref()?;
+        let name = name.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+        Some(format!("{provider}{name}: {told}"))
+    };
+    let mut all = vec![
+        mode,
+        security.setting("security.identities", host, |s| {
+            list(&s.identities.iter().map(identity).collect::<Vec<_>>())
+        }),
+        security.setting("security.sni", host, |s| s.sni.clone()),
+        security.setting("security.alpn", "by protocol", |s| list(&s.alpn)),
+        security.setting("security.roots", &told.trust, |s| reference(&s.roots, &told.trust)),
+        security.setting("security.bundles", "none", |s| reference(&s.bundles, &told.trust)),
+        security.setting("security.system_roots", "false", |s| text(s.system_roots)),
+        security.setting("security.min_version", "1.2", |s| s.min_version.map(version)),
+        security.setting("security.max_version", "1.3", |s| s.max_version.map(version)),
+        security.setting("security.ciphers", "the library's", |s| list(&s.ciphers)),
+        security.setting("security.groups", "the library's", |s| list(&s.groups)),
+        security.setting("security.max_verify_depth", "none", |s| text(s.max_verify_depth)),
+    ];
+    if protector.is_mutual() {
+        all.push(security.setting("security.certificate", &told.identity, |s| {
+            reference(&s.certificate, &told.identity)
+        }));
+    }
+    all
+}
+
+fn identity(identity: &IdentityMatch) -> String {
+    match identity {
+        IdentityMatch::Exact(name) => name.clone(),
+        IdentityMatch::Prefix(prefix) => format!("{prefix}…"),
+        IdentityMatch::TrustDomain(domain) => format!("trust domain {domain}"),
+        IdentityMatch::San(san) => debug(san),
+    }
+}
+
+fn version(version: TlsVersion) -> String {
+    match version {
+        TlsVersion::V1_0 => "1.0",
+        TlsVersion::V1_1 => "1.1",
+        TlsVersion::V1_2 => "1.2",
+        TlsVersion::V1_3 => "1.3",
+    }
+    .to_owned()
 }
 
 /// The settings of a cluster that DNS fills.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::{cluster::Cluster, service::ServiceCell};
+use super::{cluster::Cluster, keys::Keys, service::ServiceCell};
 use crate::{
     balance::Diff,
     config::{self, Address},
@@ -25,6 +25,7 @@ pub(super) struct State {
     /// Services that point nowhere, as far as all sources together say.
     pub(super) flaws: BTreeMap<String, String>,
     pub(super) absent: Absent,
+    pub(super) keys: Keys,
     pub(super) synced: HashSet<SourceId>,
     /// How many names are defined by DNS.
     #[cfg(feature = "dns")]

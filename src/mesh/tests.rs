@@ -142,3 +142,60 @@ async fn a_dns_name_that_nobody_calls_is_forgotten_and_found_again() {
     assert_ne!(error.kind(), crate::ErrorKind::UnknownService, "{error}");
     assert_eq!(mesh.inner.state().dns, 1);
 }
+
+#[tokio::test]
+async fn meters_that_come_and_go_leave_nothing() {
+    let (mesh, publish) = mesh().await;
+    publish.synced();
+    let route = |name: String| {
+        let mut route = config::Route::default();
+        route.name = Some(name);
+        route.clusters = vec![config::WeightedCluster::new("users")];
+        route
+    };
+    let client = mesh.client("front");
+    drop(client);
+    for n in 0..10_000 {
+        let mut service = config::Service::default();
+        service.routes = vec![route(format!("r{n}")), route(format!("s{n}")), route("kept".into())];
+        publish.service("front", service).unwrap();
+        publish.endpoints("users", [address()]).unwrap();
+        if n % 10 == 0 {
+            // To an endpoint that refuses, or to none: both are counted.
+            drop(
+                mesh.http()
+                    .send(http::Request::get("http://front/").body(Body::empty()).unwrap())
+                    .await,
+            );
+            publish.remove_endpoints("users", &[address()]);
+        }
+    }
+    let cell = mesh.inner.services.load().get("front").cloned().unwrap();
+    assert_eq!(cell.meters().len(), 4);
+    let cluster = Arc::clone(&mesh.inner.state().clusters["users"].cell);
+    let (here, gone) = cluster.meter.sizes();
+    assert!(here <= 1 && gone <= 3, "{here} {gone}");
+    publish.remove_service("front");
+    publish.remove_cluster("users");
+    drop((cell, cluster));
+    let metrics = mesh.metrics();
+    let left = metrics.families.iter().flat_map(|family| &family.samples);
+    let of_them = left.filter(|it| {
+        it.attribute("mesh.cluster").is_some() || it.attribute("mesh.service").is_some()
+    });
+    assert_eq!(of_them.count(), 0, "{}", metrics.to_prometheus());
+}
+
+#[cfg(feature = "dns")]
+#[tokio::test(start_paused = true)]
+async fn the_age_of_a_clusters_dns_answer_is_told() {
+    let (mesh, publish) = mesh().await;
+    publish.endpoints("users", [address()]).unwrap();
+    let of = [("mesh.source", "dns"), ("mesh.cluster", "users")];
+    let age = || mesh.metrics().total("mesh.client.discovery.age", &of);
+    assert_eq!(age(), 0.0);
+    let cluster = Arc::clone(&mesh.inner.state().clusters["users"].cell);
+    cluster.discovered.set_good(mesh.inner.epoch.nanos(crate::core::Instant::now()));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!((20.0..21.0).contains(&age()), "{}", age());
+}

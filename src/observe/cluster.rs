@@ -68,7 +68,15 @@ pub(crate) struct AttemptEnd {
     pub(crate) error: Option<ErrorKind>,
     /// What it is counted as; nothing while a gRPC status is still to come.
     pub(crate) end: Option<End>,
-    pub(crate) elapsed: Duration,
+    pub(crate) nanos: u64,
+}
+
+/// How a connection was made.
+pub(crate) struct Made {
+    pub(crate) protocol: http::Version,
+    pub(crate) secured: bool,
+    /// Who the endpoint has proved to be.
+    pub(crate) peer: Option<Arc<str>>,
 }
 
 // === impl ClusterMeter ===
@@ -116,6 +124,7 @@ impl ClusterMeter {
     pub(crate) fn connected(
         self: &Arc<Self>,
         endpoint: &Arc<str>,
+        made: Made,
         elapsed: Duration,
     ) -> Connection {
         self.made.record(Key::REST, nanos(elapsed), |_| {
@@ -124,6 +133,9 @@ impl ClusterMeter {
         self.hub.events.emit(|| Event::Connected {
             cluster: Arc::clone(&self.name),
             endpoint: Arc::clone(endpoint),
+            protocol: made.protocol,
+            secured: made.secured,
+            peer: made.peer,
             elapsed,
         });
         Connection { cluster: Arc::clone(self), endpoint: Arc::clone(endpoint), reason: None }
@@ -270,7 +282,7 @@ impl EndpointMeter {
     #[inline]
     pub(crate) fn attempt_ended(&self, service: &Arc<str>, ended: AttemptEnd) {
         if let Some(end) = ended.end {
-            self.record(ended.verb, end, nanos(ended.elapsed));
+            self.record(ended.verb, end, ended.nanos);
         }
         self.cluster.hub.events.emit(|| Event::AttemptEnded {
             service: Arc::clone(service),
@@ -278,7 +290,7 @@ impl EndpointMeter {
             number: ended.number,
             status: ended.status,
             error: ended.error,
-            elapsed: ended.elapsed,
+            elapsed: Duration::from_nanos(ended.nanos),
         });
     }
 

@@ -214,7 +214,7 @@ impl Metric {
                 "mesh.client.discovery.age",
                 Gauge,
                 "s",
-                "Time since a source last said, or confirmed, what it knows",
+                "Time since a source, or the DNS of a cluster, last said, or confirmed, what it knows",
             ),
             Self::ConfigApplied => (
                 "mesh.client.config.applied",

@@ -1,5 +1,5 @@
-//! What is observed of calls: cells that they write and the two ways to read them; the trace that
-//! they are a part of, and the spans that are recorded ([`trace`]).
+//! What the mesh counts: cells that calls write, and the two ways to read them; and in `trace`, the
+//! trace that a call is a part of.
 //!
 //! Every service, route, cluster and endpoint owns its cells from the moment at which it is there
 //! (an endpoint: from its first pick). A call reaches them by the handles that it holds anyway, and
@@ -31,7 +31,7 @@ mod text;
 pub(crate) mod trace;
 
 pub(crate) use self::{
-    cluster::{AttemptEnd, ClusterMeter, Connection, EndpointMeter},
+    cluster::{AttemptEnd, ClusterMeter, Connection, EndpointMeter, Made},
     end::{End, Verb},
     family::{Label, Metric},
     hub::Hub,

@@ -3,13 +3,18 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use tower_service::Service;
 
+#[cfg(feature = "_tls")]
+use crate::security::TlsError;
 use crate::{
     config::{Address, Protocol},
     core::{BoxError, BoxFuture, Error, ErrorKind, Origin, Phase},
@@ -19,6 +24,9 @@ use crate::{
 pub trait Io: hyper::rt::Read + hyper::rt::Write + Unpin + Send {}
 
 impl<T: hyper::rt::Read + hyper::rt::Write + Unpin + Send> Io for T {}
+
+const CHECK_TLS: &str =
+    "the certificates of both sides, and the roots and identities that are expected of them";
 
 /// What a connection is asked for.
 #[derive(Clone, Debug)]
@@ -32,12 +40,22 @@ pub struct ConnectTarget {
     pub attempt_delay: Duration,
     /// The idle time before TCP keepalive probes.
     pub tcp_keepalive: Duration,
-    /// What will be spoken over it.
+    /// What will be spoken over it; with TLS what is preferred, for then the endpoint decides.
     pub protocol: Protocol,
+    /// Whether TLS will be spoken over it: the mesh performs the handshake on the byte stream that
+    /// it is given, which may not be secured already.
+    pub secured: bool,
+    pub(super) watch: Watch,
 }
+
+/// Whether the stream looks for the peer's close itself, which is known for sure only after a
+/// handshake.
+#[derive(Clone, Debug)]
+pub(super) struct Watch(Option<Arc<AtomicBool>>);
 
 /// What an attempt has met that took too long.
 const TIMEOUT: &str = "connect timeout";
+const TLS_TIMEOUT: &str = "connect timeout in the TLS handshake";
 
 /// Makes byte streams.
 pub(crate) trait Connect: Send + Sync {
@@ -57,7 +75,20 @@ pub struct ConnectorFuture(BoxFuture<Result<Box<dyn Io>, BoxError>>);
 pub(crate) struct ConnectError {
     what: &'static str,
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
-    left: bool,
+    of: Of,
+}
+
+/// What a failure to connect is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Of {
+    /// The way to the endpoint.
+    Connection,
+    /// Its identity, or ours.
+    Tls,
+    /// The one call that needs another protocol.
+    Protocol,
+    /// The endpoint has left its cluster.
+    Leaving,
 }
 
 // === impl Connector ===
@@ -134,34 +165,72 @@ where
     Arc::new(Erased(service))
 }
 
+// === impl Watch ===
+
+impl Watch {
+    /// Decided by what will be spoken, or after the handshake.
+    pub(super) fn new(protocol: Protocol, secured: bool) -> Self {
+        let watched = secured || protocol == Protocol::Http1;
+        Self(watched.then(|| Arc::new(AtomicBool::new(true))))
+    }
+
+    /// Whether the stream may have to look.
+    pub(super) fn is_possible(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether the stream has to look.
+    pub(super) fn is_on(&self) -> bool {
+        self.0.as_ref().is_some_and(|on| on.load(Relaxed))
+    }
+
+    /// What is spoken finds the peer's close by itself.
+    pub(super) fn end(&self) {
+        if let Some(on) = &self.0 {
+            on.store(false, Relaxed);
+        }
+    }
+}
+
 // === impl ConnectError ===
 
 impl ConnectError {
     pub(super) fn new(what: &'static str) -> Self {
-        Self { what, cause: None, left: false }
+        Self { what, cause: None, of: Of::Connection }
     }
 
     pub(super) fn caused(what: &'static str, cause: BoxError) -> Self {
-        Self { what, cause: Some(cause.into()), left: false }
+        Self { cause: Some(cause.into()), ..Self::new(what) }
+    }
+
+    /// A failure of TLS.
+    pub(super) fn tls(what: &'static str, cause: Option<BoxError>) -> Self {
+        Self { what, cause: cause.map(Into::into), of: Of::Tls }
     }
 
     /// The endpoint left its cluster after it was picked: another pick finds another.
     pub(super) fn left() -> Self {
-        Self { what: "the endpoint has left its cluster", cause: None, left: true }
+        Self { of: Of::Leaving, ..Self::new("the endpoint has left its cluster") }
     }
 
-    pub(super) fn timeout() -> Self {
-        Self::new(TIMEOUT)
+    /// A gRPC call came to an endpoint that has chosen HTTP/1.1.
+    pub(super) fn no_http2() -> Self {
+        let what = "gRPC needs HTTP/2, and the endpoint speaks HTTP/1.1 only (by ALPN)";
+        Self { of: Of::Protocol, ..Self::new(what) }
+    }
+
+    pub(super) fn timeout(in_tls: bool) -> Self {
+        if in_tls { Self::tls(TLS_TIMEOUT, None) } else { Self::new(TIMEOUT) }
     }
 
     /// Whether the attempt has taken all the time that it may.
     pub(crate) fn is_timeout(&self) -> bool {
-        self.what == TIMEOUT
+        self.what == TIMEOUT || self.what == TLS_TIMEOUT
     }
 
-    /// Whether nothing is wrong but that the endpoint is no longer there.
-    pub(crate) fn has_left(&self) -> bool {
-        self.left
+    /// Whether nothing is wrong with the endpoint as others see it.
+    pub(crate) fn is_the_calls(&self) -> bool {
+        matches!(self.of, Of::Leaving | Of::Protocol)
     }
 }
 
@@ -177,14 +246,39 @@ impl fmt::Display for ConnectError {
 
 impl From<ConnectError> for Error {
     fn from(error: ConnectError) -> Self {
-        if error.left {
-            return Self::new(ErrorKind::NoEndpoints, Phase::Pick).detail(error.what);
+        let (phase, check) = match error.of {
+            Of::Leaving => {
+                return Self::new(ErrorKind::NoEndpoints, Phase::Pick).detail(error.what);
+            }
+            Of::Connection => (Phase::Connect, None),
+            Of::Tls => (Phase::Tls, Some(CHECK_TLS)),
+            Of::Protocol => (Phase::Tls, Some("what the endpoint offers by ALPN")),
+        };
+        #[cfg(feature = "_tls")]
+        if let Some(tls) = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<TlsError>()) {
+            return named(tls);
         }
-        Self::new(ErrorKind::Connect, Phase::Connect)
-            .with_origin(Origin::Endpoint)
-            .detail(error.to_string())
-            .caused_by(error)
+        let made = Self::new(ErrorKind::Connect, phase).with_origin(Origin::Endpoint);
+        let made = match check {
+            Some(check) => made.check(check),
+            None => made,
+        };
+        made.detail(error.to_string()).caused_by(error)
     }
+}
+
+/// A failure of TLS, with whom it met and whom it expected.
+#[cfg(feature = "_tls")]
+fn named(tls: &TlsError) -> Error {
+    let mut error = Error::from(tls.clone());
+    if !tls.presented_names().is_empty() {
+        let names = tls.presented_names().join(", ");
+        error = error.noted(&format!("its certificate names {names}"));
+    }
+    if !tls.expected_names().is_empty() {
+        error = error.noted(&format!("expected {}", tls.expected_names().join(" or ")));
+    }
+    error
 }
 
 impl std::error::Error for ConnectError {

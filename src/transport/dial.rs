@@ -9,19 +9,23 @@ use tokio::sync::Notify;
 
 use super::{
     backoff::Backoff,
-    connect::{Connect, ConnectError, ConnectTarget, Io},
+    connect::{Connect, ConnectError, ConnectTarget, Io, Watch},
+    refusal::Refusals,
+    secure::{Protection, Secured},
     shared::Shared,
+    speak::{Spoken, speak},
 };
 use crate::{
     config::{Address, Protocol, TransportSettings},
-    core::Instant,
-    observe::{ClusterMeter, Connection},
+    core::{BoxFuture, DisconnectReason, Instant},
+    observe::{ClusterMeter, Connection, Made},
 };
 
 /// Where an endpoint is reached, and who is told when it is not.
 pub(crate) struct Reach {
     pub(crate) address: Address,
     pub(crate) more_addresses: Arc<[Address]>,
+    pub(crate) protection: Protection,
     /// Notified when a connection attempt has failed.
     pub(crate) failed: Arc<Notify>,
 }
@@ -31,6 +35,7 @@ pub(super) struct Dialer {
     pub(super) name: Arc<str>,
     pub(super) settings: Arc<TransportSettings>,
     pub(super) shared: Arc<Shared>,
+    pub(super) protection: Protection,
     meter: Arc<ClusterMeter>,
     address: Address,
     /// Replaced when the endpoint's source says others. Locked by connection attempts.
@@ -40,6 +45,22 @@ pub(super) struct Dialer {
     backoff: Backoff,
     draining: AtomicBool,
     last_error: Mutex<Option<ConnectError>>,
+}
+
+/// A byte stream on which HTTP may begin.
+pub(super) struct Stream {
+    pub(super) io: Box<dyn Io>,
+    pub(super) protocol: Protocol,
+    pub(super) distrusted: Option<BoxFuture<DisconnectReason>>,
+}
+
+/// What is known of a connection that is being made.
+struct Known {
+    protocol: Protocol,
+    peer: Option<Arc<str>>,
+    /// There is a byte stream, and its TLS handshake is not over.
+    in_tls: bool,
+    refusals: Refusals,
 }
 
 impl Dialer {
@@ -55,6 +76,7 @@ impl Dialer {
             name,
             settings,
             shared,
+            protection: reach.protection,
             meter,
             address: reach.address,
             more_addresses: Mutex::new(reach.more_addresses),
@@ -66,33 +88,33 @@ impl Dialer {
         }
     }
 
-    /// Makes a byte stream and performs `handshake` on it, all under the connect timeout. What comes
-    /// with it tells the connection's end, and must live as long.
-    pub(super) async fn dial<T, F>(
+    /// Makes a connection: a byte stream, the handshake of TLS if the endpoint asks for it, and
+    /// that of HTTP, all under the connect timeout. What is wanted is spoken on plaintext; under TLS
+    /// the endpoint decides. What comes with it tells the connection's end, and must live as long.
+    pub(super) async fn dial(
         &self,
-        protocol: Protocol,
-        handshake: impl FnOnce(Box<dyn Io>) -> F,
-    ) -> Result<(T, Connection), ConnectError>
-    where
-        F: Future<Output = Result<T, ConnectError>>,
-    {
+        wanted: Protocol,
+    ) -> Result<(Spoken, Connection), ConnectError> {
         let started = Instant::now();
-        let target = ConnectTarget {
-            address: self.address.clone(),
-            more_addresses: Arc::clone(&self.more_addresses()),
-            attempt_delay: self.settings.happy_eyeballs_delay,
-            tcp_keepalive: self.settings.tcp_keepalive,
-            protocol,
-        };
+        let mut known =
+            Known { protocol: wanted, peer: None, in_tls: false, refusals: Refusals::default() };
         let made = async {
-            let io = self.connector.connect(target).await;
-            handshake(io.map_err(|cause| ConnectError::caused("connection attempt failed", cause))?)
-                .await
+            let stream = self.stream(&mut known).await?;
+            let made = speak(stream, self).await;
+            // What the endpoint says of us comes in place of its first words.
+            made.map_err(|error| known.refusals.met().unwrap_or(error))
         };
         let made = tokio::time::timeout(self.settings.connect_timeout, made).await;
-        let made = made.unwrap_or_else(|_| Err(ConnectError::timeout()));
+        let made = made.unwrap_or_else(|_| Err(ConnectError::timeout(known.in_tls)));
         match made {
-            Ok(made) => Ok((made, self.meter.connected(&self.name, started.elapsed()))),
+            Ok(made) => {
+                let how = Made {
+                    protocol: known.protocol.version(),
+                    secured: self.protection.is_tls(),
+                    peer: known.peer,
+                };
+                Ok((made, self.meter.connected(&self.name, how, started.elapsed())))
+            }
             Err(error) => {
                 self.failed(&error);
                 Err(error)
@@ -107,6 +129,49 @@ impl Dialer {
     /// Further connections are raced for between these addresses, too.
     pub(super) fn set_more_addresses(&self, more: Arc<[Address]>) {
         *self.more_addresses() = more;
+    }
+
+    /// Makes the byte stream, and secures it if it is to be.
+    async fn stream(&self, known: &mut Known) -> Result<Stream, ConnectError> {
+        let (wanted, secured) = (known.protocol, self.protection.is_tls());
+        if let Protection::Refused(reason) = &self.protection {
+            // Before a byte is sent, or a connection made.
+            let cause = reason.to_string().into();
+            return Err(ConnectError::tls("the endpoint cannot be secured", Some(cause)));
+        }
+        let watch = Watch::new(wanted, secured);
+        let target = ConnectTarget {
+            address: self.address.clone(),
+            more_addresses: Arc::clone(&self.more_addresses()),
+            attempt_delay: self.settings.happy_eyeballs_delay,
+            tcp_keepalive: self.settings.tcp_keepalive,
+            protocol: wanted,
+            secured,
+            watch: watch.clone(),
+        };
+        let io = self.connector.connect(target).await;
+        let io = io.map_err(|cause| ConnectError::caused("connection attempt failed", cause))?;
+        let Protection::Tls { with, offered } = &self.protection else {
+            return Ok(Stream { io, protocol: wanted, distrusted: None });
+        };
+        known.in_tls = true;
+        let Secured { io, protocol: chosen, peer, distrusted } = with
+            .handshake(io)
+            .await
+            .map_err(|cause| ConnectError::tls("TLS handshake failed", Some(cause)))?;
+        known.in_tls = false;
+        let protocol = offered.agreed(chosen).ok_or_else(|| {
+            ConnectError::tls(
+                "HTTP/2 is asked for, and the endpoint chose no protocol (ALPN)",
+                None,
+            )
+        })?;
+        (known.protocol, known.peer) = (protocol, peer);
+        if protocol == Protocol::Http2 {
+            // Its reader sees the close.
+            watch.end();
+        }
+        Ok(Stream { io: known.refusals.of(io), protocol, distrusted })
     }
 
     /// A connection attempt, or the first use of a connection, has failed.

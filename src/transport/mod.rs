@@ -25,6 +25,7 @@
 //! ([`MeshBuilder::connect_layer`](crate::MeshBuilder::connect_layer)): it wraps a [`Connector`],
 //! which makes the byte stream ([`Io`]) to a [`ConnectTarget`].
 
+mod agreed;
 mod backoff;
 mod connect;
 mod dial;
@@ -35,8 +36,11 @@ mod model;
 mod pool;
 pub(crate) mod prepare;
 mod race;
+mod refusal;
+mod secure;
 mod send;
 mod shared;
+mod speak;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -52,6 +56,7 @@ pub(crate) use self::{
     connect::{Connect, ConnectError, erase},
     dial::Reach,
     pool::{Lease, Pool},
+    secure::{Offered, Protection, Secure, Secured},
     send::{SendError, SendFuture, Sent},
     shared::Shared,
     tcp::default_connector,

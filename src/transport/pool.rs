@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Request;
 
 use super::{
+    agreed::Agreed,
     connect::{Connect, ConnectError},
     dial::{Dialer, Reach},
     h1, h2, prepare,
@@ -20,6 +21,7 @@ use crate::{
 /// The connections of one endpoint; made lazily, each driven by a task of its own.
 pub(crate) struct Pool {
     pub(super) dialer: Dialer,
+    pub(super) agreed: Agreed,
     pub(super) h1: h1::Connections,
     pub(super) h2: h2::Connections,
 }
@@ -36,7 +38,7 @@ impl Lease {
     /// Gives the request its form on the wire; `endpoint` names it where it itself names nobody.
     pub(crate) fn prepare(&self, request: &mut Request<Outgoing>, endpoint: &str) {
         match self {
-            Self::H2(_) => prepare::http2(request, endpoint),
+            Self::H2(lease) => prepare::http2(request, endpoint, lease.secured),
             Self::H1(_) => prepare::http1(request, endpoint),
         }
     }
@@ -45,7 +47,7 @@ impl Lease {
     #[inline(always)]
     pub(crate) fn send(self, request: Request<Outgoing>) -> SendFuture {
         match self {
-            Self::H2(h2::Lease { mut sender, held }) => {
+            Self::H2(h2::Lease { mut sender, held, .. }) => {
                 SendFuture::new(sender.try_send_request(request), held, false)
             }
             Self::H1(mut lease) => {
@@ -74,6 +76,7 @@ impl Pool {
         meter: Arc<ClusterMeter>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            agreed: Agreed::new(reach.protection.offered()),
             dialer: Dialer::new(name, reach, settings, connector, shared, meter),
             h1: h1::Connections::default(),
             h2: h2::Connections::default(),
@@ -87,23 +90,46 @@ impl Pool {
     }
 
     /// A connection that is there: no wait, and for HTTP/2 no lock and no allocation.
-    pub(crate) fn try_acquire(self: &Arc<Self>, protocol: Protocol, now: u64) -> Option<Lease> {
-        match protocol {
-            Protocol::Http1 => h1::try_acquire(self).map(Lease::H1),
+    ///
+    /// On plaintext it speaks what is asked for, under TLS what the endpoint has chosen; a gRPC
+    /// call takes none of HTTP/1.1 then.
+    pub(crate) fn try_acquire(
+        self: &Arc<Self>,
+        asked: Protocol,
+        is_grpc: bool,
+        now: u64,
+    ) -> Option<Lease> {
+        match self.agreed.get(asked)? {
             Protocol::Http2 => h2::try_acquire(self, now).map(Lease::H2),
+            Protocol::Http1 if is_grpc && self.agreed.is_http1() => None,
+            Protocol::Http1 => h1::try_acquire(self).map(Lease::H1),
         }
     }
 
     /// A connection, made if there is none. Boxed: only a caller that has to wait comes here.
     pub(crate) fn acquire(
         self: &Arc<Self>,
-        protocol: Protocol,
+        asked: Protocol,
+        is_grpc: bool,
     ) -> BoxFuture<Result<Lease, ConnectError>> {
         let pool = Arc::clone(self);
         Box::pin(async move {
-            match protocol {
-                Protocol::Http1 => h1::acquire(&pool).await.map(Lease::H1),
-                Protocol::Http2 => h2::acquire(&pool).await.map(Lease::H2),
+            loop {
+                let lease = match pool.agreed.get(asked) {
+                    Some(Protocol::Http2) => h2::acquire(&pool).await?.map(Lease::H2),
+                    Some(Protocol::Http1) if is_grpc && pool.agreed.is_http1() => {
+                        return Err(ConnectError::no_http2());
+                    }
+                    Some(Protocol::Http1) => h1::acquire(&pool).await?.map(Lease::H1),
+                    // All wait for the one handshake that tells.
+                    None => {
+                        h2::first(&pool).await?;
+                        None
+                    }
+                };
+                if let Some(lease) = lease {
+                    return Ok(lease);
+                }
             }
         })
     }
@@ -132,6 +158,11 @@ impl Pool {
         let error = ConnectError::new("the endpoint closes its connections at once");
         self.dialer.failed(&error);
         error
+    }
+
+    /// The endpoint has refused who we are on a connection that was just made.
+    pub(crate) fn refused(&self, error: &ConnectError) {
+        self.dialer.failed(error);
     }
 
     /// No new streams; idle connections close now, busy ones when they are done.

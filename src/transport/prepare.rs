@@ -21,15 +21,24 @@ pub(crate) fn http1<B>(request: &mut Request<B>, fallback: &str) {
     }
 }
 
-/// HTTP/2: scheme and authority as pseudo-headers (RFC 9113 §8.3.1).
-pub(crate) fn http2<B>(request: &mut Request<B>, fallback: &str) {
+/// HTTP/2: scheme and authority as pseudo-headers (RFC 9113 §8.3.1); under TLS the scheme is `https`,
+/// whatever the caller's own words.
+#[inline]
+pub(crate) fn http2<B>(request: &mut Request<B>, fallback: &str, secured: bool) {
     *request.version_mut() = Version::HTTP_2;
     // One name only, and the header wins as it does in HTTP/1.1.
     let host = request.headers_mut().remove(HOST);
-    if host.is_none() && request.uri().authority().is_some() && request.uri().scheme().is_some() {
+    if host.is_none()
+        && request.uri().authority().is_some()
+        && let Some(scheme) = request.uri().scheme()
+        && (!secured || *scheme == Scheme::HTTPS)
+    {
         return;
     }
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    if secured {
+        parts.scheme = Some(Scheme::HTTPS);
+    }
     parts.scheme.get_or_insert(Scheme::HTTP);
     let host = host.as_ref().and_then(|host| host.to_str().ok());
     parts.authority = host
@@ -60,15 +69,24 @@ mod tests {
     #[test]
     fn http2_gets_scheme_and_authority() {
         let mut request = request("/a");
-        http2(&mut request, "10.0.0.1:80");
+        http2(&mut request, "10.0.0.1:80", false);
         assert_eq!(request.uri(), "http://10.0.0.1:80/a");
         let mut request = Request::get("/a").header(HOST, "users").body(()).unwrap();
-        http2(&mut request, "10.0.0.1:80");
+        http2(&mut request, "10.0.0.1:80", false);
         assert_eq!(request.uri(), "http://users/a");
         let request = Request::get("http://users/a").header(HOST, "shop.example");
         let mut request = request.body(()).unwrap();
-        http2(&mut request, "10.0.0.1:80");
+        http2(&mut request, "10.0.0.1:80", false);
         assert_eq!(request.uri(), "http://shop.example/a");
         assert!(!request.headers().contains_key(HOST));
+    }
+
+    #[test]
+    fn under_tls_the_scheme_is_https() {
+        for uri in ["/a", "http://10.0.0.1:80/a", "https://10.0.0.1:80/a"] {
+            let mut request = request(uri);
+            http2(&mut request, "10.0.0.1:80", true);
+            assert_eq!(request.uri(), "https://10.0.0.1:80/a");
+        }
     }
 }

@@ -10,7 +10,7 @@ use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::TrySendError};
 use stackfuture::StackFuture;
 
-use super::h1;
+use super::{connect::ConnectError, h1, refusal::refusal};
 use crate::core::{Held, Outgoing, WireFailure};
 
 /// Room for hyper's future, which cannot be named: it holds the request until it is dispatched.
@@ -45,6 +45,8 @@ pub(crate) struct SendError {
     pub(crate) request: Option<Request<Outgoing>>,
     /// Nothing has ever come over its connection.
     pub(crate) fresh: bool,
+    /// The endpoint has refused who we are, and with it whatever was sent.
+    pub(crate) refused: Option<ConnectError>,
     pub(crate) source: hyper::Error,
 }
 
@@ -86,7 +88,8 @@ impl Future for SendFuture {
                         known => known,
                     },
                 };
-                Err(SendError { kind, request, fresh: *this.fresh, source })
+                let refused = if *this.fresh { refusal(&source) } else { None };
+                Err(SendError { kind, request, fresh: *this.fresh, refused, source })
             }
         })
     }

@@ -9,12 +9,12 @@ use tokio::{
 };
 
 use super::{
-    connect::{Connect, ConnectTarget, Io},
+    connect::{Connect, ConnectTarget, Io, Watch},
     race,
     watchful::{Socket, Watchful},
 };
 use crate::{
-    config::{Address, Protocol},
+    config::Address,
     core::{BoxError, BoxFuture},
 };
 
@@ -30,21 +30,27 @@ pub(crate) fn default_connector() -> Arc<dyn Connect> {
 
 impl Connect for Tcp {
     fn connect(&self, target: ConnectTarget) -> BoxFuture<Result<Box<dyn Io>, BoxError>> {
-        let (keepalive, protocol) = (target.tcp_keepalive, target.protocol);
+        let how =
+            How { keepalive: target.tcp_keepalive, watch: target.watch, secured: target.secured };
         if target.more_addresses.is_empty() {
-            return Box::pin(connect(target.address, keepalive, protocol));
+            return Box::pin(connect(target.address, how));
         }
         let addresses = race::order(target.address, &target.more_addresses);
-        let connect = move |address| connect(address, keepalive, protocol);
+        let connect = move |address| connect(address, how.clone());
         Box::pin(race::race(addresses, target.attempt_delay, connect))
     }
 }
 
-async fn connect(
-    address: Address,
+/// What is to become of a socket.
+#[derive(Clone)]
+struct How {
     keepalive: Duration,
-    protocol: Protocol,
-) -> Result<Box<dyn Io>, BoxError> {
+    watch: Watch,
+    secured: bool,
+}
+
+async fn connect(address: Address, how: How) -> Result<Box<dyn Io>, BoxError> {
+    let How { keepalive, watch, secured } = how;
     match address {
         Address::Socket(address) => {
             let stream = TcpStream::connect(address).await?;
@@ -55,12 +61,12 @@ async fn connect(
             #[cfg(target_os = "linux")]
             let keepalive = keepalive.with_retries(PROBES);
             socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-            Ok(io(stream, protocol))
+            Ok(io(stream, watch, secured))
         }
         #[cfg(unix)]
         Address::Unix(path) => {
             let stream = tokio::net::UnixStream::connect(path.as_path()).await?;
-            Ok(io(stream, protocol))
+            Ok(io(stream, watch, secured))
         }
         #[cfg(not(unix))]
         Address::Unix(_) => Err("Unix sockets are not on this platform".into()),
@@ -68,12 +74,13 @@ async fn connect(
 }
 
 /// A connection of HTTP/1.1 is kept for requests that may find it closed.
-fn io<S>(stream: S, protocol: Protocol) -> Box<dyn Io>
+fn io<S>(stream: S, watch: Watch, secured: bool) -> Box<dyn Io>
 where
     S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
-    match protocol {
-        Protocol::Http1 => Box::new(Watchful::new(stream)),
-        Protocol::Http2 => Box::new(TokioIo::new(stream)),
+    if watch.is_possible() {
+        Box::new(Watchful::new(stream, watch, secured))
+    } else {
+        Box::new(TokioIo::new(stream))
     }
 }

@@ -1,7 +1,7 @@
 //! A byte stream that looks for the peer's close itself.
 
 use std::{
-    io,
+    io::{self, Read as _},
     mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll},
@@ -10,27 +10,77 @@ use std::{
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+
+use super::connect::Watch;
 
 #[cfg(unix)]
-pub(super) use std::os::fd::AsFd as Socket;
+use std::os::fd::AsFd as Handle;
 #[cfg(windows)]
-pub(super) use std::os::windows::io::AsSocket as Socket;
+use std::os::windows::io::AsSocket as Handle;
+
+/// A socket that can be asked past the reactor.
+pub(super) trait Socket: Handle {
+    /// Whether the reactor has reported something to read.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// Room for a small record: what a peer says when it closes.
+const RECORD: usize = 256;
 
 /// The socket of an HTTP/1.1 connection, which asks the system whether the peer has closed.
 ///
 /// hyper reads before it takes a request, and gives the request back when it reads the end. But
 /// a read is not made before the reactor has reported something, and on a busy runtime the close
-/// of a kept connection may lie there unreported while the next request is written to it.
+/// of a kept connection may lie there unreported while the next request is written to it. Under
+/// TLS the close is a record of its own (`close_notify`), which is read past the reactor, too.
 pub(super) struct Watchful<S> {
     io: TokioIo<S>,
+    watch: Watch,
+    secured: bool,
     /// The last read found nothing, and nothing has been written since.
     quiet: bool,
 }
 
-impl<S> Watchful<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { io: TokioIo::new(stream), quiet: false }
+impl Socket for TcpStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+#[cfg(unix)]
+impl Socket for tokio::net::UnixStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+impl<S: Socket> Watchful<S> {
+    pub(super) fn new(stream: S, watch: Watch, secured: bool) -> Self {
+        Self { io: TokioIo::new(stream), watch, secured, quiet: false }
+    }
+
+    /// What lies in the socket unreported: the peer's close, or under TLS records.
+    fn look(&self, buf: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let socket = SockRef::from(self.io.inner());
+        let mut byte = [MaybeUninit::uninit()];
+        match socket.peek(&mut byte) {
+            // The end, as hyper is told of it.
+            Ok(0) => Poll::Ready(Ok(())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Poll::Ready(Err(error)),
+            Ok(_) if self.secured => {
+                let mut bytes = [0; RECORD];
+                let most = bytes.len().min(buf.remaining());
+                let Ok(read) = (&*socket).read(&mut bytes[..most]) else { return Poll::Pending };
+                buf.put_slice(&bytes[..read]);
+                Poll::Ready(Ok(()))
+            }
+            // What else there is to read, the reactor reports.
+            Ok(_) | Err(_) => Poll::Pending,
+        }
     }
 }
 
@@ -38,22 +88,13 @@ impl<S: AsyncRead + Socket + Unpin> Read for Watchful<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        let was_quiet = std::mem::replace(&mut self.quiet, read.is_pending());
-        if read.is_pending() && was_quiet {
-            let mut byte = [MaybeUninit::uninit()];
-            match SockRef::from(self.io.inner()).peek(&mut byte) {
-                // The end, as hyper is told of it.
-                Ok(0) => return Poll::Ready(Ok(())),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Poll::Ready(Err(error));
-                }
-                // What else there is to read, the reactor reports.
-                Ok(_) | Err(_) => {}
-            }
+        if self.quiet && self.watch.is_on() && self.io.inner().poll_readable(cx).is_pending() {
+            return self.look(&mut buf);
         }
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.quiet = read.is_pending();
         read
     }
 }

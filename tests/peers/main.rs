@@ -1,4 +1,5 @@
-//! Programs that no one here wrote, as upstreams: nginx, haproxy, gRPC C-core.
+//! Programs that no one here wrote, as upstreams: nginx, haproxy, gRPC C-core; and knot and
+//! unbound as DNS.
 //!
 //! `.ci/peers` installs what is needed and runs this; see the README beside this file.
 #![allow(
@@ -15,12 +16,17 @@ mod grpcio_calls;
 mod grpcio_drains;
 mod haproxy;
 mod haproxy_proxies;
+mod knot;
+mod knot_updates;
 mod load;
 mod nginx;
 mod nginx_keepalive;
 mod nginx_reload;
+mod openssl;
+mod openssl_chains;
 mod otlp;
 mod program;
+mod prometheus;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;

@@ -193,6 +193,7 @@ async fn a_redirect_out_of_the_mesh_fails_or_is_returned_and_is_never_followed()
     assert_eq!(error.kind(), ErrorKind::Redirect);
     assert_eq!(error.service_name(), Some("users.prod"));
     assert!(error.to_string().contains("it leads to `127.0.0.1`, outside of the mesh"), "{error}");
+    assert!(!error.to_string().contains("redirected there by"), "{error}");
     assert!(!error.chain().contains("secret"), "{}", error.chain());
     let returning = Policy::limited(10).return_outside();
     let http = mesh.reqwest(plain()).redirect(returning).build().unwrap();

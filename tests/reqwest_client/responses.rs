@@ -145,6 +145,8 @@ async fn gzip_is_unpacked_when_asked_for_and_left_alone_otherwise() {
     assert_eq!(response.url().as_str(), "http://users.prod/");
     assert!(!response.headers().contains_key(header::CONTENT_ENCODING));
     assert_eq!(response.text().await.unwrap(), "hello, hello, hello");
+    let head = patience(http.head("http://users.prod/").send()).await.unwrap();
+    assert_eq!(head.bytes().await.unwrap(), "");
     let packed = client(&mesh).get("http://users.prod/").header("accept-encoding", "gzip");
     let packed = packed.send().await.unwrap();
     assert_eq!(packed.headers()[header::CONTENT_ENCODING], "gzip");

@@ -103,3 +103,19 @@ fn every_row_names_a_test() {
 fn is_test(span: &&str) -> bool {
     span.starts_with("tests/") && span.contains("::")
 }
+
+#[test]
+fn handles_go_anywhere_and_futures_between_threads() {
+    use tower_mesh::adapt::reqwest::{Client, ClientBuilder, RequestBuilder, ResponseFuture};
+    fn anywhere<T: Send + Sync + Unpin + std::fmt::Debug + 'static>() {}
+    fn cloned<T: Clone>() {}
+    fn sent<T: Send + std::fmt::Debug + 'static>() {}
+    anywhere::<Client>();
+    cloned::<Client>();
+    anywhere::<ClientBuilder>();
+    anywhere::<RequestBuilder>();
+    sent::<ResponseFuture>();
+    assert!(size_of::<Client>() <= 8);
+    let bytes = size_of::<ResponseFuture>();
+    assert!(bytes <= 3072, "ResponseFuture has {bytes} bytes");
+}

@@ -9,6 +9,8 @@
 )]
 
 pub(crate) mod calls;
+#[cfg(feature = "tls-aws-lc-rs")]
+pub(crate) mod certificates;
 pub(crate) mod frames;
 #[path = "../../examples/support/greeter.rs"]
 pub(crate) mod greeter;
@@ -19,6 +21,8 @@ pub(crate) mod raw;
 pub(crate) mod rogue;
 pub(crate) mod server;
 pub(crate) mod source;
+#[cfg(feature = "tls-aws-lc-rs")]
+pub(crate) mod tls_server;
 #[cfg(feature = "dns")]
 #[path = "../../examples/support/zone.rs"]
 pub(crate) mod zone;
@@ -32,6 +36,11 @@ pub(crate) use self::{
     raw::RawServer,
     server::{Reply, Server, dead_address, reply, status},
     source::{cluster, one_cluster, published},
+};
+#[cfg(feature = "tls-aws-lc-rs")]
+pub(crate) use self::{
+    certificates::{Ca, Issued, swap},
+    tls_server::{Tls, TlsServer},
 };
 
 /// The erased error of the tests.

@@ -1,6 +1,8 @@
 //! What a client is made of, and what is refused when it is built.
 
-use std::{fmt, sync::Arc, time::Duration};
+#[cfg(feature = "reqwest-013-cookies")]
+use std::sync::Arc;
+use std::{fmt, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue,

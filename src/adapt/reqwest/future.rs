@@ -82,7 +82,6 @@ impl Future for ResponseFuture {
         let mut this = self.project();
         let inner = &*this.client.0;
         let settings = &inner.settings;
-        let fail = |trip: &Trip, error| Poll::Ready(Err(trip.explain(error)));
         loop {
             if let StateProj::Failed(error) = this.state.as_mut().project() {
                 return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
@@ -116,7 +115,7 @@ impl Future for ResponseFuture {
                     }
                     Err(error) => {
                         this.state.set(State::Failed(None));
-                        return fail(trip, error);
+                        return Poll::Ready(Err(trip.explain(error)));
                     }
                 },
                 StateProj::Mesh(call) => {
@@ -129,6 +128,7 @@ impl Future for ResponseFuture {
                         }
                     };
                     this.quiet.set(None);
+                    let result = result.map_err(|error| trip.explain(error));
                     let result = result.and_then(|response| {
                         #[cfg(feature = "reqwest-013-cookies")]
                         trip.note_cookies(response.headers(), settings);
@@ -144,12 +144,13 @@ impl Future for ResponseFuture {
                         }
                         Err(error) => {
                             this.state.set(State::Failed(None));
-                            return fail(trip, error);
+                            return Poll::Ready(Err(error));
                         }
                     }
                 }
                 StateProj::Outside(call) => {
-                    let result = ready!(call.poll(cx)).map_err(Error::from).and_then(|response| {
+                    let result = ready!(call.poll(cx)).map_err(|error| trip.explain(error.into()));
+                    let result = result.and_then(|response| {
                         let next = follow(inner, trip, response.status(), response.headers())?;
                         Ok((response, next))
                     });
@@ -161,7 +162,7 @@ impl Future for ResponseFuture {
                         }
                         Err(error) => {
                             this.state.set(State::Failed(None));
-                            return fail(trip, error);
+                            return Poll::Ready(Err(error));
                         }
                     }
                 }

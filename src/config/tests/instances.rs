@@ -186,6 +186,14 @@ impl Model {
                 if ["matches", "clusters"].iter().all(|it| node["properties"].get(it).is_some()) {
                     object.insert("clusters".into(), json!([{"name": "a"}]));
                 }
+                let has = |field: &str| node["properties"].get(field).is_some();
+                // Nothing of security is said without its mode, no certificates without whose.
+                if has("verify_sni") && has("crl") {
+                    object.insert("mode".into(), json!("mutual"));
+                }
+                if has("provider") && has("name") && !has("settings") {
+                    object.insert("provider".into(), json!("a"));
+                }
                 Value::Object(object)
             }
             "array" => json!([]),
@@ -195,6 +203,8 @@ impl Model {
             "integer" => json!(3),
             "number" => json!(3.5),
             "null" => Value::Null,
+            _ if path.ends_with("identities[0].prefix") => json!("spiffe://a"),
+            _ if path.ends_with("alpn[0]") => json!("h2"),
             _ if path.contains("path.") => json!("/a"),
             _ if path.ends_with("method") => json!("GET"),
             _ => json!("a"),

@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Checker, NOT_YET, not_yet};
-use crate::config::{
-    Balancer, Breakers, Cluster, ClusterSecurity, ConfigErrors, Discovery, Endpoint,
-};
+use crate::config::{Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint};
 
 impl Checker {
     fn balancer(&mut self, balancer: &Balancer) {
@@ -53,56 +51,6 @@ impl Checker {
         );
     }
 
-    fn security(&mut self, security: &ClusterSecurity) {
-        let ClusterSecurity {
-            mode,
-            identities,
-            sni,
-            sni_from_host,
-            verify_sni,
-            alpn,
-            certificate,
-            roots,
-            system_roots,
-            bundles,
-            crl,
-            spki,
-            certificate_hashes,
-            min_version,
-            max_version,
-            ciphers,
-            groups,
-            signatures,
-            max_verify_depth,
-            max_session_keys,
-            matches,
-        } = security;
-        self.only_default("mode", mode);
-        not_yet!(
-            self,
-            identities,
-            sni,
-            sni_from_host,
-            verify_sni,
-            alpn,
-            certificate,
-            roots,
-            system_roots,
-            bundles,
-            crl,
-            spki,
-            certificate_hashes,
-            min_version,
-            max_version,
-            ciphers,
-            groups,
-            signatures,
-            max_verify_depth,
-            max_session_keys,
-            matches,
-        );
-    }
-
     fn endpoints(&mut self, endpoints: &[Endpoint]) {
         let mut seen = HashSet::new();
         for (index, endpoint) in endpoints.iter().enumerate() {
@@ -121,8 +69,7 @@ impl Checker {
             least_request,
             balancing,
             transport,
-            // Either protocol will do.
-            protocol: _,
+            protocol,
             http,
             discovery,
             failover,
@@ -158,7 +105,7 @@ impl Checker {
             self.within("breakers", |checker| checker.breakers(breakers));
         }
         if let Some(security) = security {
-            self.within("security", |checker| checker.security(security));
+            self.within("security", |checker| checker.security(security, *protocol));
         }
         self.filters(filters);
         not_yet!(

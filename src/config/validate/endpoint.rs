@@ -1,7 +1,7 @@
 //! Checks of endpoints.
 
 use super::{Checker, NOT_YET, not_yet};
-use crate::config::{Address, ConfigErrors, Endpoint, Health, Security};
+use crate::config::{Address, ConfigErrors, Endpoint, Health};
 
 /// Further addresses that an endpoint may have.
 const MORE_ADDRESSES: usize = 15;
@@ -39,7 +39,7 @@ impl Checker {
             metadata: _,
             security,
             tunnel,
-            protocol: _,
+            protocol,
             authority,
             http2,
             check,
@@ -58,9 +58,8 @@ impl Checker {
         if *priority != 0 {
             self.refuse("priority", priority, NOT_YET);
         }
-        match security {
-            None | Some(Security::Plain) => {}
-            Some(Security::Tls(_)) => self.refuse("security", "tls", NOT_YET),
+        if let Some(security) = security {
+            self.within("security", |checker| checker.endpoint_security(security, *protocol));
         }
         self.only_default("tunnel", tunnel);
         if let Some(authority) = authority

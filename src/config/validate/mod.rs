@@ -11,6 +11,7 @@ mod matching;
 mod policy;
 mod retry;
 mod route;
+mod security;
 mod service;
 mod transport;
 

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Timeout,
     /// No connection could be made.
     Connect,
+    /// The endpoint did not prove to be who it should be, or refused who we are.
+    Identity,
     /// The endpoint refused the request without working on it.
     Refused,
     /// The connection was lost, reset or violated its protocol.
@@ -87,7 +89,7 @@ pub enum Origin {
 
 impl ErrorKind {
     /// All of them, in their order.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::UnknownService,
         Self::Config,
         Self::NoRoute,
@@ -96,6 +98,7 @@ impl ErrorKind {
         Self::Denied,
         Self::Timeout,
         Self::Connect,
+        Self::Identity,
         Self::Refused,
         Self::Transport,
         Self::RequestBody,
@@ -117,6 +120,7 @@ impl ErrorKind {
             Self::Denied => "denied",
             Self::Timeout => "timeout",
             Self::Connect => "connect",
+            Self::Identity => "identity",
             Self::Refused => "refused",
             Self::Transport => "transport",
             Self::RequestBody => "request_body",
@@ -138,6 +142,7 @@ impl ErrorKind {
             Self::Denied => "denied by policy",
             Self::Timeout => "deadline exceeded",
             Self::Connect => "cannot connect",
+            Self::Identity => "identity refused",
             Self::Refused => "refused by the endpoint before it was worked on",
             Self::Transport => "connection failed",
             Self::RequestBody => "the request's own body failed",
@@ -174,6 +179,7 @@ impl ErrorKind {
                 | Phase::Backoff => "whether the endpoint is slow, or the timeout too short",
             },
             Self::Connect => "that the endpoint listens at this address and is reachable",
+            Self::Identity => "the certificates and roots of both sides",
             Self::Refused => "whether the endpoint is shutting down or overloaded",
             Self::Transport => "the endpoint's log, and that it speaks the expected protocol",
             Self::RequestBody => "the stream that feeds the request body",
@@ -204,6 +210,7 @@ impl ErrorKind {
             | Self::NoRoute
             | Self::NoEndpoints
             | Self::Connect
+            | Self::Identity
             | Self::Refused
             | Self::Transport
             | Self::Shutdown => 14,
@@ -225,6 +232,7 @@ impl ErrorKind {
             | Self::NoEndpoints
             | Self::Overloaded
             | Self::Connect
+            | Self::Identity
             | Self::Refused
             | Self::Shutdown => StatusCode::SERVICE_UNAVAILABLE,
         }

@@ -1,6 +1,6 @@
 //! The watched mesh file: the embedded control plane.
 //!
-//! YAML or JSON with two maps, `services` and `clusters`. Each part is read on its own: a bad
+//! YAML or JSON with three maps, `services`, `clusters` and `identities`. Each part is read on its own: a bad
 //! one is reported with its path and its last good state stays; a file that cannot be read at
 //! all changes nothing. Atomic renames, Kubernetes' symlink swaps and edits behind links are seen
 //! through the directories of the file and of every link on the way to it, which are watched; a
@@ -18,7 +18,7 @@ use std::{
 
 use self::parse::{Parsed, Read};
 use super::{Discover, Publisher};
-use crate::config::{Cluster, ConfigErrors, Service};
+use crate::config::{Cluster, ConfigErrors, IdentityFiles, Service};
 
 /// A source that follows a file.
 ///
@@ -42,6 +42,7 @@ pub struct File {
 struct Published {
     services: Parts<Service>,
     clusters: Parts<Cluster>,
+    identities: Parts<IdentityFiles>,
 }
 
 /// The same for one kind of part, by name.
@@ -69,6 +70,7 @@ impl Discover for File {
             let part = self.name();
             let mut changes = watch::Changes::new();
             let mut published = Published::default();
+            let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
             let mut last: Option<Result<Vec<u8>, String>> = None;
             let mut readable = false;
             loop {
@@ -82,7 +84,7 @@ impl Discover for File {
                 changes = returned;
                 if last.as_ref() != Some(&content) {
                     readable = match &content {
-                        Ok(bytes) => published.apply(&publish, &part, bytes),
+                        Ok(bytes) => published.apply(&publish, &part, &folder, bytes),
                         Err(error) => {
                             publish.refused(&part, format!("cannot be read: {error}"));
                             false
@@ -103,7 +105,7 @@ impl Discover for File {
 
 impl Published {
     /// Publishes what differs from what was published before; says whether the file could be read.
-    fn apply(&mut self, publish: &Publisher, file: &str, bytes: &[u8]) -> bool {
+    fn apply(&mut self, publish: &Publisher, file: &str, folder: &Path, bytes: &[u8]) -> bool {
         let parsed = match parse::parse(bytes) {
             Ok(parsed) => parsed,
             Err(reason) => {
@@ -111,19 +113,37 @@ impl Published {
                 return false;
             }
         };
-        let Parsed { services, clusters, unknown } = parsed;
+        let Parsed { services, clusters, identities, unknown } = parsed;
         if unknown.is_empty() {
             publish.accepted(file);
         } else {
             publish.refused(file, unknown.join("; "));
         }
+        // Before the clusters that use them.
+        self.identities.apply(publish, "identity", &identities, |name, files| {
+            publish.identity(name, within(folder, files))
+        });
         // Clusters first: a service that names a new one finds it.
         self.clusters.apply(publish, "cluster", &clusters, |name, it| publish.cluster(name, it));
         self.services.apply(publish, "service", &services, |name, it| publish.service(name, it));
         self.services.retain(&services, |name| publish.remove_service(name));
         self.clusters.retain(&clusters, |name| publish.remove_cluster(name));
+        self.identities.retain(&identities, |name| publish.remove_identity(name));
         true
     }
+}
+
+/// The same files, their paths relative to the folder of the mesh file.
+fn within(folder: &Path, files: IdentityFiles) -> IdentityFiles {
+    let path = |path: &mut String| {
+        if !path.is_empty() {
+            *path = folder.join(&*path).to_string_lossy().into_owned();
+        }
+    };
+    let IdentityFiles { mut certificate, mut key, mut roots, mut bundles, mut crl } = files;
+    [&mut certificate, &mut key, &mut roots, &mut crl].into_iter().flatten().for_each(path);
+    bundles.values_mut().for_each(path);
+    IdentityFiles { certificate, key, roots, bundles, crl }
 }
 
 impl<T: Clone + PartialEq> Parts<T> {

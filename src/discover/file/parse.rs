@@ -6,13 +6,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::tree::Tree;
-use crate::config::{Cluster, Service};
+use crate::config::{Cluster, IdentityFiles, Service};
 
 /// What a file holds.
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
     pub(crate) services: Read<Service>,
     pub(crate) clusters: Read<Cluster>,
+    pub(crate) identities: Read<IdentityFiles>,
     /// Top-level fields that nobody knows.
     pub(crate) unknown: Vec<String>,
 }
@@ -60,11 +61,16 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
             ("clusters", Value::Object(parts)) => {
                 parsed.clusters = read("clusters", parts);
             }
-            ("services" | "clusters", Value::Null) => {}
-            ("services" | "clusters", _) => return Err(format!("`{field}` must be a map")),
-            _ => parsed
-                .unknown
-                .push(format!("unknown field `{field}`, expected `services` or `clusters`")),
+            ("identities", Value::Object(parts)) => {
+                parsed.identities = read("identities", parts);
+            }
+            ("services" | "clusters" | "identities", Value::Null) => {}
+            ("services" | "clusters" | "identities", _) => {
+                return Err(format!("`{field}` must be a map"));
+            }
+            _ => parsed.unknown.push(format!(
+                "unknown field `{field}`, expected `services`, `clusters` or `identities`"
+            )),
         }
     }
     Ok(parsed)

@@ -63,7 +63,7 @@ fn publisher() -> (Arc<Recorder>, Arc<dyn Sink>, Publisher) {
 }
 
 fn apply(published: &mut Published, publish: &Publisher, text: &str) {
-    published.apply(publish, "file mesh.yaml", text.as_bytes());
+    published.apply(publish, "file mesh.yaml", "".as_ref(), text.as_bytes());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode, Version, header::HOST};
+use http::{Request, Response, StatusCode, Version, header::HOST, uri::Scheme};
 
 use super::{
     Caller, Pinned,
@@ -38,8 +38,9 @@ pub(crate) struct Attempt {
     /// 1 for the first attempt.
     number: u32,
     started: Instant,
-    /// When its head or its failure came; its start until then.
-    ended: Instant,
+    /// The same, and when its head or its failure came, in nanoseconds since the mesh's epoch.
+    at: u64,
+    ended: u64,
     /// Why it gave no response, if it gave none.
     met: Met,
     original: Original,
@@ -141,11 +142,15 @@ impl Attempt {
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
             return Err(Failed::fatal(no_endpoint(pinned, PickError::Empty)));
         };
+        if node.is_open && request.uri().scheme() == Some(&Scheme::HTTPS) {
+            flight.finish(at, Outcome::Ignored);
+            return Err(Failed::fatal(in_clear(pinned)));
+        }
         let original = Original::of(request, node);
         let state = begin(caller, node, way, number, at, trace);
         let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
-        let (started, ended) = (now, now);
-        Ok(Self { state, endpoint, flight, breaker, number, started, ended, met, original })
+        let (started, ended) = (now, at);
+        Ok(Self { state, endpoint, flight, breaker, number, started, at, ended, met, original })
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint<Node>>> {
@@ -156,8 +161,8 @@ impl Attempt {
         self.started
     }
 
-    /// When its head or its failure came.
-    pub(crate) fn ended(&self) -> Instant {
+    /// When its head or its failure came, in nanoseconds since the mesh's epoch.
+    pub(crate) fn ended(&self) -> u64 {
         self.ended
     }
 
@@ -178,7 +183,8 @@ impl Attempt {
     /// if it waited for a connection.
     pub(crate) fn expire(&mut self, caller: &Caller, mut way: Way<'_>, now: Instant) {
         if let Some(flight) = self.flight.take() {
-            flight.finish(caller.inner.epoch.nanos(now), Outcome::Failure);
+            let now = caller.inner.epoch.nanos(now);
+            flight.finish(now, Outcome::Failure);
             self.failed(caller, now, ErrorKind::Timeout);
         }
         self.breaker = Held::Nothing;
@@ -190,7 +196,8 @@ impl Attempt {
     /// The caller leaves, whether it is under way or over.
     pub(crate) fn left(&mut self, caller: &Caller) {
         if self.flight.is_some() {
-            self.tell_end(caller, Instant::now(), None, None, Some(End::Left));
+            let now = caller.inner.epoch.nanos(Instant::now());
+            self.tell_end(caller, now, None, None, Some(End::Left));
         }
     }
 
@@ -227,8 +234,8 @@ impl Attempt {
                     }
                     Err(error) => {
                         self.state = State::Done;
-                        let left = error.has_left();
-                        let outcome = if left { Outcome::Ignored } else { Outcome::Failure };
+                        let ours = error.is_the_calls();
+                        let outcome = if ours { Outcome::Ignored } else { Outcome::Failure };
                         let error = Error::from(error);
                         self.finish(caller, outcome, error.kind());
                         self.original.restore(way.request);
@@ -276,11 +283,12 @@ fn begin(
             None => State::Done,
         };
     }
-    //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version
+    //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version; with TLS the
+    //= pool knows what was agreed on
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
-    match node.pool.try_acquire(protocol, now) {
+    match node.pool.try_acquire(protocol, caller.grpc, now) {
         Some(lease) => way.send(lease, &node.name),
-        None => State::Connect(node.pool.acquire(protocol)),
+        None => State::Connect(node.pool.acquire(protocol, caller.grpc)),
     }
 }
 
@@ -316,14 +324,14 @@ impl Attempt {
     /// Ends it without a response.
     fn finish(&mut self, caller: &Caller, outcome: Outcome, error: ErrorKind) {
         if let Some(flight) = self.flight.take() {
-            let now = Instant::now();
-            flight.finish(caller.inner.epoch.nanos(now), outcome);
+            let now = caller.inner.epoch.nanos(Instant::now());
+            flight.finish(now, outcome);
             self.failed(caller, now, error);
         }
         self.breaker = Held::Nothing;
     }
 
-    fn failed(&mut self, caller: &Caller, now: Instant, error: ErrorKind) {
+    fn failed(&mut self, caller: &Caller, now: u64, error: ErrorKind) {
         self.tell_end(caller, now, None, Some(error), Some(End::Error(error)));
     }
 
@@ -332,16 +340,16 @@ impl Attempt {
     fn tell_end(
         &mut self,
         caller: &Caller,
-        now: Instant,
+        now: u64,
         status: Option<u16>,
         error: Option<ErrorKind>,
         end: Option<End>,
     ) {
         self.ended = now;
         let (verb, number) = (caller.verb, self.number);
-        let elapsed = now.saturating_duration_since(self.started);
+        let nanos = now.saturating_sub(self.at);
         if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
-            let ended = AttemptEnd { verb, number, status, error, end, elapsed };
+            let ended = AttemptEnd { verb, number, status, error, end, nanos };
             node.meter.attempt_ended(&caller.cell.name, ended);
         }
     }
@@ -354,8 +362,7 @@ impl Attempt {
         response: &Response<B>,
         held: Held,
     ) -> Watch {
-        let head = Instant::now();
-        let now = caller.inner.epoch.nanos(head);
+        let now = caller.inner.epoch.nanos(Instant::now());
         let status = response.status();
         // A gRPC call's status may be here, and may come in trailers.
         let code = if caller.grpc && status.is_success() {
@@ -364,7 +371,7 @@ impl Attempt {
             None
         };
         let end = End::of_head(caller.verb, status.as_u16(), code);
-        self.tell_end(caller, head, Some(status.as_u16()), None, end);
+        self.tell_end(caller, now, Some(status.as_u16()), None, end);
         let outcome = head_outcome(caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
             if let Some(outcome) = outcome {
@@ -390,9 +397,18 @@ impl Attempt {
     }
 
     fn send_failed(&mut self, caller: &Caller, way: Way<'_>, failure: SendError) -> Error {
-        let SendError { kind, request, fresh, source } = failure;
+        let SendError { kind, request, fresh, refused, source } = failure;
         *way.request = request;
         self.original.restore(way.request);
+        if let Some(refused) = refused {
+            if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
+                node.pool.refused(&refused);
+            }
+            let error = Error::from(refused);
+            self.finish(caller, Outcome::Failure, error.kind());
+            self.met = Met::NeverSent;
+            return error;
+        }
         if kind == WireFailure::NeverSent && fresh {
             // Its connections are worth nothing: no better than none.
             let node = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra());
@@ -435,7 +451,7 @@ impl Attempt {
         self.original.restore(way.request);
         let met = match error.kind() {
             _ if way.request.is_some() => Met::NeverSent,
-            ErrorKind::Connect => Met::NeverSent,
+            ErrorKind::Connect | ErrorKind::Identity => Met::NeverSent,
             ErrorKind::Refused => Met::Refused,
             ErrorKind::Transport => Met::Reset,
             // Another's error: what is known of it for sure; else it may have been worked on.
@@ -480,4 +496,15 @@ fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
         Some(trouble) => error.detail(format!("{what}; {trouble}")),
         None => error.detail(what),
     }
+}
+
+/// The call asks for TLS, and nobody has said how the cluster is secured.
+#[cold]
+fn in_clear(pinned: &Pinned) -> Error {
+    Error::new(ErrorKind::InvalidRequest, Phase::Tls)
+        .detail(format!(
+            "it asks for https, and the connections of cluster {} are plaintext by default",
+            pinned.cluster.name
+        ))
+        .check("`security.mode` of the cluster: `tls` or `mutual`; `off` allows plaintext")
 }

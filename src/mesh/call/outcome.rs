@@ -297,7 +297,7 @@ impl PathProj<'_> {
 
     fn retried(&mut self, reason: RetryReason, backoff: Duration) {
         if let Some(trace) = self.trace {
-            trace.retry(&reason.to_string(), backoff);
+            trace.retry(reason, backoff);
         }
         let meter = self.caller.meter(self.pinned.as_ref());
         meter.retry(&self.caller.cell.name, reason, backoff);
@@ -305,7 +305,7 @@ impl PathProj<'_> {
 
     fn refused(&mut self, reason: RetryRefusal) {
         if let Some(trace) = self.trace {
-            trace.retry_refused(reason.as_str());
+            trace.retry_refused(reason);
         }
         self.caller.meter(self.pinned.as_ref()).retry_refused(&self.caller.cell.name, reason);
     }

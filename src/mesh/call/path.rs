@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::{Request, Response, Version};
@@ -38,8 +39,9 @@ pub(crate) struct Path {
     pub(super) caller: Caller,
     pub(super) request: Option<Request<Outgoing>>,
     pub(super) started: Option<Instant>,
-    /// When the head that is returned came.
-    pub(super) ended: Option<Instant>,
+    /// The same, and when the head that is returned came, in nanoseconds since the mesh's epoch.
+    began: u64,
+    pub(super) ended: Option<u64>,
     pub(super) pinned: Option<Pinned>,
     #[pin]
     pub(super) state: State,
@@ -107,6 +109,7 @@ impl Path {
             caller,
             request: Some(request),
             started: None,
+            began: 0,
             ended: None,
             pinned: None,
             state: State::Begin,
@@ -207,7 +210,7 @@ impl PathProj<'_> {
             Some(started) => started,
             None => {
                 self.caller.cell.meter.call_started();
-                *self.started = Some(now);
+                (*self.started, *self.began) = (Some(now), at);
                 now
             }
         };
@@ -215,7 +218,7 @@ impl PathProj<'_> {
             return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
         }
         if self.pinned.is_none()
-            && let Some(step) = self.route(started, now, at)
+            && let Some(step) = self.route(started, at)
         {
             return step;
         }
@@ -223,7 +226,7 @@ impl PathProj<'_> {
     }
 
     /// Resolves, routes and admits the call; what it gives is a step to take instead.
-    fn route(&mut self, started: Instant, now: Instant, at: u64) -> Option<Step> {
+    fn route(&mut self, started: Instant, at: u64) -> Option<Step> {
         let Caller { inner, cell, .. } = &*self.caller;
         let (mut service, mut found) = (cell.current.load_full(), None);
         if service.is_none() {
@@ -262,8 +265,7 @@ impl PathProj<'_> {
                 }
             }
         }
-        let waited = now.saturating_duration_since(started);
-        *self.trace = traced::begin(self.caller, request, (route, cluster), waited);
+        *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
         let call = request.extensions().get::<Call>();
         let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
@@ -351,8 +353,7 @@ impl PathProj<'_> {
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
-        let at = (now, at);
-        match Attempt::start(self.caller, pinned, way, tried, number, at, self.trace) {
+        match Attempt::start(self.caller, pinned, way, tried, number, (now, at), self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 Step::Again
@@ -463,7 +464,7 @@ impl PathProj<'_> {
     }
 
     /// When the attempt under way met its head.
-    pub(super) fn attempt_ended(&mut self) -> Option<Instant> {
+    pub(super) fn attempt_ended(&mut self) -> Option<u64> {
         match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => Some(attempt.ended()),
             _ => None,
@@ -479,18 +480,16 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        self.trace_end(result);
-        let Caller { cell, verb, .. } = &*self.caller;
+        let Caller { inner, cell, verb, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
         let head = if result.is_ok() { *self.ended } else { None };
-        let now = head.unwrap_or_else(Instant::now);
-        let started = self.started.unwrap_or(now);
-        let elapsed = now.saturating_duration_since(started);
+        let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
+        let nanos = now.saturating_sub(*self.began);
         let (status, error, end);
         match result {
             Ok(response) => {
                 (status, error) = (Some(response.status().as_u16()), None);
-                end = head_end(*verb, response, started);
+                end = head_end(*verb, response, *self.started);
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
@@ -499,13 +498,15 @@ impl PathProj<'_> {
                 drop(limit);
                 (status, error) = (None, Some(failed.kind()));
                 end = Some(End::Error(failed.kind()));
-                failed.set_context(self.trail.context(&cell.name, Some(elapsed)));
+                failed
+                    .set_context(self.trail.context(&cell.name, Some(Duration::from_nanos(nanos))));
             }
         }
         let meter = self.caller.meter(self.pinned.as_ref());
         let attempts = self.trail.number;
-        let ended = CallEnd { verb: *verb, status, error, end, attempts, elapsed };
+        let ended = CallEnd { verb: *verb, status, error, end, attempts, nanos };
         cell.meter.call_ended(meter, ended);
+        self.trace_end(result);
     }
 }
 
@@ -513,25 +514,28 @@ impl PathProj<'_> {
 impl PinnedDrop for Path {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let Some(started) = *this.started else { return };
+        if this.started.is_none() {
+            return;
+        }
         if matches!(*this.state, State::Done) {
             return;
         }
-        this.trace_left();
         // The caller has left: neither a status nor an error.
+        this.trace_left();
         if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
             attempt.left(this.caller);
         }
         this.state.set(State::Done);
-        let Caller { cell, verb, .. } = &*this.caller;
-        let (attempts, elapsed) = (this.trail.number, started.elapsed());
+        let Caller { inner, cell, verb, .. } = &*this.caller;
+        let attempts = this.trail.number;
+        let nanos = inner.epoch.nanos(Instant::now()).saturating_sub(*this.began);
         let ended = CallEnd {
             verb: *verb,
             status: None,
             error: None,
             end: Some(End::Left),
             attempts,
-            elapsed,
+            nanos,
         };
         cell.meter.call_ended(this.caller.meter(this.pinned.as_ref()), ended);
     }
@@ -544,11 +548,12 @@ fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
 }
 
 /// What a response comes to; of a gRPC call whose status is still to come, its body reports it.
-fn head_end(verb: Verb, response: &mut Response<Body>, started: Instant) -> Option<End> {
+#[inline]
+fn head_end(verb: Verb, response: &mut Response<Body>, started: Option<Instant>) -> Option<End> {
     let status = response.status().as_u16();
     let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
     End::of_head(verb, status, code)
-        .or_else(|| response.body_mut().report(started).map(End::of_body))
+        .or_else(|| response.body_mut().report(started?).map(End::of_body))
 }
 
 /// There is nothing to send: a fault of this crate.

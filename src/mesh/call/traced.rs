@@ -9,7 +9,7 @@ use super::{
     path::{PathProj, StateProj},
 };
 use crate::{
-    core::{Body, Error, ErrorKind, Outgoing, grpc},
+    core::{Body, Error, ErrorKind, Instant, Outgoing, grpc},
     mesh::{
         cluster::{Cluster, Node},
         service::Route,
@@ -26,10 +26,11 @@ pub(super) fn begin(
     caller: &Caller,
     request: &mut Request<Outgoing>,
     to: (&Route, &Cluster),
-    waited: Duration,
+    (started, now): (Instant, u64),
 ) -> Trace {
     if caller.inner.tracing.may_record() {
-        ask(caller, request, Some(to), waited)
+        let waited = now.saturating_sub(caller.inner.epoch.nanos(started));
+        ask(caller, request, Some(to), Duration::from_nanos(waited))
     } else {
         caller.inner.tracing.carry(request);
         None

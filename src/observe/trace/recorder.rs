@@ -8,7 +8,9 @@ use super::{
     CallStart, TraceContext,
     facts::{Answer, Outcome, Peer},
 };
-use crate::core::{Body, Ending, Error, ErrorKind, Outgoing, StreamEnd, grpc};
+use crate::core::{
+    Body, Ending, Error, ErrorKind, Outgoing, RetryReason, RetryRefusal, StreamEnd, grpc,
+};
 
 /// Decides about each call whether it is recorded. Only there when the application gave one.
 pub(crate) trait Tracer: Send + Sync {
@@ -58,10 +60,10 @@ pub(crate) trait Recorder: Send + Sync {
     fn failed(&mut self, error: ErrorKind);
 
     /// Another attempt follows.
-    fn retry(&mut self, reason: &str, backoff: Duration);
+    fn retry(&mut self, reason: RetryReason, backoff: Duration);
 
     /// Another attempt was wanted and refused.
-    fn retry_refused(&mut self, reason: &'static str);
+    fn retry_refused(&mut self, reason: RetryRefusal);
 
     /// The call is over.
     fn end(&mut self, attempts: u32, outcome: Outcome<'_>);
@@ -72,8 +74,8 @@ pub(crate) struct Pair(pub(crate) Box<dyn Recorder>, pub(crate) Box<dyn Recorder
 
 impl Recorder for Pair {
     fn attempt(&mut self, number: u32, to: Option<(&Peer, &Arc<str>)>) -> Option<TraceContext> {
-        let first = self.0.attempt(number, to);
-        first.or(self.1.attempt(number, to))
+        let (one, other) = (self.0.attempt(number, to), self.1.attempt(number, to));
+        one.or(other)
     }
 
     fn endpoint(&mut self, peer: &Peer, endpoint: &Arc<str>) {
@@ -96,12 +98,12 @@ impl Recorder for Pair {
         self.1.failed(error);
     }
 
-    fn retry(&mut self, reason: &str, backoff: Duration) {
+    fn retry(&mut self, reason: RetryReason, backoff: Duration) {
         self.0.retry(reason, backoff);
         self.1.retry(reason, backoff);
     }
 
-    fn retry_refused(&mut self, reason: &'static str) {
+    fn retry_refused(&mut self, reason: RetryRefusal) {
         self.0.retry_refused(reason);
         self.1.retry_refused(reason);
     }

@@ -1,6 +1,6 @@
 //! A call's span and those of its attempts, by OpenTelemetry's conventions, whatever records them.
 //!
-//! Sources: OTel semantic conventions 1.44, `docs/http/http-spans.md` (stable) and
+//! Sources: OpenTelemetry semantic conventions 1.44, `docs/http/http-spans.md` (stable) and
 //! `docs/rpc/rpc-spans.md`, `docs/rpc/grpc.md` (release candidate).
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +13,7 @@ use super::{
     recorder::Recorder,
     url,
 };
-use crate::core::{ErrorKind, Outgoing};
+use crate::core::{ErrorKind, Outgoing, RetryReason, RetryRefusal};
 
 /// What a span is told.
 pub(super) enum Value {
@@ -138,7 +138,9 @@ impl<C: CallSpan> Recording<C> {
                 span.tag(tag, Arc::clone(value));
             }
             for (tag, header) in &rules.header_tags {
-                if let Some(value) = request.headers().get(header).and_then(|it| it.to_str().ok()) {
+                // What the application has marked as a secret stays one.
+                let value = request.headers().get(header).filter(|it| !it.is_sensitive());
+                if let Some(value) = value.and_then(|it| it.to_str().ok()) {
                     span.tag(tag, value.into());
                 }
             }
@@ -241,13 +243,14 @@ impl<C: CallSpan> Recorder for Recording<C> {
         self.close(|attempt| failed(attempt, is_grpc, error));
     }
 
-    fn retry(&mut self, reason: &str, backoff: Duration) {
-        self.call.retry("mesh.retry", reason, Some(backoff));
-        self.why = Some((reason.into(), backoff));
+    fn retry(&mut self, reason: RetryReason, backoff: Duration) {
+        let reason: Arc<str> = reason.to_string().into();
+        self.call.retry("mesh.retry", &reason, Some(backoff));
+        self.why = Some((reason, backoff));
     }
 
-    fn retry_refused(&mut self, reason: &'static str) {
-        self.call.retry("mesh.retry_refused", reason, None);
+    fn retry_refused(&mut self, reason: RetryRefusal) {
+        self.call.retry("mesh.retry_refused", reason.as_str(), None);
     }
 
     fn end(&mut self, attempts: u32, outcome: Outcome<'_>) {

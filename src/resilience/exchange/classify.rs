@@ -46,7 +46,7 @@ pub(crate) fn failure(error: &(dyn StdError + 'static)) -> Option<Met<'static>> 
 
 fn own(error: &Error) -> Option<Met<'static>> {
     match error.kind() {
-        ErrorKind::Connect => Some(Met::NeverSent),
+        ErrorKind::Connect | ErrorKind::Identity => Some(Met::NeverSent),
         ErrorKind::Refused => Some(Met::Refused),
         ErrorKind::Transport => Some(Met::Reset),
         ErrorKind::Timeout => Some(Met::AttemptTimeout),

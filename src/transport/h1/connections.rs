@@ -11,17 +11,22 @@ use std::{
     time::Duration,
 };
 
-use hyper::client::conn::http1;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    driver::{self, Reaped},
+    driver::{self, Connection, Reaped},
     lease::{Lease, Link, Sender},
 };
 use crate::{
     config::Protocol,
-    core::Instant,
-    transport::{connect::ConnectError, pool::Pool},
+    core::{BoxFuture, DisconnectReason, Instant},
+    observe::Connection as Life,
+    transport::{
+        connect::ConnectError,
+        h2,
+        pool::Pool,
+        speak::{Http, Spoken},
+    },
 };
 
 /// The connections of one endpoint.
@@ -83,6 +88,11 @@ impl Connections {
         self.idle().retain(|idle| idle.since > since);
     }
 
+    /// Lets every waiting caller look again.
+    pub(in crate::transport) fn stir(&self) {
+        self.freed.notify_waiters();
+    }
+
     /// Whether there is a connection.
     pub(in crate::transport) fn is_live(&self) -> bool {
         self.live.load(Relaxed) > 0
@@ -124,8 +134,11 @@ fn take(pool: &Arc<Pool>) -> Option<Box<Lease>> {
     }
 }
 
+/// What a caller gets that waited: a connection, or the news that the endpoint speaks HTTP/2.
+type Got = Result<Option<Box<Lease>>, ConnectError>;
+
 /// A connection, once there is one: new, or given back.
-pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Box<Lease>, ConnectError> {
+pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Got {
     let connections = &pool.h1;
     if connections.waiters.load(Relaxed) > 0 {
         // One that was just given back is for the caller who was woken for it.
@@ -135,8 +148,11 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Box<Lease>
     loop {
         let mut freed = std::pin::pin!(connections.freed.notified());
         freed.as_mut().enable();
+        if pool.agreed.get(Protocol::Http1) != Some(Protocol::Http1) {
+            return Ok(None);
+        }
         if let Some(lease) = take(pool) {
-            return Ok(lease);
+            return Ok(Some(lease));
         }
         if let Err(error) = pool.dialer.may_dial() {
             // What this caller was woken for is the next one's.
@@ -186,29 +202,70 @@ impl Drop for Place {
 }
 
 /// Makes a connection for one caller (or, if it has left, for the next) and drives it.
-async fn connect(mut place: Place, caller: oneshot::Sender<Result<Box<Lease>, ConnectError>>) {
+async fn connect(place: Place, caller: oneshot::Sender<Got>) {
     let Some(pool) = place.0.clone() else { return };
-    let made = pool.dialer.dial(Protocol::Http1, |io| async {
-        let made = http1::Builder::new().handshake(io).await;
-        made.map_err(|cause| ConnectError::caused("HTTP/1.1 handshake failed", cause.into()))
-    });
-    let ((sender, connection), life) = match made.await {
-        Ok(made) => made,
+    match pool.dialer.dial(Protocol::Http1).await {
+        Ok((Spoken { http: Http::V1(sender, connection), distrusted }, life)) => {
+            run(pool, place, sender, connection, distrusted, life, Some(caller)).await;
+        }
+        Ok((Spoken { http: Http::V2(sender, halves), distrusted }, life)) => {
+            drop(place);
+            let told = move || drop(caller.send(Ok(None)));
+            h2::adopt(pool, sender, halves, distrusted, life, told).await;
+        }
         Err(error) => {
             drop(place);
             drop(caller.send(Err(error)));
-            return;
         }
-    };
+    }
+}
+
+/// Takes over a connection that was asked for as HTTP/2 and has come out as HTTP/1.1: it is idle
+/// when `told` is called. Drives it.
+pub(in crate::transport) async fn adopt(
+    pool: Arc<Pool>,
+    sender: Sender,
+    connection: Connection,
+    distrusted: Option<BoxFuture<DisconnectReason>>,
+    life: Life,
+    told: impl FnOnce(),
+) {
+    pool.agreed.set(Protocol::Http1);
+    pool.h1.open.fetch_add(1, SeqCst);
+    let place = Place(Some(Arc::clone(&pool)));
+    let driven = run(pool.clone(), place, sender, connection, distrusted, life, None);
+    pool.h2.stir();
+    told();
+    drop(pool);
+    driven.await;
+}
+
+/// Drives a new connection, which is the caller's, or idle if there is none.
+fn run(
+    pool: Arc<Pool>,
+    mut place: Place,
+    sender: Sender,
+    connection: Connection,
+    distrusted: Option<BoxFuture<DisconnectReason>>,
+    life: Life,
+    caller: Option<oneshot::Sender<Got>>,
+) -> impl Future<Output = ()> + Send {
     pool.h1.live.fetch_add(1, Relaxed);
     let link = Arc::new(Link::default());
-    let lease = Box::new(Lease::new(sender, Arc::clone(&link), &pool, true, None));
-    // A caller that has left drops the lease, which returns the connection.
-    drop(caller.send(Ok(lease)));
+    match caller {
+        // A caller that has left drops the lease, which returns the connection.
+        Some(caller) => {
+            let lease = Box::new(Lease::new(sender, Arc::clone(&link), &pool, true, None));
+            drop(caller.send(Ok(Some(lease))));
+        }
+        None => pool.h1.give_back(&pool, sender, &link, true),
+    }
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
     let weak = Arc::downgrade(&pool);
     // The driver gives the place back; from here on the connection must not keep its pool alive.
     drop(place.0.take());
     drop(pool);
-    life.ended(driver::drive(connection, link, weak, retire_at, idle).await);
+    async move {
+        life.ended(driver::drive(connection, link, weak, retire_at, idle, distrusted).await);
+    }
 }

@@ -10,11 +10,11 @@ use hyper::client::conn::http1;
 
 use super::lease::{Link, Parked, Sender};
 use crate::{
-    core::{DisconnectReason, Instant, Outgoing},
+    core::{BoxFuture, DisconnectReason, Instant, Outgoing},
     transport::{connect::Io, pool::Pool},
 };
 
-type Connection = http1::Connection<Box<dyn Io>, Outgoing>;
+pub(in crate::transport) type Connection = http1::Connection<Box<dyn Io>, Outgoing>;
 
 /// Drives the connection to its end; returns why it ended.
 pub(super) async fn drive(
@@ -23,6 +23,7 @@ pub(super) async fn drive(
     pool: Weak<Pool>,
     retire_at: Instant,
     idle_timeout: Duration,
+    mut distrusted: Option<BoxFuture<DisconnectReason>>,
 ) -> DisconnectReason {
     let _leaving = Leaving { link: &link, pool: &pool };
     let mut connection = std::pin::pin!(connection);
@@ -43,6 +44,11 @@ pub(super) async fn drive(
             }
             if parked.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Step::Parked);
+            }
+            if let Some(signal) = &mut distrusted
+                && let Poll::Ready(why) = signal.as_mut().poll(cx)
+            {
+                return Poll::Ready(Step::Distrusted(why));
             }
             if !link.is_retired() && timer.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Step::Timer);
@@ -65,6 +71,17 @@ pub(super) async fn drive(
                 }
             }
             Step::Parked => returning = link.take_parked(),
+            Step::Distrusted(why) => {
+                distrusted = None;
+                reason = why;
+                // Whoever uses it now gives it back to nobody.
+                link.retire();
+                if let Some(pool) = pool.upgrade()
+                    && let Reaped::Idle(sender) = pool.h1.reap(&link, Duration::ZERO)
+                {
+                    drop(sender);
+                }
+            }
             Step::Timer => {
                 let now = Instant::now();
                 let old = now >= retire_at;
@@ -119,6 +136,7 @@ enum Step {
     Ended(bool),
     Ready(bool),
     Parked,
+    Distrusted(DisconnectReason),
     Timer,
 }
 

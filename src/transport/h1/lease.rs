@@ -13,7 +13,7 @@ use crate::{
     transport::pool::Pool,
 };
 
-pub(super) type Sender = http1::SendRequest<Outgoing>;
+pub(in crate::transport) type Sender = http1::SendRequest<Outgoing>;
 
 /// What a lease, its connection's driver and the pool know of each other.
 ///

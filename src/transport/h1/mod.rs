@@ -4,5 +4,9 @@ mod connections;
 mod driver;
 mod lease;
 
-pub(super) use self::connections::{Connections, acquire, try_acquire};
 pub(crate) use self::lease::Lease;
+pub(super) use self::{
+    connections::{Connections, acquire, adopt, try_acquire},
+    driver::Connection,
+    lease::Sender,
+};

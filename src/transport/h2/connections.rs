@@ -11,16 +11,17 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::{
-    connection::H2,
-    driver::Driver,
-    handshake::{self, Sender},
-    slots::Slots,
-};
+use super::{connection::H2, driver::Driver, halves::Halves, handshake::Sender, slots::Slots};
 use crate::{
     config::Protocol,
-    core::{Held, Release},
-    transport::{connect::ConnectError, pool::Pool},
+    core::{BoxFuture, DisconnectReason, Held, Release},
+    observe::Connection as Life,
+    transport::{
+        connect::ConnectError,
+        h1,
+        pool::Pool,
+        speak::{Http, Spoken},
+    },
 };
 
 /// The connections of one endpoint.
@@ -45,6 +46,8 @@ struct Attempt {
 pub(crate) struct Lease {
     pub(in crate::transport) sender: Sender,
     pub(in crate::transport) held: Held,
+    /// Its connection is one of TLS.
+    pub(in crate::transport) secured: bool,
 }
 
 // === impl Connections ===
@@ -77,6 +80,11 @@ impl Connections {
         self.list.rcu(|list| {
             list.iter().filter(|h2| !Arc::ptr_eq(h2, gone)).cloned().collect::<Vec<_>>()
         });
+        self.slots.freed.notify_waiters();
+    }
+
+    /// Lets every waiting caller look again.
+    pub(in crate::transport) fn stir(&self) {
         self.slots.freed.notify_waiters();
     }
 
@@ -133,11 +141,19 @@ fn choose(pool: &Arc<Pool>, now: u64) -> Option<Choice> {
         return Some(Choice::Lost);
     }
     let held = Held::Shared(Arc::<H2>::clone(h2) as Arc<dyn Release>);
-    Some(Choice::Reserved(Lease { sender: h2.sender.clone(), held }))
+    let secured = pool.dialer.protection.is_tls();
+    Some(Choice::Reserved(Lease { sender: h2.sender.clone(), held, secured }))
 }
 
-/// A stream, once there is one: of a new connection, or of one whose stream has ended.
-pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Lease, ConnectError> {
+/// Makes the connection that tells what the endpoint speaks; one attempt for all callers.
+pub(in crate::transport) async fn first(pool: &Arc<Pool>) -> Result<(), ConnectError> {
+    pool.dialer.may_dial()?;
+    join(pool).wait().await
+}
+
+/// A stream, once there is one: of a new connection, or of one whose stream has ended. Nothing when
+/// the endpoint speaks HTTP/1.1 by now.
+pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Option<Lease>, ConnectError> {
     let slots = &pool.h2.slots;
     if slots.is_awaited() {
         // A stream that has just ended is for one who was woken for it.
@@ -148,8 +164,11 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Lease, Con
     loop {
         let mut freed = std::pin::pin!(slots.freed.notified());
         freed.as_mut().enable();
+        if pool.agreed.get(Protocol::Http2) != Some(Protocol::Http2) {
+            return Ok(None);
+        }
         if let Some(lease) = take(pool, pool.dialer.now()) {
-            return Ok(lease);
+            return Ok(Some(lease));
         }
         if !pool.h2.is_live() {
             if pool.h2.useless.load(SeqCst) != useless {
@@ -208,24 +227,64 @@ fn join(pool: &Arc<Pool>) -> Arc<Attempt> {
 /// Makes a connection, tells who waits for it, and drives it.
 async fn connect(ending: Ending) {
     let pool = Arc::clone(&ending.pool);
-    let made = pool.dialer.dial(Protocol::Http2, |io| handshake::handshake(io, &pool.dialer)).await;
-    let ((sender, halves), life) = match made {
-        Ok(made) => made,
-        Err(error) => return ending.finish(Err(error)),
-    };
+    match pool.dialer.dial(Protocol::Http2).await {
+        Ok((Spoken { http: Http::V2(sender, halves), distrusted }, life)) => {
+            run(pool, sender, halves, distrusted, life, || ending.finish(Ok(()))).await;
+        }
+        // It is used as what it is.
+        Ok((Spoken { http: Http::V1(sender, connection), distrusted }, life)) => {
+            let told = || ending.finish(Ok(()));
+            h1::adopt(pool, sender, connection, distrusted, life, told).await;
+        }
+        Err(error) => ending.finish(Err(error)),
+    }
+}
+
+/// Takes over a connection that was asked for as HTTP/1.1 and has come out as HTTP/2: it is among
+/// the others when `told` is called. Drives it, unless there are enough already.
+pub(in crate::transport) async fn adopt(
+    pool: Arc<Pool>,
+    sender: Sender,
+    halves: Halves,
+    distrusted: Option<BoxFuture<DisconnectReason>>,
+    life: Life,
+    told: impl FnOnce(),
+) {
+    pool.agreed.set(Protocol::Http2);
+    pool.h1.stir();
+    // Many may have been made at the same time, each for a caller of its own.
+    if pool.h2.is_live()
+        && pool.h2.list.load().len() >= pool.dialer.settings.max_http2_connections as usize
+    {
+        told();
+        return life.ended(DisconnectReason::Draining);
+    }
+    run(pool, sender, halves, distrusted, life, told).await;
+}
+
+/// Adds a new connection, tells so, and drives it.
+async fn run(
+    pool: Arc<Pool>,
+    sender: Sender,
+    halves: Halves,
+    distrusted: Option<BoxFuture<DisconnectReason>>,
+    life: Life,
+    told: impl FnOnce(),
+) {
+    pool.agreed.set(Protocol::Http2);
     pool.dialer.answered();
     let epoch = pool.dialer.shared.epoch;
     let streams = halves.max_streams().and_then(|streams| u32::try_from(streams).ok());
     let streams = streams.unwrap_or(u32::MAX);
     let h2 = Arc::new(H2::new(sender, streams, epoch, Arc::clone(&pool.h2.slots)));
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
-    let driver = Driver::new(halves, &h2, &pool, retire_at, idle);
+    let driver = Driver::new(halves, &h2, &pool, retire_at, idle, distrusted);
     pool.h2.add(&h2);
     if pool.dialer.is_draining() {
         pool.h2.remove(&h2);
     }
     drop(h2);
-    ending.finish(Ok(()));
+    told();
     // From here on the connection must not keep its pool alive.
     drop(pool);
     life.ended(driver.await);

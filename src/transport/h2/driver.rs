@@ -14,7 +14,7 @@ use super::{
     halves::{Halves, Step},
 };
 use crate::{
-    core::{DisconnectReason, Instant},
+    core::{BoxFuture, DisconnectReason, Instant},
     transport::pool::Pool,
 };
 
@@ -29,6 +29,8 @@ pub(super) struct Driver {
     armed: bool,
     retire_at: Instant,
     idle_timeout: Duration,
+    /// What vouched for the peer is trusted no more; nothing on plaintext.
+    distrusted: Option<BoxFuture<DisconnectReason>>,
     polls: u8,
     reason: DisconnectReason,
 }
@@ -40,6 +42,7 @@ impl Driver {
         pool: &Arc<Pool>,
         retire_at: Instant,
         idle_timeout: Duration,
+        distrusted: Option<BoxFuture<DisconnectReason>>,
     ) -> Self {
         let first = Instant::now().checked_add(idle_timeout).unwrap_or(retire_at);
         Self {
@@ -50,6 +53,7 @@ impl Driver {
             armed: false,
             retire_at,
             idle_timeout,
+            distrusted,
             polls: 0,
             reason: DisconnectReason::ClosedByPeer,
         }
@@ -84,6 +88,12 @@ impl Future for Driver {
         {
             h2.publish_limit(streams);
         }
+        if let Some(signal) = this.distrusted
+            && let Poll::Ready(reason) = signal.as_mut().poll(cx)
+        {
+            *this.distrusted = None;
+            return this.retire(&h2, reason, cx);
+        }
         while !h2.is_retired() && (!*this.armed || this.timer.is_elapsed()) {
             // Without budget the poll leaves no waker behind.
             *this.armed = tokio::task::coop::has_budget_remaining();
@@ -101,16 +111,7 @@ impl Future for Driver {
                 None
             };
             if let Some(reason) = reason {
-                *this.reason = reason;
-                // Its streams end on it; with the last of them the sender, and so this task.
-                match this.pool.upgrade() {
-                    Some(pool) => pool.h2.remove(&h2),
-                    None => {
-                        h2.retire();
-                    }
-                }
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return this.retire(&h2, reason, cx);
             }
             let next = now.checked_add(idle_left.unwrap_or(*this.idle_timeout));
             this.timer.as_mut().reset(next.unwrap_or(*this.retire_at).min(*this.retire_at));
@@ -120,6 +121,25 @@ impl Future for Driver {
 }
 
 impl DriverProj<'_> {
+    /// Takes no more streams. Those that it has end on it; with the last of them the sender, and so
+    /// this task.
+    fn retire(
+        &mut self,
+        h2: &Arc<H2>,
+        reason: DisconnectReason,
+        cx: &Context<'_>,
+    ) -> Poll<DisconnectReason> {
+        *self.reason = reason;
+        match self.pool.upgrade() {
+            Some(pool) => pool.h2.remove(h2),
+            None => {
+                h2.retire();
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     /// No more streams are opened, or the connection is gone: it leaves its pool.
     fn ended(&mut self) -> DisconnectReason {
         match (self.pool.upgrade(), self.h2.upgrade()) {

@@ -29,7 +29,7 @@ type Requests = http2::Connection<Box<dyn Io>, Outgoing, Spawner>;
 const ROUNDS: usize = 6;
 
 /// Both halves of a connection, and what its streams wait for.
-pub(super) struct Halves {
+pub(in crate::transport) struct Halves {
     /// Opens streams; empty when no more are opened.
     requests: Option<Requests>,
     /// Reads and writes.

@@ -21,13 +21,13 @@ use crate::{
     },
 };
 
-pub(super) type Sender = http2::SendRequest<Outgoing>;
+pub(in crate::transport) type Sender = http2::SendRequest<Outgoing>;
 /// What `current_max_send_streams` gives until the peer's SETTINGS have come: no number that a
 /// peer can send, nor what hyper makes of a peer that sends none.
 const UNKNOWN: usize = usize::MAX - 1;
 
 /// Performs the handshake on a new stream.
-pub(super) async fn handshake(
+pub(in crate::transport) async fn handshake(
     io: Box<dyn Io>,
     dialer: &Dialer,
 ) -> Result<(Sender, Halves), ConnectError> {

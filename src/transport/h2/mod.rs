@@ -18,4 +18,8 @@ mod atomic {
     pub(super) use tokio::sync::Notify;
 }
 
-pub(super) use self::connections::{Connections, Lease, acquire, try_acquire};
+pub(super) use self::{
+    connections::{Connections, Lease, acquire, adopt, first, try_acquire},
+    halves::Halves,
+    handshake::{Sender, handshake},
+};

@@ -1,0 +1,23 @@
+//! Where the own certificate and the roots are read.
+
+use std::collections::BTreeMap;
+
+/// The files of one identity, PEM, followed while the mesh runs. Paths in a mesh file are relative
+/// to it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct IdentityFiles {
+    /// The own certificate and its chain. Default: none.
+    pub certificate: Option<String>,
+    /// Its private key. Default: none; must be given with `certificate`.
+    pub key: Option<String>,
+    /// The roots that vouch for endpoints. Default: none.
+    pub roots: Option<String>,
+    /// Roots by trust domain. Default: none.
+    pub bundles: BTreeMap<String, String>,
+    /// Revocation lists. Default: none.
+    pub crl: Option<String>,
+}

@@ -1,0 +1,204 @@
+//! Checks of how connections are secured.
+
+use super::{Checker, NOT_YET, not_yet};
+use crate::config::{
+    CertificateRef, ClusterSecurity, ConfigErrors, EndpointTls, IdentityFiles, IdentityMatch,
+    Protocol, SanKind, SanMatch, Security, SecurityMode, StringMatch, TlsVersion,
+};
+
+/// What stands where TLS is not compiled in.
+const WITHOUT_TLS: &str = "needs TLS, which is not compiled in: turn on the feature `tls`";
+
+impl Checker {
+    pub(super) fn security(&mut self, security: &ClusterSecurity, protocol: Option<Protocol>) {
+        let ClusterSecurity {
+            mode,
+            identities,
+            sni,
+            sni_from_host,
+            verify_sni,
+            alpn,
+            certificate,
+            roots,
+            system_roots: _,
+            bundles,
+            crl,
+            spki,
+            certificate_hashes,
+            min_version,
+            max_version,
+            // What the cryptography in use does not offer is refused where that is known.
+            ciphers: _,
+            groups: _,
+            signatures,
+            max_verify_depth: _,
+            max_session_keys,
+            matches,
+        } = security;
+        match mode {
+            None if *security != ClusterSecurity::default() => {
+                let reason = "must be given with anything else of `security`: `tls`, `mutual`, or \
+                              `off` where only endpoints that say so are secured";
+                self.refuse("mode", "none", reason);
+            }
+            None | Some(SecurityMode::Off) => {}
+            Some(SecurityMode::Tls | SecurityMode::Mutual) => self.needs_tls("mode", mode),
+        }
+        if *mode == Some(SecurityMode::Tls) && certificate.is_some() {
+            let reason = "is shown in mode `mutual` only";
+            self.refuse("certificate", format!("{certificate:?}"), reason);
+        }
+        self.each("identities", identities, Self::identity);
+        self.sni(sni.as_deref());
+        self.alpn(alpn, protocol);
+        for (field, reference) in
+            [("certificate", certificate), ("roots", roots), ("bundles", bundles)]
+        {
+            self.reference(field, reference.as_ref());
+        }
+        self.versions(*min_version, *max_version);
+        not_yet!(
+            self,
+            sni_from_host,
+            verify_sni,
+            crl,
+            spki,
+            certificate_hashes,
+            signatures,
+            max_session_keys,
+            matches,
+        );
+    }
+
+    pub(super) fn endpoint_security(&mut self, security: &Security, protocol: Option<Protocol>) {
+        let Security::Tls(tls) = security else { return };
+        let EndpointTls { identities, sni, alpn } = &**tls;
+        self.needs_tls("tls", tls);
+        self.within("tls", |checker| {
+            checker.each("identities", identities, Self::identity);
+            checker.sni(sni.as_deref());
+            checker.alpn(alpn, protocol);
+        });
+    }
+
+    fn needs_tls(&mut self, field: &str, value: &impl std::fmt::Debug) {
+        if cfg!(not(feature = "_tls")) {
+            self.refuse(field, format!("{value:?}"), WITHOUT_TLS);
+        }
+    }
+
+    fn identity(&mut self, identity: &IdentityMatch) {
+        match identity {
+            IdentityMatch::Exact(name) => self.named("exact", name),
+            IdentityMatch::Prefix(prefix) => {
+                if !prefix.starts_with("spiffe://") {
+                    self.refuse("prefix", prefix, "must begin with `spiffe://`");
+                }
+            }
+            IdentityMatch::TrustDomain(domain) => self.named("trust_domain", domain),
+            IdentityMatch::San(SanMatch { kind, matcher, ignore_case: _, oid }) => {
+                if *kind == Some(SanKind::Other) {
+                    self.refuse("san.kind", "other", NOT_YET);
+                }
+                match matcher {
+                    StringMatch::Regex(regex) => self.refuse("san.matcher.regex", regex, NOT_YET),
+                    StringMatch::Range(_) => self.refuse("san.matcher", "range", NOT_YET),
+                    _ => {}
+                }
+                self.within("san", |checker| checker.not_yet("oid", oid));
+            }
+        }
+    }
+
+    fn named(&mut self, field: &str, name: &str) {
+        if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            self.refuse(field, name, "must be a name without spaces");
+        }
+    }
+
+    fn sni(&mut self, sni: Option<&str>) {
+        if let Some(name) = sni {
+            self.named("sni", name);
+        }
+    }
+
+    fn alpn(&mut self, alpn: &[String], protocol: Option<Protocol>) {
+        for (index, name) in alpn.iter().enumerate() {
+            if !matches!(name.as_str(), "h2" | "http/1.1") {
+                let reason = "not supported yet: `h2` and `http/1.1` are spoken";
+                self.refuse(&format!("alpn[{index}]"), name, reason);
+            }
+        }
+        let wanted = match protocol {
+            Some(Protocol::Http1) => "http/1.1",
+            Some(Protocol::Http2) => "h2",
+            None => return,
+        };
+        if !alpn.is_empty() && !alpn.iter().any(|name| name == wanted) {
+            let reason = format!("must hold `{wanted}`, which is what `protocol` says");
+            self.refuse("alpn", format!("{alpn:?}"), reason);
+        }
+    }
+
+    fn reference(&mut self, field: &str, reference: Option<&CertificateRef>) {
+        if let Some(CertificateRef { provider, name }) = reference {
+            self.within(field, |checker| {
+                checker.named("provider", provider);
+                if let Some(name) = name {
+                    checker.named("name", name);
+                }
+            });
+        }
+    }
+
+    fn versions(&mut self, min: Option<TlsVersion>, max: Option<TlsVersion>) {
+        for (field, version) in [("min_version", min), ("max_version", max)] {
+            if let Some(version @ (TlsVersion::V1_0 | TlsVersion::V1_1)) = version {
+                let reason = "not supported yet, nor ever: must be 1.2 or 1.3";
+                self.refuse(field, format!("{version:?}"), reason);
+            }
+        }
+        if min == Some(TlsVersion::V1_3) && max == Some(TlsVersion::V1_2) {
+            self.refuse("min_version", "1.3", "must be at most max_version (1.2)");
+        }
+    }
+}
+
+impl IdentityFiles {
+    /// Checks every field.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be used, with its value and what is allowed.
+    pub fn validate(&self, name: &str) -> Result<(), ConfigErrors> {
+        let Self { certificate, key, roots, bundles, crl } = self;
+        let mut checker = Checker::new(format!("identities.{name}"));
+        checker.needs_tls("", &name);
+        match (certificate, key) {
+            (Some(certificate), None) => {
+                checker.refuse("certificate", certificate, "must be given with `key`");
+            }
+            (None, Some(key)) => checker.refuse("key", key, "must be given with `certificate`"),
+            _ => {}
+        }
+        for (field, path) in
+            [("certificate", certificate), ("key", key), ("roots", roots), ("crl", crl)]
+        {
+            if path.as_ref().is_some_and(String::is_empty) {
+                checker.refuse(field, "", "the path must not be empty");
+            }
+        }
+        for (domain, path) in bundles {
+            if domain.is_empty() || path.is_empty() {
+                checker.refuse("bundles", domain, "domain and path must not be empty");
+            }
+        }
+        if crl.is_some() && roots.is_none() && bundles.is_empty() {
+            checker.refuse("crl", format!("{crl:?}"), "must be given with `roots` or `bundles`");
+        }
+        if *self == Self::default() {
+            checker.refuse("", "", "must say `certificate` and `key`, `roots` or `bundles`");
+        }
+        checker.done()
+    }
+}

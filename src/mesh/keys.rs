@@ -1,0 +1,404 @@
+//! The identities and roots of a mesh by name, and what a cluster's settings make of them.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Weak},
+    time::SystemTime,
+};
+
+use super::{inner::Inner, protect::Demand};
+use crate::{
+    config::{CertificateRef, ClusterSecurity, ConfigErrors, IdentityFiles, SecurityMode},
+    core::{BoxError, BoxFuture},
+    discover::SourceId,
+    security::{
+        ClientTls, CryptoProvider, Identity, IdentityHandle, KeyPair, Policy, Provider, Reports,
+        Secured as Handshaken, Trust, TrustHandle, Verify, provider,
+    },
+    transport::{Io, Protection, Secure, Secured},
+};
+
+/// What the builder was given.
+#[derive(Default)]
+pub(crate) struct Given {
+    pub(crate) identities: BTreeMap<String, Box<dyn Identity>>,
+    pub(crate) trust: BTreeMap<String, Box<dyn Verify>>,
+    pub(crate) provider: Option<CryptoProvider>,
+}
+
+/// Every identity and every set of roots of a mesh. Locked by updates only, with the state.
+#[derive(Default)]
+pub(crate) struct Keys {
+    provider: Option<Result<Provider, Arc<str>>>,
+    reports: Option<Weak<dyn Reports>>,
+    code: Named,
+    /// Those that sources have told of; the first source of a name decides.
+    files: BTreeMap<String, BTreeMap<SourceId, Read>>,
+    system: Option<TrustHandle>,
+}
+
+/// Handles by name.
+#[derive(Default)]
+struct Named {
+    identities: BTreeMap<String, IdentityHandle>,
+    trust: BTreeMap<String, Vec<TrustHandle>>,
+}
+
+/// One identity whose files are followed.
+struct Read {
+    files: IdentityFiles,
+    identity: Option<IdentityHandle>,
+    trust: Vec<TrustHandle>,
+    tasks: Vec<tokio::task::AbortHandle>,
+}
+
+/// What the settings of one cluster come to.
+#[derive(Clone)]
+pub(crate) struct Resolved {
+    provider: Result<Provider, Arc<str>>,
+    identity: Result<IdentityHandle, Arc<str>>,
+    trust: Result<Vec<TrustHandle>, Arc<str>>,
+}
+
+/// What is told of keys and roots.
+pub(crate) struct Told {
+    /// Names and end of the own certificate.
+    pub(crate) identity: String,
+    /// How many roots, for whom.
+    pub(crate) trust: String,
+}
+
+/// What clusters use that name no other.
+const DEFAULT: &str = "default";
+
+/// A handshake, as the transport asks for it.
+struct Client(ClientTls);
+
+// === impl Keys ===
+
+impl Keys {
+    /// Starts the sources that the code has given.
+    pub(crate) fn start(&mut self, inner: &Arc<Inner>, given: Given) {
+        let reports: Arc<dyn Reports> = Arc::<Inner>::clone(inner);
+        let reports = Arc::downgrade(&reports);
+        self.reports = Some(Weak::clone(&reports));
+        let provider = provider(given.provider).map_err(|error| error.to_string().into());
+        if let Ok(provider) = &provider {
+            for (name, identity) in given.identities {
+                let reports = Weak::clone(&reports);
+                let (publish, handle) =
+                    IdentityHandle::identity(&identity.name(), provider, reports);
+                inner.spawn(identity.run(publish));
+                self.code.identities.insert(name, handle);
+            }
+        }
+        self.provider = Some(provider);
+        for (name, trust) in given.trust {
+            let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(&reports));
+            inner.spawn(trust.run(publish));
+            self.code.trust.entry(name).or_default().push(handle);
+        }
+    }
+
+    /// Follows the files that a source tells of; says whether that is new.
+    pub(crate) fn read(
+        &mut self,
+        inner: &Inner,
+        source: SourceId,
+        name: &str,
+        files: IdentityFiles,
+    ) -> Result<bool, String> {
+        let by = self.files.get(name).and_then(|by| by.get(&source));
+        if by.is_some_and(|read| read.files == files) {
+            return Ok(false);
+        }
+        let (Some(reports), Some(provider)) = (&self.reports, &self.provider) else {
+            return Err("the mesh has not started".to_owned());
+        };
+        let mut read = Read { files, identity: None, trust: Vec::new(), tasks: Vec::new() };
+        let trust = trust_of(&read.files)?;
+        if let (Some(certificate), Some(key)) = (&read.files.certificate, &read.files.key) {
+            let provider = provider.as_ref().map_err(ToString::to_string)?;
+            let pair = KeyPair::pem_files(certificate, key);
+            let (publish, handle) =
+                IdentityHandle::identity(&pair.name(), provider, Weak::clone(reports));
+            read.tasks.push(inner.spawn(Box::new(pair).run(publish)));
+            read.identity = Some(handle);
+        }
+        if let Some(trust) = trust {
+            let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(reports));
+            read.tasks.push(inner.spawn(Box::new(trust).run(publish)));
+            read.trust.push(handle);
+        }
+        self.files.entry(name.to_owned()).or_default().insert(source, read);
+        Ok(true)
+    }
+
+    /// The system's roots, read when they are needed first.
+    pub(crate) fn need_system(&mut self, inner: &Inner) {
+        if let (None, Some(reports)) = (&self.system, &self.reports) {
+            let trust = Trust::system();
+            let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(reports));
+            inner.spawn(Box::new(trust).run(publish));
+            self.system = Some(handle);
+        }
+    }
+
+    /// Those whose first word is to be waited for.
+    pub(crate) fn awaited(&self) -> BoxFuture<()> {
+        let files: Vec<&Read> = self.files.values().flat_map(BTreeMap::values).collect();
+        let identities = self.code.identities.values();
+        let identities = identities.chain(files.iter().filter_map(|read| read.identity.as_ref()));
+        let identities: Vec<IdentityHandle> = identities.cloned().collect();
+        let trust = self.code.trust.values().flatten();
+        let trust = trust.chain(files.iter().flat_map(|read| &read.trust)).chain(&self.system);
+        let trust: Vec<TrustHandle> = trust.cloned().collect();
+        Box::pin(async move {
+            // What is wrong with them is reported where it is found.
+            for identity in identities {
+                drop(identity.ready().await);
+            }
+            for trust in trust {
+                drop(trust.ready().await);
+            }
+        })
+    }
+
+    fn identity(&self, reference: Option<&CertificateRef>) -> Result<IdentityHandle, Arc<str>> {
+        let name = name_of(reference);
+        if let Some(handle) = self.code.identities.get(&name) {
+            return Ok(handle.clone());
+        }
+        let read = self.files.get(&name).into_iter().flat_map(BTreeMap::values);
+        let handle = read.filter_map(|read| read.identity.as_ref()).next().cloned();
+        handle.ok_or_else(|| missing("identity", "certificate and key", &name))
+    }
+
+    fn trust(&self, reference: Option<&CertificateRef>) -> Result<Vec<TrustHandle>, Arc<str>> {
+        let name = name_of(reference);
+        if let Some(handles) = self.code.trust.get(&name) {
+            return Ok(handles.clone());
+        }
+        let read = self.files.get(&name).into_iter().flat_map(BTreeMap::values);
+        let handles = read.map(|read| &read.trust).find(|trust| !trust.is_empty());
+        handles.cloned().ok_or_else(|| missing("trust", "roots or bundles", &name))
+    }
+
+    /// What the settings of a cluster come to now.
+    pub(crate) fn resolve(&self, security: &ClusterSecurity) -> Resolved {
+        let unstarted = || Err("the mesh has not started".into());
+        let provider = self.provider.clone().unwrap_or_else(unstarted);
+        let identity = match &provider {
+            Ok(_) => self.identity(security.certificate.as_ref()),
+            Err(reason) => Err(Arc::clone(reason)),
+        };
+        Resolved { provider, identity, trust: self.trusted(security) }
+    }
+
+    /// The mesh's own roots vouch where a cluster says nothing of roots.
+    fn trusted(&self, security: &ClusterSecurity) -> Result<Vec<TrustHandle>, Arc<str>> {
+        let ClusterSecurity { roots, bundles, system_roots, .. } = security;
+        let is_system = *system_roots == Some(true);
+        let mut trust = Vec::new();
+        if roots.is_some() || (bundles.is_none() && !is_system) {
+            trust.extend(self.trust(roots.as_ref())?);
+        }
+        if bundles.is_some() {
+            trust.extend(self.trust(bundles.as_ref())?);
+        }
+        if is_system {
+            trust.push(self.system.clone().ok_or("the system's roots are not read")?);
+        }
+        Ok(trust)
+    }
+}
+
+/// The roots of these files, if there are any.
+fn trust_of(files: &IdentityFiles) -> Result<Option<Trust>, String> {
+    let IdentityFiles { roots, bundles, crl, .. } = files;
+    let by_domain = bundles.iter().map(|(domain, path)| (domain.as_str(), path));
+    let mut trust = match (roots, bundles.is_empty()) {
+        (None, true) => return Ok(None),
+        (Some(roots), true) => Trust::pem_file(roots),
+        (roots, false) => {
+            let trust = Trust::bundles(by_domain).map_err(|error| error.to_string())?;
+            match roots {
+                Some(roots) => trust.and_pem_file(roots),
+                None => trust,
+            }
+        }
+    };
+    if let Some(crl) = crl {
+        trust = trust.crl_file(crl);
+    }
+    Ok(Some(trust))
+}
+
+fn name_of(reference: Option<&CertificateRef>) -> String {
+    match reference {
+        None => DEFAULT.to_owned(),
+        Some(CertificateRef { provider, name: None }) => provider.clone(),
+        Some(CertificateRef { provider, name: Some(name) }) => format!("{provider}/{name}"),
+    }
+}
+
+fn missing(kind: &str, fields: &str, name: &str) -> Arc<str> {
+    let setter =
+        if name == DEFAULT { format!("{kind}(…)") } else { format!("named_{kind}(…)") };
+    format!(
+        "there is no {kind} `{name}`: give one by `MeshBuilder::{setter}`, or say `{fields}` of \
+         `identities.{name}` in the mesh file"
+    )
+    .into()
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        // What they have said stays with whoever uses it.
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+// === impl Resolved ===
+
+impl Resolved {
+    /// Why it cannot be done at all.
+    pub(crate) fn flaw(&self, mode: SecurityMode) -> Option<String> {
+        let reason = match (&self.provider, &self.trust, &self.identity) {
+            (Err(reason), ..) | (_, Err(reason), _) => reason,
+            (_, _, Err(reason)) if mode == SecurityMode::Mutual => reason,
+            _ => return None,
+        };
+        Some(reason.to_string())
+    }
+
+    fn policy(&self, security: &ClusterSecurity, demand: &Demand) -> Result<Policy, Arc<str>> {
+        let provider = self.provider.clone()?;
+        let is_mutual = demand.mode == SecurityMode::Mutual;
+        Ok(Policy {
+            provider,
+            identity: if is_mutual { Some(self.identity.clone()?) } else { None },
+            trust: self.trust.clone()?,
+            expected: demand.identities.clone(),
+            sni: demand.sni.clone().or_else(|| demand.default_sni()),
+            alpn: demand.offered().map(|(names, _)| names).unwrap_or_default(),
+            min_version: security.min_version,
+            max_version: security.max_version,
+            ciphers: security.ciphers.clone(),
+            groups: security.groups.clone(),
+            max_verify_depth: security.max_verify_depth,
+            resumption: security.max_session_keys != Some(0),
+        })
+    }
+
+    /// Checks what can be checked before keys and roots have come.
+    pub(crate) fn validate(
+        &self,
+        security: &ClusterSecurity,
+        demand: &Demand,
+    ) -> Result<(), ConfigErrors> {
+        // What is missing is told by `flaw`: it may still come.
+        let Ok(policy) = self.policy(security, demand) else { return Ok(()) };
+        ClientTls::new(policy).map(drop)
+    }
+
+    /// How the connections of an endpoint are secured.
+    pub(crate) fn protection(&self, security: &ClusterSecurity, demand: &Demand) -> Protection {
+        let Some((_, offered)) = demand.offered() else {
+            return Protection::Refused("`alpn` and `protocol` have nothing in common".into());
+        };
+        let policy = match self.policy(security, demand) {
+            Ok(policy) => policy,
+            Err(reason) => return Protection::Refused(reason),
+        };
+        match ClientTls::new(policy) {
+            Ok(tls) => Protection::Tls { with: Arc::new(Client(tls)), offered },
+            Err(errors) => Protection::Refused(errors.to_string().into()),
+        }
+    }
+
+    /// For `describe()`.
+    pub(crate) fn told(&self) -> Told {
+        let identity = match &self.identity {
+            Err(_) => "none".to_owned(),
+            Ok(handle) => {
+                let state = handle.state();
+                let own = state.good.map(|own| {
+                    let until = until(own.not_after());
+                    format!("{}, until {until}", own.names().join(", "))
+                });
+                told(handle.part(), own, state.problem.as_deref())
+            }
+        };
+        let trust = match &self.trust {
+            Err(_) => "none".to_owned(),
+            Ok(handles) => {
+                let all = handles.iter().map(|handle| {
+                    let state = handle.state();
+                    let good = state.good.map(|anchors| anchors.summary());
+                    told(handle.part(), good, state.problem.as_deref())
+                });
+                all.collect::<Vec<_>>().join("; ")
+            }
+        };
+        Told { identity, trust }
+    }
+}
+
+fn told(part: &str, good: Option<String>, problem: Option<&str>) -> String {
+    let mut text = format!("{part}: {}", good.as_deref().unwrap_or("nothing yet"));
+    if let Some(problem) = problem {
+        text.push_str(", refused since: ");
+        text.push_str(problem);
+    }
+    text
+}
+
+/// A date as HTTP writes it.
+fn until(time: SystemTime) -> String {
+    httpdate::fmt_http_date(time)
+}
+
+impl PartialEq for Resolved {
+    fn eq(&self, other: &Self) -> bool {
+        let identity = |it: &Self| it.identity.as_ref().map(IdentityHandle::id).ok();
+        let trust = |it: &Self| match &it.trust {
+            Ok(handles) => Some(handles.iter().map(TrustHandle::id).collect::<Vec<_>>()),
+            Err(_) => None,
+        };
+        identity(self) == identity(other) && trust(self) == trust(other)
+    }
+}
+
+// === impl Client ===
+
+impl Secure for Client {
+    fn another(&self) -> Arc<dyn Secure> {
+        Arc::new(Self(self.0.endpoint()))
+    }
+
+    fn handshake(&self, io: Box<dyn Io>) -> BoxFuture<Result<Secured, BoxError>> {
+        let tls = self.0.clone();
+        Box::pin(async move {
+            let Handshaken { io, protocol, peer, vouched } = tls.handshake(io).await?;
+            Ok(Secured {
+                io: Box::new(io),
+                protocol,
+                peer: peer.identity,
+                distrusted: Some(Box::pin(async { vouched.withdrawn().await.reason() })),
+            })
+        })
+    }
+}
+
+impl fmt::Debug for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolved")
+            .field("identity", &self.identity)
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,78 @@
+//! The identities and roots of a mesh without TLS: none, so that nothing that asks for them runs.
+
+use std::sync::Arc;
+
+use super::{inner::Inner, protect::Demand};
+use crate::{
+    config::{ClusterSecurity, ConfigErrors, IdentityFiles, SecurityMode},
+    core::BoxFuture,
+    discover::SourceId,
+    transport::Protection,
+};
+
+const WITHOUT_TLS: &str = "TLS is not compiled in: turn on the feature `tls`";
+
+#[derive(Default)]
+pub(crate) struct Given;
+
+#[derive(Default)]
+pub(crate) struct Keys;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Resolved;
+
+/// What is told of keys and roots.
+pub(crate) struct Told {
+    pub(crate) identity: String,
+    pub(crate) trust: String,
+}
+
+#[expect(clippy::unused_self, reason = "as the other one has it")]
+impl Keys {
+    pub(crate) fn start(&mut self, _inner: &Arc<Inner>, _given: Given) {}
+
+    pub(crate) fn read(
+        &mut self,
+        _inner: &Inner,
+        _source: SourceId,
+        _name: &str,
+        _files: IdentityFiles,
+    ) -> Result<bool, String> {
+        Err(WITHOUT_TLS.to_owned())
+    }
+
+    pub(crate) fn need_system(&mut self, _inner: &Inner) {}
+
+    pub(crate) fn awaited(&self) -> BoxFuture<()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    pub(crate) fn resolve(&self, _security: &ClusterSecurity) -> Resolved {
+        Resolved
+    }
+}
+
+#[expect(clippy::unused_self, reason = "as the other one has it")]
+impl Resolved {
+    pub(crate) fn flaw(&self, _mode: SecurityMode) -> Option<String> {
+        Some(WITHOUT_TLS.to_owned())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as the other one has it")]
+    pub(crate) fn validate(
+        &self,
+        _security: &ClusterSecurity,
+        _demand: &Demand,
+    ) -> Result<(), ConfigErrors> {
+        // Validation has refused every mode but `off`.
+        Ok(())
+    }
+
+    pub(crate) fn protection(&self, _security: &ClusterSecurity, _demand: &Demand) -> Protection {
+        Protection::Refused(WITHOUT_TLS.into())
+    }
+
+    pub(crate) fn told(&self) -> Told {
+        Told { identity: "none".to_owned(), trust: "none".to_owned() }
+    }
+}

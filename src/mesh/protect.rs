@@ -1,0 +1,244 @@
+//! How the endpoints of a cluster are secured: from what its configuration says to what the
+//! transport does. What cannot be secured as it is asked for is refused, and never plaintext.
+
+use std::{net::IpAddr, sync::OnceLock};
+
+use super::keys::{Keys, Resolved, Told};
+use crate::{
+    balance::Spec,
+    config::{
+        self, ClusterSecurity, ConfigError, ConfigErrors, EndpointTls, IdentityMatch, Protocol,
+        Security, SecurityMode,
+    },
+    transport::{Offered, Protection},
+};
+
+/// How the endpoints of one cluster are secured.
+#[derive(Clone)]
+pub(crate) struct Protector {
+    /// The host of the cluster's name: what its endpoints are called by, and are to prove.
+    host: Box<str>,
+    security: ClusterSecurity,
+    protocol: Option<Protocol>,
+    /// The code asks for TLS: no source may take that back.
+    in_code: bool,
+    keys: Resolved,
+    /// What endpoints have in common that say nothing of their own.
+    usual: OnceLock<Protection>,
+}
+
+/// What an endpoint is to be, by its own words and its cluster's.
+pub(crate) struct Demand {
+    pub(crate) mode: SecurityMode,
+    pub(crate) identities: Vec<IdentityMatch>,
+    /// The name asked for, if one was said.
+    pub(crate) sni: Option<String>,
+    /// What it is called by.
+    pub(crate) host: String,
+    alpn: Vec<String>,
+    protocol: Option<Protocol>,
+}
+
+/// Why a plaintext endpoint of a cluster that the code secures is refused.
+const AGAINST_CODE: &str =
+    "its source says `plain`, and the application's code asks for TLS: the code wins";
+
+// === impl Protector ===
+
+impl Protector {
+    pub(crate) fn new(name: &str, config: &config::Cluster, in_code: bool, keys: &Keys) -> Self {
+        let security = config.security.clone().unwrap_or_default();
+        let keys = keys.resolve(&security);
+        let host = host_of(name).into();
+        let protocol = config.protocol;
+        Self { host, security, protocol, in_code, keys, usual: OnceLock::new() }
+    }
+
+    fn mode(&self) -> SecurityMode {
+        self.security.mode.unwrap_or_default()
+    }
+
+    /// Whether endpoints are secured that say nothing of themselves.
+    pub(crate) fn is_on(&self) -> bool {
+        self.mode() != SecurityMode::Off
+    }
+
+    /// Whether the mesh proves who it is.
+    pub(crate) fn is_mutual(&self) -> bool {
+        self.mode() == SecurityMode::Mutual
+    }
+
+    /// What its endpoints are called by where nothing else is said.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What is told of its keys and roots.
+    pub(crate) fn told(&self) -> Told {
+        self.keys.told()
+    }
+
+    /// Why no endpoint of the cluster could be called.
+    pub(crate) fn flaw(&self) -> Option<String> {
+        match self.mode() {
+            SecurityMode::Off => None,
+            mode => self.keys.flaw(mode),
+        }
+    }
+
+    /// Checks what can be checked before keys and roots have come.
+    pub(crate) fn validate(&self, endpoints: &[config::Endpoint]) -> Result<(), ConfigErrors> {
+        if self.mode() != SecurityMode::Off {
+            let demand = self.demand_of(None, None, None);
+            within("security", self.keys.validate(&self.security, &demand))?;
+        }
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            if self.in_code && endpoint.security == Some(Security::Plain) {
+                let path = format!("endpoints[{index}].security");
+                let error = ConfigError::new(path, "plain", AGAINST_CODE);
+                return Err(ConfigErrors(vec![error]));
+            }
+            if let Some(Security::Tls(tls)) = &endpoint.security {
+                let authority = endpoint.authority.as_deref();
+                let demand = self.demand_of(Some(tls), authority, endpoint.protocol);
+                let path = format!("endpoints[{index}].security.tls");
+                within(&path, self.keys.validate(&self.security, &demand))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the endpoint is to be; nothing where it is plaintext.
+    pub(crate) fn demand(&self, spec: &Spec) -> Option<Demand> {
+        let own = match spec.security() {
+            Some(Security::Plain) => return None,
+            Some(Security::Tls(own)) => Some(&**own),
+            None if self.mode() == SecurityMode::Off => return None,
+            None => None,
+        };
+        Some(self.demand_of(own, spec.authority(), spec.protocol()))
+    }
+
+    fn demand_of(
+        &self,
+        own: Option<&EndpointTls>,
+        authority: Option<&str>,
+        protocol: Option<Protocol>,
+    ) -> Demand {
+        let name = authority.map_or(&*self.host, host_of);
+        let own = own.cloned().unwrap_or_default();
+        let identities = match (own.identities.is_empty(), self.security.identities.is_empty()) {
+            (false, _) => own.identities,
+            (true, false) => self.security.identities.clone(),
+            (true, true) => vec![IdentityMatch::Exact(name.to_owned())],
+        };
+        Demand {
+            mode: match self.mode() {
+                // It is the endpoint itself that asks for TLS.
+                SecurityMode::Off => SecurityMode::Tls,
+                mode => mode,
+            },
+            identities,
+            sni: own.sni.or_else(|| self.security.sni.clone()),
+            host: name.to_owned(),
+            alpn: if own.alpn.is_empty() { self.security.alpn.clone() } else { own.alpn },
+            protocol: protocol.or(self.protocol),
+        }
+    }
+
+    /// How the endpoint's connections are secured.
+    pub(crate) fn of(&self, spec: &Spec) -> Protection {
+        if self.in_code && matches!(spec.security(), Some(Security::Plain)) {
+            return Protection::Refused(AGAINST_CODE.into());
+        }
+        let Some(demand) = self.demand(spec) else { return Protection::Plain };
+        if spec.security().is_some() || spec.authority().is_some() || spec.protocol().is_some() {
+            return self.keys.protection(&self.security, &demand);
+        }
+        self.usual.get_or_init(|| self.keys.protection(&self.security, &demand)).another()
+    }
+
+    /// Whether the endpoint is plaintext because nobody has said anything of it.
+    pub(crate) fn is_open(&self, spec: &Spec) -> bool {
+        self.security.mode.is_none() && spec.security().is_none()
+    }
+
+    /// Whether the same is secured with the same keys and roots.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        self.security == other.security && self.in_code == other.in_code && self.keys == other.keys
+    }
+}
+
+// === impl Demand ===
+
+impl Demand {
+    /// The name asked for where none was said: what the endpoint is called by, if it is a DNS name.
+    pub(super) fn default_sni(&self) -> Option<String> {
+        //= RFC 6066 §3: IP addresses are not sent as server names
+        let is_address = self.host.parse::<IpAddr>().is_ok();
+        (!is_address).then(|| self.host.clone())
+    }
+
+    /// The protocols that are offered, the preferred one first.
+    pub(super) fn offered(&self) -> Option<(Vec<String>, Offered)> {
+        let said: Vec<&str> = if self.alpn.is_empty() {
+            vec!["h2", "http/1.1"]
+        } else {
+            self.alpn.iter().map(String::as_str).collect()
+        };
+        let names = said.into_iter().filter(|name| match self.protocol {
+            Some(Protocol::Http1) => *name == "http/1.1",
+            Some(Protocol::Http2) => *name == "h2",
+            None => true,
+        });
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        let has = |wanted: &str| names.iter().any(|name| name == wanted);
+        let offered = match (has("http/1.1"), has("h2")) {
+            (true, true) => Offered::Either,
+            (true, false) => Offered::Http1,
+            (false, true) => Offered::Http2,
+            (false, false) => return None,
+        };
+        Some((names, offered))
+    }
+}
+
+/// The errors, each with where it stands.
+fn within(path: &str, found: Result<(), ConfigErrors>) -> Result<(), ConfigErrors> {
+    found.map_err(|ConfigErrors(errors)| {
+        let errors = errors.into_iter();
+        ConfigErrors(
+            errors
+                .map(|error| ConfigError { path: format!("{path}.{}", error.path), ..error })
+                .collect(),
+        )
+    })
+}
+
+/// The host of `host:port`.
+fn host_of(name: &str) -> &str {
+    let name = name.strip_prefix("https://").unwrap_or(name);
+    let host = match name.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => name,
+    };
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_name() {
+        for (name, host) in [
+            ("users.prod", "users.prod"),
+            ("users.prod:8443", "users.prod"),
+            ("[::1]:8443", "::1"),
+            ("[::1]", "::1"),
+            ("https://example.com:8443", "example.com"),
+        ] {
+            assert_eq!(host_of(name), host);
+        }
+    }
+}

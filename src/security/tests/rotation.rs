@@ -1,0 +1,170 @@
+//! What changes while connections stand.
+
+use super::*;
+
+const CART: &str = "spiffe://prod.example/ns/shop/sa/cart";
+const WEB: &str = "spiffe://prod.example/ns/shop/sa/web";
+
+/// Whether the connection is still believed after everything has had its turn.
+async fn stands(vouched: &mut std::pin::Pin<Box<impl Future<Output = Withdrawn>>>) -> bool {
+    tokio::time::timeout(Duration::from_millis(20), vouched).await.is_err()
+}
+
+#[tokio::test]
+async fn a_root_that_is_removed_takes_its_connections_along_and_no_others() {
+    let (old, new) = (Ca::new("old"), Ca::new("new"));
+    let sources = Sources::trusting(&[&old, &new]);
+    let tls = ClientTls::new(sources.policy(&[exact(CART)])).unwrap();
+    let server = Server::new(&old.issue(&Ask::none().uri(CART)));
+    let by_old = call(&tls, &server).await.unwrap();
+    server.show(&new.issue(&Ask::none().uri(CART)));
+    let by_new = call(&tls.endpoint(), &server).await.unwrap();
+    let mut by_old = Box::pin(by_old.vouched.withdrawn());
+    let mut by_new = Box::pin(by_new.vouched.withdrawn());
+    assert!(stands(&mut by_old).await && stands(&mut by_new).await);
+    // A third beside them changes nothing.
+    sources.trust(&[&old, &new, &Ca::new("third")]).unwrap();
+    assert!(stands(&mut by_old).await && stands(&mut by_new).await);
+    // One that cannot be used changes nothing.
+    sources.publish_trust.refused("ca.crt cannot be read");
+    assert!(stands(&mut by_old).await && stands(&mut by_new).await);
+    sources.trust(&[&new]).unwrap();
+    assert_eq!(end(by_old).await, Withdrawn::RootRemoved);
+    assert!(stands(&mut by_new).await);
+}
+
+#[tokio::test]
+async fn a_change_between_handshake_and_watching_is_not_missed() {
+    let ca = Ca::new("root");
+    let sources = Sources::trusting(&[&ca]);
+    let tls = ClientTls::new(sources.policy(&[exact(CART)])).unwrap();
+    let server = Server::new(&ca.issue(&Ask::none().uri(CART)));
+    let made = call(&tls, &server).await.unwrap();
+    sources.trust(&[&Ca::new("new")]).unwrap();
+    assert_eq!(end(made.vouched.withdrawn()).await, Withdrawn::RootRemoved);
+}
+
+#[tokio::test]
+async fn a_renewed_own_certificate_leaves_connections_alone_and_another_name_does_not() {
+    let ca = Ca::new("root");
+    let sources = Sources::trusting(&[&ca]);
+    sources.own(&ca.issue(&Ask::none().uri(WEB).dns("web.prod"))).unwrap();
+    let terms = Terms { clients: Some(&ca), ..Terms::default() };
+    let server = Server::with(&ca.issue(&Ask::none().uri(CART)), &terms);
+    let tls = ClientTls::new(sources.mutual(&[exact(CART)])).unwrap();
+    let made = call(&tls, &server).await.unwrap();
+    let mut vouched = Box::pin(made.vouched.withdrawn());
+    sources.own(&ca.issue(&Ask::none().uri(WEB))).unwrap();
+    assert!(stands(&mut vouched).await);
+    let renewed = call(&tls, &server).await.unwrap();
+    assert_eq!(renewed.met.client, Some(vec![WEB.to_owned()]));
+    sources.own(&ca.issue(&Ask::none().uri("spiffe://prod.example/other"))).unwrap();
+    assert_eq!(end(vouched).await, Withdrawn::IdentityChanged);
+    assert_eq!(Withdrawn::IdentityChanged.reason().as_str(), "identity changed");
+}
+
+#[tokio::test]
+async fn a_connection_without_own_certificate_does_not_mind_it() {
+    let ca = Ca::new("root");
+    let sources = Sources::trusting(&[&ca]);
+    let tls = ClientTls::new(sources.policy(&[exact(CART)])).unwrap();
+    let server = Server::new(&ca.issue(&Ask::none().uri(CART)));
+    let made = call(&tls, &server).await.unwrap();
+    let mut vouched = Box::pin(made.vouched.withdrawn());
+    sources.own(&ca.issue(&Ask::none().uri(WEB))).unwrap();
+    sources.own(&ca.issue(&Ask::none().uri(CART))).unwrap();
+    assert!(stands(&mut vouched).await);
+}
+
+#[tokio::test]
+async fn sources_that_end_are_never_a_reason() {
+    let ca = Ca::new("root");
+    let sources = Sources::trusting(&[&ca]);
+    sources.own(&ca.issue(&Ask::none().uri(WEB))).unwrap();
+    let tls = ClientTls::new(sources.mutual(&[exact(CART)])).unwrap();
+    let server = Server::new(&ca.issue(&Ask::none().uri(CART)));
+    let Sources { publish_trust, publish_identity, .. } = sources;
+    let made = call(&tls, &server).await.unwrap();
+    let mut vouched = Box::pin(made.vouched.withdrawn());
+    assert!(stands(&mut vouched).await);
+    drop(publish_identity);
+    drop(publish_trust);
+    assert!(stands(&mut vouched).await);
+    call(&tls, &server).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_revoked_takes_its_connections_along() {
+    let ca = Ca::new("root");
+    let sources = Sources::silent();
+    let list = |serials: &[u64]| {
+        let roots = Roots::new().pem(ca.pem().as_bytes()).unwrap();
+        sources.publish_trust.roots(roots.crl_pem(ca.revoke(serials).as_bytes()).unwrap()).unwrap();
+    };
+    list(&[1]);
+    let tls = ClientTls::new(sources.policy(&[exact(CART)])).unwrap();
+    let made = |serial| {
+        let server = Server::new(&ca.issue(&Ask::none().uri(CART).serial(serial)));
+        let tls = tls.endpoint();
+        async move { Box::pin(call(&tls, &server).await.unwrap().vouched.withdrawn()) }
+    };
+    let (mut two, mut three) = (made(2).await, made(3).await);
+    list(&[1, 2]);
+    assert_eq!(end(two.as_mut()).await, Withdrawn::Revoked);
+    assert!(stands(&mut three).await);
+}
+
+#[tokio::test]
+async fn the_root_of_one_trust_domain_is_not_missed_by_another() {
+    let (prod, partner) = (Ca::new("prod"), Ca::new("partner"));
+    let sources = Sources::silent();
+    let publish = |prod: &Ca, partner: &Ca| {
+        let roots = Roots::new()
+            .domain_pem("prod.example".parse().unwrap(), prod.pem().as_bytes())
+            .and_then(|roots| {
+                roots.domain_pem("partner.example".parse().unwrap(), partner.pem().as_bytes())
+            });
+        sources.publish_trust.roots(roots.unwrap()).unwrap();
+    };
+    publish(&prod, &partner);
+    let tls = ClientTls::new(sources.policy(&[exact(CART)])).unwrap();
+    let server = Server::new(&prod.issue(&Ask::none().uri(CART)));
+    let mut vouched = Box::pin(call(&tls, &server).await.unwrap().vouched.withdrawn());
+    publish(&prod, &Ca::new("partner 2"));
+    assert!(stands(&mut vouched).await);
+    // The same root, for somebody else: it does not vouch for this one any more.
+    publish(&partner, &prod);
+    assert_eq!(end(vouched).await, Withdrawn::RootRemoved);
+}
+
+#[tokio::test]
+async fn handshakes_in_the_middle_of_rotations_all_succeed() {
+    let (one, two) = (Ca::new("one"), Ca::new("two"));
+    let sources = Arc::new(Sources::trusting(&[&one]));
+    let own = |ca: &Ca| ca.issue(&Ask::none().uri(WEB));
+    sources.own(&own(&one)).unwrap();
+    let tls = ClientTls::new(sources.mutual(&[exact(CART)])).unwrap();
+    let server = Server::new(&one.issue(&Ask::none().uri(CART)));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (tls, server) = (tls.endpoint(), server.clone());
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    call(&tls, &server).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    // Both roots, then the certificates, then the new root alone: in the order that operators keep.
+    sources.trust(&[&one, &two]).unwrap();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+        sources.own(&own(&two)).unwrap();
+        server.show(&two.issue(&Ask::none().uri(CART)));
+    }
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    sources.trust(&[&two]).unwrap();
+    call(&tls, &server).await.unwrap();
+}

@@ -1,0 +1,380 @@
+//! The endpoint's certificate, verified inside of the handshake.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use rustls::{
+    CertificateError, DigitallySignedStruct, OtherError, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime},
+};
+use webpki::{
+    CertRevocationList, ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptions,
+    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+};
+
+use super::{
+    TlsError, TlsErrorKind, TrustDomain,
+    expected::{Expected, Leaf, Matched, Realm},
+    trust::{Anchors, Crl, Root},
+};
+
+/// What an endpoint's certificate must keep to.
+#[derive(Debug)]
+pub(super) struct Rules {
+    any: Pool,
+    domains: BTreeMap<TrustDomain, Pool>,
+    crls: Vec<Crl>,
+    unchecked: bool,
+    expected: Arc<[Expected]>,
+    /// The same for a reader.
+    names: Arc<[String]>,
+    max_depth: Option<u32>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// Roots that vouch for the same names.
+#[derive(Debug, Default)]
+struct Pool {
+    anchors: Vec<TrustAnchor<'static>>,
+    roots: Vec<Root>,
+}
+
+/// Who an endpoint is, and who vouched for it.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    /// The expected name that it proved; nothing if none was asked for.
+    pub(super) name: Option<String>,
+    /// All of its names.
+    pub(super) names: Vec<String>,
+    /// The end of its validity, if it could be read.
+    pub(super) not_after: Option<SystemTime>,
+    /// The root, and where it stands; nothing if none was asked.
+    pub(super) root: Option<(TrustAnchor<'static>, Realm)>,
+}
+
+/// Verifies the certificates of one endpoint, and remembers what it has found.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    rules: Arc<Rules>,
+    seen: Mutex<VecDeque<(CertificateDer<'static>, Arc<Verdict>)>>,
+}
+
+/// An endpoint has one certificate at a time, and another while it rotates.
+const REMEMBERED: usize = 4;
+
+// === impl Rules ===
+
+impl Rules {
+    pub(super) fn new(
+        anchors: &Anchors,
+        expected: Arc<[Expected]>,
+        names: Arc<[String]>,
+        max_depth: Option<u32>,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Self {
+        let domains = anchors.domains.iter();
+        Self {
+            any: Pool::new(&anchors.any),
+            domains: domains.map(|(domain, roots)| (domain.clone(), Pool::new(roots))).collect(),
+            crls: anchors.crls.clone(),
+            unchecked: anchors.unchecked,
+            expected,
+            names,
+            max_depth,
+            algorithms,
+        }
+    }
+
+    /// Who has this chain.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not believed.
+    pub(super) fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Verdict, TlsError> {
+        let read = Leaf::read(leaf);
+        if self.unchecked {
+            return Ok(Verdict {
+                name: None,
+                names: read.as_ref().map_or_else(|_| Vec::new(), |leaf| leaf.facts.names()),
+                not_after: read.ok().map(|leaf| leaf.facts.not_after),
+                root: None,
+            });
+        }
+        let leaf = read.map_err(|why| {
+            TlsError::new(
+                TlsErrorKind::BadCertificate,
+                format!("the certificate was refused: {why}"),
+            )
+            .expecting(&self.names)
+        })?;
+        let checked = self.check_names(&leaf, intermediates, now);
+        let (matched, root) =
+            checked.map_err(|error| error.presented(&leaf.facts.names()).expecting(&self.names))?;
+        Ok(Verdict {
+            name: Some(matched.name),
+            names: leaf.facts.names(),
+            not_after: Some(leaf.facts.not_after),
+            root: Some((root, matched.realm)),
+        })
+    }
+
+    /// The first expected name that the certificate has and that its roots may give.
+    fn check_names(
+        &self,
+        leaf: &Leaf<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(Matched, TrustAnchor<'static>), TlsError> {
+        let mut refused = None;
+        for expected in &*self.expected {
+            match expected.check(leaf) {
+                Ok(Some(matched)) => {
+                    match self.check_chain(leaf, &matched.realm, intermediates, now) {
+                        Ok(root) => return Ok((matched, root)),
+                        Err(error) => refused = Some(error),
+                    }
+                }
+                Ok(None) => {}
+                Err(why) => {
+                    let what = format!("the certificate was refused: {why}");
+                    refused = Some(TlsError::new(TlsErrorKind::BadCertificate, what));
+                }
+            }
+        }
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        // A certificate of nobody that is trusted says nothing of who somebody is.
+        let realm = match leaf.svid() {
+            Ok(Some(id)) => Realm::Domain(id.trust_domain().to_owned()),
+            Ok(None) | Err(_) => Realm::Any,
+        };
+        self.check_chain(leaf, &realm, intermediates, now)?;
+        let what = "the endpoint is somebody else";
+        Err(TlsError::new(TlsErrorKind::WrongIdentity, what))
+    }
+
+    /// The roots that may vouch for names of this realm.
+    fn pool(&self, realm: &Realm) -> Result<&Pool, TlsError> {
+        let unknown = |what: String| Err(TlsError::new(TlsErrorKind::UnknownCa, what));
+        match realm {
+            Realm::Any if self.any.anchors.is_empty() => unknown(
+                "the roots are given by trust domain, and vouch for SPIFFE ids only".to_owned(),
+            ),
+            Realm::Domain(domain) if !self.domains.is_empty() => {
+                match self.domains.get(&**domain) {
+                    Some(pool) => Ok(pool),
+                    None => unknown(format!("there are no roots for the trust domain {domain}")),
+                }
+            }
+            Realm::Any | Realm::Domain(_) => Ok(&self.any),
+        }
+    }
+
+    fn check_chain(
+        &self,
+        leaf: &Leaf<'_>,
+        realm: &Realm,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<TrustAnchor<'static>, TlsError> {
+        let pool = self.pool(realm)?;
+        let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().map(|crl| &*crl.list).collect();
+        let too_long = |path: &VerifiedPath<'_>| {
+            let depth = u32::try_from(path.intermediate_certificates().count());
+            self.max_depth.is_some_and(|max| depth.map_or(true, |depth| depth > max))
+        };
+        let fits = |path: &VerifiedPath<'_>| {
+            let root = pool.root(path.anchor()).ok_or(webpki::Error::UnknownIssuer)?;
+            let not_after = unix(root.not_after);
+            //= RFC 5280 §6.2: it is free to process what a trust anchor's certificate says; its end is
+            if now > not_after {
+                return Err(webpki::Error::CertExpired { time: now, not_after });
+            }
+            if too_long(path) {
+                return Err(webpki::Error::MaximumPathDepthExceeded);
+            }
+            Ok(())
+        };
+        let path = leaf.certificate.verify_for_usage(
+            self.algorithms.all,
+            &pool.anchors,
+            intermediates,
+            now,
+            KeyUsage::server_auth(),
+            revocation(&lists),
+            Some(&fits),
+        );
+        match path {
+            Ok(path) => Ok(path.anchor().to_owned()),
+            Err(error) => Err(explain(error, leaf, now)),
+        }
+    }
+
+    /// Whether revocation lists are compared at all.
+    pub(super) fn has_crls(&self) -> bool {
+        !self.crls.is_empty()
+    }
+}
+
+/// Whoever has a list is compared with it, along the whole chain. A list that is out of date still
+/// counts: what it has revoked stays revoked.
+fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
+    let options = RevocationOptionsBuilder::new(lists).ok()?;
+    let options = options
+        .with_depth(RevocationCheckDepth::Chain)
+        .with_status_policy(UnknownStatusPolicy::Allow)
+        .with_expiration_policy(ExpirationPolicy::Ignore);
+    Some(options.build())
+}
+
+fn explain(error: webpki::Error, leaf: &Leaf<'_>, now: UnixTime) -> TlsError {
+    use webpki::Error as E;
+    let whose = |own: bool| if own { "the certificate" } else { "a certificate of its chain" };
+    let at = system(now);
+    let (kind, what) = match &error {
+        E::CertExpired { not_after, .. } => {
+            let own = leaf.facts.not_after < at;
+            let until = super::until(system(*not_after));
+            (TlsErrorKind::Expired, format!("{} has expired: {until}", whose(own)))
+        }
+        E::CertNotValidYet { not_before, .. } => {
+            let own = leaf.facts.not_before > at;
+            let from = super::from(system(*not_before));
+            (TlsErrorKind::NotYetValid, format!("{} is not valid yet: {from}", whose(own)))
+        }
+        E::UnknownIssuer => {
+            (TlsErrorKind::UnknownCa, "no trusted root vouches for the certificate".to_owned())
+        }
+        E::InvalidSignatureForPublicKey => (
+            TlsErrorKind::UnknownCa,
+            "no trusted root vouches for the certificate: one has the name of its issuer, and \
+             another key"
+                .to_owned(),
+        ),
+        E::CertRevoked => (
+            TlsErrorKind::Revoked,
+            "the certificate, or one of its chain, has been revoked".to_owned(),
+        ),
+        E::MaximumPathDepthExceeded => {
+            (TlsErrorKind::BadCertificate, "the chain is longer than allowed".to_owned())
+        }
+        E::CaUsedAsEndEntity => (
+            TlsErrorKind::BadCertificate,
+            "the certificate is a CA's, not an endpoint's".to_owned(),
+        ),
+        other => (TlsErrorKind::BadCertificate, format!("the certificate was refused: {other}")),
+    };
+    TlsError::new(kind, what).caused_by(error)
+}
+
+fn unix(time: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+fn system(time: UnixTime) -> SystemTime {
+    let since = Duration::from_secs(time.as_secs());
+    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+// === impl Pool ===
+
+impl Pool {
+    fn new(roots: &[Root]) -> Self {
+        let anchors = roots.iter().map(|root| root.anchor.clone()).collect();
+        Self { anchors, roots: roots.to_vec() }
+    }
+
+    /// The longest lived of the certificates of this key and name.
+    fn root(&self, anchor: &TrustAnchor<'_>) -> Option<&Root> {
+        let same = self.roots.iter().filter(|root| root.anchor == *anchor);
+        same.max_by_key(|root| root.not_after)
+    }
+}
+
+// === impl Verifier ===
+
+impl Verifier {
+    pub(super) fn new(rules: Arc<Rules>) -> Self {
+        Self { rules, seen: Mutex::default() }
+    }
+
+    /// What was found of this chain, in this handshake or in the one that it resumes.
+    pub(super) fn verdict(
+        &self,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<Arc<Verdict>, TlsError> {
+        let Some((leaf, rest)) = chain.split_first() else {
+            let what = "the endpoint showed no certificate";
+            return Err(TlsError::new(TlsErrorKind::BadCertificate, what));
+        };
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = seen.iter().find(|(der, _)| der == leaf);
+        let found = found.map(|(_, verdict)| Arc::clone(verdict));
+        drop(seen);
+        match found {
+            Some(verdict) => Ok(verdict),
+            None => self.rules.check(leaf, rest, UnixTime::now()).map(Arc::new),
+        }
+    }
+
+    fn remember(&self, leaf: &CertificateDer<'_>, verdict: Verdict) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|(der, _)| der != leaf);
+        if seen.len() == REMEMBERED {
+            seen.pop_front();
+        }
+        seen.push_back((leaf.clone().into_owned(), Arc::new(verdict)));
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.rules.check(end_entity, intermediates, now) {
+            Ok(verdict) => {
+                self.remember(end_entity, verdict);
+                Ok(ServerCertVerified::assertion())
+            }
+            Err(error) => Err(CertificateError::Other(OtherError(Arc::new(error))).into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.rules.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.rules.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.rules.algorithms.supported_schemes()
+    }
+}

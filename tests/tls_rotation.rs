@@ -1,0 +1,259 @@
+//! Certificate, key and CA are rotated under load without a failed call; connections live on where
+//! they are still vouched for, and are drained where they are not.
+#![cfg(feature = "tls-aws-lc-rs")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tower_mesh::{
+    Client, DisconnectReason, Event, Mesh, MeshBuilder,
+    config::Protocol,
+    security::{KeyPair, Trust},
+};
+
+use support::{
+    Ca, GreeterClient, HelloRequest, Recorder, Tls, TlsServer, fetch, get, hello, patience, swap,
+};
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// Callers that go on until they are stopped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    callers: Vec<tokio::task::JoinHandle<Result<usize, String>>>,
+}
+
+impl Load {
+    fn start(client: &Client, is_grpc: bool) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let callers = (0..8).map(|_| {
+            let (client, stop) = (client.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut calls = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    if is_grpc {
+                        let mut client = GreeterClient::new(client.clone());
+                        let answer = client.say_hello(HelloRequest::default()).await;
+                        answer.map_err(|status| format!("{status:?}"))?;
+                    } else {
+                        let answer = fetch(&client, get("/")).await;
+                        answer.map_err(|error| error.chain())?;
+                    }
+                    calls += 1;
+                }
+                Ok(calls)
+            })
+        });
+        Self { callers: callers.collect(), stop }
+    }
+
+    /// Ends them; no call has failed.
+    async fn end(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for caller in self.callers {
+            let calls = patience(caller).await.unwrap().unwrap();
+            assert!(calls > 0);
+        }
+    }
+}
+
+/// What is called in which way.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Http1,
+    Http2,
+    Grpc,
+}
+
+const KINDS: [Kind; 3] = [Kind::Http1, Kind::Http2, Kind::Grpc];
+
+async fn serve(kind: Kind, tls: Tls) -> TlsServer {
+    match kind {
+        Kind::Grpc => tls.grpc(hello(|_| async { Ok("hello".to_owned()) })).await,
+        Kind::Http1 | Kind::Http2 => tls.start().await,
+    }
+}
+
+fn tls(kind: Kind, ca: &Ca, clients: &Ca) -> Tls {
+    let tls = Tls::new(ca.issue(&["users"])).clients_of(clients);
+    match kind {
+        Kind::Http1 => tls.alpn(&["http/1.1"]),
+        Kind::Http2 | Kind::Grpc => tls,
+    }
+}
+
+/// A mesh whose keys and roots are in this folder.
+fn mesh_of(folder: &Path, servers: &[&TlsServer]) -> MeshBuilder {
+    let (chain, key) = (folder.join("tls.crt"), folder.join("tls.key"));
+    Mesh::builder()
+        .endpoints("users", servers.iter().map(|server| server.address()))
+        .identity(KeyPair::pem_files(chain, key).poll_interval(POLL))
+        .trust(Trust::pem_file(folder.join("ca.crt")).poll_interval(POLL))
+        .service("users", |s| s.mutual_tls())
+}
+
+fn folder(roots: &[&Ca], own: &support::Issued) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    write_roots(dir.path(), roots);
+    own.write(dir.path());
+    dir
+}
+
+fn write_roots(folder: &Path, roots: &[&Ca]) {
+    let pem: Vec<&str> = roots.iter().map(|ca| ca.pem()).collect();
+    swap(&folder.join("ca.crt"), &pem.join("\n"));
+}
+
+/// Waits until a part is in force that begins so.
+async fn applied(events: &mut Recorder, begins: &str) {
+    let begun = |event: &Event| match event {
+        Event::ConfigApplied { part, .. } => part.starts_with(begins),
+        _ => false,
+    };
+    events.until(begun).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_own_certificate_and_key_are_rotated_under_load() {
+    for kind in KINDS {
+        let ca = Ca::new("ca");
+        let (one, two) =
+            (serve(kind, tls(kind, &ca, &ca)).await, serve(kind, tls(kind, &ca, &ca)).await);
+        let dir = folder(&[&ca], &ca.issue(&["caller"]));
+        let mesh = mesh_of(dir.path(), &[&one, &two]).build().unwrap();
+        mesh.ready().await.unwrap();
+        let mut events = Recorder::of(&mesh);
+        let load = Load::start(&mesh.client("users").unwrap(), matches!(kind, Kind::Grpc));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let before = one.connections() + two.connections();
+        // The same name: it is the same identity, renewed.
+        ca.issue(&["caller"]).write(dir.path());
+        applied(&mut events, "identity ").await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        load.end().await;
+        if matches!(kind, Kind::Http2 | Kind::Grpc) {
+            let after = one.connections() + two.connections();
+            assert_eq!(before, after, "{kind:?}: what was vouched for lives on");
+        }
+        assert_eq!(events.disconnects(), Vec::<&str>::new(), "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_own_name_makes_new_connections_without_a_failed_call() {
+    for kind in KINDS {
+        let ca = Ca::new("ca");
+        let server = serve(kind, tls(kind, &ca, &ca)).await;
+        let dir = folder(&[&ca], &ca.issue(&["spiffe://prod.example/a"]));
+        let mesh = mesh_of(dir.path(), &[&server]).build().unwrap();
+        let mut events = Recorder::of(&mesh);
+        let load = Load::start(&mesh.client("users").unwrap(), matches!(kind, Kind::Grpc));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        ca.issue(&["spiffe://prod.example/b"]).write(dir.path());
+        events
+            .until(|event| {
+                matches!(
+                    event,
+                    Event::Disconnected { reason: DisconnectReason::IdentityChanged, .. }
+                )
+            })
+            .await;
+        load.end().await;
+        assert!(server.connections() > 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ca_is_rotated_under_load_in_four_steps() {
+    for kind in KINDS {
+        let (old, new) = (Ca::new("old"), Ca::new("new"));
+        let both = |server_ca: &Ca| {
+            // The servers trust callers of both, all the time.
+            tls(kind, server_ca, &old).and_clients_of(&new)
+        };
+        let (one, two) = (serve(kind, both(&old)).await, serve(kind, both(&old)).await);
+        let dir = folder(&[&old], &old.issue(&["caller"]));
+        let mesh = mesh_of(dir.path(), &[&one, &two]).build().unwrap();
+        mesh.ready().await.unwrap();
+        let load = Load::start(&mesh.client("users").unwrap(), matches!(kind, Kind::Grpc));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // 1. Both roots are trusted.
+        let mut events = Recorder::of(&mesh);
+        write_roots(dir.path(), &[&old, &new]);
+        applied(&mut events, "trust ").await;
+        // 2. The servers take certificates of the new one, for new connections.
+        one.rotate(&both(&new));
+        two.rotate(&both(&new));
+        // 3. So does the mesh.
+        let mut events = Recorder::of(&mesh);
+        new.issue(&["caller"]).write(dir.path());
+        applied(&mut events, "identity ").await;
+        assert!(!events.disconnects().contains(&"root removed"));
+        // 4. The old root goes, and with it the connections that it has vouched for.
+        let mut events = Recorder::of(&mesh);
+        let old_ones = [one.connections(), two.connections()];
+        write_roots(dir.path(), &[&new]);
+        applied(&mut events, "trust ").await;
+        events
+            .until(|event| {
+                matches!(event, Event::Disconnected { reason: DisconnectReason::RootRemoved, .. })
+            })
+            .await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let from = [one.requests(), two.requests()];
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        load.end().await;
+        for (server, (old, from)) in [&one, &two].into_iter().zip(old_ones.into_iter().zip(from)) {
+            let served = server.served();
+            assert!(served[from..].iter().all(|number| *number >= old), "{kind:?}");
+            assert!(server.in_clear().is_empty());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_rotate_their_certificate_lose_no_call() {
+    let ca = Ca::new("ca");
+    let server = serve(Kind::Http1, tls(Kind::Http1, &ca, &ca)).await;
+    let dir = folder(&[&ca], &ca.issue(&["caller"]));
+    let mesh = mesh_of(dir.path(), &[&server])
+        .service("users", |s| s.protocol(Protocol::Http1))
+        .build()
+        .unwrap();
+    let load = Load::start(&mesh.client("users").unwrap(), false);
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        server.rotate(&tls(Kind::Http1, &ca, &ca));
+    }
+    load.end().await;
+}
+
+#[tokio::test]
+async fn sessions_are_resumed() {
+    let ca = Ca::new("ca");
+    let server = serve(Kind::Http1, tls(Kind::Http1, &ca, &ca)).await;
+    let dir = folder(&[&ca], &ca.issue(&["caller"]));
+    let mesh = mesh_of(dir.path(), &[&server]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    assert!(fetch(&client, get("/")).await.is_ok());
+    // More than one at once need more connections.
+    let calls = support::storm(4, 4, |_| fetch(&client, get("/"))).await;
+    assert!(calls.iter().all(Result::is_ok));
+    let met = server.met();
+    assert!(!met[0].resumed && met.iter().any(|met| met.resumed), "{met:?}");
+}

@@ -1,0 +1,215 @@
+//! A policy that is made stricter never reuses an old connection, and loses no call: by a source or
+//! the mesh file, of a cluster or of one endpoint, under load.
+#![cfg(feature = "tls-aws-lc-rs")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tower_mesh::{
+    Client, Mesh,
+    config::{Cluster, ClusterSecurity, Endpoint, EndpointTls, IdentityMatch, Security},
+    security::{KeyPair, Trust},
+};
+
+use support::{Ca, Server, Tls, TlsServer, VERSIONS, fetch, get, over, patience, published, swap};
+
+/// Callers that go on until they are stopped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    callers: Vec<tokio::task::JoinHandle<Result<usize, String>>>,
+}
+
+impl Load {
+    fn start(client: &Client) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let callers = (0..8).map(|number| {
+            let (client, stop) = (client.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut calls = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    let request = over(VERSIONS[number % 2], get("/"));
+                    let answer = fetch(&client, request).await.map_err(|error| error.chain())?;
+                    assert!(answer.status().is_success());
+                    calls += 1;
+                }
+                Ok(calls)
+            })
+        });
+        Self { callers: callers.collect(), stop }
+    }
+
+    /// Lets them call for a while.
+    async fn run(&self) {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+
+    /// Ends them; no call has failed.
+    async fn end(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for caller in self.callers {
+            let calls = patience(caller).await.unwrap().unwrap();
+            assert!(calls > 0);
+        }
+    }
+}
+
+/// Waits until no call is under way that began before, and says how many requests there were.
+async fn settled(server: &TlsServer) -> usize {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.requests()
+}
+
+/// Nothing came over the first so many connections from the `from`th request on.
+fn unused(server: &TlsServer, connections: usize, from: usize) {
+    let late = server.served();
+    let late: Vec<_> = late[from..].iter().filter(|number| **number < connections).collect();
+    assert!(late.is_empty(), "old connections took {} requests: {late:?}", late.len());
+    assert!(server.in_clear().is_empty());
+}
+
+fn secured(server: &TlsServer, security: ClusterSecurity) -> Cluster {
+    let mut cluster = support::cluster([server.address()]);
+    cluster.security = Some(security);
+    cluster
+}
+
+fn exact(name: &str) -> IdentityMatch {
+    IdentityMatch::Exact(name.into())
+}
+
+/// What a change does to a mesh under load.
+async fn changed(before: ClusterSecurity, after: ClusterSecurity) -> TlsServer {
+    let ca = Ca::new("ca");
+    let server = Tls::new(ca.issue(&["users", "spiffe://prod.example/users"])).start().await;
+    let own = ca.issue(&["spiffe://prod.example/caller"]);
+    let builder = Mesh::builder()
+        .trust(Trust::pem(ca.pem()))
+        .identity(KeyPair::pem(own.chain_pem.clone(), own.key_pem.clone()));
+    let (mesh, publish) =
+        published(builder, |publish| publish.cluster("users", secured(&server, before)).unwrap())
+            .await;
+    let load = Load::start(&mesh.client("users").unwrap());
+    load.run().await;
+    let old = server.connections();
+    publish.cluster("users", secured(&server, after)).unwrap();
+    let requests = settled(&server).await;
+    load.run().await;
+    load.end().await;
+    unused(&server, old, requests);
+    assert!(server.connections() > old, "there are new ones");
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_expected_identity() {
+    changed(
+        ClusterSecurity::tls(),
+        ClusterSecurity::tls().identity(exact("spiffe://prod.example/users")),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_sni() {
+    let mut after = ClusterSecurity::tls().identity(exact("users"));
+    after.sni = Some("other".into());
+    let server = changed(ClusterSecurity::tls(), after).await;
+    assert_eq!(server.met().last().unwrap().sni.as_deref(), Some("other"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_alpn() {
+    let mut after = ClusterSecurity::tls();
+    after.alpn = vec!["http/1.1".into()];
+    let server = changed(ClusterSecurity::tls(), after).await;
+    assert_eq!(server.met().last().unwrap().alpn.as_deref(), Some("http/1.1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version() {
+    let mut after = ClusterSecurity::tls();
+    after.min_version = Some(tower_mesh::config::TlsVersion::V1_3);
+    changed(ClusterSecurity::tls(), after).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_identity_that_is_shown() {
+    changed(ClusterSecurity::tls(), ClusterSecurity::mutual()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_endpoint_that_is_to_prove_more() {
+    let ca = Ca::new("ca");
+    let server = Tls::new(ca.issue(&["users", "spiffe://prod.example/users"])).start().await;
+    let builder = Mesh::builder().trust(Trust::pem(ca.pem()));
+    let (mesh, publish) = published(builder, |publish| {
+        publish.cluster("users", secured(&server, ClusterSecurity::tls())).unwrap();
+    })
+    .await;
+    let load = Load::start(&mesh.client("users").unwrap());
+    load.run().await;
+    let mut endpoint = Endpoint::new(server.address());
+    let mut tls = EndpointTls::default();
+    tls.identities = vec![exact("spiffe://prod.example/users")];
+    endpoint.security = Some(Security::Tls(Box::new(tls)));
+    let old = server.connections();
+    publish.endpoints("users", [endpoint]).unwrap();
+    let requests = settled(&server).await;
+    load.run().await;
+    load.end().await;
+    unused(&server, old, requests);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_plaintext_to_mutual_tls_by_the_mesh_file() {
+    let ca = Ca::new("ca");
+    let plain = Server::named("plain").await;
+    let server = Tls::new(ca.issue(&["users"])).clients_of(&ca).start().await;
+    let dir = tempfile::tempdir().unwrap();
+    swap(&dir.path().join("ca.crt"), ca.pem());
+    ca.issue(&["caller"]).write(dir.path());
+    let path = dir.path().join("mesh.yaml");
+    swap(
+        &path,
+        &format!("clusters: {{users: {{endpoints: [{{address: \"{}\"}}]}}}}\n", plain.address()),
+    );
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    let load = Load::start(&mesh.client("users").unwrap());
+    load.run().await;
+    let mut events = support::Recorder::of(&mesh);
+    swap(
+        &path,
+        &format!(
+            "identities: {{default: {{certificate: tls.crt, key: tls.key, roots: ca.crt}}}}\n\
+             clusters: {{users: {{security: {{mode: mutual}}, endpoints: [{{address: \"{}\"}}]}}}}\n",
+            server.address()
+        ),
+    );
+    events
+        .until(|event| {
+            matches!(event, tower_mesh::Event::ConfigApplied { part, .. } if &**part == "cluster users")
+        })
+        .await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let before = plain.requests();
+    load.run().await;
+    load.end().await;
+    assert_eq!(plain.requests(), before, "nothing in clear any more");
+    assert!(server.requests() > 0);
+    assert!(server.met().iter().all(|met| met.certificates == 1));
+    assert!(server.in_clear().is_empty());
+}
