@@ -224,7 +224,7 @@ impl Attempt {
                             let watch = self.watch(caller, pinned, &response, held);
                             Ok(response.map(|body| Body::watched(body, watch)))
                         }
-                        Err(error) => Err(self.send_failed(caller, way, error)),
+                        Err(error) => Err(self.send_failed(caller, &mut way, error)),
                     });
                 }
                 State::Connect(lease) => match ready!(lease.as_mut().poll(cx)) {
@@ -251,7 +251,7 @@ impl Attempt {
                             let watch = self.watch(caller, pinned, &response, Held::Nothing);
                             Ok(response.map(|body| Body::wrapped(body, watch)))
                         }
-                        Err(error) => Err(self.stage_failed(caller, way, error)),
+                        Err(error) => Err(self.stage_failed(caller, &mut way, error)),
                     });
                 }
                 State::Done => return Poll::Pending,
@@ -396,7 +396,7 @@ impl Attempt {
         }
     }
 
-    fn send_failed(&mut self, caller: &Caller, way: Way<'_>, failure: SendError) -> Error {
+    fn send_failed(&mut self, caller: &Caller, way: &mut Way<'_>, failure: SendError) -> Error {
         let SendError { kind, request, fresh, refused, source } = failure;
         *way.request = request;
         self.original.restore(way.request);
@@ -444,7 +444,7 @@ impl Attempt {
         error.caused_by(source)
     }
 
-    fn stage_failed(&mut self, caller: &Caller, way: Way<'_>, error: BoxError) -> Error {
+    fn stage_failed(&mut self, caller: &Caller, way: &mut Way<'_>, error: BoxError) -> Error {
         let met = exchange::classify::failure(&*error);
         let mut error = Error::from_layer(error);
         *way.request = error.take_unsent().map(|unsent| *unsent);
