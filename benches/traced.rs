@@ -17,7 +17,17 @@ use gungraun::{
 };
 
 use meshes::{Trace, Traced};
-use support::units::CALLS;
+use support::{
+    subjects::{Bare, Plain},
+    units::CALLS,
+};
+
+#[library_benchmark]
+#[bench::traced(args = (Plain::Traced), setup = Bare::new)]
+fn bare_1(bare: Bare) -> Bare {
+    bare.run(1, black_box(CALLS));
+    bare
+}
 
 #[library_benchmark]
 #[bench::nothing(args = (Trace::Nothing), setup = Traced::new)]
@@ -27,12 +37,13 @@ use support::units::CALLS;
 #[bench::root_on(args = (Trace::RootOn), setup = Traced::new)]
 #[bench::parent_on(args = (Trace::ParentOn), setup = Traced::new)]
 #[bench::no_subscriber(args = (Trace::NoSubscriber), setup = Traced::new)]
+#[bench::metered(args = (Trace::Metered), setup = Traced::new)]
 fn traced_1(traced: Traced) -> Traced {
     traced.run(black_box(CALLS));
     traced
 }
 
-library_benchmark_group!(name = traced, benchmarks = [traced_1]);
+library_benchmark_group!(name = traced, benchmarks = [bare_1, traced_1]);
 main!(
     config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
     library_benchmark_groups = traced

@@ -258,6 +258,20 @@ async fn aliases_search_domains_and_answers_over_512_bytes() {
 }
 
 #[tokio::test]
+async fn services_behind_aliases_are_found() {
+    let server = Server::named("a").await;
+    let zone = Zone::serve("users.test.").await;
+    zone.set("a.users.test.", "A", 60, &["127.0.0.1"]).await;
+    set(&zone, &[&server]).await;
+    zone.set("_http._tcp.one.users.test.", "CNAME", 60, &["_http._tcp.two.users.test."]).await;
+    zone.set("_http._tcp.two.users.test.", "CNAME", 60, &[SRV]).await;
+    let dns = Dns::servers([zone.address]).service("users", "dns:///_http._tcp.one.users.test.");
+    let mesh = Mesh::builder().source(dns).build().unwrap();
+    mesh.ready().await.unwrap();
+    assert_eq!(who(&mesh.client("users").unwrap(), 5).await["a"], 5);
+}
+
+#[tokio::test]
 async fn presets_ask_for_what_their_systems_have() {
     let server = Server::named("pod").await;
     let port = server.socket().port();

@@ -126,15 +126,17 @@ async fn aliases_in_a_circle_end() {
 
 #[tokio::test]
 async fn bytes_that_are_no_message_are_no_answer() {
-    for bytes in [vec![], vec![0], vec![0xff; 600], b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()] {
-        let (reason, _) = meanwhile(move |asked| {
+    let http = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
+    let all = [vec![], vec![0], vec![0xff; 600], http].map(|bytes| {
+        meanwhile(move |asked| {
             let mut answer = bytes.clone();
             if let Some(id) = answer.get_mut(..2) {
                 id.copy_from_slice(&asked.message.metadata.id.to_be_bytes());
             }
             vec![answer]
         })
-        .await;
+    });
+    for (reason, _) in futures_util::future::join_all(all).await {
         assert!(reason.contains("users.test. A: "), "{reason}");
     }
 }
@@ -257,6 +259,19 @@ async fn questions_carry_edns0_and_answers_of_its_size_need_no_tcp() {
     let description = mesh.describe();
     assert_eq!(description.services[0].routes[0].clusters[0].endpoints.len(), 60);
     assert!(rogue.asked().iter().all(|asked| asked.starts_with("udp")), "{:?}", rogue.asked());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_know_edns0_is_asked_without_it() {
+    let (server, rogue) = (Server::named("users").await, Rogue::start(good).await);
+    rogue.now(|asked| match asked.message.edns {
+        Some(_) => say(&asked.code(ResponseCode::FormErr)),
+        None => good(asked),
+    });
+    let mesh = mesh(&rogue, &server);
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "users");
 }
 
 #[tokio::test]

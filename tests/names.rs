@@ -83,6 +83,19 @@ async fn plain_dns_for_unknown_names_is_a_setting() {
     assert_eq!(said(&mesh, &uri).await, "outside");
 }
 
+#[cfg(feature = "dns")]
+#[tokio::test]
+async fn a_name_that_dns_cannot_have_is_refused_each_time_and_leaves_nothing_behind() {
+    let mesh = Mesh::builder().unknown_names(UnknownNames::Dns).build().unwrap();
+    let uri = format!("http://{}.test/", "a".repeat(64));
+    for _ in 0..2 {
+        let error = mesh.http().send(get(&uri)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownService, "{error}");
+        assert!(error.to_string().contains("1 to 63"), "{error}");
+    }
+    mesh.ready().await.unwrap();
+}
+
 #[tokio::test]
 async fn requests_that_name_no_service_are_told_so() {
     let (_users, _orders, mesh) = two().await;

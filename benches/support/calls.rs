@@ -19,6 +19,8 @@ pub(crate) const WARM_UP: u32 = 480;
 /// The header with which the mesh tells an endpoint how long the caller will wait.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// Six headers and 1 KiB that was allocated for this request.
 pub(crate) fn request<B: From<Vec<u8>>>(method: Method) -> Request<B> {
     let mut request = Request::new(B::from(vec![b'x'; PAYLOAD]));
@@ -40,6 +42,17 @@ pub(crate) fn write_timeout<B>(request: &mut Request<B>) {
     let mut value = HeaderValue::from_bytes(black_box(b"10000")).unwrap();
     value.set_sensitive(true);
     request.headers_mut().insert(TIMEOUT, value);
+}
+
+/// A trace context that differs per call, as a bare caller would write it.
+pub(crate) fn write_trace<B>(request: &mut Request<B>, call: usize) {
+    let mut text = *b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7100000000-00";
+    for (digit, byte) in text[44..52].iter_mut().rev().enumerate() {
+        *byte = b"0123456789abcdef"[call >> (4 * digit) & 15];
+    }
+    let mut value = HeaderValue::from_bytes(black_box(&text)).unwrap();
+    value.set_sensitive(true);
+    request.headers_mut().insert(TRACEPARENT, value);
 }
 
 /// Reads an answer to its end.

@@ -3,6 +3,7 @@
 //!
 //! A plain client takes no connector, so both speak TCP. The servers are threads of their own:
 //! callgrind counts the thread of the measured function only.
+#![allow(clippy::unwrap_used, reason = "bench support")]
 
 use std::{
     io::{Read, Write},
@@ -121,7 +122,7 @@ impl Subject {
     /// With a timeout of the request, far from what a call takes.
     pub(crate) fn bounded(door: Door, version: Version, timeout: Option<Duration>) -> Self {
         prove(door, version);
-        let (subject, connections) = build(door, version, Script::default(), timeout);
+        let (subject, connections) = build(door, version, &Script::default(), timeout);
         subject.run(1, WARM_UP);
         let used = if door == Door::Plain { 1 } else { ENDPOINTS };
         assert_eq!(connections.load(Relaxed), used, "not every server is used");
@@ -136,7 +137,7 @@ impl Subject {
 /// Both end by the timeout of a request; the mesh alone survives a 503 where a retry is harmless.
 fn prove(door: Door, version: Version) {
     let script = Script::default();
-    let (subject, _) = build(door, version, script.clone(), None);
+    let (subject, _) = build(door, version, &script, None);
     let long = Duration::from_secs(5);
     assert_eq!(subject.send(http::Method::PUT, long), Some(StatusCode::OK));
     script.fail_once();
@@ -152,12 +153,12 @@ fn prove(door: Door, version: Version) {
 fn build(
     door: Door,
     version: Version,
-    script: Script,
+    script: &Script,
     timeout: Option<Duration>,
 ) -> (Box<dyn Run>, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let servers: Vec<SocketAddr> =
-        (0..ENDPOINTS).map(|_| serve(version, &script, &connections)).collect();
+        (0..ENDPOINTS).map(|_| serve(version, script, &connections)).collect();
     let runtime = calls::runtime();
     let url = Arc::from("http://users.prod/v1/users/7");
     let plain = reqwest::Client::builder().no_proxy().no_gzip().resolve("users.prod", servers[0]);

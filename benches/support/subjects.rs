@@ -57,6 +57,8 @@ pub(crate) enum Plain {
     Settings,
     /// The same with the header that a mesh with a deadline writes.
     Timeout,
+    /// The same with a trace context that differs per call besides.
+    Traced,
 }
 
 /// Bare hyper: one `SendRequest` per connection, taken in turn.
@@ -70,6 +72,7 @@ struct BareCaller {
     senders: Arc<Vec<SendRequest<Full<Bytes>>>>,
     turn: Arc<AtomicUsize>,
     timeout: bool,
+    traced: bool,
 }
 
 /// A mesh over the same peers.
@@ -115,8 +118,10 @@ impl Bare {
             }
             senders
         });
-        let timeout = plain == Plain::Timeout;
-        let caller = BareCaller { senders: Arc::new(senders), turn: Arc::default(), timeout };
+        let traced = plain == Plain::Traced;
+        let timeout = traced || plain == Plain::Timeout;
+        let senders = Arc::new(senders);
+        let caller = BareCaller { senders, turn: Arc::default(), timeout, traced };
         let bare = Self { runtime, caller };
         bare.run(1, WARM_UP);
         bare
@@ -133,8 +138,11 @@ impl Caller for BareCaller {
         if self.timeout {
             calls::write_timeout(&mut request);
         }
-        let turn = self.turn.fetch_add(1, Relaxed) % ENDPOINTS;
-        let mut sender = self.senders[turn].clone();
+        let call = self.turn.fetch_add(1, Relaxed);
+        if self.traced {
+            calls::write_trace(&mut request, call);
+        }
+        let mut sender = self.senders[call % ENDPOINTS].clone();
         read(sender.send_request(request).await.unwrap()).await;
     }
 }

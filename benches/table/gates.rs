@@ -52,7 +52,9 @@ use Limit::{AtMost, Fewer, More, Percent, TimesFewer, Told, Within};
 /// The same keepalive, windows and kind of stream.
 const HYPER: &str = "bare hyper h2";
 const HYPER_TIMEOUT: &str = "bare hyper h2, same headers";
+const HYPER_TRACED: &str = "bare hyper h2, same headers and a traceparent";
 const HYPER_DEFAULT: &str = "bare hyper h2 by its defaults, no keepalive";
+const RUSTLS: &str = "bare tokio-rustls, DNS name";
 const TOWER: &str = "tower layers, buffer, p2c";
 const RESILIENCE: &str = "tower-resilience 0.13";
 const BALANCE_LIST: &str = "tonic `Channel::balance_list`";
@@ -135,6 +137,12 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Report Told "full path, kept for a refusal (a POST by default): instructions, one at a time"
         "path.mesh_1.safe"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
+    G2a Report Told "full path with a tracer, caller not sampled: instructions, one at a time"
+        "all.traced.traced_1.parent_off"
+        beside HYPER_TRACED "all.traced.bare_1.traced";
+    G2a Report Told "full path, sampled, spans thrown away: instructions, one at a time"
+        "all.traced.traced_1.parent_on"
+        beside HYPER_TRACED "all.traced.bare_1.traced";
     G2b Hard Percent(12.0) held Percent(15.5) "full path, retry armed: instructions, one at a time"
         "path.mesh_1.armed"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
@@ -242,6 +250,16 @@ pub(crate) const ROWS: &[Row] = rows! {
         beside "tower p2c, peak EWMA" "memory.tower_10k";
     G7 Hard AtMost(256.0) "100k known"
         "memory.mesh_100k";
+    // Handshakes of mutual TLS 1.3, P-256, in memory, both sides together.
+    G9 Hard TimesFewer(2.0) "reconnect that resumes a session: instructions"
+        "tls.mesh.resumed"
+        beside "full mutual handshake" "tls.mesh.full";
+    G9 Hard Percent(5.0) "full mutual handshake: instructions"
+        "tls.mesh.full"
+        beside RUSTLS "tls.bare.full";
+    G9 Hard Percent(5.0) "reconnect that resumes: instructions"
+        "tls.mesh.resumed"
+        beside RUSTLS "tls.bare.resumed";
     // reqwest. The gate is 5 % more than plain; it was met by so much that it is tightened.
     G10 Hard TimesFewer(1.4) "POST in reqwest's words, HTTP/1.1: instructions"
         "reqwest.http1.mesh"

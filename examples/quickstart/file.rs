@@ -1,8 +1,8 @@
 //! The mesh file that the quickstart writes, edits and shows.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, net::SocketAddr, path::PathBuf};
 
-use crate::replica::Replica;
+use crate::{records::NAME, replica::Replica};
 
 /// The mesh file on disk.
 pub(crate) struct MeshFile {
@@ -26,7 +26,7 @@ impl MeshFile {
         fs::rename(next, &self.path)?;
         let only = |what: &str, of: &str, other: &str| -> Vec<String> {
             let lines = of.lines().filter(|line| !other.lines().any(|known| known == *line));
-            lines.map(|line| format!("{what:<8} {}", line.trim_start())).collect()
+            lines.map(|line| format!("mesh.yaml  {what:<8} {}", line.trim_start())).collect()
         };
         let mut changes = only("removed", &self.text, &text);
         changes.extend(only("added", &text, &self.text));
@@ -39,30 +39,31 @@ impl MeshFile {
 pub(crate) struct Content<'a> {
     pub(crate) users: &'a [Replica],
     pub(crate) greeters: &'a [Replica],
-    /// Replicas of a new version of both services, which get one call in five.
+    /// The DNS server that knows the replicas of the third service.
+    pub(crate) dns: SocketAddr,
+    /// Replicas of a new version of the first two services, which get one call in five.
     pub(crate) canary: Option<(&'a Replica, &'a Replica)>,
 }
 
-impl<'a> Content<'a> {
-    pub(crate) fn of(users: &'a [Replica], greeters: &'a [Replica]) -> Self {
-        Self { users, greeters, canary: None }
-    }
-
+impl Content<'_> {
     /// The whole file. The greeter is declared idempotent: that cannot be seen from outside.
     pub(crate) fn yaml(&self) -> String {
         let mut text = String::from("services:\n  users.prod:\n    policy: { timeout: 2s }\n");
         text += &self.routes("users");
         text += "  greeter.prod:\n    policy: { timeout: 2s, retry: { idempotent: true } }\n";
         text += &self.routes("greeter");
-        text += "clusters:\n  users.prod:\n";
-        text += &endpoints(self.users);
-        text += "  greeter.prod:\n    protocol: http2\n";
-        text += &endpoints(self.greeters);
+        text += "  orders.prod:\n    policy: { timeout: 2s }\n";
+        text += "clusters:\n";
+        text += &cluster("users.prod", "http1", self.users);
+        text += &cluster("greeter.prod", "http2", self.greeters);
+        text += &format!(
+            "  orders.prod:\n    security: {{ mode: mutual }}\n    discovery:\n      \
+             dns: {{ name: \"{NAME}\", kind: srv, resolvers: [\"{}\"] }}\n",
+            self.dns
+        );
         if let Some((user, greeter)) = self.canary {
-            text += "  users-next:\n";
-            text += &endpoints([user]);
-            text += "  greeter-next:\n    protocol: http2\n";
-            text += &endpoints([greeter]);
+            text += &cluster("users-next", "http1", [user]);
+            text += &cluster("greeter-next", "http2", [greeter]);
         }
         text
     }
@@ -78,9 +79,17 @@ impl<'a> Content<'a> {
     }
 }
 
-fn endpoints<'a>(replicas: impl IntoIterator<Item = &'a Replica>) -> String {
+fn cluster<'a>(
+    name: &str,
+    protocol: &str,
+    replicas: impl IntoIterator<Item = &'a Replica>,
+) -> String {
     let lines = replicas
         .into_iter()
         .map(|replica| format!("      - address: {} # {}\n", replica.address(), replica.name()));
-    format!("    endpoints:\n{}", lines.collect::<String>())
+    format!(
+        "  {name}:\n    protocol: {protocol}\n    security: {{ mode: mutual }}\n    \
+         endpoints:\n{}",
+        lines.collect::<String>()
+    )
 }

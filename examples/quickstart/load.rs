@@ -1,7 +1,6 @@
-//! The callers: a few tasks per service that call without a pause, and what they noted.
+//! The callers: a few tasks per service and client that call without a pause.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -11,39 +10,21 @@ use std::{
 
 use http::Request;
 use tokio::{task::JoinSet, time::Instant};
-use tower_mesh::{Body, BoxError, Client, Event, EventStream, Mesh};
+use tower_mesh::{Body, BoxError, Client, Mesh, adapt::reqwest};
 
 use crate::{
     greeter::{GreeterClient, HelloRequest},
+    notes::{Notes, listen},
     replica::REPLICA,
 };
 
 pub(crate) const USERS: &str = "users.prod";
 pub(crate) const GREETER: &str = "greeter.prod";
+pub(crate) const ORDERS: &str = "orders.prod";
 
-const CALLERS: usize = 8;
+/// Of each service, by each of its clients.
+const CALLERS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(4);
-
-/// What happened to the calls of one service since the last look.
-#[derive(Default)]
-pub(crate) struct Tally {
-    pub(crate) latencies: Vec<Duration>,
-    /// Answers by replica.
-    pub(crate) answers: BTreeMap<String, u64>,
-    /// Retries by reason.
-    pub(crate) retries: BTreeMap<String, u64>,
-    pub(crate) failures: Vec<String>,
-}
-
-/// What happened since the last look.
-#[derive(Default)]
-pub(crate) struct Notes {
-    pub(crate) services: BTreeMap<String, Tally>,
-    /// Parts of the file that were refused, with the reason.
-    pub(crate) refused: Vec<String>,
-    /// Events that came too fast to be counted.
-    pub(crate) missed: u64,
-}
 
 /// The calls in progress.
 pub(crate) struct Load {
@@ -53,36 +34,8 @@ pub(crate) struct Load {
     callers: JoinSet<()>,
 }
 
-impl Notes {
-    fn ended(&mut self, service: &str, elapsed: Duration, outcome: Result<String, String>) {
-        let tally = self.services.entry(service.to_owned()).or_default();
-        tally.latencies.push(elapsed);
-        match outcome {
-            Ok(replica) => *tally.answers.entry(replica).or_default() += 1,
-            Err(failure) => tally.failures.push(failure),
-        }
-    }
-
-    pub(crate) fn calls(&self) -> usize {
-        self.services.values().map(|tally| tally.latencies.len()).sum()
-    }
-
-    pub(crate) fn failed(&self) -> usize {
-        self.services.values().map(|tally| tally.failures.len()).sum()
-    }
-
-    pub(crate) fn retries(&self) -> u64 {
-        self.services.values().flat_map(|tally| tally.retries.values()).sum()
-    }
-
-    /// Whether this replica has answered a call.
-    pub(crate) fn answered(&self, replica: &str) -> bool {
-        self.services.values().any(|tally| tally.answers.contains_key(replica))
-    }
-}
-
 impl Load {
-    /// Calls both services through the mesh until it is stopped.
+    /// Calls all services through the mesh until it is stopped.
     pub(crate) fn start(mesh: &Mesh) -> Result<Self, BoxError> {
         let mut load = Self {
             notes: Arc::default(),
@@ -91,16 +44,22 @@ impl Load {
             callers: JoinSet::new(),
         };
         tokio::spawn(listen(mesh.events(), Arc::clone(&load.notes)));
+        let plain = ::reqwest::Client::builder().no_proxy().build()?;
+        let reqwest = mesh.reqwest(plain).build()?;
         for _ in 0..CALLERS {
-            let http = mesh.http();
-            load.caller(USERS, move || get(http.clone()));
+            for service in [USERS, ORDERS] {
+                let http = mesh.http();
+                load.caller((service, "mesh.http()"), move || get(http.clone(), service));
+                let http = reqwest.clone();
+                load.caller((service, "reqwest"), move || fetch(http.clone(), service));
+            }
             let greeter = GreeterClient::new(mesh.client(GREETER)?);
-            load.caller(GREETER, move || greet(greeter.clone()));
+            load.caller((GREETER, "tonic"), move || greet(greeter.clone()));
         }
         Ok(load)
     }
 
-    fn caller<F, Fut>(&mut self, service: &'static str, call: F)
+    fn caller<F, Fut>(&mut self, what: (&'static str, &'static str), call: F)
     where
         F: Fn() -> Fut + Send + 'static,
         Fut: Future<Output = Result<String, String>> + Send,
@@ -114,16 +73,15 @@ impl Load {
                 let outcome = call().await;
                 in_flight.fetch_sub(1, Relaxed);
                 let elapsed = started.elapsed();
-                notes.lock().unwrap().ended(service, elapsed, outcome);
+                notes.lock().unwrap().call(what, elapsed, outcome);
                 tokio::time::sleep(PAUSE).await;
             }
         });
     }
 
-    /// Calls and failures since the last look.
-    pub(crate) fn so_far(&self) -> (usize, usize) {
-        let notes = self.notes.lock().unwrap();
-        (notes.calls(), notes.failed())
+    /// Looks at what happened so far.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Notes) -> T) -> T {
+        look(&self.notes.lock().unwrap())
     }
 
     /// Calls that wait for their answer.
@@ -149,35 +107,25 @@ impl Load {
     }
 }
 
-/// Retries and refused edits, as the mesh tells them.
-async fn listen(mut events: EventStream, notes: Arc<Mutex<Notes>>) {
-    let mut missed = 0;
-    while let Some(event) = events.recv().await {
-        let mut notes = notes.lock().unwrap();
-        match event {
-            Event::Retry { service, reason, .. } => {
-                let tally = notes.services.entry(service.to_string()).or_default();
-                *tally.retries.entry(reason.to_string()).or_default() += 1;
-            }
-            Event::ConfigRefused { part, reason, .. } => {
-                notes.refused.push(format!("{part}: {reason}"));
-            }
-            _ => {}
-        }
-        notes.missed += events.missed() - missed;
-        missed = events.missed();
-    }
-}
-
 /// One HTTP call: the request's authority names the service.
-async fn get(http: Client) -> Result<String, String> {
-    let request = Request::get("http://users.prod/1").body(Body::empty()).unwrap();
+async fn get(http: Client, service: &str) -> Result<String, String> {
+    let request = Request::get(format!("http://{service}/1")).body(Body::empty()).unwrap();
     let response = http.send(request).await.map_err(|error| error.chain())?;
     if !response.status().is_success() {
         return Err(format!("status {}", response.status()));
     }
     let replica = response.headers()[REPLICA].to_str().unwrap_or("?").to_owned();
     response.into_body().bytes().await.map_err(|error| error.chain())?;
+    Ok(replica)
+}
+
+/// The same as code that uses reqwest has it.
+async fn fetch(http: reqwest::Client, service: &str) -> Result<String, String> {
+    let response = http.get(format!("https://{service}/1")).send().await;
+    let response = response.and_then(|it| Ok(it.error_for_status()?));
+    let response = response.map_err(|error| error.chain())?;
+    let replica = response.headers()[REPLICA].to_str().unwrap_or("?").to_owned();
+    response.bytes().await.map_err(|error| error.to_string())?;
     Ok(replica)
 }
 

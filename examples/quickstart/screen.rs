@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    load::{Notes, Tally},
+    notes::{Notes, Tally},
     replica::Replica,
 };
 
@@ -30,7 +30,7 @@ impl Screen {
         println!("\n{bold}{}/{} {title}{plain}", self.phase, self.phases);
         println!("    {meaning}");
         for line in edit {
-            println!("    mesh.yaml  {line}");
+            println!("    {line}");
         }
     }
 
@@ -79,8 +79,12 @@ impl Screen {
                 println!("    FAILED in {service}: {failure}");
             }
         }
-        for refused in &notes.refused {
-            println!("    refused: {refused}");
+        for told in notes.told.iter().chain(&notes.refused) {
+            println!("    {told}");
+        }
+        if !notes.ended.is_empty() {
+            let reasons = notes.ended.iter().map(|(reason, times)| format!("{times} x {reason}"));
+            println!("    connections ended: {}", reasons.collect::<Vec<_>>().join(", "));
         }
         if notes.missed > 0 {
             println!("    {} events came too fast: there may be more retries", notes.missed);

@@ -1,7 +1,10 @@
 //! An authority that issues certificates, for examples.
 #![allow(dead_code, reason = "shared: each example uses a part")]
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -43,7 +46,19 @@ impl Authority {
 
     /// A certificate for this DNS name or SPIFFE id.
     pub(crate) fn issue(&self, name: &str) -> Result<Certificate, Error> {
-        let mut params = CertificateParams::default();
+        self.sign(CertificateParams::default(), name)
+    }
+
+    /// The same, valid for so long from now.
+    pub(crate) fn issue_for(&self, name: &str, valid: Duration) -> Result<Certificate, Error> {
+        let (mut params, now) = (CertificateParams::default(), SystemTime::now());
+        // Clocks differ a little.
+        params.not_before = (now - Duration::from_secs(60)).into();
+        params.not_after = (now + valid).into();
+        self.sign(params, name)
+    }
+
+    fn sign(&self, mut params: CertificateParams, name: &str) -> Result<Certificate, Error> {
         params.subject_alt_names.push(if name.contains("://") {
             SanType::URI(name.try_into()?)
         } else {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::BoxFuture as Boxed, stream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
@@ -23,7 +23,8 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use tokio::{
-    net::TcpListener,
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
     time::{interval, sleep},
 };
@@ -44,6 +45,25 @@ pub(crate) struct Replica {
     task: JoinHandle<()>,
 }
 
+/// What a replica does with a connection before it answers on it: a TLS handshake.
+pub(crate) trait Accept: Send + Sync + 'static {
+    fn accept(&self, stream: TcpStream) -> Boxed<'static, io::Result<Box<dyn Stream>>>;
+}
+
+/// A connection that is ready for requests.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Plaintext.
+struct Plain;
+
+impl Accept for Plain {
+    fn accept(&self, stream: TcpStream) -> Boxed<'static, io::Result<Box<dyn Stream>>> {
+        Box::pin(async { Ok(Box::new(stream) as Box<dyn Stream>) })
+    }
+}
+
 /// What a replica is told to be like, and what it has seen.
 struct State {
     name: String,
@@ -56,6 +76,11 @@ struct State {
 impl Replica {
     /// Listens on a free port of loopback and answers in about a millisecond.
     pub(crate) async fn start(name: &str) -> io::Result<Self> {
+        Self::behind(Arc::new(Plain), name).await
+    }
+
+    /// The same, over connections that `door` lets in.
+    pub(crate) async fn behind(door: Arc<dyn Accept>, name: &str) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
@@ -65,7 +90,7 @@ impl Replica {
             dead: AtomicBool::new(false),
             requests: AtomicU64::new(0),
         });
-        let task = tokio::spawn(accept(listener, Arc::clone(&state)));
+        let task = tokio::spawn(accept(listener, door, Arc::clone(&state)));
         Ok(Self { address, state, task })
     }
 
@@ -116,7 +141,7 @@ impl Drop for Replica {
     }
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>) {
+async fn accept(listener: TcpListener, door: Arc<dyn Accept>, state: Arc<State>) {
     let mut connections = JoinSet::new();
     loop {
         // The set is emptied of ended connections, and ends the others when it is dropped.
@@ -124,9 +149,10 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 drop(stream.set_nodelay(true));
-                let state = Arc::clone(&state);
+                let (state, accepted) = (Arc::clone(&state), door.accept(stream));
                 let service = service_fn(move |request| answer(Arc::clone(&state), request));
                 connections.spawn(async move {
+                    let Ok(stream) = accepted.await else { return };
                     let builder = Builder::new(TokioExecutor::new());
                     drop(builder.serve_connection(TokioIo::new(stream), service).await);
                 });

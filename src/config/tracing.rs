@@ -22,8 +22,8 @@ pub struct Tracing {
     pub overall_percent: Option<f64>,
     /// Attributes of the call's span with fixed values. Spans of the feature `tracing` have none.
     pub tags: BTreeMap<String, String>,
-    /// Attributes of the call's span with the values of request headers, by attribute. Spans of the
-    /// feature `tracing` have none.
+    /// Attributes of the call's span with the values of request headers, by attribute; a value that
+    /// is marked sensitive is left out. Spans of the feature `tracing` have none.
     pub header_tags: BTreeMap<String, String>,
     /// The name of the call's span. Default: by OpenTelemetry's conventions, the HTTP method or
     /// gRPC's service and method.

@@ -210,6 +210,10 @@ impl fmt::Display for Description {
                     if let Some(age) = cluster.answer_age {
                         writeln!(f, "      last good answer: {:.1} s ago", age.as_secs_f64())?;
                     }
+                    if cluster.answer_age.is_some() && cluster.endpoints.len() == 1 {
+                        let hint = "if it is virtual, nothing is balanced here";
+                        writeln!(f, "      one address: {hint}")?;
+                    }
                     if let Some(trouble) = &cluster.trouble {
                         writeln!(f, "      {trouble}")?;
                     }

@@ -141,12 +141,7 @@ impl View {
             }
             Metric::DiscoveryAge => {
                 inner.hub.collect(metric, self.now, &mut samples);
-                let now = inner.epoch.nanos(self.now);
-                for cluster in &self.clusters {
-                    let Some(age) = cluster.discovered.age(now) else { continue };
-                    let labels = vec![("mesh.cluster", (&cluster.name).into())];
-                    samples.push(MetricSample::new(labels, MetricValue::Number(age.as_secs_f64())));
-                }
+                self.discoveries(inner, &mut samples);
             }
             Metric::Unresolved
             | Metric::ConfigApplied
@@ -155,6 +150,18 @@ impl View {
             | Metric::EventsMissed => inner.hub.collect(metric, self.now, &mut samples),
         }
         samples
+    }
+
+    /// How old the last good answer is of each cluster that DNS fills.
+    fn discoveries(&self, inner: &Inner, samples: &mut Vec<MetricSample>) {
+        let now = inner.epoch.nanos(self.now);
+        for cluster in &self.clusters {
+            if let Some(age) = cluster.discovered.age(now) {
+                let labels: Vec<Label> =
+                    vec![("mesh.source", "dns".into()), ("mesh.cluster", (&cluster.name).into())];
+                samples.push(MetricSample::new(labels, MetricValue::Number(age.as_secs_f64())));
+            }
+        }
     }
 
     /// What is left in the budget of each route; those without a name tell of the first.

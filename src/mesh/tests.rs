@@ -185,3 +185,17 @@ async fn meters_that_come_and_go_leave_nothing() {
     });
     assert_eq!(of_them.count(), 0, "{}", metrics.to_prometheus());
 }
+
+#[cfg(feature = "dns")]
+#[tokio::test(start_paused = true)]
+async fn the_age_of_a_clusters_dns_answer_is_told() {
+    let (mesh, publish) = mesh().await;
+    publish.endpoints("users", [address()]).unwrap();
+    let of = [("mesh.source", "dns"), ("mesh.cluster", "users")];
+    let age = || mesh.metrics().total("mesh.client.discovery.age", &of);
+    assert_eq!(age(), 0.0);
+    let cluster = Arc::clone(&mesh.inner.state().clusters["users"].cell);
+    cluster.discovered.set_good(mesh.inner.epoch.nanos(crate::core::Instant::now()));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!((20.0..21.0).contains(&age()), "{}", age());
+}

@@ -68,7 +68,7 @@ pub(crate) struct AttemptEnd {
     pub(crate) error: Option<ErrorKind>,
     /// What it is counted as; nothing while a gRPC status is still to come.
     pub(crate) end: Option<End>,
-    pub(crate) elapsed: Duration,
+    pub(crate) nanos: u64,
 }
 
 /// How a connection was made.
@@ -282,7 +282,7 @@ impl EndpointMeter {
     #[inline]
     pub(crate) fn attempt_ended(&self, service: &Arc<str>, ended: AttemptEnd) {
         if let Some(end) = ended.end {
-            self.record(ended.verb, end, nanos(ended.elapsed));
+            self.record(ended.verb, end, ended.nanos);
         }
         self.cluster.hub.events.emit(|| Event::AttemptEnded {
             service: Arc::clone(service),
@@ -290,7 +290,7 @@ impl EndpointMeter {
             number: ended.number,
             status: ended.status,
             error: ended.error,
-            elapsed: ended.elapsed,
+            elapsed: Duration::from_nanos(ended.nanos),
         });
     }
 

@@ -47,7 +47,7 @@ pub(crate) struct CallEnd {
     /// What it is counted as; nothing while a gRPC status is still to come.
     pub(crate) end: Option<End>,
     pub(crate) attempts: u32,
-    pub(crate) elapsed: Duration,
+    pub(crate) nanos: u64,
 }
 
 // === impl ServiceMeter ===
@@ -75,14 +75,14 @@ impl ServiceMeter {
     pub(crate) fn call_ended(&self, route: &RouteMeter, ended: CallEnd) {
         self.active.fetch_sub(1, Relaxed);
         if let Some(end) = ended.end {
-            route.record(ended.verb, end, nanos(ended.elapsed));
+            route.record(ended.verb, end, ended.nanos);
         }
         self.plain.hub.events.emit(|| Event::CallEnded {
             service: Arc::clone(&self.plain.service),
             status: ended.status,
             error: ended.error,
             attempts: ended.attempts,
-            elapsed: ended.elapsed,
+            elapsed: Duration::from_nanos(ended.nanos),
         });
     }
 

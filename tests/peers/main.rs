@@ -1,5 +1,5 @@
-//! Programs that no one here wrote, as upstreams: nginx, haproxy, gRPC C-core; and knot and
-//! unbound as DNS.
+//! Programs that no one here wrote, as upstreams: nginx, haproxy, OpenSSL, gRPC
+//! C-core; and knot and unbound as DNS.
 //!
 //! `.ci/peers` installs what is needed and runs this; see the README beside this file.
 #![allow(

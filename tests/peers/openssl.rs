@@ -46,9 +46,13 @@ impl Pki {
         pki
     }
 
-    /// A key and a certificate for these subject alternative names, by the last of the chain. The
-    /// file of the certificate holds all intermediates too.
+    /// A key and a certificate for these subject alternative names, by the last of the chain; made
+    /// once for each name. The file of the certificate holds all intermediates too.
     pub(crate) fn issue(&self, name: &str, sans: &str) -> (PathBuf, PathBuf) {
+        let (file, key) = (self.file(name, "chain.pem"), self.file(name, "key"));
+        if file.exists() {
+            return (file, key);
+        }
         let extensions = format!(
             "basicConstraints=critical,CA:FALSE\n\
              keyUsage=critical,digitalSignature\n\
@@ -61,9 +65,8 @@ impl Pki {
         for ca in self.chain.iter().skip(1).rev() {
             chain += &fs::read_to_string(self.file(ca, "pem")).unwrap();
         }
-        let file = self.file(name, "chain.pem");
         fs::write(&file, chain).unwrap();
-        (file, self.file(name, "key"))
+        (file, key)
     }
 
     /// The root.

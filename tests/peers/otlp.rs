@@ -13,8 +13,8 @@ use std::{
 };
 
 use http::StatusCode;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{metrics::SdkMeterProvider, trace::SdkTracerProvider};
 use tempfile::TempDir;
 use tower_mesh::{Mesh, TraceContext};
 
@@ -31,13 +31,14 @@ struct Rotel {
 }
 
 impl Rotel {
-    async fn start() -> Self {
+    /// One that writes down `traces`, or `metrics`.
+    async fn start(what: &str) -> Self {
         let (dir, port, http) = (folder(), free_port(), free_port());
         let mut command = Command::new(rotel());
         command.args(["start", "--exporter", "blackhole"]);
         command.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{port}")]);
         command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")]);
-        command.args(["--debug-log", "traces", "--debug-log-verbosity", "detailed"]);
+        command.args(["--debug-log", what, "--debug-log-verbosity", "detailed"]);
         let mut program = Program::start("rotel", command, dir.path());
         program.listens(port).await;
         Self { _program: program, port, dir }
@@ -108,7 +109,7 @@ fn path_to<'a>(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_graph_of_three_hops_arrives_in_order() {
-    let rotel = Rotel::start().await;
+    let rotel = Rotel::start("traces").await;
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(format!("http://127.0.0.1:{}", rotel.port))
@@ -183,4 +184,58 @@ async fn the_graph_of_three_hops_arrives_in_order() {
     assert_eq!(path, ["a.prod", "1 200", "b.prod", "1 503"], "{spans:#?}");
     assert_eq!((&*first["error.type"], &*first["Status code"]), ("503", "STATUS_CODE_ERROR"));
     println!("rotel got {} spans: {}", spans.len(), ends("1", "c.prod").0.join(" > "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_arrive() {
+    let rotel = Rotel::start("metrics").await;
+    let exporter = MetricExporter::builder()
+        .with_tonic()
+        .with_endpoint(format!("http://127.0.0.1:{}", rotel.port))
+        .build()
+        .unwrap();
+    let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter).build();
+    let server = Server::named("hello").await;
+    let mesh = Mesh::builder()
+        .endpoints("a.prod", [server.address()])
+        .meter_provider(&provider)
+        .build()
+        .unwrap();
+    for _ in 0..7 {
+        let answer = patience(mesh.http().send(get("http://a.prod/"))).await.unwrap();
+        assert_eq!(answer.into_body().text().await.unwrap(), "hello");
+    }
+    tokio::task::spawn_blocking(move || provider.shutdown()).await.unwrap().unwrap();
+    patience(async {
+        while !rotel.log().contains("mesh.client.events.missed") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let log = rotel.log();
+    let metric = |name: &str| {
+        let of = format!("-> Name: {name}\n");
+        let found = log.split("Metric #").find(|metric| metric.contains(&of));
+        found.unwrap_or_else(|| panic!("{name} did not arrive: {log}"))
+    };
+    let attempts = metric("http.client.request.duration");
+    for said in [
+        "-> Unit: s\n",
+        "-> DataType: Histogram\n",
+        "-> http.request.method: Str(GET)\n",
+        "-> http.response.status_code: Int(200)\n",
+        "-> mesh.cluster: Str(a.prod)\n",
+        "-> server.address: Str(a.prod)\n",
+        "\nCount: 7\n",
+        "ExplicitBounds #13: 10\n",
+    ] {
+        assert!(attempts.contains(said), "{said}: {attempts}");
+    }
+    assert!(metric("mesh.client.call.duration").contains("\nCount: 7\n"));
+    assert!(metric("mesh.client.endpoint.attempts").contains("\nValue: 7\n"));
+    assert!(metric("mesh.client.connections.open").contains("\nValue: 1\n"));
+    // One metric for each that the mesh tells.
+    let told = mesh.metrics().families.len();
+    assert_eq!(log.matches("-> Name: ").count(), told, "{log}");
+    println!("rotel got {told} metrics");
 }

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 const INSTALL: &str = "this suite runs against real programs and skips none: run `.ci/peers`, \
-                       which installs them, or `apt-get install nginx-light haproxy knot knot-dnsutils unbound` and \
+                       which installs them, or `apt-get install nginx-light haproxy openssl knot \
+                       knot-dnsutils unbound prometheus` and \
                        `python3 -m venv .peers/venv && .peers/venv/bin/pip install grpcio==1.85.0`";
 
 /// How many times longer than in a short run the loads last.

@@ -21,6 +21,8 @@ mod responses;
 mod support;
 mod surface;
 mod time;
+#[cfg(feature = "tls-aws-lc-rs")]
+mod tls;
 
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;

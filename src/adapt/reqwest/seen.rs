@@ -29,16 +29,15 @@ impl Seen {
     /// The settings, by the name of their field; values that span lines are given with all.
     fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         // Fields are indented by one step, what is inside of them by more.
-        let starts = |text: &str| {
-            text.match_indices("\n    ")
-                .map(|(at, _)| at + 5)
-                .filter(|at| !text[*at..].starts_with([' ', '}', ']']))
-                .collect::<Vec<_>>()
-        };
-        let starts = starts(&self.0);
-        let ends = starts.iter().skip(1).copied().chain([self.0.len()]);
-        let fields: Vec<_> = starts.iter().copied().zip(ends).collect();
-        fields.into_iter().filter_map(|(start, end)| self.0[start..end].split_once(": "))
+        let is_start = |(at, _): &(usize, &str)| !self.0[at + 5..].starts_with([' ', '}', ']']);
+        let mut starts = self.0.match_indices("\n    ").filter(is_start).map(|(at, _)| at + 5);
+        let mut next = starts.next();
+        std::iter::from_fn(move || {
+            let start = next?;
+            next = starts.next();
+            Some(&self.0[start..next.unwrap_or(self.0.len())])
+        })
+        .filter_map(|field| field.split_once(": "))
     }
 
     /// Whether the client was built with `redirect(Policy::none())`.

@@ -1,5 +1,6 @@
 //! Checks of DNS as a source of endpoints.
 
+#[cfg(feature = "dns")]
 use std::time::Duration;
 
 use super::Checker;
@@ -8,10 +9,12 @@ use crate::config::DnsDiscovery;
 use crate::config::{Address, DnsKind, dns_name, dns_name::DnsName};
 
 #[cfg(not(feature = "dns"))]
-const NO_FEATURE: &str = "not supported yet: this build is without the feature `dns`";
+const NO_FEATURE: &str = "needs the feature `dns`, which this build is without";
 /// The shortest time between two questions.
+#[cfg(feature = "dns")]
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The most dots that `ndots` may ask for (resolv.conf).
+#[cfg(feature = "dns")]
 const MOST_DOTS: u32 = 15;
 
 impl Checker {

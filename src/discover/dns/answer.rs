@@ -75,7 +75,7 @@ pub(crate) struct Found {
 }
 
 /// Aliases that are followed.
-const MAX_ALIASES: usize = 16;
+pub(super) const MAX_ALIASES: usize = 16;
 
 impl Question {
     pub(crate) fn new(name: &Arc<str>, kind: Kind) -> Self {

@@ -46,9 +46,9 @@ pub(super) fn strict(addresses: &[IpAddr], port: u16, pairs: &mut Pairs) -> Vec<
     }
     pairs.retain(|one, other| v6.contains(one) && v4.contains(other));
     let taken: BTreeSet<Ipv4Addr> = pairs.values().copied().collect();
-    let free_v6: Vec<Ipv6Addr> = v6.into_iter().filter(|one| !pairs.contains_key(one)).collect();
-    let free_v4 = v4.into_iter().filter(|other| !taken.contains(other));
-    pairs.extend(free_v6.into_iter().zip(free_v4));
+    v6.retain(|one| !pairs.contains_key(one));
+    v4.retain(|other| !taken.contains(other));
+    pairs.extend(v6.into_iter().zip(v4));
     pairs
         .iter()
         .filter_map(|(one, other)| of_several(&[IpAddr::V6(*one), IpAddr::V4(*other)], port))
@@ -66,7 +66,7 @@ pub(super) fn logical(addresses: &[IpAddr], port: u16, kept: Option<IpAddr>) -> 
 
 /// One endpoint for each target, with all of its addresses.
 pub(super) fn services(targets: &[(&Service, Vec<IpAddr>)]) -> Vec<Endpoint> {
-    let scale = scale(targets.iter().map(|(service, _)| service.weight));
+    let scale = scale(targets);
     let mut endpoints: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
     for (service, addresses) in targets {
         let mut addresses = addresses.clone();
@@ -88,9 +88,9 @@ pub(super) fn services(targets: &[(&Service, Vec<IpAddr>)]) -> Vec<Endpoint> {
 
 /// What weights are multiplied by, where some are 0 and others are not.
 //= RFC 2782: a weight of 0 should have a very small chance where there are others
-fn scale(weights: impl Iterator<Item = u16> + Clone) -> u32 {
-    let largest = weights.clone().max().unwrap_or(0);
-    let has_zero = weights.clone().any(|weight| weight == 0);
+fn scale(targets: &[(&Service, Vec<IpAddr>)]) -> u32 {
+    let largest = targets.iter().map(|(service, _)| service.weight).max().unwrap_or(0);
+    let has_zero = targets.iter().any(|(service, _)| service.weight == 0);
     if largest == 0 || !has_zero { 1 } else { (65_535 / u32::from(largest)).clamp(1, 100) }
 }
 

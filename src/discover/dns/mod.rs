@@ -43,6 +43,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod walk;
 
 pub use self::{
     lookup::Lookup,

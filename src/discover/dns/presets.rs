@@ -11,7 +11,7 @@ const DOCKER_REFRESH: Duration = Duration::from_secs(10);
 /// A headless service of Kubernetes: one address for each pod that is ready.
 ///
 /// A service that is not headless has one address for all of its pods, among which nobody here
-/// can balance. The name is absolute, `<service>.<namespace>.svc.cluster.local.`: the `ndots:5` of
+/// can balance; [`Mesh::describe`](crate::Mesh::describe) tells of a name with one address. The name is absolute, `<service>.<namespace>.svc.cluster.local.`: the `ndots:5` of
 /// pods makes four questions out of any other. When no pod is ready, the name does not exist, and
 /// the last good answer is kept for the stale limit.
 ///

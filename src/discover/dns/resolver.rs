@@ -24,10 +24,10 @@ use hickory_resolver::{
     },
     system_conf,
 };
-use tokio::{sync::OnceCell, task::JoinHandle, time::timeout};
+use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle, time::timeout};
 
 use super::{
-    answer::{Answer, Data, Kind, Question, Record, Service},
+    answer::{Answer, Data, Kind, MAX_ALIASES, Question, Record, Service},
     run::Ask,
     search::Search,
 };
@@ -57,19 +57,26 @@ struct Key {
 #[derive(Debug, Default)]
 pub(crate) struct Resolvers(Mutex<HashMap<Key, Weak<Resolver>>>);
 
-/// One resolver, built at its first question.
+/// One resolver, built at its first question, and anew when the system's files have changed.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     key: Key,
-    built: OnceCell<Arc<Built>>,
+    built: AsyncMutex<Option<Arc<Built>>>,
 }
 
 #[derive(Debug)]
 struct Built {
     hickory: TokioResolver,
+    /// The same without EDNS0, for servers that do not know it.
+    plain: TokioResolver,
     hosts: Hosts,
     search: Search,
+    /// What the system's files said.
+    files: Files,
 }
+
+/// What the system's files say.
+type Files = [Option<Vec<u8>>; 2];
 
 /// Ends its task when it is dropped.
 struct Aborting(JoinHandle<Answer>);
@@ -95,7 +102,7 @@ impl Resolvers {
             return resolver;
         }
         known.retain(|_, resolver| resolver.strong_count() > 0);
-        let resolver = Arc::new(Resolver { key: key.clone(), built: OnceCell::new() });
+        let resolver = Arc::new(Resolver { key: key.clone(), built: AsyncMutex::new(None) });
         known.insert(key, Arc::downgrade(&resolver));
         resolver
     }
@@ -105,15 +112,31 @@ impl Resolvers {
 
 impl Resolver {
     async fn built(&self) -> Result<Arc<Built>, String> {
-        let built = self.built.get_or_try_init(|| async {
-            let key = self.key.clone();
-            // It reads files.
-            match tokio::task::spawn_blocking(move || build(&key)).await {
-                Ok(built) => built.map(Arc::new),
-                Err(error) => Err(error.to_string()),
-            }
-        });
-        built.await.map(Arc::clone)
+        let mut place = self.built.lock().await;
+        if let Some(built) = &*place {
+            return Ok(Arc::clone(built));
+        }
+        let key = self.key.clone();
+        // It reads files.
+        let made = tokio::task::spawn_blocking(move || build(&key)).await;
+        let built = Arc::new(made.map_err(|error| error.to_string())??);
+        *place = Some(Arc::clone(&built));
+        Ok(built)
+    }
+
+    /// A question has failed: perhaps other servers are to be asked by now.
+    async fn look_again(&self, built: &Arc<Built>) {
+        if !self.key.servers.is_empty() {
+            return;
+        }
+        let Ok(files) = tokio::task::spawn_blocking(files).await else { return };
+        if files == built.files {
+            return;
+        }
+        let mut place = self.built.lock().await;
+        if place.as_ref().is_some_and(|now| Arc::ptr_eq(now, built)) {
+            *place = None;
+        }
     }
 }
 
@@ -138,12 +161,17 @@ impl Ask for Arc<Resolver> {
             if let Some(answer) = built.of_hosts(&question) {
                 return answer;
             }
-            let mut task = Aborting(tokio::spawn(async move { built.ask(&question).await }));
-            match timeout(LOOKUP, &mut task.0).await {
+            let asked = Arc::clone(&built);
+            let mut task = Aborting(tokio::spawn(async move { asked.ask(&question).await }));
+            let answer = match timeout(LOOKUP, &mut task.0).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Answer::Failed("the answer could not be read".to_owned()),
                 Err(_) => Answer::Failed(format!("no answer within {} s", LOOKUP.as_secs())),
+            };
+            if matches!(answer, Answer::Failed(_)) {
+                resolver.look_again(&built).await;
             }
+            answer
         })
     }
 }
@@ -188,16 +216,57 @@ impl Built {
     }
 
     async fn ask(&self, question: &Question) -> Answer {
-        let name = match Name::from_ascii(&question.name) {
-            Ok(name) => name,
-            Err(error) => return Answer::Failed(error.to_string()),
-        };
         let kind = match question.kind {
             Kind::A => RecordType::A,
             Kind::Aaaa => RecordType::AAAA,
             Kind::Srv => RecordType::SRV,
         };
-        match self.hickory.lookup(name, kind).await {
+        let answer = self.lookup(&question.name, kind).await;
+        if kind == RecordType::SRV && !matches!(answer, Answer::Message { .. }) {
+            return self.behind_alias(&question.name).await.unwrap_or(answer);
+        }
+        answer
+    }
+
+    /// SRV records behind an alias. hickory follows aliases, but where the records come in the same
+    /// message it takes their target for one more.
+    async fn behind_alias(&self, name: &Arc<str>) -> Option<Answer> {
+        let (mut name, mut aliases) = (Arc::clone(name), Vec::new());
+        while aliases.len() < MAX_ALIASES {
+            let Answer::Message { answers, .. } = self.lookup(&name, RecordType::CNAME).await
+            else {
+                return None;
+            };
+            let alias = answers.into_iter().find(|record| record.owner == name)?;
+            let Data::Alias(target) = &alias.data else { return None };
+            name = Arc::clone(target);
+            aliases.push(alias);
+            match self.lookup(&name, RecordType::SRV).await {
+                Answer::Message { answers, additionals } => {
+                    aliases.extend(answers);
+                    return Some(Answer::Message { answers: aliases, additionals });
+                }
+                Answer::Nothing { .. } => {}
+                failed @ Answer::Failed(_) => return Some(failed),
+            }
+        }
+        None
+    }
+
+    async fn lookup(&self, name: &str, kind: RecordType) -> Answer {
+        let name = match Name::from_ascii(name) {
+            Ok(name) => name,
+            Err(error) => return Answer::Failed(error.to_string()),
+        };
+        let mut said = self.hickory.lookup(name.clone(), kind).await;
+        //= RFC 6891 §7: to FORMERR, the requestor may ask again without EDNS
+        if let Err(NetError::Dns(DnsError::ResponseCode(
+            ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS,
+        ))) = said
+        {
+            said = self.plain.lookup(name, kind).await;
+        }
+        match said {
             Ok(lookup) => Answer::Message {
                 answers: lookup.answers().iter().filter_map(record).collect(),
                 additionals: lookup.additionals().iter().filter_map(record).collect(),
@@ -251,6 +320,7 @@ fn text(name: &Name) -> Arc<str> {
 }
 
 fn build(key: &Key) -> Result<Built, String> {
+    let files = if key.servers.is_empty() { files() } else { Files::default() };
     let (mut config, mut options, hosts) = if key.servers.is_empty() {
         //= resolv.conf(5): without a server, the one on the local machine is asked
         let (config, options) = system_conf::read_system_conf().unwrap_or_else(|_| {
@@ -282,16 +352,24 @@ fn build(key: &Key) -> Result<Built, String> {
         }
     }
     options.cache_size = 0;
-    //= RFC 6891 §6.1.1: answers over 512 bytes are asked for
-    options.edns0 = true;
     options.timeout = TRY;
     options.attempts = REPETITIONS;
     options.use_hosts_file = ResolveHosts::Never;
     options.server_ordering_strategy = ServerOrderingStrategy::QueryStatistics;
-    let mut builder = Hickory::builder_with_config(config, TokioRuntimeProvider::default());
-    *builder.options_mut() = options;
-    let hickory = builder.build().map_err(|error| error.to_string())?;
-    Ok(Built { hickory, hosts, search })
+    let make = |edns0| {
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = Hickory::builder_with_config(config.clone(), provider);
+        *builder.options_mut() = options.clone();
+        builder.options_mut().edns0 = edns0;
+        builder.build().map_err(|error| error.to_string())
+    };
+    //= RFC 6891 §6.1.1: answers over 512 bytes are asked for
+    Ok(Built { hickory: make(true)?, plain: make(false)?, hosts, search, files })
+}
+
+/// What the system's files say now.
+fn files() -> Files {
+    ["/etc/resolv.conf", "/etc/hosts"].map(|path| std::fs::read(path).ok())
 }
 
 /// A server that is asked over UDP, and over TCP where that does not suffice.

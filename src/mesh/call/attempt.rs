@@ -38,8 +38,9 @@ pub(crate) struct Attempt {
     /// 1 for the first attempt.
     number: u32,
     started: Instant,
-    /// When its head or its failure came; its start until then.
-    ended: Instant,
+    /// The same, and when its head or its failure came, in nanoseconds since the mesh's epoch.
+    at: u64,
+    ended: u64,
     original: Original,
 }
 
@@ -146,7 +147,7 @@ impl Attempt {
         let original = Original::of(request, node);
         let state = begin(caller, node, way, number, at, trace);
         let (endpoint, flight) = (Some(endpoint), Some(flight));
-        Ok(Self { state, endpoint, flight, breaker, number, started: now, ended: now, original })
+        Ok(Self { state, endpoint, flight, breaker, number, started: now, at, ended: at, original })
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint<Node>>> {
@@ -157,8 +158,8 @@ impl Attempt {
         self.started
     }
 
-    /// When its head or its failure came.
-    pub(crate) fn ended(&self) -> Instant {
+    /// When its head or its failure came, in nanoseconds since the mesh's epoch.
+    pub(crate) fn ended(&self) -> u64 {
         self.ended
     }
 
@@ -174,7 +175,8 @@ impl Attempt {
     /// if it waited for a connection.
     pub(crate) fn expire(&mut self, caller: &Caller, mut way: Way<'_>, now: Instant) {
         if let Some(flight) = self.flight.take() {
-            flight.finish(caller.inner.epoch.nanos(now), Outcome::Failure);
+            let now = caller.inner.epoch.nanos(now);
+            flight.finish(now, Outcome::Failure);
             self.failed(caller, now, ErrorKind::Timeout);
         }
         self.breaker = Held::Nothing;
@@ -186,7 +188,8 @@ impl Attempt {
     /// The caller leaves, whether it is under way or over.
     pub(crate) fn left(&mut self, caller: &Caller) {
         if self.flight.is_some() {
-            self.tell_end(caller, Instant::now(), None, None, Some(End::Left));
+            let now = caller.inner.epoch.nanos(Instant::now());
+            self.tell_end(caller, now, None, None, Some(End::Left));
         }
     }
 
@@ -312,14 +315,14 @@ impl Attempt {
     /// Ends it without a response.
     fn finish(&mut self, caller: &Caller, outcome: Outcome, error: ErrorKind) {
         if let Some(flight) = self.flight.take() {
-            let now = Instant::now();
-            flight.finish(caller.inner.epoch.nanos(now), outcome);
+            let now = caller.inner.epoch.nanos(Instant::now());
+            flight.finish(now, outcome);
             self.failed(caller, now, error);
         }
         self.breaker = Held::Nothing;
     }
 
-    fn failed(&mut self, caller: &Caller, now: Instant, error: ErrorKind) {
+    fn failed(&mut self, caller: &Caller, now: u64, error: ErrorKind) {
         self.tell_end(caller, now, None, Some(error), Some(End::Error(error)));
     }
 
@@ -328,16 +331,16 @@ impl Attempt {
     fn tell_end(
         &mut self,
         caller: &Caller,
-        now: Instant,
+        now: u64,
         status: Option<u16>,
         error: Option<ErrorKind>,
         end: Option<End>,
     ) {
         self.ended = now;
         let (verb, number) = (caller.verb, self.number);
-        let elapsed = now.saturating_duration_since(self.started);
+        let nanos = now.saturating_sub(self.at);
         if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
-            let ended = AttemptEnd { verb, number, status, error, end, elapsed };
+            let ended = AttemptEnd { verb, number, status, error, end, nanos };
             node.meter.attempt_ended(&caller.cell.name, ended);
         }
     }
@@ -350,8 +353,7 @@ impl Attempt {
         response: &Response<B>,
         held: Held,
     ) -> Watch {
-        let head = Instant::now();
-        let now = caller.inner.epoch.nanos(head);
+        let now = caller.inner.epoch.nanos(Instant::now());
         let status = response.status();
         // A gRPC call's status may be here, and may come in trailers.
         let code = if caller.grpc && status.is_success() {
@@ -360,7 +362,7 @@ impl Attempt {
             None
         };
         let end = End::of_head(caller.verb, status.as_u16(), code);
-        self.tell_end(caller, head, Some(status.as_u16()), None, end);
+        self.tell_end(caller, now, Some(status.as_u16()), None, end);
         let outcome = head_outcome(caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
             if let Some(outcome) = outcome {

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::{Request, Response, Version};
@@ -38,8 +39,9 @@ pub(crate) struct Path {
     pub(super) caller: Caller,
     pub(super) request: Option<Request<Outgoing>>,
     pub(super) started: Option<Instant>,
-    /// When the head that is returned came.
-    pub(super) ended: Option<Instant>,
+    /// The same, and when the head that is returned came, in nanoseconds since the mesh's epoch.
+    began: u64,
+    pub(super) ended: Option<u64>,
     pub(super) pinned: Option<Pinned>,
     #[pin]
     pub(super) state: State,
@@ -107,6 +109,7 @@ impl Path {
             caller,
             request: Some(request),
             started: None,
+            began: 0,
             ended: None,
             pinned: None,
             state: State::Begin,
@@ -212,7 +215,7 @@ impl PathProj<'_> {
             Some(started) => started,
             None => {
                 self.caller.cell.meter.call_started();
-                *self.started = Some(now);
+                (*self.started, *self.began) = (Some(now), at);
                 now
             }
         };
@@ -457,7 +460,7 @@ impl PathProj<'_> {
     }
 
     /// When the attempt under way met its head.
-    pub(super) fn attempt_ended(&mut self) -> Option<Instant> {
+    pub(super) fn attempt_ended(&mut self) -> Option<u64> {
         match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => Some(attempt.ended()),
             _ => None,
@@ -473,17 +476,16 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        let Caller { cell, verb, .. } = &*self.caller;
+        let Caller { inner, cell, verb, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
         let head = if result.is_ok() { *self.ended } else { None };
-        let now = head.unwrap_or_else(Instant::now);
-        let started = self.started.unwrap_or(now);
-        let elapsed = now.saturating_duration_since(started);
+        let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
+        let nanos = now.saturating_sub(*self.began);
         let (status, error, end);
         match result {
             Ok(response) => {
                 (status, error) = (Some(response.status().as_u16()), None);
-                end = head_end(*verb, response, started);
+                end = head_end(*verb, response, *self.started);
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
@@ -492,12 +494,13 @@ impl PathProj<'_> {
                 drop(limit);
                 (status, error) = (None, Some(failed.kind()));
                 end = Some(End::Error(failed.kind()));
-                failed.set_context(self.trail.context(&cell.name, Some(elapsed)));
+                failed
+                    .set_context(self.trail.context(&cell.name, Some(Duration::from_nanos(nanos))));
             }
         }
         let meter = self.caller.meter(self.pinned.as_ref());
         let attempts = self.trail.number;
-        let ended = CallEnd { verb: *verb, status, error, end, attempts, elapsed };
+        let ended = CallEnd { verb: *verb, status, error, end, attempts, nanos };
         cell.meter.call_ended(meter, ended);
         self.trace_end(result);
     }
@@ -507,7 +510,9 @@ impl PathProj<'_> {
 impl PinnedDrop for Path {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let Some(started) = *this.started else { return };
+        if this.started.is_none() {
+            return;
+        }
         if matches!(*this.state, State::Done) {
             return;
         }
@@ -517,15 +522,16 @@ impl PinnedDrop for Path {
             attempt.left(this.caller);
         }
         this.state.set(State::Done);
-        let Caller { cell, verb, .. } = &*this.caller;
-        let (attempts, elapsed) = (this.trail.number, started.elapsed());
+        let Caller { inner, cell, verb, .. } = &*this.caller;
+        let attempts = this.trail.number;
+        let nanos = inner.epoch.nanos(Instant::now()).saturating_sub(*this.began);
         let ended = CallEnd {
             verb: *verb,
             status: None,
             error: None,
             end: Some(End::Left),
             attempts,
-            elapsed,
+            nanos,
         };
         cell.meter.call_ended(this.caller.meter(this.pinned.as_ref()), ended);
     }
@@ -538,11 +544,12 @@ fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
 }
 
 /// What a response comes to; of a gRPC call whose status is still to come, its body reports it.
-fn head_end(verb: Verb, response: &mut Response<Body>, started: Instant) -> Option<End> {
+#[inline]
+fn head_end(verb: Verb, response: &mut Response<Body>, started: Option<Instant>) -> Option<End> {
     let status = response.status().as_u16();
     let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
     End::of_head(verb, status, code)
-        .or_else(|| response.body_mut().report(started).map(End::of_body))
+        .or_else(|| response.body_mut().report(started?).map(End::of_body))
 }
 
 /// There is nothing to send: a fault of this crate.

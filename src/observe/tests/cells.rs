@@ -93,7 +93,7 @@ fn endpoints_that_come_and_go_leave_their_counts_and_nothing_else() {
                 status: Some(status),
                 error: None,
                 end: Some(End::Status(status)),
-                elapsed: Duration::from_millis(20),
+                nanos: 20_000_000,
             },
         );
         assert_eq!(cluster.sizes().0, 1);

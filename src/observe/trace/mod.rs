@@ -4,6 +4,10 @@
 //! what its endpoints are told and whether it is recorded; a [`Recorder`] is what is recorded of
 //! one call, fed by the recording points of `mesh/call`. `recording` knows the conventions, `otel`
 //! and `spans` are what records.
+#![cfg_attr(
+    not(feature = "otel"),
+    allow(dead_code, reason = "a tracer is told more than is there without one")
+)]
 
 mod begin;
 mod context;

@@ -138,7 +138,9 @@ impl<C: CallSpan> Recording<C> {
                 span.tag(tag, Arc::clone(value));
             }
             for (tag, header) in &rules.header_tags {
-                if let Some(value) = request.headers().get(header).and_then(|it| it.to_str().ok()) {
+                // What the application has marked as a secret stays one.
+                let value = request.headers().get(header).filter(|it| !it.is_sensitive());
+                if let Some(value) = value.and_then(|it| it.to_str().ok()) {
                     span.tag(tag, value.into());
                 }
             }

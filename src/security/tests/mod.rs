@@ -395,10 +395,10 @@ pub(super) async fn call(tls: &ClientTls, server: &Server) -> Result<Made, TlsEr
     let secured = tls.handshake(TokioIo::new(near)).await?;
     let Secured { io, protocol, peer, vouched } = secured;
     let mut stream = TokioIo::new(io);
-    stream.write_all(b"ping").await.map_err(told)?;
-    stream.flush().await.map_err(told)?;
+    stream.write_all(b"ping").await.map_err(|error| told(&error))?;
+    stream.flush().await.map_err(|error| told(&error))?;
     let mut word = Vec::new();
-    stream.read_to_end(&mut word).await.map_err(told)?;
+    stream.read_to_end(&mut word).await.map_err(|error| told(&error))?;
     assert_eq!(word, b"ping");
     let met = task.await.unwrap().unwrap();
     Ok(Made { met, peer, protocol, vouched })
@@ -411,7 +411,7 @@ pub(super) async fn end(vouched: impl Future<Output = Withdrawn>) -> Withdrawn {
 }
 
 /// The typed error of a failed read.
-fn told(error: std::io::Error) -> TlsError {
+fn told(error: &std::io::Error) -> TlsError {
     let ours = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
     ours.cloned().unwrap_or_else(|| panic!("not told: {error:?}"))
 }

@@ -106,9 +106,10 @@ async fn a_certificate_that_is_revoked_takes_its_connections_along() {
     let made = |serial| {
         let server = Server::new(&ca.issue(&Ask::none().uri(CART).serial(serial)));
         let tls = tls.endpoint();
-        async move { Box::pin(call(&tls, &server).await.unwrap().vouched.withdrawn()) }
+        async move { call(&tls, &server).await.unwrap().vouched }
     };
-    let (mut two, mut three) = (made(2).await, made(3).await);
+    let (two, three) = (made(2).await, made(3).await);
+    let (mut two, mut three) = (Box::pin(two.withdrawn()), Box::pin(three.withdrawn()));
     list(&[1, 2]);
     assert_eq!(end(two.as_mut()).await, Withdrawn::Revoked);
     assert!(stands(&mut three).await);

@@ -1,0 +1,247 @@
+//! What the answers so far come to: the way from a name to its endpoints, and what is missing on it.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use super::{
+    answer::{self, Found, Kind, Question, Service},
+    endpoints::{self, Pairs},
+    machine::Machine,
+};
+use crate::{
+    config::{Address, DnsFamily, DnsKind, Endpoint},
+    core::{Instant, earliest},
+};
+
+/// Targets of SRV records whose addresses are asked for.
+pub(super) const MAX_TARGETS: usize = 1024;
+
+/// What is known of a question.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// The last good answer; none, once it was denied.
+    pub(super) found: Option<Found>,
+    /// When it was given.
+    pub(super) at: Instant,
+    /// What the last time came to, if not to records.
+    pub(super) trouble: Option<Trouble>,
+    /// Until when the last good answer is kept through failures.
+    pub(super) kept_until: Instant,
+    pub(super) next: Instant,
+    pub(super) asked: Instant,
+    pub(super) failures: u32,
+    pub(super) round: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Trouble {
+    Nothing { exists: bool },
+    Failed(String),
+}
+
+/// The state of all that the name leads to, as of now.
+#[derive(Default)]
+pub(super) struct Walk {
+    pub(super) need: Vec<Question>,
+    pub(super) used: BTreeSet<Question>,
+    pub(super) next: Option<Instant>,
+    pub(super) failures: Vec<String>,
+    /// Names that were denied on the way.
+    pub(super) denied: Vec<String>,
+    pub(super) found: Option<usize>,
+    pub(super) endpoints: Vec<Endpoint>,
+    /// When the name itself was last answered well, and until when that is kept.
+    pub(super) good: Option<(Instant, Instant)>,
+}
+
+// === impl Machine ===
+
+impl Machine {
+    /// Goes through all that the name leads to.
+    pub(super) fn walk(&self, now: Instant, pairs: &mut Pairs) -> Walk {
+        let mut walk = Walk::default();
+        // The name that had records before, and the others only if it has none now.
+        let all = 0..self.plan.names.len();
+        let order: Vec<usize> = self.found.into_iter().chain(all).collect();
+        for (turn, index) in order.iter().copied().enumerate() {
+            if turn > 0 && self.found == Some(index) {
+                continue;
+            }
+            let Some(name) = self.plan.names.get(index) else { continue };
+            let asked = self.root(name);
+            let before = (walk.need.len(), walk.failures.len());
+            let next = walk.next.take();
+            let views: Vec<Option<&Found>> =
+                asked.iter().map(|question| self.view(question, now, &mut walk)).collect();
+            if views.iter().any(Option::is_some) {
+                walk.found = Some(index);
+                walk.good = self.good(&asked);
+                walk.denied.clear();
+                self.collect(&asked, &views, now, pairs, &mut walk);
+                return walk;
+            }
+            walk.next = earliest(next, walk.next);
+            if (walk.need.len(), walk.failures.len()) != before {
+                // Nothing may be said of the names behind it.
+                return walk;
+            }
+            walk.denied.push(self.denial(name, &asked));
+        }
+        walk
+    }
+
+    fn root(&self, name: &Arc<str>) -> Vec<Question> {
+        match self.plan.kind {
+            DnsKind::Srv => vec![Question::new(name, Kind::Srv)],
+            DnsKind::Strict | DnsKind::Logical => self.of_host(name),
+        }
+    }
+
+    fn of_host(&self, name: &Arc<str>) -> Vec<Question> {
+        let kinds: &[Kind] = match self.plan.family {
+            DnsFamily::V4Only => &[Kind::A],
+            DnsFamily::V6Only => &[Kind::Aaaa],
+            DnsFamily::All | DnsFamily::Auto | DnsFamily::V4Preferred => &[Kind::Aaaa, Kind::A],
+        };
+        kinds.iter().map(|kind| Question::new(name, *kind)).collect()
+    }
+
+    /// What may be relied on of a question; notes what must be asked, and when next.
+    fn view(&self, question: &Question, now: Instant, walk: &mut Walk) -> Option<&Found> {
+        walk.used.insert(question.clone());
+        let Some(known) = self.known.get(question) else {
+            walk.need.push(question.clone());
+            return None;
+        };
+        let is_due = self.round.forced || now >= known.next || known.is_ending(now);
+        if is_due && known.round != self.round.number {
+            walk.need.push(question.clone());
+        }
+        walk.next = earliest(walk.next, Some(known.next));
+        if let Some(Trouble::Failed(reason)) = &known.trouble {
+            walk.failures.push(format!("{question}: {reason}"));
+            if known.found.is_some() && now < known.kept_until {
+                // What is relied on meanwhile ends.
+                walk.next = earliest(walk.next, Some(known.kept_until));
+            }
+        }
+        known.found.as_ref().filter(|_| now < known.kept_until)
+    }
+
+    fn good(&self, asked: &[Question]) -> Option<(Instant, Instant)> {
+        let known = asked.iter().filter_map(|question| self.known.get(question));
+        let good = known.filter(|known| known.found.is_some());
+        good.map(|known| (known.at, known.kept_until)).max_by_key(|(_, until)| *until)
+    }
+
+    fn denial(&self, name: &str, asked: &[Question]) -> String {
+        let exists = asked.iter().any(|question| {
+            let trouble = self.known.get(question).and_then(|known| known.trouble.as_ref());
+            matches!(trouble, Some(Trouble::Nothing { exists: true }))
+        });
+        let what = if self.plan.kind == DnsKind::Srv { "service" } else { "address" };
+        if exists { format!("{name} has no {what}") } else { format!("{name} does not exist") }
+    }
+
+    /// The endpoints of the name that has records.
+    fn collect(
+        &self,
+        asked: &[Question],
+        views: &[Option<&Found>],
+        now: Instant,
+        pairs: &mut Pairs,
+        walk: &mut Walk,
+    ) {
+        let found = views.iter().flatten();
+        if self.plan.kind == DnsKind::Srv {
+            if let Some(found) = found.into_iter().next() {
+                self.collect_services(found, &asked[0].name, now, walk);
+            }
+            return;
+        }
+        let addresses: Vec<IpAddr> = found.flat_map(|found| found.addresses.clone()).collect();
+        let addresses = endpoints::allowed(self.plan.family, &addresses);
+        walk.endpoints = match self.plan.kind {
+            DnsKind::Logical => endpoints::logical(&addresses, self.plan.port, self.primary()),
+            DnsKind::Strict | DnsKind::Srv => endpoints::strict(&addresses, self.plan.port, pairs),
+        };
+    }
+
+    /// The first address of the one endpoint that is there.
+    fn primary(&self) -> Option<IpAddr> {
+        match self.set.as_ref()?.first()?.address {
+            Address::Socket(socket) => Some(socket.ip()),
+            Address::Unix(_) => None,
+        }
+    }
+
+    /// The targets of the lowest priority that has any address.
+    fn collect_services(&self, found: &Found, name: &Arc<str>, now: Instant, walk: &mut Walk) {
+        let services = found.services.get(..MAX_TARGETS).unwrap_or(&found.services);
+        if services.len() < found.services.len() {
+            walk.failures.push(format!("{name} SRV: only {MAX_TARGETS} of its targets are used"));
+        }
+        for group in services.chunk_by(|one, other| one.priority == other.priority) {
+            let before = walk.need.len();
+            let targets: Vec<(&Service, Vec<IpAddr>)> = group
+                .iter()
+                .map(|service| (service, self.target(service, found, now, walk)))
+                .collect();
+            walk.endpoints = endpoints::services(&targets);
+            if walk.need.len() > before || !walk.endpoints.is_empty() {
+                return;
+            }
+        }
+        if walk.failures.is_empty() {
+            walk.denied.push(format!("{name}: none of its targets has an address"));
+        }
+    }
+
+    /// The addresses of a target: in its name, beside it in the answer, or asked for.
+    fn target(
+        &self,
+        service: &Service,
+        found: &Found,
+        now: Instant,
+        walk: &mut Walk,
+    ) -> Vec<IpAddr> {
+        let family = self.plan.family;
+        if let Some(address) = answer::of_consul(&service.target) {
+            return endpoints::allowed(family, &[address]);
+        }
+        if let Some(glue) = found.glue.get(&service.target) {
+            let glue = endpoints::allowed(family, glue);
+            if !glue.is_empty() {
+                return glue;
+            }
+        }
+        let questions = self.of_host(&service.target);
+        let views = questions.iter().filter_map(|question| self.view(question, now, walk));
+        let addresses: Vec<IpAddr> = views.flat_map(|found| found.addresses.clone()).collect();
+        endpoints::allowed(family, &addresses)
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            found: None,
+            at: now,
+            trouble: None,
+            kept_until: now,
+            next: now,
+            asked: now,
+            failures: 0,
+            round: 0,
+        }
+    }
+
+    /// Whether what is relied on through failures ends now: it is asked for once more.
+    fn is_ending(&self, now: Instant) -> bool {
+        self.found.is_some()
+            && self.trouble.is_some()
+            && self.asked < self.kept_until
+            && now >= self.kept_until
+    }
+}
