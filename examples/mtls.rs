@@ -231,7 +231,9 @@ impl Replica {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let service = service_fn(move |_: Request<Incoming>| async move {
                         let reply = Response::builder().header("x-replica", name);
-                        Ok::<_, Infallible>(reply.body(Full::<bytes::Bytes>::from("hello")).unwrap())
+                        Ok::<_, Infallible>(
+                            reply.body(Full::<bytes::Bytes>::from("hello")).unwrap(),
+                        )
                     });
                     let builder = Builder::new(TokioExecutor::new());
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
