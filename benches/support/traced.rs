@@ -95,8 +95,8 @@ impl Traced {
                     .build();
                 let provider = SdkMeterProvider::builder().with_reader(reader).build();
                 builder = builder.meter_provider(&provider);
-                // Its instruments keep it.
-                std::mem::forget(provider);
+                // Its instruments keep it; dropping it would shut it down.
+                Box::leak(Box::new(provider));
             }
             let mesh = builder.build().unwrap();
             mesh.ready().await.unwrap();
