@@ -154,7 +154,7 @@ impl Keys {
             let Some(own) = handle.state().good else { continue };
             let name: Arc<str> =
                 handle.part().strip_prefix("identity ").unwrap_or(handle.part()).into();
-            let at = expiries.entry(name).or_insert(own.not_after());
+            let at = expiries.entry(name).or_insert_with(|| own.not_after());
             *at = own.not_after().min(*at);
         }
         expiries
