@@ -25,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
@@ -231,9 +232,7 @@ impl Replica {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let service = service_fn(move |_: Request<Incoming>| async move {
                         let reply = Response::builder().header("x-replica", name);
-                        Ok::<_, Infallible>(
-                            reply.body(Full::<bytes::Bytes>::from("hello")).unwrap(),
-                        )
+                        Ok::<_, Infallible>(reply.body(Full::<Bytes>::from("hello")).unwrap())
                     });
                     let builder = Builder::new(TokioExecutor::new());
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
