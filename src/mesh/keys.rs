@@ -180,21 +180,6 @@ impl Keys {
         })
     }
 
-    /// Each identity that has a certificate now, and when that expires.
-    pub(crate) fn expiries(&self) -> Vec<(Arc<str>, SystemTime)> {
-        let files = self
-            .files
-            .iter()
-            .filter_map(|(name, by)| Some((name, by.values().next()?.identity.as_ref()?)));
-        // What the code gives wins over what a source names.
-        let files = files.filter(|(name, _)| !self.code.identities.contains_key(*name));
-        let all = self.code.identities.iter().chain(files);
-        all.filter_map(|(name, handle)| {
-            Some((name.as_str().into(), handle.state().good?.not_after()))
-        })
-        .collect()
-    }
-
     fn identity(&self, reference: Option<&CertificateRef>) -> Result<IdentityHandle, Arc<str>> {
         let name = name_of(reference);
         if let Some(handle) = self.code.identities.get(&name) {
