@@ -1,6 +1,6 @@
 //! The front door in the shape of reqwest: its requests, redirects, cookies and errors, through the
 //! mesh, over real servers.
-#![cfg(feature = "reqwest-013")]
+#![cfg(all(feature = "reqwest-013-cookies", feature = "reqwest-013-gzip"))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
