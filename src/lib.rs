@@ -91,7 +91,6 @@ pub mod observe;
 pub mod resilience;
 mod route;
 #[cfg(feature = "_tls")]
-#[allow(dead_code, unused_imports, reason = "the transport takes it into use next")]
 pub mod security;
 #[cfg(feature = "testing")]
 pub mod testing;

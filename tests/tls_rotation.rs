@@ -257,3 +257,25 @@ async fn sessions_are_resumed() {
     let met = server.met();
     assert!(!met[0].resumed && met.iter().any(|met| met.resumed), "{met:?}");
 }
+
+#[tokio::test]
+async fn metrics_tell_when_the_own_certificate_expires() {
+    let expiry = |mesh: &Mesh| {
+        let metrics = mesh.metrics();
+        let family = metrics.family("mesh.client.certificate.not_after").unwrap();
+        let all = family.samples.iter().map(|sample| sample.value().as_f64());
+        assert!(family.samples[0].attribute("mesh.identity").unwrap().starts_with("key pair "));
+        all.collect::<Vec<_>>()
+    };
+    let ca = Ca::new("ca");
+    let server = serve(Kind::Http1, tls(Kind::Http1, &ca, &ca)).await;
+    let dir = folder(&[&ca], &ca.issue_between(&["caller"], 2020, 2050));
+    let mesh = mesh_of(dir.path(), &[&server]).build().unwrap();
+    mesh.ready().await.unwrap();
+    // The first of January, as seconds since 1970.
+    assert_eq!(expiry(&mesh), [2_524_608_000.0]);
+    let mut events = Recorder::of(&mesh);
+    ca.issue_between(&["caller"], 2020, 2060).write(dir.path());
+    applied(&mut events, "identity ").await;
+    assert_eq!(expiry(&mesh), [2_840_140_800.0]);
+}

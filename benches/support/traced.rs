@@ -1,12 +1,15 @@
 //! Meshes that are asked to trace, over the peers of `subjects`.
 #![allow(clippy::unwrap_used, reason = "bench support")]
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use http::Method;
 use opentelemetry_sdk::{
     error::OTelSdkResult,
-    metrics::{ManualReader, SdkMeterProvider},
+    metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider},
     trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter},
 };
 use tokio::runtime::Runtime;
@@ -35,7 +38,7 @@ pub(crate) enum Trace {
     ParentOn,
     /// The feature `tracing`, and no subscriber.
     NoSubscriber,
-    /// Nobody traces, and a meter provider takes the durations; a reader that is never asked.
+    /// Nobody traces, and a meter provider takes the durations; nothing is exported meanwhile.
     Metered,
 }
 
@@ -87,11 +90,13 @@ impl Traced {
                 builder = builder.tracing_spans();
             }
             if trace == Trace::Metered {
-                let reader = ManualReader::builder().build();
+                let reader = PeriodicReader::builder(InMemoryMetricExporter::default())
+                    .with_interval(Duration::from_secs(3600))
+                    .build();
                 let provider = SdkMeterProvider::builder().with_reader(reader).build();
                 builder = builder.meter_provider(&provider);
-                // Its instruments keep it.
-                std::mem::forget(provider);
+                // Its instruments keep it; dropping it would shut it down.
+                Box::leak(Box::new(provider));
             }
             let mesh = builder.build().unwrap();
             mesh.ready().await.unwrap();

@@ -118,8 +118,7 @@ fn number(value: Option<f64>) -> String {
         None => String::new(),
         Some(value) if value.abs() >= 1000.0 => {
             let digits = format!("{value:.0}");
-            let groups: Vec<&[u8]> = digits.as_bytes().rchunks(3).rev().collect();
-            let groups = groups.into_iter().map(String::from_utf8_lossy);
+            let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
             groups.collect::<Vec<_>>().join(",")
         }
         Some(value) if value.fract().abs() < 0.005 => format!("{value:.0}"),

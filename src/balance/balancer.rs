@@ -195,29 +195,29 @@ impl<X: Upstream> Balancer<X> {
         let mut updater = self.updater();
         let named = endpoints.iter().map(|endpoint| &endpoint.address);
         let (named, gone) = updater.index.mark(named);
-        self.update(&mut updater, endpoints, Gone::Unmarked { marks: &named, count: gone })
+        self.update(&mut updater, endpoints, &Gone::Unmarked { marks: &named, count: gone })
     }
 
     /// Adds endpoints, or changes those of the same address.
     pub(crate) fn upsert(&self, endpoints: Vec<config::Endpoint>) -> Diff {
-        self.update(&mut self.updater(), endpoints, Gone::Named(&[]))
+        self.update(&mut self.updater(), endpoints, &Gone::Named(&[]))
     }
 
     pub(crate) fn remove(&self, addresses: &[Address]) -> Diff {
-        self.update(&mut self.updater(), Vec::new(), Gone::Named(addresses))
+        self.update(&mut self.updater(), Vec::new(), &Gone::Named(addresses))
     }
 
     fn update(
         &self,
         updater: &mut Updater<X>,
         endpoints: Vec<config::Endpoint>,
-        gone: Gone<'_>,
+        gone: &Gone<'_>,
     ) -> Diff {
         let mut diff = Diff::default();
         let context = &self.members.context;
         let Updater { index, replaced } = updater;
         let mut set = self.members.set.load().share();
-        let mut retired = match gone {
+        let mut retired = match *gone {
             Gone::Named(addresses) => addresses
                 .iter()
                 .filter_map(|address| set.remove(index, address, &mut diff))

@@ -145,6 +145,21 @@ impl Keys {
         }
     }
 
+    /// When each own certificate expires, by what its source calls it; of one name the earliest.
+    pub(crate) fn expiries(&self) -> BTreeMap<Arc<str>, SystemTime> {
+        let read = self.files.values().flat_map(BTreeMap::values);
+        let read = read.filter_map(|read| read.identity.as_ref());
+        let mut expiries = BTreeMap::new();
+        for handle in self.code.identities.values().chain(read) {
+            let Some(own) = handle.state().good else { continue };
+            let name: Arc<str> =
+                handle.part().strip_prefix("identity ").unwrap_or(handle.part()).into();
+            let at = expiries.entry(name).or_insert_with(|| own.not_after());
+            *at = own.not_after().min(*at);
+        }
+        expiries
+    }
+
     /// Those whose first word is to be waited for.
     pub(crate) fn awaited(&self) -> BoxFuture<()> {
         let files: Vec<&Read> = self.files.values().flat_map(BTreeMap::values).collect();

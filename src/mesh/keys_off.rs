@@ -1,6 +1,6 @@
 //! The identities and roots of a mesh without TLS: none, so that nothing that asks for them runs.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use super::{inner::Inner, protect::Demand};
 use crate::{
@@ -43,8 +43,16 @@ impl Keys {
 
     pub(crate) fn need_system(&mut self, _inner: &Inner) {}
 
+    pub(crate) fn expiries(&self) -> BTreeMap<Arc<str>, SystemTime> {
+        BTreeMap::new()
+    }
+
     pub(crate) fn awaited(&self) -> BoxFuture<()> {
         Box::pin(std::future::ready(()))
+    }
+
+    pub(crate) fn expiries(&self) -> Vec<(Arc<str>, std::time::SystemTime)> {
+        Vec::new()
     }
 
     pub(crate) fn resolve(&self, _security: &ClusterSecurity) -> Resolved {

@@ -1,12 +1,11 @@
 //! What a mesh counts as a whole, and what all of its meters share.
 
 use std::{
-    collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use super::{
@@ -27,8 +26,6 @@ pub(crate) struct Hub {
     /// Each source, and when it was last heard of: in nanoseconds since the epoch, and one more;
     /// 0 for one that is not awaited.
     sources: Vec<(Arc<str>, AtomicU64)>,
-    /// When each certificate of this process expires. Locked when one is read or rotated.
-    certificates: Mutex<BTreeMap<Arc<str>, SystemTime>>,
 }
 
 // === impl Hub ===
@@ -50,7 +47,6 @@ impl Hub {
             applied: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             sources,
-            certificates: Mutex::default(),
         }
     }
 
@@ -94,20 +90,6 @@ impl Hub {
         }
     }
 
-    fn certificates(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, SystemTime>> {
-        self.certificates.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A certificate of this process is in use until then; `None` when it is not used any more.
-    #[allow(dead_code, reason = "told by the sources of identities")]
-    pub(crate) fn certificate(&self, identity: &str, not_after: Option<SystemTime>) {
-        let mut certificates = self.certificates();
-        match not_after {
-            Some(at) => drop(certificates.insert(identity.into(), at)),
-            None => drop(certificates.remove(identity)),
-        }
-    }
-
     /// Tells one of the mesh's own metrics.
     pub(crate) fn collect(&self, metric: Metric, now: Instant, samples: &mut Vec<MetricSample>) {
         let count = |count: &AtomicU64| MetricValue::Count(count.load(Relaxed));
@@ -137,14 +119,6 @@ impl Hub {
                     let age = Duration::from_nanos(now.saturating_sub(at)).as_secs_f64();
                     let labels = vec![("mesh.source", source.into())];
                     samples.push(MetricSample::new(labels, MetricValue::Number(age)));
-                }
-            }
-            Metric::CertificateExpiry => {
-                for (identity, at) in self.certificates().iter() {
-                    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                    let labels = vec![("mesh.identity", identity.into())];
-                    let value = MetricValue::Number(since.as_secs_f64());
-                    samples.push(MetricSample::new(labels, value));
                 }
             }
             _ => {}

@@ -78,7 +78,7 @@ impl Exporter {
                             }
                         }
                     });
-                    drop(built.build());
+                    built.build();
                 }
                 MetricKind::UpDownCounter => {
                     let builder = self.0.i64_observable_up_down_counter(family.name);
@@ -90,7 +90,7 @@ impl Exporter {
                             }
                         }
                     });
-                    drop(built.build());
+                    built.build();
                 }
                 MetricKind::Gauge => {
                     let builder = self.0.f64_observable_gauge(family.name);
@@ -102,7 +102,7 @@ impl Exporter {
                             }
                         }
                     });
-                    drop(built.build());
+                    built.build();
                 }
                 MetricKind::Histogram => {}
             }

@@ -68,21 +68,6 @@ impl ClientTls {
         Self { compiled: Arc::clone(&self.compiled), live: Arc::default() }
     }
 
-    /// Everything that keeps its connections apart from those of another policy.
-    pub(crate) fn key(&self) -> &Arc<str> {
-        &self.compiled.key
-    }
-
-    /// What is expected of the endpoint, for a reader.
-    pub(crate) fn expected(&self) -> &[String] {
-        &self.compiled.names
-    }
-
-    /// The name that is sent in the handshake, if one is.
-    pub(crate) fn sni(&self) -> Option<&str> {
-        self.compiled.sni.as_deref()
-    }
-
     /// Whether the own certificate is shown.
     pub(crate) fn is_mutual(&self) -> bool {
         self.compiled.identity.is_some()

@@ -66,8 +66,8 @@ pub(crate) use self::{
     identity::IdentityHandle,
     policy::Policy,
     provider::{Provider, provider},
-    secured::{Peer, Secured, TlsIo, Vouched, Withdrawn},
-    source::{Report, Reports, State},
+    secured::{Secured, TlsIo},
+    source::{Report, Reports},
     trust::TrustHandle,
 };
 

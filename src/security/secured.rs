@@ -33,8 +33,10 @@ pub(crate) struct Peer {
     /// The expected name that it proved; nothing if verification is skipped.
     pub(crate) identity: Option<Arc<str>>,
     /// All names of its certificate.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for telemetry"))]
     pub(crate) names: Arc<[String]>,
     /// The end of its certificate's validity.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for telemetry"))]
     pub(crate) not_after: Option<SystemTime>,
     /// Whether an earlier session was resumed.
     pub(crate) resumed: bool,
@@ -204,11 +206,6 @@ impl<I> TlsIo<I> {
         expected: Arc<[String]>,
     ) -> Self {
         Self { io: TokioIo::new(stream), live, expected }
-    }
-
-    /// The stream beneath.
-    pub(crate) fn get_ref(&self) -> &I {
-        self.io.inner().get_ref().0.inner()
     }
 
     /// A failure of TLS, told in words: in TLS 1.3 a client learns only now that its certificate is

@@ -263,6 +263,7 @@ impl Anchors {
     }
 
     /// When the first of the roots expires.
+    #[expect(dead_code, reason = "for telemetry")]
     pub(crate) fn not_after(&self) -> Option<SystemTime> {
         let roots = self.any.iter().chain(self.domains.values().flatten());
         roots.map(|root| root.not_after).min()

@@ -1,11 +1,8 @@
 //! Endpoints by DNS while the zone is updated, emptied, and its server stops.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
+use tokio::time::Instant;
 use tower_mesh::{
     Client, Mesh,
     config::Balancer,

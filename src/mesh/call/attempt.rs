@@ -41,6 +41,8 @@ pub(crate) struct Attempt {
     /// The same, and when its head or its failure came, in nanoseconds since the mesh's epoch.
     at: u64,
     ended: u64,
+    /// Why it gave no response, if it gave none.
+    met: Met,
     original: Original,
 }
 
@@ -81,7 +83,7 @@ pub(crate) enum Met {
     Fatal,
 }
 
-/// The request is in the call's hands again, if it was given back.
+/// An attempt that did not begin. The request is still in the call's hands.
 pub(crate) struct Failed {
     pub(crate) met: Met,
     pub(crate) error: Error,
@@ -146,8 +148,9 @@ impl Attempt {
         }
         let original = Original::of(request, node);
         let state = begin(caller, node, way, number, at, trace);
-        let (endpoint, flight) = (Some(endpoint), Some(flight));
-        Ok(Self { state, endpoint, flight, breaker, number, started: now, at, ended: at, original })
+        let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
+        let (started, ended) = (now, at);
+        Ok(Self { state, endpoint, flight, breaker, number, started, at, ended, met, original })
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint<Node>>> {
@@ -161,6 +164,11 @@ impl Attempt {
     /// When its head or its failure came, in nanoseconds since the mesh's epoch.
     pub(crate) fn ended(&self) -> u64 {
         self.ended
+    }
+
+    /// Why it gave no response. The request is in the call's hands again, if it was given back.
+    pub(crate) fn met(&self) -> Met {
+        self.met
     }
 
     /// What it waits for.
@@ -199,7 +207,7 @@ impl Attempt {
         caller: &Caller,
         pinned: &Pinned,
         mut way: Way<'_>,
-    ) -> Poll<Result<Response<Body>, Box<Failed>>> {
+    ) -> Poll<Result<Response<Body>, Error>> {
         loop {
             match &mut self.state {
                 State::Send => {
@@ -216,7 +224,7 @@ impl Attempt {
                             let watch = self.watch(caller, pinned, &response, held);
                             Ok(response.map(|body| Body::watched(body, watch)))
                         }
-                        Err(error) => Err(self.send_failed(caller, way, error)),
+                        Err(error) => Err(self.send_failed(caller, &mut way, error)),
                     });
                 }
                 State::Connect(lease) => match ready!(lease.as_mut().poll(cx)) {
@@ -231,7 +239,8 @@ impl Attempt {
                         let error = Error::from(error);
                         self.finish(caller, outcome, error.kind());
                         self.original.restore(way.request);
-                        return Poll::Ready(Err(Box::new(Failed { met: Met::NeverSent, error })));
+                        self.met = Met::NeverSent;
+                        return Poll::Ready(Err(error));
                     }
                 },
                 State::Stage(future) => {
@@ -242,7 +251,7 @@ impl Attempt {
                             let watch = self.watch(caller, pinned, &response, Held::Nothing);
                             Ok(response.map(|body| Body::wrapped(body, watch)))
                         }
-                        Err(error) => Err(self.stage_failed(caller, way, error)),
+                        Err(error) => Err(self.stage_failed(caller, &mut way, error)),
                     });
                 }
                 State::Done => return Poll::Pending,
@@ -387,7 +396,7 @@ impl Attempt {
         }
     }
 
-    fn send_failed(&mut self, caller: &Caller, way: Way<'_>, failure: SendError) -> Box<Failed> {
+    fn send_failed(&mut self, caller: &Caller, way: &mut Way<'_>, failure: SendError) -> Error {
         let SendError { kind, request, fresh, refused, source } = failure;
         *way.request = request;
         self.original.restore(way.request);
@@ -397,7 +406,8 @@ impl Attempt {
             }
             let error = Error::from(refused);
             self.finish(caller, Outcome::Failure, error.kind());
-            return Box::new(Failed { met: Met::NeverSent, error });
+            self.met = Met::NeverSent;
+            return error;
         }
         if kind == WireFailure::NeverSent && fresh {
             // Its connections are worth nothing: no better than none.
@@ -407,7 +417,8 @@ impl Attempt {
                 None => Error::new(ErrorKind::Connect, Phase::Connect),
             };
             self.finish(caller, Outcome::Failure, error.kind());
-            return Box::new(Failed { met: Met::NeverSent, error: error.caused_by(source) });
+            self.met = Met::NeverSent;
+            return error.caused_by(source);
         }
         let (met, error, phase, outcome) = match kind {
             // A connection that was closed while idle says nothing about its endpoint.
@@ -429,10 +440,11 @@ impl Attempt {
         if kind != WireFailure::RequestBody {
             error = error.with_origin(Origin::Endpoint);
         }
-        Box::new(Failed { met, error: error.caused_by(source) })
+        self.met = met;
+        error.caused_by(source)
     }
 
-    fn stage_failed(&mut self, caller: &Caller, way: Way<'_>, error: BoxError) -> Box<Failed> {
+    fn stage_failed(&mut self, caller: &Caller, way: &mut Way<'_>, error: BoxError) -> Error {
         let met = exchange::classify::failure(&*error);
         let mut error = Error::from_layer(error);
         *way.request = error.take_unsent().map(|unsent| *unsent);
@@ -454,7 +466,8 @@ impl Attempt {
         let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
         let outcome = if blameless { Outcome::Ignored } else { Outcome::Failure };
         self.finish(caller, outcome, error.kind());
-        Box::new(Failed { met, error })
+        self.met = met;
+        error
     }
 }
 

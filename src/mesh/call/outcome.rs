@@ -8,7 +8,7 @@ use http_body::Frame;
 
 use super::{
     Pinned,
-    attempt::{Failed, Met, Way},
+    attempt::{Met, Way},
     path::{Next, PathProj, State, StateProj, Step},
 };
 use crate::{
@@ -106,9 +106,7 @@ impl PathProj<'_> {
         }
     }
 
-    #[expect(clippy::boxed_local, reason = "an attempt returns it in its box")]
-    pub(super) fn failed(&mut self, failed: Box<Failed>) -> Step {
-        let Failed { met, error } = *failed;
+    pub(super) fn failed(&mut self, met: Met, error: Error) -> Step {
         self.trace_failure(error.kind());
         let text = attempt_text(&error);
         if self.caller.inner.is_closed() {

@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 
 use super::{
     Caller, Pinned,
-    attempt::{Attempt, Way},
+    attempt::{Attempt, Met, Way},
     head::{self, Head},
     staged::StagedAttempt,
     traced::{self, Trace},
@@ -132,49 +132,44 @@ impl Future for Path {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let met = match this.state.as_mut().project() {
+            // A response is large: this one place is where it is until it goes to the caller.
+            let mut polled = match this.state.as_mut().project() {
                 StateProj::Attempt(attempt) => {
                     let Some(pinned) = &*this.pinned else { return Poll::Pending };
                     let way = Way { request: this.request, sent: this.sent.as_mut() };
-                    match attempt.poll(cx, this.caller, pinned, way) {
-                        Poll::Ready(met) => met,
-                        Poll::Pending => match ready!(this.wait(cx)) {
-                            Step::Again => continue,
-                            Step::Return(result) => return Poll::Ready(this.done(result)),
-                        },
-                    }
+                    attempt.poll(cx, this.caller, pinned, way)
                 }
-                StateProj::Staged(attempt) => match attempt.poll(cx, this.request) {
-                    Poll::Ready(met) => met,
-                    Poll::Pending => match ready!(this.wait(cx)) {
-                        Step::Again => continue,
-                        Step::Return(result) => return Poll::Ready(this.done(result)),
-                    },
-                },
+                StateProj::Staged(attempt) => attempt.poll(cx, this.request),
                 _ => match ready!(this.step(cx)) {
                     Step::Again => continue,
                     Step::Return(result) => return Poll::Ready(this.done(result)),
                 },
             };
-            // An answer is large: from here it goes to the caller in one move.
-            match met {
-                Ok(response) => match this.responded(&response) {
+            let step = match &mut polled {
+                Poll::Pending => ready!(this.wait(cx)),
+                Poll::Ready(Ok(response)) => match this.responded(response) {
                     Next::Return => {
-                        let mut answer = Ok(response);
-                        this.end(&mut answer);
+                        if let Poll::Ready(result) = &mut polled {
+                            this.end(result);
+                        }
                         this.state.set(State::Done);
-                        return Poll::Ready(answer);
+                        return polled;
                     }
                     Next::Peek(until) => {
-                        this.state.set(State::Peek(Some(Box::new(response)), until));
+                        let peeked = Box::new(std::mem::take(response));
+                        this.state.set(State::Peek(Some(peeked), until));
+                        continue;
                     }
-                    Next::Again => {}
+                    Next::Again => continue,
                 },
-                Err(failed) => {
-                    if let Step::Return(result) = this.failed(failed) {
-                        return Poll::Ready(this.done(result));
-                    }
+                Poll::Ready(Err(_)) => {
+                    let Poll::Ready(Err(error)) = polled else { continue };
+                    let met = this.met();
+                    this.failed(met, error)
                 }
+            };
+            if let Step::Return(result) = step {
+                return Poll::Ready(this.done(result));
             }
         }
     }
@@ -365,7 +360,7 @@ impl PathProj<'_> {
             }
             Err(failed) => {
                 self.state.set(State::Begin);
-                self.failed(failed)
+                self.failed(failed.met, failed.error)
             }
         }
     }
@@ -427,6 +422,15 @@ impl PathProj<'_> {
             StateProj::Begin | StateProj::Done => None,
         };
         earliest(deadline, own)
+    }
+
+    /// Why the attempt under way gave no response.
+    fn met(&mut self) -> Met {
+        match self.state.as_mut().project() {
+            StateProj::Attempt(attempt) => attempt.met(),
+            StateProj::Staged(attempt) => attempt.met(),
+            _ => Met::Fatal,
+        }
     }
 
     pub(super) fn phase(&mut self) -> Phase {

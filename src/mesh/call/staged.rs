@@ -14,7 +14,7 @@ use http::{Request, Response};
 
 use super::{
     Caller, Path, Pinned,
-    attempt::{Attempt, Failed, Met, Way},
+    attempt::{Attempt, Met, Way},
     head::Head,
 };
 use crate::{
@@ -128,20 +128,25 @@ async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Bod
     let way = Way { request: begun.request, sent: begun.sent.as_mut() };
     let at = (now, caller.inner.epoch.nanos(now));
     // Its span has begun before the layers.
-    let failed = match Attempt::start(caller, pinned, way, tried, *number, at, &mut None) {
+    let error = match Attempt::start(caller, pinned, way, tried, *number, at, &mut None) {
         Ok(attempt) => {
             *lock(&shared.endpoint) = attempt.endpoint().cloned();
             *begun.attempt = Some(attempt);
             match std::future::poll_fn(|cx| expiring.as_mut().poll(cx)).await {
                 Ok(response) => return Ok(response),
-                Err(failed) => failed,
+                Err(error) => {
+                    *lock(&shared.met) = expiring.attempt.as_ref().map(Attempt::met);
+                    error
+                }
             }
         }
-        Err(failed) => failed,
+        Err(failed) => {
+            *lock(&shared.met) = Some(failed.met);
+            failed.error
+        }
     };
-    *lock(&shared.met) = Some(failed.met);
     let unsent = expiring.project().request.take().map(Box::new);
-    Err(failed.error.unsent(unsent).into())
+    Err(error.unsent(unsent).into())
 }
 
 fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -159,10 +164,7 @@ struct Expiring<'a> {
 }
 
 impl Expiring<'_> {
-    fn poll(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<Body>, Box<Failed>>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Error>> {
         let this = self.project();
         let Some(attempt) = this.attempt else { return Poll::Pending };
         let way = Way { request: this.request, sent: this.sent };
@@ -191,6 +193,8 @@ pub(super) struct StagedAttempt {
     head: Head,
     shared: Arc<Shared>,
     started: Instant,
+    /// Why it gave no response, if it gave none.
+    met: Met,
 }
 
 impl StagedAttempt {
@@ -214,7 +218,8 @@ impl StagedAttempt {
         let head = Head::of(&request);
         let mut request = request.map(Body::from);
         request.extensions_mut().insert(AttemptContext(Arc::clone(&shared)));
-        Self { future: Some(stage.call(request)), head, shared, started: Instant::now() }
+        let future = Some(stage.call(request));
+        Self { future, head, shared, started: Instant::now(), met: Met::Reset }
     }
 
     pub(super) fn endpoint(&self) -> Option<Arc<Endpoint<Node>>> {
@@ -223,6 +228,11 @@ impl StagedAttempt {
 
     pub(super) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Why it gave no response.
+    pub(super) fn met(&self) -> Met {
+        self.met
     }
 
     /// Ends it by our own timeout. What is in the layers' hands does not come back.
@@ -235,15 +245,15 @@ impl StagedAttempt {
         &mut self,
         cx: &mut Context<'_>,
         given: &mut Option<Request<Outgoing>>,
-    ) -> Poll<Result<Response<Body>, Box<Failed>>> {
+    ) -> Poll<Result<Response<Body>, Error>> {
         let Some(future) = &mut self.future else { return Poll::Pending };
         future.as_mut().poll(cx).map_err(|error| {
             // Without the attempt's own word, a layer's failure may have reached the endpoint.
-            let met = lock(&self.shared.met).take().unwrap_or(Met::Reset);
+            self.met = lock(&self.shared.met).take().unwrap_or(Met::Reset);
             let mut error = Error::from_layer(error);
             let unsent = error.take_unsent();
             *given = unsent.map(|mut unsent| self.head.request(std::mem::take(unsent.body_mut())));
-            Box::new(Failed { met, error })
+            error
         })
     }
 }

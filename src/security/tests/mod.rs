@@ -31,7 +31,11 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{source::Report, *};
+use super::{
+    secured::{Peer, Vouched, Withdrawn},
+    source::Report,
+    *,
+};
 use crate::config::IdentityMatch;
 
 // === certificates ===

@@ -145,7 +145,7 @@ impl DriverProj<'_> {
         match (self.pool.upgrade(), self.h2.upgrade()) {
             (Some(pool), Some(h2)) => pool.h2.remove(&h2),
             (None, _) if *self.reason == DisconnectReason::ClosedByPeer => {
-                *self.reason = DisconnectReason::Draining
+                *self.reason = DisconnectReason::Draining;
             }
             _ => {}
         }

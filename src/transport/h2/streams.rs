@@ -122,3 +122,96 @@ impl<F: Future<Output = ()> + Send + 'static> Streams for FuturesUnordered<F> {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, task::Waker};
+
+    use bytes::Bytes;
+    use http_body::Frame;
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::{runtime::Handle, sync::oneshot, task::yield_now};
+
+    use super::*;
+    use crate::core::{Epoch, Outgoing, Random};
+
+    /// One type for all, as hyper's is.
+    type Future = Pin<Box<dyn std::future::Future<Output = ()> + Send>>;
+
+    /// An executor that has been handed the reader and writer.
+    fn spawner() -> Spawner {
+        let random = Arc::new(Random::seeded(1));
+        let shared = Arc::new(Shared::new(Handle::current(), random, Epoch::now()));
+        let spawner = Spawner::new(shared);
+        spawner.execute(future(()).1);
+        assert!(spawner.frames().is_some());
+        spawner
+    }
+
+    /// A future that tells when it has been polled to its end.
+    fn future<T: Send + 'static>(told: T) -> (oneshot::Receiver<T>, Future) {
+        let (tell, done) = oneshot::channel();
+        (done, Box::pin(async move { drop(tell.send(told)) }))
+    }
+
+    fn poll(spawner: &Spawner) {
+        spawner.poll_streams(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// What hyper does before it hands out the rest of a body.
+    async fn poll_once(mut body: Outgoing) {
+        assert!(body.frame().await.is_some());
+    }
+
+    fn made_while_it_is_sent() -> Outgoing {
+        let frame = Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"a")));
+        Outgoing::new(StreamBody::new(futures_util::stream::iter([frame])))
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_response_is_polled_by_the_connections_task() {
+        let spawner = spawner();
+        let (mut done, response) = future(());
+        poll_once(Bytes::from_static(b"a").into()).await;
+        spawner.execute(response);
+        yield_now().await;
+        assert!(done.try_recv().is_err(), "nobody has polled it");
+        poll(&spawner);
+        assert!(done.try_recv().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_made_while_it_is_sent_gets_a_task_of_its_own() {
+        let spawner = spawner();
+        poll_once(made_while_it_is_sent()).await;
+        let (mut sent, body) = future(());
+        let (mut answered, response) = future(());
+        spawner.execute(body);
+        spawner.execute(response);
+        yield_now().await;
+        assert!(sent.try_recv().is_ok());
+        assert!(answered.try_recv().is_err(), "what waits for its response does not");
+        poll(&spawner);
+        assert!(answered.try_recv().is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_left_when_the_connections_task_ends_goes_on_without_it() {
+        let spawner = spawner();
+        let (begin, begun) = oneshot::channel::<()>();
+        let (tell, done) = oneshot::channel();
+        let response: Future = Box::pin(async move {
+            assert!(begun.await.is_ok());
+            drop(tell.send(()));
+        });
+        spawner.execute(response);
+        poll(&spawner);
+        spawner.release();
+        begin.send(()).unwrap();
+        assert!(done.await.is_ok());
+        // And what is handed out after that.
+        let (done, late) = future(());
+        spawner.execute(late);
+        assert!(done.await.is_ok());
+    }
+}
