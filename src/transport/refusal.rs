@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 use super::connect::{ConnectError, Io};
 
@@ -22,6 +22,10 @@ pub(super) struct Refusals(Arc<OnceLock<ConnectError>>);
 struct Noting {
     io: Box<dyn Io>,
     refusals: Refusals,
+    /// Something has been read: the endpoint has accepted us.
+    heard: bool,
+    /// What a write has met, while the endpoint's last words are looked for.
+    failed: Option<io::Error>,
 }
 
 impl Refusals {
@@ -32,7 +36,7 @@ impl Refusals {
 
     /// The same stream, noted.
     pub(super) fn of(&self, io: Box<dyn Io>) -> Box<dyn Io> {
-        Box::new(Noting { io, refusals: self.clone() })
+        Box::new(Noting { io, refusals: self.clone(), heard: false, failed: None })
     }
 }
 
@@ -68,16 +72,53 @@ pub(super) fn refusal(_error: &(dyn StdError + 'static)) -> Option<ConnectError>
 // === impl Noting ===
 
 impl Noting {
-    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(error)) = &result
-            && let Some(refusal) = refusal(error)
-        {
+    fn note(&self, error: &io::Error) {
+        if let Some(refusal) = refusal(error) {
             // The first one tells.
             drop(self.refusals.0.set(refusal));
         }
-        result
+    }
+
+    /// The result of a write. What fails on a new connection may have been refused: a server that
+    /// closes at once has said why before.
+    fn written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match result {
+            Poll::Ready(Err(error)) if !self.heard => {
+                self.note(&error);
+                self.failed = Some(error);
+                self.last_words(cx)
+            }
+            other => other,
+        }
+    }
+
+    /// Reads what is there, to the end; then tells what the write has met.
+    fn last_words<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let mut bytes = [0; 256];
+        for _ in 0..LAST_READS {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.io).poll_read(cx, buf.unfilled()) {
+                // The socket is closed: this comes.
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => {
+                    self.note(&error);
+                    break;
+                }
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => break,
+                Poll::Ready(Ok(())) => {}
+            }
+        }
+        let broken = || io::ErrorKind::BrokenPipe.into();
+        Poll::Ready(Err(self.failed.take().unwrap_or_else(broken)))
     }
 }
+
+/// Reads after which a closed connection has told why, or does not.
+const LAST_READS: usize = 64;
 
 impl Read for Noting {
     fn poll_read(
@@ -86,7 +127,12 @@ impl Read for Noting {
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.note(read)
+        match &read {
+            Poll::Ready(Err(error)) => self.note(error),
+            Poll::Ready(Ok(())) => self.heard = true,
+            Poll::Pending => {}
+        }
+        read
     }
 }
 
@@ -96,13 +142,19 @@ impl Write for Noting {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.failed.is_some() {
+            return self.last_words(cx);
+        }
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.note(written)
+        self.written(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.failed.is_some() {
+            return self.last_words(cx);
+        }
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.note(flushed)
+        self.written(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -118,7 +170,10 @@ impl Write for Noting {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.failed.is_some() {
+            return self.last_words(cx);
+        }
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.note(written)
+        self.written(cx, written)
     }
 }

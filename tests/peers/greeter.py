@@ -5,6 +5,7 @@ what the server does (see `say_hello`). SIGTERM stops it gracefully: GOAWAY, the
 seconds for the calls in flight.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -13,37 +14,10 @@ from concurrent import futures
 
 import grpc
 
+from messages import decode, encode
+
 NAME, PORT, GRACE = sys.argv[1], sys.argv[2], float(sys.argv[3])
 OPTIONS = [(key, int(value)) for key, value in (arg.split("=") for arg in sys.argv[4:])]
-
-
-def varint(number):
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def decode(data):
-    """The string in field 1."""
-    if not data:
-        return ""
-    assert data[0] == 0x0A, data
-    length = shift = 0
-    at = 1
-    while True:
-        byte = data[at]
-        length |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return data[at : at + length].decode()
-
-
-def encode(text):
-    raw = text.encode()
-    return b"\x0a" + varint(len(raw)) + raw if raw else b""
 
 
 def say_hello(request, context):
@@ -51,6 +25,10 @@ def say_hello(request, context):
     metadata = dict(context.invocation_metadata())
     if command == "sleep":
         time.sleep(int(words[0]) / 1000)
+    elif command == "caller":
+        # Whom the caller's certificate names.
+        names = context.auth_context().get("x509_subject_alternative_name", [])
+        return " ".join(name.decode() for name in names)
     elif command == "left":
         return str(context.time_remaining())
     elif command == "metadata":
@@ -93,7 +71,15 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=64), options=OPTIONS)
     server.add_generic_rpc_handlers((handlers(),))
-    server.add_insecure_port(f"127.0.0.1:{PORT}")
+    if "TLS_CERTIFICATE" in os.environ:
+        # Mutual TLS: who calls must show a certificate of the same authority.
+        certificate, key, roots = (
+            open(os.environ[name], "rb").read() for name in ("TLS_CERTIFICATE", "TLS_KEY", "TLS_ROOTS")
+        )
+        credentials = grpc.ssl_server_credentials([(key, certificate)], roots, True)
+        server.add_secure_port(f"127.0.0.1:{PORT}", credentials)
+    else:
+        server.add_insecure_port(f"127.0.0.1:{PORT}")
     server.start()
     stop.wait()
     server.stop(GRACE).wait()

@@ -19,6 +19,7 @@ mod haproxy_proxies;
 mod knot;
 mod knot_updates;
 mod load;
+mod mtls;
 mod nginx;
 mod nginx_keepalive;
 mod nginx_reload;
