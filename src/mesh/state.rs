@@ -95,6 +95,7 @@ impl<'a> Part<'a> {
 
 impl State {
     /// Whether a source defines the service; a cluster is also the service of its name.
+    #[cfg(feature = "dns")]
     pub(super) fn knows(&self, name: &str) -> bool {
         self.services.get(name).is_some_and(|by| !by.is_empty()) || self.is_cluster(name)
     }
