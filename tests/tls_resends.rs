@@ -21,15 +21,19 @@ use std::{
 
 use http::{Request, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::sync::Notify;
 use tower::Service;
 use tower_mesh::{
     Body, BoxError, Client, ErrorKind, Mesh, Phase,
-    config::{Balancer, Endpoint, Security},
+    config::{Balancer, ClusterSecurity, Endpoint, Security},
     security::Trust,
     transport::{ConnectTarget, Connector},
 };
 
-use support::{Ca, Server, Tls, TlsServer, cluster, fetch, get, one_cluster, patience, post};
+use support::{
+    Ca, Server, Tls, TlsServer, VERSIONS, cluster, fetch, get, one_cluster, over, patience, post,
+    published,
+};
 
 /// A connection whose close is seen only when it is looked at, as on a busy runtime.
 struct Cut<S>(S, Arc<AtomicBool>);
@@ -145,4 +149,44 @@ async fn https_stays_https_through_a_layer_that_takes_the_scheme_away() {
         assert_eq!((error.kind(), error.phase()), (ErrorKind::InvalidRequest, Phase::Tls));
     }
     assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_waited_for_a_plaintext_connection_is_not_sent_in_clear_under_tls() {
+    for version in VERSIONS {
+        let ca = Ca::new("ca");
+        let (secure, plain) =
+            (Tls::new(ca.issue(&["users"])).start().await, Server::named("plain").await);
+        let (began, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (tell, wait, at) = (Arc::clone(&began), Arc::clone(&go), plain.address());
+        let slow = tower::layer::layer_fn(move |connect: Connector| {
+            let (tell, wait, at) = (Arc::clone(&tell), Arc::clone(&wait), at.clone());
+            tower::service_fn(move |target: ConnectTarget| {
+                let (mut connect, is_first) = (connect.clone(), target.address == at);
+                let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
+                async move {
+                    if is_first {
+                        tell.notify_one();
+                        wait.notified().await;
+                    }
+                    connect.call(target).await
+                }
+            })
+        });
+        let builder = Mesh::builder().trust(Trust::pem(ca.pem())).connect_layer(slow);
+        let (mesh, publish) = published(builder, |publish| {
+            publish.cluster("users", cluster([plain.address()])).unwrap();
+        })
+        .await;
+        let client = mesh.client("users").unwrap();
+        let call = tokio::spawn(fetch(&client, over(version, post("/", "secret"))));
+        patience(began.notified()).await;
+        let mut stricter = cluster([secure.address()]);
+        stricter.security = Some(ClusterSecurity::tls());
+        publish.cluster("users", stricter).unwrap();
+        go.notify_one();
+        let answer = patience(call).await.unwrap().unwrap();
+        assert_eq!(answer.body(), "hello", "{version:?}");
+        assert_eq!((plain.requests(), secure.requests()), (0, 1), "{version:?}");
+    }
 }
