@@ -51,10 +51,6 @@ impl Keys {
         Box::pin(std::future::ready(()))
     }
 
-    pub(crate) fn expiries(&self) -> Vec<(Arc<str>, std::time::SystemTime)> {
-        Vec::new()
-    }
-
     pub(crate) fn resolve(&self, _security: &ClusterSecurity) -> Resolved {
         Resolved
     }
