@@ -7,14 +7,17 @@ use std::{
     time::SystemTime,
 };
 
-use super::{inner::Inner, protect::Demand};
+use tokio::task::AbortHandle;
+
+use super::{inner::Inner, protect::Demand, supervise::guarded};
 use crate::{
     config::{CertificateRef, ClusterSecurity, ConfigErrors, IdentityFiles, SecurityMode},
     core::{BoxError, BoxFuture},
     discover::SourceId,
     security::{
-        ClientTls, CryptoProvider, Identity, IdentityHandle, KeyPair, Policy, Provider, Reports,
-        Secured as Handshaken, Trust, TrustHandle, Verify, provider,
+        ClientTls, CryptoProvider, Identity, IdentityHandle, IdentityPublisher, KeyPair, Policy,
+        Provider, Reports, Secured as Handshaken, Trust, TrustHandle, TrustPublisher, Verify,
+        provider,
     },
     transport::{Io, Protection, Secure, Secured},
 };
@@ -50,7 +53,7 @@ struct Read {
     files: IdentityFiles,
     identity: Option<IdentityHandle>,
     trust: Vec<TrustHandle>,
-    tasks: Vec<tokio::task::AbortHandle>,
+    tasks: Vec<AbortHandle>,
 }
 
 /// What the settings of one cluster come to.
@@ -72,6 +75,8 @@ pub(crate) struct Told {
 /// What clusters use that name no other.
 const DEFAULT: &str = "default";
 
+const PANICKED: &str = "the source panicked; its last good state stays";
+
 /// A handshake, as the transport asks for it.
 struct Client(ClientTls);
 
@@ -79,26 +84,27 @@ struct Client(ClientTls);
 
 impl Keys {
     /// Starts the sources that the code has given.
-    pub(crate) fn start(&mut self, inner: &Arc<Inner>, given: Given) {
+    pub(crate) fn start(inner: &Arc<Inner>, given: Given) -> Self {
         let reports: Arc<dyn Reports> = Arc::<Inner>::clone(inner);
         let reports = Arc::downgrade(&reports);
-        self.reports = Some(Weak::clone(&reports));
+        let mut keys = Self { reports: Some(Weak::clone(&reports)), ..Self::default() };
         let provider = provider(given.provider).map_err(|error| error.to_string().into());
         if let Ok(provider) = &provider {
             for (name, identity) in given.identities {
                 let reports = Weak::clone(&reports);
                 let (publish, handle) =
                     IdentityHandle::identity(&identity.name(), provider, reports);
-                inner.spawn(identity.run(publish));
-                self.code.identities.insert(name, handle);
+                run_identity(inner, identity, publish);
+                keys.code.identities.insert(name, handle);
             }
         }
-        self.provider = Some(provider);
+        keys.provider = Some(provider);
         for (name, trust) in given.trust {
             let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(&reports));
-            inner.spawn(trust.run(publish));
-            self.code.trust.entry(name).or_default().push(handle);
+            run_trust(inner, trust, publish);
+            keys.code.trust.entry(name).or_default().push(handle);
         }
+        keys
     }
 
     /// Follows the files that a source tells of; says whether that is new.
@@ -123,12 +129,12 @@ impl Keys {
             let pair = KeyPair::pem_files(certificate, key);
             let (publish, handle) =
                 IdentityHandle::identity(&pair.name(), provider, Weak::clone(reports));
-            read.tasks.push(inner.spawn(Box::new(pair).run(publish)));
+            read.tasks.push(run_identity(inner, Box::new(pair), publish));
             read.identity = Some(handle);
         }
         if let Some(trust) = trust {
             let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(reports));
-            read.tasks.push(inner.spawn(Box::new(trust).run(publish)));
+            read.tasks.push(run_trust(inner, Box::new(trust), publish));
             read.trust.push(handle);
         }
         self.files.entry(name.to_owned()).or_default().insert(source, read);
@@ -140,7 +146,7 @@ impl Keys {
         if let (None, Some(reports)) = (&self.system, &self.reports) {
             let trust = Trust::system();
             let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(reports));
-            inner.spawn(Box::new(trust).run(publish));
+            run_trust(inner, Box::new(trust), publish);
             self.system = Some(handle);
         }
     }
@@ -227,6 +233,24 @@ impl Keys {
         }
         Ok(trust)
     }
+}
+
+/// Runs a source, all of it in its task: what it publishes is reported, which takes the lock.
+fn run_identity(
+    inner: &Inner,
+    identity: Box<dyn Identity>,
+    publish: IdentityPublisher,
+) -> AbortHandle {
+    let told = publish.clone();
+    let run = async move { identity.run(publish).await };
+    inner.spawn(guarded(run, move || told.refused(PANICKED)))
+}
+
+/// The same for roots.
+fn run_trust(inner: &Inner, trust: Box<dyn Verify>, publish: TrustPublisher) -> AbortHandle {
+    let told = publish.clone();
+    let run = async move { trust.run(publish).await };
+    inner.spawn(guarded(run, move || told.refused(PANICKED)))
 }
 
 /// The roots of these files, if there are any.

@@ -1,0 +1,114 @@
+//! What sources of keys, roots and settings may do to a mesh, and what they may not.
+#![cfg(feature = "tls-aws-lc-rs")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{future::Future, pin::Pin};
+
+use tower_mesh::{
+    Mesh,
+    security::{Identity, IdentityPublisher, Roots, TrustPublisher, Verify},
+};
+
+use support::{Ca, Issued, Tls, fetch, get, patience};
+
+/// Publishes at once, before it returns its future.
+struct Eager<T>(T);
+
+/// Panics in place of publishing.
+struct Panics;
+
+type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Identity for Eager<Issued> {
+    fn name(&self) -> String {
+        "eager".into()
+    }
+
+    fn run(self: Box<Self>, publish: IdentityPublisher) -> Run {
+        publish.pem(self.0.chain_pem.as_bytes(), self.0.key_pem.as_bytes()).unwrap();
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Verify for Eager<String> {
+    fn name(&self) -> String {
+        "eager".into()
+    }
+
+    fn run(self: Box<Self>, publish: TrustPublisher) -> Run {
+        publish.roots(Roots::new().pem(self.0.as_bytes()).unwrap()).unwrap();
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Identity for Panics {
+    fn name(&self) -> String {
+        "of the test".into()
+    }
+
+    fn run(self: Box<Self>, publish: IdentityPublisher) -> Run {
+        // What others hold does not keep anybody waiting.
+        std::mem::forget(publish);
+        panic!("as a bug would")
+    }
+}
+
+impl Verify for Panics {
+    fn name(&self) -> String {
+        "of the test".into()
+    }
+
+    fn run(self: Box<Self>, publish: TrustPublisher) -> Run {
+        std::mem::forget(publish);
+        Box::pin(async { panic!("as a bug would") })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_source_that_publishes_at_once_does_not_hang_the_build() {
+    let ca = Ca::new("ca");
+    let server = Tls::new(ca.issue(&["users"])).clients_of(&ca).start().await;
+    let (own, roots) = (ca.issue(&["caller"]), ca.pem().to_owned());
+    let endpoint = server.address();
+    let (runtime, (give, take)) =
+        (tokio::runtime::Handle::current(), tokio::sync::oneshot::channel());
+    // A thread that hangs does not hang the test.
+    std::thread::spawn(move || {
+        let mesh = Mesh::builder()
+            .runtime(runtime)
+            .endpoints("users", [endpoint])
+            .identity(Eager(own))
+            .trust(Eager(roots))
+            .service("users", |s| s.mutual_tls())
+            .build();
+        drop(give.send(mesh));
+    });
+    let mesh = patience(take).await.unwrap().unwrap();
+    patience(mesh.ready()).await.unwrap();
+    assert!(patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_own_source_that_panics_is_reported_and_not_waited_for() {
+    let server = Tls::new(Ca::new("ca").issue(&["users"])).start().await;
+    let mesh = Mesh::builder()
+        .endpoints("users", [server.address()])
+        .identity(Panics)
+        .trust(Panics)
+        .service("users", |s| s.mutual_tls())
+        .build()
+        .unwrap();
+    let refused = patience(mesh.ready()).await.unwrap_err().to_string();
+    for part in ["identity of the test", "trust of the test"] {
+        assert!(refused.contains(&format!("{part}: the source panicked")), "{refused}");
+    }
+    assert!(patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.is_err());
+    assert_eq!(server.requests(), 0);
+}
