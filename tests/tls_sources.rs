@@ -9,14 +9,17 @@
 
 mod support;
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, path::Path, pin::Pin};
 
 use tower_mesh::{
-    Mesh,
+    Event, Mesh, Publisher,
+    config::{ClusterSecurity, IdentityFiles},
     security::{Identity, IdentityPublisher, Roots, TrustPublisher, Verify},
 };
 
-use support::{Ca, Issued, Tls, fetch, get, patience};
+use support::{
+    Ca, Issued, Recorder, Tls, TlsServer, cluster, fetch, get, patience, published, swap,
+};
 
 /// Publishes at once, before it returns its future.
 struct Eager<T>(T);
@@ -111,4 +114,62 @@ async fn an_own_source_that_panics_is_reported_and_not_waited_for() {
     }
     assert!(patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.is_err());
     assert_eq!(server.requests(), 0);
+}
+
+/// The files of an identity in this folder.
+fn files_of(folder: &Path) -> IdentityFiles {
+    let path = |name: &str| Some(folder.join(name).to_str().unwrap().to_owned());
+    let mut files = IdentityFiles::default();
+    files.certificate = path("tls.crt");
+    files.key = path("tls.key");
+    files.roots = path("ca.crt");
+    files
+}
+
+/// A mesh of `users`, whose keys and roots a source tells of.
+async fn told(server: &TlsServer, files: IdentityFiles) -> (Mesh, Publisher) {
+    let mut users = cluster([server.address()]);
+    users.security = Some(ClusterSecurity::mutual());
+    published(Mesh::builder(), |publish| {
+        publish.identity("default", files).unwrap();
+        publish.cluster("users", users).unwrap();
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_wrong_path_of_an_identity_takes_no_call_down() {
+    let ca = Ca::new("ca");
+    let server = Tls::new(ca.issue(&["users"])).clients_of(&ca).alpn(&[]).start().await;
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for dir in [&dir, &other] {
+        swap(&dir.path().join("ca.crt"), ca.pem());
+        ca.issue(&["caller"]).write(dir.path());
+    }
+    let (mesh, publish) = told(&server, files_of(dir.path())).await;
+    let client = mesh.client("users").unwrap();
+    assert!(patience(fetch(&client, get("/"))).await.is_ok());
+    // One that is missing, and one that does not belong to the key.
+    let mut missing = files_of(other.path());
+    missing.certificate = Some(other.path().join("typo.crt").to_str().unwrap().to_owned());
+    let mut foreign = files_of(other.path());
+    foreign.certificate = files_of(dir.path()).certificate;
+    for wrong in [missing, foreign] {
+        let mut events = Recorder::of(&mesh);
+        publish.identity("default", wrong).unwrap();
+        patience(events.until(|event| matches!(event, Event::ConfigRefused { .. }))).await;
+        let refused = mesh.ready().await.unwrap_err().to_string();
+        assert!(refused.contains("identity key pair"), "{refused}");
+        // Each needs a handshake.
+        let calls = (0..16).map(|_| fetch(&client, get("/")));
+        for answer in futures_util::future::join_all(calls).await {
+            answer.unwrap();
+        }
+    }
+    let mut events = Recorder::of(&mesh);
+    publish.identity("default", files_of(other.path())).unwrap();
+    let is_applied = |event: &Event| matches!(event, Event::ConfigApplied { part, .. } if &**part == "identity default");
+    patience(events.until(is_applied)).await;
+    mesh.ready().await.expect("what was refused is not asked for any more");
+    assert!(patience(fetch(&client, get("/"))).await.is_ok());
 }

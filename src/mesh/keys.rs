@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, iter,
     sync::{Arc, Weak},
     time::SystemTime,
 };
@@ -35,6 +35,8 @@ pub(crate) struct Given {
 pub(crate) struct Keys {
     provider: Option<Result<Provider, Arc<str>>>,
     reports: Option<Weak<dyn Reports>>,
+    /// The mesh, for the tasks that wait for files.
+    inner: Weak<Inner>,
     code: Named,
     /// Those that sources have told of; the first source of a name decides.
     files: BTreeMap<String, BTreeMap<SourceId, Read>>,
@@ -54,6 +56,8 @@ struct Read {
     identity: Option<IdentityHandle>,
     trust: Vec<TrustHandle>,
     tasks: Vec<AbortHandle>,
+    /// What takes its place once all of it has been read.
+    next: Option<Box<Read>>,
 }
 
 /// What the settings of one cluster come to.
@@ -87,7 +91,11 @@ impl Keys {
     pub(crate) fn start(inner: &Arc<Inner>, given: Given) -> Self {
         let reports: Arc<dyn Reports> = Arc::<Inner>::clone(inner);
         let reports = Arc::downgrade(&reports);
-        let mut keys = Self { reports: Some(Weak::clone(&reports)), ..Self::default() };
+        let mut keys = Self {
+            reports: Some(Weak::clone(&reports)),
+            inner: Arc::downgrade(inner),
+            ..Self::default()
+        };
         let provider = provider(given.provider).map_err(|error| error.to_string().into());
         if let Ok(provider) = &provider {
             for (name, identity) in given.identities {
@@ -107,7 +115,10 @@ impl Keys {
         keys
     }
 
-    /// Follows the files that a source tells of; says whether that is new.
+    /// Follows the files that a source tells of; says whether what is in force has changed.
+    ///
+    /// What was read of other files before stays in force until these have been read: a wrong path
+    /// takes nothing down.
     pub(crate) fn read(
         &mut self,
         inner: &Inner,
@@ -115,14 +126,59 @@ impl Keys {
         name: &str,
         files: IdentityFiles,
     ) -> Result<bool, String> {
-        let by = self.files.get(name).and_then(|by| by.get(&source));
-        if by.is_some_and(|read| read.files == files) {
+        let before = self.files.get_mut(name).and_then(|by| by.get_mut(&source));
+        if let Some(before) = before {
+            if before.files == files {
+                before.next = None;
+                return Ok(false);
+            }
+            if before.next.as_ref().is_some_and(|next| next.files == files) {
+                return Ok(false);
+            }
+        }
+        let mut read = self.follow(inner, files)?;
+        let by = self.files.entry(name.to_owned()).or_default();
+        if let Some(before) = by.get_mut(&source).filter(|before| before.has_any()) {
+            let (weak, name) = (Weak::clone(&self.inner), name.to_owned());
+            let (identity, trust) = (read.identity.clone(), read.trust.clone());
+            read.tasks.push(inner.spawn(async move {
+                if let Some(identity) = identity {
+                    identity.good().await;
+                }
+                for trust in trust {
+                    trust.good().await;
+                }
+                if let Some(inner) = weak.upgrade() {
+                    inner.keys_came(source, &name);
+                }
+            }));
+            before.next = Some(Box::new(read));
             return Ok(false);
         }
+        by.insert(source, read);
+        Ok(true)
+    }
+
+    /// Puts the files in force that were waited for, if all of them have been read.
+    pub(crate) fn came(&mut self, source: SourceId, name: &str) -> bool {
+        let Some(read) = self.files.get_mut(name).and_then(|by| by.get_mut(&source)) else {
+            return false;
+        };
+        match read.next.take_if(|next| next.has_all()) {
+            Some(next) => {
+                *read = *next;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn follow(&self, inner: &Inner, files: IdentityFiles) -> Result<Read, String> {
         let (Some(reports), Some(provider)) = (&self.reports, &self.provider) else {
             return Err("the mesh has not started".to_owned());
         };
-        let mut read = Read { files, identity: None, trust: Vec::new(), tasks: Vec::new() };
+        let mut read =
+            Read { files, identity: None, trust: Vec::new(), tasks: Vec::new(), next: None };
         let trust = trust_of(&read.files)?;
         if let (Some(certificate), Some(key)) = (&read.files.certificate, &read.files.key) {
             let provider = provider.as_ref().map_err(ToString::to_string)?;
@@ -137,8 +193,22 @@ impl Keys {
             read.tasks.push(run_trust(inner, Box::new(trust), publish));
             read.trust.push(handle);
         }
-        self.files.entry(name.to_owned()).or_default().insert(source, read);
-        Ok(true)
+        Ok(read)
+    }
+
+    /// Whether reports of this part are of files that nobody names any more.
+    pub(crate) fn is_gone(&self, part: &str) -> bool {
+        let is = |read: &Read| {
+            let mut trust = read.trust.iter();
+            read.identity.as_ref().is_some_and(|handle| &**handle.part() == part)
+                || trust.any(|handle| &**handle.part() == part)
+        };
+        let read = self.files.values().flat_map(BTreeMap::values);
+        let in_files = read.flat_map(|read| iter::once(read).chain(read.next.as_deref())).any(is);
+        let in_code = self.code.identities.values().any(|handle| &**handle.part() == part)
+            || self.code.trust.values().flatten().any(|handle| &**handle.part() == part);
+        let is_system = self.system.as_ref().is_some_and(|handle| &**handle.part() == part);
+        !(in_files || in_code || is_system)
     }
 
     /// The system's roots, read when they are needed first.
@@ -168,7 +238,9 @@ impl Keys {
 
     /// Those whose first word is to be waited for.
     pub(crate) fn awaited(&self) -> BoxFuture<()> {
-        let files: Vec<&Read> = self.files.values().flat_map(BTreeMap::values).collect();
+        let read = self.files.values().flat_map(BTreeMap::values);
+        let files: Vec<&Read> =
+            read.flat_map(|read| iter::once(read).chain(read.next.as_deref())).collect();
         let identities = self.code.identities.values();
         let identities = identities.chain(files.iter().filter_map(|read| read.identity.as_ref()));
         let identities: Vec<IdentityHandle> = identities.cloned().collect();
@@ -290,6 +362,21 @@ fn missing(kind: &str, fields: &str, name: &str) -> Arc<str> {
          `identities.{name}` in the mesh file"
     )
     .into()
+}
+
+// === impl Read ===
+
+impl Read {
+    /// Whether any of it has been read.
+    fn has_any(&self) -> bool {
+        self.identity.iter().any(|handle| handle.state().good.is_some())
+            || self.trust.iter().any(|handle| handle.state().good.is_some())
+    }
+
+    fn has_all(&self) -> bool {
+        self.identity.iter().all(|handle| handle.state().good.is_some())
+            && self.trust.iter().all(|handle| handle.state().good.is_some())
+    }
 }
 
 impl Drop for Read {
