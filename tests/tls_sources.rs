@@ -13,7 +13,8 @@ use std::{future::Future, path::Path, pin::Pin};
 
 use tower_mesh::{
     Event, Mesh, Publisher,
-    config::{ClusterSecurity, IdentityFiles},
+    config::{ClusterSecurity, Config, IdentityFiles},
+    discover::Static,
     security::{Identity, IdentityPublisher, Roots, TrustPublisher, Verify},
 };
 
@@ -172,4 +173,50 @@ async fn one_wrong_path_of_an_identity_takes_no_call_down() {
     patience(events.until(is_applied)).await;
     mesh.ready().await.expect("what was refused is not asked for any more");
     assert!(patience(fetch(&client, get("/"))).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roots_of_a_removed_identity_vouch_no_more() {
+    let ca = Ca::new("ca");
+    let server = Tls::new(ca.issue(&["users"])).clients_of(&ca).start().await;
+    let dir = tempfile::tempdir().unwrap();
+    swap(&dir.path().join("ca.crt"), ca.pem());
+    ca.issue(&["caller"]).write(dir.path());
+    let (mesh, publish) = told(&server, files_of(dir.path())).await;
+    let client = mesh.client("users").unwrap();
+    assert!(patience(fetch(&client, get("/"))).await.is_ok());
+    let before = server.requests();
+    publish.remove_identity("default");
+    let error = patience(fetch(&client, get("/"))).await.unwrap_err();
+    assert!(error.to_string().contains("there is no identity `default`"), "{error}");
+    assert_eq!(server.requests(), before);
+    let refused = mesh.ready().await.unwrap_err().to_string();
+    assert!(refused.contains("security of cluster users"), "{refused}");
+    publish.identity("default", files_of(dir.path())).unwrap();
+    mesh.ready().await.unwrap();
+    assert!(patience(fetch(&client, get("/"))).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_source_adds_no_roots_to_the_identity_of_the_first() {
+    let ca = Ca::new("ca");
+    let server = Tls::new(ca.issue(&["users"])).start().await;
+    let dir = tempfile::tempdir().unwrap();
+    swap(&dir.path().join("ca.crt"), ca.pem());
+    ca.issue(&["caller"]).write(dir.path());
+    let mut first = files_of(dir.path());
+    first.roots = None;
+    let mut second = IdentityFiles::default();
+    second.roots = files_of(dir.path()).roots;
+    let mut users = cluster([server.address()]);
+    users.security = Some(ClusterSecurity::tls());
+    let (mut one, mut two) = (Config::default(), Config::default());
+    one.identities.insert("default".into(), first);
+    two.identities.insert("default".into(), second);
+    two.clusters.insert("users".into(), users);
+    let mesh = Mesh::builder().source(Static::new(one)).source(Static::new(two)).build().unwrap();
+    let refused = mesh.ready().await.unwrap_err().to_string();
+    assert!(refused.contains("there is no trust `default`"), "{refused}");
+    assert!(patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.is_err());
+    assert_eq!(server.connections(), 0);
 }

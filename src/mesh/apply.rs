@@ -135,8 +135,10 @@ impl Inner {
                 }
             }
             Change::RemoveIdentity(name) => {
-                // What was read last stays with the clusters that use it.
                 take_back(state, source, &format!("identity {name}"));
+                if state.keys.forget(source, &name) {
+                    self.rekeyed(state);
+                }
             }
             Change::Refused { part, reason } => self.refuse(state, source, &part, reason),
             Change::Accepted { part } => {

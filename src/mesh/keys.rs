@@ -196,6 +196,22 @@ impl Keys {
         Ok(read)
     }
 
+    /// Forgets what a source has told of; says whether that changes anything.
+    pub(crate) fn forget(&mut self, source: SourceId, name: &str) -> bool {
+        let Some(by) = self.files.get_mut(name) else { return false };
+        let was_told = by.remove(&source).is_some();
+        if by.is_empty() {
+            self.files.remove(name);
+        }
+        was_told
+    }
+
+    /// What the first source that speaks of the name has said: never something of one, and
+    /// something of another.
+    fn first(&self, name: &str) -> Option<&Read> {
+        self.files.get(name)?.values().next()
+    }
+
     /// Whether reports of this part are of files that nobody names any more.
     pub(crate) fn is_gone(&self, part: &str) -> bool {
         let is = |read: &Read| {
@@ -263,8 +279,7 @@ impl Keys {
         if let Some(handle) = self.code.identities.get(&name) {
             return Ok(handle.clone());
         }
-        let read = self.files.get(&name).into_iter().flat_map(BTreeMap::values);
-        let handle = read.filter_map(|read| read.identity.as_ref()).next().cloned();
+        let handle = self.first(&name).and_then(|read| read.identity.clone());
         handle.ok_or_else(|| missing("identity", "certificate and key", &name))
     }
 
@@ -273,8 +288,8 @@ impl Keys {
         if let Some(handles) = self.code.trust.get(&name) {
             return Ok(handles.clone());
         }
-        let read = self.files.get(&name).into_iter().flat_map(BTreeMap::values);
-        let handles = read.map(|read| &read.trust).find(|trust| !trust.is_empty());
+        let handles = self.first(&name).map(|read| &read.trust);
+        let handles = handles.filter(|trust| !trust.is_empty());
         handles.cloned().ok_or_else(|| missing("trust", "roots or bundles", &name))
     }
 

@@ -43,6 +43,10 @@ impl Keys {
         Err(WITHOUT_TLS.to_owned())
     }
 
+    pub(crate) fn forget(&mut self, _source: SourceId, _name: &str) -> bool {
+        false
+    }
+
     pub(crate) fn is_gone(&self, _part: &str) -> bool {
         false
     }
