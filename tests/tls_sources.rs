@@ -13,9 +13,12 @@ use std::{future::Future, path::Path, pin::Pin};
 
 use tower_mesh::{
     Event, Mesh, Publisher,
-    config::{ClusterSecurity, Config, IdentityFiles},
+    config::{
+        CertificateRef, Cluster, ClusterSecurity, Config, Endpoint, EndpointTls, IdentityFiles,
+        IdentityMatch, SanKind, SanMatch, Security, StringMatch,
+    },
     discover::Static,
-    security::{Identity, IdentityPublisher, Roots, TrustPublisher, Verify},
+    security::{Identity, IdentityPublisher, Roots, Trust, TrustPublisher, Verify},
 };
 
 use support::{
@@ -115,6 +118,10 @@ async fn an_own_source_that_panics_is_reported_and_not_waited_for() {
     }
     assert!(patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.is_err());
     assert_eq!(server.requests(), 0);
+}
+
+fn exact(name: &str) -> IdentityMatch {
+    IdentityMatch::Exact(name.to_owned())
 }
 
 /// The files of an identity in this folder.
@@ -219,4 +226,86 @@ async fn a_second_source_adds_no_roots_to_the_identity_of_the_first() {
     assert!(refused.contains("there is no trust `default`"), "{refused}");
     assert!(patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.is_err());
     assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_of_a_source_proves_no_less_than_the_code_asks_for() {
+    let ca = Ca::new("ca");
+    let impostor = Tls::new(ca.issue(&["elsewhere", "pay.prod"])).start().await;
+    let said = |edit: fn(&mut EndpointTls)| {
+        let (mut tls, mut endpoint) = (EndpointTls::default(), Endpoint::new(impostor.address()));
+        edit(&mut tls);
+        endpoint.security = Some(Security::Tls(Box::new(tls)));
+        let mut pay = Cluster::default();
+        pay.endpoints = vec![endpoint];
+        let mut code = ClusterSecurity::tls();
+        code.identities = vec![exact("pay.prod"), exact("pay.test")];
+        code.sni = Some("pay.prod".into());
+        Mesh::builder()
+            .source(Static::default().cluster("pay", pay))
+            .trust(Trust::pem(ca.pem()))
+            .service("pay", move |s| s.security(code))
+            .build()
+            .unwrap()
+    };
+    let other: fn(&mut EndpointTls) = |tls| tls.identities = vec![exact("elsewhere")];
+    let more: fn(&mut EndpointTls) =
+        |tls| tls.identities = vec![exact("pay.prod"), exact("elsewhere")];
+    let sni: fn(&mut EndpointTls) = |tls| tls.sni = Some("elsewhere".into());
+    for (edit, field) in [(other, "identities"), (more, "identities"), (sni, "sni")] {
+        let mesh = said(edit);
+        let refused = mesh.ready().await.unwrap_err().to_string();
+        let path = format!("clusters.pay.endpoints[0].security.tls.{field}");
+        assert!(refused.contains(&path) && refused.contains("the code wins"), "{refused}");
+        assert!(patience(fetch(&mesh.http(), get("http://pay/"))).await.is_err());
+        assert_eq!(impostor.connections(), 0, "{field}");
+    }
+    // Fewer of those that the code gives.
+    let mesh = said(|tls| tls.identities = vec![exact("pay.prod")]);
+    mesh.ready().await.unwrap();
+    assert!(patience(fetch(&mesh.client("pay").unwrap(), get("/"))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_source_adds_no_roots_to_those_that_the_code_chose() {
+    let (ca, foreign) = (Ca::new("ca"), Ca::new("foreign"));
+    let impostor = Tls::new(foreign.issue(&["users"])).start().await;
+    let by_name = |name: &str| {
+        let mut reference = CertificateRef::default();
+        reference.provider = name.to_owned();
+        Some(reference)
+    };
+    let (mut code, mut plane) = (ClusterSecurity::tls(), ClusterSecurity::tls());
+    code.roots = by_name("own");
+    plane.bundles = by_name("foreign");
+    let mut users = cluster([impostor.address()]);
+    users.security = Some(plane);
+    let mesh = Mesh::builder()
+        .source(Static::default().cluster("users", users))
+        .named_trust("own", Trust::pem(ca.pem()))
+        .named_trust("foreign", Trust::pem(foreign.pem()))
+        .service("users", move |s| s.security(code))
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    assert!(patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.is_err());
+    assert_eq!(impostor.requests(), 0);
+    let described = mesh.describe().to_string();
+    assert!(!described.contains("foreign"), "{described}");
+}
+
+#[tokio::test]
+async fn an_identity_that_anybody_has_is_refused() {
+    for kind in [None, Some(SanKind::Uri), Some(SanKind::Dns)] {
+        let mut any = SanMatch::new(StringMatch::Present);
+        any.kind = kind;
+        let mut users = cluster([]);
+        users.security = Some(ClusterSecurity::tls().identity(IdentityMatch::San(any)));
+        // Without roots nothing is compiled, and it is refused all the same.
+        let source = Static::default().cluster("users", users);
+        let mesh = Mesh::builder().source(source).build().unwrap();
+        let refused = mesh.ready().await.unwrap_err().to_string();
+        let path = "clusters.users.security.identities[0].san.matcher = present";
+        assert!(refused.contains(path), "{refused}");
+    }
 }
