@@ -13,7 +13,7 @@ use super::{
     call::{AttemptRest, CallRest},
     code::{Code, ServiceSettings},
     inner::{Inner, Stages},
-    keys::Given as GivenKeys,
+    keys::{Given as GivenKeys, Keys},
     leaf::{Leaf, LeafEndpoint},
     metrics::Telemetry,
     stage::{Next, Stage, push},
@@ -488,7 +488,9 @@ impl MeshBuilder {
                 None => Vec::new(),
             });
         }
-        inner.state().keys.start(&inner, self.keys);
+        // The user's code is not called under the lock.
+        let keys = Keys::start(&inner, self.keys);
+        inner.state().keys = keys;
         for (index, source) in sources.into_iter().enumerate() {
             let sink: Arc<dyn Sink> = Arc::<Inner>::clone(&inner);
             let id = SourceId::new(index);

@@ -143,6 +143,9 @@ impl Pattern {
                 return refuse("san.matcher.regex", regex, "not supported yet");
             }
             StringMatch::Range(_) => return refuse("san.matcher", "range", "not supported yet"),
+            StringMatch::Present => {
+                return refuse("san.matcher", "present", "would match any name");
+            }
             StringMatch::Exact(text)
             | StringMatch::Prefix(text)
             | StringMatch::Suffix(text)
@@ -205,6 +208,7 @@ impl Pattern {
             StringMatch::Prefix(text) => format!("{kind} that begins with `{text}`"),
             StringMatch::Suffix(text) => format!("{kind} that ends with `{text}`"),
             StringMatch::Contains(text) => format!("{kind} with `{text}` in it"),
+            // They are refused.
             StringMatch::Present | StringMatch::Regex(_) | StringMatch::Range(_) => kind.to_owned(),
         }
     }
@@ -218,8 +222,7 @@ fn matches(matcher: &StringMatch, text: &str, ignore_case: bool) -> bool {
         StringMatch::Prefix(wanted) => text.starts_with(&fold(wanted)),
         StringMatch::Suffix(wanted) => text.ends_with(&fold(wanted)),
         StringMatch::Contains(wanted) => text.contains(&fold(wanted)),
-        StringMatch::Present => true,
-        StringMatch::Regex(_) | StringMatch::Range(_) => false,
+        StringMatch::Present | StringMatch::Regex(_) | StringMatch::Range(_) => false,
     }
 }
 

@@ -109,8 +109,6 @@ fn names_that_look_so() {
         (None, M::Exact(text("10.0.0.1")), true),
         (None, M::Contains(text("@cart")), true),
         (None, M::Contains(text("evil")), false),
-        (None, M::Present, true),
-        (Some(K::Uri), M::Present, true),
     ] {
         let expected = san(kind, matcher);
         assert_eq!(accepts(&expected, &all), will_do, "{expected:?}");
@@ -121,7 +119,6 @@ fn names_that_look_so() {
     };
     folded.ignore_case = true;
     assert!(accepts(&IdentityMatch::San(folded), &all));
-    assert!(!accepts(&san(None, M::Present), &Ask::none()));
 }
 
 #[test]
@@ -141,7 +138,7 @@ fn a_san_match_on_a_workload_keeps_to_the_rules_of_workloads() {
 fn matches_that_would_let_anybody_pass_are_refused() {
     use StringMatch as M;
     let sources = Sources::trusting(&[&Ca::new("root")]);
-    let mut other = SanMatch::new(M::Present);
+    let mut other = SanMatch::new(M::Suffix(".example".to_owned()));
     other.oid = Some("1.2.3".to_owned());
     for expected in [
         exact(""),
@@ -157,7 +154,9 @@ fn matches_that_would_let_anybody_pass_are_refused() {
         san(None, M::Suffix(String::new())),
         san(None, M::Exact(String::new())),
         san(None, M::Regex(".*".to_owned())),
-        san(Some(SanKind::Other), M::Present),
+        san(Some(SanKind::Other), M::Suffix(".example".to_owned())),
+        san(None, M::Present),
+        san(Some(SanKind::Uri), M::Present),
         IdentityMatch::San(other),
     ] {
         let refused = sources.policy(std::slice::from_ref(&expected)).compile();
