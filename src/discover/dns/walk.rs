@@ -59,11 +59,13 @@ impl Machine {
     /// Goes through all that the name leads to.
     pub(super) fn walk(&self, now: Instant, pairs: &mut Pairs) -> Walk {
         let mut walk = Walk::default();
-        // The name that had records before, and the others only if it has none now.
+        // The name that had records before, and the others only if it has none now and its last
+        // good answer is not kept: theirs may be a stranger's.
+        let is_kept = self.found.is_some() && self.kept_until.is_some_and(|until| now < until);
         let all = 0..self.plan.names.len();
         let order: Vec<usize> = self.found.into_iter().chain(all).collect();
         for (turn, index) in order.iter().copied().enumerate() {
-            if turn > 0 && self.found == Some(index) {
+            if turn > 0 && (is_kept || self.found == Some(index)) {
                 continue;
             }
             let Some(name) = self.plan.names.get(index) else { continue };
