@@ -109,10 +109,20 @@ impl Machine {
 
     /// What may be relied on of a question; notes what must be asked, and when next.
     fn view(&self, question: &Question, now: Instant, walk: &mut Walk) -> Option<&Found> {
-        walk.used.insert(question.clone());
-        let Some(known) = self.known.get(question) else {
+        let is_first = walk.used.insert(question.clone());
+        let known = self.known.get(question);
+        // Several records may lead to one question: it is asked, and fails, once.
+        if is_first {
+            self.note(question, known, now, walk);
+        }
+        known.filter(|known| now < known.kept_until)?.found.as_ref()
+    }
+
+    /// Notes of a question what must be asked, and when next.
+    fn note(&self, question: &Question, known: Option<&Known>, now: Instant, walk: &mut Walk) {
+        let Some(known) = known else {
             walk.need.push(question.clone());
-            return None;
+            return;
         };
         let is_due = self.round.forced || now >= known.next || known.is_ending(now);
         if is_due && known.round != self.round.number {
@@ -126,7 +136,6 @@ impl Machine {
                 walk.next = earliest(walk.next, Some(known.kept_until));
             }
         }
-        known.found.as_ref().filter(|_| now < known.kept_until)
     }
 
     fn good(&self, asked: &[Question]) -> Option<(Instant, Instant)> {
