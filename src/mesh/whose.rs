@@ -26,16 +26,16 @@ impl Client {
     /// Whose the name in this authority is.
     pub(crate) fn whose(&self, authority: &str) -> Whose {
         let inner = &self.inner;
-        if inner.find(authority).is_some() || inner.is_closed() {
+        // What is no name is the mesh's to refuse.
+        let Ok(name) = Name::parse(authority) else { return Whose::Mesh };
+        let name = name.to_string();
+        if inner.find(&name).is_some() || inner.is_closed() {
             return Whose::Mesh;
         }
         if !inner.is_synced() {
             return Whose::Unsaid;
         }
-        match Name::parse(authority) {
-            Ok(name) if inner.is_nobodys(&name.to_string()) => Whose::Nobody,
-            _ => Whose::Mesh,
-        }
+        if inner.is_nobodys(&name) { Whose::Nobody } else { Whose::Mesh }
     }
 
     /// Waits until it is known whose the name is, at most the mesh's `resolve_timeout`.
@@ -68,6 +68,7 @@ impl Inner {
     /// Whether no source defines the name, tried to, or may have meant to.
     fn is_nobodys(&self, name: &str) -> bool {
         self.unknown_names == UnknownNames::Refuse
+            && self.find(name).is_none()
             && self.unknown(name).kind() == ErrorKind::UnknownService
             && self.lost_sources().is_empty()
     }

@@ -1,7 +1,12 @@
 //! Names that the mesh does not have: refused, or called by the wrapped client where that is
 //! allowed, and never a name of the mesh past it.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use http::{HeaderMap, header};
 use reqwest::{ClientBuilder, redirect::Policy};
@@ -14,7 +19,7 @@ use tower_mesh::{
 
 use crate::{
     mesh, redirect, seen,
-    support::{Server, cluster, dead_address, patience, published},
+    support::{self, Server, cluster, dead_address, patience, published},
 };
 
 /// The wrapped client, with a way to a server for every name.
@@ -25,6 +30,8 @@ fn to(server: &Server) -> ClientBuilder {
         .redirect(Policy::none())
         .resolve("api.example", address)
         .resolve("users.prod", address)
+        .resolve("users.prod.", address)
+        .resolve("a..b", address)
 }
 
 fn url(server: &Server, host: &str, path: &str) -> String {
@@ -66,7 +73,7 @@ async fn echo() -> Server {
 async fn a_name_of_the_mesh_is_never_called_past_it() {
     let (users, api) = (Server::named("users").await, echo().await);
     let http = open(&mesh(&users), to(&api));
-    for host in ["users.prod", "USERS.PROD"] {
+    for host in ["users.prod", "USERS.PROD", "users.prod.", "Users.Prod."] {
         let response = http.get(url(&api, host, "/")).send().await.unwrap();
         assert_eq!(response.text().await.unwrap(), "users");
     }
@@ -246,4 +253,83 @@ async fn failures_outside_are_the_same_type_of_error() {
     let (dead, _held) = dead_address();
     let error = http.get(format!("http://{dead}/")).send().await.unwrap_err();
     assert!(error.is_connect(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_redirect_to_a_name_of_the_mesh_with_a_trailing_dot_stays_in_the_mesh() {
+    let api = echo().await;
+    let target = url(&api, "users.prod.", "/done");
+    let users = Server::start(move |request| {
+        let target = target.clone();
+        async move {
+            match request.uri().path() {
+                "/done" => support::reply("users"),
+                _ => redirect(302, &target),
+            }
+        }
+    })
+    .await;
+    let http = open(&mesh(&users), to(&api));
+    let response = http.get("http://users.prod/").send().await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "users");
+    assert_eq!(api.connections(), 0);
+}
+
+/// What a request comes to, on a thread of its own: a poll that does not return fails the test.
+fn outcome(host: &'static str, synced: bool) -> Result<String, ErrorKind> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let outcome = runtime.block_on(async move {
+            let (users, api) = (Server::named("users").await, echo().await);
+            let (mesh, publisher) = late(Duration::from_secs(10)).await;
+            publisher.cluster("users.prod", cluster([users.address()])).unwrap();
+            if synced {
+                publisher.synced();
+            }
+            let response = open(&mesh, to(&api)).get(url(&api, host, "/")).send().await;
+            assert_eq!(api.connections(), 0, "{host} was called past the mesh");
+            match response {
+                Ok(response) => Ok(response.text().await.unwrap()),
+                Err(error) => Err(error.kind()),
+            }
+        });
+        sender.send(outcome).unwrap();
+    });
+    receiver.recv_timeout(Duration::from_secs(5)).expect("an answer in time")
+}
+
+#[test]
+fn a_trailing_dot_neither_spins_nor_leads_past_the_mesh() {
+    for synced in [false, true] {
+        assert_eq!(outcome("users.prod.", synced), Ok("users".to_owned()), "synced: {synced}");
+    }
+}
+
+#[test]
+fn a_host_that_is_no_name_is_refused_before_and_after_the_sources_have_spoken() {
+    for synced in [false, true] {
+        let refused = outcome("a..b", synced);
+        assert_eq!(refused, Err(ErrorKind::InvalidRequest), "synced: {synced}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_comes_to_be_the_meshs_between_two_hops_is_not_led_into_from_outside() {
+    let users = Server::named("users").await;
+    let api = Server::start(|_| async { redirect(302, "http://users.prod/admin") }).await;
+    let (mesh, publisher) = published(Mesh::builder(), |_| {}).await;
+    let (asked, address) = (AtomicUsize::new(0), users.address());
+    // Asked for the first hop, for the redirect, and when the second hop departs.
+    let define = move |_: &reqwest::Url| {
+        if asked.fetch_add(1, Ordering::Relaxed) == 2 {
+            publisher.cluster("users.prod", cluster([address.clone()])).unwrap();
+        }
+        true
+    };
+    let plain = to(&api).build().unwrap();
+    let http = mesh.reqwest(plain).outside(define).no_proxy().build().unwrap();
+    let error = http.get(url(&api, "api.example", "/")).send().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Redirect, "{error}");
+    assert_eq!((users.connections(), api.requests()), (0, 1));
 }

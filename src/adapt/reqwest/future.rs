@@ -46,10 +46,18 @@ pub struct ResponseFuture {
 /// What the wrapped client gives.
 type Plain = <reqwest::Client as Service<reqwest::Request>>::Future;
 
+/// Whether it was waited for to know whose a hop's name is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Known {
+    NotYet,
+    /// Once is enough: should it still be in doubt, the name is the mesh's.
+    Settled,
+}
+
 #[pin_project(project = StateProj)]
 enum State {
     /// A hop that is to be made.
-    Depart(Option<Request<Content>>),
+    Depart(Option<Request<Content>>, Known),
     /// Whether its name is the mesh's is not known yet. Boxed: only before every source has
     /// spoken, and only for names that may be called outside.
     Settle(BoxFuture<Result<(), Error>>, Option<Request<Content>>),
@@ -64,7 +72,8 @@ impl ResponseFuture {
     pub(super) fn new(client: Client, request: reqwest::Request, call: Option<Call>) -> Self {
         match Trip::begin(request, call, &client.0.settings) {
             Ok((trip, request)) => {
-                Self { client, trip: Some(trip), state: State::Depart(Some(request)), quiet: None }
+                let state = State::Depart(Some(request), Known::NotYet);
+                Self { client, trip: Some(trip), state, quiet: None }
             }
             Err(error) => Self::failed(client, error),
         }
@@ -89,29 +98,33 @@ impl Future for ResponseFuture {
             let Some(trip) = this.trip else { return Poll::Pending };
             match this.state.as_mut().project() {
                 StateProj::Failed(_) => return Poll::Pending,
-                StateProj::Depart(request) => {
+                StateProj::Depart(request, known) => {
                     let Some(request) = request.take() else { return Poll::Pending };
                     trip.start();
                     let state = match whose(inner, &trip.url) {
-                        Whose::Mesh => {
+                        // It was nobody's when the redirect was followed.
+                        Whose::Mesh | Whose::Unsaid if trip.was_outside() => {
+                            State::Failed(Some(trip.led_in(&trip.url)))
+                        }
+                        Whose::Unsaid if *known == Known::NotYet => {
+                            let name = trip.url.authority();
+                            let settled = inner.mesh.settled(name, trip.deadline());
+                            State::Settle(settled, Some(request))
+                        }
+                        Whose::Mesh | Whose::Unsaid => {
                             State::Mesh(inner.sender.send(trip.meshed(request, settings)))
                         }
                         Whose::Nobody => match trip.plain(request, settings) {
                             Ok(request) => State::Outside(inner.plain.clone().call(request)),
                             Err(error) => State::Failed(Some(trip.explain(error))),
                         },
-                        Whose::Unsaid => {
-                            let name = trip.url.authority();
-                            let settled = inner.mesh.settled(name, trip.deadline());
-                            State::Settle(settled, Some(request))
-                        }
                     };
                     this.state.set(state);
                 }
                 StateProj::Settle(settled, request) => match ready!(settled.as_mut().poll(cx)) {
                     Ok(()) => {
                         let request = request.take();
-                        this.state.set(State::Depart(request));
+                        this.state.set(State::Depart(request, Known::Settled));
                     }
                     Err(error) => {
                         this.state.set(State::Failed(None));
@@ -136,7 +149,9 @@ impl Future for ResponseFuture {
                         Ok((response, next))
                     });
                     match result {
-                        Ok((_, Some(next))) => this.state.set(State::Depart(Some(next))),
+                        Ok((_, Some(next))) => {
+                            this.state.set(State::Depart(Some(next), Known::NotYet));
+                        }
                         Ok((response, None)) => {
                             this.state.set(State::Failed(None));
                             let response = in_time(response, settings.read_timeout);
@@ -155,7 +170,9 @@ impl Future for ResponseFuture {
                         Ok((response, next))
                     });
                     match result {
-                        Ok((_, Some(next))) => this.state.set(State::Depart(Some(next))),
+                        Ok((_, Some(next))) => {
+                            this.state.set(State::Depart(Some(next), Known::NotYet));
+                        }
                         Ok((response, None)) => {
                             this.state.set(State::Failed(None));
                             return Poll::Ready(Ok(response));

@@ -102,6 +102,18 @@ impl Trip {
         self.deadline
     }
 
+    pub(super) fn was_outside(&self) -> bool {
+        self.was_outside
+    }
+
+    /// The error of a way from outside into the mesh.
+    pub(super) fn led_in(&self, url: &Url) -> Error {
+        let host = url.host_str().unwrap_or_default();
+        self.astray(&format!(
+            "a server outside of the mesh does not lead to `{host}`, a name of the mesh"
+        ))
+    }
+
     /// The next hop as a call through the mesh.
     pub(super) fn meshed(
         &mut self,
@@ -237,9 +249,7 @@ impl Trip {
                 return Err(self.astray(&format!("it leads to `{host}`, outside of the mesh")));
             }
             Target::Mesh if self.was_outside => {
-                return Err(self.astray(&format!(
-                    "a server outside of the mesh does not lead to `{host}`, a name of the mesh"
-                )));
+                return Err(self.led_in(&next));
             }
             Target::Mesh | Target::Allowed => {}
         }

@@ -9,7 +9,8 @@
 //!   after a back-off.
 //! - An answer that leaves no endpoint at all is not believed before the stale limit; one that
 //!   leaves some is.
-//! - The search domain that has records is asked alone for as long as it has.
+//! - The search domain that has records is asked alone for as long as they are kept: no denial makes
+//!   another's records take their place before the stale limit.
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +44,7 @@ pub(crate) struct Machine {
     /// The set is one of earlier settings: whatever is said now replaces it.
     inherited: bool,
     /// Until when a set is kept that no answer confirms.
-    kept_until: Option<Instant>,
+    pub(super) kept_until: Option<Instant>,
     last_good: Option<Instant>,
 }
 
@@ -178,7 +179,6 @@ impl Machine {
         let walk = self.walk(now, &mut pairs);
         self.pairs = pairs;
         self.round.forced = false;
-        self.found = walk.found;
         let mut failure = (!walk.failures.is_empty()).then(|| walk.failures.join("; "));
         // Something came due while the others were waited for.
         let mut wake = if walk.need.is_empty() { walk.next } else { Some(now) };
@@ -205,6 +205,8 @@ impl Machine {
             }
             self.replace(walk.endpoints)
         };
+        // While its records are kept, so is the name that had them.
+        self.found = walk.found.or_else(|| self.kept_until.and(self.found));
         // What the name does not lead to any more is forgotten.
         self.known.retain(|question, _| walk.used.contains(question));
         let last_good = self.last_good;

@@ -59,11 +59,13 @@ impl Machine {
     /// Goes through all that the name leads to.
     pub(super) fn walk(&self, now: Instant, pairs: &mut Pairs) -> Walk {
         let mut walk = Walk::default();
-        // The name that had records before, and the others only if it has none now.
+        // The name that had records before, and the others only if it has none now and its last
+        // good answer is not kept: theirs may be a stranger's.
+        let is_kept = self.found.is_some() && self.kept_until.is_some_and(|until| now < until);
         let all = 0..self.plan.names.len();
         let order: Vec<usize> = self.found.into_iter().chain(all).collect();
         for (turn, index) in order.iter().copied().enumerate() {
-            if turn > 0 && self.found == Some(index) {
+            if turn > 0 && (is_kept || self.found == Some(index)) {
                 continue;
             }
             let Some(name) = self.plan.names.get(index) else { continue };
@@ -107,10 +109,20 @@ impl Machine {
 
     /// What may be relied on of a question; notes what must be asked, and when next.
     fn view(&self, question: &Question, now: Instant, walk: &mut Walk) -> Option<&Found> {
-        walk.used.insert(question.clone());
-        let Some(known) = self.known.get(question) else {
+        let is_first = walk.used.insert(question.clone());
+        let known = self.known.get(question);
+        // Several records may lead to one question: it is asked, and fails, once.
+        if is_first {
+            self.note(question, known, now, walk);
+        }
+        known.filter(|known| now < known.kept_until)?.found.as_ref()
+    }
+
+    /// Notes of a question what must be asked, and when next.
+    fn note(&self, question: &Question, known: Option<&Known>, now: Instant, walk: &mut Walk) {
+        let Some(known) = known else {
             walk.need.push(question.clone());
-            return None;
+            return;
         };
         let is_due = self.round.forced || now >= known.next || known.is_ending(now);
         if is_due && known.round != self.round.number {
@@ -124,7 +136,6 @@ impl Machine {
                 walk.next = earliest(walk.next, Some(known.kept_until));
             }
         }
-        known.found.as_ref().filter(|_| now < known.kept_until)
     }
 
     fn good(&self, asked: &[Question]) -> Option<(Instant, Instant)> {

@@ -148,7 +148,8 @@ async fn the_first_search_domain_that_has_records_is_asked_alone_from_then_on() 
     let two =
         |list: &[&str]| Does::Say(list.iter().map(|it| address("users.two.", 10, it)).collect());
     let zone = [("users.two. A", two(&["10.0.0.1"]))];
-    let users = Resolved::searching(named("users"), &zone, searching(1));
+    let dns = DnsDiscovery { stale_limit: Some(Duration::from_secs(20)), ..named("users") };
+    let users = Resolved::searching(dns, &zone, searching(1));
     users.pass(100.0).await;
     assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
     assert_eq!(users.server.count("users.one. A"), 1);
@@ -157,8 +158,32 @@ async fn the_first_search_domain_that_has_records_is_asked_alone_from_then_on() 
     // It is gone, and the name is to be found elsewhere.
     users.server.set("users.two. A", Does::Deny(Some(5)));
     users.server.set("users. A", a(&["10.0.0.2"], 10));
+    users.pass(15.0).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
+    assert_eq!(users.server.count("users. A"), 0, "not before the stale limit");
     users.pass(30.0).await;
     assert_eq!(users.told.endpoints(), ["10.0.0.2:80"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_does_not_lead_to_a_stranger_in_another_search_domain() {
+    let ours = || Does::Say(vec![address("users.one.", 10, "10.0.0.1")]);
+    // A wildcard of the whole company.
+    let stranger = Does::Say(vec![address("users.two.", 10, "10.6.6.6")]);
+    let zone = [("users.one. A", ours()), ("users.two. A", stranger)];
+    let users = Resolved::searching(named("users"), &zone, searching(1));
+    users.pass(1.0).await;
+    users.server.set("users.one. A", Does::Deny(Some(1)));
+    users.pass(60.0).await;
+    users.server.set("users.one. A", Does::Fail("SERVFAIL"));
+    users.pass(60.0).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
+    assert_eq!(users.server.count("users.two. A"), 0);
+    assert!(users.told.failure().is_some());
+    users.server.set("users.one. A", ours());
+    users.pass(60.0).await;
+    assert_eq!(users.told.failure(), None);
+    assert_eq!(users.told.history().len(), 1, "the same all the time");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use super::{
     super::answer::records::{address, service},
     fake::{Does, Resolved, named},
 };
-use crate::config::{DnsDiscovery, DnsKind};
+use crate::config::{DnsDiscovery, DnsFamily, DnsKind};
 
 const NAME: &str = "_http._tcp.users.";
 const SRV: &str = "_http._tcp.users. SRV";
@@ -166,4 +166,24 @@ async fn a_round_of_stalling_targets_ends() {
     users.pass(31.0).await;
     assert_eq!(users.told.rounds(), 1);
     assert!(users.told.failure().unwrap().contains("no answer within 30 s"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_of_many_ports_is_asked_and_fails_once_per_round() {
+    let ports: Vec<String> = (1..=20).map(|port| format!("0 1 {port} a.")).collect();
+    let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+    let dns = DnsDiscovery { jitter: Some(Duration::ZERO), family: DnsFamily::V4Only, ..srv() };
+    let zone = [
+        (SRV, Does::Say(ports.iter().map(|it| service(NAME, 600, it)).collect())),
+        ("a. A", Does::Fail("SERVFAIL")),
+    ];
+    let users = Resolved::new(dns, &zone);
+    users.pass(0.1).await;
+    assert_eq!(users.told.failure().unwrap(), "a. A: SERVFAIL");
+    users.pass(8.0).await;
+    let times: Vec<u64> = users.server.times("a. A").iter().map(Duration::as_secs).collect();
+    assert_eq!(times, [0, 1, 3, 7]);
+    users.server.set("a. A", host("a.", &["10.0.0.1"], 60));
+    users.pass(8.0).await;
+    assert_eq!(users.told.endpoints().len(), 20);
 }
