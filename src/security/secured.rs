@@ -35,7 +35,7 @@ pub(crate) struct Peer {
     /// All names of its certificate.
     #[cfg_attr(not(test), expect(dead_code, reason = "for telemetry"))]
     pub(crate) names: Arc<[String]>,
-    /// The end of its certificate's validity.
+    /// When the first certificate of its chain ends.
     #[cfg_attr(not(test), expect(dead_code, reason = "for telemetry"))]
     pub(crate) not_after: Option<SystemTime>,
     /// Whether an earlier session was resumed.
