@@ -226,6 +226,13 @@ impl Rules {
         }
     }
 
+    /// Whether the root of an earlier verdict still vouches for its name. Where nothing was asked
+    /// for, it does not stand as soon as something is.
+    pub(super) fn vouch(&self, verdict: &Verdict) -> bool {
+        let Some((root, realm)) = &verdict.root else { return self.unchecked };
+        self.unchecked || self.pool(realm).is_ok_and(|pool| pool.root(root).is_some())
+    }
+
     /// Whether revocation lists are compared at all.
     pub(super) fn has_crls(&self) -> bool {
         !self.crls.is_empty()
