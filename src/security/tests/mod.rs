@@ -3,6 +3,7 @@
 mod files;
 mod handshakes;
 mod names;
+mod provider;
 mod refusals;
 mod resumption;
 mod rotation;
