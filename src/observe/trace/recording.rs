@@ -34,8 +34,11 @@ pub(super) trait Span: Send + Sync + 'static {
 
     fn set_error(&mut self);
 
-    /// Another attempt follows, or was refused.
-    fn retry(&mut self, name: &'static str, reason: &str, backoff: Option<Duration>);
+    /// Another attempt follows.
+    fn retry(&mut self, why: &Why);
+
+    /// Another attempt was wanted; why it was refused.
+    fn retry_refused(&mut self, reason: &'static str);
 
     fn end(&mut self);
 }
@@ -65,8 +68,17 @@ pub(super) struct Recording<C: CallSpan> {
     common: Common,
     /// The last endpoint that was called.
     peer: Option<Peer>,
-    /// Why the next attempt is made, and the wait before it.
-    why: Option<(Arc<str>, Duration)>,
+    why: Option<Why>,
+}
+
+/// Why the next attempt is made, and the wait before it.
+pub(super) struct Why {
+    /// The same word as in metrics.
+    pub(super) reason: &'static str,
+    /// The status that was answered, if that is why: `503`, `UNAVAILABLE`.
+    pub(super) status: Option<Arc<str>>,
+    /// In seconds.
+    pub(super) backoff: f64,
 }
 
 /// What the spans of a call and of its attempts say alike.
@@ -201,9 +213,12 @@ impl<C: CallSpan> Recorder for Recording<C> {
         if number > 1 && !self.common.is_grpc {
             attempt.set("http.request.resend_count", Value::Int(i64::from(number) - 1));
         }
-        if let Some((reason, backoff)) = self.why.take() {
-            attempt.set("mesh.retry.reason", Value::Shared(reason));
-            attempt.set("mesh.retry.backoff", Value::Seconds(backoff.as_secs_f64()));
+        if let Some(why) = self.why.take() {
+            attempt.set("mesh.retry.reason", Value::Static(why.reason));
+            if let Some(status) = why.status {
+                attempt.set("mesh.retry.status", Value::Shared(status));
+            }
+            attempt.set("mesh.retry.backoff", Value::Seconds(why.backoff));
         }
         let context = self.call.context(&attempt);
         self.attempt = Some(attempt);
@@ -244,13 +259,13 @@ impl<C: CallSpan> Recorder for Recording<C> {
     }
 
     fn retry(&mut self, reason: RetryReason, backoff: Duration) {
-        let reason: Arc<str> = reason.to_string().into();
-        self.call.retry("mesh.retry", &reason, Some(backoff));
-        self.why = Some((reason, backoff));
+        let why = Why::new(reason, backoff);
+        self.call.retry(&why);
+        self.why = Some(why);
     }
 
     fn retry_refused(&mut self, reason: RetryRefusal) {
-        self.call.retry("mesh.retry_refused", reason.as_str(), None);
+        self.call.retry_refused(reason.code());
     }
 
     fn end(&mut self, attempts: u32, outcome: Outcome<'_>) {
@@ -280,6 +295,19 @@ impl<C: CallSpan> Recorder for Recording<C> {
             }
         }
         self.call.end();
+    }
+}
+
+impl Why {
+    fn new(reason: RetryReason, backoff: Duration) -> Self {
+        let status = match reason {
+            RetryReason::Status(status) => Some(status.to_string().into()),
+            RetryReason::Grpc(code) => {
+                Some(facts::grpc_name(code).map_or_else(|| code.to_string().into(), Into::into))
+            }
+            _ => None,
+        };
+        Self { reason: reason.code(), status, backoff: backoff.as_secs_f64() }
     }
 }
 
