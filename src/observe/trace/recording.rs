@@ -13,7 +13,7 @@ use super::{
     recorder::Recorder,
     url,
 };
-use crate::core::{ErrorKind, Outgoing, RetryReason, RetryRefusal};
+use crate::core::{ErrorKind, Outgoing, RetryReason, RetryRefusal, grpc};
 
 /// What a span is told.
 pub(super) enum Value {
@@ -303,7 +303,7 @@ impl Why {
         let status = match reason {
             RetryReason::Status(status) => Some(status.to_string().into()),
             RetryReason::Grpc(code) => {
-                Some(facts::grpc_name(code).map_or_else(|| code.to_string().into(), Into::into))
+                Some(grpc::name(code).map_or_else(|| code.to_string().into(), Into::into))
             }
             _ => None,
         };
@@ -333,7 +333,7 @@ fn answered(span: &mut impl Span, is_grpc: bool, status: StatusCode, code: Optio
 }
 
 fn grpc_status(span: &mut impl Span, code: i32) {
-    let name = || match facts::grpc_name(code) {
+    let name = || match grpc::name(code) {
         Some(name) => Value::Static(name),
         None => Value::Shared(code.to_string().into()),
     };
@@ -347,7 +347,7 @@ fn grpc_status(span: &mut impl Span, code: i32) {
 
 fn failed(span: &mut impl Span, is_grpc: bool, kind: ErrorKind) {
     span.set("mesh.outcome", Value::Static("error"));
-    if is_grpc && let Some(name) = facts::grpc_name(kind.grpc_code()) {
+    if is_grpc && let Some(name) = grpc::name(kind.grpc_code()) {
         span.set("rpc.response.status_code", Value::Static(name));
     }
     span.set("error.type", Value::Static(kind.code()));
