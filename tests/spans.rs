@@ -93,6 +93,9 @@ fn attributes(span: &SpanData) -> Vec<String> {
     list
 }
 
+/// Of spans and of metrics, which have one scope.
+const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
+
 fn events(span: &SpanData) -> Vec<String> {
     let event = |event: &opentelemetry::trace::Event| {
         let list: Vec<String> =
@@ -153,6 +156,7 @@ async fn a_call_and_its_attempts_by_the_conventions() {
     for span in &spans {
         assert_eq!(span.name, "GET");
         assert_eq!(span.instrumentation_scope.name(), "tower-mesh");
+        assert_eq!(span.instrumentation_scope.schema_url(), Some(SCHEMA));
     }
     // An HTTP client span is an attempt; the call around them is none.
     assert_eq!(call.span_kind, SpanKind::Internal);

@@ -20,10 +20,7 @@ use super::{
     recording::{self, CallSpan, Kind, Name, Recording, Span, Value, Why},
     traceparent::Ids,
 };
-use crate::core::Outgoing;
-
-/// The semantic conventions that the attributes follow.
-const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
+use crate::{core::Outgoing, observe::SCHEMA};
 
 /// A tracer of the application's provider.
 pub(super) struct Otel<T> {
