@@ -59,7 +59,7 @@ struct Read {
     trust: Vec<TrustHandle>,
     tasks: Vec<AbortHandle>,
     /// What takes its place once all of it has been read.
-    next: Option<Box<Read>>,
+    next: Option<Box<Self>>,
 }
 
 /// What the settings of one cluster come to.
