@@ -11,6 +11,8 @@
 //!   leaves some is.
 //! - The search domain that has records is asked alone for as long as they are kept: no denial makes
 //!   another's records take their place before the stale limit.
+//! - A failed connection asks ahead of time, but not what has failed or was denied; and for as long
+//!   as that changes no endpoint, each time after twice the wait, from 1 s to 60 s.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +24,7 @@ use std::{
 use super::{
     answer::{self, Answer, Question},
     endpoints::Pairs,
-    timing::{SHORTEST, Timing},
+    timing::{LONGEST, SHORTEST, Timing},
     walk::{Known, Trouble},
 };
 use crate::{
@@ -38,6 +40,7 @@ pub(crate) struct Machine {
     /// The name that has records, among those that the name may stand for.
     pub(super) found: Option<usize>,
     pub(super) round: Round,
+    haste: Haste,
     pairs: Pairs,
     /// What was published; nothing before the first time.
     pub(super) set: Option<Vec<Endpoint>>,
@@ -62,10 +65,19 @@ pub(super) struct Plan {
 pub(super) struct Round {
     pub(super) number: u64,
     began: Option<Instant>,
-    /// Everything is asked again, whatever its TTL.
+    /// Every good answer is asked for again, whatever its TTL.
     pub(super) forced: bool,
     /// One for all waits of a round, so that what was said together is asked together.
     ratio: f64,
+}
+
+/// Rounds that failed connections ask for ahead of time.
+#[derive(Clone, Copy, Debug)]
+struct Haste {
+    /// When the last of them began.
+    last: Option<Instant>,
+    /// The shortest time until the next.
+    wait: Duration,
 }
 
 /// What a round comes to.
@@ -94,6 +106,7 @@ impl Machine {
             known: BTreeMap::new(),
             found: None,
             round: Round { number: 0, began: None, forced: false, ratio: 0.0 },
+            haste: Haste { last: None, wait: SHORTEST },
             pairs: Pairs::new(),
             set: None,
             inherited: inherited.is_some(),
@@ -105,6 +118,12 @@ impl Machine {
     /// Begins a round; `ratio` is its share of the jitter.
     pub(super) fn begin(&mut self, now: Instant, ratio: f64, forced: bool) {
         self.round = Round { number: self.round.number + 1, began: Some(now), forced, ratio };
+        if forced {
+            if self.haste.is_forgotten(now) {
+                self.haste.wait = SHORTEST;
+            }
+            self.haste.last = Some(now);
+        }
     }
 
     /// What to ask now; nothing when the round is over.
@@ -178,7 +197,7 @@ impl Machine {
         let mut pairs = std::mem::take(&mut self.pairs);
         let walk = self.walk(now, &mut pairs);
         self.pairs = pairs;
-        self.round.forced = false;
+        let was_forced = std::mem::take(&mut self.round.forced);
         let mut failure = (!walk.failures.is_empty()).then(|| walk.failures.join("; "));
         // Something came due while the others were waited for.
         let mut wake = if walk.need.is_empty() { walk.next } else { Some(now) };
@@ -205,6 +224,11 @@ impl Machine {
             }
             self.replace(walk.endpoints)
         };
+        if endpoints.is_some() {
+            self.haste.wait = SHORTEST;
+        } else if was_forced {
+            self.haste.wait = self.haste.wait.saturating_mul(2).min(LONGEST);
+        }
         // While its records are kept, so is the name that had them.
         self.found = walk.found.or_else(|| self.kept_until.and(self.found));
         // What the name does not lead to any more is forgotten.
@@ -216,7 +240,11 @@ impl Machine {
     /// An endpoint could not be connected to: when to ask ahead of time, if at all.
     pub(super) fn unreachable(&self, now: Instant) -> Option<Instant> {
         let began = self.round.began?;
-        (!self.plan.names.is_empty()).then(|| later(began, SHORTEST).max(now))
+        let mut at = later(began, SHORTEST).max(now);
+        if let Some(last) = self.haste.last.filter(|_| !self.haste.is_forgotten(now)) {
+            at = at.max(later(last, self.haste.wait));
+        }
+        (!self.plan.names.is_empty()).then_some(at)
     }
 
     /// Whether no endpoint was published.
@@ -230,6 +258,15 @@ impl Machine {
         }
         self.set = Some(set.clone());
         Some(set)
+    }
+}
+
+// === impl Haste ===
+
+impl Haste {
+    /// Whether no connection failed for long: what comes now is another outage.
+    fn is_forgotten(&self, now: Instant) -> bool {
+        self.last.is_none_or(|last| now >= later(last, self.wait.saturating_add(LONGEST)))
     }
 }
 
