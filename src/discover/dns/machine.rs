@@ -32,6 +32,9 @@ use crate::{
     core::{Instant, earliest},
 };
 
+/// Reasons that are told of a round.
+const MAX_REASONS: usize = 3;
+
 /// One name on its way to endpoints.
 pub(crate) struct Machine {
     pub(super) plan: Plan,
@@ -198,13 +201,13 @@ impl Machine {
         let walk = self.walk(now, &mut pairs);
         self.pairs = pairs;
         let was_forced = std::mem::take(&mut self.round.forced);
-        let mut failure = (!walk.failures.is_empty()).then(|| walk.failures.join("; "));
+        let mut failure = (!walk.failures.is_empty()).then(|| summary(&walk.failures));
         // Something came due while the others were waited for.
         let mut wake = if walk.need.is_empty() { walk.next } else { Some(now) };
         let endpoints = if walk.endpoints.is_empty() {
             let denied = walk.failures.is_empty();
             if denied {
-                failure = Some(walk.denied.join("; "));
+                failure = Some(summary(&walk.denied));
             }
             let holds = self.kept_until.is_some_and(|until| now < until);
             if holds && !(denied && self.inherited) {
@@ -277,6 +280,16 @@ impl Plan {
     pub(super) fn literal(address: IpAddr, port: u16) -> Endpoint {
         SocketAddr::from((address, port)).into()
     }
+}
+
+/// The first reasons, and how many more there are: every failing call repeats them.
+fn summary(reasons: &[String]) -> String {
+    let told = reasons.get(..MAX_REASONS).unwrap_or(reasons);
+    let mut text = told.join("; ");
+    if told.len() < reasons.len() {
+        text += &format!("; and {} more", reasons.len() - told.len());
+    }
+    text
 }
 
 fn later(now: Instant, wait: Duration) -> Instant {
