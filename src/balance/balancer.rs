@@ -217,7 +217,7 @@ impl<X: Upstream> Balancer<X> {
         let context = &self.members.context;
         let Updater { index, replaced } = updater;
         let mut set = self.members.set.load().share();
-        let mut retired = match *gone {
+        let mut retired: Vec<_> = match *gone {
             Gone::Named(addresses) => addresses
                 .iter()
                 .filter_map(|address| set.remove(index, address, &mut diff))
@@ -236,21 +236,24 @@ impl<X: Upstream> Balancer<X> {
                 gone
             }
         };
-        for endpoint in &retired {
-            X::removed(endpoint.spec(), context);
-        }
+        let left = retired.len();
         for endpoint in endpoints {
-            let (spec, added) = (Spec::new(endpoint), diff.added);
-            retired.extend(set.upsert(index, spec, &mut diff));
-            if diff.added > added
-                && let Some(endpoint) = set.get(set.len() - 1)
-            {
-                X::added(endpoint.spec(), context);
-            }
+            retired.extend(set.upsert(index, Spec::new(endpoint), &mut diff));
         }
         if diff != Diff::default() {
             set.weigh(index);
-            replaced.push(self.members.set.swap(Arc::new(set)));
+            let set = Arc::new(set);
+            replaced.push(self.members.set.swap(Arc::clone(&set)));
+            // Only now: who is told may call at once.
+            for endpoint in retired.iter().take(left) {
+                X::removed(endpoint.spec(), context);
+            }
+            // The new ones are the last.
+            for place in set.len() - diff.added..set.len() {
+                if let Some(endpoint) = set.get(place) {
+                    X::added(endpoint.spec(), context);
+                }
+            }
         }
         // Only now: a pick from the old set may still have found them.
         for endpoint in retired {

@@ -2,15 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::Ordering::Relaxed,
+    sync::{Arc, Mutex, Weak, atomic::Ordering::Relaxed},
 };
 
 use proptest::prelude::*;
 
-use super::{super::set::Diff, Mock, Sim, address, endpoint, number_of};
+use super::{
+    super::{Balancer, Spec, Upstream, set::Diff},
+    Mock, Sim, address, endpoint, number_of, policies,
+};
 use crate::{
     config::{self, Health, Protocol},
-    core::Random,
+    core::{Epoch, Random},
 };
 
 #[derive(Clone, Debug)]
@@ -179,12 +182,12 @@ fn updates_beside_picks_lose_nobody() {
 fn a_pick_never_frees_a_set() {
     let sim = Sim::of(&config::Balancer::default(), 3);
     let reader = sim.balancer.read();
-    let set = std::sync::Arc::downgrade(&*reader);
+    let set = Arc::downgrade(&*reader);
     sim.balancer.replace(vec![endpoint(4)]);
     drop(reader);
     // The updater has it; its next update frees it, and at once what nobody reads.
     assert_eq!(set.strong_count(), 1);
-    let next = std::sync::Arc::downgrade(&*sim.balancer.read());
+    let next = Arc::downgrade(&*sim.balancer.read());
     sim.balancer.replace(vec![endpoint(5)]);
     assert_eq!(set.strong_count(), 0);
     assert_eq!(next.strong_count(), 0);
@@ -194,7 +197,7 @@ fn a_pick_never_frees_a_set() {
 fn what_is_in_flight_is_counted_until_it_ends() {
     let sim = Sim::of(&config::Balancer::LeastRequest, 1);
     let flights: Vec<_> = (0..5).map(|_| sim.pick().unwrap()).collect();
-    let endpoint = std::sync::Arc::<super::Endpoint<Mock>>::clone(flights[0].endpoint());
+    let endpoint = Arc::<super::Endpoint<Mock>>::clone(flights[0].endpoint());
     let in_flight = || endpoint.live().unwrap().load.in_flight();
     assert_eq!(in_flight(), 5);
     let mut flights = flights.into_iter();
@@ -206,4 +209,66 @@ fn what_is_in_flight_is_counted_until_it_ends() {
     assert_eq!(in_flight(), 2);
     drop(flights);
     assert_eq!(in_flight(), 0);
+}
+
+/// Who picks as soon as it is told of an endpoint.
+struct Hasty(Arc<str>);
+
+#[derive(Clone, Default)]
+struct Telling(Arc<Mutex<(Weak<Balancer<Hasty>>, Vec<String>)>>);
+
+impl Telling {
+    fn note(&self, what: &str, spec: &Spec) {
+        let mut told = self.0.lock().unwrap();
+        let balancer = told.0.upgrade().unwrap();
+        let found = balancer.pick(0, &Random::seeded(1), &[]);
+        let found = found.map(|call| call.endpoint().spec().address().to_string());
+        told.1.push(format!("{what} {}: {found:?}", spec.address()));
+    }
+}
+
+impl Upstream for Hasty {
+    type Context = Telling;
+
+    fn build(spec: &Spec, _: &Telling) -> Self {
+        Self(spec.address().to_string().into())
+    }
+
+    fn name(&self) -> &Arc<str> {
+        &self.0
+    }
+
+    fn added(spec: &Spec, telling: &Telling) {
+        telling.note("added", spec);
+    }
+
+    fn removed(spec: &Spec, telling: &Telling) {
+        telling.note("removed", spec);
+    }
+
+    fn available(&self, _now: u64) -> bool {
+        true
+    }
+
+    fn respecified(&self, _spec: &Spec) {}
+
+    fn retire(&self) {}
+}
+
+#[test]
+fn a_call_made_at_the_word_that_an_endpoint_was_added_finds_it() {
+    let telling = Telling::default();
+    let balancer = Arc::new(Balancer::<Hasty>::new(&policies()[0], telling.clone(), Epoch::now()));
+    telling.0.lock().unwrap().0 = Arc::downgrade(&balancer);
+    balancer.replace(vec![endpoint(1)]);
+    balancer.replace(vec![endpoint(2)]);
+    let told = telling.0.lock().unwrap().1.clone();
+    assert_eq!(
+        told,
+        [
+            r#"added 127.0.0.1:1: Ok("127.0.0.1:1")"#,
+            r#"removed 127.0.0.1:1: Ok("127.0.0.1:2")"#,
+            r#"added 127.0.0.1:2: Ok("127.0.0.1:2")"#,
+        ]
+    );
 }

@@ -11,6 +11,8 @@
 //!   leaves some is.
 //! - The search domain that has records is asked alone for as long as they are kept: no denial makes
 //!   another's records take their place before the stale limit.
+//! - A failed connection asks ahead of time, but not what has failed or was denied; and for as long
+//!   as that changes no endpoint, each time after twice the wait, from 1 s to 60 s.
 
 use std::{
     collections::BTreeMap,
@@ -22,13 +24,16 @@ use std::{
 use super::{
     answer::{self, Answer, Question},
     endpoints::Pairs,
-    timing::{SHORTEST, Timing},
+    timing::{LONGEST, SHORTEST, Timing},
     walk::{Known, Trouble},
 };
 use crate::{
     config::{DnsDiscovery, DnsFamily, DnsKind, Endpoint},
     core::{Instant, earliest},
 };
+
+/// Reasons that are told of a round.
+const MAX_REASONS: usize = 3;
 
 /// One name on its way to endpoints.
 pub(crate) struct Machine {
@@ -38,6 +43,7 @@ pub(crate) struct Machine {
     /// The name that has records, among those that the name may stand for.
     pub(super) found: Option<usize>,
     pub(super) round: Round,
+    haste: Haste,
     pairs: Pairs,
     /// What was published; nothing before the first time.
     pub(super) set: Option<Vec<Endpoint>>,
@@ -62,10 +68,19 @@ pub(super) struct Plan {
 pub(super) struct Round {
     pub(super) number: u64,
     began: Option<Instant>,
-    /// Everything is asked again, whatever its TTL.
+    /// Every good answer is asked for again, whatever its TTL.
     pub(super) forced: bool,
     /// One for all waits of a round, so that what was said together is asked together.
     ratio: f64,
+}
+
+/// Rounds that failed connections ask for ahead of time.
+#[derive(Clone, Copy, Debug)]
+struct Haste {
+    /// When the last of them began.
+    last: Option<Instant>,
+    /// The shortest time until the next.
+    wait: Duration,
 }
 
 /// What a round comes to.
@@ -94,6 +109,7 @@ impl Machine {
             known: BTreeMap::new(),
             found: None,
             round: Round { number: 0, began: None, forced: false, ratio: 0.0 },
+            haste: Haste { last: None, wait: SHORTEST },
             pairs: Pairs::new(),
             set: None,
             inherited: inherited.is_some(),
@@ -105,6 +121,12 @@ impl Machine {
     /// Begins a round; `ratio` is its share of the jitter.
     pub(super) fn begin(&mut self, now: Instant, ratio: f64, forced: bool) {
         self.round = Round { number: self.round.number + 1, began: Some(now), forced, ratio };
+        if forced {
+            if self.haste.is_forgotten(now) {
+                self.haste.wait = SHORTEST;
+            }
+            self.haste.last = Some(now);
+        }
     }
 
     /// What to ask now; nothing when the round is over.
@@ -178,14 +200,14 @@ impl Machine {
         let mut pairs = std::mem::take(&mut self.pairs);
         let walk = self.walk(now, &mut pairs);
         self.pairs = pairs;
-        self.round.forced = false;
-        let mut failure = (!walk.failures.is_empty()).then(|| walk.failures.join("; "));
+        let was_forced = std::mem::take(&mut self.round.forced);
+        let mut failure = (!walk.failures.is_empty()).then(|| summary(&walk.failures));
         // Something came due while the others were waited for.
         let mut wake = if walk.need.is_empty() { walk.next } else { Some(now) };
         let endpoints = if walk.endpoints.is_empty() {
             let denied = walk.failures.is_empty();
             if denied {
-                failure = Some(walk.denied.join("; "));
+                failure = Some(summary(&walk.denied));
             }
             let holds = self.kept_until.is_some_and(|until| now < until);
             if holds && !(denied && self.inherited) {
@@ -205,6 +227,11 @@ impl Machine {
             }
             self.replace(walk.endpoints)
         };
+        if endpoints.is_some() {
+            self.haste.wait = SHORTEST;
+        } else if was_forced {
+            self.haste.wait = self.haste.wait.saturating_mul(2).min(LONGEST);
+        }
         // While its records are kept, so is the name that had them.
         self.found = walk.found.or_else(|| self.kept_until.and(self.found));
         // What the name does not lead to any more is forgotten.
@@ -216,7 +243,11 @@ impl Machine {
     /// An endpoint could not be connected to: when to ask ahead of time, if at all.
     pub(super) fn unreachable(&self, now: Instant) -> Option<Instant> {
         let began = self.round.began?;
-        (!self.plan.names.is_empty()).then(|| later(began, SHORTEST).max(now))
+        let mut at = later(began, SHORTEST).max(now);
+        if let Some(last) = self.haste.last.filter(|_| !self.haste.is_forgotten(now)) {
+            at = at.max(later(last, self.haste.wait));
+        }
+        (!self.plan.names.is_empty()).then_some(at)
     }
 
     /// Whether no endpoint was published.
@@ -233,6 +264,15 @@ impl Machine {
     }
 }
 
+// === impl Haste ===
+
+impl Haste {
+    /// Whether no connection failed for long: what comes now is another outage.
+    fn is_forgotten(&self, now: Instant) -> bool {
+        self.last.is_none_or(|last| now >= later(last, self.wait.saturating_add(LONGEST)))
+    }
+}
+
 // === impl Plan ===
 
 impl Plan {
@@ -240,6 +280,16 @@ impl Plan {
     pub(super) fn literal(address: IpAddr, port: u16) -> Endpoint {
         SocketAddr::from((address, port)).into()
     }
+}
+
+/// The first reasons, and how many more there are: every failing call repeats them.
+fn summary(reasons: &[String]) -> String {
+    let told = reasons.get(..MAX_REASONS).unwrap_or(reasons);
+    let mut text = told.join("; ");
+    if told.len() < reasons.len() {
+        text += &format!("; and {} more", reasons.len() - told.len());
+    }
+    text
 }
 
 fn later(now: Instant, wait: Duration) -> Instant {

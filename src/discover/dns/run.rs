@@ -108,7 +108,12 @@ async fn sleep(machine: &Machine, wake: Option<Instant>, unreachable: &Notify) -
     let soon = machine.unreachable(Instant::now());
     let Some(at) = earliest(soon, wake) else { return false };
     sleep_until(at).await;
-    soon == Some(at)
+    let is_forced = soon == Some(at);
+    if is_forced {
+        // What failed meanwhile is answered by what is asked now.
+        drop(timeout_at(at, unreachable.notified()).await);
+    }
+    is_forced
 }
 
 /// Asks until nothing is left to ask.

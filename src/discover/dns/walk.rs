@@ -124,7 +124,9 @@ impl Machine {
             walk.need.push(question.clone());
             return;
         };
-        let is_due = self.round.forced || now >= known.next || known.is_ending(now);
+        // What failed or was denied has a wait of its own: an outage is not to be made worse.
+        let is_forced = self.round.forced && known.trouble.is_none();
+        let is_due = is_forced || now >= known.next || known.is_ending(now);
         if is_due && known.round != self.round.number {
             walk.need.push(question.clone());
         }

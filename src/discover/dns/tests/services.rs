@@ -165,7 +165,8 @@ async fn a_round_of_stalling_targets_ends() {
     let users = Resolved::new(srv(), &zone);
     users.pass(31.0).await;
     assert_eq!(users.told.rounds(), 1);
-    assert!(users.told.failure().unwrap().contains("no answer within 30 s"));
+    let failure = users.told.failure().unwrap();
+    assert!(failure.ends_with("; and 1997 more"), "each question has failed: {failure}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,4 +187,20 @@ async fn a_target_of_many_ports_is_asked_and_fails_once_per_round() {
     users.server.set("a. A", host("a.", &["10.0.0.1"], 60));
     users.pass(8.0).await;
     assert_eq!(users.told.endpoints().len(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_failures_are_told_in_one_short_line() {
+    let records: Vec<String> = (0..1_000).map(|n| format!("0 1 80 h{n}.")).collect();
+    let records: Vec<&str> = records.iter().map(String::as_str).collect();
+    let users = Resolved::new(srv(), &[(SRV, services(&records))]);
+    let mut zone = users.server.zone.lock().unwrap();
+    for n in 0..1_000 {
+        zone.insert(format!("h{n}. A"), Does::Fail("SERVFAIL"));
+    }
+    drop(zone);
+    users.pass(1.0).await;
+    let failure = users.told.failure().unwrap();
+    assert_eq!(failure.matches("SERVFAIL").count(), 3, "{failure}");
+    assert!(failure.ends_with("; and 997 more"), "{failure}");
 }
