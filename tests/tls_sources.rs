@@ -14,8 +14,8 @@ use std::{future::Future, path::Path, pin::Pin};
 use tower_mesh::{
     Event, Mesh, Publisher,
     config::{
-        CertificateRef, Cluster, ClusterSecurity, Config, Endpoint, EndpointTls, IdentityFiles,
-        IdentityMatch, SanKind, SanMatch, Security, StringMatch,
+        Address, CertificateRef, Cluster, ClusterSecurity, Config, Endpoint, EndpointTls,
+        IdentityFiles, IdentityMatch, Protocol, SanKind, SanMatch, Security, StringMatch,
     },
     discover::Static,
     security::{Identity, IdentityPublisher, Roots, Trust, TrustPublisher, Verify},
@@ -307,5 +307,32 @@ async fn an_identity_that_anybody_has_is_refused() {
         let refused = mesh.ready().await.unwrap_err().to_string();
         let path = "clusters.users.security.identities[0].san.matcher = present";
         assert!(refused.contains(path), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_speak_what_it_is_to_speak_is_refused_when_it_is_published() {
+    let address: Address = "127.0.0.1:1".parse().unwrap();
+    let mut offers = Endpoint::new(address.clone());
+    let mut tls = EndpointTls::default();
+    tls.alpn = vec!["http/1.1".into()];
+    offers.security = Some(Security::Tls(Box::new(tls)));
+    let mut speaks = Endpoint::new(address);
+    speaks.protocol = Some(Protocol::Http1);
+    let mut only_h2 = ClusterSecurity::tls();
+    only_h2.alpn = vec!["h2".into()];
+    let ca = Ca::new("ca");
+    for (endpoint, security) in [(offers, ClusterSecurity::tls()), (speaks, only_h2)] {
+        let mut users = cluster([]);
+        users.protocol = Some(Protocol::Http2);
+        users.security = Some(security);
+        let builder = Mesh::builder().trust(Trust::pem(ca.pem()));
+        let (_mesh, publish) = published(builder, |publish| {
+            publish.cluster("users", users).unwrap();
+        })
+        .await;
+        let refused = publish.endpoints("users", [endpoint]).unwrap_err().to_string();
+        let path = "clusters.users.endpoints[0].security.tls.alpn";
+        assert!(refused.contains(path) && refused.contains("`protocol`"), "{refused}");
     }
 }

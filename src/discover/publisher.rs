@@ -57,7 +57,6 @@ impl SourceId {
     pub(crate) const DISCOVERY: Self = Self(usize::MAX - 1);
 
     /// Identities and roots, which report by themselves.
-    #[cfg(feature = "_tls")]
     pub(crate) const KEYS: Self = Self(usize::MAX - 2);
 
     pub(crate) fn new(index: usize) -> Self {

@@ -121,7 +121,7 @@ impl Inner {
                 self.judge(state, source, &part, files.validate(&name))?;
                 let State { keys, .. } = &mut *state;
                 match keys.read(self, source, &name, *files) {
-                    Ok(false) => self.forget_reports(state),
+                    Ok(false) => forget_reports(state),
                     Ok(true) => {
                         self.applied(part);
                         self.rekeyed(state);
@@ -171,19 +171,8 @@ impl Inner {
 
     /// Other keys or roots are in force.
     fn rekeyed(&self, state: &mut State) {
-        self.forget_reports(state);
+        forget_reports(state);
         self.settle_all(state);
-    }
-
-    /// Takes back what was reported of keys and roots that nobody names any more.
-    fn forget_reports(&self, state: &mut State) {
-        let State { refused, keys, .. } = &mut *state;
-        let by_keys = refused.iter().filter(|(_, by)| by.contains_key(&SourceId::KEYS));
-        let gone = by_keys.map(|(part, _)| part).filter(|part| keys.is_gone(part));
-        let gone: Vec<String> = gone.cloned().collect();
-        for part in gone {
-            take_back(state, SourceId::KEYS, &part);
-        }
     }
 
     /// A source's task is over. What it has published stays.
@@ -339,4 +328,15 @@ fn take_back(state: &mut State, source: SourceId, part: &str) -> bool {
         state.refused.remove(part);
     }
     was_refused
+}
+
+/// Takes back what was reported of keys and roots that nobody names any more.
+fn forget_reports(state: &mut State) {
+    let State { refused, keys, .. } = &mut *state;
+    let by_keys = refused.iter().filter(|(_, by)| by.contains_key(&SourceId::KEYS));
+    let gone = by_keys.map(|(part, _)| part).filter(|part| keys.is_gone(part));
+    let gone: Vec<String> = gone.cloned().collect();
+    for part in gone {
+        take_back(state, SourceId::KEYS, &part);
+    }
 }

@@ -141,7 +141,8 @@ impl MeshBuilder {
     ///
     /// Where several sources define the same service, the one added first decides; of a cluster,
     /// the first whose settings say anything, for one that only lists endpoints says nothing of
-    /// them. Endpoints of a cluster are the union of all.
+    /// them. Endpoints of a cluster are the union of all; of one that several list, the first decides,
+    /// and where that says nothing of its security, the first that asks for TLS.
     pub fn source(mut self, source: impl Discover) -> Self {
         self.sources.push(Given::Source(Box::new(source)));
         self

@@ -11,7 +11,9 @@ use tokio::task::AbortHandle;
 
 use super::{inner::Inner, protect::Demand, supervise::guarded};
 use crate::{
-    config::{CertificateRef, ClusterSecurity, ConfigErrors, IdentityFiles, SecurityMode},
+    config::{
+        CertificateRef, ClusterSecurity, ConfigError, ConfigErrors, IdentityFiles, SecurityMode,
+    },
     core::{BoxError, BoxFuture},
     discover::SourceId,
     security::{
@@ -57,7 +59,7 @@ struct Read {
     trust: Vec<TrustHandle>,
     tasks: Vec<AbortHandle>,
     /// What takes its place once all of it has been read.
-    next: Option<Box<Read>>,
+    next: Option<Box<Self>>,
 }
 
 /// What the settings of one cluster come to.
@@ -441,6 +443,11 @@ impl Resolved {
         security: &ClusterSecurity,
         demand: &Demand,
     ) -> Result<(), ConfigErrors> {
+        if demand.offered().is_none() {
+            let reason = "the protocols offered must hold the one that `protocol` says";
+            let error = ConfigError::new("alpn", format!("{:?}", demand.alpn), reason);
+            return Err(ConfigErrors(vec![error]));
+        }
         // What is missing is told by `flaw`: it may still come.
         let Ok(policy) = self.policy(security, demand) else { return Ok(()) };
         ClientTls::new(policy).map(drop)

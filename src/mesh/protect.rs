@@ -46,7 +46,7 @@ pub(crate) struct Demand {
     pub(crate) sni: Option<String>,
     /// What it is called by.
     pub(crate) host: String,
-    alpn: Vec<String>,
+    pub(crate) alpn: Vec<String>,
     protocol: Option<Protocol>,
 }
 
@@ -121,12 +121,16 @@ impl Protector {
                 let path = format!("endpoints[{index}].security{field}");
                 return Err(ConfigErrors(vec![ConfigError::new(path, value, reason)]));
             }
-            if let Some(Security::Tls(tls)) = &endpoint.security {
-                let authority = endpoint.authority.as_deref();
-                let demand = self.demand_of(Some(tls), authority, endpoint.protocol);
-                let path = format!("endpoints[{index}].security.tls");
-                within(&path, self.keys.validate(&self.security, &demand))?;
-            }
+            let own = match &endpoint.security {
+                Some(Security::Plain) => continue,
+                Some(Security::Tls(own)) => Some(&**own),
+                None if self.is_on() && endpoint.protocol.is_some() => None,
+                None => continue,
+            };
+            let authority = endpoint.authority.as_deref();
+            let demand = self.demand_of(own, authority, endpoint.protocol);
+            let path = format!("endpoints[{index}].security.tls");
+            within(&path, self.keys.validate(&self.security, &demand))?;
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use crate::config::{
 const WITHOUT_TLS: &str = "needs TLS, which is not compiled in: turn on the feature `tls`";
 
 /// Why a match that only asks for some name is none.
-const ANY_NAME: &str = "would let anybody pass whom a root vouches for: say the name, or \
-                        `trust_domain` for any SPIFFE id of one";
+const ANY_NAME: &str = "not supported yet, nor ever: anybody would pass whom a root vouches for; say the \
+                        name, or `trust_domain` for any SPIFFE id of one";
 
 impl Checker {
     pub(super) fn security(&mut self, security: &ClusterSecurity, protocol: Option<Protocol>) {
