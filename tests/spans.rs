@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use opentelemetry::{
     Context, KeyValue,
     baggage::BaggageExt,
@@ -393,10 +396,25 @@ async fn a_grpc_retry_after_trailers_is_a_second_attempt() {
 #[tokio::test(start_paused = true)]
 async fn why_a_retry_was_made_or_refused_is_told_in_the_words_of_metrics() {
     let traced = Traced::new();
-    for (size, words) in [(9, "retry.reason=status"), (100_000, "retry.refusal=body_too_large")] {
-        let mesh = flaky(&traced, |builder| builder.service(SERVICE, |s| s.retry(fast())));
+    for (words, kept) in [("retry.reason=status", 64), ("retry.refusal=body_too_large", 8)] {
+        let leaves = Leaves::new(2);
+        let counter = leaves.clone();
+        let builder = leaves.mesh(move |_, request| {
+            let first = counter.total() == 1;
+            async move {
+                request.into_body().bytes().await.unwrap();
+                Ok(if first { answer(503) } else { ok("hello") })
+            }
+        });
+        let mesh = builder
+            .tracer_provider(&traced.provider)
+            .service(SERVICE, |s| s.retry(fast().max_body_bytes(kept)))
+            .build()
+            .unwrap();
         mesh.ready().await.unwrap();
-        let body = Body::from(vec![0; size]);
+        let parts = ["one ", "two ", "three"];
+        let frames = parts.map(|part| Ok::<_, std::io::Error>(Frame::data(Bytes::from(part))));
+        let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
         let request = Request::put("http://users.prod/").body(body).unwrap();
         mesh.client(SERVICE).unwrap().send(request).await.unwrap();
         let spans = traced.ended();

@@ -85,7 +85,7 @@ impl Trust {
     }
 
     /// The roots of the operating system vouch for any name; `SSL_CERT_FILE` and `SSL_CERT_DIR`
-    /// name others. They are read again every hour.
+    /// name others. They are read again every hour; beside files, as often as those.
     pub fn system() -> Self {
         Self::none().and_system()
     }
