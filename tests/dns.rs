@@ -306,6 +306,28 @@ async fn any_source_may_leave_endpoints_to_dns_and_list_others_beside() {
     until(&mesh.client("users").unwrap(), &["found", "listed"]).await;
 }
 
+#[cfg(feature = "tls-aws-lc-rs")]
+#[tokio::test]
+async fn what_dns_finds_does_not_make_plaintext_of_an_endpoint_that_is_listed_as_secured() {
+    let ca = support::Ca::new("ca");
+    let server = support::Tls::new(ca.issue(&["users"])).start().await;
+    let zone = Zone::serve("users.test.").await;
+    zone.set("users.test.", "A", 60, &["127.0.0.1"]).await;
+    let mut dns = DnsDiscovery::default();
+    dns.name = format!("dns://{}/users.test.:{}", zone.address, server.socket().port());
+    let mut secured = tower_mesh::config::Endpoint::new(server.address());
+    secured.security = Some(tower_mesh::config::Security::Tls(Box::default()));
+    let mut cluster = Cluster::default();
+    cluster.endpoints = vec![secured];
+    cluster.discovery = Some(Discovery::Dns(dns));
+    let builder = Mesh::builder().trust(tower_mesh::security::Trust::pem(ca.pem()));
+    let mesh = in_turn(builder.source(Static::default().cluster("users", cluster)));
+    mesh.ready().await.unwrap();
+    let answer = patience(fetch(&mesh.client("users").unwrap(), get("/"))).await;
+    assert!(server.in_clear().is_empty());
+    assert!(answer.is_ok());
+}
+
 #[cfg(feature = "file")]
 #[tokio::test]
 async fn the_mesh_file_says_it_too_and_may_change_its_mind() {

@@ -56,7 +56,8 @@ async fn an_http2_server_is_told_one_name_and_not_two() {
 async fn a_retried_call_stays_marked_for_everything_downstream() {
     let mesh = Leaves::new(1)
         .mesh(|_, request| async move {
-            Ok(ok(format!("{:?}", request.headers().get("x-mesh-attempt"))))
+            let attempt = request.headers().get("x-mesh-attempt").map(|it| it.to_str().unwrap());
+            Ok(ok(format!("{attempt:?}")))
         })
         .build()
         .unwrap();

@@ -1,4 +1,5 @@
 //! What is counted of calls, attempts, endpoints, connections and configuration.
+#![allow(clippy::float_cmp, reason = "counts are whole")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

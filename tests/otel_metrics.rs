@@ -1,5 +1,6 @@
 //! The metrics through OpenTelemetry's SDK to a collector, which may be down, slow or refusing.
 #![cfg(feature = "otel")]
+#![allow(clippy::float_cmp, reason = "counts are whole")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -187,7 +188,7 @@ async fn calls_go_on(endpoint: &str) {
     assert_eq!(server.requests(), 600);
     assert_eq!(mesh.metrics().total("mesh.client.call.duration", &[]), 600.0);
     // Its drop would wait for the collector, which is the application's to decide.
-    std::mem::forget(meters);
+    Box::leak(Box::new(meters));
 }
 
 #[tokio::test(flavor = "multi_thread")]

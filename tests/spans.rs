@@ -93,6 +93,9 @@ fn attributes(span: &SpanData) -> Vec<String> {
     list
 }
 
+/// Of spans and of metrics, which have one scope.
+const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
+
 fn events(span: &SpanData) -> Vec<String> {
     let event = |event: &opentelemetry::trace::Event| {
         let list: Vec<String> =
@@ -153,6 +156,7 @@ async fn a_call_and_its_attempts_by_the_conventions() {
     for span in &spans {
         assert_eq!(span.name, "GET");
         assert_eq!(span.instrumentation_scope.name(), "tower-mesh");
+        assert_eq!(span.instrumentation_scope.schema_url(), Some(SCHEMA));
     }
     // An HTTP client span is an attempt; the call around them is none.
     assert_eq!(call.span_kind, SpanKind::Internal);
@@ -174,7 +178,9 @@ async fn a_call_and_its_attempts_by_the_conventions() {
     );
     let [event] = &events(call)[..] else { panic!("{:?}", events(call)) };
     assert!(
-        event.starts_with("mesh.retry mesh.retry.reason=status 503 mesh.retry.backoff=0.0"),
+        event.starts_with(
+            "mesh.retry mesh.retry.reason=status mesh.retry.status=503 mesh.retry.backoff=0.0"
+        ),
         "{event}"
     );
     assert_eq!(
@@ -196,7 +202,8 @@ async fn a_call_and_its_attempts_by_the_conventions() {
     let list = attributes(second);
     assert!(list.contains(&"http.request.resend_count=1".to_owned()), "{list:?}");
     assert!(list.contains(&"mesh.attempt=2".to_owned()), "{list:?}");
-    assert!(list.contains(&"mesh.retry.reason=status 503".to_owned()), "{list:?}");
+    assert!(list.contains(&"mesh.retry.reason=status".to_owned()), "{list:?}");
+    assert!(list.contains(&"mesh.retry.status=503".to_owned()), "{list:?}");
     assert!(!text(second, "mesh.retry.backoff").is_empty());
     // The other of the two endpoints was taken.
     assert!(text(first, "mesh.endpoint").ends_with(":80"));
@@ -266,7 +273,7 @@ async fn the_graph_of_three_hops_in_order() {
             missed = true;
             assert_eq!(text(unsent, "error.type"), "connect");
             assert_eq!(text(unsent, "http.response.status_code"), "");
-            assert_eq!(text(sent, "mesh.retry.reason"), "never sent");
+            assert_eq!(text(sent, "mesh.retry.reason"), "never_sent");
             assert_eq!(
                 (text(unsent, "mesh.attempt"), text(sent, "mesh.attempt")),
                 ("1".into(), "2".into())
@@ -378,8 +385,28 @@ async fn a_grpc_retry_after_trailers_is_a_second_attempt() {
     let [call, first, second] = &spans[..] else { panic!("{spans:#?}") };
     assert_eq!(text(first, "rpc.response.status_code"), "UNAVAILABLE");
     assert_eq!(text(second, "rpc.response.status_code"), "OK");
-    assert_eq!(text(second, "mesh.retry.reason"), "grpc 14");
+    assert_eq!(text(second, "mesh.retry.reason"), "grpc");
+    assert_eq!(text(second, "mesh.retry.status"), "UNAVAILABLE");
     assert_eq!(text(call, "rpc.response.status_code"), "OK");
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_a_retry_was_made_or_refused_is_told_in_the_words_of_metrics() {
+    let traced = Traced::new();
+    for (size, words) in [(9, "retry.reason=status"), (100_000, "retry.refusal=body_too_large")] {
+        let mesh = flaky(&traced, |builder| builder.service(SERVICE, |s| s.retry(fast())));
+        mesh.ready().await.unwrap();
+        let body = Body::from(vec![0; size]);
+        let request = Request::put("http://users.prod/").body(body).unwrap();
+        mesh.client(SERVICE).unwrap().send(request).await.unwrap();
+        let spans = traced.ended();
+        let told = events(&spans[0]).join(" ");
+        assert!(format!("{told} ").contains(&format!("mesh.{words} ")), "{told}");
+        let (key, word) = words.split_once('=').unwrap();
+        let label = format!("mesh_{}=\"{word}\"", key.replace('.', "_"));
+        let metrics = mesh.prometheus();
+        assert!(metrics.contains(&label), "{metrics}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

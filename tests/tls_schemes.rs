@@ -85,6 +85,30 @@ async fn an_endpoint_may_be_secured_in_a_cluster_that_is_not() {
 }
 
 #[tokio::test]
+async fn a_bare_address_of_one_source_does_not_make_plaintext_of_anothers() {
+    for bare_first in [true, false] {
+        let ca = Ca::new("ca");
+        let server = Tls::new(ca.issue(&["users"])).start().await;
+        let mut secured = Endpoint::new(server.address());
+        secured.security = Some(Security::Tls(Box::default()));
+        let mut config = cluster([]);
+        config.endpoints.push(secured);
+        let list = Static::default().cluster("users", config);
+        let builder = Mesh::builder().trust(Trust::pem(ca.pem()));
+        let builder = if bare_first {
+            builder.endpoints("users", [server.address()]).source(list)
+        } else {
+            builder.source(list).endpoints("users", [server.address()])
+        };
+        let mesh = builder.build().unwrap();
+        mesh.ready().await.unwrap();
+        let answer = patience(fetch(&mesh.client("users").unwrap(), get("/"))).await;
+        assert!(server.in_clear().is_empty(), "bare first: {bare_first}");
+        assert!(answer.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn what_the_code_secures_no_source_makes_plain() {
     let server = Server::named("plain").await;
     let mut config = cluster([]);

@@ -176,11 +176,13 @@ fn a_call_is_a_span_and_each_attempt_a_child_of_it() {
         expected.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     assert_eq!(call.fields, expected);
     assert_eq!(call.events.len(), 1);
-    assert_eq!(call.events[0]["mesh.retry.reason"], "status 503");
+    assert_eq!(call.events[0]["mesh.retry.reason"], "status");
+    assert_eq!(call.events[0]["mesh.retry.status"], "503");
     assert_eq!(first.fields["error.type"], "503");
     assert_eq!(first.fields["otel.status_code"], "ERROR");
     assert_eq!(first.fields["otel.kind"], "client");
-    assert_eq!(second.fields["mesh.retry.reason"], "status 503");
+    assert_eq!(second.fields["mesh.retry.reason"], "status");
+    assert_eq!(second.fields["mesh.retry.status"], "503");
     assert_eq!(second.fields["http.request.resend_count"], "1");
     assert!(second.fields["mesh.endpoint"].starts_with("10.0.0."));
 }

@@ -260,6 +260,13 @@ pub(crate) const ROWS: &[Row] = rows! {
     G9 Hard Percent(5.0) "reconnect that resumes: instructions"
         "tls.mesh.resumed"
         beside RUSTLS "tls.bare.resumed";
+    // A call over mutual TLS; the peer's side of TLS is in both.
+    G9 Report Told "call over mutual TLS, h2: instructions, one at a time"
+        "mtls.mesh_mtls.one"
+        beside "bare hyper h2 on rustls" "mtls.bare_mtls.one";
+    G9 Report Told "32 at a time"
+        "mtls.mesh_mtls.many"
+        beside "bare hyper h2 on rustls" "mtls.bare_mtls.many";
     // reqwest. The gate is 5 % more than plain; it was met by so much that it is tightened.
     G10 Hard TimesFewer(1.4) "POST in reqwest's words, HTTP/1.1: instructions"
         "reqwest.http1.mesh"

@@ -132,7 +132,7 @@ pub struct SanMatch {
     /// Its kind. Default: any (xDS `match_subject_alt_names`).
     #[cfg_attr(feature = "serde", serde(default))]
     pub kind: Option<SanKind>,
-    /// What it must be.
+    /// What it must be. Not `present`: any name would do.
     pub matcher: StringMatch,
     /// Whether it is compared without case. Default: false.
     #[cfg_attr(feature = "serde", serde(default))]
@@ -217,12 +217,25 @@ impl ClusterSecurity {
         self
     }
 
-    /// This, and what it does not say from `far`.
+    /// Whether it says who vouches for endpoints.
+    pub(crate) fn says_trust(&self) -> bool {
+        self.roots.is_some() || self.system_roots.is_some() || self.bundles.is_some()
+    }
+
+    /// This, and what it does not say from `far`; `roots`, `bundles` and `system_roots` are taken
+    /// together.
     pub(crate) fn over(&self, far: Self) -> Self {
         fn list<T: Clone>(near: &[T], far: Vec<T>) -> Vec<T> {
             if near.is_empty() { far } else { near.to_vec() }
         }
         let near = self.clone();
+        // Whom to trust is one thing: nobody adds roots to those that were chosen.
+        let trust = if near.says_trust() {
+            (near.roots, near.system_roots, near.bundles)
+        } else {
+            (far.roots, far.system_roots, far.bundles)
+        };
+        let (roots, system_roots, bundles) = trust;
         Self {
             mode: near.mode.or(far.mode),
             identities: list(&near.identities, far.identities),
@@ -231,9 +244,9 @@ impl ClusterSecurity {
             verify_sni: near.verify_sni.or(far.verify_sni),
             alpn: list(&near.alpn, far.alpn),
             certificate: near.certificate.or(far.certificate),
-            roots: near.roots.or(far.roots),
-            system_roots: near.system_roots.or(far.system_roots),
-            bundles: near.bundles.or(far.bundles),
+            roots,
+            system_roots,
+            bundles,
             crl: near.crl.or(far.crl),
             spki: list(&near.spki, far.spki),
             certificate_hashes: list(&near.certificate_hashes, far.certificate_hashes),

@@ -89,6 +89,12 @@ impl RetryReason {
     /// The kinds as attribute values, by their index.
     pub(crate) const NAMES: [&'static str; Self::COUNT] =
         ["never_sent", "refused", "connection_lost", "attempt_timeout", "status", "grpc"];
+
+    /// The kind as the value of an attribute.
+    #[cfg(any(feature = "otel", feature = "tracing"))]
+    pub(crate) fn code(self) -> &'static str {
+        Self::NAMES.get(self.index()).copied().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for RetryReason {

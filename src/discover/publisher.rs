@@ -57,7 +57,6 @@ impl SourceId {
     pub(crate) const DISCOVERY: Self = Self(usize::MAX - 1);
 
     /// Identities and roots, which report by themselves.
-    #[cfg(feature = "_tls")]
     pub(crate) const KEYS: Self = Self(usize::MAX - 2);
 
     pub(crate) fn new(index: usize) -> Self {
@@ -164,8 +163,8 @@ impl Publisher {
         self.apply(Change::Identity(name.to_owned(), Box::new(files)))
     }
 
-    /// Takes the report of an identity back that was refused. Files that were read stay in force:
-    /// clusters may use them.
+    /// Removes what this source has said of an identity or of roots: they vouch no more, and
+    /// clusters that use the name are refused unless another source or the code gives it.
     pub fn remove_identity(&self, name: &str) {
         drop(self.apply(Change::RemoveIdentity(name.to_owned())));
     }

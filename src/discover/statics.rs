@@ -53,8 +53,11 @@ impl Discover for Static {
 
     fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
+            // A refusal is reported as an event, and by `Mesh::ready`.
+            for (name, files) in self.config.identities {
+                drop(publish.identity(&name, files));
+            }
             for (name, cluster) in self.config.clusters {
-                // A refusal is reported as an event, and by `Mesh::ready`.
                 drop(publish.cluster(&name, cluster));
             }
             for (name, service) in self.config.services {

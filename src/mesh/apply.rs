@@ -121,10 +121,10 @@ impl Inner {
                 self.judge(state, source, &part, files.validate(&name))?;
                 let State { keys, .. } = &mut *state;
                 match keys.read(self, source, &name, *files) {
-                    Ok(false) => {}
+                    Ok(false) => forget_reports(state),
                     Ok(true) => {
                         self.applied(part);
-                        self.settle_all(state);
+                        self.rekeyed(state);
                     }
                     Err(reason) => {
                         let error = ConfigError::new(format!("identities.{name}"), "", reason);
@@ -135,8 +135,10 @@ impl Inner {
                 }
             }
             Change::RemoveIdentity(name) => {
-                // What was read last stays with the clusters that use it.
                 take_back(state, source, &format!("identity {name}"));
+                if state.keys.forget(source, &name) {
+                    self.rekeyed(state);
+                }
             }
             Change::Refused { part, reason } => self.refuse(state, source, &part, reason),
             Change::Accepted { part } => {
@@ -153,6 +155,24 @@ impl Inner {
             Change::Confirmed => {}
         }
         Ok(())
+    }
+
+    /// Files have been read that were waited for.
+    #[cfg(feature = "_tls")]
+    pub(super) fn keys_came(&self, source: SourceId, name: &str) {
+        let mut state = self.state();
+        if !self.is_closed() && state.keys.came(source, name) {
+            self.applied(format!("identity {name}"));
+            self.rekeyed(&mut state);
+        }
+        drop(state);
+        self.notify();
+    }
+
+    /// Other keys or roots are in force.
+    fn rekeyed(&self, state: &mut State) {
+        forget_reports(state);
+        self.settle_all(state);
     }
 
     /// A source's task is over. What it has published stays.
@@ -308,4 +328,15 @@ fn take_back(state: &mut State, source: SourceId, part: &str) -> bool {
         state.refused.remove(part);
     }
     was_refused
+}
+
+/// Takes back what was reported of keys and roots that nobody names any more.
+fn forget_reports(state: &mut State) {
+    let State { refused, keys, .. } = &mut *state;
+    let by_keys = refused.iter().filter(|(_, by)| by.contains_key(&SourceId::KEYS));
+    let gone = by_keys.map(|(part, _)| part).filter(|part| keys.is_gone(part));
+    let gone: Vec<String> = gone.cloned().collect();
+    for part in gone {
+        take_back(state, SourceId::KEYS, &part);
+    }
 }

@@ -13,7 +13,7 @@ use super::{
     call::{AttemptRest, CallRest},
     code::{Code, ServiceSettings},
     inner::{Inner, Stages},
-    keys::Given as GivenKeys,
+    keys::{Given as GivenKeys, Keys},
     leaf::{Leaf, LeafEndpoint},
     metrics::Telemetry,
     stage::{Next, Stage, push},
@@ -141,7 +141,8 @@ impl MeshBuilder {
     ///
     /// Where several sources define the same service, the one added first decides; of a cluster,
     /// the first whose settings say anything, for one that only lists endpoints says nothing of
-    /// them. Endpoints of a cluster are the union of all.
+    /// them. Endpoints of a cluster are the union of all; of one that several list, the first decides,
+    /// and where that says nothing of its security, the first that asks for TLS.
     pub fn source(mut self, source: impl Discover) -> Self {
         self.sources.push(Given::Source(Box::new(source)));
         self
@@ -488,7 +489,9 @@ impl MeshBuilder {
                 None => Vec::new(),
             });
         }
-        inner.state().keys.start(&inner, self.keys);
+        // The user's code is not called under the lock.
+        let keys = Keys::start(&inner, self.keys);
+        inner.state().keys = keys;
         for (index, source) in sources.into_iter().enumerate() {
             let sink: Arc<dyn Sink> = Arc::<Inner>::clone(&inner);
             let id = SourceId::new(index);

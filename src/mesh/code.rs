@@ -118,7 +118,7 @@ impl ServiceSettings {
     }
 
     /// Adds an identity, one of which the endpoints must prove: a DNS name or a SPIFFE id.
-    /// Default: the host of the service's name. Needs [`tls`](Self::tls) or
+    /// Default: the host of the service's name. No source can take that back. Needs [`tls`](Self::tls) or
     /// [`mutual_tls`](Self::mutual_tls).
     #[must_use]
     pub fn server_identity(mut self, identity: impl Into<String>) -> Self {
@@ -128,7 +128,8 @@ impl ServiceSettings {
     }
 
     /// Everything that the code says of how the connections to the cluster of the same name are
-    /// secured; fields that are not given here come from the sources.
+    /// secured; fields that are not given here come from the sources, `roots`, `bundles` and
+    /// `system_roots` only if none of them is given here. No source can take back what is.
     #[must_use]
     pub fn security(mut self, security: ClusterSecurity) -> Self {
         self.security = Some(security);
@@ -183,10 +184,9 @@ impl Code {
         cluster
     }
 
-    /// Whether the code asks for TLS to the cluster.
-    pub(crate) fn secures(&self, name: &str) -> bool {
-        let mode = self.services.get(name).and_then(|settings| settings.security.as_ref()?.mode);
-        mode.is_some_and(|mode| mode != SecurityMode::Off)
+    /// What the code says of how the cluster is secured.
+    pub(crate) fn security(&self, name: &str) -> Option<&ClusterSecurity> {
+        self.services.get(name)?.security.as_ref()
     }
 
     /// Checks what the code says as strictly as what a source says.

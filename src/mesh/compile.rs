@@ -47,7 +47,7 @@ impl Inner {
         if config.security.as_ref().is_some_and(|security| security.system_roots == Some(true)) {
             keys.need_system(self);
         }
-        Protector::new(name, config, self.code.secures(name), keys)
+        Protector::new(name, config, self.code.security(name), keys)
     }
 
     fn node_context(

@@ -167,7 +167,72 @@ impl Tell for Teller {
     }
 }
 
+impl Drop for Teller {
+    /// A task that panics must not be waited for.
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(inner) = self.inner.upgrade()
+        {
+            let failure = Some("its task panicked".to_owned());
+            let outcome =
+                Outcome { is_over: true, endpoints: None, failure, last_good: None, wake: None };
+            inner.discovered(self, outcome);
+        }
+    }
+}
+
 /// What reports call the endpoints of a cluster.
 fn part(cluster: &str) -> String {
     format!("endpoints of cluster {cluster}")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Mesh, config, discover::Static};
+
+    use super::{Instant, Teller};
+
+    #[tokio::test]
+    async fn a_discovery_that_panics_is_reported_and_not_waited_for() {
+        // It never answers.
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let dns = config::DnsDiscovery {
+            name: "dns:///users.test:80".into(),
+            resolvers: vec![silent.local_addr().unwrap().into()],
+            ..config::DnsDiscovery::default()
+        };
+        let cluster = config::Cluster {
+            discovery: Some(config::Discovery::Dns(dns)),
+            ..config::Cluster::default()
+        };
+        let source = Static::default().cluster("users", cluster);
+        let mesh = Mesh::builder().source(source).build().unwrap();
+        let found = || {
+            let state = mesh.inner.state();
+            let running = state.clusters.get("users")?.discovery.as_ref()?;
+            Some((running.number, running.source))
+        };
+        let (number, source) = loop {
+            if let Some(found) = found() {
+                break found;
+            }
+            tokio::task::yield_now().await;
+        };
+        let teller = Teller {
+            inner: std::sync::Arc::downgrade(&mesh.inner),
+            cluster: "users".into(),
+            number,
+            source,
+            told: None,
+            used: Instant::now(),
+        };
+        let task = std::thread::spawn(move || {
+            let _teller = teller;
+            panic!("as a bug would");
+        });
+        assert!(task.join().is_err());
+        let ready = tokio::time::timeout(std::time::Duration::from_secs(2), mesh.ready()).await;
+        let refused = ready.expect("it is not waited for").unwrap_err().to_string();
+        assert!(refused.contains("its task panicked"), "{refused}");
+    }
 }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config,
-    core::{BoxFuture, Epoch, Error, ErrorKind, Events, Instant, Origin, Phase, Random},
+    core::{BoxFuture, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
     observe::{Hub, trace::Tracing},
     transport::{Connect, Shared},
 };
@@ -233,7 +233,8 @@ impl Inner {
     }
 
     /// When the service was last called, to about a second; nothing if it is not defined.
-    pub(super) fn called(&self, service: &str) -> Option<Instant> {
+    #[cfg(feature = "dns")]
+    pub(super) fn called(&self, service: &str) -> Option<crate::core::Instant> {
         let service = self.services.load().get(service)?.current.load_full()?;
         let used = service.table.iter().map(|(_, route)| route.policy.budget.used()).max()?;
         Some(self.epoch.at(used))

@@ -2,19 +2,24 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, iter,
     sync::{Arc, Weak},
     time::SystemTime,
 };
 
-use super::{inner::Inner, protect::Demand};
+use tokio::task::AbortHandle;
+
+use super::{inner::Inner, protect::Demand, supervise::guarded};
 use crate::{
-    config::{CertificateRef, ClusterSecurity, ConfigErrors, IdentityFiles, SecurityMode},
+    config::{
+        CertificateRef, ClusterSecurity, ConfigError, ConfigErrors, IdentityFiles, SecurityMode,
+    },
     core::{BoxError, BoxFuture},
     discover::SourceId,
     security::{
-        ClientTls, CryptoProvider, Identity, IdentityHandle, KeyPair, Policy, Provider, Reports,
-        Secured as Handshaken, Trust, TrustHandle, Verify, provider,
+        ClientTls, CryptoProvider, Identity, IdentityHandle, IdentityPublisher, KeyPair, Policy,
+        Provider, Reports, Secured as Handshaken, Trust, TrustHandle, TrustPublisher, Verify,
+        provider,
     },
     transport::{Io, Protection, Secure, Secured},
 };
@@ -32,6 +37,8 @@ pub(crate) struct Given {
 pub(crate) struct Keys {
     provider: Option<Result<Provider, Arc<str>>>,
     reports: Option<Weak<dyn Reports>>,
+    /// The mesh, for the tasks that wait for files.
+    inner: Weak<Inner>,
     code: Named,
     /// Those that sources have told of; the first source of a name decides.
     files: BTreeMap<String, BTreeMap<SourceId, Read>>,
@@ -50,7 +57,9 @@ struct Read {
     files: IdentityFiles,
     identity: Option<IdentityHandle>,
     trust: Vec<TrustHandle>,
-    tasks: Vec<tokio::task::AbortHandle>,
+    tasks: Vec<AbortHandle>,
+    /// What takes its place once all of it has been read.
+    next: Option<Box<Self>>,
 }
 
 /// What the settings of one cluster come to.
@@ -72,6 +81,8 @@ pub(crate) struct Told {
 /// What clusters use that name no other.
 const DEFAULT: &str = "default";
 
+const PANICKED: &str = "the source panicked; its last good state stays";
+
 /// A handshake, as the transport asks for it.
 struct Client(ClientTls);
 
@@ -79,29 +90,37 @@ struct Client(ClientTls);
 
 impl Keys {
     /// Starts the sources that the code has given.
-    pub(crate) fn start(&mut self, inner: &Arc<Inner>, given: Given) {
+    pub(crate) fn start(inner: &Arc<Inner>, given: Given) -> Self {
         let reports: Arc<dyn Reports> = Arc::<Inner>::clone(inner);
         let reports = Arc::downgrade(&reports);
-        self.reports = Some(Weak::clone(&reports));
+        let mut keys = Self {
+            reports: Some(Weak::clone(&reports)),
+            inner: Arc::downgrade(inner),
+            ..Self::default()
+        };
         let provider = provider(given.provider).map_err(|error| error.to_string().into());
         if let Ok(provider) = &provider {
             for (name, identity) in given.identities {
                 let reports = Weak::clone(&reports);
                 let (publish, handle) =
                     IdentityHandle::identity(&identity.name(), provider, reports);
-                inner.spawn(identity.run(publish));
-                self.code.identities.insert(name, handle);
+                run_identity(inner, identity, publish);
+                keys.code.identities.insert(name, handle);
             }
         }
-        self.provider = Some(provider);
+        keys.provider = Some(provider);
         for (name, trust) in given.trust {
             let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(&reports));
-            inner.spawn(trust.run(publish));
-            self.code.trust.entry(name).or_default().push(handle);
+            run_trust(inner, trust, publish);
+            keys.code.trust.entry(name).or_default().push(handle);
         }
+        keys
     }
 
-    /// Follows the files that a source tells of; says whether that is new.
+    /// Follows the files that a source tells of; says whether what is in force has changed.
+    ///
+    /// What was read of other files before stays in force until these have been read: a wrong path
+    /// takes nothing down.
     pub(crate) fn read(
         &mut self,
         inner: &Inner,
@@ -109,30 +128,105 @@ impl Keys {
         name: &str,
         files: IdentityFiles,
     ) -> Result<bool, String> {
-        let by = self.files.get(name).and_then(|by| by.get(&source));
-        if by.is_some_and(|read| read.files == files) {
+        let before = self.files.get_mut(name).and_then(|by| by.get_mut(&source));
+        if let Some(before) = before {
+            if before.files == files {
+                before.next = None;
+                return Ok(false);
+            }
+            if before.next.as_ref().is_some_and(|next| next.files == files) {
+                return Ok(false);
+            }
+        }
+        let mut read = self.follow(inner, files)?;
+        let by = self.files.entry(name.to_owned()).or_default();
+        if let Some(before) = by.get_mut(&source).filter(|before| before.has_any()) {
+            let (weak, name) = (Weak::clone(&self.inner), name.to_owned());
+            let (identity, trust) = (read.identity.clone(), read.trust.clone());
+            read.tasks.push(inner.spawn(async move {
+                if let Some(identity) = identity {
+                    identity.good().await;
+                }
+                for trust in trust {
+                    trust.good().await;
+                }
+                if let Some(inner) = weak.upgrade() {
+                    inner.keys_came(source, &name);
+                }
+            }));
+            before.next = Some(Box::new(read));
             return Ok(false);
         }
+        by.insert(source, read);
+        Ok(true)
+    }
+
+    /// Puts the files in force that were waited for, if all of them have been read.
+    pub(crate) fn came(&mut self, source: SourceId, name: &str) -> bool {
+        let Some(read) = self.files.get_mut(name).and_then(|by| by.get_mut(&source)) else {
+            return false;
+        };
+        match read.next.take_if(|next| next.has_all()) {
+            Some(next) => {
+                *read = *next;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn follow(&self, inner: &Inner, files: IdentityFiles) -> Result<Read, String> {
         let (Some(reports), Some(provider)) = (&self.reports, &self.provider) else {
             return Err("the mesh has not started".to_owned());
         };
-        let mut read = Read { files, identity: None, trust: Vec::new(), tasks: Vec::new() };
+        let mut read =
+            Read { files, identity: None, trust: Vec::new(), tasks: Vec::new(), next: None };
         let trust = trust_of(&read.files)?;
         if let (Some(certificate), Some(key)) = (&read.files.certificate, &read.files.key) {
             let provider = provider.as_ref().map_err(ToString::to_string)?;
             let pair = KeyPair::pem_files(certificate, key);
             let (publish, handle) =
                 IdentityHandle::identity(&pair.name(), provider, Weak::clone(reports));
-            read.tasks.push(inner.spawn(Box::new(pair).run(publish)));
+            read.tasks.push(run_identity(inner, Box::new(pair), publish));
             read.identity = Some(handle);
         }
         if let Some(trust) = trust {
             let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(reports));
-            read.tasks.push(inner.spawn(Box::new(trust).run(publish)));
+            read.tasks.push(run_trust(inner, Box::new(trust), publish));
             read.trust.push(handle);
         }
-        self.files.entry(name.to_owned()).or_default().insert(source, read);
-        Ok(true)
+        Ok(read)
+    }
+
+    /// Forgets what a source has told of; says whether that changes anything.
+    pub(crate) fn forget(&mut self, source: SourceId, name: &str) -> bool {
+        let Some(by) = self.files.get_mut(name) else { return false };
+        let was_told = by.remove(&source).is_some();
+        if by.is_empty() {
+            self.files.remove(name);
+        }
+        was_told
+    }
+
+    /// What the first source that speaks of the name has said: never something of one, and
+    /// something of another.
+    fn first(&self, name: &str) -> Option<&Read> {
+        self.files.get(name)?.values().next()
+    }
+
+    /// Whether reports of this part are of files that nobody names any more.
+    pub(crate) fn is_gone(&self, part: &str) -> bool {
+        let is = |read: &Read| {
+            let mut trust = read.trust.iter();
+            read.identity.as_ref().is_some_and(|handle| &**handle.part() == part)
+                || trust.any(|handle| &**handle.part() == part)
+        };
+        let read = self.files.values().flat_map(BTreeMap::values);
+        let in_files = read.flat_map(|read| iter::once(read).chain(read.next.as_deref())).any(is);
+        let in_code = self.code.identities.values().any(|handle| &**handle.part() == part)
+            || self.code.trust.values().flatten().any(|handle| &**handle.part() == part);
+        let is_system = self.system.as_ref().is_some_and(|handle| &**handle.part() == part);
+        !(in_files || in_code || is_system)
     }
 
     /// The system's roots, read when they are needed first.
@@ -140,7 +234,7 @@ impl Keys {
         if let (None, Some(reports)) = (&self.system, &self.reports) {
             let trust = Trust::system();
             let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(reports));
-            inner.spawn(Box::new(trust).run(publish));
+            run_trust(inner, Box::new(trust), publish);
             self.system = Some(handle);
         }
     }
@@ -162,7 +256,9 @@ impl Keys {
 
     /// Those whose first word is to be waited for.
     pub(crate) fn awaited(&self) -> BoxFuture<()> {
-        let files: Vec<&Read> = self.files.values().flat_map(BTreeMap::values).collect();
+        let read = self.files.values().flat_map(BTreeMap::values);
+        let files: Vec<&Read> =
+            read.flat_map(|read| iter::once(read).chain(read.next.as_deref())).collect();
         let identities = self.code.identities.values();
         let identities = identities.chain(files.iter().filter_map(|read| read.identity.as_ref()));
         let identities: Vec<IdentityHandle> = identities.cloned().collect();
@@ -185,8 +281,7 @@ impl Keys {
         if let Some(handle) = self.code.identities.get(&name) {
             return Ok(handle.clone());
         }
-        let read = self.files.get(&name).into_iter().flat_map(BTreeMap::values);
-        let handle = read.filter_map(|read| read.identity.as_ref()).next().cloned();
+        let handle = self.first(&name).and_then(|read| read.identity.clone());
         handle.ok_or_else(|| missing("identity", "certificate and key", &name))
     }
 
@@ -195,8 +290,8 @@ impl Keys {
         if let Some(handles) = self.code.trust.get(&name) {
             return Ok(handles.clone());
         }
-        let read = self.files.get(&name).into_iter().flat_map(BTreeMap::values);
-        let handles = read.map(|read| &read.trust).find(|trust| !trust.is_empty());
+        let handles = self.first(&name).map(|read| &read.trust);
+        let handles = handles.filter(|trust| !trust.is_empty());
         handles.cloned().ok_or_else(|| missing("trust", "roots or bundles", &name))
     }
 
@@ -227,6 +322,24 @@ impl Keys {
         }
         Ok(trust)
     }
+}
+
+/// Runs a source, all of it in its task: what it publishes is reported, which takes the lock.
+fn run_identity(
+    inner: &Inner,
+    identity: Box<dyn Identity>,
+    publish: IdentityPublisher,
+) -> AbortHandle {
+    let told = publish.clone();
+    let run = async move { identity.run(publish).await };
+    inner.spawn(guarded(run, move || told.refused(PANICKED)))
+}
+
+/// The same for roots.
+fn run_trust(inner: &Inner, trust: Box<dyn Verify>, publish: TrustPublisher) -> AbortHandle {
+    let told = publish.clone();
+    let run = async move { trust.run(publish).await };
+    inner.spawn(guarded(run, move || told.refused(PANICKED)))
 }
 
 /// The roots of these files, if there are any.
@@ -266,6 +379,21 @@ fn missing(kind: &str, fields: &str, name: &str) -> Arc<str> {
          `identities.{name}` in the mesh file"
     )
     .into()
+}
+
+// === impl Read ===
+
+impl Read {
+    /// Whether any of it has been read.
+    fn has_any(&self) -> bool {
+        self.identity.iter().any(|handle| handle.state().good.is_some())
+            || self.trust.iter().any(|handle| handle.state().good.is_some())
+    }
+
+    fn has_all(&self) -> bool {
+        self.identity.iter().all(|handle| handle.state().good.is_some())
+            && self.trust.iter().all(|handle| handle.state().good.is_some())
+    }
 }
 
 impl Drop for Read {
@@ -315,6 +443,11 @@ impl Resolved {
         security: &ClusterSecurity,
         demand: &Demand,
     ) -> Result<(), ConfigErrors> {
+        if demand.offered().is_none() {
+            let reason = "the protocols offered must hold the one that `protocol` says";
+            let error = ConfigError::new("alpn", format!("{:?}", demand.alpn), reason);
+            return Err(ConfigErrors(vec![error]));
+        }
         // What is missing is told by `flaw`: it may still come.
         let Ok(policy) = self.policy(security, demand) else { return Ok(()) };
         ClientTls::new(policy).map(drop)

@@ -29,7 +29,9 @@ pub(crate) struct Told {
 
 #[expect(clippy::unused_self, reason = "as the other one has it")]
 impl Keys {
-    pub(crate) fn start(&mut self, _inner: &Arc<Inner>, _given: Given) {}
+    pub(crate) fn start(_inner: &Arc<Inner>, _given: Given) -> Self {
+        Self
+    }
 
     pub(crate) fn read(
         &mut self,
@@ -41,6 +43,14 @@ impl Keys {
         Err(WITHOUT_TLS.to_owned())
     }
 
+    pub(crate) fn forget(&mut self, _source: SourceId, _name: &str) -> bool {
+        false
+    }
+
+    pub(crate) fn is_gone(&self, _part: &str) -> bool {
+        false
+    }
+
     pub(crate) fn need_system(&mut self, _inner: &Inner) {}
 
     pub(crate) fn expiries(&self) -> BTreeMap<Arc<str>, SystemTime> {
@@ -49,10 +59,6 @@ impl Keys {
 
     pub(crate) fn awaited(&self) -> BoxFuture<()> {
         Box::pin(std::future::ready(()))
-    }
-
-    pub(crate) fn expiries(&self) -> Vec<(Arc<str>, std::time::SystemTime)> {
-        Vec::new()
     }
 
     pub(crate) fn resolve(&self, _security: &ClusterSecurity) -> Resolved {

@@ -20,11 +20,21 @@ pub(crate) struct Protector {
     host: Box<str>,
     security: ClusterSecurity,
     protocol: Option<Protocol>,
-    /// The code asks for TLS: no source may take that back.
-    in_code: bool,
+    code: InCode,
     keys: Resolved,
     /// What endpoints have in common that say nothing of their own.
     usual: OnceLock<Protection>,
+}
+
+/// What the code says: no source may take that back.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct InCode {
+    /// It asks for TLS.
+    tls: bool,
+    /// It says whom the endpoints must prove to be.
+    identities: bool,
+    /// It says which name they are asked for.
+    sni: bool,
 }
 
 /// What an endpoint is to be, by its own words and its cluster's.
@@ -36,23 +46,36 @@ pub(crate) struct Demand {
     pub(crate) sni: Option<String>,
     /// What it is called by.
     pub(crate) host: String,
-    alpn: Vec<String>,
+    pub(crate) alpn: Vec<String>,
     protocol: Option<Protocol>,
 }
 
 /// Why a plaintext endpoint of a cluster that the code secures is refused.
 const AGAINST_CODE: &str =
     "its source says `plain`, and the application's code asks for TLS: the code wins";
+/// Why an endpoint is refused that is to prove less than the code asks for, or something else.
+const OTHER_IDENTITIES: &str =
+    "its source says `identities`, and the application's code gives others: the code wins";
+/// The same for the name that is asked for.
+const OTHER_SNI: &str =
+    "its source says `sni`, and the application's code gives another: the code wins";
 
 // === impl Protector ===
 
 impl Protector {
-    pub(crate) fn new(name: &str, config: &config::Cluster, in_code: bool, keys: &Keys) -> Self {
+    /// `code` is what the code says, which `config` has in it.
+    pub(crate) fn new(
+        name: &str,
+        config: &config::Cluster,
+        code: Option<&ClusterSecurity>,
+        keys: &Keys,
+    ) -> Self {
+        let code = code.map(InCode::of).unwrap_or_default();
         let security = config.security.clone().unwrap_or_default();
         let keys = keys.resolve(&security);
         let host = host_of(name).into();
         let protocol = config.protocol;
-        Self { host, security, protocol, in_code, keys, usual: OnceLock::new() }
+        Self { host, security, protocol, code, keys, usual: OnceLock::new() }
     }
 
     fn mode(&self) -> SecurityMode {
@@ -94,19 +117,39 @@ impl Protector {
             within("security", self.keys.validate(&self.security, &demand))?;
         }
         for (index, endpoint) in endpoints.iter().enumerate() {
-            if self.in_code && endpoint.security == Some(Security::Plain) {
-                let path = format!("endpoints[{index}].security");
-                let error = ConfigError::new(path, "plain", AGAINST_CODE);
-                return Err(ConfigErrors(vec![error]));
+            if let Some((field, value, reason)) = self.against_code(endpoint.security.as_ref()) {
+                let path = format!("endpoints[{index}].security{field}");
+                return Err(ConfigErrors(vec![ConfigError::new(path, value, reason)]));
             }
-            if let Some(Security::Tls(tls)) = &endpoint.security {
-                let authority = endpoint.authority.as_deref();
-                let demand = self.demand_of(Some(tls), authority, endpoint.protocol);
-                let path = format!("endpoints[{index}].security.tls");
-                within(&path, self.keys.validate(&self.security, &demand))?;
-            }
+            let own = match &endpoint.security {
+                Some(Security::Plain) => continue,
+                Some(Security::Tls(own)) => Some(&**own),
+                None if self.is_on() && endpoint.protocol.is_some() => None,
+                None => continue,
+            };
+            let authority = endpoint.authority.as_deref();
+            let demand = self.demand_of(own, authority, endpoint.protocol);
+            let path = format!("endpoints[{index}].security.tls");
+            within(&path, self.keys.validate(&self.security, &demand))?;
         }
         Ok(())
+    }
+
+    /// What an endpoint says against the code: where, what, and why it is refused.
+    fn against_code(&self, own: Option<&Security>) -> Option<(&'static str, String, &'static str)> {
+        match own? {
+            Security::Plain => self.code.tls.then(|| ("", "plain".to_owned(), AGAINST_CODE)),
+            Security::Tls(own) => {
+                let may = |identity| self.security.identities.contains(identity);
+                if self.code.identities && !own.identities.iter().all(may) {
+                    let value = format!("{:?}", own.identities);
+                    return Some((".tls.identities", value, OTHER_IDENTITIES));
+                }
+                let other =
+                    own.sni.as_ref().filter(|_| self.code.sni && own.sni != self.security.sni);
+                other.map(|sni| (".tls.sni", sni.clone(), OTHER_SNI))
+            }
+        }
     }
 
     /// What the endpoint is to be; nothing where it is plaintext.
@@ -149,8 +192,8 @@ impl Protector {
 
     /// How the endpoint's connections are secured.
     pub(crate) fn of(&self, spec: &Spec) -> Protection {
-        if self.in_code && matches!(spec.security(), Some(Security::Plain)) {
-            return Protection::Refused(AGAINST_CODE.into());
+        if let Some((_, _, reason)) = self.against_code(spec.security()) {
+            return Protection::Refused(reason.into());
         }
         let Some(demand) = self.demand(spec) else { return Protection::Plain };
         if spec.security().is_some() || spec.authority().is_some() || spec.protocol().is_some() {
@@ -166,7 +209,19 @@ impl Protector {
 
     /// Whether the same is secured with the same keys and roots.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
-        self.security == other.security && self.in_code == other.in_code && self.keys == other.keys
+        self.security == other.security && self.code == other.code && self.keys == other.keys
+    }
+}
+
+// === impl InCode ===
+
+impl InCode {
+    fn of(security: &ClusterSecurity) -> Self {
+        Self {
+            tls: security.mode.is_some_and(|mode| mode != SecurityMode::Off),
+            identities: !security.identities.is_empty(),
+            sni: security.sni.is_some(),
+        }
     }
 }
 

@@ -137,7 +137,12 @@ fn of_retry(retry: &Layers<'_, Retry>) -> Vec<Setting> {
 /// The settings of a cluster.
 pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Vec<Setting> {
     let code = inner.code.cluster(name, config::Cluster::default());
-    let (plane, source) = inner.decisive(name);
+    let (mut plane, source) = inner.decisive(name);
+    if let Some(security) = &mut plane.security
+        && code.security.as_ref().is_some_and(ClusterSecurity::says_trust)
+    {
+        (security.roots, security.bundles, security.system_roots) = (None, None, None);
+    }
     let cluster = Layers { code: Some(&code), plane: Some(&plane), source: source.as_deref() };
     let breakers = cluster.within(|cluster| cluster.breakers.as_ref());
     let balancer = cluster.within(|cluster| cluster.balancer.as_ref());

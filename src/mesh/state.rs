@@ -7,8 +7,8 @@ use std::{
 
 use super::{cluster::Cluster, keys::Keys, service::ServiceCell};
 use crate::{
-    balance::Diff,
-    config::{self, Address},
+    balance::{Diff, Spec},
+    config::{self, Address, Security},
     discover::SourceId,
     observe::Hub,
 };
@@ -45,8 +45,8 @@ pub(super) struct Entry {
     /// What fills it, where its settings leave that to discovery.
     #[cfg(feature = "dns")]
     pub(super) discovery: Option<super::discovery::Running>,
-    /// Whose endpoints they are, kept only while several sources name the cluster.
-    owners: BTreeMap<SourceId, HashSet<Address>>,
+    /// What each source says of each address, kept only while several sources name the cluster.
+    listed: BTreeMap<SourceId, HashMap<Address, Spec>>,
 }
 
 /// Cells of services that are not defined, as long as a client holds them.
@@ -95,6 +95,7 @@ impl<'a> Part<'a> {
 
 impl State {
     /// Whether a source defines the service; a cluster is also the service of its name.
+    #[cfg(feature = "dns")]
     pub(super) fn knows(&self, name: &str) -> bool {
         self.services.get(name).is_some_and(|by| !by.is_empty()) || self.is_cluster(name)
     }
@@ -182,7 +183,7 @@ impl Entry {
             users: BTreeSet::new(),
             #[cfg(feature = "dns")]
             discovery: None,
-            owners: BTreeMap::new(),
+            listed: BTreeMap::new(),
         }
     }
 
@@ -199,8 +200,7 @@ impl Entry {
             && first != source
         {
             let specs = self.cell.core.load().balancer.specs();
-            let owned = specs.into_iter().map(|endpoint| endpoint.address).collect();
-            self.owners.insert(first, owned);
+            self.listed.insert(first, specs.into_iter().map(listed).collect());
         }
         if self.settings.get(&source) == Some(&settings) {
             return false;
@@ -211,24 +211,28 @@ impl Entry {
 
     /// Replaces the endpoints of a source; those that others name, too, stay.
     pub(super) fn replace(&mut self, source: SourceId, set: Vec<config::Endpoint>) -> bool {
-        let core = self.cell.core.load_full();
         if self.settings.len() <= 1 {
-            self.owners.clear();
-            return core.balancer.replace(set) != Diff::default();
+            self.listed.clear();
+            return self.cell.core.load().balancer.replace(set) != Diff::default();
         }
-        let owned: HashSet<Address> = set.iter().map(|endpoint| endpoint.address.clone()).collect();
-        let before = self.owners.insert(source, owned).unwrap_or_default();
-        let changed = core.balancer.upsert(set) != Diff::default();
-        core.balancer.remove(&self.unowned(before)) != Diff::default() || changed
+        let now: HashMap<Address, Spec> = set.into_iter().map(listed).collect();
+        let mut touched: Vec<Address> = now.keys().cloned().collect();
+        let before = self.listed.insert(source, now).unwrap_or_default();
+        let now = self.listed.get(&source);
+        let is_gone = |address: &Address| now.is_none_or(|now| !now.contains_key(address));
+        touched.extend(before.into_keys().filter(is_gone));
+        self.publish(touched)
     }
 
     /// Adds to the endpoints of a source.
     pub(super) fn upsert(&mut self, source: SourceId, set: Vec<config::Endpoint>) {
-        if self.settings.len() > 1 {
-            let owned = self.owners.entry(source).or_default();
-            owned.extend(set.iter().map(|endpoint| endpoint.address.clone()));
+        if self.settings.len() <= 1 {
+            self.cell.core.load().balancer.upsert(set);
+            return;
         }
-        self.cell.core.load().balancer.upsert(set);
+        let touched = set.iter().map(|endpoint| endpoint.address.clone()).collect();
+        self.listed.entry(source).or_default().extend(set.into_iter().map(listed));
+        self.publish(touched);
     }
 
     /// Takes endpoints from a source; those that others name, too, stay.
@@ -236,13 +240,12 @@ impl Entry {
         if !self.settings.contains_key(&source) {
             return;
         }
-        if let Some(owned) = self.owners.get_mut(&source) {
+        if let Some(listed) = self.listed.get_mut(&source) {
             for address in &addresses {
-                owned.remove(address);
+                listed.remove(address);
             }
         }
-        let gone = self.unowned(addresses);
-        self.cell.core.load().balancer.remove(&gone);
+        self.publish(addresses);
     }
 
     /// Takes back what a source has said of the cluster.
@@ -251,14 +254,42 @@ impl Entry {
             return;
         }
         self.replace(source, Vec::new());
-        self.owners.remove(&source);
+        self.listed.remove(&source);
         self.settings.remove(&source);
     }
 
-    fn unowned(&self, addresses: impl IntoIterator<Item = Address>) -> Vec<Address> {
-        let owned = |address: &Address| self.owners.values().any(|set| set.contains(address));
-        addresses.into_iter().filter(|address| !owned(address)).collect()
+    /// Brings what is known of these addresses to the balancer; whether that changed anything.
+    fn publish(&self, addresses: Vec<Address>) -> bool {
+        let (mut known, mut gone) = (Vec::new(), Vec::new());
+        for address in addresses {
+            match self.endpoint(&address) {
+                Some(endpoint) => known.push(endpoint),
+                None => gone.push(address),
+            }
+        }
+        let core = self.cell.core.load_full();
+        let changed = core.balancer.upsert(known) != Diff::default();
+        core.balancer.remove(&gone) != Diff::default() || changed
     }
+
+    /// The endpoint of an address as the first source that lists it says. Where that says nothing of
+    /// its security, it is secured as the first that wants it to be: a bare address of one source
+    /// never makes plaintext of another's.
+    fn endpoint(&self, address: &Address) -> Option<config::Endpoint> {
+        let mut listed = self.listed.values().filter_map(|listed| listed.get(address));
+        let mut endpoint = listed.next()?.config();
+        if endpoint.security.is_none() {
+            let secured = |spec: &Spec| {
+                spec.security().filter(|said| matches!(said, Security::Tls(_))).cloned()
+            };
+            endpoint.security = listed.find_map(secured);
+        }
+        Some(endpoint)
+    }
+}
+
+fn listed(endpoint: config::Endpoint) -> (Address, Spec) {
+    (endpoint.address.clone(), Spec::new(endpoint))
 }
 
 // === impl Absent ===

@@ -1,4 +1,4 @@
-//! The life of a source's task: one that ends early must not be waited for.
+//! The life of a source's task: one that ends early, or panics, must not be waited for.
 
 use std::sync::Weak;
 
@@ -23,6 +23,29 @@ pub(super) async fn run(
     let mut watched = Watched { inner, source, ended: false };
     discover.run(publish).await;
     watched.ended = true;
+}
+
+/// Calls what it was given when the task panics; dropped with it.
+#[cfg(feature = "_tls")]
+struct OnPanic<F: FnOnce()>(Option<F>);
+
+/// Runs a task that must not end by a panic without a word.
+#[cfg(feature = "_tls")]
+pub(super) async fn guarded(task: impl Future<Output = ()>, tell: impl FnOnce()) {
+    let mut guard = OnPanic(Some(tell));
+    task.await;
+    guard.0 = None;
+}
+
+#[cfg(feature = "_tls")]
+impl<F: FnOnce()> Drop for OnPanic<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(tell) = self.0.take()
+        {
+            tell();
+        }
+    }
 }
 
 impl Drop for Watched {

@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::family::{Label, LabelValue};
-use crate::core::{BodyEnd, ErrorKind};
+use crate::core::{BodyEnd, ErrorKind, grpc};
 
 /// The method of a request, as far as it is counted by: gRPC's is always the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,27 +29,6 @@ pub(crate) struct Key(u32);
 /// The methods of RFC 9110 and RFC 5789; the convention knows any other as `_OTHER`.
 const METHODS: [&str; 10] =
     ["_OTHER", "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE"];
-
-/// The names of gRPC's codes.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 /// gRPC's code of a stream that ended without one.
 const UNKNOWN: i32 = 2;
@@ -168,7 +147,8 @@ impl Key {
 
     /// The attributes of a gRPC call; `status` is the name of the attribute of gRPC's status.
     pub(super) fn grpc(self, status: &'static str, labels: &mut Vec<Label>) {
-        let name = |code: i32| CODES[usize::try_from(code).unwrap_or(0).min(16)];
+        // A key has no other code.
+        let name = |code: i32| grpc::name(code).unwrap_or(OTHER);
         match self.end() {
             // Something that is not gRPC has answered.
             Some(End::Status(http)) => status_labels(http, labels),

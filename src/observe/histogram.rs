@@ -6,7 +6,7 @@ use std::{
 };
 
 /// The upper bounds of the buckets, in seconds.
-//= OpenTelemetry semantic conventions 1.42, `http.client.request.duration`
+//= OpenTelemetry semantic conventions 1.44, `http.client.request.duration`
 pub(super) const BOUNDS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 

@@ -30,6 +30,11 @@ mod tests;
 mod text;
 pub(crate) mod trace;
 
+/// The semantic conventions that the names and attributes of metrics and spans follow: they have one
+/// scope.
+#[cfg(feature = "otel")]
+const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
+
 pub(crate) use self::{
     cluster::{AttemptEnd, ClusterMeter, Connection, EndpointMeter, Made},
     end::{End, Verb},

@@ -19,9 +19,6 @@ use super::{
     snapshot::{MetricSample, MetricValue},
 };
 
-/// The version of the semantic conventions that names and attributes follow.
-const SCHEMA: &str = "https://opentelemetry.io/schemas/1.42.0";
-
 /// The mesh's meter of the application's provider.
 #[derive(Clone)]
 pub(crate) struct Exporter(Meter);
@@ -41,7 +38,7 @@ impl Exporter {
     pub(crate) fn new(provider: &(impl MeterProvider + ?Sized)) -> Self {
         let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
             .with_version(env!("CARGO_PKG_VERSION"))
-            .with_schema_url(SCHEMA)
+            .with_schema_url(super::SCHEMA)
             .build();
         Self(provider.meter_with_scope(scope))
     }
@@ -135,4 +132,49 @@ fn attributes(labels: &[Label]) -> Vec<KeyValue> {
         KeyValue::new(*name, value)
     };
     labels.iter().map(attribute).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use opentelemetry::trace::TracerProvider;
+    use opentelemetry_sdk::{
+        metrics::SdkMeterProvider,
+        trace::{SdkTracer, SdkTracerProvider},
+    };
+
+    use super::*;
+
+    /// Keeps the scopes that it is asked for.
+    #[derive(Default)]
+    struct Scopes(Mutex<Vec<InstrumentationScope>>);
+
+    impl MeterProvider for Scopes {
+        fn meter_with_scope(&self, scope: InstrumentationScope) -> Meter {
+            self.0.lock().unwrap().push(scope.clone());
+            SdkMeterProvider::default().meter_with_scope(scope)
+        }
+    }
+
+    impl TracerProvider for Scopes {
+        type Tracer = SdkTracer;
+
+        fn tracer_with_scope(&self, scope: InstrumentationScope) -> SdkTracer {
+            self.0.lock().unwrap().push(scope.clone());
+            SdkTracerProvider::default().tracer_with_scope(scope)
+        }
+    }
+
+    #[test]
+    fn metrics_and_spans_are_of_one_scope_and_one_schema() {
+        let scopes = Scopes::default();
+        Exporter::new(&scopes);
+        drop(crate::observe::trace::tracer(&scopes));
+        let scopes = scopes.0.into_inner().unwrap();
+        assert_eq!(scopes.len(), 2);
+        assert!(scopes[0].schema_url().is_some());
+        assert_eq!(scopes[0].name(), scopes[1].name());
+        assert_eq!(scopes[0].schema_url(), scopes[1].schema_url());
+    }
 }

@@ -13,6 +13,8 @@ use x509_cert::{
     time::Time,
 };
 
+use super::spiffe::is_spiffe;
+
 /// What is read of a certificate beside its chain, which webpki verifies.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Facts {
@@ -80,7 +82,7 @@ impl Facts {
     /// What stays the same when it is renewed: its SPIFFE id, else all of its names.
     pub(super) fn principal(&self) -> Vec<String> {
         let mut spiffe: Vec<String> =
-            self.uris().filter(|uri| uri.starts_with("spiffe://")).map(str::to_owned).collect();
+            self.uris().filter(|uri| is_spiffe(uri)).map(str::to_owned).collect();
         if spiffe.is_empty() {
             spiffe = self.names();
         }

@@ -41,7 +41,7 @@ pub(super) struct Live {
     config: Arc<ClientConfig>,
     pub(super) verifier: Arc<Verifier>,
     pub(super) shown: Arc<Shown>,
-    /// When the first certificate expires whose sessions may be kept.
+    /// When the first chain ends whose sessions may be kept.
     until: Mutex<Option<SystemTime>>,
 }
 
@@ -104,7 +104,7 @@ impl ClientTls {
             if resumed && super::is_past(not_after) {
                 self.forget(&live);
                 let until = super::until(not_after);
-                let what = format!("the certificate of the resumed session has expired: {until}");
+                let what = format!("the resumed session has outlived its certificates: {until}");
                 return Err(TlsError::new(TlsErrorKind::Expired, what));
             }
             live.keep_until(not_after);
@@ -194,7 +194,7 @@ impl Live {
         Ok(Self { standing, config, verifier, shown, until: Mutex::default() })
     }
 
-    /// Sessions of a certificate are not resumed when it has expired.
+    /// Sessions are not resumed when a certificate of their chain has expired.
     fn keep_until(&self, not_after: SystemTime) {
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         *until = Some(until.map_or(not_after, |until| until.min(not_after)));

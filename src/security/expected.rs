@@ -8,6 +8,7 @@ use webpki::EndEntityCert;
 use super::{
     SpiffeId, TrustDomain,
     certificate::{Facts, San},
+    spiffe::is_spiffe,
 };
 use crate::config::{ConfigError, IdentityMatch, SanKind, SanMatch, StringMatch};
 
@@ -63,9 +64,7 @@ impl Expected {
     /// What cannot be compared, or would let anybody pass.
     pub(super) fn compile(expected: &IdentityMatch) -> Result<Self, ConfigError> {
         match expected {
-            IdentityMatch::Exact(name) if name.starts_with("spiffe:") => {
-                workload(name).map(Self::Id)
-            }
+            IdentityMatch::Exact(name) if is_spiffe(name) => workload(name).map(Self::Id),
             IdentityMatch::Exact(name) => server_name(name).map(Self::Name).ok_or_else(|| {
                 ConfigError::new("exact", name, "must be a DNS name, an IP address or a SPIFFE id")
             }),
@@ -143,6 +142,9 @@ impl Pattern {
                 return refuse("san.matcher.regex", regex, "not supported yet");
             }
             StringMatch::Range(_) => return refuse("san.matcher", "range", "not supported yet"),
+            StringMatch::Present => {
+                return refuse("san.matcher", "present", "would match any name");
+            }
             StringMatch::Exact(text)
             | StringMatch::Prefix(text)
             | StringMatch::Suffix(text)
@@ -184,7 +186,7 @@ impl Pattern {
             if !matches(&self.matcher, &text, ignore_case) {
                 continue;
             }
-            if kind == SanKind::Uri && text.starts_with("spiffe:") {
+            if kind == SanKind::Uri && is_spiffe(&text) {
                 return leaf.workload(|id| id.as_str() == text);
             }
             return Ok(Some(Matched { name: text, realm: Realm::Any }));
@@ -205,6 +207,7 @@ impl Pattern {
             StringMatch::Prefix(text) => format!("{kind} that begins with `{text}`"),
             StringMatch::Suffix(text) => format!("{kind} that ends with `{text}`"),
             StringMatch::Contains(text) => format!("{kind} with `{text}` in it"),
+            // They are refused.
             StringMatch::Present | StringMatch::Regex(_) | StringMatch::Range(_) => kind.to_owned(),
         }
     }
@@ -218,8 +221,7 @@ fn matches(matcher: &StringMatch, text: &str, ignore_case: bool) -> bool {
         StringMatch::Prefix(wanted) => text.starts_with(&fold(wanted)),
         StringMatch::Suffix(wanted) => text.ends_with(&fold(wanted)),
         StringMatch::Contains(wanted) => text.contains(&fold(wanted)),
-        StringMatch::Present => true,
-        StringMatch::Regex(_) | StringMatch::Range(_) => false,
+        StringMatch::Present | StringMatch::Regex(_) | StringMatch::Range(_) => false,
     }
 }
 
@@ -264,7 +266,7 @@ impl<'a> Leaf<'a> {
     /// Why it is no X.509-SVID, though it has a SPIFFE id.
     pub(super) fn svid(&self) -> Result<Option<SpiffeId>, String> {
         let mut uris = self.facts.uris();
-        if !self.facts.uris().any(|uri| uri.starts_with("spiffe:")) {
+        if !self.facts.uris().any(is_spiffe) {
             return Ok(None);
         }
         let (first, second) = (uris.next(), uris.next());

@@ -9,10 +9,9 @@ pub(crate) type Provider = Arc<rustls::crypto::CryptoProvider>;
 
 /// The cryptography that TLS uses.
 ///
-/// Default: the one that the application has installed in rustls
-/// (`rustls::crypto::CryptoProvider::install_default`), else aws-lc (feature `tls`, post-quantum key
-/// exchange first), else ring (feature `tls-ring`). The mesh never installs one. One of your own comes
-/// from `Arc<rustls::crypto::CryptoProvider>` (feature `rustls-023`).
+/// Default: aws-lc (feature `tls`, post-quantum key exchange first), else ring (feature `tls-ring`).
+/// The one that a process has installed in rustls as its default is not used, and the mesh installs
+/// none. One of your own comes from `Arc<rustls::crypto::CryptoProvider>` (feature `rustls-023`).
 #[derive(Clone)]
 pub struct CryptoProvider(Provider);
 
@@ -29,13 +28,11 @@ impl From<Provider> for CryptoProvider {
     }
 }
 
-/// The application's own, else the process's, else aws-lc, else ring.
+/// The application's own, else aws-lc, else ring; never the process's default, which any library may
+/// have installed.
 pub(crate) fn provider(given: Option<CryptoProvider>) -> Result<Provider, TlsError> {
     if let Some(CryptoProvider(provider)) = given {
         return Ok(provider);
-    }
-    if let Some(provider) = rustls::crypto::CryptoProvider::get_default() {
-        return Ok(Arc::clone(provider));
     }
     compiled().ok_or_else(|| {
         TlsError::new(TlsErrorKind::NoProvider, "no cryptography is compiled in and none is given")

@@ -14,7 +14,12 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::client::TlsStream;
 
 use super::{
-    TlsErrorKind, alert::explain, client::Live, policy::Compiled, source::Source, verifier::Verdict,
+    TlsErrorKind,
+    alert::explain,
+    client::Live,
+    policy::Compiled,
+    source::Source,
+    verifier::{Rules, Verdict},
 };
 use crate::{config::Protocol, core::DisconnectReason};
 
@@ -35,7 +40,7 @@ pub(crate) struct Peer {
     /// All names of its certificate.
     #[cfg_attr(not(test), expect(dead_code, reason = "for telemetry"))]
     pub(crate) names: Arc<[String]>,
-    /// The end of its certificate's validity.
+    /// When the first certificate of its chain ends.
     #[cfg_attr(not(test), expect(dead_code, reason = "for telemetry"))]
     pub(crate) not_after: Option<SystemTime>,
     /// Whether an earlier session was resumed.
@@ -59,8 +64,8 @@ pub(crate) struct Vouched {
     verdict: Arc<Verdict>,
     /// Who we were.
     principal: Option<Vec<String>>,
-    /// What was shown, if revocation lists were compared.
-    chain: Option<Vec<CertificateDer<'static>>>,
+    /// What was shown: a list may come that revokes it.
+    chain: Box<[CertificateDer<'static>]>,
 }
 
 /// A secured byte stream. Its errors say what the endpoint meant.
@@ -125,8 +130,8 @@ impl Vouched {
         chain: &[CertificateDer<'static>],
     ) -> Self {
         let own = live.standing.own.as_ref();
-        let chain = live.standing.rules.has_crls().then(|| chain.to_vec());
-        Self { compiled, verdict, principal: own.map(|own| own.facts.principal()), chain }
+        let principal = own.map(|own| own.facts.principal());
+        Self { compiled, verdict, principal, chain: chain.into() }
     }
 
     /// Waits until the connection must not take another call; those that it has may end.
@@ -167,26 +172,20 @@ impl Vouched {
         {
             return Some(Withdrawn::IdentityChanged);
         }
-        if !self.is_vouched() {
+        // By the same rules as new connections: what all sources say together.
+        let Ok(standing) = self.compiled.current() else { return Some(Withdrawn::RootRemoved) };
+        if !standing.rules.vouch(&self.verdict) {
             return Some(Withdrawn::RootRemoved);
         }
-        self.is_revoked().then_some(Withdrawn::Revoked)
+        self.is_revoked(&standing.rules).then_some(Withdrawn::Revoked)
     }
 
-    fn is_vouched(&self) -> bool {
-        let mut states = self.compiled.trust.iter().filter_map(|trust| trust.state().good);
-        let Some((root, realm)) = &self.verdict.root else {
-            // Nothing was asked: as soon as something is, it does not stand.
-            return states.any(|anchors| anchors.unchecked);
-        };
-        states.any(|anchors| anchors.vouches(root, realm))
-    }
-
-    fn is_revoked(&self) -> bool {
-        let Some(chain) = &self.chain else { return false };
-        let Some((leaf, rest)) = chain.split_first() else { return false };
-        let Ok(standing) = self.compiled.current() else { return false };
-        let checked = standing.rules.check(leaf, rest, UnixTime::now());
+    fn is_revoked(&self, rules: &Rules) -> bool {
+        let Some((leaf, rest)) = self.chain.split_first() else { return false };
+        if !rules.has_crls() {
+            return false;
+        }
+        let checked = rules.check(leaf, rest, UnixTime::now());
         checked.is_err_and(|error| error.kind() == TlsErrorKind::Revoked)
     }
 }

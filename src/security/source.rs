@@ -97,6 +97,11 @@ impl<T> Source<T> {
         }
     }
 
+    /// Waits for its first good state; says whether there will ever be one.
+    pub(crate) async fn good(&self) -> bool {
+        self.state.clone().wait_for(|state| state.good.is_some()).await.is_ok()
+    }
+
     /// A receiver that has seen nothing after `generation`.
     pub(super) fn watch(&self) -> watch::Receiver<State<T>> {
         self.state.clone()

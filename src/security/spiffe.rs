@@ -24,6 +24,12 @@ const MAX_ID: usize = 2048;
 //= SPIFFE-ID §2.3: a trust domain has at most 255 bytes
 const MAX_DOMAIN: usize = 255;
 
+/// Whether a URI claims to be a SPIFFE id, spelled as one or not.
+//= RFC 3986 §3.1: schemes have no case
+pub(super) fn is_spiffe(uri: &str) -> bool {
+    uri.split_once(':').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("spiffe"))
+}
+
 // === impl SpiffeId ===
 
 impl SpiffeId {

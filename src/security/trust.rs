@@ -14,7 +14,6 @@ use webpki::{CertRevocationList, OwnedCertRevocationList};
 use super::{
     TlsError, TlsErrorKind, TrustDomain,
     certificate::Facts,
-    expected::Realm,
     pem,
     source::{self, Reports, Source, Writer},
 };
@@ -228,15 +227,6 @@ impl Anchors {
         }
         self.crls.extend(other.crls.iter().cloned());
         self.unchecked |= other.unchecked;
-    }
-
-    /// Whether this root still vouches for names of this realm.
-    pub(super) fn vouches(&self, root: &TrustAnchor<'_>, realm: &Realm) -> bool {
-        let pool = match realm {
-            Realm::Domain(domain) if !self.domains.is_empty() => self.domains.get(&**domain),
-            Realm::Domain(_) | Realm::Any => Some(&self.any),
-        };
-        pool.is_some_and(|pool| pool.iter().any(|known| known.anchor == *root))
     }
 
     /// Whether there is nothing to verify by.

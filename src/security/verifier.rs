@@ -19,6 +19,7 @@ use webpki::{
 
 use super::{
     TlsError, TlsErrorKind, TrustDomain,
+    certificate::Facts,
     expected::{Expected, Leaf, Matched, Realm},
     trust::{Anchors, Crl, Root},
 };
@@ -51,11 +52,15 @@ pub(super) struct Verdict {
     pub(super) name: Option<String>,
     /// All of its names.
     pub(super) names: Vec<String>,
-    /// The end of its validity, if it could be read.
+    /// When the first certificate of its chain ends, the root's among them; if nothing was asked
+    /// for, its own.
     pub(super) not_after: Option<SystemTime>,
     /// The root, and where it stands; nothing if none was asked.
     pub(super) root: Option<(TrustAnchor<'static>, Realm)>,
 }
+
+/// The root that vouches, and until when its chain does.
+type Vouching = (TrustAnchor<'static>, SystemTime);
 
 /// Verifies the certificates of one endpoint, and remembers what it has found.
 #[derive(Debug)]
@@ -118,12 +123,12 @@ impl Rules {
             .expecting(&self.names)
         })?;
         let checked = self.check_names(&leaf, intermediates, now);
-        let (matched, root) =
+        let (matched, (root, not_after)) =
             checked.map_err(|error| error.presented(&leaf.facts.names()).expecting(&self.names))?;
         Ok(Verdict {
             name: Some(matched.name),
             names: leaf.facts.names(),
-            not_after: Some(leaf.facts.not_after),
+            not_after: Some(not_after),
             root: Some((root, matched.realm)),
         })
     }
@@ -134,13 +139,13 @@ impl Rules {
         leaf: &Leaf<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(Matched, TrustAnchor<'static>), TlsError> {
+    ) -> Result<(Matched, Vouching), TlsError> {
         let mut refused = None;
         for expected in &*self.expected {
             match expected.check(leaf) {
                 Ok(Some(matched)) => {
                     match self.check_chain(leaf, &matched.realm, intermediates, now) {
-                        Ok(root) => return Ok((matched, root)),
+                        Ok(vouching) => return Ok((matched, vouching)),
                         Err(error) => refused = Some(error),
                     }
                 }
@@ -187,7 +192,7 @@ impl Rules {
         realm: &Realm,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<TrustAnchor<'static>, TlsError> {
+    ) -> Result<Vouching, TlsError> {
         let pool = self.pool(realm)?;
         let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().map(|crl| &*crl.list).collect();
         let too_long = |path: &VerifiedPath<'_>| {
@@ -216,9 +221,16 @@ impl Rules {
             Some(&fits),
         );
         match path {
-            Ok(path) => Ok(path.anchor().to_owned()),
+            Ok(path) => Ok((path.anchor().to_owned(), pool.end(&path, leaf, now))),
             Err(error) => Err(explain(error, leaf, now)),
         }
+    }
+
+    /// Whether the root of an earlier verdict still vouches for its name. Where nothing was asked
+    /// for, it does not stand as soon as something is.
+    pub(super) fn vouch(&self, verdict: &Verdict) -> bool {
+        let Some((root, realm)) = &verdict.root else { return self.unchecked };
+        self.unchecked || self.pool(realm).is_ok_and(|pool| pool.root(root).is_some())
     }
 
     /// Whether revocation lists are compared at all.
@@ -299,6 +311,15 @@ impl Pool {
     fn root(&self, anchor: &TrustAnchor<'_>) -> Option<&Root> {
         let same = self.roots.iter().filter(|root| root.anchor == *anchor);
         same.max_by_key(|root| root.not_after)
+    }
+
+    /// When the first certificate of a path ends. One whose end cannot be read vouches for `now`.
+    fn end(&self, path: &VerifiedPath<'_>, leaf: &Leaf<'_>, now: UnixTime) -> SystemTime {
+        let root = self.root(path.anchor()).map_or_else(|| system(now), |root| root.not_after);
+        let between = path.intermediate_certificates().map(|certificate| {
+            Facts::read(&certificate.der()).map_or_else(|_| system(now), |facts| facts.not_after)
+        });
+        between.fold(root.min(leaf.facts.not_after), SystemTime::min)
     }
 }
 

@@ -9,6 +9,10 @@ use crate::config::{
 /// What stands where TLS is not compiled in.
 const WITHOUT_TLS: &str = "needs TLS, which is not compiled in: turn on the feature `tls`";
 
+/// Why a match that only asks for some name is none.
+const ANY_NAME: &str = "not supported yet, nor ever: anybody would pass whom a root vouches for; say the \
+                        name, or `trust_domain` for any SPIFFE id of one";
+
 impl Checker {
     pub(super) fn security(&mut self, security: &ClusterSecurity, protocol: Option<Protocol>) {
         let ClusterSecurity {
@@ -103,6 +107,7 @@ impl Checker {
                 match matcher {
                     StringMatch::Regex(regex) => self.refuse("san.matcher.regex", regex, NOT_YET),
                     StringMatch::Range(_) => self.refuse("san.matcher", "range", NOT_YET),
+                    StringMatch::Present => self.refuse("san.matcher", "present", ANY_NAME),
                     _ => {}
                 }
                 self.within("san", |checker| checker.not_yet("oid", oid));

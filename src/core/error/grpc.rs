@@ -22,6 +22,33 @@ pub(crate) const HTTP_ATTEMPTS: HeaderName = HeaderName::from_static("x-mesh-att
 //= gRPC over HTTP/2 §"Responses": Status-Message is percent-encoded outside %x20-24 / %x26-7E
 const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
+/// The names of gRPC's codes.
+//= gRPC `statuscodes.md`; OTel gRPC spans: `rpc.response.status_code` is its string representation
+const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// The name of a gRPC code; nothing for a number that is none.
+pub(crate) fn name(code: i32) -> Option<&'static str> {
+    CODES.get(usize::try_from(code).ok()?).copied()
+}
+
 /// Whether a message with these headers speaks gRPC.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else { return false };

@@ -142,7 +142,7 @@ impl Attempt {
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
             return Err(Failed::fatal(no_endpoint(pinned, PickError::Empty)));
         };
-        if node.is_open && request.uri().scheme() == Some(&Scheme::HTTPS) {
+        if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
             flight.finish(at, Outcome::Ignored);
             return Err(Failed::fatal(in_clear(pinned)));
         }
@@ -190,7 +190,7 @@ impl Attempt {
         self.breaker = Held::Nothing;
         self.state = State::Done;
         way.sent.set(None);
-        self.original.restore(way.request);
+        self.original.restore(way.request, caller.https);
     }
 
     /// The caller leaves, whether it is under way or over.
@@ -238,7 +238,7 @@ impl Attempt {
                         let outcome = if ours { Outcome::Ignored } else { Outcome::Failure };
                         let error = Error::from(error);
                         self.finish(caller, outcome, error.kind());
-                        self.original.restore(way.request);
+                        self.original.restore(way.request, caller.https);
                         self.met = Met::NeverSent;
                         return Poll::Ready(Err(error));
                     }
@@ -311,11 +311,14 @@ impl Original {
     }
 
     /// What was given back, if anything was, becomes what it was.
-    fn restore(&mut self, given: &mut Option<Request<Outgoing>>) {
+    #[cold]
+    fn restore(&mut self, given: &mut Option<Request<Outgoing>>, https: bool) {
         let Some(given) = given else { return };
         *given.version_mut() = self.version;
-        if let Some(head) = self.head.take() {
-            *given = head.request(std::mem::take(given.body_mut()));
+        match self.head.take() {
+            Some(head) => *given = head.request(std::mem::take(given.body_mut())),
+            // Its protocol has taken or set them.
+            None => super::head::restore_scheme(given, https),
         }
     }
 }
@@ -399,7 +402,7 @@ impl Attempt {
     fn send_failed(&mut self, caller: &Caller, way: &mut Way<'_>, failure: SendError) -> Error {
         let SendError { kind, request, fresh, refused, source } = failure;
         *way.request = request;
-        self.original.restore(way.request);
+        self.original.restore(way.request, caller.https);
         if let Some(refused) = refused {
             if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
                 node.pool.refused(&refused);
@@ -448,7 +451,7 @@ impl Attempt {
         let met = exchange::classify::failure(&*error);
         let mut error = Error::from_layer(error);
         *way.request = error.take_unsent().map(|unsent| *unsent);
-        self.original.restore(way.request);
+        self.original.restore(way.request, caller.https);
         let met = match error.kind() {
             _ if way.request.is_some() => Met::NeverSent,
             ErrorKind::Connect | ErrorKind::Identity => Met::NeverSent,

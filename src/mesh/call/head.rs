@@ -2,6 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    header::HOST,
     uri::{Authority, PathAndQuery, Scheme},
 };
 
@@ -60,6 +61,26 @@ pub(crate) fn set_authority(request: &mut Request<Outgoing>, authority: &Authori
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
+/// Gives a request that was in its form on the wire its scheme again, and the authority that it needs
+/// with it.
+#[cold]
+pub(crate) fn restore_scheme(request: &mut Request<Outgoing>, https: bool) {
+    let scheme = if https { Scheme::HTTPS } else { Scheme::HTTP };
+    if request.uri().scheme() == Some(&scheme) {
+        return;
+    }
+    let mut parts = request.uri().clone().into_parts();
+    if parts.authority.is_none() {
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        parts.authority = host.and_then(|host| host.parse().ok());
+    }
+    parts.scheme = Some(scheme);
+    // Without an authority it has no scheme.
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+}
+
 /// Tells the endpoint that this is a retry, so that it does not multiply it.
 pub(crate) fn write_attempts(headers: &mut HeaderMap, is_grpc: bool, earlier: u32) {
     let name = if is_grpc { grpc::GRPC_ATTEMPTS } else { grpc::HTTP_ATTEMPTS };
@@ -67,4 +88,40 @@ pub(crate) fn write_attempts(headers: &mut HeaderMap, is_grpc: bool, earlier: u3
     // Rare, and different every time: it would drive what is stable out of HTTP/2's header table.
     value.set_sensitive(true);
     headers.insert(name, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::prepare;
+
+    fn request(uri: &str) -> Request<Outgoing> {
+        let mut request = Request::new(Outgoing::default());
+        *request.uri_mut() = uri.parse().unwrap();
+        request
+    }
+
+    #[test]
+    fn https_is_not_forgotten_when_http1_gives_a_request_back() {
+        let mut request = request("https://users/1?a=b");
+        prepare::http1(&mut request, "10.0.0.1:80");
+        restore_scheme(&mut request, true);
+        assert_eq!(request.uri(), "https://users/1?a=b");
+    }
+
+    #[test]
+    fn http_is_not_called_https_when_a_secured_endpoint_gives_a_request_back() {
+        let mut request = request("http://users/1?a=b");
+        prepare::http2(&mut request, "10.0.0.1:80", true);
+        assert_eq!(request.uri(), "https://users/1?a=b");
+        restore_scheme(&mut request, false);
+        assert_eq!(request.uri(), "http://users/1?a=b");
+    }
+
+    #[test]
+    fn a_request_without_an_authority_comes_back_as_it_was() {
+        let mut request = request("/1");
+        restore_scheme(&mut request, false);
+        assert_eq!(request.uri(), "/1");
+    }
 }

@@ -19,7 +19,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, uri::Scheme};
 use pin_project::pin_project;
 
 pub(crate) use self::path::Path;
@@ -43,6 +43,8 @@ pub(crate) struct Caller {
     pub(crate) grpc: bool,
     /// What it is counted by.
     pub(crate) verb: Verb,
+    /// It asked for TLS when it began, whatever its request has become since.
+    pub(crate) https: bool,
 }
 
 /// What a call holds from its route to its end: an update of the configuration does not change
@@ -110,9 +112,10 @@ impl CallFuture {
     ) -> Self {
         let is_grpc = grpc::is_grpc(request.headers());
         let verb = Verb::of(request.method(), is_grpc);
-        let caller =
-            Caller { inner: Arc::clone(inner), cell: Arc::clone(cell), grpc: is_grpc, verb };
-        let state = if inner.stages.call.is_some() {
+        let https = request.uri().scheme() == Some(&Scheme::HTTPS);
+        let (inner, cell) = (Arc::clone(inner), Arc::clone(cell));
+        let caller = Caller { inner, cell, grpc: is_grpc, verb, https };
+        let state = if caller.inner.stages.call.is_some() {
             State::Staged(staged::call(caller, request))
         } else {
             State::Path(Path::new(caller, request))

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, uri::Scheme};
 
 use super::{
     Caller, Path, Pinned,
@@ -99,6 +99,8 @@ impl Erased for CallRest {
             .and_then(|context| context.0.lock().unwrap_or_else(PoisonError::into_inner).take());
         Box::pin(async move {
             let Some(mut path) = path else { return Err(context_lost("call")) };
+            // A layer may ask for it; none takes it back.
+            path.caller.https |= request.uri().scheme() == Some(&Scheme::HTTPS);
             path.request = Some(request.map(Outgoing::from));
             Ok(Box::into_pin(path).await?)
         })

@@ -19,7 +19,7 @@ fn get() -> Verb {
 fn every_end_has_its_own_cell_until_there_are_too_many() {
     let durations = Durations::default();
     let statuses = 200..300;
-    for status in statuses.clone() {
+    for status in statuses {
         for _ in 0..2 {
             durations.record(Key::new(get(), End::Status(status)), 1, |_| None);
         }
@@ -120,10 +120,10 @@ fn a_connection_whose_task_is_cut_off_is_closed_all_the_same() {
         cluster.collect(Metric::ConnectionsOpen, &mut samples);
         samples[0].value().as_f64()
     };
-    assert_eq!(open(&cluster), 2.0);
+    assert_eq!(open(&cluster).to_string(), "2");
     first.ended(crate::core::DisconnectReason::Idle);
     drop(second);
-    assert_eq!(open(&cluster), 0.0);
+    assert_eq!(open(&cluster).to_string(), "0");
     let mut samples = Vec::new();
     cluster.collect(Metric::ConnectionsClosed, &mut samples);
     let reasons: Vec<_> =

@@ -76,32 +76,6 @@ impl Peer {
     }
 }
 
-/// The name of a gRPC status code.
-///
-//= gRPC `statuscodes.md`; OTel gRPC spans: `rpc.response.status_code` is its string representation
-pub(crate) fn grpc_name(code: i32) -> Option<&'static str> {
-    Some(match code {
-        0 => "OK",
-        1 => "CANCELLED",
-        2 => "UNKNOWN",
-        3 => "INVALID_ARGUMENT",
-        4 => "DEADLINE_EXCEEDED",
-        5 => "NOT_FOUND",
-        6 => "ALREADY_EXISTS",
-        7 => "PERMISSION_DENIED",
-        8 => "RESOURCE_EXHAUSTED",
-        9 => "FAILED_PRECONDITION",
-        10 => "ABORTED",
-        11 => "OUT_OF_RANGE",
-        12 => "UNIMPLEMENTED",
-        13 => "INTERNAL",
-        14 => "UNAVAILABLE",
-        15 => "DATA_LOSS",
-        16 => "UNAUTHENTICATED",
-        _ => return None,
-    })
-}
-
 /// `http.request.method`, if the conventions know it.
 pub(crate) fn method_name(method: &Method) -> Option<&'static str> {
     //= OTel HTTP spans §"http.request.method": those of RFC 9110, PATCH and QUERY

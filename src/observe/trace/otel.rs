@@ -1,11 +1,7 @@
 //! Spans through the OpenTelemetry API. The SDK, its samplers and exporters stay with the
 //! application.
 
-use std::{
-    borrow::Cow,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use http::{HeaderValue, Request};
 use opentelemetry::{
@@ -21,13 +17,10 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::{
     CallStart, TraceContext, lists,
     recorder::{Parent, Started, Tracer},
-    recording::{self, CallSpan, Kind, Name, Recording, Span, Value},
+    recording::{self, CallSpan, Kind, Name, Recording, Span, Value, Why},
     traceparent::Ids,
 };
-use crate::core::Outgoing;
-
-/// The semantic conventions that the attributes follow.
-const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
+use crate::{core::Outgoing, observe::SCHEMA};
 
 /// A tracer of the application's provider.
 pub(super) struct Otel<T> {
@@ -148,8 +141,12 @@ where
         self.span.set_error();
     }
 
-    fn retry(&mut self, name: &'static str, reason: &str, backoff: Option<Duration>) {
-        self.span.retry(name, reason, backoff);
+    fn retry(&mut self, why: &Why) {
+        self.span.retry(why);
+    }
+
+    fn retry_refused(&mut self, reason: &'static str) {
+        self.span.retry_refused(reason);
     }
 
     fn end(&mut self) {
@@ -180,16 +177,18 @@ impl<S: opentelemetry::trace::Span + Send + Sync + 'static> Span for OtelSpan<S>
         self.0.set_status(Status::error(""));
     }
 
-    fn retry(&mut self, name: &'static str, reason: &str, backoff: Option<Duration>) {
-        let reason = reason.to_owned();
-        let attributes = match backoff {
-            Some(backoff) => vec![
-                KeyValue::new("mesh.retry.reason", reason),
-                KeyValue::new("mesh.retry.backoff", backoff.as_secs_f64()),
-            ],
-            None => vec![KeyValue::new("mesh.retry.refusal", reason)],
-        };
-        self.0.add_event(name, attributes);
+    fn retry(&mut self, why: &Why) {
+        let mut attributes = vec![KeyValue::new("mesh.retry.reason", why.reason)];
+        if let Some(status) = &why.status {
+            attributes.push(KeyValue::new("mesh.retry.status", Arc::clone(status)));
+        }
+        attributes.push(KeyValue::new("mesh.retry.backoff", why.backoff));
+        self.0.add_event("mesh.retry", attributes);
+    }
+
+    fn retry_refused(&mut self, reason: &'static str) {
+        let attributes = vec![KeyValue::new("mesh.retry.refusal", reason)];
+        self.0.add_event("mesh.retry_refused", attributes);
     }
 
     fn end(&mut self) {

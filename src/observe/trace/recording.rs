@@ -13,7 +13,7 @@ use super::{
     recorder::Recorder,
     url,
 };
-use crate::core::{ErrorKind, Outgoing, RetryReason, RetryRefusal};
+use crate::core::{ErrorKind, Outgoing, RetryReason, RetryRefusal, grpc};
 
 /// What a span is told.
 pub(super) enum Value {
@@ -34,8 +34,11 @@ pub(super) trait Span: Send + Sync + 'static {
 
     fn set_error(&mut self);
 
-    /// Another attempt follows, or was refused.
-    fn retry(&mut self, name: &'static str, reason: &str, backoff: Option<Duration>);
+    /// Another attempt follows.
+    fn retry(&mut self, why: &Why);
+
+    /// Another attempt was wanted; why it was refused.
+    fn retry_refused(&mut self, reason: &'static str);
 
     fn end(&mut self);
 }
@@ -65,8 +68,17 @@ pub(super) struct Recording<C: CallSpan> {
     common: Common,
     /// The last endpoint that was called.
     peer: Option<Peer>,
-    /// Why the next attempt is made, and the wait before it.
-    why: Option<(Arc<str>, Duration)>,
+    why: Option<Why>,
+}
+
+/// Why the next attempt is made, and the wait before it.
+pub(super) struct Why {
+    /// The same word as in metrics.
+    pub(super) reason: &'static str,
+    /// The status that was answered, if that is why: `503`, `UNAVAILABLE`.
+    pub(super) status: Option<Arc<str>>,
+    /// In seconds.
+    pub(super) backoff: f64,
 }
 
 /// What the spans of a call and of its attempts say alike.
@@ -201,9 +213,12 @@ impl<C: CallSpan> Recorder for Recording<C> {
         if number > 1 && !self.common.is_grpc {
             attempt.set("http.request.resend_count", Value::Int(i64::from(number) - 1));
         }
-        if let Some((reason, backoff)) = self.why.take() {
-            attempt.set("mesh.retry.reason", Value::Shared(reason));
-            attempt.set("mesh.retry.backoff", Value::Seconds(backoff.as_secs_f64()));
+        if let Some(why) = self.why.take() {
+            attempt.set("mesh.retry.reason", Value::Static(why.reason));
+            if let Some(status) = why.status {
+                attempt.set("mesh.retry.status", Value::Shared(status));
+            }
+            attempt.set("mesh.retry.backoff", Value::Seconds(why.backoff));
         }
         let context = self.call.context(&attempt);
         self.attempt = Some(attempt);
@@ -244,13 +259,13 @@ impl<C: CallSpan> Recorder for Recording<C> {
     }
 
     fn retry(&mut self, reason: RetryReason, backoff: Duration) {
-        let reason: Arc<str> = reason.to_string().into();
-        self.call.retry("mesh.retry", &reason, Some(backoff));
-        self.why = Some((reason, backoff));
+        let why = Why::new(reason, backoff);
+        self.call.retry(&why);
+        self.why = Some(why);
     }
 
     fn retry_refused(&mut self, reason: RetryRefusal) {
-        self.call.retry("mesh.retry_refused", reason.as_str(), None);
+        self.call.retry_refused(reason.code());
     }
 
     fn end(&mut self, attempts: u32, outcome: Outcome<'_>) {
@@ -283,6 +298,19 @@ impl<C: CallSpan> Recorder for Recording<C> {
     }
 }
 
+impl Why {
+    fn new(reason: RetryReason, backoff: Duration) -> Self {
+        let status = match reason {
+            RetryReason::Status(status) => Some(status.to_string().into()),
+            RetryReason::Grpc(code) => {
+                Some(grpc::name(code).map_or_else(|| code.to_string().into(), Into::into))
+            }
+            _ => None,
+        };
+        Self { reason: reason.code(), status, backoff: backoff.as_secs_f64() }
+    }
+}
+
 fn set_peer(span: &mut impl Span, peer: &Peer) {
     span.set("network.peer.address", Value::Shared(Arc::clone(&peer.address)));
     if let Some(port) = peer.port {
@@ -305,7 +333,7 @@ fn answered(span: &mut impl Span, is_grpc: bool, status: StatusCode, code: Optio
 }
 
 fn grpc_status(span: &mut impl Span, code: i32) {
-    let name = || match facts::grpc_name(code) {
+    let name = || match grpc::name(code) {
         Some(name) => Value::Static(name),
         None => Value::Shared(code.to_string().into()),
     };
@@ -319,7 +347,7 @@ fn grpc_status(span: &mut impl Span, code: i32) {
 
 fn failed(span: &mut impl Span, is_grpc: bool, kind: ErrorKind) {
     span.set("mesh.outcome", Value::Static("error"));
-    if is_grpc && let Some(name) = facts::grpc_name(kind.grpc_code()) {
+    if is_grpc && let Some(name) = grpc::name(kind.grpc_code()) {
         span.set("rpc.response.status_code", Value::Static(name));
     }
     span.set("error.type", Value::Static(kind.code()));

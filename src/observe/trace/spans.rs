@@ -1,6 +1,6 @@
 //! Spans for users of `tracing`: the same as OpenTelemetry's, under the same field names.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::Request;
 use tracing::field::Empty;
@@ -8,7 +8,7 @@ use tracing::field::Empty;
 use super::{
     CallStart, TraceContext,
     recorder::{Parent, Started, Tracer},
-    recording::{self, CallSpan, Kind, Name, Recording, Span, Value},
+    recording::{self, CallSpan, Kind, Name, Recording, Span, Value, Why},
 };
 use crate::core::Outgoing;
 
@@ -96,6 +96,7 @@ impl CallSpan for CallFields {
             mesh.endpoint = Empty,
             mesh.attempt = Empty,
             mesh.retry.reason = Empty,
+            mesh.retry.status = Empty,
             mesh.retry.backoff = Empty,
             mesh.outcome = Empty,
         ))
@@ -125,8 +126,28 @@ macro_rules! fields {
                 self.0.record("otel.status_code", "ERROR");
             }
 
-            fn retry(&mut self, name: &'static str, reason: &str, backoff: Option<Duration>) {
-                say(&self.0, name, reason, backoff);
+            fn retry(&mut self, why: &Why) {
+                tracing::event!(
+                    target: "tower_mesh",
+                    parent: &self.0,
+                    tracing::Level::DEBUG,
+                    {
+                        mesh.retry.reason = why.reason,
+                        mesh.retry.status = why.status.as_deref(),
+                        mesh.retry.backoff = why.backoff,
+                    },
+                    "mesh.retry"
+                );
+            }
+
+            fn retry_refused(&mut self, reason: &'static str) {
+                tracing::event!(
+                    target: "tower_mesh",
+                    parent: &self.0,
+                    tracing::Level::DEBUG,
+                    { mesh.retry.refusal = reason },
+                    "mesh.retry_refused"
+                );
             }
 
             fn end(&mut self) {
@@ -145,23 +166,4 @@ fn record(span: &tracing::Span, key: &'static str, value: Value) {
         Value::Static(value) => span.record(key, value),
         Value::Shared(value) => span.record(key, &*value),
     };
-}
-
-fn say(span: &tracing::Span, name: &'static str, reason: &str, backoff: Option<Duration>) {
-    match backoff.map(|backoff| backoff.as_secs_f64()) {
-        Some(backoff) => tracing::event!(
-            target: "tower_mesh",
-            parent: span,
-            tracing::Level::DEBUG,
-            { mesh.retry.reason = reason, mesh.retry.backoff = backoff },
-            "{name}"
-        ),
-        None => tracing::event!(
-            target: "tower_mesh",
-            parent: span,
-            tracing::Level::DEBUG,
-            { mesh.retry.refusal = reason },
-            "{name}"
-        ),
-    }
 }

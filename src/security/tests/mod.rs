@@ -3,6 +3,7 @@
 mod files;
 mod handshakes;
 mod names;
+mod provider;
 mod refusals;
 mod resumption;
 mod rotation;
@@ -86,8 +87,15 @@ impl Ca {
     }
 
     pub(super) fn intermediate(&self, name: &str) -> Self {
-        let key = Key::generate().unwrap();
-        Self(CertifiedIssuer::signed_by(ca_params(name), key, &self.0).unwrap())
+        self.lasting_intermediate(name, None)
+    }
+
+    pub(super) fn lasting_intermediate(&self, name: &str, until: Option<SystemTime>) -> Self {
+        let mut params = ca_params(name);
+        if let Some(until) = until {
+            params.not_after = until.into();
+        }
+        Self(CertifiedIssuer::signed_by(params, Key::generate().unwrap(), &self.0).unwrap())
     }
 
     pub(super) fn pem(&self) -> String {

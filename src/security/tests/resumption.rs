@@ -101,3 +101,30 @@ async fn a_session_does_not_outlive_its_certificate() {
     assert!(!resumed(&tls, &server).await);
     assert!(resumed(&tls, &server).await);
 }
+
+#[tokio::test]
+async fn a_session_does_not_outlive_its_root_or_what_is_between() {
+    let soon = ahead(Duration::from_secs(2));
+    let root = Ca::lasting("short root", ago(DAY), soon);
+    let lasting = Ca::new("root");
+    let between = lasting.lasting_intermediate("short intermediate", Some(soon));
+    let cases = [
+        (&root, root.issue(&Ask::none().uri(CART))),
+        (&lasting, between.issue(&Ask::none().uri(CART)).through(&between)),
+    ];
+    let mut sessions = Vec::new();
+    for (ca, shown) in cases {
+        let (server, sources) = (Server::new(&shown), Sources::trusting(&[ca]));
+        let tls = ClientTls::new(sources.policy(&[exact(CART)])).unwrap();
+        assert!(!resumed(&tls, &server).await);
+        assert!(resumed(&tls, &server).await);
+        sessions.push((tls, server, sources));
+    }
+    while SystemTime::now() <= soon + Duration::from_secs(1) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for (tls, server, _sources) in sessions {
+        let error = call(&tls, &server).await.err().expect("the session was resumed");
+        assert_eq!(error.kind(), TlsErrorKind::Expired);
+    }
+}

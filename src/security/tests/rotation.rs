@@ -116,6 +116,44 @@ async fn a_certificate_that_is_revoked_takes_its_connections_along() {
 }
 
 #[tokio::test]
+async fn a_first_revocation_list_takes_connections_along() {
+    let ca = Ca::new("root");
+    let sources = Sources::trusting(&[&ca]);
+    let tls = ClientTls::new(sources.policy(&[exact(CART)])).unwrap();
+    let made = |serial| {
+        let server = Server::new(&ca.issue(&Ask::none().uri(CART).serial(serial)));
+        let tls = tls.endpoint();
+        async move { call(&tls, &server).await.unwrap().vouched }
+    };
+    let (two, three) = (made(2).await, made(3).await);
+    let (mut two, mut three) = (Box::pin(two.withdrawn()), Box::pin(three.withdrawn()));
+    assert!(stands(&mut two).await);
+    let roots = Roots::new().pem(ca.pem().as_bytes()).unwrap();
+    sources.publish_trust.roots(roots.crl_pem(ca.revoke(&[2]).as_bytes()).unwrap()).unwrap();
+    assert_eq!(end(two.as_mut()).await, Withdrawn::Revoked);
+    assert!(stands(&mut three).await);
+}
+
+#[tokio::test]
+async fn roots_by_domain_of_a_second_source_take_connections_of_other_roots_along() {
+    let (any, prod) = (Ca::new("any"), Ca::new("prod"));
+    let (first, second) = (Sources::trusting(&[&any]), Sources::trusting(&[&any]));
+    let trust = vec![first.trust.clone(), second.trust.clone()];
+    let policy = Policy { trust, ..first.policy(&[exact(CART)]) };
+    let tls = ClientTls::new(policy).unwrap();
+    let server = Server::new(&any.issue(&Ask::none().uri(CART)));
+    let mut vouched = Box::pin(call(&tls, &server).await.unwrap().vouched.withdrawn());
+    assert!(stands(&mut vouched).await);
+    let domain = "prod.example".parse().unwrap();
+    let roots = Roots::new().domain_pem(domain, prod.pem().as_bytes()).unwrap();
+    second.publish_trust.roots(roots).unwrap();
+    // New connections are refused, so old ones must not stand either.
+    let error = call(&tls.endpoint(), &server).await.err().unwrap();
+    assert_eq!(error.kind(), TlsErrorKind::UnknownCa);
+    assert_eq!(end(vouched).await, Withdrawn::RootRemoved);
+}
+
+#[tokio::test]
 async fn the_root_of_one_trust_domain_is_not_missed_by_another() {
     let (prod, partner) = (Ca::new("prod"), Ca::new("partner"));
     let sources = Sources::silent();

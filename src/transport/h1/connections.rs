@@ -253,6 +253,10 @@ fn run(
     pool.h1.live.fetch_add(1, Relaxed);
     let link = Arc::new(Link::default());
     match caller {
+        // Made as the endpoint was secured before: the caller picks again.
+        Some(caller) if pool.dialer.is_draining() => {
+            drop(caller.send(Err(ConnectError::left())));
+        }
         // A caller that has left drops the lease, which returns the connection.
         Some(caller) => {
             let lease = Box::new(Lease::new(sender, Arc::clone(&link), &pool, true, None));
