@@ -70,8 +70,8 @@ async fn main() -> Result<(), BoxError> {
         .build()?;
     mesh.ready().await?;
     let mut events = mesh.events();
+    // Listened to from the start: a stream of events that is not read forgets the oldest.
     let load = Load::start(&mesh.client(USERS)?);
-    tokio::time::sleep(Duration::from_millis(200)).await;
     if let Some(Event::Connected { peer: Some(peer), .. }) =
         next(&mut events, |event| matches!(event, Event::Connected { .. })).await
     {
