@@ -336,15 +336,21 @@ fn run_identity(
     identity: Box<dyn Identity>,
     publish: IdentityPublisher,
 ) -> AbortHandle {
-    let told = publish.clone();
-    let run = async move { identity.run(publish).await };
+    let (told, over) = (publish.clone(), publish.clone());
+    let run = async move {
+        identity.run(publish).await;
+        over.over();
+    };
     inner.spawn(guarded(run, move || told.refused(PANICKED)))
 }
 
 /// The same for roots.
 fn run_trust(inner: &Inner, trust: Box<dyn Verify>, publish: TrustPublisher) -> AbortHandle {
-    let told = publish.clone();
-    let run = async move { trust.run(publish).await };
+    let (told, over) = (publish.clone(), publish.clone());
+    let run = async move {
+        trust.run(publish).await;
+        over.over();
+    };
     inner.spawn(guarded(run, move || told.refused(PANICKED)))
 }
 
