@@ -123,7 +123,7 @@ impl IdentityPublisher {
     /// left its own to somebody who speaks later.
     pub(crate) fn over(self) {
         if self.writer.clones() <= 2 && self.writer.is_silent() {
-            self.writer.refuse(super::source::SILENT);
+            self.writer.refuse(source::SILENT);
         }
     }
 
