@@ -212,7 +212,7 @@ async fn an_http1_endpoint_with_a_connection_is_not_shunned_for_a_failed_further
 }
 
 /// A body that is still being sent when its answer is here: its connection is ready a moment later.
-struct Late(Pin<Box<tokio::time::Sleep>>, Option<bytes::Bytes>);
+struct Late(Pin<Box<dyn Future<Output = ()> + Send>>, Option<bytes::Bytes>);
 
 impl http_body::Body for Late {
     type Data = bytes::Bytes;
@@ -222,7 +222,9 @@ impl http_body::Body for Late {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
-        std::task::ready!(self.0.as_mut().poll(cx));
+        if self.1.is_some() {
+            std::task::ready!(self.0.as_mut().poll(cx));
+        }
         Poll::Ready(self.1.take().map(|data| Ok(http_body::Frame::data(data))))
     }
 }
@@ -246,10 +248,14 @@ async fn a_connection_that_is_about_to_be_ready_is_waited_for() {
     mesh.ready().await.unwrap();
     let client = mesh.client("users").unwrap();
     for _ in 0..20 {
-        let sleep = tokio::time::sleep(Duration::from_micros(300));
-        let body = Late(Box::pin(sleep), Some(bytes::Bytes::from_static(b"late")));
+        let over = Arc::new(tokio::sync::Notify::new());
+        let told = Arc::clone(&over);
+        let wait = Box::pin(async move { told.notified().await });
+        let body = Late(wait, Some(bytes::Bytes::from_static(b"late")));
         let request = http::Request::post("/").body(tower_mesh::Body::new(body)).unwrap();
         patience(fetch(&client, request)).await.unwrap();
+        // The connection's task has still to hear of it when the next call begins.
+        over.notify_one();
     }
     assert_eq!(server.connections(), 1);
 }
