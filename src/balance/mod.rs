@@ -21,6 +21,7 @@
 mod balancer;
 mod endpoint;
 mod flight;
+mod hash;
 mod load;
 #[cfg(test)]
 mod model;
