@@ -183,9 +183,3 @@ pub(super) fn by_rounds(members: &[Member<'_>], size: u32) -> Vec<u32> {
 pub(super) fn by_turns(members: &[Member<'_>], size: u32) -> Vec<u32> {
     filled(members, size, fill_by_turns)
 }
-
-/// Whether a table may have this size.
-pub(in crate::balance) fn is_prime(number: u32) -> bool {
-    let number = u64::from(number);
-    number >= 2 && (2..).take_while(|by| by * by <= number).all(|by| !number.is_multiple_of(by))
-}

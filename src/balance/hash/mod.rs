@@ -18,7 +18,7 @@ mod tests;
 pub(super) use self::{
     bounded::overload,
     function::Function,
-    maglev::{Maglev, is_prime},
+    maglev::Maglev,
     ring::{Ring, Sizes},
     shuffle::Shuffle,
 };

@@ -57,7 +57,7 @@ impl Ring {
                 }
                 text.truncate(start);
                 // Writing to memory does not fail.
-                let _ = write!(text, "{number}");
+                drop(write!(text, "{number}"));
                 entries.push((function.hash(&text), position));
                 current += 1.0;
             }

@@ -10,8 +10,6 @@ fn xxhash_with_seed_0() {
         ("foo\nbar", 8_917_841_378_505_826_757),
         ("lyft", 4_400_747_396_090_729_504),
         ("", 17_241_709_254_077_376_921),
-        // Its vector of two texts, `foo` and `bar`.
-        ("foobar", 17_745_830_980_996_999_794),
     ] {
         assert_eq!(XxHash.hash(text.as_bytes()), hash, "{text:?}");
     }
@@ -25,15 +23,7 @@ fn murmur_as_the_standard_library_of_gnu_has_it() {
         ("foo\nbar", 16_306_510_975_912_980_159),
         ("lyft", 12_847_078_931_730_529_320),
         ("", 6_142_509_188_972_423_790),
-        // Of exactly one word and more: `ring_hash_lb_test.cc`, BasicWithMurmur2.
-        ("127.0.0.1:85_0", 1_358_027_074_129_602_068),
     ] {
-        let known = Murmur2.hash(text.as_bytes());
-        if text.starts_with("127") {
-            let other = Murmur2.hash(b"127.0.0.1:85_1");
-            assert!([known, other].contains(&hash), "{text:?}");
-            continue;
-        }
-        assert_eq!(known, hash, "{text:?}");
+        assert_eq!(Murmur2.hash(text.as_bytes()), hash, "{text:?}");
     }
 }

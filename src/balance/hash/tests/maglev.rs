@@ -1,9 +1,6 @@
 //! Vectors of Envoy's `maglev_lb_test.cc`.
 
-use super::{
-    super::{Maglev, is_prime},
-    local, members, names, ports, weighted,
-};
+use super::{super::Maglev, local, members, names, ports, weighted};
 
 fn is_of(table: &Maglev, expected: &[u32]) {
     assert_eq!(table.len(), expected.len());
@@ -72,12 +69,4 @@ fn nobody_is_nobody() {
     assert_eq!(Maglev::build(&[], 7).at(1, 0), None);
     let keys = [(0, ports([90]))];
     assert_eq!(Maglev::build(&local(&keys), 17).at(0, 1), None);
-}
-
-#[test]
-fn sizes_are_prime() {
-    let primes: Vec<u32> = (0..30).filter(|number| is_prime(*number)).collect();
-    assert_eq!(primes, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]);
-    assert!(is_prime(65_537) && is_prime(5_000_011) && is_prime(4_294_967_291));
-    assert!(!is_prime(65_536) && !is_prime(5_000_009) && !is_prime(u32::MAX));
 }
