@@ -51,13 +51,17 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
         let (policy, group, now) = (view.policy, &view.all, ask.now);
-        let (endpoint, live) = match policy.plain(group, Picker::new(&group.set, &ask)) {
+        let (endpoint, live) = match policy.plain(group, Picker::new(&group.set, &ask), &ask) {
             Ok(picked) => picked,
             Err(drawn) => self.ranked(&view, &ask, drawn)?,
         };
         live.load.begin(now);
         self.called();
-        Ok(InFlight::begun(Arc::clone(endpoint), now, policy.decay()))
+        let crowded = policy.is_bounded();
+        if crowded {
+            live.crowd.enter();
+        }
+        Ok(InFlight::begun(Arc::clone(endpoint), now, policy.decay(), crowded))
     }
 
     /// Picks when what was drawn is not plainly good.
@@ -71,8 +75,8 @@ impl<X: Upstream> Balancer<X> {
     ) -> Result<Picked<'a, X>, PickError> {
         let group = &view.all;
         let drawn = drawn.ok_or(PickError::Empty)?;
-        let picked = view.policy.ranked(group, Picker::new(&group.set, ask), drawn);
+        let picked = view.policy.ranked(group, Picker::new(&group.set, ask), ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, endpoint.live_or_build(&self.context, self.epoch)))
+        Ok((endpoint, endpoint.live_or_build(&self.context, self.epoch, &group.crowd)))
     }
 }

@@ -2,7 +2,13 @@
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-use super::{endpoint::Upstream, policy::Policy, set::Set};
+use super::{
+    endpoint::Upstream,
+    hash::{Crowd, Spread},
+    pick::Hashed,
+    policy::Policy,
+    set::Set,
+};
 
 /// Immutable; replaced as a whole by an update.
 pub(super) struct View<X> {
@@ -16,11 +22,26 @@ pub(super) struct Group<X> {
     pub(super) set: Set<X>,
     /// Whose turn it is; it survives updates.
     pub(super) turn: Arc<AtomicU64>,
+    /// The table of a policy that hashes.
+    pub(super) spread: Option<Arc<Spread>>,
+    /// The calls in flight to the cluster; it survives updates.
+    pub(super) crowd: Arc<Crowd>,
+}
+
+impl<X> Group<X> {
+    /// What a hash is picked by; there is a table where the policy hashes.
+    #[inline]
+    pub(super) fn hashed(&self, hash: Option<u64>) -> Option<Hashed<'_>> {
+        Some(Hashed { spread: self.spread.as_deref()?, hash, crowd: &self.crowd })
+    }
 }
 
 impl<X> View<X> {
     pub(super) fn empty(policy: Policy) -> Self {
-        Self { all: Group { set: Set::empty(), turn: Arc::default() }, policy }
+        let mut all =
+            Group { set: Set::empty(), turn: Arc::default(), spread: None, crowd: Arc::default() };
+        all.spread = policy.hashes().map(|kind| Spread::of(kind, &all.set, None));
+        Self { all, policy }
     }
 }
 
@@ -42,6 +63,14 @@ impl<X: Upstream> View<X> {
 
     /// The view of a set, perhaps the same, under a policy, perhaps the same.
     pub(super) fn under(&self, policy: Policy, set: Set<X>) -> Self {
-        Self { all: Group { set, turn: Arc::clone(&self.all.turn) }, policy }
+        let before = &self.all;
+        let kind = policy.hashes();
+        let all = Group {
+            spread: kind.map(|kind| Spread::of(kind, &set, before.spread.as_ref())),
+            set,
+            turn: Arc::clone(&before.turn),
+            crowd: Arc::clone(&before.crowd),
+        };
+        Self { all, policy }
     }
 }

@@ -3,7 +3,7 @@
 //! The rules are Envoy's (`hash_policy.cc`), so that a sidecar and this mesh send the same request to
 //! the same endpoint.
 
-use std::{borrow::Cow, fmt::Write, hash::Hasher};
+use std::{borrow::Cow, hash::Hasher};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use twox_hash::XxHash64;
@@ -173,19 +173,16 @@ impl Cookie {
     fn new(cookie: &HashCookie) -> Self {
         let made = cookie.generate.then(|| {
             let mut text = String::new();
-            // Writing to a string does not fail.
             let seconds = cookie.ttl.map_or(0, |ttl| ttl.as_secs());
             if seconds > 0 {
-                drop(write!(text, "; Max-Age={seconds}"));
+                text += &format!("; Max-Age={seconds}");
             }
             if let Some(path) = cookie.path.as_ref().filter(|path| !path.is_empty()) {
-                drop(write!(text, "; Path={path}"));
+                text += &format!("; Path={path}");
             }
             for (name, value) in &cookie.attributes {
-                drop(match value.as_str() {
-                    "" => write!(text, "; {name}"),
-                    value => write!(text, "; {name}={value}"),
-                });
+                let equals = if value.is_empty() { "" } else { "=" };
+                text += &format!("; {name}{equals}{value}");
             }
             //= Envoy generateCookie: no script reads it
             if !cookie.attributes.keys().any(|name| name.eq_ignore_ascii_case("httponly")) {

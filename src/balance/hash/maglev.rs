@@ -68,6 +68,7 @@ impl Maglev {
         self.owners.get(usize::try_from(entry).ok()?).copied()
     }
 
+    #[cfg(test)]
     pub(in crate::balance) fn len(&self) -> usize {
         self.owners.len()
     }

@@ -5,17 +5,17 @@
 //! positions. The tables, seeds and rules are Envoy's (`ring_hash_lb.cc`, `maglev_lb.cc`,
 //! `thread_aware_lb_impl.cc`), its tests' vectors are tests here.
 
-#![allow(dead_code, unused_imports, reason = "its policies follow")]
-
 mod bounded;
 mod function;
 mod maglev;
 mod ring;
 mod shuffle;
+mod spread;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::{
+pub(super) use self::spread::{Crowd, Kind, Spread};
+use self::{
     bounded::overload,
     function::Function,
     maglev::Maglev,

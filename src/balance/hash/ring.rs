@@ -81,6 +81,7 @@ impl Ring {
         self.owners.get(entry).or_else(|| self.owners.first()).copied()
     }
 
+    #[cfg(test)]
     pub(in crate::balance) fn len(&self) -> usize {
         self.owners.len()
     }

@@ -77,11 +77,11 @@ fn what_the_stack_cannot_run_is_refused_by_name() {
     assert!(text.contains("clusters.a.endpoints[0].tunnel = Hbone("), "{text}");
     assert!(text.contains("priority = 1: not supported yet"), "{text}");
     let mut cluster = Cluster::default();
-    cluster.balancer = Some(Balancer::Maglev(Maglev::default()));
+    cluster.balancer = Some(Balancer::Extension(Extension::new("a")));
     cluster.panic_threshold = Some(50.0);
     let text = message(cluster.validate("a"));
     assert!(
-        text.contains("maglev: not supported yet") && text.contains("panic_threshold = 50.0"),
+        text.contains("extension: not supported yet") && text.contains("panic_threshold = 50.0"),
         "{text}"
     );
     let mut route = Route::default();
