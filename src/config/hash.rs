@@ -84,6 +84,33 @@ impl HashPolicy {
     /// The key under which gRPC notes a channel (gRFC A42).
     pub(crate) const CHANNEL: &str = "io.grpc.channel_id";
 
+    /// A hash on the values of a header.
+    #[must_use]
+    pub fn header(name: impl Into<String>) -> Self {
+        Self::new(HashOn::Header(HashHeader { name: name.into(), rewrite: None }))
+    }
+
+    /// Leaves later parts out once there is a hash.
+    #[must_use]
+    pub fn terminal(mut self) -> Self {
+        self.terminal = true;
+        self
+    }
+
+    /// What it is on, in one word or two.
+    pub(crate) fn text(&self) -> String {
+        let text = match &self.on {
+            HashOn::SourceIp => "source_ip".to_owned(),
+            HashOn::Header(header) => format!("header {}", header.name),
+            HashOn::Cookie(cookie) => format!("cookie {}", cookie.name),
+            HashOn::Query(name) => format!("query {name}"),
+            HashOn::PathSegment(place) => format!("path_segment {place}"),
+            HashOn::FilterState(key) => format!("filter_state {key}"),
+            HashOn::CallKey => "call_key".to_owned(),
+        };
+        if self.terminal { text + " (terminal)" } else { text }
+    }
+
     /// A hash on this that further ones are combined with.
     #[must_use]
     pub fn new(on: HashOn) -> Self {
