@@ -304,7 +304,7 @@ fn of_dns(dns: &Layers<'_, config::DnsDiscovery>) -> Vec<Setting> {
     vec![
         dns.setting("discovery.dns.name", "", |dns| Some(dns.name.clone())),
         dns.setting("discovery.dns.kind", "strict", |dns| chosen(&dns.kind)),
-        dns.setting("discovery.dns.family", "all", |dns| chosen(&dns.family)),
+        dns.setting("discovery.dns.family", "all", |dns| dns.family.as_ref().map(name_of)),
         dns.setting("discovery.dns.refresh", "60s", |dns| dns.refresh.map(time)),
         dns.setting("discovery.dns.respect_ttl", "true", |dns| text(dns.respect_ttl)),
         dns.setting("discovery.dns.failure_refresh", "1s", |dns| dns.failure_refresh.map(time)),
