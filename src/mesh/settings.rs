@@ -262,6 +262,7 @@ fn of_security(security: &Layers<'_, ClusterSecurity>, protector: &Protector) ->
         security.setting("security.roots", &told.trust, |s| reference(&s.roots, &told.trust)),
         security.setting("security.bundles", "none", |s| reference(&s.bundles, &told.trust)),
         security.setting("security.system_roots", "false", |s| text(s.system_roots)),
+        security.setting("security.crypto", &told.crypto, |_| None),
         security.setting("security.min_version", "1.2", |s| s.min_version.map(version)),
         security.setting("security.max_version", "1.3", |s| s.max_version.map(version)),
         security.setting("security.ciphers", "the library's", |s| list(&s.ciphers)),
