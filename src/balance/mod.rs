@@ -25,7 +25,11 @@ mod load;
 #[cfg(test)]
 mod model;
 mod pick;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "wired with the plan"))]
+mod place;
 mod set;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "wired with the plan"))]
+mod subset;
 #[cfg(test)]
 mod tests;
 

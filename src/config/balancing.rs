@@ -63,6 +63,9 @@ pub enum LocalityBalancing {
     Weighted,
     /// The caller's own zone first, as far as its share of callers allows (Envoy).
     ZoneAware(ZoneAware),
+    /// The nearest by measured round-trip time first, as far as their load allows (Meta's
+    /// `ServiceRouter`).
+    Rings(Rings),
 }
 
 /// The caller's own zone first. Not supported yet.
@@ -87,6 +90,59 @@ pub struct ZoneAware {
     /// The cluster of the caller's own service. Default: none. Source: Envoy
     /// `local_cluster_name`.
     pub own_cluster: Option<String>,
+}
+
+/// Rings of endpoints by the round-trip time to them. The nearest ring takes the calls; the next
+/// one opens when the mean load of the nearer ones passes its threshold, and takes what is above it
+/// (docs/BALANCING.md has the formula). Source: Meta's `ServiceRouter`, OSDI '23.
+///
+/// The round trip to an endpoint is the shortest time that a connection to it took to be made, before
+/// any TLS. One that was not connected to yet is taken to be as far away as the nearest measured one
+/// of its locality; where nothing of a locality is measured, it is in the nearest ring, so that it is
+/// found out.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
+pub struct Rings {
+    /// The rings, nearest first; what is beyond the last one is a further ring. Default: 2 ms, 15 ms,
+    /// 80 ms (a region, its neighbours, a continent). At most 16.
+    pub rings: Vec<Ring>,
+    /// Calls in flight that make a load of 100 % of an endpoint that does not report its
+    /// utilisation. They are those of this process alone. Default: 10. Range: from 1.
+    pub full_load: Option<u32>,
+}
+
+/// One ring of latency.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[non_exhaustive]
+pub struct Ring {
+    /// The longest round trip of its endpoints. Range: over that of the ring before.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::Time"))]
+    pub round_trip: Duration,
+    /// The mean load of it and the nearer rings above which the next one opens. Unit: percent.
+    /// Default: 70. Range: over 0, at most 100.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub threshold_percent: Option<f64>,
+}
+
+impl Ring {
+    /// A ring of endpoints with a round trip of at most this.
+    #[must_use]
+    pub fn new(round_trip: Duration) -> Self {
+        Self { round_trip, threshold_percent: None }
+    }
+
+    /// Sets the mean load above which the next ring opens. Unit: percent.
+    #[must_use]
+    pub fn threshold_percent(mut self, percent: f64) -> Self {
+        self.threshold_percent = Some(percent);
+        self
+    }
 }
 
 /// A part of a caller's place.
