@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::endpoint::Endpoint;
+use super::{endpoint::Endpoint, subset::labels::Wanted};
 use crate::core::Random;
 
 /// One question to a balancer.
@@ -12,12 +12,14 @@ pub(crate) struct Ask<'a, X> {
     pub(crate) random: &'a Random,
     /// What the call has met already: picked only when there is no other.
     pub(crate) tried: &'a [Arc<Endpoint<X>>],
+    /// The labels that its endpoint must carry.
+    pub(crate) wanted: Option<&'a Wanted>,
 }
 
 impl<'a, X> Ask<'a, X> {
     /// Any endpoint that this call has not tried.
     #[inline]
     pub(crate) fn any(now: u64, random: &'a Random, tried: &'a [Arc<Endpoint<X>>]) -> Self {
-        Self { now, random, tried }
+        Self { now, random, tried, wanted: None }
     }
 }

@@ -29,6 +29,7 @@ mod load;
 mod model;
 mod pick;
 mod place;
+mod planned;
 mod policy;
 mod set;
 mod subset;
@@ -51,5 +52,7 @@ pub(crate) use self::{
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
+    place::{Callers, Shift},
     set::Diff,
+    subset::labels::Wanted,
 };

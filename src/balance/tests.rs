@@ -2,6 +2,7 @@
 
 mod load;
 mod pick;
+mod place;
 mod set;
 mod weights;
 

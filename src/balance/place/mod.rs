@@ -1,5 +1,7 @@
-//! Where to pick: what comes before the picking policy. Arithmetic without endpoints, each file
-//! with the vectors of the system that it is taken from.
+//! Where to pick: what comes before the picking policy.
+//!
+//! `settings`, `plan` and `count` put it together for the endpoints of a cluster. The other files are
+//! arithmetic without endpoints, each with the vectors of the system that it is taken from:
 //!
 //! | file | what it decides |
 //! |---|---|
@@ -11,10 +13,20 @@
 //! | `rings` | which rings of latency are open, by their load |
 //! | `slow_start` | how much of a new endpoint's weight counts |
 
+mod count;
 pub(super) mod locality;
 pub(super) mod nearness;
 mod panic;
+pub(super) mod plan;
 pub(super) mod priority;
 pub(super) mod rings;
+pub(super) mod settings;
 pub(super) mod slow_start;
 pub(super) mod zone;
+
+pub(crate) use self::count::{Callers, Shift};
+pub(super) use self::{
+    count::{Count, Counting},
+    plan::{Level, Making, Plan},
+    settings::{Placing, Sharing},
+};

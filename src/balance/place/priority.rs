@@ -88,6 +88,17 @@ impl Census {
         self.weighed.add(class, u64::from(weight));
     }
 
+    /// The endpoints of another part of the same priority.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.hosts += other.hosts;
+        for (sum, other) in [(&mut self.counted, other.counted), (&mut self.weighed, other.weighed)]
+        {
+            sum.total += other.total;
+            sum.healthy += other.healthy;
+            sum.degraded += other.degraded;
+        }
+    }
+
     /// The health of its healthy and of its degraded endpoints, in percent.
     fn health(&self, rule: &Rule) -> (u32, u32) {
         let Tally { total, healthy, degraded } =

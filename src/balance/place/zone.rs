@@ -77,12 +77,15 @@ fn of(part: u64, total: u64) -> u64 {
 
 /// Where the calls of the caller's zone go.
 pub(crate) fn route(zones: &Zones, rule: &Rule) -> Routing {
-    if zones.zones.len() < 2
-        || (zones.caller_zones < 2 && rule.force_local.is_none())
-        // What the own cluster says cannot be right: the caller is in none of its zones.
-        || zones.callers_here == 0
-        || zones.healthy < rule.min_size
-    {
+    if zones.zones.len() < 2 || zones.healthy < rule.min_size {
+        return Routing::Off;
+    }
+    let forced = rule.force_local.is_some_and(|size| zones.healthy_here >= size.max(1));
+    if forced && zones.own.is_some() {
+        return Routing::Direct;
+    }
+    // Where the callers are is not known, or cannot be right: the caller is in none of the zones.
+    if zones.caller_zones < 2 || zones.callers_here == 0 {
         return Routing::Off;
     }
     let endpoints: u64 = zones.zones.iter().map(|zone| zone.endpoints).sum();
@@ -92,8 +95,7 @@ pub(crate) fn route(zones: &Zones, rule: &Rule) -> Routing {
     let mut local = 0;
     if let Some(own) = own {
         let (up, down) = (up(own), down(own));
-        let forced = rule.force_local.is_some_and(|size| zones.healthy_here >= size.max(1));
-        if forced || (up > 0 && up >= down) {
+        if up > 0 && up >= down {
             return Routing::Direct;
         }
         local = (up * UNIT).checked_div(down).unwrap_or(0);
