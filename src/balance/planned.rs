@@ -29,13 +29,14 @@ struct Way<'a, X> {
 }
 
 impl<X: Upstream> Balancer<X> {
+    /// By value, as a question that is answered without a plan.
     #[inline(never)]
     pub(super) fn planned(
         &self,
         view: &View<X>,
-        placed: &Placed<X>,
-        ask: &Ask<'_, X>,
+        ask: Ask<'_, X>,
     ) -> Result<InFlight<X>, PickError> {
+        let Some(placed) = &view.placed else { return Err(PickError::Empty) };
         let plan = self.plan_of(view, placed, ask.wanted)?;
         if !plan.used.load(Relaxed) {
             plan.used.store(true, Relaxed);
@@ -51,11 +52,11 @@ impl<X: Upstream> Balancer<X> {
             edges: Cell::new(&[]),
             slow_start: view.placing.slow_start.as_ref().filter(|_| ask.now < plan.young_until),
         };
-        let way = Way { view, plan, ask, mode: &mode };
+        let way = Way { view, plan, ask: &ask, mode: &mode };
         let (endpoint, live) = way.pick(self)?;
         live.load.begin(ask.now);
         self.called();
-        Ok(InFlight::begun(Arc::clone(endpoint), ask.now, view.policy.decay()))
+        Ok(InFlight::begun(Arc::clone(endpoint), ask.now, view.decay))
     }
 
     /// The plan of the labels that are asked for.
@@ -146,7 +147,7 @@ impl<'a, X: Upstream> Way<'a, X> {
 
     /// One of a group, if there is any that ranks well enough.
     fn within(&self, balancer: &Balancer<X>, group: &'a Group<X>) -> Option<Picked<'a, X>> {
-        let policy = self.view.policy;
+        let policy = &self.view.policy;
         let picker = self.picker(group);
         let drawn = policy.plain(group, picker).err().flatten()?;
         let endpoint = policy.ranked(group, picker, drawn)?;

@@ -25,6 +25,8 @@ pub(super) struct View<X> {
     /// Every endpoint.
     pub(super) all: Group<X>,
     pub(super) policy: Policy,
+    /// The policy's: how fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
+    pub(super) decay: u64,
     pub(super) placing: Arc<Placing>,
     /// Where to pick, unless anywhere will do.
     pub(super) placed: Option<Box<Placed<X>>>,
@@ -84,7 +86,9 @@ impl<X: Upstream> View<X> {
     pub(super) fn empty(cluster: &config::Cluster, cx: &X::Context) -> Self {
         let all = Group::new(Set::empty(), None);
         let placing = Arc::new(Placing::of(cluster, || X::seed(cx)));
-        Self { all, policy: Policy::of(cluster), placing, placed: None }
+        let policy = Policy::of(cluster);
+        let decay = policy.decay();
+        Self { all, policy, decay, placing, placed: None }
     }
 
     /// Where to pick by other settings; what was drawn once stays.
@@ -140,7 +144,8 @@ impl<X: Upstream> View<X> {
             let before = self.placed.as_deref();
             Box::new(Placed::new(&all, &placing, &X::place(cx), before))
         });
-        let view = Self { all, policy, placing, placed };
+        let decay = policy.decay();
+        let view = Self { all, policy, decay, placing, placed };
         view.count(cx, now);
         view
     }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-/// What comes before the pick: priorities, localities, panic (xDS `CommonLbConfig`). Not
-/// supported yet.
+/// What comes before the pick: priorities, localities, panic (xDS `CommonLbConfig`).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -22,34 +21,37 @@ pub struct Balancing {
     /// How localities share the load. Default: as if there were none.
     pub locality: LocalityBalancing,
     /// What of the caller's place is preferred, most important first: each kind of match is a
-    /// priority. Source: WDS `routing_preference`, Consul `PrioritizeByLocality`, Kubernetes
-    /// `trafficDistribution`.
+    /// priority, so that calls go on to what is further away as health demands. The network and the
+    /// cluster are not supported yet. Source: WDS `routing_preference`, Consul
+    /// `PrioritizeByLocality`, Kubernetes `trafficDistribution`.
     pub prefer: Vec<LocalityScope>,
-    /// Whether only the best match is used, even when it is down (WDS `STRICT`). Default: false.
+    /// Whether only what matches in everything preferred is used, even when it is down (WDS
+    /// `STRICT`). Default: false.
     pub prefer_strictly: Option<bool>,
-    /// How long a priority may take to connect before the next is used. Default: 10 s. Source:
-    /// gRFC A56.
+    /// How long a priority may take to connect before the next is used. Default: 10 s. Not supported
+    /// yet. Source: gRFC A56.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub priority_failover: Option<Duration>,
-    /// How long a priority that is no longer needed is kept. Default: 15 min. Source: gRFC A56.
+    /// How long a priority that is no longer needed is kept. Default: 15 min. Not supported yet.
+    /// Source: gRFC A56.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub priority_retention: Option<Duration>,
-    /// How long updates are gathered before they count. Default: 1 s (Envoy). Source: xDS
-    /// `update_merge_window`.
+    /// How long updates are gathered before they count. Default: 1 s (Envoy). Not supported yet.
+    /// Source: xDS `update_merge_window`.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub update_merge_window: Option<Duration>,
-    /// Whether new endpoints count only after their first probe. Default: false. Source: xDS
-    /// `ignore_new_hosts_until_first_hc`.
+    /// Whether new endpoints count only after their first probe. Default: false. Not supported yet.
+    /// Source: xDS `ignore_new_hosts_until_first_hc`.
     pub wait_for_first_check: Option<bool>,
-    /// Whether all connections close when the set changes. Default: false. Source: xDS
-    /// `close_connections_on_host_set_change`.
+    /// Whether all connections close when the set changes. Default: false. Not supported yet. Source:
+    /// xDS `close_connections_on_host_set_change`.
     pub close_on_change: Option<bool>,
-    /// Whether the connections of an endpoint close when it fails its probes. Default: false.
-    /// Source: xDS `close_connections_on_host_health_failure`.
+    /// Whether the connections of an endpoint close when it fails its probes. Default: false. Not
+    /// supported yet. Source: xDS `close_connections_on_host_health_failure`.
     pub close_on_failure: Option<bool>,
 }
 
-/// How localities share the load. Not supported yet.
+/// How localities share the load.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -68,7 +70,7 @@ pub enum LocalityBalancing {
     Rings(Rings),
 }
 
-/// The caller's own zone first. Not supported yet.
+/// The caller's own zone first, as far as that leaves every endpoint the same load.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -87,7 +89,8 @@ pub struct ZoneAware {
     /// Whether shares count endpoints' weights. Default: false: they count endpoints. Source:
     /// xDS `locality_basis`.
     pub by_weight: Option<bool>,
-    /// The cluster of the caller's own service. Default: none. Source: Envoy
+    /// The cluster of the caller's own service, which tells how many callers are in each zone.
+    /// Default: none: the zone is kept to only as `force_local_min_size` says. Source: Envoy
     /// `local_cluster_name`.
     pub own_cluster: Option<String>,
 }
@@ -152,7 +155,7 @@ impl Ring {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum LocalityScope {
-    /// The network.
+    /// The network. Not supported yet.
     Network,
     /// The region.
     Region,
@@ -162,11 +165,12 @@ pub enum LocalityScope {
     SubZone,
     /// The node.
     Node,
-    /// The Kubernetes cluster.
+    /// The Kubernetes cluster. Not supported yet.
     Cluster,
 }
 
-/// The ramp of new endpoints (xDS `SlowStartConfig`). Not supported yet.
+/// The ramp of new endpoints (xDS `SlowStartConfig`), of every policy. The first endpoints of a
+/// cluster are not new: there is nothing to be new beside.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -178,6 +182,6 @@ pub struct SlowStart {
     pub window: Option<Duration>,
     /// How it rises: 1 is a line. Default: 1. Range: over 0.
     pub aggression: Option<f64>,
-    /// The weight at the start. Unit: percent. Default: 10. Range: 0..=100.
+    /// The least weight. Unit: percent. Default: 10. Range: 0..=100.
     pub min_weight_percent: Option<f64>,
 }

@@ -21,8 +21,6 @@ pub struct Locality {
 pub struct Place {
     /// Its region, zone and part of the zone; what is empty is not known.
     pub locality: Locality,
-    /// The network that it is on.
-    pub network: Option<String>,
     /// The node that it runs on.
     pub node: Option<String>,
 }
@@ -72,7 +70,7 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The weight of one locality at one priority. Not supported yet.
+/// The weight of one locality at one priority.
 ///
 /// Endpoints name their locality and priority; this list says what a locality gets: together
 /// they are priorities → localities → endpoints.
@@ -88,7 +86,7 @@ pub struct LocalityWeight {
     pub priority: u32,
     /// Its share relative to the other localities of the priority. Default: 0: it gets nothing.
     pub weight: u32,
-    /// How far away it is. Default: unknown. Source: xDS `proximity`.
+    /// How far away it is. Default: unknown. Not supported yet. Source: xDS `proximity`.
     pub proximity: Option<u32>,
 }
 

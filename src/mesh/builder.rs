@@ -20,16 +20,16 @@ use super::{
     supervise,
 };
 use crate::{
-    config::Endpoint,
+    config::{Endpoint, Locality, Place},
     core::{Body, BoxError, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
     discover::{Discover, Publisher, Sink, SourceId, Static},
     observe::{Hub, Propagation, trace::Tracing},
     transport::{self, Connect, ConnectTarget, Connector, Shared},
 };
 
-#[cfg(feature = "otel")]
+#[cfg(feature = "otel-033")]
 use super::metrics;
-#[cfg(feature = "otel")]
+#[cfg(feature = "otel-033")]
 use crate::observe::otel::Exporter;
 #[cfg(feature = "_tls")]
 use crate::security::{CryptoProvider, Identity, Verify};
@@ -94,9 +94,10 @@ pub struct MeshBuilder {
     connect: Option<ConnectStage>,
     keys: GivenKeys,
     telemetry: Telemetry,
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "otel-033")]
     exporter: Option<Exporter>,
     tracing: Tracing,
+    place: Place,
 }
 
 /// A source, in the order of addition.
@@ -125,9 +126,10 @@ impl MeshBuilder {
             connect: None,
             keys: GivenKeys::default(),
             telemetry: Telemetry::default(),
-            #[cfg(feature = "otel")]
+            #[cfg(feature = "otel-033")]
             exporter: None,
             tracing: Tracing::default(),
+            place: Place::default(),
         }
     }
 
@@ -217,6 +219,39 @@ impl MeshBuilder {
         self
     }
 
+    /// Where this process runs: region, zone and part of the zone. Default: not known.
+    ///
+    /// What a cluster keeps near (`balancing.prefer`, `balancing.locality.zone_aware`) is by this.
+    pub fn locality(mut self, locality: Locality) -> Self {
+        self.place.locality = locality;
+        self
+    }
+
+    /// The node that this process runs on, for clusters that prefer it. Default: not known.
+    pub fn node(mut self, node: impl Into<String>) -> Self {
+        self.place.node = Some(node.into());
+        self
+    }
+
+    /// Where this process runs, as the environment has it: `cloud.region`,
+    /// `cloud.availability_zone` and `k8s.node.name` of `OTEL_RESOURCE_ATTRIBUTES`. What is not there
+    /// stays as it was.
+    ///
+    /// [`Mesh::from_env`] does this, too.
+    pub fn place_from_env(mut self) -> Self {
+        let list = std::env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+        let Place { locality, node } = Place::of_resource_attributes(&list);
+        let keep = |here: &mut String, there: String| {
+            if !there.is_empty() {
+                *here = there;
+            }
+        };
+        keep(&mut self.place.locality.region, locality.region);
+        keep(&mut self.place.locality.zone, locality.zone);
+        self.place.node = node.or(self.place.node);
+        self
+    }
+
     /// Runs background tasks on this runtime. Default: the one that `build` is called in.
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.runtime = Some(handle);
@@ -250,7 +285,7 @@ impl MeshBuilder {
     ///
     /// A call is one span and a child for each attempt, by OpenTelemetry's semantic conventions
     /// 1.44: see `docs/TRACING.md`. HTTP's end with the response head, gRPC's with the status.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "otel-033")]
     pub fn tracer_provider<P>(mut self, provider: &P) -> Self
     where
         P: opentelemetry::trace::TracerProvider,
@@ -294,7 +329,7 @@ impl MeshBuilder {
     /// Only the API of `opentelemetry` 0.33 is used: the SDK, its reader and its exporter are the
     /// application's. What that exporter meets, no call waits for or learns of. Each duration is
     /// recorded through it once more: `docs/METRICS.md` tells what that costs.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "otel-033")]
     pub fn meter_provider(
         mut self,
         provider: &(impl opentelemetry::metrics::MeterProvider + ?Sized),
@@ -459,9 +494,9 @@ impl MeshBuilder {
             },
         };
         let unknown = self.unknown_names;
-        #[cfg(feature = "otel")]
+        #[cfg(feature = "otel-033")]
         let sinks = self.exporter.as_ref().map(Exporter::sinks);
-        #[cfg(not(feature = "otel"))]
+        #[cfg(not(feature = "otel-033"))]
         let sinks = None;
         let hub = Arc::new(Hub::new(events, epoch, &names, sinks));
         let telemetry = self.telemetry;
@@ -479,9 +514,10 @@ impl MeshBuilder {
                 transport,
                 unknown,
                 telemetry,
+                self.place,
             )
         });
-        #[cfg(feature = "otel")]
+        #[cfg(feature = "otel-033")]
         if let Some(exporter) = &self.exporter {
             let read = Arc::downgrade(&inner);
             exporter.observe(move |metric| match read.upgrade() {

@@ -1,6 +1,6 @@
 //! A cluster at run time: its balancer, its breaker and what each of its endpoints owns.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -9,13 +9,14 @@ use super::{
     discovered::Discovered,
     endpoint::Transport,
     leaf::{Leaf, LeafEndpoint},
+    peers::Peers,
     protect::Protector,
     stage::{Erased, Next, Stage},
 };
 use crate::{
-    balance::{Balancer, Spec, Upstream},
+    balance::{Balancer, Callers, Shift, Spec, Upstream},
     config::{self, Protocol, SecurityMode},
-    core::{BodyEnd, Epoch},
+    core::{BodyEnd, Epoch, Instant},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::limit::Limiter,
     transport::{Connect, Pool, Reach, Shared},
@@ -66,6 +67,9 @@ pub(crate) struct NodeContext {
     pub(crate) shared: Arc<Shared>,
     /// Notified when an endpoint cannot be connected to.
     pub(crate) unreachable: Arc<Notify>,
+    /// Where this process runs.
+    pub(crate) place: Arc<config::Place>,
+    pub(crate) peers: Arc<Peers>,
     /// Wakes who keeps the balancer.
     pub(crate) woken: Arc<Notify>,
     pub(crate) leaf: Option<Leaf>,
@@ -145,6 +149,26 @@ impl Upstream for Node {
 
     fn wake(cx: &NodeContext) {
         cx.woken.notify_one();
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.pool.round_trip()
+    }
+
+    fn place(cx: &NodeContext) -> config::Place {
+        (*cx.place).clone()
+    }
+
+    fn callers(cx: &NodeContext, cluster: &str) -> Vec<Callers> {
+        cx.peers.callers(cluster, cx.shared.epoch.nanos(Instant::now()))
+    }
+
+    fn seed(cx: &NodeContext) -> u64 {
+        cx.shared.random.next()
+    }
+
+    fn shifted(cx: &NodeContext, shift: Shift) {
+        cx.meter.shifted(shift.priority, shift.distance, shift.percent, shift.panic);
     }
 
     fn streamed(&self, end: BodyEnd, nanos: u64) {

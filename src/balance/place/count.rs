@@ -135,6 +135,45 @@ impl<X: Upstream> Plan<X> {
         moved
     }
 
+    /// One line per priority, and one for each of its parts.
+    pub(in crate::balance) fn told(&self, all: &Group<X>, now: u64) -> Vec<String> {
+        let mut lines = Vec::new();
+        for level in &self.levels {
+            let Census { counted, .. } =
+                Count::of(level.whole.as_ref().unwrap_or(all), now, 1.0).census;
+            let load = level.load();
+            let mut line = format!("priority {}", level.priority);
+            if level.distance > 0 {
+                line += &format!(", distance {}", level.distance);
+            }
+            line += &format!(
+                ": {} % of calls, {} of {} healthy",
+                sum(load),
+                counted.healthy,
+                counted.total
+            );
+            if counted.degraded > 0 {
+                line += &format!(", {} degraded", counted.degraded);
+            }
+            if load.panic {
+                line += ", in panic: all are called";
+            }
+            lines.push(line);
+            for (part, share) in level.parts.iter().zip(level.shares()) {
+                let name = match part.ring {
+                    Some(ring) => format!("ring {}", ring + 1),
+                    None => name_of(&part.locality),
+                };
+                lines.push(format!(
+                    "  {name}: {:.1} % of them, {} endpoints",
+                    share * 100.0,
+                    part.group.set.len()
+                ));
+            }
+        }
+        lines
+    }
+
     /// How the parts of a level share.
     fn shares(
         &self,
@@ -180,6 +219,12 @@ impl<X: Upstream> Plan<X> {
             }
         }
     }
+}
+
+fn name_of(locality: &Locality) -> String {
+    let parts = [&locality.region, &locality.zone, &locality.sub_zone];
+    let parts: Vec<&str> = parts.iter().filter(|it| !it.is_empty()).map(|it| it.as_str()).collect();
+    if parts.is_empty() { "no locality".to_owned() } else { parts.join("/") }
 }
 
 fn sum(load: Load) -> u32 {

@@ -26,7 +26,7 @@ pub(super) mod zone;
 
 pub(crate) use self::count::{Callers, Shift};
 pub(super) use self::{
-    count::{Count, Counting},
-    plan::{Level, Making, Plan},
+    count::Counting,
+    plan::{Level, Making, Plan, locality_of},
     settings::{Placing, Sharing},
 };

@@ -17,13 +17,12 @@ pub(crate) fn distance(prefer: &[LocalityScope], own: &Place, endpoint: &Endpoin
 fn matches(scope: LocalityScope, own: &Place, endpoint: &Endpoint) -> bool {
     let there = endpoint.locality.as_deref();
     let (here, there) = match scope {
-        LocalityScope::Network => (own.network.as_deref(), endpoint.network.as_deref()),
         LocalityScope::Node => (own.node.as_deref(), endpoint.node.as_deref()),
         LocalityScope::Region => (Some(&*own.locality.region), there.map(|it| &*it.region)),
         LocalityScope::Zone => (Some(&*own.locality.zone), there.map(|it| &*it.zone)),
         LocalityScope::SubZone => (Some(&*own.locality.sub_zone), there.map(|it| &*it.sub_zone)),
-        // Refused by validation: an endpoint says nothing of it.
-        LocalityScope::Cluster => (None, None),
+        // Refused by validation: nothing is known of them.
+        LocalityScope::Network | LocalityScope::Cluster => (None, None),
     };
     here.is_some_and(|here| !here.is_empty() && there == Some(here))
 }
@@ -32,7 +31,7 @@ fn matches(scope: LocalityScope, own: &Place, endpoint: &Endpoint) -> bool {
 mod tests {
     use super::*;
     use crate::config::Locality;
-    use LocalityScope::{Network, Node, Region, SubZone, Zone};
+    use LocalityScope::{Node, Region, SubZone, Zone};
 
     fn locality(region: &str, zone: &str, sub_zone: &str) -> Locality {
         Locality { region: region.into(), zone: zone.into(), sub_zone: sub_zone.into() }
@@ -62,15 +61,10 @@ mod tests {
     }
 
     #[test]
-    fn nodes_and_networks_are_compared_too() {
-        let own =
-            Place { node: Some("n1".into()), network: Some("net".into()), ..Place::default() };
-        let mut here = endpoint(Locality::default(), "n1");
-        assert_eq!(distance(&[Node], &own, &here), 0);
+    fn nodes_are_compared_too() {
+        let own = Place { node: Some("n1".into()), ..Place::default() };
+        assert_eq!(distance(&[Node], &own, &endpoint(Locality::default(), "n1")), 0);
         assert_eq!(distance(&[Node], &own, &endpoint(Locality::default(), "n2")), 1);
-        assert_eq!(distance(&[Network, Node], &own, &here), 2);
-        here.network = Some("net".into());
-        assert_eq!(distance(&[Network, Node], &own, &here), 0);
     }
 
     #[test]

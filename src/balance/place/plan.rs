@@ -80,6 +80,14 @@ pub(in crate::balance) struct Making<'a, X> {
     pub(in crate::balance) id: u64,
 }
 
+impl<X> Making<'_, X> {
+    /// Whether it is a part by labels, in which the weights of localities do not count.
+    fn is_plain_part(&self) -> bool {
+        let subsets = self.placing.subsets.as_ref();
+        self.id != 0 && subsets.is_none_or(|subsets| subsets.locality_weighted != Some(true))
+    }
+}
+
 // === impl Plan ===
 
 impl<X: Upstream> Plan<X> {
@@ -120,10 +128,9 @@ impl<X: Upstream> Plan<X> {
                 let endpoints = levels.remove(&key).unwrap_or_default();
                 let level = Level::new(making, key, endpoints, alone);
                 is_subset |= level.1;
-                level.0.load.store(
-                    pack(Load { healthy: u32::from(index == 0) * 100, ..Load::default() }),
-                    Relaxed,
-                );
+                if making.before.is_none() && index == 0 {
+                    level.0.set_load(Load { healthy: 100, ..Load::default() });
+                }
                 level.0
             })
             .collect();
@@ -206,7 +213,8 @@ impl<X: Upstream> Level<X> {
             whole,
             parts,
             edges,
-            load: AtomicU32::new(0),
+            // Until it is counted, it is as it was.
+            load: AtomicU32::new(before.map_or(0, |level| level.load.load(Relaxed))),
             is_split: AtomicBool::new(false),
         };
         (level, is_subset)
@@ -293,6 +301,9 @@ fn keyed<X: Upstream>(
     let mut keyed = HashMap::<Key, Endpoints<X>>::new();
     match &placing.sharing {
         Sharing::Together => return vec![(Key::default(), endpoints)],
+        Sharing::Weighted(_) if making.is_plain_part() => {
+            return vec![(Key::default(), endpoints)];
+        }
         // Only the first priority stays in its zone.
         Sharing::Zone { .. } if priority > 0 => return vec![(Key::default(), endpoints)],
         Sharing::Weighted(_) => {

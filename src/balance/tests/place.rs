@@ -275,6 +275,7 @@ fn shifts_are_told_once() {
     let shift = |priority, percent, panic| Shift { priority, distance: 0, percent, panic };
     assert_eq!(world.shifts(), [shift(0, 0, false), shift(1, 100, false)]);
     world.count();
+    world.calls(10);
     assert_eq!(world.shifts(), []);
     world.set_down(3..=3, true);
     assert_eq!(world.shifts(), [shift(0, 67, true), shift(1, 33, true)]);

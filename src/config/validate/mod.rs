@@ -8,6 +8,7 @@ mod cluster;
 mod dns;
 mod endpoint;
 mod matching;
+mod place;
 mod policy;
 mod retry;
 mod route;

@@ -126,7 +126,10 @@ impl Attempt {
             },
         };
         let flight = loop {
-            match core.balancer.pick(Ask::any(at, &inner.random, tried)) {
+            match core.balancer.pick(Ask {
+                wanted: pinned.wanted.as_deref(),
+                ..Ask::any(at, &inner.random, tried)
+            }) {
                 Ok(flight) => break flight,
                 Err(reason) => {
                     // The way to the endpoints has been swapped meanwhile, and with it their set.

@@ -297,8 +297,8 @@ impl PathProj<'_> {
             let safe_only = arms == Arms::Safe;
             *self.armed = Some(Armed { head, body, safe_only });
         }
-        let cluster = Arc::clone(cluster);
-        *self.pinned = Some(Pinned { service, route: index, cluster, bounds });
+        let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
+        *self.pinned = Some(Pinned { service, route: index, cluster, wanted, bounds });
         None
     }
 
