@@ -91,7 +91,10 @@ async fn main() -> Result<(), BoxError> {
     ];
     let mesh = Mesh::builder().endpoints("users.prod", endpoints).build()?;
     mesh.ready().await?;
-    println!("one of three is healthy, less than half: all are called\n  {:?}", calls(&mesh).await?);
+    println!(
+        "one of three is healthy, less than half: all are called\n  {:?}",
+        calls(&mesh).await?
+    );
     places(&mesh);
     mesh.shutdown(Duration::from_secs(1)).await;
     Ok(())

@@ -74,7 +74,8 @@ async fn when_the_first_priority_dies_the_next_takes_over_and_no_call_fails() {
 
     // Both die while calls come.
     let client = mesh.client("users").unwrap();
-    let under_way = tokio::spawn(storm(10, 2_000, move |_| fetch(&client, get("/"))));
+    let under_way =
+        tokio::spawn(async move { storm(10, 2_000, |_| fetch(&client, get("/"))).await });
     tokio::time::sleep(Duration::from_millis(20)).await;
     a.kill().await;
     b.kill().await;

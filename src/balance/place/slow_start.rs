@@ -4,6 +4,8 @@
 //! factor = max(least, (max(age, 1 ms) / window)^(1 / aggression))
 //! ```
 
+use std::time::Duration;
+
 /// Nanoseconds.
 const MILLI: u64 = 1_000_000;
 
@@ -22,7 +24,7 @@ pub(crate) struct SlowStart {
 
 impl SlowStart {
     pub(crate) fn new(config: &crate::config::SlowStart) -> Self {
-        let window = config.window.unwrap_or(std::time::Duration::from_secs(10));
+        let window = config.window.unwrap_or(Duration::from_secs(10));
         Self {
             window: u64::try_from(window.as_nanos()).unwrap_or(u64::MAX),
             aggression: config.aggression.unwrap_or(1.0),
