@@ -83,11 +83,20 @@ async fn when_the_first_priority_dies_the_next_takes_over_and_no_call_fails() {
     assert_eq!(failures(&answers), Vec::<String>::new());
     assert_eq!(names(&calls(&mesh, 300).await), ["c", "d"]);
     events
-        .until(|event| matches!(event, Event::PriorityShifted { priority: 1, percent: 100, .. }))
+        .until(|event| matches!(event, Event::PriorityShifted { priority: 0, percent: 0, .. }))
         .await;
     let described = mesh.describe().to_string();
     assert!(described.contains("priority 0: 0 % of calls, 0 of 2 healthy"), "{described}");
     assert!(described.contains("priority 1: 100 % of calls, 2 of 2 healthy"), "{described}");
+    // Back-off is over every 200 ms: few calls find out that it lasts, and no share goes there.
+    let mut elsewhere = 0;
+    for _ in 0..20 {
+        elsewhere += calls(&mesh, 50).await.values().sum::<usize>();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(elsewhere, 1_000);
+    let knocks = events.count(|event| matches!(event, Event::ConnectFailed { .. }));
+    assert!(knocks < 40, "{knocks} connection attempts to a dead priority");
 
     // They return.
     let _a = Server::start_at(at_a, |_| async { reply("a") }).await;

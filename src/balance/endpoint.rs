@@ -45,6 +45,11 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// Who keeps the balancer looks again.
     fn wake(_cx: &Self::Context) {}
 
+    /// Whether it could not be connected to, and has not answered since: the next call is a trial.
+    fn is_failing(&self) -> bool {
+        false
+    }
+
     /// The shortest time that a connection to it took to be made.
     fn round_trip(&self) -> Option<Duration> {
         None

@@ -49,6 +49,7 @@ impl<X: Upstream> Balancer<X> {
             worst: Cell::new(Rank::Young),
             panic: Cell::new(false),
             degraded: Cell::new(false),
+            trial: Cell::new(false),
             edges: Cell::new(&[]),
             slow_start: view.placing.slow_start.as_ref().filter(|_| ask.now < plan.young_until),
         };
@@ -91,6 +92,9 @@ impl<X: Upstream> Balancer<X> {
 impl<'a, X: Upstream> Way<'a, X> {
     fn pick(&self, balancer: &Balancer<X>) -> Result<Picked<'a, X>, PickError> {
         let plan = self.plan;
+        if let Some(picked) = self.trial(balancer) {
+            return Ok(picked);
+        }
         let word = self.ask.random.next();
         let percent = u32::try_from(scale(word, 100)).unwrap_or(0) + 1;
         let (index, degraded) = plan.level(percent);
@@ -120,6 +124,22 @@ impl<'a, X: Upstream> Way<'a, X> {
             }
         }
         self.elsewhere(balancer, index, group)
+    }
+
+    /// One of a group that gets nothing, where it is time to see whether it is well again.
+    #[inline]
+    fn trial(&self, balancer: &Balancer<X>) -> Option<Picked<'a, X>> {
+        let (level, part) = self.plan.take_trial()?;
+        // A call that has met something already is not to be kept waiting.
+        if !self.ask.tried.is_empty() {
+            return None;
+        }
+        self.look_as(level, false);
+        self.mode.trial.set(true);
+        let group = part.map_or_else(|| self.whole(level), |part| &part.group);
+        let picked = self.within(balancer, group);
+        self.mode.trial.set(false);
+        picked
     }
 
     fn whole(&self, level: &'a Level<X>) -> &'a Group<X> {

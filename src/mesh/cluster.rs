@@ -151,6 +151,10 @@ impl Upstream for Node {
         cx.woken.notify_one();
     }
 
+    fn is_failing(&self) -> bool {
+        self.pool.is_failing()
+    }
+
     fn round_trip(&self) -> Option<Duration> {
         self.pool.round_trip()
     }

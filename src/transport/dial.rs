@@ -217,6 +217,11 @@ impl Dialer {
         !self.backoff.lasts(now)
     }
 
+    /// Whether no connection has answered since one could not be made.
+    pub(super) fn is_failing(&self) -> bool {
+        self.backoff.is_failing()
+    }
+
     /// When the back-off after a failed connection attempt is over.
     pub(super) fn backoff_ends(&self) -> Instant {
         self.shared.epoch.at(self.backoff.until())

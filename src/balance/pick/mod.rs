@@ -45,6 +45,8 @@ pub(super) struct Mode<'a, X> {
     pub(super) panic: Cell<bool>,
     /// It is the degraded endpoints that are meant.
     pub(super) degraded: Cell<bool>,
+    /// This pick may be the trial of an endpoint that could not be connected to.
+    pub(super) trial: Cell<bool>,
     pub(super) edges: Cell<&'a [Edge<X>]>,
     /// Of endpoints that have just joined.
     pub(super) slow_start: Option<&'a SlowStart>,
@@ -189,7 +191,7 @@ pub(super) fn standing<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Rank {
     }
 }
 
-impl<X> Mode<'_, X> {
+impl<X: Upstream> Mode<'_, X> {
     /// The rank of an endpoint as the plan sees it.
     fn adjust(&self, rank: Rank, endpoint: &Arc<Endpoint<X>>, now: u64, random: &Random) -> Rank {
         let rank = match rank {
@@ -199,6 +201,9 @@ impl<X> Mode<'_, X> {
             Rank::Good if self.degraded.get() => Rank::Degraded,
             rank => rank,
         };
+        if rank == Rank::Good && !self.trial.get() && is_failing(endpoint) {
+            return Rank::Unavailable;
+        }
         if rank != Rank::Good {
             return rank;
         }
@@ -215,6 +220,11 @@ impl<X> Mode<'_, X> {
         }
         if share < 1.0 && random.ratio() >= share { Rank::Young } else { Rank::Good }
     }
+}
+
+/// Whether its next call is a trial.
+pub(super) fn is_failing<X: Upstream>(endpoint: &Endpoint<X>) -> bool {
+    endpoint.extra().is_some_and(Upstream::is_failing)
 }
 
 /// A random word's upper half, scaled to `0..len` without a division.

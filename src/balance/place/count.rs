@@ -13,7 +13,7 @@ use super::{
 use crate::{
     balance::{
         endpoint::{Endpoint, Upstream},
-        pick::{Rank, standing},
+        pick::{Rank, is_failing, standing},
         view::Group,
     },
     config::{Locality, Place},
@@ -57,6 +57,7 @@ pub(in crate::balance) struct Count {
 /// Nothing: it takes no new calls.
 fn class_of<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Option<Class> {
     match standing(endpoint, now) {
+        Rank::Good | Rank::Young if is_failing(endpoint) => Some(Class::Unhealthy),
         Rank::Good | Rank::Young => Some(Class::Healthy),
         Rank::Degraded => Some(Class::Degraded),
         Rank::Never => None,
@@ -75,6 +76,12 @@ impl Count {
             }
         }
         count
+    }
+
+    /// Whether there are endpoints, none of which is well.
+    fn is_lost(&self) -> bool {
+        let counted = self.census.counted;
+        counted.total > 0 && counted.healthy + counted.degraded == 0
     }
 
     fn add(&mut self, other: &Self) {
@@ -99,6 +106,7 @@ impl<X: Upstream> Plan<X> {
         };
         let mut moved = false;
         let mut censuses = Vec::with_capacity(self.levels.len());
+        let mut lost = Vec::new();
         for (index, level) in self.levels.iter().enumerate() {
             let whole = level.whole.as_ref().unwrap_or(all);
             if let Sharing::Rings(by) = &placing.sharing {
@@ -113,10 +121,18 @@ impl<X: Upstream> Plan<X> {
             let mut sum = Count::default();
             counts.iter().for_each(|count| sum.add(count));
             censuses.push(sum.census);
+            let parts = (1..).zip(&counts).filter(|(_, count)| count.is_lost());
+            lost.extend(parts.map(|(part, _)| (index, part)));
             let shares = self.shares(index, level, &counts, counting);
             level.set_shares(shares.as_deref());
         }
         let loads = priority::loads(&censuses, &placing.rule);
+        // Of what is nearer than all that gets calls, and of what is lost of that.
+        let used = loads.iter().rposition(|load| sum(*load) > 0).unwrap_or(0);
+        lost.retain(|(level, _)| sum(loads[*level]) > 0);
+        let gone = (0..used).filter(|level| sum(loads[*level]) == 0 && censuses[*level].hosts > 0);
+        lost.extend(gone.map(|level| (level, 0)));
+        self.try_next(&lost);
         for (level, load) in self.levels.iter().zip(loads) {
             let before = level.set_load(load);
             if sum(before) > 0 && sum(load) > 0 && before.panic == load.panic {
@@ -172,6 +188,15 @@ impl<X: Upstream> Plan<X> {
             }
         }
         lines
+    }
+
+    /// Notes one of the groups that get nothing, for the next pick; they take turns.
+    fn try_next(&self, lost: &[(usize, u64)]) {
+        let turn = self.counts.fetch_add(1, Relaxed);
+        let next = usize::try_from(turn).unwrap_or(0).checked_rem(lost.len());
+        let trial = next.and_then(|next| lost.get(next));
+        let trial = trial.map_or(0, |(level, part)| *level as u64 + 1 + (part << 32));
+        self.trial.store(trial, Relaxed);
     }
 
     /// How the parts of a level share.

@@ -40,6 +40,11 @@ pub(in crate::balance) struct Plan<X> {
     pub(in crate::balance) used: AtomicBool,
     /// When that was.
     pub(in crate::balance) counted: AtomicU64,
+    /// A group that gets nothing and is looked at by the next pick, lest it stays so: 1 + the index
+    /// of its level, and that of its part from bit 32 on.
+    pub(in crate::balance) trial: AtomicU64,
+    /// How often it was counted.
+    pub(in crate::balance) counts: AtomicU64,
     /// Of a part of the cluster by labels: its id.
     pub(in crate::balance) id: u64,
 }
@@ -140,6 +145,8 @@ impl<X: Upstream> Plan<X> {
             young_until,
             used: AtomicBool::new(false),
             counted: AtomicU64::new(0),
+            trial: AtomicU64::new(0),
+            counts: AtomicU64::new(0),
             id: making.id,
         }
     }
@@ -165,6 +172,21 @@ impl<X: Upstream> Plan<X> {
         }
         // Only while the loads are being written.
         (0, false)
+    }
+}
+
+impl<X> Plan<X> {
+    /// Takes the group that is to be looked at once, if there is one.
+    #[inline]
+    pub(in crate::balance) fn take_trial(&self) -> Option<(&Level<X>, Option<&Part<X>>)> {
+        if self.trial.load(Relaxed) == 0 {
+            return None;
+        }
+        let trial = self.trial.swap(0, Relaxed);
+        let level = (trial & u64::from(u32::MAX)).checked_sub(1)?;
+        let level = self.levels.get(usize::try_from(level).ok()?)?;
+        let part = (trial >> 32).checked_sub(1).and_then(|part| usize::try_from(part).ok());
+        Some((level, part.and_then(|part| level.parts.get(part))))
     }
 }
 

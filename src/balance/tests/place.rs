@@ -31,6 +31,8 @@ const SECOND: u64 = 1_000 * MILLI;
 #[derive(Default)]
 struct Wire {
     down: AtomicBool,
+    /// It could not be connected to, and has not answered since.
+    failing: AtomicBool,
     /// Nanoseconds; 0: not measured.
     round_trip: AtomicU64,
 }
@@ -76,6 +78,10 @@ impl Upstream for Peer {
     fn respecified(&self, _spec: &Spec) {}
 
     fn retire(&self) {}
+
+    fn is_failing(&self) -> bool {
+        self.wire.failing.load(Relaxed)
+    }
 
     fn round_trip(&self) -> Option<Duration> {
         let nanos = self.wire.round_trip.load(Relaxed);
@@ -238,6 +244,55 @@ fn nothing_bad_is_called_while_another_priority_is_well_even_before_it_is_counte
         }
         assert_eq!(world.share(3..=4), 1.0, "{:?}", cluster.balancer);
     }
+}
+
+#[test]
+fn a_priority_that_is_lost_is_tried_by_one_call_per_count_and_returns() {
+    let endpoints = vec![at(1, 0), at(2, 0), at(3, 1)];
+    let mut world = World::new(&round_robin(), Here::default(), endpoints);
+    world.calls(10);
+    for port in 1..=2 {
+        world.balancer.context().wire(port).failing.store(true, Relaxed);
+    }
+    // The back-off is over again and again: one call finds out, the others do not wait.
+    for _ in 0..10 {
+        world.count();
+        let counts = world.calls(100);
+        assert_eq!(counts[&3], 99, "{counts:?}");
+    }
+    for port in 1..=2 {
+        world.balancer.context().wire(port).failing.store(false, Relaxed);
+    }
+    world.count();
+    assert_eq!(world.share(1..=2), 1.0);
+}
+
+#[test]
+fn a_priority_of_suspects_is_probed_and_returns() {
+    let endpoints = vec![at(1, 0), at(2, 1)];
+    let mut world = World::new(&round_robin(), Here::default(), endpoints);
+    let answer = |world: &mut World, failing: bool| {
+        let flight = world.pick().unwrap();
+        let port = port_of(flight.endpoint().spec());
+        let fails = failing && port == 1;
+        flight.finish(world.now, if fails { Outcome::Failure } else { Outcome::Success });
+        port
+    };
+    for _ in 0..20 {
+        answer(&mut world, true);
+    }
+    world.count();
+    let first = (0..100).filter(|_| answer(&mut world, true) == 1).count();
+    assert!(first <= 1, "{first}");
+    // It answers again, and the single calls find that out.
+    for _ in 0..100 {
+        world.now += SECOND;
+        world.count();
+        for _ in 0..10 {
+            answer(&mut world, false);
+        }
+    }
+    assert_eq!(world.share(1..=1), 1.0);
 }
 
 #[test]
