@@ -84,6 +84,9 @@ pub struct ClusterDescription {
     pub answer_age: Option<Duration>,
     /// Why the endpoints are not, or not all, what discovery says now.
     pub trouble: Option<String>,
+    /// One line per priority, and one for each of its localities or rings: what it gets. Empty where
+    /// there is only one of everything.
+    pub places: Vec<String>,
     /// One line per endpoint: address, weight, calls in flight, latency, health.
     pub endpoints: Vec<String>,
 }
@@ -158,6 +161,7 @@ fn describe(inner: &Arc<Inner>, cluster: &Cluster) -> ClusterDescription {
         settings: settings::of_cluster(inner, &cluster.name, &core.protector),
         answer_age: cluster.discovered.age(now),
         trouble: cluster.discovered.trouble().map(|trouble| trouble.to_string()),
+        places: core.balancer.places(now),
         endpoints: core.balancer.report(now),
     }
 }
@@ -216,6 +220,9 @@ impl fmt::Display for Description {
                     }
                     if let Some(trouble) = &cluster.trouble {
                         writeln!(f, "      {trouble}")?;
+                    }
+                    for place in &cluster.places {
+                        writeln!(f, "      {place}")?;
                     }
                     for endpoint in &cluster.endpoints {
                         writeln!(f, "      {endpoint}")?;

@@ -39,6 +39,7 @@ mod leaf;
 mod listed;
 mod metrics;
 pub(crate) mod names;
+mod peers;
 mod protect;
 mod resolve;
 mod service;
@@ -106,7 +107,8 @@ impl Mesh {
         MeshBuilder::new()
     }
 
-    /// A mesh as the environment describes it: the file that `MESH_CONFIG` names.
+    /// A mesh as the environment describes it: the file that `MESH_CONFIG` names, and where this
+    /// process runs ([`MeshBuilder::place_from_env`]).
     ///
     /// # Errors
     ///
@@ -120,7 +122,7 @@ impl Mesh {
                 )
                 .check("the environment of this process")
         })?;
-        Self::builder().config_file(path).build()
+        Self::builder().config_file(path).place_from_env().build()
     }
 
     /// A client of one service; `[scheme://]name[:port]`.
