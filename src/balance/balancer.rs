@@ -11,7 +11,7 @@ use super::{
     keep::Keeper,
     pick::{Drawn, Picked, Picker},
     update::Updater,
-    view::View,
+    view::{Group, View},
 };
 use crate::{config, core::Epoch};
 
@@ -57,13 +57,17 @@ impl<X: Upstream> Balancer<X> {
             return self.planned(&view, ask);
         }
         let (group, now) = (&view.all, ask.now);
-        let (endpoint, live) = match view.policy.plain(group, Picker::new(&group.set, &ask)) {
+        let picker = Picker::new(&group.set, &ask);
+        let (endpoint, live) = match view.policy.plain(group, picker, &ask) {
             Ok(picked) => picked,
             Err(drawn) => self.ranked(&view, ask, drawn)?,
         };
         live.load.begin(now);
         self.called();
-        Ok(InFlight::begun(Arc::clone(endpoint), now, view.decay))
+        if view.bounded {
+            live.crowd.enter();
+        }
+        Ok(InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded))
     }
 
     /// Picks when what was drawn is not plainly good.
@@ -79,13 +83,13 @@ impl<X: Upstream> Balancer<X> {
     ) -> Result<Picked<'a, X>, PickError> {
         let group = &view.all;
         let drawn = drawn.ok_or(PickError::Empty)?;
-        let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), drawn);
+        let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, self.live(endpoint)))
+        Ok((endpoint, self.live(endpoint, group)))
     }
 
     /// The state of an endpoint, made if this is its first pick.
-    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>) -> &'a Live<X> {
-        endpoint.live_or_build(&self.context, self.epoch)
+    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
+        endpoint.live_or_build(&self.context, self.epoch, &group.crowd)
     }
 }

@@ -10,6 +10,8 @@ use std::{
 
 use super::{
     endpoint::Upstream,
+    hash::{Crowd, Spread},
+    pick::Hashed,
     place::{Counting, Making, Placing, Plan, Sharing},
     policy::Policy,
     set::Set,
@@ -27,6 +29,8 @@ pub(super) struct View<X> {
     pub(super) policy: Policy,
     /// The policy's: how fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
     pub(super) decay: u64,
+    /// The policy's: it bounds the load of each endpoint by the mean, and counts what is in flight.
+    pub(super) bounded: bool,
     pub(super) placing: Arc<Placing>,
     /// Where to pick, unless anywhere will do.
     pub(super) placed: Option<Box<Placed<X>>>,
@@ -37,6 +41,18 @@ pub(super) struct Group<X> {
     pub(super) set: Set<X>,
     /// Whose turn it is; it survives updates.
     pub(super) turn: Arc<AtomicU64>,
+    /// The table of a policy that hashes.
+    pub(super) spread: Option<Arc<Spread>>,
+    /// The calls in flight to the cluster; it survives updates.
+    pub(super) crowd: Arc<Crowd>,
+}
+
+impl<X> Group<X> {
+    /// What a hash is picked by; there is a table where the policy hashes.
+    #[inline]
+    pub(super) fn hashed(&self, hash: Option<u64>) -> Option<Hashed<'_>> {
+        Some(Hashed { spread: self.spread.as_deref()?, hash, crowd: &self.crowd })
+    }
 }
 
 /// The plan of a cluster, and those of its parts by labels.
@@ -45,22 +61,41 @@ pub(super) struct Placed<X> {
     pub(super) parts: HashMap<u64, (Labels, Plan<X>)>,
 }
 
-impl<X> Group<X> {
-    /// The turn goes on where it was `before`.
-    pub(super) fn new(set: Set<X>, before: Option<&Self>) -> Self {
-        Self { set, turn: before.map(|before| Arc::clone(&before.turn)).unwrap_or_default() }
+impl<X: Upstream> Group<X> {
+    /// The turn goes on where it was `before`, and a table that fits is kept.
+    pub(super) fn new(
+        policy: &Policy,
+        set: Set<X>,
+        before: Option<&Self>,
+        crowd: &Arc<Crowd>,
+    ) -> Self {
+        let table = before.and_then(|before| before.spread.as_ref());
+        Self {
+            spread: policy.hashes().map(|kind| Spread::of(kind, &set, table)),
+            set,
+            turn: before.map(|before| Arc::clone(&before.turn)).unwrap_or_default(),
+            crowd: Arc::clone(crowd),
+        }
     }
 }
 
 impl<X: Upstream> Placed<X> {
     fn new(
         all: &Group<X>,
+        policy: &Policy,
         placing: &Placing,
         place: &config::Place,
         before: Option<&Self>,
     ) -> Self {
         let endpoints: Vec<_> = all.set.iter().cloned().collect();
-        let making = Making { placing, place, before: before.map(|it| &it.plan), id: 0 };
+        let making = Making {
+            policy,
+            crowd: &all.crowd,
+            placing,
+            place,
+            before: before.map(|it| &it.plan),
+            id: 0,
+        };
         let plan = Plan::new(&making, &endpoints, true);
         let mut parts = HashMap::new();
         if let Some(subsets) = &placing.subsets {
@@ -70,7 +105,7 @@ impl<X: Upstream> Placed<X> {
                 let of = |place: &u32| endpoints.get(*place as usize).cloned();
                 let members: Vec<_> = part.places.iter().filter_map(of).collect();
                 let before = before.and_then(|it| it.parts.get(&id)).map(|(_, plan)| plan);
-                let making = Making { placing, place, before, id };
+                let making = Making { before, id, ..making };
                 parts.insert(id, (part.labels, Plan::new(&making, &members, false)));
             }
         }
@@ -84,11 +119,20 @@ impl<X: Upstream> Placed<X> {
 
 impl<X: Upstream> View<X> {
     pub(super) fn empty(cluster: &config::Cluster, cx: &X::Context) -> Self {
-        let all = Group::new(Set::empty(), None);
-        let placing = Arc::new(Placing::of(cluster, || X::seed(cx)));
         let policy = Policy::of(cluster);
-        let decay = policy.decay();
-        Self { all, policy, decay, placing, placed: None }
+        let all = Group::new(&policy, Set::empty(), None, &Arc::default());
+        let placing = Arc::new(Placing::of(cluster, || X::seed(cx)));
+        Self::made(policy, all, placing, None)
+    }
+
+    fn made(
+        policy: Policy,
+        all: Group<X>,
+        placing: Arc<Placing>,
+        placed: Option<Box<Placed<X>>>,
+    ) -> Self {
+        let (decay, bounded) = (policy.decay(), policy.is_bounded());
+        Self { all, policy, decay, bounded, placing, placed }
     }
 
     /// Where to pick by other settings; what was drawn once stays.
@@ -139,13 +183,12 @@ impl<X: Upstream> View<X> {
         cx: &X::Context,
         now: u64,
     ) -> Self {
-        let all = Group::new(set, Some(&self.all));
+        let all = Group::new(&policy, set, Some(&self.all), &self.all.crowd);
         let placed = (placing.said || all.set.placed > 0).then(|| {
             let before = self.placed.as_deref();
-            Box::new(Placed::new(&all, &placing, &X::place(cx), before))
+            Box::new(Placed::new(&all, &policy, &placing, &X::place(cx), before))
         });
-        let decay = policy.decay();
-        let view = Self { all, policy, decay, placing, placed };
+        let view = Self::made(policy, all, placing, placed);
         view.count(cx, now);
         view
     }

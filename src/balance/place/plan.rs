@@ -21,7 +21,9 @@ use super::{
 use crate::{
     balance::{
         endpoint::{Endpoint, Upstream},
+        hash::Crowd,
         pick::Edge,
+        policy::Policy,
         set::Set,
         subset::{deterministic, rendezvous},
         view::Group,
@@ -78,6 +80,8 @@ pub(in crate::balance) struct Part<X> {
 
 /// What is needed to make a plan.
 pub(in crate::balance) struct Making<'a, X> {
+    pub(in crate::balance) policy: &'a Policy,
+    pub(in crate::balance) crowd: &'a Arc<Crowd>,
     pub(in crate::balance) placing: &'a Placing,
     pub(in crate::balance) place: &'a Place,
     /// The plan that it replaces: whose turn it is survives.
@@ -221,13 +225,13 @@ impl<X: Upstream> Level<X> {
                         level.parts.iter().find(|it| it.locality == locality && it.ring == ring)
                     })
                     .map(|part| &part.group);
-                let group = Group::new(Set::of(endpoints), before);
+                let group = Group::new(making.policy, Set::of(endpoints), before, making.crowd);
                 parts.push(Part { locality, ring, group, upto: AtomicU32::new(u32::MAX) });
             }
         }
         let whole = (!alone || is_subset).then(|| {
             let before = before.and_then(|level| level.whole.as_ref());
-            Group::new(Set::of(all), before)
+            Group::new(making.policy, Set::of(all), before, making.crowd)
         });
         let level = Self {
             priority,

@@ -64,7 +64,12 @@ impl Checker {
         {
             self.refuse("authority", authority, "is not an authority");
         }
-        not_yet!(self, hostname, network, http2, check, hash_key);
+        for (field, text) in [("hostname", hostname), ("hash_key", hash_key)] {
+            if text.as_deref() == Some("") {
+                self.refuse(field, "\"\"", "must not be empty");
+            }
+        }
+        not_yet!(self, network, http2, check);
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, uri::Scheme};
+use http::{HeaderValue, Request, Response, uri::Scheme};
 use pin_project::pin_project;
 
 pub(crate) use self::path::Path;
@@ -58,6 +58,10 @@ pub(crate) struct Pinned {
     /// The labels that its endpoint must carry, if any.
     pub(crate) wanted: Option<Arc<Wanted>>,
     pub(crate) bounds: Bounds,
+    /// Where its balancer hashes: what to, for all attempts.
+    pub(crate) hash: Option<u64>,
+    /// A cookie that was made for it: its response sets it.
+    pub(crate) set_cookie: Option<Box<HeaderValue>>,
 }
 
 impl Caller {
