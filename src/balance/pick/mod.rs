@@ -7,6 +7,8 @@ mod turn;
 
 use std::{cell::Cell, sync::Arc};
 
+use twox_hash::XxHash64;
+
 pub(super) use self::{hashed::Hashed, p2c::Signal};
 use super::{
     ask::Ask,
@@ -49,6 +51,8 @@ pub(super) struct Mode<'a, X> {
     /// This pick may be the trial of an endpoint that could not be connected to.
     pub(super) trial: Cell<bool>,
     pub(super) edges: Cell<&'a [Edge<X>]>,
+    /// What the call is hashed to, for a policy that hashes.
+    pub(super) hash: Option<u64>,
     /// Of endpoints that have just joined.
     pub(super) slow_start: Option<&'a SlowStart>,
 }
@@ -219,8 +223,20 @@ impl<X: Upstream> Mode<'_, X> {
         {
             share *= edge.share;
         }
-        if share < 1.0 && random.ratio() >= share { Rank::Young } else { Rank::Good }
+        let draw = || match self.hash {
+            // As the share rises, more and more hashes come to it, and stay.
+            Some(hash) => fraction(hash, endpoint.joined()),
+            None => random.ratio(),
+        };
+        if share < 1.0 && draw() >= share { Rank::Young } else { Rank::Good }
     }
+}
+
+/// In [0, 1), the same for the same words.
+#[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+fn fraction(hash: u64, salt: u64) -> f64 {
+    let word = XxHash64::oneshot(salt, &hash.to_le_bytes());
+    (word >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// Whether its next call is a trial.

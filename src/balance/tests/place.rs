@@ -667,6 +667,36 @@ fn a_route_gets_the_endpoints_of_its_labels() {
 }
 
 #[test]
+fn a_hash_belongs_to_one_endpoint_of_one_priority() {
+    let ring = config::Balancer::RingHash(config::RingHash::default());
+    let cluster = Cluster { balancer: Some(ring), ..Cluster::default() };
+    let endpoints = (1..=8).map(|port| at(port, u32::from(port > 4))).collect();
+    let mut world = World::new(&cluster, Here::default(), endpoints);
+    let of = |world: &World, hash: u64| {
+        let ask = Ask::any(world.now, &world.random, &[]).hashed(Some(hash));
+        let flight = world.balancer.pick(ask).unwrap();
+        let port = port_of(flight.endpoint().spec());
+        flight.finish(world.now, Outcome::Success);
+        port
+    };
+    let all = |world: &World| (0..200).map(|hash| of(world, hash << 55)).collect::<Vec<_>>();
+    let before = all(&world);
+    assert_eq!(before, all(&world));
+    assert!(before.iter().all(|port| *port <= 4), "{before:?}");
+    // Half of the priority is gone: 30 % of the hashes move to the next one, and stay there.
+    world.set_down(1..=2, true);
+    let after = all(&world);
+    assert_eq!(after, all(&world));
+    let moved = after.iter().filter(|port| **port > 4).count();
+    assert!((40..80).contains(&moved), "{moved}");
+    for (before, after) in before.iter().zip(&after) {
+        assert!(before == after || *before <= 2 || *after > 4, "{before} {after}");
+    }
+    world.set_down(1..=2, false);
+    assert_eq!(before, all(&world));
+}
+
+#[test]
 fn awkward_sets_of_endpoints() {
     let draining = |port, priority| at(port, priority).health(Health::Draining);
     for balancing in [
