@@ -262,6 +262,7 @@ fn of_security(security: &Layers<'_, ClusterSecurity>, protector: &Protector) ->
         security.setting("security.roots", &told.trust, |s| reference(&s.roots, &told.trust)),
         security.setting("security.bundles", "none", |s| reference(&s.bundles, &told.trust)),
         security.setting("security.system_roots", "false", |s| text(s.system_roots)),
+        security.setting("security.crypto", &told.crypto, |_| None),
         security.setting("security.min_version", "1.2", |s| s.min_version.map(version)),
         security.setting("security.max_version", "1.3", |s| s.max_version.map(version)),
         security.setting("security.ciphers", "the library's", |s| list(&s.ciphers)),
@@ -304,7 +305,7 @@ fn of_dns(dns: &Layers<'_, config::DnsDiscovery>) -> Vec<Setting> {
     vec![
         dns.setting("discovery.dns.name", "", |dns| Some(dns.name.clone())),
         dns.setting("discovery.dns.kind", "strict", |dns| chosen(&dns.kind)),
-        dns.setting("discovery.dns.family", "all", |dns| chosen(&dns.family)),
+        dns.setting("discovery.dns.family", "all", |dns| dns.family.as_ref().map(name_of)),
         dns.setting("discovery.dns.refresh", "60s", |dns| dns.refresh.map(time)),
         dns.setting("discovery.dns.respect_ttl", "true", |dns| text(dns.respect_ttl)),
         dns.setting("discovery.dns.failure_refresh", "1s", |dns| dns.failure_refresh.map(time)),
