@@ -361,7 +361,7 @@ async fn reports_are_one_line_in_the_words_of_the_file() {
         ("a: 1\n---\nb: 2\n", "line 3 column 1: multiple YAML documents detected"),
         (
             "services: {u: {policy: {timeout: 2}}}",
-            "policy.timeout: invalid type: integer `2`, expected a duration like `250ms` or `2s`",
+            "policy.timeout: `2` is not a duration like `250ms` or `2s`: ",
         ),
         (
             "services: {u: {policy: {retry: 3}}}",

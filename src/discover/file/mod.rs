@@ -9,6 +9,7 @@
 pub(crate) mod parse;
 mod tree;
 mod watch;
+mod written;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -6,7 +6,7 @@ use std::{
 
 use super::*;
 use crate::{
-    config::ConfigErrors,
+    config::{ConfigErrors, SecurityMode, StringMatch, TlsVersion},
     discover::{Change, Sink, SourceId},
 };
 
@@ -100,6 +100,57 @@ fn a_key_that_is_given_twice_is_named_instead_of_one_value_being_dropped() {
     ] {
         let error = parse::parse(text.as_bytes()).unwrap_err();
         assert!(error.contains("twice") || error.contains("duplicate"), "{error}");
+    }
+}
+
+#[test]
+fn security_mode_off_and_other_bare_words_need_no_quotes() {
+    let text = "
+services:
+  users:
+    routes:
+      - matches: [{ headers: [{ name: x-a, matcher: { exact: yes } }, { name: x-b, matcher: { exact: 1 } }] }]
+        clusters: [{ name: users }]
+clusters:
+  users:
+    security: { mode: off, min_version: 1.2, max_version: 1.3 }
+    labels: { version: 1.10, stable: on }
+";
+    let parsed = parse::parse(text.as_bytes()).unwrap();
+    assert!(parsed.clusters.refused.is_empty(), "{:?}", parsed.clusters.refused);
+    let users = &parsed.clusters.good["users"];
+    let security = users.security.as_ref().unwrap();
+    assert_eq!(security.mode, Some(SecurityMode::Off));
+    assert_eq!(
+        security.min_version.zip(security.max_version),
+        Some((TlsVersion::V1_2, TlsVersion::V1_3))
+    );
+    assert_eq!(users.labels["version"], "1.10");
+    assert_eq!(users.labels["stable"], "on");
+    let headers = &parsed.services.good["users"].routes[0].matches[0].headers;
+    let exact = |text: &str| StringMatch::Exact(text.to_owned());
+    assert_eq!([&headers[0].matcher, &headers[1].matcher], [&exact("yes"), &exact("1")]);
+}
+
+#[test]
+fn a_wrong_choice_is_refused_with_those_that_are_allowed() {
+    for (text, wanted) in [
+        (
+            "clusters: {a: {endpoints: [{address: \"1.2.3.4:5\", health: on}]}}",
+            "clusters.a.endpoints[0].health: unknown variant `on`, expected one of `unknown`, `healthy`",
+        ),
+        (
+            r#"{"clusters": {"a": {"security": {"mode": false}}}}"#,
+            "clusters.a.security.mode: invalid type: boolean `false`, expected a name or a map with a \
+             single key: `off`, `tls`, `mutual`",
+        ),
+        (
+            "clusters: {a: {security: [off]}}",
+            "clusters.a.security: invalid type: sequence, expected a map",
+        ),
+    ] {
+        let reason = &parse::parse(text.as_bytes()).unwrap().clusters.refused["a"];
+        assert!(reason.starts_with(wanted), "{reason}");
     }
 }
 
