@@ -104,6 +104,34 @@ async fn later_nonsense_leaves_the_last_good_state() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_cut_in_place_loses_no_call_and_is_reported() {
+    let server = Server::named("hello").await;
+    let address = server.address().to_string();
+    let good = format!(
+        "services:\n  users: {{}}\nclusters:\n  users:\n    endpoints:\n      - address: {address}\n"
+    );
+    let (_dir, path, mesh, mut events) = over(&good).await;
+    // Another port, an empty cluster, no cluster at all.
+    let port = good.len() - 2;
+    let empty = good.find("    endpoints").unwrap();
+    let none = good.find("clusters").unwrap();
+    for (round, cut) in [port, empty, none + "clusters:\n".len(), none].into_iter().enumerate() {
+        fs::write(&path, &good[..cut]).unwrap();
+        patience(async {
+            while events.refused().len() <= round {
+                assert_eq!(answered(&mesh).await, "hello", "cut at {cut}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        assert_eq!(answered(&mesh).await, "hello", "cut at {cut}");
+        assert!(events.refused()[round].contains("half-written?"), "{:?}", events.refused());
+        fs::write(&path, &good).unwrap();
+        patience(mended(&mesh)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_bad_part_leaves_the_good_ones() {
     let server = Server::named("hello").await;
     let dir = tempfile::tempdir().unwrap();

@@ -60,11 +60,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     Ok(parsed)
 }
 
-fn read<T: DeserializeOwned + Default>(kind: &str, parts: Written<'_>) -> Result<Read<T>, String> {
-    let Read { mut good, mut refused } = Read::default();
-    if parts.is_null() {
-        return Ok(Read { good, refused });
+fn read<T: DeserializeOwned>(kind: &str, parts: Written<'_>) -> Result<Read<T>, String> {
+    if parts.is_missing() {
+        return Err(format!("`{kind}` has no value; none are written `{kind}: {{}}`"));
     }
+    let Read { mut good, mut refused } = Read::default();
     let parts = parts.fields().ok_or_else(|| format!("`{kind}` must be a map"))?;
     for (name, value) in parts {
         let name = name.to_ascii_lowercase();
@@ -90,9 +90,10 @@ fn read<T: DeserializeOwned + Default>(kind: &str, parts: Written<'_>) -> Result
 }
 
 /// Reads one part; an error has the path in it and the reason.
-fn part<T: DeserializeOwned + Default>(value: Written<'_>) -> Result<T, (String, String)> {
-    if value.is_null() {
-        return Ok(T::default());
+fn part<T: DeserializeOwned>(value: Written<'_>) -> Result<T, (String, String)> {
+    if value.is_missing() {
+        let reason = "has no value; one that says nothing of its own is written `{}`";
+        return Err((String::new(), reason.to_owned()));
     }
     if !value.is_map() {
         return Err((String::new(), "must be a map of fields".to_owned()));

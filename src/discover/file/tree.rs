@@ -18,7 +18,7 @@ use super::written::Written;
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) node: Node,
-    /// Where a bare word of YAML stands in the text. Unit: bytes.
+    /// Where a bare word of YAML stands in the text, and how long it is. Unit: bytes.
     pub(super) at: Option<(usize, usize)>,
 }
 

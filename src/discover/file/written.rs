@@ -37,8 +37,24 @@ impl<'a> Written<'a> {
         matches!(self.tree.node, Node::Map(_))
     }
 
-    pub(super) fn is_null(self) -> bool {
+    fn is_null(self) -> bool {
         matches!(self.tree.node, Node::Null)
+    }
+
+    /// Whether nothing is written, not even `null`: a file may have been cut there.
+    pub(super) fn is_missing(self) -> bool {
+        self.is_null() && matches!(self.tree.at, Some((_, 0)))
+    }
+
+    /// What is written; an error where nothing is.
+    fn given(self) -> Result<Self, serde_json::Error> {
+        if self.is_missing() {
+            return Err(serde_json::Error::custom(
+                "has no value; write `null` for its default, `{}` for an empty map or `[]` for an \
+                 empty list",
+            ));
+        }
+        Ok(self)
     }
 
     /// The fields, where it is a map.
@@ -94,7 +110,7 @@ impl<'de> Deserializer<'de> for Written<'de> {
     type Error = serde_json::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        match &self.tree.node {
+        match &self.given()?.tree.node {
             Node::Null => visitor.visit_unit(),
             Node::Bool(value) => visitor.visit_bool(*value),
             Node::Signed(value) => visitor.visit_i64(*value),
@@ -131,7 +147,7 @@ impl<'de> Deserializer<'de> for Written<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        if self.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.given()?.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -148,7 +164,7 @@ impl<'de> Deserializer<'de> for Written<'de> {
         _fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        if self.is_map() {
+        if self.given()?.is_map() {
             return self.deserialize_any(visitor);
         }
         Err(Self::Error::invalid_type(self.unexpected(), &"a map of fields"))
@@ -160,7 +176,7 @@ impl<'de> Deserializer<'de> for Written<'de> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        if let Some(word) = self.word() {
+        if let Some(word) = self.given()?.word() {
             return visitor.visit_enum(word.into_deserializer());
         }
         let Node::Map(fields) = &self.tree.node else {
