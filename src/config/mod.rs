@@ -50,6 +50,7 @@ mod identity;
 mod limits;
 mod locality;
 mod matching;
+pub(crate) mod name;
 mod outlier;
 mod policy;
 mod rate_limit;

@@ -36,7 +36,6 @@ mod keeper;
 mod keys;
 mod leaf;
 mod metrics;
-pub(crate) mod names;
 mod protect;
 mod resolve;
 mod service;
@@ -51,10 +50,13 @@ mod whose;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use self::inner::Inner;
 #[cfg(feature = "reqwest-013")]
 pub(crate) use self::whose::Whose;
-use self::{inner::Inner, names::Name};
-use crate::core::{Error, ErrorKind, EventStream, Phase};
+use crate::{
+    config::name::Name,
+    core::{Error, ErrorKind, EventStream, Phase},
+};
 
 pub use self::{
     builder::{MeshBuilder, UnknownNames},
