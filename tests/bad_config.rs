@@ -415,6 +415,32 @@ async fn reports_are_one_line_in_the_words_of_the_file() {
 }
 
 #[tokio::test]
+async fn a_host_name_that_is_given_as_an_address_is_refused_with_the_way_to_dns() {
+    let hint =
+        "for a host name: `discovery: {dns: {name: \"dns:///users.example:80\"}}` of the cluster";
+    for text in [
+        "clusters: {u: {endpoints: [{address: \"users.example:80\"}]}}",
+        "clusters: {u: {endpoints: [{address: \"dns:///users.example:80\"}]}}",
+        "clusters: {u: {discovery: \"dns:///users.example:80\"}}",
+        "clusters: {u: {discovery: \"users.example:80\"}}",
+    ] {
+        let report = refused(text).await.remove(0);
+        assert!(report.contains(hint), "{text}: {report}");
+    }
+    for text in [
+        "clusters: {u: {endpoints: [{address: \"10.0.0.1\"}]}}",
+        "clusters: {u: {endpoints: [{address: \"nowhere at all\"}]}}",
+        "clusters: {u: {discovery: \"http://users/\"}}",
+        "clusters: {u: {balancer: \"users.example:80\"}}",
+    ] {
+        let report = refused(text).await.remove(0);
+        assert!(!report.contains("for a host name"), "{text}: {report}");
+    }
+    let report = refused("clusters: {u: {discovery: dns}}").await.remove(0);
+    assert!(report.contains("expected a map with its fields below it"), "{report}");
+}
+
+#[tokio::test]
 async fn a_socket_address_without_a_port_is_refused() {
     let address: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
     let mesh = Mesh::builder().endpoints("users", [address]).build().unwrap();

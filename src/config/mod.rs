@@ -71,6 +71,8 @@ mod value;
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "file")]
+pub(crate) use self::address::hint_of_dns;
 pub use self::{
     address::Address,
     admission::{AdaptiveConcurrency, AdmissionControl},

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 use super::{tree, written::Written};
-use crate::config::{Cluster, IdentityFiles, Service};
+use crate::config::{Cluster, IdentityFiles, Service, hint_of_dns};
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -98,7 +98,16 @@ fn part<T: DeserializeOwned>(value: Written<'_>) -> Result<T, (String, String)> 
     if !value.is_map() {
         return Err((String::new(), "must be a map of fields".to_owned()));
     }
-    value.read().map_err(|(path, reason)| (path, in_the_files_words(&reason)))
+    value.read().map_err(|(path, reason)| {
+        let reason = in_the_files_words(&reason);
+        // `discovery: "dns:///users:80"`, or the name alone.
+        let unknown = reason.strip_prefix("unknown variant `").and_then(|it| it.split_once('`'));
+        let hint = match unknown {
+            Some((name, _)) if path.ends_with(".discovery") => hint_of_dns(name),
+            _ => String::new(),
+        };
+        (path, reason + &hint)
+    })
 }
 
 /// The first line of what the YAML parser says: the rest draws the place, and speaks of options
@@ -123,6 +132,7 @@ fn in_the_files_words(message: &str) -> String {
         "i32" | "i64" => "a whole number",
         "f64" => "a number",
         "unit" => "no value",
+        "newtype variant" | "struct variant" => "a map with its fields below it",
         other => other,
     };
     format!("{met}expected {expected}")
