@@ -145,6 +145,7 @@ impl Inner {
     /// Notes which clusters a service names.
     fn refer(&self, state: &mut State, name: &str, targets: BTreeSet<String>) {
         let before = state.named.remove(name).unwrap_or_default();
+        let touched: Vec<String> = before.symmetric_difference(&targets).cloned().collect();
         for target in &targets {
             self.entry(state, target).users.insert(name.to_owned());
         }
@@ -156,6 +157,9 @@ impl Inner {
         }
         if !targets.is_empty() {
             state.named.insert(name.to_owned(), targets);
+        }
+        for target in touched {
+            self.examine(state, &target);
         }
     }
 
@@ -186,6 +190,11 @@ impl Inner {
             && state.service(name) == Standing::Absent
         {
             "is given settings in code, but no source defines it".to_owned()
+        } else if let Err(reason) = state.reachable(name) {
+            format!(
+                "only the cluster defines it, which no service names, and no client can call it: \
+                 {reason}"
+            )
         } else {
             state.flaws.remove(&part);
             return;

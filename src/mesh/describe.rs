@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{cluster::Cluster, inner::Inner, service::Service, settings};
+use crate::config::Security;
 
 /// Where a setting comes from; each wins over those after it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -155,10 +156,12 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
 fn describe(inner: &Arc<Inner>, cluster: &Cluster) -> ClusterDescription {
     let core = cluster.core.load();
     let now = inner.epoch.nanos(crate::core::Instant::now());
+    let is_shown =
+        core.balancer.specs().iter().filter_map(|it| it.security.as_ref()).any(Security::is_mutual);
     ClusterDescription {
         name: cluster.name.to_string(),
         balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
-        settings: settings::of_cluster(inner, &cluster.name, &core.protector),
+        settings: settings::of_cluster(inner, &cluster.name, &core.protector, is_shown),
         answer_age: cluster.discovered.age(now),
         trouble: cluster.discovered.trouble().map(|trouble| trouble.to_string()),
         places: core.balancer.places(now),

@@ -38,7 +38,6 @@ mod keys;
 mod leaf;
 mod listed;
 mod metrics;
-pub(crate) mod names;
 mod peers;
 mod protect;
 mod resolve;
@@ -54,10 +53,13 @@ mod whose;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use self::inner::Inner;
 #[cfg(feature = "reqwest-013")]
 pub(crate) use self::whose::Whose;
-use self::{inner::Inner, names::Name};
-use crate::core::{Error, ErrorKind, EventStream, Phase};
+use crate::{
+    config::name::Name,
+    core::{Error, ErrorKind, EventStream, Phase},
+};
 
 pub use self::{
     builder::{MeshBuilder, UnknownNames},

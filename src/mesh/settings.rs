@@ -135,8 +135,13 @@ fn of_retry(retry: &Layers<'_, Retry>) -> Vec<Setting> {
     ]
 }
 
-/// The settings of a cluster.
-pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Vec<Setting> {
+/// The settings of a cluster. `is_shown` says whether an endpoint asks for mutual TLS by itself.
+pub(super) fn of_cluster(
+    inner: &Inner,
+    name: &str,
+    protector: &Protector,
+    is_shown: bool,
+) -> Vec<Setting> {
     let code = inner.code.cluster(name, config::Cluster::default());
     let (mut plane, source) = inner.decisive(name);
     if let Some(security) = &mut plane.security
@@ -168,7 +173,11 @@ pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Ve
         list.extend(of_dns(&dns));
     }
     list.extend(of_transport(&cluster.within(|cluster| Some(&cluster.transport))));
-    list.extend(of_security(&cluster.within(|cluster| cluster.security.as_ref()), protector));
+    list.extend(of_security(
+        &cluster.within(|cluster| cluster.security.as_ref()),
+        protector,
+        is_shown,
+    ));
     list
 }
 
@@ -238,11 +247,16 @@ fn hashes(policies: &[HashPolicy]) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join(", "))
 }
 
-/// How connections are secured; of what secures them only where anything does.
-fn of_security(security: &Layers<'_, ClusterSecurity>, protector: &Protector) -> Vec<Setting> {
+/// How connections are secured; of what secures them only where anything does. The own certificate
+/// may be shown to some endpoints alone.
+fn of_security(
+    security: &Layers<'_, ClusterSecurity>,
+    protector: &Protector,
+    is_shown: bool,
+) -> Vec<Setting> {
     let mode = security
         .setting("security.mode", "off, and https is refused", |s| s.mode.as_ref().map(name_of));
-    if !protector.is_on() {
+    if !protector.is_on() && !is_shown {
         return vec![mode];
     }
     let (host, told) = (protector.host(), protector.told());
@@ -269,7 +283,7 @@ fn of_security(security: &Layers<'_, ClusterSecurity>, protector: &Protector) ->
         security.setting("security.groups", "the library's", |s| list(&s.groups)),
         security.setting("security.max_verify_depth", "none", |s| text(s.max_verify_depth)),
     ];
-    if protector.is_mutual() {
+    if protector.is_mutual() || is_shown {
         all.push(security.setting("security.certificate", &told.identity, |s| {
             reference(&s.certificate, &told.identity)
         }));

@@ -137,6 +137,8 @@ const RUNS: &[&str] = &[
     "clusters.a.endpoints[0].security.tls.identities[0].san.matcher.prefix",
     "clusters.a.endpoints[0].security.tls.identities[0].san.matcher.suffix",
     "clusters.a.endpoints[0].security.tls.identities[0].trust_domain",
+    "clusters.a.endpoints[0].security.tls.mode=mutual",
+    "clusters.a.endpoints[0].security.tls.mode=tls",
     "clusters.a.endpoints[0].security.tls.sni",
     "clusters.a.endpoints[0].security=plain",
     "clusters.a.endpoints[0].tunnel=none",
