@@ -85,6 +85,8 @@ enum Of {
     Connection,
     /// Its identity, or ours.
     Tls,
+    /// What is configured: nothing may be sent, to this endpoint at least.
+    Config,
     /// The one call that needs another protocol.
     Protocol,
     /// The endpoint has left its cluster.
@@ -208,6 +210,12 @@ impl ConnectError {
         Self { what, cause: cause.map(Into::into), of: Of::Tls }
     }
 
+    /// It is to be secured, and the configuration does not say by what. No connection is tried.
+    pub(super) fn refused(reason: &str) -> Self {
+        let what = "the endpoint cannot be secured";
+        Self { of: Of::Config, ..Self::caused(what, reason.into()) }
+    }
+
     /// The endpoint left its cluster after it was picked: another pick finds another.
     pub(super) fn left() -> Self {
         Self { of: Of::Leaving, ..Self::new("the endpoint has left its cluster") }
@@ -230,7 +238,7 @@ impl ConnectError {
 
     /// Whether nothing is wrong with the endpoint as others see it.
     pub(crate) fn is_the_calls(&self) -> bool {
-        matches!(self.of, Of::Leaving | Of::Protocol)
+        matches!(self.of, Of::Leaving | Of::Protocol | Of::Config)
     }
 }
 
@@ -249,6 +257,11 @@ impl From<ConnectError> for Error {
         let (phase, check) = match error.of {
             Of::Leaving => {
                 return Self::new(ErrorKind::NoEndpoints, Phase::Pick).detail(error.what);
+            }
+            Of::Config => {
+                return Self::new(ErrorKind::Config, Phase::Tls)
+                    .detail(error.to_string())
+                    .caused_by(error);
             }
             Of::Connection => (Phase::Connect, None),
             Of::Tls => (Phase::Tls, Some(CHECK_TLS)),
