@@ -269,7 +269,7 @@ impl From<ConnectError> for Error {
         };
         #[cfg(feature = "_tls")]
         if let Some(tls) = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<TlsError>()) {
-            return named(tls);
+            return tls.clone().into();
         }
         let made = Self::new(ErrorKind::Connect, phase).with_origin(Origin::Endpoint);
         let made = match check {
@@ -278,20 +278,6 @@ impl From<ConnectError> for Error {
         };
         made.detail(error.to_string()).caused_by(error)
     }
-}
-
-/// A failure of TLS, with whom it met and whom it expected.
-#[cfg(feature = "_tls")]
-fn named(tls: &TlsError) -> Error {
-    let mut error = Error::from(tls.clone());
-    if !tls.presented_names().is_empty() {
-        let names = tls.presented_names().join(", ");
-        error = error.noted(&format!("its certificate names {names}"));
-    }
-    if !tls.expected_names().is_empty() {
-        error = error.noted(&format!("expected {}", tls.expected_names().join(" or ")));
-    }
-    error
 }
 
 impl std::error::Error for ConnectError {
