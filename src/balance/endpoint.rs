@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use super::load::Load;
+use super::{hash::Crowd, load::Load};
 use crate::{
     config::{self, Address, Health, Protocol, Security},
     core::{BodyEnd, Epoch},
@@ -69,6 +69,8 @@ pub(crate) struct Endpoint<X> {
 pub(crate) struct Live<X> {
     pub(super) load: Load,
     pub(super) epoch: Epoch,
+    /// The calls in flight to its whole cluster.
+    pub(super) crowd: Arc<Crowd>,
     pub(super) extra: X,
 }
 
@@ -118,6 +120,15 @@ impl Spec {
 
     pub(crate) fn more_addresses(&self) -> &[Address] {
         self.rest.as_ref().map_or(&[], |rest| &rest.more_addresses)
+    }
+
+    /// Its own key, for policies that hash.
+    pub(super) fn hash_key(&self) -> Option<&str> {
+        self.rest.as_ref()?.hash_key.as_deref()
+    }
+
+    pub(super) fn hostname(&self) -> Option<&str> {
+        self.rest.as_ref()?.hostname.as_deref()
     }
 
     /// What the source said.
@@ -185,9 +196,15 @@ impl<X: Upstream> Endpoint<X> {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn live_or_build(&self, cx: &X::Context, epoch: Epoch) -> &Live<X> {
+    pub(super) fn live_or_build(
+        &self,
+        cx: &X::Context,
+        epoch: Epoch,
+        crowd: &Arc<Crowd>,
+    ) -> &Live<X> {
         let live = self.live.get_or_init(|| {
-            Arc::new(Live { load: Load::default(), epoch, extra: X::build(&self.spec, cx) })
+            let (crowd, extra) = (Arc::clone(crowd), X::build(&self.spec, cx));
+            Arc::new(Live { load: Load::default(), epoch, crowd, extra })
         });
         // A pick from an older set may come after the endpoint has left.
         if self.retired.load(SeqCst) {

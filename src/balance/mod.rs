@@ -23,6 +23,7 @@ mod balancer;
 mod census;
 mod endpoint;
 mod flight;
+mod hash;
 mod keep;
 mod load;
 #[cfg(test)]

@@ -30,11 +30,13 @@ mod discovery;
 #[cfg(feature = "dns")]
 mod dns;
 mod endpoint;
+mod hashing;
 mod inner;
 mod keeper;
 #[cfg_attr(not(feature = "_tls"), path = "keys_off.rs")]
 mod keys;
 mod leaf;
+mod listed;
 mod metrics;
 pub(crate) mod names;
 mod protect;

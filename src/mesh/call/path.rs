@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, Version};
+use http::{Request, Response, Version, header::SET_COOKIE};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -25,11 +25,12 @@ use crate::{
     config::Protocol,
     core::{
         Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
-        earliest, grpc,
+        Reporter, earliest, grpc,
     },
-    mesh::cluster::Cluster,
-    observe::{CallEnd, End, Verb},
+    mesh::{cluster::Cluster, inner::Inner, service::Policy},
+    observe::{CallEnd, End, RouteMeter, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
+    route::hash::{Beside, Hashed},
     transport::SendFuture,
 };
 
@@ -278,6 +279,11 @@ impl PathProj<'_> {
             deadline::of_http(call, policy.scope, started)
         };
         policy.budget.deposit(at);
+        let hashed = if cluster.hashes() {
+            hashed(inner, cluster, policy, request)
+        } else {
+            Hashed::default()
+        };
         // The head is kept when, and only when, another attempt may be made from it.
         let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
         if arms == Arms::Nothing
@@ -301,7 +307,8 @@ impl PathProj<'_> {
             *self.armed = Some(Armed { head, body, safe_only });
         }
         let cluster = Arc::clone(cluster);
-        *self.pinned = Some(Pinned { service, route: index, cluster, bounds });
+        let Hashed { hash, set_cookie } = hashed;
+        *self.pinned = Some(Pinned { service, route: index, cluster, bounds, hash, set_cookie });
         None
     }
 
@@ -489,13 +496,18 @@ impl PathProj<'_> {
         let head = if result.is_ok() { *self.ended } else { None };
         let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
         let nanos = now.saturating_sub(*self.began);
+        let cookie = self.pinned.as_mut().and_then(|pinned| pinned.set_cookie.take());
+        let meter = self.caller.meter(self.pinned.as_ref());
         let (status, error, end);
         match result {
             Ok(response) => {
                 (status, error) = (Some(response.status().as_u16()), None);
-                end = head_end(*verb, response, *self.started);
+                end = head_end(*verb, response, *self.started, meter);
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
+                }
+                if let Some(cookie) = cookie {
+                    response.headers_mut().append(SET_COOKIE, *cookie);
                 }
             }
             Err(failed) => {
@@ -506,7 +518,6 @@ impl PathProj<'_> {
                     .set_context(self.trail.context(&cell.name, Some(Duration::from_nanos(nanos))));
             }
         }
-        let meter = self.caller.meter(self.pinned.as_ref());
         let attempts = self.trail.number;
         let ended = CallEnd { verb: *verb, status, error, end, attempts, nanos };
         cell.meter.call_ended(meter, ended);
@@ -545,6 +556,22 @@ impl PinnedDrop for Path {
     }
 }
 
+/// What a call to a cluster whose balancer hashes is hashed to: before anything changes its head.
+#[cold]
+fn hashed(
+    inner: &Inner,
+    cluster: &Cluster,
+    policy: &Policy,
+    request: &Request<Outgoing>,
+) -> Hashed {
+    let core = cluster.core.load();
+    // The settings may have changed since it was asked whether it hashes.
+    let Some(hashing) = &core.hashing else { return Hashed::default() };
+    let key = request.extensions().get::<Call>().and_then(|call| call.hash_key);
+    let beside = Beside { key, channel: inner.channel() };
+    hashing.hash(policy.hash.as_deref(), request, beside, &inner.random)
+}
+
 /// Whether the request will be spoken in HTTP/2, as far as that is known before an endpoint is.
 fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
     request.version() == Version::HTTP_2
@@ -553,11 +580,17 @@ fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
 
 /// What a response comes to; of a gRPC call whose status is still to come, its body reports it.
 #[inline]
-fn head_end(verb: Verb, response: &mut Response<Body>, started: Option<Instant>) -> Option<End> {
+fn head_end(
+    verb: Verb,
+    response: &mut Response<Body>,
+    started: Option<Instant>,
+    meter: &Arc<RouteMeter>,
+) -> Option<End> {
+    let to = || Arc::clone(meter) as Arc<dyn Reporter>;
     let status = response.status().as_u16();
     let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
     End::of_head(verb, status, code)
-        .or_else(|| response.body_mut().report(started?).map(End::of_body))
+        .or_else(|| response.body_mut().report(started?, to).map(End::of_body))
 }
 
 /// There is nothing to send: a fault of this crate.
