@@ -10,7 +10,7 @@
 mod support;
 
 use tower_mesh::{
-    ErrorKind, Event, LeafEndpoint, Mesh, Origin, Phase,
+    ErrorKind, Event, LeafEndpoint, Mesh, Origin, Phase, SettingOrigin,
     config::{ClusterSecurity, Endpoint, IdentityMatch, Security, SecurityMode},
     discover::Static,
     security::{Identity, IdentityPublisher, KeyPair, Trust},
@@ -296,8 +296,8 @@ async fn a_description_tells_how_connections_are_secured() {
     for line in [
         "security.mode = mutual (code)",
         "security.identities = users (default)",
-        "1 roots for any name",
-        "spiffe://prod.example/caller, until Fri, 01 Jan 2100",
+        "1 roots for any name (code)",
+        "spiffe://prod.example/caller, until Fri, 01 Jan 2100 00:00:00 GMT (code)",
     ] {
         assert!(text.contains(line), "no {line} in\n{text}");
     }
@@ -309,6 +309,34 @@ async fn a_description_tells_how_connections_are_secured() {
     dangerous.ready().await.unwrap();
     let text = dangerous.describe().to_string();
     assert!(text.contains("everybody is believed (dangerous)"), "{text}");
+}
+
+#[cfg(feature = "file")]
+#[tokio::test]
+async fn keys_and_roots_of_the_mesh_file_are_not_described_as_defaults() {
+    let (ca, folder) = (Ca::new("ca"), tempfile::tempdir().unwrap());
+    let (chain, key) = ca.issue(&["web"]).write(folder.path());
+    let roots = folder.path().join("ca.crt");
+    std::fs::write(&roots, ca.pem()).unwrap();
+    let path = folder.path().join("mesh.yaml");
+    let text = format!(
+        "clusters: {{users: {{endpoints: [{{address: \"127.0.0.1:1\"}}], security: {{mode: mutual}}}}}}\n\
+         identities:\n  default: {{certificate: {}, key: {}, roots: {}}}\n",
+        chain.display(),
+        key.display(),
+        roots.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    let settings = mesh.describe().services[0].routes[0].clusters[0].settings.clone();
+    for name in ["security.roots", "security.certificate"] {
+        let setting = settings.iter().find(|setting| setting.name == name).unwrap();
+        assert_eq!(setting.origin, SettingOrigin::ControlPlane, "{setting}");
+        assert!(setting.source.as_ref().is_some_and(|it| it.contains("mesh.yaml")), "{setting}");
+    }
+    let none = settings.iter().find(|setting| setting.name == "security.bundles").unwrap();
+    assert_eq!(none.origin, SettingOrigin::Default);
 }
 
 #[tokio::test]
