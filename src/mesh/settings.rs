@@ -47,6 +47,12 @@ impl<'a, T> Layers<'a, T> {
     }
 }
 
+/// What holds for the whole mesh: only the code says that.
+pub(super) fn of_mesh(inner: &Inner) -> Vec<Setting> {
+    let mesh = Layers { code: Some(&inner.unknown_names), plane: None, source: None };
+    vec![mesh.setting("unknown_names", "refuse", |names| chosen(names))]
+}
+
 /// What the mesh tells of itself: only the code says that.
 pub(super) fn of_telemetry(inner: &Inner) -> Vec<Setting> {
     let told = Layers { code: Some(&inner.telemetry), plane: None, source: None };
@@ -311,7 +317,7 @@ fn given_by(inner: &Inner, giver: Giver) -> (SettingOrigin, Option<String>) {
     }
 }
 
-fn identity(identity: &IdentityMatch) -> String {
+pub(super) fn identity(identity: &IdentityMatch) -> String {
     match identity {
         IdentityMatch::Exact(name) => name.clone(),
         IdentityMatch::Prefix(prefix) => format!("{prefix}…"),
