@@ -125,7 +125,8 @@ impl Inner {
             let name = route.name.as_deref().map(Into::into);
             let meter = meter_of(&cell, &mut meters, name.as_ref());
             let source = source.clone();
-            Some((matchers, Route { name, meter, clusters, policy, plane, source }))
+            let matches = route.matches;
+            Some((matchers, Route { name, meter, clusters, policy, matches, plane, source }))
         });
         let table = Table::new(routes.collect());
         let limiter = limiter(&cell, &code.over(&said.policy));

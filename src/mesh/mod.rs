@@ -43,6 +43,7 @@ mod protect;
 mod resolve;
 mod service;
 mod settings;
+mod spelled;
 mod stage;
 mod state;
 mod supervise;
