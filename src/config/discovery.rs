@@ -16,7 +16,8 @@ pub enum Discovery {
     /// A provider knows them by name (EDS, Kubernetes, Consul health, Linkerd destination).
     /// Not supported yet.
     Provider(ProviderDiscovery),
-    /// DNS. Needs the feature `dns`.
+    /// DNS. Needs the feature `dns`. Its presets (Kubernetes, Docker, Consul, Mesos) are in code
+    /// alone.
     Dns(DnsDiscovery),
     /// A source of another system (xDS `cluster_type`). Not supported yet.
     Extension(Extension),

@@ -9,7 +9,11 @@ use std::{
 
 use tokio::task::AbortHandle;
 
-use super::{inner::Inner, protect::Demand, supervise::guarded};
+use super::{
+    inner::Inner,
+    protect::{Demand, Giver},
+    supervise::guarded,
+};
 use crate::{
     config::{
         CertificateRef, ClusterSecurity, ConfigError, ConfigErrors, IdentityFiles, SecurityMode,
@@ -306,6 +310,20 @@ impl Keys {
         let handles = self.first(&name).map(|read| &read.trust);
         let handles = handles.filter(|trust| !trust.is_empty());
         handles.cloned().ok_or_else(|| missing("trust", "roots or bundles", &name))
+    }
+
+    /// Who gives the identity and the roots of clusters that name none.
+    pub(crate) fn givers(&self) -> [Giver; 2] {
+        let first = self.files.get(DEFAULT).and_then(|by| by.iter().next());
+        let giver = |in_code: bool, is_read: fn(&Read) -> bool| match first {
+            _ if in_code => Giver::Code,
+            Some((source, read)) if is_read(read) => Giver::Source(*source),
+            _ => Giver::Nobody,
+        };
+        [
+            giver(self.code.identities.contains_key(DEFAULT), |read| read.identity.is_some()),
+            giver(self.code.trust.contains_key(DEFAULT), |read| !read.trust.is_empty()),
+        ]
     }
 
     /// What the settings of a cluster come to now.

@@ -157,6 +157,17 @@ impl ClusterMeter {
         });
     }
 
+    /// A priority starts or stops to get calls, or to call endpoints whatever their health.
+    pub(crate) fn shifted(&self, priority: u32, distance: u32, percent: u32, panic: bool) {
+        self.hub.events.emit(|| Event::PriorityShifted {
+            cluster: Arc::clone(&self.name),
+            priority,
+            distance,
+            percent,
+            panic,
+        });
+    }
+
     fn labels(&self) -> Vec<Label> {
         vec![("mesh.cluster", (&self.name).into())]
     }
