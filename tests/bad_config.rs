@@ -216,6 +216,13 @@ async fn impossible_values_in_code_fail_the_build() {
     let text = nan.chain();
     assert!(text.contains("ratio") && text.contains("NaN"), "{text}");
 
+    for timeout in [Duration::ZERO, Duration::MAX] {
+        let error = Mesh::builder().resolve_timeout(timeout).build().unwrap_err();
+        let wanted = "must be over 0 and at most 365 days";
+        let text = error.chain();
+        assert!(text.contains("resolve_timeout = ") && text.contains(wanted), "{text}");
+    }
+
     let none = Mesh::builder().service("users", |s| s.max_requests(0)).build().unwrap_err();
     assert!(none.chain().contains("max_requests"), "{}", none.chain());
 }
