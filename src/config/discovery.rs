@@ -89,7 +89,7 @@ pub struct DnsDiscovery {
     pub stale_limit: Option<Duration>,
     /// Which addresses. Default: both, IPv6 first (RFC 8305 §4).
     #[cfg_attr(feature = "serde", serde(default))]
-    pub family: DnsFamily,
+    pub family: Option<DnsFamily>,
     /// Whether it is asked over TCP alone. Default: only when an answer does not fit. Source: xDS
     /// `use_tcp_for_dns_lookups`.
     #[cfg_attr(feature = "serde", serde(default))]

@@ -23,16 +23,16 @@ pub struct Endpoint {
     /// Its host name. Hashed where the balancer says so; else carried.
     #[cfg_attr(feature = "serde", serde(default))]
     pub hostname: Option<String>,
-    /// 0 is tried first. Default: 0. Others are not supported yet.
+    /// 0 is tried first; the next one takes over what it cannot carry. Default: 0.
     #[cfg_attr(feature = "serde", serde(default))]
     pub priority: u32,
-    /// Where it runs. Carried, not balanced by yet.
+    /// Where it runs.
     #[cfg_attr(feature = "serde", serde(default))]
     pub locality: Option<Box<Locality>>,
     /// The network that it is on. Default: the caller's. Not supported yet. Source: WDS.
     #[cfg_attr(feature = "serde", serde(default))]
     pub network: Option<String>,
-    /// The node that it runs on. Carried, not balanced by yet. Source: Kubernetes `nodeName`.
+    /// The node that it runs on. Source: Kubernetes `nodeName`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub node: Option<String>,
     /// What its source says about it.
@@ -269,7 +269,7 @@ pub enum Health {
     Healthy,
     /// Called only when nothing better is there.
     Unhealthy,
-    /// It works, but healthy ones are better (xDS `DEGRADED`). Not supported yet.
+    /// It works, but healthy ones are better: it gets what they cannot carry (xDS `DEGRADED`).
     Degraded,
     /// It takes no new calls.
     Draining,

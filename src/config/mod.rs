@@ -84,7 +84,7 @@ pub use self::{
         Balancer, ClientWeighted, HashFunction, LeastRequest, Maglev, OverrideHost, OverrideSource,
         PickFirst, Prequal, RingHash,
     },
-    balancing::{Balancing, LocalityBalancing, LocalityScope, SlowStart, ZoneAware},
+    balancing::{Balancing, LocalityBalancing, LocalityScope, Ring, Rings, SlowStart, ZoneAware},
     breakers::{Breakers, InFlightBudget, Thresholds},
     cluster::{Cluster, DropOverload, LoadReport, Queue},
     discovery::{Discovery, DnsDiscovery, DnsFamily, DnsKind, ProviderDiscovery},
@@ -101,7 +101,7 @@ pub use self::{
     http::{HeaderCase, HeaderUnderscores, Http1Options, Http2, HttpOptions},
     identity::IdentityFiles,
     limits::{Failures, Limits},
-    locality::{Locality, LocalityWeight},
+    locality::{Locality, LocalityWeight, Place},
     matching::{
         CookieMatch, GrpcMatch, HeaderMatch, IntegerRange, Match, MetadataMatch, NumberRange,
         PathMatch, QueryMatch, RegexRewrite, RuntimeFraction, StringMatch, ValueMatch,

@@ -38,10 +38,12 @@ mod keys;
 mod leaf;
 mod listed;
 mod metrics;
+mod peers;
 mod protect;
 mod resolve;
 mod service;
 mod settings;
+mod spelled;
 mod stage;
 mod state;
 mod supervise;
@@ -108,7 +110,8 @@ impl Mesh {
         MeshBuilder::new()
     }
 
-    /// A mesh as the environment describes it: the file that `MESH_CONFIG` names.
+    /// A mesh as the environment describes it: the file that `MESH_CONFIG` names, and where this
+    /// process runs ([`MeshBuilder::place_from_env`]).
     ///
     /// # Errors
     ///
@@ -122,7 +125,7 @@ impl Mesh {
                 )
                 .check("the environment of this process")
         })?;
-        Self::builder().config_file(path).build()
+        Self::builder().config_file(path).place_from_env().build()
     }
 
     /// A client of one service; `[scheme://]name[:port]`.

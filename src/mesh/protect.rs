@@ -10,6 +10,7 @@ use crate::{
         self, ClusterSecurity, ConfigError, ConfigErrors, EndpointTls, IdentityMatch, Protocol,
         Security, SecurityMode,
     },
+    discover::SourceId,
     transport::{Offered, Protection},
 };
 
@@ -50,6 +51,14 @@ pub(crate) struct Demand {
     pub(crate) host: String,
     pub(crate) alpn: Vec<String>,
     protocol: Option<Protocol>,
+}
+
+/// Who gives the identity, or the roots, of clusters that name no other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Giver {
+    Nobody,
+    Code,
+    Source(SourceId),
 }
 
 /// Why a plaintext endpoint of a cluster that the code secures is refused.

@@ -116,20 +116,28 @@ impl Checker {
             self.within("security", |checker| checker.security(security, *protocol, is_shown));
         }
         self.filters(filters);
+        self.localities(localities);
+        if let Some(balancing) = balancing {
+            self.within("balancing", |checker| checker.balancing(balancing));
+        }
+        self.percent("panic_threshold", *panic_threshold);
+        if let Some(slow_start) = slow_start {
+            self.within("slow_start", |checker| checker.slow_start(slow_start));
+        }
+        if let Some(subsetting) = subsetting {
+            self.within("subsetting", |checker| checker.subsetting(subsetting));
+        }
+        if let Some(subsets) = subsets {
+            self.within("subsets", |checker| checker.subsets(subsets));
+        }
         not_yet!(
             self,
-            localities,
             least_request,
-            balancing,
             http,
             failover,
             queue,
             outlier_detection,
             health_checks,
-            panic_threshold,
-            slow_start,
-            subsetting,
-            subsets,
             drops,
             load_report,
             endpoint_stale_after,
