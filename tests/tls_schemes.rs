@@ -297,6 +297,7 @@ async fn a_description_tells_how_connections_are_secured() {
         "security.mode = mutual (code)",
         "security.identities = users (default)",
         "1 roots for any name (code)",
+        "security.crypto = aws-lc: X25519MLKEM768",
         "spiffe://prod.example/caller, until Fri, 01 Jan 2100 00:00:00 GMT (code)",
     ] {
         assert!(text.contains(line), "no {line} in\n{text}");

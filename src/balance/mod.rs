@@ -29,8 +29,11 @@ mod load;
 #[cfg(test)]
 mod model;
 mod pick;
+mod place;
+mod planned;
 mod policy;
 mod set;
+mod subset;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -50,5 +53,7 @@ pub(crate) use self::{
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
+    place::{Callers, Shift},
     set::Diff,
+    subset::labels::Wanted,
 };

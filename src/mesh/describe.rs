@@ -7,9 +7,8 @@ use std::{
     time::Duration,
 };
 
-use crate::config::Endpoint;
-
 use super::{cluster::Cluster, inner::Inner, service::Service, settings, spelled};
+use crate::config::{Endpoint, Security};
 
 /// Where a setting comes from; each wins over those after it.
 ///
@@ -101,6 +100,9 @@ pub struct ClusterDescription {
     pub answer_age: Option<Duration>,
     /// Why the endpoints are not, or not all, what discovery says now.
     pub trouble: Option<String>,
+    /// One line per priority, and one for each of its localities or rings: what it gets. Empty where
+    /// there is only one of everything.
+    pub places: Vec<String>,
     /// One line per endpoint: address, weight, calls in flight, latency, how it stands, and what its
     /// source says of it: health, authority, protocol, security, labels.
     pub endpoints: Vec<String>,
@@ -176,13 +178,16 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
 fn describe(inner: &Arc<Inner>, cluster: &Cluster, weight: u64) -> ClusterDescription {
     let core = cluster.core.load();
     let now = inner.epoch.nanos(crate::core::Instant::now());
+    let is_shown =
+        core.balancer.specs().iter().filter_map(|it| it.security.as_ref()).any(Security::is_mutual);
     ClusterDescription {
         name: cluster.name.to_string(),
         weight: u32::try_from(weight).unwrap_or(u32::MAX),
         balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
-        settings: settings::of_cluster(inner, &cluster.name, &core.protector),
+        settings: settings::of_cluster(inner, &cluster.name, &core.protector, is_shown),
         answer_age: cluster.discovered.age(now),
         trouble: cluster.discovered.trouble().map(|trouble| trouble.to_string()),
+        places: core.balancer.places(now),
         endpoints: endpoints(core.balancer.report(now), &core.balancer.specs()),
     }
 }
@@ -290,6 +295,9 @@ impl ClusterDescription {
         }
         if let Some(trouble) = &self.trouble {
             writeln!(f, "      {trouble}")?;
+        }
+        for place in &self.places {
+            writeln!(f, "      {place}")?;
         }
         for endpoint in &self.endpoints {
             writeln!(f, "      {endpoint}")?;

@@ -28,6 +28,7 @@ pub(crate) struct Resolved;
 pub(crate) struct Told {
     pub(crate) identity: String,
     pub(crate) trust: String,
+    pub(crate) crypto: Arc<str>,
 }
 
 #[expect(clippy::unused_self, reason = "as the other one has it")]
@@ -94,6 +95,6 @@ impl Resolved {
     }
 
     pub(crate) fn told(&self) -> Told {
-        Told { identity: "none".to_owned(), trust: "none".to_owned() }
+        Told { identity: "none".to_owned(), trust: "none".to_owned(), crypto: "none".into() }
     }
 }

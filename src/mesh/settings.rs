@@ -141,8 +141,13 @@ fn of_retry(retry: &Layers<'_, Retry>) -> Vec<Setting> {
     ]
 }
 
-/// The settings of a cluster.
-pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Vec<Setting> {
+/// The settings of a cluster. `is_shown` says whether an endpoint asks for mutual TLS by itself.
+pub(super) fn of_cluster(
+    inner: &Inner,
+    name: &str,
+    protector: &Protector,
+    is_shown: bool,
+) -> Vec<Setting> {
     let code = inner.code.cluster(name, config::Cluster::default());
     let (mut plane, source) = inner.decisive(name);
     if let Some(security) = &mut plane.security
@@ -175,7 +180,7 @@ pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Ve
     }
     list.extend(of_transport(&cluster.within(|cluster| Some(&cluster.transport))));
     let security = cluster.within(|cluster| cluster.security.as_ref());
-    list.extend(of_security(inner, &security, protector));
+    list.extend(of_security(inner, &security, protector, is_shown));
     list
 }
 
@@ -245,15 +250,17 @@ fn hashes(policies: &[HashPolicy]) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join(", "))
 }
 
-/// How connections are secured; of what secures them only where anything does.
+/// How connections are secured; of what secures them only where anything does. The own certificate
+/// may be shown to some endpoints alone.
 fn of_security(
     inner: &Inner,
     security: &Layers<'_, ClusterSecurity>,
     protector: &Protector,
+    is_shown: bool,
 ) -> Vec<Setting> {
     let mode = security
         .setting("security.mode", "off, and https is refused", |s| s.mode.as_ref().map(name_of));
-    if !protector.is_on() {
+    if !protector.is_on() && !is_shown {
         return vec![mode];
     }
     let (host, told) = (protector.host(), protector.told());
@@ -288,13 +295,14 @@ fn of_security(
         roots,
         bundles,
         system,
+        security.setting("security.crypto", &told.crypto, |_| None),
         security.setting("security.min_version", "1.2", |s| s.min_version.map(version)),
         security.setting("security.max_version", "1.3", |s| s.max_version.map(version)),
         security.setting("security.ciphers", "the library's", |s| list(&s.ciphers)),
         security.setting("security.groups", "the library's", |s| list(&s.groups)),
         security.setting("security.max_verify_depth", "none", |s| text(s.max_verify_depth)),
     ];
-    if protector.is_mutual() {
+    if protector.is_mutual() || is_shown {
         let mut certificate = security.setting("security.certificate", &told.identity, |s| {
             reference(&s.certificate, &told.identity)
         });
@@ -345,7 +353,7 @@ fn of_dns(dns: &Layers<'_, config::DnsDiscovery>) -> Vec<Setting> {
     vec![
         dns.setting("discovery.dns.name", "", |dns| Some(dns.name.clone())),
         dns.setting("discovery.dns.kind", "strict", |dns| chosen(&dns.kind)),
-        dns.setting("discovery.dns.family", "all", |dns| chosen(&dns.family)),
+        dns.setting("discovery.dns.family", "all", |dns| dns.family.as_ref().map(name_of)),
         dns.setting("discovery.dns.refresh", "60s", |dns| dns.refresh.map(time)),
         dns.setting("discovery.dns.respect_ttl", "true", |dns| text(dns.respect_ttl)),
         dns.setting("discovery.dns.failure_refresh", "1s", |dns| dns.failure_refresh.map(time)),

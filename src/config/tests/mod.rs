@@ -72,17 +72,17 @@ fn weights_that_are_all_zero_are_refused() {
 fn what_the_stack_cannot_run_is_refused_by_name() {
     let mut endpoint = Endpoint::new("10.0.0.1:80".parse().unwrap());
     endpoint.tunnel = Tunnel::Hbone(Box::default());
-    endpoint.priority = 1;
+    endpoint.network = Some("a".to_owned());
     let text = message(endpoint.validate("clusters.a.endpoints[0]"));
     #[cfg(feature = "file")]
     assert!(text.contains(r#"clusters.a.endpoints[0].tunnel = {"hbone":{"#), "{text}");
-    assert!(text.contains("priority = 1: not supported yet"), "{text}");
+    assert!(text.contains("network = \"a\": not supported yet"), "{text}");
     let mut cluster = Cluster::default();
     cluster.balancer = Some(Balancer::Extension(Extension::new("a")));
-    cluster.panic_threshold = Some(50.0);
+    cluster.failover = Some(Failover::default());
     let text = message(cluster.validate("a"));
     assert!(
-        text.contains("extension: not supported yet") && text.contains("panic_threshold = 50.0"),
+        text.contains("extension: not supported yet") && text.contains("failover = "),
         "{text}"
     );
     let mut route = Route::default();

@@ -9,6 +9,7 @@ mod dns;
 mod endpoint;
 mod hash;
 mod matching;
+mod place;
 mod policy;
 mod retry;
 mod route;

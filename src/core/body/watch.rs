@@ -92,6 +92,9 @@ pub(crate) enum Awaited {
 #[expect(unnameable_types, reason = "part of a sealed trait")]
 pub trait Release: Send + Sync {
     fn release(&self);
+
+    /// The endpoint has refused the stream, which is released next.
+    fn refused(&self) {}
 }
 
 /// What a response body keeps alive until its end: a stream of an HTTP/2 connection, or an

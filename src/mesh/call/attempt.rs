@@ -128,7 +128,11 @@ impl Attempt {
             },
         };
         let flight = loop {
-            match core.balancer.pick(Ask::any(at, &inner.random, tried).hashed(pinned.hash)) {
+            match core.balancer.pick(Ask {
+                hash: pinned.hash,
+                wanted: pinned.wanted.as_deref(),
+                ..Ask::any(at, &inner.random, tried)
+            }) {
                 Ok(flight) => break flight,
                 Err(reason) => {
                     // The way to the endpoints has been swapped meanwhile, and with it their set.
@@ -497,6 +501,13 @@ fn no_endpoint(caller: &Caller, pinned: &Pinned, reason: PickError) -> Error {
     let what = match reason {
         PickError::Empty => format!("cluster {cluster} has no endpoints"),
         PickError::Unavailable => format!("no endpoint of cluster {cluster} may be called"),
+        PickError::NoPart => {
+            format!("no endpoint of cluster {cluster} has the labels that the route asks for")
+        }
+        PickError::Panic => format!(
+            "the endpoints of cluster {cluster} are not healthy, and `fail_on_panic` forbids to \
+             call them"
+        ),
     };
     let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick);
     if reason == PickError::Empty && !caller.inner.state().is_cluster(cluster) {

@@ -306,9 +306,10 @@ impl PathProj<'_> {
             let safe_only = arms == Arms::Safe;
             *self.armed = Some(Armed { head, body, safe_only });
         }
-        let cluster = Arc::clone(cluster);
+        let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
         let Hashed { hash, set_cookie } = hashed;
-        *self.pinned = Some(Pinned { service, route: index, cluster, bounds, hash, set_cookie });
+        *self.pinned =
+            Some(Pinned { service, route: index, cluster, wanted, bounds, hash, set_cookie });
         None
     }
 
