@@ -176,6 +176,13 @@ impl<'a, X: Upstream> Way<'a, X> {
     fn within(&self, balancer: &Balancer<X>, group: &'a Group<X>) -> Option<Picked<'a, X>> {
         let policy = &self.view.policy;
         let picker = self.picker(group);
+        // A table has only those that are well.
+        if self.mode.panic.get() && policy.hashes().is_some() {
+            let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
+            let first = group.set.get(scale(word, group.set.len()))?;
+            let endpoint = picker.random_ranked(first)?;
+            return Some((endpoint, balancer.live(endpoint, group)));
+        }
         let drawn = policy.plain(group, picker, self.ask).err().flatten()?;
         let endpoint = policy.ranked(group, picker, self.ask, drawn)?;
         Some((endpoint, balancer.live(endpoint, group)))
