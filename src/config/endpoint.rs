@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use super::{Address, Http2, IdentityMatch, Locality, Tunnel, Value};
+use super::{Address, Http2, IdentityMatch, Locality, SecurityMode, Tunnel, Value};
 
 /// One address of a cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,8 +181,15 @@ pub enum Security {
     /// Plaintext, whatever the mode of the cluster, unless the code has set that.
     #[default]
     Plain,
-    /// TLS with the identities that the endpoint must prove; mutual if the cluster's mode is.
+    /// TLS with the identities that the endpoint must prove.
     Tls(Box<EndpointTls>),
+}
+
+impl Security {
+    /// Whether it asks for mutual TLS, whatever the cluster says.
+    pub(crate) fn is_mutual(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.mode == Some(SecurityMode::Mutual))
+    }
 }
 
 /// TLS of one endpoint.
@@ -192,6 +199,9 @@ pub enum Security {
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct EndpointTls {
+    /// Whether the mesh proves who it is, too. Default: as the cluster's mode, and `tls` where that
+    /// is off. Range: `tls`, `mutual`; never `tls` where the code has set `mutual`.
+    pub mode: Option<SecurityMode>,
     /// Identities, one of which it must prove. Default: the cluster's.
     pub identities: Vec<IdentityMatch>,
     /// The name asked for in the handshake. Default: the cluster's.

@@ -50,6 +50,7 @@ mod identity;
 mod limits;
 mod locality;
 mod matching;
+pub(crate) mod name;
 mod outlier;
 mod policy;
 mod rate_limit;
@@ -70,6 +71,8 @@ mod value;
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "file")]
+pub(crate) use self::address::hint_of_dns;
 pub use self::{
     address::Address,
     admission::{AdaptiveConcurrency, AdmissionControl},

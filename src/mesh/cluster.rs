@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     balance::{Balancer, Callers, Shift, Spec, Upstream},
-    config::{self, Protocol, SecurityMode},
+    config::{self, Protocol, Security, SecurityMode},
     core::{BodyEnd, Epoch, Instant},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::limit::Limiter,
@@ -236,6 +236,13 @@ impl Cluster {
     /// What calls meet whose cluster is refused.
     pub(crate) fn refused(self, reason: String) -> Self {
         Self { refused: Some(reason.into()), ..self }
+    }
+
+    /// Whether its endpoints are to be secured and none of them can be: another is as good as any.
+    pub(crate) fn secures_nothing(&self) -> bool {
+        let core = self.core.load();
+        let is_plain = |endpoint: &config::Endpoint| endpoint.security == Some(Security::Plain);
+        core.protector.flaw().is_some() && !core.balancer.specs().iter().any(is_plain)
     }
 }
 

@@ -125,7 +125,8 @@ impl Inner {
             let name = route.name.as_deref().map(Into::into);
             let meter = meter_of(&cell, &mut meters, name.as_ref());
             let source = source.clone();
-            Some((matchers, Route { name, meter, clusters, policy, plane, source }))
+            let matches = route.matches;
+            Some((matchers, Route { name, meter, clusters, policy, matches, plane, source }))
         });
         let table = Table::new(routes.collect());
         let limiter = limiter(&cell, &code.over(&said.policy));
@@ -145,6 +146,7 @@ impl Inner {
     /// Notes which clusters a service names.
     fn refer(&self, state: &mut State, name: &str, targets: BTreeSet<String>) {
         let before = state.named.remove(name).unwrap_or_default();
+        let touched: Vec<String> = before.symmetric_difference(&targets).cloned().collect();
         for target in &targets {
             self.entry(state, target).users.insert(name.to_owned());
         }
@@ -156,6 +158,9 @@ impl Inner {
         }
         if !targets.is_empty() {
             state.named.insert(name.to_owned(), targets);
+        }
+        for target in touched {
+            self.examine(state, &target);
         }
     }
 
@@ -186,6 +191,11 @@ impl Inner {
             && state.service(name) == Standing::Absent
         {
             "is given settings in code, but no source defines it".to_owned()
+        } else if let Err(reason) = state.reachable(name) {
+            format!(
+                "only the cluster defines it, which no service names, and no client can call it: \
+                 {reason}"
+            )
         } else {
             state.flaws.remove(&part);
             return;

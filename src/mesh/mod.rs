@@ -38,12 +38,12 @@ mod keys;
 mod leaf;
 mod listed;
 mod metrics;
-pub(crate) mod names;
 mod peers;
 mod protect;
 mod resolve;
 mod service;
 mod settings;
+mod spelled;
 mod stage;
 mod state;
 mod supervise;
@@ -54,10 +54,13 @@ mod whose;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use self::inner::Inner;
 #[cfg(feature = "reqwest-013")]
 pub(crate) use self::whose::Whose;
-use self::{inner::Inner, names::Name};
-use crate::core::{Error, ErrorKind, EventStream, Phase};
+use crate::{
+    config::name::Name,
+    core::{Error, ErrorKind, EventStream, Phase},
+};
 
 pub use self::{
     builder::{MeshBuilder, UnknownNames},

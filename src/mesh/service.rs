@@ -52,6 +52,8 @@ pub(crate) struct Route {
     pub(crate) meter: Arc<RouteMeter>,
     pub(crate) clusters: Split<Target>,
     pub(crate) policy: Policy,
+    /// What it matches, in its source's words, for `describe()`.
+    pub(crate) matches: Vec<config::Match>,
     /// The layers that the policy was merged from, for `describe()`.
     pub(crate) plane: config::Policy,
     /// The source that defines it.

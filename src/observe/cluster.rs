@@ -12,7 +12,7 @@ use std::{
 use super::{
     durations::{Durations, Sink},
     end::{End, Key, Verb},
-    family::{Label, Metric},
+    family::{Label, Metric, server},
     histogram::Counts,
     hub::Hub,
     snapshot::{MetricSample, MetricValue},
@@ -179,7 +179,7 @@ impl ClusterMeter {
             labels.push(("grpc.method", "other".into()));
             key.grpc("grpc.status", &mut labels);
         } else {
-            labels.push(("server.address", (&self.name).into()));
+            server(&self.name, &mut labels);
             key.http(&mut labels);
         }
         labels

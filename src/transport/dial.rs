@@ -142,8 +142,7 @@ impl Dialer {
         let (wanted, secured) = (known.protocol, self.protection.is_tls());
         if let Protection::Refused(reason) = &self.protection {
             // Before a byte is sent, or a connection made.
-            let cause = reason.to_string().into();
-            return Err(ConnectError::tls("the endpoint cannot be secured", Some(cause)));
+            return Err(ConnectError::refused(reason));
         }
         let watch = Watch::new(wanted, secured);
         let target = ConnectTarget {

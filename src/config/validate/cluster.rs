@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Checker, NOT_YET, not_yet};
-use crate::config::{Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint};
+use crate::config::{Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint, Security};
 
 impl Checker {
     fn balancer(&mut self, balancer: &Balancer) {
@@ -111,7 +111,9 @@ impl Checker {
             self.within("breakers", |checker| checker.breakers(breakers));
         }
         if let Some(security) = security {
-            self.within("security", |checker| checker.security(security, *protocol));
+            let is_shown =
+                endpoints.iter().filter_map(|it| it.security.as_ref()).any(Security::is_mutual);
+            self.within("security", |checker| checker.security(security, *protocol, is_shown));
         }
         self.filters(filters);
         self.localities(localities);

@@ -11,6 +11,7 @@ mod path;
 mod staged;
 mod traced;
 mod trail;
+mod words;
 
 use std::{
     fmt,
