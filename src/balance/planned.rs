@@ -29,15 +29,18 @@ struct Way<'a, X> {
 }
 
 impl<X: Upstream> Balancer<X> {
-    /// By value, as a question that is answered without a plan.
     #[inline(never)]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a question that is answered without a plan stays in registers"
+    )]
     pub(super) fn planned(
         &self,
         view: &View<X>,
         ask: Ask<'_, X>,
     ) -> Result<InFlight<X>, PickError> {
         let Some(placed) = &view.placed else { return Err(PickError::Empty) };
-        let plan = self.plan_of(view, placed, ask.wanted)?;
+        let plan = plan_of(view, placed, ask.wanted)?;
         if !plan.used.load(Relaxed) {
             plan.used.store(true, Relaxed);
         }
@@ -51,6 +54,7 @@ impl<X: Upstream> Balancer<X> {
             degraded: Cell::new(false),
             trial: Cell::new(false),
             edges: Cell::new(&[]),
+            hash: ask.hash,
             slow_start: view.placing.slow_start.as_ref().filter(|_| ask.now < plan.young_until),
         };
         let way = Way { view, plan, ask: &ask, mode: &mode };
@@ -62,34 +66,6 @@ impl<X: Upstream> Balancer<X> {
         }
         Ok(InFlight::begun(Arc::clone(endpoint), ask.now, view.decay, view.bounded))
     }
-
-    /// The plan of the labels that are asked for.
-    fn plan_of<'a>(
-        &self,
-        view: &'a View<X>,
-        placed: &'a Placed<X>,
-        wanted: Option<&Wanted>,
-    ) -> Result<&'a Plan<X>, PickError> {
-        let Some(subsets) = &view.placing.subsets else {
-            return match wanted {
-                Some(wanted) if !wanted.is_empty() => Err(PickError::NoPart),
-                _ => Ok(&placed.plan),
-            };
-        };
-        let nothing = Wanted::default();
-        let found = wanted
-            .unwrap_or(&nothing)
-            .find(subsets, |id| placed.parts.get(&id).map(|(labels, _)| labels));
-        match found {
-            Found::Any => Ok(&placed.plan),
-            Found::Part(id) => match placed.parts.get(&id) {
-                Some((_, plan)) => Ok(plan),
-                None => Err(PickError::NoPart),
-            },
-            Found::Nothing if subsets.panic_any == Some(true) => Ok(&placed.plan),
-            Found::Nothing => Err(PickError::NoPart),
-        }
-    }
 }
 
 impl<'a, X: Upstream> Way<'a, X> {
@@ -98,7 +74,8 @@ impl<'a, X: Upstream> Way<'a, X> {
         if let Some(picked) = self.trial(balancer) {
             return Ok(picked);
         }
-        let word = self.ask.random.next();
+        // A hash belongs to one priority and locality, as far as health allows.
+        let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
         let percent = u32::try_from(scale(word, 100)).unwrap_or(0) + 1;
         let (index, degraded) = plan.level(percent);
         let level = &plan.levels[index];
@@ -178,7 +155,7 @@ impl<'a, X: Upstream> Way<'a, X> {
             let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
             let first = group.set.get(scale(word, group.set.len()))?;
             let endpoint = picker.random_ranked(first)?;
-            return Some((endpoint, balancer.live(endpoint, group)));
+            return Some((endpoint, balancer.live(endpoint)));
         }
         let drawn = policy.plain(group, picker, self.ask).err().flatten()?;
         let endpoint = policy.ranked(group, picker, self.ask, drawn)?;
@@ -235,6 +212,39 @@ impl<'a, X: Upstream> Way<'a, X> {
         }
         Ok(picked)
     }
+}
+
+/// The plan of the labels that are asked for.
+fn plan_of<'a, X: Upstream>(
+    view: &'a View<X>,
+    placed: &'a Placed<X>,
+    wanted: Option<&Wanted>,
+) -> Result<&'a Plan<X>, PickError> {
+    let Some(subsets) = &view.placing.subsets else {
+        return match wanted {
+            Some(wanted) if !wanted.is_empty() => Err(PickError::NoPart),
+            _ => Ok(&placed.plan),
+        };
+    };
+    let nothing = Wanted::default();
+    let found = wanted
+        .unwrap_or(&nothing)
+        .find(subsets, |id| placed.parts.get(&id).map(|(labels, _)| labels));
+    match found {
+        Found::Any => Ok(&placed.plan),
+        Found::Part(id) => match placed.parts.get(&id) {
+            Some((_, plan)) => Ok(plan),
+            None => Err(PickError::NoPart),
+        },
+        Found::Nothing if subsets.panic_any == Some(true) => Ok(&placed.plan),
+        Found::Nothing => Err(PickError::NoPart),
+    }
+}
+
+/// A hash whose bits are all as good as each other.
+fn mixed(hash: u64) -> u64 {
+    let hash = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ hash >> 29
 }
 
 /// A random word's lower half.
