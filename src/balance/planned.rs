@@ -94,13 +94,14 @@ impl<'a, X: Upstream> Way<'a, X> {
             }
             return self.elsewhere(balancer, index, group);
         }
-        let policy = &self.view.policy;
-        match policy.plain(group, Picker::new(&group.set, self.ask), self.ask) {
+        match self.view.policy.plain(group, Picker::new(&group.set, self.ask), self.ask) {
             Ok(picked) => return Ok(picked),
             Err(None) => {}
             Err(Some(drawn)) => {
-                if let Some(endpoint) = policy.ranked(group, self.picker(group), self.ask, drawn) {
-                    return Ok((endpoint, balancer.live(endpoint)));
+                if let Some(endpoint) =
+                    self.view.policy.ranked(group, self.picker(group), self.ask, drawn)
+                {
+                    return Ok((endpoint, balancer.live(endpoint, group)));
                 }
             }
         }
@@ -155,11 +156,11 @@ impl<'a, X: Upstream> Way<'a, X> {
             let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
             let first = group.set.get(scale(word, group.set.len()))?;
             let endpoint = picker.random_ranked(first)?;
-            return Some((endpoint, balancer.live(endpoint)));
+            return Some((endpoint, balancer.live(endpoint, group)));
         }
         let drawn = policy.plain(group, picker, self.ask).err().flatten()?;
         let endpoint = policy.ranked(group, picker, self.ask, drawn)?;
-        Some((endpoint, balancer.live(endpoint)))
+        Some((endpoint, balancer.live(endpoint, group)))
     }
 
     /// There is nothing good where it was to be: the rest of the priority, then the other ones, then
