@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 use arc_swap::ArcSwap;
 
 use super::{
-    endpoint::{Endpoint, Spec, Upstream},
+    endpoint::{Endpoint, Live, Spec, Upstream},
     flight::InFlight,
+    health::{self, Phase},
     pick::{Drawn, Picked, Picker, Signal},
     set::{Diff, Index, Set},
 };
 use crate::{
     config::{self, Address, Health},
-    core::{Epoch, Random},
+    core::{Epoch, Instant, Random},
 };
 
 /// Why nothing was picked.
@@ -33,16 +34,40 @@ pub(crate) enum Standing {
     Suspect,
     /// No connection could be made, and the back-off lasts.
     Unavailable,
-    /// By the word of its source.
+    /// By the word of its source, or of its checks.
     Unhealthy,
     /// By the word of its source.
     Draining,
+    /// Its failures have taken it out of use for a while.
+    Ejected,
+    /// One call is out to see whether it is well again.
+    Probing,
 }
 
 impl Standing {
     /// Their names, in their order.
-    pub(crate) const NAMES: [&'static str; 5] =
-        ["healthy", "suspect", "unavailable", "unhealthy", "draining"];
+    pub(crate) const NAMES: [&'static str; 7] =
+        ["healthy", "suspect", "unavailable", "unhealthy", "draining", "ejected", "probing"];
+
+    fn of<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Self {
+        let Some(live) = endpoint.live() else {
+            return match endpoint.spec().health() {
+                Health::Draining => Self::Draining,
+                Health::Unhealthy => Self::Unhealthy,
+                _ => Self::Healthy,
+            };
+        };
+        let state = &live.load.state;
+        match state.phase(live.extra.link(now)) {
+            Phase::Draining | Phase::Removed => Self::Draining,
+            Phase::Probing => Self::Probing,
+            Phase::Ejected => Self::Ejected,
+            _ if state.is_doubted() || state.is_unfit() => Self::Unhealthy,
+            _ if !live.extra.available(now) => Self::Unavailable,
+            _ if state.is_suspect() => Self::Suspect,
+            _ => Self::Healthy,
+        }
+    }
 }
 
 /// An endpoint, as its balancer sees it now.
@@ -80,6 +105,7 @@ struct Members<X: Upstream> {
     /// Locked by updates only, never by a pick.
     updater: Mutex<Updater<X>>,
     context: X::Context,
+    health: Arc<health::Health>,
 }
 
 /// Which endpoints an update takes out.
@@ -100,11 +126,18 @@ struct Updater<X> {
     replaced: Vec<Arc<Set<X>>>,
 }
 
+impl<X: Upstream> Members<X> {
+    /// The run-time state of an endpoint, made if it is not there.
+    fn live<'a>(&self, endpoint: &'a Endpoint<X>, epoch: Epoch) -> &'a Live<X> {
+        endpoint.live_or_build(&self.context, epoch, &self.health)
+    }
+}
+
 impl<X: Upstream> Balancer<X> {
     pub(crate) fn new(policy: &config::Balancer, context: X::Context, epoch: Epoch) -> Self {
         let updater = Updater { index: Index::default(), replaced: Vec::new() };
-        let members =
-            Members { set: ArcSwap::from_pointee(Set::empty()), updater: updater.into(), context };
+        let (set, health) = (ArcSwap::from_pointee(Set::empty()), Arc::default());
+        let members = Members { set, updater: updater.into(), context, health };
         Self::over(Arc::new(members), policy, epoch)
     }
 
@@ -156,7 +189,11 @@ impl<X: Upstream> Balancer<X> {
         };
         let (endpoint, live) = match picked {
             Ok(picked) => picked,
-            Err(drawn) => self.ranked(&set, now, random, tried, drawn)?,
+            Err(drawn) => {
+                let (endpoint, live) = self.ranked(&set, now, random, tried, drawn)?;
+                live.load.begin(now);
+                return Ok(InFlight::begun(Arc::clone(endpoint), now, decay).perhaps_probing());
+            }
         };
         live.load.begin(now);
         Ok(InFlight::begun(Arc::clone(endpoint), now, decay))
@@ -183,7 +220,7 @@ impl<X: Upstream> Balancer<X> {
             Policy::Random => picker.random_ranked(drawn.0),
         };
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, endpoint.live_or_build(&self.members.context, self.epoch)))
+        Ok((endpoint, self.members.live(endpoint, self.epoch)))
     }
 
     fn updater(&self) -> MutexGuard<'_, Updater<X>> {
@@ -259,9 +296,53 @@ impl<X: Upstream> Balancer<X> {
         for endpoint in retired {
             endpoint.retire();
         }
+        self.settle_health();
         // A replaced set gets no new readers: what nobody else holds by now is freed here.
         replaced.retain(|set| Arc::strong_count(set) > 1);
         diff
+    }
+
+    /// What ejects endpoints from now on, if anything does.
+    pub(crate) fn set_health(&self, rules: Option<health::Rules>, random: &Arc<Random>) {
+        let _updater = self.updater();
+        self.members.health.set(rules, random);
+        self.settle_health();
+    }
+
+    /// Notes who is there by now, for what may be ejected.
+    fn settle_health(&self) {
+        let Members { set, health, .. } = &*self.members;
+        if !health.is_on() && health.is_quiet() {
+            return;
+        }
+        let set = set.load();
+        let callable = |endpoint: &Endpoint<X>| {
+            !matches!(endpoint.spec().health(), Health::Draining | Health::Unhealthy)
+        };
+        let members =
+            || set.iter().filter_map(|endpoint| Some((endpoint.live()?, callable(endpoint))));
+        if health.is_on() {
+            for (live, _) in members() {
+                live.watched(health);
+            }
+        }
+        let unready = set.iter().filter(|endpoint| !callable(endpoint)).count();
+        let now = self.epoch.nanos(Instant::now());
+        health.settle(now, members, set.len(), unready);
+    }
+
+    /// What is due at times; when it is due again. `None` until a call makes something due, of
+    /// which [`Balancer::woken`] tells.
+    pub(crate) fn keep(&self, now: u64) -> Option<u64> {
+        let Members { set, health, .. } = &*self.members;
+        let set = set.load();
+        health.keep(now, set.iter().filter_map(|endpoint| endpoint.live()))
+    }
+
+    /// Ends when a call has made something due.
+    pub(crate) fn woken(&self) -> impl Future<Output = ()> + Send + use<X> {
+        let health = Arc::clone(&self.members.health);
+        async move { health.wake.notified().await }
     }
 
     #[cfg(test)]
@@ -305,15 +386,7 @@ impl<X: Upstream> Balancer<X> {
         let set = self.members.set.load();
         for endpoint in set.iter() {
             let (spec, live) = (endpoint.spec(), endpoint.live());
-            let standing = match spec.health() {
-                Health::Draining => Standing::Draining,
-                Health::Unhealthy => Standing::Unhealthy,
-                _ => match live {
-                    Some(live) if !live.extra.available(now) => Standing::Unavailable,
-                    Some(live) if live.load.is_suspect() => Standing::Suspect,
-                    _ => Standing::Healthy,
-                },
-            };
+            let standing = Standing::of(endpoint, now);
             tell(Seen {
                 address: spec.address(),
                 standing,
@@ -333,9 +406,9 @@ impl<X: Upstream> Balancer<X> {
                     return format!("{} weight {}, not called yet", spec.address(), spec.weight());
                 };
                 let latency = live.load.latency_at(now, self.decay) / 1e6;
-                let state = if live.extra.available(now) { "" } else { ", connect back-off" };
+                let state = live.told(now);
                 format!(
-                    "{} weight {}, {} in flight, {latency:.2} ms, success {:.0} %{state}",
+                    "{} weight {}, {} in flight, {latency:.2} ms, success {:.0} %, {state}",
                     spec.address(),
                     spec.weight(),
                     live.load.in_flight(),

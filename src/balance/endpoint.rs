@@ -5,10 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use super::load::Load;
+use super::{
+    health::{Health as Cluster, Link, Phase, Said, Watch},
+    load::Load,
+};
 use crate::{
     config::{self, Address, Health, Protocol, Security},
-    core::{BodyEnd, Epoch},
+    core::{BodyEnd, EjectReason, Epoch, ReturnReason},
 };
 
 /// What an endpoint owns from its first pick on: its connections.
@@ -30,6 +33,17 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// False while it is known that a call could not be sent.
     fn available(&self, now: u64) -> bool;
 
+    /// What its connections are at.
+    fn link(&self, _now: u64) -> Link {
+        Link::Idle
+    }
+
+    /// It is out of use for so many nanoseconds.
+    fn ejected(&self, _reason: EjectReason, _nanos: u64) {}
+
+    /// It is in use again.
+    fn returned(&self, _reason: ReturnReason) {}
+
     /// Its source says something else of it, under which its connections stay.
     fn respecified(&self, spec: &Spec);
 
@@ -46,8 +60,6 @@ pub(crate) struct Spec {
     address: Address,
     weight: u16,
     health: Health,
-    /// Its source neither says that it is unhealthy nor that it drains.
-    callable: bool,
     protocol: Option<Protocol>,
     /// The whole of it, when more than these few fields was said.
     rest: Option<Box<config::Endpoint>>,
@@ -66,6 +78,8 @@ pub(crate) struct Endpoint<X> {
 pub(crate) struct Live<X> {
     pub(super) load: Load,
     pub(super) epoch: Epoch,
+    /// What is counted of its outcomes, where the cluster asks for it.
+    pub(super) watch: OnceLock<Box<Watch>>,
     pub(super) extra: X,
 }
 
@@ -77,7 +91,6 @@ impl Spec {
             address: endpoint.address.clone(),
             weight: u16::try_from(endpoint.weight).unwrap_or(u16::MAX).max(1),
             health: endpoint.health,
-            callable: !matches!(endpoint.health, Health::Unhealthy | Health::Draining),
             protocol: endpoint.protocol,
             rest: (!endpoint.is_plain()).then(|| Box::new(endpoint)),
         }
@@ -95,9 +108,12 @@ impl Spec {
         self.health
     }
 
-    #[inline]
-    pub(super) fn is_callable(&self) -> bool {
-        self.callable
+    /// What the source says of its health, as its state has it.
+    fn said(&self) -> Said {
+        Said {
+            unhealthy: self.health == Health::Unhealthy,
+            draining: self.health == Health::Draining,
+        }
     }
 
     pub(crate) fn protocol(&self) -> Option<Protocol> {
@@ -174,6 +190,7 @@ impl<X: Upstream> Endpoint<X> {
             && let Some(state) = self.live.get()
         {
             state.extra.respecified(&spec);
+            state.load.state.set_said(spec.said());
             // A new cell is empty: setting it cannot fail.
             drop(live.set(Arc::clone(state)));
         }
@@ -182,13 +199,28 @@ impl<X: Upstream> Endpoint<X> {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn live_or_build(&self, cx: &X::Context, epoch: Epoch) -> &Live<X> {
+    pub(super) fn live_or_build(
+        &self,
+        cx: &X::Context,
+        epoch: Epoch,
+        health: &Arc<Cluster>,
+    ) -> &Live<X> {
         let live = self.live.get_or_init(|| {
-            Arc::new(Live { load: Load::default(), epoch, extra: X::build(&self.spec, cx) })
+            let live = Live {
+                load: Load::default(),
+                epoch,
+                watch: OnceLock::new(),
+                extra: X::build(&self.spec, cx),
+            };
+            live.load.state.set_said(self.spec.said());
+            if health.is_on() {
+                live.watched(health);
+            }
+            Arc::new(live)
         });
         // A pick from an older set may come after the endpoint has left.
         if self.retired.load(SeqCst) {
-            live.extra.retire();
+            live.retire();
         }
         live
     }
@@ -196,8 +228,67 @@ impl<X: Upstream> Endpoint<X> {
     /// The endpoint has left its cluster, whether it has been picked or is being so.
     pub(super) fn retire(&self) {
         self.retired.store(true, SeqCst);
-        if let Some(extra) = self.extra() {
-            extra.retire();
+        if let Some(live) = self.live() {
+            live.retire();
         }
+    }
+}
+
+// === impl Live ===
+
+impl<X: Upstream> Live<X> {
+    /// Counts its outcomes from now on.
+    pub(super) fn watched(&self, health: &Arc<Cluster>) -> &Watch {
+        self.watch.get_or_init(|| health.watch())
+    }
+
+    /// Ends an ejection, if there is one.
+    pub(super) fn restore(&self, now: u64, reason: ReturnReason) -> bool {
+        let restored = self.load.state.restore();
+        if restored {
+            if let Some(watch) = self.watch.get() {
+                watch.returned(now);
+            }
+            self.extra.returned(reason);
+        }
+        restored
+    }
+
+    /// Where it stands, in words.
+    pub(super) fn told(&self, now: u64) -> String {
+        let state = &self.load.state;
+        let phase = match state.phase(self.extra.link(now)) {
+            Phase::Idle => "idle",
+            Phase::Connecting => "connecting",
+            Phase::Ready => "ready",
+            Phase::BackingOff => "connect back-off",
+            Phase::Ejected => {
+                let left = state.until().saturating_sub(now);
+                #[expect(clippy::cast_precision_loss, reason = "for reading")]
+                let left = left as f64 / 1e9;
+                return format!("ejected, probed in {left:.1} s");
+            }
+            Phase::Probing => "ejected, a probe is out",
+            Phase::Draining => "draining",
+            Phase::Removed => "removed",
+        };
+        let also = if state.is_unfit() {
+            ", its checks fail"
+        } else if state.is_doubted() {
+            ", not known to be healthy"
+        } else {
+            ""
+        };
+        format!("{phase}{also}")
+    }
+
+    /// It has left; what is in flight goes on.
+    fn retire(&self) {
+        if self.load.state.remove()
+            && let Some(watch) = self.watch.get()
+        {
+            watch.removed();
+        }
+        self.extra.retire();
     }
 }

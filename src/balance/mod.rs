@@ -21,6 +21,7 @@
 mod balancer;
 mod endpoint;
 mod flight;
+pub(crate) mod health;
 mod load;
 #[cfg(test)]
 mod model;
@@ -37,6 +38,7 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
+use self::health::state;
 pub(crate) use self::{
     balancer::{Balancer, PickError, Standing},
     endpoint::{Endpoint, Spec, Upstream},

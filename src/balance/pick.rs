@@ -28,6 +28,8 @@ pub(super) enum Rank {
     Suspect,
     /// It could not be connected to, and the back-off lasts.
     Unavailable,
+    /// Its failures, or its checks, have taken it out of use.
+    Ejected,
     /// This call has met it already.
     Tried,
     /// It takes no new calls.
@@ -78,9 +80,14 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let Some(live) = endpoint.live() else {
             return if health == Health::Unhealthy { Rank::Suspect } else { Rank::Good };
         };
-        if !live.extra.available(self.now) {
+        let state = &live.load.state;
+        if state.is_leaving() {
+            Rank::Never
+        } else if state.is_ejected() || state.is_unfit() {
+            Rank::Ejected
+        } else if !live.extra.available(self.now) {
             Rank::Unavailable
-        } else if live.load.is_suspect() || health == Health::Unhealthy {
+        } else if state.is_suspect() || state.is_doubted() {
             Rank::Suspect
         } else {
             Rank::Good
@@ -92,10 +99,8 @@ impl<'a, X: Upstream> Picker<'a, X> {
     #[inline]
     fn good(self, endpoint: &'a Endpoint<X>) -> Option<&'a Live<X>> {
         let live = endpoint.live()?;
-        let good = endpoint.spec().is_callable()
-            && !live.load.is_suspect()
-            && live.extra.available(self.now);
-        good.then_some(live)
+        // What its source says is a part of its state.
+        (live.load.state.is_good() && live.extra.available(self.now)).then_some(live)
     }
 
     /// A lone endpoint that may be called without further ado.
@@ -113,7 +118,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// Whether a lone endpoint is picked; if not it is noted if it is the best so far.
     fn consider(self, endpoint: &'a Arc<Endpoint<X>>, best: &mut Option<Ranked<'a, X>>) -> bool {
         let rank = self.rank(endpoint);
-        if rank == Rank::Good || (rank == Rank::Suspect && self.is_probe(endpoint)) {
+        if rank == Rank::Good || self.is_probe(rank, endpoint) {
             return true;
         }
         if best.is_none_or(|(least, _)| rank < least) {
@@ -224,7 +229,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
             let (first, second) = drawn;
             let (rank, other) = (self.rank(first), self.rank(second));
             for (rank, endpoint) in [(rank, first), (other, second)] {
-                if rank == Rank::Suspect && self.is_probe(endpoint) {
+                if self.is_probe(rank, endpoint) {
                     return Some(endpoint);
                 }
             }
@@ -325,11 +330,16 @@ impl<'a, X: Upstream> Picker<'a, X> {
         }
     }
 
-    /// Whether this call is the one that probes a suspect.
-    fn is_probe(self, endpoint: &Endpoint<X>) -> bool {
-        endpoint
-            .live()
-            .is_some_and(|live| live.load.is_suspect() && live.load.claim_probe(self.now))
+    /// Whether this call is the one that probes a suspect, or one that is ejected.
+    fn is_probe(self, rank: Rank, endpoint: &Endpoint<X>) -> bool {
+        let Some(live) = endpoint.live() else { return false };
+        match rank {
+            Rank::Suspect => live.load.claim_probe(self.now),
+            Rank::Ejected => {
+                live.extra.available(self.now) && live.load.state.claim_probe(self.now)
+            }
+            _ => false,
+        }
     }
 
     /// Whether this call refreshes what is known of an endpoint that never wins. What is in

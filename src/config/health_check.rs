@@ -64,6 +64,51 @@ pub struct HealthCheck {
     pub security_labels: BTreeMap<String, Value>,
 }
 
+impl HealthCheck {
+    /// By a connection that can be made. Every other setting has its default.
+    #[must_use]
+    pub fn tcp() -> Self {
+        Self::new(Probe::Tcp(TcpProbe::default()))
+    }
+
+    /// By a `GET` of this path, answered by 200. Every other setting has its default.
+    #[must_use]
+    pub fn http(path: impl Into<String>) -> Self {
+        Self::new(Probe::Http(Box::new(HttpProbe { path: path.into(), ..HttpProbe::default() })))
+    }
+
+    /// By `grpc.health.v1.Health/Check` of the whole server. Every other setting has its default.
+    /// Needs the feature `grpc-health`.
+    #[must_use]
+    pub fn grpc() -> Self {
+        Self::new(Probe::Grpc(GrpcProbe::default()))
+    }
+
+    /// By this probe. Every other setting has its default.
+    #[must_use]
+    pub fn new(probe: Probe) -> Self {
+        Self {
+            probe,
+            timeout: None,
+            interval: None,
+            initial_jitter: None,
+            interval_jitter: None,
+            interval_jitter_percent: None,
+            unhealthy_threshold: None,
+            healthy_threshold: None,
+            no_traffic_interval: None,
+            no_traffic_healthy_interval: None,
+            unhealthy_interval: None,
+            unhealthy_edge_interval: None,
+            healthy_edge_interval: None,
+            reuse_connection: None,
+            port: None,
+            alpn: Vec::new(),
+            security_labels: BTreeMap::new(),
+        }
+    }
+}
+
 /// What is sent and expected. Not supported yet.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]

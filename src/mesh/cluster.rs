@@ -13,9 +13,9 @@ use super::{
     stage::{Erased, Next, Stage},
 };
 use crate::{
-    balance::{Balancer, Spec, Upstream},
+    balance::{Balancer, Spec, Upstream, health},
     config::{self, Protocol, SecurityMode},
-    core::{BodyEnd, Epoch},
+    core::{BodyEnd, EjectReason, Epoch, Random, ReturnReason},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::limit::Limiter,
     transport::{Connect, Pool, Reach, Shared},
@@ -133,6 +133,26 @@ impl Upstream for Node {
         self.pool.available(now)
     }
 
+    fn link(&self, now: u64) -> health::Link {
+        if self.pool.is_live() {
+            health::Link::Ready
+        } else if !self.pool.available(now) {
+            health::Link::BackingOff
+        } else if self.pool.is_dialing() {
+            health::Link::Connecting
+        } else {
+            health::Link::Idle
+        }
+    }
+
+    fn ejected(&self, reason: EjectReason, nanos: u64) {
+        self.meter.ejected(reason, nanos);
+    }
+
+    fn returned(&self, reason: ReturnReason) {
+        self.meter.returned(reason);
+    }
+
     fn respecified(&self, spec: &Spec) {
         self.pool.set_more_addresses(spec.more_addresses().into());
     }
@@ -187,7 +207,9 @@ impl Core {
     /// A cluster without endpoints.
     pub(crate) fn new(context: NodeContext, config: config::Cluster, epoch: Epoch) -> Self {
         let protector = Arc::clone(&context.protector);
+        let random = Arc::clone(&context.shared.random);
         let balancer = Balancer::new(&policy_of(&config), context, epoch);
+        balancer.set_health(rules_of(&config), &random);
         let breaker = breaker(&config, None);
         Self { config, protector, balancer, breaker }
     }
@@ -199,8 +221,11 @@ impl Core {
     }
 
     /// The same endpoints under other settings.
-    pub(crate) fn with_settings(&self, config: config::Cluster) -> Self {
+    pub(crate) fn with_settings(&self, config: config::Cluster, random: &Arc<Random>) -> Self {
         let balancer = self.balancer.with_policy(&policy_of(&config));
+        if self.config.outlier_detection != config.outlier_detection {
+            balancer.set_health(rules_of(&config), random);
+        }
         let breaker = breaker(&config, self.breaker.as_ref());
         Self { config, protector: Arc::clone(&self.protector), balancer, breaker }
     }
@@ -211,6 +236,11 @@ impl Core {
             && self.config.protocol == config.protocol
             && self.protector.same_as(protector)
     }
+}
+
+/// What ejects its endpoints.
+fn rules_of(config: &config::Cluster) -> Option<health::Rules> {
+    config.outlier_detection.as_ref().map(health::Rules::new)
 }
 
 fn policy_of(config: &config::Cluster) -> config::Balancer {

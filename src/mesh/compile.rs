@@ -213,7 +213,7 @@ impl Inner {
         let protector = self.protector(&mut state.keys, &name, &wanted);
         if current.same_connections(&wanted, &protector) {
             if current.config != wanted {
-                entry.cell.core.store(Arc::new(current.with_settings(wanted)));
+                entry.cell.core.store(Arc::new(current.with_settings(wanted, &self.random)));
             }
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
 };
 
 use tokio::sync::Notify;
@@ -44,6 +44,8 @@ pub(super) struct Dialer {
     connector: Arc<dyn Connect>,
     backoff: Backoff,
     draining: AtomicBool,
+    /// Attempts under way.
+    dialing: AtomicU32,
     last_error: Mutex<Option<ConnectError>>,
 }
 
@@ -84,6 +86,7 @@ impl Dialer {
             connector,
             backoff: Backoff::default(),
             draining: AtomicBool::new(false),
+            dialing: AtomicU32::new(0),
             last_error: Mutex::new(None),
         }
     }
@@ -96,6 +99,7 @@ impl Dialer {
         wanted: Protocol,
     ) -> Result<(Spoken, Connection), ConnectError> {
         let started = Instant::now();
+        let _counted = Dialing::new(&self.dialing);
         let mut known =
             Known { protocol: wanted, peer: None, in_tls: false, refusals: Refusals::default() };
         let made = async {
@@ -216,6 +220,11 @@ impl Dialer {
         Err(last.unwrap_or_else(|| ConnectError::new("the last attempt failed just now")))
     }
 
+    /// Whether a connection is being made.
+    pub(super) fn is_dialing(&self) -> bool {
+        self.dialing.load(Relaxed) > 0
+    }
+
     pub(super) fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
@@ -233,5 +242,21 @@ impl Dialer {
 
     pub(super) fn now(&self) -> u64 {
         self.shared.epoch.nanos(Instant::now())
+    }
+}
+
+/// Counts a connection attempt, however it ends.
+struct Dialing<'a>(&'a AtomicU32);
+
+impl<'a> Dialing<'a> {
+    fn new(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Dialing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }

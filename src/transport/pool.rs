@@ -89,6 +89,16 @@ impl Pool {
         self.dialer.available(now) || self.h2.is_live() || self.h1.is_live()
     }
 
+    /// Whether a connection is there.
+    pub(crate) fn is_live(&self) -> bool {
+        self.h2.is_live() || self.h1.is_live()
+    }
+
+    /// Whether one is being made.
+    pub(crate) fn is_dialing(&self) -> bool {
+        self.dialer.is_dialing()
+    }
+
     /// A connection that is there: no wait, and for HTTP/2 no lock and no allocation.
     ///
     /// On plaintext it speaks what is asked for, under TLS what the endpoint has chosen; a gRPC

@@ -56,6 +56,7 @@ pub use self::{
     layer::{Retry, RetryLayer},
 };
 pub(crate) use self::{
+    after::wait_asked,
     met::Met,
     policy::{Arms, Decision, Policy},
 };
