@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{self, Address, Health, Protocol, Security},
-    core::{BodyEnd, EjectReason, Epoch, ReturnReason},
+    core::{BodyEnd, EjectReason, Epoch, Random, ReturnReason},
 };
 
 /// What an endpoint owns from its first pick on: its connections.
@@ -33,6 +33,11 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// False while it is known that a call could not be sent.
     fn available(&self, now: u64) -> bool;
 
+    /// What the whole mesh draws its random words from.
+    fn random(_cx: &Self::Context) -> Arc<Random> {
+        Arc::default()
+    }
+
     /// What its connections are at.
     fn link(&self, _now: u64) -> Link {
         Link::Idle
@@ -49,6 +54,9 @@ pub(crate) trait Upstream: Send + Sync + 'static {
 
     /// The endpoint has left the cluster; what is in flight goes on.
     fn retire(&self);
+
+    /// Who keeps the balancer looks again.
+    fn wake(_cx: &Self::Context) {}
 
     /// An attempt on a gRPC call has ended so long after its start, and only now its outcome is known.
     fn streamed(&self, _end: BodyEnd, _nanos: u64) {}

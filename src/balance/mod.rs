@@ -18,17 +18,23 @@
 //! Sans I/O: it takes `now` (nanoseconds since the mesh's epoch) and random words. A pick takes
 //! no lock and allocates nothing but the state of an endpoint that is picked for the first time.
 
+mod ask;
 mod balancer;
+mod census;
 mod endpoint;
 mod flight;
 pub(crate) mod health;
+mod keep;
 mod load;
 #[cfg(test)]
 mod model;
 mod pick;
+mod policy;
 mod set;
 #[cfg(test)]
 mod tests;
+mod update;
+mod view;
 
 #[doc(hidden)]
 pub mod bench;
@@ -40,7 +46,9 @@ mod atomic {
 
 use self::health::state;
 pub(crate) use self::{
-    balancer::{Balancer, PickError, Standing},
+    ask::Ask,
+    balancer::{Balancer, PickError},
+    census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
     set::Diff,

@@ -4,12 +4,11 @@ use std::sync::{
     Arc,
     atomic::{
         AtomicBool, AtomicU8, AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
+        Ordering::Relaxed,
     },
 };
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::Notify;
 
 use super::{Fault, accrual, floor::Ejected, outlier, rules::Rules};
 use crate::{
@@ -25,12 +24,10 @@ const MAX_HINT: u64 = 300 * 1_000_000_000;
 pub(crate) struct Health {
     settings: ArcSwapOption<Settings>,
     ejected: Ejected,
-    /// The windows are compared at every interval; not while there are no calls.
-    awake: AtomicBool,
+    /// An outcome has come since the window began.
     seen: AtomicBool,
-    compared: AtomicU64,
-    /// Notified when there is something to compare again.
-    pub(crate) wake: Notify,
+    /// When it began; 0 while there is none, for want of calls.
+    begun: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -90,14 +87,15 @@ impl Health {
         self.ejected.count()
     }
 
+    /// Whether windows are compared at times.
+    pub(in crate::balance) fn is_kept(&self) -> bool {
+        self.settings.load().as_ref().is_some_and(|settings| settings.rules.compares())
+    }
+
     /// An outcome has come: there will be something to compare.
-    fn touch(&self, now: u64) {
+    fn touch(&self) {
         if !self.seen.load(Relaxed) {
             self.seen.store(true, Relaxed);
-        }
-        if !self.awake.load(Acquire) && !self.awake.swap(true, AcqRel) {
-            self.compared.store(now, Relaxed);
-            self.wake.notify_one();
         }
     }
 
@@ -139,14 +137,19 @@ impl Health {
     ) -> Option<u64> {
         let settings = self.settings.load();
         let rules = &settings.as_ref().filter(|settings| settings.rules.compares())?.rules;
-        if !self.awake.load(Acquire) {
+        let begun = self.begun.load(Relaxed);
+        if begun == 0 && !self.seen.load(Relaxed) {
             return None;
         }
-        let due = self.compared.load(Relaxed).saturating_add(rules.time.interval);
-        if now < due {
-            return Some(due);
+        // A window begins now, or is not over.
+        let next = now.saturating_add(rules.time.interval);
+        let due = begun.saturating_add(rules.time.interval);
+        if begun == 0 || now < due {
+            if begun == 0 {
+                self.begun.store(now.max(1), Relaxed);
+            }
+            return Some(if begun == 0 { next } else { due });
         }
-        self.compared.store(now, Relaxed);
         let watched: Vec<_> =
             members.filter_map(|live| Some((live, live.watch.get()?))).collect();
         let origins = if rules.split { &outlier::Origin::ALL[..] } else { &[outlier::Origin::External] };
@@ -165,11 +168,10 @@ impl Health {
                 }
             });
         }
-        if self.seen.swap(false, AcqRel) {
-            return Some(now.saturating_add(rules.time.interval));
-        }
-        self.awake.store(false, Release);
-        None
+        // Without outcomes there is none to begin until the next call.
+        let goes_on = self.seen.swap(false, Relaxed);
+        self.begun.store(if goes_on { now.max(1) } else { 0 }, Relaxed);
+        goes_on.then_some(next)
     }
 }
 
@@ -213,7 +215,7 @@ impl Watch {
             return self.probed(live, settings, now, fault);
         }
         if settings.rules.compares() {
-            self.health.touch(now);
+            self.health.touch();
         }
         if live.load.state.is_ejected() {
             // What was sent before, or because nothing better was there, decides nothing.
