@@ -54,6 +54,11 @@ impl Load {
         self.in_flight.load(Relaxed)
     }
 
+    /// Whether it was ever picked.
+    pub(super) fn was_picked(&self) -> bool {
+        self.picked.load(Relaxed) != 0
+    }
+
     #[inline]
     pub(super) fn is_suspect(&self) -> bool {
         self.state.is_suspect()

@@ -21,6 +21,7 @@
 mod ask;
 mod balancer;
 mod census;
+mod checked;
 mod endpoint;
 mod flight;
 pub(crate) mod health;

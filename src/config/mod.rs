@@ -70,6 +70,7 @@ mod value;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::health_check::hex;
 pub use self::{
     address::Address,
     admission::{AdaptiveConcurrency, AdmissionControl},

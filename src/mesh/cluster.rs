@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::{
+    check::Checking,
     discovered::Discovered,
     endpoint::Transport,
     leaf::{Leaf, LeafEndpoint},
@@ -37,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) protector: Arc<Protector>,
     pub(crate) balancer: Arc<Balancer<Node>>,
     pub(crate) breaker: Option<Arc<Limiter>>,
+    /// The task that checks its endpoints, where that is asked for.
+    pub(crate) checking: Option<Arc<Checking>>,
 }
 
 /// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
@@ -68,6 +71,8 @@ pub(crate) struct NodeContext {
     pub(crate) unreachable: Arc<Notify>,
     /// Wakes who keeps the balancer.
     pub(crate) woken: Arc<Notify>,
+    /// Notified when an endpoint has come or gone.
+    pub(crate) members: Arc<Notify>,
     pub(crate) leaf: Option<Leaf>,
     pub(crate) stage: Option<Stage>,
 }
@@ -125,10 +130,12 @@ impl Upstream for Node {
 
     fn added(spec: &Spec, cx: &NodeContext) {
         cx.meter.endpoint_added(spec.address());
+        cx.members.notify_one();
     }
 
     fn removed(spec: &Spec, cx: &NodeContext) {
         cx.meter.endpoint_removed(spec.address());
+        cx.members.notify_one();
     }
 
     fn available(&self, now: u64) -> bool {
@@ -169,6 +176,7 @@ impl Upstream for Node {
 
     fn wake(cx: &NodeContext) {
         cx.woken.notify_one();
+        cx.members.notify_one();
     }
 
     fn streamed(&self, end: BodyEnd, nanos: u64) {
@@ -180,7 +188,7 @@ impl Upstream for Node {
 
 impl NodeContext {
     /// The endpoint as an own leaf is told of it.
-    fn of_leaf(&self, spec: &Spec) -> LeafEndpoint {
+    pub(super) fn of_leaf(&self, spec: &Spec) -> LeafEndpoint {
         let (cluster, endpoint) = (&self.meter.name, spec.config());
         match self.protector.demand(spec) {
             Some(demand) => LeafEndpoint::new(
@@ -219,7 +227,7 @@ impl Core {
         let protector = Arc::clone(&context.protector);
         let balancer = Arc::new(Balancer::new(&config, context, epoch));
         let breaker = breaker(&config, None);
-        Self { config, protector, balancer, breaker }
+        Self { config, protector, balancer, breaker, checking: None }
     }
 
     /// With the count of attempts in flight of what it replaces.
@@ -233,7 +241,8 @@ impl Core {
         self.balancer.settle(&config);
         let balancer = Arc::clone(&self.balancer);
         let breaker = breaker(&config, self.breaker.as_ref());
-        Self { config, protector: Arc::clone(&self.protector), balancer, breaker }
+        let (protector, checking) = (Arc::clone(&self.protector), self.checking.clone());
+        Self { config, protector, balancer, breaker, checking }
     }
 
     /// Whether connections made under these settings serve `config`, too.

@@ -33,8 +33,9 @@ impl Inner {
         let protector = self.protector(keys, name, &settings);
         let discovered = Arc::<Discovered>::default();
         let context = self.node_context(&meter, &settings, protector, &discovered);
-        let core = Core::new(context, settings, self.epoch);
+        let mut core = Core::new(context, settings, self.epoch);
         self.keep(&core.balancer);
+        core.checking = self.check(&core.balancer, &core.config.health_checks);
         Cluster::new(meter, core, discovered)
     }
 
@@ -67,6 +68,7 @@ impl Inner {
             shared: Arc::clone(&self.transport),
             unreachable: Arc::clone(&discovered.unreachable),
             woken: Arc::default(),
+            members: Arc::default(),
             leaf: self.stages.leaf.clone(),
             stage: self.stages.endpoint.clone(),
         }
@@ -215,16 +217,21 @@ impl Inner {
         let protector = self.protector(&mut state.keys, &name, &wanted);
         if current.same_connections(&wanted, &protector) {
             if current.config != wanted {
-                entry.cell.core.store(Arc::new(current.with_settings(wanted)));
+                let mut core = current.with_settings(wanted);
+                if core.config.health_checks != current.config.health_checks {
+                    core.checking = self.check(&core.balancer, &core.config.health_checks);
+                }
+                entry.cell.core.store(Arc::new(core));
                 self.keep(&current.balancer);
             }
             return;
         }
         let context = self.node_context(meter, &wanted, protector, &entry.cell.discovered);
         let core = Core::new(context, wanted, self.epoch);
-        let core = core.counting_on(&current);
+        let mut core = core.counting_on(&current);
         core.balancer.replace(current.balancer.specs());
         self.keep(&core.balancer);
+        core.checking = self.check(&core.balancer, &core.config.health_checks);
         entry.cell.core.store(Arc::new(core));
         // The old endpoints finish what they have in flight and close.
         current.balancer.replace(Vec::new());

@@ -126,6 +126,14 @@ impl Dialer {
         }
     }
 
+    /// Makes a byte stream on which nothing is spoken, and secures it if it is to be.
+    pub(super) async fn bytes(&self) -> Result<Box<dyn Io>, ConnectError> {
+        let protocol = Protocol::Http1;
+        let mut known =
+            Known { protocol, peer: None, in_tls: false, refusals: Refusals::default() };
+        Ok(self.stream(&mut known).await?.io)
+    }
+
     fn more_addresses(&self) -> MutexGuard<'_, Arc<[Address]>> {
         self.more_addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,7 +6,7 @@ use http::Request;
 
 use super::{
     agreed::Agreed,
-    connect::{Connect, ConnectError},
+    connect::{Connect, ConnectError, Io},
     dial::{Dialer, Reach},
     h1, h2, prepare,
     send::SendFuture,
@@ -142,6 +142,11 @@ impl Pool {
                 }
             }
         })
+    }
+
+    /// A byte stream of its own to the endpoint, on which nothing is spoken.
+    pub(crate) async fn bytes(&self) -> Result<Box<dyn Io>, ConnectError> {
+        self.dialer.bytes().await
     }
 
     /// Further connections are raced for between these addresses, too.

@@ -101,7 +101,7 @@ impl Tally {
             return;
         };
         let shift = if good { COUNT_BITS } else { 0 };
-        let counted = cell.fetch_update(Relaxed, Relaxed, |word| {
+        let _ = cell.fetch_update(Relaxed, Relaxed, |word| {
             let word = if word >> (2 * COUNT_BITS) == stamp {
                 word
             } else {
@@ -110,8 +110,6 @@ impl Tally {
             let full = (word >> shift) & COUNT == COUNT;
             Some(if full { word } else { word + (1 << shift) })
         });
-        // It always changes something.
-        drop(counted);
     }
 
     /// Successes, and all outcomes, of the last ten slices, the one under way among them.
