@@ -59,7 +59,7 @@ impl Load {
         self.picked.load(Relaxed) != 0
     }
 
-    #[inline]
+    #[cfg(test)]
     pub(super) fn is_suspect(&self) -> bool {
         self.state.is_suspect()
     }

@@ -177,7 +177,7 @@ fn nothing_to_compare_compares_nothing() {
 fn an_ejection_lasts_longer_each_time_and_forgets_with_rest() {
     let rules = rules(|_| {});
     let (tally, time) = (Tally::default(), rules.time);
-    let mut eject = |now: u64| tally.ejected(now * SECOND, time, 0) / SECOND;
+    let eject = |now: u64| tally.ejected(now * SECOND, time, 0) / SECOND;
     assert_eq!((1..=12).map(|_| eject(100)).collect::<Vec<_>>(), [
         30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300
     ]);
@@ -185,10 +185,10 @@ fn an_ejection_lasts_longer_each_time_and_forgets_with_rest() {
     assert_eq!(time.next(11), 11);
     tally.returned(1_000 * SECOND);
     // Nine intervals later: 11 - 9 + 1.
-    let mut eject = |now: u64| tally.ejected(now * SECOND, time, 0) / SECOND;
+    let eject = |now: u64| tally.ejected(now * SECOND, time, 0) / SECOND;
     assert_eq!(eject(1_090), 90);
     tally.returned(2_000 * SECOND);
-    let mut eject = |now: u64| tally.ejected(now * SECOND, time, 0) / SECOND;
+    let eject = |now: u64| tally.ejected(now * SECOND, time, 0) / SECOND;
     assert_eq!(eject(2_009), 120);
     tally.returned(3_000 * SECOND);
     assert_eq!(tally.ejected(9_000 * SECOND, time, 0) / SECOND, 30);

@@ -107,6 +107,10 @@ impl Checker {
         if let Some(security) = security {
             self.within("security", |checker| checker.security(security, *protocol));
         }
+        if let Some(outliers) = outlier_detection {
+            self.within("outlier_detection", |checker| checker.outliers(outliers));
+        }
+        self.health_checks(health_checks);
         self.filters(filters);
         not_yet!(
             self,
@@ -116,8 +120,6 @@ impl Checker {
             http,
             failover,
             queue,
-            outlier_detection,
-            health_checks,
             panic_threshold,
             slow_start,
             subsetting,

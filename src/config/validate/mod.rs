@@ -7,6 +7,7 @@
 mod cluster;
 mod dns;
 mod endpoint;
+mod health;
 mod matching;
 mod policy;
 mod retry;

@@ -7,7 +7,7 @@ use std::{
     task::{Poll, ready},
 };
 
-use hyper::rt::{Read as _, ReadBuf, Write as _};
+use hyper::rt::{ReadBuf, Write as _};
 
 use super::{http::follows, probe::Answer};
 use crate::{
