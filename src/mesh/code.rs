@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    self, Balancer, ClusterSecurity, IdentityMatch, Policy, Protocol, Retry, SecurityMode, Tracing,
+    self, Balancer, ClusterSecurity, HealthCheck, IdentityMatch, OutlierDetection, Policy, Protocol,
+    Retry, SecurityMode, Tracing,
 };
 
 /// Settings of one service, given in code.
@@ -16,6 +17,8 @@ pub struct ServiceSettings {
     pub(crate) protocol: Option<Protocol>,
     pub(crate) balancer: Option<Balancer>,
     pub(crate) security: Option<ClusterSecurity>,
+    pub(crate) outlier_detection: Option<OutlierDetection>,
+    pub(crate) health_check: Option<HealthCheck>,
 }
 
 /// The settings of all services that the code names.
@@ -97,6 +100,21 @@ impl ServiceSettings {
         self
     }
 
+    /// Takes endpoints of the cluster of the same name out of use that fail more than they should.
+    /// All of it is given here, or comes from the sources. Default: none.
+    #[must_use]
+    pub fn outlier_detection(mut self, outliers: OutlierDetection) -> Self {
+        self.outlier_detection = Some(outliers);
+        self
+    }
+
+    /// Probes every endpoint of the cluster of the same name. Default: none.
+    #[must_use]
+    pub fn health_check(mut self, check: HealthCheck) -> Self {
+        self.health_check = Some(check);
+        self
+    }
+
     /// Secures the connections to the cluster of the same name by TLS: its endpoints prove who they
     /// are. No source can take that back. Default: plaintext.
     #[must_use]
@@ -174,6 +192,12 @@ impl Code {
         if let Some(settings) = self.services.get(name) {
             cluster.protocol = settings.protocol.or(cluster.protocol);
             cluster.balancer = settings.balancer.clone().or(cluster.balancer);
+            if settings.outlier_detection.is_some() {
+                cluster.outlier_detection.clone_from(&settings.outlier_detection);
+            }
+            if let Some(check) = &settings.health_check {
+                cluster.health_checks = vec![check.clone()];
+            }
             if let Some(code) = &settings.security {
                 cluster.security = Some(match cluster.security {
                     Some(plane) => code.over(plane),
@@ -196,7 +220,16 @@ impl Code {
             config::Service { policy, ..config::Service::default() }.validate(name)?;
             let balancer = settings.balancer.clone();
             let security = settings.security.clone();
-            config::Cluster { balancer, security, ..config::Cluster::default() }.validate(name)?;
+            let outlier_detection = settings.outlier_detection.clone();
+            let health_checks = settings.health_check.clone().into_iter().collect();
+            let cluster = config::Cluster {
+                balancer,
+                security,
+                outlier_detection,
+                health_checks,
+                ..config::Cluster::default()
+            };
+            cluster.validate(name)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::{Cluster, FailureAccrual, Health, OutlierDetection},
-    core::{BodyEnd, Watcher},
+    core::BodyEnd,
 };
 
 /// One that may eject as many as it likes.
