@@ -18,7 +18,10 @@ impl<X: Upstream> Balancer<X> {
     /// Whether any of them was ever called.
     pub(crate) fn was_called(&self) -> bool {
         let view = self.view.load();
-        view.all.set.iter().any(|endpoint| endpoint.live().is_some_and(|live| live.load.was_picked()))
+        view.all
+            .set
+            .iter()
+            .any(|endpoint| endpoint.live().is_some_and(|live| live.load.was_picked()))
     }
 
     /// What its checks say of an endpoint now. One that passes ends an ejection, unless the rules

@@ -20,7 +20,8 @@ pub(super) struct Keeper {
 impl<X: Upstream> Balancer<X> {
     /// Whether a task is to be started that keeps it: once, when there is work of this kind.
     pub(crate) fn takes_keeper(&self) -> bool {
-        (self.view.load().is_kept() || self.health.is_kept()) && !self.keeper.present.swap(true, Relaxed)
+        (self.view.load().is_kept() || self.health.is_kept())
+            && !self.keeper.present.swap(true, Relaxed)
     }
 
     /// Does what is due at `now` and says when more will be; `None`: not before another call.

@@ -15,9 +15,7 @@ use std::{
     },
 };
 
-use super::{
-    Ask, Balancer, Endpoint, InFlight, Outcome, PickError, Spec, Standing, Upstream,
-};
+use super::{Ask, Balancer, Endpoint, InFlight, Outcome, PickError, Spec, Standing, Upstream};
 use crate::{
     config::{self, Address},
     core::{EjectReason, Epoch, Random, ReturnReason},

@@ -69,7 +69,8 @@ impl<X: Upstream> Balancer<X> {
         let next = view.under(Policy::of(cluster), view.all.set.share());
         drop(view);
         updater.keep(self.view.swap(Arc::new(next)));
-        self.health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&self.context));
+        self.health
+            .set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&self.context));
         self.settle_health();
     }
 
@@ -99,7 +100,10 @@ impl<X: Upstream> Balancer<X> {
         let view = self.view.load_full();
         let set = &view.all.set;
         let callable = |endpoint: &Endpoint<X>| {
-            !matches!(endpoint.spec().health(), config::Health::Draining | config::Health::Unhealthy)
+            !matches!(
+                endpoint.spec().health(),
+                config::Health::Draining | config::Health::Unhealthy
+            )
         };
         let members =
             || set.iter().filter_map(|endpoint| Some((endpoint.live()?, callable(endpoint))));

@@ -73,7 +73,9 @@ impl Address {
     /// The same with another port, if one is given and it has any.
     pub(crate) fn with_port(&self, port: Option<u16>) -> Self {
         match (self, port) {
-            (Self::Socket(address), Some(port)) => Self::Socket(SocketAddr::new(address.ip(), port)),
+            (Self::Socket(address), Some(port)) => {
+                Self::Socket(SocketAddr::new(address.ip(), port))
+            }
             _ => self.clone(),
         }
     }

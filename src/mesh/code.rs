@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    self, Balancer, ClusterSecurity, HealthCheck, IdentityMatch, OutlierDetection, Policy, Protocol,
-    Retry, SecurityMode, Tracing,
+    self, Balancer, ClusterSecurity, HealthCheck, IdentityMatch, OutlierDetection, Policy,
+    Protocol, Retry, SecurityMode, Tracing,
 };
 
 /// Settings of one service, given in code.

@@ -216,7 +216,9 @@ fn of_outliers(it: &Layers<'_, config::OutlierDetection>) -> Vec<Setting> {
             text(o.consecutive_local_origin_failure)
         }),
         it.setting("outlier_detection.split_local_origin", "false", |o| text(o.split_local_origin)),
-        it.setting("outlier_detection.success_rate", "none", |o| o.success_rate.as_ref().map(debug)),
+        it.setting("outlier_detection.success_rate", "none", |o| {
+            o.success_rate.as_ref().map(debug)
+        }),
         it.setting("outlier_detection.failure_percentage", "none", |o| {
             o.failure_percentage.as_ref().map(debug)
         }),
@@ -228,14 +230,16 @@ fn of_outliers(it: &Layers<'_, config::OutlierDetection>) -> Vec<Setting> {
         it.setting("outlier_detection.max_ejection_time", "300s, or the base time", |o| {
             o.max_ejection_time.map(time)
         }),
-        it.setting("outlier_detection.max_ejection_percent", most, |o| text(o.max_ejection_percent)),
+        it.setting("outlier_detection.max_ejection_percent", most, |o| {
+            text(o.max_ejection_percent)
+        }),
         it.setting("outlier_detection.always_eject_one", "true", |o| text(o.always_eject_one)),
         it.setting("outlier_detection.min_health_percent", "0", |o| text(o.min_health_percent)),
         it.setting("outlier_detection.min_ready_endpoints", "0", |o| text(o.min_ready_endpoints)),
     ];
-    list.push(it.setting("outlier_detection.uneject_on_check", "true", |o| {
-        text(o.uneject_on_check)
-    }));
+    list.push(
+        it.setting("outlier_detection.uneject_on_check", "true", |o| text(o.uneject_on_check)),
+    );
     list.push(it.setting("outlier_detection.respect_retry_after", "false", |o| {
         text(o.respect_retry_after)
     }));

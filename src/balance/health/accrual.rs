@@ -102,11 +102,8 @@ impl Tally {
         };
         let shift = if good { COUNT_BITS } else { 0 };
         let _ = cell.fetch_update(Relaxed, Relaxed, |word| {
-            let word = if word >> (2 * COUNT_BITS) == stamp {
-                word
-            } else {
-                stamp << (2 * COUNT_BITS)
-            };
+            let word =
+                if word >> (2 * COUNT_BITS) == stamp { word } else { stamp << (2 * COUNT_BITS) };
             let full = (word >> shift) & COUNT == COUNT;
             Some(if full { word } else { word + (1 << shift) })
         });
@@ -194,10 +191,7 @@ mod tests {
         }
         // 4 of 5 are not below.
         assert_eq!(tally.count(&rules, SECOND, true), None);
-        assert_eq!(
-            tally.count(&rules, 2 * SECOND, false),
-            Some(EjectReason::AccruedSuccessRatio)
-        );
+        assert_eq!(tally.count(&rules, 2 * SECOND, false), Some(EjectReason::AccruedSuccessRatio));
         // Ten seconds later, what came then is forgotten.
         assert_eq!(tally.count(&rules, 11 * SECOND, false), None);
         assert_eq!(tally.window(&rules, 11 * SECOND), (0, 2));

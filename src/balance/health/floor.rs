@@ -50,7 +50,9 @@ impl Ejected {
         self.ejected
             .fetch_update(AcqRel, Acquire, |ejected| {
                 let next = ejected.saturating_add(1);
-                floor.holds(next, self.all.load(Relaxed), self.unready.load(Relaxed)).then_some(next)
+                floor
+                    .holds(next, self.all.load(Relaxed), self.unready.load(Relaxed))
+                    .then_some(next)
             })
             .is_ok()
     }

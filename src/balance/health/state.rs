@@ -230,8 +230,8 @@ impl State {
 
     /// It has left its cluster; whether it was ejected until then.
     pub(in crate::balance) fn remove(&self) -> bool {
-        let before = self
-            .change(|word| Some(word & !(EJECTED | HELD | PROBING | CLAIMED) | REMOVED));
+        let before =
+            self.change(|word| Some(word & !(EJECTED | HELD | PROBING | CLAIMED) | REMOVED));
         before.is_some_and(|word| word & EJECTED != 0)
     }
 }
@@ -272,8 +272,7 @@ impl State {
 
     /// Changes the average alone; gives what it was.
     fn average(&self, next: impl Fn(u32) -> u32) -> u32 {
-        let word = self
-            .change(|word| Some(word & !AVERAGE | next(word & AVERAGE).min(ONE)));
+        let word = self.change(|word| Some(word & !AVERAGE | next(word & AVERAGE).min(ONE)));
         word.unwrap_or(ONE) & AVERAGE
     }
 
@@ -298,7 +297,8 @@ impl State {
     /// Takes it out until then; false if somebody else has done so, or it has left.
     pub(in crate::balance) fn eject(&self, until: u64) -> bool {
         let begun = self.change(|word| {
-            (word & (EJECTED | REMOVED) == 0).then_some(word & !(PROBING | CLAIMED) | EJECTED | HELD)
+            (word & (EJECTED | REMOVED) == 0)
+                .then_some(word & !(PROBING | CLAIMED) | EJECTED | HELD)
         });
         if begun.is_some() {
             self.hold(until);
@@ -349,9 +349,8 @@ impl State {
 
     /// The probe has failed: it stays out until then. False if it is not ejected any more.
     pub(in crate::balance) fn probe_failed(&self, until: u64) -> bool {
-        let begun = self.change(|word| {
-            (word & EJECTED != 0 && word & HELD == 0).then_some(word | HELD)
-        });
+        let begun =
+            self.change(|word| (word & EJECTED != 0 && word & HELD == 0).then_some(word | HELD));
         if begun.is_some() {
             self.hold(until);
         }
@@ -360,7 +359,9 @@ impl State {
 
     /// The probe has come to nothing: another call may be it, at once.
     pub(in crate::balance) fn probe_left(&self, now: u64) {
-        if self.change(|word| (word & PROBING != 0).then_some(word & !(PROBING | CLAIMED))).is_some()
+        if self
+            .change(|word| (word & PROBING != 0).then_some(word & !(PROBING | CLAIMED)))
+            .is_some()
         {
             self.until.store(now, Relaxed);
         }

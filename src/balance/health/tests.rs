@@ -178,9 +178,10 @@ fn an_ejection_lasts_longer_each_time_and_forgets_with_rest() {
     let rules = rules(|_| {});
     let (tally, time) = (Tally::default(), rules.time);
     let eject = |now: u64| tally.ejected(now * SECOND, time, 0) / SECOND;
-    assert_eq!((1..=12).map(|_| eject(100)).collect::<Vec<_>>(), [
-        30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300
-    ]);
+    assert_eq!(
+        (1..=12).map(|_| eject(100)).collect::<Vec<_>>(),
+        [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300]
+    );
     // It counted to eleven: `n · base < max + base` holds no longer.
     assert_eq!(time.next(11), 11);
     tally.returned(1_000 * SECOND);

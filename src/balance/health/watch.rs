@@ -2,10 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{
-        AtomicBool, AtomicU8, AtomicU64,
-        Ordering::Relaxed,
-    },
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
 };
 
 use arc_swap::ArcSwapOption;
@@ -114,8 +111,7 @@ impl Health {
             Some(settings) => self.ejected.exceed(&settings.rules.floor),
             None => self.ejected.count() > 0,
         };
-        let reason =
-            if settings.is_some() { ReturnReason::Floor } else { ReturnReason::Rules };
+        let reason = if settings.is_some() { ReturnReason::Floor } else { ReturnReason::Rules };
         // Those that may be called first.
         for wanted in [true, false] {
             for (live, callable) in members() {
@@ -150,9 +146,9 @@ impl Health {
             }
             return Some(if begun == 0 { next } else { due });
         }
-        let watched: Vec<_> =
-            members.filter_map(|live| Some((live, live.watch.get()?))).collect();
-        let origins = if rules.split { &outlier::Origin::ALL[..] } else { &[outlier::Origin::External] };
+        let watched: Vec<_> = members.filter_map(|live| Some((live, live.watch.get()?))).collect();
+        let origins =
+            if rules.split { &outlier::Origin::ALL[..] } else { &[outlier::Origin::External] };
         for origin in origins {
             let windows: Vec<_> = watched
                 .iter()

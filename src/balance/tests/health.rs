@@ -17,10 +17,7 @@ fn outliers() -> OutlierDetection {
 
 fn watched(policy: &config::Balancer, count: u16, outliers: &OutlierDetection) -> Sim {
     let sim = Sim::of(policy, count);
-    sim.balancer.settle(&Cluster {
-        outlier_detection: Some(outliers.clone()),
-        ..under(policy)
-    });
+    sim.balancer.settle(&Cluster { outlier_detection: Some(outliers.clone()), ..under(policy) });
     sim
 }
 
@@ -88,7 +85,9 @@ fn while_the_probe_is_out_nobody_else_is_sent() {
     sim.forget();
     sim.pass(40 * SECOND);
     // It answers late, if at all.
-    sim.open(2_000, MILLI, |number| (if number == 1 { 20 * SECOND } else { MILLI }, Outcome::Success));
+    sim.open(2_000, MILLI, |number| {
+        (if number == 1 { 20 * SECOND } else { MILLI }, Outcome::Success)
+    });
     assert_eq!((sim.count(1), standing(&sim, 1)), (1, Standing::Probing));
     sim.pass(20 * SECOND);
     assert_eq!(standing(&sim, 1), Standing::Healthy);

@@ -88,11 +88,7 @@ pub(super) async fn ask(
     }
 }
 
-fn request(
-    probe: &GrpcProbe,
-    host: &str,
-    timeout: Duration,
-) -> Result<Request<Body>, http::Error> {
+fn request(probe: &GrpcProbe, host: &str, timeout: Duration) -> Result<Request<Body>, http::Error> {
     let host = probe.authority.as_deref().unwrap_or(host);
     let uri = Uri::builder().scheme("http").authority(host).path_and_query(PATH).build()?;
     let message = HealthCheckRequest { service: probe.service.clone().unwrap_or_default() };

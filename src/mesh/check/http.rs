@@ -25,8 +25,8 @@ pub(super) async fn ask(endpoint: &dyn Erased, probe: &HttpProbe, host: &str) ->
     let status = response.status();
     let service = response.headers().get("x-envoy-upstream-healthchecked-cluster");
     let service = service.and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let limit = usize::try_from(probe.response_buffer_bytes.unwrap_or(LOOKED_AT))
-        .unwrap_or(usize::MAX);
+    let limit =
+        usize::try_from(probe.response_buffer_bytes.unwrap_or(LOOKED_AT)).unwrap_or(usize::MAX);
     let body = match read(response.into_body(), limit).await {
         Ok(body) => body,
         Err(error) => return Answer::failed(&error),
