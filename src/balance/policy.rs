@@ -1,5 +1,7 @@
 //! The picking policy of a cluster, compiled from its settings.
 
+use std::sync::Arc;
+
 use super::{
     endpoint::{Endpoint, Upstream},
     pick::{Drawn, Picker, Plain, Signal},
@@ -40,9 +42,8 @@ impl Policy {
     }
 
     /// How fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
-    #[inline]
-    pub(super) fn decay(self) -> u64 {
-        match self {
+    pub(super) fn decay(&self) -> u64 {
+        match *self {
             Self::PeakEwma { decay } => decay,
             Self::LeastRequest | Self::RoundRobin | Self::Random => 0,
         }
@@ -51,11 +52,11 @@ impl Policy {
     /// Picks in the plain case: what is drawn is good, and the call has met nothing yet.
     #[inline]
     pub(super) fn plain<'a, X: Upstream>(
-        self,
+        &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
     ) -> Plain<'a, X> {
-        match self {
+        match *self {
             Self::LeastRequest => picker.p2c(Signal::LeastRequest),
             Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay }),
             Self::RoundRobin => picker.round_robin(&group.turn),
@@ -65,12 +66,12 @@ impl Policy {
 
     /// Picks when what was drawn is not plainly good.
     pub(super) fn ranked<'a, X: Upstream>(
-        self,
+        &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
         drawn: Drawn<'a, X>,
-    ) -> Option<&'a std::sync::Arc<Endpoint<X>>> {
-        match self {
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        match *self {
             Self::LeastRequest => picker.p2c_ranked(drawn, Signal::LeastRequest),
             Self::PeakEwma { decay } => picker.p2c_ranked(drawn, Signal::PeakEwma { decay }),
             Self::RoundRobin => picker.round_robin_ranked(drawn.0, &group.turn),
