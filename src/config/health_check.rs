@@ -4,7 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Extension, IntegerRange, Protocol, StringMatch, Value};
 
-/// Probes of every endpoint (xDS `HealthCheck`). Not supported yet.
+/// Probes of every endpoint (xDS `HealthCheck`).
+///
+/// They are sent over connections of their own, made and secured as the endpoint's, and count as
+/// no traffic. The first success makes an endpoint healthy at once; until its first check is over it
+/// is called only where nothing better is found, and so is one that fails its checks. An answer that says no
+/// is believed at once, none counts towards `unhealthy_threshold`. One task per cluster makes
+/// them; behind an own leaf, HTTP and gRPC probes go through the leaf, and TCP probes fail.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -25,7 +31,7 @@ pub struct HealthCheck {
     /// The most that is added to an interval. Default: 0.
     #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
     pub interval_jitter: Option<Duration>,
-    /// The same as a share. Unit: percent. Default: 0.
+    /// The same as a share. Unit: percent. Default: 0. Range: 0..=100.
     #[cfg_attr(feature = "serde", serde(default))]
     pub interval_jitter_percent: Option<u32>,
     /// Failures in a row that make an endpoint unhealthy. Default: 3. Range: from 1.
@@ -49,16 +55,16 @@ pub struct HealthCheck {
     /// The interval after the first success. Default: `interval`.
     #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
     pub healthy_edge_interval: Option<Duration>,
-    /// Whether a connection serves several probes. Default: true.
+    /// Whether a connection serves several probes; a TCP probe always makes one. Default: true.
     #[cfg_attr(feature = "serde", serde(default))]
     pub reuse_connection: Option<bool>,
     /// The port that is probed. Default: the endpoint's.
     #[cfg_attr(feature = "serde", serde(default))]
     pub port: Option<u16>,
-    /// Protocols offered in a probe's TLS handshake. Default: the cluster's.
+    /// Protocols offered in a probe's TLS handshake. Default: the cluster's. Not supported yet.
     #[cfg_attr(feature = "serde", serde(default))]
     pub alpn: Vec<String>,
-    /// Labels that choose how a probe is secured. Source: xDS
+    /// Labels that choose how a probe is secured. Not supported yet. Source: xDS
     /// `transport_socket_match_criteria`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub security_labels: BTreeMap<String, Value>,
@@ -109,7 +115,7 @@ impl HealthCheck {
     }
 }
 
-/// What is sent and expected. Not supported yet.
+/// What is sent and expected.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -122,11 +128,11 @@ pub enum Probe {
     Http(Box<HttpProbe>),
     /// `grpc.health.v1.Health/Check`.
     Grpc(GrpcProbe),
-    /// A probe of another system.
+    /// A probe of another system. Not supported yet.
     Extension(Extension),
 }
 
-/// A connection, and perhaps bytes. Not supported yet.
+/// A connection, and perhaps bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -139,16 +145,16 @@ pub struct TcpProbe {
     pub receive: Vec<String>,
 }
 
-/// A request. Not supported yet.
+/// A request.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct HttpProbe {
-    /// The path. Default: `/`.
+    /// The path. Default: `/`. Range: begins with `/`.
     pub path: String,
-    /// The authority. Default: the cluster's name.
+    /// The authority. Default: the endpoint's own, else the cluster's name.
     pub host: Option<String>,
     /// The method. Default: `GET`.
     pub method: Option<String>,
@@ -162,11 +168,11 @@ pub struct HttpProbe {
     pub body: Option<String>,
     /// Statuses of a healthy endpoint. Default: 200..201.
     pub expected: Vec<IntegerRange>,
-    /// Statuses that count towards the threshold instead of at once.
+    /// Statuses that count towards the threshold instead of at once. Default: none.
     pub retriable: Vec<IntegerRange>,
     /// What the answer must contain. Unit: hexadecimal.
     pub receive: Vec<String>,
-    /// Bytes of the answer that are looked at. Default: 1024.
+    /// Bytes of the answer that are looked at. Default: 1024. Range: up to 1048576.
     pub response_buffer_bytes: Option<u64>,
     /// What `x-envoy-upstream-healthchecked-cluster` must be.
     pub service: Option<StringMatch>,
@@ -184,7 +190,7 @@ pub(crate) fn hex(text: &str) -> Option<Vec<u8>> {
     )
 }
 
-/// `grpc.health.v1.Health/Check`. Not supported yet.
+/// `grpc.health.v1.Health/Check`. Needs the feature `grpc-health`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -193,7 +199,7 @@ pub(crate) fn hex(text: &str) -> Option<Vec<u8>> {
 pub struct GrpcProbe {
     /// The service that is asked for. Default: the whole server.
     pub service: Option<String>,
-    /// The authority. Default: the cluster's name.
+    /// The authority. Default: the endpoint's own, else the cluster's name.
     pub authority: Option<String>,
     /// Further metadata.
     pub metadata: BTreeMap<String, String>,
