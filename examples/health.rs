@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, time::Duration};
 use http::Request;
 use tower_mesh::{
     Body, BoxError, Client, Event, EventStream, Mesh,
-    config::{FailureAccrual, HealthCheck, OutlierDetection},
+    config::{Balancer, FailureAccrual, HealthCheck, OutlierDetection},
 };
 
 use self::replica::{REPLICA, Replica};
@@ -30,46 +30,62 @@ use self::replica::{REPLICA, Replica};
 async fn main() -> Result<(), BoxError> {
     let replicas =
         [Replica::start("a").await?, Replica::start("b").await?, Replica::start("c").await?];
+    by_its_failures(&replicas).await?;
+    by_checks(&replicas).await
+}
 
-    // Two failures in a row take an endpoint out of use, at first for up to half a second.
+/// Outlier detection: what calls meet takes an endpoint out of use.
+async fn by_its_failures(replicas: &[Replica; 3]) -> Result<(), BoxError> {
+    // Two failures in a row are enough, at first for up to half a second.
     let mut accrual = FailureAccrual::default();
     accrual.consecutive_failures = Some(2);
     accrual.min_penalty = Some(Duration::from_millis(500));
     let mut outliers = OutlierDetection::default();
     outliers.accrual = Some(accrual);
-    // Every endpoint is asked each 100 ms, and has as long to answer.
-    let mut check = HealthCheck::http("/healthz");
-    let often = Some(Duration::from_millis(100));
-    (check.interval, check.no_traffic_interval, check.timeout) = (often, often, often);
-    outliers.uneject_on_check = Some(false);
-
     let mesh = Mesh::builder()
         .endpoints("users.prod", replicas.iter().map(Replica::address))
-        .service("users.prod", |s| s.outlier_detection(outliers).health_check(check))
+        .service("users.prod", |s| s.outlier_detection(outliers).balancer(Balancer::RoundRobin))
         .build()?;
     let mut events = mesh.events();
     let client = mesh.client("users.prod")?;
     println!("three replicas answer:");
     calls(&client, 60).await;
-    tell(&mut events, &replicas);
 
-    println!("b fails, to calls and checks:");
+    println!("b fails, and calls go elsewhere but for one now and then:");
     replicas[1].fail(true);
     calls(&client, 300).await;
-    tell(&mut events, &replicas);
+    tell(&mut events, replicas);
 
-    println!("b is well again:");
+    println!("b is well again, and one call finds out:");
     replicas[1].fail(false);
     calls(&client, 800).await;
-    tell(&mut events, &replicas);
+    tell(&mut events, replicas);
+    mesh.shutdown(Duration::ZERO).await;
+    Ok(())
+}
+
+/// Active checks: a probe takes an endpoint out of use before a call meets it.
+async fn by_checks(replicas: &[Replica; 3]) -> Result<(), BoxError> {
+    // Every endpoint is asked each 100 ms, and has as long to answer.
+    let mut check = HealthCheck::http("/healthz");
+    let often = Some(Duration::from_millis(100));
+    (check.interval, check.no_traffic_interval, check.timeout) = (often, often, often);
+    let mesh = Mesh::builder()
+        .endpoints("users.prod", replicas.iter().map(Replica::address))
+        .service("users.prod", |s| s.health_check(check))
+        .build()?;
+    let mut events = mesh.events();
+    let client = mesh.client("users.prod")?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    println!("three replicas are checked:");
+    tell(&mut events, replicas);
 
     println!("c hangs:");
     replicas[2].delay(60_000);
     tokio::time::sleep(Duration::from_millis(900)).await;
-    tell(&mut events, &replicas);
+    tell(&mut events, replicas);
     println!("and calls go to the others:");
     calls(&client, 60).await;
-
     for line in mesh.describe().to_string().lines().filter(|line| line.contains("in flight")) {
         println!("{line}");
     }
