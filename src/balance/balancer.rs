@@ -8,6 +8,7 @@ use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
+    hash::Crowd,
     health::{Health, Rules},
     keep::Keeper,
     pick::{Drawn, Picked, Picker},
@@ -55,7 +56,8 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
         let (group, now) = (&view.all, ask.now);
-        let plain = view.policy.plain(group, Picker::new(&group.set, &ask));
+        let picker = Picker::new(&group.set, &ask);
+        let plain = view.policy.plain(group, picker, &ask);
         let is_plain = plain.is_ok();
         let (endpoint, live) = match plain {
             Ok(picked) => picked,
@@ -63,13 +65,16 @@ impl<X: Upstream> Balancer<X> {
         };
         live.load.begin(now);
         self.called();
-        let flight = InFlight::begun(Arc::clone(endpoint), now, view.decay);
+        if view.bounded {
+            live.crowd.enter();
+        }
+        let flight = InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded);
         Ok(if is_plain { flight } else { flight.perhaps_probing() })
     }
 
     /// The run-time state of an endpoint, made if it is not there.
-    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>) -> &'a Live<X> {
-        endpoint.live_or_build(&self.context, self.epoch, &self.health)
+    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, crowd: &Arc<Crowd>) -> &'a Live<X> {
+        endpoint.live_or_build(&self.context, self.epoch, crowd, &self.health)
     }
 
     /// Picks when what was drawn is not plainly good.
@@ -85,8 +90,8 @@ impl<X: Upstream> Balancer<X> {
     ) -> Result<Picked<'a, X>, PickError> {
         let group = &view.all;
         let drawn = drawn.ok_or(PickError::Empty)?;
-        let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), drawn);
+        let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, self.live(endpoint)))
+        Ok((endpoint, self.live(endpoint, &group.crowd)))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use super::{
+    hash::Crowd,
     health::{Health as Cluster, Link, Phase, Said, Watch},
     load::Load,
 };
@@ -88,6 +89,8 @@ pub(crate) struct Live<X> {
     pub(super) epoch: Epoch,
     /// What is counted of its outcomes, where the cluster asks for it.
     pub(super) watch: OnceLock<Box<Watch>>,
+    /// The calls in flight to its whole cluster.
+    pub(super) crowd: Arc<Crowd>,
     pub(super) extra: X,
 }
 
@@ -116,6 +119,11 @@ impl Spec {
         self.health
     }
 
+    /// Its source neither says that it is unhealthy nor that it drains.
+    pub(super) fn is_callable(&self) -> bool {
+        !matches!(self.health, Health::Unhealthy | Health::Draining)
+    }
+
     /// What the source says of its health, as its state has it.
     fn said(&self) -> Said {
         Said {
@@ -139,6 +147,15 @@ impl Spec {
 
     pub(crate) fn more_addresses(&self) -> &[Address] {
         self.rest.as_ref().map_or(&[], |rest| &rest.more_addresses)
+    }
+
+    /// Its own key, for policies that hash.
+    pub(super) fn hash_key(&self) -> Option<&str> {
+        self.rest.as_ref()?.hash_key.as_deref()
+    }
+
+    pub(super) fn hostname(&self) -> Option<&str> {
+        self.rest.as_ref()?.hostname.as_deref()
     }
 
     /// What the source said.
@@ -211,15 +228,13 @@ impl<X: Upstream> Endpoint<X> {
         &self,
         cx: &X::Context,
         epoch: Epoch,
+        crowd: &Arc<Crowd>,
         health: &Arc<Cluster>,
     ) -> &Live<X> {
         let live = self.live.get_or_init(|| {
-            let live = Live {
-                load: Load::default(),
-                epoch,
-                watch: OnceLock::new(),
-                extra: X::build(&self.spec, cx),
-            };
+            let (crowd, extra) = (Arc::clone(crowd), X::build(&self.spec, cx));
+            let (load, watch) = (Load::default(), OnceLock::new());
+            let live = Live { load, epoch, watch, crowd, extra };
             live.load.state.set_said(self.spec.said());
             if health.is_on() {
                 live.watched(health);

@@ -37,6 +37,8 @@ pub(crate) struct InFlight<X: Send + Sync + 'static> {
     probe: bool,
     /// What the cluster's own list makes of its status.
     verdict: Option<Outcome>,
+    /// The crowd of its cluster has counted it, too.
+    crowded: bool,
     /// Uncounting has passed to a ticket, or is done.
     over: bool,
 }
@@ -78,9 +80,9 @@ impl Outcome {
 impl<X: Upstream> InFlight<X> {
     /// One that has been counted at `now`.
     #[inline]
-    pub(super) fn begun(endpoint: Arc<Endpoint<X>>, now: u64, decay: u64) -> Self {
+    pub(super) fn begun(endpoint: Arc<Endpoint<X>>, now: u64, decay: u64, crowded: bool) -> Self {
         let (recorded, over, probe, verdict) = (false, false, false, None);
-        Self { endpoint, started: now, decay, recorded, probe, verdict, over }
+        Self { endpoint, started: now, decay, recorded, probe, verdict, crowded, over }
     }
 
     /// The same, if this call may be the one that finds out whether the endpoint is well again.
@@ -139,7 +141,7 @@ impl<X: Upstream> InFlight<X> {
         if let Some(live) = self.endpoint.live() {
             record(live, self.started, now, outcome, self.decay);
             self.judge(live, now, outcome);
-            live.load.end(self.started);
+            live.end(self.started, self.crowded);
         }
     }
 
@@ -148,8 +150,8 @@ impl<X: Upstream> InFlight<X> {
     /// `now` is when its head came: how long a body lasts says nothing of its endpoint's speed.
     pub(crate) fn into_ticket(mut self, now: u64) -> (Arc<dyn Watcher>, Ticket) {
         self.over = true;
-        let Self { started, decay, recorded, probe, .. } = self;
-        let ticket = Ticket { started, head: now, decay, recorded, probe };
+        let Self { started, decay, recorded, probe, crowded, .. } = self;
+        let ticket = Ticket { started, head: now, decay, recorded, probe, crowded };
         (Arc::<Endpoint<X>>::clone(&self.endpoint) as Arc<dyn Watcher>, ticket)
     }
 }
@@ -158,7 +160,7 @@ impl<X: Send + Sync + 'static> Drop for InFlight<X> {
     #[inline]
     fn drop(&mut self) {
         if !self.over {
-            leave(&self.endpoint, self.started, self.decay, self.recorded, self.probe);
+            leave(self);
         }
     }
 }
@@ -166,16 +168,27 @@ impl<X: Send + Sync + 'static> Drop for InFlight<X> {
 /// The caller has left, or what it has recorded is over.
 #[cold]
 #[inline(never)]
-fn leave<X>(endpoint: &Endpoint<X>, started: u64, decay: u64, recorded: bool, probe: bool) {
-    let Some(live) = endpoint.live() else { return };
-    if !recorded {
+fn leave<X: Send + Sync>(flight: &InFlight<X>) {
+    let Some(live) = flight.endpoint.live() else { return };
+    if !flight.recorded {
         let now = live.epoch.nanos(Instant::now());
-        live.load.raise(now, now.saturating_sub(started), decay);
-        if probe {
+        live.load.raise(now, now.saturating_sub(flight.started), flight.decay);
+        if flight.probe {
             live.load.state.probe_left(now);
         }
     }
-    live.load.end(started);
+    live.end(flight.started, flight.crowded);
+}
+
+impl<X> Live<X> {
+    /// What began at `started` is in flight no more.
+    #[inline]
+    fn end(&self, started: u64, crowded: bool) {
+        self.load.end(started);
+        if crowded {
+            self.crowd.leave();
+        }
+    }
 }
 
 #[inline]
@@ -228,6 +241,6 @@ impl<X: Upstream> Watcher for Endpoint<X> {
                 judge(live, watch, now, outcome, ticket.probe);
             }
         }
-        live.load.end(ticket.started);
+        live.end(ticket.started, ticket.crowded);
     }
 }

@@ -24,6 +24,7 @@ mod census;
 mod checked;
 mod endpoint;
 mod flight;
+mod hash;
 pub(crate) mod health;
 mod keep;
 mod load;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{
+    ask::Ask,
     endpoint::{Endpoint, Upstream},
+    hash,
     pick::{Drawn, Picker, Plain, Signal},
     view::Group,
 };
@@ -19,6 +21,8 @@ pub(super) enum Policy {
     LeastRequest,
     RoundRobin,
     Random,
+    /// By the hash of the request, over the group's table.
+    Hashed(hash::Kind),
 }
 
 impl Policy {
@@ -29,10 +33,10 @@ impl Policy {
             }
             config::Balancer::RoundRobin => Self::RoundRobin,
             config::Balancer::Random => Self::Random,
+            config::Balancer::RingHash(ring) => Self::Hashed(hash::Kind::of_ring(&ring)),
+            config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(&maglev)),
             // Validation refuses the others, which are not there yet.
             config::Balancer::LeastRequest
-            | config::Balancer::RingHash(_)
-            | config::Balancer::Maglev(_)
             | config::Balancer::ClientWeighted(_)
             | config::Balancer::Prequal(_)
             | config::Balancer::PickFirst(_)
@@ -45,8 +49,21 @@ impl Policy {
     pub(super) fn decay(&self) -> u64 {
         match *self {
             Self::PeakEwma { decay } => decay,
-            Self::LeastRequest | Self::RoundRobin | Self::Random => 0,
+            Self::LeastRequest | Self::RoundRobin | Self::Random | Self::Hashed(_) => 0,
         }
+    }
+
+    /// What table its groups need.
+    pub(super) fn hashes(&self) -> Option<hash::Kind> {
+        match *self {
+            Self::Hashed(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Whether the calls in flight to the whole cluster are counted.
+    pub(super) fn is_bounded(&self) -> bool {
+        matches!(self, Self::Hashed(kind) if kind.is_bounded())
     }
 
     /// Picks in the plain case: what is drawn is good, and the call has met nothing yet.
@@ -55,12 +72,17 @@ impl Policy {
         &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
+        ask: &Ask<'a, X>,
     ) -> Plain<'a, X> {
         match *self {
             Self::LeastRequest => picker.p2c(Signal::LeastRequest),
             Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay }),
             Self::RoundRobin => picker.round_robin(&group.turn),
             Self::Random => picker.random(),
+            Self::Hashed(_) => match group.hashed(ask.hash) {
+                Some(by) => picker.hashed(&by),
+                None => picker.random(),
+            },
         }
     }
 
@@ -69,6 +91,7 @@ impl Policy {
         &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
+        ask: &Ask<'a, X>,
         drawn: Drawn<'a, X>,
     ) -> Option<&'a Arc<Endpoint<X>>> {
         match *self {
@@ -76,6 +99,10 @@ impl Policy {
             Self::PeakEwma { decay } => picker.p2c_ranked(drawn, Signal::PeakEwma { decay }),
             Self::RoundRobin => picker.round_robin_ranked(drawn.0, &group.turn),
             Self::Random => picker.random_ranked(drawn.0),
+            Self::Hashed(_) => match group.hashed(ask.hash) {
+                Some(by) => picker.hashed_ranked(&by),
+                None => picker.random_ranked(drawn.0),
+            },
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A cluster at run time: its balancer, its breaker and what each of its endpoints owns.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -9,6 +12,7 @@ use super::{
     check::Checking,
     discovered::Discovered,
     endpoint::Transport,
+    hashing::ClusterHashing,
     leaf::{Leaf, LeafEndpoint},
     protect::Protector,
     stage::{Erased, Next, Stage},
@@ -26,6 +30,8 @@ use crate::{
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) core: ArcSwap<Core>,
+    /// Its balancer hashes: a call reads this before it looks for what.
+    hashes: AtomicBool,
     pub(crate) meter: Arc<ClusterMeter>,
     pub(crate) discovered: Arc<Discovered>,
     /// Why it is empty, when its definition was refused and there is no earlier one.
@@ -40,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) breaker: Option<Arc<Limiter>>,
     /// The task that checks its endpoints, where that is asked for.
     pub(crate) checking: Option<Arc<Checking>>,
+    /// What calls are hashed by, if the balancer hashes.
+    pub(crate) hashing: Option<ClusterHashing>,
 }
 
 /// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
@@ -210,7 +218,20 @@ impl NodeContext {
 impl Cluster {
     pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core, discovered: Arc<Discovered>) -> Self {
         let name = Arc::clone(&meter.name);
-        Self { name, core: ArcSwap::from_pointee(core), meter, discovered, refused: None }
+        let hashes = core.hashing.is_some().into();
+        Self { name, core: ArcSwap::from_pointee(core), hashes, meter, discovered, refused: None }
+    }
+
+    /// Swaps other settings in.
+    pub(crate) fn set(&self, core: Core) {
+        self.hashes.store(core.hashing.is_some(), Relaxed);
+        self.core.store(Arc::new(core));
+    }
+
+    /// Whether its balancer hashes.
+    #[inline]
+    pub(crate) fn hashes(&self) -> bool {
+        self.hashes.load(Relaxed)
     }
 
     /// What calls meet whose cluster is refused.
@@ -227,7 +248,8 @@ impl Core {
         let protector = Arc::clone(&context.protector);
         let balancer = Arc::new(Balancer::new(&config, context, epoch));
         let breaker = breaker(&config, None);
-        Self { config, protector, balancer, breaker, checking: None }
+        let hashing = ClusterHashing::of(&config);
+        Self { config, protector, balancer, breaker, checking: None, hashing }
     }
 
     /// With the count of attempts in flight of what it replaces.
@@ -241,8 +263,9 @@ impl Core {
         self.balancer.settle(&config);
         let balancer = Arc::clone(&self.balancer);
         let breaker = breaker(&config, self.breaker.as_ref());
-        let (protector, checking) = (Arc::clone(&self.protector), self.checking.clone());
-        Self { config, protector, balancer, breaker, checking }
+        let (protector, hashing) = (Arc::clone(&self.protector), ClusterHashing::of(&config));
+        let checking = self.checking.clone();
+        Self { config, protector, balancer, breaker, checking, hashing }
     }
 
     /// Whether connections made under these settings serve `config`, too.

@@ -221,7 +221,7 @@ impl Inner {
                 if core.config.health_checks != current.config.health_checks {
                     core.checking = self.check(&core.balancer, &core.config.health_checks);
                 }
-                entry.cell.core.store(Arc::new(core));
+                entry.cell.set(core);
                 self.keep(&current.balancer);
             }
             return;
@@ -232,7 +232,7 @@ impl Inner {
         core.balancer.replace(current.balancer.specs());
         self.keep(&core.balancer);
         core.checking = self.check(&core.balancer, &core.config.health_checks);
-        entry.cell.core.store(Arc::new(core));
+        entry.cell.set(core);
         // The old endpoints finish what they have in flight and close.
         current.balancer.replace(Vec::new());
     }

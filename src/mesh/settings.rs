@@ -1,5 +1,7 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
+mod health;
+
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use super::{
@@ -8,8 +10,8 @@ use super::{
     protect::Protector,
 };
 use crate::config::{
-    self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, IdentityMatch, Policy,
-    Retry, TlsVersion, Tracing, Transport,
+    self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch,
+    Policy, Retry, TlsVersion, Tracing, Transport,
 };
 
 /// What the code says, what the control plane says, and the list that is made of it.
@@ -81,6 +83,7 @@ pub(super) fn of_route(
         policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(time)),
         policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(time)),
         policy.setting("max_requests", "none", |p| text(p.max_requests)),
+        policy.setting("hash", "none", |p| p.hash.as_deref().and_then(hashes)),
         resolve.setting("resolve_timeout", &time(inner.resolve_timeout), |code| {
             code.resolve_timeout.map(time)
         }),
@@ -156,12 +159,13 @@ pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Ve
         });
         list.push(decay);
     }
+    list.extend(of_hashing(&balancer, chosen.unwrap_or(&usual)));
     list.extend([
         cluster
             .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
         breakers.setting("breakers.max_requests", "none", |b: &Breakers| text(b.max_requests)),
     ]);
-    list.extend(of_health(&cluster));
+    list.extend(health::of(&cluster));
     if let Some(config::Discovery::Dns(dns)) = &plane.discovery {
         let dns = Layers { code: None, plane: Some(dns), source: source.as_deref() };
         list.extend(of_dns(&dns));
@@ -171,98 +175,70 @@ pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Ve
     list
 }
 
-/// What takes endpoints out of use, and how they are probed; only where that is asked for.
-fn of_health(cluster: &Layers<'_, config::Cluster>) -> Vec<Setting> {
-    let asked = |it: Option<&config::Cluster>| {
-        let outliers = it.is_some_and(|it| it.outlier_detection.is_some());
-        (outliers, it.is_some_and(|it| !it.health_checks.is_empty()))
-    };
-    let (code, plane) = (asked(cluster.code), asked(cluster.plane));
-    let mut list = Vec::new();
-    if code.0 || plane.0 {
-        let outliers = Layers {
-            code: cluster.code.and_then(|it| it.outlier_detection.as_ref()),
-            // All of it comes from one of the two.
-            plane: cluster.plane.and_then(|it| it.outlier_detection.as_ref()).filter(|_| !code.0),
-            source: cluster.source,
-        };
-        list.extend(of_outliers(&outliers));
-    } else {
-        list.push(cluster.setting("outlier_detection", "none", |_| None));
+/// The settings of a balancer that hashes.
+fn of_hashing(layers: &Layers<'_, Balancer>, chosen: &Balancer) -> Vec<Setting> {
+    match chosen {
+        Balancer::RingHash(_) => {
+            let ring = layers.within(|balancer| match balancer {
+                Balancer::RingHash(ring) => Some(ring),
+                _ => None,
+            });
+            let usual = config::RingHash::default();
+            vec![
+                ring.setting(
+                    "balancer.ring_hash.minimum_ring_size",
+                    &usual.least().to_string(),
+                    |ring| text(ring.minimum_ring_size),
+                ),
+                ring.setting(
+                    "balancer.ring_hash.maximum_ring_size",
+                    &usual.most().to_string(),
+                    |ring| text(ring.maximum_ring_size),
+                ),
+                ring.setting("balancer.ring_hash.function", &name_of(&usual.function), |ring| {
+                    self::chosen(&ring.function)
+                }),
+                ring.setting("balancer.ring_hash.use_hostname", "false", |ring| {
+                    text(ring.use_hostname)
+                }),
+                ring.setting("balancer.ring_hash.balance_percent", "none", |ring| {
+                    text(ring.balance_percent)
+                }),
+                ring.setting("balancer.ring_hash.request_header", "none", |ring| {
+                    ring.request_header.clone()
+                }),
+                ring.setting("balancer.ring_hash.hash", "the route's", |ring| hashes(&ring.hash)),
+            ]
+        }
+        Balancer::Maglev(_) => {
+            let maglev = layers.within(|balancer| match balancer {
+                Balancer::Maglev(maglev) => Some(maglev),
+                _ => None,
+            });
+            let usual = config::Maglev::default();
+            vec![
+                maglev.setting(
+                    "balancer.maglev.table_size",
+                    &usual.entries().to_string(),
+                    |maglev| text(maglev.table_size),
+                ),
+                maglev.setting("balancer.maglev.use_hostname", "false", |maglev| {
+                    text(maglev.use_hostname)
+                }),
+                maglev.setting("balancer.maglev.balance_percent", "none", |maglev| {
+                    text(maglev.balance_percent)
+                }),
+                maglev
+                    .setting("balancer.maglev.hash", "the route's", |maglev| hashes(&maglev.hash)),
+            ]
+        }
+        _ => Vec::new(),
     }
-    if code.1 || plane.1 {
-        let check = Layers {
-            code: cluster.code.and_then(|it| it.health_checks.first()),
-            plane: cluster.plane.and_then(|it| it.health_checks.first()).filter(|_| !code.1),
-            source: cluster.source,
-        };
-        list.extend(of_check(&check));
-    } else {
-        list.push(cluster.setting("health_checks", "none", |_| None));
-    }
-    list
 }
 
-fn of_outliers(it: &Layers<'_, config::OutlierDetection>) -> Vec<Setting> {
-    let accrues = |it: &config::OutlierDetection| it.accrual.is_some();
-    let accrual = it.code.is_some_and(accrues) || it.plane.is_some_and(accrues);
-    let (row, most) = if accrual { ("0", "50") } else { ("5", "10") };
-    let mut list = vec![
-        it.setting("outlier_detection.consecutive_5xx", row, |o| text(o.consecutive_5xx)),
-        it.setting("outlier_detection.consecutive_gateway_failure", row, |o| {
-            text(o.consecutive_gateway_failure)
-        }),
-        it.setting("outlier_detection.consecutive_local_origin_failure", row, |o| {
-            text(o.consecutive_local_origin_failure)
-        }),
-        it.setting("outlier_detection.split_local_origin", "false", |o| text(o.split_local_origin)),
-        it.setting("outlier_detection.success_rate", "none", |o| {
-            o.success_rate.as_ref().map(debug)
-        }),
-        it.setting("outlier_detection.failure_percentage", "none", |o| {
-            o.failure_percentage.as_ref().map(debug)
-        }),
-        it.setting("outlier_detection.accrual", "none", |o| o.accrual.as_ref().map(debug)),
-        it.setting("outlier_detection.interval", "10s", |o| o.interval.map(time)),
-        it.setting("outlier_detection.base_ejection_time", "30s", |o| {
-            o.base_ejection_time.map(time)
-        }),
-        it.setting("outlier_detection.max_ejection_time", "300s, or the base time", |o| {
-            o.max_ejection_time.map(time)
-        }),
-        it.setting("outlier_detection.max_ejection_percent", most, |o| {
-            text(o.max_ejection_percent)
-        }),
-        it.setting("outlier_detection.always_eject_one", "true", |o| text(o.always_eject_one)),
-        it.setting("outlier_detection.min_health_percent", "0", |o| text(o.min_health_percent)),
-        it.setting("outlier_detection.min_ready_endpoints", "0", |o| text(o.min_ready_endpoints)),
-    ];
-    list.push(
-        it.setting("outlier_detection.uneject_on_check", "true", |o| text(o.uneject_on_check)),
-    );
-    list.push(it.setting("outlier_detection.respect_retry_after", "false", |o| {
-        text(o.respect_retry_after)
-    }));
-    list
-}
-
-fn of_check(check: &Layers<'_, config::HealthCheck>) -> Vec<Setting> {
-    let probe = |check: &config::HealthCheck| match &check.probe {
-        config::Probe::Tcp(_) => "tcp".to_owned(),
-        config::Probe::Http(probe) => format!("http {}", probe.path),
-        config::Probe::Grpc(probe) => format!("grpc {}", probe.service.as_deref().unwrap_or("")),
-        config::Probe::Extension(it) => it.name.clone(),
-    };
-    vec![
-        check.setting("health_checks.probe", "none", |c| Some(probe(c).trim_end().to_owned())),
-        check.setting("health_checks.interval", "10s", |c| c.interval.map(time)),
-        check.setting("health_checks.timeout", "1s", |c| c.timeout.map(time)),
-        check.setting("health_checks.healthy_threshold", "2", |c| text(c.healthy_threshold)),
-        check.setting("health_checks.unhealthy_threshold", "3", |c| text(c.unhealthy_threshold)),
-        check.setting("health_checks.no_traffic_interval", "60s", |c| {
-            c.no_traffic_interval.map(time)
-        }),
-    ]
+fn hashes(policies: &[HashPolicy]) -> Option<String> {
+    let texts: Vec<_> = policies.iter().map(HashPolicy::text).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 /// How connections are secured; of what secures them only where anything does.

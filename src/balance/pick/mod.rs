@@ -1,12 +1,13 @@
 //! The picking policies, over one set of endpoints.
 
+mod hashed;
 mod p2c;
 mod random;
 mod turn;
 
 use std::sync::Arc;
 
-pub(super) use self::p2c::Signal;
+pub(super) use self::{hashed::Hashed, p2c::Signal};
 use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},

@@ -165,6 +165,7 @@ impl Model {
                 "Address" => json!("10.0.0.1:80"),
                 // A route without a cluster is refused.
                 "Route" => json!({"clusters": [{"name": "a"}]}),
+                "HashOn" => json!("call_key"),
                 _ => self.smallest(self.definition(name), path),
             };
         }
@@ -197,6 +198,10 @@ impl Model {
                 if has("verify_sni") && has("crl") {
                     object.insert("mode".into(), json!("mutual"));
                 }
+                // A header and a cookie have names.
+                if has("rewrite") && has("name") || has("generate") && has("name") {
+                    object.insert("name".into(), json!("a"));
+                }
                 if has("provider") && has("name") && !has("settings") {
                     object.insert("provider".into(), json!("a"));
                 }
@@ -208,6 +213,8 @@ impl Model {
             "integer" if path.contains("status") => json!(503),
             "integer" if path.contains("expected[") => json!(503),
             "integer" if path.contains("retriable[") => json!(503),
+            "integer" if path.contains("ring_size") => json!(2_000),
+            "integer" if path.contains("balance_percent") => json!(150),
             "integer" => json!(3),
             "number" if path.contains(".accrual.") => json!(0.5),
             "number" => json!(3.5),
@@ -218,6 +225,7 @@ impl Model {
             _ if path.contains("receive[") || path.ends_with(".send") => json!("0a"),
             _ if path.ends_with("http.body") => json!("0a"),
             _ if path.ends_with("method") => json!("GET"),
+            _ if path.ends_with("filter_state") => json!("io.grpc.channel_id"),
             _ => json!("a"),
         }
     }

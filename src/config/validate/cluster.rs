@@ -16,8 +16,14 @@ impl Checker {
                 return;
             }
             Balancer::LeastRequest | Balancer::RoundRobin | Balancer::Random => return,
-            Balancer::RingHash(_) => "ring_hash",
-            Balancer::Maglev(_) => "maglev",
+            Balancer::RingHash(ring) => {
+                self.within("balancer.ring_hash", |checker| checker.ring_hash(ring));
+                return;
+            }
+            Balancer::Maglev(maglev) => {
+                self.within("balancer.maglev", |checker| checker.maglev(maglev));
+                return;
+            }
             Balancer::ClientWeighted(_) => "client_weighted",
             Balancer::Prequal(_) => "prequal",
             Balancer::PickFirst(_) => "pick_first",

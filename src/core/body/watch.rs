@@ -42,6 +42,8 @@ pub(crate) struct Ticket {
     pub(crate) recorded: bool,
     /// It is the one call that finds out whether its endpoint is well again.
     pub(crate) probe: bool,
+    /// It is counted among the calls in flight to the whole cluster, too.
+    pub(crate) crowded: bool,
 }
 
 /// Learns of the end of a body: the endpoint that it came from.
