@@ -23,7 +23,7 @@ pub(super) struct Rules {
 }
 
 /// Linkerd's ten.
-const SLICES: u64 = 10;
+const SLICES: usize = 10;
 /// The number of a slice, then its successes, then its failures, in one word.
 const COUNT_BITS: u32 = 20;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
@@ -33,7 +33,7 @@ const STAMP: u64 = (1 << (64 - 2 * COUNT_BITS)) - 1;
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     failures: AtomicU32,
-    slices: [AtomicU64; SLICES as usize],
+    slices: [AtomicU64; SLICES],
     /// How often it went out since it was last well.
     times: AtomicU32,
 }
@@ -46,7 +46,7 @@ impl Rules {
         Self {
             failures: config.consecutive_failures.unwrap_or(7),
             ratio: config.success_ratio.unwrap_or(0.0),
-            slice: (config.window.map_or(10_000_000_000, nanos) / SLICES).max(1),
+            slice: (config.window.map_or(10_000_000_000, nanos) / SLICES as u64).max(1),
             min_requests: config.min_requests.unwrap_or(5),
             min_penalty,
             max_penalty: config.max_penalty.map_or(60_000_000_000, nanos).max(min_penalty),
@@ -96,7 +96,8 @@ impl Tally {
     fn slice(&self, rules: &Rules, now: u64, good: bool) {
         let number = now / rules.slice;
         let stamp = number & STAMP;
-        let Some(cell) = usize::try_from(number % SLICES).ok().and_then(|at| self.slices.get(at))
+        let Some(cell) =
+            usize::try_from(number % SLICES as u64).ok().and_then(|at| self.slices.get(at))
         else {
             return;
         };
@@ -117,7 +118,7 @@ impl Tally {
         for cell in &self.slices {
             let word = cell.load(Relaxed);
             let age = number.wrapping_sub(word >> (2 * COUNT_BITS)) & STAMP;
-            if age < SLICES {
+            if age < SLICES as u64 {
                 let (good, bad) = ((word >> COUNT_BITS) & COUNT, word & COUNT);
                 sums.0 += good as u32;
                 sums.1 += (good + bad) as u32;

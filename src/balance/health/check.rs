@@ -92,7 +92,7 @@ impl Default for Check {
 }
 
 impl Check {
-    pub(crate) fn is_healthy(&self) -> bool {
+    pub(crate) fn is_healthy(self) -> bool {
         self.healthy
     }
 
@@ -124,7 +124,7 @@ impl Check {
 
     /// How long the next one waits after the last one's end. `has_traffic` once the cluster was
     /// ever called.
-    pub(crate) fn next(&self, rules: &Rules, has_traffic: bool, random: &Random) -> u64 {
+    pub(crate) fn next(self, rules: &Rules, has_traffic: bool, random: &Random) -> u64 {
         //= Envoy `interval`: by the last result, and whether it is about to change what is known
         let well = self.last == Some(Found::Well);
         let base = match (has_traffic, well, self.pending) {

@@ -80,6 +80,7 @@ impl Rules {
         };
         let base = config.base_ejection_time.map_or(30 * SECOND, nanos);
         let own = config.accrual.as_ref();
+        let max_percent = if own.is_some() { 50.0 } else { 10.0 };
         Self {
             consecutive: [
                 row(config.consecutive_5xx, config.enforcing_consecutive_5xx, 100),
@@ -112,14 +113,11 @@ impl Rules {
             time: Time {
                 interval: config.interval.map_or(10 * SECOND, nanos).max(1),
                 base,
-                max: config.max_ejection_time.map_or(MAX_EJECTION.max(base), nanos).max(base),
+                max: config.max_ejection_time.map_or(MAX_EJECTION, nanos).max(base),
                 jitter: config.max_ejection_time_jitter.map_or(0, nanos),
             },
             floor: Floor {
-                max_percent: config
-                    .max_ejection_percent
-                    .unwrap_or(if own.is_some() { 50.0 } else { 10.0 })
-                    .clamp(0.0, 100.0),
+                max_percent: config.max_ejection_percent.unwrap_or(max_percent).clamp(0.0, 100.0),
                 always_one: config.always_eject_one.unwrap_or(true),
                 min_health: config.min_health_percent.unwrap_or(0.0).clamp(0.0, 100.0),
                 min_ready: config.min_ready_endpoints.unwrap_or(0),

@@ -131,7 +131,7 @@ impl Task {
                 Happening::Probed((number, answer)) => {
                     let Some(balancer) = self.balancer.upgrade() else { return };
                     if let Some(address) = addresses.get(&number) {
-                        self.answered(&balancer, &address.clone(), answer);
+                        self.answered(&balancer, &address.clone(), &answer);
                     }
                 }
                 Happening::Changed => look = true,
@@ -175,7 +175,7 @@ impl Task {
     }
 
     /// A probe is over.
-    fn answered(&mut self, balancer: &Balancer<Node>, address: &Address, answer: Answer) {
+    fn answered(&mut self, balancer: &Balancer<Node>, address: &Address, answer: &Answer) {
         let now = Instant::now();
         let Some(entry) = self.checked.get_mut(address) else { return };
         let news = entry.check.found(&self.rules, answer.found);
