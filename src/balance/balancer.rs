@@ -12,7 +12,6 @@ use super::{
     health::{Health, Rules},
     keep::Keeper,
     pick::{Drawn, Picked, Picker},
-    policy::Policy,
     update::Updater,
     view::View,
 };
@@ -25,6 +24,10 @@ pub(crate) enum PickError {
     Empty,
     /// None of them takes calls.
     Unavailable,
+    /// The route asks for endpoints of labels that none has.
+    NoPart,
+    /// Those that there are are known to be bad, and the settings forbid to call them.
+    Panic,
 }
 
 /// Picks among the endpoints of one cluster.
@@ -36,15 +39,19 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
     pub(super) health: Arc<Health>,
+    /// The calls in flight to the cluster, where the policy counts them.
+    crowd: Arc<Crowd>,
 }
 
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
-        let view = ArcSwap::from_pointee(View::empty(Policy::of(cluster)));
+        let crowd = Arc::default();
+        let view = ArcSwap::from_pointee(View::empty(cluster, &crowd, &context));
+        let (updater, keeper) = (Mutex::default(), Keeper::default());
         let health = Arc::<Health>::default();
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
-        Self { view, updater: Mutex::default(), context, epoch, keeper: Keeper::default(), health }
+        Self { view, updater, context, epoch, keeper, health, crowd }
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -55,6 +62,9 @@ impl<X: Upstream> Balancer<X> {
     #[inline]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
+        if view.placed.is_some() {
+            return self.planned(&view, ask);
+        }
         let (group, now) = (&view.all, ask.now);
         let picker = Picker::new(&group.set, &ask);
         let plain = view.policy.plain(group, picker, &ask);
@@ -69,12 +79,7 @@ impl<X: Upstream> Balancer<X> {
             live.crowd.enter();
         }
         let flight = InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded);
-        Ok(if is_plain { flight } else { flight.perhaps_probing() })
-    }
-
-    /// The run-time state of an endpoint, made if it is not there.
-    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, crowd: &Arc<Crowd>) -> &'a Live<X> {
-        endpoint.live_or_build(&self.context, self.epoch, crowd, &self.health)
+        Ok(if is_plain { flight } else { flight.perhaps_probing(now) })
     }
 
     /// Picks when what was drawn is not plainly good.
@@ -92,6 +97,11 @@ impl<X: Upstream> Balancer<X> {
         let drawn = drawn.ok_or(PickError::Empty)?;
         let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, self.live(endpoint, &group.crowd)))
+        Ok((endpoint, self.live(endpoint)))
+    }
+
+    /// The state of an endpoint, made if this is its first pick.
+    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>) -> &'a Live<X> {
+        endpoint.live_or_build(&self.context, self.epoch, &self.crowd, &self.health)
     }
 }

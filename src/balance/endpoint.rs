@@ -1,17 +1,21 @@
 //! One endpoint: what its source says, and what is known of it since its first pick.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use super::{
     hash::Crowd,
     health::{Health as Cluster, Link, Phase, Said, Watch},
     load::Load,
+    place::{Callers, Shift},
 };
 use crate::{
-    config::{self, Address, Health, Protocol, Security},
+    config::{self, Address, Health, Place, Protocol, Security},
     core::{BodyEnd, EjectReason, Epoch, Random, ReturnReason},
 };
 
@@ -59,6 +63,34 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// Who keeps the balancer looks again.
     fn wake(_cx: &Self::Context) {}
 
+    /// Whether it could not be connected to, and has not answered since: the next call is a trial.
+    fn is_failing(&self) -> bool {
+        false
+    }
+
+    /// The shortest time that a connection to it took to be made.
+    fn round_trip(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Where the caller runs.
+    fn place(_cx: &Self::Context) -> Place {
+        Place::default()
+    }
+
+    /// Where the callers of the own service are: the endpoints of this cluster.
+    fn callers(_cx: &Self::Context, _cluster: &str) -> Vec<Callers> {
+        Vec::new()
+    }
+
+    /// A random word that the cluster keeps.
+    fn seed(_cx: &Self::Context) -> u64 {
+        0
+    }
+
+    /// Calls go from one priority to another, or health is not asked for any more.
+    fn shifted(_cx: &Self::Context, _shift: Shift) {}
+
     /// An attempt on a gRPC call has ended so long after its start, and only now its outcome is known.
     fn streamed(&self, _end: BodyEnd, _nanos: u64) {}
 }
@@ -79,6 +111,9 @@ pub(crate) struct Endpoint<X> {
     spec: Spec,
     /// It has left its cluster; in the padding of the spec.
     retired: AtomicBool,
+    /// When it joined a cluster that had others, or became healthy by its source's word. Nanoseconds
+    /// since the mesh's epoch; 0: it is not new.
+    joined: u64,
     /// Made at the first pick; survives changes of the spec that do not concern it.
     live: OnceLock<Arc<Live<X>>>,
 }
@@ -119,16 +154,17 @@ impl Spec {
         self.health
     }
 
-    /// Its source neither says that it is unhealthy nor that it drains.
+    /// Its source says nothing against it.
     pub(super) fn is_callable(&self) -> bool {
-        !matches!(self.health, Health::Unhealthy | Health::Draining)
+        matches!(self.health, Health::Unknown | Health::Healthy)
     }
 
     /// What the source says of its health, as its state has it.
-    fn said(&self) -> Said {
+    fn standing(&self) -> Said {
         Said {
             unhealthy: self.health == Health::Unhealthy,
             draining: self.health == Health::Draining,
+            degraded: self.health == Health::Degraded,
         }
     }
 
@@ -143,6 +179,17 @@ impl Spec {
     /// How it is secured, if that was said of itself.
     pub(crate) fn security(&self) -> Option<&Security> {
         self.rest.as_ref()?.security.as_ref()
+    }
+
+    /// What was said of it, where that is more than these few fields.
+    pub(super) fn said(&self) -> Option<&config::Endpoint> {
+        self.rest.as_deref()
+    }
+
+    /// Whether it makes a plan of the pick necessary.
+    pub(super) fn is_placed(&self) -> bool {
+        matches!(self.health, Health::Unhealthy | Health::Degraded)
+            || self.rest.as_ref().is_some_and(|rest| rest.priority > 0)
     }
 
     pub(crate) fn more_addresses(&self) -> &[Address] {
@@ -181,8 +228,15 @@ impl Spec {
 // === impl Endpoint ===
 
 impl<X> Endpoint<X> {
-    pub(super) fn new(spec: Spec) -> Self {
-        Self { spec, retired: AtomicBool::new(false), live: OnceLock::new() }
+    /// One that has joined at `now`.
+    pub(super) fn new(spec: Spec, now: u64) -> Self {
+        Self { spec, retired: AtomicBool::new(false), joined: now, live: OnceLock::new() }
+    }
+
+    /// When its ramp began; 0: it has none.
+    #[inline]
+    pub(super) fn joined(&self) -> u64 {
+        self.joined
     }
 
     pub(crate) fn spec(&self) -> &Spec {
@@ -209,17 +263,19 @@ impl<X> Endpoint<X> {
 
 impl<X: Upstream> Endpoint<X> {
     /// The same endpoint after its source changed what it says.
-    pub(super) fn changed(&self, spec: Spec) -> Self {
+    pub(super) fn changed(&self, spec: Spec, now: u64) -> Self {
         let live = OnceLock::new();
         if self.spec.same_connections(&spec)
             && let Some(state) = self.live.get()
         {
             state.extra.respecified(&spec);
-            state.load.state.set_said(spec.said());
+            state.load.state.set_said(spec.standing());
             // A new cell is empty: setting it cannot fail.
             drop(live.set(Arc::clone(state)));
         }
-        Self { spec, retired: AtomicBool::new(false), live }
+        let returns = self.spec.health == Health::Unhealthy && spec.is_callable();
+        let joined = if returns { now } else { self.joined };
+        Self { spec, retired: AtomicBool::new(false), joined, live }
     }
 
     #[cold]
@@ -235,7 +291,7 @@ impl<X: Upstream> Endpoint<X> {
             let (crowd, extra) = (Arc::clone(crowd), X::build(&self.spec, cx));
             let (load, watch) = (Load::default(), OnceLock::new());
             let live = Live { load, epoch, watch, crowd, extra };
-            live.load.state.set_said(self.spec.said());
+            live.load.state.set_said(self.spec.standing());
             if health.is_on() {
                 live.watched(health);
             }

@@ -87,8 +87,12 @@ impl<X: Upstream> InFlight<X> {
     }
 
     /// The same, if this call may be the one that finds out whether the endpoint is well again.
-    pub(super) fn perhaps_probing(mut self) -> Self {
-        self.probe = self.endpoint.live().is_some_and(|live| live.load.state.begin_probe());
+    pub(super) fn perhaps_probing(mut self, now: u64) -> Self {
+        self.probe = self.endpoint.live().is_some_and(|live| {
+            let state = &live.load.state;
+            // In need, one that is out is called without being asked for it.
+            state.begin_probe() || (state.claim_probe(now) && state.begin_probe())
+        });
         self
     }
 

@@ -31,8 +31,12 @@ impl<X: Upstream> Balancer<X> {
         // Before the look: a call that comes between the two wakes for nothing, and none is missed.
         self.keeper.parked.store(true, Relaxed);
         let view = self.view.load_full();
+        let (due, moved) = view.keep(&self.context, now);
+        if moved {
+            self.remake(now);
+        }
         let members = view.all.set.iter().filter_map(|endpoint| endpoint.live());
-        let due = earliest(view.keep(now), self.health.keep(now, members));
+        let due = earliest(due, self.health.keep(now, members));
         if due.is_some() {
             self.keeper.parked.store(false, Relaxed);
         }

@@ -31,8 +31,11 @@ mod load;
 #[cfg(test)]
 mod model;
 mod pick;
+mod place;
+mod planned;
 mod policy;
 mod set;
+mod subset;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -53,5 +56,7 @@ pub(crate) use self::{
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
+    place::{Callers, Shift},
     set::Diff,
+    subset::labels::Wanted,
 };

@@ -4,6 +4,7 @@ mod hashed;
 mod health;
 mod load;
 mod pick;
+mod place;
 mod set;
 mod weights;
 

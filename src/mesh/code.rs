@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    self, Balancer, ClusterSecurity, HashPolicy, HealthCheck, IdentityMatch, OutlierDetection,
-    Policy, Protocol, Retry, SecurityMode, Tracing,
+    self, Balancer, Balancing, ClusterSecurity, HashPolicy, HealthCheck, IdentityMatch,
+    OutlierDetection, Policy, Protocol, Retry, SecurityMode, SlowStart, Subsetting, Tracing,
 };
 
 /// Settings of one service, given in code.
@@ -16,6 +16,9 @@ pub struct ServiceSettings {
     pub(crate) policy: Policy,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) balancer: Option<Balancer>,
+    pub(crate) balancing: Option<Balancing>,
+    pub(crate) subsetting: Option<Subsetting>,
+    pub(crate) slow_start: Option<SlowStart>,
     pub(crate) security: Option<ClusterSecurity>,
     pub(crate) outlier_detection: Option<OutlierDetection>,
     pub(crate) health_check: Option<HealthCheck>,
@@ -123,6 +126,28 @@ impl ServiceSettings {
         self
     }
 
+    /// What comes before the pick in the cluster of the same name: what is near, localities, panic.
+    /// Default: priorities alone.
+    #[must_use]
+    pub fn balancing(mut self, balancing: Balancing) -> Self {
+        self.balancing = Some(balancing);
+        self
+    }
+
+    /// Which endpoints of the cluster of the same name are used, when there are many. Default: all.
+    #[must_use]
+    pub fn subsetting(mut self, subsetting: Subsetting) -> Self {
+        self.subsetting = Some(subsetting);
+        self
+    }
+
+    /// How new endpoints of the cluster of the same name are warmed up. Default: not at all.
+    #[must_use]
+    pub fn slow_start(mut self, slow_start: SlowStart) -> Self {
+        self.slow_start = Some(slow_start);
+        self
+    }
+
     /// Secures the connections to the cluster of the same name by TLS: its endpoints prove who they
     /// are. No source can take that back. Default: plaintext.
     #[must_use]
@@ -206,6 +231,9 @@ impl Code {
             if let Some(check) = &settings.health_check {
                 cluster.health_checks = vec![check.clone()];
             }
+            cluster.balancing = settings.balancing.clone().or(cluster.balancing);
+            cluster.subsetting = settings.subsetting.clone().or(cluster.subsetting);
+            cluster.slow_start = settings.slow_start.clone().or(cluster.slow_start);
             if let Some(code) = &settings.security {
                 cluster.security = Some(match cluster.security {
                     Some(plane) => code.over(plane),
@@ -227,14 +255,14 @@ impl Code {
             let policy = settings.policy.clone();
             config::Service { policy, ..config::Service::default() }.validate(name)?;
             let balancer = settings.balancer.clone();
-            let security = settings.security.clone();
-            let outlier_detection = settings.outlier_detection.clone();
-            let health_checks = settings.health_check.clone().into_iter().collect();
             let cluster = config::Cluster {
                 balancer,
-                security,
-                outlier_detection,
-                health_checks,
+                balancing: settings.balancing.clone(),
+                subsetting: settings.subsetting.clone(),
+                slow_start: settings.slow_start.clone(),
+                security: settings.security.clone(),
+                outlier_detection: settings.outlier_detection.clone(),
+                health_checks: settings.health_check.clone().into_iter().collect(),
                 ..config::Cluster::default()
             };
             cluster.validate(name)?;

@@ -42,6 +42,8 @@ const DRAINING: u32 = 1 << 22;
 const REMOVED: u32 = 1 << 23;
 /// Its active checks say so.
 const UNFIT: u32 = 1 << 24;
+/// It works, and others are better, by the word of its source.
+const DEGRADED: u32 = 1 << 26;
 /// Checks are on, and the first one is not over.
 const UNCHECKED: u32 = 1 << 25;
 
@@ -86,6 +88,7 @@ pub(crate) enum Link {
 pub(in crate::balance) struct Said {
     pub(in crate::balance) unhealthy: bool,
     pub(in crate::balance) draining: bool,
+    pub(in crate::balance) degraded: bool,
 }
 
 /// What active checks say of it.
@@ -215,6 +218,7 @@ impl State {
     pub(in crate::balance) fn set_said(&self, said: Said) {
         self.put(UNHEALTHY, said.unhealthy);
         self.put(DRAINING, said.draining);
+        self.put(DEGRADED, said.degraded);
     }
 
     /// What active checks say of it by now; whether that is new.

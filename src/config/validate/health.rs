@@ -38,12 +38,12 @@ impl Checker {
             statuses,
             respect_retry_after: _,
         } = outliers;
-        self.percent("enforcing_consecutive_5xx", *enforcing_consecutive_5xx);
-        self.percent(
+        self.whole_percent("enforcing_consecutive_5xx", *enforcing_consecutive_5xx);
+        self.whole_percent(
             "enforcing_consecutive_gateway_failure",
             *enforcing_consecutive_gateway_failure,
         );
-        self.percent(
+        self.whole_percent(
             "enforcing_consecutive_local_origin_failure",
             *enforcing_consecutive_local_origin_failure,
         );
@@ -78,7 +78,7 @@ impl Checker {
         self.statuses("statuses", statuses.iter().flatten());
     }
 
-    fn percent(&mut self, field: &str, percent: Option<u32>) {
+    fn whole_percent(&mut self, field: &str, percent: Option<u32>) {
         if let Some(percent) = percent.filter(|percent| *percent > 100) {
             self.refuse(field, percent, "must be in 0..=100");
         }
@@ -106,8 +106,8 @@ impl Checker {
             // 0 is the mean itself.
             stdev_factor: _,
         } = rate;
-        self.percent("enforcing", *enforcing);
-        self.percent("enforcing_local_origin", *enforcing_local_origin);
+        self.whole_percent("enforcing", *enforcing);
+        self.whole_percent("enforcing_local_origin", *enforcing_local_origin);
     }
 
     fn failure_percentage(&mut self, share: &FailurePercentage) {
@@ -118,9 +118,9 @@ impl Checker {
             minimum_hosts: _,
             request_volume: _,
         } = share;
-        self.percent("threshold", *threshold);
-        self.percent("enforcing", *enforcing);
-        self.percent("enforcing_local_origin", *enforcing_local_origin);
+        self.whole_percent("threshold", *threshold);
+        self.whole_percent("enforcing", *enforcing);
+        self.whole_percent("enforcing_local_origin", *enforcing_local_origin);
     }
 
     fn accrual(&mut self, accrual: &FailureAccrual) {
@@ -195,7 +195,7 @@ impl Checker {
         }
         self.time("initial_jitter", initial_jitter.filter(|it| !it.is_zero()));
         self.time("interval_jitter", interval_jitter.filter(|it| !it.is_zero()));
-        self.percent("interval_jitter_percent", *interval_jitter_percent);
+        self.whole_percent("interval_jitter_percent", *interval_jitter_percent);
         self.at_least_one("unhealthy_threshold", *unhealthy_threshold);
         self.at_least_one("healthy_threshold", *healthy_threshold);
         if *port == Some(0) {
