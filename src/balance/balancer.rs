@@ -8,12 +8,11 @@ use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
-    hash::Crowd,
     health::{Health, Rules},
     keep::Keeper,
     pick::{Drawn, Picked, Picker},
     update::Updater,
-    view::View,
+    view::{Group, View},
 };
 use crate::{config, core::Epoch};
 
@@ -39,19 +38,16 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
     pub(super) health: Arc<Health>,
-    /// The calls in flight to the cluster, where the policy counts them.
-    crowd: Arc<Crowd>,
 }
 
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
-        let crowd = Arc::default();
-        let view = ArcSwap::from_pointee(View::empty(cluster, &crowd, &context));
+        let view = ArcSwap::from_pointee(View::empty(cluster, &context));
         let (updater, keeper) = (Mutex::default(), Keeper::default());
         let health = Arc::<Health>::default();
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
-        Self { view, updater, context, epoch, keeper, health, crowd }
+        Self { view, updater, context, epoch, keeper, health }
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -97,11 +93,11 @@ impl<X: Upstream> Balancer<X> {
         let drawn = drawn.ok_or(PickError::Empty)?;
         let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, self.live(endpoint)))
+        Ok((endpoint, self.live(endpoint, group)))
     }
 
     /// The state of an endpoint, made if this is its first pick.
-    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>) -> &'a Live<X> {
-        endpoint.live_or_build(&self.context, self.epoch, &self.crowd, &self.health)
+    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
+        endpoint.live_or_build(&self.context, self.epoch, &group.crowd, &self.health)
     }
 }

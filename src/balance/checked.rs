@@ -27,7 +27,7 @@ impl<X: Upstream> Balancer<X> {
     /// What its checks say of an endpoint now. One that passes ends an ejection, unless the rules
     /// say otherwise.
     pub(crate) fn set_checked(&self, endpoint: &Endpoint<X>, checked: Checked, now: u64) {
-        let live = self.live(endpoint);
+        let live = self.live(endpoint, &self.view.load().all);
         live.load.state.set_checked(checked);
         if checked == Checked::Fit && self.health.returns_on_check() {
             live.restore(now, ReturnReason::Check);
