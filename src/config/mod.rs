@@ -73,6 +73,7 @@ use std::collections::BTreeMap;
 
 #[cfg(feature = "file")]
 pub(crate) use self::address::hint_of_dns;
+pub(crate) use self::health_check::hex;
 pub use self::{
     address::Address,
     admission::{AdaptiveConcurrency, AdmissionControl},

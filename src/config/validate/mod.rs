@@ -8,6 +8,7 @@ mod cluster;
 mod dns;
 mod endpoint;
 mod hash;
+mod health;
 mod matching;
 mod place;
 mod policy;
