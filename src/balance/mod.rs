@@ -25,6 +25,8 @@ mod load;
 #[cfg(test)]
 mod model;
 mod pick;
+#[cfg(feature = "orca")]
+pub(crate) mod report;
 mod set;
 #[cfg(test)]
 mod tests;
