@@ -26,6 +26,8 @@ mod load;
 mod model;
 mod pick;
 #[cfg(feature = "orca")]
+mod prequal;
+#[cfg(feature = "orca")]
 pub(crate) mod report;
 mod set;
 #[cfg(test)]
