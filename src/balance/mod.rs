@@ -18,13 +18,17 @@
 //! Sans I/O: it takes `now` (nanoseconds since the mesh's epoch) and random words. A pick takes
 //! no lock and allocates nothing but the state of an endpoint that is picked for the first time.
 
+mod ask;
 mod balancer;
+mod census;
 mod endpoint;
 mod flight;
+mod keep;
 mod load;
 #[cfg(test)]
 mod model;
 mod pick;
+mod policy;
 #[cfg(feature = "orca")]
 mod prequal;
 #[cfg(feature = "orca")]
@@ -32,6 +36,8 @@ pub(crate) mod report;
 mod set;
 #[cfg(test)]
 mod tests;
+mod update;
+mod view;
 
 #[doc(hidden)]
 pub mod bench;
@@ -42,7 +48,9 @@ mod atomic {
 }
 
 pub(crate) use self::{
-    balancer::{Balancer, PickError, Standing},
+    ask::Ask,
+    balancer::{Balancer, PickError},
+    census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
     set::Diff,
