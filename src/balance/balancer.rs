@@ -50,7 +50,7 @@ impl<X: Upstream> Balancer<X> {
     #[inline]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
-        let (policy, group, now) = (view.policy, &view.all, ask.now);
+        let (policy, group, now) = (&view.policy, &view.all, ask.now);
         let (endpoint, live) = match policy.plain(group, Picker::new(&group.set, &ask)) {
             Ok(picked) => picked,
             Err(drawn) => self.ranked(&view, &ask, drawn)?,
@@ -73,6 +73,13 @@ impl<X: Upstream> Balancer<X> {
         let drawn = drawn.ok_or(PickError::Empty)?;
         let picked = view.policy.ranked(group, Picker::new(&group.set, ask), drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, endpoint.live_or_build(&self.context, self.epoch)))
+        #[cfg(feature = "orca")]
+        let is_new = endpoint.live().is_none();
+        let live = endpoint.live_or_build(&self.context, self.epoch);
+        #[cfg(feature = "orca")]
+        if is_new {
+            self.connects(live);
+        }
+        Ok((endpoint, live))
     }
 }

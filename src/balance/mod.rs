@@ -36,6 +36,8 @@ pub(crate) mod report;
 mod set;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "orca")]
+mod told;
 mod update;
 mod view;
 

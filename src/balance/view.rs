@@ -27,17 +27,28 @@ impl<X> View<X> {
 impl<X: Upstream> View<X> {
     /// Whether there is periodic work under these settings.
     pub(super) fn is_kept(&self) -> bool {
-        false
+        match &self.policy {
+            #[cfg(feature = "orca")]
+            Policy::Weighted(_) => true,
+            _ => false,
+        }
     }
 
     /// Does what is due, and says when more will be.
-    pub(super) fn keep(&self, _now: u64) -> Option<u64> {
-        None
+    pub(super) fn keep(&self, now: u64) -> Option<u64> {
+        match &self.policy {
+            #[cfg(feature = "orca")]
+            Policy::Weighted(weighted) => weighted.keep(now, &self.all.set),
+            _ => {
+                let _nothing_is_due = now;
+                None
+            }
+        }
     }
 
     /// The view of a changed set.
     pub(super) fn of(&self, set: Set<X>) -> Self {
-        self.under(self.policy, set)
+        self.under(self.policy.clone(), set)
     }
 
     /// The view of a set, perhaps the same, under a policy, perhaps the same.

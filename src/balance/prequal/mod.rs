@@ -6,7 +6,4 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::{
-    pool::{Choice, Pool},
-    settings::Settings,
-};
+pub(crate) use self::{pool::Pool, settings::Settings};

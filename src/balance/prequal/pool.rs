@@ -130,16 +130,9 @@ impl Pool {
         }
     }
 
-    /// The choice is no endpoint of this set any more.
-    #[cold]
-    pub(crate) fn discard(&self, choice: Choice) -> u64 {
-        if let Some(slot) = self.slots.get(choice.slot) {
-            slot.at.store(0, Relaxed);
-        }
-        self.skipping(choice)
-    }
-
     /// What skips the choice.
+    #[inline]
+    #[expect(clippy::unused_self, reason = "of this pool")]
     pub(crate) fn skipping(&self, choice: Choice) -> u64 {
         1 << choice.slot
     }
@@ -225,6 +218,7 @@ impl Pool {
     }
 
     /// How many reports are young enough.
+    #[cfg(test)]
     pub(crate) fn len(&self, now: u64, settings: &Settings) -> usize {
         let oldest = (now | LATER).saturating_sub(settings.max_age);
         self.slots.iter().filter(|slot| slot.at.load(Relaxed) >= oldest).count()

@@ -9,10 +9,12 @@ mod tests;
 mod weights;
 mod write;
 
+pub use self::write::Format;
 pub(crate) use self::{
     metrics::{LATENCY_US, Metric, RIF},
-    orca::{Entry, Report},
-    read::{Signal, read, signal_of},
+    orca::{Entry, Report, ReportRequest},
+    read::{ANY, BINARY, Signal, read, signal_of},
     weights::{Rules, Scale, Weight},
-    write::Format,
 };
+#[cfg(test)]
+pub(crate) use self::{orca::Interval, read::message};

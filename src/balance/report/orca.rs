@@ -1,5 +1,7 @@
 //! The message of a load report (`xds.data.orca.v3.OrcaLoadReport`), and what its numbers may be.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 /// What a number of a report is at most: more says nothing more, and no sum of such overflows.
@@ -62,6 +64,10 @@ impl Entry {
     pub(crate) fn new(name: &str, value: f64) -> Self {
         Self { name: Bytes::copy_from_slice(name.as_bytes()), value }
     }
+
+    pub(crate) const fn of(name: &'static str, value: f64) -> Self {
+        Self { name: Bytes::from_static(name.as_bytes()), value }
+    }
 }
 
 impl Report {
@@ -88,4 +94,20 @@ pub(super) fn find(entries: &[Entry], name: &str) -> Option<f64> {
 //= gRFC A114 §"Validity and Edge Cases": any value <= 0 is treated as missing and ignored
 pub(super) fn usable(value: f64) -> Option<f64> {
     (value.is_finite() && value > 0.0).then(|| value.min(MOST))
+}
+
+impl Interval {
+    pub(crate) fn new(duration: Duration) -> Self {
+        Self {
+            seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+            nanos: duration.subsec_nanos().cast_signed(),
+        }
+    }
+
+    /// As a duration; a negative one is none.
+    pub(crate) fn duration(self) -> Duration {
+        let seconds = u64::try_from(self.seconds).unwrap_or(0);
+        let nanos = u32::try_from(self.nanos).unwrap_or(0).min(999_999_999);
+        Duration::new(seconds, nanos)
+    }
 }

@@ -17,8 +17,8 @@ use super::{
 };
 
 //= gRFC A51 §"Per-Query Metrics Reporting"; Envoy's ORCA parser reads both
-pub(super) const BINARY: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
-pub(super) const ANY: HeaderName = HeaderName::from_static("endpoint-load-metrics");
+pub(crate) const BINARY: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
+pub(crate) const ANY: HeaderName = HeaderName::from_static("endpoint-load-metrics");
 const PREQUAL_RIF: HeaderName = HeaderName::from_static("x-prequal-rif");
 const PREQUAL_LATENCY: HeaderName = HeaderName::from_static("x-prequal-latency-us");
 

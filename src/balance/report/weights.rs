@@ -94,24 +94,6 @@ impl Weight {
         }
         Some(f64::from_bits(self.value.load(Relaxed)))
     }
-
-    /// When what `get` says may change without another report; nothing while nothing is known.
-    pub(crate) fn due(&self, now: u64, rules: &Rules) -> Option<u64> {
-        let since = self.since.load(Relaxed);
-        if since == NEVER {
-            return None;
-        }
-        let counts = since.saturating_add(rules.blackout);
-        let expires = self.updated.load(Relaxed).saturating_add(rules.expiration);
-        Some(if counts > now { counts.min(expires) } else { expires })
-    }
-
-    /// The connections that it was reported over are gone: what is reported next is new.
-    //= gRFC A58: OnSubchannelBecomesReady resets `non_empty_since`
-    #[expect(dead_code, reason = "for whoever tells of new connections")]
-    pub(crate) fn begin_again(&self) {
-        self.since.store(NEVER, Relaxed);
-    }
 }
 
 /// How weights become those of a turn, of which the largest is 65535.

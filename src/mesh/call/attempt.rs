@@ -377,6 +377,7 @@ impl Attempt {
         self.tell_end(caller, now, Some(status.as_u16()), None, end);
         let outcome = head_outcome(caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
+            flight.endpoint().heard(response.headers());
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
             }

@@ -89,7 +89,7 @@ proptest! {
                         prop_assert!(choice.who < 40 && choice.place as usize == choice.who);
                         pool.take(choice, &settings, endpoints, latency);
                         if what == 3 {
-                            let skip = pool.discard(choice);
+                            let skip = pool.skipping(choice);
                             let next = pool.choose(now, &settings, endpoints, skip);
                             prop_assert_ne!(next.map(|next| next.who), Some(choice.who));
                         }

@@ -77,7 +77,7 @@ fn fewer_than_two_reports_choose_nothing() {
     let choice = two.choose(NOW + MILLI, &settings, MANY, 0).unwrap();
     let next = two.choose(NOW + MILLI, &settings, MANY, two.skipping(choice));
     assert_eq!(next.map(|next| next.who), Some(2));
-    two.discard(choice);
+    two.forget(choice.who);
     assert_eq!(chosen(&two, &settings, MANY), None);
 }
 
