@@ -9,6 +9,8 @@ pub(super) struct View<X> {
     /// Every endpoint.
     pub(super) all: Group<X>,
     pub(super) policy: Policy,
+    /// The policy's: how fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
+    pub(super) decay: u64,
 }
 
 /// Endpoints that one policy picks among.
@@ -20,7 +22,8 @@ pub(super) struct Group<X> {
 
 impl<X> View<X> {
     pub(super) fn empty(policy: Policy) -> Self {
-        Self { all: Group { set: Set::empty(), turn: Arc::default() }, policy }
+        let decay = policy.decay();
+        Self { all: Group { set: Set::empty(), turn: Arc::default() }, policy, decay }
     }
 }
 
@@ -53,6 +56,7 @@ impl<X: Upstream> View<X> {
 
     /// The view of a set, perhaps the same, under a policy, perhaps the same.
     pub(super) fn under(&self, policy: Policy, set: Set<X>) -> Self {
-        Self { all: Group { set, turn: Arc::clone(&self.all.turn) }, policy }
+        let decay = policy.decay();
+        Self { all: Group { set, turn: Arc::clone(&self.all.turn) }, policy, decay }
     }
 }
