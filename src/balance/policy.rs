@@ -88,7 +88,7 @@ impl Policy {
         group: &'a Group<X>,
         picker: Picker<'a, X>,
     ) -> Plain<'a, X> {
-        match *self {
+        match self {
             Self::LeastRequest => picker.p2c(Signal::LeastRequest),
             Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay: *decay }),
             Self::RoundRobin => picker.round_robin(&group.turn),
