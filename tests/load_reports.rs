@@ -212,19 +212,3 @@ async fn http1_headers_of_our_layer_steer_prequal() {
     let slow = servers[3].requests() + servers[4].requests();
     assert!(slow * 5 <= 1_500, "{:?}", servers.iter().map(Server::requests).collect::<Vec<_>>());
 }
-
-#[tokio::test(start_paused = true)]
-async fn another_policy_takes_over_in_mid_traffic() {
-    for policies in [[weighted(), prequal()], [prequal(), Balancer::default()]] {
-        let all = Leaves::new(4);
-        for policy in policies {
-            let mesh = leaves(&all, |number| 0.1 + number as f64 / 10.0)
-                .service(SERVICE, move |service| service.balancer(policy))
-                .build()
-                .unwrap();
-            let client = mesh.client(SERVICE).unwrap();
-            let answers = storm(4, 500, |_| fetch(&client, post("/", "x"))).await;
-            assert!(answers.iter().all(Result::is_ok));
-        }
-    }
-}

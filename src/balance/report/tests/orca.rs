@@ -62,7 +62,7 @@ fn other_forms_are_not_read() {
 }
 
 #[test]
-fn text() {
+fn text_as_envoy_and_vllm_write_it() {
     let value = "TEXT cpu_utilization:0.7,application_utilization:0.8,mem_utilization:0.9,\
                  rps_fractional:1000,eps:2,named_metrics.foo:123,named_metrics.bar:0.2";
     assert_eq!(one(ANY, value), Some(example()));
@@ -98,7 +98,7 @@ fn text_that_is_spoilt_is_not_read_at_all() {
 }
 
 #[test]
-fn json() {
+fn json_as_protobuf_writes_it() {
     let value = "JSON {\"cpu_utilization\": 0.7, \"application_utilization\": 0.8, \
                  \"mem_utilization\": 0.9, \"rps_fractional\": 1000, \"eps\": 2, \
                  \"named_metrics\": {\"foo\": 123,\"bar\": 0.2}}";
@@ -130,7 +130,7 @@ fn json_that_is_spoilt_is_not_read_at_all() {
 }
 
 #[test]
-fn binary() {
+fn binary_padded_or_not() {
     let bytes = example().encode_to_vec();
     let (padded, bare) = (BASE64_STANDARD.encode(&bytes), BASE64_STANDARD_NO_PAD.encode(&bytes));
     assert_ne!(padded, bare);
