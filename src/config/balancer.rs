@@ -180,6 +180,7 @@ pub struct ClientWeighted {
     pub metrics: Vec<String>,
 }
 
+#[cfg(feature = "orca")]
 impl ClientWeighted {
     /// The default blackout.
     pub(crate) fn blackout(&self) -> Duration {
@@ -241,6 +242,7 @@ pub struct Prequal {
     pub probe_timeout: Option<Duration>,
 }
 
+#[cfg(feature = "orca")]
 impl Prequal {
     pub(crate) fn pool_size(&self) -> u32 {
         self.pool_size.unwrap_or(16)
