@@ -105,8 +105,9 @@ impl Weighted {
         }
         self.computed.store(now.max(1), Relaxed);
         let told = self.told.swap(false, Relaxed);
-        let each = || set.iter().filter_map(|endpoint| endpoint.live()?.told.get());
-        let weight = |told: &Box<Told>| told.weight.get(now, &self.rules);
+        let each =
+            || set.iter().filter_map(|endpoint| endpoint.live()?.told.get().map(|told| &**told));
+        let weight = |told: &Told| told.weight.get(now, &self.rules);
         match Scale::of(each().filter_map(weight)) {
             None => self.mean.store(0, Relaxed),
             Some(scale) => {

@@ -49,14 +49,15 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let Prequal { pool, settings } = prequal;
         let (len, mut skip) = (self.set.len(), 0);
         for _ in 0..EFFORT {
-            let choice = pool.choose(self.now, settings, len, skip)?;
+            let word = self.random.next();
+            let choice = pool.choose(self.now, settings, len, (skip, word))?;
             // A place may be another's by now, whom the report does not concern.
             if let Some(endpoint) = self.set.get(choice.place as usize)
                 && let Some(live) = endpoint.live()
                 && live.who() == choice.who
                 && good(self, endpoint)
             {
-                pool.take(choice, settings, len, self.random.next());
+                pool.take(choice, settings, len, word << 32);
                 return Some((endpoint, live));
             }
             skip |= pool.skipping(choice);

@@ -6,19 +6,15 @@ use super::{Checker, not_yet};
 use crate::config::{ClientWeighted, Prequal};
 
 /// What stands where load reports are not compiled in.
-#[cfg(not(feature = "orca"))]
 const WITHOUT_ORCA: &str =
     "needs load reports, which are not compiled in: turn on the feature `orca`";
 
 impl Checker {
-    #[cfg(not(feature = "orca"))]
     pub(super) fn needs_orca(&mut self, policy: &str) {
-        self.refuse("balancer", policy, WITHOUT_ORCA);
+        if !cfg!(feature = "orca") {
+            self.refuse("balancer", policy, WITHOUT_ORCA);
+        }
     }
-
-    #[cfg(feature = "orca")]
-    #[expect(clippy::unused_self, reason = "there is nothing to refuse")]
-    pub(super) fn needs_orca(&mut self, _policy: &str) {}
 
     pub(super) fn weighted(&mut self, weighted: &ClientWeighted) {
         let ClientWeighted {
