@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::endpoint::Endpoint;
+use super::{endpoint::Endpoint, subset::labels::Wanted};
 use crate::core::Random;
 
 /// One question to a balancer.
@@ -14,19 +14,14 @@ pub(crate) struct Ask<'a, X> {
     pub(crate) tried: &'a [Arc<Endpoint<X>>],
     /// What it is hashed to, for policies that hash. None: any endpoint will do.
     pub(crate) hash: Option<u64>,
+    /// The labels that its endpoint must carry.
+    pub(crate) wanted: Option<&'a Wanted>,
 }
 
 impl<'a, X> Ask<'a, X> {
     /// Any endpoint that this call has not tried.
     #[inline]
     pub(crate) fn any(now: u64, random: &'a Random, tried: &'a [Arc<Endpoint<X>>]) -> Self {
-        Self { now, random, tried, hash: None }
-    }
-
-    /// The endpoint of this hash.
-    #[inline]
-    pub(crate) fn hashed(mut self, hash: Option<u64>) -> Self {
-        self.hash = hash;
-        self
+        Self { now, random, tried, hash: None, wanted: None }
     }
 }

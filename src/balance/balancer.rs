@@ -6,11 +6,11 @@ use arc_swap::ArcSwap;
 
 use super::{
     ask::Ask,
-    endpoint::Upstream,
+    endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
+    hash::Crowd,
     keep::Keeper,
     pick::{Drawn, Picked, Picker},
-    policy::Policy,
     update::Updater,
     view::View,
 };
@@ -23,6 +23,10 @@ pub(crate) enum PickError {
     Empty,
     /// None of them takes calls.
     Unavailable,
+    /// The route asks for endpoints of labels that none has.
+    NoPart,
+    /// Those that there are are known to be bad, and the settings forbid to call them.
+    Panic,
 }
 
 /// Picks among the endpoints of one cluster.
@@ -33,13 +37,17 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) context: X::Context,
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
+    /// The calls in flight to the cluster, where the policy counts them.
+    crowd: Arc<Crowd>,
 }
 
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
-        let view = ArcSwap::from_pointee(View::empty(Policy::of(cluster)));
-        Self { view, updater: Mutex::default(), context, epoch, keeper: Keeper::default() }
+        let crowd = Arc::default();
+        let view = ArcSwap::from_pointee(View::empty(cluster, &crowd, &context));
+        let (updater, keeper) = (Mutex::default(), Keeper::default());
+        Self { view, updater, context, epoch, keeper, crowd }
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -50,6 +58,9 @@ impl<X: Upstream> Balancer<X> {
     #[inline]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
+        if view.placed.is_some() {
+            return self.planned(&view, ask);
+        }
         let (group, now) = (&view.all, ask.now);
         let picker = Picker::new(&group.set, &ask);
         let (endpoint, live) = match view.policy.plain(group, picker, &ask) {
@@ -79,13 +90,26 @@ impl<X: Upstream> Balancer<X> {
         let drawn = drawn.ok_or(PickError::Empty)?;
         let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        #[cfg(feature = "orca")]
+        Ok((endpoint, self.live(endpoint)))
+    }
+
+    /// The state of an endpoint, made if this is its first pick.
+    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>) -> &'a Live<X> {
         let is_new = endpoint.live().is_none();
-        let live = endpoint.live_or_build(&self.context, self.epoch, &group.crowd);
-        #[cfg(feature = "orca")]
+        let live = endpoint.live_or_build(&self.context, self.epoch, &self.crowd);
         if is_new {
             self.connects(live);
         }
-        Ok((endpoint, live))
+        live
     }
+}
+
+/// Nobody tells anything without the feature `orca`.
+#[cfg(not(feature = "orca"))]
+impl<X: Upstream> Balancer<X> {
+    #[expect(clippy::unused_self, reason = "it is used with the feature `orca`")]
+    fn connects(&self, _live: &Live<X>) {}
+
+    #[expect(clippy::unused_self, reason = "it is used with the feature `orca`")]
+    pub(super) fn reconnect(&self) {}
 }

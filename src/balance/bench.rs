@@ -107,7 +107,7 @@ impl Bench {
     pub fn pick_hashed(&self, hash: u64) {
         let now = self.now.load(Relaxed) + 10_000;
         self.now.store(now, Relaxed);
-        let ask = Ask::any(now, &self.random, &[]).hashed(Some(hash));
+        let ask = Ask { hash: Some(hash), ..Ask::any(now, &self.random, &[]) };
         if let Ok(flight) = self.balancer.pick(ask) {
             flight.finish(now + 1_000_000, Outcome::Success);
         }

@@ -10,7 +10,8 @@ use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 
 use super::{
-    endpoint::{Endpoint, Live},
+    balancer::Balancer,
+    endpoint::{Endpoint, Live, Upstream},
     prequal::{Pool, Settings},
     report::{Report, Rules, Scale, Signal, Weight, read, signal_of},
     set::Set,
@@ -128,6 +129,32 @@ impl Prequal {
     pub(super) fn new(config: &config::Prequal) -> Self {
         let settings = Settings::new(config);
         Self { pool: Pool::new(settings.pool_size), settings }
+    }
+}
+
+// === impl Balancer ===
+
+impl<X: Upstream> Balancer<X> {
+    /// The state of an endpoint has just been made: its reports go where the policy wants them.
+    pub(super) fn connects(&self, live: &Live<X>) {
+        let mut view = self.view.load();
+        loop {
+            live.tells(view.policy.sink().as_ref());
+            let newest = self.view.load();
+            if Arc::ptr_eq(&view, &newest) {
+                return;
+            }
+            view = newest;
+        }
+    }
+
+    /// The same of every endpoint that has a state.
+    pub(super) fn reconnect(&self) {
+        let view = self.view.load();
+        let sink = view.policy.sink();
+        for live in view.all.set.iter().filter_map(|endpoint| endpoint.live()) {
+            live.tells(sink.as_ref());
+        }
     }
 }
 
