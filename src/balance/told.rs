@@ -12,6 +12,7 @@ use http::HeaderMap;
 use super::{
     balancer::Balancer,
     endpoint::{Endpoint, Live, Upstream},
+    policy::Policy,
     prequal::{Pool, Settings},
     report::{Report, Rules, Scale, Signal, Weight, read, signal_of},
     set::Set,
@@ -146,6 +147,22 @@ impl<X: Upstream> Balancer<X> {
             }
             view = newest;
         }
+    }
+
+    /// How often reports are to come beside the traffic, if they are. Nanoseconds.
+    pub(crate) fn out_of_band(&self) -> Option<u64> {
+        match &self.view.load().policy {
+            Policy::Weighted(weighted) => weighted.out_of_band,
+            _ => None,
+        }
+    }
+
+    /// The endpoints that have been called, each with what names its state.
+    pub(crate) fn called_endpoints(&self) -> Vec<(usize, Arc<Endpoint<X>>)> {
+        let view = self.view.load();
+        let called =
+            |endpoint: &Arc<Endpoint<X>>| Some((endpoint.live()?.who(), Arc::clone(endpoint)));
+        view.all.set.iter().filter_map(called).collect()
     }
 
     /// The same of every endpoint that has a state.

@@ -89,6 +89,12 @@ impl Pool {
         self.dialer.available(now) || self.h2.is_live() || self.h1.is_live()
     }
 
+    /// Whether there is a connection of HTTP/2 that takes calls.
+    #[cfg(feature = "orca")]
+    pub(crate) fn is_live(&self) -> bool {
+        self.h2.is_live()
+    }
+
     /// Whether there is no connection, and the last one could not be made: the next is a trial.
     pub(crate) fn is_failing(&self) -> bool {
         self.dialer.is_failing() && !self.h2.is_live() && !self.h1.is_live()

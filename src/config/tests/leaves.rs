@@ -16,6 +16,8 @@ const RUNS: &[&str] = &[
     "clusters.a.balancer.client_weighted.error_penalty",
     "clusters.a.balancer.client_weighted.expiration",
     "clusters.a.balancer.client_weighted.metrics[0]",
+    "clusters.a.balancer.client_weighted.out_of_band",
+    "clusters.a.balancer.client_weighted.out_of_band_period",
     "clusters.a.balancer.client_weighted.update",
     "clusters.a.balancer.prequal",
     "clusters.a.balancer.prequal.delta",

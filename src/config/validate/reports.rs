@@ -21,7 +21,7 @@ impl Checker {
             blackout,
             expiration,
             update,
-            out_of_band,
+            out_of_band: _,
             out_of_band_period,
             error_penalty,
             metrics,
@@ -30,7 +30,7 @@ impl Checker {
         self.time("blackout", blackout.filter(|blackout| !blackout.is_zero()));
         self.time("expiration", *expiration);
         self.time("update", update.filter(|update| !update.is_zero()));
-        not_yet!(self, out_of_band, out_of_band_period);
+        self.time("out_of_band_period", *out_of_band_period);
         self.number("error_penalty", *error_penalty, 0.0..=1000.0);
         for (index, name) in metrics.iter().enumerate() {
             if !is_utilization(name) {
