@@ -8,11 +8,10 @@ use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
-    hash::Crowd,
     keep::Keeper,
     pick::{Drawn, Picked, Picker},
     update::Updater,
-    view::View,
+    view::{Group, View},
 };
 use crate::{config, core::Epoch};
 
@@ -37,17 +36,13 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) context: X::Context,
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
-    /// The calls in flight to the cluster, where the policy counts them.
-    crowd: Arc<Crowd>,
 }
 
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
-        let crowd = Arc::default();
-        let view = ArcSwap::from_pointee(View::empty(cluster, &crowd, &context));
-        let (updater, keeper) = (Mutex::default(), Keeper::default());
-        Self { view, updater, context, epoch, keeper, crowd }
+        let view = ArcSwap::from_pointee(View::empty(cluster, &context));
+        Self { view, updater: Mutex::default(), context, epoch, keeper: Keeper::default() }
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -90,13 +85,13 @@ impl<X: Upstream> Balancer<X> {
         let drawn = drawn.ok_or(PickError::Empty)?;
         let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, self.live(endpoint)))
+        Ok((endpoint, self.live(endpoint, group)))
     }
 
     /// The state of an endpoint, made if this is its first pick.
-    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>) -> &'a Live<X> {
+    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
         let is_new = endpoint.live().is_none();
-        let live = endpoint.live_or_build(&self.context, self.epoch, &self.crowd);
+        let live = endpoint.live_or_build(&self.context, self.epoch, &group.crowd);
         if is_new {
             self.connects(live);
         }

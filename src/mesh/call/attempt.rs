@@ -128,11 +128,8 @@ impl Attempt {
             },
         };
         let flight = loop {
-            match core.balancer.pick(Ask {
-                hash: pinned.hash,
-                wanted: pinned.wanted.as_deref(),
-                ..Ask::any(at, &inner.random, tried)
-            }) {
+            let ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
                 Ok(flight) => break flight,
                 Err(reason) => {
                     // The way to the endpoints has been swapped meanwhile, and with it their set.
