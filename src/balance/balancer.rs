@@ -98,6 +98,22 @@ impl<X: Upstream> Balancer<X> {
 
     /// The state of an endpoint, made if this is its first pick.
     pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
-        endpoint.live_or_build(&self.context, self.epoch, &group.crowd, &self.health)
+        let is_new = endpoint.live().is_none();
+        let (crowd, health) = (&group.crowd, &self.health);
+        let live = endpoint.live_or_build(&self.context, self.epoch, crowd, health);
+        if is_new {
+            self.connects(live);
+        }
+        live
     }
+}
+
+/// Nobody tells anything without the feature `orca`.
+#[cfg(not(feature = "orca"))]
+impl<X: Upstream> Balancer<X> {
+    #[expect(clippy::unused_self, reason = "it is used with the feature `orca`")]
+    fn connects(&self, _live: &Live<X>) {}
+
+    #[expect(clippy::unused_self, reason = "it is used with the feature `orca`")]
+    pub(super) fn reconnect(&self) {}
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+
 use super::{
     endpoint::{Endpoint, Live, Upstream},
     health::{Fault, Watch},
@@ -129,6 +131,7 @@ impl<X: Upstream> InFlight<X> {
             self.judge(live, now, outcome);
         }
         self.probe = false;
+        disbelieve(&self.endpoint, outcome);
     }
 
     #[inline]
@@ -148,6 +151,7 @@ impl<X: Upstream> InFlight<X> {
             self.judge(live, now, outcome);
             live.end(self.started, self.crowded);
         }
+        disbelieve(&self.endpoint, outcome);
     }
 
     /// Hands it to the response body: it is in flight until the body's end.
@@ -245,7 +249,21 @@ impl<X: Upstream> Watcher for Endpoint<X> {
                 let now = live.epoch.nanos(now.unwrap_or_else(Instant::now));
                 judge(live, watch, now, outcome, ticket.probe);
             }
+            disbelieve(self, outcome);
         }
         live.end(ticket.started, ticket.crowded);
+    }
+
+    #[inline]
+    fn heard(&self, headers: &HeaderMap) {
+        Self::heard(self, headers);
+    }
+}
+
+/// Who fails says nothing of its load that anybody should follow.
+#[inline]
+fn disbelieve<X>(endpoint: &Endpoint<X>, outcome: Outcome) {
+    if outcome == Outcome::Failure {
+        endpoint.disbelieved();
     }
 }

@@ -7,12 +7,18 @@ use super::{
     endpoint::{Endpoint, Upstream},
     hash,
     pick::{Drawn, Picker, Plain, Signal},
+    set::Set,
     view::Group,
+};
+#[cfg(feature = "orca")]
+use super::{
+    pick::DECAY,
+    told::{Prequal, Sink, Weighted},
 };
 use crate::config;
 
 /// How one of a group's endpoints is picked.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Policy {
     PeakEwma {
         /// Nanoseconds; never 0.
@@ -21,6 +27,10 @@ pub(super) enum Policy {
     LeastRequest,
     RoundRobin,
     Random,
+    #[cfg(feature = "orca")]
+    Weighted(Arc<Weighted>),
+    #[cfg(feature = "orca")]
+    Prequal(Arc<Prequal>),
     /// By the hash of the request, over the group's table.
     Hashed(hash::Kind),
 }
@@ -33,12 +43,20 @@ impl Policy {
             }
             config::Balancer::RoundRobin => Self::RoundRobin,
             config::Balancer::Random => Self::Random,
+            #[cfg(feature = "orca")]
+            config::Balancer::ClientWeighted(config) => {
+                Self::Weighted(Arc::new(Weighted::new(&config)))
+            }
+            #[cfg(feature = "orca")]
+            config::Balancer::Prequal(config) => Self::Prequal(Arc::new(Prequal::new(&config))),
+            #[cfg(not(feature = "orca"))]
+            config::Balancer::ClientWeighted(_) | config::Balancer::Prequal(_) => {
+                Self::LeastRequest
+            }
             config::Balancer::RingHash(ring) => Self::Hashed(hash::Kind::of_ring(&ring)),
             config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(&maglev)),
             // Validation refuses the others, which are not there yet.
             config::Balancer::LeastRequest
-            | config::Balancer::ClientWeighted(_)
-            | config::Balancer::Prequal(_)
             | config::Balancer::PickFirst(_)
             | config::Balancer::OverrideHost(_)
             | config::Balancer::Extension(_) => Self::LeastRequest,
@@ -46,10 +64,47 @@ impl Policy {
     }
 
     /// How fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
+    #[inline]
     pub(super) fn decay(&self) -> u64 {
-        match *self {
-            Self::PeakEwma { decay } => decay,
+        match self {
+            Self::PeakEwma { decay } => *decay,
             Self::LeastRequest | Self::RoundRobin | Self::Random | Self::Hashed(_) => 0,
+            #[cfg(feature = "orca")]
+            Self::Weighted(_) => 0,
+            #[cfg(feature = "orca")]
+            Self::Prequal(_) => DECAY,
+        }
+    }
+
+    /// Whether it has periodic work.
+    pub(super) fn is_kept(&self) -> bool {
+        match self {
+            #[cfg(feature = "orca")]
+            Self::Weighted(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Does what is due of it, and says when more will be.
+    #[cfg_attr(not(feature = "orca"), expect(clippy::unused_self, reason = "no policy has any"))]
+    pub(super) fn keep<X>(&self, set: &Set<X>, now: u64) -> Option<u64> {
+        match self {
+            #[cfg(feature = "orca")]
+            Self::Weighted(weighted) => weighted.keep(now, set),
+            _ => {
+                let _none = (set, now);
+                None
+            }
+        }
+    }
+
+    /// Where the load reports of the endpoints go.
+    #[cfg(feature = "orca")]
+    pub(super) fn sink(&self) -> Option<Arc<Sink>> {
+        match self {
+            Self::Weighted(weighted) => Some(Arc::new(Sink::Weighted(Arc::clone(weighted)))),
+            Self::Prequal(prequal) => Some(Arc::new(Sink::Prequal(Arc::clone(prequal)))),
+            _ => None,
         }
     }
 
@@ -74,11 +129,15 @@ impl Policy {
         picker: Picker<'a, X>,
         ask: &Ask<'a, X>,
     ) -> Plain<'a, X> {
-        match *self {
+        match self {
             Self::LeastRequest => picker.p2c(Signal::LeastRequest),
-            Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay }),
+            Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay: *decay }),
             Self::RoundRobin => picker.round_robin(&group.turn),
             Self::Random => picker.random(),
+            #[cfg(feature = "orca")]
+            Self::Weighted(weighted) => picker.weighted(&group.turn, weighted),
+            #[cfg(feature = "orca")]
+            Self::Prequal(prequal) => picker.prequal(prequal),
             Self::Hashed(_) => match group.hashed(ask.hash) {
                 Some(by) => picker.hashed(&by),
                 None => picker.random(),
@@ -94,11 +153,17 @@ impl Policy {
         ask: &Ask<'a, X>,
         drawn: Drawn<'a, X>,
     ) -> Option<&'a Arc<Endpoint<X>>> {
-        match *self {
+        match self {
             Self::LeastRequest => picker.p2c_ranked(drawn, Signal::LeastRequest),
-            Self::PeakEwma { decay } => picker.p2c_ranked(drawn, Signal::PeakEwma { decay }),
+            Self::PeakEwma { decay } => {
+                picker.p2c_ranked(drawn, Signal::PeakEwma { decay: *decay })
+            }
             Self::RoundRobin => picker.round_robin_ranked(drawn.0, &group.turn),
             Self::Random => picker.random_ranked(drawn.0),
+            #[cfg(feature = "orca")]
+            Self::Weighted(weighted) => picker.weighted_ranked(drawn.0, &group.turn, weighted),
+            #[cfg(feature = "orca")]
+            Self::Prequal(prequal) => picker.prequal_ranked(drawn, prequal),
             Self::Hashed(_) => match group.hashed(ask.hash) {
                 Some(by) => picker.hashed_ranked(&by),
                 None => picker.random_ranked(drawn.0),

@@ -17,7 +17,7 @@ use super::{
     set::Set,
     subset::labels::{self, Labels},
 };
-use crate::config;
+use crate::{config, core::earliest};
 
 /// How often a plan is counted anew, while calls come. Nanoseconds.
 const COUNT: u64 = 1_000_000_000;
@@ -142,15 +142,16 @@ impl<X: Upstream> View<X> {
 
     /// Whether there is periodic work under these settings.
     pub(super) fn is_kept(&self) -> bool {
-        self.placed.is_some()
+        self.placed.is_some() || self.policy.is_kept()
     }
 
     /// Does what is due, and says when more will be; whether the view is to be made anew.
     pub(super) fn keep(&self, cx: &X::Context, now: u64) -> (Option<u64>, bool) {
-        let Some(placed) = &self.placed else { return (None, false) };
+        let due = self.policy.keep(&self.all.set, now);
+        let Some(placed) = &self.placed else { return (due, false) };
         let used = placed.plans().fold(false, |used, plan| plan.used.swap(false, Relaxed) | used);
         let moved = self.count(cx, now);
-        (used.then_some(now.saturating_add(COUNT)), moved)
+        (earliest(due, used.then_some(now.saturating_add(COUNT))), moved)
     }
 
     /// Counts the endpoints of the plan; whether the view is to be made anew.
@@ -171,7 +172,7 @@ impl<X: Upstream> View<X> {
 
     /// The view of a changed set.
     pub(super) fn of(&self, set: Set<X>, cx: &X::Context, now: u64) -> Self {
-        self.under(self.policy, Arc::clone(&self.placing), set, cx, now)
+        self.under(self.policy.clone(), Arc::clone(&self.placing), set, cx, now)
     }
 
     /// The view of a set, perhaps the same, under settings, perhaps the same.

@@ -2,6 +2,8 @@
 
 mod hashed;
 mod p2c;
+#[cfg(feature = "orca")]
+mod prequal;
 mod random;
 mod turn;
 
@@ -9,6 +11,8 @@ use std::{cell::Cell, sync::Arc};
 
 use twox_hash::XxHash64;
 
+#[cfg(feature = "orca")]
+pub(super) use self::prequal::DECAY;
 pub(super) use self::{hashed::Hashed, p2c::Signal};
 use super::{
     ask::Ask,

@@ -225,6 +225,7 @@ impl Model {
             "integer" if path.contains("overprovisioning") => json!(140),
             "integer" => json!(3),
             "number" if path.contains(".accrual.") => json!(0.5),
+            "number" if path.ends_with("quantile") => json!(0.5),
             "number" => json!(3.5),
             "null" => Value::Null,
             _ if path.ends_with("identities[0].prefix") => json!("spiffe://a"),
@@ -233,6 +234,7 @@ impl Model {
             _ if path.contains("receive[") || path.ends_with(".send") => json!("0a"),
             _ if path.ends_with("http.body") => json!("0a"),
             _ if path.ends_with("method") => json!("GET"),
+            _ if path.ends_with("client_weighted.metrics[0]") => json!("named_metrics.a"),
             _ if path.ends_with("filter_state") => json!("io.grpc.channel_id"),
             _ => json!("a"),
         }

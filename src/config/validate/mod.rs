@@ -12,6 +12,7 @@ mod health;
 mod matching;
 mod place;
 mod policy;
+mod reports;
 mod retry;
 mod route;
 mod security;

@@ -382,6 +382,7 @@ impl Attempt {
         let outcome = head_outcome(caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
             flight.answered(now, status.as_u16(), || retry::wait_asked(response.headers()));
+            flight.endpoint().heard(response.headers());
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
             }
