@@ -57,8 +57,8 @@
 //!   `serde_path_to_error`, `humantime` and `notify`.
 //! * **serde** (enabled by **file**) — `Serialize` and `Deserialize` for [`config`].
 //! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
-//! * **otel** — Metrics and spans through the OpenTelemetry API: `MeshBuilder::meter_provider`,
-//!   `MeshBuilder::tracer_provider`. Pulls in `opentelemetry`; the SDK stays with the application.
+//! * **otel-033** — Metrics and spans through the OpenTelemetry API 0.33:
+//!   `MeshBuilder::meter_provider`, `MeshBuilder::tracer_provider`. Pulls in `opentelemetry`; the SDK stays with the application.
 //! * **tracing** — The same spans for users of `tracing`: `MeshBuilder::tracing_spans`. Pulls in
 //!   `tracing`.
 //! * **reqwest-013** — `Mesh::reqwest`, the front door in the shape of reqwest 0.13, and the layers of

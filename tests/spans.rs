@@ -1,5 +1,5 @@
 //! A call is a span, each attempt a child of it, by OpenTelemetry's conventions.
-#![cfg(feature = "otel")]
+#![cfg(feature = "otel-033")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

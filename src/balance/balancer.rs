@@ -50,32 +50,33 @@ impl<X: Upstream> Balancer<X> {
     #[inline]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
-        let (policy, group, now) = (view.policy, &view.all, ask.now);
-        let (endpoint, live) = match policy.plain(group, Picker::new(&group.set, &ask), &ask) {
+        let (group, now, hash) = (&view.all, ask.now, ask.hash);
+        let (endpoint, live) = match view.policy.plain(group, Picker::new(&group.set, &ask), hash) {
             Ok(picked) => picked,
-            Err(drawn) => self.ranked(&view, &ask, drawn)?,
+            Err(drawn) => self.ranked(&view, ask, drawn)?,
         };
         live.load.begin(now);
         self.called();
-        let crowded = policy.is_bounded();
-        if crowded {
+        if view.is_bounded {
             live.crowd.enter();
         }
-        Ok(InFlight::begun(Arc::clone(endpoint), now, policy.decay(), crowded))
+        Ok(InFlight::begun(Arc::clone(endpoint), now, view.decay, view.is_bounded))
     }
 
     /// Picks when what was drawn is not plainly good.
+    ///
+    /// By value: a question that is answered plainly stays in registers.
     #[cold]
     #[inline(never)]
     fn ranked<'a>(
         &self,
         view: &'a View<X>,
-        ask: &Ask<'a, X>,
+        ask: Ask<'a, X>,
         drawn: Option<Drawn<'a, X>>,
     ) -> Result<Picked<'a, X>, PickError> {
         let group = &view.all;
         let drawn = drawn.ok_or(PickError::Empty)?;
-        let picked = view.policy.ranked(group, Picker::new(&group.set, ask), ask, drawn);
+        let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), ask.hash, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
         Ok((endpoint, endpoint.live_or_build(&self.context, self.epoch, &group.crowd)))
     }

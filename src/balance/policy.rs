@@ -1,7 +1,8 @@
 //! The picking policy of a cluster, compiled from its settings.
 
+use std::sync::Arc;
+
 use super::{
-    ask::Ask,
     endpoint::{Endpoint, Upstream},
     hash,
     pick::{Drawn, Picker, Plain, Signal},
@@ -44,9 +45,8 @@ impl Policy {
     }
 
     /// How fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
-    #[inline]
-    pub(super) fn decay(self) -> u64 {
-        match self {
+    pub(super) fn decay(&self) -> u64 {
+        match *self {
             Self::PeakEwma { decay } => decay,
             Self::LeastRequest | Self::RoundRobin | Self::Random | Self::Hashed(_) => 0,
         }
@@ -69,17 +69,17 @@ impl Policy {
     /// Picks in the plain case: what is drawn is good, and the call has met nothing yet.
     #[inline]
     pub(super) fn plain<'a, X: Upstream>(
-        self,
+        &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
-        ask: &Ask<'a, X>,
+        hash: Option<u64>,
     ) -> Plain<'a, X> {
-        match self {
+        match *self {
             Self::LeastRequest => picker.p2c(Signal::LeastRequest),
             Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay }),
             Self::RoundRobin => picker.round_robin(&group.turn),
             Self::Random => picker.random(),
-            Self::Hashed(_) => match group.hashed(ask.hash) {
+            Self::Hashed(_) => match group.hashed(hash) {
                 Some(by) => picker.hashed(&by),
                 None => picker.random(),
             },
@@ -88,18 +88,18 @@ impl Policy {
 
     /// Picks when what was drawn is not plainly good.
     pub(super) fn ranked<'a, X: Upstream>(
-        self,
+        &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
-        ask: &Ask<'a, X>,
+        hash: Option<u64>,
         drawn: Drawn<'a, X>,
-    ) -> Option<&'a std::sync::Arc<Endpoint<X>>> {
-        match self {
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        match *self {
             Self::LeastRequest => picker.p2c_ranked(drawn, Signal::LeastRequest),
             Self::PeakEwma { decay } => picker.p2c_ranked(drawn, Signal::PeakEwma { decay }),
             Self::RoundRobin => picker.round_robin_ranked(drawn.0, &group.turn),
             Self::Random => picker.random_ranked(drawn.0),
-            Self::Hashed(_) => match group.hashed(ask.hash) {
+            Self::Hashed(_) => match group.hashed(hash) {
                 Some(by) => picker.hashed_ranked(&by),
                 None => picker.random_ranked(drawn.0),
             },

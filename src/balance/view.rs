@@ -15,6 +15,10 @@ pub(super) struct View<X> {
     /// Every endpoint.
     pub(super) all: Group<X>,
     pub(super) policy: Policy,
+    /// The policy's: how fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
+    pub(super) decay: u64,
+    /// The policy's: the calls in flight to the whole cluster are counted.
+    pub(super) is_bounded: bool,
 }
 
 /// Endpoints that one policy picks among.
@@ -41,7 +45,12 @@ impl<X> View<X> {
         let mut all =
             Group { set: Set::empty(), turn: Arc::default(), spread: None, crowd: Arc::default() };
         all.spread = policy.hashes().map(|kind| Spread::of(kind, &all.set, None));
-        Self { all, policy }
+        Self::made(policy, all)
+    }
+
+    fn made(policy: Policy, all: Group<X>) -> Self {
+        let (decay, is_bounded) = (policy.decay(), policy.is_bounded());
+        Self { all, policy, decay, is_bounded }
     }
 }
 
@@ -71,6 +80,6 @@ impl<X: Upstream> View<X> {
             turn: Arc::clone(&before.turn),
             crowd: Arc::clone(&before.crowd),
         };
-        Self { all, policy }
+        Self::made(policy, all)
     }
 }

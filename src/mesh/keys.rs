@@ -184,7 +184,10 @@ impl Keys {
         let trust = trust_of(&read.files)?;
         if let (Some(certificate), Some(key)) = (&read.files.certificate, &read.files.key) {
             let provider = provider.as_ref().map_err(ToString::to_string)?;
-            let pair = KeyPair::pem_files(certificate, key);
+            let mut pair = KeyPair::pem_files(certificate, key);
+            if let Some(interval) = read.files.poll_interval {
+                pair = pair.poll_interval(interval);
+            }
             let (publish, handle) =
                 IdentityHandle::identity(&pair.name(), provider, Weak::clone(reports));
             read.tasks.push(run_identity(inner, Box::new(pair), publish));
@@ -344,7 +347,7 @@ fn run_trust(inner: &Inner, trust: Box<dyn Verify>, publish: TrustPublisher) -> 
 
 /// The roots of these files, if there are any.
 fn trust_of(files: &IdentityFiles) -> Result<Option<Trust>, String> {
-    let IdentityFiles { roots, bundles, crl, .. } = files;
+    let IdentityFiles { roots, bundles, crl, poll_interval, .. } = files;
     let by_domain = bundles.iter().map(|(domain, path)| (domain.as_str(), path));
     let mut trust = match (roots, bundles.is_empty()) {
         (None, true) => return Ok(None),
@@ -359,6 +362,9 @@ fn trust_of(files: &IdentityFiles) -> Result<Option<Trust>, String> {
     };
     if let Some(crl) = crl {
         trust = trust.crl_file(crl);
+    }
+    if let Some(interval) = poll_interval {
+        trust = trust.poll_interval(*interval);
     }
     Ok(Some(trust))
 }
