@@ -8,6 +8,7 @@
 //! | `least_request` | the better of two by calls in flight | calls of very unequal cost |
 //! | `round_robin` | one after the other, by weight | equal endpoints and equal calls |
 //! | `random` | any, by weight | comparisons |
+//! | `ring_hash`, `maglev` | the one that the request's hash belongs to; the next one if that cannot be called or is full | caches and sessions |
 //!
 //! Before any load is compared, an endpoint is ranked: good; suspect (half of its latest calls
 //! failed, or its source calls it unhealthy); in connect back-off; tried by this call. A draining
