@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::endpoint::Endpoint;
+use super::{endpoint::Endpoint, pick::Over};
 use crate::core::Random;
 
 /// One question to a balancer.
@@ -14,13 +14,22 @@ pub(crate) struct Ask<'a, X> {
     pub(crate) tried: &'a [Arc<Endpoint<X>>],
     /// What it is hashed to, for policies that hash. None: any endpoint will do.
     pub(crate) hash: Option<u64>,
+    /// The endpoint that it names.
+    pub(crate) over: Option<&'a Over>,
 }
 
 impl<'a, X> Ask<'a, X> {
     /// Any endpoint that this call has not tried.
     #[inline]
     pub(crate) fn any(now: u64, random: &'a Random, tried: &'a [Arc<Endpoint<X>>]) -> Self {
-        Self { now, random, tried, hash: None }
+        Self { now, random, tried, hash: None, over: None }
+    }
+
+    /// This endpoint, if it may be used.
+    #[inline]
+    pub(crate) fn over(mut self, over: Option<&'a Over>) -> Self {
+        self.over = over;
+        self
     }
 
     /// The endpoint of this hash.

@@ -6,10 +6,10 @@ use arc_swap::ArcSwap;
 
 use super::{
     ask::Ask,
-    endpoint::Upstream,
+    endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
     keep::Keeper,
-    pick::{Drawn, Picked, Picker},
+    pick::{Drawn, Picked, Picker, Pinned},
     policy::Policy,
     update::Updater,
     view::View,
@@ -50,17 +50,48 @@ impl<X: Upstream> Balancer<X> {
     #[inline]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
+        if ask.over.is_some()
+            && let Some(pinned) = self.pinned(&view, &ask)
+        {
+            return pinned;
+        }
         let (group, now, hash) = (&view.all, ask.now, ask.hash);
         let (endpoint, live) = match view.policy.plain(group, Picker::new(&group.set, &ask), hash) {
             Ok(picked) => picked,
             Err(drawn) => self.ranked(&view, ask, drawn)?,
         };
+        Ok(self.begin(&view, endpoint, live, now))
+    }
+
+    #[inline(always)]
+    fn begin(
+        &self,
+        view: &View<X>,
+        endpoint: &Arc<Endpoint<X>>,
+        live: &Live<X>,
+        now: u64,
+    ) -> InFlight<X> {
         live.load.begin(now);
         self.called();
         if view.is_bounded {
             live.crowd.enter();
         }
-        Ok(InFlight::begun(Arc::clone(endpoint), now, view.decay, view.is_bounded))
+        InFlight::begun(Arc::clone(endpoint), now, view.decay, view.is_bounded)
+    }
+
+    /// The endpoint that the call names; `None`: any other.
+    #[cold]
+    #[inline(never)]
+    fn pinned(&self, view: &View<X>, ask: &Ask<'_, X>) -> Option<Result<InFlight<X>, PickError>> {
+        let group = &view.all;
+        match Picker::new(&group.set, ask).pinned(&group.pins, ask.over?) {
+            Pinned::To(endpoint) => {
+                let live = endpoint.live_or_build(&self.context, self.epoch, &group.crowd);
+                Some(Ok(self.begin(view, endpoint, live, ask.now)))
+            }
+            Pinned::Free => None,
+            Pinned::Nowhere => Some(Err(PickError::Unavailable)),
+        }
     }
 
     /// Picks when what was drawn is not plainly good.

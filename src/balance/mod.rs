@@ -51,5 +51,6 @@ pub(crate) use self::{
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
+    pick::{HealthSet, Over},
     set::Diff,
 };

@@ -26,20 +26,25 @@ pub(super) enum Policy {
 
 impl Policy {
     pub(super) fn of(cluster: &config::Cluster) -> Self {
-        match cluster.balancer.clone().unwrap_or_default() {
+        Self::of_balancer(&cluster.balancer.clone().unwrap_or_default())
+    }
+
+    fn of_balancer(balancer: &config::Balancer) -> Self {
+        match balancer {
             config::Balancer::PeakEwma { decay, .. } => {
                 Self::PeakEwma { decay: u64::try_from(decay.as_nanos()).unwrap_or(u64::MAX).max(1) }
             }
             config::Balancer::RoundRobin => Self::RoundRobin,
             config::Balancer::Random => Self::Random,
-            config::Balancer::RingHash(ring) => Self::Hashed(hash::Kind::of_ring(&ring)),
-            config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(&maglev)),
+            config::Balancer::RingHash(ring) => Self::Hashed(hash::Kind::of_ring(ring)),
+            config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(maglev)),
+            // What names no endpoint, or one that cannot be used.
+            config::Balancer::OverrideHost(over) => Self::of_balancer(&over.fallback),
             // Validation refuses the others, which are not there yet.
             config::Balancer::LeastRequest
             | config::Balancer::ClientWeighted(_)
             | config::Balancer::Prequal(_)
             | config::Balancer::PickFirst(_)
-            | config::Balancer::OverrideHost(_)
             | config::Balancer::Extension(_) => Self::LeastRequest,
         }
     }

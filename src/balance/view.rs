@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 use super::{
     endpoint::Upstream,
     hash::{Crowd, Spread},
-    pick::Hashed,
+    pick::{Hashed, Pins},
     policy::Policy,
     set::Set,
 };
@@ -30,6 +30,8 @@ pub(super) struct Group<X> {
     pub(super) spread: Option<Arc<Spread>>,
     /// The calls in flight to the cluster; it survives updates.
     pub(super) crowd: Arc<Crowd>,
+    /// Where calls find the endpoint that they name.
+    pub(super) pins: Pins,
 }
 
 impl<X> Group<X> {
@@ -42,8 +44,13 @@ impl<X> Group<X> {
 
 impl<X> View<X> {
     pub(super) fn empty(policy: Policy) -> Self {
-        let mut all =
-            Group { set: Set::empty(), turn: Arc::default(), spread: None, crowd: Arc::default() };
+        let mut all = Group {
+            set: Set::empty(),
+            turn: Arc::default(),
+            spread: None,
+            crowd: Arc::default(),
+            pins: Pins::default(),
+        };
         all.spread = policy.hashes().map(|kind| Spread::of(kind, &all.set, None));
         Self::made(policy, all)
     }
@@ -73,12 +80,13 @@ impl<X: Upstream> View<X> {
     /// The view of a set, perhaps the same, under a policy, perhaps the same.
     pub(super) fn under(&self, policy: Policy, set: Set<X>) -> Self {
         let before = &self.all;
-        let kind = policy.hashes();
+        let (kind, pins) = (policy.hashes(), before.pins.of(&set));
         let all = Group {
             spread: kind.map(|kind| Spread::of(kind, &set, before.spread.as_ref())),
             set,
             turn: Arc::clone(&before.turn),
             crowd: Arc::clone(&before.crowd),
+            pins,
         };
         Self::made(policy, all)
     }

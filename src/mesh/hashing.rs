@@ -19,7 +19,11 @@ pub(crate) struct ClusterHashing {
 impl ClusterHashing {
     /// None: the balancer does not hash.
     pub(crate) fn of(cluster: &config::Cluster) -> Option<Self> {
-        match cluster.balancer.as_ref()? {
+        Self::of_balancer(cluster.balancer.as_ref()?)
+    }
+
+    fn of_balancer(balancer: &Balancer) -> Option<Self> {
+        match balancer {
             Balancer::RingHash(ring) => {
                 let last = ring.request_header.as_deref().map(Hashing::by_header);
                 Some(Self { own: Hashing::new(&ring.hash), last: last.unwrap_or_default() })
@@ -27,6 +31,7 @@ impl ClusterHashing {
             Balancer::Maglev(maglev) => {
                 Some(Self { own: Hashing::new(&maglev.hash), last: Hashing::default() })
             }
+            Balancer::OverrideHost(over) => Self::of_balancer(&over.fallback),
             _ => None,
         }
     }

@@ -38,6 +38,7 @@ mod keys;
 mod leaf;
 mod metrics;
 pub(crate) mod names;
+mod overriding;
 mod protect;
 mod resolve;
 mod service;

@@ -19,7 +19,7 @@ use crate::{
         trace::{Peer, Rules},
     },
     resilience::{Budget, deadline, limit::Limiter, retry},
-    route::{Hashing, Split, Table},
+    route::{Hashing, Session, Split, Table},
 };
 
 /// One service: a swap cell of its own, held by every client of the service.
@@ -50,6 +50,8 @@ pub(crate) struct Route {
     pub(crate) meter: Arc<RouteMeter>,
     pub(crate) clusters: Split<Arc<Cluster>>,
     pub(crate) policy: Policy,
+    /// What keeps a caller with an endpoint.
+    pub(crate) session: Option<Arc<Session>>,
     /// The layers that the policy was merged from, for `describe()`.
     pub(crate) plane: config::Policy,
     /// The source that defines it.

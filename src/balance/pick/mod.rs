@@ -2,12 +2,18 @@
 
 mod hashed;
 mod p2c;
+mod pinned;
 mod random;
 mod turn;
 
 use std::sync::Arc;
 
-pub(super) use self::{hashed::Hashed, p2c::Signal};
+pub(crate) use self::pinned::{HealthSet, Over};
+pub(super) use self::{
+    hashed::Hashed,
+    p2c::Signal,
+    pinned::{Pinned, Pins},
+};
 use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},

@@ -192,8 +192,12 @@ impl Model {
                 if has("verify_sni") && has("crl") {
                     object.insert("mode".into(), json!("mutual"));
                 }
-                // A header and a cookie have names.
-                if has("rewrite") && has("name") || has("generate") && has("name") {
+                // A session has a carrier, a header and a cookie have names.
+                if has("strict") && has("header") {
+                    object.insert("header".into(), json!("x-a"));
+                }
+                let named = has("rewrite") || has("generate") || has("ttl") && has("attributes");
+                if named && has("name") {
                     object.insert("name".into(), json!("a"));
                 }
                 if has("provider") && has("name") && !has("settings") {

@@ -126,7 +126,10 @@ impl Attempt {
             },
         };
         let flight = loop {
-            match core.balancer.pick(Ask::any(at, &inner.random, tried).hashed(pinned.hash)) {
+            match core
+                .balancer
+                .pick(Ask::any(at, &inner.random, tried).hashed(pinned.hash).over(pinned.over()))
+            {
                 Ok(flight) => break flight,
                 Err(reason) => {
                     // The way to the endpoints has been swapped meanwhile, and with it their set.

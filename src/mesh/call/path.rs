@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, Version, header::SET_COOKIE};
+use http::{Request, Response, Version};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -18,6 +18,7 @@ use super::{
     attempt::{Attempt, Met, Way},
     head::{self, Head},
     staged::StagedAttempt,
+    sticky::{self, Sticky},
     traced::{self, Trace},
     trail::{Trail, Visit},
 };
@@ -27,10 +28,9 @@ use crate::{
         Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
         earliest, grpc,
     },
-    mesh::{cluster::Cluster, inner::Inner, service::Policy},
+    mesh::cluster::Cluster,
     observe::{CallEnd, End, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
-    route::hash::{Beside, Hashed},
     transport::SendFuture,
 };
 
@@ -184,6 +184,7 @@ impl PathProj<'_> {
             StateProj::Resolve(changed) => match changed.as_mut().poll(cx) {
                 Poll::Ready(()) => {
                     self.state.set(State::Begin);
+                    self.restick();
                     Poll::Ready(Step::Again)
                 }
                 Poll::Pending => self.wait(cx),
@@ -200,6 +201,19 @@ impl PathProj<'_> {
             }
             StateProj::Backoff(_) => self.wait(cx),
             StateProj::Attempt(_) | StateProj::Staged(_) | StateProj::Done => Poll::Pending,
+        }
+    }
+
+    /// What the cluster's settings say of where the call goes may have come with its endpoints.
+    fn restick(&mut self) {
+        let (Some(pinned), Some(request)) = (&mut *self.pinned, &*self.request) else { return };
+        let service = Arc::clone(&pinned.service);
+        if pinned.hash.is_none()
+            && pinned.cluster.reads()
+            && let Some(route) = service.table.get(pinned.route)
+        {
+            let inner = &self.caller.inner;
+            (pinned.hash, pinned.sticky) = sticky::stick(inner, &pinned.cluster, route, request);
         }
     }
 
@@ -276,10 +290,10 @@ impl PathProj<'_> {
             deadline::of_http(call, policy.scope, started)
         };
         policy.budget.deposit(at);
-        let hashed = if cluster.hashes() {
-            hashed(inner, cluster, policy, request)
+        let (hash, sticky) = if cluster.reads() || route.session.is_some() {
+            sticky::stick(inner, cluster, route, request)
         } else {
-            Hashed::default()
+            (None, None)
         };
         // The head is kept when, and only when, another attempt may be made from it.
         let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
@@ -304,8 +318,7 @@ impl PathProj<'_> {
             *self.armed = Some(Armed { head, body, safe_only });
         }
         let cluster = Arc::clone(cluster);
-        let Hashed { hash, set_cookie } = hashed;
-        *self.pinned = Some(Pinned { service, route: index, cluster, bounds, hash, set_cookie });
+        *self.pinned = Some(Pinned { service, route: index, cluster, bounds, hash, sticky });
         None
     }
 
@@ -485,6 +498,14 @@ impl PathProj<'_> {
         result
     }
 
+    /// Tells the caller what to come back with.
+    #[cold]
+    fn tell(&mut self, sticky: Sticky, response: &mut Response<Body>) {
+        let visit = if sticky.is_told_who() { self.visit() } else { None };
+        let answered = visit.as_ref().map(|(endpoint, _)| endpoint.spec().address());
+        sticky.tell(response.headers_mut(), answered);
+    }
+
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
         let Caller { inner, cell, verb, .. } = &*self.caller;
@@ -493,6 +514,7 @@ impl PathProj<'_> {
         let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
         let nanos = now.saturating_sub(*self.began);
         let (status, error, end);
+        let mut told = None;
         match result {
             Ok(response) => {
                 (status, error) = (Some(response.status().as_u16()), None);
@@ -501,9 +523,7 @@ impl PathProj<'_> {
                     response.body_mut().hold(limit);
                 }
                 let pinned = self.pinned.as_mut();
-                if let Some(cookie) = pinned.and_then(|pinned| pinned.set_cookie.take()) {
-                    response.headers_mut().append(SET_COOKIE, *cookie);
-                }
+                told = pinned.and_then(|pinned| pinned.sticky.take());
             }
             Err(failed) => {
                 drop(limit);
@@ -513,6 +533,10 @@ impl PathProj<'_> {
                     .set_context(self.trail.context(&cell.name, Some(Duration::from_nanos(nanos))));
             }
         }
+        if let (Some(sticky), Ok(response)) = (told, &mut *result) {
+            self.tell(*sticky, response);
+        }
+        let Caller { cell, verb, .. } = &*self.caller;
         let meter = self.caller.meter(self.pinned.as_ref());
         let attempts = self.trail.number;
         let ended = CallEnd { verb: *verb, status, error, end, attempts, nanos };
@@ -550,22 +574,6 @@ impl PinnedDrop for Path {
         };
         cell.meter.call_ended(this.caller.meter(this.pinned.as_ref()), ended);
     }
-}
-
-/// What a call to a cluster whose balancer hashes is hashed to: before anything changes its head.
-#[cold]
-fn hashed(
-    inner: &Inner,
-    cluster: &Cluster,
-    policy: &Policy,
-    request: &Request<Outgoing>,
-) -> Hashed {
-    let core = cluster.core.load();
-    // The settings may have changed since it was asked whether it hashes.
-    let Some(hashing) = &core.hashing else { return Hashed::default() };
-    let key = request.extensions().get::<Call>().and_then(|call| call.hash_key);
-    let beside = Beside { key, channel: inner.channel() };
-    hashing.hash(policy.hash.as_deref(), request, beside, &inner.random)
 }
 
 /// Whether the request will be spoken in HTTP/2, as far as that is known before an endpoint is.
