@@ -55,8 +55,9 @@ impl<X: Upstream> Balancer<X> {
         {
             return pinned;
         }
-        let (group, now, hash) = (&view.all, ask.now, ask.hash);
-        let (endpoint, live) = match view.policy.plain(group, Picker::new(&group.set, &ask), hash) {
+        let (group, now) = (&view.all, ask.now);
+        let picker = Picker::new(&group.set, &ask);
+        let (endpoint, live) = match view.policy.plain(group, picker, &ask) {
             Ok(picked) => picked,
             Err(drawn) => self.ranked(&view, ask, drawn)?,
         };
@@ -73,10 +74,10 @@ impl<X: Upstream> Balancer<X> {
     ) -> InFlight<X> {
         live.load.begin(now);
         self.called();
-        if view.is_bounded {
+        if view.bounded {
             live.crowd.enter();
         }
-        InFlight::begun(Arc::clone(endpoint), now, view.decay, view.is_bounded)
+        InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded)
     }
 
     /// The endpoint that the call names; `None`: any other.
@@ -107,7 +108,7 @@ impl<X: Upstream> Balancer<X> {
     ) -> Result<Picked<'a, X>, PickError> {
         let group = &view.all;
         let drawn = drawn.ok_or(PickError::Empty)?;
-        let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), ask.hash, drawn);
+        let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
         Ok((endpoint, endpoint.live_or_build(&self.context, self.epoch, &group.crowd)))
     }

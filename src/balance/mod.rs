@@ -9,6 +9,7 @@
 //! | `round_robin` | one after the other, by weight | equal endpoints and equal calls |
 //! | `random` | any, by weight | comparisons |
 //! | `ring_hash`, `maglev` | the one that the request's hash belongs to; the next one if that cannot be called or is full | caches and sessions |
+//! | `sharded` | a replica of the shard that the request's hash belongs to, and no other endpoint | data that is somewhere |
 //!
 //! Before any load is compared, an endpoint is ranked: good; suspect (half of its latest calls
 //! failed, or its source calls it unhealthy); in connect back-off; tried by this call. A draining
@@ -32,6 +33,7 @@ mod model;
 mod pick;
 mod policy;
 mod set;
+mod shard;
 #[cfg(test)]
 mod tests;
 mod update;

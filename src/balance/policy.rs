@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use super::{
+    ask::Ask,
     endpoint::{Endpoint, Upstream},
     hash,
     pick::{Drawn, Picker, Plain, Signal},
+    shard,
     view::Group,
 };
 use crate::config;
 
 /// How one of a group's endpoints is picked.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Policy {
     PeakEwma {
         /// Nanoseconds; never 0.
@@ -22,6 +24,8 @@ pub(super) enum Policy {
     Random,
     /// By the hash of the request, over the group's table.
     Hashed(hash::Kind),
+    /// By the hash of the request, to a replica of its shard.
+    Sharded(Arc<shard::Map>),
 }
 
 impl Policy {
@@ -38,6 +42,7 @@ impl Policy {
             config::Balancer::Random => Self::Random,
             config::Balancer::RingHash(ring) => Self::Hashed(hash::Kind::of_ring(ring)),
             config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(maglev)),
+            config::Balancer::Sharded(sharded) => Self::Sharded(Arc::new(shard::Map::new(sharded))),
             // What names no endpoint, or one that cannot be used.
             config::Balancer::OverrideHost(over) => Self::of_balancer(&over.fallback),
             // Validation refuses the others, which are not there yet.
@@ -53,21 +58,32 @@ impl Policy {
     pub(super) fn decay(&self) -> u64 {
         match *self {
             Self::PeakEwma { decay } => decay,
-            Self::LeastRequest | Self::RoundRobin | Self::Random | Self::Hashed(_) => 0,
+            Self::LeastRequest
+            | Self::RoundRobin
+            | Self::Random
+            | Self::Hashed(_)
+            | Self::Sharded(_) => 0,
         }
     }
 
     /// What table its groups need.
-    pub(super) fn hashes(self) -> Option<hash::Kind> {
-        match self {
+    pub(super) fn hashes(&self) -> Option<hash::Kind> {
+        match *self {
             Self::Hashed(kind) => Some(kind),
             _ => None,
         }
     }
 
+    /// Whose replicas its groups look for.
+    pub(super) fn shards(&self) -> Option<&Arc<shard::Map>> {
+        match self {
+            Self::Sharded(map) => Some(map),
+            _ => None,
+        }
+    }
+
     /// Whether the calls in flight to the whole cluster are counted.
-    #[inline]
-    pub(super) fn is_bounded(self) -> bool {
+    pub(super) fn is_bounded(&self) -> bool {
         matches!(self, Self::Hashed(kind) if kind.is_bounded())
     }
 
@@ -77,17 +93,19 @@ impl Policy {
         &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
-        hash: Option<u64>,
+        ask: &Ask<'a, X>,
     ) -> Plain<'a, X> {
         match *self {
             Self::LeastRequest => picker.p2c(Signal::LeastRequest),
             Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay }),
             Self::RoundRobin => picker.round_robin(&group.turn),
             Self::Random => picker.random(),
-            Self::Hashed(_) => match group.hashed(hash) {
+            Self::Hashed(_) => match group.hashed(ask.hash) {
                 Some(by) => picker.hashed(&by),
                 None => picker.random(),
             },
+            // Whether good or not: few are looked at.
+            Self::Sharded(_) => Err(group.set.get(0).map(|any| (any, any))),
         }
     }
 
@@ -96,7 +114,7 @@ impl Policy {
         &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
-        hash: Option<u64>,
+        ask: &Ask<'a, X>,
         drawn: Drawn<'a, X>,
     ) -> Option<&'a Arc<Endpoint<X>>> {
         match *self {
@@ -104,10 +122,11 @@ impl Policy {
             Self::PeakEwma { decay } => picker.p2c_ranked(drawn, Signal::PeakEwma { decay }),
             Self::RoundRobin => picker.round_robin_ranked(drawn.0, &group.turn),
             Self::Random => picker.random_ranked(drawn.0),
-            Self::Hashed(_) => match group.hashed(hash) {
+            Self::Hashed(_) => match group.hashed(ask.hash) {
                 Some(by) => picker.hashed_ranked(&by),
                 None => picker.random_ranked(drawn.0),
             },
+            Self::Sharded(_) => picker.sharded(group.replicas.as_ref()?, ask.hash),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     pick::{Hashed, Pins},
     policy::Policy,
     set::Set,
+    shard::Replicas,
 };
 
 /// Immutable; replaced as a whole by an update.
@@ -17,8 +18,8 @@ pub(super) struct View<X> {
     pub(super) policy: Policy,
     /// The policy's: how fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
     pub(super) decay: u64,
-    /// The policy's: the calls in flight to the whole cluster are counted.
-    pub(super) is_bounded: bool,
+    /// The policy's: it bounds the load of each endpoint by the mean, and counts what is in flight.
+    pub(super) bounded: bool,
 }
 
 /// Endpoints that one policy picks among.
@@ -32,6 +33,8 @@ pub(super) struct Group<X> {
     pub(super) crowd: Arc<Crowd>,
     /// Where calls find the endpoint that they name.
     pub(super) pins: Pins,
+    /// Who holds which shard, where the policy shards.
+    pub(super) replicas: Option<Replicas>,
 }
 
 impl<X> Group<X> {
@@ -43,6 +46,11 @@ impl<X> Group<X> {
 }
 
 impl<X> View<X> {
+    fn made(policy: Policy, all: Group<X>) -> Self {
+        let (decay, bounded) = (policy.decay(), policy.is_bounded());
+        Self { all, policy, decay, bounded }
+    }
+
     pub(super) fn empty(policy: Policy) -> Self {
         let mut all = Group {
             set: Set::empty(),
@@ -50,14 +58,11 @@ impl<X> View<X> {
             spread: None,
             crowd: Arc::default(),
             pins: Pins::default(),
+            replicas: None,
         };
         all.spread = policy.hashes().map(|kind| Spread::of(kind, &all.set, None));
+        all.replicas = policy.shards().map(|map| Replicas::of(map, &all.set, None));
         Self::made(policy, all)
-    }
-
-    fn made(policy: Policy, all: Group<X>) -> Self {
-        let (decay, is_bounded) = (policy.decay(), policy.is_bounded());
-        Self { all, policy, decay, is_bounded }
     }
 }
 
@@ -74,7 +79,7 @@ impl<X: Upstream> View<X> {
 
     /// The view of a changed set.
     pub(super) fn of(&self, set: Set<X>) -> Self {
-        self.under(self.policy, set)
+        self.under(self.policy.clone(), set)
     }
 
     /// The view of a set, perhaps the same, under a policy, perhaps the same.
@@ -83,6 +88,7 @@ impl<X: Upstream> View<X> {
         let (kind, pins) = (policy.hashes(), before.pins.of(&set));
         let all = Group {
             spread: kind.map(|kind| Spread::of(kind, &set, before.spread.as_ref())),
+            replicas: policy.shards().map(|map| Replicas::of(map, &set, before.replicas.as_ref())),
             set,
             turn: Arc::clone(&before.turn),
             crowd: Arc::clone(&before.crowd),

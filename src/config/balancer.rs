@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Extension, HashPolicy};
+use super::{Extension, HashPolicy, Sharded};
 
 /// How an endpoint is picked.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +49,8 @@ pub enum Balancer {
     Prequal(Prequal),
     /// The first that connects, and then that one alone (gRFC A62). Not supported yet.
     PickFirst(PickFirst),
+    /// A replica of the shard that the request's key belongs to, and no other endpoint.
+    Sharded(Sharded),
     /// The one that the call names, else by another policy (xDS `override_host`).
     OverrideHost(OverrideHost),
     /// A balancer of another system. Not supported yet.

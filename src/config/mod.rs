@@ -61,6 +61,7 @@ mod security;
 mod serde_support;
 mod service;
 mod session;
+mod shard;
 mod subset;
 mod tracing;
 mod transport;
@@ -122,6 +123,7 @@ pub use self::{
     },
     service::{RouteOrder, Service, ServiceProtocol},
     session::{Session, SessionCookie},
+    shard::{Shard, Sharded, SlotRange},
     subset::{
         DeterministicSubset, RandomSubset, SubsetFallback, SubsetSelector, Subsets, Subsetting,
     },

@@ -18,8 +18,8 @@ use crate::{
     discover::SourceId,
     security::{
         ClientTls, CryptoProvider, Identity, IdentityHandle, IdentityPublisher, KeyPair, Policy,
-        Provider, Reports, Secured as Handshaken, Trust, TrustHandle, TrustPublisher, Verify,
-        provider,
+        Provider, Reports, Secured as Handshaken, Shared, Trust, TrustHandle, TrustPublisher,
+        Verify, provider,
     },
     transport::{Io, Protection, Secure, Secured},
 };
@@ -43,6 +43,8 @@ pub(crate) struct Keys {
     /// Those that sources have told of; the first source of a name decides.
     files: BTreeMap<String, BTreeMap<SourceId, Read>>,
     system: Option<TrustHandle>,
+    /// What clusters and endpoints of equal settings have in common.
+    shared: Shared,
 }
 
 /// Handles by name.
@@ -68,6 +70,7 @@ pub(crate) struct Resolved {
     provider: Result<Provider, Arc<str>>,
     identity: Result<IdentityHandle, Arc<str>>,
     trust: Result<Vec<TrustHandle>, Arc<str>>,
+    shared: Shared,
 }
 
 /// What is told of keys and roots.
@@ -306,7 +309,7 @@ impl Keys {
             Ok(_) => self.identity(security.certificate.as_ref()),
             Err(reason) => Err(Arc::clone(reason)),
         };
-        Resolved { provider, identity, trust: self.trusted(security) }
+        Resolved { provider, identity, trust: self.trusted(security), shared: self.shared.clone() }
     }
 
     /// The mesh's own roots vouch where a cluster says nothing of roots.
@@ -333,15 +336,21 @@ fn run_identity(
     identity: Box<dyn Identity>,
     publish: IdentityPublisher,
 ) -> AbortHandle {
-    let told = publish.clone();
-    let run = async move { identity.run(publish).await };
+    let (told, over) = (publish.clone(), publish.clone());
+    let run = async move {
+        identity.run(publish).await;
+        over.over();
+    };
     inner.spawn(guarded(run, move || told.refused(PANICKED)))
 }
 
 /// The same for roots.
 fn run_trust(inner: &Inner, trust: Box<dyn Verify>, publish: TrustPublisher) -> AbortHandle {
-    let told = publish.clone();
-    let run = async move { trust.run(publish).await };
+    let (told, over) = (publish.clone(), publish.clone());
+    let run = async move {
+        trust.run(publish).await;
+        over.over();
+    };
     inner.spawn(guarded(run, move || told.refused(PANICKED)))
 }
 
@@ -456,7 +465,7 @@ impl Resolved {
         }
         // What is missing is told by `flaw`: it may still come.
         let Ok(policy) = self.policy(security, demand) else { return Ok(()) };
-        ClientTls::new(policy).map(drop)
+        ClientTls::shared(policy, &self.shared).map(drop)
     }
 
     /// How the connections of an endpoint are secured.
@@ -468,7 +477,7 @@ impl Resolved {
             Ok(policy) => policy,
             Err(reason) => return Protection::Refused(reason),
         };
-        match ClientTls::new(policy) {
+        match ClientTls::shared(policy, &self.shared) {
             Ok(tls) => Protection::Tls { with: Arc::new(Client(tls)), offered },
             Err(errors) => Protection::Refused(errors.to_string().into()),
         }

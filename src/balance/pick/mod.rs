@@ -4,6 +4,7 @@ mod hashed;
 mod p2c;
 mod pinned;
 mod random;
+mod sharded;
 mod turn;
 
 use std::sync::Arc;

@@ -24,6 +24,10 @@ impl Checker {
                 self.within("maglev", |checker| checker.maglev(maglev));
                 return;
             }
+            Balancer::Sharded(sharded) => {
+                self.within("sharded", |checker| checker.sharded(sharded));
+                return;
+            }
             Balancer::ClientWeighted(_) => "client_weighted",
             Balancer::Prequal(_) => "prequal",
             Balancer::PickFirst(_) => "pick_first",

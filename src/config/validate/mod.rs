@@ -14,6 +14,7 @@ mod retry;
 mod route;
 mod security;
 mod service;
+mod shard;
 mod transport;
 
 use std::{

@@ -18,8 +18,8 @@ use crate::{
     balance::{Ask, Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
     core::{
-        Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Origin, Outgoing, Phase,
-        Report, Reporter, Watch, WireFailure, grpc,
+        Awaited, Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Origin, Outgoing,
+        Phase, Report, Reporter, Watch, WireFailure, grpc,
     },
     mesh::cluster::Node,
     observe::{AttemptEnd, End},
@@ -394,7 +394,7 @@ impl Attempt {
             grpc: caller.grpc,
             report: Some(Report {
                 to: Arc::clone(caller.meter(Some(pinned))) as Arc<dyn Reporter>,
-                awaited: None,
+                awaited: Awaited::Nothing,
             }),
             timer: None,
             awaiting: false,

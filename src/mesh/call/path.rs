@@ -18,7 +18,7 @@ use super::{
     attempt::{Attempt, Met, Way},
     head::{self, Head},
     staged::StagedAttempt,
-    sticky::{self, Sticky},
+    sticky,
     traced::{self, Trace},
     trail::{Trail, Visit},
 };
@@ -26,10 +26,10 @@ use crate::{
     config::Protocol,
     core::{
         Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
-        earliest, grpc,
+        Reporter, earliest, grpc,
     },
     mesh::cluster::Cluster,
-    observe::{CallEnd, End, Verb},
+    observe::{CallEnd, End, RouteMeter, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
     transport::SendFuture,
 };
@@ -498,32 +498,29 @@ impl PathProj<'_> {
         result
     }
 
-    /// Tells the caller what to come back with.
-    #[cold]
-    fn tell(&mut self, sticky: Sticky, response: &mut Response<Body>) {
-        let visit = if sticky.is_told_who() { self.visit() } else { None };
-        let answered = visit.as_ref().map(|(endpoint, _)| endpoint.spec().address());
-        sticky.tell(response.headers_mut(), answered);
-    }
-
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
+        let sticky = self.pinned.as_mut().and_then(|pinned| pinned.sticky.take());
+        let is_told_who = sticky.as_ref().is_some_and(|sticky| sticky.is_told_who());
+        let visit = if is_told_who { self.visit() } else { None };
         let Caller { inner, cell, verb, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
         let head = if result.is_ok() { *self.ended } else { None };
         let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
         let nanos = now.saturating_sub(*self.began);
+        let meter = self.caller.meter(self.pinned.as_ref());
         let (status, error, end);
-        let mut told = None;
         match result {
             Ok(response) => {
                 (status, error) = (Some(response.status().as_u16()), None);
-                end = head_end(*verb, response, *self.started);
+                end = head_end(*verb, response, *self.started, meter);
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
-                let pinned = self.pinned.as_mut();
-                told = pinned.and_then(|pinned| pinned.sticky.take());
+                if let Some(sticky) = sticky {
+                    let answered = visit.as_ref().map(|(endpoint, _)| endpoint.spec().address());
+                    sticky.tell(response.headers_mut(), answered);
+                }
             }
             Err(failed) => {
                 drop(limit);
@@ -533,11 +530,6 @@ impl PathProj<'_> {
                     .set_context(self.trail.context(&cell.name, Some(Duration::from_nanos(nanos))));
             }
         }
-        if let (Some(sticky), Ok(response)) = (told, &mut *result) {
-            self.tell(*sticky, response);
-        }
-        let Caller { cell, verb, .. } = &*self.caller;
-        let meter = self.caller.meter(self.pinned.as_ref());
         let attempts = self.trail.number;
         let ended = CallEnd { verb: *verb, status, error, end, attempts, nanos };
         cell.meter.call_ended(meter, ended);
@@ -584,11 +576,17 @@ fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
 
 /// What a response comes to; of a gRPC call whose status is still to come, its body reports it.
 #[inline]
-fn head_end(verb: Verb, response: &mut Response<Body>, started: Option<Instant>) -> Option<End> {
+fn head_end(
+    verb: Verb,
+    response: &mut Response<Body>,
+    started: Option<Instant>,
+    meter: &Arc<RouteMeter>,
+) -> Option<End> {
+    let to = || Arc::clone(meter) as Arc<dyn Reporter>;
     let status = response.status().as_u16();
     let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
     End::of_head(verb, status, code)
-        .or_else(|| response.body_mut().report(started?).map(End::of_body))
+        .or_else(|| response.body_mut().report(started?, to).map(End::of_body))
 }
 
 /// There is nothing to send: a fault of this crate.
