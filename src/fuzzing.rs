@@ -28,9 +28,8 @@ pub use crate::security::fuzz::certificate;
 
 use crate::{
     Call, Error, ErrorKind, Phase,
-    config::{Match, PathMatch, QueryMatch, StringMatch},
+    config::{Match, PathMatch, QueryMatch, StringMatch, name::Name},
     core::{BoxError, Instant, Outgoing, ReplayBody, grpc},
-    mesh::names::Name,
     resilience::{
         Budget, deadline,
         retry::{self, Policy, after},

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{endpoint::Endpoint, pick::Over};
+use super::{endpoint::Endpoint, pick::Over, subset::labels::Wanted};
 use crate::core::Random;
 
 /// One question to a balancer.
@@ -16,26 +16,14 @@ pub(crate) struct Ask<'a, X> {
     pub(crate) hash: Option<u64>,
     /// The endpoint that it names.
     pub(crate) over: Option<&'a Over>,
+    /// The labels that its endpoint must carry.
+    pub(crate) wanted: Option<&'a Wanted>,
 }
 
 impl<'a, X> Ask<'a, X> {
     /// Any endpoint that this call has not tried.
     #[inline]
     pub(crate) fn any(now: u64, random: &'a Random, tried: &'a [Arc<Endpoint<X>>]) -> Self {
-        Self { now, random, tried, hash: None, over: None }
-    }
-
-    /// This endpoint, if it may be used.
-    #[inline]
-    pub(crate) fn over(mut self, over: Option<&'a Over>) -> Self {
-        self.over = over;
-        self
-    }
-
-    /// The endpoint of this hash.
-    #[inline]
-    pub(crate) fn hashed(mut self, hash: Option<u64>) -> Self {
-        self.hash = hash;
-        self
+        Self { now, random, tried, hash: None, over: None, wanted: None }
     }
 }

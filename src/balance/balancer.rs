@@ -8,9 +8,9 @@ use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
+    hash::Crowd,
     keep::Keeper,
     pick::{Drawn, Picked, Picker, Pinned},
-    policy::Policy,
     update::Updater,
     view::View,
 };
@@ -23,6 +23,10 @@ pub(crate) enum PickError {
     Empty,
     /// None of them takes calls.
     Unavailable,
+    /// The route asks for endpoints of labels that none has.
+    NoPart,
+    /// Those that there are are known to be bad, and the settings forbid to call them.
+    Panic,
 }
 
 /// Picks among the endpoints of one cluster.
@@ -33,13 +37,17 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) context: X::Context,
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
+    /// The calls in flight to the cluster, where the policy counts them.
+    crowd: Arc<Crowd>,
 }
 
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
-        let view = ArcSwap::from_pointee(View::empty(Policy::of(cluster)));
-        Self { view, updater: Mutex::default(), context, epoch, keeper: Keeper::default() }
+        let crowd = Arc::default();
+        let view = ArcSwap::from_pointee(View::empty(cluster, &crowd, &context));
+        let (updater, keeper) = (Mutex::default(), Keeper::default());
+        Self { view, updater, context, epoch, keeper, crowd }
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -55,6 +63,9 @@ impl<X: Upstream> Balancer<X> {
         {
             return pinned;
         }
+        if view.placed.is_some() {
+            return self.planned(&view, ask);
+        }
         let (group, now) = (&view.all, ask.now);
         let picker = Picker::new(&group.set, &ask);
         let (endpoint, live) = match view.policy.plain(group, picker, &ask) {
@@ -65,7 +76,7 @@ impl<X: Upstream> Balancer<X> {
     }
 
     #[inline(always)]
-    fn begin(
+    pub(super) fn begin(
         &self,
         view: &View<X>,
         endpoint: &Arc<Endpoint<X>>,
@@ -85,10 +96,9 @@ impl<X: Upstream> Balancer<X> {
     #[inline(never)]
     fn pinned(&self, view: &View<X>, ask: &Ask<'_, X>) -> Option<Result<InFlight<X>, PickError>> {
         let group = &view.all;
-        match Picker::new(&group.set, ask).pinned(&group.pins, ask.over?) {
+        match Picker::new(&group.set, ask).pinned(&view.pins, ask.over?) {
             Pinned::To(endpoint) => {
-                let live = endpoint.live_or_build(&self.context, self.epoch, &group.crowd);
-                Some(Ok(self.begin(view, endpoint, live, ask.now)))
+                Some(Ok(self.begin(view, endpoint, self.live(endpoint), ask.now)))
             }
             Pinned::Free => None,
             Pinned::Nowhere => Some(Err(PickError::Unavailable)),
@@ -110,6 +120,11 @@ impl<X: Upstream> Balancer<X> {
         let drawn = drawn.ok_or(PickError::Empty)?;
         let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, endpoint.live_or_build(&self.context, self.epoch, &group.crowd)))
+        Ok((endpoint, self.live(endpoint)))
+    }
+
+    /// The state of an endpoint, made if this is its first pick.
+    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>) -> &'a Live<X> {
+        endpoint.live_or_build(&self.context, self.epoch, &self.crowd)
     }
 }

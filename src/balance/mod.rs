@@ -31,9 +31,12 @@ mod load;
 #[cfg(test)]
 mod model;
 mod pick;
+mod place;
+mod planned;
 mod policy;
 mod set;
 mod shard;
+mod subset;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -54,5 +57,7 @@ pub(crate) use self::{
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
     pick::{HealthSet, Over},
+    place::{Callers, Shift},
     set::Diff,
+    subset::labels::Wanted,
 };

@@ -3,6 +3,7 @@
 mod hashed;
 mod load;
 mod pick;
+mod place;
 mod set;
 mod weights;
 

@@ -62,7 +62,19 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn settle(&self, cluster: &config::Cluster) {
         let mut updater = self.updater();
         let view = self.view.load_full();
-        let next = view.under(Policy::of(cluster), view.all.set.share());
+        let placing = Arc::new(view.placing(cluster, &self.context));
+        let now = self.epoch.nanos(crate::core::Instant::now());
+        let next =
+            view.under(Policy::of(cluster), placing, view.all.set.share(), &self.context, now);
+        drop(view);
+        updater.keep(self.view.swap(Arc::new(next)));
+    }
+
+    /// The same endpoints under the same settings, in the places that they have by now.
+    pub(super) fn remake(&self, now: u64) {
+        let mut updater = self.updater();
+        let view = self.view.load_full();
+        let next = view.of(view.all.set.share(), &self.context, now);
         drop(view);
         updater.keep(self.view.swap(Arc::new(next)));
     }
@@ -114,12 +126,15 @@ impl<X: Upstream> Balancer<X> {
             }
         };
         let left = retired.len();
+        // The first ones have nothing to be new beside.
+        let now = self.epoch.nanos(crate::core::Instant::now());
+        let joined = if set.len() == 0 { 0 } else { now };
         for endpoint in endpoints {
-            retired.extend(set.upsert(index, Spec::new(endpoint), &mut diff));
+            retired.extend(set.upsert(index, Spec::new(endpoint), joined, &mut diff));
         }
         if diff != Diff::default() {
             set.weigh(index);
-            let view = Arc::new(before.of(set));
+            let view = Arc::new(before.of(set, &self.context, now));
             drop(before);
             updater.keep(self.view.swap(Arc::clone(&view)));
             let (set, context) = (&view.all.set, &self.context);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::{cluster::Node, inner::Inner};
+use super::{cluster::Node, inner::Inner, state::State};
 use crate::{
     balance::Balancer,
     core::{Epoch, Instant},
@@ -14,6 +14,12 @@ impl Inner {
         if balancer.takes_keeper() {
             drop(self.spawn(run(Arc::downgrade(balancer), self.epoch)));
         }
+    }
+
+    /// The same for a cluster whose endpoints have changed: they may ask for such work, too.
+    pub(super) fn keep_entry(&self, state: &mut State, name: &str) {
+        let core = self.entry(state, name).cell.core.load_full();
+        self.keep(&core.balancer);
     }
 }
 

@@ -107,7 +107,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let endpoint = place.and_then(|place| self.set.get(*place as usize));
         let endpoint = endpoint.filter(|found| over.health.has(found.spec().health()));
         let usable = |endpoint: &&Arc<Endpoint<X>>| match self.rank(endpoint) {
-            Rank::Good => true,
+            Rank::Good | Rank::Degraded => true,
             // It drains, and its sessions stay.
             Rank::Never => {
                 let tried = self.tried.iter().any(|tried| tried.is(endpoint));

@@ -39,7 +39,8 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 Some(one) => return Some(one),
             }
         }
-        let callable = |(rank, _): &Ranked<'a, X>| *rank != Rank::Never;
+        let worst = self.mode.map_or(Rank::Tried, |mode| mode.worst.get());
+        let callable = |(rank, _): &Ranked<'a, X>| *rank <= worst;
         first.or_else(|| best.filter(callable).map(|(_, endpoint)| endpoint))
     }
 }

@@ -12,6 +12,7 @@ mod staged;
 mod sticky;
 mod traced;
 mod trail;
+mod words;
 
 use std::{
     fmt,
@@ -31,7 +32,7 @@ use super::{
     service::{Policy, Route, Service, ServiceCell},
 };
 use crate::{
-    balance::Over,
+    balance::{Over, Wanted},
     core::{Body, BoxFuture, Error, Outgoing, grpc},
     observe::{RouteMeter, Verb},
     resilience::deadline::Bounds,
@@ -56,6 +57,8 @@ pub(crate) struct Pinned {
     pub(crate) service: Arc<Service>,
     pub(crate) route: usize,
     pub(crate) cluster: Arc<Cluster>,
+    /// The labels that its endpoint must carry, if any.
+    pub(crate) wanted: Option<Arc<Wanted>>,
     pub(crate) bounds: Bounds,
     /// Where its balancer hashes: what to, for all attempts.
     pub(crate) hash: Option<u64>,
