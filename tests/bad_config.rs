@@ -469,7 +469,7 @@ async fn a_name_that_no_client_can_call_is_refused() {
             (format!("{one}services: {{\"{name}\": {{cluster: users}}}}"), "no client can call it"),
             (format!("clusters: {{\"{name}\": {endpoints}}}"), "which no service names"),
         ] {
-            let (_dir, _path, mesh, events) = over(&text).await;
+            let (_dir, _path, mesh, mut events) = over(&text).await;
             let error = mesh.ready().await.unwrap_err().to_string();
             assert!(error.contains(reason) && error.contains(part), "{text}: {error}");
             assert_eq!(events.refused().len(), 1, "{:?}", events.refused());

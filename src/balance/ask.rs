@@ -12,12 +12,12 @@ pub(crate) struct Ask<'a, X> {
     pub(crate) random: &'a Random,
     /// What the call has met already: picked only when there is no other.
     pub(crate) tried: &'a [Arc<Endpoint<X>>],
-    /// What it is hashed to, for policies that hash. None: any endpoint will do.
-    pub(crate) hash: Option<u64>,
     /// The endpoint that it names.
     pub(crate) over: Option<&'a Over>,
     /// The labels that its endpoint must carry.
     pub(crate) wanted: Option<&'a Wanted>,
+    /// What it is hashed to, for policies that hash. None: any endpoint will do.
+    pub(crate) hash: Option<u64>,
 }
 
 impl<'a, X> Ask<'a, X> {
@@ -25,5 +25,19 @@ impl<'a, X> Ask<'a, X> {
     #[inline]
     pub(crate) fn any(now: u64, random: &'a Random, tried: &'a [Arc<Endpoint<X>>]) -> Self {
         Self { now, random, tried, hash: None, over: None, wanted: None }
+    }
+
+    /// The endpoint of this hash.
+    #[inline]
+    pub(crate) fn hashed(mut self, hash: Option<u64>) -> Self {
+        self.hash = hash;
+        self
+    }
+
+    /// One that carries these labels.
+    #[inline]
+    pub(crate) fn wanting(mut self, wanted: Option<&'a Wanted>) -> Self {
+        self.wanted = wanted;
+        self
     }
 }

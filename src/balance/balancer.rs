@@ -8,13 +8,15 @@ use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
-    hash::Crowd,
     keep::Keeper,
-    pick::{Drawn, Picked, Picker, Pinned},
+    pick::{Drawn, Over, Picked, Picker, Pinned},
     update::Updater,
-    view::View,
+    view::{Group, View},
 };
-use crate::{config, core::Epoch};
+use crate::{
+    config,
+    core::{Epoch, Random},
+};
 
 /// Why nothing was picked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,17 +39,13 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) context: X::Context,
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
-    /// The calls in flight to the cluster, where the policy counts them.
-    crowd: Arc<Crowd>,
 }
 
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
-        let crowd = Arc::default();
-        let view = ArcSwap::from_pointee(View::empty(cluster, &crowd, &context));
-        let (updater, keeper) = (Mutex::default(), Keeper::default());
-        Self { view, updater, context, epoch, keeper, crowd }
+        let view = ArcSwap::from_pointee(View::empty(cluster, &context));
+        Self { view, updater: Mutex::default(), context, epoch, keeper: Keeper::default() }
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -58,8 +56,9 @@ impl<X: Upstream> Balancer<X> {
     #[inline]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
-        if ask.over.is_some()
-            && let Some(pinned) = self.pinned(&view, &ask)
+        // Its parts by value: a question that names no endpoint stays in registers.
+        if let Some(over) = ask.over
+            && let Some(pinned) = self.pinned(&view, over, (ask.now, ask.random, ask.tried))
         {
             return pinned;
         }
@@ -94,11 +93,17 @@ impl<X: Upstream> Balancer<X> {
     /// The endpoint that the call names; `None`: any other.
     #[cold]
     #[inline(never)]
-    fn pinned(&self, view: &View<X>, ask: &Ask<'_, X>) -> Option<Result<InFlight<X>, PickError>> {
+    fn pinned(
+        &self,
+        view: &View<X>,
+        over: &Over,
+        (now, random, tried): (u64, &Random, &[Arc<Endpoint<X>>]),
+    ) -> Option<Result<InFlight<X>, PickError>> {
         let group = &view.all;
-        match Picker::new(&group.set, ask).pinned(&view.pins, ask.over?) {
+        let picker = Picker::new(&group.set, &Ask::any(now, random, tried));
+        match picker.pinned(&view.pins, over) {
             Pinned::To(endpoint) => {
-                Some(Ok(self.begin(view, endpoint, self.live(endpoint), ask.now)))
+                Some(Ok(self.begin(view, endpoint, self.live(endpoint, group), now)))
             }
             Pinned::Free => None,
             Pinned::Nowhere => Some(Err(PickError::Unavailable)),
@@ -120,11 +125,11 @@ impl<X: Upstream> Balancer<X> {
         let drawn = drawn.ok_or(PickError::Empty)?;
         let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, self.live(endpoint)))
+        Ok((endpoint, self.live(endpoint, group)))
     }
 
     /// The state of an endpoint, made if this is its first pick.
-    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>) -> &'a Live<X> {
-        endpoint.live_or_build(&self.context, self.epoch, &self.crowd)
+    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
+        endpoint.live_or_build(&self.context, self.epoch, &group.crowd)
     }
 }

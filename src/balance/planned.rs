@@ -99,12 +99,9 @@ impl<'a, X: Upstream> Way<'a, X> {
         if let Some(picked) = self.trial(balancer) {
             return Ok(picked);
         }
-        //= Envoy choosePriority: by the hash, where there is one, so that a key stays in its priority;
-        //= and in its locality
-        let word = self.ask.hash.unwrap_or_else(|| self.ask.random.next());
-        let of_hash = self.ask.hash.map(|hash| hash % 100);
-        let of_word = || u64::try_from(scale(word, 100)).unwrap_or(0);
-        let percent = u32::try_from(of_hash.unwrap_or_else(of_word)).unwrap_or(0) + 1;
+        // A hash belongs to one priority and locality, as far as health allows.
+        let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
+        let percent = u32::try_from(scale(word, 100)).unwrap_or(0) + 1;
         let (index, degraded) = plan.level(percent);
         let level = &plan.levels[index];
         let load = level.load();
@@ -122,13 +119,14 @@ impl<'a, X: Upstream> Way<'a, X> {
             }
             return self.elsewhere(balancer, index, group);
         }
-        let policy = &self.view.policy;
-        match policy.plain(group, Picker::new(&group.set, self.ask), self.ask) {
+        match self.view.policy.plain(group, Picker::new(&group.set, self.ask), self.ask) {
             Ok(picked) => return Ok(picked),
             Err(None) => {}
             Err(Some(drawn)) => {
-                if let Some(endpoint) = policy.ranked(group, self.picker(group), self.ask, drawn) {
-                    return Ok((endpoint, balancer.live(endpoint)));
+                if let Some(endpoint) =
+                    self.view.policy.ranked(group, self.picker(group), self.ask, drawn)
+                {
+                    return Ok((endpoint, balancer.live(endpoint, group)));
                 }
             }
         }
@@ -180,7 +178,7 @@ impl<'a, X: Upstream> Way<'a, X> {
         let picker = self.picker(group);
         let drawn = policy.plain(group, picker, self.ask).err().flatten()?;
         let endpoint = policy.ranked(group, picker, self.ask, drawn)?;
-        Some((endpoint, balancer.live(endpoint)))
+        Some((endpoint, balancer.live(endpoint, group)))
     }
 
     /// There is nothing good where it was to be: the rest of the priority, then the other ones, then
@@ -233,6 +231,12 @@ impl<'a, X: Upstream> Way<'a, X> {
         }
         Ok(picked)
     }
+}
+
+/// A hash whose bits are all as good as each other.
+fn mixed(hash: u64) -> u64 {
+    let hash = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ hash >> 29
 }
 
 /// A random word's lower half.

@@ -60,28 +60,30 @@ impl<X> Group<X> {
     }
 }
 
-impl<X> Group<X> {
-    /// The turn goes on where it was `before`; the table is made anew where endpoints have changed.
-    pub(super) fn new(
-        policy: &Policy,
-        crowd: &Arc<Crowd>,
-        set: Set<X>,
-        before: Option<&Self>,
-    ) -> Self {
-        let spread = policy
-            .hashes()
-            .map(|kind| Spread::of(kind, &set, before.and_then(|before| before.spread.as_ref())));
-        let turn = before.map(|before| Arc::clone(&before.turn)).unwrap_or_default();
-        let held = before.and_then(|before| before.replicas.as_ref());
-        let replicas = policy.shards().map(|map| Replicas::of(map, &set, held));
-        Self { set, turn, spread, crowd: Arc::clone(crowd), replicas }
-    }
-}
-
 /// The plan of a cluster, and those of its parts by labels.
 pub(super) struct Placed<X> {
     pub(super) plan: Plan<X>,
     pub(super) parts: HashMap<u64, (Labels, Plan<X>)>,
+}
+
+impl<X: Upstream> Group<X> {
+    /// The turn goes on where it was `before`, and a table that fits is kept.
+    pub(super) fn new(
+        policy: &Policy,
+        set: Set<X>,
+        before: Option<&Self>,
+        crowd: &Arc<Crowd>,
+    ) -> Self {
+        let table = before.and_then(|before| before.spread.as_ref());
+        let held = before.and_then(|before| before.replicas.as_ref());
+        Self {
+            replicas: policy.shards().map(|map| Replicas::of(map, &set, held)),
+            spread: policy.hashes().map(|kind| Spread::of(kind, &set, table)),
+            set,
+            turn: before.map(|before| Arc::clone(&before.turn)).unwrap_or_default(),
+            crowd: Arc::clone(crowd),
+        }
+    }
 }
 
 impl<X: Upstream> Placed<X> {
@@ -92,10 +94,15 @@ impl<X: Upstream> Placed<X> {
         place: &config::Place,
         before: Option<&Self>,
     ) -> Self {
-        let crowd = &all.crowd;
         let endpoints: Vec<_> = all.set.iter().cloned().collect();
-        let before_all = before.map(|it| &it.plan);
-        let making = Making { policy, crowd, placing, place, before: before_all, id: 0 };
+        let making = Making {
+            policy,
+            crowd: &all.crowd,
+            placing,
+            place,
+            before: before.map(|it| &it.plan),
+            id: 0,
+        };
         let plan = Plan::new(&making, &endpoints, true);
         let mut parts = HashMap::new();
         if let Some(subsets) = &placing.subsets {
@@ -105,7 +112,7 @@ impl<X: Upstream> Placed<X> {
                 let of = |place: &u32| endpoints.get(*place as usize).cloned();
                 let members: Vec<_> = part.places.iter().filter_map(of).collect();
                 let before = before.and_then(|it| it.parts.get(&id)).map(|(_, plan)| plan);
-                let making = Making { policy, crowd, placing, place, before, id };
+                let making = Making { before, id, ..making };
                 parts.insert(id, (part.labels, Plan::new(&making, &members, false)));
             }
         }
@@ -118,12 +125,22 @@ impl<X: Upstream> Placed<X> {
 }
 
 impl<X: Upstream> View<X> {
-    pub(super) fn empty(cluster: &config::Cluster, crowd: &Arc<Crowd>, cx: &X::Context) -> Self {
-        let placing = Arc::new(Placing::of(cluster, || X::seed(cx)));
+    pub(super) fn empty(cluster: &config::Cluster, cx: &X::Context) -> Self {
         let policy = Policy::of(cluster);
-        let all = Group::new(&policy, crowd, Set::empty(), None);
+        let all = Group::new(&policy, Set::empty(), None, &Arc::default());
+        let placing = Arc::new(Placing::of(cluster, || X::seed(cx)));
+        Self::made(policy, all, placing, None)
+    }
+
+    fn made(
+        policy: Policy,
+        all: Group<X>,
+        placing: Arc<Placing>,
+        placed: Option<Box<Placed<X>>>,
+    ) -> Self {
         let (decay, bounded) = (policy.decay(), policy.is_bounded());
-        Self { all, policy, decay, bounded, placing, pins: Pins::default(), placed: None }
+        let pins = Pins::default();
+        Self { all, policy, decay, bounded, placing, pins, placed }
     }
 
     /// Where to pick by other settings; what was drawn once stays.
@@ -174,14 +191,13 @@ impl<X: Upstream> View<X> {
         cx: &X::Context,
         now: u64,
     ) -> Self {
-        let all = Group::new(&policy, &self.all.crowd, set, Some(&self.all));
+        let all = Group::new(&policy, set, Some(&self.all), &self.all.crowd);
         let placed = (placing.said || all.set.placed > 0).then(|| {
             let before = self.placed.as_deref();
             Box::new(Placed::new(&all, &policy, &placing, &X::place(cx), before))
         });
-        let (decay, bounded) = (policy.decay(), policy.is_bounded());
         let pins = self.pins.of(&all.set);
-        let view = Self { all, policy, decay, bounded, placing, pins, placed };
+        let view = Self { pins, ..Self::made(policy, all, placing, placed) };
         view.count(cx, now);
         view
     }

@@ -673,8 +673,7 @@ fn a_hash_belongs_to_one_endpoint_of_one_priority() {
     let endpoints = (1..=8).map(|port| at(port, u32::from(port > 4))).collect();
     let mut world = World::new(&cluster, Here::default(), endpoints);
     let of = |world: &World, hash: u64| {
-        let any = Ask::any(world.now, &world.random, &[]);
-        let ask = Ask { hash: Some(hash), ..any };
+        let ask = Ask::any(world.now, &world.random, &[]).hashed(Some(hash));
         let flight = world.balancer.pick(ask).unwrap();
         let port = port_of(flight.endpoint().spec());
         flight.finish(world.now, Outcome::Success);

@@ -128,12 +128,9 @@ impl Attempt {
             },
         };
         let flight = loop {
-            match core.balancer.pick(Ask {
-                hash: pinned.hash,
-                over: pinned.over(),
-                wanted: pinned.wanted.as_deref(),
-                ..Ask::any(at, &inner.random, tried)
-            }) {
+            let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            ask.over = pinned.over();
+            match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
                 Ok(flight) => break flight,
                 Err(reason) => {
                     // The way to the endpoints has been swapped meanwhile, and with it their set.
