@@ -8,6 +8,7 @@ use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
+    health::{Health, Rules},
     keep::Keeper,
     pick::{Drawn, Over, Picked, Picker, Pinned},
     update::Updater,
@@ -39,13 +40,17 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) context: X::Context,
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
+    pub(super) health: Arc<Health>,
 }
 
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
         let view = ArcSwap::from_pointee(View::empty(cluster, &context));
-        Self { view, updater: Mutex::default(), context, epoch, keeper: Keeper::default() }
+        let (updater, keeper) = (Mutex::default(), Keeper::default());
+        let health = Arc::<Health>::default();
+        health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
+        Self { view, updater, context, epoch, keeper, health }
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -67,11 +72,14 @@ impl<X: Upstream> Balancer<X> {
         }
         let (group, now) = (&view.all, ask.now);
         let picker = Picker::new(&group.set, &ask);
-        let (endpoint, live) = match view.policy.plain(group, picker, &ask) {
+        let plain = view.policy.plain(group, picker, &ask);
+        let is_plain = plain.is_ok();
+        let (endpoint, live) = match plain {
             Ok(picked) => picked,
             Err(drawn) => self.ranked(&view, ask, drawn)?,
         };
-        Ok(self.begin(&view, endpoint, live, now))
+        let flight = self.begin(&view, endpoint, live, now);
+        Ok(if is_plain { flight } else { flight.perhaps_probing(now) })
     }
 
     #[inline(always)]
@@ -102,9 +110,9 @@ impl<X: Upstream> Balancer<X> {
         let group = &view.all;
         let picker = Picker::new(&group.set, &Ask::any(now, random, tried));
         match picker.pinned(&view.pins, over) {
-            Pinned::To(endpoint) => {
-                Some(Ok(self.begin(view, endpoint, self.live(endpoint, group), now)))
-            }
+            Pinned::To(endpoint) => Some(Ok(self
+                .begin(view, endpoint, self.live(endpoint, group), now)
+                .perhaps_probing(now))),
             Pinned::Free => None,
             Pinned::Nowhere => Some(Err(PickError::Unavailable)),
         }
@@ -130,6 +138,6 @@ impl<X: Upstream> Balancer<X> {
 
     /// The state of an endpoint, made if this is its first pick.
     pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
-        endpoint.live_or_build(&self.context, self.epoch, &group.crowd)
+        endpoint.live_or_build(&self.context, self.epoch, &group.crowd, &self.health)
     }
 }

@@ -23,9 +23,11 @@
 mod ask;
 mod balancer;
 mod census;
+mod checked;
 mod endpoint;
 mod flight;
 mod hash;
+pub(crate) mod health;
 mod keep;
 mod load;
 #[cfg(test)]
@@ -50,6 +52,7 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
+use self::health::state;
 pub(crate) use self::{
     ask::Ask,
     balancer::{Balancer, PickError},

@@ -88,7 +88,9 @@ impl Twin {
             let mut service = Service::default();
             service.policy.hash = Some(said.policies.1.clone());
             let source = Static::default().cluster("them", cluster).service("them", service);
-            meshes.push(Mesh::builder().source(source).build().unwrap());
+            let mesh = Mesh::builder().source(source).build().unwrap();
+            mesh.ready().await.unwrap();
+            meshes.push(mesh);
         }
         // Through a mesh of one endpoint: Envoy itself.
         let to_envoy = envoy.ports.map(|port| {
@@ -262,6 +264,8 @@ async fn grpc_chooses_the_same_by_ring() {
         service.policy.hash = Some(vec![HashPolicy::header("x-user")]);
         let source = Static::default().cluster("them", cluster).service("them", service);
         let mesh = Mesh::builder().source(source).build().unwrap();
+        // Its source says the cluster before the service.
+        mesh.ready().await.unwrap();
         let mut client = GreeterClient::new(mesh.client("them").unwrap());
         for (key, theirs) in theirs.iter().enumerate() {
             let mut request = tonic::Request::new(HelloRequest::default());
