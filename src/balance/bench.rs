@@ -103,14 +103,10 @@ impl Bench {
         }
     }
 
-    /// The same for a request of this hash.
-    pub fn pick_hashed(&self, hash: u64) {
-        let now = self.now.load(Relaxed) + 10_000;
-        self.now.store(now, Relaxed);
-        let ask = Ask { hash: Some(hash), ..Ask::any(now, &self.random, &[]) };
-        if let Ok(flight) = self.balancer.pick(ask) {
-            flight.finish(now + 1_000_000, Outcome::Success);
-        }
+    /// Picks by another policy from now on.
+    pub fn settle(&self, policy: &config::Balancer) {
+        let balancer = Some(policy.clone());
+        self.balancer.settle(&config::Cluster { balancer, ..config::Cluster::default() });
     }
 
     pub fn replace(&self, endpoints: Vec<config::Endpoint>) {

@@ -78,12 +78,20 @@ impl<X: Upstream> Balancer<X> {
         view.all.set.iter().any(|endpoint| endpoint.spec().health() != Health::Draining)
     }
 
-    /// Whether there is an endpoint that is none of these, and may be called.
-    pub(crate) fn has_other(&self, than: &[&Endpoint<X>]) -> bool {
+    /// Whether there is an endpoint that is none of these, and may be called by a call of this hash.
+    pub(crate) fn has_other(&self, than: &[&Endpoint<X>], hash: Option<u64>) -> bool {
         let view = self.view.load();
-        view.all.set.iter().any(|known| {
+        let is_other = |known: &Endpoint<X>| {
             known.spec().health() != Health::Draining && !than.iter().any(|met| met.is(known))
-        })
+        };
+        match (&view.all.replicas, hash) {
+            (Some(replicas), Some(hash)) => {
+                let mut places = replicas.at(hash).iter();
+                let at = |place: &u32| view.all.set.get(*place as usize);
+                places.any(|place| at(place).is_some_and(|known| is_other(known)))
+            }
+            _ => view.all.set.iter().any(|known| is_other(known)),
+        }
     }
 
     /// The index and the set agree.

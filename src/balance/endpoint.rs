@@ -211,6 +211,10 @@ impl Spec {
         self.rest.as_ref()?.hash_key.as_deref()
     }
 
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        Some(self.rest.as_ref()?.labels.get(name)?.as_str())
+    }
+
     pub(super) fn hostname(&self) -> Option<&str> {
         self.rest.as_ref()?.hostname.as_deref()
     }

@@ -41,6 +41,7 @@ mod listed;
 mod metrics;
 #[cfg(feature = "orca")]
 mod out_of_band;
+mod overriding;
 mod peers;
 mod protect;
 mod resolve;

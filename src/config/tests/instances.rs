@@ -198,8 +198,22 @@ impl Model {
                 if has("verify_sni") && has("crl") {
                     object.insert("mode".into(), json!("mutual"));
                 }
-                // A header and a cookie have names.
-                if has("rewrite") && has("name") || has("generate") && has("name") {
+                // A map has a shard, that a name, and slots an order.
+                if has("shards") {
+                    object.insert("shards".into(), json!([{"name": "a"}]));
+                }
+                if has("slots") {
+                    object.insert("name".into(), json!("a"));
+                }
+                if has("first") && has("last") {
+                    object.insert("last".into(), json!(5));
+                }
+                // A session has a carrier, a header and a cookie have names.
+                if has("strict") && has("header") {
+                    object.insert("header".into(), json!("x-a"));
+                }
+                let named = has("rewrite") || has("generate") || has("ttl") && has("attributes");
+                if named && has("name") {
                     object.insert("name".into(), json!("a"));
                 }
                 if has("provider") && has("name") && !has("settings") {

@@ -17,6 +17,7 @@ mod retry;
 mod route;
 mod security;
 mod service;
+mod shard;
 mod transport;
 
 use std::{

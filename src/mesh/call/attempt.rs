@@ -128,7 +128,8 @@ impl Attempt {
             },
         };
         let flight = loop {
-            let ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            ask.over = pinned.over();
             match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
                 Ok(flight) => break flight,
                 Err(reason) => {
