@@ -1,14 +1,18 @@
 //! How the endpoints of a cluster stand.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     balancer::Balancer,
     endpoint::{Endpoint, Upstream},
     pick::{Rank, standing},
     place::{Callers, locality_of},
+    subset::labels::Wanted,
 };
-use crate::config::{self, Address, Health, Locality};
+use crate::{
+    config::{self, Address, Health, Locality},
+    core::Instant,
+};
 
 /// How an endpoint stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,18 +51,22 @@ impl<X: Upstream> Balancer<X> {
         self.view.load().all.set.len()
     }
 
-    /// Whether any endpoint may be called at all.
-    pub(crate) fn is_callable(&self) -> bool {
-        let view = self.view.load();
-        view.all.set.iter().any(|endpoint| endpoint.spec().health() != Health::Draining)
+    /// Whether any endpoint of these labels may be called at all.
+    pub(crate) fn is_callable(&self, wanted: Option<&Wanted>) -> bool {
+        self.has_other(&[], wanted)
     }
 
     /// Whether there is an endpoint that is none of these, and may be called.
-    pub(crate) fn has_other(&self, than: &[&Endpoint<X>]) -> bool {
+    pub(crate) fn has_other(&self, than: &[&Endpoint<X>], wanted: Option<&Wanted>) -> bool {
         let view = self.view.load();
-        view.all.set.iter().any(|known| {
+        let other = |known: &Arc<Endpoint<X>>| {
             known.spec().health() != Health::Draining && !than.iter().any(|met| met.is(known))
-        })
+        };
+        if view.placed.is_none() {
+            return view.all.set.iter().any(other);
+        }
+        let now = self.epoch.nanos(Instant::now());
+        view.has_planned(wanted, now, other)
     }
 
     /// The index and the set agree.
@@ -69,7 +77,7 @@ impl<X: Upstream> Balancer<X> {
 
     /// The view, as a pick reads it.
     #[cfg(test)]
-    pub(super) fn read(&self) -> arc_swap::Guard<std::sync::Arc<super::view::View<X>>> {
+    pub(super) fn read(&self) -> arc_swap::Guard<Arc<super::view::View<X>>> {
         self.view.load()
     }
 

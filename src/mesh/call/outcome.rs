@@ -298,7 +298,7 @@ impl PathProj<'_> {
             return false;
         }
         let met: Vec<_> = self.trail.tried.iter().chain([&endpoint]).map(|met| &**met).collect();
-        pinned.cluster.core.load().balancer.has_other(&met)
+        pinned.cluster.core.load().balancer.has_other(&met, pinned.wanted.as_deref())
     }
 
     /// Notes what the attempt under way has met, and excludes its endpoint from the next.
