@@ -8,6 +8,7 @@ use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
+    health::{Health, Rules},
     keep::Keeper,
     pick::{Drawn, Picked, Picker},
     update::Updater,
@@ -36,13 +37,17 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) context: X::Context,
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
+    pub(super) health: Arc<Health>,
 }
 
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
         let view = ArcSwap::from_pointee(View::empty(cluster, &context));
-        Self { view, updater: Mutex::default(), context, epoch, keeper: Keeper::default() }
+        let (updater, keeper) = (Mutex::default(), Keeper::default());
+        let health = Arc::<Health>::default();
+        health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
+        Self { view, updater, context, epoch, keeper, health }
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -58,7 +63,9 @@ impl<X: Upstream> Balancer<X> {
         }
         let (group, now) = (&view.all, ask.now);
         let picker = Picker::new(&group.set, &ask);
-        let (endpoint, live) = match view.policy.plain(group, picker, &ask) {
+        let plain = view.policy.plain(group, picker, &ask);
+        let is_plain = plain.is_ok();
+        let (endpoint, live) = match plain {
             Ok(picked) => picked,
             Err(drawn) => self.ranked(&view, ask, drawn)?,
         };
@@ -67,7 +74,8 @@ impl<X: Upstream> Balancer<X> {
         if view.bounded {
             live.crowd.enter();
         }
-        Ok(InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded))
+        let flight = InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded);
+        Ok(if is_plain { flight } else { flight.perhaps_probing(now) })
     }
 
     /// Picks when what was drawn is not plainly good.
@@ -90,6 +98,6 @@ impl<X: Upstream> Balancer<X> {
 
     /// The state of an endpoint, made if this is its first pick.
     pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
-        endpoint.live_or_build(&self.context, self.epoch, &group.crowd)
+        endpoint.live_or_build(&self.context, self.epoch, &group.crowd, &self.health)
     }
 }

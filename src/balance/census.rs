@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     balancer::Balancer,
     endpoint::{Endpoint, Upstream},
+    health::Phase,
     pick::{Rank, standing},
     place::{Callers, locality_of},
     subset::labels::Wanted,
@@ -23,16 +24,40 @@ pub(crate) enum Standing {
     Suspect,
     /// No connection could be made, and the back-off lasts.
     Unavailable,
-    /// By the word of its source.
+    /// By the word of its source, or of its checks.
     Unhealthy,
     /// By the word of its source.
     Draining,
+    /// Its failures have taken it out of use for a while.
+    Ejected,
+    /// One call is out to see whether it is well again.
+    Probing,
 }
 
 impl Standing {
     /// Their names, in their order.
-    pub(crate) const NAMES: [&'static str; 5] =
-        ["healthy", "suspect", "unavailable", "unhealthy", "draining"];
+    pub(crate) const NAMES: [&'static str; 7] =
+        ["healthy", "suspect", "unavailable", "unhealthy", "draining", "ejected", "probing"];
+
+    fn of<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Self {
+        let Some(live) = endpoint.live() else {
+            return match endpoint.spec().health() {
+                Health::Draining => Self::Draining,
+                Health::Unhealthy => Self::Unhealthy,
+                _ => Self::Healthy,
+            };
+        };
+        let state = &live.load.state;
+        match state.phase(live.extra.link(now)) {
+            Phase::Draining | Phase::Removed => Self::Draining,
+            Phase::Probing => Self::Probing,
+            Phase::Ejected => Self::Ejected,
+            _ if state.is_doubted() || state.is_unfit() => Self::Unhealthy,
+            _ if !live.extra.available(now) => Self::Unavailable,
+            _ if state.is_suspect() => Self::Suspect,
+            _ => Self::Healthy,
+        }
+    }
 }
 
 /// An endpoint, as its balancer sees it now.
@@ -92,15 +117,7 @@ impl<X: Upstream> Balancer<X> {
         let decay = view.decay;
         for endpoint in view.all.set.iter() {
             let (spec, live) = (endpoint.spec(), endpoint.live());
-            let standing = match spec.health() {
-                Health::Draining => Standing::Draining,
-                Health::Unhealthy => Standing::Unhealthy,
-                _ => match live {
-                    Some(live) if !live.extra.available(now) => Standing::Unavailable,
-                    Some(live) if live.load.is_suspect() => Standing::Suspect,
-                    _ => Standing::Healthy,
-                },
-            };
+            let standing = Standing::of(endpoint, now);
             tell(Seen {
                 address: spec.address(),
                 standing,
@@ -149,9 +166,9 @@ impl<X: Upstream> Balancer<X> {
                     return format!("{} weight {}, not called yet", spec.address(), spec.weight());
                 };
                 let latency = live.load.latency_at(now, decay) / 1e6;
-                let state = if live.extra.available(now) { "" } else { ", connect back-off" };
+                let state = live.told(now);
                 format!(
-                    "{} weight {}, {} in flight, {latency:.2} ms, success {:.0} %{state}",
+                    "{} weight {}, {} in flight, {latency:.2} ms, success {:.0} %, {state}",
                     spec.address(),
                     spec.weight(),
                     live.load.in_flight(),

@@ -21,9 +21,11 @@
 mod ask;
 mod balancer;
 mod census;
+mod checked;
 mod endpoint;
 mod flight;
 mod hash;
+pub(crate) mod health;
 mod keep;
 mod load;
 #[cfg(test)]
@@ -47,6 +49,7 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
+use self::health::state;
 pub(crate) use self::{
     ask::Ask,
     balancer::{Balancer, PickError},

@@ -64,7 +64,8 @@ impl<X: Upstream> Balancer<X> {
         if view.bounded {
             live.crowd.enter();
         }
-        Ok(InFlight::begun(Arc::clone(endpoint), ask.now, view.decay, view.bounded))
+        let flight = InFlight::begun(Arc::clone(endpoint), ask.now, view.decay, view.bounded);
+        Ok(flight.perhaps_probing(ask.now))
     }
 }
 

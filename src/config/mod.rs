@@ -73,6 +73,7 @@ use std::collections::BTreeMap;
 
 #[cfg(feature = "file")]
 pub(crate) use self::address::hint_of_dns;
+pub(crate) use self::health_check::hex;
 pub use self::{
     address::Address,
     admission::{AdaptiveConcurrency, AdmissionControl},
@@ -136,6 +137,8 @@ pub use self::{
     tunnel::{Hbone, HttpConnect, LinkerdHeader, Tunnel},
     value::{Extension, Value},
 };
+
+pub(crate) use self::validate::{NO_TIME, is_time};
 
 /// Services, clusters and identities by name: what a mesh file holds.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::{
+    check::Checking,
     discovered::Discovered,
     endpoint::Transport,
     hashing::ClusterHashing,
@@ -21,9 +22,9 @@ use super::{
     stage::{Erased, Next, Stage},
 };
 use crate::{
-    balance::{Balancer, Callers, Shift, Spec, Upstream},
+    balance::{Balancer, Callers, Shift, Spec, Upstream, health},
     config::{self, Protocol, Security, SecurityMode},
-    core::{BodyEnd, Epoch, Instant},
+    core::{BodyEnd, EjectReason, Epoch, Instant, Random, ReturnReason},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::limit::Limiter,
     transport::{Connect, Pool, Reach, Shared},
@@ -47,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) protector: Arc<Protector>,
     pub(crate) balancer: Arc<Balancer<Node>>,
     pub(crate) breaker: Option<Arc<Limiter>>,
+    /// The task that checks its endpoints, where that is asked for.
+    pub(crate) checking: Option<Arc<Checking>>,
     /// What calls are hashed by, if the balancer hashes.
     pub(crate) hashing: Option<ClusterHashing>,
 }
@@ -83,6 +86,8 @@ pub(crate) struct NodeContext {
     pub(crate) peers: Arc<Peers>,
     /// Wakes who keeps the balancer.
     pub(crate) woken: Arc<Notify>,
+    /// Notified when an endpoint has come or gone.
+    pub(crate) members: Arc<Notify>,
     pub(crate) leaf: Option<Leaf>,
     pub(crate) stage: Option<Stage>,
 }
@@ -140,14 +145,40 @@ impl Upstream for Node {
 
     fn added(spec: &Spec, cx: &NodeContext) {
         cx.meter.endpoint_added(spec.address());
+        cx.members.notify_one();
     }
 
     fn removed(spec: &Spec, cx: &NodeContext) {
         cx.meter.endpoint_removed(spec.address());
+        cx.members.notify_one();
     }
 
     fn available(&self, now: u64) -> bool {
         self.pool.available(now)
+    }
+
+    fn random(cx: &NodeContext) -> Arc<Random> {
+        Arc::clone(&cx.shared.random)
+    }
+
+    fn link(&self, now: u64) -> health::Link {
+        if self.pool.is_live() {
+            health::Link::Ready
+        } else if !self.pool.available(now) {
+            health::Link::BackingOff
+        } else if self.pool.is_dialing() {
+            health::Link::Connecting
+        } else {
+            health::Link::Idle
+        }
+    }
+
+    fn ejected(&self, reason: EjectReason, nanos: u64) {
+        self.meter.ejected(reason, nanos);
+    }
+
+    fn returned(&self, reason: ReturnReason) {
+        self.meter.returned(reason);
     }
 
     fn respecified(&self, spec: &Spec) {
@@ -160,6 +191,7 @@ impl Upstream for Node {
 
     fn wake(cx: &NodeContext) {
         cx.woken.notify_one();
+        cx.members.notify_one();
     }
 
     fn is_failing(&self) -> bool {
@@ -195,7 +227,7 @@ impl Upstream for Node {
 
 impl NodeContext {
     /// The endpoint as an own leaf is told of it.
-    fn of_leaf(&self, spec: &Spec) -> LeafEndpoint {
+    pub(super) fn of_leaf(&self, spec: &Spec) -> LeafEndpoint {
         let (cluster, endpoint) = (&self.meter.name, spec.config());
         match self.protector.demand(spec) {
             Some(demand) => LeafEndpoint::new(
@@ -255,7 +287,7 @@ impl Core {
         let balancer = Arc::new(Balancer::new(&config, context, epoch));
         let breaker = breaker(&config, None);
         let hashing = ClusterHashing::of(&config);
-        Self { config, protector, balancer, breaker, hashing }
+        Self { config, protector, balancer, breaker, checking: None, hashing }
     }
 
     /// With the count of attempts in flight of what it replaces.
@@ -270,7 +302,8 @@ impl Core {
         let balancer = Arc::clone(&self.balancer);
         let breaker = breaker(&config, self.breaker.as_ref());
         let (protector, hashing) = (Arc::clone(&self.protector), ClusterHashing::of(&config));
-        Self { config, protector, balancer, breaker, hashing }
+        let checking = self.checking.clone();
+        Self { config, protector, balancer, breaker, checking, hashing }
     }
 
     /// Whether connections made under these settings serve `config`, too.

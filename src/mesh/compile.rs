@@ -37,8 +37,9 @@ impl Inner {
         let protector = self.protector(keys, name, &settings);
         let discovered = Arc::<Discovered>::default();
         let context = self.node_context(&meter, &settings, protector, &discovered);
-        let core = Core::new(context, settings, self.epoch);
+        let mut core = Core::new(context, settings, self.epoch);
         self.keep(&core.balancer);
+        core.checking = self.check(&core.balancer, &core.config.health_checks);
         Cluster::new(meter, core, discovered)
     }
 
@@ -73,6 +74,7 @@ impl Inner {
             place: Arc::clone(&self.place),
             peers: Arc::clone(&self.peers),
             woken: Arc::default(),
+            members: Arc::default(),
             leaf: self.stages.leaf.clone(),
             stage: self.stages.endpoint.clone(),
         }
@@ -232,16 +234,21 @@ impl Inner {
         let protector = self.protector(&mut state.keys, &name, &wanted);
         if current.same_connections(&wanted, &protector) {
             if current.config != wanted {
-                entry.cell.set(current.with_settings(wanted));
+                let mut core = current.with_settings(wanted);
+                if core.config.health_checks != current.config.health_checks {
+                    core.checking = self.check(&core.balancer, &core.config.health_checks);
+                }
+                entry.cell.set(core);
                 self.keep(&current.balancer);
             }
             return;
         }
         let context = self.node_context(meter, &wanted, protector, &entry.cell.discovered);
         let core = Core::new(context, wanted, self.epoch);
-        let core = core.counting_on(&current);
+        let mut core = core.counting_on(&current);
         core.balancer.replace(current.balancer.specs());
         self.keep(&core.balancer);
+        core.checking = self.check(&core.balancer, &core.config.health_checks);
         entry.cell.set(core);
         // The old endpoints finish what they have in flight and close.
         current.balancer.replace(Vec::new());

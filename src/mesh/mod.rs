@@ -19,6 +19,7 @@
 mod apply;
 mod builder;
 mod call;
+mod check;
 mod client;
 mod cluster;
 mod code;

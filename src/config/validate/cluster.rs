@@ -115,6 +115,10 @@ impl Checker {
                 endpoints.iter().filter_map(|it| it.security.as_ref()).any(Security::is_mutual);
             self.within("security", |checker| checker.security(security, *protocol, is_shown));
         }
+        if let Some(outliers) = outlier_detection {
+            self.within("outlier_detection", |checker| checker.outliers(outliers));
+        }
+        self.health_checks(health_checks);
         self.filters(filters);
         self.localities(localities);
         if let Some(balancing) = balancing {
@@ -136,8 +140,6 @@ impl Checker {
             http,
             failover,
             queue,
-            outlier_detection,
-            health_checks,
             drops,
             load_report,
             endpoint_stale_after,
