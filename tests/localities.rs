@@ -10,6 +10,8 @@ mod support;
 
 use std::{
     collections::BTreeMap,
+    future::Future,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -18,15 +20,18 @@ use std::{
 };
 
 use tower_mesh::{
-    Event, Mesh,
+    Discover, ErrorKind, Event, Mesh, Publisher,
     config::{
-        Balancing, Cluster, Endpoint, Health, Locality, LocalityBalancing, LocalityScope,
+        Address, Balancing, Cluster, Endpoint, Health, Locality, LocalityBalancing, LocalityScope,
         RandomSubset, Route, Service, SubsetSelector, Subsets, Subsetting, WeightedCluster,
         ZoneAware,
     },
+    discover::Static,
 };
 
-use support::{Server, failures, fetch, get, one_cluster, patience, published, reply, storm};
+use support::{
+    Server, dead_address, failures, fetch, get, one_cluster, patience, published, reply, storm,
+};
 
 /// An endpoint of a priority.
 fn of(server: &Server, priority: u32) -> Endpoint {
@@ -285,6 +290,92 @@ async fn a_route_chooses_endpoints_by_their_labels() {
     publisher.service("users", service("3")).unwrap();
     let error = fetch(&mesh.client("users").unwrap(), get("/")).await.unwrap_err();
     assert!(error.chain().contains("labels that the route asks for"), "{}", error.chain());
+}
+
+/// A source that has nothing to say, and says so late.
+struct Late;
+
+impl Discover for Late {
+    fn name(&self) -> String {
+        "late".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            publish.synced();
+        })
+    }
+}
+
+/// A call that may find nothing, while another source has still to speak: on a thread of its own,
+/// for one that spins cannot be ended by a timeout.
+fn ends(cluster: Cluster, route: Option<Route>) -> ErrorKind {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let kind = runtime.block_on(async {
+            let mut service = Service::default();
+            service.cluster = route.is_none().then(|| "servers".to_owned());
+            service.routes.extend(route);
+            let statics = Static::default().cluster("servers", cluster).service("users", service);
+            let mesh = Mesh::builder().source(statics).source(Late).build().unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            fetch(&mesh.client("users").unwrap(), get("/")).await.unwrap_err().kind()
+        });
+        sender.send(kind).unwrap();
+    });
+    receiver.recv_timeout(Duration::from_secs(10)).expect("the call spins")
+}
+
+#[test]
+fn a_call_that_may_go_nowhere_does_not_spin_until_the_last_source_has_spoken() {
+    let address: Address = "127.0.0.1:1".parse().unwrap();
+    // Nobody is near, and nobody else is to be called.
+    let mut strict = cluster([Endpoint::from(address.clone())]);
+    let balancing = strict.balancing.get_or_insert_default();
+    (balancing.prefer, balancing.prefer_strictly) = (vec![LocalityScope::Zone], Some(true));
+    assert_eq!(ends(strict, None), ErrorKind::NoEndpoints);
+    // All are ill, and the ill are not to be called.
+    let mut ill = Endpoint::from(address.clone());
+    ill.health = Health::Unhealthy;
+    let mut panic = cluster([ill]);
+    panic.balancing.get_or_insert_default().fail_on_panic = Some(true);
+    assert_eq!(ends(panic, None), ErrorKind::NoEndpoints);
+    // Nobody has the labels.
+    let mut parts = cluster([Endpoint::from(address.clone())]);
+    parts.subsets = Some(Subsets::default());
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster::new("servers")];
+    route.subset.insert("version".to_owned(), "1".to_owned());
+    assert_eq!(ends(parts, Some(route)), ErrorKind::NoEndpoints);
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_of_a_part_is_not_tried_for_the_sake_of_others() {
+    let (dead, _socket) = dead_address();
+    let other = Server::named("other").await;
+    let mut labelled = Endpoint::from(dead);
+    labelled.labels.insert("version".to_owned(), "1".to_owned());
+    let mut selector = SubsetSelector::default();
+    selector.keys = vec!["version".to_owned()];
+    let mut subsets = Subsets::default();
+    subsets.selectors = vec![selector];
+    let mut servers = cluster([labelled, Endpoint::from(other.address())]);
+    servers.subsets = Some(subsets);
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster::new("servers")];
+    route.subset.insert("version".to_owned(), "1".to_owned());
+    let mut service = Service::default();
+    service.routes = vec![route];
+    let (mesh, _publisher) = published(Mesh::builder(), |publish| {
+        publish.cluster("servers", servers).unwrap();
+        publish.service("users", service).unwrap();
+    })
+    .await;
+    let error = patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.unwrap_err();
+    assert!(error.attempts().len() < 5, "{} attempts", error.attempts().len());
+    assert_eq!(other.requests(), 0);
 }
 
 #[tokio::test]

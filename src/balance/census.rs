@@ -1,6 +1,6 @@
 //! How the endpoints of a cluster stand.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     balancer::Balancer,
@@ -8,8 +8,12 @@ use super::{
     health::Phase,
     pick::{Rank, standing},
     place::{Callers, locality_of},
+    subset::labels::Wanted,
 };
-use crate::config::{self, Address, Health, Locality};
+use crate::{
+    config::{self, Address, Health, Locality},
+    core::Instant,
+};
 
 /// How an endpoint stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,25 +76,33 @@ impl<X: Upstream> Balancer<X> {
         self.view.load().all.set.len()
     }
 
-    /// Whether any endpoint may be called at all.
-    pub(crate) fn is_callable(&self) -> bool {
-        let view = self.view.load();
-        view.all.set.iter().any(|endpoint| endpoint.spec().health() != Health::Draining)
+    /// Whether any endpoint of these labels may be called at all.
+    pub(crate) fn is_callable(&self, wanted: Option<&Wanted>) -> bool {
+        self.has_other(&[], None, wanted)
     }
 
-    /// Whether there is an endpoint that is none of these, and may be called by a call of this hash.
-    pub(crate) fn has_other(&self, than: &[&Endpoint<X>], hash: Option<u64>) -> bool {
+    /// Whether there is an endpoint that is none of these, and may be called by a call of this hash
+    /// that asks for these labels.
+    pub(crate) fn has_other(
+        &self,
+        than: &[&Endpoint<X>],
+        hash: Option<u64>,
+        wanted: Option<&Wanted>,
+    ) -> bool {
         let view = self.view.load();
-        let is_other = |known: &Endpoint<X>| {
+        let other = |known: &Arc<Endpoint<X>>| {
             known.spec().health() != Health::Draining && !than.iter().any(|met| met.is(known))
         };
+        if view.placed.is_some() {
+            let now = self.epoch.nanos(Instant::now());
+            return view.has_planned(wanted, now, other);
+        }
         match (&view.all.replicas, hash) {
             (Some(replicas), Some(hash)) => {
-                let mut places = replicas.at(hash).iter();
                 let at = |place: &u32| view.all.set.get(*place as usize);
-                places.any(|place| at(place).is_some_and(|known| is_other(known)))
+                replicas.at(hash).iter().filter_map(at).any(other)
             }
-            _ => view.all.set.iter().any(|known| is_other(known)),
+            _ => view.all.set.iter().any(other),
         }
     }
 
@@ -102,7 +114,7 @@ impl<X: Upstream> Balancer<X> {
 
     /// The view, as a pick reads it.
     #[cfg(test)]
-    pub(super) fn read(&self) -> arc_swap::Guard<std::sync::Arc<super::view::View<X>>> {
+    pub(super) fn read(&self) -> arc_swap::Guard<Arc<super::view::View<X>>> {
         self.view.load()
     }
 

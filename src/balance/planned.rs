@@ -9,10 +9,10 @@ use std::{
 use super::{
     ask::Ask,
     balancer::{Balancer, PickError},
-    endpoint::Upstream,
+    endpoint::{Endpoint, Upstream},
     flight::InFlight,
     pick::{Mode, Picked, Picker, Rank, scale, standing},
-    place::{Level, Plan},
+    place::{Level, Placing, Plan},
     subset::labels::{Found, Wanted},
     view::{Group, Placed, View},
 };
@@ -195,7 +195,7 @@ impl<'a, X: Upstream> Way<'a, X> {
                 }
             }
             // Those of a subset are all bad: the others are better than that.
-            if plan.is_subset && plan.id == 0 && !self.view.placing.prefer_strictly {
+            if leaves_others(plan, &self.view.placing) {
                 self.mode.panic.set(false);
                 self.mode.edges.set(&[]);
                 if let Some(picked) = self.within(balancer, &self.view.all) {
@@ -208,12 +208,44 @@ impl<'a, X: Upstream> Way<'a, X> {
 
     /// Unless it is known to be bad, and such ones are not to be called.
     fn allowed(&self, picked: Picked<'a, X>) -> Result<Picked<'a, X>, PickError> {
-        let is_bad = matches!(standing(picked.0, self.ask.now), Rank::Suspect);
-        if is_bad && self.view.placing.fail_on_panic {
+        if self.view.placing.fail_on_panic && is_bad(picked.0, self.ask.now) {
             return Err(PickError::Panic);
         }
         Ok(picked)
     }
+}
+
+impl<X: Upstream> View<X> {
+    /// Whether a pick by the plan may find such an endpoint.
+    #[cold]
+    pub(super) fn has_planned(
+        &self,
+        wanted: Option<&Wanted>,
+        now: u64,
+        such: impl Fn(&Arc<Endpoint<X>>) -> bool,
+    ) -> bool {
+        let Some(placed) = &self.placed else { return false };
+        let Ok(plan) = plan_of(self, placed, wanted) else { return false };
+        let placing = &self.placing;
+        let allowed = |endpoint: &Arc<Endpoint<X>>| {
+            such(endpoint) && !(placing.fail_on_panic && is_bad(endpoint, now))
+        };
+        let levels = plan.levels.iter().filter(|it| !(placing.fail_on_panic && it.load().panic));
+        let within =
+            |level: &Level<X>| level.whole.as_ref().unwrap_or(&self.all).set.iter().any(&allowed);
+        levels.into_iter().any(within)
+            || (leaves_others(plan, placing) && self.all.set.iter().any(&allowed))
+    }
+}
+
+/// Whether what is left out of the plan is called when nothing in it is good.
+fn leaves_others<X>(plan: &Plan<X>, placing: &Placing) -> bool {
+    plan.is_subset && plan.id == 0 && !placing.prefer_strictly
+}
+
+/// Whether an endpoint is known to be bad, by what is said or seen of its health.
+fn is_bad<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {
+    matches!(standing(endpoint, now), Rank::Suspect)
 }
 
 /// The plan of the labels that are asked for.

@@ -301,7 +301,8 @@ impl PathProj<'_> {
             return false;
         }
         let met: Vec<_> = self.trail.tried.iter().chain([&endpoint]).map(|met| &**met).collect();
-        pinned.cluster.core.load().balancer.has_other(&met, pinned.hash)
+        let wanted = pinned.wanted.as_deref();
+        pinned.cluster.core.load().balancer.has_other(&met, pinned.hash, wanted)
     }
 
     /// Notes what the attempt under way has met, and excludes its endpoint from the next.

@@ -473,7 +473,7 @@ impl PathProj<'_> {
         let Some(pinned) = &*self.pinned else { return Step::Again };
         let inner = &self.caller.inner;
         *self.resolve_by = started.checked_add(inner.resolve_timeout);
-        self.state.set(State::Resolve(inner.endpoints(&pinned.cluster)));
+        self.state.set(State::Resolve(inner.endpoints(&pinned.cluster, pinned.wanted.as_ref())));
         Step::Again
     }
 
