@@ -137,9 +137,12 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Report Told "full path, kept for a refusal (a POST by default): instructions, one at a time"
         "path.mesh_1.safe"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
-    G2a Report Told "full path with a tracer, caller not sampled: instructions, one at a time"
+    G2a Hard Percent(8.0) "full path with a tracer, caller not sampled: instructions, one at a time"
         "all.traced.traced_1.parent_off"
         beside HYPER_TRACED "all.traced.bare_1.traced";
+    G2a Hard Percent(8.0) "the same, 32 at a time"
+        "all.traced.traced_32.parent_off"
+        beside HYPER_TRACED "all.traced.bare_32.traced";
     G2a Report Told "full path, sampled, spans thrown away: instructions, one at a time"
         "all.traced.traced_1.parent_on"
         beside HYPER_TRACED "all.traced.bare_1.traced";
@@ -155,6 +158,12 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2b Hard More(4.0) "allocations, 32 at a time"
         "allocations.path.mesh_32.armed"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
+    G2b Hard Percent(12.0) "with a tracer, caller not sampled: instructions, one at a time"
+        "all.traced.traced_1.armed_parent_off"
+        beside HYPER_TRACED "all.traced.bare_1.traced";
+    G2b Hard Percent(12.0) "the same, 32 at a time"
+        "all.traced.traced_32.armed_parent_off"
+        beside HYPER_TRACED "all.traced.bare_32.traced";
     // Under a generated tonic client.
     G3 Hard Fewer held Percent(1.5) "tonic call: instructions, one at a time"
         "grpc.tonic_1.mesh"

@@ -29,15 +29,18 @@ struct Way<'a, X> {
 }
 
 impl<X: Upstream> Balancer<X> {
-    /// By value, as a question that is answered without a plan.
     #[inline(never)]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a question that is answered without a plan stays in registers"
+    )]
     pub(super) fn planned(
         &self,
         view: &View<X>,
         ask: Ask<'_, X>,
     ) -> Result<InFlight<X>, PickError> {
         let Some(placed) = &view.placed else { return Err(PickError::Empty) };
-        let plan = self.plan_of(view, placed, ask.wanted)?;
+        let plan = plan_of(view, placed, ask.wanted)?;
         if !plan.used.load(Relaxed) {
             plan.used.store(true, Relaxed);
         }
@@ -63,34 +66,6 @@ impl<X: Upstream> Balancer<X> {
         }
         let flight = InFlight::begun(Arc::clone(endpoint), ask.now, view.decay, view.bounded);
         Ok(flight.perhaps_probing(ask.now))
-    }
-
-    /// The plan of the labels that are asked for.
-    fn plan_of<'a>(
-        &self,
-        view: &'a View<X>,
-        placed: &'a Placed<X>,
-        wanted: Option<&Wanted>,
-    ) -> Result<&'a Plan<X>, PickError> {
-        let Some(subsets) = &view.placing.subsets else {
-            return match wanted {
-                Some(wanted) if !wanted.is_empty() => Err(PickError::NoPart),
-                _ => Ok(&placed.plan),
-            };
-        };
-        let nothing = Wanted::default();
-        let found = wanted
-            .unwrap_or(&nothing)
-            .find(subsets, |id| placed.parts.get(&id).map(|(labels, _)| labels));
-        match found {
-            Found::Any => Ok(&placed.plan),
-            Found::Part(id) => match placed.parts.get(&id) {
-                Some((_, plan)) => Ok(plan),
-                None => Err(PickError::NoPart),
-            },
-            Found::Nothing if subsets.panic_any == Some(true) => Ok(&placed.plan),
-            Found::Nothing => Err(PickError::NoPart),
-        }
     }
 }
 
@@ -177,6 +152,13 @@ impl<'a, X: Upstream> Way<'a, X> {
     fn within(&self, balancer: &Balancer<X>, group: &'a Group<X>) -> Option<Picked<'a, X>> {
         let policy = &self.view.policy;
         let picker = self.picker(group);
+        // A table has only those that are well.
+        if self.mode.panic.get() && policy.hashes().is_some() {
+            let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
+            let first = group.set.get(scale(word, group.set.len()))?;
+            let endpoint = picker.random_ranked(first)?;
+            return Some((endpoint, balancer.live(endpoint, group)));
+        }
         let drawn = policy.plain(group, picker, self.ask).err().flatten()?;
         let endpoint = policy.ranked(group, picker, self.ask, drawn)?;
         Some((endpoint, balancer.live(endpoint, group)))
@@ -231,6 +213,33 @@ impl<'a, X: Upstream> Way<'a, X> {
             return Err(PickError::Panic);
         }
         Ok(picked)
+    }
+}
+
+/// The plan of the labels that are asked for.
+fn plan_of<'a, X: Upstream>(
+    view: &'a View<X>,
+    placed: &'a Placed<X>,
+    wanted: Option<&Wanted>,
+) -> Result<&'a Plan<X>, PickError> {
+    let Some(subsets) = &view.placing.subsets else {
+        return match wanted {
+            Some(wanted) if !wanted.is_empty() => Err(PickError::NoPart),
+            _ => Ok(&placed.plan),
+        };
+    };
+    let nothing = Wanted::default();
+    let found = wanted
+        .unwrap_or(&nothing)
+        .find(subsets, |id| placed.parts.get(&id).map(|(labels, _)| labels));
+    match found {
+        Found::Any => Ok(&placed.plan),
+        Found::Part(id) => match placed.parts.get(&id) {
+            Some((_, plan)) => Ok(plan),
+            None => Err(PickError::NoPart),
+        },
+        Found::Nothing if subsets.panic_any == Some(true) => Ok(&placed.plan),
+        Found::Nothing => Err(PickError::NoPart),
     }
 }
 

@@ -138,6 +138,8 @@ pub use self::{
     value::{Extension, Value},
 };
 
+pub(crate) use self::validate::{NO_TIME, is_time};
+
 /// Services, clusters and identities by name: what a mesh file holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]

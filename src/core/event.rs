@@ -20,6 +20,9 @@ use super::{
 };
 
 /// One thing that happened.
+///
+/// The events of one call, its attempts and retries among them, have one number `call`: unique in its
+/// mesh, from 1. A call that began while nobody listened has 0.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -28,12 +31,16 @@ pub enum Event {
     CallStarted {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
     },
     /// A call's response head (or error) went back to the caller.
     #[non_exhaustive]
     CallEnded {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
         /// The HTTP status, when there was a response.
         status: Option<u16>,
         /// The failure, when there was none; neither when the caller has left.
@@ -48,6 +55,8 @@ pub enum Event {
     AttemptStarted {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
         /// The endpoint's address.
         endpoint: Arc<str>,
         /// 1 for the first attempt.
@@ -58,6 +67,8 @@ pub enum Event {
     AttemptEnded {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
         /// The endpoint's address.
         endpoint: Arc<str>,
         /// 1 for the first attempt.
@@ -74,6 +85,8 @@ pub enum Event {
     Retry {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
         /// What the attempt before it met.
         reason: RetryReason,
         /// The wait before the next attempt.
@@ -84,6 +97,8 @@ pub enum Event {
     RetryRefused {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
         /// What stood against it.
         reason: RetryRefusal,
     },
@@ -233,6 +248,8 @@ pub(crate) struct Events {
     listeners: AtomicUsize,
     /// What listeners were too slow to see, all together.
     missed: AtomicU64,
+    /// Calls that began while somebody listened.
+    calls: AtomicU64,
     sender: broadcast::Sender<Event>,
 }
 
@@ -241,6 +258,7 @@ impl Default for Events {
         Self {
             listeners: AtomicUsize::new(0),
             missed: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
             sender: broadcast::Sender::new(4096),
         }
     }
@@ -254,6 +272,15 @@ impl Events {
             // A send fails only when the last listener has just left.
             drop(self.sender.send(event()));
         }
+    }
+
+    /// The number of a call that begins, if anybody listens.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        if self.listeners.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        self.calls.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// What listeners were too slow to see.

@@ -251,6 +251,13 @@ impl Code {
 
     /// Checks what the code says as strictly as what a source says.
     pub(crate) fn validate(&self) -> Result<(), config::ConfigErrors> {
+        if let Some(timeout) = self.resolve_timeout
+            && !config::is_time(timeout)
+        {
+            let (value, reason) = (format!("{timeout:?}"), config::NO_TIME);
+            let error = config::ConfigError::new("resolve_timeout", value, reason);
+            return Err(config::ConfigErrors(vec![error]));
+        }
         for (name, settings) in &self.services {
             let policy = settings.policy.clone();
             config::Service { policy, ..config::Service::default() }.validate(name)?;

@@ -65,6 +65,8 @@ pub(crate) struct Connection {
 /// How an attempt ended, to its response head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttemptEnd {
+    /// The number of its call.
+    pub(crate) call: u64,
     pub(crate) verb: Verb,
     /// 1 for the first attempt.
     pub(crate) number: u32,
@@ -331,9 +333,10 @@ fn key_of(cells: &Arc<Cells>) -> usize {
 impl EndpointMeter {
     /// An attempt is on its way.
     #[inline]
-    pub(crate) fn attempt_started(&self, service: &Arc<str>, number: u32) {
+    pub(crate) fn attempt_started(&self, (service, call): (&Arc<str>, u64), number: u32) {
         self.cluster.hub.events.emit(|| Event::AttemptStarted {
             service: Arc::clone(service),
+            call,
             endpoint: Arc::clone(&self.cells.name),
             number,
         });
@@ -347,6 +350,7 @@ impl EndpointMeter {
         }
         self.cluster.hub.events.emit(|| Event::AttemptEnded {
             service: Arc::clone(service),
+            call: ended.call,
             endpoint: Arc::clone(&self.cells.name),
             number: ended.number,
             status: ended.status,

@@ -273,7 +273,7 @@ fn begin(
     now: u64,
     trace: &mut Trace,
 ) -> State {
-    node.meter.attempt_started(&caller.cell.name, number);
+    node.meter.attempt_started((&caller.cell.name, caller.number), number);
     let Some(request) = way.request else { return State::Done };
     traced::attempt(trace, caller, request, number, Some(node));
     if let Some(authority) = &node.authority {
@@ -355,7 +355,8 @@ impl Attempt {
         let (verb, number) = (caller.verb, self.number);
         let nanos = now.saturating_sub(self.at);
         if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
-            let ended = AttemptEnd { verb, number, status, error, end, nanos };
+            let call = caller.number;
+            let ended = AttemptEnd { call, verb, number, status, error, end, nanos };
             node.meter.attempt_ended(&caller.cell.name, ended);
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct Caller {
     pub(crate) verb: Verb,
     /// It asked for TLS when it began, whatever its request has become since.
     pub(crate) https: bool,
+    /// Its number, in events; 0 if nobody listened when it began.
+    pub(crate) number: u64,
 }
 
 /// What a call holds from its route to its end: an update of the configuration does not change
@@ -122,7 +124,7 @@ impl CallFuture {
         let verb = Verb::of(request.method(), is_grpc);
         let https = request.uri().scheme() == Some(&Scheme::HTTPS);
         let (inner, cell) = (Arc::clone(inner), Arc::clone(cell));
-        let caller = Caller { inner, cell, grpc: is_grpc, verb, https };
+        let caller = Caller { inner, cell, grpc: is_grpc, verb, https, number: 0 };
         let state = if caller.inner.stages.call.is_some() {
             State::Staged(staged::call(caller, request))
         } else {

@@ -313,14 +313,15 @@ impl PathProj<'_> {
             trace.retry(reason, backoff);
         }
         let meter = self.caller.meter(self.pinned.as_ref());
-        meter.retry(&self.caller.cell.name, reason, backoff);
+        meter.retry((&self.caller.cell.name, self.caller.number), reason, backoff);
     }
 
     fn refused(&mut self, reason: RetryRefusal) {
         if let Some(trace) = self.trace {
             trace.retry_refused(reason);
         }
-        self.caller.meter(self.pinned.as_ref()).retry_refused(&self.caller.cell.name, reason);
+        let call = (&self.caller.cell.name, self.caller.number);
+        self.caller.meter(self.pinned.as_ref()).retry_refused(call, reason);
     }
 }
 

@@ -210,7 +210,7 @@ impl PathProj<'_> {
         let started = match *self.started {
             Some(started) => started,
             None => {
-                self.caller.cell.meter.call_started();
+                self.caller.number = self.caller.cell.meter.call_started();
                 (*self.started, *self.began) = (Some(now), at);
                 now
             }
@@ -492,7 +492,7 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        let Caller { inner, cell, verb, .. } = &*self.caller;
+        let Caller { inner, cell, verb, number: call, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
         let head = if result.is_ok() { *self.ended } else { None };
         let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
@@ -520,7 +520,7 @@ impl PathProj<'_> {
             }
         }
         let attempts = self.trail.number;
-        let ended = CallEnd { verb: *verb, status, error, end, attempts, nanos };
+        let ended = CallEnd { call: *call, verb: *verb, status, error, end, attempts, nanos };
         cell.meter.call_ended(meter, ended);
         self.trace_end(result);
     }
@@ -542,10 +542,11 @@ impl PinnedDrop for Path {
             attempt.left(this.caller);
         }
         this.state.set(State::Done);
-        let Caller { inner, cell, verb, .. } = &*this.caller;
+        let Caller { inner, cell, verb, number: call, .. } = &*this.caller;
         let attempts = this.trail.number;
         let nanos = inner.epoch.nanos(Instant::now()).saturating_sub(*this.began);
         let ended = CallEnd {
+            call: *call,
             verb: *verb,
             status: None,
             error: None,
