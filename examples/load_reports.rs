@@ -130,7 +130,7 @@ async fn main() -> Result<(), BoxError> {
             took[took.len() / 2],
             took[took.len() * 99 / 100],
         );
-        mesh.shutdown().await;
+        mesh.shutdown(Duration::from_secs(1)).await;
     }
     Ok(())
 }

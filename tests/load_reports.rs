@@ -201,11 +201,11 @@ async fn http1_headers_of_our_layer_steer_prequal() {
         .await
     };
     let servers = [
-        start(2, ReportFormat::Text).await,
-        start(2, ReportFormat::Json).await,
-        start(2, ReportFormat::Binary).await,
-        start(60, ReportFormat::Text).await,
-        start(60, ReportFormat::Binary).await,
+        start(5, ReportFormat::Text).await,
+        start(5, ReportFormat::Json).await,
+        start(5, ReportFormat::Binary).await,
+        start(400, ReportFormat::Text).await,
+        start(400, ReportFormat::Binary).await,
     ];
     let mesh = Mesh::builder()
         .endpoints(SERVICE, servers.iter().map(Server::address))
@@ -214,10 +214,11 @@ async fn http1_headers_of_our_layer_steer_prequal() {
         .build()
         .unwrap();
     let client = mesh.client(SERVICE).unwrap();
-    let answers = storm(8, 1_500, |_| fetch(&client, post("/", "x"))).await;
+    let answers = storm(8, 800, |_| fetch(&client, post("/", "x"))).await;
     assert!(answers.iter().all(Result::is_ok));
     let slow = servers[3].requests() + servers[4].requests();
-    assert!(slow * 5 <= 1_500, "{:?}", servers.iter().map(Server::requests).collect::<Vec<_>>());
+    // Two of five. Real time: on a busy machine the fast ones are not always fast.
+    assert!(slow * 5 <= 800, "{:?}", servers.iter().map(Server::requests).collect::<Vec<_>>());
 }
 
 /// A gRPC server that streams its load, and says nothing of it with its responses.
