@@ -1,0 +1,17 @@
+//! A simulator of many clients and servers, deterministic and in virtual time, whose clients run
+//! the crate's own balancer, back-off, retry decisions and budget.
+
+pub(crate) mod model;
+
+mod client;
+mod extra;
+mod fleet;
+mod random;
+mod server;
+mod textbook;
+mod world;
+
+pub(crate) mod scenario;
+pub(crate) mod tally;
+
+pub(crate) use self::world::run;
