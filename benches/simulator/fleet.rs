@@ -126,11 +126,11 @@ impl Fleet {
     /// Weights of weighted round robin, from what was used since the last time.
     pub(crate) fn weigh(&mut self, now: u64) {
         for (server, weight) in self.servers.iter_mut().zip(&mut self.weights) {
-            let (used, taken) = server.usage(now);
+            let (used, done) = server.usage(now);
             // Over a period of one second, in allotments.
             let used = used / model::WRR_PERIOD as f64 / ALLOTTED;
-            if used > 0.0 && taken > 0 {
-                let measured = taken as f64 / used;
+            if used > 0.0 && done > 0 {
+                let measured = done as f64 / used;
                 *weight += model::WRR_BLEND * (measured - *weight);
             }
         }

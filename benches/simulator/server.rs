@@ -76,9 +76,9 @@ pub(crate) struct Server {
     served: f64,
     at: u64,
     samples: VecDeque<Sample>,
-    /// Processor time used, and calls taken, since they were last asked for.
+    /// Processor time used, and calls done, since they were last asked for.
     used: f64,
-    taken: u64,
+    done: u64,
     pub(crate) max_in_flight: u32,
 }
 
@@ -94,7 +94,7 @@ impl Server {
             at: 0,
             samples: VecDeque::new(),
             used: 0.0,
-            taken: 0,
+            done: 0,
             max_in_flight: 0,
         }
     }
@@ -127,7 +127,6 @@ impl Server {
         self.advance(now);
         self.jobs.push(Reverse(Job { done: self.served + work * self.slowness, key, serial }));
         self.in_flight += 1;
-        self.taken += 1;
         self.max_in_flight = self.max_in_flight.max(self.in_flight);
         self.in_flight
     }
@@ -156,6 +155,7 @@ impl Server {
         // Whole nanoseconds: what is left of it is a rounding.
         if self.jobs.peek().is_some_and(|Reverse(job)| job.done <= self.served + 1.0) {
             self.in_flight -= 1;
+            self.done += 1;
             return self.jobs.pop().map(|Reverse(job)| (job.key, job.serial));
         }
         None
@@ -187,9 +187,9 @@ impl Server {
         Report { in_flight: self.in_flight, latency: Some(latency) }
     }
 
-    /// Processor time used, and calls taken, since the last time.
+    /// Processor time used, and calls done, since the last time.
     pub(crate) fn usage(&mut self, now: u64) -> (f64, u64) {
         self.advance(now);
-        (std::mem::take(&mut self.used), std::mem::take(&mut self.taken))
+        (std::mem::take(&mut self.used), std::mem::take(&mut self.done))
     }
 }
