@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Balancer, Outcome, Spec, Upstream};
+use super::{Ask, Balancer, Outcome, Spec, Upstream};
 use crate::{
     config,
     core::{Epoch, Random},
@@ -65,7 +65,9 @@ pub fn endpoint(number: u32) -> config::Endpoint {
 impl Bench {
     #[must_use]
     pub fn new(policy: &config::Balancer, endpoints: u32) -> Self {
-        let balancer = Balancer::new(policy, (), Epoch::now());
+        let balancer = Some(policy.clone());
+        let cluster = config::Cluster { balancer, ..config::Cluster::default() };
+        let balancer = Balancer::new(&cluster, (), Epoch::now());
         balancer.replace((0..endpoints).map(endpoint).collect());
         Self { balancer, random: Random::seeded(7), now: AtomicU64::new(1_000_000_000) }
     }
@@ -74,7 +76,7 @@ impl Bench {
     pub fn pick(&self) {
         let now = self.now.load(Relaxed) + 10_000;
         self.now.store(now, Relaxed);
-        if let Ok(flight) = self.balancer.pick(now, &self.random, &[]) {
+        if let Ok(flight) = self.balancer.pick(Ask::any(now, &self.random, &[])) {
             flight.finish(now + 1_000_000, Outcome::Success);
         }
     }

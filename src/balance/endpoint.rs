@@ -36,6 +36,9 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// The endpoint has left the cluster; what is in flight goes on.
     fn retire(&self);
 
+    /// Who keeps the balancer looks again.
+    fn wake(_cx: &Self::Context) {}
+
     /// An attempt on a gRPC call has ended so long after its start, and only now its outcome is known.
     fn streamed(&self, _end: BodyEnd, _nanos: u64) {}
 }

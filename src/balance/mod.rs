@@ -18,16 +18,22 @@
 //! Sans I/O: it takes `now` (nanoseconds since the mesh's epoch) and random words. A pick takes
 //! no lock and allocates nothing but the state of an endpoint that is picked for the first time.
 
+mod ask;
 mod balancer;
+mod census;
 mod endpoint;
 mod flight;
+mod keep;
 mod load;
 #[cfg(test)]
 mod model;
 mod pick;
+mod policy;
 mod set;
 #[cfg(test)]
 mod tests;
+mod update;
+mod view;
 
 #[doc(hidden)]
 pub mod bench;
@@ -38,7 +44,9 @@ mod atomic {
 }
 
 pub(crate) use self::{
-    balancer::{Balancer, PickError, Standing},
+    ask::Ask,
+    balancer::{Balancer, PickError},
+    census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
     set::Diff,

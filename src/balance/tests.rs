@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use super::{Balancer, Endpoint, InFlight, Outcome, PickError, Spec, Upstream};
+use super::{Ask, Balancer, Endpoint, InFlight, Outcome, PickError, Spec, Upstream};
 use crate::{
     config::{self, Address},
     core::{Epoch, Random},
@@ -67,6 +67,11 @@ fn policies() -> [config::Balancer; 4] {
     ]
 }
 
+/// A cluster under this policy.
+fn under(policy: &config::Balancer) -> config::Cluster {
+    config::Cluster { balancer: Some(policy.clone()), ..config::Cluster::default() }
+}
+
 fn address(number: u16) -> Address {
     SocketAddr::from((Ipv4Addr::LOCALHOST, number)).into()
 }
@@ -96,7 +101,7 @@ struct Sim {
 
 impl Sim {
     fn new(policy: &config::Balancer, endpoints: Vec<config::Endpoint>) -> Self {
-        let balancer = Balancer::new(policy, (), Epoch::now());
+        let balancer = Balancer::new(&under(policy), (), Epoch::now());
         balancer.replace(endpoints);
         Self {
             balancer,
@@ -114,7 +119,7 @@ impl Sim {
     }
 
     fn pick(&self) -> Result<InFlight<Mock>, PickError> {
-        self.balancer.pick(self.now, &self.random, &[])
+        self.balancer.pick(Ask::any(self.now, &self.random, &[]))
     }
 
     /// One call now, answered later; returns who took it.

@@ -35,7 +35,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Core {
     pub(crate) config: config::Cluster,
     pub(crate) protector: Arc<Protector>,
-    pub(crate) balancer: Balancer<Node>,
+    pub(crate) balancer: Arc<Balancer<Node>>,
     pub(crate) breaker: Option<Arc<Limiter>>,
 }
 
@@ -66,6 +66,8 @@ pub(crate) struct NodeContext {
     pub(crate) shared: Arc<Shared>,
     /// Notified when an endpoint cannot be connected to.
     pub(crate) unreachable: Arc<Notify>,
+    /// Wakes who keeps the balancer.
+    pub(crate) woken: Arc<Notify>,
     pub(crate) leaf: Option<Leaf>,
     pub(crate) stage: Option<Stage>,
 }
@@ -141,6 +143,10 @@ impl Upstream for Node {
         self.pool.drain();
     }
 
+    fn wake(cx: &NodeContext) {
+        cx.woken.notify_one();
+    }
+
     fn streamed(&self, end: BodyEnd, nanos: u64) {
         self.meter.record(Verb::GRPC, End::of_body(end), nanos);
     }
@@ -187,7 +193,7 @@ impl Core {
     /// A cluster without endpoints.
     pub(crate) fn new(context: NodeContext, config: config::Cluster, epoch: Epoch) -> Self {
         let protector = Arc::clone(&context.protector);
-        let balancer = Balancer::new(&policy_of(&config), context, epoch);
+        let balancer = Arc::new(Balancer::new(&config, context, epoch));
         let breaker = breaker(&config, None);
         Self { config, protector, balancer, breaker }
     }
@@ -200,7 +206,8 @@ impl Core {
 
     /// The same endpoints under other settings.
     pub(crate) fn with_settings(&self, config: config::Cluster) -> Self {
-        let balancer = self.balancer.with_policy(&policy_of(&config));
+        self.balancer.settle(&config);
+        let balancer = Arc::clone(&self.balancer);
         let breaker = breaker(&config, self.breaker.as_ref());
         Self { config, protector: Arc::clone(&self.protector), balancer, breaker }
     }
@@ -211,10 +218,6 @@ impl Core {
             && self.config.protocol == config.protocol
             && self.protector.same_as(protector)
     }
-}
-
-fn policy_of(config: &config::Cluster) -> config::Balancer {
-    config.balancer.clone().unwrap_or_default()
 }
 
 /// The limit of a cluster; its count of attempts in flight survives every update that keeps one.

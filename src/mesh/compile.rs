@@ -34,6 +34,7 @@ impl Inner {
         let discovered = Arc::<Discovered>::default();
         let context = self.node_context(&meter, &settings, protector, &discovered);
         let core = Core::new(context, settings, self.epoch);
+        self.keep(&core.balancer);
         Cluster::new(meter, core, discovered)
     }
 
@@ -65,6 +66,7 @@ impl Inner {
             connector: Arc::clone(&self.stages.connector),
             shared: Arc::clone(&self.transport),
             unreachable: Arc::clone(&discovered.unreachable),
+            woken: Arc::default(),
             leaf: self.stages.leaf.clone(),
             stage: self.stages.endpoint.clone(),
         }
@@ -214,6 +216,7 @@ impl Inner {
         if current.same_connections(&wanted, &protector) {
             if current.config != wanted {
                 entry.cell.core.store(Arc::new(current.with_settings(wanted)));
+                self.keep(&current.balancer);
             }
             return;
         }
@@ -221,6 +224,7 @@ impl Inner {
         let core = Core::new(context, wanted, self.epoch);
         let core = core.counting_on(&current);
         core.balancer.replace(current.balancer.specs());
+        self.keep(&core.balancer);
         entry.cell.core.store(Arc::new(core));
         // The old endpoints finish what they have in flight and close.
         current.balancer.replace(Vec::new());

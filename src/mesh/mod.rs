@@ -31,6 +31,7 @@ mod discovery;
 mod dns;
 mod endpoint;
 mod inner;
+mod keeper;
 #[cfg_attr(not(feature = "_tls"), path = "keys_off.rs")]
 mod keys;
 mod leaf;

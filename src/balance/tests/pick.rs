@@ -229,11 +229,14 @@ fn tried_endpoints_are_picked_only_when_there_is_no_other() {
         let sim = Sim::of(&policy, 4);
         let mut tried = Vec::new();
         for _ in 0..4 {
-            let flight = sim.balancer.pick(sim.now, &sim.random, &tried).unwrap();
+            let flight = sim.balancer.pick(super::Ask::any(sim.now, &sim.random, &tried)).unwrap();
             assert!(!tried.iter().any(|other| flight.endpoint().is(other)), "{policy:?}");
             tried.push(Arc::clone(flight.endpoint()));
         }
-        assert!(sim.balancer.pick(sim.now, &sim.random, &tried).is_ok(), "{policy:?}");
+        assert!(
+            sim.balancer.pick(super::Ask::any(sim.now, &sim.random, &tried)).is_ok(),
+            "{policy:?}"
+        );
     }
 }
 
@@ -243,7 +246,7 @@ fn a_tried_endpoint_is_known_after_its_source_changed_it() {
     let tried = [sim.find(1)];
     sim.balancer.upsert(vec![endpoint(1).weight(9)]);
     for _ in 0..100 {
-        let flight = sim.balancer.pick(sim.now, &sim.random, &tried).unwrap();
+        let flight = sim.balancer.pick(super::Ask::any(sim.now, &sim.random, &tried)).unwrap();
         assert_eq!(number_of(flight.endpoint()), 2);
     }
 }

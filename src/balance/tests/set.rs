@@ -165,7 +165,8 @@ fn updates_beside_picks_lose_nobody() {
         let reader = scope.spawn(|| {
             let mut picks = 0;
             while picks < 20_000 {
-                let flight = sim.balancer.pick(super::SECOND, &random, &[]).unwrap();
+                let flight =
+                    sim.balancer.pick(super::Ask::any(super::SECOND, &random, &[])).unwrap();
                 assert!((1..=300).contains(&number_of(flight.endpoint())));
                 flight.finish(super::SECOND, super::Outcome::Success);
                 picks += 1;
@@ -221,7 +222,7 @@ impl Telling {
     fn note(&self, what: &str, spec: &Spec) {
         let mut told = self.0.lock().unwrap();
         let balancer = told.0.upgrade().unwrap();
-        let found = balancer.pick(0, &Random::seeded(1), &[]);
+        let found = balancer.pick(super::Ask::any(0, &Random::seeded(1), &[]));
         let found = found.map(|call| call.endpoint().spec().address().to_string());
         told.1.push(format!("{what} {}: {found:?}", spec.address()));
     }
@@ -258,7 +259,11 @@ impl Upstream for Hasty {
 #[test]
 fn a_call_made_at_the_word_that_an_endpoint_was_added_finds_it() {
     let telling = Telling::default();
-    let balancer = Arc::new(Balancer::<Hasty>::new(&policies()[0], telling.clone(), Epoch::now()));
+    let balancer = Arc::new(Balancer::<Hasty>::new(
+        &super::under(&policies()[0]),
+        telling.clone(),
+        Epoch::now(),
+    ));
     telling.0.lock().unwrap().0 = Arc::downgrade(&balancer);
     balancer.replace(vec![endpoint(1)]);
     balancer.replace(vec![endpoint(2)]);

@@ -15,7 +15,7 @@ use super::{
     traced::{self, Trace},
 };
 use crate::{
-    balance::{Endpoint, InFlight, Outcome, PickError},
+    balance::{Ask, Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
     core::{
         Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Origin, Outgoing, Phase,
@@ -126,7 +126,7 @@ impl Attempt {
             },
         };
         let flight = loop {
-            match core.balancer.pick(at, &inner.random, tried) {
+            match core.balancer.pick(Ask::any(at, &inner.random, tried)) {
                 Ok(flight) => break flight,
                 Err(reason) => {
                     // The way to the endpoints has been swapped meanwhile, and with it their set.

@@ -1,0 +1,23 @@
+//! What a pick is asked for.
+
+use std::sync::Arc;
+
+use super::endpoint::Endpoint;
+use crate::core::Random;
+
+/// One question to a balancer.
+pub(crate) struct Ask<'a, X> {
+    /// Nanoseconds since the mesh's epoch.
+    pub(crate) now: u64,
+    pub(crate) random: &'a Random,
+    /// What the call has met already: picked only when there is no other.
+    pub(crate) tried: &'a [Arc<Endpoint<X>>],
+}
+
+impl<'a, X> Ask<'a, X> {
+    /// Any endpoint that this call has not tried.
+    #[inline]
+    pub(crate) fn any(now: u64, random: &'a Random, tried: &'a [Arc<Endpoint<X>>]) -> Self {
+        Self { now, random, tried }
+    }
+}

@@ -1,0 +1,125 @@
+//! How the endpoints of a cluster stand.
+
+use super::{
+    balancer::Balancer,
+    endpoint::{Endpoint, Upstream},
+};
+use crate::config::{self, Address, Health};
+
+/// How an endpoint stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// Nothing speaks against it.
+    Healthy,
+    /// It failed more often than not.
+    Suspect,
+    /// No connection could be made, and the back-off lasts.
+    Unavailable,
+    /// By the word of its source.
+    Unhealthy,
+    /// By the word of its source.
+    Draining,
+}
+
+impl Standing {
+    /// Their names, in their order.
+    pub(crate) const NAMES: [&'static str; 5] =
+        ["healthy", "suspect", "unavailable", "unhealthy", "draining"];
+}
+
+/// An endpoint, as its balancer sees it now.
+pub(crate) struct Seen<'a> {
+    pub(crate) address: &'a Address,
+    pub(crate) standing: Standing,
+    /// Of one that has been picked.
+    pub(crate) in_flight: Option<u32>,
+    /// Nanoseconds; 0 while nothing is known.
+    pub(crate) latency: Option<f32>,
+}
+
+impl<X: Upstream> Balancer<X> {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.view.load().all.set.len()
+    }
+
+    /// Whether any endpoint may be called at all.
+    pub(crate) fn is_callable(&self) -> bool {
+        let view = self.view.load();
+        view.all.set.iter().any(|endpoint| endpoint.spec().health() != Health::Draining)
+    }
+
+    /// Whether there is an endpoint that is none of these, and may be called.
+    pub(crate) fn has_other(&self, than: &[&Endpoint<X>]) -> bool {
+        let view = self.view.load();
+        view.all.set.iter().any(|known| {
+            known.spec().health() != Health::Draining && !than.iter().any(|met| met.is(known))
+        })
+    }
+
+    /// The index and the set agree.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.updater().check(&self.view.load());
+    }
+
+    /// The view, as a pick reads it.
+    #[cfg(test)]
+    pub(super) fn read(&self) -> arc_swap::Guard<std::sync::Arc<super::view::View<X>>> {
+        self.view.load()
+    }
+
+    /// What the sources have said, as they said it.
+    pub(crate) fn specs(&self) -> Vec<config::Endpoint> {
+        self.view.load().all.set.iter().map(|endpoint| endpoint.spec().config()).collect()
+    }
+
+    /// Tells how each endpoint is doing.
+    pub(crate) fn census(&self, now: u64, mut tell: impl FnMut(Seen<'_>)) {
+        let view = self.view.load();
+        let decay = view.policy.decay();
+        for endpoint in view.all.set.iter() {
+            let (spec, live) = (endpoint.spec(), endpoint.live());
+            let standing = match spec.health() {
+                Health::Draining => Standing::Draining,
+                Health::Unhealthy => Standing::Unhealthy,
+                _ => match live {
+                    Some(live) if !live.extra.available(now) => Standing::Unavailable,
+                    Some(live) if live.load.is_suspect() => Standing::Suspect,
+                    _ => Standing::Healthy,
+                },
+            };
+            tell(Seen {
+                address: spec.address(),
+                standing,
+                in_flight: live.map(|live| live.load.in_flight()),
+                latency: live.map(|live| live.load.latency_at(now, decay)),
+            });
+        }
+    }
+
+    /// One line per endpoint.
+    pub(crate) fn report(&self, now: u64) -> Vec<String> {
+        let view = self.view.load();
+        let decay = view.policy.decay();
+        view.all
+            .set
+            .iter()
+            .map(|endpoint| {
+                let spec = endpoint.spec();
+                let Some(live) = endpoint.live() else {
+                    return format!("{} weight {}, not called yet", spec.address(), spec.weight());
+                };
+                let latency = live.load.latency_at(now, decay) / 1e6;
+                let state = if live.extra.available(now) { "" } else { ", connect back-off" };
+                format!(
+                    "{} weight {}, {} in flight, {latency:.2} ms, success {:.0} %{state}",
+                    spec.address(),
+                    spec.weight(),
+                    live.load.in_flight(),
+                    live.load.success_ratio() * 100.0,
+                )
+            })
+            .collect()
+    }
+}

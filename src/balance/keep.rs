@@ -1,0 +1,60 @@
+//! The periodic work of a cluster: what is due at a time, and not because of a call.
+//!
+//! A task of the mesh keeps a balancer: it asks what is due, sleeps until then, and parks when
+//! only a call makes more work. A call wakes it; while nothing is called, nothing wakes.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use super::{balancer::Balancer, endpoint::Upstream};
+
+/// Whether a task keeps the balancer, and whether a call must wake it.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    /// It is there.
+    present: AtomicBool,
+    /// It is parked until a call.
+    parked: AtomicBool,
+}
+
+impl<X: Upstream> Balancer<X> {
+    /// Whether a task is to be started that keeps it: once, when there is work of this kind.
+    pub(crate) fn takes_keeper(&self) -> bool {
+        self.view.load().is_kept() && !self.keeper.present.swap(true, Relaxed)
+    }
+
+    /// Does what is due at `now` and says when more will be; `None`: not before another call.
+    ///
+    /// Who is told `None` parks until [`Upstream::wake`].
+    pub(crate) fn keep(&self, now: u64) -> Option<u64> {
+        // Before the look: a call that comes between the two wakes for nothing, and none is missed.
+        self.keeper.parked.store(true, Relaxed);
+        let due = self.view.load_full().keep(now);
+        if due.is_some() {
+            self.keeper.parked.store(false, Relaxed);
+        }
+        due
+    }
+
+    /// A call has come.
+    #[inline]
+    pub(super) fn called(&self) {
+        if self.keeper.parked.load(Relaxed) {
+            self.wake();
+        }
+    }
+
+    /// Settings or endpoints have changed, or a call has come.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn wake(&self) {
+        self.keeper.parked.store(false, Relaxed);
+        X::wake(&self.context);
+    }
+}
+
+/// The task must see that there is nothing left to keep.
+impl<X: Upstream> Drop for Balancer<X> {
+    fn drop(&mut self) {
+        X::wake(&self.context);
+    }
+}

@@ -1,0 +1,135 @@
+//! The better of two random endpoints: least request and peak EWMA.
+
+use std::sync::Arc;
+
+use super::{Drawn, EFFORT, Picker, Plain, Rank, Ranked, scale};
+use crate::balance::endpoint::{Endpoint, Live, Upstream};
+
+/// What ranks and compares.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::balance) enum Signal {
+    PeakEwma { decay: u64 },
+    LeastRequest,
+}
+
+impl<'a, X: Upstream> Picker<'a, X> {
+    /// Two different endpoints (or one twice, when there is no other).
+    #[inline]
+    fn pair(self) -> Option<Drawn<'a, X>> {
+        if !self.set.uniform {
+            return self.pair_by_weight();
+        }
+        let len = self.set.len();
+        let word = self.random.next();
+        let first = scale(word, len);
+        // The second is drawn from the others: past the first it is shifted by one.
+        let second = scale(word << 32, len.wrapping_sub(1));
+        let second = second + usize::from(second >= first);
+        if len < 2 {
+            let only = self.set.get(first)?;
+            return Some((only, only));
+        }
+        Some((self.set.get(first)?, self.set.get(second)?))
+    }
+
+    #[inline(never)]
+    fn pair_by_weight(self) -> Option<Drawn<'a, X>> {
+        let first = self.sample_by_weight()?;
+        let mut second = self.sample_by_weight()?;
+        if Arc::ptr_eq(first, second) {
+            second = self.sample_by_weight()?;
+        }
+        Some((first, second))
+    }
+
+    /// The better of two random endpoints.
+    #[inline]
+    pub(in crate::balance) fn p2c(self, signal: Signal) -> Plain<'a, X> {
+        let (first, second) = self.pair().ok_or(None)?;
+        if self.tried.is_empty()
+            && let Some(one) = self.good(first)
+            && let Some(other) = self.good(second)
+        {
+            let swap = match signal {
+                Signal::LeastRequest if self.set.uniform => {
+                    other.load.in_flight() < one.load.in_flight()
+                }
+                _ => {
+                    let swap = self.cost(second, other, signal) < self.cost(first, one, signal);
+                    let (winner, loser) = if swap { (other, one) } else { (one, other) };
+                    swap != self.is_stale(loser, winner, signal)
+                }
+            };
+            return Ok(if swap { (second, other) } else { (first, one) });
+        }
+        Err(Some((first, second)))
+    }
+
+    /// The same for endpoints that are not both good.
+    pub(in crate::balance) fn p2c_ranked(
+        self,
+        mut drawn: Drawn<'a, X>,
+        signal: Signal,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        let mut best: Option<Ranked<'a, X>> = None;
+        for effort in 0..EFFORT {
+            if effort > 0 {
+                drawn = self.pair()?;
+            }
+            let (first, second) = drawn;
+            let (rank, other) = (self.rank(first), self.rank(second));
+            for (rank, endpoint) in [(rank, first), (other, second)] {
+                if rank == Rank::Suspect && self.is_probe(endpoint) {
+                    return Some(endpoint);
+                }
+            }
+            let better = if rank != other {
+                if rank < other { (rank, first) } else { (other, second) }
+            } else if self.cost_of(second, signal) < self.cost_of(first, signal) {
+                (other, second)
+            } else {
+                (rank, first)
+            };
+            if better.0 == Rank::Good {
+                let loser = if Arc::ptr_eq(better.1, first) { second } else { first };
+                if rank == other
+                    // A winner that has never been called is what this call is for.
+                    && let (Some(lost), Some(won)) = (loser.live(), better.1.live())
+                    && self.is_stale(lost, won, signal)
+                {
+                    return Some(loser);
+                }
+                return Some(better.1);
+            }
+            if best.is_none_or(|(rank, _)| better.0 < rank) {
+                best = Some(better);
+            }
+        }
+        self.scan(scale(self.random.next(), self.set.len()), best)
+    }
+
+    /// Whether this call refreshes what is known of an endpoint that never wins. What is in
+    /// flight is known at any time.
+    fn is_stale(self, loser: &Live<X>, winner: &Live<X>, signal: Signal) -> bool {
+        matches!(signal, Signal::PeakEwma { .. }) && loser.load.claim_stale(self.now, &winner.load)
+    }
+
+    fn cost_of(self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
+        endpoint.live().map_or(0.0, |live| self.cost(endpoint, live, signal))
+    }
+
+    #[inline]
+    fn cost(self, endpoint: &Endpoint<X>, live: &Live<X>, signal: Signal) -> f32 {
+        // Of weights it is what is in flight that is compared: idle ones differ in nothing.
+        let share = if self.set.uniform {
+            1.0
+        } else {
+            f32::from(self.set.max_weight) / f32::from(endpoint.spec().weight())
+        };
+        match signal {
+            Signal::PeakEwma { decay } => live.load.cost(self.now, decay, share),
+            #[expect(clippy::cast_precision_loss, reason = "calls in flight")]
+            Signal::LeastRequest => live.load.in_flight() as f32 * share,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! A random endpoint, by weight.
+
+use std::sync::Arc;
+
+use super::{EFFORT, Picker, Plain, Ranked, scale};
+use crate::balance::endpoint::{Endpoint, Upstream};
+
+/// So often a weighted choice is tried by rejection, which costs nothing while weights are alike.
+const REJECTIONS: usize = 16;
+/// Then it is made by walking over so many endpoints.
+const WALK: usize = 512;
+
+impl<'a, X: Upstream> Picker<'a, X> {
+    /// A random endpoint, by weight.
+    #[inline]
+    fn sample(self) -> Option<&'a Arc<Endpoint<X>>> {
+        if self.set.uniform {
+            return self.set.get(scale(self.random.next(), self.set.len()));
+        }
+        self.sample_by_weight()
+    }
+
+    /// By rejection, and exactly if that takes long.
+    #[inline(never)]
+    pub(super) fn sample_by_weight(self) -> Option<&'a Arc<Endpoint<X>>> {
+        let len = self.set.len();
+        for _ in 0..REJECTIONS {
+            let word = self.random.next();
+            let endpoint = self.set.get(scale(word, len))?;
+            if scale(word << 32, usize::from(self.set.max_weight))
+                < usize::from(endpoint.spec().weight())
+            {
+                return Some(endpoint);
+            }
+        }
+        // So much is lost by rejection when one endpoint outweighs the rest. Of a large set it
+        // is a part that is walked.
+        let from = if len > WALK { scale(self.random.next(), len) } else { 0 };
+        let walk = || (0..len.min(WALK)).filter_map(move |step| self.set.get((from + step) % len));
+        let weight = |endpoint: &Arc<Endpoint<X>>| usize::from(endpoint.spec().weight());
+        let mut point = scale(self.random.next(), walk().map(weight).sum());
+        walk().find(|endpoint| {
+            let weight = weight(endpoint);
+            let found = point < weight;
+            point = point.saturating_sub(weight);
+            found
+        })
+    }
+
+    #[inline]
+    pub(in crate::balance) fn random(self) -> Plain<'a, X> {
+        self.plain(self.sample())
+    }
+
+    pub(in crate::balance) fn random_ranked(
+        self,
+        mut endpoint: &'a Arc<Endpoint<X>>,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        let mut best: Option<Ranked<'a, X>> = None;
+        for effort in 0..EFFORT {
+            if effort > 0 {
+                endpoint = self.sample()?;
+            }
+            if self.consider(endpoint, &mut best) {
+                return Some(endpoint);
+            }
+        }
+        self.scan(scale(self.random.next(), self.set.len()), best)
+    }
+}

@@ -1,0 +1,80 @@
+//! The picking policy of a cluster, compiled from its settings.
+
+use super::{
+    endpoint::{Endpoint, Upstream},
+    pick::{Drawn, Picker, Plain, Signal},
+    view::Group,
+};
+use crate::config;
+
+/// How one of a group's endpoints is picked.
+#[derive(Clone, Copy)]
+pub(super) enum Policy {
+    PeakEwma {
+        /// Nanoseconds; never 0.
+        decay: u64,
+    },
+    LeastRequest,
+    RoundRobin,
+    Random,
+}
+
+impl Policy {
+    pub(super) fn of(cluster: &config::Cluster) -> Self {
+        match cluster.balancer.clone().unwrap_or_default() {
+            config::Balancer::PeakEwma { decay, .. } => {
+                Self::PeakEwma { decay: u64::try_from(decay.as_nanos()).unwrap_or(u64::MAX).max(1) }
+            }
+            config::Balancer::RoundRobin => Self::RoundRobin,
+            config::Balancer::Random => Self::Random,
+            // Validation refuses the others, which are not there yet.
+            config::Balancer::LeastRequest
+            | config::Balancer::RingHash(_)
+            | config::Balancer::Maglev(_)
+            | config::Balancer::ClientWeighted(_)
+            | config::Balancer::Prequal(_)
+            | config::Balancer::PickFirst(_)
+            | config::Balancer::OverrideHost(_)
+            | config::Balancer::Extension(_) => Self::LeastRequest,
+        }
+    }
+
+    /// How fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
+    #[inline]
+    pub(super) fn decay(self) -> u64 {
+        match self {
+            Self::PeakEwma { decay } => decay,
+            Self::LeastRequest | Self::RoundRobin | Self::Random => 0,
+        }
+    }
+
+    /// Picks in the plain case: what is drawn is good, and the call has met nothing yet.
+    #[inline]
+    pub(super) fn plain<'a, X: Upstream>(
+        self,
+        group: &'a Group<X>,
+        picker: Picker<'a, X>,
+    ) -> Plain<'a, X> {
+        match self {
+            Self::LeastRequest => picker.p2c(Signal::LeastRequest),
+            Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay }),
+            Self::RoundRobin => picker.round_robin(&group.turn),
+            Self::Random => picker.random(),
+        }
+    }
+
+    /// Picks when what was drawn is not plainly good.
+    pub(super) fn ranked<'a, X: Upstream>(
+        self,
+        group: &'a Group<X>,
+        picker: Picker<'a, X>,
+        drawn: Drawn<'a, X>,
+    ) -> Option<&'a std::sync::Arc<Endpoint<X>>> {
+        match self {
+            Self::LeastRequest => picker.p2c_ranked(drawn, Signal::LeastRequest),
+            Self::PeakEwma { decay } => picker.p2c_ranked(drawn, Signal::PeakEwma { decay }),
+            Self::RoundRobin => picker.round_robin_ranked(drawn.0, &group.turn),
+            Self::Random => picker.random_ranked(drawn.0),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! How the endpoints and the policy of a cluster change: off the path of a call.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::{
+    balancer::Balancer,
+    endpoint::{Spec, Upstream},
+    policy::Policy,
+    set::{Diff, Index},
+    view::View,
+};
+use crate::config::{self, Address};
+
+/// What only updates touch.
+pub(super) struct Updater<X> {
+    index: Index,
+    /// Replaced views that a pick still reads. They are kept so that it is not the pick, which
+    /// would be the last to let go, that frees them.
+    replaced: Vec<Arc<View<X>>>,
+}
+
+/// Which endpoints an update takes out.
+enum Gone<'a> {
+    Named(&'a [Address]),
+    /// Those at the places without a mark, and how many they are.
+    Unmarked {
+        marks: &'a [bool],
+        count: usize,
+    },
+}
+
+impl<X> Default for Updater<X> {
+    fn default() -> Self {
+        Self { index: Index::default(), replaced: Vec::new() }
+    }
+}
+
+impl<X> Updater<X> {
+    /// A replaced view gets no new readers: what nobody else holds by now is freed here.
+    fn keep(&mut self, replaced: Arc<View<X>>) {
+        self.replaced.push(replaced);
+        self.sweep();
+    }
+
+    fn sweep(&mut self) {
+        self.replaced.retain(|view| Arc::strong_count(view) > 1);
+    }
+
+    /// The index and the set agree.
+    #[cfg(test)]
+    pub(super) fn check(&self, view: &View<X>) {
+        self.index.check(&view.all.set);
+    }
+}
+
+impl<X: Upstream> Balancer<X> {
+    pub(super) fn updater(&self) -> MutexGuard<'_, Updater<X>> {
+        self.updater.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same endpoints, with all that is known of them, under other settings.
+    pub(crate) fn settle(&self, cluster: &config::Cluster) {
+        let mut updater = self.updater();
+        let view = self.view.load_full();
+        let next = view.under(Policy::of(cluster), view.all.set.share());
+        drop(view);
+        updater.keep(self.view.swap(Arc::new(next)));
+    }
+
+    /// Replaces the whole set; state survives by address.
+    pub(crate) fn replace(&self, endpoints: Vec<config::Endpoint>) -> Diff {
+        let mut updater = self.updater();
+        let named = endpoints.iter().map(|endpoint| &endpoint.address);
+        let (named, gone) = updater.index.mark(named);
+        self.update(&mut updater, endpoints, &Gone::Unmarked { marks: &named, count: gone })
+    }
+
+    /// Adds endpoints, or changes those of the same address.
+    pub(crate) fn upsert(&self, endpoints: Vec<config::Endpoint>) -> Diff {
+        self.update(&mut self.updater(), endpoints, &Gone::Named(&[]))
+    }
+
+    pub(crate) fn remove(&self, addresses: &[Address]) -> Diff {
+        self.update(&mut self.updater(), Vec::new(), &Gone::Named(addresses))
+    }
+
+    fn update(
+        &self,
+        updater: &mut Updater<X>,
+        endpoints: Vec<config::Endpoint>,
+        gone: &Gone<'_>,
+    ) -> Diff {
+        let mut diff = Diff::default();
+        let before = self.view.load_full();
+        let index = &mut updater.index;
+        let mut set = before.all.set.share();
+        let mut retired: Vec<_> = match *gone {
+            Gone::Named(addresses) => addresses
+                .iter()
+                .filter_map(|address| set.remove(index, address, &mut diff))
+                .collect(),
+            // Of many it is cheaper to keep the others.
+            Gone::Unmarked { marks, count } if count > marks.len() / 2 => {
+                set.retain(index, marks, &mut diff)
+            }
+            // The last ones first: no hole is filled with an endpoint that leaves, too.
+            Gone::Unmarked { marks, count } => {
+                let mut gone = Vec::with_capacity(count);
+                for (place, _) in marks.iter().enumerate().rev().filter(|(_, named)| !**named) {
+                    let address = set.get(place).map(|endpoint| endpoint.spec().address().clone());
+                    gone.extend(address.and_then(|address| set.remove(index, &address, &mut diff)));
+                }
+                gone
+            }
+        };
+        let left = retired.len();
+        for endpoint in endpoints {
+            retired.extend(set.upsert(index, Spec::new(endpoint), &mut diff));
+        }
+        if diff != Diff::default() {
+            set.weigh(index);
+            let view = Arc::new(before.of(set));
+            drop(before);
+            updater.keep(self.view.swap(Arc::clone(&view)));
+            let (set, context) = (&view.all.set, &self.context);
+            // Only now: who is told may call at once.
+            for endpoint in retired.iter().take(left) {
+                X::removed(endpoint.spec(), context);
+            }
+            // The new ones are the last.
+            for place in set.len() - diff.added..set.len() {
+                if let Some(endpoint) = set.get(place) {
+                    X::added(endpoint.spec(), context);
+                }
+            }
+        }
+        // Only now: a pick from the old set may still have found them.
+        for endpoint in retired {
+            endpoint.retire();
+        }
+        updater.sweep();
+        diff
+    }
+}
