@@ -1,8 +1,11 @@
 //! A client: the crate's balancer, or one by the book.
 
-use tower_mesh::balance::bench::{
-    self,
-    caller::{self, Caller},
+use tower_mesh::{
+    balance::bench::{
+        self,
+        caller::{self, Caller},
+    },
+    config,
 };
 
 use super::{
@@ -44,7 +47,9 @@ impl Client {
     pub(crate) fn new(policy: &Policy, list: Vec<u32>, mut random: Stream) -> Self {
         match policy {
             Policy::Ours(_, balancer) => {
-                let caller = Caller::new(balancer, random.word());
+                let mut cluster = config::Cluster::default();
+                cluster.balancer = Some(balancer.clone());
+                let caller = Caller::new(&cluster, random.word());
                 caller.replace(list.into_iter().map(bench::endpoint).collect());
                 Self::Ours(caller)
             }

@@ -72,7 +72,13 @@ impl Extras {
     }
 
     /// After which time a failed attempt is repeated.
-    pub(crate) fn again(&self, client: u32, now: u64, attempts: u32, failure: Failure) -> Option<u64> {
+    pub(crate) fn again(
+        &self,
+        client: u32,
+        now: u64,
+        attempts: u32,
+        failure: Failure,
+    ) -> Option<u64> {
         let retries = self.retries.get(client as usize)?;
         let after: Duration = retries.again(now, attempts, failure)?;
         u64::try_from(after.as_nanos()).ok()

@@ -19,7 +19,8 @@ pub(crate) struct Fleet {
     /// Servers whose antagonist has not been scheduled.
     unscheduled: Vec<u32>,
     seed: u64,
-    weights: Vec<f64>,
+    /// None of what has done nothing yet.
+    weights: Vec<Option<f64>>,
     /// The sums of them.
     sums: Vec<f64>,
     /// The server that is replaced next.
@@ -63,7 +64,7 @@ impl Fleet {
         self.antagonists.push((is_on, random));
         self.unscheduled.push(number);
         self.list.push(number);
-        self.weights.push(1.0);
+        self.weights.push(None);
     }
 
     fn capacity(&self, antagonist: bool) -> f64 {
@@ -131,17 +132,22 @@ impl Fleet {
             let used = used / model::WRR_PERIOD as f64 / ALLOTTED;
             if used > 0.0 && done > 0 {
                 let measured = done as f64 / used;
-                *weight += model::WRR_BLEND * (measured - *weight);
+                let before = weight.unwrap_or(measured);
+                *weight = Some(before + model::WRR_BLEND * (measured - before));
             }
         }
         self.sum();
     }
 
     fn sum(&mut self) {
+        // What is not known is taken to be as the others are (gRFC A58).
+        let known = self.weights.iter().flatten();
+        let mean = known.clone().sum::<f64>() / known.count().max(1) as f64;
+        let mean = if mean > 0.0 { mean } else { 1.0 };
         let mut sum = 0.0;
         self.sums.clear();
         self.sums.extend(self.weights.iter().map(|weight| {
-            sum += weight;
+            sum += weight.unwrap_or(mean);
             sum
         }));
     }

@@ -1,4 +1,8 @@
 //! Gate G13, and tables and pictures of every policy: see `docs/SIMULATOR.md`.
+//!
+//! `cargo bench --bench simulator` judges the first bounds of the gate; `-- gate` all of them,
+//! `-- tables` prints the tables, `-- pictures` prints them and draws into `docs/simulator/`.
+//! `--tuning` takes the seeds that are there to tune with.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -12,29 +16,52 @@
 #[path = "mod.rs"]
 mod simulator;
 
-use simulator::{
-    model, run,
-    scenario::{Policy, Scenario},
-};
+use std::process::ExitCode;
 
-fn main() {
-    let seed = model::SEEDS[0];
-    for policy in Policy::ours().into_iter().chain(Policy::textbook()) {
-        for clients in model::CLIENTS {
-            let began = tokio::time::Instant::now();
-            let mut tally = run(&Scenario::at(0.9, clients), &policy, seed);
-            let probes = tally.probes_per_call(); let rif = tally.max_in_flight;
-            let phase = &mut tally.phases[0];
-            let q = phase.quantiles().map(|q| q / 1_000_000);
-            println!(
-                "{} {clients}: {q:?} err {:.3}% calls {} probes {:.2} maxrif {} {:?}",
-                policy.name(),
-                phase.errors as f64 / phase.calls as f64 * 100.0,
-                phase.calls,
-                probes,
-                rif,
-                began.elapsed()
-            );
+use simulator::{gates, model, picture, tables};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    let seeds: &[u64] = if has("--tuning") { &model::TUNING_SEEDS } else { &model::SEEDS };
+    let (pictures, all) = (has("pictures"), has("tables") || has("pictures"));
+    let seed = seeds[0];
+    let table = |name: &str| all || has(name);
+    let mut told = false;
+    for (name, tell) in [
+        ("plain", tables::plain as fn(u64)),
+        ("fast-slow", tables::fast_slow),
+        ("sinkhole", tables::sinkhole),
+        ("dead", tables::dead),
+        ("rotation", tables::rotation),
+        ("hedging", tables::hedging),
+    ] {
+        if table(name) {
+            told = true;
+            tell(seed);
         }
     }
+    if table("ramp") {
+        told = true;
+        let ramps = tables::ramp(seed);
+        if pictures {
+            picture::ramps(&ramps).unwrap();
+        }
+    }
+    if table("recovery") {
+        told = true;
+        let curves = tables::metastable(seed);
+        if pictures {
+            picture::recovery(&curves).unwrap();
+        }
+    }
+    if told && !has("gate") {
+        return ExitCode::SUCCESS;
+    }
+    let mut verdicts = gates::tail(seeds);
+    verdicts.extend(gates::sinkhole(seeds));
+    if has("gate") {
+        verdicts.extend(gates::beside_p2c(seeds));
+    }
+    if gates::judge(&verdicts) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -11,7 +11,11 @@ mod server;
 mod textbook;
 mod world;
 
+pub(crate) mod gates;
+pub(crate) mod picture;
 pub(crate) mod scenario;
+pub(crate) mod study;
+pub(crate) mod tables;
 pub(crate) mod tally;
 
 pub(crate) use self::world::run;

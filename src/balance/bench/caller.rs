@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    balance::{Balancer, Endpoint, InFlight, Outcome, Spec, Upstream},
+    balance::{Ask, Balancer, Endpoint, InFlight, Outcome, Spec, Upstream},
     config::{self, TransportSettings},
     core::{Epoch, Random},
     transport::Backoff,
@@ -75,9 +75,9 @@ impl Upstream for Way {
 
 impl Caller {
     #[must_use]
-    pub fn new(policy: &config::Balancer, seed: u64) -> Self {
+    pub fn new(cluster: &config::Cluster, seed: u64) -> Self {
         Self {
-            balancer: Balancer::new(policy, (), Epoch::now()),
+            balancer: Balancer::new(cluster, (), Epoch::now()),
             random: Random::seeded(seed),
             settings: TransportSettings::default(),
         }
@@ -90,7 +90,12 @@ impl Caller {
     /// None: no endpoint may be called.
     #[must_use]
     pub fn pick(&self, now: u64, tried: &Tried) -> Option<Flight> {
-        self.balancer.pick(now, &self.random, &tried.0).ok().map(Flight)
+        self.balancer.pick(Ask::any(now, &self.random, &tried.0)).ok().map(Flight)
+    }
+
+    /// Does what is due; when more will be, if not because of a call.
+    pub fn keep(&self, now: u64) -> Option<u64> {
+        self.balancer.keep(now)
     }
 
     /// Whether there is an endpoint besides these.
