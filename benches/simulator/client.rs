@@ -65,6 +65,22 @@ impl Client {
         }
     }
 
+    /// Whether its periodic work is to be looked at now: it has some, or has been woken.
+    pub(crate) fn is_due(&self) -> bool {
+        match self {
+            Self::Ours(caller) => caller.woken() || caller.takes_keeper(),
+            Self::Textbook(_) => false,
+        }
+    }
+
+    /// Does what is due; when more will be, if not because of a call.
+    pub(crate) fn keep(&self, now: u64) -> Option<u64> {
+        match self {
+            Self::Ours(caller) => caller.keep(now),
+            Self::Textbook(_) => None,
+        }
+    }
+
     pub(crate) fn pick(&mut self, now: u64, sight: &Sight<'_>, tried: &Tried) -> Option<Flight> {
         match self {
             Self::Ours(caller) => caller.pick(now, &tried.ours).map(Flight::Ours),

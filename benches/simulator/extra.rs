@@ -43,11 +43,11 @@ impl Extras {
             Extra::None | Extra::Safe => {
                 return Self { extra, retries: Vec::new(), measured: Vec::new() };
             }
-            Extra::Retries(reserve) => {
-                if let Some(reserve) = reserve {
-                    budget.min_per_second = reserve;
+            Extra::Retries(granted) => {
+                if let Some(granted) = granted {
+                    (budget.ratio, budget.min_per_second) = granted;
                 }
-                (config::Retry::standard().attempts(metastable::ATTEMPTS), reserve.map(|_| &budget))
+                (config::Retry::standard().attempts(metastable::ATTEMPTS), granted.map(|_| &budget))
             }
             Extra::Hedge => {
                 budget.ratio = hedging::BUDGET;

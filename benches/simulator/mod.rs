@@ -7,7 +7,7 @@ mod client;
 mod extra;
 mod fleet;
 mod random;
-mod server;
+pub(crate) mod server;
 mod textbook;
 mod world;
 

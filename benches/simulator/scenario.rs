@@ -62,8 +62,9 @@ pub(crate) enum Extra {
     None,
     /// Of what was never sent.
     Safe,
-    /// Of failed attempts, under the crate's budget, with its reserve per second, or without one.
-    Retries(Option<u32>),
+    /// Of failed attempts, under the crate's budget of this ratio and reserve per second, or
+    /// without one.
+    Retries(Option<(f64, u32)>),
     /// One attempt beside the first when that takes long.
     Hedge,
 }
@@ -145,7 +146,7 @@ impl Scenario {
     }
 
     /// One phase from the start, and seconds in [`Tally`](super::tally::Tally).
-    pub(crate) fn metastable(extra: Extra) -> Self {
+    pub(crate) fn metastable(extra: Extra, heedless: bool) -> Self {
         use model::metastable::{ATTEMPT_TIMEOUT, CLIENTS, END, LOAD};
         Self {
             warm_up: 0,
@@ -154,7 +155,7 @@ impl Scenario {
             trouble: Trouble::Outage,
             extra,
             attempt_timeout: Some(ATTEMPT_TIMEOUT),
-            heedless: true,
+            heedless,
             ..Self::at(LOAD, CLIENTS)
         }
     }

@@ -184,31 +184,38 @@ pub(crate) fn hedging(seed: u64) {
 
 /// Returns what a picture is made of.
 pub(crate) fn metastable(seed: u64) -> Vec<(String, Vec<(u64, u64)>)> {
+    let budget = |ratio, reserve| Extra::Retries(Some((ratio, reserve)));
     let cases = [
-        ("no retries", Extra::Safe),
-        ("3 retries without a budget", Extra::Retries(None)),
-        ("3 retries, budget of 20 % and 10 per second (default)", Extra::Retries(Some(10))),
-        ("3 retries, budget of 20 %", Extra::Retries(Some(0))),
+        ("no retries", Extra::Safe, true),
+        ("no budget", Extra::Retries(None), true),
+        ("20 % and 10 per second (default)", budget(0.2, 10), true),
+        ("20 %", budget(0.2, 0), true),
+        ("10 %", budget(0.1, 0), true),
+        ("no budget, heeding servers", Extra::Retries(None), false),
+        ("default, heeding servers", budget(0.2, 10), false),
     ];
     let policy = Policy::Ours("peak_ewma", config::Balancer::default());
-    let jobs: Vec<_> =
-        cases.iter().map(|(_, extra)| (Scenario::metastable(*extra), policy.clone())).collect();
+    let jobs: Vec<_> = cases
+        .iter()
+        .map(|(_, extra, heedless)| (Scenario::metastable(*extra, *heedless), policy.clone()))
+        .collect();
     println!(
-        "\n### Recovery\n\nHalf of the servers are gone from {} to {} s, at a load of {}; calls give up an attempt after 1 s, and servers work on. {}.\n",
+        "\n### Recovery\n\nHalf of the servers are gone from {} to {} s, at a load of {}; attempts have 1 s, and there are 3 retries, by the budget that is named. A heeding server stops when its caller leaves, the others work on. {}.\n",
         metastable::OUTAGE_AT / S,
         (metastable::OUTAGE_AT + metastable::OUTAGE) / S,
         metastable::LOAD,
         policy.name()
     );
     println!(
-        "| | least of a second's calls that succeeded, % | recovered after the outage, s | attempts per call | p99 |\n|---|---|---|---|---|"
+        "| | least of a second's calls that succeeded, % | of the last 10 s, % | recovered after the outage, s | attempts per call | p99 |\n|---|---|---|---|---|---|"
     );
     let mut curves = Vec::new();
-    for ((name, _), mut tally) in cases.iter().zip(runs(&jobs, seed)) {
+    for ((name, ..), mut tally) in cases.iter().zip(runs(&jobs, seed)) {
         let end = (metastable::END / S) as usize;
         let seconds: Vec<_> = tally.seconds.iter().copied().take(end).collect();
         let good = |(all, good): &(u64, u64)| *good as f64 / (*all).max(1) as f64;
         let least = seconds.iter().map(good).fold(1.0, f64::min) * 100.0;
+        let last = seconds.iter().rev().take(10).map(good).sum::<f64>() * 10.0;
         let after = ((metastable::OUTAGE_AT + metastable::OUTAGE) / S) as usize;
         let bad = seconds.iter().rposition(|second| good(second) < metastable::RECOVERED);
         let recovered = match bad {
@@ -218,7 +225,7 @@ pub(crate) fn metastable(seed: u64) -> Vec<(String, Vec<(u64, u64)>)> {
         };
         let phase = &mut tally.phases[0];
         let (attempts, p99) = (phase.extra() + 1.0, text(phase.quantile(0.99)));
-        println!("| {name} | {least:.1} | {recovered} | {attempts:.2} | {p99} |");
+        println!("| {name} | {least:.1} | {last:.1} | {recovered} | {attempts:.2} | {p99} |");
         curves.push(((*name).to_owned(), seconds));
     }
     curves

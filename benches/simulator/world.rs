@@ -32,6 +32,8 @@ enum Event {
     /// A client hears of a rotation.
     Heard(u32),
     Outage(bool),
+    /// A client's periodic work.
+    Keep(u32),
 }
 
 /// A place in a slab, and who is meant there.
@@ -155,6 +157,9 @@ impl<'a> World<'a> {
         for (at, server) in world.fleet.first_turns(0) {
             world.at(at, Event::Antagonist(server));
         }
+        for client in 0..scenario.clients {
+            world.look(client);
+        }
         if *policy == Policy::Weighted {
             world.at(model::WRR_PERIOD, Event::Weights);
         }
@@ -168,6 +173,13 @@ impl<'a> World<'a> {
             _ => {}
         }
         world
+    }
+
+    /// After a client has been called or told something.
+    fn look(&mut self, client: u32) {
+        if self.clients[client as usize].is_due() {
+            self.at(self.now, Event::Keep(client));
+        }
     }
 
     fn at(&mut self, time: u64, event: Event) {
@@ -247,8 +259,14 @@ impl<'a> World<'a> {
             }
             Event::Heard(client) => {
                 self.clients[client as usize].replace(self.fleet.list.clone());
+                self.look(client);
             }
             Event::Outage(begins) => self.fleet.outage(begins),
+            Event::Keep(client) => {
+                if let Some(due) = self.clients[client as usize].keep(self.now) {
+                    self.at(due.max(self.now + 1), event);
+                }
+            }
         }
     }
 
@@ -287,6 +305,10 @@ impl<'a> World<'a> {
                 return self.failed(id);
             };
             let server = flight.server();
+            if client.is_due() {
+                self.order += 1;
+                self.events.push(Reverse((self.now, self.order, Event::Keep(call.client))));
+            }
             if let Some(phase) = self.scenario.phase_of(call.began) {
                 self.tally.phases[phase].attempts += 1;
                 self.tally.shared(server as usize);

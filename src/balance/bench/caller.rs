@@ -1,6 +1,9 @@
 //! A caller of a simulation: the balancer of one process, in a time that its owner tells.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use crate::{
     balance::{Ask, Balancer, Endpoint, InFlight, Outcome, Spec, Upstream},
@@ -44,9 +47,10 @@ opaque!(Tried, Flight, Caller);
 
 /// Numbers of endpoints are their addresses: see [`endpoint`](super::endpoint).
 impl Upstream for Way {
-    type Context = ();
+    /// Whether who keeps the balancer is to look again.
+    type Context = AtomicBool;
 
-    fn build(spec: &Spec, (): &()) -> Self {
+    fn build(spec: &Spec, _woken: &AtomicBool) -> Self {
         let number = match spec.address() {
             config::Address::Socket(std::net::SocketAddr::V4(address)) => {
                 address.ip().to_bits().wrapping_sub(super::FIRST)
@@ -60,9 +64,9 @@ impl Upstream for Way {
         &self.name
     }
 
-    fn added(_spec: &Spec, (): &()) {}
+    fn added(_spec: &Spec, _woken: &AtomicBool) {}
 
-    fn removed(_spec: &Spec, (): &()) {}
+    fn removed(_spec: &Spec, _woken: &AtomicBool) {}
 
     fn available(&self, now: u64) -> bool {
         !self.backoff.lasts(now)
@@ -71,13 +75,17 @@ impl Upstream for Way {
     fn respecified(&self, _spec: &Spec) {}
 
     fn retire(&self) {}
+
+    fn wake(woken: &AtomicBool) {
+        woken.store(true, Relaxed);
+    }
 }
 
 impl Caller {
     #[must_use]
     pub fn new(cluster: &config::Cluster, seed: u64) -> Self {
         Self {
-            balancer: Balancer::new(cluster, (), Epoch::now()),
+            balancer: Balancer::new(cluster, AtomicBool::default(), Epoch::now()),
             random: Random::seeded(seed),
             settings: TransportSettings::default(),
         }
@@ -93,7 +101,21 @@ impl Caller {
         self.balancer.pick(Ask::any(now, &self.random, &tried.0)).ok().map(Flight)
     }
 
+    /// Whether it is to be kept from now on.
+    #[must_use]
+    pub fn takes_keeper(&self) -> bool {
+        self.balancer.takes_keeper()
+    }
+
+    /// Whether who keeps it is to look again.
+    #[must_use]
+    pub fn woken(&self) -> bool {
+        let woken = self.balancer.context();
+        woken.load(Relaxed) && woken.swap(false, Relaxed)
+    }
+
     /// Does what is due; when more will be, if not because of a call.
+    #[must_use]
     pub fn keep(&self, now: u64) -> Option<u64> {
         self.balancer.keep(now)
     }
