@@ -3,7 +3,7 @@
 use tower_mesh::{
     balance::bench::{
         self,
-        caller::{self, Caller},
+        caller::{self, Caller, ServerSays},
     },
     config,
 };
@@ -11,7 +11,6 @@ use tower_mesh::{
 use super::{
     random::Stream,
     scenario::Policy,
-    server::Server,
     textbook::{Sight, Textbook},
 };
 
@@ -36,7 +35,7 @@ pub(crate) struct Tried {
 /// How an attempt ended for its client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ended<'a> {
-    Success(&'a Server),
+    Success(Option<&'a ServerSays>),
     Failure,
     Refused,
     /// The call has no more use for it.
@@ -93,7 +92,12 @@ impl Client {
     pub(crate) fn ended(&mut self, now: u64, flight: Flight, ended: Ended<'_>) {
         match (self, flight) {
             (Self::Ours(caller), Flight::Ours(flight)) => match ended {
-                Ended::Success(_) => flight.succeeded(now),
+                Ended::Success(says) => {
+                    if let Some(says) = says {
+                        flight.told(now, says);
+                    }
+                    flight.succeeded(now);
+                }
                 Ended::Failure => flight.failed(now),
                 Ended::Refused => caller.refused(now, flight),
                 Ended::Left => flight.left(now),

@@ -25,10 +25,12 @@ pub(crate) struct Fleet {
     sums: Vec<f64>,
     /// The server that is replaced next.
     oldest: u32,
+    /// Whether servers tell the crate's clients of their load.
+    tells: bool,
 }
 
 impl Fleet {
-    pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
+    pub(crate) fn new(scenario: &Scenario, tells: bool, seed: u64) -> Self {
         let mut fleet = Self {
             servers: Vec::new(),
             list: Vec::new(),
@@ -39,6 +41,7 @@ impl Fleet {
             weights: Vec::new(),
             sums: Vec::new(),
             oldest: 0,
+            tells,
         };
         for number in 0..scenario.servers {
             fleet.add();
@@ -60,7 +63,11 @@ impl Fleet {
         let on = model::ANTAGONIST_ON as f64;
         let share = on / (on + model::ANTAGONIST_OFF as f64);
         let is_on = self.machines == Machines::Shared && random.ratio() < share;
-        self.servers.push(Server::new(self.capacity(is_on), 1.0));
+        let mut server = Server::new(self.capacity(is_on), 1.0);
+        if self.tells {
+            server.tells();
+        }
+        self.servers.push(server);
         self.antagonists.push((is_on, random));
         self.unscheduled.push(number);
         self.list.push(number);

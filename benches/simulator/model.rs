@@ -96,6 +96,10 @@ pub(crate) mod prequal {
     pub(crate) const SAMPLE_AGE: u64 = 2 * super::S;
 }
 
+/// How old a call may be whose latency counts in what servers tell the crate's clients: the default
+/// of the crate's layer.
+pub(crate) const ESTIMATE_AGE: u64 = S;
+
 /// Of the textbook's weighted round robin: weights q/u (calls over utilisation), every so often,
 /// blended by this. Paper §2 for q/u; the numbers are ours.
 pub(crate) const WRR_PERIOD: u64 = S;

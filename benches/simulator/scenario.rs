@@ -210,6 +210,12 @@ impl Policy {
         }
     }
 
+    /// Whether clients follow what servers tell of their load.
+    pub(crate) fn is_told(&self) -> bool {
+        let Self::Ours(_, balancer) = self else { return false };
+        matches!(balancer, config::Balancer::Prequal(_) | config::Balancer::ClientWeighted(_))
+    }
+
     /// The crate's, as they are by default.
     pub(crate) fn ours() -> Vec<Self> {
         vec![
@@ -217,6 +223,7 @@ impl Policy {
             Self::Ours("least_request", config::Balancer::LeastRequest),
             Self::Ours("round_robin", config::Balancer::RoundRobin),
             Self::Ours("random", config::Balancer::Random),
+            Self::Ours("client_weighted", config::Balancer::ClientWeighted(Default::default())),
         ]
     }
 

@@ -5,7 +5,9 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
-use super::model::prequal;
+use tower_mesh::{balance::bench::caller::ServerSays, server::bench::Estimate};
+
+use super::model::{self, S, prequal};
 
 /// What a server tells of itself.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +64,18 @@ struct Sample {
     at: u64,
 }
 
+/// What the crate's layer would measure in a server.
+#[derive(Debug)]
+struct Teller {
+    estimate: Estimate,
+    /// When the utilisation was last computed, and what was used and done until then.
+    from: u64,
+    used: f64,
+    done: u64,
+    utilization: f64,
+    calls_per_second: f64,
+}
+
 /// Processor sharing: each of the jobs is served at min(1, capacity / jobs).
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -79,7 +93,12 @@ pub(crate) struct Server {
     /// Processor time used, and calls done, since they were last asked for.
     used: f64,
     done: u64,
+    /// The same since the start.
+    all_used: f64,
+    all_done: u64,
     pub(crate) max_in_flight: u32,
+    /// The crate's, where the clients ask for it.
+    teller: Option<Teller>,
 }
 
 impl Server {
@@ -95,7 +114,10 @@ impl Server {
             samples: VecDeque::new(),
             used: 0.0,
             done: 0,
+            all_used: 0.0,
+            all_done: 0,
             max_in_flight: 0,
+            teller: None,
         }
     }
 
@@ -113,7 +135,9 @@ impl Server {
         if self.in_flight > 0 {
             let rate = self.rate();
             self.served += rate * passed;
-            self.used += rate * passed * f64::from(self.in_flight);
+            let used = rate * passed * f64::from(self.in_flight);
+            self.used += used;
+            self.all_used += used;
         }
     }
 
@@ -156,6 +180,7 @@ impl Server {
         if self.jobs.peek().is_some_and(|Reverse(job)| job.done <= self.served + 1.0) {
             self.in_flight -= 1;
             self.done += 1;
+            self.all_done += 1;
             return self.jobs.pop().map(|Reverse(job)| (job.key, job.serial));
         }
         None
@@ -166,6 +191,38 @@ impl Server {
             self.samples.pop_front();
         }
         self.samples.push_back(Sample { in_flight, latency, at: now });
+    }
+
+    /// From now on it measures what it tells the crate's clients.
+    pub(crate) fn tells(&mut self) {
+        self.teller = Some(Teller {
+            estimate: Estimate::new(model::ESTIMATE_AGE),
+            from: 0,
+            used: 0.0,
+            done: 0,
+            utilization: 0.0,
+            calls_per_second: 0.0,
+        });
+    }
+
+    /// What it tells with the answer of a call that met so many others, itself counted, and took
+    /// so long.
+    pub(crate) fn told(&mut self, now: u64, met: u32, took: u64) -> Option<ServerSays> {
+        let (in_flight, used, done) = (self.in_flight, self.all_used, self.all_done);
+        let teller = self.teller.as_mut()?;
+        teller.estimate.record(now, met - 1, in_flight, took);
+        let passed = now - teller.from;
+        if passed >= S {
+            teller.utilization = (used - teller.used) / passed as f64 / model::ALLOTTED;
+            teller.calls_per_second = (done - teller.done) as f64 * S as f64 / passed as f64;
+            (teller.from, teller.used, teller.done) = (now, used, done);
+        }
+        Some(ServerSays {
+            in_flight,
+            latency: u32::try_from(teller.estimate.micros()).unwrap_or(u32::MAX),
+            utilization: teller.utilization,
+            calls_per_second: teller.calls_per_second,
+        })
     }
 
     /// The textbook's: the median latency of recent calls that met about as many in flight.

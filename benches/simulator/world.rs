@@ -127,7 +127,7 @@ impl<T> Slab<T> {
 
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario, policy: &Policy, seed: u64) -> Self {
-        let fleet = Fleet::new(scenario, seed);
+        let fleet = Fleet::new(scenario, policy.is_told(), seed);
         let list = fleet.list.clone();
         let clients = (0..scenario.clients)
             .map(|client| {
@@ -377,10 +377,15 @@ impl<'a> World<'a> {
             && let Some(attempt) = self.attempts.remove(Id { key, serial })
         {
             server.measured(now, attempt.met, now - attempt.began);
+            let says = server.told(now, attempt.met, now - attempt.began);
             if let (Some(id), Some(flight)) = (attempt.call, attempt.flight)
                 && let Some(mut call) = self.calls.remove(id)
             {
-                self.clients[call.client as usize].ended(now, flight, Ended::Success(server));
+                self.clients[call.client as usize].ended(
+                    now,
+                    flight,
+                    Ended::Success(says.as_ref()),
+                );
                 self.extras.ended(call.client, now, now - attempt.began);
                 for other in std::mem::take(&mut call.under_way) {
                     self.leave(call.client, other, Ended::Left);
