@@ -2,7 +2,7 @@
 //! OpenTelemetry to a collector, which runs in this process.
 //!
 //! ```text
-//! cargo run --example telemetry --features otel
+//! cargo run --example telemetry --features otel-033
 //! ```
 #![allow(
     clippy::print_stdout,

@@ -1,4 +1,5 @@
 //! What every public type may be used for: across threads, cloned, stored. And what a call weighs.
+#![cfg(all(feature = "file", feature = "testing"))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

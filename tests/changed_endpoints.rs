@@ -1,4 +1,5 @@
 //! Endpoints and settings that change while a call is on its way to them.
+#![cfg(feature = "testing")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
 //! A collector that is down, slow or refuses costs no call.
-#![cfg(feature = "otel")]
+#![cfg(feature = "otel-033")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

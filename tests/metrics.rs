@@ -14,7 +14,7 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use tower_mesh::{
-    Call, ErrorKind, Mesh, Retry,
+    Body, Call, ErrorKind, Mesh, Retry,
     config::{self, Health},
     observe::{MetricValue, Metrics},
 };
@@ -347,6 +347,27 @@ async fn a_local_failure_of_a_grpc_call_is_the_status_that_the_caller_got() {
     assert_eq!(mesh.metrics().total(RPC, &labels), 1.0);
 }
 
+#[tokio::test]
+async fn a_grpc_body_that_a_layer_has_wrapped_is_counted_by_its_status_too() {
+    let server = Server::grpc(hello(|_| async { Err(tonic::Status::not_found("nobody")) })).await;
+    let wrap = |response: http::Response<Body>| {
+        response.map(|body| Body::new(http_body_util::BodyExt::map_frame(body, |frame| frame)))
+    };
+    let mesh = Mesh::builder()
+        .endpoints("greeter", [server.address()])
+        .attempt_layer(tower::util::MapResponseLayer::new(wrap))
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let mut greeter = GreeterClient::new(mesh.client("greeter").unwrap());
+    // A message comes before the status.
+    let reply = patience(greeter.say_hello(HelloRequest::default())).await;
+    assert_eq!(reply.unwrap_err().code(), tonic::Code::NotFound);
+    let metrics = mesh.metrics();
+    assert_eq!(metrics.total(RPC, &[("rpc.response.status_code", "NOT_FOUND")]), 1.0);
+    assert_eq!(metrics.total(RPC, &[]), 1.0);
+}
+
 /// With a retry armed, the first frame of a response is looked at before it is returned.
 #[tokio::test(start_paused = true)]
 async fn a_grpc_response_that_was_looked_at_is_counted_once() {
@@ -360,7 +381,7 @@ async fn a_grpc_response_that_was_looked_at_is_counted_once() {
             let frames = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(
                 http_body::Frame::<bytes::Bytes>::trailers(trailers),
             )]);
-            let body = tower_mesh::Body::new(http_body_util::StreamBody::new(frames));
+            let body = Body::new(http_body_util::StreamBody::new(frames));
             async move { Ok(http::Response::new(body)) }
         })
         .service(SERVICE, |s| s.retry(Retry::idempotent()))

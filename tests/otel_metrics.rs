@@ -1,5 +1,5 @@
 //! The metrics through OpenTelemetry's SDK to a collector, which may be down, slow or refusing.
-#![cfg(feature = "otel")]
+#![cfg(feature = "otel-033")]
 #![allow(clippy::float_cmp, reason = "counts are whole")]
 #![allow(
     clippy::unwrap_used,

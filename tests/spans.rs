@@ -1,5 +1,5 @@
 //! A call is a span, each attempt a child of it, by OpenTelemetry's conventions.
-#![cfg(feature = "otel")]
+#![cfg(feature = "otel-033")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -358,6 +358,35 @@ async fn a_grpc_stream_that_is_let_go_of_is_cancelled() {
     for span in &spans {
         assert_eq!(text(span, "rpc.response.status_code"), "CANCELLED");
         assert_eq!(text(span, "mesh.outcome"), "cancelled");
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_stream_that_breaks_is_named_by_what_broke_it() {
+    let traced = Traced::new();
+    let server = Server::grpc(counting(|| {
+        let one = futures_util::stream::iter([Ok(HelloReply::default())]);
+        Box::pin(futures_util::StreamExt::chain(one, futures_util::stream::pending()))
+    }))
+    .await;
+    let mesh = Mesh::builder()
+        .endpoints("greeter.prod", [server.address()])
+        .tracer_provider(&traced.provider)
+        .build()
+        .unwrap();
+    let mut greeter = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    let mut replies = patience(greeter.count(HelloRequest::default())).await.unwrap().into_inner();
+    patience(replies.message()).await.unwrap().unwrap();
+    server.kill().await;
+    let status = patience(replies.message()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let spans = traced.ended();
+    assert_eq!(spans.len(), 2);
+    for span in &spans {
+        // As metrics have it.
+        assert_eq!(text(span, "rpc.response.status_code"), "UNAVAILABLE");
+        assert_eq!(text(span, "error.type"), "transport");
+        assert_eq!(text(span, "mesh.outcome"), "error");
     }
 }
 

@@ -279,3 +279,28 @@ async fn metrics_tell_when_the_own_certificate_expires() {
     applied(&mut events, "identity ").await;
     assert_eq!(expiry(&mesh), [2_840_140_800.0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_often_the_files_are_read_is_said_in_the_mesh_file() {
+    let ca = Ca::new("ca");
+    let server = serve(Kind::Http1, tls(Kind::Http1, &ca, &ca)).await;
+    let dir = folder(&[&ca], &ca.issue(&["caller"]));
+    let path = dir.path().join("mesh.yaml");
+    let yaml = format!(
+        "identities: {{default: {{certificate: tls.crt, key: tls.key, roots: ca.crt, \
+         poll_interval: 100ms}}}}\n\
+         clusters: {{users: {{security: {{mode: mutual}}, endpoints: [{{address: \"{}\"}}]}}}}\n",
+        server.address()
+    );
+    swap(&path, &yaml);
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let changed = std::time::SystemTime::now();
+    ca.issue(&["caller"]).write(dir.path());
+    write_roots(dir.path(), &[&ca, &Ca::new("another")]);
+    applied(&mut events, "identity ").await;
+    applied(&mut events, "trust ").await;
+    // By default they would be read after 5 s.
+    assert!(changed.elapsed().unwrap() < Duration::from_secs(3));
+}

@@ -31,6 +31,9 @@ struct Eager<T>(T);
 /// Panics in place of publishing.
 struct Panics;
 
+/// Returns without a word.
+struct Returns;
+
 type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Identity for Eager<Issued> {
@@ -51,6 +54,28 @@ impl Verify for Eager<String> {
 
     fn run(self: Box<Self>, publish: TrustPublisher) -> Run {
         publish.roots(Roots::new().pem(self.0.as_bytes()).unwrap()).unwrap();
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Identity for Returns {
+    fn name(&self) -> String {
+        "of the test".into()
+    }
+
+    fn run(self: Box<Self>, publish: IdentityPublisher) -> Run {
+        drop(publish);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Verify for Returns {
+    fn name(&self) -> String {
+        "of the test".into()
+    }
+
+    fn run(self: Box<Self>, publish: TrustPublisher) -> Run {
+        drop(publish);
         Box::pin(std::future::ready(()))
     }
 }
@@ -135,6 +160,25 @@ fn files_of(folder: &Path) -> IdentityFiles {
 }
 
 /// A mesh of `users`, whose keys and roots a source tells of.
+#[tokio::test]
+async fn a_source_of_keys_that_returns_without_a_word_is_reported() {
+    let server = Tls::new(Ca::new("ca").issue(&["users"])).start().await;
+    let mesh = Mesh::builder()
+        .endpoints("users", [server.address()])
+        .identity(Returns)
+        .trust(Returns)
+        .service("users", |s| s.mutual_tls())
+        .build()
+        .unwrap();
+    let refused = patience(mesh.ready()).await.unwrap_err().to_string();
+    for part in ["identity of the test", "trust of the test"] {
+        let reason = format!("{part}: the source ended before it said anything");
+        assert!(refused.contains(&reason), "{refused}");
+    }
+    assert!(patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.is_err());
+    assert_eq!(server.requests(), 0);
+}
+
 async fn told(server: &TlsServer, files: IdentityFiles) -> (Mesh, Publisher) {
     let mut users = cluster([server.address()]);
     users.security = Some(ClusterSecurity::mutual());

@@ -1,5 +1,5 @@
 //! What a trace costs in allocations: nothing of its own for a call that nobody records.
-#![cfg(all(feature = "otel", feature = "file"))]
+#![cfg(all(feature = "otel-033", feature = "file"))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

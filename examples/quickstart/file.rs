@@ -45,10 +45,17 @@ pub(crate) struct Content<'a> {
     pub(crate) canary: Option<(&'a Replica, &'a Replica)>,
 }
 
+/// Where the own certificate and the roots are, beside the file. By default they are read every
+/// 5 s: too long for a show.
+const IDENTITIES: &str = "identities:
+  default: { certificate: tls.crt, key: tls.key, roots: ca.crt, poll_interval: 250ms }
+";
+
 impl Content<'_> {
     /// The whole file. The greeter is declared idempotent: that cannot be seen from outside.
     pub(crate) fn yaml(&self) -> String {
-        let mut text = String::from("services:\n  users.prod:\n    policy: { timeout: 2s }\n");
+        let mut text = String::from(IDENTITIES);
+        text += "services:\n  users.prod:\n    policy: { timeout: 2s }\n";
         text += &self.routes("users");
         text += "  greeter.prod:\n    policy: { timeout: 2s, retry: { idempotent: true } }\n";
         text += &self.routes("greeter");

@@ -46,15 +46,15 @@ impl Keys {
         Ok(keys)
     }
 
-    pub(crate) fn certificate(&self) -> PathBuf {
+    fn certificate(&self) -> PathBuf {
         self.folder.join("tls.crt")
     }
 
-    pub(crate) fn key(&self) -> PathBuf {
+    fn key(&self) -> PathBuf {
         self.folder.join("tls.key")
     }
 
-    pub(crate) fn roots(&self) -> PathBuf {
+    fn roots(&self) -> PathBuf {
         self.folder.join("ca.crt")
     }
 

@@ -37,10 +37,7 @@ mod zone;
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use tokio::time::{Instant, sleep};
-use tower_mesh::{
-    Body, BoxError, DisconnectReason, Mesh,
-    security::{KeyPair, Trust},
-};
+use tower_mesh::{Body, BoxError, DisconnectReason, Mesh};
 
 use self::{
     excerpt::excerpt,
@@ -56,8 +53,6 @@ const PHASES: usize = 13;
 const PHASE: Duration = Duration::from_millis(1500);
 /// What a phase promises must have come by then.
 const LATEST: Duration = Duration::from_secs(10);
-/// How often certificates are read again. By default it is every 5 s.
-const POLL: Duration = Duration::from_millis(250);
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, BoxError> {
@@ -69,15 +64,8 @@ async fn main() -> Result<ExitCode, BoxError> {
     println!("Three services, mutual TLS between everybody, and the file that the mesh follows:\n");
     print!("{}", file.text());
 
-    // This is all that an application needs. Its `identities` would be in the file, too, if the 5 s
-    // between two looks at them were not too long for a show.
-    let keys = &fleet.keys;
-    let own = KeyPair::pem_files(keys.certificate(), keys.key());
-    let mesh = Mesh::builder()
-        .config_file(&path)
-        .identity(own.poll_interval(POLL))
-        .trust(Trust::pem_file(keys.roots()).poll_interval(POLL))
-        .build()?;
+    // This is all that an application needs.
+    let mesh = Mesh::builder().config_file(&path).build()?;
     mesh.ready().await?;
     let load = Load::start(&mesh)?; // `mesh.http()`, `mesh.reqwest(…)`, `GreeterClient::new(…)`
 

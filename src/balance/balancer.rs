@@ -50,29 +50,38 @@ impl<X: Upstream> Balancer<X> {
     #[inline]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
-        let (policy, group, now) = (view.policy, &view.all, ask.now);
-        let (endpoint, live) = match policy.plain(group, Picker::new(&group.set, &ask)) {
+        let (group, now) = (&view.all, ask.now);
+        let (endpoint, live) = match view.policy.plain(group, Picker::new(&group.set, &ask)) {
             Ok(picked) => picked,
-            Err(drawn) => self.ranked(&view, &ask, drawn)?,
+            Err(drawn) => self.ranked(&view, ask, drawn)?,
         };
         live.load.begin(now);
         self.called();
-        Ok(InFlight::begun(Arc::clone(endpoint), now, policy.decay()))
+        Ok(InFlight::begun(Arc::clone(endpoint), now, view.decay))
     }
 
     /// Picks when what was drawn is not plainly good.
+    ///
+    /// By value: a question that is answered plainly stays in registers.
     #[cold]
     #[inline(never)]
     fn ranked<'a>(
         &self,
         view: &'a View<X>,
-        ask: &Ask<'a, X>,
+        ask: Ask<'a, X>,
         drawn: Option<Drawn<'a, X>>,
     ) -> Result<Picked<'a, X>, PickError> {
         let group = &view.all;
         let drawn = drawn.ok_or(PickError::Empty)?;
-        let picked = view.policy.ranked(group, Picker::new(&group.set, ask), drawn);
+        let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, endpoint.live_or_build(&self.context, self.epoch)))
+        #[cfg(feature = "orca")]
+        let is_new = endpoint.live().is_none();
+        let live = endpoint.live_or_build(&self.context, self.epoch);
+        #[cfg(feature = "orca")]
+        if is_new {
+            self.connects(live);
+        }
+        Ok((endpoint, live))
     }
 }

@@ -77,7 +77,7 @@ impl<X: Upstream> Balancer<X> {
     /// Tells how each endpoint is doing.
     pub(crate) fn census(&self, now: u64, mut tell: impl FnMut(Seen<'_>)) {
         let view = self.view.load();
-        let decay = view.policy.decay();
+        let decay = view.decay;
         for endpoint in view.all.set.iter() {
             let (spec, live) = (endpoint.spec(), endpoint.live());
             let standing = match spec.health() {
@@ -101,7 +101,7 @@ impl<X: Upstream> Balancer<X> {
     /// One line per endpoint.
     pub(crate) fn report(&self, now: u64) -> Vec<String> {
         let view = self.view.load();
-        let decay = view.policy.decay();
+        let decay = view.decay;
         view.all
             .set
             .iter()

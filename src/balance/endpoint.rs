@@ -2,10 +2,15 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, Ordering::SeqCst},
+    atomic::{
+        AtomicBool, AtomicU32,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
 use super::load::Load;
+#[cfg(feature = "orca")]
+use super::told::Told;
 use crate::{
     config::{self, Address, Health, Protocol, Security},
     core::{BodyEnd, Epoch},
@@ -61,6 +66,8 @@ pub(crate) struct Endpoint<X> {
     spec: Spec,
     /// It has left its cluster; in the padding of the spec.
     retired: AtomicBool,
+    /// Where it is in the newest set.
+    place: AtomicU32,
     /// Made at the first pick; survives changes of the spec that do not concern it.
     live: OnceLock<Arc<Live<X>>>,
 }
@@ -68,6 +75,9 @@ pub(crate) struct Endpoint<X> {
 /// The run-time state of an endpoint that has been picked.
 pub(crate) struct Live<X> {
     pub(super) load: Load,
+    /// What it tells of its load, where that is asked for.
+    #[cfg(feature = "orca")]
+    pub(super) told: OnceLock<Box<Told>>,
     pub(super) epoch: Epoch,
     pub(super) extra: X,
 }
@@ -144,12 +154,37 @@ impl Spec {
 
 impl<X> Endpoint<X> {
     pub(super) fn new(spec: Spec) -> Self {
-        Self { spec, retired: AtomicBool::new(false), live: OnceLock::new() }
+        Self {
+            spec,
+            retired: AtomicBool::new(false),
+            place: AtomicU32::new(u32::MAX),
+            live: OnceLock::new(),
+        }
     }
 
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
     }
+
+    /// Where it is in the newest set that a place was asked of.
+    #[inline]
+    pub(super) fn place(&self) -> u32 {
+        self.place.load(Relaxed)
+    }
+
+    pub(super) fn placed(&self, place: usize) {
+        self.place.store(u32::try_from(place).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Load reports are not read without the feature `orca`.
+    #[cfg(not(feature = "orca"))]
+    #[expect(clippy::unused_self, reason = "it is, with the feature `orca`")]
+    #[inline]
+    pub(crate) fn heard(&self, _headers: &http::HeaderMap) {}
+
+    #[cfg(not(feature = "orca"))]
+    #[expect(clippy::unused_self, reason = "it is, with the feature `orca`")]
+    pub(super) fn disbelieved(&self) {}
 
     pub(crate) fn extra(&self) -> Option<&X> {
         self.live.get().map(|live| &live.extra)
@@ -180,14 +215,20 @@ impl<X: Upstream> Endpoint<X> {
             // A new cell is empty: setting it cannot fail.
             drop(live.set(Arc::clone(state)));
         }
-        Self { spec, retired: AtomicBool::new(false), live }
+        Self { spec, retired: AtomicBool::new(false), place: AtomicU32::new(self.place()), live }
     }
 
     #[cold]
     #[inline(never)]
     pub(super) fn live_or_build(&self, cx: &X::Context, epoch: Epoch) -> &Live<X> {
         let live = self.live.get_or_init(|| {
-            Arc::new(Live { load: Load::default(), epoch, extra: X::build(&self.spec, cx) })
+            Arc::new(Live {
+                load: Load::default(),
+                #[cfg(feature = "orca")]
+                told: OnceLock::new(),
+                epoch,
+                extra: X::build(&self.spec, cx),
+            })
         });
         // A pick from an older set may come after the endpoint has left.
         if self.retired.load(SeqCst) {
@@ -199,6 +240,7 @@ impl<X: Upstream> Endpoint<X> {
     /// The endpoint has left its cluster, whether it has been picked or is being so.
     pub(super) fn retire(&self) {
         self.retired.store(true, SeqCst);
+        self.disbelieved();
         if let Some(extra) = self.extra() {
             extra.retire();
         }

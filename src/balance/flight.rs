@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+
 use super::{
     endpoint::{Endpoint, Upstream},
     load::Load,
@@ -58,6 +60,7 @@ impl<X: Upstream> InFlight<X> {
         if let Some(live) = self.endpoint.live() {
             record(&live.load, self.started, now, outcome, self.decay);
         }
+        disbelieve(&self.endpoint, outcome);
     }
 
     /// Ends it with an outcome.
@@ -68,6 +71,7 @@ impl<X: Upstream> InFlight<X> {
             record(&live.load, self.started, now, outcome, self.decay);
             live.load.end(self.started);
         }
+        disbelieve(&self.endpoint, outcome);
     }
 
     /// Ends it as its drop does, at a time that is told: a simulation's clock is not ours.
@@ -145,7 +149,21 @@ impl<X: Upstream> Watcher for Endpoint<X> {
                 BodyEnd::Expired | BodyEnd::Dropped => Outcome::Ignored,
             };
             record(&live.load, ticket.started, ticket.head, outcome, ticket.decay);
+            disbelieve(self, outcome);
         }
         live.load.end(ticket.started);
+    }
+
+    #[inline]
+    fn heard(&self, headers: &HeaderMap) {
+        Self::heard(self, headers);
+    }
+}
+
+/// Who fails says nothing of its load that anybody should follow.
+#[inline]
+fn disbelieve<X>(endpoint: &Endpoint<X>, outcome: Outcome) {
+    if outcome == Outcome::Failure {
+        endpoint.disbelieved();
     }
 }

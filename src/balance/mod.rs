@@ -7,6 +7,8 @@
 //! | `peak_ewma`, the default | the better of two by latency, age of what is in flight, and success | nearly everything |
 //! | `least_request` | the better of two by calls in flight | calls of very unequal cost |
 //! | `round_robin` | one after the other, by weight | equal endpoints and equal calls |
+//! | `client_weighted` | one after the other, by weights from load reports (feature `orca`) | gRPC servers that report |
+//! | `prequal` | the coldest of a few latest reports, else as `peak_ewma` (feature `orca`) | many clients with little traffic each |
 //! | `random` | any, by weight | comparisons |
 //!
 //! Before any load is compared, an endpoint is ranked: good; suspect (half of its latest calls
@@ -29,9 +31,15 @@ mod load;
 mod model;
 mod pick;
 mod policy;
+#[cfg(feature = "orca")]
+mod prequal;
+#[cfg(feature = "orca")]
+pub(crate) mod report;
 mod set;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "orca")]
+mod told;
 mod update;
 mod view;
 

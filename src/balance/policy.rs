@@ -1,14 +1,21 @@
 //! The picking policy of a cluster, compiled from its settings.
 
+use std::sync::Arc;
+
 use super::{
     endpoint::{Endpoint, Upstream},
     pick::{Drawn, Picker, Plain, Signal},
     view::Group,
 };
+#[cfg(feature = "orca")]
+use super::{
+    pick::DECAY,
+    told::{Prequal, Sink, Weighted},
+};
 use crate::config;
 
 /// How one of a group's endpoints is picked.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Policy {
     PeakEwma {
         /// Nanoseconds; never 0.
@@ -17,6 +24,10 @@ pub(super) enum Policy {
     LeastRequest,
     RoundRobin,
     Random,
+    #[cfg(feature = "orca")]
+    Weighted(Arc<Weighted>),
+    #[cfg(feature = "orca")]
+    Prequal(Arc<Prequal>),
 }
 
 impl Policy {
@@ -27,12 +38,20 @@ impl Policy {
             }
             config::Balancer::RoundRobin => Self::RoundRobin,
             config::Balancer::Random => Self::Random,
+            #[cfg(feature = "orca")]
+            config::Balancer::ClientWeighted(config) => {
+                Self::Weighted(Arc::new(Weighted::new(&config)))
+            }
+            #[cfg(feature = "orca")]
+            config::Balancer::Prequal(config) => Self::Prequal(Arc::new(Prequal::new(&config))),
+            #[cfg(not(feature = "orca"))]
+            config::Balancer::ClientWeighted(_) | config::Balancer::Prequal(_) => {
+                Self::LeastRequest
+            }
             // Validation refuses the others, which are not there yet.
             config::Balancer::LeastRequest
             | config::Balancer::RingHash(_)
             | config::Balancer::Maglev(_)
-            | config::Balancer::ClientWeighted(_)
-            | config::Balancer::Prequal(_)
             | config::Balancer::PickFirst(_)
             | config::Balancer::OverrideHost(_)
             | config::Balancer::Extension(_) => Self::LeastRequest,
@@ -41,40 +60,64 @@ impl Policy {
 
     /// How fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
     #[inline]
-    pub(super) fn decay(self) -> u64 {
+    pub(super) fn decay(&self) -> u64 {
         match self {
-            Self::PeakEwma { decay } => decay,
+            Self::PeakEwma { decay } => *decay,
             Self::LeastRequest | Self::RoundRobin | Self::Random => 0,
+            #[cfg(feature = "orca")]
+            Self::Weighted(_) => 0,
+            #[cfg(feature = "orca")]
+            Self::Prequal(_) => DECAY,
+        }
+    }
+
+    /// Where the load reports of the endpoints go.
+    #[cfg(feature = "orca")]
+    pub(super) fn sink(&self) -> Option<Arc<Sink>> {
+        match self {
+            Self::Weighted(weighted) => Some(Arc::new(Sink::Weighted(Arc::clone(weighted)))),
+            Self::Prequal(prequal) => Some(Arc::new(Sink::Prequal(Arc::clone(prequal)))),
+            _ => None,
         }
     }
 
     /// Picks in the plain case: what is drawn is good, and the call has met nothing yet.
     #[inline]
     pub(super) fn plain<'a, X: Upstream>(
-        self,
+        &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
     ) -> Plain<'a, X> {
         match self {
             Self::LeastRequest => picker.p2c(Signal::LeastRequest),
-            Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay }),
+            Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay: *decay }),
             Self::RoundRobin => picker.round_robin(&group.turn),
             Self::Random => picker.random(),
+            #[cfg(feature = "orca")]
+            Self::Weighted(weighted) => picker.weighted(&group.turn, weighted),
+            #[cfg(feature = "orca")]
+            Self::Prequal(prequal) => picker.prequal(prequal),
         }
     }
 
     /// Picks when what was drawn is not plainly good.
     pub(super) fn ranked<'a, X: Upstream>(
-        self,
+        &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
         drawn: Drawn<'a, X>,
-    ) -> Option<&'a std::sync::Arc<Endpoint<X>>> {
+    ) -> Option<&'a Arc<Endpoint<X>>> {
         match self {
             Self::LeastRequest => picker.p2c_ranked(drawn, Signal::LeastRequest),
-            Self::PeakEwma { decay } => picker.p2c_ranked(drawn, Signal::PeakEwma { decay }),
+            Self::PeakEwma { decay } => {
+                picker.p2c_ranked(drawn, Signal::PeakEwma { decay: *decay })
+            }
             Self::RoundRobin => picker.round_robin_ranked(drawn.0, &group.turn),
             Self::Random => picker.random_ranked(drawn.0),
+            #[cfg(feature = "orca")]
+            Self::Weighted(weighted) => picker.weighted_ranked(drawn.0, &group.turn, weighted),
+            #[cfg(feature = "orca")]
+            Self::Prequal(prequal) => picker.prequal_ranked(drawn, prequal),
         }
     }
 }

@@ -81,6 +81,7 @@ impl<X> Set<X> {
         if self.len & (CHUNK - 1) == 0 {
             self.chunks.push(Arc::new(Vec::with_capacity(CHUNK.min(self.len.max(8)))));
         }
+        endpoint.placed(self.len);
         if let Some(chunk) = self.chunks.last_mut() {
             unshared(chunk).push(endpoint);
             self.len += 1;
@@ -110,6 +111,7 @@ impl<X> Set<X> {
             last
         } else {
             index.places.insert(last.spec().address().clone(), u32::try_from(place).ok()?);
+            last.placed(place);
             std::mem::replace(self.slot(place)?, last)
         };
         index.uncount(removed.spec().weight());
@@ -177,6 +179,7 @@ impl<X: Upstream> Set<X> {
         index.uncount(before.spec().weight());
         index.count(spec.weight());
         let after = Arc::new(before.changed(spec));
+        after.placed(place);
         let orphaned = before.live().is_some() && after.live().is_none();
         *self.slot(place)? = after;
         orphaned.then_some(before)

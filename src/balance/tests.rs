@@ -2,6 +2,8 @@
 
 mod load;
 mod pick;
+#[cfg(feature = "orca")]
+mod reports;
 mod set;
 mod weights;
 

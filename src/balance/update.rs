@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+#[cfg(feature = "orca")]
+use super::endpoint::Live;
 use super::{
     balancer::Balancer,
     endpoint::{Spec, Upstream},
@@ -65,6 +67,33 @@ impl<X: Upstream> Balancer<X> {
         let next = view.under(Policy::of(cluster), view.all.set.share());
         drop(view);
         updater.keep(self.view.swap(Arc::new(next)));
+        // Only now: a pick that still makes an endpoint's state under the old policy looks again.
+        #[cfg(feature = "orca")]
+        self.reconnect();
+    }
+
+    /// The state of an endpoint has just been made: its reports go where the policy wants them.
+    #[cfg(feature = "orca")]
+    pub(super) fn connects(&self, live: &Live<X>) {
+        let mut view = self.view.load_full();
+        loop {
+            live.tells(view.policy.sink().as_ref());
+            let newest = self.view.load_full();
+            if Arc::ptr_eq(&view, &newest) {
+                return;
+            }
+            view = newest;
+        }
+    }
+
+    /// The same of every endpoint that has a state.
+    #[cfg(feature = "orca")]
+    fn reconnect(&self) {
+        let view = self.view.load_full();
+        let sink = view.policy.sink();
+        for live in view.all.set.iter().filter_map(|endpoint| endpoint.live()) {
+            live.tells(sink.as_ref());
+        }
     }
 
     /// Replaces the whole set; state survives by address.

@@ -9,6 +9,8 @@ pub(super) struct View<X> {
     /// Every endpoint.
     pub(super) all: Group<X>,
     pub(super) policy: Policy,
+    /// The policy's: how fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
+    pub(super) decay: u64,
 }
 
 /// Endpoints that one policy picks among.
@@ -20,28 +22,41 @@ pub(super) struct Group<X> {
 
 impl<X> View<X> {
     pub(super) fn empty(policy: Policy) -> Self {
-        Self { all: Group { set: Set::empty(), turn: Arc::default() }, policy }
+        let decay = policy.decay();
+        Self { all: Group { set: Set::empty(), turn: Arc::default() }, policy, decay }
     }
 }
 
 impl<X: Upstream> View<X> {
     /// Whether there is periodic work under these settings.
     pub(super) fn is_kept(&self) -> bool {
-        false
+        match &self.policy {
+            #[cfg(feature = "orca")]
+            Policy::Weighted(_) => true,
+            _ => false,
+        }
     }
 
     /// Does what is due, and says when more will be.
-    pub(super) fn keep(&self, _now: u64) -> Option<u64> {
-        None
+    pub(super) fn keep(&self, now: u64) -> Option<u64> {
+        match &self.policy {
+            #[cfg(feature = "orca")]
+            Policy::Weighted(weighted) => weighted.keep(now, &self.all.set),
+            _ => {
+                let _nothing_is_due = now;
+                None
+            }
+        }
     }
 
     /// The view of a changed set.
     pub(super) fn of(&self, set: Set<X>) -> Self {
-        self.under(self.policy, set)
+        self.under(self.policy.clone(), set)
     }
 
     /// The view of a set, perhaps the same, under a policy, perhaps the same.
     pub(super) fn under(&self, policy: Policy, set: Set<X>) -> Self {
-        Self { all: Group { set, turn: Arc::clone(&self.all.turn) }, policy }
+        let decay = policy.decay();
+        Self { all: Group { set, turn: Arc::clone(&self.all.turn) }, policy, decay }
     }
 }

@@ -1,6 +1,6 @@
 //! Where the own certificate and the roots are read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// The files of one identity, PEM, followed while the mesh runs. Paths in a mesh file are relative
 /// to it.
@@ -20,4 +20,7 @@ pub struct IdentityFiles {
     pub bundles: BTreeMap<String, String>,
     /// Revocation lists. Default: none.
     pub crl: Option<String>,
+    /// How often the files are read. Default: 5 s. Range: from 100 ms, at most 365 days.
+    #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
+    pub poll_interval: Option<Duration>,
 }

@@ -10,7 +10,7 @@ mod time;
 mod wire;
 
 pub(crate) use self::body::{
-    BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, StreamEnd, Ticket,
+    Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Ticket,
     Unrepeatable, Watch, Watcher, polled_foreign,
 };
 pub(crate) use self::error::{Context, grpc};

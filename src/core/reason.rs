@@ -91,7 +91,7 @@ impl RetryReason {
         ["never_sent", "refused", "connection_lost", "attempt_timeout", "status", "grpc"];
 
     /// The kind as the value of an attribute.
-    #[cfg(any(feature = "otel", feature = "tracing"))]
+    #[cfg(any(feature = "otel-033", feature = "tracing"))]
     pub(crate) fn code(self) -> &'static str {
         Self::NAMES.get(self.index()).copied().unwrap_or_default()
     }

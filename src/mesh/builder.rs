@@ -27,9 +27,9 @@ use crate::{
     transport::{self, Connect, ConnectTarget, Connector, Shared},
 };
 
-#[cfg(feature = "otel")]
+#[cfg(feature = "otel-033")]
 use super::metrics;
-#[cfg(feature = "otel")]
+#[cfg(feature = "otel-033")]
 use crate::observe::otel::Exporter;
 #[cfg(feature = "_tls")]
 use crate::security::{CryptoProvider, Identity, Verify};
@@ -94,7 +94,7 @@ pub struct MeshBuilder {
     connect: Option<ConnectStage>,
     keys: GivenKeys,
     telemetry: Telemetry,
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "otel-033")]
     exporter: Option<Exporter>,
     tracing: Tracing,
 }
@@ -125,7 +125,7 @@ impl MeshBuilder {
             connect: None,
             keys: GivenKeys::default(),
             telemetry: Telemetry::default(),
-            #[cfg(feature = "otel")]
+            #[cfg(feature = "otel-033")]
             exporter: None,
             tracing: Tracing::default(),
         }
@@ -250,7 +250,7 @@ impl MeshBuilder {
     ///
     /// A call is one span and a child for each attempt, by OpenTelemetry's semantic conventions
     /// 1.44: see `docs/TRACING.md`. HTTP's end with the response head, gRPC's with the status.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "otel-033")]
     pub fn tracer_provider<P>(mut self, provider: &P) -> Self
     where
         P: opentelemetry::trace::TracerProvider,
@@ -294,7 +294,7 @@ impl MeshBuilder {
     /// Only the API of `opentelemetry` 0.33 is used: the SDK, its reader and its exporter are the
     /// application's. What that exporter meets, no call waits for or learns of. Each duration is
     /// recorded through it once more: `docs/METRICS.md` tells what that costs.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "otel-033")]
     pub fn meter_provider(
         mut self,
         provider: &(impl opentelemetry::metrics::MeterProvider + ?Sized),
@@ -459,9 +459,9 @@ impl MeshBuilder {
             },
         };
         let unknown = self.unknown_names;
-        #[cfg(feature = "otel")]
+        #[cfg(feature = "otel-033")]
         let sinks = self.exporter.as_ref().map(Exporter::sinks);
-        #[cfg(not(feature = "otel"))]
+        #[cfg(not(feature = "otel-033"))]
         let sinks = None;
         let hub = Arc::new(Hub::new(events, epoch, &names, sinks));
         let telemetry = self.telemetry;
@@ -481,7 +481,7 @@ impl MeshBuilder {
                 telemetry,
             )
         });
-        #[cfg(feature = "otel")]
+        #[cfg(feature = "otel-033")]
         if let Some(exporter) = &self.exporter {
             let read = Arc::downgrade(&inner);
             exporter.observe(move |metric| match read.upgrade() {

@@ -18,8 +18,8 @@ use crate::{
     discover::SourceId,
     security::{
         ClientTls, CryptoProvider, Identity, IdentityHandle, IdentityPublisher, KeyPair, Policy,
-        Provider, Reports, Secured as Handshaken, Trust, TrustHandle, TrustPublisher, Verify,
-        provider,
+        Provider, Reports, Secured as Handshaken, Shared, Trust, TrustHandle, TrustPublisher,
+        Verify, provider,
     },
     transport::{Io, Protection, Secure, Secured},
 };
@@ -43,6 +43,8 @@ pub(crate) struct Keys {
     /// Those that sources have told of; the first source of a name decides.
     files: BTreeMap<String, BTreeMap<SourceId, Read>>,
     system: Option<TrustHandle>,
+    /// What clusters and endpoints of equal settings have in common.
+    shared: Shared,
 }
 
 /// Handles by name.
@@ -68,6 +70,7 @@ pub(crate) struct Resolved {
     provider: Result<Provider, Arc<str>>,
     identity: Result<IdentityHandle, Arc<str>>,
     trust: Result<Vec<TrustHandle>, Arc<str>>,
+    shared: Shared,
 }
 
 /// What is told of keys and roots.
@@ -184,7 +187,10 @@ impl Keys {
         let trust = trust_of(&read.files)?;
         if let (Some(certificate), Some(key)) = (&read.files.certificate, &read.files.key) {
             let provider = provider.as_ref().map_err(ToString::to_string)?;
-            let pair = KeyPair::pem_files(certificate, key);
+            let mut pair = KeyPair::pem_files(certificate, key);
+            if let Some(interval) = read.files.poll_interval {
+                pair = pair.poll_interval(interval);
+            }
             let (publish, handle) =
                 IdentityHandle::identity(&pair.name(), provider, Weak::clone(reports));
             read.tasks.push(run_identity(inner, Box::new(pair), publish));
@@ -303,7 +309,7 @@ impl Keys {
             Ok(_) => self.identity(security.certificate.as_ref()),
             Err(reason) => Err(Arc::clone(reason)),
         };
-        Resolved { provider, identity, trust: self.trusted(security) }
+        Resolved { provider, identity, trust: self.trusted(security), shared: self.shared.clone() }
     }
 
     /// The mesh's own roots vouch where a cluster says nothing of roots.
@@ -330,21 +336,27 @@ fn run_identity(
     identity: Box<dyn Identity>,
     publish: IdentityPublisher,
 ) -> AbortHandle {
-    let told = publish.clone();
-    let run = async move { identity.run(publish).await };
+    let (told, over) = (publish.clone(), publish.clone());
+    let run = async move {
+        identity.run(publish).await;
+        over.over();
+    };
     inner.spawn(guarded(run, move || told.refused(PANICKED)))
 }
 
 /// The same for roots.
 fn run_trust(inner: &Inner, trust: Box<dyn Verify>, publish: TrustPublisher) -> AbortHandle {
-    let told = publish.clone();
-    let run = async move { trust.run(publish).await };
+    let (told, over) = (publish.clone(), publish.clone());
+    let run = async move {
+        trust.run(publish).await;
+        over.over();
+    };
     inner.spawn(guarded(run, move || told.refused(PANICKED)))
 }
 
 /// The roots of these files, if there are any.
 fn trust_of(files: &IdentityFiles) -> Result<Option<Trust>, String> {
-    let IdentityFiles { roots, bundles, crl, .. } = files;
+    let IdentityFiles { roots, bundles, crl, poll_interval, .. } = files;
     let by_domain = bundles.iter().map(|(domain, path)| (domain.as_str(), path));
     let mut trust = match (roots, bundles.is_empty()) {
         (None, true) => return Ok(None),
@@ -359,6 +371,9 @@ fn trust_of(files: &IdentityFiles) -> Result<Option<Trust>, String> {
     };
     if let Some(crl) = crl {
         trust = trust.crl_file(crl);
+    }
+    if let Some(interval) = poll_interval {
+        trust = trust.poll_interval(*interval);
     }
     Ok(Some(trust))
 }
@@ -450,7 +465,7 @@ impl Resolved {
         }
         // What is missing is told by `flaw`: it may still come.
         let Ok(policy) = self.policy(security, demand) else { return Ok(()) };
-        ClientTls::new(policy).map(drop)
+        ClientTls::shared(policy, &self.shared).map(drop)
     }
 
     /// How the connections of an endpoint are secured.
@@ -462,7 +477,7 @@ impl Resolved {
             Ok(policy) => policy,
             Err(reason) => return Protection::Refused(reason),
         };
-        match ClientTls::new(policy) {
+        match ClientTls::shared(policy, &self.shared) {
             Ok(tls) => Protection::Tls { with: Arc::new(Client(tls)), offered },
             Err(errors) => Protection::Refused(errors.to_string().into()),
         }

@@ -69,7 +69,7 @@ impl Mesh {
 }
 
 /// The samples of one metric, for who asks for each by itself.
-#[cfg(feature = "otel")]
+#[cfg(feature = "otel-033")]
 pub(super) fn samples(inner: &Inner, metric: Metric) -> Vec<MetricSample> {
     View::of(inner).samples(inner, metric)
 }

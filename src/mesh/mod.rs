@@ -35,6 +35,7 @@ mod keeper;
 #[cfg_attr(not(feature = "_tls"), path = "keys_off.rs")]
 mod keys;
 mod leaf;
+mod listed;
 mod metrics;
 pub(crate) mod names;
 mod protect;

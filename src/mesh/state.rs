@@ -5,10 +5,10 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::{cluster::Cluster, keys::Keys, service::ServiceCell};
+use super::{cluster::Cluster, keys::Keys, listed::Listed, service::ServiceCell};
 use crate::{
-    balance::{Diff, Spec},
-    config::{self, Address, Security},
+    balance::Diff,
+    config::{self, Address},
     discover::SourceId,
     observe::Hub,
 };
@@ -46,7 +46,7 @@ pub(super) struct Entry {
     #[cfg(feature = "dns")]
     pub(super) discovery: Option<super::discovery::Running>,
     /// What each source says of each address, kept only while several sources name the cluster.
-    listed: BTreeMap<SourceId, HashMap<Address, Spec>>,
+    listed: Listed,
 }
 
 /// Cells of services that are not defined, as long as a client holds them.
@@ -183,7 +183,7 @@ impl Entry {
             users: BTreeSet::new(),
             #[cfg(feature = "dns")]
             discovery: None,
-            listed: BTreeMap::new(),
+            listed: Listed::default(),
         }
     }
 
@@ -200,7 +200,7 @@ impl Entry {
             && first != source
         {
             let specs = self.cell.core.load().balancer.specs();
-            self.listed.insert(first, specs.into_iter().map(listed).collect());
+            self.listed.replace(first, specs);
         }
         if self.settings.get(&source) == Some(&settings) {
             return false;
@@ -215,12 +215,7 @@ impl Entry {
             self.listed.clear();
             return self.cell.core.load().balancer.replace(set) != Diff::default();
         }
-        let now: HashMap<Address, Spec> = set.into_iter().map(listed).collect();
-        let mut touched: Vec<Address> = now.keys().cloned().collect();
-        let before = self.listed.insert(source, now).unwrap_or_default();
-        let now = self.listed.get(&source);
-        let is_gone = |address: &Address| now.is_none_or(|now| !now.contains_key(address));
-        touched.extend(before.into_keys().filter(is_gone));
+        let touched = self.listed.replace(source, set);
         self.publish(touched)
     }
 
@@ -230,8 +225,7 @@ impl Entry {
             self.cell.core.load().balancer.upsert(set);
             return;
         }
-        let touched = set.iter().map(|endpoint| endpoint.address.clone()).collect();
-        self.listed.entry(source).or_default().extend(set.into_iter().map(listed));
+        let touched = self.listed.insert(source, set);
         self.publish(touched);
     }
 
@@ -240,12 +234,8 @@ impl Entry {
         if !self.settings.contains_key(&source) {
             return;
         }
-        if let Some(listed) = self.listed.get_mut(&source) {
-            for address in &addresses {
-                listed.remove(address);
-            }
-        }
-        self.publish(addresses);
+        let touched = self.listed.remove(source, addresses);
+        self.publish(touched);
     }
 
     /// Takes back what a source has said of the cluster.
@@ -254,15 +244,19 @@ impl Entry {
             return;
         }
         self.replace(source, Vec::new());
-        self.listed.remove(&source);
+        self.listed.forget(source);
         self.settings.remove(&source);
     }
 
     /// Brings what is known of these addresses to the balancer; whether that changed anything.
     fn publish(&self, addresses: Vec<Address>) -> bool {
         let (mut known, mut gone) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
         for address in addresses {
-            match self.endpoint(&address) {
+            if !seen.insert(address.clone()) {
+                continue;
+            }
+            match self.listed.endpoint(&address) {
                 Some(endpoint) => known.push(endpoint),
                 None => gone.push(address),
             }
@@ -271,25 +265,6 @@ impl Entry {
         let changed = core.balancer.upsert(known) != Diff::default();
         core.balancer.remove(&gone) != Diff::default() || changed
     }
-
-    /// The endpoint of an address as the first source that lists it says. Where that says nothing of
-    /// its security, it is secured as the first that wants it to be: a bare address of one source
-    /// never makes plaintext of another's.
-    fn endpoint(&self, address: &Address) -> Option<config::Endpoint> {
-        let mut listed = self.listed.values().filter_map(|listed| listed.get(address));
-        let mut endpoint = listed.next()?.config();
-        if endpoint.security.is_none() {
-            let secured = |spec: &Spec| {
-                spec.security().filter(|said| matches!(said, Security::Tls(_))).cloned()
-            };
-            endpoint.security = listed.find_map(secured);
-        }
-        Some(endpoint)
-    }
-}
-
-fn listed(endpoint: config::Endpoint) -> (Address, Spec) {
-    (endpoint.address.clone(), Spec::new(endpoint))
 }
 
 // === impl Absent ===

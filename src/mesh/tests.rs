@@ -270,3 +270,47 @@ async fn a_later_source_does_not_make_an_endpoint_plain_that_is_secured_as_its_c
     second.endpoints("users", [plain]).unwrap();
     assert_eq!(endpoints(&mesh), [address().into()]);
 }
+
+#[tokio::test]
+async fn a_bare_address_is_secured_as_the_endpoint_that_lists_it_among_others() {
+    let [one, two, three]: [config::Address; 3] =
+        ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"].map(|it| it.parse().unwrap());
+    let mut secured = config::Endpoint::new(one.clone());
+    secured.security = Some(config::Security::Tls(Box::default()));
+    secured.more_addresses = vec![two.clone()];
+    // Of another source: one of its addresses, and an endpoint that listens there, too.
+    let mut among = config::Endpoint::new(three.clone());
+    among.more_addresses = vec![one.clone()];
+    let bare = [config::Endpoint::new(two.clone()), among];
+    let is_secured = |mesh: &Mesh, address: &config::Address| {
+        let all = endpoints(mesh);
+        let found = all.into_iter().find(|endpoint| endpoint.address == *address).unwrap();
+        matches!(found.security, Some(config::Security::Tls(_)))
+    };
+    for secured_comes_first in [true, false] {
+        for secured_decides in [true, false] {
+            let (mesh, first, second) = two_sources(secured_decides).await;
+            if secured_comes_first {
+                first.endpoints("users", [secured.clone()]).unwrap();
+            }
+            second.endpoints("users", bare.clone()).unwrap();
+            if !secured_comes_first {
+                first.upsert_endpoints("users", [secured.clone()]).unwrap();
+            }
+            assert!(is_secured(&mesh, &two) && is_secured(&mesh, &three));
+            // Nobody says so any more.
+            first.remove_endpoints("users", std::slice::from_ref(&one));
+            assert!(!is_secured(&mesh, &two) && !is_secured(&mesh, &three));
+            first.endpoints("users", [secured.clone()]).unwrap();
+            assert!(is_secured(&mesh, &two) && is_secured(&mesh, &three));
+            first.remove_cluster("users");
+            assert!(!is_secured(&mesh, &two) && !is_secured(&mesh, &three));
+        }
+    }
+}
+
+/// Two sources, the first of which decides or not.
+async fn two_sources(first_decides: bool) -> (Mesh, Publisher, Publisher) {
+    let (mesh, first, second) = two().await;
+    if first_decides { (mesh, first, second) } else { (mesh, second, first) }
+}

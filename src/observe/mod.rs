@@ -7,7 +7,7 @@
 //! ends in a way that was not met before makes the cell of that end. The cells are always on.
 //!
 //! They are read by [`Mesh::metrics`](crate::Mesh::metrics), as values or as the text that
-//! Prometheus scrapes, and with the feature `otel` through the meter provider that
+//! Prometheus scrapes, and with the feature `otel-033` through the meter provider that
 //! [`MeshBuilder`](crate::MeshBuilder) is given.
 //!
 //! `docs/METRICS.md` lists every metric with its type, unit, attributes and source.
@@ -21,7 +21,7 @@ mod end;
 mod family;
 mod histogram;
 mod hub;
-#[cfg(feature = "otel")]
+#[cfg(feature = "otel-033")]
 pub(crate) mod otel;
 mod service;
 mod snapshot;
@@ -32,7 +32,7 @@ pub(crate) mod trace;
 
 /// The semantic conventions that the names and attributes of metrics and spans follow: they have one
 /// scope.
-#[cfg(feature = "otel")]
+#[cfg(feature = "otel-033")]
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
 
 pub(crate) use self::{

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, pin::Pin, time::Duration};
 
+use tokio::time::{Instant, timeout_at};
+
 use super::{
     Roots, TrustDomain, TrustPublisher, Verify,
     files::{self, Files},
@@ -85,7 +87,7 @@ impl Trust {
     }
 
     /// The roots of the operating system vouch for any name; `SSL_CERT_FILE` and `SSL_CERT_DIR`
-    /// name others. They are read again every hour; beside files, as often as those.
+    /// name others. They are read again every hour; beside files, every five minutes.
     pub fn system() -> Self {
         Self::none().and_system()
     }
@@ -162,21 +164,48 @@ impl Verify for Trust {
     }
 
     fn run(self: Box<Self>, publish: TrustPublisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(follow(*self, publish))
+        Box::pin(follow(*self, publish, system))
     }
 }
 
-async fn follow(trust: Trust, publish: TrustPublisher) {
+/// The system's roots, DER, or why there are none.
+type System = Result<Vec<Vec<u8>>, String>;
+
+pub(super) async fn follow<S>(trust: Trust, publish: TrustPublisher, system: impl Fn() -> S)
+where
+    S: Future<Output = System>,
+{
     let paths: Vec<PathBuf> =
         trust.parts.iter().filter_map(|(_, content)| content.path()).collect();
     let followed = !paths.is_empty();
     let poll = if followed { trust.poll } else { SYSTEM_REFRESH };
     let mut files = Files::new(paths, poll);
+    // What the system has said beside files, and until when that will do.
+    let mut known: Option<(Instant, Vec<Vec<u8>>)> = None;
     loop {
-        let contents = files.next().await;
-        let system = if trust.system { system().await } else { Ok(Vec::new()) };
-        let read = read(&trust, contents, system);
-        let used = match read {
+        let contents = match &known {
+            None => files.next().await,
+            Some((until, _)) => match timeout_at(*until, files.next()).await {
+                Ok(contents) => contents,
+                Err(_) => {
+                    files.again();
+                    files.next().await
+                }
+            },
+        };
+        let now = Instant::now();
+        let said = match known.take().filter(|(until, _)| now < *until) {
+            Some((until, roots)) => {
+                known = Some((until, roots.clone()));
+                Ok(roots)
+            }
+            None if trust.system => system().await,
+            None => Ok(Vec::new()),
+        };
+        if let (true, true, None, Ok(roots)) = (followed, trust.system, &known, &said) {
+            known = now.checked_add(SYSTEM_BESIDE).map(|until| (until, roots.clone()));
+        }
+        let used = match read(&trust, contents, said) {
             Ok(roots) => publish.roots(roots).is_ok(),
             Err(why) => {
                 publish.refused(&why);
@@ -186,17 +215,13 @@ async fn follow(trust: Trust, publish: TrustPublisher) {
         if !(followed || trust.system) || publish.is_closed() {
             return;
         }
-        if !used || trust.system {
+        if !used || !followed {
             files.again();
         }
     }
 }
 
-fn read(
-    trust: &Trust,
-    contents: files::Contents,
-    system: Result<Vec<Vec<u8>>, String>,
-) -> Result<Roots, String> {
+fn read(trust: &Trust, contents: files::Contents, system: System) -> Result<Roots, String> {
     let mut roots = if trust.unchecked { Roots::unchecked() } else { Roots::new() };
     roots = roots.der(system?);
     let mut contents = contents.into_iter();
@@ -218,7 +243,7 @@ fn read(
 }
 
 /// The usable ones: a system has a few that nobody can use.
-async fn system() -> Result<Vec<Vec<u8>>, String> {
+async fn system() -> System {
     let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
     let loaded = loaded.map_err(|_| "reading was broken off".to_owned())?;
     let usable = loaded.certs.iter().filter(|der| super::trust::Root::read(der).is_ok());
@@ -247,3 +272,5 @@ impl fmt::Debug for Trust {
 
 /// The system's roots come with its updates.
 const SYSTEM_REFRESH: Duration = Duration::from_secs(3600);
+/// The same beside files, whose readers expect a change to count sooner.
+const SYSTEM_BESIDE: Duration = Duration::from_secs(300);

@@ -19,7 +19,7 @@ use rustls::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Policy, TlsError, TlsErrorKind,
+    Policy, Shared, TlsError, TlsErrorKind,
     alert::explain,
     policy::{Compiled, Standing},
     secured::{Peer, Secured, TlsIo, Vouched},
@@ -59,7 +59,16 @@ impl ClientTls {
     ///
     /// Every field that cannot be used; the paths are relative to the policy.
     pub(crate) fn new(policy: Policy) -> Result<Self, ConfigErrors> {
-        Ok(Self { compiled: Arc::new(policy.compile()?), live: Arc::default() })
+        Self::shared(policy, &Shared::default())
+    }
+
+    /// The same; of equal policies that are checked there, the first is used for all.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub(crate) fn shared(policy: Policy, shared: &Shared) -> Result<Self, ConfigErrors> {
+        Ok(Self { compiled: policy.compile(shared)?, live: Arc::default() })
     }
 
     /// The same policy for another endpoint: it shares all but the sessions, which are of use with

@@ -117,6 +117,16 @@ impl IdentityPublisher {
         self.writer.refuse(reason);
     }
 
+    /// Its source will say nothing more: reported, if it has said nothing at all.
+    ///
+    /// Whoever has watched it for panics has the only other clone: a source that returns may have
+    /// left its own to somebody who speaks later.
+    pub(crate) fn over(self) {
+        if self.writer.clones() <= 2 && self.writer.is_silent() {
+            self.writer.refuse(source::SILENT);
+        }
+    }
+
     /// Whether the mesh is shut down or gone: it takes nothing any more.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -43,8 +43,10 @@ mod identity;
 mod key_pair;
 mod pem;
 mod policy;
+mod pools;
 mod provider;
 mod secured;
+mod shared;
 mod source;
 mod spiffe;
 mod trust;
@@ -67,6 +69,7 @@ pub(crate) use self::{
     policy::Policy,
     provider::{Provider, provider},
     secured::{Secured, TlsIo},
+    shared::Shared,
     source::{Report, Reports},
     trust::TrustHandle,
 };

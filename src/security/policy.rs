@@ -13,6 +13,8 @@ use super::{
     IdentityHandle, Provider, TlsError, TlsErrorKind, TrustHandle,
     expected::{self, Expected},
     identity::Own,
+    pools::Pools,
+    shared::Shared,
     trust::Anchors,
     verifier::Rules,
 };
@@ -62,6 +64,7 @@ pub(super) struct Compiled {
     pub(super) key: Arc<str>,
     expected: Arc<[Expected]>,
     max_depth: Option<u32>,
+    shared: Shared,
     /// The newest.
     standing: Mutex<Option<Arc<Standing>>>,
 }
@@ -101,9 +104,13 @@ impl Policy {
     }
 
     /// Checks it. The paths of the errors are relative to the policy.
-    pub(super) fn compile(self) -> Result<Compiled, ConfigErrors> {
-        let mut errors = Vec::new();
+    pub(super) fn compile(self, shared: &Shared) -> Result<Arc<Compiled>, ConfigErrors> {
         let key = self.key();
+        shared.policy(Arc::clone(&key), || self.compiled(key, shared.clone()))
+    }
+
+    fn compiled(self, key: Arc<str>, shared: Shared) -> Result<Compiled, ConfigErrors> {
+        let mut errors = Vec::new();
         let versions = versions(self.min_version, self.max_version, &mut errors);
         let provider = narrowed(&self.provider, &self.ciphers, &self.groups, &mut errors);
         let mut compiled = Vec::with_capacity(self.expected.len());
@@ -155,6 +162,7 @@ impl Policy {
             key,
             expected: compiled.into(),
             max_depth: self.max_verify_depth,
+            shared,
             standing: Mutex::default(),
         })
     }
@@ -172,14 +180,14 @@ impl Policy {
             ciphers,
             groups,
             max_verify_depth,
-            resumption: _,
+            resumption,
         } = self;
         let identity = identity.as_ref().map(IdentityHandle::id);
         let trust: Vec<u64> = trust.iter().map(TrustHandle::id).collect();
         let provider = Arc::as_ptr(provider);
         format!(
             "{provider:?} {identity:?} {trust:?} {expected:?} {sni:?} {alpn:?} {min_version:?} \
-             {max_version:?} {ciphers:?} {groups:?} {max_verify_depth:?}"
+             {max_version:?} {ciphers:?} {groups:?} {max_verify_depth:?} {resumption}"
         )
         .into()
     }
@@ -218,17 +226,20 @@ impl Compiled {
         {
             return Ok(Arc::clone(standing));
         }
-        let mut anchors = Anchors::default();
-        for state in &trust {
-            if let Some(good) = &state.good {
+        let said = self.trust.iter().zip(&trust);
+        let said = said.map(|(source, state)| (source.id(), state.generation)).collect();
+        let pools = self.shared.pools(said, || {
+            let mut anchors = Anchors::default();
+            for good in trust.iter().filter_map(|state| state.good.as_ref()) {
                 anchors.add(good);
             }
-        }
-        if anchors.is_empty() {
-            return Err(TlsError::new(TlsErrorKind::NoTrust, "there are no roots"));
-        }
+            if anchors.is_empty() {
+                return Err(TlsError::new(TlsErrorKind::NoTrust, "there are no roots"));
+            }
+            Ok(Pools::new(anchors))
+        })?;
         let rules = Rules::new(
-            &anchors,
+            pools,
             Arc::clone(&self.expected),
             Arc::clone(&self.names),
             self.max_depth,

@@ -52,6 +52,9 @@ pub(crate) struct Writer<T> {
     reports: Weak<dyn Reports>,
 }
 
+/// Why there is nothing of a source that is over.
+pub(super) const SILENT: &str = "the source ended before it said anything";
+
 /// Tells apart sources that have the same name.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -93,7 +96,7 @@ impl<T> Source<T> {
         match said.as_deref() {
             Ok(state) if state.good.is_some() => Ok(state.clone()),
             Ok(state) => Err(state.problem.clone().unwrap_or_default()),
-            Err(_) => Err("the source ended before it said anything".into()),
+            Err(_) => Err(SILENT.into()),
         }
     }
 
@@ -150,6 +153,17 @@ impl<T: PartialEq> Writer<T> {
         if changed {
             self.report(Report::Refused(reason));
         }
+    }
+
+    /// How many can write.
+    pub(super) fn clones(&self) -> usize {
+        Arc::strong_count(&self.state)
+    }
+
+    /// Whether nothing has been said yet, good or bad.
+    pub(super) fn is_silent(&self) -> bool {
+        let state = self.state.borrow();
+        state.good.is_none() && state.problem.is_none()
     }
 
     /// Whether nobody wants it any more.

@@ -1,9 +1,9 @@
 //! The endpoint's certificate, verified inside of the handshake.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use rustls::{
@@ -18,31 +18,20 @@ use webpki::{
 };
 
 use super::{
-    TlsError, TlsErrorKind, TrustDomain,
-    certificate::Facts,
+    TlsError, TlsErrorKind,
     expected::{Expected, Leaf, Matched, Realm},
-    trust::{Anchors, Crl, Root},
+    pools::{Pools, system},
 };
 
 /// What an endpoint's certificate must keep to.
 #[derive(Debug)]
 pub(super) struct Rules {
-    any: Pool,
-    domains: BTreeMap<TrustDomain, Pool>,
-    crls: Vec<Crl>,
-    unchecked: bool,
+    pools: Arc<Pools>,
     expected: Arc<[Expected]>,
     /// The same for a reader.
     names: Arc<[String]>,
     max_depth: Option<u32>,
     algorithms: WebPkiSupportedAlgorithms,
-}
-
-/// Roots that vouch for the same names.
-#[derive(Debug, Default)]
-struct Pool {
-    anchors: Vec<TrustAnchor<'static>>,
-    roots: Vec<Root>,
 }
 
 /// Who an endpoint is, and who vouched for it.
@@ -76,23 +65,18 @@ const REMEMBERED: usize = 4;
 
 impl Rules {
     pub(super) fn new(
-        anchors: &Anchors,
+        pools: Arc<Pools>,
         expected: Arc<[Expected]>,
         names: Arc<[String]>,
         max_depth: Option<u32>,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        let domains = anchors.domains.iter();
-        Self {
-            any: Pool::new(&anchors.any),
-            domains: domains.map(|(domain, roots)| (domain.clone(), Pool::new(roots))).collect(),
-            crls: anchors.crls.clone(),
-            unchecked: anchors.unchecked,
-            expected,
-            names,
-            max_depth,
-            algorithms,
-        }
+        Self { pools, expected, names, max_depth, algorithms }
+    }
+
+    #[cfg(test)]
+    pub(super) fn pools_for_tests(&self) -> Arc<Pools> {
+        Arc::clone(&self.pools)
     }
 
     /// Who has this chain.
@@ -107,7 +91,7 @@ impl Rules {
         now: UnixTime,
     ) -> Result<Verdict, TlsError> {
         let read = Leaf::read(leaf);
-        if self.unchecked {
+        if self.pools.unchecked {
             return Ok(Verdict {
                 name: None,
                 names: read.as_ref().map_or_else(|_| Vec::new(), |leaf| leaf.facts.names()),
@@ -169,23 +153,6 @@ impl Rules {
         Err(TlsError::new(TlsErrorKind::WrongIdentity, what))
     }
 
-    /// The roots that may vouch for names of this realm.
-    fn pool(&self, realm: &Realm) -> Result<&Pool, TlsError> {
-        let unknown = |what: String| Err(TlsError::new(TlsErrorKind::UnknownCa, what));
-        match realm {
-            Realm::Any if self.any.anchors.is_empty() => unknown(
-                "the roots are given by trust domain, and vouch for SPIFFE ids only".to_owned(),
-            ),
-            Realm::Domain(domain) if !self.domains.is_empty() => {
-                match self.domains.get(&**domain) {
-                    Some(pool) => Ok(pool),
-                    None => unknown(format!("there are no roots for the trust domain {domain}")),
-                }
-            }
-            Realm::Any | Realm::Domain(_) => Ok(&self.any),
-        }
-    }
-
     fn check_chain(
         &self,
         leaf: &Leaf<'_>,
@@ -193,8 +160,9 @@ impl Rules {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Vouching, TlsError> {
-        let pool = self.pool(realm)?;
-        let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().map(|crl| &*crl.list).collect();
+        let pool = self.pools.of(realm)?;
+        let lists: Vec<&CertRevocationList<'_>> =
+            self.pools.crls.iter().map(|crl| &*crl.list).collect();
         let too_long = |path: &VerifiedPath<'_>| {
             let depth = u32::try_from(path.intermediate_certificates().count());
             self.max_depth.is_some_and(|max| depth.map_or(true, |depth| depth > max))
@@ -229,13 +197,13 @@ impl Rules {
     /// Whether the root of an earlier verdict still vouches for its name. Where nothing was asked
     /// for, it does not stand as soon as something is.
     pub(super) fn vouch(&self, verdict: &Verdict) -> bool {
-        let Some((root, realm)) = &verdict.root else { return self.unchecked };
-        self.unchecked || self.pool(realm).is_ok_and(|pool| pool.root(root).is_some())
+        let Some((root, realm)) = &verdict.root else { return self.pools.unchecked };
+        self.pools.unchecked || self.pools.of(realm).is_ok_and(|pool| pool.root(root).is_some())
     }
 
     /// Whether revocation lists are compared at all.
     pub(super) fn has_crls(&self) -> bool {
-        !self.crls.is_empty()
+        !self.pools.crls.is_empty()
     }
 }
 
@@ -292,35 +260,6 @@ fn explain(error: webpki::Error, leaf: &Leaf<'_>, now: UnixTime) -> TlsError {
 
 fn unix(time: SystemTime) -> UnixTime {
     UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
-}
-
-fn system(time: UnixTime) -> SystemTime {
-    let since = Duration::from_secs(time.as_secs());
-    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-// === impl Pool ===
-
-impl Pool {
-    fn new(roots: &[Root]) -> Self {
-        let anchors = roots.iter().map(|root| root.anchor.clone()).collect();
-        Self { anchors, roots: roots.to_vec() }
-    }
-
-    /// The longest lived of the certificates of this key and name.
-    fn root(&self, anchor: &TrustAnchor<'_>) -> Option<&Root> {
-        let same = self.roots.iter().filter(|root| root.anchor == *anchor);
-        same.max_by_key(|root| root.not_after)
-    }
-
-    /// When the first certificate of a path ends. One whose end cannot be read vouches for `now`.
-    fn end(&self, path: &VerifiedPath<'_>, leaf: &Leaf<'_>, now: UnixTime) -> SystemTime {
-        let root = self.root(path.anchor()).map_or_else(|| system(now), |root| root.not_after);
-        let between = path.intermediate_certificates().map(|certificate| {
-            Facts::read(&certificate.der()).map_or_else(|_| system(now), |facts| facts.not_after)
-        });
-        between.fold(root.min(leaf.facts.not_after), SystemTime::min)
-    }
 }
 
 // === impl Verifier ===

@@ -1,12 +1,16 @@
 //! The picking policies, over one set of endpoints.
 
 mod p2c;
+#[cfg(feature = "orca")]
+mod prequal;
 mod random;
 mod turn;
 
 use std::sync::Arc;
 
 pub(super) use self::p2c::Signal;
+#[cfg(feature = "orca")]
+pub(super) use self::prequal::DECAY;
 use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},

@@ -201,12 +201,14 @@ impl Model {
             "integer" if path.contains("window_bytes") => json!(70_000),
             "integer" if path.contains("status") => json!(503),
             "integer" => json!(3),
+            "number" if path.ends_with("quantile") => json!(0.5),
             "number" => json!(3.5),
             "null" => Value::Null,
             _ if path.ends_with("identities[0].prefix") => json!("spiffe://a"),
             _ if path.ends_with("alpn[0]") => json!("h2"),
             _ if path.contains("path.") => json!("/a"),
             _ if path.ends_with("method") => json!("GET"),
+            _ if path.ends_with("client_weighted.metrics[0]") => json!("named_metrics.a"),
             _ => json!("a"),
         }
     }

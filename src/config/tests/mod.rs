@@ -190,3 +190,26 @@ fn an_endpoint_and_its_rare_parts_stay_small() {
     assert!(size_of::<Endpoint>() <= 320, "{} bytes", size_of::<Endpoint>());
     assert!(size_of::<Tunnel>() <= 16 && size_of::<Option<Security>>() <= 16);
 }
+
+#[cfg(feature = "_tls")]
+#[test]
+fn how_often_the_files_of_an_identity_are_read_has_a_range() {
+    let mut files = IdentityFiles::default();
+    files.roots = Some("ca.crt".to_owned());
+    for (interval, reason) in [
+        (0, "poll_interval = 0ns: must be over 0"),
+        (99, "poll_interval = 99ms: must be at least 100 ms"),
+        (1000 * 86_400 * 366, "must be over 0 and at most 365 days"),
+    ] {
+        files.poll_interval = Some(Duration::from_millis(interval));
+        let text = message(files.validate("default"));
+        assert!(
+            text.starts_with("identities.default.poll_interval") && text.contains(reason),
+            "{text}"
+        );
+    }
+    files.poll_interval = Some(Duration::from_millis(100));
+    files.validate("default").unwrap();
+    files.roots = None;
+    assert!(message(files.validate("default")).contains("must say `certificate` and `key`"));
+}

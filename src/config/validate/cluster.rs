@@ -16,10 +16,18 @@ impl Checker {
                 return;
             }
             Balancer::LeastRequest | Balancer::RoundRobin | Balancer::Random => return,
+            Balancer::ClientWeighted(weighted) => {
+                self.needs_orca("client_weighted");
+                self.within("balancer.client_weighted", |checker| checker.weighted(weighted));
+                return;
+            }
+            Balancer::Prequal(prequal) => {
+                self.needs_orca("prequal");
+                self.within("balancer.prequal", |checker| checker.prequal(prequal));
+                return;
+            }
             Balancer::RingHash(_) => "ring_hash",
             Balancer::Maglev(_) => "maglev",
-            Balancer::ClientWeighted(_) => "client_weighted",
-            Balancer::Prequal(_) => "prequal",
             Balancer::PickFirst(_) => "pick_first",
             Balancer::OverrideHost(_) => "override_host",
             Balancer::Extension(_) => "extension",

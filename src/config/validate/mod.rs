@@ -9,6 +9,7 @@ mod dns;
 mod endpoint;
 mod matching;
 mod policy;
+mod reports;
 mod retry;
 mod route;
 mod security;

@@ -1,5 +1,7 @@
 //! Checks of how connections are secured.
 
+use std::time::Duration;
+
 use super::{Checker, NOT_YET, not_yet};
 use crate::config::{
     CertificateRef, ClusterSecurity, ConfigErrors, EndpointTls, IdentityFiles, IdentityMatch,
@@ -8,6 +10,9 @@ use crate::config::{
 
 /// What stands where TLS is not compiled in.
 const WITHOUT_TLS: &str = "needs TLS, which is not compiled in: turn on the feature `tls`";
+
+/// The shortest time between two readings of a file of keys or roots.
+const SHORTEST_POLL: Duration = Duration::from_millis(100);
 
 /// Why a match that only asks for some name is none.
 const ANY_NAME: &str = "not supported yet, nor ever: anybody would pass whom a root vouches for; say the \
@@ -176,7 +181,7 @@ impl IdentityFiles {
     ///
     /// Every field that cannot be used, with its value and what is allowed.
     pub fn validate(&self, name: &str) -> Result<(), ConfigErrors> {
-        let Self { certificate, key, roots, bundles, crl } = self;
+        let Self { certificate, key, roots, bundles, crl, poll_interval } = self;
         let mut checker = Checker::new(format!("identities.{name}"));
         checker.needs_tls("", &name);
         match (certificate, key) {
@@ -201,7 +206,11 @@ impl IdentityFiles {
         if crl.is_some() && roots.is_none() && bundles.is_empty() {
             checker.refuse("crl", format!("{crl:?}"), "must be given with `roots` or `bundles`");
         }
-        if *self == Self::default() {
+        checker.time("poll_interval", *poll_interval);
+        if let Some(interval) = poll_interval.filter(|it| !it.is_zero() && *it < SHORTEST_POLL) {
+            checker.refuse("poll_interval", format!("{interval:?}"), "must be at least 100 ms");
+        }
+        if (Self { poll_interval: None, ..self.clone() }) == Self::default() {
             checker.refuse("", "", "must say `certificate` and `key`, `roots` or `bundles`");
         }
         checker.done()

@@ -1,6 +1,5 @@
 //! The one body type of requests and responses.
 
-mod ending;
 mod outgoing;
 mod replay;
 mod sync;
@@ -10,6 +9,7 @@ use std::{
     any::Any,
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -18,14 +18,13 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 
-use self::{ending::EndingBody, replay::ReplayHandle, sync::SyncBody};
+use self::{replay::ReplayHandle, sync::SyncBody};
 use super::{BoxError, Error, ErrorKind, Instant, Origin, Phase, grpc};
 
 pub(crate) use self::{
-    ending::{Ending, StreamEnd},
     outgoing::{Outgoing, polled_foreign},
     replay::{ReplayBody, Unrepeatable},
-    watch::{BodyEnd, Held, Release, Report, Reporter, Ticket, Watch, Watcher},
+    watch::{Awaited, BodyEnd, Ending, Held, Release, Report, Reporter, Ticket, Watch, Watcher},
 };
 
 /// A request or response body of the mesh.
@@ -57,8 +56,6 @@ enum Kind {
     Replay(ReplayHandle),
     /// A body whose first frame has been looked at.
     Peeked(Box<(Option<Frame<Bytes>>, Body)>),
-    /// A body whose end is recorded.
-    Ending(Box<EndingBody>),
     Boxed(SyncBody),
 }
 
@@ -123,11 +120,6 @@ impl Body {
         Self { kind: Kind::Peeked(Box::new((Some(frame), rest))) }
     }
 
-    /// Tells `ending` of its end; one box.
-    pub(crate) fn ending(body: Self, ending: Box<dyn Ending>) -> Self {
-        Self { kind: Kind::Ending(Box::new(EndingBody::new(body, ending))) }
-    }
-
     /// The same for a body that a user's layer or leaf returned; one box.
     pub(crate) fn wrapped(body: Self, mut watch: Watch) -> Self {
         if matches!(body.kind, Kind::Empty | Kind::Full(_)) {
@@ -149,7 +141,6 @@ impl Body {
             Kind::Watched(_, watch) => watch.limits[0] = limit,
             Kind::Wrapped(wrapped) => wrapped.1.limits[0] = limit,
             Kind::Peeked(peeked) => peeked.1.hold(limit),
-            Kind::Ending(ending) => ending.body.hold(limit),
             Kind::Empty | Kind::Full(_) => {}
             Kind::Incoming(_) | Kind::Replay(_) | Kind::Boxed(_) => {
                 let mut watch = Watch::holding(Held::Nothing);
@@ -159,26 +150,62 @@ impl Body {
         }
     }
 
-    /// Reports the end of a gRPC call that began then, or says how it has ended already.
-    pub(crate) fn report(&mut self, started: Instant) -> Option<BodyEnd> {
+    /// Reports the end of a gRPC call that began then, or says how it has ended already. What a
+    /// user's layer made of the body is watched for that; one box.
+    pub(crate) fn report(
+        &mut self,
+        started: Instant,
+        to: impl FnOnce() -> Arc<dyn Reporter>,
+    ) -> Option<BodyEnd> {
+        let unwatched = match &mut self.kind {
+            Kind::Peeked(peeked) => &mut peeked.1,
+            _ => &mut *self,
+        };
+        if let Kind::Incoming(_) | Kind::Replay(_) | Kind::Boxed(_) = unwatched.kind {
+            let body = std::mem::take(unwatched);
+            unwatched.kind = Kind::Wrapped(Box::new((body, Watch::reporting(to()))));
+        }
+        match self.outcome() {
+            Ok(awaited) => {
+                *awaited = Awaited::Counted(started);
+                None
+            }
+            Err(end) => Some(end),
+        }
+    }
+
+    /// Tells it how the gRPC call ends whose end is [reported](Self::report); at once, if that is
+    /// known.
+    pub(crate) fn record(&mut self, ending: Box<dyn Ending>) {
+        match self.outcome() {
+            Ok(awaited) => match std::mem::take(awaited) {
+                Awaited::Counted(started) => {
+                    *awaited = Awaited::Recorded(Box::new((started, ending)));
+                }
+                Awaited::Nothing | Awaited::Recorded(_) => {
+                    ending.ended(BodyEnd::Complete(None), None);
+                }
+            },
+            Err(end) => ending.ended(end, None),
+        }
+    }
+
+    /// Who waits for the outcome of a gRPC call, or what it is.
+    fn outcome(&mut self) -> Result<&mut Awaited, BodyEnd> {
         let watch = match &mut self.kind {
             Kind::Watched(_, watch) => watch,
             Kind::Wrapped(wrapped) => &mut wrapped.1,
             Kind::Peeked(peeked) => {
-                let trailers = peeked.0.as_ref().and_then(Frame::trailers_ref);
-                return match trailers {
-                    Some(trailers) => Some(BodyEnd::Complete(grpc::status_of(trailers))),
-                    None => peeked.1.report(started),
+                return match peeked.0.as_ref().and_then(Frame::trailers_ref) {
+                    Some(trailers) => Err(BodyEnd::Complete(grpc::status_of(trailers))),
+                    None => peeked.1.outcome(),
                 };
             }
-            _ => return Some(BodyEnd::Complete(None)),
+            _ => return Err(BodyEnd::Complete(None)),
         };
         match &mut watch.report {
-            Some(report) if !watch.over => {
-                report.awaited = Some(started);
-                None
-            }
-            _ => Some(BodyEnd::Complete(None)),
+            Some(report) if !watch.over => Ok(&mut report.awaited),
+            _ => Err(BodyEnd::Complete(None)),
         }
     }
 
@@ -226,7 +253,6 @@ impl http_body::Body for Body {
                 Some(frame) => Poll::Ready(Some(Ok(frame))),
                 None => Pin::new(&mut peeked.1).poll_frame(cx),
             },
-            Kind::Ending(ending) => ending.poll_frame(cx),
             Kind::Boxed(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(failed)))
             }
@@ -242,7 +268,6 @@ impl http_body::Body for Body {
             Kind::Wrapped(wrapped) => wrapped.1.is_end_stream(&wrapped.0),
             Kind::Replay(body) => body.is_end_stream(),
             Kind::Peeked(peeked) => peeked.0.is_none() && peeked.1.is_end_stream(),
-            Kind::Ending(ending) => ending.body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -257,7 +282,6 @@ impl http_body::Body for Body {
             Kind::Replay(body) => body.size_hint(),
             Kind::Peeked(peeked) if peeked.0.is_some() => SizeHint::default(),
             Kind::Peeked(peeked) => peeked.1.size_hint(),
-            Kind::Ending(ending) => ending.body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }
@@ -334,7 +358,6 @@ impl fmt::Debug for Body {
             Kind::Watched(..) | Kind::Wrapped(_) => "Watched",
             Kind::Replay(_) => "Replay",
             Kind::Peeked(_) => "Peeked",
-            Kind::Ending(_) => "Ending",
             Kind::Boxed(_) => "Boxed",
         };
         f.debug_tuple("Body").field(&kind).finish()

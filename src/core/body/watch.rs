@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Frame;
 use tokio::time::Sleep;
 
@@ -47,6 +48,9 @@ pub(crate) trait Watcher: Send + Sync {
     /// `now` is read where the outcome was not known before: for gRPC.
     fn ended(&self, ticket: Ticket, end: BodyEnd, now: Option<Instant>);
 
+    /// What its trailers say, before their end is told.
+    fn heard(&self, trailers: &HeaderMap);
+
     /// Its address, for errors.
     fn name(&self) -> Option<Arc<str>>;
 }
@@ -62,11 +66,28 @@ pub(crate) trait Reporter: Send + Sync {
     fn ended(&self, started: Instant, end: BodyEnd, now: Instant);
 }
 
+/// Learns once how a gRPC call ended whose status was still to come: what records it.
+pub(crate) trait Ending: Send + Sync {
+    /// `error` is what it failed by, if it did.
+    fn ended(self: Box<Self>, end: BodyEnd, error: Option<ErrorKind>);
+}
+
 /// Who is told of the end of a call's body.
 pub(crate) struct Report {
     pub(crate) to: Arc<dyn Reporter>,
-    /// When the call began, if its outcome is still to come.
-    pub(crate) awaited: Option<Instant>,
+    pub(crate) awaited: Awaited,
+}
+
+/// Whether the outcome of a gRPC call is still to come, and who waits for it.
+#[derive(Default)]
+pub(crate) enum Awaited {
+    /// It is known.
+    #[default]
+    Nothing,
+    /// What counts it; when the call began.
+    Counted(Instant),
+    /// What records it, too. Boxed twice: most calls are not recorded.
+    Recorded(Box<(Instant, Box<dyn Ending>)>),
 }
 
 /// Learns that a stream of a shared connection has ended.
@@ -137,6 +158,14 @@ impl Watch {
         }
     }
 
+    /// Reports how a gRPC call has ended, of a body that nobody else watches.
+    pub(super) fn reporting(to: Arc<dyn Reporter>) -> Self {
+        let mut watch = Self::holding(Held::Nothing);
+        watch.grpc = true;
+        watch.report = Some(Report { to, awaited: Awaited::Nothing });
+        watch
+    }
+
     pub(super) fn poll_frame<B: Source>(
         &mut self,
         inner: &mut B,
@@ -152,6 +181,9 @@ impl Watch {
             return Poll::Ready(match frame {
                 Some(Ok(frame)) => {
                     if let Some(trailers) = frame.trailers_ref() {
+                        if let Some((watcher, _)) = &self.watcher {
+                            watcher.heard(trailers);
+                        }
                         self.finish(BodyEnd::Complete(grpc::status_of(trailers)));
                     } else if inner.is_end_stream() {
                         self.finish(BodyEnd::Complete(None));
@@ -212,18 +244,33 @@ impl Watch {
             error = error.service(to.service());
             to.failed(&error);
         }
-        self.finish(end);
+        self.end(end, Some(error.kind()));
         Some(if self.grpc { Ok(Frame::trailers(grpc::trailers(&error))) } else { Err(error) })
     }
 
     fn finish(&mut self, end: BodyEnd) {
+        self.end(end, None);
+    }
+
+    fn end(&mut self, end: BodyEnd, error: Option<ErrorKind>) {
         self.over = true;
         self.timer = None;
+        let mut now = None;
         if let Some((watcher, ticket)) = self.watcher.take() {
-            let now = (!ticket.recorded).then(Instant::now);
+            now = (!ticket.recorded).then(Instant::now);
             watcher.ended(ticket, end, now);
-            if let (Some(now), Some(Report { to, awaited: Some(started) })) = (now, &self.report) {
-                to.ended(*started, end, now);
+        }
+        if let Some(Report { to, awaited }) = &mut self.report {
+            let (started, ending) = match std::mem::take(awaited) {
+                Awaited::Nothing => (None, None),
+                Awaited::Counted(started) => (Some(started), None),
+                Awaited::Recorded(recorded) => (Some(recorded.0), Some(recorded.1)),
+            };
+            if let Some(started) = started {
+                to.ended(started, end, now.unwrap_or_else(Instant::now));
+            }
+            if let Some(ending) = ending {
+                ending.ended(end, error);
             }
         }
         self.held = Held::Nothing;

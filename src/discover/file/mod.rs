@@ -140,10 +140,11 @@ fn within(folder: &Path, files: IdentityFiles) -> IdentityFiles {
             *path = folder.join(&*path).to_string_lossy().into_owned();
         }
     };
-    let IdentityFiles { mut certificate, mut key, mut roots, mut bundles, mut crl } = files;
+    let IdentityFiles { mut certificate, mut key, mut roots, mut bundles, mut crl, poll_interval } =
+        files;
     [&mut certificate, &mut key, &mut roots, &mut crl].into_iter().flatten().for_each(path);
     bundles.values_mut().for_each(path);
-    IdentityFiles { certificate, key, roots, bundles, crl }
+    IdentityFiles { certificate, key, roots, bundles, crl, poll_interval }
 }
 
 impl<T: Clone + PartialEq> Parts<T> {

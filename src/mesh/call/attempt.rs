@@ -18,8 +18,8 @@ use crate::{
     balance::{Ask, Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
     core::{
-        Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Origin, Outgoing, Phase,
-        Report, Reporter, Watch, WireFailure, grpc,
+        Awaited, Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Origin, Outgoing,
+        Phase, Report, Reporter, Watch, WireFailure, grpc,
     },
     mesh::cluster::Node,
     observe::{AttemptEnd, End},
@@ -377,6 +377,7 @@ impl Attempt {
         self.tell_end(caller, now, Some(status.as_u16()), None, end);
         let outcome = head_outcome(caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
+            flight.endpoint().heard(response.headers());
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
             }
@@ -391,7 +392,7 @@ impl Attempt {
             grpc: caller.grpc,
             report: Some(Report {
                 to: Arc::clone(caller.meter(Some(pinned))) as Arc<dyn Reporter>,
-                awaited: None,
+                awaited: Awaited::Nothing,
             }),
             timer: None,
             awaiting: false,

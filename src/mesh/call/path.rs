@@ -25,10 +25,10 @@ use crate::{
     config::Protocol,
     core::{
         Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
-        earliest, grpc,
+        Reporter, earliest, grpc,
     },
     mesh::cluster::Cluster,
-    observe::{CallEnd, End, Verb},
+    observe::{CallEnd, End, RouteMeter, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
     transport::SendFuture,
 };
@@ -485,11 +485,12 @@ impl PathProj<'_> {
         let head = if result.is_ok() { *self.ended } else { None };
         let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
         let nanos = now.saturating_sub(*self.began);
+        let meter = self.caller.meter(self.pinned.as_ref());
         let (status, error, end);
         match result {
             Ok(response) => {
                 (status, error) = (Some(response.status().as_u16()), None);
-                end = head_end(*verb, response, *self.started);
+                end = head_end(*verb, response, *self.started, meter);
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
@@ -502,7 +503,6 @@ impl PathProj<'_> {
                     .set_context(self.trail.context(&cell.name, Some(Duration::from_nanos(nanos))));
             }
         }
-        let meter = self.caller.meter(self.pinned.as_ref());
         let attempts = self.trail.number;
         let ended = CallEnd { verb: *verb, status, error, end, attempts, nanos };
         cell.meter.call_ended(meter, ended);
@@ -549,11 +549,17 @@ fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
 
 /// What a response comes to; of a gRPC call whose status is still to come, its body reports it.
 #[inline]
-fn head_end(verb: Verb, response: &mut Response<Body>, started: Option<Instant>) -> Option<End> {
+fn head_end(
+    verb: Verb,
+    response: &mut Response<Body>,
+    started: Option<Instant>,
+    meter: &Arc<RouteMeter>,
+) -> Option<End> {
+    let to = || Arc::clone(meter) as Arc<dyn Reporter>;
     let status = response.status().as_u16();
     let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
     End::of_head(verb, status, code)
-        .or_else(|| response.body_mut().report(started?).map(End::of_body))
+        .or_else(|| response.body_mut().report(started?, to).map(End::of_body))
 }
 
 /// There is nothing to send: a fault of this crate.

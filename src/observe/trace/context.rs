@@ -148,12 +148,12 @@ impl TraceContext {
         Self { state: self.state.clone(), baggage: self.baggage.clone(), ..Self::of(ids) }
     }
 
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "otel-033")]
     pub(crate) fn with_state(self, state: Option<HeaderValue>) -> Self {
         Self { state, ..self }
     }
 
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "otel-033")]
     pub(crate) fn with_baggage(self, baggage: Option<HeaderValue>) -> Self {
         Self { baggage, ..self }
     }

@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::{Method, StatusCode, Version};
 
 use super::Rules;
-use crate::{
-    config::Address,
-    core::{Error, ErrorKind},
-};
+use crate::{config::Address, core::ErrorKind};
 
 /// A name with a port, apart: of a service, or of an endpoint. Made once, shared with every span.
 #[derive(Clone, Debug)]
@@ -40,13 +37,12 @@ pub(crate) struct Answer {
 }
 
 /// How a call ended.
-pub(crate) enum Outcome<'a> {
+#[derive(Clone, Copy)]
+pub(crate) enum Outcome {
     /// With a response; of gRPC's, the status that its head or its trailers carried.
     Answered(StatusCode, Option<i32>),
-    /// With an error that the caller got instead of a response.
-    Failed(&'a Error),
-    /// Its response broke off.
-    Broken(ErrorKind),
+    /// With an error instead of a response, or its response broke off.
+    Failed(ErrorKind),
     /// The caller has left.
     Left,
 }

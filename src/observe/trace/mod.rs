@@ -5,7 +5,7 @@
 //! one call, fed by the recording points of `mesh/call`. `recording` knows the conventions, `otel`
 //! and `spans` are what records.
 #![cfg_attr(
-    not(feature = "otel"),
+    not(feature = "otel-033"),
     allow(dead_code, reason = "a tracer is told more than is there without one")
 )]
 
@@ -13,19 +13,19 @@ mod begin;
 mod context;
 mod facts;
 mod lists;
-#[cfg(feature = "otel")]
+#[cfg(feature = "otel-033")]
 mod otel;
 mod recorder;
-#[cfg(any(feature = "otel", feature = "tracing"))]
+#[cfg(any(feature = "otel-033", feature = "tracing"))]
 mod recording;
 mod rules;
 #[cfg(feature = "tracing")]
 mod spans;
 mod traceparent;
-#[cfg(any(feature = "otel", feature = "tracing"))]
+#[cfg(any(feature = "otel-033", feature = "tracing"))]
 mod url;
 
-#[cfg(feature = "otel")]
+#[cfg(feature = "otel-033")]
 pub(crate) use self::otel::tracer;
 #[cfg(feature = "tracing")]
 pub(crate) use self::spans::Spans;

@@ -9,7 +9,7 @@ use super::{
     facts::{Answer, Outcome, Peer},
 };
 use crate::core::{
-    Body, Ending, Error, ErrorKind, Outgoing, RetryReason, RetryRefusal, StreamEnd, grpc,
+    Body, BodyEnd, Ending, Error, ErrorKind, Outgoing, RetryReason, RetryRefusal, grpc,
 };
 
 /// Decides about each call whether it is recorded. Only there when the application gave one.
@@ -66,7 +66,7 @@ pub(crate) trait Recorder: Send + Sync {
     fn retry_refused(&mut self, reason: RetryRefusal);
 
     /// The call is over.
-    fn end(&mut self, attempts: u32, outcome: Outcome<'_>);
+    fn end(&mut self, attempts: u32, outcome: Outcome);
 }
 
 /// Two that record the same call.
@@ -108,25 +108,9 @@ impl Recorder for Pair {
         self.1.retry_refused(reason);
     }
 
-    fn end(&mut self, attempts: u32, outcome: Outcome<'_>) {
-        match outcome {
-            Outcome::Answered(status, code) => {
-                self.0.end(attempts, Outcome::Answered(status, code));
-                self.1.end(attempts, Outcome::Answered(status, code));
-            }
-            Outcome::Failed(error) => {
-                self.0.end(attempts, Outcome::Failed(error));
-                self.1.end(attempts, Outcome::Failed(error));
-            }
-            Outcome::Broken(kind) => {
-                self.0.end(attempts, Outcome::Broken(kind));
-                self.1.end(attempts, Outcome::Broken(kind));
-            }
-            Outcome::Left => {
-                self.0.end(attempts, Outcome::Left);
-                self.1.end(attempts, Outcome::Left);
-            }
-        }
+    fn end(&mut self, attempts: u32, outcome: Outcome) {
+        self.0.end(attempts, outcome);
+        self.1.end(attempts, outcome);
     }
 }
 
@@ -140,14 +124,13 @@ pub(crate) fn finish(
 ) {
     let response = match result {
         Ok(response) => response,
-        Err(error) => return recorder.end(attempts, Outcome::Failed(error)),
+        Err(error) => return recorder.end(attempts, Outcome::Failed(error.kind())),
     };
     let status = response.status();
     let code = if is_grpc { grpc::status_of(response.headers()) } else { None };
     if is_grpc && code.is_none() && status.is_success() {
         let streaming = Box::new(Streaming { recorder, attempts, status });
-        let body = std::mem::take(response.body_mut());
-        *response.body_mut() = Body::ending(body, streaming);
+        response.body_mut().record(streaming);
     } else {
         recorder.end(attempts, Outcome::Answered(status, code));
     }
@@ -161,12 +144,13 @@ struct Streaming {
 }
 
 impl Ending for Streaming {
-    fn ended(mut self: Box<Self>, end: StreamEnd) {
+    fn ended(mut self: Box<Self>, end: BodyEnd, error: Option<ErrorKind>) {
         let outcome = match end {
             //= gRPC over HTTP/2 §"Responses": a response without a status is UNKNOWN
-            StreamEnd::Complete(code) => Outcome::Answered(self.status, Some(code.unwrap_or(2))),
-            StreamEnd::Failed(kind) => Outcome::Broken(kind),
-            StreamEnd::Dropped => Outcome::Left,
+            BodyEnd::Complete(code) => Outcome::Answered(self.status, Some(code.unwrap_or(2))),
+            BodyEnd::Failed => Outcome::Failed(error.unwrap_or(ErrorKind::Transport)),
+            BodyEnd::Expired => Outcome::Failed(ErrorKind::Timeout),
+            BodyEnd::Dropped => Outcome::Left,
         };
         self.recorder.end(self.attempts, outcome);
     }

@@ -268,7 +268,7 @@ impl<C: CallSpan> Recorder for Recording<C> {
         self.call.retry_refused(reason.code());
     }
 
-    fn end(&mut self, attempts: u32, outcome: Outcome<'_>) {
+    fn end(&mut self, attempts: u32, outcome: Outcome) {
         let is_grpc = self.common.is_grpc;
         self.call.set("mesh.attempts", Value::Int(attempts.into()));
         if let Some(peer) = self.peer.take().filter(|_| is_grpc) {
@@ -280,12 +280,7 @@ impl<C: CallSpan> Recorder for Recording<C> {
                 self.close(|attempt| answered(attempt, is_grpc, status, code));
                 answered(&mut self.call, is_grpc, status, code);
             }
-            Outcome::Failed(error) => {
-                let kind = error.kind();
-                self.close(|attempt| failed(attempt, is_grpc, kind));
-                failed(&mut self.call, is_grpc, kind);
-            }
-            Outcome::Broken(kind) => {
+            Outcome::Failed(kind) => {
                 self.close(|attempt| failed(attempt, is_grpc, kind));
                 failed(&mut self.call, is_grpc, kind);
             }

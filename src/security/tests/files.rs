@@ -267,3 +267,35 @@ async fn memory_is_read_once() {
     assert_eq!(shown(&sources), own.certificates());
     assert_eq!(sources.trust.state().good.unwrap().summary(), "1 roots for any name");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_systems_roots_beside_files_are_read_every_few_minutes() {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    let (own, of_system, dir) = (Ca::new("own"), Ca::new("system"), Directory::new());
+    dir.write("ca.crt", &own.pem());
+    let sources = Sources::silent();
+    let (der, reads) = (of_system.certificate(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&reads);
+    let system = move || {
+        // The second time it cannot be read.
+        let read = match count.fetch_add(1, SeqCst) {
+            1 => Err("broken".to_owned()),
+            _ => Ok(vec![der.to_vec()]),
+        };
+        std::future::ready(read)
+    };
+    let trust = Trust::pem_file(dir.at("ca.crt")).and_system().poll_interval(POLL);
+    tokio::spawn(bundle::follow(trust, sources.publish_trust.clone(), system));
+    sources.trust.ready().await.unwrap();
+    a_while().await;
+    dir.write("ca.crt", &(own.pem() + &Ca::new("another").pem()));
+    a_while().await;
+    assert_eq!(sources.trust.state().good.unwrap().summary(), "3 roots for any name");
+    assert_eq!(reads.load(SeqCst), 1, "a file that changes is no reason to read them");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    a_while().await;
+    // What failed is tried again with the next look at the files.
+    assert_eq!(reads.load(SeqCst), 3);
+    assert_eq!(sources.trust.state().problem, None);
+    assert_eq!(sources.trust.state().good.unwrap().summary(), "3 roots for any name");
+}

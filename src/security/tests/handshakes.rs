@@ -295,3 +295,34 @@ fn a_policy_that_cannot_be_kept_to_is_refused_by_name() {
         assert!(error.contains(wanted), "{error}");
     }
 }
+
+#[tokio::test]
+async fn what_trusts_the_same_sources_shares_their_roots() {
+    let ca = Ca::new("root");
+    let sources = Sources::trusting(&[&ca]);
+    let shared = Shared::default();
+    let compile = |policy: Policy, shared: &Shared| {
+        policy.compile(shared).map_err(|e| e.to_string()).unwrap()
+    };
+    let one = compile(sources.policy(&[exact("cart.prod")]), &shared);
+    let same = compile(sources.policy(&[exact("cart.prod")]), &shared);
+    assert!(Arc::ptr_eq(&one, &same));
+    let unresumed = Policy { resumption: false, ..sources.policy(&[exact("cart.prod")]) };
+    assert!(!Arc::ptr_eq(&one, &compile(unresumed, &shared)));
+    // Another name: other rules over the same roots.
+    let other = compile(sources.policy(&[exact("users.prod")]), &shared);
+    let pools = |policy: &Arc<policy::Compiled>| policy.current().unwrap().rules.pools_for_tests();
+    let first = pools(&one);
+    assert!(Arc::ptr_eq(&first, &pools(&other)));
+    // Other sources are others, and so are newer words of the same.
+    let more = Policy { trust: vec![sources.trust.clone(); 2], ..sources.policy(&[exact("a")]) };
+    assert!(!Arc::ptr_eq(&first, &pools(&compile(more, &shared))));
+    sources.trust(&[&ca, &Ca::new("new")]).unwrap();
+    let second = pools(&one);
+    assert!(!Arc::ptr_eq(&first, &second));
+    assert!(Arc::ptr_eq(&second, &pools(&other)));
+    // What nobody uses is let go of.
+    let gone = Arc::downgrade(&second);
+    drop((one, same, other, first, second));
+    assert!(gone.upgrade().is_none());
+}

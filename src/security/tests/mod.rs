@@ -102,6 +102,10 @@ impl Ca {
         self.0.pem()
     }
 
+    pub(super) fn certificate(&self) -> CertificateDer<'static> {
+        pem::certificates(self.pem().as_bytes()).unwrap().remove(0)
+    }
+
     pub(super) fn issue(&self, ask: &Ask) -> Issued {
         let key = Key::generate().unwrap();
         let certificate = ask.params.signed_by(&key, &self.0).unwrap();

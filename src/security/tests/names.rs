@@ -25,7 +25,8 @@ fn check(
     expected: &IdentityMatch,
     shown: &Issued,
 ) -> Result<verifier::Verdict, TlsError> {
-    let compiled = sources.policy(std::slice::from_ref(expected)).compile().unwrap();
+    let compiled =
+        sources.policy(std::slice::from_ref(expected)).compile(&Shared::default()).unwrap();
     let chain = shown.certificates();
     let now = rustls::pki_types::UnixTime::now();
     compiled.current().unwrap().rules.check(&chain[0], &chain[1..], now)
@@ -197,7 +198,7 @@ fn matches_that_would_let_anybody_pass_are_refused() {
         san(Some(SanKind::Uri), M::Present),
         IdentityMatch::San(other),
     ] {
-        let refused = sources.policy(std::slice::from_ref(&expected)).compile();
+        let refused = sources.policy(std::slice::from_ref(&expected)).compile(&Shared::default());
         assert!(refused.is_err(), "{expected:?}");
     }
 }
@@ -248,7 +249,8 @@ fn one_of_several_expectations_will_do() {
         .publish_trust
         .roots(roots.and_then(|roots| roots.pem(web.pem().as_bytes())).unwrap())
         .unwrap();
-    let compiled = sources.policy(&[exact("cart.prod"), exact(CART)]).compile().unwrap();
+    let compiled =
+        sources.policy(&[exact("cart.prod"), exact(CART)]).compile(&Shared::default()).unwrap();
     let rules = compiled.current().unwrap();
     let check = |shown: &Issued| {
         let now = rustls::pki_types::UnixTime::now();
@@ -288,7 +290,7 @@ proptest! {
     #[test]
     fn a_changed_byte_is_never_believed(at in any::<prop::sample::Index>(), by in 1..=255_u8) {
         let (sources, der) = &*SHOWN;
-        let compiled = sources.policy(&[exact(CART)]).compile().unwrap();
+        let compiled = sources.policy(&[exact(CART)]).compile(&Shared::default()).unwrap();
         let mut changed = der.to_vec();
         let at = at.index(changed.len());
         changed[at] ^= by;

@@ -29,21 +29,22 @@ pub(super) struct Driver {
     armed: bool,
     retire_at: Instant,
     idle_timeout: Duration,
-    /// What vouched for the peer is trusted no more; nothing on plaintext.
-    distrusted: Option<BoxFuture<DisconnectReason>>,
     polls: u8,
     reason: DisconnectReason,
 }
 
 impl Driver {
     pub(super) fn new(
-        halves: Halves,
+        mut halves: Halves,
         h2: &Arc<H2>,
         pool: &Arc<Pool>,
         retire_at: Instant,
         idle_timeout: Duration,
         distrusted: Option<BoxFuture<DisconnectReason>>,
     ) -> Self {
+        if let Some(distrusted) = distrusted {
+            halves.watch(distrusted);
+        }
         let first = Instant::now().checked_add(idle_timeout).unwrap_or(retire_at);
         Self {
             halves,
@@ -53,7 +54,6 @@ impl Driver {
             armed: false,
             retire_at,
             idle_timeout,
-            distrusted,
             polls: 0,
             reason: DisconnectReason::ClosedByPeer,
         }
@@ -67,7 +67,15 @@ impl Future for Driver {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<DisconnectReason> {
         let mut this = self.project();
         while let Poll::Ready(step) = this.halves.poll(cx) {
-            let (Step::Closed(error) | Step::Draining(error)) = &step;
+            let error = match &step {
+                Step::Closed(error) | Step::Draining(error) => error,
+                Step::Distrusted(reason) => {
+                    if let Some(h2) = this.h2.upgrade() {
+                        return this.retire(&h2, *reason, cx);
+                    }
+                    continue;
+                }
+            };
             if let Some(error) = error {
                 *this.reason = if error.is_timeout() {
                     DisconnectReason::Keepalive
@@ -87,12 +95,6 @@ impl Future for Driver {
             && let Some(streams) = this.halves.max_streams()
         {
             h2.publish_limit(streams);
-        }
-        if let Some(signal) = this.distrusted
-            && let Poll::Ready(reason) = signal.as_mut().poll(cx)
-        {
-            *this.distrusted = None;
-            return this.retire(&h2, reason, cx);
         }
         while !h2.is_retired() && (!*this.armed || this.timer.is_elapsed()) {
             // Without budget the poll leaves no waker behind.

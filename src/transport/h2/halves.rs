@@ -15,11 +15,11 @@ use std::{
 use hyper::client::conn::http2;
 
 use super::{
-    signals::{FRAMES, REQUESTS, STREAMS, Signals},
+    signals::{FRAMES, REQUESTS, STREAMS, Signals, TRUST},
     streams::Spawner,
 };
 use crate::{
-    core::{BoxFuture, Outgoing, polled_foreign},
+    core::{BoxFuture, DisconnectReason, Outgoing, polled_foreign},
     transport::connect::Io,
 };
 
@@ -35,6 +35,8 @@ pub(in crate::transport) struct Halves {
     /// Reads and writes.
     frames: BoxFuture<()>,
     streams: Spawner,
+    /// Ends when what vouched for the peer is trusted no more; nothing on plaintext.
+    distrusted: Option<BoxFuture<DisconnectReason>>,
     signals: Arc<Signals>,
     wakers: Wakers,
 }
@@ -43,6 +45,7 @@ struct Wakers {
     requests: Waker,
     frames: Waker,
     streams: Waker,
+    trust: Waker,
 }
 
 /// What came of a round.
@@ -51,6 +54,8 @@ pub(super) enum Step {
     Draining(Option<hyper::Error>),
     /// The connection is gone.
     Closed(Option<hyper::Error>),
+    /// What vouched for the peer is trusted no more.
+    Distrusted(DisconnectReason),
 }
 
 /// Wakes one part.
@@ -66,8 +71,15 @@ impl Halves {
             requests: Arc::new(Part::<REQUESTS>(Arc::clone(&signals))).into(),
             frames: Arc::new(Part::<FRAMES>(Arc::clone(&signals))).into(),
             streams: Arc::new(Part::<STREAMS>(Arc::clone(&signals))).into(),
+            trust: Arc::new(Part::<TRUST>(Arc::clone(&signals))).into(),
         };
-        Self { requests: Some(requests), frames, streams, signals, wakers }
+        Self { requests: Some(requests), frames, streams, distrusted: None, signals, wakers }
+    }
+
+    /// Watches for the end of the trust in the peer from now on.
+    pub(super) fn watch(&mut self, distrusted: BoxFuture<DisconnectReason>) {
+        self.distrusted = Some(distrusted);
+        self.signals.raise(TRUST);
     }
 
     /// The streams that the peer allows; nothing when no more are opened.
@@ -106,6 +118,16 @@ impl Halves {
             // A request has become a stream that nobody has polled yet.
             if woken & (REQUESTS | STREAMS) != 0 {
                 self.streams.poll_streams(&mut Context::from_waker(&self.wakers.streams));
+            }
+            if woken & TRUST != 0
+                && let Some(distrusted) = &mut self.distrusted
+            {
+                let mut cx = Context::from_waker(&self.wakers.trust);
+                if let Poll::Ready(reason) = distrusted.as_mut().poll(&mut cx) {
+                    self.distrusted = None;
+                    self.signals.leave(0);
+                    return Poll::Ready(Step::Distrusted(reason));
+                }
             }
             if self.signals.rest() {
                 return Poll::Pending;
@@ -147,5 +169,50 @@ impl<const PART: u8> Wake for Part<PART> {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.0.raise(PART);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use hyper_util::rt::TokioIo;
+    use tokio::{runtime::Handle, sync::oneshot};
+
+    use super::*;
+    use crate::{
+        core::{Epoch, Random},
+        transport::shared::Shared,
+    };
+
+    #[tokio::test]
+    async fn a_wake_asks_about_trust_only_when_trust_has_something_to_say() {
+        let (near, _far) = tokio::io::duplex(65_536);
+        let random = Arc::new(Random::seeded(1));
+        let shared = Arc::new(Shared::new(Handle::current(), random, Epoch::now()));
+        let spawner = Spawner::new(shared);
+        let io: Box<dyn Io> = Box::new(TokioIo::new(near));
+        let (_sender, requests) = http2::Builder::new(spawner.clone()).handshake(io).await.unwrap();
+        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner);
+        let (tell, mut told) = oneshot::channel();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        halves.watch(Box::pin(std::future::poll_fn(move |cx| {
+            count.fetch_add(1, SeqCst);
+            Pin::new(&mut told).poll(cx).map(|reason| reason.unwrap())
+        })));
+        for _ in 0..10 {
+            halves.signals.raise(FRAMES | REQUESTS | STREAMS);
+            std::future::poll_fn(|cx| {
+                assert!(halves.poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+        }
+        assert_eq!(asked.load(SeqCst), 1);
+        tell.send(DisconnectReason::Revoked).unwrap();
+        let step = std::future::poll_fn(|cx| halves.poll(cx)).await;
+        assert!(matches!(step, Step::Distrusted(DisconnectReason::Revoked)));
+        assert_eq!(asked.load(SeqCst), 2);
     }
 }

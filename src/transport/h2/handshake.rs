@@ -49,6 +49,7 @@ pub(in crate::transport) async fn handshake(
     let mut halves = Halves::new(requests, frames, spawner);
     let known = std::future::poll_fn(|cx| match halves.poll(cx) {
         Poll::Ready(Step::Closed(cause) | Step::Draining(cause)) => Poll::Ready(Err(cause)),
+        Poll::Ready(Step::Distrusted(_)) => Poll::Ready(Err(None)),
         Poll::Pending if halves.max_streams() == Some(UNKNOWN) => Poll::Pending,
         Poll::Pending => Poll::Ready(Ok(())),
     });

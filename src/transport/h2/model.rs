@@ -156,7 +156,7 @@ mod atomic {
 }
 
 #[path = "signals.rs"]
-#[allow(clippy::duplicate_mod, reason = "the same file over loom's atomics")]
+#[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod signals;
 
 #[path = "slots.rs"]

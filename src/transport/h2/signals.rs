@@ -11,6 +11,8 @@ pub(super) const FRAMES: u8 = 1;
 pub(super) const REQUESTS: u8 = 1 << 1;
 /// The streams that await their response.
 pub(super) const STREAMS: u8 = 1 << 2;
+/// The word that what vouched for the peer is trusted no more.
+pub(super) const TRUST: u8 = 1 << 3;
 /// The task is at it: a signal needs no wake-up.
 const POLLING: u8 = 1 << 7;
 

@@ -1,0 +1,127 @@
+//! What each source says of the endpoints of a cluster that several sources name, and what that
+//! comes to.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::{
+    balance::Spec,
+    config::{self, Address, Security},
+    discover::SourceId,
+};
+
+/// What each source says of each address.
+#[derive(Default)]
+pub(super) struct Listed {
+    by: BTreeMap<SourceId, HashMap<Address, Spec>>,
+    /// Of each of `more_addresses`: whose they are.
+    more: HashMap<Address, HashSet<(SourceId, Address)>>,
+}
+
+// === impl Listed ===
+
+impl Listed {
+    pub(super) fn clear(&mut self) {
+        self.by.clear();
+        self.more.clear();
+    }
+
+    /// Replaces what a source says; returns the addresses of which something else is said now.
+    pub(super) fn replace(
+        &mut self,
+        source: SourceId,
+        set: impl IntoIterator<Item = config::Endpoint>,
+    ) -> Vec<Address> {
+        let set: Vec<config::Endpoint> = set.into_iter().collect();
+        let now: HashSet<&Address> = set.iter().map(|endpoint| &endpoint.address).collect();
+        let before = self.by.get(&source).into_iter().flat_map(HashMap::keys);
+        let gone: Vec<Address> = before.filter(|address| !now.contains(address)).cloned().collect();
+        let mut touched = self.remove(source, gone);
+        touched.extend(self.insert(source, set));
+        touched
+    }
+
+    /// Adds to what a source says; returns the same.
+    pub(super) fn insert(
+        &mut self,
+        source: SourceId,
+        set: impl IntoIterator<Item = config::Endpoint>,
+    ) -> Vec<Address> {
+        let mut touched = Vec::new();
+        for endpoint in set {
+            let address = endpoint.address.clone();
+            self.take(source, &address, &mut touched);
+            for more in &endpoint.more_addresses {
+                self.more.entry(more.clone()).or_default().insert((source, address.clone()));
+                self.touch(more, &mut touched);
+            }
+            self.touch(&address, &mut touched);
+            self.by.entry(source).or_default().insert(address, Spec::new(endpoint));
+        }
+        touched
+    }
+
+    /// Takes addresses from what a source says; returns the same.
+    pub(super) fn remove(&mut self, source: SourceId, addresses: Vec<Address>) -> Vec<Address> {
+        let mut touched = Vec::new();
+        for address in &addresses {
+            self.take(source, address, &mut touched);
+        }
+        touched.extend(addresses);
+        touched
+    }
+
+    /// Takes back everything that a source says. Its addresses have been removed.
+    pub(super) fn forget(&mut self, source: SourceId) {
+        self.by.remove(&source);
+    }
+
+    fn take(&mut self, source: SourceId, address: &Address, touched: &mut Vec<Address>) {
+        let Some(spec) = self.by.get_mut(&source).and_then(|said| said.remove(address)) else {
+            return;
+        };
+        for more in spec.more_addresses() {
+            if let Some(owners) = self.more.get_mut(more) {
+                owners.remove(&(source, address.clone()));
+                if owners.is_empty() {
+                    self.more.remove(more);
+                }
+            }
+            self.touch(more, touched);
+        }
+        self.touch(address, touched);
+    }
+
+    /// Something else is said of an address, and so of whoever lists it among others.
+    fn touch(&self, address: &Address, touched: &mut Vec<Address>) {
+        touched.push(address.clone());
+        touched.extend(self.owners(address));
+    }
+
+    fn owners(&self, address: &Address) -> impl Iterator<Item = Address> {
+        self.more.get(address).into_iter().flatten().map(|(_, owner)| owner.clone())
+    }
+
+    /// The endpoint of an address as the first source that lists it says. Where that says nothing of
+    /// its security, it is secured as the first that wants any of its addresses to be: a bare
+    /// address of one source never makes plaintext of another's.
+    pub(super) fn endpoint(&self, address: &Address) -> Option<config::Endpoint> {
+        let mut endpoint = self.by.values().find_map(|listed| listed.get(address))?.config();
+        if endpoint.security.is_none() {
+            let mut all = std::iter::once(address).chain(&endpoint.more_addresses);
+            endpoint.security = all.find_map(|address| self.secured(address));
+        }
+        Some(endpoint)
+    }
+
+    /// How an address is to be secured, be it the first or another of an endpoint.
+    fn secured(&self, address: &Address) -> Option<Security> {
+        let as_own = self.by.values().filter_map(|listed| listed.get(address));
+        let owners = self.more.get(address).into_iter().flatten();
+        let mut owners: Vec<_> = owners.collect();
+        owners.sort_unstable_by_key(|(source, _)| *source);
+        let as_more =
+            owners.into_iter().filter_map(|(source, owner)| self.by.get(source)?.get(owner));
+        let said = as_own.chain(as_more).filter_map(Spec::security);
+        said.cloned().find(|said| matches!(said, Security::Tls(_)))
+    }
+}
