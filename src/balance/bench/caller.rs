@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
+#[cfg(feature = "orca")]
+use crate::balance::report::{Entry, LATENCY_US, RIF, Report};
 use crate::{
     balance::{Ask, Balancer, Endpoint, InFlight, Outcome, Spec, Upstream},
     config::{self, TransportSettings},
@@ -25,6 +27,18 @@ pub struct Tried(Vec<Arc<Endpoint<Way>>>);
 
 /// One attempt under way.
 pub struct Flight(InFlight<Way>);
+
+/// What a server says of itself.
+#[cfg(feature = "orca")]
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "for the benches of this crate only")]
+pub struct ServerSays {
+    pub in_flight: u32,
+    /// Microseconds; 0: unknown.
+    pub latency: u32,
+    pub utilization: f64,
+    pub calls_per_second: f64,
+}
 
 /// The balancer of one process.
 pub struct Caller {
@@ -150,6 +164,21 @@ impl Flight {
     #[must_use]
     pub fn endpoint(&self) -> u32 {
         self.0.endpoint().extra().map_or(u32::MAX, |way| way.number)
+    }
+
+    /// Its server has told this of itself with its answer.
+    #[cfg(feature = "orca")]
+    pub fn told(&self, now: u64, load: &ServerSays) {
+        let report = Report {
+            application_utilization: load.utilization,
+            rps_fractional: load.calls_per_second,
+            named_metrics: vec![
+                Entry::of(RIF, f64::from(load.in_flight)),
+                Entry::of(LATENCY_US, f64::from(load.latency)),
+            ],
+            ..Report::default()
+        };
+        self.0.endpoint().reported(now, &report);
     }
 
     pub fn succeeded(self, now: u64) {
