@@ -12,12 +12,21 @@ pub(crate) struct Ask<'a, X> {
     pub(crate) random: &'a Random,
     /// What the call has met already: picked only when there is no other.
     pub(crate) tried: &'a [Arc<Endpoint<X>>],
+    /// What it is hashed to, for policies that hash. None: any endpoint will do.
+    pub(crate) hash: Option<u64>,
 }
 
 impl<'a, X> Ask<'a, X> {
     /// Any endpoint that this call has not tried.
     #[inline]
     pub(crate) fn any(now: u64, random: &'a Random, tried: &'a [Arc<Endpoint<X>>]) -> Self {
-        Self { now, random, tried }
+        Self { now, random, tried, hash: None }
+    }
+
+    /// The endpoint of this hash.
+    #[inline]
+    pub(crate) fn hashed(mut self, hash: Option<u64>) -> Self {
+        self.hash = hash;
+        self
     }
 }

@@ -51,13 +51,17 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
         let (group, now) = (&view.all, ask.now);
-        let (endpoint, live) = match view.policy.plain(group, Picker::new(&group.set, &ask)) {
+        let picker = Picker::new(&group.set, &ask);
+        let (endpoint, live) = match view.policy.plain(group, picker, &ask) {
             Ok(picked) => picked,
             Err(drawn) => self.ranked(&view, ask, drawn)?,
         };
         live.load.begin(now);
         self.called();
-        Ok(InFlight::begun(Arc::clone(endpoint), now, view.decay))
+        if view.bounded {
+            live.crowd.enter();
+        }
+        Ok(InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded))
     }
 
     /// Picks when what was drawn is not plainly good.
@@ -73,11 +77,11 @@ impl<X: Upstream> Balancer<X> {
     ) -> Result<Picked<'a, X>, PickError> {
         let group = &view.all;
         let drawn = drawn.ok_or(PickError::Empty)?;
-        let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), drawn);
+        let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
         #[cfg(feature = "orca")]
         let is_new = endpoint.live().is_none();
-        let live = endpoint.live_or_build(&self.context, self.epoch);
+        let live = endpoint.live_or_build(&self.context, self.epoch, &group.crowd);
         #[cfg(feature = "orca")]
         if is_new {
             self.connects(live);

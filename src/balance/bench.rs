@@ -81,6 +81,16 @@ impl Bench {
         }
     }
 
+    /// The same for a request of this hash.
+    pub fn pick_hashed(&self, hash: u64) {
+        let now = self.now.load(Relaxed) + 10_000;
+        self.now.store(now, Relaxed);
+        let ask = Ask::any(now, &self.random, &[]).hashed(Some(hash));
+        if let Ok(flight) = self.balancer.pick(ask) {
+            flight.finish(now + 1_000_000, Outcome::Success);
+        }
+    }
+
     pub fn replace(&self, endpoints: Vec<config::Endpoint>) {
         self.balancer.replace(endpoints);
     }

@@ -8,9 +8,9 @@ use std::sync::{
     },
 };
 
-use super::load::Load;
 #[cfg(feature = "orca")]
 use super::told::Told;
+use super::{hash::Crowd, load::Load};
 use crate::{
     config::{self, Address, Health, Protocol, Security},
     core::{BodyEnd, Epoch},
@@ -79,6 +79,8 @@ pub(crate) struct Live<X> {
     #[cfg(feature = "orca")]
     pub(super) told: OnceLock<Box<Told>>,
     pub(super) epoch: Epoch,
+    /// The calls in flight to its whole cluster.
+    pub(super) crowd: Arc<Crowd>,
     pub(super) extra: X,
 }
 
@@ -128,6 +130,15 @@ impl Spec {
 
     pub(crate) fn more_addresses(&self) -> &[Address] {
         self.rest.as_ref().map_or(&[], |rest| &rest.more_addresses)
+    }
+
+    /// Its own key, for policies that hash.
+    pub(super) fn hash_key(&self) -> Option<&str> {
+        self.rest.as_ref()?.hash_key.as_deref()
+    }
+
+    pub(super) fn hostname(&self) -> Option<&str> {
+        self.rest.as_ref()?.hostname.as_deref()
     }
 
     /// What the source said.
@@ -220,14 +231,21 @@ impl<X: Upstream> Endpoint<X> {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn live_or_build(&self, cx: &X::Context, epoch: Epoch) -> &Live<X> {
+    pub(super) fn live_or_build(
+        &self,
+        cx: &X::Context,
+        epoch: Epoch,
+        crowd: &Arc<Crowd>,
+    ) -> &Live<X> {
         let live = self.live.get_or_init(|| {
+            let (crowd, extra) = (Arc::clone(crowd), X::build(&self.spec, cx));
             Arc::new(Live {
                 load: Load::default(),
                 #[cfg(feature = "orca")]
                 told: OnceLock::new(),
                 epoch,
-                extra: X::build(&self.spec, cx),
+                crowd,
+                extra,
             })
         });
         // A pick from an older set may come after the endpoint has left.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::{
-    endpoint::{Endpoint, Upstream},
+    endpoint::{Endpoint, Live, Upstream},
     load::Load,
 };
 use crate::core::{BodyEnd, Instant, Ticket, Watcher};
@@ -26,6 +26,8 @@ pub(crate) struct InFlight<X: Send + Sync + 'static> {
     started: u64,
     decay: u64,
     recorded: bool,
+    /// The crowd of its cluster has counted it, too.
+    crowded: bool,
     /// Uncounting has passed to a ticket, or is done.
     over: bool,
 }
@@ -46,8 +48,8 @@ impl Outcome {
 impl<X: Upstream> InFlight<X> {
     /// One that has been counted at `now`.
     #[inline]
-    pub(super) fn begun(endpoint: Arc<Endpoint<X>>, now: u64, decay: u64) -> Self {
-        Self { endpoint, started: now, decay, recorded: false, over: false }
+    pub(super) fn begun(endpoint: Arc<Endpoint<X>>, now: u64, decay: u64, crowded: bool) -> Self {
+        Self { endpoint, started: now, decay, recorded: false, crowded, over: false }
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint<X>> {
@@ -69,7 +71,7 @@ impl<X: Upstream> InFlight<X> {
         self.over = true;
         if let Some(live) = self.endpoint.live() {
             record(&live.load, self.started, now, outcome, self.decay);
-            live.load.end(self.started);
+            live.end(self.started, self.crowded);
         }
         disbelieve(&self.endpoint, outcome);
     }
@@ -90,8 +92,13 @@ impl<X: Upstream> InFlight<X> {
     /// `now` is when its head came: how long a body lasts says nothing of its endpoint's speed.
     pub(crate) fn into_ticket(mut self, now: u64) -> (Arc<dyn Watcher>, Ticket) {
         self.over = true;
-        let ticket =
-            Ticket { started: self.started, head: now, decay: self.decay, recorded: self.recorded };
+        let ticket = Ticket {
+            started: self.started,
+            head: now,
+            decay: self.decay,
+            recorded: self.recorded,
+            crowded: self.crowded,
+        };
         (Arc::<Endpoint<X>>::clone(&self.endpoint) as Arc<dyn Watcher>, ticket)
     }
 }
@@ -100,7 +107,7 @@ impl<X: Send + Sync + 'static> Drop for InFlight<X> {
     #[inline]
     fn drop(&mut self) {
         if !self.over {
-            leave(&self.endpoint, self.started, self.decay, self.recorded);
+            leave(self);
         }
     }
 }
@@ -108,13 +115,24 @@ impl<X: Send + Sync + 'static> Drop for InFlight<X> {
 /// The caller has left, or what it has recorded is over.
 #[cold]
 #[inline(never)]
-fn leave<X>(endpoint: &Endpoint<X>, started: u64, decay: u64, recorded: bool) {
-    let Some(live) = endpoint.live() else { return };
-    if !recorded {
+fn leave<X: Send + Sync>(flight: &InFlight<X>) {
+    let Some(live) = flight.endpoint.live() else { return };
+    if !flight.recorded {
         let now = live.epoch.nanos(Instant::now());
-        live.load.raise(now, now.saturating_sub(started), decay);
+        live.load.raise(now, now.saturating_sub(flight.started), flight.decay);
     }
-    live.load.end(started);
+    live.end(flight.started, flight.crowded);
+}
+
+impl<X> Live<X> {
+    /// What began at `started` is in flight no more.
+    #[inline]
+    fn end(&self, started: u64, crowded: bool) {
+        self.load.end(started);
+        if crowded {
+            self.crowd.leave();
+        }
+    }
 }
 
 #[inline]
@@ -151,7 +169,7 @@ impl<X: Upstream> Watcher for Endpoint<X> {
             record(&live.load, ticket.started, ticket.head, outcome, ticket.decay);
             disbelieve(self, outcome);
         }
-        live.load.end(ticket.started);
+        live.end(ticket.started, ticket.crowded);
     }
 
     #[inline]

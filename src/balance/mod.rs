@@ -25,6 +25,7 @@ mod balancer;
 mod census;
 mod endpoint;
 mod flight;
+mod hash;
 mod keep;
 mod load;
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{
+    ask::Ask,
     endpoint::{Endpoint, Upstream},
+    hash,
     pick::{Drawn, Picker, Plain, Signal},
     view::Group,
 };
@@ -28,6 +30,8 @@ pub(super) enum Policy {
     Weighted(Arc<Weighted>),
     #[cfg(feature = "orca")]
     Prequal(Arc<Prequal>),
+    /// By the hash of the request, over the group's table.
+    Hashed(hash::Kind),
 }
 
 impl Policy {
@@ -48,10 +52,10 @@ impl Policy {
             config::Balancer::ClientWeighted(_) | config::Balancer::Prequal(_) => {
                 Self::LeastRequest
             }
+            config::Balancer::RingHash(ring) => Self::Hashed(hash::Kind::of_ring(&ring)),
+            config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(&maglev)),
             // Validation refuses the others, which are not there yet.
             config::Balancer::LeastRequest
-            | config::Balancer::RingHash(_)
-            | config::Balancer::Maglev(_)
             | config::Balancer::PickFirst(_)
             | config::Balancer::OverrideHost(_)
             | config::Balancer::Extension(_) => Self::LeastRequest,
@@ -63,7 +67,7 @@ impl Policy {
     pub(super) fn decay(&self) -> u64 {
         match self {
             Self::PeakEwma { decay } => *decay,
-            Self::LeastRequest | Self::RoundRobin | Self::Random => 0,
+            Self::LeastRequest | Self::RoundRobin | Self::Random | Self::Hashed(_) => 0,
             #[cfg(feature = "orca")]
             Self::Weighted(_) => 0,
             #[cfg(feature = "orca")]
@@ -81,12 +85,26 @@ impl Policy {
         }
     }
 
+    /// What table its groups need.
+    pub(super) fn hashes(&self) -> Option<hash::Kind> {
+        match *self {
+            Self::Hashed(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Whether the calls in flight to the whole cluster are counted.
+    pub(super) fn is_bounded(&self) -> bool {
+        matches!(self, Self::Hashed(kind) if kind.is_bounded())
+    }
+
     /// Picks in the plain case: what is drawn is good, and the call has met nothing yet.
     #[inline]
     pub(super) fn plain<'a, X: Upstream>(
         &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
+        ask: &Ask<'a, X>,
     ) -> Plain<'a, X> {
         match self {
             Self::LeastRequest => picker.p2c(Signal::LeastRequest),
@@ -97,6 +115,10 @@ impl Policy {
             Self::Weighted(weighted) => picker.weighted(&group.turn, weighted),
             #[cfg(feature = "orca")]
             Self::Prequal(prequal) => picker.prequal(prequal),
+            Self::Hashed(_) => match group.hashed(ask.hash) {
+                Some(by) => picker.hashed(&by),
+                None => picker.random(),
+            },
         }
     }
 
@@ -105,6 +127,7 @@ impl Policy {
         &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
+        ask: &Ask<'a, X>,
         drawn: Drawn<'a, X>,
     ) -> Option<&'a Arc<Endpoint<X>>> {
         match self {
@@ -118,6 +141,10 @@ impl Policy {
             Self::Weighted(weighted) => picker.weighted_ranked(drawn.0, &group.turn, weighted),
             #[cfg(feature = "orca")]
             Self::Prequal(prequal) => picker.prequal_ranked(drawn, prequal),
+            Self::Hashed(_) => match group.hashed(ask.hash) {
+                Some(by) => picker.hashed_ranked(&by),
+                None => picker.random_ranked(drawn.0),
+            },
         }
     }
 }

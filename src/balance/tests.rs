@@ -1,5 +1,6 @@
 //! The balancer: its load signal, its set and its policies, with endpoints that own nothing.
 
+mod hashed;
 mod load;
 mod pick;
 #[cfg(feature = "orca")]
@@ -60,12 +61,18 @@ impl Upstream for Mock {
 }
 
 /// Every policy that there is.
-fn policies() -> [config::Balancer; 4] {
+fn policies() -> [config::Balancer; 6] {
     [
         config::Balancer::default(),
         config::Balancer::LeastRequest,
         config::Balancer::RoundRobin,
         config::Balancer::Random,
+        // Large enough that shares are those of the weights.
+        config::Balancer::RingHash(config::RingHash {
+            minimum_ring_size: Some(65_536),
+            ..config::RingHash::default()
+        }),
+        config::Balancer::Maglev(config::Maglev::default()),
     ]
 }
 

@@ -2,7 +2,13 @@
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-use super::{endpoint::Upstream, policy::Policy, set::Set};
+use super::{
+    endpoint::Upstream,
+    hash::{Crowd, Spread},
+    pick::Hashed,
+    policy::Policy,
+    set::Set,
+};
 
 /// Immutable; replaced as a whole by an update.
 pub(super) struct View<X> {
@@ -11,6 +17,8 @@ pub(super) struct View<X> {
     pub(super) policy: Policy,
     /// The policy's: how fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
     pub(super) decay: u64,
+    /// The policy's: it bounds the load of each endpoint by the mean, and counts what is in flight.
+    pub(super) bounded: bool,
 }
 
 /// Endpoints that one policy picks among.
@@ -18,12 +26,31 @@ pub(super) struct Group<X> {
     pub(super) set: Set<X>,
     /// Whose turn it is; it survives updates.
     pub(super) turn: Arc<AtomicU64>,
+    /// The table of a policy that hashes.
+    pub(super) spread: Option<Arc<Spread>>,
+    /// The calls in flight to the cluster; it survives updates.
+    pub(super) crowd: Arc<Crowd>,
+}
+
+impl<X> Group<X> {
+    /// What a hash is picked by; there is a table where the policy hashes.
+    #[inline]
+    pub(super) fn hashed(&self, hash: Option<u64>) -> Option<Hashed<'_>> {
+        Some(Hashed { spread: self.spread.as_deref()?, hash, crowd: &self.crowd })
+    }
 }
 
 impl<X> View<X> {
+    fn made(policy: Policy, all: Group<X>) -> Self {
+        let (decay, bounded) = (policy.decay(), policy.is_bounded());
+        Self { all, policy, decay, bounded }
+    }
+
     pub(super) fn empty(policy: Policy) -> Self {
-        let decay = policy.decay();
-        Self { all: Group { set: Set::empty(), turn: Arc::default() }, policy, decay }
+        let mut all =
+            Group { set: Set::empty(), turn: Arc::default(), spread: None, crowd: Arc::default() };
+        all.spread = policy.hashes().map(|kind| Spread::of(kind, &all.set, None));
+        Self::made(policy, all)
     }
 }
 
@@ -56,7 +83,14 @@ impl<X: Upstream> View<X> {
 
     /// The view of a set, perhaps the same, under a policy, perhaps the same.
     pub(super) fn under(&self, policy: Policy, set: Set<X>) -> Self {
-        let decay = policy.decay();
-        Self { all: Group { set, turn: Arc::clone(&self.all.turn) }, policy, decay }
+        let before = &self.all;
+        let kind = policy.hashes();
+        let all = Group {
+            spread: kind.map(|kind| Spread::of(kind, &set, before.spread.as_ref())),
+            set,
+            turn: Arc::clone(&before.turn),
+            crowd: Arc::clone(&before.crowd),
+        };
+        Self::made(policy, all)
     }
 }

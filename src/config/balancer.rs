@@ -39,9 +39,9 @@ pub enum Balancer {
     RoundRobin,
     /// Any, by weight.
     Random,
-    /// Consistent hashing on a ring. Not supported yet.
+    /// Consistent hashing on a ring.
     RingHash(RingHash),
-    /// Consistent hashing by a table. Not supported yet.
+    /// Consistent hashing by a table.
     Maglev(Maglev),
     /// By the load that endpoints report (gRFC A58). Not supported yet.
     ClientWeighted(ClientWeighted),
@@ -90,7 +90,9 @@ pub struct LeastRequest {
     pub full_scan: Option<bool>,
 }
 
-/// Consistent hashing on a ring (xDS `RingHashLbConfig`). Not supported yet.
+/// Consistent hashing on a ring (xDS `RingHashLbConfig`): the same choice as Envoy and gRPC.
+///
+/// A call without a hash goes to a random endpoint (Envoy).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -103,16 +105,33 @@ pub struct RingHash {
     pub maximum_ring_size: Option<u32>,
     /// The hash. Default: xxHash64.
     pub function: HashFunction,
-    /// Whether host names are hashed instead of addresses. Default: false.
+    /// Whether the endpoints' host names are hashed instead of their addresses. Default: false. An
+    /// endpoint's own `hash_key` comes before either.
     pub use_hostname: Option<bool>,
-    /// The most load of one endpoint. Unit: percent of the mean. Default: no bound. Range: from
-    /// 100. Source: xDS `hash_balance_factor`.
+    /// The most calls in flight to one endpoint. Unit: percent of the mean, by weight. Default: no
+    /// bound. Range: from 100. Source: xDS `hash_balance_factor`.
     pub balance_percent: Option<u32>,
     /// The request header that is hashed where no route says more. Default: none. Source: gRFC
     /// A76.
     pub request_header: Option<String>,
     /// What a request is hashed by, over the route's. Default: the route's.
     pub hash: Vec<HashPolicy>,
+}
+
+impl RingHash {
+    pub(crate) fn least(&self) -> u32 {
+        self.minimum_ring_size.unwrap_or(1_024)
+    }
+
+    pub(crate) fn most(&self) -> u32 {
+        self.maximum_ring_size.unwrap_or(8_388_608)
+    }
+}
+
+impl Maglev {
+    pub(crate) fn entries(&self) -> u32 {
+        self.table_size.unwrap_or(65_537)
+    }
 }
 
 /// The hash of a ring.
@@ -129,7 +148,9 @@ pub enum HashFunction {
     MurmurHash2,
 }
 
-/// Consistent hashing by a table (xDS `MaglevLbConfig`). Not supported yet.
+/// Consistent hashing by a table (xDS `MaglevLbConfig`): the same choice as Envoy.
+///
+/// A call without a hash goes to a random endpoint (Envoy).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -138,10 +159,11 @@ pub enum HashFunction {
 pub struct Maglev {
     /// Entries; a prime. Default: 65537. Range: 2..=5000011.
     pub table_size: Option<u32>,
-    /// Whether host names are hashed instead of addresses. Default: false.
+    /// Whether the endpoints' host names are hashed instead of their addresses. Default: false. An
+    /// endpoint's own `hash_key` comes before either.
     pub use_hostname: Option<bool>,
-    /// The most load of one endpoint. Unit: percent of the mean. Default: no bound. Range: from
-    /// 100.
+    /// The most calls in flight to one endpoint. Unit: percent of the mean, by weight. Default: no
+    /// bound. Range: from 100. Source: xDS `hash_balance_factor`.
     pub balance_percent: Option<u32>,
     /// What a request is hashed by, over the route's. Default: the route's.
     pub hash: Vec<HashPolicy>,

@@ -20,7 +20,7 @@ pub struct Endpoint {
     /// families in turn, a new attempt every 250 ms (RFC 8305). At most 15. Source: gRFC A61.
     #[cfg_attr(feature = "serde", serde(default))]
     pub more_addresses: Vec<Address>,
-    /// Its host name, for rewrites, probes and hashing. Not supported yet.
+    /// Its host name. Hashed where the balancer says so; else carried.
     #[cfg_attr(feature = "serde", serde(default))]
     pub hostname: Option<String>,
     /// 0 is tried first. Default: 0. Others are not supported yet.
@@ -59,7 +59,7 @@ pub struct Endpoint {
     /// What its probes do differently. Not supported yet.
     #[cfg_attr(feature = "serde", serde(default))]
     pub check: Option<Box<EndpointCheck>>,
-    /// What it is hashed by. Default: its address. Not supported yet. Source: gRFC A76, Envoy
+    /// What it is hashed by. Default: its address, `host:port`. Source: gRFC A76, Envoy
     /// `envoy.lb.hash_key`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub hash_key: Option<String>,

@@ -48,7 +48,8 @@ pub struct Policy {
     pub priority: Option<CallPriority>,
     /// How much these calls matter when load is shed. Default: ordinary. Not supported yet.
     pub criticality: Option<Criticality>,
-    /// What a request is hashed by, for balancers that hash. Default: nothing. Not supported yet.
+    /// What a request is hashed by, for balancers that hash. Default: nothing; such a balancer
+    /// then picks at random.
     pub hash: Option<Vec<HashPolicy>>,
     /// Sizes. Default: none. Not supported yet.
     pub limits: Option<Limits>,

@@ -50,6 +50,8 @@ impl Call {
 
     /// Chooses the endpoint for policies that hash: equal keys meet the same endpoint.
     ///
+    /// It is hashed as its decimal text, as a header of that value would be. Where the hash
+    /// policies of the route or cluster do not name it (`call_key`), it stands for all of them.
     /// Policies that do not hash do not read it.
     #[must_use]
     pub fn hash_key(mut self, key: u64) -> Self {

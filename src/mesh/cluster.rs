@@ -1,6 +1,9 @@
 //! A cluster at run time: its balancer, its breaker and what each of its endpoints owns.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -8,6 +11,7 @@ use tokio::sync::Notify;
 use super::{
     discovered::Discovered,
     endpoint::Transport,
+    hashing::ClusterHashing,
     leaf::{Leaf, LeafEndpoint},
     protect::Protector,
     stage::{Erased, Next, Stage},
@@ -25,6 +29,8 @@ use crate::{
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) core: ArcSwap<Core>,
+    /// Its balancer hashes: a call reads this before it looks for what.
+    hashes: AtomicBool,
     pub(crate) meter: Arc<ClusterMeter>,
     pub(crate) discovered: Arc<Discovered>,
     /// Why it is empty, when its definition was refused and there is no earlier one.
@@ -37,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) protector: Arc<Protector>,
     pub(crate) balancer: Arc<Balancer<Node>>,
     pub(crate) breaker: Option<Arc<Limiter>>,
+    /// What calls are hashed by, if the balancer hashes.
+    pub(crate) hashing: Option<ClusterHashing>,
 }
 
 /// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
@@ -178,7 +186,20 @@ impl NodeContext {
 impl Cluster {
     pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core, discovered: Arc<Discovered>) -> Self {
         let name = Arc::clone(&meter.name);
-        Self { name, core: ArcSwap::from_pointee(core), meter, discovered, refused: None }
+        let hashes = core.hashing.is_some().into();
+        Self { name, core: ArcSwap::from_pointee(core), hashes, meter, discovered, refused: None }
+    }
+
+    /// Swaps other settings in.
+    pub(crate) fn set(&self, core: Core) {
+        self.hashes.store(core.hashing.is_some(), Relaxed);
+        self.core.store(Arc::new(core));
+    }
+
+    /// Whether its balancer hashes.
+    #[inline]
+    pub(crate) fn hashes(&self) -> bool {
+        self.hashes.load(Relaxed)
     }
 
     /// What calls meet whose cluster is refused.
@@ -195,7 +216,8 @@ impl Core {
         let protector = Arc::clone(&context.protector);
         let balancer = Arc::new(Balancer::new(&config, context, epoch));
         let breaker = breaker(&config, None);
-        Self { config, protector, balancer, breaker }
+        let hashing = ClusterHashing::of(&config);
+        Self { config, protector, balancer, breaker, hashing }
     }
 
     /// With the count of attempts in flight of what it replaces.
@@ -209,7 +231,8 @@ impl Core {
         self.balancer.settle(&config);
         let balancer = Arc::clone(&self.balancer);
         let breaker = breaker(&config, self.breaker.as_ref());
-        Self { config, protector: Arc::clone(&self.protector), balancer, breaker }
+        let (protector, hashing) = (Arc::clone(&self.protector), ClusterHashing::of(&config));
+        Self { config, protector, balancer, breaker, hashing }
     }
 
     /// Whether connections made under these settings serve `config`, too.

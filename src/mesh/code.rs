@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    self, Balancer, ClusterSecurity, IdentityMatch, Policy, Protocol, Retry, SecurityMode, Tracing,
+    self, Balancer, ClusterSecurity, HashPolicy, IdentityMatch, Policy, Protocol, Retry,
+    SecurityMode, Tracing,
 };
 
 /// Settings of one service, given in code.
@@ -71,6 +72,14 @@ impl ServiceSettings {
     #[must_use]
     pub fn max_requests(mut self, calls: u32) -> Self {
         self.policy.max_requests = Some(calls);
+        self
+    }
+
+    /// What a request is hashed by, where the balancer hashes and says nothing of it itself.
+    /// Default: nothing; a call's own [`hash_key`](crate::Call::hash_key) needs none.
+    #[must_use]
+    pub fn hash(mut self, policies: impl Into<Vec<HashPolicy>>) -> Self {
+        self.policy.hash = Some(policies.into());
         self
     }
 

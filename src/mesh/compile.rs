@@ -215,7 +215,7 @@ impl Inner {
         let protector = self.protector(&mut state.keys, &name, &wanted);
         if current.same_connections(&wanted, &protector) {
             if current.config != wanted {
-                entry.cell.core.store(Arc::new(current.with_settings(wanted)));
+                entry.cell.set(current.with_settings(wanted));
                 self.keep(&current.balancer);
             }
             return;
@@ -225,7 +225,7 @@ impl Inner {
         let core = core.counting_on(&current);
         core.balancer.replace(current.balancer.specs());
         self.keep(&core.balancer);
-        entry.cell.core.store(Arc::new(core));
+        entry.cell.set(core);
         // The old endpoints finish what they have in flight and close.
         current.balancer.replace(Vec::new());
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -38,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) hub: Arc<Hub>,
     pub(crate) telemetry: Telemetry,
     pub(crate) random: Arc<Random>,
+    /// Made when it is first asked for.
+    channel: OnceLock<u64>,
     pub(crate) stages: Stages,
     pub(crate) tracing: Tracing,
     pub(crate) resolve_timeout: Duration,
@@ -95,6 +97,7 @@ impl Inner {
             hub,
             telemetry,
             random,
+            channel: OnceLock::new(),
             stages,
             tracing,
             resolve_timeout: code.resolve_timeout.unwrap_or(config::DEFAULT_RESOLVE_TIMEOUT),
@@ -114,6 +117,11 @@ impl Inner {
             closed: AtomicBool::new(false),
             tasks: Mutex::default(),
         }
+    }
+
+    /// A random number of this mesh: what gRPC calls the id of a channel (gRFC A42).
+    pub(crate) fn channel(&self) -> u64 {
+        *self.channel.get_or_init(|| self.random.next())
     }
 
     pub(crate) fn is_closed(&self) -> bool {

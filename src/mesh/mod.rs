@@ -30,6 +30,7 @@ mod discovery;
 #[cfg(feature = "dns")]
 mod dns;
 mod endpoint;
+mod hashing;
 mod inner;
 mod keeper;
 #[cfg_attr(not(feature = "_tls"), path = "keys_off.rs")]

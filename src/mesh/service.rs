@@ -19,7 +19,7 @@ use crate::{
         trace::{Peer, Rules},
     },
     resilience::{Budget, deadline, limit::Limiter, retry},
-    route::{Split, Table},
+    route::{Hashing, Split, Table},
 };
 
 /// One service: a swap cell of its own, held by every client of the service.
@@ -66,6 +66,8 @@ pub(crate) struct Policy {
     pub(crate) max_body_bytes: usize,
     /// How its calls are traced, if anything is said of it.
     pub(crate) tracing: Option<Arc<Rules>>,
+    /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
+    pub(crate) hash: Option<Box<Hashing>>,
 }
 
 // === impl ServiceCell ===
@@ -150,6 +152,7 @@ impl ServiceCell {
             budget: self.budget(&retry.budget.clone().unwrap_or_default()),
             max_body_bytes: retry.body_cap(),
             tracing: merged.tracing.as_ref().and_then(Rules::of),
+            hash: merged.hash.as_deref().map(|hash| Box::new(Hashing::new(hash))),
             retry: retry::Policy::new(&retry),
         }
     }

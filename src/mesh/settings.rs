@@ -8,8 +8,8 @@ use super::{
     protect::Protector,
 };
 use crate::config::{
-    self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, IdentityMatch, Policy,
-    Retry, TlsVersion, Tracing, Transport,
+    self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch,
+    Policy, Retry, TlsVersion, Tracing, Transport,
 };
 
 /// What the code says, what the control plane says, and the list that is made of it.
@@ -81,6 +81,7 @@ pub(super) fn of_route(
         policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(time)),
         policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(time)),
         policy.setting("max_requests", "none", |p| text(p.max_requests)),
+        policy.setting("hash", "none", |p| p.hash.as_deref().and_then(hashes)),
         resolve.setting("resolve_timeout", &time(inner.resolve_timeout), |code| {
             code.resolve_timeout.map(time)
         }),
@@ -156,6 +157,7 @@ pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Ve
         });
         list.push(decay);
     }
+    list.extend(of_hashing(&balancer, chosen.unwrap_or(&usual)));
     list.extend([
         cluster
             .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
@@ -168,6 +170,72 @@ pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Ve
     list.extend(of_transport(&cluster.within(|cluster| Some(&cluster.transport))));
     list.extend(of_security(&cluster.within(|cluster| cluster.security.as_ref()), protector));
     list
+}
+
+/// The settings of a balancer that hashes.
+fn of_hashing(layers: &Layers<'_, Balancer>, chosen: &Balancer) -> Vec<Setting> {
+    match chosen {
+        Balancer::RingHash(_) => {
+            let ring = layers.within(|balancer| match balancer {
+                Balancer::RingHash(ring) => Some(ring),
+                _ => None,
+            });
+            let usual = config::RingHash::default();
+            vec![
+                ring.setting(
+                    "balancer.ring_hash.minimum_ring_size",
+                    &usual.least().to_string(),
+                    |ring| text(ring.minimum_ring_size),
+                ),
+                ring.setting(
+                    "balancer.ring_hash.maximum_ring_size",
+                    &usual.most().to_string(),
+                    |ring| text(ring.maximum_ring_size),
+                ),
+                ring.setting("balancer.ring_hash.function", &name_of(&usual.function), |ring| {
+                    self::chosen(&ring.function)
+                }),
+                ring.setting("balancer.ring_hash.use_hostname", "false", |ring| {
+                    text(ring.use_hostname)
+                }),
+                ring.setting("balancer.ring_hash.balance_percent", "none", |ring| {
+                    text(ring.balance_percent)
+                }),
+                ring.setting("balancer.ring_hash.request_header", "none", |ring| {
+                    ring.request_header.clone()
+                }),
+                ring.setting("balancer.ring_hash.hash", "the route's", |ring| hashes(&ring.hash)),
+            ]
+        }
+        Balancer::Maglev(_) => {
+            let maglev = layers.within(|balancer| match balancer {
+                Balancer::Maglev(maglev) => Some(maglev),
+                _ => None,
+            });
+            let usual = config::Maglev::default();
+            vec![
+                maglev.setting(
+                    "balancer.maglev.table_size",
+                    &usual.entries().to_string(),
+                    |maglev| text(maglev.table_size),
+                ),
+                maglev.setting("balancer.maglev.use_hostname", "false", |maglev| {
+                    text(maglev.use_hostname)
+                }),
+                maglev.setting("balancer.maglev.balance_percent", "none", |maglev| {
+                    text(maglev.balance_percent)
+                }),
+                maglev
+                    .setting("balancer.maglev.hash", "the route's", |maglev| hashes(&maglev.hash)),
+            ]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn hashes(policies: &[HashPolicy]) -> Option<String> {
+    let texts: Vec<_> = policies.iter().map(HashPolicy::text).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 /// How connections are secured; of what secures them only where anything does.

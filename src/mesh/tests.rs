@@ -273,7 +273,7 @@ async fn a_later_source_does_not_make_an_endpoint_plain_that_is_secured_as_its_c
 
 #[tokio::test]
 async fn a_bare_address_is_secured_as_the_endpoint_that_lists_it_among_others() {
-    let [one, two, three]: [config::Address; 3] =
+    let [one, two, three]: [Address; 3] =
         ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"].map(|it| it.parse().unwrap());
     let mut secured = config::Endpoint::new(one.clone());
     secured.security = Some(config::Security::Tls(Box::default()));
@@ -282,7 +282,7 @@ async fn a_bare_address_is_secured_as_the_endpoint_that_lists_it_among_others() 
     let mut among = config::Endpoint::new(three.clone());
     among.more_addresses = vec![one.clone()];
     let bare = [config::Endpoint::new(two.clone()), among];
-    let is_secured = |mesh: &Mesh, address: &config::Address| {
+    let is_secured = |mesh: &Mesh, address: &Address| {
         let all = endpoints(mesh);
         let found = all.into_iter().find(|endpoint| endpoint.address == *address).unwrap();
         matches!(found.security, Some(config::Security::Tls(_)))

@@ -3,10 +3,11 @@
 //! The first route in list order that matches wins; a weighted split chooses its cluster. The
 //! compiled table is immutable: a call pins it from start to end.
 
+pub(crate) mod hash;
 mod matching;
 mod split;
 
-pub(crate) use self::{matching::Matcher, split::Split};
+pub(crate) use self::{hash::Hashing, matching::Matcher, split::Split};
 
 use http::Request;
 

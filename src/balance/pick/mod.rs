@@ -1,5 +1,6 @@
 //! The picking policies, over one set of endpoints.
 
+mod hashed;
 mod p2c;
 #[cfg(feature = "orca")]
 mod prequal;
@@ -8,9 +9,9 @@ mod turn;
 
 use std::sync::Arc;
 
-pub(super) use self::p2c::Signal;
 #[cfg(feature = "orca")]
 pub(super) use self::prequal::DECAY;
+pub(super) use self::{hashed::Hashed, p2c::Signal};
 use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},

@@ -164,6 +164,7 @@ impl Model {
                 "Address" => json!("10.0.0.1:80"),
                 // A route without a cluster is refused.
                 "Route" => json!({"clusters": [{"name": "a"}]}),
+                "HashOn" => json!("call_key"),
                 _ => self.smallest(self.definition(name), path),
             };
         }
@@ -191,6 +192,10 @@ impl Model {
                 if has("verify_sni") && has("crl") {
                     object.insert("mode".into(), json!("mutual"));
                 }
+                // A header and a cookie have names.
+                if has("rewrite") && has("name") || has("generate") && has("name") {
+                    object.insert("name".into(), json!("a"));
+                }
                 if has("provider") && has("name") && !has("settings") {
                     object.insert("provider".into(), json!("a"));
                 }
@@ -200,6 +205,8 @@ impl Model {
             "boolean" => json!(true),
             "integer" if path.contains("window_bytes") => json!(70_000),
             "integer" if path.contains("status") => json!(503),
+            "integer" if path.contains("ring_size") => json!(2_000),
+            "integer" if path.contains("balance_percent") => json!(150),
             "integer" => json!(3),
             "number" if path.ends_with("quantile") => json!(0.5),
             "number" => json!(3.5),
@@ -209,6 +216,7 @@ impl Model {
             _ if path.contains("path.") => json!("/a"),
             _ if path.ends_with("method") => json!("GET"),
             _ if path.ends_with("client_weighted.metrics[0]") => json!("named_metrics.a"),
+            _ if path.ends_with("filter_state") => json!("io.grpc.channel_id"),
             _ => json!("a"),
         }
     }

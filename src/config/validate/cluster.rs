@@ -26,8 +26,14 @@ impl Checker {
                 self.within("balancer.prequal", |checker| checker.prequal(prequal));
                 return;
             }
-            Balancer::RingHash(_) => "ring_hash",
-            Balancer::Maglev(_) => "maglev",
+            Balancer::RingHash(ring) => {
+                self.within("balancer.ring_hash", |checker| checker.ring_hash(ring));
+                return;
+            }
+            Balancer::Maglev(maglev) => {
+                self.within("balancer.maglev", |checker| checker.maglev(maglev));
+                return;
+            }
             Balancer::PickFirst(_) => "pick_first",
             Balancer::OverrideHost(_) => "override_host",
             Balancer::Extension(_) => "extension",

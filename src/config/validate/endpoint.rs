@@ -71,7 +71,12 @@ impl Checker {
             Health::Unknown | Health::Healthy | Health::Unhealthy | Health::Draining => {}
             Health::Degraded => self.refuse("health", "degraded", NOT_YET),
         }
-        not_yet!(self, hostname, network, http2, check, hash_key);
+        for (field, text) in [("hostname", hostname), ("hash_key", hash_key)] {
+            if text.as_deref() == Some("") {
+                self.refuse(field, "\"\"", "must not be empty");
+            }
+        }
+        not_yet!(self, network, http2, check);
     }
 }
 

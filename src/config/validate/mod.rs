@@ -7,6 +7,7 @@
 mod cluster;
 mod dns;
 mod endpoint;
+mod hash;
 mod matching;
 mod policy;
 mod reports;

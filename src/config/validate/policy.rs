@@ -45,6 +45,7 @@ impl Checker {
         if let Some(tracing) = tracing {
             self.within("tracing", |checker| checker.tracing(tracing));
         }
+        self.hash_policies(hash.as_deref().unwrap_or_default());
         not_yet!(
             self,
             response_timeout,
@@ -53,7 +54,6 @@ impl Checker {
             hedge,
             priority,
             criticality,
-            hash,
             limits,
             failures,
             follow_redirects,

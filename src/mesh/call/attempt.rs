@@ -126,7 +126,7 @@ impl Attempt {
             },
         };
         let flight = loop {
-            match core.balancer.pick(Ask::any(at, &inner.random, tried)) {
+            match core.balancer.pick(Ask::any(at, &inner.random, tried).hashed(pinned.hash)) {
                 Ok(flight) => break flight,
                 Err(reason) => {
                     // The way to the endpoints has been swapped meanwhile, and with it their set.

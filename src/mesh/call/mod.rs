@@ -19,7 +19,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, uri::Scheme};
+use http::{HeaderValue, Request, Response, uri::Scheme};
 use pin_project::pin_project;
 
 pub(crate) use self::path::Path;
@@ -55,6 +55,10 @@ pub(crate) struct Pinned {
     pub(crate) route: usize,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) bounds: Bounds,
+    /// Where its balancer hashes: what to, for all attempts.
+    pub(crate) hash: Option<u64>,
+    /// A cookie that was made for it: its response sets it.
+    pub(crate) set_cookie: Option<Box<HeaderValue>>,
 }
 
 impl Caller {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, Version};
+use http::{Request, Response, Version, header::SET_COOKIE};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -27,9 +27,10 @@ use crate::{
         Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
         Reporter, earliest, grpc,
     },
-    mesh::cluster::Cluster,
+    mesh::{cluster::Cluster, inner::Inner, service::Policy},
     observe::{CallEnd, End, RouteMeter, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
+    route::hash::{Beside, Hashed},
     transport::SendFuture,
 };
 
@@ -275,6 +276,11 @@ impl PathProj<'_> {
             deadline::of_http(call, policy.scope, started)
         };
         policy.budget.deposit(at);
+        let hashed = if cluster.hashes() {
+            hashed(inner, cluster, policy, request)
+        } else {
+            Hashed::default()
+        };
         // The head is kept when, and only when, another attempt may be made from it.
         let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
         if arms == Arms::Nothing
@@ -298,7 +304,8 @@ impl PathProj<'_> {
             *self.armed = Some(Armed { head, body, safe_only });
         }
         let cluster = Arc::clone(cluster);
-        *self.pinned = Some(Pinned { service, route: index, cluster, bounds });
+        let Hashed { hash, set_cookie } = hashed;
+        *self.pinned = Some(Pinned { service, route: index, cluster, bounds, hash, set_cookie });
         None
     }
 
@@ -485,6 +492,7 @@ impl PathProj<'_> {
         let head = if result.is_ok() { *self.ended } else { None };
         let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
         let nanos = now.saturating_sub(*self.began);
+        let cookie = self.pinned.as_mut().and_then(|pinned| pinned.set_cookie.take());
         let meter = self.caller.meter(self.pinned.as_ref());
         let (status, error, end);
         match result {
@@ -493,6 +501,9 @@ impl PathProj<'_> {
                 end = head_end(*verb, response, *self.started, meter);
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
+                }
+                if let Some(cookie) = cookie {
+                    response.headers_mut().append(SET_COOKIE, *cookie);
                 }
             }
             Err(failed) => {
@@ -539,6 +550,22 @@ impl PinnedDrop for Path {
         };
         cell.meter.call_ended(this.caller.meter(this.pinned.as_ref()), ended);
     }
+}
+
+/// What a call to a cluster whose balancer hashes is hashed to: before anything changes its head.
+#[cold]
+fn hashed(
+    inner: &Inner,
+    cluster: &Cluster,
+    policy: &Policy,
+    request: &Request<Outgoing>,
+) -> Hashed {
+    let core = cluster.core.load();
+    // The settings may have changed since it was asked whether it hashes.
+    let Some(hashing) = &core.hashing else { return Hashed::default() };
+    let key = request.extensions().get::<Call>().and_then(|call| call.hash_key);
+    let beside = Beside { key, channel: inner.channel() };
+    hashing.hash(policy.hash.as_deref(), request, beside, &inner.random)
 }
 
 /// Whether the request will be spoken in HTTP/2, as far as that is known before an endpoint is.

@@ -1,0 +1,150 @@
+//! Checks of balancers that hash, and of what a request is hashed by.
+
+use http::HeaderName;
+
+use super::{Checker, NOT_YET, not_yet};
+use crate::config::{HashCookie, HashFunction, HashHeader, HashOn, HashPolicy, Maglev, RingHash};
+
+/// Entries that a ring may have (Envoy).
+const RING: std::ops::RangeInclusive<u32> = 1..=8_388_608;
+/// Entries that a maglev table may have (Envoy).
+const TABLE: std::ops::RangeInclusive<u32> = 2..=5_000_011;
+/// The last part of a path that may be hashed.
+const LAST_SEGMENT: u32 = 63;
+
+impl Checker {
+    pub(super) fn ring_hash(&mut self, ring: &RingHash) {
+        let RingHash {
+            minimum_ring_size,
+            maximum_ring_size,
+            function,
+            use_hostname: _,
+            balance_percent,
+            request_header,
+            hash,
+        } = ring;
+        match function {
+            HashFunction::XxHash | HashFunction::MurmurHash2 => {}
+        }
+        for (field, size) in
+            [("minimum_ring_size", minimum_ring_size), ("maximum_ring_size", maximum_ring_size)]
+        {
+            if let Some(size) = size.filter(|size| !RING.contains(size)) {
+                self.refuse(field, size, "must be in 1..=8388608");
+            }
+        }
+        if ring.least() > ring.most() {
+            let reason = format!("must be at most maximum_ring_size ({})", ring.most());
+            self.refuse("minimum_ring_size", ring.least(), reason);
+        }
+        self.balance_percent(*balance_percent);
+        if let Some(name) = request_header {
+            self.header_name("request_header", name);
+        }
+        self.hash_policies(hash);
+    }
+
+    pub(super) fn maglev(&mut self, maglev: &Maglev) {
+        let Maglev { table_size, use_hostname: _, balance_percent, hash } = maglev;
+        if let Some(size) = *table_size
+            && !(TABLE.contains(&size) && is_prime(size))
+        {
+            self.refuse("table_size", size, "must be a prime in 2..=5000011");
+        }
+        self.balance_percent(*balance_percent);
+        self.hash_policies(hash);
+    }
+
+    fn balance_percent(&mut self, percent: Option<u32>) {
+        if let Some(percent) = percent.filter(|percent| *percent < 100) {
+            self.refuse("balance_percent", percent, "must be at least 100");
+        }
+    }
+
+    pub(super) fn hash_policies(&mut self, policies: &[HashPolicy]) {
+        self.each("hash", policies, |checker, HashPolicy { on, terminal: _ }| {
+            checker.within("on", |checker| checker.hash_on(on));
+        });
+    }
+
+    fn hash_on(&mut self, on: &HashOn) {
+        match on {
+            HashOn::SourceIp => {
+                self.refuse("", "source_ip", "not supported yet: a call has no caller's address");
+            }
+            HashOn::Header(HashHeader { name, rewrite }) => self.within("header", |checker| {
+                checker.header_name("name", name);
+                not_yet!(checker, rewrite);
+            }),
+            HashOn::Cookie(cookie) => self.within("cookie", |checker| checker.hash_cookie(cookie)),
+            HashOn::Query(name) => {
+                if name.is_empty() {
+                    self.refuse("query", "", "must not be empty");
+                }
+            }
+            HashOn::PathSegment(place) => {
+                if *place > LAST_SEGMENT {
+                    self.refuse("path_segment", place, "must be in 0..=63");
+                }
+            }
+            HashOn::FilterState(key) => {
+                if key != HashPolicy::CHANNEL {
+                    self.refuse("filter_state", key, NOT_YET);
+                }
+            }
+            HashOn::CallKey => {}
+        }
+    }
+
+    fn hash_cookie(&mut self, cookie: &HashCookie) {
+        let HashCookie { name, ttl: _, generate: _, path, attributes } = cookie;
+        self.cookie_name(name);
+        if let Some(path) = path {
+            self.cookie_text("path", path);
+        }
+        for (name, value) in attributes {
+            self.cookie_text("attributes", name);
+            self.cookie_text("attributes", value);
+        }
+    }
+
+    //= RFC 6265 §4.1.1: a token
+    pub(super) fn cookie_name(&mut self, name: &str) {
+        // Header names are tokens, too.
+        if HeaderName::try_from(name).is_err() {
+            self.refuse("name", name, "must be the name of a cookie");
+        }
+    }
+
+    //= RFC 6265 §4.1.1: any character but controls and semicolons
+    pub(super) fn cookie_text(&mut self, field: &str, text: &str) {
+        let fits = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b';';
+        if !text.bytes().all(fits) {
+            self.refuse(field, text, "must be printable ASCII without semicolons");
+        }
+    }
+
+    fn header_name(&mut self, field: &str, name: &str) {
+        if HeaderName::try_from(name).is_err() {
+            self.refuse(field, name, "must be the name of a header");
+        }
+    }
+}
+
+fn is_prime(number: u32) -> bool {
+    let number = u64::from(number);
+    number >= 2 && (2..).take_while(|by| by * by <= number).all(|by| !number.is_multiple_of(by))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_prime;
+
+    #[test]
+    fn primes() {
+        let primes: Vec<u32> = (0..30).filter(|number| is_prime(*number)).collect();
+        assert_eq!(primes, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]);
+        assert!(is_prime(65_537) && is_prime(5_000_011) && is_prime(4_294_967_291));
+        assert!(!is_prime(65_536) && !is_prime(5_000_009) && !is_prime(u32::MAX));
+    }
+}

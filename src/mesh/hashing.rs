@@ -1,0 +1,53 @@
+//! Which hash policies a cluster's calls obey: its own, else their route's, else one header.
+
+use http::Request;
+
+use crate::{
+    config::{self, Balancer},
+    core::Random,
+    route::hash::{Beside, Hashed, Hashing},
+};
+
+/// What a cluster whose balancer hashes says of it.
+#[derive(Debug, Default)]
+pub(crate) struct ClusterHashing {
+    own: Hashing,
+    /// Where no route says more (gRFC A76).
+    last: Hashing,
+}
+
+impl ClusterHashing {
+    /// None: the balancer does not hash.
+    pub(crate) fn of(cluster: &config::Cluster) -> Option<Self> {
+        match cluster.balancer.as_ref()? {
+            Balancer::RingHash(ring) => {
+                let last = ring.request_header.as_deref().map(Hashing::by_header);
+                Some(Self { own: Hashing::new(&ring.hash), last: last.unwrap_or_default() })
+            }
+            Balancer::Maglev(maglev) => {
+                Some(Self { own: Hashing::new(&maglev.hash), last: Hashing::default() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Hashes a call; the route's policy is asked where the cluster has none.
+    ///
+    /// A call without a hash has a random one, the same for all of its attempts: the next one goes to
+    /// the next endpoint.
+    //= Envoy LoadBalancerImpl::chooseHost: the balancer's own hash policy comes before the route's
+    pub(crate) fn hash<B>(
+        &self,
+        route: Option<&Hashing>,
+        request: &Request<B>,
+        beside: Beside,
+        random: &Random,
+    ) -> Hashed {
+        let given = [Some(&self.own), route, Some(&self.last)];
+        let hashing = given.into_iter().flatten().find(|hashing| !hashing.is_empty());
+        let hashing = hashing.unwrap_or(&self.last);
+        let mut hashed = hashing.hash(request, beside, || random.next());
+        hashed.hash = hashed.hash.or_else(|| Some(random.next()));
+        hashed
+    }
+}
