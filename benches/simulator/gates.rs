@@ -25,9 +25,9 @@ pub(crate) fn promised() -> Policy {
     Policy::Ours("prequal", config::Balancer::Prequal(config::Prequal::default()))
 }
 
-/// The better of two by the client's own calls in flight.
+/// The better of two by the client's own calls in flight, by the book.
 fn p2c() -> Policy {
-    Policy::Ours("least_request", config::Balancer::LeastRequest)
+    Policy::P2c
 }
 
 fn over(seeds: &[u64], scenario: &Scenario, policy: &Policy) -> Vec<Job> {
