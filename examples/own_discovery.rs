@@ -24,7 +24,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use http::Request;
-use tower_mesh::{Body, BoxError, Discover, Event, Mesh, Publisher, config::Address};
+use tower_mesh::{Body, BoxError, Discover, Event, EventStream, Mesh, Publisher, config::Address};
 
 use self::replica::{REPLICA, Replica};
 
@@ -39,9 +39,9 @@ impl Discover for Inventory {
     fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             loop {
-                let text = tokio::fs::read_to_string(&self.0).await.unwrap_or_default();
-                match text.lines().map(str::parse).collect::<Result<Vec<Address>, _>>() {
+                match self.read().await {
                     Ok(addresses) => drop(publish.endpoints("users.prod", addresses)),
+                    // Never an empty list where nothing is known: that would end every call.
                     Err(error) => {
                         publish.refused("endpoints of cluster users.prod", error.to_string());
                     }
@@ -50,6 +50,13 @@ impl Discover for Inventory {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         })
+    }
+}
+
+impl Inventory {
+    async fn read(&self) -> Result<Vec<Address>, BoxError> {
+        let text = tokio::fs::read_to_string(&self.0).await?;
+        Ok(text.lines().map(str::parse).collect::<Result<_, _>>()?)
     }
 }
 
@@ -81,20 +88,36 @@ async fn main() -> Result<(), BoxError> {
     }
     println!("the inventory lists b and c\n  {:?}", calls(&mesh).await?);
 
-    std::fs::write(&path, "10.0.0.1\n")?;
+    replace(&path, "10.0.0.1\n")?;
+    println!("refused: {}", refused(&mut events).await);
+    println!("its last good list stays\n  {:?}", calls(&mesh).await?);
+
+    std::fs::remove_file(&path)?;
+    println!("refused: {}", refused(&mut events).await);
+    println!("the inventory is gone, its last good list stays\n  {:?}", calls(&mesh).await?);
+    Ok(())
+}
+
+/// The next report of what cannot be used.
+async fn refused(events: &mut EventStream) -> String {
     while let Some(event) = events.recv().await {
         if let Event::ConfigRefused { part, reason, .. } = event {
-            println!("refused: {part}: {reason}");
-            break;
+            return format!("{part}: {reason}");
         }
     }
-    println!("its last good list stays\n  {:?}", calls(&mesh).await?);
-    Ok(())
+    "nothing".to_owned()
 }
 
 fn write(path: &Path, replicas: &[Replica]) -> std::io::Result<()> {
     let lines: Vec<_> = replicas.iter().map(|replica| replica.address().to_string()).collect();
-    std::fs::write(path, lines.join("\n"))
+    replace(path, &lines.join("\n"))
+}
+
+/// Nobody reads a list that is written only in part.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let next = path.with_extension("next");
+    std::fs::write(&next, text)?;
+    std::fs::rename(next, path)
 }
 
 /// Who answers 200 calls, eight at a time.

@@ -135,6 +135,85 @@ async fn each_field_of_retry_and_cluster_has_its_own_origin() {
     assert_eq!(cluster.balancer, "round_robin");
 }
 
+/// A mesh of this file.
+async fn of_file(text: &str) -> Mesh {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(&path, text).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    mesh
+}
+
+const SPLIT: &str = "
+services:
+  users:
+    routes:
+      - matches: [{path: {prefix: /v1}, method: GET}, {path: {exact: /a}}]
+        clusters: [{name: blue, weight: 9}, {name: green}]
+      - name: rest
+        clusters: [{name: blue}]
+clusters:
+  blue: {endpoints: [{address: \"127.0.0.1:1\"}]}
+  green:
+    balancer: round_robin
+    endpoints:
+      - {address: \"127.0.0.1:2\", health: unhealthy, authority: a.b, labels: {zone: z1, kind: x}}
+      - {address: \"127.0.0.1:3\", health: draining, protocol: http2, weight: 2, security: plain}
+";
+
+#[tokio::test]
+async fn what_a_route_takes_and_how_it_splits_is_described() {
+    let mesh = of_file(SPLIT).await;
+    let text = mesh.describe().to_string();
+    let at = text.find("service users\n").unwrap();
+    let routes = &text[at..];
+    for words in [
+        "  route (no name)\n    if path is under /v1, method is GET\n    or path is /a\n",
+        "cluster blue by peak_ewma, weight 9, as above\n",
+        "cluster green by round_robin, weight 1, as above\n",
+        "  route rest\n    timeout",
+        "cluster blue by peak_ewma, as above\n",
+    ] {
+        assert!(routes.contains(words), "{words} is missing in\n{routes}");
+    }
+    assert!(text.contains("  route (all)\n"), "the service of the cluster's name\n{text}");
+}
+
+#[tokio::test]
+async fn what_its_source_says_of_an_endpoint_is_described() {
+    let text = of_file(SPLIT).await.describe().to_string();
+    for (address, words) in [
+        ("127.0.0.1:2", ", unhealthy by its source, authority a.b, labels kind=x zone=z1"),
+        ("127.0.0.1:3", ", draining, protocol http2, plain"),
+    ] {
+        assert!(line(&text, address).ends_with(words), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_short_form_has_no_defaults_and_all_that_was_set() {
+    let description = of_file(SPLIT).await.describe();
+    let (long, short) = (format!("{description}"), format!("{description:#}"));
+    assert!(long.contains("(default)") && !short.contains("(default)"), "{short}");
+    assert!(short.contains("balancer = round_robin (control plane: file"), "{short}");
+    assert!(short.contains("127.0.0.1:3 weight 2"), "{short}");
+    assert!(short.lines().count() < 40, "{short}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_of_unknown_names_is_described() {
+    let builder = || Leaves::new(1).mesh(|_, _| async { Ok(ok("")) });
+    let text = builder().build().unwrap().describe().to_string();
+    assert!(line(&text, "unknown_names").ends_with("= refuse (default)"), "{text}");
+    #[cfg(feature = "dns")]
+    {
+        let mesh = builder().unknown_names(tower_mesh::UnknownNames::Dns).build().unwrap();
+        let text = mesh.describe().to_string();
+        assert!(line(&text, "unknown_names").ends_with("= dns (code)"), "{text}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sources_retry_and_the_codes_are_merged_field_by_field() {
     let mut service = config::Service::default();

@@ -97,6 +97,67 @@ async fn a_stream_that_goaway_accepts_is_answered_and_not_sent_twice() {
     elsewhere.shutdown_background();
 }
 
+/// A server in a thread, whose GOAWAY lies unread in the client's socket, with the reset behind it,
+/// when the client writes. Returns where it listens, and what makes it go; that waits until it has.
+fn going() -> (std::net::SocketAddr, impl FnOnce()) {
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+        sync::mpsc,
+    };
+    fn answer_one(stream: &mut TcpStream) -> u32 {
+        stream.read_exact(&mut [0; 24]).unwrap();
+        stream.write_all(&SETTINGS).unwrap();
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).unwrap();
+            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            if head[3] == HEADERS {
+                let id = u32::from_be_bytes(head[5..].try_into().unwrap());
+                stream.write_all(&answer(id)).unwrap();
+                return id;
+            }
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (go, told) = mpsc::channel();
+    let (tell, gone) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let last = answer_one(&mut stream);
+        told.recv().unwrap();
+        stream.write_all(&goaway(last)).unwrap();
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(stream);
+        tell.send(()).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        answer_one(&mut stream);
+        let _ended = told.recv();
+    });
+    (address, move || {
+        go.send(()).unwrap();
+        gone.recv().unwrap();
+        std::mem::forget(go);
+    })
+}
+
+#[tokio::test]
+async fn goaway_that_lies_behind_a_reset_is_heard() {
+    let (address, go) = going();
+    let mesh = Mesh::builder()
+        .endpoints("users", [address])
+        .service("users", |s| s.retry(Retry::safe_only()))
+        .build()
+        .unwrap();
+    let client = mesh.client("users").unwrap();
+    patience(client.send(post())).await.unwrap().into_body().bytes().await.unwrap();
+    // Keeps this thread, and with it the reactor, from hearing of it.
+    go();
+    assert_eq!(patience(client.send(post())).await.unwrap().status(), 200);
+}
+
 #[tokio::test]
 async fn a_post_that_goaway_refuses_is_sent_again() {
     let server = RawServer::start(|mut stream, number| async move {

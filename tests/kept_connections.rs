@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::Service;
 use tower_mesh::{
     BoxError, Mesh,
@@ -30,7 +31,10 @@ use tower_mesh::{
     transport::{ConnectTarget, Connector},
 };
 
-use support::{Server, cluster, failures, fetch, get, one_cluster, patience, post, reply, storm};
+use support::{
+    RawServer, Server, cluster, failures, fetch, get, one_cluster, patience, post, raw, reply,
+    storm,
+};
 
 /// Answers one request on each of `kept` connections, and when told, closes them all.
 struct Closing {
@@ -205,4 +209,53 @@ async fn an_http1_endpoint_with_a_connection_is_not_shunned_for_a_failed_further
     let before = narrow.requests();
     assert_eq!(failures(&storm(1, 10, |_| fetch(&client, get("/"))).await), [""; 0]);
     assert_eq!(narrow.requests() - before, 5);
+}
+
+/// A body that is still being sent when its answer is here: its connection is ready a moment later.
+struct Late(Pin<Box<dyn Future<Output = ()> + Send>>, Option<bytes::Bytes>);
+
+impl http_body::Body for Late {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        if self.1.is_some() {
+            std::task::ready!(self.0.as_mut().poll(cx));
+        }
+        Poll::Ready(self.1.take().map(|data| Ok(http_body::Frame::data(data))))
+    }
+}
+
+/// One caller after another needs one connection, even if the last one is not quite over.
+#[tokio::test]
+async fn a_connection_that_is_about_to_be_ready_is_waited_for() {
+    let server = RawServer::start(|mut stream, _| async move {
+        while raw::read_head(&mut stream).await {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly";
+            stream.write_all(answer).await.unwrap();
+            // The rest of the request, to the end of its last chunk.
+            let mut rest = Vec::new();
+            while !rest.ends_with(b"0\r\n\r\n") {
+                rest.push(stream.read_u8().await.unwrap());
+            }
+        }
+    })
+    .await;
+    let mesh = one_cluster(cluster([server.address()])).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    for _ in 0..20 {
+        let over = Arc::new(tokio::sync::Notify::new());
+        let told = Arc::clone(&over);
+        let wait = Box::pin(async move { told.notified().await });
+        let body = Late(wait, Some(bytes::Bytes::from_static(b"late")));
+        let request = http::Request::post("/").body(tower_mesh::Body::new(body)).unwrap();
+        patience(fetch(&client, request)).await.unwrap();
+        // The connection's task has still to hear of it when the next call begins.
+        over.notify_one();
+    }
+    assert_eq!(server.connections(), 1);
 }

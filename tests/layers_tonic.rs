@@ -238,6 +238,9 @@ async fn the_layers_compose_around_a_channel() {
         status
     };
     assert!(mesh_error(&status).is_overload(), "{status:?}");
+    // tonic knows no foreign errors; the words are there all the same.
+    assert_eq!(status.code(), Code::Unknown);
+    assert!(status.message().contains("1 concurrent calls are allowed"), "{status:?}");
 }
 
 #[tokio::test]

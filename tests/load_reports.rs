@@ -9,14 +9,21 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use http::{HeaderValue, Response};
+use http_body_util::BodyExt as _;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_mesh::{
     Body, Mesh, MeshBuilder,
     config::{Balancer, ClientWeighted, Prequal},
-    server::{LoadReportLayer, ReportFormat, ServerLoad},
+    server::{LoadReportLayer, OutOfBand, ReportFormat, ServerLoad},
 };
 
 use support::{
@@ -211,4 +218,107 @@ async fn http1_headers_of_our_layer_steer_prequal() {
     assert!(answers.iter().all(Result::is_ok));
     let slow = servers[3].requests() + servers[4].requests();
     assert!(slow * 5 <= 1_500, "{:?}", servers.iter().map(Server::requests).collect::<Vec<_>>());
+}
+
+/// A gRPC server that streams its load, and says nothing of it with its responses.
+async fn streaming_server(utilization: f64, streams: Arc<AtomicUsize>) -> Server {
+    let load = ServerLoad::builder().application_utilization(move || utilization).build();
+    let stream = OutOfBand::new(load.clone()).min_interval(Duration::from_millis(20));
+    let greeter = GreeterServer::new(hello(|_| async { Ok("hello".into()) }));
+    let counted = LoadReportLayer::new(load).layer(greeter);
+    Server::start(move |request| {
+        let (stream, counted, streams) = (stream.clone(), counted.clone(), Arc::clone(&streams));
+        async move {
+            if request.uri().path().ends_with("/StreamCoreMetrics") {
+                streams.fetch_add(1, Relaxed);
+                return stream.oneshot(request).await.unwrap().map(body);
+            }
+            let reply = counted.oneshot(request).await.unwrap();
+            // Without the report that the layer has attached.
+            reply.map(|reply| {
+                body(reply.map_frame(|frame| match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        trailers.remove("endpoint-load-metrics-bin");
+                        http_body::Frame::trailers(trailers)
+                    }
+                    Err(frame) => frame,
+                }))
+            })
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn streams_beside_the_traffic_steer_our_weights_one_per_endpoint() {
+    let counts: Vec<Arc<AtomicUsize>> = (0..3).map(|_| Arc::default()).collect();
+    let mut servers = Vec::new();
+    for (number, count) in counts.iter().enumerate() {
+        let utilization = [0.2, 0.4, 0.8][number];
+        servers.push(streaming_server(utilization, Arc::clone(count)).await);
+    }
+    let mut config = ClientWeighted::default();
+    (config.blackout, config.update) = (Some(Duration::ZERO), Some(Duration::from_millis(100)));
+    (config.out_of_band, config.out_of_band_period) = (Some(true), Some(Duration::from_millis(50)));
+    let mesh = Mesh::builder()
+        .endpoints("greeter.prod", servers.iter().map(Server::address))
+        .service("greeter.prod", |service| service.balancer(Balancer::ClientWeighted(config)))
+        .build()
+        .unwrap();
+    let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    for _ in 0..8 {
+        for _ in 0..30 {
+            client.say_hello(HelloRequest::default()).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    let before: Vec<_> = servers.iter().map(Server::requests).collect();
+    for _ in 0..200 {
+        client.say_hello(HelloRequest::default()).await.unwrap();
+    }
+    let after: Vec<_> =
+        servers.iter().zip(before).map(|(it, before)| it.requests() - before).collect();
+    assert!(after[0] > after[1] && after[1] > after[2] && after[0] >= 100, "{after:?}");
+    let streams: Vec<_> = counts.iter().map(|count| count.load(Relaxed)).collect();
+    assert_eq!(streams, [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_server_without_the_method_is_asked_once_and_one_that_ends_it_again() {
+    let (refused, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let start = async |counts: &Arc<AtomicUsize>, code: &'static str| {
+        let counts = Arc::clone(counts);
+        Server::start(move |request| {
+            let counts = Arc::clone(&counts);
+            async move {
+                let mut answer = reply(bytes::Bytes::new());
+                let headers = answer.headers_mut();
+                headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+                let stream = request.uri().path().ends_with("/StreamCoreMetrics");
+                counts.fetch_add(usize::from(stream), Relaxed);
+                let code = if stream { code } else { "0" };
+                headers.insert("grpc-status", HeaderValue::from_static(code));
+                answer
+            }
+        })
+        .await
+    };
+    let servers = [start(&refused, "12").await, start(&ended, "14").await];
+    let mut config = ClientWeighted::default();
+    (config.update, config.out_of_band) = (Some(Duration::from_millis(100)), Some(true));
+    let mesh = Mesh::builder()
+        .endpoints("greeter.prod", servers.iter().map(Server::address))
+        .service("greeter.prod", |service| service.balancer(Balancer::ClientWeighted(config)))
+        .build()
+        .unwrap();
+    let client = mesh.client("greeter.prod").unwrap();
+    for _ in 0..30 {
+        let mut request = post("/helloworld.Greeter/SayHello", "");
+        *request.version_mut() = http::Version::HTTP_2;
+        client.send(request).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(refused.load(Relaxed), 1);
+    // At once, then after 1 s and 2 s.
+    assert!((2..=3).contains(&ended.load(Relaxed)), "{ended:?}");
 }

@@ -337,6 +337,22 @@ async fn a_grpc_stream_lasts_to_its_status_and_may_be_left_or_broken_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_with_a_port_is_told_as_its_address_and_its_port() {
+    let leaves = Leaves::new(1);
+    let cluster = cluster(["10.0.0.1:80".parse().unwrap()]);
+    let named = tower_mesh::discover::Static::default().cluster("users.prod:8080", cluster);
+    let builder = Mesh::builder().source(named);
+    let mesh = leaves.leaves(builder, |_, _| async { Ok(ok("")) }).build().unwrap();
+    mesh.ready().await.unwrap();
+    mesh.client("users.prod:8080").unwrap().send(get("/")).await.unwrap();
+    let metrics = mesh.metrics();
+    let server = [("server.address", "users.prod"), ("server.port", "8080")];
+    assert_eq!(metrics.total(ATTEMPT, &server), 1.0);
+    assert_eq!(metrics.total("http.client.active_requests", &server), 0.0);
+    check_attributes(&metrics);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_local_failure_of_a_grpc_call_is_the_status_that_the_caller_got() {
     let mesh = one_cluster(cluster([])).build().unwrap();
     mesh.ready().await.unwrap();

@@ -21,7 +21,7 @@ use futures_util::StreamExt;
 use tokio::net::TcpListener;
 use tower::Service;
 use tower_mesh::{
-    Event, Mesh,
+    Event, Mesh, Retry,
     transport::{ConnectTarget, Connector},
 };
 
@@ -81,6 +81,46 @@ async fn a_cold_burst_beyond_the_peers_limit_is_answered() {
     let client = mesh.client("users").unwrap();
     let answers = patience(storm(8, 8, |_| fetch(&client, h2("/")))).await;
     assert_eq!(failures(&answers), [""; 0]);
+}
+
+/// Takes four streams a connection at a time, refuses more, and counts each for a moment longer than
+/// its client.
+async fn refusing() -> RawServer {
+    RawServer::start(|stream, _| async move {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            if taken.fetch_add(1, Ordering::SeqCst) >= 4 {
+                taken.fetch_sub(1, Ordering::SeqCst);
+                respond.send_reset(h2::Reason::REFUSED_STREAM);
+                continue;
+            }
+            let taken = Arc::clone(&taken);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                drop(respond.send_response(head(), true));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                taken.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_that_counts_streams_for_longer_than_we_do_costs_no_call() {
+    let server = refusing().await;
+    let mesh = Mesh::builder()
+        .endpoints("users", [server.address()])
+        .service("users", |s| s.retry(Retry::safe_only()))
+        .build()
+        .unwrap();
+    let mut events = Recorder::of(&mesh);
+    let client = mesh.client("users").unwrap();
+    let answers = patience(storm(24, 1000, |_| fetch(&client, h2("/")))).await;
+    assert_eq!(failures(&answers), [""; 0]);
+    let resent = events.count(|event| matches!(event, Event::Retry { .. }));
+    assert!(resent < 400, "{resent} streams of 1000 calls were refused");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@
 mod support;
 
 use tower_mesh::{
-    ErrorKind, LeafEndpoint, Mesh, Phase,
+    ErrorKind, Event, LeafEndpoint, Mesh, Origin, Phase, SettingOrigin,
     config::{ClusterSecurity, Endpoint, IdentityMatch, Security, SecurityMode},
     discover::Static,
     security::{Identity, IdentityPublisher, KeyPair, Trust},
@@ -145,8 +145,11 @@ async fn mutual_without_an_identity_is_refused_by_name_and_sends_nothing() {
     assert!(refused.contains("security of cluster users"), "{refused}");
     assert!(refused.contains("there is no identity `default`"), "{refused}");
     let error = patience(fetch(&mesh.http(), get("http://users/"))).await.unwrap_err();
-    assert_eq!(error.phase(), Phase::Tls);
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Config, Phase::Tls), "{error}");
+    assert_eq!(error.origin(), Origin::Local);
+    assert!(!error.is_retryable() && error.attempts().len() == 1, "{error}");
     assert!(error.to_string().contains("there is no identity `default`"), "{error}");
+    assert!(error.to_string().ends_with("check mesh.describe() and the source's reported errors"));
     assert_eq!(server.connections(), 0);
     assert!(mesh.describe().to_string().contains("refused: security of cluster users"));
     assert!(fetch(&mesh.http(), get("http://others/")).await.is_ok(), "the others work");
@@ -161,8 +164,47 @@ async fn tls_without_trust_is_refused_by_name_and_sends_nothing() {
     let refused = mesh.ready().await.unwrap_err().to_string();
     assert!(refused.contains("there is no trust `default`"), "{refused}");
     let error = patience(fetch(&mesh.http(), get("http://users/"))).await.unwrap_err();
+    assert_eq!((error.kind(), error.origin()), (ErrorKind::Config, Origin::Local), "{error}");
     assert!(error.to_string().contains("there is no trust `default`"), "{error}");
     assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn missing_roots_are_a_fault_of_the_configuration_and_tried_once_on_one_endpoint() {
+    let servers = [Server::named("a").await, Server::named("b").await, Server::named("c").await];
+    for version in VERSIONS {
+        let mut config = cluster(servers.each_ref().map(|server| server.address()));
+        config.security = Some(ClusterSecurity::tls());
+        let mesh = one_cluster(config).build().unwrap();
+        let mut events = mesh.events();
+        for _ in 0..3 {
+            // The second meets the back-off of the first.
+            let request = over(version, get("http://users/"));
+            let error = patience(fetch(&mesh.http(), request)).await.unwrap_err();
+            assert_eq!((error.kind(), error.phase()), (ErrorKind::Config, Phase::Tls), "{error}");
+            assert_eq!((error.origin(), error.is_retryable()), (Origin::Local, false));
+            assert_eq!(error.attempts().len(), 1, "{error}");
+        }
+        while let Some(event) = events.try_recv() {
+            assert!(!matches!(event, Event::Retry { .. }), "{event:?}");
+        }
+    }
+    assert_eq!(servers.each_ref().map(|server| server.connections()), [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_needs_no_roots_is_called_where_the_others_cannot_be_secured() {
+    let server = Server::named("plain").await;
+    let mut plain = Endpoint::new(server.address());
+    plain.security = Some(Security::Plain);
+    let mut config = cluster(["127.0.0.1:1".parse().unwrap()]);
+    config.endpoints.push(plain);
+    config.security = Some(ClusterSecurity::tls());
+    let mesh = one_cluster(config).build().unwrap();
+    for _ in 0..20 {
+        assert!(patience(fetch(&mesh.http(), get("http://users/"))).await.is_ok());
+    }
+    assert_eq!(server.requests(), 20);
 }
 
 #[tokio::test]
@@ -254,8 +296,9 @@ async fn a_description_tells_how_connections_are_secured() {
     for line in [
         "security.mode = mutual (code)",
         "security.identities = users (default)",
-        "1 roots for any name",
-        "spiffe://prod.example/caller, until Fri, 01 Jan 2100",
+        "1 roots for any name (code)",
+        "security.crypto = aws-lc: X25519MLKEM768",
+        "spiffe://prod.example/caller, until Fri, 01 Jan 2100 00:00:00 GMT (code)",
     ] {
         assert!(text.contains(line), "no {line} in\n{text}");
     }
@@ -267,6 +310,34 @@ async fn a_description_tells_how_connections_are_secured() {
     dangerous.ready().await.unwrap();
     let text = dangerous.describe().to_string();
     assert!(text.contains("everybody is believed (dangerous)"), "{text}");
+}
+
+#[cfg(feature = "file")]
+#[tokio::test]
+async fn keys_and_roots_of_the_mesh_file_are_not_described_as_defaults() {
+    let (ca, folder) = (Ca::new("ca"), tempfile::tempdir().unwrap());
+    let (chain, key) = ca.issue(&["web"]).write(folder.path());
+    let roots = folder.path().join("ca.crt");
+    std::fs::write(&roots, ca.pem()).unwrap();
+    let path = folder.path().join("mesh.yaml");
+    let text = format!(
+        "clusters: {{users: {{endpoints: [{{address: \"127.0.0.1:1\"}}], security: {{mode: mutual}}}}}}\n\
+         identities:\n  default: {{certificate: {}, key: {}, roots: {}}}\n",
+        chain.display(),
+        key.display(),
+        roots.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    let settings = mesh.describe().services[0].routes[0].clusters[0].settings.clone();
+    for name in ["security.roots", "security.certificate"] {
+        let setting = settings.iter().find(|setting| setting.name == name).unwrap();
+        assert_eq!(setting.origin, SettingOrigin::ControlPlane, "{setting}");
+        assert!(setting.source.as_ref().is_some_and(|it| it.contains("mesh.yaml")), "{setting}");
+    }
+    let none = settings.iter().find(|setting| setting.name == "security.bundles").unwrap();
+    assert_eq!(none.origin, SettingOrigin::Default);
 }
 
 #[tokio::test]

@@ -15,10 +15,11 @@ use tower_mesh::{
     Event, Mesh, Publisher,
     config::{
         Address, CertificateRef, Cluster, ClusterSecurity, Config, Endpoint, EndpointTls,
-        IdentityFiles, IdentityMatch, Protocol, SanKind, SanMatch, Security, StringMatch,
+        IdentityFiles, IdentityMatch, Protocol, SanKind, SanMatch, Security, SecurityMode,
+        StringMatch,
     },
     discover::Static,
-    security::{Identity, IdentityPublisher, Roots, Trust, TrustPublisher, Verify},
+    security::{Identity, IdentityPublisher, KeyPair, Roots, Trust, TrustPublisher, Verify},
 };
 
 use support::{
@@ -308,6 +309,91 @@ async fn an_endpoint_of_a_source_proves_no_less_than_the_code_asks_for() {
     let mesh = said(|tls| tls.identities = vec![exact("pay.prod")]);
     mesh.ready().await.unwrap();
     assert!(patience(fetch(&mesh.client("pay").unwrap(), get("/"))).await.is_ok());
+}
+
+/// The mesh of a cluster whose endpoints say what they want to be shown.
+async fn of_modes(
+    mode: &str,
+    endpoints: &[(&TlsServer, &str)],
+    ca: &Ca,
+) -> (tempfile::TempDir, Mesh) {
+    let dir = tempfile::tempdir().unwrap();
+    swap(&dir.path().join("ca.crt"), ca.pem());
+    ca.issue(&["caller"]).write(dir.path());
+    let endpoints: Vec<_> = endpoints
+        .iter()
+        .map(|(server, security)| {
+            format!("{{address: \"{}\", security: {security}}}", server.address())
+        })
+        .collect();
+    let text = format!(
+        "identities: {{default: {{certificate: tls.crt, key: tls.key, roots: ca.crt}}}}\n\
+         clusters: {{users: {{security: {{mode: {mode}}}, endpoints: [{}]}}}}\n",
+        endpoints.join(", ")
+    );
+    let path = dir.path().join("mesh.yaml");
+    swap(&path, &text);
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    (dir, mesh)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_endpoint_of_a_cluster_may_want_mutual_tls_and_its_siblings_not() {
+    let ca = Ca::new("ca");
+    let strict = Tls::new(ca.issue(&["users"])).clients_of(&ca).start().await;
+    let plain = Tls::new(ca.issue(&["users"])).start().await;
+    for (mode, usual) in
+        [("tls", "{tls: {}}"), ("off", "{tls: {}}"), ("mutual", "{tls: {mode: tls}}")]
+    {
+        let own = [(&strict, "{tls: {mode: mutual}}"), (&plain, usual)];
+        let (_dir, mesh) = of_modes(mode, &own, &ca).await;
+        let client = mesh.client("users").unwrap();
+        let before = (strict.requests(), plain.requests());
+        patience(async {
+            while strict.requests() == before.0 || plain.requests() == before.1 {
+                fetch(&client, get("/")).await.unwrap();
+            }
+        })
+        .await;
+        let described = mesh.describe().to_string();
+        assert!(described.contains("security.certificate = "), "{described}");
+    }
+    assert!(strict.met().iter().all(|met| met.certificates == 1));
+    assert!(plain.met().iter().all(|met| met.certificates == 0));
+}
+
+#[tokio::test]
+async fn an_endpoint_of_a_source_is_shown_no_less_than_the_code_asks_for() {
+    let ca = Ca::new("ca");
+    let server = Tls::new(ca.issue(&["users"])).start().await;
+    let with = |mode: SecurityMode| {
+        let (mut tls, mut endpoint) = (EndpointTls::default(), Endpoint::new(server.address()));
+        tls.mode = Some(mode);
+        endpoint.security = Some(Security::Tls(Box::new(tls)));
+        let mut users = Cluster::default();
+        users.endpoints = vec![endpoint];
+        let own = ca.issue(&["caller"]);
+        Mesh::builder()
+            .source(Static::default().cluster("users", users))
+            .identity(KeyPair::pem(own.chain_pem, own.key_pem))
+            .trust(Trust::pem(ca.pem()))
+            .service("users", |s| s.mutual_tls())
+            .build()
+            .unwrap()
+    };
+    for (mode, reason) in [
+        (SecurityMode::Tls, "asks for mutual TLS: the code wins"),
+        (SecurityMode::Off, "must be `tls` or `mutual`; plaintext is `security: plain`"),
+    ] {
+        let mesh = with(mode);
+        let refused = mesh.ready().await.unwrap_err().to_string();
+        let path = "clusters.users.endpoints[0].security.tls.mode = ";
+        assert!(refused.contains(path) && refused.contains(reason), "{refused}");
+        assert!(patience(fetch(&mesh.http(), get("http://users/"))).await.is_err());
+        assert_eq!(server.connections(), 0);
+    }
+    with(SecurityMode::Mutual).ready().await.unwrap();
 }
 
 #[tokio::test]

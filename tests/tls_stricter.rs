@@ -20,7 +20,9 @@ use std::{
 
 use tower_mesh::{
     Client, Mesh,
-    config::{Cluster, ClusterSecurity, Endpoint, EndpointTls, IdentityMatch, Security},
+    config::{
+        Cluster, ClusterSecurity, Endpoint, EndpointTls, IdentityMatch, Security, SecurityMode,
+    },
     security::{KeyPair, Trust},
 };
 
@@ -171,6 +173,33 @@ async fn one_endpoint_that_is_to_prove_more() {
     load.run().await;
     load.end().await;
     unused(&server, old, requests);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_endpoint_that_is_to_be_shown_who_calls() {
+    let ca = Ca::new("ca");
+    let server = Tls::new(ca.issue(&["users"])).start().await;
+    let own = ca.issue(&["caller"]);
+    let builder = Mesh::builder()
+        .trust(Trust::pem(ca.pem()))
+        .identity(KeyPair::pem(own.chain_pem.clone(), own.key_pem.clone()));
+    let (mesh, publish) = published(builder, |publish| {
+        publish.cluster("users", secured(&server, ClusterSecurity::tls())).unwrap();
+    })
+    .await;
+    let load = Load::start(&mesh.client("users").unwrap());
+    load.run().await;
+    let mut endpoint = Endpoint::new(server.address());
+    let mut tls = EndpointTls::default();
+    tls.mode = Some(SecurityMode::Mutual);
+    endpoint.security = Some(Security::Tls(Box::new(tls)));
+    let old = server.connections();
+    publish.endpoints("users", [endpoint]).unwrap();
+    let requests = settled(&server).await;
+    load.run().await;
+    load.end().await;
+    unused(&server, old, requests);
+    assert!(server.connections() > old, "there are new ones");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,13 +6,12 @@ use arc_swap::ArcSwap;
 
 use super::{
     ask::Ask,
-    endpoint::Upstream,
+    endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
     keep::Keeper,
     pick::{Drawn, Picked, Picker},
-    policy::Policy,
     update::Updater,
-    view::View,
+    view::{Group, View},
 };
 use crate::{config, core::Epoch};
 
@@ -23,6 +22,10 @@ pub(crate) enum PickError {
     Empty,
     /// None of them takes calls.
     Unavailable,
+    /// The route asks for endpoints of labels that none has.
+    NoPart,
+    /// Those that there are are known to be bad, and the settings forbid to call them.
+    Panic,
 }
 
 /// Picks among the endpoints of one cluster.
@@ -38,7 +41,7 @@ pub(crate) struct Balancer<X: Upstream> {
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
-        let view = ArcSwap::from_pointee(View::empty(Policy::of(cluster)));
+        let view = ArcSwap::from_pointee(View::empty(cluster, &context));
         Self { view, updater: Mutex::default(), context, epoch, keeper: Keeper::default() }
     }
 
@@ -50,6 +53,9 @@ impl<X: Upstream> Balancer<X> {
     #[inline]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
+        if view.placed.is_some() {
+            return self.planned(&view, ask);
+        }
         let (group, now) = (&view.all, ask.now);
         let picker = Picker::new(&group.set, &ask);
         let (endpoint, live) = match view.policy.plain(group, picker, &ask) {
@@ -79,13 +85,26 @@ impl<X: Upstream> Balancer<X> {
         let drawn = drawn.ok_or(PickError::Empty)?;
         let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
         let endpoint = picked.ok_or(PickError::Unavailable)?;
-        #[cfg(feature = "orca")]
+        Ok((endpoint, self.live(endpoint, group)))
+    }
+
+    /// The state of an endpoint, made if this is its first pick.
+    pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
         let is_new = endpoint.live().is_none();
         let live = endpoint.live_or_build(&self.context, self.epoch, &group.crowd);
-        #[cfg(feature = "orca")]
         if is_new {
             self.connects(live);
         }
-        Ok((endpoint, live))
+        live
     }
+}
+
+/// Nobody tells anything without the feature `orca`.
+#[cfg(not(feature = "orca"))]
+impl<X: Upstream> Balancer<X> {
+    #[expect(clippy::unused_self, reason = "it is used with the feature `orca`")]
+    fn connects(&self, _live: &Live<X>) {}
+
+    #[expect(clippy::unused_self, reason = "it is used with the feature `orca`")]
+    pub(super) fn reconnect(&self) {}
 }

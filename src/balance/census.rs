@@ -1,10 +1,14 @@
 //! How the endpoints of a cluster stand.
 
+use std::collections::HashMap;
+
 use super::{
     balancer::Balancer,
     endpoint::{Endpoint, Upstream},
+    pick::{Rank, standing},
+    place::{Callers, locality_of},
 };
-use crate::config::{self, Address, Health};
+use crate::config::{self, Address, Health, Locality};
 
 /// How an endpoint stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -95,6 +99,32 @@ impl<X: Upstream> Balancer<X> {
                 in_flight: live.map(|live| live.load.in_flight()),
                 latency: live.map(|live| live.load.latency_at(now, decay)),
             });
+        }
+    }
+
+    /// Where its endpoints are that are well, by locality.
+    pub(crate) fn callers(&self, now: u64) -> Vec<Callers> {
+        let mut callers = HashMap::<Locality, Callers>::new();
+        for endpoint in self.view.load().all.set.iter() {
+            if !matches!(standing(endpoint, now), Rank::Good | Rank::Degraded) {
+                continue;
+            }
+            let locality = locality_of(endpoint);
+            let known = callers
+                .entry(locality.clone())
+                .or_insert_with(|| Callers { locality, ..Callers::default() });
+            known.number += 1;
+            known.weight += u64::from(endpoint.spec().weight());
+        }
+        callers.into_values().collect()
+    }
+
+    /// One line per priority and locality, where there is a plan.
+    pub(crate) fn places(&self, now: u64) -> Vec<String> {
+        let view = self.view.load();
+        match &view.placed {
+            Some(placed) => placed.plan.told(&view.all, now),
+            None => Vec::new(),
         }
     }
 

@@ -1,18 +1,25 @@
 //! One endpoint: what its source says, and what is known of it since its first pick.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{
-        AtomicBool, AtomicU32,
-        Ordering::{Relaxed, SeqCst},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{
+            AtomicBool, AtomicU32,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
+    time::Duration,
 };
 
 #[cfg(feature = "orca")]
 use super::told::Told;
-use super::{hash::Crowd, load::Load};
+use super::{
+    hash::Crowd,
+    load::Load,
+    place::{Callers, Shift},
+};
 use crate::{
-    config::{self, Address, Health, Protocol, Security},
+    config::{self, Address, Health, Place, Protocol, Security},
     core::{BodyEnd, Epoch},
 };
 
@@ -44,6 +51,34 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// Who keeps the balancer looks again.
     fn wake(_cx: &Self::Context) {}
 
+    /// Whether it could not be connected to, and has not answered since: the next call is a trial.
+    fn is_failing(&self) -> bool {
+        false
+    }
+
+    /// The shortest time that a connection to it took to be made.
+    fn round_trip(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Where the caller runs.
+    fn place(_cx: &Self::Context) -> Place {
+        Place::default()
+    }
+
+    /// Where the callers of the own service are: the endpoints of this cluster.
+    fn callers(_cx: &Self::Context, _cluster: &str) -> Vec<Callers> {
+        Vec::new()
+    }
+
+    /// A random word that the cluster keeps.
+    fn seed(_cx: &Self::Context) -> u64 {
+        0
+    }
+
+    /// Calls go from one priority to another, or health is not asked for any more.
+    fn shifted(_cx: &Self::Context, _shift: Shift) {}
+
     /// An attempt on a gRPC call has ended so long after its start, and only now its outcome is known.
     fn streamed(&self, _end: BodyEnd, _nanos: u64) {}
 }
@@ -54,7 +89,7 @@ pub(crate) struct Spec {
     address: Address,
     weight: u16,
     health: Health,
-    /// Its source neither says that it is unhealthy nor that it drains.
+    /// Its source says nothing against it.
     callable: bool,
     protocol: Option<Protocol>,
     /// The whole of it, when more than these few fields was said.
@@ -66,8 +101,11 @@ pub(crate) struct Endpoint<X> {
     spec: Spec,
     /// It has left its cluster; in the padding of the spec.
     retired: AtomicBool,
-    /// Where it is in the newest set.
+    /// Where it is in the set that was made last with it.
     place: AtomicU32,
+    /// When it joined a cluster that had others, or became healthy by its source's word. Nanoseconds
+    /// since the mesh's epoch; 0: it is not new.
+    joined: u64,
     /// Made at the first pick; survives changes of the spec that do not concern it.
     live: OnceLock<Arc<Live<X>>>,
 }
@@ -92,7 +130,7 @@ impl Spec {
             address: endpoint.address.clone(),
             weight: u16::try_from(endpoint.weight).unwrap_or(u16::MAX).max(1),
             health: endpoint.health,
-            callable: !matches!(endpoint.health, Health::Unhealthy | Health::Draining),
+            callable: matches!(endpoint.health, Health::Unknown | Health::Healthy),
             protocol: endpoint.protocol,
             rest: (!endpoint.is_plain()).then(|| Box::new(endpoint)),
         }
@@ -126,6 +164,17 @@ impl Spec {
     /// How it is secured, if that was said of itself.
     pub(crate) fn security(&self) -> Option<&Security> {
         self.rest.as_ref()?.security.as_ref()
+    }
+
+    /// What was said of it, where that is more than these few fields.
+    pub(super) fn said(&self) -> Option<&config::Endpoint> {
+        self.rest.as_deref()
+    }
+
+    /// Whether it makes a plan of the pick necessary.
+    pub(super) fn is_placed(&self) -> bool {
+        matches!(self.health, Health::Unhealthy | Health::Degraded)
+            || self.rest.as_ref().is_some_and(|rest| rest.priority > 0)
     }
 
     pub(crate) fn more_addresses(&self) -> &[Address] {
@@ -164,20 +213,28 @@ impl Spec {
 // === impl Endpoint ===
 
 impl<X> Endpoint<X> {
-    pub(super) fn new(spec: Spec) -> Self {
+    /// One that has joined at `now`.
+    pub(super) fn new(spec: Spec, now: u64) -> Self {
         Self {
             spec,
             retired: AtomicBool::new(false),
             place: AtomicU32::new(u32::MAX),
+            joined: now,
             live: OnceLock::new(),
         }
+    }
+
+    /// When its ramp began; 0: it has none.
+    #[inline]
+    pub(super) fn joined(&self) -> u64 {
+        self.joined
     }
 
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
     }
 
-    /// Where it is in the newest set that a place was asked of.
+    /// Where it is in the set that was made last with it.
     #[inline]
     pub(super) fn place(&self) -> u32 {
         self.place.load(Relaxed)
@@ -217,7 +274,7 @@ impl<X> Endpoint<X> {
 
 impl<X: Upstream> Endpoint<X> {
     /// The same endpoint after its source changed what it says.
-    pub(super) fn changed(&self, spec: Spec) -> Self {
+    pub(super) fn changed(&self, spec: Spec, now: u64) -> Self {
         let live = OnceLock::new();
         if self.spec.same_connections(&spec)
             && let Some(state) = self.live.get()
@@ -226,7 +283,10 @@ impl<X: Upstream> Endpoint<X> {
             // A new cell is empty: setting it cannot fail.
             drop(live.set(Arc::clone(state)));
         }
-        Self { spec, retired: AtomicBool::new(false), place: AtomicU32::new(self.place()), live }
+        let returns = self.spec.health == Health::Unhealthy && spec.callable;
+        let joined = if returns { now } else { self.joined };
+        let place = AtomicU32::new(self.place());
+        Self { spec, retired: AtomicBool::new(false), place, joined, live }
     }
 
     #[cold]

@@ -28,7 +28,10 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn keep(&self, now: u64) -> Option<u64> {
         // Before the look: a call that comes between the two wakes for nothing, and none is missed.
         self.keeper.parked.store(true, Relaxed);
-        let due = self.view.load_full().keep(now);
+        let (due, moved) = self.view.load_full().keep(&self.context, now);
+        if moved {
+            self.remake(now);
+        }
         if due.is_some() {
             self.keeper.parked.store(false, Relaxed);
         }

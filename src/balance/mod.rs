@@ -31,12 +31,15 @@ mod load;
 #[cfg(test)]
 mod model;
 mod pick;
+mod place;
+mod planned;
 mod policy;
 #[cfg(feature = "orca")]
 mod prequal;
 #[cfg(feature = "orca")]
 pub(crate) mod report;
 mod set;
+mod subset;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "orca")]
@@ -58,5 +61,7 @@ pub(crate) use self::{
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
+    place::{Callers, Shift},
     set::Diff,
+    subset::labels::Wanted,
 };

@@ -7,6 +7,7 @@ use super::{
     endpoint::{Endpoint, Upstream},
     hash,
     pick::{Drawn, Picker, Plain, Signal},
+    set::Set,
     view::Group,
 };
 #[cfg(feature = "orca")]
@@ -72,6 +73,28 @@ impl Policy {
             Self::Weighted(_) => 0,
             #[cfg(feature = "orca")]
             Self::Prequal(_) => DECAY,
+        }
+    }
+
+    /// Whether it has periodic work.
+    pub(super) fn is_kept(&self) -> bool {
+        match self {
+            #[cfg(feature = "orca")]
+            Self::Weighted(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Does what is due of it, and says when more will be.
+    #[cfg_attr(not(feature = "orca"), expect(clippy::unused_self, reason = "no policy has any"))]
+    pub(super) fn keep<X>(&self, set: &Set<X>, now: u64) -> Option<u64> {
+        match self {
+            #[cfg(feature = "orca")]
+            Self::Weighted(weighted) => weighted.keep(now, set),
+            _ => {
+                let _none = (set, now);
+                None
+            }
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Set<X> {
     pub(super) stride: u64,
     /// Every weight is the largest.
     pub(super) uniform: bool,
+    /// Endpoints that make a plan of the pick necessary.
+    pub(super) placed: usize,
 }
 
 /// What only the updater touches: where each address is, and how often each weight occurs.
@@ -34,6 +36,8 @@ pub(super) struct Set<X> {
 pub(super) struct Index {
     places: HashMap<Address, u32>,
     weights: HashMap<u16, usize>,
+    /// Endpoints of a further priority, or of a health that is a matter of degree.
+    placed: usize,
 }
 
 /// How an update changed the set.
@@ -46,7 +50,26 @@ pub(crate) struct Diff {
 
 impl<X> Set<X> {
     pub(super) fn empty() -> Self {
-        Self { chunks: Vec::new(), len: 0, max_weight: 1, stride: 0, uniform: true }
+        Self { chunks: Vec::new(), len: 0, max_weight: 1, stride: 0, uniform: true, placed: 0 }
+    }
+
+    /// These endpoints.
+    pub(super) fn of(endpoints: impl IntoIterator<Item = Arc<Endpoint<X>>>) -> Self {
+        let (mut set, mut weights) = (Self::empty(), (u16::MAX, 1));
+        for endpoint in endpoints {
+            let weight = endpoint.spec().weight();
+            weights = (weights.0.min(weight), weights.1.max(weight));
+            set.push(endpoint);
+        }
+        set.set_weights(weights.1, weights.0 >= weights.1);
+        set
+    }
+
+    fn set_weights(&mut self, max: u16, uniform: bool) {
+        self.max_weight = max;
+        // Rounded up, so that as many steps do get round.
+        self.stride = (u64::MAX / u64::from(max)).wrapping_add(1);
+        self.uniform = uniform;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -69,6 +92,7 @@ impl<X> Set<X> {
             max_weight: self.max_weight,
             stride: self.stride,
             uniform: self.uniform,
+            placed: self.placed,
         }
     }
 
@@ -114,7 +138,7 @@ impl<X> Set<X> {
             last.placed(place);
             std::mem::replace(self.slot(place)?, last)
         };
-        index.uncount(removed.spec().weight());
+        index.uncount(removed.spec());
         Some(removed)
     }
 
@@ -135,7 +159,7 @@ impl<X> Set<X> {
                 index.places.insert(spec.address().clone(), place);
                 self.push(endpoint);
             } else {
-                index.uncount(spec.weight());
+                index.uncount(spec);
                 gone.push(endpoint);
             }
         }
@@ -145,10 +169,9 @@ impl<X> Set<X> {
 
     /// Notes what the weights are by now.
     pub(super) fn weigh(&mut self, index: &Index) {
-        self.max_weight = index.weights.keys().copied().max().unwrap_or(1);
-        // Rounded up, so that as many steps do get round.
-        self.stride = (u64::MAX / u64::from(self.max_weight)).wrapping_add(1);
-        self.uniform = index.weights.len() <= 1;
+        let max = index.weights.keys().copied().max().unwrap_or(1);
+        self.set_weights(max, index.weights.len() <= 1);
+        self.placed = index.placed;
     }
 }
 
@@ -159,14 +182,15 @@ impl<X: Upstream> Set<X> {
         &mut self,
         index: &mut Index,
         spec: Spec,
+        now: u64,
         diff: &mut Diff,
     ) -> Option<Arc<Endpoint<X>>> {
         let place = match index.places.entry(spec.address().clone()) {
             Entry::Occupied(place) => *place.get() as usize,
             Entry::Vacant(free) => {
                 free.insert(u32::try_from(self.len).unwrap_or(u32::MAX));
-                index.count(spec.weight());
-                self.push(Arc::new(Endpoint::new(spec)));
+                index.count(&spec);
+                self.push(Arc::new(Endpoint::new(spec, now)));
                 diff.added += 1;
                 return None;
             }
@@ -176,9 +200,9 @@ impl<X: Upstream> Set<X> {
             return None;
         }
         diff.changed += 1;
-        index.uncount(before.spec().weight());
-        index.count(spec.weight());
-        let after = Arc::new(before.changed(spec));
+        index.uncount(before.spec());
+        index.count(&spec);
+        let after = Arc::new(before.changed(spec, now));
         after.placed(place);
         let orphaned = before.live().is_some() && after.live().is_none();
         *self.slot(place)? = after;
@@ -192,11 +216,14 @@ fn unshared<X>(chunk: &mut Chunk<X>) -> &mut Vec<Arc<Endpoint<X>>> {
 }
 
 impl Index {
-    fn count(&mut self, weight: u16) {
-        *self.weights.entry(weight).or_insert(0) += 1;
+    fn count(&mut self, spec: &Spec) {
+        *self.weights.entry(spec.weight()).or_insert(0) += 1;
+        self.placed += usize::from(spec.is_placed());
     }
 
-    fn uncount(&mut self, weight: u16) {
+    fn uncount(&mut self, spec: &Spec) {
+        self.placed -= usize::from(spec.is_placed());
+        let weight = spec.weight();
         if let Some(count) = self.weights.get_mut(&weight) {
             *count -= 1;
             if *count == 0 {
@@ -235,5 +262,7 @@ impl Index {
         assert_eq!(self.weights, weights);
         assert_eq!(set.max_weight, weights.keys().copied().max().unwrap_or(1));
         assert_eq!(set.uniform, weights.len() <= 1);
+        let placed = set.iter().filter(|endpoint| endpoint.spec().is_placed()).count();
+        assert_eq!((self.placed, set.placed), (placed, placed));
     }
 }

@@ -3,6 +3,7 @@
 mod hashed;
 mod load;
 mod pick;
+mod place;
 #[cfg(feature = "orca")]
 mod reports;
 mod set;

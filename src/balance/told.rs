@@ -10,7 +10,9 @@ use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 
 use super::{
-    endpoint::{Endpoint, Live},
+    balancer::Balancer,
+    endpoint::{Endpoint, Live, Upstream},
+    policy::Policy,
     prequal::{Pool, Settings},
     report::{Report, Rules, Scale, Signal, Weight, read, signal_of},
     set::Set,
@@ -105,8 +107,9 @@ impl Weighted {
         }
         self.computed.store(now.max(1), Relaxed);
         let told = self.told.swap(false, Relaxed);
-        let each = || set.iter().filter_map(|endpoint| endpoint.live()?.told.get());
-        let weight = |told: &Box<Told>| told.weight.get(now, &self.rules);
+        let each =
+            || set.iter().filter_map(|endpoint| endpoint.live()?.told.get().map(|told| &**told));
+        let weight = |told: &Told| told.weight.get(now, &self.rules);
         match Scale::of(each().filter_map(weight)) {
             None => self.mean.store(0, Relaxed),
             Some(scale) => {
@@ -127,6 +130,48 @@ impl Prequal {
     pub(super) fn new(config: &config::Prequal) -> Self {
         let settings = Settings::new(config);
         Self { pool: Pool::new(settings.pool_size), settings }
+    }
+}
+
+// === impl Balancer ===
+
+impl<X: Upstream> Balancer<X> {
+    /// The state of an endpoint has just been made: its reports go where the policy wants them.
+    pub(super) fn connects(&self, live: &Live<X>) {
+        let mut view = self.view.load();
+        loop {
+            live.tells(view.policy.sink().as_ref());
+            let newest = self.view.load();
+            if Arc::ptr_eq(&view, &newest) {
+                return;
+            }
+            view = newest;
+        }
+    }
+
+    /// How often reports are to come beside the traffic, if they are. Nanoseconds.
+    pub(crate) fn out_of_band(&self) -> Option<u64> {
+        match &self.view.load().policy {
+            Policy::Weighted(weighted) => weighted.out_of_band,
+            _ => None,
+        }
+    }
+
+    /// The endpoints that have been called, each with what names its state.
+    pub(crate) fn called_endpoints(&self) -> Vec<(usize, Arc<Endpoint<X>>)> {
+        let view = self.view.load();
+        let called =
+            |endpoint: &Arc<Endpoint<X>>| Some((endpoint.live()?.who(), Arc::clone(endpoint)));
+        view.all.set.iter().filter_map(called).collect()
+    }
+
+    /// The same of every endpoint that has a state.
+    pub(super) fn reconnect(&self) {
+        let view = self.view.load();
+        let sink = view.policy.sink();
+        for live in view.all.set.iter().filter_map(|endpoint| endpoint.live()) {
+            live.tells(sink.as_ref());
+        }
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-#[cfg(feature = "orca")]
-use super::endpoint::Live;
 use super::{
     balancer::Balancer,
     endpoint::{Spec, Upstream},
@@ -64,36 +62,23 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn settle(&self, cluster: &config::Cluster) {
         let mut updater = self.updater();
         let view = self.view.load_full();
-        let next = view.under(Policy::of(cluster), view.all.set.share());
+        let placing = Arc::new(view.placing(cluster, &self.context));
+        let now = self.epoch.nanos(crate::core::Instant::now());
+        let next =
+            view.under(Policy::of(cluster), placing, view.all.set.share(), &self.context, now);
         drop(view);
         updater.keep(self.view.swap(Arc::new(next)));
         // Only now: a pick that still makes an endpoint's state under the old policy looks again.
-        #[cfg(feature = "orca")]
         self.reconnect();
     }
 
-    /// The state of an endpoint has just been made: its reports go where the policy wants them.
-    #[cfg(feature = "orca")]
-    pub(super) fn connects(&self, live: &Live<X>) {
-        let mut view = self.view.load_full();
-        loop {
-            live.tells(view.policy.sink().as_ref());
-            let newest = self.view.load_full();
-            if Arc::ptr_eq(&view, &newest) {
-                return;
-            }
-            view = newest;
-        }
-    }
-
-    /// The same of every endpoint that has a state.
-    #[cfg(feature = "orca")]
-    fn reconnect(&self) {
+    /// The same endpoints under the same settings, in the places that they have by now.
+    pub(super) fn remake(&self, now: u64) {
+        let mut updater = self.updater();
         let view = self.view.load_full();
-        let sink = view.policy.sink();
-        for live in view.all.set.iter().filter_map(|endpoint| endpoint.live()) {
-            live.tells(sink.as_ref());
-        }
+        let next = view.of(view.all.set.share(), &self.context, now);
+        drop(view);
+        updater.keep(self.view.swap(Arc::new(next)));
     }
 
     /// Replaces the whole set; state survives by address.
@@ -143,12 +128,15 @@ impl<X: Upstream> Balancer<X> {
             }
         };
         let left = retired.len();
+        // The first ones have nothing to be new beside.
+        let now = self.epoch.nanos(crate::core::Instant::now());
+        let joined = if set.len() == 0 { 0 } else { now };
         for endpoint in endpoints {
-            retired.extend(set.upsert(index, Spec::new(endpoint), &mut diff));
+            retired.extend(set.upsert(index, Spec::new(endpoint), joined, &mut diff));
         }
         if diff != Diff::default() {
             set.weigh(index);
-            let view = Arc::new(before.of(set));
+            let view = Arc::new(before.of(set, &self.context, now));
             drop(before);
             updater.keep(self.view.swap(Arc::clone(&view)));
             let (set, context) = (&view.all.set, &self.context);

@@ -1,14 +1,26 @@
 //! What a pick reads: the endpoints of a cluster and how one of them is picked, at one moment.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use super::{
     endpoint::Upstream,
     hash::{Crowd, Spread},
     pick::Hashed,
+    place::{Counting, Making, Placing, Plan, Sharing},
     policy::Policy,
     set::Set,
+    subset::labels::{self, Labels},
 };
+use crate::{config, core::earliest};
+
+/// How often a plan is counted anew, while calls come. Nanoseconds.
+const COUNT: u64 = 1_000_000_000;
 
 /// Immutable; replaced as a whole by an update.
 pub(super) struct View<X> {
@@ -19,6 +31,9 @@ pub(super) struct View<X> {
     pub(super) decay: u64,
     /// The policy's: it bounds the load of each endpoint by the mean, and counts what is in flight.
     pub(super) bounded: bool,
+    pub(super) placing: Arc<Placing>,
+    /// Where to pick, unless anywhere will do.
+    pub(super) placed: Option<Box<Placed<X>>>,
 }
 
 /// Endpoints that one policy picks among.
@@ -40,57 +55,142 @@ impl<X> Group<X> {
     }
 }
 
-impl<X> View<X> {
-    fn made(policy: Policy, all: Group<X>) -> Self {
-        let (decay, bounded) = (policy.decay(), policy.is_bounded());
-        Self { all, policy, decay, bounded }
+/// The plan of a cluster, and those of its parts by labels.
+pub(super) struct Placed<X> {
+    pub(super) plan: Plan<X>,
+    pub(super) parts: HashMap<u64, (Labels, Plan<X>)>,
+}
+
+impl<X: Upstream> Group<X> {
+    /// The turn goes on where it was `before`, and a table that fits is kept.
+    pub(super) fn new(
+        policy: &Policy,
+        set: Set<X>,
+        before: Option<&Self>,
+        crowd: &Arc<Crowd>,
+    ) -> Self {
+        let table = before.and_then(|before| before.spread.as_ref());
+        Self {
+            spread: policy.hashes().map(|kind| Spread::of(kind, &set, table)),
+            set,
+            turn: before.map(|before| Arc::clone(&before.turn)).unwrap_or_default(),
+            crowd: Arc::clone(crowd),
+        }
+    }
+}
+
+impl<X: Upstream> Placed<X> {
+    fn new(
+        all: &Group<X>,
+        policy: &Policy,
+        placing: &Placing,
+        place: &config::Place,
+        before: Option<&Self>,
+    ) -> Self {
+        let endpoints: Vec<_> = all.set.iter().cloned().collect();
+        let making = Making {
+            policy,
+            crowd: &all.crowd,
+            placing,
+            place,
+            before: before.map(|it| &it.plan),
+            id: 0,
+        };
+        let plan = Plan::new(&making, &endpoints, true);
+        let mut parts = HashMap::new();
+        if let Some(subsets) = &placing.subsets {
+            let none = Labels::new();
+            let of = endpoints.iter().map(|it| it.spec().said().map_or(&none, |said| &said.labels));
+            for (id, part) in labels::parts(subsets, of) {
+                let of = |place: &u32| endpoints.get(*place as usize).cloned();
+                let members: Vec<_> = part.places.iter().filter_map(of).collect();
+                let before = before.and_then(|it| it.parts.get(&id)).map(|(_, plan)| plan);
+                let making = Making { before, id, ..making };
+                parts.insert(id, (part.labels, Plan::new(&making, &members, false)));
+            }
+        }
+        Self { plan, parts }
     }
 
-    pub(super) fn empty(policy: Policy) -> Self {
-        let mut all =
-            Group { set: Set::empty(), turn: Arc::default(), spread: None, crowd: Arc::default() };
-        all.spread = policy.hashes().map(|kind| Spread::of(kind, &all.set, None));
-        Self::made(policy, all)
+    fn plans(&self) -> impl Iterator<Item = &Plan<X>> {
+        std::iter::once(&self.plan).chain(self.parts.values().map(|(_, plan)| plan))
     }
 }
 
 impl<X: Upstream> View<X> {
-    /// Whether there is periodic work under these settings.
-    pub(super) fn is_kept(&self) -> bool {
-        match &self.policy {
-            #[cfg(feature = "orca")]
-            Policy::Weighted(_) => true,
-            _ => false,
-        }
+    pub(super) fn empty(cluster: &config::Cluster, cx: &X::Context) -> Self {
+        let policy = Policy::of(cluster);
+        let all = Group::new(&policy, Set::empty(), None, &Arc::default());
+        let placing = Arc::new(Placing::of(cluster, || X::seed(cx)));
+        Self::made(policy, all, placing, None)
     }
 
-    /// Does what is due, and says when more will be.
-    pub(super) fn keep(&self, now: u64) -> Option<u64> {
-        match &self.policy {
-            #[cfg(feature = "orca")]
-            Policy::Weighted(weighted) => weighted.keep(now, &self.all.set),
-            _ => {
-                let _nothing_is_due = now;
-                None
-            }
+    fn made(
+        policy: Policy,
+        all: Group<X>,
+        placing: Arc<Placing>,
+        placed: Option<Box<Placed<X>>>,
+    ) -> Self {
+        let (decay, bounded) = (policy.decay(), policy.is_bounded());
+        Self { all, policy, decay, bounded, placing, placed }
+    }
+
+    /// Where to pick by other settings; what was drawn once stays.
+    pub(super) fn placing(&self, cluster: &config::Cluster, cx: &X::Context) -> Placing {
+        Placing::of(cluster, || self.placing.seed().unwrap_or_else(|| X::seed(cx)))
+    }
+
+    /// Whether there is periodic work under these settings.
+    pub(super) fn is_kept(&self) -> bool {
+        self.placed.is_some() || self.policy.is_kept()
+    }
+
+    /// Does what is due, and says when more will be; whether the view is to be made anew.
+    pub(super) fn keep(&self, cx: &X::Context, now: u64) -> (Option<u64>, bool) {
+        let due = self.policy.keep(&self.all.set, now);
+        let Some(placed) = &self.placed else { return (due, false) };
+        let used = placed.plans().fold(false, |used, plan| plan.used.swap(false, Relaxed) | used);
+        let moved = self.count(cx, now);
+        (earliest(due, used.then_some(now.saturating_add(COUNT))), moved)
+    }
+
+    /// Counts the endpoints of the plan; whether the view is to be made anew.
+    fn count(&self, cx: &X::Context, now: u64) -> bool {
+        let Some(placed) = &self.placed else { return false };
+        let (placing, place) = (&*self.placing, &X::place(cx));
+        let callers = match &placing.sharing {
+            Sharing::Zone { own_cluster: Some(own), .. } => X::callers(cx, own),
+            _ => Vec::new(),
+        };
+        let counting = Counting { placing, place, callers: &callers, now };
+        let mut moved = placed.plan.count(&self.all, &counting, |shift| X::shifted(cx, shift));
+        for (_, plan) in placed.parts.values() {
+            moved |= plan.count(&self.all, &counting, |_| {});
         }
+        moved
     }
 
     /// The view of a changed set.
-    pub(super) fn of(&self, set: Set<X>) -> Self {
-        self.under(self.policy.clone(), set)
+    pub(super) fn of(&self, set: Set<X>, cx: &X::Context, now: u64) -> Self {
+        self.under(self.policy.clone(), Arc::clone(&self.placing), set, cx, now)
     }
 
-    /// The view of a set, perhaps the same, under a policy, perhaps the same.
-    pub(super) fn under(&self, policy: Policy, set: Set<X>) -> Self {
-        let before = &self.all;
-        let kind = policy.hashes();
-        let all = Group {
-            spread: kind.map(|kind| Spread::of(kind, &set, before.spread.as_ref())),
-            set,
-            turn: Arc::clone(&before.turn),
-            crowd: Arc::clone(&before.crowd),
-        };
-        Self::made(policy, all)
+    /// The view of a set, perhaps the same, under settings, perhaps the same.
+    pub(super) fn under(
+        &self,
+        policy: Policy,
+        placing: Arc<Placing>,
+        set: Set<X>,
+        cx: &X::Context,
+        now: u64,
+    ) -> Self {
+        let all = Group::new(&policy, set, Some(&self.all), &self.all.crowd);
+        let placed = (placing.said || all.set.placed > 0).then(|| {
+            let before = self.placed.as_deref();
+            Box::new(Placed::new(&all, &policy, &placing, &X::place(cx), before))
+        });
+        let view = Self::made(policy, all, placing, placed);
+        view.count(cx, now);
+        view
     }
 }

@@ -33,16 +33,28 @@ impl FromStr for Address {
             return Ok(Self::Unix(Arc::new(path.into())));
         }
         let address: SocketAddr = text.parse().map_err(|_| {
-            ConfigError::new(
-                "address",
-                text,
-                "expected an IP address with a port (`10.0.0.1:80`, `[::1]:80`) or `unix:/path`",
-            )
+            let wanted =
+                "expected an IP address with a port (`10.0.0.1:80`, `[::1]:80`) or `unix:/path`";
+            ConfigError::new("address", text, format!("{wanted}{}", hint_of_dns(text)))
         })?;
         if address.port() == 0 {
             return Err(ConfigError::new("address", text, "the port must be in 1..=65535"));
         }
         Ok(Self::Socket(address))
+    }
+}
+
+/// What to write for a host name, where the text may be one.
+pub(crate) fn hint_of_dns(text: &str) -> String {
+    let rest = text.strip_prefix("dns:").unwrap_or(text).trim_start_matches('/');
+    let host = rest.rsplit_once(':').map_or(rest, |(host, _port)| host);
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if host.chars().all(legal) && host.contains(|c: char| c.is_ascii_alphabetic()) {
+        format!(
+            "; for a host name: `discovery: {{dns: {{name: \"dns:///{rest}\"}}}}` of the cluster"
+        )
+    } else {
+        String::new()
     }
 }
 

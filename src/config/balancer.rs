@@ -188,7 +188,9 @@ pub struct ClientWeighted {
     /// How often weights are computed. Default: 1 s. What is under 100 ms counts as 100 ms.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub update: Option<Duration>,
-    /// Whether reports come beside the traffic. Default: false.
+    /// Whether reports come beside the traffic (`xds.service.orca.v3.OpenRcaService`): one stream per
+    /// endpoint that is called, over its own connections; those of responses are not read then. An
+    /// own leaf has no such connections. Default: false.
     pub out_of_band: Option<bool>,
     /// How often such reports come. Default: 10 s.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]

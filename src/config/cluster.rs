@@ -17,14 +17,14 @@ use super::{
 pub struct Cluster {
     /// The endpoints that the configuration itself lists.
     pub endpoints: Vec<Endpoint>,
-    /// Weights of localities, by priority and locality. Default: every endpoint counts alone.
-    /// Not supported yet.
+    /// Weights of localities, by priority and locality; they count where `balancing.locality` is
+    /// `weighted`. Default: every endpoint counts alone.
     pub localities: Vec<LocalityWeight>,
     /// How an endpoint is picked. Default: peak EWMA.
     pub balancer: Option<Balancer>,
     /// Settings of least request, wherever it is used. Not supported yet.
     pub least_request: Option<LeastRequest>,
-    /// What comes before the pick: priorities, localities, panic. Not supported yet.
+    /// What comes before the pick: priorities, localities, panic.
     pub balancing: Option<Balancing>,
     /// How connections are made and kept.
     pub transport: Transport,
@@ -47,13 +47,13 @@ pub struct Cluster {
     /// How connections are secured. Default: plaintext, unless the endpoint says otherwise.
     pub security: Option<ClusterSecurity>,
     /// Health under which all endpoints of a priority are used. Unit: percent. Default: 50
-    /// (Envoy); 0 turns it off. Range: 0..=100. Not supported yet.
+    /// (Envoy); 0 turns it off. Range: 0..=100.
     pub panic_threshold: Option<f64>,
-    /// The ramp of new endpoints. Default: none. Not supported yet.
+    /// The ramp of new endpoints. Default: none.
     pub slow_start: Option<SlowStart>,
-    /// Which endpoints this process uses, when there are many. Not supported yet.
+    /// Which endpoints this process uses, when there are many. Default: all.
     pub subsetting: Option<Subsetting>,
-    /// Parts of the cluster by labels, which routes choose. Not supported yet.
+    /// Parts of the cluster by labels, which routes choose. Default: none.
     pub subsets: Option<Subsets>,
     /// Shares of requests that are dropped, by category. Not supported yet. Source: xDS
     /// `drop_overloads`.

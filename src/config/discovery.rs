@@ -16,7 +16,8 @@ pub enum Discovery {
     /// A provider knows them by name (EDS, Kubernetes, Consul health, Linkerd destination).
     /// Not supported yet.
     Provider(ProviderDiscovery),
-    /// DNS. Needs the feature `dns`.
+    /// DNS. Needs the feature `dns`. Its presets (Kubernetes, Docker, Consul, Mesos) are in code
+    /// alone.
     Dns(DnsDiscovery),
     /// A source of another system (xDS `cluster_type`). Not supported yet.
     Extension(Extension),
@@ -88,7 +89,7 @@ pub struct DnsDiscovery {
     pub stale_limit: Option<Duration>,
     /// Which addresses. Default: both, IPv6 first (RFC 8305 §4).
     #[cfg_attr(feature = "serde", serde(default))]
-    pub family: DnsFamily,
+    pub family: Option<DnsFamily>,
     /// Whether it is asked over TCP alone. Default: only when an answer does not fit. Source: xDS
     /// `use_tcp_for_dns_lookups`.
     #[cfg_attr(feature = "serde", serde(default))]

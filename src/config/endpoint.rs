@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use super::{Address, Http2, IdentityMatch, Locality, Tunnel, Value};
+use super::{Address, Http2, IdentityMatch, Locality, SecurityMode, Tunnel, Value};
 
 /// One address of a cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,16 +23,16 @@ pub struct Endpoint {
     /// Its host name. Hashed where the balancer says so; else carried.
     #[cfg_attr(feature = "serde", serde(default))]
     pub hostname: Option<String>,
-    /// 0 is tried first. Default: 0. Others are not supported yet.
+    /// 0 is tried first; the next one takes over what it cannot carry. Default: 0.
     #[cfg_attr(feature = "serde", serde(default))]
     pub priority: u32,
-    /// Where it runs. Carried, not balanced by yet.
+    /// Where it runs.
     #[cfg_attr(feature = "serde", serde(default))]
     pub locality: Option<Box<Locality>>,
     /// The network that it is on. Default: the caller's. Not supported yet. Source: WDS.
     #[cfg_attr(feature = "serde", serde(default))]
     pub network: Option<String>,
-    /// The node that it runs on. Carried, not balanced by yet. Source: Kubernetes `nodeName`.
+    /// The node that it runs on. Source: Kubernetes `nodeName`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub node: Option<String>,
     /// What its source says about it.
@@ -181,8 +181,15 @@ pub enum Security {
     /// Plaintext, whatever the mode of the cluster, unless the code has set that.
     #[default]
     Plain,
-    /// TLS with the identities that the endpoint must prove; mutual if the cluster's mode is.
+    /// TLS with the identities that the endpoint must prove.
     Tls(Box<EndpointTls>),
+}
+
+impl Security {
+    /// Whether it asks for mutual TLS, whatever the cluster says.
+    pub(crate) fn is_mutual(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.mode == Some(SecurityMode::Mutual))
+    }
 }
 
 /// TLS of one endpoint.
@@ -192,6 +199,9 @@ pub enum Security {
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct EndpointTls {
+    /// Whether the mesh proves who it is, too. Default: as the cluster's mode, and `tls` where that
+    /// is off. Range: `tls`, `mutual`; never `tls` where the code has set `mutual`.
+    pub mode: Option<SecurityMode>,
     /// Identities, one of which it must prove. Default: the cluster's.
     pub identities: Vec<IdentityMatch>,
     /// The name asked for in the handshake. Default: the cluster's.
@@ -259,7 +269,7 @@ pub enum Health {
     Healthy,
     /// Called only when nothing better is there.
     Unhealthy,
-    /// It works, but healthy ones are better (xDS `DEGRADED`). Not supported yet.
+    /// It works, but healthy ones are better: it gets what they cannot carry (xDS `DEGRADED`).
     Degraded,
     /// It takes no new calls.
     Draining,

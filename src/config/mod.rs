@@ -50,6 +50,7 @@ mod identity;
 mod limits;
 mod locality;
 mod matching;
+pub(crate) mod name;
 mod outlier;
 mod policy;
 mod rate_limit;
@@ -70,6 +71,8 @@ mod value;
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "file")]
+pub(crate) use self::address::hint_of_dns;
 pub use self::{
     address::Address,
     admission::{AdaptiveConcurrency, AdmissionControl},
@@ -81,7 +84,7 @@ pub use self::{
         Balancer, ClientWeighted, HashFunction, LeastRequest, Maglev, OverrideHost, OverrideSource,
         PickFirst, Prequal, RingHash,
     },
-    balancing::{Balancing, LocalityBalancing, LocalityScope, SlowStart, ZoneAware},
+    balancing::{Balancing, LocalityBalancing, LocalityScope, Ring, Rings, SlowStart, ZoneAware},
     breakers::{Breakers, InFlightBudget, Thresholds},
     cluster::{Cluster, DropOverload, LoadReport, Queue},
     discovery::{Discovery, DnsDiscovery, DnsFamily, DnsKind, ProviderDiscovery},
@@ -98,7 +101,7 @@ pub use self::{
     http::{HeaderCase, HeaderUnderscores, Http1Options, Http2, HttpOptions},
     identity::IdentityFiles,
     limits::{Failures, Limits},
-    locality::{Locality, LocalityWeight},
+    locality::{Locality, LocalityWeight, Place},
     matching::{
         CookieMatch, GrpcMatch, HeaderMatch, IntegerRange, Match, MetadataMatch, NumberRange,
         PathMatch, QueryMatch, RegexRewrite, RuntimeFraction, StringMatch, ValueMatch,

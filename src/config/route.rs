@@ -28,7 +28,7 @@ pub struct Route {
     pub cluster_plugin: Option<Box<Extension>>,
     /// The status when the cluster does not exist. Default: 503. Not supported yet.
     pub missing_cluster_status: Option<u16>,
-    /// Labels that the endpoint must carry. Not supported yet.
+    /// Labels that the endpoint must carry: a part of its cluster, which must have `subsets`.
     pub subset: BTreeMap<String, String>,
     /// What these requests obey.
     pub policy: Policy,
@@ -80,7 +80,7 @@ pub struct WeightedCluster {
     /// Changes to filters of the service, by the filter's name. Not supported yet.
     #[cfg_attr(feature = "serde", serde(default))]
     pub overrides: BTreeMap<String, FilterOverride>,
-    /// Labels that the endpoint must carry. Not supported yet.
+    /// Labels that the endpoint must carry, over and beside those of the route.
     #[cfg_attr(feature = "serde", serde(default))]
     pub subset: BTreeMap<String, String>,
     /// Bounds requests to this cluster. Default: none. Not supported yet. Source: Linkerd

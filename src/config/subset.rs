@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Which endpoints this process uses, when there are many. Not supported yet.
+/// Which endpoints this process uses, when there are many.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -15,7 +15,7 @@ pub enum Subsetting {
     Deterministic(DeterministicSubset),
 }
 
-/// So many endpoints, by rendezvous hashing. Not supported yet.
+/// So many endpoints, by rendezvous hashing. Each priority and locality has its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -24,13 +24,14 @@ pub enum Subsetting {
 pub struct RandomSubset {
     /// Endpoints that are used. Default: 20. Range: from 1.
     pub size: Option<u32>,
-    /// Endpoints below which all are used. Default: 100.
+    /// Endpoints below which all are used. Default: 100. Range: any.
     pub above: Option<u32>,
     /// The seed. Default: random.
     pub seed: Option<u64>,
 }
 
-/// The endpoints that are this process's by its number. Not supported yet.
+/// The endpoints that are this process's by its number. Each priority and
+/// locality has its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -45,7 +46,7 @@ pub struct DeterministicSubset {
     pub processes: u32,
 }
 
-/// Parts of the cluster by labels, which routes choose (xDS `LbSubsetConfig`). Not supported yet.
+/// Parts of the cluster by labels, which routes choose (xDS `LbSubsetConfig`).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -54,22 +55,25 @@ pub struct DeterministicSubset {
 pub struct Subsets {
     /// Which labels make parts.
     pub selectors: Vec<SubsetSelector>,
-    /// What happens when a route asks for a part that is not there. Default: the call fails.
+    /// What happens when a route asks for a part that is not there. Default: the call fails. A route
+    /// that asks for none gets the default part where this says so, else any endpoint.
     pub fallback: SubsetFallback,
     /// The labels of the default part.
     pub default: BTreeMap<String, String>,
     /// Whether localities' weights count within a part. Default: false.
     pub locality_weighted: Option<bool>,
-    /// Whether localities' weights are scaled by how much of them is in the part. Default: false.
+    /// Whether localities' weights are scaled by how much of them is in the part. Default: false. Not
+    /// supported yet.
     pub scale_locality_weight: Option<bool>,
     /// Whether all endpoints are used when a part is empty. Default: false. Source: xDS
     /// `panic_mode_any`.
     pub panic_any: Option<bool>,
-    /// Whether each item of a list of labels counts. Default: false. Source: xDS `list_as_any`.
+    /// Whether each item of a list of labels counts. Default: false. Not supported yet. Source: xDS
+    /// `list_as_any`.
     pub list_as_any: Option<bool>,
 }
 
-/// Labels that together make parts. Not supported yet.
+/// Labels that together make parts.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -80,7 +84,7 @@ pub struct SubsetSelector {
     pub keys: Vec<String>,
     /// What happens when the part is not there. Default: as the cluster says.
     pub fallback: Option<SubsetFallback>,
-    /// The labels that remain for another look.
+    /// The labels that remain for another look, of `keys` but not all of them.
     pub fallback_keys: Vec<String>,
     /// Whether a part is one endpoint. Default: false. Source: xDS `single_host_per_subset`.
     pub single: Option<bool>,
@@ -100,6 +104,6 @@ pub enum SubsetFallback {
     Any,
     /// The default part.
     Default,
-    /// Fewer labels are asked for.
+    /// Fewer labels are asked for; only a selector may say so.
     Keys,
 }

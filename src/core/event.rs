@@ -101,6 +101,21 @@ pub enum Event {
         /// The endpoint's address.
         endpoint: Arc<str>,
     },
+    /// A priority of a cluster starts or stops to get calls, or to call its endpoints whatever their
+    /// health.
+    #[non_exhaustive]
+    PriorityShifted {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The priority of its endpoints.
+        priority: u32,
+        /// How much of the caller's place they differ in, where that is preferred; 0 is nearest.
+        distance: u32,
+        /// What it gets from now on. Unit: percent of the cluster's calls.
+        percent: u32,
+        /// Whether so few of its endpoints are well that health is not asked for.
+        panic: bool,
+    },
     /// A connection was made.
     #[non_exhaustive]
     Connected {

@@ -76,6 +76,7 @@ impl Inner {
                 self.settle(state, &name);
                 self.examine_cluster(state, &name);
                 let replaced = self.entry(state, &name).replace(source, endpoints);
+                self.keep_entry(state, &name);
                 if state.standing(&part) != before {
                     self.compile_users(state, &name);
                 }
@@ -104,12 +105,14 @@ impl Inner {
                 self.checked(state, source, &name, &endpoints)?;
                 self.adopt(state, source, &name);
                 self.entry(state, &name).replace(source, endpoints);
+                self.keep_entry(state, &name);
             }
             Change::Upsert(name, endpoints) => {
                 let name = name.to_ascii_lowercase();
                 self.checked(state, source, &name, &endpoints)?;
                 self.adopt(state, source, &name);
                 self.entry(state, &name).upsert(source, endpoints);
+                self.keep_entry(state, &name);
             }
             Change::Remove(name, addresses) => {
                 if let Some(entry) = state.clusters.get_mut(&name.to_ascii_lowercase()) {

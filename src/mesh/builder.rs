@@ -20,7 +20,7 @@ use super::{
     supervise,
 };
 use crate::{
-    config::Endpoint,
+    config::{Endpoint, Locality, Place},
     core::{Body, BoxError, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
     discover::{Discover, Publisher, Sink, SourceId, Static},
     observe::{Hub, Propagation, trace::Tracing},
@@ -97,6 +97,7 @@ pub struct MeshBuilder {
     #[cfg(feature = "otel-033")]
     exporter: Option<Exporter>,
     tracing: Tracing,
+    place: Place,
 }
 
 /// A source, in the order of addition.
@@ -128,6 +129,7 @@ impl MeshBuilder {
             #[cfg(feature = "otel-033")]
             exporter: None,
             tracing: Tracing::default(),
+            place: Place::default(),
         }
     }
 
@@ -214,6 +216,39 @@ impl MeshBuilder {
     /// Bounds the wait of a call for the first configuration. Unit: time. Default: 5 s.
     pub fn resolve_timeout(mut self, timeout: Duration) -> Self {
         self.code.resolve_timeout = Some(timeout);
+        self
+    }
+
+    /// Where this process runs: region, zone and part of the zone. Default: not known.
+    ///
+    /// What a cluster keeps near (`balancing.prefer`, `balancing.locality.zone_aware`) is by this.
+    pub fn locality(mut self, locality: Locality) -> Self {
+        self.place.locality = locality;
+        self
+    }
+
+    /// The node that this process runs on, for clusters that prefer it. Default: not known.
+    pub fn node(mut self, node: impl Into<String>) -> Self {
+        self.place.node = Some(node.into());
+        self
+    }
+
+    /// Where this process runs, as the environment has it: `cloud.region`,
+    /// `cloud.availability_zone` and `k8s.node.name` of `OTEL_RESOURCE_ATTRIBUTES`. What is not there
+    /// stays as it was.
+    ///
+    /// [`Mesh::from_env`] does this, too.
+    pub fn place_from_env(mut self) -> Self {
+        let list = std::env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+        let Place { locality, node } = Place::of_resource_attributes(&list);
+        let keep = |here: &mut String, there: String| {
+            if !there.is_empty() {
+                *here = there;
+            }
+        };
+        keep(&mut self.place.locality.region, locality.region);
+        keep(&mut self.place.locality.zone, locality.zone);
+        self.place.node = node.or(self.place.node);
         self
     }
 
@@ -479,6 +514,7 @@ impl MeshBuilder {
                 transport,
                 unknown,
                 telemetry,
+                self.place,
             )
         });
         #[cfg(feature = "otel-033")]

@@ -13,8 +13,11 @@ use http::{
 };
 use tower_service::Service;
 
-use super::{call::CallFuture, inner::Inner, names::Name, service::ServiceCell};
-use crate::core::{Body, BoxError, Error, ErrorKind, Outgoing, Phase};
+use super::{call::CallFuture, inner::Inner, service::ServiceCell};
+use crate::{
+    config::name::Name,
+    core::{Body, BoxError, Error, ErrorKind, Outgoing, Phase},
+};
 
 /// Calls one service of a mesh, or (from [`Mesh::http`](super::Mesh::http)) the service that
 /// each request's authority names.

@@ -1,8 +1,11 @@
 //! A cluster at run time: its balancer, its breaker and what each of its endpoints owns.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -13,13 +16,14 @@ use super::{
     endpoint::Transport,
     hashing::ClusterHashing,
     leaf::{Leaf, LeafEndpoint},
+    peers::Peers,
     protect::Protector,
     stage::{Erased, Next, Stage},
 };
 use crate::{
-    balance::{Balancer, Spec, Upstream},
-    config::{self, Protocol, SecurityMode},
-    core::{BodyEnd, Epoch},
+    balance::{Balancer, Callers, Shift, Spec, Upstream},
+    config::{self, Protocol, Security, SecurityMode},
+    core::{BodyEnd, Epoch, Instant},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::limit::Limiter,
     transport::{Connect, Pool, Reach, Shared},
@@ -74,6 +78,9 @@ pub(crate) struct NodeContext {
     pub(crate) shared: Arc<Shared>,
     /// Notified when an endpoint cannot be connected to.
     pub(crate) unreachable: Arc<Notify>,
+    /// Where this process runs.
+    pub(crate) place: Arc<config::Place>,
+    pub(crate) peers: Arc<Peers>,
     /// Wakes who keeps the balancer.
     pub(crate) woken: Arc<Notify>,
     pub(crate) leaf: Option<Leaf>,
@@ -155,6 +162,30 @@ impl Upstream for Node {
         cx.woken.notify_one();
     }
 
+    fn is_failing(&self) -> bool {
+        self.pool.is_failing()
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.pool.round_trip()
+    }
+
+    fn place(cx: &NodeContext) -> config::Place {
+        (*cx.place).clone()
+    }
+
+    fn callers(cx: &NodeContext, cluster: &str) -> Vec<Callers> {
+        cx.peers.callers(cluster, cx.shared.epoch.nanos(Instant::now()))
+    }
+
+    fn seed(cx: &NodeContext) -> u64 {
+        cx.shared.random.next()
+    }
+
+    fn shifted(cx: &NodeContext, shift: Shift) {
+        cx.meter.shifted(shift.priority, shift.distance, shift.percent, shift.panic);
+    }
+
     fn streamed(&self, end: BodyEnd, nanos: u64) {
         self.meter.record(Verb::GRPC, End::of_body(end), nanos);
     }
@@ -205,6 +236,13 @@ impl Cluster {
     /// What calls meet whose cluster is refused.
     pub(crate) fn refused(self, reason: String) -> Self {
         Self { refused: Some(reason.into()), ..self }
+    }
+
+    /// Whether its endpoints are to be secured and none of them can be: another is as good as any.
+    pub(crate) fn secures_nothing(&self) -> bool {
+        let core = self.core.load();
+        let is_plain = |endpoint: &config::Endpoint| endpoint.security == Some(Security::Plain);
+        core.protector.flaw().is_some() && !core.balancer.specs().iter().any(is_plain)
     }
 }
 

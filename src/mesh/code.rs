@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    self, Balancer, ClusterSecurity, HashPolicy, IdentityMatch, Policy, Protocol, Retry,
-    SecurityMode, Tracing,
+    self, Balancer, Balancing, ClusterSecurity, HashPolicy, IdentityMatch, Policy, Protocol, Retry,
+    SecurityMode, SlowStart, Subsetting, Tracing,
 };
 
 /// Settings of one service, given in code.
@@ -16,6 +16,9 @@ pub struct ServiceSettings {
     pub(crate) policy: Policy,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) balancer: Option<Balancer>,
+    pub(crate) balancing: Option<Balancing>,
+    pub(crate) subsetting: Option<Subsetting>,
+    pub(crate) slow_start: Option<SlowStart>,
     pub(crate) security: Option<ClusterSecurity>,
 }
 
@@ -106,6 +109,28 @@ impl ServiceSettings {
         self
     }
 
+    /// What comes before the pick in the cluster of the same name: what is near, localities, panic.
+    /// Default: priorities alone.
+    #[must_use]
+    pub fn balancing(mut self, balancing: Balancing) -> Self {
+        self.balancing = Some(balancing);
+        self
+    }
+
+    /// Which endpoints of the cluster of the same name are used, when there are many. Default: all.
+    #[must_use]
+    pub fn subsetting(mut self, subsetting: Subsetting) -> Self {
+        self.subsetting = Some(subsetting);
+        self
+    }
+
+    /// How new endpoints of the cluster of the same name are warmed up. Default: not at all.
+    #[must_use]
+    pub fn slow_start(mut self, slow_start: SlowStart) -> Self {
+        self.slow_start = Some(slow_start);
+        self
+    }
+
     /// Secures the connections to the cluster of the same name by TLS: its endpoints prove who they
     /// are. No source can take that back. Default: plaintext.
     #[must_use]
@@ -183,6 +208,9 @@ impl Code {
         if let Some(settings) = self.services.get(name) {
             cluster.protocol = settings.protocol.or(cluster.protocol);
             cluster.balancer = settings.balancer.clone().or(cluster.balancer);
+            cluster.balancing = settings.balancing.clone().or(cluster.balancing);
+            cluster.subsetting = settings.subsetting.clone().or(cluster.subsetting);
+            cluster.slow_start = settings.slow_start.clone().or(cluster.slow_start);
             if let Some(code) = &settings.security {
                 cluster.security = Some(match cluster.security {
                     Some(plane) => code.over(plane),
@@ -204,8 +232,15 @@ impl Code {
             let policy = settings.policy.clone();
             config::Service { policy, ..config::Service::default() }.validate(name)?;
             let balancer = settings.balancer.clone();
-            let security = settings.security.clone();
-            config::Cluster { balancer, security, ..config::Cluster::default() }.validate(name)?;
+            let cluster = config::Cluster {
+                balancer,
+                balancing: settings.balancing.clone(),
+                subsetting: settings.subsetting.clone(),
+                slow_start: settings.slow_start.clone(),
+                security: settings.security.clone(),
+                ..config::Cluster::default()
+            };
+            cluster.validate(name)?;
         }
         Ok(())
     }

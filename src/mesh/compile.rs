@@ -8,7 +8,7 @@ use super::{
     inner::Inner,
     keys::Keys,
     protect::Protector,
-    service::{Route, Service, ServiceCell},
+    service::{Route, Service, ServiceCell, Target},
     state::{Entry, Standing, State},
 };
 use crate::{
@@ -23,7 +23,11 @@ impl Inner {
     /// The entry of a cluster, made empty when nothing has named it yet.
     pub(super) fn entry<'a>(&self, state: &'a mut State, name: &str) -> &'a mut Entry {
         let State { clusters, keys, .. } = state;
-        clusters.entry(name.to_owned()).or_insert_with(|| Entry::new(self.empty(keys, name)))
+        clusters.entry(name.to_owned()).or_insert_with(|| {
+            let entry = Entry::new(self.empty(keys, name));
+            self.peers.note(name, &entry.cell);
+            entry
+        })
     }
 
     /// A cluster without endpoints.
@@ -66,6 +70,8 @@ impl Inner {
             connector: Arc::clone(&self.stages.connector),
             shared: Arc::clone(&self.transport),
             unreachable: Arc::clone(&discovered.unreachable),
+            place: Arc::clone(&self.place),
+            peers: Arc::clone(&self.peers),
             woken: Arc::default(),
             leaf: self.stages.leaf.clone(),
             stage: self.stages.endpoint.clone(),
@@ -110,7 +116,8 @@ impl Inner {
             // Validation has refused what cannot be compiled.
             let matchers = matchers.ok()?;
             let clusters = route.clusters.iter().map(|target| {
-                (target.weight, self.target(state, &target.name.to_ascii_lowercase()))
+                let cluster = self.target(state, &target.name.to_ascii_lowercase());
+                (target.weight, Target::new(cluster, &route.subset, &target.subset))
             });
             let clusters = Split::new(clusters.collect::<Vec<_>>());
             let plane = route.policy.over(&said.policy);
@@ -118,7 +125,8 @@ impl Inner {
             let name = route.name.as_deref().map(Into::into);
             let meter = meter_of(&cell, &mut meters, name.as_ref());
             let source = source.clone();
-            Some((matchers, Route { name, meter, clusters, policy, plane, source }))
+            let matches = route.matches;
+            Some((matchers, Route { name, meter, clusters, policy, matches, plane, source }))
         });
         let table = Table::new(routes.collect());
         let limiter = limiter(&cell, &code.over(&said.policy));
@@ -138,6 +146,7 @@ impl Inner {
     /// Notes which clusters a service names.
     fn refer(&self, state: &mut State, name: &str, targets: BTreeSet<String>) {
         let before = state.named.remove(name).unwrap_or_default();
+        let touched: Vec<String> = before.symmetric_difference(&targets).cloned().collect();
         for target in &targets {
             self.entry(state, target).users.insert(name.to_owned());
         }
@@ -149,6 +158,9 @@ impl Inner {
         }
         if !targets.is_empty() {
             state.named.insert(name.to_owned(), targets);
+        }
+        for target in touched {
+            self.examine(state, &target);
         }
     }
 
@@ -179,6 +191,11 @@ impl Inner {
             && state.service(name) == Standing::Absent
         {
             "is given settings in code, but no source defines it".to_owned()
+        } else if let Err(reason) = state.reachable(name) {
+            format!(
+                "only the cluster defines it, which no service names, and no client can call it: \
+                 {reason}"
+            )
         } else {
             state.flaws.remove(&part);
             return;

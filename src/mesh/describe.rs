@@ -1,14 +1,22 @@
 //! The assembled stack in order, and every setting with its origin.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
-use super::{cluster::Cluster, inner::Inner, service::Service, settings};
+use super::{cluster::Cluster, inner::Inner, service::Service, settings, spelled};
+use crate::config::{Endpoint, Security};
 
 /// Where a setting comes from; each wins over those after it.
+///
+/// A [`Description`] is of a mesh and of no call: it has `Code`, `ControlPlane` and `Default` alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SettingOrigin {
-    /// The call's own extension.
+    /// The call's own extension. No description has it.
     Call,
     /// The application's code.
     Code,
@@ -33,6 +41,8 @@ pub struct Setting {
 }
 
 /// What a mesh is made of, at one moment; print it.
+///
+/// `{}` prints every setting, `{:#}` only those that somebody has set.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Description {
@@ -40,6 +50,8 @@ pub struct Description {
     pub stack: Vec<String>,
     /// The sources, in order of precedence.
     pub sources: Vec<String>,
+    /// What holds for the mesh as a whole.
+    pub mesh: Vec<Setting>,
     /// What the mesh tells of itself, to whom, and what endpoints are told of the trace.
     pub telemetry: Vec<Setting>,
     /// Each service with its routes.
@@ -64,6 +76,8 @@ pub struct ServiceDescription {
 pub struct RouteDescription {
     /// Its name, if it has one.
     pub name: Option<String>,
+    /// What requests it takes, in words, one of which must hold. None: it takes every request.
+    pub matches: Vec<String>,
     /// Its settings with their origins.
     pub settings: Vec<Setting>,
     /// Its clusters with what each endpoint is at.
@@ -76,6 +90,8 @@ pub struct RouteDescription {
 pub struct ClusterDescription {
     /// The cluster's name.
     pub name: String,
+    /// Its share of the route's requests, relative to its siblings.
+    pub weight: u32,
     /// The picking policy, as the file spells it.
     pub balancer: String,
     /// Its settings with their origins.
@@ -84,7 +100,11 @@ pub struct ClusterDescription {
     pub answer_age: Option<Duration>,
     /// Why the endpoints are not, or not all, what discovery says now.
     pub trouble: Option<String>,
-    /// One line per endpoint: address, weight, calls in flight, latency, health.
+    /// One line per priority, and one for each of its localities or rings: what it gets. Empty where
+    /// there is only one of everything.
+    pub places: Vec<String>,
+    /// One line per endpoint: address, weight, calls in flight, latency, how it stands, and what its
+    /// source says of it: health, authority, protocol, security, labels.
     pub endpoints: Vec<String>,
 }
 
@@ -103,6 +123,7 @@ impl Description {
         Self {
             stack: stack(inner),
             sources: inner.sources.clone(),
+            mesh: settings::of_mesh(inner),
             telemetry: settings::of_telemetry(inner),
             services,
             refused: inner.refused_parts(),
@@ -143,23 +164,46 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
         .iter()
         .map(|(_, route)| RouteDescription {
             name: route.name.as_deref().map(str::to_owned),
+            matches: route.matches.iter().map(spelled::of_match).collect(),
             settings: settings::of_route(&code, &route.plane, route.source.as_deref(), inner),
-            clusters: route.clusters.iter().map(|cluster| describe(inner, cluster)).collect(),
+            clusters: route
+                .clusters
+                .iter()
+                .map(|(weight, cluster)| describe(inner, cluster, weight))
+                .collect(),
         })
         .collect()
 }
 
-fn describe(inner: &Arc<Inner>, cluster: &Cluster) -> ClusterDescription {
+fn describe(inner: &Arc<Inner>, cluster: &Cluster, weight: u64) -> ClusterDescription {
     let core = cluster.core.load();
     let now = inner.epoch.nanos(crate::core::Instant::now());
+    let is_shown =
+        core.balancer.specs().iter().filter_map(|it| it.security.as_ref()).any(Security::is_mutual);
     ClusterDescription {
         name: cluster.name.to_string(),
+        weight: u32::try_from(weight).unwrap_or(u32::MAX),
         balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
-        settings: settings::of_cluster(inner, &cluster.name, &core.protector),
+        settings: settings::of_cluster(inner, &cluster.name, &core.protector, is_shown),
         answer_age: cluster.discovered.age(now),
         trouble: cluster.discovered.trouble().map(|trouble| trouble.to_string()),
-        endpoints: core.balancer.report(now),
+        places: core.balancer.places(now),
+        endpoints: endpoints(core.balancer.report(now), &core.balancer.specs()),
     }
+}
+
+/// How each endpoint does, with what its source says of it.
+fn endpoints(mut lines: Vec<String>, specs: &[Endpoint]) -> Vec<String> {
+    let said: HashMap<String, &Endpoint> =
+        specs.iter().map(|endpoint| (endpoint.address.to_string(), endpoint)).collect();
+    for line in &mut lines {
+        // Each begins with its address, and tells its weight next.
+        let address = line.split(" weight ").next().unwrap_or_default();
+        if let Some(endpoint) = said.get(address) {
+            line.push_str(&spelled::of_endpoint(endpoint));
+        }
+    }
+    lines
 }
 
 impl fmt::Display for SettingOrigin {
@@ -186,46 +230,93 @@ impl fmt::Display for Setting {
 
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "stack, outermost first")?;
-        for (number, position) in self.stack.iter().enumerate() {
-            writeln!(f, "  {:2} {position}", number + 1)?;
+        let is_short = f.alternate();
+        if is_short {
+            writeln!(f, "stack: {}", self.stack.join(" > "))?;
+        } else {
+            writeln!(f, "stack, outermost first")?;
+            for (number, position) in self.stack.iter().enumerate() {
+                writeln!(f, "  {:2} {position}", number + 1)?;
+            }
         }
         writeln!(f, "sources: {}", self.sources.join(", "))?;
-        writeln!(f, "telemetry")?;
-        for setting in &self.telemetry {
-            writeln!(f, "  {setting}")?;
+        list(f, "", &self.mesh)?;
+        if !is_short || self.telemetry.iter().any(Setting::is_said) {
+            writeln!(f, "telemetry")?;
         }
+        list(f, "  ", &self.telemetry)?;
+        let mut told = BTreeSet::new();
         for service in &self.services {
             writeln!(f, "service {}", service.name)?;
             for route in &service.routes {
-                writeln!(f, "  route {}", route.name.as_deref().unwrap_or("(all)"))?;
-                for setting in &route.settings {
-                    writeln!(f, "    {setting}")?;
-                }
-                for cluster in &route.clusters {
-                    writeln!(f, "    cluster {} by {}", cluster.name, cluster.balancer)?;
-                    for setting in &cluster.settings {
-                        writeln!(f, "      {setting}")?;
-                    }
-                    if let Some(age) = cluster.answer_age {
-                        writeln!(f, "      last good answer: {:.1} s ago", age.as_secs_f64())?;
-                    }
-                    if cluster.answer_age.is_some() && cluster.endpoints.len() == 1 {
-                        let hint = "if it is virtual, nothing is balanced here";
-                        writeln!(f, "      one address: {hint}")?;
-                    }
-                    if let Some(trouble) = &cluster.trouble {
-                        writeln!(f, "      {trouble}")?;
-                    }
-                    for endpoint in &cluster.endpoints {
-                        writeln!(f, "      {endpoint}")?;
-                    }
-                }
+                route.tell(f, &mut told)?;
             }
         }
         for (part, reason) in &self.refused {
             writeln!(f, "refused: {part}: {reason}")?;
         }
         Ok(())
+    }
+}
+
+impl RouteDescription {
+    /// A cluster that several routes call is told once.
+    fn tell<'a>(&'a self, f: &mut fmt::Formatter<'_>, told: &mut BTreeSet<&'a str>) -> fmt::Result {
+        let all = if self.matches.is_empty() { "(all)" } else { "(no name)" };
+        writeln!(f, "  route {}", self.name.as_deref().unwrap_or(all))?;
+        for (number, matched) in self.matches.iter().enumerate() {
+            writeln!(f, "    {} {matched}", if number == 0 { "if" } else { "or" })?;
+        }
+        list(f, "    ", &self.settings)?;
+        for cluster in &self.clusters {
+            write!(f, "    cluster {} by {}", cluster.name, cluster.balancer)?;
+            if self.clusters.len() > 1 {
+                write!(f, ", weight {}", cluster.weight)?;
+            }
+            if told.insert(&cluster.name) {
+                writeln!(f)?;
+                cluster.tell(f)?;
+            } else {
+                writeln!(f, ", as above")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ClusterDescription {
+    fn tell(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        list(f, "      ", &self.settings)?;
+        if let Some(age) = self.answer_age {
+            writeln!(f, "      last good answer: {:.1} s ago", age.as_secs_f64())?;
+        }
+        if self.answer_age.is_some() && self.endpoints.len() == 1 {
+            writeln!(f, "      one address: if it is virtual, nothing is balanced here")?;
+        }
+        if let Some(trouble) = &self.trouble {
+            writeln!(f, "      {trouble}")?;
+        }
+        for place in &self.places {
+            writeln!(f, "      {place}")?;
+        }
+        for endpoint in &self.endpoints {
+            writeln!(f, "      {endpoint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The settings, in the short form those that somebody has set.
+fn list(f: &mut fmt::Formatter<'_>, indent: &str, settings: &[Setting]) -> fmt::Result {
+    let is_short = f.alternate();
+    for setting in settings.iter().filter(|setting| !is_short || setting.is_said()) {
+        writeln!(f, "{indent}{setting}")?;
+    }
+    Ok(())
+}
+
+impl Setting {
+    fn is_said(&self) -> bool {
+        self.origin != SettingOrigin::Default
     }
 }

@@ -7,9 +7,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{inner::Inner, names::Name, resolve::HTTPS, state::State};
+use super::{inner::Inner, resolve::HTTPS, state::State};
 use crate::{
-    config::{Cluster, ClusterSecurity, Discovery, DnsDiscovery},
+    config::{Cluster, ClusterSecurity, Discovery, DnsDiscovery, name::Name},
     core::{Error, ErrorKind, Instant, Phase},
     discover::{Change, SourceId},
 };

@@ -20,6 +20,7 @@ use super::{
     code::Code,
     leaf::Leaf,
     metrics::Telemetry,
+    peers::Peers,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
     state::{Entry, State},
@@ -37,6 +38,9 @@ pub(crate) struct Inner {
     pub(crate) events: Arc<Events>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) telemetry: Telemetry,
+    /// Where this process runs.
+    pub(crate) place: Arc<config::Place>,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) random: Arc<Random>,
     /// Made when it is first asked for.
     channel: OnceLock<u64>,
@@ -90,12 +94,15 @@ impl Inner {
         transport: Arc<Shared>,
         unknown_names: super::UnknownNames,
         telemetry: Telemetry,
+        place: config::Place,
     ) -> Self {
         Self {
             epoch,
             events: Arc::clone(&hub.events),
             hub,
             telemetry,
+            place: Arc::new(place),
+            peers: Arc::default(),
             random,
             channel: OnceLock::new(),
             stages,

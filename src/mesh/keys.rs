@@ -9,7 +9,11 @@ use std::{
 
 use tokio::task::AbortHandle;
 
-use super::{inner::Inner, protect::Demand, supervise::guarded};
+use super::{
+    inner::Inner,
+    protect::{Demand, Giver},
+    supervise::guarded,
+};
 use crate::{
     config::{
         CertificateRef, ClusterSecurity, ConfigError, ConfigErrors, IdentityFiles, SecurityMode,
@@ -19,7 +23,7 @@ use crate::{
     security::{
         ClientTls, CryptoProvider, Identity, IdentityHandle, IdentityPublisher, KeyPair, Policy,
         Provider, Reports, Secured as Handshaken, Shared, Trust, TrustHandle, TrustPublisher,
-        Verify, provider,
+        Verify, describe_provider, provider,
     },
     transport::{Io, Protection, Secure, Secured},
 };
@@ -36,6 +40,8 @@ pub(crate) struct Given {
 #[derive(Default)]
 pub(crate) struct Keys {
     provider: Option<Result<Provider, Arc<str>>>,
+    /// What it is called.
+    crypto: Arc<str>,
     reports: Option<Weak<dyn Reports>>,
     /// The mesh, for the tasks that wait for files.
     inner: Weak<Inner>,
@@ -71,6 +77,7 @@ pub(crate) struct Resolved {
     identity: Result<IdentityHandle, Arc<str>>,
     trust: Result<Vec<TrustHandle>, Arc<str>>,
     shared: Shared,
+    crypto: Arc<str>,
 }
 
 /// What is told of keys and roots.
@@ -79,6 +86,8 @@ pub(crate) struct Told {
     pub(crate) identity: String,
     /// How many roots, for whom.
     pub(crate) trust: String,
+    /// Which cryptography.
+    pub(crate) crypto: Arc<str>,
 }
 
 /// What clusters use that name no other.
@@ -101,8 +110,10 @@ impl Keys {
             inner: Arc::downgrade(inner),
             ..Self::default()
         };
+        let is_given = given.provider.is_some();
         let provider = provider(given.provider).map_err(|error| error.to_string().into());
         if let Ok(provider) = &provider {
+            keys.crypto = describe_provider(provider, is_given).into();
             for (name, identity) in given.identities {
                 let reports = Weak::clone(&reports);
                 let (publish, handle) =
@@ -301,6 +312,20 @@ impl Keys {
         handles.cloned().ok_or_else(|| missing("trust", "roots or bundles", &name))
     }
 
+    /// Who gives the identity and the roots of clusters that name none.
+    pub(crate) fn givers(&self) -> [Giver; 2] {
+        let first = self.files.get(DEFAULT).and_then(|by| by.iter().next());
+        let giver = |in_code: bool, is_read: fn(&Read) -> bool| match first {
+            _ if in_code => Giver::Code,
+            Some((source, read)) if is_read(read) => Giver::Source(*source),
+            _ => Giver::Nobody,
+        };
+        [
+            giver(self.code.identities.contains_key(DEFAULT), |read| read.identity.is_some()),
+            giver(self.code.trust.contains_key(DEFAULT), |read| !read.trust.is_empty()),
+        ]
+    }
+
     /// What the settings of a cluster come to now.
     pub(crate) fn resolve(&self, security: &ClusterSecurity) -> Resolved {
         let unstarted = || Err("the mesh has not started".into());
@@ -309,7 +334,14 @@ impl Keys {
             Ok(_) => self.identity(security.certificate.as_ref()),
             Err(reason) => Err(Arc::clone(reason)),
         };
-        Resolved { provider, identity, trust: self.trusted(security), shared: self.shared.clone() }
+        let trust = self.trusted(security);
+        Resolved {
+            provider,
+            identity,
+            trust,
+            shared: self.shared.clone(),
+            crypto: Arc::clone(&self.crypto),
+        }
     }
 
     /// The mesh's own roots vouch where a cluster says nothing of roots.
@@ -507,7 +539,7 @@ impl Resolved {
                 all.collect::<Vec<_>>().join("; ")
             }
         };
-        Told { identity, trust }
+        Told { identity, trust, crypto: Arc::clone(&self.crypto) }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
-use super::{inner::Inner, protect::Demand};
+use super::{
+    inner::Inner,
+    protect::{Demand, Giver},
+};
 use crate::{
     config::{ClusterSecurity, ConfigErrors, IdentityFiles, SecurityMode},
     core::BoxFuture,
@@ -25,6 +28,7 @@ pub(crate) struct Resolved;
 pub(crate) struct Told {
     pub(crate) identity: String,
     pub(crate) trust: String,
+    pub(crate) crypto: Arc<str>,
 }
 
 #[expect(clippy::unused_self, reason = "as the other one has it")]
@@ -52,6 +56,10 @@ impl Keys {
     }
 
     pub(crate) fn need_system(&mut self, _inner: &Inner) {}
+
+    pub(crate) fn givers(&self) -> [Giver; 2] {
+        [Giver::Nobody; 2]
+    }
 
     pub(crate) fn expiries(&self) -> BTreeMap<Arc<str>, SystemTime> {
         BTreeMap::new()
@@ -87,6 +95,6 @@ impl Resolved {
     }
 
     pub(crate) fn told(&self) -> Told {
-        Told { identity: "none".to_owned(), trust: "none".to_owned() }
+        Told { identity: "none".to_owned(), trust: "none".to_owned(), crypto: "none".into() }
     }
 }

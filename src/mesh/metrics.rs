@@ -6,7 +6,7 @@ use super::{Mesh, cluster::Cluster, inner::Inner, service::ServiceCell};
 use crate::{
     balance::Standing,
     core::Instant,
-    observe::{Label, Metric, MetricFamily, MetricSample, MetricValue, Metrics},
+    observe::{Label, Metric, MetricFamily, MetricSample, MetricValue, Metrics, server},
 };
 
 /// Which metrics there are, as the application asked for.
@@ -71,23 +71,64 @@ impl Mesh {
 /// The samples of one metric, for who asks for each by itself.
 #[cfg(feature = "otel-033")]
 pub(super) fn samples(inner: &Inner, metric: Metric) -> Vec<MetricSample> {
-    View::of(inner).samples(inner, metric)
+    View::for_one(inner, metric).samples(inner, metric)
 }
 
 // === impl View ===
 
 impl View {
     fn of(inner: &Inner) -> Self {
+        let mut view = Self::empty();
+        view.add_services(inner);
+        view.add_clusters(inner);
         let state = inner.state();
-        let mut services: Vec<_> = inner.services.load().values().map(Arc::clone).collect();
-        services.extend(state.absent.held());
+        view.bad = state.reports().len();
+        view.certificates = state.keys.expiries();
+        view
+    }
+
+    /// No more than one metric needs.
+    #[cfg(feature = "otel-033")]
+    fn for_one(inner: &Inner, metric: Metric) -> Self {
+        let mut view = Self::empty();
+        match metric {
+            Metric::CallsActive
+            | Metric::HttpCall
+            | Metric::GrpcCall
+            | Metric::BodiesFailed
+            | Metric::Retries
+            | Metric::RetriesRefused
+            | Metric::BudgetBalance => view.add_services(inner),
+            Metric::ConfigBad => view.bad = inner.state().reports().len(),
+            Metric::CertificateExpiry => view.certificates = inner.state().keys.expiries(),
+            Metric::Unresolved
+            | Metric::ConfigApplied
+            | Metric::ConfigRefused
+            | Metric::EventsMissed => {}
+            _ => view.add_clusters(inner),
+        }
+        view
+    }
+
+    fn empty() -> Self {
         Self {
-            services,
-            clusters: state.clusters.values().map(|entry| Arc::clone(&entry.cell)).collect(),
-            bad: state.reports().len(),
-            certificates: state.keys.expiries(),
+            services: Vec::new(),
+            clusters: Vec::new(),
+            bad: 0,
+            certificates: BTreeMap::new(),
             now: Instant::now(),
         }
+    }
+
+    fn add_services(&mut self, inner: &Inner) {
+        let state = inner.state();
+        self.services.extend(inner.services.load().values().map(Arc::clone));
+        self.services.extend(state.absent.held());
+    }
+
+    fn add_clusters(&mut self, inner: &Inner) {
+        let state = inner.state();
+        self.clusters.extend(state.clusters.values().map(|entry| Arc::clone(&entry.cell)));
     }
 
     fn samples(&self, inner: &Inner, metric: Metric) -> Vec<MetricSample> {
@@ -202,7 +243,8 @@ impl View {
         });
         let name = |label: &'static str| (label, (&cluster.name).into());
         if metric == Metric::AttemptsActive {
-            let labels = vec![name("mesh.cluster"), name("server.address")];
+            let mut labels = vec![name("mesh.cluster")];
+            server(&cluster.name, &mut labels);
             samples.push(MetricSample::new(labels, MetricValue::Level(active)));
             return;
         }

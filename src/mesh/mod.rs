@@ -38,11 +38,14 @@ mod keys;
 mod leaf;
 mod listed;
 mod metrics;
-pub(crate) mod names;
+#[cfg(feature = "orca")]
+mod out_of_band;
+mod peers;
 mod protect;
 mod resolve;
 mod service;
 mod settings;
+mod spelled;
 mod stage;
 mod state;
 mod supervise;
@@ -53,10 +56,13 @@ mod whose;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use self::inner::Inner;
 #[cfg(feature = "reqwest-013")]
 pub(crate) use self::whose::Whose;
-use self::{inner::Inner, names::Name};
-use crate::core::{Error, ErrorKind, EventStream, Phase};
+use crate::{
+    config::name::Name,
+    core::{Error, ErrorKind, EventStream, Phase},
+};
 
 pub use self::{
     builder::{MeshBuilder, UnknownNames},
@@ -106,7 +112,8 @@ impl Mesh {
         MeshBuilder::new()
     }
 
-    /// A mesh as the environment describes it: the file that `MESH_CONFIG` names.
+    /// A mesh as the environment describes it: the file that `MESH_CONFIG` names, and where this
+    /// process runs ([`MeshBuilder::place_from_env`]).
     ///
     /// # Errors
     ///
@@ -120,7 +127,7 @@ impl Mesh {
                 )
                 .check("the environment of this process")
         })?;
-        Self::builder().config_file(path).build()
+        Self::builder().config_file(path).place_from_env().build()
     }
 
     /// A client of one service; `[scheme://]name[:port]`.

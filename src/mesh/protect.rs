@@ -10,6 +10,7 @@ use crate::{
         self, ClusterSecurity, ConfigError, ConfigErrors, EndpointTls, IdentityMatch, Protocol,
         Security, SecurityMode,
     },
+    discover::SourceId,
     transport::{Offered, Protection},
 };
 
@@ -31,6 +32,8 @@ pub(crate) struct Protector {
 struct InCode {
     /// It asks for TLS.
     tls: bool,
+    /// It asks for mutual TLS.
+    mutual: bool,
     /// It says whom the endpoints must prove to be.
     identities: bool,
     /// It says which name they are asked for.
@@ -50,9 +53,20 @@ pub(crate) struct Demand {
     protocol: Option<Protocol>,
 }
 
+/// Who gives the identity, or the roots, of clusters that name no other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Giver {
+    Nobody,
+    Code,
+    Source(SourceId),
+}
+
 /// Why a plaintext endpoint of a cluster that the code secures is refused.
 const AGAINST_CODE: &str =
     "its source says `plain`, and the application's code asks for TLS: the code wins";
+/// Why an endpoint is refused to which the mesh is not to prove who it is, where the code asks it to.
+const LESS_THAN_MUTUAL: &str =
+    "its source says `tls`, and the application's code asks for mutual TLS: the code wins";
 /// Why an endpoint is refused that is to prove less than the code asks for, or something else.
 const OTHER_IDENTITIES: &str =
     "its source says `identities`, and the application's code gives others: the code wins";
@@ -140,6 +154,9 @@ impl Protector {
         match own? {
             Security::Plain => self.code.tls.then(|| ("", "plain".to_owned(), AGAINST_CODE)),
             Security::Tls(own) => {
+                if self.code.mutual && own.mode == Some(SecurityMode::Tls) {
+                    return Some((".tls.mode", "tls".to_owned(), LESS_THAN_MUTUAL));
+                }
                 let may = |identity| self.security.identities.contains(identity);
                 if self.code.identities && !own.identities.iter().all(may) {
                     let value = format!("{:?}", own.identities);
@@ -177,11 +194,11 @@ impl Protector {
             (true, true) => vec![IdentityMatch::Exact(name.to_owned())],
         };
         Demand {
-            mode: match self.mode() {
+            mode: own.mode.unwrap_or_else(|| match self.mode() {
                 // It is the endpoint itself that asks for TLS.
                 SecurityMode::Off => SecurityMode::Tls,
                 mode => mode,
-            },
+            }),
             identities,
             sni: own.sni.or_else(|| self.security.sni.clone()),
             host: name.to_owned(),
@@ -219,6 +236,7 @@ impl InCode {
     fn of(security: &ClusterSecurity) -> Self {
         Self {
             tls: security.mode.is_some_and(|mode| mode != SecurityMode::Off),
+            mutual: security.mode == Some(SecurityMode::Mutual),
             identities: !security.identities.is_empty(),
             sni: security.sni.is_some(),
         }

@@ -5,11 +5,13 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     UnknownNames,
     inner::Inner,
-    names::Name,
     service::ServiceCell,
     state::{Part, State},
 };
-use crate::core::{Error, ErrorKind, Origin, Phase};
+use crate::{
+    config::name::Name,
+    core::{Error, ErrorKind, Origin, Phase},
+};
 
 /// What the names of services begin with that DNS defines for calls with `https`.
 pub(super) const HTTPS: &str = "https://";

@@ -1,6 +1,7 @@
 //! A service at run time: its swap cell and the compiled, immutable form of its configuration.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -13,6 +14,7 @@ use http::uri::Authority;
 
 use super::{cluster::Cluster, resolve::HTTPS};
 use crate::{
+    balance::Wanted,
     config,
     observe::{
         Hub, RouteMeter, ServiceMeter,
@@ -48,12 +50,21 @@ pub(crate) struct Service {
 pub(crate) struct Route {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) meter: Arc<RouteMeter>,
-    pub(crate) clusters: Split<Arc<Cluster>>,
+    pub(crate) clusters: Split<Target>,
     pub(crate) policy: Policy,
+    /// What it matches, in its source's words, for `describe()`.
+    pub(crate) matches: Vec<config::Match>,
     /// The layers that the policy was merged from, for `describe()`.
     pub(crate) plane: config::Policy,
     /// The source that defines it.
     pub(crate) source: Option<Arc<str>>,
+}
+
+/// A cluster that a route calls, and which part of it.
+pub(crate) struct Target {
+    cluster: Arc<Cluster>,
+    /// The labels that the endpoint must carry, if any.
+    pub(crate) wanted: Option<Arc<Wanted>>,
 }
 
 /// The settings that a call on a route obeys.
@@ -68,6 +79,30 @@ pub(crate) struct Policy {
     pub(crate) tracing: Option<Arc<Rules>>,
     /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
     pub(crate) hash: Option<Box<Hashing>>,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// The labels are those of the route, and over them those of its cluster.
+    pub(crate) fn new(
+        cluster: Arc<Cluster>,
+        of_route: &BTreeMap<String, String>,
+        of_cluster: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut labels = of_route.clone();
+        labels.extend(of_cluster.clone());
+        let wanted = (!labels.is_empty()).then(|| Arc::new(Wanted::new(labels)));
+        Self { cluster, wanted }
+    }
+}
+
+impl std::ops::Deref for Target {
+    type Target = Arc<Cluster>;
+
+    fn deref(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
 }
 
 // === impl ServiceCell ===

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use super::{
     describe::{Setting, SettingOrigin},
     inner::Inner,
-    protect::Protector,
+    protect::{Giver, Protector},
 };
 use crate::config::{
     self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch,
@@ -45,6 +45,12 @@ impl<'a, T> Layers<'a, T> {
             source: self.source,
         }
     }
+}
+
+/// What holds for the whole mesh: only the code says that.
+pub(super) fn of_mesh(inner: &Inner) -> Vec<Setting> {
+    let mesh = Layers { code: Some(&inner.unknown_names), plane: None, source: None };
+    vec![mesh.setting("unknown_names", "refuse", |names| chosen(names))]
 }
 
 /// What the mesh tells of itself: only the code says that.
@@ -135,8 +141,13 @@ fn of_retry(retry: &Layers<'_, Retry>) -> Vec<Setting> {
     ]
 }
 
-/// The settings of a cluster.
-pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Vec<Setting> {
+/// The settings of a cluster. `is_shown` says whether an endpoint asks for mutual TLS by itself.
+pub(super) fn of_cluster(
+    inner: &Inner,
+    name: &str,
+    protector: &Protector,
+    is_shown: bool,
+) -> Vec<Setting> {
     let code = inner.code.cluster(name, config::Cluster::default());
     let (mut plane, source) = inner.decisive(name);
     if let Some(security) = &mut plane.security
@@ -168,7 +179,8 @@ pub(super) fn of_cluster(inner: &Inner, name: &str, protector: &Protector) -> Ve
         list.extend(of_dns(&dns));
     }
     list.extend(of_transport(&cluster.within(|cluster| Some(&cluster.transport))));
-    list.extend(of_security(&cluster.within(|cluster| cluster.security.as_ref()), protector));
+    let security = cluster.within(|cluster| cluster.security.as_ref());
+    list.extend(of_security(inner, &security, protector, is_shown));
     list
 }
 
@@ -238,11 +250,17 @@ fn hashes(policies: &[HashPolicy]) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join(", "))
 }
 
-/// How connections are secured; of what secures them only where anything does.
-fn of_security(security: &Layers<'_, ClusterSecurity>, protector: &Protector) -> Vec<Setting> {
+/// How connections are secured; of what secures them only where anything does. The own certificate
+/// may be shown to some endpoints alone.
+fn of_security(
+    inner: &Inner,
+    security: &Layers<'_, ClusterSecurity>,
+    protector: &Protector,
+    is_shown: bool,
+) -> Vec<Setting> {
     let mode = security
         .setting("security.mode", "off, and https is refused", |s| s.mode.as_ref().map(name_of));
-    if !protector.is_on() {
+    if !protector.is_on() && !is_shown {
         return vec![mode];
     }
     let (host, told) = (protector.host(), protector.told());
@@ -252,6 +270,21 @@ fn of_security(security: &Layers<'_, ClusterSecurity>, protector: &Protector) ->
         let name = name.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
         Some(format!("{provider}{name}: {told}"))
     };
+    let [identity_by, trust_by] = inner.state().keys.givers();
+    let bundles =
+        security.setting("security.bundles", "none", |s| reference(&s.bundles, &told.trust));
+    let system = security.setting("security.system_roots", "false", |s| text(s.system_roots));
+    let mut roots =
+        security.setting("security.roots", &told.trust, |s| reference(&s.roots, &told.trust));
+    if roots.origin == SettingOrigin::Default {
+        // The mesh's own roots vouch only where nothing else is said.
+        let mut others = [&bundles, &system].into_iter();
+        let other = others.find(|it| it.origin != SettingOrigin::Default && it.value != "false");
+        (roots.origin, roots.source) = match other {
+            Some(other) => (other.origin, other.source.clone()),
+            None => given_by(inner, trust_by),
+        };
+    }
     let mut all = vec![
         mode,
         security.setting("security.identities", host, |s| {
@@ -259,24 +292,40 @@ fn of_security(security: &Layers<'_, ClusterSecurity>, protector: &Protector) ->
         }),
         security.setting("security.sni", host, |s| s.sni.clone()),
         security.setting("security.alpn", "by protocol", |s| list(&s.alpn)),
-        security.setting("security.roots", &told.trust, |s| reference(&s.roots, &told.trust)),
-        security.setting("security.bundles", "none", |s| reference(&s.bundles, &told.trust)),
-        security.setting("security.system_roots", "false", |s| text(s.system_roots)),
+        roots,
+        bundles,
+        system,
+        security.setting("security.crypto", &told.crypto, |_| None),
         security.setting("security.min_version", "1.2", |s| s.min_version.map(version)),
         security.setting("security.max_version", "1.3", |s| s.max_version.map(version)),
         security.setting("security.ciphers", "the library's", |s| list(&s.ciphers)),
         security.setting("security.groups", "the library's", |s| list(&s.groups)),
         security.setting("security.max_verify_depth", "none", |s| text(s.max_verify_depth)),
     ];
-    if protector.is_mutual() {
-        all.push(security.setting("security.certificate", &told.identity, |s| {
+    if protector.is_mutual() || is_shown {
+        let mut certificate = security.setting("security.certificate", &told.identity, |s| {
             reference(&s.certificate, &told.identity)
-        }));
+        });
+        if certificate.origin == SettingOrigin::Default {
+            (certificate.origin, certificate.source) = given_by(inner, identity_by);
+        }
+        all.push(certificate);
     }
     all
 }
 
-fn identity(identity: &IdentityMatch) -> String {
+/// Where the keys and roots come from that nobody names.
+fn given_by(inner: &Inner, giver: Giver) -> (SettingOrigin, Option<String>) {
+    match giver {
+        Giver::Nobody => (SettingOrigin::Default, None),
+        Giver::Code => (SettingOrigin::Code, None),
+        Giver::Source(source) => {
+            (SettingOrigin::ControlPlane, inner.sources.get(source.index()).cloned())
+        }
+    }
+}
+
+pub(super) fn identity(identity: &IdentityMatch) -> String {
     match identity {
         IdentityMatch::Exact(name) => name.clone(),
         IdentityMatch::Prefix(prefix) => format!("{prefix}…"),
@@ -304,7 +353,7 @@ fn of_dns(dns: &Layers<'_, config::DnsDiscovery>) -> Vec<Setting> {
     vec![
         dns.setting("discovery.dns.name", "", |dns| Some(dns.name.clone())),
         dns.setting("discovery.dns.kind", "strict", |dns| chosen(&dns.kind)),
-        dns.setting("discovery.dns.family", "all", |dns| chosen(&dns.family)),
+        dns.setting("discovery.dns.family", "all", |dns| dns.family.as_ref().map(name_of)),
         dns.setting("discovery.dns.refresh", "60s", |dns| dns.refresh.map(time)),
         dns.setting("discovery.dns.respect_ttl", "true", |dns| text(dns.respect_ttl)),
         dns.setting("discovery.dns.failure_refresh", "1s", |dns| dns.failure_refresh.map(time)),

@@ -8,7 +8,7 @@ use std::{
 use super::{cluster::Cluster, keys::Keys, listed::Listed, service::ServiceCell};
 use crate::{
     balance::Diff,
-    config::{self, Address},
+    config::{self, Address, name::callable},
     discover::SourceId,
     observe::Hub,
 };
@@ -131,6 +131,17 @@ impl State {
             return Standing::Refused;
         }
         if self.is_cluster(name) { Standing::Defined } else { Standing::Absent }
+    }
+
+    /// Why nobody can call the cluster as the service of its name, nor by a service that names it.
+    pub(super) fn reachable(&self, name: &str) -> Result<(), String> {
+        let Some(entry) = self.clusters.get(name) else { return Ok(()) };
+        // What is asked of DNS has been called already.
+        let is_listed = entry.settings.keys().any(|source| *source != SourceId::DNS);
+        if !is_listed || entry.users.iter().any(|user| user != name) {
+            return Ok(());
+        }
+        callable(name)
     }
 
     /// What the thing that a report speaks of comes to.

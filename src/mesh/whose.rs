@@ -6,8 +6,11 @@
 
 use std::sync::Arc;
 
-use super::{Client, UnknownNames, inner::Inner, names::Name};
-use crate::core::{BoxFuture, Error, ErrorKind, Instant, Phase, earliest};
+use super::{Client, UnknownNames, inner::Inner};
+use crate::{
+    config::name::Name,
+    core::{BoxFuture, Error, ErrorKind, Instant, Phase, earliest},
+};
 
 /// Whose a name is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -12,7 +12,7 @@ use std::{
 use super::{
     durations::{Durations, Sink},
     end::{End, Key, Verb},
-    family::{Label, Metric},
+    family::{Label, Metric, server},
     histogram::Counts,
     hub::Hub,
     snapshot::{MetricSample, MetricValue},
@@ -157,6 +157,17 @@ impl ClusterMeter {
         });
     }
 
+    /// A priority starts or stops to get calls, or to call endpoints whatever their health.
+    pub(crate) fn shifted(&self, priority: u32, distance: u32, percent: u32, panic: bool) {
+        self.hub.events.emit(|| Event::PriorityShifted {
+            cluster: Arc::clone(&self.name),
+            priority,
+            distance,
+            percent,
+            panic,
+        });
+    }
+
     fn labels(&self) -> Vec<Label> {
         vec![("mesh.cluster", (&self.name).into())]
     }
@@ -168,7 +179,7 @@ impl ClusterMeter {
             labels.push(("grpc.method", "other".into()));
             key.grpc("grpc.status", &mut labels);
         } else {
-            labels.push(("server.address", (&self.name).into()));
+            server(&self.name, &mut labels);
             key.http(&mut labels);
         }
         labels

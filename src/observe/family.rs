@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use super::trace::Peer;
+
 /// What kind of metric it is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
@@ -25,6 +27,15 @@ pub(crate) enum LabelValue {
     Static(&'static str),
     Shared(Arc<str>),
     Number(i64),
+}
+
+/// Adds a name that was asked for, its port apart if it has one.
+pub(crate) fn server(name: &Arc<str>, labels: &mut Vec<Label>) {
+    let peer = Peer::of_service(name);
+    labels.push(("server.address", (&peer.address).into()));
+    if let Some(port) = peer.port {
+        labels.push(("server.port", LabelValue::Number(port.into())));
+    }
 }
 
 /// A metric. `docs/METRICS.md` has the same list, with attributes and sources.

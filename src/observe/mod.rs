@@ -38,7 +38,7 @@ const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
 pub(crate) use self::{
     cluster::{AttemptEnd, ClusterMeter, Connection, EndpointMeter, Made},
     end::{End, Verb},
-    family::{Label, Metric},
+    family::{Label, Metric, server},
     hub::Hub,
     service::{CallEnd, RouteMeter, ServiceMeter},
 };

@@ -11,7 +11,7 @@ use std::{
 use super::{
     durations::Durations,
     end::{End, Key, Verb},
-    family::{Label, Metric},
+    family::{Label, Metric, server},
     hub::Hub,
     snapshot::{MetricSample, MetricValue},
 };
@@ -149,7 +149,7 @@ impl RouteMeter {
         let mut labels = self.labels();
         if key.is_grpc() {
             labels.push(("rpc.system.name", "grpc".into()));
-            labels.push(("server.address", (&self.service).into()));
+            server(&self.service, &mut labels);
             key.grpc("rpc.response.status_code", &mut labels);
         } else {
             key.http(&mut labels);

@@ -38,8 +38,12 @@ impl<T> Split<T> {
         self.targets.get(at).map(|(_, target)| target)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.targets.iter().map(|(_, target)| target)
+    /// The targets that get anything, each with its weight.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        let mut before = 0;
+        self.targets
+            .iter()
+            .map(move |(upto, target)| (upto - std::mem::replace(&mut before, *upto), target))
     }
 }
 

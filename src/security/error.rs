@@ -90,6 +90,19 @@ impl TlsError {
         &self.0.what
     }
 
+    /// Its text without what to check.
+    pub(crate) fn cause(&self) -> String {
+        let Inner { what, presented, expected, .. } = &*self.0;
+        let mut text = what.clone();
+        if !presented.is_empty() {
+            text = format!("{text}; its certificate names {}", presented.join(", "));
+        }
+        if !expected.is_empty() {
+            text = format!("{text}; expected {}", expected.join(" or "));
+        }
+        text
+    }
+
     /// What is wrong.
     #[must_use]
     pub fn kind(&self) -> TlsErrorKind {
@@ -117,15 +130,7 @@ impl TlsError {
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, what, presented, expected, .. } = &*self.0;
-        f.write_str(what)?;
-        if !presented.is_empty() {
-            write!(f, "; its certificate names {}", presented.join(", "))?;
-        }
-        if !expected.is_empty() {
-            write!(f, "; expected {}", expected.join(" or "))?;
-        }
-        write!(f, "; check {}", kind.check())
+        write!(f, "{}; check {}", self.cause(), self.0.kind.check())
     }
 }
 
@@ -157,7 +162,7 @@ impl From<TlsError> for Error {
         };
         Self::new(kind, Phase::Tls)
             .with_origin(origin)
-            .detail(error.0.what.clone())
+            .detail(error.cause())
             .check(error.0.kind.check())
             .caused_by(error)
     }

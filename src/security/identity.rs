@@ -89,12 +89,16 @@ impl IdentityPublisher {
     /// When one of them cannot be read, they do not belong together, or the certificate is not
     /// valid now. The last good pair stays, and the reason is reported.
     pub fn pem(&self, chain: &[u8], key: &[u8]) -> Result<(), TlsError> {
-        self.publish(self.read_pem(chain, key))
+        self.publish(self.read_pem((None, chain), (None, key)))
     }
 
-    /// As [`pem`](Self::pem); tells the end of the certificate's validity.
-    pub(super) fn pem_until(&self, chain: &[u8], key: &[u8]) -> Option<SystemTime> {
-        let read = self.read_pem(chain, key);
+    /// As [`pem`](Self::pem), with the files' names; tells the end of the certificate's validity.
+    pub(super) fn pem_until(
+        &self,
+        (chain, chain_pem): (&str, &[u8]),
+        (key, key_pem): (&str, &[u8]),
+    ) -> Option<SystemTime> {
+        let read = self.read_pem((Some(chain), chain_pem), (Some(key), key_pem));
         let until = read.as_ref().ok().map(|own| own.facts.not_after);
         self.publish(read).ok().and(until)
     }
@@ -146,11 +150,15 @@ impl IdentityPublisher {
         }
     }
 
-    fn read_pem(&self, chain: &[u8], key: &[u8]) -> Result<Own, TlsError> {
+    fn read_pem(
+        &self,
+        (chain_file, chain): (Option<&str>, &[u8]),
+        (key_file, key): (Option<&str>, &[u8]),
+    ) -> Result<Own, TlsError> {
         let chain = super::pem::certificates(chain)
-            .map_err(|reason| refuse(format!("the chain: {reason}")))?;
+            .map_err(|reason| refuse(format!("{}: {reason}", chain_file.unwrap_or("the chain"))))?;
         let read = PrivateKeyDer::from_pem_slice(key);
-        let key = read.map_err(|error| refuse(super::pem::no_key(key, &error)))?;
+        let key = read.map_err(|error| refuse(super::pem::no_key(key, key_file, &error)))?;
         self.read(chain, key)
     }
 

@@ -75,6 +75,7 @@ impl Identity for KeyPair {
 }
 
 async fn follow(chain: PathBuf, key: PathBuf, poll: Duration, publish: &IdentityPublisher) {
+    let names = [chain.display().to_string(), key.display().to_string()];
     let mut files = Files::new(vec![chain, key], poll);
     let mut until = None;
     while !publish.is_closed() {
@@ -91,7 +92,7 @@ async fn follow(chain: PathBuf, key: PathBuf, poll: Duration, publish: &Identity
         };
         let [chain, key] = contents.as_slice() else { return };
         until = match (chain, key) {
-            (Ok(chain), Ok(key)) => publish.pem_until(chain, key),
+            (Ok(chain), Ok(key)) => publish.pem_until((&names[0], chain), (&names[1], key)),
             (Err(why), _) | (_, Err(why)) => {
                 publish.refused(why);
                 None

@@ -67,7 +67,7 @@ pub(crate) use self::{
     client::ClientTls,
     identity::IdentityHandle,
     policy::Policy,
-    provider::{Provider, provider},
+    provider::{Provider, describe as describe_provider, provider},
     secured::{Secured, TlsIo},
     shared::Shared,
     source::{Report, Reports},

@@ -25,18 +25,20 @@ pub(super) fn revocation_lists(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     }
 }
 
-/// Why no key could be read. Never says anything of the key's bytes.
-pub(super) fn no_key(pem: &[u8], error: &Error) -> String {
+/// Why no key could be read, of the file if it is one. Never says anything of the key's bytes.
+pub(super) fn no_key(pem: &[u8], file: Option<&str>, error: &Error) -> String {
+    let place = file.unwrap_or("the key's file");
     let has = |words: &[u8]| pem.windows(words.len()).any(|window| window == words);
     match error {
         _ if has(b"ENCRYPTED") => {
-            "the key is encrypted: it must be given without a password".into()
+            let whose = file.map(|file| format!(" of {file}")).unwrap_or_default();
+            format!("the key{whose} is encrypted: it must be given without a password")
         }
         Error::NoItemsFound if has(b"-----BEGIN CERTIFICATE") => {
-            "no private key in the key's file: it holds a certificate".into()
+            format!("no private key in {place}: it holds a certificate")
         }
-        Error::NoItemsFound => "no private key in the key's file".into(),
-        error => format!("the key: {}", broken(error)),
+        Error::NoItemsFound => format!("no private key in {place}"),
+        error => format!("{}: {}", file.unwrap_or("the key"), broken(error)),
     }
 }
 

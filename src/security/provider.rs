@@ -28,6 +28,17 @@ impl From<Provider> for CryptoProvider {
     }
 }
 
+/// What a provider is called: whose it is, and what it agrees on keys by, the preferred one first.
+pub(crate) fn describe(provider: &Provider, is_given: bool) -> String {
+    let whose = match (is_given, cfg!(feature = "tls-aws-lc-rs")) {
+        (true, _) => "the application's own",
+        (false, true) => "aws-lc",
+        (false, false) => "ring",
+    };
+    let groups = provider.kx_groups.iter().map(|group| format!("{:?}", group.name()));
+    format!("{whose}: {}", groups.collect::<Vec<_>>().join(", "))
+}
+
 /// The application's own, else aws-lc, else ring; never the process's default, which any library may
 /// have installed.
 pub(crate) fn provider(given: Option<CryptoProvider>) -> Result<Provider, TlsError> {

@@ -222,15 +222,15 @@ fn explain(error: webpki::Error, leaf: &Leaf<'_>, now: UnixTime) -> TlsError {
     use webpki::Error as E;
     let whose = |own: bool| if own { "the certificate" } else { "a certificate of its chain" };
     let at = system(now);
-    let (kind, what) = match &error {
+    let (kind, what) = match error {
         E::CertExpired { not_after, .. } => {
             let own = leaf.facts.not_after < at;
-            let until = super::until(system(*not_after));
+            let until = super::until(system(not_after));
             (TlsErrorKind::Expired, format!("{} has expired: {until}", whose(own)))
         }
         E::CertNotValidYet { not_before, .. } => {
             let own = leaf.facts.not_before > at;
-            let from = super::from(system(*not_before));
+            let from = super::from(system(not_before));
             (TlsErrorKind::NotYetValid, format!("{} is not valid yet: {from}", whose(own)))
         }
         E::UnknownIssuer => {
@@ -255,7 +255,8 @@ fn explain(error: webpki::Error, leaf: &Leaf<'_>, now: UnixTime) -> TlsError {
         ),
         other => (TlsErrorKind::BadCertificate, format!("the certificate was refused: {other}")),
     };
-    TlsError::new(kind, what).caused_by(error)
+    // The verifier's own words are names of its types; ours say all that they do.
+    TlsError::new(kind, what)
 }
 
 fn unix(time: SystemTime) -> UnixTime {

@@ -21,6 +21,11 @@ impl Backoff {
         now < self.until.load(Relaxed)
     }
 
+    /// Whether nothing has succeeded since the last failure, whether it lasts or not.
+    pub(super) fn is_failing(&self) -> bool {
+        self.until.load(Relaxed) != 0
+    }
+
     /// When it ends, in nanoseconds; long ago if there is none.
     pub(super) fn until(&self) -> u64 {
         self.until.load(Relaxed)

@@ -85,6 +85,8 @@ enum Of {
     Connection,
     /// Its identity, or ours.
     Tls,
+    /// What is configured: nothing may be sent, to this endpoint at least.
+    Config,
     /// The one call that needs another protocol.
     Protocol,
     /// The endpoint has left its cluster.
@@ -208,6 +210,12 @@ impl ConnectError {
         Self { what, cause: cause.map(Into::into), of: Of::Tls }
     }
 
+    /// It is to be secured, and the configuration does not say by what. No connection is tried.
+    pub(super) fn refused(reason: &str) -> Self {
+        let what = "the endpoint cannot be secured";
+        Self { of: Of::Config, ..Self::caused(what, reason.into()) }
+    }
+
     /// The endpoint left its cluster after it was picked: another pick finds another.
     pub(super) fn left() -> Self {
         Self { of: Of::Leaving, ..Self::new("the endpoint has left its cluster") }
@@ -230,7 +238,7 @@ impl ConnectError {
 
     /// Whether nothing is wrong with the endpoint as others see it.
     pub(crate) fn is_the_calls(&self) -> bool {
-        matches!(self.of, Of::Leaving | Of::Protocol)
+        matches!(self.of, Of::Leaving | Of::Protocol | Of::Config)
     }
 }
 
@@ -250,13 +258,18 @@ impl From<ConnectError> for Error {
             Of::Leaving => {
                 return Self::new(ErrorKind::NoEndpoints, Phase::Pick).detail(error.what);
             }
+            Of::Config => {
+                return Self::new(ErrorKind::Config, Phase::Tls)
+                    .detail(error.to_string())
+                    .caused_by(error);
+            }
             Of::Connection => (Phase::Connect, None),
             Of::Tls => (Phase::Tls, Some(CHECK_TLS)),
             Of::Protocol => (Phase::Tls, Some("what the endpoint offers by ALPN")),
         };
         #[cfg(feature = "_tls")]
         if let Some(tls) = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<TlsError>()) {
-            return named(tls);
+            return tls.clone().into();
         }
         let made = Self::new(ErrorKind::Connect, phase).with_origin(Origin::Endpoint);
         let made = match check {
@@ -265,20 +278,6 @@ impl From<ConnectError> for Error {
         };
         made.detail(error.to_string()).caused_by(error)
     }
-}
-
-/// A failure of TLS, with whom it met and whom it expected.
-#[cfg(feature = "_tls")]
-fn named(tls: &TlsError) -> Error {
-    let mut error = Error::from(tls.clone());
-    if !tls.presented_names().is_empty() {
-        let names = tls.presented_names().join(", ");
-        error = error.noted(&format!("its certificate names {names}"));
-    }
-    if !tls.expected_names().is_empty() {
-        error = error.noted(&format!("expected {}", tls.expected_names().join(" or ")));
-    }
-    error
 }
 
 impl std::error::Error for ConnectError {

@@ -1,8 +1,11 @@
 //! The way to an endpoint: making connections, and what failed attempts mean for the next.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -17,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{Address, Protocol, TransportSettings},
-    core::{BoxFuture, DisconnectReason, Instant},
+    core::{BoxFuture, DisconnectReason, Instant, nanos},
     observe::{ClusterMeter, Connection, Made},
 };
 
@@ -45,6 +48,8 @@ pub(super) struct Dialer {
     backoff: Backoff,
     draining: AtomicBool,
     last_error: Mutex<Option<ConnectError>>,
+    /// The shortest time that a byte stream took to be made. Nanoseconds; 0 before the first.
+    round_trip: AtomicU64,
 }
 
 /// A byte stream on which HTTP may begin.
@@ -85,6 +90,7 @@ impl Dialer {
             backoff: Backoff::default(),
             draining: AtomicBool::new(false),
             last_error: Mutex::new(None),
+            round_trip: AtomicU64::new(0),
         }
     }
 
@@ -136,8 +142,7 @@ impl Dialer {
         let (wanted, secured) = (known.protocol, self.protection.is_tls());
         if let Protection::Refused(reason) = &self.protection {
             // Before a byte is sent, or a connection made.
-            let cause = reason.to_string().into();
-            return Err(ConnectError::tls("the endpoint cannot be secured", Some(cause)));
+            return Err(ConnectError::refused(reason));
         }
         let watch = Watch::new(wanted, secured);
         let target = ConnectTarget {
@@ -149,8 +154,10 @@ impl Dialer {
             secured,
             watch: watch.clone(),
         };
+        let began = Instant::now();
         let io = self.connector.connect(target).await;
         let io = io.map_err(|cause| ConnectError::caused("connection attempt failed", cause))?;
+        self.measured(nanos(began.elapsed()));
         let Protection::Tls { with, offered } = &self.protection else {
             return Ok(Stream { io, protocol: wanted, distrusted: None });
         };
@@ -174,6 +181,21 @@ impl Dialer {
         Ok(Stream { io: known.refusals.of(io), protocol, distrusted })
     }
 
+    /// Notes how long a byte stream took to be made: for TCP one round trip.
+    fn measured(&self, time: u64) {
+        let time = time.max(1);
+        let shortest = self.round_trip.load(Relaxed);
+        if shortest == 0 || time < shortest {
+            self.round_trip.store(time, Relaxed);
+        }
+    }
+
+    /// The shortest of these times, if there was any.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        let time = self.round_trip.load(Relaxed);
+        (time > 0).then(|| Duration::from_nanos(time))
+    }
+
     /// A connection attempt, or the first use of a connection, has failed.
     pub(super) fn failed(&self, error: &ConnectError) {
         let settings = &self.settings;
@@ -192,6 +214,11 @@ impl Dialer {
     /// False while the back-off after a failed connection attempt lasts.
     pub(super) fn available(&self, now: u64) -> bool {
         !self.backoff.lasts(now)
+    }
+
+    /// Whether no connection has answered since one could not be made.
+    pub(super) fn is_failing(&self) -> bool {
+        self.backoff.is_failing()
     }
 
     /// When the back-off after a failed connection attempt is over.

@@ -89,6 +89,22 @@ impl Pool {
         self.dialer.available(now) || self.h2.is_live() || self.h1.is_live()
     }
 
+    /// Whether there is a connection of HTTP/2 that takes calls.
+    #[cfg(feature = "orca")]
+    pub(crate) fn is_live(&self) -> bool {
+        self.h2.is_live()
+    }
+
+    /// Whether there is no connection, and the last one could not be made: the next is a trial.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.dialer.is_failing() && !self.h2.is_live() && !self.h1.is_live()
+    }
+
+    /// The shortest time that a byte stream to it took to be made.
+    pub(crate) fn round_trip(&self) -> Option<std::time::Duration> {
+        self.dialer.round_trip()
+    }
+
     /// A connection that is there: no wait, and for HTTP/2 no lock and no allocation.
     ///
     /// On plaintext it speaks what is asked for, under TLS what the endpoint has chosen; a gRPC

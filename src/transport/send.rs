@@ -88,6 +88,11 @@ impl Future for SendFuture {
                         known => known,
                     },
                 };
+                if kind == WireFailure::Refused
+                    && let Held::Shared(stream) = &held
+                {
+                    stream.refused();
+                }
                 let refused = if *this.fresh { refusal(&source) } else { None };
                 Err(SendError { kind, request, fresh: *this.fresh, refused, source })
             }

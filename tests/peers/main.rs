@@ -19,6 +19,7 @@ mod haproxy_proxies;
 mod knot;
 mod knot_updates;
 mod load;
+mod load_reports;
 mod mtls;
 mod nginx;
 mod nginx_keepalive;

@@ -43,6 +43,12 @@ impl From<reqwest::Error> for Error {
         if let Some(host) = &host {
             own = own.service(host);
         }
+        if error.is_builder()
+            && let Some(cause) = sources(&error).last()
+        {
+            // It is about what the caller has written, and names no more of it than is wrong.
+            own = own.detail(cause.to_string());
+        }
         if let Some(status) = error.status() {
             own = own.detail(format!("status {}", status.as_u16()));
         }

@@ -101,8 +101,8 @@ impl Kind {
 impl Spread {
     /// The table of this set; the one before it, if that is the same.
     ///
-    /// Endpoints that their source calls unhealthy have no part in it, unless all are; draining
-    /// ones never. The keys are in order: whatever the order in which a source lists its endpoints,
+    /// Endpoints that their source calls unhealthy have no part in it, unless most are (Envoy's
+    /// panic; without one, a pick passes them over); draining ones never. The keys are in order: whatever the order in which a source lists its endpoints,
     /// every client has the same table.
     pub(in crate::balance) fn of<X>(
         kind: Kind,
@@ -110,8 +110,11 @@ impl Spread {
         before: Option<&Arc<Self>>,
     ) -> Arc<Self> {
         let mut keys = Keys::of(kind, set, |spec| spec.is_callable());
-        if keys.found.is_empty() {
-            keys = Keys::of(kind, set, |spec| spec.health() != Health::Draining);
+        if keys.found.len() < set.len() {
+            let all = Keys::of(kind, set, |spec| spec.health() != Health::Draining);
+            if keys.found.len() * 2 < all.found.len() {
+                keys = all;
+            }
         }
         keys.sort();
         let made_from = keys.digest();

@@ -7,7 +7,9 @@ mod prequal;
 mod random;
 mod turn;
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
+
+use twox_hash::XxHash64;
 
 #[cfg(feature = "orca")]
 pub(super) use self::prequal::DECAY;
@@ -15,6 +17,7 @@ pub(super) use self::{hashed::Hashed, p2c::Signal};
 use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},
+    place::slow_start::SlowStart,
     set::Set,
 };
 use crate::{config::Health, core::Random};
@@ -27,6 +30,10 @@ const SCAN: usize = 64;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Rank {
     Good,
+    /// It is well, and takes a part of its calls alone, of which this one is none.
+    Young,
+    /// It works, and others are better, by its source's word.
+    Degraded,
     /// Failing lately, or unhealthy by its source's word.
     Suspect,
     /// It could not be connected to, and the back-off lasts.
@@ -37,12 +44,38 @@ pub(super) enum Rank {
     Never,
 }
 
+/// What a plan asks of a pick; it may change between two looks.
+pub(super) struct Mode<'a, X> {
+    /// What ranks below is not picked; one that is probed is.
+    pub(super) worst: Cell<Rank>,
+    /// What is said of their health counts for nothing.
+    pub(super) panic: Cell<bool>,
+    /// It is the degraded endpoints that are meant.
+    pub(super) degraded: Cell<bool>,
+    /// This pick may be the trial of an endpoint that could not be connected to.
+    pub(super) trial: Cell<bool>,
+    pub(super) edges: Cell<&'a [Edge<X>]>,
+    /// What the call is hashed to, for a policy that hashes.
+    pub(super) hash: Option<u64>,
+    /// Of endpoints that have just joined.
+    pub(super) slow_start: Option<&'a SlowStart>,
+}
+
+/// An endpoint that is used by a share alone.
+pub(super) struct Edge<X> {
+    pub(super) endpoint: Arc<Endpoint<X>>,
+    /// In 0..=1.
+    pub(super) share: f64,
+}
+
 /// One pick in progress.
 pub(super) struct Picker<'a, X> {
     pub(super) set: &'a Set<X>,
     pub(super) now: u64,
     pub(super) random: &'a Random,
     pub(super) tried: &'a [Arc<Endpoint<X>>],
+    /// What the plan asks, where that is more than any endpoint.
+    pub(super) mode: Option<&'a Mode<'a, X>>,
 }
 
 /// By value: a pick that finds good endpoints keeps it in registers.
@@ -65,26 +98,20 @@ type Ranked<'a, X> = (Rank, &'a Arc<Endpoint<X>>);
 impl<'a, X: Upstream> Picker<'a, X> {
     #[inline]
     pub(super) fn new(set: &'a Set<X>, ask: &Ask<'a, X>) -> Self {
-        Self { set, now: ask.now, random: ask.random, tried: ask.tried }
+        Self { set, now: ask.now, random: ask.random, tried: ask.tried, mode: None }
     }
 
-    fn rank(self, endpoint: &Arc<Endpoint<X>>) -> Rank {
-        let health = endpoint.spec().health();
-        if health == Health::Draining {
-            return Rank::Never;
-        }
-        if !self.tried.is_empty() && self.tried.iter().any(|tried| tried.is(endpoint)) {
+    pub(super) fn rank(self, endpoint: &Arc<Endpoint<X>>) -> Rank {
+        if !self.tried.is_empty()
+            && self.tried.iter().any(|tried| tried.is(endpoint))
+            && endpoint.spec().health() != Health::Draining
+        {
             return Rank::Tried;
         }
-        let Some(live) = endpoint.live() else {
-            return if health == Health::Unhealthy { Rank::Suspect } else { Rank::Good };
-        };
-        if !live.extra.available(self.now) {
-            Rank::Unavailable
-        } else if live.load.is_suspect() || health == Health::Unhealthy {
-            Rank::Suspect
-        } else {
-            Rank::Good
+        let rank = standing(endpoint, self.now);
+        match self.mode {
+            None => rank,
+            Some(mode) => mode.adjust(rank, endpoint, self.now, self.random),
         }
     }
 
@@ -92,6 +119,10 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// says only that it must be ranked.
     #[inline]
     fn good(self, endpoint: &'a Endpoint<X>) -> Option<&'a Live<X>> {
+        // The plan may see it otherwise.
+        if self.mode.is_some() {
+            return None;
+        }
         let live = endpoint.live()?;
         let good = endpoint.spec().is_callable()
             && !live.load.is_suspect()
@@ -135,7 +166,8 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// called.
     fn scan(self, from: usize, mut best: Option<Ranked<'a, X>>) -> Option<&'a Arc<Endpoint<X>>> {
         let len = self.set.len();
-        let callable = |(rank, _): &Ranked<'a, X>| *rank != Rank::Never;
+        let worst = self.mode.map_or(Rank::Tried, |mode| mode.worst.get());
+        let callable = |(rank, _): &Ranked<'a, X>| *rank <= worst;
         for step in 0..len {
             if step >= SCAN && best.as_ref().is_some_and(callable) {
                 break;
@@ -151,6 +183,69 @@ impl<'a, X: Upstream> Picker<'a, X> {
         }
         best.filter(callable).map(|(_, endpoint)| endpoint)
     }
+}
+
+/// How an endpoint stands, whoever asks.
+pub(super) fn standing<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Rank {
+    let said = match endpoint.spec().health() {
+        Health::Draining => return Rank::Never,
+        Health::Unhealthy => Rank::Suspect,
+        Health::Degraded => Rank::Degraded,
+        Health::Unknown | Health::Healthy => Rank::Good,
+    };
+    match endpoint.live() {
+        Some(live) if !live.extra.available(now) => Rank::Unavailable,
+        Some(live) if live.load.is_suspect() => Rank::Suspect,
+        _ => said,
+    }
+}
+
+impl<X: Upstream> Mode<'_, X> {
+    /// The rank of an endpoint as the plan sees it.
+    fn adjust(&self, rank: Rank, endpoint: &Arc<Endpoint<X>>, now: u64, random: &Random) -> Rank {
+        let rank = match rank {
+            // A connection that cannot be made is no word of anybody's.
+            Rank::Degraded | Rank::Suspect if self.panic.get() => Rank::Good,
+            Rank::Degraded if self.degraded.get() => Rank::Good,
+            Rank::Good if self.degraded.get() => Rank::Degraded,
+            rank => rank,
+        };
+        if rank == Rank::Good && !self.trial.get() && is_failing(endpoint) {
+            return Rank::Unavailable;
+        }
+        if rank != Rank::Good {
+            return rank;
+        }
+        let mut share = 1.0;
+        if let Some(slow) = self.slow_start
+            && endpoint.joined() > 0
+        {
+            share *= slow.factor(now.saturating_sub(endpoint.joined()));
+        }
+        if let Some(edge) =
+            self.edges.get().iter().find(|edge| Arc::ptr_eq(&edge.endpoint, endpoint))
+        {
+            share *= edge.share;
+        }
+        let draw = || match self.hash {
+            // As the share rises, more and more hashes come to it, and stay.
+            Some(hash) => fraction(hash, endpoint.joined()),
+            None => random.ratio(),
+        };
+        if share < 1.0 && draw() >= share { Rank::Young } else { Rank::Good }
+    }
+}
+
+/// In [0, 1), the same for the same words.
+#[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+fn fraction(hash: u64, salt: u64) -> f64 {
+    let word = XxHash64::oneshot(salt, &hash.to_le_bytes());
+    (word >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// Whether its next call is a trial.
+pub(super) fn is_failing<X: Upstream>(endpoint: &Endpoint<X>) -> bool {
+    endpoint.extra().is_some_and(Upstream::is_failing)
 }
 
 /// A random word's upper half, scaled to `0..len` without a division.

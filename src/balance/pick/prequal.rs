@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Drawn, EFFORT, Picked, Picker, Plain, Rank, Signal};
+use super::{Drawn, Picked, Picker, Plain, Rank, Signal};
 use crate::balance::{
     endpoint::{Endpoint, Upstream},
     told::Prequal,
@@ -48,15 +48,17 @@ impl<'a, X: Upstream> Picker<'a, X> {
     ) -> Option<Picked<'a, X>> {
         let Prequal { pool, settings } = prequal;
         let (len, mut skip) = (self.set.len(), 0);
-        for _ in 0..EFFORT {
-            let choice = pool.choose(self.now, settings, len, skip)?;
+        // Where groups share the pool, the best of it may be others'.
+        for _ in 0..settings.pool_size {
+            let word = self.random.next();
+            let choice = pool.choose(self.now, settings, len, (skip, word))?;
             // A place may be another's by now, whom the report does not concern.
             if let Some(endpoint) = self.set.get(choice.place as usize)
                 && let Some(live) = endpoint.live()
                 && live.who() == choice.who
                 && good(self, endpoint)
             {
-                pool.take(choice, settings, len, self.random.next());
+                pool.take(choice, settings, len, word << 32);
                 return Some((endpoint, live));
             }
             skip |= pool.skipping(choice);

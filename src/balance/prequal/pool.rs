@@ -13,6 +13,7 @@ use std::sync::{
 };
 
 use super::{hot::Recent, settings::Settings};
+use crate::balance::pick::scale;
 
 /// A report's calls in flight lie in the upper bits of its load, its latency in microseconds in
 /// the lower ones.
@@ -82,7 +83,7 @@ impl Pool {
         now: u64,
         settings: &Settings,
         endpoints: usize,
-        skip: u64,
+        (skip, word): (u64, u64),
     ) -> Option<Choice> {
         let oldest = (now | LATER).saturating_sub(settings.max_age);
         let threshold = self.threshold.load(Relaxed);
@@ -91,7 +92,10 @@ impl Pool {
         let hot = if few { threshold & u64::from(u32::MAX) } else { threshold >> 32 };
         let hot = (hot + 1) << LATENCY;
         let (mut young, mut cold, mut warm) = (0, (u64::MAX, None), (u64::MAX, None));
-        for (index, slot) in self.slots.iter().enumerate() {
+        // Of equals it is the first that is chosen: from another place each time.
+        let (before, from) = self.slots.split_at_checked(scale(word, self.slots.len()))?;
+        let turned = from.iter().enumerate().map(|(index, slot)| (index + before.len(), slot));
+        for (index, slot) in turned.chain(before.iter().enumerate()) {
             if slot.at.load(Acquire) < oldest {
                 continue;
             }

@@ -12,9 +12,7 @@ mod write;
 pub use self::write::Format;
 pub(crate) use self::{
     metrics::{LATENCY_US, Metric, RIF},
-    orca::{Entry, Report, ReportRequest},
-    read::{ANY, BINARY, Signal, read, signal_of},
+    orca::{Entry, Interval, Report, ReportRequest},
+    read::{ANY, BINARY, Signal, message, read, signal_of},
     weights::{Rules, Scale, Weight},
 };
-#[cfg(test)]
-pub(crate) use self::{orca::Interval, read::message};

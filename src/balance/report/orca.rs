@@ -97,7 +97,6 @@ pub(super) fn usable(value: f64) -> Option<f64> {
 }
 
 impl Interval {
-    #[cfg(test)]
     pub(crate) fn new(duration: Duration) -> Self {
         Self {
             seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),

@@ -32,7 +32,7 @@ impl Sim {
         hash: u64,
         tried: &[Arc<Endpoint<Mock>>],
     ) -> Result<InFlight<Mock>, PickError> {
-        self.balancer.pick(Ask::any(self.now, &self.random, tried).hashed(Some(hash)))
+        self.balancer.pick(Ask { hash: Some(hash), ..Ask::any(self.now, &self.random, tried) })
     }
 
     /// Who a hash belongs to, without a call that lasts.

@@ -199,6 +199,13 @@ impl Model {
                 if has("provider") && has("name") && !has("settings") {
                     object.insert("provider".into(), json!("a"));
                 }
+                if has("process") && has("processes") {
+                    object.insert("processes".into(), json!(4));
+                }
+                if has("fallback_keys") {
+                    object.insert("keys".into(), json!(["a", "b"]));
+                    object.insert("fallback_keys".into(), json!(["b"]));
+                }
                 Value::Object(object)
             }
             "array" => json!([]),
@@ -207,6 +214,7 @@ impl Model {
             "integer" if path.contains("status") => json!(503),
             "integer" if path.contains("ring_size") => json!(2_000),
             "integer" if path.contains("balance_percent") => json!(150),
+            "integer" if path.contains("overprovisioning") => json!(140),
             "integer" => json!(3),
             "number" if path.ends_with("quantile") => json!(0.5),
             "number" => json!(3.5),

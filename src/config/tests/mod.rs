@@ -72,16 +72,17 @@ fn weights_that_are_all_zero_are_refused() {
 fn what_the_stack_cannot_run_is_refused_by_name() {
     let mut endpoint = Endpoint::new("10.0.0.1:80".parse().unwrap());
     endpoint.tunnel = Tunnel::Hbone(Box::default());
-    endpoint.priority = 1;
+    endpoint.network = Some("a".to_owned());
     let text = message(endpoint.validate("clusters.a.endpoints[0]"));
-    assert!(text.contains("clusters.a.endpoints[0].tunnel = Hbone("), "{text}");
-    assert!(text.contains("priority = 1: not supported yet"), "{text}");
+    #[cfg(feature = "file")]
+    assert!(text.contains(r#"clusters.a.endpoints[0].tunnel = {"hbone":{"#), "{text}");
+    assert!(text.contains("network = \"a\": not supported yet"), "{text}");
     let mut cluster = Cluster::default();
     cluster.balancer = Some(Balancer::Extension(Extension::new("a")));
-    cluster.panic_threshold = Some(50.0);
+    cluster.failover = Some(Failover::default());
     let text = message(cluster.validate("a"));
     assert!(
-        text.contains("extension: not supported yet") && text.contains("panic_threshold = 50.0"),
+        text.contains("extension: not supported yet") && text.contains("failover = "),
         "{text}"
     );
     let mut route = Route::default();
@@ -160,8 +161,23 @@ fn a_long_value_is_shortened_in_reports() {
     let mut cluster = Cluster::default();
     cluster.extensions = vec![Extension::new("é".repeat(1_000))];
     let text = message(cluster.validate("a"));
-    assert!(text.starts_with("clusters.a.extensions = [Extension"), "{text}");
+    #[cfg(feature = "file")]
+    assert!(text.starts_with(r#"clusters.a.extensions = [{"name":"éé"#), "{text}");
     assert!(text.ends_with("é…: not supported yet") && text.chars().count() < 200, "{text}");
+}
+
+#[cfg(feature = "file")]
+#[test]
+fn what_is_refused_is_named_as_the_file_spells_it() {
+    let policy = r#"{"retry": {"on": ["5xx"], "attempt_idle_timeout": "1s"}}"#;
+    let mut service = Service::default();
+    service.policy = serde_json::from_str(policy).unwrap();
+    let text = message(service.validate("a"));
+    let retry = "services.a.policy.retry";
+    for line in [r#"on = ["5xx"]"#, "attempt_idle_timeout = 1s"] {
+        assert!(text.contains(&format!("{retry}.{line}: not supported yet")), "{line}: {text}");
+    }
+    assert!(!text.contains("ServerError"), "{text}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Checker, NOT_YET, not_yet};
-use crate::config::{Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint};
+use crate::config::{Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint, Security};
 
 impl Checker {
     fn balancer(&mut self, balancer: &Balancer) {
@@ -119,23 +119,33 @@ impl Checker {
             self.within("breakers", |checker| checker.breakers(breakers));
         }
         if let Some(security) = security {
-            self.within("security", |checker| checker.security(security, *protocol));
+            let is_shown =
+                endpoints.iter().filter_map(|it| it.security.as_ref()).any(Security::is_mutual);
+            self.within("security", |checker| checker.security(security, *protocol, is_shown));
         }
         self.filters(filters);
+        self.localities(localities);
+        if let Some(balancing) = balancing {
+            self.within("balancing", |checker| checker.balancing(balancing));
+        }
+        self.percent("panic_threshold", *panic_threshold);
+        if let Some(slow_start) = slow_start {
+            self.within("slow_start", |checker| checker.slow_start(slow_start));
+        }
+        if let Some(subsetting) = subsetting {
+            self.within("subsetting", |checker| checker.subsetting(subsetting));
+        }
+        if let Some(subsets) = subsets {
+            self.within("subsets", |checker| checker.subsets(subsets));
+        }
         not_yet!(
             self,
-            localities,
             least_request,
-            balancing,
             http,
             failover,
             queue,
             outlier_detection,
             health_checks,
-            panic_threshold,
-            slow_start,
-            subsetting,
-            subsets,
             drops,
             load_report,
             endpoint_stale_after,

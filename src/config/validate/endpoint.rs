@@ -1,7 +1,7 @@
 //! Checks of endpoints.
 
-use super::{Checker, NOT_YET, not_yet};
-use crate::config::{Address, ConfigErrors, Endpoint, Health};
+use super::{Checker, not_yet};
+use crate::config::{Address, ConfigErrors, Endpoint};
 
 /// Further addresses that an endpoint may have.
 const MORE_ADDRESSES: usize = 15;
@@ -31,7 +31,7 @@ impl Checker {
             weight,
             more_addresses,
             hostname,
-            priority,
+            priority: _,
             locality: _,
             network,
             node: _,
@@ -44,7 +44,7 @@ impl Checker {
             http2,
             check,
             hash_key,
-            health,
+            health: _,
         } = endpoint;
         if let Address::Socket(address) = address
             && address.port() == 0
@@ -55,9 +55,6 @@ impl Checker {
         if !(1..=65_535).contains(weight) {
             self.refuse("weight", weight, "must be in 1..=65535");
         }
-        if *priority != 0 {
-            self.refuse("priority", priority, NOT_YET);
-        }
         if let Some(security) = security {
             self.within("security", |checker| checker.endpoint_security(security, *protocol));
         }
@@ -66,10 +63,6 @@ impl Checker {
             && authority.parse::<http::uri::Authority>().is_err()
         {
             self.refuse("authority", authority, "is not an authority");
-        }
-        match health {
-            Health::Unknown | Health::Healthy | Health::Unhealthy | Health::Draining => {}
-            Health::Degraded => self.refuse("health", "degraded", NOT_YET),
         }
         for (field, text) in [("hostname", hostname), ("hash_key", hash_key)] {
             if text.as_deref() == Some("") {

@@ -9,6 +9,7 @@ mod dns;
 mod endpoint;
 mod hash;
 mod matching;
+mod place;
 mod policy;
 mod reports;
 mod retry;
@@ -22,6 +23,12 @@ use std::{
     fmt::{Debug, Display},
     time::Duration,
 };
+
+#[cfg(not(feature = "file"))]
+use std::fmt::Debug as Spelled;
+
+#[cfg(feature = "file")]
+use serde::Serialize as Spelled;
 
 use super::{ConfigError, ConfigErrors};
 
@@ -79,9 +86,9 @@ impl Checker {
     }
 
     /// Refuses every choice but the default one.
-    fn only_default<T: Debug + Default + PartialEq>(&mut self, field: &str, value: &T) {
+    fn only_default<T: Debug + Default + PartialEq + Spelled>(&mut self, field: &str, value: &T) {
         if *value != T::default() {
-            self.refuse(field, shorten(format!("{value:?}")), NOT_YET);
+            self.refuse(field, spelled(value), NOT_YET);
         }
     }
 
@@ -119,33 +126,33 @@ impl Checker {
 
 // === impl Said ===
 
-impl<T: Debug> Said for Option<T> {
+impl<T: Debug + Spelled> Said for Option<T> {
     fn said(&self) -> bool {
         self.is_some()
     }
 
     fn shown(&self) -> String {
-        self.as_ref().map_or_else(String::new, |value| shorten(format!("{value:?}")))
+        self.as_ref().map_or_else(String::new, spelled)
     }
 }
 
-impl<T: Debug> Said for Vec<T> {
+impl<T: Debug + Spelled> Said for Vec<T> {
     fn said(&self) -> bool {
         !self.is_empty()
     }
 
     fn shown(&self) -> String {
-        shorten(format!("{self:?}"))
+        spelled(self)
     }
 }
 
-impl<K: Debug, V: Debug> Said for BTreeMap<K, V> {
+impl<K: Debug + Ord + Spelled, V: Debug + Spelled> Said for BTreeMap<K, V> {
     fn said(&self) -> bool {
         !self.is_empty()
     }
 
     fn shown(&self) -> String {
-        shorten(format!("{self:?}"))
+        spelled(self)
     }
 }
 
@@ -156,6 +163,42 @@ impl Said for bool {
 
     fn shown(&self) -> String {
         self.to_string()
+    }
+}
+
+/// The value as the mesh file has it; without a file, as the code has it.
+fn spelled<T: Debug + Spelled>(value: &T) -> String {
+    #[cfg(feature = "file")]
+    if let Some(text) = in_the_file(value) {
+        return shorten(text);
+    }
+    shorten(format!("{value:?}"))
+}
+
+/// Nothing of what JSON has no word for, or another one than the file.
+#[cfg(feature = "file")]
+fn in_the_file(value: &impl Spelled) -> Option<String> {
+    use serde_json::Value;
+
+    fn said(value: Value) -> Value {
+        match value {
+            Value::Object(fields) => Value::Object(
+                fields
+                    .into_iter()
+                    .filter(|(_, value)| !value.is_null())
+                    .map(|(name, value)| (name, said(value)))
+                    .collect(),
+            ),
+            Value::Array(list) => Value::Array(list.into_iter().map(said).collect()),
+            other => other,
+        }
+    }
+
+    match serde_json::to_value(value).ok()? {
+        Value::Null => None,
+        // A time by itself.
+        Value::Object(fields) if fields.len() == 2 && fields.contains_key("nanos") => None,
+        value => Some(said(value).to_string()),
     }
 }
 

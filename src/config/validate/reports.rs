@@ -6,26 +6,22 @@ use super::{Checker, not_yet};
 use crate::config::{ClientWeighted, Prequal};
 
 /// What stands where load reports are not compiled in.
-#[cfg(not(feature = "orca"))]
 const WITHOUT_ORCA: &str =
     "needs load reports, which are not compiled in: turn on the feature `orca`";
 
 impl Checker {
-    #[cfg(not(feature = "orca"))]
     pub(super) fn needs_orca(&mut self, policy: &str) {
-        self.refuse("balancer", policy, WITHOUT_ORCA);
+        if !cfg!(feature = "orca") {
+            self.refuse("balancer", policy, WITHOUT_ORCA);
+        }
     }
-
-    #[cfg(feature = "orca")]
-    #[expect(clippy::unused_self, reason = "there is nothing to refuse")]
-    pub(super) fn needs_orca(&mut self, _policy: &str) {}
 
     pub(super) fn weighted(&mut self, weighted: &ClientWeighted) {
         let ClientWeighted {
             blackout,
             expiration,
             update,
-            out_of_band,
+            out_of_band: _,
             out_of_band_period,
             error_penalty,
             metrics,
@@ -34,7 +30,7 @@ impl Checker {
         self.time("blackout", blackout.filter(|blackout| !blackout.is_zero()));
         self.time("expiration", *expiration);
         self.time("update", update.filter(|update| !update.is_zero()));
-        not_yet!(self, out_of_band, out_of_band_period);
+        self.time("out_of_band_period", *out_of_band_period);
         self.number("error_penalty", *error_penalty, 0.0..=1000.0);
         for (index, name) in metrics.iter().enumerate() {
             if !is_utilization(name) {

@@ -15,7 +15,7 @@ impl Checker {
             cluster_header,
             cluster_plugin,
             missing_cluster_status,
-            subset,
+            subset: _,
             policy,
             filters,
             overrides,
@@ -45,14 +45,14 @@ impl Checker {
             cluster_header,
             cluster_plugin,
             missing_cluster_status,
-            subset,
             overrides,
             upgrades,
         );
     }
 
     fn target(&mut self, target: &WeightedCluster) {
-        let WeightedCluster { name, weight, invalid, filters, overrides, subset, timeout } = target;
+        let WeightedCluster { name, weight, invalid, filters, overrides, subset: _, timeout } =
+            target;
         if name.is_empty() {
             self.refuse("name", "", "must not be empty");
         }
@@ -60,7 +60,7 @@ impl Checker {
             self.refuse("weight", weight, "must be at most 1000000");
         }
         self.filters(filters);
-        not_yet!(self, invalid, overrides, subset, timeout);
+        not_yet!(self, invalid, overrides, timeout);
     }
 
     pub(super) fn filters(&mut self, filters: &[Filter]) {

@@ -19,7 +19,13 @@ const ANY_NAME: &str = "not supported yet, nor ever: anybody would pass whom a r
                         name, or `trust_domain` for any SPIFFE id of one";
 
 impl Checker {
-    pub(super) fn security(&mut self, security: &ClusterSecurity, protocol: Option<Protocol>) {
+    /// `is_shown` says whether the mode of an endpoint is mutual.
+    pub(super) fn security(
+        &mut self,
+        security: &ClusterSecurity,
+        protocol: Option<Protocol>,
+        is_shown: bool,
+    ) {
         let ClusterSecurity {
             mode,
             identities,
@@ -53,8 +59,8 @@ impl Checker {
             None | Some(SecurityMode::Off) => {}
             Some(SecurityMode::Tls | SecurityMode::Mutual) => self.needs_tls("mode", mode),
         }
-        if *mode == Some(SecurityMode::Tls) && certificate.is_some() {
-            let reason = "is shown in mode `mutual` only";
+        if *mode == Some(SecurityMode::Tls) && certificate.is_some() && !is_shown {
+            let reason = "is shown in mode `mutual` only, of the cluster or of an endpoint";
             self.refuse("certificate", format!("{certificate:?}"), reason);
         }
         self.each("identities", identities, Self::identity);
@@ -81,9 +87,14 @@ impl Checker {
 
     pub(super) fn endpoint_security(&mut self, security: &Security, protocol: Option<Protocol>) {
         let Security::Tls(tls) = security else { return };
-        let EndpointTls { identities, sni, alpn } = &**tls;
+        let EndpointTls { mode, identities, sni, alpn } = &**tls;
         self.needs_tls("tls", tls);
         self.within("tls", |checker| {
+            if *mode == Some(SecurityMode::Off) {
+                let reason = "not supported yet, nor ever: must be `tls` or `mutual`; plaintext is \
+                              `security: plain`";
+                checker.refuse("mode", "off", reason);
+            }
             checker.each("identities", identities, Self::identity);
             checker.sni(sni.as_deref());
             checker.alpn(alpn, protocol);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Checker;
-use crate::config::{ConfigErrors, Service};
+use crate::config::{ConfigErrors, Service, name};
 
 impl Service {
     /// Checks every field.
@@ -16,6 +16,8 @@ impl Service {
         let mut checker = Checker::new(format!("services.{name}"));
         if name.is_empty() {
             checker.refuse("", "", "the name must not be empty");
+        } else if let Err(reason) = name::callable(name) {
+            checker.refuse("", name, format!("no client can call it: {reason}"));
         }
         checker.within("policy", |checker| checker.policy(policy));
         if let Some(cluster) = cluster {

@@ -96,6 +96,9 @@ pub(crate) enum Awaited {
 #[expect(unnameable_types, reason = "part of a sealed trait")]
 pub trait Release: Send + Sync {
     fn release(&self);
+
+    /// The endpoint has refused the stream, which is released next.
+    fn refused(&self) {}
 }
 
 /// What a response body keeps alive until its end: a stream of an HTTP/2 connection, or an
@@ -201,12 +204,13 @@ impl Watch {
         }
         let expired = if late { Expired::Deadline } else { ready!(self.poll_expired(cx)) };
         let end = if expired == Expired::Deadline { BodyEnd::Expired } else { BodyEnd::Failed };
-        let what = if expired == Expired::Deadline {
-            "the deadline of the call passed while its body was read"
-        } else {
-            "no frame came within the idle timeout"
+        let error = Error::new(ErrorKind::Timeout, Phase::Body);
+        let error = match (expired, self.idle) {
+            (Expired::Idle, Some(idle)) => {
+                error.detail(format!("no frame came within {idle:?} (`idle_timeout`)"))
+            }
+            _ => error.detail("the deadline of the call passed while its body was read"),
         };
-        let error = Error::new(ErrorKind::Timeout, Phase::Body).detail(what);
         Poll::Ready(self.fail(end, error))
     }
 

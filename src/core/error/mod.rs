@@ -15,7 +15,8 @@ pub use self::kind::{ErrorKind, Origin, Phase};
 ///
 /// Its text is one line: the service, what happened and where, the endpoint and the attempts,
 /// the probable cause and what to check. It never prints header values, queries or its source:
-/// walk [`source`](std::error::Error::source), or print [`Error::chain`].
+/// walk [`source`](std::error::Error::source), or print [`Error::chain`]. Its `Debug` begins with the same
+/// text.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -244,17 +245,37 @@ impl Error {
         )
     }
 
-    /// This error and its sources on one line, outermost first.
+    /// This error and its sources on one line, outermost first; of a source that is told already,
+    /// nothing.
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(error) = source {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
+            let said = error.to_string();
+            let cause = said.split(ADVICE).next().unwrap_or_default();
+            if !text.contains(cause) {
+                text.push_str(": ");
+                text.push_str(&said);
+            }
             source = error.source();
         }
         text
+    }
+}
+
+/// What stands before what to check, in this crate's errors.
+const ADVICE: &str = "; check ";
+
+impl Inner {
+    /// What the attempts met; of a single one only what is not said before.
+    fn tried(&self) -> &[Attempt] {
+        match self.context.attempts.as_slice() {
+            // Its endpoint and its end are told.
+            [_] if self.kind == ErrorKind::Timeout => &[],
+            [one] if self.detail.as_ref().is_some_and(|said| said.contains(&*one.met)) => &[],
+            attempts => attempts,
+        }
     }
 }
 
@@ -279,25 +300,22 @@ impl fmt::Display for Error {
             write!(f, ", after {elapsed:.1?}")?;
         }
         f.write_str(")")?;
-        for (number, attempt) in context.attempts.iter().enumerate() {
+        for (number, attempt) in self.0.tried().iter().enumerate() {
             let sign = if number == 0 { "; tried " } else { ", " };
             write!(f, "{sign}{} ({})", attempt.endpoint, attempt.met)?;
         }
-        write!(f, "; check {}", check.unwrap_or_else(|| kind.check(*phase)))
+        write!(f, "{ADVICE}{}", check.unwrap_or_else(|| kind.check(*phase)))
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The text first: a `main` that returns it shows no more than this.
         f.debug_struct("Error")
+            .field("text", &self.to_string())
             .field("kind", &self.0.kind)
             .field("phase", &self.0.phase)
             .field("origin", &self.0.origin)
-            .field("service", &self.0.context.service)
-            .field("endpoint", &self.0.context.endpoint)
-            .field("attempts", &self.0.context.attempts)
-            .field("elapsed", &self.0.context.elapsed)
-            .field("detail", &self.0.detail)
             .field("source", &self.0.source)
             .finish()
     }

@@ -34,7 +34,7 @@ impl Lookup {
 
     /// Which addresses are used. Default: both families, IPv6 first.
     pub fn family(mut self, family: DnsFamily) -> Self {
-        self.dns.family = family;
+        self.dns.family = Some(family);
         self
     }
 

@@ -73,6 +73,8 @@ struct Built {
     search: Search,
     /// What the system's files said.
     files: Files,
+    /// Who is asked, for what is told of failures.
+    servers: String,
 }
 
 /// What the system's files say.
@@ -166,7 +168,10 @@ impl Ask for Arc<Resolver> {
             let answer = match timeout(LOOKUP, &mut task.0).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Answer::Failed("the answer could not be read".to_owned()),
-                Err(_) => Answer::Failed(format!("no answer within {} s", LOOKUP.as_secs())),
+                Err(_) => {
+                    let within = LOOKUP.as_secs();
+                    Answer::Failed(format!("no answer from {} within {within} s", built.servers))
+                }
             };
             if matches!(answer, Answer::Failed(_)) {
                 resolver.look_again(&built).await;
@@ -271,12 +276,12 @@ impl Built {
                 answers: lookup.answers().iter().filter_map(record).collect(),
                 additionals: lookup.additionals().iter().filter_map(record).collect(),
             },
-            Err(error) => failure(&error),
+            Err(error) => failure(&error, &self.servers),
         }
     }
 }
 
-fn failure(error: &NetError) -> Answer {
+fn failure(error: &NetError, servers: &str) -> Answer {
     match error {
         NetError::Dns(DnsError::NoRecordsFound(NoRecords {
             response_code: response_code @ (ResponseCode::NXDomain | ResponseCode::NoError),
@@ -288,9 +293,9 @@ fn failure(error: &NetError) -> Answer {
         NetError::Dns(
             DnsError::NoRecordsFound(NoRecords { response_code, .. })
             | DnsError::ResponseCode(response_code),
-        ) => Answer::Failed(format!("the server says {response_code}")),
-        NetError::Timeout => Answer::Failed("no answer in time".to_owned()),
-        error => Answer::Failed(error.to_string()),
+        ) => Answer::Failed(format!("the server says {response_code} ({servers})")),
+        NetError::Timeout => Answer::Failed(format!("no answer from {servers} in time")),
+        error => Answer::Failed(format!("{error} ({servers})")),
     }
 }
 
@@ -351,6 +356,11 @@ fn build(key: &Key) -> Result<Built, String> {
             });
         }
     }
+    let servers = config.name_servers.iter().map(|server| {
+        let port = server.connections.first().map_or(53, |connection| connection.port);
+        SocketAddr::new(server.ip, port).to_string()
+    });
+    let servers = servers.collect::<Vec<_>>().join(" or ");
     options.cache_size = 0;
     options.timeout = TRY;
     options.attempts = REPETITIONS;
@@ -364,7 +374,7 @@ fn build(key: &Key) -> Result<Built, String> {
         builder.build().map_err(|error| error.to_string())
     };
     //= RFC 6891 §6.1.1: answers over 512 bytes are asked for
-    Ok(Built { hickory: make(true)?, plain: make(false)?, hosts, search, files })
+    Ok(Built { hickory: make(true)?, plain: make(false)?, hosts, search, files, servers })
 }
 
 /// What the system's files say now.

@@ -66,7 +66,7 @@ pub(crate) async fn run(
         }
         Host::Name(host) => ask.names(host).await,
     };
-    let plan = Plan { names, kind: dns.kind, family: dns.family, port };
+    let plan = Plan { names, kind: dns.kind, family: dns.family.unwrap_or_default(), port };
     let mut machine = Machine::new(plan, &dns, inherited);
     let mut forced = false;
     loop {

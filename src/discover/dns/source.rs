@@ -77,7 +77,7 @@ impl Dns {
 
     /// Which addresses are used. Default: both families, IPv6 first.
     pub fn family(mut self, family: DnsFamily) -> Self {
-        self.usual.family = family;
+        self.usual.family = Some(family);
         self
     }
 
@@ -107,7 +107,7 @@ impl Dns {
         let names_server = own.name.parse::<DnsName>().is_ok_and(|name| name.server.is_some());
         let or = |own: Vec<_>, usual| if own.is_empty() { usual } else { own };
         DnsDiscovery {
-            family: if own.family == DnsFamily::All { usual.family } else { own.family },
+            family: own.family.or(usual.family),
             refresh: own.refresh.or(usual.refresh),
             stale_limit: own.stale_limit.or(usual.stale_limit),
             use_tcp: own.use_tcp.or(usual.use_tcp),
@@ -144,5 +144,19 @@ impl Discover for Dns {
             }
             publish.synced();
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_have_both_families_where_the_others_have_one() {
+        let dns = Dns::system().family(DnsFamily::V4Only);
+        let family = |own: Lookup| dns.settings(own.dns).family;
+        assert_eq!(family("dns:///users".into()), Some(DnsFamily::V4Only));
+        let both = Lookup::new("dns:///users").family(DnsFamily::All);
+        assert_eq!(family(both), Some(DnsFamily::All));
     }
 }

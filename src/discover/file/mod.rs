@@ -2,13 +2,16 @@
 //!
 //! YAML or JSON with three maps, `services`, `clusters` and `identities`. Each part is read on its own: a bad
 //! one is reported with its path and its last good state stays; a file that cannot be read at
-//! all changes nothing. Atomic renames, Kubernetes' symlink swaps and edits behind links are seen
+//! all changes nothing, and one that looks half-written must stand for a while. Atomic renames, Kubernetes' symlink swaps and edits behind links are seen
 //! through the directories of the file and of every link on the way to it, which are watched; a
 //! slow poll covers file systems without events.
 
+mod doubt;
 pub(crate) mod parse;
+mod reader;
 mod tree;
 mod watch;
+mod written;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +19,12 @@ use std::{
     pin::Pin,
 };
 
-use self::parse::{Parsed, Read};
+use tokio::time::Instant;
+
+use self::{
+    parse::{Parsed, Read},
+    reader::Reader,
+};
 use super::{Discover, Publisher};
 use crate::config::{Cluster, ConfigErrors, IdentityFiles, Service};
 
@@ -67,12 +75,9 @@ impl Discover for File {
 
     fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            let part = self.name();
             let mut changes = watch::Changes::new();
-            let mut published = Published::default();
             let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
-            let mut last: Option<Result<Vec<u8>, String>> = None;
-            let mut readable = false;
+            let mut reader = Reader::new(self.name(), folder);
             loop {
                 let path = self.path.clone();
                 let read = tokio::task::spawn_blocking(move || {
@@ -82,22 +87,9 @@ impl Discover for File {
                 });
                 let Ok((returned, content)) = read.await else { return };
                 changes = returned;
-                if last.as_ref() != Some(&content) {
-                    readable = match &content {
-                        Ok(bytes) => published.apply(&publish, &part, &folder, bytes),
-                        Err(error) => {
-                            publish.refused(&part, format!("cannot be read: {error}"));
-                            false
-                        }
-                    };
-                    last = Some(content);
-                }
-                if readable {
-                    publish.confirmed();
-                }
-                publish.synced();
+                let soon = reader.take(&publish, content, Instant::now());
                 let (heard, poll) = changes.wait();
-                heard.next(poll).await;
+                heard.next(soon.map_or(poll, |soon| soon.min(poll))).await;
             }
         })
     }

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use super::tree::Tree;
-use crate::config::{Cluster, IdentityFiles, Service};
+use super::{tree, written::Written};
+use crate::config::{Cluster, IdentityFiles, Service, hint_of_dns};
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -39,35 +38,20 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
         return Err("is empty; an empty mesh is written `services: {}`".to_owned());
     }
     let first = text.trim_start();
-    // What is no finite number becomes text: only the part that holds it is refused.
-    let options = serde_saphyr::options! {
-        non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::PassThrough,
-    };
-    let Tree(value) = if first.starts_with('{') {
-        serde_json::from_str(text).map_err(|error| format!("is not valid JSON: {error}"))?
+    let tree = if first.starts_with('{') {
+        tree::json(text).map_err(|error| format!("is not valid JSON: {error}"))?
     } else {
-        serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| format!("is not valid YAML: {}", of_yaml(&error.to_string())))?
+        tree::yaml(text).map_err(|error| format!("is not valid YAML: {}", of_yaml(&error)))?
     };
-    let Value::Object(fields) = value else {
+    let Some(fields) = tree.fields(text) else {
         return Err("must hold a map with `services` and `clusters`".to_owned());
     };
     let mut parsed = Parsed::default();
     for (field, value) in fields {
-        match (field.as_str(), value) {
-            ("services", Value::Object(parts)) => {
-                parsed.services = read("services", parts);
-            }
-            ("clusters", Value::Object(parts)) => {
-                parsed.clusters = read("clusters", parts);
-            }
-            ("identities", Value::Object(parts)) => {
-                parsed.identities = read("identities", parts);
-            }
-            ("services" | "clusters" | "identities", Value::Null) => {}
-            ("services" | "clusters" | "identities", _) => {
-                return Err(format!("`{field}` must be a map"));
-            }
+        match field {
+            "services" => parsed.services = read(field, value)?,
+            "clusters" => parsed.clusters = read(field, value)?,
+            "identities" => parsed.identities = read(field, value)?,
             _ => parsed.unknown.push(format!(
                 "unknown field `{field}`, expected `services`, `clusters` or `identities`"
             )),
@@ -76,15 +60,16 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     Ok(parsed)
 }
 
-fn read<T: DeserializeOwned + Default>(
-    kind: &str,
-    parts: serde_json::Map<String, Value>,
-) -> Read<T> {
+fn read<T: DeserializeOwned>(kind: &str, parts: Written<'_>) -> Result<Read<T>, String> {
+    if parts.is_missing() {
+        return Err(format!("`{kind}` has no value; none are written `{kind}: {{}}`"));
+    }
     let Read { mut good, mut refused } = Read::default();
+    let parts = parts.fields().ok_or_else(|| format!("`{kind}` must be a map"))?;
     for (name, value) in parts {
         let name = name.to_ascii_lowercase();
         let twice = good.contains_key(&name) || refused.contains_key(&name);
-        match of_value::<T>(value) {
+        match part::<T>(value) {
             Ok(part) if !twice => {
                 good.insert(name, part);
             }
@@ -101,23 +86,28 @@ fn read<T: DeserializeOwned + Default>(
             }
         }
     }
-    Read { good, refused }
+    Ok(Read { good, refused })
 }
 
 /// Reads one part; an error has the path in it and the reason.
-fn of_value<T: DeserializeOwned + Default>(value: Value) -> Result<T, (String, String)> {
-    match value {
-        Value::Null => Ok(T::default()),
-        // Serde would take a list for a map in the order of its fields.
-        Value::Object(_) => serde_path_to_error::deserialize(value).map_err(|error| {
-            let path = match error.path().to_string().as_str() {
-                "." => String::new(),
-                path => format!(".{path}"),
-            };
-            (path, in_the_files_words(&error.inner().to_string()))
-        }),
-        _ => Err((String::new(), "must be a map of fields".to_owned())),
+fn part<T: DeserializeOwned>(value: Written<'_>) -> Result<T, (String, String)> {
+    if value.is_missing() {
+        let reason = "has no value; one that says nothing of its own is written `{}`";
+        return Err((String::new(), reason.to_owned()));
     }
+    if !value.is_map() {
+        return Err((String::new(), "must be a map of fields".to_owned()));
+    }
+    value.read().map_err(|(path, reason)| {
+        let reason = in_the_files_words(&reason);
+        // `discovery: "dns:///users:80"`, or the name alone.
+        let unknown = reason.strip_prefix("unknown variant `").and_then(|it| it.split_once('`'));
+        let hint = match unknown {
+            Some((name, _)) if path.ends_with(".discovery") => hint_of_dns(name),
+            _ => String::new(),
+        };
+        (path, reason + &hint)
+    })
 }
 
 /// The first line of what the YAML parser says: the rest draws the place, and speaks of options
@@ -142,8 +132,7 @@ fn in_the_files_words(message: &str) -> String {
         "i32" | "i64" => "a whole number",
         "f64" => "a number",
         "unit" => "no value",
-        "string or map" => "a name or a map with a single key",
-        other if other.starts_with("struct ") => "a map of fields",
+        "newtype variant" | "struct variant" => "a map with its fields below it",
         other => other,
     };
     format!("{met}expected {expected}")

@@ -6,7 +6,7 @@ use std::{
 
 use super::*;
 use crate::{
-    config::ConfigErrors,
+    config::{ConfigErrors, SecurityMode, StringMatch, TlsVersion},
     discover::{Change, Sink, SourceId},
 };
 
@@ -104,6 +104,57 @@ fn a_key_that_is_given_twice_is_named_instead_of_one_value_being_dropped() {
 }
 
 #[test]
+fn security_mode_off_and_other_bare_words_need_no_quotes() {
+    let text = "
+services:
+  users:
+    routes:
+      - matches: [{ headers: [{ name: x-a, matcher: { exact: yes } }, { name: x-b, matcher: { exact: 1 } }] }]
+        clusters: [{ name: users }]
+clusters:
+  users:
+    security: { mode: off, min_version: 1.2, max_version: 1.3 }
+    labels: { version: 1.10, stable: on }
+";
+    let parsed = parse::parse(text.as_bytes()).unwrap();
+    assert!(parsed.clusters.refused.is_empty(), "{:?}", parsed.clusters.refused);
+    let users = &parsed.clusters.good["users"];
+    let security = users.security.as_ref().unwrap();
+    assert_eq!(security.mode, Some(SecurityMode::Off));
+    assert_eq!(
+        security.min_version.zip(security.max_version),
+        Some((TlsVersion::V1_2, TlsVersion::V1_3))
+    );
+    assert_eq!(users.labels["version"], "1.10");
+    assert_eq!(users.labels["stable"], "on");
+    let headers = &parsed.services.good["users"].routes[0].matches[0].headers;
+    let exact = |text: &str| StringMatch::Exact(text.to_owned());
+    assert_eq!([&headers[0].matcher, &headers[1].matcher], [&exact("yes"), &exact("1")]);
+}
+
+#[test]
+fn a_wrong_choice_is_refused_with_those_that_are_allowed() {
+    for (text, wanted) in [
+        (
+            "clusters: {a: {endpoints: [{address: \"1.2.3.4:5\", health: on}]}}",
+            "clusters.a.endpoints[0].health: unknown variant `on`, expected one of `unknown`, `healthy`",
+        ),
+        (
+            r#"{"clusters": {"a": {"security": {"mode": false}}}}"#,
+            "clusters.a.security.mode: invalid type: boolean `false`, expected a name or a map with a \
+             single key: `off`, `tls`, `mutual`",
+        ),
+        (
+            "clusters: {a: {security: [off]}}",
+            "clusters.a.security: invalid type: sequence, expected a map",
+        ),
+    ] {
+        let reason = &parse::parse(text.as_bytes()).unwrap().clusters.refused["a"];
+        assert!(reason.starts_with(wanted), "{reason}");
+    }
+}
+
+#[test]
 fn two_parts_whose_names_differ_in_case_alone_are_refused() {
     let text = "services:\n  users: { policy: { timeout: 1s } }\n  Users: {}\n  orders: {}\n";
     let parsed = parse::parse(text.as_bytes()).unwrap();
@@ -127,6 +178,132 @@ fn a_half_written_file_changes_nothing_and_says_where() {
     }
     apply(&mut published, &publish, GOOD);
     assert!(!recorder.take().contains("cluster users"), "an unchanged part was published again");
+}
+
+/// Three services with a policy each, and their clusters.
+const THREE: &str = "\
+services:
+  a.prod: { policy: { timeout: 1s } }
+  b.prod:
+    policy: { timeout: 2s }
+clusters:
+  a.prod:
+    endpoints: [{ address: \"127.0.0.1:3000\" }]
+  b.prod:
+    endpoints:
+      - address: 127.0.0.1:3001
+";
+
+/// What is left of the words of a source that tells good news.
+fn takes_effect(line: &str) -> bool {
+    ["service", "cluster", "gone", "Identity"].iter().any(|word| line.starts_with(word))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_cut_at_any_byte_loses_no_service_and_is_reported() {
+    let (recorder, _sink, publish) = publisher();
+    let mut reader = Reader::new("file mesh.yaml".to_owned(), "".into());
+    let mut now = Instant::now();
+    let whole = Ok(THREE.as_bytes().to_vec());
+    assert_eq!(reader.take(&publish, whole.clone(), now), None);
+    recorder.take();
+    for cut in 0..THREE.len() {
+        now += Duration::from_millis(110);
+        let soon = reader.take(&publish, Ok(THREE.as_bytes()[..cut].to_vec()), now).unwrap();
+        assert_eq!(soon, Duration::from_secs(2));
+        let seen = recorder.take();
+        assert!(
+            seen.starts_with(&format!("refused file mesh.yaml: holds the first {cut} of")),
+            "{seen}"
+        );
+        assert!(!seen.lines().any(takes_effect), "{cut}: {seen}");
+        assert!(!seen.contains("Confirmed"), "{seen}");
+        now += Duration::from_millis(110);
+        assert_eq!(reader.take(&publish, whole.clone(), now), None);
+        let seen = recorder.take();
+        assert!(seen.contains("Accepted { part: \"file mesh.yaml\" }"), "{seen}");
+        assert!(!seen.lines().any(takes_effect), "{cut}: {seen}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_file_that_is_cut_takes_effect_at_the_ends_of_lines_alone() {
+    let next = THREE.replace("3001", "3007").replace("1s", "4s");
+    for cut in 0..next.len() {
+        let (recorder, _sink, publish) = publisher();
+        let mut reader = Reader::new("file mesh.yaml".to_owned(), "".into());
+        let now = Instant::now();
+        reader.take(&publish, Ok(THREE.as_bytes().to_vec()), now);
+        recorder.take();
+        let held = reader.take(&publish, Ok(next.as_bytes()[..cut].to_vec()), now);
+        let seen = recorder.take();
+        assert_eq!(
+            held.is_none(),
+            cut > 0 && next.as_bytes()[cut - 1] == b'\n' && !THREE.starts_with(&next[..cut])
+        );
+        assert!(held.is_none() || !seen.lines().any(takes_effect), "{cut}: {seen}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_file_takes_effect_when_it_has_stood() {
+    let (recorder, _sink, publish) = publisher();
+    let mut reader = Reader::new("file mesh.yaml".to_owned(), "".into());
+    let start = Instant::now();
+    reader.take(&publish, Ok(THREE.as_bytes().to_vec()), start);
+    recorder.take();
+    let shorter = THREE.split_inclusive("  b.prod:\n    endpoints").next().unwrap();
+    let shorter = shorter[..shorter.len() - "  b.prod:\n    endpoints".len()].to_owned();
+    let content = Ok(shorter.into_bytes());
+    assert!(reader.take(&publish, content.clone(), start).is_some());
+    let soon = reader.take(&publish, content.clone(), start + Duration::from_millis(1500));
+    assert_eq!(soon, Some(Duration::from_millis(500)));
+    assert_eq!(recorder.take().matches("refused").count(), 1, "it is reported once");
+    assert_eq!(reader.take(&publish, content, start + Duration::from_secs(2)), None);
+    let seen = recorder.take();
+    assert!(seen.contains("gone cluster b.prod") && seen.contains("Accepted"), "{seen}");
+}
+
+#[test]
+fn what_has_no_value_is_refused_and_loses_nothing() {
+    let (recorder, _sink, publish) = publisher();
+    let mut published = Published::default();
+    apply(&mut published, &publish, THREE);
+    recorder.take();
+    for (text, wanted) in [
+        ("clusters:\n", "`clusters` has no value; none are written `clusters: {}`"),
+        ("services: ~\n", "`services` must be a map"),
+        (
+            "services:\n  a.prod:\nclusters: {}\n",
+            "services.a.prod: has no value; one that says nothing",
+        ),
+        ("services: {a.prod: null}\n", "services.a.prod: must be a map of fields"),
+        (
+            "clusters:\n  a.prod:\n    endpoints:\n",
+            "clusters.a.prod.endpoints: has no value; write `null`",
+        ),
+        ("clusters: {a.prod: {security: }}", "clusters.a.prod.security: has no value"),
+        ("clusters: {a.prod: {balancer: }}", "clusters.a.prod.balancer: has no value"),
+        ("services: {a.prod: {policy: }}", "services.a.prod.policy: has no value"),
+        (
+            "services: {a.prod: {policy: {timeout: }}}",
+            "services.a.prod.policy.timeout: has no value",
+        ),
+        ("services: {a.prod: {labels: {a: }}}", "services.a.prod.labels.a: has no value"),
+    ] {
+        apply(&mut published, &publish, text);
+        let seen = recorder.take();
+        assert!(seen.contains(wanted), "{text}: {seen}");
+        let kind = if text.starts_with("clusters") { "cluster" } else { "service" };
+        for lost in ["gone ", ""].map(|gone| format!("{gone}{kind} a.prod")) {
+            assert!(!seen.lines().any(|line| line.starts_with(&lost)), "{text}: {seen}");
+        }
+        apply(&mut published, &publish, THREE);
+        recorder.take();
+    }
+    // What is said to have its default has it.
+    apply(&mut published, &publish, "services: {a.prod: {policy: {timeout: null, retry: ~}}}");
+    assert!(recorder.take().contains("service a.prod None"));
 }
 
 #[test]

@@ -118,21 +118,24 @@ impl Attempt {
                 None => {
                     let error =
                         Error::new(ErrorKind::Overloaded, Phase::Admission).detail(format!(
-                            "cluster {} has its maximum of concurrent requests in flight",
-                            pinned.cluster.name
+                            "cluster {} has its maximum of {} requests in flight \
+                             (`breakers.max_requests`)",
+                            pinned.cluster.name,
+                            limiter.limit()
                         ));
                     return Err(Failed::fatal(error));
                 }
             },
         };
         let flight = loop {
-            match core.balancer.pick(Ask::any(at, &inner.random, tried).hashed(pinned.hash)) {
+            let ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
                 Ok(flight) => break flight,
                 Err(reason) => {
                     // The way to the endpoints has been swapped meanwhile, and with it their set.
                     let newest = pinned.cluster.core.load();
                     if Arc::ptr_eq(&core, &newest) {
-                        return Err(Failed::fatal(no_endpoint(pinned, reason)));
+                        return Err(Failed::fatal(no_endpoint(caller, pinned, reason)));
                     }
                     core = newest;
                 }
@@ -140,7 +143,7 @@ impl Attempt {
         };
         let endpoint = Arc::clone(flight.endpoint());
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
-            return Err(Failed::fatal(no_endpoint(pinned, PickError::Empty)));
+            return Err(Failed::fatal(no_endpoint(caller, pinned, PickError::Empty)));
         };
         if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
             flight.finish(at, Outcome::Ignored);
@@ -484,7 +487,8 @@ fn head_outcome(is_grpc: bool, status: StatusCode, code: Option<i32>) -> Option<
     code.map(Outcome::of_grpc)
 }
 
-fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
+#[cold]
+fn no_endpoint(caller: &Caller, pinned: &Pinned, reason: PickError) -> Error {
     let cluster = &pinned.cluster.name;
     if let Some(refused) = &pinned.cluster.refused {
         return Error::new(ErrorKind::Config, Phase::Pick)
@@ -494,10 +498,24 @@ fn no_endpoint(pinned: &Pinned, reason: PickError) -> Error {
     let what = match reason {
         PickError::Empty => format!("cluster {cluster} has no endpoints"),
         PickError::Unavailable => format!("no endpoint of cluster {cluster} may be called"),
+        PickError::NoPart => {
+            format!("no endpoint of cluster {cluster} has the labels that the route asks for")
+        }
+        PickError::Panic => format!(
+            "the endpoints of cluster {cluster} are not healthy, and `fail_on_panic` forbids to \
+             call them"
+        ),
     };
     let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick);
+    if reason == PickError::Empty && !caller.inner.state().is_cluster(cluster) {
+        return error
+            .detail(format!("no source defines cluster {cluster}"))
+            .check("the cluster's name in the routes of the service, and in the sources");
+    }
     match pinned.cluster.discovered.trouble() {
-        Some(trouble) => error.detail(format!("{what}; {trouble}")),
+        Some(trouble) => error
+            .detail(format!("{what}; {trouble}"))
+            .check("the name that DNS is asked for, and what its servers say of it"),
         None => error.detail(what),
     }
 }

@@ -6,7 +6,7 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use crate::core::{Outgoing, grpc};
+use crate::core::{Call, Outgoing, grpc};
 
 /// A copy of a request's head, made only when a retry is armed.
 ///
@@ -30,6 +30,11 @@ impl Head {
             headers,
             extensions: request.extensions().clone(),
         }
+    }
+
+    /// What the call asks for beyond its policy.
+    pub(crate) fn call(&self) -> Option<&Call> {
+        self.extensions.get()
     }
 
     /// The request of one more attempt.

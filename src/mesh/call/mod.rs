@@ -11,6 +11,7 @@ mod path;
 mod staged;
 mod traced;
 mod trail;
+mod words;
 
 use std::{
     fmt,
@@ -30,6 +31,7 @@ use super::{
     service::{Policy, Route, Service, ServiceCell},
 };
 use crate::{
+    balance::Wanted,
     core::{Body, BoxFuture, Error, Outgoing, grpc},
     observe::{RouteMeter, Verb},
     resilience::deadline::Bounds,
@@ -54,6 +56,8 @@ pub(crate) struct Pinned {
     pub(crate) service: Arc<Service>,
     pub(crate) route: usize,
     pub(crate) cluster: Arc<Cluster>,
+    /// The labels that its endpoint must carry, if any.
+    pub(crate) wanted: Option<Arc<Wanted>>,
     pub(crate) bounds: Bounds,
     /// Where its balancer hashes: what to, for all attempts.
     pub(crate) hash: Option<u64>,

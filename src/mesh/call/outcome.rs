@@ -11,6 +11,8 @@ use super::{
     attempt::{Met, Way},
     path::{Next, PathProj, State, StateProj, Step},
 };
+#[cfg(feature = "_tls")]
+use crate::security::TlsError;
 use crate::{
     core::{Body, Error, ErrorKind, Instant, Phase, RetryReason, RetryRefusal, Unrepeatable, grpc},
     resilience::retry::{self, Decision},
@@ -163,7 +165,7 @@ impl PathProj<'_> {
         let phase = self.phase();
         let Some(pinned) = &*self.pinned else {
             let error = Error::new(ErrorKind::Timeout, Phase::Resolve)
-                .detail("no source delivered the service in time");
+                .detail(format!("no source delivered the service {}", self.of_resolve()));
             return Step::Return(Err(error));
         };
         match self.state.as_mut().project() {
@@ -179,9 +181,11 @@ impl PathProj<'_> {
         let error = Error::new(ErrorKind::Timeout, phase);
         if whole {
             self.note("timeout");
-            return Step::Return(Err(error.detail("the deadline of the call passed")));
+            let detail = format!("the deadline of the call passed: {}", self.of_deadline());
+            return Step::Return(Err(error.detail(detail)));
         }
-        let error = error.detail("the attempt timeout passed");
+        let error =
+            error.detail(format!("the attempt timeout passed: {}", self.of_attempt_timeout()));
         if self.request.is_some() && self.may_resend(ErrorKind::Timeout) {
             return self.resend(error, "attempt timeout");
         }
@@ -193,7 +197,8 @@ impl PathProj<'_> {
         let is_safe = met.is_safe();
         if self.armed.is_none() && !(is_safe && self.request.is_some()) {
             self.note(text);
-            return Step::Return(Err(error));
+            let why = self.of_unwanted(met);
+            return Step::Return(Err(error.noted(&format!("not retried: {why}"))));
         }
         let refused = match self.decide(met) {
             Some(Decision::Retry { reason, after }) => {
@@ -206,13 +211,22 @@ impl PathProj<'_> {
             Some(Decision::Return) | None => None,
         };
         self.note(text);
-        Step::Return(Err(match refused {
-            None => error,
+        let why = match refused {
+            None => self.of_unwanted(met).to_owned(),
             Some(reason) => {
                 self.refused(reason);
-                error.noted(&format!("not retried: {reason}"))
+                self.of_refusal(reason, self.counted(met))
             }
-        }))
+        };
+        Step::Return(Err(error.noted(&format!("not retried: {why}"))))
+    }
+
+    /// The attempts that count towards the policy's, where this was met.
+    fn counted(&self, met: retry::Met<'_>) -> u32 {
+        match met {
+            retry::Met::Unreachable => self.trail.number,
+            _ => self.trail.counted(),
+        }
     }
 
     fn decide(&self, met: retry::Met<'_>) -> Option<Decision> {
@@ -220,11 +234,7 @@ impl PathProj<'_> {
             return None;
         }
         let policy = self.pinned.as_ref().and_then(Pinned::policy)?;
-        let attempt = match met {
-            retry::Met::Unreachable => self.trail.number,
-            _ => self.trail.counted(),
-        };
-        Some(policy.retry.decide(attempt, met, &self.caller.inner.random))
+        Some(policy.retry.decide(self.counted(met), met, &self.caller.inner.random))
     }
 
     /// Prepares one more attempt, or says why there is none.
@@ -284,6 +294,9 @@ impl PathProj<'_> {
         }
         let Some((endpoint, _)) = self.visit() else { return false };
         let Some(pinned) = &*self.pinned else { return false };
+        if met == ErrorKind::Config && pinned.cluster.secures_nothing() {
+            return false;
+        }
         let met: Vec<_> = self.trail.tried.iter().chain([&endpoint]).map(|met| &**met).collect();
         pinned.cluster.core.load().balancer.has_other(&met)
     }
@@ -328,6 +341,10 @@ fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
 /// What an attempt met, in a word or two: the root of its causes.
 fn attempt_text(error: &Error) -> String {
     let mut root = std::error::Error::source(error);
+    #[cfg(feature = "_tls")]
+    if let Some(tls) = root.and_then(|root| root.downcast_ref::<TlsError>()) {
+        return tls.cause();
+    }
     while let Some(deeper) = root.and_then(std::error::Error::source) {
         root = Some(deeper);
     }

@@ -57,9 +57,9 @@ pub(crate) struct Path {
     limit: Held,
     pub(super) trail: Trail,
     pub(super) trace: Trace,
-    resolve_by: Option<Instant>,
+    pub(super) resolve_by: Option<Instant>,
     /// The caller's own bound, while no route is known.
-    own_bound: Option<Instant>,
+    pub(super) own_bound: Option<Instant>,
     /// Where an answer comes from that is being looked at.
     pub(super) answering: Option<Visit>,
 }
@@ -259,10 +259,13 @@ impl PathProj<'_> {
             match Limiter::hold(limiter) {
                 Some(held) => *self.limit = held,
                 None => {
-                    return failed(
-                        Error::new(ErrorKind::Overloaded, Phase::Admission)
-                            .detail("the service has its maximum of concurrent calls in flight"),
-                    );
+                    return failed(Error::new(ErrorKind::Overloaded, Phase::Admission).detail(
+                        format!(
+                            "the service has its maximum of {} calls in flight \
+                                 (`max_requests` of the service)",
+                            limiter.limit()
+                        ),
+                    ));
                 }
             }
         }
@@ -303,9 +306,10 @@ impl PathProj<'_> {
             let safe_only = arms == Arms::Safe;
             *self.armed = Some(Armed { head, body, safe_only });
         }
-        let cluster = Arc::clone(cluster);
+        let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
         let Hashed { hash, set_cookie } = hashed;
-        *self.pinned = Some(Pinned { service, route: index, cluster, bounds, hash, set_cookie });
+        *self.pinned =
+            Some(Pinned { service, route: index, cluster, wanted, bounds, hash, set_cookie });
         None
     }
 
@@ -341,7 +345,7 @@ impl PathProj<'_> {
         self.trail.number += 1;
         if pinned.bounds.expired(now) {
             return Step::Return(Err(Error::new(ErrorKind::Timeout, Phase::Admission)
-                .detail("no time was left to make an attempt")));
+                .detail(format!("no time was left to make an attempt: {}", self.of_deadline()))));
         }
         let (is_grpc, policy) = (self.caller.grpc, pinned.policy());
         let bounds =
@@ -397,8 +401,9 @@ impl PathProj<'_> {
             },
             StateProj::Resolve(_) if self.pinned.is_some() && !late => {
                 self.trail.forget();
+                let within = self.of_resolve();
                 Step::Return(Err(Error::new(ErrorKind::NoEndpoints, Phase::Resolve)
-                    .detail("no source delivered endpoints in time")))
+                    .detail(format!("no source delivered endpoints {within}"))))
             }
             _ => self.expired(now),
         })

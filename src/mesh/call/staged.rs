@@ -16,6 +16,7 @@ use super::{
     Caller, Path, Pinned,
     attempt::{Attempt, Met, Way},
     head::Head,
+    words::{ITS_OWN, length},
 };
 use crate::{
     balance::Endpoint,
@@ -42,6 +43,13 @@ struct CallContext(Arc<Mutex<Option<Box<Path>>>>);
 /// The attempt's context, as an extension while an attempt layer is there.
 #[derive(Clone)]
 struct AttemptContext(Arc<Shared>);
+
+/// What bounds the call layers.
+struct Limit {
+    started: Instant,
+    at: Instant,
+    by_policy: bool,
+}
 
 struct Shared {
     caller: Caller,
@@ -72,9 +80,13 @@ pub(crate) fn call(
         let future = stage.call(request);
         let result = match limit {
             None => future.await,
-            Some(at) => tokio::time::timeout_at(at, future).await.unwrap_or_else(|_| {
+            Some(limit) => tokio::time::timeout_at(limit.at, future).await.unwrap_or_else(|_| {
+                let allowed = length(limit.at.saturating_duration_since(limit.started));
+                let whose = if limit.by_policy { "`timeout` by its policy" } else { ITS_OWN };
                 Err(Error::new(ErrorKind::Timeout, Phase::Headers)
-                    .detail("the deadline of the call passed in or behind a call layer")
+                    .detail(format!(
+                        "the deadline of the call passed in or behind a call layer: {allowed}, {whose}"
+                    ))
                     .into())
             }),
         };
@@ -84,12 +96,15 @@ pub(crate) fn call(
 
 /// What bounds the call layers too: the caller's own bound, and the timeout of the route that the
 /// request would take as it is.
-fn deadline_of(caller: &Caller, request: &Request<Outgoing>) -> Option<Instant> {
+fn deadline_of(caller: &Caller, request: &Request<Outgoing>) -> Option<Limit> {
     let service = caller.cell.current.load();
     let route = service.as_ref().and_then(|service| service.table.find(request));
     let scope = route.map(|(_, route)| route.policy.scope).unwrap_or_default();
     let call = request.extensions().get::<Call>();
-    deadline::of(request.headers(), call, scope, Instant::now()).head
+    let started = Instant::now();
+    let at = deadline::of(request.headers(), call, scope, started).head?;
+    let by_policy = scope.timeout.and_then(|timeout| started.checked_add(timeout)) == Some(at);
+    Some(Limit { started, at, by_policy })
 }
 
 impl Erased for CallRest {

@@ -18,8 +18,9 @@
 //!
 //! **Failures** are [`Error`](crate::Error)s of kind [`Timeout`](crate::ErrorKind::Timeout). In the
 //! middle of a gRPC body they are its trailers, with `DEADLINE_EXCEEDED`. Before the response head
-//! a tonic client reports an error of any layer as `UNKNOWN`, with this error as its source;
-//! [`ErrorKind::grpc_code`](crate::ErrorKind::grpc_code) tells the code that it stands for.
+//! a tonic client reports an error of any layer as `UNKNOWN`, with this error as its source and its
+//! words as its message; [`ErrorKind::grpc_code`](crate::ErrorKind::grpc_code) tells the code that
+//! it stands for. Behind a [`Client`](crate::Client) such an error is the status itself.
 //!
 //! ```
 //! use std::time::Duration;

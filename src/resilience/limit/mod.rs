@@ -5,6 +5,10 @@
 //! [`Overloaded`](crate::ErrorKind::Overloaded), from the call and never from `poll_ready`. A call
 //! keeps its place until its response body has ended.
 //!
+//! A tonic client reports an error of any layer as `UNKNOWN`, with this error as its source and its
+//! words as its message; [`ErrorKind::grpc_code`](crate::ErrorKind::grpc_code) tells the code that
+//! it stands for. Behind a [`Client`](crate::Client) such an error is the status itself.
+//!
 //! **Order.** Outside of retries it bounds calls; inside of them, attempts.
 //!
 //! ```

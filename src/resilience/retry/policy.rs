@@ -131,6 +131,22 @@ impl Policy {
         }
     }
 
+    /// Why another attempt is not even wanted after this, in words.
+    pub(crate) fn unwanted(&self, met: Met<'_>, armed: Arms, call: Option<&Call>) -> &'static str {
+        let said = call.and_then(|call| call.idempotent).or(self.idempotent);
+        match met {
+            _ if self.attempts <= 1 => "the policy allows 1 attempt",
+            Met::Reset if !self.on_reset => "`retry.on_reset` is false",
+            Met::AttemptTimeout if !self.on_timeout => "`retry.on_timeout` is false",
+            _ if met.is_safe() => "no copy of the request was kept",
+            _ if armed == Arms::Everything => "the policy does not name what it met",
+            _ if call.is_some_and(|call| call.is_retry) => "it is part of a retry itself",
+            _ if call.is_some_and(|call| call.no_retry) => "the call asks for none",
+            _ if said == Some(false) => "declared not idempotent",
+            _ => "not declared idempotent",
+        }
+    }
+
     /// What the answer itself says about the next attempt.
     fn pushback(&self, met: Met<'_>) -> Pushback {
         let (Met::Response { headers, .. } | Met::GrpcStatus { headers, .. }) = met else {

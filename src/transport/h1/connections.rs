@@ -42,7 +42,13 @@ pub(in crate::transport) struct Connections {
     freed: Notify,
     /// Callers who wait for one of them to be given back.
     waiters: AtomicU32,
+    /// Given back by their callers, and not ready for another request yet.
+    parked: AtomicU32,
 }
+
+/// How long a caller waits for a connection that is about to be ready before it makes one: less
+/// than a new one takes.
+const SOON: Duration = Duration::from_millis(1);
 
 struct Idle {
     sender: Sender,
@@ -68,6 +74,21 @@ impl Connections {
         idle.push(Idle { sender, link: Arc::clone(link), since: Instant::now(), fresh });
         drop(idle);
         self.freed.notify_one();
+    }
+
+    /// A connection was given back that is not ready yet.
+    pub(super) fn park(&self) {
+        self.parked.fetch_add(1, Relaxed);
+    }
+
+    /// It is idle, or will never be.
+    pub(super) fn unpark(&self) {
+        self.parked.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether one of them is about to be idle, and not for somebody who waits already.
+    fn is_soon_idle(&self) -> bool {
+        self.parked.load(Relaxed) > self.waiters.load(Relaxed)
     }
 
     /// Takes the connection out if it has been idle for `timeout`.
@@ -145,6 +166,7 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Got {
         tokio::task::yield_now().await;
     }
     let most = pool.dialer.settings.http1_max_connections;
+    let mut is_patient = true;
     loop {
         let mut freed = std::pin::pin!(connections.freed.notified());
         freed.as_mut().enable();
@@ -158,6 +180,14 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Got {
             // What this caller was woken for is the next one's.
             connections.freed.notify_one();
             return Err(error);
+        }
+        // One caller after another needs one connection.
+        if is_patient && connections.is_soon_idle() {
+            is_patient = false;
+            let _waiting = Waiting::new(&connections.waiters);
+            // In vain or not: it looks again.
+            drop(tokio::time::timeout(SOON, freed).await);
+            continue;
         }
         // Not even for a moment more than there may be: who sees it would wait for nobody.
         let place = connections.open.fetch_update(SeqCst, SeqCst, |n| (n < most).then(|| n + 1));

@@ -64,7 +64,8 @@ pub(super) async fn drive(
                 break;
             }
             Step::Ready(usable) => {
-                if let (Some(Parked { sender, fresh }), Some(pool), true) =
+                // It is parked until it is idle.
+                if let (Some(Parked { sender, fresh, .. }), Some(pool), true) =
                     (returning.take(), pool.upgrade(), usable)
                 {
                     pool.h1.give_back(&pool, sender, &link, fresh);

@@ -31,6 +31,19 @@ pub(super) struct Link {
 pub(super) struct Parked {
     pub(super) sender: Sender,
     pub(super) fresh: bool,
+    /// Counted for as long as it is parked.
+    _counted: Counted,
+}
+
+/// Counts a parked connection while it lives.
+struct Counted(Weak<Pool>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.h1.unpark();
+        }
+    }
 }
 
 /// Gives the connection back when the response body has ended or the request was dropped.
@@ -113,7 +126,11 @@ impl Drop for Lease {
             }
             return;
         }
-        *self.link.parked() = Some(Parked { sender, fresh });
+        if let Some(pool) = self.pool.upgrade() {
+            pool.h1.park();
+        }
+        let parked = Parked { sender, fresh, _counted: Counted(Weak::clone(&self.pool)) };
+        *self.link.parked() = Some(parked);
         self.link.wake.notify_one();
     }
 }

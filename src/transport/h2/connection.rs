@@ -102,4 +102,8 @@ impl Release for H2 {
     fn release(&self) {
         self.count.release(&self.slots);
     }
+
+    fn refused(&self) {
+        self.count.refused();
+    }
 }

@@ -15,15 +15,13 @@ use std::{
 use hyper::client::conn::http2;
 
 use super::{
+    last_words::LastWords,
     signals::{FRAMES, REQUESTS, STREAMS, Signals, TRUST},
     streams::Spawner,
 };
-use crate::{
-    core::{BoxFuture, DisconnectReason, Outgoing, polled_foreign},
-    transport::connect::Io,
-};
+use crate::core::{BoxFuture, DisconnectReason, Outgoing, polled_foreign};
 
-type Requests = http2::Connection<Box<dyn Io>, Outgoing, Spawner>;
+type Requests = http2::Connection<LastWords, Outgoing, Spawner>;
 
 /// Rounds before other tasks get their turn.
 const ROUNDS: usize = 6;
@@ -191,7 +189,7 @@ mod tests {
         let random = Arc::new(Random::seeded(1));
         let shared = Arc::new(Shared::new(Handle::current(), random, Epoch::now()));
         let spawner = Spawner::new(shared);
-        let io: Box<dyn Io> = Box::new(TokioIo::new(near));
+        let io = LastWords::new(Box::new(TokioIo::new(near)));
         let (_sender, requests) = http2::Builder::new(spawner.clone()).handshake(io).await.unwrap();
         let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner);
         let (tell, mut told) = oneshot::channel();

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioTimer;
 
 use super::{
     halves::{Halves, Step},
+    last_words::LastWords,
     streams::Spawner,
 };
 use crate::{
@@ -43,7 +44,7 @@ pub(in crate::transport) async fn handshake(
         .initial_max_send_streams(UNKNOWN);
     let failed =
         |cause: hyper::Error| ConnectError::caused("HTTP/2 handshake failed", cause.into());
-    let (sender, requests) = builder.handshake(io).await.map_err(failed)?;
+    let (sender, requests) = builder.handshake(LastWords::new(io)).await.map_err(failed)?;
     let frames = spawner.frames();
     let frames = frames.ok_or_else(|| ConnectError::new("hyper did not begin to read"))?;
     let mut halves = Halves::new(requests, frames, spawner);

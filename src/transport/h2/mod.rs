@@ -5,6 +5,7 @@ mod connections;
 mod driver;
 mod halves;
 mod handshake;
+mod last_words;
 #[cfg(test)]
 mod model;
 mod signals;

@@ -357,3 +357,28 @@ fn a_limit_that_rises_wakes_who_waits_for_it() {
         waiter.join().unwrap();
     });
 }
+
+#[test]
+fn a_connection_that_has_refused_a_stream_takes_more_when_others_have_ended() {
+    loom::model(|| {
+        let connection = Connection::new(4);
+        assert!(connection.count.reserve() && connection.count.reserve());
+        connection.count.refused();
+        connection.release();
+        assert!(!connection.count.reserve(), "one is all that it has taken");
+        let waiter = Arc::clone(&connection);
+        let waiter = thread::spawn(move || waiter.acquire());
+        connection.release();
+        waiter.join().unwrap();
+        assert!(!connection.count.reserve());
+        // It has room again, and is asked now and then.
+        for _ in 0..7 {
+            connection.release();
+            assert!(connection.count.reserve());
+        }
+        assert!(connection.count.reserve());
+        connection.count.refused();
+        connection.count.publish(5, &connection.slots);
+        assert!(connection.count.reserve(), "it says that it has more room");
+    });
+}

@@ -13,7 +13,16 @@ pub(super) struct Count {
     active: AtomicU32,
     /// The peer's limit, published by the driver: hyper's sender does not know it.
     max: AtomicU32,
+    /// What the peer has taken when it refused one more, below its limit; else no limit.
+    taken: AtomicU32,
+    /// Streams that have ended since.
+    ended: AtomicU32,
 }
+
+/// Streams that end after a refusal until one more is tried.
+const ENDS: u32 = 8;
+/// The peer has refused nothing.
+const ALL: u32 = u32::MAX;
 
 /// Callers who wait for a stream of any connection to end.
 #[derive(Default)]
@@ -29,13 +38,19 @@ pub(super) struct Waiting<'a>(&'a Slots);
 
 impl Count {
     pub(super) fn new(max: u32) -> Self {
-        Self { active: AtomicU32::new(0), max: AtomicU32::new(max) }
+        Self {
+            active: AtomicU32::new(0),
+            max: AtomicU32::new(max),
+            taken: AtomicU32::new(ALL),
+            ended: AtomicU32::new(0),
+        }
     }
 
     /// How many streams it has; nothing if it takes no more.
     pub(super) fn load(&self) -> Option<u32> {
         let active = self.active.load(SeqCst);
-        (active < self.max.load(SeqCst)).then_some(active)
+        let most = self.max.load(SeqCst).min(self.taken.load(SeqCst));
+        (active < most).then_some(active)
     }
 
     pub(super) fn is_zero(&self) -> bool {
@@ -49,19 +64,42 @@ impl Count {
 
     /// Counts one more stream, unless the peer allows no more.
     pub(super) fn reserve(&self) -> bool {
-        let max = self.max.load(Relaxed);
-        self.active.fetch_update(SeqCst, SeqCst, |n| (n < max).then(|| n + 1)).is_ok()
+        let most = self.max.load(Relaxed).min(self.taken.load(Relaxed));
+        self.active.fetch_update(SeqCst, SeqCst, |n| (n < most).then(|| n + 1)).is_ok()
+    }
+
+    /// The peer has refused a stream, which is about to be [released](Self::release). It counts one
+    /// that has ended for a moment longer, or has less room than it says: it gets no more than it
+    /// has taken until some of them have ended.
+    pub(super) fn refused(&self) {
+        let taken = self.active.load(SeqCst).saturating_sub(1);
+        self.taken.swap(taken.max(1), SeqCst);
+        self.ended.swap(0, SeqCst);
     }
 
     /// A stream has ended.
     pub(super) fn release(&self, slots: &Slots) {
         self.active.fetch_sub(1, SeqCst);
+        if self.taken.load(Relaxed) != ALL {
+            self.recover();
+        }
         slots.free();
+    }
+
+    /// A stream has ended on a connection that has refused one: now and then one more is tried.
+    #[cold]
+    fn recover(&self) {
+        if (self.ended.fetch_add(1, SeqCst) + 1).is_multiple_of(ENDS) {
+            let max = self.max.load(Relaxed);
+            let more = |taken: u32| Some(if taken < max { taken + 1 } else { ALL });
+            let _ = self.taken.fetch_update(SeqCst, SeqCst, more);
+        }
     }
 
     /// Publishes the peer's limit.
     pub(super) fn publish(&self, max: u32, slots: &Slots) {
         if self.max.load(Relaxed) != max && self.max.swap(max, SeqCst) < max {
+            self.taken.swap(ALL, SeqCst);
             slots.freed.notify_waiters();
         }
     }

@@ -86,12 +86,12 @@ proptest! {
                 0 => pool.offer(now, (who, who as u32), (in_flight, latency), &settings),
                 1 => pool.forget(who),
                 _ => {
-                    if let Some(choice) = pool.choose(now, &settings, endpoints, 0) {
+                    if let Some(choice) = pool.choose(now, &settings, endpoints, (0, 0)) {
                         prop_assert!(choice.who < 40 && choice.place as usize == choice.who);
                         pool.take(choice, &settings, endpoints, latency);
                         if what == 3 {
                             let skip = pool.skipping(choice);
-                            let next = pool.choose(now, &settings, endpoints, skip);
+                            let next = pool.choose(now, &settings, endpoints, (skip, 0));
                             prop_assert_ne!(next.map(|next| next.who), Some(choice.who));
                         }
                     }

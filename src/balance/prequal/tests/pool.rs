@@ -17,7 +17,7 @@ fn pool(reports: &[(usize, u32, u64)], settings: &Settings) -> Pool {
 }
 
 fn chosen(pool: &Pool, settings: &Settings, endpoints: usize) -> Option<usize> {
-    pool.choose(NOW + MILLI, settings, endpoints, 0).map(|choice| choice.who)
+    pool.choose(NOW + MILLI, settings, endpoints, (0, 0)).map(|choice| choice.who)
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn where_all_are_hot_the_least_in_flight_is_chosen() {
     let (pool, settings) = (pool(&[(1, 0, 1), (2, 0, 1), (3, 0, 1)], &keeping()), keeping());
     // What the pool counts itself makes all of them hot.
     for round in 0..30 {
-        let choice = pool.choose(NOW + MILLI, &settings, 3, 0).unwrap();
+        let choice = pool.choose(NOW + MILLI, &settings, 3, (0, 0)).unwrap();
         pool.take(choice, &settings, 3, u64::MAX);
         assert!(choice.who <= 3, "{round}");
     }
@@ -57,9 +57,9 @@ fn where_all_are_hot_the_least_in_flight_is_chosen() {
 fn a_choice_counts_as_in_flight_until_its_next_report() {
     let settings = keeping();
     let pool = pool(&[(1, 5, 10), (2, 5, 10)], &settings);
-    let first = pool.choose(NOW + MILLI, &settings, 2, 0).unwrap();
+    let first = pool.choose(NOW + MILLI, &settings, 2, (0, 0)).unwrap();
     pool.take(first, &settings, 2, 0);
-    let second = pool.choose(NOW + MILLI, &settings, 2, 0).unwrap();
+    let second = pool.choose(NOW + MILLI, &settings, 2, (0, 0)).unwrap();
     assert_ne!(first.who, second.who);
     pool.take(second, &settings, 2, 0);
     pool.offer(NOW + MILLI, (first.who, 10), (5, 10), &settings);
@@ -74,8 +74,8 @@ fn fewer_than_two_reports_choose_nothing() {
     let two = pool(&[(1, 5, 10), (2, 6, 10)], &settings);
     assert_eq!(chosen(&two, &settings, MANY), Some(1));
     // One that is skipped for this call is there all the same.
-    let choice = two.choose(NOW + MILLI, &settings, MANY, 0).unwrap();
-    let next = two.choose(NOW + MILLI, &settings, MANY, two.skipping(choice));
+    let choice = two.choose(NOW + MILLI, &settings, MANY, (0, 0)).unwrap();
+    let next = two.choose(NOW + MILLI, &settings, MANY, (two.skipping(choice), 0));
     assert_eq!(next.map(|next| next.who), Some(2));
     two.forget(choice.who);
     assert_eq!(chosen(&two, &settings, MANY), None);
@@ -85,7 +85,7 @@ fn fewer_than_two_reports_choose_nothing() {
 fn a_report_counts_for_a_second() {
     let settings = keeping();
     let pool = pool(&[(1, 5, 10), (2, 6, 10)], &settings);
-    let chosen = |now| pool.choose(now, &settings, MANY, 0).map(|choice| choice.who);
+    let chosen = |now| pool.choose(now, &settings, MANY, (0, 0)).map(|choice| choice.who);
     assert_eq!(chosen(NOW + SECOND), Some(1));
     assert_eq!(chosen(NOW + SECOND + 1), None);
     // A clock that is behind: it came just now.
@@ -102,7 +102,7 @@ fn a_report_is_used_up() {
         pool.offer(NOW + MILLI, (1, 10), (0, 10), &settings);
         let mut used = 0;
         loop {
-            let choice = pool.choose(NOW + MILLI, &settings, MANY, 0).unwrap();
+            let choice = pool.choose(NOW + MILLI, &settings, MANY, (0, 0)).unwrap();
             if choice.who != 1 {
                 return used;
             }
@@ -123,7 +123,7 @@ fn the_oldest_and_the_worst_are_removed_in_turn() {
     let pool = pool(&reports, &keeping);
     let there = |who| {
         let mut skip = 0;
-        while let Some(choice) = pool.choose(NOW + MILLI, &keeping, MANY, skip) {
+        while let Some(choice) = pool.choose(NOW + MILLI, &keeping, MANY, (skip, 0)) {
             if choice.who == who {
                 return true;
             }
@@ -186,7 +186,7 @@ fn threads_take_and_bring_at_once() {
                     let who = (step * 7 + thread) % 40 + 1;
                     let load = ((step % 30) as u32, step as u64 % 1_000);
                     pool.offer(NOW + step as u64, (who, who as u32), load, settings);
-                    if let Some(choice) = pool.choose(NOW + step as u64, settings, MANY, 0) {
+                    if let Some(choice) = pool.choose(NOW + step as u64, settings, MANY, (0, 0)) {
                         assert!((1..=40).contains(&choice.who));
                         pool.take(choice, settings, MANY, step as u64);
                     }

@@ -35,7 +35,7 @@ fn sorted(mut report: Report) -> Report {
 
 #[test]
 fn the_wire_is_that_of_the_protobuf_map() {
-    // By the protobuf encoding of `xds.data.orca.v3.OrcaLoadReport` (tests/peers has C-core's):
+    // Written by protobuf's own library for Python:
     // cpu_utilization 0.5, rps_fractional 100, named_metrics {"q": 2}.
     let bytes: &[u8] = &[
         0x09, 0, 0, 0, 0, 0, 0, 0xe0, 0x3f, // 1: 0.5

@@ -34,7 +34,7 @@ async fn addresses_become_endpoints_sorted_and_once() {
 #[tokio::test(start_paused = true)]
 async fn a_ttl_is_kept_within_a_second_and_sixty_and_up_to_a_tenth_is_added() {
     for (ttl, least) in [(0, 1.0), (1, 1.0), (30, 30.0), (600, 60.0), (u32::MAX, 1.0)] {
-        let dns = DnsDiscovery { family: DnsFamily::V4Only, ..named("users.:80") };
+        let dns = DnsDiscovery { family: Some(DnsFamily::V4Only), ..named("users.:80") };
         let users = Resolved::new(dns, &[("users. A", a(&["10.0.0.1"], ttl))]);
         users.pass(200.0).await;
         let times = users.server.times("users. A");
@@ -49,7 +49,8 @@ async fn a_ttl_is_kept_within_a_second_and_sixty_and_up_to_a_tenth_is_added() {
 #[tokio::test(start_paused = true)]
 async fn settings_bound_the_waits() {
     let times = |dns: DnsDiscovery, ttl: u32| async move {
-        let dns = DnsDiscovery { family: DnsFamily::V4Only, jitter: Some(Duration::ZERO), ..dns };
+        let dns =
+            DnsDiscovery { family: Some(DnsFamily::V4Only), jitter: Some(Duration::ZERO), ..dns };
         let users = Resolved::new(dns, &[("users. A", a(&["10.0.0.1"], ttl))]);
         users.pass(100.0).await;
         let times = users.server.times("users. A");
@@ -99,22 +100,28 @@ async fn the_family_decides_which_addresses_are_asked_and_used() {
         (DnsFamily::V4Only, v4, 1),
         (DnsFamily::V6Only, v6, 1),
     ] {
-        let users = Resolved::new(DnsDiscovery { family, ..named("users.:80") }, &both);
+        let users =
+            Resolved::new(DnsDiscovery { family: Some(family), ..named("users.:80") }, &both);
         users.pass(0.1).await;
         assert_eq!(users.told.endpoints(), [expected], "{family:?}");
         assert_eq!(users.server.asked().len(), asked, "{family:?}");
     }
     let only_v4 = zone(&["10.0.0.1"], &[]);
-    let users =
-        Resolved::new(DnsDiscovery { family: DnsFamily::Auto, ..named("users.:80") }, &only_v4);
+    let users = Resolved::new(
+        DnsDiscovery { family: Some(DnsFamily::Auto), ..named("users.:80") },
+        &only_v4,
+    );
     users.pass(0.1).await;
     assert_eq!(users.told.endpoints(), [v4]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_logical_name_is_one_endpoint_that_keeps_its_first_address() {
-    let dns =
-        DnsDiscovery { kind: DnsKind::Logical, family: DnsFamily::V4Only, ..named("users.:80") };
+    let dns = DnsDiscovery {
+        kind: DnsKind::Logical,
+        family: Some(DnsFamily::V4Only),
+        ..named("users.:80")
+    };
     let users = Resolved::new(dns, &[("users. A", a(&["10.0.0.3", "10.0.0.1"], 10))]);
     users.pass(0.1).await;
     assert_eq!(users.told.endpoints(), ["10.0.0.3:80+10.0.0.1:80"]);
@@ -213,7 +220,7 @@ async fn a_question_without_an_answer_ends_the_search() {
 
 #[tokio::test(start_paused = true)]
 async fn what_does_not_exist_is_asked_again_when_its_denial_is_over() {
-    let dns = DnsDiscovery { family: DnsFamily::V4Only, ..named("users.") };
+    let dns = DnsDiscovery { family: Some(DnsFamily::V4Only), ..named("users.") };
     let users = Resolved::new(dns, &[("users. A", Does::Deny(Some(20)))]);
     users.pass(0.1).await;
     assert_eq!(users.told.failure().unwrap(), "users. does not exist");

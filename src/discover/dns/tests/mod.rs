@@ -3,6 +3,8 @@
 mod answers;
 mod fake;
 mod machine;
+#[cfg(feature = "file")]
+mod presets;
 mod services;
 mod stale;
 mod wakes;

@@ -173,7 +173,8 @@ async fn a_round_of_stalling_targets_ends() {
 async fn a_target_of_many_ports_is_asked_and_fails_once_per_round() {
     let ports: Vec<String> = (1..=20).map(|port| format!("0 1 {port} a.")).collect();
     let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
-    let dns = DnsDiscovery { jitter: Some(Duration::ZERO), family: DnsFamily::V4Only, ..srv() };
+    let dns =
+        DnsDiscovery { jitter: Some(Duration::ZERO), family: Some(DnsFamily::V4Only), ..srv() };
     let zone = [
         (SRV, Does::Say(ports.iter().map(|it| service(NAME, 600, it)).collect())),
         ("a. A", Does::Fail("SERVFAIL")),

@@ -21,7 +21,7 @@ const STALE: Duration = Duration::from_secs(100);
 
 fn settings() -> DnsDiscovery {
     DnsDiscovery {
-        family: DnsFamily::V4Only,
+        family: Some(DnsFamily::V4Only),
         stale_limit: Some(STALE),
         jitter: Some(Duration::ZERO),
         ..named("users.:80")
@@ -102,7 +102,7 @@ async fn fewer_endpoints_are_believed_and_none_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_family_that_fails_keeps_its_addresses_while_the_other_changes() {
-    let settings = DnsDiscovery { family: DnsFamily::All, ..settings() };
+    let settings = DnsDiscovery { family: Some(DnsFamily::All), ..settings() };
     let v6 = |ip: &str| Does::Say(vec![address("users.", 10, ip)]);
     let users =
         Resolved::new(settings, &[("users. A", one(10)), ("users. AAAA", v6("2001:db8::1"))]);

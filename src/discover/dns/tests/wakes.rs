@@ -31,7 +31,7 @@ async fn an_hour_of_a_service_asks_each_question_once_per_its_ttl() {
     let name = "_http._tcp.users.";
     let dns = DnsDiscovery {
         kind: DnsKind::Srv,
-        family: DnsFamily::V4Only,
+        family: Some(DnsFamily::V4Only),
         jitter: Some(Duration::ZERO),
         ..named("_http._tcp.users.")
     };
@@ -59,7 +59,7 @@ async fn an_hour_without_an_answer_is_a_wake_up_a_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_connection_asks_at_once_but_no_more_than_once_a_second() {
-    let dns = DnsDiscovery { family: DnsFamily::V4Only, ..named("users.:80") };
+    let dns = DnsDiscovery { family: Some(DnsFamily::V4Only), ..named("users.:80") };
     let users = Resolved::new(dns, &[("users. A", host("users.", "10.0.0.1", 60))]);
     users.pass(10.0).await;
     assert_eq!(users.server.count("users. A"), 1);
@@ -86,7 +86,7 @@ async fn a_failed_connection_asks_at_once_but_no_more_than_once_a_second() {
 async fn a_failed_connection_asks_the_targets_of_a_service_again_too() {
     let dns = DnsDiscovery {
         kind: DnsKind::Srv,
-        family: DnsFamily::V4Only,
+        family: Some(DnsFamily::V4Only),
         ..named("_http._tcp.users.")
     };
     let zone = [
@@ -104,7 +104,7 @@ async fn a_failed_connection_asks_the_targets_of_a_service_again_too() {
 #[tokio::test(start_paused = true)]
 async fn an_outage_asks_dns_ever_more_rarely_until_the_answer_changes() {
     let dns = DnsDiscovery {
-        family: DnsFamily::V4Only,
+        family: Some(DnsFamily::V4Only),
         refresh: Some(Duration::from_secs(3600)),
         jitter: Some(Duration::ZERO),
         ..named("users.:80")

@@ -65,6 +65,15 @@ impl Name {
     }
 }
 
+/// Why nobody could call a service that a configuration names so.
+pub(crate) fn callable(name: &str) -> Result<(), String> {
+    let called = Name::parse(name)?;
+    if called.to_string().eq_ignore_ascii_case(name) {
+        return Ok(());
+    }
+    Err(format!("a service is named as it is looked up: `{called}`"))
+}
+
 /// Labels of letters, digits, `-` and `_`, with one dot between them.
 fn is_registered(host: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
@@ -126,6 +135,29 @@ mod tests {
     fn empty_labels_and_stray_brackets_are_no_names() {
         for bad in ["2j..", "a..b", ".a", "]", "[a]", "[::1", "a:", "a::80", "[::1]x"] {
             assert!(Name::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_called_by_another_name_is_not_callable() {
+        for good in ["users", "Users.PROD", "a_b-c.1:80", "[::1]", "[::1]:80"] {
+            assert_eq!(callable(good), Ok(()), "{good}");
+        }
+        for (bad, reason) in [
+            ("users prod", "`users prod` is not a service name"),
+            ("dns:///a:80", "call `a:80`"),
+            ("a/b", "has `/` after its name"),
+            ("http://x", "as it is looked up: `x`"),
+            ("a..b", "is not a service name"),
+            ("user@x", "has `@` after its name"),
+            ("naïve", "is not a service name"),
+            ("a:0", "is not in 1..=65535"),
+            ("a:080", "as it is looked up: `a:80`"),
+            ("users.", "as it is looked up: `users`"),
+            ("", "is not a service name"),
+        ] {
+            let found = callable(bad).unwrap_err();
+            assert!(found.contains(reason), "{bad}: {found}");
         }
     }
 

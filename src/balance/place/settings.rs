@@ -1,0 +1,193 @@
+//! Where to pick, compiled from the settings of a cluster.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{priority, rings::Rings, slow_start::SlowStart, zone};
+use crate::config::{self, Locality, LocalityBalancing, LocalityScope, Subsetting};
+
+/// Where the rings end unless told otherwise: a region, its neighbours, a continent.
+const RINGS: [Duration; 3] =
+    [Duration::from_millis(2), Duration::from_millis(15), Duration::from_millis(80)];
+/// Percent.
+const THRESHOLD: f64 = 70.0;
+const FULL_LOAD: u32 = 10;
+
+/// What comes before the picking policy.
+#[derive(Debug)]
+pub(in crate::balance) struct Placing {
+    /// Something of it was said, so that there is a plan whatever the endpoints are.
+    pub(in crate::balance) said: bool,
+    pub(in crate::balance) rule: priority::Rule,
+    /// A call fails rather than that it goes to an endpoint that is known to be bad.
+    pub(in crate::balance) fail_on_panic: bool,
+    pub(in crate::balance) prefer: Vec<LocalityScope>,
+    pub(in crate::balance) prefer_strictly: bool,
+    pub(in crate::balance) sharing: Sharing,
+    pub(in crate::balance) subsetting: Option<Used>,
+    pub(in crate::balance) slow_start: Option<SlowStart>,
+    pub(in crate::balance) subsets: Option<config::Subsets>,
+}
+
+/// How the localities of a priority share.
+#[derive(Debug)]
+pub(in crate::balance) enum Sharing {
+    /// As if there were none.
+    Together,
+    Weighted(HashMap<(u32, Locality), u32>),
+    Zone {
+        rule: zone::Rule,
+        by_weight: bool,
+        own_cluster: Option<String>,
+    },
+    Rings(ByRing),
+}
+
+/// Rings of latency.
+#[derive(Debug)]
+pub(in crate::balance) struct ByRing {
+    pub(in crate::balance) bounds: Vec<Duration>,
+    thresholds: Vec<f64>,
+    pub(in crate::balance) full_load: f64,
+    /// How far they are open, by the index of the priority. Locked off the path alone.
+    open: Mutex<HashMap<(usize, u64), Rings>>,
+}
+
+/// Which endpoints are used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::balance) enum Used {
+    Random { size: usize, above: usize, seed: u64 },
+    Deterministic { size: u32, process: u32, processes: u32 },
+}
+
+// === impl Placing ===
+
+impl Placing {
+    /// What the settings say; `seed` is asked for where they need one and give none.
+    pub(in crate::balance) fn of(cluster: &config::Cluster, seed: impl FnOnce() -> u64) -> Self {
+        let balancing = cluster.balancing.clone().unwrap_or_default();
+        let usual = priority::Rule::default();
+        let mut fail_on_panic = balancing.fail_on_panic.unwrap_or(false);
+        let sharing = match &balancing.locality {
+            LocalityBalancing::None => Sharing::Together,
+            LocalityBalancing::Weighted => Sharing::weighted(cluster),
+            LocalityBalancing::ZoneAware(zone) => {
+                fail_on_panic |= zone.fail_on_panic.unwrap_or(false);
+                Sharing::zone(zone)
+            }
+            LocalityBalancing::Rings(rings) => Sharing::Rings(ByRing::of(rings)),
+        };
+        let said = cluster.balancing.is_some()
+            || !cluster.localities.is_empty()
+            || cluster.panic_threshold.is_some()
+            || cluster.slow_start.is_some()
+            || cluster.subsetting.is_some()
+            || cluster.subsets.is_some()
+            || cluster.outlier_detection.is_some()
+            || !cluster.health_checks.is_empty();
+        Self {
+            said,
+            rule: priority::Rule {
+                overprovisioning: balancing
+                    .overprovisioning_percent
+                    .map_or(usual.overprovisioning, u64::from),
+                weighted: balancing.weighted_health.unwrap_or(false),
+                panic_threshold: cluster.panic_threshold.unwrap_or(usual.panic_threshold),
+            },
+            fail_on_panic,
+            prefer: balancing.prefer,
+            prefer_strictly: balancing.prefer_strictly.unwrap_or(false),
+            sharing,
+            subsetting: cluster.subsetting.as_ref().map(|it| Used::of(it, seed)),
+            slow_start: cluster.slow_start.as_ref().map(SlowStart::new),
+            subsets: cluster.subsets.clone(),
+        }
+    }
+}
+
+impl Placing {
+    /// The seed that is in use.
+    pub(in crate::balance) fn seed(&self) -> Option<u64> {
+        match self.subsetting {
+            Some(Used::Random { seed, .. }) => Some(seed),
+            _ => None,
+        }
+    }
+}
+
+// === impl Sharing ===
+
+impl Sharing {
+    fn weighted(cluster: &config::Cluster) -> Self {
+        let weight = |it: &config::LocalityWeight| ((it.priority, it.locality.clone()), it.weight);
+        Self::Weighted(cluster.localities.iter().map(weight).collect())
+    }
+
+    fn zone(zone: &config::ZoneAware) -> Self {
+        Self::Zone {
+            rule: zone::Rule {
+                min_size: zone.min_cluster_size.unwrap_or(6),
+                force_local: zone.force_local_min_size.map(u64::from),
+                routed: zone.routing_percent.unwrap_or(100.0) / 100.0,
+            },
+            by_weight: zone.by_weight.unwrap_or(false),
+            own_cluster: zone.own_cluster.as_ref().map(|name| name.to_ascii_lowercase()),
+        }
+    }
+}
+
+// === impl ByRing ===
+
+impl ByRing {
+    fn of(config: &config::Rings) -> Self {
+        let threshold = |percent: Option<f64>| percent.unwrap_or(THRESHOLD) / 100.0;
+        let (bounds, mut thresholds): (Vec<_>, Vec<_>) = if config.rings.is_empty() {
+            RINGS.iter().map(|bound| (*bound, threshold(None))).unzip()
+        } else {
+            let of = |ring: &config::Ring| (ring.round_trip, threshold(ring.threshold_percent));
+            config.rings.iter().map(of).unzip()
+        };
+        // That of the ring beyond tells when everything is too busy.
+        thresholds.push(thresholds.last().copied().unwrap_or(THRESHOLD / 100.0));
+        let full_load = f64::from(config.full_load.unwrap_or(FULL_LOAD).max(1));
+        Self { bounds, thresholds, full_load, open: Mutex::default() }
+    }
+
+    /// How many there are.
+    pub(in crate::balance) fn len(&self) -> usize {
+        self.thresholds.len()
+    }
+
+    /// What is remembered of the rings of a priority, in a part of the cluster by labels.
+    pub(in crate::balance) fn with<T>(
+        &self,
+        level: usize,
+        part: u64,
+        then: impl FnOnce(&mut Rings) -> T,
+    ) -> T {
+        let mut open: MutexGuard<'_, _> = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        then(open.entry((level, part)).or_insert_with(|| Rings::new(self.thresholds.clone())))
+    }
+}
+
+// === impl Used ===
+
+impl Used {
+    fn of(config: &Subsetting, seed: impl FnOnce() -> u64) -> Self {
+        match config {
+            Subsetting::Random(random) => Self::Random {
+                size: random.size.unwrap_or(20) as usize,
+                above: random.above.unwrap_or(100) as usize,
+                seed: random.seed.unwrap_or_else(seed),
+            },
+            Subsetting::Deterministic(it) => Self::Deterministic {
+                size: it.size.unwrap_or(12),
+                process: it.process,
+                processes: it.processes,
+            },
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! A pick by the plan: the priority and the locality first, then an endpoint of it. What is not good
+//! there is looked for elsewhere before anything bad is called.
+
+use std::{
+    cell::Cell,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use super::{
+    ask::Ask,
+    balancer::{Balancer, PickError},
+    endpoint::Upstream,
+    flight::InFlight,
+    pick::{Mode, Picked, Picker, Rank, scale, standing},
+    place::{Level, Plan},
+    subset::labels::{Found, Wanted},
+    view::{Group, Placed, View},
+};
+
+/// How soon it is counted again when a pick finds nothing good where it looks. Nanoseconds.
+const SOON: u64 = 100_000_000;
+
+/// Where one pick looks.
+struct Way<'a, X> {
+    view: &'a View<X>,
+    plan: &'a Plan<X>,
+    ask: &'a Ask<'a, X>,
+    mode: &'a Mode<'a, X>,
+}
+
+impl<X: Upstream> Balancer<X> {
+    /// By value, as a question that is answered without a plan.
+    #[inline(never)]
+    pub(super) fn planned(
+        &self,
+        view: &View<X>,
+        ask: Ask<'_, X>,
+    ) -> Result<InFlight<X>, PickError> {
+        let Some(placed) = &view.placed else { return Err(PickError::Empty) };
+        let plan = self.plan_of(view, placed, ask.wanted)?;
+        if !plan.used.load(Relaxed) {
+            plan.used.store(true, Relaxed);
+        }
+        if plan.levels.is_empty() {
+            let is_empty = view.all.set.len() == 0;
+            return Err(if is_empty { PickError::Empty } else { PickError::Unavailable });
+        }
+        let mode = Mode {
+            worst: Cell::new(Rank::Young),
+            panic: Cell::new(false),
+            degraded: Cell::new(false),
+            trial: Cell::new(false),
+            edges: Cell::new(&[]),
+            hash: ask.hash,
+            slow_start: view.placing.slow_start.as_ref().filter(|_| ask.now < plan.young_until),
+        };
+        let way = Way { view, plan, ask: &ask, mode: &mode };
+        let (endpoint, live) = way.pick(self)?;
+        live.load.begin(ask.now);
+        self.called();
+        if view.bounded {
+            live.crowd.enter();
+        }
+        Ok(InFlight::begun(Arc::clone(endpoint), ask.now, view.decay, view.bounded))
+    }
+
+    /// The plan of the labels that are asked for.
+    fn plan_of<'a>(
+        &self,
+        view: &'a View<X>,
+        placed: &'a Placed<X>,
+        wanted: Option<&Wanted>,
+    ) -> Result<&'a Plan<X>, PickError> {
+        let Some(subsets) = &view.placing.subsets else {
+            return match wanted {
+                Some(wanted) if !wanted.is_empty() => Err(PickError::NoPart),
+                _ => Ok(&placed.plan),
+            };
+        };
+        let nothing = Wanted::default();
+        let found = wanted
+            .unwrap_or(&nothing)
+            .find(subsets, |id| placed.parts.get(&id).map(|(labels, _)| labels));
+        match found {
+            Found::Any => Ok(&placed.plan),
+            Found::Part(id) => match placed.parts.get(&id) {
+                Some((_, plan)) => Ok(plan),
+                None => Err(PickError::NoPart),
+            },
+            Found::Nothing if subsets.panic_any == Some(true) => Ok(&placed.plan),
+            Found::Nothing => Err(PickError::NoPart),
+        }
+    }
+}
+
+impl<'a, X: Upstream> Way<'a, X> {
+    fn pick(&self, balancer: &Balancer<X>) -> Result<Picked<'a, X>, PickError> {
+        let plan = self.plan;
+        if let Some(picked) = self.trial(balancer) {
+            return Ok(picked);
+        }
+        // A hash belongs to one priority and locality, as far as health allows.
+        let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
+        let percent = u32::try_from(scale(word, 100)).unwrap_or(0) + 1;
+        let (index, degraded) = plan.level(percent);
+        let level = &plan.levels[index];
+        let load = level.load();
+        if load.panic && self.view.placing.fail_on_panic {
+            return Err(PickError::Panic);
+        }
+        let part = (level.is_split.load(Relaxed) && !load.panic && !degraded)
+            .then(|| level.part(low(word)));
+        let group = part.and_then(|part| level.parts.get(part)).map(|part| &part.group);
+        let group = group.unwrap_or_else(|| self.whole(level));
+        self.look_as(level, degraded);
+        if !self.is_usual() {
+            if let Some(picked) = self.within(balancer, group) {
+                return Ok(picked);
+            }
+            return self.elsewhere(balancer, index, group);
+        }
+        match self.view.policy.plain(group, Picker::new(&group.set, self.ask), self.ask) {
+            Ok(picked) => return Ok(picked),
+            Err(None) => {}
+            Err(Some(drawn)) => {
+                if let Some(endpoint) =
+                    self.view.policy.ranked(group, self.picker(group), self.ask, drawn)
+                {
+                    return Ok((endpoint, balancer.live(endpoint, group)));
+                }
+            }
+        }
+        self.elsewhere(balancer, index, group)
+    }
+
+    /// One of a group that gets nothing, where it is time to see whether it is well again.
+    #[inline]
+    fn trial(&self, balancer: &Balancer<X>) -> Option<Picked<'a, X>> {
+        let (level, part) = self.plan.take_trial()?;
+        // A call that has met something already is not to be kept waiting.
+        if !self.ask.tried.is_empty() {
+            return None;
+        }
+        self.look_as(level, false);
+        self.mode.trial.set(true);
+        let group = part.map_or_else(|| self.whole(level), |part| &part.group);
+        let picked = self.within(balancer, group);
+        self.mode.trial.set(false);
+        picked
+    }
+
+    fn whole(&self, level: &'a Level<X>) -> &'a Group<X> {
+        level.whole.as_ref().unwrap_or(&self.view.all)
+    }
+
+    /// Looks at endpoints as their priority's are looked at.
+    fn look_as(&self, level: &'a Level<X>, degraded: bool) {
+        self.mode.panic.set(level.load().panic);
+        self.mode.degraded.set(degraded);
+        self.mode.edges.set(&level.edges);
+    }
+
+    /// Whether every endpoint is what it seems.
+    fn is_usual(&self) -> bool {
+        !self.mode.panic.get()
+            && !self.mode.degraded.get()
+            && self.mode.slow_start.is_none()
+            && self.mode.edges.get().is_empty()
+    }
+
+    fn picker(&self, group: &'a Group<X>) -> Picker<'a, X> {
+        Picker { mode: Some(self.mode), ..Picker::new(&group.set, self.ask) }
+    }
+
+    /// One of a group, if there is any that ranks well enough.
+    fn within(&self, balancer: &Balancer<X>, group: &'a Group<X>) -> Option<Picked<'a, X>> {
+        let policy = &self.view.policy;
+        let picker = self.picker(group);
+        let drawn = policy.plain(group, picker, self.ask).err().flatten()?;
+        let endpoint = policy.ranked(group, picker, self.ask, drawn)?;
+        Some((endpoint, balancer.live(endpoint, group)))
+    }
+
+    /// There is nothing good where it was to be: the rest of the priority, then the other ones, then
+    /// those that are left out; and only then what is less than good.
+    #[cold]
+    #[inline(never)]
+    fn elsewhere(
+        &self,
+        balancer: &Balancer<X>,
+        index: usize,
+        group: &'a Group<X>,
+    ) -> Result<Picked<'a, X>, PickError> {
+        let plan = self.plan;
+        // The shares are those of endpoints that are not so any more.
+        if self.ask.now.saturating_sub(plan.counted.load(Relaxed)) > SOON {
+            balancer.wake();
+        }
+        let rest = (0..plan.levels.len()).filter(|at| *at != index);
+        let levels = std::iter::once(index).chain(rest).filter_map(|at| plan.levels.get(at));
+        for worst in [Rank::Young, Rank::Degraded, Rank::Tried] {
+            self.mode.worst.set(worst);
+            if worst != Rank::Young
+                && let Some(picked) = self.within(balancer, group)
+            {
+                return self.allowed(picked);
+            }
+            for level in levels.clone() {
+                self.look_as(level, false);
+                if let Some(picked) = self.within(balancer, self.whole(level)) {
+                    return self.allowed(picked);
+                }
+            }
+            // Those of a subset are all bad: the others are better than that.
+            if plan.is_subset && plan.id == 0 && !self.view.placing.prefer_strictly {
+                self.mode.panic.set(false);
+                self.mode.edges.set(&[]);
+                if let Some(picked) = self.within(balancer, &self.view.all) {
+                    return self.allowed(picked);
+                }
+            }
+        }
+        Err(PickError::Unavailable)
+    }
+
+    /// Unless it is known to be bad, and such ones are not to be called.
+    fn allowed(&self, picked: Picked<'a, X>) -> Result<Picked<'a, X>, PickError> {
+        let is_bad = matches!(standing(picked.0, self.ask.now), Rank::Suspect);
+        if is_bad && self.view.placing.fail_on_panic {
+            return Err(PickError::Panic);
+        }
+        Ok(picked)
+    }
+}
+
+/// A hash whose bits are all as good as each other.
+fn mixed(hash: u64) -> u64 {
+    let hash = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ hash >> 29
+}
+
+/// A random word's lower half.
+#[expect(clippy::cast_possible_truncation, reason = "half of it is wanted")]
+fn low(word: u64) -> u32 {
+    word as u32
+}

@@ -1,0 +1,103 @@
+//! What a call's errors say beyond their kind. All of it is made when the error is, of what the call
+//! has pinned: a call that succeeds pays nothing for it.
+
+use std::time::Duration;
+
+use super::{Pinned, path::PathProj};
+use crate::{
+    config,
+    core::{Instant, RetryRefusal},
+    resilience::retry::{self, Arms},
+};
+
+impl PathProj<'_> {
+    /// The deadline that passed: how long it was, and who has said it.
+    pub(super) fn of_deadline(&self) -> String {
+        let at = self.pinned.as_ref().and_then(|pinned| pinned.bounds.head);
+        let policy = self.pinned.as_ref().and_then(Pinned::policy);
+        let timeout = policy.and_then(|policy| policy.scope.timeout);
+        let (Some(started), Some(at)) = (*self.started, at) else { return String::new() };
+        let allowed = length(at.saturating_duration_since(started));
+        if timeout.and_then(|timeout| started.checked_add(timeout)) == Some(at) {
+            return format!("{allowed}, `timeout` by {}", self.setter(|policy| policy.timeout));
+        }
+        format!("{allowed}, {ITS_OWN}")
+    }
+
+    /// The same of the timeout of one attempt.
+    pub(super) fn of_attempt_timeout(&self) -> String {
+        let policy = self.pinned.as_ref().and_then(Pinned::policy);
+        let Some(timeout) = policy.and_then(|policy| policy.attempt_timeout) else {
+            return String::new();
+        };
+        let setter = self.setter(|policy| policy.attempt_timeout);
+        format!("{}, `attempt_timeout` by {setter}", length(timeout))
+    }
+
+    /// How long a call that found no service, or no endpoints, has waited for a source.
+    pub(super) fn of_resolve(&self) -> String {
+        let started = self.started.unwrap_or_else(Instant::now);
+        match *self.own_bound {
+            Some(own) if self.resolve_by.is_none_or(|at| own < at) => {
+                format!("within the {} of the call", length(own.saturating_duration_since(started)))
+            }
+            _ => {
+                format!("within {} (`resolve_timeout`)", length(self.caller.inner.resolve_timeout))
+            }
+        }
+    }
+
+    /// Who has said a setting of the policy: the code, or which source.
+    fn setter(&self, of: impl Fn(&config::Policy) -> Option<Duration>) -> String {
+        let route = self.pinned.as_ref().and_then(Pinned::route);
+        let by_code = of(&self.caller.inner.code.policy(&self.caller.cell.name)).is_some();
+        match route {
+            Some(route) if !by_code && of(&route.plane).is_some() => route
+                .source
+                .as_deref()
+                .map_or("its source".to_owned(), |name| format!("source {name}")),
+            _ => "the code".to_owned(),
+        }
+    }
+
+    /// Why a retry that was wanted was not made.
+    pub(super) fn of_refusal(&self, reason: RetryRefusal, attempt: u32) -> String {
+        let kept =
+            self.pinned.as_ref().and_then(Pinned::policy).map(|policy| policy.max_body_bytes);
+        match reason {
+            RetryRefusal::Attempts if attempt == 1 => "the 1 attempt is used".to_owned(),
+            RetryRefusal::Attempts => format!("all {attempt} attempts are used"),
+            RetryRefusal::Budget => "the retry budget is empty".to_owned(),
+            RetryRefusal::BodyTooLarge => {
+                let kept = kept.unwrap_or_default();
+                format!("the body is larger than the {kept} bytes that are kept (`max_body_bytes`)")
+            }
+            RetryRefusal::BodyFailed => "the request's own body failed".to_owned(),
+            RetryRefusal::Deadline => "the deadline would pass before the next attempt".to_owned(),
+            RetryRefusal::Pushback => "the endpoint asked for none, or for a later one".to_owned(),
+            RetryRefusal::NoCopy => "no copy of the request was kept".to_owned(),
+        }
+    }
+
+    /// Why a retry was not even wanted.
+    pub(super) fn of_unwanted(&self, met: retry::Met<'_>) -> &'static str {
+        let (armed, call) = match &*self.armed {
+            None => (Arms::Nothing, None),
+            Some(armed) if armed.safe_only => (Arms::Safe, armed.head.call()),
+            Some(armed) => (Arms::Everything, armed.head.call()),
+        };
+        match self.pinned.as_ref().and_then(Pinned::policy) {
+            Some(policy) => policy.retry.unwanted(met, armed, call),
+            None => "the route is gone",
+        }
+    }
+}
+
+/// A time as a person writes it.
+pub(super) fn length(time: Duration) -> String {
+    let is_even = time.subsec_nanos().is_multiple_of(1_000_000);
+    if is_even { format!("{time:?}") } else { format!("{time:.1?}") }
+}
+
+/// Whose deadline it is that no policy has set.
+pub(super) const ITS_OWN: &str = "said by the call or inherited";

@@ -1,0 +1,68 @@
+//! Matches and endpoints in words, for `describe()`.
+
+use crate::config::{Endpoint, Health, Match, PathMatch, Security, StringMatch};
+
+/// What a request must be for a match to take it.
+pub(super) fn of_match(rule: &Match) -> String {
+    let mut parts = Vec::new();
+    match &rule.path {
+        Some(PathMatch::Exact(path)) => parts.push(format!("path is {path}")),
+        Some(PathMatch::Prefix(path)) => parts.push(format!("path is under {path}")),
+        Some(other) => parts.push(format!("path is {other:?}")),
+        None => {}
+    }
+    parts.extend(rule.method.as_ref().map(|method| format!("method is {method}")));
+    parts.extend(rule.headers.iter().map(|header| {
+        let not = if header.invert { "not: " } else { "" };
+        format!("{not}header {} {}", header.name, of_text(&header.matcher))
+    }));
+    parts.extend(rule.query.iter().map(|it| format!("query {} {}", it.name, of_text(&it.matcher))));
+    if parts.is_empty() { "any request".to_owned() } else { parts.join(", ") }
+}
+
+fn of_text(matcher: &StringMatch) -> String {
+    match matcher {
+        StringMatch::Exact(text) => format!("is {text}"),
+        StringMatch::Prefix(text) => format!("begins with {text}"),
+        StringMatch::Suffix(text) => format!("ends with {text}"),
+        StringMatch::Contains(text) => format!("contains {text}"),
+        StringMatch::Present => "is there".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What its source says of an endpoint beyond its address and weight, each with a comma before.
+pub(super) fn of_endpoint(endpoint: &Endpoint) -> String {
+    let mut parts = Vec::new();
+    match endpoint.health {
+        Health::Unhealthy => parts.push("unhealthy by its source".to_owned()),
+        Health::Draining => parts.push("draining".to_owned()),
+        _ => {}
+    }
+    parts.extend(endpoint.authority.as_ref().map(|it| format!("authority {it}")));
+    parts.extend(
+        endpoint.protocol.as_ref().map(|it| format!("protocol {}", super::settings::name_of(it))),
+    );
+    parts.extend(endpoint.security.as_ref().map(of_security));
+    if !endpoint.labels.is_empty() {
+        let labels = endpoint.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        parts.push(format!("labels {}", labels.collect::<Vec<_>>().join(" ")));
+    }
+    parts.iter().map(|part| format!(", {part}")).collect()
+}
+
+fn of_security(security: &Security) -> String {
+    let Security::Tls(tls) = security else { return "plain".to_owned() };
+    let mut text = "tls".to_owned();
+    if !tls.identities.is_empty() {
+        let identities: Vec<_> = tls.identities.iter().map(super::settings::identity).collect();
+        text = format!("{text} of {}", identities.join(" or "));
+    }
+    if let Some(sni) = &tls.sni {
+        text = format!("{text} asked for as {sni}");
+    }
+    if !tls.alpn.is_empty() {
+        text = format!("{text} by {}", tls.alpn.join(" or "));
+    }
+    text
+}

@@ -1,0 +1,307 @@
+//! Priorities, zones, subsets and labels, over real servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tower_mesh::{
+    Event, Mesh,
+    config::{
+        Balancing, Cluster, Endpoint, Health, Locality, LocalityBalancing, LocalityScope,
+        RandomSubset, Route, Service, SubsetSelector, Subsets, Subsetting, WeightedCluster,
+        ZoneAware,
+    },
+};
+
+use support::{
+    Recorder, Server, failures, fetch, get, one_cluster, patience, published, reply, storm,
+};
+
+/// An endpoint of a priority.
+fn of(server: &Server, priority: u32) -> Endpoint {
+    let mut endpoint = Endpoint::from(server.address());
+    endpoint.priority = priority;
+    endpoint
+}
+
+fn in_zone(server: &Server, zone: &str) -> Endpoint {
+    let mut endpoint = Endpoint::from(server.address());
+    endpoint.locality = Some(Box::new(Locality::new("eu", zone)));
+    endpoint
+}
+
+/// A cluster that tries a dead endpoint again soon.
+fn cluster(endpoints: impl IntoIterator<Item = Endpoint>) -> Cluster {
+    let mut cluster = Cluster::default();
+    cluster.endpoints = endpoints.into_iter().collect();
+    cluster.transport.connect_backoff_max = Some(Duration::from_millis(200));
+    cluster
+}
+
+/// So many calls, ten at a time: who answered how many. None may fail.
+async fn calls(mesh: &Mesh, total: usize) -> BTreeMap<String, usize> {
+    let client = mesh.client("users").unwrap();
+    let answers = patience(storm(10, total, |_| fetch(&client, get("/")))).await;
+    assert_eq!(failures(&answers), Vec::<String>::new());
+    let mut who = BTreeMap::new();
+    for answer in answers {
+        let name = String::from_utf8(answer.unwrap().into_body().to_vec()).unwrap();
+        *who.entry(name).or_default() += 1;
+    }
+    who
+}
+
+fn names(who: &BTreeMap<String, usize>) -> Vec<&str> {
+    who.keys().map(String::as_str).collect()
+}
+
+#[tokio::test]
+async fn when_the_first_priority_dies_the_next_takes_over_and_no_call_fails() {
+    let (a, b) = (Server::named("a").await, Server::named("b").await);
+    let (c, d) = (Server::named("c").await, Server::named("d").await);
+    let (at_a, at_b) = (a.socket(), b.socket());
+    let endpoints = [of(&a, 0), of(&b, 0), of(&c, 1), of(&d, 1)];
+    let mesh = one_cluster(cluster(endpoints)).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    assert_eq!(names(&calls(&mesh, 300).await), ["a", "b"]);
+
+    // Both die while calls come.
+    let client = mesh.client("users").unwrap();
+    let under_way =
+        tokio::spawn(async move { storm(10, 2_000, |_| fetch(&client, get("/"))).await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    a.kill().await;
+    b.kill().await;
+    let answers = patience(under_way).await.unwrap();
+    assert_eq!(failures(&answers), Vec::<String>::new());
+    assert_eq!(names(&calls(&mesh, 300).await), ["c", "d"]);
+    events
+        .until(|event| matches!(event, Event::PriorityShifted { priority: 0, percent: 0, .. }))
+        .await;
+    let described = mesh.describe().to_string();
+    assert!(described.contains("priority 0: 0 % of calls, 0 of 2 healthy"), "{described}");
+    assert!(described.contains("priority 1: 100 % of calls, 2 of 2 healthy"), "{described}");
+    // Back-off is over every 200 ms: few calls find out that it lasts, and no share goes there.
+    let mut elsewhere = 0;
+    for _ in 0..10 {
+        elsewhere += calls(&mesh, 50).await.values().sum::<usize>();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(elsewhere, 500);
+    let knocks = events.count(|event| matches!(event, Event::ConnectFailed { .. }));
+    assert!(knocks < 40, "{knocks} connection attempts to a dead priority");
+
+    // They return.
+    let _a = Server::start_at(at_a, |_| async { reply("a") }).await;
+    let _b = Server::start_at(at_b, |_| async { reply("b") }).await;
+    let back = async {
+        while names(&calls(&mesh, 50).await) != ["a", "b"] {
+            // Before they are too many to be kept.
+            events.events();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    // Suspects are probed at intervals that double, up to 30 s.
+    tokio::time::timeout(Duration::from_secs(40), back).await.expect("they do not return");
+    events
+        .until(|event| matches!(event, Event::PriorityShifted { priority: 1, percent: 0, .. }))
+        .await;
+}
+
+#[tokio::test]
+async fn the_callers_own_zone_is_called_first_and_the_next_one_when_it_is_gone() {
+    let (near, far) = (Server::named("near").await, Server::named("far").await);
+    let mut balancing = Balancing::default();
+    balancing.prefer = vec![LocalityScope::Region, LocalityScope::Zone];
+    let mut cluster = cluster([in_zone(&near, "eu-1"), in_zone(&far, "eu-2")]);
+    cluster.balancing = Some(balancing);
+    let mesh = one_cluster(cluster).locality(Locality::new("eu", "eu-1")).build().unwrap();
+    assert_eq!(names(&calls(&mesh, 200).await), ["near"]);
+    near.kill().await;
+    assert_eq!(names(&calls(&mesh, 200).await), ["far"]);
+}
+
+#[tokio::test]
+async fn settings_in_code_and_the_environment_say_what_is_near() {
+    let (near, far) = (Server::named("near").await, Server::named("far").await);
+    let mut balancing = Balancing::default();
+    balancing.prefer = vec![LocalityScope::Node];
+    let (mut here, mut there) = (Endpoint::from(near.address()), Endpoint::from(far.address()));
+    (here.node, there.node) = (Some("n1".to_owned()), Some("n2".to_owned()));
+    let mesh = Mesh::builder()
+        .endpoints("users", [here, there])
+        .service("users", |service| service.balancing(balancing))
+        .node("n1")
+        // Nothing is said there.
+        .place_from_env()
+        .build()
+        .unwrap();
+    assert_eq!(names(&calls(&mesh, 200).await), ["near"]);
+}
+
+#[tokio::test]
+async fn the_callers_of_the_own_service_decide_what_stays_in_the_zone() {
+    let mut servers = Vec::new();
+    for _ in 0..6 {
+        servers.push((Server::named("near").await, Server::named("far").await));
+    }
+    let endpoints = servers
+        .iter()
+        .enumerate()
+        // 2 of 8 are near.
+        .flat_map(|(n, (near, far))| {
+            let near = (n < 2).then(|| in_zone(near, "eu-1"));
+            near.into_iter().chain([in_zone(far, "eu-2")])
+        });
+    let mut zone = ZoneAware::default();
+    zone.own_cluster = Some("me".to_owned());
+    let mut balancing = Balancing::default();
+    balancing.locality = LocalityBalancing::ZoneAware(zone);
+    let mut users = cluster(endpoints);
+    users.balancing = Some(balancing);
+    let caller = |n: u16, zone: &str| {
+        let mut endpoint = Endpoint::from(std::net::SocketAddr::from(([10, 0, 0, 1], n)));
+        endpoint.locality = Some(Box::new(Locality::new("eu", zone)));
+        endpoint
+    };
+    let builder = Mesh::builder().locality(Locality::new("eu", "eu-1"));
+    let (mesh, publisher) = published(builder, |publish| {
+        publish.cluster("users", users).unwrap();
+        // Half of the callers are here: half of the calls fit.
+        publish.endpoints("me", [caller(1, "eu-1"), caller(2, "eu-2")]).unwrap();
+    })
+    .await;
+    let who = calls(&mesh, 100).await;
+    // It is counted again within a second of the first call.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let who = (who, calls(&mesh, 2_000).await).1;
+    let near = who["near"] as f64 / 2_000.0;
+    assert!((0.4..0.6).contains(&near), "{who:?}");
+    // A quarter of the callers: everything fits.
+    let callers = [caller(1, "eu-1"), caller(2, "eu-2"), caller(3, "eu-2"), caller(4, "eu-2")];
+    publisher.endpoints("me", callers).unwrap();
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    calls(&mesh, 10).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(names(&calls(&mesh, 500).await), ["near"]);
+    drop(publisher);
+}
+
+#[tokio::test]
+async fn of_many_endpoints_few_are_connected_to() {
+    let mut servers = Vec::new();
+    for _ in 0..30 {
+        servers.push(Server::named("one").await);
+    }
+    let mut random = RandomSubset::default();
+    (random.size, random.above) = (Some(5), Some(10));
+    let endpoints = servers.iter().map(|server| Endpoint::from(server.address()));
+    let mesh = Mesh::builder()
+        .endpoints("users", endpoints)
+        .service("users", |service| service.subsetting(Subsetting::Random(random)))
+        .build()
+        .unwrap();
+    calls(&mesh, 500).await;
+    let used = servers.iter().filter(|server| server.connections() > 0).count();
+    assert_eq!(used, 5);
+}
+
+#[tokio::test]
+async fn a_route_chooses_endpoints_by_their_labels() {
+    let (one, two) = (Server::named("v1").await, Server::named("v2").await);
+    let labelled = |server: &Server, version: &str| {
+        let mut endpoint = Endpoint::from(server.address());
+        endpoint.labels.insert("version".to_owned(), version.to_owned());
+        endpoint
+    };
+    let mut selector = SubsetSelector::default();
+    selector.keys = vec!["version".to_owned()];
+    let mut subsets = Subsets::default();
+    subsets.selectors = vec![selector];
+    let mut servers = cluster([labelled(&one, "1"), labelled(&two, "2")]);
+    servers.subsets = Some(subsets);
+    let service = |version: &str| {
+        let mut route = Route::default();
+        route.clusters = vec![WeightedCluster::new("servers")];
+        route.subset.insert("version".to_owned(), version.to_owned());
+        let mut service = Service::default();
+        service.routes = vec![route];
+        service
+    };
+    let (mesh, publisher) = published(Mesh::builder(), |publish| {
+        publish.cluster("servers", servers).unwrap();
+        publish.service("users", service("2")).unwrap();
+    })
+    .await;
+    assert_eq!(names(&calls(&mesh, 100).await), ["v2"]);
+    publisher.service("users", service("1")).unwrap();
+    assert_eq!(names(&calls(&mesh, 100).await), ["v1"]);
+    publisher.service("users", service("3")).unwrap();
+    let error = fetch(&mesh.client("users").unwrap(), get("/")).await.unwrap_err();
+    assert!(error.chain().contains("labels that the route asks for"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn draining_endpoints_of_a_priority_hand_over_to_the_next() {
+    let (a, b) = (Server::named("a").await, Server::named("b").await);
+    let drains = |mut endpoint: Endpoint| {
+        endpoint.health = Health::Draining;
+        endpoint
+    };
+    let (mesh, publisher) = published(Mesh::builder(), |publish| {
+        publish.endpoints("users", [of(&a, 0), of(&b, 1)]).unwrap();
+    })
+    .await;
+    assert_eq!(names(&calls(&mesh, 100).await), ["a"]);
+    publisher.endpoints("users", [drains(of(&a, 0)), of(&b, 1)]).unwrap();
+    assert_eq!(names(&calls(&mesh, 100).await), ["b"]);
+    publisher.endpoints("users", [of(&a, 0), of(&b, 1)]).unwrap();
+    assert_eq!(names(&calls(&mesh, 100).await), ["a"]);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_are_refused_by_field_and_range() {
+    let refused = |edit: fn(&mut Cluster)| {
+        let mut cluster = Cluster::default();
+        edit(&mut cluster);
+        cluster.validate("users").unwrap_err().to_string()
+    };
+    for (edit, wanted) in [
+        (
+            (|it| it.panic_threshold = Some(f64::NAN)) as fn(&mut Cluster),
+            "clusters.users.panic_threshold",
+        ),
+        (|it| it.panic_threshold = Some(101.0), "must be in 0..=100"),
+        (
+            |it| it.balancing.get_or_insert_default().overprovisioning_percent = Some(99),
+            "must be at least 100",
+        ),
+        (
+            |it| it.balancing.get_or_insert_default().prefer = vec![LocalityScope::Network],
+            "clusters.users.balancing.prefer[0]",
+        ),
+        (
+            |it| it.slow_start.get_or_insert_default().aggression = Some(0.0),
+            "clusters.users.slow_start.aggression",
+        ),
+        (
+            |it| {
+                let mut random = RandomSubset::default();
+                random.size = Some(0);
+                it.subsetting = Some(Subsetting::Random(random));
+            },
+            "clusters.users.subsetting.random.size",
+        ),
+        (|it| it.subsets.get_or_insert_default().selectors.push(SubsetSelector::default()), "keys"),
+    ] {
+        let errors = refused(edit);
+        assert!(errors.contains(wanted), "{errors}");
+    }
+}
