@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, reason = "for the benches of this crate only")]
 
+pub mod caller;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -52,9 +54,12 @@ impl std::fmt::Debug for Bench {
     }
 }
 
+/// The address of the endpoint with the number 0.
+const FIRST: u32 = 0x0a00_0000;
+
 #[must_use]
 pub fn endpoint(number: u32) -> config::Endpoint {
-    SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + number), 80)).into()
+    SocketAddr::from((Ipv4Addr::from_bits(FIRST + number), 80)).into()
 }
 
 impl Bench {

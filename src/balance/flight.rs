@@ -154,6 +154,17 @@ impl<X: Upstream> InFlight<X> {
         disbelieve(&self.endpoint, outcome);
     }
 
+    /// Ends it as its drop does, at a time that is told: a simulation's clock is not ours.
+    pub(super) fn left(mut self, now: u64) {
+        self.over = true;
+        if let Some(live) = self.endpoint.live() {
+            if !self.recorded {
+                live.load.raise(now, now.saturating_sub(self.started), self.decay);
+            }
+            live.load.end(self.started);
+        }
+    }
+
     /// Hands it to the response body: it is in flight until the body's end.
     ///
     /// `now` is when its head came: how long a body lasts says nothing of its endpoint's speed.

@@ -253,8 +253,8 @@ pub struct Prequal {
     /// Probes per call, besides the report that its response carries. Default: 0. Not supported
     /// yet.
     pub probe_rate: Option<f64>,
-    /// Reports removed per call that brings one, the oldest and the worst in turn. Default: a
-    /// third of what comes in. Range: 0..=16.
+    /// Reports removed per call that brings one, the oldest and the worst in turn. Default: 0;
+    /// they go by age and use. Range: 0..=16.
     pub remove_rate: Option<f64>,
     /// The surplus of the pool: the more, the more often a report is used. Default: 1. Range:
     /// 0..=1000.
