@@ -138,7 +138,7 @@ impl Caller {
     #[must_use]
     pub fn has_other(&self, tried: &Tried) -> bool {
         let tried: Vec<_> = tried.0.iter().map(|endpoint| &**endpoint).collect();
-        self.balancer.has_other(&tried)
+        self.balancer.has_other(&tried, None, None)
     }
 
     /// The connection of an attempt was refused: its endpoint is avoided for the transport's
