@@ -15,7 +15,9 @@ use std::{
 use http::Version;
 use tokio::sync::broadcast;
 
-use super::{DisconnectReason, ErrorKind, Phase, RetryReason, RetryRefusal};
+use super::{
+    DisconnectReason, EjectReason, ErrorKind, Phase, RetryReason, RetryRefusal, ReturnReason,
+};
 
 /// One thing that happened.
 ///
@@ -168,6 +170,51 @@ pub enum Event {
         endpoint: Arc<str>,
         /// What ended it.
         reason: DisconnectReason,
+    },
+    /// An endpoint is out of use for a while: its failures have ejected it, or the call that was to
+    /// find out whether it is well has failed.
+    #[non_exhaustive]
+    EndpointEjected {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// What has ejected it.
+        reason: EjectReason,
+        /// When one call may find out whether it is well again.
+        duration: Duration,
+    },
+    /// An endpoint that was ejected is in use again.
+    #[non_exhaustive]
+    EndpointReturned {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// What has brought it back.
+        reason: ReturnReason,
+    },
+    /// An active check of an endpoint has passed.
+    #[non_exhaustive]
+    CheckPassed {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// Whether the endpoint counts as healthy now: several may have to pass.
+        healthy: bool,
+    },
+    /// An active check of an endpoint has failed.
+    #[non_exhaustive]
+    CheckFailed {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// What the check met.
+        cause: Arc<str>,
+        /// Whether the endpoint counts as healthy all the same: several may have to fail.
+        healthy: bool,
     },
     /// A part of the configuration took effect.
     #[non_exhaustive]
