@@ -276,8 +276,13 @@ impl Cluster {
     /// Whether its endpoints are to be secured and none of them can be: another is as good as any.
     pub(crate) fn secures_nothing(&self) -> bool {
         let core = self.core.load();
-        let is_plain = |endpoint: &config::Endpoint| endpoint.security == Some(Security::Plain);
-        core.protector.flaw().is_some() && !core.balancer.specs().iter().any(is_plain)
+        // One with a mode of its own may be secured by less, or not at all.
+        let is_other = |endpoint: &config::Endpoint| match &endpoint.security {
+            Some(Security::Plain) => true,
+            Some(Security::Tls(own)) => own.mode.is_some(),
+            None => false,
+        };
+        core.protector.flaw().is_some() && !core.balancer.specs().iter().any(is_other)
     }
 }
 
