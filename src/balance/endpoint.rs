@@ -3,19 +3,25 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{
+            AtomicBool, AtomicU32,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
 
+#[cfg(feature = "orca")]
+use super::told::Told;
 use super::{
     hash::Crowd,
+    health::{Health as Cluster, Link, Phase, Said, Watch},
     load::Load,
     place::{Callers, Shift},
 };
 use crate::{
     config::{self, Address, Health, Place, Protocol, Security},
-    core::{BodyEnd, Epoch},
+    core::{BodyEnd, EjectReason, Epoch, Random, ReturnReason},
 };
 
 /// What an endpoint owns from its first pick on: its connections.
@@ -36,6 +42,22 @@ pub(crate) trait Upstream: Send + Sync + 'static {
 
     /// False while it is known that a call could not be sent.
     fn available(&self, now: u64) -> bool;
+
+    /// What the whole mesh draws its random words from.
+    fn random(_cx: &Self::Context) -> Arc<Random> {
+        Arc::default()
+    }
+
+    /// What its connections are at.
+    fn link(&self, _now: u64) -> Link {
+        Link::Idle
+    }
+
+    /// It is out of use for so many nanoseconds.
+    fn ejected(&self, _reason: EjectReason, _nanos: u64) {}
+
+    /// It is in use again.
+    fn returned(&self, _reason: ReturnReason) {}
 
     /// Its source says something else of it, under which its connections stay.
     fn respecified(&self, spec: &Spec);
@@ -84,8 +106,6 @@ pub(crate) struct Spec {
     address: Address,
     weight: u16,
     health: Health,
-    /// Its source says nothing against it.
-    callable: bool,
     protocol: Option<Protocol>,
     /// The whole of it, when more than these few fields was said.
     rest: Option<Box<config::Endpoint>>,
@@ -96,6 +116,8 @@ pub(crate) struct Endpoint<X> {
     spec: Spec,
     /// It has left its cluster; in the padding of the spec.
     retired: AtomicBool,
+    /// Where it is in the set that was made last with it.
+    place: AtomicU32,
     /// When it joined a cluster that had others, or became healthy by its source's word. Nanoseconds
     /// since the mesh's epoch; 0: it is not new.
     joined: u64,
@@ -106,7 +128,12 @@ pub(crate) struct Endpoint<X> {
 /// The run-time state of an endpoint that has been picked.
 pub(crate) struct Live<X> {
     pub(super) load: Load,
+    /// What it tells of its load, where that is asked for.
+    #[cfg(feature = "orca")]
+    pub(super) told: OnceLock<Box<Told>>,
     pub(super) epoch: Epoch,
+    /// What is counted of its outcomes, where the cluster asks for it.
+    pub(super) watch: OnceLock<Box<Watch>>,
     /// The calls in flight to its whole cluster.
     pub(super) crowd: Arc<Crowd>,
     pub(super) extra: X,
@@ -120,7 +147,6 @@ impl Spec {
             address: endpoint.address.clone(),
             weight: u16::try_from(endpoint.weight).unwrap_or(u16::MAX).max(1),
             health: endpoint.health,
-            callable: matches!(endpoint.health, Health::Unknown | Health::Healthy),
             protocol: endpoint.protocol,
             rest: (!endpoint.is_plain()).then(|| Box::new(endpoint)),
         }
@@ -138,9 +164,18 @@ impl Spec {
         self.health
     }
 
-    #[inline]
+    /// Its source says nothing against it.
     pub(super) fn is_callable(&self) -> bool {
-        self.callable
+        matches!(self.health, Health::Unknown | Health::Healthy)
+    }
+
+    /// What the source says of its health, as its state has it.
+    fn standing(&self) -> Said {
+        Said {
+            unhealthy: self.health == Health::Unhealthy,
+            draining: self.health == Health::Draining,
+            degraded: self.health == Health::Degraded,
+        }
     }
 
     pub(crate) fn protocol(&self) -> Option<Protocol> {
@@ -176,6 +211,10 @@ impl Spec {
         self.rest.as_ref()?.hash_key.as_deref()
     }
 
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        Some(self.rest.as_ref()?.labels.get(name)?.as_str())
+    }
+
     pub(super) fn hostname(&self) -> Option<&str> {
         self.rest.as_ref()?.hostname.as_deref()
     }
@@ -205,7 +244,13 @@ impl Spec {
 impl<X> Endpoint<X> {
     /// One that has joined at `now`.
     pub(super) fn new(spec: Spec, now: u64) -> Self {
-        Self { spec, retired: AtomicBool::new(false), joined: now, live: OnceLock::new() }
+        Self {
+            spec,
+            retired: AtomicBool::new(false),
+            place: AtomicU32::new(u32::MAX),
+            joined: now,
+            live: OnceLock::new(),
+        }
     }
 
     /// When its ramp began; 0: it has none.
@@ -217,6 +262,26 @@ impl<X> Endpoint<X> {
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
     }
+
+    /// Where it is in the set that was made last with it.
+    #[inline]
+    pub(super) fn place(&self) -> u32 {
+        self.place.load(Relaxed)
+    }
+
+    pub(super) fn placed(&self, place: usize) {
+        self.place.store(u32::try_from(place).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Load reports are not read without the feature `orca`.
+    #[cfg(not(feature = "orca"))]
+    #[expect(clippy::unused_self, reason = "it is, with the feature `orca`")]
+    #[inline]
+    pub(crate) fn heard(&self, _headers: &http::HeaderMap) {}
+
+    #[cfg(not(feature = "orca"))]
+    #[expect(clippy::unused_self, reason = "it is, with the feature `orca`")]
+    pub(super) fn disbelieved(&self) {}
 
     pub(crate) fn extra(&self) -> Option<&X> {
         self.live.get().map(|live| &live.extra)
@@ -244,12 +309,14 @@ impl<X: Upstream> Endpoint<X> {
             && let Some(state) = self.live.get()
         {
             state.extra.respecified(&spec);
+            state.load.state.set_said(spec.standing());
             // A new cell is empty: setting it cannot fail.
             drop(live.set(Arc::clone(state)));
         }
-        let returns = self.spec.health == Health::Unhealthy && spec.callable;
+        let returns = self.spec.health == Health::Unhealthy && spec.is_callable();
         let joined = if returns { now } else { self.joined };
-        Self { spec, retired: AtomicBool::new(false), joined, live }
+        let place = AtomicU32::new(self.place());
+        Self { spec, retired: AtomicBool::new(false), place, joined, live }
     }
 
     #[cold]
@@ -259,14 +326,29 @@ impl<X: Upstream> Endpoint<X> {
         cx: &X::Context,
         epoch: Epoch,
         crowd: &Arc<Crowd>,
+        health: &Arc<Cluster>,
     ) -> &Live<X> {
         let live = self.live.get_or_init(|| {
             let (crowd, extra) = (Arc::clone(crowd), X::build(&self.spec, cx));
-            Arc::new(Live { load: Load::default(), epoch, crowd, extra })
+            let (load, watch) = (Load::default(), OnceLock::new());
+            let live = Live {
+                load,
+                #[cfg(feature = "orca")]
+                told: OnceLock::new(),
+                epoch,
+                watch,
+                crowd,
+                extra,
+            };
+            live.load.state.set_said(self.spec.standing());
+            if health.is_on() {
+                live.watched(health);
+            }
+            Arc::new(live)
         });
         // A pick from an older set may come after the endpoint has left.
         if self.retired.load(SeqCst) {
-            live.extra.retire();
+            live.retire();
         }
         live
     }
@@ -274,8 +356,68 @@ impl<X: Upstream> Endpoint<X> {
     /// The endpoint has left its cluster, whether it has been picked or is being so.
     pub(super) fn retire(&self) {
         self.retired.store(true, SeqCst);
-        if let Some(extra) = self.extra() {
-            extra.retire();
+        self.disbelieved();
+        if let Some(live) = self.live() {
+            live.retire();
         }
+    }
+}
+
+// === impl Live ===
+
+impl<X: Upstream> Live<X> {
+    /// Counts its outcomes from now on.
+    pub(super) fn watched(&self, health: &Arc<Cluster>) -> &Watch {
+        self.watch.get_or_init(|| health.watch())
+    }
+
+    /// Ends an ejection, if there is one.
+    pub(super) fn restore(&self, now: u64, reason: ReturnReason) -> bool {
+        let restored = self.load.state.restore();
+        if restored {
+            if let Some(watch) = self.watch.get() {
+                watch.returned(now);
+            }
+            self.extra.returned(reason);
+        }
+        restored
+    }
+
+    /// Where it stands, in words.
+    pub(super) fn told(&self, now: u64) -> String {
+        let state = &self.load.state;
+        let phase = match state.phase(self.extra.link(now)) {
+            Phase::Idle => "idle",
+            Phase::Connecting => "connecting",
+            Phase::Ready => "ready",
+            Phase::BackingOff => "connect back-off",
+            Phase::Ejected => {
+                let left = state.until().saturating_sub(now);
+                #[expect(clippy::cast_precision_loss, reason = "for reading")]
+                let left = left as f64 / 1e9;
+                return format!("ejected, probed in {left:.1} s");
+            }
+            Phase::Probing => "ejected, a probe is out",
+            Phase::Draining => "draining",
+            Phase::Removed => "removed",
+        };
+        let also = if state.is_unfit() {
+            ", its checks fail"
+        } else if state.is_doubted() {
+            ", not known to be healthy"
+        } else {
+            ""
+        };
+        format!("{phase}{also}")
+    }
+
+    /// It has left; what is in flight goes on.
+    fn retire(&self) {
+        if self.load.state.remove()
+            && let Some(watch) = self.watch.get()
+        {
+            watch.removed();
+        }
+        self.extra.retire();
     }
 }

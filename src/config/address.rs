@@ -84,6 +84,18 @@ impl From<SocketAddr> for Address {
     }
 }
 
+impl Address {
+    /// The same with another port, if one is given and it has any.
+    pub(crate) fn with_port(&self, port: Option<u16>) -> Self {
+        match (self, port) {
+            (Self::Socket(address), Some(port)) => {
+                Self::Socket(SocketAddr::new(address.ip(), port))
+            }
+            _ => self.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

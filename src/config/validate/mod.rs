@@ -8,13 +8,16 @@ mod cluster;
 mod dns;
 mod endpoint;
 mod hash;
+mod health;
 mod matching;
 mod place;
 mod policy;
+mod reports;
 mod retry;
 mod route;
 mod security;
 mod service;
+mod shard;
 mod transport;
 
 use std::{
