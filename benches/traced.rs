@@ -38,12 +38,28 @@ fn bare_1(bare: Bare) -> Bare {
 #[bench::parent_on(args = (Trace::ParentOn), setup = Traced::new)]
 #[bench::no_subscriber(args = (Trace::NoSubscriber), setup = Traced::new)]
 #[bench::metered(args = (Trace::Metered), setup = Traced::new)]
+#[bench::armed_parent_off(args = (Trace::ParentOff), setup = Traced::armed)]
 fn traced_1(traced: Traced) -> Traced {
-    traced.run(black_box(CALLS));
+    traced.run(1, black_box(CALLS));
     traced
 }
 
-library_benchmark_group!(name = traced, benchmarks = [bare_1, traced_1]);
+#[library_benchmark]
+#[bench::traced(args = (Plain::Traced), setup = Bare::new)]
+fn bare_32(bare: Bare) -> Bare {
+    bare.run(32, black_box(CALLS));
+    bare
+}
+
+#[library_benchmark]
+#[bench::parent_off(args = (Trace::ParentOff), setup = Traced::new)]
+#[bench::armed_parent_off(args = (Trace::ParentOff), setup = Traced::armed)]
+fn traced_32(traced: Traced) -> Traced {
+    traced.run(32, black_box(CALLS));
+    traced
+}
+
+library_benchmark_group!(name = traced, benchmarks = [bare_1, traced_1, bare_32, traced_32]);
 main!(
     config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
     library_benchmark_groups = traced

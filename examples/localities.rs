@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures_util::{StreamExt, stream};
 use http::Request;
 use tower_mesh::{
-    Body, BoxError, Event, Mesh,
+    Body, BoxError, Event, EventStream, Mesh,
     config::{Balancing, Endpoint, Health, Locality, LocalityScope},
 };
 
@@ -63,23 +63,19 @@ async fn main() -> Result<(), BoxError> {
     calls(&mesh).await?;
     tokio::time::sleep(Duration::from_millis(1_100)).await; // shares are counted once a second
     println!("one of the two here is killed: 70 % stay\n  {:?}", calls(&mesh).await?);
+    told(&mut events);
 
     here[1].kill();
     calls(&mesh).await?;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     println!("both are killed\n  {:?}", calls(&mesh).await?);
+    told(&mut events);
     places(&mesh);
 
     there.kill();
     println!("and the other zone, too\n  {:?}", calls(&mesh).await?);
 
-    println!("what was told");
-    while let Some(event) = events.try_recv() {
-        if let Event::PriorityShifted { priority, distance, percent, panic, .. } = event {
-            let panic = if panic { ", in panic" } else { "" };
-            println!("  priority {priority}, distance {distance}: {percent} % of the calls{panic}");
-        }
-    }
+    told(&mut events);
 
     // A second mesh: all that is said of the endpoints is that most are unhealthy.
     let replicas = [Replica::start("well").await?, Replica::start("ill-1").await?];
@@ -118,6 +114,15 @@ async fn calls(mesh: &Mesh) -> Result<BTreeMap<String, u32>, BoxError> {
         *who.entry(name).or_default() += 1;
     }
     Ok(who)
+}
+
+/// What was told of priorities since it was asked last.
+fn told(events: &mut EventStream) {
+    while let Some(event) = events.try_recv() {
+        if let Event::PriorityShifted { priority, distance, percent, .. } = event {
+            println!("  told: priority {priority}, distance {distance} gets {percent} %");
+        }
+    }
 }
 
 /// What each priority gets.

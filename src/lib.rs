@@ -104,8 +104,8 @@ pub mod transport;
 pub use self::{
     config::Retry,
     core::{
-        Attempt, Body, BoxError, Call, DisconnectReason, Error, ErrorKind, Event, EventStream,
-        Origin, Phase, RetryReason, RetryRefusal,
+        Attempt, Body, BoxError, Call, DisconnectReason, EjectReason, Error, ErrorKind, Event,
+        EventStream, Origin, Phase, RetryReason, RetryRefusal, ReturnReason,
     },
     discover::{Discover, Publisher},
     mesh::{

@@ -194,8 +194,8 @@ async fn impossible_values_are_reported_with_field_and_value() {
 #[tokio::test]
 async fn what_the_model_says_and_the_stack_cannot_do_is_refused_by_name() {
     for (text, name) in [
-        ("clusters: {users: {balancer: {ring_hash: {}}}}", "ring_hash"),
-        ("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", priority: 1}]}}", "priority"),
+        ("clusters: {users: {queue: {capacity: 3}}}", "queue"),
+        ("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", network: a}]}}", "network"),
     ] {
         let reports = refused(text).await;
         assert!(reports[0].contains(name), "{text}: {reports:?}");
@@ -215,6 +215,13 @@ async fn impossible_values_in_code_fail_the_build() {
         .unwrap_err();
     let text = nan.chain();
     assert!(text.contains("ratio") && text.contains("NaN"), "{text}");
+
+    for timeout in [Duration::ZERO, Duration::MAX] {
+        let error = Mesh::builder().resolve_timeout(timeout).build().unwrap_err();
+        let wanted = "must be over 0 and at most 365 days";
+        let text = error.chain();
+        assert!(text.contains("resolve_timeout = ") && text.contains(wanted), "{text}");
+    }
 
     let none = Mesh::builder().service("users", |s| s.max_requests(0)).build().unwrap_err();
     assert!(none.chain().contains("max_requests"), "{}", none.chain());

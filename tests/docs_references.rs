@@ -164,3 +164,20 @@ fn the_readme_lists_every_feature_flag() {
         assert!(listed, "README.md does not list the feature `{name}`");
     }
 }
+
+#[test]
+fn the_readme_says_how_to_depend_on_it() {
+    let version = env!("CARGO_PKG_VERSION").rsplit_once('.').unwrap().0;
+    assert!(read("README.md").contains(&format!("\ntower-mesh = \"{version}\"")));
+}
+
+#[test]
+fn the_document_of_metrics_says_the_content_types_of_their_texts() {
+    use tower_mesh::observe::Metrics;
+    let document = read("docs/METRICS.md");
+    for (name, kind) in
+        [("PROMETHEUS", Metrics::PROMETHEUS), ("OPEN_METRICS", Metrics::OPEN_METRICS)]
+    {
+        assert!(document.contains(&format!("`{kind}` (`Metrics::{name}`)")), "{name}: {kind}");
+    }
+}

@@ -130,6 +130,73 @@ fn balance(events: &mut Recorder) -> [usize; 4] {
     ]
 }
 
+/// The name of the event.
+fn kind(event: &Event) -> String {
+    let text = format!("{event:?}");
+    text.split(' ').next().unwrap().to_owned()
+}
+
+/// The number of the call that the event is of.
+fn number(event: &Event) -> Option<u64> {
+    match event {
+        Event::CallStarted { call, .. }
+        | Event::CallEnded { call, .. }
+        | Event::AttemptStarted { call, .. }
+        | Event::AttemptEnded { call, .. }
+        | Event::Retry { call, .. }
+        | Event::RetryRefused { call, .. } => Some(*call),
+        _ => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_events_of_calls_at_the_same_time_are_told_apart() {
+    for is_layered in [false, true] {
+        let leaves = Leaves::new(3);
+        let mut builder = leaves
+            .mesh(|_, _| async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                Ok(answer(503))
+            })
+            .service(SERVICE, |s| s.retry(Retry::standard().attempts(3)));
+        if is_layered {
+            builder = builder
+                .call_layer(tower::layer::util::Identity::new())
+                .attempt_layer(tower::layer::util::Identity::new())
+                .endpoint_layer(tower::layer::util::Identity::new());
+        }
+        let mesh = builder.build().unwrap();
+        mesh.ready().await.unwrap();
+        let client = mesh.client(SERVICE).unwrap();
+        let unheard = tokio::spawn(client.send(get("/")));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut events = Recorder::of(&mesh);
+        let calls = futures_util::future::join_all((0..8).map(|_| client.send(get("/")))).await;
+        assert!(calls.iter().all(|call| call.as_ref().unwrap().status() == 503));
+        drop(unheard.await.unwrap());
+        let seen = events.events();
+        for call in 1..=8 {
+            let of_call = |event: &&Event| number(event) == Some(call);
+            let own: Vec<_> = seen.iter().filter(of_call).map(kind).collect();
+            let attempt = ["AttemptStarted", "AttemptEnded"];
+            let expected = [
+                &["CallStarted"][..],
+                &attempt,
+                &["Retry"],
+                &attempt,
+                &["Retry"],
+                &attempt,
+                &["RetryRefused", "CallEnded"],
+            ];
+            assert_eq!(own, expected.concat(), "call {call}, layers: {is_layered}");
+        }
+        // What began before anybody listened has no number.
+        let others = |event: &&Event| number(event).is_some_and(|call| !(1..=8).contains(&call));
+        assert!(seen.iter().filter(others).all(|event| number(event) == Some(0)));
+        assert_eq!(seen.iter().filter(others).filter(|it| kind(it) == "CallEnded").count(), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_caller_leaves_has_its_ends() {
     let leaves = Leaves::new(1);

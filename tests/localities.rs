@@ -8,19 +8,29 @@
 
 mod support;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tower_mesh::{
-    Event, Mesh,
+    Discover, ErrorKind, Event, Mesh, Publisher,
     config::{
-        Balancing, Cluster, Endpoint, Health, Locality, LocalityBalancing, LocalityScope,
+        Address, Balancing, Cluster, Endpoint, Health, Locality, LocalityBalancing, LocalityScope,
         RandomSubset, Route, Service, SubsetSelector, Subsets, Subsetting, WeightedCluster,
         ZoneAware,
     },
+    discover::Static,
 };
 
 use support::{
-    Recorder, Server, failures, fetch, get, one_cluster, patience, published, reply, storm,
+    Server, dead_address, failures, fetch, get, one_cluster, patience, published, reply, storm,
 };
 
 /// An endpoint of a priority.
@@ -57,6 +67,46 @@ async fn calls(mesh: &Mesh, total: usize) -> BTreeMap<String, usize> {
     who
 }
 
+/// What is told of priorities and of dead endpoints, taken as it comes: of a storm of calls there are
+/// more events than are kept.
+struct Told {
+    /// Priorities with what they get.
+    shifts: Arc<Mutex<Vec<(u32, u32)>>>,
+    /// Connection attempts that failed.
+    knocks: Arc<AtomicUsize>,
+}
+
+impl Told {
+    fn of(mesh: &Mesh) -> Self {
+        let told = Self { shifts: Arc::default(), knocks: Arc::default() };
+        let (mut events, shifts) = (mesh.events(), Arc::clone(&told.shifts));
+        let knocks = Arc::clone(&told.knocks);
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                match event {
+                    Event::PriorityShifted { priority, percent, .. } => {
+                        shifts.lock().unwrap().push((priority, percent));
+                    }
+                    Event::ConnectFailed { .. } => {
+                        knocks.fetch_add(1, Relaxed);
+                    }
+                    _ => {}
+                }
+            }
+        });
+        told
+    }
+
+    async fn until(&self, such: impl Fn((u32, u32)) -> bool) {
+        let found = async {
+            while !self.shifts.lock().unwrap().iter().any(|shift| such(*shift)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        patience(found).await;
+    }
+}
+
 fn names(who: &BTreeMap<String, usize>) -> Vec<&str> {
     who.keys().map(String::as_str).collect()
 }
@@ -69,7 +119,7 @@ async fn when_the_first_priority_dies_the_next_takes_over_and_no_call_fails() {
     let endpoints = [of(&a, 0), of(&b, 0), of(&c, 1), of(&d, 1)];
     let mesh = one_cluster(cluster(endpoints)).build().unwrap();
     mesh.ready().await.unwrap();
-    let mut events = Recorder::of(&mesh);
+    let told = Told::of(&mesh);
     assert_eq!(names(&calls(&mesh, 300).await), ["a", "b"]);
 
     // Both die while calls come.
@@ -82,9 +132,7 @@ async fn when_the_first_priority_dies_the_next_takes_over_and_no_call_fails() {
     let answers = patience(under_way).await.unwrap();
     assert_eq!(failures(&answers), Vec::<String>::new());
     assert_eq!(names(&calls(&mesh, 300).await), ["c", "d"]);
-    events
-        .until(|event| matches!(event, Event::PriorityShifted { priority: 0, percent: 0, .. }))
-        .await;
+    told.until(|shift| shift == (0, 0)).await;
     let described = mesh.describe().to_string();
     assert!(described.contains("priority 0: 0 % of calls, 0 of 2 healthy"), "{described}");
     assert!(described.contains("priority 1: 100 % of calls, 2 of 2 healthy"), "{described}");
@@ -95,7 +143,7 @@ async fn when_the_first_priority_dies_the_next_takes_over_and_no_call_fails() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(elsewhere, 500);
-    let knocks = events.count(|event| matches!(event, Event::ConnectFailed { .. }));
+    let knocks = told.knocks.load(Relaxed);
     assert!(knocks < 40, "{knocks} connection attempts to a dead priority");
 
     // They return.
@@ -103,16 +151,12 @@ async fn when_the_first_priority_dies_the_next_takes_over_and_no_call_fails() {
     let _b = Server::start_at(at_b, |_| async { reply("b") }).await;
     let back = async {
         while names(&calls(&mesh, 50).await) != ["a", "b"] {
-            // Before they are too many to be kept.
-            events.events();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     // Suspects are probed at intervals that double, up to 30 s.
     tokio::time::timeout(Duration::from_secs(40), back).await.expect("they do not return");
-    events
-        .until(|event| matches!(event, Event::PriorityShifted { priority: 1, percent: 0, .. }))
-        .await;
+    told.until(|shift| shift == (1, 0)).await;
 }
 
 #[tokio::test]
@@ -246,6 +290,92 @@ async fn a_route_chooses_endpoints_by_their_labels() {
     publisher.service("users", service("3")).unwrap();
     let error = fetch(&mesh.client("users").unwrap(), get("/")).await.unwrap_err();
     assert!(error.chain().contains("labels that the route asks for"), "{}", error.chain());
+}
+
+/// A source that has nothing to say, and says so late.
+struct Late;
+
+impl Discover for Late {
+    fn name(&self) -> String {
+        "late".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            publish.synced();
+        })
+    }
+}
+
+/// A call that may find nothing, while another source has still to speak: on a thread of its own,
+/// for one that spins cannot be ended by a timeout.
+fn ends(cluster: Cluster, route: Option<Route>) -> ErrorKind {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let kind = runtime.block_on(async {
+            let mut service = Service::default();
+            service.cluster = route.is_none().then(|| "servers".to_owned());
+            service.routes.extend(route);
+            let statics = Static::default().cluster("servers", cluster).service("users", service);
+            let mesh = Mesh::builder().source(statics).source(Late).build().unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            fetch(&mesh.client("users").unwrap(), get("/")).await.unwrap_err().kind()
+        });
+        sender.send(kind).unwrap();
+    });
+    receiver.recv_timeout(Duration::from_secs(10)).expect("the call spins")
+}
+
+#[test]
+fn a_call_that_may_go_nowhere_does_not_spin_until_the_last_source_has_spoken() {
+    let address: Address = "127.0.0.1:1".parse().unwrap();
+    // Nobody is near, and nobody else is to be called.
+    let mut strict = cluster([Endpoint::from(address.clone())]);
+    let balancing = strict.balancing.get_or_insert_default();
+    (balancing.prefer, balancing.prefer_strictly) = (vec![LocalityScope::Zone], Some(true));
+    assert_eq!(ends(strict, None), ErrorKind::NoEndpoints);
+    // All are ill, and the ill are not to be called.
+    let mut ill = Endpoint::from(address.clone());
+    ill.health = Health::Unhealthy;
+    let mut panic = cluster([ill]);
+    panic.balancing.get_or_insert_default().fail_on_panic = Some(true);
+    assert_eq!(ends(panic, None), ErrorKind::NoEndpoints);
+    // Nobody has the labels.
+    let mut parts = cluster([Endpoint::from(address.clone())]);
+    parts.subsets = Some(Subsets::default());
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster::new("servers")];
+    route.subset.insert("version".to_owned(), "1".to_owned());
+    assert_eq!(ends(parts, Some(route)), ErrorKind::NoEndpoints);
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_of_a_part_is_not_tried_for_the_sake_of_others() {
+    let (dead, _socket) = dead_address();
+    let other = Server::named("other").await;
+    let mut labelled = Endpoint::from(dead);
+    labelled.labels.insert("version".to_owned(), "1".to_owned());
+    let mut selector = SubsetSelector::default();
+    selector.keys = vec!["version".to_owned()];
+    let mut subsets = Subsets::default();
+    subsets.selectors = vec![selector];
+    let mut servers = cluster([labelled, Endpoint::from(other.address())]);
+    servers.subsets = Some(subsets);
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster::new("servers")];
+    route.subset.insert("version".to_owned(), "1".to_owned());
+    let mut service = Service::default();
+    service.routes = vec![route];
+    let (mesh, _publisher) = published(Mesh::builder(), |publish| {
+        publish.cluster("servers", servers).unwrap();
+        publish.service("users", service).unwrap();
+    })
+    .await;
+    let error = patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.unwrap_err();
+    assert!(error.attempts().len() < 5, "{} attempts", error.attempts().len());
+    assert_eq!(other.requests(), 0);
 }
 
 #[tokio::test]

@@ -199,7 +199,7 @@ async fn a_mesh_without_sources_is_refused_unless_dns_may_answer() {
 async fn refusals_of_builder_and_client_say_what_to_check() {
     let leaves = Leaves::new(1).mesh(|_, _| async { Ok(ok("")) });
     let error = leaves.service(SERVICE, |s| s.max_requests(0)).build().unwrap_err().to_string();
-    assert!(error.ends_with("check the settings that are given to `service`"), "{error}");
+    assert!(error.ends_with("check the settings that are given to the builder"), "{error}");
     let mesh = Leaves::new(1).mesh(|_, _| async { Ok(ok("")) }).build().unwrap();
     let error = mesh.client("dns:///users").unwrap_err().to_string();
     assert!(error.contains("call `users`"), "{error}");

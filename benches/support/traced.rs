@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "bench support")]
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -16,7 +19,7 @@ use tokio::runtime::Runtime;
 use tower_mesh::{Body, Client, Mesh, TraceContext, discover::Static};
 
 use crate::support::{
-    calls::{self, WARM_UP, read, request},
+    calls::{self, Caller, WARM_UP, drive, read, request},
     peer::{Answer, Peers},
     subjects::{TIMEOUT, Work, config},
 };
@@ -42,16 +45,17 @@ pub(crate) enum Trace {
     Metered,
 }
 
-/// A mesh that does the work of G2a and traces.
+/// A mesh that does the work of G2 and traces.
 pub(crate) struct Traced {
     runtime: Runtime,
     caller: TracedCaller,
 }
 
+#[derive(Clone)]
 struct TracedCaller {
     client: Client,
     trace: Trace,
-    next: AtomicU64,
+    next: Arc<AtomicU64>,
 }
 
 /// Throws spans away.
@@ -66,12 +70,22 @@ impl SpanExporter for Nowhere {
 }
 
 impl Traced {
+    /// Not armed: G2a.
     pub(crate) fn new(trace: Trace) -> Self {
+        Self::at(Work::Full, trace)
+    }
+
+    /// With a retry armed: G2b.
+    pub(crate) fn armed(trace: Trace) -> Self {
+        Self::at(Work::Armed, trace)
+    }
+
+    fn at(work: Work, trace: Trace) -> Self {
         let runtime = calls::runtime();
         let peers = Peers::new(Answer::http());
         let client = runtime.block_on(async move {
             let mut builder = Mesh::builder()
-                .source(Static::new(config(Work::Full, TIMEOUT)))
+                .source(Static::new(config(work, TIMEOUT)))
                 .connect_layer(peers)
                 .seed(7);
             let sampler = match trace {
@@ -102,22 +116,18 @@ impl Traced {
             mesh.ready().await.unwrap();
             mesh.client("users.prod").unwrap()
         });
-        let traced =
-            Self { runtime, caller: TracedCaller { client, trace, next: AtomicU64::new(1) } };
-        traced.run(WARM_UP);
+        let next = Arc::new(AtomicU64::new(1));
+        let traced = Self { runtime, caller: TracedCaller { client, trace, next } };
+        traced.run(1, WARM_UP);
         traced
     }
 
-    pub(crate) fn run(&self, calls: u32) {
-        self.runtime.block_on(async {
-            for _ in 0..calls {
-                self.caller.call().await;
-            }
-        });
+    pub(crate) fn run(&self, concurrency: u32, calls: u32) {
+        drive(&self.runtime, concurrency, calls, &self.caller);
     }
 }
 
-impl TracedCaller {
+impl Caller for TracedCaller {
     async fn call(&self) {
         let mut request = request::<Body>(Method::POST);
         let sampled = matches!(self.trace, Trace::Carried | Trace::ParentOn);

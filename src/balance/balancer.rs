@@ -8,12 +8,16 @@ use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
+    health::{Health, Rules},
     keep::Keeper,
-    pick::{Drawn, Picked, Picker},
+    pick::{Drawn, Over, Picked, Picker, Pinned},
     update::Updater,
     view::{Group, View},
 };
-use crate::{config, core::Epoch};
+use crate::{
+    config,
+    core::{Epoch, Random},
+};
 
 /// Why nothing was picked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,13 +40,17 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) context: X::Context,
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
+    pub(super) health: Arc<Health>,
 }
 
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
         let view = ArcSwap::from_pointee(View::empty(cluster, &context));
-        Self { view, updater: Mutex::default(), context, epoch, keeper: Keeper::default() }
+        let (updater, keeper) = (Mutex::default(), Keeper::default());
+        let health = Arc::<Health>::default();
+        health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
+        Self { view, updater, context, epoch, keeper, health }
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -53,21 +61,61 @@ impl<X: Upstream> Balancer<X> {
     #[inline]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
+        // Its parts by value: a question that names no endpoint stays in registers.
+        if let Some(over) = ask.over
+            && let Some(pinned) = self.pinned(&view, over, (ask.now, ask.random, ask.tried))
+        {
+            return pinned;
+        }
         if view.placed.is_some() {
             return self.planned(&view, ask);
         }
         let (group, now) = (&view.all, ask.now);
         let picker = Picker::new(&group.set, &ask);
-        let (endpoint, live) = match view.policy.plain(group, picker, &ask) {
+        let plain = view.policy.plain(group, picker, &ask);
+        let is_plain = plain.is_ok();
+        let (endpoint, live) = match plain {
             Ok(picked) => picked,
             Err(drawn) => self.ranked(&view, ask, drawn)?,
         };
+        let flight = self.begin(&view, endpoint, live, now);
+        Ok(if is_plain { flight } else { flight.perhaps_probing(now) })
+    }
+
+    #[inline(always)]
+    pub(super) fn begin(
+        &self,
+        view: &View<X>,
+        endpoint: &Arc<Endpoint<X>>,
+        live: &Live<X>,
+        now: u64,
+    ) -> InFlight<X> {
         live.load.begin(now);
         self.called();
         if view.bounded {
             live.crowd.enter();
         }
-        Ok(InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded))
+        InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded)
+    }
+
+    /// The endpoint that the call names; `None`: any other.
+    #[cold]
+    #[inline(never)]
+    fn pinned(
+        &self,
+        view: &View<X>,
+        over: &Over,
+        (now, random, tried): (u64, &Random, &[Arc<Endpoint<X>>]),
+    ) -> Option<Result<InFlight<X>, PickError>> {
+        let group = &view.all;
+        let picker = Picker::new(&group.set, &Ask::any(now, random, tried));
+        match picker.pinned(&view.pins, over) {
+            Pinned::To(endpoint) => Some(Ok(self
+                .begin(view, endpoint, self.live(endpoint, group), now)
+                .perhaps_probing(now))),
+            Pinned::Free => None,
+            Pinned::Nowhere => Some(Err(PickError::Unavailable)),
+        }
     }
 
     /// Picks when what was drawn is not plainly good.
@@ -91,7 +139,8 @@ impl<X: Upstream> Balancer<X> {
     /// The state of an endpoint, made if this is its first pick.
     pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
         let is_new = endpoint.live().is_none();
-        let live = endpoint.live_or_build(&self.context, self.epoch, &group.crowd);
+        let (crowd, health) = (&group.crowd, &self.health);
+        let live = endpoint.live_or_build(&self.context, self.epoch, crowd, health);
         if is_new {
             self.connects(live);
         }

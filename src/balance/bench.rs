@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, reason = "for the benches of this crate only")]
 
+pub mod caller;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -52,9 +54,12 @@ impl std::fmt::Debug for Bench {
     }
 }
 
+/// The address of the endpoint with the number 0.
+const FIRST: u32 = 0x0a00_0000;
+
 #[must_use]
 pub fn endpoint(number: u32) -> config::Endpoint {
-    SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + number), 80)).into()
+    SocketAddr::from((Ipv4Addr::from_bits(FIRST + number), 80)).into()
 }
 
 impl Bench {
@@ -103,14 +108,10 @@ impl Bench {
         }
     }
 
-    /// The same for a request of this hash.
-    pub fn pick_hashed(&self, hash: u64) {
-        let now = self.now.load(Relaxed) + 10_000;
-        self.now.store(now, Relaxed);
-        let ask = Ask { hash: Some(hash), ..Ask::any(now, &self.random, &[]) };
-        if let Ok(flight) = self.balancer.pick(ask) {
-            flight.finish(now + 1_000_000, Outcome::Success);
-        }
+    /// Picks by another policy from now on.
+    pub fn settle(&self, policy: &config::Balancer) {
+        let balancer = Some(policy.clone());
+        self.balancer.settle(&config::Cluster { balancer, ..config::Cluster::default() });
     }
 
     pub fn replace(&self, endpoints: Vec<config::Endpoint>) {

@@ -1,14 +1,19 @@
 //! How the endpoints of a cluster stand.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     balancer::Balancer,
     endpoint::{Endpoint, Upstream},
+    health::Phase,
     pick::{Rank, standing},
     place::{Callers, locality_of},
+    subset::labels::Wanted,
 };
-use crate::config::{self, Address, Health, Locality};
+use crate::{
+    config::{self, Address, Health, Locality},
+    core::Instant,
+};
 
 /// How an endpoint stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,16 +24,40 @@ pub(crate) enum Standing {
     Suspect,
     /// No connection could be made, and the back-off lasts.
     Unavailable,
-    /// By the word of its source.
+    /// By the word of its source, or of its checks.
     Unhealthy,
     /// By the word of its source.
     Draining,
+    /// Its failures have taken it out of use for a while.
+    Ejected,
+    /// One call is out to see whether it is well again.
+    Probing,
 }
 
 impl Standing {
     /// Their names, in their order.
-    pub(crate) const NAMES: [&'static str; 5] =
-        ["healthy", "suspect", "unavailable", "unhealthy", "draining"];
+    pub(crate) const NAMES: [&'static str; 7] =
+        ["healthy", "suspect", "unavailable", "unhealthy", "draining", "ejected", "probing"];
+
+    fn of<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Self {
+        let Some(live) = endpoint.live() else {
+            return match endpoint.spec().health() {
+                Health::Draining => Self::Draining,
+                Health::Unhealthy => Self::Unhealthy,
+                _ => Self::Healthy,
+            };
+        };
+        let state = &live.load.state;
+        match state.phase(live.extra.link(now)) {
+            Phase::Draining | Phase::Removed => Self::Draining,
+            Phase::Probing => Self::Probing,
+            Phase::Ejected => Self::Ejected,
+            _ if state.is_doubted() || state.is_unfit() => Self::Unhealthy,
+            _ if !live.extra.available(now) => Self::Unavailable,
+            _ if state.is_suspect() => Self::Suspect,
+            _ => Self::Healthy,
+        }
+    }
 }
 
 /// An endpoint, as its balancer sees it now.
@@ -47,18 +76,34 @@ impl<X: Upstream> Balancer<X> {
         self.view.load().all.set.len()
     }
 
-    /// Whether any endpoint may be called at all.
-    pub(crate) fn is_callable(&self) -> bool {
-        let view = self.view.load();
-        view.all.set.iter().any(|endpoint| endpoint.spec().health() != Health::Draining)
+    /// Whether any endpoint of these labels may be called at all.
+    pub(crate) fn is_callable(&self, wanted: Option<&Wanted>) -> bool {
+        self.has_other(&[], None, wanted)
     }
 
-    /// Whether there is an endpoint that is none of these, and may be called.
-    pub(crate) fn has_other(&self, than: &[&Endpoint<X>]) -> bool {
+    /// Whether there is an endpoint that is none of these, and may be called by a call of this hash
+    /// that asks for these labels.
+    pub(crate) fn has_other(
+        &self,
+        than: &[&Endpoint<X>],
+        hash: Option<u64>,
+        wanted: Option<&Wanted>,
+    ) -> bool {
         let view = self.view.load();
-        view.all.set.iter().any(|known| {
+        let other = |known: &Arc<Endpoint<X>>| {
             known.spec().health() != Health::Draining && !than.iter().any(|met| met.is(known))
-        })
+        };
+        if view.placed.is_some() {
+            let now = self.epoch.nanos(Instant::now());
+            return view.has_planned(wanted, now, other);
+        }
+        match (&view.all.replicas, hash) {
+            (Some(replicas), Some(hash)) => {
+                let at = |place: &u32| view.all.set.get(*place as usize);
+                replicas.at(hash).iter().filter_map(at).any(other)
+            }
+            _ => view.all.set.iter().any(other),
+        }
     }
 
     /// The index and the set agree.
@@ -69,7 +114,7 @@ impl<X: Upstream> Balancer<X> {
 
     /// The view, as a pick reads it.
     #[cfg(test)]
-    pub(super) fn read(&self) -> arc_swap::Guard<std::sync::Arc<super::view::View<X>>> {
+    pub(super) fn read(&self) -> arc_swap::Guard<Arc<super::view::View<X>>> {
         self.view.load()
     }
 
@@ -84,15 +129,7 @@ impl<X: Upstream> Balancer<X> {
         let decay = view.decay;
         for endpoint in view.all.set.iter() {
             let (spec, live) = (endpoint.spec(), endpoint.live());
-            let standing = match spec.health() {
-                Health::Draining => Standing::Draining,
-                Health::Unhealthy => Standing::Unhealthy,
-                _ => match live {
-                    Some(live) if !live.extra.available(now) => Standing::Unavailable,
-                    Some(live) if live.load.is_suspect() => Standing::Suspect,
-                    _ => Standing::Healthy,
-                },
-            };
+            let standing = Standing::of(endpoint, now);
             tell(Seen {
                 address: spec.address(),
                 standing,
@@ -141,9 +178,9 @@ impl<X: Upstream> Balancer<X> {
                     return format!("{} weight {}, not called yet", spec.address(), spec.weight());
                 };
                 let latency = live.load.latency_at(now, decay) / 1e6;
-                let state = if live.extra.available(now) { "" } else { ", connect back-off" };
+                let state = live.told(now);
                 format!(
-                    "{} weight {}, {} in flight, {latency:.2} ms, success {:.0} %{state}",
+                    "{} weight {}, {} in flight, {latency:.2} ms, success {:.0} %, {state}",
                     spec.address(),
                     spec.weight(),
                     live.load.in_flight(),

@@ -15,12 +15,13 @@ use std::{
 use super::told::Told;
 use super::{
     hash::Crowd,
+    health::{Health as Cluster, Link, Phase, Said, Watch},
     load::Load,
     place::{Callers, Shift},
 };
 use crate::{
     config::{self, Address, Health, Place, Protocol, Security},
-    core::{BodyEnd, Epoch},
+    core::{BodyEnd, EjectReason, Epoch, Random, ReturnReason},
 };
 
 /// What an endpoint owns from its first pick on: its connections.
@@ -41,6 +42,22 @@ pub(crate) trait Upstream: Send + Sync + 'static {
 
     /// False while it is known that a call could not be sent.
     fn available(&self, now: u64) -> bool;
+
+    /// What the whole mesh draws its random words from.
+    fn random(_cx: &Self::Context) -> Arc<Random> {
+        Arc::default()
+    }
+
+    /// What its connections are at.
+    fn link(&self, _now: u64) -> Link {
+        Link::Idle
+    }
+
+    /// It is out of use for so many nanoseconds.
+    fn ejected(&self, _reason: EjectReason, _nanos: u64) {}
+
+    /// It is in use again.
+    fn returned(&self, _reason: ReturnReason) {}
 
     /// Its source says something else of it, under which its connections stay.
     fn respecified(&self, spec: &Spec);
@@ -89,8 +106,6 @@ pub(crate) struct Spec {
     address: Address,
     weight: u16,
     health: Health,
-    /// Its source says nothing against it.
-    callable: bool,
     protocol: Option<Protocol>,
     /// The whole of it, when more than these few fields was said.
     rest: Option<Box<config::Endpoint>>,
@@ -117,6 +132,8 @@ pub(crate) struct Live<X> {
     #[cfg(feature = "orca")]
     pub(super) told: OnceLock<Box<Told>>,
     pub(super) epoch: Epoch,
+    /// What is counted of its outcomes, where the cluster asks for it.
+    pub(super) watch: OnceLock<Box<Watch>>,
     /// The calls in flight to its whole cluster.
     pub(super) crowd: Arc<Crowd>,
     pub(super) extra: X,
@@ -130,7 +147,6 @@ impl Spec {
             address: endpoint.address.clone(),
             weight: u16::try_from(endpoint.weight).unwrap_or(u16::MAX).max(1),
             health: endpoint.health,
-            callable: matches!(endpoint.health, Health::Unknown | Health::Healthy),
             protocol: endpoint.protocol,
             rest: (!endpoint.is_plain()).then(|| Box::new(endpoint)),
         }
@@ -148,9 +164,18 @@ impl Spec {
         self.health
     }
 
-    #[inline]
+    /// Its source says nothing against it.
     pub(super) fn is_callable(&self) -> bool {
-        self.callable
+        matches!(self.health, Health::Unknown | Health::Healthy)
+    }
+
+    /// What the source says of its health, as its state has it.
+    fn standing(&self) -> Said {
+        Said {
+            unhealthy: self.health == Health::Unhealthy,
+            draining: self.health == Health::Draining,
+            degraded: self.health == Health::Degraded,
+        }
     }
 
     pub(crate) fn protocol(&self) -> Option<Protocol> {
@@ -184,6 +209,10 @@ impl Spec {
     /// Its own key, for policies that hash.
     pub(super) fn hash_key(&self) -> Option<&str> {
         self.rest.as_ref()?.hash_key.as_deref()
+    }
+
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        Some(self.rest.as_ref()?.labels.get(name)?.as_str())
     }
 
     pub(super) fn hostname(&self) -> Option<&str> {
@@ -280,10 +309,11 @@ impl<X: Upstream> Endpoint<X> {
             && let Some(state) = self.live.get()
         {
             state.extra.respecified(&spec);
+            state.load.state.set_said(spec.standing());
             // A new cell is empty: setting it cannot fail.
             drop(live.set(Arc::clone(state)));
         }
-        let returns = self.spec.health == Health::Unhealthy && spec.callable;
+        let returns = self.spec.health == Health::Unhealthy && spec.is_callable();
         let joined = if returns { now } else { self.joined };
         let place = AtomicU32::new(self.place());
         Self { spec, retired: AtomicBool::new(false), place, joined, live }
@@ -296,21 +326,29 @@ impl<X: Upstream> Endpoint<X> {
         cx: &X::Context,
         epoch: Epoch,
         crowd: &Arc<Crowd>,
+        health: &Arc<Cluster>,
     ) -> &Live<X> {
         let live = self.live.get_or_init(|| {
             let (crowd, extra) = (Arc::clone(crowd), X::build(&self.spec, cx));
-            Arc::new(Live {
-                load: Load::default(),
+            let (load, watch) = (Load::default(), OnceLock::new());
+            let live = Live {
+                load,
                 #[cfg(feature = "orca")]
                 told: OnceLock::new(),
                 epoch,
+                watch,
                 crowd,
                 extra,
-            })
+            };
+            live.load.state.set_said(self.spec.standing());
+            if health.is_on() {
+                live.watched(health);
+            }
+            Arc::new(live)
         });
         // A pick from an older set may come after the endpoint has left.
         if self.retired.load(SeqCst) {
-            live.extra.retire();
+            live.retire();
         }
         live
     }
@@ -319,8 +357,67 @@ impl<X: Upstream> Endpoint<X> {
     pub(super) fn retire(&self) {
         self.retired.store(true, SeqCst);
         self.disbelieved();
-        if let Some(extra) = self.extra() {
-            extra.retire();
+        if let Some(live) = self.live() {
+            live.retire();
         }
+    }
+}
+
+// === impl Live ===
+
+impl<X: Upstream> Live<X> {
+    /// Counts its outcomes from now on.
+    pub(super) fn watched(&self, health: &Arc<Cluster>) -> &Watch {
+        self.watch.get_or_init(|| health.watch())
+    }
+
+    /// Ends an ejection, if there is one.
+    pub(super) fn restore(&self, now: u64, reason: ReturnReason) -> bool {
+        let restored = self.load.state.restore();
+        if restored {
+            if let Some(watch) = self.watch.get() {
+                watch.returned(now);
+            }
+            self.extra.returned(reason);
+        }
+        restored
+    }
+
+    /// Where it stands, in words.
+    pub(super) fn told(&self, now: u64) -> String {
+        let state = &self.load.state;
+        let phase = match state.phase(self.extra.link(now)) {
+            Phase::Idle => "idle",
+            Phase::Connecting => "connecting",
+            Phase::Ready => "ready",
+            Phase::BackingOff => "connect back-off",
+            Phase::Ejected => {
+                let left = state.until().saturating_sub(now);
+                #[expect(clippy::cast_precision_loss, reason = "for reading")]
+                let left = left as f64 / 1e9;
+                return format!("ejected, probed in {left:.1} s");
+            }
+            Phase::Probing => "ejected, a probe is out",
+            Phase::Draining => "draining",
+            Phase::Removed => "removed",
+        };
+        let also = if state.is_unfit() {
+            ", its checks fail"
+        } else if state.is_doubted() {
+            ", not known to be healthy"
+        } else {
+            ""
+        };
+        format!("{phase}{also}")
+    }
+
+    /// It has left; what is in flight goes on.
+    fn retire(&self) {
+        if self.load.state.remove()
+            && let Some(watch) = self.watch.get()
+        {
+            watch.removed();
+        }
+        self.extra.retire();
     }
 }

@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::{
     endpoint::{Endpoint, Live, Upstream},
-    load::Load,
+    health::{Fault, Watch},
 };
 use crate::core::{BodyEnd, Instant, Ticket, Watcher};
 
@@ -14,18 +14,32 @@ use crate::core::{BodyEnd, Instant, Ticket, Watcher};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
     Success,
+    /// An answer that is a failure: a status from 500 on, a gRPC status, a broken body.
     Failure,
+    /// An answer of 502, 503 or 504, or their gRPC statuses.
+    Gateway,
+    /// No connection could be made.
+    Connect,
+    /// The connection was lost.
+    Reset,
+    /// Our own timeout passed.
+    Timeout,
     /// It says nothing about the endpoint.
     Ignored,
 }
 
 /// One attempt in flight to an endpoint. Dropped without an outcome, the caller has left: its
 /// age is a censored sample, which may raise the latency and counts no failure.
+#[expect(clippy::struct_excessive_bools, reason = "what is done of its end, each once")]
 pub(crate) struct InFlight<X: Send + Sync + 'static> {
     endpoint: Arc<Endpoint<X>>,
     started: u64,
     decay: u64,
     recorded: bool,
+    /// It is the one call that finds out whether an ejected endpoint is well again.
+    probe: bool,
+    /// What the cluster's own list makes of its status.
+    verdict: Option<Outcome>,
     /// The crowd of its cluster has counted it, too.
     crowded: bool,
     /// Uncounting has passed to a ticket, or is done.
@@ -39,8 +53,29 @@ impl Outcome {
     /// (`INVALID_ARGUMENT`, `NOT_FOUND`, …) says nothing against it.
     pub(crate) fn of_grpc(code: i32) -> Self {
         match code {
-            4 | 8 | 13 | 14 | 15 => Self::Failure,
+            //= Envoy `grpcToHttpStatus`: 504 and 503
+            4 | 14 => Self::Gateway,
+            8 | 13 | 15 => Self::Failure,
             _ => Self::Success,
+        }
+    }
+
+    /// The outcome that a status of HTTP is for its endpoint.
+    pub(crate) fn of_http(status: u16) -> Self {
+        match status {
+            502..=504 => Self::Gateway,
+            500.. => Self::Failure,
+            _ => Self::Success,
+        }
+    }
+
+    /// Whose failure it is, if it is one.
+    fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Success | Self::Ignored => None,
+            Self::Failure => Some(Fault::Server),
+            Self::Gateway => Some(Fault::Gateway),
+            Self::Connect | Self::Reset | Self::Timeout => Some(Fault::LocalOrigin),
         }
     }
 }
@@ -49,7 +84,39 @@ impl<X: Upstream> InFlight<X> {
     /// One that has been counted at `now`.
     #[inline]
     pub(super) fn begun(endpoint: Arc<Endpoint<X>>, now: u64, decay: u64, crowded: bool) -> Self {
-        Self { endpoint, started: now, decay, recorded: false, crowded, over: false }
+        let (recorded, over, probe, verdict) = (false, false, false, None);
+        Self { endpoint, started: now, decay, recorded, probe, verdict, crowded, over }
+    }
+
+    /// The same, if this call may be the one that finds out whether the endpoint is well again.
+    pub(super) fn perhaps_probing(mut self, now: u64) -> Self {
+        self.probe = self.endpoint.live().is_some_and(|live| {
+            let state = &live.load.state;
+            // In need, one that is out is called without being asked for it.
+            state.begin_probe() || (state.claim_probe(now) && state.begin_probe())
+        });
+        self
+    }
+
+    /// Looks at the head of an answer for what the cluster's own rules make of it: `after` is read
+    /// from it only where that is of use.
+    pub(crate) fn answered(
+        &mut self,
+        now: u64,
+        status: u16,
+        after: impl FnOnce() -> Option<std::time::Duration>,
+    ) {
+        let Some(watch) = self.endpoint.live().and_then(|live| live.watch.get()) else { return };
+        self.verdict = watch.is_failure(status).map(|is_failure| match Outcome::of_http(status) {
+            Outcome::Success | Outcome::Failure if is_failure => Outcome::Failure,
+            Outcome::Gateway if is_failure => Outcome::Gateway,
+            _ => Outcome::Success,
+        });
+        if watch.wants_hints()
+            && let Some(after) = after()
+        {
+            watch.hint(now, crate::core::nanos(after));
+        }
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint<X>> {
@@ -60,9 +127,19 @@ impl<X: Upstream> InFlight<X> {
     pub(crate) fn record(&mut self, now: u64, outcome: Outcome) {
         self.recorded = true;
         if let Some(live) = self.endpoint.live() {
-            record(&live.load, self.started, now, outcome, self.decay);
+            record(live, self.started, now, outcome, self.decay);
+            self.judge(live, now, outcome);
         }
+        self.probe = false;
         disbelieve(&self.endpoint, outcome);
+    }
+
+    #[inline]
+    fn judge(&self, live: &Live<X>, now: u64, outcome: Outcome) {
+        if let Some(watch) = live.watch.get() {
+            let outcome = self.verdict.unwrap_or(outcome);
+            judge(live, watch, now, outcome, self.probe);
+        }
     }
 
     /// Ends it with an outcome.
@@ -70,10 +147,22 @@ impl<X: Upstream> InFlight<X> {
     pub(crate) fn finish(mut self, now: u64, outcome: Outcome) {
         self.over = true;
         if let Some(live) = self.endpoint.live() {
-            record(&live.load, self.started, now, outcome, self.decay);
+            record(live, self.started, now, outcome, self.decay);
+            self.judge(live, now, outcome);
             live.end(self.started, self.crowded);
         }
         disbelieve(&self.endpoint, outcome);
+    }
+
+    /// Ends it as its drop does, at a time that is told: a simulation's clock is not ours.
+    pub(super) fn left(mut self, now: u64) {
+        self.over = true;
+        if let Some(live) = self.endpoint.live() {
+            if !self.recorded {
+                live.load.raise(now, now.saturating_sub(self.started), self.decay);
+            }
+            live.load.end(self.started);
+        }
     }
 
     /// Hands it to the response body: it is in flight until the body's end.
@@ -81,13 +170,8 @@ impl<X: Upstream> InFlight<X> {
     /// `now` is when its head came: how long a body lasts says nothing of its endpoint's speed.
     pub(crate) fn into_ticket(mut self, now: u64) -> (Arc<dyn Watcher>, Ticket) {
         self.over = true;
-        let ticket = Ticket {
-            started: self.started,
-            head: now,
-            decay: self.decay,
-            recorded: self.recorded,
-            crowded: self.crowded,
-        };
+        let Self { started, decay, recorded, probe, crowded, .. } = self;
+        let ticket = Ticket { started, head: now, decay, recorded, probe, crowded };
         (Arc::<Endpoint<X>>::clone(&self.endpoint) as Arc<dyn Watcher>, ticket)
     }
 }
@@ -109,6 +193,9 @@ fn leave<X: Send + Sync>(flight: &InFlight<X>) {
     if !flight.recorded {
         let now = live.epoch.nanos(Instant::now());
         live.load.raise(now, now.saturating_sub(flight.started), flight.decay);
+        if flight.probe {
+            live.load.state.probe_left(now);
+        }
     }
     live.end(flight.started, flight.crowded);
 }
@@ -125,13 +212,26 @@ impl<X> Live<X> {
 }
 
 #[inline]
-fn record(load: &Load, started: u64, now: u64, outcome: Outcome, decay: u64) {
-    let rtt = now.saturating_sub(started);
+fn record<X>(live: &Live<X>, started: u64, now: u64, outcome: Outcome, decay: u64) {
+    let (load, rtt) = (&live.load, now.saturating_sub(started));
     match outcome {
         Outcome::Success => load.succeeded(now, rtt, decay),
-        Outcome::Failure => load.failed(now, rtt, decay),
+        Outcome::Failure | Outcome::Gateway | Outcome::Timeout => load.failed(now, rtt, decay),
+        Outcome::Connect | Outcome::Reset => load.broke(now, rtt, decay),
         Outcome::Ignored => {}
     }
+}
+
+#[cold]
+#[inline(never)]
+fn judge<X: Upstream>(live: &Live<X>, watch: &Watch, now: u64, outcome: Outcome, probe: bool) {
+    if outcome == Outcome::Ignored {
+        if probe {
+            live.load.state.probe_left(now);
+        }
+        return;
+    }
+    watch.outcome(live, now, outcome.fault(), probe);
 }
 
 impl<X: Upstream> Watcher for Endpoint<X> {
@@ -151,11 +251,15 @@ impl<X: Upstream> Watcher for Endpoint<X> {
                 {
                     code.map_or(Outcome::Failure, Outcome::of_grpc)
                 }
-                BodyEnd::Failed => Outcome::Failure,
+                BodyEnd::Failed => Outcome::Reset,
                 // The head has come, and how long the rest may last is the caller's choice.
                 BodyEnd::Expired | BodyEnd::Dropped => Outcome::Ignored,
             };
-            record(&live.load, ticket.started, ticket.head, outcome, ticket.decay);
+            record(live, ticket.started, ticket.head, outcome, ticket.decay);
+            if let Some(watch) = live.watch.get() {
+                let now = live.epoch.nanos(now.unwrap_or_else(Instant::now));
+                judge(live, watch, now, outcome, ticket.probe);
+            }
             disbelieve(self, outcome);
         }
         live.end(ticket.started, ticket.crowded);

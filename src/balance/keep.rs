@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{balancer::Balancer, endpoint::Upstream};
+use crate::core::earliest;
 
 /// Whether a task keeps the balancer, and whether a call must wake it.
 #[derive(Debug, Default)]
@@ -19,7 +20,8 @@ pub(super) struct Keeper {
 impl<X: Upstream> Balancer<X> {
     /// Whether a task is to be started that keeps it: once, when there is work of this kind.
     pub(crate) fn takes_keeper(&self) -> bool {
-        self.view.load().is_kept() && !self.keeper.present.swap(true, Relaxed)
+        (self.view.load().is_kept() || self.health.is_kept())
+            && !self.keeper.present.swap(true, Relaxed)
     }
 
     /// Does what is due at `now` and says when more will be; `None`: not before another call.
@@ -28,10 +30,13 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn keep(&self, now: u64) -> Option<u64> {
         // Before the look: a call that comes between the two wakes for nothing, and none is missed.
         self.keeper.parked.store(true, Relaxed);
-        let (due, moved) = self.view.load_full().keep(&self.context, now);
+        let view = self.view.load_full();
+        let (due, moved) = view.keep(&self.context, now);
         if moved {
             self.remake(now);
         }
+        let members = view.all.set.iter().filter_map(|endpoint| endpoint.live());
+        let due = earliest(due, self.health.keep(now, members));
         if due.is_some() {
             self.keeper.parked.store(false, Relaxed);
         }

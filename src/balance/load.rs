@@ -3,17 +3,16 @@
 //! Latency is a peak EWMA (Finagle): a slower sample replaces it, a faster one is blended in over
 //! the decay time; without a decay time it is the latest sample. Calls in flight carry their age (Kratos): an endpoint that answers nothing
 //! looks as slow as its calls are old. Success is an EWMA over outcomes; under one half the
-//! endpoint is suspect, and is probed by single calls at doubling intervals.
+//! endpoint is suspect, and is probed by single calls at doubling intervals. It is a part of the
+//! endpoint's state (`health/state.rs`), which is on this line, too.
 
-use super::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use super::{
+    atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    state::{FIRST_PROBE, ONE, State},
+};
 
-/// 1.0 of the success average.
-const ONE: u32 = 1 << 16;
-const SUSPECT: u32 = ONE / 2;
-/// What an endpoint that has failed before it ever succeeded is held at.
-const NO_CREDIT: u32 = ONE / 4;
-pub(super) const FIRST_PROBE: u64 = 1_000_000_000;
-pub(super) const LAST_PROBE: u64 = 30_000_000_000;
+/// What an error of the transport counts as at most, when it came at once. Unit: nanoseconds.
+const SLOW: f32 = 1e9;
 /// The loser of every comparison gets at most about one pick for so many of the winner's.
 const STALE: u64 = 16;
 /// The latency of an endpoint whose first answer is still awaited: worse than any measured one.
@@ -22,36 +21,18 @@ const UNMEASURED: f32 = 1e15;
 /// A lost update under a race loses one sample of an average, which is harmless: nothing here is
 /// a counter but `in_flight` and `started`, and those are exact.
 #[repr(align(64))]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Load {
+    pub(super) state: State,
     in_flight: AtomicU32,
-    success: AtomicU32,
     /// The sum of the start times of what is in flight, wrapping.
     started: AtomicU64,
     /// Nanoseconds; 0 until the first sample.
     latency: AtomicU64,
     /// When the latency was written.
     stamp: AtomicU64,
-    /// When a suspect endpoint may be probed.
-    probe_at: AtomicU64,
-    probe_gap: AtomicU64,
     /// The last pick.
     picked: AtomicU64,
-}
-
-impl Default for Load {
-    fn default() -> Self {
-        Self {
-            in_flight: AtomicU32::new(0),
-            success: AtomicU32::new(ONE),
-            started: AtomicU64::new(0),
-            latency: AtomicU64::new(0),
-            stamp: AtomicU64::new(0),
-            probe_at: AtomicU64::new(0),
-            probe_gap: AtomicU64::new(FIRST_PROBE),
-            picked: AtomicU64::new(0),
-        }
-    }
 }
 
 impl Load {
@@ -73,9 +54,14 @@ impl Load {
         self.in_flight.load(Relaxed)
     }
 
-    #[inline]
+    /// Whether it was ever picked.
+    pub(super) fn was_picked(&self) -> bool {
+        self.picked.load(Relaxed) != 0
+    }
+
+    #[cfg(test)]
     pub(super) fn is_suspect(&self) -> bool {
-        self.success.load(Relaxed) < SUSPECT
+        self.state.is_suspect()
     }
 
     /// Claims a pick for an endpoint that has lost every comparison for a while: an estimate that
@@ -91,16 +77,7 @@ impl Load {
 
     /// Claims the one probe that a suspect endpoint gets per interval.
     pub(super) fn claim_probe(&self, now: u64) -> bool {
-        let due = self.probe_at.load(Relaxed);
-        if now < due {
-            return false;
-        }
-        let gap = self.probe_gap.load(Relaxed);
-        if self.probe_at.compare_exchange(due, now + gap, Relaxed, Relaxed).is_err() {
-            return false;
-        }
-        self.probe_gap.store((gap * 2).min(LAST_PROBE), Relaxed);
-        true
+        self.state.claim_suspect(now)
     }
 
     #[inline]
@@ -109,10 +86,7 @@ impl Load {
         let latency = if decay == 0 { rtt } else { self.blended(now, rtt, decay) };
         self.latency.store(latency.max(1), Relaxed);
         self.stamp.store(now, Relaxed);
-        let success = self.success.load(Relaxed);
-        if success < ONE {
-            self.trust(success);
-        }
+        self.state.succeeded();
     }
 
     /// The estimate after a sample.
@@ -126,27 +100,18 @@ impl Load {
         whole(rtt + (before - rtt) * self.remaining(now, decay))
     }
 
-    /// A suspect that answers is trusted again within a few calls.
-    #[cold]
-    fn trust(&self, success: u32) {
-        let step = if success < SUSPECT { 2 } else { 8 };
-        let next = success + (ONE - success).div_ceil(step);
-        self.success.store(next, Relaxed);
-        if next >= SUSPECT {
-            self.probe_gap.store(FIRST_PROBE, Relaxed);
-        }
-    }
-
     /// A failure never lowers the latency: failing fast is not being fast.
     pub(super) fn failed(&self, now: u64, rtt: u64, decay: u64) {
         let unproven = self.latency.load(Relaxed) == 0;
         self.raise(now, rtt, decay);
-        let success = self.success.load(Relaxed);
-        let next = if unproven { NO_CREDIT } else { success - success / 4 };
-        self.success.store(next, Relaxed);
-        if next < SUSPECT && success >= SUSPECT {
-            self.probe_at.store(now + self.probe_gap.load(Relaxed), Relaxed);
-        }
+        self.state.failed(now, unproven);
+    }
+
+    /// An error of the transport counts as slow, however soon it came: as twice what is expected,
+    /// up to a second.
+    pub(super) fn broke(&self, now: u64, rtt: u64, decay: u64) {
+        let slow = (2.0 * self.latency_at(now, decay)).min(SLOW);
+        self.failed(now, rtt.max(whole(slow)), decay);
     }
 
     /// An attempt that was abandoned: its age may raise the estimate, never lower it.
@@ -199,7 +164,7 @@ impl Load {
                 }
             }
         }
-        let success = self.success.load(Relaxed);
+        let success = self.state.success();
         if success >= ONE {
             return waiting + latency;
         }
@@ -209,7 +174,7 @@ impl Load {
     }
 
     pub(super) fn success_ratio(&self) -> f64 {
-        f64::from(self.success.load(Relaxed)) / f64::from(ONE)
+        f64::from(self.state.success()) / f64::from(ONE)
     }
 }
 

@@ -10,6 +10,8 @@
 //! | `client_weighted` | one after the other, by weights from load reports (feature `orca`) | gRPC servers that report |
 //! | `prequal` | the coldest of a few latest reports, else as `peak_ewma` (feature `orca`) | many clients with little traffic each |
 //! | `random` | any, by weight | comparisons |
+//! | `ring_hash`, `maglev` | the one that the request's hash belongs to; the next one if that cannot be called or is full | caches and sessions |
+//! | `sharded` | a replica of the shard that the request's hash belongs to, and no other endpoint | data that is somewhere |
 //!
 //! Before any load is compared, an endpoint is ranked: good; suspect (half of its latest calls
 //! failed, or its source calls it unhealthy); in connect back-off; tried by this call. A draining
@@ -23,9 +25,11 @@
 mod ask;
 mod balancer;
 mod census;
+mod checked;
 mod endpoint;
 mod flight;
 mod hash;
+pub(crate) mod health;
 mod keep;
 mod load;
 #[cfg(test)]
@@ -39,6 +43,7 @@ mod prequal;
 #[cfg(feature = "orca")]
 pub(crate) mod report;
 mod set;
+mod shard;
 mod subset;
 #[cfg(test)]
 mod tests;
@@ -55,12 +60,14 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
+use self::health::state;
 pub(crate) use self::{
     ask::Ask,
     balancer::{Balancer, PickError},
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
+    pick::{HealthSet, Over},
     place::{Callers, Shift},
     set::Diff,
     subset::labels::Wanted,

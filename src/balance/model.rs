@@ -6,11 +6,15 @@ mod atomic {
     pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
+#[path = "health/state.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
+mod state;
+
 #[path = "load.rs"]
 #[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod load;
 
-use self::load::{FIRST_PROBE, Load};
+use self::{load::Load, state::FIRST_PROBE};
 
 const NOW: u64 = 1_000_000_000;
 const DECAY: u64 = 10_000_000_000;

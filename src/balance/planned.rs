@@ -9,10 +9,10 @@ use std::{
 use super::{
     ask::Ask,
     balancer::{Balancer, PickError},
-    endpoint::Upstream,
+    endpoint::{Endpoint, Upstream},
     flight::InFlight,
     pick::{Mode, Picked, Picker, Rank, scale, standing},
-    place::{Level, Plan},
+    place::{Level, Placing, Plan},
     subset::labels::{Found, Wanted},
     view::{Group, Placed, View},
 };
@@ -29,15 +29,18 @@ struct Way<'a, X> {
 }
 
 impl<X: Upstream> Balancer<X> {
-    /// By value, as a question that is answered without a plan.
     #[inline(never)]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a question that is answered without a plan stays in registers"
+    )]
     pub(super) fn planned(
         &self,
         view: &View<X>,
         ask: Ask<'_, X>,
     ) -> Result<InFlight<X>, PickError> {
         let Some(placed) = &view.placed else { return Err(PickError::Empty) };
-        let plan = self.plan_of(view, placed, ask.wanted)?;
+        let plan = plan_of(view, placed, ask.wanted)?;
         if !plan.used.load(Relaxed) {
             plan.used.store(true, Relaxed);
         }
@@ -61,35 +64,8 @@ impl<X: Upstream> Balancer<X> {
         if view.bounded {
             live.crowd.enter();
         }
-        Ok(InFlight::begun(Arc::clone(endpoint), ask.now, view.decay, view.bounded))
-    }
-
-    /// The plan of the labels that are asked for.
-    fn plan_of<'a>(
-        &self,
-        view: &'a View<X>,
-        placed: &'a Placed<X>,
-        wanted: Option<&Wanted>,
-    ) -> Result<&'a Plan<X>, PickError> {
-        let Some(subsets) = &view.placing.subsets else {
-            return match wanted {
-                Some(wanted) if !wanted.is_empty() => Err(PickError::NoPart),
-                _ => Ok(&placed.plan),
-            };
-        };
-        let nothing = Wanted::default();
-        let found = wanted
-            .unwrap_or(&nothing)
-            .find(subsets, |id| placed.parts.get(&id).map(|(labels, _)| labels));
-        match found {
-            Found::Any => Ok(&placed.plan),
-            Found::Part(id) => match placed.parts.get(&id) {
-                Some((_, plan)) => Ok(plan),
-                None => Err(PickError::NoPart),
-            },
-            Found::Nothing if subsets.panic_any == Some(true) => Ok(&placed.plan),
-            Found::Nothing => Err(PickError::NoPart),
-        }
+        let flight = InFlight::begun(Arc::clone(endpoint), ask.now, view.decay, view.bounded);
+        Ok(flight.perhaps_probing(ask.now))
     }
 }
 
@@ -176,6 +152,13 @@ impl<'a, X: Upstream> Way<'a, X> {
     fn within(&self, balancer: &Balancer<X>, group: &'a Group<X>) -> Option<Picked<'a, X>> {
         let policy = &self.view.policy;
         let picker = self.picker(group);
+        // A table has only those that are well.
+        if self.mode.panic.get() && policy.hashes().is_some() {
+            let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
+            let first = group.set.get(scale(word, group.set.len()))?;
+            let endpoint = picker.random_ranked(first)?;
+            return Some((endpoint, balancer.live(endpoint, group)));
+        }
         let drawn = policy.plain(group, picker, self.ask).err().flatten()?;
         let endpoint = policy.ranked(group, picker, self.ask, drawn)?;
         Some((endpoint, balancer.live(endpoint, group)))
@@ -212,7 +195,7 @@ impl<'a, X: Upstream> Way<'a, X> {
                 }
             }
             // Those of a subset are all bad: the others are better than that.
-            if plan.is_subset && plan.id == 0 && !self.view.placing.prefer_strictly {
+            if leaves_others(plan, &self.view.placing) {
                 self.mode.panic.set(false);
                 self.mode.edges.set(&[]);
                 if let Some(picked) = self.within(balancer, &self.view.all) {
@@ -225,11 +208,70 @@ impl<'a, X: Upstream> Way<'a, X> {
 
     /// Unless it is known to be bad, and such ones are not to be called.
     fn allowed(&self, picked: Picked<'a, X>) -> Result<Picked<'a, X>, PickError> {
-        let is_bad = matches!(standing(picked.0, self.ask.now), Rank::Suspect);
-        if is_bad && self.view.placing.fail_on_panic {
+        if self.view.placing.fail_on_panic && is_bad(picked.0, self.ask.now) {
             return Err(PickError::Panic);
         }
         Ok(picked)
+    }
+}
+
+impl<X: Upstream> View<X> {
+    /// Whether a pick by the plan may find such an endpoint.
+    #[cold]
+    pub(super) fn has_planned(
+        &self,
+        wanted: Option<&Wanted>,
+        now: u64,
+        such: impl Fn(&Arc<Endpoint<X>>) -> bool,
+    ) -> bool {
+        let Some(placed) = &self.placed else { return false };
+        let Ok(plan) = plan_of(self, placed, wanted) else { return false };
+        let placing = &self.placing;
+        let allowed = |endpoint: &Arc<Endpoint<X>>| {
+            such(endpoint) && !(placing.fail_on_panic && is_bad(endpoint, now))
+        };
+        let levels = plan.levels.iter().filter(|it| !(placing.fail_on_panic && it.load().panic));
+        let within =
+            |level: &Level<X>| level.whole.as_ref().unwrap_or(&self.all).set.iter().any(&allowed);
+        levels.into_iter().any(within)
+            || (leaves_others(plan, placing) && self.all.set.iter().any(&allowed))
+    }
+}
+
+/// Whether what is left out of the plan is called when nothing in it is good.
+fn leaves_others<X>(plan: &Plan<X>, placing: &Placing) -> bool {
+    plan.is_subset && plan.id == 0 && !placing.prefer_strictly
+}
+
+/// Whether an endpoint is known to be bad, by what is said or seen of its health.
+fn is_bad<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {
+    matches!(standing(endpoint, now), Rank::Suspect)
+}
+
+/// The plan of the labels that are asked for.
+fn plan_of<'a, X: Upstream>(
+    view: &'a View<X>,
+    placed: &'a Placed<X>,
+    wanted: Option<&Wanted>,
+) -> Result<&'a Plan<X>, PickError> {
+    let Some(subsets) = &view.placing.subsets else {
+        return match wanted {
+            Some(wanted) if !wanted.is_empty() => Err(PickError::NoPart),
+            _ => Ok(&placed.plan),
+        };
+    };
+    let nothing = Wanted::default();
+    let found = wanted
+        .unwrap_or(&nothing)
+        .find(subsets, |id| placed.parts.get(&id).map(|(labels, _)| labels));
+    match found {
+        Found::Any => Ok(&placed.plan),
+        Found::Part(id) => match placed.parts.get(&id) {
+            Some((_, plan)) => Ok(plan),
+            None => Err(PickError::NoPart),
+        },
+        Found::Nothing if subsets.panic_any == Some(true) => Ok(&placed.plan),
+        Found::Nothing => Err(PickError::NoPart),
     }
 }
 

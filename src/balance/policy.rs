@@ -8,6 +8,7 @@ use super::{
     hash,
     pick::{Drawn, Picker, Plain, Signal},
     set::Set,
+    shard,
     view::Group,
 };
 #[cfg(feature = "orca")]
@@ -33,11 +34,17 @@ pub(super) enum Policy {
     Prequal(Arc<Prequal>),
     /// By the hash of the request, over the group's table.
     Hashed(hash::Kind),
+    /// By the hash of the request, to a replica of its shard.
+    Sharded(Arc<shard::Map>),
 }
 
 impl Policy {
     pub(super) fn of(cluster: &config::Cluster) -> Self {
-        match cluster.balancer.clone().unwrap_or_default() {
+        Self::of_balancer(&cluster.balancer.clone().unwrap_or_default())
+    }
+
+    fn of_balancer(balancer: &config::Balancer) -> Self {
+        match balancer {
             config::Balancer::PeakEwma { decay, .. } => {
                 Self::PeakEwma { decay: u64::try_from(decay.as_nanos()).unwrap_or(u64::MAX).max(1) }
             }
@@ -45,20 +52,22 @@ impl Policy {
             config::Balancer::Random => Self::Random,
             #[cfg(feature = "orca")]
             config::Balancer::ClientWeighted(config) => {
-                Self::Weighted(Arc::new(Weighted::new(&config)))
+                Self::Weighted(Arc::new(Weighted::new(config)))
             }
             #[cfg(feature = "orca")]
-            config::Balancer::Prequal(config) => Self::Prequal(Arc::new(Prequal::new(&config))),
+            config::Balancer::Prequal(config) => Self::Prequal(Arc::new(Prequal::new(config))),
             #[cfg(not(feature = "orca"))]
             config::Balancer::ClientWeighted(_) | config::Balancer::Prequal(_) => {
                 Self::LeastRequest
             }
-            config::Balancer::RingHash(ring) => Self::Hashed(hash::Kind::of_ring(&ring)),
-            config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(&maglev)),
+            config::Balancer::RingHash(ring) => Self::Hashed(hash::Kind::of_ring(ring)),
+            config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(maglev)),
+            config::Balancer::Sharded(sharded) => Self::Sharded(Arc::new(shard::Map::new(sharded))),
+            // What names no endpoint, or one that cannot be used.
+            config::Balancer::OverrideHost(over) => Self::of_balancer(&over.fallback),
             // Validation refuses the others, which are not there yet.
             config::Balancer::LeastRequest
             | config::Balancer::PickFirst(_)
-            | config::Balancer::OverrideHost(_)
             | config::Balancer::Extension(_) => Self::LeastRequest,
         }
     }
@@ -68,7 +77,11 @@ impl Policy {
     pub(super) fn decay(&self) -> u64 {
         match self {
             Self::PeakEwma { decay } => *decay,
-            Self::LeastRequest | Self::RoundRobin | Self::Random | Self::Hashed(_) => 0,
+            Self::LeastRequest
+            | Self::RoundRobin
+            | Self::Random
+            | Self::Hashed(_)
+            | Self::Sharded(_) => 0,
             #[cfg(feature = "orca")]
             Self::Weighted(_) => 0,
             #[cfg(feature = "orca")]
@@ -116,6 +129,14 @@ impl Policy {
         }
     }
 
+    /// Whose replicas its groups look for.
+    pub(super) fn shards(&self) -> Option<&Arc<shard::Map>> {
+        match self {
+            Self::Sharded(map) => Some(map),
+            _ => None,
+        }
+    }
+
     /// Whether the calls in flight to the whole cluster are counted.
     pub(super) fn is_bounded(&self) -> bool {
         matches!(self, Self::Hashed(kind) if kind.is_bounded())
@@ -142,6 +163,8 @@ impl Policy {
                 Some(by) => picker.hashed(&by),
                 None => picker.random(),
             },
+            // Whether good or not: few are looked at.
+            Self::Sharded(_) => Err(group.set.get(0).map(|any| (any, any))),
         }
     }
 
@@ -168,6 +191,7 @@ impl Policy {
                 Some(by) => picker.hashed_ranked(&by),
                 None => picker.random_ranked(drawn.0),
             },
+            Self::Sharded(_) => picker.sharded(group.replicas.as_ref()?, ask.hash),
         }
     }
 }

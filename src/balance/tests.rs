@@ -1,6 +1,7 @@
 //! The balancer: its load signal, its set and its policies, with endpoints that own nothing.
 
 mod hashed;
+mod health;
 mod load;
 mod pick;
 mod place;
@@ -18,10 +19,10 @@ use std::{
     },
 };
 
-use super::{Ask, Balancer, Endpoint, InFlight, Outcome, PickError, Spec, Upstream};
+use super::{Ask, Balancer, Endpoint, InFlight, Outcome, PickError, Spec, Standing, Upstream};
 use crate::{
     config::{self, Address},
-    core::{Epoch, Random},
+    core::{EjectReason, Epoch, Random, ReturnReason},
 };
 
 const MILLI: u64 = 1_000_000;
@@ -32,6 +33,8 @@ struct Mock {
     name: Arc<str>,
     available: AtomicBool,
     retired: AtomicBool,
+    /// When it went out of use and came back.
+    told: std::sync::Mutex<Vec<String>>,
 }
 
 impl Upstream for Mock {
@@ -39,7 +42,8 @@ impl Upstream for Mock {
 
     fn build(spec: &Spec, (): &()) -> Self {
         let name = spec.address().to_string().into();
-        Self { name, available: AtomicBool::new(true), retired: AtomicBool::new(false) }
+        let (available, retired) = (AtomicBool::new(true), AtomicBool::new(false));
+        Self { name, available, retired, told: Default::default() }
     }
 
     fn name(&self) -> &Arc<str> {
@@ -52,6 +56,15 @@ impl Upstream for Mock {
 
     fn available(&self, _now: u64) -> bool {
         self.available.load(Relaxed)
+    }
+
+    fn ejected(&self, reason: EjectReason, nanos: u64) {
+        let seconds = nanos as f64 / 1e9;
+        self.told.lock().unwrap().push(format!("ejected: {reason} for {seconds} s"));
+    }
+
+    fn returned(&self, reason: ReturnReason) {
+        self.told.lock().unwrap().push(format!("returned: {reason}"));
     }
 
     fn respecified(&self, _spec: &Spec) {}

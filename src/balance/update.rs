@@ -4,12 +4,16 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{
     balancer::Balancer,
-    endpoint::{Spec, Upstream},
+    endpoint::{Endpoint, Spec, Upstream},
+    health::Rules,
     policy::Policy,
     set::{Diff, Index},
     view::View,
 };
-use crate::config::{self, Address};
+use crate::{
+    config::{self, Address},
+    core::Instant,
+};
 
 /// What only updates touch.
 pub(super) struct Updater<X> {
@@ -63,11 +67,14 @@ impl<X: Upstream> Balancer<X> {
         let mut updater = self.updater();
         let view = self.view.load_full();
         let placing = Arc::new(view.placing(cluster, &self.context));
-        let now = self.epoch.nanos(crate::core::Instant::now());
+        let now = self.epoch.nanos(Instant::now());
         let next =
             view.under(Policy::of(cluster), placing, view.all.set.share(), &self.context, now);
         drop(view);
         updater.keep(self.view.swap(Arc::new(next)));
+        let rules = cluster.outlier_detection.as_ref().map(Rules::new);
+        self.health.set(rules, &X::random(&self.context));
+        self.settle_health();
         // Only now: a pick that still makes an endpoint's state under the old policy looks again.
         self.reconnect();
     }
@@ -96,6 +103,32 @@ impl<X: Upstream> Balancer<X> {
 
     pub(crate) fn remove(&self, addresses: &[Address]) -> Diff {
         self.update(&mut self.updater(), Vec::new(), &Gone::Named(addresses))
+    }
+
+    /// Notes who is there by now, for how many of them may be ejected.
+    fn settle_health(&self) {
+        let health = &self.health;
+        if !health.is_on() && health.is_quiet() {
+            return;
+        }
+        let view = self.view.load_full();
+        let set = &view.all.set;
+        let callable = |endpoint: &Endpoint<X>| {
+            !matches!(
+                endpoint.spec().health(),
+                config::Health::Draining | config::Health::Unhealthy
+            )
+        };
+        let members =
+            || set.iter().filter_map(|endpoint| Some((endpoint.live()?, callable(endpoint))));
+        if health.is_on() {
+            for (live, _) in members() {
+                live.watched(health);
+            }
+        }
+        let unready = set.iter().filter(|endpoint| !callable(endpoint)).count();
+        let now = self.epoch.nanos(Instant::now());
+        health.settle(now, members, set.len(), unready);
     }
 
     fn update(
@@ -129,7 +162,7 @@ impl<X: Upstream> Balancer<X> {
         };
         let left = retired.len();
         // The first ones have nothing to be new beside.
-        let now = self.epoch.nanos(crate::core::Instant::now());
+        let now = self.epoch.nanos(Instant::now());
         let joined = if set.len() == 0 { 0 } else { now };
         for endpoint in endpoints {
             retired.extend(set.upsert(index, Spec::new(endpoint), joined, &mut diff));
@@ -154,6 +187,9 @@ impl<X: Upstream> Balancer<X> {
         // Only now: a pick from the old set may still have found them.
         for endpoint in retired {
             endpoint.retire();
+        }
+        if diff != Diff::default() {
+            self.settle_health();
         }
         updater.sweep();
         diff

@@ -11,10 +11,11 @@ use std::{
 use super::{
     endpoint::Upstream,
     hash::{Crowd, Spread},
-    pick::Hashed,
+    pick::{Hashed, Pins},
     place::{Counting, Making, Placing, Plan, Sharing},
     policy::Policy,
     set::Set,
+    shard::Replicas,
     subset::labels::{self, Labels},
 };
 use crate::{config, core::earliest};
@@ -32,6 +33,8 @@ pub(super) struct View<X> {
     /// The policy's: it bounds the load of each endpoint by the mean, and counts what is in flight.
     pub(super) bounded: bool,
     pub(super) placing: Arc<Placing>,
+    /// Where calls find the endpoint that they name.
+    pub(super) pins: Pins,
     /// Where to pick, unless anywhere will do.
     pub(super) placed: Option<Box<Placed<X>>>,
 }
@@ -45,6 +48,8 @@ pub(super) struct Group<X> {
     pub(super) spread: Option<Arc<Spread>>,
     /// The calls in flight to the cluster; it survives updates.
     pub(super) crowd: Arc<Crowd>,
+    /// Who holds which shard, where the policy shards.
+    pub(super) replicas: Option<Replicas>,
 }
 
 impl<X> Group<X> {
@@ -70,7 +75,9 @@ impl<X: Upstream> Group<X> {
         crowd: &Arc<Crowd>,
     ) -> Self {
         let table = before.and_then(|before| before.spread.as_ref());
+        let held = before.and_then(|before| before.replicas.as_ref());
         Self {
+            replicas: policy.shards().map(|map| Replicas::of(map, &set, held)),
             spread: policy.hashes().map(|kind| Spread::of(kind, &set, table)),
             set,
             turn: before.map(|before| Arc::clone(&before.turn)).unwrap_or_default(),
@@ -132,7 +139,8 @@ impl<X: Upstream> View<X> {
         placed: Option<Box<Placed<X>>>,
     ) -> Self {
         let (decay, bounded) = (policy.decay(), policy.is_bounded());
-        Self { all, policy, decay, bounded, placing, placed }
+        let pins = Pins::default();
+        Self { all, policy, decay, bounded, placing, pins, placed }
     }
 
     /// Where to pick by other settings; what was drawn once stays.
@@ -189,7 +197,8 @@ impl<X: Upstream> View<X> {
             let before = self.placed.as_deref();
             Box::new(Placed::new(&all, &policy, &placing, &X::place(cx), before))
         });
-        let view = Self::made(policy, all, placing, placed);
+        let pins = self.pins.of(&all.set);
+        let view = Self { pins, ..Self::made(policy, all, placing, placed) };
         view.count(cx, now);
         view
     }

@@ -47,9 +47,12 @@ impl FromStr for Address {
 /// What to write for a host name, where the text may be one.
 pub(crate) fn hint_of_dns(text: &str) -> String {
     let rest = text.strip_prefix("dns:").unwrap_or(text).trim_start_matches('/');
-    let host = rest.rsplit_once(':').map_or(rest, |(host, _port)| host);
+    let (host, port) = rest.rsplit_once(':').unwrap_or((rest, ""));
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if host.chars().all(legal) && host.contains(|c: char| c.is_ascii_alphabetic()) {
+    if host.chars().all(legal)
+        && host.contains(|c: char| c.is_ascii_alphabetic())
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+    {
         format!(
             "; for a host name: `discovery: {{dns: {{name: \"dns:///{rest}\"}}}}` of the cluster"
         )
@@ -78,6 +81,18 @@ impl Hash for Address {
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         Self::Socket(address)
+    }
+}
+
+impl Address {
+    /// The same with another port, if one is given and it has any.
+    pub(crate) fn with_port(&self, port: Option<u16>) -> Self {
+        match (self, port) {
+            (Self::Socket(address), Some(port)) => {
+                Self::Socket(SocketAddr::new(address.ip(), port))
+            }
+            _ => self.clone(),
+        }
     }
 }
 

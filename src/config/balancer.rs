@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Extension, HashPolicy};
+use super::{Extension, HashPolicy, Sharded};
 
 /// How an endpoint is picked.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,8 +49,9 @@ pub enum Balancer {
     Prequal(Prequal),
     /// The first that connects, and then that one alone (gRFC A62). Not supported yet.
     PickFirst(PickFirst),
-    /// The one that the session names, else by another policy (xDS `override_host`). Not
-    /// supported yet.
+    /// A replica of the shard that the request's key belongs to, and no other endpoint.
+    Sharded(Sharded),
+    /// The one that the call names, else by another policy (xDS `override_host`).
     OverrideHost(OverrideHost),
     /// A balancer of another system. Not supported yet.
     Extension(Extension),
@@ -252,8 +253,8 @@ pub struct Prequal {
     /// Probes per call, besides the report that its response carries. Default: 0. Not supported
     /// yet.
     pub probe_rate: Option<f64>,
-    /// Reports removed per call that brings one, the oldest and the worst in turn. Default: a
-    /// third of what comes in. Range: 0..=16.
+    /// Reports removed per call that brings one, the oldest and the worst in turn. Default: 0;
+    /// they go by age and use. Range: 0..=16.
     pub remove_rate: Option<f64>,
     /// The surplus of the pool: the more, the more often a report is used. Default: 1. Range:
     /// 0..=1000.
@@ -300,35 +301,35 @@ pub struct PickFirst {
     pub shuffle: Option<bool>,
 }
 
-/// The endpoint that the session names, else by another policy. Not supported yet.
+/// The endpoint that the call names, else by another policy.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct OverrideHost {
-    /// Where the name is looked for, in order.
+    /// Where the name is looked for, in order. Default: the session.
     #[cfg_attr(feature = "serde", serde(default))]
     pub sources: Vec<OverrideSource>,
-    /// The policy when none is named or it cannot be used.
+    /// The policy when none is named or it cannot be used. Any but `override_host`.
     pub fallback: Box<Balancer>,
-    /// In which health it may be used. Default: unknown, healthy. Source: xDS
-    /// `override_host_status`.
+    /// In which health it may be used. Default: unknown, healthy, draining: an endpoint that drains
+    /// keeps its sessions. Source: xDS `override_host_status`, without draining.
     #[cfg_attr(feature = "serde", serde(default))]
     pub health: Vec<super::Health>,
 }
 
-/// Where the name of an endpoint is looked for. Not supported yet.
+/// Where the name of an endpoint is looked for.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 #[non_exhaustive]
 pub enum OverrideSource {
-    /// The session filter.
+    /// The session of the route or service.
     Session,
-    /// A request header.
+    /// A request header: an address in clear.
     Header(String),
-    /// What earlier filters have noted: namespace, then the way to the value.
+    /// What earlier filters have noted: namespace, then the way to the value. Not supported yet.
     Metadata(Vec<String>),
 }

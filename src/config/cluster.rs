@@ -40,9 +40,9 @@ pub struct Cluster {
     pub breakers: Option<Breakers>,
     /// How long attempts wait for an available endpoint. Default: not at all. Not supported yet.
     pub queue: Option<Queue>,
-    /// Ejection of outliers. Not supported yet.
+    /// Ejection of outliers. Default: none.
     pub outlier_detection: Option<OutlierDetection>,
-    /// Probes of endpoints. Not supported yet.
+    /// Probes of endpoints. Default: none. Of several, the first alone is supported yet.
     pub health_checks: Vec<HealthCheck>,
     /// How connections are secured. Default: plaintext, unless the endpoint says otherwise.
     pub security: Option<ClusterSecurity>,

@@ -145,6 +145,20 @@ pub enum StringMatch {
     Present,
 }
 
+impl StringMatch {
+    /// Whether a text that is there meets it. Validation has refused what is not supported.
+    pub(crate) fn is_met_by(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(wanted) => text == wanted,
+            Self::Prefix(start) => text.starts_with(start),
+            Self::Suffix(end) => text.ends_with(end),
+            Self::Contains(part) => text.contains(part),
+            Self::Present => true,
+            Self::Regex(_) | Self::Range(_) => false,
+        }
+    }
+}
+
 /// Whole numbers from `start` up to, not including, `end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]

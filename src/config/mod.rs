@@ -62,6 +62,7 @@ mod security;
 mod serde_support;
 mod service;
 mod session;
+mod shard;
 mod subset;
 mod tracing;
 mod transport;
@@ -73,6 +74,7 @@ use std::collections::BTreeMap;
 
 #[cfg(feature = "file")]
 pub(crate) use self::address::hint_of_dns;
+pub(crate) use self::health_check::hex;
 pub use self::{
     address::Address,
     admission::{AdaptiveConcurrency, AdmissionControl},
@@ -125,6 +127,7 @@ pub use self::{
     },
     service::{RouteOrder, Service, ServiceProtocol},
     session::{Session, SessionCookie},
+    shard::{Shard, Sharded, SlotRange},
     subset::{
         DeterministicSubset, RandomSubset, SubsetFallback, SubsetSelector, Subsets, Subsetting,
     },
@@ -136,6 +139,8 @@ pub use self::{
     tunnel::{Hbone, HttpConnect, LinkerdHeader, Tunnel},
     value::{Extension, Value},
 };
+
+pub(crate) use self::validate::{NO_TIME, is_time};
 
 /// Services, clusters and identities by name: what a mesh file holds.
 #[derive(Clone, Debug, Default, PartialEq)]

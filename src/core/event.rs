@@ -15,9 +15,14 @@ use std::{
 use http::Version;
 use tokio::sync::broadcast;
 
-use super::{DisconnectReason, ErrorKind, Phase, RetryReason, RetryRefusal};
+use super::{
+    DisconnectReason, EjectReason, ErrorKind, Phase, RetryReason, RetryRefusal, ReturnReason,
+};
 
 /// One thing that happened.
+///
+/// The events of one call, its attempts and retries among them, have one number `call`: unique in its
+/// mesh, from 1. A call that began while nobody listened has 0.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -26,12 +31,16 @@ pub enum Event {
     CallStarted {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
     },
     /// A call's response head (or error) went back to the caller.
     #[non_exhaustive]
     CallEnded {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
         /// The HTTP status, when there was a response.
         status: Option<u16>,
         /// The failure, when there was none; neither when the caller has left.
@@ -46,6 +55,8 @@ pub enum Event {
     AttemptStarted {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
         /// The endpoint's address.
         endpoint: Arc<str>,
         /// 1 for the first attempt.
@@ -56,6 +67,8 @@ pub enum Event {
     AttemptEnded {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
         /// The endpoint's address.
         endpoint: Arc<str>,
         /// 1 for the first attempt.
@@ -72,6 +85,8 @@ pub enum Event {
     Retry {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
         /// What the attempt before it met.
         reason: RetryReason,
         /// The wait before the next attempt.
@@ -82,6 +97,8 @@ pub enum Event {
     RetryRefused {
         /// The service that was called.
         service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
         /// What stood against it.
         reason: RetryRefusal,
     },
@@ -154,6 +171,51 @@ pub enum Event {
         /// What ended it.
         reason: DisconnectReason,
     },
+    /// An endpoint is out of use for a while: its failures have ejected it, or the call that was to
+    /// find out whether it is well has failed.
+    #[non_exhaustive]
+    EndpointEjected {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// What has ejected it.
+        reason: EjectReason,
+        /// When one call may find out whether it is well again.
+        duration: Duration,
+    },
+    /// An endpoint that was ejected is in use again.
+    #[non_exhaustive]
+    EndpointReturned {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// What has brought it back.
+        reason: ReturnReason,
+    },
+    /// An active check of an endpoint has passed.
+    #[non_exhaustive]
+    CheckPassed {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// Whether the endpoint counts as healthy now: several may have to pass.
+        healthy: bool,
+    },
+    /// An active check of an endpoint has failed.
+    #[non_exhaustive]
+    CheckFailed {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// What the check met.
+        cause: Arc<str>,
+        /// Whether the endpoint counts as healthy all the same: several may have to fail.
+        healthy: bool,
+    },
     /// A part of the configuration took effect.
     #[non_exhaustive]
     ConfigApplied {
@@ -186,6 +248,8 @@ pub(crate) struct Events {
     listeners: AtomicUsize,
     /// What listeners were too slow to see, all together.
     missed: AtomicU64,
+    /// Calls that began while somebody listened.
+    calls: AtomicU64,
     sender: broadcast::Sender<Event>,
 }
 
@@ -194,6 +258,7 @@ impl Default for Events {
         Self {
             listeners: AtomicUsize::new(0),
             missed: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
             sender: broadcast::Sender::new(4096),
         }
     }
@@ -207,6 +272,15 @@ impl Events {
             // A send fails only when the last listener has just left.
             drop(self.sender.send(event()));
         }
+    }
+
+    /// The number of a call that begins, if anybody listens.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        if self.listeners.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        self.calls.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// What listeners were too slow to see.

@@ -68,6 +68,47 @@ pub enum DisconnectReason {
     Shutdown,
 }
 
+/// Why an endpoint was taken out of use for a while.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum EjectReason {
+    /// It failed so often in a row (Envoy `consecutive_5xx`).
+    ConsecutiveFailures,
+    /// It answered 502, 503 or 504 so often in a row (Envoy `consecutive_gateway_failure`).
+    ConsecutiveGatewayFailures,
+    /// It could not be reached, or gave no answer, so often in a row (Envoy
+    /// `consecutive_local_origin_failure`).
+    ConsecutiveLocalOriginFailures,
+    /// It succeeds less than its siblings.
+    SuccessRate,
+    /// The same, of reaching it alone.
+    SuccessRateLocalOrigin,
+    /// Too large a share of its calls failed.
+    FailurePercentage,
+    /// The same, of reaching it alone.
+    FailurePercentageLocalOrigin,
+    /// It failed so often in a row (Finagle, Linkerd).
+    AccruedFailures,
+    /// Too small a share of its calls in the window succeeded (Finagle, Linkerd).
+    AccruedSuccessRatio,
+    /// It was out already, and the call that was to find out whether it is well failed.
+    ProbeFailed,
+}
+
+/// Why an endpoint takes calls again.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ReturnReason {
+    /// The one call that was to find out whether it is well succeeded.
+    Probe,
+    /// An active check passed.
+    Check,
+    /// Too few others are left.
+    Floor,
+    /// The rules that had taken it out are gone.
+    Rules,
+}
+
 // === impl RetryReason ===
 
 impl RetryReason {
@@ -214,6 +255,88 @@ impl fmt::Display for DisconnectReason {
     }
 }
 
+// === impl EjectReason ===
+
+impl EjectReason {
+    /// All of them, in the order of their indices.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::ConsecutiveFailures,
+        Self::ConsecutiveGatewayFailures,
+        Self::ConsecutiveLocalOriginFailures,
+        Self::SuccessRate,
+        Self::SuccessRateLocalOrigin,
+        Self::FailurePercentage,
+        Self::FailurePercentageLocalOrigin,
+        Self::AccruedFailures,
+        Self::AccruedSuccessRatio,
+        Self::ProbeFailed,
+    ];
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConsecutiveFailures => "consecutive failures",
+            Self::ConsecutiveGatewayFailures => "consecutive gateway failures",
+            Self::ConsecutiveLocalOriginFailures => "consecutive local-origin failures",
+            Self::SuccessRate => "success rate",
+            Self::SuccessRateLocalOrigin => "local-origin success rate",
+            Self::FailurePercentage => "failure percentage",
+            Self::FailurePercentageLocalOrigin => "local-origin failure percentage",
+            Self::AccruedFailures => "accrued failures",
+            Self::AccruedSuccessRatio => "accrued success ratio",
+            Self::ProbeFailed => "probe failed",
+        }
+    }
+
+    /// As the value of an attribute.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::ConsecutiveFailures => "consecutive_failures",
+            Self::ConsecutiveGatewayFailures => "consecutive_gateway_failures",
+            Self::ConsecutiveLocalOriginFailures => "consecutive_local_origin_failures",
+            Self::SuccessRate => "success_rate",
+            Self::SuccessRateLocalOrigin => "success_rate_local_origin",
+            Self::FailurePercentage => "failure_percentage",
+            Self::FailurePercentageLocalOrigin => "failure_percentage_local_origin",
+            Self::AccruedFailures => "accrued_failures",
+            Self::AccruedSuccessRatio => "accrued_success_ratio",
+            Self::ProbeFailed => "probe_failed",
+        }
+    }
+}
+
+impl fmt::Display for EjectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl ReturnReason ===
+
+impl ReturnReason {
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Check => "check",
+            Self::Floor => "floor",
+            Self::Rules => "rules",
+        }
+    }
+}
+
+impl fmt::Display for ReturnReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +345,7 @@ mod tests {
     fn indices_are_the_places_in_the_lists() {
         assert!(RetryRefusal::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
         assert!(DisconnectReason::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
+        assert!(EjectReason::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
         assert_eq!(RetryReason::Grpc(14).index() + 1, RetryReason::COUNT);
     }
 }

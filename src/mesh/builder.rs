@@ -213,7 +213,8 @@ impl MeshBuilder {
         self
     }
 
-    /// Bounds the wait of a call for the first configuration. Unit: time. Default: 5 s.
+    /// Bounds the wait of a call for the first configuration. Unit: time. Default: 5 s. Range: over
+    /// 0 and at most 365 days; anything else fails [`build`](Self::build).
     pub fn resolve_timeout(mut self, timeout: Duration) -> Self {
         self.code.resolve_timeout = Some(timeout);
         self
@@ -458,7 +459,7 @@ impl MeshBuilder {
         self.code.validate().map_err(|errors| {
             config_error()
                 .detail(errors.to_string())
-                .check("the settings that are given to `service`")
+                .check("the settings that are given to the builder")
         })?;
         #[cfg(not(feature = "dns"))]
         if self.unknown_names == UnknownNames::Dns {

@@ -12,18 +12,20 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::{
+    check::Checking,
     discovered::Discovered,
     endpoint::Transport,
     hashing::ClusterHashing,
     leaf::{Leaf, LeafEndpoint},
+    overriding::Overriding,
     peers::Peers,
     protect::Protector,
     stage::{Erased, Next, Stage},
 };
 use crate::{
-    balance::{Balancer, Callers, Shift, Spec, Upstream},
+    balance::{Balancer, Callers, Shift, Spec, Upstream, health},
     config::{self, Protocol, Security, SecurityMode},
-    core::{BodyEnd, Epoch, Instant},
+    core::{BodyEnd, EjectReason, Epoch, Instant, Random, ReturnReason},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::limit::Limiter,
     transport::{Connect, Pool, Reach, Shared},
@@ -33,8 +35,8 @@ use crate::{
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) core: ArcSwap<Core>,
-    /// Its balancer hashes: a call reads this before it looks for what.
-    hashes: AtomicBool,
+    /// Its balancer reads the request: a call reads this before it looks for what.
+    reads: AtomicBool,
     pub(crate) meter: Arc<ClusterMeter>,
     pub(crate) discovered: Arc<Discovered>,
     /// Why it is empty, when its definition was refused and there is no earlier one.
@@ -47,8 +49,12 @@ pub(crate) struct Core {
     pub(crate) protector: Arc<Protector>,
     pub(crate) balancer: Arc<Balancer<Node>>,
     pub(crate) breaker: Option<Arc<Limiter>>,
+    /// The task that checks its endpoints, where that is asked for.
+    pub(crate) checking: Option<Arc<Checking>>,
     /// What calls are hashed by, if the balancer hashes.
     pub(crate) hashing: Option<ClusterHashing>,
+    /// Where calls may name an endpoint.
+    pub(crate) overriding: Overriding,
 }
 
 /// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
@@ -83,6 +89,8 @@ pub(crate) struct NodeContext {
     pub(crate) peers: Arc<Peers>,
     /// Wakes who keeps the balancer.
     pub(crate) woken: Arc<Notify>,
+    /// Notified when an endpoint has come or gone.
+    pub(crate) members: Arc<Notify>,
     pub(crate) leaf: Option<Leaf>,
     pub(crate) stage: Option<Stage>,
 }
@@ -140,14 +148,40 @@ impl Upstream for Node {
 
     fn added(spec: &Spec, cx: &NodeContext) {
         cx.meter.endpoint_added(spec.address());
+        cx.members.notify_one();
     }
 
     fn removed(spec: &Spec, cx: &NodeContext) {
         cx.meter.endpoint_removed(spec.address());
+        cx.members.notify_one();
     }
 
     fn available(&self, now: u64) -> bool {
         self.pool.available(now)
+    }
+
+    fn random(cx: &NodeContext) -> Arc<Random> {
+        Arc::clone(&cx.shared.random)
+    }
+
+    fn link(&self, now: u64) -> health::Link {
+        if self.pool.is_live() {
+            health::Link::Ready
+        } else if !self.pool.available(now) {
+            health::Link::BackingOff
+        } else if self.pool.is_dialing() {
+            health::Link::Connecting
+        } else {
+            health::Link::Idle
+        }
+    }
+
+    fn ejected(&self, reason: EjectReason, nanos: u64) {
+        self.meter.ejected(reason, nanos);
+    }
+
+    fn returned(&self, reason: ReturnReason) {
+        self.meter.returned(reason);
     }
 
     fn respecified(&self, spec: &Spec) {
@@ -160,6 +194,7 @@ impl Upstream for Node {
 
     fn wake(cx: &NodeContext) {
         cx.woken.notify_one();
+        cx.members.notify_one();
     }
 
     fn is_failing(&self) -> bool {
@@ -195,7 +230,7 @@ impl Upstream for Node {
 
 impl NodeContext {
     /// The endpoint as an own leaf is told of it.
-    fn of_leaf(&self, spec: &Spec) -> LeafEndpoint {
+    pub(super) fn of_leaf(&self, spec: &Spec) -> LeafEndpoint {
         let (cluster, endpoint) = (&self.meter.name, spec.config());
         match self.protector.demand(spec) {
             Some(demand) => LeafEndpoint::new(
@@ -217,20 +252,20 @@ impl NodeContext {
 impl Cluster {
     pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core, discovered: Arc<Discovered>) -> Self {
         let name = Arc::clone(&meter.name);
-        let hashes = core.hashing.is_some().into();
-        Self { name, core: ArcSwap::from_pointee(core), hashes, meter, discovered, refused: None }
+        let reads = core.reads().into();
+        Self { name, core: ArcSwap::from_pointee(core), reads, meter, discovered, refused: None }
     }
 
     /// Swaps other settings in.
     pub(crate) fn set(&self, core: Core) {
-        self.hashes.store(core.hashing.is_some(), Relaxed);
+        self.reads.store(core.reads(), Relaxed);
         self.core.store(Arc::new(core));
     }
 
-    /// Whether its balancer hashes.
+    /// Whether its balancer reads requests: it hashes them, or they name an endpoint.
     #[inline]
-    pub(crate) fn hashes(&self) -> bool {
-        self.hashes.load(Relaxed)
+    pub(crate) fn reads(&self) -> bool {
+        self.reads.load(Relaxed)
     }
 
     /// What calls meet whose cluster is refused.
@@ -254,8 +289,8 @@ impl Core {
         let protector = Arc::clone(&context.protector);
         let balancer = Arc::new(Balancer::new(&config, context, epoch));
         let breaker = breaker(&config, None);
-        let hashing = ClusterHashing::of(&config);
-        Self { config, protector, balancer, breaker, hashing }
+        let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
+        Self { config, protector, balancer, breaker, checking: None, hashing, overriding }
     }
 
     /// With the count of attempts in flight of what it replaces.
@@ -269,8 +304,14 @@ impl Core {
         self.balancer.settle(&config);
         let balancer = Arc::clone(&self.balancer);
         let breaker = breaker(&config, self.breaker.as_ref());
-        let (protector, hashing) = (Arc::clone(&self.protector), ClusterHashing::of(&config));
-        Self { config, protector, balancer, breaker, hashing }
+        let protector = Arc::clone(&self.protector);
+        let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
+        let checking = self.checking.clone();
+        Self { config, protector, balancer, breaker, checking, hashing, overriding }
+    }
+
+    fn reads(&self) -> bool {
+        self.hashing.is_some() || self.overriding.reads_headers()
     }
 
     /// Whether connections made under these settings serve `config`, too.

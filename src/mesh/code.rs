@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    self, Balancer, Balancing, ClusterSecurity, HashPolicy, IdentityMatch, Policy, Protocol, Retry,
-    SecurityMode, SlowStart, Subsetting, Tracing,
+    self, Balancer, Balancing, ClusterSecurity, Filter, HashPolicy, HealthCheck, IdentityMatch,
+    OutlierDetection, Policy, Protocol, Retry, SecurityMode, Session, SlowStart, Subsetting,
+    Tracing,
 };
 
 /// Settings of one service, given in code.
@@ -16,10 +17,13 @@ pub struct ServiceSettings {
     pub(crate) policy: Policy,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) balancer: Option<Balancer>,
+    pub(crate) session: Option<Session>,
     pub(crate) balancing: Option<Balancing>,
     pub(crate) subsetting: Option<Subsetting>,
     pub(crate) slow_start: Option<SlowStart>,
     pub(crate) security: Option<ClusterSecurity>,
+    pub(crate) outlier_detection: Option<OutlierDetection>,
+    pub(crate) health_check: Option<HealthCheck>,
 }
 
 /// The settings of all services that the code names.
@@ -86,6 +90,14 @@ impl ServiceSettings {
         self
     }
 
+    /// Keeps a caller with the endpoint that has answered it first, by a cookie or a header.
+    /// Default: none.
+    #[must_use]
+    pub fn session(mut self, session: Session) -> Self {
+        self.session = Some(session);
+        self
+    }
+
     /// How calls are traced, where a tracer is given to the mesh. Default: as the caller's trace
     /// says.
     #[must_use]
@@ -106,6 +118,21 @@ impl ServiceSettings {
     #[must_use]
     pub fn balancer(mut self, balancer: Balancer) -> Self {
         self.balancer = Some(balancer);
+        self
+    }
+
+    /// Takes endpoints of the cluster of the same name out of use that fail more than they should.
+    /// All of it is given here, or comes from the sources. Default: none.
+    #[must_use]
+    pub fn outlier_detection(mut self, outliers: OutlierDetection) -> Self {
+        self.outlier_detection = Some(outliers);
+        self
+    }
+
+    /// Probes every endpoint of the cluster of the same name. Default: none.
+    #[must_use]
+    pub fn health_check(mut self, check: HealthCheck) -> Self {
+        self.health_check = Some(check);
         self
     }
 
@@ -208,6 +235,12 @@ impl Code {
         if let Some(settings) = self.services.get(name) {
             cluster.protocol = settings.protocol.or(cluster.protocol);
             cluster.balancer = settings.balancer.clone().or(cluster.balancer);
+            if settings.outlier_detection.is_some() {
+                cluster.outlier_detection.clone_from(&settings.outlier_detection);
+            }
+            if let Some(check) = &settings.health_check {
+                cluster.health_checks = vec![check.clone()];
+            }
             cluster.balancing = settings.balancing.clone().or(cluster.balancing);
             cluster.subsetting = settings.subsetting.clone().or(cluster.subsetting);
             cluster.slow_start = settings.slow_start.clone().or(cluster.slow_start);
@@ -221,6 +254,11 @@ impl Code {
         cluster
     }
 
+    /// The session given in code.
+    pub(crate) fn session(&self, name: &str) -> Option<&Session> {
+        self.services.get(name)?.session.as_ref()
+    }
+
     /// What the code says of how the cluster is secured.
     pub(crate) fn security(&self, name: &str) -> Option<&ClusterSecurity> {
         self.services.get(name)?.security.as_ref()
@@ -228,9 +266,18 @@ impl Code {
 
     /// Checks what the code says as strictly as what a source says.
     pub(crate) fn validate(&self) -> Result<(), config::ConfigErrors> {
+        if let Some(timeout) = self.resolve_timeout
+            && !config::is_time(timeout)
+        {
+            let (value, reason) = (format!("{timeout:?}"), config::NO_TIME);
+            let error = config::ConfigError::new("resolve_timeout", value, reason);
+            return Err(config::ConfigErrors(vec![error]));
+        }
         for (name, settings) in &self.services {
             let policy = settings.policy.clone();
-            config::Service { policy, ..config::Service::default() }.validate(name)?;
+            let session = settings.session.iter().map(|it| Filter::Session(Box::new(it.clone())));
+            let filters = session.collect();
+            config::Service { policy, filters, ..config::Service::default() }.validate(name)?;
             let balancer = settings.balancer.clone();
             let cluster = config::Cluster {
                 balancer,
@@ -238,6 +285,8 @@ impl Code {
                 subsetting: settings.subsetting.clone(),
                 slow_start: settings.slow_start.clone(),
                 security: settings.security.clone(),
+                outlier_detection: settings.outlier_detection.clone(),
+                health_checks: settings.health_check.clone().into_iter().collect(),
                 ..config::Cluster::default()
             };
             cluster.validate(name)?;

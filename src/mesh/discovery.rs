@@ -130,7 +130,7 @@ impl Inner {
                 cell.discovered.set_good(self.epoch.nanos(at));
             }
             if outcome.failure != teller.told || (replaced && outcome.failure.is_some()) {
-                let has = cell.core.load().balancer.is_callable();
+                let has = cell.core.load().balancer.is_callable(None);
                 let kept = if has { "; the last good answer stays" } else { "" };
                 let reason = outcome.failure.as_ref().map(|why| format!("DNS: {why}{kept}"));
                 match &reason {

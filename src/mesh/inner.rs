@@ -26,6 +26,7 @@ use super::{
     state::{Entry, State},
 };
 use crate::{
+    balance::Wanted,
     config,
     core::{BoxFuture, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
     observe::{Hub, trace::Tracing},
@@ -187,13 +188,18 @@ impl Inner {
         })
     }
 
-    /// Ends when the cluster has endpoints that may be called, or none are on their way.
-    pub(crate) fn endpoints(self: &Arc<Self>, cluster: &Arc<Cluster>) -> BoxFuture<()> {
-        let (inner, cluster) = (Arc::clone(self), Arc::clone(cluster));
+    /// Ends when the cluster has endpoints of these labels that may be called, or none are on their
+    /// way.
+    pub(crate) fn endpoints(
+        self: &Arc<Self>,
+        cluster: &Arc<Cluster>,
+        wanted: Option<&Arc<Wanted>>,
+    ) -> BoxFuture<()> {
+        let (inner, cluster, wanted) = (Arc::clone(self), Arc::clone(cluster), wanted.cloned());
         Box::pin(async move {
             inner
                 .wait_until(|inner| {
-                    cluster.core.load().balancer.is_callable()
+                    cluster.core.load().balancer.is_callable(wanted.as_deref())
                         || inner.is_settled(&cluster)
                         || inner.is_closed()
                 })

@@ -121,7 +121,7 @@ impl Listed {
         owners.sort_unstable_by_key(|(source, _)| *source);
         let as_more =
             owners.into_iter().filter_map(|(source, owner)| self.by.get(source)?.get(owner));
-        let said = as_own.chain(as_more).filter_map(Spec::security);
-        said.cloned().find(|said| matches!(said, Security::Tls(_)))
+        let mut said = as_own.chain(as_more).filter_map(Spec::security);
+        said.find(|said| matches!(said, Security::Tls(_))).cloned()
     }
 }

@@ -158,7 +158,9 @@ impl View {
             | Metric::ConnectDuration
             | Metric::ConnectionsOpen
             | Metric::ConnectionsFailed
-            | Metric::ConnectionsClosed => {
+            | Metric::ConnectionsClosed
+            | Metric::Ejections
+            | Metric::Checks => {
                 for cluster in &self.clusters {
                     cluster.meter.collect(metric, &mut samples);
                 }
@@ -235,7 +237,7 @@ impl View {
         metric: Metric,
         samples: &mut Vec<MetricSample>,
     ) {
-        let (mut active, mut standings) = (0, [0; 5]);
+        let (mut active, mut standings) = (0, [0; Standing::NAMES.len()]);
         let core = cluster.core.load();
         core.balancer.census(inner.epoch.nanos(self.now), |seen| {
             active += i64::from(seen.in_flight.unwrap_or_default());

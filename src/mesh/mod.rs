@@ -19,6 +19,7 @@
 mod apply;
 mod builder;
 mod call;
+mod check;
 mod client;
 mod cluster;
 mod code;
@@ -40,6 +41,7 @@ mod listed;
 mod metrics;
 #[cfg(feature = "orca")]
 mod out_of_band;
+mod overriding;
 mod peers;
 mod protect;
 mod resolve;

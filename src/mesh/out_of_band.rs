@@ -123,7 +123,7 @@ async fn stream(endpoint: &Endpoint<Node>, period: Duration, epoch: Epoch) -> En
             }
         }
         // A connection that takes no more calls is to end: its server waits for this stream.
-        if read.len() > LONGEST || !node.pool.is_live() {
+        if read.len() > LONGEST || !node.pool.is_live_http2() {
             break;
         }
     }

@@ -1,5 +1,7 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
+mod health;
+
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use super::{
@@ -174,6 +176,7 @@ pub(super) fn of_cluster(
             .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
         breakers.setting("breakers.max_requests", "none", |b: &Breakers| text(b.max_requests)),
     ]);
+    list.extend(health::of(&cluster));
     if let Some(config::Discovery::Dns(dns)) = &plane.discovery {
         let dns = Layers { code: None, plane: Some(dns), source: source.as_deref() };
         list.extend(of_dns(&dns));

@@ -17,7 +17,7 @@ use super::{
     hub::Hub,
     snapshot::{MetricSample, MetricValue},
 };
-use crate::core::{DisconnectReason, ErrorKind, Event, nanos};
+use crate::core::{DisconnectReason, EjectReason, ErrorKind, Event, ReturnReason, nanos};
 
 /// A cluster: its connections, and the cells of its endpoints.
 pub(crate) struct ClusterMeter {
@@ -26,6 +26,10 @@ pub(crate) struct ClusterMeter {
     /// Connections that were made, by how long it took; all under one key.
     made: Durations,
     failed: AtomicU64,
+    /// Ejections, by their reasons.
+    ejected: [AtomicU64; EjectReason::ALL.len()],
+    /// Active checks that failed, and that passed.
+    checks: [AtomicU64; 2],
     closed: [AtomicU64; DisconnectReason::ALL.len()],
     /// Locked when an endpoint is picked for the first time, when one is gone, and to read.
     members: Mutex<Members>,
@@ -61,6 +65,8 @@ pub(crate) struct Connection {
 /// How an attempt ended, to its response head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttemptEnd {
+    /// The number of its call.
+    pub(crate) call: u64,
     pub(crate) verb: Verb,
     /// 1 for the first attempt.
     pub(crate) number: u32,
@@ -88,6 +94,8 @@ impl ClusterMeter {
             hub: Arc::clone(hub),
             made: Durations::default(),
             failed: AtomicU64::new(0),
+            ejected: Default::default(),
+            checks: Default::default(),
             closed: Default::default(),
             members: Mutex::default(),
         })
@@ -154,6 +162,32 @@ impl ClusterMeter {
             endpoint: Arc::clone(endpoint),
             cause: cause.to_string().into(),
             backoff,
+        });
+    }
+
+    /// An active check has passed.
+    pub(crate) fn check_passed(&self, endpoint: &Arc<str>, healthy: bool) {
+        self.checks[1].fetch_add(1, Relaxed);
+        self.hub.events.emit(|| Event::CheckPassed {
+            cluster: Arc::clone(&self.name),
+            endpoint: Arc::clone(endpoint),
+            healthy,
+        });
+    }
+
+    /// An active check has failed.
+    pub(crate) fn check_failed(
+        &self,
+        endpoint: &Arc<str>,
+        cause: &dyn std::fmt::Display,
+        healthy: bool,
+    ) {
+        self.checks[0].fetch_add(1, Relaxed);
+        self.hub.events.emit(|| Event::CheckFailed {
+            cluster: Arc::clone(&self.name),
+            endpoint: Arc::clone(endpoint),
+            cause: cause.to_string().into(),
+            healthy,
         });
     }
 
@@ -260,6 +294,24 @@ impl ClusterMeter {
                     }
                 }
             }
+            Metric::Ejections => {
+                for (counted, reason) in self.ejected.iter().zip(EjectReason::ALL) {
+                    if let count @ 1.. = counted.load(Relaxed) {
+                        let mut labels = self.labels();
+                        labels.push(("mesh.eject.reason", reason.code().into()));
+                        samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+                    }
+                }
+            }
+            Metric::Checks => {
+                for (counted, result) in self.checks.iter().zip(["failed", "passed"]) {
+                    if let count @ 1.. = counted.load(Relaxed) {
+                        let mut labels = self.labels();
+                        labels.push(("mesh.result", result.into()));
+                        samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -281,9 +333,10 @@ fn key_of(cells: &Arc<Cells>) -> usize {
 impl EndpointMeter {
     /// An attempt is on its way.
     #[inline]
-    pub(crate) fn attempt_started(&self, service: &Arc<str>, number: u32) {
+    pub(crate) fn attempt_started(&self, (service, call): (&Arc<str>, u64), number: u32) {
         self.cluster.hub.events.emit(|| Event::AttemptStarted {
             service: Arc::clone(service),
+            call,
             endpoint: Arc::clone(&self.cells.name),
             number,
         });
@@ -297,11 +350,32 @@ impl EndpointMeter {
         }
         self.cluster.hub.events.emit(|| Event::AttemptEnded {
             service: Arc::clone(service),
+            call: ended.call,
             endpoint: Arc::clone(&self.cells.name),
             number: ended.number,
             status: ended.status,
             error: ended.error,
             elapsed: Duration::from_nanos(ended.nanos),
+        });
+    }
+
+    /// It is out of use for so long.
+    pub(crate) fn ejected(&self, reason: EjectReason, nanos: u64) {
+        self.cluster.ejected[reason.index()].fetch_add(1, Relaxed);
+        self.cluster.hub.events.emit(|| Event::EndpointEjected {
+            cluster: Arc::clone(&self.cluster.name),
+            endpoint: Arc::clone(&self.cells.name),
+            reason,
+            duration: Duration::from_nanos(nanos),
+        });
+    }
+
+    /// It is in use again.
+    pub(crate) fn returned(&self, reason: ReturnReason) {
+        self.cluster.hub.events.emit(|| Event::EndpointReturned {
+            cluster: Arc::clone(&self.cluster.name),
+            endpoint: Arc::clone(&self.cells.name),
+            reason,
         });
     }
 

@@ -56,6 +56,8 @@ pub(crate) enum Metric {
     EndpointAttempts,
     EndpointActive,
     EndpointLatency,
+    Ejections,
+    Checks,
     ConnectDuration,
     ConnectionsOpen,
     ConnectionsFailed,
@@ -78,7 +80,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -94,6 +96,8 @@ impl Metric {
         Self::EndpointAttempts,
         Self::EndpointActive,
         Self::EndpointLatency,
+        Self::Ejections,
+        Self::Checks,
         Self::ConnectDuration,
         Self::ConnectionsOpen,
         Self::ConnectionsFailed,
@@ -196,6 +200,18 @@ impl Metric {
                 Gauge,
                 "s",
                 "The latency that the balancer expects of an endpoint",
+            ),
+            Self::Ejections => (
+                "mesh.client.ejections",
+                Counter,
+                "{ejection}",
+                "Times that an endpoint was taken out of use, or kept out of it",
+            ),
+            Self::Checks => (
+                "mesh.client.checks",
+                Counter,
+                "{check}",
+                "Active checks of endpoints, by whether they passed",
             ),
             Self::ConnectDuration => (
                 "mesh.client.connect.duration",

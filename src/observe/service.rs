@@ -41,6 +41,8 @@ pub(crate) struct RouteMeter {
 /// The end of a call, as its caller sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallEnd {
+    /// Its number.
+    pub(crate) call: u64,
     pub(crate) verb: Verb,
     pub(crate) status: Option<u16>,
     pub(crate) error: Option<ErrorKind>,
@@ -62,12 +64,14 @@ impl ServiceMeter {
         RouteMeter::new(&self.plain.service, Some(Arc::clone(name)), &self.plain.hub)
     }
 
-    /// A call has begun.
+    /// A call has begun; gives the number that its events have.
     #[inline]
-    pub(crate) fn call_started(&self) {
+    pub(crate) fn call_started(&self) -> u64 {
         self.active.fetch_add(1, Relaxed);
-        let service = &self.plain.service;
-        self.plain.hub.events.emit(|| Event::CallStarted { service: Arc::clone(service) });
+        let (service, events) = (&self.plain.service, &self.plain.hub.events);
+        let call = events.number();
+        events.emit(|| Event::CallStarted { service: Arc::clone(service), call });
+        call
     }
 
     /// A call has ended on a route, or on none.
@@ -79,6 +83,7 @@ impl ServiceMeter {
         }
         self.plain.hub.events.emit(|| Event::CallEnded {
             service: Arc::clone(&self.plain.service),
+            call: ended.call,
             status: ended.status,
             error: ended.error,
             attempts: ended.attempts,
@@ -126,17 +131,22 @@ impl RouteMeter {
     }
 
     /// Another attempt was decided. `service` is as the caller named it.
-    pub(crate) fn retry(&self, service: &Arc<str>, reason: RetryReason, backoff: Duration) {
+    pub(crate) fn retry(
+        &self,
+        (service, call): (&Arc<str>, u64),
+        reason: RetryReason,
+        backoff: Duration,
+    ) {
         self.retries[reason.index()].fetch_add(1, Relaxed);
         let events = &self.hub.events;
-        events.emit(|| Event::Retry { service: Arc::clone(service), reason, backoff });
+        events.emit(|| Event::Retry { service: Arc::clone(service), call, reason, backoff });
     }
 
     /// Another attempt was wanted, and is not made.
-    pub(crate) fn retry_refused(&self, service: &Arc<str>, reason: RetryRefusal) {
+    pub(crate) fn retry_refused(&self, (service, call): (&Arc<str>, u64), reason: RetryRefusal) {
         self.refused[reason.index()].fetch_add(1, Relaxed);
         let events = &self.hub.events;
-        events.emit(|| Event::RetryRefused { service: Arc::clone(service), reason });
+        events.emit(|| Event::RetryRefused { service: Arc::clone(service), call, reason });
     }
 
     fn labels(&self) -> Vec<Label> {

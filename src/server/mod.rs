@@ -46,6 +46,9 @@
 
 mod load;
 
+#[doc(hidden)]
+pub use self::load::bench;
+
 pub use self::load::{
     LoadReport, LoadReportBody, LoadReportFuture, LoadReportLayer, OutOfBand, OutOfBandFuture,
     ReportFormat, ServerLoad, ServerLoadBuilder,

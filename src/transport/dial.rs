@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -47,6 +47,8 @@ pub(super) struct Dialer {
     connector: Arc<dyn Connect>,
     backoff: Backoff,
     draining: AtomicBool,
+    /// Attempts under way.
+    dialing: AtomicU32,
     last_error: Mutex<Option<ConnectError>>,
     /// The shortest time that a byte stream took to be made. Nanoseconds; 0 before the first.
     round_trip: AtomicU64,
@@ -89,6 +91,7 @@ impl Dialer {
             connector,
             backoff: Backoff::default(),
             draining: AtomicBool::new(false),
+            dialing: AtomicU32::new(0),
             last_error: Mutex::new(None),
             round_trip: AtomicU64::new(0),
         }
@@ -102,6 +105,7 @@ impl Dialer {
         wanted: Protocol,
     ) -> Result<(Spoken, Connection), ConnectError> {
         let started = Instant::now();
+        let _counted = Dialing::new(&self.dialing);
         let mut known =
             Known { protocol: wanted, peer: None, in_tls: false, refusals: Refusals::default() };
         let made = async {
@@ -126,6 +130,14 @@ impl Dialer {
                 Err(error)
             }
         }
+    }
+
+    /// Makes a byte stream on which nothing is spoken, and secures it if it is to be.
+    pub(super) async fn bytes(&self) -> Result<Box<dyn Io>, ConnectError> {
+        let protocol = Protocol::Http1;
+        let mut known =
+            Known { protocol, peer: None, in_tls: false, refusals: Refusals::default() };
+        Ok(self.stream(&mut known).await?.io)
     }
 
     fn more_addresses(&self) -> MutexGuard<'_, Arc<[Address]>> {
@@ -243,6 +255,11 @@ impl Dialer {
         Err(last.unwrap_or_else(|| ConnectError::new("the last attempt failed just now")))
     }
 
+    /// Whether a connection is being made.
+    pub(super) fn is_dialing(&self) -> bool {
+        self.dialing.load(Relaxed) > 0
+    }
+
     pub(super) fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
@@ -260,5 +277,21 @@ impl Dialer {
 
     pub(super) fn now(&self) -> u64 {
         self.shared.epoch.nanos(Instant::now())
+    }
+}
+
+/// Counts a connection attempt, however it ends.
+struct Dialing<'a>(&'a AtomicU32);
+
+impl<'a> Dialing<'a> {
+    fn new(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Dialing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }

@@ -6,7 +6,7 @@ use http::Request;
 
 use super::{
     agreed::Agreed,
-    connect::{Connect, ConnectError},
+    connect::{Connect, ConnectError, Io},
     dial::{Dialer, Reach},
     h1, h2, prepare,
     send::SendFuture,
@@ -89,10 +89,20 @@ impl Pool {
         self.dialer.available(now) || self.h2.is_live() || self.h1.is_live()
     }
 
+    /// Whether a connection is there.
+    pub(crate) fn is_live(&self) -> bool {
+        self.h2.is_live() || self.h1.is_live()
+    }
+
     /// Whether there is a connection of HTTP/2 that takes calls.
     #[cfg(feature = "orca")]
-    pub(crate) fn is_live(&self) -> bool {
+    pub(crate) fn is_live_http2(&self) -> bool {
         self.h2.is_live()
+    }
+
+    /// Whether one is being made.
+    pub(crate) fn is_dialing(&self) -> bool {
+        self.dialer.is_dialing()
     }
 
     /// Whether there is no connection, and the last one could not be made: the next is a trial.
@@ -148,6 +158,11 @@ impl Pool {
                 }
             }
         })
+    }
+
+    /// A byte stream of its own to the endpoint, on which nothing is spoken.
+    pub(crate) async fn bytes(&self) -> Result<Box<dyn Io>, ConnectError> {
+        self.dialer.bytes().await
     }
 
     /// Further connections are raced for between these addresses, too.

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use reqwest::{Body, Request, Url, multipart::Form};
 use tower::{ServiceBuilder, ServiceExt};
-use tower_mesh::{Call, Mesh, Retry};
+use tower_mesh::{Call, Event, Mesh, Retry};
 
 use crate::{
     client, mesh, plain, seen,
@@ -52,6 +52,35 @@ async fn every_method_of_the_client_reaches_the_service() {
     let request = Request::new(Method::GET, Url::parse(url).unwrap());
     assert_eq!(http.execute(request).await.unwrap().status(), 200);
     assert_eq!(server.requests(), 8);
+}
+
+/// What the example `reqwest` promises.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_post_fails_once_the_connections_of_a_killed_endpoint_are_seen_to_be_closed() {
+    for _ in 0..60 {
+        let (one, two) = (Server::named("one").await, Server::named("two").await);
+        let address = one.socket().to_string();
+        let mesh = Mesh::builder()
+            .endpoints("users.prod", [one.address(), two.address()])
+            .build()
+            .unwrap();
+        let (mut events, http) = (Recorder::of(&mesh), client(&mesh));
+        while one.requests() == 0 || two.requests() == 0 {
+            text(http.get("http://users.prod/")).await;
+        }
+        one.abort();
+        let made = |event: &Event| matches!(event, Event::Connected { endpoint, .. } if **endpoint == *address);
+        let closed = |event: &Event| matches!(event, Event::Disconnected { endpoint, .. } if **endpoint == *address);
+        patience(async {
+            while events.count(closed) < events.count(made) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        for _ in 0..20 {
+            text(http.post("http://users.prod/").body("a user")).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -152,6 +152,11 @@ impl Server {
         drop((&mut self.task).await);
     }
 
+    /// The same, some time soon: as a process is killed.
+    pub(crate) fn abort(&self) {
+        self.task.abort();
+    }
+
     /// Refuses new connections and ends the others when their requests are answered.
     pub(crate) async fn close(mut self) {
         self.stop.send_replace(true);

@@ -68,6 +68,17 @@ impl Mesh {
     /// `client` is for the names [outside](ClientBuilder::outside) of the mesh, and refused there
     /// unless they are allowed: what it is configured with cannot be read, and holds for those
     /// alone. What the calls of the mesh need of it is said to the builder.
+    ///
+    /// **Without effect for the names of the mesh, and without a word:** whatever concerns the
+    /// client's own connections and content, for a client does not show that it has it. These are
+    /// `connect_timeout`, `retry`, `gzip` and its like, `http1_only`, `http2_prior_knowledge`,
+    /// `resolve`, `dns_resolver`, `unix_socket`, `local_address`, `interface`, the pool's and TCP's
+    /// settings, `connector_layer`, and all of TLS (roots, identities, `tls_danger_…`). The mesh's
+    /// clusters have settings of their own for these: `transport`, `protocol`, `security`, the
+    /// endpoints' addresses; the service's policy has `retry`, and the builder `gzip`. What a client
+    /// does show (cookies, default headers, redirects, timeouts, proxies) is refused by
+    /// [`build`](ClientBuilder::build) unless the builder is told of it. `docs/REQWEST.md` has every
+    /// setting.
     pub fn reqwest(&self, client: ::reqwest::Client) -> ClientBuilder {
         ClientBuilder::new(self.http(), client)
     }

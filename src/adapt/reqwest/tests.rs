@@ -44,6 +44,31 @@ fn reqwest_shows_the_settings_that_are_looked_for() {
     assert_eq!(seen(|client| client.default_headers(secret)), ["default_headers"]);
 }
 
+/// As soon as reqwest shows one of them, it can be refused.
+#[test]
+fn what_a_client_silently_lacks_for_the_mesh_is_named_where_it_is_wrapped() {
+    type Build = fn(ClientBuilder) -> ClientBuilder;
+    let silent: [(&str, Build); 8] = [
+        ("connect_timeout", |client| client.connect_timeout(Duration::from_secs(1))),
+        ("retry", |client| client.retry(reqwest::retry::never())),
+        ("gzip", |client| client.gzip(true)),
+        ("http1_only", |client| client.http1_only()),
+        ("http2_prior_knowledge", |client| client.http2_prior_knowledge()),
+        ("resolve", |client| client.resolve("a", "10.0.0.1:80".parse().unwrap())),
+        ("local_address", |client| client.local_address(std::net::IpAddr::from([127, 0, 0, 1]))),
+        #[cfg(unix)]
+        ("unix_socket", |client| client.unix_socket("/run/a.sock")),
+    ];
+    let code = include_str!("mod.rs");
+    let documentation = code.split("impl Mesh {").nth(1).unwrap();
+    for (name, build) in silent {
+        let plain = format!("{:?}", reqwest::Client::builder().no_proxy().build().unwrap());
+        let built = build(reqwest::Client::builder().no_proxy()).build().unwrap();
+        assert_eq!(format!("{built:?}"), plain, "{name} can be seen by now");
+        assert!(documentation.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
 #[test]
 fn a_header_that_looks_like_a_setting_is_none() {
     let value = "x\",\n    cookie_store: true,\n    redirect_policy: \"Policy(None)\"";

@@ -2,18 +2,25 @@
 
 mod hashed;
 mod p2c;
+mod pinned;
 #[cfg(feature = "orca")]
 mod prequal;
 mod random;
+mod sharded;
 mod turn;
 
 use std::{cell::Cell, sync::Arc};
 
 use twox_hash::XxHash64;
 
+pub(crate) use self::pinned::{HealthSet, Over};
 #[cfg(feature = "orca")]
 pub(super) use self::prequal::DECAY;
-pub(super) use self::{hashed::Hashed, p2c::Signal};
+pub(super) use self::{
+    hashed::Hashed,
+    p2c::Signal,
+    pinned::{Pinned, Pins},
+};
 use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},
@@ -38,6 +45,8 @@ pub(super) enum Rank {
     Suspect,
     /// It could not be connected to, and the back-off lasts.
     Unavailable,
+    /// Its failures, or its checks, have taken it out of use.
+    Ejected,
     /// This call has met it already.
     Tried,
     /// It takes no new calls.
@@ -124,10 +133,8 @@ impl<'a, X: Upstream> Picker<'a, X> {
             return None;
         }
         let live = endpoint.live()?;
-        let good = endpoint.spec().is_callable()
-            && !live.load.is_suspect()
-            && live.extra.available(self.now);
-        good.then_some(live)
+        // What its source says is a part of its state.
+        (live.load.state.is_good() && live.extra.available(self.now)).then_some(live)
     }
 
     /// A lone endpoint that may be called without further ado.
@@ -145,7 +152,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// Whether a lone endpoint is picked; if not it is noted if it is the best so far.
     fn consider(self, endpoint: &'a Arc<Endpoint<X>>, best: &mut Option<Ranked<'a, X>>) -> bool {
         let rank = self.rank(endpoint);
-        if rank == Rank::Good || (rank == Rank::Suspect && self.is_probe(endpoint)) {
+        if rank == Rank::Good || self.is_probe(rank, endpoint) {
             return true;
         }
         if best.is_none_or(|(least, _)| rank < least) {
@@ -154,11 +161,16 @@ impl<'a, X: Upstream> Picker<'a, X> {
         false
     }
 
-    /// Whether this call is the one that probes a suspect.
-    fn is_probe(self, endpoint: &Endpoint<X>) -> bool {
-        endpoint
-            .live()
-            .is_some_and(|live| live.load.is_suspect() && live.load.claim_probe(self.now))
+    /// Whether this call is the one that probes a suspect, or one that is ejected.
+    fn is_probe(self, rank: Rank, endpoint: &Endpoint<X>) -> bool {
+        let Some(live) = endpoint.live() else { return false };
+        match rank {
+            Rank::Suspect => live.load.claim_probe(self.now),
+            Rank::Ejected => {
+                live.extra.available(self.now) && live.load.state.claim_probe(self.now)
+            }
+            _ => false,
+        }
     }
 
     /// Looks at endpoints in a row for one that is better than `best`: at a bounded number of
@@ -193,10 +205,18 @@ pub(super) fn standing<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Rank {
         Health::Degraded => Rank::Degraded,
         Health::Unknown | Health::Healthy => Rank::Good,
     };
-    match endpoint.live() {
-        Some(live) if !live.extra.available(now) => Rank::Unavailable,
-        Some(live) if live.load.is_suspect() => Rank::Suspect,
-        _ => said,
+    let Some(live) = endpoint.live() else { return said };
+    let state = &live.load.state;
+    if state.is_leaving() {
+        Rank::Never
+    } else if state.is_ejected() || state.is_unfit() {
+        Rank::Ejected
+    } else if !live.extra.available(now) {
+        Rank::Unavailable
+    } else if state.is_suspect() || state.is_doubted() {
+        Rank::Suspect
+    } else {
+        said
     }
 }
 
@@ -205,7 +225,7 @@ impl<X: Upstream> Mode<'_, X> {
     fn adjust(&self, rank: Rank, endpoint: &Arc<Endpoint<X>>, now: u64, random: &Random) -> Rank {
         let rank = match rank {
             // A connection that cannot be made is no word of anybody's.
-            Rank::Degraded | Rank::Suspect if self.panic.get() => Rank::Good,
+            Rank::Degraded | Rank::Suspect | Rank::Ejected if self.panic.get() => Rank::Good,
             Rank::Degraded if self.degraded.get() => Rank::Good,
             Rank::Good if self.degraded.get() => Rank::Degraded,
             rank => rank,

@@ -79,7 +79,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
             let (first, second) = drawn;
             let (rank, other) = (self.rank(first), self.rank(second));
             for (rank, endpoint) in [(rank, first), (other, second)] {
-                if rank == Rank::Suspect && self.is_probe(endpoint) {
+                if self.is_probe(rank, endpoint) {
                     return Some(endpoint);
                 }
             }

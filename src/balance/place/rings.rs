@@ -1,5 +1,5 @@
 //! Rings of endpoints by the round-trip time to them: the nearest ring takes the calls until its
-//! endpoints are too busy, then the next one opens (the locality rings of Meta's ServiceRouter).
+//! endpoints are too busy, then the next one opens (the locality rings of Meta's `ServiceRouter`).
 //!
 //! Of the calls, `within(i)` stay within the rings up to `i`. At every count it is what would have
 //! brought the mean load of those rings to their threshold:

@@ -5,8 +5,10 @@ use crate::{config, core::nanos};
 /// Up to so many endpoints a quantile says nothing: the least loaded are cold.
 //= shared experience: prequal-rs found Q_RIF useless with 4 replicas or fewer
 const FEW: usize = 4;
-/// What a report removes of the pool when it comes in, where nothing else is said.
-const REMOVED: f32 = 1.0 / 3.0;
+/// What a report removes of the pool when it comes in, where nothing else is said. A call brings one
+/// report, which goes by its age and its uses: removing more leaves a client of little traffic
+/// with too few to choose from (`docs/SIMULATOR.md`, "What was tuned").
+const REMOVED: f32 = 0.0;
 
 /// The parameters of Prequal, as a pick reads them.
 #[derive(Clone, Copy, Debug, PartialEq)]

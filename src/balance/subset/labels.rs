@@ -135,7 +135,7 @@ pub(crate) fn parts<'a>(
             let id = Wanted::new(part.clone()).id;
             let known =
                 parts.entry(id).or_insert_with(|| Part { labels: part, places: Vec::new() });
-            if known.places.last() != Some(&place) && !(single && !known.places.is_empty()) {
+            if known.places.last() != Some(&place) && (!single || known.places.is_empty()) {
                 known.places.push(place);
             }
         };

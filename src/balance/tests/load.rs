@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::{
-    super::load::{FIRST_PROBE, LAST_PROBE, Load},
+    super::{
+        load::Load,
+        state::{FIRST_PROBE, LAST_PROBE},
+    },
     MILLI, SECOND,
 };
 

@@ -158,6 +158,7 @@ impl Model {
         if let Some(name) = reference(node) {
             return match name {
                 "Duration" if path.ends_with("_base") => json!("20ms"),
+                "Duration" if path.ends_with("max_ejection_time") => json!("60s"),
                 "Duration" => json!("2s"),
                 // An endpoint does not have the same address twice.
                 "Address" if path.contains("more_addresses") => json!("10.0.0.2:80"),
@@ -189,11 +190,30 @@ impl Model {
                 }
                 let has = |field: &str| node["properties"].get(field).is_some();
                 // Nothing of security is said without its mode, no certificates without whose.
+                // A range that is not empty, whichever end is said.
+                if has("start") && has("end") && object.is_empty() {
+                    object.insert("start".into(), json!(200));
+                    object.insert("end".into(), json!(600));
+                }
                 if has("verify_sni") && has("crl") {
                     object.insert("mode".into(), json!("mutual"));
                 }
-                // A header and a cookie have names.
-                if has("rewrite") && has("name") || has("generate") && has("name") {
+                // A map has a shard, that a name, and slots an order.
+                if has("shards") {
+                    object.insert("shards".into(), json!([{"name": "a"}]));
+                }
+                if has("slots") {
+                    object.insert("name".into(), json!("a"));
+                }
+                if has("first") && has("last") {
+                    object.insert("last".into(), json!(5));
+                }
+                // A session has a carrier, a header and a cookie have names.
+                if has("strict") && has("header") {
+                    object.insert("header".into(), json!("x-a"));
+                }
+                let named = has("rewrite") || has("generate") || has("ttl") && has("attributes");
+                if named && has("name") {
                     object.insert("name".into(), json!("a"));
                 }
                 if has("provider") && has("name") && !has("settings") {
@@ -212,16 +232,21 @@ impl Model {
             "boolean" => json!(true),
             "integer" if path.contains("window_bytes") => json!(70_000),
             "integer" if path.contains("status") => json!(503),
+            "integer" if path.contains("expected[") => json!(503),
+            "integer" if path.contains("retriable[") => json!(503),
             "integer" if path.contains("ring_size") => json!(2_000),
             "integer" if path.contains("balance_percent") => json!(150),
             "integer" if path.contains("overprovisioning") => json!(140),
             "integer" => json!(3),
+            "number" if path.contains(".accrual.") => json!(0.5),
             "number" if path.ends_with("quantile") => json!(0.5),
             "number" => json!(3.5),
             "null" => Value::Null,
             _ if path.ends_with("identities[0].prefix") => json!("spiffe://a"),
             _ if path.ends_with("alpn[0]") => json!("h2"),
-            _ if path.contains("path.") => json!("/a"),
+            _ if path.contains("path.") || path.ends_with("http.path") => json!("/a"),
+            _ if path.contains("receive[") || path.ends_with(".send") => json!("0a"),
+            _ if path.ends_with("http.body") => json!("0a"),
             _ if path.ends_with("method") => json!("GET"),
             _ if path.ends_with("client_weighted.metrics[0]") => json!("named_metrics.a"),
             _ if path.ends_with("filter_state") => json!("io.grpc.channel_id"),

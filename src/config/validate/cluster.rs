@@ -6,10 +6,10 @@ use super::{Checker, NOT_YET, not_yet};
 use crate::config::{Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint, Security};
 
 impl Checker {
-    fn balancer(&mut self, balancer: &Balancer) {
+    pub(super) fn balancer(&mut self, balancer: &Balancer) {
         let name = match balancer {
             Balancer::PeakEwma { decay, default_rtt, penalty, max_retry_after } => {
-                self.within("balancer.peak_ewma", |checker| {
+                self.within("peak_ewma", |checker| {
                     checker.time("decay", Some(*decay));
                     not_yet!(checker, default_rtt, penalty, max_retry_after);
                 });
@@ -27,18 +27,25 @@ impl Checker {
                 return;
             }
             Balancer::RingHash(ring) => {
-                self.within("balancer.ring_hash", |checker| checker.ring_hash(ring));
+                self.within("ring_hash", |checker| checker.ring_hash(ring));
                 return;
             }
             Balancer::Maglev(maglev) => {
-                self.within("balancer.maglev", |checker| checker.maglev(maglev));
+                self.within("maglev", |checker| checker.maglev(maglev));
+                return;
+            }
+            Balancer::Sharded(sharded) => {
+                self.within("sharded", |checker| checker.sharded(sharded));
                 return;
             }
             Balancer::PickFirst(_) => "pick_first",
-            Balancer::OverrideHost(_) => "override_host",
+            Balancer::OverrideHost(over) => {
+                self.within("override_host", |checker| checker.override_host(over));
+                return;
+            }
             Balancer::Extension(_) => "extension",
         };
-        self.refuse("balancer", name, NOT_YET);
+        self.refuse("", name, NOT_YET);
     }
 
     fn breakers(&mut self, breakers: &Breakers) {
@@ -106,7 +113,7 @@ impl Checker {
             extensions,
         } = cluster;
         if let Some(balancer) = balancer {
-            self.balancer(balancer);
+            self.within("balancer", |checker| checker.balancer(balancer));
         }
         self.within("transport", |checker| checker.transport(transport));
         match discovery {
@@ -123,6 +130,10 @@ impl Checker {
                 endpoints.iter().filter_map(|it| it.security.as_ref()).any(Security::is_mutual);
             self.within("security", |checker| checker.security(security, *protocol, is_shown));
         }
+        if let Some(outliers) = outlier_detection {
+            self.within("outlier_detection", |checker| checker.outliers(outliers));
+        }
+        self.health_checks(health_checks);
         self.filters(filters);
         self.localities(localities);
         if let Some(balancing) = balancing {
@@ -144,8 +155,6 @@ impl Checker {
             http,
             failover,
             queue,
-            outlier_detection,
-            health_checks,
             drops,
             load_report,
             endpoint_stale_after,

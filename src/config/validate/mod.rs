@@ -8,6 +8,7 @@ mod cluster;
 mod dns;
 mod endpoint;
 mod hash;
+mod health;
 mod matching;
 mod place;
 mod policy;
@@ -16,6 +17,7 @@ mod retry;
 mod route;
 mod security;
 mod service;
+mod shard;
 mod transport;
 
 use std::{
@@ -33,6 +35,8 @@ use serde::Serialize as Spelled;
 use super::{ConfigError, ConfigErrors};
 
 const NOT_YET: &str = "not supported yet";
+/// What a time may be.
+pub(crate) const NO_TIME: &str = "must be over 0 and at most 365 days";
 /// The longest value that a report repeats. Unit: characters.
 const SHOWN: usize = 120;
 
@@ -109,11 +113,8 @@ impl Checker {
     }
 
     fn time(&mut self, field: &str, value: Option<Duration>) {
-        const YEAR: Duration = Duration::from_secs(86_400 * 365);
-        if let Some(value) = value
-            && (value.is_zero() || value > YEAR)
-        {
-            self.refuse(field, format!("{value:?}"), "must be over 0 and at most 365 days");
+        if let Some(value) = value.filter(|value| !is_time(*value)) {
+            self.refuse(field, format!("{value:?}"), NO_TIME);
         }
     }
 
@@ -164,6 +165,12 @@ impl Said for bool {
     fn shown(&self) -> String {
         self.to_string()
     }
+}
+
+/// Whether something may last so long.
+pub(crate) fn is_time(value: Duration) -> bool {
+    const YEAR: Duration = Duration::from_secs(86_400 * 365);
+    !value.is_zero() && value <= YEAR
 }
 
 /// The value as the mesh file has it; without a file, as the code has it.

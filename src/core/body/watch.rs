@@ -41,6 +41,8 @@ pub(crate) struct Ticket {
     pub(crate) decay: u64,
     /// The outcome was known at the head and has been recorded.
     pub(crate) recorded: bool,
+    /// It is the one call that finds out whether its endpoint is well again.
+    pub(crate) probe: bool,
     /// It is counted among the calls in flight to the whole cluster, too.
     pub(crate) crowded: bool,
 }

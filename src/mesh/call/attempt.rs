@@ -128,7 +128,8 @@ impl Attempt {
             },
         };
         let flight = loop {
-            let ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            ask.over = pinned.over();
             match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
                 Ok(flight) => break flight,
                 Err(reason) => {
@@ -187,7 +188,7 @@ impl Attempt {
     pub(crate) fn expire(&mut self, caller: &Caller, mut way: Way<'_>, now: Instant) {
         if let Some(flight) = self.flight.take() {
             let now = caller.inner.epoch.nanos(now);
-            flight.finish(now, Outcome::Failure);
+            flight.finish(now, Outcome::Timeout);
             self.failed(caller, now, ErrorKind::Timeout);
         }
         self.breaker = Held::Nothing;
@@ -238,7 +239,7 @@ impl Attempt {
                     Err(error) => {
                         self.state = State::Done;
                         let ours = error.is_the_calls();
-                        let outcome = if ours { Outcome::Ignored } else { Outcome::Failure };
+                        let outcome = if ours { Outcome::Ignored } else { Outcome::Connect };
                         let error = Error::from(error);
                         self.finish(caller, outcome, error.kind());
                         self.original.restore(way.request, caller.https);
@@ -273,7 +274,7 @@ fn begin(
     now: u64,
     trace: &mut Trace,
 ) -> State {
-    node.meter.attempt_started(&caller.cell.name, number);
+    node.meter.attempt_started((&caller.cell.name, caller.number), number);
     let Some(request) = way.request else { return State::Done };
     traced::attempt(trace, caller, request, number, Some(node));
     if let Some(authority) = &node.authority {
@@ -355,7 +356,8 @@ impl Attempt {
         let (verb, number) = (caller.verb, self.number);
         let nanos = now.saturating_sub(self.at);
         if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
-            let ended = AttemptEnd { verb, number, status, error, end, nanos };
+            let call = caller.number;
+            let ended = AttemptEnd { call, verb, number, status, error, end, nanos };
             node.meter.attempt_ended(&caller.cell.name, ended);
         }
     }
@@ -380,6 +382,7 @@ impl Attempt {
         self.tell_end(caller, now, Some(status.as_u16()), None, end);
         let outcome = head_outcome(caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
+            flight.answered(now, status.as_u16(), || retry::wait_asked(response.headers()));
             flight.endpoint().heard(response.headers());
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
@@ -412,7 +415,7 @@ impl Attempt {
                 node.pool.refused(&refused);
             }
             let error = Error::from(refused);
-            self.finish(caller, Outcome::Failure, error.kind());
+            self.finish(caller, Outcome::Connect, error.kind());
             self.met = Met::NeverSent;
             return error;
         }
@@ -423,7 +426,7 @@ impl Attempt {
                 Some(node) => Error::from(node.pool.closed_at_once()),
                 None => Error::new(ErrorKind::Connect, Phase::Connect),
             };
-            self.finish(caller, Outcome::Failure, error.kind());
+            self.finish(caller, Outcome::Connect, error.kind());
             self.met = Met::NeverSent;
             return error.caused_by(source);
         }
@@ -439,7 +442,7 @@ impl Attempt {
                 (Met::Fatal, ErrorKind::RequestBody, Phase::Request, Outcome::Ignored)
             }
             WireFailure::Reset | WireFailure::Closed | WireFailure::Protocol => {
-                (Met::Reset, ErrorKind::Transport, Phase::Headers, Outcome::Failure)
+                (Met::Reset, ErrorKind::Transport, Phase::Headers, Outcome::Reset)
             }
         };
         self.finish(caller, outcome, error);
@@ -471,7 +474,13 @@ impl Attempt {
         };
         // A connection that was closed while idle says nothing about its endpoint.
         let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
-        let outcome = if blameless { Outcome::Ignored } else { Outcome::Failure };
+        let outcome = match (met, error.kind()) {
+            _ if blameless => Outcome::Ignored,
+            (_, ErrorKind::Timeout) => Outcome::Timeout,
+            (Met::NeverSent, _) => Outcome::Connect,
+            (Met::Reset, _) => Outcome::Reset,
+            _ => Outcome::Failure,
+        };
         self.finish(caller, outcome, error.kind());
         self.met = met;
         error
@@ -481,8 +490,7 @@ impl Attempt {
 /// The outcome for the endpoint, when the response head decides it.
 fn head_outcome(is_grpc: bool, status: StatusCode, code: Option<i32>) -> Option<Outcome> {
     if !is_grpc || !status.is_success() {
-        let failure = status.is_server_error();
-        return Some(if failure { Outcome::Failure } else { Outcome::Success });
+        return Some(Outcome::of_http(status.as_u16()));
     }
     code.map(Outcome::of_grpc)
 }

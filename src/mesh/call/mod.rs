@@ -9,6 +9,7 @@ mod head;
 mod outcome;
 mod path;
 mod staged;
+mod sticky;
 mod traced;
 mod trail;
 mod words;
@@ -20,7 +21,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Response, uri::Scheme};
+use http::{Request, Response, uri::Scheme};
 use pin_project::pin_project;
 
 pub(crate) use self::path::Path;
@@ -31,7 +32,7 @@ use super::{
     service::{Policy, Route, Service, ServiceCell},
 };
 use crate::{
-    balance::Wanted,
+    balance::{Over, Wanted},
     core::{Body, BoxFuture, Error, Outgoing, grpc},
     observe::{RouteMeter, Verb},
     resilience::deadline::Bounds,
@@ -47,6 +48,8 @@ pub(crate) struct Caller {
     pub(crate) verb: Verb,
     /// It asked for TLS when it began, whatever its request has become since.
     pub(crate) https: bool,
+    /// Its number, in events; 0 if nobody listened when it began.
+    pub(crate) number: u64,
 }
 
 /// What a call holds from its route to its end: an update of the configuration does not change
@@ -61,8 +64,8 @@ pub(crate) struct Pinned {
     pub(crate) bounds: Bounds,
     /// Where its balancer hashes: what to, for all attempts.
     pub(crate) hash: Option<u64>,
-    /// A cookie that was made for it: its response sets it.
-    pub(crate) set_cookie: Option<Box<HeaderValue>>,
+    /// What else keeps it with an endpoint.
+    pub(crate) sticky: Option<Box<sticky::Sticky>>,
 }
 
 impl Caller {
@@ -76,6 +79,11 @@ impl Caller {
 impl Pinned {
     pub(crate) fn route(&self) -> Option<&Route> {
         self.service.table.get(self.route)
+    }
+
+    /// The endpoint that it names.
+    pub(crate) fn over(&self) -> Option<&Over> {
+        self.sticky.as_ref()?.over.as_ref()
     }
 
     pub(crate) fn policy(&self) -> Option<&Policy> {
@@ -122,7 +130,7 @@ impl CallFuture {
         let verb = Verb::of(request.method(), is_grpc);
         let https = request.uri().scheme() == Some(&Scheme::HTTPS);
         let (inner, cell) = (Arc::clone(inner), Arc::clone(cell));
-        let caller = Caller { inner, cell, grpc: is_grpc, verb, https };
+        let caller = Caller { inner, cell, grpc: is_grpc, verb, https, number: 0 };
         let state = if caller.inner.stages.call.is_some() {
             State::Staged(staged::call(caller, request))
         } else {

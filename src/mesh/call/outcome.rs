@@ -294,11 +294,15 @@ impl PathProj<'_> {
         }
         let Some((endpoint, _)) = self.visit() else { return false };
         let Some(pinned) = &*self.pinned else { return false };
+        if pinned.over().is_some_and(|over| over.strict) {
+            return false;
+        }
         if met == ErrorKind::Config && pinned.cluster.secures_nothing() {
             return false;
         }
         let met: Vec<_> = self.trail.tried.iter().chain([&endpoint]).map(|met| &**met).collect();
-        pinned.cluster.core.load().balancer.has_other(&met)
+        let wanted = pinned.wanted.as_deref();
+        pinned.cluster.core.load().balancer.has_other(&met, pinned.hash, wanted)
     }
 
     /// Notes what the attempt under way has met, and excludes its endpoint from the next.
@@ -313,14 +317,15 @@ impl PathProj<'_> {
             trace.retry(reason, backoff);
         }
         let meter = self.caller.meter(self.pinned.as_ref());
-        meter.retry(&self.caller.cell.name, reason, backoff);
+        meter.retry((&self.caller.cell.name, self.caller.number), reason, backoff);
     }
 
     fn refused(&mut self, reason: RetryRefusal) {
         if let Some(trace) = self.trace {
             trace.retry_refused(reason);
         }
-        self.caller.meter(self.pinned.as_ref()).retry_refused(&self.caller.cell.name, reason);
+        let call = (&self.caller.cell.name, self.caller.number);
+        self.caller.meter(self.pinned.as_ref()).retry_refused(call, reason);
     }
 }
 

@@ -88,6 +88,7 @@ fn endpoints_that_come_and_go_leave_their_counts_and_nothing_else() {
         endpoint.attempt_ended(
             &service,
             AttemptEnd {
+                call: 0,
                 verb: get(),
                 number: 1,
                 status: Some(status),

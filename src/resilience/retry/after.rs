@@ -47,6 +47,18 @@ pub(crate) fn http(
     if wait > max { Pushback::Stop } else { Pushback::AtLeast(wait) }
 }
 
+/// How long the server asks to be left alone, if it says so in either way.
+pub(crate) fn wait_asked(headers: &HeaderMap) -> Option<Duration> {
+    match grpc(headers) {
+        Pushback::None => match http(headers, Duration::MAX, SystemTime::now) {
+            Pushback::After(wait) | Pushback::AtLeast(wait) => Some(wait),
+            Pushback::None | Pushback::Stop => None,
+        },
+        Pushback::After(wait) | Pushback::AtLeast(wait) => Some(wait),
+        Pushback::Stop => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;

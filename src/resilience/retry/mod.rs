@@ -51,11 +51,12 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::{
+    after::wait_asked,
+    met::Met,
+    policy::{Arms, Decision, Policy},
+};
 pub use self::{
     future::ResponseFuture,
     layer::{Retry, RetryLayer},
-};
-pub(crate) use self::{
-    met::Met,
-    policy::{Arms, Decision, Policy},
 };

@@ -1,5 +1,6 @@
 //! Load reports: measured around a service, attached to its responses, streamed beside them.
 
+pub mod bench;
 mod body;
 mod future;
 mod latency;

@@ -30,8 +30,9 @@ fn a_report_is_used_as_often_as_the_pool_has_surplus() {
     (config.probe_rate, config.remove_rate) = (Some(3.0), Some(1.0));
     let paper = Settings::new(&config);
     assert!(paper.is_used_up(1, 100, 0.0));
-    // By responses alone: 2 / (0.84 − 1/3) = 3.947.
-    let piggyback = settings();
+    // By responses alone, a third of which remove one: 2 / (0.84 − 1/3) = 3.947.
+    (config.probe_rate, config.remove_rate) = (None, Some(1.0 / 3.0));
+    let piggyback = Settings::new(&config);
     let used_up = |uses, chance| piggyback.is_used_up(uses, 100, chance);
     assert!(!used_up(2, 0.999) && !used_up(3, 0.94) && used_up(3, 0.96) && used_up(4, 0.0));
     // On average as often as the formula says.

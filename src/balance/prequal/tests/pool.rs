@@ -143,8 +143,10 @@ fn the_oldest_and_the_worst_are_removed_in_turn() {
 }
 
 #[test]
-fn a_third_of_what_comes_in_is_removed() {
-    let settings = settings();
+fn a_third_of_what_comes_in_is_removed_if_that_is_asked_for() {
+    let mut config = config::Prequal::default();
+    config.remove_rate = Some(1.0 / 3.0);
+    let settings = Settings::new(&config);
     let pool = Pool::new(64);
     for who in 0..30 {
         pool.offer(NOW + who as u64, (who, 10), (5, 10), &settings);

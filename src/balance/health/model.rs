@@ -1,0 +1,138 @@
+//! The state of an endpoint under loom: every interleaving of a few calls.
+
+use loom::{sync::Arc, thread};
+
+mod atomic {
+    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
+
+#[path = "state.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
+mod state;
+
+use self::state::{Checked, LEASE, Link, Phase, State};
+
+const NOW: u64 = 1_000_000_000;
+
+/// Ejected, and due for its probe.
+fn due() -> Arc<State> {
+    let state = State::default();
+    assert!(state.eject(NOW));
+    Arc::new(state)
+}
+
+#[test]
+fn one_of_two_ejects() {
+    loom::model(|| {
+        let state = Arc::new(State::default());
+        let rival = Arc::clone(&state);
+        let rival = thread::spawn(move || rival.eject(2 * NOW));
+        let mine = state.eject(2 * NOW);
+        assert!(mine ^ rival.join().unwrap());
+        assert_eq!(state.phase(Link::Ready), Phase::Ejected);
+        assert_eq!(state.until(), 2 * NOW);
+    });
+}
+
+#[test]
+fn one_of_two_probes() {
+    loom::model(|| {
+        let state = due();
+        let rival = Arc::clone(&state);
+        let rival = thread::spawn(move || rival.claim_probe(NOW));
+        let mine = state.claim_probe(NOW);
+        assert!(mine ^ rival.join().unwrap());
+        // Nor is there another while that one lasts.
+        assert!(!state.claim_probe(NOW + LEASE - 1));
+        assert!(state.claim_probe(NOW + LEASE));
+    });
+}
+
+#[test]
+fn one_call_is_the_probe_however_many_begin() {
+    loom::model(|| {
+        let state = due();
+        assert!(state.claim_probe(NOW));
+        let rival = Arc::clone(&state);
+        let rival = thread::spawn(move || rival.begin_probe());
+        let mine = state.begin_probe();
+        assert!(mine ^ rival.join().unwrap());
+    });
+}
+
+#[test]
+fn nobody_probes_while_an_ejection_is_being_written() {
+    loom::model(|| {
+        let state = Arc::new(State::default());
+        let rival = Arc::clone(&state);
+        let rival = thread::spawn(move || rival.eject(2 * NOW));
+        // Its time is not over, whatever of it is seen.
+        assert!(!state.claim_probe(NOW));
+        rival.join().unwrap();
+        assert!(!state.claim_probe(2 * NOW - 1));
+        assert!(state.claim_probe(2 * NOW));
+    });
+}
+
+#[test]
+fn a_check_beside_a_probe_leaves_nothing_behind() {
+    loom::model(|| {
+        let state = due();
+        let rival = Arc::clone(&state);
+        let rival = thread::spawn(move || rival.restore());
+        let claimed = state.claim_probe(NOW);
+        assert!(rival.join().unwrap());
+        // The claim came before, and was taken back; or after, and was refused.
+        assert!(state.is_good());
+        assert!(!claimed || !state.begin_probe());
+        assert_eq!(state.phase(Link::Ready), Phase::Ready);
+    });
+}
+
+#[test]
+fn a_probe_that_fails_beside_a_check_ends_in_one_of_two_ways() {
+    loom::model(|| {
+        let state = due();
+        assert!(state.claim_probe(NOW) && state.begin_probe());
+        let rival = Arc::clone(&state);
+        let rival = thread::spawn(move || rival.restore());
+        let failed = state.probe_failed(5 * NOW);
+        assert!(rival.join().unwrap());
+        // Whoever restores it does so for good: a failure of before is not written over it.
+        assert!(state.is_good());
+        assert!(!state.claim_probe(9 * NOW));
+        let _ = failed;
+    });
+}
+
+#[test]
+fn an_endpoint_that_leaves_while_it_is_ejected_is_counted_once() {
+    loom::model(|| {
+        let state = Arc::new(State::default());
+        let rival = Arc::clone(&state);
+        let rival = thread::spawn(move || rival.eject(2 * NOW));
+        let was = state.remove();
+        // It was ejected before it left, or not at all.
+        assert_eq!(rival.join().unwrap(), was);
+        assert_eq!(state.phase(Link::Ready), Phase::Removed);
+        assert!(!state.claim_probe(9 * NOW));
+    });
+}
+
+#[test]
+fn outcomes_beside_an_ejection_change_the_average_alone() {
+    loom::model(|| {
+        let state = Arc::new(State::default());
+        let rival = Arc::clone(&state);
+        let rival = thread::spawn(move || {
+            rival.failed(NOW, false);
+            rival.succeeded();
+        });
+        assert!(state.eject(2 * NOW));
+        state.set_checked(Checked::Unfit);
+        rival.join().unwrap();
+        assert!(state.is_ejected() && state.is_unfit() && !state.is_suspect());
+        assert!(state.restore() && state.set_checked(Checked::Fit));
+        assert!(state.is_good());
+    });
+}

@@ -1,0 +1,373 @@
+//! The state of one endpoint: one word that a pick reads at once, and the times that belong to it.
+//!
+//! The word is the success average in its low bits and, above them, what else speaks against the
+//! endpoint, each with its own bit: its source's word, its checks, an ejection and the probe that
+//! may end it, its removal. An endpoint that is plainly good has none of these bits and an
+//! average of at least one half: that is one load and one comparison.
+//!
+//! ```text
+//!             eject                    claim_probe (one call)
+//!   (in use) ───────> ejected ──────────────────────────────> probing
+//!      ^                 ^  time is over                         │
+//!      │                 └──────── probe_failed, for longer ─────┤
+//!      └────────────────────────── probe_passed, or a check ─────┘
+//! ```
+//!
+//! `draining` and `removed` come from outside and win over all of it.
+
+use super::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+/// 1.0 of the success average.
+pub(in crate::balance) const ONE: u32 = 1 << 16;
+/// Below it, an endpoint is suspect.
+pub(in crate::balance) const SUSPECT: u32 = ONE / 2;
+/// The average's own bits.
+const AVERAGE: u32 = (1 << 17) - 1;
+/// It takes no calls for a while.
+const EJECTED: u32 = 1 << 17;
+/// How long is being written: nobody may claim the probe yet.
+const HELD: u32 = 1 << 18;
+/// One call is out to see whether it is well again.
+const PROBING: u32 = 1 << 19;
+/// That call has been granted, and has not begun.
+const CLAIMED: u32 = 1 << 20;
+/// By the word of its source.
+const UNHEALTHY: u32 = 1 << 21;
+/// The same: it takes no new calls.
+const DRAINING: u32 = 1 << 22;
+/// It has left its cluster.
+const REMOVED: u32 = 1 << 23;
+/// Its active checks say so.
+const UNFIT: u32 = 1 << 24;
+/// It works, and others are better, by the word of its source.
+const DEGRADED: u32 = 1 << 26;
+/// Checks are on, and the first one is not over.
+const UNCHECKED: u32 = 1 << 25;
+
+pub(in crate::balance) const FIRST_PROBE: u64 = 1_000_000_000;
+pub(in crate::balance) const LAST_PROBE: u64 = 30_000_000_000;
+/// A probe that says nothing for so long does not keep another from being made.
+pub(in crate::balance) const LEASE: u64 = 30_000_000_000;
+
+/// Where an endpoint stands; of several that hold, the last one in this list.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Phase {
+    /// No connection is there, and none is being made.
+    Idle,
+    /// The first one is being made.
+    Connecting,
+    /// A connection is there.
+    Ready,
+    /// None could be made, and the back-off lasts.
+    BackingOff,
+    /// It takes no calls for a while.
+    Ejected,
+    /// One call is out to see whether it is well again.
+    Probing,
+    /// By the word of its source.
+    Draining,
+    /// It has left its cluster.
+    Removed,
+}
+
+/// What its connections say of an endpoint.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Link {
+    #[default]
+    Idle,
+    Connecting,
+    Ready,
+    BackingOff,
+}
+
+/// What a source says of an endpoint's health.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(in crate::balance) struct Said {
+    pub(in crate::balance) unhealthy: bool,
+    pub(in crate::balance) draining: bool,
+    pub(in crate::balance) degraded: bool,
+}
+
+/// What active checks say of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Checked {
+    /// The first one is not over.
+    Not,
+    Fit,
+    Unfit,
+}
+
+/// A part of the cache line of the load signal.
+#[derive(Debug)]
+pub(in crate::balance) struct State {
+    word: AtomicU32,
+    /// When a suspect endpoint may be probed.
+    probe_at: AtomicU64,
+    probe_gap: AtomicU64,
+    /// When an ejected one may be; while one is, when the next may be.
+    until: AtomicU64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            word: AtomicU32::new(ONE),
+            probe_at: AtomicU64::new(0),
+            probe_gap: AtomicU64::new(FIRST_PROBE),
+            until: AtomicU64::new(0),
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Whether nothing speaks against it.
+    #[inline]
+    pub(in crate::balance) fn is_good(&self) -> bool {
+        // Any bit above the average makes it larger than that can be.
+        self.word.load(Relaxed).wrapping_sub(SUSPECT) <= ONE - SUSPECT
+    }
+
+    /// The average of its outcomes, to [`ONE`].
+    #[inline]
+    pub(in crate::balance) fn success(&self) -> u32 {
+        self.word.load(Relaxed) & AVERAGE
+    }
+
+    fn has(&self, bits: u32) -> bool {
+        self.word.load(Acquire) & bits != 0
+    }
+
+    pub(in crate::balance) fn is_suspect(&self) -> bool {
+        self.success() < SUSPECT
+    }
+
+    pub(in crate::balance) fn is_ejected(&self) -> bool {
+        self.has(EJECTED)
+    }
+
+    /// Its source says that it takes no new calls, or it has left.
+    pub(in crate::balance) fn is_leaving(&self) -> bool {
+        self.has(DRAINING | REMOVED)
+    }
+
+    /// Unhealthy by the word of its source, or not found well by a check yet.
+    pub(in crate::balance) fn is_doubted(&self) -> bool {
+        self.has(UNHEALTHY | UNCHECKED)
+    }
+
+    /// Its checks have failed.
+    pub(in crate::balance) fn is_unfit(&self) -> bool {
+        self.has(UNFIT)
+    }
+
+    /// Where it stands, with what its connections say.
+    pub(in crate::balance) fn phase(&self, link: Link) -> Phase {
+        let word = self.word.load(Acquire);
+        if word & REMOVED != 0 {
+            Phase::Removed
+        } else if word & DRAINING != 0 {
+            Phase::Draining
+        } else if word & PROBING != 0 {
+            Phase::Probing
+        } else if word & EJECTED != 0 {
+            Phase::Ejected
+        } else {
+            match link {
+                Link::Idle => Phase::Idle,
+                Link::Connecting => Phase::Connecting,
+                Link::Ready => Phase::Ready,
+                Link::BackingOff => Phase::BackingOff,
+            }
+        }
+    }
+
+    /// When an ejected endpoint may be probed.
+    pub(in crate::balance) fn until(&self) -> u64 {
+        self.until.load(Relaxed)
+    }
+
+    /// Changes the word; nothing where `change` says nothing. Gives what it was.
+    fn change(&self, mut change: impl FnMut(u32) -> Option<u32>) -> Option<u32> {
+        let mut word = self.word.load(Acquire);
+        loop {
+            let next = change(word)?;
+            match self.word.compare_exchange_weak(word, next, AcqRel, Acquire) {
+                Ok(before) => return Some(before),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    fn put(&self, bits: u32, on: bool) {
+        if on {
+            self.word.fetch_or(bits, AcqRel);
+        } else {
+            self.word.fetch_and(!bits, AcqRel);
+        }
+    }
+}
+
+/// What comes from outside.
+impl State {
+    /// What the source says of it by now.
+    pub(in crate::balance) fn set_said(&self, said: Said) {
+        self.put(UNHEALTHY, said.unhealthy);
+        self.put(DRAINING, said.draining);
+        self.put(DEGRADED, said.degraded);
+    }
+
+    /// What active checks say of it by now; whether that is new.
+    pub(in crate::balance) fn set_checked(&self, checked: Checked) -> bool {
+        let bits = match checked {
+            Checked::Not => UNCHECKED,
+            Checked::Fit => 0,
+            Checked::Unfit => UNFIT,
+        };
+        let before = self.change(|word| Some(word & !(UNFIT | UNCHECKED) | bits));
+        before.is_some_and(|word| word & (UNFIT | UNCHECKED) != bits)
+    }
+
+    /// It has left its cluster; whether it was ejected until then.
+    pub(in crate::balance) fn remove(&self) -> bool {
+        let before =
+            self.change(|word| Some(word & !(EJECTED | HELD | PROBING | CLAIMED) | REMOVED));
+        before.is_some_and(|word| word & EJECTED != 0)
+    }
+}
+
+/// The average of its outcomes, and the probes of a suspect.
+impl State {
+    /// One more success: a suspect that answers is trusted again within a few calls.
+    #[inline]
+    pub(in crate::balance) fn succeeded(&self) {
+        let average = self.success();
+        if average < ONE {
+            self.trust();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn trust(&self) {
+        self.average(|average| {
+            let step = if average < SUSPECT { 2 } else { 8 };
+            average + (ONE - average).div_ceil(step)
+        });
+        if !self.is_suspect() {
+            self.probe_gap.store(FIRST_PROBE, Relaxed);
+        }
+    }
+
+    /// One more failure; `unproven` if it never succeeded before.
+    pub(in crate::balance) fn failed(&self, now: u64, unproven: bool) {
+        // One that has failed before it ever succeeded has no credit.
+        let next = |average: u32| if unproven { ONE / 4 } else { average - average / 4 };
+        let before = self.average(next);
+        if next(before) < SUSPECT && before >= SUSPECT {
+            let due = now.saturating_add(self.probe_gap.load(Relaxed));
+            self.probe_at.store(due, Relaxed);
+        }
+    }
+
+    /// Changes the average alone; gives what it was.
+    fn average(&self, next: impl Fn(u32) -> u32) -> u32 {
+        let word = self.change(|word| Some(word & !AVERAGE | next(word & AVERAGE).min(ONE)));
+        word.unwrap_or(ONE) & AVERAGE
+    }
+
+    /// Claims the one probe that a suspect endpoint gets per interval.
+    pub(in crate::balance) fn claim_suspect(&self, now: u64) -> bool {
+        let due = self.probe_at.load(Relaxed);
+        if now < due || !self.is_suspect() {
+            return false;
+        }
+        let gap = self.probe_gap.load(Relaxed);
+        let next = now.saturating_add(gap);
+        if self.probe_at.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
+            return false;
+        }
+        self.probe_gap.store((gap * 2).min(LAST_PROBE), Relaxed);
+        true
+    }
+}
+
+/// The ejection, and the one call that may end it.
+impl State {
+    /// Takes it out until then; false if somebody else has done so, or it has left.
+    pub(in crate::balance) fn eject(&self, until: u64) -> bool {
+        let begun = self.change(|word| {
+            (word & (EJECTED | REMOVED) == 0)
+                .then_some(word & !(PROBING | CLAIMED) | EJECTED | HELD)
+        });
+        if begun.is_some() {
+            self.hold(until);
+        }
+        begun.is_some()
+    }
+
+    /// Writes the time of an ejection that this caller has begun or renews.
+    fn hold(&self, until: u64) {
+        self.until.store(until, Relaxed);
+        self.word.fetch_and(!(HELD | PROBING | CLAIMED), Release);
+    }
+
+    /// Claims the one call that finds out whether it is well again.
+    pub(in crate::balance) fn claim_probe(&self, now: u64) -> bool {
+        let word = self.word.load(Acquire);
+        if word & EJECTED == 0 || word & (HELD | REMOVED | DRAINING | UNFIT) != 0 {
+            return false;
+        }
+        let due = self.until.load(Relaxed);
+        if now < due {
+            return false;
+        }
+        let next = now.saturating_add(LEASE).max(due.saturating_add(1));
+        if self.until.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
+            return false;
+        }
+        // A check may have brought it back meanwhile: then nothing is to be found out.
+        self.change(|word| {
+            (word & EJECTED != 0 && word & HELD == 0).then_some(word | PROBING | CLAIMED)
+        })
+        .is_some()
+    }
+
+    /// Whether the call that begins now is that one: asked by every call that an ejected endpoint
+    /// gets, answered once per claim.
+    pub(in crate::balance) fn begin_probe(&self) -> bool {
+        self.change(|word| (word & CLAIMED != 0).then_some(word & !CLAIMED)).is_some()
+    }
+
+    /// It is well again; whether that ended an ejection.
+    pub(in crate::balance) fn restore(&self) -> bool {
+        self.change(|word| {
+            (word & EJECTED != 0).then_some(word & !(EJECTED | HELD | PROBING | CLAIMED))
+        })
+        .is_some()
+    }
+
+    /// The probe has failed: it stays out until then. False if it is not ejected any more.
+    pub(in crate::balance) fn probe_failed(&self, until: u64) -> bool {
+        let begun =
+            self.change(|word| (word & EJECTED != 0 && word & HELD == 0).then_some(word | HELD));
+        if begun.is_some() {
+            self.hold(until);
+        }
+        begun.is_some()
+    }
+
+    /// The probe has come to nothing: another call may be it, at once.
+    pub(in crate::balance) fn probe_left(&self, now: u64) {
+        if self
+            .change(|word| (word & PROBING != 0).then_some(word & !(PROBING | CLAIMED)))
+            .is_some()
+        {
+            self.until.store(now, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! Ejections and returns in the balancer, in virtual time.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    config::{Cluster, FailureAccrual, Health, OutlierDetection},
+    core::BodyEnd,
+};
+
+/// One that may eject as many as it likes.
+fn outliers() -> OutlierDetection {
+    OutlierDetection { max_ejection_percent: Some(100.0), ..OutlierDetection::default() }
+}
+
+fn watched(policy: &config::Balancer, count: u16, outliers: &OutlierDetection) -> Sim {
+    let sim = Sim::of(policy, count);
+    sim.balancer.settle(&Cluster { outlier_detection: Some(outliers.clone()), ..under(policy) });
+    sim
+}
+
+/// What has happened to the endpoint, in words.
+fn told(sim: &Sim, number: u16) -> Vec<String> {
+    let view = sim.balancer.read();
+    let found = view.all.set.iter().find(|endpoint| number_of(endpoint) == number).unwrap();
+    found.extra().map(|extra| extra.told.lock().unwrap().clone()).unwrap_or_default()
+}
+
+fn standing(sim: &Sim, number: u16) -> Standing {
+    let mut found = None;
+    sim.balancer.census(sim.now, |seen| {
+        if *seen.address == address(number) {
+            found = Some(seen.standing);
+        }
+    });
+    found.unwrap()
+}
+
+/// Compares the windows, if they are over, beside whatever else is kept; when the next are.
+fn compare(sim: &Sim, now: u64) -> Option<u64> {
+    let view = sim.balancer.read();
+    sim.balancer.health.keep(now, view.all.set.iter().filter_map(|endpoint| endpoint.live()))
+}
+
+/// The first of three fails, the others answer.
+fn one_fails(number: u16) -> (u64, Outcome) {
+    (MILLI, if number == 1 { Outcome::Failure } else { Outcome::Success })
+}
+
+#[test]
+fn five_failures_in_a_row_eject_and_one_call_brings_it_back() {
+    for policy in policies() {
+        let mut sim = watched(&policy, 3, &outliers());
+        sim.open(3_000, MILLI, one_fails);
+        sim.pass(5 * SECOND);
+        // A suspect is probed at intervals: it may take a while to five.
+        for _ in 0..100 {
+            sim.open(100, 10 * MILLI, one_fails);
+        }
+        let first = told(&sim, 1);
+        assert_eq!(first[0], "ejected: consecutive failures for 30 s", "{policy:?}");
+        assert_eq!(standing(&sim, 1), Standing::Ejected, "{policy:?}");
+        // Until its probes succeed, each call to it is one of them.
+        let (before, probes) = (sim.count(1), told(&sim, 1).len());
+        sim.open(60_000, 10 * MILLI, one_fails);
+        let failed = told(&sim, 1).len() - probes;
+        assert!(failed >= 2, "{policy:?}: {:?}", told(&sim, 1));
+        let met = sim.count(1) - before;
+        assert!(met.abs_diff(failed as u64) <= 1, "{policy:?}: {met} calls, {failed} probes");
+        assert!(told(&sim, 1).contains(&"ejected: probe failed for 60 s".to_owned()));
+        // It is well: one call finds out, and then it gets its share.
+        sim.open(60_000, 10 * MILLI, healthy);
+        assert_eq!(told(&sim, 1).last().unwrap(), "returned: probe", "{policy:?}");
+        assert_eq!(sim.balancer.health.ejected(), 0);
+        sim.forget();
+        sim.open(3_000, MILLI, healthy);
+        assert!((0.25..0.42).contains(&sim.share(1)), "{policy:?}: {}", sim.share(1));
+    }
+}
+
+#[test]
+fn while_the_probe_is_out_nobody_else_is_sent() {
+    let mut sim = watched(&config::Balancer::RoundRobin, 2, &outliers());
+    let fails = |number| (MILLI, if number == 1 { Outcome::Gateway } else { Outcome::Success });
+    // Ahead of suspicion: all five are under way at once.
+    sim.closed(40, 20, fails);
+    sim.pass(SECOND);
+    assert_eq!(standing(&sim, 1), Standing::Ejected);
+    sim.forget();
+    sim.pass(40 * SECOND);
+    // It answers late, if at all.
+    sim.open(2_000, MILLI, |number| {
+        (if number == 1 { 20 * SECOND } else { MILLI }, Outcome::Success)
+    });
+    assert_eq!((sim.count(1), standing(&sim, 1)), (1, Standing::Probing));
+    sim.pass(20 * SECOND);
+    assert_eq!(standing(&sim, 1), Standing::Healthy);
+}
+
+#[test]
+fn a_probe_whose_caller_leaves_is_made_by_another_call() {
+    let mut sim = watched(&config::Balancer::RoundRobin, 2, &outliers());
+    sim.closed(40, 20, |n| (MILLI, if n == 1 { Outcome::Failure } else { Outcome::Success }));
+    sim.pass(40 * SECOND);
+    let find = |sim: &Sim| loop {
+        let flight = sim.pick().unwrap();
+        if number_of(flight.endpoint()) == 1 {
+            break flight;
+        }
+        flight.finish(sim.now, Outcome::Success);
+    };
+    let probe = find(&sim);
+    assert_eq!(standing(&sim, 1), Standing::Probing);
+    probe.finish(sim.now, Outcome::Ignored);
+    assert_eq!(standing(&sim, 1), Standing::Ejected);
+    let probe = find(&sim);
+    probe.finish(sim.now, Outcome::Success);
+    assert_eq!(standing(&sim, 1), Standing::Healthy);
+}
+
+#[test]
+fn a_probe_that_never_ends_gives_way_after_its_lease() {
+    let mut sim = watched(&config::Balancer::RoundRobin, 2, &outliers());
+    sim.closed(40, 20, |n| (MILLI, if n == 1 { Outcome::Failure } else { Outcome::Success }));
+    sim.pass(40 * SECOND);
+    let hung = |number| (if number == 1 { 10_000 * SECOND } else { MILLI }, Outcome::Success);
+    sim.forget();
+    sim.open(100, 100 * MILLI, hung);
+    assert_eq!(sim.count(1), 1);
+    sim.open(700, 100 * MILLI, hung);
+    assert_eq!(sim.count(1), 3);
+}
+
+#[test]
+fn when_all_are_ejected_they_are_called_all_the_same() {
+    for policy in policies() {
+        let mut sim = watched(&policy, 3, &outliers());
+        sim.closed(600, 60, |_| (MILLI, Outcome::Failure));
+        sim.pass(SECOND);
+        for number in 1..=3 {
+            assert_eq!(standing(&sim, number), Standing::Ejected, "{policy:?}");
+        }
+        sim.forget();
+        sim.open(900, MILLI, healthy);
+        assert_eq!(sim.calls, 900);
+        // None was due to be probed: what was called in need decides nothing.
+        assert_eq!(sim.balancer.health.ejected(), 3);
+        sim.pass(30 * SECOND);
+        sim.open(300, MILLI, healthy);
+        assert_eq!(sim.balancer.health.ejected(), 0, "{policy:?}");
+    }
+}
+
+#[test]
+fn of_three_one_is_ejected_and_no_more() {
+    let mut sim = watched(&config::Balancer::RoundRobin, 3, &OutlierDetection::default());
+    sim.closed(600, 60, |_| (MILLI, Outcome::Failure));
+    sim.pass(SECOND);
+    assert_eq!(sim.balancer.health.ejected(), 1);
+}
+
+#[test]
+fn one_that_leaves_while_it_is_ejected_is_counted_no_more() {
+    let mut sim = watched(&config::Balancer::RoundRobin, 3, &outliers());
+    sim.closed(60, 20, one_fails);
+    sim.pass(SECOND);
+    assert_eq!(sim.balancer.health.ejected(), 1);
+    sim.balancer.remove(&[address(1)]);
+    assert_eq!(sim.balancer.health.ejected(), 0);
+    // It is a new one when it comes back.
+    sim.balancer.upsert(vec![endpoint(1)]);
+    assert_eq!(standing(&sim, 1), Standing::Healthy);
+}
+
+#[test]
+fn without_rules_nobody_stays_out() {
+    let mut sim = watched(&config::Balancer::RoundRobin, 3, &outliers());
+    sim.closed(60, 20, one_fails);
+    sim.pass(SECOND);
+    assert_eq!(standing(&sim, 1), Standing::Ejected);
+    sim.balancer.settle(&under(&config::Balancer::RoundRobin));
+    assert_eq!(told(&sim, 1).last().unwrap(), "returned: rules");
+    assert_eq!(sim.balancer.health.ejected(), 0);
+}
+
+#[test]
+fn some_come_back_when_others_leave() {
+    let rules = OutlierDetection { min_ready_endpoints: Some(2), ..outliers() };
+    let mut sim = watched(&config::Balancer::RoundRobin, 6, &rules);
+    sim.closed(200, 60, |n| (MILLI, if n <= 4 { Outcome::Failure } else { Outcome::Success }));
+    sim.pass(SECOND);
+    assert_eq!(sim.balancer.health.ejected(), 4);
+    sim.balancer.remove(&[address(6)]);
+    assert_eq!(sim.balancer.health.ejected(), 3);
+    // One that drains is not ready either.
+    let draining = config::Endpoint { health: Health::Draining, ..endpoint(5) };
+    sim.balancer.upsert(vec![draining]);
+    assert_eq!(sim.balancer.health.ejected(), 2);
+    let returned = (1..=4).flat_map(|n| told(&sim, n)).filter(|it| it == "returned: floor");
+    assert_eq!(returned.count(), 2);
+}
+
+#[test]
+fn accrual_goes_by_failures_in_a_row_and_comes_back_by_one_call() {
+    let accrual = FailureAccrual { consecutive_failures: Some(3), ..FailureAccrual::default() };
+    let rules = OutlierDetection { accrual: Some(accrual), ..outliers() };
+    let mut sim = watched(&config::Balancer::RoundRobin, 3, &rules);
+    sim.closed(60, 20, one_fails);
+    sim.open(2_000, 10 * MILLI, one_fails);
+    let all = told(&sim, 1);
+    assert!(all[0].starts_with("ejected: accrued failures for 0."), "{all:?}");
+    assert!(all[1..].iter().all(|it| it.starts_with("ejected: probe failed")), "{all:?}");
+    // 0.5..1, 1..2, 2..4 and 4..8 s within twenty.
+    assert!((4..=6).contains(&all.len()), "{all:?}");
+    sim.open(8_000, 10 * MILLI, healthy);
+    assert_eq!(told(&sim, 1).last().unwrap(), "returned: probe");
+}
+
+#[test]
+fn accrual_goes_by_the_ratio_of_a_window() {
+    let accrual = FailureAccrual {
+        consecutive_failures: Some(0),
+        success_ratio: Some(0.8),
+        ..FailureAccrual::default()
+    };
+    let rules = OutlierDetection { accrual: Some(accrual), ..outliers() };
+    let mut sim = watched(&config::Balancer::RoundRobin, 3, &rules);
+    // Two of three calls succeed: never in a row, and never suspect.
+    let turn = std::cell::Cell::new(0);
+    sim.open(300, 10 * MILLI, |number| {
+        turn.set(turn.get() + u32::from(number == 1));
+        let fails = number == 1 && turn.get() % 3 == 0;
+        (MILLI, if fails { Outcome::Failure } else { Outcome::Success })
+    });
+    let all = told(&sim, 1);
+    assert!(all[0].starts_with("ejected: accrued success ratio"), "{all:?}");
+}
+
+#[test]
+fn a_retry_after_lengthens_an_ejection() {
+    let rules = OutlierDetection { respect_retry_after: Some(true), ..outliers() };
+    let mut sim = watched(&config::Balancer::RoundRobin, 1, &rules);
+    for _ in 0..5 {
+        sim.now += SECOND;
+        let mut flight = sim.pick().unwrap();
+        flight.answered(sim.now, 503, || Some(Duration::from_secs(100)));
+        flight.record(sim.now, Outcome::of_http(503));
+    }
+    assert_eq!(told(&sim, 1), ["ejected: consecutive failures for 100 s"]);
+}
+
+#[test]
+fn the_clusters_own_list_says_which_statuses_are_failures() {
+    let statuses = vec![config::IntegerRange { start: 429, end: 430 }];
+    let rules = OutlierDetection { statuses: Some(statuses), ..outliers() };
+    let sim = watched(&config::Balancer::RoundRobin, 1, &rules);
+    let answer = |status: u16| {
+        for _ in 0..5 {
+            let mut flight = sim.pick().unwrap();
+            flight.answered(sim.now, status, || None);
+            flight.record(sim.now, Outcome::of_http(status));
+        }
+        standing(&sim, 1)
+    };
+    // The balancer itself goes by what a status means.
+    assert_eq!(answer(500), Standing::Suspect);
+    assert_eq!(answer(429), Standing::Ejected);
+}
+
+#[test]
+fn a_stream_counts_by_its_trailers_and_without_a_status_as_a_failure() {
+    for end in [BodyEnd::Complete(Some(14)), BodyEnd::Complete(None), BodyEnd::Failed] {
+        let sim = watched(&config::Balancer::RoundRobin, 1, &outliers());
+        for _ in 0..5 {
+            let (watcher, ticket) = sim.pick().unwrap().into_ticket(sim.now);
+            watcher.ended(ticket, end, Some(crate::core::Instant::now()));
+        }
+        assert_eq!(standing(&sim, 1), Standing::Ejected, "{end:?}");
+    }
+    for end in [BodyEnd::Complete(Some(0)), BodyEnd::Expired, BodyEnd::Dropped] {
+        let sim = watched(&config::Balancer::RoundRobin, 1, &outliers());
+        for _ in 0..20 {
+            let (watcher, ticket) = sim.pick().unwrap().into_ticket(sim.now);
+            watcher.ended(ticket, end, Some(crate::core::Instant::now()));
+        }
+        assert_eq!(standing(&sim, 1), Standing::Healthy, "{end:?}");
+    }
+}
+
+#[test]
+fn success_rates_are_compared_at_intervals_and_not_without_calls() {
+    let rate = config::SuccessRate { request_volume: Some(20), ..Default::default() };
+    let rules = OutlierDetection {
+        consecutive_5xx: Some(0),
+        success_rate: Some(rate),
+        ..OutlierDetection::default()
+    };
+    let mut sim = watched(&config::Balancer::RoundRobin, 5, &rules);
+    assert!(sim.balancer.takes_keeper());
+    assert_eq!(compare(&sim, sim.now), None, "nothing was called");
+    let turn = std::cell::Cell::new(0);
+    let flaky = |number| {
+        turn.set(turn.get() + u32::from(number == 1));
+        let fails = number == 1 && turn.get() % 5 == 0;
+        (MILLI, if fails { Outcome::Failure } else { Outcome::Success })
+    };
+    sim.open(10, MILLI, flaky);
+    let due = compare(&sim, sim.now).unwrap();
+    assert_eq!(due, sim.now + 10 * SECOND);
+    sim.open(300, 10 * MILLI, flaky);
+    assert_eq!(compare(&sim, sim.now), Some(due), "not yet");
+    assert_eq!(standing(&sim, 1), Standing::Healthy);
+    sim.pass(due - sim.now);
+    assert_eq!(compare(&sim, due), Some(due + 10 * SECOND));
+    assert_eq!(told(&sim, 1), ["ejected: success rate for 30 s"]);
+    // Nothing came since: nothing is due until it does.
+    sim.pass(10 * SECOND);
+    assert_eq!(compare(&sim, due + 10 * SECOND), None);
+    assert_eq!(compare(&sim, due + 1_000 * SECOND), None);
+}
+
+#[test]
+fn an_error_of_the_transport_counts_as_slow() {
+    for outcome in [Outcome::Connect, Outcome::Reset] {
+        let mut sim = Sim::of(&config::Balancer::default(), 2);
+        sim.open(200, 10 * MILLI, |_| (10 * MILLI, Outcome::Success));
+        let latency = |sim: &Sim| {
+            let mut found = 0.0;
+            sim.balancer.census(sim.now, |seen| {
+                if *seen.address == address(1) {
+                    found = seen.latency.unwrap();
+                }
+            });
+            found
+        };
+        let before = latency(&sim);
+        let flight = loop {
+            let flight = sim.pick().unwrap();
+            if number_of(flight.endpoint()) == 1 {
+                break flight;
+            }
+        };
+        // At once.
+        flight.finish(sim.now, outcome);
+        assert!(latency(&sim) > 1.9 * before, "{outcome:?}: {} of {before}", latency(&sim));
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_neither_panics_nor_holds_anyone_for_ever() {
+    let mut sim = watched(&config::Balancer::default(), 3, &outliers());
+    sim.closed(60, 20, one_fails);
+    let far = 1 << 62;
+    for now in [0, far, SECOND, far + SECOND, 0, far] {
+        sim.now = now;
+        for _ in 0..50 {
+            let flight = sim.pick().unwrap();
+            let outcome = one_fails(number_of(flight.endpoint())).1;
+            flight.finish(now, outcome);
+        }
+        sim.balancer.keep(now);
+    }
+    sim.now = far;
+    for _ in 0..50 {
+        sim.now += 400 * SECOND;
+        sim.pick().unwrap().finish(sim.now, Outcome::Success);
+    }
+    assert_eq!(sim.balancer.health.ejected(), 0);
+}
+
+proptest! {
+    /// Whatever happens, so many are ready as the floor asks for, if so many are there.
+    #[test]
+    fn the_floor_is_kept_whatever_happens(
+        seed in any::<u64>(),
+        steps in prop::collection::vec((0..6_u8, 1..30_u16), 1..120),
+        min_ready in 0..6_u32,
+        percent in 0..=100_u32,
+    ) {
+        let rules = OutlierDetection {
+            consecutive_5xx: Some(2),
+            max_ejection_percent: Some(percent.into()),
+            min_ready_endpoints: Some(min_ready),
+            ..OutlierDetection::default()
+        };
+        let mut sim = watched(&config::Balancer::Random, 10, &rules);
+        sim.random = Random::seeded(seed);
+        for (step, value) in steps {
+            match step {
+                0 => sim.balancer.replace((1..=value).map(endpoint).collect()).added,
+                1 => sim.balancer.remove(&[address(value)]).removed,
+                2 => {
+                    let health = Health::Draining;
+                    sim.balancer.upsert(vec![config::Endpoint { health, ..endpoint(value) }]).added
+                }
+                3 => {
+                    sim.now += u64::from(value) * 3 * SECOND;
+                    0
+                }
+                _ => {
+                    for _ in 0..value {
+                        let Ok(flight) = sim.pick() else { continue };
+                        let bad = number_of(flight.endpoint()) % 4 != 0 && step == 4;
+                        let outcome = if bad { Outcome::Failure } else { Outcome::Success };
+                        flight.finish(sim.now, outcome);
+                    }
+                    0
+                }
+            };
+            let view = sim.balancer.read();
+            let (mut out, mut ready) = (0_u32, 0_u32);
+            for endpoint in view.all.set.iter() {
+                let ejected = endpoint.live().is_some_and(|live| live.load.state.is_ejected());
+                let drains = endpoint.spec().health() == Health::Draining;
+                out += u32::from(ejected);
+                ready += u32::from(!ejected && !drains);
+            }
+            prop_assert_eq!(out, sim.balancer.health.ejected());
+            // One that drains while it is out counts twice: the floor is kept all the same.
+            prop_assert!(out == 0 || ready >= min_ready, "{} ready, {} out", ready, out);
+            let all = view.all.set.len() as u32;
+            prop_assert!(out <= 1 || 100 * out <= percent * all, "{} of {} out", out, all);
+        }
+    }
+}

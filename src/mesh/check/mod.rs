@@ -1,0 +1,242 @@
+//! Active checks of a cluster's endpoints: one task per cluster that asks for them, and none for
+//! others.
+//!
+//! The task knows when each endpoint is due (`balance/health/check.rs` decides that), probes it
+//! over connections of its own, which are made and secured as the endpoint's, and tells the
+//! balancer what came of it. Probes are no attempts: they are in no metric of calls, and load
+//! nothing in the balancer's eyes.
+
+#[cfg(feature = "grpc-health")]
+mod grpc;
+mod http;
+mod probe;
+mod tcp;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    pin::pin,
+    sync::{Arc, Weak},
+    task::Poll,
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{sync::Notify, task::AbortHandle};
+
+use self::probe::{Answer, Prober};
+use super::{cluster::Node, inner::Inner};
+use crate::{
+    balance::{
+        Balancer, Endpoint,
+        health::{
+            Checked,
+            check::{Check, Found, Rules},
+        },
+    },
+    config::{Address, HealthCheck},
+    core::{BoxFuture, Epoch, Instant, Random},
+    observe::ClusterMeter,
+};
+
+/// A task under way; its drop ends it.
+pub(crate) struct Checking(AbortHandle);
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Inner {
+    /// Starts the checks that the cluster asks for.
+    pub(super) fn check(
+        &self,
+        balancer: &Arc<Balancer<Node>>,
+        checks: &[HealthCheck],
+    ) -> Option<Arc<Checking>> {
+        let Some(config) = checks.first() else {
+            balancer.forget_checks();
+            return None;
+        };
+        let context = balancer.context();
+        let task = Task {
+            balancer: Arc::downgrade(balancer),
+            changed: Arc::clone(&context.members),
+            meter: Arc::clone(&context.meter),
+            random: Arc::clone(&self.random),
+            epoch: self.epoch,
+            rules: Rules::new(config),
+            config: Arc::new(config.clone()),
+            checked: HashMap::new(),
+            due: BTreeSet::new(),
+            called: false,
+        };
+        Some(Arc::new(Checking(self.spawn(task.run()))))
+    }
+}
+
+struct Task {
+    balancer: Weak<Balancer<Node>>,
+    /// Notified when an endpoint has come or gone, or the balancer is gone.
+    changed: Arc<Notify>,
+    meter: Arc<ClusterMeter>,
+    random: Arc<Random>,
+    epoch: Epoch,
+    rules: Rules,
+    config: Arc<HealthCheck>,
+    checked: HashMap<Address, Entry>,
+    due: BTreeSet<(Instant, u64)>,
+    /// The cluster was called at least once.
+    called: bool,
+}
+
+/// An endpoint that is checked.
+struct Entry {
+    number: u64,
+    endpoint: Arc<Endpoint<Node>>,
+    check: Check,
+    prober: Arc<Prober>,
+}
+
+/// A probe that is over, of the endpoint of this number.
+type Probed = (u64, Answer);
+
+impl Task {
+    /// Until the balancer is gone.
+    async fn run(mut self) {
+        let mut running = FuturesUnordered::<BoxFuture<Probed>>::new();
+        let mut addresses = BTreeMap::<u64, Address>::new();
+        let mut last = 0;
+        let changed = Arc::clone(&self.changed);
+        let mut look = true;
+        loop {
+            if look {
+                let Some(balancer) = self.balancer.upgrade() else { return };
+                self.reconcile(&balancer, &mut addresses, &mut last);
+                look = false;
+            }
+            let now = Instant::now();
+            while let Some((at, number)) = self.due.first().copied()
+                && at <= now
+            {
+                self.due.remove(&(at, number));
+                let entry = addresses.get(&number).and_then(|address| self.checked.get(address));
+                if let Some(entry) = entry {
+                    let prober = Arc::clone(&entry.prober);
+                    let timeout = std::time::Duration::from_nanos(self.rules.timeout);
+                    running.push(Box::pin(async move { (number, prober.probe(timeout).await) }));
+                }
+            }
+            let next = self.due.first().map(|(at, _)| *at);
+            match happening(&mut running, next, &changed).await {
+                Happening::Probed((number, answer)) => {
+                    let Some(balancer) = self.balancer.upgrade() else { return };
+                    if let Some(address) = addresses.get(&number) {
+                        self.answered(&balancer, &address.clone(), &answer);
+                    }
+                }
+                Happening::Changed => look = true,
+                Happening::Due => {}
+            }
+        }
+    }
+
+    /// Begins with endpoints that have come, and forgets those that are gone.
+    fn reconcile(
+        &mut self,
+        balancer: &Arc<Balancer<Node>>,
+        addresses: &mut BTreeMap<u64, Address>,
+        last: &mut u64,
+    ) {
+        let now = Instant::now();
+        let nanos = self.epoch.nanos(now);
+        let mut gone = std::mem::take(&mut self.checked);
+        for endpoint in balancer.endpoints() {
+            let address = endpoint.spec().address().clone();
+            let same = gone.get(&address).is_some_and(|entry| {
+                entry.endpoint.is(&endpoint) || Arc::ptr_eq(&entry.endpoint, &endpoint)
+            });
+            if same && let Some(entry) = gone.remove(&address) {
+                self.checked.insert(address, Entry { endpoint, ..entry });
+                continue;
+            }
+            *last += 1;
+            let prober = Arc::new(Prober::new(&self.config, balancer.context(), endpoint.spec()));
+            balancer.set_checked(&endpoint, Checked::Not, nanos);
+            self.due.insert((later(now, self.rules.first(&self.random)), *last));
+            addresses.insert(*last, address.clone());
+            let entry = Entry { number: *last, endpoint, check: Check::default(), prober };
+            self.checked.insert(address, entry);
+        }
+        for entry in gone.into_values() {
+            addresses.remove(&entry.number);
+            entry.prober.close();
+        }
+        self.due.retain(|(_, number)| addresses.contains_key(number));
+    }
+
+    /// A probe is over.
+    fn answered(&mut self, balancer: &Balancer<Node>, address: &Address, answer: &Answer) {
+        let now = Instant::now();
+        let Some(entry) = self.checked.get_mut(address) else { return };
+        let news = entry.check.found(&self.rules, answer.found);
+        let healthy = entry.check.is_healthy();
+        let passed = answer.found == Found::Well;
+        // A check that passes is told each time: it may end an ejection.
+        if news || (passed && healthy) {
+            let checked = if healthy { Checked::Fit } else { Checked::Unfit };
+            balancer.set_checked(&entry.endpoint, checked, self.epoch.nanos(now));
+        }
+        let name: Arc<str> = address.to_string().into();
+        if passed {
+            self.meter.check_passed(&name, healthy);
+        } else {
+            self.meter.check_failed(&name, &answer.cause, healthy);
+        }
+        self.called = self.called || balancer.was_called();
+        let wait = entry.check.next(&self.rules, self.called, &self.random);
+        self.due.insert((later(now, wait), entry.number));
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        for entry in self.checked.values() {
+            entry.prober.close();
+        }
+    }
+}
+
+/// What the task is woken by.
+enum Happening {
+    Probed(Probed),
+    Changed,
+    Due,
+}
+
+async fn happening(
+    running: &mut FuturesUnordered<BoxFuture<Probed>>,
+    next: Option<Instant>,
+    changed: &Notify,
+) -> Happening {
+    let mut changed = pin!(changed.notified());
+    let mut due = pin!(async {
+        match next {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    });
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(Some(probed)) = running.poll_next_unpin(cx) {
+            return Poll::Ready(Happening::Probed(probed));
+        }
+        if changed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Happening::Changed);
+        }
+        due.as_mut().poll(cx).map(|()| Happening::Due)
+    })
+    .await
+}
+
+fn later(now: Instant, nanos: u64) -> Instant {
+    now.checked_add(std::time::Duration::from_nanos(nanos)).unwrap_or(now)
+}

@@ -1,0 +1,98 @@
+//! What takes endpoints of a cluster out of use, and how they are probed.
+
+use super::{Layers, Setting, debug, text, time};
+use crate::config;
+
+/// Only where they are asked for.
+pub(super) fn of(cluster: &Layers<'_, config::Cluster>) -> Vec<Setting> {
+    let asked = |it: Option<&config::Cluster>| {
+        let outliers = it.is_some_and(|it| it.outlier_detection.is_some());
+        (outliers, it.is_some_and(|it| !it.health_checks.is_empty()))
+    };
+    let (code, plane) = (asked(cluster.code), asked(cluster.plane));
+    let mut list = Vec::new();
+    if code.0 || plane.0 {
+        let outliers = Layers {
+            code: cluster.code.and_then(|it| it.outlier_detection.as_ref()),
+            // All of it comes from one of the two.
+            plane: cluster.plane.and_then(|it| it.outlier_detection.as_ref()).filter(|_| !code.0),
+            source: cluster.source,
+        };
+        list.extend(of_outliers(&outliers));
+    } else {
+        list.push(cluster.setting("outlier_detection", "none", |_| None));
+    }
+    if code.1 || plane.1 {
+        let check = Layers {
+            code: cluster.code.and_then(|it| it.health_checks.first()),
+            plane: cluster.plane.and_then(|it| it.health_checks.first()).filter(|_| !code.1),
+            source: cluster.source,
+        };
+        list.extend(of_check(&check));
+    } else {
+        list.push(cluster.setting("health_checks", "none", |_| None));
+    }
+    list
+}
+
+fn of_outliers(it: &Layers<'_, config::OutlierDetection>) -> Vec<Setting> {
+    let accrues = |it: &config::OutlierDetection| it.accrual.is_some();
+    let accrual = it.code.is_some_and(accrues) || it.plane.is_some_and(accrues);
+    let (row, most) = if accrual { ("0", "50") } else { ("5", "10") };
+    let mut list = vec![
+        it.setting("outlier_detection.consecutive_5xx", row, |o| text(o.consecutive_5xx)),
+        it.setting("outlier_detection.consecutive_gateway_failure", row, |o| {
+            text(o.consecutive_gateway_failure)
+        }),
+        it.setting("outlier_detection.consecutive_local_origin_failure", row, |o| {
+            text(o.consecutive_local_origin_failure)
+        }),
+        it.setting("outlier_detection.split_local_origin", "false", |o| text(o.split_local_origin)),
+        it.setting("outlier_detection.success_rate", "none", |o| {
+            o.success_rate.as_ref().map(debug)
+        }),
+        it.setting("outlier_detection.failure_percentage", "none", |o| {
+            o.failure_percentage.as_ref().map(debug)
+        }),
+        it.setting("outlier_detection.accrual", "none", |o| o.accrual.as_ref().map(debug)),
+        it.setting("outlier_detection.interval", "10s", |o| o.interval.map(time)),
+        it.setting("outlier_detection.base_ejection_time", "30s", |o| {
+            o.base_ejection_time.map(time)
+        }),
+        it.setting("outlier_detection.max_ejection_time", "300s, or the base time", |o| {
+            o.max_ejection_time.map(time)
+        }),
+        it.setting("outlier_detection.max_ejection_percent", most, |o| {
+            text(o.max_ejection_percent)
+        }),
+        it.setting("outlier_detection.always_eject_one", "true", |o| text(o.always_eject_one)),
+        it.setting("outlier_detection.min_health_percent", "0", |o| text(o.min_health_percent)),
+        it.setting("outlier_detection.min_ready_endpoints", "0", |o| text(o.min_ready_endpoints)),
+    ];
+    list.push(
+        it.setting("outlier_detection.uneject_on_check", "true", |o| text(o.uneject_on_check)),
+    );
+    list.push(it.setting("outlier_detection.respect_retry_after", "false", |o| {
+        text(o.respect_retry_after)
+    }));
+    list
+}
+
+fn of_check(check: &Layers<'_, config::HealthCheck>) -> Vec<Setting> {
+    let probe = |check: &config::HealthCheck| match &check.probe {
+        config::Probe::Tcp(_) => "tcp".to_owned(),
+        config::Probe::Http(probe) => format!("http {}", probe.path),
+        config::Probe::Grpc(probe) => format!("grpc {}", probe.service.as_deref().unwrap_or("")),
+        config::Probe::Extension(it) => it.name.clone(),
+    };
+    vec![
+        check.setting("health_checks.probe", "none", |c| Some(probe(c).trim_end().to_owned())),
+        check.setting("health_checks.interval", "10s", |c| c.interval.map(time)),
+        check.setting("health_checks.timeout", "1s", |c| c.timeout.map(time)),
+        check.setting("health_checks.healthy_threshold", "2", |c| text(c.healthy_threshold)),
+        check.setting("health_checks.unhealthy_threshold", "3", |c| text(c.unhealthy_threshold)),
+        check.setting("health_checks.no_traffic_interval", "60s", |c| {
+            c.no_traffic_interval.map(time)
+        }),
+    ]
+}
