@@ -245,7 +245,7 @@ fn leaves_others<X>(plan: &Plan<X>, placing: &Placing) -> bool {
 
 /// Whether an endpoint is known to be bad, by what is said or seen of its health.
 fn is_bad<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {
-    matches!(standing(endpoint, now), Rank::Suspect)
+    matches!(standing(endpoint, now), Rank::Suspect | Rank::Ejected)
 }
 
 /// The plan of the labels that are asked for.
