@@ -36,6 +36,10 @@ bench:
 bench-wall:
     cargo bench --quiet --bench wall
 
+# Gate G13 on the simulator; `just simulate gate`, `tables`, `pictures` for more.
+simulate *what:
+    bash .ci/simulator {{what}}
+
 # The listing of the public API.
 api:
     bash .ci/public-api write

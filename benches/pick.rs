@@ -39,6 +39,9 @@ policy!(least_request, Policy::LeastRequest);
 policy!(peak_ewma, Policy::PeakEwma);
 policy!(round_robin, Policy::RoundRobin);
 policy!(weighted_round_robin, Policy::Weighted);
+policy!(ring_hash, Policy::RingHash);
+policy!(maglev, Policy::Maglev);
+policy!(bounded_load, Policy::Bounded);
 
 #[library_benchmark]
 #[bench::n3(args = (3), setup = picks::pending)]
@@ -66,6 +69,9 @@ library_benchmark_group!(
         peak_ewma,
         round_robin,
         weighted_round_robin,
+        ring_hash,
+        maglev,
+        bounded_load,
         tower_pending_requests,
         tower_peak_ewma
     ]

@@ -20,7 +20,7 @@ use std::{
 use support::cpu::{median, timed};
 use tower_mesh::{
     balance::bench::{Bench, endpoint},
-    config::{Balancer, Endpoint},
+    config::{Balancer, Endpoint, Maglev, RingHash},
 };
 
 /// Rounds of which the median counts.
@@ -30,6 +30,10 @@ fn main() {
     println!("updates.replace_10k_us {:.1}", micros(replace(10_000)));
     println!("updates.change_1_of_10k_us {:.1}", micros(change_one(10_000)));
     println!("updates.change_1_of_100k_us {:.1}", micros(change_one(100_000)));
+    let maglev = Balancer::Maglev(Maglev::default());
+    println!("updates.maglev_of_10k_us {:.1}", micros(rebuild(&maglev, 10_000)));
+    let ring = Balancer::RingHash(RingHash::default());
+    println!("updates.ring_of_10k_us {:.1}", micros(rebuild(&ring, 10_000)));
     // A stall of the code shows in most runs; one of the machine does not.
     let worst = median((0..5).map(|_| picks_during_replacements()).collect());
     println!("updates.worst_pick_us {:.1}", micros(worst));
@@ -52,6 +56,16 @@ fn replace(count: u32) -> Duration {
             bench.pick();
         }
         let set = set(round * count, count);
+        timed(|| bench.replace(set)).1
+    });
+    median(rounds.collect())
+}
+
+/// One endpoint leaves a cluster whose balancer has a table: all of it is made again.
+fn rebuild(policy: &Balancer, count: u32) -> Duration {
+    let bench = Bench::new(policy, count);
+    let rounds = (1..=ROUNDS).map(|round| {
+        let set = set(round, count);
         timed(|| bench.replace(set)).1
     });
     median(rounds.collect())

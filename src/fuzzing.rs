@@ -400,3 +400,34 @@ pub fn trace(bytes: &[u8]) {
     assert_eq!(TraceContext::from_headers(&written).as_ref(), Some(&context));
     assert_eq!(context.to_string().parse::<TraceContext>().unwrap().span_id(), context.span_id());
 }
+
+/// A load report: the first byte says whether the rest is the header of any form, the binary one,
+/// or the message itself. What is read gives bounded weights, and is written and read again.
+#[cfg(feature = "orca")]
+pub fn load_report(bytes: &[u8]) {
+    use crate::balance::report::{Format, Metric, Report, Rules, Signal, message, read};
+
+    let Some((form, rest)) = bytes.split_first() else { return };
+    let header = |name| one(HeaderName::from_static(name), rest).and_then(|it| read(&it));
+    let report: Option<Report> = match form {
+        b'm' => message(Bytes::copy_from_slice(rest)),
+        b'b' => header("endpoint-load-metrics-bin"),
+        _ => header("endpoint-load-metrics"),
+    };
+    let Some(report) = report else { return };
+    let metrics = ["named_metrics.foo", "utilization.foo", "mem_utilization"];
+    let metrics = metrics.iter().filter_map(|name| Metric::parse(name)).collect();
+    let rules = Rules { blackout: 0, expiration: 1, penalty: 1.0, metrics };
+    if let Some(weight) = rules.weight(&report) {
+        assert!((1e-30..=1e30).contains(&weight), "{weight}");
+    }
+    let _signal: Option<Signal> = Signal::of(&report);
+    for format in [Format::Text, Format::Json, Format::Binary] {
+        let mut written = HeaderMap::new();
+        report.write(&mut written, format);
+        let again = read(&written);
+        if format == Format::Binary && report != Report::default() {
+            assert!(again.is_some() || report.named_metrics.len() > 100, "{written:?}");
+        }
+    }
+}

@@ -42,6 +42,7 @@
 //! | own discovery | [`discover`] |
 //! | reqwest's shape of the client | `adapt::reqwest` (feature `reqwest-013`), the file `docs/REQWEST.md` |
 //! | connections | [`transport`] |
+//! | what a server tells of its load | `server` (feature `orca`) |
 //!
 //! The folder `docs` of the source has the architecture, every default with its source, the table of
 //! errors, and the tests that prove each feature.
@@ -72,6 +73,8 @@
 //!   and `rustls-native-certs`.
 //! * **tls-ring** — The same by ring alone: lighter to build, without post-quantum key exchange.
 //! * **rustls-023** — A crypto provider of the application's own, from rustls 0.23.
+//! * **orca** — Load reports (ORCA): the policies `client_weighted` and `prequal`, and for servers
+//!   `server::LoadReportLayer`. Pulls in `prost`, `base64` and `serde_json`.
 //! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
 //!   on tokio's `test-util` and hyper's server.
 #![forbid(unsafe_code)]
@@ -92,6 +95,8 @@ pub mod resilience;
 mod route;
 #[cfg(feature = "_tls")]
 pub mod security;
+#[cfg(feature = "orca")]
+pub mod server;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;

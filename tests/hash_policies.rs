@@ -10,14 +10,16 @@ mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
 
 use http::{Request, header::SET_COOKIE};
 use tower_mesh::{
-    Body, Call, Client, Mesh, MeshBuilder, Retry,
-    config::{Balancer, HashCookie, HashOn, HashPolicy, Maglev, RingHash},
+    Body, Call, Client, Discover, Mesh, MeshBuilder, Publisher, Retry,
+    config::{Address, Balancer, HashCookie, HashOn, HashPolicy, Maglev, RingHash, Service},
 };
 
 use support::{
@@ -337,6 +339,43 @@ async fn a_bounded_load_keeps_one_key_from_flooding_one_endpoint() {
         who(&client, with(&[("x-user", "7")])).await;
     }
     assert!(leaves.all_hits().contains(&50), "{:?}", leaves.all_hits());
+}
+
+/// Says its service first and its cluster later.
+struct Slow(Vec<Address>);
+
+impl Discover for Slow {
+    fn name(&self) -> String {
+        "slow".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let mut service = Service::default();
+            service.policy.hash = Some(vec![header("x-user")]);
+            publish.service(SERVICE, service).unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut cluster = support::cluster(self.0);
+            cluster.balancer = Some(both()[0].clone());
+            publish.cluster(SERVICE, cluster).unwrap();
+            publish.synced();
+            std::future::pending().await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_its_cluster_is_hashed_too() {
+    let leaves = Leaves::new(10);
+    let answers = |number: usize, _| async move { Ok(ok(number.to_string())) };
+    let mesh = leaves.leaves(Mesh::builder().source(Slow(leaves.addresses())), answers);
+    let mesh = mesh.build().unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    tokio::task::yield_now().await;
+    let calls = (0..20).map(|_| who(&client, with(&[("x-user", "7")])));
+    let waited = futures_util::future::join_all(calls).await;
+    let one = who(&client, with(&[("x-user", "7")])).await;
+    assert_eq!(waited, [one; 20]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ use tower::{
 };
 use tower_mesh::{
     balance::bench::{Bench, endpoint},
-    config::Balancer,
+    config::{Balancer, Maglev, RingHash},
 };
 use tower_service::Service;
 
@@ -34,15 +34,23 @@ pub(crate) enum Policy {
     RoundRobin,
     /// Round robin over weights 1, 2 and 3.
     Weighted,
+    /// By a random hash each time.
+    RingHash,
+    Maglev,
+    /// Maglev with a bounded load.
+    Bounded,
 }
 
 impl Policy {
-    pub(crate) const ALL: [(&str, Self); 5] = [
+    pub(crate) const ALL: [(&str, Self); 8] = [
         ("random", Self::Random),
         ("least_request", Self::LeastRequest),
         ("peak_ewma", Self::PeakEwma),
         ("round_robin", Self::RoundRobin),
         ("weighted_round_robin", Self::Weighted),
+        ("ring_hash", Self::RingHash),
+        ("maglev", Self::Maglev),
+        ("bounded_load", Self::Bounded),
     ];
 }
 
@@ -53,7 +61,20 @@ pub(crate) fn mesh(policy: Policy, endpoints: u32) -> Bench {
         Policy::LeastRequest => Balancer::LeastRequest,
         Policy::PeakEwma => Balancer::default(),
         Policy::RoundRobin | Policy::Weighted => Balancer::RoundRobin,
+        Policy::RingHash => Balancer::RingHash(RingHash::default()),
+        Policy::Maglev => Balancer::Maglev(Maglev::default()),
+        Policy::Bounded => {
+            let mut maglev = Maglev::default();
+            maglev.balance_percent = Some(150);
+            Balancer::Maglev(maglev)
+        }
     };
+    if matches!(policy, Policy::RingHash | Policy::Maglev | Policy::Bounded) {
+        // Some endpoints belong to few hashes: it is not by those that all are picked once.
+        let bench = pick(Bench::new(&Balancer::RoundRobin, endpoints), 3 * endpoints);
+        bench.settle(&balancer);
+        return bench;
+    }
     let bench = Bench::new(&balancer, endpoints);
     if policy == Policy::Weighted {
         bench.replace((0..endpoints).map(|n| endpoint(n).weight(n % 3 + 1)).collect());

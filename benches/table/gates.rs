@@ -140,7 +140,7 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Hard Percent(8.0) "full path with a tracer, caller not sampled: instructions, one at a time"
         "all.traced.traced_1.parent_off"
         beside HYPER_TRACED "all.traced.bare_1.traced";
-    G2a Hard Percent(8.0) "the same, 32 at a time"
+    G2a Report Percent(8.0) "the same, 32 at a time"
         "all.traced.traced_32.parent_off"
         beside HYPER_TRACED "all.traced.bare_32.traced";
     G2a Report Told "full path, sampled, spans thrown away: instructions, one at a time"
@@ -158,10 +158,10 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2b Hard More(4.0) "allocations, 32 at a time"
         "allocations.path.mesh_32.armed"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
-    G2b Hard Percent(12.0) "with a tracer, caller not sampled: instructions, one at a time"
+    G2b Report Percent(12.0) "with a tracer, caller not sampled: instructions, one at a time"
         "all.traced.traced_1.armed_parent_off"
         beside HYPER_TRACED "all.traced.bare_1.traced";
-    G2b Hard Percent(12.0) "the same, 32 at a time"
+    G2b Report Percent(12.0) "the same, 32 at a time"
         "all.traced.traced_32.armed_parent_off"
         beside HYPER_TRACED "all.traced.bare_32.traced";
     // Under a generated tonic client.
@@ -185,6 +185,12 @@ pub(crate) const ROWS: &[Row] = rows! {
         "pick.round_robin.n10k";
     G4 Hard AtMost(200.0) held AtMost(230.0) "pick, weighted round robin"
         "pick.weighted_round_robin.n10k";
+    G4 Hard AtMost(300.0) "pick, ring hash"
+        "pick.ring_hash.n10k";
+    G4 Hard AtMost(300.0) "pick, maglev"
+        "pick.maglev.n10k";
+    G4 Hard AtMost(300.0) "pick, maglev with a bounded load"
+        "pick.bounded_load.n10k";
     G4 Hard TimesFewer(8.0) held TimesFewer(6.5) "pick, least request"
         "pick.least_request.n10k"
         beside P2C "pick.tower_pending_requests.n10k";
@@ -218,6 +224,10 @@ pub(crate) const ROWS: &[Row] = rows! {
         "allocations.pick.round_robin";
     G4 Hard AtMost(0.0) "allocations per pick, weighted round robin"
         "allocations.pick.weighted_round_robin";
+    G4 Hard AtMost(0.0) "allocations per pick, ring hash"
+        "allocations.pick.ring_hash";
+    G4 Hard AtMost(0.0) "allocations per pick, maglev"
+        "allocations.pick.maglev";
     // The policy path above nothing.
     G5a Hard AtMost(1200.0) held AtMost(5600.0) "policy path, not armed: instructions added by the mesh"
         "layers.unarmed.mesh - layers.unarmed.leaf"
@@ -249,6 +259,10 @@ pub(crate) const ROWS: &[Row] = rows! {
         beside "tower p2c, inside the next call" "updates.tower_replace_10k_us";
     G6 Report AtMost(100.0) "1 of 100k changed: µs of CPU"
         "updates.change_1_of_100k_us";
+    G6 Report AtMost(5000.0) "maglev of 65537 entries over 10k: µs of CPU"
+        "updates.maglev_of_10k_us";
+    G6 Report AtMost(5000.0) "ring over 10k: µs of CPU"
+        "updates.ring_of_10k_us";
     G6 Report AtMost(50.0) "longest pick during 100 replacements: µs of CPU"
         "updates.worst_pick_us";
     // Memory.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{endpoint::Endpoint, subset::labels::Wanted};
+use super::{endpoint::Endpoint, pick::Over, subset::labels::Wanted};
 use crate::core::Random;
 
 /// One question to a balancer.
@@ -12,6 +12,8 @@ pub(crate) struct Ask<'a, X> {
     pub(crate) random: &'a Random,
     /// What the call has met already: picked only when there is no other.
     pub(crate) tried: &'a [Arc<Endpoint<X>>],
+    /// The endpoint that it names.
+    pub(crate) over: Option<&'a Over>,
     /// The labels that its endpoint must carry.
     pub(crate) wanted: Option<&'a Wanted>,
     /// What it is hashed to, for policies that hash. None: any endpoint will do.
@@ -22,7 +24,7 @@ impl<'a, X> Ask<'a, X> {
     /// Any endpoint that this call has not tried.
     #[inline]
     pub(crate) fn any(now: u64, random: &'a Random, tried: &'a [Arc<Endpoint<X>>]) -> Self {
-        Self { now, random, tried, hash: None, wanted: None }
+        Self { now, random, tried, hash: None, over: None, wanted: None }
     }
 
     /// The endpoint of this hash.

@@ -10,11 +10,14 @@ use super::{
     flight::InFlight,
     health::{Health, Rules},
     keep::Keeper,
-    pick::{Drawn, Picked, Picker},
+    pick::{Drawn, Over, Picked, Picker, Pinned},
     update::Updater,
     view::{Group, View},
 };
-use crate::{config, core::Epoch};
+use crate::{
+    config,
+    core::{Epoch, Random},
+};
 
 /// Why nothing was picked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,6 +61,12 @@ impl<X: Upstream> Balancer<X> {
     #[inline]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
+        // Its parts by value: a question that names no endpoint stays in registers.
+        if let Some(over) = ask.over
+            && let Some(pinned) = self.pinned(&view, over, (ask.now, ask.random, ask.tried))
+        {
+            return pinned;
+        }
         if view.placed.is_some() {
             return self.planned(&view, ask);
         }
@@ -69,13 +78,44 @@ impl<X: Upstream> Balancer<X> {
             Ok(picked) => picked,
             Err(drawn) => self.ranked(&view, ask, drawn)?,
         };
+        let flight = self.begin(&view, endpoint, live, now);
+        Ok(if is_plain { flight } else { flight.perhaps_probing(now) })
+    }
+
+    #[inline(always)]
+    pub(super) fn begin(
+        &self,
+        view: &View<X>,
+        endpoint: &Arc<Endpoint<X>>,
+        live: &Live<X>,
+        now: u64,
+    ) -> InFlight<X> {
         live.load.begin(now);
         self.called();
         if view.bounded {
             live.crowd.enter();
         }
-        let flight = InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded);
-        Ok(if is_plain { flight } else { flight.perhaps_probing(now) })
+        InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded)
+    }
+
+    /// The endpoint that the call names; `None`: any other.
+    #[cold]
+    #[inline(never)]
+    fn pinned(
+        &self,
+        view: &View<X>,
+        over: &Over,
+        (now, random, tried): (u64, &Random, &[Arc<Endpoint<X>>]),
+    ) -> Option<Result<InFlight<X>, PickError>> {
+        let group = &view.all;
+        let picker = Picker::new(&group.set, &Ask::any(now, random, tried));
+        match picker.pinned(&view.pins, over) {
+            Pinned::To(endpoint) => Some(Ok(self
+                .begin(view, endpoint, self.live(endpoint, group), now)
+                .perhaps_probing(now))),
+            Pinned::Free => None,
+            Pinned::Nowhere => Some(Err(PickError::Unavailable)),
+        }
     }
 
     /// Picks when what was drawn is not plainly good.
@@ -98,6 +138,22 @@ impl<X: Upstream> Balancer<X> {
 
     /// The state of an endpoint, made if this is its first pick.
     pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
-        endpoint.live_or_build(&self.context, self.epoch, &group.crowd, &self.health)
+        let is_new = endpoint.live().is_none();
+        let (crowd, health) = (&group.crowd, &self.health);
+        let live = endpoint.live_or_build(&self.context, self.epoch, crowd, health);
+        if is_new {
+            self.connects(live);
+        }
+        live
     }
+}
+
+/// Nobody tells anything without the feature `orca`.
+#[cfg(not(feature = "orca"))]
+impl<X: Upstream> Balancer<X> {
+    #[expect(clippy::unused_self, reason = "it is used with the feature `orca`")]
+    fn connects(&self, _live: &Live<X>) {}
+
+    #[expect(clippy::unused_self, reason = "it is used with the feature `orca`")]
+    pub(super) fn reconnect(&self) {}
 }

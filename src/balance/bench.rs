@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, reason = "for the benches of this crate only")]
 
+pub mod caller;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -52,9 +54,12 @@ impl std::fmt::Debug for Bench {
     }
 }
 
+/// The address of the endpoint with the number 0.
+const FIRST: u32 = 0x0a00_0000;
+
 #[must_use]
 pub fn endpoint(number: u32) -> config::Endpoint {
-    SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + number), 80)).into()
+    SocketAddr::from((Ipv4Addr::from_bits(FIRST + number), 80)).into()
 }
 
 impl Bench {
@@ -67,6 +72,33 @@ impl Bench {
         Self { balancer, random: Random::seeded(7), now: AtomicU64::new(1_000_000_000) }
     }
 
+    /// The same, and the answer carries what its server has in flight, and a latency.
+    #[cfg(feature = "orca")]
+    pub fn pick_reported(&self) {
+        let now = self.now.load(Relaxed) + 10_000;
+        self.now.store(now, Relaxed);
+        if let Ok(flight) = self.balancer.pick(Ask::any(now, &self.random, &[])) {
+            let (in_flight, latency) = ((now >> 14 & 31) as u32, now >> 12 & 1023);
+            flight.endpoint().signalled(now, super::report::Signal { in_flight, latency });
+            flight.finish(now + 1_000_000, Outcome::Success);
+        }
+    }
+
+    /// Each endpoint has reported a weight of 1, 2 or 3, and they are computed.
+    #[cfg(feature = "orca")]
+    pub fn weigh(&self) {
+        let now = self.now.load(Relaxed);
+        for (number, endpoint) in self.balancer.view.load().all.set.iter().enumerate() {
+            let report = super::report::Report {
+                rps: number as u64 % 3 + 1,
+                application_utilization: 0.5,
+                ..super::report::Report::default()
+            };
+            endpoint.reported(now, &report);
+        }
+        let _due = self.balancer.keep(now);
+    }
+
     /// Picks and finishes.
     pub fn pick(&self) {
         let now = self.now.load(Relaxed) + 10_000;
@@ -76,14 +108,10 @@ impl Bench {
         }
     }
 
-    /// The same for a request of this hash.
-    pub fn pick_hashed(&self, hash: u64) {
-        let now = self.now.load(Relaxed) + 10_000;
-        self.now.store(now, Relaxed);
-        let ask = Ask { hash: Some(hash), ..Ask::any(now, &self.random, &[]) };
-        if let Ok(flight) = self.balancer.pick(ask) {
-            flight.finish(now + 1_000_000, Outcome::Success);
-        }
+    /// Picks by another policy from now on.
+    pub fn settle(&self, policy: &config::Balancer) {
+        let balancer = Some(policy.clone());
+        self.balancer.settle(&config::Cluster { balancer, ..config::Cluster::default() });
     }
 
     pub fn replace(&self, endpoints: Vec<config::Endpoint>) {
@@ -93,4 +121,11 @@ impl Bench {
     pub fn upsert(&self, endpoint: config::Endpoint) {
         self.balancer.upsert(vec![endpoint]);
     }
+}
+
+/// Whether these headers hold Prequal's signals.
+#[cfg(feature = "orca")]
+#[must_use]
+pub fn read_report(headers: &http::HeaderMap) -> bool {
+    super::report::signal_of(headers).is_some()
 }

@@ -78,20 +78,32 @@ impl<X: Upstream> Balancer<X> {
 
     /// Whether any endpoint of these labels may be called at all.
     pub(crate) fn is_callable(&self, wanted: Option<&Wanted>) -> bool {
-        self.has_other(&[], wanted)
+        self.has_other(&[], None, wanted)
     }
 
-    /// Whether there is an endpoint that is none of these, and may be called.
-    pub(crate) fn has_other(&self, than: &[&Endpoint<X>], wanted: Option<&Wanted>) -> bool {
+    /// Whether there is an endpoint that is none of these, and may be called by a call of this hash
+    /// that asks for these labels.
+    pub(crate) fn has_other(
+        &self,
+        than: &[&Endpoint<X>],
+        hash: Option<u64>,
+        wanted: Option<&Wanted>,
+    ) -> bool {
         let view = self.view.load();
         let other = |known: &Arc<Endpoint<X>>| {
             known.spec().health() != Health::Draining && !than.iter().any(|met| met.is(known))
         };
-        if view.placed.is_none() {
-            return view.all.set.iter().any(other);
+        if view.placed.is_some() {
+            let now = self.epoch.nanos(Instant::now());
+            return view.has_planned(wanted, now, other);
         }
-        let now = self.epoch.nanos(Instant::now());
-        view.has_planned(wanted, now, other)
+        match (&view.all.replicas, hash) {
+            (Some(replicas), Some(hash)) => {
+                let at = |place: &u32| view.all.set.get(*place as usize);
+                replicas.at(hash).iter().filter_map(at).any(other)
+            }
+            _ => view.all.set.iter().any(other),
+        }
     }
 
     /// The index and the set agree.

@@ -3,11 +3,16 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{
+            AtomicBool, AtomicU32,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
 
+#[cfg(feature = "orca")]
+use super::told::Told;
 use super::{
     hash::Crowd,
     health::{Health as Cluster, Link, Phase, Said, Watch},
@@ -111,6 +116,8 @@ pub(crate) struct Endpoint<X> {
     spec: Spec,
     /// It has left its cluster; in the padding of the spec.
     retired: AtomicBool,
+    /// Where it is in the set that was made last with it.
+    place: AtomicU32,
     /// When it joined a cluster that had others, or became healthy by its source's word. Nanoseconds
     /// since the mesh's epoch; 0: it is not new.
     joined: u64,
@@ -121,6 +128,9 @@ pub(crate) struct Endpoint<X> {
 /// The run-time state of an endpoint that has been picked.
 pub(crate) struct Live<X> {
     pub(super) load: Load,
+    /// What it tells of its load, where that is asked for.
+    #[cfg(feature = "orca")]
+    pub(super) told: OnceLock<Box<Told>>,
     pub(super) epoch: Epoch,
     /// What is counted of its outcomes, where the cluster asks for it.
     pub(super) watch: OnceLock<Box<Watch>>,
@@ -201,6 +211,10 @@ impl Spec {
         self.rest.as_ref()?.hash_key.as_deref()
     }
 
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        Some(self.rest.as_ref()?.labels.get(name)?.as_str())
+    }
+
     pub(super) fn hostname(&self) -> Option<&str> {
         self.rest.as_ref()?.hostname.as_deref()
     }
@@ -230,7 +244,13 @@ impl Spec {
 impl<X> Endpoint<X> {
     /// One that has joined at `now`.
     pub(super) fn new(spec: Spec, now: u64) -> Self {
-        Self { spec, retired: AtomicBool::new(false), joined: now, live: OnceLock::new() }
+        Self {
+            spec,
+            retired: AtomicBool::new(false),
+            place: AtomicU32::new(u32::MAX),
+            joined: now,
+            live: OnceLock::new(),
+        }
     }
 
     /// When its ramp began; 0: it has none.
@@ -242,6 +262,26 @@ impl<X> Endpoint<X> {
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
     }
+
+    /// Where it is in the set that was made last with it.
+    #[inline]
+    pub(super) fn place(&self) -> u32 {
+        self.place.load(Relaxed)
+    }
+
+    pub(super) fn placed(&self, place: usize) {
+        self.place.store(u32::try_from(place).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Load reports are not read without the feature `orca`.
+    #[cfg(not(feature = "orca"))]
+    #[expect(clippy::unused_self, reason = "it is, with the feature `orca`")]
+    #[inline]
+    pub(crate) fn heard(&self, _headers: &http::HeaderMap) {}
+
+    #[cfg(not(feature = "orca"))]
+    #[expect(clippy::unused_self, reason = "it is, with the feature `orca`")]
+    pub(super) fn disbelieved(&self) {}
 
     pub(crate) fn extra(&self) -> Option<&X> {
         self.live.get().map(|live| &live.extra)
@@ -275,7 +315,8 @@ impl<X: Upstream> Endpoint<X> {
         }
         let returns = self.spec.health == Health::Unhealthy && spec.is_callable();
         let joined = if returns { now } else { self.joined };
-        Self { spec, retired: AtomicBool::new(false), joined, live }
+        let place = AtomicU32::new(self.place());
+        Self { spec, retired: AtomicBool::new(false), place, joined, live }
     }
 
     #[cold]
@@ -290,7 +331,15 @@ impl<X: Upstream> Endpoint<X> {
         let live = self.live.get_or_init(|| {
             let (crowd, extra) = (Arc::clone(crowd), X::build(&self.spec, cx));
             let (load, watch) = (Load::default(), OnceLock::new());
-            let live = Live { load, epoch, watch, crowd, extra };
+            let live = Live {
+                load,
+                #[cfg(feature = "orca")]
+                told: OnceLock::new(),
+                epoch,
+                watch,
+                crowd,
+                extra,
+            };
             live.load.state.set_said(self.spec.standing());
             if health.is_on() {
                 live.watched(health);
@@ -307,6 +356,7 @@ impl<X: Upstream> Endpoint<X> {
     /// The endpoint has left its cluster, whether it has been picked or is being so.
     pub(super) fn retire(&self) {
         self.retired.store(true, SeqCst);
+        self.disbelieved();
         if let Some(live) = self.live() {
             live.retire();
         }

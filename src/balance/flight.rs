@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+
 use super::{
     endpoint::{Endpoint, Live, Upstream},
     health::{Fault, Watch},
@@ -129,6 +131,7 @@ impl<X: Upstream> InFlight<X> {
             self.judge(live, now, outcome);
         }
         self.probe = false;
+        disbelieve(&self.endpoint, outcome);
     }
 
     #[inline]
@@ -147,6 +150,18 @@ impl<X: Upstream> InFlight<X> {
             record(live, self.started, now, outcome, self.decay);
             self.judge(live, now, outcome);
             live.end(self.started, self.crowded);
+        }
+        disbelieve(&self.endpoint, outcome);
+    }
+
+    /// Ends it as its drop does, at a time that is told: a simulation's clock is not ours.
+    pub(super) fn left(mut self, now: u64) {
+        self.over = true;
+        if let Some(live) = self.endpoint.live() {
+            if !self.recorded {
+                live.load.raise(now, now.saturating_sub(self.started), self.decay);
+            }
+            live.load.end(self.started);
         }
     }
 
@@ -245,7 +260,21 @@ impl<X: Upstream> Watcher for Endpoint<X> {
                 let now = live.epoch.nanos(now.unwrap_or_else(Instant::now));
                 judge(live, watch, now, outcome, ticket.probe);
             }
+            disbelieve(self, outcome);
         }
         live.end(ticket.started, ticket.crowded);
+    }
+
+    #[inline]
+    fn heard(&self, headers: &HeaderMap) {
+        Self::heard(self, headers);
+    }
+}
+
+/// Who fails says nothing of its load that anybody should follow.
+#[inline]
+fn disbelieve<X>(endpoint: &Endpoint<X>, outcome: Outcome) {
+    if outcome == Outcome::Failure {
+        endpoint.disbelieved();
     }
 }

@@ -7,7 +7,11 @@
 //! | `peak_ewma`, the default | the better of two by latency, age of what is in flight, and success | nearly everything |
 //! | `least_request` | the better of two by calls in flight | calls of very unequal cost |
 //! | `round_robin` | one after the other, by weight | equal endpoints and equal calls |
+//! | `client_weighted` | one after the other, by weights from load reports (feature `orca`) | gRPC servers that report |
+//! | `prequal` | the coldest of a few latest reports, else as `peak_ewma` (feature `orca`) | many clients with little traffic each |
 //! | `random` | any, by weight | comparisons |
+//! | `ring_hash`, `maglev` | the one that the request's hash belongs to; the next one if that cannot be called or is full | caches and sessions |
+//! | `sharded` | a replica of the shard that the request's hash belongs to, and no other endpoint | data that is somewhere |
 //!
 //! Before any load is compared, an endpoint is ranked: good; suspect (half of its latest calls
 //! failed, or its source calls it unhealthy); in connect back-off; tried by this call. A draining
@@ -34,10 +38,17 @@ mod pick;
 mod place;
 mod planned;
 mod policy;
+#[cfg(feature = "orca")]
+mod prequal;
+#[cfg(feature = "orca")]
+pub(crate) mod report;
 mod set;
+mod shard;
 mod subset;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "orca")]
+mod told;
 mod update;
 mod view;
 
@@ -56,6 +67,7 @@ pub(crate) use self::{
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     flight::{InFlight, Outcome},
+    pick::{HealthSet, Over},
     place::{Callers, Shift},
     set::Diff,
     subset::labels::Wanted,

@@ -7,12 +7,19 @@ use super::{
     endpoint::{Endpoint, Upstream},
     hash,
     pick::{Drawn, Picker, Plain, Signal},
+    set::Set,
+    shard,
     view::Group,
+};
+#[cfg(feature = "orca")]
+use super::{
+    pick::DECAY,
+    told::{Prequal, Sink, Weighted},
 };
 use crate::config;
 
 /// How one of a group's endpoints is picked.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Policy {
     PeakEwma {
         /// Nanoseconds; never 0.
@@ -21,35 +28,96 @@ pub(super) enum Policy {
     LeastRequest,
     RoundRobin,
     Random,
+    #[cfg(feature = "orca")]
+    Weighted(Arc<Weighted>),
+    #[cfg(feature = "orca")]
+    Prequal(Arc<Prequal>),
     /// By the hash of the request, over the group's table.
     Hashed(hash::Kind),
+    /// By the hash of the request, to a replica of its shard.
+    Sharded(Arc<shard::Map>),
 }
 
 impl Policy {
     pub(super) fn of(cluster: &config::Cluster) -> Self {
-        match cluster.balancer.clone().unwrap_or_default() {
+        Self::of_balancer(&cluster.balancer.clone().unwrap_or_default())
+    }
+
+    fn of_balancer(balancer: &config::Balancer) -> Self {
+        match balancer {
             config::Balancer::PeakEwma { decay, .. } => {
                 Self::PeakEwma { decay: u64::try_from(decay.as_nanos()).unwrap_or(u64::MAX).max(1) }
             }
             config::Balancer::RoundRobin => Self::RoundRobin,
             config::Balancer::Random => Self::Random,
-            config::Balancer::RingHash(ring) => Self::Hashed(hash::Kind::of_ring(&ring)),
-            config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(&maglev)),
+            #[cfg(feature = "orca")]
+            config::Balancer::ClientWeighted(config) => {
+                Self::Weighted(Arc::new(Weighted::new(config)))
+            }
+            #[cfg(feature = "orca")]
+            config::Balancer::Prequal(config) => Self::Prequal(Arc::new(Prequal::new(config))),
+            #[cfg(not(feature = "orca"))]
+            config::Balancer::ClientWeighted(_) | config::Balancer::Prequal(_) => {
+                Self::LeastRequest
+            }
+            config::Balancer::RingHash(ring) => Self::Hashed(hash::Kind::of_ring(ring)),
+            config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(maglev)),
+            config::Balancer::Sharded(sharded) => Self::Sharded(Arc::new(shard::Map::new(sharded))),
+            // What names no endpoint, or one that cannot be used.
+            config::Balancer::OverrideHost(over) => Self::of_balancer(&over.fallback),
             // Validation refuses the others, which are not there yet.
             config::Balancer::LeastRequest
-            | config::Balancer::ClientWeighted(_)
-            | config::Balancer::Prequal(_)
             | config::Balancer::PickFirst(_)
-            | config::Balancer::OverrideHost(_)
             | config::Balancer::Extension(_) => Self::LeastRequest,
         }
     }
 
     /// How fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
+    #[inline]
     pub(super) fn decay(&self) -> u64 {
-        match *self {
-            Self::PeakEwma { decay } => decay,
-            Self::LeastRequest | Self::RoundRobin | Self::Random | Self::Hashed(_) => 0,
+        match self {
+            Self::PeakEwma { decay } => *decay,
+            Self::LeastRequest
+            | Self::RoundRobin
+            | Self::Random
+            | Self::Hashed(_)
+            | Self::Sharded(_) => 0,
+            #[cfg(feature = "orca")]
+            Self::Weighted(_) => 0,
+            #[cfg(feature = "orca")]
+            Self::Prequal(_) => DECAY,
+        }
+    }
+
+    /// Whether it has periodic work.
+    pub(super) fn is_kept(&self) -> bool {
+        match self {
+            #[cfg(feature = "orca")]
+            Self::Weighted(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Does what is due of it, and says when more will be.
+    #[cfg_attr(not(feature = "orca"), expect(clippy::unused_self, reason = "no policy has any"))]
+    pub(super) fn keep<X>(&self, set: &Set<X>, now: u64) -> Option<u64> {
+        match self {
+            #[cfg(feature = "orca")]
+            Self::Weighted(weighted) => weighted.keep(now, set),
+            _ => {
+                let _none = (set, now);
+                None
+            }
+        }
+    }
+
+    /// Where the load reports of the endpoints go.
+    #[cfg(feature = "orca")]
+    pub(super) fn sink(&self) -> Option<Arc<Sink>> {
+        match self {
+            Self::Weighted(weighted) => Some(Arc::new(Sink::Weighted(Arc::clone(weighted)))),
+            Self::Prequal(prequal) => Some(Arc::new(Sink::Prequal(Arc::clone(prequal)))),
+            _ => None,
         }
     }
 
@@ -57,6 +125,14 @@ impl Policy {
     pub(super) fn hashes(&self) -> Option<hash::Kind> {
         match *self {
             Self::Hashed(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Whose replicas its groups look for.
+    pub(super) fn shards(&self) -> Option<&Arc<shard::Map>> {
+        match self {
+            Self::Sharded(map) => Some(map),
             _ => None,
         }
     }
@@ -74,15 +150,21 @@ impl Policy {
         picker: Picker<'a, X>,
         ask: &Ask<'a, X>,
     ) -> Plain<'a, X> {
-        match *self {
+        match self {
             Self::LeastRequest => picker.p2c(Signal::LeastRequest),
-            Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay }),
+            Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay: *decay }),
             Self::RoundRobin => picker.round_robin(&group.turn),
             Self::Random => picker.random(),
+            #[cfg(feature = "orca")]
+            Self::Weighted(weighted) => picker.weighted(&group.turn, weighted),
+            #[cfg(feature = "orca")]
+            Self::Prequal(prequal) => picker.prequal(prequal),
             Self::Hashed(_) => match group.hashed(ask.hash) {
                 Some(by) => picker.hashed(&by),
                 None => picker.random(),
             },
+            // Whether good or not: few are looked at.
+            Self::Sharded(_) => Err(group.set.get(0).map(|any| (any, any))),
         }
     }
 
@@ -94,15 +176,22 @@ impl Policy {
         ask: &Ask<'a, X>,
         drawn: Drawn<'a, X>,
     ) -> Option<&'a Arc<Endpoint<X>>> {
-        match *self {
+        match self {
             Self::LeastRequest => picker.p2c_ranked(drawn, Signal::LeastRequest),
-            Self::PeakEwma { decay } => picker.p2c_ranked(drawn, Signal::PeakEwma { decay }),
+            Self::PeakEwma { decay } => {
+                picker.p2c_ranked(drawn, Signal::PeakEwma { decay: *decay })
+            }
             Self::RoundRobin => picker.round_robin_ranked(drawn.0, &group.turn),
             Self::Random => picker.random_ranked(drawn.0),
+            #[cfg(feature = "orca")]
+            Self::Weighted(weighted) => picker.weighted_ranked(drawn.0, &group.turn, weighted),
+            #[cfg(feature = "orca")]
+            Self::Prequal(prequal) => picker.prequal_ranked(drawn, prequal),
             Self::Hashed(_) => match group.hashed(ask.hash) {
                 Some(by) => picker.hashed_ranked(&by),
                 None => picker.random_ranked(drawn.0),
             },
+            Self::Sharded(_) => picker.sharded(group.replicas.as_ref()?, ask.hash),
         }
     }
 }

@@ -105,6 +105,7 @@ impl<X> Set<X> {
         if self.len & (CHUNK - 1) == 0 {
             self.chunks.push(Arc::new(Vec::with_capacity(CHUNK.min(self.len.max(8)))));
         }
+        endpoint.placed(self.len);
         if let Some(chunk) = self.chunks.last_mut() {
             unshared(chunk).push(endpoint);
             self.len += 1;
@@ -134,6 +135,7 @@ impl<X> Set<X> {
             last
         } else {
             index.places.insert(last.spec().address().clone(), u32::try_from(place).ok()?);
+            last.placed(place);
             std::mem::replace(self.slot(place)?, last)
         };
         index.uncount(removed.spec());
@@ -201,6 +203,7 @@ impl<X: Upstream> Set<X> {
         index.uncount(before.spec());
         index.count(&spec);
         let after = Arc::new(before.changed(spec, now));
+        after.placed(place);
         let orphaned = before.live().is_some() && after.live().is_none();
         *self.slot(place)? = after;
         orphaned.then_some(before)

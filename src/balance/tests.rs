@@ -5,6 +5,8 @@ mod health;
 mod load;
 mod pick;
 mod place;
+#[cfg(feature = "orca")]
+mod reports;
 mod set;
 mod weights;
 

@@ -75,6 +75,8 @@ impl<X: Upstream> Balancer<X> {
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
         self.health.set(rules, &X::random(&self.context));
         self.settle_health();
+        // Only now: a pick that still makes an endpoint's state under the old policy looks again.
+        self.reconnect();
     }
 
     /// The same endpoints under the same settings, in the places that they have by now.

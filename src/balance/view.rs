@@ -11,13 +11,14 @@ use std::{
 use super::{
     endpoint::Upstream,
     hash::{Crowd, Spread},
-    pick::Hashed,
+    pick::{Hashed, Pins},
     place::{Counting, Making, Placing, Plan, Sharing},
     policy::Policy,
     set::Set,
+    shard::Replicas,
     subset::labels::{self, Labels},
 };
-use crate::config;
+use crate::{config, core::earliest};
 
 /// How often a plan is counted anew, while calls come. Nanoseconds.
 const COUNT: u64 = 1_000_000_000;
@@ -32,6 +33,8 @@ pub(super) struct View<X> {
     /// The policy's: it bounds the load of each endpoint by the mean, and counts what is in flight.
     pub(super) bounded: bool,
     pub(super) placing: Arc<Placing>,
+    /// Where calls find the endpoint that they name.
+    pub(super) pins: Pins,
     /// Where to pick, unless anywhere will do.
     pub(super) placed: Option<Box<Placed<X>>>,
 }
@@ -45,6 +48,8 @@ pub(super) struct Group<X> {
     pub(super) spread: Option<Arc<Spread>>,
     /// The calls in flight to the cluster; it survives updates.
     pub(super) crowd: Arc<Crowd>,
+    /// Who holds which shard, where the policy shards.
+    pub(super) replicas: Option<Replicas>,
 }
 
 impl<X> Group<X> {
@@ -70,7 +75,9 @@ impl<X: Upstream> Group<X> {
         crowd: &Arc<Crowd>,
     ) -> Self {
         let table = before.and_then(|before| before.spread.as_ref());
+        let held = before.and_then(|before| before.replicas.as_ref());
         Self {
+            replicas: policy.shards().map(|map| Replicas::of(map, &set, held)),
             spread: policy.hashes().map(|kind| Spread::of(kind, &set, table)),
             set,
             turn: before.map(|before| Arc::clone(&before.turn)).unwrap_or_default(),
@@ -132,7 +139,8 @@ impl<X: Upstream> View<X> {
         placed: Option<Box<Placed<X>>>,
     ) -> Self {
         let (decay, bounded) = (policy.decay(), policy.is_bounded());
-        Self { all, policy, decay, bounded, placing, placed }
+        let pins = Pins::default();
+        Self { all, policy, decay, bounded, placing, pins, placed }
     }
 
     /// Where to pick by other settings; what was drawn once stays.
@@ -142,15 +150,16 @@ impl<X: Upstream> View<X> {
 
     /// Whether there is periodic work under these settings.
     pub(super) fn is_kept(&self) -> bool {
-        self.placed.is_some()
+        self.placed.is_some() || self.policy.is_kept()
     }
 
     /// Does what is due, and says when more will be; whether the view is to be made anew.
     pub(super) fn keep(&self, cx: &X::Context, now: u64) -> (Option<u64>, bool) {
-        let Some(placed) = &self.placed else { return (None, false) };
+        let due = self.policy.keep(&self.all.set, now);
+        let Some(placed) = &self.placed else { return (due, false) };
         let used = placed.plans().fold(false, |used, plan| plan.used.swap(false, Relaxed) | used);
         let moved = self.count(cx, now);
-        (used.then_some(now.saturating_add(COUNT)), moved)
+        (earliest(due, used.then_some(now.saturating_add(COUNT))), moved)
     }
 
     /// Counts the endpoints of the plan; whether the view is to be made anew.
@@ -171,7 +180,7 @@ impl<X: Upstream> View<X> {
 
     /// The view of a changed set.
     pub(super) fn of(&self, set: Set<X>, cx: &X::Context, now: u64) -> Self {
-        self.under(self.policy, Arc::clone(&self.placing), set, cx, now)
+        self.under(self.policy.clone(), Arc::clone(&self.placing), set, cx, now)
     }
 
     /// The view of a set, perhaps the same, under settings, perhaps the same.
@@ -188,7 +197,8 @@ impl<X: Upstream> View<X> {
             let before = self.placed.as_deref();
             Box::new(Placed::new(&all, &policy, &placing, &X::place(cx), before))
         });
-        let view = Self::made(policy, all, placing, placed);
+        let pins = self.pins.of(&all.set);
+        let view = Self { pins, ..Self::made(policy, all, placing, placed) };
         view.count(cx, now);
         view
     }

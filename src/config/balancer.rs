@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Extension, HashPolicy};
+use super::{Extension, HashPolicy, Sharded};
 
 /// How an endpoint is picked.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,8 +49,9 @@ pub enum Balancer {
     Prequal(Prequal),
     /// The first that connects, and then that one alone (gRFC A62). Not supported yet.
     PickFirst(PickFirst),
-    /// The one that the session names, else by another policy (xDS `override_host`). Not
-    /// supported yet.
+    /// A replica of the shard that the request's key belongs to, and no other endpoint.
+    Sharded(Sharded),
+    /// The one that the call names, else by another policy (xDS `override_host`).
     OverrideHost(OverrideHost),
     /// A balancer of another system. Not supported yet.
     Extension(Extension),
@@ -169,57 +170,124 @@ pub struct Maglev {
     pub hash: Vec<HashPolicy>,
 }
 
-/// By the load that endpoints report (gRFC A58, A51, A114). Not supported yet.
+/// By the load that endpoints report (gRFC A58, A51, A114).
+///
+/// The weight of an endpoint is its queries per second over its utilisation; its own weight
+/// (`endpoints[].weight`) does not count. Needs the feature `orca`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct ClientWeighted {
-    /// How long a new endpoint must report before its weight counts. Default: 10 s.
+    /// How long a new endpoint must report before its weight counts. Default: 10 s. Range: from 0.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub blackout: Option<Duration>,
     /// How long a report counts. Default: 3 min.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub expiration: Option<Duration>,
-    /// How often weights are computed. Default: 1 s. Range: from 100 ms.
+    /// How often weights are computed. Default: 1 s. What is under 100 ms counts as 100 ms.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub update: Option<Duration>,
-    /// Whether reports come beside the traffic. Default: false.
+    /// Whether reports come beside the traffic (`xds.service.orca.v3.OpenRcaService`): one stream per
+    /// endpoint that is called, over its own connections; those of responses are not read then. An
+    /// own leaf has no such connections. Default: false.
     pub out_of_band: Option<bool>,
     /// How often such reports come. Default: 10 s.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub out_of_band_period: Option<Duration>,
-    /// What errors cost. Default: 1. Range: from 0.
+    /// What errors cost: what a share of errors of 1 adds to the utilisation. Default: 1. Range:
+    /// 0..=1000.
     pub error_penalty: Option<f64>,
-    /// Metrics that stand for utilisation where the application gives none.
+    /// Metrics of which the largest stands for the utilisation where the application gives none:
+    /// `named_metrics.KEY`, `utilization.KEY`, `mem_utilization`, `cpu_utilization`. Default: none,
+    /// that is `cpu_utilization`.
     pub metrics: Vec<String>,
 }
 
-/// By probes of load and latency (Prequal, NSDI '24). Not supported yet.
+#[cfg(feature = "orca")]
+impl ClientWeighted {
+    /// The default blackout.
+    pub(crate) fn blackout(&self) -> Duration {
+        self.blackout.unwrap_or(Duration::from_secs(10))
+    }
+
+    pub(crate) fn expiration(&self) -> Duration {
+        self.expiration.unwrap_or(Duration::from_secs(180))
+    }
+
+    pub(crate) fn update(&self) -> Duration {
+        self.update.unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(100))
+    }
+
+    pub(crate) fn is_out_of_band(&self) -> bool {
+        self.out_of_band.unwrap_or(false)
+    }
+
+    pub(crate) fn out_of_band_period(&self) -> Duration {
+        self.out_of_band_period.unwrap_or(Duration::from_secs(10))
+    }
+
+    pub(crate) fn error_penalty(&self) -> f64 {
+        self.error_penalty.unwrap_or(1.0)
+    }
+}
+
+/// By what endpoints say of their load and latency (Prequal, NSDI '24).
+///
+/// The reports come with the responses: the named metrics `prequal_rif` and
+/// `prequal_latency_us` of an ORCA report, or the headers `x-prequal-rif` and
+/// `x-prequal-latency-us`. With fewer than two reports at hand it picks as `peak_ewma` does. Needs
+/// the feature `orca`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct Prequal {
-    /// Probes that are kept. Default: 16. Range: from 2.
+    /// Reports that are kept. Default: 16. Range: 2..=64.
     pub pool_size: Option<u32>,
-    /// How long a probe counts. Default: 1 s.
+    /// How long a report counts. Default: 1 s.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub max_age: Option<Duration>,
-    /// Probes per call. Default: 3; 0 while responses carry reports. Range: from 0.
+    /// Probes per call, besides the report that its response carries. Default: 0. Not supported
+    /// yet.
     pub probe_rate: Option<f64>,
-    /// Probes removed per call. Default: a third of what comes in. Range: from 0.
+    /// Reports removed per call that brings one, the oldest and the worst in turn. Default: 0;
+    /// they go by age and use. Range: 0..=16.
     pub remove_rate: Option<f64>,
-    /// The surplus of the pool. Default: 1. Range: from 0.
+    /// The surplus of the pool: the more, the more often a report is used. Default: 1. Range:
+    /// 0..=1000.
     pub delta: Option<f64>,
-    /// The quantile of calls in flight above which an endpoint is hot. Default: 0.35. Range:
-    /// 0..=1.
+    /// The quantile of calls in flight above which an endpoint is hot. Default: 0.35; 0 with up to
+    /// 4 endpoints. Range: 0..=1.
     pub hot_quantile: Option<f64>,
-    /// How long a probe's answer is waited for. Default: 3 ms.
+    /// How long a probe's answer is waited for. Default: 3 ms. Not supported yet.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub probe_timeout: Option<Duration>,
+}
+
+#[cfg(feature = "orca")]
+impl Prequal {
+    pub(crate) fn pool_size(&self) -> u32 {
+        self.pool_size.unwrap_or(16)
+    }
+
+    pub(crate) fn max_age(&self) -> Duration {
+        self.max_age.unwrap_or(Duration::from_secs(1))
+    }
+
+    pub(crate) fn probe_rate(&self) -> f64 {
+        self.probe_rate.unwrap_or(0.0)
+    }
+
+    pub(crate) fn delta(&self) -> f64 {
+        self.delta.unwrap_or(1.0)
+    }
+
+    pub(crate) fn hot_quantile(&self) -> f64 {
+        self.hot_quantile.unwrap_or(0.35)
+    }
 }
 
 /// The first that connects, and then that one alone. Not supported yet.
@@ -233,35 +301,35 @@ pub struct PickFirst {
     pub shuffle: Option<bool>,
 }
 
-/// The endpoint that the session names, else by another policy. Not supported yet.
+/// The endpoint that the call names, else by another policy.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct OverrideHost {
-    /// Where the name is looked for, in order.
+    /// Where the name is looked for, in order. Default: the session.
     #[cfg_attr(feature = "serde", serde(default))]
     pub sources: Vec<OverrideSource>,
-    /// The policy when none is named or it cannot be used.
+    /// The policy when none is named or it cannot be used. Any but `override_host`.
     pub fallback: Box<Balancer>,
-    /// In which health it may be used. Default: unknown, healthy. Source: xDS
-    /// `override_host_status`.
+    /// In which health it may be used. Default: unknown, healthy, draining: an endpoint that drains
+    /// keeps its sessions. Source: xDS `override_host_status`, without draining.
     #[cfg_attr(feature = "serde", serde(default))]
     pub health: Vec<super::Health>,
 }
 
-/// Where the name of an endpoint is looked for. Not supported yet.
+/// Where the name of an endpoint is looked for.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 #[non_exhaustive]
 pub enum OverrideSource {
-    /// The session filter.
+    /// The session of the route or service.
     Session,
-    /// A request header.
+    /// A request header: an address in clear.
     Header(String),
-    /// What earlier filters have noted: namespace, then the way to the value.
+    /// What earlier filters have noted: namespace, then the way to the value. Not supported yet.
     Metadata(Vec<String>),
 }

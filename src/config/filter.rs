@@ -1,5 +1,5 @@
-//! Ordered filters of a service, a route or a cluster of a route. The model can say them; the
-//! stack runs none of them yet, and refuses each by name.
+//! Ordered filters of a service, a route or a cluster of a route. The model can say them; of
+//! services and routes the stack runs sessions, and refuses the others by name.
 
 use super::{
     AdaptiveConcurrency, AdmissionControl, Authorization, DirectResponse, Extension, Fault,
@@ -33,7 +33,7 @@ pub enum Filter {
     GlobalRateLimit(Box<GlobalRateLimit>),
     /// Allows or denies before any cost.
     Authorize(Authorization),
-    /// Keeps a caller with its endpoint.
+    /// Keeps a caller with its endpoint. Of a service or a route, whose own comes first.
     Session(Box<Session>),
     /// Limits concurrency by latency.
     AdaptiveConcurrency(Box<AdaptiveConcurrency>),

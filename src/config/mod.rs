@@ -62,6 +62,7 @@ mod security;
 mod serde_support;
 mod service;
 mod session;
+mod shard;
 mod subset;
 mod tracing;
 mod transport;
@@ -126,6 +127,7 @@ pub use self::{
     },
     service::{RouteOrder, Service, ServiceProtocol},
     session::{Session, SessionCookie},
+    shard::{Shard, Sharded, SlotRange},
     subset::{
         DeterministicSubset, RandomSubset, SubsetFallback, SubsetSelector, Subsets, Subsetting,
     },

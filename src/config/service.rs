@@ -19,8 +19,8 @@ pub struct Service {
     pub cluster: Option<String>,
     /// Which route wins when several match. Default: the first in the list.
     pub order: RouteOrder,
-    /// Steps on the way of every request, in order; routes may override them by name. Not
-    /// supported yet.
+    /// Steps on the way of every request, in order; routes may override them by name. Of these,
+    /// sessions are supported.
     pub filters: Vec<Filter>,
     /// What the source says its callers speak. Default: HTTP. Others are not supported yet.
     pub protocol: ServiceProtocol,

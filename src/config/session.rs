@@ -2,31 +2,35 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// Keeps a caller with its endpoint (gRFC A55, Gateway API `sessionPersistence`). Not supported
-/// yet.
+/// Keeps a caller with the endpoint that has answered it first (gRFC A55, Envoy's stateful
+/// sessions, Gateway API `sessionPersistence`), whatever the balancer.
+///
+/// A cookie or a header carries the endpoint's address (base64), where both are given, both; it is
+/// told again when another endpoint has answered. An endpoint that drains keeps its sessions.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct Session {
-    /// The name of the session. Default: the cookie's or header's.
+    /// The name of the session. Carried. Default: the cookie's or header's.
     pub name: Option<String>,
     /// A cookie that carries it.
     pub cookie: Option<SessionCookie>,
     /// A header that carries it.
     pub header: Option<String>,
-    /// Whether a call fails when its endpoint cannot be used. Default: false: another is picked.
+    /// Whether a call fails when its endpoint is gone, or in a health in which it may not be used.
+    /// Default: false: another is picked, also when it cannot be connected to, fails, or was tried.
     pub strict: Option<bool>,
-    /// The longest that a session lives. Default: for ever.
+    /// The longest that a session lives. Default: for ever. Not supported yet.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub absolute_timeout: Option<Duration>,
-    /// The longest that it is unused. Default: for ever.
+    /// The longest that it is unused. Default: for ever. Not supported yet.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub idle_timeout: Option<Duration>,
 }
 
-/// The cookie of a session. Not supported yet.
+/// The cookie of a session.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -35,11 +39,11 @@ pub struct Session {
 pub struct SessionCookie {
     /// Its name.
     pub name: String,
-    /// Its path. Default: the route's.
+    /// Its path, by whole elements: other requests have no session. Default: all.
     pub path: Option<String>,
-    /// How long it lives. Default: the browser's session.
+    /// How long it lives, in whole seconds. Default, and what 0 means: the browser's session.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub ttl: Option<Duration>,
-    /// Its further attributes.
+    /// Its further attributes. It is always `HttpOnly`.
     pub attributes: BTreeMap<String, String>,
 }

@@ -17,6 +17,7 @@ use super::{
     endpoint::Transport,
     hashing::ClusterHashing,
     leaf::{Leaf, LeafEndpoint},
+    overriding::Overriding,
     peers::Peers,
     protect::Protector,
     stage::{Erased, Next, Stage},
@@ -34,8 +35,8 @@ use crate::{
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) core: ArcSwap<Core>,
-    /// Its balancer hashes: a call reads this before it looks for what.
-    hashes: AtomicBool,
+    /// Its balancer reads the request: a call reads this before it looks for what.
+    reads: AtomicBool,
     pub(crate) meter: Arc<ClusterMeter>,
     pub(crate) discovered: Arc<Discovered>,
     /// Why it is empty, when its definition was refused and there is no earlier one.
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) checking: Option<Arc<Checking>>,
     /// What calls are hashed by, if the balancer hashes.
     pub(crate) hashing: Option<ClusterHashing>,
+    /// Where calls may name an endpoint.
+    pub(crate) overriding: Overriding,
 }
 
 /// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
@@ -249,20 +252,20 @@ impl NodeContext {
 impl Cluster {
     pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core, discovered: Arc<Discovered>) -> Self {
         let name = Arc::clone(&meter.name);
-        let hashes = core.hashing.is_some().into();
-        Self { name, core: ArcSwap::from_pointee(core), hashes, meter, discovered, refused: None }
+        let reads = core.reads().into();
+        Self { name, core: ArcSwap::from_pointee(core), reads, meter, discovered, refused: None }
     }
 
     /// Swaps other settings in.
     pub(crate) fn set(&self, core: Core) {
-        self.hashes.store(core.hashing.is_some(), Relaxed);
+        self.reads.store(core.reads(), Relaxed);
         self.core.store(Arc::new(core));
     }
 
-    /// Whether its balancer hashes.
+    /// Whether its balancer reads requests: it hashes them, or they name an endpoint.
     #[inline]
-    pub(crate) fn hashes(&self) -> bool {
-        self.hashes.load(Relaxed)
+    pub(crate) fn reads(&self) -> bool {
+        self.reads.load(Relaxed)
     }
 
     /// What calls meet whose cluster is refused.
@@ -273,8 +276,13 @@ impl Cluster {
     /// Whether its endpoints are to be secured and none of them can be: another is as good as any.
     pub(crate) fn secures_nothing(&self) -> bool {
         let core = self.core.load();
-        let is_plain = |endpoint: &config::Endpoint| endpoint.security == Some(Security::Plain);
-        core.protector.flaw().is_some() && !core.balancer.specs().iter().any(is_plain)
+        // One with a mode of its own may be secured by less, or not at all.
+        let is_other = |endpoint: &config::Endpoint| match &endpoint.security {
+            Some(Security::Plain) => true,
+            Some(Security::Tls(own)) => own.mode.is_some(),
+            None => false,
+        };
+        core.protector.flaw().is_some() && !core.balancer.specs().iter().any(is_other)
     }
 }
 
@@ -286,8 +294,8 @@ impl Core {
         let protector = Arc::clone(&context.protector);
         let balancer = Arc::new(Balancer::new(&config, context, epoch));
         let breaker = breaker(&config, None);
-        let hashing = ClusterHashing::of(&config);
-        Self { config, protector, balancer, breaker, checking: None, hashing }
+        let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
+        Self { config, protector, balancer, breaker, checking: None, hashing, overriding }
     }
 
     /// With the count of attempts in flight of what it replaces.
@@ -301,9 +309,14 @@ impl Core {
         self.balancer.settle(&config);
         let balancer = Arc::clone(&self.balancer);
         let breaker = breaker(&config, self.breaker.as_ref());
-        let (protector, hashing) = (Arc::clone(&self.protector), ClusterHashing::of(&config));
+        let protector = Arc::clone(&self.protector);
+        let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
         let checking = self.checking.clone();
-        Self { config, protector, balancer, breaker, checking, hashing }
+        Self { config, protector, balancer, breaker, checking, hashing, overriding }
+    }
+
+    fn reads(&self) -> bool {
+        self.hashing.is_some() || self.overriding.reads_headers()
     }
 
     /// Whether connections made under these settings serve `config`, too.

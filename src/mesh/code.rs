@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    self, Balancer, Balancing, ClusterSecurity, HashPolicy, HealthCheck, IdentityMatch,
-    OutlierDetection, Policy, Protocol, Retry, SecurityMode, SlowStart, Subsetting, Tracing,
+    self, Balancer, Balancing, ClusterSecurity, Filter, HashPolicy, HealthCheck, IdentityMatch,
+    OutlierDetection, Policy, Protocol, Retry, SecurityMode, Session, SlowStart, Subsetting,
+    Tracing,
 };
 
 /// Settings of one service, given in code.
@@ -16,6 +17,7 @@ pub struct ServiceSettings {
     pub(crate) policy: Policy,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) balancer: Option<Balancer>,
+    pub(crate) session: Option<Session>,
     pub(crate) balancing: Option<Balancing>,
     pub(crate) subsetting: Option<Subsetting>,
     pub(crate) slow_start: Option<SlowStart>,
@@ -85,6 +87,14 @@ impl ServiceSettings {
     #[must_use]
     pub fn hash(mut self, policies: impl Into<Vec<HashPolicy>>) -> Self {
         self.policy.hash = Some(policies.into());
+        self
+    }
+
+    /// Keeps a caller with the endpoint that has answered it first, by a cookie or a header.
+    /// Default: none.
+    #[must_use]
+    pub fn session(mut self, session: Session) -> Self {
+        self.session = Some(session);
         self
     }
 
@@ -244,6 +254,11 @@ impl Code {
         cluster
     }
 
+    /// The session given in code.
+    pub(crate) fn session(&self, name: &str) -> Option<&Session> {
+        self.services.get(name)?.session.as_ref()
+    }
+
     /// What the code says of how the cluster is secured.
     pub(crate) fn security(&self, name: &str) -> Option<&ClusterSecurity> {
         self.services.get(name)?.security.as_ref()
@@ -260,7 +275,9 @@ impl Code {
         }
         for (name, settings) in &self.services {
             let policy = settings.policy.clone();
-            config::Service { policy, ..config::Service::default() }.validate(name)?;
+            let session = settings.session.iter().map(|it| Filter::Session(Box::new(it.clone())));
+            let filters = session.collect();
+            config::Service { policy, filters, ..config::Service::default() }.validate(name)?;
             let balancer = settings.balancer.clone();
             let cluster = config::Cluster {
                 balancer,

@@ -16,7 +16,7 @@ use crate::{
     discover::SourceId,
     observe::{ClusterMeter, RouteMeter},
     resilience::limit::Limiter,
-    route::{Matcher, Split, Table},
+    route::{Matcher, Session, Split, Table},
 };
 
 impl Inner {
@@ -112,7 +112,7 @@ impl Inner {
         let targets = routes.iter().flat_map(|route| &route.clusters);
         let targets = targets.map(|target| target.name.to_ascii_lowercase()).collect();
         self.refer(state, name, targets);
-        let mut meters = cell.meters();
+        let (mut meters, service) = (cell.meters(), name);
         let routes = routes.into_iter().filter_map(|route| {
             let matchers: Result<Vec<_>, _> = route.matches.iter().map(Matcher::new).collect();
             // Validation has refused what cannot be compiled.
@@ -127,8 +127,14 @@ impl Inner {
             let name = route.name.as_deref().map(Into::into);
             let meter = meter_of(&cell, &mut meters, name.as_ref());
             let source = source.clone();
+            let session = session_of(route.filters.iter().chain(&said.filters));
+            let session = self.code.session(service).or(session).and_then(Session::new);
+            let session = session.map(Arc::new);
             let matches = route.matches;
-            Some((matchers, Route { name, meter, clusters, policy, matches, plane, source }))
+            Some((
+                matchers,
+                Route { name, meter, clusters, policy, session, matches, plane, source },
+            ))
         });
         let table = Table::new(routes.collect());
         let limiter = limiter(&cell, &code.over(&said.policy));
@@ -291,6 +297,16 @@ fn routes_of(service: &config::Service, name: &str) -> Vec<config::Route> {
     let target = service.cluster.clone().unwrap_or_else(|| name.to_owned());
     let clusters = vec![config::WeightedCluster::new(target)];
     vec![config::Route { clusters, ..config::Route::default() }]
+}
+
+/// The session of a route, else of its service.
+fn session_of<'a>(
+    mut filters: impl Iterator<Item = &'a config::Filter>,
+) -> Option<&'a config::Session> {
+    filters.find_map(|filter| match filter {
+        config::Filter::Session(session) => Some(&**session),
+        _ => None,
+    })
 }
 
 /// The meter of a route, which survives by the route's name; routes without one share one.

@@ -3,7 +3,7 @@
 use http::Request;
 
 use crate::{
-    config::{self, Balancer},
+    config::{self, Balancer, HashPolicy},
     core::Random,
     route::hash::{Beside, Hashed, Hashing},
 };
@@ -14,26 +14,37 @@ pub(crate) struct ClusterHashing {
     own: Hashing,
     /// Where no route says more (gRFC A76).
     last: Hashing,
+    /// A call without a hash has a random one.
+    random: bool,
 }
 
 impl ClusterHashing {
     /// None: the balancer does not hash.
     pub(crate) fn of(cluster: &config::Cluster) -> Option<Self> {
-        match cluster.balancer.as_ref()? {
+        Self::of_balancer(cluster.balancer.as_ref()?)
+    }
+
+    fn of_balancer(balancer: &Balancer) -> Option<Self> {
+        match balancer {
             Balancer::RingHash(ring) => {
                 let last = ring.request_header.as_deref().map(Hashing::by_header);
-                Some(Self { own: Hashing::new(&ring.hash), last: last.unwrap_or_default() })
+                Some(Self::new(&ring.hash, last.unwrap_or_default(), true))
             }
-            Balancer::Maglev(maglev) => {
-                Some(Self { own: Hashing::new(&maglev.hash), last: Hashing::default() })
-            }
+            Balancer::Maglev(maglev) => Some(Self::new(&maglev.hash, Hashing::default(), true)),
+            // Any shard will not do.
+            Balancer::Sharded(sharded) => Some(Self::new(&sharded.hash, Hashing::default(), false)),
+            Balancer::OverrideHost(over) => Self::of_balancer(&over.fallback),
             _ => None,
         }
     }
 
+    fn new(own: &[HashPolicy], last: Hashing, random: bool) -> Self {
+        Self { own: Hashing::new(own), last, random }
+    }
+
     /// Hashes a call; the route's policy is asked where the cluster has none.
     ///
-    /// A call without a hash has a random one, the same for all of its attempts: the next one goes to
+    /// Unless it is for shards, a call without a hash has a random one, the same for all of its attempts: the next one goes to
     /// the next endpoint.
     //= Envoy LoadBalancerImpl::chooseHost: the balancer's own hash policy comes before the route's
     pub(crate) fn hash<B>(
@@ -47,7 +58,9 @@ impl ClusterHashing {
         let hashing = given.into_iter().flatten().find(|hashing| !hashing.is_empty());
         let hashing = hashing.unwrap_or(&self.last);
         let mut hashed = hashing.hash(request, beside, || random.next());
-        hashed.hash = hashed.hash.or_else(|| Some(random.next()));
+        if self.random {
+            hashed.hash = hashed.hash.or_else(|| Some(random.next()));
+        }
         hashed
     }
 }

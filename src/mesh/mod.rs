@@ -39,6 +39,9 @@ mod keys;
 mod leaf;
 mod listed;
 mod metrics;
+#[cfg(feature = "orca")]
+mod out_of_band;
+mod overriding;
 mod peers;
 mod protect;
 mod resolve;

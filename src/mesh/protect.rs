@@ -55,6 +55,7 @@ pub(crate) struct Demand {
 
 /// Who gives the identity, or the roots, of clusters that name no other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(not(feature = "_tls"), allow(dead_code, reason = "without TLS nobody gives any"))]
 pub(crate) enum Giver {
     Nobody,
     Code,

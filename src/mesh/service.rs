@@ -21,7 +21,7 @@ use crate::{
         trace::{Peer, Rules},
     },
     resilience::{Budget, deadline, limit::Limiter, retry},
-    route::{Hashing, Split, Table},
+    route::{Hashing, Session, Split, Table},
 };
 
 /// One service: a swap cell of its own, held by every client of the service.
@@ -52,6 +52,8 @@ pub(crate) struct Route {
     pub(crate) meter: Arc<RouteMeter>,
     pub(crate) clusters: Split<Target>,
     pub(crate) policy: Policy,
+    /// What keeps a caller with an endpoint.
+    pub(crate) session: Option<Arc<Session>>,
     /// What it matches, in its source's words, for `describe()`.
     pub(crate) matches: Vec<config::Match>,
     /// The layers that the policy was merged from, for `describe()`.

@@ -52,7 +52,7 @@ impl<'a, T> Layers<'a, T> {
 /// What holds for the whole mesh: only the code says that.
 pub(super) fn of_mesh(inner: &Inner) -> Vec<Setting> {
     let mesh = Layers { code: Some(&inner.unknown_names), plane: None, source: None };
-    vec![mesh.setting("unknown_names", "refuse", |names| chosen(names))]
+    vec![mesh.setting("unknown_names", "refuse", chosen)]
 }
 
 /// What the mesh tells of itself: only the code says that.

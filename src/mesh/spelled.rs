@@ -53,7 +53,7 @@ pub(super) fn of_endpoint(endpoint: &Endpoint) -> String {
 
 fn of_security(security: &Security) -> String {
     let Security::Tls(tls) = security else { return "plain".to_owned() };
-    let mut text = "tls".to_owned();
+    let mut text = tls.mode.as_ref().map_or_else(|| "tls".to_owned(), super::settings::name_of);
     if !tls.identities.is_empty() {
         let identities: Vec<_> = tls.identities.iter().map(super::settings::identity).collect();
         text = format!("{text} of {}", identities.join(" or "));
@@ -65,4 +65,36 @@ fn of_security(security: &Security) -> String {
         text = format!("{text} by {}", tls.alpn.join(" or "));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{EndpointTls, HeaderMatch, IdentityMatch, SecurityMode};
+
+    #[test]
+    fn how_an_endpoint_is_secured() {
+        let mut endpoint = Endpoint::new("10.0.0.1:80".parse().unwrap());
+        assert_eq!(of_endpoint(&endpoint), "");
+        endpoint.security = Some(Security::Tls(Box::default()));
+        assert_eq!(of_endpoint(&endpoint), ", tls");
+        let mut own = EndpointTls::default();
+        own.mode = Some(SecurityMode::Mutual);
+        own.identities = vec![IdentityMatch::Exact("a".into()), IdentityMatch::Exact("b".into())];
+        (own.sni, own.alpn) = (Some("c".into()), vec!["h2".into()]);
+        endpoint.security = Some(Security::Tls(Box::new(own)));
+        assert_eq!(of_endpoint(&endpoint), ", mutual of a or b asked for as c by h2");
+    }
+
+    #[test]
+    fn what_a_match_asks_for() {
+        let mut rule = Match::default();
+        assert_eq!(of_match(&rule), "any request");
+        let mut header = HeaderMatch::new("x-a", StringMatch::Present);
+        header.invert = true;
+        rule.headers = vec![HeaderMatch::new("x-b", StringMatch::Suffix("c".into())), header];
+        rule.method = Some("PUT".into());
+        let words = "method is PUT, header x-b ends with c, not: header x-a is there";
+        assert_eq!(of_match(&rule), words);
+    }
 }

@@ -43,6 +43,8 @@
 //!
 //! **Do not** wrap them around a [`Client`](crate::Client): the mesh does all of this inside.
 
+#[doc(hidden)]
+pub mod bench;
 pub(crate) mod budget;
 pub mod deadline;
 pub(crate) mod exchange;

@@ -3,7 +3,7 @@
 //! The rules are Envoy's (`hash_policy.cc`), so that a sidecar and this mesh send the same request to
 //! the same endpoint.
 
-use std::{borrow::Cow, hash::Hasher};
+use std::{borrow::Cow, collections::BTreeMap, hash::Hasher, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use twox_hash::XxHash64;
@@ -171,25 +171,8 @@ impl On {
 
 impl Cookie {
     fn new(cookie: &HashCookie) -> Self {
-        let made = cookie.generate.then(|| {
-            let mut text = String::new();
-            let seconds = cookie.ttl.map_or(0, |ttl| ttl.as_secs());
-            if seconds > 0 {
-                text += &format!("; Max-Age={seconds}");
-            }
-            if let Some(path) = cookie.path.as_ref().filter(|path| !path.is_empty()) {
-                text += &format!("; Path={path}");
-            }
-            for (name, value) in &cookie.attributes {
-                let equals = if value.is_empty() { "" } else { "=" };
-                text += &format!("; {name}{equals}{value}");
-            }
-            //= Envoy generateCookie: no script reads it
-            if !cookie.attributes.keys().any(|name| name.eq_ignore_ascii_case("httponly")) {
-                text.push_str("; HttpOnly");
-            }
-            text
-        });
+        let path = cookie.path.as_deref();
+        let made = cookie.generate.then(|| attributes_of(cookie.ttl, path, &cookie.attributes));
         Self { name: cookie.name.clone(), made }
     }
 
@@ -201,6 +184,31 @@ impl Cookie {
         *set_cookie = Some(Box::new(header));
         Some(value)
     }
+}
+
+/// What follows the value of a cookie that is set.
+//= Envoy makeSetCookieValue; no script reads it
+pub(super) fn attributes_of(
+    ttl: Option<Duration>,
+    path: Option<&str>,
+    attributes: &BTreeMap<String, String>,
+) -> String {
+    let mut text = String::new();
+    let seconds = ttl.map_or(0, |ttl| ttl.as_secs());
+    if seconds > 0 {
+        text += &format!("; Max-Age={seconds}");
+    }
+    if let Some(path) = path.filter(|path| !path.is_empty()) {
+        text += &format!("; Path={path}");
+    }
+    for (name, value) in attributes {
+        let equals = if value.is_empty() { "" } else { "=" };
+        text += &format!("; {name}{equals}{value}");
+    }
+    if !attributes.keys().any(|name| name.eq_ignore_ascii_case("httponly")) {
+        text += "; HttpOnly";
+    }
+    text
 }
 
 /// The first value of this cookie that is not empty, without quotes.

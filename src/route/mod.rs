@@ -5,9 +5,10 @@
 
 pub(crate) mod hash;
 mod matching;
+mod session;
 mod split;
 
-pub(crate) use self::{hash::Hashing, matching::Matcher, split::Split};
+pub(crate) use self::{hash::Hashing, matching::Matcher, session::Session, split::Split};
 
 use http::Request;
 

@@ -7,7 +7,7 @@ use crate::core::Random;
 
 /// Doubling from `base` to `max`, 20 % jitter (gRPC connection back-off).
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     /// Nanoseconds; 0 when the last attempt succeeded.
     until: AtomicU64,
     /// From when on an attempt within the back-off is allowed.
@@ -17,7 +17,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// Whether the balancer should look elsewhere.
-    pub(super) fn lasts(&self, now: u64) -> bool {
+    pub(crate) fn lasts(&self, now: u64) -> bool {
         now < self.until.load(Relaxed)
     }
 
@@ -43,7 +43,7 @@ impl Backoff {
         now >= from && self.next_try.compare_exchange(from, next, Relaxed, Relaxed).is_ok()
     }
 
-    pub(super) fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         if self.until.load(Relaxed) != 0 {
             self.failures.store(0, Relaxed);
             self.until.store(0, Relaxed);
@@ -54,7 +54,7 @@ impl Backoff {
     ///
     /// Failures within a back-off are those of attempts that were under way together: they are
     /// the one failure that began it.
-    pub(super) fn failed(
+    pub(crate) fn failed(
         &self,
         now: u64,
         base: Duration,

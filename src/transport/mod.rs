@@ -55,6 +55,7 @@ pub use self::connect::{ConnectTarget, Connector, ConnectorFuture, Io};
 #[cfg(feature = "_tls")]
 pub(crate) use self::secure::{Secure, Secured};
 pub(crate) use self::{
+    backoff::Backoff,
     connect::{Connect, ConnectError, erase},
     dial::Reach,
     pool::{Lease, Pool},

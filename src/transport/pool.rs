@@ -94,6 +94,12 @@ impl Pool {
         self.h2.is_live() || self.h1.is_live()
     }
 
+    /// Whether there is a connection of HTTP/2 that takes calls.
+    #[cfg(feature = "orca")]
+    pub(crate) fn is_live_http2(&self) -> bool {
+        self.h2.is_live()
+    }
+
     /// Whether one is being made.
     pub(crate) fn is_dialing(&self) -> bool {
         self.dialer.is_dialing()

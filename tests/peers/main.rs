@@ -1,5 +1,5 @@
 //! Programs that no one here wrote, as upstreams: nginx, haproxy, OpenSSL, gRPC
-//! C-core; and knot and unbound as DNS.
+//! C-core; knot and unbound as DNS; Envoy and C-core as balancers to compare with.
 //!
 //! `.ci/peers` installs what is needed and runs this; see the README beside this file.
 #![allow(
@@ -11,14 +11,17 @@
     reason = "a test fails by panicking, and says what it saw"
 )]
 
+mod envoy;
 mod grpcio;
 mod grpcio_calls;
 mod grpcio_drains;
 mod haproxy;
 mod haproxy_proxies;
+mod hash_choices;
 mod knot;
 mod knot_updates;
 mod load;
+mod load_reports;
 mod mtls;
 mod nginx;
 mod nginx_keepalive;

@@ -90,7 +90,7 @@ impl Kind {
             // Writing to memory does not fail.
             (None, Address::Socket(address)) => drop(write!(to, "{address}")),
             (None, Address::Unix(path)) => {
-                to.extend_from_slice(path.as_os_str().as_encoded_bytes())
+                to.extend_from_slice(path.as_os_str().as_encoded_bytes());
             }
         }
     }

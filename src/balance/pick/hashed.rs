@@ -51,7 +51,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let mut best: Option<Ranked<'a, X>> = None;
         // The good one that is the least full.
         let mut full: Option<(f64, &'a Arc<Endpoint<X>>)> = None;
-        let walk = (0..SCAN as u32).map_while(|attempt| by.spread.at(hash, attempt));
+        let walk = (0_u32..).take(SCAN).map_while(|attempt| by.spread.at(hash, attempt));
         //= Envoy BoundedLoadHashingLoadBalancer: past one that is full, it is not the next on the
         //= ring that is looked at, which would be flooded, but others at random by the hash
         for (place, share) in walk {

@@ -2,14 +2,25 @@
 
 mod hashed;
 mod p2c;
+mod pinned;
+#[cfg(feature = "orca")]
+mod prequal;
 mod random;
+mod sharded;
 mod turn;
 
 use std::{cell::Cell, sync::Arc};
 
 use twox_hash::XxHash64;
 
-pub(super) use self::{hashed::Hashed, p2c::Signal};
+pub(crate) use self::pinned::{HealthSet, Over};
+#[cfg(feature = "orca")]
+pub(super) use self::prequal::DECAY;
+pub(super) use self::{
+    hashed::Hashed,
+    p2c::Signal,
+    pinned::{Pinned, Pins},
+};
 use super::{
     ask::Ask,
     endpoint::{Endpoint, Live, Upstream},

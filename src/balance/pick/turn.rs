@@ -7,6 +7,8 @@ use std::sync::{
 
 use super::{Picker, Plain, Ranked, SCAN, scale};
 use crate::balance::endpoint::{Endpoint, Upstream};
+#[cfg(feature = "orca")]
+use crate::balance::told::Weighted;
 
 impl<'a, X: Upstream> Picker<'a, X> {
     /// One after the other; with unequal weights by static stride (gRPC's scheduler).
@@ -17,13 +19,42 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     pub(in crate::balance) fn round_robin_ranked(
         self,
-        mut endpoint: &'a Arc<Endpoint<X>>,
+        endpoint: &'a Arc<Endpoint<X>>,
         cursor: &AtomicU64,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        self.turns_ranked(endpoint, || self.in_turn(cursor))
+    }
+
+    /// The same by the weights that follow from what endpoints have told.
+    #[cfg(feature = "orca")]
+    #[inline]
+    pub(in crate::balance) fn weighted(
+        self,
+        cursor: &AtomicU64,
+        weighted: &Weighted,
+    ) -> Plain<'a, X> {
+        self.plain(self.in_weighted_turn(cursor, weighted))
+    }
+
+    #[cfg(feature = "orca")]
+    pub(in crate::balance) fn weighted_ranked(
+        self,
+        endpoint: &'a Arc<Endpoint<X>>,
+        cursor: &AtomicU64,
+        weighted: &Weighted,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        self.turns_ranked(endpoint, || self.in_weighted_turn(cursor, weighted))
+    }
+
+    fn turns_ranked(
+        self,
+        mut endpoint: &'a Arc<Endpoint<X>>,
+        next: impl Fn() -> Option<&'a Arc<Endpoint<X>>>,
     ) -> Option<&'a Arc<Endpoint<X>>> {
         let mut best: Option<Ranked<'a, X>> = None;
         for looked in 0..SCAN.min(self.set.len()) {
             if looked > 0 {
-                endpoint = self.in_turn(cursor)?;
+                endpoint = next()?;
             }
             if self.consider(endpoint, &mut best) {
                 return Some(endpoint);
@@ -36,25 +67,52 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// The endpoint whose turn it is.
     #[inline]
     fn in_turn(self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
+        let (set, weight) = (self.set, |endpoint: &Endpoint<X>| endpoint.spec().weight());
+        self.stride(cursor, set.uniform, (set.max_weight, set.stride), weight)
+    }
+
+    /// The same by reported weights.
+    #[cfg(feature = "orca")]
+    #[inline]
+    fn in_weighted_turn(
+        self,
+        cursor: &AtomicU64,
+        weighted: &Weighted,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        const FULL: u64 = (u64::MAX / u16::MAX as u64).wrapping_add(1);
+        self.stride(cursor, weighted.is_plain(), (u16::MAX, FULL), |endpoint| {
+            weighted.turns(endpoint)
+        })
+    }
+
+    #[inline]
+    fn stride(
+        self,
+        cursor: &AtomicU64,
+        uniform: bool,
+        (largest, unit): (u16, u64),
+        weight: impl Fn(&Endpoint<X>) -> u16,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
         let len = self.set.len() as u64;
         if len == 0 {
             return None;
         }
-        // A stride passes the largest weight at each round, so this ends.
+        // A stride passes the largest weight at each round, and none stays away for more than as
+        // many rounds as the largest is its multiple of: this ends.
         loop {
             let at = cursor.fetch_add(1, Relaxed);
             let (round, place) = (at / len, at % len);
             let endpoint = self.set.get(usize::try_from(place).ok()?)?;
-            if self.set.uniform {
+            if uniform {
                 return Some(endpoint);
             }
             // Of as many rounds as the largest weight has, each endpoint takes as many as its own
             // weight: those in which its steps pass the end of a circle of 2^64.
-            let weight = endpoint.spec().weight();
-            let stride = u64::from(weight).wrapping_mul(self.set.stride);
+            let weight = weight(endpoint);
+            let stride = u64::from(weight).wrapping_mul(unit);
             let start = place.wrapping_mul(u64::MAX / 2);
             let step = stride.wrapping_mul(round).wrapping_add(start);
-            if weight == self.set.max_weight || step.checked_add(stride).is_none() {
+            if weight == largest || step.checked_add(stride).is_none() {
                 return Some(endpoint);
             }
         }

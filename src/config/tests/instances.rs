@@ -198,8 +198,22 @@ impl Model {
                 if has("verify_sni") && has("crl") {
                     object.insert("mode".into(), json!("mutual"));
                 }
-                // A header and a cookie have names.
-                if has("rewrite") && has("name") || has("generate") && has("name") {
+                // A map has a shard, that a name, and slots an order.
+                if has("shards") {
+                    object.insert("shards".into(), json!([{"name": "a"}]));
+                }
+                if has("slots") {
+                    object.insert("name".into(), json!("a"));
+                }
+                if has("first") && has("last") {
+                    object.insert("last".into(), json!(5));
+                }
+                // A session has a carrier, a header and a cookie have names.
+                if has("strict") && has("header") {
+                    object.insert("header".into(), json!("x-a"));
+                }
+                let named = has("rewrite") || has("generate") || has("ttl") && has("attributes");
+                if named && has("name") {
                     object.insert("name".into(), json!("a"));
                 }
                 if has("provider") && has("name") && !has("settings") {
@@ -225,6 +239,7 @@ impl Model {
             "integer" if path.contains("overprovisioning") => json!(140),
             "integer" => json!(3),
             "number" if path.contains(".accrual.") => json!(0.5),
+            "number" if path.ends_with("quantile") => json!(0.5),
             "number" => json!(3.5),
             "null" => Value::Null,
             _ if path.ends_with("identities[0].prefix") => json!("spiffe://a"),
@@ -233,6 +248,7 @@ impl Model {
             _ if path.contains("receive[") || path.ends_with(".send") => json!("0a"),
             _ if path.ends_with("http.body") => json!("0a"),
             _ if path.ends_with("method") => json!("GET"),
+            _ if path.ends_with("client_weighted.metrics[0]") => json!("named_metrics.a"),
             _ if path.ends_with("filter_state") => json!("io.grpc.channel_id"),
             _ => json!("a"),
         }

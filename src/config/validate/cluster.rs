@@ -6,31 +6,46 @@ use super::{Checker, NOT_YET, not_yet};
 use crate::config::{Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint, Security};
 
 impl Checker {
-    fn balancer(&mut self, balancer: &Balancer) {
+    pub(super) fn balancer(&mut self, balancer: &Balancer) {
         let name = match balancer {
             Balancer::PeakEwma { decay, default_rtt, penalty, max_retry_after } => {
-                self.within("balancer.peak_ewma", |checker| {
+                self.within("peak_ewma", |checker| {
                     checker.time("decay", Some(*decay));
                     not_yet!(checker, default_rtt, penalty, max_retry_after);
                 });
                 return;
             }
             Balancer::LeastRequest | Balancer::RoundRobin | Balancer::Random => return,
+            Balancer::ClientWeighted(weighted) => {
+                self.needs_orca("client_weighted");
+                self.within("balancer.client_weighted", |checker| checker.weighted(weighted));
+                return;
+            }
+            Balancer::Prequal(prequal) => {
+                self.needs_orca("prequal");
+                self.within("balancer.prequal", |checker| checker.prequal(prequal));
+                return;
+            }
             Balancer::RingHash(ring) => {
-                self.within("balancer.ring_hash", |checker| checker.ring_hash(ring));
+                self.within("ring_hash", |checker| checker.ring_hash(ring));
                 return;
             }
             Balancer::Maglev(maglev) => {
-                self.within("balancer.maglev", |checker| checker.maglev(maglev));
+                self.within("maglev", |checker| checker.maglev(maglev));
                 return;
             }
-            Balancer::ClientWeighted(_) => "client_weighted",
-            Balancer::Prequal(_) => "prequal",
+            Balancer::Sharded(sharded) => {
+                self.within("sharded", |checker| checker.sharded(sharded));
+                return;
+            }
             Balancer::PickFirst(_) => "pick_first",
-            Balancer::OverrideHost(_) => "override_host",
+            Balancer::OverrideHost(over) => {
+                self.within("override_host", |checker| checker.override_host(over));
+                return;
+            }
             Balancer::Extension(_) => "extension",
         };
-        self.refuse("balancer", name, NOT_YET);
+        self.refuse("", name, NOT_YET);
     }
 
     fn breakers(&mut self, breakers: &Breakers) {
@@ -98,7 +113,7 @@ impl Checker {
             extensions,
         } = cluster;
         if let Some(balancer) = balancer {
-            self.balancer(balancer);
+            self.within("balancer", |checker| checker.balancer(balancer));
         }
         self.within("transport", |checker| checker.transport(transport));
         match discovery {

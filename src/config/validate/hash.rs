@@ -1,9 +1,15 @@
-//! Checks of balancers that hash, and of what a request is hashed by.
+//! Checks of what keeps calls with an endpoint: balancers that hash, what a request is hashed by,
+//! sessions.
+
+use std::collections::BTreeMap;
 
 use http::HeaderName;
 
 use super::{Checker, NOT_YET, not_yet};
-use crate::config::{HashCookie, HashFunction, HashHeader, HashOn, HashPolicy, Maglev, RingHash};
+use crate::config::{
+    Balancer, HashCookie, HashFunction, HashHeader, HashOn, HashPolicy, Maglev, OverrideHost,
+    OverrideSource, RingHash, Session, SessionCookie,
+};
 
 /// Entries that a ring may have (Envoy).
 const RING: std::ops::RangeInclusive<u32> = 1..=8_388_608;
@@ -98,10 +104,12 @@ impl Checker {
 
     fn hash_cookie(&mut self, cookie: &HashCookie) {
         let HashCookie { name, ttl: _, generate: _, path, attributes } = cookie;
+        self.cookie(name, path.as_deref(), attributes);
+    }
+
+    fn cookie(&mut self, name: &str, path: Option<&str>, attributes: &BTreeMap<String, String>) {
         self.cookie_name(name);
-        if let Some(path) = path {
-            self.cookie_text("path", path);
-        }
+        self.cookie_text("path", path.unwrap_or_default());
         for (name, value) in attributes {
             self.cookie_text("attributes", name);
             self.cookie_text("attributes", value);
@@ -109,7 +117,7 @@ impl Checker {
     }
 
     //= RFC 6265 §4.1.1: a token
-    pub(super) fn cookie_name(&mut self, name: &str) {
+    fn cookie_name(&mut self, name: &str) {
         // Header names are tokens, too.
         if HeaderName::try_from(name).is_err() {
             self.refuse("name", name, "must be the name of a cookie");
@@ -117,10 +125,40 @@ impl Checker {
     }
 
     //= RFC 6265 §4.1.1: any character but controls and semicolons
-    pub(super) fn cookie_text(&mut self, field: &str, text: &str) {
+    fn cookie_text(&mut self, field: &str, text: &str) {
         let fits = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b';';
         if !text.bytes().all(fits) {
             self.refuse(field, text, "must be printable ASCII without semicolons");
+        }
+    }
+
+    pub(super) fn session(&mut self, session: &Session) {
+        let Session { name: _, cookie, header, strict: _, absolute_timeout, idle_timeout } =
+            session;
+        if cookie.is_none() && header.is_none() {
+            self.refuse("", "{}", "needs a `cookie` or a `header`");
+        }
+        if let Some(name) = header {
+            self.header_name("header", name);
+        }
+        if let Some(SessionCookie { name, path, ttl: _, attributes }) = cookie {
+            self.within("cookie", |checker| checker.cookie(name, path.as_deref(), attributes));
+        }
+        not_yet!(self, absolute_timeout, idle_timeout);
+    }
+
+    pub(super) fn override_host(&mut self, over: &OverrideHost) {
+        let OverrideHost { sources, fallback, health: _ } = over;
+        self.each("sources", sources, |checker, source| match source {
+            OverrideSource::Session => {}
+            OverrideSource::Header(name) => checker.header_name("header", name),
+            OverrideSource::Metadata(_) => checker.refuse("", "metadata", NOT_YET),
+        });
+        match &**fallback {
+            Balancer::OverrideHost(_) => {
+                self.refuse("fallback", "override_host", "must be another balancer");
+            }
+            fallback => self.within("fallback", |checker| checker.balancer(fallback)),
         }
     }
 

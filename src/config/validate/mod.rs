@@ -12,10 +12,12 @@ mod health;
 mod matching;
 mod place;
 mod policy;
+mod reports;
 mod retry;
 mod route;
 mod security;
 mod service;
+mod shard;
 mod transport;
 
 use std::{

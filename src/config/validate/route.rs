@@ -30,7 +30,7 @@ impl Checker {
             }
         });
         self.each("matches", matches, Self::rule);
-        self.filters(filters);
+        self.calls_filters(filters);
         if clusters.is_empty() && !filters.iter().any(Filter::answers) {
             self.refuse("clusters", "[]", "a route needs at least one cluster");
         }
@@ -61,6 +61,24 @@ impl Checker {
         }
         self.filters(filters);
         not_yet!(self, invalid, overrides, timeout);
+    }
+
+    /// The filters of a service or a route.
+    pub(super) fn calls_filters(&mut self, filters: &[Filter]) {
+        let mut sessions = 0;
+        for (index, filter) in filters.iter().enumerate() {
+            let field = format!("filters[{index}]");
+            match filter {
+                Filter::Session(_) if sessions > 0 => {
+                    self.refuse(&field, "session", "is there twice");
+                }
+                Filter::Session(session) => {
+                    sessions += 1;
+                    self.within(&format!("{field}.session"), |checker| checker.session(session));
+                }
+                _ => self.refuse(&field, filter.name(), NOT_YET),
+            }
+        }
     }
 
     pub(super) fn filters(&mut self, filters: &[Filter]) {

@@ -38,7 +38,7 @@ impl Service {
         }
         checker.each("routes", routes, Checker::route);
         checker.only_default("order", order);
-        checker.filters(filters);
+        checker.calls_filters(filters);
         checker.only_default("protocol", protocol);
         checker.done()
     }

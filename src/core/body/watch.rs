@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Frame;
 use tokio::time::Sleep;
 
@@ -50,6 +51,9 @@ pub(crate) struct Ticket {
 pub(crate) trait Watcher: Send + Sync {
     /// `now` is read where the outcome was not known before: for gRPC.
     fn ended(&self, ticket: Ticket, end: BodyEnd, now: Option<Instant>);
+
+    /// What its trailers say, before their end is told.
+    fn heard(&self, trailers: &HeaderMap);
 
     /// Its address, for errors.
     fn name(&self) -> Option<Arc<str>>;
@@ -184,6 +188,9 @@ impl Watch {
             return Poll::Ready(match frame {
                 Some(Ok(frame)) => {
                     if let Some(trailers) = frame.trailers_ref() {
+                        if let Some((watcher, _)) = &self.watcher {
+                            watcher.heard(trailers);
+                        }
                         self.finish(BodyEnd::Complete(grpc::status_of(trailers)));
                     } else if inner.is_end_stream() {
                         self.finish(BodyEnd::Complete(None));

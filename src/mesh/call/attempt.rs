@@ -128,7 +128,8 @@ impl Attempt {
             },
         };
         let flight = loop {
-            let ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            ask.over = pinned.over();
             match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
                 Ok(flight) => break flight,
                 Err(reason) => {
@@ -382,6 +383,7 @@ impl Attempt {
         let outcome = head_outcome(caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
             flight.answered(now, status.as_u16(), || retry::wait_asked(response.headers()));
+            flight.endpoint().heard(response.headers());
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
             }

@@ -9,6 +9,7 @@ mod head;
 mod outcome;
 mod path;
 mod staged;
+mod sticky;
 mod traced;
 mod trail;
 mod words;
@@ -20,7 +21,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Response, uri::Scheme};
+use http::{Request, Response, uri::Scheme};
 use pin_project::pin_project;
 
 pub(crate) use self::path::Path;
@@ -31,7 +32,7 @@ use super::{
     service::{Policy, Route, Service, ServiceCell},
 };
 use crate::{
-    balance::Wanted,
+    balance::{Over, Wanted},
     core::{Body, BoxFuture, Error, Outgoing, grpc},
     observe::{RouteMeter, Verb},
     resilience::deadline::Bounds,
@@ -63,8 +64,8 @@ pub(crate) struct Pinned {
     pub(crate) bounds: Bounds,
     /// Where its balancer hashes: what to, for all attempts.
     pub(crate) hash: Option<u64>,
-    /// A cookie that was made for it: its response sets it.
-    pub(crate) set_cookie: Option<Box<HeaderValue>>,
+    /// What else keeps it with an endpoint.
+    pub(crate) sticky: Option<Box<sticky::Sticky>>,
 }
 
 impl Caller {
@@ -78,6 +79,11 @@ impl Caller {
 impl Pinned {
     pub(crate) fn route(&self) -> Option<&Route> {
         self.service.table.get(self.route)
+    }
+
+    /// The endpoint that it names.
+    pub(crate) fn over(&self) -> Option<&Over> {
+        self.sticky.as_ref()?.over.as_ref()
     }
 
     pub(crate) fn policy(&self) -> Option<&Policy> {

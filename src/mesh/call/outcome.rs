@@ -294,11 +294,15 @@ impl PathProj<'_> {
         }
         let Some((endpoint, _)) = self.visit() else { return false };
         let Some(pinned) = &*self.pinned else { return false };
+        if pinned.over().is_some_and(|over| over.strict) {
+            return false;
+        }
         if met == ErrorKind::Config && pinned.cluster.secures_nothing() {
             return false;
         }
         let met: Vec<_> = self.trail.tried.iter().chain([&endpoint]).map(|met| &**met).collect();
-        pinned.cluster.core.load().balancer.has_other(&met, pinned.wanted.as_deref())
+        let wanted = pinned.wanted.as_deref();
+        pinned.cluster.core.load().balancer.has_other(&met, pinned.hash, wanted)
     }
 
     /// Notes what the attempt under way has met, and excludes its endpoint from the next.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, Version, header::SET_COOKIE};
+use http::{Request, Response, Version};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -18,6 +18,7 @@ use super::{
     attempt::{Attempt, Met, Way},
     head::{self, Head},
     staged::StagedAttempt,
+    sticky,
     traced::{self, Trace},
     trail::{Trail, Visit},
 };
@@ -27,10 +28,9 @@ use crate::{
         Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
         Reporter, earliest, grpc,
     },
-    mesh::{cluster::Cluster, inner::Inner, service::Policy},
+    mesh::cluster::Cluster,
     observe::{CallEnd, End, RouteMeter, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
-    route::hash::{Beside, Hashed},
     transport::SendFuture,
 };
 
@@ -184,6 +184,7 @@ impl PathProj<'_> {
             StateProj::Resolve(changed) => match changed.as_mut().poll(cx) {
                 Poll::Ready(()) => {
                     self.state.set(State::Begin);
+                    self.restick();
                     Poll::Ready(Step::Again)
                 }
                 Poll::Pending => self.wait(cx),
@@ -200,6 +201,19 @@ impl PathProj<'_> {
             }
             StateProj::Backoff(_) => self.wait(cx),
             StateProj::Attempt(_) | StateProj::Staged(_) | StateProj::Done => Poll::Pending,
+        }
+    }
+
+    /// What the cluster's settings say of where the call goes may have come with its endpoints.
+    fn restick(&mut self) {
+        let (Some(pinned), Some(request)) = (&mut *self.pinned, &*self.request) else { return };
+        let service = Arc::clone(&pinned.service);
+        if pinned.hash.is_none()
+            && pinned.cluster.reads()
+            && let Some(route) = service.table.get(pinned.route)
+        {
+            let inner = &self.caller.inner;
+            (pinned.hash, pinned.sticky) = sticky::stick(inner, &pinned.cluster, route, request);
         }
     }
 
@@ -279,10 +293,10 @@ impl PathProj<'_> {
             deadline::of_http(call, policy.scope, started)
         };
         policy.budget.deposit(at);
-        let hashed = if cluster.hashes() {
-            hashed(inner, cluster, policy, request)
+        let (hash, sticky) = if cluster.reads() || route.session.is_some() {
+            sticky::stick(inner, cluster, route, request)
         } else {
-            Hashed::default()
+            (None, None)
         };
         // The head is kept when, and only when, another attempt may be made from it.
         let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
@@ -307,9 +321,8 @@ impl PathProj<'_> {
             *self.armed = Some(Armed { head, body, safe_only });
         }
         let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
-        let Hashed { hash, set_cookie } = hashed;
         *self.pinned =
-            Some(Pinned { service, route: index, cluster, wanted, bounds, hash, set_cookie });
+            Some(Pinned { service, route: index, cluster, wanted, bounds, hash, sticky });
         None
     }
 
@@ -492,12 +505,14 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
+        let sticky = self.pinned.as_mut().and_then(|pinned| pinned.sticky.take());
+        let is_told_who = sticky.as_ref().is_some_and(|sticky| sticky.is_told_who());
+        let visit = if is_told_who { self.visit() } else { None };
         let Caller { inner, cell, verb, number: call, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
         let head = if result.is_ok() { *self.ended } else { None };
         let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
         let nanos = now.saturating_sub(*self.began);
-        let cookie = self.pinned.as_mut().and_then(|pinned| pinned.set_cookie.take());
         let meter = self.caller.meter(self.pinned.as_ref());
         let (status, error, end);
         match result {
@@ -507,8 +522,9 @@ impl PathProj<'_> {
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
-                if let Some(cookie) = cookie {
-                    response.headers_mut().append(SET_COOKIE, *cookie);
+                if let Some(sticky) = sticky {
+                    let answered = visit.as_ref().map(|(endpoint, _)| endpoint.spec().address());
+                    sticky.tell(response.headers_mut(), answered);
                 }
             }
             Err(failed) => {
@@ -556,22 +572,6 @@ impl PinnedDrop for Path {
         };
         cell.meter.call_ended(this.caller.meter(this.pinned.as_ref()), ended);
     }
-}
-
-/// What a call to a cluster whose balancer hashes is hashed to: before anything changes its head.
-#[cold]
-fn hashed(
-    inner: &Inner,
-    cluster: &Cluster,
-    policy: &Policy,
-    request: &Request<Outgoing>,
-) -> Hashed {
-    let core = cluster.core.load();
-    // The settings may have changed since it was asked whether it hashes.
-    let Some(hashing) = &core.hashing else { return Hashed::default() };
-    let key = request.extensions().get::<Call>().and_then(|call| call.hash_key);
-    let beside = Beside { key, channel: inner.channel() };
-    hashing.hash(policy.hash.as_deref(), request, beside, &inner.random)
 }
 
 /// Whether the request will be spoken in HTTP/2, as far as that is known before an endpoint is.

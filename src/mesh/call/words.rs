@@ -55,7 +55,7 @@ impl PathProj<'_> {
             Some(route) if !by_code && of(&route.plane).is_some() => route
                 .source
                 .as_deref()
-                .map_or("its source".to_owned(), |name| format!("source {name}")),
+                .map_or_else(|| "its source".to_owned(), |name| format!("source {name}")),
             _ => "the code".to_owned(),
         }
     }

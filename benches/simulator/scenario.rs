@@ -1,0 +1,252 @@
+//! What is run: the model with its settings for one question.
+
+use tower_mesh::config;
+
+use super::model::{self, MS, S};
+
+/// Which balancer the clients have.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Policy {
+    /// The crate's own.
+    Ours(&'static str, config::Balancer),
+    Random,
+    RoundRobin,
+    /// By calls over utilisation, from one place for all clients.
+    Weighted,
+    /// Least of the client's own calls in flight, of all servers.
+    LeastLoaded,
+    /// The same of two servers.
+    P2c,
+    /// Of two servers, by what truly is in flight: what no client can know.
+    Oracle,
+    /// With 3 probes per call and this hot quantile.
+    Prequal(f64),
+}
+
+/// How servers and their machines are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Machines {
+    /// With antagonists that come and go.
+    Shared,
+    /// What is allotted, always.
+    Alone,
+}
+
+/// How much work a call is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Work {
+    Normal,
+    /// With stragglers.
+    Lognormal,
+}
+
+/// What happens during the run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Trouble {
+    None,
+    /// Every second server is slow.
+    Slow,
+    /// The first server fails everything at once.
+    Sinkhole,
+    /// So many servers refuse connections.
+    Dead(u32),
+    /// Servers are replaced.
+    Rotation,
+    /// Half of the servers refuse connections for a while.
+    Outage,
+}
+
+/// Attempts beyond the first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Extra {
+    None,
+    /// Of what was never sent.
+    Safe,
+    /// Of failed attempts, under the crate's budget of this ratio and reserve per second, or
+    /// without one.
+    Retries(Option<(f64, u32)>),
+    /// One attempt beside the first when that takes long.
+    Hedge,
+}
+
+/// One question.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) servers: u32,
+    pub(crate) clients: u32,
+    /// Of what is allotted to all servers; one per phase.
+    pub(crate) loads: Vec<f64>,
+    pub(crate) warm_up: u64,
+    pub(crate) phase: u64,
+    pub(crate) machines: Machines,
+    pub(crate) work: Work,
+    pub(crate) trouble: Trouble,
+    pub(crate) extra: Extra,
+    pub(crate) attempt_timeout: Option<u64>,
+    /// Whether a server works on though the caller has left.
+    pub(crate) heedless: bool,
+}
+
+impl Scenario {
+    /// Plain load.
+    pub(crate) fn at(load: f64, clients: u32) -> Self {
+        Self {
+            servers: model::SERVERS,
+            clients,
+            loads: vec![load],
+            warm_up: model::WARM_UP,
+            phase: model::MEASURED,
+            machines: Machines::Shared,
+            work: Work::Normal,
+            trouble: Trouble::None,
+            extra: Extra::None,
+            attempt_timeout: None,
+            heedless: false,
+        }
+    }
+
+    pub(crate) fn ramp(clients: u32) -> Self {
+        let loads = model::RAMP.to_vec();
+        Self { loads, phase: model::RAMP_STEP, ..Self::at(0.0, clients) }
+    }
+
+    /// The steps of the ramp below saturation.
+    pub(crate) fn below_saturation(clients: u32) -> Self {
+        let mut ramp = Self::ramp(clients);
+        ramp.loads.retain(|load| *load < model::SATURATION);
+        ramp
+    }
+
+    pub(crate) fn fast_slow() -> Self {
+        use model::fast_slow::{CLIENTS, LOAD, SLOWNESS};
+        let load = LOAD * model::SATURATION * (1.0 + 1.0 / SLOWNESS) / 2.0;
+        Self { trouble: Trouble::Slow, ..Self::at(load, CLIENTS) }
+    }
+
+    pub(crate) fn sinkhole(clients: u32) -> Self {
+        use model::sinkhole::{LOAD, SERVERS};
+        Self { servers: SERVERS, trouble: Trouble::Sinkhole, ..Self::at(LOAD, clients) }
+    }
+
+    pub(crate) fn dead() -> Self {
+        use model::dead::{CLIENTS, DEAD, LOAD, SERVERS};
+        let extra = Extra::Safe;
+        Self { servers: SERVERS, trouble: Trouble::Dead(DEAD), extra, ..Self::at(LOAD, CLIENTS) }
+    }
+
+    pub(crate) fn rotation() -> Self {
+        use model::rotation::{CLIENTS, LOAD};
+        Self { trouble: Trouble::Rotation, extra: Extra::Safe, ..Self::at(LOAD, CLIENTS) }
+    }
+
+    pub(crate) fn hedging(extra: Extra) -> Self {
+        use model::hedging::{CLIENTS, LOAD};
+        let (machines, work) = (Machines::Alone, Work::Lognormal);
+        Self { machines, work, extra, ..Self::at(LOAD, CLIENTS) }
+    }
+
+    /// One phase from the start, and seconds in [`Tally`](super::tally::Tally).
+    pub(crate) fn metastable(extra: Extra, heedless: bool) -> Self {
+        use model::metastable::{ATTEMPT_TIMEOUT, CLIENTS, END, LOAD};
+        Self {
+            warm_up: 0,
+            phase: END,
+            machines: Machines::Alone,
+            trouble: Trouble::Outage,
+            extra,
+            attempt_timeout: Some(ATTEMPT_TIMEOUT),
+            heedless,
+            ..Self::at(LOAD, CLIENTS)
+        }
+    }
+
+    /// The same in so short a time that a test may run it.
+    pub(crate) fn short(mut self, warm_up: u64, phase: u64) -> Self {
+        self.warm_up = warm_up;
+        self.phase = phase;
+        self
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.warm_up + self.phase * self.loads.len() as u64
+    }
+
+    /// The phase of a call that began then; none in the warm-up and after the end.
+    pub(crate) fn phase_of(&self, began: u64) -> Option<usize> {
+        let phase = began.checked_sub(self.warm_up)? / self.phase;
+        usize::try_from(phase).ok().filter(|phase| *phase < self.loads.len())
+    }
+
+    /// Calls per nanosecond of all clients.
+    pub(crate) fn calls_per_nano(&self, now: u64) -> f64 {
+        let phase = now.saturating_sub(self.warm_up) / self.phase;
+        let last = self.loads.len() - 1;
+        let load = self.loads[usize::try_from(phase).unwrap_or(last).min(last)];
+        load * model::ALLOTTED * f64::from(self.servers) / self.expected_work()
+    }
+
+    fn expected_work(&self) -> f64 {
+        use model::hedging::{MEDIAN, SIGMA, STRAGGLERS, STRAGGLING};
+        match self.work {
+            Work::Normal => model::WORK_EXPECTED,
+            Work::Lognormal => {
+                MEDIAN * (SIGMA * SIGMA / 2.0).exp() * (1.0 + STRAGGLERS * (STRAGGLING - 1.0))
+            }
+        }
+    }
+}
+
+impl Policy {
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Ours(name, _) => format!("tower-mesh {name}"),
+            Self::Random => "random".into(),
+            Self::RoundRobin => "round robin".into(),
+            Self::Weighted => "WRR q/u".into(),
+            Self::LeastLoaded => "least loaded (own)".into(),
+            Self::P2c => "P2C (own in flight)".into(),
+            Self::Oracle => "P2C (oracle)".into(),
+            Self::Prequal(hot) => format!("Prequal, 3 probes, Q {hot}"),
+        }
+    }
+
+    /// Whether clients follow what servers tell of their load.
+    pub(crate) fn is_told(&self) -> bool {
+        let Self::Ours(_, balancer) = self else { return false };
+        matches!(balancer, config::Balancer::Prequal(_) | config::Balancer::ClientWeighted(_))
+    }
+
+    /// The crate's, as they are by default.
+    pub(crate) fn ours() -> Vec<Self> {
+        vec![
+            Self::Ours("peak_ewma", config::Balancer::default()),
+            Self::Ours("least_request", config::Balancer::LeastRequest),
+            Self::Ours("round_robin", config::Balancer::RoundRobin),
+            Self::Ours("random", config::Balancer::Random),
+            Self::Ours("client_weighted", config::Balancer::ClientWeighted(Default::default())),
+        ]
+    }
+
+    /// The textbook's.
+    pub(crate) fn textbook() -> Vec<Self> {
+        vec![
+            Self::Random,
+            Self::RoundRobin,
+            Self::Weighted,
+            Self::LeastLoaded,
+            Self::P2c,
+            Self::Prequal(model::prequal::HOT),
+            Self::Prequal(0.35),
+            Self::Oracle,
+        ]
+    }
+}
+
+/// A time of the model as a person reads it.
+pub(crate) fn text(nanos: u64) -> String {
+    match nanos {
+        model::TIMEOUT.. => "TO".into(),
+        _ if nanos % S == 0 && nanos > 0 => format!("{} s", nanos / S),
+        _ => format!("{}", (nanos + MS / 2) / MS),
+    }
+}

@@ -1,0 +1,232 @@
+//! The tables of `docs/SIMULATOR.md`, as Markdown.
+
+use std::fmt::Write as _;
+
+use tower_mesh::config;
+
+use super::{
+    gates,
+    model::{self, S, fast_slow, hedging, metastable, sinkhole},
+    scenario::{Extra, Policy, Scenario, text},
+    study,
+    tally::Tally,
+};
+
+/// Ours, and the textbook's.
+pub(crate) fn policies() -> Vec<Policy> {
+    [gates::promised()].into_iter().chain(Policy::ours()).chain(Policy::textbook()).collect()
+}
+
+/// The crate's that a default mesh may use.
+fn ours() -> Vec<Policy> {
+    [gates::promised()].into_iter().chain(Policy::ours()).collect()
+}
+
+fn runs(scenarios: &[(Scenario, Policy)], seed: u64) -> Vec<Tally> {
+    let jobs: Vec<_> = scenarios
+        .iter()
+        .map(|(scenario, policy)| (scenario.clone(), policy.clone(), seed))
+        .collect();
+    study::all(&jobs)
+}
+
+/// The quantiles of the first phase, errors, extra attempts, probes and the most in flight.
+fn row(name: &str, tally: &mut Tally) {
+    let (probes, most) = (tally.probes_per_call(), tally.max_in_flight);
+    let phase = &mut tally.phases[0];
+    let errors = phase.errors as f64 / phase.calls.max(1) as f64 * 100.0;
+    let [p50, p90, p99, p999] = phase.quantiles().map(text);
+    let extra = phase.extra() * 100.0;
+    println!(
+        "| {name} | {p50} | {p90} | {p99} | {p999} | {errors:.3} | {extra:.2} | {probes:.1} | {most} |"
+    );
+}
+
+fn head(title: &str, text: &str) {
+    println!("\n### {title}\n\n{text}\n");
+    println!(
+        "| policy | p50 | p90 | p99 | p99.9 | errors % | extra attempts % | probes per call | most in flight |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+}
+
+fn table(title: &str, text: &str, seed: u64, runs_of: &[(Scenario, Policy)]) {
+    head(title, text);
+    for ((_, policy), mut tally) in runs_of.iter().zip(runs(runs_of, seed)) {
+        row(&policy.name(), &mut tally);
+    }
+}
+
+pub(crate) fn plain(seed: u64) {
+    for clients in model::CLIENTS {
+        for load in [0.7, 0.9] {
+            let title = format!("Load {load}, {clients} clients");
+            let runs: Vec<_> = policies()
+                .into_iter()
+                .map(|policy| (Scenario::at(load, clients), policy))
+                .collect();
+            table(&title, "Milliseconds.", seed, &runs);
+        }
+    }
+}
+
+/// One table per number of clients; returns what pictures are made of.
+pub(crate) fn ramp(seed: u64) -> Vec<(u32, Vec<(Policy, Tally)>)> {
+    let mut ramps = Vec::new();
+    for clients in model::CLIENTS {
+        let jobs: Vec<_> =
+            policies().into_iter().map(|policy| (Scenario::ramp(clients), policy)).collect();
+        let mut tallies = runs(&jobs, seed);
+        println!(
+            "\n### Ramp, {clients} clients\n\np50 / p90 / p99 / p99.9 in milliseconds, and errors in percent where there are any.\n"
+        );
+        let steps = model::RAMP.iter().map(|load| format!(" {load:.2} |")).collect::<String>();
+        println!("| policy |{steps}\n|---|{}", "---|".repeat(model::RAMP.len()));
+        for ((_, policy), tally) in jobs.iter().zip(&mut tallies) {
+            let mut line = format!("| {} |", policy.name());
+            for phase in &mut tally.phases {
+                let quantiles = phase.quantiles().map(text).join(" / ");
+                let errors = phase.errors as f64 / phase.calls.max(1) as f64 * 100.0;
+                let errors =
+                    if phase.errors > 0 { format!("; {errors:.2} %") } else { String::new() };
+                let _infallible = write!(line, " {quantiles}{errors} |");
+            }
+            println!("{line}");
+        }
+        ramps.push((clients, jobs.into_iter().map(|(_, policy)| policy).zip(tallies).collect()));
+    }
+    ramps
+}
+
+pub(crate) fn fast_slow(seed: u64) {
+    let mut all: Vec<_> = ours();
+    for hot in fast_slow::HOT {
+        let mut settings = config::Prequal::default();
+        settings.hot_quantile = Some(hot);
+        all.push(Policy::Ours(sweep(hot), config::Balancer::Prequal(settings)));
+    }
+    all.extend(Policy::textbook());
+    let runs: Vec<_> = all.into_iter().map(|policy| (Scenario::fast_slow(), policy)).collect();
+    let text = "Every second server takes twice as long. Milliseconds.";
+    table("Fast and slow halves", text, seed, &runs);
+}
+
+/// A name of a policy is static.
+fn sweep(hot: f64) -> &'static str {
+    match hot {
+        0.0 => "prequal Q 0",
+        0.35 => "prequal Q 0.35",
+        0.6 => "prequal Q 0.6",
+        0.75 => "prequal Q 0.75",
+        0.84 => "prequal Q 0.84",
+        _ => "prequal Q 0.99",
+    }
+}
+
+pub(crate) fn sinkhole(seed: u64) {
+    println!(
+        "\n### A sinkhole\n\nOne server of {} fails every call at once. Its share of the attempts in percent; an even share is {:.0}.\n",
+        sinkhole::SERVERS,
+        100.0 / f64::from(sinkhole::SERVERS)
+    );
+    println!(
+        "| policy | {} clients | {} clients |\n|---|---|---|",
+        sinkhole::CLIENTS[0],
+        sinkhole::CLIENTS[1]
+    );
+    let of = |clients: u32| -> Vec<_> {
+        policies().into_iter().map(|policy| (Scenario::sinkhole(clients), policy)).collect()
+    };
+    let few = runs(&of(sinkhole::CLIENTS[0]), seed);
+    let many = runs(&of(sinkhole::CLIENTS[1]), seed);
+    for ((policy, few), many) in policies().iter().zip(few).zip(many) {
+        println!(
+            "| {} | {:.2} | {:.2} |",
+            policy.name(),
+            few.share(0) * 100.0,
+            many.share(0) * 100.0
+        );
+    }
+}
+
+pub(crate) fn dead(seed: u64) {
+    let runs: Vec<_> = policies().into_iter().map(|policy| (Scenario::dead(), policy)).collect();
+    let text = "Two servers of 20 refuse connections; what was never sent is sent elsewhere. Milliseconds.";
+    table("Dead endpoints", text, seed, &runs);
+}
+
+pub(crate) fn rotation(seed: u64) {
+    let policies = policies().into_iter().filter(|policy| *policy != Policy::Weighted);
+    let runs: Vec<_> = policies.map(|policy| (Scenario::rotation(), policy)).collect();
+    let text = "A tenth of the servers is replaced every 10 s; each client hears of it up to 2 s later. Milliseconds.";
+    table("Rotation", text, seed, &runs);
+}
+
+pub(crate) fn hedging(seed: u64) {
+    let p = hedging::QUANTILE * 100.0;
+    head(
+        "Hedging",
+        &format!(
+            "One attempt of a hundred takes 20 times as long. A hedge after p{p}, paid for by a budget of 1 %. Milliseconds."
+        ),
+    );
+    let runs_of: Vec<_> = [("no hedge", Extra::None), ("hedge", Extra::Hedge)]
+        .into_iter()
+        .flat_map(|(name, extra)| {
+            ours().into_iter().take(2).map(move |policy| (name, (Scenario::hedging(extra), policy)))
+        })
+        .collect();
+    let scenarios: Vec<_> = runs_of.iter().map(|(_, run)| run.clone()).collect();
+    for ((name, (_, policy)), mut tally) in runs_of.iter().zip(runs(&scenarios, seed)) {
+        row(&format!("{}, {name}", policy.name()), &mut tally);
+    }
+}
+
+/// Returns what a picture is made of.
+pub(crate) fn metastable(seed: u64) -> Vec<(String, Vec<(u64, u64)>)> {
+    let budget = |ratio, reserve| Extra::Retries(Some((ratio, reserve)));
+    let cases = [
+        ("no retries", Extra::Safe, true),
+        ("no budget", Extra::Retries(None), true),
+        ("20 % and 10 per second (default)", budget(0.2, 10), true),
+        ("20 %", budget(0.2, 0), true),
+        ("10 %", budget(0.1, 0), true),
+        ("no budget, heeding servers", Extra::Retries(None), false),
+        ("default, heeding servers", budget(0.2, 10), false),
+    ];
+    let policy = Policy::Ours("peak_ewma", config::Balancer::default());
+    let jobs: Vec<_> = cases
+        .iter()
+        .map(|(_, extra, heedless)| (Scenario::metastable(*extra, *heedless), policy.clone()))
+        .collect();
+    println!(
+        "\n### Recovery\n\nHalf of the servers are gone from {} to {} s, at a load of {}; attempts have 1 s, and there are 3 retries, by the budget that is named. A heeding server stops when its caller leaves, the others work on. {}.\n",
+        metastable::OUTAGE_AT / S,
+        (metastable::OUTAGE_AT + metastable::OUTAGE) / S,
+        metastable::LOAD,
+        policy.name()
+    );
+    println!(
+        "| | least of a second's calls that succeeded, % | of the last 10 s, % | recovered after the outage, s | attempts per call | p99 |\n|---|---|---|---|---|---|"
+    );
+    let mut curves = Vec::new();
+    for ((name, ..), mut tally) in cases.iter().zip(runs(&jobs, seed)) {
+        let end = (metastable::END / S) as usize;
+        let seconds: Vec<_> = tally.seconds.iter().copied().take(end).collect();
+        let good = |(all, good): &(u64, u64)| *good as f64 / (*all).max(1) as f64;
+        let least = seconds.iter().map(good).fold(1.0, f64::min) * 100.0;
+        let last = seconds.iter().rev().take(10).map(good).sum::<f64>() * 10.0;
+        let after = ((metastable::OUTAGE_AT + metastable::OUTAGE) / S) as usize;
+        let bad = seconds.iter().rposition(|second| good(second) < metastable::RECOVERED);
+        let recovered = match bad {
+            Some(bad) if bad + 1 >= seconds.len() => "never".into(),
+            Some(bad) => (bad + 1).saturating_sub(after).to_string(),
+            None => "0".into(),
+        };
+        let phase = &mut tally.phases[0];
+        let (attempts, p99) = (phase.extra() + 1.0, text(phase.quantile(0.99)));
+        println!("| {name} | {least:.1} | {last:.1} | {recovered} | {attempts:.2} | {p99} |");
+        curves.push(((*name).to_owned(), seconds));
+    }
+    curves
+}

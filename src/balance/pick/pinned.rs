@@ -1,0 +1,132 @@
+//! The endpoint that a call names: an override host, or the one that its session stays with.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use super::{Picker, Rank};
+use crate::{
+    balance::{
+        endpoint::{Endpoint, Upstream},
+        set::Set,
+    },
+    config::{Address, Health},
+};
+
+/// The endpoint that a call names, and when it is used.
+#[derive(Clone, Debug)]
+pub(crate) struct Over {
+    pub(crate) address: Address,
+    /// No other will do.
+    pub(crate) strict: bool,
+    pub(crate) health: HealthSet,
+}
+
+/// Some kinds of health.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct HealthSet(u8);
+
+/// What becomes of a call that names an endpoint.
+pub(in crate::balance) enum Pinned<'a, X> {
+    To(&'a Arc<Endpoint<X>>),
+    /// It goes the way of those that name none.
+    Free,
+    /// It must not go elsewhere.
+    Nowhere,
+}
+
+/// Where each address is. Made at the first call that names one, and from then on with each set.
+#[derive(Debug, Default)]
+pub(in crate::balance) struct Pins {
+    places: OnceLock<HashMap<Address, u32>>,
+    /// A call has named an endpoint; it survives updates.
+    asked: Arc<AtomicBool>,
+}
+
+// === impl HealthSet ===
+
+impl HealthSet {
+    pub(crate) fn of(kinds: &[Health]) -> Self {
+        Self(kinds.iter().fold(0, |set, kind| set | Self::bit(*kind)))
+    }
+
+    fn bit(health: Health) -> u8 {
+        1 << match health {
+            Health::Unknown => 0,
+            Health::Healthy => 1,
+            Health::Unhealthy => 2,
+            Health::Degraded => 3,
+            Health::Draining => 4,
+        }
+    }
+
+    fn has(self, health: Health) -> bool {
+        self.0 & Self::bit(health) != 0
+    }
+}
+
+/// One that drains takes no new sessions, and keeps those that it has: own choice. Else xDS's
+/// `override_host_status`.
+impl Default for HealthSet {
+    fn default() -> Self {
+        Self::of(&[Health::Unknown, Health::Healthy, Health::Draining])
+    }
+}
+
+// === impl Pins ===
+
+impl Pins {
+    /// Those of another set.
+    pub(in crate::balance) fn of<X>(&self, set: &Set<X>) -> Self {
+        let pins = Self { places: OnceLock::new(), asked: Arc::clone(&self.asked) };
+        if self.asked.load(Relaxed) {
+            pins.places(set);
+        }
+        pins
+    }
+
+    fn places<X>(&self, set: &Set<X>) -> &HashMap<Address, u32> {
+        self.places.get_or_init(|| {
+            self.asked.store(true, Relaxed);
+            let addresses = set.iter().map(|endpoint| endpoint.spec().address().clone());
+            addresses.zip(0..).collect()
+        })
+    }
+}
+
+impl<'a, X: Upstream> Picker<'a, X> {
+    /// The endpoint that a call names, if it may be used.
+    //= gRFC A55: an endpoint in a health that is not listed, or that cannot be connected to, is not
+    //= used; in strict mode no other is
+    pub(in crate::balance) fn pinned(self, pins: &Pins, over: &Over) -> Pinned<'a, X> {
+        let place = pins.places(self.set).get(&over.address);
+        let endpoint = place.and_then(|place| self.set.get(*place as usize));
+        let endpoint = endpoint.filter(|found| over.health.has(found.spec().health()));
+        let usable = |endpoint: &&Arc<Endpoint<X>>| match self.rank(endpoint) {
+            Rank::Good | Rank::Degraded => true,
+            // It drains, and its sessions stay.
+            Rank::Never => {
+                let tried = self.tried.iter().any(|tried| tried.is(endpoint));
+                let well = endpoint.live().is_none_or(|live| {
+                    let state = &live.load.state;
+                    let is_bad = state.is_ejected()
+                        || state.is_unfit()
+                        || state.is_suspect()
+                        || state.is_doubted();
+                    live.extra.available(self.now) && !is_bad
+                });
+                well && !tried
+            }
+            _ => false,
+        };
+        match endpoint {
+            Some(endpoint) if over.strict || usable(&endpoint) => Pinned::To(endpoint),
+            _ if over.strict => Pinned::Nowhere,
+            _ => Pinned::Free,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! By what endpoints have said of themselves: Prequal, and peak EWMA where too little was said.
+
+use std::sync::Arc;
+
+use super::{Drawn, Picked, Picker, Plain, Rank, Signal};
+use crate::balance::{
+    endpoint::{Endpoint, Upstream},
+    told::Prequal,
+};
+
+/// What the fallback forgets by: the default of peak EWMA.
+pub(in crate::balance) const DECAY: u64 = 10_000_000_000;
+const FALLBACK: Signal = Signal::PeakEwma { decay: DECAY };
+
+impl<'a, X: Upstream> Picker<'a, X> {
+    #[inline]
+    pub(in crate::balance) fn prequal(self, prequal: &Prequal) -> Plain<'a, X> {
+        if self.tried.is_empty()
+            && let Some(picked) =
+                self.by_reports(prequal, |picker, endpoint| picker.good(endpoint).is_some())
+        {
+            return Ok(picked);
+        }
+        self.p2c(FALLBACK)
+    }
+
+    pub(in crate::balance) fn prequal_ranked(
+        self,
+        drawn: Drawn<'a, X>,
+        prequal: &Prequal,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        // What was drawn has been so for want of reports; a call that has met others has not
+        // looked for any yet.
+        let picked = if self.tried.is_empty() {
+            None
+        } else {
+            self.by_reports(prequal, |picker, endpoint| picker.rank(endpoint) == Rank::Good)
+        };
+        picked.map(|(endpoint, _)| endpoint).or_else(|| self.p2c_ranked(drawn, FALLBACK))
+    }
+
+    /// The endpoint of the best report that is there and `good`.
+    #[inline]
+    fn by_reports(
+        self,
+        prequal: &Prequal,
+        good: impl Fn(Self, &'a Arc<Endpoint<X>>) -> bool,
+    ) -> Option<Picked<'a, X>> {
+        let Prequal { pool, settings } = prequal;
+        let (len, mut skip) = (self.set.len(), 0);
+        // Where groups share the pool, the best of it may be others'.
+        for _ in 0..settings.pool_size {
+            let word = self.random.next();
+            let choice = pool.choose(self.now, settings, len, (skip, word))?;
+            // A place may be another's by now, whom the report does not concern.
+            if let Some(endpoint) = self.set.get(choice.place as usize)
+                && let Some(live) = endpoint.live()
+                && live.who() == choice.who
+                && good(self, endpoint)
+            {
+                pool.take(choice, settings, len, word << 32);
+                return Some((endpoint, live));
+            }
+            skip |= pool.skipping(choice);
+        }
+        None
+    }
+}

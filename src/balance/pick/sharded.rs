@@ -1,0 +1,46 @@
+//! A replica of the shard that a hash belongs to: the one with the fewest calls in flight of two,
+//! and no other endpoint.
+
+use std::sync::Arc;
+
+use super::{Picker, Rank, Ranked, SCAN, scale};
+use crate::balance::{
+    endpoint::{Endpoint, Upstream},
+    shard::Replicas,
+};
+
+impl<'a, X: Upstream> Picker<'a, X> {
+    pub(in crate::balance) fn sharded(
+        self,
+        replicas: &Replicas,
+        hash: Option<u64>,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        let places = replicas.at(hash?);
+        let word = self.random.next();
+        let from = scale(word, places.len());
+        let mut best: Option<Ranked<'a, X>> = None;
+        let at = |step: usize| {
+            let place = places.get((from + step) % places.len().max(1))?;
+            self.set.get(*place as usize)
+        };
+        // Two at random that are good: the one with less to do. Past the first, any other may be
+        // the second.
+        let second = 1 + scale(word << 32, places.len().saturating_sub(1));
+        let steps = [0, second].into_iter().chain(1..places.len().min(SCAN));
+        let mut first = None;
+        for endpoint in steps.filter_map(at) {
+            if !self.consider(endpoint, &mut best) {
+                continue;
+            }
+            let load = |of: &Endpoint<X>| of.live().map_or(0, |live| live.load.in_flight());
+            match first {
+                None => first = Some(endpoint),
+                Some(one) if load(endpoint) < load(one) => return Some(endpoint),
+                Some(one) => return Some(one),
+            }
+        }
+        let worst = self.mode.map_or(Rank::Tried, |mode| mode.worst.get());
+        let callable = |(rank, _): &Ranked<'a, X>| *rank <= worst;
+        first.or_else(|| best.filter(callable).map(|(_, endpoint)| endpoint))
+    }
+}

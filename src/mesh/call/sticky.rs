@@ -1,0 +1,67 @@
+//! What keeps a call with an endpoint: its hash, the endpoint that it names, its session.
+
+use http::{HeaderMap, HeaderValue, Request, header::SET_COOKIE};
+use std::sync::Arc;
+
+use crate::{
+    balance::Over,
+    config::Address,
+    core::{Call, Outgoing},
+    mesh::{cluster::Cluster, inner::Inner, service::Route},
+    route::{Session, hash::Beside},
+};
+
+/// What is rare of it, in a box of its own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sticky {
+    /// A cookie that was made for it: its response sets it.
+    set_cookie: Option<HeaderValue>,
+    /// The endpoint that it names.
+    pub(crate) over: Option<Over>,
+    session: Option<Arc<Session>>,
+}
+
+/// Where a call is to go: its hash, and the rest.
+pub(crate) type Stuck = (Option<u64>, Option<Box<Sticky>>);
+
+/// Before anything changes the request's head.
+#[cold]
+pub(super) fn stick(
+    inner: &Inner,
+    cluster: &Cluster,
+    route: &Route,
+    request: &Request<Outgoing>,
+) -> Stuck {
+    let core = cluster.core.load();
+    let (mut hash, mut sticky) = (None, Sticky::default());
+    // The settings may have changed since it was asked whether there are any.
+    if let Some(hashing) = &core.hashing {
+        let key = request.extensions().get::<Call>().and_then(|call| call.hash_key);
+        let beside = Beside { key, channel: inner.channel() };
+        let hashed = hashing.hash(route.policy.hash.as_deref(), request, beside, &inner.random);
+        hash = hashed.hash;
+        sticky.set_cookie = hashed.set_cookie.map(|cookie| *cookie);
+    }
+    let session = route.session.as_ref().filter(|it| it.is_for(request.uri().path()));
+    sticky.over = core.overriding.over(session.map(|session| &**session), request);
+    sticky.session = session.cloned();
+    let Sticky { set_cookie, over, session } = &sticky;
+    let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
+    (hash, is_there.then(|| Box::new(sticky)))
+}
+
+impl Sticky {
+    /// Tells the caller what to come back with.
+    pub(super) fn tell(self, headers: &mut HeaderMap, answered: Option<&Address>) {
+        if let Some(cookie) = self.set_cookie {
+            headers.append(SET_COOKIE, cookie);
+        }
+        if let (Some(session), Some(answered)) = (self.session, answered) {
+            session.tell(headers, self.over.as_ref().map(|over| &over.address), answered);
+        }
+    }
+
+    pub(super) fn is_told_who(&self) -> bool {
+        self.session.is_some()
+    }
+}

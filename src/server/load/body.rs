@@ -1,0 +1,116 @@
+//! A response body whose call is in flight until its end, and whose trailers carry the report.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use pin_project::pin_project;
+
+use super::{
+    ReportFormat,
+    future::{attach, is_failure},
+    measure::Counted,
+    stream::Reports,
+};
+use crate::core::grpc;
+
+/// The response body of [`LoadReport`](super::LoadReport). `Unpin` when `B` is.
+#[pin_project]
+pub struct LoadReportBody<B> {
+    #[pin]
+    kind: Kind<B>,
+}
+
+#[pin_project(project = KindProj)]
+enum Kind<B> {
+    Counted {
+        #[pin]
+        body: B,
+        counted: Option<Counted>,
+        /// Its outcome, and the report, are a matter of its trailers.
+        trailed: bool,
+    },
+    Stream(Reports),
+}
+
+impl<B> LoadReportBody<B> {
+    /// Its outcome is known.
+    pub(super) fn counted(body: B, counted: Counted) -> Self {
+        Self { kind: Kind::Counted { body, counted: Some(counted), trailed: false } }
+    }
+
+    /// Its outcome comes in its trailers.
+    pub(super) fn trailed(body: B, counted: Counted) -> Self {
+        Self { kind: Kind::Counted { body, counted: Some(counted), trailed: true } }
+    }
+
+    pub(super) fn stream(reports: Reports) -> Self {
+        Self { kind: Kind::Stream(reports) }
+    }
+}
+
+impl<B: http_body::Body<Data = Bytes>> http_body::Body for LoadReportBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let (mut body, counted, trailed) = match self.project().kind.project() {
+            KindProj::Stream(reports) => return reports.poll_report(cx).map(|frame| frame.map(Ok)),
+            KindProj::Counted { body, counted, trailed } => (body, counted, *trailed),
+        };
+        let mut frame = ready!(body.as_mut().poll_frame(cx));
+        let failed = match &mut frame {
+            Some(Ok(frame)) => match frame.trailers_mut() {
+                Some(trailers) => {
+                    if trailed && let Some(counted) = counted {
+                        attach(trailers, counted, ReportFormat::Binary);
+                    }
+                    // A gRPC call has no outcome without a status.
+                    grpc::status_of(trailers).is_none_or(is_failure)
+                }
+                None if body.is_end_stream() => true,
+                None => {
+                    return Poll::Ready(Some(Ok(std::mem::replace(
+                        frame,
+                        Frame::data(Bytes::new()),
+                    ))));
+                }
+            },
+            Some(Err(_)) | None => true,
+        };
+        if let Some(mut counted) = counted.take()
+            && trailed
+        {
+            counted.end(failed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Counted { body, .. } => body.is_end_stream(),
+            Kind::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Counted { body, .. } => body.size_hint(),
+            Kind::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl<B> fmt::Debug for LoadReportBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stream = matches!(self.kind, Kind::Stream(_));
+        f.debug_struct("LoadReportBody").field("stream", &stream).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! The layer and its service.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{LoadReportBody, LoadReportFuture, OutOfBand, ReportFormat, ServerLoad, stream};
+use crate::core::grpc;
+
+/// Measures the calls of a service and reports its load with each response.
+///
+/// Goes around any service of [`http::Request`]s: hyper's, axum's, tonic's (`Server::layer`).
+/// gRPC gets the report in its trailers (`endpoint-load-metrics-bin`), other responses in a header
+/// (`endpoint-load-metrics`). A response that carries a report already keeps it.
+///
+/// | default | value | source |
+/// |---|---|---|
+/// | format of the header | text | Envoy reads all three, and so can people |
+/// | reports beside the traffic | none | they are asked for by path: [`out_of_band`](Self::out_of_band) |
+///
+/// # Cancel safety
+///
+/// A call counts as in flight until its response has been sent to the end, or its future or body
+/// is dropped.
+#[derive(Clone, Debug)]
+pub struct LoadReportLayer {
+    load: ServerLoad,
+    format: ReportFormat,
+    out_of_band: Option<OutOfBand>,
+}
+
+/// The service of [`LoadReportLayer`].
+#[derive(Clone, Debug)]
+pub struct LoadReport<S> {
+    inner: S,
+    layer: LoadReportLayer,
+}
+
+impl LoadReportLayer {
+    /// Reports this load.
+    #[must_use]
+    pub fn new(load: ServerLoad) -> Self {
+        Self { load, format: ReportFormat::default(), out_of_band: None }
+    }
+
+    /// How the report is written into the header of a response that is not gRPC's. Default: text.
+    #[must_use]
+    pub fn format(mut self, format: ReportFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Answers the calls of [`OutOfBand`], too: they do not reach the service, and are not
+    /// counted. Default: they reach it as any other.
+    #[must_use]
+    pub fn out_of_band(mut self) -> Self {
+        self.out_of_band = Some(OutOfBand::new(self.load.clone()));
+        self
+    }
+
+    /// The same with settings of its own, and perhaps another load.
+    #[must_use]
+    pub fn out_of_band_by(mut self, service: OutOfBand) -> Self {
+        self.out_of_band = Some(service);
+        self
+    }
+}
+
+impl<S> Layer<S> for LoadReportLayer {
+    type Service = LoadReport<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        LoadReport { inner, layer: self.clone() }
+    }
+}
+
+impl<S, A, B> Service<Request<A>> for LoadReport<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    A: http_body::Body,
+    B: http_body::Body<Data = Bytes>,
+{
+    type Response = Response<LoadReportBody<B>>;
+    type Error = S::Error;
+    type Future = LoadReportFuture<S::Future, A>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        if let Some(service) = &self.layer.out_of_band
+            && request.uri().path() == stream::PATH
+        {
+            return LoadReportFuture::streams(service.begin(request));
+        }
+        let is_grpc = grpc::is_grpc(request.headers());
+        let counted = self.layer.load.begin();
+        LoadReportFuture::counts(self.inner.call(request), counted, is_grpc, self.layer.format)
+    }
+}

@@ -1,0 +1,146 @@
+//! The simulator of `benches/simulator`: its servers, that a seed repeats, and short runs against
+//! the bounds of gate G13. The gate itself is `cargo bench --bench simulator`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    dead_code,
+    reason = "a test fails by panicking, and this is a part of a program that prints"
+)]
+
+#[path = "../benches/simulator/mod.rs"]
+mod simulator;
+
+use simulator::{
+    gates,
+    model::{self, MS, S, gate},
+    run,
+    scenario::{Extra, Policy, Scenario},
+    server::Server,
+};
+
+const SEED: u64 = model::TUNING_SEEDS[0];
+
+fn ours() -> Vec<Policy> {
+    [gates::promised()].into_iter().chain(Policy::ours()).collect()
+}
+
+/// Runs a server without arrivals until a call ends; returns when and which.
+fn next(server: &mut Server) -> (u64, u32) {
+    let at = server.next(|_, _| true);
+    (at, server.done(at).unwrap().0)
+}
+
+#[test]
+fn processors_are_shared_and_none_is_split() {
+    let work = (100 * MS) as f64;
+    let mut server = Server::new(2.0, 1.0);
+    for key in 0..2 {
+        server.enter(0, work, key, u64::from(key));
+    }
+    // Two on two processors: each has one, however many there are.
+    assert_eq!(server.next(|_, _| true), 100 * MS);
+    // Two more at half of it: four on two processors, at half the speed.
+    for key in 2..4 {
+        server.enter(50 * MS, work, key, u64::from(key));
+    }
+    assert_eq!(next(&mut server), (150 * MS, 0));
+    assert_eq!(next(&mut server), (150 * MS, 1));
+    // The other two are half done, and have a processor each.
+    assert_eq!(next(&mut server), (200 * MS, 2));
+    assert_eq!(next(&mut server), (200 * MS, 3));
+    assert_eq!(server.next(|_, _| true), u64::MAX);
+}
+
+#[test]
+fn an_antagonist_slows_what_is_under_way_and_who_leaves_makes_room() {
+    let work = (100 * MS) as f64;
+    let mut server = Server::new(1.0, 2.0);
+    server.enter(0, work, 0, 0);
+    assert_eq!(server.next(|_, _| true), 200 * MS, "a slow server takes twice as long");
+    // Half of it is done; the rest takes twice as long again.
+    server.set_capacity(100 * MS, 0.5);
+    assert_eq!(server.next(|_, _| true), 300 * MS);
+    server.enter(100 * MS, work, 1, 1);
+    assert_eq!(server.next(|_, _| true), 500 * MS);
+    server.cancel(100 * MS);
+    assert_eq!(server.next(|key, _| key == 0), 300 * MS);
+}
+
+#[test]
+fn the_model_is_what_it_says() {
+    assert!((model::SATURATION - 1.48).abs() < 1e-9);
+    assert!((model::RAMP[8] - 1.742).abs() < 1e-3);
+    let tuned = model::TUNING_SEEDS;
+    assert!(tuned.iter().all(|seed| !model::SEEDS.contains(seed)));
+    // As many calls as the load says, of the work that is expected.
+    let scenario = Scenario::at(0.9, 100).short(S, 20 * S);
+    let expected = 0.9 * model::ALLOTTED * 100.0 / (model::WORK_EXPECTED / 1e9) * 20.0;
+    let calls = run(&scenario, &Policy::Oracle, SEED).phases[0].calls as f64;
+    assert!((calls / expected - 1.0).abs() < 0.02, "{calls} of {expected}");
+}
+
+#[test]
+fn a_seed_repeats_its_run_and_another_does_not() {
+    let promised = gates::promised();
+    let peak_ewma = Policy::Ours("peak_ewma", Default::default());
+    let short = |scenario: Scenario| scenario.short(S / 2, S);
+    let hedging = |extra| Scenario { loads: vec![0.05], ..short(Scenario::hedging(extra)) };
+    let scenarios = [
+        (Scenario { loads: vec![0.75, 1.2], ..short(Scenario::ramp(100)) }, &promised),
+        (short(Scenario::fast_slow()), &promised),
+        (Scenario::rotation().short(9 * S, 2 * S), &peak_ewma),
+        (short(Scenario::sinkhole(100)), &peak_ewma),
+        (hedging(Extra::Hedge), &peak_ewma),
+        (hedging(Extra::Retries(Some((0.2, 10)))), &Policy::Prequal(0.35)),
+    ];
+    for (scenario, policy) in scenarios {
+        let [one, again] = [(); 2].map(|()| run(&scenario, policy, SEED));
+        assert!(one.phases[0].calls > 100, "{scenario:?}");
+        assert!(one == again, "{} differs in {scenario:?}", policy.name());
+        assert!(one != run(&scenario, policy, SEED + 1), "{scenario:?}");
+    }
+}
+
+#[test]
+fn many_clients_with_little_traffic_each_keep_the_tail() {
+    // A shorter look than the gate's, from as many clients at the same load.
+    let scenario = Scenario::at(gate::LOAD, gate::CLIENTS).short(10 * S, 5 * S);
+    let look = |policy: &Policy| {
+        let mut tally = run(&scenario, policy, SEED);
+        (tally.phases[0].quantile(0.99), tally.phases[0].errors)
+    };
+    let (p99, errors) = look(&gates::promised());
+    assert!(p99 <= gate::P99, "{} ms", p99 / MS);
+    assert_eq!(errors, 0);
+    // It is the policy that keeps it.
+    let (p99, _) = look(&Policy::Random);
+    assert!(p99 > 2 * gate::P99, "random: {} ms", p99 / MS);
+}
+
+#[test]
+fn a_sinkhole_gets_no_more_than_its_bound() {
+    let scenario = Scenario::sinkhole(model::sinkhole::CLIENTS[0]);
+    for policy in ours() {
+        let share = run(&scenario, &policy, SEED).share(0);
+        assert!(share <= gate::SINKHOLE, "{}: {:.2} %", policy.name(), share * 100.0);
+    }
+    assert!(run(&scenario, &Policy::Oracle, SEED).share(0) > 0.08, "it is a sinkhole");
+}
+
+#[test]
+fn dead_and_replaced_servers_fail_no_call() {
+    for scenario in [
+        Scenario::dead().short(2 * S, 10 * S),
+        Scenario { loads: vec![0.5], ..Scenario::rotation() }.short(5 * S, 20 * S),
+    ] {
+        for policy in &ours()[..3] {
+            let tally = run(&scenario, policy, SEED);
+            let phase = &tally.phases[0];
+            assert_eq!(phase.errors, 0, "{} of {}, {}", phase.errors, phase.calls, policy.name());
+            assert!(phase.attempts > phase.calls, "{}: none was refused", policy.name());
+        }
+    }
+}
