@@ -11,6 +11,7 @@ use super::{
     balancer::{Balancer, PickError},
     endpoint::{Endpoint, Upstream},
     flight::InFlight,
+    hash::Spread,
     pick::{Mode, Picked, Picker, Rank, scale, standing},
     place::{Level, Placing, Plan},
     subset::labels::{Found, Wanted},
@@ -152,8 +153,9 @@ impl<'a, X: Upstream> Way<'a, X> {
     fn within(&self, balancer: &Balancer<X>, group: &'a Group<X>) -> Option<Picked<'a, X>> {
         let policy = &self.view.policy;
         let picker = self.picker(group);
-        // A table has only those that are well.
-        if self.mode.panic.get() && policy.hashes().is_some() {
+        // A table has only those that are well, unless none is.
+        let in_part = |spread: &Arc<Spread>| spread.members() < group.set.len();
+        if self.mode.panic.get() && group.spread.as_ref().is_some_and(in_part) {
             let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
             let first = group.set.get(scale(word, group.set.len()))?;
             let endpoint = picker.random_ranked(first)?;
