@@ -161,7 +161,7 @@ impl<X: Upstream> InFlight<X> {
             if !self.recorded {
                 live.load.raise(now, now.saturating_sub(self.started), self.decay);
             }
-            live.load.end(self.started);
+            live.end(self.started, self.crowded);
         }
     }
 

@@ -11,11 +11,15 @@ use crate::balance::{
 /// What the fallback forgets by: the default of peak EWMA.
 pub(in crate::balance) const DECAY: u64 = 10_000_000_000;
 const FALLBACK: Signal = Signal::PeakEwma { decay: DECAY };
+/// Of so many calls one looks beyond the pool: a pool that responses fill hears otherwise of nobody
+/// but those that it has chosen.
+const EXPLORES: u64 = 32;
 
 impl<'a, X: Upstream> Picker<'a, X> {
     #[inline]
     pub(in crate::balance) fn prequal(self, prequal: &Prequal) -> Plain<'a, X> {
         if self.tried.is_empty()
+            && self.random.next() % EXPLORES != 0
             && let Some(picked) =
                 self.by_reports(prequal, |picker, endpoint| picker.good(endpoint).is_some())
         {

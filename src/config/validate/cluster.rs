@@ -18,12 +18,12 @@ impl Checker {
             Balancer::LeastRequest | Balancer::RoundRobin | Balancer::Random => return,
             Balancer::ClientWeighted(weighted) => {
                 self.needs_orca("client_weighted");
-                self.within("balancer.client_weighted", |checker| checker.weighted(weighted));
+                self.within("client_weighted", |checker| checker.weighted(weighted));
                 return;
             }
             Balancer::Prequal(prequal) => {
                 self.needs_orca("prequal");
-                self.within("balancer.prequal", |checker| checker.prequal(prequal));
+                self.within("prequal", |checker| checker.prequal(prequal));
                 return;
             }
             Balancer::RingHash(ring) => {

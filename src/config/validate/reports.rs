@@ -12,7 +12,7 @@ const WITHOUT_ORCA: &str =
 impl Checker {
     pub(super) fn needs_orca(&mut self, policy: &str) {
         if !cfg!(feature = "orca") {
-            self.refuse("balancer", policy, WITHOUT_ORCA);
+            self.refuse(policy, "chosen", WITHOUT_ORCA);
         }
     }
 

@@ -107,7 +107,7 @@ pub(super) fn attach(headers: &mut HeaderMap, counted: &Counted, format: ReportF
 }
 
 pub(super) fn is_failure(code: i32) -> bool {
-    Outcome::of_grpc(code) == Outcome::Failure
+    !matches!(Outcome::of_grpc(code), Outcome::Success | Outcome::Ignored)
 }
 
 impl<F, A> fmt::Debug for LoadReportFuture<F, A> {
