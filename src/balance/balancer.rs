@@ -123,6 +123,7 @@ impl<X: Upstream> Balancer<X> {
     /// By value: a question that is answered plainly stays in registers.
     #[cold]
     #[inline(never)]
+    #[expect(clippy::needless_pass_by_value, reason = "by reference it would be kept in memory")]
     fn ranked<'a>(
         &self,
         view: &'a View<X>,

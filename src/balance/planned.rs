@@ -149,20 +149,13 @@ impl<'a, X: Upstream> Way<'a, X> {
         Picker { mode: Some(self.mode), ..Picker::new(&group.set, self.ask) }
     }
 
-    /// Whether the policy has a table of those alone that are well by their source's word: where all
-    /// are ill, the table has all of them.
-    fn leaves_ill_out(&self, group: &Group<X>) -> bool {
-        let hash = self.ask.hash.unwrap_or(0);
-        let owner = group.hashed(None).and_then(|by| by.spread.at(hash, 0));
-        let owner = owner.and_then(|(place, _)| group.set.get(place));
-        owner.is_some_and(|owner| owner.spec().is_callable())
-    }
-
     /// One of a group, if there is any that ranks well enough.
     fn within(&self, balancer: &Balancer<X>, group: &'a Group<X>) -> Option<Picked<'a, X>> {
         let policy = &self.view.policy;
         let picker = self.picker(group);
-        if self.mode.panic.get() && self.leaves_ill_out(group) {
+        // A table of those that are well by their source's word leaves the others out.
+        let in_part = |spread: &Arc<Spread>| spread.members() < group.set.len();
+        if self.mode.panic.get() && group.spread.as_ref().is_some_and(in_part) {
             let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
             let first = group.set.get(scale(word, group.set.len()))?;
             let endpoint = picker.random_ranked(first)?;

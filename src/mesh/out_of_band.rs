@@ -116,8 +116,8 @@ async fn stream(endpoint: &Endpoint<Node>, period: Duration, epoch: Epoch) -> En
             Ok(data) => read.put(data),
             Err(frame) => code = frame.trailers_ref().and_then(grpc::status_of).or(code),
         }
-        while let Some(message) = next(&mut read) {
-            if let Some(report) = message.and_then(crate::balance::report::message) {
+        while let Some((is_plain, message)) = next(&mut read) {
+            if is_plain && let Some(report) = crate::balance::report::message(message) {
                 endpoint.reported(epoch.nanos(Instant::now()), &report);
                 heard = true;
             }
@@ -130,16 +130,15 @@ async fn stream(endpoint: &Endpoint<Node>, period: Duration, epoch: Epoch) -> En
     if code == Some(UNIMPLEMENTED) { End::Unimplemented } else { End::Failed { heard } }
 }
 
-/// The next whole message; nothing within, where it is compressed.
-fn next(read: &mut BytesMut) -> Option<Option<bytes::Bytes>> {
+/// The next whole message, and whether it is not compressed.
+fn next(read: &mut BytesMut) -> Option<(bool, bytes::Bytes)> {
     let length = read.get(1..PREFIX)?.try_into().map(u32::from_be_bytes).ok()? as usize;
     if read.len() < PREFIX + length {
         return None;
     }
-    let plain = read.first() == Some(&0);
+    let is_plain = read.first() == Some(&0);
     read.advance(PREFIX);
-    let message = read.split_to(length).freeze();
-    Some(plain.then_some(message))
+    Some((is_plain, read.split_to(length).freeze()))
 }
 
 fn request(node: &Node, period: Duration) -> Result<Request<Body>, http::Error> {

@@ -19,7 +19,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
     #[inline]
     pub(in crate::balance) fn prequal(self, prequal: &Prequal) -> Plain<'a, X> {
         if self.tried.is_empty()
-            && self.random.next() % EXPLORES != 0
+            && !self.random.next().is_multiple_of(EXPLORES)
             && let Some(picked) =
                 self.by_reports(prequal, |picker, endpoint| picker.good(endpoint).is_some())
         {
