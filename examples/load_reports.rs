@@ -18,7 +18,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::{Request, Response};
@@ -104,24 +104,22 @@ async fn main() -> Result<(), BoxError> {
             .service("work.prod", |service| service.balancer(policy))
             .build()?;
         let client = mesh.client("work.prod")?;
-        let callers = (0..CALLERS).map(|_| {
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..CALLERS {
             let client = client.clone();
-            tokio::spawn(async move {
+            callers.spawn(async move {
                 let mut took = Vec::new();
                 for _ in 0..CALLS / CALLERS {
-                    let began = Instant::now();
+                    let began = tokio::time::Instant::now();
                     let request = Request::get("/").body(Body::empty()).unwrap();
                     let answer = client.send(request).await.unwrap();
                     answer.into_body().text().await.unwrap();
                     took.push(began.elapsed());
                 }
                 took
-            })
-        });
-        let mut took = Vec::new();
-        for caller in callers.collect::<Vec<_>>() {
-            took.extend(caller.await?);
+            });
         }
+        let mut took: Vec<_> = callers.join_all().await.into_iter().flatten().collect();
         took.sort();
         let answered: Vec<_> =
             servers.iter().map(|server| server.answered.load(Relaxed) * 100 / took.len()).collect();

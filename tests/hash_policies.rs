@@ -359,7 +359,7 @@ impl Discover for Slow {
             cluster.balancer = Some(both()[0].clone());
             publish.cluster(SERVICE, cluster).unwrap();
             publish.synced();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
     }
 }

@@ -343,7 +343,7 @@ fn a_call_that_may_go_nowhere_does_not_spin_until_the_last_source_has_spoken() {
     panic.balancing.get_or_insert_default().fail_on_panic = Some(true);
     assert_eq!(ends(panic, None), ErrorKind::NoEndpoints);
     // Nobody has the labels.
-    let mut parts = cluster([Endpoint::from(address.clone())]);
+    let mut parts = cluster([Endpoint::from(address)]);
     parts.subsets = Some(Subsets::default());
     let mut route = Route::default();
     route.clusters = vec![WeightedCluster::new("servers")];
