@@ -126,6 +126,8 @@ fn going() -> (std::net::SocketAddr, impl FnOnce()) {
     let (tell, gone) = mpsc::channel();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
+        // What is still to be sent when it is reset would be lost.
+        stream.set_nodelay(true).unwrap();
         let last = answer_one(&mut stream);
         told.recv().unwrap();
         stream.write_all(&goaway(last)).unwrap();
@@ -134,12 +136,12 @@ fn going() -> (std::net::SocketAddr, impl FnOnce()) {
         tell.send(()).unwrap();
         let (mut stream, _) = listener.accept().unwrap();
         answer_one(&mut stream);
-        let _ended = told.recv();
+        // Until the client has closed.
+        drop(stream.read_to_end(&mut Vec::new()));
     });
     (address, move || {
         go.send(()).unwrap();
         gone.recv().unwrap();
-        std::mem::forget(go);
     })
 }
 

@@ -78,7 +78,7 @@ pub(crate) const WARM_UP: u64 = 20 * S;
 pub(crate) const MEASURED: u64 = 100 * S;
 
 /// Of the textbook's Prequal. Paper §5: a pool of 16, of at most 1 s, 3 probes per call, 1
-/// removed per call, delta 1, Q_RIF 2^-0.25 = 0.84. A probe takes no time (ours).
+/// removed per call, delta 1, `Q_RIF` 2^-0.25 = 0.84. A probe takes no time (ours).
 pub(crate) mod prequal {
     pub(crate) const POOL: usize = 16;
     pub(crate) const AGE: u64 = super::S;

@@ -161,6 +161,7 @@ impl Scenario {
     }
 
     /// The same in so short a time that a test may run it.
+    #[allow(dead_code, reason = "for tests, of which this file is a part, too")]
     pub(crate) fn short(mut self, warm_up: u64, phase: u64) -> Self {
         self.warm_up = warm_up;
         self.phase = phase;
@@ -246,7 +247,7 @@ impl Policy {
 pub(crate) fn text(nanos: u64) -> String {
     match nanos {
         model::TIMEOUT.. => "TO".into(),
-        _ if nanos % S == 0 && nanos > 0 => format!("{} s", nanos / S),
+        _ if nanos.is_multiple_of(S) && nanos > 0 => format!("{} s", nanos / S),
         _ => format!("{}", (nanos + MS / 2) / MS),
     }
 }

@@ -11,7 +11,6 @@ use super::{
     balancer::{Balancer, PickError},
     endpoint::{Endpoint, Upstream},
     flight::InFlight,
-    hash::Spread,
     pick::{Mode, Picked, Picker, Rank, scale, standing},
     place::{Level, Placing, Plan},
     subset::labels::{Found, Wanted},
@@ -149,13 +148,20 @@ impl<'a, X: Upstream> Way<'a, X> {
         Picker { mode: Some(self.mode), ..Picker::new(&group.set, self.ask) }
     }
 
+    /// Whether the policy has a table of those alone that are well by their source's word: where all
+    /// are ill, the table has all of them.
+    fn leaves_ill_out(&self, group: &Group<X>) -> bool {
+        let hash = self.ask.hash.unwrap_or(0);
+        let owner = group.hashed(None).and_then(|by| by.spread.at(hash, 0));
+        let owner = owner.and_then(|(place, _)| group.set.get(place));
+        owner.is_some_and(|owner| owner.spec().is_callable())
+    }
+
     /// One of a group, if there is any that ranks well enough.
     fn within(&self, balancer: &Balancer<X>, group: &'a Group<X>) -> Option<Picked<'a, X>> {
         let policy = &self.view.policy;
         let picker = self.picker(group);
-        // A table has only those that are well, unless none is.
-        let in_part = |spread: &Arc<Spread>| spread.members() < group.set.len();
-        if self.mode.panic.get() && group.spread.as_ref().is_some_and(in_part) {
+        if self.mode.panic.get() && self.leaves_ill_out(group) {
             let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
             let first = group.set.get(scale(word, group.set.len()))?;
             let endpoint = picker.random_ranked(first)?;
@@ -247,7 +253,7 @@ fn leaves_others<X>(plan: &Plan<X>, placing: &Placing) -> bool {
 
 /// Whether an endpoint is known to be bad, by what is said or seen of its health.
 fn is_bad<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {
-    matches!(standing(endpoint, now), Rank::Suspect)
+    matches!(standing(endpoint, now), Rank::Suspect | Rank::Ejected)
 }
 
 /// The plan of the labels that are asked for.

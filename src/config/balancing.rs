@@ -112,8 +112,8 @@ pub struct Rings {
     /// The rings, nearest first; what is beyond the last one is a further ring. Default: 2 ms, 15 ms,
     /// 80 ms (a region, its neighbours, a continent). At most 16.
     pub rings: Vec<Ring>,
-    /// Calls in flight that make a load of 100 % of an endpoint that does not report its
-    /// utilisation. They are those of this process alone. Default: 10. Range: from 1.
+    /// Calls in flight that make a load of 100 % of an endpoint. They are those of this process
+    /// alone. Default: 10. Range: from 1.
     pub full_load: Option<u32>,
 }
 

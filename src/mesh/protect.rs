@@ -30,10 +30,8 @@ pub(crate) struct Protector {
 /// What the code says: no source may take that back.
 #[derive(Clone, Copy, Default, PartialEq)]
 struct InCode {
-    /// It asks for TLS.
-    tls: bool,
-    /// It asks for mutual TLS.
-    mutual: bool,
+    /// How far it asks for TLS.
+    mode: SecurityMode,
     /// It says whom the endpoints must prove to be.
     identities: bool,
     /// It says which name they are asked for.
@@ -153,9 +151,10 @@ impl Protector {
     /// What an endpoint says against the code: where, what, and why it is refused.
     fn against_code(&self, own: Option<&Security>) -> Option<(&'static str, String, &'static str)> {
         match own? {
-            Security::Plain => self.code.tls.then(|| ("", "plain".to_owned(), AGAINST_CODE)),
+            Security::Plain => (self.code.mode != SecurityMode::Off)
+                .then(|| ("", "plain".to_owned(), AGAINST_CODE)),
             Security::Tls(own) => {
-                if self.code.mutual && own.mode == Some(SecurityMode::Tls) {
+                if self.code.mode == SecurityMode::Mutual && own.mode == Some(SecurityMode::Tls) {
                     return Some((".tls.mode", "tls".to_owned(), LESS_THAN_MUTUAL));
                 }
                 let may = |identity| self.security.identities.contains(identity);
@@ -236,8 +235,7 @@ impl Protector {
 impl InCode {
     fn of(security: &ClusterSecurity) -> Self {
         Self {
-            tls: security.mode.is_some_and(|mode| mode != SecurityMode::Off),
-            mutual: security.mode == Some(SecurityMode::Mutual),
+            mode: security.mode.unwrap_or_default(),
             identities: !security.identities.is_empty(),
             sni: security.sni.is_some(),
         }

@@ -225,6 +225,7 @@ impl<X: Upstream> Mode<'_, X> {
     fn adjust(&self, rank: Rank, endpoint: &Arc<Endpoint<X>>, now: u64, random: &Random) -> Rank {
         let rank = match rank {
             // A connection that cannot be made is no word of anybody's.
+            Rank::Ejected if self.panic.get() && !is_available(endpoint, now) => Rank::Unavailable,
             Rank::Degraded | Rank::Suspect | Rank::Ejected if self.panic.get() => Rank::Good,
             Rank::Degraded if self.degraded.get() => Rank::Good,
             Rank::Good if self.degraded.get() => Rank::Degraded,
@@ -261,6 +262,11 @@ impl<X: Upstream> Mode<'_, X> {
 fn fraction(hash: u64, salt: u64) -> f64 {
     let word = XxHash64::oneshot(salt, &hash.to_le_bytes());
     (word >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// Whether a connection may be made to it, or is there.
+fn is_available<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {
+    endpoint.extra().is_none_or(|extra| extra.available(now))
 }
 
 /// Whether its next call is a trial.
