@@ -11,7 +11,6 @@ use super::{
     balancer::{Balancer, PickError},
     endpoint::{Endpoint, Upstream},
     flight::InFlight,
-    hash::Spread,
     pick::{Mode, Picked, Picker, Rank, scale, standing},
     place::{Level, Placing, Plan},
     subset::labels::{Found, Wanted},
