@@ -100,7 +100,10 @@ impl<'a, X: Upstream> Picker<'a, X> {
         // A stride passes the largest weight at each round, and none stays away for more than as
         // many rounds as the largest is its multiple of: this ends.
         loop {
-            let at = cursor.fetch_add(1, Relaxed);
+            let mut at = cursor.fetch_add(1, Relaxed);
+            if at == 0 {
+                at = self.first_turn(cursor);
+            }
             let (round, place) = (at / len, at % len);
             let endpoint = self.set.get(usize::try_from(place).ok()?)?;
             if uniform {
@@ -116,5 +119,14 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 return Some(endpoint);
             }
         }
+    }
+
+    /// Where the turns begin: anywhere. Processes that start together would go round the same
+    /// endpoints in step, each of which would get all of their calls at once.
+    #[cold]
+    fn first_turn(self, cursor: &AtomicU64) -> u64 {
+        let first = scale(self.random.next(), self.set.len()) as u64;
+        cursor.store(first + 1, Relaxed);
+        first
     }
 }
