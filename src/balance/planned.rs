@@ -11,6 +11,7 @@ use super::{
     balancer::{Balancer, PickError},
     endpoint::{Endpoint, Upstream},
     flight::InFlight,
+    hash::Spread,
     pick::{Mode, Picked, Picker, Rank, scale, standing},
     place::{Level, Placing, Plan},
     subset::labels::{Found, Wanted},

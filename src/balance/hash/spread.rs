@@ -173,6 +173,11 @@ impl Spread {
         overload(active, crowd.count(), self.kind.bound, share)
     }
 
+    /// How many endpoints are in it.
+    pub(in crate::balance) fn members(&self) -> usize {
+        self.places.len()
+    }
+
     #[cfg(test)]
     pub(in crate::balance) fn len(&self) -> usize {
         match &self.table {

@@ -69,7 +69,7 @@ fn the_ring_is_envoys() {
     }
 }
 
-/// The same ring with keys and with host names `90` to `95`: BasicWithMetadataHashKey.
+/// The same ring with keys and with host names `90` to `95`: `BasicWithMetadataHashKey`.
 #[test]
 fn keys_and_host_names_take_the_place_of_addresses() {
     let named = |number: u16, by_key: bool| {
@@ -104,7 +104,7 @@ fn the_table_is_envoys() {
     assert_eq!(ports, [92, 94, 90, 91, 95, 90, 93].repeat(2));
 }
 
-/// BasicWithRetryHostPredicate of both.
+/// `BasicWithRetryHostPredicate` of both.
 #[test]
 fn what_was_tried_leaves_the_call_to_the_next() {
     let ring = ring(|ring| ring.minimum_ring_size = Some(12));

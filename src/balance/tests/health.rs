@@ -231,7 +231,7 @@ fn accrual_goes_by_the_ratio_of_a_window() {
     let turn = std::cell::Cell::new(0);
     sim.open(300, 10 * MILLI, |number| {
         turn.set(turn.get() + u32::from(number == 1));
-        let fails = number == 1 && turn.get() % 3 == 0;
+        let fails = number == 1 && turn.get().is_multiple_of(3);
         (MILLI, if fails { Outcome::Failure } else { Outcome::Success })
     });
     let all = told(&sim, 1);
@@ -303,7 +303,7 @@ fn success_rates_are_compared_at_intervals_and_not_without_calls() {
     let turn = std::cell::Cell::new(0);
     let flaky = |number| {
         turn.set(turn.get() + u32::from(number == 1));
-        let fails = number == 1 && turn.get() % 5 == 0;
+        let fails = number == 1 && turn.get().is_multiple_of(5);
         (MILLI, if fails { Outcome::Failure } else { Outcome::Success })
     };
     sim.open(10, MILLI, flaky);
@@ -402,7 +402,7 @@ proptest! {
                 _ => {
                     for _ in 0..value {
                         let Ok(flight) = sim.pick() else { continue };
-                        let bad = number_of(flight.endpoint()) % 4 != 0 && step == 4;
+                        let bad = !number_of(flight.endpoint()).is_multiple_of(4) && step == 4;
                         let outcome = if bad { Outcome::Failure } else { Outcome::Success };
                         flight.finish(sim.now, outcome);
                     }

@@ -164,7 +164,7 @@ impl World {
         self.count();
     }
 
-    fn count(&mut self) {
+    fn count(&self) {
         self.balancer.keep(self.now);
     }
 

@@ -31,10 +31,7 @@ fn ring(keys: &[(String, u32)]) -> Ring {
 }
 
 /// By key, how many of the hashes it has.
-fn shares<'a>(
-    keys: &'a [(String, u32)],
-    at: impl Fn(u64) -> Option<u32>,
-) -> BTreeMap<&'a str, f64> {
+fn shares(keys: &[(String, u32)], at: impl Fn(u64) -> Option<u32>) -> BTreeMap<&str, f64> {
     let mut counts = BTreeMap::new();
     for hash in hashes() {
         let position = at(hash).unwrap();
