@@ -157,7 +157,7 @@ impl World {
         f64::from(of) / 20_000.0
     }
 
-    fn set_down(&mut self, ports: std::ops::RangeInclusive<u16>, down: bool) {
+    fn set_down(&self, ports: std::ops::RangeInclusive<u16>, down: bool) {
         for port in ports {
             self.balancer.context().wire(port).down.store(down, Relaxed);
         }
