@@ -229,7 +229,8 @@ async fn a_folder_half_rotated_keeps_the_last_good_pair() {
             matches!(event, Event::ConfigApplied { part, .. } if part.starts_with("identity "))
         })
         .await;
-    assert!(!mesh.describe().to_string().contains("refused: "));
+    let text = mesh.describe().to_string();
+    assert!(!text.contains("refused: "), "{text}");
 
     // Whatever else is there: the last good pair stays.
     for broken in ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {

@@ -20,6 +20,14 @@ pub(crate) struct Ask<'a, X> {
     pub(crate) hash: Option<u64>,
 }
 
+impl<X> Clone for Ask<'_, X> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<X> Copy for Ask<'_, X> {}
+
 impl<'a, X> Ask<'a, X> {
     /// Any endpoint that this call has not tried.
     #[inline]

@@ -61,14 +61,31 @@ impl<X: Upstream> Balancer<X> {
     #[inline]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let view = self.view.load();
+        self.pick_in(&view, ask).or_else(|error| self.pick_again(&view, ask, error))
+    }
+
+    /// Whom a pick has looked at may have left meanwhile, all of them: then others are there.
+    #[cold]
+    #[inline(never)]
+    fn pick_again(
+        &self,
+        view: &View<X>,
+        ask: Ask<'_, X>,
+        error: PickError,
+    ) -> Result<InFlight<X>, PickError> {
+        if std::ptr::eq(&raw const **self.view.load(), view) { Err(error) } else { self.pick(ask) }
+    }
+
+    #[inline(always)]
+    fn pick_in(&self, view: &View<X>, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         // Its parts by value: a question that names no endpoint stays in registers.
         if let Some(over) = ask.over
-            && let Some(pinned) = self.pinned(&view, over, (ask.now, ask.random, ask.tried))
+            && let Some(pinned) = self.pinned(view, over, (ask.now, ask.random, ask.tried))
         {
             return pinned;
         }
         if view.placed.is_some() {
-            return self.planned(&view, ask);
+            return self.planned(view, ask);
         }
         let (group, now) = (&view.all, ask.now);
         let picker = Picker::new(&group.set, &ask);
@@ -76,9 +93,9 @@ impl<X: Upstream> Balancer<X> {
         let is_plain = plain.is_ok();
         let (endpoint, live) = match plain {
             Ok(picked) => picked,
-            Err(drawn) => self.ranked(&view, ask, drawn)?,
+            Err(drawn) => self.ranked(view, ask, drawn)?,
         };
-        let flight = self.begin(&view, endpoint, live, now);
+        let flight = self.begin(view, endpoint, live, now);
         Ok(if is_plain { flight } else { flight.perhaps_probing(now) })
     }
 
@@ -123,7 +140,6 @@ impl<X: Upstream> Balancer<X> {
     /// By value: a question that is answered plainly stays in registers.
     #[cold]
     #[inline(never)]
-    #[expect(clippy::needless_pass_by_value, reason = "by reference it would be kept in memory")]
     fn ranked<'a>(
         &self,
         view: &'a View<X>,

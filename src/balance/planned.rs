@@ -31,10 +31,6 @@ struct Way<'a, X> {
 
 impl<X: Upstream> Balancer<X> {
     #[inline(never)]
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a question that is answered without a plan stays in registers"
-    )]
     pub(super) fn planned(
         &self,
         view: &View<X>,

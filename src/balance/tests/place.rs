@@ -679,7 +679,7 @@ fn a_hash_belongs_to_one_endpoint_of_one_priority() {
     let ring = config::Balancer::RingHash(config::RingHash::default());
     let cluster = Cluster { balancer: Some(ring), ..Cluster::default() };
     let endpoints = (1..=8).map(|port| at(port, u32::from(port > 4))).collect();
-    let mut world = World::new(&cluster, Here::default(), endpoints);
+    let world = World::new(&cluster, Here::default(), endpoints);
     let of = |world: &World, hash: u64| {
         let ask = Ask::any(world.now, &world.random, &[]).hashed(Some(hash));
         let flight = world.balancer.pick(ask).unwrap();
