@@ -299,17 +299,17 @@ impl crate::security::Reports for Inner {
             security::Report,
         };
 
-        let change = match report {
-            Report::Accepted => {
-                self.applied(part.to_string());
-                Change::Accepted { part: part.to_string() }
-            }
-            Report::Refused(reason) => {
-                Change::Refused { part: part.to_string(), reason: reason.to_string() }
-            }
+        let part = part.to_string();
+        let (change, accepted) = match report {
+            Report::Accepted => (Change::Accepted { part: part.clone() }, Some(part)),
+            Report::Refused(reason) => (Change::Refused { part, reason: reason.to_string() }, None),
         };
         // It fails only when the mesh has ended.
         drop(self.apply(SourceId::KEYS, change));
+        // Only now: who is told finds nothing refused.
+        if let Some(part) = accepted {
+            self.applied(part);
+        }
     }
 
     fn is_closed(&self) -> bool {
