@@ -27,10 +27,17 @@ impl<X: Upstream> Balancer<X> {
     /// What its checks say of an endpoint now. One that passes ends an ejection, unless the rules
     /// say otherwise.
     pub(crate) fn set_checked(&self, endpoint: &Endpoint<X>, checked: Checked, now: u64) {
-        let live = self.live(endpoint, &self.view.load().all);
-        live.load.state.set_checked(checked);
+        let view = self.view.load();
+        let live = self.live(endpoint, &view.all);
+        let state = &live.load.state;
+        let before = (state.is_unfit(), state.is_doubted());
+        state.set_checked(checked);
         if checked == Checked::Fit && self.health.returns_on_check() {
             live.restore(now, ReturnReason::Check);
+        }
+        // At once: a panic of before must not send calls to whom the checks have found.
+        if before != (state.is_unfit(), state.is_doubted()) {
+            view.count(&self.context, now);
         }
     }
 

@@ -163,7 +163,7 @@ impl<X: Upstream> View<X> {
     }
 
     /// Counts the endpoints of the plan; whether the view is to be made anew.
-    fn count(&self, cx: &X::Context, now: u64) -> bool {
+    pub(super) fn count(&self, cx: &X::Context, now: u64) -> bool {
         let Some(placed) = &self.placed else { return false };
         let (placing, place) = (&*self.placing, &X::place(cx));
         let callers = match &placing.sharing {
