@@ -175,23 +175,23 @@ pub(crate) const ROWS: &[Row] = rows! {
         "allocations.grpc.tonic_1.mesh"
         beside BALANCE_LIST "allocations.grpc.tonic_1.balance_list";
     // Picks.
-    G4 Hard AtMost(200.0) "pick, random, 10k endpoints: instructions"
+    G4 Hard AtMost(200.0) held AtMost(256.0) "pick, random, 10k endpoints: instructions"
         "pick.random.n10k";
-    G4 Hard AtMost(200.0) held AtMost(250.0) "pick, least request"
+    G4 Hard AtMost(200.0) held AtMost(334.0) "pick, least request"
         "pick.least_request.n10k";
-    G4 Hard AtMost(400.0) "pick, peak EWMA"
+    G4 Hard AtMost(400.0) held AtMost(446.0) "pick, peak EWMA"
         "pick.peak_ewma.n10k";
-    G4 Hard AtMost(200.0) "pick, round robin"
+    G4 Hard AtMost(200.0) held AtMost(246.0) "pick, round robin"
         "pick.round_robin.n10k";
-    G4 Hard AtMost(200.0) held AtMost(230.0) "pick, weighted round robin"
+    G4 Hard AtMost(200.0) held AtMost(286.0) "pick, weighted round robin"
         "pick.weighted_round_robin.n10k";
-    G4 Hard AtMost(300.0) "pick, ring hash"
+    G4 Hard AtMost(300.0) held AtMost(435.0) "pick, ring hash"
         "pick.ring_hash.n10k";
-    G4 Hard AtMost(300.0) "pick, maglev"
+    G4 Hard AtMost(300.0) held AtMost(325.0) "pick, maglev"
         "pick.maglev.n10k";
-    G4 Hard AtMost(300.0) "pick, maglev with a bounded load"
+    G4 Hard AtMost(300.0) held AtMost(395.0) "pick, maglev with a bounded load"
         "pick.bounded_load.n10k";
-    G4 Hard TimesFewer(8.0) held TimesFewer(6.5) "pick, least request"
+    G4 Hard TimesFewer(8.0) held TimesFewer(5.0) "pick, least request"
         "pick.least_request.n10k"
         beside P2C "pick.tower_pending_requests.n10k";
     G4 Hard TimesFewer(4.0) "pick, peak EWMA"

@@ -89,14 +89,22 @@ impl<X: Upstream> Balancer<X> {
         }
         let (group, now) = (&view.all, ask.now);
         let picker = Picker::new(&group.set, &ask);
-        let plain = view.policy.plain(group, picker, &ask);
-        let is_plain = plain.is_ok();
-        let (endpoint, live) = match plain {
-            Ok(picked) => picked,
-            Err(drawn) => self.ranked(view, ask, drawn)?,
-        };
-        let flight = self.begin(view, endpoint, live, now);
-        Ok(if is_plain { flight } else { flight.perhaps_probing(now) })
+        match view.policy.plain(group, picker, &ask) {
+            Ok((endpoint, live)) => Ok(self.begin(view, endpoint, live, now)),
+            Err(drawn) => self.pick_ranked(view, ask, drawn),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pick_ranked(
+        &self,
+        view: &View<X>,
+        ask: Ask<'_, X>,
+        drawn: Option<Drawn<'_, X>>,
+    ) -> Result<InFlight<X>, PickError> {
+        let (endpoint, live) = self.ranked(view, ask, drawn)?;
+        Ok(self.begin(view, endpoint, live, ask.now).perhaps_probing(ask.now))
     }
 
     #[inline(always)]

@@ -143,7 +143,9 @@ impl Policy {
     }
 
     /// Picks in the plain case: what is drawn is good, and the call has met nothing yet.
-    #[inline]
+    ///
+    /// Inlined by all means: as a call of its own it takes a third of what a pick takes.
+    #[inline(always)]
     pub(super) fn plain<'a, X: Upstream>(
         &self,
         group: &'a Group<X>,
@@ -166,6 +168,17 @@ impl Policy {
             // Whether good or not: few are looked at.
             Self::Sharded(_) => Err(group.set.get(0).map(|any| (any, any))),
         }
+    }
+
+    /// The same where a plan has been followed already, and a call more is little.
+    #[inline(never)]
+    pub(super) fn plain_of_plan<'a, X: Upstream>(
+        &self,
+        group: &'a Group<X>,
+        picker: Picker<'a, X>,
+        ask: &Ask<'a, X>,
+    ) -> Plain<'a, X> {
+        self.plain(group, picker, ask)
     }
 
     /// Picks when what was drawn is not plainly good.
