@@ -132,10 +132,7 @@ async fn an_http_check_finds_one_that_says_no_at_once_and_one_that_hangs_by_the_
     // Calls go to the one that is well, and none of the probes was an attempt.
     let client = mesh.client("users").unwrap();
     for _ in 0..20 {
-        assert_eq!(
-            support::patience(fetch(&client, get("/"))).await.unwrap().status(),
-            StatusCode::OK
-        );
+        assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().status(), StatusCode::OK);
     }
     assert_eq!(mesh.metrics().total("http.client.request.duration", &[]), 20.0);
     assert!(mesh.metrics().total("mesh.client.checks", &[("mesh.result", "failed")]) >= 4.0);
