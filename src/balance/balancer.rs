@@ -67,7 +67,7 @@ impl<X: Upstream> Balancer<X> {
     /// Whom a pick has looked at may have left meanwhile, all of them: then others are there.
     #[cold]
     #[inline(never)]
-    fn pick_again(
+    pub(super) fn pick_again(
         &self,
         view: &View<X>,
         ask: Ask<'_, X>,
@@ -77,7 +77,11 @@ impl<X: Upstream> Balancer<X> {
     }
 
     #[inline(always)]
-    fn pick_in(&self, view: &View<X>, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
+    pub(super) fn pick_in(
+        &self,
+        view: &View<X>,
+        ask: Ask<'_, X>,
+    ) -> Result<InFlight<X>, PickError> {
         // Its parts by value: a question that names no endpoint stays in registers.
         if let Some(over) = ask.over
             && let Some(pinned) = self.pinned(view, over, (ask.now, ask.random, ask.tried))

@@ -44,6 +44,7 @@ pub(crate) struct Pool {
     slots: Box<[Slot]>,
     /// The hot threshold in the upper half, the least of the latest reports in the lower one.
     threshold: AtomicU64,
+    /// Tried, never waited for: of two reports that come at once one is left out.
     filler: Mutex<Filler>,
 }
 

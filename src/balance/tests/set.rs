@@ -180,6 +180,22 @@ fn updates_beside_picks_lose_nobody() {
 }
 
 #[test]
+fn a_pick_whose_endpoints_have_all_left_meanwhile_finds_the_new_ones() {
+    let sim = Sim::of(&config::Balancer::default(), 1);
+    drop(sim.pick().unwrap());
+    let before = sim.balancer.read();
+    sim.balancer.replace(vec![endpoint(2)]);
+    let ask = || super::Ask::any(sim.now, &sim.random, &[]);
+    let error = sim.balancer.pick_in(&before, ask()).err().unwrap();
+    assert_eq!(error, super::PickError::Unavailable);
+    let flight = sim.balancer.pick_again(&before, ask(), error).unwrap();
+    assert_eq!(number_of(flight.endpoint()), 2);
+    // Where nothing has changed, it stays as it was.
+    let now = sim.balancer.read();
+    assert!(sim.balancer.pick_again(&now, ask(), error).is_err());
+}
+
+#[test]
 fn a_pick_never_frees_a_set() {
     let sim = Sim::of(&config::Balancer::default(), 3);
     let reader = sim.balancer.read();
