@@ -53,6 +53,17 @@ pub(super) struct Group<X> {
 }
 
 impl<X> Group<X> {
+    /// The same endpoints, whose turns are its own.
+    pub(super) fn copied(&self) -> Self {
+        Self {
+            set: self.set.share(),
+            turn: Arc::new(AtomicU64::new(self.turn.load(Relaxed))),
+            spread: self.spread.clone(),
+            crowd: Arc::clone(&self.crowd),
+            replicas: self.replicas.clone(),
+        }
+    }
+
     /// What a hash is picked by; there is a table where the policy hashes.
     #[inline]
     pub(super) fn hashed(&self, hash: Option<u64>) -> Option<Hashed<'_>> {
@@ -119,7 +130,7 @@ impl<X: Upstream> Placed<X> {
         Self { plan, parts }
     }
 
-    fn plans(&self) -> impl Iterator<Item = &Plan<X>> {
+    pub(super) fn plans(&self) -> impl Iterator<Item = &Plan<X>> {
         std::iter::once(&self.plan).chain(self.parts.values().map(|(_, plan)| plan))
     }
 }

@@ -10,6 +10,8 @@ pub(crate) enum Random {
     Thread,
     /// One reproducible sequence (`SplitMix64`); threads share its counter.
     Seeded(AtomicU64),
+    /// The same, of a choice that is tried out and not made: who draws from it claims nothing.
+    Dry(AtomicU64),
 }
 
 impl Random {
@@ -17,11 +19,29 @@ impl Random {
         Self::Seeded(AtomicU64::new(seed))
     }
 
+    /// For choices that are tried out.
+    pub(crate) fn dry(seed: u64) -> Self {
+        Self::Dry(AtomicU64::new(seed))
+    }
+
+    /// Whether what is chosen is tried out alone.
+    pub(crate) fn is_dry(&self) -> bool {
+        matches!(self, Self::Dry(_))
+    }
+
+    /// Where the sequence is: the same as long as nothing is drawn.
+    pub(crate) fn mark(&self) -> u64 {
+        match self {
+            Self::Thread => 0,
+            Self::Seeded(state) | Self::Dry(state) => state.load(Ordering::Relaxed),
+        }
+    }
+
     /// The next 64 random bits.
     pub(crate) fn next(&self) -> u64 {
         match self {
             Self::Thread => fastrand::u64(..),
-            Self::Seeded(state) => {
+            Self::Seeded(state) | Self::Dry(state) => {
                 let step = 0x9e37_79b9_7f4a_7c15;
                 let mut z = state.fetch_add(step, Ordering::Relaxed).wrapping_add(step);
                 z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

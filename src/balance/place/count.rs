@@ -246,7 +246,7 @@ impl<X: Upstream> Plan<X> {
     }
 }
 
-fn name_of(locality: &Locality) -> String {
+pub(in crate::balance) fn name_of(locality: &Locality) -> String {
     let parts = [&locality.region, &locality.zone, &locality.sub_zone];
     let parts: Vec<&str> = parts.iter().filter(|it| !it.is_empty()).map(|it| it.as_str()).collect();
     if parts.is_empty() { "no locality".to_owned() } else { parts.join("/") }

@@ -6,13 +6,13 @@ use super::Map;
 use crate::{balance::set::Set, config::Address};
 
 /// The places of the replicas, by shard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::balance) struct Replicas {
     pub(in crate::balance) map: Arc<Map>,
     held: Vec<Held>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Held {
     places: Box<[u32]>,
     /// The same by address: what a later set is searched for when the map is ahead of it.
