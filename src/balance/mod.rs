@@ -71,7 +71,7 @@ pub(crate) use self::{
     balancer::{Balancer, PickError},
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
-    explain::Asked,
+    explain::{Asked, Percent},
     flight::{InFlight, Outcome},
     pick::{HealthSet, Over},
     place::{Callers, Shift},

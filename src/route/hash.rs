@@ -3,12 +3,16 @@
 //! The rules are Envoy's (`hash_policy.cc`), so that a sidecar and this mesh send the same request to
 //! the same endpoint.
 
+mod told;
+
 use std::{borrow::Cow, collections::BTreeMap, hash::Hasher, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use twox_hash::XxHash64;
 
 use crate::config::{HashCookie, HashOn, HashPolicy};
+
+pub(crate) use self::told::{HashKey, KeyFound};
 
 /// A compiled list of hash policies.
 #[derive(Debug, Default)]

@@ -14,6 +14,7 @@ mod words;
 
 use std::sync::atomic::Ordering::Relaxed;
 
+pub(crate) use self::told::Percent;
 pub use self::types::{
     Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, NamedExplanation,
     PickExplanation, PickReason, PriorityExplanation,
@@ -53,7 +54,8 @@ impl<X: Upstream> Balancer<X> {
         in_words: impl Fn(PickError) -> String,
     ) -> PickExplanation {
         let view = self.view.load();
-        let plan = view.placed.as_ref().and_then(|placed| plan_of(&view, placed, asked.wanted).ok());
+        let plan =
+            view.placed.as_ref().and_then(|placed| plan_of(&view, placed, asked.wanted).ok());
         let is_trial = plan.is_some_and(|plan| plan.trial.load(Relaxed) != 0);
         let found = outcomes(&view, asked, now, is_trial);
         let named = asked.over.map(|over| named(&view, over, now));
@@ -84,8 +86,7 @@ fn choice<X: Upstream>(found: &Outcomes<X>, in_words: impl Fn(PickError) -> Stri
         return Choice::Endpoint { address: address(first), then };
     }
     let part = |count: u32| f64::from(count) / f64::from(found.runs);
-    let mut endpoints: Vec<_> =
-        found.met.iter().map(|it| (address(it), found.share(it))).collect();
+    let mut endpoints: Vec<_> = found.met.iter().map(|it| (address(it), found.share(it))).collect();
     endpoints.sort_by(|(one, its), (other, others)| others.total_cmp(its).then(one.cmp(other)));
     Choice::OneOf { endpoints, fails: part(found.fails), runs: found.runs }
 }
@@ -105,7 +106,11 @@ fn named<X: Upstream>(view: &View<X>, over: &Over, now: u64) -> NamedExplanation
         Some(endpoint) => endpoints::standing_of(endpoint, now).to_string(),
     };
     if over.strict {
-        reason += if is_honoured { "; no other will do" } else { "; no other will do, and the call fails" };
+        reason += if is_honoured {
+            "; no other will do"
+        } else {
+            "; no other will do, and the call fails"
+        };
     }
     NamedExplanation { address: over.address.to_string(), is_honoured, reason }
 }

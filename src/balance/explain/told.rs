@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::types::{
-    Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, PickExplanation, PickReason,
-    PriorityExplanation,
+    Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, PickExplanation,
+    PickReason, PriorityExplanation,
 };
 
 /// As many endpoints of a locality are told one by one.
@@ -17,7 +17,7 @@ const EACH: usize = 12;
 const FEW: usize = 3;
 
 /// A share in percent.
-struct Percent(f64);
+pub(crate) struct Percent(pub(crate) f64);
 
 /// A time in seconds.
 struct Seconds(Duration);

@@ -21,7 +21,10 @@ use crate::{
         Awaited, Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Origin, Outgoing,
         Phase, Report, Reporter, Watch, WireFailure, grpc,
     },
-    mesh::cluster::Node,
+    mesh::{
+        cluster::{Cluster, Node},
+        inner::Inner,
+    },
     observe::{AttemptEnd, End},
     resilience::{exchange, limit::Limiter, retry},
     transport::{ConnectError, Lease, SendError, SendFuture, Sent},
@@ -136,7 +139,7 @@ impl Attempt {
                     // The way to the endpoints has been swapped meanwhile, and with it their set.
                     let newest = pinned.cluster.core.load();
                     if Arc::ptr_eq(&core, &newest) {
-                        return Err(Failed::fatal(no_endpoint(caller, pinned, reason)));
+                        return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
                     }
                     core = newest;
                 }
@@ -144,7 +147,7 @@ impl Attempt {
         };
         let endpoint = Arc::clone(flight.endpoint());
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
-            return Err(Failed::fatal(no_endpoint(caller, pinned, PickError::Empty)));
+            return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, PickError::Empty)));
         };
         if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
             flight.finish(at, Outcome::Ignored);
@@ -495,10 +498,11 @@ fn head_outcome(is_grpc: bool, status: StatusCode, code: Option<i32>) -> Option<
     code.map(Outcome::of_grpc)
 }
 
+/// Why nothing was picked.
 #[cold]
-fn no_endpoint(caller: &Caller, pinned: &Pinned, reason: PickError) -> Error {
-    let cluster = &pinned.cluster.name;
-    if let Some(refused) = &pinned.cluster.refused {
+pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Error {
+    let cluster = &of.name;
+    if let Some(refused) = &of.refused {
         return Error::new(ErrorKind::Config, Phase::Pick)
             .with_origin(Origin::Control)
             .detail(format!("cluster {cluster} was refused: {refused}"));
@@ -515,12 +519,12 @@ fn no_endpoint(caller: &Caller, pinned: &Pinned, reason: PickError) -> Error {
         ),
     };
     let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick);
-    if reason == PickError::Empty && !caller.inner.state().is_cluster(cluster) {
+    if reason == PickError::Empty && !inner.state().is_cluster(cluster) {
         return error
             .detail(format!("no source defines cluster {cluster}"))
             .check("the cluster's name in the routes of the service, and in the sources");
     }
-    match pinned.cluster.discovered.trouble() {
+    match of.discovered.trouble() {
         Some(trouble) => error
             .detail(format!("{what}; {trouble}"))
             .check("the name that DNS is asked for, and what its servers say of it"),

@@ -1,0 +1,86 @@
+//! The part of an explanation that is a cluster's.
+
+use std::{ops::Deref, sync::Arc};
+
+use http::Request;
+
+use super::types::{ClusterExplanation, HashExplanation, HashKeyExplanation};
+use crate::{
+    balance::Asked,
+    core::{self, Random},
+    mesh::{
+        call::no_endpoint,
+        cluster::{Cluster, Core},
+        inner::Inner,
+        service::{Route, Target},
+        settings,
+    },
+    route::hash::{Beside, HashKey, KeyFound},
+};
+
+/// The call that is explained.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) inner: &'a Arc<Inner>,
+    pub(super) route: &'a Route,
+    pub(super) request: &'a Request<()>,
+    pub(super) now: u64,
+}
+
+/// What becomes of a call at a cluster that gets this share of them.
+pub(super) fn explain(call: &Call<'_>, target: &Target, share: f64) -> ClusterExplanation {
+    let cluster: &Arc<Cluster> = target.deref();
+    let core = cluster.core.load();
+    let hash = hashed(call, &core);
+    let session = call.route.session.as_ref();
+    let session = session.filter(|it| it.is_for(call.request.uri().path()));
+    let over = core.overriding.over(session.map(|session| &**session), call.request);
+    let asked = Asked {
+        hash: hash.as_ref().and_then(|hash| hash.hash),
+        over: over.as_ref(),
+        wanted: target.wanted.as_deref(),
+    };
+    let in_words = |error| no_endpoint(call.inner, cluster, error).to_string();
+    let full = core.breaker.as_ref().filter(|limiter| limiter.is_full());
+    ClusterExplanation {
+        name: cluster.name.to_string(),
+        share,
+        balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
+        labels: target.wanted.as_ref().map(|wanted| wanted.pairs()).unwrap_or_default(),
+        overload: full.map(|limiter| {
+            format!("the cluster has its maximum of {} requests in flight", limiter.limit())
+        }),
+        pick: core.balancer.explain(&asked, call.now, in_words),
+        hash,
+    }
+}
+
+/// What the call is hashed to: as a call does it, with randomness of its own.
+fn hashed(call: &Call<'_>, core: &Core) -> Option<HashExplanation> {
+    let hashing = core.hashing.as_ref()?;
+    let key = call.request.extensions().get::<core::Call>().and_then(|call| call.hash_key);
+    let random = Random::dry(0);
+    // The number of the mesh is drawn at the first call that is hashed by it.
+    let known = call.inner.known_channel();
+    let beside = Beside { key, channel: known.unwrap_or_default() };
+    let of_route = call.route.policy.hash.as_deref();
+    let begun = random.mark();
+    let hashed = hashing.hash(of_route, call.request, beside, &random);
+    let keys = hashing.keys(of_route, call.request, beside);
+    let awaited = known.is_none() && keys.iter().any(HashKey::is_channel);
+    let is_certain = random.mark() == begun && !awaited;
+    Some(HashExplanation {
+        hash: hashed.hash.filter(|_| is_certain),
+        keys: keys.into_iter().map(told).collect(),
+    })
+}
+
+fn told(key: HashKey) -> HashKeyExplanation {
+    let (is_used, value, note) = match key.found {
+        KeyFound::Value(value) => (true, value, None),
+        KeyFound::Made => (true, None, Some("absent: one is made, at random")),
+        KeyFound::Absent => (false, None, Some("absent")),
+        KeyFound::NotAsked => (false, None, Some("not asked for: what comes before it decides")),
+    };
+    HashKeyExplanation { on: key.on, is_used, value, note }
+}
