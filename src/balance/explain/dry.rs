@@ -16,6 +16,7 @@ use crate::{
         balancer::PickError,
         endpoint::{Endpoint, Upstream},
         pick::{Picker, Pinned, Pins},
+        planned::plan_of,
         view::{Group, Placed, View},
     },
     core::Random,
@@ -26,6 +27,8 @@ use crate::{
 const RUNS: usize = 4_096;
 const FEWEST: usize = 256;
 const LOOKS: usize = 1 << 20;
+/// A trial is of few endpoints.
+const TRIALS: usize = 64;
 /// How many retries of a call are told.
 const RETRIES: usize = 3;
 /// Any: one state is explained in one way.
@@ -47,8 +50,8 @@ pub(super) struct Outcomes<X> {
     pub(super) reports: Vec<crate::balance::prequal::Reported>,
     /// The first to be picked; and where it is certain, whom each further attempt would pick.
     pub(super) chain: Vec<Arc<Endpoint<X>>>,
-    /// Who gets the next call beside all of this.
-    pub(super) trial: Option<Arc<Endpoint<X>>>,
+    /// Who gets the next call before all of this.
+    pub(super) trial: Vec<Arc<Endpoint<X>>>,
 }
 
 /// A view that picks may be tried out on.
@@ -129,16 +132,43 @@ impl<X: Upstream> Trials<X> {
     }
 }
 
-/// Tries picks out. `is_trial` says that the next one is a trial.
+impl<X: Upstream> Trials<X> {
+    /// Whom a trial may pick; nobody if it finds none who is worth it.
+    fn of_trial(&self, trial: u64, ask: &Ask<'_, X>) -> Vec<Arc<Endpoint<X>>> {
+        let mut met: Vec<Arc<Endpoint<X>>> = Vec::new();
+        let plan = self.view.placed.as_ref();
+        let plan = plan.and_then(|placed| plan_of(&self.view, placed, ask.wanted).ok());
+        let Some(plan) = plan else { return met };
+        plan.trial.store(trial, Relaxed);
+        let Some((level, part)) = plan.take_trial() else { return met };
+        let whole = level.whole.as_ref().unwrap_or(&self.view.all);
+        let group = part.map_or(whole, |part| &part.group);
+        for _ in 0..TRIALS {
+            plan.trial.store(trial, Relaxed);
+            // A call that goes where it says itself leaves the trial to others.
+            if let Ok(picked) = self.pick(ask)
+                && plan.trial.load(Relaxed) == 0
+                && group.set.iter().any(|it| Arc::ptr_eq(it, &picked))
+                && !met.iter().any(|it| Arc::ptr_eq(it, &picked))
+            {
+                met.push(picked);
+            }
+        }
+        plan.trial.store(0, Relaxed);
+        met
+    }
+}
+
+/// Tries picks out.
 pub(super) fn outcomes<X: Upstream>(
     view: &View<X>,
     asked: &Asked<'_>,
     now: u64,
-    is_trial: bool,
+    trial: u64,
 ) -> Outcomes<X> {
     let (trials, random) = (Trials::of(view), Random::dry(SEED));
     let first = ask(asked, now, &random, &[]);
-    let trial = if is_trial { trials.pick(&first).ok() } else { None };
+    let trial = if trial == 0 { Vec::new() } else { trials.of_trial(trial, &first) };
     let mut outcomes = Outcomes {
         counts: HashMap::new(),
         runs: 0,

@@ -56,8 +56,8 @@ impl<X: Upstream> Balancer<X> {
         let view = self.view.load();
         let plan =
             view.placed.as_ref().and_then(|placed| plan_of(&view, placed, asked.wanted).ok());
-        let is_trial = plan.is_some_and(|plan| plan.trial.load(Relaxed) != 0);
-        let found = outcomes(&view, asked, now, is_trial);
+        let trial = plan.map_or(0, |plan| plan.trial.load(Relaxed));
+        let found = outcomes(&view, asked, now, trial);
         let named = asked.over.map(|over| named(&view, over, now));
         let is_named = named.as_ref().is_some_and(|named| named.is_honoured);
         let seeing = Seeing { view: &view, plan, asked, now, found: &found, is_named };
@@ -65,7 +65,7 @@ impl<X: Upstream> Balancer<X> {
         PickExplanation {
             rule: words::rule(&view, now),
             choice: choice(&found, in_words),
-            trial: found.trial.as_ref().map(|it| it.spec().address().to_string()),
+            trial: found.trial.iter().map(|it| it.spec().address().to_string()).collect(),
             named,
             priorities,
             outside,

@@ -247,8 +247,9 @@ impl Display for PickExplanation {
             let is = if named.is_honoured { "" } else { " not" };
             writeln!(f, "  the call names {}, which is{is} used: {}", named.address, named.reason)?;
         }
-        if let Some(trial) = &self.trial {
-            writeln!(f, "  the next call is a trial of {trial}; those after it:")?;
+        if !self.trial.is_empty() {
+            let of = self.trial.join(" or ");
+            writeln!(f, "  the next call is a trial of {of}; those after it:")?;
         }
         writeln!(f, "  => {}", self.choice)?;
         self.priorities.iter().try_for_each(|priority| priority.tell(f))?;

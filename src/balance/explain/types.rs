@@ -10,9 +10,9 @@ pub struct PickExplanation {
     pub rule: String,
     /// Who would be picked.
     pub choice: Choice,
-    /// The endpoint of a priority or locality that gets nothing, to which the next call goes all the
+    /// Endpoints of a priority or locality that gets nothing, to one of which the next call goes all the
     /// same, once, to see whether it is well again. [`choice`](Self::choice) is that of the calls after it.
-    pub trial: Option<String>,
+    pub trial: Vec<String>,
     /// What becomes of an endpoint that the call names: its session's, or that of an override header.
     pub named: Option<NamedExplanation>,
     /// The priorities, best first. One of all endpoints, where nothing tells them apart.

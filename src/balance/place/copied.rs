@@ -9,7 +9,7 @@ use super::{Level, Plan, plan::Part};
 use crate::balance::{pick::Edge, view::Group};
 
 impl<X> Plan<X> {
-    /// The same plan of the same endpoints.
+    /// The same plan of the same endpoints, of which no pick is to be a trial.
     pub(in crate::balance) fn copied(&self) -> Self {
         Self {
             levels: self.levels.iter().map(Level::copied).collect(),
@@ -17,7 +17,7 @@ impl<X> Plan<X> {
             young_until: self.young_until,
             used: AtomicBool::new(true),
             counted: AtomicU64::new(self.counted.load(Relaxed)),
-            trial: AtomicU64::new(self.trial.load(Relaxed)),
+            trial: AtomicU64::new(0),
             counts: AtomicU64::new(0),
             id: self.id,
         }
