@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// From one state of `SplitMix64` to the next.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A source of random words that a whole mesh shares.
 #[derive(Debug, Default)]
 pub(crate) enum Random {
@@ -37,13 +40,17 @@ impl Random {
         }
     }
 
+    /// Whether no more words than so many were drawn since then.
+    pub(crate) fn drew_at_most(&self, words: u64, since: u64) -> bool {
+        (0..=words).any(|words| since.wrapping_add(STEP.wrapping_mul(words)) == self.mark())
+    }
+
     /// The next 64 random bits.
     pub(crate) fn next(&self) -> u64 {
         match self {
             Self::Thread => fastrand::u64(..),
             Self::Seeded(state) | Self::Dry(state) => {
-                let step = 0x9e37_79b9_7f4a_7c15;
-                let mut z = state.fetch_add(step, Ordering::Relaxed).wrapping_add(step);
+                let mut z = state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
                 z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
                 z ^ (z >> 31)

@@ -133,6 +133,19 @@ impl<X: Upstream> Trials<X> {
 }
 
 impl<X: Upstream> Trials<X> {
+    /// Whether there is a plan, and all of its picks look in the same place first.
+    fn has_one_group(&self, asked: &Asked<'_>) -> bool {
+        let plan = self.view.placed.as_ref();
+        let plan = plan.and_then(|placed| plan_of(&self.view, placed, asked.wanted).ok());
+        plan.is_some_and(|plan| match plan.levels.as_slice() {
+            [level] => {
+                let load = level.load();
+                load.degraded == 0 && (load.panic || !level.is_split.load(Relaxed))
+            }
+            _ => false,
+        })
+    }
+
     /// Whom a trial may pick; nobody if it finds none who is worth it.
     fn of_trial(&self, trial: u64, ask: &Ask<'_, X>) -> Vec<Arc<Endpoint<X>>> {
         let mut met: Vec<Arc<Endpoint<X>>> = Vec::new();
@@ -183,7 +196,9 @@ pub(super) fn outcomes<X: Upstream>(
     };
     let begun = random.mark();
     outcomes.note(trials.pick(&first));
-    outcomes.certain = random.mark() == begun;
+    // The word that chooses a priority and a locality decides nothing where there is one of each.
+    let idle = u64::from(asked.hash.is_none() && trials.has_one_group(asked));
+    outcomes.certain = random.drew_at_most(idle, begun);
     if outcomes.certain {
         let more = if asked.hash.is_some() { RETRIES } else { 0 };
         for _ in 0..more {

@@ -1,6 +1,10 @@
 //! How each endpoint stands, and why it would not be picked.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use super::{
     Asked,
@@ -122,9 +126,10 @@ impl<X: Upstream> Seeing<'_, X> {
         match &self.view.policy {
             Policy::Hashed(_) if self.asked.hash.is_some() => PickReason::Hash,
             Policy::Sharded(_) if !in_shard() => PickReason::Shard,
-            Policy::RoundRobin if self.found.certain => PickReason::Turn,
+            // Turns begin anywhere.
+            Policy::RoundRobin if spot.group.turn.load(Relaxed) > 0 => PickReason::Turn,
             #[cfg(feature = "orca")]
-            Policy::Weighted(_) if self.found.certain => PickReason::Turn,
+            Policy::Weighted(_) if spot.group.turn.load(Relaxed) > 0 => PickReason::Turn,
             Policy::Random | Policy::RoundRobin | Policy::Hashed(_) => PickReason::Rare,
             #[cfg(feature = "orca")]
             Policy::Weighted(_) => PickReason::Rare,

@@ -233,7 +233,7 @@ impl Display for Choice {
                 if *fails > 0.0 {
                     write!(f, "; {} of calls fail", Percent(*fails))?;
                 }
-                write!(f, " (in {runs} trials)")
+                write!(f, " (in {runs} picks that were tried out)")
             }
             Self::Nothing { reason } => write!(f, "the call fails: {reason}"),
         }

@@ -113,22 +113,54 @@ fn short(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
-    use crate::config::HashPolicy;
+    use crate::config::{HashCookie, HashOn, HashPolicy};
 
-    fn policies(json: &str) -> Vec<HashPolicy> {
-        serde_json::from_str(json).unwrap()
-    }
-
-    fn told(json: &str, request: &Request<()>) -> Vec<(String, KeyFound)> {
-        let keys = Hashing::new(&policies(json)).keys(request, Beside::default());
-        keys.into_iter().map(|key| (key.on, key.found)).collect()
+    fn told(policies: &[HashPolicy], request: &Request<()>) -> Vec<KeyFound> {
+        let keys = Hashing::new(policies).keys(request, Beside::default());
+        keys.into_iter().map(|key| key.found).collect()
     }
 
     #[test]
-    fn placeholder() {
-        let _ = (told, HeaderValue::from_static("a"));
+    fn what_is_there_is_told_and_what_is_secret_is_not() {
+        let cookie = HashCookie { name: "at".into(), ..HashCookie::default() };
+        let policies = [
+            HashPolicy::header("x-a"),
+            HashPolicy::header("authorization"),
+            HashPolicy::header("x-none"),
+            HashPolicy::new(HashOn::Cookie(cookie)),
+            HashPolicy::new(HashOn::Query("q".into())),
+            HashPolicy::new(HashOn::PathSegment(1)),
+            HashPolicy::new(HashOn::PathSegment(9)),
+        ];
+        let request = Request::get("/a/b?q=sesame")
+            .header("x-a", "1")
+            .header("x-a", "2")
+            .header("authorization", "sesame")
+            .header("cookie", "at=sesame");
+        let found = told(&policies, &request.body(()).unwrap());
+        let text = |text: &str| KeyFound::Value(Some(text.into()));
+        let hidden = || KeyFound::Value(None);
+        let absent = || KeyFound::Absent;
+        assert_eq!(
+            found,
+            [text("1,2"), hidden(), absent(), hidden(), hidden(), text("b"), absent()]
+        );
+    }
+
+    #[test]
+    fn after_a_terminal_one_that_is_there_nothing_is_asked() {
+        let policies = [HashPolicy::header("x-a").terminal(), HashPolicy::header("x-b")];
+        let request = |name: &str| Request::get("/").header(name, "1").body(()).unwrap();
+        let value = || KeyFound::Value(Some("1".into()));
+        assert_eq!(told(&policies, &request("x-a")), [value(), KeyFound::NotAsked]);
+        assert_eq!(told(&policies, &request("x-b")), [KeyFound::Absent, value()]);
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        let long = "é".repeat(100);
+        assert_eq!(short(&long).chars().count(), SHOWN + 1);
+        assert_eq!(short("é"), "é");
     }
 }
