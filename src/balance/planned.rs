@@ -110,7 +110,11 @@ impl<'a, X: Upstream> Way<'a, X> {
             }
             return self.elsewhere(wakes, index, group);
         }
-        match self.view.policy.plain_of_plan(group, Picker::new(&group.set, self.ask), self.ask) {
+        match self.view.policy.plain_elsewhere(
+            group,
+            Picker::new(&group.set, self.ask),
+            self.ask.hash,
+        ) {
             Ok((endpoint, live)) => return Ok((endpoint, Some(live))),
             Err(None) => {}
             Err(Some(drawn)) => {
@@ -174,7 +178,7 @@ impl<'a, X: Upstream> Way<'a, X> {
             let first = group.set.get(scale(word, group.set.len()))?;
             return Some((picker.random_ranked(first)?, None));
         }
-        let drawn = policy.plain_of_plan(group, picker, self.ask).err().flatten()?;
+        let drawn = policy.plain_elsewhere(group, picker, self.ask.hash).err().flatten()?;
         Some((policy.ranked(group, picker, self.ask, drawn)?, None))
     }
 

@@ -94,7 +94,7 @@ impl<X: Upstream> View<X> {
         if self.placed.is_some() {
             return self.choose(ask, &|| (), |(endpoint, _)| Arc::clone(endpoint));
         }
-        match self.policy.plain(group, picker, ask) {
+        match self.policy.plain_elsewhere(group, picker, ask.hash) {
             Ok((endpoint, _)) => Ok(Arc::clone(endpoint)),
             Err(None) => Err(PickError::Empty),
             Err(Some(drawn)) => {
