@@ -100,6 +100,12 @@ async fn nothing_is_sent_counted_or_connected() {
     }
     assert_eq!(before, seen(&mesh));
     assert_eq!((server.requests(), server.connections()), (0, 0));
+    let secured = get(&format!("https://{SERVICE}/"));
+    let said = mesh.explain(&secured).unwrap();
+    let fails = said.clusters[0].fails.as_ref().unwrap();
+    let met = mesh.http().send(secured).await.unwrap_err().to_string();
+    let what = fails.split(" (").next().unwrap();
+    assert!(what.contains("plaintext by default") && met.contains(what), "{fails}\n{met}");
     assert!(events.events().is_empty(), "{:?}", events.events());
 }
 
@@ -306,6 +312,8 @@ async fn errors_are_those_of_a_call() {
     let leaves = Leaves::new(1);
     let mesh = leaves.mesh(|_, _| async { Ok(ok("")) }).build().unwrap();
     mesh.ready().await.unwrap();
+    let said = mesh.explain(&get(&format!("https://{SERVICE}/"))).unwrap();
+    assert!(said.clusters[0].fails.is_none(), "an own leaf may secure it: {said}");
     for uri in ["http://nobody/", "ftp://nobody/", "/"] {
         let said = mesh.explain(&get(uri)).unwrap_err();
         let met = mesh.http().send(get(uri)).await.unwrap_err();
@@ -329,11 +337,11 @@ async fn a_call_that_would_fail_is_told_why() {
         tokio::task::yield_now().await;
     }
     let said = mesh.explain(&with("x-a", "1")).unwrap();
-    let overload = said.clusters[0].overload.as_ref().unwrap();
+    let overload = said.clusters[0].fails.as_ref().unwrap();
     assert!(overload.contains("maximum of 1 requests"), "{overload}");
     held.abort();
     assert!(held.await.is_err());
-    assert!(mesh.explain(&with("x-a", "1")).unwrap().clusters[0].overload.is_none());
+    assert!(mesh.explain(&with("x-a", "1")).unwrap().clusters[0].fails.is_none());
 }
 
 async fn of_leaves(leaves: Leaves, limit: u32) -> Mesh {

@@ -64,6 +64,12 @@ impl<X: Upstream> Balancer<X> {
         let (priorities, outside) = seeing.places();
         PickExplanation {
             rule: words::rule(&view, now),
+            shard: view
+                .all
+                .replicas
+                .as_ref()
+                .zip(asked.hash)
+                .and_then(|(replicas, hash)| replicas.shard(hash).map(str::to_owned)),
             choice: choice(&found, in_words),
             trial: found.trial.iter().map(|it| it.spec().address().to_string()).collect(),
             named,

@@ -243,6 +243,9 @@ impl Display for Choice {
 impl Display for PickExplanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(f, "  {}", self.rule)?;
+        if let Some(shard) = &self.shard {
+            writeln!(f, "  it belongs to shard {shard}")?;
+        }
         if let Some(named) = &self.named {
             let is = if named.is_honoured { "" } else { " not" };
             writeln!(f, "  the call names {}, which is{is} used: {}", named.address, named.reason)?;

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct PickExplanation {
     /// How the policy chooses among the endpoints of a priority or locality, in words.
     pub rule: String,
+    /// The shard that the call belongs to, where the policy has shards and the call a hash.
+    pub shard: Option<String>,
     /// Who would be picked.
     pub choice: Choice,
     /// Endpoints of a priority or locality that gets nothing, to one of which the next call goes all the

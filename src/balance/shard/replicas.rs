@@ -58,6 +58,12 @@ impl Replicas {
         Self { map: Arc::clone(map), held: held.collect() }
     }
 
+    /// The name of the shard that a hash belongs to.
+    pub(in crate::balance) fn shard(&self, hash: u64) -> Option<&str> {
+        let shard = self.map.of(hash).and_then(|shard| self.map.shards.get(shard));
+        shard.map(|shard| shard.name.as_str())
+    }
+
     /// Where the replicas of the shard are that a hash belongs to.
     #[inline]
     pub(in crate::balance) fn at(&self, hash: u64) -> &[u32] {

@@ -151,7 +151,7 @@ impl Attempt {
         };
         if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
             flight.finish(at, Outcome::Ignored);
-            return Err(Failed::fatal(in_clear(pinned)));
+            return Err(Failed::fatal(in_clear(&pinned.cluster)));
         }
         let original = Original::of(request, node);
         let state = begin(caller, node, way, number, at, trace);
@@ -534,11 +534,11 @@ pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Err
 
 /// The call asks for TLS, and nobody has said how the cluster is secured.
 #[cold]
-fn in_clear(pinned: &Pinned) -> Error {
+pub(crate) fn in_clear(cluster: &Cluster) -> Error {
     Error::new(ErrorKind::InvalidRequest, Phase::Tls)
         .detail(format!(
             "it asks for https, and the connections of cluster {} are plaintext by default",
-            pinned.cluster.name
+            cluster.name
         ))
         .check("`security.mode` of the cluster: `tls` or `mutual`; `off` allows plaintext")
 }

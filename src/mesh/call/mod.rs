@@ -26,7 +26,10 @@ use pin_project::pin_project;
 
 pub(crate) use self::path::Path;
 pub(crate) use self::staged::{AttemptRest, CallRest};
-pub(crate) use self::{attempt::no_endpoint, head::set_authority};
+pub(crate) use self::{
+    attempt::{in_clear, no_endpoint},
+    head::set_authority,
+};
 use super::{
     cluster::Cluster,
     inner::Inner,

@@ -2,14 +2,14 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use http::Request;
+use http::{Request, uri::Scheme};
 
 use super::types::{ClusterExplanation, HashExplanation, HashKeyExplanation};
 use crate::{
     balance::Asked,
     core::{self, Random},
     mesh::{
-        call::no_endpoint,
+        call::{in_clear, no_endpoint},
         cluster::{Cluster, Core},
         inner::Inner,
         service::{Route, Target},
@@ -40,19 +40,36 @@ pub(super) fn explain(call: &Call<'_>, target: &Target, share: f64) -> ClusterEx
         over: over.as_ref(),
         wanted: target.wanted.as_deref(),
     };
-    let in_words = |error| no_endpoint(call.inner, cluster, error).to_string();
-    let full = core.breaker.as_ref().filter(|limiter| limiter.is_full());
+    let in_words = |error| {
+        let error = no_endpoint(call.inner, cluster, error);
+        if call.inner.is_settled(cluster) {
+            return error.to_string();
+        }
+        let most = call.inner.resolve_timeout;
+        format!("{error}; endpoints are on their way, and it waits for them, at most {most:?}")
+    };
     ClusterExplanation {
         name: cluster.name.to_string(),
         share,
         balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
         labels: target.wanted.as_ref().map(|wanted| wanted.pairs()).unwrap_or_default(),
-        overload: full.map(|limiter| {
-            format!("the cluster has its maximum of {} requests in flight", limiter.limit())
-        }),
+        fails: fails(call, cluster, &core),
         pick: core.balancer.explain(&asked, call.now, in_words),
         hash,
     }
+}
+
+/// Why the call fails whatever is picked.
+fn fails(call: &Call<'_>, cluster: &Cluster, core: &Core) -> Option<String> {
+    if let Some(limiter) = core.breaker.as_ref().filter(|limiter| limiter.is_full()) {
+        let limit = limiter.limit();
+        return Some(format!("the cluster has its maximum of {limit} requests in flight"));
+    }
+    let is_open = call.request.uri().scheme() == Some(&Scheme::HTTPS)
+        && core.protector.is_open_itself()
+        && call.inner.stages.leaf.is_none()
+        && core.balancer.specs().iter().all(|endpoint| endpoint.security.is_none());
+    is_open.then(|| in_clear(cluster).to_string())
 }
 
 /// What the call is hashed to: as a call does it, with randomness of its own.

@@ -53,13 +53,13 @@ impl Explanation {
             .map(|(weight, target)| explain(&call, target, weight as f64 / total as f64))
             .collect();
         let limit = service.limiter.as_ref().filter(|limiter| limiter.is_full());
-        let overload = limit.map(|limiter| {
+        let fails = limit.map(|limiter| {
             format!("the service has its maximum of {} calls in flight", limiter.limit())
         });
         Ok(Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
-            overload,
+            fails,
             route: RouteExplanation { index, name: route.name.as_deref().map(str::to_owned) },
             clusters,
         })

@@ -8,8 +8,8 @@ use crate::balance::Percent;
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(f, "{} of service {}", self.request, self.service)?;
-        if let Some(overload) = &self.overload {
-            writeln!(f, "now every call fails: {overload}")?;
+        if let Some(why) = &self.fails {
+            writeln!(f, "the call fails: {why}")?;
         }
         match &self.route.name {
             Some(name) => writeln!(f, "route {name}")?,
@@ -26,8 +26,8 @@ impl Display for ClusterExplanation {
             write!(f, ", {} of the route's calls", Percent(self.share))?;
         }
         writeln!(f, ", by {}", self.balancer)?;
-        if let Some(overload) = &self.overload {
-            writeln!(f, "  now every call fails: {overload}")?;
+        if let Some(why) = &self.fails {
+            writeln!(f, "  the call fails: {why}")?;
         }
         if !self.labels.is_empty() {
             let labels: Vec<_> =

@@ -12,8 +12,8 @@ pub struct Explanation {
     pub request: String,
     /// The service that it names.
     pub service: String,
-    /// Why the call would fail before anything is picked, if it would.
-    pub overload: Option<String>,
+    /// Why the call would fail whatever is picked: a limit is reached.
+    pub fails: Option<String>,
     /// The route that takes it.
     pub route: RouteExplanation,
     /// The clusters that the route splits its calls among.
@@ -44,8 +44,9 @@ pub struct ClusterExplanation {
     pub labels: Vec<(String, String)>,
     /// What the call is hashed to, where the balancer hashes.
     pub hash: Option<HashExplanation>,
-    /// Why the call would fail before anything is picked, if it would.
-    pub overload: Option<String>,
+    /// Why the call would fail whatever is picked: a limit is reached, or it asks for TLS that the cluster
+    /// does not have.
+    pub fails: Option<String>,
     /// Who would be picked, and why none of the others.
     pub pick: PickExplanation,
 }
