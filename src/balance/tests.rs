@@ -2,6 +2,7 @@
 
 mod hashed;
 mod health;
+mod layout;
 mod load;
 mod pick;
 mod place;
