@@ -107,6 +107,12 @@ impl<X: Upstream> Balancer<X> {
         ask: Ask<'_, X>,
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
+        if ask.apart
+            && let Some(drawn) = drawn
+            && let Some(flight) = self.elsewhere(view, ask, drawn)
+        {
+            return Ok(flight);
+        }
         let (endpoint, live) = self.ranked(view, ask, drawn)?;
         Ok(self.begin(view, endpoint, live, ask.now).perhaps_probing(ask.now))
     }

@@ -20,7 +20,7 @@ use super::{
     place::{Callers, Shift},
 };
 use crate::{
-    config::{self, Address, Health, Place, Protocol, Security},
+    config::{self, Address, Health, Locality, Place, Protocol, Security},
     core::{BodyEnd, EjectReason, Epoch, Random, ReturnReason},
 };
 
@@ -211,6 +211,11 @@ impl Spec {
         self.rest.as_ref()?.hash_key.as_deref()
     }
 
+    /// Where it runs, if that was said.
+    pub(super) fn locality(&self) -> Option<&Locality> {
+        self.rest.as_ref()?.locality.as_deref()
+    }
+
     pub(super) fn label(&self, name: &str) -> Option<&str> {
         Some(self.rest.as_ref()?.labels.get(name)?.as_str())
     }
@@ -261,6 +266,11 @@ impl<X> Endpoint<X> {
 
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// Where it runs, if that was said.
+    pub(super) fn locality(&self) -> Option<&Locality> {
+        self.spec.locality()
     }
 
     /// Where it is in the set that was made last with it.

@@ -395,6 +395,8 @@ const RUNS: &[&str] = &[
     "services.a.policy.max_requests",
     "services.a.policy.retry",
     "services.a.policy.retry.attempts",
+    "services.a.policy.retry.avoid[0]=tried",
+    "services.a.policy.retry.avoid[0]=tried_localities",
     "services.a.policy.retry.backoff_base",
     "services.a.policy.retry.backoff_max",
     "services.a.policy.retry.budget",
