@@ -50,6 +50,7 @@ impl<X: Upstream> Balancer<X> {
         let (updater, keeper) = (Mutex::default(), Keeper::default());
         let health = Arc::<Health>::default();
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
+        health.set_ramps(view.load().ramps());
         Self { view, updater, context, epoch, keeper, health }
     }
 

@@ -47,7 +47,9 @@ impl<X: Upstream> Balancer<X> {
         }
         let mode = Mode {
             worst: Cell::new(Rank::Young),
-            slow_start: view.placing.slow_start.as_ref().filter(|_| ask.now < plan.young_until),
+            slow_start: view.placing.slow_start.as_ref().filter(|slow| {
+                ask.now < plan.young_until || self.health.is_renewing(ask.now, slow.window)
+            }),
             ..Mode::new(&ask)
         };
         let way = Way { view, plan, ask: &ask, mode: &mode };

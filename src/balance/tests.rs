@@ -6,6 +6,7 @@ mod health;
 mod load;
 mod pick;
 mod place;
+mod ramps;
 #[cfg(feature = "orca")]
 mod reports;
 mod set;

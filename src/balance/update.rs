@@ -74,6 +74,7 @@ impl<X: Upstream> Balancer<X> {
         updater.keep(self.view.swap(Arc::new(next)));
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
         self.health.set(rules, &X::random(&self.context));
+        self.health.set_ramps(self.view.load().ramps());
         self.settle_health();
         // Only now: a pick that still makes an endpoint's state under the old policy looks again.
         self.reconnect();

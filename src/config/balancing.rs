@@ -169,8 +169,10 @@ pub enum LocalityScope {
     Cluster,
 }
 
-/// The ramp of new endpoints (xDS `SlowStartConfig`), of every policy. The first endpoints of a
-/// cluster are not new: there is nothing to be new beside.
+/// The ramp of endpoints that are new, or well again (xDS `SlowStartConfig`), of every policy. The
+/// first endpoints of a cluster are not new: there is nothing to be new beside. Well again is who
+/// was unhealthy by its source's word or its active checks, or was ejected; where there are
+/// checks, who joins is new from its first passing one on.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -184,4 +186,7 @@ pub struct SlowStart {
     pub aggression: Option<f64>,
     /// The least weight. Unit: percent. Default: 10. Range: 0..=100.
     pub min_weight_percent: Option<f64>,
+    /// Whether the end of an ejection begins it. Default: true; Envoy sends an endpoint that was
+    /// ejected its full share at once.
+    pub after_ejection: Option<bool>,
 }

@@ -68,7 +68,7 @@ pub(super) struct Mode<'a, X> {
     pub(super) edges: Cell<&'a [Edge<X>]>,
     /// What the call is hashed to, for a policy that hashes.
     pub(super) hash: Option<u64>,
-    /// Of endpoints that have just joined.
+    /// Of endpoints that have just joined, or are well again.
     pub(super) slow_start: Option<&'a SlowStart>,
     /// Endpoints whose localities this call is to leave.
     pub(super) leaves: &'a [Arc<Endpoint<X>>],
@@ -276,9 +276,9 @@ impl<'a, X: Upstream> Mode<'a, X> {
         }
         let mut share = 1.0;
         if let Some(slow) = self.slow_start
-            && endpoint.joined() > 0
+            && endpoint.young_since() > 0
         {
-            share *= slow.factor(now.saturating_sub(endpoint.joined()));
+            share *= slow.factor(now.saturating_sub(endpoint.young_since()));
         }
         if let Some(edge) =
             self.edges.get().iter().find(|edge| Arc::ptr_eq(&edge.endpoint, endpoint))
@@ -287,7 +287,7 @@ impl<'a, X: Upstream> Mode<'a, X> {
         }
         let draw = || match self.hash {
             // As the share rises, more and more hashes come to it, and stay.
-            Some(hash) => fraction(hash, endpoint.joined()),
+            Some(hash) => fraction(hash, endpoint.young_since()),
             None => random.ratio(),
         };
         if share < 1.0 && draw() >= share { Rank::Young } else { Rank::Good }

@@ -321,6 +321,7 @@ const RUNS: &[&str] = &[
     "clusters.a.security.sni",
     "clusters.a.security.system_roots",
     "clusters.a.slow_start",
+    "clusters.a.slow_start.after_ejection",
     "clusters.a.slow_start.aggression",
     "clusters.a.slow_start.min_weight_percent",
     "clusters.a.slow_start.window",

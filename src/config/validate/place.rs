@@ -121,7 +121,7 @@ impl Checker {
     }
 
     pub(super) fn slow_start(&mut self, slow_start: &SlowStart) {
-        let SlowStart { window, aggression, min_weight_percent } = slow_start;
+        let SlowStart { window, aggression, min_weight_percent, after_ejection: _ } = slow_start;
         self.time("window", *window);
         if let Some(aggression) = aggression.filter(|it| !(*it > 0.0 && it.is_finite())) {
             self.refuse("aggression", aggression, "must be over 0");
