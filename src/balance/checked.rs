@@ -38,6 +38,9 @@ impl<X: Upstream> Balancer<X> {
             self.health.renewed(now);
         }
         state.set_checked(checked);
+        if checked == Checked::Unfit && !before.0 && view.placing.close_on_failure {
+            live.extra.renew();
+        }
         if checked == Checked::Fit && self.health.returns_on_check() {
             live.restore(now, ReturnReason::Check);
         }

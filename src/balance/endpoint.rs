@@ -65,6 +65,9 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// The endpoint has left the cluster; what is in flight goes on.
     fn retire(&self);
 
+    /// Its connections are replaced: idle ones close now, busy ones when they are done.
+    fn renew(&self) {}
+
     /// Who keeps the balancer looks again.
     fn wake(_cx: &Self::Context) {}
 

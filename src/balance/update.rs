@@ -174,6 +174,9 @@ impl<X: Upstream> Balancer<X> {
             drop(before);
             updater.keep(self.view.swap(Arc::clone(&view)));
             let (set, context) = (&view.all.set, &self.context);
+            if view.placing.close_on_change {
+                set.iter().filter_map(|it| it.extra()).for_each(Upstream::renew);
+            }
             // Only now: who is told may call at once.
             for endpoint in retired.iter().take(left) {
                 X::removed(endpoint.spec(), context);

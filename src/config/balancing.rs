@@ -40,14 +40,15 @@ pub struct Balancing {
     /// Source: xDS `update_merge_window`.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub update_merge_window: Option<Duration>,
-    /// Whether new endpoints count only after their first probe. Default: false. Not supported yet.
+    /// Whether an endpoint has no part in the health of its priority before its first check is over:
+    /// many that come at once make it neither unwell nor panic. Default: false: they count as unwell.
     /// Source: xDS `ignore_new_hosts_until_first_hc`.
     pub wait_for_first_check: Option<bool>,
-    /// Whether all connections close when the set changes. Default: false. Not supported yet. Source:
-    /// xDS `close_connections_on_host_set_change`.
+    /// Whether connections are replaced when an endpoint comes, goes or changes: idle ones close at
+    /// once, busy ones when they are done. Default: false. Source: xDS `close_connections_on_host_set_change`.
     pub close_on_change: Option<bool>,
-    /// Whether the connections of an endpoint close when it fails its probes. Default: false. Not
-    /// supported yet. Source: xDS `close_connections_on_host_health_failure`.
+    /// Whether those of an endpoint are when its active checks find it unhealthy. Default: false.
+    /// Source: xDS `close_connections_on_host_health_failure`.
     pub close_on_failure: Option<bool>,
 }
 

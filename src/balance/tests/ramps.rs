@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     balance::health::Checked,
-    config::{Cluster, OutlierDetection, SlowStart},
+    config::{Balancing, Cluster, OutlierDetection, SlowStart},
 };
 
 fn cluster(policy: &config::Balancer, after_ejection: Option<bool>) -> Cluster {
@@ -114,5 +114,35 @@ fn a_passing_check_begins_the_ramp_of_who_failed_and_of_who_has_joined() {
         sim.balancer.set_checked(&find(&sim, 1), Checked::Fit, sim.now);
         let met = share(&mut sim);
         assert!((met - 0.25).abs() < slack(&policy), "{met} {policy:?}");
+    }
+}
+
+#[test]
+fn endpoints_whose_first_check_is_awaited_make_their_priority_neither_unwell_nor_panic() {
+    for (waits, first, panics) in [(Some(true), "100 %", false), (None, "35 %", true)] {
+        let balancing = Balancing { wait_for_first_check: waits, ..Balancing::default() };
+        let cluster =
+            Cluster { balancing: Some(balancing), ..under(&config::Balancer::RoundRobin) };
+        let sim = of(&cluster, 4);
+        let come = (5..=16).map(endpoint);
+        let next = [config::Endpoint { priority: 1, ..endpoint(20) }];
+        sim.balancer.upsert(come.chain(next).collect());
+        for endpoint in sim.balancer.endpoints() {
+            if (5..=16).contains(&number_of(&endpoint)) {
+                sim.balancer.set_checked(&endpoint, Checked::Not, sim.now);
+            }
+        }
+        let told = |sim: &Sim| sim.balancer.places(sim.now).join("\n");
+        assert!(told(&sim).contains(&format!("priority 0: {first} of calls")), "{}", told(&sim));
+        // The other one is gone: without those that wait there is no panic.
+        sim.balancer.remove(&[address(20)]);
+        assert_eq!(told(&sim).contains("in panic"), panics, "{}", told(&sim));
+        // They fail: that counts.
+        for endpoint in sim.balancer.endpoints() {
+            if (5..=16).contains(&number_of(&endpoint)) {
+                sim.balancer.set_checked(&endpoint, Checked::Unfit, sim.now);
+            }
+        }
+        assert!(told(&sim).contains("4 of 16 healthy, in panic"), "{}", told(&sim));
     }
 }

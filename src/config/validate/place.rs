@@ -43,9 +43,9 @@ impl Checker {
             priority_failover,
             priority_retention,
             update_merge_window,
-            wait_for_first_check,
-            close_on_change,
-            close_on_failure,
+            wait_for_first_check: _,
+            close_on_change: _,
+            close_on_failure: _,
         } = balancing;
         if let Some(percent) = overprovisioning_percent.filter(|percent| *percent < 100) {
             self.refuse("overprovisioning_percent", percent, "must be at least 100");
@@ -70,15 +70,7 @@ impl Checker {
             };
             self.refuse(&format!("prefer[{index}]"), name, NOT_YET);
         }
-        not_yet!(
-            self,
-            priority_failover,
-            priority_retention,
-            update_merge_window,
-            wait_for_first_check,
-            close_on_change,
-            close_on_failure,
-        );
+        not_yet!(self, priority_failover, priority_retention, update_merge_window);
     }
 
     fn zone_aware(&mut self, zone: &ZoneAware) {
