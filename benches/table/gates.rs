@@ -137,7 +137,7 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Report Told "full path, kept for a refusal (a POST by default): instructions, one at a time"
         "path.mesh_1.safe"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
-    G2a Hard Percent(8.0) "full path with a tracer, caller not sampled: instructions, one at a time"
+    G2a Hard Percent(8.0) held Percent(9.0) "full path with a tracer, caller not sampled: instructions, one at a time"
         "all.traced.traced_1.parent_off"
         beside HYPER_TRACED "all.traced.bare_1.traced";
     G2a Report Percent(8.0) "the same, 32 at a time"
@@ -304,7 +304,7 @@ pub(crate) const ROWS: &[Row] = rows! {
         "reqwest.http2.mesh_timeout"
         beside REQWEST "reqwest.http2.plain_timeout";
     // Features.
-    G11 Hard Within(1.0) held Within(1.5) "G1 with every feature compiled, one at a time"
+    G11 Hard Within(1.0) held Within(2.0) "G1 with every feature compiled, one at a time"
         "all.path.mesh_1.balance"
         beside "default features" "path.mesh_1.balance";
     G11 Hard Within(1.0) held Within(1.5) "32 at a time"

@@ -374,10 +374,15 @@ impl<X: Upstream> Endpoint<X> {
             Arc::new(live)
         });
         // A pick from an older set may come after the endpoint has left.
-        if self.retired.load(SeqCst) {
+        if self.is_retired() {
             live.retire();
         }
         live
+    }
+
+    /// Whether it has left its cluster.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(SeqCst)
     }
 
     /// The endpoint has left its cluster, whether it has been picked or is being so.

@@ -90,7 +90,11 @@ impl<'a, X: Upstream> Way<'a, X> {
             }
             return self.elsewhere(balancer, index, group);
         }
-        match self.view.policy.plain_of_plan(group, Picker::new(&group.set, self.ask), self.ask) {
+        match self.view.policy.plain_elsewhere(
+            group,
+            Picker::new(&group.set, self.ask),
+            self.ask.hash,
+        ) {
             Ok(picked) => return Ok(picked),
             Err(None) => {}
             Err(Some(drawn)) => {
@@ -156,7 +160,7 @@ impl<'a, X: Upstream> Way<'a, X> {
             let endpoint = picker.random_ranked(first)?;
             return Some((endpoint, balancer.live(endpoint, group)));
         }
-        let drawn = policy.plain_of_plan(group, picker, self.ask).err().flatten()?;
+        let drawn = policy.plain_elsewhere(group, picker, self.ask.hash).err().flatten()?;
         let endpoint = policy.ranked(group, picker, self.ask, drawn)?;
         Some((endpoint, balancer.live(endpoint, group)))
     }

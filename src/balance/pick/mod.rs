@@ -114,6 +114,12 @@ impl<'a, X: Upstream> Picker<'a, X> {
         Self { set, now: ask.now, random: ask.random, tried: ask.tried, mode: None }
     }
 
+    /// Of a call that has met nothing yet, where any endpoint will do.
+    #[inline(always)]
+    pub(super) fn untried(set: &'a Set<X>, now: u64, random: &'a Random) -> Self {
+        Self { set, now, random, tried: &[], mode: None }
+    }
+
     pub(super) fn rank(self, endpoint: &Arc<Endpoint<X>>) -> Rank {
         if !self.tried.is_empty()
             && self.tried.iter().any(|tried| tried.is(endpoint))
@@ -130,7 +136,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// The state of an endpoint that ranks as good, apart from what this call has tried. None
     /// says only that it must be ranked.
-    #[inline]
+    #[inline(always)]
     fn good(self, endpoint: &'a Endpoint<X>) -> Option<&'a Live<X>> {
         // The plan may see it otherwise.
         if self.mode.is_some() {
@@ -142,7 +148,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 
     /// A lone endpoint that may be called without further ado.
-    #[inline]
+    #[inline(always)]
     fn plain(self, endpoint: Option<&'a Arc<Endpoint<X>>>) -> Plain<'a, X> {
         let endpoint = endpoint.ok_or(None)?;
         if self.tried.is_empty()
@@ -195,6 +201,12 @@ impl<'a, X: Upstream> Picker<'a, X> {
             }
             if best.is_none_or(|(least, _)| rank < least) {
                 best = Some((rank, endpoint));
+            }
+            // It has left, so that there is a newer set, and nobody in this one may be called so
+            // far, perhaps of thousands: who finds nothing looks there.
+            if rank == Rank::Never && endpoint.is_retired() && !best.as_ref().is_some_and(callable)
+            {
+                break;
             }
         }
         best.filter(callable).map(|(_, endpoint)| endpoint)
