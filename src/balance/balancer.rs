@@ -51,6 +51,7 @@ impl<X: Upstream> Balancer<X> {
         let (updater, keeper) = (Mutex::default(), Keeper::default());
         let health = Arc::<Health>::default();
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
+        health.set_ramps(view.load().ramps());
         Self { view, updater, context, epoch, keeper, health }
     }
 
@@ -144,6 +145,12 @@ impl<X: Upstream> Balancer<X> {
         ask: Ask<'_, X>,
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
+        if ask.apart
+            && let Some(drawn) = drawn
+            && let Some(flight) = self.elsewhere(view, ask, drawn)
+        {
+            return Ok(flight);
+        }
         let (endpoint, live) = self.ranked(view, ask, drawn)?;
         Ok(self.begin(view, endpoint, live, ask.now).perhaps_probing(ask.now))
     }
