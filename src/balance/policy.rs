@@ -6,7 +6,7 @@ use super::{
     ask::Ask,
     endpoint::{Endpoint, Upstream},
     hash,
-    pick::{Drawn, Picker, Plain, Signal},
+    pick::{Choices, Drawn, Picker, Plain, Signal},
     set::Set,
     shard,
     view::Group,
@@ -26,6 +26,8 @@ pub(super) enum Policy {
         decay: u64,
     },
     LeastRequest,
+    /// Least request of more than two, of all, or by turns.
+    Choices(Choices),
     RoundRobin,
     Random,
     #[cfg(feature = "orca")]
@@ -40,10 +42,10 @@ pub(super) enum Policy {
 
 impl Policy {
     pub(super) fn of(cluster: &config::Cluster) -> Self {
-        Self::of_balancer(&cluster.balancer.clone().unwrap_or_default())
+        Self::of_balancer(&cluster.balancer.clone().unwrap_or_default(), cluster)
     }
 
-    fn of_balancer(balancer: &config::Balancer) -> Self {
+    fn of_balancer(balancer: &config::Balancer, cluster: &config::Cluster) -> Self {
         match balancer {
             config::Balancer::PeakEwma { decay, .. } => {
                 Self::PeakEwma { decay: u64::try_from(decay.as_nanos()).unwrap_or(u64::MAX).max(1) }
@@ -64,11 +66,13 @@ impl Policy {
             config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(maglev)),
             config::Balancer::Sharded(sharded) => Self::Sharded(Arc::new(shard::Map::new(sharded))),
             // What names no endpoint, or one that cannot be used.
-            config::Balancer::OverrideHost(over) => Self::of_balancer(&over.fallback),
+            config::Balancer::OverrideHost(over) => Self::of_balancer(&over.fallback, cluster),
+            config::Balancer::LeastRequest => {
+                let choices = Choices::of(cluster.least_request.as_ref());
+                choices.map_or(Self::LeastRequest, Self::Choices)
+            }
             // Validation refuses the others, which are not there yet.
-            config::Balancer::LeastRequest
-            | config::Balancer::PickFirst(_)
-            | config::Balancer::Extension(_) => Self::LeastRequest,
+            config::Balancer::PickFirst(_) | config::Balancer::Extension(_) => Self::LeastRequest,
         }
     }
 
@@ -78,6 +82,7 @@ impl Policy {
         match self {
             Self::PeakEwma { decay } => *decay,
             Self::LeastRequest
+            | Self::Choices(_)
             | Self::RoundRobin
             | Self::Random
             | Self::Hashed(_)
@@ -165,8 +170,8 @@ impl Policy {
                 Some(by) => picker.hashed(&by),
                 None => picker.random(),
             },
-            // Whether good or not: few are looked at.
-            Self::Sharded(_) => Err(group.set.get(0).map(|any| (any, any))),
+            // Whether good or not: it is by all of them, or few, that they decide.
+            Self::Sharded(_) | Self::Choices(_) => Err(group.set.get(0).map(|any| (any, any))),
         }
     }
 
@@ -204,6 +209,7 @@ impl Policy {
                 Some(by) => picker.hashed_ranked(&by),
                 None => picker.random_ranked(drawn.0),
             },
+            Self::Choices(choices) => picker.choices(choices, &group.turn),
             Self::Sharded(_) => picker.sharded(group.replicas.as_ref()?, ask.hash),
         }
     }

@@ -1,5 +1,6 @@
 //! The balancer: its load signal, its set and its policies, with endpoints that own nothing.
 
+mod choices;
 mod hashed;
 mod health;
 mod load;

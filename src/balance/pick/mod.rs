@@ -1,5 +1,6 @@
 //! The picking policies, over one set of endpoints.
 
+mod choices;
 mod hashed;
 mod p2c;
 mod pinned;
@@ -17,6 +18,7 @@ pub(crate) use self::pinned::{HealthSet, Over};
 #[cfg(feature = "orca")]
 pub(super) use self::prequal::DECAY;
 pub(super) use self::{
+    choices::Choices,
     hashed::Hashed,
     p2c::Signal,
     pinned::{Pinned, Pins},

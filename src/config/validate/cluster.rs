@@ -115,6 +115,9 @@ impl Checker {
         if let Some(balancer) = balancer {
             self.within("balancer", |checker| checker.balancer(balancer));
         }
+        if let Some(least_request) = least_request {
+            self.within("least_request", |checker| checker.least_request(least_request));
+        }
         self.within("transport", |checker| checker.transport(transport));
         match discovery {
             None | Some(Discovery::Static) => {}
@@ -151,7 +154,6 @@ impl Checker {
         }
         not_yet!(
             self,
-            least_request,
             http,
             failover,
             queue,
