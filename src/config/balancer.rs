@@ -48,7 +48,7 @@ pub enum Balancer {
     ClientWeighted(ClientWeighted),
     /// By probes of load and latency (Prequal). Not supported yet.
     Prequal(Prequal),
-    /// The first that connects, and then that one alone (gRFC A62). Not supported yet.
+    /// The first that can be connected to, and then that one alone (gRFC A62).
     PickFirst(PickFirst),
     /// A replica of the shard that the request's key belongs to, and no other endpoint.
     Sharded(Sharded),
@@ -309,15 +309,27 @@ impl Prequal {
     }
 }
 
-/// The first that connects, and then that one alone. Not supported yet.
+/// The first that can be connected to, and then that one alone (gRFC A61, A62, A113).
+///
+/// It stays until it is lost: its connections are all closed, one cannot be made, it fails more often
+/// than not, is ejected or leaves. Then the order is gone through from its beginning. While an endpoint
+/// is being connected to, the next is tried every `transport.happy_eyeballs_delay`, and the first
+/// connection wins. Where a cluster has priorities or localities, each has an order of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct PickFirst {
-    /// Whether the list is shuffled first, by weight. Default: false. Source: gRFC A62, A113.
+    /// Whether the order is not that of the source but shuffled, by weight, once per mesh and cluster.
+    /// Default: false. Source: gRFC A62, A113.
     pub shuffle: Option<bool>,
+}
+
+impl PickFirst {
+    pub(crate) fn is_shuffled(&self) -> bool {
+        self.shuffle.unwrap_or(false)
+    }
 }
 
 /// The endpoint that the call names, else by another policy.

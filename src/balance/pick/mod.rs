@@ -1,6 +1,7 @@
 //! The picking policies, over one set of endpoints.
 
 mod choices;
+mod first;
 mod hashed;
 mod p2c;
 mod pinned;
@@ -19,6 +20,7 @@ pub(crate) use self::pinned::{HealthSet, Over};
 pub(super) use self::prequal::DECAY;
 pub(super) use self::{
     choices::Choices,
+    first::{First, Sequence},
     hashed::Hashed,
     p2c::Signal,
     pinned::{Pinned, Pins},

@@ -52,6 +52,8 @@ const RUNS: &[&str] = &[
     "clusters.a.balancer.override_host.health[0]=unknown",
     "clusters.a.balancer.override_host.sources[0].header",
     "clusters.a.balancer.override_host.sources[0]=session",
+    "clusters.a.balancer.pick_first",
+    "clusters.a.balancer.pick_first.shuffle",
     "clusters.a.balancer.peak_ewma",
     "clusters.a.balancer.peak_ewma.decay",
     "clusters.a.balancer.ring_hash",
