@@ -1,11 +1,11 @@
 //! Checks of what keeps calls with an endpoint: balancers that hash, what a request is hashed by,
 //! sessions.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use http::HeaderName;
 
-use super::{Checker, NOT_YET, not_yet};
+use super::{Checker, NOT_YET, is_time, not_yet};
 use crate::config::{
     Balancer, HashCookie, HashFunction, HashHeader, HashOn, HashPolicy, Maglev, OverrideHost,
     OverrideSource, RingHash, Session, SessionCookie,
@@ -15,6 +15,8 @@ use crate::config::{
 const RING: std::ops::RangeInclusive<u32> = 1..=8_388_608;
 /// Entries that a maglev table may have (Envoy).
 const TABLE: std::ops::RangeInclusive<u32> = 2..=5_000_011;
+/// The shortest life of a session.
+const SECOND: Duration = Duration::from_secs(1);
 /// The last part of a path that may be hashed.
 const LAST_SEGMENT: u32 = 63;
 
@@ -144,7 +146,14 @@ impl Checker {
         if let Some(SessionCookie { name, path, ttl: _, attributes }) = cookie {
             self.within("cookie", |checker| checker.cookie(name, path.as_deref(), attributes));
         }
-        not_yet!(self, absolute_timeout, idle_timeout);
+        for (field, timeout) in
+            [("absolute_timeout", absolute_timeout), ("idle_timeout", idle_timeout)]
+        {
+            // A session counts in whole seconds.
+            if let Some(timeout) = timeout.filter(|it| *it < SECOND || !is_time(*it)) {
+                self.refuse(field, format!("{timeout:?}"), "must be in 1 s..=365 days");
+            }
+        }
     }
 
     pub(super) fn override_host(&mut self, over: &OverrideHost) {
