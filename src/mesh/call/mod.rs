@@ -5,6 +5,7 @@
 //! and the public layers share it.
 
 mod attempt;
+mod first;
 mod head;
 mod outcome;
 mod path;
