@@ -51,6 +51,7 @@ impl<X: Upstream> Balancer<X> {
         let (updater, keeper) = (Mutex::default(), Keeper::default());
         let health = Arc::<Health>::default();
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
+        health.set_ramps(view.load().ramps());
         Self { view, updater, context, epoch, keeper, health }
     }
 
@@ -64,10 +65,10 @@ impl<X: Upstream> Balancer<X> {
     /// registers.
     #[inline(always)]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
-        let Ask { now, random, tried, over, wanted, hash } = ask;
+        let Ask { now, random, tried, over, wanted, hash, apart } = ask;
         let view = self.view.load();
         if over.is_some() || !tried.is_empty() || view.placed.is_some() {
-            return self.pick_specially(&view, (now, random), tried, (over, wanted), hash);
+            return self.pick_specially(&view, (now, random), (tried, apart), (over, wanted), hash);
         }
         let picker = Picker::untried(&view.all.set, now, random);
         match view.policy.plain(&view.all, picker, hash) {
@@ -82,11 +83,11 @@ impl<X: Upstream> Balancer<X> {
         &self,
         view: &View<X>,
         (now, random): (u64, &Random),
-        tried: &[Arc<Endpoint<X>>],
+        (tried, apart): (&[Arc<Endpoint<X>>], bool),
         (over, wanted): (Option<&Over>, Option<&Wanted>),
         hash: Option<u64>,
     ) -> Result<InFlight<X>, PickError> {
-        let ask = Ask { now, random, tried, over, wanted, hash };
+        let ask = Ask { now, random, tried, over, wanted, hash, apart };
         self.pick_in(view, ask).or_else(|error| self.pick_again(view, ask, error))
     }
 
@@ -101,7 +102,7 @@ impl<X: Upstream> Balancer<X> {
         hash: Option<u64>,
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
-        let ask = Ask { now, random, tried: &[], over: None, wanted, hash };
+        let ask = Ask { wanted, ..Ask::any(now, random, &[]).hashed(hash) };
         self.pick_ranked(view, ask, drawn).or_else(|error| self.pick_again(view, ask, error))
     }
 
@@ -144,6 +145,12 @@ impl<X: Upstream> Balancer<X> {
         ask: Ask<'_, X>,
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
+        if ask.apart
+            && let Some(drawn) = drawn
+            && let Some(flight) = self.elsewhere(view, ask, drawn)
+        {
+            return Ok(flight);
+        }
         let (endpoint, live) = self.ranked(view, ask, drawn)?;
         Ok(self.begin(view, endpoint, live, ask.now).perhaps_probing(ask.now))
     }

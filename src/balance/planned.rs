@@ -12,6 +12,7 @@ use super::{
     endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
     hash::Spread,
+    health::Health,
     pick::{Mode, Picker, Rank, scale, standing},
     place::{Level, Placing, Plan},
     subset::labels::{Found, Wanted},
@@ -39,7 +40,7 @@ impl<X: Upstream> Balancer<X> {
         view: &View<X>,
         ask: Ask<'_, X>,
     ) -> Result<InFlight<X>, PickError> {
-        view.choose(&ask, &|| self.wake(), |(endpoint, live)| {
+        view.choose(&ask, &self.health, &|| self.wake(), |(endpoint, live)| {
             let live = live.unwrap_or_else(|| self.live(endpoint, &view.all));
             live.load.begin(ask.now);
             self.called();
@@ -59,6 +60,7 @@ impl<X: Upstream> View<X> {
     pub(super) fn choose<T>(
         &self,
         ask: &Ask<'_, X>,
+        health: &Health,
         wakes: &dyn Fn(),
         then: impl FnOnce(Chosen<'_, X>) -> T,
     ) -> Result<T, PickError> {
@@ -73,12 +75,10 @@ impl<X: Upstream> View<X> {
         }
         let mode = Mode {
             worst: Cell::new(Rank::Young),
-            panic: Cell::new(false),
-            degraded: Cell::new(false),
-            trial: Cell::new(false),
-            edges: Cell::new(&[]),
-            hash: ask.hash,
-            slow_start: self.placing.slow_start.as_ref().filter(|_| ask.now < plan.young_until),
+            slow_start: self.placing.slow_start.as_ref().filter(|slow| {
+                ask.now < plan.young_until || health.is_renewing(ask.now, slow.window)
+            }),
+            ..Mode::new(ask)
         };
         Way { view: self, plan, ask, mode: &mode }.pick(wakes).map(then)
     }
@@ -160,6 +160,7 @@ impl<'a, X: Upstream> Way<'a, X> {
         !self.mode.panic.get()
             && !self.mode.degraded.get()
             && self.mode.slow_start.is_none()
+            && self.mode.leaves.is_empty()
             && self.mode.edges.get().is_empty()
     }
 
@@ -199,7 +200,7 @@ impl<'a, X: Upstream> Way<'a, X> {
         }
         let rest = (0..plan.levels.len()).filter(|at| *at != index);
         let levels = std::iter::once(index).chain(rest).filter_map(|at| plan.levels.get(at));
-        for worst in [Rank::Young, Rank::Degraded, Rank::Tried] {
+        for worst in [Rank::Young, Rank::Degraded, Rank::Left, Rank::Tried] {
             self.mode.worst.set(worst);
             if worst != Rank::Young
                 && let Some(picked) = self.within(group)

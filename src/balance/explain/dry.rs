@@ -15,6 +15,7 @@ use crate::{
         ask::Ask,
         balancer::PickError,
         endpoint::{Endpoint, Upstream},
+        health::Health,
         pick::{Picker, Pinned, Pins},
         planned::plan_of,
         view::{Group, Placed, View},
@@ -55,8 +56,9 @@ pub(super) struct Outcomes<X> {
 }
 
 /// A view that picks may be tried out on.
-struct Trials<X> {
+struct Trials<'a, X> {
     view: View<X>,
+    health: &'a Health,
     /// Whose turn it was.
     turns: Vec<(Arc<AtomicU64>, u64)>,
 }
@@ -81,7 +83,7 @@ impl<X: Upstream> View<X> {
     }
 
     /// Whom a pick would pick.
-    fn pick_dry(&self, ask: &Ask<'_, X>) -> Result<Arc<Endpoint<X>>, PickError> {
+    fn pick_dry(&self, ask: &Ask<'_, X>, health: &Health) -> Result<Arc<Endpoint<X>>, PickError> {
         let group = &self.all;
         let picker = Picker::new(&group.set, ask);
         if let Some(over) = ask.over {
@@ -92,7 +94,7 @@ impl<X: Upstream> View<X> {
             }
         }
         if self.placed.is_some() {
-            return self.choose(ask, &|| (), |(endpoint, _)| Arc::clone(endpoint));
+            return self.choose(ask, health, &|| (), |(endpoint, _)| Arc::clone(endpoint));
         }
         match self.policy.plain_elsewhere(group, picker, ask.hash) {
             Ok((endpoint, _)) => Ok(Arc::clone(endpoint)),
@@ -105,8 +107,8 @@ impl<X: Upstream> View<X> {
     }
 }
 
-impl<X: Upstream> Trials<X> {
-    fn of(view: &View<X>) -> Self {
+impl<'a, X: Upstream> Trials<'a, X> {
+    fn of(view: &View<X>, health: &'a Health) -> Self {
         let view = view.copied();
         let mut turns = Vec::new();
         let mut note = |group: &Group<X>| {
@@ -119,12 +121,12 @@ impl<X: Upstream> Trials<X> {
                 level.parts.iter().for_each(|part| note(&part.group));
             }
         }
-        Self { view, turns }
+        Self { view, health, turns }
     }
 
     /// One pick of the same state as every other.
     fn pick(&self, ask: &Ask<'_, X>) -> Result<Arc<Endpoint<X>>, PickError> {
-        let picked = self.view.pick_dry(ask);
+        let picked = self.view.pick_dry(ask, self.health);
         for (turn, at) in &self.turns {
             turn.store(*at, Relaxed);
         }
@@ -132,7 +134,7 @@ impl<X: Upstream> Trials<X> {
     }
 }
 
-impl<X: Upstream> Trials<X> {
+impl<X: Upstream> Trials<'_, X> {
     /// Whether there is a plan, and all of its picks look in the same place first.
     fn has_one_group(&self, asked: &Asked<'_>) -> bool {
         let plan = self.view.placed.as_ref();
@@ -175,11 +177,11 @@ impl<X: Upstream> Trials<X> {
 /// Tries picks out.
 pub(super) fn outcomes<X: Upstream>(
     view: &View<X>,
+    health: &Health,
     asked: &Asked<'_>,
-    now: u64,
-    trial: u64,
+    (now, trial): (u64, u64),
 ) -> Outcomes<X> {
-    let (trials, random) = (Trials::of(view), Random::dry(SEED));
+    let (trials, random) = (Trials::of(view, health), Random::dry(SEED));
     let first = ask(asked, now, &random, &[]);
     let trial = if trial == 0 { Vec::new() } else { trials.of_trial(trial, &first) };
     let mut outcomes = Outcomes {

@@ -13,14 +13,16 @@ use super::{
 };
 use crate::{
     balance::{
+        ask::Ask,
         endpoint::{Endpoint, Upstream},
-        health::Phase,
+        health::{Health, Phase},
         pick::{Mode, Rank, is_failing, standing},
         place::{Level, Plan},
         policy::Policy,
         view::{Group, View},
     },
-    config::Health,
+    config,
+    core::Random,
 };
 
 /// Of more endpoints than this nothing is said of the cost of one that no tried pick has met.
@@ -29,6 +31,7 @@ const COMPARED: usize = 256;
 /// What is explained.
 pub(super) struct Seeing<'a, X> {
     pub(super) view: &'a View<X>,
+    pub(super) health: &'a Health,
     pub(super) plan: Option<&'a Plan<X>>,
     pub(super) asked: &'a Asked<'a>,
     pub(super) now: u64,
@@ -81,15 +84,14 @@ impl<X: Upstream> Seeing<'_, X> {
 
     fn part(&self, endpoint: &Arc<Endpoint<X>>, level: &Level<X>) -> f64 {
         let placing = &self.view.placing;
-        let young = self.plan.is_some_and(|plan| self.now < plan.young_until);
+        let young_until = self.plan.map_or(0, |plan| plan.young_until);
+        let random = Random::dry(0);
         let mode = Mode {
-            worst: Cell::new(Rank::Young),
-            panic: Cell::new(false),
-            degraded: Cell::new(false),
-            trial: Cell::new(false),
             edges: Cell::new(&level.edges),
-            hash: None,
-            slow_start: placing.slow_start.as_ref().filter(|_| young),
+            slow_start: placing.slow_start.as_ref().filter(|slow| {
+                self.now < young_until || self.health.is_renewing(self.now, slow.window)
+            }),
+            ..Mode::new(&Ask::any(self.now, &random, &[]))
         };
         mode.share(endpoint, self.now)
     }
@@ -130,6 +132,10 @@ impl<X: Upstream> Seeing<'_, X> {
             Policy::RoundRobin if spot.group.turn.load(Relaxed) > 0 => PickReason::Turn,
             #[cfg(feature = "orca")]
             Policy::Weighted(_) if spot.group.turn.load(Relaxed) > 0 => PickReason::Turn,
+            Policy::Choices(choices) if choices.is_by_turns() && !spot.group.set.uniform => {
+                PickReason::Turn
+            }
+            Policy::First(_) => PickReason::Order,
             Policy::Random | Policy::RoundRobin | Policy::Hashed(_) => PickReason::Rare,
             #[cfg(feature = "orca")]
             Policy::Weighted(_) => PickReason::Rare,
@@ -194,7 +200,7 @@ pub(super) fn standing_of<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Endp
         Rank::Suspect if state.is_suspect() => {
             EndpointStanding::Suspect { probe_in: left(state.probe_at()) }
         }
-        Rank::Suspect if endpoint.spec().health() == Health::Unhealthy => {
+        Rank::Suspect if endpoint.spec().health() == config::Health::Unhealthy => {
             EndpointStanding::Unhealthy
         }
         Rank::Suspect => EndpointStanding::Unchecked,

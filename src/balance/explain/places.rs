@@ -8,7 +8,7 @@ use super::{
 };
 use crate::balance::{
     endpoint::Upstream,
-    place::{Count, Level, Plan, name_of},
+    place::{By, Count, Level, Plan, name_of, priority::Tally},
     planned::leaves_others,
     view::Group,
 };
@@ -37,7 +37,7 @@ impl<X: Upstream> Seeing<'_, X> {
 
     /// Of endpoints that nothing tells apart.
     fn together(&self, all: &Group<X>) -> PriorityExplanation {
-        let counted = Count::of(all, self.now, 1.0).census.counted;
+        let counted = self.counted(all);
         let spot = Spot { level: None, group: all, without: None };
         let endpoints = self.group(all, &spot);
         PriorityExplanation {
@@ -56,7 +56,7 @@ impl<X: Upstream> Seeing<'_, X> {
 
     fn level(&self, level: &Level<X>, before: u32) -> PriorityExplanation {
         let whole = level.whole.as_ref().unwrap_or(&self.view.all);
-        let counted = Count::of(whole, self.now, 1.0).census.counted;
+        let counted = self.counted(whole);
         let load = level.load();
         let share = load.healthy + load.degraded;
         let skipped = (share == 0).then(|| {
@@ -102,6 +102,10 @@ impl<X: Upstream> Seeing<'_, X> {
             skipped,
             localities,
         }
+    }
+
+    fn counted(&self, group: &Group<X>) -> Tally {
+        Count::of(group, &By::of(&self.view.placing), self.now).census.counted
     }
 
     fn group(&self, group: &Group<X>, spot: &Spot<'_, X>) -> Vec<EndpointExplanation> {

@@ -184,6 +184,8 @@ pub enum PickReason {
     Shard,
     /// It is another one's turn.
     Turn,
+    /// Another comes first in the order.
+    Order,
     /// Others cost less.
     Cost,
     /// It may be picked, and is so one of many that no tried pick has met it.
@@ -209,6 +211,7 @@ impl PickReason {
             Self::Hash => "the hash belongs to another",
             Self::Shard => "no replica of the shard",
             Self::Turn => "it is another's turn",
+            Self::Order => "another comes first",
             Self::Cost => "others cost less",
             Self::Rare => "one of many",
             Self::Labels => "not of the labels asked for",

@@ -5,6 +5,7 @@
 //! and the public layers share it.
 
 mod attempt;
+mod first;
 mod head;
 mod outcome;
 mod path;
@@ -29,6 +30,7 @@ pub(crate) use self::staged::{AttemptRest, CallRest};
 pub(crate) use self::{
     attempt::{in_clear, no_endpoint},
     head::set_authority,
+    sticky::{named, session_of},
 };
 use super::{
     cluster::Cluster,

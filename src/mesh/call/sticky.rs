@@ -1,14 +1,18 @@
 //! What keeps a call with an endpoint: its hash, the endpoint that it names, its session.
 
 use http::{HeaderMap, HeaderValue, Request, header::SET_COOKIE};
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use crate::{
     balance::Over,
     config::Address,
     core::{Call, Outgoing},
-    mesh::{cluster::Cluster, inner::Inner, service::Route},
-    route::{Session, hash::Beside},
+    mesh::{
+        cluster::{Cluster, Core},
+        inner::Inner,
+        service::Route,
+    },
+    route::{Named, Session, hash::Beside},
 };
 
 /// What is rare of it, in a box of its own.
@@ -19,6 +23,8 @@ pub(crate) struct Sticky {
     /// The endpoint that it names.
     pub(crate) over: Option<Over>,
     session: Option<Arc<Session>>,
+    /// What it has said of its session.
+    named: Option<Named>,
 }
 
 /// Where a call is to go: its hash, and the rest.
@@ -42,12 +48,32 @@ pub(super) fn stick(
         hash = hashed.hash;
         sticky.set_cookie = hashed.set_cookie.map(|cookie| *cookie);
     }
-    let session = route.session.as_ref().filter(|it| it.is_for(request.uri().path()));
-    sticky.over = core.overriding.over(session.map(|session| &**session), request);
+    let session = session_of(route, request);
+    (sticky.named, sticky.over) = named(&core, session, request);
     sticky.session = session.cloned();
-    let Sticky { set_cookie, over, session } = &sticky;
+    let Sticky { set_cookie, over, session, named: _ } = &sticky;
     let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
     (hash, is_there.then(|| Box::new(sticky)))
+}
+
+/// The session that requests of this path have.
+pub(crate) fn session_of<'a, B>(
+    route: &'a Route,
+    request: &Request<B>,
+) -> Option<&'a Arc<Session>> {
+    route.session.as_ref().filter(|it| it.is_for(request.uri().path()))
+}
+
+/// What the session of a request says, and the endpoint that the request names.
+pub(crate) fn named<B>(
+    core: &Core,
+    session: Option<&Arc<Session>>,
+    request: &Request<B>,
+) -> (Option<Named>, Option<Over>) {
+    let named = session.and_then(|session| session.named(request, now(session)));
+    let said = session.and_then(|session| Some((&**session, named.as_ref()?)));
+    let over = core.overriding.over(said, request);
+    (named, over)
 }
 
 impl Sticky {
@@ -57,11 +83,25 @@ impl Sticky {
             headers.append(SET_COOKIE, cookie);
         }
         if let (Some(session), Some(answered)) = (self.session, answered) {
-            session.tell(headers, self.over.as_ref().map(|over| &over.address), answered);
+            // One that another source names is not told again either.
+            let over = self.over.as_ref().map(|over| &over.address);
+            let named = self.named.as_ref().filter(|named| over == Some(&named.address));
+            if over == Some(answered) && named.is_none() {
+                return;
+            }
+            session.tell(headers, named, answered, now(&session));
         }
     }
 
     pub(super) fn is_told_who(&self) -> bool {
         self.session.is_some()
     }
+}
+
+/// Seconds since 1970, where sessions end: others that share them have another epoch.
+fn now(session: &Session) -> u64 {
+    if !session.ends() {
+        return 0;
+    }
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

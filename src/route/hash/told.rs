@@ -61,6 +61,8 @@ impl On {
     fn told(&self) -> String {
         match self {
             Self::Header(name) | Self::Joined(name) => format!("header {name}"),
+            #[cfg(feature = "file")]
+            Self::Rewritten(by) => format!("header {}, rewritten", by.0),
             Self::Cookie(cookie) => format!("cookie {}", cookie.name),
             Self::Query(name) => format!("query {name}"),
             Self::Segment(place) => format!("part {place} of the path"),
@@ -81,6 +83,8 @@ impl On {
         }
         KeyFound::Value(match self {
             Self::Header(name) | Self::Joined(name) => shown(request.headers(), name),
+            #[cfg(feature = "file")]
+            Self::Rewritten(by) => shown(request.headers(), &by.0),
             Self::Segment(place) => {
                 let path = request.uri().path();
                 let segment = path.strip_prefix('/').unwrap_or(path).split('/').nth(*place);
