@@ -12,7 +12,6 @@ use super::{
     endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
     hash::Spread,
-    health::Health,
     pick::{Mode, Picker, Rank, scale, standing},
     place::{Level, Placing, Plan},
     subset::labels::{Found, Wanted},
@@ -40,7 +39,7 @@ impl<X: Upstream> Balancer<X> {
         view: &View<X>,
         ask: Ask<'_, X>,
     ) -> Result<InFlight<X>, PickError> {
-        view.choose(&ask, &self.health, &|| self.wake(), |(endpoint, live)| {
+        view.choose(&ask, &|| self.wake(), |(endpoint, live)| {
             let live = live.unwrap_or_else(|| self.live(endpoint, &view.all));
             live.load.begin(ask.now);
             self.called();
@@ -60,7 +59,6 @@ impl<X: Upstream> View<X> {
     pub(super) fn choose<T>(
         &self,
         ask: &Ask<'_, X>,
-        health: &Health,
         wakes: &dyn Fn(),
         then: impl FnOnce(Chosen<'_, X>) -> T,
     ) -> Result<T, PickError> {
@@ -75,9 +73,7 @@ impl<X: Upstream> View<X> {
         }
         let mode = Mode {
             worst: Cell::new(Rank::Young),
-            slow_start: self.placing.slow_start.as_ref().filter(|slow| {
-                ask.now < plan.young_until || health.is_renewing(ask.now, slow.window)
-            }),
+            slow_start: self.slow_start(plan, ask.now),
             ..Mode::new(ask)
         };
         Way { view: self, plan, ask, mode: &mode }.pick(wakes).map(then)

@@ -15,7 +15,6 @@ use crate::{
         ask::Ask,
         balancer::PickError,
         endpoint::{Endpoint, Upstream},
-        health::Health,
         pick::{Picker, Pinned, Pins},
         planned::plan_of,
         view::{Group, Placed, View},
@@ -56,9 +55,8 @@ pub(super) struct Outcomes<X> {
 }
 
 /// A view that picks may be tried out on.
-struct Trials<'a, X> {
+struct Trials<X> {
     view: View<X>,
-    health: &'a Health,
     /// Whose turn it was.
     turns: Vec<(Arc<AtomicU64>, u64)>,
 }
@@ -77,13 +75,14 @@ impl<X: Upstream> View<X> {
             decay: self.decay,
             bounded: self.bounded,
             placing: Arc::clone(&self.placing),
+            health: Arc::clone(&self.health),
             pins: Pins::default(),
             placed,
         }
     }
 
     /// Whom a pick would pick.
-    fn pick_dry(&self, ask: &Ask<'_, X>, health: &Health) -> Result<Arc<Endpoint<X>>, PickError> {
+    fn pick_dry(&self, ask: &Ask<'_, X>) -> Result<Arc<Endpoint<X>>, PickError> {
         let group = &self.all;
         let picker = Picker::new(&group.set, ask);
         if let Some(over) = ask.over {
@@ -94,7 +93,7 @@ impl<X: Upstream> View<X> {
             }
         }
         if self.placed.is_some() {
-            return self.choose(ask, health, &|| (), |(endpoint, _)| Arc::clone(endpoint));
+            return self.choose(ask, &|| (), |(endpoint, _)| Arc::clone(endpoint));
         }
         match self.policy.plain_elsewhere(group, picker, ask.hash) {
             Ok((endpoint, _)) => Ok(Arc::clone(endpoint)),
@@ -107,8 +106,8 @@ impl<X: Upstream> View<X> {
     }
 }
 
-impl<'a, X: Upstream> Trials<'a, X> {
-    fn of(view: &View<X>, health: &'a Health) -> Self {
+impl<X: Upstream> Trials<X> {
+    fn of(view: &View<X>) -> Self {
         let view = view.copied();
         let mut turns = Vec::new();
         let mut note = |group: &Group<X>| {
@@ -121,12 +120,12 @@ impl<'a, X: Upstream> Trials<'a, X> {
                 level.parts.iter().for_each(|part| note(&part.group));
             }
         }
-        Self { view, health, turns }
+        Self { view, turns }
     }
 
     /// One pick of the same state as every other.
     fn pick(&self, ask: &Ask<'_, X>) -> Result<Arc<Endpoint<X>>, PickError> {
-        let picked = self.view.pick_dry(ask, self.health);
+        let picked = self.view.pick_dry(ask);
         for (turn, at) in &self.turns {
             turn.store(*at, Relaxed);
         }
@@ -134,7 +133,7 @@ impl<'a, X: Upstream> Trials<'a, X> {
     }
 }
 
-impl<X: Upstream> Trials<'_, X> {
+impl<X: Upstream> Trials<X> {
     /// Whether there is a plan, and all of its picks look in the same place first.
     fn has_one_group(&self, asked: &Asked<'_>) -> bool {
         let plan = self.view.placed.as_ref();
@@ -177,11 +176,11 @@ impl<X: Upstream> Trials<'_, X> {
 /// Tries picks out.
 pub(super) fn outcomes<X: Upstream>(
     view: &View<X>,
-    health: &Health,
     asked: &Asked<'_>,
-    (now, trial): (u64, u64),
+    now: u64,
+    trial: u64,
 ) -> Outcomes<X> {
-    let (trials, random) = (Trials::of(view, health), Random::dry(SEED));
+    let (trials, random) = (Trials::of(view), Random::dry(SEED));
     let first = ask(asked, now, &random, &[]);
     let trial = if trial == 0 { Vec::new() } else { trials.of_trial(trial, &first) };
     let mut outcomes = Outcomes {

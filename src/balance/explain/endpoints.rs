@@ -15,13 +15,13 @@ use crate::{
     balance::{
         ask::Ask,
         endpoint::{Endpoint, Upstream},
-        health::{Health, Phase},
+        health::Phase,
         pick::{Mode, Rank, is_failing, standing},
         place::{Level, Plan},
         policy::Policy,
         view::{Group, View},
     },
-    config,
+    config::Health,
     core::Random,
 };
 
@@ -31,7 +31,6 @@ const COMPARED: usize = 256;
 /// What is explained.
 pub(super) struct Seeing<'a, X> {
     pub(super) view: &'a View<X>,
-    pub(super) health: &'a Health,
     pub(super) plan: Option<&'a Plan<X>>,
     pub(super) asked: &'a Asked<'a>,
     pub(super) now: u64,
@@ -83,15 +82,13 @@ impl<X: Upstream> Seeing<'_, X> {
     }
 
     fn part(&self, endpoint: &Arc<Endpoint<X>>, level: &Level<X>) -> f64 {
-        let placing = &self.view.placing;
-        let young_until = self.plan.map_or(0, |plan| plan.young_until);
         let random = Random::dry(0);
+        let ask = Ask::any(self.now, &random, &[]);
         let mode = Mode {
+            worst: Cell::new(Rank::Young),
             edges: Cell::new(&level.edges),
-            slow_start: placing.slow_start.as_ref().filter(|slow| {
-                self.now < young_until || self.health.is_renewing(self.now, slow.window)
-            }),
-            ..Mode::new(&Ask::any(self.now, &random, &[]))
+            slow_start: self.plan.and_then(|plan| self.view.slow_start(plan, self.now)),
+            ..Mode::new(&ask)
         };
         mode.share(endpoint, self.now)
     }
@@ -132,7 +129,7 @@ impl<X: Upstream> Seeing<'_, X> {
             Policy::RoundRobin if spot.group.turn.load(Relaxed) > 0 => PickReason::Turn,
             #[cfg(feature = "orca")]
             Policy::Weighted(_) if spot.group.turn.load(Relaxed) > 0 => PickReason::Turn,
-            Policy::Choices(choices) if choices.is_by_turns() && !spot.group.set.uniform => {
+            Policy::Choices(choices) if choices.is_by_turns(spot.group.set.uniform) => {
                 PickReason::Turn
             }
             Policy::First(_) => PickReason::Order,
@@ -200,7 +197,7 @@ pub(super) fn standing_of<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Endp
         Rank::Suspect if state.is_suspect() => {
             EndpointStanding::Suspect { probe_in: left(state.probe_at()) }
         }
-        Rank::Suspect if endpoint.spec().health() == config::Health::Unhealthy => {
+        Rank::Suspect if endpoint.spec().health() == Health::Unhealthy => {
             EndpointStanding::Unhealthy
         }
         Rank::Suspect => EndpointStanding::Unchecked,

@@ -57,11 +57,10 @@ impl<X: Upstream> Balancer<X> {
         let plan =
             view.placed.as_ref().and_then(|placed| plan_of(&view, placed, asked.wanted).ok());
         let trial = plan.map_or(0, |plan| plan.trial.load(Relaxed));
-        let found = outcomes(&view, &self.health, asked, (now, trial));
+        let found = outcomes(&view, asked, now, trial);
         let named = asked.over.map(|over| named(&view, over, now));
         let is_named = named.as_ref().is_some_and(|named| named.is_honoured);
-        let health = &*self.health;
-        let seeing = Seeing { view: &view, health, plan, asked, now, found: &found, is_named };
+        let seeing = Seeing { view: &view, plan, asked, now, found: &found, is_named };
         let (priorities, outside) = seeing.places();
         PickExplanation {
             rule: words::rule(&view, now),

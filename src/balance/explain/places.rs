@@ -8,7 +8,7 @@ use super::{
 };
 use crate::balance::{
     endpoint::Upstream,
-    place::{By, Count, Level, Plan, name_of, priority::Tally},
+    place::{Count, Level, Plan, name_of},
     planned::leaves_others,
     view::Group,
 };
@@ -37,7 +37,7 @@ impl<X: Upstream> Seeing<'_, X> {
 
     /// Of endpoints that nothing tells apart.
     fn together(&self, all: &Group<X>) -> PriorityExplanation {
-        let counted = self.counted(all);
+        let counted = Count::counted(all, &self.view.placing, self.now);
         let spot = Spot { level: None, group: all, without: None };
         let endpoints = self.group(all, &spot);
         PriorityExplanation {
@@ -56,7 +56,7 @@ impl<X: Upstream> Seeing<'_, X> {
 
     fn level(&self, level: &Level<X>, before: u32) -> PriorityExplanation {
         let whole = level.whole.as_ref().unwrap_or(&self.view.all);
-        let counted = self.counted(whole);
+        let counted = Count::counted(whole, &self.view.placing, self.now);
         let load = level.load();
         let share = load.healthy + load.degraded;
         let skipped = (share == 0).then(|| {
@@ -82,7 +82,7 @@ impl<X: Upstream> Seeing<'_, X> {
                 };
                 let share = shares.get(index).copied();
                 let empty = share.is_some_and(|share| share <= 0.0);
-                let without = without.or_else(|| empty.then_some(PickReason::Locality));
+                let without = without.or(empty.then_some(PickReason::Locality));
                 let spot = Spot { level: Some(level), group: &part.group, without };
                 let endpoints = self.group(&part.group, &spot);
                 LocalityExplanation { name: Some(name), share, endpoints }
@@ -102,10 +102,6 @@ impl<X: Upstream> Seeing<'_, X> {
             skipped,
             localities,
         }
-    }
-
-    fn counted(&self, group: &Group<X>) -> Tally {
-        Count::of(group, &By::of(&self.view.placing), self.now).census.counted
     }
 
     fn group(&self, group: &Group<X>, spot: &Spot<'_, X>) -> Vec<EndpointExplanation> {

@@ -184,7 +184,7 @@ pub enum PickReason {
     Shard,
     /// It is another one's turn.
     Turn,
-    /// Another comes first in the order.
+    /// Another is the first of the order.
     Order,
     /// Others cost less.
     Cost,
@@ -211,7 +211,7 @@ impl PickReason {
             Self::Hash => "the hash belongs to another",
             Self::Shard => "no replica of the shard",
             Self::Turn => "it is another's turn",
-            Self::Order => "another comes first",
+            Self::Order => "another is the first",
             Self::Cost => "others cost less",
             Self::Rare => "one of many",
             Self::Labels => "not of the labels asked for",

@@ -17,16 +17,10 @@ pub(super) fn rule<X>(view: &View<X>, now: u64) -> String {
         Policy::LeastRequest => {
             format!("of two at random{by_weight} the one with fewer calls in flight")
         }
-        Policy::Choices(choices) if choices.is_by_turns() && !set.uniform => {
-            "one after the other, by weight and calls in flight".to_owned()
+        Policy::Choices(choices) => choices.rule(set.len(), set.uniform),
+        Policy::First(_) => {
+            "the first of an order that can be connected to, and then that one alone".to_owned()
         }
-        Policy::Choices(choices) => match choices.compared() {
-            Some(count) => {
-                format!("of {count} at random{by_weight} the one with the fewest calls in flight")
-            }
-            None => "of all the one with the fewest calls in flight by its weight".to_owned(),
-        },
-        Policy::First(_) => "the first that can be connected to, as long as it is there".to_owned(),
         Policy::RoundRobin => format!("one after the other{by_weight}"),
         Policy::Random => format!("any one at random{by_weight}"),
         #[cfg(feature = "orca")]

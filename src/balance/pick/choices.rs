@@ -45,16 +45,23 @@ impl Choices {
     }
 }
 
-/// For explanations.
 impl Choices {
-    /// How many are compared; None: all.
-    pub(in crate::balance) fn compared(&self) -> Option<usize> {
-        (self.count < usize::MAX).then_some(self.count)
+    /// Whether endpoints take turns.
+    pub(in crate::balance) fn is_by_turns(&self, is_uniform: bool) -> bool {
+        self.bias.is_some() && !is_uniform
     }
 
-    /// Whether unequal weights take turns.
-    pub(in crate::balance) fn is_by_turns(&self) -> bool {
-        self.bias.is_some()
+    /// In words, over so many endpoints.
+    pub(in crate::balance) fn rule(&self, endpoints: usize, is_uniform: bool) -> String {
+        match self.bias {
+            Some(bias) if !is_uniform => {
+                format!("in turns by weight / (calls in flight + 1)^{bias}")
+            }
+            _ if self.count >= endpoints => {
+                "of all the one with the fewest calls in flight for its weight".to_owned()
+            }
+            _ => format!("of {} at random the one with the fewest calls in flight", self.count),
+        }
     }
 }
 

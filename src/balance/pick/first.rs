@@ -107,7 +107,7 @@ impl Sequence {
         behind.iter().skip(1).chain(before).filter_map(at)
     }
 
-    /// The same order, whose choice is its own.
+    /// The same order, with an endpoint in use of its own.
     pub(in crate::balance) fn copied(&self) -> Self {
         let chosen = AtomicU64::new(self.chosen.load(Relaxed));
         Self { order: self.order.clone(), chosen }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{
     locality::{self, Weighed},
     plan::{Level, Plan, rings_of},
-    priority::{self, Census, Class, Load},
+    priority::{self, Census, Class, Load, Tally},
     rings::Ring,
     settings::{ByRing, Placing, Sharing},
     zone::{self, Zone, Zones},
@@ -55,7 +55,7 @@ pub(in crate::balance) struct Count {
 }
 
 /// How the endpoints of a group are counted.
-pub(in crate::balance) struct By {
+struct By {
     /// Calls in flight that make a load of 1.
     full_load: f64,
     /// One whose first check is not over does not count.
@@ -63,7 +63,7 @@ pub(in crate::balance) struct By {
 }
 
 impl By {
-    pub(in crate::balance) fn of(placing: &Placing) -> Self {
+    fn of(placing: &Placing) -> Self {
         let full_load = match &placing.sharing {
             Sharing::Rings(rings) => rings.full_load,
             _ => 1.0,
@@ -86,7 +86,16 @@ fn class_of<X: Upstream>(endpoint: &Endpoint<X>, now: u64, waits: bool) -> Optio
 }
 
 impl Count {
-    pub(in crate::balance) fn of<X: Upstream>(group: &Group<X>, by: &By, now: u64) -> Self {
+    /// The endpoints of a group as its plan counts them.
+    pub(in crate::balance) fn counted<X: Upstream>(
+        group: &Group<X>,
+        placing: &Placing,
+        now: u64,
+    ) -> Tally {
+        Self::of(group, &By::of(placing), now).census.counted
+    }
+
+    fn of<X: Upstream>(group: &Group<X>, by: &By, now: u64) -> Self {
         let mut count = Self::default();
         for endpoint in group.set.iter() {
             let Some(class) = class_of(endpoint, now, by.waits) else { continue };

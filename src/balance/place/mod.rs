@@ -27,7 +27,7 @@ pub(super) mod zone;
 
 pub(crate) use self::count::{Callers, Shift};
 pub(super) use self::{
-    count::{By, Count, Counting, name_of},
+    count::{Count, Counting, name_of},
     plan::{Level, Making, Part, Plan, locality_of},
     settings::{Placing, Sharing},
 };

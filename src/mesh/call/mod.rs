@@ -10,7 +10,7 @@ mod head;
 mod outcome;
 mod path;
 mod staged;
-mod sticky;
+pub(crate) mod sticky;
 mod traced;
 mod trail;
 mod words;
@@ -30,7 +30,6 @@ pub(crate) use self::staged::{AttemptRest, CallRest};
 pub(crate) use self::{
     attempt::{in_clear, no_endpoint},
     head::set_authority,
-    sticky::{named, session_of},
 };
 use super::{
     cluster::Cluster,

@@ -7,11 +7,7 @@ use crate::{
     balance::Over,
     config::Address,
     core::{Call, Outgoing},
-    mesh::{
-        cluster::{Cluster, Core},
-        inner::Inner,
-        service::Route,
-    },
+    mesh::{cluster::Cluster, inner::Inner, service::Route},
     route::{Named, Session, hash::Beside},
 };
 
@@ -48,32 +44,16 @@ pub(super) fn stick(
         hash = hashed.hash;
         sticky.set_cookie = hashed.set_cookie.map(|cookie| *cookie);
     }
-    let session = session_of(route, request);
-    (sticky.named, sticky.over) = named(&core, session, request);
+    let session = route.session.as_ref().filter(|it| it.is_for(request.uri().path()));
+    if let Some(session) = session {
+        sticky.named = session.named(request, now(session));
+    }
+    let said = session.and_then(|session| Some((&**session, sticky.named.as_ref()?)));
+    sticky.over = core.overriding.over(said, request);
     sticky.session = session.cloned();
     let Sticky { set_cookie, over, session, named: _ } = &sticky;
     let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
     (hash, is_there.then(|| Box::new(sticky)))
-}
-
-/// The session that requests of this path have.
-pub(crate) fn session_of<'a, B>(
-    route: &'a Route,
-    request: &Request<B>,
-) -> Option<&'a Arc<Session>> {
-    route.session.as_ref().filter(|it| it.is_for(request.uri().path()))
-}
-
-/// What the session of a request says, and the endpoint that the request names.
-pub(crate) fn named<B>(
-    core: &Core,
-    session: Option<&Arc<Session>>,
-    request: &Request<B>,
-) -> (Option<Named>, Option<Over>) {
-    let named = session.and_then(|session| session.named(request, now(session)));
-    let said = session.and_then(|session| Some((&**session, named.as_ref()?)));
-    let over = core.overriding.over(said, request);
-    (named, over)
 }
 
 impl Sticky {
@@ -99,7 +79,7 @@ impl Sticky {
 }
 
 /// Seconds since 1970, where sessions end: others that share them have another epoch.
-fn now(session: &Session) -> u64 {
+pub(crate) fn now(session: &Session) -> u64 {
     if !session.ends() {
         return 0;
     }

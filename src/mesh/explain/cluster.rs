@@ -9,7 +9,7 @@ use crate::{
     balance::Asked,
     core::{self, Random},
     mesh::{
-        call::{in_clear, named, no_endpoint, session_of},
+        call::{in_clear, no_endpoint, sticky},
         cluster::{Cluster, Core},
         inner::Inner,
         service::{Route, Target},
@@ -32,8 +32,11 @@ pub(super) fn explain(call: &Call<'_>, target: &Target, share: f64) -> ClusterEx
     let cluster: &Arc<Cluster> = target.deref();
     let core = cluster.core.load();
     let hash = hashed(call, &core);
-    let session = session_of(call.route, call.request);
-    let (_, over) = named(&core, session, call.request);
+    let session = call.route.session.as_ref();
+    let session = session.filter(|it| it.is_for(call.request.uri().path()));
+    let named = session.and_then(|session| session.named(call.request, sticky::now(session)));
+    let said = session.and_then(|session| Some((&**session, named.as_ref()?)));
+    let over = core.overriding.over(said, call.request);
     let asked = Asked {
         hash: hash.as_ref().and_then(|hash| hash.hash),
         over: over.as_ref(),

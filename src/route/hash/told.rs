@@ -83,6 +83,7 @@ impl On {
         }
         KeyFound::Value(match self {
             Self::Header(name) | Self::Joined(name) => shown(request.headers(), name),
+            // As it came.
             #[cfg(feature = "file")]
             Self::Rewritten(by) => shown(request.headers(), &by.0),
             Self::Segment(place) => {
