@@ -65,10 +65,10 @@ impl<X: Upstream> Balancer<X> {
     /// registers.
     #[inline(always)]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
-        let Ask { now, random, tried, over, wanted, hash } = ask;
+        let Ask { now, random, tried, over, wanted, hash, apart } = ask;
         let view = self.view.load();
         if over.is_some() || !tried.is_empty() || view.placed.is_some() {
-            return self.pick_specially(&view, (now, random), tried, (over, wanted), hash);
+            return self.pick_specially(&view, (now, random), (tried, apart), (over, wanted), hash);
         }
         let picker = Picker::untried(&view.all.set, now, random);
         match view.policy.plain(&view.all, picker, hash) {
@@ -83,11 +83,11 @@ impl<X: Upstream> Balancer<X> {
         &self,
         view: &View<X>,
         (now, random): (u64, &Random),
-        tried: &[Arc<Endpoint<X>>],
+        (tried, apart): (&[Arc<Endpoint<X>>], bool),
         (over, wanted): (Option<&Over>, Option<&Wanted>),
         hash: Option<u64>,
     ) -> Result<InFlight<X>, PickError> {
-        let ask = Ask { now, random, tried, over, wanted, hash };
+        let ask = Ask { now, random, tried, over, wanted, hash, apart };
         self.pick_in(view, ask).or_else(|error| self.pick_again(view, ask, error))
     }
 
@@ -102,7 +102,7 @@ impl<X: Upstream> Balancer<X> {
         hash: Option<u64>,
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
-        let ask = Ask { now, random, tried: &[], over: None, wanted, hash };
+        let ask = Ask { wanted, ..Ask::any(now, random, &[]).hashed(hash) };
         self.pick_ranked(view, ask, drawn).or_else(|error| self.pick_again(view, ask, error))
     }
 
