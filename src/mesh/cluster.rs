@@ -205,6 +205,10 @@ impl Upstream for Node {
         self.pool.is_failing()
     }
 
+    fn back_off(&self, now: u64) -> u64 {
+        self.pool.back_off(now)
+    }
+
     fn round_trip(&self) -> Option<Duration> {
         self.pool.round_trip()
     }
