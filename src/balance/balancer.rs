@@ -65,10 +65,10 @@ impl<X: Upstream> Balancer<X> {
     /// registers.
     #[inline(always)]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
-        let Ask { now, random, tried, over, wanted, hash } = ask;
+        let Ask { now, random, tried, over, wanted, hash, apart, .. } = ask;
         let view = self.view.load();
         if over.is_some() || !tried.is_empty() || view.placed.is_some() {
-            return self.pick_specially(&view, (now, random), tried, (over, wanted), hash);
+            return self.pick_specially(&view, (now, random), (tried, apart), (over, wanted), hash);
         }
         let picker = Picker::untried(&view.all.set, now, random);
         match view.policy.plain(&view.all, picker, hash) {
@@ -83,11 +83,11 @@ impl<X: Upstream> Balancer<X> {
         &self,
         view: &View<X>,
         (now, random): (u64, &Random),
-        tried: &[Arc<Endpoint<X>>],
+        (tried, apart): (&[Arc<Endpoint<X>>], bool),
         (over, wanted): (Option<&Over>, Option<&Wanted>),
         hash: Option<u64>,
     ) -> Result<InFlight<X>, PickError> {
-        let ask = Ask { now, random, tried, over, wanted, hash };
+        let ask = Ask { now, random, tried, over, wanted, hash, apart, well: false };
         self.pick_in(view, ask).or_else(|error| self.pick_again(view, ask, error))
     }
 
@@ -102,7 +102,7 @@ impl<X: Upstream> Balancer<X> {
         hash: Option<u64>,
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
-        let ask = Ask { now, random, tried: &[], over: None, wanted, hash };
+        let ask = Ask { wanted, hash, ..Ask::any(now, random, &[]) };
         self.pick_ranked(view, ask, drawn).or_else(|error| self.pick_again(view, ask, error))
     }
 
@@ -115,7 +115,10 @@ impl<X: Upstream> Balancer<X> {
         ask: Ask<'_, X>,
         error: PickError,
     ) -> Result<InFlight<X>, PickError> {
-        if std::ptr::eq(&raw const **self.view.load(), view) { Err(error) } else { self.pick(ask) }
+        if std::ptr::eq(&raw const **self.view.load(), view) {
+            return Err(error);
+        }
+        if ask.well { self.pick_well(ask) } else { self.pick(ask) }
     }
 
     pub(super) fn pick_in(
@@ -145,11 +148,11 @@ impl<X: Upstream> Balancer<X> {
         ask: Ask<'_, X>,
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
-        if ask.apart
+        if (ask.apart || ask.well)
             && let Some(drawn) = drawn
-            && let Some(flight) = self.elsewhere(view, ask, drawn)
+            && let Some(picked) = self.chosen(view, ask, drawn)
         {
-            return Ok(flight);
+            return picked;
         }
         let (endpoint, live) = self.ranked(view, ask, drawn)?;
         Ok(self.begin(view, endpoint, live, ask.now).perhaps_probing(ask.now))
