@@ -265,6 +265,10 @@ pub(crate) const ROWS: &[Row] = rows! {
         "updates.ring_of_10k_us";
     G6 Report AtMost(50.0) "longest pick during 100 replacements: µs of CPU"
         "updates.worst_pick_us";
+    // Threads: what a pick writes lies on lines of its endpoint's own.
+    G12 Report TimesFewer(1.7) "wall time of a pick, two threads: ns"
+        "updates.pick_of_two_threads_ns"
+        beside "one thread" "updates.pick_of_one_thread_ns";
     // Memory.
     G7 Hard AtMost(256.0) "bytes per endpoint never picked, 1k known"
         "memory.mesh_1k";

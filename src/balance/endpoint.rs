@@ -121,6 +121,8 @@ pub(crate) struct Endpoint<X> {
     retired: AtomicBool,
     /// Where it is in the set that was made last with it.
     place: AtomicU32,
+    /// Its number in the order in which its sources list endpoints.
+    listed: AtomicU32,
     /// When it joined a cluster that had others, or became healthy by its source's word. Nanoseconds
     /// since the mesh's epoch; 0: it is not new.
     joined: u64,
@@ -258,6 +260,7 @@ impl<X> Endpoint<X> {
             spec,
             retired: AtomicBool::new(false),
             place: AtomicU32::new(u32::MAX),
+            listed: AtomicU32::new(u32::MAX),
             joined: now,
             live: OnceLock::new(),
         }
@@ -297,6 +300,20 @@ impl<X> Endpoint<X> {
 
     pub(super) fn placed(&self, place: usize) {
         self.place.store(u32::try_from(place).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Its number in the order of the lists.
+    pub(super) fn listed(&self) -> u32 {
+        self.listed.load(Relaxed)
+    }
+
+    /// Numbers it; whether it had another number.
+    pub(super) fn list(&self, number: u32) -> bool {
+        let is_other = self.listed() != number;
+        if is_other {
+            self.listed.store(number, Relaxed);
+        }
+        is_other
     }
 
     /// Load reports are not read without the feature `orca`.
@@ -342,7 +359,8 @@ impl<X: Upstream> Endpoint<X> {
         let returns = self.spec.health == Health::Unhealthy && spec.is_callable();
         let joined = if returns { now } else { self.joined };
         let place = AtomicU32::new(self.place());
-        Self { spec, retired: AtomicBool::new(false), place, joined, live }
+        let listed = AtomicU32::new(self.listed());
+        Self { spec, retired: AtomicBool::new(false), place, listed, joined, live }
     }
 
     #[cold]

@@ -1,8 +1,11 @@
 //! The balancer: its load signal, its set and its policies, with endpoints that own nothing.
 
 mod apart;
+mod choices;
+mod first;
 mod hashed;
 mod health;
+mod layout;
 mod load;
 mod pick;
 mod place;

@@ -11,7 +11,7 @@ use std::{
 use super::{
     endpoint::Upstream,
     hash::{Crowd, Spread},
-    pick::{Hashed, Pins},
+    pick::{First, Hashed, Pins, Sequence},
     place::{Counting, Making, Placing, Plan, Sharing},
     policy::Policy,
     set::Set,
@@ -50,6 +50,8 @@ pub(super) struct Group<X> {
     pub(super) crowd: Arc<Crowd>,
     /// Who holds which shard, where the policy shards.
     pub(super) replicas: Option<Replicas>,
+    /// The order in which endpoints are tried, where the policy picks the first.
+    pub(super) sequence: Option<Sequence>,
 }
 
 impl<X> Group<X> {
@@ -76,7 +78,9 @@ impl<X: Upstream> Group<X> {
     ) -> Self {
         let table = before.and_then(|before| before.spread.as_ref());
         let held = before.and_then(|before| before.replicas.as_ref());
+        let ordered = before.and_then(|before| Some((before.sequence.as_ref()?, &before.set)));
         Self {
+            sequence: policy.first().map(|first| Sequence::of(first, &set, ordered)),
             replicas: policy.shards().map(|map| Replicas::of(map, &set, held)),
             spread: policy.hashes().map(|kind| Spread::of(kind, &set, table)),
             set,
@@ -126,7 +130,7 @@ impl<X: Upstream> Placed<X> {
 
 impl<X: Upstream> View<X> {
     pub(super) fn empty(cluster: &config::Cluster, cx: &X::Context) -> Self {
-        let policy = Policy::of(cluster);
+        let policy = Policy::of(cluster, || X::seed(cx));
         let all = Group::new(&policy, Set::empty(), None, &Arc::default());
         let placing = Arc::new(Placing::of(cluster, || X::seed(cx)));
         Self::made(policy, all, placing, None)
@@ -151,6 +155,12 @@ impl<X: Upstream> View<X> {
     /// Whether who was ejected gets its share by and by.
     pub(super) fn ramps(&self) -> bool {
         self.placing.slow_start.as_ref().is_some_and(|slow| slow.after_ejection)
+    }
+
+    /// The policy of other settings; what was drawn once stays.
+    pub(super) fn policy(&self, cluster: &config::Cluster, cx: &X::Context) -> Policy {
+        let drawn = self.policy.first().and_then(First::seed);
+        Policy::of(cluster, || drawn.unwrap_or_else(|| X::seed(cx)))
     }
 
     /// Whether there is periodic work under these settings.

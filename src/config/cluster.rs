@@ -22,7 +22,7 @@ pub struct Cluster {
     pub localities: Vec<LocalityWeight>,
     /// How an endpoint is picked. Default: peak EWMA.
     pub balancer: Option<Balancer>,
-    /// Settings of least request, wherever it is used. Not supported yet.
+    /// Settings of least request, where the balancer is that. Default: the better of two.
     pub least_request: Option<LeastRequest>,
     /// What comes before the pick: priorities, localities, panic.
     pub balancing: Option<Balancing>,

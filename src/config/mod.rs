@@ -54,6 +54,8 @@ pub(crate) mod name;
 mod outlier;
 mod policy;
 mod rate_limit;
+#[cfg(feature = "file")]
+mod regex;
 mod retry;
 mod rewrite;
 mod route;
@@ -75,6 +77,8 @@ use std::collections::BTreeMap;
 #[cfg(feature = "file")]
 pub(crate) use self::address::hint_of_dns;
 pub(crate) use self::health_check::hex;
+#[cfg(feature = "file")]
+pub(crate) use self::regex::Rewriter;
 pub use self::{
     address::Address,
     admission::{AdaptiveConcurrency, AdmissionControl},

@@ -8,7 +8,12 @@ mod matching;
 mod session;
 mod split;
 
-pub(crate) use self::{hash::Hashing, matching::Matcher, session::Session, split::Split};
+pub(crate) use self::{
+    hash::Hashing,
+    matching::Matcher,
+    session::{Named, Session},
+    split::Split,
+};
 
 use http::Request;
 

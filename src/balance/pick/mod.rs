@@ -1,5 +1,7 @@
 //! The picking policies, over one set of endpoints.
 
+mod choices;
+mod first;
 mod hashed;
 mod p2c;
 mod pinned;
@@ -17,6 +19,8 @@ pub(crate) use self::pinned::{HealthSet, Over};
 #[cfg(feature = "orca")]
 pub(super) use self::prequal::DECAY;
 pub(super) use self::{
+    choices::Choices,
+    first::{First, Sequence},
     hashed::Hashed,
     p2c::Signal,
     pinned::{Pinned, Pins},

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod failover;
+mod first;
 mod head;
 mod outcome;
 mod path;
