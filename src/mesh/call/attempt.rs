@@ -623,7 +623,7 @@ pub(super) fn overloaded(cluster: &str, limit: u32) -> Box<Failed> {
 
 /// Why nothing was picked.
 #[cold]
-pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Error {
+pub(crate) fn no_endpoint(inner: &Inner, of: &Arc<Cluster>, reason: PickError) -> Error {
     let cluster = &of.name;
     if let Some(refused) = &of.refused {
         return Error::new(ErrorKind::Config, Phase::Pick)
