@@ -1,5 +1,6 @@
-//! Ordered filters of a service, a route or a cluster of a route. The model can say them; of
-//! services and routes the stack runs sessions, and refuses the others by name.
+//! Ordered filters of a service, a route or a cluster of a route. The model can say them; the stack
+//! runs edits of headers, and of services and routes rewrites, redirects, direct responses and
+//! sessions. It refuses the others by name.
 
 use super::{
     AdaptiveConcurrency, AdmissionControl, Authorization, DirectResponse, Extension, Fault,

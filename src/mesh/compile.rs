@@ -1,6 +1,9 @@
 //! From what the sources say to what calls read: compiled, then swapped in.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::{
     cluster::{Cluster, Core, NodeContext},
@@ -16,7 +19,7 @@ use crate::{
     discover::SourceId,
     observe::{ClusterMeter, RouteMeter},
     resilience::limit::Limiter,
-    route::{Matcher, Session, Split, Table},
+    route::{Builder, Session, Split, Steps},
 };
 
 impl Inner {
@@ -110,18 +113,23 @@ impl Inner {
         let code = self.code.policy(name);
         let routes = routes_of(&said, name);
         let targets = routes.iter().flat_map(|route| &route.clusters);
+        let targets = targets.filter(|target| target.invalid.is_none());
         let targets = targets.map(|target| target.name.to_ascii_lowercase()).collect();
         self.refer(state, name, targets);
-        let (mut meters, service) = (cell.meters(), name);
-        let routes = routes.into_iter().filter_map(|route| {
-            let matchers: Result<Vec<_>, _> = route.matches.iter().map(Matcher::new).collect();
-            // Validation has refused what cannot be compiled.
-            let matchers = matchers.ok()?;
-            let clusters = route.clusters.iter().map(|target| {
-                let cluster = self.target(state, &target.name.to_ascii_lowercase());
-                (target.weight, Target::new(cluster, &route.subset, &target.subset))
+        let named = |meter: Arc<RouteMeter>| Some((Arc::clone(meter.name()?), meter));
+        let mut meters: HashMap<_, _> = cell.meters().into_iter().filter_map(named).collect();
+        let service = name;
+        let mut table = Builder::new(said.order, &self.code.labels);
+        for route in routes {
+            let filters = || said.filters.iter().chain(&route.filters);
+            let answers = filters().any(config::Filter::answers);
+            let clusters = route.clusters.iter().filter(|_| !answers).map(|target| {
+                let steps = Steps::new(filters().chain(&target.filters), Some(target));
+                let cluster = self.target(state, target);
+                (target.weight, Target::new(cluster, &route.subset, &target.subset, steps))
             });
             let clusters = Split::new(clusters.collect::<Vec<_>>());
+            let steps = if answers { Steps::new(filters(), None) } else { None };
             let plane = route.policy.over(&said.policy);
             let policy = cell.policy(&code.over(&plane));
             let name = route.name.as_deref().map(Into::into);
@@ -130,20 +138,25 @@ impl Inner {
             let session = session_of(route.filters.iter().chain(&said.filters));
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
-            let matches = route.matches;
-            Some((
-                matchers,
-                Route { name, meter, clusters, policy, session, matches, plane, source },
-            ))
-        });
-        let table = Table::new(routes.collect());
+            let (hosts, matches) = (route.hosts, route.matches);
+            let said = matches.clone();
+            let route =
+                Route { name, meter, clusters, steps, policy, session, matches, plane, source };
+            // Validation has refused what cannot be compiled.
+            drop(table.add(&hosts, &said, route));
+        }
+        let table = table.build();
         let limiter = limiter(&cell, &code.over(&said.policy));
         cell.set(Service { table, limiter });
         self.applied(format!("service {name}"));
     }
 
     /// What a route calls: the cluster's cell, or for one that is refused, nothing.
-    fn target(&self, state: &mut State, name: &str) -> Arc<Cluster> {
+    fn target(&self, state: &mut State, target: &config::WeightedCluster) -> Arc<Cluster> {
+        let name = &target.name.to_ascii_lowercase();
+        if let Some(reason) = &target.invalid {
+            return Arc::new(self.empty(&mut state.keys, name).refused(reason.clone()));
+        }
         if state.cluster(name) == Standing::Refused {
             let reason = state.reason(&format!("cluster {name}"));
             return Arc::new(self.empty(&mut state.keys, name).refused(reason));
@@ -312,16 +325,12 @@ fn session_of<'a>(
 /// The meter of a route, which survives by the route's name; routes without one share one.
 fn meter_of(
     cell: &ServiceCell,
-    known: &mut Vec<Arc<RouteMeter>>,
+    known: &mut HashMap<Arc<str>, Arc<RouteMeter>>,
     name: Option<&Arc<str>>,
 ) -> Arc<RouteMeter> {
     let Some(name) = name else { return Arc::clone(&cell.meter.plain) };
-    if let Some(meter) = known.iter().find(|meter| meter.name() == Some(name)) {
-        return Arc::clone(meter);
-    }
-    let meter = Arc::new(cell.meter.route(name));
-    known.push(Arc::clone(&meter));
-    meter
+    let made = || Arc::new(cell.meter.route(name));
+    Arc::clone(known.entry(Arc::clone(name)).or_insert_with(made))
 }
 
 /// The limit of a service; its count of calls in flight survives every update that keeps a limit.

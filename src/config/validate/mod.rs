@@ -7,6 +7,7 @@
 mod cluster;
 mod dns;
 mod endpoint;
+mod filter;
 mod hash;
 mod health;
 mod matching;

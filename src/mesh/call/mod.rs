@@ -9,6 +9,7 @@ mod head;
 mod outcome;
 mod path;
 mod staged;
+mod stepped;
 mod sticky;
 mod traced;
 mod trail;

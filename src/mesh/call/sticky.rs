@@ -8,7 +8,7 @@ use crate::{
     config::Address,
     core::{Call, Outgoing},
     mesh::{cluster::Cluster, inner::Inner, service::Route},
-    route::{Session, hash::Beside},
+    route::{Session, Steps, hash::Beside},
 };
 
 /// What is rare of it, in a box of its own.
@@ -19,6 +19,8 @@ pub(crate) struct Sticky {
     /// The endpoint that it names.
     pub(crate) over: Option<Over>,
     session: Option<Arc<Session>>,
+    /// What is done to its response.
+    pub(super) steps: Option<Arc<Steps>>,
 }
 
 /// Where a call is to go: its hash, and the rest.
@@ -45,7 +47,7 @@ pub(super) fn stick(
     let session = route.session.as_ref().filter(|it| it.is_for(request.uri().path()));
     sticky.over = core.overriding.over(session.map(|session| &**session), request);
     sticky.session = session.cloned();
-    let Sticky { set_cookie, over, session } = &sticky;
+    let Sticky { set_cookie, over, session, steps: _ } = &sticky;
     let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
     (hash, is_there.then(|| Box::new(sticky)))
 }
@@ -53,6 +55,9 @@ pub(super) fn stick(
 impl Sticky {
     /// Tells the caller what to come back with.
     pub(super) fn tell(self, headers: &mut HeaderMap, answered: Option<&Address>) {
+        if let Some(steps) = self.steps {
+            steps.respond(headers);
+        }
         if let Some(cookie) = self.set_cookie {
             headers.append(SET_COOKIE, cookie);
         }
