@@ -20,7 +20,8 @@ pub struct Service {
     /// Which route wins when several match. Default: the first in the list.
     pub order: RouteOrder,
     /// Steps on the way of every request, in order; routes may override them by name. Of these,
-    /// edits of headers, rewrites, redirects, direct responses and sessions are supported.
+    /// edits of headers, rewrites, redirects, direct responses, mirrors and sessions are
+    /// supported.
     pub filters: Vec<Filter>,
     /// What the source says its callers speak. Default: HTTP. Others are not supported yet.
     pub protocol: ServiceProtocol,

@@ -1,17 +1,18 @@
 //! From what the sources say to what calls read: compiled, then swapped in.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use super::{
+    call::mirrored,
     cluster::{Cluster, Core, NodeContext},
     discovered::Discovered,
     inner::Inner,
     keys::Keys,
     protect::Protector,
-    service::{Route, Service, ServiceCell, Target},
+    service::{Mirror, Route, Service, ServiceCell, Target},
     state::{Entry, Standing, State},
 };
 use crate::{
@@ -114,7 +115,10 @@ impl Inner {
         let routes = routes_of(&said, name);
         let targets = routes.iter().flat_map(|route| &route.clusters);
         let targets = targets.filter(|target| target.invalid.is_none());
-        let targets = targets.map(|target| target.name.to_ascii_lowercase()).collect();
+        let targets = targets.map(|target| &target.name);
+        let filters = said.filters.iter().chain(routes.iter().flat_map(|route| &route.filters));
+        let mirrors = filters.filter_map(|filter| mirror_of(filter)?.cluster.as_ref());
+        let targets = targets.chain(mirrors).map(|name| name.to_ascii_lowercase()).collect();
         self.refer(state, name, targets);
         let named = |meter: Arc<RouteMeter>| Some((Arc::clone(meter.name()?), meter));
         let mut meters: HashMap<_, _> = cell.meters().into_iter().filter_map(named).collect();
@@ -123,10 +127,15 @@ impl Inner {
         for route in routes {
             let filters = || said.filters.iter().chain(&route.filters);
             let answers = filters().any(config::Filter::answers);
+            let mirrors = filters().filter_map(mirror_of);
+            let mirrors = mirrors.filter_map(|mirror| self.mirror(state, mirror)).collect();
             let clusters = route.clusters.iter().filter(|_| !answers).map(|target| {
                 let steps = Steps::new(filters().chain(&target.filters), Some(target));
                 let cluster = self.target(state, target);
-                (target.weight, Target::new(cluster, &route.subset, &target.subset, steps))
+                (
+                    target.weight,
+                    Target::new(cluster, &route.subset, &target.subset, steps, &mirrors),
+                )
             });
             let clusters = Split::new(clusters.collect::<Vec<_>>());
             let steps = if answers { Steps::new(filters(), None) } else { None };
@@ -162,6 +171,34 @@ impl Inner {
             return Arc::new(self.empty(&mut state.keys, name).refused(reason));
         }
         Arc::clone(&self.entry(state, name).cell)
+    }
+
+    /// Who gets copies: a service of one cluster, which tries once, and has limits of its own.
+    fn mirror(&self, state: &mut State, mirror: &config::Mirror) -> Option<Mirror> {
+        let target = config::WeightedCluster::new(mirror.cluster.as_ref()?.to_ascii_lowercase());
+        let cluster = self.target(state, &target);
+        let cell = ServiceCell::new(&target.name, &self.hub);
+        let mut plane = Policy::default();
+        plane.timeout = Some(mirrored::TIMEOUT);
+        plane.retry = Some(config::Retry::standard().attempts(1));
+        let nothing = BTreeMap::new();
+        let target = Target::new(cluster, &nothing, &nothing, None, &Arc::from([]));
+        let route = Route {
+            name: None,
+            meter: Arc::clone(&cell.meter.plain),
+            clusters: Split::new([(1, target)]),
+            steps: None,
+            policy: cell.policy(&plane),
+            session: None,
+            matches: Vec::new(),
+            plane,
+            source: None,
+        };
+        let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
+        table.add(&[], &[], route).ok()?;
+        let limiter = Some(Limiter::resized(None, mirrored::IN_FLIGHT));
+        cell.set(Service { table: table.build(), limiter });
+        Some(Mirror { how: crate::route::Mirror::new(mirror), cell: Arc::new(cell) })
     }
 
     /// Notes which clusters a service names.
@@ -310,6 +347,13 @@ fn routes_of(service: &config::Service, name: &str) -> Vec<config::Route> {
     let target = service.cluster.clone().unwrap_or_else(|| name.to_owned());
     let clusters = vec![config::WeightedCluster::new(target)];
     vec![config::Route { clusters, ..config::Route::default() }]
+}
+
+fn mirror_of(filter: &config::Filter) -> Option<&config::Mirror> {
+    match filter {
+        config::Filter::Mirror(mirror) => Some(mirror),
+        _ => None,
+    }
 }
 
 /// The session of a route, else of its service.

@@ -21,7 +21,7 @@ use crate::{
         trace::{Peer, Rules},
     },
     resilience::{Budget, deadline, limit::Limiter, retry},
-    route::{Hashing, Session, Split, Steps, Table},
+    route::{self, Hashing, Session, Split, Steps, Table},
 };
 
 /// One service: a swap cell of its own, held by every client of the service.
@@ -72,6 +72,15 @@ pub(crate) struct Target {
     pub(crate) wanted: Option<Arc<Wanted>>,
     /// What filters do on the way there and back; mostly nothing.
     pub(crate) steps: Option<Arc<Steps>>,
+    /// Who gets copies; asked only where there are steps.
+    pub(crate) mirrors: Arc<[Mirror]>,
+}
+
+/// Who gets a copy of a request.
+pub(crate) struct Mirror {
+    pub(crate) how: route::Mirror,
+    /// A service of its own, of the one cluster: its calls are no calls of the one that is copied.
+    pub(crate) cell: Arc<ServiceCell>,
 }
 
 /// The settings that a call on a route obeys.
@@ -97,11 +106,12 @@ impl Target {
         of_route: &BTreeMap<String, String>,
         of_cluster: &BTreeMap<String, String>,
         steps: Option<Steps>,
+        mirrors: &Arc<[Mirror]>,
     ) -> Self {
         let mut labels = of_route.clone();
         labels.extend(of_cluster.clone());
         let wanted = (!labels.is_empty()).then(|| Arc::new(Wanted::new(labels)));
-        Self { cluster, wanted, steps: steps.map(Arc::new) }
+        Self { cluster, wanted, steps: steps.map(Arc::new), mirrors: Arc::clone(mirrors) }
     }
 }
 

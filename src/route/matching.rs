@@ -211,7 +211,7 @@ fn parameter<'a, B>(request: &'a Request<B>, name: &str) -> Option<&'a str> {
 }
 
 /// Where a share ends; none: it is all of them.
-fn below(percent: f64) -> Option<u64> {
+pub(super) fn below(percent: f64) -> Option<u64> {
     if percent >= 100.0 {
         return None;
     }

@@ -5,11 +5,14 @@
 //! immutable: a call pins it from start to end.
 
 mod answer;
+#[doc(hidden)]
+pub mod bench;
 mod edit;
 pub(crate) mod hash;
 mod host;
 mod index;
 mod matching;
+mod mirror;
 mod order;
 mod path;
 mod rewrite;
@@ -25,6 +28,7 @@ pub(crate) use self::{
     hash::Hashing,
     host::Host,
     matching::Matcher,
+    mirror::Mirror,
     rewrite::{Rewrite, Unusable},
     session::Session,
     split::Split,

@@ -15,6 +15,8 @@ pub(crate) struct Steps {
     /// The nearest to the endpoint first (Envoy).
     response: Vec<Edit>,
     answer: Option<Answer>,
+    /// There are mirrors, which know clusters and are kept beside this.
+    mirrors: bool,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,7 @@ impl Steps {
                 Filter::DirectResponse(direct) => {
                     steps.answer.get_or_insert_with(|| Answer::direct(direct));
                 }
+                Filter::Mirror(_) => steps.mirrors = true,
                 // Refused by validation, or of another room.
                 _ => {}
             }
@@ -51,8 +54,8 @@ impl Steps {
             steps.answer.get_or_insert_with(Answer::invalid);
         }
         steps.response.reverse();
-        let Self { request, response, answer } = &steps;
-        let is_there = !request.is_empty() || !response.is_empty() || answer.is_some();
+        let Self { request, response, answer, mirrors } = &steps;
+        let is_there = !request.is_empty() || !response.is_empty() || answer.is_some() || *mirrors;
         is_there.then_some(steps)
     }
 

@@ -1,9 +1,13 @@
 //! The suite's echo servers: each says who it is and what it was sent.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tower_mesh::{Body, Error, ErrorKind, Mesh};
@@ -13,9 +17,13 @@ use crate::support::{Server, fetch, reply, server::Reply};
 /// Three echo servers, and a mesh of this configuration before them.
 pub(crate) struct World {
     pub(crate) mesh: Mesh,
+    received: Received,
     _dir: tempfile::TempDir,
     _servers: Vec<Server>,
 }
+
+/// What the servers were sent, in order.
+type Received = Arc<Mutex<Vec<Value>>>;
 
 /// What came of a request.
 pub(crate) struct Seen {
@@ -24,25 +32,34 @@ pub(crate) struct Seen {
     said: Value,
 }
 
-/// The services, as the mesh file has them; the clusters are `echo-v1`, `echo-v2` and `echo-v3`.
+/// The services, as the mesh file has them; the clusters are `echo-v1`, `echo-v2`, `echo-v3` and
+/// `dead`.
 pub(crate) async fn world(services: &str) -> World {
     let mut text = format!("services:\n{services}\nclusters:\n");
-    let mut servers = Vec::new();
+    let (mut servers, received) = (Vec::new(), Received::default());
     for name in ["echo-v1", "echo-v2", "echo-v3"] {
-        let server = Server::start(move |request| async move { echo(name, &request) }).await;
+        let heard = Arc::clone(&received);
+        let server = Server::start(move |request| echo(name, request, Arc::clone(&heard))).await;
         text += &format!("  {name}: {{endpoints: [{{address: \"{}\"}}]}}\n", server.address());
         servers.push(server);
     }
+    text += "  dead: {endpoints: [{address: \"127.0.0.1:1\"}]}\n";
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mesh.yaml");
     fs::write(&path, &text).unwrap();
     let mesh = Mesh::builder().config_file(&path).seed(5).build().unwrap();
     mesh.ready().await.unwrap_or_else(|error| panic!("{error}\n{text}"));
-    World { mesh, _dir: dir, _servers: servers }
+    World { mesh, received, _dir: dir, _servers: servers }
 }
 
 /// Says what it was sent. With a header `x-fail-first` the first attempt fails; a header `x-answer: name:value` asks for a header of the response.
-fn echo(name: &str, request: &Request<Incoming>) -> Reply {
+///
+/// One with `x-hang` is heard, and never answered.
+async fn echo(name: &'static str, request: Request<Incoming>, received: Received) -> Reply {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes());
+    let body = body.map(|body| String::from_utf8_lossy(&body).into_owned()).unwrap_or_default();
+    let request = Request::from_parts(head, ());
     let of = |header: &HeaderName| {
         let values = request.headers().get_all(header).iter().map(|it| it.to_str().unwrap());
         values.collect::<Vec<_>>().join(",")
@@ -54,7 +71,12 @@ fn echo(name: &str, request: &Request<Incoming>) -> Reply {
     let (path, query) = (request.uri().path(), request.uri().query());
     let said = json!({
         "backend": name, "path": path, "query": query, "host": host, "headers": headers,
+        "method": request.method().as_str(), "body": body,
     });
+    received.lock().unwrap().push(said.clone());
+    if request.headers().contains_key("x-hang") {
+        std::future::pending::<()>().await;
+    }
     let is_first = !request.headers().contains_key("x-mesh-attempt");
     if is_first && request.headers().contains_key("x-fail-first") {
         return crate::support::status(StatusCode::SERVICE_UNAVAILABLE);
@@ -109,6 +131,21 @@ impl World {
             head.headers.get("x-said").map_or(body, |said| Bytes::copy_from_slice(said.as_bytes()));
         let said = serde_json::from_slice(&said).unwrap_or(Value::Null);
         Ok(Seen { head: Response::from_parts(head, ()), said })
+    }
+
+    /// What a server was sent, once it was sent so many requests.
+    pub(crate) async fn received(&self, backend: &str, count: usize) -> Vec<Value> {
+        let mine = || {
+            let received = self.received.lock().unwrap();
+            received.iter().filter(|it| it["backend"] == backend).cloned().collect::<Vec<_>>()
+        };
+        let wait = async {
+            while mine().len() < count {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        crate::support::patience(wait).await;
+        mine()
     }
 
     /// The backend that a request goes to; 404 is that of a request which no route takes.

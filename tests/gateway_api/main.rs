@@ -16,6 +16,7 @@ mod bad_input;
 mod echo;
 mod headers;
 mod matching;
+mod mirrors;
 mod redirects;
 mod rewrites;
 mod weights;

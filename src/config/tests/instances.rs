@@ -215,6 +215,9 @@ impl Model {
                 if path.ends_with("add[0]") {
                     object.insert("name".into(), json!("x-a"));
                 }
+                if path.ends_with(".mirror") {
+                    object.insert("cluster".into(), json!("a"));
+                }
                 if path.ends_with("direct_response") {
                     object.insert("status".into(), json!(503));
                 }

@@ -2,10 +2,10 @@
 
 use http::{HeaderName, HeaderValue, Uri, uri::Authority};
 
-use super::{Checker, NOT_YET};
+use super::{Checker, NOT_YET, not_yet};
 use crate::config::{
-    DirectResponse, Filter, HeaderEdit, HostRewrite, Match, PathMatch, PathRewrite, Redirect,
-    RegexRewrite, Rewrite,
+    DirectResponse, Filter, HeaderEdit, HostRewrite, Match, Mirror, PathMatch, PathRewrite,
+    Redirect, RegexRewrite, Rewrite,
     headers::is_editable,
     pattern::Replace,
     template::{Filled, Template},
@@ -38,6 +38,7 @@ impl Checker {
                 Filter::Rewrite(rewrite) => checker.rewrite(rewrite, matches),
                 Filter::Redirect(redirect) => checker.redirect(redirect, matches),
                 Filter::DirectResponse(direct) => checker.direct(direct),
+                Filter::Mirror(mirror) => checker.mirror(mirror),
                 _ => {}
             });
             if !runs(filter) {
@@ -65,6 +66,36 @@ impl Checker {
         for (index, filter) in filters.iter().enumerate() {
             self.refuse(&format!("filters[{index}]"), filter.name(), NOT_YET);
         }
+    }
+
+    fn mirror(&mut self, mirror: &Mirror) {
+        let Mirror {
+            cluster,
+            cluster_header,
+            percent,
+            key,
+            host,
+            keep_host,
+            trace,
+            request_headers,
+        } = mirror;
+        match cluster.as_deref() {
+            None if cluster_header.is_none() => self.refuse("cluster", "", "must be said"),
+            Some("") => self.refuse("cluster", "\"\"", "must not be empty"),
+            _ => {}
+        }
+        if let Some(percent) = percent.filter(|percent| !(0.0..=100.0).contains(percent)) {
+            self.refuse("percent", percent, "must be in 0..=100");
+        }
+        if let Some(host) = host {
+            if !is_authority(host) {
+                self.refuse("host", host, "is not an authority");
+            } else if *keep_host == Some(true) {
+                self.refuse("host", host, "cannot be beside `keep_host`");
+            }
+        }
+        self.within("request_headers", |checker| checker.edit(request_headers));
+        not_yet!(self, cluster_header, key, trace);
     }
 
     fn edit(&mut self, edit: &HeaderEdit) {
@@ -227,6 +258,7 @@ fn runs(filter: &Filter) -> bool {
             | Filter::Rewrite(_)
             | Filter::Redirect(_)
             | Filter::DirectResponse(_)
+            | Filter::Mirror(_)
     )
 }
 

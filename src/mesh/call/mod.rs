@@ -6,6 +6,7 @@
 
 mod attempt;
 mod head;
+pub(super) mod mirrored;
 mod outcome;
 mod path;
 mod staged;

@@ -17,6 +17,7 @@ use super::{
     Caller, Pinned,
     attempt::{Attempt, Met, Way},
     head::{self, Head},
+    mirrored,
     staged::StagedAttempt,
     stepped, sticky,
     traced::{self, Trace},
@@ -328,6 +329,9 @@ impl PathProj<'_> {
             && let Err(error) = stepped::change(steps, request, rule, &mut sticky)
         {
             return failed(error);
+        }
+        if !cluster.mirrors.is_empty() {
+            mirrored::send(&cluster.mirrors, self.caller, request);
         }
         if arms > Arms::Nothing {
             let head = Head::of(request);
