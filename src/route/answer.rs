@@ -106,7 +106,7 @@ impl Redirect {
         let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
         let port = port.filter(|port| *port != usual);
         let path = self.path.as_ref().and_then(|path| path.rewritten(uri.path(), rule));
-        let path = path.as_deref().unwrap_or(uri.path());
+        let path = path.as_deref().unwrap_or_else(|| uri.path());
         let mut location = format!("{scheme}://{host}");
         if let Some(port) = port {
             location += &format!(":{port}");

@@ -24,6 +24,7 @@ pub struct Bench {
 
 /// What the rules of a table, and its requests, are like.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Kind {
     /// Exact paths, prefixes, methods, templates, canaries by header; the last takes the rest.
     Typical,

@@ -126,7 +126,7 @@ impl<'a, R> Builder<'a, R> {
     pub(crate) fn build(self) -> Table<R> {
         let Self { order, routes, mut rules, .. } = self;
         if order == RouteOrder::Specificity {
-            rules.sort_by(|(one, _), (other, _)| one.cmp(other));
+            rules.sort_by_key(|(rank, _)| *rank);
         }
         let rules: Vec<Rule> = rules.into_iter().map(|(_, rule)| rule).collect();
         let rules = match rules.as_slice() {
