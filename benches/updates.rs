@@ -11,7 +11,7 @@ mod support;
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Barrier,
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc,
     },
@@ -20,6 +20,7 @@ use std::{
 };
 
 use support::cpu::{median, timed};
+use tokio::time::Instant;
 use tower_mesh::{
     Discover, Mesh, Publisher,
     balance::bench::{Bench, endpoint},
@@ -29,6 +30,8 @@ use tower_mesh::{
 
 /// Rounds of which the median counts.
 const ROUNDS: u32 = 21;
+/// Picks of a round of threads.
+const PICKS: u32 = 200_000;
 
 fn main() {
     println!("updates.replace_10k_us {:.1}", micros(replace(10_000)));
@@ -43,7 +46,16 @@ fn main() {
     println!("updates.worst_pick_us {:.1}", micros(worst));
     println!("updates.compile_10k_routes_us {:.1}", micros(compile(10_000)));
     println!("updates.route_of_1k_us {:.3}", micros(look_up(1_000)));
+    let bench = Bench::new(&Balancer::default(), 1_000);
+    let (one, two): (Vec<_>, Vec<_>) =
+        (0..ROUNDS).map(|_| (picks_of_threads(&bench, 1), picks_of_threads(&bench, 2))).unzip();
+    println!("updates.pick_of_one_thread_ns {:.2}", nanos(median(one)));
+    println!("updates.pick_of_two_threads_ns {:.2}", nanos(median(two)));
     println!("updates.tower_replace_10k_us {:.1}", micros(support::picks::tower_stall(10_000)));
+}
+
+fn nanos(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e9 / f64::from(PICKS)
 }
 
 fn micros(time: Duration) -> f64 {
@@ -87,6 +99,24 @@ impl Discover for Held {
         drop(self.0.send(publish));
         Box::pin(std::future::pending())
     }
+}
+
+/// Wall time of so many picks, by threads that share a balancer.
+fn picks_of_threads(bench: &Bench, threads: u32) -> Duration {
+    let barrier = Barrier::new(threads as usize);
+    let run = || {
+        let mut thread = bench.thread();
+        barrier.wait();
+        let began = Instant::now();
+        for _ in 0..PICKS / threads {
+            thread.pick();
+        }
+        began.elapsed()
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+    })
 }
 
 fn set(from: u32, count: u32) -> Vec<Endpoint> {

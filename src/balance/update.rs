@@ -6,7 +6,6 @@ use super::{
     balancer::Balancer,
     endpoint::{Endpoint, Spec, Upstream},
     health::Rules,
-    policy::Policy,
     set::{Diff, Index},
     view::View,
 };
@@ -68,12 +67,13 @@ impl<X: Upstream> Balancer<X> {
         let view = self.view.load_full();
         let placing = Arc::new(view.placing(cluster, &self.context));
         let now = self.epoch.nanos(Instant::now());
-        let next =
-            view.under(Policy::of(cluster), placing, view.all.set.share(), &self.context, now);
+        let policy = view.policy(cluster, &self.context);
+        let next = view.under(policy, placing, view.all.set.share(), &self.context, now);
         drop(view);
         updater.keep(self.view.swap(Arc::new(next)));
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
         self.health.set(rules, &X::random(&self.context));
+        self.health.set_ramps(self.view.load().ramps());
         self.settle_health();
         // Only now: a pick that still makes an endpoint's state under the old policy looks again.
         self.reconnect();
@@ -140,6 +140,7 @@ impl<X: Upstream> Balancer<X> {
         let mut diff = Diff::default();
         let before = self.view.load_full();
         let index = &mut updater.index;
+        index.begin(matches!(gone, Gone::Unmarked { .. }));
         let mut set = before.all.set.share();
         let mut retired: Vec<_> = match *gone {
             Gone::Named(addresses) => addresses
@@ -167,12 +168,17 @@ impl<X: Upstream> Balancer<X> {
         for endpoint in endpoints {
             retired.extend(set.upsert(index, Spec::new(endpoint), joined, &mut diff));
         }
-        if diff != Diff::default() {
+        // The same in another order is another list to those who go by it.
+        let is_moved = index.is_moved() && before.policy.first().is_some();
+        if diff != Diff::default() || is_moved {
             set.weigh(index);
             let view = Arc::new(before.of(set, &self.context, now));
             drop(before);
             updater.keep(self.view.swap(Arc::clone(&view)));
             let (set, context) = (&view.all.set, &self.context);
+            if view.placing.close_on_change {
+                set.iter().filter_map(|it| it.extra()).for_each(Upstream::renew);
+            }
             // Only now: who is told may call at once.
             for endpoint in retired.iter().take(left) {
                 X::removed(endpoint.spec(), context);

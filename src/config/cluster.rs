@@ -22,7 +22,7 @@ pub struct Cluster {
     pub localities: Vec<LocalityWeight>,
     /// How an endpoint is picked. Default: peak EWMA.
     pub balancer: Option<Balancer>,
-    /// Settings of least request, wherever it is used. Not supported yet.
+    /// Settings of least request, where the balancer is that. Default: the better of two.
     pub least_request: Option<LeastRequest>,
     /// What comes before the pick: priorities, localities, panic.
     pub balancing: Option<Balancing>,
@@ -42,7 +42,8 @@ pub struct Cluster {
     pub queue: Option<Queue>,
     /// Ejection of outliers. Default: none.
     pub outlier_detection: Option<OutlierDetection>,
-    /// Probes of endpoints. Default: none. Of several, the first alone is supported yet.
+    /// Probes of endpoints. Default: none. More than one is refused, as Envoy refuses it: which of
+    /// them decides what of an endpoint, nobody has said.
     pub health_checks: Vec<HealthCheck>,
     /// How connections are secured. Default: plaintext, unless the endpoint says otherwise.
     pub security: Option<ClusterSecurity>,

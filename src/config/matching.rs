@@ -222,16 +222,17 @@ pub struct MetadataMatch {
     pub invert: bool,
 }
 
-/// A regular expression and what each of its matches becomes.
+/// A regular expression and what each of its matches becomes. Needs the crate feature `regex`, which
+/// `file` turns on.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct RegexRewrite {
-    /// The expression (RE2).
+    /// The expression (RE2: no look-around, no references back).
     pub pattern: String,
-    /// The replacement; `\1` is the first group.
+    /// The replacement; `\1` is the first group, `\0` the whole match, `\\` a backslash.
     pub substitution: String,
 }
 

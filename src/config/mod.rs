@@ -55,6 +55,8 @@ mod outlier;
 pub(crate) mod pattern;
 mod policy;
 mod rate_limit;
+#[cfg(feature = "regex")]
+mod regex;
 mod retry;
 mod rewrite;
 mod route;
@@ -77,6 +79,8 @@ use std::collections::BTreeMap;
 #[cfg(feature = "file")]
 pub(crate) use self::address::hint_of_dns;
 pub(crate) use self::health_check::hex;
+#[cfg(feature = "regex")]
+pub(crate) use self::regex::Rewriter;
 pub use self::{
     address::Address,
     admission::{AdaptiveConcurrency, AdmissionControl},

@@ -26,19 +26,9 @@ pub(crate) struct Whole {
 #[derive(Debug)]
 pub(crate) struct Replace {
     #[cfg(feature = "regex")]
-    regex: regex::bytes::Regex,
-    #[cfg(feature = "regex")]
-    parts: Vec<Part>,
+    rewriter: super::Rewriter,
     #[cfg(not(feature = "regex"))]
     never: std::convert::Infallible,
-}
-
-#[cfg(feature = "regex")]
-#[derive(Debug)]
-enum Part {
-    Text(String),
-    /// `\1`.
-    Group(usize),
 }
 
 // === impl Whole ===
@@ -77,57 +67,19 @@ impl Replace {
     /// # Errors
     ///
     /// What is wrong with the pattern or with what replaces it.
-    //= RE2 GlobalReplace, which Envoy's rewrites call: `\1` is the first group, `\0` the whole match
-    pub(crate) fn new(pattern: &str, substitution: &str) -> Result<Self, String> {
-        let regex = compile(pattern, false)?;
-        let mut parts = Vec::new();
-        let mut text = String::new();
-        let mut chars = substitution.chars();
-        while let Some(char) = chars.next() {
-            if char != '\\' {
-                text.push(char);
-                continue;
-            }
-            match chars.next() {
-                Some('\\') => text.push('\\'),
-                Some(digit) if digit.is_ascii_digit() => {
-                    let group = digit as usize - '0' as usize;
-                    if group >= regex.captures_len() {
-                        return Err(format!("there is no group \\{group}"));
-                    }
-                    parts.push(Part::Text(std::mem::take(&mut text)));
-                    parts.push(Part::Group(group));
-                }
-                _ => return Err("after `\\` there must be a digit or another `\\`".to_owned()),
-            }
-        }
-        parts.push(Part::Text(text));
-        Ok(Self { regex, parts })
+    pub(crate) fn new(rewrite: &super::RegexRewrite) -> Result<Self, (&'static str, String)> {
+        Ok(Self { rewriter: super::Rewriter::new(rewrite)? })
     }
 
     pub(crate) fn replace(&self, text: &str) -> String {
-        let replaced =
-            self.regex.replace_all(text.as_bytes(), |captures: &regex::bytes::Captures<'_>| {
-                let mut new = Vec::new();
-                for part in &self.parts {
-                    match part {
-                        Part::Text(text) => new.extend_from_slice(text.as_bytes()),
-                        Part::Group(group) => {
-                            let group = captures.get(*group);
-                            new.extend_from_slice(group.map_or(&b""[..], |it| it.as_bytes()));
-                        }
-                    }
-                }
-                new
-            });
-        String::from_utf8_lossy(&replaced).into_owned()
+        String::from_utf8_lossy(&self.rewriter.rewrite(text.as_bytes())).into_owned()
     }
 }
 
 #[cfg(not(feature = "regex"))]
 impl Replace {
-    pub(crate) fn new(_pattern: &str, _substitution: &str) -> Result<Self, String> {
-        Err(NO_FEATURE.to_owned())
+    pub(crate) fn new(_rewrite: &super::RegexRewrite) -> Result<Self, (&'static str, String)> {
+        Err(("pattern", NO_FEATURE.to_owned()))
     }
 
     pub(crate) fn replace(&self, _text: &str) -> String {
@@ -182,15 +134,6 @@ mod tests {
             let error = Whole::new(pattern, false).unwrap_err();
             assert!(error.contains(expected), "{pattern}: {error}");
         }
-    }
-
-    #[test]
-    fn every_match_is_replaced() {
-        let replace = Replace::new("/v([0-9])", r"/version-\1").unwrap();
-        assert_eq!(replace.replace("/v1/a/v2"), "/version-1/a/version-2");
-        assert_eq!(Replace::new("a", r"\\\0").unwrap().replace("ba"), r"b\a");
-        assert!(Replace::new("a", r"\1").unwrap_err().contains("no group"));
-        assert!(Replace::new("a", "\\").is_err());
     }
 
     #[test]

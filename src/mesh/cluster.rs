@@ -192,6 +192,10 @@ impl Upstream for Node {
         self.pool.drain();
     }
 
+    fn renew(&self) {
+        self.pool.renew();
+    }
+
     fn wake(cx: &NodeContext) {
         cx.woken.notify_one();
         cx.members.notify_one();
@@ -199,6 +203,10 @@ impl Upstream for Node {
 
     fn is_failing(&self) -> bool {
         self.pool.is_failing()
+    }
+
+    fn back_off(&self, now: u64) -> u64 {
+        self.pool.back_off(now)
     }
 
     fn round_trip(&self) -> Option<Duration> {

@@ -30,7 +30,7 @@ pub(crate) use self::{
     matching::Matcher,
     mirror::Mirror,
     rewrite::{Rewrite, Unusable},
-    session::Session,
+    session::{Named, Session},
     split::Split,
     steps::Steps,
     table::{Builder, Found, Rule, Table},

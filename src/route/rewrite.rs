@@ -55,9 +55,9 @@ impl Rewrite {
         let host = rewrite.host.as_ref().and_then(|host| match host {
             HostRewrite::Literal(host) => host.parse().ok().map(Host::Literal),
             HostRewrite::Header(name) => HeaderName::try_from(name).ok().map(Host::Header),
-            HostRewrite::PathRegex(regex) => Replace::new(&regex.pattern, &regex.substitution)
-                .ok()
-                .map(|replace| Host::Path(Box::new(replace))),
+            HostRewrite::PathRegex(regex) => {
+                Replace::new(regex).ok().map(|replace| Host::Path(Box::new(replace)))
+            }
             HostRewrite::Endpoint => None,
         });
         let path = rewrite.path.as_ref().and_then(Path::new);
@@ -133,9 +133,7 @@ impl Path {
         Some(match path {
             PathRewrite::Full(path) => Self::Full(path.clone()),
             PathRewrite::Prefix(prefix) => Self::Prefix(prefix.clone()),
-            PathRewrite::Regex(regex) => {
-                Self::Regex(Box::new(Replace::new(&regex.pattern, &regex.substitution).ok()?))
-            }
+            PathRewrite::Regex(regex) => Self::Regex(Box::new(Replace::new(regex).ok()?)),
             PathRewrite::Template(text) => Self::Template(text.clone()),
         })
     }

@@ -109,7 +109,7 @@ async fn each_piece_names_its_place() {
             format!(
                 "{{{to}, filters: [{{rewrite: {{path: {{regex: {{pattern: \"a\", substitution: '\\1'}}}}}}}}]}}"
             ),
-            "there is no group \\1",
+            "path.regex.substitution = \\1: the expression has no group 1",
         ),
         (
             format!("{{{to}, filters: [{{rewrite: {{path: {{template: \"/{{x}}\"}}}}}}]}}"),

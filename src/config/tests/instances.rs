@@ -229,6 +229,10 @@ impl Model {
                 if named && has("name") {
                     object.insert("name".into(), json!("a"));
                 }
+                // An expression that says nothing matches nothing.
+                if has("substitution") {
+                    object.insert("pattern".into(), json!("a"));
+                }
                 if has("provider") && has("name") && !has("settings") {
                     object.insert("provider".into(), json!("a"));
                 }

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use super::{Checker, NOT_YET, not_yet};
-use crate::config::{Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint, Security};
+use crate::config::{
+    Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint, PickFirst, Security,
+};
 
 impl Checker {
     pub(super) fn balancer(&mut self, balancer: &Balancer) {
@@ -16,6 +18,7 @@ impl Checker {
                 return;
             }
             Balancer::LeastRequest | Balancer::RoundRobin | Balancer::Random => return,
+            Balancer::PickFirst(PickFirst { shuffle: _ }) => return,
             Balancer::ClientWeighted(weighted) => {
                 self.needs_orca("client_weighted");
                 self.within("client_weighted", |checker| checker.weighted(weighted));
@@ -38,7 +41,6 @@ impl Checker {
                 self.within("sharded", |checker| checker.sharded(sharded));
                 return;
             }
-            Balancer::PickFirst(_) => "pick_first",
             Balancer::OverrideHost(over) => {
                 self.within("override_host", |checker| checker.override_host(over));
                 return;
@@ -115,6 +117,9 @@ impl Checker {
         if let Some(balancer) = balancer {
             self.within("balancer", |checker| checker.balancer(balancer));
         }
+        if let Some(least_request) = least_request {
+            self.within("least_request", |checker| checker.least_request(least_request));
+        }
         self.within("transport", |checker| checker.transport(transport));
         match discovery {
             None | Some(Discovery::Static) => {}
@@ -151,7 +156,6 @@ impl Checker {
         }
         not_yet!(
             self,
-            least_request,
             http,
             failover,
             queue,

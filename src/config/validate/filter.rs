@@ -35,7 +35,7 @@ impl Checker {
             self.within(&format!("{field}.{name}"), |checker| match filter {
                 Filter::Session(session) => checker.session(session),
                 Filter::RequestHeaders(edit) | Filter::ResponseHeaders(edit) => checker.edit(edit),
-                Filter::Rewrite(rewrite) => checker.rewrite(rewrite, matches),
+                Filter::Rewrite(rewrite) => checker.whole_rewrite(rewrite, matches),
                 Filter::Redirect(redirect) => checker.redirect(redirect, matches),
                 Filter::DirectResponse(direct) => checker.direct(direct),
                 Filter::Mirror(mirror) => checker.mirror(mirror),
@@ -139,7 +139,7 @@ impl Checker {
         }
     }
 
-    fn rewrite(&mut self, rewrite: &Rewrite, matches: &[Match]) {
+    fn whole_rewrite(&mut self, rewrite: &Rewrite, matches: &[Match]) {
         let Rewrite { host, path, forwarded_host: _ } = rewrite;
         match host {
             Some(HostRewrite::Literal(host)) if !is_authority(host) => {
@@ -198,11 +198,10 @@ impl Checker {
     }
 
     fn replace(&mut self, field: &str, regex: &RegexRewrite) {
-        let RegexRewrite { pattern, substitution } = regex;
-        if pattern.is_empty() {
-            self.refuse(&format!("{field}.pattern"), "\"\"", "must not be empty");
-        } else if let Err(reason) = Replace::new(pattern, substitution) {
-            self.refuse(field, format!("{pattern} -> {substitution}"), reason);
+        if let Err((part, reason)) = Replace::new(regex) {
+            let RegexRewrite { pattern, substitution } = regex;
+            let value = if part == "pattern" { pattern } else { substitution };
+            self.refuse(&format!("{field}.{part}"), value, reason);
         }
     }
 

@@ -5,13 +5,14 @@
 //! and the public layers share it.
 
 mod attempt;
+mod first;
 mod head;
 pub(super) mod mirrored;
 mod outcome;
 mod path;
 mod staged;
 mod stepped;
-mod sticky;
+pub(crate) mod sticky;
 mod traced;
 mod trail;
 mod words;
@@ -28,6 +29,10 @@ use pin_project::pin_project;
 
 pub(crate) use self::path::Path;
 pub(crate) use self::staged::{AttemptRest, CallRest};
+pub(crate) use self::{
+    attempt::{in_clear, no_endpoint},
+    head::set_authority,
+};
 use super::{
     cluster::Cluster,
     inner::Inner,
