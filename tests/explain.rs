@@ -235,6 +235,28 @@ async fn the_split_the_priorities_and_the_labels_are_told() {
     }
 }
 
+const LINE: &str = "
+clusters:
+  users:
+    failover: {clusters: [west, east]}
+    endpoints: [{address: \"127.0.0.1:1\", health: draining}]
+  west: {endpoints: [{address: \"127.0.0.1:2\", health: draining}]}
+  east: {endpoints: [{address: \"127.0.0.1:3\"}]}
+";
+
+#[tokio::test]
+async fn which_cluster_takes_over_is_told() {
+    let mesh = of_file(LINE).await;
+    let said = mesh.explain(&Request::get("http://users/").body(()).unwrap()).unwrap();
+    let own = &said.clusters[0];
+    assert_eq!(own.taken_by.as_deref(), Some("east"), "{said}");
+    let names: Vec<_> = own.failover.iter().map(|it| &*it.name).collect();
+    assert_eq!(names, ["west", "east"]);
+    assert!(matches!(own.pick.choice, Choice::Nothing { .. }), "{said}");
+    assert_eq!(of(&own.failover[1], "127.0.0.1:3").reason, PickReason::Picked);
+    assert!(said.to_string().contains("east gets the call"), "{said}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_hashed_is_told_and_no_secret() {
     let mut cookie = HashCookie::default();

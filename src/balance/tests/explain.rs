@@ -95,6 +95,8 @@ struct World {
     over: Option<Over>,
     wanted: Option<Wanted>,
     round_robin: bool,
+    /// There are other clusters.
+    well: bool,
 }
 
 impl World {
@@ -111,6 +113,7 @@ impl World {
             over: None,
             wanted: None,
             round_robin: false,
+            well: false,
         }
     }
 
@@ -162,6 +165,7 @@ impl World {
             wire.failing.store(die(8) == 0, Relaxed);
         }
         world.count();
+        world.well = die(4) == 0;
         world.dice = dice;
         world
     }
@@ -172,12 +176,12 @@ impl World {
     }
 
     fn pick(&self) -> Result<InFlight<Peer>, PickError> {
-        self.balancer.pick(self.ask())
+        if self.well { self.balancer.pick_well(self.ask()) } else { self.balancer.pick(self.ask()) }
     }
 
     fn explain(&self) -> PickExplanation {
         let (over, wanted) = (self.over.as_ref(), self.wanted.as_ref());
-        let asked = Asked { hash: self.hash, over, wanted };
+        let asked = Asked { hash: self.hash, over, wanted, well: self.well };
         self.balancer.explain(&asked, self.now, |error| format!("{error:?}"))
     }
 
@@ -314,9 +318,7 @@ fn address_of(picked: &InFlight<Peer>) -> String {
 /// What an explanation says of a pick: true if it had said so, false if it had called it rare.
 fn foretold(before: &PickExplanation, picked: Result<&InFlight<Peer>, &PickError>) -> bool {
     let name = picked.map(address_of);
-    if !before.trial.is_empty() {
-        let name = name.unwrap();
-        assert!(before.trial.contains(&name), "{name} of {before}");
+    if name.as_ref().is_ok_and(|name| before.trial.contains(name)) {
         return true;
     }
     match (&before.choice, name) {

@@ -37,7 +37,20 @@ impl Display for ClusterExplanation {
         if let Some(hash) = &self.hash {
             hash.fmt(f)?;
         }
-        self.pick.fmt(f)
+        self.pick.fmt(f)?;
+        if self.failover.is_empty() {
+            return Ok(());
+        }
+        match &self.taken_by {
+            Some(taker) => {
+                writeln!(f, "  of it and those that take over from it, {taker} gets the call")?
+            }
+            None => writeln!(f, "  nor can those take it over that follow")?,
+        }
+        self.failover.iter().try_for_each(|cluster| {
+            write!(f, "failover to ")?;
+            cluster.fmt(f)
+        })
     }
 }
 

@@ -47,8 +47,14 @@ pub struct ClusterExplanation {
     /// Why the call would fail whatever is picked: a limit is reached, or it asks for TLS that the cluster
     /// does not have.
     pub fails: Option<String>,
-    /// Who would be picked, and why none of the others.
+    /// Who would be picked, and why none of the others. Where other clusters take over: who of those that
+    /// work.
     pub pick: PickExplanation,
+    /// The clusters that take over from it, in order. The first of it and them of which anything works
+    /// gets the call.
+    pub failover: Vec<ClusterExplanation>,
+    /// Which of them gets it, where there are any.
+    pub taken_by: Option<String>,
 }
 
 /// What a call is hashed to.
