@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use super::{
@@ -230,6 +230,10 @@ impl Inner {
         for user in users {
             self.compile(state, &user);
         }
+        let backed = state.clusters.get(cluster).map(|entry| entry.backs.clone());
+        for backed in backed.into_iter().flatten() {
+            self.examine_failover(state, &backed);
+        }
     }
 
     /// Reports a service that points nowhere, once every source has spoken.
@@ -282,32 +286,65 @@ impl Inner {
     pub(super) fn settle(&self, state: &mut State, name: &str) {
         #[cfg(feature = "dns")]
         self.discover(state, name);
-        let Some(entry) = state.clusters.get_mut(name) else { return };
-        let (name, meter) = (Arc::clone(&entry.cell.name), &entry.cell.meter);
+        let Some(entry) = state.clusters.get(name) else { return };
+        let cell = Arc::clone(&entry.cell);
+        let (name, meter) = (Arc::clone(&cell.name), &cell.meter);
         let said = entry.decisive().map(|(_, settings)| settings.clone()).unwrap_or_default();
         let wanted = self.code.cluster(&name, said);
-        let current = entry.cell.core.load_full();
+        let current = cell.core.load_full();
+        let failover = if current.config.failover == wanted.failover {
+            current.failover.clone()
+        } else {
+            self.line_up(state, &name, &current.config, &wanted)
+        };
         let protector = self.protector(&mut state.keys, &name, &wanted);
         if current.same_connections(&wanted, &protector) {
             if current.config != wanted {
                 let mut core = current.with_settings(wanted);
+                core.failover = failover;
                 if core.config.health_checks != current.config.health_checks {
                     core.checking = self.check(&core.balancer, &core.config.health_checks);
                 }
-                entry.cell.set(core);
+                cell.set(core);
                 self.keep(&current.balancer);
             }
             return;
         }
-        let context = self.node_context(meter, &wanted, protector, &entry.cell.discovered);
+        let context = self.node_context(meter, &wanted, protector, &cell.discovered);
         let core = Core::new(context, wanted, self.epoch);
         let mut core = core.counting_on(&current);
+        core.failover = failover;
         core.balancer.replace(current.balancer.specs());
         self.keep(&core.balancer);
         core.checking = self.check(&core.balancer, &core.config.health_checks);
-        entry.cell.set(core);
+        cell.set(core);
         // The old endpoints finish what they have in flight and close.
         current.balancer.replace(Vec::new());
+    }
+
+    /// The clusters that take over from one by its new settings: their cells are made where nothing
+    /// has named them yet.
+    fn line_up(
+        &self,
+        state: &mut State,
+        name: &str,
+        before: &config::Cluster,
+        wanted: &config::Cluster,
+    ) -> Option<Arc<[Weak<Cluster>]>> {
+        let (before, after) = (stand_ins(before), stand_ins(wanted));
+        let handles = after.iter().map(|other| {
+            let entry = self.entry(state, other);
+            entry.backs.insert(name.to_owned());
+            Arc::downgrade(&entry.cell)
+        });
+        let handles: Vec<_> = handles.collect();
+        for gone in before.iter().filter(|it| !after.contains(it)) {
+            if let Some(entry) = state.clusters.get_mut(gone) {
+                entry.backs.remove(name);
+            }
+            state.tidy(gone);
+        }
+        (!handles.is_empty()).then(|| handles.into())
     }
 
     /// The same for every cluster, when keys or roots of another name have come.
@@ -319,11 +356,13 @@ impl Inner {
         }
     }
 
-    /// Reports a cluster that cannot be secured as it asks to be, once every source has spoken.
+    /// Reports a cluster that cannot be secured as it asks to be, or that names others which are not
+    /// there, once every source has spoken.
     pub(super) fn examine_cluster(&self, state: &mut State, name: &str) {
         if !self.is_synced() {
             return;
         }
+        self.examine_failover(state, name);
         let part = format!("security of cluster {name}");
         let entry = state.clusters.get(name).filter(|entry| !entry.settings.is_empty());
         match entry.and_then(|entry| entry.cell.core.load().protector.flaw()) {
@@ -337,6 +376,35 @@ impl Inner {
             }
         }
     }
+
+    /// Reports the clusters that are to take over from one and that no source defines.
+    fn examine_failover(&self, state: &mut State, name: &str) {
+        if !self.is_synced() {
+            return;
+        }
+        let part = format!("failover of cluster {name}");
+        let entry = state.clusters.get(name).filter(|entry| !entry.settings.is_empty());
+        let named = entry.map(|entry| stand_ins(&entry.cell.core.load().config));
+        let missing =
+            named.into_iter().flatten().filter(|it| state.cluster(it) == Standing::Absent);
+        let missing: Vec<_> = missing.map(|name| format!("`{name}`")).collect();
+        if missing.is_empty() {
+            state.flaws.remove(&part);
+            return;
+        }
+        let noun = if missing.len() == 1 { "cluster" } else { "clusters" };
+        let reason = format!("names {noun} {}, which no source defines", missing.join(", "));
+        if state.flaws.get(&part) != Some(&reason) {
+            self.report(&part, &reason);
+            state.flaws.insert(part, reason);
+        }
+    }
+}
+
+/// The names of the clusters that take over, best first.
+fn stand_ins(cluster: &config::Cluster) -> Vec<String> {
+    let names = cluster.failover.iter().flat_map(|failover| &failover.clusters);
+    names.map(|name| name.to_ascii_lowercase()).collect()
 }
 
 /// The routes of a service; without any, one that takes everything to its cluster.

@@ -81,10 +81,10 @@ fn what_the_stack_cannot_run_is_refused_by_name() {
     assert!(text.contains("network = \"a\": not supported yet"), "{text}");
     let mut cluster = Cluster::default();
     cluster.balancer = Some(Balancer::Extension(Extension::new("a")));
-    cluster.failover = Some(Failover::default());
+    cluster.failover = Some(Failover { mode: FailoverMode::ByLocality, ..Failover::default() });
     let text = message(cluster.validate("a"));
     assert!(
-        text.contains("extension: not supported yet") && text.contains("failover = "),
+        text.contains("extension: not supported yet") && text.contains("failover.mode = "),
         "{text}"
     );
     let mut route = Route::default();
