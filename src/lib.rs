@@ -126,8 +126,8 @@ pub use self::{
     mesh::{
         CallFuture, Client, ClusterDescription, ClusterExplanation, Description, Explanation,
         HashExplanation, HashKeyExplanation, LeafEndpoint, Mesh, MeshBuilder, Next, NextFuture,
-        RouteDescription, RouteExplanation, ServiceDescription, ServiceSettings, Setting,
-        SettingOrigin, UnknownNames,
+        PassedRule, RouteDescription, RouteExplanation, ServiceDescription, ServiceSettings,
+        Setting, SettingOrigin, UnknownNames,
     },
     observe::{InvalidTraceparent, Propagation, TraceContext},
 };
