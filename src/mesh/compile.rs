@@ -147,12 +147,23 @@ impl Inner {
             let session = session_of(route.filters.iter().chain(&said.filters));
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
-            let (hosts, matches) = (route.hosts, route.matches);
-            let said = matches.clone();
-            let route =
-                Route { name, meter, clusters, steps, policy, session, matches, plane, source };
+            let filters = filters().map(config::Filter::name).collect();
+            let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
+            let compiled = Route {
+                name,
+                meter,
+                clusters,
+                steps,
+                policy,
+                session,
+                matches,
+                hosts,
+                filters,
+                plane,
+                source,
+            };
             // Validation has refused what cannot be compiled.
-            drop(table.add(&hosts, &said, route));
+            drop(table.add(&route.hosts, &route.matches, compiled));
         }
         let table = table.build();
         let limiter = limiter(&cell, &code.over(&said.policy));
@@ -191,6 +202,8 @@ impl Inner {
             policy: cell.policy(&plane),
             session: None,
             matches: Vec::new(),
+            hosts: Vec::new(),
+            filters: Vec::new(),
             plane,
             source: None,
         };

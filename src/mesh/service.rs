@@ -59,6 +59,9 @@ pub(crate) struct Route {
     pub(crate) session: Option<Arc<Session>>,
     /// What it matches, in its source's words, for `describe()`.
     pub(crate) matches: Vec<config::Match>,
+    /// The same of its hosts, and the names of what is done on the way.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) filters: Vec<&'static str>,
     /// The layers that the policy was merged from, for `describe()`.
     pub(crate) plane: config::Policy,
     /// The source that defines it.

@@ -1,7 +1,7 @@
 //! Answers that are made here: redirects, direct responses, what an invalid backend gives.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{CONTENT_TYPE, LOCATION},
 };
 
@@ -80,7 +80,13 @@ impl Answer {
     ) -> Option<Response<Body>> {
         match self {
             Self::Redirect(redirect) => redirect.response(request, rule),
-            Self::Direct(direct) => Some(direct.response(is_grpc)),
+            Self::Direct(direct) => {
+                let mut response = direct.response(is_grpc);
+                if request.method() == Method::HEAD {
+                    *response.body_mut() = Body::empty();
+                }
+                Some(response)
+            }
         }
     }
 }

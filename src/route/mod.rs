@@ -27,7 +27,7 @@ pub(crate) use self::{
     edit::Edit,
     hash::Hashing,
     host::Host,
-    matching::Matcher,
+    matching::{Matcher, Mismatch},
     mirror::Mirror,
     rewrite::{Rewrite, Unusable},
     session::{Named, Session},

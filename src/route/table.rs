@@ -39,10 +39,6 @@ enum Rules {
 pub(crate) struct Rule {
     /// The route, by its place in the list, and which of its matches this is.
     pub(crate) route: usize,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "what tells why a route was chosen reads it")
-    )]
     pub(crate) place: usize,
     hosts: Vec<Host>,
     matcher: Matcher,
@@ -169,6 +165,32 @@ impl<R> Table<R> {
         Some(Found { place, route: self.routes.get(place)?, rule })
     }
 
+    /// The same, rule by rule, with the first part of each that the request does not meet.
+    pub(crate) fn explain<B>(
+        &self,
+        request: &Request<B>,
+        random: &Random,
+    ) -> (Vec<(&Rule, Mismatch)>, Option<Found<'_, R>>) {
+        let asked = Asked::new(request, random);
+        let mut passed = Vec::new();
+        for rule in self.rules() {
+            match rule.mismatch(&asked) {
+                Some(mismatch) => passed.push((rule, mismatch)),
+                None => {
+                    let found = self.routes.get(rule.route);
+                    let found =
+                        found.map(|it| Found { place: rule.route, route: it, rule: Some(rule) });
+                    return (passed, found);
+                }
+            }
+        }
+        let plain = match self.rules {
+            Rules::Plain => self.routes.first(),
+            Rules::Few(_) | Rules::Many(..) => None,
+        };
+        (passed, plain.map(|route| Found { place: 0, route, rule: None }))
+    }
+
     pub(crate) fn get(&self, route: usize) -> Option<&R> {
         self.routes.get(route)
     }
@@ -178,8 +200,7 @@ impl<R> Table<R> {
     }
 
     /// The rules in the order in which they are asked; none: the only route takes everything.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what tells why a route was chosen reads it"))]
-    pub(crate) fn rules(&self) -> &[Rule] {
+    fn rules(&self) -> &[Rule] {
         match &self.rules {
             Rules::Plain => &[],
             Rules::Few(rules) | Rules::Many(rules, _) => rules,

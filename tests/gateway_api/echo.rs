@@ -47,7 +47,7 @@ pub(crate) async fn world(services: &str) -> World {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mesh.yaml");
     fs::write(&path, &text).unwrap();
-    let mesh = Mesh::builder().config_file(&path).seed(5).build().unwrap();
+    let mesh = Mesh::builder().config_file(&path).seed(5).label("app", "web").build().unwrap();
     mesh.ready().await.unwrap_or_else(|error| panic!("{error}\n{text}"));
     World { mesh, received, _dir: dir, _servers: servers }
 }

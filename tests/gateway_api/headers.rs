@@ -216,4 +216,9 @@ async fn filters_of_three_levels() {
     let seen = world.ask(get("/", &[])).await.unwrap();
     assert_eq!(seen.header("x-way"), Some("service,route,cluster"));
     assert_eq!(seen.answered("x-back").as_deref(), Some("cluster,route,service"));
+    let description = world.mesh.describe();
+    let echo = description.services.iter().find(|service| service.name == "echo").unwrap();
+    let told = ["request_headers", "response_headers", "request_headers", "response_headers"];
+    assert_eq!(echo.routes[0].filters, told);
+    assert!(description.to_string().contains("filters request_headers, "), "{description}");
 }

@@ -301,3 +301,38 @@ async fn grpc_services_methods_and_headers() {
     }
     assert_eq!(world.backend(with("POST", "/echo.GrpcEcho/Echo", &[])).await, "404");
 }
+
+// What Gateway API does not say: hosts in a list, callers by their labels, cookies, shares, schemes.
+#[tokio::test]
+async fn the_rest_of_what_a_rule_can_ask_for() {
+    let world = world(
+        r#"  echo:
+    routes:
+      - {hosts: ["*.example.org"], clusters: [{name: echo-v3}]}
+      - {matches: [{caller: {app: batch}}], clusters: [{name: dead}]}
+      - {matches: [{fraction: {percent: 0}}], clusters: [{name: dead}]}
+      - {matches: [{scheme: https}], clusters: [{name: dead}]}
+      - {matches: [{cookies: [{name: tier, matcher: {regex: "gold|silver"}}]}], clusters: [{name: echo-v2}]}
+      - {matches: [{caller: {app: web}, path: {template: "/users/{id}"}}], clusters: [{name: echo-v2}]}
+      - {matches: [{headers: [{name: n, matcher: {range: {start: 1, end: 5}}}]}], clusters: [{name: echo-v2}]}
+      - {clusters: [{name: echo-v1}]}
+"#,
+    )
+    .await;
+    let cases: [(&str, &[(&str, &str)], &str); 8] = [
+        ("/", &[], "echo-v1"),
+        ("/", &[("host", "a.example.org:8080")], "echo-v3"),
+        ("/", &[("host", "example.org")], "echo-v1"),
+        ("/", &[("cookie", "a=b; tier=gold")], "echo-v2"),
+        ("/", &[("cookie", "tier=golden")], "echo-v1"),
+        ("/users/7", &[], "echo-v2"),
+        ("/users/7/orders", &[], "echo-v1"),
+        ("/", &[("n", "4")], "echo-v2"),
+    ];
+    for (path, headers, expected) in cases {
+        assert_eq!(world.backend(get(path, headers)).await, expected, "{path} {headers:?}");
+    }
+    let description = world.mesh.describe().to_string();
+    assert!(description.contains("of host *.example.org"), "{description}");
+    assert!(description.contains("cookie tier matches gold|silver"), "{description}");
+}

@@ -195,6 +195,12 @@ async fn direct_responses() {
         assert_eq!(answer.headers()[name], value);
     }
     assert_eq!(answer.into_body().text().await.unwrap(), "moved away");
+    let head = crate::echo::with("HEAD", "/gone/x", &[]);
+    let answer = world.mesh.client("echo").unwrap().send(head).await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), answer.into_body().text().await.unwrap()),
+        (410, String::new())
+    );
     // A gRPC caller gets a status: by the HTTP status, or the one that is said.
     let seen = world.ask(grpc("/a.B/Get", &[])).await.unwrap();
     assert_eq!(seen.answered("grpc-status").as_deref(), Some("12"));

@@ -325,12 +325,10 @@ impl PathProj<'_> {
             // Passed on, so that nobody further down multiplies it either.
             head::write_attempts(request.headers_mut(), self.caller.grpc, 1);
         }
-        if let Some(steps) = &cluster.steps
-            && let Err(error) = stepped::change(steps, request, rule, &mut sticky)
-        {
-            return failed(error);
-        }
-        if !cluster.mirrors.is_empty() {
+        if let Some(steps) = &cluster.steps {
+            if let Err(error) = stepped::change(steps, request, rule, &mut sticky) {
+                return failed(error);
+            }
             mirrored::send(&cluster.mirrors, self.caller, request);
         }
         if arms > Arms::Nothing {
