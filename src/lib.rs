@@ -56,6 +56,7 @@
 //! * **file** (enabled by default) — The watched mesh file: `MeshBuilder::config_file`,
 //!   `Mesh::from_env`, `discover::File`. Pulls in `serde`, `serde-saphyr`, `serde_json`,
 //!   `serde_path_to_error`, `humantime` and `notify`.
+//! * **regex** (enabled by **file**) — Regular expressions in routes. Pulls in `regex`.
 //! * **serde** (enabled by **file**) — `Serialize` and `Deserialize` for [`config`].
 //! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
 //! * **otel-033** — Metrics and spans through the OpenTelemetry API 0.33:
@@ -101,7 +102,8 @@ pub mod fuzzing;
 mod mesh;
 pub mod observe;
 pub mod resilience;
-mod route;
+#[doc(hidden)]
+pub mod route;
 #[cfg(feature = "_tls")]
 pub mod security;
 #[cfg(feature = "orca")]

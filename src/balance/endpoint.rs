@@ -430,10 +430,10 @@ impl<X: Upstream> Live<X> {
     pub(super) fn restore(&self, now: u64, reason: ReturnReason) -> bool {
         let restored = self.load.state.restore();
         if restored {
-            if let Some(watch) = self.watch.get() {
-                if watch.returned(now) {
-                    self.renew(now);
-                }
+            if let Some(watch) = self.watch.get()
+                && watch.returned(now)
+            {
+                self.renew(now);
             }
             self.extra.returned(reason);
         }

@@ -92,7 +92,7 @@ impl<'a, X: Upstream> Way<'a, X> {
         let (index, degraded) = plan.level(percent);
         let level = &plan.levels[index];
         let load = level.load();
-        if load.panic && self.view.placing.fail_on_panic {
+        if load.panic && self.view.placing.fail_on_panic && !self.ask.well {
             return Err(PickError::Panic);
         }
         let part = (level.is_split.load(Relaxed) && !load.panic && !degraded)
@@ -146,7 +146,11 @@ impl<'a, X: Upstream> Way<'a, X> {
 
     /// Looks at endpoints as their priority's are looked at.
     fn look_as(&self, level: &'a Level<X>, degraded: bool) {
-        self.mode.panic.set(level.load().panic);
+        let panic = level.load().panic;
+        // Before all are called, other clusters are; those that could not be connected to are tried
+        // again when their back-off is over, or nobody would find out that they can be.
+        self.mode.panic.set(panic && !self.ask.well);
+        self.mode.trial.set(panic && self.ask.well);
         self.mode.degraded.set(degraded);
         self.mode.edges.set(&level.edges);
     }
@@ -197,6 +201,9 @@ impl<'a, X: Upstream> Way<'a, X> {
         let rest = (0..plan.levels.len()).filter(|at| *at != index);
         let levels = std::iter::once(index).chain(rest).filter_map(|at| plan.levels.get(at));
         for worst in [Rank::Young, Rank::Degraded, Rank::Left, Rank::Tried] {
+            if worst == Rank::Tried && self.ask.well {
+                break;
+            }
             self.mode.worst.set(worst);
             if worst != Rank::Young
                 && let Some(picked) = self.within(group)

@@ -34,7 +34,7 @@ pub struct Cluster {
     pub http: Option<HttpOptions>,
     /// Where further endpoints come from. Default: nowhere. Of others, DNS is supported.
     pub discovery: Option<Discovery>,
-    /// Clusters that are used when this one has no available endpoint. Not supported yet.
+    /// Clusters that are used while no endpoint of this one works. Default: none.
     pub failover: Option<Failover>,
     /// Limits of the cluster.
     pub breakers: Option<Breakers>,

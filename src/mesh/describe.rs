@@ -162,7 +162,7 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
     service
         .table
         .iter()
-        .map(|(_, route)| RouteDescription {
+        .map(|route| RouteDescription {
             name: route.name.as_deref().map(str::to_owned),
             matches: route.matches.iter().map(spelled::of_match).collect(),
             settings: settings::of_route(&code, &route.plane, route.source.as_deref(), inner),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Checker, NOT_YET, not_yet};
 use crate::config::{
-    Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint, PickFirst, Security,
+    Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint, Failover, PickFirst, Security,
 };
 
 impl Checker {
@@ -84,7 +84,25 @@ impl Checker {
         self.each("endpoints", endpoints, Self::endpoint);
     }
 
-    fn cluster(&mut self, cluster: &Cluster) {
+    fn failover(&mut self, failover: &Failover, name: &str) {
+        let Failover { clusters, mode, regions } = failover;
+        let mut seen = HashSet::from([name.to_ascii_lowercase()]);
+        for (index, cluster) in clusters.iter().enumerate() {
+            let reason = match cluster.to_ascii_lowercase() {
+                empty if empty.is_empty() => "the name must not be empty",
+                itself if itself == name.to_ascii_lowercase() => {
+                    "a cluster does not take over from itself"
+                }
+                other if !seen.insert(other.clone()) => "is listed twice",
+                _ => continue,
+            };
+            self.refuse(&format!("clusters[{index}]"), cluster, reason);
+        }
+        self.only_default("mode", mode);
+        not_yet!(self, regions);
+    }
+
+    fn cluster(&mut self, cluster: &Cluster, name: &str) {
         let Cluster {
             endpoints,
             localities,
@@ -151,13 +169,15 @@ impl Checker {
         if let Some(subsetting) = subsetting {
             self.within("subsetting", |checker| checker.subsetting(subsetting));
         }
+        if let Some(failover) = failover {
+            self.within("failover", |checker| checker.failover(failover, name));
+        }
         if let Some(subsets) = subsets {
             self.within("subsets", |checker| checker.subsets(subsets));
         }
         not_yet!(
             self,
             http,
-            failover,
             queue,
             drops,
             load_report,
@@ -180,7 +200,7 @@ impl Cluster {
         if name.is_empty() {
             checker.refuse("", "", "the name must not be empty");
         }
-        checker.cluster(self);
+        checker.cluster(self, name);
         checker.done()
     }
 }

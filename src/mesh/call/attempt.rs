@@ -10,7 +10,7 @@ use std::{
 use http::{Request, Response, StatusCode, Version, header::HOST, uri::Scheme};
 
 use super::{
-    Caller, Pinned,
+    Caller, Pinned, failover,
     first::{Racers, Won},
     head::Head,
     traced::{self, Trace},
@@ -98,7 +98,7 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn fatal(error: Error) -> Box<Self> {
+    pub(super) fn fatal(error: Error) -> Box<Self> {
         Box::new(Self { met: Met::Fatal, error })
     }
 }
@@ -119,46 +119,46 @@ impl Attempt {
     ) -> Result<Self, Box<Failed>> {
         let inner = &caller.inner;
         let mut core = pinned.cluster.core.load();
-        let breaker = match &core.breaker {
-            None => Held::Nothing,
-            Some(limiter) => match Limiter::hold(limiter) {
-                Some(held) => held,
-                None => {
-                    let error =
-                        Error::new(ErrorKind::Overloaded, Phase::Admission).detail(format!(
-                            "cluster {} has its maximum of {} requests in flight \
-                             (`breakers.max_requests`)",
-                            pinned.cluster.name,
-                            limiter.limit()
-                        ));
-                    return Err(Failed::fatal(error));
-                }
-            },
-        };
-        let flight = loop {
-            let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
-            ask.over = pinned.over();
-            ask.apart = !tried.is_empty()
-                && pinned.policy().is_some_and(|policy| policy.retry.leaves_localities());
-            match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
-                Ok(flight) => break flight,
-                Err(reason) => {
-                    // The way to the endpoints has been swapped meanwhile, and with it their set.
-                    let newest = pinned.cluster.core.load();
-                    if Arc::ptr_eq(&core, &newest) {
-                        return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
+        let (flight, breaker, stand_in);
+        if core.failover.is_some() {
+            let request = way.request.as_ref();
+            let picked = failover::pick(caller, pinned, request, tried, at)?;
+            core = picked.2.core.load();
+            (flight, breaker, stand_in) = (picked.0, picked.1, Some(picked.2));
+        } else {
+            stand_in = None;
+            breaker = match &core.breaker {
+                None => Held::Nothing,
+                Some(limiter) => match Limiter::hold(limiter) {
+                    Some(held) => held,
+                    None => return Err(overloaded(&pinned.cluster.name, limiter.limit())),
+                },
+            };
+            flight = loop {
+                let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+                ask.over = pinned.over();
+                ask.apart = pinned.leaves_localities(tried);
+                match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
+                    Ok(flight) => break flight,
+                    Err(reason) => {
+                        // The way to the endpoints has been swapped meanwhile, and with it their
+                        // set.
+                        let newest = pinned.cluster.core.load();
+                        if Arc::ptr_eq(&core, &newest) {
+                            return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
+                        }
+                        core = newest;
                     }
-                    core = newest;
                 }
-            }
-        };
+            };
+        }
         let endpoint = Arc::clone(flight.endpoint());
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
             return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, PickError::Empty)));
         };
         if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
             flight.finish(at, Outcome::Ignored);
-            return Err(Failed::fatal(in_clear(&pinned.cluster)));
+            return Err(Failed::fatal(in_clear(stand_in.as_ref().unwrap_or(&pinned.cluster))));
         }
         let original = Original::of(request, node);
         let waiting = Waiting { balancer: &core.balancer, endpoint: &endpoint, tried };
@@ -612,9 +612,18 @@ fn head_outcome(is_grpc: bool, status: StatusCode, code: Option<i32>) -> Option<
     code.map(Outcome::of_grpc)
 }
 
+/// The cluster has its maximum of attempts in flight.
+#[cold]
+pub(super) fn overloaded(cluster: &str, limit: u32) -> Box<Failed> {
+    Failed::fatal(Error::new(ErrorKind::Overloaded, Phase::Admission).detail(format!(
+        "cluster {cluster} has its maximum of {limit} requests in flight \
+         (`breakers.max_requests`)"
+    )))
+}
+
 /// Why nothing was picked.
 #[cold]
-pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Error {
+pub(crate) fn no_endpoint(inner: &Inner, of: &Arc<Cluster>, reason: PickError) -> Error {
     let cluster = &of.name;
     if let Some(refused) = &of.refused {
         return Error::new(ErrorKind::Config, Phase::Pick)
@@ -631,6 +640,11 @@ pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Err
             "the endpoints of cluster {cluster} are not healthy, and `fail_on_panic` forbids to \
              call them"
         ),
+    };
+    let others: Vec<_> = of.line().skip(1).map(|it| Arc::clone(&it.name)).collect();
+    let what = match &*others {
+        [] => what,
+        others => format!("{what}, nor any of those that take over from it: {}", others.join(", ")),
     };
     let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick);
     if reason == PickError::Empty && !inner.state().is_cluster(cluster) {

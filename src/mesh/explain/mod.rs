@@ -35,13 +35,19 @@ impl Explanation {
         {
             call::set_authority(&mut request, authority);
         }
-        let Some((index, route)) = service.table.find(&request) else {
+        let Some(found) = service.table.find(&request, &inner.random) else {
             return Err(Error::new(ErrorKind::NoRoute, Phase::Route).service(&cell.name));
         };
+        let (index, route) = (found.place, found.route);
         let total: u64 = route.clusters.iter().map(|(weight, _)| weight).sum();
         if total == 0 {
+            let what = if route.steps.is_some() {
+                "the route answers by itself: a redirect or a direct response"
+            } else {
+                "every cluster of the route has weight 0"
+            };
             return Err(Error::new(ErrorKind::Config, Phase::Route)
-                .detail("every cluster of the route has weight 0")
+                .detail(what)
                 .service(&cell.name));
         }
         let now = inner.epoch.nanos(Instant::now());
