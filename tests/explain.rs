@@ -257,6 +257,37 @@ async fn which_cluster_takes_over_is_told() {
     assert!(said.to_string().contains("east gets the call"), "{said}");
 }
 
+#[tokio::test]
+async fn rules_that_were_asked_before_say_what_was_not_met() {
+    let mesh = of_file(
+        "
+services:
+  users:
+    routes:
+      - name: canary
+        matches: [{path: {prefix: /a}, headers: [{name: x-beta, matcher: present}]}, {method: PUT}]
+        clusters: [{name: one}]
+      - {hosts: [other], clusters: [{name: one}]}
+      - {name: reads, matches: [{method: GET, path: {prefix: /a}}], clusters: [{name: one}]}
+clusters:
+  one: {endpoints: [{address: \"127.0.0.1:1\"}]}
+",
+    )
+    .await;
+    let said = mesh.explain(&get("http://users/a/b")).unwrap();
+    assert_eq!(said.route.name.as_deref(), Some("reads"));
+    let passed: Vec<_> =
+        said.route.passed.iter().map(|rule| (rule.route, rule.unmet.as_str())).collect();
+    assert_eq!(passed, [(0, "header x-beta"), (0, "method"), (1, "host")]);
+    let text = said.to_string();
+    let words =
+        "not route canary, if path is under /a, header x-beta is there: header x-beta is another";
+    assert!(text.contains(words), "{text}");
+    let error = mesh.explain(&get("http://users/c")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoRoute);
+    assert!(error.to_string().contains("route reads, if path is under /a"), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_hashed_is_told_and_no_secret() {
     let mut cookie = HashCookie::default();
