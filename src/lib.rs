@@ -111,6 +111,10 @@ pub mod testing;
 pub mod transport;
 
 pub use self::{
+    balance::{
+        Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, NamedExplanation,
+        PickExplanation, PickReason, PriorityExplanation,
+    },
     config::Retry,
     core::{
         Attempt, Body, BoxError, Call, DisconnectReason, EjectReason, Error, ErrorKind, Event,
@@ -118,9 +122,10 @@ pub use self::{
     },
     discover::{Discover, Publisher},
     mesh::{
-        CallFuture, Client, ClusterDescription, Description, LeafEndpoint, Mesh, MeshBuilder, Next,
-        NextFuture, RouteDescription, ServiceDescription, ServiceSettings, Setting, SettingOrigin,
-        UnknownNames,
+        CallFuture, Client, ClusterDescription, ClusterExplanation, Description, Explanation,
+        HashExplanation, HashKeyExplanation, LeafEndpoint, Mesh, MeshBuilder, Next, NextFuture,
+        RouteDescription, RouteExplanation, ServiceDescription, ServiceSettings, Setting,
+        SettingOrigin, UnknownNames,
     },
     observe::{InvalidTraceparent, Propagation, TraceContext},
 };

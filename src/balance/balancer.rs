@@ -47,9 +47,9 @@ pub(crate) struct Balancer<X: Upstream> {
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
-        let view = ArcSwap::from_pointee(View::empty(cluster, &context));
         let (updater, keeper) = (Mutex::default(), Keeper::default());
         let health = Arc::<Health>::default();
+        let view = ArcSwap::from_pointee(View::empty(cluster, &context, Arc::clone(&health)));
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
         health.set_ramps(view.load().ramps());
         Self { view, updater, context, epoch, keeper, health }

@@ -76,6 +76,11 @@ pub(crate) trait Upstream: Send + Sync + 'static {
         false
     }
 
+    /// How much of the back-off is left after a connection that could not be made. Nanoseconds.
+    fn back_off(&self, _now: u64) -> u64 {
+        0
+    }
+
     /// The shortest time that a connection to it took to be made.
     fn round_trip(&self) -> Option<Duration> {
         None

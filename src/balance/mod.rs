@@ -29,6 +29,7 @@ mod balancer;
 mod census;
 mod checked;
 mod endpoint;
+mod explain;
 mod flight;
 mod hash;
 pub(crate) mod health;
@@ -63,12 +64,17 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
+pub use self::explain::{
+    Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, NamedExplanation,
+    PickExplanation, PickReason, PriorityExplanation,
+};
 use self::health::state;
 pub(crate) use self::{
     ask::Ask,
     balancer::{Balancer, PickError},
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
+    explain::{Asked, Percent},
     flight::{InFlight, Outcome},
     pick::{HealthSet, Over},
     place::{Callers, Shift},

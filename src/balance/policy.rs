@@ -137,6 +137,15 @@ impl Policy {
         }
     }
 
+    /// What the endpoints have told, where it picks by that.
+    #[cfg(feature = "orca")]
+    pub(super) fn reports(&self, now: u64, endpoints: usize) -> Vec<super::prequal::Reported> {
+        match self {
+            Self::Prequal(prequal) => prequal.pool.reports(now, &prequal.settings, endpoints),
+            _ => Vec::new(),
+        }
+    }
+
     /// What table its groups need.
     pub(super) fn hashes(&self) -> Option<hash::Kind> {
         match *self {

@@ -2,6 +2,7 @@
 
 mod apart;
 mod choices;
+mod explain;
 mod first;
 mod hashed;
 mod health;

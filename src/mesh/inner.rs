@@ -132,6 +132,11 @@ impl Inner {
         *self.channel.get_or_init(|| self.random.next())
     }
 
+    /// The same, if it was asked for before.
+    pub(crate) fn known_channel(&self) -> Option<u64> {
+        self.channel.get().copied()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }

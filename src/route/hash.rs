@@ -3,6 +3,8 @@
 //! The rules are Envoy's (`hash_policy.cc`), so that a sidecar and this mesh send the same request to
 //! the same endpoint.
 
+mod told;
+
 use std::{borrow::Cow, collections::BTreeMap, hash::Hasher, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
@@ -11,6 +13,8 @@ use twox_hash::XxHash64;
 #[cfg(feature = "file")]
 use crate::config::Rewriter;
 use crate::config::{HashCookie, HashOn, HashPolicy};
+
+pub(crate) use self::told::{HashKey, KeyFound};
 
 /// A compiled list of hash policies.
 #[derive(Debug, Default)]

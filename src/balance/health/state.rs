@@ -285,12 +285,20 @@ impl State {
         word.unwrap_or(ONE) & AVERAGE
     }
 
+    /// When the probe of a suspect was due, if it is.
+    pub(in crate::balance) fn suspect_due(&self, now: u64) -> Option<u64> {
+        let due = self.probe_at.load(Relaxed);
+        (now >= due && self.is_suspect()).then_some(due)
+    }
+
+    /// When a suspect may be probed.
+    pub(in crate::balance) fn probe_at(&self) -> u64 {
+        self.probe_at.load(Relaxed)
+    }
+
     /// Claims the one probe that a suspect endpoint gets per interval.
     pub(in crate::balance) fn claim_suspect(&self, now: u64) -> bool {
-        let due = self.probe_at.load(Relaxed);
-        if now < due || !self.is_suspect() {
-            return false;
-        }
+        let Some(due) = self.suspect_due(now) else { return false };
         let gap = self.probe_gap.load(Relaxed);
         let next = now.saturating_add(gap);
         if self.probe_at.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
@@ -321,16 +329,19 @@ impl State {
         self.word.fetch_and(!(HELD | PROBING | CLAIMED), Release);
     }
 
-    /// Claims the one call that finds out whether it is well again.
-    pub(in crate::balance) fn claim_probe(&self, now: u64) -> bool {
+    /// When the one call was due that finds out whether it is well again, if it is.
+    pub(in crate::balance) fn probe_due(&self, now: u64) -> Option<u64> {
         let word = self.word.load(Acquire);
         if word & EJECTED == 0 || word & (HELD | REMOVED | DRAINING | UNFIT) != 0 {
-            return false;
+            return None;
         }
         let due = self.until.load(Relaxed);
-        if now < due {
-            return false;
-        }
+        (now >= due).then_some(due)
+    }
+
+    /// Claims the one call that finds out whether it is well again.
+    pub(in crate::balance) fn claim_probe(&self, now: u64) -> bool {
+        let Some(due) = self.probe_due(now) else { return false };
         let next = now.saturating_add(LEASE).max(due.saturating_add(1));
         if self.until.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return false;

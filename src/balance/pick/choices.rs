@@ -45,6 +45,21 @@ impl Choices {
     }
 }
 
+impl Choices {
+    /// In words, over so many endpoints.
+    pub(in crate::balance) fn rule(&self, endpoints: usize, is_uniform: bool) -> String {
+        match self.bias {
+            Some(bias) if !is_uniform => {
+                format!("in turns by weight / (calls in flight + 1)^{bias}")
+            }
+            _ if self.count >= endpoints => {
+                "of all the one with the fewest calls in flight for its weight".to_owned()
+            }
+            _ => format!("of {} at random the one with the fewest calls in flight", self.count),
+        }
+    }
+}
+
 /// The part of the turns that an endpoint takes, of those of an idle one of weight 1.
 //= Envoy LeastRequestLoadBalancer::hostWeight: weight / (active requests + 1)^active_request_bias
 fn weight_of(weight: u16, in_flight: u32, bias: f64) -> f64 {

@@ -107,6 +107,12 @@ impl Sequence {
         behind.iter().skip(1).chain(before).filter_map(at)
     }
 
+    /// The same order, with an endpoint in use of its own.
+    pub(in crate::balance) fn copied(&self) -> Self {
+        let chosen = AtomicU64::new(self.chosen.load(Relaxed));
+        Self { order: self.order.clone(), chosen }
+    }
+
     fn choose(&self, word: u64) {
         if self.chosen.load(Relaxed) != word {
             self.chosen.store(word, Relaxed);
@@ -139,7 +145,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let own = own.filter(|own| self.rank_of_first(own) == Rank::Good);
         // What this call has met says nothing to the others.
         let choose = |word| {
-            if self.tried.is_empty() {
+            if self.tried.is_empty() && !self.random.is_dry() {
                 sequence.choose(word);
             }
         };

@@ -62,7 +62,9 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 && live.who() == choice.who
                 && good(self, endpoint)
             {
-                pool.take(choice, settings, len, word << 32);
+                if !self.random.is_dry() {
+                    pool.take(choice, settings, len, word << 32);
+                }
                 return Some((endpoint, live));
             }
             skip |= pool.skipping(choice);

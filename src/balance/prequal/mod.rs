@@ -6,4 +6,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::{pool::Pool, settings::Settings};
+pub(crate) use self::{
+    pool::{Pool, Reported},
+    settings::Settings,
+};

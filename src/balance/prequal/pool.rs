@@ -58,6 +58,17 @@ struct Filler {
     oldest_next: bool,
 }
 
+/// One report, for explanations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reported {
+    /// Whose it is.
+    pub(crate) who: usize,
+    pub(crate) hot: bool,
+    pub(crate) in_flight: u64,
+    /// Its latency in microseconds; 0: unknown.
+    pub(crate) micros: u64,
+}
+
 /// What a pick has chosen. Whether it is still there is for its balancer to say.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Choice {
@@ -87,11 +98,7 @@ impl Pool {
         (skip, word): (u64, u64),
     ) -> Option<Choice> {
         let oldest = (now | LATER).saturating_sub(settings.max_age);
-        let threshold = self.threshold.load(Relaxed);
-        // As loads are compared: those of more in flight are over it, whatever their latency.
-        let few = Settings::is_few(endpoints);
-        let hot = if few { threshold & u64::from(u32::MAX) } else { threshold >> 32 };
-        let hot = (hot + 1) << LATENCY;
+        let hot = self.hot(endpoints);
         let (mut young, mut cold, mut warm) = (0, (u64::MAX, None), (u64::MAX, None));
         // Of equals it is the first that is chosen: from another place each time.
         let (before, from) = self.slots.split_at_checked(scale(word, self.slots.len()))?;
@@ -122,6 +129,16 @@ impl Pool {
         }
         let (slot, chosen) = cold.1.or(warm.1)?;
         Some(Choice { slot, who: chosen.who.load(Relaxed), place: chosen.place.load(Relaxed) })
+    }
+
+    /// The load from which on a report is hot. As loads are compared: those of more in flight are over
+    /// it, whatever their latency.
+    #[inline]
+    fn hot(&self, endpoints: usize) -> u64 {
+        let threshold = self.threshold.load(Relaxed);
+        let few = Settings::is_few(endpoints);
+        let hot = if few { threshold & u64::from(u32::MAX) } else { threshold >> 32 };
+        (hot + 1) << LATENCY
     }
 
     /// The choice is called: its report counts one more in flight, and may be used up.
@@ -220,6 +237,23 @@ impl Pool {
         if let Some((_, _, slot)) = worst {
             slot.at.store(0, Relaxed);
         }
+    }
+
+    /// The reports that are young enough: whose, whether it is hot, calls in flight and latency.
+    pub(crate) fn reports(&self, now: u64, settings: &Settings, endpoints: usize) -> Vec<Reported> {
+        let oldest = (now | LATER).saturating_sub(settings.max_age);
+        let hot = self.hot(endpoints);
+        let young = self.slots.iter().filter(|slot| slot.at.load(Acquire) >= oldest);
+        let told = |slot: &Slot| {
+            let load = slot.load.load(Relaxed);
+            Reported {
+                who: slot.who.load(Relaxed),
+                hot: load >= hot,
+                in_flight: load >> LATENCY,
+                micros: load & LATENCY_MASK,
+            }
+        };
+        young.map(told).collect()
     }
 
     /// How many reports are young enough.

@@ -22,7 +22,10 @@ use crate::{
         Awaited, Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Origin, Outgoing,
         Phase, Report, Reporter, Watch, WireFailure, grpc,
     },
-    mesh::cluster::{Cluster, Node},
+    mesh::{
+        cluster::{Cluster, Node},
+        inner::Inner,
+    },
     observe::{AttemptEnd, End},
     resilience::{exchange, limit::Limiter, retry},
     transport::{ConnectError, Lease, SendError, SendFuture, Sent},
@@ -142,7 +145,7 @@ impl Attempt {
                         // set.
                         let newest = pinned.cluster.core.load();
                         if Arc::ptr_eq(&core, &newest) {
-                            return Err(Failed::fatal(no_endpoint(caller, pinned, reason)));
+                            return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
                         }
                         core = newest;
                     }
@@ -151,7 +154,7 @@ impl Attempt {
         }
         let endpoint = Arc::clone(flight.endpoint());
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
-            return Err(Failed::fatal(no_endpoint(caller, pinned, PickError::Empty)));
+            return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, PickError::Empty)));
         };
         if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
             flight.finish(at, Outcome::Ignored);
@@ -618,10 +621,11 @@ pub(super) fn overloaded(cluster: &str, limit: u32) -> Box<Failed> {
     )))
 }
 
+/// Why nothing was picked.
 #[cold]
-pub(super) fn no_endpoint(caller: &Caller, pinned: &Pinned, reason: PickError) -> Error {
-    let cluster = &pinned.cluster.name;
-    if let Some(refused) = &pinned.cluster.refused {
+pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Error {
+    let cluster = &of.name;
+    if let Some(refused) = &of.refused {
         return Error::new(ErrorKind::Config, Phase::Pick)
             .with_origin(Origin::Control)
             .detail(format!("cluster {cluster} was refused: {refused}"));
@@ -637,18 +641,18 @@ pub(super) fn no_endpoint(caller: &Caller, pinned: &Pinned, reason: PickError) -
              call them"
         ),
     };
-    let others: Vec<_> = pinned.cluster.line().skip(1).map(|it| Arc::clone(&it.name)).collect();
+    let others: Vec<_> = of.stand_ins().map(|it| Arc::clone(&it.name)).collect();
     let what = match &*others {
         [] => what,
         others => format!("{what}, nor any of those that take over from it: {}", others.join(", ")),
     };
     let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick);
-    if reason == PickError::Empty && !caller.inner.state().is_cluster(cluster) {
+    if reason == PickError::Empty && !inner.state().is_cluster(cluster) {
         return error
             .detail(format!("no source defines cluster {cluster}"))
             .check("the cluster's name in the routes of the service, and in the sources");
     }
-    match pinned.cluster.discovered.trouble() {
+    match of.discovered.trouble() {
         Some(trouble) => error
             .detail(format!("{what}; {trouble}"))
             .check("the name that DNS is asked for, and what its servers say of it"),
@@ -658,7 +662,7 @@ pub(super) fn no_endpoint(caller: &Caller, pinned: &Pinned, reason: PickError) -
 
 /// The call asks for TLS, and nobody has said how the cluster is secured.
 #[cold]
-fn in_clear(cluster: &Cluster) -> Error {
+pub(crate) fn in_clear(cluster: &Cluster) -> Error {
     Error::new(ErrorKind::InvalidRequest, Phase::Tls)
         .detail(format!(
             "it asks for https, and the connections of cluster {} are plaintext by default",

@@ -51,7 +51,11 @@ pub(super) fn pick(
             }
         }
     }
-    Err(Failed::fatal(no_endpoint(caller, pinned, reason.unwrap_or(PickError::Empty))))
+    Err(Failed::fatal(no_endpoint(
+        &caller.inner,
+        &pinned.cluster,
+        reason.unwrap_or(PickError::Empty),
+    )))
 }
 
 impl Question<'_> {

@@ -11,7 +11,7 @@ mod head;
 mod outcome;
 mod path;
 mod staged;
-mod sticky;
+pub(crate) mod sticky;
 mod traced;
 mod trail;
 mod words;
@@ -28,6 +28,10 @@ use pin_project::pin_project;
 
 pub(crate) use self::path::Path;
 pub(crate) use self::staged::{AttemptRest, CallRest};
+pub(crate) use self::{
+    attempt::{in_clear, no_endpoint},
+    head::set_authority,
+};
 use super::{
     cluster::{Cluster, Node},
     inner::Inner,

@@ -79,7 +79,7 @@ impl Sticky {
 }
 
 /// Seconds since 1970, where sessions end: others that share them have another epoch.
-fn now(session: &Session) -> u64 {
+pub(crate) fn now(session: &Session) -> u64 {
     if !session.ends() {
         return 0;
     }
