@@ -82,7 +82,7 @@ async fn a_call_by_its_hash_goes_where_it_is_said_over_real_servers() {
             .filter(|(server, before)| server.requests() > *before)
             .map(|(server, _)| server.address().to_string())
             .collect();
-        assert_eq!(met, [address.clone()], "{said}");
+        assert_eq!(met.join(" "), *address, "{said}");
     }
 }
 
@@ -100,13 +100,13 @@ async fn nothing_is_sent_counted_or_connected() {
     }
     assert_eq!(before, seen(&mesh));
     assert_eq!((server.requests(), server.connections()), (0, 0));
+    assert!(events.events().is_empty(), "{:?}", events.events());
     let secured = get(&format!("https://{SERVICE}/"));
     let said = mesh.explain(&secured).unwrap();
     let fails = said.clusters[0].fails.as_ref().unwrap();
     let met = mesh.http().send(secured).await.unwrap_err().to_string();
     let what = fails.split(" (").next().unwrap();
     assert!(what.contains("plaintext by default") && met.contains(what), "{fails}\n{met}");
-    assert!(events.events().is_empty(), "{:?}", events.events());
 }
 
 /// The three that are not good are named with what is wrong with them.
@@ -233,6 +233,59 @@ async fn the_split_the_priorities_and_the_labels_are_told() {
     for words in ["route beta\n", "of the endpoints labelled version=v2", "not of the labels"] {
         assert!(text.contains(words), "{words} in {text}");
     }
+}
+
+const LINE: &str = "
+clusters:
+  users:
+    failover: {clusters: [west, east]}
+    endpoints: [{address: \"127.0.0.1:1\", health: draining}]
+  west: {endpoints: [{address: \"127.0.0.1:2\", health: draining}]}
+  east: {endpoints: [{address: \"127.0.0.1:3\"}]}
+";
+
+#[tokio::test]
+async fn which_cluster_takes_over_is_told() {
+    let mesh = of_file(LINE).await;
+    let said = mesh.explain(&Request::get("http://users/").body(()).unwrap()).unwrap();
+    let own = &said.clusters[0];
+    assert_eq!(own.taken_by.as_deref(), Some("east"), "{said}");
+    let names: Vec<_> = own.failover.iter().map(|it| &*it.name).collect();
+    assert_eq!(names, ["west", "east"]);
+    assert!(matches!(own.pick.choice, Choice::Nothing { .. }), "{said}");
+    assert_eq!(of(&own.failover[1], "127.0.0.1:3").reason, PickReason::Picked);
+    assert!(said.to_string().contains("east gets the call"), "{said}");
+}
+
+#[tokio::test]
+async fn rules_that_were_asked_before_say_what_was_not_met() {
+    let mesh = of_file(
+        "
+services:
+  users:
+    routes:
+      - name: canary
+        matches: [{path: {prefix: /a}, headers: [{name: x-beta, matcher: present}]}, {method: PUT}]
+        clusters: [{name: one}]
+      - {hosts: [other], clusters: [{name: one}]}
+      - {name: reads, matches: [{method: GET, path: {prefix: /a}}], clusters: [{name: one}]}
+clusters:
+  one: {endpoints: [{address: \"127.0.0.1:1\"}]}
+",
+    )
+    .await;
+    let said = mesh.explain(&get("http://users/a/b")).unwrap();
+    assert_eq!(said.route.name.as_deref(), Some("reads"));
+    let passed: Vec<_> =
+        said.route.passed.iter().map(|rule| (rule.route, rule.unmet.as_str())).collect();
+    assert_eq!(passed, [(0, "header x-beta"), (0, "method"), (1, "host")]);
+    let text = said.to_string();
+    let words =
+        "not route canary, if path is under /a, header x-beta is there: header x-beta is another";
+    assert!(text.contains(words), "{text}");
+    let error = mesh.explain(&get("http://users/c")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoRoute);
+    assert!(error.to_string().contains("route reads, if path is under /a"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

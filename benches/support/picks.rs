@@ -20,8 +20,8 @@ use tower::{
 use tower_mesh::{
     balance::bench::{Bench, endpoint},
     config::{
-        Balancer, Balancing, Cluster, Endpoint, Locality, LocalityBalancing, LocalityWeight,
-        Maglev, RingHash,
+        Balancer, Balancing, Cluster, Endpoint, LeastRequest, Locality, LocalityBalancing,
+        LocalityWeight, Maglev, PickFirst, RingHash,
     },
 };
 use tower_service::Service;
@@ -42,10 +42,17 @@ pub(crate) enum Policy {
     Maglev,
     /// Maglev with a bounded load.
     Bounded,
+    /// Least request of three.
+    ThreeChoices,
+    /// Least request of all.
+    FullScan,
+    /// Least request by turns, over weights 1, 2 and 3.
+    Biased,
+    PickFirst,
 }
 
 impl Policy {
-    pub(crate) const ALL: [(&str, Self); 8] = [
+    pub(crate) const ALL: [(&str, Self); 12] = [
         ("random", Self::Random),
         ("least_request", Self::LeastRequest),
         ("peak_ewma", Self::PeakEwma),
@@ -54,6 +61,10 @@ impl Policy {
         ("ring_hash", Self::RingHash),
         ("maglev", Self::Maglev),
         ("bounded_load", Self::Bounded),
+        ("three_choices", Self::ThreeChoices),
+        ("full_scan", Self::FullScan),
+        ("biased", Self::Biased),
+        ("pick_first", Self::PickFirst),
     ];
 }
 
@@ -61,7 +72,10 @@ impl Policy {
 pub(crate) fn mesh(policy: Policy, endpoints: u32) -> Bench {
     let balancer = match policy {
         Policy::Random => Balancer::Random,
-        Policy::LeastRequest => Balancer::LeastRequest,
+        Policy::LeastRequest | Policy::ThreeChoices | Policy::FullScan | Policy::Biased => {
+            Balancer::LeastRequest
+        }
+        Policy::PickFirst => Balancer::PickFirst(PickFirst::default()),
         Policy::PeakEwma => Balancer::default(),
         Policy::RoundRobin | Policy::Weighted => Balancer::RoundRobin,
         Policy::RingHash => Balancer::RingHash(RingHash::default()),
@@ -77,6 +91,14 @@ pub(crate) fn mesh(policy: Policy, endpoints: u32) -> Bench {
         let bench = pick(Bench::new(&Balancer::RoundRobin, endpoints), 3 * endpoints);
         bench.settle(&balancer);
         return bench;
+    }
+    if let Some(settings) = settings(policy) {
+        let bench = pick(Bench::new(&Balancer::RoundRobin, endpoints), 3 * endpoints);
+        if policy == Policy::Biased {
+            bench.replace((0..endpoints).map(|n| endpoint(n).weight(n % 3 + 1)).collect());
+        }
+        bench.choose(settings);
+        return pick(bench, 1000);
     }
     let bench = Bench::new(&balancer, endpoints);
     if policy == Policy::Weighted {
@@ -121,6 +143,18 @@ fn zone(number: u32) -> Locality {
 pub(crate) fn planned(endpoints: u32) -> Bench {
     let bench = Bench::of(&plan(), (0..endpoints).map(placed).collect());
     pick(bench, 30 * endpoints)
+}
+
+/// What least request says beyond the plain form.
+fn settings(policy: Policy) -> Option<LeastRequest> {
+    let mut settings = LeastRequest::default();
+    match policy {
+        Policy::ThreeChoices => settings.choices = Some(3),
+        Policy::FullScan => settings.full_scan = Some(true),
+        Policy::Biased => settings.active_bias = Some(1.0),
+        _ => return None,
+    }
+    Some(settings)
 }
 
 pub(crate) fn pick(bench: Bench, picks: u32) -> Bench {

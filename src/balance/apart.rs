@@ -1,10 +1,12 @@
 //! Picks that ask for more than any endpoint, where no plan says where to pick: a retry that leaves
 //! the localities of what its call has met, and a call that has other clusters to go to.
 
+use std::sync::Arc;
+
 use super::{
     ask::Ask,
     balancer::{Balancer, PickError},
-    endpoint::Upstream,
+    endpoint::{Endpoint, Upstream},
     flight::InFlight,
     pick::{Drawn, Mode, Picker, Rank},
     view::View,
@@ -41,7 +43,6 @@ impl<X: Upstream> Balancer<X> {
         Some(picked.ok_or(PickError::Unavailable))
     }
 
-    /// One that ranks so well at least.
     fn among<'a>(
         &self,
         view: &'a View<X>,
@@ -49,11 +50,23 @@ impl<X: Upstream> Balancer<X> {
         drawn: Drawn<'a, X>,
         (mode, worst): (&'a Mode<'a, X>, Rank),
     ) -> Option<InFlight<X>> {
-        mode.worst.set(worst);
-        let group = &view.all;
-        let picker = Picker { mode: Some(mode), ..Picker::new(&group.set, ask) };
-        let endpoint = view.policy.ranked(group, picker, ask, drawn)?;
-        let flight = self.begin(view, endpoint, self.live(endpoint, group), ask.now);
+        let endpoint = view.among(ask, drawn, (mode, worst))?;
+        let flight = self.begin(view, endpoint, self.live(endpoint, &view.all), ask.now);
         Some(flight.perhaps_probing(ask.now))
+    }
+}
+
+impl<X: Upstream> View<X> {
+    /// One that ranks so well at least.
+    pub(super) fn among<'a>(
+        &'a self,
+        ask: &Ask<'a, X>,
+        drawn: Drawn<'a, X>,
+        (mode, worst): (&'a Mode<'a, X>, Rank),
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        mode.worst.set(worst);
+        let group = &self.all;
+        let picker = Picker { mode: Some(mode), ..Picker::new(&group.set, ask) };
+        self.policy.ranked(group, picker, ask, drawn)
     }
 }

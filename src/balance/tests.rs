@@ -15,6 +15,7 @@ mod ramps;
 mod reports;
 mod set;
 mod storm;
+mod stride;
 mod weights;
 
 use std::{

@@ -44,9 +44,9 @@ pub enum Balancer {
     RingHash(RingHash),
     /// Consistent hashing by a table.
     Maglev(Maglev),
-    /// By the load that endpoints report (gRFC A58). Not supported yet.
+    /// By the load that endpoints report (gRFC A58). Needs the feature `orca`.
     ClientWeighted(ClientWeighted),
-    /// By probes of load and latency (Prequal). Not supported yet.
+    /// By what endpoints say of their load and latency (Prequal). Needs the feature `orca`.
     Prequal(Prequal),
     /// The first that can be connected to, and then that one alone (gRFC A62).
     PickFirst(PickFirst),

@@ -42,7 +42,7 @@ mod fault;
 mod filter;
 mod follow;
 mod hash;
-mod headers;
+pub(crate) mod headers;
 mod health_check;
 mod hedge;
 mod http;
@@ -52,9 +52,10 @@ mod locality;
 mod matching;
 pub(crate) mod name;
 mod outlier;
+pub(crate) mod pattern;
 mod policy;
 mod rate_limit;
-#[cfg(feature = "file")]
+#[cfg(feature = "regex")]
 mod regex;
 mod retry;
 mod rewrite;
@@ -66,6 +67,7 @@ mod service;
 mod session;
 mod shard;
 mod subset;
+pub(crate) mod template;
 mod tracing;
 mod transport;
 mod tunnel;
@@ -77,7 +79,7 @@ use std::collections::BTreeMap;
 #[cfg(feature = "file")]
 pub(crate) use self::address::hint_of_dns;
 pub(crate) use self::health_check::hex;
-#[cfg(feature = "file")]
+#[cfg(feature = "regex")]
 pub(crate) use self::regex::Rewriter;
 pub use self::{
     address::Address,

@@ -1,17 +1,18 @@
 //! From what the sources say to what calls read: compiled, then swapped in.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Weak},
 };
 
 use super::{
+    call::mirrored,
     cluster::{Cluster, Core, NodeContext},
     discovered::Discovered,
     inner::Inner,
     keys::Keys,
     protect::Protector,
-    service::{Route, Service, ServiceCell, Target},
+    service::{Mirror, Route, Service, ServiceCell, Target},
     state::{Entry, Standing, State},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     discover::SourceId,
     observe::{ClusterMeter, RouteMeter},
     resilience::limit::Limiter,
-    route::{Matcher, Session, Split, Table},
+    route::{Builder, Session, Split, Steps},
 };
 
 impl Inner {
@@ -113,18 +114,31 @@ impl Inner {
         let code = self.code.policy(name);
         let routes = routes_of(&said, name);
         let targets = routes.iter().flat_map(|route| &route.clusters);
-        let targets = targets.map(|target| target.name.to_ascii_lowercase()).collect();
+        let targets = targets.filter(|target| target.invalid.is_none());
+        let targets = targets.map(|target| &target.name);
+        let filters = said.filters.iter().chain(routes.iter().flat_map(|route| &route.filters));
+        let mirrors = filters.filter_map(|filter| mirror_of(filter)?.cluster.as_ref());
+        let targets = targets.chain(mirrors).map(|name| name.to_ascii_lowercase()).collect();
         self.refer(state, name, targets);
-        let (mut meters, service) = (cell.meters(), name);
-        let routes = routes.into_iter().filter_map(|route| {
-            let matchers: Result<Vec<_>, _> = route.matches.iter().map(Matcher::new).collect();
-            // Validation has refused what cannot be compiled.
-            let matchers = matchers.ok()?;
-            let clusters = route.clusters.iter().map(|target| {
-                let cluster = self.target(state, &target.name.to_ascii_lowercase());
-                (target.weight, Target::new(cluster, &route.subset, &target.subset))
+        let named = |meter: Arc<RouteMeter>| Some((Arc::clone(meter.name()?), meter));
+        let mut meters: HashMap<_, _> = cell.meters().into_iter().filter_map(named).collect();
+        let service = name;
+        let mut table = Builder::new(said.order, &self.code.labels);
+        for route in routes {
+            let filters = || said.filters.iter().chain(&route.filters);
+            let answers = filters().any(config::Filter::answers);
+            let mirrors = filters().filter_map(mirror_of);
+            let mirrors = mirrors.filter_map(|mirror| self.mirror(state, mirror)).collect();
+            let clusters = route.clusters.iter().filter(|_| !answers).map(|target| {
+                let steps = Steps::new(filters().chain(&target.filters), Some(target));
+                let cluster = self.target(state, target);
+                (
+                    target.weight,
+                    Target::new(cluster, &route.subset, &target.subset, steps, &mirrors),
+                )
             });
             let clusters = Split::new(clusters.collect::<Vec<_>>());
+            let steps = if answers { Steps::new(filters(), None) } else { None };
             let plane = route.policy.over(&said.policy);
             let policy = cell.policy(&code.over(&plane));
             let name = route.name.as_deref().map(Into::into);
@@ -133,25 +147,71 @@ impl Inner {
             let session = session_of(route.filters.iter().chain(&said.filters));
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
-            let matches = route.matches;
-            Some((
-                matchers,
-                Route { name, meter, clusters, policy, session, matches, plane, source },
-            ))
-        });
-        let table = Table::new(routes.collect());
+            let filters = filters().map(config::Filter::name).collect();
+            let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
+            let compiled = Route {
+                name,
+                meter,
+                clusters,
+                steps,
+                policy,
+                session,
+                matches,
+                hosts,
+                filters,
+                plane,
+                source,
+            };
+            // Validation has refused what cannot be compiled.
+            drop(table.add(&route.hosts, &route.matches, compiled));
+        }
+        let table = table.build();
         let limiter = limiter(&cell, &code.over(&said.policy));
         cell.set(Service { table, limiter });
         self.applied(format!("service {name}"));
     }
 
     /// What a route calls: the cluster's cell, or for one that is refused, nothing.
-    fn target(&self, state: &mut State, name: &str) -> Arc<Cluster> {
+    fn target(&self, state: &mut State, target: &config::WeightedCluster) -> Arc<Cluster> {
+        let name = &target.name.to_ascii_lowercase();
+        if let Some(reason) = &target.invalid {
+            return Arc::new(self.empty(&mut state.keys, name).refused(reason.clone()));
+        }
         if state.cluster(name) == Standing::Refused {
             let reason = state.reason(&format!("cluster {name}"));
             return Arc::new(self.empty(&mut state.keys, name).refused(reason));
         }
         Arc::clone(&self.entry(state, name).cell)
+    }
+
+    /// Who gets copies: a service of one cluster, which tries once, and has limits of its own.
+    fn mirror(&self, state: &mut State, mirror: &config::Mirror) -> Option<Mirror> {
+        let target = config::WeightedCluster::new(mirror.cluster.as_ref()?.to_ascii_lowercase());
+        let cluster = self.target(state, &target);
+        let cell = ServiceCell::new(&target.name, &self.hub);
+        let mut plane = Policy::default();
+        plane.timeout = Some(mirrored::TIMEOUT);
+        plane.retry = Some(config::Retry::standard().attempts(1));
+        let nothing = BTreeMap::new();
+        let target = Target::new(cluster, &nothing, &nothing, None, &Arc::from([]));
+        let route = Route {
+            name: None,
+            meter: Arc::clone(&cell.meter.plain),
+            clusters: Split::new([(1, target)]),
+            steps: None,
+            policy: cell.policy(&plane),
+            session: None,
+            matches: Vec::new(),
+            hosts: Vec::new(),
+            filters: Vec::new(),
+            plane,
+            source: None,
+        };
+        let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
+        table.add(&[], &[], route).ok()?;
+        let limiter = Some(Limiter::resized(None, mirrored::IN_FLIGHT));
+        cell.set(Service { table: table.build(), limiter });
+        Some(Mirror { how: crate::route::Mirror::new(mirror), cell: Arc::new(cell) })
     }
 
     /// Notes which clusters a service names.
@@ -370,6 +430,13 @@ fn routes_of(service: &config::Service, name: &str) -> Vec<config::Route> {
     vec![config::Route { clusters, ..config::Route::default() }]
 }
 
+fn mirror_of(filter: &config::Filter) -> Option<&config::Mirror> {
+    match filter {
+        config::Filter::Mirror(mirror) => Some(mirror),
+        _ => None,
+    }
+}
+
 /// The session of a route, else of its service.
 fn session_of<'a>(
     mut filters: impl Iterator<Item = &'a config::Filter>,
@@ -383,16 +450,12 @@ fn session_of<'a>(
 /// The meter of a route, which survives by the route's name; routes without one share one.
 fn meter_of(
     cell: &ServiceCell,
-    known: &mut Vec<Arc<RouteMeter>>,
+    known: &mut HashMap<Arc<str>, Arc<RouteMeter>>,
     name: Option<&Arc<str>>,
 ) -> Arc<RouteMeter> {
     let Some(name) = name else { return Arc::clone(&cell.meter.plain) };
-    if let Some(meter) = known.iter().find(|meter| meter.name() == Some(name)) {
-        return Arc::clone(meter);
-    }
-    let meter = Arc::new(cell.meter.route(name));
-    known.push(Arc::clone(&meter));
-    meter
+    let made = || Arc::new(cell.meter.route(name));
+    Arc::clone(known.entry(Arc::clone(name)).or_insert_with(made))
 }
 
 /// The limit of a service; its count of calls in flight survives every update that keeps a limit.

@@ -77,7 +77,8 @@ pub use self::{
         SettingOrigin,
     },
     explain::{
-        ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation, RouteExplanation,
+        ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation, PassedRule,
+        RouteExplanation,
     },
     leaf::LeafEndpoint,
     stage::{Next, NextFuture},

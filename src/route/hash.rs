@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::BTreeMap, hash::Hasher, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use twox_hash::XxHash64;
 
-#[cfg(feature = "file")]
+#[cfg(feature = "regex")]
 use crate::config::Rewriter;
 use crate::config::{HashCookie, HashOn, HashPolicy};
 
@@ -35,7 +35,7 @@ enum On {
     /// Its values sorted, each hashed with the hash of those before it as the seed (Envoy).
     Header(HeaderName),
     /// The same of what its values become.
-    #[cfg(feature = "file")]
+    #[cfg(feature = "regex")]
     Rewritten(Box<(HeaderName, Rewriter)>),
     /// Its values joined by commas (gRFC A76).
     Joined(HeaderName),
@@ -132,12 +132,12 @@ impl On {
                 let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
                 match &header.rewrite {
                     None => Self::Header(name),
-                    #[cfg(feature = "file")]
+                    #[cfg(feature = "regex")]
                     Some(rewrite) => {
                         Self::Rewritten(Box::new((name, Rewriter::new(rewrite).ok()?)))
                     }
                     // Refused by validation.
-                    #[cfg(not(feature = "file"))]
+                    #[cfg(not(feature = "regex"))]
                     Some(_) => return None,
                 }
             }
@@ -160,7 +160,7 @@ impl On {
     ) -> Option<u64> {
         match self {
             Self::Header(name) => of_header(request.headers(), name),
-            #[cfg(feature = "file")]
+            #[cfg(feature = "regex")]
             Self::Rewritten(by) => of_rewritten(request.headers(), &by.0, &by.1),
             Self::Joined(name) => of_joined(request.headers(), name),
             Self::Cookie(cookie) => {
@@ -273,7 +273,7 @@ fn of_header(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
 }
 
 //= Envoy HeaderHashMethod: rewritten one by one, and sorted after that
-#[cfg(feature = "file")]
+#[cfg(feature = "regex")]
 fn of_rewritten(headers: &HeaderMap, name: &HeaderName, rewriter: &Rewriter) -> Option<u64> {
     let values = headers.get_all(name).iter().map(|value| rewriter.rewrite(value.as_bytes()));
     let mut values: Vec<_> = values.collect();

@@ -15,7 +15,7 @@ use crate::{
         ask::Ask,
         balancer::PickError,
         endpoint::{Endpoint, Upstream},
-        pick::{Picker, Pinned, Pins},
+        pick::{Mode, Picker, Pinned, Pins, Rank},
         planned::plan_of,
         view::{Group, Placed, View},
     },
@@ -98,6 +98,11 @@ impl<X: Upstream> View<X> {
         match self.policy.plain_elsewhere(group, picker, ask.hash) {
             Ok((endpoint, _)) => Ok(Arc::clone(endpoint)),
             Err(None) => Err(PickError::Empty),
+            Err(Some(drawn)) if ask.well => {
+                let mode = Mode::new(ask);
+                let picked = self.among(ask, drawn, (&mode, Rank::Left)).cloned();
+                picked.ok_or(PickError::Unavailable)
+            }
             Err(Some(drawn)) => {
                 let picked = self.policy.ranked(group, picker, ask, drawn);
                 picked.cloned().ok_or(PickError::Unavailable)
@@ -227,7 +232,7 @@ fn ask<'a, X>(
     tried: &'a [Arc<Endpoint<X>>],
 ) -> Ask<'a, X> {
     let ask = Ask::any(now, random, tried).hashed(asked.hash).wanting(asked.wanted);
-    Ask { over: asked.over, ..ask }
+    Ask { over: asked.over, well: asked.well, ..ask }
 }
 
 impl<X: Upstream> Outcomes<X> {

@@ -129,6 +129,9 @@ impl<X: Upstream> Seeing<'_, X> {
             Policy::RoundRobin if spot.group.turn.load(Relaxed) > 0 => PickReason::Turn,
             #[cfg(feature = "orca")]
             Policy::Weighted(_) if spot.group.turn.load(Relaxed) > 0 => PickReason::Turn,
+            Policy::Choices(choices) if choices.is_by_turns(spot.group.set.uniform) => {
+                PickReason::Turn
+            }
             Policy::First(_) => PickReason::Order,
             Policy::Random | Policy::RoundRobin | Policy::Hashed(_) => PickReason::Rare,
             #[cfg(feature = "orca")]

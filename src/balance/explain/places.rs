@@ -82,7 +82,7 @@ impl<X: Upstream> Seeing<'_, X> {
                 };
                 let share = shares.get(index).copied();
                 let empty = share.is_some_and(|share| share <= 0.0);
-                let without = without.or(empty.then_some(PickReason::Locality));
+                let without = without.or_else(|| empty.then_some(PickReason::Locality));
                 let spot = Spot { level: Some(level), group: &part.group, without };
                 let endpoints = self.group(&part.group, &spot);
                 LocalityExplanation { name: Some(name), share, endpoints }

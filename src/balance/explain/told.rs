@@ -252,7 +252,7 @@ impl Display for PickExplanation {
         }
         if !self.trial.is_empty() {
             let of = self.trial.join(" or ");
-            writeln!(f, "  the next call is a trial of {of}; those after it:")?;
+            writeln!(f, "  the next call may be a trial of {of}; if not, and for those after it:")?;
         }
         writeln!(f, "  => {}", self.choice)?;
         self.priorities.iter().try_for_each(|priority| priority.tell(f))?;

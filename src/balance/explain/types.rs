@@ -12,8 +12,9 @@ pub struct PickExplanation {
     pub shard: Option<String>,
     /// Who would be picked.
     pub choice: Choice,
-    /// Endpoints of a priority or locality that gets nothing, to one of which the next call goes all the
-    /// same, once, to see whether it is well again. [`choice`](Self::choice) is that of the calls after it.
+    /// Endpoints of a priority or locality that gets nothing, to one of which the next call may go all the
+    /// same, once, to see whether it is well again. [`choice`](Self::choice) is that of the calls after it,
+    /// and of the next one if it meets none of these.
     pub trial: Vec<String>,
     /// What becomes of an endpoint that the call names: its session's, or that of an override header.
     pub named: Option<NamedExplanation>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::balance::{policy::Policy, view::View};
 
 /// How the policy of a view chooses among the endpoints of a group.
+#[cfg_attr(not(feature = "orca"), expect(unused_variables, reason = "reports have an age"))]
 pub(super) fn rule<X>(view: &View<X>, now: u64) -> String {
     let set = &view.all.set;
     let by_weight = if set.uniform { "" } else { ", by weight" };

@@ -46,6 +46,11 @@ impl Choices {
 }
 
 impl Choices {
+    /// Whether endpoints take turns.
+    pub(in crate::balance) fn is_by_turns(&self, is_uniform: bool) -> bool {
+        self.bias.is_some() && !is_uniform
+    }
+
     /// In words, over so many endpoints.
     pub(in crate::balance) fn rule(&self, endpoints: usize, is_uniform: bool) -> String {
         match self.bias {

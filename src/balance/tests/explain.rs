@@ -95,6 +95,8 @@ struct World {
     over: Option<Over>,
     wanted: Option<Wanted>,
     round_robin: bool,
+    /// There are other clusters.
+    well: bool,
 }
 
 impl World {
@@ -111,6 +113,7 @@ impl World {
             over: None,
             wanted: None,
             round_robin: false,
+            well: false,
         }
     }
 
@@ -122,8 +125,9 @@ impl World {
         let count = 1 + u16::try_from(die(10)).unwrap();
         let endpoints = (1..=count).map(|port| some_endpoint(port, &die)).collect();
         let mut world = Self::new(&cluster, endpoints);
-        world.round_robin =
-            matches!(cluster.balancer, Some(Policy::RoundRobin | Policy::ClientWeighted(_)));
+        let by_turns = cluster.least_request.as_ref().is_some_and(|it| it.active_bias.is_some());
+        world.round_robin = by_turns
+            || matches!(cluster.balancer, Some(Policy::RoundRobin | Policy::ClientWeighted(_)));
         let hashes = matches!(
             cluster.balancer,
             Some(Policy::RingHash(_) | Policy::Maglev(_) | Policy::Sharded(_))
@@ -161,6 +165,7 @@ impl World {
             wire.failing.store(die(8) == 0, Relaxed);
         }
         world.count();
+        world.well = die(4) == 0;
         world.dice = dice;
         world
     }
@@ -171,12 +176,12 @@ impl World {
     }
 
     fn pick(&self) -> Result<InFlight<Peer>, PickError> {
-        self.balancer.pick(self.ask())
+        if self.well { self.balancer.pick_well(self.ask()) } else { self.balancer.pick(self.ask()) }
     }
 
     fn explain(&self) -> PickExplanation {
         let (over, wanted) = (self.over.as_ref(), self.wanted.as_ref());
-        let asked = Asked { hash: self.hash, over, wanted };
+        let asked = Asked { hash: self.hash, over, wanted, well: self.well };
         self.balancer.explain(&asked, self.now, |error| format!("{error:?}"))
     }
 
@@ -191,12 +196,14 @@ impl World {
         for endpoint in view.all.set.iter() {
             text += &format!("\n{:?}", endpoint.live().map(|live| (&live.load, &live.watch)));
         }
+        text += &format!("\n{:?}", view.all.sequence);
         let mut turns = vec![view.all.turn.load(Relaxed)];
         if let Some(placed) = &view.placed {
             for plan in placed.plans() {
                 text += &format!("\n{:?} {:?} {:?}", plan.used, plan.trial, plan.counted);
                 for level in &plan.levels {
                     text += &format!(" {:?}", level.load());
+                    text += &format!("{:?}", level.whole.as_ref().map(|it| &it.sequence));
                     turns.extend(level.whole.iter().map(|it| it.turn.load(Relaxed)));
                     turns.extend(level.parts.iter().map(|it| it.group.turn.load(Relaxed)));
                 }
@@ -218,6 +225,7 @@ fn some_cluster(die: &impl Fn(u64) -> u64) -> (Cluster, bool) {
     let shards = vec![shard("v0"), shard("v1")];
     let label = Some("version".into());
     kinds.push(Policy::Sharded(config::Sharded { shards, label, hash: Vec::new() }));
+    kinds.push(Policy::PickFirst(config::PickFirst::default()));
     #[cfg(feature = "orca")]
     {
         kinds.push(Policy::Prequal(config::Prequal::default()));
@@ -225,6 +233,16 @@ fn some_cluster(die: &impl Fn(u64) -> u64) -> (Cluster, bool) {
     }
     let kind = usize::try_from(die(kinds.len() as u64)).unwrap();
     let mut cluster = Cluster { balancer: Some(kinds.swap_remove(kind)), ..Cluster::default() };
+    let mut least = config::LeastRequest::default();
+    match die(4) {
+        0 => least.choices = Some(3),
+        1 => least.full_scan = Some(true),
+        2 => least.active_bias = Some(1.0),
+        _ => {}
+    }
+    if matches!(cluster.balancer, Some(Policy::LeastRequest)) {
+        cluster.least_request = Some(least);
+    }
     let mut in_parts = false;
     match die(8) {
         0 => cluster.outlier_detection = Some(OutlierDetection::default()),
@@ -300,9 +318,7 @@ fn address_of(picked: &InFlight<Peer>) -> String {
 /// What an explanation says of a pick: true if it had said so, false if it had called it rare.
 fn foretold(before: &PickExplanation, picked: Result<&InFlight<Peer>, &PickError>) -> bool {
     let name = picked.map(address_of);
-    if !before.trial.is_empty() {
-        let name = name.unwrap();
-        assert!(before.trial.contains(&name), "{name} of {before}");
+    if name.as_ref().is_ok_and(|name| before.trial.contains(name)) {
         return true;
     }
     match (&before.choice, name) {
@@ -339,10 +355,10 @@ proptest! {
             let die = world.dice.next();
             world.now += MILLI * (die % 300);
             if let Ok(flight) = picked {
-                let outcome = if die % 5 == 0 { Outcome::Failure } else { Outcome::Success };
+                let outcome = if die.is_multiple_of(5) { Outcome::Failure } else { Outcome::Success };
                 flight.finish(world.now, outcome);
             }
-            if die % 7 == 0 {
+            if die.is_multiple_of(7) {
                 world.count();
             }
         }

@@ -89,11 +89,11 @@ fn what_the_stack_cannot_run_is_refused_by_name() {
     );
     let mut route = Route::default();
     route.clusters = vec![WeightedCluster::new("a")];
-    route.filters = vec![Filter::RequestHeaders(HeaderEdit::default())];
+    route.filters = vec![Filter::Fault(Box::default())];
     let mut service = Service::default();
     service.routes = vec![route];
     let text = message(service.validate("a"));
-    assert!(text.contains("routes[0].filters[0] = request_headers: not supported yet"), "{text}");
+    assert!(text.contains("routes[0].filters[0] = fault: not supported yet"), "{text}");
 }
 
 #[test]
@@ -154,8 +154,7 @@ fn a_route_that_answers_itself_needs_no_cluster() {
     assert!(message(service.validate("a")).contains("needs at least one cluster"));
     route.filters = vec![Filter::Redirect(Redirect::default())];
     service.routes = vec![route];
-    let text = message(service.validate("a"));
-    assert_eq!(text, "services.a.routes[0].filters[0] = redirect: not supported yet");
+    service.validate("a").unwrap();
 }
 
 #[test]

@@ -16,9 +16,9 @@ const RING: std::ops::RangeInclusive<u32> = 1..=8_388_608;
 /// Entries that a maglev table may have (Envoy).
 const TABLE: std::ops::RangeInclusive<u32> = 2..=5_000_011;
 /// What stands where regular expressions are not compiled in.
-#[cfg(not(feature = "file"))]
+#[cfg(not(feature = "regex"))]
 const WITHOUT_REGEX: &str =
-    "needs regular expressions, which are not compiled in: turn on the feature `file`";
+    "needs regular expressions, which are not compiled in: turn on the feature `regex`";
 /// The shortest life of a session.
 const SECOND: Duration = Duration::from_secs(1);
 /// The last part of a path that may be hashed.
@@ -110,7 +110,7 @@ impl Checker {
         }
     }
 
-    #[cfg(feature = "file")]
+    #[cfg(feature = "regex")]
     fn rewrite(&mut self, rewrite: &RegexRewrite) {
         if let Err((field, reason)) = crate::config::Rewriter::new(rewrite) {
             let RegexRewrite { pattern, substitution } = rewrite;
@@ -119,7 +119,7 @@ impl Checker {
         }
     }
 
-    #[cfg(not(feature = "file"))]
+    #[cfg(not(feature = "regex"))]
     fn rewrite(&mut self, rewrite: &RegexRewrite) {
         self.refuse("", format!("{rewrite:?}"), WITHOUT_REGEX);
     }

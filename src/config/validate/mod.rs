@@ -8,6 +8,7 @@ mod balancer;
 mod cluster;
 mod dns;
 mod endpoint;
+mod filter;
 mod hash;
 mod health;
 mod matching;

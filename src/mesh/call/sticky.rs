@@ -8,7 +8,7 @@ use crate::{
     config::Address,
     core::{Call, Outgoing},
     mesh::{cluster::Cluster, inner::Inner, service::Route},
-    route::{Named, Session, hash::Beside},
+    route::{Named, Session, Steps, hash::Beside},
 };
 
 /// What is rare of it, in a box of its own.
@@ -19,6 +19,8 @@ pub(crate) struct Sticky {
     /// The endpoint that it names.
     pub(crate) over: Option<Over>,
     session: Option<Arc<Session>>,
+    /// What is done to its response.
+    pub(super) steps: Option<Arc<Steps>>,
     /// What it has said of its session.
     named: Option<Named>,
 }
@@ -51,7 +53,7 @@ pub(super) fn stick(
     let said = session.and_then(|session| Some((&**session, sticky.named.as_ref()?)));
     sticky.over = core.overriding.over(said, request);
     sticky.session = session.cloned();
-    let Sticky { set_cookie, over, session, named: _ } = &sticky;
+    let Sticky { set_cookie, over, session, named: _, steps: _ } = &sticky;
     let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
     (hash, is_there.then(|| Box::new(sticky)))
 }
@@ -59,6 +61,9 @@ pub(super) fn stick(
 impl Sticky {
     /// Tells the caller what to come back with.
     pub(super) fn tell(self, headers: &mut HeaderMap, answered: Option<&Address>) {
+        if let Some(steps) = self.steps {
+            steps.respond(headers);
+        }
         if let Some(cookie) = self.set_cookie {
             headers.append(SET_COOKIE, cookie);
         }

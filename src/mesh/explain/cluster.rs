@@ -6,7 +6,7 @@ use http::{Request, uri::Scheme};
 
 use super::types::{ClusterExplanation, HashExplanation, HashKeyExplanation};
 use crate::{
-    balance::Asked,
+    balance::{Asked, Choice, Over, Wanted},
     core::{self, Random},
     mesh::{
         call::{in_clear, no_endpoint, sticky},
@@ -29,35 +29,80 @@ pub(super) struct Call<'a> {
 
 /// What becomes of a call at a cluster that gets this share of them.
 pub(super) fn explain(call: &Call<'_>, target: &Target, share: f64) -> ClusterExplanation {
-    let cluster: &Arc<Cluster> = target.deref();
-    let core = cluster.core.load();
-    let hash = hashed(call, &core);
+    let own: &Arc<Cluster> = target.deref();
+    let core = own.core.load();
     let session = call.route.session.as_ref();
     let session = session.filter(|it| it.is_for(call.request.uri().path()));
     let named = session.and_then(|session| session.named(call.request, sticky::now(session)));
     let said = session.and_then(|session| Some((&**session, named.as_ref()?)));
     let over = core.overriding.over(said, call.request);
-    let asked = Asked {
-        hash: hash.as_ref().and_then(|hash| hash.hash),
-        over: over.as_ref(),
-        wanted: target.wanted.as_deref(),
+    let hash = hashed(call, &core);
+    let at = At { call, wanted: target.wanted.as_deref(), over, hash };
+    let line: Vec<_> = own.line().collect();
+    if line.len() == 1 {
+        return at.explain(own, share, false);
+    }
+    // As a pick has it: first what works, in order, then whatever there is.
+    let all = |well| -> Vec<_> { line.iter().map(|it| at.explain(it, share, well)).collect() };
+    let taker = |all: &[ClusterExplanation]| {
+        let takes = |it: &&ClusterExplanation| !matches!(it.pick.choice, Choice::Nothing { .. });
+        all.iter().find(takes).map(|it| it.name.clone())
     };
-    let in_words = |error| {
-        let error = no_endpoint(call.inner, cluster, error);
-        if call.inner.is_settled(cluster) {
-            return error.to_string();
+    let mut explained = all(true);
+    let mut taken_by = taker(&explained);
+    if taken_by.is_none() {
+        explained = all(false);
+        taken_by = taker(&explained);
+    }
+    let failover = explained.split_off(1);
+    match explained.pop() {
+        Some(first) => ClusterExplanation { failover, taken_by, ..first },
+        None => at.explain(own, share, false),
+    }
+}
+
+/// A call at the clusters that may take it.
+struct At<'a> {
+    call: &'a Call<'a>,
+    wanted: Option<&'a Wanted>,
+    over: Option<Over>,
+    hash: Option<HashExplanation>,
+}
+
+impl At<'_> {
+    fn explain(&self, cluster: &Arc<Cluster>, share: f64, well: bool) -> ClusterExplanation {
+        let call = self.call;
+        let core = cluster.core.load();
+        // By that cluster's own word where the call's has none.
+        let hash = self.hash.clone().or_else(|| hashed(call, &core));
+        let asked = Asked {
+            hash: hash.as_ref().and_then(|hash| hash.hash),
+            over: self.over.as_ref(),
+            wanted: self.wanted,
+            well,
+        };
+        let in_words = |error| {
+            if well {
+                return format!("nothing of cluster {} works", cluster.name);
+            }
+            let error = no_endpoint(call.inner, cluster, error);
+            if call.inner.is_settled(cluster) {
+                return error.to_string();
+            }
+            let most = call.inner.resolve_timeout;
+            format!("{error}; endpoints are on their way, and it waits for them, at most {most:?}")
+        };
+        ClusterExplanation {
+            name: cluster.name.to_string(),
+            share,
+            balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
+            labels: self.wanted.map(Wanted::pairs).unwrap_or_default(),
+            fails: fails(call, cluster, &core),
+            pick: core.balancer.explain(&asked, call.now, in_words),
+            hash: hash.filter(|_| core.hashing.is_some()),
+            failover: Vec::new(),
+            taken_by: None,
         }
-        let most = call.inner.resolve_timeout;
-        format!("{error}; endpoints are on their way, and it waits for them, at most {most:?}")
-    };
-    ClusterExplanation {
-        name: cluster.name.to_string(),
-        share,
-        balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
-        labels: target.wanted.as_ref().map(|wanted| wanted.pairs()).unwrap_or_default(),
-        fails: fails(call, cluster, &core),
-        pick: core.balancer.explain(&asked, call.now, in_words),
-        hash,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where a call would go, and why nowhere else: without sending it.
 
 mod cluster;
+mod rules;
 mod told;
 mod types;
 
@@ -10,7 +11,8 @@ use http::Request;
 
 use self::cluster::{Call, explain};
 pub use self::types::{
-    ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation, RouteExplanation,
+    ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation, PassedRule,
+    RouteExplanation,
 };
 use super::{
     UnknownNames, call,
@@ -35,13 +37,25 @@ impl Explanation {
         {
             call::set_authority(&mut request, authority);
         }
-        let Some((index, route)) = service.table.find(&request) else {
-            return Err(Error::new(ErrorKind::NoRoute, Phase::Route).service(&cell.name));
+        let (passed, found) = service.table.explain(&request, &inner.random);
+        let passed: Vec<_> =
+            passed.into_iter().map(|it| rules::passed(&service, it.0, it.1)).collect();
+        let Some(found) = found else {
+            let why: Vec<_> = passed.iter().take(rules::TOLD).map(ToString::to_string).collect();
+            return Err(Error::new(ErrorKind::NoRoute, Phase::Route)
+                .service(&cell.name)
+                .detail(why.join("; ")));
         };
+        let (index, route) = (found.place, found.route);
         let total: u64 = route.clusters.iter().map(|(weight, _)| weight).sum();
         if total == 0 {
+            let what = if route.steps.is_some() {
+                "the route answers by itself: a redirect or a direct response"
+            } else {
+                "every cluster of the route has weight 0"
+            };
             return Err(Error::new(ErrorKind::Config, Phase::Route)
-                .detail("every cluster of the route has weight 0")
+                .detail(what)
                 .service(&cell.name));
         }
         let now = inner.epoch.nanos(Instant::now());
@@ -60,7 +74,11 @@ impl Explanation {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
             fails,
-            route: RouteExplanation { index, name: route.name.as_deref().map(str::to_owned) },
+            route: RouteExplanation {
+                index,
+                name: route.name.as_deref().map(str::to_owned),
+                passed,
+            },
             clusters,
         })
     }

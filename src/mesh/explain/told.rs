@@ -2,7 +2,10 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::types::{ClusterExplanation, Explanation, HashExplanation};
+use super::{
+    rules::TOLD,
+    types::{ClusterExplanation, Explanation, HashExplanation, PassedRule},
+};
 use crate::balance::Percent;
 
 impl Display for Explanation {
@@ -11,11 +14,27 @@ impl Display for Explanation {
         if let Some(why) = &self.fails {
             writeln!(f, "the call fails: {why}")?;
         }
+        for rule in self.route.passed.iter().take(TOLD) {
+            writeln!(f, "not {rule}")?;
+        }
+        if let more @ 1.. = self.route.passed.len().saturating_sub(TOLD) {
+            writeln!(f, "not {more} more")?;
+        }
         match &self.route.name {
             Some(name) => writeln!(f, "route {name}")?,
             None => writeln!(f, "route {} (no name)", self.route.index + 1)?,
         }
         self.clusters.iter().try_for_each(|cluster| cluster.fmt(f))
+    }
+}
+
+impl Display for PassedRule {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match &self.name {
+            Some(name) => write!(f, "route {name}")?,
+            None => write!(f, "route {} (no name)", self.route + 1)?,
+        }
+        write!(f, ", if {}: {} is another", self.asks, self.unmet)
     }
 }
 
@@ -37,7 +56,20 @@ impl Display for ClusterExplanation {
         if let Some(hash) = &self.hash {
             hash.fmt(f)?;
         }
-        self.pick.fmt(f)
+        self.pick.fmt(f)?;
+        if self.failover.is_empty() {
+            return Ok(());
+        }
+        match &self.taken_by {
+            Some(taker) => {
+                writeln!(f, "  of it and those that take over from it, {taker} gets the call")?
+            }
+            None => writeln!(f, "  nor can those take it over that follow")?,
+        }
+        self.failover.iter().try_for_each(|cluster| {
+            write!(f, "failover to ")?;
+            cluster.fmt(f)
+        })
     }
 }
 

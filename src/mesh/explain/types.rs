@@ -28,6 +28,22 @@ pub struct RouteExplanation {
     pub index: usize,
     /// Its name, if it has one.
     pub name: Option<String>,
+    /// The rules that were asked before the one that took the request, in that order.
+    pub passed: Vec<PassedRule>,
+}
+
+/// A match of a route that did not take a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct PassedRule {
+    /// Its route's place in the list of the service's routes, from 0 on.
+    pub route: usize,
+    /// Its route's name, if it has one.
+    pub name: Option<String>,
+    /// What it asks for, in words.
+    pub asks: String,
+    /// The first part of it that the request does not meet: `path`, `header x-canary`, …
+    pub unmet: String,
 }
 
 /// What becomes of a call that the split gives to this cluster.
@@ -47,8 +63,14 @@ pub struct ClusterExplanation {
     /// Why the call would fail whatever is picked: a limit is reached, or it asks for TLS that the cluster
     /// does not have.
     pub fails: Option<String>,
-    /// Who would be picked, and why none of the others.
+    /// Who would be picked, and why none of the others. Where other clusters take over: who of those that
+    /// work.
     pub pick: PickExplanation,
+    /// The clusters that take over from it, in order. The first of it and them of which anything works
+    /// gets the call.
+    pub failover: Vec<ClusterExplanation>,
+    /// Which of them gets it, where there are any.
+    pub taken_by: Option<String>,
 }
 
 /// What a call is hashed to.
