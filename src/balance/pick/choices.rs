@@ -166,13 +166,25 @@ impl<'a, X: Upstream> Least<'a, X> {
     /// Whether this one is called whatever the others have to do; else it is noted if it is the best
     /// so far. Of those that are as good it is any, by how much each counts.
     //= Envoy unweightedHostPickFullScan: ties are broken at random
+    #[inline]
     fn look(&mut self, picker: Picker<'a, X>, endpoint: &'a Arc<Endpoint<X>>, counts: u64) -> bool {
-        let rank = picker.rank(endpoint);
-        if picker.is_probe(rank, endpoint) {
-            return true;
-        }
-        let in_flight = endpoint.live().map_or(0, |live| live.load.in_flight());
-        let busy = f64::from(in_flight) / f64::from(endpoint.spec().weight());
+        // Nearly all are good, and all of a cluster may be looked at.
+        let good = if picker.tried.is_empty() { picker.good(endpoint) } else { None };
+        let (rank, in_flight) = match good {
+            Some(live) => (Rank::Good, live.load.in_flight()),
+            None => {
+                let rank = picker.rank(endpoint);
+                if picker.is_probe(rank, endpoint) {
+                    return true;
+                }
+                (rank, endpoint.live().map_or(0, |live| live.load.in_flight()))
+            }
+        };
+        let busy = match f64::from(in_flight) {
+            // Where weights are equal they say nothing.
+            calls if picker.set.uniform => calls,
+            calls => calls / f64::from(endpoint.spec().weight()),
+        };
         let order = match self.best {
             None => std::cmp::Ordering::Less,
             Some((least, least_busy, _)) => rank.cmp(&least).then(busy.total_cmp(&least_busy)),
