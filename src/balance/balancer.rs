@@ -48,6 +48,8 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
         let view = ArcSwap::from_pointee(View::empty(cluster, &context));
         let (updater, keeper) = (Mutex::default(), Keeper::default());
+        #[cfg(feature = "orca")]
+        keeper.settle(&view.load().policy);
         let health = Arc::<Health>::default();
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
         Self { view, updater, context, epoch, keeper, health }

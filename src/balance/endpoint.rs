@@ -68,6 +68,10 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// Who keeps the balancer looks again.
     fn wake(_cx: &Self::Context) {}
 
+    /// Whole probes are owed.
+    #[cfg(feature = "orca")]
+    fn probes_due(_cx: &Self::Context) {}
+
     /// Whether it could not be connected to, and has not answered since: the next call is a trial.
     fn is_failing(&self) -> bool {
         false

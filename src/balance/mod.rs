@@ -41,6 +41,8 @@ mod policy;
 #[cfg(feature = "orca")]
 mod prequal;
 #[cfg(feature = "orca")]
+mod probing;
+#[cfg(feature = "orca")]
 pub(crate) mod report;
 mod set;
 mod shard;
@@ -61,6 +63,8 @@ mod atomic {
 }
 
 use self::health::state;
+#[cfg(feature = "orca")]
+pub(crate) use self::probing::Probes;
 pub(crate) use self::{
     ask::Ask,
     balancer::{Balancer, PickError},

@@ -14,6 +14,7 @@ use super::{
     endpoint::{Endpoint, Live, Upstream},
     policy::Policy,
     prequal::{Pool, Settings},
+    probing::Probes,
     report::{Report, Rules, Scale, Signal, Weight, read, signal_of},
     set::Set,
 };
@@ -58,6 +59,7 @@ pub(super) struct Weighted {
 pub(super) struct Prequal {
     pub(super) pool: Pool,
     pub(super) settings: Settings,
+    pub(super) probes: Option<Arc<Probes>>,
 }
 
 // === impl Weighted ===
@@ -129,7 +131,7 @@ impl Weighted {
 impl Prequal {
     pub(super) fn new(config: &config::Prequal) -> Self {
         let settings = Settings::new(config);
-        Self { pool: Pool::new(settings.pool_size), settings }
+        Self { pool: Pool::new(settings.pool_size), settings, probes: Probes::of(config) }
     }
 }
 

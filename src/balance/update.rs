@@ -71,6 +71,8 @@ impl<X: Upstream> Balancer<X> {
         let next =
             view.under(Policy::of(cluster), placing, view.all.set.share(), &self.context, now);
         drop(view);
+        #[cfg(feature = "orca")]
+        self.keeper.settle(&next.policy);
         updater.keep(self.view.swap(Arc::new(next)));
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
         self.health.set(rules, &X::random(&self.context));

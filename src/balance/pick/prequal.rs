@@ -50,7 +50,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         prequal: &Prequal,
         good: impl Fn(Self, &'a Arc<Endpoint<X>>) -> bool,
     ) -> Option<Picked<'a, X>> {
-        let Prequal { pool, settings } = prequal;
+        let Prequal { pool, settings, .. } = prequal;
         let (len, mut skip) = (self.set.len(), 0);
         // Where groups share the pool, the best of it may be others'.
         for _ in 0..settings.pool_size {
