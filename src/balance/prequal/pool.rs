@@ -4,15 +4,16 @@
 //! What comes in takes a lock that nobody waits for: of two reports that come in at once, one is
 //! lost, which is as if its server had not sent it.
 
-use std::sync::{
-    Mutex, TryLockError,
-    atomic::{
-        AtomicU32, AtomicU64, AtomicUsize,
+use std::sync::TryLockError;
+
+use super::{
+    hot::Recent,
+    settings::Settings,
+    sync::{
+        AtomicU32, AtomicU64, AtomicUsize, Mutex,
         Ordering::{Acquire, Relaxed, Release},
     },
 };
-
-use super::{hot::Recent, settings::Settings};
 use crate::balance::pick::scale;
 
 /// A report's calls in flight lie in the upper bits of its load, its latency in microseconds in
@@ -222,11 +223,23 @@ impl Pool {
         }
     }
 
+    /// The reports that are young enough: whose they are, and what they say.
+    #[cfg(test)]
+    pub(super) fn reports(&self, now: u64, settings: &Settings) -> Vec<(usize, u32, u32, u64)> {
+        let oldest = (now | LATER).saturating_sub(settings.max_age);
+        let young = self.slots.iter().filter(|slot| slot.at.load(Relaxed) >= oldest);
+        let said = |slot: &Slot| {
+            let load = slot.load.load(Relaxed);
+            let in_flight = u32::try_from(load >> LATENCY).unwrap();
+            (slot.who.load(Relaxed), slot.place.load(Relaxed), in_flight, load & LATENCY_MASK)
+        };
+        young.map(said).collect()
+    }
+
     /// How many reports are young enough.
     #[cfg(test)]
     pub(crate) fn len(&self, now: u64, settings: &Settings) -> usize {
-        let oldest = (now | LATER).saturating_sub(settings.max_age);
-        self.slots.iter().filter(|slot| slot.at.load(Relaxed) >= oldest).count()
+        self.reports(now, settings).len()
     }
 }
 
