@@ -10,7 +10,7 @@ mod support;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Barrier,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
@@ -18,6 +18,7 @@ use std::{
 };
 
 use support::cpu::{median, timed};
+use tokio::time::Instant;
 use tower_mesh::{
     balance::bench::{Bench, endpoint},
     config::{Balancer, Endpoint, Maglev, RingHash},
@@ -25,6 +26,8 @@ use tower_mesh::{
 
 /// Rounds of which the median counts.
 const ROUNDS: u32 = 21;
+/// Picks of a round of threads.
+const PICKS: u32 = 200_000;
 
 fn main() {
     println!("updates.replace_10k_us {:.1}", micros(replace(10_000)));
@@ -37,11 +40,38 @@ fn main() {
     // A stall of the code shows in most runs; one of the machine does not.
     let worst = median((0..5).map(|_| picks_during_replacements()).collect());
     println!("updates.worst_pick_us {:.1}", micros(worst));
+    let bench = Bench::new(&Balancer::default(), 1_000);
+    let (one, two): (Vec<_>, Vec<_>) =
+        (0..ROUNDS).map(|_| (picks_of_threads(&bench, 1), picks_of_threads(&bench, 2))).unzip();
+    println!("updates.pick_of_one_thread_ns {:.2}", nanos(median(one)));
+    println!("updates.pick_of_two_threads_ns {:.2}", nanos(median(two)));
     println!("updates.tower_replace_10k_us {:.1}", micros(support::picks::tower_stall(10_000)));
+}
+
+fn nanos(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e9 / f64::from(PICKS)
 }
 
 fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
+}
+
+/// Wall time of so many picks, by threads that share a balancer.
+fn picks_of_threads(bench: &Bench, threads: u32) -> Duration {
+    let barrier = Barrier::new(threads as usize);
+    let run = || {
+        let mut thread = bench.thread();
+        barrier.wait();
+        let began = Instant::now();
+        for _ in 0..PICKS / threads {
+            thread.pick();
+        }
+        began.elapsed()
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+    })
 }
 
 fn set(from: u32, count: u32) -> Vec<Endpoint> {

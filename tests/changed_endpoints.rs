@@ -14,11 +14,13 @@ use std::{pin::Pin, time::Duration};
 use http::Request;
 use tower_mesh::{
     Body, Discover, ErrorKind, Mesh, Publisher,
-    config::{Address, Balancer, Breakers, Cluster, Service},
+    config::{
+        Address, Balancer, Balancing, Breakers, Cluster, Endpoint, Health, Protocol, Service,
+    },
     testing::{EventLog, Fault, Network},
 };
 
-use support::{Leaves, SERVICE, fetch, get, leaf::ok, post};
+use support::{Leaves, SERVICE, cluster, fetch, get, leaf::ok, post, published};
 
 /// Publishes one set of endpoints, and another two hundred milliseconds later.
 struct Swap(Address, Address);
@@ -165,5 +167,37 @@ async fn a_resized_limit_counts_what_is_in_flight_already() {
         drop(held);
         let error = client.send(get("/")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_endpoints_closes_connections_where_that_is_asked_for() {
+    for (protocol, closes) in
+        [(Protocol::Http1, true), (Protocol::Http2, true), (Protocol::Http2, false)]
+    {
+        let network = Network::new();
+        let endpoint = network.endpoint("10.0.0.1:80");
+        let other = network.endpoint("10.0.0.2:80");
+        let mut members = cluster([endpoint.address()]);
+        members.protocol = Some(protocol);
+        let mut balancing = Balancing::default();
+        balancing.close_on_change = Some(closes);
+        members.balancing = Some(balancing);
+        let builder = Mesh::builder().connect_layer(network);
+        let (mesh, publisher) =
+            published(builder, |it| it.cluster(SERVICE, members).unwrap()).await;
+        let client = mesh.client(SERVICE).unwrap();
+        for _ in 0..3 {
+            fetch(&client, get("/")).await.unwrap();
+        }
+        assert_eq!(endpoint.connections(), 1);
+        let mut second = Endpoint::from(other.address());
+        second.health = Health::Draining;
+        publisher.upsert_endpoints(SERVICE, [second]).unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        for _ in 0..3 {
+            fetch(&client, get("/")).await.unwrap();
+        }
+        assert_eq!(endpoint.connections(), 1 + usize::from(closes), "{protocol:?}, {closes}");
     }
 }

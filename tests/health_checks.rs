@@ -27,7 +27,7 @@ use support::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower_mesh::{
     Event, EventStream, Mesh,
-    config::{Balancer, Cluster, Endpoint, HealthCheck, Probe, TcpProbe},
+    config::{Balancer, Balancing, Cluster, Endpoint, HealthCheck, Probe, Protocol, TcpProbe},
 };
 
 /// At short intervals, with or without traffic.
@@ -360,4 +360,61 @@ fn checks_that_cannot_be_made_are_refused_by_name() {
     cluster.health_checks = vec![HealthCheck::tcp(), HealthCheck::tcp()];
     let error = cluster.validate("users").unwrap_err().to_string();
     assert!(error.contains("health_checks[1]") && error.contains("not supported yet"), "{error}");
+}
+
+#[tokio::test]
+async fn failing_its_checks_closes_the_connections_of_an_endpoint_where_that_is_asked_for() {
+    for (protocol, closes) in
+        [(Protocol::Http1, true), (Protocol::Http2, true), (Protocol::Http1, false)]
+    {
+        let code = Arc::new(AtomicU16::new(200));
+        let (says, held) = (Arc::clone(&code), Arc::new(tokio::sync::Semaphore::new(0)));
+        let holds = Arc::clone(&held);
+        let server = Server::start(move |request| {
+            let code = StatusCode::from_u16(says.load(Ordering::SeqCst)).unwrap();
+            let (path, holds) = (request.uri().path().to_owned(), Arc::clone(&holds));
+            async move {
+                match &*path {
+                    "/healthz" => return status(code),
+                    "/held" => drop(holds.acquire().await.unwrap()),
+                    _ => {}
+                }
+                reply("hello")
+            }
+        })
+        .await;
+        let mut members = cluster([server.address()]);
+        let mut check = often(HealthCheck::http("/healthz"));
+        check.healthy_threshold = Some(1);
+        members.health_checks = vec![check];
+        members.protocol = Some(protocol);
+        let mut balancing = Balancing::default();
+        balancing.close_on_failure = Some(closes);
+        members.balancing = Some(balancing);
+        let (mesh, mut events, _publisher) = checked(members).await;
+        let one = server.address().to_string();
+        let client = mesh.client("users").unwrap();
+        let until = async |events: &mut EventStream, is: bool| {
+            while next_check(events, &one).await.1 != is {}
+        };
+        until(&mut events, true).await;
+        patience(fetch(&client, get("/"))).await.unwrap();
+        // One is under way while it fails, and ends as if nothing had been.
+        let under_way = tokio::spawn(fetch(&client, get("/held")));
+        while server.requests() == 0 || !mesh.describe().to_string().contains("1 in flight") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let before = server.connections();
+        code.store(503, Ordering::SeqCst);
+        until(&mut events, false).await;
+        code.store(200, Ordering::SeqCst);
+        until(&mut events, true).await;
+        held.add_permits(1);
+        assert_eq!(patience(under_way).await.unwrap().unwrap().body(), "hello");
+        for _ in 0..3 {
+            patience(fetch(&client, get("/"))).await.unwrap();
+        }
+        let made = server.connections() - before;
+        assert_eq!(made, usize::from(closes), "{protocol:?}, {closes}");
+    }
 }

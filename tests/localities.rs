@@ -14,23 +14,25 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
+use http::StatusCode;
 use tower_mesh::{
-    Discover, ErrorKind, Event, Mesh, Publisher,
+    Discover, ErrorKind, Event, Mesh, Publisher, Retry,
     config::{
-        Address, Balancing, Cluster, Endpoint, Health, Locality, LocalityBalancing, LocalityScope,
-        RandomSubset, Route, Service, SubsetSelector, Subsets, Subsetting, WeightedCluster,
-        ZoneAware,
+        Address, AvoidEndpoint, Balancer, Balancing, Budget, Cluster, Endpoint, Health, Locality,
+        LocalityBalancing, LocalityScope, RandomSubset, Route, Service, SubsetSelector, Subsets,
+        Subsetting, WeightedCluster, ZoneAware,
     },
     discover::Static,
 };
 
 use support::{
-    Server, dead_address, failures, fetch, get, one_cluster, patience, published, reply, storm,
+    Recorder, Server, dead_address, failures, fetch, get, one_cluster, patience, published, reply,
+    status, storm,
 };
 
 /// An endpoint of a priority.
@@ -236,6 +238,70 @@ async fn the_callers_of_the_own_service_decide_what_stays_in_the_zone() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(names(&calls(&mesh, 500).await), ["near"]);
     drop(publisher);
+}
+
+/// A server whose answers are failures while it is ill.
+async fn frail(name: &'static str) -> (Server, Arc<AtomicBool>) {
+    let ill = Arc::new(AtomicBool::new(false));
+    let state = Arc::clone(&ill);
+    let server = Server::start(move |_| {
+        let ill = state.load(Relaxed);
+        async move { if ill { status(StatusCode::SERVICE_UNAVAILABLE) } else { reply(name) } }
+    });
+    (server.await, ill)
+}
+
+#[tokio::test]
+async fn a_retry_leaves_the_locality_that_fails_and_is_made_there_when_no_other_works() {
+    let ((a, a_ill), (b, b_ill)) = (frail("a").await, frail("b").await);
+    let ((c, c_ill), (d, d_ill)) = (frail("c").await, frail("d").await);
+    let endpoints =
+        [in_zone(&a, "one"), in_zone(&b, "one"), in_zone(&c, "one"), in_zone(&d, "two")];
+    let mesh = |avoid: &[AvoidEndpoint]| {
+        let retry = Retry::standard()
+            .attempts(2)
+            .avoid(avoid)
+            .backoff(Duration::from_millis(1), Duration::from_millis(1))
+            .budget(Budget::new(10.0));
+        // Each call is new to it: no endpoint is known to fail.
+        let mut cluster = cluster(endpoints.clone());
+        cluster.balancer = Some(Balancer::Random);
+        cluster.panic_threshold = Some(0.0);
+        let mesh = one_cluster(cluster).service("users", |s| s.retry(retry)).build();
+        mesh.unwrap()
+    };
+    let ok = async |mesh: &Mesh| {
+        let answer = patience(fetch(&mesh.client("users").unwrap(), get("/"))).await.unwrap();
+        answer.status().is_success()
+    };
+    for ill in [&a_ill, &b_ill, &c_ill] {
+        ill.store(true, Relaxed);
+    }
+    let (mut leaves, mut stays) = (0, 0);
+    for _ in 0..40 {
+        // Nothing is known to either.
+        leaves += usize::from(ok(&mesh(&[AvoidEndpoint::TriedLocalities])).await);
+        stays += usize::from(ok(&mesh(&[])).await);
+    }
+    assert_eq!(leaves, 40, "one attempt in the bad zone, and one that works");
+    assert!(stays < 35, "{stays} of 40 are not what two attempts come to by chance");
+
+    // The other zone is the bad one, and has nobody else: the retry is made elsewhere as before.
+    for (ill, is) in [(&a_ill, false), (&b_ill, false), (&c_ill, false), (&d_ill, true)] {
+        ill.store(is, Relaxed);
+    }
+    let one = mesh(&[AvoidEndpoint::TriedLocalities]);
+    for _ in 0..40 {
+        assert!(ok(&one).await);
+    }
+    // It is gone: a retry in the zone of the first attempt is better than none.
+    d.kill().await;
+    a_ill.store(true, Relaxed);
+    let mut recorded = Recorder::of(&one);
+    for _ in 0..40 {
+        assert!(ok(&one).await);
+    }
+    assert!(!recorded.retries().is_empty());
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ pub(crate) struct Ask<'a, X> {
     pub(crate) wanted: Option<&'a Wanted>,
     /// What it is hashed to, for policies that hash. None: any endpoint will do.
     pub(crate) hash: Option<u64>,
+    /// Other localities than those of what it has met come first.
+    pub(crate) apart: bool,
 }
 
 impl<X> Clone for Ask<'_, X> {
@@ -32,7 +34,7 @@ impl<'a, X> Ask<'a, X> {
     /// Any endpoint that this call has not tried.
     #[inline]
     pub(crate) fn any(now: u64, random: &'a Random, tried: &'a [Arc<Endpoint<X>>]) -> Self {
-        Self { now, random, tried, hash: None, over: None, wanted: None }
+        Self { now, random, tried, hash: None, over: None, wanted: None, apart: false }
     }
 
     /// The endpoint of this hash.

@@ -11,6 +11,7 @@ use super::{
     health::{Health, Rules},
     keep::Keeper,
     pick::{Drawn, Over, Picked, Picker, Pinned},
+    subset::labels::Wanted,
     update::Updater,
     view::{Group, View},
 };
@@ -52,6 +53,7 @@ impl<X: Upstream> Balancer<X> {
         keeper.settle(&view.load().policy);
         let health = Arc::<Health>::default();
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
+        health.set_ramps(view.load().ramps());
         Self { view, updater, context, epoch, keeper, health }
     }
 
@@ -60,10 +62,50 @@ impl<X: Upstream> Balancer<X> {
     }
 
     /// Picks an endpoint and counts a call in flight to it.
-    #[inline]
+    ///
+    /// The question is taken apart: a call that finds a good endpoint keeps what it needs of it in
+    /// registers.
+    #[inline(always)]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
+        let Ask { now, random, tried, over, wanted, hash, apart } = ask;
         let view = self.view.load();
-        self.pick_in(&view, ask).or_else(|error| self.pick_again(&view, ask, error))
+        if over.is_some() || !tried.is_empty() || view.placed.is_some() {
+            return self.pick_specially(&view, (now, random), (tried, apart), (over, wanted), hash);
+        }
+        let picker = Picker::untried(&view.all.set, now, random);
+        match view.policy.plain(&view.all, picker, hash) {
+            Ok((endpoint, live)) => Ok(self.begin(&view, endpoint, live, now)),
+            Err(drawn) => self.pick_drawn(&view, (now, random), wanted, hash, drawn),
+        }
+    }
+
+    /// Picks where more is asked than any good endpoint.
+    #[inline(never)]
+    fn pick_specially(
+        &self,
+        view: &View<X>,
+        (now, random): (u64, &Random),
+        (tried, apart): (&[Arc<Endpoint<X>>], bool),
+        (over, wanted): (Option<&Over>, Option<&Wanted>),
+        hash: Option<u64>,
+    ) -> Result<InFlight<X>, PickError> {
+        let ask = Ask { now, random, tried, over, wanted, hash, apart };
+        self.pick_in(view, ask).or_else(|error| self.pick_again(view, ask, error))
+    }
+
+    /// Picks where what was drawn is not plainly good.
+    #[cold]
+    #[inline(never)]
+    fn pick_drawn(
+        &self,
+        view: &View<X>,
+        (now, random): (u64, &Random),
+        wanted: Option<&Wanted>,
+        hash: Option<u64>,
+        drawn: Option<Drawn<'_, X>>,
+    ) -> Result<InFlight<X>, PickError> {
+        let ask = Ask { wanted, ..Ask::any(now, random, &[]).hashed(hash) };
+        self.pick_ranked(view, ask, drawn).or_else(|error| self.pick_again(view, ask, error))
     }
 
     /// Whom a pick has looked at may have left meanwhile, all of them: then others are there.
@@ -78,13 +120,11 @@ impl<X: Upstream> Balancer<X> {
         if std::ptr::eq(&raw const **self.view.load(), view) { Err(error) } else { self.pick(ask) }
     }
 
-    #[inline(always)]
     pub(super) fn pick_in(
         &self,
         view: &View<X>,
         ask: Ask<'_, X>,
     ) -> Result<InFlight<X>, PickError> {
-        // Its parts by value: a question that names no endpoint stays in registers.
         if let Some(over) = ask.over
             && let Some(pinned) = self.pinned(view, over, (ask.now, ask.random, ask.tried))
         {
@@ -95,20 +135,24 @@ impl<X: Upstream> Balancer<X> {
         }
         let (group, now) = (&view.all, ask.now);
         let picker = Picker::new(&group.set, &ask);
-        match view.policy.plain(group, picker, &ask) {
+        match view.policy.plain_elsewhere(group, picker, ask.hash) {
             Ok((endpoint, live)) => Ok(self.begin(view, endpoint, live, now)),
             Err(drawn) => self.pick_ranked(view, ask, drawn),
         }
     }
 
-    #[cold]
-    #[inline(never)]
     fn pick_ranked(
         &self,
         view: &View<X>,
         ask: Ask<'_, X>,
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
+        if ask.apart
+            && let Some(drawn) = drawn
+            && let Some(flight) = self.elsewhere(view, ask, drawn)
+        {
+            return Ok(flight);
+        }
         let (endpoint, live) = self.ranked(view, ask, drawn)?;
         Ok(self.begin(view, endpoint, live, ask.now).perhaps_probing(ask.now))
     }

@@ -54,6 +54,29 @@ impl std::fmt::Debug for Bench {
     }
 }
 
+/// One of several threads that pick: what it draws from, and its clock, are its own.
+pub struct Thread<'a> {
+    bench: &'a Bench,
+    random: Random,
+    now: u64,
+}
+
+impl std::fmt::Debug for Thread<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Thread").finish_non_exhaustive()
+    }
+}
+
+impl Thread<'_> {
+    /// Picks and finishes.
+    pub fn pick(&mut self) {
+        self.now += 10_000;
+        if let Ok(flight) = self.bench.balancer.pick(Ask::any(self.now, &self.random, &[])) {
+            flight.finish(self.now + 1_000_000, Outcome::Success);
+        }
+    }
+}
+
 /// The address of the endpoint with the number 0.
 const FIRST: u32 = 0x0a00_0000;
 
@@ -106,6 +129,12 @@ impl Bench {
         if let Ok(flight) = self.balancer.pick(Ask::any(now, &self.random, &[])) {
             flight.finish(now + 1_000_000, Outcome::Success);
         }
+    }
+
+    /// Picks of a thread of its own.
+    #[must_use]
+    pub fn thread(&self) -> Thread<'_> {
+        Thread { bench: self, random: Random::default(), now: self.now.load(Relaxed) }
     }
 
     /// Picks by another policy from now on.

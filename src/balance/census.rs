@@ -160,7 +160,7 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn places(&self, now: u64) -> Vec<String> {
         let view = self.view.load();
         match &view.placed {
-            Some(placed) => placed.plan.told(&view.all, now),
+            Some(placed) => placed.plan.told(&view.all, &view.placing, now),
             None => Vec::new(),
         }
     }

@@ -31,7 +31,16 @@ impl<X: Upstream> Balancer<X> {
         let live = self.live(endpoint, &view.all);
         let state = &live.load.state;
         let before = (state.is_unfit(), state.is_doubted());
+        //= Envoy `setHealthActive`: a passing check begins the ramp of who failed, or has joined
+        let is_new = state.is_unfit() || (state.is_unchecked() && endpoint.is_untried());
+        if checked == Checked::Fit && is_new {
+            live.renew(now);
+            self.health.renewed(now);
+        }
         state.set_checked(checked);
+        if checked == Checked::Unfit && !before.0 && view.placing.close_on_failure {
+            live.extra.renew();
+        }
         if checked == Checked::Fit && self.health.returns_on_check() {
             live.restore(now, ReturnReason::Check);
         }

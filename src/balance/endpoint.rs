@@ -4,7 +4,7 @@ use std::{
     sync::{
         Arc, OnceLock,
         atomic::{
-            AtomicBool, AtomicU32,
+            AtomicBool, AtomicU32, AtomicU64,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -20,7 +20,7 @@ use super::{
     place::{Callers, Shift},
 };
 use crate::{
-    config::{self, Address, Health, Place, Protocol, Security},
+    config::{self, Address, Health, Locality, Place, Protocol, Security},
     core::{BodyEnd, EjectReason, Epoch, Random, ReturnReason},
 };
 
@@ -64,6 +64,9 @@ pub(crate) trait Upstream: Send + Sync + 'static {
 
     /// The endpoint has left the cluster; what is in flight goes on.
     fn retire(&self);
+
+    /// Its connections are replaced: idle ones close now, busy ones when they are done.
+    fn renew(&self) {}
 
     /// Who keeps the balancer looks again.
     fn wake(_cx: &Self::Context) {}
@@ -138,6 +141,8 @@ pub(crate) struct Live<X> {
     pub(super) epoch: Epoch,
     /// What is counted of its outcomes, where the cluster asks for it.
     pub(super) watch: OnceLock<Box<Watch>>,
+    /// When it was well again. Nanoseconds since the mesh's epoch; 0: it was never anything else.
+    renewed: AtomicU64,
     /// The calls in flight to its whole cluster.
     pub(super) crowd: Arc<Crowd>,
     pub(super) extra: X,
@@ -215,6 +220,11 @@ impl Spec {
         self.rest.as_ref()?.hash_key.as_deref()
     }
 
+    /// Where it runs, if that was said.
+    pub(super) fn locality(&self) -> Option<&Locality> {
+        self.rest.as_ref()?.locality.as_deref()
+    }
+
     pub(super) fn label(&self, name: &str) -> Option<&str> {
         Some(self.rest.as_ref()?.labels.get(name)?.as_str())
     }
@@ -257,14 +267,30 @@ impl<X> Endpoint<X> {
         }
     }
 
-    /// When its ramp began; 0: it has none.
+    /// When it joined a cluster that had others; 0: it is not new.
     #[inline]
     pub(super) fn joined(&self) -> u64 {
         self.joined
     }
 
+    /// When its ramp began; 0: it has none.
+    pub(super) fn young_since(&self) -> u64 {
+        let renewed = self.live().map_or(0, |live| live.renewed.load(Relaxed));
+        self.joined.max(renewed)
+    }
+
+    /// Whether it has joined a cluster that had others, and was never found well by a check.
+    pub(super) fn is_untried(&self) -> bool {
+        self.joined > 0 && self.live().is_none_or(|live| live.renewed.load(Relaxed) == 0)
+    }
+
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// Where it runs, if that was said.
+    pub(super) fn locality(&self) -> Option<&Locality> {
+        self.spec.locality()
     }
 
     /// Where it is in the set that was made last with it.
@@ -341,6 +367,7 @@ impl<X: Upstream> Endpoint<X> {
                 told: OnceLock::new(),
                 epoch,
                 watch,
+                renewed: AtomicU64::new(0),
                 crowd,
                 extra,
             };
@@ -351,10 +378,15 @@ impl<X: Upstream> Endpoint<X> {
             Arc::new(live)
         });
         // A pick from an older set may come after the endpoint has left.
-        if self.retired.load(SeqCst) {
+        if self.is_retired() {
             live.retire();
         }
         live
+    }
+
+    /// Whether it has left its cluster.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(SeqCst)
     }
 
     /// The endpoint has left its cluster, whether it has been picked or is being so.
@@ -380,11 +412,18 @@ impl<X: Upstream> Live<X> {
         let restored = self.load.state.restore();
         if restored {
             if let Some(watch) = self.watch.get() {
-                watch.returned(now);
+                if watch.returned(now) {
+                    self.renew(now);
+                }
             }
             self.extra.returned(reason);
         }
         restored
+    }
+
+    /// Its ramp begins.
+    pub(super) fn renew(&self, now: u64) {
+        self.renewed.fetch_max(now, Relaxed);
     }
 
     /// Where it stands, in words.

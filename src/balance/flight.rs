@@ -252,6 +252,7 @@ impl<X: Upstream> Watcher for Endpoint<X> {
                     code.map_or(Outcome::Failure, Outcome::of_grpc)
                 }
                 BodyEnd::Failed => Outcome::Reset,
+                BodyEnd::Stalled => Outcome::Timeout,
                 // The head has come, and how long the rest may last is the caller's choice.
                 BodyEnd::Expired | BodyEnd::Dropped => Outcome::Ignored,
             };

@@ -22,6 +22,7 @@
 //! Sans I/O: it takes `now` (nanoseconds since the mesh's epoch) and random words. A pick takes
 //! no lock and allocates nothing but the state of an endpoint that is picked for the first time.
 
+mod apart;
 mod ask;
 mod balancer;
 mod census;

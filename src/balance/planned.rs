@@ -47,12 +47,10 @@ impl<X: Upstream> Balancer<X> {
         }
         let mode = Mode {
             worst: Cell::new(Rank::Young),
-            panic: Cell::new(false),
-            degraded: Cell::new(false),
-            trial: Cell::new(false),
-            edges: Cell::new(&[]),
-            hash: ask.hash,
-            slow_start: view.placing.slow_start.as_ref().filter(|_| ask.now < plan.young_until),
+            slow_start: view.placing.slow_start.as_ref().filter(|slow| {
+                ask.now < plan.young_until || self.health.is_renewing(ask.now, slow.window)
+            }),
+            ..Mode::new(&ask)
         };
         let way = Way { view, plan, ask: &ask, mode: &mode };
         let (endpoint, live) = way.pick(self)?;
@@ -92,7 +90,11 @@ impl<'a, X: Upstream> Way<'a, X> {
             }
             return self.elsewhere(balancer, index, group);
         }
-        match self.view.policy.plain_of_plan(group, Picker::new(&group.set, self.ask), self.ask) {
+        match self.view.policy.plain_elsewhere(
+            group,
+            Picker::new(&group.set, self.ask),
+            self.ask.hash,
+        ) {
             Ok(picked) => return Ok(picked),
             Err(None) => {}
             Err(Some(drawn)) => {
@@ -138,6 +140,7 @@ impl<'a, X: Upstream> Way<'a, X> {
         !self.mode.panic.get()
             && !self.mode.degraded.get()
             && self.mode.slow_start.is_none()
+            && self.mode.leaves.is_empty()
             && self.mode.edges.get().is_empty()
     }
 
@@ -157,7 +160,7 @@ impl<'a, X: Upstream> Way<'a, X> {
             let endpoint = picker.random_ranked(first)?;
             return Some((endpoint, balancer.live(endpoint, group)));
         }
-        let drawn = policy.plain_of_plan(group, picker, self.ask).err().flatten()?;
+        let drawn = policy.plain_elsewhere(group, picker, self.ask.hash).err().flatten()?;
         let endpoint = policy.ranked(group, picker, self.ask, drawn)?;
         Some((endpoint, balancer.live(endpoint, group)))
     }
@@ -179,7 +182,7 @@ impl<'a, X: Upstream> Way<'a, X> {
         }
         let rest = (0..plan.levels.len()).filter(|at| *at != index);
         let levels = std::iter::once(index).chain(rest).filter_map(|at| plan.levels.get(at));
-        for worst in [Rank::Young, Rank::Degraded, Rank::Tried] {
+        for worst in [Rank::Young, Rank::Degraded, Rank::Left, Rank::Tried] {
             self.mode.worst.set(worst);
             if worst != Rank::Young
                 && let Some(picked) = self.within(balancer, group)

@@ -160,7 +160,7 @@ impl Policy {
         &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
-        ask: &Ask<'a, X>,
+        hash: Option<u64>,
     ) -> Plain<'a, X> {
         match self {
             Self::LeastRequest => picker.p2c(Signal::LeastRequest),
@@ -171,7 +171,7 @@ impl Policy {
             Self::Weighted(weighted) => picker.weighted(&group.turn, weighted),
             #[cfg(feature = "orca")]
             Self::Prequal(prequal) => picker.prequal(prequal),
-            Self::Hashed(_) => match group.hashed(ask.hash) {
+            Self::Hashed(_) => match group.hashed(hash) {
                 Some(by) => picker.hashed(&by),
                 None => picker.random(),
             },
@@ -182,13 +182,13 @@ impl Policy {
 
     /// The same where a plan has been followed already, and a call more is little.
     #[inline(never)]
-    pub(super) fn plain_of_plan<'a, X: Upstream>(
+    pub(super) fn plain_elsewhere<'a, X: Upstream>(
         &self,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
-        ask: &Ask<'a, X>,
+        hash: Option<u64>,
     ) -> Plain<'a, X> {
-        self.plain(group, picker, ask)
+        self.plain(group, picker, hash)
     }
 
     /// Picks when what was drawn is not plainly good.

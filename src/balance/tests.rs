@@ -1,10 +1,13 @@
 //! The balancer: its load signal, its set and its policies, with endpoints that own nothing.
 
+mod apart;
 mod hashed;
 mod health;
+mod layout;
 mod load;
 mod pick;
 mod place;
+mod ramps;
 #[cfg(feature = "orca")]
 mod reports;
 mod set;

@@ -76,6 +76,7 @@ impl<X: Upstream> Balancer<X> {
         updater.keep(self.view.swap(Arc::new(next)));
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
         self.health.set(rules, &X::random(&self.context));
+        self.health.set_ramps(self.view.load().ramps());
         self.settle_health();
         // Only now: a pick that still makes an endpoint's state under the old policy looks again.
         self.reconnect();
@@ -175,6 +176,9 @@ impl<X: Upstream> Balancer<X> {
             drop(before);
             updater.keep(self.view.swap(Arc::clone(&view)));
             let (set, context) = (&view.all.set, &self.context);
+            if view.placing.close_on_change {
+                set.iter().filter_map(|it| it.extra()).for_each(Upstream::renew);
+            }
             // Only now: who is told may call at once.
             for endpoint in retired.iter().take(left) {
                 X::removed(endpoint.spec(), context);

@@ -148,6 +148,11 @@ impl<X: Upstream> View<X> {
         Placing::of(cluster, || self.placing.seed().unwrap_or_else(|| X::seed(cx)))
     }
 
+    /// Whether who was ejected gets its share by and by.
+    pub(super) fn ramps(&self) -> bool {
+        self.placing.slow_start.as_ref().is_some_and(|slow| slow.after_ejection)
+    }
+
     /// Whether there is periodic work under these settings.
     pub(super) fn is_kept(&self) -> bool {
         self.placed.is_some() || self.policy.is_kept()

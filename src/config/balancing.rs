@@ -40,14 +40,15 @@ pub struct Balancing {
     /// Source: xDS `update_merge_window`.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub update_merge_window: Option<Duration>,
-    /// Whether new endpoints count only after their first probe. Default: false. Not supported yet.
+    /// Whether an endpoint has no part in the health of its priority before its first check is over:
+    /// many that come at once make it neither unwell nor panic. Default: false: they count as unwell.
     /// Source: xDS `ignore_new_hosts_until_first_hc`.
     pub wait_for_first_check: Option<bool>,
-    /// Whether all connections close when the set changes. Default: false. Not supported yet. Source:
-    /// xDS `close_connections_on_host_set_change`.
+    /// Whether connections are replaced when an endpoint comes, goes or changes: idle ones close at
+    /// once, busy ones when they are done. Default: false. Source: xDS `close_connections_on_host_set_change`.
     pub close_on_change: Option<bool>,
-    /// Whether the connections of an endpoint close when it fails its probes. Default: false. Not
-    /// supported yet. Source: xDS `close_connections_on_host_health_failure`.
+    /// Whether those of an endpoint are when its active checks find it unhealthy. Default: false.
+    /// Source: xDS `close_connections_on_host_health_failure`.
     pub close_on_failure: Option<bool>,
 }
 
@@ -169,8 +170,10 @@ pub enum LocalityScope {
     Cluster,
 }
 
-/// The ramp of new endpoints (xDS `SlowStartConfig`), of every policy. The first endpoints of a
-/// cluster are not new: there is nothing to be new beside.
+/// The ramp of endpoints that are new, or well again (xDS `SlowStartConfig`), of every policy. The
+/// first endpoints of a cluster are not new: there is nothing to be new beside. Well again is who
+/// was unhealthy by its source's word or its active checks, or was ejected; where there are
+/// checks, who joins is new from its first passing one on.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -184,4 +187,7 @@ pub struct SlowStart {
     pub aggression: Option<f64>,
     /// The least weight. Unit: percent. Default: 10. Range: 0..=100.
     pub min_weight_percent: Option<f64>,
+    /// Whether the end of an ejection begins it. Default: true; Envoy sends an endpoint that was
+    /// ejected its full share at once.
+    pub after_ejection: Option<bool>,
 }

@@ -42,7 +42,8 @@ pub struct Cluster {
     pub queue: Option<Queue>,
     /// Ejection of outliers. Default: none.
     pub outlier_detection: Option<OutlierDetection>,
-    /// Probes of endpoints. Default: none. Of several, the first alone is supported yet.
+    /// Probes of endpoints. Default: none. More than one is refused, as Envoy refuses it: which of
+    /// them decides what of an endpoint, nobody has said.
     pub health_checks: Vec<HealthCheck>,
     /// How connections are secured. Default: plaintext, unless the endpoint says otherwise.
     pub security: Option<ClusterSecurity>,

@@ -63,7 +63,8 @@ pub struct Retry {
     /// Response headers that say when to retry. Default: `Retry-After` and gRPC's pushback. Not
     /// supported yet. Source: xDS `rate_limited_retry_back_off`.
     pub reset_headers: Vec<ResetHeader>,
-    /// Endpoints that a retry avoids. Default: those tried. Not supported yet.
+    /// Endpoints that a retry avoids, as far as there are others. Those that were tried are avoided
+    /// whatever is said. Default: those alone.
     pub avoid: Vec<AvoidEndpoint>,
     /// Further conditions of another system (xDS `retry_options_predicates`). Not supported yet.
     pub predicates: Vec<Extension>,
@@ -146,7 +147,7 @@ pub enum ResetFormat {
     UnixTimestamp,
 }
 
-/// Endpoints that a retry avoids. Not supported yet.
+/// Endpoints that a retry avoids.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -155,11 +156,15 @@ pub enum ResetFormat {
 pub enum AvoidEndpoint {
     /// Those that this call has tried (Envoy `previous_hosts`).
     Tried,
-    /// Canaries (Envoy `omit_canary_hosts`).
+    /// Those of the localities in which this call has tried one: a retry goes to another locality
+    /// while anything of it works, and to the same one when nothing does. Source: Istio
+    /// `retry_remote_localities`, Envoy `previous_priorities`.
+    TriedLocalities,
+    /// Canaries (Envoy `omit_canary_hosts`). Not supported yet.
     Canaries,
-    /// Those that carry these labels (Envoy `omit_host_metadata`).
+    /// Those that carry these labels (Envoy `omit_host_metadata`). Not supported yet.
     Labels(BTreeMap<String, String>),
-    /// Those that a predicate of another system names.
+    /// Those that a predicate of another system names. Not supported yet.
     Extension(Extension),
 }
 
@@ -330,6 +335,13 @@ impl Retry {
     #[must_use]
     pub fn max_body_bytes(mut self, bytes: u64) -> Self {
         self.max_body_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets the endpoints that a retry avoids.
+    #[must_use]
+    pub fn avoid(mut self, avoid: impl Into<Vec<AvoidEndpoint>>) -> Self {
+        self.avoid = avoid.into();
         self
     }
 

@@ -195,6 +195,10 @@ impl Upstream for Node {
         self.pool.drain();
     }
 
+    fn renew(&self) {
+        self.pool.renew();
+    }
+
     fn wake(cx: &NodeContext) {
         cx.woken.notify_one();
         cx.members.notify_one();

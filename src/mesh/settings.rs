@@ -136,6 +136,7 @@ fn of_retry(retry: &Layers<'_, Retry>) -> Vec<Setting> {
         retry.setting("retry.max_body_bytes", &default.body_cap().to_string(), |r| {
             text(r.max_body_bytes)
         }),
+        retry.setting("retry.avoid", "tried", |r| avoided(&r.avoid)),
         retry.setting("retry.respect_retry_after", "true", |r| text(r.respect_retry_after)),
         retry.setting("retry.retry_after_max", &time(default.after_max()), |r| {
             r.retry_after_max.map(time)
@@ -418,6 +419,17 @@ fn of_transport(transport: &Layers<'_, Transport>) -> Vec<Setting> {
 
 fn text(value: Option<impl ToString>) -> Option<String> {
     value.map(|value| value.to_string())
+}
+
+/// What retries avoid, as far as it is said.
+fn avoided(avoid: &[config::AvoidEndpoint]) -> Option<String> {
+    let names = avoid.iter().map(|it| match it {
+        config::AvoidEndpoint::Tried => "tried".to_owned(),
+        config::AvoidEndpoint::TriedLocalities => "tried_localities".to_owned(),
+        other => debug(other),
+    });
+    let names: Vec<_> = names.collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn debug(value: &impl Debug) -> String {

@@ -82,7 +82,7 @@ impl End {
         match end {
             BodyEnd::Complete(code) => Self::Grpc(code.unwrap_or(UNKNOWN)),
             BodyEnd::Failed => Self::Error(ErrorKind::Transport),
-            BodyEnd::Expired => Self::Error(ErrorKind::Timeout),
+            BodyEnd::Stalled | BodyEnd::Expired => Self::Error(ErrorKind::Timeout),
             BodyEnd::Dropped => Self::Left,
         }
     }
@@ -175,5 +175,17 @@ fn status_labels(status: u16, labels: &mut Vec<Label>) {
     labels.push(("http.response.status_code", LabelValue::Number(i64::from(status))));
     if status >= 400 {
         labels.push(("error.type", LabelValue::Shared(status.to_string().into())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_stalls_is_counted_as_its_error_says() {
+        assert_eq!(End::of_body(BodyEnd::Stalled), End::Error(ErrorKind::Timeout));
+        assert_eq!(End::of_body(BodyEnd::Expired), End::Error(ErrorKind::Timeout));
+        assert_eq!(End::of_body(BodyEnd::Failed), End::Error(ErrorKind::Transport));
     }
 }

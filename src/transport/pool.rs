@@ -1,6 +1,9 @@
 //! The connections of one endpoint.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
 
 use http::Request;
 
@@ -24,6 +27,8 @@ pub(crate) struct Pool {
     pub(super) agreed: Agreed,
     pub(super) h1: h1::Connections,
     pub(super) h2: h2::Connections,
+    /// How often its connections were replaced.
+    era: AtomicU32,
 }
 
 /// The right to send one request on a connection.
@@ -80,6 +85,7 @@ impl Pool {
             dialer: Dialer::new(name, reach, settings, connector, shared, meter),
             h1: h1::Connections::default(),
             h2: h2::Connections::default(),
+            era: AtomicU32::new(0),
         })
     }
 
@@ -194,6 +200,19 @@ impl Pool {
     /// The endpoint has refused who we are on a connection that was just made.
     pub(crate) fn refused(&self, error: &ConnectError) {
         self.dialer.failed(error);
+    }
+
+    /// No new streams on what is there; idle connections close now, busy ones when they are done,
+    /// and calls to come make others.
+    pub(crate) fn renew(&self) {
+        self.era.fetch_add(1, SeqCst);
+        self.h2.drain();
+        self.h1.drain();
+    }
+
+    /// How often its connections were replaced.
+    pub(super) fn era(&self) -> u32 {
+        self.era.load(SeqCst)
     }
 
     /// No new streams; idle connections close now, busy ones when they are done.

@@ -160,6 +160,11 @@ impl State {
         self.has(UNHEALTHY | UNCHECKED)
     }
 
+    /// Checks are on, and the first one is not over.
+    pub(in crate::balance) fn is_unchecked(&self) -> bool {
+        self.has(UNCHECKED)
+    }
+
     /// Its checks have failed.
     pub(in crate::balance) fn is_unfit(&self) -> bool {
         self.has(UNFIT)

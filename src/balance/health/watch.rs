@@ -25,6 +25,10 @@ pub(crate) struct Health {
     seen: AtomicBool,
     /// When it began; 0 while there is none, for want of calls.
     begun: AtomicU64,
+    /// Whether who comes back gets its share by and by.
+    ramps: AtomicBool,
+    /// When somebody was well again last.
+    renewed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -52,6 +56,22 @@ impl Health {
     pub(in crate::balance) fn set(&self, rules: Option<Rules>, random: &Arc<Random>) {
         let settings = |rules| Arc::new(Settings { rules, random: Arc::clone(random) });
         self.settings.store(rules.map(settings));
+    }
+
+    /// Whether who comes back gets its share by and by.
+    pub(in crate::balance) fn set_ramps(&self, ramps: bool) {
+        self.ramps.store(ramps, Relaxed);
+    }
+
+    /// Somebody is well again.
+    pub(in crate::balance) fn renewed(&self, now: u64) {
+        self.renewed.fetch_max(now, Relaxed);
+    }
+
+    /// Whether that is so long ago at most.
+    pub(in crate::balance) fn is_renewing(&self, now: u64, window: u64) -> bool {
+        let renewed = self.renewed.load(Relaxed);
+        renewed > 0 && now < renewed.saturating_add(window)
     }
 
     pub(in crate::balance) fn is_on(&self) -> bool {
@@ -286,11 +306,16 @@ impl Watch {
         }
     }
 
-    /// Its ejection is over.
-    pub(in crate::balance) fn returned(&self, now: u64) {
+    /// Its ejection is over; whether it gets its share by and by.
+    pub(in crate::balance) fn returned(&self, now: u64) -> bool {
         self.health.ejected.release();
         self.outlier.returned(now);
         self.accrual.returned();
+        let ramps = self.health.ramps.load(Relaxed);
+        if ramps {
+            self.health.renewed(now);
+        }
+        ramps
     }
 
     /// It has left while it was out.

@@ -29,7 +29,7 @@ impl Hashed<'_> {
 
 impl<'a, X: Upstream> Picker<'a, X> {
     //= Envoy ThreadAwareLoadBalancerBase::LoadBalancerImpl::chooseHost: a random hash without one
-    #[inline]
+    #[inline(always)]
     pub(in crate::balance) fn hashed(self, by: &Hashed<'a>) -> Plain<'a, X> {
         let hash = by.hash.unwrap_or_else(|| self.random.next());
         // Where nobody is in the table, whoever is there is ranked.

@@ -41,6 +41,8 @@ pub(super) enum Rank {
     Young,
     /// It works, and others are better, by its source's word.
     Degraded,
+    /// It works, and is in a locality that this call is to leave.
+    Left,
     /// Failing lately, or unhealthy by its source's word.
     Suspect,
     /// It could not be connected to, and the back-off lasts.
@@ -66,8 +68,10 @@ pub(super) struct Mode<'a, X> {
     pub(super) edges: Cell<&'a [Edge<X>]>,
     /// What the call is hashed to, for a policy that hashes.
     pub(super) hash: Option<u64>,
-    /// Of endpoints that have just joined.
+    /// Of endpoints that have just joined, or are well again.
     pub(super) slow_start: Option<&'a SlowStart>,
+    /// Endpoints whose localities this call is to leave.
+    pub(super) leaves: &'a [Arc<Endpoint<X>>],
 }
 
 /// An endpoint that is used by a share alone.
@@ -110,6 +114,12 @@ impl<'a, X: Upstream> Picker<'a, X> {
         Self { set, now: ask.now, random: ask.random, tried: ask.tried, mode: None }
     }
 
+    /// Of a call that has met nothing yet, where any endpoint will do.
+    #[inline(always)]
+    pub(super) fn untried(set: &'a Set<X>, now: u64, random: &'a Random) -> Self {
+        Self { set, now, random, tried: &[], mode: None }
+    }
+
     pub(super) fn rank(self, endpoint: &Arc<Endpoint<X>>) -> Rank {
         if !self.tried.is_empty()
             && self.tried.iter().any(|tried| tried.is(endpoint))
@@ -126,7 +136,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// The state of an endpoint that ranks as good, apart from what this call has tried. None
     /// says only that it must be ranked.
-    #[inline]
+    #[inline(always)]
     fn good(self, endpoint: &'a Endpoint<X>) -> Option<&'a Live<X>> {
         // The plan may see it otherwise.
         if self.mode.is_some() {
@@ -138,7 +148,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 
     /// A lone endpoint that may be called without further ado.
-    #[inline]
+    #[inline(always)]
     fn plain(self, endpoint: Option<&'a Arc<Endpoint<X>>>) -> Plain<'a, X> {
         let endpoint = endpoint.ok_or(None)?;
         if self.tried.is_empty()
@@ -192,6 +202,12 @@ impl<'a, X: Upstream> Picker<'a, X> {
             if best.is_none_or(|(least, _)| rank < least) {
                 best = Some((rank, endpoint));
             }
+            // It has left, so that there is a newer set, and nobody in this one may be called so
+            // far, perhaps of thousands: who finds nothing looks there.
+            if rank == Rank::Never && endpoint.is_retired() && !best.as_ref().is_some_and(callable)
+            {
+                break;
+            }
         }
         best.filter(callable).map(|(_, endpoint)| endpoint)
     }
@@ -220,9 +236,42 @@ pub(super) fn standing<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Rank {
     }
 }
 
-impl<X: Upstream> Mode<'_, X> {
+impl<'a, X: Upstream> Mode<'a, X> {
+    /// What is asked of a pick that no plan says anything of.
+    pub(super) fn new(ask: &Ask<'a, X>) -> Self {
+        let leaves = if ask.apart && ask.tried.iter().any(|it| it.locality().is_some()) {
+            ask.tried
+        } else {
+            &[]
+        };
+        Self {
+            worst: Cell::new(Rank::Tried),
+            panic: Cell::new(false),
+            degraded: Cell::new(false),
+            trial: Cell::new(false),
+            edges: Cell::new(&[]),
+            hash: ask.hash,
+            slow_start: None,
+            leaves,
+        }
+    }
+
     /// The rank of an endpoint as the plan sees it.
     fn adjust(&self, rank: Rank, endpoint: &Arc<Endpoint<X>>, now: u64, random: &Random) -> Rank {
+        let rank = self.planned(rank, endpoint, now, random);
+        if rank <= Rank::Degraded && self.is_left(endpoint) { Rank::Left } else { rank }
+    }
+
+    /// Whether it is where the call has met something. One whose locality is not known is nowhere.
+    fn is_left(&self, endpoint: &Endpoint<X>) -> bool {
+        if self.leaves.is_empty() {
+            return false;
+        }
+        let Some(locality) = endpoint.locality() else { return false };
+        self.leaves.iter().any(|met| met.locality() == Some(locality))
+    }
+
+    fn planned(&self, rank: Rank, endpoint: &Arc<Endpoint<X>>, now: u64, random: &Random) -> Rank {
         let rank = match rank {
             // A connection that cannot be made is no word of anybody's.
             Rank::Ejected if self.panic.get() && !is_available(endpoint, now) => Rank::Unavailable,
@@ -239,9 +288,9 @@ impl<X: Upstream> Mode<'_, X> {
         }
         let mut share = 1.0;
         if let Some(slow) = self.slow_start
-            && endpoint.joined() > 0
+            && endpoint.young_since() > 0
         {
-            share *= slow.factor(now.saturating_sub(endpoint.joined()));
+            share *= slow.factor(now.saturating_sub(endpoint.young_since()));
         }
         if let Some(edge) =
             self.edges.get().iter().find(|edge| Arc::ptr_eq(&edge.endpoint, endpoint))
@@ -250,7 +299,7 @@ impl<X: Upstream> Mode<'_, X> {
         }
         let draw = || match self.hash {
             // As the share rises, more and more hashes come to it, and stay.
-            Some(hash) => fraction(hash, endpoint.joined()),
+            Some(hash) => fraction(hash, endpoint.young_since()),
             None => random.ratio(),
         };
         if share < 1.0 && draw() >= share { Rank::Young } else { Rank::Good }

@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Drawn, EFFORT, Picker, Plain, Rank, Ranked, scale};
-use crate::balance::endpoint::{Endpoint, Live, Upstream};
+use super::{Drawn, EFFORT, Picker, Plain, Rank, Ranked, random::by_weight, scale};
+use crate::{
+    balance::{
+        endpoint::{Endpoint, Live, Upstream},
+        set::Set,
+    },
+    core::Random,
+};
 
 /// What ranks and compares.
 #[derive(Clone, Copy, Debug)]
@@ -14,10 +20,10 @@ pub(in crate::balance) enum Signal {
 
 impl<'a, X: Upstream> Picker<'a, X> {
     /// Two different endpoints (or one twice, when there is no other).
-    #[inline]
+    #[inline(always)]
     fn pair(self) -> Option<Drawn<'a, X>> {
         if !self.set.uniform {
-            return self.pair_by_weight();
+            return pair_by_weight(self.set, self.random);
         }
         let len = self.set.len();
         let word = self.random.next();
@@ -32,18 +38,8 @@ impl<'a, X: Upstream> Picker<'a, X> {
         Some((self.set.get(first)?, self.set.get(second)?))
     }
 
-    #[inline(never)]
-    fn pair_by_weight(self) -> Option<Drawn<'a, X>> {
-        let first = self.sample_by_weight()?;
-        let mut second = self.sample_by_weight()?;
-        if Arc::ptr_eq(first, second) {
-            second = self.sample_by_weight()?;
-        }
-        Some((first, second))
-    }
-
     /// The better of two random endpoints.
-    #[inline]
+    #[inline(always)]
     pub(in crate::balance) fn p2c(self, signal: Signal) -> Plain<'a, X> {
         let (first, second) = self.pair().ok_or(None)?;
         if self.tried.is_empty()
@@ -118,7 +114,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         endpoint.live().map_or(0.0, |live| self.cost(endpoint, live, signal))
     }
 
-    #[inline]
+    #[inline(always)]
     fn cost(self, endpoint: &Endpoint<X>, live: &Live<X>, signal: Signal) -> f32 {
         // Of weights it is what is in flight that is compared: idle ones differ in nothing.
         let share = if self.set.uniform {
@@ -132,4 +128,15 @@ impl<'a, X: Upstream> Picker<'a, X> {
             Signal::LeastRequest => live.load.in_flight() as f32 * share,
         }
     }
+}
+
+/// Two endpoints, by weight: perhaps one twice.
+#[inline(never)]
+fn pair_by_weight<'a, X: Upstream>(set: &'a Set<X>, random: &Random) -> Option<Drawn<'a, X>> {
+    let first = by_weight(set, random)?;
+    let mut second = by_weight(set, random)?;
+    if Arc::ptr_eq(first, second) {
+        second = by_weight(set, random)?;
+    }
+    Some((first, second))
 }

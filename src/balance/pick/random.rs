@@ -3,7 +3,13 @@
 use std::sync::Arc;
 
 use super::{EFFORT, Picker, Plain, Ranked, scale};
-use crate::balance::endpoint::{Endpoint, Upstream};
+use crate::{
+    balance::{
+        endpoint::{Endpoint, Upstream},
+        set::Set,
+    },
+    core::Random,
+};
 
 /// So often a weighted choice is tried by rejection, which costs nothing while weights are alike.
 const REJECTIONS: usize = 16;
@@ -12,42 +18,15 @@ const WALK: usize = 512;
 
 impl<'a, X: Upstream> Picker<'a, X> {
     /// A random endpoint, by weight.
-    #[inline]
+    #[inline(always)]
     fn sample(self) -> Option<&'a Arc<Endpoint<X>>> {
         if self.set.uniform {
             return self.set.get(scale(self.random.next(), self.set.len()));
         }
-        self.sample_by_weight()
+        by_weight(self.set, self.random)
     }
 
-    /// By rejection, and exactly if that takes long.
-    #[inline(never)]
-    pub(super) fn sample_by_weight(self) -> Option<&'a Arc<Endpoint<X>>> {
-        let len = self.set.len();
-        for _ in 0..REJECTIONS {
-            let word = self.random.next();
-            let endpoint = self.set.get(scale(word, len))?;
-            if scale(word << 32, usize::from(self.set.max_weight))
-                < usize::from(endpoint.spec().weight())
-            {
-                return Some(endpoint);
-            }
-        }
-        // So much is lost by rejection when one endpoint outweighs the rest. Of a large set it
-        // is a part that is walked.
-        let from = if len > WALK { scale(self.random.next(), len) } else { 0 };
-        let walk = || (0..len.min(WALK)).filter_map(move |step| self.set.get((from + step) % len));
-        let weight = |endpoint: &Arc<Endpoint<X>>| usize::from(endpoint.spec().weight());
-        let mut point = scale(self.random.next(), walk().map(weight).sum());
-        walk().find(|endpoint| {
-            let weight = weight(endpoint);
-            let found = point < weight;
-            point = point.saturating_sub(weight);
-            found
-        })
-    }
-
-    #[inline]
+    #[inline(always)]
     pub(in crate::balance) fn random(self) -> Plain<'a, X> {
         self.plain(self.sample())
     }
@@ -67,4 +46,32 @@ impl<'a, X: Upstream> Picker<'a, X> {
         }
         self.scan(scale(self.random.next(), self.set.len()), best)
     }
+}
+
+/// By rejection, and exactly if that takes long.
+#[inline(never)]
+pub(super) fn by_weight<'a, X: Upstream>(
+    set: &'a Set<X>,
+    random: &Random,
+) -> Option<&'a Arc<Endpoint<X>>> {
+    let len = set.len();
+    for _ in 0..REJECTIONS {
+        let word = random.next();
+        let endpoint = set.get(scale(word, len))?;
+        if scale(word << 32, usize::from(set.max_weight)) < usize::from(endpoint.spec().weight()) {
+            return Some(endpoint);
+        }
+    }
+    // So much is lost by rejection when one endpoint outweighs the rest. Of a large set it
+    // is a part that is walked.
+    let from = if len > WALK { scale(random.next(), len) } else { 0 };
+    let walk = || (0..len.min(WALK)).filter_map(move |step| set.get((from + step) % len));
+    let weight = |endpoint: &Arc<Endpoint<X>>| usize::from(endpoint.spec().weight());
+    let mut point = scale(random.next(), walk().map(weight).sum());
+    walk().find(|endpoint| {
+        let weight = weight(endpoint);
+        let found = point < weight;
+        point = point.saturating_sub(weight);
+        found
+    })
 }

@@ -6,13 +6,16 @@ use std::sync::{
 };
 
 use super::{Picker, Plain, Ranked, SCAN, scale};
-use crate::balance::endpoint::{Endpoint, Upstream};
 #[cfg(feature = "orca")]
 use crate::balance::told::Weighted;
+use crate::{
+    balance::endpoint::{Endpoint, Upstream},
+    core::Random,
+};
 
 impl<'a, X: Upstream> Picker<'a, X> {
     /// One after the other; with unequal weights by static stride (gRPC's scheduler).
-    #[inline]
+    #[inline(always)]
     pub(in crate::balance) fn round_robin(self, cursor: &AtomicU64) -> Plain<'a, X> {
         self.plain(self.in_turn(cursor))
     }
@@ -65,7 +68,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 
     /// The endpoint whose turn it is.
-    #[inline]
+    #[inline(always)]
     fn in_turn(self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
         let (set, weight) = (self.set, |endpoint: &Endpoint<X>| endpoint.spec().weight());
         self.stride(cursor, set.uniform, (set.max_weight, set.stride), weight)
@@ -85,7 +88,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn stride(
         self,
         cursor: &AtomicU64,
@@ -102,7 +105,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         loop {
             let mut at = cursor.fetch_add(1, Relaxed);
             if at == 0 {
-                at = self.first_turn(cursor);
+                at = first_turn(cursor, self.random, self.set.len());
             }
             let (round, place) = (at / len, at % len);
             let endpoint = self.set.get(usize::try_from(place).ok()?)?;
@@ -120,13 +123,14 @@ impl<'a, X: Upstream> Picker<'a, X> {
             }
         }
     }
+}
 
-    /// Where the turns begin: anywhere. Processes that start together would go round the same
-    /// endpoints in step, each of which would get all of their calls at once.
-    #[cold]
-    fn first_turn(self, cursor: &AtomicU64) -> u64 {
-        let first = scale(self.random.next(), self.set.len()) as u64;
-        cursor.store(first + 1, Relaxed);
-        first
-    }
+/// Where the turns begin: anywhere. Processes that start together would go round the same
+/// endpoints in step, each of which would get all of their calls at once.
+#[cold]
+#[inline(never)]
+fn first_turn(cursor: &AtomicU64, random: &Random, len: usize) -> u64 {
+    let first = scale(random.next(), len) as u64;
+    cursor.store(first + 1, Relaxed);
+    first
 }

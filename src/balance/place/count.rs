@@ -54,25 +54,45 @@ pub(in crate::balance) struct Count {
     load: f64,
 }
 
+/// How the endpoints of a group are counted.
+struct By {
+    /// Calls in flight that make a load of 1.
+    full_load: f64,
+    /// One whose first check is not over does not count.
+    waits: bool,
+}
+
+impl By {
+    fn of(placing: &Placing) -> Self {
+        let full_load = match &placing.sharing {
+            Sharing::Rings(rings) => rings.full_load,
+            _ => 1.0,
+        };
+        Self { full_load, waits: placing.waits_for_check }
+    }
+}
+
 /// Nothing: it takes no new calls.
-fn class_of<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Option<Class> {
+fn class_of<X: Upstream>(endpoint: &Endpoint<X>, now: u64, waits: bool) -> Option<Class> {
+    let unchecked = || endpoint.live().is_some_and(|live| live.load.state.is_unchecked());
     match standing(endpoint, now) {
         Rank::Good | Rank::Young if is_failing(endpoint) => Some(Class::Unhealthy),
         Rank::Good | Rank::Young => Some(Class::Healthy),
         Rank::Degraded => Some(Class::Degraded),
         Rank::Never => None,
+        Rank::Suspect | Rank::Unavailable if waits && unchecked() => Some(Class::Excluded),
         _ => Some(Class::Unhealthy),
     }
 }
 
 impl Count {
-    pub(in crate::balance) fn of<X: Upstream>(group: &Group<X>, now: u64, full_load: f64) -> Self {
+    fn of<X: Upstream>(group: &Group<X>, by: &By, now: u64) -> Self {
         let mut count = Self::default();
         for endpoint in group.set.iter() {
-            let Some(class) = class_of(endpoint, now) else { continue };
+            let Some(class) = class_of(endpoint, now, by.waits) else { continue };
             count.census.add(class, endpoint.spec().weight());
             if let Some(live) = endpoint.live() {
-                count.load += f64::from(live.load.in_flight()) / full_load;
+                count.load += f64::from(live.load.in_flight()) / by.full_load;
             }
         }
         count
@@ -100,24 +120,21 @@ impl<X: Upstream> Plan<X> {
         mut tell: impl FnMut(Shift),
     ) -> bool {
         let (placing, now) = (counting.placing, counting.now);
-        let full_load = match &placing.sharing {
-            Sharing::Rings(by) => by.full_load,
-            _ => 1.0,
-        };
+        let by = By::of(placing);
         let mut moved = false;
         let mut censuses = Vec::with_capacity(self.levels.len());
         let mut lost = Vec::new();
         for (index, level) in self.levels.iter().enumerate() {
             let whole = level.whole.as_ref().unwrap_or(all);
-            if let Sharing::Rings(by) = &placing.sharing {
-                moved |= level.has_moved(whole, by);
+            if let Sharing::Rings(rings) = &placing.sharing {
+                moved |= level.has_moved(whole, rings);
             }
             if level.parts.is_empty() {
-                censuses.push(Count::of(whole, now, full_load).census);
+                censuses.push(Count::of(whole, &by, now).census);
                 continue;
             }
             let counts: Vec<_> =
-                level.parts.iter().map(|part| Count::of(&part.group, now, full_load)).collect();
+                level.parts.iter().map(|part| Count::of(&part.group, &by, now)).collect();
             let mut sum = Count::default();
             counts.iter().for_each(|count| sum.add(count));
             censuses.push(sum.census);
@@ -152,11 +169,16 @@ impl<X: Upstream> Plan<X> {
     }
 
     /// One line per priority, and one for each of its parts.
-    pub(in crate::balance) fn told(&self, all: &Group<X>, now: u64) -> Vec<String> {
-        let mut lines = Vec::new();
+    pub(in crate::balance) fn told(
+        &self,
+        all: &Group<X>,
+        placing: &Placing,
+        now: u64,
+    ) -> Vec<String> {
+        let (by, mut lines) = (By::of(placing), Vec::new());
         for level in &self.levels {
-            let Census { counted, .. } =
-                Count::of(level.whole.as_ref().unwrap_or(all), now, 1.0).census;
+            let whole = level.whole.as_ref().unwrap_or(all);
+            let Census { counted, .. } = Count::of(whole, &by, now).census;
             let load = level.load();
             let mut line = format!("priority {}", level.priority);
             if level.distance > 0 {

@@ -19,8 +19,7 @@ pub(crate) enum Class {
     /// It works, and healthy ones are better.
     Degraded,
     Unhealthy,
-    /// It takes no part in the health of its priority (xDS: its first probe is awaited).
-    #[cfg_attr(not(test), expect(dead_code, reason = "no first probe is awaited yet"))]
+    /// It takes no part in the health of its priority: its first check is awaited.
     Excluded,
 }
 

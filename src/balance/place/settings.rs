@@ -30,6 +30,12 @@ pub(in crate::balance) struct Placing {
     pub(in crate::balance) subsetting: Option<Used>,
     pub(in crate::balance) slow_start: Option<SlowStart>,
     pub(in crate::balance) subsets: Option<config::Subsets>,
+    /// One whose first check is not over has no part in the health of its priority.
+    pub(in crate::balance) waits_for_check: bool,
+    /// Connections are replaced when the set of endpoints changes.
+    pub(in crate::balance) close_on_change: bool,
+    /// Those of an endpoint are when it fails its checks.
+    pub(in crate::balance) close_on_failure: bool,
 }
 
 /// How the localities of a priority share.
@@ -104,6 +110,9 @@ impl Placing {
             subsetting: cluster.subsetting.as_ref().map(|it| Used::of(it, seed)),
             slow_start: cluster.slow_start.as_ref().map(SlowStart::new),
             subsets: cluster.subsets.clone(),
+            waits_for_check: balancing.wait_for_first_check.unwrap_or(false),
+            close_on_change: balancing.close_on_change.unwrap_or(false),
+            close_on_failure: balancing.close_on_failure.unwrap_or(false),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The ramp of an endpoint that has just come: how much of its weight counts (Envoy).
+//! The ramp of an endpoint that has just come, or is well again: how much of its weight counts (Envoy).
 //!
 //! ```text
 //! factor = max(least, (max(age, 1 ms) / window)^(1 / aggression))
@@ -18,6 +18,8 @@ pub(crate) struct SlowStart {
     pub(crate) aggression: f64,
     /// The least factor, in 0..=1.
     pub(crate) least: f64,
+    /// Whether the end of an ejection begins it.
+    pub(crate) after_ejection: bool,
 }
 
 // === impl SlowStart ===
@@ -29,6 +31,7 @@ impl SlowStart {
             window: u64::try_from(window.as_nanos()).unwrap_or(u64::MAX),
             aggression: config.aggression.unwrap_or(1.0),
             least: config.min_weight_percent.unwrap_or(10.0) / 100.0,
+            after_ejection: config.after_ejection.unwrap_or(true),
         }
     }
 
@@ -57,7 +60,7 @@ mod tests {
     const SECOND: u64 = 1_000 * MILLI;
 
     fn of(window: u64, aggression: f64) -> SlowStart {
-        SlowStart { window: window * SECOND, aggression, least: 0.1 }
+        SlowStart { window: window * SECOND, aggression, least: 0.1, after_ejection: true }
     }
 
     //= Envoy round_robin_lb_test.cc, SlowStart*
@@ -85,7 +88,7 @@ mod tests {
     #[test]
     fn the_defaults_are_envoys() {
         let usual = SlowStart::new(&crate::config::SlowStart::default());
-        assert_eq!(usual, SlowStart { window: 10 * SECOND, aggression: 1.0, least: 0.1 });
+        assert_eq!(usual, of(10, 1.0));
     }
 
     proptest! {
@@ -94,7 +97,7 @@ mod tests {
             window in 1_u64..u64::MAX, aggression in 0.01_f64..100.0, least in 0.0_f64..=1.0,
             one in 0_u64..u64::MAX, other in 0_u64..u64::MAX,
         ) {
-            let slow = SlowStart { window, aggression, least };
+            let slow = SlowStart { window, aggression, least, after_ejection: true };
             let (young, old) = (one.min(other), one.max(other));
             prop_assert!(slow.factor(young) <= slow.factor(old));
             prop_assert!((least..=1.0).contains(&slow.factor(young)));

@@ -271,7 +271,9 @@ fn the_clusters_own_list_says_which_statuses_are_failures() {
 
 #[test]
 fn a_stream_counts_by_its_trailers_and_without_a_status_as_a_failure() {
-    for end in [BodyEnd::Complete(Some(14)), BodyEnd::Complete(None), BodyEnd::Failed] {
+    for end in
+        [BodyEnd::Complete(Some(14)), BodyEnd::Complete(None), BodyEnd::Failed, BodyEnd::Stalled]
+    {
         let sim = watched(&config::Balancer::RoundRobin, 1, &outliers());
         for _ in 0..5 {
             let (watcher, ticket) = sim.pick().unwrap().into_ticket(sim.now);

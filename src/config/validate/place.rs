@@ -43,9 +43,9 @@ impl Checker {
             priority_failover,
             priority_retention,
             update_merge_window,
-            wait_for_first_check,
-            close_on_change,
-            close_on_failure,
+            wait_for_first_check: _,
+            close_on_change: _,
+            close_on_failure: _,
         } = balancing;
         if let Some(percent) = overprovisioning_percent.filter(|percent| *percent < 100) {
             self.refuse("overprovisioning_percent", percent, "must be at least 100");
@@ -70,15 +70,7 @@ impl Checker {
             };
             self.refuse(&format!("prefer[{index}]"), name, NOT_YET);
         }
-        not_yet!(
-            self,
-            priority_failover,
-            priority_retention,
-            update_merge_window,
-            wait_for_first_check,
-            close_on_change,
-            close_on_failure,
-        );
+        not_yet!(self, priority_failover, priority_retention, update_merge_window);
     }
 
     fn zone_aware(&mut self, zone: &ZoneAware) {
@@ -121,7 +113,7 @@ impl Checker {
     }
 
     pub(super) fn slow_start(&mut self, slow_start: &SlowStart) {
-        let SlowStart { window, aggression, min_weight_percent } = slow_start;
+        let SlowStart { window, aggression, min_weight_percent, after_ejection: _ } = slow_start;
         self.time("window", *window);
         if let Some(aggression) = aggression.filter(|it| !(*it > 0.0 && it.is_finite())) {
             self.refuse("aggression", aggression, "must be over 0");

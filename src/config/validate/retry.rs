@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Checker, not_yet};
-use crate::config::{Budget, ConfigErrors, Retry};
+use super::{Checker, NOT_YET, not_yet};
+use crate::config::{AvoidEndpoint, Budget, ConfigErrors, Retry};
 
 impl Checker {
     pub(super) fn retry(&mut self, retry: &Retry) {
@@ -56,6 +56,15 @@ impl Checker {
             let reason = format!("must be at most backoff_max ({:?})", retry.max());
             self.refuse("backoff_base", format!("{:?}", retry.base()), reason);
         }
+        for (index, avoid) in avoid.iter().enumerate() {
+            let name = match avoid {
+                AvoidEndpoint::Tried | AvoidEndpoint::TriedLocalities => continue,
+                AvoidEndpoint::Canaries => "canaries",
+                AvoidEndpoint::Labels(_) => "labels",
+                AvoidEndpoint::Extension(_) => "extension",
+            };
+            self.refuse(&format!("avoid[{index}]"), name, NOT_YET);
+        }
         if let Some(budget) = budget {
             self.within("budget", |checker| checker.budget(budget));
         }
@@ -68,7 +77,6 @@ impl Checker {
             backoff_multiplier,
             backoff_jitter,
             reset_headers,
-            avoid,
             predicates,
             host_selection_attempts,
             priority,

@@ -22,8 +22,10 @@ use crate::core::{Error, ErrorKind, Instant, Origin, Phase, earliest, grpc};
 pub(crate) enum BodyEnd {
     /// To its last frame; gRPC's status when its trailers carried one.
     Complete(Option<i32>),
-    /// The connection failed or stalled beyond the idle timeout: the endpoint's doing.
+    /// The connection failed.
     Failed,
+    /// No frame came within the idle timeout: the endpoint's doing.
+    Stalled,
     /// The deadline passed.
     Expired,
     /// The caller let go of it early.
@@ -205,7 +207,10 @@ impl Watch {
             });
         }
         let expired = if late { Expired::Deadline } else { ready!(self.poll_expired(cx)) };
-        let end = if expired == Expired::Deadline { BodyEnd::Expired } else { BodyEnd::Failed };
+        let end = match expired {
+            Expired::Deadline => BodyEnd::Expired,
+            Expired::Idle => BodyEnd::Stalled,
+        };
         let error = Error::new(ErrorKind::Timeout, Phase::Body);
         let error = match (expired, self.idle) {
             (Expired::Idle, Some(idle)) => {

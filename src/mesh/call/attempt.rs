@@ -130,6 +130,8 @@ impl Attempt {
         let flight = loop {
             let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
             ask.over = pinned.over();
+            ask.apart = !tried.is_empty()
+                && pinned.policy().is_some_and(|policy| policy.retry.leaves_localities());
             match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
                 Ok(flight) => break flight,
                 Err(reason) => {

@@ -31,11 +31,12 @@ pub(super) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 /// are its children. A `traceparent` header of the outgoing request wins over it.
 ///
 /// Cloning it allocates nothing.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone)]
 pub struct TraceContext {
     ids: Ids,
-    /// Kept as it is sent: most contexts are only passed on.
-    parent: HeaderValue,
+    /// The header that it came with, if that is the text of its ids: most contexts are only passed
+    /// on. One of another origin is written where it is sent.
+    parent: Option<HeaderValue>,
     state: Option<HeaderValue>,
     baggage: Option<HeaderValue>,
 }
@@ -50,7 +51,7 @@ impl TraceContext {
     }
 
     pub(crate) fn of(ids: Ids) -> Self {
-        Self { ids, parent: value(&ids.text()), state: None, baggage: None }
+        Self { ids, parent: None, state: None, baggage: None }
     }
 
     /// Reads the headers of a request; `None` without exactly one valid `traceparent`.
@@ -64,9 +65,11 @@ impl TraceContext {
         let mut all = headers.get_all(TRACEPARENT).iter();
         let (Some(given), None) = (all.next(), all.next()) else { return None };
         let ids = Ids::parse(given.as_bytes())?;
-        let text = ids.text();
-        let mut parent = if given.as_bytes() == text { given.clone() } else { value(&text) };
-        parent.set_sensitive(true);
+        let parent = (given.as_bytes() == ids.text()).then(|| {
+            let mut parent = given.clone();
+            parent.set_sensitive(true);
+            parent
+        });
         let state = headers.get_all(TRACESTATE).iter();
         let baggage = headers.get_all(BAGGAGE).iter();
         Some(Self {
@@ -84,9 +87,9 @@ impl TraceContext {
         self.clone().write_owned(headers);
     }
 
-    /// The same without a copy: the first one of a fresh value is an allocation.
+    /// The same without a copy.
     pub(crate) fn write_owned(self, headers: &mut HeaderMap) {
-        headers.insert(TRACEPARENT, self.parent);
+        headers.insert(TRACEPARENT, self.parent.unwrap_or_else(|| value(&self.ids.text())));
         match self.state {
             Some(state) => drop(headers.insert(TRACESTATE, state)),
             None => drop(headers.remove(TRACESTATE)),
@@ -123,8 +126,8 @@ impl TraceContext {
 
     /// The header that it came with or is sent with, of version 00.
     #[must_use]
-    pub fn traceparent(&self) -> &HeaderValue {
-        &self.parent
+    pub fn traceparent(&self) -> HeaderValue {
+        self.parent.clone().unwrap_or_else(|| value(&self.ids.text()))
     }
 
     /// What tracing systems have said beside it.
@@ -158,6 +161,15 @@ impl TraceContext {
         Self { baggage, ..self }
     }
 }
+
+impl PartialEq for TraceContext {
+    /// The header that it came with says what its ids say.
+    fn eq(&self, other: &Self) -> bool {
+        (self.ids, &self.state, &self.baggage) == (other.ids, &other.state, &other.baggage)
+    }
+}
+
+impl Eq for TraceContext {}
 
 impl FromStr for TraceContext {
     type Err = InvalidTraceparent;

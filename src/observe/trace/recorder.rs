@@ -149,7 +149,7 @@ impl Ending for Streaming {
             //= gRPC over HTTP/2 §"Responses": a response without a status is UNKNOWN
             BodyEnd::Complete(code) => Outcome::Answered(self.status, Some(code.unwrap_or(2))),
             BodyEnd::Failed => Outcome::Failed(error.unwrap_or(ErrorKind::Transport)),
-            BodyEnd::Expired => Outcome::Failed(ErrorKind::Timeout),
+            BodyEnd::Stalled | BodyEnd::Expired => Outcome::Failed(ErrorKind::Timeout),
             BodyEnd::Dropped => Outcome::Left,
         };
         self.recorder.end(self.attempts, outcome);

@@ -8,7 +8,11 @@ use super::{
     Met,
     after::{self, Pushback},
 };
-use crate::{Call, RetryReason, RetryRefusal, config::Retry, core::Random};
+use crate::{
+    Call, RetryReason, RetryRefusal,
+    config::{AvoidEndpoint, Retry},
+    core::Random,
+};
 
 /// A refusal costs the endpoint nothing: so many attempts are made at least.
 const MIN_REFUSED: u32 = 6;
@@ -28,6 +32,7 @@ pub(crate) struct Policy {
     max: Duration,
     /// The longest `Retry-After` that is waited for; `None` when it is not honoured.
     after_max: Option<Duration>,
+    leaves_localities: bool,
 }
 
 /// What a call is sent again for, which decides whether a copy of it is kept.
@@ -64,12 +69,19 @@ impl Policy {
             base: config.base(),
             max: config.max(),
             after_max: config.respect_retry_after.unwrap_or(true).then(|| config.after_max()),
+            leaves_localities: config.avoid.contains(&AvoidEndpoint::TriedLocalities),
         }
     }
 
     /// Attempts that a call may have, the first one included.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// Whether a retry goes to another locality, if it may.
+    #[inline]
+    pub(crate) fn leaves_localities(&self) -> bool {
+        self.leaves_localities
     }
 
     /// What a call's request is kept for, if it is kept.

@@ -68,7 +68,7 @@ impl Connections {
     pub(super) fn give_back(&self, pool: &Pool, sender: Sender, link: &Arc<Link>, fresh: bool) {
         let mut idle = self.idle();
         // Under the lock: a drain empties what was put in before.
-        if pool.dialer.is_draining() || link.is_retired() {
+        if pool.dialer.is_draining() || link.is_retired() || link.era() != pool.era() {
             return;
         }
         idle.push(Idle { sender, link: Arc::clone(link), since: Instant::now(), fresh });
@@ -281,7 +281,7 @@ fn run(
     caller: Option<oneshot::Sender<Got>>,
 ) -> impl Future<Output = ()> + Send {
     pool.h1.live.fetch_add(1, Relaxed);
-    let link = Arc::new(Link::default());
+    let link = Arc::new(Link::new(pool.era()));
     match caller {
         // Made as the endpoint was secured before: the caller picks again.
         Some(caller) if pool.dialer.is_draining() => {

@@ -113,7 +113,9 @@ pub(super) async fn drive(
             }
         }
     }
-    if reason == DisconnectReason::ClosedByPeer && pool.strong_count() == 0 {
+    if reason == DisconnectReason::ClosedByPeer
+        && pool.upgrade().is_none_or(|pool| pool.era() != link.era())
+    {
         reason = DisconnectReason::Draining;
     }
     reason

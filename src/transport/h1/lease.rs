@@ -19,13 +19,14 @@ pub(in crate::transport) type Sender = http1::SendRequest<Outgoing>;
 ///
 /// The mutex is held for a move of two words, by one lease and one driver; it is no part of
 /// HTTP/2 calls.
-#[derive(Default)]
 pub(super) struct Link {
     /// A connection that is given back before it is ready again.
     parked: Mutex<Option<Parked>>,
     pub(super) wake: Notify,
     /// It is too old for another request.
     retired: AtomicBool,
+    /// That of its pool when it was made.
+    era: u32,
 }
 
 pub(super) struct Parked {
@@ -61,6 +62,15 @@ pub(crate) struct Lease {
 // === impl Link ===
 
 impl Link {
+    pub(super) fn new(era: u32) -> Self {
+        let (parked, wake) = (Mutex::new(None), Notify::new());
+        Self { parked, wake, retired: AtomicBool::new(false), era }
+    }
+
+    pub(super) fn era(&self) -> u32 {
+        self.era
+    }
+
     fn parked(&self) -> MutexGuard<'_, Option<Parked>> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -31,6 +31,8 @@ pub(super) struct Driver {
     idle_timeout: Duration,
     polls: u8,
     reason: DisconnectReason,
+    /// That of its pool when it was made.
+    era: u32,
 }
 
 impl Driver {
@@ -56,6 +58,7 @@ impl Driver {
             idle_timeout,
             polls: 0,
             reason: DisconnectReason::ClosedByPeer,
+            era: pool.era(),
         }
     }
 }
@@ -147,6 +150,11 @@ impl DriverProj<'_> {
         match (self.pool.upgrade(), self.h2.upgrade()) {
             (Some(pool), Some(h2)) => pool.h2.remove(&h2),
             (None, _) if *self.reason == DisconnectReason::ClosedByPeer => {
+                *self.reason = DisconnectReason::Draining;
+            }
+            (Some(pool), None)
+                if *self.reason == DisconnectReason::ClosedByPeer && pool.era() != *self.era =>
+            {
                 *self.reason = DisconnectReason::Draining;
             }
             _ => {}

@@ -1,0 +1,148 @@
+//! Slow start of who is well again: after an ejection, and by a check.
+
+use super::*;
+use crate::{
+    balance::health::Checked,
+    config::{Balancing, Cluster, OutlierDetection, SlowStart},
+};
+
+fn cluster(policy: &config::Balancer, after_ejection: Option<bool>) -> Cluster {
+    Cluster {
+        slow_start: Some(SlowStart { after_ejection, ..SlowStart::default() }),
+        outlier_detection: Some(OutlierDetection::default()),
+        ..under(policy)
+    }
+}
+
+fn of(cluster: &Cluster, count: u16) -> Sim {
+    let sim = Sim::of(&config::Balancer::default(), count);
+    sim.balancer.settle(cluster);
+    sim
+}
+
+/// Its share of the calls of a tenth of a second.
+fn share(sim: &mut Sim) -> f64 {
+    sim.forget();
+    sim.open(4_000, 25_000, |_| (1_000, Outcome::Success));
+    sim.share(1)
+}
+
+fn slack(policy: &config::Balancer) -> f64 {
+    match policy {
+        // By latencies, in which its failures are remembered.
+        config::Balancer::PeakEwma { .. } => 0.26,
+        _ => 0.05,
+    }
+}
+
+/// The first of four is ejected, and comes back now.
+fn returned(cluster: &Cluster) -> Sim {
+    let mut sim = of(cluster, 4);
+    let fails = |number| (1_000, if number == 1 { Outcome::Failure } else { Outcome::Success });
+    for _ in 0..400 {
+        sim.open(100, 10 * MILLI, fails);
+    }
+    assert_eq!(sim.balancer.health.ejected(), 1, "{:?}", cluster.balancer);
+    for _ in 0..100_000 {
+        sim.open(1, 10 * MILLI, |_| (1_000, Outcome::Success));
+        if sim.balancer.health.ejected() == 0 {
+            return sim;
+        }
+    }
+    panic!("it does not come back");
+}
+
+#[test]
+fn who_comes_back_from_an_ejection_gets_its_share_by_and_by_under_every_policy() {
+    for policy in policies() {
+        let mut sim = returned(&cluster(&policy, None));
+        let met = share(&mut sim);
+        assert!(met < 0.05 + slack(&policy) / 2.0, "{met} {policy:?}");
+        sim.pass(5 * SECOND);
+        let met = share(&mut sim);
+        assert!((met - 0.14).abs() < slack(&policy), "{met} {policy:?}");
+        sim.pass(6 * SECOND);
+        let met = share(&mut sim);
+        assert!((met - 0.25).abs() < slack(&policy), "{met} {policy:?}");
+
+        let mut sim = returned(&cluster(&policy, Some(false)));
+        let met = share(&mut sim);
+        assert!((met - 0.25).abs() < slack(&policy), "{met} {policy:?}");
+    }
+}
+
+#[test]
+fn a_passing_check_begins_the_ramp_of_who_failed_and_of_who_has_joined() {
+    for policy in policies() {
+        let mut sim = of(&cluster(&policy, None), 4);
+        let find = |sim: &Sim, number| {
+            let found = sim.balancer.endpoints().into_iter();
+            found.into_iter().find(|it| number_of(it) == number).unwrap()
+        };
+        // The first ones are not new, whoever is checked first.
+        for number in 1..=4 {
+            sim.balancer.set_checked(&find(&sim, number), Checked::Not, sim.now);
+        }
+        for number in 1..=4 {
+            sim.balancer.set_checked(&find(&sim, number), Checked::Fit, sim.now);
+        }
+        let met = share(&mut sim);
+        assert!((met - 0.25).abs() < slack(&policy), "{met} {policy:?}");
+
+        // One fails its checks, and passes again.
+        sim.balancer.set_checked(&find(&sim, 1), Checked::Unfit, sim.now);
+        assert!(share(&mut sim) < 0.01, "{policy:?}");
+        sim.balancer.set_checked(&find(&sim, 1), Checked::Fit, sim.now);
+        let met = share(&mut sim);
+        assert!(met < 0.05 + slack(&policy) / 2.0, "{met} {policy:?}");
+        sim.pass(11 * SECOND);
+        let met = share(&mut sim);
+        assert!((met - 0.25).abs() < slack(&policy), "{met} {policy:?}");
+
+        // Who joins is new when its first check has passed, however long that takes.
+        sim.balancer.remove(&[address(1)]);
+        sim.pass(100 * SECOND);
+        sim.balancer.upsert(vec![endpoint(1)]);
+        sim.balancer.set_checked(&find(&sim, 1), Checked::Not, sim.now);
+        sim.pass(60 * SECOND);
+        assert!(share(&mut sim) < 0.01, "{policy:?}");
+        sim.balancer.set_checked(&find(&sim, 1), Checked::Fit, sim.now);
+        let met = share(&mut sim);
+        assert!(met < 0.05 + slack(&policy) / 2.0, "{met} {policy:?}");
+        // A further check that passes begins nothing.
+        sim.pass(11 * SECOND);
+        sim.balancer.set_checked(&find(&sim, 1), Checked::Fit, sim.now);
+        let met = share(&mut sim);
+        assert!((met - 0.25).abs() < slack(&policy), "{met} {policy:?}");
+    }
+}
+
+#[test]
+fn endpoints_whose_first_check_is_awaited_make_their_priority_neither_unwell_nor_panic() {
+    for (waits, first, panics) in [(Some(true), "100 %", false), (None, "35 %", true)] {
+        let balancing = Balancing { wait_for_first_check: waits, ..Balancing::default() };
+        let cluster =
+            Cluster { balancing: Some(balancing), ..under(&config::Balancer::RoundRobin) };
+        let sim = of(&cluster, 4);
+        let come = (5..=16).map(endpoint);
+        let next = [config::Endpoint { priority: 1, ..endpoint(20) }];
+        sim.balancer.upsert(come.chain(next).collect());
+        for endpoint in sim.balancer.endpoints() {
+            if (5..=16).contains(&number_of(&endpoint)) {
+                sim.balancer.set_checked(&endpoint, Checked::Not, sim.now);
+            }
+        }
+        let told = |sim: &Sim| sim.balancer.places(sim.now).join("\n");
+        assert!(told(&sim).contains(&format!("priority 0: {first} of calls")), "{}", told(&sim));
+        // The other one is gone: without those that wait there is no panic.
+        sim.balancer.remove(&[address(20)]);
+        assert_eq!(told(&sim).contains("in panic"), panics, "{}", told(&sim));
+        // They fail: that counts.
+        for endpoint in sim.balancer.endpoints() {
+            if (5..=16).contains(&number_of(&endpoint)) {
+                sim.balancer.set_checked(&endpoint, Checked::Unfit, sim.now);
+            }
+        }
+        assert!(told(&sim).contains("4 of 16 healthy, in panic"), "{}", told(&sim));
+    }
+}
