@@ -75,9 +75,10 @@ impl Load {
             && self.picked.compare_exchange(picked, now, Relaxed, Relaxed).is_ok()
     }
 
-    /// Claims the one probe that a suspect endpoint gets per interval.
-    pub(super) fn claim_probe(&self, now: u64) -> bool {
-        self.state.claim_suspect(now)
+    /// Claims the one probe that a suspect endpoint gets per interval, and per so many picks that
+    /// meet it, `most` at most.
+    pub(super) fn claim_probe(&self, now: u64, most: u32) -> bool {
+        self.state.claim_suspect(now, most)
     }
 
     #[inline]

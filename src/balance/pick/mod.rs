@@ -175,7 +175,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
     fn is_probe(self, rank: Rank, endpoint: &Endpoint<X>) -> bool {
         let Some(live) = endpoint.live() else { return false };
         match rank {
-            Rank::Suspect => live.load.claim_probe(self.now),
+            Rank::Suspect => live.load.claim_probe(self.now, meetings(self.set.len())),
             Rank::Ejected => {
                 live.extra.available(self.now) && live.load.state.claim_probe(self.now)
             }
@@ -211,6 +211,13 @@ impl<'a, X: Upstream> Picker<'a, X> {
         }
         best.filter(callable).map(|(_, endpoint)| endpoint)
     }
+}
+
+/// So many picks that meet a suspect must there be between its probes at most: of the better of two,
+/// which meets each endpoint with twice its share, 1 % of the calls are probes of it, and no more than
+/// a quarter of its even share.
+fn meetings(endpoints: usize) -> u32 {
+    (200 / u32::try_from(endpoints).unwrap_or(u32::MAX).max(1)).clamp(8, 100)
 }
 
 /// How an endpoint stands, whoever asks.
