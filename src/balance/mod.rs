@@ -16,7 +16,7 @@
 //! Before any load is compared, an endpoint is ranked: good; suspect (half of its latest calls
 //! failed, or its source calls it unhealthy); in connect back-off; tried by this call. A draining
 //! one is never picked. A suspect is probed by single calls at intervals that double from 1 s to
-//! 30 s. When nothing good is found among up to 8 random endpoints and 64 in a row, the best of
+//! 30 s, and by no more than 1 % of the calls. When nothing good is found among up to 8 random endpoints and 64 in a row, the best of
 //! the others is called: a cluster that fails as a whole is still called.
 //!
 //! Sans I/O: it takes `now` (nanoseconds since the mesh's epoch) and random words. A pick takes

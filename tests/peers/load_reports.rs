@@ -115,7 +115,7 @@ async fn c_cores_trailers_feed_our_prequal() {
     // One of 32 calls looks beyond the reports, and every third of those meets them.
     let [s0, s1, idle @ ..] = shares(Balancer::Prequal(Prequal::default())).await;
     assert!(s0 + s1 < 0.05, "prequal: {s0} and {s1}");
-    assert!(idle.iter().all(|share| (0.15..0.35).contains(share)), "prequal: {idle:?}");
+    assert!(idle.iter().all(|share| (0.1..0.45).contains(share)), "prequal: {idle:?}");
 }
 
 /// One of our servers behind the layer, which finds itself so loaded.
