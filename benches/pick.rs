@@ -43,6 +43,24 @@ policy!(ring_hash, Policy::RingHash);
 policy!(maglev, Policy::Maglev);
 policy!(bounded_load, Policy::Bounded);
 
+/// What is not flat by nature.
+macro_rules! told {
+    ($name:ident, $policy:expr, $picks:expr) => {
+        #[library_benchmark]
+        #[bench::n3(args = ($policy, 3), setup = picks::mesh)]
+        #[bench::n100(args = ($policy, 100), setup = picks::mesh)]
+        #[bench::n10k(args = ($policy, 10_000), setup = picks::mesh)]
+        fn $name(bench: Bench) -> Bench {
+            picks::pick(bench, black_box($picks))
+        }
+    };
+}
+
+told!(three_choices, Policy::ThreeChoices, PICKS);
+told!(full_scan, Policy::FullScan, PICKS);
+told!(biased, Policy::Biased, PICKS);
+told!(pick_first, Policy::PickFirst, PICKS);
+
 #[library_benchmark]
 #[bench::n3(args = (3), setup = picks::pending)]
 #[bench::n100(args = (100), setup = picks::pending)]
@@ -72,6 +90,10 @@ library_benchmark_group!(
         ring_hash,
         maglev,
         bounded_load,
+        three_choices,
+        full_scan,
+        biased,
+        pick_first,
         tower_pending_requests,
         tower_peak_ewma
     ]

@@ -9,9 +9,11 @@
 mod support;
 
 use std::{
+    pin::Pin,
     sync::{
         Arc, Barrier,
         atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -20,8 +22,10 @@ use std::{
 use support::cpu::{median, timed};
 use tokio::time::Instant;
 use tower_mesh::{
+    Discover, Mesh, Publisher,
     balance::bench::{Bench, endpoint},
-    config::{Balancer, Endpoint, Maglev, RingHash},
+    config::{Balancer, Endpoint, Maglev, RingHash, RouteOrder},
+    route::bench::{Bench as Routes, Kind, service},
 };
 
 /// Rounds of which the median counts.
@@ -40,6 +44,8 @@ fn main() {
     // A stall of the code shows in most runs; one of the machine does not.
     let worst = median((0..5).map(|_| picks_during_replacements()).collect());
     println!("updates.worst_pick_us {:.1}", micros(worst));
+    println!("updates.compile_10k_routes_us {:.1}", micros(compile(10_000)));
+    println!("updates.route_of_1k_us {:.3}", micros(look_up(1_000)));
     let bench = Bench::new(&Balancer::default(), 1_000);
     let (one, two): (Vec<_>, Vec<_>) =
         (0..ROUNDS).map(|_| (picks_of_threads(&bench, 1), picks_of_threads(&bench, 2))).unzip();
@@ -54,6 +60,45 @@ fn nanos(time: Duration) -> f64 {
 
 fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
+}
+
+/// A service of so many routes is published: validated, compiled, swapped in.
+fn compile(routes: usize) -> Duration {
+    let (sender, receiver) = mpsc::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let source = Held(sender);
+    let mesh = Mesh::builder().runtime(runtime.handle().clone()).source(source).build().unwrap();
+    runtime.block_on(tokio::task::yield_now());
+    let publisher = receiver.recv().unwrap();
+    let rounds = (0..ROUNDS).map(|_| {
+        let service = service(routes);
+        timed(|| publisher.service("shop", service).unwrap()).1
+    });
+    let time = median(rounds.collect());
+    drop(mesh);
+    time
+}
+
+/// One look-up in a table of so many routes.
+fn look_up(routes: usize) -> Duration {
+    let bench = Routes::new(routes, Kind::Typical, RouteOrder::Listed);
+    let times = 10_000;
+    let rounds = (0..ROUNDS).map(|_| timed(|| assert_eq!(bench.find(times as usize), 0)).1 / times);
+    median(rounds.collect())
+}
+
+/// Hands its publisher to the bench.
+struct Held(mpsc::Sender<Publisher>);
+
+impl Discover for Held {
+    fn name(&self) -> String {
+        "held by the bench".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        drop(self.0.send(publish));
+        Box::pin(std::future::pending())
+    }
 }
 
 /// Wall time of so many picks, by threads that share a balancer.

@@ -60,6 +60,9 @@ fn main() {
             run(move || pending = pending.take().map(|it| picks::tower(it, PICKS))),
         )];
         for (name, policy) in Policy::ALL {
+            if policy == Policy::FullScan && count > 10_000 {
+                continue;
+            }
             let mut bench = Some(picks::mesh(policy, count));
             subjects.push((
                 format!("pick, {name}, {count} endpoints"),

@@ -11,7 +11,7 @@
 )]
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     pin::Pin,
     task::{Context, Poll, Waker},
     time::{Duration, SystemTime},
@@ -29,12 +29,12 @@ pub use crate::security::fuzz::certificate;
 use crate::{
     Call, Error, ErrorKind, Phase,
     config::{Match, PathMatch, QueryMatch, StringMatch, name::Name},
-    core::{BoxError, Instant, Outgoing, ReplayBody, grpc},
+    core::{BoxError, Instant, Outgoing, Random, ReplayBody, grpc},
     resilience::{
         Budget, deadline,
         retry::{self, Policy, after},
     },
-    route::{Matcher, Split},
+    route::{Asked, Matcher, Split},
     transport::prepare,
 };
 
@@ -44,13 +44,14 @@ pub fn mesh_file(bytes: &[u8]) {
     use crate::discover::file::parse::parse;
 
     let Ok(parsed) = parse(bytes) else { return };
+    let labels = BTreeMap::new();
     for (name, service) in &parsed.services.good {
         if service.validate(name).is_err() {
             continue;
         }
         for route in &service.routes {
             for rule in &route.matches {
-                Matcher::new(rule).expect("a valid match compiles");
+                Matcher::new(rule, &labels).expect("a valid match compiles");
             }
             let split = Split::new(route.clusters.iter().map(|target| (target.weight, ())));
             assert!(split.choose(0).is_some() && split.choose(u64::MAX).is_some());
@@ -175,7 +176,9 @@ pub fn matches(uri: &str, path: Option<(bool, &str)>, query: &[(u8, &str, &str)]
         .map(|(kind, name, value)| QueryMatch::new(*name, text(*kind, value)))
         .collect();
     let request = Request::get(uri).body(()).ok()?;
-    Some(Matcher::new(&rule).ok()?.matches(&request))
+    let matcher = Matcher::new(&rule, &BTreeMap::new()).ok()?;
+    let random = Random::seeded(1);
+    Some(matcher.mismatch(&Asked::new(&request, &random)).is_none())
 }
 
 /// A request as HTTP/1.1 and HTTP/2 send it: the path stays, and there is an authority.

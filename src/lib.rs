@@ -56,6 +56,8 @@
 //! * **file** (enabled by default) — The watched mesh file: `MeshBuilder::config_file`,
 //!   `Mesh::from_env`, `discover::File`. Pulls in `serde`, `serde-saphyr`, `serde_json`,
 //!   `serde_path_to_error`, `humantime` and `notify`.
+//! * **regex** (enabled by **file**) — Regular expressions in routes, rewrites and hash policies. Pulls
+//!   in `regex`.
 //! * **serde** (enabled by **file**) — `Serialize` and `Deserialize` for [`config`].
 //! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
 //! * **otel-033** — Metrics and spans through the OpenTelemetry API 0.33:
@@ -101,7 +103,8 @@ pub mod fuzzing;
 mod mesh;
 pub mod observe;
 pub mod resilience;
-mod route;
+#[doc(hidden)]
+pub mod route;
 #[cfg(feature = "_tls")]
 pub mod security;
 #[cfg(feature = "orca")]
@@ -111,6 +114,10 @@ pub mod testing;
 pub mod transport;
 
 pub use self::{
+    balance::{
+        Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, NamedExplanation,
+        PickExplanation, PickReason, PriorityExplanation,
+    },
     config::Retry,
     core::{
         Attempt, Body, BoxError, Call, DisconnectReason, EjectReason, Error, ErrorKind, Event,
@@ -118,9 +125,10 @@ pub use self::{
     },
     discover::{Discover, Publisher},
     mesh::{
-        CallFuture, Client, ClusterDescription, Description, LeafEndpoint, Mesh, MeshBuilder, Next,
-        NextFuture, RouteDescription, ServiceDescription, ServiceSettings, Setting, SettingOrigin,
-        UnknownNames,
+        CallFuture, Client, ClusterDescription, ClusterExplanation, Description, Explanation,
+        HashExplanation, HashKeyExplanation, LeafEndpoint, Mesh, MeshBuilder, Next, NextFuture,
+        PassedRule, RouteDescription, RouteExplanation, ServiceDescription, ServiceSettings,
+        Setting, SettingOrigin, UnknownNames,
     },
     observe::{InvalidTraceparent, Propagation, TraceContext},
 };

@@ -10,6 +10,7 @@ mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{Request, Response, header::SET_COOKIE};
 use tower_mesh::{
     Body, Client, ErrorKind, Mesh, MeshBuilder, Publisher, Retry,
@@ -118,6 +119,39 @@ async fn an_endpoint_that_drains_keeps_its_sessions_and_takes_no_new_ones() {
     assert_ne!(heir, own);
     let response = client.send(with("cookie", &next)).await.unwrap();
     assert_eq!((pair(&response), who(response).await), (None, heir));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_over_names_nobody_and_another_begins() {
+    let mut ending = by_cookie();
+    ending.idle_timeout = Some(Duration::from_secs(60));
+    ending.absolute_timeout = Some(Duration::from_secs(3_600));
+    let (_leaves, mesh, _publisher) = changing(ending).await;
+    let client = mesh.client(SERVICE).unwrap();
+    let (own, pair_of_it) = first(&client).await;
+    let value = pair_of_it.strip_prefix("at=").unwrap();
+    let text = String::from_utf8(STANDARD.decode(value).unwrap()).unwrap();
+    let parts: Vec<&str> = text.split(';').collect();
+    let now: u64 = parts[1].parse().unwrap();
+    assert_eq!((parts[0].to_owned(), parts[2]), (Leaves::address(own).to_string(), parts[1]));
+    // As told, it brings its caller back; by its times, it may be over.
+    for (begun, used, lasts) in [
+        (now - 1_800, now - 30, true),
+        (now - 1_800, now - 90, false),
+        (now - 3_700, now - 1, false),
+        (now + 500, now + 500, true),
+    ] {
+        let cookie = format!("at={}", STANDARD.encode(format!("{};{begun};{used}", parts[0])));
+        let mut met = BTreeSet::new();
+        for _ in 0..20 {
+            let response = client.send(with("cookie", &cookie)).await.unwrap();
+            let told = pair(&response);
+            met.insert(who(response).await);
+            // It is told that it was used, or of another.
+            assert_eq!(told.is_some(), begun < now, "{begun} {used}");
+        }
+        assert_eq!(met == BTreeSet::from([own]), lasts, "{begun} {used}: {met:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

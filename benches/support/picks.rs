@@ -19,7 +19,7 @@ use tower::{
 };
 use tower_mesh::{
     balance::bench::{Bench, endpoint},
-    config::{Balancer, Maglev, RingHash},
+    config::{Balancer, LeastRequest, Maglev, PickFirst, RingHash},
 };
 use tower_service::Service;
 
@@ -39,10 +39,17 @@ pub(crate) enum Policy {
     Maglev,
     /// Maglev with a bounded load.
     Bounded,
+    /// Least request of three.
+    ThreeChoices,
+    /// Least request of all.
+    FullScan,
+    /// Least request by turns, over weights 1, 2 and 3.
+    Biased,
+    PickFirst,
 }
 
 impl Policy {
-    pub(crate) const ALL: [(&str, Self); 8] = [
+    pub(crate) const ALL: [(&str, Self); 12] = [
         ("random", Self::Random),
         ("least_request", Self::LeastRequest),
         ("peak_ewma", Self::PeakEwma),
@@ -51,6 +58,10 @@ impl Policy {
         ("ring_hash", Self::RingHash),
         ("maglev", Self::Maglev),
         ("bounded_load", Self::Bounded),
+        ("three_choices", Self::ThreeChoices),
+        ("full_scan", Self::FullScan),
+        ("biased", Self::Biased),
+        ("pick_first", Self::PickFirst),
     ];
 }
 
@@ -58,7 +69,10 @@ impl Policy {
 pub(crate) fn mesh(policy: Policy, endpoints: u32) -> Bench {
     let balancer = match policy {
         Policy::Random => Balancer::Random,
-        Policy::LeastRequest => Balancer::LeastRequest,
+        Policy::LeastRequest | Policy::ThreeChoices | Policy::FullScan | Policy::Biased => {
+            Balancer::LeastRequest
+        }
+        Policy::PickFirst => Balancer::PickFirst(PickFirst::default()),
         Policy::PeakEwma => Balancer::default(),
         Policy::RoundRobin | Policy::Weighted => Balancer::RoundRobin,
         Policy::RingHash => Balancer::RingHash(RingHash::default()),
@@ -75,6 +89,14 @@ pub(crate) fn mesh(policy: Policy, endpoints: u32) -> Bench {
         bench.settle(&balancer);
         return bench;
     }
+    if let Some(settings) = settings(policy) {
+        let bench = pick(Bench::new(&Balancer::RoundRobin, endpoints), 3 * endpoints);
+        if policy == Policy::Biased {
+            bench.replace((0..endpoints).map(|n| endpoint(n).weight(n % 3 + 1)).collect());
+        }
+        bench.choose(settings);
+        return pick(bench, 1000);
+    }
     let bench = Bench::new(&balancer, endpoints);
     if policy == Policy::Weighted {
         bench.replace((0..endpoints).map(|n| endpoint(n).weight(n % 3 + 1)).collect());
@@ -85,6 +107,18 @@ pub(crate) fn mesh(policy: Policy, endpoints: u32) -> Bench {
         bench.pick();
     }
     bench
+}
+
+/// What least request says beyond the plain form.
+fn settings(policy: Policy) -> Option<LeastRequest> {
+    let mut settings = LeastRequest::default();
+    match policy {
+        Policy::ThreeChoices => settings.choices = Some(3),
+        Policy::FullScan => settings.full_scan = Some(true),
+        Policy::Biased => settings.active_bias = Some(1.0),
+        _ => return None,
+    }
+    Some(settings)
 }
 
 pub(crate) fn pick(bench: Bench, picks: u32) -> Bench {

@@ -222,6 +222,17 @@ pub(crate) const ROWS: &[Row] = rows! {
     G4 Hard Within(2.0) held Within(8.0) "flat: weighted by reports, 100k"
         "reports.client_weighted.n100k"
         beside "100 endpoints" "reports.client_weighted.n100";
+    G4 Report Told "pick, least request of 3, 10k endpoints: instructions"
+        "pick.three_choices.n10k";
+    G4 Report Told "pick, least request by turns, weights of 1 : 2 : 3"
+        "pick.biased.n10k";
+    G4 Report Told "pick, least request of all, 100 endpoints"
+        "pick.full_scan.n100";
+    G4 Report Told "pick, least request of all, 10k endpoints"
+        "pick.full_scan.n10k"
+        beside "100 endpoints" "pick.full_scan.n100";
+    G4 Report Told "pick, pick first"
+        "pick.pick_first.n10k";
     G4 Hard AtMost(0.0) "allocations per pick, random"
         "allocations.pick.random";
     G4 Hard AtMost(0.0) "allocations per pick, least request"

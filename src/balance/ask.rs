@@ -20,6 +20,8 @@ pub(crate) struct Ask<'a, X> {
     pub(crate) hash: Option<u64>,
     /// Other localities than those of what it has met come first.
     pub(crate) apart: bool,
+    /// What does not work will not do, nor what it has met.
+    pub(super) well: bool,
 }
 
 impl<X> Clone for Ask<'_, X> {
@@ -34,7 +36,7 @@ impl<'a, X> Ask<'a, X> {
     /// Any endpoint that this call has not tried.
     #[inline]
     pub(crate) fn any(now: u64, random: &'a Random, tried: &'a [Arc<Endpoint<X>>]) -> Self {
-        Self { now, random, tried, hash: None, over: None, wanted: None, apart: false }
+        Self { now, random, tried, hash: None, over: None, wanted: None, apart: false, well: false }
     }
 
     /// The endpoint of this hash.

@@ -47,13 +47,13 @@ pub(crate) struct Balancer<X: Upstream> {
 impl<X: Upstream> Balancer<X> {
     /// One without endpoints.
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
-        let view = ArcSwap::from_pointee(View::empty(cluster, &context));
         let (updater, keeper) = (Mutex::default(), Keeper::default());
-        #[cfg(feature = "orca")]
-        keeper.settle(&view.load().policy);
         let health = Arc::<Health>::default();
+        let view = ArcSwap::from_pointee(View::empty(cluster, &context, Arc::clone(&health)));
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
         health.set_ramps(view.load().ramps());
+        #[cfg(feature = "orca")]
+        keeper.settle(&view.load().policy);
         Self { view, updater, context, epoch, keeper, health }
     }
 
@@ -67,7 +67,7 @@ impl<X: Upstream> Balancer<X> {
     /// registers.
     #[inline(always)]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
-        let Ask { now, random, tried, over, wanted, hash, apart } = ask;
+        let Ask { now, random, tried, over, wanted, hash, apart, .. } = ask;
         let view = self.view.load();
         if over.is_some() || !tried.is_empty() || view.placed.is_some() {
             return self.pick_specially(&view, (now, random), (tried, apart), (over, wanted), hash);
@@ -89,7 +89,7 @@ impl<X: Upstream> Balancer<X> {
         (over, wanted): (Option<&Over>, Option<&Wanted>),
         hash: Option<u64>,
     ) -> Result<InFlight<X>, PickError> {
-        let ask = Ask { now, random, tried, over, wanted, hash, apart };
+        let ask = Ask { now, random, tried, over, wanted, hash, apart, well: false };
         self.pick_in(view, ask).or_else(|error| self.pick_again(view, ask, error))
     }
 
@@ -104,7 +104,7 @@ impl<X: Upstream> Balancer<X> {
         hash: Option<u64>,
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
-        let ask = Ask { wanted, ..Ask::any(now, random, &[]).hashed(hash) };
+        let ask = Ask { wanted, hash, ..Ask::any(now, random, &[]) };
         self.pick_ranked(view, ask, drawn).or_else(|error| self.pick_again(view, ask, error))
     }
 
@@ -117,7 +117,10 @@ impl<X: Upstream> Balancer<X> {
         ask: Ask<'_, X>,
         error: PickError,
     ) -> Result<InFlight<X>, PickError> {
-        if std::ptr::eq(&raw const **self.view.load(), view) { Err(error) } else { self.pick(ask) }
+        if std::ptr::eq(&raw const **self.view.load(), view) {
+            return Err(error);
+        }
+        if ask.well { self.pick_well(ask) } else { self.pick(ask) }
     }
 
     pub(super) fn pick_in(
@@ -147,11 +150,11 @@ impl<X: Upstream> Balancer<X> {
         ask: Ask<'_, X>,
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
-        if ask.apart
+        if (ask.apart || ask.well)
             && let Some(drawn) = drawn
-            && let Some(flight) = self.elsewhere(view, ask, drawn)
+            && let Some(picked) = self.chosen(view, ask, drawn)
         {
-            return Ok(flight);
+            return picked;
         }
         let (endpoint, live) = self.ranked(view, ask, drawn)?;
         Ok(self.begin(view, endpoint, live, ask.now).perhaps_probing(ask.now))

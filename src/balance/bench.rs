@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Ask, Balancer, Outcome, Spec, Upstream};
+use super::{Ask, Balancer, Outcome, Spec, Upstream, health::Link};
 use crate::{
     config,
     core::{Epoch, Random},
@@ -34,6 +34,10 @@ impl Upstream for Nothing {
 
     fn available(&self, _now: u64) -> bool {
         true
+    }
+
+    fn link(&self, _now: u64) -> Link {
+        Link::Ready
     }
 
     fn respecified(&self, _spec: &Spec) {}
@@ -135,6 +139,13 @@ impl Bench {
     #[must_use]
     pub fn thread(&self) -> Thread<'_> {
         Thread { bench: self, random: Random::default(), now: self.now.load(Relaxed) }
+    }
+
+    /// Picks by least request with these settings from now on.
+    pub fn choose(&self, settings: config::LeastRequest) {
+        let (balancer, least_request) = (Some(config::Balancer::LeastRequest), Some(settings));
+        let cluster = config::Cluster { balancer, least_request, ..config::Cluster::default() };
+        self.balancer.settle(&cluster);
     }
 
     /// Picks by another policy from now on.

@@ -118,9 +118,12 @@ impl<X: Upstream> Balancer<X> {
         self.view.load()
     }
 
-    /// What the sources have said, as they said it.
+    /// What the sources have said, as they said it, in their order.
     pub(crate) fn specs(&self) -> Vec<config::Endpoint> {
-        self.view.load().all.set.iter().map(|endpoint| endpoint.spec().config()).collect()
+        let view = self.view.load();
+        let mut listed: Vec<_> = view.all.set.iter().collect();
+        listed.sort_by_key(|endpoint| endpoint.listed());
+        listed.into_iter().map(|endpoint| endpoint.spec().config()).collect()
     }
 
     /// Tells how each endpoint is doing.

@@ -80,6 +80,11 @@ pub(crate) trait Upstream: Send + Sync + 'static {
         false
     }
 
+    /// How much of the back-off is left after a connection that could not be made. Nanoseconds.
+    fn back_off(&self, _now: u64) -> u64 {
+        0
+    }
+
     /// The shortest time that a connection to it took to be made.
     fn round_trip(&self) -> Option<Duration> {
         None
@@ -125,6 +130,8 @@ pub(crate) struct Endpoint<X> {
     retired: AtomicBool,
     /// Where it is in the set that was made last with it.
     place: AtomicU32,
+    /// Its number in the order in which its sources list endpoints.
+    listed: AtomicU32,
     /// When it joined a cluster that had others, or became healthy by its source's word. Nanoseconds
     /// since the mesh's epoch; 0: it is not new.
     joined: u64,
@@ -265,6 +272,7 @@ impl<X> Endpoint<X> {
             spec,
             retired: AtomicBool::new(false),
             place: AtomicU32::new(u32::MAX),
+            listed: AtomicU32::new(u32::MAX),
             joined: now,
             live: OnceLock::new(),
         }
@@ -304,6 +312,20 @@ impl<X> Endpoint<X> {
 
     pub(super) fn placed(&self, place: usize) {
         self.place.store(u32::try_from(place).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Its number in the order of the lists.
+    pub(super) fn listed(&self) -> u32 {
+        self.listed.load(Relaxed)
+    }
+
+    /// Numbers it; whether it had another number.
+    pub(super) fn list(&self, number: u32) -> bool {
+        let is_other = self.listed() != number;
+        if is_other {
+            self.listed.store(number, Relaxed);
+        }
+        is_other
     }
 
     /// Load reports are not read without the feature `orca`.
@@ -349,7 +371,8 @@ impl<X: Upstream> Endpoint<X> {
         let returns = self.spec.health == Health::Unhealthy && spec.is_callable();
         let joined = if returns { now } else { self.joined };
         let place = AtomicU32::new(self.place());
-        Self { spec, retired: AtomicBool::new(false), place, joined, live }
+        let listed = AtomicU32::new(self.listed());
+        Self { spec, retired: AtomicBool::new(false), place, listed, joined, live }
     }
 
     #[cold]
@@ -416,10 +439,10 @@ impl<X: Upstream> Live<X> {
     pub(super) fn restore(&self, now: u64, reason: ReturnReason) -> bool {
         let restored = self.load.state.restore();
         if restored {
-            if let Some(watch) = self.watch.get() {
-                if watch.returned(now) {
-                    self.renew(now);
-                }
+            if let Some(watch) = self.watch.get()
+                && watch.returned(now)
+            {
+                self.renew(now);
             }
             self.extra.returned(reason);
         }

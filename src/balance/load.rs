@@ -68,11 +68,24 @@ impl Load {
     /// is never refreshed would keep it out for ever (go-zero's forced pick). Of few calls the
     /// `winner` keeps its share: it must have had many more picks in the meantime.
     pub(super) fn claim_stale(&self, now: u64, winner: &Self) -> bool {
+        self.stale(now, winner).is_some_and(|picked| {
+            self.picked.compare_exchange(picked, now, Relaxed, Relaxed).is_ok()
+        })
+    }
+
+    /// Whether such a pick may be claimed.
+    pub(super) fn is_stale(&self, now: u64, winner: &Self) -> bool {
+        self.stale(now, winner).is_some()
+    }
+
+    /// Its last pick, if that is too long ago.
+    #[inline]
+    fn stale(&self, now: u64, winner: &Self) -> Option<u64> {
         let picked = self.picked.load(Relaxed);
         let idle = now.saturating_sub(picked);
-        idle > FIRST_PROBE
-            && idle / STALE > now.saturating_sub(winner.picked.load(Relaxed))
-            && self.picked.compare_exchange(picked, now, Relaxed, Relaxed).is_ok()
+        let is_stale =
+            idle > FIRST_PROBE && idle / STALE > now.saturating_sub(winner.picked.load(Relaxed));
+        is_stale.then_some(picked)
     }
 
     /// Claims the one probe that a suspect endpoint gets per interval, and per so many picks that

@@ -5,11 +5,12 @@
 //! | policy | picks | for |
 //! |---|---|---|
 //! | `peak_ewma`, the default | the better of two by latency, age of what is in flight, and success | nearly everything |
-//! | `least_request` | the better of two by calls in flight | calls of very unequal cost |
+//! | `least_request` | the better of two by calls in flight, of more, or of all | calls of very unequal cost |
 //! | `round_robin` | one after the other, by weight | equal endpoints and equal calls |
 //! | `client_weighted` | one after the other, by weights from load reports (feature `orca`) | gRPC servers that report |
 //! | `prequal` | the coldest of a few latest reports, else as `peak_ewma` (feature `orca`) | many clients with little traffic each |
 //! | `random` | any, by weight | comparisons |
+//! | `pick_first` | the first of an order that can be connected to, and then that one alone | one active endpoint and its stand-ins |
 //! | `ring_hash`, `maglev` | the one that the request's hash belongs to; the next one if that cannot be called or is full | caches and sessions |
 //! | `sharded` | a replica of the shard that the request's hash belongs to, and no other endpoint | data that is somewhere |
 //!
@@ -28,6 +29,7 @@ mod balancer;
 mod census;
 mod checked;
 mod endpoint;
+mod explain;
 mod flight;
 mod hash;
 pub(crate) mod health;
@@ -35,6 +37,7 @@ mod keep;
 mod load;
 #[cfg(test)]
 mod model;
+mod ordered;
 mod pick;
 mod place;
 mod planned;
@@ -63,6 +66,10 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
+pub use self::explain::{
+    Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, NamedExplanation,
+    PickExplanation, PickReason, PriorityExplanation,
+};
 use self::health::state;
 #[cfg(feature = "orca")]
 pub(crate) use self::probing::Probes;
@@ -71,6 +78,7 @@ pub(crate) use self::{
     balancer::{Balancer, PickError},
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
+    explain::{Asked, Percent},
     flight::{InFlight, Outcome},
     pick::{HealthSet, Over},
     place::{Callers, Shift},

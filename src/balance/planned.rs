@@ -9,10 +9,10 @@ use std::{
 use super::{
     ask::Ask,
     balancer::{Balancer, PickError},
-    endpoint::{Endpoint, Upstream},
+    endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
     hash::Spread,
-    pick::{Mode, Picked, Picker, Rank, scale, standing},
+    pick::{Mode, Picker, Rank, scale, standing},
     place::{Level, Placing, Plan},
     subset::labels::{Found, Wanted},
     view::{Group, Placed, View},
@@ -20,6 +20,9 @@ use super::{
 
 /// How soon it is counted again when a pick finds nothing good where it looks. Nanoseconds.
 const SOON: u64 = 100_000_000;
+
+/// An endpoint, with its state where that has been looked at.
+type Chosen<'a, X> = (&'a Arc<Endpoint<X>>, Option<&'a Live<X>>);
 
 /// Where one pick looks.
 struct Way<'a, X> {
@@ -36,38 +39,51 @@ impl<X: Upstream> Balancer<X> {
         view: &View<X>,
         ask: Ask<'_, X>,
     ) -> Result<InFlight<X>, PickError> {
-        let Some(placed) = &view.placed else { return Err(PickError::Empty) };
-        let plan = plan_of(view, placed, ask.wanted)?;
+        view.choose(&ask, &|| self.wake(), |(endpoint, live)| {
+            let live = live.unwrap_or_else(|| self.live(endpoint, &view.all));
+            live.load.begin(ask.now);
+            self.called();
+            if view.bounded {
+                live.crowd.enter();
+            }
+            let flight = InFlight::begun(Arc::clone(endpoint), ask.now, view.decay, view.bounded);
+            flight.perhaps_probing(ask.now)
+        })
+    }
+}
+
+impl<X: Upstream> View<X> {
+    /// What becomes of the endpoint of a pick by the plan; `wakes` who counts when the shares are not
+    /// right any more.
+    #[inline]
+    pub(super) fn choose<T>(
+        &self,
+        ask: &Ask<'_, X>,
+        wakes: &dyn Fn(),
+        then: impl FnOnce(Chosen<'_, X>) -> T,
+    ) -> Result<T, PickError> {
+        let Some(placed) = &self.placed else { return Err(PickError::Empty) };
+        let plan = plan_of(self, placed, ask.wanted)?;
         if !plan.used.load(Relaxed) {
             plan.used.store(true, Relaxed);
         }
         if plan.levels.is_empty() {
-            let is_empty = view.all.set.len() == 0;
+            let is_empty = self.all.set.len() == 0;
             return Err(if is_empty { PickError::Empty } else { PickError::Unavailable });
         }
         let mode = Mode {
             worst: Cell::new(Rank::Young),
-            slow_start: view.placing.slow_start.as_ref().filter(|slow| {
-                ask.now < plan.young_until || self.health.is_renewing(ask.now, slow.window)
-            }),
-            ..Mode::new(&ask)
+            slow_start: self.slow_start(plan, ask.now),
+            ..Mode::new(ask)
         };
-        let way = Way { view, plan, ask: &ask, mode: &mode };
-        let (endpoint, live) = way.pick(self)?;
-        live.load.begin(ask.now);
-        self.called();
-        if view.bounded {
-            live.crowd.enter();
-        }
-        let flight = InFlight::begun(Arc::clone(endpoint), ask.now, view.decay, view.bounded);
-        Ok(flight.perhaps_probing(ask.now))
+        Way { view: self, plan, ask, mode: &mode }.pick(wakes).map(then)
     }
 }
 
 impl<'a, X: Upstream> Way<'a, X> {
-    fn pick(&self, balancer: &Balancer<X>) -> Result<Picked<'a, X>, PickError> {
+    fn pick(&self, wakes: &dyn Fn()) -> Result<Chosen<'a, X>, PickError> {
         let plan = self.plan;
-        if let Some(picked) = self.trial(balancer) {
+        if let Some(picked) = self.trial() {
             return Ok(picked);
         }
         // A hash belongs to one priority and locality, as far as health allows.
@@ -76,7 +92,7 @@ impl<'a, X: Upstream> Way<'a, X> {
         let (index, degraded) = plan.level(percent);
         let level = &plan.levels[index];
         let load = level.load();
-        if load.panic && self.view.placing.fail_on_panic {
+        if load.panic && self.view.placing.fail_on_panic && !self.ask.well {
             return Err(PickError::Panic);
         }
         let part = (level.is_split.load(Relaxed) && !load.panic && !degraded)
@@ -85,32 +101,32 @@ impl<'a, X: Upstream> Way<'a, X> {
         let group = group.unwrap_or_else(|| self.whole(level));
         self.look_as(level, degraded);
         if !self.is_usual() {
-            if let Some(picked) = self.within(balancer, group) {
+            if let Some(picked) = self.within(group) {
                 return Ok(picked);
             }
-            return self.elsewhere(balancer, index, group);
+            return self.elsewhere(wakes, index, group);
         }
         match self.view.policy.plain_elsewhere(
             group,
             Picker::new(&group.set, self.ask),
             self.ask.hash,
         ) {
-            Ok(picked) => return Ok(picked),
+            Ok((endpoint, live)) => return Ok((endpoint, Some(live))),
             Err(None) => {}
             Err(Some(drawn)) => {
                 if let Some(endpoint) =
                     self.view.policy.ranked(group, self.picker(group), self.ask, drawn)
                 {
-                    return Ok((endpoint, balancer.live(endpoint, group)));
+                    return Ok((endpoint, None));
                 }
             }
         }
-        self.elsewhere(balancer, index, group)
+        self.elsewhere(wakes, index, group)
     }
 
     /// One of a group that gets nothing, where it is time to see whether it is well again.
     #[inline]
-    fn trial(&self, balancer: &Balancer<X>) -> Option<Picked<'a, X>> {
+    fn trial(&self) -> Option<Chosen<'a, X>> {
         let (level, part) = self.plan.take_trial()?;
         // A call that has met something already is not to be kept waiting.
         if !self.ask.tried.is_empty() {
@@ -119,7 +135,7 @@ impl<'a, X: Upstream> Way<'a, X> {
         self.look_as(level, false);
         self.mode.trial.set(true);
         let group = part.map_or_else(|| self.whole(level), |part| &part.group);
-        let picked = self.within(balancer, group);
+        let picked = self.within(group);
         self.mode.trial.set(false);
         picked
     }
@@ -130,7 +146,11 @@ impl<'a, X: Upstream> Way<'a, X> {
 
     /// Looks at endpoints as their priority's are looked at.
     fn look_as(&self, level: &'a Level<X>, degraded: bool) {
-        self.mode.panic.set(level.load().panic);
+        let panic = level.load().panic;
+        // Before all are called, other clusters are; those that could not be connected to are tried
+        // again when their back-off is over, or nobody would find out that they can be.
+        self.mode.panic.set(panic && !self.ask.well);
+        self.mode.trial.set(panic && self.ask.well);
         self.mode.degraded.set(degraded);
         self.mode.edges.set(&level.edges);
     }
@@ -149,7 +169,7 @@ impl<'a, X: Upstream> Way<'a, X> {
     }
 
     /// One of a group, if there is any that ranks well enough.
-    fn within(&self, balancer: &Balancer<X>, group: &'a Group<X>) -> Option<Picked<'a, X>> {
+    fn within(&self, group: &'a Group<X>) -> Option<Chosen<'a, X>> {
         let policy = &self.view.policy;
         let picker = self.picker(group);
         // A table of those that are well by their source's word leaves the others out.
@@ -157,12 +177,10 @@ impl<'a, X: Upstream> Way<'a, X> {
         if self.mode.panic.get() && group.spread.as_ref().is_some_and(in_part) {
             let word = self.ask.hash.map_or_else(|| self.ask.random.next(), mixed);
             let first = group.set.get(scale(word, group.set.len()))?;
-            let endpoint = picker.random_ranked(first)?;
-            return Some((endpoint, balancer.live(endpoint, group)));
+            return Some((picker.random_ranked(first)?, None));
         }
         let drawn = policy.plain_elsewhere(group, picker, self.ask.hash).err().flatten()?;
-        let endpoint = policy.ranked(group, picker, self.ask, drawn)?;
-        Some((endpoint, balancer.live(endpoint, group)))
+        Some((policy.ranked(group, picker, self.ask, drawn)?, None))
     }
 
     /// There is nothing good where it was to be: the rest of the priority, then the other ones, then
@@ -171,27 +189,30 @@ impl<'a, X: Upstream> Way<'a, X> {
     #[inline(never)]
     fn elsewhere(
         &self,
-        balancer: &Balancer<X>,
+        wakes: &dyn Fn(),
         index: usize,
         group: &'a Group<X>,
-    ) -> Result<Picked<'a, X>, PickError> {
+    ) -> Result<Chosen<'a, X>, PickError> {
         let plan = self.plan;
         // The shares are those of endpoints that are not so any more.
         if self.ask.now.saturating_sub(plan.counted.load(Relaxed)) > SOON {
-            balancer.wake();
+            wakes();
         }
         let rest = (0..plan.levels.len()).filter(|at| *at != index);
         let levels = std::iter::once(index).chain(rest).filter_map(|at| plan.levels.get(at));
         for worst in [Rank::Young, Rank::Degraded, Rank::Left, Rank::Tried] {
+            if worst == Rank::Tried && self.ask.well {
+                break;
+            }
             self.mode.worst.set(worst);
             if worst != Rank::Young
-                && let Some(picked) = self.within(balancer, group)
+                && let Some(picked) = self.within(group)
             {
                 return self.allowed(picked);
             }
             for level in levels.clone() {
                 self.look_as(level, false);
-                if let Some(picked) = self.within(balancer, self.whole(level)) {
+                if let Some(picked) = self.within(self.whole(level)) {
                     return self.allowed(picked);
                 }
             }
@@ -199,7 +220,7 @@ impl<'a, X: Upstream> Way<'a, X> {
             if leaves_others(plan, &self.view.placing) {
                 self.mode.panic.set(false);
                 self.mode.edges.set(&[]);
-                if let Some(picked) = self.within(balancer, &self.view.all) {
+                if let Some(picked) = self.within(&self.view.all) {
                     return self.allowed(picked);
                 }
             }
@@ -208,7 +229,7 @@ impl<'a, X: Upstream> Way<'a, X> {
     }
 
     /// Unless it is known to be bad, and such ones are not to be called.
-    fn allowed(&self, picked: Picked<'a, X>) -> Result<Picked<'a, X>, PickError> {
+    fn allowed(&self, picked: Chosen<'a, X>) -> Result<Chosen<'a, X>, PickError> {
         if self.view.placing.fail_on_panic && is_bad(picked.0, self.ask.now) {
             return Err(PickError::Panic);
         }
@@ -240,7 +261,7 @@ impl<X: Upstream> View<X> {
 }
 
 /// Whether what is left out of the plan is called when nothing in it is good.
-fn leaves_others<X>(plan: &Plan<X>, placing: &Placing) -> bool {
+pub(super) fn leaves_others<X>(plan: &Plan<X>, placing: &Placing) -> bool {
     plan.is_subset && plan.id == 0 && !placing.prefer_strictly
 }
 
@@ -250,7 +271,7 @@ fn is_bad<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {
 }
 
 /// The plan of the labels that are asked for.
-fn plan_of<'a, X: Upstream>(
+pub(super) fn plan_of<'a, X: Upstream>(
     view: &'a View<X>,
     placed: &'a Placed<X>,
     wanted: Option<&Wanted>,

@@ -6,7 +6,7 @@ use super::{
     ask::Ask,
     endpoint::{Endpoint, Upstream},
     hash,
-    pick::{Drawn, Picker, Plain, Signal},
+    pick::{Choices, Drawn, First, Picker, Plain, Signal},
     set::Set,
     shard,
     view::Group,
@@ -27,6 +27,10 @@ pub(super) enum Policy {
         decay: u64,
     },
     LeastRequest,
+    /// Least request of more than two, of all, or by turns.
+    Choices(Choices),
+    /// The first that can be connected to, in the group's order.
+    First(First),
     RoundRobin,
     Random,
     #[cfg(feature = "orca")]
@@ -40,11 +44,16 @@ pub(super) enum Policy {
 }
 
 impl Policy {
-    pub(super) fn of(cluster: &config::Cluster) -> Self {
-        Self::of_balancer(&cluster.balancer.clone().unwrap_or_default())
+    /// `seed` is drawn where an order is shuffled.
+    pub(super) fn of(cluster: &config::Cluster, seed: impl FnOnce() -> u64) -> Self {
+        Self::of_balancer(&cluster.balancer.clone().unwrap_or_default(), cluster, seed)
     }
 
-    fn of_balancer(balancer: &config::Balancer) -> Self {
+    fn of_balancer(
+        balancer: &config::Balancer,
+        cluster: &config::Cluster,
+        seed: impl FnOnce() -> u64,
+    ) -> Self {
         match balancer {
             config::Balancer::PeakEwma { decay, .. } => {
                 Self::PeakEwma { decay: u64::try_from(decay.as_nanos()).unwrap_or(u64::MAX).max(1) }
@@ -65,11 +74,16 @@ impl Policy {
             config::Balancer::Maglev(maglev) => Self::Hashed(hash::Kind::of_maglev(maglev)),
             config::Balancer::Sharded(sharded) => Self::Sharded(Arc::new(shard::Map::new(sharded))),
             // What names no endpoint, or one that cannot be used.
-            config::Balancer::OverrideHost(over) => Self::of_balancer(&over.fallback),
+            config::Balancer::OverrideHost(over) => {
+                Self::of_balancer(&over.fallback, cluster, seed)
+            }
+            config::Balancer::LeastRequest => {
+                let choices = Choices::of(cluster.least_request.as_ref());
+                choices.map_or(Self::LeastRequest, Self::Choices)
+            }
+            config::Balancer::PickFirst(first) => Self::First(First::of(first, seed)),
             // Validation refuses the others, which are not there yet.
-            config::Balancer::LeastRequest
-            | config::Balancer::PickFirst(_)
-            | config::Balancer::Extension(_) => Self::LeastRequest,
+            config::Balancer::Extension(_) => Self::LeastRequest,
         }
     }
 
@@ -79,6 +93,8 @@ impl Policy {
         match self {
             Self::PeakEwma { decay } => *decay,
             Self::LeastRequest
+            | Self::Choices(_)
+            | Self::First(_)
             | Self::RoundRobin
             | Self::Random
             | Self::Hashed(_)
@@ -131,6 +147,15 @@ impl Policy {
         }
     }
 
+    /// What the endpoints have told, where it picks by that.
+    #[cfg(feature = "orca")]
+    pub(super) fn reports(&self, now: u64, endpoints: usize) -> Vec<super::prequal::Reported> {
+        match self {
+            Self::Prequal(prequal) => prequal.pool.reports(now, &prequal.settings, endpoints),
+            _ => Vec::new(),
+        }
+    }
+
     /// What table its groups need.
     pub(super) fn hashes(&self) -> Option<hash::Kind> {
         match *self {
@@ -143,6 +168,14 @@ impl Policy {
     pub(super) fn shards(&self) -> Option<&Arc<shard::Map>> {
         match self {
             Self::Sharded(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// How the order of its groups is made.
+    pub(super) fn first(&self) -> Option<First> {
+        match *self {
+            Self::First(first) => Some(first),
             _ => None,
         }
     }
@@ -175,8 +208,10 @@ impl Policy {
                 Some(by) => picker.hashed(&by),
                 None => picker.random(),
             },
-            // Whether good or not: few are looked at.
-            Self::Sharded(_) => Err(group.set.get(0).map(|any| (any, any))),
+            // Whether good or not: it is by all of them, or few, that they decide.
+            Self::Sharded(_) | Self::Choices(_) | Self::First(_) => {
+                Err(group.set.get(0).map(|any| (any, any)))
+            }
         }
     }
 
@@ -214,6 +249,8 @@ impl Policy {
                 Some(by) => picker.hashed_ranked(&by),
                 None => picker.random_ranked(drawn.0),
             },
+            Self::Choices(choices) => picker.choices(choices, &group.turn),
+            Self::First(_) => picker.first(group.sequence.as_ref()?),
             Self::Sharded(_) => picker.sharded(group.replicas.as_ref()?, ask.hash),
         }
     }

@@ -38,6 +38,12 @@ pub(super) struct Index {
     weights: HashMap<u16, usize>,
     /// Endpoints of a further priority, or of a health that is a matter of degree.
     placed: usize,
+    /// The number of the next endpoint in the order of the lists.
+    next: u32,
+    /// A whole list comes, which numbers all of them anew.
+    anew: bool,
+    /// It has said another number of an endpoint.
+    moved: bool,
 }
 
 /// How an update changed the set.
@@ -190,12 +196,17 @@ impl<X: Upstream> Set<X> {
             Entry::Vacant(free) => {
                 free.insert(u32::try_from(self.len).unwrap_or(u32::MAX));
                 index.count(&spec);
-                self.push(Arc::new(Endpoint::new(spec, now)));
+                let endpoint = Endpoint::new(spec, now);
+                endpoint.list(index.number());
+                self.push(Arc::new(endpoint));
                 diff.added += 1;
                 return None;
             }
         };
         let before = Arc::clone(self.get(place)?);
+        if index.anew {
+            index.moved |= before.list(index.number());
+        }
         if *before.spec() == spec {
             return None;
         }
@@ -216,6 +227,25 @@ fn unshared<X>(chunk: &mut Chunk<X>) -> &mut Vec<Arc<Endpoint<X>>> {
 }
 
 impl Index {
+    /// An update comes: a whole list, or additions.
+    pub(super) fn begin(&mut self, anew: bool) {
+        (self.anew, self.moved) = (anew, false);
+        if anew {
+            self.next = 0;
+        }
+    }
+
+    /// Whether the update has changed the numbers of endpoints that were there.
+    pub(super) fn is_moved(&self) -> bool {
+        self.moved
+    }
+
+    fn number(&mut self) -> u32 {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        number
+    }
+
     fn count(&mut self, spec: &Spec) {
         *self.weights.entry(spec.weight()).or_insert(0) += 1;
         self.placed += usize::from(spec.is_placed());

@@ -1,6 +1,9 @@
 //! The balancer: its load signal, its set and its policies, with endpoints that own nothing.
 
 mod apart;
+mod choices;
+mod explain;
+mod first;
 mod hashed;
 mod health;
 mod layout;
@@ -11,6 +14,7 @@ mod ramps;
 #[cfg(feature = "orca")]
 mod reports;
 mod set;
+mod stride;
 mod weights;
 
 use std::{

@@ -6,7 +6,6 @@ use super::{
     balancer::Balancer,
     endpoint::{Endpoint, Spec, Upstream},
     health::Rules,
-    policy::Policy,
     set::{Diff, Index},
     view::View,
 };
@@ -68,8 +67,8 @@ impl<X: Upstream> Balancer<X> {
         let view = self.view.load_full();
         let placing = Arc::new(view.placing(cluster, &self.context));
         let now = self.epoch.nanos(Instant::now());
-        let next =
-            view.under(Policy::of(cluster), placing, view.all.set.share(), &self.context, now);
+        let policy = view.policy(cluster, &self.context);
+        let next = view.under(policy, placing, view.all.set.share(), &self.context, now);
         drop(view);
         #[cfg(feature = "orca")]
         self.keeper.settle(&next.policy);
@@ -143,6 +142,7 @@ impl<X: Upstream> Balancer<X> {
         let mut diff = Diff::default();
         let before = self.view.load_full();
         let index = &mut updater.index;
+        index.begin(matches!(gone, Gone::Unmarked { .. }));
         let mut set = before.all.set.share();
         let mut retired: Vec<_> = match *gone {
             Gone::Named(addresses) => addresses
@@ -170,7 +170,9 @@ impl<X: Upstream> Balancer<X> {
         for endpoint in endpoints {
             retired.extend(set.upsert(index, Spec::new(endpoint), joined, &mut diff));
         }
-        if diff != Diff::default() {
+        // The same in another order is another list to those who go by it.
+        let is_moved = index.is_moved() && before.policy.first().is_some();
+        if diff != Diff::default() || is_moved {
             set.weigh(index);
             let view = Arc::new(before.of(set, &self.context, now));
             drop(before);

@@ -11,7 +11,9 @@ use std::{
 use super::{
     endpoint::Upstream,
     hash::{Crowd, Spread},
-    pick::{Hashed, Pins},
+    health::Health,
+    pick::{First, Hashed, Pins, Sequence},
+    place::slow_start::SlowStart,
     place::{Counting, Making, Placing, Plan, Sharing},
     policy::Policy,
     set::Set,
@@ -33,6 +35,8 @@ pub(super) struct View<X> {
     /// The policy's: it bounds the load of each endpoint by the mean, and counts what is in flight.
     pub(super) bounded: bool,
     pub(super) placing: Arc<Placing>,
+    /// Of the cluster; the same in every view of it.
+    pub(super) health: Arc<Health>,
     /// Where calls find the endpoint that they name.
     pub(super) pins: Pins,
     /// Where to pick, unless anywhere will do.
@@ -50,9 +54,23 @@ pub(super) struct Group<X> {
     pub(super) crowd: Arc<Crowd>,
     /// Who holds which shard, where the policy shards.
     pub(super) replicas: Option<Replicas>,
+    /// The order in which endpoints are tried, where the policy picks the first.
+    pub(super) sequence: Option<Sequence>,
 }
 
 impl<X> Group<X> {
+    /// The same endpoints, whose turns are its own.
+    pub(super) fn copied(&self) -> Self {
+        Self {
+            set: self.set.share(),
+            turn: Arc::new(AtomicU64::new(self.turn.load(Relaxed))),
+            spread: self.spread.clone(),
+            crowd: Arc::clone(&self.crowd),
+            replicas: self.replicas.clone(),
+            sequence: self.sequence.as_ref().map(Sequence::copied),
+        }
+    }
+
     /// What a hash is picked by; there is a table where the policy hashes.
     #[inline]
     pub(super) fn hashed(&self, hash: Option<u64>) -> Option<Hashed<'_>> {
@@ -76,7 +94,9 @@ impl<X: Upstream> Group<X> {
     ) -> Self {
         let table = before.and_then(|before| before.spread.as_ref());
         let held = before.and_then(|before| before.replicas.as_ref());
+        let ordered = before.and_then(|before| Some((before.sequence.as_ref()?, &before.set)));
         Self {
+            sequence: policy.first().map(|first| Sequence::of(first, &set, ordered)),
             replicas: policy.shards().map(|map| Replicas::of(map, &set, held)),
             spread: policy.hashes().map(|kind| Spread::of(kind, &set, table)),
             set,
@@ -119,28 +139,29 @@ impl<X: Upstream> Placed<X> {
         Self { plan, parts }
     }
 
-    fn plans(&self) -> impl Iterator<Item = &Plan<X>> {
+    pub(super) fn plans(&self) -> impl Iterator<Item = &Plan<X>> {
         std::iter::once(&self.plan).chain(self.parts.values().map(|(_, plan)| plan))
     }
 }
 
 impl<X: Upstream> View<X> {
-    pub(super) fn empty(cluster: &config::Cluster, cx: &X::Context) -> Self {
-        let policy = Policy::of(cluster);
+    pub(super) fn empty(cluster: &config::Cluster, cx: &X::Context, health: Arc<Health>) -> Self {
+        let policy = Policy::of(cluster, || X::seed(cx));
         let all = Group::new(&policy, Set::empty(), None, &Arc::default());
         let placing = Arc::new(Placing::of(cluster, || X::seed(cx)));
-        Self::made(policy, all, placing, None)
+        Self::made(policy, all, placing, health, None)
     }
 
     fn made(
         policy: Policy,
         all: Group<X>,
         placing: Arc<Placing>,
+        health: Arc<Health>,
         placed: Option<Box<Placed<X>>>,
     ) -> Self {
         let (decay, bounded) = (policy.decay(), policy.is_bounded());
         let pins = Pins::default();
-        Self { all, policy, decay, bounded, placing, pins, placed }
+        Self { all, policy, decay, bounded, placing, health, pins, placed }
     }
 
     /// Where to pick by other settings; what was drawn once stays.
@@ -148,9 +169,21 @@ impl<X: Upstream> View<X> {
         Placing::of(cluster, || self.placing.seed().unwrap_or_else(|| X::seed(cx)))
     }
 
+    /// How those that have just joined, or are well again, get their share; None while there are none.
+    pub(super) fn slow_start(&self, plan: &Plan<X>, now: u64) -> Option<&SlowStart> {
+        let slow = self.placing.slow_start.as_ref()?;
+        (now < plan.young_until || self.health.is_renewing(now, slow.window)).then_some(slow)
+    }
+
     /// Whether who was ejected gets its share by and by.
     pub(super) fn ramps(&self) -> bool {
         self.placing.slow_start.as_ref().is_some_and(|slow| slow.after_ejection)
+    }
+
+    /// The policy of other settings; what was drawn once stays.
+    pub(super) fn policy(&self, cluster: &config::Cluster, cx: &X::Context) -> Policy {
+        let drawn = self.policy.first().and_then(First::seed);
+        Policy::of(cluster, || drawn.unwrap_or_else(|| X::seed(cx)))
     }
 
     /// Whether there is periodic work under these settings.
@@ -203,7 +236,8 @@ impl<X: Upstream> View<X> {
             Box::new(Placed::new(&all, &policy, &placing, &X::place(cx), before))
         });
         let pins = self.pins.of(&all.set);
-        let view = Self { pins, ..Self::made(policy, all, placing, placed) };
+        let view =
+            Self { pins, ..Self::made(policy, all, placing, Arc::clone(&self.health), placed) };
         view.count(cx, now);
         view
     }

@@ -33,7 +33,8 @@ pub enum Balancer {
         #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
         max_retry_after: Option<Duration>,
     },
-    /// The better of two random choices, by calls in flight.
+    /// The better of two random choices, by calls in flight; `least_request` of the cluster asks for
+    /// more than two.
     LeastRequest,
     /// One after the other, by weight.
     RoundRobin,
@@ -43,11 +44,11 @@ pub enum Balancer {
     RingHash(RingHash),
     /// Consistent hashing by a table.
     Maglev(Maglev),
-    /// By the load that endpoints report (gRFC A58).
+    /// By the load that endpoints report (gRFC A58). Needs the feature `orca`.
     ClientWeighted(ClientWeighted),
-    /// By what servers say of their load and latency (Prequal).
+    /// By what endpoints say of their load and latency (Prequal). Needs the feature `orca`.
     Prequal(Prequal),
-    /// The first that connects, and then that one alone (gRFC A62). Not supported yet.
+    /// The first that can be connected to, and then that one alone (gRFC A62).
     PickFirst(PickFirst),
     /// A replica of the shard that the request's key belongs to, and no other endpoint.
     Sharded(Sharded),
@@ -76,19 +77,37 @@ impl Default for Balancer {
     }
 }
 
-/// Settings of least request (xDS `LeastRequestLbConfig`). Not supported yet.
+/// Settings of least request (xDS `LeastRequestLbConfig`).
+///
+/// An endpoint is compared by its calls in flight, by its weight; of those that are alike it is any,
+/// by weight.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct LeastRequest {
-    /// Random choices that are compared. Default: 2. Range: from 2.
+    /// Random choices that are compared; as many as there are endpoints, or more: all. Default: 2.
+    /// Range: from 2. Source: xDS `choice_count`.
     pub choices: Option<u32>,
-    /// How much calls in flight weigh against unequal weights. Default: 1. Range: from 0.
+    /// How much calls in flight weigh against unequal weights: endpoints take turns by
+    /// `weight / (calls in flight + 1)^active_bias`, and neither `choices` nor `full_scan` count; 0 is
+    /// round robin. Where weights are equal it says nothing. Default: none, that is choices are drawn
+    /// by weight (xDS `active_request_bias`: 1). Range: 0..=100.
     pub active_bias: Option<f64>,
-    /// Whether all endpoints are compared. Default: false.
+    /// Whether all endpoints are compared: the fewest calls in flight there are, at the cost of a look
+    /// at each. Default: false. Source: xDS `selection_method: FULL_SCAN`.
     pub full_scan: Option<bool>,
+}
+
+impl LeastRequest {
+    pub(crate) fn choices(&self) -> u32 {
+        self.choices.unwrap_or(2)
+    }
+
+    pub(crate) fn is_full_scan(&self) -> bool {
+        self.full_scan.unwrap_or(false)
+    }
 }
 
 /// Consistent hashing on a ring (xDS `RingHashLbConfig`): the same choice as Envoy and gRPC.
@@ -306,15 +325,27 @@ impl Prequal {
     }
 }
 
-/// The first that connects, and then that one alone. Not supported yet.
+/// The first that can be connected to, and then that one alone (gRFC A61, A62, A113).
+///
+/// It stays until it is lost: its connections are all closed, one cannot be made, it fails more often
+/// than not, is ejected or leaves. Then the order is gone through from its beginning. While an endpoint
+/// is being connected to, the next is tried every `transport.happy_eyeballs_delay`, and the first
+/// connection wins. Where a cluster has priorities or localities, each has an order of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct PickFirst {
-    /// Whether the list is shuffled first, by weight. Default: false. Source: gRFC A62, A113.
+    /// Whether the order is not that of the source but shuffled, by weight, once per mesh and cluster.
+    /// Default: false. Source: gRFC A62, A113.
     pub shuffle: Option<bool>,
+}
+
+impl PickFirst {
+    pub(crate) fn is_shuffled(&self) -> bool {
+        self.shuffle.unwrap_or(false)
+    }
 }
 
 /// The endpoint that the call names, else by another policy.

@@ -22,7 +22,7 @@ pub struct Cluster {
     pub localities: Vec<LocalityWeight>,
     /// How an endpoint is picked. Default: peak EWMA.
     pub balancer: Option<Balancer>,
-    /// Settings of least request, wherever it is used. Not supported yet.
+    /// Settings of least request, where the balancer is that. Default: the better of two.
     pub least_request: Option<LeastRequest>,
     /// What comes before the pick: priorities, localities, panic.
     pub balancing: Option<Balancing>,
@@ -34,7 +34,7 @@ pub struct Cluster {
     pub http: Option<HttpOptions>,
     /// Where further endpoints come from. Default: nowhere. Of others, DNS is supported.
     pub discovery: Option<Discovery>,
-    /// Clusters that are used when this one has no available endpoint. Not supported yet.
+    /// Clusters that are used while no endpoint of this one works. Default: none.
     pub failover: Option<Failover>,
     /// Limits of the cluster.
     pub breakers: Option<Breakers>,

@@ -1,5 +1,6 @@
-//! Ordered filters of a service, a route or a cluster of a route. The model can say them; of
-//! services and routes the stack runs sessions, and refuses the others by name.
+//! Ordered filters of a service, a route or a cluster of a route. The model can say them; the stack
+//! runs edits of headers, and of services and routes rewrites, redirects, direct responses,
+//! mirrors and sessions. It refuses the others by name.
 
 use super::{
     AdaptiveConcurrency, AdmissionControl, Authorization, DirectResponse, Extension, Fault,
@@ -62,7 +63,8 @@ pub struct NamedFilter {
     pub filter: Filter,
 }
 
-/// Sends a copy of requests elsewhere; its answer is dropped. Not supported yet.
+/// Sends a copy of requests elsewhere; its answer is dropped, and nobody waits for it. At most 100
+/// copies of a mirror are under way, each for at most 15 s and 64 KiB of the body behind.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -71,17 +73,17 @@ pub struct NamedFilter {
 pub struct Mirror {
     /// The cluster that gets the copy.
     pub cluster: Option<String>,
-    /// The header that names the cluster. Default: none.
+    /// The header that names the cluster. Default: none. Not supported yet.
     pub cluster_header: Option<String>,
     /// The share of requests. Unit: percent. Default: 100. Range: 0..=100.
     pub percent: Option<f64>,
-    /// The runtime key that overrides the share.
+    /// The runtime key that overrides the share. Not supported yet.
     pub key: Option<String>,
     /// The authority of the copy. Default: the request's with `-shadow` (xDS).
     pub host: Option<String>,
     /// Whether the copy keeps the request's authority. Default: false.
     pub keep_host: Option<bool>,
-    /// Whether the copy is traced. Default: as the request.
+    /// Whether the copy is traced. Default: as the request. Not supported yet.
     pub trace: Option<bool>,
     /// Edits of the copy's headers.
     pub request_headers: HeaderEdit,

@@ -54,7 +54,8 @@ pub enum HashOn {
 pub struct HashHeader {
     /// Its name.
     pub name: String,
-    /// What its value becomes before it is hashed. Default: it stays. Not supported yet.
+    /// What each of its values becomes before it is hashed. Default: it stays. Needs the feature `regex`.
+    /// Source: xDS `regex_rewrite`.
     pub rewrite: Option<RegexRewrite>,
 }
 

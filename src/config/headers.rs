@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use http::HeaderName;
+
 use super::StringMatch;
 
-/// Edits of headers, in this order: remove, set, add. Not supported yet.
+/// Edits of headers, in this order: remove, set, add.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -50,4 +52,21 @@ impl HeaderEdit {
             && remove.is_empty()
             && remove_matching.is_empty()
     }
+}
+
+/// Whether edits may touch a header: what frames a message, or names its host, is not theirs.
+//= RFC 9110 §7.6.1; RFC 9112 §6; Envoy refuses `host` and pseudo-headers, too
+pub(crate) fn is_editable(name: &HeaderName) -> bool {
+    const FIXED: [&str; 9] = [
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    !FIXED.contains(&name.as_str())
 }

@@ -13,25 +13,28 @@ use super::Extension;
 pub struct Match {
     /// Its path. Default: any.
     pub path: Option<PathMatch>,
-    /// Whether the path is compared without case. Default: false. Not supported yet. Source: xDS
+    /// Whether the path is compared without case. Default: false. Source: xDS
     /// `RouteMatch.case_sensitive`, inverted.
     pub path_ignore_case: bool,
     /// Its method. Default: any.
     pub method: Option<String>,
-    /// Its scheme. Default: any. Not supported yet.
+    /// Its scheme, `http` or `https`; a request without one is `http`. Default: any.
     pub scheme: Option<String>,
     /// Its headers, all of them.
     pub headers: Vec<HeaderMatch>,
     /// Its query parameters, all of them.
     pub query: Vec<QueryMatch>,
-    /// Its cookies, all of them. Not supported yet.
+    /// Its cookies, all of them.
     pub cookies: Vec<CookieMatch>,
-    /// That it is a gRPC call, and of what. Not supported yet.
+    /// That it is a gRPC call, and of what; not beside `path`.
     pub grpc: Option<GrpcMatch>,
-    /// The share of requests that match. Not supported yet.
+    /// The share of requests that match. A request has one place in all shares: where 10 % of them
+    /// match, they are among the 20 % of another match.
     pub fraction: Option<RuntimeFraction>,
-    /// Labels that the calling workload must carry. Not supported yet. Source: Istio
+    /// Labels that the calling workload must carry ([`MeshBuilder::label`]). Source: Istio
     /// `HTTPMatchRequest.sourceLabels`.
+    ///
+    /// [`MeshBuilder::label`]: crate::MeshBuilder::label
     pub caller: BTreeMap<String, String>,
     /// What earlier filters have noted, all of it. Not supported yet.
     pub metadata: Vec<MetadataMatch>,
@@ -51,11 +54,13 @@ pub enum PathMatch {
     /// Whole path elements from the start (Gateway API `PathPrefix`, xDS
     /// `path_separated_prefix`).
     Prefix(String),
-    /// Any start of the text (xDS `prefix`, Consul `PathPrefix`). Not supported yet.
+    /// Any start of the text (xDS `prefix`, Consul `PathPrefix`).
     StringPrefix(String),
-    /// A regular expression over the whole path. Not supported yet.
+    /// A regular expression over the whole path (RE2, with ASCII classes). Needs the crate feature
+    /// `regex`, which `file` turns on.
     Regex(String),
-    /// A template like `/users/{id}/**` (xDS `path_match_policy`). Not supported yet.
+    /// A template like `/users/{id}/**` (xDS `path_match_policy`): `*` and `{id}` are one element,
+    /// `**` is the rest.
     Template(String),
     /// A CONNECT request (xDS `connect_matcher`). Not supported yet.
     Connect,
@@ -72,14 +77,15 @@ pub struct HeaderMatch {
     pub name: String,
     /// What one of its values must be.
     pub matcher: StringMatch,
-    /// Matches when it otherwise would not.
+    /// Matches when it otherwise would not. A header that is not there has no other value either: it
+    /// meets nothing but an inverted `present` (Envoy, gRFC A28).
     #[cfg_attr(feature = "serde", serde(default))]
     pub invert: bool,
-    /// Whether the value is compared without case. Default: false. Not supported yet.
+    /// Whether the value is compared without case. Default: false.
     #[cfg_attr(feature = "serde", serde(default))]
     pub ignore_case: bool,
-    /// Whether a header that is not there counts as an empty one. Default: false. Not supported
-    /// yet. Source: xDS `treat_missing_header_as_empty`.
+    /// Whether a header that is not there counts as an empty one. Default: false. Source: xDS
+    /// `treat_missing_header_as_empty`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub missing_as_empty: bool,
 }
@@ -95,15 +101,15 @@ pub struct QueryMatch {
     pub name: String,
     /// What its value must be.
     pub matcher: StringMatch,
-    /// Whether the value is compared without case. Default: false. Not supported yet.
+    /// Whether the value is compared without case. Default: false.
     #[cfg_attr(feature = "serde", serde(default))]
     pub ignore_case: bool,
-    /// Matches when it otherwise would not. Not supported yet.
+    /// Matches when it otherwise would not; so does a parameter that is not there.
     #[cfg_attr(feature = "serde", serde(default))]
     pub invert: bool,
 }
 
-/// A match on a cookie. Not supported yet.
+/// A match on a cookie: its first value that is not empty, without quotes.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -137,9 +143,10 @@ pub enum StringMatch {
     Suffix(String),
     /// A part of it.
     Contains(String),
-    /// A regular expression over the whole text. Not supported yet.
+    /// A regular expression over the whole text (RE2, with ASCII classes). Needs the crate feature
+    /// `regex`, which `file` turns on.
     Regex(String),
-    /// A whole number in a range. Not supported yet.
+    /// A whole number in a range.
     Range(IntegerRange),
     /// Any text, if there is one.
     Present,
@@ -172,7 +179,7 @@ pub struct IntegerRange {
     pub end: i64,
 }
 
-/// A match on gRPC calls: any, unless parts are given. Not supported yet.
+/// A match on gRPC calls, by their content type: any, unless parts are given.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -185,7 +192,7 @@ pub struct GrpcMatch {
     pub method: Option<StringMatch>,
 }
 
-/// A share of requests. Not supported yet.
+/// A share of requests.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -194,7 +201,7 @@ pub struct GrpcMatch {
 pub struct RuntimeFraction {
     /// The share. Unit: percent. Range: 0..=100.
     pub percent: f64,
-    /// The runtime key that overrides the share.
+    /// The runtime key that overrides the share. Not supported yet.
     pub key: Option<String>,
 }
 
@@ -215,16 +222,17 @@ pub struct MetadataMatch {
     pub invert: bool,
 }
 
-/// A regular expression and what its match becomes. Not supported yet.
+/// A regular expression and what each of its matches becomes. Needs the crate feature `regex`, which
+/// `file` turns on.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct RegexRewrite {
-    /// The expression (RE2).
+    /// The expression (RE2: no look-around, no references back).
     pub pattern: String,
-    /// The replacement; `\1` is the first group.
+    /// The replacement; `\1` is the first group, `\0` the whole match, `\\` a backslash.
     pub substitution: String,
 }
 

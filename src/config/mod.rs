@@ -42,7 +42,7 @@ mod fault;
 mod filter;
 mod follow;
 mod hash;
-mod headers;
+pub(crate) mod headers;
 mod health_check;
 mod hedge;
 mod http;
@@ -52,8 +52,11 @@ mod locality;
 mod matching;
 pub(crate) mod name;
 mod outlier;
+pub(crate) mod pattern;
 mod policy;
 mod rate_limit;
+#[cfg(feature = "regex")]
+mod regex;
 mod retry;
 mod rewrite;
 mod route;
@@ -64,6 +67,7 @@ mod service;
 mod session;
 mod shard;
 mod subset;
+pub(crate) mod template;
 mod tracing;
 mod transport;
 mod tunnel;
@@ -77,6 +81,8 @@ pub(crate) use self::address::hint_of_dns;
 #[cfg(feature = "orca")]
 pub(crate) use self::balancer::PROBE_PATH;
 pub(crate) use self::health_check::hex;
+#[cfg(feature = "regex")]
+pub(crate) use self::regex::Rewriter;
 pub use self::{
     address::Address,
     admission::{AdaptiveConcurrency, AdmissionControl},

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::RegexRewrite;
 
-/// Changes host or path before the request is sent. Not supported yet.
+/// Changes host or path before the request is sent.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -29,9 +29,9 @@ pub struct Rewrite {
 pub enum HostRewrite {
     /// This one.
     Literal(String),
-    /// The host name of the endpoint (xDS `auto_host_rewrite`, gRFC A81).
+    /// The host name of the endpoint (xDS `auto_host_rewrite`, gRFC A81). Not supported yet.
     Endpoint,
-    /// The value of a header.
+    /// The value of a header; without it, the host stays.
     Header(String),
     /// The path, rewritten (xDS `host_rewrite_path_regex`).
     PathRegex(RegexRewrite),
@@ -46,7 +46,7 @@ pub enum HostRewrite {
 pub enum PathRewrite {
     /// This one.
     Full(String),
-    /// What the matched prefix becomes.
+    /// What the matched prefix becomes; where the match has no path, what is put before it.
     Prefix(String),
     /// The old one, rewritten.
     Regex(RegexRewrite),
@@ -54,7 +54,7 @@ pub enum PathRewrite {
     Template(String),
 }
 
-/// Answers with a redirect, which goes back to the caller. Not supported yet.
+/// Answers with a redirect, which goes back to the caller.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -75,7 +75,7 @@ pub struct Redirect {
     pub strip_query: bool,
 }
 
-/// Answers at once. Not supported yet.
+/// Answers at once.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -13,8 +13,8 @@ use super::{Extension, Filter, Match, Policy};
 pub struct Route {
     /// Its name in reports; unique in its service.
     pub name: Option<String>,
-    /// Authorities, one of which the request must have: `a.b`, `*.b`, `a.*`, `*`. Default: any.
-    /// Not supported yet.
+    /// Authorities, one of which the request must have: `a.b`, `*.b`, `a.*`, `*`; one without a port
+    /// is for every port. Default: any.
     pub hosts: Vec<String>,
     /// One of these must match. None: every request does.
     pub matches: Vec<Match>,
@@ -32,7 +32,7 @@ pub struct Route {
     pub subset: BTreeMap<String, String>,
     /// What these requests obey.
     pub policy: Policy,
-    /// Steps on the way, in order, after those of the service. Not supported yet.
+    /// Steps on the way, in order, after those of the service. Supported are those of the service.
     pub filters: Vec<Filter>,
     /// Changes to filters of the service, by the filter's name. Not supported yet.
     pub overrides: BTreeMap<String, FilterOverride>,
@@ -70,11 +70,11 @@ pub struct WeightedCluster {
     /// Its share relative to its siblings. Default: 1. Range: 0..=1000000.
     #[cfg_attr(feature = "serde", serde(default = "one"))]
     pub weight: u32,
-    /// Why its requests cannot go there: they are answered with status 500. Not supported yet.
-    /// Source: Gateway API (invalid `backendRefs`), Linkerd `FailureInjector`.
+    /// Why its requests cannot go there: they are answered with status 500, gRPC callers with
+    /// `UNAVAILABLE`. Source: Gateway API (invalid `backendRefs`), Linkerd `FailureInjector`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub invalid: Option<String>,
-    /// Steps of these requests, in order, after those of the route. Not supported yet.
+    /// Steps of these requests, in order, after those of the route. Supported are edits of headers.
     #[cfg_attr(feature = "serde", serde(default))]
     pub filters: Vec<Filter>,
     /// Changes to filters of the service, by the filter's name. Not supported yet.

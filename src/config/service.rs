@@ -20,7 +20,8 @@ pub struct Service {
     /// Which route wins when several match. Default: the first in the list.
     pub order: RouteOrder,
     /// Steps on the way of every request, in order; routes may override them by name. Of these,
-    /// sessions are supported.
+    /// edits of headers, rewrites, redirects, direct responses, mirrors and sessions are
+    /// supported.
     pub filters: Vec<Filter>,
     /// What the source says its callers speak. Default: HTTP. Others are not supported yet.
     pub protocol: ServiceProtocol,
@@ -39,7 +40,8 @@ pub enum RouteOrder {
     #[default]
     Listed,
     /// The most specific: exact path, longest prefix, method, most headers, most query
-    /// parameters, then list order (Gateway API, Linkerd). Not supported yet.
+    /// parameters, then list order (Gateway API, Linkerd); before all of it, the most specific
+    /// host.
     Specificity,
 }
 

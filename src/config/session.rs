@@ -22,10 +22,14 @@ pub struct Session {
     /// Whether a call fails when its endpoint is gone, or in a health in which it may not be used.
     /// Default: false: another is picked, also when it cannot be connected to, fails, or was tried.
     pub strict: Option<bool>,
-    /// The longest that a session lives. Default: for ever. Not supported yet.
+    /// The longest that a session lives, in whole seconds, from 1 s on: then another endpoint may be
+    /// picked, and the caller is told. The session says itself since when it has been there. Default: for
+    /// ever. Source: Gateway API `absoluteTimeout`.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub absolute_timeout: Option<Duration>,
-    /// The longest that it is unused. Default: for ever. Not supported yet.
+    /// The longest that it is unused, in whole seconds, from 1 s on. The session says itself when it was
+    /// used last, and so the caller is told anew once a second at most. Default: for ever. Source: Gateway
+    /// API `idleTimeout`.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub idle_timeout: Option<Duration>,
 }
@@ -41,7 +45,8 @@ pub struct SessionCookie {
     pub name: String,
     /// Its path, by whole elements: other requests have no session. Default: all.
     pub path: Option<String>,
-    /// How long it lives, in whole seconds. Default, and what 0 means: the browser's session.
+    /// How long whoever keeps it keeps it, in whole seconds (`Max-Age`). Default, and what 0 means: the
+    /// browser's session.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub ttl: Option<Duration>,
     /// Its further attributes. It is always `HttpOnly`.

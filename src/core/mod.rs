@@ -11,7 +11,7 @@ mod wire;
 
 pub(crate) use self::body::{
     Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Ticket,
-    Unrepeatable, Watch, Watcher, polled_foreign,
+    Unrepeatable, Watch, Watcher, polled_foreign, tee,
 };
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;

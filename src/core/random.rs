@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// From one state of `SplitMix64` to the next.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A source of random words that a whole mesh shares.
 #[derive(Debug, Default)]
 pub(crate) enum Random {
@@ -10,6 +13,8 @@ pub(crate) enum Random {
     Thread,
     /// One reproducible sequence (`SplitMix64`); threads share its counter.
     Seeded(AtomicU64),
+    /// The same, of a choice that is tried out and not made: who draws from it claims nothing.
+    Dry(AtomicU64),
 }
 
 impl Random {
@@ -17,13 +22,35 @@ impl Random {
         Self::Seeded(AtomicU64::new(seed))
     }
 
+    /// For choices that are tried out.
+    pub(crate) fn dry(seed: u64) -> Self {
+        Self::Dry(AtomicU64::new(seed))
+    }
+
+    /// Whether what is chosen is tried out alone.
+    pub(crate) fn is_dry(&self) -> bool {
+        matches!(self, Self::Dry(_))
+    }
+
+    /// Where the sequence is: the same as long as nothing is drawn.
+    pub(crate) fn mark(&self) -> u64 {
+        match self {
+            Self::Thread => 0,
+            Self::Seeded(state) | Self::Dry(state) => state.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether no more words than so many were drawn since then.
+    pub(crate) fn drew_at_most(&self, words: u64, since: u64) -> bool {
+        (0..=words).any(|words| since.wrapping_add(STEP.wrapping_mul(words)) == self.mark())
+    }
+
     /// The next 64 random bits.
     pub(crate) fn next(&self) -> u64 {
         match self {
             Self::Thread => fastrand::u64(..),
-            Self::Seeded(state) => {
-                let step = 0x9e37_79b9_7f4a_7c15;
-                let mut z = state.fetch_add(step, Ordering::Relaxed).wrapping_add(step);
+            Self::Seeded(state) | Self::Dry(state) => {
+                let mut z = state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
                 z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
                 z ^ (z >> 31)

@@ -234,6 +234,13 @@ impl MeshBuilder {
         self
     }
 
+    /// A label of this process, for routes that take the calls of some callers only
+    /// ([`Match::caller`](crate::config::Match::caller)). Default: none.
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.code.labels.insert(name.into(), value.into());
+        self
+    }
+
     /// Where this process runs, as the environment has it: `cloud.region`,
     /// `cloud.availability_zone` and `k8s.node.name` of `OTEL_RESOURCE_ATTRIBUTES`. What is not there
     /// stays as it was.

@@ -81,34 +81,48 @@ impl Client {
 
     /// The service that the request's authority (or `host` header) names.
     fn resolve(&self, request: &Request<Outgoing>) -> Result<Arc<ServiceCell>, Error> {
-        let host = request.headers().get(http::header::HOST);
-        let authority = match request.uri().authority() {
-            Some(authority) => authority.as_str(),
-            None => host.and_then(|host| host.to_str().ok()).ok_or_else(|| {
-                Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
-                    .detail("the request names no authority, which is its service")
-            })?,
-        };
-        if let Some(scheme) = request.uri().scheme_str()
-            && !matches!(scheme, "http" | "https")
-        {
-            return Err(Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
-                .detail(format!("the scheme `{scheme}` is neither http nor https")));
+        match find(&self.inner, request)? {
+            Found::Cell(cell) => Ok(cell),
+            Found::Unknown(name) => self.inner.lookup(&name),
         }
-        let https = request.uri().scheme() == Some(&Scheme::HTTPS);
-        let found =
-            if https { self.inner.find_secured(authority) } else { self.inner.find(authority) };
-        if let Some(cell) = found {
-            return Ok(cell);
-        }
-        let mut name = Name::parse(authority).map_err(|reason| {
-            Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
-                .detail(reason)
-                .check("the request's authority")
-        })?;
-        name.https = https;
-        self.inner.lookup(&name)
     }
+}
+
+/// What a request's authority stands for.
+pub(super) enum Found {
+    Cell(Arc<ServiceCell>),
+    /// Nothing that is defined.
+    Unknown(Name),
+}
+
+/// The service that a request's authority (or `host` header) names, as far as it is defined.
+pub(super) fn find<B>(inner: &Inner, request: &Request<B>) -> Result<Found, Error> {
+    let host = request.headers().get(http::header::HOST);
+    let authority = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => host.and_then(|host| host.to_str().ok()).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
+                .detail("the request names no authority, which is its service")
+        })?,
+    };
+    if let Some(scheme) = request.uri().scheme_str()
+        && !matches!(scheme, "http" | "https")
+    {
+        return Err(Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
+            .detail(format!("the scheme `{scheme}` is neither http nor https")));
+    }
+    let https = request.uri().scheme() == Some(&Scheme::HTTPS);
+    let found = if https { inner.find_secured(authority) } else { inner.find(authority) };
+    if let Some(cell) = found {
+        return Ok(Found::Cell(cell));
+    }
+    let mut name = Name::parse(authority).map_err(|reason| {
+        Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
+            .detail(reason)
+            .check("the request's authority")
+    })?;
+    name.https = https;
+    Ok(Found::Unknown(name))
 }
 
 /// Says `https` in the request, whatever it says itself.

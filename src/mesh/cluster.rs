@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -55,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) hashing: Option<ClusterHashing>,
     /// Where calls may name an endpoint.
     pub(crate) overriding: Overriding,
+    /// The clusters that take over, best first. Weak: two may take over from each other.
+    pub(crate) failover: Option<Arc<[Weak<Cluster>]>>,
 }
 
 /// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
@@ -215,6 +217,10 @@ impl Upstream for Node {
         self.pool.is_failing()
     }
 
+    fn back_off(&self, now: u64) -> u64 {
+        self.pool.back_off(now)
+    }
+
     fn round_trip(&self) -> Option<Duration> {
         self.pool.round_trip()
     }
@@ -287,6 +293,14 @@ impl Cluster {
         Self { refused: Some(reason.into()), ..self }
     }
 
+    /// It, and the clusters that take over from it, best first.
+    pub(crate) fn line(self: &Arc<Self>) -> impl Iterator<Item = Arc<Self>> {
+        let others = self.core.load().failover.clone();
+        let count = others.as_ref().map_or(0, |others| others.len());
+        let other = move |place: usize| others.as_ref()?.get(place)?.upgrade();
+        std::iter::once(Arc::clone(self)).chain((0..count).filter_map(other))
+    }
+
     /// Whether its endpoints are to be secured and none of them can be: another is as good as any.
     pub(crate) fn secures_nothing(&self) -> bool {
         let core = self.core.load();
@@ -309,7 +323,16 @@ impl Core {
         let balancer = Arc::new(Balancer::new(&config, context, epoch));
         let breaker = breaker(&config, None);
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
-        Self { config, protector, balancer, breaker, checking: None, hashing, overriding }
+        Self {
+            config,
+            protector,
+            balancer,
+            breaker,
+            checking: None,
+            hashing,
+            overriding,
+            failover: None,
+        }
     }
 
     /// With the count of attempts in flight of what it replaces.
@@ -325,8 +348,8 @@ impl Core {
         let breaker = breaker(&config, self.breaker.as_ref());
         let protector = Arc::clone(&self.protector);
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
-        let checking = self.checking.clone();
-        Self { config, protector, balancer, breaker, checking, hashing, overriding }
+        let (checking, failover) = (self.checking.clone(), self.failover.clone());
+        Self { config, protector, balancer, breaker, checking, hashing, overriding, failover }
     }
 
     fn reads(&self) -> bool {

@@ -31,6 +31,8 @@ pub struct ServiceSettings {
 pub(crate) struct Code {
     services: BTreeMap<String, ServiceSettings>,
     pub(crate) resolve_timeout: Option<Duration>,
+    /// What this process is, for routes that ask for it.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 // === impl ServiceSettings ===

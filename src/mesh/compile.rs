@@ -1,14 +1,18 @@
 //! From what the sources say to what calls read: compiled, then swapped in.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Weak},
+};
 
 use super::{
+    call::mirrored,
     cluster::{Cluster, Core, NodeContext},
     discovered::Discovered,
     inner::Inner,
     keys::Keys,
     protect::Protector,
-    service::{Route, Service, ServiceCell, Target},
+    service::{Mirror, Route, Service, ServiceCell, Target},
     state::{Entry, Standing, State},
 };
 use crate::{
@@ -16,7 +20,7 @@ use crate::{
     discover::SourceId,
     observe::{ClusterMeter, RouteMeter},
     resilience::limit::Limiter,
-    route::{Matcher, Session, Split, Table},
+    route::{Builder, Session, Split, Steps},
 };
 
 impl Inner {
@@ -112,18 +116,31 @@ impl Inner {
         let code = self.code.policy(name);
         let routes = routes_of(&said, name);
         let targets = routes.iter().flat_map(|route| &route.clusters);
-        let targets = targets.map(|target| target.name.to_ascii_lowercase()).collect();
+        let targets = targets.filter(|target| target.invalid.is_none());
+        let targets = targets.map(|target| &target.name);
+        let filters = said.filters.iter().chain(routes.iter().flat_map(|route| &route.filters));
+        let mirrors = filters.filter_map(|filter| mirror_of(filter)?.cluster.as_ref());
+        let targets = targets.chain(mirrors).map(|name| name.to_ascii_lowercase()).collect();
         self.refer(state, name, targets);
-        let (mut meters, service) = (cell.meters(), name);
-        let routes = routes.into_iter().filter_map(|route| {
-            let matchers: Result<Vec<_>, _> = route.matches.iter().map(Matcher::new).collect();
-            // Validation has refused what cannot be compiled.
-            let matchers = matchers.ok()?;
-            let clusters = route.clusters.iter().map(|target| {
-                let cluster = self.target(state, &target.name.to_ascii_lowercase());
-                (target.weight, Target::new(cluster, &route.subset, &target.subset))
+        let named = |meter: Arc<RouteMeter>| Some((Arc::clone(meter.name()?), meter));
+        let mut meters: HashMap<_, _> = cell.meters().into_iter().filter_map(named).collect();
+        let service = name;
+        let mut table = Builder::new(said.order, &self.code.labels);
+        for route in routes {
+            let filters = || said.filters.iter().chain(&route.filters);
+            let answers = filters().any(config::Filter::answers);
+            let mirrors = filters().filter_map(mirror_of);
+            let mirrors = mirrors.filter_map(|mirror| self.mirror(state, mirror)).collect();
+            let clusters = route.clusters.iter().filter(|_| !answers).map(|target| {
+                let steps = Steps::new(filters().chain(&target.filters), Some(target));
+                let cluster = self.target(state, target);
+                (
+                    target.weight,
+                    Target::new(cluster, &route.subset, &target.subset, steps, &mirrors),
+                )
             });
             let clusters = Split::new(clusters.collect::<Vec<_>>());
+            let steps = if answers { Steps::new(filters(), None) } else { None };
             let plane = route.policy.over(&said.policy);
             let policy = cell.policy(&code.over(&plane));
             let name = route.name.as_deref().map(Into::into);
@@ -132,25 +149,71 @@ impl Inner {
             let session = session_of(route.filters.iter().chain(&said.filters));
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
-            let matches = route.matches;
-            Some((
-                matchers,
-                Route { name, meter, clusters, policy, session, matches, plane, source },
-            ))
-        });
-        let table = Table::new(routes.collect());
+            let filters = filters().map(config::Filter::name).collect();
+            let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
+            let compiled = Route {
+                name,
+                meter,
+                clusters,
+                steps,
+                policy,
+                session,
+                matches,
+                hosts,
+                filters,
+                plane,
+                source,
+            };
+            // Validation has refused what cannot be compiled.
+            drop(table.add(&route.hosts, &route.matches, compiled));
+        }
+        let table = table.build();
         let limiter = limiter(&cell, &code.over(&said.policy));
         cell.set(Service { table, limiter });
         self.applied(format!("service {name}"));
     }
 
     /// What a route calls: the cluster's cell, or for one that is refused, nothing.
-    fn target(&self, state: &mut State, name: &str) -> Arc<Cluster> {
+    fn target(&self, state: &mut State, target: &config::WeightedCluster) -> Arc<Cluster> {
+        let name = &target.name.to_ascii_lowercase();
+        if let Some(reason) = &target.invalid {
+            return Arc::new(self.empty(&mut state.keys, name).refused(reason.clone()));
+        }
         if state.cluster(name) == Standing::Refused {
             let reason = state.reason(&format!("cluster {name}"));
             return Arc::new(self.empty(&mut state.keys, name).refused(reason));
         }
         Arc::clone(&self.entry(state, name).cell)
+    }
+
+    /// Who gets copies: a service of one cluster, which tries once, and has limits of its own.
+    fn mirror(&self, state: &mut State, mirror: &config::Mirror) -> Option<Mirror> {
+        let target = config::WeightedCluster::new(mirror.cluster.as_ref()?.to_ascii_lowercase());
+        let cluster = self.target(state, &target);
+        let cell = ServiceCell::new(&target.name, &self.hub);
+        let mut plane = Policy::default();
+        plane.timeout = Some(mirrored::TIMEOUT);
+        plane.retry = Some(config::Retry::standard().attempts(1));
+        let nothing = BTreeMap::new();
+        let target = Target::new(cluster, &nothing, &nothing, None, &Arc::from([]));
+        let route = Route {
+            name: None,
+            meter: Arc::clone(&cell.meter.plain),
+            clusters: Split::new([(1, target)]),
+            steps: None,
+            policy: cell.policy(&plane),
+            session: None,
+            matches: Vec::new(),
+            hosts: Vec::new(),
+            filters: Vec::new(),
+            plane,
+            source: None,
+        };
+        let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
+        table.add(&[], &[], route).ok()?;
+        let limiter = Some(Limiter::resized(None, mirrored::IN_FLIGHT));
+        cell.set(Service { table: table.build(), limiter });
+        Some(Mirror { how: crate::route::Mirror::new(mirror), cell: Arc::new(cell) })
     }
 
     /// Notes which clusters a service names.
@@ -181,6 +244,10 @@ impl Inner {
         users.insert(cluster.to_owned());
         for user in users {
             self.compile(state, &user);
+        }
+        let backed = state.clusters.get(cluster).map(|entry| entry.backs.clone());
+        for backed in backed.into_iter().flatten() {
+            self.examine_failover(state, &backed);
         }
     }
 
@@ -234,32 +301,65 @@ impl Inner {
     pub(super) fn settle(&self, state: &mut State, name: &str) {
         #[cfg(feature = "dns")]
         self.discover(state, name);
-        let Some(entry) = state.clusters.get_mut(name) else { return };
-        let (name, meter) = (Arc::clone(&entry.cell.name), &entry.cell.meter);
+        let Some(entry) = state.clusters.get(name) else { return };
+        let cell = Arc::clone(&entry.cell);
+        let (name, meter) = (Arc::clone(&cell.name), &cell.meter);
         let said = entry.decisive().map(|(_, settings)| settings.clone()).unwrap_or_default();
         let wanted = self.code.cluster(&name, said);
-        let current = entry.cell.core.load_full();
+        let current = cell.core.load_full();
+        let failover = if current.config.failover == wanted.failover {
+            current.failover.clone()
+        } else {
+            self.line_up(state, &name, &current.config, &wanted)
+        };
         let protector = self.protector(&mut state.keys, &name, &wanted);
         if current.same_connections(&wanted, &protector) {
             if current.config != wanted {
                 let mut core = current.with_settings(wanted);
+                core.failover = failover;
                 if core.config.health_checks != current.config.health_checks {
                     core.checking = self.check(&core.balancer, &core.config.health_checks);
                 }
-                entry.cell.set(core);
+                cell.set(core);
                 self.keep(&current.balancer);
             }
             return;
         }
-        let context = self.node_context(meter, &wanted, protector, &entry.cell.discovered);
+        let context = self.node_context(meter, &wanted, protector, &cell.discovered);
         let core = Core::new(context, wanted, self.epoch);
         let mut core = core.counting_on(&current);
+        core.failover = failover;
         core.balancer.replace(current.balancer.specs());
         self.keep(&core.balancer);
         core.checking = self.check(&core.balancer, &core.config.health_checks);
-        entry.cell.set(core);
+        cell.set(core);
         // The old endpoints finish what they have in flight and close.
         current.balancer.replace(Vec::new());
+    }
+
+    /// The clusters that take over from one by its new settings: their cells are made where nothing
+    /// has named them yet.
+    fn line_up(
+        &self,
+        state: &mut State,
+        name: &str,
+        before: &config::Cluster,
+        wanted: &config::Cluster,
+    ) -> Option<Arc<[Weak<Cluster>]>> {
+        let (before, after) = (stand_ins(before), stand_ins(wanted));
+        let handles = after.iter().map(|other| {
+            let entry = self.entry(state, other);
+            entry.backs.insert(name.to_owned());
+            Arc::downgrade(&entry.cell)
+        });
+        let handles: Vec<_> = handles.collect();
+        for gone in before.iter().filter(|it| !after.contains(it)) {
+            if let Some(entry) = state.clusters.get_mut(gone) {
+                entry.backs.remove(name);
+            }
+            state.tidy(gone);
+        }
+        (!handles.is_empty()).then(|| handles.into())
     }
 
     /// The same for every cluster, when keys or roots of another name have come.
@@ -271,11 +371,13 @@ impl Inner {
         }
     }
 
-    /// Reports a cluster that cannot be secured as it asks to be, once every source has spoken.
+    /// Reports a cluster that cannot be secured as it asks to be, or that names others which are not
+    /// there, once every source has spoken.
     pub(super) fn examine_cluster(&self, state: &mut State, name: &str) {
         if !self.is_synced() {
             return;
         }
+        self.examine_failover(state, name);
         let part = format!("security of cluster {name}");
         let entry = state.clusters.get(name).filter(|entry| !entry.settings.is_empty());
         match entry.and_then(|entry| entry.cell.core.load().protector.flaw()) {
@@ -289,6 +391,35 @@ impl Inner {
             }
         }
     }
+
+    /// Reports the clusters that are to take over from one and that no source defines.
+    fn examine_failover(&self, state: &mut State, name: &str) {
+        if !self.is_synced() {
+            return;
+        }
+        let part = format!("failover of cluster {name}");
+        let entry = state.clusters.get(name).filter(|entry| !entry.settings.is_empty());
+        let named = entry.map(|entry| stand_ins(&entry.cell.core.load().config));
+        let missing =
+            named.into_iter().flatten().filter(|it| state.cluster(it) == Standing::Absent);
+        let missing: Vec<_> = missing.map(|name| format!("`{name}`")).collect();
+        if missing.is_empty() {
+            state.flaws.remove(&part);
+            return;
+        }
+        let noun = if missing.len() == 1 { "cluster" } else { "clusters" };
+        let reason = format!("names {noun} {}, which no source defines", missing.join(", "));
+        if state.flaws.get(&part) != Some(&reason) {
+            self.report(&part, &reason);
+            state.flaws.insert(part, reason);
+        }
+    }
+}
+
+/// The names of the clusters that take over, best first.
+fn stand_ins(cluster: &config::Cluster) -> Vec<String> {
+    let names = cluster.failover.iter().flat_map(|failover| &failover.clusters);
+    names.map(|name| name.to_ascii_lowercase()).collect()
 }
 
 /// The routes of a service; without any, one that takes everything to its cluster.
@@ -299,6 +430,13 @@ fn routes_of(service: &config::Service, name: &str) -> Vec<config::Route> {
     let target = service.cluster.clone().unwrap_or_else(|| name.to_owned());
     let clusters = vec![config::WeightedCluster::new(target)];
     vec![config::Route { clusters, ..config::Route::default() }]
+}
+
+fn mirror_of(filter: &config::Filter) -> Option<&config::Mirror> {
+    match filter {
+        config::Filter::Mirror(mirror) => Some(mirror),
+        _ => None,
+    }
 }
 
 /// The session of a route, else of its service.
@@ -314,16 +452,12 @@ fn session_of<'a>(
 /// The meter of a route, which survives by the route's name; routes without one share one.
 fn meter_of(
     cell: &ServiceCell,
-    known: &mut Vec<Arc<RouteMeter>>,
+    known: &mut HashMap<Arc<str>, Arc<RouteMeter>>,
     name: Option<&Arc<str>>,
 ) -> Arc<RouteMeter> {
     let Some(name) = name else { return Arc::clone(&cell.meter.plain) };
-    if let Some(meter) = known.iter().find(|meter| meter.name() == Some(name)) {
-        return Arc::clone(meter);
-    }
-    let meter = Arc::new(cell.meter.route(name));
-    known.push(Arc::clone(&meter));
-    meter
+    let made = || Arc::new(cell.meter.route(name));
+    Arc::clone(known.entry(Arc::clone(name)).or_insert_with(made))
 }
 
 /// The limit of a service; its count of calls in flight survives every update that keeps a limit.

@@ -78,6 +78,10 @@ pub struct RouteDescription {
     pub name: Option<String>,
     /// What requests it takes, in words, one of which must hold. None: it takes every request.
     pub matches: Vec<String>,
+    /// The hosts that its requests have, one of which must be theirs. None: any.
+    pub hosts: Vec<String>,
+    /// The filters of its service and its own, in order, by their names in the mesh file.
+    pub filters: Vec<String>,
     /// Its settings with their origins.
     pub settings: Vec<Setting>,
     /// Its clusters with what each endpoint is at.
@@ -162,9 +166,11 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
     service
         .table
         .iter()
-        .map(|(_, route)| RouteDescription {
+        .map(|route| RouteDescription {
             name: route.name.as_deref().map(str::to_owned),
             matches: route.matches.iter().map(spelled::of_match).collect(),
+            hosts: route.hosts.clone(),
+            filters: route.filters.iter().map(|&name| name.to_owned()).collect(),
             settings: settings::of_route(&code, &route.plane, route.source.as_deref(), inner),
             clusters: route
                 .clusters
@@ -266,6 +272,11 @@ impl RouteDescription {
         writeln!(f, "  route {}", self.name.as_deref().unwrap_or(all))?;
         for (number, matched) in self.matches.iter().enumerate() {
             writeln!(f, "    {} {matched}", if number == 0 { "if" } else { "or" })?;
+        }
+        for (word, list) in [("of host", &self.hosts), ("filters", &self.filters)] {
+            if !list.is_empty() {
+                writeln!(f, "    {word} {}", list.join(", "))?;
+            }
         }
         list(f, "    ", &self.settings)?;
         for cluster in &self.clusters {

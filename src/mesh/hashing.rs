@@ -5,7 +5,7 @@ use http::Request;
 use crate::{
     config::{self, Balancer, HashPolicy},
     core::Random,
-    route::hash::{Beside, Hashed, Hashing},
+    route::hash::{Beside, HashKey, Hashed, Hashing},
 };
 
 /// What a cluster whose balancer hashes says of it.
@@ -42,6 +42,23 @@ impl ClusterHashing {
         Self { own: Hashing::new(own), last, random }
     }
 
+    /// The policies that a call obeys.
+    fn obeyed<'a>(&'a self, route: Option<&'a Hashing>) -> &'a Hashing {
+        let given = [Some(&self.own), route, Some(&self.last)];
+        let hashing = given.into_iter().flatten().find(|hashing| !hashing.is_empty());
+        hashing.unwrap_or(&self.last)
+    }
+
+    /// What they ask of a request, and what that has of it.
+    pub(crate) fn keys<B>(
+        &self,
+        route: Option<&Hashing>,
+        request: &Request<B>,
+        beside: Beside,
+    ) -> Vec<HashKey> {
+        self.obeyed(route).keys(request, beside)
+    }
+
     /// Hashes a call; the route's policy is asked where the cluster has none.
     ///
     /// Unless it is for shards, a call without a hash has a random one, the same for all of its attempts: the next one goes to
@@ -54,9 +71,7 @@ impl ClusterHashing {
         beside: Beside,
         random: &Random,
     ) -> Hashed {
-        let given = [Some(&self.own), route, Some(&self.last)];
-        let hashing = given.into_iter().flatten().find(|hashing| !hashing.is_empty());
-        let hashing = hashing.unwrap_or(&self.last);
+        let hashing = self.obeyed(route);
         let mut hashed = hashing.hash(request, beside, || random.next());
         if self.random {
             hashed.hash = hashed.hash.or_else(|| Some(random.next()));

@@ -132,6 +132,11 @@ impl Inner {
         *self.channel.get_or_init(|| self.random.next())
     }
 
+    /// The same, if it was asked for before.
+    pub(crate) fn known_channel(&self) -> Option<u64> {
+        self.channel.get().copied()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -153,8 +158,8 @@ impl Inner {
     }
 
     /// Whether nothing more is on its way that a call to this cluster should wait for.
-    pub(crate) fn is_settled(&self, cluster: &Cluster) -> bool {
-        self.is_synced() && !cluster.discovered.is_awaited()
+    pub(crate) fn is_settled(&self, cluster: &Arc<Cluster>) -> bool {
+        self.is_synced() && cluster.line().all(|cluster| !cluster.discovered.is_awaited())
     }
 
     /// Whether every source has spoken, and every discovery of theirs has come to something.
@@ -199,7 +204,9 @@ impl Inner {
         Box::pin(async move {
             inner
                 .wait_until(|inner| {
-                    cluster.core.load().balancer.is_callable(wanted.as_deref())
+                    let is_callable =
+                        |it: Arc<Cluster>| it.core.load().balancer.is_callable(wanted.as_deref());
+                    cluster.line().any(is_callable)
                         || inner.is_settled(&cluster)
                         || inner.is_closed()
                 })
@@ -257,7 +264,7 @@ impl Inner {
     #[cfg(feature = "dns")]
     pub(super) fn called(&self, service: &str) -> Option<crate::core::Instant> {
         let service = self.services.load().get(service)?.current.load_full()?;
-        let used = service.table.iter().map(|(_, route)| route.policy.budget.used()).max()?;
+        let used = service.table.iter().map(|route| route.policy.budget.used()).max()?;
         Some(self.epoch.at(used))
     }
 

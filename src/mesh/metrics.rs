@@ -223,8 +223,8 @@ impl View {
         let now = inner.epoch.nanos(self.now);
         for meter in service.meters() {
             let of = |route: &super::service::Route| Arc::ptr_eq(&route.meter, &meter);
-            let route = current.table.iter().find(|(_, route)| of(route));
-            let balance = route.map(|(_, route)| route.policy.budget.balance(now));
+            let route = current.table.iter().find(|route| of(route));
+            let balance = route.map(|route| route.policy.budget.balance(now));
             meter.collect(Metric::BudgetBalance, balance, samples);
         }
     }

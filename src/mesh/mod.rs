@@ -31,6 +31,7 @@ mod discovery;
 #[cfg(feature = "dns")]
 mod dns;
 mod endpoint;
+mod explain;
 mod hashing;
 mod inner;
 mod keeper;
@@ -76,6 +77,10 @@ pub use self::{
     describe::{
         ClusterDescription, Description, RouteDescription, ServiceDescription, Setting,
         SettingOrigin,
+    },
+    explain::{
+        ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation, PassedRule,
+        RouteExplanation,
     },
     leaf::LeafEndpoint,
     stage::{Next, NextFuture},
@@ -178,6 +183,37 @@ impl Mesh {
     #[must_use]
     pub fn describe(&self) -> Description {
         Description::of(&self.inner)
+    }
+
+    /// Where a call would go, and why nowhere else, at this moment: nothing is sent, counted or
+    /// connected, no random word is drawn, and whose turn it is stays.
+    ///
+    /// The request's authority (or `host` header) names its service, as for [`Mesh::http`]; what a
+    /// [`Call`](crate::Call) in its extensions asks for is heeded. It is the first attempt that is
+    /// explained. Linear in the number of endpoints: ask it of a call that you wonder about, not of each.
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_mesh::Mesh;
+    ///
+    /// let address: std::net::SocketAddr = "127.0.0.1:8080".parse()?;
+    /// let mesh = Mesh::builder().endpoints("users.prod", [address]).build()?;
+    /// mesh.ready().await?;
+    /// let explanation = mesh.explain(&http::Request::get("http://users.prod/1").body(())?)?;
+    /// assert!(explanation.to_string().contains("127.0.0.1:8080"));
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of a call that fails before it has a cluster: a name that no source defines, no route
+    /// that matches, a request that names no service, a mesh that is shut down. Where a call would wait
+    /// for a source, or ask DNS for a name, the error says so. That nothing can be picked is no
+    /// error here: the explanation tells it.
+    pub fn explain<B>(&self, request: &http::Request<B>) -> Result<Explanation, Error> {
+        Explanation::of(&self.inner, request)
     }
 
     /// What happens from now on.

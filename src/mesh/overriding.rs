@@ -5,7 +5,7 @@ use http::{HeaderName, Request};
 use crate::{
     balance::{HealthSet, Over},
     config::{self, Balancer, OverrideSource},
-    route::Session,
+    route::{Named, Session},
 };
 
 /// The places, in order. Without an `override_host` balancer: the session.
@@ -42,13 +42,17 @@ impl Overriding {
         self.sources.iter().any(|source| matches!(source, Source::Header(_)))
     }
 
-    /// The endpoint that a call names.
-    pub(crate) fn over<B>(&self, session: Option<&Session>, request: &Request<B>) -> Option<Over> {
+    /// The endpoint that a call names; `session` is its session, and what it says.
+    pub(crate) fn over<B>(
+        &self,
+        session: Option<(&Session, &Named)>,
+        request: &Request<B>,
+    ) -> Option<Over> {
         self.sources.iter().find_map(|source| {
             let (address, strict) = match source {
                 Source::Session => {
-                    let session = session?;
-                    (session.named(request)?, session.strict)
+                    let (session, named) = session?;
+                    (named.address.clone(), session.strict)
                 }
                 //= Envoy override_host: the header holds an address in clear
                 Source::Header(name) => {

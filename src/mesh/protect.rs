@@ -219,6 +219,11 @@ impl Protector {
         self.usual.get_or_init(|| self.keys.protection(&self.security, &demand)).another()
     }
 
+    /// Whether endpoints are plaintext of which nobody has said anything.
+    pub(crate) fn is_open_itself(&self) -> bool {
+        self.security.mode.is_none()
+    }
+
     /// Whether the endpoint is plaintext because nobody has said anything of it.
     pub(crate) fn is_open(&self, spec: &Spec) -> bool {
         self.security.mode.is_none() && spec.security().is_none()

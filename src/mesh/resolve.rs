@@ -52,7 +52,7 @@ impl Inner {
     }
 
     /// The full name, with what makes it another than that of `http`.
-    fn full_name(&self, name: &Name) -> String {
+    pub(super) fn full_name(&self, name: &Name) -> String {
         if name.https && self.unknown_names == UnknownNames::Dns {
             return format!("{HTTPS}{name}");
         }

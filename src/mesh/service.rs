@@ -1,7 +1,7 @@
 //! A service at run time: its swap cell and the compiled, immutable form of its configuration.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -21,7 +21,7 @@ use crate::{
         trace::{Peer, Rules},
     },
     resilience::{Budget, deadline, limit::Limiter, retry},
-    route::{Hashing, Session, Split, Table},
+    route::{self, Hashing, Session, Split, Steps, Table},
 };
 
 /// One service: a swap cell of its own, held by every client of the service.
@@ -50,12 +50,18 @@ pub(crate) struct Service {
 pub(crate) struct Route {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) meter: Arc<RouteMeter>,
+    /// Empty where the route answers by itself.
     pub(crate) clusters: Split<Target>,
+    /// What it does without a cluster.
+    pub(crate) steps: Option<Steps>,
     pub(crate) policy: Policy,
     /// What keeps a caller with an endpoint.
     pub(crate) session: Option<Arc<Session>>,
     /// What it matches, in its source's words, for `describe()`.
     pub(crate) matches: Vec<config::Match>,
+    /// The same of its hosts, and the names of what is done on the way.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) filters: Vec<&'static str>,
     /// The layers that the policy was merged from, for `describe()`.
     pub(crate) plane: config::Policy,
     /// The source that defines it.
@@ -67,6 +73,17 @@ pub(crate) struct Target {
     cluster: Arc<Cluster>,
     /// The labels that the endpoint must carry, if any.
     pub(crate) wanted: Option<Arc<Wanted>>,
+    /// What filters do on the way there and back; mostly nothing.
+    pub(crate) steps: Option<Arc<Steps>>,
+    /// Who gets copies; asked only where there are steps.
+    pub(crate) mirrors: Arc<[Mirror]>,
+}
+
+/// Who gets a copy of a request.
+pub(crate) struct Mirror {
+    pub(crate) how: route::Mirror,
+    /// A service of its own, of the one cluster: its calls are no calls of the one that is copied.
+    pub(crate) cell: Arc<ServiceCell>,
 }
 
 /// The settings that a call on a route obeys.
@@ -91,11 +108,13 @@ impl Target {
         cluster: Arc<Cluster>,
         of_route: &BTreeMap<String, String>,
         of_cluster: &BTreeMap<String, String>,
+        steps: Option<Steps>,
+        mirrors: &Arc<[Mirror]>,
     ) -> Self {
         let mut labels = of_route.clone();
         labels.extend(of_cluster.clone());
         let wanted = (!labels.is_empty()).then(|| Arc::new(Wanted::new(labels)));
-        Self { cluster, wanted }
+        Self { cluster, wanted, steps: steps.map(Arc::new), mirrors: Arc::clone(mirrors) }
     }
 }
 
@@ -148,8 +167,9 @@ impl ServiceCell {
     pub(crate) fn meters(&self) -> Vec<Arc<RouteMeter>> {
         let mut meters = vec![Arc::clone(&self.meter.plain)];
         if let Some(service) = &*self.current.load() {
-            for (_, route) in service.table.iter() {
-                if !meters.iter().any(|known| Arc::ptr_eq(known, &route.meter)) {
+            let mut known = HashSet::from([Arc::as_ptr(&self.meter.plain)]);
+            for route in service.table.iter() {
+                if known.insert(Arc::as_ptr(&route.meter)) {
                     meters.push(Arc::clone(&route.meter));
                 }
             }

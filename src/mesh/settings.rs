@@ -176,6 +176,10 @@ pub(super) fn of_cluster(
         cluster
             .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
         breakers.setting("breakers.max_requests", "none", |b: &Breakers| text(b.max_requests)),
+        cluster.setting("failover", "none", |c| {
+            let clusters = c.failover.as_ref().map(|failover| failover.clusters.join(", "));
+            clusters.filter(|clusters| !clusters.is_empty())
+        }),
     ]);
     list.extend(health::of(&cluster));
     if let Some(config::Discovery::Dns(dns)) = &plane.discovery {

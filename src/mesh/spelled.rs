@@ -1,34 +1,54 @@
 //! Matches and endpoints in words, for `describe()`.
 
-use crate::config::{Endpoint, Health, Match, PathMatch, Security, StringMatch};
+use crate::config::{Endpoint, GrpcMatch, Health, Match, PathMatch, Security, StringMatch};
 
 /// What a request must be for a match to take it.
 pub(super) fn of_match(rule: &Match) -> String {
     let mut parts = Vec::new();
+    parts.extend(rule.caller.iter().map(|(name, value)| format!("caller is {name}={value}")));
     match &rule.path {
         Some(PathMatch::Exact(path)) => parts.push(format!("path is {path}")),
         Some(PathMatch::Prefix(path)) => parts.push(format!("path is under {path}")),
-        Some(other) => parts.push(format!("path is {other:?}")),
+        Some(PathMatch::StringPrefix(path)) => parts.push(format!("path begins with {path}")),
+        Some(PathMatch::Regex(regex)) => parts.push(format!("path matches {regex}")),
+        Some(PathMatch::Template(text)) => parts.push(format!("path is like {text}")),
+        Some(PathMatch::Connect) => parts.push("connects".to_owned()),
         None => {}
     }
+    if let Some(GrpcMatch { service, method }) = &rule.grpc {
+        parts.push("is a gRPC call".to_owned());
+        parts.extend(service.as_ref().map(|it| format!("service {}", of_text(it, false))));
+        parts.extend(method.as_ref().map(|it| format!("gRPC method {}", of_text(it, false))));
+    }
     parts.extend(rule.method.as_ref().map(|method| format!("method is {method}")));
-    parts.extend(rule.headers.iter().map(|header| {
-        let not = if header.invert { "not: " } else { "" };
-        format!("{not}header {} {}", header.name, of_text(&header.matcher))
+    parts.extend(rule.scheme.as_ref().map(|scheme| format!("scheme is {scheme}")));
+    let not = |invert| if invert { "not: " } else { "" };
+    parts.extend(rule.headers.iter().map(|it| {
+        format!("{}header {} {}", not(it.invert), it.name, of_text(&it.matcher, it.ignore_case))
     }));
-    parts.extend(rule.query.iter().map(|it| format!("query {} {}", it.name, of_text(&it.matcher))));
+    parts.extend(rule.query.iter().map(|it| {
+        format!("{}query {} {}", not(it.invert), it.name, of_text(&it.matcher, it.ignore_case))
+    }));
+    parts.extend(rule.cookies.iter().map(|it| {
+        format!("{}cookie {} {}", not(it.invert), it.name, of_text(&it.matcher, it.ignore_case))
+    }));
+    if let Some(share) = &rule.fraction {
+        parts.push(format!("{} % of them", share.percent));
+    }
     if parts.is_empty() { "any request".to_owned() } else { parts.join(", ") }
 }
 
-fn of_text(matcher: &StringMatch) -> String {
-    match matcher {
+fn of_text(matcher: &StringMatch, ignore_case: bool) -> String {
+    let text = match matcher {
         StringMatch::Exact(text) => format!("is {text}"),
         StringMatch::Prefix(text) => format!("begins with {text}"),
         StringMatch::Suffix(text) => format!("ends with {text}"),
         StringMatch::Contains(text) => format!("contains {text}"),
+        StringMatch::Regex(text) => format!("matches {text}"),
+        StringMatch::Range(range) => format!("is in {}..{}", range.start, range.end),
         StringMatch::Present => "is there".to_owned(),
-        other => format!("{other:?}"),
-    }
+    };
+    if ignore_case { format!("{text} without case") } else { text }
 }
 
 /// What its source says of an endpoint beyond its address and weight, each with a comma before.

@@ -35,13 +35,16 @@ pub(super) struct State {
     pub(super) runs: u64,
 }
 
-/// One cluster, and who says what of it. It lives while a source defines it or a service names it.
+/// One cluster, and who says what of it. It lives while a source defines it, or a service or
+/// another cluster names it.
 pub(super) struct Entry {
     pub(super) cell: Arc<Cluster>,
     /// The settings of each source; the first source whose settings say anything decides.
     pub(super) settings: BTreeMap<SourceId, config::Cluster>,
     /// The services that name it.
     pub(super) users: BTreeSet<String>,
+    /// The clusters that it takes over from.
+    pub(super) backs: BTreeSet<String>,
     /// What fills it, where its settings leave that to discovery.
     #[cfg(feature = "dns")]
     pub(super) discovery: Option<super::discovery::Running>,
@@ -138,7 +141,8 @@ impl State {
         let Some(entry) = self.clusters.get(name) else { return Ok(()) };
         // What is asked of DNS has been called already.
         let is_listed = entry.settings.keys().any(|source| *source != SourceId::DNS);
-        if !is_listed || entry.users.iter().any(|user| user != name) {
+        let is_named = entry.users.iter().any(|user| user != name) || !entry.backs.is_empty();
+        if !is_listed || is_named {
             return Ok(());
         }
         callable(name)
@@ -172,7 +176,7 @@ impl State {
         if self
             .clusters
             .get(cluster)
-            .is_some_and(|entry| entry.settings.is_empty() && entry.users.is_empty())
+            .is_some_and(|entry| entry.settings.is_empty() && !entry.is_named())
         {
             self.clusters.remove(cluster);
         }
@@ -192,10 +196,16 @@ impl Entry {
             cell: Arc::new(cell),
             settings: BTreeMap::new(),
             users: BTreeSet::new(),
+            backs: BTreeSet::new(),
             #[cfg(feature = "dns")]
             discovery: None,
             listed: Listed::default(),
         }
+    }
+
+    /// Whether a service or another cluster names it.
+    fn is_named(&self) -> bool {
+        !self.users.is_empty() || !self.backs.is_empty()
     }
 
     /// The settings that decide, and whose they are: the first that say anything.

@@ -3,12 +3,18 @@
 //! The rules are Envoy's (`hash_policy.cc`), so that a sidecar and this mesh send the same request to
 //! the same endpoint.
 
+mod told;
+
 use std::{borrow::Cow, collections::BTreeMap, hash::Hasher, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use twox_hash::XxHash64;
 
+#[cfg(feature = "regex")]
+use crate::config::Rewriter;
 use crate::config::{HashCookie, HashOn, HashPolicy};
+
+pub(crate) use self::told::{HashKey, KeyFound};
 
 /// A compiled list of hash policies.
 #[derive(Debug, Default)]
@@ -28,6 +34,9 @@ struct Part {
 enum On {
     /// Its values sorted, each hashed with the hash of those before it as the seed (Envoy).
     Header(HeaderName),
+    /// The same of what its values become.
+    #[cfg(feature = "regex")]
+    Rewritten(Box<(HeaderName, Rewriter)>),
     /// Its values joined by commas (gRFC A76).
     Joined(HeaderName),
     Cookie(Box<Cookie>),
@@ -120,7 +129,17 @@ impl On {
     fn new(on: &HashOn) -> Option<Self> {
         Some(match on {
             HashOn::Header(header) => {
-                Self::Header(HeaderName::from_bytes(header.name.as_bytes()).ok()?)
+                let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+                match &header.rewrite {
+                    None => Self::Header(name),
+                    #[cfg(feature = "regex")]
+                    Some(rewrite) => {
+                        Self::Rewritten(Box::new((name, Rewriter::new(rewrite).ok()?)))
+                    }
+                    // Refused by validation.
+                    #[cfg(not(feature = "regex"))]
+                    Some(_) => return None,
+                }
             }
             HashOn::Cookie(cookie) => Self::Cookie(Box::new(Cookie::new(cookie))),
             HashOn::Query(name) => Self::Query(name.clone()),
@@ -141,6 +160,8 @@ impl On {
     ) -> Option<u64> {
         match self {
             Self::Header(name) => of_header(request.headers(), name),
+            #[cfg(feature = "regex")]
+            Self::Rewritten(by) => of_rewritten(request.headers(), &by.0, &by.1),
             Self::Joined(name) => of_joined(request.headers(), name),
             Self::Cookie(cookie) => {
                 let value = match value_of(request.headers(), &cookie.name) {
@@ -249,6 +270,18 @@ fn of_header(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     let mut values: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     values.sort_unstable();
     Some(values.into_iter().fold(0, XxHash64::oneshot))
+}
+
+//= Envoy HeaderHashMethod: rewritten one by one, and sorted after that
+#[cfg(feature = "regex")]
+fn of_rewritten(headers: &HeaderMap, name: &HeaderName, rewriter: &Rewriter) -> Option<u64> {
+    let values = headers.get_all(name).iter().map(|value| rewriter.rewrite(value.as_bytes()));
+    let mut values: Vec<_> = values.collect();
+    values.sort_unstable();
+    match values.as_slice() {
+        [] => None,
+        values => Some(values.iter().fold(0, |seed, value| XxHash64::oneshot(seed, value))),
+    }
 }
 
 //= gRFC A76: multiple values are joined by commas

@@ -1,166 +1,304 @@
 //! What a request must look like for a route to take it.
 
-use http::{HeaderMap, HeaderName, Method, Request};
+use std::{cell::Cell, collections::BTreeMap};
 
-use crate::config::{Match, PathMatch, StringMatch};
+use http::{HeaderName, Method, Request, header::HOST};
+
+use super::{
+    hash::value_of,
+    path::{Anchor, Path},
+    text::Text,
+};
+use crate::{
+    config::{GrpcMatch, HeaderMatch, Match, StringMatch},
+    core::{Random, grpc},
+};
+
+/// A request as the table looks at it.
+pub(crate) struct Asked<'a, B> {
+    request: &'a Request<B>,
+    random: &'a Random,
+    /// The request's place in every share: drawn once, when it is first asked for.
+    roll: Cell<Option<u64>>,
+}
 
 /// One compiled match: all of its parts must hold.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Matcher {
     path: Option<Path>,
     method: Option<Method>,
-    headers: Vec<(HeaderName, Text, bool)>,
-    query: Vec<(String, Text)>,
+    scheme: Option<String>,
+    headers: Vec<Header>,
+    query: Vec<Named>,
+    cookies: Vec<Named>,
+    grpc: Option<Box<Grpc>>,
+    /// A request matches whose place is below this one.
+    below: Option<u64>,
+    /// This process has not the labels that its callers must have.
+    other_caller: bool,
+}
+
+/// The first part of a match that a request does not meet. Numbers are places in the
+/// configuration's lists.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mismatch {
+    Host,
+    Caller,
+    Path,
+    Method,
+    Scheme,
+    Grpc,
+    Header(usize),
+    Query(usize),
+    Cookie(usize),
+    /// It is not of the share.
+    Fraction,
 }
 
 #[derive(Debug)]
-enum Path {
-    Exact(String),
-    /// Without a trailing slash.
-    Prefix(String),
+struct Header {
+    name: HeaderName,
+    text: Text,
+    invert: bool,
+    missing_as_empty: bool,
+}
+
+/// A query parameter or a cookie.
+#[derive(Debug)]
+struct Named {
+    name: String,
+    text: Text,
+    invert: bool,
 }
 
 #[derive(Debug)]
-enum Text {
-    Exact(String),
-    Prefix(String),
-    Suffix(String),
-    Contains(String),
-    Present,
+struct Grpc {
+    service: Option<Text>,
+    method: Option<Text>,
+}
+
+// === impl Asked ===
+
+impl<'a, B> Asked<'a, B> {
+    pub(crate) fn new(request: &'a Request<B>, random: &'a Random) -> Self {
+        Self { request, random, roll: Cell::new(None) }
+    }
+
+    pub(super) fn path(&self) -> &'a str {
+        self.request.uri().path()
+    }
+
+    pub(super) fn host(&self) -> Option<&'a str> {
+        authority_of(self.request)
+    }
+
+    fn roll(&self) -> u64 {
+        let roll = self.roll.get().unwrap_or_else(|| self.random.next());
+        self.roll.set(Some(roll));
+        roll
+    }
 }
 
 // === impl Matcher ===
 
 impl Matcher {
-    /// Compiles a validated match; what cannot be compiled is named.
-    pub(crate) fn new(rule: &Match) -> Result<Self, String> {
-        let path = match &rule.path {
-            None => None,
-            Some(PathMatch::Exact(path)) => Some(Path::Exact(path.clone())),
-            Some(PathMatch::Prefix(path)) => {
-                Some(Path::Prefix(path.strip_suffix('/').unwrap_or(path).to_owned()))
-            }
-            Some(other) => return Err(format!("path match {other:?} is not supported yet")),
-        };
-        let method = match &rule.method {
-            None => None,
-            Some(method) => Some(
-                Method::from_bytes(method.as_bytes())
-                    .map_err(|_| format!("`{method}` is not a method"))?,
-            ),
-        };
-        let mut headers = Vec::with_capacity(rule.headers.len());
-        for header in &rule.headers {
-            let name = HeaderName::from_bytes(header.name.as_bytes())
-                .map_err(|_| format!("`{}` is not a header name", header.name))?;
-            headers.push((name, Text::new(&header.matcher)?, header.invert));
-        }
-        let mut query = Vec::with_capacity(rule.query.len());
-        for parameter in &rule.query {
-            query.push((parameter.name.clone(), Text::new(&parameter.matcher)?));
-        }
-        Ok(Self { path, method, headers, query })
-    }
-
-    pub(crate) fn matches<B>(&self, request: &Request<B>) -> bool {
-        self.path.as_ref().is_none_or(|path| path.matches(request.uri().path()))
-            && self.method.as_ref().is_none_or(|method| method == request.method())
-            && self.headers.iter().all(|(name, text, invert)| {
-                header_matches(request.headers(), name, text) != *invert
-            })
-            && self.query.iter().all(|(name, text)| query_matches(request, name, text))
-    }
-}
-
-fn header_matches(headers: &HeaderMap, name: &HeaderName, text: &Text) -> bool {
-    headers.get_all(name).iter().any(|value| value.to_str().is_ok_and(|value| text.matches(value)))
-}
-
-fn query_matches<B>(request: &Request<B>, name: &str, text: &Text) -> bool {
-    let query = request.uri().query().unwrap_or_default();
-    // The first parameter of that name decides (Gateway API HTTPQueryParamMatch).
-    query
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .find(|(key, _)| *key == name)
-        .is_some_and(|(_, value)| text.matches(value))
-}
-
-// === impl Path ===
-
-impl Path {
-    fn matches(&self, path: &str) -> bool {
-        match self {
-            Self::Exact(exact) => path == exact,
-            //= Gateway API HTTPPathMatch: a prefix matches whole path elements
-            Self::Prefix(prefix) => path
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-        }
-    }
-}
-
-// === impl Text ===
-
-impl Text {
-    fn new(matcher: &StringMatch) -> Result<Self, String> {
-        Ok(match matcher {
-            StringMatch::Exact(text) => Self::Exact(text.clone()),
-            StringMatch::Prefix(text) => Self::Prefix(text.clone()),
-            StringMatch::Suffix(text) => Self::Suffix(text.clone()),
-            StringMatch::Contains(text) => Self::Contains(text.clone()),
-            StringMatch::Present => Self::Present,
-            other => return Err(format!("match {other:?} is not supported yet")),
+    /// Compiles a validated match for a process with these labels; what cannot be compiled is
+    /// named.
+    pub(crate) fn new(rule: &Match, labels: &BTreeMap<String, String>) -> Result<Self, String> {
+        let path = rule.path.as_ref().map(|path| Path::new(path, rule.path_ignore_case));
+        let method = rule.method.as_ref().map(|method| {
+            Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is not a method"))
+        });
+        let headers = rule.headers.iter().map(Header::new);
+        let query = rule.query.iter();
+        let query = query.map(|it| Named::new(&it.name, &it.matcher, it.ignore_case, it.invert));
+        let cookies = rule.cookies.iter();
+        let cookies =
+            cookies.map(|it| Named::new(&it.name, &it.matcher, it.ignore_case, it.invert));
+        let is_ours = |(name, value): (&String, &String)| labels.get(name) == Some(value);
+        Ok(Self {
+            path: path.transpose()?,
+            method: method.transpose()?,
+            scheme: rule.scheme.as_ref().map(|scheme| scheme.to_ascii_lowercase()),
+            headers: headers.collect::<Result<_, _>>()?,
+            query: query.collect::<Result<_, _>>()?,
+            cookies: cookies.collect::<Result<_, _>>()?,
+            grpc: rule.grpc.as_ref().map(Grpc::new).transpose()?.map(Box::new),
+            below: rule.fraction.as_ref().and_then(|share| below(share.percent)),
+            other_caller: !rule.caller.iter().all(is_ours),
         })
     }
 
-    fn matches(&self, value: &str) -> bool {
-        match self {
-            Self::Exact(text) => value == text,
-            Self::Prefix(text) => value.starts_with(text.as_str()),
-            Self::Suffix(text) => value.ends_with(text.as_str()),
-            Self::Contains(text) => value.contains(text.as_str()),
-            Self::Present => true,
+    /// Whether every request matches.
+    pub(super) fn takes_all(&self) -> bool {
+        let Self { path, method, scheme, headers, query, cookies, grpc, below, other_caller } =
+            self;
+        path.as_ref().is_none_or(Path::takes_all)
+            && method.is_none()
+            && scheme.is_none()
+            && headers.is_empty()
+            && query.is_empty()
+            && cookies.is_empty()
+            && grpc.is_none()
+            && below.is_none()
+            && !other_caller
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_ref()
+    }
+
+    /// What the path of every request that matches begins with.
+    pub(super) fn anchor(&self) -> Anchor<'_> {
+        match (&self.path, &self.grpc) {
+            (Some(path), _) => path.anchor(),
+            (None, Some(grpc)) => grpc.anchor(),
+            (None, None) => Anchor::Anything,
+        }
+    }
+
+    /// The part that a request does not meet; none: it matches.
+    //= the cheapest first, what may cost most (headers with regular expressions) last
+    pub(crate) fn mismatch<B>(&self, asked: &Asked<'_, B>) -> Option<Mismatch> {
+        let request = asked.request;
+        if self.other_caller {
+            return Some(Mismatch::Caller);
+        }
+        if self.path.as_ref().is_some_and(|path| !path.matches(request.uri().path())) {
+            return Some(Mismatch::Path);
+        }
+        if self.method.as_ref().is_some_and(|method| method != request.method()) {
+            return Some(Mismatch::Method);
+        }
+        if let Some(scheme) = &self.scheme
+            && !request.uri().scheme_str().unwrap_or("http").eq_ignore_ascii_case(scheme)
+        {
+            return Some(Mismatch::Scheme);
+        }
+        if self.grpc.as_ref().is_some_and(|grpc| !grpc.matches(request)) {
+            return Some(Mismatch::Grpc);
+        }
+        let failed = |header: &Header| !header.matches(request.headers());
+        if let Some(index) = self.headers.iter().position(failed) {
+            return Some(Mismatch::Header(index));
+        }
+        let failed = |it: &Named| !it.meets(parameter(request, &it.name));
+        if let Some(index) = self.query.iter().position(failed) {
+            return Some(Mismatch::Query(index));
+        }
+        let failed = |it: &Named| !it.meets(value_of(request.headers(), &it.name));
+        if let Some(index) = self.cookies.iter().position(failed) {
+            return Some(Mismatch::Cookie(index));
+        }
+        self.below.is_some_and(|below| asked.roll() >= below).then_some(Mismatch::Fraction)
+    }
+}
+
+/// The host that a request is for: a `host` header wins, as on the wire.
+pub(super) fn authority_of<B>(request: &Request<B>) -> Option<&str> {
+    match request.headers().get(HOST) {
+        Some(host) => host.to_str().ok(),
+        None => request.uri().authority().map(http::uri::Authority::as_str),
+    }
+}
+
+/// The first parameter of that name, as it is written.
+//= Gateway API HTTPQueryParamMatch: the first decides
+fn parameter<'a, B>(request: &'a Request<B>, name: &str) -> Option<&'a str> {
+    let query = request.uri().query()?;
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// Where a share ends; none: it is all of them.
+pub(super) fn below(percent: f64) -> Option<u64> {
+    if percent >= 100.0 {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share of 2^64, and the cast of a float saturates"
+    )]
+    Some((percent / 100.0 * u64::MAX as f64) as u64)
+}
+
+// === impl Header ===
+
+impl Header {
+    fn new(header: &HeaderMatch) -> Result<Self, String> {
+        let name = HeaderName::from_bytes(header.name.as_bytes())
+            .map_err(|_| format!("`{}` is not a header name", header.name))?;
+        let text = Text::new(&header.matcher, header.ignore_case)?;
+        let HeaderMatch { invert, missing_as_empty, .. } = *header;
+        Ok(Self { name, text, invert, missing_as_empty })
+    }
+
+    fn matches(&self, headers: &http::HeaderMap) -> bool {
+        let mut values = headers.get_all(&self.name).iter().peekable();
+        if values.peek().is_some() {
+            let text = |value: &'_ http::HeaderValue| {
+                std::str::from_utf8(value.as_bytes()).is_ok_and(|value| self.text.matches(value))
+            };
+            return values.any(text) != self.invert;
+        }
+        //= Envoy HeaderUtility::matchHeaders, gRFC A28: no value meets nothing, and not the
+        //= contrary either, unless it counts as an empty one
+        match (&self.text, self.missing_as_empty) {
+            (Text::Present, _) => self.invert,
+            (text, true) => text.matches("") != self.invert,
+            (_, false) => false,
+        }
+    }
+}
+
+// === impl Named ===
+
+impl Named {
+    fn new(
+        name: &str,
+        matcher: &StringMatch,
+        ignore_case: bool,
+        invert: bool,
+    ) -> Result<Self, String> {
+        Ok(Self { name: name.to_owned(), text: Text::new(matcher, ignore_case)?, invert })
+    }
+
+    fn meets(&self, value: Option<&str>) -> bool {
+        value.is_some_and(|value| self.text.matches(value)) != self.invert
+    }
+}
+
+// === impl Grpc ===
+
+impl Grpc {
+    fn new(rule: &GrpcMatch) -> Result<Self, String> {
+        let text = |text: &Option<StringMatch>| {
+            text.as_ref().map(|text| Text::new(text, false)).transpose()
+        };
+        Ok(Self { service: text(&rule.service)?, method: text(&rule.method)? })
+    }
+
+    fn matches<B>(&self, request: &Request<B>) -> bool {
+        if !grpc::is_grpc(request.headers()) {
+            return false;
+        }
+        let path = request.uri().path();
+        let called = path.strip_prefix('/').and_then(|path| path.rsplit_once('/'));
+        let (service, method) = called.unwrap_or(("", ""));
+        self.service.as_ref().is_none_or(|text| text.matches(service))
+            && self.method.as_ref().is_none_or(|text| text.matches(method))
+    }
+
+    fn anchor(&self) -> Anchor<'_> {
+        match &self.service {
+            Some(Text::Exact(service)) => Anchor::Service(service),
+            _ => Anchor::Anything,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn get(uri: &str) -> Request<()> {
-        Request::get(uri).header("version", "two").body(()).unwrap()
-    }
-
-    fn path(path: PathMatch) -> Matcher {
-        let mut rule = Match::default();
-        rule.path = Some(path);
-        Matcher::new(&rule).unwrap()
-    }
-
-    // Vectors of the Gateway API case MeshHTTPRouteMatching.
-    #[test]
-    fn a_prefix_matches_whole_path_elements() {
-        let v2 = path(PathMatch::Prefix("/v2".into()));
-        for (uri, expected) in [
-            ("/v2", true),
-            ("/v2/", true),
-            ("/v2/example", true),
-            ("/v2?x=1", true),
-            ("/v2example", false),
-            ("/foo/v2/example", false),
-        ] {
-            assert_eq!(v2.matches(&get(uri)), expected, "{uri}");
-        }
-        let root = path(PathMatch::Prefix("/".into()));
-        assert!(root.matches(&get("/anything")));
-    }
-
-    #[test]
-    fn an_exact_path_matches_only_itself() {
-        let exact = path(PathMatch::Exact("/v1".into()));
-        assert!(exact.matches(&get("/v1")));
-        assert!(!exact.matches(&get("/v1/")));
-    }
-}
+#[path = "matching/tests.rs"]
+mod tests;

@@ -1,8 +1,11 @@
 //! Sessions: a caller stays with the endpoint that has answered it first (gRFC A55, Envoy's
-//! stateful sessions). A cookie or a header carries the endpoint's address.
+//! stateful sessions). A cookie or a header carries the endpoint's address, and, where sessions end, since
+//! when it has been there and when it was used last.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header::SET_COOKIE};
+
+use std::time::Duration;
 
 use super::hash::{attributes_of, value_of};
 use crate::config::{self, Address};
@@ -13,6 +16,18 @@ pub(crate) struct Session {
     /// At least one; the first that names an endpoint decides.
     carriers: Vec<Carrier>,
     pub(crate) strict: bool,
+    /// The longest that it lives, and that it is unused. Seconds.
+    absolute: Option<u64>,
+    idle: Option<u64>,
+}
+
+/// A session as a request carries it. Times are seconds since 1970.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Named {
+    pub(crate) address: Address,
+    /// Since when it has been there; none of one that does not end.
+    pub(crate) begun: Option<u64>,
+    used: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -38,7 +53,14 @@ impl Session {
         let header = session.header.as_ref().and_then(|name| HeaderName::try_from(name).ok());
         let carriers: Vec<_> = cookie.into_iter().chain(header.map(Carrier::Header)).collect();
         let strict = session.strict == Some(true);
-        (!carriers.is_empty()).then_some(Self { carriers, strict })
+        let seconds = |timeout: Option<Duration>| timeout.map(|it| it.as_secs().max(1));
+        let (absolute, idle) = (seconds(session.absolute_timeout), seconds(session.idle_timeout));
+        (!carriers.is_empty()).then_some(Self { carriers, strict, absolute, idle })
+    }
+
+    /// Whether it ends at a time.
+    pub(crate) fn ends(&self) -> bool {
+        self.absolute.is_some() || self.idle.is_some()
     }
 
     /// Whether requests of this path have such a session.
@@ -46,30 +68,65 @@ impl Session {
         self.carriers.iter().any(|carrier| carrier.is_for(path))
     }
 
-    /// The endpoint that a request names. Nonsense names none.
-    pub(crate) fn named<B>(&self, request: &Request<B>) -> Option<Address> {
+    /// What a request names. Nonsense names nothing, and so does what is over `now`, in seconds since
+    /// 1970.
+    pub(crate) fn named<B>(&self, request: &Request<B>, now: u64) -> Option<Named> {
         let path = request.uri().path();
         let mut carriers = self.carriers.iter().filter(|carrier| carrier.is_for(path));
-        carriers.find_map(|carrier| {
-            let address = STANDARD.decode(carrier.text(request.headers())?).ok()?;
-            std::str::from_utf8(&address).ok()?.parse().ok()
-        })
+        let named = carriers.find_map(|carrier| {
+            let text = STANDARD.decode(carrier.text(request.headers())?).ok()?;
+            Named::read(std::str::from_utf8(&text).ok()?)
+        })?;
+        self.lasts(&named, now).then_some(named)
     }
 
-    /// Tells the caller who has answered, unless it has named it itself.
+    /// A time that is still to come is none that has passed: clocks differ.
+    fn lasts(&self, named: &Named, now: u64) -> bool {
+        let within = |since: Option<u64>, most: Option<u64>| match (since, most) {
+            (_, None) => true,
+            (Some(since), Some(most)) => now.saturating_sub(since) <= most,
+            // It does not say how old it is.
+            (None, Some(_)) => false,
+        };
+        within(named.begun, self.absolute) && within(named.used, self.idle)
+    }
+
+    /// Tells the caller who has answered, unless it has named it itself and need not be told of the
+    /// time.
     pub(crate) fn tell(
         &self,
         headers: &mut HeaderMap,
-        named: Option<&Address>,
+        named: Option<&Named>,
         answered: &Address,
+        now: u64,
     ) {
-        if named == Some(answered) {
+        let same = named.filter(|named| named.address == *answered);
+        if let Some(same) = same
+            && (self.idle.is_none() || same.used.is_some_and(|used| used >= now))
+        {
             return;
         }
-        let value = STANDARD.encode(answered.to_string());
+        let mut text = answered.to_string();
+        if self.ends() {
+            let begun = same.and_then(|same| same.begun).unwrap_or(now);
+            text += &format!(";{begun};{now}");
+        }
+        let value = STANDARD.encode(text);
         for carrier in &self.carriers {
             carrier.tell(headers, &value);
         }
+    }
+}
+
+impl Named {
+    fn read(text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse() {
+            return Some(Self { address, begun: None, used: None });
+        }
+        let mut parts = text.rsplitn(3, ';');
+        let (used, begun) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let address = parts.next()?.parse().ok()?;
+        Some(Self { address, begun: Some(begun), used: Some(used) })
     }
 }
 

@@ -197,7 +197,7 @@ impl Watch {
 // === impl ConnectError ===
 
 impl ConnectError {
-    pub(super) fn new(what: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str) -> Self {
         Self { what, cause: None, of: Of::Connection }
     }
 
@@ -217,7 +217,7 @@ impl ConnectError {
     }
 
     /// The endpoint left its cluster after it was picked: another pick finds another.
-    pub(super) fn left() -> Self {
+    pub(crate) fn left() -> Self {
         Self { of: Of::Leaving, ..Self::new("the endpoint has left its cluster") }
     }
 

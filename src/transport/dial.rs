@@ -233,6 +233,11 @@ impl Dialer {
         self.backoff.is_failing()
     }
 
+    /// How much of the back-off is left. Nanoseconds.
+    pub(super) fn back_off(&self, now: u64) -> u64 {
+        self.backoff.until().saturating_sub(now)
+    }
+
     /// When the back-off after a failed connection attempt is over.
     pub(super) fn backoff_ends(&self) -> Instant {
         self.shared.epoch.at(self.backoff.until())

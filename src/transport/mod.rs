@@ -35,7 +35,7 @@ mod h2;
 mod model;
 mod pool;
 pub(crate) mod prepare;
-mod race;
+pub(crate) mod race;
 mod refusal;
 mod secure;
 mod send;

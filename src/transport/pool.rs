@@ -116,6 +116,11 @@ impl Pool {
         self.dialer.is_failing() && !self.h2.is_live() && !self.h1.is_live()
     }
 
+    /// How much of the back-off is left. Nanoseconds.
+    pub(crate) fn back_off(&self, now: u64) -> u64 {
+        self.dialer.back_off(now)
+    }
+
     /// The shortest time that a byte stream to it took to be made.
     pub(crate) fn round_trip(&self) -> Option<std::time::Duration> {
         self.dialer.round_trip()

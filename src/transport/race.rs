@@ -1,4 +1,5 @@
-//! Happy eyeballs: several addresses of one endpoint are raced for (RFC 8305, gRFC A61).
+//! Happy eyeballs: several addresses of one endpoint are raced for, and the endpoints of a
+//! `pick_first` cluster (RFC 8305, gRFC A61).
 //!
 //! The first address goes first; after it the families take turns. A further attempt begins when
 //! the one before it has failed, or has lasted for the delay; the first that connects wins, and
@@ -14,28 +15,34 @@ use tokio::time::Instant;
 
 use crate::{config::Address, core::BoxError};
 
-type Attempt<F> = (Address, Pin<Box<F>>);
+type Attempt<K, F> = (K, Pin<Box<F>>);
 
 /// The order in which addresses are tried.
-//= RFC 8305 §4: the first address family, then alternating between them
 pub(super) fn order(first: Address, more: &[Address]) -> Vec<Address> {
-    let starts_v6 = is_v6(&first);
-    let (mut same, mut other): (Vec<&Address>, Vec<&Address>) = (Vec::new(), Vec::new());
-    for address in more {
-        if is_v6(address) == starts_v6 { same.push(address) } else { other.push(address) }
-    }
+    let all = std::iter::once(first).chain(more.iter().cloned());
+    in_turns(all.collect(), is_v6)
+}
+
+/// The same order, but that the two kinds take turns behind the first.
+//= RFC 8305 §4: the first address family, then alternating between them
+pub(crate) fn in_turns<K>(list: Vec<K>, is_other: impl Fn(&K) -> bool) -> Vec<K> {
+    let mut list = list.into_iter();
+    let Some(first) = list.next() else { return Vec::new() };
+    let kind = is_other(&first);
+    let (same, other): (Vec<K>, Vec<K>) = list.partition(|it| is_other(it) == kind);
     let (mut same, mut other) = (same.into_iter(), other.into_iter());
     let mut order = vec![first];
     loop {
         let pair = [other.next(), same.next()];
-        if pair == [None, None] {
+        let length = order.len();
+        order.extend(pair.into_iter().flatten());
+        if order.len() == length {
             return order;
         }
-        order.extend(pair.into_iter().flatten().cloned());
     }
 }
 
-fn is_v6(address: &Address) -> bool {
+pub(crate) fn is_v6(address: &Address) -> bool {
     matches!(address, Address::Socket(socket) if socket.is_ipv6())
 }
 
@@ -48,9 +55,22 @@ pub(super) async fn race<T, F>(
 where
     F: Future<Output = Result<T, BoxError>>,
 {
-    let mut waiting = addresses.into_iter();
-    let mut attempts: Vec<Attempt<F>> = Vec::new();
-    let mut failed: Vec<(Address, BoxError)> = Vec::new();
+    first(addresses, delay, connect).await.map_err(summary)
+}
+
+/// The first that succeeds; else every failure, in the order in which they came.
+pub(crate) async fn first<K, T, E, F>(
+    list: Vec<K>,
+    delay: Duration,
+    connect: impl Fn(K) -> F,
+) -> Result<T, Vec<(K, E)>>
+where
+    K: Clone,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut waiting = list.into_iter();
+    let mut attempts: Vec<Attempt<K, F>> = Vec::new();
+    let mut failed: Vec<(K, E)> = Vec::new();
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
     // The first attempt is due at once.
     let mut due = true;
@@ -58,8 +78,8 @@ where
         loop {
             if due {
                 due = false;
-                if let Some(address) = waiting.next() {
-                    attempts.push((address.clone(), Box::pin(connect(address))));
+                if let Some(next) = waiting.next() {
+                    attempts.push((next.clone(), Box::pin(connect(next))));
                     timer.as_mut().reset(Instant::now() + delay);
                 }
             }
@@ -68,8 +88,8 @@ where
                 match attempt.as_mut().poll(cx) {
                     Poll::Ready(Ok(made)) => return Poll::Ready(Ok(made)),
                     Poll::Ready(Err(error)) => {
-                        let (address, _) = attempts.remove(index);
-                        failed.push((address, error));
+                        let (tried, _) = attempts.remove(index);
+                        failed.push((tried, error));
                         due = true;
                     }
                     Poll::Pending => index += 1,
@@ -77,7 +97,7 @@ where
             }
             let is_last = waiting.as_slice().is_empty();
             if attempts.is_empty() && is_last {
-                return Poll::Ready(Err(summary(std::mem::take(&mut failed))));
+                return Poll::Ready(Err(std::mem::take(&mut failed)));
             }
             if is_last {
                 return Poll::Pending;

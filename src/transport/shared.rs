@@ -38,7 +38,7 @@ impl Shared {
     }
 
     /// Runs a task that the shutdown waits for, and ends when its grace is over.
-    pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks();
         if tasks.aborted {
             return;

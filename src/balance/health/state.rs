@@ -294,22 +294,34 @@ impl State {
         word.unwrap_or(ONE) & AVERAGE
     }
 
-    /// Claims the one probe that a suspect endpoint gets per interval, and per so many picks that
-    /// meet it: as many as the square of the interval in units of the first one, but no more than
-    /// `most`. Who makes few calls would spend a large part of them on probes by time alone.
-    pub(in crate::balance) fn claim_suspect(&self, now: u64, most: u32) -> bool {
+    /// When the probe of a suspect was due, if it is for a pick that meets it now: an interval has
+    /// passed, and so many picks have met it as the square of the interval in units of the first
+    /// one, but no more than `most`. Who makes few calls would spend a large part of them on probes
+    /// by time alone.
+    pub(in crate::balance) fn suspect_due(&self, now: u64, most: u32) -> Option<u64> {
         let patience = self.patience.load(Relaxed);
         let (units, met) = (patience / ONE_UNIT, (patience & MET) + 1);
-        if met < MET {
-            self.patience.fetch_add(1, Relaxed);
-        }
         let due = self.probe_at.load(Relaxed);
         if now < due || !self.is_suspect() {
-            return false;
+            return None;
         }
-        if met < (units * units).min(most) && now - due < PATIENCE {
+        (met >= (units * units).min(most) || now - due >= PATIENCE).then_some(due)
+    }
+
+    /// When a suspect may be probed.
+    pub(in crate::balance) fn probe_at(&self) -> u64 {
+        self.probe_at.load(Relaxed)
+    }
+
+    /// Claims the one probe that a suspect endpoint gets per interval, and per so many picks.
+    pub(in crate::balance) fn claim_suspect(&self, now: u64, most: u32) -> bool {
+        let Some(due) = self.suspect_due(now, most) else {
+            if self.patience.load(Relaxed) & MET < MET - 1 {
+                self.patience.fetch_add(1, Relaxed);
+            }
             return false;
-        }
+        };
+        let units = self.patience.load(Relaxed) / ONE_UNIT;
         let next = now.saturating_add(u64::from(units) * FIRST_PROBE);
         if self.probe_at.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return false;
@@ -339,16 +351,19 @@ impl State {
         self.word.fetch_and(!(HELD | PROBING | CLAIMED), Release);
     }
 
-    /// Claims the one call that finds out whether it is well again.
-    pub(in crate::balance) fn claim_probe(&self, now: u64) -> bool {
+    /// When the one call was due that finds out whether it is well again, if it is.
+    pub(in crate::balance) fn probe_due(&self, now: u64) -> Option<u64> {
         let word = self.word.load(Acquire);
         if word & EJECTED == 0 || word & (HELD | REMOVED | DRAINING | UNFIT) != 0 {
-            return false;
+            return None;
         }
         let due = self.until.load(Relaxed);
-        if now < due {
-            return false;
-        }
+        (now >= due).then_some(due)
+    }
+
+    /// Claims the one call that finds out whether it is well again.
+    pub(in crate::balance) fn claim_probe(&self, now: u64) -> bool {
+        let Some(due) = self.probe_due(now) else { return false };
         let next = now.saturating_add(LEASE).max(due.saturating_add(1));
         if self.until.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return false;

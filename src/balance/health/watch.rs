@@ -306,6 +306,11 @@ impl Watch {
         }
     }
 
+    /// What has ejected it.
+    pub(in crate::balance) fn ejected_by(&self) -> Option<EjectReason> {
+        EjectReason::ALL.get(usize::from(self.by.load(Relaxed))).copied()
+    }
+
     /// Its ejection is over; whether it gets its share by and by.
     pub(in crate::balance) fn returned(&self, now: u64) -> bool {
         self.health.ejected.release();

@@ -1,5 +1,7 @@
 //! The picking policies, over one set of endpoints.
 
+mod choices;
+mod first;
 mod hashed;
 mod p2c;
 mod pinned;
@@ -17,6 +19,8 @@ pub(crate) use self::pinned::{HealthSet, Over};
 #[cfg(feature = "orca")]
 pub(super) use self::prequal::DECAY;
 pub(super) use self::{
+    choices::Choices,
+    first::{First, Sequence},
     hashed::Hashed,
     p2c::Signal,
     pinned::{Pinned, Pins},
@@ -174,11 +178,16 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// Whether this call is the one that probes a suspect, or one that is ejected.
     fn is_probe(self, rank: Rank, endpoint: &Endpoint<X>) -> bool {
         let Some(live) = endpoint.live() else { return false };
+        let state = &live.load.state;
         match rank {
-            Rank::Suspect => live.load.claim_probe(self.now, meetings(self.set.len())),
-            Rank::Ejected => {
-                live.extra.available(self.now) && live.load.state.claim_probe(self.now)
+            // Of a pick that is tried out, nothing is claimed.
+            Rank::Suspect if self.random.is_dry() => {
+                state.suspect_due(self.now, meetings(self.set.len())).is_some()
             }
+            Rank::Suspect => live.load.claim_probe(self.now, meetings(self.set.len())),
+            Rank::Ejected if !live.extra.available(self.now) => false,
+            Rank::Ejected if self.random.is_dry() => state.probe_due(self.now).is_some(),
+            Rank::Ejected => state.claim_probe(self.now),
             _ => false,
         }
     }
@@ -293,6 +302,18 @@ impl<'a, X: Upstream> Mode<'a, X> {
         if rank != Rank::Good {
             return rank;
         }
+        let share = self.share(endpoint, now);
+        let draw = || match self.hash {
+            // As the share rises, more and more hashes come to it, and stay.
+            Some(hash) => fraction(hash, endpoint.young_since()),
+            None => random.ratio(),
+        };
+        if share < 1.0 && draw() >= share { Rank::Young } else { Rank::Good }
+    }
+
+    /// The part of its calls that an endpoint takes: it has just joined, or is used by a share alone.
+    #[inline]
+    pub(super) fn share(&self, endpoint: &Arc<Endpoint<X>>, now: u64) -> f64 {
         let mut share = 1.0;
         if let Some(slow) = self.slow_start
             && endpoint.young_since() > 0
@@ -304,12 +325,7 @@ impl<'a, X: Upstream> Mode<'a, X> {
         {
             share *= edge.share;
         }
-        let draw = || match self.hash {
-            // As the share rises, more and more hashes come to it, and stay.
-            Some(hash) => fraction(hash, endpoint.young_since()),
-            None => random.ratio(),
-        };
-        if share < 1.0 && draw() >= share { Rank::Young } else { Rank::Good }
+        share
     }
 }
 

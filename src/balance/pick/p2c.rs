@@ -107,7 +107,9 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// Whether this call refreshes what is known of an endpoint that never wins. What is in
     /// flight is known at any time.
     fn is_stale(self, loser: &Live<X>, winner: &Live<X>, signal: Signal) -> bool {
-        matches!(signal, Signal::PeakEwma { .. }) && loser.load.claim_stale(self.now, &winner.load)
+        matches!(signal, Signal::PeakEwma { .. })
+            && loser.load.is_stale(self.now, &winner.load)
+            && (self.random.is_dry() || loser.load.claim_stale(self.now, &winner.load))
     }
 
     fn cost_of(self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {

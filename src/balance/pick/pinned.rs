@@ -64,7 +64,7 @@ impl HealthSet {
         }
     }
 
-    fn has(self, health: Health) -> bool {
+    pub(in crate::balance) fn has(self, health: Health) -> bool {
         self.0 & Self::bit(health) != 0
     }
 }

@@ -71,7 +71,9 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 && let Some(live) = good(self, endpoint)
                 && live.who() == choice.who
             {
-                pool.take(choice, settings, len, word << 32);
+                if !self.random.is_dry() {
+                    pool.take(choice, settings, len, word << 32);
+                }
                 return Some((endpoint, live));
             }
             skip |= pool.skipping(choice);

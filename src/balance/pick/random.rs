@@ -19,7 +19,7 @@ const WALK: usize = 512;
 impl<'a, X: Upstream> Picker<'a, X> {
     /// A random endpoint, by weight.
     #[inline(always)]
-    fn sample(self) -> Option<&'a Arc<Endpoint<X>>> {
+    pub(super) fn sample(self) -> Option<&'a Arc<Endpoint<X>>> {
         if self.set.uniform {
             return self.set.get(scale(self.random.next(), self.set.len()));
         }

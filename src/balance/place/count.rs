@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{
     locality::{self, Weighed},
     plan::{Level, Plan, rings_of},
-    priority::{self, Census, Class, Load},
+    priority::{self, Census, Class, Load, Tally},
     rings::Ring,
     settings::{ByRing, Placing, Sharing},
     zone::{self, Zone, Zones},
@@ -86,6 +86,15 @@ fn class_of<X: Upstream>(endpoint: &Endpoint<X>, now: u64, waits: bool) -> Optio
 }
 
 impl Count {
+    /// The endpoints of a group as its plan counts them.
+    pub(in crate::balance) fn counted<X: Upstream>(
+        group: &Group<X>,
+        placing: &Placing,
+        now: u64,
+    ) -> Tally {
+        Self::of(group, &By::of(placing), now).census.counted
+    }
+
     fn of<X: Upstream>(group: &Group<X>, by: &By, now: u64) -> Self {
         let mut count = Self::default();
         for endpoint in group.set.iter() {
@@ -268,7 +277,7 @@ impl<X: Upstream> Plan<X> {
     }
 }
 
-fn name_of(locality: &Locality) -> String {
+pub(in crate::balance) fn name_of(locality: &Locality) -> String {
     let parts = [&locality.region, &locality.zone, &locality.sub_zone];
     let parts: Vec<&str> = parts.iter().filter(|it| !it.is_empty()).map(|it| it.as_str()).collect();
     if parts.is_empty() { "no locality".to_owned() } else { parts.join("/") }

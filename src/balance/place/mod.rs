@@ -13,6 +13,7 @@
 //! | `rings` | which rings of latency are open, by their load |
 //! | `slow_start` | how much of a new endpoint's weight counts |
 
+mod copied;
 mod count;
 pub(super) mod locality;
 pub(super) mod nearness;
@@ -26,7 +27,7 @@ pub(super) mod zone;
 
 pub(crate) use self::count::{Callers, Shift};
 pub(super) use self::{
-    count::Counting,
-    plan::{Level, Making, Plan, locality_of},
+    count::{Count, Counting, name_of},
+    plan::{Level, Making, Part, Plan, locality_of},
     settings::{Placing, Sharing},
 };

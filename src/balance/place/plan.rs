@@ -63,7 +63,7 @@ pub(in crate::balance) struct Level<X> {
     /// Endpoints that are used by a share alone.
     pub(in crate::balance) edges: Vec<Edge<X>>,
     /// A [`Load`] in one word.
-    load: AtomicU32,
+    pub(super) load: AtomicU32,
     /// The parts share, and not all endpoints as one.
     pub(in crate::balance) is_split: AtomicBool,
 }
@@ -75,7 +75,7 @@ pub(in crate::balance) struct Part<X> {
     pub(in crate::balance) ring: Option<usize>,
     pub(in crate::balance) group: Group<X>,
     /// What it and those before it get, of 2^32.
-    upto: AtomicU32,
+    pub(super) upto: AtomicU32,
 }
 
 /// What is needed to make a plan.

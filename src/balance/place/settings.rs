@@ -18,6 +18,7 @@ const FULL_LOAD: u32 = 10;
 
 /// What comes before the picking policy.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(in crate::balance) struct Placing {
     /// Something of it was said, so that there is a plan whatever the endpoints are.
     pub(in crate::balance) said: bool,

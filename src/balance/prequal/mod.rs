@@ -8,7 +8,10 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::{pool::Pool, settings::Settings};
+pub(crate) use self::{
+    pool::{Pool, Reported},
+    settings::Settings,
+};
 
 /// What the pool is made of outside of models.
 mod sync {

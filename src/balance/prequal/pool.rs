@@ -71,6 +71,21 @@ struct Filler {
     homes: [u8; HOMES],
 }
 
+/// One report, for explanations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reported {
+    /// Whose it is.
+    pub(crate) who: usize,
+    /// Where its endpoint was.
+    #[cfg(test)]
+    #[allow(dead_code, reason = "for models, which are another copy of this file")]
+    pub(super) place: u32,
+    pub(crate) hot: bool,
+    pub(crate) in_flight: u64,
+    /// Its latency in microseconds; 0: unknown.
+    pub(crate) micros: u64,
+}
+
 /// What a pick has chosen. Whether it is still there is for its balancer to say.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Choice {
@@ -106,11 +121,7 @@ impl Pool {
         (skip, word): (u64, u64),
     ) -> Option<Choice> {
         let oldest = (now | LATER).saturating_sub(settings.max_age);
-        // Of a few all are hot that have anything in flight: the least loaded is chosen.
-        let few = Settings::is_few(endpoints);
-        let threshold = if few { 0 } else { self.threshold.load(Relaxed) };
-        // As loads are compared: those of more in flight are over it, whatever their latency.
-        let hot = (u64::from(threshold) + 1) << LATENCY;
+        let hot = self.hot(endpoints);
         let (slot, chosen) = if skip == 0 {
             self.best(oldest, hot, word, |_| false)?
         } else {
@@ -166,6 +177,16 @@ impl Pool {
             (least, chosen) = (key, Some((index, slot)));
         }
         chosen.filter(|_| young >= 2)
+    }
+
+    /// The load from which on a report is hot. As loads are compared: those of more in flight are over
+    /// it, whatever their latency.
+    #[inline]
+    fn hot(&self, endpoints: usize) -> u64 {
+        // Of a few all are hot that have anything in flight: the least loaded is chosen.
+        let few = Settings::is_few(endpoints);
+        let threshold = if few { 0 } else { self.threshold.load(Relaxed) };
+        (u64::from(threshold) + 1) << LATENCY
     }
 
     /// The choice is called: its report counts one more in flight, and may be used up.
@@ -283,23 +304,29 @@ impl Pool {
         }
     }
 
-    /// The reports that are young enough: whose they are, and what they say.
-    #[cfg(test)]
-    pub(super) fn reports(&self, now: u64, settings: &Settings) -> Vec<(usize, u32, u32, u64)> {
+    /// The reports that are young enough: whose, whether it is hot, calls in flight and latency.
+    pub(crate) fn reports(&self, now: u64, settings: &Settings, endpoints: usize) -> Vec<Reported> {
         let oldest = (now | LATER).saturating_sub(settings.max_age);
-        let young = self.slots.iter().filter(|slot| slot.at.load(Relaxed) >= oldest);
-        let said = |slot: &Slot| {
+        let hot = self.hot(endpoints);
+        let young = self.slots.iter().filter(|slot| slot.at.load(Acquire) >= oldest);
+        let told = |slot: &Slot| {
             let load = slot.load.load(Relaxed);
-            let in_flight = u32::try_from(load >> LATENCY).unwrap();
-            (slot.who.load(Relaxed), slot.place.load(Relaxed), in_flight, load & LATENCY_MASK)
+            Reported {
+                who: slot.who.load(Relaxed),
+                #[cfg(test)]
+                place: slot.place.load(Relaxed),
+                hot: load >= hot,
+                in_flight: load >> LATENCY,
+                micros: load & LATENCY_MASK,
+            }
         };
-        young.map(said).collect()
+        young.map(told).collect()
     }
 
     /// How many reports are young enough.
     #[cfg(test)]
     pub(crate) fn len(&self, now: u64, settings: &Settings) -> usize {
-        self.reports(now, settings).len()
+        self.reports(now, settings, 0).len()
     }
 }
 

@@ -6,13 +6,13 @@ use super::Map;
 use crate::{balance::set::Set, config::Address};
 
 /// The places of the replicas, by shard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::balance) struct Replicas {
     pub(in crate::balance) map: Arc<Map>,
     held: Vec<Held>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Held {
     places: Box<[u32]>,
     /// The same by address: what a later set is searched for when the map is ahead of it.
@@ -56,6 +56,12 @@ impl Replicas {
             Held { places: places.into(), addresses }
         });
         Self { map: Arc::clone(map), held: held.collect() }
+    }
+
+    /// The name of the shard that a hash belongs to.
+    pub(in crate::balance) fn shard(&self, hash: u64) -> Option<&str> {
+        let shard = self.map.of(hash).and_then(|shard| self.map.shards.get(shard));
+        shard.map(|shard| shard.name.as_str())
     }
 
     /// Where the replicas of the shard are that a hash belongs to.

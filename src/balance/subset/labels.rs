@@ -50,6 +50,11 @@ impl Wanted {
         self.labels.is_empty()
     }
 
+    /// Its labels.
+    pub(crate) fn pairs(&self) -> Vec<(String, String)> {
+        self.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
     /// The id of those of its labels that have these keys.
     fn reduced(&self, keys: &[String]) -> u64 {
         let kept = self.labels.iter().filter(|(key, _)| keys.contains(key));

@@ -50,7 +50,7 @@ fn clusters() -> Vec<config::Cluster> {
         let balancing = Some(Balancing::default());
         config::Cluster { balancing, ..it }
     });
-    plain.clone().chain(weighted).chain(together).collect()
+    plain.chain(weighted).chain(together).collect()
 }
 
 #[test]

@@ -208,6 +208,19 @@ impl Model {
                 if has("first") && has("last") {
                     object.insert("last".into(), json!(5));
                 }
+                // An expression, a header and an answer are something.
+                if has("pattern") && has("substitution") {
+                    object.insert("pattern".into(), json!("a"));
+                }
+                if path.ends_with("add[0]") {
+                    object.insert("name".into(), json!("x-a"));
+                }
+                if path.ends_with(".mirror") {
+                    object.insert("cluster".into(), json!("a"));
+                }
+                if path.ends_with("direct_response") {
+                    object.insert("status".into(), json!(503));
+                }
                 // A session has a carrier, a header and a cookie have names.
                 if has("strict") && has("header") {
                     object.insert("header".into(), json!("x-a"));
@@ -215,6 +228,10 @@ impl Model {
                 let named = has("rewrite") || has("generate") || has("ttl") && has("attributes");
                 if named && has("name") {
                     object.insert("name".into(), json!("a"));
+                }
+                // An expression that says nothing matches nothing.
+                if has("substitution") {
+                    object.insert("pattern".into(), json!("a"));
                 }
                 if has("provider") && has("name") && !has("settings") {
                     object.insert("provider".into(), json!("a"));
@@ -231,12 +248,15 @@ impl Model {
             "array" => json!([]),
             "boolean" => json!(true),
             "integer" if path.contains("window_bytes") => json!(70_000),
+            "integer" if path.ends_with("redirect.status") => json!(302),
             "integer" if path.contains("status") => json!(503),
             "integer" if path.contains("expected[") => json!(503),
             "integer" if path.contains("retriable[") => json!(503),
             "integer" if path.contains("ring_size") => json!(2_000),
             "integer" if path.contains("balance_percent") => json!(150),
             "integer" if path.contains("overprovisioning") => json!(140),
+            // A range of numbers that begins at 200.
+            "integer" if path.ends_with("range.end") => json!(300),
             "integer" => json!(3),
             "number" if path.contains(".accrual.") => json!(0.5),
             "number" if path.ends_with("quantile") => json!(0.5),
@@ -244,6 +264,7 @@ impl Model {
             "null" => Value::Null,
             _ if path.ends_with("identities[0].prefix") => json!("spiffe://a"),
             _ if path.ends_with("alpn[0]") => json!("h2"),
+            _ if path.contains("failover.clusters[") => json!("b"),
             _ if path.contains("path.")
                 || path.ends_with("http.path")
                 || path.ends_with("probe_path") =>
@@ -255,6 +276,7 @@ impl Model {
             _ if path.ends_with("method") => json!("GET"),
             _ if path.ends_with("client_weighted.metrics[0]") => json!("named_metrics.a"),
             _ if path.ends_with("filter_state") => json!("io.grpc.channel_id"),
+            _ if path.ends_with("scheme") => json!("http"),
             _ => json!("a"),
         }
     }

@@ -82,19 +82,19 @@ fn what_the_stack_cannot_run_is_refused_by_name() {
     assert!(text.contains("network = \"a\": not supported yet"), "{text}");
     let mut cluster = Cluster::default();
     cluster.balancer = Some(Balancer::Extension(Extension::new("a")));
-    cluster.failover = Some(Failover::default());
+    cluster.failover = Some(Failover { mode: FailoverMode::ByLocality, ..Failover::default() });
     let text = message(cluster.validate("a"));
     assert!(
-        text.contains("extension: not supported yet") && text.contains("failover = "),
+        text.contains("extension: not supported yet") && text.contains("failover.mode = "),
         "{text}"
     );
     let mut route = Route::default();
     route.clusters = vec![WeightedCluster::new("a")];
-    route.filters = vec![Filter::RequestHeaders(HeaderEdit::default())];
+    route.filters = vec![Filter::Fault(Box::default())];
     let mut service = Service::default();
     service.routes = vec![route];
     let text = message(service.validate("a"));
-    assert!(text.contains("routes[0].filters[0] = request_headers: not supported yet"), "{text}");
+    assert!(text.contains("routes[0].filters[0] = fault: not supported yet"), "{text}");
 }
 
 #[test]
@@ -155,8 +155,7 @@ fn a_route_that_answers_itself_needs_no_cluster() {
     assert!(message(service.validate("a")).contains("needs at least one cluster"));
     route.filters = vec![Filter::Redirect(Redirect::default())];
     service.routes = vec![route];
-    let text = message(service.validate("a"));
-    assert_eq!(text, "services.a.routes[0].filters[0] = redirect: not supported yet");
+    service.validate("a").unwrap();
 }
 
 #[test]

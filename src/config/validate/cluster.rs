@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use super::{Checker, NOT_YET, not_yet};
-use crate::config::{Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint, Security};
+use crate::config::{
+    Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint, Failover, PickFirst, Security,
+};
 
 impl Checker {
     pub(super) fn balancer(&mut self, balancer: &Balancer) {
@@ -16,6 +18,7 @@ impl Checker {
                 return;
             }
             Balancer::LeastRequest | Balancer::RoundRobin | Balancer::Random => return,
+            Balancer::PickFirst(PickFirst { shuffle: _ }) => return,
             Balancer::ClientWeighted(weighted) => {
                 self.needs_orca("client_weighted");
                 self.within("client_weighted", |checker| checker.weighted(weighted));
@@ -38,7 +41,6 @@ impl Checker {
                 self.within("sharded", |checker| checker.sharded(sharded));
                 return;
             }
-            Balancer::PickFirst(_) => "pick_first",
             Balancer::OverrideHost(over) => {
                 self.within("override_host", |checker| checker.override_host(over));
                 return;
@@ -82,7 +84,25 @@ impl Checker {
         self.each("endpoints", endpoints, Self::endpoint);
     }
 
-    fn cluster(&mut self, cluster: &Cluster) {
+    fn failover(&mut self, failover: &Failover, name: &str) {
+        let Failover { clusters, mode, regions } = failover;
+        let mut seen = HashSet::from([name.to_ascii_lowercase()]);
+        for (index, cluster) in clusters.iter().enumerate() {
+            let reason = match cluster.to_ascii_lowercase() {
+                empty if empty.is_empty() => "the name must not be empty",
+                itself if itself == name.to_ascii_lowercase() => {
+                    "a cluster does not take over from itself"
+                }
+                other if !seen.insert(other.clone()) => "is listed twice",
+                _ => continue,
+            };
+            self.refuse(&format!("clusters[{index}]"), cluster, reason);
+        }
+        self.only_default("mode", mode);
+        not_yet!(self, regions);
+    }
+
+    fn cluster(&mut self, cluster: &Cluster, name: &str) {
         let Cluster {
             endpoints,
             localities,
@@ -115,6 +135,9 @@ impl Checker {
         if let Some(balancer) = balancer {
             self.within("balancer", |checker| checker.balancer(balancer));
         }
+        if let Some(least_request) = least_request {
+            self.within("least_request", |checker| checker.least_request(least_request));
+        }
         self.within("transport", |checker| checker.transport(transport));
         match discovery {
             None | Some(Discovery::Static) => {}
@@ -146,14 +169,15 @@ impl Checker {
         if let Some(subsetting) = subsetting {
             self.within("subsetting", |checker| checker.subsetting(subsetting));
         }
+        if let Some(failover) = failover {
+            self.within("failover", |checker| checker.failover(failover, name));
+        }
         if let Some(subsets) = subsets {
             self.within("subsets", |checker| checker.subsets(subsets));
         }
         not_yet!(
             self,
-            least_request,
             http,
-            failover,
             queue,
             drops,
             load_report,
@@ -176,7 +200,7 @@ impl Cluster {
         if name.is_empty() {
             checker.refuse("", "", "the name must not be empty");
         }
-        checker.cluster(self);
+        checker.cluster(self, name);
         checker.done()
     }
 }

@@ -1,20 +1,26 @@
 //! Checks of what keeps calls with an endpoint: balancers that hash, what a request is hashed by,
 //! sessions.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use http::HeaderName;
 
-use super::{Checker, NOT_YET, not_yet};
+use super::{Checker, NOT_YET, is_time};
 use crate::config::{
     Balancer, HashCookie, HashFunction, HashHeader, HashOn, HashPolicy, Maglev, OverrideHost,
-    OverrideSource, RingHash, Session, SessionCookie,
+    OverrideSource, RegexRewrite, RingHash, Session, SessionCookie,
 };
 
 /// Entries that a ring may have (Envoy).
 const RING: std::ops::RangeInclusive<u32> = 1..=8_388_608;
 /// Entries that a maglev table may have (Envoy).
 const TABLE: std::ops::RangeInclusive<u32> = 2..=5_000_011;
+/// What stands where regular expressions are not compiled in.
+#[cfg(not(feature = "regex"))]
+const WITHOUT_REGEX: &str =
+    "needs regular expressions, which are not compiled in: turn on the feature `regex`";
+/// The shortest life of a session.
+const SECOND: Duration = Duration::from_secs(1);
 /// The last part of a path that may be hashed.
 const LAST_SEGMENT: u32 = 63;
 
@@ -80,7 +86,9 @@ impl Checker {
             }
             HashOn::Header(HashHeader { name, rewrite }) => self.within("header", |checker| {
                 checker.header_name("name", name);
-                not_yet!(checker, rewrite);
+                if let Some(rewrite) = rewrite {
+                    checker.within("rewrite", |checker| checker.rewrite(rewrite));
+                }
             }),
             HashOn::Cookie(cookie) => self.within("cookie", |checker| checker.hash_cookie(cookie)),
             HashOn::Query(name) => {
@@ -100,6 +108,20 @@ impl Checker {
             }
             HashOn::CallKey => {}
         }
+    }
+
+    #[cfg(feature = "regex")]
+    fn rewrite(&mut self, rewrite: &RegexRewrite) {
+        if let Err((field, reason)) = crate::config::Rewriter::new(rewrite) {
+            let RegexRewrite { pattern, substitution } = rewrite;
+            let value = if field == "pattern" { pattern } else { substitution };
+            self.refuse(field, value, reason);
+        }
+    }
+
+    #[cfg(not(feature = "regex"))]
+    fn rewrite(&mut self, rewrite: &RegexRewrite) {
+        self.refuse("", format!("{rewrite:?}"), WITHOUT_REGEX);
     }
 
     fn hash_cookie(&mut self, cookie: &HashCookie) {
@@ -144,7 +166,14 @@ impl Checker {
         if let Some(SessionCookie { name, path, ttl: _, attributes }) = cookie {
             self.within("cookie", |checker| checker.cookie(name, path.as_deref(), attributes));
         }
-        not_yet!(self, absolute_timeout, idle_timeout);
+        for (field, timeout) in
+            [("absolute_timeout", absolute_timeout), ("idle_timeout", idle_timeout)]
+        {
+            // A session counts in whole seconds.
+            if let Some(timeout) = timeout.filter(|it| *it < SECOND || !is_time(*it)) {
+                self.refuse(field, format!("{timeout:?}"), "must be in 1 s..=365 days");
+            }
+        }
     }
 
     pub(super) fn override_host(&mut self, over: &OverrideHost) {

@@ -1,7 +1,12 @@
 //! Checks of what a request must look like.
 
-use super::{Checker, NOT_YET, not_yet};
-use crate::config::{HeaderMatch, Match, PathMatch, QueryMatch, StringMatch};
+use http::uri::Authority;
+
+use super::{Checker, not_yet};
+use crate::config::{
+    CookieMatch, GrpcMatch, HeaderMatch, Match, PathMatch, QueryMatch, RuntimeFraction,
+    StringMatch, pattern::Whole, template::Template,
+};
 
 impl Checker {
     pub(super) fn rule(&mut self, rule: &Match) {
@@ -20,74 +25,135 @@ impl Checker {
             extension,
         } = rule;
         if let Some(path) = path {
-            self.within("path", |checker| checker.path(path));
+            self.within("path", |checker| checker.path(path, *path_ignore_case));
         }
         if let Some(method) = method
             && http::Method::from_bytes(method.as_bytes()).is_err()
         {
             self.refuse("method", method, "is not a method");
         }
+        if let Some(scheme) = scheme
+            && !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+        {
+            self.refuse("scheme", scheme, "must be `http` or `https`");
+        }
         self.each("headers", headers, Self::header);
         self.each("query", query, Self::parameter);
-        not_yet!(
-            self,
-            path_ignore_case,
-            scheme,
-            cookies,
-            grpc,
-            fraction,
-            caller,
-            metadata,
-            extension,
-        );
+        self.each("cookies", cookies, Self::matched_cookie);
+        if let Some(grpc) = grpc {
+            if path.is_some() {
+                self.refuse("grpc", "", "a match has either `path` or `grpc`");
+            }
+            self.within("grpc", |checker| checker.grpc(grpc));
+        }
+        if let Some(fraction) = fraction {
+            self.within("fraction", |checker| checker.share(fraction));
+        }
+        if caller.keys().any(String::is_empty) {
+            self.refuse("caller", "\"\"", "a label has a name");
+        }
+        not_yet!(self, metadata, extension);
     }
 
-    fn path(&mut self, path: &PathMatch) {
-        match path {
-            PathMatch::Exact(path) if !path.starts_with('/') => {
-                self.refuse("exact", path, "must begin with `/`");
-            }
-            PathMatch::Prefix(path) if !path.starts_with('/') => {
-                self.refuse("prefix", path, "must begin with `/`");
-            }
-            PathMatch::Exact(_) | PathMatch::Prefix(_) => {}
-            PathMatch::StringPrefix(path) => self.refuse("string_prefix", path, NOT_YET),
-            PathMatch::Regex(regex) => self.refuse("regex", regex, NOT_YET),
-            PathMatch::Template(template) => self.refuse("template", template, NOT_YET),
-            PathMatch::Connect => self.refuse("", "connect", NOT_YET),
+    /// The pattern of an authority.
+    pub(super) fn host(&mut self, field: &str, host: &str) {
+        let bare = host.strip_prefix('*').or_else(|| host.strip_suffix('*'));
+        let (bare, is_pattern) = (bare.unwrap_or(host), bare.is_some());
+        let is_whole = if is_pattern { bare.is_empty() } else { false };
+        if !is_whole && (bare.contains('*') || !is_authority(bare.trim_matches('.'))) {
+            self.refuse(field, host, "must be `a.b`, `*.b`, `a.*` or `*`");
         }
     }
 
-    fn header(&mut self, header: &HeaderMatch) {
-        let HeaderMatch { name, matcher, invert: _, ignore_case, missing_as_empty } = header;
+    fn path(&mut self, path: &PathMatch, ignore_case: bool) {
+        let begins = |checker: &mut Self, field: &str, path: &str| {
+            if !path.starts_with('/') {
+                checker.refuse(field, path, "must begin with `/`");
+            } else if path.contains(['?', '#']) {
+                checker.refuse(field, path, "a path has no `?` or `#`: it would never match");
+            }
+        };
+        match path {
+            PathMatch::Exact(path) => begins(self, "exact", path),
+            PathMatch::Prefix(path) => begins(self, "prefix", path),
+            PathMatch::StringPrefix(path) => begins(self, "string_prefix", path),
+            PathMatch::Regex(regex) => self.regex("regex", regex),
+            PathMatch::Template(text) => {
+                if let Err(reason) = Template::new(text) {
+                    self.refuse("template", text, reason);
+                } else if ignore_case {
+                    self.refuse("template", text, "has no `path_ignore_case`");
+                }
+            }
+            PathMatch::Connect => self.refuse("", "connect", super::NOT_YET),
+        }
+    }
+
+    pub(super) fn regex(&mut self, field: &str, regex: &str) {
+        if let Err(reason) = Whole::new(regex, false) {
+            self.refuse(field, regex, reason);
+        }
+    }
+
+    pub(super) fn header(&mut self, header: &HeaderMatch) {
+        let HeaderMatch { name, matcher, invert: _, ignore_case: _, missing_as_empty: _ } = header;
         if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
             self.refuse("name", name, "is not a header name");
         }
-        self.text(matcher);
-        not_yet!(self, ignore_case, missing_as_empty);
+        self.text("matcher", matcher);
     }
 
     fn parameter(&mut self, parameter: &QueryMatch) {
-        let QueryMatch { name, matcher, ignore_case, invert } = parameter;
+        let QueryMatch { name, matcher, ignore_case: _, invert: _ } = parameter;
         if name.is_empty() {
             self.refuse("name", "", "must not be empty");
         }
-        self.text(matcher);
-        not_yet!(self, ignore_case, invert);
+        self.text("matcher", matcher);
     }
 
-    fn text(&mut self, matcher: &StringMatch) {
+    fn matched_cookie(&mut self, cookie: &CookieMatch) {
+        let CookieMatch { name, matcher, ignore_case: _, invert: _ } = cookie;
+        if name.is_empty() {
+            self.refuse("name", "", "must not be empty");
+        }
+        self.text("matcher", matcher);
+    }
+
+    fn grpc(&mut self, grpc: &GrpcMatch) {
+        let GrpcMatch { service, method } = grpc;
+        for (field, text) in [("service", service), ("method", method)] {
+            if let Some(text) = text {
+                self.text(field, text);
+            }
+        }
+    }
+
+    fn share(&mut self, share: &RuntimeFraction) {
+        let RuntimeFraction { percent, key } = share;
+        if !(0.0..=100.0).contains(percent) {
+            self.refuse("percent", percent, "must be in 0..=100");
+        }
+        not_yet!(self, key);
+    }
+
+    pub(super) fn text(&mut self, field: &str, matcher: &StringMatch) {
         match matcher {
             StringMatch::Exact(_)
             | StringMatch::Prefix(_)
             | StringMatch::Suffix(_)
             | StringMatch::Contains(_)
             | StringMatch::Present => {}
-            StringMatch::Regex(regex) => self.refuse("matcher.regex", regex, NOT_YET),
+            StringMatch::Regex(regex) => self.regex(&format!("{field}.regex"), regex),
             StringMatch::Range(range) => {
-                let range = format!("{}..{}", range.start, range.end);
-                self.refuse("matcher.range", range, NOT_YET);
+                if range.start >= range.end {
+                    let range = format!("{}..{}", range.start, range.end);
+                    self.refuse(&format!("{field}.range"), range, "holds no number");
+                }
             }
         }
     }
+}
+
+fn is_authority(text: &str) -> bool {
+    !text.is_empty() && !text.contains('@') && text.parse::<Authority>().is_ok()
 }

@@ -4,9 +4,11 @@
 //! Every check takes its struct apart without `..`: a new field does not compile before it is
 //! checked or refused here.
 
+mod balancer;
 mod cluster;
 mod dns;
 mod endpoint;
+mod filter;
 mod hash;
 mod health;
 mod matching;

@@ -66,7 +66,7 @@ impl Checker {
         self.number("hot_quantile", *hot_quantile, 0.0..=1.0);
     }
 
-    fn number<T: Copy + Display + PartialOrd + std::fmt::Debug>(
+    pub(super) fn number<T: Copy + Display + PartialOrd + std::fmt::Debug>(
         &mut self,
         field: &str,
         value: Option<T>,

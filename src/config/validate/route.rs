@@ -29,8 +29,11 @@ impl Checker {
                 checker.refuse("max_requests", calls, reason);
             }
         });
+        for (index, host) in hosts.iter().enumerate() {
+            self.host(&format!("hosts[{index}]"), host);
+        }
         self.each("matches", matches, Self::rule);
-        self.calls_filters(filters);
+        self.calls_filters(filters, matches);
         if clusters.is_empty() && !filters.iter().any(Filter::answers) {
             self.refuse("clusters", "[]", "a route needs at least one cluster");
         }
@@ -39,15 +42,7 @@ impl Checker {
             self.refuse("clusters.weight", 0, "the weights must not all be 0");
         }
         self.only_default("choice", choice);
-        not_yet!(
-            self,
-            hosts,
-            cluster_header,
-            cluster_plugin,
-            missing_cluster_status,
-            overrides,
-            upgrades,
-        );
+        not_yet!(self, cluster_header, cluster_plugin, missing_cluster_status, overrides, upgrades,);
     }
 
     fn target(&mut self, target: &WeightedCluster) {
@@ -59,31 +54,10 @@ impl Checker {
         if *weight > 1_000_000 {
             self.refuse("weight", weight, "must be at most 1000000");
         }
-        self.filters(filters);
-        not_yet!(self, invalid, overrides, timeout);
-    }
-
-    /// The filters of a service or a route.
-    pub(super) fn calls_filters(&mut self, filters: &[Filter]) {
-        let mut sessions = 0;
-        for (index, filter) in filters.iter().enumerate() {
-            let field = format!("filters[{index}]");
-            match filter {
-                Filter::Session(_) if sessions > 0 => {
-                    self.refuse(&field, "session", "is there twice");
-                }
-                Filter::Session(session) => {
-                    sessions += 1;
-                    self.within(&format!("{field}.session"), |checker| checker.session(session));
-                }
-                _ => self.refuse(&field, filter.name(), NOT_YET),
-            }
+        self.target_filters(filters);
+        if invalid.as_deref() == Some("") {
+            self.refuse("invalid", "\"\"", "must say why");
         }
-    }
-
-    pub(super) fn filters(&mut self, filters: &[Filter]) {
-        for (index, filter) in filters.iter().enumerate() {
-            self.refuse(&format!("filters[{index}]"), filter.name(), NOT_YET);
-        }
+        not_yet!(self, overrides, timeout);
     }
 }

@@ -12,7 +12,7 @@ impl Service {
     ///
     /// Every field that cannot be used, with its value and the allowed range.
     pub fn validate(&self, name: &str) -> Result<(), ConfigErrors> {
-        let Self { policy, routes, cluster, order, filters, protocol, labels: _ } = self;
+        let Self { policy, routes, cluster, order: _, filters, protocol, labels: _ } = self;
         let mut checker = Checker::new(format!("services.{name}"));
         if name.is_empty() {
             checker.refuse("", "", "the name must not be empty");
@@ -37,8 +37,7 @@ impl Service {
             }
         }
         checker.each("routes", routes, Checker::route);
-        checker.only_default("order", order);
-        checker.calls_filters(filters);
+        checker.calls_filters(filters, &[]);
         checker.only_default("protocol", protocol);
         checker.done()
     }

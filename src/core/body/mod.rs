@@ -3,6 +3,7 @@
 mod outgoing;
 mod replay;
 mod sync;
+mod tee;
 mod watch;
 
 use std::{
@@ -24,6 +25,7 @@ use super::{BoxError, Error, ErrorKind, Instant, Origin, Phase, grpc};
 pub(crate) use self::{
     outgoing::{Outgoing, polled_foreign},
     replay::{ReplayBody, Unrepeatable},
+    tee::tee,
     watch::{Awaited, BodyEnd, Ending, Held, Release, Report, Reporter, Ticket, Watch, Watcher},
 };
 

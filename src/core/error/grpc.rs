@@ -80,6 +80,33 @@ pub(crate) fn response(error: Error) -> Response<Body> {
     response
 }
 
+/// An answer that is a status alone.
+pub(crate) fn answer(code: i32, message: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.version_mut() = http::Version::HTTP_2;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from(code));
+    let message = utf8_percent_encode(message, MESSAGE).to_string();
+    if let Some(message) = HeaderValue::try_from(message).ok().filter(|text| !text.is_empty()) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    response
+}
+
+/// The code of an HTTP status that has none.
+//= gRPC http-grpc-status-mapping.md
+pub(crate) fn of_http(status: u16) -> i32 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}
+
 /// A failure in the middle of a body as the trailers that end it.
 pub(crate) fn trailers(error: &Error) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(2);

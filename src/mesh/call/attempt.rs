@@ -10,18 +10,22 @@ use std::{
 use http::{Request, Response, StatusCode, Version, header::HOST, uri::Scheme};
 
 use super::{
-    Caller, Pinned,
+    Caller, Pinned, failover,
+    first::{Racers, Won},
     head::Head,
     traced::{self, Trace},
 };
 use crate::{
-    balance::{Ask, Endpoint, InFlight, Outcome, PickError},
+    balance::{Ask, Balancer, Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
     core::{
         Awaited, Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Origin, Outgoing,
         Phase, Report, Reporter, Watch, WireFailure, grpc,
     },
-    mesh::cluster::Node,
+    mesh::{
+        cluster::{Cluster, Node},
+        inner::Inner,
+    },
     observe::{AttemptEnd, End},
     resilience::{exchange, limit::Limiter, retry},
     transport::{ConnectError, Lease, SendError, SendFuture, Sent},
@@ -43,6 +47,8 @@ pub(crate) struct Attempt {
     ended: u64,
     /// Why it gave no response, if it gave none.
     met: Met,
+    /// Another endpoint than the one that was picked was the first to be connected to.
+    moved: bool,
     original: Original,
 }
 
@@ -64,6 +70,8 @@ pub(crate) struct Way<'a> {
 enum State {
     /// Waiting for a connection. Boxed: only an attempt that finds none waits.
     Connect(BoxFuture<Result<Lease, ConnectError>>),
+    /// The same, between endpoints.
+    Race(BoxFuture<Result<Won, ConnectError>>),
     Send,
     /// Through the user's endpoint layers or own leaf: their one box.
     Stage(BoxFuture<Result<Response<Body>, BoxError>>),
@@ -90,7 +98,7 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn fatal(error: Error) -> Box<Self> {
+    pub(super) fn fatal(error: Error) -> Box<Self> {
         Box::new(Self { met: Met::Fatal, error })
     }
 }
@@ -111,52 +119,66 @@ impl Attempt {
     ) -> Result<Self, Box<Failed>> {
         let inner = &caller.inner;
         let mut core = pinned.cluster.core.load();
-        let breaker = match &core.breaker {
-            None => Held::Nothing,
-            Some(limiter) => match Limiter::hold(limiter) {
-                Some(held) => held,
-                None => {
-                    let error =
-                        Error::new(ErrorKind::Overloaded, Phase::Admission).detail(format!(
-                            "cluster {} has its maximum of {} requests in flight \
-                             (`breakers.max_requests`)",
-                            pinned.cluster.name,
-                            limiter.limit()
-                        ));
-                    return Err(Failed::fatal(error));
-                }
-            },
-        };
-        let flight = loop {
-            let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
-            ask.over = pinned.over();
-            ask.apart = !tried.is_empty()
-                && pinned.policy().is_some_and(|policy| policy.retry.leaves_localities());
-            match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
-                Ok(flight) => break flight,
-                Err(reason) => {
-                    // The way to the endpoints has been swapped meanwhile, and with it their set.
-                    let newest = pinned.cluster.core.load();
-                    if Arc::ptr_eq(&core, &newest) {
-                        return Err(Failed::fatal(no_endpoint(caller, pinned, reason)));
+        let (flight, breaker, stand_in);
+        if core.failover.is_some() {
+            let request = way.request.as_ref();
+            let picked = failover::pick(caller, pinned, request, tried, at)?;
+            core = picked.2.core.load();
+            (flight, breaker, stand_in) = (picked.0, picked.1, Some(picked.2));
+        } else {
+            stand_in = None;
+            breaker = match &core.breaker {
+                None => Held::Nothing,
+                Some(limiter) => match Limiter::hold(limiter) {
+                    Some(held) => held,
+                    None => return Err(overloaded(&pinned.cluster.name, limiter.limit())),
+                },
+            };
+            flight = loop {
+                let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+                ask.over = pinned.over();
+                ask.apart = pinned.leaves_localities(tried);
+                match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
+                    Ok(flight) => break flight,
+                    Err(reason) => {
+                        // The way to the endpoints has been swapped meanwhile, and with it their
+                        // set.
+                        let newest = pinned.cluster.core.load();
+                        if Arc::ptr_eq(&core, &newest) {
+                            return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
+                        }
+                        core = newest;
                     }
-                    core = newest;
                 }
-            }
-        };
+            };
+        }
         let endpoint = Arc::clone(flight.endpoint());
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
-            return Err(Failed::fatal(no_endpoint(caller, pinned, PickError::Empty)));
+            return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, PickError::Empty)));
         };
         if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
             flight.finish(at, Outcome::Ignored);
-            return Err(Failed::fatal(in_clear(pinned)));
+            return Err(Failed::fatal(in_clear(stand_in.as_ref().unwrap_or(&pinned.cluster))));
         }
         let original = Original::of(request, node);
-        let state = begin(caller, node, way, number, at, trace);
+        let waiting = Waiting { balancer: &core.balancer, endpoint: &endpoint, tried };
+        let state = begin(caller, node, way, &waiting, number, at, trace);
         let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
         let (started, ended) = (now, at);
-        Ok(Self { state, endpoint, flight, breaker, number, started, at, ended, met, original })
+        let moved = false;
+        Ok(Self {
+            state,
+            endpoint,
+            flight,
+            breaker,
+            number,
+            started,
+            at,
+            ended,
+            met,
+            moved,
+            original,
+        })
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint<Node>>> {
@@ -165,6 +187,11 @@ impl Attempt {
 
     pub(crate) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Whether its endpoint is another than the one that was picked.
+    pub(crate) fn is_moved(&self) -> bool {
+        self.moved
     }
 
     /// When its head or its failure came, in nanoseconds since the mesh's epoch.
@@ -180,7 +207,7 @@ impl Attempt {
     /// What it waits for.
     pub(crate) fn phase(&self) -> Phase {
         match self.state {
-            State::Connect(_) => Phase::Connect,
+            State::Connect(_) | State::Race(_) => Phase::Connect,
             State::Send | State::Stage(_) | State::Done => Phase::Headers,
         }
     }
@@ -239,14 +266,19 @@ impl Attempt {
                         self.state = way.send(lease, node.map_or("", |node| &node.name));
                     }
                     Err(error) => {
-                        self.state = State::Done;
-                        let ours = error.is_the_calls();
-                        let outcome = if ours { Outcome::Ignored } else { Outcome::Connect };
-                        let error = Error::from(error);
-                        self.finish(caller, outcome, error.kind());
-                        self.original.restore(way.request, caller.https);
-                        self.met = Met::NeverSent;
-                        return Poll::Ready(Err(error));
+                        return Poll::Ready(Err(self.connect_failed(caller, &mut way, error)));
+                    }
+                },
+                State::Race(won) => match ready!(won.as_mut().poll(cx)) {
+                    Ok(Won { lease, endpoint, flight, failed }) => {
+                        if let Some(flight) = flight {
+                            self.move_to(caller, endpoint, flight, failed);
+                        }
+                        let node = self.endpoint.as_ref().and_then(|to| to.extra());
+                        self.state = way.send(lease, node.map_or("", |node| &node.name));
+                    }
+                    Err(error) => {
+                        return Poll::Ready(Err(self.connect_failed(caller, &mut way, error)));
                     }
                 },
                 State::Stage(future) => {
@@ -272,6 +304,7 @@ fn begin(
     caller: &Caller,
     node: &Node,
     mut way: Way<'_>,
+    waiting: &Waiting<'_>,
     number: u32,
     now: u64,
     trace: &mut Trace,
@@ -294,7 +327,50 @@ fn begin(
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
     match node.pool.try_acquire(protocol, caller.grpc, now) {
         Some(lease) => way.send(lease, &node.name),
-        None => State::Connect(node.pool.acquire(protocol, caller.grpc)),
+        None => waiting.connect(caller, node, request, number, now),
+    }
+}
+
+/// What an attempt without a connection waits for.
+struct Waiting<'a> {
+    balancer: &'a Arc<Balancer<Node>>,
+    endpoint: &'a Arc<Endpoint<Node>>,
+    tried: &'a [Arc<Endpoint<Node>>],
+}
+
+impl Waiting<'_> {
+    /// A connection to the endpoint; under pick first, to the next ones as well.
+    #[cold]
+    fn connect(
+        &self,
+        caller: &Caller,
+        node: &Node,
+        request: &Request<Outgoing>,
+        number: u32,
+        now: u64,
+    ) -> State {
+        let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
+        let ask = Ask::any(now, &caller.inner.random, self.tried);
+        let behind = match &node.authority {
+            None => self.balancer.behind(self.endpoint, &ask),
+            // What the request was made for this one would go to others.
+            Some(_) => Vec::new(),
+        };
+        let behind = behind.into_iter().filter(|it| it.spec().authority().is_none());
+        let endpoints: Vec<_> = std::iter::once(Arc::clone(self.endpoint)).chain(behind).collect();
+        if endpoints.len() == 1 {
+            return State::Connect(node.pool.acquire(protocol, caller.grpc));
+        }
+        let racers = Racers {
+            caller: caller.clone(),
+            balancer: Arc::clone(self.balancer),
+            endpoints,
+            delay: self.balancer.context().settings.happy_eyeballs_delay,
+            version: request.version(),
+            https: caller.https || request.uri().scheme() == Some(&Scheme::HTTPS),
+            number,
+        };
+        State::Race(racers.race())
     }
 }
 
@@ -408,6 +484,45 @@ impl Attempt {
         }
     }
 
+    /// No connection was made.
+    #[cold]
+    fn connect_failed(&mut self, caller: &Caller, way: &mut Way<'_>, error: ConnectError) -> Error {
+        self.state = State::Done;
+        let ours = error.is_the_calls();
+        let outcome = if ours { Outcome::Ignored } else { Outcome::Connect };
+        let error = Error::from(error);
+        self.finish(caller, outcome, error.kind());
+        self.original.restore(way.request, caller.https);
+        self.met = Met::NeverSent;
+        error
+    }
+
+    /// Goes on at another endpoint, which was the first to be connected to.
+    #[cold]
+    fn move_to(
+        &mut self,
+        caller: &Caller,
+        endpoint: Arc<Endpoint<Node>>,
+        flight: InFlight<Node>,
+        failed: Option<ErrorKind>,
+    ) {
+        let now = caller.inner.epoch.nanos(Instant::now());
+        if let Some(flight) = self.flight.replace(flight) {
+            match failed {
+                Some(error) => {
+                    flight.finish(now, Outcome::Connect);
+                    self.failed(caller, now, error);
+                }
+                None => {
+                    drop(flight);
+                    self.tell_end(caller, now, None, None, Some(End::Left));
+                }
+            }
+        }
+        self.endpoint = Some(endpoint);
+        self.moved = true;
+    }
+
     fn send_failed(&mut self, caller: &Caller, way: &mut Way<'_>, failure: SendError) -> Error {
         let SendError { kind, request, fresh, refused, source } = failure;
         *way.request = request;
@@ -497,10 +612,20 @@ fn head_outcome(is_grpc: bool, status: StatusCode, code: Option<i32>) -> Option<
     code.map(Outcome::of_grpc)
 }
 
+/// The cluster has its maximum of attempts in flight.
 #[cold]
-fn no_endpoint(caller: &Caller, pinned: &Pinned, reason: PickError) -> Error {
-    let cluster = &pinned.cluster.name;
-    if let Some(refused) = &pinned.cluster.refused {
+pub(super) fn overloaded(cluster: &str, limit: u32) -> Box<Failed> {
+    Failed::fatal(Error::new(ErrorKind::Overloaded, Phase::Admission).detail(format!(
+        "cluster {cluster} has its maximum of {limit} requests in flight \
+         (`breakers.max_requests`)"
+    )))
+}
+
+/// Why nothing was picked.
+#[cold]
+pub(crate) fn no_endpoint(inner: &Inner, of: &Arc<Cluster>, reason: PickError) -> Error {
+    let cluster = &of.name;
+    if let Some(refused) = &of.refused {
         return Error::new(ErrorKind::Config, Phase::Pick)
             .with_origin(Origin::Control)
             .detail(format!("cluster {cluster} was refused: {refused}"));
@@ -516,13 +641,18 @@ fn no_endpoint(caller: &Caller, pinned: &Pinned, reason: PickError) -> Error {
              call them"
         ),
     };
+    let others: Vec<_> = of.line().skip(1).map(|it| Arc::clone(&it.name)).collect();
+    let what = match &*others {
+        [] => what,
+        others => format!("{what}, nor any of those that take over from it: {}", others.join(", ")),
+    };
     let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick);
-    if reason == PickError::Empty && !caller.inner.state().is_cluster(cluster) {
+    if reason == PickError::Empty && !inner.state().is_cluster(cluster) {
         return error
             .detail(format!("no source defines cluster {cluster}"))
             .check("the cluster's name in the routes of the service, and in the sources");
     }
-    match pinned.cluster.discovered.trouble() {
+    match of.discovered.trouble() {
         Some(trouble) => error
             .detail(format!("{what}; {trouble}"))
             .check("the name that DNS is asked for, and what its servers say of it"),
@@ -532,11 +662,11 @@ fn no_endpoint(caller: &Caller, pinned: &Pinned, reason: PickError) -> Error {
 
 /// The call asks for TLS, and nobody has said how the cluster is secured.
 #[cold]
-fn in_clear(pinned: &Pinned) -> Error {
+pub(crate) fn in_clear(cluster: &Cluster) -> Error {
     Error::new(ErrorKind::InvalidRequest, Phase::Tls)
         .detail(format!(
             "it asks for https, and the connections of cluster {} are plaintext by default",
-            pinned.cluster.name
+            cluster.name
         ))
         .check("`security.mode` of the cluster: `tls` or `mutual`; `off` allows plaintext")
 }

@@ -53,7 +53,7 @@ impl Head {
 }
 
 /// Gives the request an authority, replacing one that it has.
-pub(crate) fn set_authority(request: &mut Request<Outgoing>, authority: &Authority) {
+pub(crate) fn set_authority<B>(request: &mut Request<B>, authority: &Authority) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.authority = Some(authority.clone());
     if parts.scheme.is_none() {

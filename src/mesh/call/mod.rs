@@ -5,11 +5,15 @@
 //! and the public layers share it.
 
 mod attempt;
+mod failover;
+mod first;
 mod head;
+pub(super) mod mirrored;
 mod outcome;
 mod path;
 mod staged;
-mod sticky;
+mod stepped;
+pub(crate) mod sticky;
 mod traced;
 mod trail;
 mod words;
@@ -26,13 +30,17 @@ use pin_project::pin_project;
 
 pub(crate) use self::path::Path;
 pub(crate) use self::staged::{AttemptRest, CallRest};
+pub(crate) use self::{
+    attempt::{in_clear, no_endpoint},
+    head::set_authority,
+};
 use super::{
-    cluster::Cluster,
+    cluster::{Cluster, Node},
     inner::Inner,
     service::{Policy, Route, Service, ServiceCell},
 };
 use crate::{
-    balance::{Over, Wanted},
+    balance::{Endpoint, Over, Wanted},
     core::{Body, BoxFuture, Error, Outgoing, grpc},
     observe::{RouteMeter, Verb},
     resilience::deadline::Bounds,
@@ -84,6 +92,12 @@ impl Pinned {
     /// The endpoint that it names.
     pub(crate) fn over(&self) -> Option<&Over> {
         self.sticky.as_ref()?.over.as_ref()
+    }
+
+    /// Whether another attempt leaves the localities of those.
+    #[inline]
+    pub(crate) fn leaves_localities(&self, tried: &[Arc<Endpoint<Node>>]) -> bool {
+        !tried.is_empty() && self.policy().is_some_and(|policy| policy.retry.leaves_localities())
     }
 
     pub(crate) fn policy(&self) -> Option<&Policy> {

@@ -1,6 +1,6 @@
 //! What follows an attempt: its answer is returned, or another attempt is made.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -15,6 +15,7 @@ use super::{
 use crate::security::TlsError;
 use crate::{
     core::{Body, Error, ErrorKind, Instant, Phase, RetryReason, RetryRefusal, Unrepeatable, grpc},
+    mesh::cluster::Cluster,
     resilience::retry::{self, Decision},
     transport::ConnectError,
 };
@@ -297,12 +298,14 @@ impl PathProj<'_> {
         if pinned.over().is_some_and(|over| over.strict) {
             return false;
         }
-        if met == ErrorKind::Config && pinned.cluster.secures_nothing() {
+        if met == ErrorKind::Config && pinned.cluster.line().all(|it| it.secures_nothing()) {
             return false;
         }
         let met: Vec<_> = self.trail.tried.iter().chain([&endpoint]).map(|met| &**met).collect();
         let wanted = pinned.wanted.as_deref();
-        pinned.cluster.core.load().balancer.has_other(&met, pinned.hash, wanted)
+        let has_other =
+            |it: Arc<Cluster>| it.core.load().balancer.has_other(&met, pinned.hash, wanted);
+        pinned.cluster.line().any(has_other)
     }
 
     /// Notes what the attempt under way has met, and excludes its endpoint from the next.

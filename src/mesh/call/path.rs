@@ -17,8 +17,9 @@ use super::{
     Caller, Pinned,
     attempt::{Attempt, Met, Way},
     head::{self, Head},
+    mirrored,
     staged::StagedAttempt,
-    sticky,
+    stepped, sticky,
     traced::{self, Trace},
     trail::{Trail, Visit},
 };
@@ -31,6 +32,7 @@ use crate::{
     mesh::cluster::Cluster,
     observe::{CallEnd, End, RouteMeter, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
+    route::Found,
     transport::SendFuture,
 };
 
@@ -213,7 +215,11 @@ impl PathProj<'_> {
             && let Some(route) = service.table.get(pinned.route)
         {
             let inner = &self.caller.inner;
+            let steps = pinned.sticky.take().and_then(|sticky| sticky.steps);
             (pinned.hash, pinned.sticky) = sticky::stick(inner, &pinned.cluster, route, request);
+            if steps.is_some() {
+                pinned.sticky.get_or_insert_default().steps = steps;
+            }
         }
     }
 
@@ -259,16 +265,23 @@ impl PathProj<'_> {
             head::set_authority(request, authority);
         }
         let failed = |error: Error| Some(Step::Return(Err(error)));
-        let Some((index, route)) = service.table.find(request) else {
+        let Some(Found { place, route, rule }) = service.table.find(request, &inner.random) else {
             return failed(Error::new(ErrorKind::NoRoute, Phase::Route));
         };
         let word = if route.clusters.is_single() { 0 } else { inner.random.next() };
         let Some(cluster) = route.clusters.choose(word) else {
-            return failed(
-                Error::new(ErrorKind::Config, Phase::Route)
-                    .detail("every cluster of the route has weight 0"),
-            );
+            return Some(Step::Return(stepped::without_cluster(
+                route.steps.as_ref(),
+                request,
+                rule,
+                self.caller.grpc,
+            )));
         };
+        if let Some(steps) = &cluster.steps
+            && let Some(answer) = stepped::answer(steps, request, rule, self.caller.grpc)
+        {
+            return Some(Step::Return(answer));
+        }
         if let Some(limiter) = &service.limiter {
             match Limiter::hold(limiter) {
                 Some(held) => *self.limit = held,
@@ -293,7 +306,7 @@ impl PathProj<'_> {
             deadline::of_http(call, policy.scope, started)
         };
         policy.budget.deposit(at);
-        let (hash, sticky) = if cluster.reads() || route.session.is_some() {
+        let (hash, mut sticky) = if cluster.reads() || route.session.is_some() {
             sticky::stick(inner, cluster, route, request)
         } else {
             (None, None)
@@ -312,6 +325,12 @@ impl PathProj<'_> {
             // Passed on, so that nobody further down multiplies it either.
             head::write_attempts(request.headers_mut(), self.caller.grpc, 1);
         }
+        if let Some(steps) = &cluster.steps {
+            if let Err(error) = stepped::change(steps, request, rule, &mut sticky) {
+                return failed(error);
+            }
+            mirrored::send(&cluster.mirrors, self.caller, request);
+        }
         if arms > Arms::Nothing {
             let head = Head::of(request);
             let body = std::mem::take(request.body_mut());
@@ -322,7 +341,7 @@ impl PathProj<'_> {
         }
         let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
         *self.pinned =
-            Some(Pinned { service, route: index, cluster, wanted, bounds, hash, sticky });
+            Some(Pinned { service, route: place, cluster, wanted, bounds, hash, sticky });
         None
     }
 

@@ -98,8 +98,9 @@ pub(crate) fn call(
 /// request would take as it is.
 fn deadline_of(caller: &Caller, request: &Request<Outgoing>) -> Option<Limit> {
     let service = caller.cell.current.load();
-    let route = service.as_ref().and_then(|service| service.table.find(request));
-    let scope = route.map(|(_, route)| route.policy.scope).unwrap_or_default();
+    let route =
+        service.as_ref().and_then(|service| service.table.find(request, &caller.inner.random));
+    let scope = route.map(|found| found.route.policy.scope).unwrap_or_default();
     let call = request.extensions().get::<Call>();
     let started = Instant::now();
     let at = deadline::of(request.headers(), call, scope, started).head?;

@@ -1,14 +1,14 @@
 //! What keeps a call with an endpoint: its hash, the endpoint that it names, its session.
 
 use http::{HeaderMap, HeaderValue, Request, header::SET_COOKIE};
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use crate::{
     balance::Over,
     config::Address,
     core::{Call, Outgoing},
     mesh::{cluster::Cluster, inner::Inner, service::Route},
-    route::{Session, hash::Beside},
+    route::{Named, Session, Steps, hash::Beside},
 };
 
 /// What is rare of it, in a box of its own.
@@ -19,6 +19,10 @@ pub(crate) struct Sticky {
     /// The endpoint that it names.
     pub(crate) over: Option<Over>,
     session: Option<Arc<Session>>,
+    /// What is done to its response.
+    pub(super) steps: Option<Arc<Steps>>,
+    /// What it has said of its session.
+    named: Option<Named>,
 }
 
 /// Where a call is to go: its hash, and the rest.
@@ -43,9 +47,13 @@ pub(super) fn stick(
         sticky.set_cookie = hashed.set_cookie.map(|cookie| *cookie);
     }
     let session = route.session.as_ref().filter(|it| it.is_for(request.uri().path()));
-    sticky.over = core.overriding.over(session.map(|session| &**session), request);
+    if let Some(session) = session {
+        sticky.named = session.named(request, now(session));
+    }
+    let said = session.and_then(|session| Some((&**session, sticky.named.as_ref()?)));
+    sticky.over = core.overriding.over(said, request);
     sticky.session = session.cloned();
-    let Sticky { set_cookie, over, session } = &sticky;
+    let Sticky { set_cookie, over, session, named: _, steps: _ } = &sticky;
     let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
     (hash, is_there.then(|| Box::new(sticky)))
 }
@@ -53,15 +61,32 @@ pub(super) fn stick(
 impl Sticky {
     /// Tells the caller what to come back with.
     pub(super) fn tell(self, headers: &mut HeaderMap, answered: Option<&Address>) {
+        if let Some(steps) = self.steps {
+            steps.respond(headers);
+        }
         if let Some(cookie) = self.set_cookie {
             headers.append(SET_COOKIE, cookie);
         }
         if let (Some(session), Some(answered)) = (self.session, answered) {
-            session.tell(headers, self.over.as_ref().map(|over| &over.address), answered);
+            // One that another source names is not told again either.
+            let over = self.over.as_ref().map(|over| &over.address);
+            let named = self.named.as_ref().filter(|named| over == Some(&named.address));
+            if over == Some(answered) && named.is_none() {
+                return;
+            }
+            session.tell(headers, named, answered, now(&session));
         }
     }
 
     pub(super) fn is_told_who(&self) -> bool {
         self.session.is_some()
     }
+}
+
+/// Seconds since 1970, where sessions end: others that share them have another epoch.
+pub(crate) fn now(session: &Session) -> u64 {
+    if !session.ends() {
+        return 0;
+    }
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -98,10 +98,15 @@ impl PathProj<'_> {
         }
     }
 
-    /// Behind attempt layers, the endpoint is picked after the attempt's span has begun.
+    /// Behind attempt layers, the endpoint is picked after the attempt's span has begun; under pick
+    /// first it may become another.
     fn trace_endpoint(&mut self) {
-        let StateProj::Staged(attempt) = self.state.as_mut().project() else { return };
-        let Some(endpoint) = attempt.endpoint() else { return };
+        let endpoint = match self.state.as_mut().project() {
+            StateProj::Staged(attempt) => attempt.endpoint(),
+            StateProj::Attempt(attempt) if attempt.is_moved() => attempt.endpoint().cloned(),
+            _ => return,
+        };
+        let Some(endpoint) = endpoint else { return };
         if let (Some(trace), Some(node)) = (self.trace.as_mut(), endpoint.extra()) {
             trace.endpoint(&node.peer, &node.name);
         }

@@ -27,8 +27,6 @@ impl Gate {
         self.taken.fetch_sub(1, Ordering::AcqRel);
     }
 
-    #[cfg(test)]
-    #[allow(dead_code, reason = "asked by the models")]
     pub(super) fn taken(&self) -> u32 {
         self.taken.load(Ordering::Acquire)
     }

@@ -80,6 +80,11 @@ impl Limiter {
         self.limit.load(Ordering::Relaxed)
     }
 
+    /// Whether there is no place now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.gate.taken() >= self.limit()
+    }
+
     /// Takes a place, given back when what is returned is dropped.
     pub(crate) fn hold(limiter: &Arc<Self>) -> Option<Held> {
         let entered = limiter.gate.enter(limiter.limit());

@@ -55,6 +55,27 @@ fn values_of_a_header_are_sorted_before_they_are_hashed() {
     assert_eq!(XxHash64::oneshot(of(b"foo"), b"bar"), 17_745_830_980_996_999_794);
 }
 
+#[cfg(feature = "file")]
+#[test]
+fn a_header_is_rewritten_before_it_is_hashed_and_before_its_values_are_sorted() {
+    let rewrite = |pattern: &str, substitution: &str| {
+        let (pattern, substitution) = (pattern.to_owned(), substitution.to_owned());
+        let rewrite = Some(crate::config::RegexRewrite { pattern, substitution });
+        one(HashOn::Header(HashHeader { name: "x".into(), rewrite }))
+    };
+    // Envoy's RouterMatcherHashPolicyTest.HashHeadersRegexSubstitution.
+    let by = rewrite(r"^/(\w+)$", r"\1");
+    let hashed = hash(&by, &request("/", &[("x", "/foo")]));
+    assert_eq!(hashed, Some(3_728_699_739_546_630_719));
+    assert_eq!(hash(&by, &request("/", &[("y", "/foo")])), None);
+    let by = rewrite(r"^.-(\w+)$", r"\1");
+    let sorted = XxHash64::oneshot(of(b"bar"), b"foo");
+    assert_eq!(hash(&by, &request("/", &[("x", "a-foo"), ("x", "b-bar")])), Some(sorted));
+    // What does not match stays; what is left of nothing is hashed all the same.
+    assert_eq!(hash(&by, &request("/", &[("x", "foo")])), Some(of(b"foo")));
+    assert_eq!(hash(&rewrite(".*", ""), &request("/", &[("x", "foo")])), Some(of(b"")));
+}
+
 #[test]
 fn values_are_joined_by_commas_for_grpcs_request_header() {
     let by = Hashing::by_header("x");

@@ -20,17 +20,18 @@ fn address() -> Address {
 fn what_is_told_is_named_by_the_next_request() {
     let session = cookie(Some("/shop"));
     let mut headers = HeaderMap::new();
-    session.tell(&mut headers, None, &address());
+    session.tell(&mut headers, None, &address(), 0);
     let set = headers[SET_COOKIE].to_str().unwrap();
     assert_eq!(set, "at=MTAuMC4wLjE6ODA=; Max-Age=60; Path=/shop; HttpOnly");
     let pair = set.split(';').next().unwrap();
     let request = Request::get("/shop").header("cookie", pair).body(()).unwrap();
-    assert_eq!(session.named(&request), Some(address()));
+    assert_eq!(session.named(&request, 0).map(|named| named.address), Some(address()));
     // It is told once, and again when another has answered.
     let mut headers = HeaderMap::new();
-    session.tell(&mut headers, Some(&address()), &address());
+    let named = Named { address: address(), begun: None, used: None };
+    session.tell(&mut headers, Some(&named), &address(), 0);
     assert!(headers.is_empty());
-    session.tell(&mut headers, Some(&address()), &"10.0.0.2:80".parse().unwrap());
+    session.tell(&mut headers, Some(&named), &"10.0.0.2:80".parse().unwrap(), 0);
     assert_eq!(headers.len(), 1);
 }
 
@@ -39,10 +40,10 @@ fn a_header_carries_it_too() {
     let session = config::Session { header: Some("x-at".into()), ..config::Session::default() };
     let session = Session::new(&session).unwrap();
     let mut headers = HeaderMap::new();
-    session.tell(&mut headers, None, &address());
+    session.tell(&mut headers, None, &address(), 0);
     assert_eq!(headers["x-at"], "MTAuMC4wLjE6ODA=");
     let request = Request::get("/").header("x-at", "MTAuMC4wLjE6ODA=").body(()).unwrap();
-    assert_eq!(session.named(&request), Some(address()));
+    assert_eq!(session.named(&request, 0).map(|named| named.address), Some(address()));
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn nonsense_names_nobody() {
     let session = cookie(None);
     for value in ["", "x", "MTAuMC4wLjE6ODA", "AAAA", "MTAuMC4wLjE=", "////", "\"\""] {
         let request = Request::get("/").header("cookie", format!("at={value}")).body(()).unwrap();
-        assert_eq!(session.named(&request), None, "{value}");
+        assert_eq!(session.named(&request, 0), None, "{value}");
     }
 }
 
@@ -67,4 +68,78 @@ fn a_cookie_is_for_its_path() {
     ] {
         assert_eq!(cookie(prefix).is_for(path), is_for, "{prefix:?} {path}");
     }
+}
+
+/// A session that ends, by a header.
+fn ending(absolute: Option<u64>, idle: Option<u64>) -> Session {
+    let session = config::Session {
+        header: Some("x-at".into()),
+        absolute_timeout: absolute.map(Duration::from_secs),
+        idle_timeout: idle.map(Duration::from_secs),
+        ..config::Session::default()
+    };
+    Session::new(&session).unwrap()
+}
+
+/// A request that names what was told.
+fn next(headers: &HeaderMap) -> Request<()> {
+    Request::get("/").header("x-at", headers["x-at"].clone()).body(()).unwrap()
+}
+
+/// Tells at a time; what the next request carries.
+fn told(session: &Session, named: Option<&Named>, now: u64) -> Option<Request<()>> {
+    let mut headers = HeaderMap::new();
+    session.tell(&mut headers, named, &address(), now);
+    (!headers.is_empty()).then(|| next(&headers))
+}
+
+#[test]
+fn a_session_ends_at_its_age_however_often_it_is_used() {
+    let session = ending(Some(100), None);
+    let request = told(&session, None, 1_000).unwrap();
+    let named = session.named(&request, 1_100).unwrap();
+    assert_eq!((named.address.clone(), named.begun), (address(), Some(1_000)));
+    assert_eq!(session.named(&request, 1_101), None);
+    // It is told once: it knows its beginning.
+    assert_eq!(told(&session, Some(&named), 1_050).map(|_| ()), None);
+    // Clocks differ, and one may jump.
+    assert!(session.named(&request, 0).is_some());
+}
+
+#[test]
+fn a_session_ends_when_it_is_unused_and_each_use_is_told() {
+    let session = ending(Some(100), Some(10));
+    let mut request = told(&session, None, 1_000).unwrap();
+    for now in (1_010..=1_100).step_by(10) {
+        let named = session.named(&request, now).unwrap();
+        assert_eq!(named.begun, Some(1_000));
+        // Once a second is enough.
+        request = told(&session, Some(&named), now).unwrap();
+        let again = session.named(&request, now).unwrap();
+        assert_eq!(told(&session, Some(&again), now).map(|_| ()), None);
+        assert_eq!(session.named(&request, now + 11), None);
+    }
+    // In the end it is too old.
+    assert_eq!(session.named(&request, 1_101), None);
+}
+
+#[test]
+fn whoever_has_no_age_has_no_session_where_sessions_end_and_one_with_an_age_has_one_elsewhere() {
+    let plain = ending(None, None);
+    let old = told(&plain, None, 5).unwrap();
+    assert_eq!(old.headers()["x-at"], "MTAuMC4wLjE6ODA=");
+    assert_eq!(ending(Some(100), None).named(&old, 6), None);
+    let aged = told(&ending(None, Some(100)), None, 5).unwrap();
+    assert_eq!(plain.named(&aged, 1 << 40).map(|named| named.address), Some(address()));
+    for nonsense in ["10.0.0.1:80;", "10.0.0.1:80;1", "10.0.0.1:80;a;b", ";1;2", "10.0.0.1:80;-1;2"]
+    {
+        let value = STANDARD.encode(nonsense);
+        let request = Request::get("/").header("x-at", value).body(()).unwrap();
+        assert_eq!(plain.named(&request, 0), None, "{nonsense}");
+    }
+    // A socket's path may look like it.
+    let unix = STANDARD.encode("unix:/run/a;1;2");
+    let request = Request::get("/").header("x-at", unix).body(()).unwrap();
+    let named = plain.named(&request, 0).unwrap();
+    assert_eq!(named.address.to_string(), "unix:/run/a;1;2");
 }

@@ -1,0 +1,50 @@
+//! Instructions per look-up in a route table, typical and hostile, and per table that is made.
+#![allow(
+    clippy::exit,
+    missing_docs,
+    unused_qualifications,
+    reason = "written by gungraun's macros"
+)]
+
+use std::hint::black_box;
+
+use gungraun::{
+    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
+use tower_mesh::{
+    config::RouteOrder,
+    route::bench::{Bench, Kind},
+};
+
+fn table(count: usize, kind: Kind, order: RouteOrder) -> Bench {
+    let bench = Bench::new(count, kind, order);
+    assert_eq!(bench.find(500), 0, "another route was found");
+    bench
+}
+
+/// Look-ups that a figure is divided by.
+const LOOKUPS: usize = 1_000;
+
+#[library_benchmark]
+#[bench::few(args = (5, Kind::Typical, RouteOrder::Listed), setup = table)]
+#[bench::n1k(args = (1_000, Kind::Typical, RouteOrder::Listed), setup = table)]
+#[bench::n10k(args = (10_000, Kind::Typical, RouteOrder::Listed), setup = table)]
+#[bench::specific_1k(args = (1_000, Kind::Headers, RouteOrder::Specificity), setup = table)]
+fn look_up(bench: Bench) -> (Bench, usize) {
+    let wrong = bench.find(black_box(LOOKUPS));
+    (bench, wrong)
+}
+
+#[library_benchmark]
+#[bench::slashes_1k(args = (1_000, Kind::Slashes, RouteOrder::Listed), setup = table)]
+#[bench::regexes_100(args = (100, Kind::Regexes, RouteOrder::Listed), setup = table)]
+fn hostile(bench: Bench) -> (Bench, usize) {
+    let wrong = bench.find(black_box(1));
+    (bench, wrong)
+}
+
+library_benchmark_group!(name = routes, benchmarks = [look_up, hostile]);
+main!(
+    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
+    library_benchmark_groups = routes
+);

@@ -1,0 +1,53 @@
+//! Copies of a call for other clusters: sent beside it, and nobody waits for them.
+
+use std::{sync::Arc, time::Duration};
+
+use http::Request;
+use http_body_util::BodyExt;
+
+use super::{Caller, Path};
+use crate::{
+    core::{Outgoing, tee},
+    mesh::service::Mirror,
+};
+
+/// How many bytes of a body a copy may be behind before it is given up.
+pub(crate) const BEHIND: usize = 64 * 1024;
+/// So many copies of one mirror may be under way; beyond them none is made.
+pub(crate) const IN_FLIGHT: u32 = 100;
+/// How long a copy may take, to the end of its answer.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Sends the copies that the mirrors ask for.
+#[cold]
+pub(super) fn send(mirrors: &[Mirror], caller: &Caller, request: &mut Request<Outgoing>) {
+    let inner = &caller.inner;
+    let mirrors = mirrors.iter();
+    let mirrors: Vec<&Mirror> = mirrors.filter(|it| it.how.takes(inner.random.next())).collect();
+    if mirrors.is_empty() {
+        return;
+    }
+    let (body, copies) = tee(std::mem::take(request.body_mut()), mirrors.len(), BEHIND);
+    *request.body_mut() = body;
+    for (mirror, body) in mirrors.into_iter().zip(copies) {
+        let (uri, headers) = mirror.how.head(request);
+        let mut copy = Request::new(body);
+        *copy.method_mut() = request.method().clone();
+        *copy.version_mut() = request.version();
+        *copy.uri_mut() = uri;
+        *copy.headers_mut() = headers;
+        let caller = Caller { cell: Arc::clone(&mirror.cell), number: 0, ..caller.clone() };
+        let call = Path::new(caller, copy);
+        inner.transport.spawn(async move {
+            // It ends with an error where the call has a limit, or no endpoint: it is counted.
+            let whole = async {
+                if let Ok(response) = call.await {
+                    let mut body = response.into_body();
+                    // To its end, so that the connection can be used again.
+                    while let Some(Ok(_)) = body.frame().await {}
+                }
+            };
+            drop(tokio::time::timeout(TIMEOUT, whole).await);
+        });
+    }
+}

@@ -1,0 +1,61 @@
+//! What filters do to a call: only where a route has some.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+
+use super::sticky::Sticky;
+use crate::{
+    core::{Body, Error, ErrorKind, Outgoing, Phase},
+    route::{Rule, Steps, Unusable},
+};
+
+/// What a route comes to that has no cluster to call.
+#[cold]
+pub(super) fn without_cluster(
+    steps: Option<&Steps>,
+    request: &Request<Outgoing>,
+    rule: Option<&Rule>,
+    is_grpc: bool,
+) -> Result<Response<Body>, Error> {
+    steps.and_then(|steps| answer(steps, request, rule, is_grpc)).unwrap_or_else(|| {
+        Err(Error::new(ErrorKind::Config, Phase::Route)
+            .detail("every cluster of the route has weight 0"))
+    })
+}
+
+/// The answer that filters give instead of a cluster.
+#[cold]
+pub(super) fn answer(
+    steps: &Steps,
+    request: &Request<Outgoing>,
+    rule: Option<&Rule>,
+    is_grpc: bool,
+) -> Option<Result<Response<Body>, Error>> {
+    Some(steps.answer(request, rule, is_grpc)?.map_err(unusable))
+}
+
+/// Changes the request, and notes what is to be done to its response.
+#[cold]
+pub(super) fn change(
+    steps: &Arc<Steps>,
+    request: &mut Request<Outgoing>,
+    rule: Option<&Rule>,
+    sticky: &mut Option<Box<Sticky>>,
+) -> Result<(), Error> {
+    steps.change(request, rule).map_err(unusable)?;
+    if steps.edits_responses() {
+        sticky.get_or_insert_default().steps = Some(Arc::clone(steps));
+    }
+    Ok(())
+}
+
+fn unusable(what: Unusable) -> Error {
+    let what = match what {
+        Unusable::Host => "host",
+        Unusable::Path => "path",
+    };
+    Error::new(ErrorKind::InvalidRequest, Phase::Route)
+        .detail(format!("a rewrite of its route made no valid {what} of it"))
+        .check("`filters` of the route")
+}

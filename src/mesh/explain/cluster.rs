@@ -1,0 +1,150 @@
+//! The part of an explanation that is a cluster's.
+
+use std::{ops::Deref, sync::Arc};
+
+use http::{Request, uri::Scheme};
+
+use super::types::{ClusterExplanation, HashExplanation, HashKeyExplanation};
+use crate::{
+    balance::{Asked, Choice, Over, Wanted},
+    core::{self, Random},
+    mesh::{
+        call::{in_clear, no_endpoint, sticky},
+        cluster::{Cluster, Core},
+        inner::Inner,
+        service::{Route, Target},
+        settings,
+    },
+    route::hash::{Beside, HashKey, KeyFound},
+};
+
+/// The call that is explained.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) inner: &'a Arc<Inner>,
+    pub(super) route: &'a Route,
+    pub(super) request: &'a Request<()>,
+    pub(super) now: u64,
+}
+
+/// What becomes of a call at a cluster that gets this share of them.
+pub(super) fn explain(call: &Call<'_>, target: &Target, share: f64) -> ClusterExplanation {
+    let own: &Arc<Cluster> = target.deref();
+    let core = own.core.load();
+    let session = call.route.session.as_ref();
+    let session = session.filter(|it| it.is_for(call.request.uri().path()));
+    let named = session.and_then(|session| session.named(call.request, sticky::now(session)));
+    let said = session.and_then(|session| Some((&**session, named.as_ref()?)));
+    let over = core.overriding.over(said, call.request);
+    let hash = hashed(call, &core);
+    let at = At { call, wanted: target.wanted.as_deref(), over, hash };
+    let line: Vec<_> = own.line().collect();
+    if line.len() == 1 {
+        return at.explain(own, share, false);
+    }
+    // As a pick has it: first what works, in order, then whatever there is.
+    let all = |well| -> Vec<_> { line.iter().map(|it| at.explain(it, share, well)).collect() };
+    let taker = |all: &[ClusterExplanation]| {
+        let takes = |it: &&ClusterExplanation| !matches!(it.pick.choice, Choice::Nothing { .. });
+        all.iter().find(takes).map(|it| it.name.clone())
+    };
+    let mut explained = all(true);
+    let mut taken_by = taker(&explained);
+    if taken_by.is_none() {
+        explained = all(false);
+        taken_by = taker(&explained);
+    }
+    let failover = explained.split_off(1);
+    match explained.pop() {
+        Some(first) => ClusterExplanation { failover, taken_by, ..first },
+        None => at.explain(own, share, false),
+    }
+}
+
+/// A call at the clusters that may take it.
+struct At<'a> {
+    call: &'a Call<'a>,
+    wanted: Option<&'a Wanted>,
+    over: Option<Over>,
+    hash: Option<HashExplanation>,
+}
+
+impl At<'_> {
+    fn explain(&self, cluster: &Arc<Cluster>, share: f64, well: bool) -> ClusterExplanation {
+        let call = self.call;
+        let core = cluster.core.load();
+        // By that cluster's own word where the call's has none.
+        let hash = self.hash.clone().or_else(|| hashed(call, &core));
+        let asked = Asked {
+            hash: hash.as_ref().and_then(|hash| hash.hash),
+            over: self.over.as_ref(),
+            wanted: self.wanted,
+            well,
+        };
+        let in_words = |error| {
+            if well {
+                return format!("nothing of cluster {} works", cluster.name);
+            }
+            let error = no_endpoint(call.inner, cluster, error);
+            if call.inner.is_settled(cluster) {
+                return error.to_string();
+            }
+            let most = call.inner.resolve_timeout;
+            format!("{error}; endpoints are on their way, and it waits for them, at most {most:?}")
+        };
+        ClusterExplanation {
+            name: cluster.name.to_string(),
+            share,
+            balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
+            labels: self.wanted.map(Wanted::pairs).unwrap_or_default(),
+            fails: fails(call, cluster, &core),
+            pick: core.balancer.explain(&asked, call.now, in_words),
+            hash: hash.filter(|_| core.hashing.is_some()),
+            failover: Vec::new(),
+            taken_by: None,
+        }
+    }
+}
+
+/// Why the call fails whatever is picked.
+fn fails(call: &Call<'_>, cluster: &Cluster, core: &Core) -> Option<String> {
+    if let Some(limiter) = core.breaker.as_ref().filter(|limiter| limiter.is_full()) {
+        let limit = limiter.limit();
+        return Some(format!("the cluster has its maximum of {limit} requests in flight"));
+    }
+    let is_open = call.request.uri().scheme() == Some(&Scheme::HTTPS)
+        && core.protector.is_open_itself()
+        && call.inner.stages.leaf.is_none()
+        && core.balancer.specs().iter().all(|endpoint| endpoint.security.is_none());
+    is_open.then(|| in_clear(cluster).to_string())
+}
+
+/// What the call is hashed to: as a call does it, with randomness of its own.
+fn hashed(call: &Call<'_>, core: &Core) -> Option<HashExplanation> {
+    let hashing = core.hashing.as_ref()?;
+    let key = call.request.extensions().get::<core::Call>().and_then(|call| call.hash_key);
+    let random = Random::dry(0);
+    // The number of the mesh is drawn at the first call that is hashed by it.
+    let known = call.inner.known_channel();
+    let beside = Beside { key, channel: known.unwrap_or_default() };
+    let of_route = call.route.policy.hash.as_deref();
+    let begun = random.mark();
+    let hashed = hashing.hash(of_route, call.request, beside, &random);
+    let keys = hashing.keys(of_route, call.request, beside);
+    let awaited = known.is_none() && keys.iter().any(HashKey::is_channel);
+    let is_certain = random.mark() == begun && !awaited;
+    Some(HashExplanation {
+        hash: hashed.hash.filter(|_| is_certain),
+        keys: keys.into_iter().map(told).collect(),
+    })
+}
+
+fn told(key: HashKey) -> HashKeyExplanation {
+    let (is_used, value, note) = match key.found {
+        KeyFound::Value(value) => (true, value, None),
+        KeyFound::Made => (true, None, Some("absent: one is made, at random")),
+        KeyFound::Absent => (false, None, Some("absent")),
+        KeyFound::NotAsked => (false, None, Some("not asked for: what comes before it decides")),
+    };
+    HashKeyExplanation { on: key.on, is_used, value, note }
+}

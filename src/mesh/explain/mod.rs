@@ -1,0 +1,112 @@
+//! Where a call would go, and why nowhere else: without sending it.
+
+mod cluster;
+mod rules;
+mod told;
+mod types;
+
+use std::sync::Arc;
+
+use http::Request;
+
+use self::cluster::{Call, explain};
+pub use self::types::{
+    ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation, PassedRule,
+    RouteExplanation,
+};
+use super::{
+    UnknownNames, call,
+    client::{self, Found},
+    inner::Inner,
+};
+use crate::core::{Error, ErrorKind, Instant, Phase};
+
+impl Explanation {
+    pub(super) fn of<B>(inner: &Arc<Inner>, request: &Request<B>) -> Result<Self, Error> {
+        if inner.is_closed() {
+            return Err(Error::new(ErrorKind::Shutdown, Phase::Resolve));
+        }
+        let mut request = head_of(request);
+        let cell = match client::find(inner, &request)? {
+            Found::Cell(cell) => cell,
+            Found::Unknown(name) => return Err(unknown(inner, &inner.full_name(&name))),
+        };
+        let service = cell.current.load_full().ok_or_else(|| unknown(inner, &cell.name))?;
+        if request.uri().authority().is_none()
+            && let Some(authority) = &cell.authority
+        {
+            call::set_authority(&mut request, authority);
+        }
+        let (passed, found) = service.table.explain(&request, &inner.random);
+        let passed: Vec<_> =
+            passed.into_iter().map(|it| rules::passed(&service, it.0, it.1)).collect();
+        let Some(found) = found else {
+            let why: Vec<_> = passed.iter().take(rules::TOLD).map(ToString::to_string).collect();
+            return Err(Error::new(ErrorKind::NoRoute, Phase::Route)
+                .service(&cell.name)
+                .detail(why.join("; ")));
+        };
+        let (index, route) = (found.place, found.route);
+        let total: u64 = route.clusters.iter().map(|(weight, _)| weight).sum();
+        if total == 0 {
+            let what = if route.steps.is_some() {
+                "the route answers by itself: a redirect or a direct response"
+            } else {
+                "every cluster of the route has weight 0"
+            };
+            return Err(Error::new(ErrorKind::Config, Phase::Route)
+                .detail(what)
+                .service(&cell.name));
+        }
+        let now = inner.epoch.nanos(Instant::now());
+        let call = Call { inner, route, request: &request, now };
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let clusters = route
+            .clusters
+            .iter()
+            .map(|(weight, target)| explain(&call, target, weight as f64 / total as f64))
+            .collect();
+        let limit = service.limiter.as_ref().filter(|limiter| limiter.is_full());
+        let fails = limit.map(|limiter| {
+            format!("the service has its maximum of {} calls in flight", limiter.limit())
+        });
+        Ok(Self {
+            request: format!("{} {}", request.method(), request.uri().path()),
+            service: cell.name.to_string(),
+            fails,
+            route: RouteExplanation {
+                index,
+                name: route.name.as_deref().map(str::to_owned),
+                passed,
+            },
+            clusters,
+        })
+    }
+}
+
+/// The same request without a body.
+fn head_of<B>(request: &Request<B>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    *head.version_mut() = request.version();
+    *head.headers_mut() = request.headers().clone();
+    *head.extensions_mut() = request.extensions().clone();
+    head
+}
+
+/// What a call meets whose name nobody defines; one that would wait or ask DNS is told so.
+fn unknown(inner: &Inner, name: &str) -> Error {
+    if !inner.is_synced() {
+        return Error::new(ErrorKind::Config, Phase::Resolve).service(&name.into()).detail(format!(
+            "no source has defined it yet, and not all have spoken: a call waits for them, at most \
+             {:?}",
+            inner.resolve_timeout
+        ));
+    }
+    let error = inner.unknown(name);
+    if inner.unknown_names == UnknownNames::Dns && error.kind() == ErrorKind::UnknownService {
+        return error.noted("its first call asks DNS for it");
+    }
+    error
+}

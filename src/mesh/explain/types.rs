@@ -1,0 +1,99 @@
+//! What an explanation is made of.
+
+use crate::balance::PickExplanation;
+
+/// Where a call would go, and why nowhere else; print it.
+///
+/// It is what [`Mesh::explain`](crate::Mesh::explain) says of one request at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// Method and path of the request.
+    pub request: String,
+    /// The service that it names.
+    pub service: String,
+    /// Why the call would fail whatever is picked: a limit is reached.
+    pub fails: Option<String>,
+    /// The route that takes it.
+    pub route: RouteExplanation,
+    /// The clusters that the route splits its calls among.
+    pub clusters: Vec<ClusterExplanation>,
+}
+
+/// The route of a call.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RouteExplanation {
+    /// Its place in the list of the service's routes, from 0 on: the first that matches is taken.
+    pub index: usize,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// The rules that were asked before the one that took the request, in that order.
+    pub passed: Vec<PassedRule>,
+}
+
+/// A match of a route that did not take a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct PassedRule {
+    /// Its route's place in the list of the service's routes, from 0 on.
+    pub route: usize,
+    /// Its route's name, if it has one.
+    pub name: Option<String>,
+    /// What it asks for, in words.
+    pub asks: String,
+    /// The first part of it that the request does not meet: `path`, `header x-canary`, …
+    pub unmet: String,
+}
+
+/// What becomes of a call that the split gives to this cluster.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClusterExplanation {
+    /// The cluster's name.
+    pub name: String,
+    /// Its share of the route's calls, in 0..=1.
+    pub share: f64,
+    /// The picking policy, as the file spells it.
+    pub balancer: String,
+    /// The labels that the route asks for.
+    pub labels: Vec<(String, String)>,
+    /// What the call is hashed to, where the balancer hashes.
+    pub hash: Option<HashExplanation>,
+    /// Why the call would fail whatever is picked: a limit is reached, or it asks for TLS that the cluster
+    /// does not have.
+    pub fails: Option<String>,
+    /// Who would be picked, and why none of the others. Where other clusters take over: who of those that
+    /// work.
+    pub pick: PickExplanation,
+    /// The clusters that take over from it, in order. The first of it and them of which anything works
+    /// gets the call.
+    pub failover: Vec<ClusterExplanation>,
+    /// Which of them gets it, where there are any.
+    pub taken_by: Option<String>,
+}
+
+/// What a call is hashed to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HashExplanation {
+    /// The hash. None: it is random, or where that will not do, there is none.
+    pub hash: Option<u64>,
+    /// What is asked of the request, in order.
+    pub keys: Vec<HashKeyExplanation>,
+}
+
+/// Something of a request that is hashed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct HashKeyExplanation {
+    /// `header x-user`, `cookie session`, `part 1 of the path`, …
+    pub on: String,
+    /// Whether it counts: the request has it, and nothing before it was enough.
+    pub is_used: bool,
+    /// Its value, where it counts and is no secret: never that of a cookie, a query, or a header that is
+    /// marked as sensitive.
+    pub value: Option<String>,
+    /// Why it does not count, or that its value would be made.
+    pub note: Option<&'static str>,
+}

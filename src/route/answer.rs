@@ -1,0 +1,151 @@
+//! Answers that are made here: redirects, direct responses, what an invalid backend gives.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, LOCATION},
+};
+
+use super::{matching::authority_of, rewrite::Path, table::Rule};
+use crate::{
+    config::{self, DirectResponse},
+    core::{Body, grpc},
+};
+
+/// A compiled answer.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Redirect(Box<Redirect>),
+    Direct(Box<Direct>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Redirect {
+    status: StatusCode,
+    scheme: Option<String>,
+    host: Option<String>,
+    port: Option<u16>,
+    path: Option<Path>,
+    strip_query: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Direct {
+    status: StatusCode,
+    body: String,
+    headers: HeaderMap,
+    grpc: Option<i32>,
+}
+
+impl Answer {
+    pub(super) fn redirect(redirect: &config::Redirect) -> Self {
+        let config::Redirect { status, scheme, host, port, path, strip_query } = redirect;
+        //= Gateway API HTTPRequestRedirectFilter.statusCode: 302
+        let status = StatusCode::from_u16(status.unwrap_or(302)).unwrap_or(StatusCode::FOUND);
+        Self::Redirect(Box::new(Redirect {
+            status,
+            scheme: scheme.clone(),
+            host: host.clone(),
+            port: *port,
+            path: path.as_ref().and_then(Path::new),
+            strip_query: *strip_query,
+        }))
+    }
+
+    pub(super) fn direct(direct: &DirectResponse) -> Self {
+        let headers = direct.headers.iter().filter_map(|(name, value)| {
+            Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+        });
+        Self::Direct(Box::new(Direct {
+            status: StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK),
+            body: direct.body.clone(),
+            headers: headers.collect(),
+            grpc: direct.grpc,
+        }))
+    }
+
+    /// What a backend answers that cannot be called.
+    //= Gateway API HTTPBackendRef: 500; GRPCBackendRef: UNAVAILABLE
+    pub(crate) fn invalid() -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let (body, headers) = (String::new(), HeaderMap::new());
+        Self::Direct(Box::new(Direct { status, body, headers, grpc: Some(14) }))
+    }
+
+    /// The answer to a request; none: it has no form on the wire.
+    pub(crate) fn response<B>(
+        &self,
+        request: &Request<B>,
+        rule: Option<&Rule>,
+        is_grpc: bool,
+    ) -> Option<Response<Body>> {
+        match self {
+            Self::Redirect(redirect) => redirect.response(request, rule),
+            Self::Direct(direct) => {
+                let mut response = direct.response(is_grpc);
+                if request.method() == Method::HEAD {
+                    *response.body_mut() = Body::empty();
+                }
+                Some(response)
+            }
+        }
+    }
+}
+
+impl Redirect {
+    fn response<B>(&self, request: &Request<B>, rule: Option<&Rule>) -> Option<Response<Body>> {
+        let uri = request.uri();
+        let old_scheme = uri.scheme_str().unwrap_or("http");
+        let scheme = self.scheme.as_deref().unwrap_or(old_scheme);
+        let authority = authority_of(request).unwrap_or_default();
+        let (old_host, old_port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
+            _ => (authority, None),
+        };
+        let host = self.host.as_deref().unwrap_or(old_host);
+        //= Gateway API HTTPRequestRedirectFilter.port: the scheme's well-known port is left out, and
+        //= is meant where the scheme is given and the port is not
+        let port = match (self.port, &self.scheme) {
+            (Some(port), _) => Some(port),
+            (None, Some(_)) => None,
+            (None, None) => old_port,
+        };
+        let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+        let port = port.filter(|port| *port != usual);
+        let path = self.path.as_ref().and_then(|path| path.rewritten(uri.path(), rule));
+        let path = path.as_deref().unwrap_or_else(|| uri.path());
+        let mut location = format!("{scheme}://{host}");
+        if let Some(port) = port {
+            location += &format!(":{port}");
+        }
+        location += path;
+        if let Some(query) = uri.query().filter(|_| !self.strip_query) {
+            location += &format!("?{query}");
+        }
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(LOCATION, HeaderValue::try_from(location).ok()?);
+        Some(response)
+    }
+}
+
+impl Direct {
+    fn response(&self, is_grpc: bool) -> Response<Body> {
+        if is_grpc {
+            let code = self.grpc.unwrap_or_else(|| grpc::of_http(self.status.as_u16()));
+            let mut response = grpc::answer(code, &self.body);
+            response.headers_mut().extend(self.headers.clone());
+            return response;
+        }
+        let mut response = Response::new(Body::from(self.body.clone()));
+        *response.status_mut() = self.status;
+        if !self.body.is_empty() {
+            //= Envoy sendLocalReply
+            let text = HeaderValue::from_static("text/plain");
+            response.headers_mut().insert(CONTENT_TYPE, text);
+        }
+        for (name, value) in &self.headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        response
+    }
+}

@@ -1,0 +1,210 @@
+use super::*;
+use crate::config::{CookieMatch, IntegerRange, PathMatch, QueryMatch, RuntimeFraction};
+
+fn get(uri: &str) -> Request<()> {
+    Request::get(uri).header("version", "two").body(()).unwrap()
+}
+
+fn compiled(rule: &Match) -> Matcher {
+    Matcher::new(rule, &BTreeMap::new()).unwrap()
+}
+
+fn path(path: PathMatch) -> Matcher {
+    let mut rule = Match::default();
+    rule.path = Some(path);
+    compiled(&rule)
+}
+
+fn mismatch(matcher: &Matcher, request: &Request<()>) -> Option<Mismatch> {
+    matcher.mismatch(&Asked::new(request, &Random::seeded(1)))
+}
+
+fn matches(matcher: &Matcher, request: &Request<()>) -> bool {
+    mismatch(matcher, request).is_none()
+}
+
+// Vectors of the Gateway API case MeshHTTPRouteMatching.
+#[test]
+fn a_prefix_matches_whole_path_elements() {
+    let v2 = path(PathMatch::Prefix("/v2".into()));
+    for (uri, expected) in [
+        ("/v2", true),
+        ("/v2/", true),
+        ("/v2/example", true),
+        ("/v2?x=1", true),
+        ("/v2example", false),
+        ("/foo/v2/example", false),
+    ] {
+        assert_eq!(matches(&v2, &get(uri)), expected, "{uri}");
+    }
+    let root = path(PathMatch::Prefix("/".into()));
+    assert!(matches(&root, &get("/anything")) && root.takes_all());
+}
+
+#[test]
+fn an_exact_path_matches_only_itself() {
+    let exact = path(PathMatch::Exact("/v1".into()));
+    assert!(matches(&exact, &get("/v1")));
+    assert!(!matches(&exact, &get("/v1/")));
+}
+
+#[test]
+fn paths_by_text_regex_and_template_and_without_case() {
+    let prefix = path(PathMatch::StringPrefix("/v2".into()));
+    assert!(matches(&prefix, &get("/v2example")));
+    #[cfg(feature = "regex")]
+    {
+        let regex = path(PathMatch::Regex("/users/[0-9]+".into()));
+        assert!(matches(&regex, &get("/users/12?a=b")));
+        assert!(!matches(&regex, &get("/users/12/")));
+    }
+    let template = path(PathMatch::Template("/users/{id}/**".into()));
+    assert!(matches(&template, &get("/users/1/files/2")));
+    assert!(!matches(&template, &get("/users/1")));
+    let mut rule = Match::default();
+    (rule.path, rule.path_ignore_case) = (Some(PathMatch::Prefix("/Users".into())), true);
+    assert!(matches(&compiled(&rule), &get("/uSERS/1")));
+    assert!(!matches(&compiled(&rule), &get("/uSERSs")));
+}
+
+#[test]
+fn a_header_by_value_presence_and_contrary() {
+    let mut range = IntegerRange::default();
+    (range.start, range.end) = (1, 10);
+    let asked = Request::get("/")
+        .header("n", "7")
+        .header("many", "a")
+        .header("many", "b")
+        .header("latin", http::HeaderValue::from_bytes(b"\xe9").unwrap())
+        .body(())
+        .unwrap();
+    let exact = |text: &str| StringMatch::Exact(text.into());
+    // Name, matcher, inverted, missing as empty.
+    for (name, matcher, invert, as_empty, expected) in [
+        ("N", StringMatch::Range(range), false, false, true),
+        ("n", exact("8"), true, false, true),
+        ("many", exact("b"), false, false, true),
+        ("many", exact("b"), true, false, false),
+        ("latin", StringMatch::Contains("e".into()), false, false, false),
+        ("absent", StringMatch::Present, false, false, false),
+        ("absent", StringMatch::Present, true, false, true),
+        ("absent", StringMatch::Present, false, true, false),
+        // What Envoy and gRPC do: no value is not another value.
+        ("absent", exact("x"), true, false, false),
+        ("absent", exact("x"), true, true, true),
+        ("absent", exact(""), false, true, true),
+        ("absent", exact(""), false, false, false),
+    ] {
+        let mut rule = Match::default();
+        let mut header = HeaderMatch::new(name, matcher.clone());
+        (header.invert, header.missing_as_empty) = (invert, as_empty);
+        rule.headers.push(header);
+        let found = mismatch(&compiled(&rule), &asked);
+        assert_eq!(found.is_none(), expected, "{name} {matcher:?} {invert} {as_empty}");
+        assert!(found.is_none() || found == Some(Mismatch::Header(0)));
+    }
+}
+
+#[test]
+fn cookies_and_parameters() {
+    let asked = Request::get("/?a=1&a=2&b&c=X")
+        .header("cookie", "tier=gold; x=\"quoted\"")
+        .body(())
+        .unwrap();
+    let exact = |text: &str| StringMatch::Exact(text.into());
+    for (name, matcher, ignore_case, invert, expected) in [
+        ("a", exact("1"), false, false, true),
+        ("a", exact("2"), false, false, false),
+        ("a", exact("2"), false, true, true),
+        ("b", exact(""), false, false, true),
+        ("c", exact("x"), true, false, true),
+        ("d", StringMatch::Present, false, false, false),
+        ("d", StringMatch::Present, false, true, true),
+    ] {
+        let mut rule = Match::default();
+        let mut query = QueryMatch::new(name, matcher.clone());
+        (query.ignore_case, query.invert) = (ignore_case, invert);
+        rule.query.push(query);
+        assert_eq!(matches(&compiled(&rule), &asked), expected, "{name} {matcher:?}");
+    }
+    for (name, matcher, expected) in [
+        ("tier", exact("gold"), true),
+        ("tier", exact("Gold"), false),
+        ("x", exact("quoted"), true),
+        ("y", StringMatch::Present, false),
+    ] {
+        let mut rule = Match::default();
+        rule.cookies.push(CookieMatch::new(name, matcher.clone()));
+        assert_eq!(matches(&compiled(&rule), &asked), expected, "{name} {matcher:?}");
+    }
+}
+
+#[test]
+fn grpc_calls_by_service_and_method() {
+    let call =
+        |path: &str, kind: &str| Request::post(path).header("content-type", kind).body(()).unwrap();
+    let mut rule = Match::default();
+    let mut grpc = GrpcMatch::default();
+    grpc.service = Some(StringMatch::Exact("a.B".into()));
+    grpc.method = Some(StringMatch::Prefix("Get".into()));
+    rule.grpc = Some(grpc);
+    let matcher = compiled(&rule);
+    assert!(matches(&matcher, &call("/a.B/GetIt", "application/grpc+proto")));
+    for (path, kind) in [
+        ("/a.B/SetIt", "application/grpc"),
+        ("/a.C/GetIt", "application/grpc"),
+        ("/a.B/GetIt", "text/plain"),
+        ("/", "application/grpc"),
+    ] {
+        assert_eq!(mismatch(&matcher, &call(path, kind)), Some(Mismatch::Grpc), "{path} {kind}");
+    }
+}
+
+#[test]
+fn callers_have_labels_of_their_own() {
+    let mut rule = Match::default();
+    rule.caller.insert("app".into(), "web".into());
+    assert_eq!(mismatch(&compiled(&rule), &get("/")), Some(Mismatch::Caller));
+    let labels = BTreeMap::from([("app".into(), "web".into()), ("tier".into(), "1".into())]);
+    assert!(matches(&Matcher::new(&rule, &labels).unwrap(), &get("/")));
+}
+
+#[test]
+fn a_share_of_the_requests() {
+    let random = Random::seeded(3);
+    for percent in [0.0, 25.0, 100.0] {
+        let mut rule = Match::default();
+        let mut share = RuntimeFraction::default();
+        share.percent = percent;
+        rule.fraction = Some(share);
+        let matcher = compiled(&rule);
+        let asked = get("/");
+        let hits = (0..10_000)
+            .filter(|_| matcher.mismatch(&Asked::new(&asked, &random)).is_none())
+            .count();
+        assert!((hits as f64 / 100.0 - percent).abs() < 2.0, "{hits} of {percent} %");
+        assert!(percent > 0.0 || hits == 0);
+    }
+    // One place in every share: what a smaller share has taken, a larger one does, too.
+    let asked = get("/");
+    let asked = Asked::new(&asked, &random);
+    assert_eq!(asked.roll(), asked.roll());
+}
+
+#[test]
+fn the_first_part_that_does_not_hold_is_named() {
+    let mut rule = Match::default();
+    rule.path = Some(PathMatch::Exact("/a".into()));
+    rule.method = Some("PUT".into());
+    rule.scheme = Some("HTTPS".into());
+    rule.headers = vec![
+        HeaderMatch::new("version", StringMatch::Exact("two".into())),
+        HeaderMatch::new("x", StringMatch::Present),
+    ];
+    let matcher = compiled(&rule);
+    let put = |uri: &str| Request::put(uri).header("version", "two").body(()).unwrap();
+    assert_eq!(mismatch(&matcher, &get("/b")), Some(Mismatch::Path));
+    assert_eq!(mismatch(&matcher, &get("/a")), Some(Mismatch::Method));
+    assert_eq!(mismatch(&matcher, &put("/a")), Some(Mismatch::Scheme));
+    assert_eq!(mismatch(&matcher, &put("https://h/a")), Some(Mismatch::Header(1)));
+}

@@ -1,0 +1,197 @@
+//! Compiled rewrites of host and path.
+
+use std::sync::Arc;
+
+use http::{
+    HeaderName, HeaderValue, Request, Uri,
+    header::HOST,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+
+use super::{matching::authority_of, table::Rule};
+use crate::config::{
+    self, HostRewrite, PathRewrite,
+    pattern::Replace,
+    template::{Filled, Template},
+};
+
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// A compiled rewrite.
+#[derive(Debug)]
+pub(crate) struct Rewrite {
+    host: Option<Host>,
+    path: Option<Path>,
+    forwarded_host: bool,
+}
+
+#[derive(Debug)]
+enum Host {
+    Literal(Authority),
+    Header(HeaderName),
+    Path(Box<Replace>),
+}
+
+/// A new path.
+#[derive(Debug)]
+pub(super) enum Path {
+    Full(String),
+    Prefix(String),
+    Regex(Box<Replace>),
+    /// By the template that took the request.
+    Template(String),
+}
+
+/// What a rewrite made is none: which part.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unusable {
+    Host,
+    Path,
+}
+
+impl Rewrite {
+    /// Compiles a validated rewrite; what cannot be compiled changes nothing.
+    pub(crate) fn new(rewrite: &config::Rewrite) -> Self {
+        let host = rewrite.host.as_ref().and_then(|host| match host {
+            HostRewrite::Literal(host) => host.parse().ok().map(Host::Literal),
+            HostRewrite::Header(name) => HeaderName::try_from(name).ok().map(Host::Header),
+            HostRewrite::PathRegex(regex) => {
+                Replace::new(regex).ok().map(|replace| Host::Path(Box::new(replace)))
+            }
+            HostRewrite::Endpoint => None,
+        });
+        let path = rewrite.path.as_ref().and_then(Path::new);
+        Self { host, path, forwarded_host: rewrite.forwarded_host }
+    }
+
+    pub(crate) fn apply<B>(
+        &self,
+        request: &mut Request<B>,
+        rule: Option<&Rule>,
+    ) -> Result<(), Unusable> {
+        let host = match &self.host {
+            None => None,
+            Some(Host::Literal(host)) => Some(host.clone()),
+            // Without the header it stays (Envoy).
+            Some(Host::Header(name)) => match request.headers().get(name) {
+                None => None,
+                Some(host) => {
+                    let host = host.to_str().ok().and_then(|host| host.parse().ok());
+                    Some(host.ok_or(Unusable::Host)?)
+                }
+            },
+            Some(Host::Path(replace)) => {
+                let host = replace.replace(request.uri().path());
+                Some(host.parse().map_err(|_| Unusable::Host)?)
+            }
+        };
+        let path = match &self.path {
+            Some(path) => path.rewritten(request.uri().path(), rule),
+            None => None,
+        };
+        if host.is_none() && path.is_none() {
+            return Ok(());
+        }
+        let mut parts = request.uri().clone().into_parts();
+        if let Some(path) = path {
+            parts.path_and_query = Some(with_query(&path, request.uri().query())?);
+        }
+        if let Some(host) = host {
+            if self.forwarded_host
+                && let Some(old) = authority_of(request)
+                && let Ok(old) = HeaderValue::try_from(old)
+            {
+                request.headers_mut().append(FORWARDED_HOST, old);
+            }
+            request.headers_mut().remove(HOST);
+            parts.authority = Some(host);
+            parts.scheme.get_or_insert(Scheme::HTTP);
+            parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+        }
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Unusable::Path)?;
+        Ok(())
+    }
+}
+
+/// A path with the query that was there.
+fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Unusable> {
+    // A `?` in it would begin another query.
+    if !path.starts_with('/') || path.contains(['?', '#']) {
+        return Err(Unusable::Path);
+    }
+    let whole = match query {
+        None => path.parse(),
+        Some(query) => format!("{path}?{query}").parse(),
+    };
+    whole.map_err(|_| Unusable::Path)
+}
+
+// === impl Path ===
+
+impl Path {
+    pub(super) fn new(path: &PathRewrite) -> Option<Self> {
+        Some(match path {
+            PathRewrite::Full(path) => Self::Full(path.clone()),
+            PathRewrite::Prefix(prefix) => Self::Prefix(prefix.clone()),
+            PathRewrite::Regex(regex) => Self::Regex(Box::new(Replace::new(regex).ok()?)),
+            PathRewrite::Template(text) => Self::Template(text.clone()),
+        })
+    }
+
+    /// The new path; none: it stays.
+    pub(super) fn rewritten(&self, path: &str, rule: Option<&Rule>) -> Option<String> {
+        match self {
+            Self::Full(new) => Some(new.clone()),
+            Self::Prefix(new) => {
+                let (length, whole) = rule.map_or((0, true), |rule| rule.prefix());
+                let rest = path.get(length..)?;
+                Some(if whole { replaced(new, rest) } else { format!("{new}{rest}") })
+            }
+            Self::Regex(replace) => Some(replace.replace(path)),
+            Self::Template(text) => {
+                let template: &Arc<Template> = rule?.template()?;
+                Some(Filled::new(text, template).ok()?.fill(template, path))
+            }
+        }
+    }
+}
+
+//= Gateway API HTTPPathModifier.replacePrefixMatch: its table
+fn replaced(new: &str, rest: &str) -> String {
+    let whole = match rest {
+        "" => new.to_owned(),
+        rest => format!("{}{rest}", new.strip_suffix('/').unwrap_or(new)),
+    };
+    if whole.is_empty() { "/".to_owned() } else { whole }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The table of HTTPPathModifier.replacePrefixMatch.
+    #[test]
+    fn a_prefix_is_replaced_by_whole_elements() {
+        for (rest, new, expected) in [
+            ("/bar", "/xyz", "/xyz/bar"),
+            ("/bar", "/xyz/", "/xyz/bar"),
+            ("", "/xyz", "/xyz"),
+            ("/", "/xyz", "/xyz/"),
+            ("/bar", "", "/bar"),
+            ("/", "", "/"),
+            ("", "", "/"),
+            ("/", "/", "/"),
+            ("", "/", "/"),
+        ] {
+            assert_eq!(replaced(new, rest), expected, "{rest} {new}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_is_an_error() {
+        for path in ["a", "/a?b", "/a#b", "/a b", ""] {
+            assert_eq!(with_query(path, Some("x=1")), Err(Unusable::Path), "{path}");
+        }
+        assert_eq!(with_query("/a", Some("x=1")).unwrap(), "/a?x=1");
+    }
+}
