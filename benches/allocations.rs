@@ -13,7 +13,10 @@ use support::{
     subjects::{Bare, Meshed, Plain, Work},
     units::{CALLS, PICKS},
 };
-use tower_mesh::{balance::bench::Bench, config::Balancer};
+use tower_mesh::{
+    balance::bench::{Bench, endpoint},
+    config::{Balancer, Endpoint, RingHash},
+};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -25,6 +28,7 @@ fn main() {
     under_tonic();
     picking();
     knowing();
+    replacing();
 }
 
 /// G1, G2a, G2b.
@@ -81,6 +85,9 @@ fn picking() {
         let mut kept = None;
         per(&format!("pick.{name}"), PICKS, || kept = Some(picks::pick(bench, PICKS)));
     }
+    let bench = picks::planned(10_000);
+    let mut kept = None;
+    per("pick.planned", PICKS, || kept = Some(picks::pick(bench, PICKS)));
     let (pending, ewma) = (picks::pending(10_000), picks::ewma(10_000));
     let (mut a, mut b) = (None, None);
     per("pick.tower_pending_requests", PICKS, || a = Some(picks::tower(pending, PICKS)));
@@ -97,6 +104,29 @@ fn knowing() {
     let (ewma, counted) = counted(|| picks::ewma(10_000));
     println!("memory.tower_10k {:.0}", each(counted.live, 10_000));
     drop(ewma);
+}
+
+/// What 100,000 endpoints that are replaced again and again keep: nothing of those that are gone.
+fn replacing() {
+    const COUNT: u32 = 100_000;
+    let ring = Balancer::RingHash(RingHash::default());
+    let plain: fn(u32) -> Endpoint = endpoint;
+    let kinds = [
+        ("plan", Bench::of(&picks::plan(), Vec::new()), picks::placed as fn(u32) -> Endpoint),
+        ("ring", Bench::new(&ring, 0), plain),
+    ];
+    for (name, bench, endpoint) in kinds {
+        let replace = |round: u32| {
+            bench.replace((round * COUNT..(round + 1) * COUNT).map(endpoint).collect());
+            for _ in 0..1_000 {
+                bench.pick();
+            }
+        };
+        let ((), first) = counted(|| (0..2).for_each(replace));
+        let ((), more) = counted(|| (2..22).for_each(replace));
+        println!("memory.replaced_{name} {:.0}", each(first.live, COUNT));
+        println!("memory.kept_{name} {:.2}", each(more.live, COUNT));
+    }
 }
 
 /// Prints allocations and bytes per unit.

@@ -2,6 +2,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     missing_docs,
     reason = "a bench reports, and its numbers are small"
 )]
@@ -19,12 +20,15 @@ use std::{
     time::Duration,
 };
 
-use support::cpu::{median, timed};
+use support::{
+    cpu::{median, timed},
+    picks,
+};
 use tokio::time::Instant;
 use tower_mesh::{
     Discover, Mesh, Publisher,
     balance::bench::{Bench, endpoint},
-    config::{Balancer, Endpoint, Maglev, RingHash, RouteOrder},
+    config::{Balancer, Cluster, Endpoint, Maglev, RingHash, RouteOrder},
     route::bench::{Bench as Routes, Kind, service},
 };
 
@@ -44,6 +48,16 @@ fn main() {
     // A stall of the code shows in most runs; one of the machine does not.
     let worst = median((0..5).map(|_| picks_during_replacements()).collect());
     println!("updates.worst_pick_us {:.1}", micros(worst));
+    let (update, worst, per_second) = storm(&picks::plan(), picks::placed);
+    println!("updates.replace_100k_of_a_plan_us {:.1}", micros(update));
+    println!("updates.worst_pick_of_a_plan_us {:.1}", micros(worst));
+    println!("updates.picks_per_second_of_a_plan {per_second:.0}");
+    let mut hashed = Cluster::default();
+    hashed.balancer = Some(ring);
+    let (update, worst, per_second) = storm(&hashed, endpoint);
+    println!("updates.replace_100k_of_a_ring_us {:.1}", micros(update));
+    println!("updates.worst_pick_of_a_ring_us {:.1}", micros(worst));
+    println!("updates.picks_per_second_of_a_ring {per_second:.0}");
     println!("updates.compile_10k_routes_us {:.1}", micros(compile(10_000)));
     println!("updates.route_of_1k_us {:.3}", micros(look_up(1_000)));
     let bench = Bench::new(&Balancer::default(), 1_000);
@@ -51,7 +65,7 @@ fn main() {
         (0..ROUNDS).map(|_| (picks_of_threads(&bench, 1), picks_of_threads(&bench, 2))).unzip();
     println!("updates.pick_of_one_thread_ns {:.2}", nanos(median(one)));
     println!("updates.pick_of_two_threads_ns {:.2}", nanos(median(two)));
-    println!("updates.tower_replace_10k_us {:.1}", micros(support::picks::tower_stall(10_000)));
+    println!("updates.tower_replace_10k_us {:.1}", micros(picks::tower_stall(10_000)));
 }
 
 fn nanos(time: Duration) -> f64 {
@@ -154,6 +168,36 @@ fn change_one(count: u32) -> Duration {
         timed(|| bench.upsert(changed)).1
     });
     median(rounds.collect())
+}
+
+/// 100,000 endpoints are replaced by others ten times a second, or as often as that is done, for three
+/// seconds: the processor time of an update, the longest pick meanwhile, and picks per second.
+fn storm(cluster: &Cluster, endpoint: fn(u32) -> Endpoint) -> (Duration, Duration, f64) {
+    const COUNT: u32 = 100_000;
+    const PERIOD: Duration = Duration::from_millis(100);
+    let set = |round: u32| (round * COUNT..(round + 1) * COUNT).map(endpoint).collect::<Vec<_>>();
+    let bench = Bench::of(cluster, set(0));
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let updater = scope.spawn(|| {
+            let updates = (1..=30).map(|round| {
+                let began = Instant::now();
+                let set = set(round);
+                let took = timed(|| bench.replace(set)).1;
+                thread::sleep(PERIOD.saturating_sub(began.elapsed()));
+                took
+            });
+            let updates = median(updates.collect());
+            done.store(true, Relaxed);
+            updates
+        });
+        let (began, mut picks, mut worst) = (Instant::now(), 0_u32, Duration::ZERO);
+        while !done.load(Relaxed) {
+            worst = worst.max(timed(|| bench.pick()).1);
+            picks += 1;
+        }
+        (updater.join().unwrap(), worst, f64::from(picks) / began.elapsed().as_secs_f64())
+    })
 }
 
 /// The longest pick while another thread replaces 10,000 endpoints 100 times.

@@ -357,9 +357,48 @@ fn checks_that_cannot_be_made_are_refused_by_name() {
     let error = refused(HealthCheck::new(Probe::Tcp(probe)));
     assert!(error.contains("must be hexadecimal"), "{error}");
     let mut cluster = Cluster::default();
-    cluster.health_checks = vec![HealthCheck::tcp(), HealthCheck::tcp()];
+    cluster.health_checks = vec![HealthCheck::tcp(); 17];
     let error = cluster.validate("users").unwrap_err().to_string();
-    assert!(error.contains("health_checks[1]") && error.contains("not supported yet"), "{error}");
+    assert!(error.contains("health_checks = 17: must be at most 16"), "{error}");
+}
+
+#[tokio::test]
+async fn of_several_checks_all_must_pass() {
+    let ill = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+    let says = Arc::clone(&ill);
+    let server = Server::start(move |request| {
+        let which = usize::from(request.uri().path() == "/ready");
+        let is_ill = says[which].load(Ordering::SeqCst);
+        async move { if is_ill { status(StatusCode::SERVICE_UNAVAILABLE) } else { reply("hello") } }
+    })
+    .await;
+    let other = Server::named("other").await;
+    let mut members = cluster([server.address(), other.address()]);
+    let mut slow = often(HealthCheck::http("/ready"));
+    slow.initial_jitter = Some(Duration::from_millis(50));
+    members.health_checks = vec![often(HealthCheck::http("/live")), slow];
+    let (mesh, mut events, _publisher) = checked(members).await;
+    let one = server.address().to_string();
+    assert!(mesh.describe().to_string().contains("health_checks.probe = http /live, http /ready"));
+    // It counts as healthy when both have passed for the first time.
+    let (passed, healthy, _) = next_check(&mut events, &one).await;
+    assert!(passed && !healthy);
+    let until = async |events: &mut EventStream, is: bool| {
+        while next_check(events, &one).await.1 != is {}
+    };
+    until(&mut events, true).await;
+    for which in [0, 1] {
+        // One that fails is enough, however often the other one passes.
+        ill[which].store(true, Ordering::SeqCst);
+        until(&mut events, false).await;
+        for _ in 0..6 {
+            assert!(!next_check(&mut events, &one).await.1, "{which}");
+        }
+        assert_eq!(standing(&mesh, "unhealthy"), 1.0);
+        ill[which].store(false, Ordering::SeqCst);
+        until(&mut events, true).await;
+        assert_eq!(standing(&mesh, "unhealthy"), 0.0);
+    }
 }
 
 #[tokio::test]

@@ -19,7 +19,10 @@ use tower::{
 };
 use tower_mesh::{
     balance::bench::{Bench, endpoint},
-    config::{Balancer, LeastRequest, Maglev, PickFirst, RingHash},
+    config::{
+        Balancer, Balancing, Cluster, Endpoint, LeastRequest, Locality, LocalityBalancing,
+        LocalityWeight, Maglev, PickFirst, RingHash,
+    },
 };
 use tower_service::Service;
 
@@ -107,6 +110,39 @@ pub(crate) fn mesh(policy: Policy, endpoints: u32) -> Bench {
         bench.pick();
     }
     bench
+}
+
+/// Two priorities of four localities each, which share by weight.
+pub(crate) fn plan() -> Cluster {
+    let mut cluster = Cluster::default();
+    let mut balancing = Balancing::default();
+    balancing.locality = LocalityBalancing::Weighted;
+    cluster.balancing = Some(balancing);
+    let weights = (0..8).map(|n| {
+        let mut weight = LocalityWeight::default();
+        (weight.locality, weight.priority, weight.weight) = (zone(n), n / 4, n % 4 + 1);
+        weight
+    });
+    cluster.localities = weights.collect();
+    cluster
+}
+
+/// An endpoint of such a plan.
+pub(crate) fn placed(number: u32) -> Endpoint {
+    let mut endpoint = endpoint(number);
+    endpoint.priority = number % 8 / 4;
+    endpoint.locality = Some(Box::new(zone(number)));
+    endpoint
+}
+
+fn zone(number: u32) -> Locality {
+    Locality::new("a", format!("zone {}", number % 4))
+}
+
+/// A balancer with a plan, every endpoint of whose first priority has been picked before.
+pub(crate) fn planned(endpoints: u32) -> Bench {
+    let bench = Bench::of(&plan(), (0..endpoints).map(placed).collect());
+    pick(bench, 30 * endpoints)
 }
 
 /// What least request says beyond the plain form.

@@ -249,6 +249,8 @@ pub(crate) const ROWS: &[Row] = rows! {
         "allocations.pick.ring_hash";
     G4 Hard AtMost(0.0) "allocations per pick, maglev"
         "allocations.pick.maglev";
+    G4 Hard AtMost(0.0) "allocations per pick, priorities and localities"
+        "allocations.pick.planned";
     // The policy path above nothing.
     G5a Hard AtMost(1200.0) held AtMost(5600.0) "policy path, not armed: instructions added by the mesh"
         "layers.unarmed.mesh - layers.unarmed.leaf"
@@ -286,11 +288,29 @@ pub(crate) const ROWS: &[Row] = rows! {
         "updates.ring_of_10k_us";
     G6 Report AtMost(50.0) "longest pick during 100 replacements: µs of CPU"
         "updates.worst_pick_us";
+    G6 Report Told "100k endpoints of a plan replaced 10 times a second: µs of CPU"
+        "updates.replace_100k_of_a_plan_us";
+    G6 Report Told "longest pick meanwhile: µs of CPU"
+        "updates.worst_pick_of_a_plan_us";
+    G6 Report Told "picks per second meanwhile"
+        "updates.picks_per_second_of_a_plan";
+    G6 Report Told "100k endpoints of a ring replaced 10 times a second: µs of CPU"
+        "updates.replace_100k_of_a_ring_us";
+    G6 Report Told "longest pick meanwhile: µs of CPU"
+        "updates.worst_pick_of_a_ring_us";
+    G6 Report Told "picks per second meanwhile"
+        "updates.picks_per_second_of_a_ring";
     // Threads: what a pick writes lies on lines of its endpoint's own.
     G12 Report TimesFewer(1.7) "wall time of a pick, two threads: ns"
         "updates.pick_of_two_threads_ns"
         beside "one thread" "updates.pick_of_one_thread_ns";
     // Memory.
+    G7 Hard AtMost(1.0) "bytes per endpoint that 20 replacements of 100k leave behind, plan"
+        "memory.kept_plan"
+        beside "while they are there" "memory.replaced_plan";
+    G7 Hard AtMost(1.0) "the same, ring"
+        "memory.kept_ring"
+        beside "while they are there" "memory.replaced_ring";
     G7 Hard AtMost(256.0) "bytes per endpoint never picked, 1k known"
         "memory.mesh_1k";
     G7 Hard AtMost(256.0) "10k known"

@@ -94,8 +94,14 @@ impl Bench {
     pub fn new(policy: &config::Balancer, endpoints: u32) -> Self {
         let balancer = Some(policy.clone());
         let cluster = config::Cluster { balancer, ..config::Cluster::default() };
-        let balancer = Balancer::new(&cluster, (), Epoch::now());
-        balancer.replace((0..endpoints).map(endpoint).collect());
+        Self::of(&cluster, (0..endpoints).map(endpoint).collect())
+    }
+
+    /// One of any settings.
+    #[must_use]
+    pub fn of(cluster: &config::Cluster, endpoints: Vec<config::Endpoint>) -> Self {
+        let balancer = Balancer::new(cluster, (), Epoch::now());
+        balancer.replace(endpoints);
         Self { balancer, random: Random::seeded(7), now: AtomicU64::new(1_000_000_000) }
     }
 

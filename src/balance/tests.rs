@@ -14,6 +14,7 @@ mod ramps;
 #[cfg(feature = "orca")]
 mod reports;
 mod set;
+mod storm;
 mod stride;
 mod weights;
 

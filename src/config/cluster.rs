@@ -42,8 +42,8 @@ pub struct Cluster {
     pub queue: Option<Queue>,
     /// Ejection of outliers. Default: none.
     pub outlier_detection: Option<OutlierDetection>,
-    /// Probes of endpoints. Default: none. More than one is refused, as Envoy refuses it: which of
-    /// them decides what of an endpoint, nobody has said.
+    /// Probes of endpoints, each at intervals of its own. An endpoint is healthy when all of them say
+    /// so, and unhealthy when one says that it is not. Default: none. At most 16; Envoy takes one.
     pub health_checks: Vec<HealthCheck>,
     /// How connections are secured. Default: plaintext, unless the endpoint says otherwise.
     pub security: Option<ClusterSecurity>,

@@ -295,10 +295,15 @@ impl Cluster {
 
     /// It, and the clusters that take over from it, best first.
     pub(crate) fn line(self: &Arc<Self>) -> impl Iterator<Item = Arc<Self>> {
+        std::iter::once(Arc::clone(self)).chain(self.stand_ins())
+    }
+
+    /// The clusters that take over from it, best first.
+    pub(crate) fn stand_ins(&self) -> impl Iterator<Item = Arc<Self>> + use<> {
         let others = self.core.load().failover.clone();
         let count = others.as_ref().map_or(0, |others| others.len());
         let other = move |place: usize| others.as_ref()?.get(place)?.upgrade();
-        std::iter::once(Arc::clone(self)).chain((0..count).filter_map(other))
+        (0..count).filter_map(other)
     }
 
     /// Whether its endpoints are to be secured and none of them can be: another is as good as any.

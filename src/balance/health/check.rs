@@ -96,6 +96,11 @@ impl Check {
         self.healthy
     }
 
+    /// Whether the first one is over.
+    pub(crate) fn is_known(self) -> bool {
+        !self.first
+    }
+
     /// Takes the result of a check; whether that changes what is known.
     pub(crate) fn found(&mut self, rules: &Rules, found: Found) -> bool {
         let well = found == Found::Well;

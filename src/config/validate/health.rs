@@ -8,6 +8,8 @@ use crate::config::{
     OutlierDetection, Probe, StringMatch, SuccessRate, TcpProbe, hex,
 };
 
+/// Checks that a cluster may have.
+const MOST_CHECKS: usize = 16;
 /// The most bytes of an answer that may be asked to be looked at.
 const MOST_LOOKED_AT: u64 = 1 << 20;
 
@@ -157,8 +159,8 @@ impl Checker {
 
     pub(super) fn health_checks(&mut self, checks: &[HealthCheck]) {
         self.each("health_checks", checks, Self::health_check);
-        if checks.len() > 1 {
-            self.refuse("health_checks[1]", checks.len(), NOT_YET);
+        if checks.len() > MOST_CHECKS {
+            self.refuse("health_checks", checks.len(), "must be at most 16");
         }
     }
 

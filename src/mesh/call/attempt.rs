@@ -623,7 +623,7 @@ pub(super) fn overloaded(cluster: &str, limit: u32) -> Box<Failed> {
 
 /// Why nothing was picked.
 #[cold]
-pub(crate) fn no_endpoint(inner: &Inner, of: &Arc<Cluster>, reason: PickError) -> Error {
+pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Error {
     let cluster = &of.name;
     if let Some(refused) = &of.refused {
         return Error::new(ErrorKind::Config, Phase::Pick)
@@ -641,7 +641,7 @@ pub(crate) fn no_endpoint(inner: &Inner, of: &Arc<Cluster>, reason: PickError) -
              call them"
         ),
     };
-    let others: Vec<_> = of.line().skip(1).map(|it| Arc::clone(&it.name)).collect();
+    let others: Vec<_> = of.stand_ins().map(|it| Arc::clone(&it.name)).collect();
     let what = match &*others {
         [] => what,
         others => format!("{what}, nor any of those that take over from it: {}", others.join(", ")),

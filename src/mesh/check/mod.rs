@@ -53,10 +53,10 @@ impl Inner {
         balancer: &Arc<Balancer<Node>>,
         checks: &[HealthCheck],
     ) -> Option<Arc<Checking>> {
-        let Some(config) = checks.first() else {
+        if checks.is_empty() {
             balancer.forget_checks();
             return None;
-        };
+        }
         let context = balancer.context();
         let task = Task {
             balancer: Arc::downgrade(balancer),
@@ -64,8 +64,7 @@ impl Inner {
             meter: Arc::clone(&context.meter),
             random: Arc::clone(&self.random),
             epoch: self.epoch,
-            rules: Rules::new(config),
-            config: Arc::new(config.clone()),
+            kinds: checks.iter().map(Kind::new).collect(),
             checked: HashMap::new(),
             due: BTreeSet::new(),
             called: false,
@@ -81,37 +80,75 @@ struct Task {
     meter: Arc<ClusterMeter>,
     random: Arc<Random>,
     epoch: Epoch,
-    rules: Rules,
-    config: Arc<HealthCheck>,
+    /// What each endpoint must pass, all of it.
+    kinds: Vec<Kind>,
     checked: HashMap<Address, Entry>,
     due: BTreeSet<(Instant, u64)>,
     /// The cluster was called at least once.
     called: bool,
 }
 
+/// One of the checks that a cluster asks for.
+struct Kind {
+    rules: Rules,
+    config: Arc<HealthCheck>,
+}
+
+impl Kind {
+    fn new(config: &HealthCheck) -> Self {
+        Self { rules: Rules::new(config), config: Arc::new(config.clone()) }
+    }
+}
+
 /// An endpoint that is checked.
 struct Entry {
-    number: u64,
     endpoint: Arc<Endpoint<Node>>,
+    /// One of each kind.
+    checks: Vec<OneCheck>,
+}
+
+/// One check of an endpoint.
+struct OneCheck {
+    number: u64,
     check: Check,
     prober: Arc<Prober>,
 }
 
-/// A probe that is over, of the endpoint of this number.
+impl Entry {
+    /// What all of its checks together say.
+    fn checked(&self) -> Checked {
+        let known = || self.checks.iter().filter(|it| it.check.is_known());
+        if known().any(|it| !it.check.is_healthy()) {
+            Checked::Unfit
+        } else if known().count() < self.checks.len() {
+            Checked::Not
+        } else {
+            Checked::Fit
+        }
+    }
+
+    fn close(&self) {
+        self.checks.iter().for_each(|it| it.prober.close());
+    }
+}
+
+/// Whose checks have these numbers: the endpoint, and which of its checks it is.
+type Numbers = BTreeMap<u64, (Address, usize)>;
+/// A probe that is over, of the check of this number.
 type Probed = (u64, Answer);
 
 impl Task {
     /// Until the balancer is gone.
     async fn run(mut self) {
         let mut running = FuturesUnordered::<BoxFuture<Probed>>::new();
-        let mut addresses = BTreeMap::<u64, Address>::new();
+        let mut numbers = Numbers::new();
         let mut last = 0;
         let changed = Arc::clone(&self.changed);
         let mut look = true;
         loop {
             if look {
                 let Some(balancer) = self.balancer.upgrade() else { return };
-                self.reconcile(&balancer, &mut addresses, &mut last);
+                self.reconcile(&balancer, &mut numbers, &mut last);
                 look = false;
             }
             let now = Instant::now();
@@ -119,10 +156,11 @@ impl Task {
                 && at <= now
             {
                 self.due.remove(&(at, number));
-                let entry = addresses.get(&number).and_then(|address| self.checked.get(address));
-                if let Some(entry) = entry {
-                    let prober = Arc::clone(&entry.prober);
-                    let timeout = std::time::Duration::from_nanos(self.rules.timeout);
+                let Some((address, which)) = numbers.get(&number) else { continue };
+                let check = self.checked.get(address).and_then(|entry| entry.checks.get(*which));
+                if let (Some(check), Some(kind)) = (check, self.kinds.get(*which)) {
+                    let prober = Arc::clone(&check.prober);
+                    let timeout = std::time::Duration::from_nanos(kind.rules.timeout);
                     running.push(Box::pin(async move { (number, prober.probe(timeout).await) }));
                 }
             }
@@ -130,8 +168,8 @@ impl Task {
             match happening(&mut running, next, &changed).await {
                 Happening::Probed((number, answer)) => {
                     let Some(balancer) = self.balancer.upgrade() else { return };
-                    if let Some(address) = addresses.get(&number) {
-                        self.answered(&balancer, &address.clone(), &answer);
+                    if let Some((address, which)) = numbers.get(&number) {
+                        self.answered(&balancer, (&address.clone(), *which), &answer);
                     }
                 }
                 Happening::Changed => look = true,
@@ -141,12 +179,7 @@ impl Task {
     }
 
     /// Begins with endpoints that have come, and forgets those that are gone.
-    fn reconcile(
-        &mut self,
-        balancer: &Arc<Balancer<Node>>,
-        addresses: &mut BTreeMap<u64, Address>,
-        last: &mut u64,
-    ) {
+    fn reconcile(&mut self, balancer: &Arc<Balancer<Node>>, numbers: &mut Numbers, last: &mut u64) {
         let now = Instant::now();
         let nanos = self.epoch.nanos(now);
         let mut gone = std::mem::take(&mut self.checked);
@@ -159,31 +192,47 @@ impl Task {
                 self.checked.insert(address, Entry { endpoint, ..entry });
                 continue;
             }
-            *last += 1;
-            let prober = Arc::new(Prober::new(&self.config, balancer.context(), endpoint.spec()));
+            let mut checks = Vec::with_capacity(self.kinds.len());
+            for (which, kind) in self.kinds.iter().enumerate() {
+                *last += 1;
+                let prober = Prober::new(&kind.config, balancer.context(), endpoint.spec());
+                let (check, prober) = (Check::default(), Arc::new(prober));
+                checks.push(OneCheck { number: *last, check, prober });
+                self.due.insert((later(now, kind.rules.first(&self.random)), *last));
+                numbers.insert(*last, (address.clone(), which));
+            }
             balancer.set_checked(&endpoint, Checked::Not, nanos);
-            self.due.insert((later(now, self.rules.first(&self.random)), *last));
-            addresses.insert(*last, address.clone());
-            let entry = Entry { number: *last, endpoint, check: Check::default(), prober };
-            self.checked.insert(address, entry);
+            self.checked.insert(address, Entry { endpoint, checks });
         }
         for entry in gone.into_values() {
-            addresses.remove(&entry.number);
-            entry.prober.close();
+            for check in &entry.checks {
+                numbers.remove(&check.number);
+            }
+            entry.close();
         }
-        self.due.retain(|(_, number)| addresses.contains_key(number));
+        self.due.retain(|(_, number)| numbers.contains_key(number));
     }
 
     /// A probe is over.
-    fn answered(&mut self, balancer: &Balancer<Node>, address: &Address, answer: &Answer) {
+    fn answered(
+        &mut self,
+        balancer: &Balancer<Node>,
+        (address, which): (&Address, usize),
+        answer: &Answer,
+    ) {
         let now = Instant::now();
-        let Some(entry) = self.checked.get_mut(address) else { return };
-        let news = entry.check.found(&self.rules, answer.found);
-        let healthy = entry.check.is_healthy();
+        let (Some(entry), Some(kind)) = (self.checked.get_mut(address), self.kinds.get(which))
+        else {
+            return;
+        };
+        let Some(one) = entry.checks.get_mut(which) else { return };
+        let news = one.check.found(&kind.rules, answer.found);
+        let (check, number) = (one.check, one.number);
+        let checked = entry.checked();
+        let healthy = checked == Checked::Fit;
         let passed = answer.found == Found::Well;
         // A check that passes is told each time: it may end an ejection.
         if news || (passed && healthy) {
-            let checked = if healthy { Checked::Fit } else { Checked::Unfit };
             balancer.set_checked(&entry.endpoint, checked, self.epoch.nanos(now));
         }
         let name: Arc<str> = address.to_string().into();
@@ -193,16 +242,14 @@ impl Task {
             self.meter.check_failed(&name, &answer.cause, healthy);
         }
         self.called = self.called || balancer.was_called();
-        let wait = entry.check.next(&self.rules, self.called, &self.random);
-        self.due.insert((later(now, wait), entry.number));
+        let wait = check.next(&kind.rules, self.called, &self.random);
+        self.due.insert((later(now, wait), number));
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        for entry in self.checked.values() {
-            entry.prober.close();
-        }
+        self.checked.values().for_each(Entry::close);
     }
 }
 

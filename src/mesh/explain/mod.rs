@@ -19,7 +19,7 @@ use super::{
     client::{self, Found},
     inner::Inner,
 };
-use crate::core::{Error, ErrorKind, Instant, Phase};
+use crate::core::{Error, ErrorKind, Instant, Phase, Random};
 
 impl Explanation {
     pub(super) fn of<B>(inner: &Arc<Inner>, request: &Request<B>) -> Result<Self, Error> {
@@ -37,7 +37,7 @@ impl Explanation {
         {
             call::set_authority(&mut request, authority);
         }
-        let (passed, found) = service.table.explain(&request, &inner.random);
+        let (passed, found) = service.table.explain(&request, &Random::dry(0));
         let passed: Vec<_> =
             passed.into_iter().map(|it| rules::passed(&service, it.0, it.1)).collect();
         let Some(found) = found else {

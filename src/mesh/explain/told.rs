@@ -60,12 +60,11 @@ impl Display for ClusterExplanation {
         if self.failover.is_empty() {
             return Ok(());
         }
-        match &self.taken_by {
-            Some(taker) => {
-                writeln!(f, "  of it and those that take over from it, {taker} gets the call")?
-            }
-            None => writeln!(f, "  nor can those take it over that follow")?,
-        }
+        let taken_by = self.taken_by.as_deref();
+        match taken_by {
+            Some(name) => writeln!(f, "  of it and those that take over, {name} gets the call"),
+            None => writeln!(f, "  nor has any of those that take over an endpoint for the call"),
+        }?;
         self.failover.iter().try_for_each(|cluster| {
             write!(f, "failover to ")?;
             cluster.fmt(f)

@@ -68,7 +68,7 @@ pub struct ClusterExplanation {
     pub pick: PickExplanation,
     /// The clusters that take over from it, in order. The first of it and them of which anything works
     /// gets the call.
-    pub failover: Vec<ClusterExplanation>,
+    pub failover: Vec<Self>,
     /// Which of them gets it, where there are any.
     pub taken_by: Option<String>,
 }

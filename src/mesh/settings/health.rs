@@ -28,6 +28,7 @@ pub(super) fn of(cluster: &Layers<'_, config::Cluster>) -> Vec<Setting> {
             plane: cluster.plane.and_then(|it| it.health_checks.first()).filter(|_| !code.1),
             source: cluster.source,
         };
+        list.push(cluster.setting("health_checks.probe", "none", probes));
         list.extend(of_check(&check));
     } else {
         list.push(cluster.setting("health_checks", "none", |_| None));
@@ -78,15 +79,22 @@ fn of_outliers(it: &Layers<'_, config::OutlierDetection>) -> Vec<Setting> {
     list
 }
 
-fn of_check(check: &Layers<'_, config::HealthCheck>) -> Vec<Setting> {
+/// What all of its checks send.
+fn probes(cluster: &config::Cluster) -> Option<String> {
     let probe = |check: &config::HealthCheck| match &check.probe {
         config::Probe::Tcp(_) => "tcp".to_owned(),
         config::Probe::Http(probe) => format!("http {}", probe.path),
         config::Probe::Grpc(probe) => format!("grpc {}", probe.service.as_deref().unwrap_or("")),
         config::Probe::Extension(it) => it.name.clone(),
     };
+    let probes: Vec<_> = cluster.health_checks.iter().map(probe).collect();
+    let probes: Vec<_> = probes.iter().map(|probe| probe.trim_end()).collect();
+    (!probes.is_empty()).then(|| probes.join(", "))
+}
+
+/// The other settings, of the first of them.
+fn of_check(check: &Layers<'_, config::HealthCheck>) -> Vec<Setting> {
     vec![
-        check.setting("health_checks.probe", "none", |c| Some(probe(c).trim_end().to_owned())),
         check.setting("health_checks.interval", "10s", |c| c.interval.map(time)),
         check.setting("health_checks.timeout", "1s", |c| c.timeout.map(time)),
         check.setting("health_checks.healthy_threshold", "2", |c| text(c.healthy_threshold)),

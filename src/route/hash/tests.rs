@@ -55,7 +55,7 @@ fn values_of_a_header_are_sorted_before_they_are_hashed() {
     assert_eq!(XxHash64::oneshot(of(b"foo"), b"bar"), 17_745_830_980_996_999_794);
 }
 
-#[cfg(feature = "file")]
+#[cfg(feature = "regex")]
 #[test]
 fn a_header_is_rewritten_before_it_is_hashed_and_before_its_values_are_sorted() {
     let rewrite = |pattern: &str, substitution: &str| {
