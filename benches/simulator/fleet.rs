@@ -27,6 +27,7 @@ pub(crate) struct Fleet {
     oldest: u32,
     /// Whether servers tell the crate's clients of their load.
     tells: bool,
+    clients: u32,
 }
 
 impl Fleet {
@@ -42,6 +43,7 @@ impl Fleet {
             sums: Vec::new(),
             oldest: 0,
             tells,
+            clients: scenario.clients,
         };
         for number in 0..scenario.servers {
             fleet.add();
@@ -84,7 +86,7 @@ impl Fleet {
     }
 
     pub(crate) fn sight(&self) -> Sight<'_> {
-        Sight { servers: &self.servers, weights: &self.sums }
+        Sight { servers: &self.servers, weights: &self.sums, clients: self.clients }
     }
 
     /// When the antagonists of new servers come or go for the first time, counted from now.

@@ -14,7 +14,7 @@ const LEFT: f64 = 60.0;
 const RIGHT: f64 = 220.0;
 const TOP: f64 = 36.0;
 const BOTTOM: f64 = 48.0;
-/// Of eight lines, told apart by the colour-blind too (Okabe and Ito).
+/// Of eight lines, drawn whole, dashed and dotted, told apart by the colour-blind too (Okabe and Ito).
 const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"];
 
@@ -93,7 +93,8 @@ impl Chart<'_> {
         }
         for (number, (name, points)) in self.lines.iter().enumerate() {
             let colour = COLOURS[number % COLOURS.len()];
-            let dash = if number < COLOURS.len() { "" } else { " stroke-dasharray=\"5 3\"" };
+            let dash = ["", " stroke-dasharray=\"6 3\"", " stroke-dasharray=\"2 2\""]
+                [number / COLOURS.len() % 3];
             let points: Vec<String> = points
                 .iter()
                 .map(|point| {
@@ -171,7 +172,11 @@ pub(crate) fn recovery(curves: &[(String, Vec<(u64, u64)>)]) -> io::Result<()> {
             "seconds",
             0.0,
             end,
-            (0..=6).map(|tick| (f64::from(tick) * 20.0, (tick * 20).to_string())).collect(),
+            (0..=5)
+                .map(|tick| {
+                    (f64::from(tick) / 5.0 * end, format!("{:.0}", f64::from(tick) / 5.0 * end))
+                })
+                .collect(),
         ),
         y: (
             "%",

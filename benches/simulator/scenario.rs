@@ -19,8 +19,14 @@ pub(crate) enum Policy {
     P2c,
     /// Of two servers, by what truly is in flight: what no client can know.
     Oracle,
+    /// Of two servers, by what was in flight there when this client asked all of them last.
+    Polled,
     /// With 3 probes per call and this hot quantile.
     Prequal(f64),
+    /// By the same probes, the least of the mean of latency and calls in flight.
+    Linear,
+    /// By the same probes, the least by C3's score.
+    C3,
 }
 
 /// How servers and their machines are.
@@ -207,6 +213,9 @@ impl Policy {
             Self::LeastLoaded => "least loaded (own)".into(),
             Self::P2c => "P2C (own in flight)".into(),
             Self::Oracle => "P2C (oracle)".into(),
+            Self::Polled => "P2C (polled in flight)".into(),
+            Self::Linear => "Linear, 3 probes".into(),
+            Self::C3 => "C3, 3 probes".into(),
             Self::Prequal(hot) => format!("Prequal, 3 probes, Q {hot}"),
         }
     }
@@ -236,6 +245,9 @@ impl Policy {
             Self::Weighted,
             Self::LeastLoaded,
             Self::P2c,
+            Self::Polled,
+            Self::Linear,
+            Self::C3,
             Self::Prequal(model::prequal::HOT),
             Self::Prequal(0.35),
             Self::Oracle,

@@ -1,7 +1,7 @@
 //! Policies as the literature has them, for comparison.
 
 use super::{
-    model::prequal,
+    model::{MS, WORK_MEAN, prequal},
     random::Stream,
     scenario::Policy,
     server::{Report, Server, State},
@@ -12,6 +12,7 @@ pub(crate) struct Sight<'a> {
     pub(crate) servers: &'a [Server],
     /// The sums of the weights of weighted round robin, up to each server.
     pub(crate) weights: &'a [f64],
+    pub(crate) clients: u32,
 }
 
 /// A probe's answer in the pool.
@@ -38,8 +39,20 @@ pub(crate) struct Textbook {
     history: Vec<u32>,
     told: usize,
     oldest_next: bool,
+    /// What was in flight in each server when all were asked last, and when that was.
+    polled: (u64, Vec<u32>),
+    /// C3's average of what each server has told to be in flight.
+    queues: Vec<f64>,
     pub(crate) probes: u64,
 }
+
+/// How often YARP's power of two asks all servers. Prequal's paper §5.2: 500 ms.
+const POLLED_EVERY: u64 = 500 * MS;
+/// What a call in flight weighs in `Linear`, in nanoseconds of latency. Prequal's paper §5.2: the
+/// median latency at one call in flight, half and half.
+const LINEAR: f64 = WORK_MEAN;
+/// The part of the latest report in C3's averages. C3 (NSDI '15) §4: 0.9.
+const C3_BLEND: f64 = 0.9;
 
 /// So often a policy picks again when it has met a server that the call has tried.
 const AGAIN: usize = 16;
@@ -57,6 +70,8 @@ impl Textbook {
             history: Vec::new(),
             told: 0,
             oldest_next: true,
+            polled: (0, Vec::new()),
+            queues: Vec::new(),
             probes: 0,
         }
     }
@@ -79,7 +94,7 @@ impl Textbook {
             self.in_flight.resize(place + 1, 0);
         }
         self.in_flight[place] += 1;
-        if let Policy::Prequal(_) = self.policy {
+        if let Policy::Prequal(_) | Policy::Linear | Policy::C3 = self.policy {
             self.probe(now, sight);
         }
         server
@@ -131,16 +146,32 @@ impl Textbook {
                 let load = |server: u32| sight.servers[server as usize].in_flight();
                 if load(second) < load(first) { second } else { first }
             }
-            Policy::Prequal(hot) => self.prequal(now, hot),
+            Policy::Polled => {
+                if self.polled.1.len() < sight.servers.len() || now - self.polled.0 >= POLLED_EVERY
+                {
+                    let in_flight = sight.servers.iter().map(Server::in_flight);
+                    self.polled = (now, in_flight.collect());
+                }
+                let (first, second) = self.two();
+                let load = |server: u32| self.polled.1[server as usize];
+                if load(second) < load(first) { second } else { first }
+            }
+            Policy::Prequal(hot) => self.prequal(now, hot, None),
+            // What is removed as the worst is the one of the most in flight.
+            Policy::Linear | Policy::C3 => self.prequal(now, 0.0, Some(sight.clients)),
             Policy::Random | Policy::Ours(..) => self.any(),
         }
     }
 
     //= Prequal (NSDI '24) §4: the hot-cold rule over a pool of probes
-    fn prequal(&mut self, now: u64, hot: f64) -> u32 {
+    fn prequal(&mut self, now: u64, hot: f64, scored: Option<u32>) -> u32 {
         self.pool.retain(|probe| probe.at + prequal::AGE >= now);
         let theta = self.theta(hot);
-        let best = if self.pool.len() < 2 { None } else { self.best(theta) };
+        let best = match scored {
+            _ if self.pool.len() < 2 => None,
+            Some(clients) => self.least(clients),
+            None => self.best(theta),
+        };
         let server = match best {
             None => self.any(),
             Some(place) => {
@@ -177,6 +208,23 @@ impl Textbook {
         cold.min_by_key(|(_, probe)| probe.latency.unwrap_or(0))
             .or_else(|| pool().min_by_key(|(_, probe)| probe.in_flight))
             .map(|(place, _)| place)
+    }
+
+    /// The least by the policy's score.
+    fn least(&self, clients: u32) -> Option<usize> {
+        let score = |probe: &Probe| {
+            let latency = probe.latency.unwrap_or(0) as f64;
+            if self.policy == Policy::Linear {
+                return latency + LINEAR * f64::from(probe.in_flight);
+            }
+            //= C3 (NSDI '15) §3: R - 1/μ + q³/μ, q = 1 + own in flight · clients + average of the
+            //= queue. Here servers have no queue and the network takes no time: R is 1/μ.
+            let queue = self.queues.get(probe.server as usize).copied().unwrap_or(0.0);
+            let own = f64::from(self.own(probe.server)) * f64::from(clients);
+            (1.0 + own + queue).powi(3) * latency
+        };
+        let places = self.pool.iter().enumerate().map(|(place, probe)| (place, score(probe)));
+        places.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(place, _)| place)
     }
 
     /// How often a probe is used: max{1, (1 + δ) / ((1 - m/n) · probes - removed)}.
@@ -226,6 +274,11 @@ impl Textbook {
                 self.history[self.told % prequal::HISTORY] = in_flight;
             }
             self.told += 1;
+            let place = server as usize;
+            if self.queues.len() <= place {
+                self.queues.resize(place + 1, 0.0);
+            }
+            self.queues[place] += C3_BLEND * (f64::from(in_flight) - self.queues[place]);
             self.pool.retain(|probe| probe.server != server);
             if self.pool.len() == prequal::POOL
                 && let Some((oldest, _)) =

@@ -191,6 +191,10 @@ pub(crate) const ROWS: &[Row] = rows! {
         "pick.maglev.n10k";
     G4 Hard AtMost(300.0) held AtMost(395.0) "pick, maglev with a bounded load"
         "pick.bounded_load.n10k";
+    G4 Hard AtMost(600.0) held AtMost(1160.0) "pick, Prequal, and the report of its answer"
+        "reports.prequal_reported.n10k";
+    G4 Hard AtMost(200.0) held AtMost(365.0) "pick, weighted by reports"
+        "reports.client_weighted.n10k";
     G4 Hard TimesFewer(8.0) held TimesFewer(5.0) "pick, least request"
         "pick.least_request.n10k"
         beside P2C "pick.tower_pending_requests.n10k";
@@ -212,6 +216,12 @@ pub(crate) const ROWS: &[Row] = rows! {
     G4 Hard Within(2.0) "flat: weighted round robin, 100k"
         "pick.weighted_round_robin.n100k"
         beside "100 endpoints" "pick.weighted_round_robin.n100";
+    G4 Hard Within(2.0) "flat: Prequal, 100k"
+        "reports.prequal_reported.n100k"
+        beside "100 endpoints" "reports.prequal_reported.n100";
+    G4 Hard Within(2.0) held Within(8.0) "flat: weighted by reports, 100k"
+        "reports.client_weighted.n100k"
+        beside "100 endpoints" "reports.client_weighted.n100";
     G4 Report Told "pick, least request of 3, 10k endpoints: instructions"
         "pick.three_choices.n10k";
     G4 Report Told "pick, least request by turns, weights of 1 : 2 : 3"

@@ -12,7 +12,7 @@ pub(crate) struct Results(BTreeMap<String, f64>);
 /// Units that one run of a bench makes.
 fn units(bench: &str) -> f64 {
     f64::from(match bench {
-        "pick" => super::PICKS,
+        "pick" | "reports" => super::PICKS,
         "tls" => super::HANDSHAKES,
         _ => super::CALLS,
     })

@@ -52,6 +52,8 @@ impl<X: Upstream> Balancer<X> {
         let view = ArcSwap::from_pointee(View::empty(cluster, &context, Arc::clone(&health)));
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
         health.set_ramps(view.load().ramps());
+        #[cfg(feature = "orca")]
+        keeper.settle(&view.load().policy);
         Self { view, updater, context, epoch, keeper, health }
     }
 

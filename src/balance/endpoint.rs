@@ -71,6 +71,10 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// Who keeps the balancer looks again.
     fn wake(_cx: &Self::Context) {}
 
+    /// Whole probes are owed.
+    #[cfg(feature = "orca")]
+    fn probes_due(_cx: &Self::Context) {}
+
     /// Whether it could not be connected to, and has not answered since: the next call is a trial.
     fn is_failing(&self) -> bool {
         false
@@ -141,6 +145,9 @@ pub(crate) struct Live<X> {
     /// What it tells of its load, where that is asked for.
     #[cfg(feature = "orca")]
     pub(super) told: OnceLock<Box<Told>>,
+    /// Its turns by what it tells, against 65535; 0 while it has no weight.
+    #[cfg(feature = "orca")]
+    pub(super) turns: AtomicU32,
     pub(super) epoch: Epoch,
     /// What is counted of its outcomes, where the cluster asks for it.
     pub(super) watch: OnceLock<Box<Watch>>,
@@ -384,6 +391,8 @@ impl<X: Upstream> Endpoint<X> {
                 load,
                 #[cfg(feature = "orca")]
                 told: OnceLock::new(),
+                #[cfg(feature = "orca")]
+                turns: AtomicU32::new(0),
                 epoch,
                 watch,
                 renewed: AtomicU64::new(0),

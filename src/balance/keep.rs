@@ -3,18 +3,42 @@
 //! A task of the mesh keeps a balancer: it asks what is due, sleeps until then, and parks when
 //! only a call makes more work. A call wakes it; while nothing is called, nothing wakes.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 use super::{balancer::Balancer, endpoint::Upstream};
+#[cfg(feature = "orca")]
+use super::{policy::Policy, probing::Probing};
 use crate::core::earliest;
 
-/// Whether a task keeps the balancer, and whether a call must wake it.
+/// Whether a task keeps the balancer, and what a call does for it.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
     /// It is there.
     present: AtomicBool,
-    /// It is parked until a call.
-    parked: AtomicBool,
+    /// What a call does besides, as bits: [`PARKED`], [`PROBES`].
+    asks: AtomicU8,
+    #[cfg(feature = "orca")]
+    pub(super) probing: Probing,
+}
+
+/// The task is parked until a call.
+const PARKED: u8 = 1;
+/// A call owes probes.
+#[cfg(feature = "orca")]
+const PROBES: u8 = 2;
+
+#[cfg(feature = "orca")]
+impl Keeper {
+    /// What a call owes under this policy.
+    pub(super) fn settle(&self, policy: &Policy) {
+        let probes = policy.probes();
+        self.probing.set(probes);
+        if probes.is_some() {
+            self.asks.fetch_or(PROBES, Relaxed);
+        } else {
+            self.asks.fetch_and(!PROBES, Relaxed);
+        }
+    }
 }
 
 impl<X: Upstream> Balancer<X> {
@@ -29,7 +53,7 @@ impl<X: Upstream> Balancer<X> {
     /// Who is told `None` parks until [`Upstream::wake`].
     pub(crate) fn keep(&self, now: u64) -> Option<u64> {
         // Before the look: a call that comes between the two wakes for nothing, and none is missed.
-        self.keeper.parked.store(true, Relaxed);
+        self.keeper.asks.fetch_or(PARKED, Relaxed);
         let view = self.view.load_full();
         let (due, moved) = view.keep(&self.context, now);
         if moved {
@@ -38,7 +62,7 @@ impl<X: Upstream> Balancer<X> {
         let members = view.all.set.iter().filter_map(|endpoint| endpoint.live());
         let due = earliest(due, self.health.keep(now, members));
         if due.is_some() {
-            self.keeper.parked.store(false, Relaxed);
+            self.keeper.asks.fetch_and(!PARKED, Relaxed);
         }
         due
     }
@@ -46,7 +70,19 @@ impl<X: Upstream> Balancer<X> {
     /// A call has come.
     #[inline]
     pub(super) fn called(&self) {
-        if self.keeper.parked.load(Relaxed) {
+        if self.keeper.asks.load(Relaxed) != 0 {
+            self.asked();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn asked(&self) {
+        #[cfg(feature = "orca")]
+        if self.keeper.asks.load(Relaxed) & PROBES != 0 && self.keeper.probing.owe() {
+            X::probes_due(&self.context);
+        }
+        if self.keeper.asks.load(Relaxed) & PARKED != 0 {
             self.wake();
         }
     }
@@ -55,7 +91,7 @@ impl<X: Upstream> Balancer<X> {
     #[cold]
     #[inline(never)]
     pub(super) fn wake(&self) {
-        self.keeper.parked.store(false, Relaxed);
+        self.keeper.asks.fetch_and(!PARKED, Relaxed);
         X::wake(&self.context);
     }
 }

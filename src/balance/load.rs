@@ -88,9 +88,10 @@ impl Load {
         is_stale.then_some(picked)
     }
 
-    /// Claims the one probe that a suspect endpoint gets per interval.
-    pub(super) fn claim_probe(&self, now: u64) -> bool {
-        self.state.claim_suspect(now)
+    /// Claims the one probe that a suspect endpoint gets per interval, and per so many picks that
+    /// meet it, `most` at most.
+    pub(super) fn claim_probe(&self, now: u64, most: u32) -> bool {
+        self.state.claim_suspect(now, most)
     }
 
     #[inline]

@@ -17,7 +17,7 @@
 //! Before any load is compared, an endpoint is ranked: good; suspect (half of its latest calls
 //! failed, or its source calls it unhealthy); in connect back-off; tried by this call. A draining
 //! one is never picked. A suspect is probed by single calls at intervals that double from 1 s to
-//! 30 s. When nothing good is found among up to 8 random endpoints and 64 in a row, the best of
+//! 30 s, and by no more than 1 % of the calls. When nothing good is found among up to 8 random endpoints and 64 in a row, the best of
 //! the others is called: a cluster that fails as a whole is still called.
 //!
 //! Sans I/O: it takes `now` (nanoseconds since the mesh's epoch) and random words. A pick takes
@@ -45,6 +45,8 @@ mod policy;
 #[cfg(feature = "orca")]
 mod prequal;
 #[cfg(feature = "orca")]
+mod probing;
+#[cfg(feature = "orca")]
 pub(crate) mod report;
 mod set;
 mod shard;
@@ -69,6 +71,8 @@ pub use self::explain::{
     PickExplanation, PickReason, PriorityExplanation,
 };
 use self::health::state;
+#[cfg(feature = "orca")]
+pub(crate) use self::probing::Probes;
 pub(crate) use self::{
     ask::Ask,
     balancer::{Balancer, PickError},

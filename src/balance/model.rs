@@ -32,12 +32,12 @@ fn one_of_two_gets_the_probe() {
         let load = suspect();
         let now = NOW + FIRST_PROBE;
         let rival = Arc::clone(&load);
-        let rival = thread::spawn(move || rival.claim_probe(now));
-        let mine = load.claim_probe(now);
+        let rival = thread::spawn(move || rival.claim_probe(now, 1));
+        let mine = load.claim_probe(now, 1);
         assert!(mine ^ rival.join().unwrap());
         // The next one is due an interval later.
-        assert!(!load.claim_probe(now + FIRST_PROBE - 1));
-        assert!(load.claim_probe(now + FIRST_PROBE));
+        assert!(!load.claim_probe(now + FIRST_PROBE - 1, 1));
+        assert!(load.claim_probe(now + FIRST_PROBE, 1));
     });
 }
 
@@ -48,10 +48,10 @@ fn a_failure_beside_a_claim_grants_no_second_probe() {
         let now = NOW + FIRST_PROBE;
         let rival = Arc::clone(&load);
         let rival = thread::spawn(move || rival.failed(now, 1, DECAY));
-        let mine = load.claim_probe(now);
+        let mine = load.claim_probe(now, 1);
         rival.join().unwrap();
         assert!(mine);
-        assert!(!load.claim_probe(now));
+        assert!(!load.claim_probe(now, 1));
     });
 }
 

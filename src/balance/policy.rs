@@ -14,6 +14,7 @@ use super::{
 #[cfg(feature = "orca")]
 use super::{
     pick::DECAY,
+    probing::Probes,
     told::{Prequal, Sink, Weighted},
 };
 use crate::config;
@@ -133,6 +134,15 @@ impl Policy {
         match self {
             Self::Weighted(weighted) => Some(Arc::new(Sink::Weighted(Arc::clone(weighted)))),
             Self::Prequal(prequal) => Some(Arc::new(Sink::Prequal(Arc::clone(prequal)))),
+            _ => None,
+        }
+    }
+
+    /// How it probes, if it does.
+    #[cfg(feature = "orca")]
+    pub(super) fn probes(&self) -> Option<&Arc<Probes>> {
+        match self {
+            Self::Prequal(prequal) => prequal.probes.as_ref(),
             _ => None,
         }
     }

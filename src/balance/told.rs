@@ -2,7 +2,7 @@
 //! Prequal's pool.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
@@ -14,6 +14,7 @@ use super::{
     endpoint::{Endpoint, Live, Upstream},
     policy::Policy,
     prequal::{Pool, Settings},
+    probing::Probes,
     report::{Report, Rules, Scale, Signal, Weight, read, signal_of},
     set::Set,
 };
@@ -26,9 +27,32 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Told {
     weight: Weight,
+    /// The first that it was told of, and whether that is the one: no report needs to look further
+    /// as long as the policy stays.
+    first: OnceLock<Arc<Sink>>,
+    is_first: AtomicBool,
     sink: ArcSwapOption<Sink>,
-    /// Its turns against 65535; 0 while it has no weight.
-    turns: AtomicU32,
+}
+
+impl Told {
+    fn set(&self, sink: Option<&Arc<Sink>>) {
+        let is_first =
+            sink.is_some_and(|sink| Arc::ptr_eq(self.first.get_or_init(|| Arc::clone(sink)), sink));
+        self.sink.store(sink.cloned());
+        self.is_first.store(is_first, Relaxed);
+    }
+
+    /// Does this with who is told.
+    #[inline]
+    fn with_sink(&self, act: impl FnOnce(&Sink)) {
+        if self.is_first.load(Relaxed)
+            && let Some(sink) = self.first.get()
+        {
+            act(sink);
+        } else if let Some(sink) = self.sink.load().as_deref() {
+            act(sink);
+        }
+    }
 }
 
 /// The policy that reports go to.
@@ -58,6 +82,7 @@ pub(super) struct Weighted {
 pub(super) struct Prequal {
     pub(super) pool: Pool,
     pub(super) settings: Settings,
+    pub(super) probes: Option<Arc<Probes>>,
 }
 
 // === impl Weighted ===
@@ -80,6 +105,13 @@ impl Weighted {
         }
     }
 
+    fn report(&self, told: &Told, now: u64, report: &Report) {
+        if let Some(weight) = self.rules.weight(report) {
+            told.weight.report(now, weight);
+            self.told.store(true, Relaxed);
+        }
+    }
+
     /// Whether all take turns alike.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
@@ -89,8 +121,7 @@ impl Weighted {
     /// The turns of an endpoint against 65535.
     #[inline]
     pub(super) fn turns<X>(&self, endpoint: &Endpoint<X>) -> u16 {
-        let told = endpoint.live().and_then(|live| live.told.get());
-        let turns = match told.map_or(0, |told| told.turns.load(Relaxed)) {
+        let turns = match endpoint.live().map_or(0, |live| live.turns.load(Relaxed)) {
             0 => self.mean.load(Relaxed),
             turns => turns,
         };
@@ -107,15 +138,17 @@ impl Weighted {
         }
         self.computed.store(now.max(1), Relaxed);
         let told = self.told.swap(false, Relaxed);
-        let each =
-            || set.iter().filter_map(|endpoint| endpoint.live()?.told.get().map(|told| &**told));
+        let each = || {
+            let lives = set.iter().filter_map(|endpoint| endpoint.live());
+            lives.filter_map(|live| Some((&live.turns, &**live.told.get()?)))
+        };
         let weight = |told: &Told| told.weight.get(now, &self.rules);
-        match Scale::of(each().filter_map(weight)) {
+        match Scale::of(each().filter_map(|(_, told)| weight(told))) {
             None => self.mean.store(0, Relaxed),
             Some(scale) => {
-                for told in each() {
+                for (place, told) in each() {
                     let turns = weight(told).map_or(0, |weight| scale.turns(Some(weight)));
-                    told.turns.store(u32::from(turns), Relaxed);
+                    place.store(u32::from(turns), Relaxed);
                 }
                 self.mean.store(u32::from(scale.mean), Relaxed);
             }
@@ -129,7 +162,7 @@ impl Weighted {
 impl Prequal {
     pub(super) fn new(config: &config::Prequal) -> Self {
         let settings = Settings::new(config);
-        Self { pool: Pool::new(settings.pool_size), settings }
+        Self { pool: Pool::new(settings.pool_size), settings, probes: Probes::of(config) }
     }
 }
 
@@ -187,7 +220,7 @@ impl<X> Live<X> {
     /// From now on its reports go there.
     pub(super) fn tells(&self, sink: Option<&Arc<Sink>>) {
         if sink.is_some() || self.told.get().is_some() {
-            self.told.get_or_init(Box::default).sink.store(sink.cloned());
+            self.told.get_or_init(Box::default).set(sink);
         }
     }
 }
@@ -204,50 +237,53 @@ impl<X> Endpoint<X> {
     }
 
     fn hear(&self, told: &Told, headers: &HeaderMap) {
-        let Some(live) = self.live() else { return };
-        match told.sink.load().as_deref() {
-            Some(Sink::Prequal(_)) => {
+        told.with_sink(|sink| match sink {
+            Sink::Prequal(prequal) => {
                 if let Some(signal) = signal_of(headers) {
-                    self.signalled(live.epoch.nanos(Instant::now()), signal);
+                    self.signal(prequal, signal, None);
                 }
             }
             //= gRFC A58: with out-of-band reports, those of calls are never read
-            Some(Sink::Weighted(weighted)) if weighted.out_of_band.is_none() => {
-                if let Some(report) = read(headers) {
-                    self.reported(live.epoch.nanos(Instant::now()), &report);
+            Sink::Weighted(weighted) if weighted.out_of_band.is_none() => {
+                if let Some(live) = self.live()
+                    && let Some(report) = read(headers)
+                {
+                    weighted.report(told, live.epoch.nanos(Instant::now()), &report);
                 }
             }
-            Some(Sink::Weighted(_)) | None => {}
-        }
+            Sink::Weighted(_) => {}
+        });
     }
 
     /// Takes a report, however it came.
     pub(crate) fn reported(&self, now: u64, report: &Report) {
         let Some(told) = self.live().and_then(|live| live.told.get()) else { return };
-        match told.sink.load().as_deref() {
-            Some(Sink::Weighted(weighted)) => {
-                if let Some(weight) = weighted.rules.weight(report) {
-                    told.weight.report(now, weight);
-                    weighted.told.store(true, Relaxed);
-                }
-            }
-            Some(Sink::Prequal(_)) => {
+        told.with_sink(|sink| match sink {
+            Sink::Weighted(weighted) => weighted.report(told, now, report),
+            Sink::Prequal(prequal) => {
                 if let Some(signal) = Signal::of(report) {
-                    self.signalled(now, signal);
+                    self.signal(prequal, signal, Some(now));
                 }
             }
-            None => {}
-        }
+        });
     }
 
     /// Takes Prequal's signals.
     pub(crate) fn signalled(&self, now: u64, signal: Signal) {
+        let Some(told) = self.live().and_then(|live| live.told.get()) else { return };
+        told.with_sink(|sink| {
+            if let Sink::Prequal(prequal) = sink {
+                self.signal(prequal, signal, Some(now));
+            }
+        });
+    }
+
+    /// The same, at this time or now.
+    fn signal(&self, prequal: &Prequal, signal: Signal, now: Option<u64>) {
         let Some(live) = self.live() else { return };
-        let Some(told) = live.told.get() else { return };
-        if let Some(Sink::Prequal(prequal)) = told.sink.load().as_deref() {
-            let load = (signal.in_flight, signal.latency);
-            prequal.pool.offer(now, (live.who(), self.place()), load, &prequal.settings);
-        }
+        let now = now.unwrap_or_else(|| live.epoch.nanos(Instant::now()));
+        let load = (signal.in_flight, signal.latency);
+        prequal.pool.offer(now, (live.who(), self.place()), load, &prequal.settings);
     }
 
     /// A call to it has failed, or it has left: what it said of its load is not believed.
@@ -255,8 +291,10 @@ impl<X> Endpoint<X> {
     pub(super) fn disbelieved(&self) {
         let Some(live) = self.live() else { return };
         let Some(told) = live.told.get() else { return };
-        if let Some(Sink::Prequal(prequal)) = told.sink.load().as_deref() {
-            prequal.pool.forget(live.who());
-        }
+        told.with_sink(|sink| {
+            if let Sink::Prequal(prequal) = sink {
+                prequal.pool.forget(live.who());
+            }
+        });
     }
 }

@@ -70,6 +70,8 @@ impl<X: Upstream> Balancer<X> {
         let policy = view.policy(cluster, &self.context);
         let next = view.under(policy, placing, view.all.set.share(), &self.context, now);
         drop(view);
+        #[cfg(feature = "orca")]
+        self.keeper.settle(&next.policy);
         updater.keep(self.view.swap(Arc::new(next)));
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
         self.health.set(rules, &X::random(&self.context));

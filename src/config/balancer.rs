@@ -269,8 +269,8 @@ pub struct Prequal {
     /// How long a report counts. Default: 1 s.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub max_age: Option<Duration>,
-    /// Probes per call, besides the report that its response carries. Default: 0. Not supported
-    /// yet.
+    /// Probes per call, of random endpoints, besides the report that its response carries; they are
+    /// sent beside the call, which waits for none. Default: 0 (NSDI '24: 3). Range: 0..=16.
     pub probe_rate: Option<f64>,
     /// Reports removed per call that brings one, the oldest and the worst in turn. Default: 0;
     /// they go by age and use. Range: 0..=16.
@@ -281,10 +281,18 @@ pub struct Prequal {
     /// The quantile of calls in flight above which an endpoint is hot. Default: 0.35; 0 with up to
     /// 4 endpoints. Range: 0..=1.
     pub hot_quantile: Option<f64>,
-    /// How long a probe's answer is waited for. Default: 3 ms. Not supported yet.
+    /// How old a probe's answer may be: one that comes later is not believed. Default: 3 ms.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub probe_timeout: Option<Duration>,
+    /// What a probe asks for, by `GET`: a path, perhaps with a query, whose answer is cheap and
+    /// carries a report. Default: `/.well-known/load-report`, where `server::LoadReportLayer`
+    /// answers by its `probes()`.
+    pub probe_path: Option<String>,
 }
+
+/// Where probes are answered by default.
+#[cfg(feature = "orca")]
+pub(crate) const PROBE_PATH: &str = "/.well-known/load-report";
 
 #[cfg(feature = "orca")]
 impl Prequal {
@@ -298,6 +306,14 @@ impl Prequal {
 
     pub(crate) fn probe_rate(&self) -> f64 {
         self.probe_rate.unwrap_or(0.0)
+    }
+
+    pub(crate) fn probe_timeout(&self) -> Duration {
+        self.probe_timeout.unwrap_or(Duration::from_millis(3))
+    }
+
+    pub(crate) fn probe_path(&self) -> &str {
+        self.probe_path.as_deref().unwrap_or(PROBE_PATH)
     }
 
     pub(crate) fn delta(&self) -> f64 {

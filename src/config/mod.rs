@@ -78,6 +78,8 @@ use std::collections::BTreeMap;
 
 #[cfg(feature = "file")]
 pub(crate) use self::address::hint_of_dns;
+#[cfg(feature = "orca")]
+pub(crate) use self::balancer::PROBE_PATH;
 pub(crate) use self::health_check::hex;
 #[cfg(feature = "regex")]
 pub(crate) use self::regex::Rewriter;

@@ -93,6 +93,9 @@ pub(crate) struct NodeContext {
     pub(crate) woken: Arc<Notify>,
     /// Notified when an endpoint has come or gone.
     pub(crate) members: Arc<Notify>,
+    /// Notified when calls owe probes.
+    #[cfg(feature = "orca")]
+    pub(crate) owing: Arc<Notify>,
     pub(crate) leaf: Option<Leaf>,
     pub(crate) stage: Option<Stage>,
 }
@@ -201,6 +204,13 @@ impl Upstream for Node {
     fn wake(cx: &NodeContext) {
         cx.woken.notify_one();
         cx.members.notify_one();
+        #[cfg(feature = "orca")]
+        cx.owing.notify_one();
+    }
+
+    #[cfg(feature = "orca")]
+    fn probes_due(cx: &NodeContext) {
+        cx.owing.notify_one();
     }
 
     fn is_failing(&self) -> bool {

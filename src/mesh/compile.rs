@@ -79,6 +79,8 @@ impl Inner {
             peers: Arc::clone(&self.peers),
             woken: Arc::default(),
             members: Arc::default(),
+            #[cfg(feature = "orca")]
+            owing: Arc::default(),
             leaf: self.stages.leaf.clone(),
             stage: self.stages.endpoint.clone(),
         }

@@ -11,6 +11,8 @@ use crate::{
 impl Inner {
     /// Starts the task if the cluster needs one and has none.
     pub(super) fn keep(&self, balancer: &Arc<Balancer<Node>>) {
+        #[cfg(feature = "orca")]
+        self.probe(balancer);
         if balancer.takes_keeper() {
             drop(self.spawn(run(Arc::downgrade(balancer), self.epoch)));
         }

@@ -44,6 +44,8 @@ mod metrics;
 mod out_of_band;
 mod overriding;
 mod peers;
+#[cfg(feature = "orca")]
+mod probing;
 mod protect;
 mod resolve;
 mod service;

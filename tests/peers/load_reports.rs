@@ -102,13 +102,20 @@ async fn c_cores_trailers_feed_our_prequal() {
         servers.push(Reporter::start(&format!("s{number}"), "0.5", "100", busy).await);
     }
     let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
-    let mesh = mesh_of(&ports, Balancer::Prequal(Prequal::default()));
-    let client = mesh.client("greeter.prod").unwrap();
-    let answers = answers(&client, 800 * scale() as usize).await;
-    println!("Prequal by C-core's trailers: {answers:?}");
-    // A third of the endpoints, which the fallback alone would give a third of the calls.
-    let busy = share(&answers, "s0") + share(&answers, "s1");
-    assert!(busy < 0.2, "{answers:?}");
+    let shares = async |balancer: Balancer| {
+        let mesh = mesh_of(&ports, balancer);
+        let client = mesh.client("greeter.prod").unwrap();
+        let answers = answers(&client, 800 * scale() as usize).await;
+        println!("{answers:?}");
+        ["s0", "s1", "s2", "s3", "s4", "s5"].map(|name| share(&answers, name))
+    };
+    // They answer as fast as the others: without reports they get as much, a third.
+    let [s0, s1, ..] = shares(Balancer::LeastRequest).await;
+    assert!(s0 + s1 > 0.25, "least request: {s0} and {s1}");
+    // One of 32 calls looks beyond the reports, and every third of those meets them.
+    let [s0, s1, idle @ ..] = shares(Balancer::Prequal(Prequal::default())).await;
+    assert!(s0 + s1 < 0.05, "prequal: {s0} and {s1}");
+    assert!(idle.iter().all(|share| (0.1..0.45).contains(share)), "prequal: {idle:?}");
 }
 
 /// One of our servers behind the layer, which finds itself so loaded.

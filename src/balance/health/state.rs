@@ -48,7 +48,13 @@ const DEGRADED: u32 = 1 << 26;
 const UNCHECKED: u32 = 1 << 25;
 
 pub(in crate::balance) const FIRST_PROBE: u64 = 1_000_000_000;
-pub(in crate::balance) const LAST_PROBE: u64 = 30_000_000_000;
+#[cfg(test)]
+pub(in crate::balance) const LAST_PROBE: u64 = LAST_UNITS as u64 * FIRST_PROBE;
+const LAST_UNITS: u32 = 30;
+const ONE_UNIT: u32 = 1 << 16;
+const MET: u32 = ONE_UNIT - 1;
+/// A suspect is probed so long after its probe was due at the latest, however few calls there are.
+pub(in crate::balance) const PATIENCE: u64 = 270_000_000_000;
 /// A probe that says nothing for so long does not keep another from being made.
 pub(in crate::balance) const LEASE: u64 = 30_000_000_000;
 
@@ -104,9 +110,11 @@ pub(crate) enum Checked {
 #[derive(Debug)]
 pub(in crate::balance) struct State {
     word: AtomicU32,
+    /// The interval between the probes of a suspect, in units of the first one, and below [`MET`]
+    /// how many picks have met it since the last one.
+    patience: AtomicU32,
     /// When a suspect endpoint may be probed.
     probe_at: AtomicU64,
-    probe_gap: AtomicU64,
     /// When an ejected one may be; while one is, when the next may be.
     until: AtomicU64,
 }
@@ -115,8 +123,8 @@ impl Default for State {
     fn default() -> Self {
         Self {
             word: AtomicU32::new(ONE),
+            patience: AtomicU32::new(ONE_UNIT),
             probe_at: AtomicU64::new(0),
-            probe_gap: AtomicU64::new(FIRST_PROBE),
             until: AtomicU64::new(0),
         }
     }
@@ -264,7 +272,7 @@ impl State {
             average + (ONE - average).div_ceil(step)
         });
         if !self.is_suspect() {
-            self.probe_gap.store(FIRST_PROBE, Relaxed);
+            self.patience.store(ONE_UNIT, Relaxed);
         }
     }
 
@@ -274,7 +282,8 @@ impl State {
         let next = |average: u32| if unproven { ONE / 4 } else { average - average / 4 };
         let before = self.average(next);
         if next(before) < SUSPECT && before >= SUSPECT {
-            let due = now.saturating_add(self.probe_gap.load(Relaxed));
+            let units = self.patience.fetch_and(!MET, Relaxed) / ONE_UNIT;
+            let due = now.saturating_add(u64::from(units) * FIRST_PROBE);
             self.probe_at.store(due, Relaxed);
         }
     }
@@ -285,10 +294,18 @@ impl State {
         word.unwrap_or(ONE) & AVERAGE
     }
 
-    /// When the probe of a suspect was due, if it is.
-    pub(in crate::balance) fn suspect_due(&self, now: u64) -> Option<u64> {
+    /// When the probe of a suspect was due, if it is for a pick that meets it now: an interval has
+    /// passed, and so many picks have met it as the square of the interval in units of the first
+    /// one, but no more than `most`. Who makes few calls would spend a large part of them on probes
+    /// by time alone.
+    pub(in crate::balance) fn suspect_due(&self, now: u64, most: u32) -> Option<u64> {
+        let patience = self.patience.load(Relaxed);
+        let (units, met) = (patience / ONE_UNIT, (patience & MET) + 1);
         let due = self.probe_at.load(Relaxed);
-        (now >= due && self.is_suspect()).then_some(due)
+        if now < due || !self.is_suspect() {
+            return None;
+        }
+        (met >= (units * units).min(most) || now - due >= PATIENCE).then_some(due)
     }
 
     /// When a suspect may be probed.
@@ -296,15 +313,20 @@ impl State {
         self.probe_at.load(Relaxed)
     }
 
-    /// Claims the one probe that a suspect endpoint gets per interval.
-    pub(in crate::balance) fn claim_suspect(&self, now: u64) -> bool {
-        let Some(due) = self.suspect_due(now) else { return false };
-        let gap = self.probe_gap.load(Relaxed);
-        let next = now.saturating_add(gap);
+    /// Claims the one probe that a suspect endpoint gets per interval, and per so many picks.
+    pub(in crate::balance) fn claim_suspect(&self, now: u64, most: u32) -> bool {
+        let Some(due) = self.suspect_due(now, most) else {
+            if self.patience.load(Relaxed) & MET < MET - 1 {
+                self.patience.fetch_add(1, Relaxed);
+            }
+            return false;
+        };
+        let units = self.patience.load(Relaxed) / ONE_UNIT;
+        let next = now.saturating_add(u64::from(units) * FIRST_PROBE);
         if self.probe_at.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return false;
         }
-        self.probe_gap.store((gap * 2).min(LAST_PROBE), Relaxed);
+        self.patience.store((units * 2).min(LAST_UNITS) * ONE_UNIT, Relaxed);
         true
     }
 }

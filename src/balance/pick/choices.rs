@@ -69,14 +69,8 @@ impl Choices {
 //= Envoy LeastRequestLoadBalancer::hostWeight: weight / (active requests + 1)^active_request_bias
 #[expect(clippy::float_cmp, reason = "a setting, as it was said")]
 fn weight_of(weight: u16, in_flight: u32, bias: f64) -> f64 {
-    let (weight, calls) = (f64::from(weight), f64::from(in_flight) + 1.0);
-    if bias == 0.0 {
-        weight
-    } else if bias == 1.0 {
-        weight / calls
-    } else {
-        weight / calls.powf(bias)
-    }
+    // To the powers of 0 and 1 it is exact.
+    f64::from(weight) / (f64::from(in_flight) + 1.0).powf(bias)
 }
 
 impl<'a, X: Upstream> Picker<'a, X> {

@@ -181,8 +181,10 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let state = &live.load.state;
         match rank {
             // Of a pick that is tried out, nothing is claimed.
-            Rank::Suspect if self.random.is_dry() => state.suspect_due(self.now).is_some(),
-            Rank::Suspect => live.load.claim_probe(self.now),
+            Rank::Suspect if self.random.is_dry() => {
+                state.suspect_due(self.now, meetings(self.set.len())).is_some()
+            }
+            Rank::Suspect => live.load.claim_probe(self.now, meetings(self.set.len())),
             Rank::Ejected if !live.extra.available(self.now) => false,
             Rank::Ejected if self.random.is_dry() => state.probe_due(self.now).is_some(),
             Rank::Ejected => state.claim_probe(self.now),
@@ -218,6 +220,13 @@ impl<'a, X: Upstream> Picker<'a, X> {
         }
         best.filter(callable).map(|(_, endpoint)| endpoint)
     }
+}
+
+/// So many picks that meet a suspect must there be between its probes at most: of the better of two,
+/// which meets each endpoint with twice its share, 1 % of the calls are probes of it, and no more than
+/// a quarter of its even share.
+fn meetings(endpoints: usize) -> u32 {
+    (200 / u32::try_from(endpoints).unwrap_or(u32::MAX).max(1)).clamp(8, 100)
 }
 
 /// How an endpoint stands, whoever asks.

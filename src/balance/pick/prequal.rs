@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Drawn, Picked, Picker, Plain, Rank, Signal};
 use crate::balance::{
-    endpoint::{Endpoint, Upstream},
+    endpoint::{Endpoint, Live, Upstream},
     told::Prequal,
 };
 
@@ -16,12 +16,15 @@ const FALLBACK: Signal = Signal::PeakEwma { decay: DECAY };
 const EXPLORES: u64 = 32;
 
 impl<'a, X: Upstream> Picker<'a, X> {
-    #[inline]
+    /// A call of its own: the other policies need its registers.
+    #[inline(never)]
     pub(in crate::balance) fn prequal(self, prequal: &Prequal) -> Plain<'a, X> {
+        // Its low bits say whether it explores, the upper half decides between equals, and what
+        // is between them how often a report is used.
+        let word = self.random.next();
         if self.tried.is_empty()
-            && !self.random.next().is_multiple_of(EXPLORES)
-            && let Some(picked) =
-                self.by_reports(prequal, |picker, endpoint| picker.good(endpoint).is_some())
+            && !word.is_multiple_of(EXPLORES)
+            && let Some(picked) = self.by_reports(prequal, word, Self::good_one)
         {
             return Ok(picked);
         }
@@ -38,9 +41,16 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let picked = if self.tried.is_empty() {
             None
         } else {
-            self.by_reports(prequal, |picker, endpoint| picker.rank(endpoint) == Rank::Good)
+            let good = |picker: Self, endpoint: &'a Arc<Endpoint<X>>| {
+                if picker.rank(endpoint) == Rank::Good { endpoint.live() } else { None }
+            };
+            self.by_reports(prequal, self.random.next(), good)
         };
         picked.map(|(endpoint, _)| endpoint).or_else(|| self.p2c_ranked(drawn, FALLBACK))
+    }
+
+    fn good_one(self, endpoint: &'a Arc<Endpoint<X>>) -> Option<&'a Live<X>> {
+        self.good(endpoint)
     }
 
     /// The endpoint of the best report that is there and `good`.
@@ -48,19 +58,18 @@ impl<'a, X: Upstream> Picker<'a, X> {
     fn by_reports(
         self,
         prequal: &Prequal,
-        good: impl Fn(Self, &'a Arc<Endpoint<X>>) -> bool,
+        mut word: u64,
+        good: impl Fn(Self, &'a Arc<Endpoint<X>>) -> Option<&'a Live<X>>,
     ) -> Option<Picked<'a, X>> {
-        let Prequal { pool, settings } = prequal;
+        let Prequal { pool, settings, .. } = prequal;
         let (len, mut skip) = (self.set.len(), 0);
         // Where groups share the pool, the best of it may be others'.
         for _ in 0..settings.pool_size {
-            let word = self.random.next();
             let choice = pool.choose(self.now, settings, len, (skip, word))?;
             // A place may be another's by now, whom the report does not concern.
             if let Some(endpoint) = self.set.get(choice.place as usize)
-                && let Some(live) = endpoint.live()
+                && let Some(live) = good(self, endpoint)
                 && live.who() == choice.who
-                && good(self, endpoint)
             {
                 if !self.random.is_dry() {
                     pool.take(choice, settings, len, word << 32);
@@ -68,6 +77,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 return Some((endpoint, live));
             }
             skip |= pool.skipping(choice);
+            word = self.random.next();
         }
         None
     }

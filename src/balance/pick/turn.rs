@@ -30,7 +30,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// The same by the weights that follow from what endpoints have told.
     #[cfg(feature = "orca")]
-    #[inline]
+    #[inline(never)]
     pub(in crate::balance) fn weighted(
         self,
         cursor: &AtomicU64,
@@ -76,7 +76,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// The same by reported weights.
     #[cfg(feature = "orca")]
-    #[inline]
+    #[inline(always)]
     fn in_weighted_turn(
         self,
         cursor: &AtomicU64,

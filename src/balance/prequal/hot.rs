@@ -51,16 +51,15 @@ impl Recent {
         }
     }
 
-    /// The quantile, and the least.
+    /// The quantile.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
         reason = "an index of a few"
     )]
-    pub(super) fn quantile(&self, quantile: f32) -> (u32, u32) {
+    pub(super) fn quantile(&self, quantile: f32) -> u32 {
         let at = ((self.len as f32 * quantile) as usize).min(self.len.saturating_sub(1));
-        let least = self.sorted.first().copied().unwrap_or(0);
-        (self.sorted.get(at).copied().unwrap_or(least), least)
+        self.sorted.get(at).copied().unwrap_or(0)
     }
 }

@@ -4,25 +4,35 @@
 //! What comes in takes a lock that nobody waits for: of two reports that come in at once, one is
 //! lost, which is as if its server had not sent it.
 
-use std::sync::{
-    Mutex, TryLockError,
-    atomic::{
-        AtomicU32, AtomicU64, AtomicUsize,
+use std::sync::TryLockError;
+
+use super::{
+    hot::Recent,
+    settings::Settings,
+    sync::{
+        AtomicU32, AtomicU64, AtomicUsize, Mutex,
         Ordering::{Acquire, Relaxed, Release},
     },
 };
-
-use super::{hot::Recent, settings::Settings};
 use crate::balance::pick::scale;
 
 /// A report's calls in flight lie in the upper bits of its load, its latency in microseconds in
 /// the lower ones.
 const LATENCY: u32 = 40;
 const LATENCY_MASK: u64 = (1 << LATENCY) - 1;
-/// Half of what fits: those that a pick adds have room.
-const MOST_IN_FLIGHT: u32 = (1 << 23) - 1;
+/// What fits without the uppermost bit, which tells hot ones from cold ones as they are compared.
+const MOST_LATENCY: u64 = LATENCY_MASK >> 1;
+/// A quarter of what fits: those that a pick adds have room.
+const MOST_IN_FLIGHT: u32 = (1 << 22) - 1;
+/// Above any cold one's latency.
+const HOT: u64 = 1 << 63;
 /// Times are kept so much later: an empty slot is older than any.
 const LATER: u64 = 1 << 62;
+
+/// So many places are remembered: enough that few share one.
+const HOMES: usize = 64;
+/// 2^64 over the golden ratio: what is multiplied by it is spread over the upper bits.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// One report.
 #[repr(align(64))]
@@ -42,8 +52,8 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct Pool {
     slots: Box<[Slot]>,
-    /// The hot threshold in the upper half, the least of the latest reports in the lower one.
-    threshold: AtomicU64,
+    /// Who has more in flight is hot.
+    threshold: AtomicU32,
     /// Tried, never waited for: of two reports that come at once one is left out.
     filler: Mutex<Filler>,
 }
@@ -56,6 +66,9 @@ struct Filler {
     removal: f32,
     /// Which is removed next: the oldest, or the worst.
     oldest_next: bool,
+    /// Where the report of an endpoint was last, by a few bits of what names it: where to look
+    /// first.
+    homes: [u8; HOMES],
 }
 
 /// One report, for explanations.
@@ -63,6 +76,10 @@ struct Filler {
 pub(crate) struct Reported {
     /// Whose it is.
     pub(crate) who: usize,
+    /// Where its endpoint was.
+    #[cfg(test)]
+    #[allow(dead_code, reason = "for models, which are another copy of this file")]
+    pub(super) place: u32,
     pub(crate) hot: bool,
     pub(crate) in_flight: u64,
     /// Its latency in microseconds; 0: unknown.
@@ -77,12 +94,18 @@ pub(crate) struct Choice {
     pub(crate) place: u32,
 }
 
+impl Filler {
+    fn new() -> Self {
+        Self { recent: Recent::new(), removal: 0.0, oldest_next: true, homes: [0; HOMES] }
+    }
+}
+
 impl Pool {
     pub(crate) fn new(size: usize) -> Self {
         Self {
             slots: (0..size).map(|_| Slot::default()).collect(),
-            threshold: AtomicU64::new(0),
-            filler: Mutex::new(Filler { recent: Recent::new(), removal: 0.0, oldest_next: true }),
+            threshold: AtomicU32::new(0),
+            filler: Mutex::new(Filler::new()),
         }
     }
 
@@ -99,46 +122,71 @@ impl Pool {
     ) -> Option<Choice> {
         let oldest = (now | LATER).saturating_sub(settings.max_age);
         let hot = self.hot(endpoints);
-        let (mut young, mut cold, mut warm) = (0, (u64::MAX, None), (u64::MAX, None));
-        // Of equals it is the first that is chosen: from another place each time.
-        let (before, from) = self.slots.split_at_checked(scale(word, self.slots.len()))?;
-        let turned = from.iter().enumerate().map(|(index, slot)| (index + before.len(), slot));
-        for (index, slot) in turned.chain(before.iter().enumerate()) {
+        let (slot, chosen) = if skip == 0 {
+            self.best(oldest, hot, word, |_| false)?
+        } else {
+            self.best_of_others(oldest, hot, word, skip)?
+        };
+        Some(Choice { slot, who: chosen.who.load(Relaxed), place: chosen.place.load(Relaxed) })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn best_of_others(
+        &self,
+        oldest: u64,
+        hot: u64,
+        word: u64,
+        skip: u64,
+    ) -> Option<(usize, &Slot)> {
+        self.best(oldest, hot, word, |index| skip >> index & 1 == 1)
+    }
+
+    /// The scan: the least by one number, in which any cold one is less than any hot one.
+    #[inline(always)]
+    fn best(
+        &self,
+        oldest: u64,
+        hot: u64,
+        mut word: u64,
+        skips: impl Fn(usize) -> bool,
+    ) -> Option<(usize, &Slot)> {
+        let (mut young, mut ties) = (0_u32, 1_usize);
+        let (mut least, mut chosen) = (u64::MAX, None);
+        for (index, slot) in self.slots.iter().enumerate() {
             if slot.at.load(Acquire) < oldest {
                 continue;
             }
             young += 1;
-            if skip >> index & 1 == 1 {
+            let load = slot.load.load(Relaxed);
+            // Cold: the latency comes first, and what is in flight decides between equals.
+            let key = if load < hot { load.rotate_left(64 - LATENCY) } else { load | HOT };
+            if key > least || skips(index) {
                 continue;
             }
-            let load = slot.load.load(Relaxed);
-            if load >= hot {
-                if load < warm.0 {
-                    warm = (load, Some((index, slot)));
-                }
+            if key < least {
+                ties = 1;
             } else {
-                // The latency comes first, and what is in flight decides between equals.
-                let load = load.rotate_left(64 - LATENCY);
-                if load < cold.0 {
-                    cold = (load, Some((index, slot)));
+                // Each of equals is as likely as the others, wherever in the pool it is.
+                ties += 1;
+                word = shuffled(word);
+                if scale(word, ties) != 0 {
+                    continue;
                 }
             }
+            (least, chosen) = (key, Some((index, slot)));
         }
-        if young < 2 {
-            return None;
-        }
-        let (slot, chosen) = cold.1.or(warm.1)?;
-        Some(Choice { slot, who: chosen.who.load(Relaxed), place: chosen.place.load(Relaxed) })
+        chosen.filter(|_| young >= 2)
     }
 
     /// The load from which on a report is hot. As loads are compared: those of more in flight are over
     /// it, whatever their latency.
     #[inline]
     fn hot(&self, endpoints: usize) -> u64 {
-        let threshold = self.threshold.load(Relaxed);
+        // Of a few all are hot that have anything in flight: the least loaded is chosen.
         let few = Settings::is_few(endpoints);
-        let hot = if few { threshold & u64::from(u32::MAX) } else { threshold >> 32 };
-        (hot + 1) << LATENCY
+        let threshold = if few { 0 } else { self.threshold.load(Relaxed) };
+        (u64::from(threshold) + 1) << LATENCY
     }
 
     /// The choice is called: its report counts one more in flight, and may be used up.
@@ -183,40 +231,57 @@ impl Pool {
         };
         let in_flight = in_flight.min(MOST_IN_FLIGHT);
         filler.recent.note(in_flight);
-        let (hot, least) = filler.recent.quantile(settings.hot_quantile);
-        self.threshold.store(u64::from(hot) << 32 | u64::from(least), Relaxed);
-        filler.removal += settings.removed;
-        while filler.removal >= 1.0 {
-            filler.removal -= 1.0;
-            let oldest = filler.oldest_next;
-            filler.oldest_next = !oldest;
-            let oldest_young = (now | LATER).saturating_sub(settings.max_age);
-            self.remove(oldest, oldest_young, u64::from(hot));
+        let hot = filler.recent.quantile(settings.hot_quantile);
+        self.threshold.store(hot, Relaxed);
+        if settings.removed > 0.0 {
+            self.make_room(&mut filler, now, settings, u64::from(hot));
         }
-        let Some(slot) = self.slot_for(who) else { return };
+        let Some(slot) = self.slot_for(who, &mut filler.homes) else { return };
         // Empty while it changes: a pick that reads it in between finds nothing, or compares one
         // report's load with another's name, which `who` and `place` of its choice tell.
         slot.at.store(0, Relaxed);
         slot.who.store(who, Relaxed);
         slot.place.store(place, Relaxed);
         slot.uses.store(0, Relaxed);
-        slot.load.store(u64::from(in_flight) << LATENCY | latency.min(LATENCY_MASK), Relaxed);
+        slot.load.store(u64::from(in_flight) << LATENCY | latency.min(MOST_LATENCY), Relaxed);
         slot.at.store(now | LATER, Release);
     }
 
     /// The slot of this endpoint, else the oldest.
-    fn slot_for(&self, who: usize) -> Option<&Slot> {
-        let mut oldest: Option<(u64, &Slot)> = None;
-        for slot in &self.slots {
-            if slot.who.load(Relaxed) == who {
-                return Some(slot);
-            }
-            let at = slot.at.load(Relaxed);
-            if oldest.is_none_or(|(least, _)| at < least) {
-                oldest = Some((at, slot));
-            }
+    #[inline]
+    fn slot_for(&self, who: usize, homes: &mut [u8; HOMES]) -> Option<&Slot> {
+        let home = homes.get_mut(home(who))?;
+        if let Some(slot) = self.slots.get(usize::from(*home))
+            && slot.who.load(Relaxed) == who
+        {
+            return Some(slot);
         }
-        oldest.map(|(_, slot)| slot)
+        let (index, slot) = self.slot_of_another(who)?;
+        *home = index;
+        Some(slot)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn slot_of_another(&self, who: usize) -> Option<(u8, &Slot)> {
+        let slots = || (0_u8..).zip(&self.slots);
+        slots()
+            .find(|(_, slot)| slot.who.load(Relaxed) == who)
+            .or_else(|| slots().min_by_key(|(_, slot)| slot.at.load(Relaxed)))
+    }
+
+    /// Removes what is due for removal.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&self, filler: &mut Filler, now: u64, settings: &Settings, hot: u64) {
+        filler.removal += settings.removed;
+        while filler.removal >= 1.0 {
+            filler.removal -= 1.0;
+            let oldest = filler.oldest_next;
+            filler.oldest_next = !oldest;
+            let oldest_young = (now | LATER).saturating_sub(settings.max_age);
+            self.remove(oldest, oldest_young, hot);
+        }
     }
 
     /// Removes the oldest report; or the worst: the hot one of the most in flight, else the one of
@@ -248,6 +313,8 @@ impl Pool {
             let load = slot.load.load(Relaxed);
             Reported {
                 who: slot.who.load(Relaxed),
+                #[cfg(test)]
+                place: slot.place.load(Relaxed),
                 hot: load >= hot,
                 in_flight: load >> LATENCY,
                 micros: load & LATENCY_MASK,
@@ -259,9 +326,21 @@ impl Pool {
     /// How many reports are young enough.
     #[cfg(test)]
     pub(crate) fn len(&self, now: u64, settings: &Settings) -> usize {
-        let oldest = (now | LATER).saturating_sub(settings.max_age);
-        self.slots.iter().filter(|slot| slot.at.load(Relaxed) >= oldest).count()
+        self.reports(now, settings, 0).len()
     }
+}
+
+/// Where the place of this one is remembered.
+#[inline]
+fn home(who: usize) -> usize {
+    scale((who as u64).wrapping_mul(SPREAD), HOMES)
+}
+
+/// The next of a row of words whose upper halves are random enough to choose between equals.
+#[cold]
+#[inline(never)]
+fn shuffled(word: u64) -> u64 {
+    word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(SPREAD)
 }
 
 /// A random word as a number in `0..1`.

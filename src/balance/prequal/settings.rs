@@ -52,7 +52,10 @@ impl Settings {
     //= denominator is not over 0
     #[expect(clippy::cast_precision_loss, reason = "small, or an estimate")]
     #[inline]
-    pub(super) fn is_used_up(self, uses: u32, endpoints: usize, chance: f32) -> bool {
+    pub(super) fn is_used_up(&self, uses: u32, endpoints: usize, chance: f32) -> bool {
+        if endpoints <= self.pool_size {
+            return false;
+        }
         let (m, n) = (self.pool_size as f32, endpoints as f32);
         let incoming = 1.0 + self.probe_rate;
         let surplus = (n - m) * incoming - n * incoming * self.removed;

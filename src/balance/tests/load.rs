@@ -196,14 +196,42 @@ proptest! {
         for time in times {
             now += time;
             let granted = now >= due;
-            prop_assert_eq!(load.claim_probe(now), granted);
-            prop_assert!(!load.claim_probe(now), "two probes at one time");
+            prop_assert_eq!(load.claim_probe(now, 1), granted);
+            prop_assert!(!load.claim_probe(now, 1), "two probes at one time");
             if granted {
                 due = now + gap;
                 gap = (gap * 2).min(LAST_PROBE);
             }
         }
     }
+}
+
+#[test]
+fn a_client_of_few_calls_spends_few_of_them_on_probes() {
+    // One pick in ten meets it, once a second or a hundred times.
+    for (rate, least, most) in [(1, 4, 13), (100, 30, 40)] {
+        let load = Load::default();
+        load.failed(SECOND, MILLI, DECAY);
+        let (mut probes, mut longest, mut last) = (0, 0, SECOND);
+        for step in 1..=1_000 * rate {
+            let now = SECOND + step * SECOND / rate;
+            if step % 10 == 0 && load.claim_probe(now, 10) {
+                load.failed(now, MILLI, DECAY);
+                (probes, longest, last) = (probes + 1, longest.max(now - last), now);
+            }
+        }
+        // Of 1,000 calls 1 % and those of the beginning, where by time alone it would be 37; of
+        // many calls it is the time that counts.
+        assert!((least..=most).contains(&probes), "{rate}: {probes}");
+        assert!(longest <= 101 * SECOND, "{rate}: {longest}");
+    }
+    // However few they are, it is not forgotten: one call a minute meets it.
+    let load = Load::default();
+    load.failed(SECOND, MILLI, DECAY);
+    let probed = |minutes: &mut dyn Iterator<Item = u64>| {
+        minutes.filter(|minute| load.claim_probe(SECOND + minute * 60 * SECOND, 100)).count()
+    };
+    assert_eq!(probed(&mut (1..=100)), 21, "every five minutes, and at first at once");
 }
 
 #[test]
@@ -241,7 +269,7 @@ fn a_suspect_that_answers_is_trusted_again_and_its_probes_start_over() {
     load.failed(now, MILLI, DECAY);
     for _ in 0..5 {
         now += LAST_PROBE;
-        assert!(load.claim_probe(now));
+        assert!(load.claim_probe(now, 1));
         load.failed(now, MILLI, DECAY);
     }
     let answers = (1..10)
@@ -254,8 +282,8 @@ fn a_suspect_that_answers_is_trusted_again_and_its_probes_start_over() {
     while !load.is_suspect() {
         load.failed(now, MILLI, DECAY);
     }
-    assert!(!load.claim_probe(now + FIRST_PROBE - 1));
-    assert!(load.claim_probe(now + FIRST_PROBE));
+    assert!(!load.claim_probe(now + FIRST_PROBE - 1, 1));
+    assert!(load.claim_probe(now + FIRST_PROBE, 1));
 }
 
 #[test]

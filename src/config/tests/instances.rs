@@ -265,7 +265,12 @@ impl Model {
             _ if path.ends_with("identities[0].prefix") => json!("spiffe://a"),
             _ if path.ends_with("alpn[0]") => json!("h2"),
             _ if path.contains("failover.clusters[") => json!("b"),
-            _ if path.contains("path.") || path.ends_with("http.path") => json!("/a"),
+            _ if path.contains("path.")
+                || path.ends_with("http.path")
+                || path.ends_with("probe_path") =>
+            {
+                json!("/a")
+            }
             _ if path.contains("receive[") || path.ends_with(".send") => json!("0a"),
             _ if path.ends_with("http.body") => json!("0a"),
             _ if path.ends_with("method") => json!("GET"),

@@ -5,6 +5,7 @@ mod instances;
 mod leaves;
 #[cfg(feature = "schema")]
 mod random;
+mod reports;
 mod shard;
 #[cfg(feature = "schema")]
 mod table;

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, ops::RangeInclusive};
 
-use super::{Checker, not_yet};
+use super::Checker;
 use crate::config::{ClientWeighted, Prequal};
 
 /// What stands where load reports are not compiled in.
@@ -50,10 +50,17 @@ impl Checker {
             delta,
             hot_quantile,
             probe_timeout,
+            probe_path,
         } = prequal;
         self.number("pool_size", *pool_size, 2..=64);
         self.time("max_age", *max_age);
-        not_yet!(self, probe_rate, probe_timeout);
+        self.number("probe_rate", *probe_rate, 0.0..=16.0);
+        self.time("probe_timeout", *probe_timeout);
+        if let Some(path) = probe_path
+            && (!path.starts_with('/') || http::uri::PathAndQuery::try_from(path.as_str()).is_err())
+        {
+            self.refuse("probe_path", path, "must be a path from `/` on, perhaps with a query");
+        }
         self.number("remove_rate", *remove_rate, 0.0..=16.0);
         self.number("delta", *delta, 0.0..=1000.0);
         self.number("hot_quantile", *hot_quantile, 0.0..=1.0);

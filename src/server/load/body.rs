@@ -35,6 +35,7 @@ enum Kind<B> {
         trailed: bool,
     },
     Stream(Reports),
+    Empty,
 }
 
 impl<B> LoadReportBody<B> {
@@ -46,6 +47,10 @@ impl<B> LoadReportBody<B> {
     /// Its outcome comes in its trailers.
     pub(super) fn trailed(body: B, counted: Counted) -> Self {
         Self { kind: Kind::Counted { body, counted: Some(counted), trailed: true } }
+    }
+
+    pub(super) fn empty() -> Self {
+        Self { kind: Kind::Empty }
     }
 
     pub(super) fn stream(reports: Reports) -> Self {
@@ -63,6 +68,7 @@ impl<B: http_body::Body<Data = Bytes>> http_body::Body for LoadReportBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let (mut body, counted, trailed) = match self.project().kind.project() {
             KindProj::Stream(reports) => return reports.poll_report(cx).map(|frame| frame.map(Ok)),
+            KindProj::Empty => return Poll::Ready(None),
             KindProj::Counted { body, counted, trailed } => (body, counted, *trailed),
         };
         let mut frame = ready!(body.as_mut().poll_frame(cx));
@@ -97,6 +103,7 @@ impl<B: http_body::Body<Data = Bytes>> http_body::Body for LoadReportBody<B> {
         match &self.kind {
             Kind::Counted { body, .. } => body.is_end_stream(),
             Kind::Stream(_) => false,
+            Kind::Empty => true,
         }
     }
 
@@ -104,6 +111,7 @@ impl<B: http_body::Body<Data = Bytes>> http_body::Body for LoadReportBody<B> {
         match &self.kind {
             Kind::Counted { body, .. } => body.size_hint(),
             Kind::Stream(_) => SizeHint::default(),
+            Kind::Empty => SizeHint::with_exact(0),
         }
     }
 }

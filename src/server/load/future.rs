@@ -7,10 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use pin_project::pin_project;
 
-use super::{LoadReportBody, OutOfBandFuture, ReportFormat, measure::Counted};
+use super::{LoadReportBody, OutOfBandFuture, ReportFormat, ServerLoad, measure::Counted};
 use crate::{
     balance::{
         Outcome,
@@ -37,6 +37,7 @@ enum Kind<F, A> {
         format: ReportFormat,
     },
     Streams(#[pin] OutOfBandFuture<A>),
+    Tells(ServerLoad, ReportFormat),
 }
 
 impl<F, A> LoadReportFuture<F, A> {
@@ -46,6 +47,11 @@ impl<F, A> LoadReportFuture<F, A> {
 
     pub(super) fn streams(future: OutOfBandFuture<A>) -> Self {
         Self { kind: Kind::Streams(future) }
+    }
+
+    /// The answer to a probe.
+    pub(super) fn tells(load: ServerLoad, format: ReportFormat) -> Self {
+        Self { kind: Kind::Tells(load, format) }
     }
 }
 
@@ -62,6 +68,12 @@ where
             KindProj::Streams(future) => {
                 let response = ready!(future.poll_stream(cx));
                 Poll::Ready(Ok(response.map(LoadReportBody::stream)))
+            }
+            KindProj::Tells(load, format) => {
+                let mut response = Response::new(LoadReportBody::empty());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                load.report(0).write(response.headers_mut(), *format);
+                Poll::Ready(Ok(response))
             }
             KindProj::Counts { inner, counted, is_grpc, format } => {
                 let result = ready!(inner.poll(cx));

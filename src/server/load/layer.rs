@@ -1,6 +1,9 @@
 //! The layer and its service.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -8,7 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{LoadReportBody, LoadReportFuture, OutOfBand, ReportFormat, ServerLoad, stream};
-use crate::core::grpc;
+use crate::{config::PROBE_PATH, core::grpc};
 
 /// Measures the calls of a service and reports its load with each response.
 ///
@@ -20,6 +23,7 @@ use crate::core::grpc;
 /// |---|---|---|
 /// | format of the header | text | Envoy reads all three, and so can people |
 /// | reports beside the traffic | none | they are asked for by path: [`out_of_band`](Self::out_of_band) |
+/// | answers to probes | none | the same: [`probes`](Self::probes) |
 ///
 /// # Cancel safety
 ///
@@ -30,6 +34,7 @@ pub struct LoadReportLayer {
     load: ServerLoad,
     format: ReportFormat,
     out_of_band: Option<OutOfBand>,
+    probes: Option<Arc<str>>,
 }
 
 /// The service of [`LoadReportLayer`].
@@ -43,7 +48,7 @@ impl LoadReportLayer {
     /// Reports this load.
     #[must_use]
     pub fn new(load: ServerLoad) -> Self {
-        Self { load, format: ReportFormat::default(), out_of_band: None }
+        Self { load, format: ReportFormat::default(), out_of_band: None, probes: None }
     }
 
     /// How the report is written into the header of a response that is not gRPC's. Default: text.
@@ -65,6 +70,23 @@ impl LoadReportLayer {
     #[must_use]
     pub fn out_of_band_by(mut self, service: OutOfBand) -> Self {
         self.out_of_band = Some(service);
+        self
+    }
+
+    /// Answers the probes of Prequal, too, where they go by default: `/.well-known/load-report`. The
+    /// answer is empty (204) and carries the report. Probes do not reach the service, and are not
+    /// counted. Default: they reach it as any other call.
+    ///
+    /// Whoever can reach the server may ask: put what authorizes callers outside of this layer.
+    #[must_use]
+    pub fn probes(self) -> Self {
+        self.probes_at(PROBE_PATH)
+    }
+
+    /// The same at another path, which is compared without the query.
+    #[must_use]
+    pub fn probes_at(mut self, path: impl Into<String>) -> Self {
+        self.probes = Some(path.into().into());
         self
     }
 }
@@ -96,6 +118,9 @@ where
             && request.uri().path() == stream::PATH
         {
             return LoadReportFuture::streams(service.begin(request));
+        }
+        if self.layer.probes.as_deref().is_some_and(|path| request.uri().path() == path) {
+            return LoadReportFuture::tells(self.layer.load.clone(), self.layer.format);
         }
         let is_grpc = grpc::is_grpc(request.headers());
         let counted = self.layer.load.begin();

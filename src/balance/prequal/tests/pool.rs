@@ -54,6 +54,25 @@ fn where_all_are_hot_the_least_in_flight_is_chosen() {
 }
 
 #[test]
+fn of_equals_each_is_as_likely_wherever_it_is() {
+    let settings = keeping();
+    // Fewer than the pool has room for, and one of them has been forgotten.
+    let pool = pool(&[(1, 1, 2), (2, 1, 2), (3, 1, 2), (4, 1, 2), (5, 1, 2), (6, 1, 2)], &settings);
+    pool.forget(3);
+    let random = crate::core::Random::seeded(5);
+    let mut calls = [0; 7];
+    for step in 0..5_000 {
+        let now = NOW + MILLI + step;
+        let choice = pool.choose(now, &settings, MANY, (0, random.next())).unwrap();
+        calls[choice.who] += 1;
+        pool.take(choice, &settings, MANY, u64::MAX);
+        pool.offer(now, (choice.who, 10), (1, 2), &settings);
+    }
+    calls[3] += 1_000;
+    assert!(calls[1..].iter().all(|calls| (900..1_100).contains(calls)), "{calls:?}");
+}
+
+#[test]
 fn a_choice_counts_as_in_flight_until_its_next_report() {
     let settings = keeping();
     let pool = pool(&[(1, 5, 10), (2, 5, 10)], &settings);

@@ -100,6 +100,37 @@ async fn other_responses_get_it_in_a_header() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_is_answered_with_the_report_and_counts_for_nothing() {
+    let load = ServerLoad::default();
+    let ask = |layer: LoadReportLayer, path: &str| {
+        let service = layer.layer(service_fn(async |_: Request<Body>| {
+            Ok::<_, Infallible>(Response::new(Body::from("hello")))
+        }));
+        service.oneshot(Request::get(path).body(Body::empty()).unwrap())
+    };
+    // Two calls are in flight.
+    let (_one, _other) = (load.begin(), load.begin());
+    for (layer, path) in [
+        (LoadReportLayer::new(load.clone()).probes(), "/.well-known/load-report"),
+        (LoadReportLayer::new(load.clone()).probes_at("/load"), "/load?of=me"),
+    ] {
+        let response = ask(layer, path).await.unwrap();
+        assert_eq!(response.status(), StatusCode::NO_CONTENT);
+        assert_eq!(signal_of(response.headers()).unwrap().in_flight, 2);
+        assert!(http_body::Body::is_end_stream(response.body()));
+        assert_eq!(load.in_flight(), 2);
+    }
+    assert_eq!(load.report(0).rps_fractional, 0.0);
+    // Without being asked for, or elsewhere, it is a call as any other.
+    for layer in
+        [LoadReportLayer::new(load.clone()), LoadReportLayer::new(load.clone()).probes_at("/")]
+    {
+        let response = ask(layer, "/.well-known/load-report").await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_report_that_is_there_stays() {
     let answer = || {
         let mut response = Response::new(Body::empty());
