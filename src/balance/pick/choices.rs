@@ -68,14 +68,8 @@ impl Choices {
 /// The part of the turns that an endpoint takes, of those of an idle one of weight 1.
 //= Envoy LeastRequestLoadBalancer::hostWeight: weight / (active requests + 1)^active_request_bias
 fn weight_of(weight: u16, in_flight: u32, bias: f64) -> f64 {
-    let (weight, calls) = (f64::from(weight), f64::from(in_flight) + 1.0);
-    if bias == 0.0 {
-        weight
-    } else if bias == 1.0 {
-        weight / calls
-    } else {
-        weight / calls.powf(bias)
-    }
+    // To the powers of 0 and 1 it is exact.
+    f64::from(weight) / (f64::from(in_flight) + 1.0).powf(bias)
 }
 
 impl<'a, X: Upstream> Picker<'a, X> {
@@ -172,13 +166,25 @@ impl<'a, X: Upstream> Least<'a, X> {
     /// Whether this one is called whatever the others have to do; else it is noted if it is the best
     /// so far. Of those that are as good it is any, by how much each counts.
     //= Envoy unweightedHostPickFullScan: ties are broken at random
+    #[inline]
     fn look(&mut self, picker: Picker<'a, X>, endpoint: &'a Arc<Endpoint<X>>, counts: u64) -> bool {
-        let rank = picker.rank(endpoint);
-        if picker.is_probe(rank, endpoint) {
-            return true;
-        }
-        let in_flight = endpoint.live().map_or(0, |live| live.load.in_flight());
-        let busy = f64::from(in_flight) / f64::from(endpoint.spec().weight());
+        // Nearly all are good, and all of a cluster may be looked at.
+        let good = if picker.tried.is_empty() { picker.good(endpoint) } else { None };
+        let (rank, in_flight) = match good {
+            Some(live) => (Rank::Good, live.load.in_flight()),
+            None => {
+                let rank = picker.rank(endpoint);
+                if picker.is_probe(rank, endpoint) {
+                    return true;
+                }
+                (rank, endpoint.live().map_or(0, |live| live.load.in_flight()))
+            }
+        };
+        let busy = match f64::from(in_flight) {
+            // Where weights are equal they say nothing.
+            calls if picker.set.uniform => calls,
+            calls => calls / f64::from(endpoint.spec().weight()),
+        };
         let order = match self.best {
             None => std::cmp::Ordering::Less,
             Some((least, least_busy, _)) => rank.cmp(&least).then(busy.total_cmp(&least_busy)),
