@@ -213,15 +213,16 @@ impl Textbook {
     /// The least by the policy's score.
     fn least(&self, clients: u32) -> Option<usize> {
         let score = |probe: &Probe| {
-            let latency = probe.latency.unwrap_or(0) as f64;
             if self.policy == Policy::Linear {
-                return latency + LINEAR * f64::from(probe.in_flight);
+                return probe.latency.unwrap_or(0) as f64 + LINEAR * f64::from(probe.in_flight);
             }
             //= C3 (NSDI '15) §3: R - 1/μ + q³/μ, q = 1 + own in flight · clients + average of the
             //= queue. Here servers have no queue and the network takes no time: R is 1/μ.
             let queue = self.queues.get(probe.server as usize).copied().unwrap_or(0.0);
             let own = f64::from(self.own(probe.server)) * f64::from(clients);
-            (1.0 + own + queue).powi(3) * latency
+            // Who has answered nothing of late is not quick.
+            let service = probe.latency.map_or(WORK_MEAN, |latency| latency as f64);
+            (1.0 + own + queue).powi(3) * service
         };
         let places = self.pool.iter().enumerate().map(|(place, probe)| (place, score(probe)));
         places.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(place, _)| place)
