@@ -1,6 +1,8 @@
 //! One attempt: pick an endpoint, take a connection, send, and report the outcome to the
 //! endpoint. No decision about retries is made here.
 
+mod failing;
+
 use std::{
     pin::Pin,
     sync::Arc,
@@ -13,22 +15,20 @@ use super::{
     Caller, Pinned, failover,
     first::{Racers, Won},
     head::Head,
+    refusals::{in_clear, no_endpoint, overloaded},
     traced::{self, Trace},
 };
 use crate::{
     balance::{Ask, Balancer, Endpoint, InFlight, Outcome, PickError},
     config::Protocol,
     core::{
-        Awaited, Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Origin, Outgoing,
-        Phase, Report, Reporter, Watch, WireFailure, grpc,
+        Awaited, Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Outgoing, Phase,
+        Report, Reporter, Watch, grpc,
     },
-    mesh::{
-        cluster::{Cluster, Node},
-        inner::Inner,
-    },
+    mesh::cluster::Node,
     observe::{AttemptEnd, End},
-    resilience::{exchange, limit::Limiter, retry},
-    transport::{ConnectError, Lease, SendError, SendFuture, Sent},
+    resilience::{limit::Limiter, retry},
+    transport::{ConnectError, Lease, SendFuture, Sent},
 };
 
 /// The state machine of one attempt; the call polls it with what it has pinned, and keeps the
@@ -484,19 +484,6 @@ impl Attempt {
         }
     }
 
-    /// No connection was made.
-    #[cold]
-    fn connect_failed(&mut self, caller: &Caller, way: &mut Way<'_>, error: ConnectError) -> Error {
-        self.state = State::Done;
-        let ours = error.is_the_calls();
-        let outcome = if ours { Outcome::Ignored } else { Outcome::Connect };
-        let error = Error::from(error);
-        self.finish(caller, outcome, error.kind());
-        self.original.restore(way.request, caller.https);
-        self.met = Met::NeverSent;
-        error
-    }
-
     /// Goes on at another endpoint, which was the first to be connected to.
     #[cold]
     fn move_to(
@@ -522,86 +509,6 @@ impl Attempt {
         self.endpoint = Some(endpoint);
         self.moved = true;
     }
-
-    fn send_failed(&mut self, caller: &Caller, way: &mut Way<'_>, failure: SendError) -> Error {
-        let SendError { kind, request, fresh, refused, source } = failure;
-        *way.request = request;
-        self.original.restore(way.request, caller.https);
-        if let Some(refused) = refused {
-            if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
-                node.pool.refused(&refused);
-            }
-            let error = Error::from(refused);
-            self.finish(caller, Outcome::Connect, error.kind());
-            self.met = Met::NeverSent;
-            return error;
-        }
-        if kind == WireFailure::NeverSent && fresh {
-            // Its connections are worth nothing: no better than none.
-            let node = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra());
-            let error = match node {
-                Some(node) => Error::from(node.pool.closed_at_once()),
-                None => Error::new(ErrorKind::Connect, Phase::Connect),
-            };
-            self.finish(caller, Outcome::Connect, error.kind());
-            self.met = Met::NeverSent;
-            return error.caused_by(source);
-        }
-        let (met, error, phase, outcome) = match kind {
-            // A connection that was closed while idle says nothing about its endpoint.
-            WireFailure::NeverSent => {
-                (Met::NeverSent, ErrorKind::Transport, Phase::Request, Outcome::Ignored)
-            }
-            WireFailure::Refused => {
-                (Met::Refused, ErrorKind::Refused, Phase::Headers, Outcome::Failure)
-            }
-            WireFailure::RequestBody => {
-                (Met::Fatal, ErrorKind::RequestBody, Phase::Request, Outcome::Ignored)
-            }
-            WireFailure::Reset | WireFailure::Closed | WireFailure::Protocol => {
-                (Met::Reset, ErrorKind::Transport, Phase::Headers, Outcome::Reset)
-            }
-        };
-        self.finish(caller, outcome, error);
-        let mut error = Error::new(error, phase).detail(kind.text());
-        if kind != WireFailure::RequestBody {
-            error = error.with_origin(Origin::Endpoint);
-        }
-        self.met = met;
-        error.caused_by(source)
-    }
-
-    fn stage_failed(&mut self, caller: &Caller, way: &mut Way<'_>, error: BoxError) -> Error {
-        let met = exchange::classify::failure(&*error);
-        let mut error = Error::from_layer(error);
-        *way.request = error.take_unsent().map(|unsent| *unsent);
-        self.original.restore(way.request, caller.https);
-        let met = match error.kind() {
-            _ if way.request.is_some() => Met::NeverSent,
-            ErrorKind::Connect | ErrorKind::Identity => Met::NeverSent,
-            ErrorKind::Refused => Met::Refused,
-            ErrorKind::Transport => Met::Reset,
-            // Another's error: what is known of it for sure; else it may have been worked on.
-            ErrorKind::Layer => match met {
-                Some(retry::Met::NeverSent) => Met::NeverSent,
-                Some(retry::Met::Refused) => Met::Refused,
-                _ => Met::Reset,
-            },
-            _ => Met::Fatal,
-        };
-        // A connection that was closed while idle says nothing about its endpoint.
-        let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
-        let outcome = match (met, error.kind()) {
-            _ if blameless => Outcome::Ignored,
-            (_, ErrorKind::Timeout) => Outcome::Timeout,
-            (Met::NeverSent, _) => Outcome::Connect,
-            (Met::Reset, _) => Outcome::Reset,
-            _ => Outcome::Failure,
-        };
-        self.finish(caller, outcome, error.kind());
-        self.met = met;
-        error
-    }
 }
 
 /// The outcome for the endpoint, when the response head decides it.
@@ -610,63 +517,4 @@ fn head_outcome(is_grpc: bool, status: StatusCode, code: Option<i32>) -> Option<
         return Some(Outcome::of_http(status.as_u16()));
     }
     code.map(Outcome::of_grpc)
-}
-
-/// The cluster has its maximum of attempts in flight.
-#[cold]
-pub(super) fn overloaded(cluster: &str, limit: u32) -> Box<Failed> {
-    Failed::fatal(Error::new(ErrorKind::Overloaded, Phase::Admission).detail(format!(
-        "cluster {cluster} has its maximum of {limit} requests in flight \
-         (`breakers.max_requests`)"
-    )))
-}
-
-/// Why nothing was picked.
-#[cold]
-pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Error {
-    let cluster = &of.name;
-    if let Some(refused) = &of.refused {
-        return Error::new(ErrorKind::Config, Phase::Pick)
-            .with_origin(Origin::Control)
-            .detail(format!("cluster {cluster} was refused: {refused}"));
-    }
-    let what = match reason {
-        PickError::Empty => format!("cluster {cluster} has no endpoints"),
-        PickError::Unavailable => format!("no endpoint of cluster {cluster} may be called"),
-        PickError::NoPart => {
-            format!("no endpoint of cluster {cluster} has the labels that the route asks for")
-        }
-        PickError::Panic => format!(
-            "the endpoints of cluster {cluster} are not healthy, and `fail_on_panic` forbids to \
-             call them"
-        ),
-    };
-    let others: Vec<_> = of.stand_ins().map(|it| Arc::clone(&it.name)).collect();
-    let what = match &*others {
-        [] => what,
-        others => format!("{what}, nor any of those that take over from it: {}", others.join(", ")),
-    };
-    let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick);
-    if reason == PickError::Empty && !inner.state().is_cluster(cluster) {
-        return error
-            .detail(format!("no source defines cluster {cluster}"))
-            .check("the cluster's name in the routes of the service, and in the sources");
-    }
-    match of.discovered.trouble() {
-        Some(trouble) => error
-            .detail(format!("{what}; {trouble}"))
-            .check("the name that DNS is asked for, and what its servers say of it"),
-        None => error.detail(what),
-    }
-}
-
-/// The call asks for TLS, and nobody has said how the cluster is secured.
-#[cold]
-pub(crate) fn in_clear(cluster: &Cluster) -> Error {
-    Error::new(ErrorKind::InvalidRequest, Phase::Tls)
-        .detail(format!(
-            "it asks for https, and the connections of cluster {} are plaintext by default",
-            cluster.name
-        ))
-        .check("`security.mode` of the cluster: `tls` or `mutual`; `off` allows plaintext")
 }

@@ -7,7 +7,8 @@ use http::Request;
 
 use super::{
     Caller, Pinned,
-    attempt::{Failed, no_endpoint, overloaded},
+    attempt::Failed,
+    refusals::{no_endpoint, overloaded},
     sticky,
 };
 use crate::{

@@ -11,6 +11,7 @@ mod head;
 pub(super) mod mirrored;
 mod outcome;
 mod path;
+mod refusals;
 mod staged;
 mod stepped;
 pub(crate) mod sticky;
@@ -31,8 +32,8 @@ use pin_project::pin_project;
 pub(crate) use self::path::Path;
 pub(crate) use self::staged::{AttemptRest, CallRest};
 pub(crate) use self::{
-    attempt::{in_clear, no_endpoint},
     head::set_authority,
+    refusals::{in_clear, no_endpoint},
 };
 use super::{
     cluster::{Cluster, Node},

@@ -1,0 +1,123 @@
+//! What becomes of an attempt that fails: its request, the word for its endpoint, and whether it may
+//! have been worked on.
+
+use super::{Attempt, Met, State, Way};
+use crate::{
+    balance::Outcome,
+    core::{BoxError, Error, ErrorKind, Origin, Phase, WireFailure},
+    mesh::call::Caller,
+    resilience::{exchange, retry},
+    transport::{ConnectError, SendError},
+};
+
+impl Attempt {
+    /// No connection was made.
+    #[cold]
+    pub(super) fn connect_failed(
+        &mut self,
+        caller: &Caller,
+        way: &mut Way<'_>,
+        error: ConnectError,
+    ) -> Error {
+        self.state = State::Done;
+        let ours = error.is_the_calls();
+        let outcome = if ours { Outcome::Ignored } else { Outcome::Connect };
+        let error = Error::from(error);
+        self.finish(caller, outcome, error.kind());
+        self.original.restore(way.request, caller.https);
+        self.met = Met::NeverSent;
+        error
+    }
+
+    /// The request, or the connection that it was sent on, has failed.
+    pub(super) fn send_failed(
+        &mut self,
+        caller: &Caller,
+        way: &mut Way<'_>,
+        failure: SendError,
+    ) -> Error {
+        let SendError { kind, request, fresh, refused, source } = failure;
+        *way.request = request;
+        self.original.restore(way.request, caller.https);
+        if let Some(refused) = refused {
+            if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
+                node.pool.refused(&refused);
+            }
+            let error = Error::from(refused);
+            self.finish(caller, Outcome::Connect, error.kind());
+            self.met = Met::NeverSent;
+            return error;
+        }
+        if kind == WireFailure::NeverSent && fresh {
+            // Its connections are worth nothing: no better than none.
+            let node = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra());
+            let error = match node {
+                Some(node) => Error::from(node.pool.closed_at_once()),
+                None => Error::new(ErrorKind::Connect, Phase::Connect),
+            };
+            self.finish(caller, Outcome::Connect, error.kind());
+            self.met = Met::NeverSent;
+            return error.caused_by(source);
+        }
+        let (met, error, phase, outcome) = match kind {
+            // A connection that was closed while idle says nothing about its endpoint.
+            WireFailure::NeverSent => {
+                (Met::NeverSent, ErrorKind::Transport, Phase::Request, Outcome::Ignored)
+            }
+            WireFailure::Refused => {
+                (Met::Refused, ErrorKind::Refused, Phase::Headers, Outcome::Failure)
+            }
+            WireFailure::RequestBody => {
+                (Met::Fatal, ErrorKind::RequestBody, Phase::Request, Outcome::Ignored)
+            }
+            WireFailure::Reset | WireFailure::Closed | WireFailure::Protocol => {
+                (Met::Reset, ErrorKind::Transport, Phase::Headers, Outcome::Reset)
+            }
+        };
+        self.finish(caller, outcome, error);
+        let mut error = Error::new(error, phase).detail(kind.text());
+        if kind != WireFailure::RequestBody {
+            error = error.with_origin(Origin::Endpoint);
+        }
+        self.met = met;
+        error.caused_by(source)
+    }
+
+    /// A layer or a leaf of the application has.
+    pub(super) fn stage_failed(
+        &mut self,
+        caller: &Caller,
+        way: &mut Way<'_>,
+        error: BoxError,
+    ) -> Error {
+        let met = exchange::classify::failure(&*error);
+        let mut error = Error::from_layer(error);
+        *way.request = error.take_unsent().map(|unsent| *unsent);
+        self.original.restore(way.request, caller.https);
+        let met = match error.kind() {
+            _ if way.request.is_some() => Met::NeverSent,
+            ErrorKind::Connect | ErrorKind::Identity => Met::NeverSent,
+            ErrorKind::Refused => Met::Refused,
+            ErrorKind::Transport => Met::Reset,
+            // Another's error: what is known of it for sure; else it may have been worked on.
+            ErrorKind::Layer => match met {
+                Some(retry::Met::NeverSent) => Met::NeverSent,
+                Some(retry::Met::Refused) => Met::Refused,
+                _ => Met::Reset,
+            },
+            _ => Met::Fatal,
+        };
+        // A connection that was closed while idle says nothing about its endpoint.
+        let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
+        let outcome = match (met, error.kind()) {
+            _ if blameless => Outcome::Ignored,
+            (_, ErrorKind::Timeout) => Outcome::Timeout,
+            (Met::NeverSent, _) => Outcome::Connect,
+            (Met::Reset, _) => Outcome::Reset,
+            _ => Outcome::Failure,
+        };
+        self.finish(caller, outcome, error.kind());
+        self.met = met;
+        error
+    }
+}
