@@ -154,7 +154,7 @@ async fn grpc_server(utilization: f64) -> Server {
 
 #[tokio::test]
 async fn grpc_trailers_of_our_layer_steer_our_weights() {
-    let servers = [grpc_server(0.2).await, grpc_server(0.4).await, grpc_server(0.8).await];
+    let servers = [grpc_server(0.05).await, grpc_server(0.9).await, grpc_server(0.9).await];
     let mesh = Mesh::builder()
         .endpoints("greeter.prod", servers.iter().map(Server::address))
         .service("greeter.prod", |service| service.balancer(weighted()))

@@ -30,6 +30,7 @@ use tower_mesh::{
 static ALLOCATOR: Counting = Counting;
 
 const CALLS: u32 = 1000;
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What the application says of the trace of a call.
 #[derive(Clone, Copy)]
@@ -73,9 +74,8 @@ fn per_call(sampler: Option<Sampler>, given: Given<'_>) -> f64 {
                         request.extensions_mut().insert(context.clone());
                     }
                     Given::Header(text) => {
-                        const NAME: HeaderName = HeaderName::from_static("traceparent");
                         let value = HeaderValue::from_str(text).unwrap();
-                        request.headers_mut().insert(NAME, value);
+                        request.headers_mut().insert(TRACEPARENT, value);
                     }
                 }
                 read(client.send(request).await.unwrap()).await;
@@ -96,8 +96,13 @@ fn a_call_that_nobody_records_allocates_the_header_and_nothing_else() {
     const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
     let on = || Some(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
     let off = || Some(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
-    let (sampled, unsampled): (TraceContext, TraceContext) =
-        (PARENT.parse().unwrap(), UNSAMPLED.parse().unwrap());
+    // As the server side of an application hands it on.
+    let inbound = |parent: &'static str| {
+        let headers = [(TRACEPARENT, HeaderValue::from_static(parent))].into_iter().collect();
+        TraceContext::from_headers(&headers).unwrap()
+    };
+    let (sampled, unsampled) = (inbound(PARENT), inbound(UNSAMPLED));
+    let made: TraceContext = PARENT.parse().unwrap();
     let nothing = per_call(None, Given::Nothing);
     // One is the application's own: the extension's box, the header's text.
     let more = |sampler, given| {
@@ -105,6 +110,7 @@ fn a_call_that_nobody_records_allocates_the_header_and_nothing_else() {
         per_call(sampler, given) - nothing - own
     };
     let carried = more(None, Given::Extension(&sampled));
+    let written = more(None, Given::Extension(&made));
     let named = more(None, Given::Header(PARENT));
     let no_parent = more(off(), Given::Nothing);
     let parent = more(on(), Given::Extension(&unsampled));
@@ -121,6 +127,7 @@ fn a_call_that_nobody_records_allocates_the_header_and_nothing_else() {
     let noise = 0.05;
     for (what, allocations, most) in [
         ("passed on from the extensions", carried, 0.0),
+        ("made here, whose text is the header's", written, 1.0),
         ("passed on from a header", named, 0.0),
         ("unsampled by its caller", parent, 0.0),
         ("unsampled by its caller, from a header", named_parent, 0.0),
