@@ -128,8 +128,10 @@ fn picks_of_threads(bench: &Bench, threads: u32) -> Duration {
         began.elapsed()
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+        // All begin before one is waited for.
+        let mut running = Vec::with_capacity(threads as usize);
+        running.extend((0..threads).map(|_| scope.spawn(run)));
+        running.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
     })
 }
 

@@ -67,7 +67,6 @@ impl Choices {
 
 /// The part of the turns that an endpoint takes, of those of an idle one of weight 1.
 //= Envoy LeastRequestLoadBalancer::hostWeight: weight / (active requests + 1)^active_request_bias
-#[expect(clippy::float_cmp, reason = "a setting, as it was said")]
 fn weight_of(weight: u16, in_flight: u32, bias: f64) -> f64 {
     // To the powers of 0 and 1 it is exact.
     f64::from(weight) / (f64::from(in_flight) + 1.0).powf(bias)
