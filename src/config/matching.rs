@@ -109,7 +109,8 @@ pub struct QueryMatch {
     pub invert: bool,
 }
 
-/// A match on a cookie: its first value that is not empty, without quotes.
+/// A match on a cookie: the value of the first one of its name, without quotes. An empty one counts as
+/// none.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -71,8 +71,10 @@ impl Replace {
         Ok(Self { rewriter: super::Rewriter::new(rewrite)? })
     }
 
-    pub(crate) fn replace(&self, text: &str) -> String {
-        String::from_utf8_lossy(&self.rewriter.rewrite(text.as_bytes())).into_owned()
+    /// Nothing, if it has too many matches.
+    pub(crate) fn replace(&self, text: &str) -> Option<String> {
+        let new = self.rewriter.rewrite(text.as_bytes())?;
+        Some(String::from_utf8_lossy(&new).into_owned())
     }
 }
 
@@ -82,13 +84,13 @@ impl Replace {
         Err(("pattern", NO_FEATURE.to_owned()))
     }
 
-    pub(crate) fn replace(&self, _text: &str) -> String {
+    pub(crate) fn replace(&self, _text: &str) -> Option<String> {
         match self.never {}
     }
 }
 
 #[cfg(feature = "regex")]
-fn compile(pattern: &str, ignore_case: bool) -> Result<regex::bytes::Regex, String> {
+pub(super) fn compile(pattern: &str, ignore_case: bool) -> Result<regex::bytes::Regex, String> {
     regex::bytes::RegexBuilder::new(pattern)
         .unicode(false)
         .case_insensitive(ignore_case)

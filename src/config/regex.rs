@@ -1,15 +1,17 @@
 //! Rewrites by regular expressions, compiled.
 //!
-//! The crate `regex` takes time in proportion to the text, whatever the expression; its syntax is RE2's.
+//! One search of the crate `regex` takes time in proportion to the text, whatever the expression; its
+//! syntax is RE2's. Every match is another search, which may look at all that is left: so many are
+//! replaced, and no more.
 
 use std::borrow::Cow;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 
-use super::RegexRewrite;
+use super::{RegexRewrite, pattern};
 
-/// The most that a compiled expression may take. Bytes.
-const MOST: usize = 1 << 20;
+/// So many matches are replaced; a text with more is not rewritten.
+const MOST: usize = 64;
 
 /// What matches an expression becomes something else.
 #[derive(Clone, Debug)]
@@ -28,26 +30,31 @@ impl Rewriter {
         if pattern.is_empty() {
             return Err(("pattern", "must not be empty".to_owned()));
         }
-        // RE2's classes are ASCII, and header values are bytes.
-        let mut builder = RegexBuilder::new(pattern);
-        let compiled = builder.unicode(false).size_limit(MOST).build();
-        let pattern = compiled.map_err(|error| {
-            let text = error.to_string();
-            let last = text.lines().last().unwrap_or_default().trim();
-            (
-                "pattern",
-                format!("must be a regular expression: {}", last.trim_start_matches("error: ")),
-            )
-        })?;
+        let pattern = pattern::compile(pattern, false).map_err(|reason| ("pattern", reason))?;
         let groups = pattern.captures_len();
         let replacement =
             replacement(substitution, groups).map_err(|reason| ("substitution", reason))?;
         Ok(Self { pattern, replacement })
     }
 
-    /// Every match becomes what is said.
-    pub(crate) fn rewrite<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
-        self.pattern.replace_all(text, self.replacement.as_slice())
+    /// Every match becomes what is said; nothing comes of a text with too many.
+    pub(crate) fn rewrite<'a>(&self, text: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let (mut new, mut from) = (Vec::new(), 0);
+        let mut all = self.pattern.captures_iter(text).enumerate().peekable();
+        if all.peek().is_none() {
+            return Some(Cow::Borrowed(text));
+        }
+        for (number, captures) in all {
+            if number == MOST {
+                return None;
+            }
+            let found = captures.get(0)?;
+            new.extend_from_slice(text.get(from..found.start())?);
+            captures.expand(&self.replacement, &mut new);
+            from = found.end();
+        }
+        new.extend_from_slice(text.get(from..)?);
+        Some(Cow::Owned(new))
     }
 }
 
@@ -86,7 +93,7 @@ mod tests {
 
     fn rewritten(pattern: &str, substitution: &str, text: &str) -> String {
         let rewriter = new(pattern, substitution).unwrap();
-        String::from_utf8(rewriter.rewrite(text.as_bytes()).into_owned()).unwrap()
+        String::from_utf8(rewriter.rewrite(text.as_bytes()).unwrap().into_owned()).unwrap()
     }
 
     #[test]
@@ -111,7 +118,7 @@ mod tests {
             assert_eq!(flaw("(a)", substitution).0, "substitution", "{substitution}");
         }
         assert!(
-            flaw("(", "").1.starts_with("must be a regular expression: "),
+            flaw("(", "").1.starts_with("is not a regular expression: "),
             "{:?}",
             flaw("(", "")
         );
@@ -122,6 +129,20 @@ mod tests {
         // Exponential for who goes back.
         let rewriter = new("(a+)+$", "").unwrap();
         let text = "a".repeat(50_000) + "b";
-        assert_eq!(rewriter.rewrite(text.as_bytes()).len(), text.len());
+        assert_eq!(rewriter.rewrite(text.as_bytes()).unwrap().len(), text.len());
+    }
+
+    #[test]
+    fn a_text_of_many_matches_is_not_rewritten_at_their_price() {
+        // Each search looks at all that is left, and finds one byte.
+        let rewriter = new(".*[^A-Z]|[A-Z]", "x").unwrap();
+        assert!(rewriter.rewrite("A".repeat(60_000).as_bytes()).is_none());
+        assert_eq!(rewriter.rewrite("A".repeat(64).as_bytes()).unwrap(), "x".repeat(64).as_bytes());
+    }
+
+    #[test]
+    fn a_rewrite_may_be_no_larger_than_a_match() {
+        let flaw = new("(abcdefgh){5000}", "").unwrap_err();
+        assert!(flaw.0 == "pattern" && flaw.1.contains("is too large"), "{flaw:?}");
     }
 }

@@ -67,7 +67,7 @@ pub struct Redirect {
     pub scheme: Option<String>,
     /// The new host. Default: the request's.
     pub host: Option<String>,
-    /// The new port. Default: the scheme's, if that changed, else the request's.
+    /// The new port. Default: the usual one of `scheme`, where that is given, else the request's.
     pub port: Option<u16>,
     /// The new path. Default: the request's.
     pub path: Option<PathRewrite>,

@@ -118,6 +118,13 @@ impl Template {
         self.elements.iter().take_while(is_text).map(|element| element.before.as_str())
     }
 
+    /// How many characters of it stand for themselves.
+    pub(crate) fn characters(&self) -> usize {
+        let of =
+            |element: &Element| 1 + element.before.chars().count() + element.after.chars().count();
+        self.elements.iter().map(of).sum()
+    }
+
     pub(crate) fn matches(&self, path: &str) -> bool {
         self.walk(path, |_, _| {})
     }

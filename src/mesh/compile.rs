@@ -125,12 +125,23 @@ impl Inner {
         let named = |meter: Arc<RouteMeter>| Some((Arc::clone(meter.name()?), meter));
         let mut meters: HashMap<_, _> = cell.meters().into_iter().filter_map(named).collect();
         let service = name;
+        // One mirror of one service, whichever of its routes asks for it.
+        let (mut copied, limits) = (HashMap::new(), cell.mirrored());
         let mut table = Builder::new(said.order, &self.code.labels);
-        for route in routes {
+        for (index, route) in routes.into_iter().enumerate() {
             let filters = || said.filters.iter().chain(&route.filters);
             let answers = filters().any(config::Filter::answers);
             let mirrors = filters().filter_map(mirror_of);
-            let mirrors = mirrors.filter_map(|mirror| self.mirror(state, mirror)).collect();
+            let mirrors = mirrors.filter_map(|mirror| {
+                let said: Arc<str> = format!("{mirror:?}").into();
+                if let Some(known) = copied.get(&said) {
+                    return Some(Mirror::clone(known));
+                }
+                let made = self.mirror(state, mirror, Arc::clone(&said), limits.get(&said))?;
+                copied.insert(said, made.clone());
+                Some(made)
+            });
+            let mirrors = mirrors.collect();
             let clusters = route.clusters.iter().filter(|_| !answers).map(|target| {
                 let steps = Steps::new(filters().chain(&target.filters), Some(target));
                 let cluster = self.target(state, target);
@@ -164,8 +175,10 @@ impl Inner {
                 plane,
                 source,
             };
-            // Validation has refused what cannot be compiled.
-            drop(table.add(&route.hosts, &route.matches, compiled));
+            // Validation has refused what cannot be compiled; what it let through is told.
+            if let Err(reason) = table.add(&route.hosts, &route.matches, compiled) {
+                self.report(&format!("route {index} of service {service}"), &reason);
+            }
         }
         let table = table.build();
         let limiter = limiter(&cell, &code.over(&said.policy));
@@ -187,10 +200,16 @@ impl Inner {
     }
 
     /// Who gets copies: a service of one cluster, which tries once, and has limits of its own.
-    fn mirror(&self, state: &mut State, mirror: &config::Mirror) -> Option<Mirror> {
+    fn mirror(
+        &self,
+        state: &mut State,
+        mirror: &config::Mirror,
+        said: Arc<str>,
+        kept: Option<&Arc<Limiter>>,
+    ) -> Option<Mirror> {
         let target = config::WeightedCluster::new(mirror.cluster.as_ref()?.to_ascii_lowercase());
         let cluster = self.target(state, &target);
-        let cell = ServiceCell::new(&target.name, &self.hub);
+        let cell = ServiceCell::of_mirror(&target.name, &self.hub);
         let mut plane = Policy::default();
         plane.timeout = Some(mirrored::TIMEOUT);
         plane.retry = Some(config::Retry::standard().attempts(1));
@@ -211,9 +230,10 @@ impl Inner {
         };
         let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
         table.add(&[], &[], route).ok()?;
-        let limiter = Some(Limiter::resized(None, mirrored::IN_FLIGHT));
+        let limiter = Some(Limiter::resized(kept, mirrored::IN_FLIGHT));
         cell.set(Service { table: table.build(), limiter });
-        Some(Mirror { how: crate::route::Mirror::new(mirror), cell: Arc::new(cell) })
+        let how = Arc::new(crate::route::Mirror::new(mirror));
+        Some(Mirror { said, how, cell: Arc::new(cell) })
     }
 
     /// Notes which clusters a service names.

@@ -233,6 +233,11 @@ impl Inner {
             .detail(refused.join("; ")))
     }
 
+    /// Waits until the mesh ends.
+    pub(crate) async fn closed(&self) {
+        self.wait_until(Self::is_closed).await;
+    }
+
     async fn wait_until(&self, done: impl Fn(&Self) -> bool) {
         loop {
             let changed = self.changed.notified();

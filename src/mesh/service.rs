@@ -1,7 +1,7 @@
 //! A service at run time: its swap cell and the compiled, immutable form of its configuration.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -80,8 +80,11 @@ pub(crate) struct Target {
 }
 
 /// Who gets a copy of a request.
+#[derive(Clone)]
 pub(crate) struct Mirror {
-    pub(crate) how: route::Mirror,
+    /// What is said of it, which makes it the same one on every route and after an update.
+    pub(crate) said: Arc<str>,
+    pub(crate) how: Arc<route::Mirror>,
     /// A service of its own, of the one cluster: its calls are no calls of the one that is copied.
     pub(crate) cell: Arc<ServiceCell>,
 }
@@ -140,6 +143,27 @@ impl ServiceCell {
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
         }
+    }
+
+    /// The cell of who gets copies for a cluster: no service has its name.
+    pub(crate) fn of_mirror(cluster: &str, hub: &Arc<Hub>) -> Self {
+        let mut cell = Self::new(&format!("mirror of {cluster}"), hub);
+        cell.authority = cluster.parse().ok();
+        cell.server = Peer::of_service(&cluster.into());
+        cell
+    }
+
+    /// Its mirrors' limits, by what is said of them.
+    pub(crate) fn mirrored(&self) -> HashMap<Arc<str>, Arc<Limiter>> {
+        let current = self.current.load();
+        let routes = current.iter().flat_map(|service| service.table.iter());
+        let targets = routes.flat_map(|route| route.clusters.iter());
+        let mirrors = targets.flat_map(|(_, target)| target.mirrors.iter());
+        let limit = |mirror: &Mirror| {
+            let limiter = mirror.cell.current.load().as_ref()?.limiter.clone()?;
+            Some((Arc::clone(&mirror.said), limiter))
+        };
+        mirrors.filter_map(limit).collect()
     }
 
     /// Whether plain DNS alone defines it.

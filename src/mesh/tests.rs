@@ -1,6 +1,14 @@
 //! What a mesh keeps: bounded by what its sources say, however often they say it.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{Mesh, UnknownNames};
 use crate::{
@@ -313,4 +321,188 @@ async fn a_bare_address_is_secured_as_the_endpoint_that_lists_it_among_others() 
 async fn two_sources(first_decides: bool) -> (Mesh, Publisher, Publisher) {
     let (mesh, first, second) = two().await;
     if first_decides { (mesh, first, second) } else { (mesh, second, first) }
+}
+
+/// A mesh with a call layer that does nothing, and a leaf that takes as long as its route allows.
+fn layered(service: config::Service) -> Mesh {
+    let leaf = |request: http::Request<Body>| async move {
+        let is_long = request.headers()["x-route"] == "long";
+        tokio::time::sleep(Duration::from_millis(if is_long { 1000 } else { 1 })).await;
+        Ok::<_, crate::BoxError>(http::Response::new(Body::empty()))
+    };
+    Mesh::builder()
+        .endpoints("users", [address()])
+        .source(Said(service))
+        .call_layer(tower::layer::layer_fn(|next| next))
+        .leaf(move |_: &crate::LeafEndpoint| tower::service_fn(leaf))
+        .seed(7)
+        .build()
+        .unwrap()
+}
+
+/// A source of one service.
+struct Said(config::Service);
+
+impl Discover for Said {
+    fn name(&self) -> String {
+        "said".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            publish.service("users", self.0).unwrap();
+            publish.synced();
+            std::future::pending::<()>().await;
+        })
+    }
+}
+
+/// A route with a timeout that marks its requests.
+fn marked(name: &str, timeout: Duration) -> config::Route {
+    let mut route = config::Route::default();
+    route.clusters = vec![config::WeightedCluster::new("users")];
+    route.policy.timeout = Some(timeout);
+    let mut edit = config::HeaderEdit::default();
+    edit.set.insert("x-route".into(), name.into());
+    route.filters = vec![config::Filter::RequestHeaders(edit)];
+    route
+}
+
+async fn all_are_in_time(mesh: Mesh) {
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    for _ in 0..50 {
+        client.send(http::Request::get("/x").body(Body::empty()).unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_call_layer_a_share_has_the_timeout_of_the_route_that_takes_it() {
+    let mut half = config::RuntimeFraction::default();
+    half.percent = 50.0;
+    let mut rule = config::Match::default();
+    rule.fraction = Some(half);
+    let mut service = config::Service::default();
+    service.routes =
+        vec![marked("short", Duration::from_millis(10)), marked("long", Duration::from_secs(10))];
+    service.routes[0].matches = vec![rule];
+    all_are_in_time(layered(service)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_call_layer_a_host_has_the_timeout_of_its_route() {
+    let mut service = config::Service::default();
+    service.routes =
+        vec![marked("long", Duration::from_secs(10)), marked("short", Duration::from_millis(10))];
+    service.routes[0].hosts = vec!["users".into()];
+    all_are_in_time(layered(service)).await;
+}
+
+/// A mesh whose copies reach an endpoint that never answers, and how many have.
+async fn hanging() -> (Mesh, Publisher, Arc<AtomicUsize>) {
+    let copies = Arc::new(AtomicUsize::new(0));
+    let heard = Arc::clone(&copies);
+    let leaf = move |request: http::Request<Body>| {
+        let is_copy = request.headers().contains_key("x-copy");
+        let heard = Arc::clone(&heard);
+        async move {
+            if is_copy {
+                heard.fetch_add(1, Ordering::SeqCst);
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, crate::BoxError>(http::Response::new(Body::empty()))
+        }
+    };
+    let (give, take) = tokio::sync::oneshot::channel();
+    let mesh = Mesh::builder()
+        .source(Own(give))
+        .leaf(move |_: &crate::LeafEndpoint| tower::service_fn(leaf.clone()))
+        .build()
+        .unwrap();
+    let publish = take.await.unwrap();
+    publish.endpoints("users", [address()]).unwrap();
+    publish.endpoints("copies", [address()]).unwrap();
+    publish.service("users", mirrored(Duration::from_secs(1))).unwrap();
+    publish.synced();
+    mesh.ready().await.unwrap();
+    (mesh, publish, copies)
+}
+
+/// A service of two routes with one mirror.
+fn mirrored(timeout: Duration) -> config::Service {
+    let mut mirror = config::Mirror::default();
+    mirror.cluster = Some("copies".into());
+    mirror.request_headers.set.insert("x-copy".into(), "yes".into());
+    let route = |path: Option<&str>| {
+        let mut route = config::Route::default();
+        route.clusters = vec![config::WeightedCluster::new("users")];
+        route.filters = vec![config::Filter::Mirror(mirror.clone())];
+        route.matches.extend(path.map(|path| {
+            let mut rule = config::Match::default();
+            rule.path = Some(config::PathMatch::Exact(path.into()));
+            rule
+        }));
+        route
+    };
+    let mut service = config::Service::default();
+    service.policy.timeout = Some(timeout);
+    service.routes = vec![route(Some("/a")), route(None)];
+    service
+}
+
+#[tokio::test(start_paused = true)]
+async fn routes_and_updates_give_a_mirror_no_further_copies() {
+    let (mesh, publish, copies) = hanging().await;
+    let client = mesh.client("users").unwrap();
+    for update in 2..5 {
+        for path in ["/a", "/b"] {
+            for _ in 0..80 {
+                let request = http::Request::get(path).body(Body::empty()).unwrap();
+                client.send(request).await.unwrap();
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(copies.load(Ordering::SeqCst), 100);
+        publish.service("users", mirrored(Duration::from_secs(update))).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hung_copies_do_not_hold_the_shutdown() {
+    let (mesh, _publish, copies) = hanging().await;
+    let client = mesh.client("users").unwrap();
+    client.send(http::Request::get("/a").body(Body::empty()).unwrap()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(copies.load(Ordering::SeqCst), 1);
+    let began = tokio::time::Instant::now();
+    mesh.shutdown(Duration::from_secs(60)).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_mirror_is_not_called_like_the_service_of_its_clusters_name() {
+    let (mesh, _publish, _) = hanging().await;
+    let service = mesh.inner.find("users").unwrap().current.load_full().unwrap();
+    let mirrors = service.table.iter().flat_map(|route| route.clusters.iter());
+    let names: Vec<_> =
+        mirrors.flat_map(|(_, to)| to.mirrors.iter().map(|it| Arc::clone(&it.cell.name))).collect();
+    assert!(names.iter().all(|name| &**name == "mirror of copies"), "{names:?}");
+    assert_eq!(names.len(), 2);
+}
+
+#[tokio::test]
+async fn a_target_that_is_invalid_is_explained_as_one() {
+    let mut target = config::WeightedCluster::new("users");
+    target.invalid = Some("no such backend".into());
+    let mut route = config::Route::default();
+    route.clusters = vec![target];
+    let mut service = config::Service::default();
+    service.routes = vec![route];
+    let (mesh, publish) = mesh().await;
+    publish.service("users", service).unwrap();
+    publish.synced();
+    let request = http::Request::get("http://users/").body(()).unwrap();
+    let told = mesh.explain(&request).unwrap();
+    let fails = told.clusters[0].fails.as_deref().unwrap_or_default();
+    assert!(fails.contains("no such backend") && fails.contains("500"), "{fails}");
 }

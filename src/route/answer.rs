@@ -111,7 +111,8 @@ impl Redirect {
         };
         let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
         let port = port.filter(|port| *port != usual);
-        let path = self.path.as_ref().and_then(|path| path.rewritten(uri.path(), rule));
+        let path = self.path.as_ref().map(|path| path.rewritten(uri.path(), rule));
+        let path = path.transpose().ok()?.flatten();
         let path = path.as_deref().unwrap_or_else(|| uri.path());
         let mut location = format!("{scheme}://{host}");
         if let Some(port) = port {
@@ -133,7 +134,12 @@ impl Direct {
         if is_grpc {
             let code = self.grpc.unwrap_or_else(|| grpc::of_http(self.status.as_u16()));
             let mut response = grpc::answer(code, &self.body);
-            response.headers_mut().extend(self.headers.clone());
+            for (name, value) in &self.headers {
+                // What says how the call went is not for a header to say.
+                if name != CONTENT_TYPE && !name.as_str().starts_with("grpc-") {
+                    response.headers_mut().insert(name, value.clone());
+                }
+            }
             return response;
         }
         let mut response = Response::new(Body::from(self.body.clone()));
@@ -147,5 +153,41 @@ impl Direct {
             response.headers_mut().insert(name, value.clone());
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_a_direct_response_do_not_say_how_a_grpc_call_went() {
+        let mut direct = DirectResponse::default();
+        (direct.status, direct.grpc) = (503, Some(14));
+        for (name, value) in [
+            ("content-type", "text/html"),
+            ("grpc-status", "0"),
+            ("x-a", "1"),
+            ("Grpc-Message", "x"),
+        ] {
+            direct.headers.insert(name.into(), value.into());
+        }
+        let request = Request::post("/a.B/Get").body(()).unwrap();
+        let answer = Answer::direct(&direct);
+        let response = answer.response(&request, None, true).unwrap();
+        let header = |name: &str| {
+            response
+                .headers()
+                .get_all(name)
+                .iter()
+                .map(|it| it.to_str().unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(header("content-type"), ["application/grpc"]);
+        assert_eq!(header("grpc-status"), ["14"]);
+        assert!(header("grpc-message").is_empty());
+        assert_eq!(header("x-a"), ["1"]);
+        let plain = answer.response(&request, None, false).unwrap();
+        assert_eq!(plain.headers()[CONTENT_TYPE], "text/html");
     }
 }

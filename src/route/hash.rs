@@ -232,7 +232,7 @@ pub(super) fn attributes_of(
     text
 }
 
-/// The first value of this cookie that is not empty, without quotes.
+/// The value of the first cookie of this name, without quotes; none, if that is empty.
 pub(crate) fn value_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
@@ -276,7 +276,7 @@ fn of_header(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
 #[cfg(feature = "regex")]
 fn of_rewritten(headers: &HeaderMap, name: &HeaderName, rewriter: &Rewriter) -> Option<u64> {
     let values = headers.get_all(name).iter().map(|value| rewriter.rewrite(value.as_bytes()));
-    let mut values: Vec<_> = values.collect();
+    let mut values: Vec<_> = values.collect::<Option<_>>()?;
     values.sort_unstable();
     match values.as_slice() {
         [] => None,

@@ -18,9 +18,15 @@ use crate::{
 pub(crate) struct Asked<'a, B> {
     request: &'a Request<B>,
     random: &'a Random,
+    /// Whom the call is for, where the request does not say.
+    named: Option<&'a str>,
     /// The request's place in every share: drawn once, when it is first asked for.
     roll: Cell<Option<u64>>,
 }
+
+/// The place in every share that a request was given before: who asks again gets the same answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Roll(pub(crate) u64);
 
 /// One compiled match: all of its parts must hold.
 #[derive(Debug, Default)]
@@ -81,7 +87,12 @@ struct Grpc {
 
 impl<'a, B> Asked<'a, B> {
     pub(crate) fn new(request: &'a Request<B>, random: &'a Random) -> Self {
-        Self { request, random, roll: Cell::new(None) }
+        Self { request, random, named: None, roll: Cell::new(None) }
+    }
+
+    /// The same for who gives the request this authority, if it has none, before it is sent.
+    pub(crate) fn named(self, authority: Option<&'a str>) -> Self {
+        Self { named: authority, ..self }
     }
 
     pub(super) fn path(&self) -> &'a str {
@@ -89,11 +100,12 @@ impl<'a, B> Asked<'a, B> {
     }
 
     pub(super) fn host(&self) -> Option<&'a str> {
-        authority_of(self.request)
+        authority_of(self.request).or(self.named)
     }
 
     fn roll(&self) -> u64 {
-        let roll = self.roll.get().unwrap_or_else(|| self.random.next());
+        let given = || self.request.extensions().get().map(|Roll(roll)| *roll);
+        let roll = self.roll.get().or_else(given).unwrap_or_else(|| self.random.next());
         self.roll.set(Some(roll));
         roll
     }
@@ -194,12 +206,13 @@ impl Matcher {
     }
 }
 
-/// The host that a request is for: a `host` header wins, as on the wire.
+/// The host that a request is for, without a user before it: a `host` header wins, as on the wire.
 pub(super) fn authority_of<B>(request: &Request<B>) -> Option<&str> {
-    match request.headers().get(HOST) {
+    let host = match request.headers().get(HOST) {
         Some(host) => host.to_str().ok(),
         None => request.uri().authority().map(http::uri::Authority::as_str),
-    }
+    };
+    host.map(|host| host.rsplit_once('@').map_or(host, |(_, host)| host))
 }
 
 /// The first parameter of that name, as it is written.
@@ -239,7 +252,10 @@ impl Header {
         let mut values = headers.get_all(&self.name).iter().peekable();
         if values.peek().is_some() {
             let text = |value: &'_ http::HeaderValue| {
-                std::str::from_utf8(value.as_bytes()).is_ok_and(|value| self.text.matches(value))
+                // It is there, whatever it says.
+                matches!(self.text, Text::Present)
+                    || std::str::from_utf8(value.as_bytes())
+                        .is_ok_and(|value| self.text.matches(value))
             };
             return values.any(text) != self.invert;
         }
@@ -286,7 +302,9 @@ impl Grpc {
         }
         let path = request.uri().path();
         let called = path.strip_prefix('/').and_then(|path| path.rsplit_once('/'));
-        let (service, method) = called.unwrap_or(("", ""));
+        let Some((service, method)) = called else {
+            return self.service.is_none() && self.method.is_none();
+        };
         self.service.as_ref().is_none_or(|text| text.matches(service))
             && self.method.as_ref().is_none_or(|text| text.matches(method))
     }

@@ -27,7 +27,7 @@ pub(crate) use self::{
     edit::Edit,
     hash::Hashing,
     host::Host,
-    matching::{Matcher, Mismatch},
+    matching::{Asked, Matcher, Mismatch, Roll},
     mirror::Mirror,
     rewrite::{Rewrite, Unusable},
     session::{Named, Session},
@@ -35,6 +35,3 @@ pub(crate) use self::{
     steps::Steps,
     table::{Builder, Found, Rule, Table},
 };
-
-#[cfg(fuzzing)]
-pub(crate) use self::matching::Asked;

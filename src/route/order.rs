@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::Host;
-use crate::config::{Match, PathMatch, StringMatch};
+use crate::config::{Match, PathMatch, StringMatch, template::Template};
 
 /// How specific a rule is; the greater goes first, equal ones in list order.
 type Specific = ((usize, usize), (u8, usize), bool, usize, usize);
@@ -21,17 +21,23 @@ pub(super) fn rank(rule: Option<&Match>, host: Option<&Host>) -> Rank {
     Reverse((host, of_path(rule), rule.method.is_some(), headers, rule.query.len()))
 }
 
-/// No path is the prefix `/` (Gateway API).
-const BARE: (u8, usize) = (2, 1);
+/// No path is the prefix `/` (Gateway API): every path begins so, and all that asks for more goes first.
+const BARE: (u8, usize) = (0, 0);
 
 fn of_path(rule: &Match) -> (u8, usize) {
     match (&rule.path, &rule.grpc) {
         (Some(PathMatch::Exact(path)), _) => (3, path.chars().count()),
-        (Some(PathMatch::Prefix(path) | PathMatch::StringPrefix(path)), _) => {
-            let bare = path.strip_suffix('/').filter(|bare| !bare.is_empty()).unwrap_or(path);
-            (2, bare.chars().count())
+        (Some(PathMatch::Prefix(path)), _) => {
+            let bare = path.strip_suffix('/').unwrap_or(path);
+            if bare.is_empty() { BARE } else { (2, bare.chars().count()) }
         }
-        (Some(PathMatch::Template(text) | PathMatch::Regex(text)), _) => (1, text.chars().count()),
+        // Every path begins so, too; of a longer one the last slash is a part.
+        (Some(PathMatch::StringPrefix(path)), _) if path == "/" => BARE,
+        (Some(PathMatch::StringPrefix(path)), _) => (2, path.chars().count()),
+        (Some(PathMatch::Template(text)), _) => {
+            (1, Template::new(text).map_or(0, |template| template.characters()))
+        }
+        (Some(PathMatch::Regex(text)), _) => (1, text.chars().count()),
         (Some(PathMatch::Connect), _) => (3, 0),
         (None, Some(grpc)) => match (&grpc.service, &grpc.method) {
             (Some(service), method) => {

@@ -75,18 +75,15 @@ impl Rewrite {
             // Without the header it stays (Envoy).
             Some(Host::Header(name)) => match request.headers().get(name) {
                 None => None,
-                Some(host) => {
-                    let host = host.to_str().ok().and_then(|host| host.parse().ok());
-                    Some(host.ok_or(Unusable::Host)?)
-                }
+                Some(host) => Some(host.to_str().ok().and_then(authority).ok_or(Unusable::Host)?),
             },
             Some(Host::Path(replace)) => {
                 let host = replace.replace(request.uri().path());
-                Some(host.parse().map_err(|_| Unusable::Host)?)
+                Some(host.as_deref().and_then(authority).ok_or(Unusable::Host)?)
             }
         };
         let path = match &self.path {
-            Some(path) => path.rewritten(request.uri().path(), rule),
+            Some(path) => path.rewritten(request.uri().path(), rule)?,
             None => None,
         };
         if host.is_none() && path.is_none() {
@@ -111,6 +108,11 @@ impl Rewrite {
         *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Unusable::Path)?;
         Ok(())
     }
+}
+
+/// A host that a request has made: nobody's name stands before it.
+fn authority(host: &str) -> Option<Authority> {
+    if host.contains('@') { None } else { host.parse().ok() }
 }
 
 /// A path with the query that was there.
@@ -139,20 +141,24 @@ impl Path {
     }
 
     /// The new path; none: it stays.
-    pub(super) fn rewritten(&self, path: &str, rule: Option<&Rule>) -> Option<String> {
-        match self {
+    pub(super) fn rewritten(
+        &self,
+        path: &str,
+        rule: Option<&Rule>,
+    ) -> Result<Option<String>, Unusable> {
+        Ok(match self {
             Self::Full(new) => Some(new.clone()),
             Self::Prefix(new) => {
                 let (length, whole) = rule.map_or((0, true), |rule| rule.prefix());
-                let rest = path.get(length..)?;
-                Some(if whole { replaced(new, rest) } else { format!("{new}{rest}") })
+                let rest = path.get(length..);
+                rest.map(|rest| if whole { replaced(new, rest) } else { format!("{new}{rest}") })
             }
-            Self::Regex(replace) => Some(replace.replace(path)),
+            Self::Regex(replace) => Some(replace.replace(path).ok_or(Unusable::Path)?),
             Self::Template(text) => {
-                let template: &Arc<Template> = rule?.template()?;
-                Some(Filled::new(text, template).ok()?.fill(template, path))
+                let template: Option<&Arc<Template>> = rule.and_then(Rule::template);
+                template.and_then(|it| Some(Filled::new(text, it).ok()?.fill(it, path)))
             }
-        }
+        })
     }
 }
 
@@ -185,6 +191,26 @@ mod tests {
         ] {
             assert_eq!(replaced(new, rest), expected, "{rest} {new}");
         }
+    }
+
+    #[test]
+    fn a_host_of_the_request_with_a_user_before_it_is_an_error() {
+        let mut rewrite = config::Rewrite::default();
+        rewrite.host = Some(HostRewrite::Header("x-host".into()));
+        let rewrite = Rewrite::new(&rewrite);
+        for (host, expected) in [("a.b:80", Ok(())), ("good@a.b", Err(Unusable::Host))] {
+            let mut request = Request::get("/").header("x-host", host).body(()).unwrap();
+            assert_eq!(rewrite.apply(&mut request, None), expected, "{host}");
+        }
+    }
+
+    #[cfg(feature = "regex")]
+    #[test]
+    fn a_path_with_too_many_matches_is_an_error() {
+        let regex = config::RegexRewrite { pattern: "a".into(), substitution: "b".into() };
+        let path = Path::new(&PathRewrite::Regex(regex)).unwrap();
+        assert_eq!(path.rewritten("/aa", None), Ok(Some("/bb".to_owned())));
+        assert_eq!(path.rewritten(&format!("/{}", "a".repeat(65)), None), Err(Unusable::Path));
     }
 
     #[test]

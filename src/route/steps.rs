@@ -59,6 +59,11 @@ impl Steps {
         is_there.then_some(steps)
     }
 
+    /// Whether every request is answered here.
+    pub(crate) fn answers(&self) -> bool {
+        self.answer.is_some()
+    }
+
     /// The answer that is made here, instead of a call; an error where it has no form on the wire.
     pub(crate) fn answer<B>(
         &self,

@@ -146,17 +146,19 @@ impl<R> Table<R> {
     /// The route that takes the request.
     #[inline]
     pub(crate) fn find<B>(&self, request: &Request<B>, random: &Random) -> Option<Found<'_, R>> {
+        self.find_for(&Asked::new(request, random))
+    }
+
+    /// The same for a request that is looked at so.
+    #[inline]
+    pub(crate) fn find_for<B>(&self, asked: &Asked<'_, B>) -> Option<Found<'_, R>> {
         let rule = match &self.rules {
             Rules::Plain => None,
-            Rules::Few(rules) => {
-                let asked = Asked::new(request, random);
-                Some(rules.iter().find(|rule| rule.mismatch(&asked).is_none())?)
-            }
+            Rules::Few(rules) => Some(rules.iter().find(|rule| rule.mismatch(asked).is_none())?),
             Rules::Many(rules, index) => {
-                let asked = Asked::new(request, random);
                 let takes = |number: u32| {
                     let rule = rules.get(number as usize);
-                    rule.is_some_and(|rule| rule.mismatch(&asked).is_none())
+                    rule.is_some_and(|rule| rule.mismatch(asked).is_none())
                 };
                 Some(rules.get(index.first(asked.path(), takes)? as usize)?)
             }

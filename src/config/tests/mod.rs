@@ -230,3 +230,67 @@ fn how_often_the_files_of_an_identity_are_read_has_a_range() {
     files.roots = None;
     assert!(message(files.validate("default")).contains("must say `certificate` and `key`"));
 }
+
+#[cfg(feature = "regex")]
+#[test]
+fn a_pattern_that_is_too_large_without_case_only_is_refused() {
+    use crate::config::pattern::Whole;
+
+    let is_so =
+        |pattern: &String| Whole::new(pattern, false).is_ok() && Whole::new(pattern, true).is_err();
+    let large =
+        (50..2000).step_by(50).map(|times| format!("/(abcdefgh){{{times}}}")).find(is_so).unwrap();
+    let matched = |ignore_case: bool| {
+        let mut rule = Match::default();
+        rule.path = Some(PathMatch::Regex(large.clone()));
+        rule.path_ignore_case = ignore_case;
+        rule.query.push(QueryMatch::new("q", StringMatch::Regex(large.clone())));
+        rule.query[0].ignore_case = ignore_case;
+        let mut route = Route::default();
+        (route.matches, route.clusters) = (vec![rule], vec![WeightedCluster::new("a")]);
+        let mut service = Service::default();
+        service.routes = vec![route];
+        service.validate("a")
+    };
+    matched(false).unwrap();
+    let told = message(matched(true));
+    for field in ["path.regex", "query[0].matcher.regex"] {
+        assert!(told.contains(field), "{told}");
+    }
+}
+
+#[test]
+fn two_rewrites_of_one_path_are_refused_with_the_routes_name() {
+    let rewrite = |path: Option<PathRewrite>| {
+        let mut rewrite = Rewrite::default();
+        rewrite.path = path;
+        Filter::Rewrite(rewrite)
+    };
+    let prefix = |path: &str| Some(PathRewrite::Prefix(path.into()));
+    let mut route = Route::default();
+    (route.name, route.clusters) = (Some("cart".into()), vec![WeightedCluster::new("a")]);
+    route.filters = vec![rewrite(prefix("/x"))];
+    let mut service = Service::default();
+    (service.filters, service.routes) = (vec![rewrite(prefix("/y"))], vec![route]);
+    let told = message(service.validate("a"));
+    assert!(told.contains("routes[0].filters[0].rewrite.path") && told.contains("cart"), "{told}");
+    service.routes[0].filters = vec![rewrite(None)];
+    service.validate("a").unwrap();
+    // What a service does is done for the matches of all routes.
+    let mut rule = Match::default();
+    rule.path = Some(PathMatch::Template("/a/{b}".into()));
+    service.routes[0].matches = vec![rule];
+    let told = message(service.validate("a"));
+    assert!(told.contains("a match of the route has no prefix"), "{told}");
+}
+
+#[test]
+fn a_match_on_the_header_host_is_sent_to_the_hosts() {
+    let mut rule = Match::default();
+    rule.headers.push(HeaderMatch::new("Host", StringMatch::Exact("shop".into())));
+    let mut route = Route::default();
+    (route.matches, route.clusters) = (vec![rule], vec![WeightedCluster::new("a")]);
+    let mut service = Service::default();
+    service.routes = vec![route];
+    assert!(message(service.validate("a")).contains("say it in `hosts`"));
+}

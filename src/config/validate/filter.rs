@@ -116,7 +116,8 @@ impl Checker {
             self.edited(&format!("remove[{index}]"), name);
         }
         for (index, text) in remove_matching.iter().enumerate() {
-            self.text(&format!("remove_matching[{index}]"), text);
+            // Names of headers have no case.
+            self.text(&format!("remove_matching[{index}]"), text, true);
         }
     }
 

@@ -77,7 +77,7 @@ impl Checker {
             PathMatch::Exact(path) => begins(self, "exact", path),
             PathMatch::Prefix(path) => begins(self, "prefix", path),
             PathMatch::StringPrefix(path) => begins(self, "string_prefix", path),
-            PathMatch::Regex(regex) => self.regex("regex", regex),
+            PathMatch::Regex(regex) => self.regex("regex", regex, ignore_case),
             PathMatch::Template(text) => {
                 if let Err(reason) = Template::new(text) {
                     self.refuse("template", text, reason);
@@ -89,41 +89,45 @@ impl Checker {
         }
     }
 
-    pub(super) fn regex(&mut self, field: &str, regex: &str) {
-        if let Err(reason) = Whole::new(regex, false) {
+    /// A pattern is larger without case.
+    fn regex(&mut self, field: &str, regex: &str, ignore_case: bool) {
+        if let Err(reason) = Whole::new(regex, ignore_case) {
             self.refuse(field, regex, reason);
         }
     }
 
     pub(super) fn header(&mut self, header: &HeaderMatch) {
-        let HeaderMatch { name, matcher, invert: _, ignore_case: _, missing_as_empty: _ } = header;
+        let HeaderMatch { name, matcher, invert: _, ignore_case, missing_as_empty: _ } = header;
         if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
             self.refuse("name", name, "is not a header name");
+        } else if name.eq_ignore_ascii_case("host") {
+            // The table reads it of the request's address, too, and so do `hosts`.
+            self.refuse("name", name, "say it in `hosts`");
         }
-        self.text("matcher", matcher);
+        self.text("matcher", matcher, *ignore_case);
     }
 
     fn parameter(&mut self, parameter: &QueryMatch) {
-        let QueryMatch { name, matcher, ignore_case: _, invert: _ } = parameter;
+        let QueryMatch { name, matcher, ignore_case, invert: _ } = parameter;
         if name.is_empty() {
             self.refuse("name", "", "must not be empty");
         }
-        self.text("matcher", matcher);
+        self.text("matcher", matcher, *ignore_case);
     }
 
     fn matched_cookie(&mut self, cookie: &CookieMatch) {
-        let CookieMatch { name, matcher, ignore_case: _, invert: _ } = cookie;
+        let CookieMatch { name, matcher, ignore_case, invert: _ } = cookie;
         if name.is_empty() {
             self.refuse("name", "", "must not be empty");
         }
-        self.text("matcher", matcher);
+        self.text("matcher", matcher, *ignore_case);
     }
 
     fn grpc(&mut self, grpc: &GrpcMatch) {
         let GrpcMatch { service, method } = grpc;
         for (field, text) in [("service", service), ("method", method)] {
             if let Some(text) = text {
-                self.text(field, text);
+                self.text(field, text, false);
             }
         }
     }
@@ -136,14 +140,16 @@ impl Checker {
         not_yet!(self, key);
     }
 
-    pub(super) fn text(&mut self, field: &str, matcher: &StringMatch) {
+    pub(super) fn text(&mut self, field: &str, matcher: &StringMatch, ignore_case: bool) {
         match matcher {
             StringMatch::Exact(_)
             | StringMatch::Prefix(_)
             | StringMatch::Suffix(_)
             | StringMatch::Contains(_)
             | StringMatch::Present => {}
-            StringMatch::Regex(regex) => self.regex(&format!("{field}.regex"), regex),
+            StringMatch::Regex(regex) => {
+                self.regex(&format!("{field}.regex"), regex, ignore_case);
+            }
             StringMatch::Range(range) => {
                 if range.start >= range.end {
                     let range = format!("{}..{}", range.start, range.end);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Checker;
-use crate::config::{ConfigErrors, Service, name};
+use crate::config::{ConfigErrors, Filter, Match, Route, Service, name};
 
 impl Service {
     /// Checks every field.
@@ -37,8 +37,41 @@ impl Service {
             }
         }
         checker.each("routes", routes, Checker::route);
-        checker.calls_filters(filters, &[]);
+        checker.of_all_routes(filters, routes);
         checker.only_default("protocol", protocol);
         checker.done()
     }
+}
+
+impl Checker {
+    /// The filters of a service, which are done for each of its routes, before those of the route.
+    fn of_all_routes(&mut self, filters: &[Filter], routes: &[Route]) {
+        if filters.is_empty() {
+            return;
+        }
+        let of = |route: &Route| match route.matches.as_slice() {
+            [] => vec![Match::default()],
+            matches => matches.to_vec(),
+        };
+        let matches: Vec<_> = routes.iter().flat_map(of).collect();
+        self.calls_filters(filters, &matches);
+        if !filters.iter().any(rewrites_path) {
+            return;
+        }
+        for (index, route) in routes.iter().enumerate() {
+            if let Some(place) = route.filters.iter().position(rewrites_path) {
+                let name = route.name.as_deref().unwrap_or("without a name");
+                let reason = format!(
+                    "the filters of the service rewrite the path already (route {name}): say it on \
+                     each route"
+                );
+                let field = format!("routes[{index}].filters[{place}].rewrite.path");
+                self.refuse(&field, "", reason);
+            }
+        }
+    }
+}
+
+fn rewrites_path(filter: &Filter) -> bool {
+    matches!(filter, Filter::Rewrite(rewrite) if rewrite.path.is_some())
 }

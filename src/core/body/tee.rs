@@ -68,7 +68,13 @@ impl Tee {
         self.sinks.retain(|sink| {
             let part = match (frame.data_ref(), frame.trailers_ref()) {
                 (Some(data), _) => {
-                    if sink.queued.fetch_add(data.len(), Relaxed) + data.len() > cap {
+                    // Nothing to read is nothing to queue, however often.
+                    if data.is_empty() {
+                        return true;
+                    }
+                    // One frame is no delay, however large: who has read all before it keeps up.
+                    let before = sink.queued.fetch_add(data.len(), Relaxed);
+                    if before > 0 && before + data.len() > cap {
                         return false;
                     }
                     Part::Data(data.clone())
@@ -198,6 +204,26 @@ mod tests {
         assert_eq!(text(body).await.unwrap(), "abcdef", "the original waits for nobody");
         let error = text(copies.into_iter().next().unwrap()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RequestBody, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_frame_larger_than_the_cap_leaves_no_copy_that_keeps_up() {
+        let (mut body, copies) = tee(streamed(&["abcdef", "ghijkl"]), 1, 4);
+        let mut copy = copies.into_iter().next().unwrap();
+        while let Some(frame) = body.frame().await {
+            let copied = copy.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(copied, frame.unwrap().into_data().unwrap());
+        }
+        assert!(copy.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn empty_frames_are_not_queued() {
+        let (body, copies) = tee(streamed(&["", "a", "", ""]), 1, 4);
+        assert_eq!(text(body).await.unwrap(), "a");
+        let mut copy = copies.into_iter().next().unwrap();
+        assert_eq!(copy.frame().await.unwrap().unwrap().into_data().unwrap(), "a");
+        assert!(copy.frame().await.is_none());
     }
 
     #[tokio::test]

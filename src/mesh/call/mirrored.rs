@@ -38,6 +38,7 @@ pub(super) fn send(mirrors: &[Mirror], caller: &Caller, request: &mut Request<Ou
         *copy.headers_mut() = headers;
         let caller = Caller { cell: Arc::clone(&mirror.cell), number: 0, ..caller.clone() };
         let call = Path::new(caller, copy);
+        let mesh = Arc::clone(inner);
         inner.transport.spawn(async move {
             // It ends with an error where the call has a limit, or no endpoint: it is counted.
             let whole = async {
@@ -47,7 +48,12 @@ pub(super) fn send(mirrors: &[Mirror], caller: &Caller, request: &mut Request<Ou
                     while let Some(Ok(_)) = body.frame().await {}
                 }
             };
-            drop(tokio::time::timeout(TIMEOUT, whole).await);
+            // Nobody waits for it when the mesh ends either.
+            tokio::select! {
+                biased;
+                () = mesh.closed() => {}
+                _ = tokio::time::timeout(TIMEOUT, whole) => {}
+            }
         });
     }
 }

@@ -32,7 +32,7 @@ use crate::{
     mesh::cluster::Cluster,
     observe::{CallEnd, End, RouteMeter, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
-    route::Found,
+    route::{Found, Roll},
     transport::SendFuture,
 };
 
@@ -268,6 +268,9 @@ impl PathProj<'_> {
         let Some(Found { place, route, rule }) = service.table.find(request, &inner.random) else {
             return failed(Error::new(ErrorKind::NoRoute, Phase::Route));
         };
+        if inner.stages.call.is_some() {
+            request.extensions_mut().remove::<Roll>();
+        }
         let word = if route.clusters.is_single() { 0 } else { inner.random.next() };
         let Some(cluster) = route.clusters.choose(word) else {
             return Some(Step::Return(stepped::without_cluster(

@@ -10,7 +10,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, uri::Scheme};
+use http::{
+    Request, Response,
+    uri::{Authority, Scheme},
+};
 
 use super::{
     Caller, Path, Pinned,
@@ -26,6 +29,7 @@ use crate::{
         stage::{Erased, context_lost},
     },
     resilience::deadline,
+    route::{Asked, Roll},
     transport::SendFuture,
 };
 
@@ -73,9 +77,11 @@ pub(crate) fn call(
         let Some(stage) = caller.inner.stages.call.clone() else {
             return Path::new(caller, request).await;
         };
+        // It is routed twice: here for its bound, and behind the layers. One roll for both.
+        let mut request = request.map(Body::from);
+        request.extensions_mut().insert(Roll(caller.inner.random.next()));
         let (service, limit) = (Arc::clone(&caller.cell.name), deadline_of(&caller, &request));
         let path = Path::new(caller, Request::default());
-        let mut request = request.map(Body::from);
         request.extensions_mut().insert(CallContext(Arc::new(Mutex::new(Some(Box::new(path))))));
         let future = stage.call(request);
         let result = match limit {
@@ -96,10 +102,11 @@ pub(crate) fn call(
 
 /// What bounds the call layers too: the caller's own bound, and the timeout of the route that the
 /// request would take as it is.
-fn deadline_of(caller: &Caller, request: &Request<Outgoing>) -> Option<Limit> {
+fn deadline_of(caller: &Caller, request: &Request<Body>) -> Option<Limit> {
     let service = caller.cell.current.load();
-    let route =
-        service.as_ref().and_then(|service| service.table.find(request, &caller.inner.random));
+    let named = caller.cell.authority.as_ref().map(Authority::as_str);
+    let asked = Asked::new(request, &caller.inner.random).named(named);
+    let route = service.as_ref().and_then(|service| service.table.find_for(&asked));
     let scope = route.map(|found| found.route.policy.scope).unwrap_or_default();
     let call = request.extensions().get::<Call>();
     let started = Instant::now();

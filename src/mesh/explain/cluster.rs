@@ -40,7 +40,9 @@ pub(super) fn explain(call: &Call<'_>, target: &Target, share: f64) -> ClusterEx
     let at = At { call, wanted: target.wanted.as_deref(), over, hash };
     let line: Vec<_> = own.line().collect();
     if line.len() == 1 {
-        return at.explain(own, share, false);
+        let explained = at.explain(own, share, false);
+        let fails = invalid(target, own).or(explained.fails);
+        return ClusterExplanation { fails, ..explained };
     }
     // As a pick has it: first what works, in order, then whatever there is.
     let all = |well| -> Vec<_> { line.iter().map(|it| at.explain(it, share, well)).collect() };
@@ -104,6 +106,15 @@ impl At<'_> {
             taken_by: None,
         }
     }
+}
+
+/// What a call meets whose target is no cluster.
+fn invalid(target: &Target, cluster: &Cluster) -> Option<String> {
+    let answers = target.steps.as_ref().is_some_and(|steps| steps.answers());
+    let reason = cluster.refused.as_deref().unwrap_or_default();
+    answers.then(|| {
+        format!("it is invalid ({reason}): calls are answered 500, or `UNAVAILABLE` in gRPC")
+    })
 }
 
 /// Why the call fails whatever is picked.

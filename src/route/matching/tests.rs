@@ -86,6 +86,8 @@ fn a_header_by_value_presence_and_contrary() {
         ("many", exact("b"), false, false, true),
         ("many", exact("b"), true, false, false),
         ("latin", StringMatch::Contains("e".into()), false, false, false),
+        ("latin", StringMatch::Present, false, false, true),
+        ("latin", StringMatch::Present, true, false, false),
         ("absent", StringMatch::Present, false, false, false),
         ("absent", StringMatch::Present, true, false, true),
         ("absent", StringMatch::Present, false, true, false),

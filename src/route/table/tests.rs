@@ -93,6 +93,27 @@ fn the_most_specific_decides() {
 }
 
 #[test]
+fn a_catch_all_takes_nothing_from_templates_and_regular_expressions() {
+    let template = |text: &str| by_path(PathMatch::Template(text.into()));
+    for all in [vec![], vec![prefix("/")], vec![by_path(PathMatch::StringPrefix("/".into()))]] {
+        let mut routes = vec![all, vec![template("/users/{id}")]];
+        if cfg!(feature = "regex") {
+            routes.push(vec![by_path(PathMatch::Regex("/orders/[0-9]+".into()))]);
+        }
+        let table = table(RouteOrder::Specificity, &routes);
+        assert_eq!(taken(&table, &asked("/users/1")), Some(1));
+        assert_eq!(taken(&table, &asked("/else")), Some(0));
+        if cfg!(feature = "regex") {
+            assert_eq!(taken(&table, &asked("/orders/1")), Some(2));
+        }
+    }
+    // What a name is called says nothing of how specific a template is.
+    let routes = [vec![template("/users/{a_long_name}/*")], vec![template("/users/{id}/files")]];
+    let table = table(RouteOrder::Specificity, &routes);
+    assert_eq!(taken(&table, &asked("/users/1/files")), Some(1));
+}
+
+#[test]
 fn grpc_routes_by_the_characters_of_service_and_method() {
     let rule = |service: Option<&str>, method: Option<&str>| {
         let mut grpc = GrpcMatch::default();
@@ -115,6 +136,7 @@ fn grpc_routes_by_the_characters_of_service_and_method() {
     assert_eq!(taken(&table, &call("/a.B/Get")), Some(3));
     assert_eq!(taken(&table, &call("/a.B/Set")), Some(1));
     assert_eq!(taken(&table, &call("/c.D/Set")), Some(0));
+    assert_eq!(taken(&table, &call("/c.D/Get")), Some(2), "a method alone is more than nothing");
     assert_eq!(taken(&table, &asked("/c.D/Set")), None);
 }
 
@@ -146,6 +168,36 @@ fn why_a_rule_did_not_match() {
     let why: Vec<_> =
         table.rules().iter().map(|it| (it.route, it.place, it.mismatch(&asked))).collect();
     assert_eq!(why, [(0, 0, Some(Mismatch::Path)), (0, 1, None), (1, 0, None)]);
+}
+
+#[test]
+fn a_user_before_the_host_is_no_part_of_it() {
+    let labels = BTreeMap::new();
+    let mut builder = Builder::new(RouteOrder::Listed, &labels);
+    builder.add(&["a.b".to_owned()], &[], 0).unwrap();
+    let table = builder.build();
+    assert_eq!(taken(&table, &asked("http://user@a.b/")), Some(0));
+    assert_eq!(taken(&table, &asked("http://a.b@c.d/")), None);
+}
+
+#[test]
+fn a_grpc_path_without_a_method_is_the_same_to_the_list_and_the_index() {
+    let mut grpc = GrpcMatch::default();
+    grpc.service = Some(StringMatch::Exact(String::new()));
+    let mut rule = Match::default();
+    rule.grpc = Some(grpc);
+    let few = vec![vec![rule]];
+    let many: Vec<_> = few
+        .iter()
+        .cloned()
+        .chain((0..FEW).map(|number| vec![exact(&format!("/{number}"))]))
+        .collect();
+    for (path, expected) in [("/Get", None), ("//Get", Some(0))] {
+        let call = Request::post(path).header("content-type", "application/grpc").body(()).unwrap();
+        for routes in [&few, &many] {
+            assert_eq!(taken(&table(RouteOrder::Listed, routes), &call), expected, "{path}");
+        }
+    }
 }
 
 fn paths() -> impl Strategy<Value = String> {
