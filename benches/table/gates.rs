@@ -300,7 +300,8 @@ pub(crate) const ROWS: &[Row] = rows! {
         "updates.worst_pick_of_a_ring_us";
     G6 Report Told "picks per second meanwhile"
         "updates.picks_per_second_of_a_ring";
-    // Threads: what a pick writes lies on lines of its endpoint's own.
+    // Threads: what a pick writes lies on lines of its endpoint's own. Of policies that draw: round robin,
+    // weighted turns, least request by turns and a bounded load write one counter that all picks share.
     G12 Report TimesFewer(1.7) "wall time of a pick, two threads: ns"
         "updates.pick_of_two_threads_ns"
         beside "one thread" "updates.pick_of_one_thread_ns";

@@ -14,11 +14,12 @@
 //! | `ring_hash`, `maglev` | the one that the request's hash belongs to; the next one if that cannot be called or is full | caches and sessions |
 //! | `sharded` | a replica of the shard that the request's hash belongs to, and no other endpoint | data that is somewhere |
 //!
-//! Before any load is compared, an endpoint is ranked: good; suspect (half of its latest calls
-//! failed, or its source calls it unhealthy); in connect back-off; tried by this call. A draining
-//! one is never picked. A suspect is probed by single calls at intervals that double from 1 s to
-//! 30 s, and by no more than 1 % of the calls. When nothing good is found among up to 8 random endpoints and 64 in a row, the best of
-//! the others is called: a cluster that fails as a whole is still called.
+//! Before any load is compared, an endpoint is ranked: good; young; degraded; in a locality that is
+//! to be left; suspect (half of its latest calls failed, or its source calls it unhealthy); in
+//! connect back-off; ejected; tried by this call. A draining one is never picked. A suspect is
+//! probed by single calls at intervals that double from 1 s to 30 s, and of the better of two by no
+//! more than 1 % of the calls. When nothing good is found among up to 8 random endpoints and 64 in
+//! a row, the best of the others is called: a cluster that fails as a whole is still called.
 //!
 //! Sans I/O: it takes `now` (nanoseconds since the mesh's epoch) and random words. A pick takes
 //! no lock and allocates nothing but the state of an endpoint that is picked for the first time.

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! load(i)   = Σ load of the endpoints of rings ≤ i / their number
-//! within(i) = min(1, within(i) before · clamp(threshold(i) / load(i), 1/2, 2))
+//! within(i) = clamp(within(i) before · clamp(threshold(i) / load(i), 1/2, 2), 1/64, 1)
 //! share(i)  = within(i) - within(i - 1)
 //! ```
 //!
