@@ -130,7 +130,7 @@ pub fn times(value: &[u8]) {
         let headers = headers.unwrap_or_default();
         let status = http::StatusCode::SERVICE_UNAVAILABLE;
         let policy = Policy::new(&crate::Retry::standard());
-        let random = crate::core::Random::seeded(1);
+        let random = Random::seeded(1);
         let _decision = policy.decide(1, retry::Met::of(status, &headers), &random);
     }
 }
