@@ -19,9 +19,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
 use support::{
-    GreeterClient, HelloRequest, Leaves, SERVICE, Server, cluster, fetch, get, hello,
+    GreeterClient, HelloRequest, Leaves, SERVICE, Server, cluster, fetch, get,
+    greeter::HelloReply,
+    greeters::counting,
     leaf::{answer, ok},
     patience, published, reply, status,
 };
@@ -294,28 +297,80 @@ async fn real_servers_of_which_one_is_slow_one_fails_one_flaps_and_one_drains() 
     assert_eq!(of(&well, "out") + of(&slow, "out"), 0, "{all:#?}");
 }
 
+/// A tonic server that streams one reply after `wait` and ends well, unless it is told to end by a
+/// status in its trailers.
+async fn streaming(wait: Duration, bad: &Arc<AtomicBool>) -> Server {
+    let bad = Arc::clone(bad);
+    Server::grpc(counting(move || {
+        let end = bad.load(Ordering::SeqCst).then(|| Err(Status::unavailable("broken")));
+        let reply = async move {
+            tokio::time::sleep(wait).await;
+            Ok(HelloReply::default())
+        };
+        Box::pin(stream::once(reply).chain(stream::iter(end)))
+    }))
+    .await
+}
+
 #[tokio::test]
-async fn real_grpc_servers_are_judged_by_the_status_in_their_trailers() {
-    let well = Server::grpc(hello(|_| async { Ok("hello".to_owned()) })).await;
-    let failing = Server::grpc(hello(|_| async { Err(Status::internal("broken")) })).await;
-    let mut members = cluster([well.address(), failing.address()]);
+async fn real_grpc_servers_of_which_one_is_slow_one_fails_one_flaps_and_one_drains() {
+    let never = Arc::new(AtomicBool::new(false));
+    let well = streaming(Duration::ZERO, &never).await;
+    let slow = streaming(Duration::from_millis(40), &never).await;
+    let failing = streaming(Duration::ZERO, &Arc::new(AtomicBool::new(true))).await;
+    let bad = Arc::new(AtomicBool::new(false));
+    let flaps = streaming(Duration::ZERO, &bad).await;
+    let drains = streaming(Duration::ZERO, &never).await;
+    let mut members =
+        cluster([&well, &slow, &failing, &flaps, &drains].map(|server| server.address()));
     members.outlier_detection = Some(quick());
     members.protocol = Some(tower_mesh::config::Protocol::Http2);
     members.balancer = Some(tower_mesh::config::Balancer::RoundRobin);
-    let (mesh, _publisher) = published(Mesh::builder(), |publish| {
-        publish.cluster("users", members).unwrap();
+    let (mesh, publisher) = published(Mesh::builder(), |publish| {
+        publish.cluster("users", members.clone()).unwrap();
     })
     .await;
     let told = Told::of(&mesh);
-    let mut client = GreeterClient::new(mesh.client("users").unwrap());
-    let mut failures = 0;
-    for _ in 0..60 {
-        let request = HelloRequest { name: "you".into() };
-        failures += usize::from(client.say_hello(request).await.is_err());
-    }
-    assert!((1..=8).contains(&failures), "{failures}");
+    let client = GreeterClient::new(mesh.client("users").unwrap());
+    // The head is good, and a reply comes: it is the trailers that say how the call went.
+    let failed = async |calls: usize| {
+        let (mut client, mut failed) = (client.clone(), 0);
+        for _ in 0..calls {
+            let mut replies = client.count(HelloRequest::default()).await.unwrap().into_inner();
+            replies.message().await.unwrap().unwrap();
+            failed += usize::from(replies.message().await.is_err());
+        }
+        failed
+    };
+    let first = failed(60).await;
+    assert!((1..=20).contains(&first), "{first} of 60");
     let all = told.take().await;
     assert!(all[0].starts_with(&format!("{} out: accrued failures", failing.address())), "{all:?}");
+    // It drains: what it has is finished, and no more comes.
+    let mut draining = Endpoint::new(drains.address());
+    draining.health = Health::Draining;
+    publisher.upsert_endpoints("users", vec![draining]).unwrap();
+    let (drained, met_before) = (drains.requests(), failing.requests());
+    let mut failures = 0;
+    for flap in 0..6 {
+        bad.store(flap % 2 == 0, Ordering::SeqCst);
+        failures += failed(40).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(drains.requests(), drained, "one that drains gets nothing new");
+    // Nothing is sent again after its first reply: what fails are probes, and the first of each flap.
+    assert!((1..80).contains(&failures), "{failures} of 240");
+    let met = failing.requests() - met_before;
+    assert!(met < 40, "the failing one got {met} of 240 calls");
+    let all = told.take().await;
+    let of = |server: &Server, what: &str| {
+        let name = format!("{} {what}", server.address());
+        all.iter().filter(|it| it.starts_with(&name)).count()
+    };
+    assert!(of(&failing, "out") >= 2 && of(&failing, "back") == 0, "{all:#?}");
+    assert!(of(&flaps, "out") >= 1 && of(&flaps, "back") >= 1, "{all:#?}");
+    assert_eq!(of(&well, "out") + of(&slow, "out"), 0, "{all:#?}");
+    assert!(slow.requests() > 10, "slow is not failing: {} calls", slow.requests());
 }
 
 #[tokio::test]

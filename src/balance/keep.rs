@@ -3,9 +3,9 @@
 //! A task of the mesh keeps a balancer: it asks what is due, sleeps until then, and parks when
 //! only a call makes more work. A call wakes it; while nothing is called, nothing wakes.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{balancer::Balancer, endpoint::Upstream};
+use super::{balancer::Balancer, endpoint::Upstream, parking::Asks};
 #[cfg(feature = "orca")]
 use super::{policy::Policy, probing::Probing};
 use crate::core::earliest;
@@ -15,17 +15,10 @@ use crate::core::earliest;
 pub(super) struct Keeper {
     /// It is there.
     present: AtomicBool,
-    /// What a call does besides, as bits: [`PARKED`], [`PROBES`].
-    asks: AtomicU8,
+    asks: Asks,
     #[cfg(feature = "orca")]
     pub(super) probing: Probing,
 }
-
-/// The task is parked until a call.
-const PARKED: u8 = 1;
-/// A call owes probes.
-#[cfg(feature = "orca")]
-const PROBES: u8 = 2;
 
 #[cfg(feature = "orca")]
 impl Keeper {
@@ -33,11 +26,7 @@ impl Keeper {
     pub(super) fn settle(&self, policy: &Policy) {
         let probes = policy.probes();
         self.probing.set(probes);
-        if probes.is_some() {
-            self.asks.fetch_or(PROBES, Relaxed);
-        } else {
-            self.asks.fetch_and(!PROBES, Relaxed);
-        }
+        self.asks.set_probes(probes.is_some());
     }
 }
 
@@ -52,8 +41,9 @@ impl<X: Upstream> Balancer<X> {
     ///
     /// Who is told `None` parks until [`Upstream::wake`].
     pub(crate) fn keep(&self, now: u64) -> Option<u64> {
-        // Before the look: a call that comes between the two wakes for nothing, and none is missed.
-        self.keeper.asks.fetch_or(PARKED, Relaxed);
+        // Before the look: a call that comes between the two wakes for nothing, and none is missed
+        // (`parking.rs`). An outcome is no call: of the last ones, the next call finds out.
+        self.keeper.asks.park();
         let view = self.view.load_full();
         let (due, moved) = view.keep(&self.context, now);
         if moved {
@@ -62,7 +52,7 @@ impl<X: Upstream> Balancer<X> {
         let members = view.all.set.iter().filter_map(|endpoint| endpoint.live());
         let due = earliest(due, self.health.keep(now, members));
         if due.is_some() {
-            self.keeper.asks.fetch_and(!PARKED, Relaxed);
+            self.keeper.asks.unpark();
         }
         due
     }
@@ -70,7 +60,7 @@ impl<X: Upstream> Balancer<X> {
     /// A call has come.
     #[inline]
     pub(super) fn called(&self) {
-        if self.keeper.asks.load(Relaxed) != 0 {
+        if self.keeper.asks.any() {
             self.asked();
         }
     }
@@ -79,10 +69,10 @@ impl<X: Upstream> Balancer<X> {
     #[inline(never)]
     fn asked(&self) {
         #[cfg(feature = "orca")]
-        if self.keeper.asks.load(Relaxed) & PROBES != 0 && self.keeper.probing.owe() {
+        if self.keeper.asks.owes_probes() && self.keeper.probing.owe() {
             X::probes_due(&self.context);
         }
-        if self.keeper.asks.load(Relaxed) & PARKED != 0 {
+        if self.keeper.asks.is_parked() {
             self.wake();
         }
     }
@@ -91,7 +81,7 @@ impl<X: Upstream> Balancer<X> {
     #[cold]
     #[inline(never)]
     pub(super) fn wake(&self) {
-        self.keeper.asks.fetch_and(!PARKED, Relaxed);
+        self.keeper.asks.unpark();
         X::wake(&self.context);
     }
 }

@@ -39,6 +39,7 @@ mod load;
 #[cfg(test)]
 mod model;
 mod ordered;
+mod parking;
 mod pick;
 mod place;
 mod planned;
@@ -64,7 +65,9 @@ pub mod bench;
 
 /// What the load signal counts with outside of models.
 mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(super) use std::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence,
+    };
 }
 
 pub use self::explain::{

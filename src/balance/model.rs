@@ -1,9 +1,11 @@
-//! The load signal under loom: every interleaving of a few calls.
+//! The load signal, and a call beside the keeper, under loom: every interleaving of a few calls.
 
 use loom::{sync::Arc, thread};
 
 mod atomic {
-    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(super) use loom::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence,
+    };
 }
 
 #[path = "health/state.rs"]
@@ -14,7 +16,15 @@ mod state;
 #[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod load;
 
-use self::{load::Load, state::FIRST_PROBE};
+#[path = "parking.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
+mod parking;
+
+use self::{
+    load::Load,
+    parking::{Asks, Mark},
+    state::FIRST_PROBE,
+};
 
 const NOW: u64 = 1_000_000_000;
 const DECAY: u64 = 10_000_000_000;
@@ -106,5 +116,43 @@ fn a_pick_beside_calls_never_sees_a_cost_that_cannot_be_compared() {
         // One counter may be ahead of the other: at worst the call looks as old as the mesh.
         assert!((900.0..=1.1 * (NOW + 1_000) as f32).contains(&cost), "{cost}");
         rival.join().unwrap();
+    });
+}
+
+#[test]
+fn a_keeper_that_parks_sees_the_call_or_is_woken_by_it() {
+    loom::model(|| {
+        let shared = Arc::new((Asks::default(), Mark::new(false)));
+        let caller = Arc::clone(&shared);
+        let caller = thread::spawn(move || {
+            caller.1.leave();
+            caller.0.any() && caller.0.is_parked()
+        });
+        shared.0.park();
+        let is_seen = shared.1.take();
+        assert!(caller.join().unwrap() || is_seen, "the call is missed");
+    });
+}
+
+#[test]
+fn a_call_that_finds_the_mark_of_another_is_not_missed_either() {
+    loom::model(|| {
+        let shared = Arc::new((Asks::default(), Mark::new(false)));
+        let callers: Vec<_> = (0..2)
+            .map(|_| {
+                let caller = Arc::clone(&shared);
+                thread::spawn(move || {
+                    caller.1.leave();
+                    caller.0.any() && caller.0.is_parked()
+                })
+            })
+            .collect();
+        shared.0.park();
+        let is_seen = shared.1.take();
+        let wakes = callers.into_iter().map(|caller| caller.join().unwrap());
+        let wakes: Vec<_> = wakes.collect();
+        // A mark that is still there is that of one that has found the keeper parked.
+        assert!(is_seen || wakes.contains(&true), "both are missed");
+        assert!(!shared.1.take() || wakes.contains(&true), "the later one is missed");
     });
 }

@@ -64,9 +64,7 @@ impl<X: Upstream> View<X> {
     ) -> Result<T, PickError> {
         let Some(placed) = &self.placed else { return Err(PickError::Empty) };
         let plan = plan_of(self, placed, ask.wanted)?;
-        if !plan.used.load(Relaxed) {
-            plan.used.store(true, Relaxed);
-        }
+        plan.used.leave();
         if plan.levels.is_empty() {
             let is_empty = self.all.set.len() == 0;
             return Err(if is_empty { PickError::Empty } else { PickError::Unavailable });

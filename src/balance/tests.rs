@@ -82,7 +82,7 @@ impl Upstream for Mock {
     }
 }
 
-/// Every policy that there is.
+/// The policies that say nothing but their name.
 fn policies() -> [config::Balancer; 6] {
     [
         config::Balancer::default(),
@@ -101,6 +101,44 @@ fn policies() -> [config::Balancer; 6] {
 /// A cluster under this policy.
 fn under(policy: &config::Balancer) -> config::Cluster {
     config::Cluster { balancer: Some(policy.clone()), ..config::Cluster::default() }
+}
+
+/// A cluster under each policy that calls all of its endpoints: every one but pick first and sharded.
+fn family() -> Vec<config::Cluster> {
+    let least = |settings| config::Cluster {
+        least_request: Some(settings),
+        ..under(&config::Balancer::LeastRequest)
+    };
+    let three = config::LeastRequest { choices: Some(3), ..config::LeastRequest::default() };
+    let all = config::LeastRequest { full_scan: Some(true), ..config::LeastRequest::default() };
+    let mut family: Vec<_> = policies().iter().map(under).collect();
+    family.extend([least(three), least(all)]);
+    #[cfg(feature = "orca")]
+    family.extend([
+        under(&config::Balancer::Prequal(config::Prequal::default())),
+        under(&config::Balancer::ClientWeighted(config::ClientWeighted::default())),
+    ]);
+    family
+}
+
+/// One takes all calls of a group.
+fn pick_first() -> config::Cluster {
+    under(&config::Balancer::PickFirst(config::PickFirst::default()))
+}
+
+/// Whether it compares latencies, in which failures are remembered and noise is.
+fn is_by_latency(cluster: &config::Cluster) -> bool {
+    match cluster.balancer {
+        Some(config::Balancer::PeakEwma { .. }) => true,
+        #[cfg(feature = "orca")]
+        Some(config::Balancer::Prequal(_)) => true,
+        _ => false,
+    }
+}
+
+/// A policy in words.
+fn named(cluster: &config::Cluster) -> String {
+    format!("{:?} {:?}", cluster.balancer, cluster.least_request)
 }
 
 fn address(number: u16) -> Address {

@@ -195,7 +195,7 @@ impl<X: Upstream> View<X> {
     pub(super) fn keep(&self, cx: &X::Context, now: u64) -> (Option<u64>, bool) {
         let due = self.policy.keep(&self.all.set, now);
         let Some(placed) = &self.placed else { return (due, false) };
-        let used = placed.plans().fold(false, |used, plan| plan.used.swap(false, Relaxed) | used);
+        let used = placed.plans().fold(false, |used, plan| plan.used.take() | used);
         let moved = self.count(cx, now);
         (earliest(due, used.then_some(now.saturating_add(COUNT))), moved)
     }

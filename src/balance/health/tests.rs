@@ -150,6 +150,10 @@ fn failure_percentages_of_envoys_tests() {
     // 83.3 and 85.7 percent.
     let windows = [(50, 0), (50, 0), (50, 0), (50, 250), (50, 300)];
     assert_eq!(compared(&rules, &windows), [(4, EjectReason::FailurePercentage)]);
+    // `>=`: 85 percent exactly are enough, and what is below is not.
+    let at = |good| [(50, 0), (50, 0), (50, 0), (50, 0), (good, 100 - good)];
+    assert_eq!(compared(&rules, &at(15)), [(4, EjectReason::FailurePercentage)]);
+    assert_eq!(compared(&rules, &at(16)), []);
     // 50 calls are enough, and half of them are not.
     assert_eq!(compared(&rules, &[(25, 0), (25, 0), (25, 0), (25, 0), (25, 25)]), []);
     let low = self::rules(|config| {

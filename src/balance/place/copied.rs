@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{Level, Plan, plan::Part};
-use crate::balance::{pick::Edge, view::Group};
+use crate::balance::{parking::Mark, pick::Edge, view::Group};
 
 impl<X> Plan<X> {
     /// The same plan of the same endpoints, of which no pick is to be a trial.
@@ -15,7 +15,7 @@ impl<X> Plan<X> {
             levels: self.levels.iter().map(Level::copied).collect(),
             is_subset: self.is_subset,
             young_until: self.young_until,
-            used: AtomicBool::new(true),
+            used: Mark::new(true),
             counted: AtomicU64::new(self.counted.load(Relaxed)),
             trial: AtomicU64::new(0),
             counts: AtomicU64::new(0),

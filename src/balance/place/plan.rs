@@ -22,6 +22,7 @@ use crate::{
     balance::{
         endpoint::{Endpoint, Upstream},
         hash::Crowd,
+        parking::Mark,
         pick::Edge,
         policy::Policy,
         set::Set,
@@ -39,7 +40,7 @@ pub(in crate::balance) struct Plan<X> {
     /// Until when some endpoint is new. Nanoseconds since the mesh's epoch.
     pub(in crate::balance) young_until: u64,
     /// A pick has come since it was counted last.
-    pub(in crate::balance) used: AtomicBool,
+    pub(in crate::balance) used: Mark,
     /// When that was.
     pub(in crate::balance) counted: AtomicU64,
     /// A group that gets nothing and is looked at by the next pick, lest it stays so: 1 + the index
@@ -147,7 +148,7 @@ impl<X: Upstream> Plan<X> {
             levels,
             is_subset,
             young_until,
-            used: AtomicBool::new(false),
+            used: Mark::new(false),
             counted: AtomicU64::new(0),
             trial: AtomicU64::new(0),
             counts: AtomicU64::new(0),

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    balance::health,
     config::{Cluster, FailureAccrual, Health, OutlierDetection},
     core::BodyEnd,
 };
@@ -16,8 +17,13 @@ fn outliers() -> OutlierDetection {
 }
 
 fn watched(policy: &config::Balancer, count: u16, outliers: &OutlierDetection) -> Sim {
-    let sim = Sim::of(policy, count);
-    sim.balancer.settle(&Cluster { outlier_detection: Some(outliers.clone()), ..under(policy) });
+    watched_under(&under(policy), count, outliers)
+}
+
+fn watched_under(cluster: &Cluster, count: u16, outliers: &OutlierDetection) -> Sim {
+    let sim = Sim::of(&config::Balancer::default(), count);
+    let outlier_detection = Some(outliers.clone());
+    sim.balancer.settle(&Cluster { outlier_detection, ..cluster.clone() });
     sim
 }
 
@@ -51,8 +57,9 @@ fn one_fails(number: u16) -> (u64, Outcome) {
 
 #[test]
 fn five_failures_in_a_row_eject_and_one_call_brings_it_back() {
-    for policy in policies() {
-        let mut sim = watched(&policy, 3, &outliers());
+    for cluster in family() {
+        let policy = named(&cluster);
+        let mut sim = watched_under(&cluster, 3, &outliers());
         sim.open(3_000, MILLI, one_fails);
         sim.pass(5 * SECOND);
         // A suspect is probed at intervals: it may take a while to five.
@@ -60,23 +67,23 @@ fn five_failures_in_a_row_eject_and_one_call_brings_it_back() {
             sim.open(100, 10 * MILLI, one_fails);
         }
         let first = told(&sim, 1);
-        assert_eq!(first[0], "ejected: consecutive failures for 30 s", "{policy:?}");
-        assert_eq!(standing(&sim, 1), Standing::Ejected, "{policy:?}");
+        assert_eq!(first[0], "ejected: consecutive failures for 30 s", "{policy}");
+        assert_eq!(standing(&sim, 1), Standing::Ejected, "{policy}");
         // Until its probes succeed, each call to it is one of them.
         let (before, probes) = (sim.count(1), told(&sim, 1).len());
         sim.open(60_000, 10 * MILLI, one_fails);
         let failed = told(&sim, 1).len() - probes;
-        assert!(failed >= 2, "{policy:?}: {:?}", told(&sim, 1));
+        assert!(failed >= 2, "{policy}: {:?}", told(&sim, 1));
         let met = sim.count(1) - before;
-        assert!(met.abs_diff(failed as u64) <= 1, "{policy:?}: {met} calls, {failed} probes");
+        assert!(met.abs_diff(failed as u64) <= 1, "{policy}: {met} calls, {failed} probes");
         assert!(told(&sim, 1).contains(&"ejected: probe failed for 60 s".to_owned()));
         // It is well: one call finds out, and then it gets its share.
         sim.open(60_000, 10 * MILLI, healthy);
-        assert_eq!(told(&sim, 1).last().unwrap(), "returned: probe", "{policy:?}");
+        assert_eq!(told(&sim, 1).last().unwrap(), "returned: probe", "{policy}");
         assert_eq!(sim.balancer.health.ejected(), 0);
         sim.forget();
         sim.open(3_000, MILLI, healthy);
-        assert!((0.25..0.42).contains(&sim.share(1)), "{policy:?}: {}", sim.share(1));
+        assert!((0.25..0.42).contains(&sim.share(1)), "{policy}: {}", sim.share(1));
     }
 }
 
@@ -135,12 +142,13 @@ fn a_probe_that_never_ends_gives_way_after_its_lease() {
 
 #[test]
 fn when_all_are_ejected_they_are_called_all_the_same() {
-    for policy in policies() {
-        let mut sim = watched(&policy, 3, &outliers());
+    for cluster in family() {
+        let policy = named(&cluster);
+        let mut sim = watched_under(&cluster, 3, &outliers());
         sim.closed(600, 60, |_| (MILLI, Outcome::Failure));
         sim.pass(SECOND);
         for number in 1..=3 {
-            assert_eq!(standing(&sim, number), Standing::Ejected, "{policy:?}");
+            assert_eq!(standing(&sim, number), Standing::Ejected, "{policy}");
         }
         sim.forget();
         sim.open(900, MILLI, healthy);
@@ -149,8 +157,118 @@ fn when_all_are_ejected_they_are_called_all_the_same() {
         assert_eq!(sim.balancer.health.ejected(), 3);
         sim.pass(30 * SECOND);
         sim.open(300, MILLI, healthy);
-        assert_eq!(sim.balancer.health.ejected(), 0, "{policy:?}");
+        assert_eq!(sim.balancer.health.ejected(), 0, "{policy}");
     }
+}
+
+#[test]
+fn pick_first_leaves_one_that_is_ejected_and_probes_it_when_it_has_to_choose_again() {
+    let mut sim = watched_under(&pick_first(), 3, &outliers());
+    sim.open(10, MILLI, healthy);
+    assert_eq!(sim.count(1), 10);
+    // All five are under way at once.
+    sim.closed(40, 20, one_fails);
+    sim.pass(SECOND);
+    assert_eq!(standing(&sim, 1), Standing::Ejected);
+    sim.forget();
+    sim.open(100, MILLI, healthy);
+    assert_eq!((sim.count(1), sim.count(2)), (0, 100));
+    // It stays where it is, and probes nobody whom it does not need.
+    sim.pass(40 * SECOND);
+    sim.open(100, MILLI, healthy);
+    assert_eq!((sim.count(1), sim.count(2)), (0, 200));
+    sim.balancer.remove(&[address(2), address(3)]);
+    sim.open(100, MILLI, healthy);
+    assert_eq!(sim.count(1), 100);
+    assert_eq!(told(&sim, 1).last().unwrap(), "returned: probe");
+}
+
+/// Envoy's panic ignores ejection: of whom we have ejected ourselves, too, not of the source's word
+/// alone.
+#[test]
+fn in_panic_those_that_we_have_ejected_are_called() {
+    let fails = |number| (MILLI, if number > 1 { Outcome::Failure } else { Outcome::Success });
+    for cluster in family() {
+        for (threshold, all) in [(None, true), (Some(0.0), false)] {
+            let cluster = Cluster { panic_threshold: threshold, ..cluster.clone() };
+            let mut sim = watched_under(&cluster, 4, &outliers());
+            sim.closed(400, 80, fails);
+            sim.pass(SECOND);
+            assert_eq!(sim.balancer.health.ejected(), 3, "{}", named(&cluster));
+            sim.balancer.keep(sim.now);
+            sim.forget();
+            sim.open(4_000, MILLI, healthy);
+            for number in 2..=4 {
+                let met = sim.count(number);
+                // By latency and success, who has failed loses nearly every comparison.
+                let least = if is_by_latency(&cluster) { 1 } else { 20 };
+                let is_called = if all { met >= least } else { met == 0 };
+                assert!(is_called, "{met} calls to {number}: {}", named(&cluster));
+            }
+            // What was called in need decides nothing.
+            assert_eq!(sim.balancer.health.ejected(), 3);
+        }
+    }
+}
+
+/// So many failures at once, of the one endpoint that there is.
+fn fail(sim: &Sim, times: u32, outcome: Outcome) {
+    for _ in 0..times {
+        sim.pick().unwrap().finish(sim.now, outcome);
+    }
+}
+
+#[test]
+fn a_draw_above_what_is_enforced_ejects_nobody() {
+    let mut ejected = 0;
+    for seed in 0..200 {
+        let rules = OutlierDetection { enforcing_consecutive_5xx: Some(30), ..outliers() };
+        let sim = watched(&config::Balancer::RoundRobin, 1, &rules);
+        let random = Arc::new(Random::seeded(seed));
+        sim.balancer.health.set(Some(health::Rules::new(&rules)), &random);
+        fail(&sim, 4, Outcome::Failure);
+        assert_eq!(sim.balancer.health.ejected(), 0);
+        fail(&sim, 1, Outcome::Failure);
+        let wanted = Random::seeded(seed).next() % 100 < 30;
+        assert_eq!(standing(&sim, 1) == Standing::Ejected, wanted, "{seed}");
+        // Who is spared takes nobody's place, and is judged anew after a whole row.
+        assert_eq!(sim.balancer.health.ejected(), u32::from(wanted));
+        fail(&sim, 4, Outcome::Failure);
+        assert_eq!(told(&sim, 1).len(), usize::from(wanted));
+        ejected += u32::from(wanted);
+    }
+    assert!((40..=80).contains(&ejected), "{ejected} of 200");
+}
+
+#[test]
+fn failures_of_a_gateway_eject_for_that_reason_where_it_is_enforced() {
+    let rules = OutlierDetection { enforcing_consecutive_gateway_failure: Some(100), ..outliers() };
+    let sim = watched(&config::Balancer::RoundRobin, 1, &rules);
+    fail(&sim, 5, Outcome::Gateway);
+    assert_eq!(told(&sim, 1), ["ejected: consecutive gateway failures for 30 s"]);
+    // By default it is not, and the same failures count as the server's.
+    let sim = watched(&config::Balancer::RoundRobin, 1, &outliers());
+    fail(&sim, 5, Outcome::Gateway);
+    assert_eq!(told(&sim, 1), ["ejected: consecutive failures for 30 s"]);
+}
+
+#[test]
+fn who_returns_begins_every_row_anew() {
+    let rules = OutlierDetection {
+        consecutive_gateway_failure: Some(3),
+        enforcing_consecutive_gateway_failure: Some(100),
+        ..outliers()
+    };
+    let mut sim = watched(&config::Balancer::RoundRobin, 1, &rules);
+    // Three of the five that eject as the server's.
+    fail(&sim, 3, Outcome::Gateway);
+    sim.pass(31 * SECOND);
+    fail(&sim, 1, Outcome::Success);
+    assert_eq!(told(&sim, 1).last().unwrap(), "returned: probe");
+    fail(&sim, 4, Outcome::Failure);
+    assert_eq!(standing(&sim, 1) == Standing::Ejected, false, "{:?}", told(&sim, 1));
+    fail(&sim, 1, Outcome::Failure);
+    assert_eq!(told(&sim, 1).last().unwrap(), "ejected: consecutive failures for 60 s");
 }
 
 #[test]

@@ -6,11 +6,11 @@ use crate::{
     config::{Balancing, Cluster, OutlierDetection, SlowStart},
 };
 
-fn cluster(policy: &config::Balancer, after_ejection: Option<bool>) -> Cluster {
+fn cluster(policy: &Cluster, after_ejection: Option<bool>) -> Cluster {
     Cluster {
         slow_start: Some(SlowStart { after_ejection, ..SlowStart::default() }),
         outlier_detection: Some(OutlierDetection::default()),
-        ..under(policy)
+        ..policy.clone()
     }
 }
 
@@ -27,12 +27,9 @@ fn share(sim: &mut Sim) -> f64 {
     sim.share(1)
 }
 
-fn slack(policy: &config::Balancer) -> f64 {
-    match policy {
-        // By latencies, in which its failures are remembered.
-        config::Balancer::PeakEwma { .. } => 0.26,
-        _ => 0.05,
-    }
+/// By latencies its failures are remembered.
+fn slack(policy: &Cluster) -> f64 {
+    if is_by_latency(policy) { 0.26 } else { 0.05 }
 }
 
 /// The first of four is ejected, and comes back now.
@@ -54,26 +51,26 @@ fn returned(cluster: &Cluster) -> Sim {
 
 #[test]
 fn who_comes_back_from_an_ejection_gets_its_share_by_and_by_under_every_policy() {
-    for policy in policies() {
+    for policy in family() {
         let mut sim = returned(&cluster(&policy, None));
         let met = share(&mut sim);
-        assert!(met < 0.05 + slack(&policy) / 2.0, "{met} {policy:?}");
+        assert!(met < 0.05 + slack(&policy) / 2.0, "{met} {}", named(&policy));
         sim.pass(5 * SECOND);
         let met = share(&mut sim);
-        assert!((met - 0.14).abs() < slack(&policy), "{met} {policy:?}");
+        assert!((met - 0.14).abs() < slack(&policy), "{met} {}", named(&policy));
         sim.pass(6 * SECOND);
         let met = share(&mut sim);
-        assert!((met - 0.25).abs() < slack(&policy), "{met} {policy:?}");
+        assert!((met - 0.25).abs() < slack(&policy), "{met} {}", named(&policy));
 
         let mut sim = returned(&cluster(&policy, Some(false)));
         let met = share(&mut sim);
-        assert!((met - 0.25).abs() < slack(&policy), "{met} {policy:?}");
+        assert!((met - 0.25).abs() < slack(&policy), "{met} {}", named(&policy));
     }
 }
 
 #[test]
 fn a_passing_check_begins_the_ramp_of_who_failed_and_of_who_has_joined() {
-    for policy in policies() {
+    for policy in family() {
         let mut sim = of(&cluster(&policy, None), 4);
         let find = |sim: &Sim, number| {
             let found = sim.balancer.endpoints().into_iter();
@@ -87,17 +84,17 @@ fn a_passing_check_begins_the_ramp_of_who_failed_and_of_who_has_joined() {
             sim.balancer.set_checked(&find(&sim, number), Checked::Fit, sim.now);
         }
         let met = share(&mut sim);
-        assert!((met - 0.25).abs() < slack(&policy), "{met} {policy:?}");
+        assert!((met - 0.25).abs() < slack(&policy), "{met} {}", named(&policy));
 
         // One fails its checks, and passes again.
         sim.balancer.set_checked(&find(&sim, 1), Checked::Unfit, sim.now);
-        assert!(share(&mut sim) < 0.01, "{policy:?}");
+        assert!(share(&mut sim) < 0.01, "{}", named(&policy));
         sim.balancer.set_checked(&find(&sim, 1), Checked::Fit, sim.now);
         let met = share(&mut sim);
-        assert!(met < 0.05 + slack(&policy) / 2.0, "{met} {policy:?}");
+        assert!(met < 0.05 + slack(&policy) / 2.0, "{met} {}", named(&policy));
         sim.pass(11 * SECOND);
         let met = share(&mut sim);
-        assert!((met - 0.25).abs() < slack(&policy), "{met} {policy:?}");
+        assert!((met - 0.25).abs() < slack(&policy), "{met} {}", named(&policy));
 
         // Who joins is new when its first check has passed, however long that takes.
         sim.balancer.remove(&[address(1)]);
@@ -105,15 +102,15 @@ fn a_passing_check_begins_the_ramp_of_who_failed_and_of_who_has_joined() {
         sim.balancer.upsert(vec![endpoint(1)]);
         sim.balancer.set_checked(&find(&sim, 1), Checked::Not, sim.now);
         sim.pass(60 * SECOND);
-        assert!(share(&mut sim) < 0.01, "{policy:?}");
+        assert!(share(&mut sim) < 0.01, "{}", named(&policy));
         sim.balancer.set_checked(&find(&sim, 1), Checked::Fit, sim.now);
         let met = share(&mut sim);
-        assert!(met < 0.05 + slack(&policy) / 2.0, "{met} {policy:?}");
+        assert!(met < 0.05 + slack(&policy) / 2.0, "{met} {}", named(&policy));
         // A further check that passes begins nothing.
         sim.pass(11 * SECOND);
         sim.balancer.set_checked(&find(&sim, 1), Checked::Fit, sim.now);
         let met = share(&mut sim);
-        assert!((met - 0.25).abs() < slack(&policy), "{met} {policy:?}");
+        assert!((met - 0.25).abs() < slack(&policy), "{met} {}", named(&policy));
     }
 }
 
