@@ -19,9 +19,10 @@ use std::{
 
 use http::StatusCode;
 use tower_mesh::{
-    ErrorKind, Mesh,
+    ErrorKind, Event, Mesh,
     config::{
-        Balancer, Balancing, Breakers, Cluster, Endpoint, Failover, HealthCheck, RingHash, Service,
+        Balancer, Balancing, Breakers, Cluster, ClusterSecurity, Endpoint, Failover, HealthCheck,
+        RingHash, SecurityMode, Service,
     },
     discover::Static,
 };
@@ -264,4 +265,56 @@ async fn clusters_that_nobody_defines_are_reported_and_used_when_they_come() {
         assert!(errors.contains(wanted), "{errors}");
         assert_eq!(names(&mesh).await, ["b"]);
     }
+}
+
+#[tokio::test]
+async fn a_call_whose_clusters_are_all_down_makes_no_attempts_without_end() {
+    let ((dead, _held), (other, _too)) = (dead_address(), dead_address());
+    let slow = |mut cluster: Cluster| {
+        cluster.transport.connect_backoff_max = Some(Duration::from_secs(60));
+        cluster
+    };
+    let clusters = [
+        ("first", slow(cluster([dead.into()], &["second"]))),
+        ("second", slow(cluster([other.into()], &[]))),
+    ];
+    let mesh = mesh(clusters).await;
+    let client = mesh.client("users").unwrap();
+    for _ in 0..10 {
+        let mut events = Recorder::of(&mesh);
+        patience(fetch(&client, get("/"))).await.unwrap_err();
+        let attempts = events.count(|it| matches!(it, Event::AttemptStarted { .. }));
+        assert!((1..=4).contains(&attempts), "{attempts} attempts");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_in_clear_by_default_does_not_take_over_from_one_that_is_secured() {
+    let (b, (dead, _held)) = (Server::named("b").await, dead_address());
+    let secured = |endpoints: Vec<Endpoint>| {
+        let mut cluster = cluster(endpoints, &["second"]);
+        let mut security = ClusterSecurity::default();
+        (security.mode, security.system_roots) = (Some(SecurityMode::Tls), Some(true));
+        cluster.security = Some(security);
+        cluster
+    };
+    for endpoints in [vec![], vec![dead.into()]] {
+        let is_empty = endpoints.is_empty();
+        let second = cluster([of(&b)], &[]);
+        let mesh = mesh([("first", secured(endpoints.clone())), ("second", second)]).await;
+        let client = mesh.client("users").unwrap();
+        for _ in 0..3 {
+            let error = patience(fetch(&client, get("/"))).await.unwrap_err().to_string();
+            let wanted = "cluster second does not take over: its connections are plaintext";
+            assert!(!is_empty || error.contains(wanted), "{error}");
+        }
+        assert_eq!(b.requests(), 0);
+    }
+    // Somebody has said that it may be.
+    let mut off = ClusterSecurity::default();
+    off.mode = Some(SecurityMode::Off);
+    let mut second = cluster([of(&b)], &[]);
+    second.security = Some(off);
+    let mesh = mesh([("first", secured(Vec::new())), ("second", second)]).await;
+    assert_eq!(names(&mesh).await, ["b"]);
 }

@@ -34,29 +34,39 @@ impl<X: Upstream> Balancer<X> {
         let elsewhere = if mode.leaves.is_empty() {
             None
         } else {
-            self.among(view, &ask, drawn, (&mode, Rank::Degraded))
+            let picked = view.among(&ask, drawn, (&mode, Rank::Degraded));
+            picked.map(|it| self.probing(view, it, ask.now))
         };
         if elsewhere.is_some() || !ask.well {
             return elsewhere.map(Ok);
         }
-        let picked = self.among(view, &ask, drawn, (&mode, Rank::Left));
+        let picked = view.among_well(&ask, drawn, &mode).map(|it| self.probing(view, it, ask.now));
         Some(picked.ok_or(PickError::Unavailable))
     }
 
-    fn among<'a>(
-        &self,
-        view: &'a View<X>,
-        ask: &Ask<'a, X>,
-        drawn: Drawn<'a, X>,
-        (mode, worst): (&'a Mode<'a, X>, Rank),
-    ) -> Option<InFlight<X>> {
-        let endpoint = view.among(ask, drawn, (mode, worst))?;
-        let flight = self.begin(view, endpoint, self.live(endpoint, &view.all), ask.now);
-        Some(flight.perhaps_probing(ask.now))
+    fn probing(&self, view: &View<X>, endpoint: &Arc<Endpoint<X>>, now: u64) -> InFlight<X> {
+        let flight = self.begin(view, endpoint, self.live(endpoint, &view.all), now);
+        flight.perhaps_probing(now)
     }
 }
 
 impl<X: Upstream> View<X> {
+    /// One that works; and when there is none, one that could not be connected to and whose back-off
+    /// is over, or nobody would find out that it can be.
+    pub(super) fn among_well<'a>(
+        &'a self,
+        ask: &Ask<'a, X>,
+        drawn: Drawn<'a, X>,
+        mode: &'a Mode<'a, X>,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        self.among(ask, drawn, (mode, Rank::Left)).or_else(|| {
+            mode.trial.set(true);
+            let picked = self.among(ask, drawn, (mode, Rank::Left));
+            mode.trial.set(false);
+            picked
+        })
+    }
+
     /// One that ranks so well at least.
     pub(super) fn among<'a>(
         &'a self,

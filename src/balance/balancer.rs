@@ -69,13 +69,13 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let Ask { now, random, tried, over, wanted, hash, apart, .. } = ask;
         let view = self.view.load();
-        if over.is_some() || !tried.is_empty() || view.placed.is_some() {
+        if over.is_some() || wanted.is_some() || !tried.is_empty() || view.placed.is_some() {
             return self.pick_specially(&view, (now, random), (tried, apart), (over, wanted), hash);
         }
         let picker = Picker::untried(&view.all.set, now, random);
         match view.policy.plain(&view.all, picker, hash) {
             Ok((endpoint, live)) => Ok(self.begin(&view, endpoint, live, now)),
-            Err(drawn) => self.pick_drawn(&view, (now, random), wanted, hash, drawn),
+            Err(drawn) => self.pick_drawn(&view, (now, random), hash, drawn),
         }
     }
 
@@ -100,11 +100,10 @@ impl<X: Upstream> Balancer<X> {
         &self,
         view: &View<X>,
         (now, random): (u64, &Random),
-        wanted: Option<&Wanted>,
         hash: Option<u64>,
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
-        let ask = Ask { wanted, hash, ..Ask::any(now, random, &[]) };
+        let ask = Ask::any(now, random, &[]).hashed(hash);
         self.pick_ranked(view, ask, drawn).or_else(|error| self.pick_again(view, ask, error))
     }
 
@@ -135,6 +134,9 @@ impl<X: Upstream> Balancer<X> {
         }
         if view.placed.is_some() {
             return self.planned(view, ask);
+        }
+        if is_of_labels(ask.wanted) {
+            return Err(PickError::NoPart);
         }
         let (group, now) = (&view.all, ask.now);
         let picker = Picker::new(&group.set, &ask);
@@ -224,6 +226,11 @@ impl<X: Upstream> Balancer<X> {
         }
         live
     }
+}
+
+/// Whether labels are asked for: where there is no plan, nobody is known to carry them.
+pub(super) fn is_of_labels(wanted: Option<&Wanted>) -> bool {
+    wanted.is_some_and(|wanted| !wanted.is_empty())
 }
 
 /// Nobody tells anything without the feature `orca`.

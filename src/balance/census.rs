@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    balancer::Balancer,
-    endpoint::{Endpoint, Upstream},
+    balancer::{Balancer, is_of_labels},
+    endpoint::{Endpoint, Spec, Upstream},
     health::Phase,
     pick::{Rank, standing},
     place::{Callers, locality_of},
@@ -97,6 +97,9 @@ impl<X: Upstream> Balancer<X> {
             let now = self.epoch.nanos(Instant::now());
             return view.has_planned(wanted, now, other);
         }
+        if is_of_labels(wanted) {
+            return false;
+        }
         match (&view.all.replicas, hash) {
             (Some(replicas), Some(hash)) => {
                 let at = |place: &u32| view.all.set.get(*place as usize);
@@ -104,6 +107,11 @@ impl<X: Upstream> Balancer<X> {
             }
             _ => view.all.set.iter().any(other),
         }
+    }
+
+    /// Whether it has an endpoint of such a specification.
+    pub(crate) fn has(&self, such: impl Fn(&Spec) -> bool) -> bool {
+        self.view.load().all.set.iter().any(|endpoint| such(endpoint.spec()))
     }
 
     /// The index and the set agree.

@@ -8,6 +8,8 @@ use super::{
     endpoint::{Endpoint, Upstream},
     flight::InFlight,
     pick::{Picker, Rank},
+    planned::plan_of,
+    subset::labels::Wanted,
     view::{Group, View},
 };
 
@@ -24,7 +26,7 @@ impl<X: Upstream> Balancer<X> {
         ask: &Ask<'_, X>,
     ) -> Vec<Arc<Endpoint<X>>> {
         let view = self.view.load();
-        let Some(group) = view.group_of(endpoint) else { return Vec::new() };
+        let Some(group) = view.group_of(endpoint, ask.wanted) else { return Vec::new() };
         let Some(sequence) = &group.sequence else { return Vec::new() };
         let picker = Picker::new(&group.set, ask);
         let behind = sequence.behind(&group.set, endpoint);
@@ -40,12 +42,14 @@ impl<X: Upstream> Balancer<X> {
 
 impl<X: Upstream> View<X> {
     /// The endpoints that a pick of this one has chosen among.
-    fn group_of(&self, endpoint: &Endpoint<X>) -> Option<&Group<X>> {
+    fn group_of(&self, endpoint: &Endpoint<X>, wanted: Option<&Wanted>) -> Option<&Group<X>> {
         let has = |group: &&Group<X>| group.set.iter().any(|it| it.is(endpoint));
         let Some(placed) = &self.placed else { return Some(&self.all) };
-        let levels = || placed.plan.levels.iter();
+        let plan = plan_of(self, placed, wanted).ok()?;
+        let levels = || plan.levels.iter();
         let parts = levels().flat_map(|level| level.parts.iter().map(|part| &part.group));
         let wholes = levels().filter_map(|level| level.whole.as_ref());
-        parts.chain(wholes).find(has).or(Some(&self.all))
+        // Of labels that are asked for, those that the others carry are not known to be the same.
+        parts.chain(wholes).find(has).or_else(|| (plan.id == 0).then_some(&self.all))
     }
 }

@@ -177,8 +177,7 @@ impl<'a, X: Upstream> Way<'a, X> {
             let first = group.set.get(scale(word, group.set.len()))?;
             return Some((picker.random_ranked(first)?, None));
         }
-        let drawn = policy.plain_elsewhere(group, picker, self.ask.hash).err().flatten()?;
-        Some((policy.ranked(group, picker, self.ask, drawn)?, None))
+        Some((policy.by_rank(group, picker, self.ask)?, None))
     }
 
     /// There is nothing good where it was to be: the rest of the priority, then the other ones, then
@@ -223,7 +222,27 @@ impl<'a, X: Upstream> Way<'a, X> {
                 }
             }
         }
+        if self.ask.well
+            && let Some(picked) = self.last_trial(levels)
+        {
+            return Ok(picked);
+        }
         Err(PickError::Unavailable)
+    }
+
+    /// Before other clusters are called: one that could not be connected to and whose back-off is over,
+    /// or nobody would find out that it can be.
+    #[cold]
+    fn last_trial(&self, levels: impl Iterator<Item = &'a Level<X>>) -> Option<Chosen<'a, X>> {
+        self.mode.worst.set(Rank::Left);
+        let looked = |level| {
+            self.look_as(level, false);
+            self.mode.trial.set(true);
+            self.within(self.whole(level))
+        };
+        let picked = levels.into_iter().find_map(looked);
+        self.mode.trial.set(false);
+        picked
     }
 
     /// Unless it is known to be bad, and such ones are not to be called.

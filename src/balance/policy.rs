@@ -156,6 +156,15 @@ impl Policy {
         }
     }
 
+    /// Whether endpoints are looked for by their places in the cluster.
+    pub(super) fn finds_by_place(&self) -> bool {
+        match self {
+            #[cfg(feature = "orca")]
+            Self::Prequal(_) => true,
+            _ => false,
+        }
+    }
+
     /// What table its groups need.
     pub(super) fn hashes(&self) -> Option<hash::Kind> {
         match *self {
@@ -224,6 +233,21 @@ impl Policy {
         hash: Option<u64>,
     ) -> Plain<'a, X> {
         self.plain(group, picker, hash)
+    }
+
+    /// Picks where a plan asks more of a pick, so that whoever is drawn is ranked.
+    pub(super) fn by_rank<'a, X: Upstream>(
+        &self,
+        group: &'a Group<X>,
+        picker: Picker<'a, X>,
+        ask: &Ask<'a, X>,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        #[cfg(feature = "orca")]
+        if let Self::Prequal(prequal) = self {
+            return picker.prequal_by_rank(prequal);
+        }
+        let drawn = self.plain_elsewhere(group, picker, ask.hash).err().flatten()?;
+        self.ranked(group, picker, ask, drawn)
     }
 
     /// Picks when what was drawn is not plainly good.

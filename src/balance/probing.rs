@@ -89,9 +89,9 @@ impl Probing {
 
     /// Takes all whole ones. One task alone does.
     fn take(&self) -> u64 {
-        let whole = self.owed.load(Relaxed) / WHOLE;
-        self.owed.fetch_sub(whole * WHOLE, AcqRel);
-        whole
+        // Settings that come between may have set it to nothing.
+        let taken = self.owed.fetch_update(AcqRel, Relaxed, |owed| Some(owed % WHOLE));
+        taken.unwrap_or(0) / WHOLE
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) struct Set<X> {
     pub(super) uniform: bool,
     /// Endpoints that make a plan of the pick necessary.
     pub(super) placed: usize,
+    /// Of a part of a cluster: the places of its endpoints in the whole, in order, each with that in
+    /// the part.
+    parts: Option<Arc<[(u32, u32)]>>,
 }
 
 /// What only the updater touches: where each address is, and how often each weight occurs.
@@ -56,16 +59,31 @@ pub(crate) struct Diff {
 
 impl<X> Set<X> {
     pub(super) fn empty() -> Self {
-        Self { chunks: Vec::new(), len: 0, max_weight: 1, stride: 0, uniform: true, placed: 0 }
+        Self {
+            chunks: Vec::new(),
+            len: 0,
+            max_weight: 1,
+            stride: 0,
+            uniform: true,
+            placed: 0,
+            parts: None,
+        }
     }
 
-    /// These endpoints.
-    pub(super) fn of(endpoints: impl IntoIterator<Item = Arc<Endpoint<X>>>) -> Self {
+    /// These endpoints, a part of a cluster in which each has its place; `finds` says that they are
+    /// looked for by that.
+    pub(super) fn of(endpoints: impl IntoIterator<Item = Arc<Endpoint<X>>>, finds: bool) -> Self {
         let (mut set, mut weights) = (Self::empty(), (u16::MAX, 1));
         for endpoint in endpoints {
             let weight = endpoint.spec().weight();
             weights = (weights.0.min(weight), weights.1.max(weight));
-            set.push(endpoint);
+            set.append(endpoint);
+        }
+        if finds {
+            let places = set.iter().map(|endpoint| endpoint.place()).zip(0..);
+            let mut parts: Vec<(u32, u32)> = places.collect();
+            parts.sort_unstable();
+            set.parts = Some(parts.into());
         }
         set.set_weights(weights.1, weights.0 >= weights.1);
         set
@@ -99,7 +117,16 @@ impl<X> Set<X> {
             stride: self.stride,
             uniform: self.uniform,
             placed: self.placed,
+            parts: self.parts.clone(),
         }
+    }
+
+    /// Whose place this is in the whole cluster, if this is a part of it.
+    #[cold]
+    pub(super) fn of_whole(&self, place: u32) -> Option<&Arc<Endpoint<X>>> {
+        let parts = self.parts.as_ref()?;
+        let at = parts.binary_search_by_key(&place, |(whole, _)| *whole).ok()?;
+        self.get(parts.get(at)?.1 as usize)
     }
 
     fn slot(&mut self, index: usize) -> Option<&mut Arc<Endpoint<X>>> {
@@ -108,10 +135,14 @@ impl<X> Set<X> {
     }
 
     fn push(&mut self, endpoint: Arc<Endpoint<X>>) {
+        endpoint.placed(self.len);
+        self.append(endpoint);
+    }
+
+    fn append(&mut self, endpoint: Arc<Endpoint<X>>) {
         if self.len & (CHUNK - 1) == 0 {
             self.chunks.push(Arc::new(Vec::with_capacity(CHUNK.min(self.len.max(8)))));
         }
-        endpoint.placed(self.len);
         if let Some(chunk) = self.chunks.last_mut() {
             unshared(chunk).push(endpoint);
             self.len += 1;

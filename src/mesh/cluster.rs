@@ -306,6 +306,23 @@ impl Cluster {
         (0..count).filter_map(other)
     }
 
+    /// Whether any of its connections is to be secured.
+    pub(crate) fn is_secured(&self) -> bool {
+        let core = self.core.load();
+        core.protector.is_on() || core.balancer.has(|spec| core.protector.demand(spec).is_some())
+    }
+
+    /// Whether that one may take over: not if it speaks in clear because nobody has said anything of
+    /// it, where this one is secured.
+    #[cold]
+    pub(crate) fn may_be_followed_by(&self, other: &Self) -> bool {
+        let core = other.core.load();
+        let is_open = core.protector.is_open_itself()
+            && !core.balancer.context().leaf.as_ref().is_some_and(|leaf| leaf.secures())
+            && core.balancer.has(|spec| core.protector.is_open(spec));
+        !(is_open && self.is_secured())
+    }
+
     /// Whether its endpoints are to be secured and none of them can be: another is as good as any.
     pub(crate) fn secures_nothing(&self) -> bool {
         let core = self.core.load();

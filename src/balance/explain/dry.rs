@@ -13,9 +13,9 @@ use super::Asked;
 use crate::{
     balance::{
         ask::Ask,
-        balancer::PickError,
+        balancer::{PickError, is_of_labels},
         endpoint::{Endpoint, Upstream},
-        pick::{Mode, Picker, Pinned, Pins, Rank},
+        pick::{Mode, Picker, Pinned, Pins},
         planned::plan_of,
         view::{Group, Placed, View},
     },
@@ -95,12 +95,15 @@ impl<X: Upstream> View<X> {
         if self.placed.is_some() {
             return self.choose(ask, &|| (), |(endpoint, _)| Arc::clone(endpoint));
         }
+        if is_of_labels(ask.wanted) {
+            return Err(PickError::NoPart);
+        }
         match self.policy.plain_elsewhere(group, picker, ask.hash) {
             Ok((endpoint, _)) => Ok(Arc::clone(endpoint)),
             Err(None) => Err(PickError::Empty),
             Err(Some(drawn)) if ask.well => {
                 let mode = Mode::new(ask);
-                let picked = self.among(ask, drawn, (&mode, Rank::Left)).cloned();
+                let picked = self.among_well(ask, drawn, &mode).cloned();
                 picked.ok_or(PickError::Unavailable)
             }
             Err(Some(drawn)) => {

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{EFFORT, Picker, Rank, SCAN, scale};
+use super::{EFFORT, Picker, Rank, SCAN, scale, turn::first_turn};
 use crate::{
     balance::endpoint::{Endpoint, Upstream},
     config,
@@ -30,6 +30,8 @@ struct Least<'a, X> {
     best: Option<(Rank, f64, &'a Arc<Endpoint<X>>)>,
     /// How much those that are as good count together.
     tied: u64,
+    /// So many are looked at.
+    looks: usize,
 }
 
 // === impl Choices ===
@@ -86,7 +88,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         {
             return self.by_bias(bias, turn);
         }
-        let mut least = Least { best: None, tied: 0 };
+        let mut least = Least { best: None, tied: 0, looks: choices.count.min(len) };
         if choices.count >= len {
             for endpoint in self.set.iter() {
                 if least.look(self, endpoint, u64::from(endpoint.spec().weight())) {
@@ -119,7 +121,10 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let mut best = None;
         let (mut sum, mut drawn) = (0.0, None);
         for _ in 0..len.clamp(*TURNS.start(), *TURNS.end()) {
-            let at = turn.fetch_add(1, Relaxed);
+            let mut at = turn.fetch_add(1, Relaxed);
+            if at == 0 {
+                at = first_turn(turn, self.random, len);
+            }
             let (round, place) = (at / len.max(1) as u64, at % len.max(1) as u64);
             let endpoint = self.set.get(usize::try_from(place).ok()?)?;
             let rank = self.rank(endpoint);
@@ -174,7 +179,7 @@ impl<'a, X: Upstream> Least<'a, X> {
             Some(live) => (Rank::Good, live.load.in_flight()),
             None => {
                 let rank = picker.rank(endpoint);
-                if picker.is_probe(rank, endpoint) {
+                if picker.is_probe_of(rank, endpoint, self.looks) {
                     return true;
                 }
                 (rank, endpoint.live().map_or(0, |live| live.load.in_flight()))

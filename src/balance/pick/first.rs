@@ -74,11 +74,10 @@ impl Sequence {
         let mut listed: Vec<_> = (0_u32..).zip(set.iter()).collect();
         match first.shuffle {
             None => listed.sort_by_key(|(_, endpoint)| endpoint.listed()),
-            Some(seed) => listed.sort_by(|(_, one), (_, other)| {
-                let (one, other) = (one.spec(), other.spec());
-                key(seed, one.address(), one.weight())
-                    .total_cmp(&key(seed, other.address(), other.weight()))
-                    .then_with(|| one.address().cmp(other.address()))
+            // Of ratios in (0, 1], which are at least 0: their bits are in their order.
+            Some(seed) => listed.sort_by_cached_key(|(_, it)| {
+                let (address, weight) = (it.spec().address(), it.spec().weight());
+                (key(seed, address, weight).abs().to_bits(), address.clone())
             }),
         }
         //= gRFC A61: after that the families take turns

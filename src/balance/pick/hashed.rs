@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Picker, Plain, Rank, Ranked, SCAN, scale};
+use super::{Met, Picker, Plain, Rank, Ranked, SCAN, scale};
 use crate::balance::{
     endpoint::{Endpoint, Upstream},
     hash::{Crowd, Spread},
@@ -56,7 +56,11 @@ impl<'a, X: Upstream> Picker<'a, X> {
         //= ring that is looked at, which would be flooded, but others at random by the hash
         for (place, share) in walk {
             let endpoint = self.set.get(place)?;
-            if self.consider(endpoint, &mut best) {
+            let met = self.met(endpoint, &mut best);
+            if met == Met::Probe {
+                return Some(endpoint);
+            }
+            if met == Met::Good {
                 let overload = by.overload(endpoint, share);
                 if overload <= 1.0 {
                     return Some(endpoint);

@@ -59,6 +59,15 @@ pub(super) enum Rank {
     Never,
 }
 
+/// What a look at a lone endpoint comes to.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Met {
+    Good,
+    /// It is the one that this call probes, and nobody else does.
+    Probe,
+    Less,
+}
+
 /// What a plan asks of a pick; it may change between two looks.
 pub(super) struct Mode<'a, X> {
     /// What ranks below is not picked; one that is probed is.
@@ -165,26 +174,39 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// Whether a lone endpoint is picked; if not it is noted if it is the best so far.
     fn consider(self, endpoint: &'a Arc<Endpoint<X>>, best: &mut Option<Ranked<'a, X>>) -> bool {
+        self.met(endpoint, best) != Met::Less
+    }
+
+    /// The same, and whether it is this call's to probe: no other may be chosen then.
+    fn met(self, endpoint: &'a Arc<Endpoint<X>>, best: &mut Option<Ranked<'a, X>>) -> Met {
         let rank = self.rank(endpoint);
-        if rank == Rank::Good || self.is_probe(rank, endpoint) {
-            return true;
+        if rank == Rank::Good {
+            return Met::Good;
+        }
+        if self.is_probe(rank, endpoint) {
+            return Met::Probe;
         }
         if best.is_none_or(|(least, _)| rank < least) {
             *best = Some((rank, endpoint));
         }
-        false
+        Met::Less
     }
 
     /// Whether this call is the one that probes a suspect, or one that is ejected.
     fn is_probe(self, rank: Rank, endpoint: &Endpoint<X>) -> bool {
+        self.is_probe_of(rank, endpoint, 2)
+    }
+
+    /// The same of a pick that looks at so many.
+    fn is_probe_of(self, rank: Rank, endpoint: &Endpoint<X>, looks: usize) -> bool {
         let Some(live) = endpoint.live() else { return false };
         let state = &live.load.state;
         match rank {
             // Of a pick that is tried out, nothing is claimed.
             Rank::Suspect if self.random.is_dry() => {
-                state.suspect_due(self.now, meetings(self.set.len())).is_some()
+                state.suspect_due(self.now, meetings(self.set.len(), looks)).is_some()
             }
-            Rank::Suspect => live.load.claim_probe(self.now, meetings(self.set.len())),
+            Rank::Suspect => live.load.claim_probe(self.now, meetings(self.set.len(), looks)),
             Rank::Ejected if !live.extra.available(self.now) => false,
             Rank::Ejected if self.random.is_dry() => state.probe_due(self.now).is_some(),
             Rank::Ejected => state.claim_probe(self.now),
@@ -222,11 +244,13 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 }
 
-/// So many picks that meet a suspect must there be between its probes at most: of the better of two,
-/// which meets each endpoint with twice its share, 1 % of the calls are probes of it, and no more than
-/// a quarter of its even share.
-fn meetings(endpoints: usize) -> u32 {
-    (200 / u32::try_from(endpoints).unwrap_or(u32::MAX).max(1)).clamp(8, 100)
+/// So many picks that meet a suspect must there be between its probes at most: of picks that look at
+/// so many, which meet each endpoint with so many times its share, 1 % of the calls are probes of it,
+/// and no more than a quarter of its even share.
+fn meetings(endpoints: usize, looks: usize) -> u32 {
+    let (looks, endpoints) = (looks.min(endpoints).max(1), endpoints.max(1));
+    let meetings = (100 * looks / endpoints).clamp((4 * looks).min(100), 100);
+    u32::try_from(meetings).unwrap_or(u32::MAX)
 }
 
 /// How an endpoint stands, whoever asks.

@@ -36,17 +36,32 @@ impl<'a, X: Upstream> Picker<'a, X> {
         drawn: Drawn<'a, X>,
         prequal: &Prequal,
     ) -> Option<&'a Arc<Endpoint<X>>> {
-        // What was drawn has been so for want of reports; a call that has met others has not
-        // looked for any yet.
+        // What was drawn has been so for want of reports; a call that has met others has not looked
+        // for any yet.
         let picked = if self.tried.is_empty() {
             None
         } else {
-            let good = |picker: Self, endpoint: &'a Arc<Endpoint<X>>| {
-                if picker.rank(endpoint) == Rank::Good { endpoint.live() } else { None }
-            };
-            self.by_reports(prequal, self.random.next(), good)
+            self.by_reports(prequal, self.random.next(), Self::ranks_good)
         };
         picked.map(|(endpoint, _)| endpoint).or_else(|| self.p2c_ranked(drawn, FALLBACK))
+    }
+
+    /// The whole of a pick of which a plan asks more, so that who is good is a matter of rank.
+    pub(in crate::balance) fn prequal_by_rank(
+        self,
+        prequal: &Prequal,
+    ) -> Option<&'a Arc<Endpoint<X>>> {
+        let word = self.random.next();
+        let explores = self.tried.is_empty() && word.is_multiple_of(EXPLORES);
+        if !explores && let Some((endpoint, _)) = self.by_reports(prequal, word, Self::ranks_good) {
+            return Some(endpoint);
+        }
+        let drawn = self.p2c(FALLBACK).err().flatten()?;
+        self.p2c_ranked(drawn, FALLBACK)
+    }
+
+    fn ranks_good(self, endpoint: &'a Arc<Endpoint<X>>) -> Option<&'a Live<X>> {
+        if self.rank(endpoint) == Rank::Good { endpoint.live() } else { None }
     }
 
     fn good_one(self, endpoint: &'a Arc<Endpoint<X>>) -> Option<&'a Live<X>> {
@@ -66,15 +81,16 @@ impl<'a, X: Upstream> Picker<'a, X> {
         // Where groups share the pool, the best of it may be others'.
         for _ in 0..settings.pool_size {
             let choice = pool.choose(self.now, settings, len, (skip, word))?;
-            // A place may be another's by now, whom the report does not concern.
-            if let Some(endpoint) = self.set.get(choice.place as usize)
-                && let Some(live) = good(self, endpoint)
-                && live.who() == choice.who
-            {
+            // A place may be another's by now, whom the report does not concern; and in a part of the
+            // cluster it is.
+            let is_whose = |live: &&'a Live<X>| live.who() == choice.who;
+            let at = |endpoint| Some((endpoint, good(self, endpoint).filter(is_whose)?));
+            let picked = self.set.get(choice.place as usize).and_then(at);
+            if let Some(picked) = picked.or_else(|| self.set.of_whole(choice.place).and_then(at)) {
                 if !self.random.is_dry() {
                     pool.take(choice, settings, len, word << 32);
                 }
-                return Some((endpoint, live));
+                return Some(picked);
             }
             skip |= pool.skipping(choice);
             word = self.random.next();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Picker, Rank, Ranked, SCAN, scale};
+use super::{Met, Picker, Rank, Ranked, SCAN, scale};
 use crate::balance::{
     endpoint::{Endpoint, Upstream},
     shard::Replicas,
@@ -29,8 +29,10 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let steps = [0, second].into_iter().chain(1..places.len().min(SCAN));
         let mut first = None;
         for endpoint in steps.filter_map(at) {
-            if !self.consider(endpoint, &mut best) {
-                continue;
+            match self.met(endpoint, &mut best) {
+                Met::Good => {}
+                Met::Probe => return Some(endpoint),
+                Met::Less => continue,
             }
             let load = |of: &Endpoint<X>| of.live().map_or(0, |live| live.load.in_flight());
             match first {

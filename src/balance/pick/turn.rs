@@ -129,7 +129,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
 /// endpoints in step, each of which would get all of their calls at once.
 #[cold]
 #[inline(never)]
-fn first_turn(cursor: &AtomicU64, random: &Random, len: usize) -> u64 {
+pub(super) fn first_turn(cursor: &AtomicU64, random: &Random, len: usize) -> u64 {
     let first = scale(random.next(), len) as u64;
     cursor.store(first + 1, Relaxed);
     first

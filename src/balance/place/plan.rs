@@ -226,13 +226,23 @@ impl<X: Upstream> Level<X> {
                         level.parts.iter().find(|it| it.locality == locality && it.ring == ring)
                     })
                     .map(|part| &part.group);
-                let group = Group::new(making.policy, Set::of(endpoints), before, making.crowd);
+                let group = Group::new(
+                    making.policy,
+                    Set::of(endpoints, making.policy.finds_by_place()),
+                    before,
+                    making.crowd,
+                );
                 parts.push(Part { locality, ring, group, upto: AtomicU32::new(u32::MAX) });
             }
         }
         let whole = (!alone || is_subset).then(|| {
             let before = before.and_then(|level| level.whole.as_ref());
-            Group::new(making.policy, Set::of(all), before, making.crowd)
+            Group::new(
+                making.policy,
+                Set::of(all, making.policy.finds_by_place()),
+                before,
+                making.crowd,
+            )
         });
         let level = Self {
             priority,

@@ -221,3 +221,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn clients_that_start_together_do_not_take_turns_in_step() {
+    let firsts: std::collections::BTreeSet<_> = (0..30)
+        .map(|seed| {
+            let endpoints = (1..=8).map(|it| endpoint(it).weight(u32::from(it) + 7)).collect();
+            let sim = Sim::new(&Balancer::RoundRobin, endpoints);
+            sim.balancer.settle(&cluster(bias(1.0)));
+            let random = crate::core::Random::seeded(seed);
+            let flight = sim.balancer.pick(Ask::any(sim.now, &random, &[])).unwrap();
+            super::number_of(flight.endpoint())
+        })
+        .collect();
+    assert!(firsts.len() > 3, "{firsts:?}");
+}
+
+#[test]
+fn a_full_scan_probes_a_suspect_no_more_often_than_two_choices_do() {
+    for settings in [full_scan(), choices(9)] {
+        let (mut sim, _held) = busy(settings, &[(1, 0); 10]);
+        let answer = |number| match number {
+            1 => (MILLI, Outcome::Failure),
+            number => healthy(number),
+        };
+        sim.closed(1_000, 3, answer);
+        sim.forget();
+        sim.closed(20_000, 3, answer);
+        assert!(sim.share(1) < 0.02, "{}", sim.share(1));
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::{Address, MILLI, SECOND, address, endpoint, under};
 use crate::{
-    balance::{Ask, Balancer, Endpoint, Outcome, PickError, Spec, Upstream, health::Link},
+    balance::{Ask, Balancer, Endpoint, Outcome, PickError, Spec, Upstream, Wanted, health::Link},
     config::{self, Health, PickFirst},
     core::{Epoch, Random},
 };
@@ -357,4 +357,22 @@ fn each_priority_has_an_order_of_its_own() {
     assert_eq!(other, 3);
     let ask = Ask::any(first.now.get(), &first.random, &[]);
     assert_eq!(first.balancer.behind(&first.find(3), &ask).len(), 1);
+}
+
+#[test]
+fn who_is_tried_beside_carries_the_labels_that_the_call_asks_for() {
+    let labels = |version: &str| [("version".to_owned(), version.to_owned())].into();
+    let of =
+        |number: u16, version| config::Endpoint { labels: labels(version), ..endpoint(number) };
+    let keys = vec!["version".to_owned()];
+    let selector = config::SubsetSelector { keys, ..config::SubsetSelector::default() };
+    let subsets = config::Subsets { selectors: vec![selector], ..config::Subsets::default() };
+    let cluster = config::Cluster { subsets: Some(subsets), ..cluster(false) };
+    let endpoints = vec![of(1, "1"), of(2, "2"), of(3, "1"), of(4, "2")];
+    let first = First::new(&cluster, 0, endpoints);
+    let wanted = Wanted::new(labels("1"));
+    let ask = Ask::any(SECOND, &first.random, &[]).wanting(Some(&wanted));
+    let behind = first.balancer.behind(&first.find(1), &ask);
+    let behind: Vec<_> = behind.iter().map(|it| it.spec().address().clone()).collect();
+    assert_eq!(behind, [address(3)]);
 }

@@ -900,3 +900,49 @@ proptest! {
         world.balancer.check();
     }
 }
+
+#[test]
+fn a_cluster_that_others_take_over_from_gets_its_calls_back_when_its_back_off_is_over() {
+    let scans = config::LeastRequest { full_scan: Some(true), ..config::LeastRequest::default() };
+    let shards = vec![config::Shard { name: "1".into(), ..config::Shard::default() }];
+    let label = Some("version".into());
+    let sharded = config::Sharded { shards, label, hash: Vec::new() };
+    let kinds = [
+        config::Balancer::PickFirst(config::PickFirst::default()),
+        config::Balancer::LeastRequest,
+        config::Balancer::Sharded(sharded),
+        config::Balancer::RoundRobin,
+        config::Balancer::default(),
+    ];
+    for balancer in kinds {
+        for balancing in [None, Some(Balancing::default())] {
+            let least_request = (balancer == config::Balancer::LeastRequest).then(|| scans.clone());
+            let balancer = Some(balancer.clone());
+            let cluster = Cluster { balancer, balancing, least_request, ..Cluster::default() };
+            let mut world = World::new(&cluster, Here::default(), vec![labelled(1, "1")]);
+            let well = |world: &World| {
+                let ask = Ask::any(world.now, &world.random, &[]).hashed(Some(1));
+                world
+                    .balancer
+                    .pick_well(ask)
+                    .map(|flight| flight.finish(world.now, Outcome::Ignored))
+            };
+            assert_eq!(well(&world), Ok(()), "{cluster:?}");
+            let wire = world.balancer.context().wire(1);
+            wire.failing.store(true, Relaxed);
+            world.set_down(1..=1, true);
+            assert!(well(&world).is_err(), "{cluster:?}");
+            world.now += SECOND;
+            world.set_down(1..=1, false);
+            assert_eq!(well(&world), Ok(()), "{cluster:?}");
+        }
+    }
+}
+
+#[test]
+fn labels_of_a_cluster_without_subsets_are_carried_by_nobody() {
+    let world = World::new(&round_robin(), Here::default(), vec![labelled(1, "1")]);
+    assert_eq!(world.wanting(&wanted("1")), Err(PickError::NoPart));
+    assert!(!world.balancer.is_callable(Some(&wanted("1"))));
+    assert_eq!(world.wanting(&Wanted::default()), Ok(1));
+}

@@ -284,3 +284,54 @@ fn endpoints_that_come_and_go_lose_no_call() {
     assert_eq!(sim.calls, 4_000);
     sim.closed(500, 20, healthy);
 }
+
+#[test]
+fn prequal_follows_reports_where_a_plan_asks_more_of_a_pick() {
+    let zone = |number: u16, zone: &str| {
+        let locality = Some(Box::new(config::Locality::new("eu", zone)));
+        config::Endpoint { locality, ..endpoint(number) }
+    };
+    let slow = config::Cluster {
+        slow_start: Some(config::SlowStart {
+            window: Some(std::time::Duration::from_secs(3_600)),
+            min_weight_percent: Some(50.0),
+            ..config::SlowStart::default()
+        }),
+        ..under(&prequal())
+    };
+    let locality = config::LocalityBalancing::Weighted;
+    let balancing = config::Balancing { locality, ..config::Balancing::default() };
+    let weight = |zone: &str| config::LocalityWeight {
+        locality: config::Locality::new("eu", zone),
+        weight: 1,
+        ..config::LocalityWeight::default()
+    };
+    let split = config::Cluster {
+        balancing: Some(balancing),
+        localities: vec![weight("a"), weight("b")],
+        ..under(&prequal())
+    };
+    for cluster in [slow, split] {
+        let mut sim = Sim::of(&prequal(), 0);
+        sim.balancer.settle(&cluster);
+        // In turns, so that nobody has the same place in the whole and in its locality.
+        let endpoints = |numbers: std::ops::RangeInclusive<u16>| {
+            numbers.map(|it| zone(it, if it % 2 == 0 { "a" } else { "b" })).collect::<Vec<_>>()
+        };
+        sim.balancer.replace(endpoints(1..=2));
+        sim.now += SECOND;
+        sim.balancer.upsert(endpoints(3..=40));
+        let told = |number: u16| {
+            let busy = number <= 30;
+            let (in_flight, latency) = if busy { (50, 80_000) } else { (2, 20_000) };
+            Some(Signal { in_flight, latency })
+        };
+        keep(&sim);
+        signalled(&mut sim, 1_000, told);
+        forget_counts(&mut sim);
+        signalled(&mut sim, 5_000, told);
+        let idle: f64 = (31..=40).map(|number| sim.share(number)).sum();
+        // A quarter of the endpoints.
+        assert!(idle > 0.5, "{idle} {:?} {:?}", sim.picked, cluster.balancing);
+    }
+}

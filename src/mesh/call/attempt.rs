@@ -161,7 +161,7 @@ impl Attempt {
             return Err(Failed::fatal(in_clear(stand_in.as_ref().unwrap_or(&pinned.cluster))));
         }
         let original = Original::of(request, node);
-        let waiting = Waiting { balancer: &core.balancer, endpoint: &endpoint, tried };
+        let waiting = Waiting { balancer: &core.balancer, endpoint: &endpoint, tried, pinned };
         let state = begin(caller, node, way, &waiting, number, at, trace);
         let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
         let (started, ended) = (now, at);
@@ -270,9 +270,10 @@ impl Attempt {
                     }
                 },
                 State::Race(won) => match ready!(won.as_mut().poll(cx)) {
-                    Ok(Won { lease, endpoint, flight, failed }) => {
+                    Ok(Won { lease, endpoint, flight, failed, at }) => {
                         if let Some(flight) = flight {
                             self.move_to(caller, endpoint, flight, failed);
+                            self.at = at;
                         }
                         let node = self.endpoint.as_ref().and_then(|to| to.extra());
                         self.state = way.send(lease, node.map_or("", |node| &node.name));
@@ -336,6 +337,7 @@ struct Waiting<'a> {
     balancer: &'a Arc<Balancer<Node>>,
     endpoint: &'a Arc<Endpoint<Node>>,
     tried: &'a [Arc<Endpoint<Node>>],
+    pinned: &'a Pinned,
 }
 
 impl Waiting<'_> {
@@ -350,11 +352,15 @@ impl Waiting<'_> {
         now: u64,
     ) -> State {
         let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
-        let ask = Ask::any(now, &caller.inner.random, self.tried);
-        let behind = match &node.authority {
-            None => self.balancer.behind(self.endpoint, &ask),
-            // What the request was made for this one would go to others.
-            Some(_) => Vec::new(),
+        let ask =
+            Ask::any(now, &caller.inner.random, self.tried).wanting(self.pinned.wanted.as_deref());
+        let address = self.endpoint.spec().address();
+        let is_named = self.pinned.over().is_some_and(|over| over.address == *address);
+        let behind = if node.authority.is_none() && !is_named {
+            self.balancer.behind(self.endpoint, &ask)
+        } else {
+            // What the request was made for this one would go to others, or it asks for this one.
+            Vec::new()
         };
         let behind = behind.into_iter().filter(|it| it.spec().authority().is_none());
         let endpoints: Vec<_> = std::iter::once(Arc::clone(self.endpoint)).chain(behind).collect();
@@ -491,13 +497,13 @@ impl Attempt {
         caller: &Caller,
         endpoint: Arc<Endpoint<Node>>,
         flight: InFlight<Node>,
-        failed: Option<ErrorKind>,
+        failed: Option<(Outcome, ErrorKind)>,
     ) {
         let now = caller.inner.epoch.nanos(Instant::now());
         if let Some(flight) = self.flight.replace(flight) {
             match failed {
-                Some(error) => {
-                    flight.finish(now, Outcome::Connect);
+                Some((outcome, error)) => {
+                    flight.finish(now, outcome);
                     self.failed(caller, now, error);
                 }
                 None => {

@@ -1,5 +1,6 @@
 //! A pick where other clusters take over from the call's own: the first of them, in order, in which
-//! an endpoint works that the call has not tried; when there is none, the first that has any.
+//! an endpoint works that the call has not tried; when there is none, the first that has one that it
+//! has not tried; and then the first that has any.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use http::Request;
 use super::{
     Caller, Pinned,
     attempt::Failed,
-    refusals::{no_endpoint, overloaded},
+    refusals::{in_clear_behind, no_endpoint, overloaded},
     sticky,
 };
 use crate::{
@@ -20,6 +21,17 @@ use crate::{
 
 /// An endpoint, the place under its cluster's limit, and that cluster.
 type Picked = (InFlight<Node>, Held, Arc<Cluster>);
+
+/// What a look at a cluster will do with.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Look {
+    /// An endpoint that works, or is to be probed, and that the call has not tried.
+    Well,
+    /// One that it has not tried.
+    Untried,
+    /// Any.
+    Any,
+}
 
 /// Who asks, and what of.
 struct Question<'a> {
@@ -40,27 +52,61 @@ pub(super) fn pick(
     at: u64,
 ) -> Result<Picked, Box<Failed>> {
     let question = Question { caller, pinned, request, tried, at };
-    let line: Vec<_> = pinned.cluster.line().collect();
+    let own = &pinned.cluster;
+    if let Ok(flight) = question.ask(own, Look::Well) {
+        return question.admitted(flight, own);
+    }
+    let (others, open): (Vec<_>, Vec<_>) =
+        own.stand_ins().partition(|other| own.may_be_followed_by(other));
     let mut reason = None;
-    for well in [true, false] {
-        for cluster in &line {
-            match question.ask(cluster, well) {
+    for look in [Look::Well, Look::Untried, Look::Any] {
+        for cluster in std::iter::once(own).chain(&others) {
+            if look == Look::Well && Arc::ptr_eq(cluster, own) {
+                continue;
+            }
+            match question.ask(cluster, look) {
                 Ok(flight) => return question.admitted(flight, cluster),
                 // What its own cluster says of it; that nothing of it works says little.
-                Err(error) if !well => reason = reason.or(Some(error)),
+                Err(error) if look == Look::Any => reason = reason.or(Some(error)),
                 Err(_) => {}
             }
         }
     }
-    Err(Failed::fatal(no_endpoint(
-        &caller.inner,
-        &pinned.cluster,
-        reason.unwrap_or(PickError::Empty),
-    )))
+    let error = no_endpoint(&caller.inner, own, reason.unwrap_or(PickError::Empty));
+    Err(Failed::fatal(match open.first() {
+        Some(open) => in_clear_behind(error, own, open),
+        None => error,
+    }))
+}
+
+/// Whether a further attempt would find an endpoint that the call has not `tried`.
+#[cold]
+pub(super) fn has_other(
+    caller: &Caller,
+    pinned: &Pinned,
+    request: Option<&Request<Outgoing>>,
+    tried: &[Arc<Endpoint<Node>>],
+) -> bool {
+    let question = Question { caller, pinned, request, tried, at: 0 };
+    let own = &pinned.cluster;
+    question.has_untried(own)
+        || own
+            .stand_ins()
+            .any(|other| question.has_untried(&other) && own.may_be_followed_by(&other))
 }
 
 impl Question<'_> {
-    fn ask(&self, cluster: &Arc<Cluster>, well: bool) -> Result<InFlight<Node>, PickError> {
+    /// Whether it has an endpoint that the call has not tried, well or not.
+    fn has_untried(&self, cluster: &Arc<Cluster>) -> bool {
+        let tried: Vec<_> = self.tried.iter().map(|met| &**met).collect();
+        let (hash, wanted) = (self.hash(cluster), self.pinned.wanted.as_deref());
+        cluster.core.load().balancer.has_other(&tried, hash, wanted)
+    }
+
+    fn ask(&self, cluster: &Arc<Cluster>, look: Look) -> Result<InFlight<Node>, PickError> {
+        if look == Look::Untried && !self.has_untried(cluster) {
+            return Err(PickError::Unavailable);
+        }
         let pinned = self.pinned;
         let mut core = cluster.core.load();
         let mut ask = Ask::any(self.at, &self.caller.inner.random, self.tried);
@@ -69,7 +115,8 @@ impl Question<'_> {
         let ask = ask.hashed(self.hash(cluster)).wanting(pinned.wanted.as_deref());
         loop {
             let balancer = &core.balancer;
-            match if well { balancer.pick_well(ask) } else { balancer.pick(ask) } {
+            let is_well = look == Look::Well;
+            match if is_well { balancer.pick_well(ask) } else { balancer.pick(ask) } {
                 Ok(flight) => return Ok(flight),
                 Err(reason) => {
                     // The way to the endpoints has been swapped meanwhile, and with it their set.
@@ -98,6 +145,16 @@ impl Question<'_> {
         flight: InFlight<Node>,
         cluster: &Arc<Cluster>,
     ) -> Result<Picked, Box<Failed>> {
+        let own = &self.pinned.cluster;
+        if !Arc::ptr_eq(cluster, own)
+            && flight.endpoint().extra().is_some_and(|node| node.is_open)
+            && own.is_secured()
+        {
+            // It has come since its cluster was looked at.
+            flight.finish(self.at, Outcome::Ignored);
+            let error = no_endpoint(&self.caller.inner, own, PickError::Unavailable);
+            return Err(Failed::fatal(in_clear_behind(error, own, cluster)));
+        }
         let held = match &cluster.core.load().breaker {
             None => Ok(Held::Nothing),
             Some(limiter) => Limiter::hold(limiter).ok_or_else(|| limiter.limit()),

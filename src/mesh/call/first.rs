@@ -18,6 +18,11 @@ use crate::{
     transport::{ConnectError, Lease, race},
 };
 
+/// What a connection that was not made says of its endpoint.
+pub(super) fn outcome_of(error: &ConnectError) -> Outcome {
+    if error.is_the_calls() { Outcome::Ignored } else { Outcome::Connect }
+}
+
 /// What is raced for, and by whom.
 pub(super) struct Racers {
     pub(super) caller: Caller,
@@ -38,8 +43,10 @@ pub(super) struct Won {
     pub(super) endpoint: Arc<Endpoint<Node>>,
     /// Of another endpoint than the one that was picked.
     pub(super) flight: Option<InFlight<Node>>,
-    /// That one could not be connected to.
-    pub(super) failed: Option<ErrorKind>,
+    /// That one could not be connected to; and what that says of it.
+    pub(super) failed: Option<(Outcome, ErrorKind)>,
+    /// When the connection was asked for. Nanoseconds since the mesh's epoch.
+    pub(super) at: u64,
 }
 
 /// An endpoint that is tried beside the one that was picked.
@@ -55,7 +62,7 @@ impl Racers {
     pub(super) fn race(self) -> BoxFuture<Result<Won, ConnectError>> {
         let racers = Arc::new(self);
         Box::pin(async move {
-            let failed = Arc::<OnceLock<ErrorKind>>::default();
+            let failed = Arc::<OnceLock<(Outcome, ErrorKind)>>::default();
             let all: Vec<usize> = (0..racers.endpoints.len()).collect();
             let connect = |place| {
                 let (racers, failed) = (Arc::clone(&racers), Arc::clone(&failed));
@@ -75,7 +82,7 @@ impl Racers {
     async fn connect(
         &self,
         place: usize,
-        failed: &OnceLock<ErrorKind>,
+        failed: &OnceLock<(Outcome, ErrorKind)>,
     ) -> Result<Won, ConnectError> {
         let Some(endpoint) = self.endpoints.get(place) else { return Err(ConnectError::left()) };
         let at = self.now();
@@ -94,13 +101,16 @@ impl Racers {
         match lease {
             Ok(lease) => {
                 let flight = beside.as_mut().and_then(|beside| beside.flight.take());
-                Ok(Won { lease, endpoint: Arc::clone(endpoint), flight, failed: None })
+                Ok(Won { lease, endpoint: Arc::clone(endpoint), flight, failed: None, at })
             }
             Err(error) => {
                 match &mut beside {
                     Some(beside) => beside.failed(&error),
                     // Only here: of one attempt there is one first failure.
-                    None => drop(failed.set(Error::from(error.clone()).kind())),
+                    None => {
+                        let kind = Error::from(error.clone()).kind();
+                        let _known = failed.set((outcome_of(&error), kind));
+                    }
                 }
                 Err(error)
             }
@@ -121,9 +131,8 @@ impl<'a> Beside<'a> {
 
     fn failed(&mut self, error: &ConnectError) {
         if let Some(flight) = self.flight.take() {
-            let outcome = if error.is_the_calls() { Outcome::Ignored } else { Outcome::Connect };
             let (now, kind) = (self.racers.now(), Error::from(error.clone()).kind());
-            flight.finish(now, outcome);
+            flight.finish(now, outcome_of(error));
             self.tell(now, Some(kind), End::Error(kind));
         }
     }

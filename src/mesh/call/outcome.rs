@@ -1,6 +1,6 @@
 //! What follows an attempt: its answer is returned, or another attempt is made.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -9,13 +9,13 @@ use http_body::Frame;
 use super::{
     Pinned,
     attempt::{Met, Way},
+    failover,
     path::{Next, PathProj, State, StateProj, Step},
 };
 #[cfg(feature = "_tls")]
 use crate::security::TlsError;
 use crate::{
     core::{Body, Error, ErrorKind, Instant, Phase, RetryReason, RetryRefusal, Unrepeatable, grpc},
-    mesh::cluster::Cluster,
     resilience::retry::{self, Decision},
     transport::ConnectError,
 };
@@ -301,11 +301,8 @@ impl PathProj<'_> {
         if met == ErrorKind::Config && pinned.cluster.line().all(|it| it.secures_nothing()) {
             return false;
         }
-        let met: Vec<_> = self.trail.tried.iter().chain([&endpoint]).map(|met| &**met).collect();
-        let wanted = pinned.wanted.as_deref();
-        let has_other =
-            |it: Arc<Cluster>| it.core.load().balancer.has_other(&met, pinned.hash, wanted);
-        pinned.cluster.line().any(has_other)
+        let met: Vec<_> = self.trail.tried.iter().chain([&endpoint]).cloned().collect();
+        failover::has_other(self.caller, pinned, self.request.as_ref(), &met)
     }
 
     /// Notes what the attempt under way has met, and excludes its endpoint from the next.

@@ -193,7 +193,11 @@ impl Expiring<'_> {
         let this = self.project();
         let Some(attempt) = this.attempt else { return Poll::Pending };
         let way = Way { request: this.request, sent: this.sent };
-        attempt.poll(cx, &this.shared.caller, &this.shared.pinned, way)
+        let polled = attempt.poll(cx, &this.shared.caller, &this.shared.pinned, way);
+        if attempt.is_moved() {
+            *lock(&this.shared.endpoint) = attempt.endpoint().cloned();
+        }
+        polled
     }
 }
 

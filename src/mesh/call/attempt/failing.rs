@@ -5,7 +5,7 @@ use super::{Attempt, Met, State, Way};
 use crate::{
     balance::Outcome,
     core::{BoxError, Error, ErrorKind, Origin, Phase, WireFailure},
-    mesh::call::Caller,
+    mesh::call::{Caller, first::outcome_of},
     resilience::{exchange, retry},
     transport::{ConnectError, SendError},
 };
@@ -20,8 +20,7 @@ impl Attempt {
         error: ConnectError,
     ) -> Error {
         self.state = State::Done;
-        let ours = error.is_the_calls();
-        let outcome = if ours { Outcome::Ignored } else { Outcome::Connect };
+        let outcome = outcome_of(&error);
         let error = Error::from(error);
         self.finish(caller, outcome, error.kind());
         self.original.restore(way.request, caller.https);
