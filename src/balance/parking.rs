@@ -23,7 +23,7 @@ pub(super) struct Mark(AtomicBool);
 // === impl Asks ===
 
 impl Asks {
-    /// What a call asks; 0 is nothing.
+    /// Whether a call does anything besides.
     #[inline]
     pub(super) fn any(&self) -> bool {
         self.0.load(Relaxed) != 0

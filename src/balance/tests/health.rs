@@ -266,7 +266,7 @@ fn who_returns_begins_every_row_anew() {
     fail(&sim, 1, Outcome::Success);
     assert_eq!(told(&sim, 1).last().unwrap(), "returned: probe");
     fail(&sim, 4, Outcome::Failure);
-    assert_eq!(standing(&sim, 1) == Standing::Ejected, false, "{:?}", told(&sim, 1));
+    assert_ne!(standing(&sim, 1), Standing::Ejected, "{:?}", told(&sim, 1));
     fail(&sim, 1, Outcome::Failure);
     assert_eq!(told(&sim, 1).last().unwrap(), "ejected: consecutive failures for 60 s");
 }
