@@ -9,9 +9,10 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Version;
+use tokio::time::Instant;
 use tower_mesh::{
     Body, Client, Event, Mesh, MeshBuilder,
     config::{Address, Balancer, Cluster, LeastRequest, PickFirst},

@@ -138,19 +138,17 @@ fn a_keeper_that_parks_sees_the_call_or_is_woken_by_it() {
 fn a_call_that_finds_the_mark_of_another_is_not_missed_either() {
     loom::model(|| {
         let shared = Arc::new((Asks::default(), Mark::new(false)));
-        let callers: Vec<_> = (0..2)
-            .map(|_| {
-                let caller = Arc::clone(&shared);
-                thread::spawn(move || {
-                    caller.1.leave();
-                    caller.0.any() && caller.0.is_parked()
-                })
+        let call = || {
+            let caller = Arc::clone(&shared);
+            thread::spawn(move || {
+                caller.1.leave();
+                caller.0.any() && caller.0.is_parked()
             })
-            .collect();
+        };
+        let callers = [call(), call()];
         shared.0.park();
         let is_seen = shared.1.take();
-        let wakes = callers.into_iter().map(|caller| caller.join().unwrap());
-        let wakes: Vec<_> = wakes.collect();
+        let wakes = callers.map(|caller| caller.join().unwrap());
         // A mark that is still there is that of one that has found the keeper parked.
         assert!(is_seen || wakes.contains(&true), "both are missed");
         assert!(!shared.1.take() || wakes.contains(&true), "the later one is missed");

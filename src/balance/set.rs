@@ -122,6 +122,7 @@ impl<X> Set<X> {
     }
 
     /// Whose place this is in the whole cluster, if this is a part of it.
+    #[cfg(feature = "orca")]
     #[cold]
     pub(super) fn of_whole(&self, place: u32) -> Option<&Arc<Endpoint<X>>> {
         let parts = self.parts.as_ref()?;
