@@ -49,11 +49,11 @@ pub(super) fn send(mirrors: &[Mirror], caller: &Caller, request: &mut Request<Ou
                 }
             };
             // Nobody waits for it when the mesh ends either.
-            tokio::select! {
-                biased;
-                () = mesh.closed() => {}
-                _ = tokio::time::timeout(TIMEOUT, whole) => {}
-            }
+            let (closed, timed) = (
+                std::pin::pin!(mesh.closed()),
+                std::pin::pin!(tokio::time::timeout(TIMEOUT, whole)),
+            );
+            let _over = futures_util::future::select(closed, timed).await;
         });
     }
 }
