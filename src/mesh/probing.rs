@@ -7,12 +7,18 @@
 
 use std::{
     collections::HashSet,
+    future::poll_fn,
     pin::pin,
     sync::{Arc, Weak},
+    task::Poll,
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt as _,
+    future::{Either, select},
+    stream::FuturesUnordered,
+};
 use http::{HeaderMap, HeaderValue, Request, Uri, header::USER_AGENT};
 use http_body_util::BodyExt as _;
 use tokio::{sync::Notify, time::timeout};
@@ -65,16 +71,28 @@ impl Task {
     async fn run(mut self) {
         let owing = Arc::clone(&self.owing);
         loop {
-            tokio::select! {
-                biased;
-                Some(who) = self.running.next() => {
+            match self.next(&owing).await {
+                Some(who) => {
                     self.out.remove(&who);
                 }
-                () = owing.notified() => {
+                None => {
                     let Some(balancer) = self.balancer.upgrade() else { return };
                     self.send(&balancer);
                 }
             }
+        }
+    }
+
+    /// Whose probe has ended; nobody's, and calls owe some.
+    async fn next(&mut self, owing: &Notify) -> Option<usize> {
+        // While none is out, only calls can change that.
+        let ended = poll_fn(|cx| match self.running.poll_next_unpin(cx) {
+            Poll::Ready(Some(who)) => Poll::Ready(who),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        });
+        match select(pin!(ended), pin!(owing.notified())).await {
+            Either::Left((who, _)) => Some(who),
+            Either::Right(_) => None,
         }
     }
 

@@ -61,7 +61,7 @@ impl On {
     fn told(&self) -> String {
         match self {
             Self::Header(name) | Self::Joined(name) => format!("header {name}"),
-            #[cfg(feature = "file")]
+            #[cfg(feature = "regex")]
             Self::Rewritten(by) => format!("header {}, rewritten", by.0),
             Self::Cookie(cookie) => format!("cookie {}", cookie.name),
             Self::Query(name) => format!("query {name}"),
@@ -84,7 +84,7 @@ impl On {
         KeyFound::Value(match self {
             Self::Header(name) | Self::Joined(name) => shown(request.headers(), name),
             // As it came.
-            #[cfg(feature = "file")]
+            #[cfg(feature = "regex")]
             Self::Rewritten(by) => shown(request.headers(), &by.0),
             Self::Segment(place) => {
                 let path = request.uri().path();
