@@ -47,8 +47,7 @@ impl<const SLOTS: usize> Rolling<SLOTS> {
         let _counted = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
             let there = (word >> (2 * BITS)) as u16;
             let is_late = (1..=LATE).contains(&there.wrapping_sub(tag));
-            let word =
-                if there == tag || is_late { word } else { u64::from(tag) << (2 * BITS) };
+            let word = if there == tag || is_late { word } else { u64::from(tag) << (2 * BITS) };
             let is_full = (word >> shift) & MOST == MOST;
             Some(if is_full { word } else { word + (1 << shift) })
         });

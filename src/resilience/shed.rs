@@ -64,22 +64,37 @@ pub(crate) struct Reserve {
 
 impl Reserve {
     /// Up to how many in flight a call of this level goes.
+    #[inline]
     pub(crate) fn most(&self, limit: u32, criticality: Criticality, now: u64) -> u32 {
-        let left = match criticality {
-            Criticality::CriticalPlus => {
-                let seen = self.seen.load(Relaxed);
-                if seen == 0 || now >= seen.saturating_add(NOTED) {
-                    self.seen.store(now.max(1), Relaxed);
-                }
-                return limit;
+        if criticality == Criticality::CriticalPlus {
+            let seen = self.seen.load(Relaxed);
+            if seen == 0 || now >= seen.saturating_add(NOTED) {
+                self.seen.store(now.max(1), Relaxed);
             }
+        }
+        self.spare(limit, criticality, now)
+    }
+
+    /// The same, without noting that it was asked.
+    #[inline]
+    pub(crate) fn spare(&self, limit: u32, criticality: Criticality, now: u64) -> u32 {
+        let left = match criticality {
+            Criticality::CriticalPlus => return limit,
             Criticality::Critical => 0,
             Criticality::SheddablePlus => 1,
             Criticality::Sheddable => 2,
         };
         let left = left + u32::from(self.is_expected(now));
+        if left == 0 {
+            return limit;
+        }
         let tenth = (limit / (100 / RESERVED)).max(1);
         limit.saturating_sub(left * tenth).max(limit.min(1))
+    }
+
+    /// Whether the highest level was never seen.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.seen.load(Relaxed) == 0
     }
 
     fn is_expected(&self, now: u64) -> bool {
@@ -136,7 +151,11 @@ mod tests {
         let reserve = Reserve::default();
         assert_eq!(ALL.map(|level| reserve.most(1, level, 1)), [1, 1, 1, 1]);
         assert_eq!(ALL.map(|level| reserve.most(0, level, 1)), [0, 0, 0, 0]);
-        assert_eq!(ALL.map(|level| reserve.most(3, level, 2)), [1, 1, 2, 3], "once the highest were seen");
+        assert_eq!(
+            ALL.map(|level| reserve.most(3, level, 2)),
+            [1, 1, 2, 3],
+            "once the highest were seen"
+        );
     }
 
     proptest! {

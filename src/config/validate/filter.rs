@@ -39,6 +39,9 @@ impl Checker {
                 Filter::Redirect(redirect) => checker.redirect(redirect, matches),
                 Filter::DirectResponse(direct) => checker.direct(direct),
                 Filter::Mirror(mirror) => checker.mirror(mirror),
+                Filter::AdaptiveConcurrency(limit) => checker.adaptive_concurrency(limit),
+                Filter::AdmissionControl(admission) => checker.admission_control(admission),
+                Filter::Throttle(throttle) => checker.throttle(throttle),
                 _ => {}
             });
             if !runs(filter) {
@@ -263,6 +266,9 @@ fn runs(filter: &Filter) -> bool {
             | Filter::Redirect(_)
             | Filter::DirectResponse(_)
             | Filter::Mirror(_)
+            | Filter::AdaptiveConcurrency(_)
+            | Filter::AdmissionControl(_)
+            | Filter::Throttle(_)
     )
 }
 

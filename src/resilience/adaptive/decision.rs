@@ -22,6 +22,8 @@ pub(crate) struct Adaptive {
     needs: AtomicU32,
     /// Only calls that began then or later count.
     since: AtomicU64,
+    /// The latency of the last window, in microseconds.
+    usual: AtomicU64,
     window: Window,
     histogram: Option<Box<Histogram>>,
     /// Only ever tried, never waited for: whoever does not get it finds that another computes.
@@ -51,6 +53,7 @@ impl Adaptive {
             due: AtomicU64::new(now.saturating_add(rules.interval)),
             needs: AtomicU32::new(first.needs.unwrap_or(rules.samples)),
             since: AtomicU64::new(0),
+            usual: AtomicU64::new(u64::MAX),
             window: Window::new(),
             histogram: rules.percentile.map(|_| Box::new(Histogram::new())),
             control: Mutex::new(control),
@@ -90,6 +93,12 @@ impl Adaptive {
         self.is_due(now) && self.compute(now, random)
     }
 
+    /// The caller of one has left: its age may raise the latency, never lower it.
+    pub(crate) fn left(&self, now: u64, nanos: u64, in_flight: u32, random: &Random) -> bool {
+        let is_long = nanos / 1_000 > self.usual.load(Ordering::Relaxed);
+        is_long && self.ended(End::Answered, now, nanos, in_flight, random)
+    }
+
     fn is_due(&self, now: u64) -> bool {
         now >= self.due.load(Ordering::Acquire)
             && self.window.ends() >= u64::from(self.needs.load(Ordering::Relaxed))
@@ -107,6 +116,9 @@ impl Adaptive {
             (Some(histogram), Some(percent)) => histogram.take(percent),
             _ => (window.answers > 0).then(|| window.mean()),
         };
+        if let Some(latency) = latency {
+            self.usual.store(micros(latency), Ordering::Relaxed);
+        }
         let seen = Seen {
             now,
             latency,
@@ -128,4 +140,9 @@ impl Adaptive {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
 fn whole(limit: f64) -> u32 {
     limit.clamp(1.0, f64::from(u32::MAX)) as u32
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a latency")]
+fn micros(latency: f64) -> u64 {
+    latency as u64
 }

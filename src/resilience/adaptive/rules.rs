@@ -79,7 +79,9 @@ impl AdaptiveConcurrency {
     pub(crate) fn initial_concurrency(&self) -> u32 {
         self.initial_concurrency.unwrap_or_else(|| match self.controller() {
             ConcurrencyController::Gradient(_) => self.min_concurrency(),
-            _ => 20.clamp(self.min_concurrency(), self.max_concurrency().max(self.min_concurrency())),
+            _ => {
+                20.clamp(self.min_concurrency(), self.max_concurrency().max(self.min_concurrency()))
+            }
         })
     }
 

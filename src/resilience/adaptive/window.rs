@@ -33,11 +33,7 @@ pub(super) struct Taken {
 
 impl Window {
     pub(super) fn new() -> Self {
-        Self {
-            answers: AtomicU64::new(0),
-            in_flight: AtomicU32::new(0),
-            drops: AtomicU32::new(0),
-        }
+        Self { answers: AtomicU64::new(0), in_flight: AtomicU32::new(0), drops: AtomicU32::new(0) }
     }
 
     pub(super) fn answered(&self, micros: u64, in_flight: u32) {

@@ -67,8 +67,16 @@ impl Admission {
         }
     }
 
+    /// The share of the calls of this criticality that is refused now.
+    pub(crate) fn share(&self, now: u64, criticality: Criticality) -> f64 {
+        let (p, mut offered) = self.looks(now);
+        offered[shed::level(criticality)] += 1;
+        shed::share(p, criticality, &offered)
+    }
+
     /// The share of all calls that is refused now.
-    pub(crate) fn refusing(&self, now: u64) -> f64 {
+    #[cfg(test)]
+    pub(super) fn refusing(&self, now: u64) -> f64 {
         self.looks(now).0
     }
 

@@ -70,7 +70,8 @@ fn a_service_that_recovers_gets_all_again() {
 
 #[test]
 fn few_calls_a_second_are_not_refused_where_it_is_said() {
-    let (admission, random) = (admission(|config| config.min_per_second = Some(101.0)), Random::seeded(3));
+    let (admission, random) =
+        (admission(|config| config.min_per_second = Some(101.0)), Random::seeded(3));
     assert_eq!(seconds(&admission, &random, 0, 30, usual, |_| false)[2], 3_000);
 }
 

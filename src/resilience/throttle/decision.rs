@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{forced::Forced, young::{self, Young}};
+use super::{
+    forced::Forced,
+    young::{self, Young},
+};
 use crate::{
     config::{self, Criticality},
     core::Random,
@@ -77,14 +80,29 @@ impl Throttle {
     /// Its caller left. One that left soon is as if it had never been; one that waited long is a call
     /// that was not accepted: else a service that hangs would hide behind its callers' patience.
     pub(crate) fn left(&self, sent: Sent, now: u64) {
-        self.ended(sent, now, false);
         if now.saturating_sub(sent.began) < young::AGE {
-            self.counts.add(now, WITHDRAWN);
+            self.withdrawn(sent, now);
+        } else {
+            self.ended(sent, now, false);
         }
     }
 
+    /// It came to nothing that says anything of the service.
+    pub(crate) fn withdrawn(&self, sent: Sent, now: u64) {
+        self.ended(sent, now, false);
+        self.counts.add(now, WITHDRAWN);
+    }
+
+    /// The share of the calls of this criticality that is refused now.
+    pub(crate) fn share(&self, now: u64, criticality: Criticality) -> f64 {
+        let (p, mut offered) = self.looks(now, 0);
+        offered[shed::level(criticality)] += 1;
+        shed::share(p, criticality, &offered)
+    }
+
     /// The share of all calls that is refused now.
-    pub(crate) fn refusing(&self, now: u64) -> f64 {
+    #[cfg(test)]
+    pub(super) fn refusing(&self, now: u64) -> f64 {
         self.looks(now, 0).0
     }
 
@@ -109,6 +127,14 @@ impl Throttle {
 pub(super) fn probability(requests: u64, accepts: u64, per_accept: f64) -> f64 {
     let (requests, accepts) = (requests as f64, accepts as f64);
     ((requests - per_accept * accepts) / (requests + 1.0)).max(0.0)
+}
+
+// === impl Sent ===
+
+impl Sent {
+    pub(super) fn at(began: u64) -> Self {
+        Self { began }
+    }
 }
 
 // === impl config::Throttle ===

@@ -46,7 +46,12 @@ fn aimd() -> AdaptiveConcurrency {
 }
 
 fn all() -> [(&'static str, AdaptiveConcurrency); 4] {
-    [("gradient", gradient(|_| {})), ("gradient2", gradient2()), ("vegas", vegas()), ("aimd", aimd())]
+    [
+        ("gradient", gradient(|_| {})),
+        ("gradient2", gradient2()),
+        ("vegas", vegas()),
+        ("aimd", aimd()),
+    ]
 }
 
 #[test]

@@ -1,0 +1,1 @@
+//! The layers around a client that answers as it is told, under paused time.
