@@ -22,6 +22,7 @@ use self::protect::Protecting;
 use super::{
     call::Caller,
     cluster::Cluster,
+    describe::Setting,
     inner::Inner,
     service::{Policy, Route, ServiceCell},
 };
@@ -42,10 +43,24 @@ pub(crate) trait Guard: fmt::Debug + Send + Sync {
         None
     }
 
-    /// The limit of calls in flight, its name, and how many are, if it is one.
-    fn level(&self) -> Option<(&'static str, u32, u32)> {
+    /// Its settings with their origin, as far as it shows them.
+    fn settings(&self, _source: Option<&str>) -> Vec<Setting> {
+        Vec::new()
+    }
+
+    /// How full it is, if it is a limit of calls in flight.
+    fn level(&self) -> Option<Level> {
         None
     }
+}
+
+/// A limit of calls in flight, now.
+pub(crate) struct Level {
+    pub(crate) name: &'static str,
+    pub(crate) limit: u32,
+    pub(crate) active: u32,
+    /// Of all routes of its service.
+    pub(crate) is_of_service: bool,
 }
 
 /// A call that asks to go on.
@@ -184,7 +199,7 @@ impl Inner {
         let of_service = of_service.iter().map(|filter| (&Place::Service, filter));
         let of_this = of_route.filters.iter().map(|filter| (place, filter));
         let guards = of_service.chain(of_this).filter_map(|(place, filter)| {
-            cell.guards.guard(place, filter, || self.make_guard(cell, filter))
+            cell.guards.guard(place, filter, || self.make_guard(cell, place, filter))
         });
         let mut guards: Vec<_> = guards.collect();
         if let Some(calls) = of_route.policy.max_requests {
@@ -194,11 +209,16 @@ impl Inner {
     }
 
     /// The guard that a validated filter asks for, if it asks for one.
-    fn make_guard(&self, _cell: &ServiceCell, filter: &Filter) -> Option<Arc<dyn Guard>> {
+    fn make_guard(
+        &self,
+        _cell: &ServiceCell,
+        place: &Place,
+        filter: &Filter,
+    ) -> Option<Arc<dyn Guard>> {
         match filter {
             #[cfg(all(test, feature = "testing"))]
             Filter::Extension(extension) => tests::made(extension),
-            filter => Protecting::of(filter, self.epoch, &self.random),
+            filter => Protecting::of(place, filter, self.epoch, &self.random),
         }
     }
 }

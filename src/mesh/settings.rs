@@ -1,6 +1,7 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
 mod health;
+pub(super) mod protection;
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
@@ -89,6 +90,7 @@ pub(super) fn of_route(
         policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(time)),
         policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(time)),
         policy.setting("max_requests", "none", |p| text(p.max_requests)),
+        policy.setting("criticality", "critical", |p| text(p.criticality)),
         policy.setting("hash", "none", |p| p.hash.as_deref().and_then(hashes)),
         resolve.setting("resolve_timeout", &time(inner.resolve_timeout), |code| {
             code.resolve_timeout.map(time)

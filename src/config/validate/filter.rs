@@ -18,7 +18,16 @@ impl Checker {
         for (index, filter) in filters.iter().enumerate() {
             let field = format!("filters[{index}]");
             let name = filter.name();
-            let once = matches!(name, "session" | "rewrite" | "redirect" | "direct_response");
+            let once = matches!(
+                name,
+                "session"
+                    | "rewrite"
+                    | "redirect"
+                    | "direct_response"
+                    | "adaptive_concurrency"
+                    | "admission_control"
+                    | "throttle"
+            );
             if once && seen.contains(&name) {
                 self.refuse(&field, name, "is there twice");
                 continue;

@@ -579,6 +579,9 @@ impl PathProj<'_> {
             }
             Err(failed) => {
                 drop(limit);
+                if let Some(why) = failed.refusal() {
+                    meter.call_refused(why);
+                }
                 (status, error) = (None, Some(failed.kind()));
                 end = Some(End::Error(failed.kind()));
                 failed

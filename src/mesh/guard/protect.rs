@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
-use super::{Asked, Ended, Entry, Guard, Pass};
+use super::{Asked, Ended, Entry, Guard, Level, Pass, Place};
 use crate::{
     config::{Criticality, Filter},
     core::{Body, Call, Epoch, Held, Random, tail},
-    mesh::service::Policy,
+    mesh::{describe::Setting, service::Policy, settings},
     observe::End,
     resilience::{
         adaptive, admission,
@@ -23,8 +23,11 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Protecting {
     name: &'static str,
+    /// What is said of it; nothing of a fixed limit, which a policy says.
+    said: Option<Filter>,
     by: Arc<dyn Protect>,
     epoch: Epoch,
+    is_of_service: bool,
 }
 
 /// How much a call matters: as it says itself, else as its route says.
@@ -37,7 +40,12 @@ pub(crate) fn criticality<B>(request: &Request<B>, policy: &Policy) -> Criticali
 
 impl Protecting {
     /// The one that a validated filter asks for, if it asks for one and is enabled.
-    pub(super) fn of(filter: &Filter, epoch: Epoch, random: &Random) -> Option<Arc<dyn Guard>> {
+    pub(super) fn of(
+        place: &Place,
+        filter: &Filter,
+        epoch: Epoch,
+        random: &Random,
+    ) -> Option<Arc<dyn Guard>> {
         let by: Arc<dyn Protect> = match filter {
             Filter::AdaptiveConcurrency(it) if it.is_on() => {
                 let random = Random::seeded(random.next());
@@ -48,13 +56,19 @@ impl Protecting {
             Filter::AdmissionControl(it) if it.is_on() => Arc::new(admission::Shield::new(it)),
             _ => return None,
         };
-        Some(Arc::new(Self { name: filter.name(), by, epoch }))
+        Some(Arc::new(Self {
+            name: filter.name(),
+            said: Some(filter.clone()),
+            by,
+            epoch,
+            is_of_service: *place == Place::Service,
+        }))
     }
 
     /// The limit of a route's calls in flight.
     pub(super) fn fixed(limiter: Arc<Limiter>, epoch: Epoch) -> Arc<dyn Guard> {
         let by = Arc::new(Fixed { limiter, of: "route" });
-        Arc::new(Self { name: "max_requests", by, epoch })
+        Arc::new(Self { name: "max_requests", said: None, by, epoch, is_of_service: false })
     }
 }
 
@@ -77,9 +91,13 @@ impl Guard for Protecting {
         Some(format!("{why} (`{}`)", self.name))
     }
 
-    fn level(&self) -> Option<(&'static str, u32, u32)> {
+    fn settings(&self, source: Option<&str>) -> Vec<Setting> {
+        self.said.as_ref().map(|said| settings::protection::of(said, source)).unwrap_or_default()
+    }
+
+    fn level(&self) -> Option<Level> {
         let (limit, active) = self.by.level()?;
-        Some((self.name, limit, active))
+        Some(Level { name: self.name, limit, active, is_of_service: self.is_of_service })
     }
 }
 

@@ -65,6 +65,7 @@ mod window;
 
 pub use self::layer::{AdaptiveConcurrency, AdaptiveConcurrencyLayer};
 pub(crate) use self::limit::Limit;
+pub use super::protect::ResponseFuture;
 
 /// What it counts with outside of models.
 mod atomic {

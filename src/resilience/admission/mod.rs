@@ -53,3 +53,4 @@ mod tests;
 
 pub use self::layer::{AdmissionControl, AdmissionControlLayer};
 pub(crate) use self::shield::Shield;
+pub use super::protect::ResponseFuture;

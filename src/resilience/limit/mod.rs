@@ -9,6 +9,9 @@
 //! words as its message; [`ErrorKind::grpc_code`](crate::ErrorKind::grpc_code) tells the code that
 //! it stands for. Behind a [`Client`](crate::Client) such an error is the status itself.
 //!
+//! Calls of a low [`Criticality`] leave places for others: `Sheddable` ones two tenths of the limit,
+//! `SheddablePlus` ones one tenth, and all but `CriticalPlus` ones a tenth more while such calls come.
+//!
 //! **Order.** Outside of retries it bounds calls; inside of them, attempts.
 //!
 //! ```
@@ -155,7 +158,7 @@ impl Limiter {
     }
 
     /// Whether no call of the highest criticality was ever seen.
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.reserve.is_quiet()
     }
 

@@ -58,6 +58,7 @@ mod young;
 
 pub use self::layer::{Throttle, ThrottleLayer};
 pub(crate) use self::shield::Shield;
+pub use super::protect::ResponseFuture;
 
 /// What it counts with outside of models.
 mod atomic {
