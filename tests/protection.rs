@@ -292,7 +292,10 @@ async fn a_grpc_status_in_trailers_counts_when_it_comes() {
     let (mesh, _publisher, leaves) = mesh(service([admission(|_| {})]), |_, _| async {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", "13".parse().unwrap());
-        let frames = [Ok::<_, BoxError>(Frame::data(Bytes::from("a message"))), Ok(Frame::trailers(trailers))];
+        let frames = [
+            Ok::<_, BoxError>(Frame::data(Bytes::from("a message"))),
+            Ok(Frame::trailers(trailers)),
+        ];
         let body = Body::new(StreamBody::new(stream::iter(frames)));
         let response = Response::builder().header("content-type", "application/grpc");
         Ok(response.body(body).unwrap())
@@ -446,7 +449,9 @@ async fn a_route_has_a_limit_of_its_own_whose_count_outlives_updates() {
     assert_eq!(error.refusal(), Some(Refusal::Concurrency));
     let text = error.to_string();
     assert!(
-        text.contains("the route has its maximum of 2 calls in flight (`max_requests` of the route)"),
+        text.contains(
+            "the route has its maximum of 2 calls in flight (`max_requests` of the route)"
+        ),
         "{text}"
     );
     // The others have what is left of the service's.
@@ -465,7 +470,8 @@ async fn a_route_has_a_limit_of_its_own_whose_count_outlives_updates() {
     assert!(mesh.explain(&get("http://users.prod/rest")).unwrap().fails.is_none());
     let text = mesh.prometheus();
     let limit = text.lines().find(|line| {
-        line.starts_with("mesh_client_concurrency_limit{") && line.contains("mesh_route=\"reports\"")
+        line.starts_with("mesh_client_concurrency_limit{")
+            && line.contains("mesh_route=\"reports\"")
     });
     assert!(limit.unwrap().ends_with(" 3"), "{text}");
     // Without one, only the service's is left.
@@ -539,11 +545,11 @@ async fn a_limit_bounds_what_is_in_flight_over_real_servers() {
     let limit = adaptive(|limit| {
         (limit.initial_concurrency, limit.min_concurrency) = (Some(4), Some(1));
     });
-    let (mesh, _publisher) = published(
-        Mesh::builder().endpoints(SERVICE, [server.address()]),
-        |publisher| say(publisher, service([limit])),
-    )
-    .await;
+    let (mesh, _publisher) =
+        published(Mesh::builder().endpoints(SERVICE, [server.address()]), |publisher| {
+            say(publisher, service([limit]))
+        })
+        .await;
     let client = mesh.client(SERVICE).unwrap();
     let answers = join_all((0..16).map(|_| client.send(get("/")))).await;
     let answered = answers.iter().filter(|it| it.is_ok()).count();
@@ -559,8 +565,14 @@ async fn a_limit_bounds_what_is_in_flight_over_real_servers() {
 fn bad_settings_are_refused_with_their_place() {
     let bad = [
         (adaptive(|it| it.min_concurrency = Some(0)), "min_concurrency = 0"),
-        (adaptive(|it| it.max_concurrency = Some(10)), "min_concurrency = 20"),
-        (adaptive(|it| it.initial_concurrency = Some(500)), "initial_concurrency = 500"),
+        (
+            adaptive(|it| (it.min_concurrency, it.max_concurrency) = (Some(9), Some(8))),
+            "min_concurrency = 9",
+        ),
+        (
+            adaptive(|it| (it.initial_concurrency, it.max_concurrency) = (Some(50), Some(40))),
+            "initial_concurrency = 50",
+        ),
         (adaptive(|it| it.max_limit_factor = Some(f64::NAN)), "max_limit_factor = NaN"),
         (adaptive(|it| it.update_interval = Some(Duration::ZERO)), "update_interval = 0ns"),
         (adaptive(|it| it.update_interval = Some(MILLI / 2)), "update_interval = 500µs"),

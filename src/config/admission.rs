@@ -16,10 +16,10 @@ pub struct AdaptiveConcurrency {
     /// What computes the limit. Default: [`Gradient2`](ConcurrencyController::Gradient2).
     pub controller: Option<ConcurrencyController>,
     /// The limit to begin with. Default: 20; of the gradient `min_concurrency`. Range: in
-    /// `min_concurrency..=max_concurrency`.
+    /// `min_concurrency..=max_concurrency`, as far as these are said.
     pub initial_concurrency: Option<u32>,
     /// The fewest calls in flight that are allowed. Default: 20; of Vegas 1, of the gradient 3.
-    /// Range: from 1.
+    /// One that is not said is never over the others. Range: from 1.
     pub min_concurrency: Option<u32>,
     /// The most. Default: 200; of Vegas and of the gradient 1000. Range: at most 1000000.
     pub max_concurrency: Option<u32>,

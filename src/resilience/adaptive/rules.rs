@@ -79,25 +79,31 @@ impl AdaptiveConcurrency {
     pub(crate) fn initial_concurrency(&self) -> u32 {
         self.initial_concurrency.unwrap_or_else(|| match self.controller() {
             ConcurrencyController::Gradient(_) => self.min_concurrency(),
-            _ => {
-                20.clamp(self.min_concurrency(), self.max_concurrency().max(self.min_concurrency()))
-            }
+            _ => 20.max(self.min_concurrency()).min(self.max_concurrency()),
         })
     }
 
+    /// What is usual, unless what is said is less.
     pub(crate) fn min_concurrency(&self) -> u32 {
-        self.min_concurrency.unwrap_or_else(|| match self.controller() {
+        let usual = || match self.controller() {
             ConcurrencyController::Gradient(_) => 3,
             ConcurrencyController::Vegas(_) => 1,
             ConcurrencyController::Gradient2(_) | ConcurrencyController::Aimd(_) => 20,
-        })
+        };
+        let said = [self.initial_concurrency, self.max_concurrency];
+        let usual = || said.into_iter().flatten().fold(usual(), u32::min);
+        self.min_concurrency.unwrap_or_else(usual)
     }
 
+    /// What is usual, unless what is said is more.
     pub(crate) fn max_concurrency(&self) -> u32 {
-        self.max_concurrency.unwrap_or_else(|| match self.controller() {
+        let usual = || match self.controller() {
             ConcurrencyController::Gradient(_) | ConcurrencyController::Vegas(_) => 1000,
             ConcurrencyController::Gradient2(_) | ConcurrencyController::Aimd(_) => 200,
-        })
+        };
+        let said = [self.initial_concurrency, self.min_concurrency];
+        let usual = || said.into_iter().flatten().fold(usual(), u32::max);
+        self.max_concurrency.unwrap_or_else(usual)
     }
 
     pub(crate) fn max_limit_factor(&self) -> f64 {

@@ -4,8 +4,6 @@
 
 mod future;
 pub(crate) mod layer;
-#[cfg(test)]
-mod tests;
 
 use std::{fmt, sync::Arc};
 
