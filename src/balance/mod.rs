@@ -29,6 +29,7 @@ mod ask;
 mod balancer;
 mod census;
 mod checked;
+mod decide;
 mod endpoint;
 mod explain;
 mod flight;

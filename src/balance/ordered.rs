@@ -36,7 +36,7 @@ impl<X: Upstream> Balancer<X> {
     /// Counts a call in flight to this endpoint.
     pub(crate) fn begin_at(&self, endpoint: &Arc<Endpoint<X>>, now: u64) -> InFlight<X> {
         let view = self.view.load();
-        self.begin(&view, endpoint, self.live(endpoint, &view.all), now).perhaps_probing(now)
+        self.take(&view, (endpoint, None), now)
     }
 }
 
