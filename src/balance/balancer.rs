@@ -43,6 +43,8 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
     pub(super) health: Arc<Health>,
+    /// Who checks the endpoints, by number. Locked by checks only.
+    pub(super) checks: Mutex<u64>,
 }
 
 impl<X: Upstream> Balancer<X> {
@@ -55,7 +57,7 @@ impl<X: Upstream> Balancer<X> {
         health.set_ramps(view.load().ramps());
         #[cfg(feature = "orca")]
         keeper.settle(&view.load().policy);
-        Self { view, updater, context, epoch, keeper, health }
+        Self { view, updater, context, epoch, keeper, health, checks: Mutex::default() }
     }
 
     pub(crate) fn context(&self) -> &X::Context {

@@ -126,7 +126,7 @@ impl Inner {
         let mut meters: HashMap<_, _> = cell.meters().into_iter().filter_map(named).collect();
         let service = name;
         // One mirror of one service, whichever of its routes asks for it.
-        let (mut copied, limits) = (HashMap::new(), cell.mirrored());
+        let (mut copied, before) = (HashMap::new(), cell.mirrored());
         let mut table = Builder::new(said.order, &self.code.labels);
         for (index, route) in routes.into_iter().enumerate() {
             let filters = || said.filters.iter().chain(&route.filters);
@@ -137,7 +137,7 @@ impl Inner {
                 if let Some(known) = copied.get(&said) {
                     return Some(Mirror::clone(known));
                 }
-                let made = self.mirror(state, mirror, Arc::clone(&said), limits.get(&said))?;
+                let made = self.mirror(state, mirror, Arc::clone(&said), before.get(&said))?;
                 copied.insert(said, made.clone());
                 Some(made)
             });
@@ -205,11 +205,13 @@ impl Inner {
         state: &mut State,
         mirror: &config::Mirror,
         said: Arc<str>,
-        kept: Option<&Arc<Limiter>>,
+        kept: Option<&Arc<ServiceCell>>,
     ) -> Option<Mirror> {
         let target = config::WeightedCluster::new(mirror.cluster.as_ref()?.to_ascii_lowercase());
         let cluster = self.target(state, &target);
-        let cell = ServiceCell::of_mirror(&target.name, &self.hub);
+        // The one of before goes on: what it has counted, its limit and its budget.
+        let made = || Arc::new(ServiceCell::of_mirror(&target.name, &self.hub));
+        let cell = kept.map_or_else(made, Arc::clone);
         let mut plane = Policy::default();
         plane.timeout = Some(mirrored::TIMEOUT);
         plane.retry = Some(config::Retry::standard().attempts(1));
@@ -230,10 +232,13 @@ impl Inner {
         };
         let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
         table.add(&[], &[], route).ok()?;
+        let before = cell.current.load();
+        let kept = before.as_ref().and_then(|service| service.limiter.as_ref());
         let limiter = Some(Limiter::resized(kept, mirrored::IN_FLIGHT));
+        drop(before);
         cell.set(Service { table: table.build(), limiter });
         let how = Arc::new(crate::route::Mirror::new(mirror));
-        Some(Mirror { said, how, cell: Arc::new(cell) })
+        Some(Mirror { said, how, cell })
     }
 
     /// Notes which clusters a service names.

@@ -153,17 +153,13 @@ impl ServiceCell {
         cell
     }
 
-    /// Its mirrors' limits, by what is said of them.
-    pub(crate) fn mirrored(&self) -> HashMap<Arc<str>, Arc<Limiter>> {
+    /// Its mirrors, by what is said of them.
+    pub(crate) fn mirrored(&self) -> HashMap<Arc<str>, Arc<Self>> {
         let current = self.current.load();
         let routes = current.iter().flat_map(|service| service.table.iter());
         let targets = routes.flat_map(|route| route.clusters.iter());
         let mirrors = targets.flat_map(|(_, target)| target.mirrors.iter());
-        let limit = |mirror: &Mirror| {
-            let limiter = mirror.cell.current.load().as_ref()?.limiter.clone()?;
-            Some((Arc::clone(&mirror.said), limiter))
-        };
-        mirrors.filter_map(limit).collect()
+        mirrors.map(|mirror| (Arc::clone(&mirror.said), Arc::clone(&mirror.cell))).collect()
     }
 
     /// Whether plain DNS alone defines it.

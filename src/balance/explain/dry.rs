@@ -203,7 +203,8 @@ fn ask<'a, X>(
     tried: &'a [Arc<Endpoint<X>>],
 ) -> Ask<'a, X> {
     let ask = Ask::any(now, random, tried).hashed(asked.hash).wanting(asked.wanted);
-    Ask { over: asked.over, well: asked.well, ..ask }
+    let apart = asked.apart && !tried.is_empty();
+    Ask { over: asked.over, well: asked.well, apart, ..ask }
 }
 
 impl<X: Upstream> Outcomes<X> {

@@ -33,7 +33,7 @@ pub(crate) use self::path::Path;
 pub(crate) use self::staged::{AttemptRest, CallRest};
 pub(crate) use self::{
     head::set_authority,
-    refusals::{in_clear, no_endpoint},
+    refusals::{does_not_follow, in_clear, no_endpoint},
 };
 use super::{
     cluster::{Cluster, Node},

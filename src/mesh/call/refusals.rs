@@ -60,14 +60,19 @@ pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Err
 /// The same where a cluster that takes over would send in clear what is to be secured.
 #[cold]
 pub(super) fn in_clear_behind(error: Error, own: &Cluster, other: &Cluster) -> Error {
-    let note = format!(
+    error
+        .noted(&does_not_follow(own, other))
+        .check("`security.mode` of the cluster that takes over: `off` allows plaintext")
+}
+
+/// Why a cluster does not take over from one that is secured.
+#[cold]
+pub(crate) fn does_not_follow(own: &Cluster, other: &Cluster) -> String {
+    format!(
         "cluster {} does not take over: its connections are plaintext by default, and those of \
          cluster {} are secured",
         other.name, own.name
-    );
-    error
-        .noted(&note)
-        .check("`security.mode` of the cluster that takes over: `off` allows plaintext")
+    )
 }
 
 /// The call asks for TLS, and nobody has said how the cluster is secured.
