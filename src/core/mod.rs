@@ -7,6 +7,7 @@ mod event;
 mod random;
 mod reason;
 mod time;
+pub(crate) mod uri;
 mod wire;
 
 pub(crate) use self::body::{

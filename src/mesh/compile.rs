@@ -127,10 +127,13 @@ impl Inner {
         let service = name;
         // One mirror of one service, whichever of its routes asks for it.
         let (mut copied, before) = (HashMap::new(), cell.mirrored());
+        // Compiled once, whichever routes and clusters they are a part of.
+        let of_service = Steps::default().then(&said.filters);
         let mut table = Builder::new(said.order, &self.code.labels);
         for (index, route) in routes.into_iter().enumerate() {
             let filters = || said.filters.iter().chain(&route.filters);
             let answers = filters().any(config::Filter::answers);
+            let of_route = of_service.then(&route.filters);
             let mirrors = filters().filter_map(mirror_of);
             let mirrors = mirrors.filter_map(|mirror| {
                 let said: Arc<str> = format!("{mirror:?}").into();
@@ -143,7 +146,7 @@ impl Inner {
             });
             let mirrors = mirrors.collect();
             let clusters = route.clusters.iter().filter(|_| !answers).map(|target| {
-                let steps = Steps::new(filters().chain(&target.filters), Some(target));
+                let steps = of_route.of_cluster(target).if_any();
                 let cluster = self.target(state, target);
                 (
                     target.weight,
@@ -151,7 +154,7 @@ impl Inner {
                 )
             });
             let clusters = Split::new(clusters.collect::<Vec<_>>());
-            let steps = if answers { Steps::new(filters(), None) } else { None };
+            let steps = if answers { of_route.if_any() } else { None };
             let plane = route.policy.over(&said.policy);
             let policy = cell.policy(&code.over(&plane));
             let name = route.name.as_deref().map(Into::into);

@@ -506,3 +506,18 @@ async fn a_target_that_is_invalid_is_explained_as_one() {
     let fails = told.clusters[0].fails.as_deref().unwrap_or_default();
     assert!(fails.contains("no such backend") && fails.contains("500"), "{fails}");
 }
+
+#[tokio::test]
+async fn an_update_that_does_not_change_a_mirror_keeps_what_it_has_counted() {
+    let (mesh, publish) = mesh().await;
+    publish.service("users", mirrored(Duration::from_secs(1))).unwrap();
+    publish.synced();
+    let mirror = || {
+        let cell = mesh.inner.find("users").unwrap();
+        cell.mirrored().into_values().next().unwrap()
+    };
+    let before = mirror();
+    publish.service("users", mirrored(Duration::from_secs(2))).unwrap();
+    let after = mirror();
+    assert!(Arc::ptr_eq(&before, &after), "its meter is the cell's");
+}

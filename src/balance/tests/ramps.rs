@@ -143,3 +143,41 @@ fn endpoints_whose_first_check_is_awaited_make_their_priority_neither_unwell_nor
         assert!(told(&sim).contains("4 of 16 healthy, in panic"), "{}", told(&sim));
     }
 }
+
+#[test]
+fn what_a_probe_says_after_its_checks_were_switched_off_changes_nothing() {
+    let mut sim = Sim::of(&config::Balancer::RoundRobin, 2);
+    let first = sim.find(1);
+    let by = sim.balancer.begin_checks();
+    sim.balancer.set_unchecked(by, &sim.balancer.endpoints(), sim.now);
+    sim.balancer.set_checked(by, &first, Checked::Unfit, sim.now);
+    assert!(first.live().unwrap().load.state.is_unfit());
+    sim.balancer.forget_checks(sim.now);
+    // Its probe was under way meanwhile.
+    sim.balancer.set_checked(by, &first, Checked::Unfit, sim.now);
+    assert!(!first.live().unwrap().load.state.is_unfit());
+    sim.open(100, MILLI, healthy);
+    assert_eq!(sim.count(1), 50);
+    // Nor does what another set of checks has found count for those that have taken its place.
+    let next = sim.balancer.begin_checks();
+    sim.balancer.set_checked(by, &first, Checked::Unfit, sim.now);
+    sim.balancer.set_checked(next, &first, Checked::Fit, sim.now);
+    assert!(!first.live().unwrap().load.state.is_unfit());
+}
+
+#[test]
+fn many_endpoints_whose_checks_begin_are_counted_once() {
+    let cluster = config::Cluster {
+        balancing: Some(config::Balancing::default()),
+        ..config::Cluster::default()
+    };
+    let balancer = Balancer::<Mock>::new(&cluster, (), Epoch::now());
+    balancer.replace((1..=5_000).map(|number| endpoint(number)).collect());
+    let counts = || {
+        let view = balancer.view.load();
+        view.placed.as_ref().map(|placed| placed.plan.counts.load(Relaxed))
+    };
+    let (before, by) = (counts().unwrap(), balancer.begin_checks());
+    balancer.set_unchecked(by, &balancer.endpoints(), SECOND);
+    assert_eq!(counts().unwrap(), before + 1);
+}
