@@ -121,7 +121,7 @@ pub use self::{
     config::Retry,
     core::{
         Attempt, Body, BoxError, Call, DisconnectReason, EjectReason, Error, ErrorKind, Event,
-        EventStream, Origin, Phase, RetryReason, RetryRefusal, ReturnReason,
+        EventStream, Origin, Phase, Refusal, RetryReason, RetryRefusal, ReturnReason,
     },
     discover::{Discover, Publisher},
     mesh::{

@@ -6,6 +6,7 @@ mod error;
 mod event;
 mod random;
 mod reason;
+mod refusal;
 mod time;
 pub(crate) mod uri;
 mod wire;
@@ -25,6 +26,7 @@ pub use self::{
     error::{Attempt, Error, ErrorKind, Origin, Phase},
     event::{Event, EventStream},
     reason::{DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason},
+    refusal::Refusal,
 };
 
 /// The erased error of user layers, leaves and providers.
