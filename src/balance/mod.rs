@@ -84,7 +84,7 @@ pub(crate) use self::{
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     explain::{Asked, Percent},
-    flight::{InFlight, Outcome},
+    flight::{InFlight, Outcome, Stands},
     pick::{HealthSet, Over},
     place::{Callers, Shift},
     set::Diff,

@@ -20,7 +20,7 @@ use crate::{
     config::{self, Policy},
     discover::SourceId,
     observe::{ClusterMeter, RouteMeter},
-    resilience::limit::Limiter,
+    resilience::{breaker::Breakers, limit::Limiter},
     route::{Builder, Session, Split, Steps},
 };
 
@@ -41,7 +41,8 @@ impl Inner {
         let settings = self.code.cluster(name, config::Cluster::default());
         let protector = self.protector(keys, name, &settings);
         let discovered = Arc::<Discovered>::default();
-        let context = self.node_context(&meter, &settings, protector, &discovered);
+        let limits = Arc::default();
+        let context = self.node_context(&meter, &settings, protector, &discovered, limits);
         let mut core = Core::new(context, settings, self.epoch);
         self.keep(&core.balancer);
         core.checking = self.check(&core.balancer, &core.config.health_checks);
@@ -67,6 +68,7 @@ impl Inner {
         config: &config::Cluster,
         protector: Protector,
         discovered: &Discovered,
+        breakers: Arc<Breakers>,
     ) -> NodeContext {
         NodeContext {
             meter: Arc::clone(meter),
@@ -76,6 +78,7 @@ impl Inner {
             connector: Arc::clone(&self.stages.connector),
             shared: Arc::clone(&self.transport),
             unreachable: Arc::clone(&discovered.unreachable),
+            breakers,
             place: Arc::clone(&self.place),
             peers: Arc::clone(&self.peers),
             woken: Arc::default(),
@@ -358,7 +361,9 @@ impl Inner {
             }
             return;
         }
-        let context = self.node_context(meter, &wanted, protector, &cell.discovered);
+        // What is open still is counted still.
+        let limits = Arc::clone(&current.balancer.context().breakers);
+        let context = self.node_context(meter, &wanted, protector, &cell.discovered, limits);
         let core = Core::new(context, wanted, self.epoch);
         let mut core = core.counting_on(&current);
         core.failover = failover;

@@ -105,6 +105,8 @@ pub(crate) struct Policy {
     pub(crate) retry: retry::Policy,
     pub(crate) budget: Arc<Budget>,
     pub(crate) max_body_bytes: usize,
+    /// Which limits of a cluster count its calls.
+    pub(crate) priority: config::CallPriority,
     /// How its calls are traced, if anything is said of it.
     pub(crate) tracing: Option<Arc<Rules>>,
     /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
@@ -239,6 +241,7 @@ impl ServiceCell {
             idle_timeout: merged.idle_timeout,
             budget: self.budget(&retry.budget.clone().unwrap_or_default()),
             max_body_bytes: retry.body_cap(),
+            priority: merged.priority.unwrap_or_default(),
             tracing: merged.tracing.as_ref().and_then(Rules::of),
             hash: merged.hash.as_deref().map(|hash| Box::new(Hashing::new(hash))),
             retry: retry::Policy::new(&retry),

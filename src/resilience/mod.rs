@@ -45,10 +45,13 @@
 
 #[doc(hidden)]
 pub mod bench;
+pub(crate) mod breaker;
 pub(crate) mod budget;
 pub mod deadline;
+pub(crate) mod drops;
 pub(crate) mod exchange;
 pub mod limit;
+pub(crate) mod queue;
 pub mod retry;
 
 pub(crate) use self::budget::Budget;

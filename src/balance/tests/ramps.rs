@@ -167,12 +167,9 @@ fn what_a_probe_says_after_its_checks_were_switched_off_changes_nothing() {
 
 #[test]
 fn many_endpoints_whose_checks_begin_are_counted_once() {
-    let cluster = config::Cluster {
-        balancing: Some(config::Balancing::default()),
-        ..config::Cluster::default()
-    };
+    let cluster = Cluster { balancing: Some(Balancing::default()), ..Cluster::default() };
     let balancer = Balancer::<Mock>::new(&cluster, (), Epoch::now());
-    balancer.replace((1..=5_000).map(|number| endpoint(number)).collect());
+    balancer.replace((1..=5_000).map(endpoint).collect());
     let counts = || {
         let view = balancer.view.load();
         view.placed.as_ref().map(|placed| placed.plan.counts.load(Relaxed))

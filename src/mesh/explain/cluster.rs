@@ -9,7 +9,7 @@ use crate::{
     balance::{Asked, Choice, Over, Wanted},
     core::{self, Random},
     mesh::{
-        call::{does_not_follow, in_clear, no_endpoint, sticky},
+        call::{does_not_follow, in_clear, max_requests, no_endpoint, sticky},
         cluster::{Cluster, Core},
         inner::Inner,
         service::{Route, Target},
@@ -130,9 +130,24 @@ fn invalid(target: &Target, cluster: &Cluster) -> Option<String> {
 
 /// Why the call fails whatever is picked.
 fn fails(call: &Call<'_>, cluster: &Cluster, core: &Core) -> Option<String> {
-    if let Some(limiter) = core.breaker.as_ref().filter(|limiter| limiter.is_full()) {
-        let limit = limiter.limit();
-        return Some(format!("the cluster has its maximum of {limit} requests in flight"));
+    let priority = call.route.policy.priority;
+    if let Some(limiter) = core.limiter(priority).filter(|limiter| limiter.is_full()) {
+        let (limit, setting) = (limiter.limit(), max_requests(priority));
+        return Some(format!(
+            "the cluster has its maximum of {limit} requests in flight (`{setting}`)"
+        ));
+    }
+    let gate = core.gate.as_ref();
+    if gate.is_some_and(|gate| gate.drops.share() >= 1.0) {
+        return Some("the cluster drops all of its calls (`drops`)".to_owned());
+    }
+    let queue = gate.and_then(|gate| gate.queue.as_ref());
+    if queue.is_some_and(|queue| queue.is_failing_fast(call.now)) {
+        return Some(
+            "no endpoint has been available for `queue.failfast_timeout`: until one is, calls fail \
+             at once"
+                .to_owned(),
+        );
     }
     let is_open = call.request.uri().scheme() == Some(&Scheme::HTTPS)
         && core.protector.is_open_itself()

@@ -253,7 +253,7 @@ fn a_regex_is_compiled_once_whatever_hosts_a_route_has() {
     builder.add(&hosts, &[rule], 0).unwrap();
     let table = builder.build();
     let of = |rule: &Rule| match rule.matcher.path() {
-        Some(Path::Regex(regex)) => std::sync::Arc::as_ptr(regex),
+        Some(Path::Regex(regex)) => Arc::as_ptr(regex),
         _ => panic!("it has one"),
     };
     let regexes: Vec<_> = table.rules().iter().map(of).collect();
