@@ -17,6 +17,11 @@ use super::{
 const MOST: usize = 64;
 
 impl<X: Upstream> Balancer<X> {
+    /// Whether the order in which endpoints are listed counts.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.view.load().policy.first().is_some()
+    }
+
     /// Those that are tried next while `endpoint` is being connected to, in their order: of its
     /// priority and locality, those that may be called. None where the policy has no order.
     #[cold]

@@ -161,7 +161,6 @@ pub(super) fn of_cluster(
         (security.roots, security.bundles, security.system_roots) = (None, None, None);
     }
     let cluster = Layers { code: Some(&code), plane: Some(&plane), source: source.as_deref() };
-    let breakers = cluster.within(|cluster| cluster.breakers.as_ref());
     let balancer = cluster.within(|cluster| cluster.balancer.as_ref());
     let usual = Balancer::default();
     let mut list =

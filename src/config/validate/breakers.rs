@@ -6,7 +6,7 @@ use super::{Checker, not_yet};
 use crate::config::{Breakers, DropOverload, Queue, Thresholds};
 
 /// Why pools are not limited.
-const NO_POOLS: &str = "an endpoint has one pool, which is made at its first call: `subsetting` \
+const NO_POOLS: &str = "means nothing here: an endpoint has one pool, which is made at its first call. `subsetting` \
                         bounds how many endpoints are used";
 
 impl Checker {

@@ -4,7 +4,37 @@
 //! The time is the cluster's, not the attempt's: who comes late waits for what is left of it, and none
 //! of what comes after that waits at all. The first attempt that finds an endpoint again ends it for
 //! all.
+//!
+//! As a layer, [`FailFastLayer`] does so around any service that can be cloned, by its `poll_ready`: a
+//! call waits until it is ready, and is then sent. A refused one is an [`Error`](crate::Error) whose
+//! [`refusal`](crate::Error::refusal) is [`Refusal::Queue`](crate::Refusal::Queue); it was not sent.
+//!
+//! **Order.** Outside of retries it holds calls; inside of them, attempts. A deadline stands outside of
+//! it.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer};
+//! use tower_mesh::resilience::FailFastLayer;
+//!
+//! # async fn answer(_: http::Request<()>) -> Result<http::Response<()>, tower_mesh::BoxError> {
+//! #     Ok(http::Response::new(()))
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let mut service = ServiceBuilder::new()
+//!     .layer(FailFastLayer::new(Duration::from_secs(3)).capacity(100))
+//!     // It is ready for one call at a time: others wait for it.
+//!     .layer(ConcurrencyLimitLayer::new(1))
+//!     .service_fn(answer);
+//! let calls = [service.call(http::Request::new(())), service.call(http::Request::new(()))];
+//! for call in calls {
+//!     assert!(call.await.is_ok());
+//! }
+//! # });
+//! ```
 
+mod future;
+mod layer;
 #[cfg(test)]
 mod model;
 mod state;
@@ -18,6 +48,11 @@ use std::{
 };
 
 use tokio::sync::Notify;
+
+pub use self::{
+    future::ResponseFuture,
+    layer::{FailFast, FailFastLayer},
+};
 
 use self::state::State;
 use crate::{config, core::nanos};
