@@ -37,6 +37,7 @@
 //! | [`AdaptiveConcurrencyLayer`] | the calls in flight, by their latency, by [`config::AdaptiveConcurrency`](crate::config::AdaptiveConcurrency) | `gradient2`, 20 to 200 |
 //! | [`ThrottleLayer`] | what is sent to a service that refuses, by [`config::Throttle`](crate::config::Throttle) | 2 calls for each that it accepts, over 2 min |
 //! | [`AdmissionControlLayer`] | what is sent to a service that fails, by [`config::AdmissionControl`](crate::config::AdmissionControl) | below 95 % successes, over 30 s |
+//! | [`FailFastLayer`] | the calls that wait for a service to be ready, and for how long | 10000 calls; the time is given |
 //!
 //! Their failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError):
 //! `error.downcast_ref::<tower_mesh::Error>()`. The layers emit no events.
@@ -50,14 +51,17 @@ pub mod adaptive;
 pub mod admission;
 #[doc(hidden)]
 pub mod bench;
+pub(crate) mod breaker;
 pub(crate) mod budget;
 pub mod deadline;
+pub(crate) mod drops;
 pub(crate) mod exchange;
 pub mod limit;
 #[cfg(test)]
 mod model;
 pub(crate) mod outcome;
 pub(crate) mod protect;
+pub mod queue;
 pub mod retry;
 mod rolling;
 #[cfg(test)]
@@ -77,6 +81,7 @@ pub use self::{
     deadline::{Deadline, DeadlineLayer},
     exchange::{Answer, Exchange, Replay},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
+    queue::{FailFast, FailFastLayer},
     retry::{Retry, RetryLayer},
     throttle::{Throttle, ThrottleLayer},
 };

@@ -106,14 +106,14 @@ impl Limiter {
         self.limit.load(Ordering::Relaxed)
     }
 
+    /// What is in flight.
+    pub(crate) fn taken(&self) -> u32 {
+        self.gate.taken()
+    }
+
     /// Whether there is no place now.
     pub(crate) fn is_full(&self) -> bool {
         self.gate.taken() >= self.limit()
-    }
-
-    /// How many there are now.
-    pub(crate) fn taken(&self) -> u32 {
-        self.gate.taken()
     }
 
     /// Takes a place, given back when what is returned is dropped.
