@@ -20,8 +20,8 @@ use tower_mesh::{
     },
     discover::{File, Static},
     resilience::{
-        ConcurrencyLimit, ConcurrencyLimitLayer, Deadline, DeadlineLayer, Retry, RetryLayer,
-        deadline, limit,
+        ConcurrencyLimit, ConcurrencyLimitLayer, Deadline, DeadlineLayer, FailFast, FailFastLayer,
+        Retry, RetryLayer, deadline, limit,
     },
     testing,
     transport::{ConnectTarget, Connector, ConnectorFuture},
@@ -92,8 +92,8 @@ fn futures_are_sent_between_threads() {
 #[test]
 fn layers_and_their_services_are_cloned_freely() {
     all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
-        DeadlineLayer, ConcurrencyLimitLayer, RetryLayer,
-        Deadline<Client>, ConcurrencyLimit<Client>, Retry<Client>,
+        DeadlineLayer, ConcurrencyLimitLayer, FailFastLayer, RetryLayer,
+        Deadline<Client>, ConcurrencyLimit<Client>, FailFast<Client>, Retry<Client>,
     );
     fn future<S: tower::Service<http::Request<Body>>>()
     where
@@ -102,6 +102,7 @@ fn layers_and_their_services_are_cloned_freely() {
     }
     future::<Deadline<Client>>();
     future::<ConcurrencyLimit<Client>>();
+    future::<FailFast<Client>>();
     future::<Retry<Client>>();
 }
 

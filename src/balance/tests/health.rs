@@ -551,9 +551,8 @@ fn whoever_claims_the_probe_of_a_suspect_makes_it() {
     for cluster in family() {
         let mut sim = Sim::of(&config::Balancer::default(), 4);
         sim.balancer.settle(&cluster);
-        let find = |sim: &Sim| {
-            sim.balancer.endpoints().into_iter().find(|it| number_of(it) == 1).unwrap()
-        };
+        let find =
+            |sim: &Sim| sim.balancer.endpoints().into_iter().find(|it| number_of(it) == 1).unwrap();
         sim.open(200, MILLI, |number| {
             (MILLI, if number == 1 { Outcome::Failure } else { Outcome::Success })
         });
