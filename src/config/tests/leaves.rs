@@ -172,9 +172,7 @@ const RUNS: &[&str] = &[
     "clusters.a.discovery.dns.stale_limit",
     "clusters.a.discovery.dns.use_tcp",
     "clusters.a.discovery=static",
-    "clusters.a.drops[0]",
     "clusters.a.drops[0].category",
-    "clusters.a.drops[0].percent",
     "clusters.a.endpoints[0]",
     "clusters.a.endpoints[0].address",
     "clusters.a.endpoints[0].authority",
@@ -881,6 +879,8 @@ const CARRIED: &[&str] = &[
 
 /// What runs only beside something else, which a leaf alone does not say.
 const BESIDE: &[&str] = &[
+    "clusters.a.drops[0]",
+    "clusters.a.drops[0].percent",
     "services.a.filters[0].redirect.path.template",
     "services.a.filters[0].rewrite.path.template",
     "services.a.routes[0].filters[0].redirect.path.template",
