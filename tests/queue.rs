@@ -9,8 +9,9 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tower_mesh::{
     Body, Call, Client, Error, ErrorKind, Mesh, Refusal,
     config::{Cluster, Endpoint, Health, Queue},
