@@ -6,6 +6,12 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    reason = "numbers of metrics are whole"
+)]
 
 mod support;
 
