@@ -93,6 +93,7 @@
 
 #[cfg(feature = "reqwest-013")]
 pub mod adapt;
+mod authorize;
 pub mod balance;
 pub mod config;
 mod core;
@@ -120,8 +121,8 @@ pub use self::{
     },
     config::Retry,
     core::{
-        Attempt, Body, BoxError, Call, DisconnectReason, EjectReason, Error, ErrorKind, Event,
-        EventStream, Origin, Phase, RetryReason, RetryRefusal, ReturnReason,
+        Attempt, AuthorizationVerdict, Body, BoxError, Call, DisconnectReason, EjectReason, Error,
+        ErrorKind, Event, EventStream, Origin, Phase, RetryReason, RetryRefusal, ReturnReason,
     },
     discover::{Discover, Publisher},
     mesh::{

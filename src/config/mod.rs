@@ -91,8 +91,8 @@ pub use self::{
     address::Address,
     admission::{AdaptiveConcurrency, AdmissionControl},
     authorization::{
-        Action, Authorization, AuthorizationRule, ClaimMatch, Evaluation, Permission, PortRange,
-        Principal,
+        Action, Authorization, AuthorizationRule, ClaimMatch, Evaluation, LabelMatch, Permission,
+        PortRange, Principal,
     },
     balancer::{
         Balancer, ClientWeighted, HashFunction, LeastRequest, Maglev, OverrideHost, OverrideSource,

@@ -7,6 +7,7 @@ mod event;
 mod random;
 mod reason;
 mod time;
+mod verdict;
 mod wire;
 
 pub(crate) use self::body::{
@@ -24,6 +25,7 @@ pub use self::{
     error::{Attempt, Error, ErrorKind, Origin, Phase},
     event::{Event, EventStream},
     reason::{DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason},
+    verdict::AuthorizationVerdict,
 };
 
 /// The erased error of user layers, leaves and providers.

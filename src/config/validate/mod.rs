@@ -4,6 +4,7 @@
 //! Every check takes its struct apart without `..`: a new field does not compile before it is
 //! checked or refused here.
 
+mod authorization;
 mod balancer;
 mod cluster;
 mod dns;
