@@ -4,8 +4,10 @@ pub(crate) mod body;
 mod call;
 mod error;
 mod event;
+mod fault;
 mod random;
 mod reason;
+mod refusal;
 mod time;
 mod verdict;
 mod wire;
@@ -24,7 +26,9 @@ pub use self::{
     call::Call,
     error::{Attempt, Error, ErrorKind, Origin, Phase},
     event::{Event, EventStream},
+    fault::InjectedFault,
     reason::{DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason},
+    refusal::Refusal,
     verdict::AuthorizationVerdict,
 };
 

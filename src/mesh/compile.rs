@@ -9,6 +9,7 @@ use super::{
     call::mirrored,
     cluster::{Cluster, Core, NodeContext},
     discovered::Discovered,
+    guard::Place,
     inner::Inner,
     keys::Keys,
     protect::Protector,
@@ -112,7 +113,8 @@ impl Inner {
         let is_dns = |source: &SourceId| matches!(*source, SourceId::DNS | SourceId::DISCOVERY);
         let sources = by.is_some_and(|by| !by.keys().all(is_dns));
         cell.set_by_dns(said.is_none() && by.is_some_and(|by| !by.is_empty()) && !sources);
-        let said = said.map(|(_, service)| service.clone()).unwrap_or_default();
+        let mut said = said.map(|(_, service)| service.clone()).unwrap_or_default();
+        said.filters.splice(0..0, self.code.filters(name));
         let code = self.code.policy(name);
         let routes = routes_of(&said, name);
         let targets = routes.iter().flat_map(|route| &route.clusters);
@@ -160,6 +162,8 @@ impl Inner {
             let session = session_of(route.filters.iter().chain(&said.filters));
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
+            let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
+            let guards = self.guards(&cell, &said.filters, &place, &route.filters);
             let filters = filters().map(config::Filter::name).collect();
             let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
             let compiled = Route {
@@ -168,6 +172,7 @@ impl Inner {
                 clusters,
                 steps,
                 policy,
+                guards,
                 session,
                 matches,
                 hosts,
@@ -221,6 +226,7 @@ impl Inner {
             clusters: Split::new([(1, target)]),
             steps: None,
             policy: cell.policy(&plane),
+            guards: None,
             session: None,
             matches: Vec::new(),
             hosts: Vec::new(),

@@ -15,6 +15,7 @@ use super::{
     supervise::guarded,
 };
 use crate::{
+    authorize::Who,
     config::{
         CertificateRef, ClusterSecurity, ConfigError, ConfigErrors, IdentityFiles, SecurityMode,
     },
@@ -291,6 +292,17 @@ impl Keys {
                 drop(trust.ready().await);
             }
         })
+    }
+
+    /// Who this process is where nobody says otherwise: nothing where it has no identity, and nothing
+    /// within that while it is not known.
+    pub(crate) fn own(&self) -> Option<Option<Who>> {
+        if matches!(self.provider, Some(Err(_))) {
+            // One that was given may not even have been started.
+            return Some(None);
+        }
+        let handle = self.identity(None).ok()?;
+        Some(handle.state().good.map(|own| Who::new(own.sans())))
     }
 
     fn identity(&self, reference: Option<&CertificateRef>) -> Result<IdentityHandle, Arc<str>> {

@@ -7,6 +7,7 @@ use super::{
     protect::{Demand, Giver},
 };
 use crate::{
+    authorize::Who,
     config::{ClusterSecurity, ConfigErrors, IdentityFiles, SecurityMode},
     core::BoxFuture,
     discover::SourceId,
@@ -53,6 +54,10 @@ impl Keys {
 
     pub(crate) fn is_gone(&self, _part: &str) -> bool {
         false
+    }
+
+    pub(crate) fn own(&self) -> Option<Option<Who>> {
+        None
     }
 
     pub(crate) fn need_system(&mut self, _inner: &Inner) {}

@@ -32,6 +32,7 @@ mod discovery;
 mod dns;
 mod endpoint;
 mod explain;
+mod guard;
 mod hashing;
 mod inner;
 mod keeper;
@@ -43,6 +44,7 @@ mod metrics;
 #[cfg(feature = "orca")]
 mod out_of_band;
 mod overriding;
+mod own;
 mod peers;
 #[cfg(feature = "orca")]
 mod probing;

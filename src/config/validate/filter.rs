@@ -39,6 +39,8 @@ impl Checker {
                 Filter::Redirect(redirect) => checker.redirect(redirect, matches),
                 Filter::DirectResponse(direct) => checker.direct(direct),
                 Filter::Mirror(mirror) => checker.mirror(mirror),
+                Filter::Authorize(rules) => checker.authorization(rules),
+                Filter::Fault(fault) => checker.fault(fault),
                 _ => {}
             });
             if !runs(filter) {
@@ -250,6 +252,10 @@ impl Checker {
 }
 
 fn runs(filter: &Filter) -> bool {
+    #[cfg(test)]
+    if matches!(filter, Filter::Extension(it) if it.name.starts_with("test.")) {
+        return true;
+    }
     matches!(
         filter,
         Filter::Session(_)
@@ -259,6 +265,8 @@ fn runs(filter: &Filter) -> bool {
             | Filter::Redirect(_)
             | Filter::DirectResponse(_)
             | Filter::Mirror(_)
+            | Filter::Authorize(_)
+            | Filter::Fault(_)
     )
 }
 

@@ -9,6 +9,7 @@ mod balancer;
 mod cluster;
 mod dns;
 mod endpoint;
+mod fault;
 mod filter;
 mod hash;
 mod health;
