@@ -48,6 +48,7 @@ pub mod bench;
 pub(crate) mod budget;
 pub mod deadline;
 pub(crate) mod exchange;
+pub mod fault;
 pub mod limit;
 pub mod retry;
 
@@ -55,6 +56,7 @@ pub(crate) use self::budget::Budget;
 pub use self::{
     deadline::{Deadline, DeadlineLayer},
     exchange::{Answer, Exchange, Replay},
+    fault::{Fault, FaultLayer},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
     retry::{Retry, RetryLayer},
 };

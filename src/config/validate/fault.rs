@@ -46,7 +46,7 @@ impl Checker {
             self.refuse("fixed", format!("{fixed:?}"), crate::config::NO_TIME);
         }
         self.one_of("fixed", fixed.is_some(), *from_header);
-        self.percent(*percent);
+        self.fault_share(*percent);
     }
 
     fn fault_abort(&mut self, abort: &FaultAbort) {
@@ -61,7 +61,7 @@ impl Checker {
         if message.as_deref() == Some("") {
             self.refuse("message", "\"\"", "must not be empty");
         }
-        self.percent(*percent);
+        self.fault_share(*percent);
     }
 
     fn fault_rate(&mut self, rate: &FaultRate) {
@@ -70,7 +70,7 @@ impl Checker {
             self.refuse("bytes_per_second", rate, format!("must be at least {SLOWEST}"));
         }
         self.one_of("bytes_per_second", bytes_per_second.is_some(), *from_header);
-        self.percent(*percent);
+        self.fault_share(*percent);
     }
 
     /// A fault says what it does, or leaves it to a header: not both.
@@ -84,7 +84,7 @@ impl Checker {
         }
     }
 
-    fn percent(&mut self, percent: Option<f64>) {
+    fn fault_share(&mut self, percent: Option<f64>) {
         if let Some(percent) = percent.filter(|percent| !(0.0..=100.0).contains(percent)) {
             self.refuse("percent", percent, "must be in 0..=100");
         }

@@ -10,6 +10,7 @@ use crate::{
     core::{Body, BoxError, Call, Held, Outgoing, ReplayBody},
     resilience::{
         deadline::{Expiry, TimedBody},
+        fault::{FaultBody, Slow},
         limit::HeldBody,
     },
 };
@@ -70,6 +71,7 @@ where
 impl<B> Answer for Response<B> {
     type Timed = Response<TimedBody<B>>;
     type Held = Response<HeldBody<B>>;
+    type Faulty = Response<FaultBody<B>>;
 
     fn status(&self) -> StatusCode {
         self.status()
@@ -85,6 +87,14 @@ impl<B> Answer for Response<B> {
 
     fn held(self, permit: Held) -> Self::Held {
         self.map(|body| HeldBody::new(body, permit))
+    }
+
+    fn faulty(self, slow: Option<Box<Slow>>) -> Self::Faulty {
+        self.map(|body| FaultBody::new(body, slow))
+    }
+
+    fn injected(response: Response<Bytes>) -> Self::Faulty {
+        response.map(FaultBody::own)
     }
 }
 

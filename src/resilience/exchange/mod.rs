@@ -11,11 +11,12 @@ mod reqwest;
 pub(super) mod sealed {
     use std::time::Duration;
 
-    use http::{HeaderMap, Method, StatusCode};
+    use bytes::Bytes;
+    use http::{HeaderMap, Method, Response, StatusCode};
 
     use crate::{
         core::{Body, Call, Held},
-        resilience::deadline::Expiry,
+        resilience::{deadline::Expiry, fault::Slow},
     };
 
     /// The head of a request.
@@ -53,11 +54,15 @@ pub(super) mod sealed {
         type Timed;
         /// The response whose body keeps a place under a limit.
         type Held;
+        /// The response whose body is slow, or that was made without a call.
+        type Faulty;
 
         fn status(&self) -> StatusCode;
         fn headers(&self) -> &HeaderMap;
         fn timed(self, expiry: Option<Expiry>) -> Self::Timed;
         fn held(self, permit: Held) -> Self::Held;
+        fn faulty(self, slow: Option<Box<Slow>>) -> Self::Faulty;
+        fn injected(response: Response<Bytes>) -> Self::Faulty;
     }
 }
 

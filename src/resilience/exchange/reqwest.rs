@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::{Request, Response, ResponseBuilderExt};
 
@@ -10,6 +11,7 @@ use crate::{
     core::{Body, Call, Held, Outgoing, ReplayBody},
     resilience::{
         deadline::{Expiry, TimedBody},
+        fault::{FaultBody, Slow},
         limit::HeldBody,
     },
 };
@@ -77,6 +79,7 @@ impl<B> Replay<B> for Request {
 impl Answer for Response {
     type Timed = Self;
     type Held = Self;
+    type Faulty = Self;
 
     fn status(&self) -> StatusCode {
         self.status()
@@ -95,6 +98,17 @@ impl Answer for Response {
 
     fn held(self, permit: Held) -> Self {
         rewrap(self, |body| reqwest::Body::wrap(HeldBody::new(body, permit)))
+    }
+
+    fn faulty(self, slow: Option<Box<Slow>>) -> Self {
+        match slow {
+            None => self,
+            slow => rewrap(self, |body| reqwest::Body::wrap(FaultBody::new(body, slow))),
+        }
+    }
+
+    fn injected(response: http::Response<Bytes>) -> Self {
+        response.into()
     }
 }
 

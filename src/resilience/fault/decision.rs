@@ -6,11 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::{
-    config::{
-        self, FaultAbort, FaultDelay, FaultRate,
-        header::Header,
-        share::below,
-    },
+    config::{self, FaultAbort, FaultDelay, FaultRate, header::Header, share::below},
     core::{Held, InjectedFault, Random, Refusal, grpc},
     resilience::limit::Limiter,
 };
@@ -115,9 +111,12 @@ impl Faults {
                 fixed: Abort::of(*status, *grpc),
                 percent: share(*percent),
             }),
-            rate: said.response_rate.as_ref().map(|FaultRate { bytes_per_second, percent, .. }| {
-                Part { fixed: *bytes_per_second, percent: share(*percent) }
-            }),
+            rate: said.response_rate.as_ref().map(
+                |FaultRate { bytes_per_second, percent, .. }| Part {
+                    fixed: *bytes_per_second,
+                    percent: share(*percent),
+                },
+            ),
             active: said.max_active.map(|most| Arc::new(Limiter::new(most))),
             headers,
             cluster: said.cluster.as_ref().map(|name| name.to_ascii_lowercase()),
