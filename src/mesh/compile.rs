@@ -163,7 +163,9 @@ impl Inner {
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
             let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
-            let guards = self.guards(&cell, &said.filters, &place, &route.filters);
+            let said_filters = (said.filters.as_slice(), route.filters.as_slice());
+            let guards = self.guards(&cell, &place, said_filters, false);
+            let faults = self.guards(&cell, &place, said_filters, true);
             let filters = filters().map(config::Filter::name).collect();
             let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
             let compiled = Route {
@@ -173,6 +175,7 @@ impl Inner {
                 steps,
                 policy,
                 guards,
+                faults,
                 session,
                 matches,
                 hosts,
@@ -227,6 +230,7 @@ impl Inner {
             steps: None,
             policy: cell.policy(&plane),
             guards: None,
+            faults: None,
             session: None,
             matches: Vec::new(),
             hosts: Vec::new(),

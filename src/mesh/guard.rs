@@ -7,7 +7,10 @@
 //!
 //! What a guard decides by lives in `resilience` and `security`; here is what ties it to the mesh.
 
+#![allow(dead_code, reason = "some of what a guard may ask for is for guards to come")]
+
 mod authorize;
+mod fault;
 
 use std::{
     fmt,
@@ -16,7 +19,7 @@ use std::{
 
 use http::{Request, Response};
 
-use self::authorize::Authorize;
+use self::{authorize::Authorize, fault::Fault};
 use super::{
     call::Caller,
     cluster::Cluster,
@@ -55,6 +58,7 @@ pub(crate) trait Guard: fmt::Debug + Send + Sync {
 pub(crate) struct Dry<'a> {
     pub(crate) inner: &'a Inner,
     pub(crate) request: &'a Request<()>,
+    pub(crate) route: &'a Route,
 }
 
 /// A call that asks to go on.
@@ -157,9 +161,13 @@ pub(super) fn settings(inner: &Inner, service: &str, route: &Route) -> Vec<Setti
     let in_code = inner.code.filters.len()
         + inner.code.filters(service).iter().filter(|it| is_guard(it)).count();
     let guards = route.guards.iter().flat_map(|guards| guards.iter());
-    let told = guards.enumerate().filter_map(|(place, guard)| {
+    let guards = guards.enumerate().map(|(place, guard)| (place < in_code, guard));
+    let in_code = inner.code.filters(service).iter().filter(|it| is_of_attempts(it)).count();
+    let faults = route.faults.iter().flat_map(|faults| faults.iter());
+    let faults = faults.enumerate().map(|(place, fault)| (place < in_code, fault));
+    let told = guards.chain(faults).filter_map(|(is_code, guard)| {
         let (name, value) = guard.setting()?;
-        let (origin, source) = if place < in_code {
+        let (origin, source) = if is_code {
             (SettingOrigin::Code, None)
         } else {
             (SettingOrigin::ControlPlane, route.source.as_deref().map(str::to_owned))
@@ -171,22 +179,34 @@ pub(super) fn settings(inner: &Inner, service: &str, route: &Route) -> Vec<Setti
 
 /// Whether a filter of the code becomes a guard.
 fn is_guard(filter: &Filter) -> bool {
-    matches!(filter, Filter::Authorize(_))
+    match filter {
+        Filter::Authorize(_) => true,
+        Filter::Fault(_) => !is_of_attempts(filter),
+        _ => false,
+    }
+}
+
+/// Whether a filter is met by each attempt instead of by the call.
+fn is_of_attempts(filter: &Filter) -> bool {
+    matches!(filter, Filter::Fault(fault) if fault.per_attempt == Some(true))
 }
 
 impl Inner {
-    /// The guards of a route: those of the mesh, then of its service, then its own; most routes have none.
+    /// The guards of a route, or of its attempts: those of the mesh, then of its service, then its own;
+    /// most routes have none.
     pub(super) fn guards(
         &self,
         cell: &ServiceCell,
-        of_service: &[Filter],
         place: &Place,
-        of_route: &[Filter],
+        (of_service, of_route): (&[Filter], &[Filter]),
+        of_attempts: bool,
     ) -> Option<Arc<[Arc<dyn Guard>]>> {
         let of_mesh = self.code.filters.iter().map(|filter| (&Place::Mesh, filter));
         let of_service = of_service.iter().map(|filter| (&Place::Service, filter));
         let of_route = of_route.iter().map(|filter| (place, filter));
-        let guards = of_mesh.chain(of_service).chain(of_route).filter_map(|(place, filter)| {
+        let all = of_mesh.chain(of_service).chain(of_route);
+        let all = all.filter(|(_, filter)| is_of_attempts(filter) == of_attempts);
+        let guards = all.filter_map(|(place, filter)| {
             cell.guards.guard(place, filter, || self.make_guard(cell, filter))
         });
         let guards: Vec<_> = guards.collect();
@@ -197,6 +217,7 @@ impl Inner {
     #[expect(clippy::unused_self, reason = "guards look at the mesh that they are of")]
     fn make_guard(&self, cell: &ServiceCell, filter: &Filter) -> Option<Arc<dyn Guard>> {
         match filter {
+            Filter::Fault(said) => Some(Arc::new(Fault::new(said)?)),
             Filter::Authorize(said) => Some(Arc::new(Authorize::new(&cell.name, said))),
             #[cfg(all(test, feature = "testing"))]
             Filter::Extension(extension) => tests::made(extension),

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod failover;
+mod faulty;
 mod first;
 mod guarded;
 mod head;

@@ -67,8 +67,9 @@ impl Explanation {
             .iter()
             .map(|(weight, target)| explain(&call, target, weight as f64 / total as f64))
             .collect();
-        let dry = Dry { inner, request: &request };
+        let dry = Dry { inner, request: &request, route };
         let guards = || route.guards.iter().flat_map(|guards| guards.iter());
+        let faults = route.faults.iter().flat_map(|faults| faults.iter());
         let refuses = guards().find(|guard| guard.fails(&dry)).and_then(|it| it.explain(&dry));
         let limit = service.limiter.as_ref().filter(|limiter| limiter.is_full());
         let fails = limit.map(|limiter| {
@@ -78,7 +79,7 @@ impl Explanation {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
             fails: refuses.or(fails),
-            guards: guards().filter_map(|guard| guard.explain(&dry)).collect(),
+            guards: guards().chain(faults).filter_map(|guard| guard.explain(&dry)).collect(),
             route: RouteExplanation {
                 index,
                 name: route.name.as_deref().map(str::to_owned),

@@ -15,7 +15,8 @@ use super::pace::Pace;
 use crate::core::{Epoch, Held, Instant};
 
 /// What keeps a body slow, in a box of its own: most bodies are not.
-pub(crate) struct Slow {
+#[expect(unnameable_types, reason = "part of a sealed trait")]
+pub struct Slow {
     pace: Pace,
     epoch: Epoch,
     /// What is there, and may not go yet.

@@ -328,17 +328,6 @@ impl Aborted {
     }
 }
 
-// === impl Drawn ===
-
-impl Drawn {
-    /// Everything that is done, in order.
-    pub(crate) fn faults(&self, is_grpc: bool) -> impl Iterator<Item = InjectedFault> {
-        let abort = self.abort.as_ref().map(|abort| abort.fault(is_grpc));
-        let delay = self.delay.map(InjectedFault::Delay);
-        [delay, abort, self.rate.map(InjectedFault::ResponseRate)].into_iter().flatten()
-    }
-}
-
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
