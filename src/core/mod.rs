@@ -9,6 +9,7 @@ mod random;
 mod reason;
 mod refusal;
 mod time;
+pub(crate) mod uri;
 mod verdict;
 mod wire;
 

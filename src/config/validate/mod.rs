@@ -6,6 +6,7 @@
 
 mod authorization;
 mod balancer;
+mod breakers;
 mod cluster;
 mod dns;
 mod endpoint;
