@@ -34,6 +34,8 @@
 //! | [`DeadlineLayer`] | the time of a call or of an attempt | none: it is given one |
 //! | [`RetryLayer`] | the repeats of a call, by [`config::Retry`](crate::config::Retry) | 3 attempts, 25 ms to 1 s apart, 20 % of the calls and 10 per second |
 //! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
+//! | [`AuthorizeLayer`] | who may call what | none: it is given rules |
+//! | [`FaultLayer`] | nothing: it injects faults | none: it is given some |
 //! | [`FailFastLayer`] | the calls that wait for a service to be ready, and for how long | 10000 calls; the time is given |
 //!
 //! Their failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError):
@@ -44,6 +46,7 @@
 //!
 //! **Do not** wrap them around a [`Client`](crate::Client): the mesh does all of this inside.
 
+pub mod authorize;
 #[doc(hidden)]
 pub mod bench;
 pub(crate) mod breaker;
@@ -58,6 +61,7 @@ pub mod retry;
 
 pub(crate) use self::budget::Budget;
 pub use self::{
+    authorize::{Authorize, AuthorizeLayer},
     deadline::{Deadline, DeadlineLayer},
     exchange::{Answer, Exchange, Replay},
     fault::{Fault, FaultLayer},

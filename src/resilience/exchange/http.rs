@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
 
-use super::sealed::{Answer, Exchange, Replay};
+use super::{
+    bare, host_of,
+    sealed::{Answer, Exchange, Replay},
+};
 use crate::{
     core::{Body, BoxError, Call, Held, Outgoing, ReplayBody},
     resilience::{
@@ -25,6 +28,14 @@ pub struct Copy {
 impl<B> Exchange for Request<B> {
     fn method(&self) -> &Method {
         self.method()
+    }
+
+    fn path(&self) -> &str {
+        self.uri().path()
+    }
+
+    fn authority(&self) -> Option<&str> {
+        host_of(self.headers()).unwrap_or_else(|| Some(bare(self.uri().authority()?.as_str())))
     }
 
     fn headers(&self) -> &HeaderMap {

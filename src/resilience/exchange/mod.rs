@@ -23,6 +23,10 @@ pub(super) mod sealed {
     #[expect(unnameable_types, reason = "seals `Exchange`")]
     pub trait Exchange: Sized {
         fn method(&self) -> &Method;
+        /// The path, as it is written.
+        fn path(&self) -> &str;
+        /// Whom the request is for, without a user before it; a `host` header wins.
+        fn authority(&self) -> Option<&str>;
         fn headers(&self) -> &HeaderMap;
         fn headers_mut(&mut self) -> &mut HeaderMap;
         /// What the call asks for, where the request can carry it.
@@ -100,3 +104,13 @@ impl<B, T: sealed::Replay<B>> Replay<B> for T {}
 pub trait Answer: sealed::Answer {}
 
 impl<T: sealed::Answer> Answer for T {}
+
+/// What a `host` header says, if there is one.
+fn host_of(headers: &::http::HeaderMap) -> Option<Option<&str>> {
+    Some(headers.get(::http::header::HOST)?.to_str().ok().map(bare))
+}
+
+/// An authority without a user before it.
+fn bare(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::{Request, Response, ResponseBuilderExt};
 
-use super::sealed::{Answer, Exchange, Replay};
+use super::{
+    bare, host_of,
+    sealed::{Answer, Exchange, Replay},
+};
 use crate::{
     core::{Body, Call, Held, Outgoing, ReplayBody},
     resilience::{
@@ -28,6 +31,14 @@ pub struct Copy {
 impl Exchange for Request {
     fn method(&self) -> &Method {
         self.method()
+    }
+
+    fn path(&self) -> &str {
+        self.url().path()
+    }
+
+    fn authority(&self) -> Option<&str> {
+        host_of(self.headers()).unwrap_or_else(|| Some(bare(self.url().authority())))
     }
 
     fn headers(&self) -> &HeaderMap {

@@ -69,6 +69,12 @@ impl Slow {
     }
 }
 
+impl fmt::Debug for Slow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slow").field("pace", &self.pace).finish_non_exhaustive()
+    }
+}
+
 // === impl FaultBody ===
 
 impl<B> FaultBody<B> {
