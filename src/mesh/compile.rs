@@ -169,9 +169,8 @@ impl Inner {
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
             let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
-            let said_filters = (said.filters.as_slice(), route.filters.as_slice());
-            let guards = self.guards(&cell, &place, said_filters, false);
-            let faults = self.guards(&cell, &place, said_filters, true);
+            let guards = self.guards(&cell, &place, &said.filters, &route);
+            let faults = self.faults(&cell, &place, &said.filters, &route);
             let filters = filters().map(config::Filter::name).collect();
             let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
             let compiled = Route {

@@ -12,6 +12,8 @@
 mod authorize;
 mod fault;
 
+pub(crate) mod protect;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,18 +21,19 @@ use std::{
 
 use http::{Request, Response};
 
-use self::{authorize::Authorize, fault::Fault};
+use self::{authorize::Authorize, fault::Fault, protect::Protecting};
 use super::{
     call::Caller,
     cluster::Cluster,
     describe::{Setting, SettingOrigin},
     inner::Inner,
-    service::{Route, ServiceCell},
+    service::{Policy, Route, ServiceCell},
 };
 use crate::{
-    config::Filter,
+    config::{self, Filter},
     core::{Body, BoxFuture, Error, Held, Instant, Outgoing},
     observe::End,
+    resilience::limit::Limiter,
 };
 
 /// One of them. It is asked once for each call, before anything of the request is changed.
@@ -52,6 +55,21 @@ pub(crate) trait Guard: fmt::Debug + Send + Sync {
     fn setting(&self) -> Option<(&'static str, String)> {
         None
     }
+
+    /// Why such a call might be refused now, in words; nothing is counted.
+    fn foretell(&self, _request: &Request<()>, _policy: &Policy, _now: u64) -> Option<String> {
+        None
+    }
+
+    /// Its settings with their origin, as far as it shows them.
+    fn settings(&self, _source: Option<&str>) -> Vec<Setting> {
+        Vec::new()
+    }
+
+    /// How full it is, if it is a limit of calls in flight.
+    fn level(&self) -> Option<Level> {
+        None
+    }
 }
 
 /// A call that is tried out and not made.
@@ -59,6 +77,15 @@ pub(crate) struct Dry<'a> {
     pub(crate) inner: &'a Inner,
     pub(crate) request: &'a Request<()>,
     pub(crate) route: &'a Route,
+}
+
+/// A limit of calls in flight, now.
+pub(crate) struct Level {
+    pub(crate) name: &'static str,
+    pub(crate) limit: u32,
+    pub(crate) active: u32,
+    /// Of all routes of its service.
+    pub(crate) is_of_service: bool,
 }
 
 /// A call that asks to go on.
@@ -165,14 +192,16 @@ pub(super) fn settings(inner: &Inner, service: &str, route: &Route) -> Vec<Setti
     let in_code = inner.code.filters(service).iter().filter(|it| is_of_attempts(it)).count();
     let faults = route.faults.iter().flat_map(|faults| faults.iter());
     let faults = faults.enumerate().map(|(place, fault)| (place < in_code, fault));
-    let told = guards.chain(faults).filter_map(|(is_code, guard)| {
-        let (name, value) = guard.setting()?;
+    let of_source = route.source.as_deref();
+    let told = guards.chain(faults).flat_map(|(is_code, guard)| {
         let (origin, source) = if is_code {
             (SettingOrigin::Code, None)
         } else {
-            (SettingOrigin::ControlPlane, route.source.as_deref().map(str::to_owned))
+            (SettingOrigin::ControlPlane, of_source.map(str::to_owned))
         };
-        Some(Setting { name, value, origin, source })
+        let setting = guard.setting();
+        let setting = setting.map(|(name, value)| Setting { name, value, origin, source });
+        setting.into_iter().chain(guard.settings(of_source))
     });
     told.collect()
 }
@@ -191,37 +220,96 @@ fn is_of_attempts(filter: &Filter) -> bool {
     matches!(filter, Filter::Fault(fault) if fault.per_attempt == Some(true))
 }
 
+/// The limits of a service's routes that are in use: their counts go on, whatever the new limit is.
+/// Locked by updates only.
+#[derive(Debug, Default)]
+pub(super) struct RouteLimits(Mutex<Vec<(Place, Arc<Limiter>)>>);
+
+// === impl RouteLimits ===
+
+impl RouteLimits {
+    fn limiter(&self, place: &Place, calls: u32) -> Arc<Limiter> {
+        let mut limits = self.lock();
+        let known = limits.iter().find(|(at, _)| at == place).map(|(_, limiter)| limiter);
+        let limiter = Limiter::resized(known, calls);
+        if known.is_none() {
+            limits.push((place.clone(), Arc::clone(&limiter)));
+        }
+        limiter
+    }
+
+    /// Forgets those that no call can meet any more.
+    pub(super) fn tidy(&self) {
+        self.lock().retain(|(_, limiter)| Arc::strong_count(limiter) > 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Place, Arc<Limiter>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
 impl Inner {
-    /// The guards of a route, or of its attempts: those of the mesh, then of its service, then its own;
-    /// most routes have none.
+    /// The guards of a route: those of the mesh, then of its service, then its own; most routes have
+    /// none.
     pub(super) fn guards(
         &self,
         cell: &ServiceCell,
         place: &Place,
-        (of_service, of_route): (&[Filter], &[Filter]),
-        of_attempts: bool,
+        of_service: &[Filter],
+        of_route: &config::Route,
     ) -> Option<Arc<[Arc<dyn Guard>]>> {
+        let mut guards = self.made(cell, (place, &of_route.filters), of_service, false);
+        if let Some(calls) = of_route.policy.max_requests {
+            guards.push(Protecting::fixed(cell.route_limits.limiter(place, calls), self.epoch));
+        }
+        (!guards.is_empty()).then(|| guards.into())
+    }
+
+    /// The same of each attempt: the faults that are for those.
+    pub(super) fn faults(
+        &self,
+        cell: &ServiceCell,
+        place: &Place,
+        of_service: &[Filter],
+        of_route: &config::Route,
+    ) -> Option<Arc<[Arc<dyn Guard>]>> {
+        let faults = self.made(cell, (place, &of_route.filters), of_service, true);
+        (!faults.is_empty()).then(|| faults.into())
+    }
+
+    fn made(
+        &self,
+        cell: &ServiceCell,
+        (place, of_route): (&Place, &[Filter]),
+        of_service: &[Filter],
+        of_attempts: bool,
+    ) -> Vec<Arc<dyn Guard>> {
         let of_mesh = self.code.filters.iter().map(|filter| (&Place::Mesh, filter));
         let of_service = of_service.iter().map(|filter| (&Place::Service, filter));
         let of_route = of_route.iter().map(|filter| (place, filter));
         let all = of_mesh.chain(of_service).chain(of_route);
         let all = all.filter(|(_, filter)| is_of_attempts(filter) == of_attempts);
         let guards = all.filter_map(|(place, filter)| {
-            cell.guards.guard(place, filter, || self.make_guard(cell, filter))
+            cell.guards.guard(place, filter, || self.make_guard(cell, place, filter))
         });
-        let guards: Vec<_> = guards.collect();
-        (!guards.is_empty()).then(|| guards.into())
+        guards.collect()
     }
 
     /// The guard that a validated filter asks for, if it asks for one.
-    #[expect(clippy::unused_self, reason = "guards look at the mesh that they are of")]
-    fn make_guard(&self, cell: &ServiceCell, filter: &Filter) -> Option<Arc<dyn Guard>> {
+    fn make_guard(
+        &self,
+        cell: &ServiceCell,
+        place: &Place,
+        filter: &Filter,
+    ) -> Option<Arc<dyn Guard>> {
         match filter {
             Filter::Fault(said) => Some(Arc::new(Fault::new(said)?)),
             Filter::Authorize(said) => Some(Arc::new(Authorize::new(&cell.name, said))),
             #[cfg(all(test, feature = "testing"))]
             Filter::Extension(extension) => tests::made(extension),
-            _ => None,
+            filter => Protecting::of(place, filter, self.epoch, &self.random),
         }
     }
 }

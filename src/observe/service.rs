@@ -16,8 +16,8 @@ use super::{
     snapshot::{MetricSample, MetricValue},
 };
 use crate::core::{
-    AuthorizationVerdict, BodyEnd, Error, ErrorKind, Event, InjectedFault, Instant, Reporter,
-    RetryReason, RetryRefusal, nanos,
+    AuthorizationVerdict, BodyEnd, Error, ErrorKind, Event, InjectedFault, Instant, Refusal,
+    Reporter, RetryReason, RetryRefusal, nanos,
 };
 
 /// A service: what is known before a route is.
@@ -41,6 +41,8 @@ pub(crate) struct RouteMeter {
     refused: [AtomicU64; RetryRefusal::ALL.len()],
     /// Bodies that failed.
     failed: AtomicU64,
+    /// Calls that were refused on purpose.
+    refusals: [AtomicU64; Refusal::ALL.len()],
 }
 
 /// The end of a call, as its caller sees it.
@@ -109,9 +111,12 @@ impl ServiceMeter {
         rule: Option<&Arc<str>>,
     ) {
         self.verdicts[verdict.index()].fetch_add(1, Relaxed);
-        let (events, rule) = (&self.plain.hub.events, rule.map(Arc::clone));
-        let service = || Arc::clone(service);
-        events.emit(|| Event::Authorization { service: service(), call, verdict, rule });
+        self.plain.hub.events.emit(|| Event::Authorization {
+            service: Arc::clone(service),
+            call,
+            verdict,
+            rule: rule.map(Arc::clone),
+        });
     }
 
     /// A fault was injected into a call. `service` is as the caller named it.
@@ -164,6 +169,7 @@ impl RouteMeter {
             retries: Default::default(),
             refused: Default::default(),
             failed: AtomicU64::new(0),
+            refusals: Default::default(),
         }
     }
 
@@ -196,6 +202,24 @@ impl RouteMeter {
         self.refused[reason.index()].fetch_add(1, Relaxed);
         let events = &self.hub.events;
         events.emit(|| Event::RetryRefused { service: Arc::clone(service), call, reason });
+    }
+
+    /// A call was refused on purpose.
+    #[cold]
+    pub(crate) fn call_refused(&self, why: Refusal) {
+        self.refusals[why.index()].fetch_add(1, Relaxed);
+    }
+
+    /// Tells of a limit of its route or service.
+    pub(crate) fn level(
+        &self,
+        name: &'static str,
+        value: MetricValue,
+        samples: &mut Vec<MetricSample>,
+    ) {
+        let mut labels = self.labels();
+        labels.push(("mesh.limit", name.into()));
+        samples.push(MetricSample::new(labels, value));
     }
 
     fn labels(&self) -> Vec<Label> {
@@ -250,6 +274,13 @@ impl RouteMeter {
                     if let count @ 1.. = counted.load(Relaxed) {
                         let reason = ("mesh.retry.refusal", reason.code().into());
                         tell(Some(reason), MetricValue::Count(count));
+                    }
+                }
+            }
+            Metric::CallsRefused => {
+                for (counted, why) in self.refusals.iter().zip(Refusal::ALL) {
+                    if let count @ 1.. = counted.load(Relaxed) {
+                        tell(Some(("mesh.refusal", why.code().into())), MetricValue::Count(count));
                     }
                 }
             }
