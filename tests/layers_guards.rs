@@ -111,12 +111,12 @@ async fn faults_of_a_layer_under_a_deadline_and_inside_of_retries() {
     assert_eq!((started.elapsed(), calls.load(Ordering::SeqCst)), (Duration::from_secs(1), 0));
     // Each attempt meets a fault inside of retries.
     let fault = Fault::abort(503).percent(50.0);
-    let mut retried = ServiceBuilder::new()
+    let retried = ServiceBuilder::new()
         .layer(RetryLayer::new(&Retry::standard().attempts(20)).unwrap())
         .layer(FaultLayer::seeded(&fault, 3).unwrap())
         .service(answering(&calls, 0));
     for _ in 0..5 {
-        let answer = retried.ready().await.unwrap().call(get("/")).await.unwrap();
+        let answer = retried.clone().oneshot(get("/")).await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.extensions().get::<Refusal>()), (200, None));
     }
     assert_eq!(calls.load(Ordering::SeqCst), 5);
