@@ -328,6 +328,41 @@ async fn by_file_for_some_headers_and_a_cluster_and_gone_with_the_next_edit() {
 }
 
 #[tokio::test]
+async fn what_is_active_is_counted_on_when_something_else_is_edited() {
+    let server = Server::named("hello").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    let write = |fault: &str, timeout: &str| {
+        let text = format!(
+            "services: {{users: {{policy: {{timeout: {timeout}}}, filters: [{fault}]}}}}\n\
+             clusters: {{users: {{endpoints: [{{address: \"{}\"}}]}}}}\n",
+            server.address()
+        );
+        let next = path.with_extension("next");
+        fs::write(&next, text).unwrap();
+        fs::rename(next, &path).unwrap();
+    };
+    let slow = "{fault: {delay: {fixed: 60s}, max_active: 1}}";
+    write(slow, "100s");
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let delayed = tokio::spawn(client(&mesh).send(get("http://users/")));
+    events.until(|event| matches!(event, Event::FaultInjected { .. })).await;
+    write(slow, "200s");
+    events.until(|event| matches!(event, Event::ConfigApplied { .. })).await;
+    let answer = patience(client(&mesh).send(get("http://users/"))).await.unwrap();
+    assert_eq!((answer.status().as_u16(), counted(&mesh, "overflow")), (200, 1.0));
+    // One that is another begins anew, and the call under way keeps its own.
+    write("{fault: {abort: {status: 500}, max_active: 1}}", "200s");
+    while patience(client(&mesh).send(get("http://users/"))).await.unwrap().status() != 500 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!delayed.is_finished());
+    delayed.abort();
+}
+
+#[tokio::test]
 async fn it_is_told_and_described_as_it_is() {
     let server = Server::named("hello").await;
     let mut fault = Fault::delay(Duration::from_secs(2)).percent(10.0);
