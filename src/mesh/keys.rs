@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use super::{
     inner::Inner,
+    own::Known,
     protect::{Demand, Giver},
     supervise::guarded,
 };
@@ -294,15 +295,17 @@ impl Keys {
         })
     }
 
-    /// Who this process is where nobody says otherwise: nothing where it has no identity, and nothing
-    /// within that while it is not known.
-    pub(crate) fn own(&self) -> Option<Option<Who>> {
+    /// Who this process is where nobody says otherwise.
+    pub(crate) fn own(&self) -> Known {
         if matches!(self.provider, Some(Err(_))) {
             // One that was given may not even have been started.
-            return Some(None);
+            return Known::Nothing;
         }
-        let handle = self.identity(None).ok()?;
-        Some(handle.state().good.map(|own| Who::new(own.sans())))
+        match self.identity(None).map(|handle| handle.state().good) {
+            Ok(Some(own)) => Known::Is(Who::new(own.sans())),
+            Ok(None) => Known::Nothing,
+            Err(_) => Known::Nobody,
+        }
     }
 
     fn identity(&self, reference: Option<&CertificateRef>) -> Result<IdentityHandle, Arc<str>> {

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use super::{
     inner::Inner,
+    own::Known,
     protect::{Demand, Giver},
 };
 use crate::{
-    authorize::Who,
     config::{ClusterSecurity, ConfigErrors, IdentityFiles, SecurityMode},
     core::BoxFuture,
     discover::SourceId,
@@ -56,8 +56,8 @@ impl Keys {
         false
     }
 
-    pub(crate) fn own(&self) -> Option<Option<Who>> {
-        None
+    pub(crate) fn own(&self) -> Known {
+        Known::Nobody
     }
 
     pub(crate) fn need_system(&mut self, _inner: &Inner) {}

@@ -76,10 +76,8 @@ impl Inner {
         // One that was refused, or that a source has still to tell of, is no reason to be nobody.
         let is_open = !self.is_synced() || state.refused.contains_key("identity default");
         self.own.set(match state.keys.own() {
-            Some(Some(who)) => Known::Is(who),
-            Some(None) => Known::Nothing,
-            None if is_open => Known::Nothing,
-            None => Known::Nobody,
+            Known::Nobody if is_open => Known::Nothing,
+            known => known,
         });
     }
 }

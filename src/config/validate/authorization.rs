@@ -60,7 +60,7 @@ impl Checker {
                 checker.text("matcher", matcher, false);
             }),
             Principal::Header(header) => {
-                self.within("header", |checker| checker.asked_header(header))
+                self.within("header", |checker| checker.asked_header(header));
             }
             Principal::Path(path) => self.within("path", |checker| checker.asked_path(path)),
             Principal::PeerIp(address) => self.refuse(
@@ -98,7 +98,7 @@ impl Checker {
                 self.within("not", |checker| checker.permission(other, deeper - 1));
             }
             Permission::Header(header) => {
-                self.within("header", |checker| checker.asked_header(header))
+                self.within("header", |checker| checker.asked_header(header));
             }
             Permission::Path(path) => self.within("path", |checker| checker.asked_path(path)),
             Permission::Method(method) => {

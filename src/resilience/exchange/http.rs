@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
 
 use super::{
-    bare, host_of,
+    host_of,
     sealed::{Answer, Exchange, Replay},
 };
 use crate::{
@@ -35,7 +35,7 @@ impl<B> Exchange for Request<B> {
     }
 
     fn authority(&self) -> Option<&str> {
-        host_of(self.headers()).unwrap_or_else(|| Some(bare(self.uri().authority()?.as_str())))
+        host_of(self.headers(), || Some(self.uri().authority()?.as_str()))
     }
 
     fn headers(&self) -> &HeaderMap {

@@ -105,9 +105,16 @@ pub trait Answer: sealed::Answer {}
 
 impl<T: sealed::Answer> Answer for T {}
 
-/// What a `host` header says, if there is one.
-fn host_of(headers: &::http::HeaderMap) -> Option<Option<&str>> {
-    Some(headers.get(::http::header::HOST)?.to_str().ok().map(bare))
+/// What a `host` header says; where there is none, what the address does.
+fn host_of<'a>(
+    headers: &'a ::http::HeaderMap,
+    of_address: impl FnOnce() -> Option<&'a str>,
+) -> Option<&'a str> {
+    let host = match headers.get(::http::header::HOST) {
+        Some(host) => host.to_str().ok(),
+        None => of_address(),
+    };
+    host.map(bare)
 }
 
 /// An authority without a user before it.

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 use reqwest::{Request, Response, ResponseBuilderExt};
 
 use super::{
-    bare, host_of,
+    host_of,
     sealed::{Answer, Exchange, Replay},
 };
 use crate::{
@@ -38,7 +38,7 @@ impl Exchange for Request {
     }
 
     fn authority(&self) -> Option<&str> {
-        host_of(self.headers()).unwrap_or_else(|| Some(bare(self.url().authority())))
+        host_of(self.headers(), || Some(self.url().authority()))
     }
 
     fn headers(&self) -> &HeaderMap {
