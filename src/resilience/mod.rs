@@ -34,6 +34,8 @@
 //! | [`DeadlineLayer`] | the time of a call or of an attempt | none: it is given one |
 //! | [`RetryLayer`] | the repeats of a call, by [`config::Retry`](crate::config::Retry) | 3 attempts, 25 ms to 1 s apart, 20 % of the calls and 10 per second |
 //! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
+//! | [`RateLimitLayer`] | the calls per time, of all or of each key | none: it is given a bucket |
+//! | `GlobalRateLimitLayer` (feature `rls`) | the same for many callers, by a service that they share | 20 ms for its answer, else the call goes on |
 //!
 //! Their failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError):
 //! `error.downcast_ref::<tower_mesh::Error>()`. The layers emit no events.
@@ -48,13 +50,19 @@ pub mod bench;
 pub(crate) mod budget;
 pub mod deadline;
 pub(crate) mod exchange;
+#[cfg(feature = "rls")]
+pub mod global_rate_limit;
 pub mod limit;
+pub mod rate_limit;
 pub mod retry;
 
 pub(crate) use self::budget::Budget;
+#[cfg(feature = "rls")]
+pub use self::global_rate_limit::{GlobalRateLimit, GlobalRateLimitLayer};
 pub use self::{
     deadline::{Deadline, DeadlineLayer},
     exchange::{Answer, Exchange, Replay},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
+    rate_limit::{Descriptor, RateLimit, RateLimitLayer},
     retry::{Retry, RetryLayer},
 };

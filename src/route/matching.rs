@@ -217,7 +217,7 @@ pub(super) fn authority_of<B>(request: &Request<B>) -> Option<&str> {
 
 /// The first parameter of that name, as it is written.
 //= Gateway API HTTPQueryParamMatch: the first decides
-fn parameter<'a, B>(request: &'a Request<B>, name: &str) -> Option<&'a str> {
+pub(super) fn parameter<'a, B>(request: &'a Request<B>, name: &str) -> Option<&'a str> {
     let query = request.uri().query()?;
     let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)

@@ -39,6 +39,8 @@ impl Checker {
                 Filter::Redirect(redirect) => checker.redirect(redirect, matches),
                 Filter::DirectResponse(direct) => checker.direct(direct),
                 Filter::Mirror(mirror) => checker.mirror(mirror),
+                Filter::RateLimit(limit) => checker.rate_limit(limit),
+                Filter::GlobalRateLimit(limit) => checker.global_rate_limit(limit),
                 _ => {}
             });
             if !runs(filter) {
@@ -98,7 +100,7 @@ impl Checker {
         not_yet!(self, cluster_header, key, trace);
     }
 
-    fn edit(&mut self, edit: &HeaderEdit) {
+    pub(super) fn edit(&mut self, edit: &HeaderEdit) {
         let HeaderEdit { set, set_if_present, add, add_if_absent, remove, remove_matching } = edit;
         for (field, map) in
             [("set", set), ("set_if_present", set_if_present), ("add_if_absent", add_if_absent)]
@@ -259,6 +261,8 @@ fn runs(filter: &Filter) -> bool {
             | Filter::Redirect(_)
             | Filter::DirectResponse(_)
             | Filter::Mirror(_)
+            | Filter::RateLimit(_)
+            | Filter::GlobalRateLimit(_)
     )
 }
 

@@ -14,6 +14,7 @@ mod health;
 mod matching;
 mod place;
 mod policy;
+mod rate_limit;
 mod reports;
 mod retry;
 mod route;
