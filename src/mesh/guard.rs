@@ -7,7 +7,9 @@
 //!
 //! What a guard decides by lives in `resilience` and `security`; here is what ties it to the mesh.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "until the first guard is there"))]
+#[cfg(feature = "rls")]
+mod global_rate_limit;
+mod rate_limit;
 
 use std::{
     fmt,
@@ -16,11 +18,15 @@ use std::{
 
 use http::{Request, Response};
 
+#[cfg(feature = "rls")]
+use self::global_rate_limit::GlobalRateLimit;
+use self::rate_limit::RateLimit;
 use super::{
     call::Caller,
     cluster::Cluster,
     inner::Inner,
     service::{Route, ServiceCell},
+    state::State,
 };
 use crate::{
     config::Filter,
@@ -32,6 +38,34 @@ use crate::{
 pub(crate) trait Guard: fmt::Debug + Send + Sync {
     /// Whether the call goes on.
     fn enter(self: Arc<Self>, asked: Asked<'_>) -> Entry;
+
+    /// What it would say to this call, in words; none: it has nothing to say.
+    fn explain(&self, _dry: &Dry<'_>) -> Option<String> {
+        None
+    }
+
+    /// Whether it would refuse this call.
+    fn fails(&self, _dry: &Dry<'_>) -> bool {
+        false
+    }
+
+    /// Its name and its settings, for `describe()`.
+    fn setting(&self) -> Option<(&'static str, String)> {
+        None
+    }
+}
+
+/// A call that is tried out and not made.
+pub(crate) struct Dry<'a> {
+    pub(crate) inner: &'a Inner,
+    pub(crate) request: &'a Request<()>,
+}
+
+impl Dry<'_> {
+    /// In nanoseconds since the mesh's epoch.
+    fn now(&self) -> u64 {
+        self.inner.epoch.nanos(Instant::now())
+    }
 }
 
 /// A call that asks to go on.
@@ -132,6 +166,7 @@ impl Inner {
     /// The guards of a route: those of its service, then its own; most routes have none.
     pub(super) fn guards(
         &self,
+        state: &mut State,
         cell: &ServiceCell,
         of_service: &[Filter],
         place: &Place,
@@ -140,19 +175,33 @@ impl Inner {
         let of_service = of_service.iter().map(|filter| (&Place::Service, filter));
         let of_route = of_route.iter().map(|filter| (place, filter));
         let guards = of_service.chain(of_route).filter_map(|(place, filter)| {
-            cell.guards.guard(place, filter, || self.make_guard(cell, filter))
+            cell.guards.guard(place, filter, || self.make_guard(state, cell, filter))
         });
         let guards: Vec<_> = guards.collect();
         (!guards.is_empty()).then(|| guards.into())
     }
 
     /// The guard that a validated filter asks for, if it asks for one.
-    #[expect(clippy::unused_self, reason = "guards look at the mesh that they are of")]
-    fn make_guard(&self, _cell: &ServiceCell, filter: &Filter) -> Option<Arc<dyn Guard>> {
+    fn make_guard(
+        &self,
+        state: &mut State,
+        _cell: &ServiceCell,
+        filter: &Filter,
+    ) -> Option<Arc<dyn Guard>> {
+        let labels = &self.code.labels;
         match filter {
+            Filter::RateLimit(limit) => Some(Arc::new(RateLimit::new(limit, labels))),
+            #[cfg(feature = "rls")]
+            Filter::GlobalRateLimit(limit) => {
+                let cell = self.cell_beside(state, "rate limits", &limit.cluster)?;
+                Some(Arc::new(GlobalRateLimit::new(limit, labels, cell)))
+            }
             #[cfg(all(test, feature = "testing"))]
             Filter::Extension(extension) => tests::made(extension),
-            _ => None,
+            _ => {
+                let _ = &state;
+                None
+            }
         }
     }
 }

@@ -45,6 +45,7 @@ pub(crate) enum Metric {
     GrpcCall,
     CallsActive,
     BodiesFailed,
+    RateLimits,
     Unresolved,
     Retries,
     RetriesRefused,
@@ -80,11 +81,12 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
         Self::BodiesFailed,
+        Self::RateLimits,
         Self::Unresolved,
         Self::Retries,
         Self::RetriesRefused,
@@ -137,6 +139,12 @@ impl Metric {
                 Counter,
                 "{call}",
                 "Response bodies that failed after their head",
+            ),
+            Self::RateLimits => (
+                "mesh.client.rate_limits",
+                Counter,
+                "{call}",
+                "Calls over the rate limit of this process, and calls that a shared limit was asked about",
             ),
             Self::Unresolved => (
                 "mesh.client.calls.unresolved",

@@ -22,6 +22,8 @@ use crate::core::{
 /// A service: what is known before a route is.
 pub(crate) struct ServiceMeter {
     active: AtomicI64,
+    /// What rate limits have said.
+    limited: [AtomicU64; RateLimited::NAMES.len()],
     /// Calls that met no route, or one without a name.
     pub(crate) plain: Arc<RouteMeter>,
 }
@@ -36,6 +38,32 @@ pub(crate) struct RouteMeter {
     refused: [AtomicU64; RetryRefusal::ALL.len()],
     /// Bodies that failed.
     failed: AtomicU64,
+}
+
+/// What a rate limit says of a call, other than that there is a token for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RateLimited {
+    /// It is over the limit of this process, and goes on.
+    Over,
+    /// It is refused by that.
+    Refused,
+    /// The service of shared limits lets it on.
+    #[cfg_attr(not(feature = "rls"), expect(dead_code, reason = "the service's words"))]
+    Ok,
+    /// It refuses it.
+    #[cfg_attr(not(feature = "rls"), expect(dead_code, reason = "the service's words"))]
+    OverLimit,
+    /// It does not answer.
+    #[cfg_attr(not(feature = "rls"), expect(dead_code, reason = "the service's words"))]
+    Error,
+    /// It was not asked: it has granted a quota before.
+    #[cfg_attr(not(feature = "rls"), expect(dead_code, reason = "the service's words"))]
+    Quota,
+}
+
+impl RateLimited {
+    pub(crate) const NAMES: [&'static str; 6] =
+        ["over", "refused", "service_ok", "service_over_limit", "service_error", "service_quota"];
 }
 
 /// The end of a call, as its caller sees it.
@@ -56,7 +84,11 @@ pub(crate) struct CallEnd {
 
 impl ServiceMeter {
     pub(crate) fn new(service: &Arc<str>, hub: &Arc<Hub>) -> Self {
-        Self { active: AtomicI64::new(0), plain: Arc::new(RouteMeter::new(service, None, hub)) }
+        Self {
+            active: AtomicI64::new(0),
+            limited: Default::default(),
+            plain: Arc::new(RouteMeter::new(service, None, hub)),
+        }
     }
 
     /// The meter of a route of this name.
@@ -96,10 +128,29 @@ impl ServiceMeter {
         self.active.load(Relaxed).max(0)
     }
 
+    /// A rate limit has said this of a call.
+    pub(crate) fn rate_limited(&self, what: RateLimited) {
+        self.limited[what as usize].fetch_add(1, Relaxed);
+    }
+
     /// Tells what is counted per service.
-    pub(crate) fn collect(&self, samples: &mut Vec<MetricSample>) {
-        let labels = vec![("mesh.service", (&self.plain.service).into())];
-        samples.push(MetricSample::new(labels, MetricValue::Level(self.active())));
+    pub(crate) fn collect(&self, metric: Metric, samples: &mut Vec<MetricSample>) {
+        let labels = || vec![("mesh.service", (&self.plain.service).into())];
+        let mut count = |counted: &AtomicU64, name, value: &'static str| {
+            if let count @ 1.. = counted.load(Relaxed) {
+                let mut labels = labels();
+                labels.push((name, value.into()));
+                samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+            }
+        };
+        match metric {
+            Metric::RateLimits => {
+                for (counted, name) in self.limited.iter().zip(RateLimited::NAMES) {
+                    count(counted, "mesh.rate_limit.result", name);
+                }
+            }
+            _ => samples.push(MetricSample::new(labels(), MetricValue::Level(self.active()))),
+        }
     }
 }
 

@@ -223,12 +223,6 @@ impl Checker {
             self.refuse(field, status, "must be in 400..=599");
         }
     }
-
-    fn percent(&mut self, field: &str, percent: Option<f64>) {
-        if let Some(percent) = percent.filter(|percent| !(0.0..=100.0).contains(percent)) {
-            self.refuse(field, percent, "must be in 0..=100");
-        }
-    }
 }
 
 impl TokenBucket {

@@ -1,10 +1,7 @@
 //! What becomes of a request, by what the service says of it, or does not say.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -44,20 +41,6 @@ pub(crate) struct Asker {
     limited_header: bool,
     request_type: RateRequestType,
     pub(crate) quotas: Quotas,
-    pub(crate) counts: Counts,
-}
-
-/// What has come of the questions.
-#[derive(Debug, Default)]
-pub(crate) struct Counts([AtomicU64; Counts::NAMES.len()]);
-
-/// One of them.
-#[derive(Clone, Copy, Debug)]
-enum Count {
-    Ok,
-    OverLimit,
-    Error,
-    Quota,
 }
 
 /// Why there is no answer.
@@ -73,23 +56,6 @@ pub(crate) enum Said {
     /// It goes on, with what the service adds; nothing, if it did not answer.
     On(Option<Arc<Answer>>),
     Refused(Error),
-}
-
-// === impl Counts ===
-
-impl Counts {
-    pub(crate) const NAMES: [&'static str; 4] = ["ok", "over_limit", "error", "quota"];
-
-    fn add(&self, count: Count) {
-        if let Some(count) = self.0.get(count as usize) {
-            count.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Each with its name.
-    pub(crate) fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Self::NAMES.into_iter().zip(self.0.iter().map(|count| count.load(Relaxed)))
-    }
 }
 
 // === impl Failure ===
@@ -123,7 +89,6 @@ impl Asker {
             limited_header: limit.limited_header.unwrap_or(true),
             request_type: limit.request_type.unwrap_or_default(),
             quotas: Quotas::default(),
-            counts: Counts::default(),
         }
     }
 
@@ -152,9 +117,7 @@ impl Asker {
 
     /// What an answer that came before, with a quota, says of such a request.
     pub(crate) fn remembered(&self, descriptors: &[Descriptor]) -> Option<Arc<Answer>> {
-        let answer = self.quotas.take(descriptors)?;
-        self.counts.add(Count::Quota);
-        Some(answer)
+        self.quotas.take(descriptors)
     }
 
     /// What becomes of a request of these descriptions. `edit` changes the headers of a refusal.
@@ -166,11 +129,9 @@ impl Asker {
     ) -> Said {
         match result {
             Ok(answer) if answer.is_over => {
-                self.counts.add(Count::OverLimit);
                 Said::Refused(self.over(answer, edit))
             }
             Ok(answer) => {
-                self.counts.add(Count::Ok);
                 let answer = Arc::new(answer);
                 if let Some(quota) = answer.quota {
                     self.quotas.keep(descriptors, quota, &answer);
@@ -178,7 +139,6 @@ impl Asker {
                 Said::On(Some(answer))
             }
             Err(failure) => {
-                self.counts.add(Count::Error);
                 if !self.fail_closed {
                     return Said::On(None);
                 }

@@ -40,7 +40,6 @@ mod layer;
 mod message;
 mod quota;
 
-#[cfg(fuzzing)]
 pub(crate) use self::answer::Answer;
 pub(crate) use self::asker::{Asker, Failure, Said, read};
 pub use self::{

@@ -57,7 +57,7 @@ pub(crate) use self::limiter::{Level, Over, RateLimiter, Verdict};
 pub use self::{
     descriptor::Descriptor,
     future::ResponseFuture,
-    layer::{RateLimit, RateLimitLayer},
+    layer::{By, ByNothing, KeyOf, RateLimit, RateLimitLayer},
 };
 use crate::core::{Error, ErrorKind, Phase, Refusal, Reply};
 

@@ -48,10 +48,6 @@ fn refused(said: Said) -> Error {
     }
 }
 
-fn counts(asker: &Asker) -> Vec<u64> {
-    asker.counts.read().map(|(_, count)| count).collect()
-}
-
 #[tokio::test]
 async fn only_a_whole_answer_of_status_0_is_one() {
     let good = framed(&over());
@@ -89,7 +85,6 @@ fn a_refusal_says_what_the_service_says() {
     assert_eq!(headers["x-envoy-ratelimited"], "true");
     assert_eq!((&headers["x-why"], &headers["x-ours"]), (&"too fast".parse().unwrap(), &"1".parse().unwrap()));
     assert!(error.to_string().contains("domain `shop`"), "{error}");
-    assert_eq!(counts(&asker), [0, 1, 0, 0]);
 }
 
 #[test]
@@ -97,7 +92,6 @@ fn without_an_answer_a_call_goes_on_unless_that_is_closed() {
     let open = asker(|_| {});
     let said = open.decide(Vec::new(), Err(Failure::late(open.waits)), |_| {});
     assert!(matches!(said, Said::On(None)), "{said:?}");
-    assert_eq!(counts(&open), [0, 0, 1, 0]);
     let closed = asker(|limit| limit.fail_closed = Some(true));
     let error = refused(closed.decide(Vec::new(), Err(Failure::late(closed.waits)), |_| {}));
     assert_eq!(error.refusal(), Some(Refusal::RateLimitUnavailable));
