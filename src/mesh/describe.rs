@@ -7,8 +7,14 @@ use std::{
     time::Duration,
 };
 
-use super::{cluster::Cluster, inner::Inner, service::Service, settings, spelled};
-use crate::config::{Endpoint, Security};
+use super::{
+    cluster::Cluster,
+    guard,
+    inner::Inner,
+    service::{Route, Service},
+    settings, spelled,
+};
+use crate::config::{Endpoint, Policy, Security};
 
 /// Where a setting comes from; each wins over those after it.
 ///
@@ -171,7 +177,7 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
             matches: route.matches.iter().map(spelled::of_match).collect(),
             hosts: route.hosts.clone(),
             filters: route.filters.iter().map(|&name| name.to_owned()).collect(),
-            settings: settings::of_route(&code, &route.plane, route.source.as_deref(), inner),
+            settings: settings_of(inner, name, &code, route),
             clusters: route
                 .clusters
                 .iter()
@@ -179,6 +185,14 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
                 .collect(),
         })
         .collect()
+}
+
+/// The settings of a route: of its policy, and of what guards it.
+fn settings_of(inner: &Inner, name: &str, code: &Policy, route: &Route) -> Vec<Setting> {
+    let source = route.source.as_deref();
+    let mut list = settings::of_route(code, &route.plane, source, inner);
+    list.extend(guard::settings(inner, name, route));
+    list
 }
 
 fn describe(inner: &Arc<Inner>, cluster: &Cluster, weight: u64) -> ClusterDescription {

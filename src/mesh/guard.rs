@@ -24,6 +24,7 @@ use self::rate_limit::RateLimit;
 use super::{
     call::Caller,
     cluster::Cluster,
+    describe::{Setting, SettingOrigin},
     inner::Inner,
     service::{Route, ServiceCell},
     state::State,
@@ -160,6 +161,18 @@ impl Kept {
     fn lock(&self) -> MutexGuard<'_, Vec<(Place, Filter, Arc<dyn Guard>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is told of the guards of a route.
+pub(super) fn settings(_inner: &Inner, _service: &str, route: &Route) -> Vec<Setting> {
+    let guards = route.guards.iter().flat_map(|guards| guards.iter());
+    let told = guards.filter_map(|guard| {
+        let (name, value) = guard.setting()?;
+        let (origin, source) =
+            (SettingOrigin::ControlPlane, route.source.as_deref().map(str::to_owned));
+        Some(Setting { name, value, origin, source })
+    });
+    told.collect()
 }
 
 impl Inner {

@@ -17,6 +17,7 @@ pub use self::types::{
 use super::{
     UnknownNames, call,
     client::{self, Found},
+    guard::Dry,
     inner::Inner,
 };
 use crate::core::{Error, ErrorKind, Instant, Phase, Random};
@@ -66,6 +67,9 @@ impl Explanation {
             .iter()
             .map(|(weight, target)| explain(&call, target, weight as f64 / total as f64))
             .collect();
+        let dry = Dry { inner, request: &request };
+        let guards = || route.guards.iter().flat_map(|guards| guards.iter());
+        let refuses = guards().find(|guard| guard.fails(&dry)).and_then(|it| it.explain(&dry));
         let limit = service.limiter.as_ref().filter(|limiter| limiter.is_full());
         let fails = limit.map(|limiter| {
             format!("the service has its maximum of {} calls in flight", limiter.limit())
@@ -73,7 +77,8 @@ impl Explanation {
         Ok(Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
-            fails,
+            fails: refuses.or(fails),
+            guards: guards().filter_map(|guard| guard.explain(&dry)).collect(),
             route: RouteExplanation {
                 index,
                 name: route.name.as_deref().map(str::to_owned),
