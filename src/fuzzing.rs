@@ -38,6 +38,25 @@ use crate::{
     transport::prepare,
 };
 
+/// Reads an answer of a rate limit service: what it adds can be sent.
+#[cfg(feature = "rls")]
+pub fn rate_limit(message: &[u8]) {
+    use crate::{
+        config::headers::is_editable,
+        resilience::global_rate_limit::{Answer, Asker},
+    };
+
+    let Ok(answer) = Answer::read(message) else { return };
+    let mut headers = HeaderMap::new();
+    Asker::change_request(&answer, &mut headers);
+    assert!(headers.keys().all(|name| is_editable(name) && !name.as_str().starts_with("grpc-")));
+    if let Some(limits) = &answer.limits {
+        limits.write(&mut headers);
+        assert!(headers.contains_key("x-ratelimit-remaining"));
+    }
+    assert!(answer.quota.is_none_or(|quota| quota.requests > 0 && !answer.is_over));
+}
+
 /// Reads a mesh file; what is valid compiles, and is the same when it is written and read again.
 #[cfg(feature = "file")]
 pub fn mesh_file(bytes: &[u8]) {
