@@ -80,14 +80,22 @@ async fn over_the_limit_a_call_fails_at_once_and_says_when_to_come_back() {
     assert!(wait <= HOUR / 2 && wait > HOUR / 2 - Duration::from_secs(10), "{wait:?}");
     let headers = error.headers().unwrap();
     assert_eq!(headers["x-limited-by"], "users");
-    assert_eq!((&headers["x-ratelimit-limit"], &headers["x-ratelimit-remaining"]), (&"3".parse().unwrap(), &"0".parse().unwrap()));
+    assert_eq!(
+        (&headers["x-ratelimit-limit"], &headers["x-ratelimit-remaining"]),
+        (&"3".parse().unwrap(), &"0".parse().unwrap())
+    );
     let reset: u64 = headers["x-ratelimit-reset"].to_str().unwrap().parse().unwrap();
     assert!((1_790..=1_800).contains(&reset), "{reset}");
     let response = error.http_response();
     assert_eq!(response.status(), 429);
     assert_eq!(response.headers()["retry-after"], headers["x-ratelimit-reset"]);
     let text = error.to_string();
-    assert!(text.contains("users: limit reached: `rate_limit`: the bucket has no token left, of 3 at most"), "{text}");
+    assert!(
+        text.contains(
+            "users: limit reached: `rate_limit`: the bucket has no token left, of 3 at most"
+        ),
+        "{text}"
+    );
     // It is not sent, not retried, and takes nothing from the budget of those that are.
     assert_eq!((server.requests(), recorder.retries().len()), (3, 0));
     assert!(recorder.refusals().is_empty());
@@ -261,6 +269,7 @@ async fn it_is_described_and_explained_and_neither_takes_a_token() {
     let mut limit = RateLimit::new(TokenBucket::new(2, 5, HOUR));
     limit.enforced_percent = Some(100.0);
     let mesh = mesh(&server, limited(limit));
+    mesh.ready().await.unwrap();
     let client = mesh.client("users").unwrap();
     let request = Request::get("http://users/").body(()).unwrap();
     let told = |expected: &str, fails: bool| {
@@ -279,9 +288,9 @@ async fn it_is_described_and_explained_and_neither_takes_a_token() {
 }
 
 /// What is refused of a limit, with its place.
-fn refused(limit: RateLimit) -> Vec<String> {
+async fn refused(limit: RateLimit) -> Vec<String> {
     let source = Static::default().service("users", limited(limit));
-    let error: Error = Mesh::builder().source(source).build().unwrap_err();
+    let error: Error = Mesh::builder().source(source).build().unwrap().ready().await.unwrap_err();
     error.to_string().split("; ").map(str::to_owned).collect()
 }
 
@@ -322,7 +331,7 @@ async fn what_cannot_be_run_is_refused_by_its_name() {
         (part(DescriptorPart::Query(DescriptorSource::new(""))), "query.name"),
         (part(DescriptorPart::Fixed(DescriptorEntry::new("key", ""))), "fixed.value"),
     ] {
-        let refused = refused(limit.clone());
+        let refused = refused(limit.clone()).await;
         assert!(refused.iter().any(|it| it.contains(expected)), "{expected}: {refused:?}");
     }
 }

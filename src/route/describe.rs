@@ -8,8 +8,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 use http::{HeaderName, Request};
 
 use super::{
-    matching::{Matcher, authority_of, parameter},
     Asked,
+    matching::{Matcher, authority_of, parameter},
 };
 use crate::{
     config::{DescriptorPart, DescriptorSource, Match, RateDescriptor},
@@ -144,9 +144,7 @@ impl Part {
                     Source::new(source),
                 ),
             },
-            DescriptorPart::Query(source) => {
-                Self::Query(source.name.clone(), Source::new(source))
-            }
+            DescriptorPart::Query(source) => Self::Query(source.name.clone(), Source::new(source)),
             DescriptorPart::HeadersMatch(it) => {
                 let rule = Match { headers: it.headers.clone(), ..Match::default() };
                 let key = or_default(it.key.as_ref(), "header_match");

@@ -17,7 +17,7 @@ const LONGEST_FILL: Duration = Duration::from_secs(86_400 * 365);
 const MOST_HITS: u64 = 1_000_000_000;
 const MOST_STAGE: u32 = 10;
 const MOST_BUCKETS: u32 = 1_000_000;
-const NO_DOWNSTREAM: &str = "not supported: a client has no caller with an address";
+const NO_DOWNSTREAM: &str = "not supported yet: a client has no caller with an address";
 
 impl Checker {
     pub(super) fn rate_limit(&mut self, limit: &RateLimit) {
@@ -47,10 +47,18 @@ impl Checker {
             }
         }
         if !descriptors.is_empty() && describe.is_empty() {
-            self.refuse("descriptors", descriptors.len(), "`describe` says nothing that they could match");
+            self.refuse(
+                "descriptors",
+                descriptors.len(),
+                "`describe` says nothing that they could match",
+            );
         }
         if descriptors.is_empty() && !describe.is_empty() {
-            self.refuse("describe", describe.len(), "there are no `descriptors` that it could match");
+            self.refuse(
+                "describe",
+                describe.len(),
+                "there are no `descriptors` that it could match",
+            );
         }
         if let Some(most) = max_buckets.filter(|most| !(1..=MOST_BUCKETS).contains(most)) {
             self.refuse("max_buckets", most, "must be in 1..=1000000");
@@ -70,11 +78,11 @@ impl Checker {
         self.refusal_status("status", *status);
         self.within("response_headers", |checker| checker.edit(response_headers));
         self.within("request_headers", |checker| checker.edit(request_headers));
-        if *per_connection == Some(true) {
+        if let Some(per_connection) = per_connection {
             self.refuse(
                 "per_connection",
-                true,
-                "not supported: a call is counted before its connection is chosen",
+                per_connection,
+                "not supported yet: a call is counted before its connection is chosen",
             );
         }
     }
@@ -157,7 +165,7 @@ impl Checker {
             self.refuse("hits", hits, "must be at most 1000000000");
         }
         if let Some(key) = disable_key {
-            self.refuse("disable_key", key, "not supported: a mesh has no runtime keys");
+            self.refuse("disable_key", key, "not supported yet: a mesh has no runtime keys");
         }
     }
 

@@ -10,8 +10,8 @@ use http::{Request, StatusCode};
 
 use super::{BoxError, Outgoing, Refusal};
 
-pub(crate) use self::reply::Reply;
 pub use self::kind::{ErrorKind, Origin, Phase};
+pub(crate) use self::reply::Reply;
 
 /// Why a call through the mesh failed.
 ///

@@ -1,9 +1,6 @@
 //! The rate limit that many callers share: a service is asked before a call.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, Request};
 

@@ -131,7 +131,11 @@ impl Limits {
         }
         let (status, requests) = least?;
         let reset = status.duration_until_reset.and_then(length).unwrap_or_default().as_secs();
-        Some(Self { limit: format!("{requests}{policies}"), remaining: status.limit_remaining, reset })
+        Some(Self {
+            limit: format!("{requests}{policies}"),
+            remaining: status.limit_remaining,
+            reset,
+        })
     }
 
     pub(crate) fn write(&self, headers: &mut HeaderMap) {

@@ -1,9 +1,6 @@
 //! What becomes of a request, by what the service says of it, or does not say.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
@@ -128,9 +125,7 @@ impl Asker {
         edit: impl FnOnce(&mut HeaderMap),
     ) -> Said {
         match result {
-            Ok(answer) if answer.is_over => {
-                Said::Refused(self.over(answer, edit))
-            }
+            Ok(answer) if answer.is_over => Said::Refused(self.over(answer, edit)),
             Ok(answer) => {
                 let answer = Arc::new(answer);
                 if let Some(quota) = answer.quota {
@@ -259,7 +254,8 @@ where
     }
     let is_plain = message.first() == Some(&0);
     let length = message.get(1..PREFIX).and_then(|it| it.try_into().ok()).map(u32::from_be_bytes);
-    let whole = message.get(PREFIX..).filter(|it| length.is_some_and(|length| length as usize == it.len()));
+    let whole =
+        message.get(PREFIX..).filter(|it| length.is_some_and(|length| length as usize == it.len()));
     let answer = match whole {
         Some(whole) if is_plain => Answer::read(whole),
         _ => Err(Unreadable::Message),

@@ -44,7 +44,12 @@ impl Quotas {
 
     /// Keeps a quota, of which the request that was asked about is the first.
     #[cold]
-    pub(crate) fn keep(&self, descriptors: Vec<Descriptor>, granted: Granted, answer: &Arc<Answer>) {
+    pub(crate) fn keep(
+        &self,
+        descriptors: Vec<Descriptor>,
+        granted: Granted,
+        answer: &Arc<Answer>,
+    ) {
         let now = today();
         let Granted { requests, until } = granted;
         let Some(left) = requests.checked_sub(1).filter(|left| *left > 0 && until > now) else {

@@ -96,7 +96,11 @@ impl Bucket {
     pub(super) fn take(&self, rate: Rate, hits: u64, now: u64) -> Taken {
         let now = rate.time(now);
         let Some(need) = hits.checked_mul(rate.token).filter(|need| *need <= rate.room) else {
-            return if self.full_at.load(Ordering::Acquire) == GONE { Taken::Gone } else { Taken::No(None) };
+            return if self.full_at.load(Ordering::Acquire) == GONE {
+                Taken::Gone
+            } else {
+                Taken::No(None)
+            };
         };
         let taken = self.full_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, |full_at| {
             // Another thread may have read the clock later.

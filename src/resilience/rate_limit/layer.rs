@@ -108,7 +108,9 @@ impl<S, K: Clone> Layer<S> for RateLimitLayer<K> {
 
 impl<K> fmt::Debug for RateLimitLayer<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimitLayer").field("bucket", &self.shared.bucket).finish_non_exhaustive()
+        f.debug_struct("RateLimitLayer")
+            .field("bucket", &self.shared.bucket)
+            .finish_non_exhaustive()
     }
 }
 

@@ -159,9 +159,8 @@ impl Described {
 
     fn over(&self, said: &Descriptor, now: u64) -> Option<Over> {
         let hits = said.said_hits().unwrap_or(1);
-        let own = self.table.as_ref().and_then(|table| {
-            table.take(&self.key(said), self.rate, hits, now)
-        });
+        let own =
+            self.table.as_ref().and_then(|table| table.take(&self.key(said), self.rate, hits, now));
         let (taken, left) = own.unwrap_or_else(|| {
             let taken = self.bucket.take(self.rate, hits, now);
             (taken, self.bucket.tokens(self.rate, now))
@@ -181,7 +180,8 @@ impl Described {
 
     /// The values that wildcards stand for.
     fn key<'a>(&self, said: &'a Descriptor) -> Cow<'a, str> {
-        let wild = self.entries.iter().zip(said.entries()).filter(|((_, value), _)| value.is_none());
+        let wild =
+            self.entries.iter().zip(said.entries()).filter(|((_, value), _)| value.is_none());
         let mut wild = wild.map(|(_, (_, value))| value.as_str());
         match (wild.next(), wild.next()) {
             (Some(only), None) => Cow::Borrowed(only),
@@ -214,7 +214,11 @@ impl Keyed {
 
     /// Takes a token for the key, or says why there is none.
     pub(super) fn over(&self, key: Option<&str>, now: u64) -> Option<Over> {
-        let own = self.table.as_ref().zip(key).and_then(|(table, key)| table.take(key, self.rate, 1, now));
+        let own = self
+            .table
+            .as_ref()
+            .zip(key)
+            .and_then(|(table, key)| table.take(key, self.rate, 1, now));
         let (taken, left) = own.unwrap_or_else(|| {
             (self.bucket.take(self.rate, 1, now), self.bucket.tokens(self.rate, now))
         });

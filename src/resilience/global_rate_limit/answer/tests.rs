@@ -75,7 +75,10 @@ fn the_limit_headers_are_those_that_envoy_writes() {
     let mut headers = HeaderMap::new();
     limits.write(&mut headers);
     assert_eq!(headers["x-ratelimit-limit"], "10, 20;w=31536000");
-    assert_eq!((&headers["x-ratelimit-remaining"], &headers["x-ratelimit-reset"]), (&"1".parse().unwrap(), &"2".parse().unwrap()));
+    assert_eq!(
+        (&headers["x-ratelimit-remaining"], &headers["x-ratelimit-reset"]),
+        (&"1".parse().unwrap(), &"2".parse().unwrap())
+    );
 }
 
 #[test]
@@ -117,7 +120,8 @@ fn headers_that_may_not_be_added_are_left_out() {
 
 #[test]
 fn a_quota_is_that_of_all_or_the_smallest_of_each() {
-    let quota = |requests, seconds| Quota { requests, valid_until: Some(Span { seconds, nanos: 0 }) };
+    let quota =
+        |requests, seconds| Quota { requests, valid_until: Some(Span { seconds, nanos: 0 }) };
     let until = Duration::from_secs;
     let mut it = response(Code::Ok);
     assert_eq!(read(&it).quota, None);

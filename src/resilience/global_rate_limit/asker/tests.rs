@@ -18,11 +18,8 @@ fn over() -> RateLimitResponse {
     let mut response = RateLimitResponse::default();
     response.overall_code = Code::OverLimit as i32;
     response.raw_body = "slow down".into();
-    response.response_headers_to_add = vec![Header {
-        key: "x-why".into(),
-        value: "too fast".into(),
-        raw_value: Vec::new(),
-    }];
+    response.response_headers_to_add =
+        vec![Header { key: "x-why".into(), value: "too fast".into(), raw_value: Vec::new() }];
     response
 }
 
@@ -79,11 +76,20 @@ fn a_refusal_says_what_the_service_says() {
         headers.insert("x-ours", HeaderValue::from_static("1"));
     };
     let error = refused(asker.decide(Vec::new(), Ok(answer), edit));
-    assert_eq!((error.kind(), error.refusal()), (ErrorKind::Overloaded, Some(Refusal::GlobalRateLimited)));
-    assert_eq!((error.http_status().as_u16(), error.response_flag(), error.grpc_code()), (503, "RL", 8));
+    assert_eq!(
+        (error.kind(), error.refusal()),
+        (ErrorKind::Overloaded, Some(Refusal::GlobalRateLimited))
+    );
+    assert_eq!(
+        (error.http_status().as_u16(), error.response_flag(), error.grpc_code()),
+        (503, "RL", 8)
+    );
     let headers = error.headers().unwrap();
     assert_eq!(headers["x-envoy-ratelimited"], "true");
-    assert_eq!((&headers["x-why"], &headers["x-ours"]), (&"too fast".parse().unwrap(), &"1".parse().unwrap()));
+    assert_eq!(
+        (&headers["x-why"], &headers["x-ours"]),
+        (&"too fast".parse().unwrap(), &"1".parse().unwrap())
+    );
     assert!(error.to_string().contains("domain `shop`"), "{error}");
 }
 
@@ -95,7 +101,10 @@ fn without_an_answer_a_call_goes_on_unless_that_is_closed() {
     let closed = asker(|limit| limit.fail_closed = Some(true));
     let error = refused(closed.decide(Vec::new(), Err(Failure::late(closed.waits)), |_| {}));
     assert_eq!(error.refusal(), Some(Refusal::RateLimitUnavailable));
-    assert_eq!((error.http_status().as_u16(), error.response_flag(), error.grpc_code()), (500, "RLSE", 14));
+    assert_eq!(
+        (error.http_status().as_u16(), error.response_flag(), error.grpc_code()),
+        (500, "RLSE", 14)
+    );
     assert!(error.to_string().contains("has not answered within 20ms"), "{error}");
 }
 
