@@ -7,6 +7,8 @@
 //!
 //! What a guard decides by lives in `resilience` and `security`; here is what ties it to the mesh.
 
+#![allow(dead_code, reason = "what only some kinds of guards read")]
+
 #[cfg(feature = "rls")]
 mod global_rate_limit;
 mod rate_limit;

@@ -36,6 +36,7 @@
 //! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
 //! | [`RateLimitLayer`] | the calls per time, of all or of each key | none: it is given a bucket |
 //! | `GlobalRateLimitLayer` (feature `rls`) | the same for many callers, by a service that they share | 20 ms for its answer, else the call goes on |
+//! | [`FailFastLayer`] | the calls that wait for a service to be ready, and for how long | 10000 calls; the time is given |
 //!
 //! Their failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError):
 //! `error.downcast_ref::<tower_mesh::Error>()`. The layers emit no events.
@@ -47,12 +48,15 @@
 
 #[doc(hidden)]
 pub mod bench;
+pub(crate) mod breaker;
 pub(crate) mod budget;
 pub mod deadline;
+pub(crate) mod drops;
 pub(crate) mod exchange;
 #[cfg(feature = "rls")]
 pub mod global_rate_limit;
 pub mod limit;
+pub mod queue;
 pub mod rate_limit;
 pub mod retry;
 
@@ -63,6 +67,7 @@ pub use self::{
     deadline::{Deadline, DeadlineLayer},
     exchange::{Answer, Exchange, Replay},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
+    queue::{FailFast, FailFastLayer},
     rate_limit::{Descriptor, RateLimit, RateLimitLayer},
     retry::{Retry, RetryLayer},
 };

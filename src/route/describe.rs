@@ -9,11 +9,11 @@ use http::{HeaderName, Request};
 
 use super::{
     Asked,
-    matching::{Matcher, authority_of, parameter},
+    matching::{Matcher, authority_of},
 };
 use crate::{
     config::{DescriptorPart, DescriptorSource, Match, RateDescriptor},
-    core::Random,
+    core::{Random, uri::parameter},
     resilience::Descriptor,
 };
 

@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, Uri, uri::Authority};
+use http::{Request, Response, uri::Authority};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{Asker, Failure, Said, future::ResponseFuture, read};
 use crate::{
     config,
-    core::{Body, BoxError, BoxFuture},
+    core::{Body, BoxError, BoxFuture, uri::with_authority},
     resilience::Descriptor,
 };
 
@@ -139,7 +139,8 @@ where
         }
         let mut question = asker.question(&descriptors);
         if let Some(authority) = &self.authority {
-            address(&mut question, authority);
+            let uri = mem::take(question.uri_mut());
+            *question.uri_mut() = with_authority(uri, authority.clone());
         }
         let (client, by) = (self.client.clone(), Arc::clone(&asker));
         let said: BoxFuture<Said> = Box::pin(async move {
@@ -163,14 +164,6 @@ where
     let failed = |error: C::Error| Failure::caused("cannot be asked", error);
     poll_fn(|cx| client.poll_ready(cx)).await.map_err(failed)?;
     read(client.call(question).await.map_err(failed)?).await
-}
-
-fn address(question: &mut Request<Body>, authority: &Authority) {
-    let mut parts = mem::take(question.uri_mut()).into_parts();
-    parts.authority = Some(authority.clone());
-    parts.scheme = Some(http::uri::Scheme::HTTP);
-    // All three parts are there, which is what makes a URI whole.
-    *question.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
 impl<S: fmt::Debug, C, D> fmt::Debug for GlobalRateLimit<S, C, D> {

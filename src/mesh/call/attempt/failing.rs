@@ -4,7 +4,7 @@
 use super::{Attempt, Met, State, Way};
 use crate::{
     balance::Outcome,
-    core::{BoxError, Error, ErrorKind, Origin, Phase, WireFailure},
+    core::{BoxError, Error, ErrorKind, Origin, Phase, Refusal, WireFailure},
     mesh::call::{Caller, first::outcome_of},
     resilience::{exchange, retry},
     transport::{ConnectError, SendError},
@@ -20,12 +20,30 @@ impl Attempt {
         error: ConnectError,
     ) -> Error {
         self.state = State::Done;
-        let outcome = outcome_of(&error);
+        let (outcome, is_refusal) = (outcome_of(&error), error.is_refusal());
         let error = Error::from(error);
         self.finish(caller, outcome, error.kind());
         self.original.restore(way.request, caller.https);
         self.met = Met::NeverSent;
+        if is_refusal {
+            self.met = Met::Fatal;
+            if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
+                node.meter.refused(Refusal::MaxPending);
+            }
+        }
         error
+    }
+
+    /// HTTP/2 has no `Upgrade`, and would lose it on the way.
+    #[cold]
+    pub(super) fn unfit(&mut self, caller: &Caller) -> Error {
+        self.state = State::Done;
+        self.finish(caller, Outcome::Ignored, ErrorKind::InvalidRequest);
+        self.met = Met::Fatal;
+        //= RFC 9113 §8.6: HTTP/2 removes support for `Upgrade` and 101
+        Error::new(ErrorKind::InvalidRequest, Phase::Request)
+            .detail("it asks for an upgrade, and its connection speaks HTTP/2, which has none")
+            .check("`protocol: http1` of the cluster")
     }
 
     /// The request, or the connection that it was sent on, has failed.
