@@ -54,7 +54,7 @@ async fn users() -> Server {
     .await
 }
 
-fn mesh(users: &Server, port: u16, fail_closed: bool) -> (Mesh, Client) {
+async fn mesh(users: &Server, port: u16, fail_closed: bool) -> (Mesh, Client) {
     let mut limit = GlobalRateLimit::new("limits", "shop");
     limit.timeout = Some(Duration::from_secs(2));
     limit.limit_headers = Some(true);
@@ -70,6 +70,7 @@ fn mesh(users: &Server, port: u16, fail_closed: bool) -> (Mesh, Client) {
         .cluster("limits", cluster([limits.into()]))
         .service("users", service);
     let mesh = Mesh::builder().source(source).build().unwrap();
+    mesh.ready().await.unwrap();
     let client = mesh.client("users").unwrap();
     (mesh, client)
 }
@@ -99,8 +100,8 @@ fn counted(mesh: &Mesh, result: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_limit_holds_for_two_meshes_together() {
     let (users, limiter) = (users().await, Limiter::start(free_port()).await);
-    let (one, first) = mesh(&users, limiter.port, false);
-    let (other, second) = mesh(&users, limiter.port, false);
+    let (one, first) = mesh(&users, limiter.port, false).await;
+    let (other, second) = mesh(&users, limiter.port, false).await;
     let ((a, b), (c, d)) = tokio::join!(calls(&first, 40, "a"), calls(&second, 40, "a"));
     println!("let in {a} and {c}, refused {b} and {d}");
     assert_eq!((a + c, b + d), (20, 60));
@@ -113,7 +114,7 @@ async fn a_shared_limit_holds_for_two_meshes_together() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shadow_mode_refuses_nobody_and_near_the_limit_is_told() {
     let (users, limiter) = (users().await, Limiter::start(free_port()).await);
-    let (_mesh, client) = mesh(&users, limiter.port, true);
+    let (_mesh, client) = mesh(&users, limiter.port, true).await;
     let mut said = Vec::new();
     for _ in 0..8 {
         said.push(fetch(&client, of("shadow")).await.unwrap().into_body());
@@ -139,8 +140,8 @@ async fn shadow_mode_refuses_nobody_and_near_the_limit_is_told() {
 async fn an_outage_in_the_middle_is_open_or_closed_and_over_when_it_is_over() {
     let (users, limiter) = (users().await, Limiter::start(free_port()).await);
     let port = limiter.port;
-    let (open_mesh, open) = mesh(&users, port, false);
-    let (closed_mesh, closed) = mesh(&users, port, true);
+    let (open_mesh, open) = mesh(&users, port, false).await;
+    let (closed_mesh, closed) = mesh(&users, port, true).await;
     assert_eq!(calls(&open, 25, "d").await, (20, 5));
     assert_eq!(calls(&closed, 25, "e").await, (20, 5));
     limiter.stop().await;

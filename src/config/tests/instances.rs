@@ -241,6 +241,9 @@ impl Model {
                 if path.contains("rate_limit.descriptors[0]") && has("entries") {
                     object = limited()[0].as_object().cloned().unwrap();
                 }
+                if path.ends_with("rate_limit.descriptors[0].entries[0]") {
+                    object.insert("key".into(), json!("a"));
+                }
                 if path.contains("rate_limit.describe[0]") {
                     if has("parts") {
                         object.insert("parts".into(), json!(["destination_cluster"]));

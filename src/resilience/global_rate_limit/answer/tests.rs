@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::resilience::global_rate_limit::message::{RateLimit, RateLimitResponse};
 
@@ -137,4 +139,29 @@ fn a_quota_is_that_of_all_or_the_smallest_of_each() {
     it.overall_code = Code::OverLimit as i32;
     it.quota = Some(quota(20, 70));
     assert_eq!(read(&it).quota, None);
+}
+
+proptest! {
+    #[test]
+    fn whatever_bytes_come_they_are_read_or_refused(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        known in any::<bool>(),
+    ) {
+        if known {
+            // One that says something, with noise behind it.
+            let mut it = response(Code::Ok);
+            it.statuses = vec![status(Code::Ok, Some((7, Unit::Day, "a\nb")), 1, i64::MIN)];
+            it.quota = Some(Quota { requests: 1, valid_until: Some(Span { seconds: -1, nanos: -1 }) });
+            bytes = [it.encode_to_vec(), bytes].concat();
+        }
+        if let Ok(answer) = Answer::read(&bytes) {
+            let names = answer.request_headers.iter().chain(&answer.response_headers);
+            for (name, _) in names {
+                prop_assert!(is_editable(name) && !name.as_str().starts_with("grpc-"));
+            }
+            if let Some(limits) = answer.limits {
+                limits.write(&mut HeaderMap::new());
+            }
+        }
+    }
 }
