@@ -103,7 +103,7 @@ impl Guard for GlobalRateLimit {
                 Err(error) if error.is_timeout() => Err(Failure::late(self.asker.waits)),
                 Err(error) => Err(Failure::caused("cannot be asked", error)),
             };
-            let said = self.asker.decide(said, result, |headers| self.response.apply(headers));
+            let said = self.asker.decide(&said, result, |headers| self.response.apply(headers));
             of.meter.rate_limited(counted(&said));
             let then: Then = Box::new(move |request| match said {
                 Said::On(Some(answer)) => self.on(answer, request.headers_mut()),

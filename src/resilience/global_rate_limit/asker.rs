@@ -120,7 +120,7 @@ impl Asker {
     /// What becomes of a request of these descriptions. `edit` changes the headers of a refusal.
     pub(crate) fn decide(
         &self,
-        descriptors: Vec<Descriptor>,
+        descriptors: &[Descriptor],
         result: Result<Answer, Failure>,
         edit: impl FnOnce(&mut HeaderMap),
     ) -> Said {

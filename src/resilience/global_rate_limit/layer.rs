@@ -148,7 +148,7 @@ where
                 Ok(result) => result,
                 Err(_) => Err(Failure::late(by.waits)),
             };
-            by.decide(descriptors, result, |_| {})
+            by.decide(&descriptors, result, |_| {})
         });
         ResponseFuture::asking(inner, request, asker, said)
     }

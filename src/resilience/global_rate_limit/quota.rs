@@ -44,12 +44,7 @@ impl Quotas {
 
     /// Keeps a quota, of which the request that was asked about is the first.
     #[cold]
-    pub(crate) fn keep(
-        &self,
-        descriptors: Vec<Descriptor>,
-        granted: Granted,
-        answer: &Arc<Answer>,
-    ) {
+    pub(crate) fn keep(&self, descriptors: &[Descriptor], granted: Granted, answer: &Arc<Answer>) {
         let now = today();
         let Granted { requests, until } = granted;
         let Some(left) = requests.checked_sub(1).filter(|left| *left > 0 && until > now) else {
@@ -59,13 +54,13 @@ impl Quotas {
         let quota = Arc::new(quota);
         self.known.rcu(|known| {
             let mut new = HashMap::new();
-            for (descriptors, quota) in known.iter().flat_map(|known| known.iter()) {
+            for (known, quota) in known.iter().flat_map(|known| known.iter()) {
                 if quota.is_good(now) {
-                    new.insert(descriptors.clone(), Arc::clone(quota));
+                    new.insert(known.clone(), Arc::clone(quota));
                 }
             }
-            if new.len() < MOST || new.contains_key(&descriptors) {
-                new.insert(descriptors.clone(), Arc::clone(&quota));
+            if new.len() < MOST || new.contains_key(descriptors) {
+                new.insert(descriptors.to_vec(), Arc::clone(&quota));
             }
             Some(Arc::new(new))
         });
@@ -115,12 +110,12 @@ mod tests {
     fn a_quota_is_used_up_by_requests_of_its_description_alone() {
         let quotas = Quotas::default();
         assert_eq!(quotas.take(&of(1)), None);
-        quotas.keep(of(1), granted(3, 60), &answer());
+        quotas.keep(&of(1), granted(3, 60), &answer());
         assert_eq!(quotas.take(&of(2)), None);
         assert!(quotas.take(&of(1)).is_some());
         assert!(quotas.take(&of(1)).is_some());
         assert_eq!(quotas.take(&of(1)), None, "the first one was asked about");
-        quotas.keep(of(1), granted(2, 60), &answer());
+        quotas.keep(&of(1), granted(2, 60), &answer());
         assert!(quotas.take(&of(1)).is_some());
     }
 
@@ -128,7 +123,7 @@ mod tests {
     fn what_has_ended_or_grants_nothing_is_not_kept() {
         let quotas = Quotas::default();
         for granted in [granted(9, -1), granted(1, 60), granted(0, 60)] {
-            quotas.keep(of(1), granted, &answer());
+            quotas.keep(&of(1), granted, &answer());
             assert_eq!(quotas.take(&of(1)), None);
         }
         let quota = Quota { left: AtomicU32::new(9), until: today(), answer: answer() };
@@ -139,7 +134,7 @@ mod tests {
     fn no_number_of_descriptions_makes_it_larger() {
         let quotas = Quotas::default();
         for user in 0..MOST + 50 {
-            quotas.keep(of(user), granted(9, 60), &answer());
+            quotas.keep(&of(user), granted(9, 60), &answer());
         }
         assert_eq!(quotas.known.load().as_ref().unwrap().len(), MOST);
         assert!(quotas.take(&of(0)).is_some());
@@ -149,7 +144,7 @@ mod tests {
     #[test]
     fn threads_share_exactly_what_was_granted() {
         let quotas = Quotas::default();
-        quotas.keep(of(1), granted(1_001, 600), &answer());
+        quotas.keep(&of(1), granted(1_001, 600), &answer());
         let taken: usize = std::thread::scope(|scope| {
             let take = || (0..1_000).filter(|_| quotas.take(&of(1)).is_some()).count();
             let threads = [(); 4].map(|()| scope.spawn(take));

@@ -122,8 +122,7 @@ impl RateLimiter {
             return over;
         }
         let (rate, bucket) = self.whole.as_ref()?;
-        let wait = denied(bucket.take(*rate, 1, now))?;
-        Some(Over { descriptor: None, max: rate.max(), left: bucket.tokens(*rate, now), wait })
+        denied(bucket.take(*rate, 1, now), None, *rate, bucket.tokens(*rate, now))
     }
 
     /// The buckets that a request would be asked of, without taking anything.
@@ -165,8 +164,7 @@ impl Described {
             let taken = self.bucket.take(self.rate, hits, now);
             (taken, self.bucket.tokens(self.rate, now))
         });
-        let wait = denied(taken)?;
-        Some(Over { descriptor: Some(self.place), max: self.rate.max(), left, wait })
+        denied(taken, Some(self.place), self.rate, left)
     }
 
     fn level(&self, said: &Descriptor, now: u64) -> Level {
@@ -222,8 +220,7 @@ impl Keyed {
         let (taken, left) = own.unwrap_or_else(|| {
             (self.bucket.take(self.rate, 1, now), self.bucket.tokens(self.rate, now))
         });
-        let wait = denied(taken)?;
-        Some(Over { descriptor: None, max: self.rate.max(), left, wait })
+        denied(taken, None, self.rate, left)
     }
 }
 
@@ -231,10 +228,10 @@ fn rate(bucket: &TokenBucket) -> Rate {
     Rate::new(bucket.max_tokens, bucket.per_fill(), nanos(bucket.interval()))
 }
 
-/// The wait of a bucket that says no.
-fn denied(taken: Taken) -> Option<Option<u64>> {
+/// What a bucket says that has too few tokens.
+fn denied(taken: Taken, descriptor: Option<usize>, rate: Rate, left: u64) -> Option<Over> {
     match taken {
-        Taken::No(wait) => Some(wait),
+        Taken::No(wait) => Some(Over { descriptor, max: rate.max(), left, wait }),
         // A bucket of no table is never given up.
         Taken::Yes | Taken::Gone => None,
     }

@@ -75,6 +75,15 @@ fn a_third_of_a_second_does_not_drift() {
 }
 
 #[test]
+fn a_rate_that_is_rounded_is_never_faster() {
+    // A token takes 15,999.952 sixteenths of a nanosecond.
+    let (bucket, rate) = (Bucket::new(), Rate::new(u32::MAX, 1_000_003, SECOND));
+    assert_eq!(bucket.take(rate, u64::from(u32::MAX), 0), Taken::Yes);
+    let (there, earned) = (bucket.tokens(rate, 1_000 * SECOND), 1_000_003_000);
+    assert!(there <= earned && there > earned - earned / 100_000, "{there} of {earned}");
+}
+
+#[test]
 fn extremes_neither_panic_nor_grant_too_much() {
     for (max, per_fill, interval) in
         [(u32::MAX, u32::MAX, 1), (u32::MAX, 1, u64::MAX), (1, u32::MAX, u64::MAX), (1, 0, 0)]

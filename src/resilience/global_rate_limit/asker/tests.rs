@@ -75,7 +75,7 @@ fn a_refusal_says_what_the_service_says() {
     let edit = |headers: &mut HeaderMap| {
         headers.insert("x-ours", HeaderValue::from_static("1"));
     };
-    let error = refused(asker.decide(Vec::new(), Ok(answer), edit));
+    let error = refused(asker.decide(&[], Ok(answer), edit));
     assert_eq!(
         (error.kind(), error.refusal()),
         (ErrorKind::Overloaded, Some(Refusal::GlobalRateLimited))
@@ -96,10 +96,10 @@ fn a_refusal_says_what_the_service_says() {
 #[test]
 fn without_an_answer_a_call_goes_on_unless_that_is_closed() {
     let open = asker(|_| {});
-    let said = open.decide(Vec::new(), Err(Failure::late(open.waits)), |_| {});
+    let said = open.decide(&[], Err(Failure::late(open.waits)), |_| {});
     assert!(matches!(said, Said::On(None)), "{said:?}");
     let closed = asker(|limit| limit.fail_closed = Some(true));
-    let error = refused(closed.decide(Vec::new(), Err(Failure::late(closed.waits)), |_| {}));
+    let error = refused(closed.decide(&[], Err(Failure::late(closed.waits)), |_| {}));
     assert_eq!(error.refusal(), Some(Refusal::RateLimitUnavailable));
     assert_eq!(
         (error.http_status().as_u16(), error.response_flag(), error.grpc_code()),
