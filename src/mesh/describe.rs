@@ -9,12 +9,11 @@ use std::{
 
 use super::{
     cluster::Cluster,
-    guard,
     inner::Inner,
     service::{Route, Service},
     settings, spelled,
 };
-use crate::config::{Endpoint, Policy, Security};
+use crate::config::{self, Endpoint, Security};
 
 /// Where a setting comes from; each wins over those after it.
 ///
@@ -173,11 +172,11 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
         .table
         .iter()
         .map(|route| RouteDescription {
+            settings: route_settings(inner, &code, route),
             name: route.name.as_deref().map(str::to_owned),
             matches: route.matches.iter().map(spelled::of_match).collect(),
             hosts: route.hosts.clone(),
             filters: route.filters.iter().map(|&name| name.to_owned()).collect(),
-            settings: settings_of(inner, name, &code, route),
             clusters: route
                 .clusters
                 .iter()
@@ -187,12 +186,13 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
         .collect()
 }
 
-/// The settings of a route: of its policy, and of what guards it.
-fn settings_of(inner: &Inner, name: &str, code: &Policy, route: &Route) -> Vec<Setting> {
+/// Those of its policy, then those of its guards.
+fn route_settings(inner: &Inner, code: &config::Policy, route: &Route) -> Vec<Setting> {
     let source = route.source.as_deref();
-    let mut list = settings::of_route(code, &route.plane, source, inner);
-    list.extend(guard::settings(inner, name, route));
-    list
+    let mut settings = settings::of_route(code, &route.plane, source, inner);
+    let guards = route.guards.iter().flat_map(|guards| guards.iter());
+    settings.extend(guards.flat_map(|guard| guard.settings(source)));
+    settings
 }
 
 fn describe(inner: &Arc<Inner>, cluster: &Cluster, weight: u64) -> ClusterDescription {

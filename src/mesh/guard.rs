@@ -13,6 +13,8 @@
 mod global_rate_limit;
 mod rate_limit;
 
+pub(crate) mod protect;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,19 +24,20 @@ use http::{Request, Response};
 
 #[cfg(feature = "rls")]
 use self::global_rate_limit::GlobalRateLimit;
-use self::rate_limit::RateLimit;
+use self::{protect::Protecting, rate_limit::RateLimit};
 use super::{
     call::Caller,
     cluster::Cluster,
     describe::{Setting, SettingOrigin},
     inner::Inner,
-    service::{Route, ServiceCell},
+    service::{Policy, Route, ServiceCell},
     state::State,
 };
 use crate::{
-    config::Filter,
+    config::{self, Filter},
     core::{Body, BoxFuture, Error, Held, Instant, Outgoing},
     observe::End,
+    resilience::limit::Limiter,
 };
 
 /// One of them. It is asked once for each call, before anything of the request is changed.
@@ -47,13 +50,18 @@ pub(crate) trait Guard: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Whether it would refuse this call.
-    fn fails(&self, _dry: &Dry<'_>) -> bool {
-        false
+    /// Why such a call might be refused now, in words; nothing is counted.
+    fn foretell(&self, _request: &Request<()>, _policy: &Policy, _now: u64) -> Option<String> {
+        None
     }
 
-    /// Its name and its settings, for `describe()`.
-    fn setting(&self) -> Option<(&'static str, String)> {
+    /// Its settings with their origin, as far as it shows them.
+    fn settings(&self, _source: Option<&str>) -> Vec<Setting> {
+        Vec::new()
+    }
+
+    /// How full it is, if it is a limit of calls in flight.
+    fn level(&self) -> Option<Level> {
         None
     }
 }
@@ -69,6 +77,15 @@ impl Dry<'_> {
     fn now(&self) -> u64 {
         self.inner.epoch.nanos(Instant::now())
     }
+}
+
+/// A limit of calls in flight, now.
+pub(crate) struct Level {
+    pub(crate) name: &'static str,
+    pub(crate) limit: u32,
+    pub(crate) active: u32,
+    /// Of all routes of its service.
+    pub(crate) is_of_service: bool,
 }
 
 /// A call that asks to go on.
@@ -165,17 +182,41 @@ impl Kept {
     }
 }
 
-/// What is told of the guards of a route.
-pub(super) fn settings(_inner: &Inner, _service: &str, route: &Route) -> Vec<Setting> {
-    let guards = route.guards.iter().flat_map(|guards| guards.iter());
-    let told = guards.filter_map(|guard| {
-        let (name, value) = guard.setting()?;
-        let (origin, source) =
-            (SettingOrigin::ControlPlane, route.source.as_deref().map(str::to_owned));
-        Some(Setting { name, value, origin, source })
-    });
-    told.collect()
+/// What the control plane says of a filter, in words.
+fn said(name: &'static str, value: String, source: Option<&str>) -> Setting {
+    let (origin, source) = (SettingOrigin::ControlPlane, source.map(str::to_owned));
+    Setting { name, value, origin, source }
 }
+
+/// The limits of a service's routes that are in use: their counts go on, whatever the new limit is.
+/// Locked by updates only.
+#[derive(Debug, Default)]
+pub(super) struct RouteLimits(Mutex<Vec<(Place, Arc<Limiter>)>>);
+
+// === impl RouteLimits ===
+
+impl RouteLimits {
+    fn limiter(&self, place: &Place, calls: u32) -> Arc<Limiter> {
+        let mut limits = self.lock();
+        let known = limits.iter().find(|(at, _)| at == place).map(|(_, limiter)| limiter);
+        let limiter = Limiter::resized(known, calls);
+        if known.is_none() {
+            limits.push((place.clone(), Arc::clone(&limiter)));
+        }
+        limiter
+    }
+
+    /// Forgets those that no call can meet any more.
+    pub(super) fn tidy(&self) {
+        self.lock().retain(|(_, limiter)| Arc::strong_count(limiter) > 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Place, Arc<Limiter>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
 
 impl Inner {
     /// The guards of a route: those of its service, then its own; most routes have none.
@@ -185,22 +226,30 @@ impl Inner {
         cell: &ServiceCell,
         of_service: &[Filter],
         place: &Place,
-        of_route: &[Filter],
+        of_route: &config::Route,
     ) -> Option<Arc<[Arc<dyn Guard>]>> {
         let of_service = of_service.iter().map(|filter| (&Place::Service, filter));
-        let of_route = of_route.iter().map(|filter| (place, filter));
-        let guards = of_service.chain(of_route).filter_map(|(place, filter)| {
-            cell.guards.guard(place, filter, || self.make_guard(state, cell, filter))
+        let of_this = of_route.filters.iter().map(|filter| (place, filter));
+        let guards = of_service.chain(of_this).filter_map(|(place, filter)| {
+            cell.guards.guard(place, filter, || self.make_guard(state, cell, place, filter))
         });
-        let guards: Vec<_> = guards.collect();
+        let mut guards: Vec<_> = guards.collect();
+        if let Some(calls) = of_route.policy.max_requests {
+            guards.push(Protecting::fixed(cell.route_limits.limiter(place, calls), self.epoch));
+        }
         (!guards.is_empty()).then(|| guards.into())
     }
 
     /// The guard that a validated filter asks for, if it asks for one.
+    #[cfg_attr(
+        not(feature = "rls"),
+        allow(unused_variables, reason = "no guard without it asks for a cluster")
+    )]
     fn make_guard(
         &self,
         state: &mut State,
         _cell: &ServiceCell,
+        place: &Place,
         filter: &Filter,
     ) -> Option<Arc<dyn Guard>> {
         let labels = &self.code.labels;
@@ -213,10 +262,7 @@ impl Inner {
             }
             #[cfg(all(test, feature = "testing"))]
             Filter::Extension(extension) => tests::made(extension),
-            _ => {
-                let _ = &state;
-                None
-            }
+            filter => Protecting::of(place, filter, self.epoch, &self.random),
         }
     }
 }

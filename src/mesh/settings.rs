@@ -2,6 +2,7 @@
 
 mod health;
 mod limits;
+pub(super) mod protection;
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
@@ -90,6 +91,7 @@ pub(super) fn of_route(
         policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(time)),
         policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(time)),
         policy.setting("max_requests", "none", |p| text(p.max_requests)),
+        policy.setting("criticality", "critical", |p| text(p.criticality)),
         policy.setting("priority", "default", |p| p.priority.as_ref().map(name_of)),
         policy.setting("hash", "none", |p| p.hash.as_deref().and_then(hashes)),
         resolve.setting("resolve_timeout", &time(inner.resolve_timeout), |code| {

@@ -50,6 +50,9 @@ pub(crate) enum Metric {
     Retries,
     RetriesRefused,
     BudgetBalance,
+    CallsRefused,
+    ConcurrencyLimit,
+    ConcurrencyActive,
     HttpAttempt,
     GrpcAttempt,
     AttemptsActive,
@@ -86,7 +89,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -96,6 +99,9 @@ impl Metric {
         Self::Retries,
         Self::RetriesRefused,
         Self::BudgetBalance,
+        Self::CallsRefused,
+        Self::ConcurrencyLimit,
+        Self::ConcurrencyActive,
         Self::HttpAttempt,
         Self::GrpcAttempt,
         Self::AttemptsActive,
@@ -176,6 +182,24 @@ impl Metric {
                 Gauge,
                 "{retry}",
                 "Retries that the budget would grant now",
+            ),
+            Self::CallsRefused => (
+                "mesh.client.calls.refused",
+                Counter,
+                "{call}",
+                "Calls that this client refused on purpose: a rule, a limit, an injected fault",
+            ),
+            Self::ConcurrencyLimit => (
+                "mesh.client.concurrency.limit",
+                Gauge,
+                "{call}",
+                "Calls that may be in flight under a limit of a service or a route",
+            ),
+            Self::ConcurrencyActive => (
+                "mesh.client.concurrency.active",
+                UpDownCounter,
+                "{call}",
+                "Calls that are in flight under such a limit",
             ),
             Self::HttpAttempt => (
                 "http.client.request.duration",

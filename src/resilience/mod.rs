@@ -36,6 +36,9 @@
 //! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
 //! | [`RateLimitLayer`] | the calls per time, of all or of each key | none: it is given a bucket |
 //! | `GlobalRateLimitLayer` (feature `rls`) | the same for many callers, by a service that they share | 20 ms for its answer, else the call goes on |
+//! | [`AdaptiveConcurrencyLayer`] | the calls in flight, by their latency, by [`config::AdaptiveConcurrency`](crate::config::AdaptiveConcurrency) | `gradient2`, 20 to 200 |
+//! | [`ThrottleLayer`] | what is sent to a service that refuses, by [`config::Throttle`](crate::config::Throttle) | 2 calls for each that it accepts, over 2 min |
+//! | [`AdmissionControlLayer`] | what is sent to a service that fails, by [`config::AdmissionControl`](crate::config::AdmissionControl) | below 95 % successes, over 30 s |
 //! | [`FailFastLayer`] | the calls that wait for a service to be ready, and for how long | 10000 calls; the time is given |
 //!
 //! Their failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError):
@@ -46,6 +49,8 @@
 //!
 //! **Do not** wrap them around a [`Client`](crate::Client): the mesh does all of this inside.
 
+pub mod adaptive;
+pub mod admission;
 #[doc(hidden)]
 pub mod bench;
 pub(crate) mod breaker;
@@ -56,18 +61,35 @@ pub(crate) mod exchange;
 #[cfg(feature = "rls")]
 pub mod global_rate_limit;
 pub mod limit;
+#[cfg(test)]
+mod model;
+pub(crate) mod outcome;
+pub(crate) mod protect;
 pub mod queue;
 pub mod rate_limit;
 pub mod retry;
+mod rolling;
+#[cfg(test)]
+mod rolling_tests;
+pub(crate) mod shed;
+pub mod throttle;
+
+/// What the windows count with outside of models.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
 
 pub(crate) use self::budget::Budget;
 #[cfg(feature = "rls")]
 pub use self::global_rate_limit::{GlobalRateLimit, GlobalRateLimitLayer};
 pub use self::{
+    adaptive::{AdaptiveConcurrency, AdaptiveConcurrencyLayer},
+    admission::{AdmissionControl, AdmissionControlLayer},
     deadline::{Deadline, DeadlineLayer},
     exchange::{Answer, Exchange, Replay},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
     queue::{FailFast, FailFastLayer},
     rate_limit::{Descriptor, RateLimit, RateLimitLayer},
     retry::{Retry, RetryLayer},
+    throttle::{Throttle, ThrottleLayer},
 };

@@ -19,7 +19,16 @@ impl Checker {
         for (index, filter) in filters.iter().enumerate() {
             let field = format!("filters[{index}]");
             let name = filter.name();
-            let once = matches!(name, "session" | "rewrite" | "redirect" | "direct_response");
+            let once = matches!(
+                name,
+                "session"
+                    | "rewrite"
+                    | "redirect"
+                    | "direct_response"
+                    | "adaptive_concurrency"
+                    | "admission_control"
+                    | "throttle"
+            );
             if once && seen.contains(&name) {
                 self.refuse(&field, name, "is there twice");
                 continue;
@@ -42,6 +51,9 @@ impl Checker {
                 Filter::Mirror(mirror) => checker.mirror(mirror),
                 Filter::RateLimit(limit) => checker.rate_limit(limit),
                 Filter::GlobalRateLimit(limit) => checker.global_rate_limit(limit),
+                Filter::AdaptiveConcurrency(limit) => checker.adaptive_concurrency(limit),
+                Filter::AdmissionControl(admission) => checker.admission_control(admission),
+                Filter::Throttle(throttle) => checker.throttle(throttle),
                 _ => {}
             });
             if !runs(filter) {
@@ -268,6 +280,9 @@ fn runs(filter: &Filter) -> bool {
             | Filter::Mirror(_)
             | Filter::RateLimit(_)
             | Filter::GlobalRateLimit(_)
+            | Filter::AdaptiveConcurrency(_)
+            | Filter::AdmissionControl(_)
+            | Filter::Throttle(_)
     )
 }
 

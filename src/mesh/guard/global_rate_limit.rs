@@ -10,6 +10,7 @@ use crate::{
     core::{Body, Call, Held, Outgoing, Random},
     mesh::{
         call::{Caller, Path},
+        describe::Setting,
         inner::Inner,
         service::ServiceCell,
     },
@@ -139,16 +140,14 @@ impl Guard for GlobalRateLimit {
         ))
     }
 
-    fn setting(&self) -> Option<(&'static str, String)> {
+    fn settings(&self, source: Option<&str>) -> Vec<Setting> {
         let Self { cluster, asker, .. } = self;
         let failing = if asker.fail_closed { "closed" } else { "open" };
-        Some((
-            "global_rate_limit",
-            format!(
-                "cluster {cluster}, domain `{}`, timeout {:?}, fails {failing}",
-                asker.domain, asker.waits
-            ),
-        ))
+        let said = format!(
+            "cluster {cluster}, domain `{}`, timeout {:?}, fails {failing}",
+            asker.domain, asker.waits
+        );
+        vec![super::said("global_rate_limit", said, source)]
     }
 }
 

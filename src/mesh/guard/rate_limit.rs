@@ -8,6 +8,7 @@ use super::{Asked, Dry, Entry, Guard};
 use crate::{
     config,
     core::Random,
+    mesh::{describe::Setting, service::Policy},
     observe::RateLimited,
     resilience::{
         Descriptor,
@@ -27,7 +28,6 @@ pub(super) struct RateLimit {
     request: Edit,
     /// For `describe()`.
     setting: String,
-    enforced: bool,
 }
 
 // === impl RateLimit ===
@@ -35,7 +35,6 @@ pub(super) struct RateLimit {
 impl RateLimit {
     /// Compiles a validated limit for a process with these labels.
     pub(super) fn new(limit: &config::RateLimit, labels: &BTreeMap<String, String>) -> Self {
-        let whole = |percent: Option<f64>| percent.is_none_or(|percent| percent >= 100.0);
         Self {
             limiter: RateLimiter::new(limit),
             describing: Describing::new(&limit.describe, 0, labels),
@@ -44,7 +43,6 @@ impl RateLimit {
             response: Edit::new(&limit.response_headers),
             request: Edit::new(&limit.request_headers),
             setting: setting(limit),
-            enforced: whole(limit.enabled_percent) && whole(limit.enforced_percent),
         }
     }
 
@@ -61,9 +59,9 @@ impl RateLimit {
         }
     }
 
-    fn levels(&self, dry: &Dry<'_>) -> Vec<Level> {
-        let said = self.described(dry.request, None, &Random::dry(0));
-        self.limiter.levels(&said, dry.now())
+    fn levels(&self, request: &Request<()>, now: u64) -> Vec<Level> {
+        let said = self.described(request, None, &Random::dry(0));
+        self.limiter.levels(&said, now)
     }
 
     #[cold]
@@ -99,7 +97,7 @@ impl Guard for RateLimit {
     }
 
     fn explain(&self, dry: &Dry<'_>) -> Option<String> {
-        let levels = self.levels(dry);
+        let levels = self.levels(dry.request, dry.now());
         if levels.is_empty() {
             return Some("rate_limit: no bucket counts it".to_owned());
         }
@@ -110,12 +108,14 @@ impl Guard for RateLimit {
         Some(format!("rate_limit: {}", levels.collect::<Vec<_>>().join("; ")))
     }
 
-    fn fails(&self, dry: &Dry<'_>) -> bool {
-        self.enforced && self.levels(dry).iter().any(|level| level.left < level.hits)
+    fn foretell(&self, request: &Request<()>, _: &Policy, now: u64) -> Option<String> {
+        let mut levels = self.levels(request, now).into_iter();
+        let empty = levels.find(|level| level.left < level.hits)?;
+        Some(format!("`rate_limit`: {} has too few tokens", bucket(empty.descriptor)))
     }
 
-    fn setting(&self) -> Option<(&'static str, String)> {
-        Some(("rate_limit", self.setting.clone()))
+    fn settings(&self, source: Option<&str>) -> Vec<Setting> {
+        vec![super::said("rate_limit", self.setting.clone(), source)]
     }
 }
 
