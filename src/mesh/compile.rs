@@ -235,6 +235,7 @@ impl Inner {
     }
 
     /// A service of one cluster alone, for what is asked beside calls: it tries once.
+    #[cfg(feature = "rls")]
     pub(super) fn cell_beside(
         &self,
         state: &mut State,
