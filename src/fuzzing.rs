@@ -73,7 +73,8 @@ pub fn mesh_file(bytes: &[u8]) {
                 Matcher::new(rule, &labels).expect("a valid match compiles");
             }
             let split = Split::new(route.clusters.iter().map(|target| (target.weight, ())));
-            assert!(split.choose(0).is_some() && split.choose(u64::MAX).is_some());
+            let choose = |word| split.get(split.place(word));
+            assert!(choose(0).is_some() && choose(u64::MAX).is_some());
             let policies = [&service.policy, &route.policy];
             for retry in policies.iter().filter_map(|policy| policy.retry.as_ref()) {
                 let _policy: Policy = Policy::new(retry);
