@@ -27,7 +27,10 @@ use crate::{
     config::{self, Protocol, Security, SecurityMode},
     core::{BodyEnd, EjectReason, Epoch, Instant, Random, ReturnReason},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
-    resilience::limit::Limiter,
+    resilience::{
+        budget::{Share, Slot},
+        limit::Limiter,
+    },
     transport::{Connect, Pool, Reach, Shared},
 };
 
@@ -49,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) protector: Arc<Protector>,
     pub(crate) balancer: Arc<Balancer<Node>>,
     pub(crate) breaker: Option<Arc<Limiter>>,
+    /// What limits its further attempts in flight, where that is asked for.
+    pub(crate) share: Option<Arc<Share>>,
     /// The task that checks its endpoints, where that is asked for.
     pub(crate) checking: Option<Arc<Checking>>,
     /// What calls are hashed by, if the balancer hashes.
@@ -343,13 +348,15 @@ impl Core {
     pub(crate) fn new(context: NodeContext, config: config::Cluster, epoch: Epoch) -> Self {
         let protector = Arc::clone(&context.protector);
         let balancer = Arc::new(Balancer::new(&config, context, epoch));
-        let breaker = breaker(&config, None);
+        let share = share(&config, None);
+        let breaker = breaker(&config, share.as_deref(), None);
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
         Self {
             config,
             protector,
             balancer,
             breaker,
+            share,
             checking: None,
             hashing,
             overriding,
@@ -359,7 +366,8 @@ impl Core {
 
     /// With the count of attempts in flight of what it replaces.
     pub(crate) fn counting_on(mut self, before: &Self) -> Self {
-        self.breaker = breaker(&self.config, before.breaker.as_ref());
+        self.share = share(&self.config, before.share.as_ref());
+        self.breaker = breaker(&self.config, self.share.as_deref(), before.breaker.as_ref());
         self
     }
 
@@ -367,11 +375,29 @@ impl Core {
     pub(crate) fn with_settings(&self, config: config::Cluster) -> Self {
         self.balancer.settle(&config);
         let balancer = Arc::clone(&self.balancer);
-        let breaker = breaker(&config, self.breaker.as_ref());
+        let share = share(&config, self.share.as_ref());
+        let breaker = breaker(&config, share.as_deref(), self.breaker.as_ref());
         let protector = Arc::clone(&self.protector);
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
         let (checking, failover) = (self.checking.clone(), self.failover.clone());
-        Self { config, protector, balancer, breaker, checking, hashing, overriding, failover }
+        Self {
+            config,
+            protector,
+            balancer,
+            breaker,
+            share,
+            checking,
+            hashing,
+            overriding,
+            failover,
+        }
+    }
+
+    /// Its share for further attempts, if it has one, of what is in flight now.
+    pub(crate) fn slot(&self) -> Option<Slot<'_>> {
+        let share = self.share.as_deref()?;
+        let active = self.breaker.as_ref().map_or(0, |breaker| breaker.in_flight());
+        Some(Slot { share, active })
     }
 
     fn reads(&self) -> bool {
@@ -386,8 +412,20 @@ impl Core {
     }
 }
 
-/// The limit of a cluster; its count of attempts in flight survives every update that keeps one.
-fn breaker(config: &config::Cluster, kept: Option<&Arc<Limiter>>) -> Option<Arc<Limiter>> {
-    let limit = config.breakers.as_ref().and_then(|breakers| breakers.max_requests)?;
-    Some(Limiter::resized(kept, limit))
+/// The limit of a cluster; its count of attempts in flight survives every update that keeps one. A share
+/// of what is in flight needs the count, too.
+fn breaker(
+    config: &config::Cluster,
+    share: Option<&Share>,
+    kept: Option<&Arc<Limiter>>,
+) -> Option<Arc<Limiter>> {
+    let limit = config.breakers.as_ref().and_then(|breakers| breakers.max_requests);
+    let counted = share.is_some_and(Share::counts).then_some(u32::MAX);
+    Some(Limiter::resized(kept, limit.or(counted)?))
+}
+
+/// What limits the further attempts of a cluster; their count survives every update that keeps one.
+fn share(config: &config::Cluster, kept: Option<&Arc<Share>>) -> Option<Arc<Share>> {
+    let breakers = config.breakers.as_ref()?;
+    Share::resized(kept, breakers.retry_budget.as_deref(), breakers.max_retries)
 }

@@ -20,7 +20,13 @@ use crate::{
         Hub, RouteMeter, ServiceMeter,
         trace::{Peer, Rules},
     },
-    resilience::{Budget, deadline, limit::Limiter, retry},
+    resilience::{
+        Budget,
+        budget::{Purse, Throttled},
+        deadline,
+        limit::Limiter,
+        retry,
+    },
     route::{self, Hashing, Session, Split, Steps, Table},
 };
 
@@ -38,6 +44,8 @@ pub(crate) struct ServiceCell {
     pub(crate) current: ArcSwapOption<Service>,
     /// Budgets survive updates that do not change them. Locked by the updater only.
     budgets: Mutex<Vec<(config::Budget, Arc<Budget>)>>,
+    /// The same of gRPC's throttles.
+    throttles: Mutex<Vec<(config::RetryThrottle, Throttled)>>,
 }
 
 /// The compiled service: a call pins it from start to end.
@@ -95,7 +103,7 @@ pub(crate) struct Policy {
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) retry: retry::Policy,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) budget: Purse,
     pub(crate) max_body_bytes: usize,
     /// How its calls are traced, if anything is said of it.
     pub(crate) tracing: Option<Arc<Rules>>,
@@ -142,6 +150,7 @@ impl ServiceCell {
             name,
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
+            throttles: Mutex::new(Vec::new()),
         }
     }
 
@@ -179,12 +188,14 @@ impl ServiceCell {
     pub(crate) fn set(&self, service: Service) {
         self.current.store(Some(Arc::new(service)));
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
+        self.throttles().retain(|(_, throttle)| throttle.is_used());
     }
 
     /// Takes the definition away.
     pub(crate) fn clear(&self) {
         self.current.store(None);
         self.budgets().clear();
+        self.throttles().clear();
     }
 
     /// The meters of its routes: the shared one, and one for each name.
@@ -220,6 +231,28 @@ impl ServiceCell {
         budget
     }
 
+    fn throttles(&self) -> MutexGuard<'_, Vec<(config::RetryThrottle, Throttled)>> {
+        self.throttles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The throttle of these settings: one of the service, whatever its routes.
+    fn throttle(&self, config: &config::RetryThrottle) -> Throttled {
+        let mut throttles = self.throttles();
+        if let Some((_, throttle)) = throttles.iter().find(|(known, _)| known == config) {
+            return throttle.clone();
+        }
+        let throttle = Throttled::new(config);
+        throttles.push((config.clone(), throttle.clone()));
+        throttle
+    }
+
+    /// What pays for further attempts by these settings.
+    fn purse(&self, retry: &config::Retry) -> Purse {
+        let tokens = self.budget(&retry.budget.clone().unwrap_or_default());
+        let throttle = retry.throttle.as_ref().map(|throttle| self.throttle(throttle));
+        Purse::new(tokens, retry.budget.is_some(), throttle)
+    }
+
     /// The run-time form of a merged policy.
     pub(crate) fn policy(&self, merged: &config::Policy) -> Policy {
         let retry = merged.retry.clone().unwrap_or_default();
@@ -230,7 +263,7 @@ impl ServiceCell {
             },
             attempt_timeout: merged.attempt_timeout,
             idle_timeout: merged.idle_timeout,
-            budget: self.budget(&retry.budget.clone().unwrap_or_default()),
+            budget: self.purse(&retry),
             max_body_bytes: retry.body_cap(),
             tracing: merged.tracing.as_ref().and_then(Rules::of),
             hash: merged.hash.as_deref().map(|hash| Box::new(Hashing::new(hash))),

@@ -55,23 +55,18 @@ impl Checker {
             max_requests,
             max_connections,
             max_pending,
-            max_retries,
+            // Any number will do: none at all is a limit, too.
+            max_retries: _,
             max_connections_per_endpoint,
             max_pools,
             retry_budget,
             high,
         } = breakers;
         self.at_least_one("max_requests", *max_requests);
-        not_yet!(
-            self,
-            max_connections,
-            max_pending,
-            max_retries,
-            max_connections_per_endpoint,
-            max_pools,
-            retry_budget,
-            high,
-        );
+        if let Some(budget) = retry_budget {
+            self.within("retry_budget", |checker| checker.in_flight_budget(budget));
+        }
+        not_yet!(self, max_connections, max_pending, max_connections_per_endpoint, max_pools, high,);
     }
 
     fn endpoints(&mut self, endpoints: &[Endpoint]) {

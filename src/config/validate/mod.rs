@@ -5,6 +5,7 @@
 //! checked or refused here.
 
 mod balancer;
+mod budget;
 mod cluster;
 mod dns;
 mod endpoint;

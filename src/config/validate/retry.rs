@@ -1,9 +1,7 @@
 //! Checks of retries and their budget.
 
-use std::time::Duration;
-
 use super::{Checker, NOT_YET, not_yet};
-use crate::config::{AvoidEndpoint, Budget, ConfigErrors, Retry};
+use crate::config::{AvoidEndpoint, ConfigErrors, Retry};
 
 impl Checker {
     pub(super) fn retry(&mut self, retry: &Retry) {
@@ -68,6 +66,9 @@ impl Checker {
         if let Some(budget) = budget {
             self.within("budget", |checker| checker.budget(budget));
         }
+        if let Some(throttle) = throttle {
+            self.within("throttle", |checker| checker.throttle(throttle));
+        }
         not_yet!(
             self,
             on,
@@ -80,23 +81,7 @@ impl Checker {
             predicates,
             host_selection_attempts,
             priority,
-            throttle,
         );
-    }
-
-    fn budget(&mut self, budget: &Budget) {
-        let Budget { ratio, min_per_second, ttl } = budget;
-        // NaN is in no range.
-        if !(0.0..=10.0).contains(ratio) {
-            self.refuse("ratio", ratio, "must be in 0..=10");
-        }
-        if *min_per_second > 1_000_000 {
-            self.refuse("min_per_second", min_per_second, "must be at most 1000000");
-        }
-        let range = Duration::from_secs(1)..=Duration::from_secs(60);
-        if !range.contains(ttl) {
-            self.refuse("ttl", format!("{ttl:?}"), "must be in 1s..=60s");
-        }
     }
 }
 

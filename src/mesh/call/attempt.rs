@@ -152,6 +152,9 @@ impl Attempt {
                 }
             };
         }
+        if let Some(share) = &core.share {
+            share.begun(at);
+        }
         let endpoint = Arc::clone(flight.endpoint());
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
             return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, PickError::Empty)));

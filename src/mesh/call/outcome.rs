@@ -16,7 +16,10 @@ use super::{
 use crate::security::TlsError;
 use crate::{
     core::{Body, Error, ErrorKind, Instant, Phase, RetryReason, RetryRefusal, Unrepeatable, grpc},
-    resilience::retry::{self, Decision},
+    resilience::{
+        budget::Grant,
+        retry::{self, Decision},
+    },
     transport::ConnectError,
 };
 
@@ -255,12 +258,8 @@ impl PathProj<'_> {
             let armed = self.armed.as_ref().ok_or(RetryRefusal::NoCopy)?;
             armed.body.check().map_err(unrepeatable)?;
         }
-        let inner = &self.caller.inner;
-        if budgeted
-            && let Some(policy) = self.pinned.as_ref().and_then(Pinned::policy)
-            && !policy.budget.withdraw(inner.epoch.nanos(now))
-        {
-            return Err(RetryRefusal::Budget);
+        if budgeted {
+            self.pay(now)?;
         }
         // Only now: what takes the body over breaks an upload that is still under way.
         let request = match (self.request.take(), &*self.armed) {
@@ -272,6 +271,18 @@ impl PathProj<'_> {
         self.note(met);
         *self.request = Some(request);
         self.state.set(if after.is_zero() { State::Begin } else { State::Backoff(resume) });
+        Ok(())
+    }
+
+    /// Takes what one more attempt costs out of the budget.
+    fn pay(&mut self, now: Instant) -> Result<(), RetryRefusal> {
+        let Some(pinned) = &*self.pinned else { return Ok(()) };
+        let Some(policy) = pinned.policy() else { return Ok(()) };
+        // The attempt before, if it was a retry, is over.
+        self.trail.grant = Grant::default();
+        let core = pinned.cluster.core.load();
+        let granted = policy.budget.withdraw(self.caller.inner.epoch.nanos(now), core.slot());
+        self.trail.grant = granted.ok_or(RetryRefusal::Budget)?;
         Ok(())
     }
 

@@ -31,7 +31,7 @@ use crate::{
     },
     mesh::cluster::Cluster,
     observe::{CallEnd, End, RouteMeter, Verb},
-    resilience::{deadline, limit::Limiter, retry::Arms},
+    resilience::{budget::Grant, deadline, limit::Limiter, retry::Arms},
     route::{Found, Roll},
     transport::SendFuture,
 };
@@ -532,6 +532,7 @@ impl PathProj<'_> {
         let visit = if is_told_who { self.visit() } else { None };
         let Caller { inner, cell, verb, number: call, .. } = &*self.caller;
         let limit = std::mem::take(self.limit);
+        self.trail.grant = Grant::default();
         let head = if result.is_ok() { *self.ended } else { None };
         let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
         let nanos = now.saturating_sub(*self.began);

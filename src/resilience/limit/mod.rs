@@ -80,6 +80,11 @@ impl Limiter {
         self.limit.load(Ordering::Relaxed)
     }
 
+    /// Places that are taken.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.gate.taken()
+    }
+
     /// Whether there is no place now.
     pub(crate) fn is_full(&self) -> bool {
         self.gate.taken() >= self.limit()
