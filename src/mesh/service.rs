@@ -12,7 +12,11 @@ use std::{
 use arc_swap::ArcSwapOption;
 use http::uri::Authority;
 
-use super::{cluster::Cluster, resolve::HTTPS};
+use super::{
+    cluster::Cluster,
+    guard::{Guard, Kept},
+    resolve::HTTPS,
+};
 use crate::{
     balance::Wanted,
     config,
@@ -46,6 +50,8 @@ pub(crate) struct ServiceCell {
     budgets: Mutex<Vec<(config::Budget, Arc<Budget>)>>,
     /// The same of gRPC's throttles.
     throttles: Mutex<Vec<(config::RetryThrottle, Throttled)>>,
+    /// The same of guards.
+    pub(super) guards: Kept,
 }
 
 /// The compiled service: a call pins it from start to end.
@@ -63,6 +69,8 @@ pub(crate) struct Route {
     /// What it does without a cluster.
     pub(crate) steps: Option<Steps>,
     pub(crate) policy: Policy,
+    /// What a call passes before its first attempt; mostly nothing.
+    pub(crate) guards: Option<Arc<[Arc<dyn Guard>]>>,
     /// What keeps a caller with an endpoint.
     pub(crate) session: Option<Arc<Session>>,
     /// What it matches, in its source's words, for `describe()`.
@@ -151,6 +159,7 @@ impl ServiceCell {
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
             throttles: Mutex::new(Vec::new()),
+            guards: Kept::default(),
         }
     }
 
@@ -189,6 +198,7 @@ impl ServiceCell {
         self.current.store(Some(Arc::new(service)));
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
         self.throttles().retain(|(_, throttle)| throttle.is_used());
+        self.guards.tidy();
     }
 
     /// Takes the definition away.
@@ -196,6 +206,7 @@ impl ServiceCell {
         self.current.store(None);
         self.budgets().clear();
         self.throttles().clear();
+        self.guards.clear();
     }
 
     /// The meters of its routes: the shared one, and one for each name.
