@@ -2,15 +2,17 @@
 
 use std::{cell::Cell, collections::BTreeMap};
 
-use http::{HeaderName, Method, Request, header::HOST};
+use http::{Method, Request, header::HOST};
 
-use super::{
-    hash::value_of,
-    path::{Anchor, Path},
-    text::Text,
-};
+use super::hash::value_of;
 use crate::{
-    config::{GrpcMatch, HeaderMatch, Match, StringMatch},
+    config::{
+        GrpcMatch, Match, StringMatch,
+        header::Header,
+        path::{Anchor, Path},
+        share::below,
+        text::Text,
+    },
     core::{Random, grpc},
 };
 
@@ -59,14 +61,6 @@ pub(crate) enum Mismatch {
     Cookie(usize),
     /// It is not of the share.
     Fraction,
-}
-
-#[derive(Debug)]
-struct Header {
-    name: HeaderName,
-    text: Text,
-    invert: bool,
-    missing_as_empty: bool,
 }
 
 /// A query parameter or a cookie.
@@ -221,52 +215,6 @@ fn parameter<'a, B>(request: &'a Request<B>, name: &str) -> Option<&'a str> {
     let query = request.uri().query()?;
     let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
-}
-
-/// Where a share ends; none: it is all of them.
-pub(super) fn below(percent: f64) -> Option<u64> {
-    if percent >= 100.0 {
-        return None;
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a share of 2^64, and the cast of a float saturates"
-    )]
-    Some((percent / 100.0 * u64::MAX as f64) as u64)
-}
-
-// === impl Header ===
-
-impl Header {
-    fn new(header: &HeaderMatch) -> Result<Self, String> {
-        let name = HeaderName::from_bytes(header.name.as_bytes())
-            .map_err(|_| format!("`{}` is not a header name", header.name))?;
-        let text = Text::new(&header.matcher, header.ignore_case)?;
-        let HeaderMatch { invert, missing_as_empty, .. } = *header;
-        Ok(Self { name, text, invert, missing_as_empty })
-    }
-
-    fn matches(&self, headers: &http::HeaderMap) -> bool {
-        let mut values = headers.get_all(&self.name).iter().peekable();
-        if values.peek().is_some() {
-            let text = |value: &'_ http::HeaderValue| {
-                // It is there, whatever it says.
-                matches!(self.text, Text::Present)
-                    || std::str::from_utf8(value.as_bytes())
-                        .is_ok_and(|value| self.text.matches(value))
-            };
-            return values.any(text) != self.invert;
-        }
-        //= Envoy HeaderUtility::matchHeaders, gRFC A28: no value meets nothing, and not the
-        //= contrary either, unless it counts as an empty one
-        match (&self.text, self.missing_as_empty) {
-            (Text::Present, _) => self.invert,
-            (text, true) => text.matches("") != self.invert,
-            (_, false) => false,
-        }
-    }
 }
 
 // === impl Named ===

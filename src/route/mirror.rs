@@ -3,7 +3,7 @@
 use http::{HeaderMap, Request, Uri, header::HOST, uri::Authority};
 
 use super::{Edit, matching};
-use crate::config;
+use crate::config::{self, share};
 
 /// A compiled mirror, without the cluster.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Mirror {
             (None, _) => Host::Marked,
         };
         Self {
-            below: matching::below(mirror.percent.unwrap_or(100.0)),
+            below: share::below(mirror.percent.unwrap_or(100.0)),
             host,
             edit: (!mirror.request_headers.is_empty()).then(|| Edit::new(&mirror.request_headers)),
         }

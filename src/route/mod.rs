@@ -14,13 +14,11 @@ mod index;
 mod matching;
 mod mirror;
 mod order;
-mod path;
 mod rewrite;
 mod session;
 mod split;
 mod steps;
 mod table;
-mod text;
 
 pub(crate) use self::{
     answer::Answer,
