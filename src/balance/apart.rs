@@ -1,5 +1,5 @@
 //! Picks that ask for more than any endpoint, where no plan says where to pick: a retry that leaves
-//! the localities of what its call has met, and a call that has other clusters to go to.
+//! the localities of what its call has met or avoids others, and a call that has other clusters to go to.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl<X: Upstream> Balancer<X> {
         drawn: Drawn<'_, X>,
     ) -> Option<Result<InFlight<X>, PickError>> {
         let mode = Mode::new(&ask);
-        let elsewhere = if mode.leaves.is_empty() {
+        let elsewhere = if mode.leaves_nothing() {
             None
         } else {
             let picked = view.among(&ask, drawn, (&mode, Rank::Degraded));

@@ -84,7 +84,7 @@ pub(crate) use self::{
     endpoint::{Endpoint, Spec, Upstream},
     explain::{Asked, Percent},
     flight::{InFlight, Outcome},
-    pick::{HealthSet, Over},
+    pick::{Avoid, HealthSet, Over},
     place::{Callers, Shift},
     set::Diff,
     subset::labels::Wanted,

@@ -15,13 +15,15 @@ pub struct Breakers {
     pub max_connections: Option<u32>,
     /// Attempts that wait for a connection. Not supported yet.
     pub max_pending: Option<u32>,
-    /// Retries in flight. Not supported yet: the retry budget bounds them.
+    /// Retries and hedges in flight, from their being granted to their response's head. It takes the
+    /// place of the default retry budget of the routes; one that is given has to grant, too. Default:
+    /// no limit but the budget.
     pub max_retries: Option<u32>,
     /// Connections to one endpoint. Not supported yet. Source: xDS `per_host_thresholds`.
     pub max_connections_per_endpoint: Option<u32>,
     /// Connection pools. Not supported yet. Source: xDS `max_connection_pools`.
     pub max_pools: Option<u32>,
-    /// Retries in flight as a share of the calls in flight. Not supported yet.
+    /// The same as a share of the attempts in flight; it takes the place of `max_retries`.
     pub retry_budget: Option<Box<InFlightBudget>>,
     /// The limits of calls of high priority. Default: none. Not supported yet.
     pub high: Option<Box<Thresholds>>,
@@ -48,7 +50,7 @@ pub struct Thresholds {
     pub retry_budget: Option<Box<InFlightBudget>>,
 }
 
-/// Retries in flight as a share of the calls in flight (Envoy's retry budget). Not supported yet.
+/// Retries in flight as a share of the calls in flight (Envoy's retry budget).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -59,7 +61,8 @@ pub struct InFlightBudget {
     pub percent: Option<u32>,
     /// Retries that are always allowed. Default: 3.
     pub min_concurrency: Option<u32>,
-    /// How far back calls count. Default: 0: only those in flight. Source: Istio.
+    /// How far back calls count: those that have begun in it, if they are more than those in flight.
+    /// Default: 0: only those in flight. Range: at most 1 h. Source: Istio.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub interval: Option<Duration>,
 }

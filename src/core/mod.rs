@@ -11,7 +11,7 @@ mod time;
 mod wire;
 
 pub(crate) use self::body::{
-    Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Ticket,
+    Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Sent, Ticket,
     Unrepeatable, Watch, Watcher, polled_foreign, tee,
 };
 pub(crate) use self::error::{Context, grpc};

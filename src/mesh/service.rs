@@ -16,9 +16,10 @@ use super::{
     cluster::Cluster,
     guard::{Guard, Kept},
     resolve::HTTPS,
+    terms::Terms,
 };
 use crate::{
-    balance::Wanted,
+    balance::{Avoid, Wanted},
     config,
     observe::{
         Hub, RouteMeter, ServiceMeter,
@@ -106,17 +107,22 @@ pub(crate) struct Mirror {
 }
 
 /// The settings that a call on a route obeys.
+#[derive(Clone)]
 pub(crate) struct Policy {
     pub(crate) scope: deadline::Scope,
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) retry: retry::Policy,
+    /// What further attempts avoid beside what they have met.
+    pub(crate) avoid: Option<Box<Avoid>>,
+    /// What it asks for beyond what most do.
+    pub(crate) terms: Option<Box<Terms>>,
     pub(crate) budget: Purse,
     pub(crate) max_body_bytes: usize,
     /// How its calls are traced, if anything is said of it.
     pub(crate) tracing: Option<Arc<Rules>>,
     /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
-    pub(crate) hash: Option<Box<Hashing>>,
+    pub(crate) hash: Option<Arc<Hashing>>,
 }
 
 // === impl Target ===
@@ -267,17 +273,20 @@ impl ServiceCell {
     /// The run-time form of a merged policy.
     pub(crate) fn policy(&self, merged: &config::Policy) -> Policy {
         let retry = merged.retry.clone().unwrap_or_default();
+        let budget = self.purse(&retry);
         Policy {
+            terms: Terms::of(merged, budget.listens()),
             scope: deadline::Scope {
                 timeout: merged.timeout,
                 whole_response: merged.whole_response.unwrap_or(false),
             },
             attempt_timeout: merged.attempt_timeout,
             idle_timeout: merged.idle_timeout,
-            budget: self.purse(&retry),
+            budget,
             max_body_bytes: retry.body_cap(),
             tracing: merged.tracing.as_ref().and_then(Rules::of),
-            hash: merged.hash.as_deref().map(|hash| Box::new(Hashing::new(hash))),
+            hash: merged.hash.as_deref().map(|hash| Arc::new(Hashing::new(hash))),
+            avoid: Avoid::new(&retry).map(Box::new),
             retry: retry::Policy::new(&retry),
         }
     }

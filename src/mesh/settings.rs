@@ -1,6 +1,7 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
 mod health;
+mod retry;
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
@@ -88,13 +89,22 @@ pub(super) fn of_route(
         policy.setting("whole_response", "false", |p| text(p.whole_response)),
         policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(time)),
         policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(time)),
+        policy.setting("response_timeout", "none", |p| p.response_timeout.map(time)),
+        policy.setting("max_stream_duration", "none", |p| p.max_stream_duration.map(time)),
+        policy.setting("grpc_timeout.max", "none", |p| p.grpc_timeout.as_ref()?.max.map(time)),
+        policy.setting("grpc_timeout.offset", "0s", |p| p.grpc_timeout.as_ref()?.offset.map(time)),
+        policy.setting("caller_overrides", "false", |p| text(p.caller_overrides)),
+        policy.setting("send_attempt_count", "false", |p| text(p.send_attempt_count)),
+        policy.setting("report_attempt_count", "false", |p| text(p.report_attempt_count)),
         policy.setting("max_requests", "none", |p| text(p.max_requests)),
         policy.setting("hash", "none", |p| p.hash.as_deref().and_then(hashes)),
         resolve.setting("resolve_timeout", &time(inner.resolve_timeout), |code| {
             code.resolve_timeout.map(time)
         }),
     ];
-    list.extend(of_retry(&policy.within(|policy| policy.retry.as_ref())));
+    let retry = policy.within(|policy| policy.retry.as_ref());
+    list.extend(of_retry(&retry));
+    list.extend(retry::of(&retry));
     list.extend(of_tracing(&policy.within(|policy| policy.tracing.as_ref())));
     list
 }
@@ -176,6 +186,10 @@ pub(super) fn of_cluster(
         cluster
             .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
         breakers.setting("breakers.max_requests", "none", |b: &Breakers| text(b.max_requests)),
+        breakers.setting("breakers.max_retries", "none", |b| text(b.max_retries)),
+        breakers.setting("breakers.retry_budget", "none", |b| {
+            b.retry_budget.as_deref().map(retry::in_flight)
+        }),
         cluster.setting("failover", "none", |c| {
             let clusters = c.failover.as_ref().map(|failover| failover.clusters.join(", "));
             clusters.filter(|clusters| !clusters.is_empty())
@@ -430,6 +444,8 @@ fn avoided(avoid: &[config::AvoidEndpoint]) -> Option<String> {
     let names = avoid.iter().map(|it| match it {
         config::AvoidEndpoint::Tried => "tried".to_owned(),
         config::AvoidEndpoint::TriedLocalities => "tried_localities".to_owned(),
+        config::AvoidEndpoint::Canaries => "canaries".to_owned(),
+        config::AvoidEndpoint::Labels(labels) => format!("labels {labels:?}"),
         other => debug(other),
     });
     let names: Vec<_> = names.collect();

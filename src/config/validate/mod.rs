@@ -5,6 +5,7 @@
 //! checked or refused here.
 
 mod balancer;
+mod bounds;
 mod budget;
 mod cluster;
 mod dns;

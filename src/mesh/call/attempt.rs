@@ -42,7 +42,9 @@ pub(crate) struct Attempt {
     /// 1 for the first attempt.
     number: u32,
     started: Instant,
-    /// The same, and when its head or its failure came, in nanoseconds since the mesh's epoch.
+    /// When its request began to be sent, if it has.
+    sending: Option<Instant>,
+    /// The same as its start, and when its head or its failure came, in nanoseconds since the mesh's epoch.
     at: u64,
     ended: u64,
     /// Why it gave no response, if it gave none.
@@ -138,6 +140,7 @@ impl Attempt {
                 let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
                 ask.over = pinned.over();
                 ask.apart = pinned.leaves_localities(tried);
+                ask.avoid = pinned.avoid(tried);
                 match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
                     Ok(flight) => break flight,
                     Err(reason) => {
@@ -168,6 +171,7 @@ impl Attempt {
         let state = begin(caller, node, way, &waiting, number, at, trace);
         let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
         let (started, ended) = (now, at);
+        let sending = matches!(state, State::Send | State::Stage(_)).then_some(now);
         let moved = false;
         Ok(Self {
             state,
@@ -176,6 +180,7 @@ impl Attempt {
             breaker,
             number,
             started,
+            sending,
             at,
             ended,
             met,
@@ -190,6 +195,11 @@ impl Attempt {
 
     pub(crate) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// When its request began to be sent, if it has.
+    pub(crate) fn sending_since(&self) -> Option<Instant> {
+        self.sending
     }
 
     /// Whether its endpoint is another than the one that was picked.
@@ -267,6 +277,7 @@ impl Attempt {
                     Ok(lease) => {
                         let node = self.endpoint.as_ref().and_then(|to| to.extra());
                         self.state = way.send(lease, node.map_or("", |node| &node.name));
+                        self.sending = Some(Instant::now());
                     }
                     Err(error) => {
                         return Poll::Ready(Err(self.connect_failed(caller, &mut way, error)));
@@ -280,6 +291,7 @@ impl Attempt {
                         }
                         let node = self.endpoint.as_ref().and_then(|to| to.extra());
                         self.state = way.send(lease, node.map_or("", |node| &node.name));
+                        self.sending = Some(Instant::now());
                     }
                     Err(error) => {
                         return Poll::Ready(Err(self.connect_failed(caller, &mut way, error)));
@@ -476,12 +488,15 @@ impl Attempt {
             }
             flight.into_ticket(now)
         });
+        let (idle, idle_of_attempt) = pinned.idle();
         Watch {
             watcher,
             held,
             limits: [Held::Nothing, std::mem::replace(&mut self.breaker, Held::Nothing)],
             deadline: pinned.bounds.body,
-            idle: pinned.policy().and_then(|policy| policy.idle_timeout),
+            idle,
+            idle_of_attempt,
+            is_stream_bound: pinned.is_stream_bound(),
             grpc: caller.grpc,
             report: Some(Report {
                 to: Arc::clone(caller.meter(Some(pinned))) as Arc<dyn Reporter>,

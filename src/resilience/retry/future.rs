@@ -87,7 +87,8 @@ where
     pub(super) fn new(mut service: S, request: R, shared: Arc<Shared>, hooks: Hooks<B>) -> Self {
         let policy = &shared.policy;
         let is_grpc = grpc::is_grpc(request.headers());
-        let armed = policy.arms(request.method(), is_grpc, request.call()) == Arms::Everything;
+        let armed = policy.allows(request.headers())
+            && policy.arms(request.method(), is_grpc, request.call()) == Arms::Everything;
         let deadline = deadline_of(&request);
         let in_flight = shared.begin();
         // A safe failure may be retried whether the call is armed or not: both need the copy.
@@ -176,7 +177,12 @@ impl Course {
     fn decide(&mut self, met: Met<'_>) -> Option<Duration> {
         // A retry's place is its own until here.
         self.grant = Grant::default();
-        let Shared { policy, random, .. } = &*self.shared;
+        let Shared { policy, budget, random, .. } = &*self.shared;
+        if budget.listens()
+            && let Some(failed) = policy.is_failure(met)
+        {
+            budget.ended(failed);
+        }
         if self.attempt >= policy.attempts() || !(self.armed || met.is_safe()) {
             return None;
         }

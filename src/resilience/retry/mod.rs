@@ -44,6 +44,8 @@
 //! ```
 
 pub(crate) mod after;
+mod backoff;
+mod conditions;
 mod future;
 mod layer;
 mod met;
