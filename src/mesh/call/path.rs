@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -267,6 +267,9 @@ impl PathProj<'_> {
         let Some(service) = service else { return Some(self.unresolved(started)) };
         let cell = found.as_ref().unwrap_or(cell);
         let Some(request) = self.request.as_mut() else { return Some(missing()) };
+        if *request.method() == Method::CONNECT {
+            return Some(Step::Return(Err(no_tunnel())));
+        }
         if request.uri().authority().is_none()
             && let Some(authority) = &cell.authority
         {
@@ -671,6 +674,14 @@ fn head_end(
     let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
     End::of_head(verb, status, code)
         .or_else(|| response.body_mut().report(started?, to).map(End::of_body))
+}
+
+/// A tunnel is no request to a service: who it is for is inside of it.
+#[cold]
+fn no_tunnel() -> Error {
+    Error::new(ErrorKind::InvalidRequest, Phase::Request)
+        .detail("CONNECT asks for a tunnel, and the mesh carries requests")
+        .check("the request's method")
 }
 
 /// There is nothing to send: a fault of this crate.
