@@ -342,9 +342,8 @@ async fn attempts_are_counted_for_the_endpoint_and_for_the_caller() {
         async move { Ok(answer(status)) }
     });
     let retry = fast(Retry::standard());
-    let builder = builder.service(SERVICE, |s| {
-        s.retry(retry).send_attempt_count(true).report_attempt_count(true)
-    });
+    let builder = builder
+        .service(SERVICE, |s| s.retry(retry).send_attempt_count(true).report_attempt_count(true));
     let mesh = builder.build().unwrap();
     let answer = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap();
     assert_eq!(answer.headers()["x-envoy-attempt-count"], "3");
@@ -428,4 +427,117 @@ fn throttled(max_tokens: f64, attempts: u32) -> tower_mesh::config::Service {
     let retry = fast(Retry::standard().attempts(attempts).throttle(max_tokens, 0.1));
     service.policy.retry = Some(retry);
     service
+}
+
+#[cfg(feature = "file")]
+#[test]
+fn what_cannot_be_meant_is_refused_with_its_place() {
+    use tower_mesh::config::Service;
+
+    let refused = |kind: &str, policy: &str| {
+        let errors = if kind == "policy" {
+            let service: Service =
+                serde_json::from_str(&format!(r#"{{"policy": {policy}}}"#)).unwrap();
+            service.validate("users").unwrap_err()
+        } else {
+            let cluster: Cluster = serde_json::from_str(policy).unwrap();
+            cluster.validate("users").unwrap_err()
+        };
+        errors.to_string()
+    };
+    for (policy, place, reason) in [
+        (r#"{"retry": {"attempts": 0}}"#, "policy.retry.attempts", "1..=100"),
+        (r#"{"retry": {"budget": {"ratio": -0.1}}}"#, "policy.retry.budget.ratio", "0..=10"),
+        (r#"{"retry": {"budget": {"ttl": "0s"}}}"#, "policy.retry.budget.ttl", "1s..=60s"),
+        (r#"{"retry": {"budget": {"ttl": "9000h"}}}"#, "policy.retry.budget.ttl", "1s..=60s"),
+        (
+            r#"{"retry": {"throttle": {"max_tokens": 0, "token_ratio": 1}}}"#,
+            "policy.retry.throttle.max_tokens",
+            "over 0 and at most 1000",
+        ),
+        (
+            r#"{"retry": {"throttle": {"max_tokens": 10, "token_ratio": -1}}}"#,
+            "policy.retry.throttle.token_ratio",
+            "0.001..=1000",
+        ),
+        (r#"{"retry": {"backoff_multiplier": 0.5}}"#, "policy.retry.backoff_multiplier", "1..=100"),
+        (r#"{"retry": {"backoff_jitter": 1.5}}"#, "policy.retry.backoff_jitter", "0..=1"),
+        (
+            r#"{"retry": {"on": ["5xx"], "on_reset": true}}"#,
+            "policy.retry.on_reset",
+            "`on` takes its place",
+        ),
+        (
+            r#"{"retry": {"on": ["5xx"], "on_status": [503]}}"#,
+            "policy.retry.on_status",
+            "does not name `retriable-status-codes`",
+        ),
+        (
+            r#"{"retry": {"on": ["5xx"], "on_headers": [{"name": "x", "matcher": "present"}]}}"#,
+            "policy.retry.on_headers",
+            "does not name `retriable-headers`",
+        ),
+        (
+            r#"{"retry": {"on_status_ranges": [{"start": 500, "end": 500}]}}"#,
+            "policy.retry.on_status_ranges[0]",
+            "must not be empty",
+        ),
+        (
+            r#"{"retry": {"on_status_ranges": [{"start": 200, "end": 601}]}}"#,
+            "policy.retry.on_status_ranges[0]",
+            "within 400..600",
+        ),
+        (
+            r#"{"retry": {"on_headers": [{"name": "a b", "matcher": "present"}]}}"#,
+            "policy.retry.on_headers[0]",
+            "header",
+        ),
+        (
+            r#"{"retry": {"reset_headers": [{"name": "a b"}]}}"#,
+            "policy.retry.reset_headers[0].name",
+            "name of a header",
+        ),
+        (
+            r#"{"retry": {"respect_retry_after": false, "reset_headers": [{"name": "x-reset"}]}}"#,
+            "policy.retry.respect_retry_after",
+            "turns off",
+        ),
+        (
+            r#"{"retry": {"priority": {"update_frequency": 0}}}"#,
+            "policy.retry.priority.update_frequency",
+            "at least 1",
+        ),
+        (
+            r#"{"retry": {"avoid": [{"labels": {}}]}}"#,
+            "policy.retry.avoid[0].labels",
+            "not be empty",
+        ),
+        (r#"{"retry": {"attempt_idle_timeout": "0s"}}"#, "attempt_idle_timeout", "over 0"),
+        (r#"{"response_timeout": "0s"}"#, "policy.response_timeout", "over 0"),
+        (r#"{"max_stream_duration": "9000000h"}"#, "policy.max_stream_duration", "365 days"),
+        (r#"{"grpc_timeout": {"max": "9000000h"}}"#, "policy.grpc_timeout.max", "365 days"),
+        (
+            r#"{"grpc_timeout": {"max": "1s", "offset": "2s"}}"#,
+            "policy.grpc_timeout.offset",
+            "shorter than max",
+        ),
+    ] {
+        let text = refused("policy", policy);
+        assert!(text.contains(place) && text.contains(reason), "{policy}: {text}");
+    }
+    for (cluster, place, reason) in [
+        (
+            r#"{"breakers": {"retry_budget": {"percent": 101}}}"#,
+            "breakers.retry_budget.percent",
+            "at most 100",
+        ),
+        (
+            r#"{"breakers": {"retry_budget": {"interval": "2h"}}}"#,
+            "breakers.retry_budget.interval",
+            "at most 1h",
+        ),
+    ] {
+        let text = refused("cluster", cluster);
+        assert!(text.contains(place) && text.contains(reason), "{cluster}: {text}");
+    }
 }

@@ -578,9 +578,9 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        let attempts = self.trail.number;
+        let (attempts, told) = (self.trail.number, self.trail.counted().max(1));
         let sticky = self.pinned.as_mut().and_then(|pinned| {
-            pinned.report(attempts);
+            pinned.report(told);
             pinned.sticky.take()
         });
         let is_told_who = sticky.as_ref().is_some_and(|sticky| sticky.is_told_who());

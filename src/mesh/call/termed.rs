@@ -18,7 +18,10 @@ use crate::{
     config,
     core::{Body, Call, Instant, Outgoing, Sent, earliest},
     mesh::{service::Policy, terms::Terms},
-    resilience::{deadline::Bounds, retry::Met},
+    resilience::{
+        deadline::{Bounds, Scope},
+        retry::Met,
+    },
 };
 
 /// How many attempts there were, this one included (Envoy).
@@ -87,6 +90,16 @@ pub(super) fn overridden(policy: &Policy, headers: &mut HeaderMap) -> Option<Arc
     }
     own.retry.asked(overrides.attempts, &overrides.retry, overrides.asks_for_retries());
     Some(Arc::new(own))
+}
+
+/// The timeout that bounds a call before its own policy is known: what its headers say is not taken out.
+pub(super) fn scope(policy: &Policy, headers: &HeaderMap) -> Scope {
+    let scope = policy.scope;
+    if !policy.terms.as_ref().is_some_and(|terms| terms.caller_overrides) {
+        return scope;
+    }
+    let said = Overrides::take(&mut headers.clone()).and_then(|overrides| overrides.timeout);
+    said.map_or(scope, |timeout| Scope { timeout, ..scope })
 }
 
 /// The bounds of a call under terms.

@@ -32,7 +32,7 @@ pub(super) struct Conditions {
     /// An attempt that met its timeout.
     pub(super) timeout: bool,
     /// They are given by name: then what a proxy says of itself counts.
-    by_name: bool,
+    pub(super) by_name: bool,
     rate_limited: bool,
 }
 

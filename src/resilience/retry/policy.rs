@@ -170,10 +170,13 @@ impl Policy {
     /// Why another attempt is not even wanted after this, in words.
     pub(crate) fn unwanted(&self, met: Met<'_>, armed: Arms, call: Option<&Call>) -> &'static str {
         let said = call.and_then(|call| call.idempotent).or(self.idempotent);
+        let named = self.conditions.by_name;
         match met {
             _ if self.attempts <= 1 => "the policy allows 1 attempt",
-            Met::Reset if !self.conditions.reset => "`retry` does not name a lost connection",
-            Met::AttemptTimeout if !self.conditions.timeout => "`retry` does not name a timeout",
+            Met::Reset if !self.conditions.reset && !named => "`retry.on_reset` is false",
+            Met::AttemptTimeout if !self.conditions.timeout && !named => {
+                "`retry.on_timeout` is false"
+            }
             _ if met.is_safe() => "no copy of the request was kept",
             _ if armed == Arms::Everything => "the policy does not name what it met",
             _ if call.is_some_and(|call| call.is_retry) => "it is part of a retry itself",
