@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{HeaderMatch, text::Text};
 
 /// A compiled match on the values of one header.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Header {
     name: HeaderName,
     text: Text,

@@ -15,6 +15,7 @@ use super::{
     check::Checking,
     discovered::Discovered,
     endpoint::Transport,
+    gate::Gate,
     hashing::ClusterHashing,
     leaf::{Leaf, LeafEndpoint},
     overriding::Overriding,
@@ -24,11 +25,12 @@ use super::{
 };
 use crate::{
     balance::{Balancer, Callers, Shift, Spec, Upstream, health},
-    config::{self, Protocol, Security, SecurityMode},
+    config::{self, CallPriority, Protocol, Security, SecurityMode},
     core::{BodyEnd, EjectReason, Epoch, Instant, Random, ReturnReason},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::{
-        budget::{Share, Slot},
+        breaker::{Breakers, Level},
+        budget::{Shares, Slot},
         limit::Limiter,
     },
     transport::{Connect, Pool, Reach, Shared},
@@ -52,8 +54,10 @@ pub(crate) struct Core {
     pub(crate) protector: Arc<Protector>,
     pub(crate) balancer: Arc<Balancer<Node>>,
     pub(crate) breaker: Option<Arc<Limiter>>,
+    /// What else attempts pass before the pick; mostly nothing.
+    pub(crate) gate: Option<Arc<Gate>>,
     /// What limits its further attempts in flight, where that is asked for.
-    pub(crate) share: Option<Arc<Share>>,
+    pub(crate) shares: Option<Arc<Shares>>,
     /// The task that checks its endpoints, where that is asked for.
     pub(crate) checking: Option<Arc<Checking>>,
     /// What calls are hashed by, if the balancer hashes.
@@ -91,6 +95,8 @@ pub(crate) struct NodeContext {
     pub(crate) shared: Arc<Shared>,
     /// Notified when an endpoint cannot be connected to.
     pub(crate) unreachable: Arc<Notify>,
+    /// Its connections and those who wait for one; the same as long as there is the cluster.
+    pub(crate) breakers: Arc<Breakers>,
     /// Where this process runs.
     pub(crate) place: Arc<config::Place>,
     pub(crate) peers: Arc<Peers>,
@@ -120,6 +126,7 @@ impl Upstream for Node {
                 more_addresses: spec.more_addresses().into(),
                 protection: cx.protector.of(spec),
                 failed: Arc::clone(&cx.unreachable),
+                breakers: Arc::clone(&cx.breakers),
             },
             Arc::clone(&cx.settings),
             Arc::clone(&cx.connector),
@@ -347,16 +354,18 @@ impl Core {
     /// A cluster without endpoints.
     pub(crate) fn new(context: NodeContext, config: config::Cluster, epoch: Epoch) -> Self {
         let protector = Arc::clone(&context.protector);
-        let balancer = Arc::new(Balancer::new(&config, context, epoch));
-        let share = share(&config, None);
-        let breaker = breaker(&config, share.as_deref(), None);
+        let balancer = Arc::new(Balancer::<Node>::new(&config, context, epoch));
+        balancer.context().breakers.set(config.breakers.as_ref());
+        let (breaker, gate) = (breaker(&config, None), Gate::of(&config, None));
+        let shares = Shares::of(config.breakers.as_ref(), None);
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
         Self {
             config,
             protector,
             balancer,
             breaker,
-            share,
+            gate,
+            shares,
             checking: None,
             hashing,
             overriding,
@@ -366,8 +375,9 @@ impl Core {
 
     /// With the count of attempts in flight of what it replaces.
     pub(crate) fn counting_on(mut self, before: &Self) -> Self {
-        self.share = share(&self.config, before.share.as_ref());
-        self.breaker = breaker(&self.config, self.share.as_deref(), before.breaker.as_ref());
+        self.breaker = breaker(&self.config, before.breaker.as_ref());
+        self.gate = Gate::of(&self.config, before.gate.as_ref());
+        self.shares = Shares::of(self.config.breakers.as_ref(), before.shares.as_ref());
         self
     }
 
@@ -375,8 +385,10 @@ impl Core {
     pub(crate) fn with_settings(&self, config: config::Cluster) -> Self {
         self.balancer.settle(&config);
         let balancer = Arc::clone(&self.balancer);
-        let share = share(&config, self.share.as_ref());
-        let breaker = breaker(&config, share.as_deref(), self.breaker.as_ref());
+        balancer.context().breakers.set(config.breakers.as_ref());
+        let breaker = breaker(&config, self.breaker.as_ref());
+        let gate = Gate::of(&config, self.gate.as_ref());
+        let shares = Shares::of(config.breakers.as_ref(), self.shares.as_ref());
         let protector = Arc::clone(&self.protector);
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
         let (checking, failover) = (self.checking.clone(), self.failover.clone());
@@ -385,7 +397,8 @@ impl Core {
             protector,
             balancer,
             breaker,
-            share,
+            gate,
+            shares,
             checking,
             hashing,
             overriding,
@@ -393,11 +406,27 @@ impl Core {
         }
     }
 
-    /// Its share for further attempts, if it has one, of what is in flight now.
-    pub(crate) fn slot(&self) -> Option<Slot<'_>> {
-        let share = self.share.as_deref()?;
-        let active = self.breaker.as_ref().map_or(0, |breaker| breaker.in_flight());
+    /// The share for further attempts of this priority, if there is one, of what is in flight now.
+    pub(crate) fn slot(&self, priority: CallPriority) -> Option<Slot<'_>> {
+        let share = self.shares.as_ref()?.share(priority)?;
+        let active = self.limiter(priority).map_or(0, |limiter| limiter.taken());
         Some(Slot { share, active })
+    }
+
+    /// The limit of attempts in flight of this priority, if there is one.
+    pub(crate) fn limiter(&self, priority: CallPriority) -> Option<&Arc<Limiter>> {
+        Gate::limiter(self.gate.as_deref(), self.breaker.as_ref(), priority)
+    }
+
+    /// Its limits, and how much of each is taken.
+    pub(crate) fn levels(&self) -> impl Iterator<Item = Level> {
+        let of = |priority| {
+            let limiter = self.limiter(priority).filter(|it| it.limit() < u32::MAX)?;
+            let (taken, most) = (limiter.taken(), limiter.limit());
+            Some(Level { what: "requests", priority, taken, most })
+        };
+        let requests = [CallPriority::Default, CallPriority::High].into_iter().filter_map(of);
+        requests.chain(self.balancer.context().breakers.levels())
     }
 
     fn reads(&self) -> bool {
@@ -412,20 +441,10 @@ impl Core {
     }
 }
 
-/// The limit of a cluster; its count of attempts in flight survives every update that keeps one. A share
-/// of what is in flight needs the count, too.
-fn breaker(
-    config: &config::Cluster,
-    share: Option<&Share>,
-    kept: Option<&Arc<Limiter>>,
-) -> Option<Arc<Limiter>> {
-    let limit = config.breakers.as_ref().and_then(|breakers| breakers.max_requests);
-    let counted = share.is_some_and(Share::counts).then_some(u32::MAX);
-    Some(Limiter::resized(kept, limit.or(counted)?))
-}
-
-/// What limits the further attempts of a cluster; their count survives every update that keeps one.
-fn share(config: &config::Cluster, kept: Option<&Arc<Share>>) -> Option<Arc<Share>> {
+/// The limit of a cluster; its count of attempts in flight survives every update that keeps one.
+fn breaker(config: &config::Cluster, kept: Option<&Arc<Limiter>>) -> Option<Arc<Limiter>> {
     let breakers = config.breakers.as_ref()?;
-    Share::resized(kept, breakers.retry_budget.as_deref(), breakers.max_retries)
+    // A share of what is in flight needs the count, too.
+    let counted = breakers.retry_budget.as_ref().map(|_| u32::MAX);
+    Some(Limiter::resized(kept, breakers.max_requests.or(counted)?))
 }

@@ -1,6 +1,7 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
 mod health;
+mod limits;
 mod retry;
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
@@ -11,8 +12,8 @@ use super::{
     protect::{Giver, Protector},
 };
 use crate::config::{
-    self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch,
-    Policy, Retry, TlsVersion, Tracing, Transport,
+    self, Balancer, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch, Policy,
+    Retry, TlsVersion, Tracing, Transport,
 };
 
 /// What the code says, what the control plane says, and the list that is made of it.
@@ -97,6 +98,7 @@ pub(super) fn of_route(
         policy.setting("send_attempt_count", "false", |p| text(p.send_attempt_count)),
         policy.setting("report_attempt_count", "false", |p| text(p.report_attempt_count)),
         policy.setting("max_requests", "none", |p| text(p.max_requests)),
+        policy.setting("priority", "default", |p| p.priority.as_ref().map(name_of)),
         policy.setting("hash", "none", |p| p.hash.as_deref().and_then(hashes)),
         resolve.setting("resolve_timeout", &time(inner.resolve_timeout), |code| {
             code.resolve_timeout.map(time)
@@ -169,7 +171,6 @@ pub(super) fn of_cluster(
         (security.roots, security.bundles, security.system_roots) = (None, None, None);
     }
     let cluster = Layers { code: Some(&code), plane: Some(&plane), source: source.as_deref() };
-    let breakers = cluster.within(|cluster| cluster.breakers.as_ref());
     let balancer = cluster.within(|cluster| cluster.balancer.as_ref());
     let usual = Balancer::default();
     let mut list =
@@ -185,16 +186,12 @@ pub(super) fn of_cluster(
     list.extend([
         cluster
             .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
-        breakers.setting("breakers.max_requests", "none", |b: &Breakers| text(b.max_requests)),
-        breakers.setting("breakers.max_retries", "none", |b| text(b.max_retries)),
-        breakers.setting("breakers.retry_budget", "none", |b| {
-            b.retry_budget.as_deref().map(retry::in_flight)
-        }),
         cluster.setting("failover", "none", |c| {
             let clusters = c.failover.as_ref().map(|failover| failover.clusters.join(", "));
             clusters.filter(|clusters| !clusters.is_empty())
         }),
     ]);
+    list.extend(limits::of(&cluster));
     list.extend(health::of(&cluster));
     if let Some(config::Discovery::Dns(dns)) = &plane.discovery {
         let dns = Layers { code: None, plane: Some(dns), source: source.as_deref() };

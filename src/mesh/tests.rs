@@ -506,3 +506,57 @@ async fn a_target_that_is_invalid_is_explained_as_one() {
     let fails = told.clusters[0].fails.as_deref().unwrap_or_default();
     assert!(fails.contains("no such backend") && fails.contains("500"), "{fails}");
 }
+
+#[tokio::test]
+async fn an_update_that_does_not_change_a_mirror_keeps_what_it_has_counted() {
+    let (mesh, publish) = mesh().await;
+    publish.service("users", mirrored(Duration::from_secs(1))).unwrap();
+    publish.synced();
+    let mirror = || {
+        let cell = mesh.inner.find("users").unwrap();
+        cell.mirrored().into_values().next().unwrap()
+    };
+    let before = mirror();
+    publish.service("users", mirrored(Duration::from_secs(2))).unwrap();
+    let after = mirror();
+    assert!(Arc::ptr_eq(&before, &after), "its meter is the cell's");
+}
+
+#[tokio::test]
+async fn pick_first_goes_by_the_order_of_each_source_the_first_one_first() {
+    let ((give, take), (give_too, take_too)) =
+        (tokio::sync::oneshot::channel(), tokio::sync::oneshot::channel());
+    let sources = Mesh::builder().source(Own(give)).source(Own(give_too));
+    let mesh = sources.build().unwrap();
+    let (one, other) = (take.await.unwrap(), take_too.await.unwrap());
+    let at = |port: u16| config::Endpoint::new(SocketAddr::from(([127, 0, 0, 1], port)).into());
+    let cluster = |ports: &[u16]| {
+        let mut first = config::PickFirst::default();
+        first.shuffle = Some(false);
+        let mut cluster = config::Cluster::default();
+        cluster.balancer = Some(config::Balancer::PickFirst(first));
+        cluster.endpoints = ports.iter().map(|port| at(*port)).collect();
+        cluster
+    };
+    let first = || {
+        let request = http::Request::get("http://users/").body(()).unwrap();
+        match &mesh.explain(&request).unwrap().clusters[0].pick.choice {
+            crate::balance::Choice::Endpoint { address, .. } => address.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    // The one that comes second speaks first.
+    other.cluster("users", cluster(&[4, 3, 1])).unwrap();
+    one.cluster("users", cluster(&[2, 1])).unwrap();
+    one.synced();
+    other.synced();
+    mesh.ready().await.unwrap();
+    assert_eq!(first(), "127.0.0.1:2");
+    one.cluster("users", cluster(&[1, 2])).unwrap();
+    assert_eq!(first(), "127.0.0.1:1");
+    // Of what both list, the place of the first source counts.
+    one.cluster("users", cluster(&[])).unwrap();
+    assert_eq!(first(), "127.0.0.1:4");
+    other.cluster("users", cluster(&[3, 4, 1])).unwrap();
+    assert_eq!(first(), "127.0.0.1:3");
+}

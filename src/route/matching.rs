@@ -13,7 +13,7 @@ use crate::{
         share::below,
         text::Text,
     },
-    core::{Random, grpc},
+    core::{Random, grpc, uri::parameter},
 };
 
 /// A request as the table looks at it.
@@ -31,7 +31,7 @@ pub(crate) struct Asked<'a, B> {
 pub(crate) struct Roll(pub(crate) u64);
 
 /// One compiled match: all of its parts must hold.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Matcher {
     path: Option<Path>,
     method: Option<Method>,
@@ -64,14 +64,14 @@ pub(crate) enum Mismatch {
 }
 
 /// A query parameter or a cookie.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Named {
     name: String,
     text: Text,
     invert: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Grpc {
     service: Option<Text>,
     method: Option<Text>,
@@ -207,14 +207,6 @@ pub(super) fn authority_of<B>(request: &Request<B>) -> Option<&str> {
         None => request.uri().authority().map(http::uri::Authority::as_str),
     };
     host.map(|host| host.rsplit_once('@').map_or(host, |(_, host)| host))
-}
-
-/// The first parameter of that name, as it is written.
-//= Gateway API HTTPQueryParamMatch: the first decides
-fn parameter<'a, B>(request: &'a Request<B>, name: &str) -> Option<&'a str> {
-    let query = request.uri().query()?;
-    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 // === impl Named ===

@@ -19,9 +19,10 @@ use super::{
     speak::{Spoken, speak},
 };
 use crate::{
-    config::{Address, Protocol, TransportSettings},
+    config::{Address, CallPriority, Protocol, TransportSettings},
     core::{BoxFuture, DisconnectReason, Instant, nanos},
     observe::{ClusterMeter, Connection, Made},
+    resilience::breaker::{Breakers, Place, Room},
 };
 
 /// Where an endpoint is reached, and who is told when it is not.
@@ -31,6 +32,8 @@ pub(crate) struct Reach {
     pub(crate) protection: Protection,
     /// Notified when a connection attempt has failed.
     pub(crate) failed: Arc<Notify>,
+    /// Of its cluster.
+    pub(crate) breakers: Arc<Breakers>,
 }
 
 /// Makes the connections of one endpoint.
@@ -44,6 +47,9 @@ pub(super) struct Dialer {
     /// Replaced when the endpoint's source says others. Locked by connection attempts.
     more_addresses: Mutex<Arc<[Address]>>,
     unreachable: Arc<Notify>,
+    breakers: Arc<Breakers>,
+    /// Connections that are open or being made.
+    open: Arc<AtomicU32>,
     connector: Arc<dyn Connect>,
     backoff: Backoff,
     draining: AtomicBool,
@@ -88,6 +94,8 @@ impl Dialer {
             address: reach.address,
             more_addresses: Mutex::new(reach.more_addresses),
             unreachable: reach.failed,
+            breakers: reach.breakers,
+            open: Arc::default(),
             connector,
             backoff: Backoff::default(),
             draining: AtomicBool::new(false),
@@ -258,6 +266,16 @@ impl Dialer {
         }
         let last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Err(last.unwrap_or_else(|| ConnectError::new("the last attempt failed just now")))
+    }
+
+    /// Room for one more connection; if there is none of use, in any case.
+    pub(super) fn room(&self, priority: CallPriority, has_none: bool) -> Option<Room> {
+        self.breakers.connect(priority, &self.open, has_none)
+    }
+
+    /// A place among the attempts that wait for a connection.
+    pub(super) fn pending(&self, priority: CallPriority) -> Result<Option<Place>, ConnectError> {
+        self.breakers.wait(priority).map_err(ConnectError::pending)
     }
 
     /// Whether a connection is being made.

@@ -27,7 +27,7 @@ use super::{
     ask::Ask,
     balancer::{Balancer, PickError},
     endpoint::Upstream,
-    pick::{Over, Picker, Pinned, Pins},
+    pick::{Avoid, Over, Picker, Pinned, Pins},
     planned::plan_of,
     subset::labels::Wanted,
     view::View,
@@ -43,6 +43,10 @@ pub(crate) struct Asked<'a> {
     pub(crate) over: Option<&'a Over>,
     /// The labels that its endpoint must carry.
     pub(crate) wanted: Option<&'a Wanted>,
+    /// A retry leaves the localities of what it has met.
+    pub(crate) apart: bool,
+    /// What else a retry avoids.
+    pub(crate) avoid: Option<&'a Avoid>,
     /// What does not work will not do: there are other clusters.
     pub(crate) well: bool,
 }

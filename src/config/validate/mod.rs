@@ -6,6 +6,7 @@
 
 mod balancer;
 mod bounds;
+mod breakers;
 mod budget;
 mod cluster;
 mod dns;

@@ -18,7 +18,7 @@ impl Checker {
             retry,
             max_requests,
             hedge,
-            priority,
+            priority: _,
             criticality,
             hash,
             limits,
@@ -47,7 +47,7 @@ impl Checker {
         }
         self.bounds(policy);
         self.hash_policies(hash.as_deref().unwrap_or_default());
-        not_yet!(self, hedge, priority, criticality, limits, failures, follow_redirects,);
+        not_yet!(self, hedge, criticality, limits, failures, follow_redirects,);
     }
 
     fn tracing(&mut self, tracing: &Tracing) {

@@ -16,10 +16,12 @@ use http::{
 };
 
 use super::{
-    Caller, Pinned, failover,
+    Caller, Pinned,
+    entrance::{self, Entered, Queued},
+    failover::{self, Picked},
     first::{Racers, Won},
     head::Head,
-    refusals::{in_clear, no_endpoint, overloaded},
+    refusals::{in_clear, no_endpoint},
     traced::{self, Trace},
 };
 use crate::{
@@ -29,9 +31,9 @@ use crate::{
         Awaited, Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Outgoing, Phase,
         Report, Reporter, Watch, grpc,
     },
-    mesh::cluster::Node,
+    mesh::cluster::{Cluster, Core, Node},
     observe::{AttemptEnd, End},
-    resilience::{limit::Limiter, retry},
+    resilience::retry,
     transport::{ConnectError, Lease, SendFuture, Sent},
 };
 
@@ -74,6 +76,8 @@ pub(crate) struct Way<'a> {
 }
 
 enum State {
+    /// Waiting for an available endpoint.
+    Queue(Box<Queued>),
     /// Waiting for a connection. Boxed: only an attempt that finds none waits.
     Connect(BoxFuture<Result<Lease, ConnectError>>),
     /// The same, between endpoints.
@@ -127,41 +131,110 @@ impl Attempt {
     ) -> Result<Self, Box<Failed>> {
         let inner = &caller.inner;
         let mut core = pinned.cluster.core.load();
-        let (flight, breaker, stand_in);
-        if core.failover.is_some() {
+        if core.failover.is_some() || core.gate.is_some() {
             let request = way.request.as_ref();
-            let picked = failover::pick(caller, pinned, request, tried, at)?;
-            core = picked.2.core.load();
-            (flight, breaker, stand_in) = (picked.0, picked.1, Some(picked.2));
-        } else {
-            stand_in = None;
-            breaker = match &core.breaker {
-                None => Held::Nothing,
-                Some(limiter) => match Limiter::hold(limiter) {
-                    Some(held) => held,
-                    None => return Err(overloaded(&pinned.cluster.name, limiter.limit())),
-                },
-            };
-            flight = loop {
-                let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
-                ask.over = pinned.over();
-                ask.apart = pinned.leaves_localities(tried);
-                ask.avoid = pinned.avoid(tried);
-                match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
-                    Ok(flight) => break flight,
-                    Err(reason) => {
-                        // The way to the endpoints has been swapped meanwhile, and with it their
-                        // set.
-                        let newest = pinned.cluster.core.load();
-                        if Arc::ptr_eq(&core, &newest) {
-                            return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
-                        }
-                        core = newest;
-                    }
+            return match entrance::enter(caller, pinned, request, tried, (number, at))? {
+                Entered::Picked(picked) => {
+                    Self::elsewhere(caller, pinned, way, tried, number, (now, at), trace, picked)
+                }
+                Entered::Queued(queued) => {
+                    Ok(Self::queued(caller, way, queued, number, (now, at), trace))
                 }
             };
         }
-        if let Some(share) = &core.share {
+        let breaker = match &core.breaker {
+            None => Held::Nothing,
+            Some(_) => failover::place(&pinned.cluster, &core, pinned.priority())?,
+        };
+        let flight = loop {
+            let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            ask.over = pinned.over();
+            ask.apart = pinned.leaves_localities(tried);
+            ask.avoid = pinned.avoid(tried);
+            match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
+                Ok(flight) => break flight,
+                Err(reason) => {
+                    // The way to the endpoints has been swapped meanwhile, and with it their
+                    // set.
+                    let newest = pinned.cluster.core.load();
+                    if Arc::ptr_eq(&core, &newest) {
+                        return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
+                    }
+                    core = newest;
+                }
+            }
+        };
+        let of = (&*pinned.cluster, &**core);
+        Self::on(caller, pinned, way, tried, number, (now, at), trace, (flight, breaker), of)
+    }
+
+    /// Begins to send to an endpoint that was picked with more ado.
+    #[cold]
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "what an attempt begins with")]
+    fn elsewhere(
+        caller: &Caller,
+        pinned: &Pinned,
+        way: Way<'_>,
+        tried: &[Arc<Endpoint<Node>>],
+        number: u32,
+        now: (Instant, u64),
+        trace: &mut Trace,
+        (flight, breaker, cluster): Picked,
+    ) -> Result<Self, Box<Failed>> {
+        let (picked, core) = ((flight, breaker), cluster.core.load());
+        Self::on(caller, pinned, way, tried, number, now, trace, picked, (&cluster, &core))
+    }
+
+    /// Waits for an available endpoint.
+    #[cold]
+    fn queued(
+        caller: &Caller,
+        way: Way<'_>,
+        queued: Box<Queued>,
+        number: u32,
+        (started, at): (Instant, u64),
+        trace: &mut Trace,
+    ) -> Self {
+        let mut version = Version::default();
+        if let Some(request) = way.request {
+            traced::attempt(trace, caller, request, number, None);
+            version = request.version();
+        }
+        Self {
+            state: State::Queue(queued),
+            endpoint: None,
+            flight: None,
+            breaker: Held::Nothing,
+            number,
+            started,
+            sending: None,
+            at,
+            ended: at,
+            met: Met::Fatal,
+            moved: false,
+            original: Original { version, head: None },
+        }
+    }
+
+    /// Begins to send to the endpoint that was picked.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "what an attempt begins with")]
+    fn on(
+        caller: &Caller,
+        pinned: &Pinned,
+        way: Way<'_>,
+        tried: &[Arc<Endpoint<Node>>],
+        number: u32,
+        (now, at): (Instant, u64),
+        trace: &mut Trace,
+        (flight, breaker): (InFlight<Node>, Held),
+        (cluster, core): (&Cluster, &Core),
+    ) -> Result<Self, Box<Failed>> {
+        let inner = &caller.inner;
+        if let Some(shares) = &core.shares
+            && let Some(share) = shares.share(pinned.priority())
+        {
             share.begun(at);
         }
         let endpoint = Arc::clone(flight.endpoint());
@@ -170,7 +243,7 @@ impl Attempt {
         };
         if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
             flight.finish(at, Outcome::Ignored);
-            return Err(Failed::fatal(in_clear(stand_in.as_ref().unwrap_or(&pinned.cluster))));
+            return Err(Failed::fatal(in_clear(cluster)));
         }
         let original = Original::of(request, node);
         let waiting = Waiting { balancer: &core.balancer, endpoint: &endpoint, tried, pinned };
@@ -226,6 +299,7 @@ impl Attempt {
     /// What it waits for.
     pub(crate) fn phase(&self) -> Phase {
         match self.state {
+            State::Queue(_) => Phase::Pick,
             State::Connect(_) | State::Race(_) => Phase::Connect,
             State::Send | State::Stage(_) | State::Unfit | State::Done => Phase::Headers,
         }
@@ -262,6 +336,12 @@ impl Attempt {
     ) -> Poll<Result<Response<Body>, Error>> {
         loop {
             match &mut self.state {
+                State::Queue(queued) => {
+                    let picked = ready!(queued.poll(cx, caller, pinned, way.request.as_ref()));
+                    if let Err(error) = self.leave_queue(caller, pinned, &mut way, picked) {
+                        return Poll::Ready(Err(error));
+                    }
+                }
                 State::Send => {
                     let Some(send) = way.sent.as_mut().as_pin_mut() else { return Poll::Pending };
                     let sent = ready!(send.poll(cx));
@@ -387,7 +467,11 @@ impl Waiting<'_> {
         let behind = behind.into_iter().filter(|it| it.spec().authority().is_none());
         let endpoints: Vec<_> = std::iter::once(Arc::clone(self.endpoint)).chain(behind).collect();
         if endpoints.len() == 1 {
-            return State::Connect(node.pool.acquire(protocol, caller.grpc));
+            return State::Connect(node.pool.acquire(
+                protocol,
+                caller.grpc,
+                self.pinned.priority(),
+            ));
         }
         let racers = Racers {
             caller: caller.clone(),
@@ -397,6 +481,7 @@ impl Waiting<'_> {
             version: request.version(),
             https: caller.https || request.uri().scheme() == Some(&Scheme::HTTPS),
             number,
+            priority: self.pinned.priority(),
         };
         State::Race(racers.race())
     }
@@ -437,6 +522,37 @@ impl Original {
 }
 
 impl Attempt {
+    /// Begins to send, as there is an endpoint by now; or ends, as there will be none.
+    #[cold]
+    fn leave_queue(
+        &mut self,
+        caller: &Caller,
+        pinned: &Pinned,
+        way: &mut Way<'_>,
+        picked: Result<Picked, Box<Failed>>,
+    ) -> Result<(), Error> {
+        let State::Queue(queued) = std::mem::replace(&mut self.state, State::Done) else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let now = (now, caller.inner.epoch.nanos(now));
+        let begun = picked.and_then(|picked| {
+            let way = Way { request: &mut *way.request, sent: way.sent.as_mut() };
+            let (tried, number) = (&queued.tried, self.number);
+            // Its span has begun.
+            Self::elsewhere(caller, pinned, way, tried, number, now, &mut None, picked)
+        });
+        match begun {
+            // The time that it may take has run since it began to wait.
+            Ok(begun) => *self = Self { started: self.started, ..begun },
+            Err(failed) => {
+                self.met = failed.met;
+                return Err(failed.error);
+            }
+        }
+        Ok(())
+    }
+
     /// Ends it without a response.
     fn finish(&mut self, caller: &Caller, outcome: Outcome, error: ErrorKind) {
         if let Some(flight) = self.flight.take() {

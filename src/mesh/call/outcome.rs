@@ -9,7 +9,7 @@ use http_body::Frame;
 use super::{
     Pinned,
     attempt::{Met, Way},
-    failover,
+    entrance, failover,
     path::{Next, PathProj, State, StateProj, Step},
 };
 #[cfg(feature = "_tls")]
@@ -290,7 +290,9 @@ impl PathProj<'_> {
         // The attempt before, if it was a retry, is over.
         self.trail.grant = Grant::default();
         let core = pinned.cluster.core.load();
-        let granted = policy.budget.withdraw(self.caller.inner.epoch.nanos(now), core.slot());
+        let granted = policy
+            .budget
+            .withdraw(self.caller.inner.epoch.nanos(now), core.slot(pinned.priority()));
         self.trail.grant = granted.ok_or(RetryRefusal::Budget)?;
         Ok(())
     }
@@ -317,6 +319,12 @@ impl PathProj<'_> {
         let Some(pinned) = &*self.pinned else { return false };
         if pinned.over().is_some_and(|over| over.strict) {
             return false;
+        }
+        // A cluster with a queue is waited for.
+        if met == ErrorKind::Connect
+            && entrance::may_wait(pinned, self.caller.inner.epoch.nanos(Instant::now()))
+        {
+            return true;
         }
         if met == ErrorKind::Config && pinned.cluster.line().all(|it| it.secures_nothing()) {
             return false;

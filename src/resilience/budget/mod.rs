@@ -24,7 +24,7 @@ use std::time::Duration;
 use self::ledger::{Ledger, Reserve};
 pub(crate) use self::{
     purse::{Purse, Throttled},
-    share::{Grant, Share, Slot},
+    share::{Grant, Share, Shares, Slot},
 };
 use crate::config;
 

@@ -9,7 +9,7 @@ use super::{
     ledger::{Ledger, Reserve},
     places::Places,
 };
-use crate::config::InFlightBudget;
+use crate::config::{Breakers, CallPriority, InFlightBudget};
 
 const PERCENT: u32 = 20;
 const LEAST: u32 = 3;
@@ -24,6 +24,13 @@ pub(crate) struct Share {
     rule: Rule,
     /// What has begun within the interval, where more counts than what is in flight.
     recent: Option<Ledger>,
+}
+
+/// The shares of a cluster, by the priority of the calls.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    usual: Option<Arc<Share>>,
+    high: Option<Arc<Share>>,
 }
 
 /// How many places there are.
@@ -47,6 +54,34 @@ pub(crate) struct Slot<'a> {
 #[must_use = "the place is given back when it is dropped"]
 #[derive(Default)]
 pub(crate) struct Grant(Option<Arc<Places>>);
+
+// === impl Shares ===
+
+impl Shares {
+    /// What these breakers say of further attempts, if they say anything. What was taken of `kept` stays
+    /// taken.
+    pub(crate) fn of(breakers: Option<&Breakers>, kept: Option<&Arc<Self>>) -> Option<Arc<Self>> {
+        let breakers = breakers?;
+        let usual = Share::resized(
+            kept.and_then(|kept| kept.usual.as_ref()),
+            breakers.retry_budget.as_deref(),
+            breakers.max_retries,
+        );
+        let high = breakers.high.as_deref().and_then(|high| {
+            let kept = kept.and_then(|kept| kept.high.as_ref());
+            Share::resized(kept, high.retry_budget.as_deref(), high.max_retries)
+        });
+        (usual.is_some() || high.is_some()).then(|| Arc::new(Self { usual, high }))
+    }
+
+    /// The share of calls of this priority.
+    pub(crate) fn share(&self, priority: CallPriority) -> Option<&Share> {
+        match priority {
+            CallPriority::Default => self.usual.as_deref(),
+            CallPriority::High => self.high.as_deref(),
+        }
+    }
+}
 
 // === impl Share ===
 

@@ -80,8 +80,8 @@ impl Limiter {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Places that are taken.
-    pub(crate) fn in_flight(&self) -> u32 {
+    /// What is in flight.
+    pub(crate) fn taken(&self) -> u32 {
         self.gate.taken()
     }
 

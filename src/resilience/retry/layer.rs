@@ -209,7 +209,7 @@ impl Shared {
 
     /// Pays for one more attempt.
     pub(super) fn withdraw(&self) -> Option<Grant> {
-        let active = self.in_flight.in_flight();
+        let active = self.in_flight.taken();
         let slot = self.share.as_deref().map(|share| Slot { share, active });
         self.budget.withdraw(self.now(), slot)
     }
