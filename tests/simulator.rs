@@ -158,7 +158,7 @@ fn dead_and_replaced_servers_fail_no_call() {
 /// The share of the calls of each second that succeed, of half of the servers gone for 3 s at a load of
 /// 0.8.
 fn outage(extra: Extra) -> Vec<f64> {
-    let end = 60 * S;
+    let end = 50 * S;
     let scenario = Scenario::metastable(extra, true).short(0, end);
     let tally = run(&scenario, &Policy::Ours("peak_ewma", Default::default()), SEED);
     let seconds = tally.seconds.iter().take((end / S) as usize);

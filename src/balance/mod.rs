@@ -59,6 +59,7 @@ mod tests;
 #[cfg(feature = "orca")]
 mod told;
 mod update;
+pub(crate) mod verdict;
 mod view;
 
 #[doc(hidden)]

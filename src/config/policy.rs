@@ -52,8 +52,8 @@ pub struct Policy {
     pub hash: Option<Vec<HashPolicy>>,
     /// Sizes. Default: none. Not supported yet.
     pub limits: Option<Limits>,
-    /// Which responses count as failures. Default: statuses 500..=599 and the gRPC codes of
-    /// server faults. Not supported yet.
+    /// Which responses count as failures of their endpoint. Default: statuses 500..=599 and the gRPC
+    /// codes of server faults.
     pub failures: Option<Failures>,
     /// Redirects that are followed inside of the call. Default: none. Not supported yet.
     pub follow_redirects: Option<FollowRedirects>,

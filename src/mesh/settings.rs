@@ -94,6 +94,12 @@ pub(super) fn of_route(
         policy.setting("max_stream_duration", "none", |p| p.max_stream_duration.map(time)),
         policy.setting("grpc_timeout.max", "none", |p| p.grpc_timeout.as_ref()?.max.map(time)),
         policy.setting("grpc_timeout.offset", "0s", |p| p.grpc_timeout.as_ref()?.offset.map(time)),
+        policy.setting("failures.statuses", "500..600", |p| {
+            p.failures.as_ref()?.statuses.as_deref().map(retry::ranges)
+        }),
+        policy.setting("failures.grpc", "[4, 8, 13, 14, 15]", |p| {
+            p.failures.as_ref()?.grpc.as_ref().map(debug)
+        }),
         policy.setting("caller_overrides", "false", |p| text(p.caller_overrides)),
         policy.setting("send_attempt_count", "false", |p| text(p.send_attempt_count)),
         policy.setting("report_attempt_count", "false", |p| text(p.report_attempt_count)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{config, core::earliest, resilience::deadline::Extent};
+use crate::{balance::verdict::Failures, config, core::earliest, resilience::deadline::Extent};
 
 /// Boxed in the policy: most routes have none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +16,8 @@ pub(crate) struct Terms {
     pub(crate) caller_overrides: bool,
     pub(crate) send_attempt_count: bool,
     pub(crate) report_attempt_count: bool,
+    /// Which answers are failures of their endpoint, where that is said.
+    pub(crate) failures: Option<Failures>,
     /// How its attempts end is told to its budget.
     pub(crate) throttled: bool,
 }
@@ -30,6 +32,7 @@ impl Terms {
             caller_overrides: merged.caller_overrides.unwrap_or(false),
             send_attempt_count: merged.send_attempt_count.unwrap_or(false),
             report_attempt_count: merged.report_attempt_count.unwrap_or(false),
+            failures: merged.failures.as_ref().map(Failures::new),
             throttled,
         };
         (terms != Self::default()).then(|| Box::new(terms))

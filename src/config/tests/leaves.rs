@@ -763,6 +763,9 @@ const RUNS: &[&str] = &[
     "services.a.routes[0].policy",
     "services.a.routes[0].subset.k",
     "services.a.policy.caller_overrides",
+    "services.a.policy.failures",
+    "services.a.policy.failures.grpc[0]",
+    "services.a.policy.failures.statuses[0].start",
     "services.a.policy.grpc_timeout",
     "services.a.policy.grpc_timeout.max",
     "services.a.policy.grpc_timeout.offset",
@@ -851,6 +854,8 @@ const CARRIED: &[&str] = &[
 
 /// What runs only beside something else, which a leaf alone does not say.
 const BESIDE: &[&str] = &[
+    "services.a.policy.failures.statuses[0]",
+    "services.a.policy.failures.statuses[0].end",
     "services.a.policy.retry.on_status_ranges[0]",
     "services.a.policy.retry.on_status_ranges[0].end",
     "services.a.policy.retry.reset_headers[0]",
@@ -859,6 +864,8 @@ const BESIDE: &[&str] = &[
     "services.a.policy.retry.throttle",
     "services.a.policy.retry.throttle.max_tokens",
     "services.a.policy.retry.throttle.token_ratio",
+    "services.a.routes[0].policy.failures.statuses[0]",
+    "services.a.routes[0].policy.failures.statuses[0].end",
     "services.a.routes[0].policy.retry.on_status_ranges[0]",
     "services.a.routes[0].policy.retry.on_status_ranges[0].end",
     "services.a.routes[0].policy.retry.reset_headers[0]",

@@ -171,13 +171,13 @@ fn a_long_value_is_shortened_in_reports() {
 #[cfg(feature = "file")]
 #[test]
 fn what_is_refused_is_named_as_the_file_spells_it() {
-    let policy = r#"{"failures": {"statuses": [{"start": 500, "end": 600}]}, "retry": {"predicates": [{"name": "a"}]}}"#;
+    let policy = r#"{"follow_redirects": {}, "retry": {"predicates": [{"name": "a"}]}}"#;
     let mut service = Service::default();
     service.policy = serde_json::from_str(policy).unwrap();
     let text = message(service.validate("a"));
     let of = "services.a.policy";
     for line in [
-        r#"failures = {"statuses":[{"end":600,"start":500}]}"#,
+        r#"follow_redirects = {"copy_headers":[],"predicates":[],"statuses":[]}"#,
         r#"retry.predicates = [{"name":"a","required":true,"settings":{}}]"#,
     ] {
         assert!(text.contains(&format!("{of}.{line}: not supported yet")), "{line}: {text}");

@@ -47,7 +47,10 @@ impl Checker {
         }
         self.bounds(policy);
         self.hash_policies(hash.as_deref().unwrap_or_default());
-        not_yet!(self, hedge, criticality, limits, failures, follow_redirects,);
+        if let Some(failures) = failures {
+            self.within("failures", |checker| checker.failures(failures));
+        }
+        not_yet!(self, hedge, criticality, limits, follow_redirects,);
     }
 
     fn tracing(&mut self, tracing: &Tracing) {

@@ -47,6 +47,8 @@ pub(crate) struct Ticket {
     pub(crate) probe: bool,
     /// It is counted among the calls in flight to the whole cluster, too.
     pub(crate) crowded: bool,
+    /// The gRPC statuses that are failures of its endpoint, where its policy says so: one bit each.
+    pub(crate) codes: Option<u32>,
 }
 
 /// Learns of the end of a body: the endpoint that it came from.

@@ -605,14 +605,23 @@ impl Attempt {
         };
         let end = End::of_head(caller.verb, status.as_u16(), code);
         self.tell_end(caller, now, Some(status.as_u16()), None, end);
-        let outcome = head_outcome(caller.grpc, status, code);
+        let said = pinned.failures();
+        let outcome = match said {
+            None => head_outcome(caller.grpc, status, code),
+            Some(said) if caller.grpc && status.is_success() => {
+                code.map(|code| said.codes().outcome(code))
+            }
+            Some(said) => Some(said.of_http(status.as_u16())),
+        };
         let watcher = self.flight.take().map(|mut flight| {
             flight.answered(now, status.as_u16(), || retry::wait_asked(response.headers()));
             flight.endpoint().heard(response.headers());
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
             }
-            flight.into_ticket(now)
+            let (watcher, mut ticket) = flight.into_ticket(now);
+            ticket.codes = said.and_then(|said| said.codes().0);
+            (watcher, ticket)
         });
         let (idle, idle_of_attempt) = pinned.idle();
         Watch {

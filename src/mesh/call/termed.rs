@@ -15,6 +15,7 @@ use super::{
     path::{PathProj, StateProj},
 };
 use crate::{
+    balance::verdict::Failures,
     config,
     core::{Body, Call, Instant, Outgoing, Sent, earliest},
     mesh::{service::Policy, terms::Terms},
@@ -271,6 +272,13 @@ impl Pinned {
         {
             termed.reported = Some(attempts);
         }
+    }
+
+    /// Which answers its policy says are failures of their endpoint, if it says so.
+    #[inline]
+    pub(super) fn failures(&self) -> Option<&Failures> {
+        self.termed()?;
+        self.terms()?.failures.as_ref()
     }
 
     /// Whether its body is bounded by the duration of its stream.

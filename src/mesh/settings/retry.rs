@@ -40,6 +40,11 @@ pub(super) fn of(retry: &Layers<'_, Retry>) -> Vec<Setting> {
     ]
 }
 
+/// Ranges of statuses.
+pub(super) fn ranges(list: &[IntegerRange]) -> String {
+    list.iter().map(range).collect::<Vec<_>>().join(", ")
+}
+
 /// A share of what is in flight.
 pub(super) fn in_flight(budget: &InFlightBudget) -> String {
     let (percent, least) = (budget.percent.unwrap_or(20), budget.min_concurrency.unwrap_or(3));
