@@ -90,7 +90,7 @@ async fn no_more_connections_are_made_than_the_cluster_may_have() {
         // One stream per connection is asked for.
         cluster.transport.http2_streams_per_connection = Some(1);
         let (mesh, client) = mesh(cluster).await;
-        let calls = storm(12, 12, |_| fetch(&client, over(version, get("/"))));
+        let calls = async move { storm(12, 12, |_| fetch(&client, over(version, get("/")))).await };
         let calls = tokio::spawn(calls);
         let most = if version == Version::HTTP_2 { 12 } else { 2 };
         until(|| slow.server.requests() >= most).await;
@@ -123,7 +123,7 @@ async fn no_endpoint_gets_more_connections_than_one_may_have() {
     let (a, b) = (Slow::start().await, Slow::start().await);
     let limits = breakers(|it| it.max_connections_per_endpoint = Some(3));
     let (_mesh, client) = mesh(cluster([&a.server, &b.server], limits)).await;
-    let calls = tokio::spawn(storm(40, 40, move |_| fetch(&client, get("/"))));
+    let calls = tokio::spawn(async move { storm(40, 40, |_| fetch(&client, get("/"))).await });
     until(|| a.server.requests() + b.server.requests() >= 6).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!((a.server.connections(), b.server.connections()), (3, 3));
@@ -230,7 +230,7 @@ async fn without_limits_of_its_own_high_priority_has_none() {
     let mesh = Mesh::builder().source(source.service("users", service())).build().unwrap();
     mesh.ready().await.unwrap();
     let client = mesh.client("users").unwrap();
-    let calls = tokio::spawn(storm(9, 9, move |_| fetch(&client, get("/high"))));
+    let calls = tokio::spawn(async move { storm(9, 9, |_| fetch(&client, get("/high"))).await });
     until(|| slow.server.requests() == 9).await;
     slow.leave.add_permits(9);
     assert_eq!(failures(&patience(calls).await.unwrap()), Vec::<String>::new());

@@ -65,7 +65,7 @@ async fn attempts_wait_for_an_endpoint_that_returns_and_none_fails() {
     let (address, socket) = dead_address();
     let at = socket.local_addr().unwrap();
     let (mesh, client) = mesh(cluster(address, 1_000, Duration::from_secs(8))).await;
-    let calls = tokio::spawn(storm(50, 50, move |_| fetch(&client, post())));
+    let calls = tokio::spawn(async move { storm(50, 50, |_| fetch(&client, post())).await });
     until(|| length(&mesh) == 50).await;
     drop(socket);
     let server = Server::start_at(at, |_| async { reply("back") }).await;
@@ -103,7 +103,7 @@ async fn after_the_timeout_all_fail_at_once_until_an_endpoint_is_back() {
     assert!(explained.contains("`queue.failfast_timeout`"), "{explained}");
     let refused = [("mesh.refusal", "queue")];
     assert!(mesh.metrics().total("mesh.client.attempts.refused", &refused) > 160.0);
-    assert_eq!(recorded.refusals(), Vec::<&str>::new(), "the budget was not asked");
+    assert!(!recorded.refusals().contains(&"budget"));
     // It returns.
     drop(socket);
     let _server = Server::start_at(at, |_| async { reply("back") }).await;
@@ -117,22 +117,21 @@ async fn after_the_timeout_all_fail_at_once_until_an_endpoint_is_back() {
     assert_eq!(failures(&answers), Vec::<String>::new());
 }
 
+/// An endpoint that takes no new calls, whatever comes.
+fn draining() -> (Endpoint, tokio::net::TcpSocket) {
+    let (address, socket) = dead_address();
+    let mut endpoint = Endpoint::from(address);
+    endpoint.health = Health::Draining;
+    (endpoint, socket)
+}
+
 #[tokio::test]
 async fn no_more_attempts_wait_than_there_is_room_for() {
-    let (address, _socket) = dead_address();
-    let (mesh, client) = mesh(cluster(address, 2, Duration::from_secs(60))).await;
+    let (endpoint, _socket) = draining();
+    let (mesh, client) = mesh(cluster(endpoint, 2, Duration::from_secs(60))).await;
     let waiting: Vec<_> = (0..2).map(|_| tokio::spawn(fetch(&client, post()))).collect();
     until(|| length(&mesh) == 2).await;
-    let error = patience(async {
-        loop {
-            // One of three may be about to find out whether the endpoint is back.
-            match tokio::time::timeout(Duration::from_millis(500), fetch(&client, post())).await {
-                Ok(answer) => return answer.unwrap_err(),
-                Err(_) => continue,
-            }
-        }
-    })
-    .await;
+    let error = patience(fetch(&client, post())).await.unwrap_err();
     is_refused(&error);
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     assert!(error.to_string().contains("2 attempts wait for one"), "{error}");
@@ -145,8 +144,8 @@ async fn no_more_attempts_wait_than_there_is_room_for() {
 
 #[tokio::test]
 async fn a_deadline_ends_the_wait() {
-    let (address, _socket) = dead_address();
-    let (mesh, client) = mesh(cluster(address, 9, Duration::from_secs(60))).await;
+    let (endpoint, _socket) = draining();
+    let (mesh, client) = mesh(cluster(endpoint, 9, Duration::from_secs(60))).await;
     let mut request = post();
     request.extensions_mut().insert(Call::new().timeout(Duration::from_millis(300)));
     let began = Instant::now();

@@ -107,7 +107,7 @@ fn under(policy: &config::Balancer) -> config::Cluster {
 fn sharded() -> config::Cluster {
     let shard = config::Shard {
         name: "all".into(),
-        replicas: (1..=1_000).map(address).collect(),
+        replicas: (1..=10_000).map(address).collect(),
         ..config::Shard::default()
     };
     under(&config::Balancer::Sharded(config::Sharded {

@@ -14,7 +14,7 @@ use http::uri::Authority;
 
 use super::{
     cluster::Cluster,
-    guard::{Guard, Kept},
+    guard::{Guard, Kept, RouteLimits},
     resolve::HTTPS,
     terms::Terms,
 };
@@ -53,6 +53,7 @@ pub(crate) struct ServiceCell {
     throttles: Mutex<Vec<(config::RetryThrottle, Throttled)>>,
     /// The same of guards.
     pub(super) guards: Kept,
+    pub(super) route_limits: RouteLimits,
 }
 
 /// The compiled service: a call pins it from start to end.
@@ -125,6 +126,8 @@ pub(crate) struct Policy {
     pub(crate) tracing: Option<Arc<Rules>>,
     /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
     pub(crate) hash: Option<Arc<Hashing>>,
+    /// How much its calls matter that do not say it themselves.
+    pub(crate) criticality: config::Criticality,
 }
 
 // === impl Target ===
@@ -168,6 +171,7 @@ impl ServiceCell {
             budgets: Mutex::new(Vec::new()),
             throttles: Mutex::new(Vec::new()),
             guards: Kept::default(),
+            route_limits: RouteLimits::default(),
         }
     }
 
@@ -203,6 +207,7 @@ impl ServiceCell {
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
         self.throttles().retain(|(_, throttle)| throttle.is_used());
         self.guards.tidy();
+        self.route_limits.tidy();
     }
 
     /// Takes the definition away.
@@ -211,6 +216,7 @@ impl ServiceCell {
         self.budgets().clear();
         self.throttles().clear();
         self.guards.clear();
+        self.route_limits.tidy();
     }
 
     /// The meters of its routes: the shared one, and one for each name.
@@ -286,6 +292,7 @@ impl ServiceCell {
             tracing: merged.tracing.as_ref().and_then(Rules::of),
             hash: merged.hash.as_deref().map(|hash| Arc::new(Hashing::new(hash))),
             avoid: Avoid::new(&retry).map(Box::new),
+            criticality: merged.criticality.unwrap_or_default(),
             retry: retry::Policy::new(&retry),
         }
     }

@@ -2,6 +2,7 @@
 
 mod health;
 mod limits;
+pub(super) mod protection;
 mod retry;
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
@@ -104,6 +105,7 @@ pub(super) fn of_route(
         policy.setting("send_attempt_count", "false", |p| text(p.send_attempt_count)),
         policy.setting("report_attempt_count", "false", |p| text(p.report_attempt_count)),
         policy.setting("max_requests", "none", |p| text(p.max_requests)),
+        policy.setting("criticality", "critical", |p| text(p.criticality)),
         policy.setting("priority", "default", |p| p.priority.as_ref().map(name_of)),
         policy.setting("hash", "none", |p| p.hash.as_deref().and_then(hashes)),
         resolve.setting("resolve_timeout", &time(inner.resolve_timeout), |code| {

@@ -109,10 +109,12 @@ async fn budgets_that_no_route_uses_are_forgotten() {
     assert!(cell.budget_count() <= 2, "{}", cell.budget_count());
 }
 
+#[cfg(feature = "dns")]
 fn dns() -> Mesh {
     Mesh::builder().unknown_names(UnknownNames::Dns).build().unwrap()
 }
 
+#[cfg(feature = "dns")]
 #[tokio::test]
 async fn concurrent_first_lookups_of_a_name_start_one_task() {
     let mesh = dns();
@@ -131,6 +133,7 @@ async fn concurrent_first_lookups_of_a_name_start_one_task() {
     assert_eq!(mesh.inner.tasks(), 2);
 }
 
+#[cfg(feature = "dns")]
 #[tokio::test(start_paused = true)]
 async fn a_dns_name_that_nobody_calls_is_forgotten_and_found_again() {
     let mesh = dns();

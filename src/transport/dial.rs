@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{Address, CallPriority, Protocol, TransportSettings},
-    core::{BoxFuture, DisconnectReason, Instant, nanos},
+    core::{BoxFuture, DisconnectReason, Instant, Random, nanos},
     observe::{ClusterMeter, Connection, Made},
     resilience::breaker::{Breakers, Place, Room},
 };
@@ -292,16 +292,20 @@ impl Dialer {
         self.draining.load(Relaxed)
     }
 
-    /// The end of a connection's life, 10 % earlier or later than configured.
+    /// The end of a connection's life.
     pub(super) fn retire_at(&self) -> Instant {
-        let spread = 0.2_f64.mul_add(self.shared.random.ratio(), 0.9);
         let now = Instant::now();
-        now.checked_add(self.settings.max_age.mul_f64(spread)).unwrap_or(now)
+        now.checked_add(lifetime(self.settings.max_age, &self.shared.random)).unwrap_or(now)
     }
 
     pub(super) fn now(&self) -> u64 {
         self.shared.epoch.nanos(Instant::now())
     }
+}
+
+/// How long a connection lives: 10 % less or more than configured, lest many are made anew at once.
+pub(super) fn lifetime(max_age: Duration, random: &Random) -> Duration {
+    max_age.mul_f64(0.2_f64.mul_add(random.ratio(), 0.9))
 }
 
 /// Counts a connection attempt, however it ends.

@@ -36,7 +36,7 @@ impl Checker {
         }
     }
 
-    pub(super) fn throttle(&mut self, throttle: &RetryThrottle) {
+    pub(super) fn retry_throttle(&mut self, throttle: &RetryThrottle) {
         let RetryThrottle { max_tokens, token_ratio } = throttle;
         //= gRFC A6: maxTokens in (0, 1000], tokenRatio over 0, read to three decimals
         if !(*max_tokens > 0.0 && *max_tokens <= 1_000.0) {

@@ -17,6 +17,7 @@ mod health;
 mod matching;
 mod place;
 mod policy;
+mod protection;
 mod reports;
 mod retry;
 mod route;

@@ -19,7 +19,7 @@ impl Checker {
             max_requests,
             hedge,
             priority: _,
-            criticality,
+            criticality: _,
             hash,
             limits,
             failures,
@@ -50,7 +50,7 @@ impl Checker {
         if let Some(failures) = failures {
             self.within("failures", |checker| checker.failures(failures));
         }
-        not_yet!(self, hedge, criticality, limits, follow_redirects,);
+        not_yet!(self, hedge, limits, follow_redirects,);
     }
 
     fn tracing(&mut self, tracing: &Tracing) {

@@ -101,7 +101,7 @@ impl Checker {
             self.within("budget", |checker| checker.budget(budget));
         }
         if let Some(throttle) = throttle {
-            self.within("throttle", |checker| checker.throttle(throttle));
+            self.within("throttle", |checker| checker.retry_throttle(throttle));
         }
         not_yet!(self, predicates);
     }

@@ -4,6 +4,7 @@ mod outgoing;
 mod replay;
 mod sent;
 mod sync;
+pub(crate) mod tail;
 mod tee;
 mod watch;
 

@@ -2,6 +2,7 @@
 //! endpoint. No decision about retries is made here.
 
 mod failing;
+mod queued;
 
 use std::{
     pin::Pin,
@@ -55,7 +56,8 @@ pub(crate) struct Attempt {
     ended: u64,
     /// Why it gave no response, if it gave none.
     met: Met,
-    /// Another endpoint than the one that was picked was the first to be connected to.
+    /// Its endpoint is another than was known when it began: one that was connected to first, or that it
+    /// has waited for.
     moved: bool,
     original: Original,
 }
@@ -138,7 +140,8 @@ impl Attempt {
                     Self::elsewhere(caller, pinned, way, tried, number, (now, at), trace, picked)
                 }
                 Entered::Queued(queued) => {
-                    Ok(Self::queued(caller, way, queued, number, (now, at), trace))
+                    let request = way.request.as_mut();
+                    Ok(Self::queued(caller, request, queued, number, (now, at), trace))
                 }
             };
         }
@@ -184,37 +187,6 @@ impl Attempt {
     ) -> Result<Self, Box<Failed>> {
         let (picked, core) = ((flight, breaker), cluster.core.load());
         Self::on(caller, pinned, way, tried, number, now, trace, picked, (&cluster, &core))
-    }
-
-    /// Waits for an available endpoint.
-    #[cold]
-    fn queued(
-        caller: &Caller,
-        way: Way<'_>,
-        queued: Box<Queued>,
-        number: u32,
-        (started, at): (Instant, u64),
-        trace: &mut Trace,
-    ) -> Self {
-        let mut version = Version::default();
-        if let Some(request) = way.request {
-            traced::attempt(trace, caller, request, number, None);
-            version = request.version();
-        }
-        Self {
-            state: State::Queue(queued),
-            endpoint: None,
-            flight: None,
-            breaker: Held::Nothing,
-            number,
-            started,
-            sending: None,
-            at,
-            ended: at,
-            met: Met::Fatal,
-            moved: false,
-            original: Original { version, head: None },
-        }
     }
 
     /// Begins to send to the endpoint that was picked.
@@ -281,7 +253,7 @@ impl Attempt {
         self.sending
     }
 
-    /// Whether its endpoint is another than the one that was picked.
+    /// Whether its endpoint is another than was known when it began.
     pub(crate) fn is_moved(&self) -> bool {
         self.moved
     }
@@ -522,37 +494,6 @@ impl Original {
 }
 
 impl Attempt {
-    /// Begins to send, as there is an endpoint by now; or ends, as there will be none.
-    #[cold]
-    fn leave_queue(
-        &mut self,
-        caller: &Caller,
-        pinned: &Pinned,
-        way: &mut Way<'_>,
-        picked: Result<Picked, Box<Failed>>,
-    ) -> Result<(), Error> {
-        let State::Queue(queued) = std::mem::replace(&mut self.state, State::Done) else {
-            return Ok(());
-        };
-        let now = Instant::now();
-        let now = (now, caller.inner.epoch.nanos(now));
-        let begun = picked.and_then(|picked| {
-            let way = Way { request: &mut *way.request, sent: way.sent.as_mut() };
-            let (tried, number) = (&queued.tried, self.number);
-            // Its span has begun.
-            Self::elsewhere(caller, pinned, way, tried, number, now, &mut None, picked)
-        });
-        match begun {
-            // The time that it may take has run since it began to wait.
-            Ok(begun) => *self = Self { started: self.started, ..begun },
-            Err(failed) => {
-                self.met = failed.met;
-                return Err(failed.error);
-            }
-        }
-        Ok(())
-    }
-
     /// Ends it without a response.
     fn finish(&mut self, caller: &Caller, outcome: Outcome, error: ErrorKind) {
         if let Some(flight) = self.flight.take() {

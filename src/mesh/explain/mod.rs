@@ -17,7 +17,9 @@ pub use self::types::{
 use super::{
     UnknownNames, call,
     client::{self, Found},
+    guard::protect::criticality,
     inner::Inner,
+    service::{Route, Service},
 };
 use crate::core::{Error, ErrorKind, Instant, Phase, Random};
 
@@ -66,10 +68,7 @@ impl Explanation {
             .iter()
             .map(|(weight, target)| explain(&call, target, weight as f64 / total as f64))
             .collect();
-        let limit = service.limiter.as_ref().filter(|limiter| limiter.is_full());
-        let fails = limit.map(|limiter| {
-            format!("the service has its maximum of {} calls in flight", limiter.limit())
-        });
+        let fails = refused(&service, route, &request, now);
         Ok(Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
@@ -82,6 +81,18 @@ impl Explanation {
             clusters,
         })
     }
+}
+
+/// Why a limit or a protection might refuse the call.
+fn refused(service: &Service, route: &Route, request: &Request<()>, now: u64) -> Option<String> {
+    let guards = route.guards.iter().flat_map(|guards| guards.iter());
+    let foretold = guards.filter_map(|guard| guard.foretell(request, &route.policy, now));
+    let limit = service.limiter.as_ref().and_then(|limiter| {
+        let criticality = criticality(request, &route.policy);
+        limiter.would_refuse(limiter.limit(), criticality, now)
+    });
+    let reasons: Vec<_> = foretold.chain(limit.map(|full| full.told("service"))).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// The same request without a body.
