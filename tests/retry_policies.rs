@@ -20,6 +20,7 @@ use std::{
 
 use futures_util::future::join_all;
 use http::{HeaderMap, Request, Response};
+use tower::{Layer, ServiceExt};
 use tower_mesh::{
     Body, Mesh, MeshBuilder, Retry,
     config::{
@@ -27,6 +28,7 @@ use tower_mesh::{
         IntegerRange, ResetFormat, ResetHeader, RetryOn, RetryPriority, StringMatch,
     },
     discover::Static,
+    resilience::RetryLayer,
 };
 
 use support::{
@@ -465,6 +467,49 @@ fn throttled(max_tokens: f64, attempts: u32) -> tower_mesh::config::Service {
     let retry = fast(Retry::standard().attempts(attempts).throttle(max_tokens, 0.1));
     service.policy.retry = Some(retry);
     service
+}
+
+/// Attempts of each of so many calls through a layer, one after the other; all fail.
+async fn layered(layer: &RetryLayer, calls: usize) -> Vec<usize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let service = layer.layer(tower::service_fn(move |_: Request<Body>| {
+        counted.fetch_add(1, SeqCst);
+        async { Ok::<_, support::BoxError>(answer(503)) }
+    }));
+    let mut attempts = Vec::new();
+    for _ in 0..calls {
+        let before = count.load(SeqCst);
+        let _answer = service.clone().oneshot(get("/")).await.unwrap();
+        attempts.push(count.load(SeqCst) - before);
+    }
+    attempts
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_has_every_form_of_the_budget() {
+    let layer = |retry: Retry| RetryLayer::new(&fast(retry)).unwrap();
+    let usual = Retry::standard;
+    assert_eq!(layered(&layer(usual()), 2).await, [3, 3]);
+    assert_eq!(layered(&layer(usual()).max_retries(0), 2).await, [1, 1]);
+    assert_eq!(layered(&layer(usual()).max_retries(1), 2).await, [3, 3], "one after the other");
+    let share = |percent, least| {
+        let mut budget = InFlightBudget::default();
+        (budget.percent, budget.min_concurrency) = (Some(percent), Some(least));
+        budget
+    };
+    let none = layer(usual()).in_flight_budget(&share(99, 0)).unwrap();
+    assert_eq!(layered(&none, 2).await, [1, 1], "99 % of the one call in flight are none");
+    let all = layer(usual()).in_flight_budget(&share(100, 0)).unwrap();
+    assert_eq!(layered(&all, 2).await, [3, 3]);
+    assert!(layer(usual()).in_flight_budget(&share(101, 0)).is_err());
+    assert_eq!(layered(&layer(usual().throttle(10.0, 0.1)), 5).await, [3, 2, 1, 1, 1]);
+    // One that is named counts beside the others.
+    let mut budget = Budget::new(0.0);
+    budget.min_per_second = 0;
+    assert_eq!(layered(&layer(usual().budget(budget).throttle(10.0, 0.1)), 1).await, [1]);
+    let named = layer(usual().on([RetryOn::RetriableClientError]));
+    assert_eq!(layered(&named, 1).await, [1], "503 is not named");
 }
 
 #[cfg(feature = "file")]

@@ -865,6 +865,8 @@ const RUNS: &[&str] = &[
     "services.a.policy.caller_overrides",
     "services.a.policy.failures",
     "services.a.policy.failures.grpc[0]",
+    "services.a.policy.failures.statuses[0]",
+    "services.a.policy.failures.statuses[0].end",
     "services.a.policy.failures.statuses[0].start",
     "services.a.policy.grpc_timeout",
     "services.a.policy.grpc_timeout.max",
@@ -954,8 +956,6 @@ const CARRIED: &[&str] = &[
 
 /// What runs only beside something else, which a leaf alone does not say.
 const BESIDE: &[&str] = &[
-    "services.a.policy.failures.statuses[0]",
-    "services.a.policy.failures.statuses[0].end",
     "services.a.policy.retry.on_status_ranges[0]",
     "services.a.policy.retry.on_status_ranges[0].end",
     "services.a.policy.retry.reset_headers[0]",
@@ -964,8 +964,6 @@ const BESIDE: &[&str] = &[
     "services.a.policy.retry.throttle",
     "services.a.policy.retry.throttle.max_tokens",
     "services.a.policy.retry.throttle.token_ratio",
-    "services.a.routes[0].policy.failures.statuses[0]",
-    "services.a.routes[0].policy.failures.statuses[0].end",
     "services.a.routes[0].policy.retry.on_status_ranges[0]",
     "services.a.routes[0].policy.retry.on_status_ranges[0].end",
     "services.a.routes[0].policy.retry.reset_headers[0]",

@@ -2,6 +2,7 @@
 //! endpoint. No decision about retries is made here.
 
 mod failing;
+mod judged;
 mod queued;
 
 use std::{
@@ -547,13 +548,7 @@ impl Attempt {
         let end = End::of_head(caller.verb, status.as_u16(), code);
         self.tell_end(caller, now, Some(status.as_u16()), None, end);
         let said = pinned.failures();
-        let outcome = match said {
-            None => head_outcome(caller.grpc, status, code),
-            Some(said) if caller.grpc && status.is_success() => {
-                code.map(|code| said.codes().outcome(code))
-            }
-            Some(said) => Some(said.of_http(status.as_u16())),
-        };
+        let outcome = judged::outcome(said, caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
             flight.answered(now, status.as_u16(), || retry::wait_asked(response.headers()));
             flight.endpoint().heard(response.headers());
@@ -609,12 +604,4 @@ impl Attempt {
         self.endpoint = Some(endpoint);
         self.moved = true;
     }
-}
-
-/// The outcome for the endpoint, when the response head decides it.
-fn head_outcome(is_grpc: bool, status: StatusCode, code: Option<i32>) -> Option<Outcome> {
-    if !is_grpc || !status.is_success() {
-        return Some(Outcome::of_http(status.as_u16()));
-    }
-    code.map(Outcome::of_grpc)
 }
