@@ -510,6 +510,14 @@ async fn a_layer_has_every_form_of_the_budget() {
     assert_eq!(layered(&layer(usual().budget(budget).throttle(10.0, 0.1)), 1).await, [1]);
     let named = layer(usual().on([RetryOn::RetriableClientError]));
     assert_eq!(layered(&named, 1).await, [1], "503 is not named");
+    // What needs a mesh is refused, not left out.
+    let mut retry = usual().avoid([AvoidEndpoint::Canaries]);
+    retry.attempt_idle_timeout = Some(Duration::from_secs(1));
+    retry.priority = Some(RetryPriority::default());
+    let text = RetryLayer::new(&retry).unwrap_err().to_string();
+    for field in ["retry.attempt_idle_timeout", "retry.priority", "retry.avoid[0]"] {
+        assert!(text.contains(field), "{text}");
+    }
 }
 
 #[cfg(feature = "file")]

@@ -6,6 +6,7 @@ use crate::{balance::verdict::Failures, config, core::earliest, resilience::dead
 
 /// Boxed in the policy: most routes have none.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "what is asked for, each by itself")]
 pub(crate) struct Terms {
     pub(crate) extent: Extent,
     /// From the end of an attempt's request to its response's head.

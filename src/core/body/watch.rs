@@ -132,6 +132,10 @@ impl Drop for Held {
     }
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is done of its end, and whose bounds these are"
+)]
 pub(crate) struct Watch {
     pub(crate) watcher: Option<(Arc<dyn Watcher>, Ticket)>,
     pub(crate) held: Held,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::{
-    Request, Response, StatusCode, Version,
+    Request, Response, Version,
     header::{HOST, UPGRADE},
     uri::Scheme,
 };

@@ -27,11 +27,15 @@ const L5D_ON_GRPC: HeaderName = HeaderName::from_static("l5d-retry-grpc");
 /// No request is sent oftener than a policy may say.
 const MOST_ATTEMPTS: u32 = 100;
 
+/// A bound that is asked for, or that there is to be none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Bound(pub(super) Option<Duration>);
+
 /// What a request asks for. A bound of nothing takes the policy's away.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Overrides {
-    pub(super) timeout: Option<Option<Duration>>,
-    pub(super) attempt_timeout: Option<Option<Duration>>,
+    pub(super) timeout: Option<Bound>,
+    pub(super) attempt_timeout: Option<Bound>,
     pub(super) response_timeout: Option<Duration>,
     /// Attempts in all, and what they are made after beside what the policy names.
     pub(super) attempts: Option<u32>,
@@ -43,16 +47,16 @@ impl Overrides {
     pub(super) fn take(headers: &mut HeaderMap) -> Option<Self> {
         let mut all = Self::default();
         if let Some(millis) = number(headers, &TIMEOUT) {
-            all.timeout = Some(time(millis));
+            all.timeout = Some(Bound(time(millis)));
         }
         if let Some(millis) = number(headers, &ATTEMPT) {
-            all.attempt_timeout = Some(time(millis));
+            all.attempt_timeout = Some(Bound(time(millis)));
         }
         if let Some(time) = text(headers, &L5D_TIMEOUT, duration) {
-            all.timeout = Some(Some(time));
+            all.timeout = Some(Bound(Some(time)));
         }
         if let Some(time) = text(headers, &L5D_ATTEMPT, duration) {
-            all.attempt_timeout = Some(Some(time));
+            all.attempt_timeout = Some(Bound(Some(time)));
         }
         all.response_timeout = text(headers, &L5D_RESPONSE, duration);
         let retries = [&RETRIES, &L5D_RETRIES].map(|name| number::<u32>(headers, name));
@@ -207,8 +211,8 @@ mod tests {
             ("x-other", "stays"),
         ]);
         let overrides = overrides.unwrap();
-        assert_eq!(overrides.timeout, Some(Some(Duration::from_millis(1_500))));
-        assert_eq!(overrides.attempt_timeout, Some(Some(Duration::from_millis(200))));
+        assert_eq!(overrides.timeout, Some(Bound(Some(Duration::from_millis(1_500)))));
+        assert_eq!(overrides.attempt_timeout, Some(Bound(Some(Duration::from_millis(200)))));
         assert_eq!(overrides.attempts, Some(5));
         let on = [RetryOn::ServerError, RetryOn::RetriableStatusCodes, RetryOn::Unavailable];
         assert_eq!(overrides.retry.on, on);
@@ -229,9 +233,9 @@ mod tests {
             ("l5d-retry-grpc", "cancelled,internal"),
         ]);
         let overrides = overrides.unwrap();
-        assert_eq!(overrides.timeout, Some(Some(Duration::from_secs(10))));
+        assert_eq!(overrides.timeout, Some(Bound(Some(Duration::from_secs(10)))));
         assert_eq!(overrides.response_timeout, Some(Duration::from_millis(300)));
-        assert_eq!(overrides.attempt_timeout, Some(Some(Duration::from_secs(60))));
+        assert_eq!(overrides.attempt_timeout, Some(Bound(Some(Duration::from_secs(60)))));
         assert_eq!(overrides.attempts, Some(3));
         let on = [
             RetryOn::GatewayError,
@@ -264,7 +268,7 @@ mod tests {
             ("x-envoy-max-retries", "4294967295"),
         ]);
         let overrides = overrides.unwrap();
-        assert_eq!((overrides.timeout, overrides.attempts), (Some(None), Some(100)));
+        assert_eq!((overrides.timeout, overrides.attempts), (Some(Bound(None)), Some(100)));
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use super::{
     Pinned,
-    overrides::Overrides,
+    overrides::{Bound, Overrides},
     path::{PathProj, StateProj},
 };
 use crate::{
@@ -80,10 +80,10 @@ impl fmt::Debug for Termed {
 pub(super) fn overridden(policy: &Policy, headers: &mut HeaderMap) -> Option<Arc<Policy>> {
     let overrides = Overrides::take(headers)?;
     let mut own = policy.clone();
-    if let Some(timeout) = overrides.timeout {
+    if let Some(Bound(timeout)) = overrides.timeout {
         own.scope.timeout = timeout;
     }
-    if let Some(timeout) = overrides.attempt_timeout {
+    if let Some(Bound(timeout)) = overrides.attempt_timeout {
         own.attempt_timeout = timeout;
     }
     if let Some(timeout) = overrides.response_timeout {
@@ -100,7 +100,7 @@ pub(super) fn scope(policy: &Policy, headers: &HeaderMap) -> Scope {
         return scope;
     }
     let said = Overrides::take(&mut headers.clone()).and_then(|overrides| overrides.timeout);
-    said.map_or(scope, |timeout| Scope { timeout, ..scope })
+    said.map_or(scope, |Bound(timeout)| Scope { timeout, ..scope })
 }
 
 /// The bounds of a call under terms.

@@ -12,7 +12,7 @@ pub(super) fn of(retry: &Layers<'_, Retry>) -> Vec<Setting> {
     let priority = retry.within(|retry| retry.priority.as_ref());
     let names = |all: Vec<String>| (!all.is_empty()).then(|| all.join(", "));
     vec![
-        retry.setting("retry.on", "none", |r| names(r.on.iter().map(named).collect())),
+        retry.setting("retry.on", "none", |r| names(r.on.iter().copied().map(named).collect())),
         retry.setting("retry.on_status_ranges", "none", |r| {
             names(r.on_status_ranges.iter().map(range).collect())
         }),
@@ -57,11 +57,11 @@ fn range(range: &IntegerRange) -> String {
 }
 
 /// A condition by Envoy's name.
-fn named(on: &RetryOn) -> String {
+fn named(on: RetryOn) -> String {
     match on {
         RetryOn::ServerError => "5xx".to_owned(),
         RetryOn::RetriableClientError => "retriable-4xx".to_owned(),
         RetryOn::Http3PostConnectFailure => "http3-post-connect-failure".to_owned(),
-        other => super::name_of(other).replace('_', "-"),
+        other => super::name_of(&other).replace('_', "-"),
     }
 }

@@ -60,7 +60,11 @@ impl Extent {
     //= Envoy FilterUtility::finalTimeout: less the offset, unless nothing would be left; then at most
     //= the maximum, which holds where nothing is said, too
     fn wire(&self, said: Option<Duration>) -> Option<Duration> {
-        let said = said.map(|said| if self.offset < said { said - self.offset } else { said });
+        let less = |said: Duration| {
+            let left = said.checked_sub(self.offset).filter(|left| !left.is_zero());
+            left.unwrap_or(said)
+        };
+        let said = said.map(less);
         earliest(said, self.max)
     }
 }

@@ -21,6 +21,7 @@ const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 /// `refused-stream` and `reset-before-request` name nothing that is not. HTTP/3 is not spoken, so
 /// `http3-post-connect-failure` is never met.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what is named, each by itself")]
 pub(super) struct Conditions {
     statuses: Vec<RangeInclusive<u16>>,
     /// One bit per gRPC code.

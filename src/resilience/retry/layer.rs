@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::{Policy, future::ResponseFuture};
 use crate::{
-    config::{self, ConfigErrors},
+    config::{self, AvoidEndpoint, ConfigError, ConfigErrors},
     core::{Body, BoxError, Epoch, Held, Instant, Random},
     resilience::{
         budget::{Budget, Grant, Purse, Share, Slot, Throttled},
@@ -68,9 +68,11 @@ impl RetryLayer {
     ///
     /// # Errors
     ///
-    /// Every field that is out of its range, with its value.
+    /// Every field that is out of its range, with its value; and what only a mesh can do, which knows its
+    /// endpoints and their connections.
     pub fn new(retry: &config::Retry) -> Result<Self, ConfigErrors> {
         retry.validate("retry")?;
+        of_a_mesh(retry)?;
         let shared = Shared {
             policy: Arc::new(Policy::new(retry)),
             max_body_bytes: retry.body_cap(),
@@ -217,6 +219,27 @@ impl Shared {
     pub(super) fn now(&self) -> u64 {
         self.epoch.nanos(Instant::now())
     }
+}
+
+/// Refuses what a layer cannot do: it picks no endpoint, and reads no body.
+fn of_a_mesh(retry: &config::Retry) -> Result<(), ConfigErrors> {
+    const WHY: &str = "only a mesh does that: a layer does not know the endpoints below it";
+    let mut errors = Vec::new();
+    let mut refuse = |field: &str, value: String| {
+        errors.push(ConfigError::new(format!("retry.{field}"), value, WHY));
+    };
+    if let Some(time) = retry.attempt_idle_timeout {
+        refuse("attempt_idle_timeout", format!("{time:?}"));
+    }
+    if retry.priority.is_some() {
+        refuse("priority", "given".to_owned());
+    }
+    for (index, avoid) in retry.avoid.iter().enumerate() {
+        if matches!(avoid, AvoidEndpoint::Canaries | AvoidEndpoint::Labels(_)) {
+            refuse(&format!("avoid[{index}]"), format!("{avoid:?}"));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }
 
 /// What pays for the retries of a layer.

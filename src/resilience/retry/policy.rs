@@ -159,8 +159,7 @@ impl Policy {
     //= Envoy RetryStateImpl: the header's conditions beside the route's, its number in place of the
     //= route's; one retry at least, where a header asks for any
     pub(crate) fn asked(&mut self, attempts: Option<u32>, more: &Retry, is_asked: bool) {
-        self.attempts =
-            attempts.unwrap_or(if is_asked { self.attempts.max(2) } else { self.attempts });
+        self.attempts = attempts.unwrap_or_else(|| self.attempts.max(if is_asked { 2 } else { 1 }));
         self.conditions.join(more);
         if is_asked {
             self.idempotent = Some(true);
