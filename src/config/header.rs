@@ -27,6 +27,13 @@ impl Header {
         Ok(Self { name, text, invert, missing_as_empty })
     }
 
+    /// Whether what it asks of each value can be answered: it is text, or asked for alone.
+    pub(crate) fn is_legible(&self, headers: &HeaderMap) -> bool {
+        let mut values = headers.get_all(&self.name).iter();
+        matches!(self.text, Text::Present)
+            || values.all(|value| std::str::from_utf8(value.as_bytes()).is_ok())
+    }
+
     pub(crate) fn matches(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(&self.name).iter().peekable();
         if values.peek().is_some() {

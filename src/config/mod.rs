@@ -94,8 +94,8 @@ pub use self::{
         Gradient2Controller, GradientController, Throttle, VegasController,
     },
     authorization::{
-        Action, Authorization, AuthorizationRule, ClaimMatch, Evaluation, Permission, PortRange,
-        Principal,
+        Action, Authorization, AuthorizationRule, ClaimMatch, Evaluation, LabelMatch, Permission,
+        PortRange, Principal,
     },
     balancer::{
         Balancer, ClientWeighted, HashFunction, LeastRequest, Maglev, OverrideHost, OverrideSource,

@@ -201,7 +201,7 @@ impl Matcher {
 }
 
 /// The host that a request is for, without a user before it: a `host` header wins, as on the wire.
-pub(super) fn authority_of<B>(request: &Request<B>) -> Option<&str> {
+pub(crate) fn authority_of<B>(request: &Request<B>) -> Option<&str> {
     let host = match request.headers().get(HOST) {
         Some(host) => host.to_str().ok(),
         None => request.uri().authority().map(http::uri::Authority::as_str),

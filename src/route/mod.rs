@@ -25,7 +25,7 @@ pub(crate) use self::{
     edit::Edit,
     hash::Hashing,
     host::Host,
-    matching::{Asked, Matcher, Mismatch, Roll},
+    matching::{Asked, Matcher, Mismatch, Roll, authority_of},
     mirror::Mirror,
     rewrite::{Rewrite, Unusable},
     session::{Named, Session},

@@ -4,6 +4,7 @@
 //! Every check takes its struct apart without `..`: a new field does not compile before it is
 //! checked or refused here.
 
+mod authorization;
 mod balancer;
 mod bounds;
 mod breakers;
@@ -11,6 +12,7 @@ mod budget;
 mod cluster;
 mod dns;
 mod endpoint;
+mod fault;
 mod filter;
 mod hash;
 mod health;

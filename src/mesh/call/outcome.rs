@@ -119,6 +119,9 @@ impl PathProj<'_> {
 
     pub(super) fn failed(&mut self, met: Met, error: Error) -> Step {
         self.trace_failure(error.kind());
+        if error.refusal().is_some() {
+            self.refund();
+        }
         let text = attempt_text(&error);
         if self.caller.inner.is_closed() {
             self.note(&text);
@@ -270,6 +273,7 @@ impl PathProj<'_> {
         if budgeted {
             self.pay(now)?;
         }
+        self.trail.is_paid = budgeted;
         // Only now: what takes the body over breaks an upload that is still under way.
         let request = match (self.request.take(), &*self.armed) {
             (Some(request), _) => request,
@@ -290,11 +294,22 @@ impl PathProj<'_> {
         // The attempt before, if it was a retry, is over.
         self.trail.grant = Grant::default();
         let core = pinned.cluster.core.load();
-        let granted = policy
-            .budget
-            .withdraw(self.caller.inner.epoch.nanos(now), core.slot(pinned.priority()));
+        let now = self.caller.inner.epoch.nanos(now);
+        let granted = policy.budget.withdraw(now, core.slot(pinned.priority()));
         self.trail.grant = granted.ok_or(RetryRefusal::Budget)?;
         Ok(())
+    }
+
+    /// The attempt was refused before it was made: its retry has cost nothing.
+    #[cold]
+    fn refund(&mut self) {
+        if !std::mem::take(&mut self.trail.is_paid) {
+            return;
+        }
+        let grant = std::mem::take(&mut self.trail.grant);
+        if let Some(policy) = self.pinned.as_ref().and_then(Pinned::policy) {
+            policy.budget.refund(self.caller.inner.epoch.nanos(Instant::now()), grant);
+        }
     }
 
     /// Whether the request is in hand: given back, or copied.

@@ -19,6 +19,8 @@ pub(super) struct Trail {
     pub(super) number: u32,
     /// Those that never left this process.
     pub(super) never_sent: u32,
+    /// The budget has paid for the attempt under way.
+    pub(super) is_paid: bool,
     /// Endpoints that the next attempt avoids.
     pub(super) tried: Vec<Arc<Endpoint<Node>>>,
     /// The place of the further attempt that is under way, where these are limited.

@@ -55,12 +55,22 @@ impl Purse {
         }
         let others = slot.is_some() || self.throttle.is_some();
         // Its place is given back if there is no token.
-        let grant = match slot {
+        let mut grant = match slot {
             Some(slot) => slot.take(now)?,
             None => Grant::default(),
         };
-        let paid = (others && !self.named) || self.tokens.withdraw(now);
-        paid.then_some(grant)
+        if others && !self.named {
+            return Some(grant);
+        }
+        grant.token = self.tokens.withdraw(now);
+        grant.token.then_some(grant)
+    }
+
+    /// Gives back what an attempt has cost that was refused before it was made.
+    pub(crate) fn refund(&self, now: u64, grant: Grant) {
+        if grant.token {
+            self.tokens.refund(now);
+        }
     }
 
     /// Whether it is to be told how attempts end.

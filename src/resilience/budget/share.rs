@@ -53,7 +53,11 @@ pub(crate) struct Slot<'a> {
 /// it is dropped.
 #[must_use = "the place is given back when it is dropped"]
 #[derive(Default)]
-pub(crate) struct Grant(Option<Arc<Places>>);
+pub(crate) struct Grant {
+    place: Option<Arc<Places>>,
+    /// A token was paid for it, too.
+    pub(super) token: bool,
+}
 
 // === impl Shares ===
 
@@ -144,7 +148,7 @@ impl Share {
 
     fn take(&self, now: u64, active: u32) -> Option<Grant> {
         let taken = self.places.take(self.limit(now, active));
-        taken.then(|| Grant(Some(Arc::clone(&self.places))))
+        taken.then(|| Grant { place: Some(Arc::clone(&self.places)), token: false })
     }
 
     /// Further attempts in flight.
@@ -167,7 +171,7 @@ impl Slot<'_> {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if let Some(places) = self.0.take() {
+        if let Some(places) = self.place.take() {
             places.leave();
         }
     }
@@ -175,6 +179,7 @@ impl Drop for Grant {
 
 impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Grant").field(&self.0.is_some()).finish()
+        let has_place = self.place.is_some();
+        f.debug_struct("Grant").field("place", &has_place).field("token", &self.token).finish()
     }
 }

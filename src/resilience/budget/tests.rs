@@ -373,3 +373,18 @@ fn all_forms_that_are_named_must_grant() {
     assert!(both.withdraw(0, slot()).is_none(), "too few tokens of the throttle");
     assert_eq!(both.tokens().balance(0), 1, "a refusal costs no token");
 }
+
+#[test]
+fn what_was_paid_is_given_back_and_no_more() {
+    let named = purse(1.0, true, None);
+    named.deposit(0);
+    let share = share(None, None, None);
+    let grant = named.withdraw(0, Some(Slot { share: &share, active: 0 })).unwrap();
+    assert_eq!((share.taken(), named.tokens().balance(0)), (1, 0));
+    named.refund(0, grant);
+    assert_eq!((share.taken(), named.tokens().balance(0)), (0, 1));
+    let free = purse(0.0, false, Some((10.0, 0.1)));
+    let grant = free.withdraw(0, None).unwrap();
+    free.refund(0, grant);
+    assert_eq!(free.tokens().balance(0), 0, "it had cost no token");
+}
