@@ -15,7 +15,7 @@ mod verdict;
 mod wire;
 
 pub(crate) use self::body::{
-    Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Ticket,
+    Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Sent, Ticket,
     Unrepeatable, Watch, Watcher, polled_foreign, tail, tee,
 };
 pub(crate) use self::error::{Context, Reply, grpc};

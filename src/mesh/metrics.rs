@@ -243,7 +243,7 @@ impl View {
         for meter in service.meters() {
             let of = |route: &super::service::Route| Arc::ptr_eq(&route.meter, &meter);
             let route = current.table.iter().find(|route| of(route));
-            let balance = route.map(|route| route.policy.budget.balance(now));
+            let balance = route.map(|route| route.policy.budget.tokens().balance(now));
             meter.collect(Metric::BudgetBalance, balance, samples);
         }
     }

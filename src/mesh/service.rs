@@ -17,15 +17,22 @@ use super::{
     cluster::Cluster,
     guard::{Guard, Kept, RouteLimits},
     resolve::HTTPS,
+    terms::Terms,
 };
 use crate::{
-    balance::Wanted,
+    balance::{Avoid, Wanted},
     config,
     observe::{
         Hub, RouteMeter, ServiceMeter,
         trace::{Peer, Rules},
     },
-    resilience::{Budget, deadline, limit::Limiter, retry},
+    resilience::{
+        Budget,
+        budget::{Purse, Throttled},
+        deadline,
+        limit::Limiter,
+        retry,
+    },
     route::{self, Hashing, Session, Split, Steps, Table},
 };
 
@@ -43,6 +50,8 @@ pub(crate) struct ServiceCell {
     pub(crate) current: ArcSwapOption<Service>,
     /// Budgets survive updates that do not change them. Locked by the updater only.
     budgets: Mutex<Vec<(config::Budget, Arc<Budget>)>>,
+    /// The same of gRPC's throttles.
+    throttles: Mutex<Vec<(config::RetryThrottle, Throttled)>>,
     /// The same of guards.
     pub(super) guards: Kept,
     pub(super) route_limits: RouteLimits,
@@ -102,19 +111,24 @@ pub(crate) struct Mirror {
 }
 
 /// The settings that a call on a route obeys.
+#[derive(Clone)]
 pub(crate) struct Policy {
     pub(crate) scope: deadline::Scope,
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) retry: retry::Policy,
-    pub(crate) budget: Arc<Budget>,
+    /// What further attempts avoid beside what they have met.
+    pub(crate) avoid: Option<Box<Avoid>>,
+    /// What it asks for beyond what most do.
+    pub(crate) terms: Option<Box<Terms>>,
+    pub(crate) budget: Purse,
     pub(crate) max_body_bytes: usize,
     /// Which limits of a cluster count its calls.
     pub(crate) priority: config::CallPriority,
     /// How its calls are traced, if anything is said of it.
     pub(crate) tracing: Option<Arc<Rules>>,
     /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
-    pub(crate) hash: Option<Box<Hashing>>,
+    pub(crate) hash: Option<Arc<Hashing>>,
     /// How much its calls matter that do not say it themselves.
     pub(crate) criticality: config::Criticality,
 }
@@ -164,6 +178,7 @@ impl ServiceCell {
             name,
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
+            throttles: Mutex::new(Vec::new()),
             guards: Kept::default(),
             route_limits: RouteLimits::default(),
         }
@@ -200,6 +215,7 @@ impl ServiceCell {
     pub(crate) fn set(&self, service: Service) {
         self.current.store(Some(Arc::new(service)));
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
+        self.throttles().retain(|(_, throttle)| throttle.is_used());
         self.guards.tidy();
         self.route_limits.tidy();
     }
@@ -208,6 +224,7 @@ impl ServiceCell {
     pub(crate) fn clear(&self) {
         self.current.store(None);
         self.budgets().clear();
+        self.throttles().clear();
         self.guards.clear();
         self.route_limits.tidy();
     }
@@ -245,21 +262,46 @@ impl ServiceCell {
         budget
     }
 
+    fn throttles(&self) -> MutexGuard<'_, Vec<(config::RetryThrottle, Throttled)>> {
+        self.throttles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The throttle of these settings: one of the service, whatever its routes.
+    fn throttle(&self, config: &config::RetryThrottle) -> Throttled {
+        let mut throttles = self.throttles();
+        if let Some((_, throttle)) = throttles.iter().find(|(known, _)| known == config) {
+            return throttle.clone();
+        }
+        let throttle = Throttled::new(config);
+        throttles.push((config.clone(), throttle.clone()));
+        throttle
+    }
+
+    /// What pays for further attempts by these settings.
+    fn purse(&self, retry: &config::Retry) -> Purse {
+        let tokens = self.budget(&retry.budget.clone().unwrap_or_default());
+        let throttle = retry.throttle.as_ref().map(|throttle| self.throttle(throttle));
+        Purse::new(tokens, retry.budget.is_some(), throttle)
+    }
+
     /// The run-time form of a merged policy.
     pub(crate) fn policy(&self, merged: &config::Policy) -> Policy {
         let retry = merged.retry.clone().unwrap_or_default();
+        let budget = self.purse(&retry);
         Policy {
+            terms: Terms::of(merged, budget.listens()),
             scope: deadline::Scope {
                 timeout: merged.timeout,
                 whole_response: merged.whole_response.unwrap_or(false),
             },
             attempt_timeout: merged.attempt_timeout,
             idle_timeout: merged.idle_timeout,
-            budget: self.budget(&retry.budget.clone().unwrap_or_default()),
+            budget,
             max_body_bytes: retry.body_cap(),
             priority: merged.priority.unwrap_or_default(),
             tracing: merged.tracing.as_ref().and_then(Rules::of),
-            hash: merged.hash.as_deref().map(|hash| Box::new(Hashing::new(hash))),
+            hash: merged.hash.as_deref().map(|hash| Arc::new(Hashing::new(hash))),
+            avoid: Avoid::new(&retry).map(Box::new),
             criticality: merged.criticality.unwrap_or_default(),
             retry: retry::Policy::new(&retry),
         }

@@ -6,7 +6,9 @@
 
 mod authorization;
 mod balancer;
+mod bounds;
 mod breakers;
+mod budget;
 mod cluster;
 mod dns;
 mod endpoint;

@@ -22,6 +22,7 @@ use super::{
     mirrored,
     staged::StagedAttempt,
     stepped, sticky,
+    termed::{self, Termed},
     traced::{self, Trace},
     trail::{Trail, Visit},
 };
@@ -33,7 +34,7 @@ use crate::{
     },
     mesh::{cluster::Cluster, guard::protect::criticality},
     observe::{CallEnd, End, RouteMeter, Verb},
-    resilience::{deadline, limit::Limiter, retry::Arms},
+    resilience::{budget::Grant, deadline, limit::Limiter, retry::Arms},
     route::{Found, Roll},
     transport::SendFuture,
 };
@@ -226,10 +227,11 @@ impl PathProj<'_> {
             && let Some(route) = service.table.get(pinned.route)
         {
             let inner = &self.caller.inner;
-            let steps = pinned.sticky.take().and_then(|sticky| sticky.steps);
+            let before = pinned.sticky.take().map(|sticky| (sticky.steps, sticky.termed));
             (pinned.hash, pinned.sticky) = sticky::stick(inner, &pinned.cluster, route, request);
-            if steps.is_some() {
-                pinned.sticky.get_or_insert_default().steps = steps;
+            if let Some((steps, termed)) = before {
+                let sticky = pinned.sticky.get_or_insert_default();
+                (sticky.steps, sticky.termed) = (steps, termed);
             }
         }
     }
@@ -326,10 +328,18 @@ impl PathProj<'_> {
             }
         }
         *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
+        let own = match &route.policy.terms {
+            Some(terms) if terms.caller_overrides => {
+                termed::overridden(&route.policy, request.headers_mut())
+            }
+            _ => None,
+        };
+        let policy = own.as_deref().unwrap_or(&route.policy);
         let call = request.extensions().get::<Call>();
-        let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
-        let bounds = if self.caller.grpc {
+        let bounds = if let Some(terms) = &policy.terms {
+            termed::bounds(terms, policy, request, self.caller.grpc, started)
+        } else if self.caller.grpc {
             deadline::of(request.headers(), call, policy.scope, started)
         } else {
             deadline::of_http(call, policy.scope, started)
@@ -341,7 +351,11 @@ impl PathProj<'_> {
             (None, None)
         };
         // The head is kept when, and only when, another attempt may be made from it.
-        let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
+        let mut arms = if policy.retry.allows(request.headers()) {
+            policy.retry.arms(request.method(), self.caller.grpc, call)
+        } else {
+            Arms::Nothing
+        };
         if arms == Arms::Nothing
             && policy.retry.attempts() > 1
             && (inner.stages.leaf.is_some() || speaks_http2(request, cluster))
@@ -371,6 +385,10 @@ impl PathProj<'_> {
             *request.body_mut() = first;
             let safe_only = arms == Arms::Safe;
             *self.armed = Some(Armed { head, body, safe_only });
+        }
+        if policy.terms.is_some() {
+            let termed = Termed::new(own.clone(), policy.terms.as_deref(), bounds, started);
+            sticky.get_or_insert_default().termed = Some(termed);
         }
         let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
         *self.pinned =
@@ -419,6 +437,9 @@ impl PathProj<'_> {
     /// Makes the attempt that has been started.
     #[inline]
     pub(super) fn launch(&mut self, now: Instant, at: u64) -> Step {
+        if self.pinned.as_ref().is_some_and(|pinned| pinned.sticky.is_some()) {
+            self.begin_termed();
+        }
         let (Some(pinned), Some(request)) = (&*self.pinned, &mut *self.request) else {
             return missing();
         };
@@ -453,7 +474,7 @@ impl PathProj<'_> {
 
     /// Waits until a bound passes; arms the timer only now.
     pub(super) fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        let Some(at) = self.bound() else { return Poll::Pending };
+        let Some(at) = self.bound(cx) else { return Poll::Pending };
         match self.timer.as_mut().as_pin_mut() {
             None => self.timer.set(Some(tokio::time::sleep_until(at))),
             Some(timer) if timer.deadline() != at => timer.reset(at),
@@ -490,7 +511,7 @@ impl PathProj<'_> {
     }
 
     /// The next moment at which waiting must end.
-    fn bound(&mut self) -> Option<Instant> {
+    fn bound(&mut self, cx: &Context<'_>) -> Option<Instant> {
         let deadline = match &*self.pinned {
             Some(pinned) => pinned.bounds.head,
             None => *self.own_bound,
@@ -511,7 +532,7 @@ impl PathProj<'_> {
             StateProj::Peek(_, until) => Some(*until),
             StateProj::Begin | StateProj::Guards(_) | StateProj::Done => None,
         };
-        earliest(deadline, own)
+        earliest(earliest(deadline, own), self.answer_bound(cx))
     }
 
     /// Why the attempt under way gave no response.
@@ -572,11 +593,16 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        let sticky = self.pinned.as_mut().and_then(|pinned| pinned.sticky.take());
+        let (attempts, told) = (self.trail.number, self.trail.counted().max(1));
+        let sticky = self.pinned.as_mut().and_then(|pinned| {
+            pinned.report(told);
+            pinned.sticky.take()
+        });
         let is_told_who = sticky.as_ref().is_some_and(|sticky| sticky.is_told_who());
         let visit = if is_told_who { self.visit() } else { None };
         let Caller { inner, cell, verb, number: call, .. } = &*self.caller;
         let mut limit = std::mem::take(self.limit);
+        self.trail.grant = Grant::default();
         let head = if result.is_ok() { *self.ended } else { None };
         let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
         let nanos = now.saturating_sub(*self.began);
@@ -609,7 +635,6 @@ impl PathProj<'_> {
                     .set_context(self.trail.context(&cell.name, Some(Duration::from_nanos(nanos))));
             }
         }
-        let attempts = self.trail.number;
         let ended = CallEnd { call: *call, verb: *verb, status, error, end, attempts, nanos };
         cell.meter.call_ended(meter, ended);
         self.trace_end(result);
