@@ -118,10 +118,10 @@ pub use self::{
         Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, NamedExplanation,
         PickExplanation, PickReason, PriorityExplanation,
     },
-    config::Retry,
+    config::{Hedge, Retry},
     core::{
         Attempt, Body, BoxError, Call, DisconnectReason, EjectReason, Error, ErrorKind, Event,
-        EventStream, Origin, Phase, RetryReason, RetryRefusal, ReturnReason,
+        EventStream, HedgeRefusal, Origin, Phase, RetryReason, RetryRefusal, ReturnReason,
     },
     discover::{Discover, Publisher},
     mesh::{

@@ -41,7 +41,7 @@ pub struct Policy {
     /// Calls of the service in flight. Default: no limit. Range: from 1. On a route: not
     /// supported yet.
     pub max_requests: Option<u32>,
-    /// Hedged requests. Default: off. Not supported yet.
+    /// Hedged requests. Default: off.
     pub hedge: Option<Hedge>,
     /// Which limits of the cluster count these calls. Default: the ordinary ones. Not supported
     /// yet.

@@ -16,7 +16,7 @@ use http::Version;
 use tokio::sync::broadcast;
 
 use super::{
-    DisconnectReason, EjectReason, ErrorKind, Phase, RetryReason, RetryRefusal, ReturnReason,
+    DisconnectReason, EjectReason, ErrorKind, HedgeRefusal, Phase, RetryReason, RetryRefusal, ReturnReason,
 };
 
 /// One thing that happened.
@@ -101,6 +101,28 @@ pub enum Event {
         call: u64,
         /// What stood against it.
         reason: RetryRefusal,
+    },
+    /// A further attempt is sent beside those under way.
+    #[non_exhaustive]
+    Hedge {
+        /// The service that was called.
+        service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
+        /// The number of the attempt.
+        number: u32,
+        /// From the start of the first attempt.
+        after: Duration,
+    },
+    /// A further attempt beside those under way was due, and is not sent.
+    #[non_exhaustive]
+    HedgeRefused {
+        /// The service that was called.
+        service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
+        /// What stood against it.
+        reason: HedgeRefusal,
     },
     /// An endpoint joined a cluster.
     #[non_exhaustive]

@@ -98,6 +98,9 @@ impl View {
             | Metric::BodiesFailed
             | Metric::Retries
             | Metric::RetriesRefused
+            | Metric::Hedges
+            | Metric::HedgesWon
+            | Metric::HedgesRefused
             | Metric::BudgetBalance => view.add_services(inner),
             Metric::ConfigBad => view.bad = inner.state().reports().len(),
             Metric::CertificateExpiry => view.certificates = inner.state().keys.expiries(),
@@ -143,7 +146,10 @@ impl View {
             | Metric::GrpcCall
             | Metric::BodiesFailed
             | Metric::Retries
-            | Metric::RetriesRefused => {
+            | Metric::RetriesRefused
+            | Metric::Hedges
+            | Metric::HedgesWon
+            | Metric::HedgesRefused => {
                 for meter in self.services.iter().flat_map(|service| service.meters()) {
                     meter.collect(metric, None, &mut samples);
                 }

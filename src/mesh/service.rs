@@ -20,7 +20,7 @@ use crate::{
         Hub, RouteMeter, ServiceMeter,
         trace::{Peer, Rules},
     },
-    resilience::{Budget, deadline, limit::Limiter, retry},
+    resilience::{Budget, deadline, hedge::Hedging, limit::Limiter, retry},
     route::{self, Hashing, Session, Split, Steps, Table},
 };
 
@@ -38,7 +38,12 @@ pub(crate) struct ServiceCell {
     pub(crate) current: ArcSwapOption<Service>,
     /// Budgets survive updates that do not change them. Locked by the updater only.
     budgets: Mutex<Vec<(config::Budget, Arc<Budget>)>>,
+    /// The same of what hedging knows, by the place of the route and its settings.
+    hedging: Mutex<Vec<(Hedged, Arc<Hedging>)>>,
 }
+
+/// A route, by its name or else its place, and what is said of its hedging.
+type Hedged = (Arc<str>, config::Hedge);
 
 /// The compiled service: a call pins it from start to end.
 pub(crate) struct Service {
@@ -97,6 +102,8 @@ pub(crate) struct Policy {
     pub(crate) retry: retry::Policy,
     pub(crate) budget: Arc<Budget>,
     pub(crate) max_body_bytes: usize,
+    /// When a call is sent again beside the first, if it is.
+    pub(crate) hedging: Option<Arc<Hedging>>,
     /// How its calls are traced, if anything is said of it.
     pub(crate) tracing: Option<Arc<Rules>>,
     /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
@@ -142,6 +149,7 @@ impl ServiceCell {
             name,
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
+            hedging: Mutex::new(Vec::new()),
         }
     }
 
@@ -179,12 +187,14 @@ impl ServiceCell {
     pub(crate) fn set(&self, service: Service) {
         self.current.store(Some(Arc::new(service)));
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
+        self.known_hedging().retain(|(_, hedging)| Arc::strong_count(hedging) > 1);
     }
 
     /// Takes the definition away.
     pub(crate) fn clear(&self) {
         self.current.store(None);
         self.budgets().clear();
+        self.known_hedging().clear();
     }
 
     /// The meters of its routes: the shared one, and one for each name.
@@ -220,8 +230,24 @@ impl ServiceCell {
         budget
     }
 
-    /// The run-time form of a merged policy.
-    pub(crate) fn policy(&self, merged: &config::Policy) -> Policy {
+    fn known_hedging(&self) -> MutexGuard<'_, Vec<(Hedged, Arc<Hedging>)>> {
+        self.hedging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known for the hedging of a route survives every update that leaves its settings.
+    fn hedging(&self, route: &Arc<str>, config: &config::Hedge) -> Option<Arc<Hedging>> {
+        let mut all = self.known_hedging();
+        let known = all.iter().find(|((of, said), _)| of == route && said == config);
+        if let Some((_, hedging)) = known {
+            return Some(Arc::clone(hedging));
+        }
+        let hedging = Arc::new(Hedging::new(config)?);
+        all.push(((Arc::clone(route), config.clone()), Arc::clone(&hedging)));
+        Some(hedging)
+    }
+
+    /// The run-time form of a merged policy, of a route that is told from others by this.
+    pub(crate) fn policy(&self, route: &Arc<str>, merged: &config::Policy) -> Policy {
         let retry = merged.retry.clone().unwrap_or_default();
         Policy {
             scope: deadline::Scope {
@@ -232,6 +258,7 @@ impl ServiceCell {
             idle_timeout: merged.idle_timeout,
             budget: self.budget(&retry.budget.clone().unwrap_or_default()),
             max_body_bytes: retry.body_cap(),
+            hedging: merged.hedge.as_ref().and_then(|hedge| self.hedging(route, hedge)),
             tracing: merged.tracing.as_ref().and_then(Rules::of),
             hash: merged.hash.as_deref().map(|hash| Box::new(Hashing::new(hash))),
             retry: retry::Policy::new(&retry),

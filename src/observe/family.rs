@@ -48,6 +48,9 @@ pub(crate) enum Metric {
     Unresolved,
     Retries,
     RetriesRefused,
+    Hedges,
+    HedgesWon,
+    HedgesRefused,
     BudgetBalance,
     HttpAttempt,
     GrpcAttempt,
@@ -80,7 +83,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -88,6 +91,9 @@ impl Metric {
         Self::Unresolved,
         Self::Retries,
         Self::RetriesRefused,
+        Self::Hedges,
+        Self::HedgesWon,
+        Self::HedgesRefused,
         Self::BudgetBalance,
         Self::HttpAttempt,
         Self::GrpcAttempt,
@@ -152,6 +158,24 @@ impl Metric {
                 Counter,
                 "{retry}",
                 "Retries that were wanted and not made",
+            ),
+            Self::Hedges => (
+                "mesh.client.hedges",
+                Counter,
+                "{hedge}",
+                "Attempts that were sent beside others of their calls",
+            ),
+            Self::HedgesWon => (
+                "mesh.client.hedges.won",
+                Counter,
+                "{hedge}",
+                "Those of them that gave their calls their answers",
+            ),
+            Self::HedgesRefused => (
+                "mesh.client.hedges.refused",
+                Counter,
+                "{hedge}",
+                "Hedges that were due and not sent",
             ),
             Self::BudgetBalance => (
                 "mesh.client.retry_budget.balance",

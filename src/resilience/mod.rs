@@ -48,6 +48,7 @@ pub mod bench;
 pub(crate) mod budget;
 pub mod deadline;
 pub(crate) mod exchange;
+pub mod hedge;
 pub mod limit;
 pub mod retry;
 

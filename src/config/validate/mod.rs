@@ -11,6 +11,7 @@ mod endpoint;
 mod filter;
 mod hash;
 mod health;
+mod hedge;
 mod matching;
 mod place;
 mod policy;

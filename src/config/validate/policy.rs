@@ -42,6 +42,9 @@ impl Checker {
         if let Some(retry) = retry {
             self.within("retry", |checker| checker.retry(retry));
         }
+        if let Some(hedge) = hedge {
+            self.within("hedge", |checker| checker.hedge(hedge));
+        }
         if let Some(tracing) = tracing {
             self.within("tracing", |checker| checker.tracing(tracing));
         }
@@ -51,7 +54,6 @@ impl Checker {
             response_timeout,
             max_stream_duration,
             grpc_timeout,
-            hedge,
             priority,
             criticality,
             limits,
