@@ -16,7 +16,8 @@ use http::Version;
 use tokio::sync::broadcast;
 
 use super::{
-    DisconnectReason, EjectReason, ErrorKind, HedgeRefusal, Phase, RetryReason, RetryRefusal, ReturnReason,
+    DisconnectReason, EjectReason, ErrorKind, HedgeRefusal, Phase, RetryReason, RetryRefusal,
+    ReturnReason,
 };
 
 /// One thing that happened.

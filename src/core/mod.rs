@@ -23,7 +23,9 @@ pub use self::{
     call::Call,
     error::{Attempt, Error, ErrorKind, Origin, Phase},
     event::{Event, EventStream},
-    reason::{DisconnectReason, EjectReason, HedgeRefusal, RetryReason, RetryRefusal, ReturnReason},
+    reason::{
+        DisconnectReason, EjectReason, HedgeRefusal, RetryReason, RetryRefusal, ReturnReason,
+    },
 };
 
 /// The erased error of user layers, leaves and providers.

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    self, Balancer, Balancing, ClusterSecurity, Filter, HashPolicy, HealthCheck, IdentityMatch,
-    Hedge, OutlierDetection, Policy, Protocol, Retry, SecurityMode, Session, SlowStart, Subsetting,
-    Tracing,
+    self, Balancer, Balancing, ClusterSecurity, Filter, HashPolicy, HealthCheck, Hedge,
+    IdentityMatch, OutlierDetection, Policy, Protocol, Retry, SecurityMode, Session, SlowStart,
+    Subsetting, Tracing,
 };
 
 /// Settings of one service, given in code.

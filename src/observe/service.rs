@@ -16,7 +16,8 @@ use super::{
     snapshot::{MetricSample, MetricValue},
 };
 use crate::core::{
-    BodyEnd, Error, ErrorKind, Event, HedgeRefusal, Instant, Reporter, RetryReason, RetryRefusal, nanos,
+    BodyEnd, Error, ErrorKind, Event, HedgeRefusal, Instant, Reporter, RetryReason, RetryRefusal,
+    nanos,
 };
 
 /// A service: what is known before a route is.

@@ -8,6 +8,7 @@ mod attempt;
 mod failover;
 mod first;
 mod head;
+mod hedged;
 pub(super) mod mirrored;
 mod outcome;
 mod path;

@@ -10,7 +10,7 @@ use super::{
     Pinned,
     attempt::{Met, Way},
     failover,
-    path::{Next, PathProj, State, StateProj, Step},
+    path::{Next, PathProj, State, StateProj, Step, around},
 };
 #[cfg(feature = "_tls")]
 use crate::security::TlsError;
@@ -175,6 +175,7 @@ impl PathProj<'_> {
                 attempt.expire(self.caller, way, now);
             }
             StateProj::Staged(attempt) => attempt.expire(),
+            StateProj::Hedged(group) => group.expire(&mut around!(self, pinned), now),
             _ => {}
         }
         let whole = pinned.bounds.expired(now);
@@ -336,7 +337,7 @@ fn repeatable(error: &Error) -> bool {
     error.kind() == ErrorKind::Connect && refused.is_none_or(|error| !error.is_timeout())
 }
 
-fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
+pub(super) fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
     match why {
         Unrepeatable::TooLarge => RetryRefusal::BodyTooLarge,
         Unrepeatable::Failed => RetryRefusal::BodyFailed,
@@ -344,7 +345,7 @@ fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
 }
 
 /// What an attempt met, in a word or two: the root of its causes.
-fn attempt_text(error: &Error) -> String {
+pub(super) fn attempt_text(error: &Error) -> String {
     let mut root = std::error::Error::source(error);
     #[cfg(feature = "_tls")]
     if let Some(tls) = root.and_then(|root| root.downcast_ref::<TlsError>()) {

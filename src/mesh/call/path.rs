@@ -17,6 +17,7 @@ use super::{
     Caller, Pinned,
     attempt::{Attempt, Met, Way},
     head::{self, Head},
+    hedged::{Hedged, Try},
     mirrored,
     staged::StagedAttempt,
     stepped, sticky,
@@ -72,6 +73,8 @@ pub(super) struct Armed {
     pub(super) body: ReplayBody,
     /// Only after what is known not to have been worked on.
     pub(super) safe_only: bool,
+    /// It may be sent again beside the first.
+    hedges: bool,
 }
 
 #[pin_project(project = StateProj)]
@@ -82,6 +85,8 @@ pub(super) enum State {
     Attempt(Attempt),
     /// Through the user's attempt layers, which cost a box anyway.
     Staged(Box<StagedAttempt>),
+    /// Attempts beside each other. Boxed: only routes that hedge have it.
+    Hedged(Box<Hedged>),
     /// A gRPC response whose status may still come in its first frame, until then. Boxed: only one
     /// that may be retried is held back.
     Peek(Option<Box<Response<Body>>>, Instant),
@@ -102,6 +107,23 @@ pub(super) enum Next {
     Peek(Instant),
     Again,
 }
+
+/// What stands around the attempts of a hedged call.
+macro_rules! around {
+    ($path:expr, $pinned:expr) => {
+        $crate::mesh::call::hedged::Around {
+            caller: $path.caller,
+            pinned: $pinned,
+            armed: $path.armed.as_ref(),
+            trail: $path.trail,
+            trace: $path.trace,
+            request: $path.request,
+            sent: $path.sent.as_mut(),
+        }
+    };
+}
+
+pub(super) use around;
 
 // === impl Path ===
 
@@ -143,6 +165,10 @@ impl Future for Path {
                     attempt.poll(cx, this.caller, pinned, way)
                 }
                 StateProj::Staged(attempt) => attempt.poll(cx, this.request),
+                StateProj::Hedged(group) => {
+                    let Some(pinned) = &*this.pinned else { return Poll::Pending };
+                    group.poll(cx, around!(this, pinned))
+                }
                 _ => match ready!(this.step(cx)) {
                     Step::Again => continue,
                     Step::Return(result) => return Poll::Ready(this.done(result)),
@@ -202,7 +228,10 @@ impl PathProj<'_> {
                 }
             }
             StateProj::Backoff(_) => self.wait(cx),
-            StateProj::Attempt(_) | StateProj::Staged(_) | StateProj::Done => Poll::Pending,
+            StateProj::Attempt(_)
+            | StateProj::Staged(_)
+            | StateProj::Hedged(_)
+            | StateProj::Done => Poll::Pending,
         }
     }
 
@@ -324,6 +353,16 @@ impl PathProj<'_> {
             // it has been sent (REFUSED_STREAM, GOAWAY); HTTP/1.1 has no such word.
             arms = Arms::Safe;
         }
+        let hedges = match &policy.hedging {
+            None => false,
+            Some(hedging) => {
+                let hedges = policy.retry.may_repeat(request.method(), self.caller.grpc, call);
+                if hedges {
+                    hedging.deposit(at);
+                }
+                hedges
+            }
+        };
         if call.is_some_and(|call| call.is_retry) {
             // Passed on, so that nobody further down multiplies it either.
             head::write_attempts(request.headers_mut(), self.caller.grpc, 1);
@@ -334,13 +373,13 @@ impl PathProj<'_> {
             }
             mirrored::send(&cluster.mirrors, self.caller, request);
         }
-        if arms > Arms::Nothing {
+        if arms > Arms::Nothing || hedges {
             let head = Head::of(request);
             let body = std::mem::take(request.body_mut());
             let (first, body) = ReplayBody::arm(body, policy.max_body_bytes);
             *request.body_mut() = first;
-            let safe_only = arms == Arms::Safe;
-            *self.armed = Some(Armed { head, body, safe_only });
+            let safe_only = arms < Arms::Everything;
+            *self.armed = Some(Armed { head, body, safe_only, hedges });
         }
         let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
         *self.pinned =
@@ -396,12 +435,16 @@ impl PathProj<'_> {
             traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
             self.state.set(State::Staged(Box::new(attempt)));
+            self.hedge(at);
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
         match Attempt::start(self.caller, pinned, way, tried, number, (now, at), self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
+                if self.armed.as_ref().is_some_and(|armed| armed.hedges) {
+                    self.hedge(at);
+                }
                 Step::Again
             }
             Err(failed) => {
@@ -428,6 +471,14 @@ impl PathProj<'_> {
             StateProj::Backoff(until) if *until <= now => {
                 self.state.set(State::Begin);
                 Step::Again
+            }
+            StateProj::Hedged(group) if !late => {
+                let Some(pinned) = &*self.pinned else { return Poll::Pending };
+                if group.fired(&mut around!(self, pinned), now) {
+                    Step::Again
+                } else {
+                    self.expired(now)
+                }
             }
             // The head is here, and with it the end of what a head's bound bounds.
             StateProj::Peek(response, _) => match response.take() {
@@ -465,6 +516,9 @@ impl PathProj<'_> {
             StateProj::Staged(attempt) => {
                 timeout.and_then(|timeout| attempt.started().checked_add(timeout))
             }
+            StateProj::Hedged(group) => {
+                self.pinned.as_ref().and_then(|pinned| group.bound(self.caller, pinned))
+            }
             StateProj::Peek(_, until) => Some(*until),
             StateProj::Begin | StateProj::Done => None,
         };
@@ -476,6 +530,7 @@ impl PathProj<'_> {
         match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => attempt.met(),
             StateProj::Staged(attempt) => attempt.met(),
+            StateProj::Hedged(group) => group.met(),
             _ => Met::Fatal,
         }
     }
@@ -484,6 +539,7 @@ impl PathProj<'_> {
         match self.state.as_mut().project() {
             StateProj::Resolve(_) | StateProj::Begin => Phase::Resolve,
             StateProj::Attempt(attempt) => attempt.phase(),
+            StateProj::Hedged(group) => group.phase(),
             StateProj::Staged(_) | StateProj::Peek(..) | StateProj::Done => Phase::Headers,
             StateProj::Backoff(_) => Phase::Backoff,
         }
@@ -506,6 +562,7 @@ impl PathProj<'_> {
                 Some((Arc::clone(attempt.endpoint()?), attempt.started()))
             }
             StateProj::Staged(attempt) => Some((attempt.endpoint()?, attempt.started())),
+            StateProj::Hedged(group) => group.visit(),
             _ => self.answering.clone(),
         }
     }
@@ -514,8 +571,30 @@ impl PathProj<'_> {
     pub(super) fn attempt_ended(&mut self) -> Option<u64> {
         match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => Some(attempt.ended()),
+            StateProj::Hedged(group) => group.ended_at(),
             _ => None,
         }
+    }
+
+    /// Others may be sent beside the attempt that has just begun, unless the call has had some.
+    #[cold]
+    fn hedge(&mut self, at: u64) {
+        let policy = self.pinned.as_ref().and_then(Pinned::policy);
+        let (Some(hedging), Some(armed)) =
+            (policy.and_then(|it| it.hedging.as_ref()), &mut *self.armed)
+        else {
+            return;
+        };
+        if !std::mem::take(&mut armed.hedges) {
+            return;
+        }
+        let attempt = match std::mem::replace(self.state.as_mut().get_mut(), State::Done) {
+            State::Attempt(attempt) => Try::Own(attempt),
+            State::Staged(attempt) => Try::Staged(attempt),
+            _ => return,
+        };
+        let group = Hedged::new(hedging, self.caller, attempt, self.trail.number, at);
+        self.state.set(State::Hedged(group));
     }
 
     /// The call is over, with this.
@@ -578,6 +657,9 @@ impl PinnedDrop for Path {
         this.trace_left();
         if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
             attempt.left(this.caller);
+        }
+        if let StateProj::Hedged(group) = this.state.as_mut().project() {
+            group.left(this.caller);
         }
         this.state.set(State::Done);
         let Caller { inner, cell, verb, number: call, .. } = &*this.caller;

@@ -76,8 +76,8 @@ impl Course {
 
     //= gRFC A6 §"Hedging Policy": a non-fatal status sends the next hedged request at once; §"Pushback":
     //= the delay that a server asks for replaces the policy's, and a negative one ends the hedging
-    /// An attempt has ended, and not for good.
-    pub(crate) fn failed(&mut self, now: u64, word: Word) {
+    /// An attempt has ended, and not for good; whether another is sent in its place.
+    pub(crate) fn failed(&mut self, now: u64, word: Word) -> bool {
         match word {
             Word::Stop => {
                 self.most = self.sent;
@@ -85,8 +85,9 @@ impl Course {
             }
             Word::After(after) => self.set(now.saturating_add(nanos(after))),
             Word::Nothing if self.replaces => self.set(now),
-            Word::Nothing => {}
+            Word::Nothing => return false,
         }
+        self.next.is_some()
     }
 
     //= Envoy HedgePolicy.hedge_on_per_try_timeout: the attempt goes on beside its retry
@@ -145,10 +146,10 @@ mod tests {
     #[test]
     fn a_failure_is_replaced_at_once_where_the_policy_says_so() {
         let mut course = Course::new(0, 3, 0, Some(10 * MS), true);
-        course.failed(3 * MS, Word::Nothing);
+        assert!(course.failed(3 * MS, Word::Nothing));
         assert!(course.is_due(3 * MS));
         let mut course = Course::new(0, 3, 0, Some(10 * MS), false);
-        course.failed(3 * MS, Word::Nothing);
+        assert!(!course.failed(3 * MS, Word::Nothing));
         assert_eq!(course.next(), Some(10 * MS));
     }
 
@@ -157,7 +158,7 @@ mod tests {
         let mut course = Course::new(0, 4, 0, Some(10 * MS), true);
         course.failed(3 * MS, Word::After(Duration::from_millis(50)));
         assert_eq!(course.next(), Some(53 * MS));
-        course.failed(4 * MS, Word::Stop);
+        assert!(!course.failed(4 * MS, Word::Stop));
         assert_eq!(course.next(), None);
         course.failed(5 * MS, Word::Nothing);
         assert!(!course.outlived(6 * MS));

@@ -5,6 +5,8 @@ mod course;
 mod model;
 mod policy;
 mod recent;
+#[cfg(test)]
+mod tests;
 
 /// What the window counts with outside of models.
 mod atomic {

@@ -68,11 +68,15 @@ impl Hedging {
         })
     }
 
-    /// A call is sent at `now`.
-    pub(crate) fn begin(&self, now: u64, random: &Random) -> Course {
+    /// A call that may be hedged has begun.
+    pub(crate) fn deposit(&self, now: u64) {
         if let Some(share) = &self.share {
             share.deposit(now);
         }
+    }
+
+    /// Its first attempt is sent at `now`.
+    pub(crate) fn begin(&self, now: u64, random: &Random) -> Course {
         let mut upfront = self.initial - 1;
         if self.additional > 0.0 && random.ratio() < self.additional {
             upfront += 1;
@@ -116,12 +120,7 @@ impl Hedging {
 
     /// What an answer comes to: the codes that it names itself, else what the retry policy would
     /// try again.
-    pub(crate) fn fate(
-        &self,
-        met: retry::Met<'_>,
-        retry: &retry::Policy,
-        random: &Random,
-    ) -> Fate {
+    pub(crate) fn fate(&self, met: retry::Met<'_>, retry: &retry::Policy, random: &Random) -> Fate {
         let is_open = match (met, &self.non_fatal) {
             (retry::Met::GrpcStatus { code, .. }, Some(codes)) => codes.contains(&code),
             _ => retry.decide(0, met, random) != retry::Decision::Return,
@@ -160,7 +159,8 @@ fn account(share: f64) -> config::Budget {
 
 fn word_of(met: retry::Met<'_>) -> Word {
     use after::Pushback;
-    let (retry::Met::Response { headers, .. } | retry::Met::GrpcStatus { headers, .. }) = met else {
+    let (retry::Met::Response { headers, .. } | retry::Met::GrpcStatus { headers, .. }) = met
+    else {
         return Word::Nothing;
     };
     match after::grpc(headers) {
@@ -198,6 +198,7 @@ mod tests {
         let mut hedges = 0;
         for n in 0..calls {
             let now = n * 10 * MS;
+            hedging.deposit(now);
             let course = hedging.begin(now, &random);
             let took = latency(n);
             match course.next() {
@@ -239,6 +240,7 @@ mod tests {
         let mut hedges = 0;
         for n in 0..1_000 {
             let now = begun + n * MS;
+            hedging.deposit(now);
             let course = hedging.begin(now, &random);
             // Each is slower than any was before: at a fixed delay all would be hedged.
             let next = course.next().unwrap();
@@ -251,9 +253,9 @@ mod tests {
 
     #[test]
     fn the_extra_attempts_are_counted_exactly() {
-        let (hedging, budget, random) = (within(5.0), rich(), Random::seeded(1));
+        let (hedging, budget) = (within(5.0), rich());
         for n in 0..1_000 {
-            let _course = hedging.begin(n, &random);
+            hedging.deposit(n);
         }
         let paid = (0..1_000).filter(|_| hedging.pay(1_000, &budget).is_ok()).count();
         assert_eq!(paid, 50);
@@ -261,9 +263,9 @@ mod tests {
 
     #[test]
     fn an_empty_retry_budget_allows_none() {
-        let (hedging, random) = (within(50.0), Random::seeded(1));
+        let hedging = within(50.0);
         for n in 0..100 {
-            let _course = hedging.begin(n, &random);
+            hedging.deposit(n);
         }
         assert_eq!(hedging.pay(100, &poor()), Err(HedgeRefusal::Budget));
         assert_eq!(within(50.0).pay(0, &rich()), Err(HedgeRefusal::Share), "nothing was called");

@@ -10,17 +10,17 @@ use std::array;
 use super::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Parts of an octave: a quantile is at most a sixteenth too high.
-const PARTS: u64 = 16;
+pub(super) const PARTS: u64 = 16;
 /// From 1 ms to 131 s, below and above which all is one.
 const OCTAVES: u64 = 17;
 pub(super) const BUCKETS: usize = (PARTS * OCTAVES) as usize + 1;
 /// So many parts of an octave are a millisecond: the resolution there.
-const UNIT: u64 = 1_000_000 / PARTS;
+pub(super) const UNIT: u64 = 1_000_000 / PARTS;
 /// Nobody waits less before a hedge: the clock and the timer are no finer.
 //= Finagle BackupRequestFilter.MinSendBackupAfterMs: 1
-const LEAST: u64 = 1_000_000;
+pub(super) const LEAST: u64 = 1_000_000;
 /// How often the quantile is looked at again.
-const REFRESH: u64 = 100_000_000;
+pub(super) const REFRESH: u64 = 100_000_000;
 /// The wait that says that there is none.
 const UNKNOWN: u64 = u64::MAX;
 
@@ -83,19 +83,23 @@ impl<const SLOTS: usize, const SIZE: usize> Recent<SLOTS, SIZE> {
         self.total.iter().map(|count| u64::from(count.load(Relaxed))).sum()
     }
 
-    /// The least bound above which no more than the share of the samples is.
+    /// The bound above which the share of the samples is.
     fn quantile(&self) -> Option<u64> {
         let total = self.count();
         if total < self.enough() {
             return None;
         }
         let allowed = u64::try_from(u128::from(total) * u128::from(self.share) / 1_000_000);
-        let (mut above, allowed) = (0, allowed.unwrap_or(u64::MAX));
+        let mut left = allowed.unwrap_or(u64::MAX);
         for (place, count) in self.total.iter().enumerate().rev() {
-            above += u64::from(count.load(Relaxed));
-            if above > allowed {
-                return Some(bound(place));
+            let count = u64::from(count.load(Relaxed));
+            if count > left {
+                // As if they were spread evenly in it.
+                let (from, to) = (place.checked_sub(1).map_or(0, bound), bound(place));
+                let above = u128::from(to - from) * u128::from(left) / u128::from(count);
+                return Some(to.saturating_sub(u64::try_from(above).unwrap_or(0)).max(LEAST));
             }
+            left -= count;
         }
         Some(LEAST)
     }
@@ -141,7 +145,7 @@ impl<const SLOTS: usize, const SIZE: usize> Recent<SLOTS, SIZE> {
 
 /// Where a latency is counted.
 #[expect(clippy::cast_possible_truncation, reason = "less than the number of buckets")]
-fn bucket(nanos: u64) -> usize {
+pub(super) fn bucket(nanos: u64) -> usize {
     let units = nanos / UNIT;
     if units < PARTS {
         return 0;
@@ -153,123 +157,9 @@ fn bucket(nanos: u64) -> usize {
 }
 
 /// Where it ends: no latency in it is longer, but in the last.
-fn bound(place: usize) -> u64 {
+pub(super) fn bound(place: usize) -> u64 {
     let Some(place) = place.checked_sub(1) else { return LEAST };
     let place = place as u64;
     let (octave, part) = (place / PARTS, place % PARTS);
     ((PARTS + part + 1) << octave) * UNIT
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const SECOND: u64 = 1_000_000_000;
-    const MILLI: u64 = 1_000_000;
-
-    fn recent(share: f64) -> Box<Recent> {
-        Box::new(Recent::new(share, 3 * SECOND))
-    }
-
-    #[test]
-    fn of_a_hundred_latencies_one_is_above_the_99th() {
-        let recent = recent(0.01);
-        for n in 1..=100 {
-            recent.record(n, n * MILLI);
-        }
-        let wait = recent.wait(SECOND).unwrap();
-        assert!((99 * MILLI..106 * MILLI).contains(&wait), "{wait}");
-    }
-
-    #[test]
-    fn nothing_is_said_before_enough_is_known() {
-        let recent = recent(0.01);
-        for n in 0..99 {
-            recent.record(n, 5 * MILLI);
-        }
-        assert_eq!(recent.wait(SECOND), None);
-        recent.record(SECOND, 5 * MILLI);
-        assert_eq!(recent.wait(SECOND + REFRESH - 1), None, "not looked at again yet");
-        assert!(recent.wait(SECOND + REFRESH).is_some());
-    }
-
-    #[test]
-    fn nobody_waits_less_than_a_millisecond() {
-        let recent = recent(0.5);
-        for n in 0..1_000 {
-            recent.record(n, 1_000);
-        }
-        assert_eq!(recent.wait(1_000), Some(LEAST));
-    }
-
-    #[test]
-    fn what_is_older_than_the_window_is_forgotten() {
-        let recent = recent(0.1);
-        for n in 0..1_000 {
-            recent.record(n, 500 * MILLI);
-        }
-        assert!(recent.wait(1).unwrap() >= 500 * MILLI);
-        for n in 0..1_000 {
-            recent.record(20 * SECOND + n, 2 * MILLI);
-        }
-        assert!(recent.wait(25 * SECOND).unwrap() >= 500 * MILLI, "half of the window");
-        assert!(recent.wait(31 * SECOND).unwrap() < 3 * MILLI, "the first half has passed");
-        assert_eq!(recent.wait(60 * SECOND), None);
-        assert_eq!(recent.count(), 0);
-    }
-
-    #[test]
-    fn a_latency_beyond_all_bounds_is_the_longest() {
-        let recent = recent(0.0);
-        for n in 0..100 {
-            recent.record(n, u64::MAX);
-        }
-        assert_eq!(recent.wait(1_000), Some(bound(BUCKETS - 1)));
-    }
-
-    proptest! {
-        #[test]
-        fn a_bucket_holds_its_latencies_and_is_narrow(nanos in LEAST..(1 << 37)) {
-            let bound = bound(bucket(nanos));
-            prop_assert!(nanos < bound, "{nanos} in a bucket up to {bound}");
-            prop_assert!(bound - nanos <= nanos / PARTS + UNIT);
-        }
-
-        #[test]
-        fn buckets_are_in_order(a in any::<u64>(), b in any::<u64>()) {
-            prop_assert_eq!(a.min(b), if bucket(a) <= bucket(b) { a.min(b) } else { a.max(b) });
-        }
-
-        #[test]
-        fn no_more_than_the_share_is_above(
-            samples in prop::collection::vec(1..10_000_u64, 100..1_000),
-            share in 0.0..0.5,
-        ) {
-            let recent = recent(share);
-            for (n, sample) in samples.iter().enumerate() {
-                recent.record(n as u64, sample * MILLI / 10);
-            }
-            let wait = recent.wait(10_000).unwrap();
-            let above = samples.iter().filter(|sample| **sample * MILLI / 10 > wait).count();
-            prop_assert!(above as f64 <= share * samples.len() as f64 + 1e-3);
-        }
-
-        #[test]
-        fn the_total_is_what_is_in_the_window(
-            steps in prop::collection::vec((0..20 * SECOND, 0..SECOND), 1..200),
-        ) {
-            let recent = recent(0.1);
-            let (mut now, mut all) = (0, Vec::new());
-            for (pause, latency) in steps {
-                now += pause;
-                recent.record(now, latency);
-                all.push(now / (3 * SECOND));
-            }
-            let newest = now / (3 * SECOND);
-            let live = all.iter().filter(|slot| newest - **slot < 10).count();
-            prop_assert_eq!(recent.count(), live as u64);
-        }
-    }
 }
