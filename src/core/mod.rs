@@ -6,6 +6,7 @@ mod error;
 mod event;
 mod random;
 mod reason;
+mod refusal;
 mod time;
 mod wire;
 
@@ -26,6 +27,7 @@ pub use self::{
     reason::{
         DisconnectReason, EjectReason, HedgeRefusal, RetryReason, RetryRefusal, ReturnReason,
     },
+    refusal::Refusal,
 };
 
 /// The erased error of user layers, leaves and providers.

@@ -12,7 +12,11 @@ use std::{
 use arc_swap::ArcSwapOption;
 use http::uri::Authority;
 
-use super::{cluster::Cluster, resolve::HTTPS};
+use super::{
+    cluster::Cluster,
+    guard::{Guard, Kept},
+    resolve::HTTPS,
+};
 use crate::{
     balance::Wanted,
     config,
@@ -40,6 +44,8 @@ pub(crate) struct ServiceCell {
     budgets: Mutex<Vec<(config::Budget, Arc<Budget>)>>,
     /// The same of what hedging knows, by the place of the route and its settings.
     hedging: Mutex<Vec<(Hedged, Arc<Hedging>)>>,
+    /// The same of guards.
+    pub(super) guards: Kept,
 }
 
 /// A route, by its name or else its place, and what is said of its hedging.
@@ -60,6 +66,8 @@ pub(crate) struct Route {
     /// What it does without a cluster.
     pub(crate) steps: Option<Steps>,
     pub(crate) policy: Policy,
+    /// What a call passes before its first attempt; mostly nothing.
+    pub(crate) guards: Option<Arc<[Arc<dyn Guard>]>>,
     /// What keeps a caller with an endpoint.
     pub(crate) session: Option<Arc<Session>>,
     /// What it matches, in its source's words, for `describe()`.
@@ -150,6 +158,7 @@ impl ServiceCell {
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
             hedging: Mutex::new(Vec::new()),
+            guards: Kept::default(),
         }
     }
 
@@ -188,6 +197,7 @@ impl ServiceCell {
         self.current.store(Some(Arc::new(service)));
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
         self.known_hedging().retain(|(_, hedging)| Arc::strong_count(hedging) > 1);
+        self.guards.tidy();
     }
 
     /// Takes the definition away.
@@ -195,6 +205,7 @@ impl ServiceCell {
         self.current.store(None);
         self.budgets().clear();
         self.known_hedging().clear();
+        self.guards.clear();
     }
 
     /// The meters of its routes: the shared one, and one for each name.
