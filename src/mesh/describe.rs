@@ -171,7 +171,13 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
             matches: route.matches.iter().map(spelled::of_match).collect(),
             hosts: route.hosts.clone(),
             filters: route.filters.iter().map(|&name| name.to_owned()).collect(),
-            settings: settings::of_route(&code, &route.plane, route.source.as_deref(), inner),
+            settings: settings::of_route(
+                &code,
+                &route.plane,
+                route.source.as_deref(),
+                route.policy.hedging.as_deref(),
+                inner,
+            ),
             clusters: route
                 .clusters
                 .iter()

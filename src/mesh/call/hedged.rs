@@ -11,14 +11,13 @@ use std::{
 
 use http::{Request, Response};
 
-pub(super) use self::leg::Try;
-use self::leg::{Beside, Ended, Leg};
+use self::leg::{Beside, Ended, Leg, Try};
 use super::{
     Caller, Pinned,
     attempt::{Attempt, Met, Way},
     failover, head,
     outcome::{attempt_text, unrepeatable},
-    path::Armed,
+    path::{Armed, PathProj, State},
     staged::StagedAttempt,
     traced::{self, Trace},
     trail::{Trail, Visit},
@@ -494,6 +493,26 @@ impl Hedged {
         let kept = self.kept.iter().map(|kept| &kept.leg);
         tried.extend(self.legs().chain(kept).filter_map(|leg| leg.attempt.endpoint()));
         tried
+    }
+}
+
+impl PathProj<'_> {
+    /// Others may be sent beside the attempt that has just begun, unless the call has had some.
+    #[cold]
+    pub(super) fn hedge(&mut self, at: u64) {
+        let policy = self.pinned.as_ref().and_then(Pinned::policy);
+        let hedging = policy.and_then(|policy| policy.hedging.as_ref());
+        let (Some(hedging), Some(armed)) = (hedging, &mut *self.armed) else { return };
+        if !std::mem::take(&mut armed.hedges) {
+            return;
+        }
+        let attempt = match std::mem::replace(self.state.as_mut().get_mut(), State::Done) {
+            State::Attempt(attempt) => Try::Own(attempt),
+            State::Staged(attempt) => Try::Staged(attempt),
+            _ => return,
+        };
+        let group = Hedged::new(hedging, self.caller, attempt, self.trail.number, at);
+        self.state.set(State::Hedged(group));
     }
 }
 

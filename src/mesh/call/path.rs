@@ -18,7 +18,7 @@ use super::{
     attempt::{Attempt, Met, Way},
     guarded::{self, Chosen, Passes, Passing},
     head::{self, Head},
-    hedged::{Hedged, Try},
+    hedged::Hedged,
     mirrored,
     staged::StagedAttempt,
     stepped, sticky,
@@ -77,7 +77,7 @@ pub(super) struct Armed {
     /// Only after what is known not to have been worked on.
     pub(super) safe_only: bool,
     /// It may be sent again beside the first.
-    hedges: bool,
+    pub(super) hedges: bool,
 }
 
 #[pin_project(project = StateProj)]
@@ -604,27 +604,6 @@ impl PathProj<'_> {
             StateProj::Hedged(group) => group.ended_at(),
             _ => None,
         }
-    }
-
-    /// Others may be sent beside the attempt that has just begun, unless the call has had some.
-    #[cold]
-    fn hedge(&mut self, at: u64) {
-        let policy = self.pinned.as_ref().and_then(Pinned::policy);
-        let (Some(hedging), Some(armed)) =
-            (policy.and_then(|it| it.hedging.as_ref()), &mut *self.armed)
-        else {
-            return;
-        };
-        if !std::mem::take(&mut armed.hedges) {
-            return;
-        }
-        let attempt = match std::mem::replace(self.state.as_mut().get_mut(), State::Done) {
-            State::Attempt(attempt) => Try::Own(attempt),
-            State::Staged(attempt) => Try::Staged(attempt),
-            _ => return,
-        };
-        let group = Hedged::new(hedging, self.caller, attempt, self.trail.number, at);
-        self.state.set(State::Hedged(group));
     }
 
     /// The call is over, with this.

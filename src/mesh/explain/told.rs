@@ -24,6 +24,9 @@ impl Display for Explanation {
             Some(name) => writeln!(f, "route {name}")?,
             None => writeln!(f, "route {} (no name)", self.route.index + 1)?,
         }
+        if let Some(hedge) = &self.hedge {
+            writeln!(f, "hedged {hedge}")?;
+        }
         self.clusters.iter().try_for_each(|cluster| cluster.fmt(f))
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct Leg {
 }
 
 /// As it is sent.
-pub(in crate::mesh::call) enum Try {
+pub(super) enum Try {
     Own(Attempt),
     /// Through the user's attempt layers.
     Staged(Box<StagedAttempt>),
