@@ -33,6 +33,7 @@
 //! |---|---|---|
 //! | [`DeadlineLayer`] | the time of a call or of an attempt | none: it is given one |
 //! | [`RetryLayer`] | the repeats of a call, by [`config::Retry`](crate::config::Retry) | 3 attempts, 25 ms to 1 s apart, 20 % of the calls and 10 per second |
+//! | [`HedgeLayer`] | the tail of the latencies, by [`config::Hedge`](crate::config::Hedge) | none: it is given one |
 //! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
 //!
 //! Their failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError):
@@ -56,6 +57,7 @@ pub(crate) use self::budget::Budget;
 pub use self::{
     deadline::{Deadline, DeadlineLayer},
     exchange::{Answer, Exchange, Replay},
+    hedge::{Hedge, HedgeLayer},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
     retry::{Retry, RetryLayer},
 };

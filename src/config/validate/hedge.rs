@@ -8,6 +8,10 @@ impl Hedge {
     pub(crate) fn validate(&self, path: &str) -> Result<(), ConfigErrors> {
         let mut checker = Checker::new(path);
         checker.hedge(self);
+        if self.on_attempt_timeout == Some(true) {
+            let reason = "a layer has no attempt timeout that an attempt could outlive";
+            checker.refuse("on_attempt_timeout", true, reason);
+        }
         checker.done()
     }
 }

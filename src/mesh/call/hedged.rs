@@ -80,7 +80,7 @@ pub(super) struct Around<'a> {
 
 impl Hedged {
     /// The first attempt is under way since `now`.
-    pub(super) fn new(
+    fn new(
         hedging: &Arc<Hedging>,
         caller: &Caller,
         first: Try,
@@ -434,7 +434,7 @@ impl Hedged {
         }
         let now = Instant::now();
         let at = inner.epoch.nanos(now);
-        self.hedging.pay(at, &policy.budget)?;
+        self.hedging.pay(at, || policy.budget.withdraw(at).then_some(()))?;
         let body = armed.body.beside().map_err(refusal)?;
         let mut request = armed.head.request(body);
         around.trail.number += 1;

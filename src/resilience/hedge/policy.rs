@@ -92,14 +92,19 @@ impl Hedging {
         self.delay.or_else(|| self.recent.as_ref()?.wait(now))
     }
 
-    /// Whether a further attempt may be sent, which is paid for then.
+    /// Whether a further attempt may be sent, which is paid for then: from the allowed share, and from
+    /// the retry budget by `withdraw`.
     ///
     //= Finagle BackupRequestFilter: its own budget first, then the client's
-    pub(crate) fn pay(&self, now: u64, budget: &Budget) -> Result<(), HedgeRefusal> {
+    pub(crate) fn pay<T>(
+        &self,
+        now: u64,
+        withdraw: impl FnOnce() -> Option<T>,
+    ) -> Result<T, HedgeRefusal> {
         if self.share.as_ref().is_some_and(|share| !share.withdraw(now)) {
             return Err(HedgeRefusal::Share);
         }
-        if budget.withdraw(now) { Ok(()) } else { Err(HedgeRefusal::Budget) }
+        withdraw().ok_or(HedgeRefusal::Budget)
     }
 
     /// The first attempt of a call has given a final answer after so long.
@@ -202,7 +207,10 @@ mod tests {
             let course = hedging.begin(now, &random);
             let took = latency(n);
             match course.next() {
-                Some(next) if next < now + took && hedging.pay(next, &budget).is_ok() => {
+                Some(next)
+                    if next < now + took
+                        && hedging.pay(next, || budget.withdraw(next).then_some(())).is_ok() =>
+                {
                     hedges += 1;
                     // The other is as fast as most; the first is cancelled with its answer.
                     let end = (next + 5 * MS).min(now + took);
@@ -245,7 +253,7 @@ mod tests {
             // Each is slower than any was before: at a fixed delay all would be hedged.
             let next = course.next().unwrap();
             assert!(next < now + SECOND);
-            hedges += u64::from(hedging.pay(next, &budget).is_ok());
+            hedges += u64::from(hedging.pay(next, || budget.withdraw(next).then_some(())).is_ok());
         }
         // What was left of the window before, and the share of these.
         assert!(hedges <= 20 + 60, "{hedges}");
@@ -257,7 +265,9 @@ mod tests {
         for n in 0..1_000 {
             hedging.deposit(n);
         }
-        let paid = (0..1_000).filter(|_| hedging.pay(1_000, &budget).is_ok()).count();
+        let paid = (0..1_000)
+            .filter(|_| hedging.pay(1_000, || budget.withdraw(1_000).then_some(())).is_ok())
+            .count();
         assert_eq!(paid, 50);
     }
 
@@ -267,8 +277,15 @@ mod tests {
         for n in 0..100 {
             hedging.deposit(n);
         }
-        assert_eq!(hedging.pay(100, &poor()), Err(HedgeRefusal::Budget));
-        assert_eq!(within(50.0).pay(0, &rich()), Err(HedgeRefusal::Share), "nothing was called");
+        assert_eq!(
+            hedging.pay(100, || poor().withdraw(100).then_some(())),
+            Err(HedgeRefusal::Budget)
+        );
+        assert_eq!(
+            within(50.0).pay(0, || Some(())),
+            Err(HedgeRefusal::Share),
+            "nothing was called"
+        );
     }
 
     #[test]
