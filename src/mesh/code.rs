@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    self, Balancer, Balancing, ClusterSecurity, Filter, HashPolicy, HealthCheck, Hedge,
-    IdentityMatch, OutlierDetection, Policy, Protocol, Retry, SecurityMode, Session, SlowStart,
-    Subsetting, Tracing,
+    self, Balancer, Balancing, ClusterSecurity, Criticality, Filter, HashPolicy, HealthCheck,
+    Hedge, IdentityMatch, OutlierDetection, Policy, Protocol, Retry, SecurityMode, Session,
+    SlowStart, Subsetting, Tracing,
 };
 
 /// Settings of one service, given in code.
@@ -96,6 +96,14 @@ impl ServiceSettings {
     #[must_use]
     pub fn max_requests(mut self, calls: u32) -> Self {
         self.policy.max_requests = Some(calls);
+        self
+    }
+
+    /// How much calls matter that do not say it themselves; the lowest are refused first.
+    /// Default: critical.
+    #[must_use]
+    pub fn criticality(mut self, criticality: Criticality) -> Self {
+        self.policy.criticality = Some(criticality);
         self
     }
 

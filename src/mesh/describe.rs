@@ -7,8 +7,13 @@ use std::{
     time::Duration,
 };
 
-use super::{cluster::Cluster, inner::Inner, service::Service, settings, spelled};
-use crate::config::{Endpoint, Security};
+use super::{
+    cluster::Cluster,
+    inner::Inner,
+    service::{Route, Service},
+    settings, spelled,
+};
+use crate::config::{self, Endpoint, Security};
 
 /// Where a setting comes from; each wins over those after it.
 ///
@@ -167,17 +172,11 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
         .table
         .iter()
         .map(|route| RouteDescription {
+            settings: route_settings(inner, &code, route),
             name: route.name.as_deref().map(str::to_owned),
             matches: route.matches.iter().map(spelled::of_match).collect(),
             hosts: route.hosts.clone(),
             filters: route.filters.iter().map(|&name| name.to_owned()).collect(),
-            settings: settings::of_route(
-                &code,
-                &route.plane,
-                route.source.as_deref(),
-                route.policy.hedging.as_deref(),
-                inner,
-            ),
             clusters: route
                 .clusters
                 .iter()
@@ -185,6 +184,16 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
                 .collect(),
         })
         .collect()
+}
+
+/// Those of its policy, then those of its guards.
+fn route_settings(inner: &Inner, code: &config::Policy, route: &Route) -> Vec<Setting> {
+    let source = route.source.as_deref();
+    let hedging = route.policy.hedging.as_deref();
+    let mut settings = settings::of_route(code, &route.plane, source, hedging, inner);
+    let guards = route.guards.iter().flat_map(|guards| guards.iter());
+    settings.extend(guards.flat_map(|guard| guard.settings(source)));
+    settings
 }
 
 fn describe(inner: &Arc<Inner>, cluster: &Cluster, weight: u64) -> ClusterDescription {

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
-use super::{Mesh, cluster::Cluster, inner::Inner, service::ServiceCell};
+use super::{Mesh, cluster::Cluster, guard::Level, inner::Inner, service::ServiceCell};
 use crate::{
     balance::Standing,
+    config::CallPriority,
     core::Instant,
     observe::{Label, Metric, MetricFamily, MetricSample, MetricValue, Metrics, server},
 };
@@ -101,6 +102,9 @@ impl View {
             | Metric::Hedges
             | Metric::HedgesWon
             | Metric::HedgesRefused
+            | Metric::CallsRefused
+            | Metric::ConcurrencyLimit
+            | Metric::ConcurrencyActive
             | Metric::BudgetBalance => view.add_services(inner),
             Metric::ConfigBad => view.bad = inner.state().reports().len(),
             Metric::CertificateExpiry => view.certificates = inner.state().keys.expiries(),
@@ -149,7 +153,8 @@ impl View {
             | Metric::RetriesRefused
             | Metric::Hedges
             | Metric::HedgesWon
-            | Metric::HedgesRefused => {
+            | Metric::HedgesRefused
+            | Metric::CallsRefused => {
                 for meter in self.services.iter().flat_map(|service| service.meters()) {
                     meter.collect(metric, None, &mut samples);
                 }
@@ -159,6 +164,11 @@ impl View {
                     self.budgets(inner, service, &mut samples);
                 }
             }
+            Metric::ConcurrencyLimit | Metric::ConcurrencyActive => {
+                for service in &self.services {
+                    concurrency(service, metric, &mut samples);
+                }
+            }
             Metric::HttpAttempt
             | Metric::GrpcAttempt
             | Metric::ConnectDuration
@@ -166,6 +176,7 @@ impl View {
             | Metric::ConnectionsFailed
             | Metric::ConnectionsClosed
             | Metric::Ejections
+            | Metric::AttemptsRefused
             | Metric::Checks => {
                 for cluster in &self.clusters {
                     cluster.meter.collect(metric, &mut samples);
@@ -174,6 +185,11 @@ impl View {
             Metric::EndpointAttempts if inner.telemetry.per_endpoint() => {
                 for cluster in &self.clusters {
                     cluster.meter.collect(metric, &mut samples);
+                }
+            }
+            Metric::Drops | Metric::BreakerTaken | Metric::BreakerLimit | Metric::QueueLength => {
+                for cluster in &self.clusters {
+                    limits(cluster, metric, &mut samples);
                 }
             }
             Metric::AttemptsActive | Metric::Endpoints => {
@@ -286,5 +302,70 @@ impl View {
             ];
             samples.push(MetricSample::new(labels, value));
         });
+    }
+}
+
+/// What limits a cluster.
+fn limits(cluster: &Cluster, metric: Metric, samples: &mut Vec<MetricSample>) {
+    let core = cluster.core.load();
+    let name = || -> Label { ("mesh.cluster", (&cluster.name).into()) };
+    let level = |it: u32| MetricValue::Level(i64::from(it));
+    match metric {
+        Metric::Drops => {
+            let gate = core.gate.iter();
+            for (category, count) in gate.flat_map(|gate| gate.drops.counts()) {
+                let labels = vec![name(), ("mesh.drop.category", category.into())];
+                samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+            }
+        }
+        Metric::QueueLength => {
+            let queue = core.gate.as_ref().and_then(|gate| gate.queue.as_ref());
+            samples.extend(queue.map(|it| MetricSample::new(vec![name()], level(it.waiting()))));
+        }
+        _ => {
+            for it in core.levels() {
+                let priority = match it.priority {
+                    CallPriority::Default => "default",
+                    CallPriority::High => "high",
+                };
+                let labels = vec![
+                    name(),
+                    ("mesh.breaker", it.what.into()),
+                    ("mesh.call.priority", priority.into()),
+                ];
+                let value = match metric {
+                    Metric::BreakerTaken => level(it.taken),
+                    _ => MetricValue::Number(f64::from(it.most)),
+                };
+                samples.push(MetricSample::new(labels, value));
+            }
+        }
+    }
+}
+
+/// The limits of calls in flight that a service and its routes have; each once.
+fn concurrency(service: &ServiceCell, metric: Metric, samples: &mut Vec<MetricSample>) {
+    let Some(current) = service.current.load_full() else { return };
+    let value = |limit: u32, active: u32| match metric {
+        Metric::ConcurrencyLimit => MetricValue::Number(f64::from(limit)),
+        _ => MetricValue::Level(i64::from(active)),
+    };
+    if let Some(limiter) = &current.limiter {
+        let value = value(limiter.limit(), limiter.taken());
+        service.meter.plain.level("max_requests of the service", value, samples);
+    }
+    let mut told = Vec::new();
+    for route in current.table.iter() {
+        for guard in route.guards.iter().flat_map(|guards| guards.iter()) {
+            let Some(level) = guard.level() else { continue };
+            let Level { name, limit, active, is_of_service } = level;
+            let meter = if is_of_service { &service.meter.plain } else { &route.meter };
+            let key = (Arc::as_ptr(meter), name, is_of_service);
+            // Routes without a name share a meter: it tells of the first.
+            if !told.contains(&key) {
+                told.push(key);
+                meter.level(name, value(limit, active), samples);
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use http::uri::Authority;
 
 use super::{
     cluster::Cluster,
-    guard::{Guard, Kept},
+    guard::{Guard, Kept, RouteLimits},
     resolve::HTTPS,
 };
 use crate::{
@@ -46,6 +46,7 @@ pub(crate) struct ServiceCell {
     hedging: Mutex<Vec<(Hedged, Arc<Hedging>)>>,
     /// The same of guards.
     pub(super) guards: Kept,
+    pub(super) route_limits: RouteLimits,
 }
 
 /// A route, by its name or else its place, and what is said of its hedging.
@@ -112,10 +113,14 @@ pub(crate) struct Policy {
     pub(crate) max_body_bytes: usize,
     /// When a call is sent again beside the first, if it is.
     pub(crate) hedging: Option<Arc<Hedging>>,
+    /// Which limits of a cluster count its calls.
+    pub(crate) priority: config::CallPriority,
     /// How its calls are traced, if anything is said of it.
     pub(crate) tracing: Option<Arc<Rules>>,
     /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
     pub(crate) hash: Option<Box<Hashing>>,
+    /// How much its calls matter that do not say it themselves.
+    pub(crate) criticality: config::Criticality,
 }
 
 // === impl Target ===
@@ -159,6 +164,7 @@ impl ServiceCell {
             budgets: Mutex::new(Vec::new()),
             hedging: Mutex::new(Vec::new()),
             guards: Kept::default(),
+            route_limits: RouteLimits::default(),
         }
     }
 
@@ -170,17 +176,13 @@ impl ServiceCell {
         cell
     }
 
-    /// Its mirrors' limits, by what is said of them.
-    pub(crate) fn mirrored(&self) -> HashMap<Arc<str>, Arc<Limiter>> {
+    /// Its mirrors, by what is said of them.
+    pub(crate) fn mirrored(&self) -> HashMap<Arc<str>, Arc<Self>> {
         let current = self.current.load();
         let routes = current.iter().flat_map(|service| service.table.iter());
         let targets = routes.flat_map(|route| route.clusters.iter());
         let mirrors = targets.flat_map(|(_, target)| target.mirrors.iter());
-        let limit = |mirror: &Mirror| {
-            let limiter = mirror.cell.current.load().as_ref()?.limiter.clone()?;
-            Some((Arc::clone(&mirror.said), limiter))
-        };
-        mirrors.filter_map(limit).collect()
+        mirrors.map(|mirror| (Arc::clone(&mirror.said), Arc::clone(&mirror.cell))).collect()
     }
 
     /// Whether plain DNS alone defines it.
@@ -198,6 +200,7 @@ impl ServiceCell {
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
         self.known_hedging().retain(|(_, hedging)| Arc::strong_count(hedging) > 1);
         self.guards.tidy();
+        self.route_limits.tidy();
     }
 
     /// Takes the definition away.
@@ -206,6 +209,7 @@ impl ServiceCell {
         self.budgets().clear();
         self.known_hedging().clear();
         self.guards.clear();
+        self.route_limits.tidy();
     }
 
     /// The meters of its routes: the shared one, and one for each name.
@@ -270,8 +274,10 @@ impl ServiceCell {
             budget: self.budget(&retry.budget.clone().unwrap_or_default()),
             max_body_bytes: retry.body_cap(),
             hedging: merged.hedge.as_ref().and_then(|hedge| self.hedging(route, hedge)),
+            priority: merged.priority.unwrap_or_default(),
             tracing: merged.tracing.as_ref().and_then(Rules::of),
             hash: merged.hash.as_deref().map(|hash| Box::new(Hashing::new(hash))),
+            criticality: merged.criticality.unwrap_or_default(),
             retry: retry::Policy::new(&retry),
         }
     }

@@ -2,6 +2,8 @@
 
 mod health;
 mod hedge;
+mod limits;
+pub(super) mod protection;
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
@@ -12,8 +14,8 @@ use super::{
 };
 use crate::{
     config::{
-        self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, HashPolicy,
-        IdentityMatch, Policy, Retry, TlsVersion, Tracing, Transport,
+        self, Balancer, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch, Policy,
+        Retry, TlsVersion, Tracing, Transport,
     },
     core::Instant,
     resilience::hedge::Hedging,
@@ -95,6 +97,8 @@ pub(super) fn of_route(
         policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(time)),
         policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(time)),
         policy.setting("max_requests", "none", |p| text(p.max_requests)),
+        policy.setting("criticality", "critical", |p| text(p.criticality)),
+        policy.setting("priority", "default", |p| p.priority.as_ref().map(name_of)),
         policy.setting("hash", "none", |p| p.hash.as_deref().and_then(hashes)),
         resolve.setting("resolve_timeout", &time(inner.resolve_timeout), |code| {
             code.resolve_timeout.map(time)
@@ -167,7 +171,6 @@ pub(super) fn of_cluster(
         (security.roots, security.bundles, security.system_roots) = (None, None, None);
     }
     let cluster = Layers { code: Some(&code), plane: Some(&plane), source: source.as_deref() };
-    let breakers = cluster.within(|cluster| cluster.breakers.as_ref());
     let balancer = cluster.within(|cluster| cluster.balancer.as_ref());
     let usual = Balancer::default();
     let mut list =
@@ -183,12 +186,12 @@ pub(super) fn of_cluster(
     list.extend([
         cluster
             .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
-        breakers.setting("breakers.max_requests", "none", |b: &Breakers| text(b.max_requests)),
         cluster.setting("failover", "none", |c| {
             let clusters = c.failover.as_ref().map(|failover| failover.clusters.join(", "));
             clusters.filter(|clusters| !clusters.is_empty())
         }),
     ]);
+    list.extend(limits::of(&cluster));
     list.extend(health::of(&cluster));
     if let Some(config::Discovery::Dns(dns)) = &plane.discovery {
         let dns = Layers { code: None, plane: Some(dns), source: source.as_deref() };

@@ -5,6 +5,7 @@
 //! checked or refused here.
 
 mod balancer;
+mod breakers;
 mod cluster;
 mod dns;
 mod endpoint;
@@ -15,6 +16,7 @@ mod hedge;
 mod matching;
 mod place;
 mod policy;
+mod protection;
 mod reports;
 mod retry;
 mod route;

@@ -17,8 +17,9 @@ pub use self::types::{
 use super::{
     UnknownNames, call,
     client::{self, Found},
+    guard::protect::criticality,
     inner::Inner,
-    service::Route,
+    service::{Route, Service},
 };
 use crate::core::{self, Error, ErrorKind, Instant, Phase, Random, grpc};
 
@@ -67,10 +68,7 @@ impl Explanation {
             .iter()
             .map(|(weight, target)| explain(&call, target, weight as f64 / total as f64))
             .collect();
-        let limit = service.limiter.as_ref().filter(|limiter| limiter.is_full());
-        let fails = limit.map(|limiter| {
-            format!("the service has its maximum of {} calls in flight", limiter.limit())
-        });
+        let fails = refused(&service, route, &request, now);
         Ok(Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
@@ -96,6 +94,18 @@ fn hedged(route: &Route, request: &Request<()>, now: u64) -> Option<String> {
     } else {
         "never: it is not declared that it may be repeated, or asks for one attempt".to_owned()
     })
+}
+
+/// Why a limit or a protection might refuse the call.
+fn refused(service: &Service, route: &Route, request: &Request<()>, now: u64) -> Option<String> {
+    let guards = route.guards.iter().flat_map(|guards| guards.iter());
+    let foretold = guards.filter_map(|guard| guard.foretell(request, &route.policy, now));
+    let limit = service.limiter.as_ref().and_then(|limiter| {
+        let criticality = criticality(request, &route.policy);
+        limiter.would_refuse(limiter.limit(), criticality, now)
+    });
+    let reasons: Vec<_> = foretold.chain(limit.map(|full| full.told("service"))).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// The same request without a body.
