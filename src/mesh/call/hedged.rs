@@ -114,7 +114,7 @@ impl Hedged {
                 match self.send(&mut around) {
                     Ok(now) => {
                         if let Some(kept) = self.kept.take() {
-                            self.give_up(*kept, &mut around);
+                            Self::give_up(*kept, &mut around);
                         }
                         self.due = self.course.is_due(now);
                     }
@@ -156,7 +156,8 @@ impl Hedged {
                 }
                 match self.send(around) {
                     Ok(_) => {
-                        self.legs_mut().filter(|leg| leg.number == number).for_each(Leg::outlive)
+                        let late = self.legs_mut().filter(|leg| leg.number == number);
+                        late.for_each(Leg::outlive);
                     }
                     Err(reason) => self.refused(reason, around),
                 }
@@ -182,7 +183,7 @@ impl Hedged {
     /// All that are under way end by our own timeout.
     pub(super) fn expire(&mut self, around: &mut Around<'_>, now: Instant) {
         if let Some(kept) = self.kept.take() {
-            self.give_up(*kept, around);
+            Self::give_up(*kept, around);
         }
         let mut numbers: Vec<_> = self.legs().map(|leg| leg.number).collect();
         numbers.sort_unstable();
@@ -290,7 +291,7 @@ impl Hedged {
         let is_fatal = ended.result.is_err() && ended.leg.attempt.met() == Met::Fatal;
         let is_planned = !is_fatal && self.course.failed(now, word);
         if self.is_under_way() {
-            self.give_up(ended, around);
+            Self::give_up(ended, around);
         } else if is_planned {
             self.kept = Some(Box::new(ended));
         } else {
@@ -353,7 +354,7 @@ impl Hedged {
     }
 
     /// An attempt is over, and others go on.
-    fn give_up(&mut self, ended: Ended, around: &mut Around<'_>) {
+    fn give_up(ended: Ended, around: &mut Around<'_>) {
         let Ended { leg, result, .. } = ended;
         leg.trace(around.trace);
         let met = match &result {

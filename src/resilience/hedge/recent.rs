@@ -11,9 +11,8 @@ use super::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Parts of an octave: a quantile is at most a sixteenth too high.
 pub(super) const PARTS: u64 = 16;
-/// From 1 ms to 131 s, below and above which all is one.
-const OCTAVES: u64 = 17;
-pub(super) const BUCKETS: usize = (PARTS * OCTAVES) as usize + 1;
+/// 17 octaves, from 1 ms to 131 s, and what is below; what is above is in the last.
+pub(super) const BUCKETS: usize = 16 * 17 + 1;
 /// So many parts of an octave are a millisecond: the resolution there.
 pub(super) const UNIT: u64 = 1_000_000 / PARTS;
 /// Nobody waits less before a hedge: the clock and the timer are no finer.
