@@ -519,3 +519,66 @@ async fn a_body_over_the_cap_is_not_hedged_and_says_why() {
     assert_eq!((seen.len(), &*seen[0].2), (1, &b"1234567890"[..]));
     assert_eq!(refusals(&all(&mut events)), [HedgeRefusal::BodyTooLarge]);
 }
+
+/// A PUT whose parts come one after the other.
+fn trickling(parts: &'static [&'static str], pause: Duration) -> Request<Body> {
+    let frames = futures_util::stream::iter(parts);
+    let frames = futures_util::StreamExt::then(frames, move |part| async move {
+        tokio::time::sleep(pause).await;
+        Ok::<_, BoxError>(http_body::Frame::data(Bytes::from_static(part.as_bytes())))
+    });
+    let body = http_body_util::StreamBody::new(Box::pin(frames));
+    Request::put("/").body(Body::new(body)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_outgrows_what_is_kept_is_finished_by_the_attempt_that_is_ahead() {
+    let (leaves, seen) = (Leaves::new(2), Seen::default());
+    let sink = Arc::clone(&seen);
+    let builder = leaves.mesh(move |number, request: Request<Body>| {
+        let sink = Arc::clone(&sink);
+        async move {
+            let (head, body) = request.into_parts();
+            let is_first = head.headers.get("x-mesh-attempt").is_none();
+            // The second is slow to read.
+            tokio::time::sleep(if is_first { Duration::ZERO } else { 200 * MS }).await;
+            let bytes = body.collect().await?.to_bytes();
+            sink.lock().unwrap().push((number, head.headers, bytes.clone()));
+            tokio::time::sleep(500 * MS).await;
+            Ok::<_, BoxError>(ok(bytes))
+        }
+    });
+    let retry = rich().max_body_bytes(8);
+    let mesh =
+        builder.service(SERVICE, |s| s.retry(retry).hedge(Hedge::after(10 * MS))).build().unwrap();
+    let mut events = mesh.events();
+    let answer = send(&mesh, trickling(&["1234", "5678", "9"], 20 * MS)).await.unwrap();
+    assert_eq!(answer.into_body().text().await.unwrap(), "123456789");
+    assert_eq!(seen.lock().unwrap().len(), 1, "the other could not read all of it");
+    let events = all(&mut events);
+    let hedges = events.iter().filter(|event| matches!(event, Event::Hedge { .. })).count();
+    assert_eq!(hedges, 1, "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_the_cluster_counts_each_attempt() {
+    let leaves = Leaves::new(2);
+    let builder = leaves.leaves(Mesh::builder(), |_, _| async {
+        tokio::time::sleep(50 * MS).await;
+        Ok(ok("answer"))
+    });
+    let mut cluster = support::cluster(leaves.addresses());
+    let mut breakers = tower_mesh::config::Breakers::default();
+    breakers.max_requests = Some(1);
+    cluster.breakers = Some(breakers);
+    let source = tower_mesh::discover::Static::default().cluster(SERVICE, cluster);
+    let mesh = builder
+        .source(source)
+        .service(SERVICE, |s| s.hedge(Hedge::after(10 * MS)))
+        .build()
+        .unwrap();
+    let mut events = mesh.events();
+    assert_eq!(send(&mesh, get()).await.unwrap().status(), 200);
+    assert_eq!(leaves.total(), 1);
+    assert_eq!(refusals(&all(&mut events)), [HedgeRefusal::Limit]);
+}
