@@ -69,7 +69,7 @@ struct Over {
 pub(super) struct Around<'a> {
     pub(super) caller: &'a Caller,
     pub(super) pinned: &'a Pinned,
-    pub(super) armed: Option<&'a Armed>,
+    pub(super) armed: Option<&'a mut Armed>,
     pub(super) trail: &'a mut Trail,
     pub(super) trace: &'a mut Trace,
     pub(super) request: &'a mut Option<Request<Outgoing>>,
@@ -286,11 +286,17 @@ impl Hedged {
         }
         let Fate::Open(word) = fate else {
             self.leave_others(around, now);
+            if ended.result.is_ok() && ended.leg.number != self.number {
+                around.caller.meter(Some(around.pinned)).hedge_won();
+            }
             return Some(self.result(ended, around));
         };
-        let is_fatal = ended.result.is_err() && ended.leg.attempt.met() == Met::Fatal;
-        let is_planned = !is_fatal && self.course.failed(now, word);
-        if self.is_under_way() {
+        let others = self.is_under_way();
+        // Alone, what is known not to have been worked on is sent again for nothing by the call.
+        let is_safe = matches!(ended.leg.attempt.met(), Met::NeverSent | Met::Refused);
+        let is_the_calls = ended.result.is_err() && !others && is_safe;
+        let is_planned = !is_the_calls && self.course.failed(now, word);
+        if others {
             Self::give_up(ended, around);
         } else if is_planned {
             self.kept = Some(Box::new(ended));
@@ -344,9 +350,6 @@ impl Hedged {
     fn result(&mut self, ended: Ended, around: &mut Around<'_>) -> Result<Response<Body>, Error> {
         let Ended { leg, result, given } = ended;
         leg.trace(around.trace);
-        if leg.number != self.number && result.is_ok() {
-            around.caller.meter(Some(around.pinned)).hedge_won();
-        }
         self.over =
             Over { visit: leg.visit(), ended: leg.attempt.ended(), met: Some(leg.attempt.met()) };
         *around.request = given.filter(|_| result.is_err());
@@ -422,7 +425,7 @@ impl Hedged {
     fn send(&mut self, around: &mut Around<'_>) -> Result<u64, HedgeRefusal> {
         let (caller, pinned) = (around.caller, around.pinned);
         let inner = &caller.inner;
-        let (Some(armed), Some(policy)) = (around.armed, pinned.policy()) else {
+        let (Some(armed), Some(policy)) = (around.armed.as_deref(), pinned.policy()) else {
             return Err(HedgeRefusal::BodyTooLarge);
         };
         armed.body.check().map_err(refusal)?;
@@ -473,6 +476,10 @@ impl Hedged {
         };
         self.others.push(beside);
         self.course.send(at);
+        if let Some(armed) = &mut around.armed {
+            // A retry is not hedged again.
+            armed.hedges = false;
+        }
         let call = (&caller.cell.name, caller.number);
         caller.meter(Some(pinned)).hedge(call, number, after);
         Ok(at)
@@ -503,8 +510,8 @@ impl PathProj<'_> {
     pub(super) fn hedge(&mut self, at: u64) {
         let policy = self.pinned.as_ref().and_then(Pinned::policy);
         let hedging = policy.and_then(|policy| policy.hedging.as_ref());
-        let (Some(hedging), Some(armed)) = (hedging, &mut *self.armed) else { return };
-        if !std::mem::take(&mut armed.hedges) {
+        let (Some(hedging), Some(armed)) = (hedging, &*self.armed) else { return };
+        if !armed.hedges {
             return;
         }
         let attempt = match std::mem::replace(self.state.as_mut().get_mut(), State::Done) {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, Version, header::UPGRADE};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -76,7 +76,7 @@ pub(super) struct Armed {
     pub(super) body: ReplayBody,
     /// Only after what is known not to have been worked on.
     pub(super) safe_only: bool,
-    /// It may be sent again beside the first.
+    /// It may be sent again beside the first, and was not yet.
     pub(super) hedges: bool,
 }
 
@@ -119,7 +119,7 @@ macro_rules! around {
         $crate::mesh::call::hedged::Around {
             caller: $path.caller,
             pinned: $pinned,
-            armed: $path.armed.as_ref(),
+            armed: $path.armed.as_mut(),
             trail: $path.trail,
             trace: $path.trace,
             request: $path.request,
@@ -378,7 +378,9 @@ impl PathProj<'_> {
         let hedges = match &policy.hedging {
             None => false,
             Some(hedging) => {
-                let hedges = policy.retry.may_repeat(request.method(), self.caller.grpc, call);
+                // One connection alone can become something else.
+                let hedges = !request.headers().contains_key(UPGRADE)
+                    && policy.retry.may_repeat(request.method(), self.caller.grpc, call);
                 if hedges {
                     hedging.deposit(at);
                 }
