@@ -574,11 +574,16 @@ async fn a_limit_of_the_cluster_counts_each_attempt() {
     let source = tower_mesh::discover::Static::default().cluster(SERVICE, cluster);
     let mesh = builder
         .source(source)
-        .service(SERVICE, |s| s.hedge(Hedge::after(10 * MS)))
+        .service(SERVICE, |s| {
+            let budget = Budget::new(1.0).min_per_second(0);
+            s.hedge(Hedge::after(10 * MS)).retry(Retry::standard().budget(budget))
+        })
         .build()
         .unwrap();
     let mut events = mesh.events();
     assert_eq!(send(&mesh, get()).await.unwrap().status(), 200);
     assert_eq!(leaves.total(), 1);
     assert_eq!(refusals(&all(&mut events)), [HedgeRefusal::Limit]);
+    let left = mesh.metrics().total("mesh.client.retry_budget.balance", &[]);
+    assert_eq!(left as u64, 1, "what was not sent costs nothing");
 }

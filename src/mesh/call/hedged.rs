@@ -466,6 +466,9 @@ impl Hedged {
                     beside
                 }
                 Err(_) => {
+                    // It has cost nothing.
+                    self.hedging.refund(at);
+                    policy.budget.refund(at);
                     around.trail.number -= 1;
                     if let Some(trace) = around.trace {
                         trace.turn(self.number);

@@ -107,6 +107,13 @@ impl Hedging {
         withdraw().ok_or(HedgeRefusal::Budget)
     }
 
+    /// What was paid for was not sent.
+    pub(crate) fn refund(&self, now: u64) {
+        if let Some(share) = &self.share {
+            share.refund(now);
+        }
+    }
+
     /// The first attempt of a call has given a final answer after so long.
     pub(crate) fn answered(&self, now: u64, took: u64) {
         if let Some(recent) = &self.recent {
