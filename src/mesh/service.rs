@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -127,6 +128,12 @@ pub(crate) struct Policy {
 
 // === impl Target ===
 
+impl fmt::Debug for ServiceCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceCell").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Target {
     /// The labels are those of the route, and over them those of its cluster.
     pub(crate) fn new(
@@ -170,9 +177,10 @@ impl ServiceCell {
         }
     }
 
-    /// The cell of who gets copies for a cluster: no service has its name.
-    pub(crate) fn of_mirror(cluster: &str, hub: &Arc<Hub>) -> Self {
-        let mut cell = Self::new(&format!("mirror of {cluster}"), hub);
+    /// The cell of what is called beside the calls of others, such as a mirror of a cluster: no
+    /// service has its name.
+    pub(crate) fn beside(what: &str, cluster: &str, hub: &Arc<Hub>) -> Self {
+        let mut cell = Self::new(&format!("{what} of {cluster}"), hub);
         cell.authority = cluster.parse().ok();
         cell.server = Peer::of_service(&cluster.into());
         cell
