@@ -272,7 +272,7 @@ impl Inner {
             meter: Arc::clone(&cell.meter.plain),
             clusters: Split::new([(1, target)]),
             steps: None,
-            policy: cell.policy(&said, &plane),
+            policy: cell.policy(&cell.name, &plane),
             guards: None,
             faults: None,
             session: None,
