@@ -95,6 +95,7 @@
 
 #[cfg(feature = "reqwest-013")]
 pub mod adapt;
+mod authorize;
 pub mod balance;
 pub mod config;
 mod core;
@@ -122,8 +123,9 @@ pub use self::{
     },
     config::Retry,
     core::{
-        Attempt, Body, BoxError, Call, DisconnectReason, EjectReason, Error, ErrorKind, Event,
-        EventStream, Origin, Phase, Refusal, RetryReason, RetryRefusal, ReturnReason,
+        Attempt, AuthorizationVerdict, Body, BoxError, Call, DisconnectReason, EjectReason, Error,
+        ErrorKind, Event, EventStream, InjectedFault, Origin, Phase, Refusal, RetryReason,
+        RetryRefusal, ReturnReason,
     },
     discover::{Discover, Publisher},
     mesh::{

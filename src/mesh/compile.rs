@@ -117,7 +117,8 @@ impl Inner {
         let is_dns = |source: &SourceId| matches!(*source, SourceId::DNS | SourceId::DISCOVERY);
         let sources = by.is_some_and(|by| !by.keys().all(is_dns));
         cell.set_by_dns(said.is_none() && by.is_some_and(|by| !by.is_empty()) && !sources);
-        let said = said.map(|(_, service)| service.clone()).unwrap_or_default();
+        let mut said = said.map(|(_, service)| service.clone()).unwrap_or_default();
+        said.filters.splice(0..0, self.code.filters(name));
         let code = self.code.policy(name);
         let routes = routes_of(&said, name);
         let targets = routes.iter().flat_map(|route| &route.clusters);
@@ -171,7 +172,8 @@ impl Inner {
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
             let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
-            let guards = self.guards(state, &cell, &said.filters, &place, &route);
+            let guards = self.guards(state, &cell, &place, &said.filters, &route);
+            let faults = self.faults(state, &cell, &place, &said.filters, &route);
             let filters = filters().map(config::Filter::name).collect();
             let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
             let compiled = Route {
@@ -181,6 +183,7 @@ impl Inner {
                 steps,
                 policy,
                 guards,
+                faults,
                 session,
                 matches,
                 hosts,
@@ -270,6 +273,7 @@ impl Inner {
             steps: None,
             policy: cell.policy(&plane),
             guards: None,
+            faults: None,
             session: None,
             matches: Vec::new(),
             hosts: Vec::new(),

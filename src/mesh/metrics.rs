@@ -95,6 +95,8 @@ impl View {
         match metric {
             Metric::CallsActive
             | Metric::RateLimits
+            | Metric::Verdicts
+            | Metric::Faults
             | Metric::HttpCall
             | Metric::GrpcCall
             | Metric::BodiesFailed
@@ -139,7 +141,7 @@ impl View {
     fn samples(&self, inner: &Inner, metric: Metric) -> Vec<MetricSample> {
         let mut samples = Vec::new();
         match metric {
-            Metric::CallsActive | Metric::RateLimits => {
+            Metric::CallsActive | Metric::RateLimits | Metric::Verdicts | Metric::Faults => {
                 for service in &self.services {
                     service.meter.collect(metric, &mut samples);
                 }

@@ -45,6 +45,8 @@ pub(crate) enum Metric {
     GrpcCall,
     CallsActive,
     BodiesFailed,
+    Verdicts,
+    Faults,
     RateLimits,
     Unresolved,
     Retries,
@@ -89,11 +91,13 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 36] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
         Self::BodiesFailed,
+        Self::Verdicts,
+        Self::Faults,
         Self::RateLimits,
         Self::Unresolved,
         Self::Retries,
@@ -155,6 +159,18 @@ impl Metric {
                 Counter,
                 "{call}",
                 "Response bodies that failed after their head",
+            ),
+            Self::Verdicts => (
+                "mesh.client.authorization.verdicts",
+                Counter,
+                "{verdict}",
+                "Calls that rules of authorisation have denied, or noted",
+            ),
+            Self::Faults => (
+                "mesh.client.faults",
+                Counter,
+                "{fault}",
+                "Faults that were injected, or were due while too many were active",
             ),
             Self::RateLimits => (
                 "mesh.client.rate_limits",

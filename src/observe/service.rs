@@ -16,12 +16,17 @@ use super::{
     snapshot::{MetricSample, MetricValue},
 };
 use crate::core::{
-    BodyEnd, Error, ErrorKind, Event, Instant, Refusal, Reporter, RetryReason, RetryRefusal, nanos,
+    AuthorizationVerdict, BodyEnd, Error, ErrorKind, Event, InjectedFault, Instant, Refusal,
+    Reporter, RetryReason, RetryRefusal, nanos,
 };
 
 /// A service: what is known before a route is.
 pub(crate) struct ServiceMeter {
     active: AtomicI64,
+    /// What rules of authorisation have said.
+    verdicts: [AtomicU64; AuthorizationVerdict::ALL.len()],
+    /// Faults that were injected.
+    faults: [AtomicU64; InjectedFault::NAMES.len()],
     /// What rate limits have said.
     limited: [AtomicU64; RateLimited::NAMES.len()],
     /// Calls that met no route, or one without a name.
@@ -88,6 +93,8 @@ impl ServiceMeter {
     pub(crate) fn new(service: &Arc<str>, hub: &Arc<Hub>) -> Self {
         Self {
             active: AtomicI64::new(0),
+            verdicts: Default::default(),
+            faults: Default::default(),
             limited: Default::default(),
             plain: Arc::new(RouteMeter::new(service, None, hub)),
         }
@@ -125,6 +132,29 @@ impl ServiceMeter {
         });
     }
 
+    /// Rules of authorisation have said this of a call. `service` is as the caller named it.
+    pub(crate) fn authorized(
+        &self,
+        (service, call): (&Arc<str>, u64),
+        verdict: AuthorizationVerdict,
+        rule: Option<&Arc<str>>,
+    ) {
+        self.verdicts[verdict.index()].fetch_add(1, Relaxed);
+        self.plain.hub.events.emit(|| Event::Authorization {
+            service: Arc::clone(service),
+            call,
+            verdict,
+            rule: rule.map(Arc::clone),
+        });
+    }
+
+    /// A fault was injected into a call. `service` is as the caller named it.
+    pub(crate) fn fault(&self, (service, call): (&Arc<str>, u64), fault: InjectedFault) {
+        self.faults[fault.index()].fetch_add(1, Relaxed);
+        let events = &self.plain.hub.events;
+        events.emit(|| Event::FaultInjected { service: Arc::clone(service), call, fault });
+    }
+
     /// Calls without a response head so far.
     pub(crate) fn active(&self) -> i64 {
         self.active.load(Relaxed).max(0)
@@ -146,6 +176,16 @@ impl ServiceMeter {
             }
         };
         match metric {
+            Metric::Verdicts => {
+                for (counted, verdict) in self.verdicts.iter().zip(AuthorizationVerdict::ALL) {
+                    count(counted, "mesh.authorization.verdict", verdict.code());
+                }
+            }
+            Metric::Faults => {
+                for (counted, name) in self.faults.iter().zip(InjectedFault::NAMES) {
+                    count(counted, "mesh.fault", name);
+                }
+            }
             Metric::RateLimits => {
                 for (counted, name) in self.limited.iter().zip(RateLimited::NAMES) {
                     count(counted, "mesh.rate_limit.result", name);

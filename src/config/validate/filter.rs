@@ -51,6 +51,8 @@ impl Checker {
                 Filter::Mirror(mirror) => checker.mirror(mirror),
                 Filter::RateLimit(limit) => checker.rate_limit(limit),
                 Filter::GlobalRateLimit(limit) => checker.global_rate_limit(limit),
+                Filter::Authorize(rules) => checker.authorization(rules),
+                Filter::Fault(fault) => checker.fault(fault),
                 Filter::AdaptiveConcurrency(limit) => checker.adaptive_concurrency(limit),
                 Filter::AdmissionControl(admission) => checker.admission_control(admission),
                 Filter::Throttle(throttle) => checker.throttle(throttle),
@@ -280,6 +282,8 @@ fn runs(filter: &Filter) -> bool {
             | Filter::Mirror(_)
             | Filter::RateLimit(_)
             | Filter::GlobalRateLimit(_)
+            | Filter::Authorize(_)
+            | Filter::Fault(_)
             | Filter::AdaptiveConcurrency(_)
             | Filter::AdmissionControl(_)
             | Filter::Throttle(_)
