@@ -7,7 +7,7 @@
 //!
 //! What a guard decides by lives in `resilience` and `security`; here is what ties it to the mesh.
 
-#![allow(dead_code, reason = "some of what a guard may ask for is for guards to come")]
+#![allow(dead_code, reason = "what only some kinds of guards read")]
 
 mod authorize;
 mod fault;
@@ -333,14 +333,14 @@ impl Inner {
     ) -> Option<Arc<dyn Guard>> {
         let labels = &self.code.labels;
         match filter {
+            Filter::Fault(said) => Some(Arc::new(Fault::new(said)?)),
+            Filter::Authorize(said) => Some(Arc::new(Authorize::new(&cell.name, said))),
             Filter::RateLimit(limit) => Some(Arc::new(RateLimit::new(limit, labels))),
             #[cfg(feature = "rls")]
             Filter::GlobalRateLimit(limit) => {
                 let cell = self.cell_beside(state, "rate limits", &limit.cluster)?;
                 Some(Arc::new(GlobalRateLimit::new(limit, labels, cell)))
             }
-            Filter::Fault(said) => Some(Arc::new(Fault::new(said)?)),
-            Filter::Authorize(said) => Some(Arc::new(Authorize::new(&cell.name, said))),
             #[cfg(all(test, feature = "testing"))]
             Filter::Extension(extension) => tests::made(extension),
             filter => Protecting::of(place, filter, self.epoch, &self.random),

@@ -94,9 +94,9 @@ impl View {
         let mut view = Self::empty();
         match metric {
             Metric::CallsActive
-            | Metric::RateLimits
             | Metric::Verdicts
             | Metric::Faults
+            | Metric::RateLimits
             | Metric::HttpCall
             | Metric::GrpcCall
             | Metric::BodiesFailed
@@ -141,7 +141,7 @@ impl View {
     fn samples(&self, inner: &Inner, metric: Metric) -> Vec<MetricSample> {
         let mut samples = Vec::new();
         match metric {
-            Metric::CallsActive | Metric::RateLimits | Metric::Verdicts | Metric::Faults => {
+            Metric::CallsActive | Metric::Verdicts | Metric::Faults | Metric::RateLimits => {
                 for service in &self.services {
                     service.meter.collect(metric, &mut samples);
                 }

@@ -34,10 +34,10 @@
 //! | [`DeadlineLayer`] | the time of a call or of an attempt | none: it is given one |
 //! | [`RetryLayer`] | the repeats of a call, by [`config::Retry`](crate::config::Retry) | 3 attempts, 25 ms to 1 s apart, 20 % of the calls and 10 per second |
 //! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
-//! | [`RateLimitLayer`] | the calls per time, of all or of each key | none: it is given a bucket |
-//! | `GlobalRateLimitLayer` (feature `rls`) | the same for many callers, by a service that they share | 20 ms for its answer, else the call goes on |
 //! | [`AuthorizeLayer`] | who may call what | none: it is given rules |
 //! | [`FaultLayer`] | nothing: it injects faults | none: it is given some |
+//! | [`RateLimitLayer`] | the calls per time, of all or of each key | none: it is given a bucket |
+//! | `GlobalRateLimitLayer` (feature `rls`) | the same for many callers, by a service that they share | 20 ms for its answer, else the call goes on |
 //! | [`AdaptiveConcurrencyLayer`] | the calls in flight, by their latency, by [`config::AdaptiveConcurrency`](crate::config::AdaptiveConcurrency) | `gradient2`, 20 to 200 |
 //! | [`ThrottleLayer`] | what is sent to a service that refuses, by [`config::Throttle`](crate::config::Throttle) | 2 calls for each that it accepts, over 2 min |
 //! | [`AdmissionControlLayer`] | what is sent to a service that fails, by [`config::AdmissionControl`](crate::config::AdmissionControl) | below 95 % successes, over 30 s |

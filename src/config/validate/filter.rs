@@ -49,10 +49,10 @@ impl Checker {
                 Filter::Redirect(redirect) => checker.redirect(redirect, matches),
                 Filter::DirectResponse(direct) => checker.direct(direct),
                 Filter::Mirror(mirror) => checker.mirror(mirror),
-                Filter::RateLimit(limit) => checker.rate_limit(limit),
-                Filter::GlobalRateLimit(limit) => checker.global_rate_limit(limit),
                 Filter::Authorize(rules) => checker.authorization(rules),
                 Filter::Fault(fault) => checker.fault(fault),
+                Filter::RateLimit(limit) => checker.rate_limit(limit),
+                Filter::GlobalRateLimit(limit) => checker.global_rate_limit(limit),
                 Filter::AdaptiveConcurrency(limit) => checker.adaptive_concurrency(limit),
                 Filter::AdmissionControl(admission) => checker.admission_control(admission),
                 Filter::Throttle(throttle) => checker.throttle(throttle),
@@ -280,10 +280,10 @@ fn runs(filter: &Filter) -> bool {
             | Filter::Redirect(_)
             | Filter::DirectResponse(_)
             | Filter::Mirror(_)
-            | Filter::RateLimit(_)
-            | Filter::GlobalRateLimit(_)
             | Filter::Authorize(_)
             | Filter::Fault(_)
+            | Filter::RateLimit(_)
+            | Filter::GlobalRateLimit(_)
             | Filter::AdaptiveConcurrency(_)
             | Filter::AdmissionControl(_)
             | Filter::Throttle(_)
