@@ -42,6 +42,7 @@ mod fault;
 mod filter;
 mod follow;
 mod hash;
+pub(crate) mod header;
 pub(crate) mod headers;
 mod health_check;
 mod hedge;
@@ -52,6 +53,7 @@ mod locality;
 mod matching;
 pub(crate) mod name;
 mod outlier;
+pub(crate) mod path;
 pub(crate) mod pattern;
 mod policy;
 mod rate_limit;
@@ -66,8 +68,10 @@ mod serde_support;
 mod service;
 mod session;
 mod shard;
+pub(crate) mod share;
 mod subset;
 pub(crate) mod template;
+pub(crate) mod text;
 mod tracing;
 mod transport;
 mod tunnel;
@@ -90,8 +94,8 @@ pub use self::{
         Gradient2Controller, GradientController, Throttle, VegasController,
     },
     authorization::{
-        Action, Authorization, AuthorizationRule, ClaimMatch, Evaluation, Permission, PortRange,
-        Principal,
+        Action, Authorization, AuthorizationRule, ClaimMatch, Evaluation, LabelMatch, Permission,
+        PortRange, Principal,
     },
     balancer::{
         Balancer, ClientWeighted, HashFunction, LeastRequest, Maglev, OverrideHost, OverrideSource,
@@ -124,7 +128,7 @@ pub use self::{
     rate_limit::{
         AddressMask, DescriptorEntry, DescriptorHeaders, DescriptorMetadata, DescriptorPart,
         DescriptorQuery, DescriptorSource, GlobalRateLimit, LimitedDescriptor, RateDescriptor,
-        RateLimit, TokenBucket,
+        RateLimit, RateRequestType, TokenBucket,
     },
     retry::{
         AvoidEndpoint, Budget, ResetFormat, ResetHeader, Retry, RetryOn, RetryPriority,

@@ -5,18 +5,20 @@ mod call;
 mod criticality;
 mod error;
 mod event;
+mod fault;
 mod random;
 mod reason;
 mod refusal;
 mod time;
 pub(crate) mod uri;
+mod verdict;
 mod wire;
 
 pub(crate) use self::body::{
     Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Ticket,
     Unrepeatable, Watch, Watcher, polled_foreign, tail, tee,
 };
-pub(crate) use self::error::{Context, grpc};
+pub(crate) use self::error::{Context, Reply, grpc};
 pub(crate) use self::event::Events;
 pub(crate) use self::random::Random;
 pub(crate) use self::time::{Epoch, Instant, earliest, nanos};
@@ -27,8 +29,10 @@ pub use self::{
     criticality::Criticality,
     error::{Attempt, Error, ErrorKind, Origin, Phase},
     event::{Event, EventStream},
+    fault::InjectedFault,
     reason::{DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason},
     refusal::Refusal,
+    verdict::AuthorizationVerdict,
 };
 
 /// The erased error of user layers, leaves and providers.

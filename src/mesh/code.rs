@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    self, Balancer, Balancing, ClusterSecurity, Criticality, Filter, HashPolicy, HealthCheck,
-    IdentityMatch, OutlierDetection, Policy, Protocol, Retry, SecurityMode, Session, SlowStart,
-    Subsetting, Tracing,
+    self, Authorization, Balancer, Balancing, ClusterSecurity, Criticality, Fault, Filter,
+    HashPolicy, HealthCheck, IdentityMatch, OutlierDetection, Policy, Protocol, Retry,
+    SecurityMode, Session, SlowStart, Subsetting, Tracing,
 };
 
 /// Settings of one service, given in code.
@@ -24,6 +24,8 @@ pub struct ServiceSettings {
     pub(crate) security: Option<ClusterSecurity>,
     pub(crate) outlier_detection: Option<OutlierDetection>,
     pub(crate) health_check: Option<HealthCheck>,
+    /// What its calls pass before the filters that sources say.
+    pub(crate) filters: Vec<Filter>,
 }
 
 /// The settings of all services that the code names.
@@ -33,6 +35,8 @@ pub(crate) struct Code {
     pub(crate) resolve_timeout: Option<Duration>,
     /// What this process is, for routes that ask for it.
     pub(crate) labels: BTreeMap<String, String>,
+    /// What all calls pass first, whatever they call.
+    pub(crate) filters: Vec<Filter>,
 }
 
 // === impl ServiceSettings ===
@@ -105,6 +109,20 @@ impl ServiceSettings {
     #[must_use]
     pub fn session(mut self, session: Session) -> Self {
         self.session = Some(session);
+        self
+    }
+
+    /// Judges its calls by these rules, before those that a source says. Default: none.
+    #[must_use]
+    pub fn authorize(mut self, authorization: Authorization) -> Self {
+        self.filters.push(Filter::Authorize(authorization));
+        self
+    }
+
+    /// Injects faults into its calls, before those that a source says. Default: none.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.filters.push(Filter::Fault(Box::new(fault)));
         self
     }
 
@@ -264,6 +282,11 @@ impl Code {
         cluster
     }
 
+    /// The filters given in code.
+    pub(crate) fn filters(&self, name: &str) -> Vec<Filter> {
+        self.services.get(name).map(|settings| settings.filters.clone()).unwrap_or_default()
+    }
+
     /// The session given in code.
     pub(crate) fn session(&self, name: &str) -> Option<&Session> {
         self.services.get(name)?.session.as_ref()
@@ -283,10 +306,15 @@ impl Code {
             let error = config::ConfigError::new("resolve_timeout", value, reason);
             return Err(config::ConfigErrors(vec![error]));
         }
+        for filter in &self.filters {
+            if let Filter::Authorize(authorization) = filter {
+                authorization.validate("authorize")?;
+            }
+        }
         for (name, settings) in &self.services {
             let policy = settings.policy.clone();
             let session = settings.session.iter().map(|it| Filter::Session(Box::new(it.clone())));
-            let filters = session.collect();
+            let filters = session.chain(settings.filters.iter().cloned()).collect();
             config::Service { policy, filters, ..config::Service::default() }.validate(name)?;
             let balancer = settings.balancer.clone();
             let cluster = config::Cluster {

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     cluster::Cluster,
+    guard,
     inner::Inner,
     service::{Route, Service},
     settings, spelled,
@@ -172,7 +173,7 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
         .table
         .iter()
         .map(|route| RouteDescription {
-            settings: route_settings(inner, &code, route),
+            settings: route_settings(inner, name, &code, route),
             name: route.name.as_deref().map(str::to_owned),
             matches: route.matches.iter().map(spelled::of_match).collect(),
             hosts: route.hosts.clone(),
@@ -187,11 +188,10 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
 }
 
 /// Those of its policy, then those of its guards.
-fn route_settings(inner: &Inner, code: &config::Policy, route: &Route) -> Vec<Setting> {
+fn route_settings(inner: &Inner, name: &str, code: &config::Policy, route: &Route) -> Vec<Setting> {
     let source = route.source.as_deref();
     let mut settings = settings::of_route(code, &route.plane, source, inner);
-    let guards = route.guards.iter().flat_map(|guards| guards.iter());
-    settings.extend(guards.flat_map(|guard| guard.settings(source)));
+    settings.extend(guard::settings(inner, name, route));
     settings
 }
 

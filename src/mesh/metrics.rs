@@ -94,6 +94,9 @@ impl View {
         let mut view = Self::empty();
         match metric {
             Metric::CallsActive
+            | Metric::Verdicts
+            | Metric::Faults
+            | Metric::RateLimits
             | Metric::HttpCall
             | Metric::GrpcCall
             | Metric::BodiesFailed
@@ -138,9 +141,9 @@ impl View {
     fn samples(&self, inner: &Inner, metric: Metric) -> Vec<MetricSample> {
         let mut samples = Vec::new();
         match metric {
-            Metric::CallsActive => {
+            Metric::CallsActive | Metric::Verdicts | Metric::Faults | Metric::RateLimits => {
                 for service in &self.services {
-                    service.meter.collect(&mut samples);
+                    service.meter.collect(metric, &mut samples);
                 }
             }
             Metric::HttpCall

@@ -45,6 +45,7 @@ mod metrics;
 #[cfg(feature = "orca")]
 mod out_of_band;
 mod overriding;
+mod own;
 mod peers;
 #[cfg(feature = "orca")]
 mod probing;

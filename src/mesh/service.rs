@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -64,6 +65,8 @@ pub(crate) struct Route {
     pub(crate) policy: Policy,
     /// What a call passes before its first attempt; mostly nothing.
     pub(crate) guards: Option<Arc<[Arc<dyn Guard>]>>,
+    /// What each of its attempts may meet; mostly nothing.
+    pub(crate) faults: Option<Arc<[Arc<dyn Guard>]>>,
     /// What keeps a caller with an endpoint.
     pub(crate) session: Option<Arc<Session>>,
     /// What it matches, in its source's words, for `describe()`.
@@ -118,6 +121,12 @@ pub(crate) struct Policy {
 
 // === impl Target ===
 
+impl fmt::Debug for ServiceCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceCell").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Target {
     /// The labels are those of the route, and over them those of its cluster.
     pub(crate) fn new(
@@ -160,9 +169,10 @@ impl ServiceCell {
         }
     }
 
-    /// The cell of who gets copies for a cluster: no service has its name.
-    pub(crate) fn of_mirror(cluster: &str, hub: &Arc<Hub>) -> Self {
-        let mut cell = Self::new(&format!("mirror of {cluster}"), hub);
+    /// The cell of what is called beside the calls of others, such as a mirror of a cluster: no
+    /// service has its name.
+    pub(crate) fn beside(what: &str, cluster: &str, hub: &Arc<Hub>) -> Self {
+        let mut cell = Self::new(&format!("{what} of {cluster}"), hub);
         cell.authority = cluster.parse().ok();
         cell.server = Peer::of_service(&cluster.into());
         cell

@@ -45,6 +45,9 @@ pub(crate) enum Metric {
     GrpcCall,
     CallsActive,
     BodiesFailed,
+    Verdicts,
+    Faults,
+    RateLimits,
     Unresolved,
     Retries,
     RetriesRefused,
@@ -88,11 +91,14 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 35] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
         Self::BodiesFailed,
+        Self::Verdicts,
+        Self::Faults,
+        Self::RateLimits,
         Self::Unresolved,
         Self::Retries,
         Self::RetriesRefused,
@@ -153,6 +159,24 @@ impl Metric {
                 Counter,
                 "{call}",
                 "Response bodies that failed after their head",
+            ),
+            Self::Verdicts => (
+                "mesh.client.authorization.verdicts",
+                Counter,
+                "{verdict}",
+                "Calls that rules of authorisation have denied, or noted",
+            ),
+            Self::Faults => (
+                "mesh.client.faults",
+                Counter,
+                "{fault}",
+                "Faults that were injected, or were due while too many were active",
+            ),
+            Self::RateLimits => (
+                "mesh.client.rate_limits",
+                Counter,
+                "{call}",
+                "Calls over the rate limit of this process, and calls that a shared limit was asked about",
             ),
             Self::Unresolved => (
                 "mesh.client.calls.unresolved",

@@ -7,6 +7,7 @@
 mod answer;
 #[doc(hidden)]
 pub mod bench;
+mod describe;
 mod edit;
 pub(crate) mod hash;
 mod host;
@@ -14,20 +15,19 @@ mod index;
 mod matching;
 mod mirror;
 mod order;
-mod path;
 mod rewrite;
 mod session;
 mod split;
 mod steps;
 mod table;
-mod text;
 
 pub(crate) use self::{
     answer::Answer,
+    describe::Describing,
     edit::Edit,
     hash::Hashing,
     host::Host,
-    matching::{Asked, Matcher, Mismatch, Roll},
+    matching::{Asked, Matcher, Mismatch, Roll, authority_of},
     mirror::Mirror,
     rewrite::{Rewrite, Unusable},
     session::{Named, Session},

@@ -4,11 +4,13 @@
 //! Every check takes its struct apart without `..`: a new field does not compile before it is
 //! checked or refused here.
 
+mod authorization;
 mod balancer;
 mod breakers;
 mod cluster;
 mod dns;
 mod endpoint;
+mod fault;
 mod filter;
 mod hash;
 mod health;
@@ -16,6 +18,7 @@ mod matching;
 mod place;
 mod policy;
 mod protection;
+mod rate_limit;
 mod reports;
 mod retry;
 mod route;

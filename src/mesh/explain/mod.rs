@@ -17,7 +17,7 @@ pub use self::types::{
 use super::{
     UnknownNames, call,
     client::{self, Found},
-    guard::protect::criticality,
+    guard::{Dry, protect::criticality},
     inner::Inner,
     service::{Route, Service},
 };
@@ -68,11 +68,16 @@ impl Explanation {
             .iter()
             .map(|(weight, target)| explain(&call, target, weight as f64 / total as f64))
             .collect();
+        let dry = Dry { inner, request: &request, route };
+        let guards = || route.guards.iter().flat_map(|guards| guards.iter());
+        let faults = route.faults.iter().flat_map(|faults| faults.iter());
+        let refuses = guards().find(|guard| guard.fails(&dry)).and_then(|it| it.explain(&dry));
         let fails = refused(&service, route, &request, now);
         Ok(Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
-            fails,
+            fails: refuses.or(fails),
+            guards: guards().chain(faults).filter_map(|guard| guard.explain(&dry)).collect(),
             route: RouteExplanation {
                 index,
                 name: route.name.as_deref().map(str::to_owned),

@@ -24,6 +24,7 @@ impl Display for Explanation {
             Some(name) => writeln!(f, "route {name}")?,
             None => writeln!(f, "route {} (no name)", self.route.index + 1)?,
         }
+        self.guards.iter().try_for_each(|guard| writeln!(f, "  {guard}"))?;
         self.clusters.iter().try_for_each(|cluster| cluster.fmt(f))
     }
 }

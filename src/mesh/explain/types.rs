@@ -14,6 +14,9 @@ pub struct Explanation {
     pub service: String,
     /// Why the call would fail whatever is picked: a limit is reached.
     pub fails: Option<String>,
+    /// What the filters say that decide before its first attempt, in order: rules of authorisation,
+    /// faults. Nothing is counted, taken or injected.
+    pub guards: Vec<String>,
     /// The route that takes it.
     pub route: RouteExplanation,
     /// The clusters that the route splits its calls among.
