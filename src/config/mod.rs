@@ -52,6 +52,7 @@ mod locality;
 mod matching;
 pub(crate) mod name;
 mod outlier;
+mod overlay;
 pub(crate) mod pattern;
 mod policy;
 mod rate_limit;
@@ -148,6 +149,7 @@ pub use self::{
     value::{Extension, Value},
 };
 
+pub(crate) use self::overlay::Overlay;
 pub(crate) use self::validate::{NO_TIME, is_time};
 
 /// Services, clusters and identities by name: what a mesh file holds.

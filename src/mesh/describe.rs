@@ -1,6 +1,7 @@
 //! The assembled stack in order, and every setting with its origin.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     fmt,
     sync::Arc,
@@ -12,7 +13,8 @@ use crate::config::{Endpoint, Security};
 
 /// Where a setting comes from; each wins over those after it.
 ///
-/// A [`Description`] is of a mesh and of no call: it has `Code`, `ControlPlane` and `Default` alone.
+/// A [`Description`] is of a mesh and of no call: it has `Code`, `ControlPlane` and `Default` alone. An
+/// [`Explanation`](super::Explanation) is of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SettingOrigin {
@@ -31,7 +33,7 @@ pub enum SettingOrigin {
 #[non_exhaustive]
 pub struct Setting {
     /// `timeout`, `retry.attempts`, `transport.max_age`, …: its path in the file.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value as the file spells it, or what the default comes to.
     pub value: String,
     /// Where it comes from.
@@ -121,7 +123,7 @@ impl Description {
             .iter()
             .map(|(name, service)| ServiceDescription {
                 name: name.to_string(),
-                routes: routes(inner, name, service),
+                routes: routes(inner, service),
             })
             .collect();
         Self {
@@ -161,8 +163,7 @@ fn stack(inner: &Inner) -> Vec<String> {
     .collect()
 }
 
-fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescription> {
-    let code = inner.code.policy(name);
+fn routes(inner: &Arc<Inner>, service: &Service) -> Vec<RouteDescription> {
     service
         .table
         .iter()
@@ -171,7 +172,7 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
             matches: route.matches.iter().map(spelled::of_match).collect(),
             hosts: route.hosts.clone(),
             filters: route.filters.iter().map(|&name| name.to_owned()).collect(),
-            settings: settings::of_route(&code, &route.plane, route.source.as_deref(), inner),
+            settings: settings::of_route(inner, route, None),
             clusters: route
                 .clusters
                 .iter()
@@ -327,7 +328,7 @@ fn list(f: &mut fmt::Formatter<'_>, indent: &str, settings: &[Setting]) -> fmt::
 }
 
 impl Setting {
-    fn is_said(&self) -> bool {
+    pub(super) fn is_said(&self) -> bool {
         self.origin != SettingOrigin::Default
     }
 }

@@ -42,8 +42,10 @@ mod listed;
 mod metrics;
 #[cfg(feature = "orca")]
 mod out_of_band;
+mod overlay;
 mod overriding;
 mod peers;
+mod policies;
 #[cfg(feature = "orca")]
 mod probing;
 mod protect;

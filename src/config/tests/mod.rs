@@ -1,6 +1,6 @@
 mod hash;
 #[cfg(feature = "schema")]
-mod instances;
+pub(crate) mod instances;
 #[cfg(feature = "schema")]
 mod leaves;
 #[cfg(feature = "schema")]
