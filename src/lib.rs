@@ -125,10 +125,11 @@ pub use self::{
     },
     discover::{Discover, Publisher},
     mesh::{
-        CallFuture, Client, ClusterDescription, ClusterExplanation, Description, Explanation,
-        HashExplanation, HashKeyExplanation, LeafEndpoint, Mesh, MeshBuilder, Next, NextFuture,
-        PassedRule, RouteDescription, RouteExplanation, ServiceDescription, ServiceSettings,
-        Setting, SettingOrigin, UnknownNames,
+        AnswerExplanation, CallFuture, Client, ClusterDescription, ClusterExplanation, Description,
+        Explanation, HashExplanation, HashKeyExplanation, HeadExplanation, LeafEndpoint, Mesh,
+        MeshBuilder, MirrorExplanation, Next, NextFuture, PassedRule, RouteDescription,
+        RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin,
+        UnknownNames,
     },
     observe::{InvalidTraceparent, Propagation, TraceContext},
 };

@@ -85,11 +85,7 @@ mod one {
         near.iter().map(|value| Some(value.clone())).collect()
     }
 
-    pub(super) fn told<T: Debug>(
-        near: &Option<T>,
-        path: &str,
-        into: &mut Vec<(String, String)>,
-    ) {
+    pub(super) fn told<T: Debug>(near: &Option<T>, path: &str, into: &mut Vec<(String, String)>) {
         into.extend(near.iter().map(|value| (path.to_owned(), super::word(value))));
     }
 }
@@ -135,11 +131,7 @@ mod block {
         parts.map(Some).collect()
     }
 
-    pub(super) fn told<T: Overlay>(
-        near: &Option<T>,
-        path: &str,
-        into: &mut Vec<(String, String)>,
-    ) {
+    pub(super) fn told<T: Overlay>(near: &Option<T>, path: &str, into: &mut Vec<(String, String)>) {
         let Some(near) = near else { return };
         let before = into.len();
         near.told(path, into);
@@ -153,10 +145,7 @@ mod block {
 mod boxed {
     use super::{Overlay, block};
 
-    pub(super) fn over<T: Overlay>(
-        near: &Option<Box<T>>,
-        far: &Option<Box<T>>,
-    ) -> Option<Box<T>> {
+    pub(super) fn over<T: Overlay>(near: &Option<Box<T>>, far: &Option<Box<T>>) -> Option<Box<T>> {
         match (near, far) {
             (Some(near), Some(far)) => Some(Box::new(near.laid_over(far))),
             (near, far) => near.as_ref().or(far.as_ref()).cloned(),
@@ -209,11 +198,7 @@ mod choice {
         near.iter().flat_map(Choice::apart).map(Some).collect()
     }
 
-    pub(super) fn told<T: Choice>(
-        near: &Option<T>,
-        path: &str,
-        into: &mut Vec<(String, String)>,
-    ) {
+    pub(super) fn told<T: Choice>(near: &Option<T>, path: &str, into: &mut Vec<(String, String)>) {
         if let Some(near) = near {
             near.named(path, into);
         }

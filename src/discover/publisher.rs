@@ -47,8 +47,13 @@ pub(crate) enum Change {
     Remove(String, Vec<Address>),
     Identity(String, Box<IdentityFiles>),
     RemoveIdentity(String),
-    Refused { part: String, reason: String },
-    Accepted { part: String },
+    Refused {
+        part: String,
+        reason: String,
+    },
+    Accepted {
+        part: String,
+    },
     Synced,
     Confirmed,
     /// Where what comes next stands.

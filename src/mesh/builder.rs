@@ -505,8 +505,9 @@ impl MeshBuilder {
             call: self.call.map(|stage| stage(Next::new(CallRest))),
             attempt: self.attempt.map(|stage| stage(Next::new(AttemptRest))),
             endpoint: self.endpoint,
-            leaf: self.leaf,
+            leaf: self.leaf.filter(|_| !self.is_dry),
             connector: match self.connect {
+                _ if self.is_dry => transport::dry_connector(),
                 Some(connect) => connect(transport::default_connector()),
                 None => transport::default_connector(),
             },

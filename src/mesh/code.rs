@@ -294,7 +294,8 @@ impl Code {
 
     /// The clusters of which the code says how they are secured.
     pub(crate) fn secured(&self) -> BTreeSet<String> {
-        let says = |(_, settings): &(&String, &ServiceSettings)| settings.cluster.security.is_some();
+        let says =
+            |(_, settings): &(&String, &ServiceSettings)| settings.cluster.security.is_some();
         self.services.iter().filter(says).map(|(name, _)| name.clone()).collect()
     }
 

@@ -81,8 +81,8 @@ pub use self::{
         SettingOrigin,
     },
     explain::{
-        ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation, PassedRule,
-        RouteExplanation,
+        AnswerExplanation, ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation,
+        HeadExplanation, MirrorExplanation, PassedRule, RouteExplanation,
     },
     leaf::LeafEndpoint,
     stage::{Next, NextFuture},

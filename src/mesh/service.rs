@@ -87,6 +87,9 @@ pub(crate) struct Target {
     pub(crate) mirrors: Arc<[Mirror]>,
 }
 
+/// What stands before the cluster in the name of a mirror.
+const OF_MIRROR: &str = "mirror of ";
+
 /// Who gets a copy of a request.
 #[derive(Clone)]
 pub(crate) struct Mirror {
@@ -109,6 +112,15 @@ pub(crate) struct Policy {
     pub(crate) tracing: Option<Arc<Rules>>,
     /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
     pub(crate) hash: Option<Box<Hashing>>,
+}
+
+// === impl Mirror ===
+
+impl Mirror {
+    /// The cluster that gets the copies.
+    pub(crate) fn cluster(&self) -> &str {
+        self.cell.name.strip_prefix(OF_MIRROR).unwrap_or(&self.cell.name)
+    }
 }
 
 // === impl Target ===
@@ -155,7 +167,7 @@ impl ServiceCell {
 
     /// The cell of who gets copies for a cluster: no service has its name.
     pub(crate) fn of_mirror(cluster: &str, hub: &Arc<Hub>) -> Self {
-        let mut cell = Self::new(&format!("mirror of {cluster}"), hub);
+        let mut cell = Self::new(&format!("{OF_MIRROR}{cluster}"), hub);
         cell.authority = cluster.parse().ok();
         cell.server = Peer::of_service(&cluster.into());
         cell

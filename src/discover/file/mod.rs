@@ -121,7 +121,12 @@ impl Published {
         if unknown.is_empty() {
             publish.accepted(file);
         } else {
-            publish.refused(file, unknown.join("; "));
+            let named = unknown.iter().map(|reason| {
+                let field = reason.split('`').nth(1);
+                let place = text.as_ref().zip(field).and_then(|(text, it)| text.place(it));
+                place.map_or_else(|| reason.clone(), |place| format!("{reason} ({place})"))
+            });
+            publish.refused(file, named.collect::<Vec<_>>().join("; "));
         }
         // Before the clusters that use them.
         self.identities.apply(publish, "identity", &identities, &placed, |name, files| {
