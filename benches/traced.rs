@@ -16,8 +16,9 @@ use gungraun::{
     Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 
-use meshes::{Trace, Traced};
+use meshes::{Trace, Traced, tonic};
 use support::{
+    grpc::{Run, Under},
     subjects::{Bare, Plain},
     units::CALLS,
 };
@@ -59,7 +60,26 @@ fn traced_32(traced: Traced) -> Traced {
     traced
 }
 
-library_benchmark_group!(name = traced, benchmarks = [bare_1, traced_1, bare_32, traced_32]);
+#[library_benchmark]
+#[bench::mesh(args = (Under::Mesh), setup = tonic)]
+#[bench::balance_list(args = (Under::BalanceList), setup = tonic)]
+fn tonic_1(subject: Box<dyn Run>) -> Box<dyn Run> {
+    subject.run(1, black_box(CALLS));
+    subject
+}
+
+#[library_benchmark]
+#[bench::mesh(args = (Under::Mesh), setup = tonic)]
+#[bench::balance_list(args = (Under::BalanceList), setup = tonic)]
+fn tonic_32(subject: Box<dyn Run>) -> Box<dyn Run> {
+    subject.run(32, black_box(CALLS));
+    subject
+}
+
+library_benchmark_group!(
+    name = traced,
+    benchmarks = [bare_1, traced_1, bare_32, traced_32, tonic_1, tonic_32]
+);
 main!(
     config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
     library_benchmark_groups = traced

@@ -76,7 +76,8 @@
 //! * **tls-ring** — The same by ring alone: lighter to build, without post-quantum key exchange.
 //! * **rustls-023** — A crypto provider of the application's own, from rustls 0.23.
 //! * **orca** — Load reports (ORCA): the policies `client_weighted` and `prequal`, and for servers
-//!   `server::LoadReportLayer`. Pulls in `prost`, `base64` and `serde_json`.
+//!   `server::LoadReportLayer`. Pulls in `prost` and `serde_json`.
+//! * **grpc-health** — Health checks by the gRPC health protocol. Pulls in `prost`.
 //! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
 //!   on tokio's `test-util` and hyper's server.
 #![cfg_attr(
@@ -121,7 +122,7 @@ pub use self::{
     config::Retry,
     core::{
         Attempt, Body, BoxError, Call, DisconnectReason, EjectReason, Error, ErrorKind, Event,
-        EventStream, Origin, Phase, RetryReason, RetryRefusal, ReturnReason,
+        EventStream, Origin, Phase, Refusal, RetryReason, RetryRefusal, ReturnReason,
     },
     discover::{Discover, Publisher},
     mesh::{

@@ -180,6 +180,7 @@ fn one_table_maps_every_kind() {
         (Kind::Denied, Code::PermissionDenied, 403),
         (Kind::Timeout, Code::DeadlineExceeded, 504),
         (Kind::Connect, Code::Unavailable, 503),
+        (Kind::Identity, Code::Unavailable, 503),
         (Kind::Refused, Code::Unavailable, 503),
         (Kind::Transport, Code::Unavailable, 502),
         (Kind::RequestBody, Code::Internal, 500),

@@ -8,7 +8,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread,
 };
@@ -21,7 +21,7 @@ use tonic::{
     codegen::StdError,
     transport::{Channel, Endpoint},
 };
-use tower_mesh::Mesh;
+use tower_mesh::{Mesh, MeshBuilder, TraceContext};
 
 use super::{
     calls::{self, Caller, WARM_UP, drive},
@@ -49,7 +49,11 @@ struct Grpc<T> {
 }
 
 #[derive(Clone)]
-struct GreeterCaller<T>(GreeterClient<T>);
+struct GreeterCaller<T> {
+    client: GreeterClient<T>,
+    /// What the next trace is called, where calls carry one, and who is told of it.
+    trace: Option<(Arc<AtomicU64>, Under)>,
+}
 
 impl<T> Caller for GreeterCaller<T>
 where
@@ -65,7 +69,22 @@ where
         metadata.insert("x-tenant", tonic::metadata::MetadataValue::from_static("tenant-1"));
         metadata.insert("x-region", tonic::metadata::MetadataValue::from_static("eu-central"));
         metadata.insert("x-client", tonic::metadata::MetadataValue::from_static("bench/1"));
-        let reply = self.0.clone().say_hello(request).await.unwrap();
+        if let Some((next, under)) = &self.trace {
+            // A caller that is not sampled: each side gets it in its own form.
+            let id = next.fetch_add(1, Relaxed);
+            if *under == Under::Mesh {
+                let context =
+                    TraceContext::new(u128::from(id).to_be_bytes(), id.to_be_bytes(), false);
+                request.extensions_mut().insert(context.unwrap());
+            } else {
+                let text = format!("00-{:032x}-{id:016x}-00", u128::from(id));
+                let mut value: tonic::metadata::MetadataValue<_> = text.parse().unwrap();
+                // Not to be indexed, for no other call has the same.
+                value.set_sensitive(true);
+                request.metadata_mut().insert("traceparent", value);
+            }
+        }
+        let reply = self.client.clone().say_hello(request).await.unwrap();
         assert_eq!(reply.into_inner().message, GREETING);
     }
 }
@@ -83,6 +102,24 @@ const GREETING: &str = "hello, hello, hello";
 
 /// A subject whose calls have reached every server.
 pub(crate) fn grpc(under: Under) -> Box<dyn Run> {
+    subject(under, false, |builder| builder)
+}
+
+/// The same, of a mesh that is built further, with a trace context that differs per call.
+#[allow(dead_code, reason = "of benches with every feature")]
+pub(crate) fn traced(
+    under: Under,
+    further: impl FnOnce(MeshBuilder) -> MeshBuilder,
+) -> Box<dyn Run> {
+    subject(under, true, further)
+}
+
+fn subject(
+    under: Under,
+    is_traced: bool,
+    further: impl FnOnce(MeshBuilder) -> MeshBuilder,
+) -> Box<dyn Run> {
+    let trace = is_traced.then(|| (Arc::new(AtomicU64::new(1)), under));
     let connections = Arc::new(AtomicUsize::new(0));
     let ports: Vec<u16> = (0..ENDPOINTS).map(|_| serve(&connections)).collect();
     let runtime = calls::runtime();
@@ -92,18 +129,19 @@ pub(crate) fn grpc(under: Under) -> Box<dyn Run> {
         Under::Mesh => {
             let addresses =
                 ports.iter().map(|port| std::net::SocketAddr::from(([127, 0, 0, 1], *port)));
-            let mesh = Mesh::builder().endpoints("greeter.prod", addresses).seed(7).build();
-            let mesh = mesh.unwrap();
+            let builder = Mesh::builder().endpoints("greeter.prod", addresses).seed(7);
+            let mesh = further(builder).build().unwrap();
             runtime.block_on(mesh.ready()).unwrap();
-            let caller = GreeterCaller(GreeterClient::new(mesh.client("greeter.prod").unwrap()));
-            Box::new(Grpc { runtime, caller })
+            let client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+            Box::new(Grpc { runtime, caller: GreeterCaller { client, trace } })
         }
         Under::BalanceList => {
             let endpoints = ports
                 .iter()
                 .map(|port| Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap());
             let channel = Channel::balance_list(endpoints);
-            Box::new(Grpc { runtime, caller: GreeterCaller(GreeterClient::new(channel)) })
+            let client = GreeterClient::new(channel);
+            Box::new(Grpc { runtime, caller: GreeterCaller { client, trace } })
         }
     };
     subject.run(1, WARM_UP);

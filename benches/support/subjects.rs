@@ -272,6 +272,7 @@ pub(crate) fn config(work: Work, timeout: Duration) -> Config {
                 "protocol": "http2",
                 "balancer": {"peak_ewma": {"decay": "10s"}},
                 "breakers": {"max_requests": LIMIT},
+                "outlier_detection": {"consecutive_5xx": 5},
             }},
             "services": {"users.prod": {
                 "policy": {

@@ -20,6 +20,7 @@ use tower_mesh::{Body, Client, Mesh, TraceContext, discover::Static};
 
 use crate::support::{
     calls::{self, Caller, WARM_UP, drive, read, request},
+    grpc::{self, Run, Under},
     peer::{Answer, Peers},
     subjects::{TIMEOUT, Work, config},
 };
@@ -69,6 +70,17 @@ impl SpanExporter for Nowhere {
     }
 }
 
+/// A tracer that follows the caller, and throws spans away.
+fn provider(root: Sampler) -> SdkTracerProvider {
+    let sampler = Sampler::ParentBased(Box::new(root));
+    SdkTracerProvider::builder().with_sampler(sampler).with_simple_exporter(Nowhere).build()
+}
+
+/// A generated tonic client, whose mesh has a tracer and whose callers are not sampled.
+pub(crate) fn tonic(under: Under) -> Box<dyn Run> {
+    grpc::traced(under, |builder| builder.tracer_provider(&provider(Sampler::AlwaysOn)))
+}
+
 impl Traced {
     /// Not armed: G2a.
     pub(crate) fn new(trace: Trace) -> Self {
@@ -94,11 +106,7 @@ impl Traced {
                 Trace::ParentOff | Trace::RootOn | Trace::ParentOn => Some(Sampler::AlwaysOn),
             };
             if let Some(sampler) = sampler {
-                let provider = SdkTracerProvider::builder()
-                    .with_sampler(Sampler::ParentBased(Box::new(sampler)))
-                    .with_simple_exporter(Nowhere)
-                    .build();
-                builder = builder.tracer_provider(&provider);
+                builder = builder.tracer_provider(&provider(sampler));
             }
             if trace == Trace::NoSubscriber {
                 builder = builder.tracing_spans();

@@ -58,6 +58,7 @@ const RUSTLS: &str = "bare tokio-rustls, DNS name";
 const TOWER: &str = "tower layers, buffer, p2c";
 const RESILIENCE: &str = "tower-resilience 0.13";
 const BALANCE_LIST: &str = "tonic `Channel::balance_list`";
+const BALANCE_LIST_TRACED: &str = "tonic `Channel::balance_list`, same `traceparent`";
 const REQWEST: &str = "plain reqwest 0.13";
 const P2C: &str = "tower p2c, pending requests";
 const P2C_EWMA: &str = "tower p2c, peak EWMA";
@@ -140,9 +141,12 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Hard Percent(8.0) held Percent(9.0) "full path with a tracer, caller not sampled: instructions, one at a time"
         "all.traced.traced_1.parent_off"
         beside HYPER_TRACED "all.traced.bare_1.traced";
-    G2a Report Percent(8.0) "the same, 32 at a time"
+    G2a Hard Percent(8.0) held Percent(11.0) "the same, 32 at a time"
         "all.traced.traced_32.parent_off"
         beside HYPER_TRACED "all.traced.bare_32.traced";
+    G2a Hard Percent(8.0) held Percent(10.0) "full path with a meter provider: instructions, one at a time"
+        "all.traced.traced_1.metered"
+        beside HYPER_TIMEOUT "path.bare_1.timeout";
     G2a Report Told "full path, sampled, spans thrown away: instructions, one at a time"
         "all.traced.traced_1.parent_on"
         beside HYPER_TRACED "all.traced.bare_1.traced";
@@ -158,10 +162,10 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2b Hard More(4.0) "allocations, 32 at a time"
         "allocations.path.mesh_32.armed"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
-    G2b Report Percent(12.0) "with a tracer, caller not sampled: instructions, one at a time"
+    G2b Hard Percent(12.0) held Percent(14.5) "with a tracer, caller not sampled: instructions, one at a time"
         "all.traced.traced_1.armed_parent_off"
         beside HYPER_TRACED "all.traced.bare_1.traced";
-    G2b Report Percent(12.0) "the same, 32 at a time"
+    G2b Hard Percent(12.0) held Percent(16.5) "the same, 32 at a time"
         "all.traced.traced_32.armed_parent_off"
         beside HYPER_TRACED "all.traced.bare_32.traced";
     // Under a generated tonic client.
@@ -171,6 +175,12 @@ pub(crate) const ROWS: &[Row] = rows! {
     G3 Hard Fewer "tonic call: instructions, 32 at a time"
         "grpc.tonic_32.mesh"
         beside BALANCE_LIST "grpc.tonic_32.balance_list";
+    G3 Hard Fewer held Percent(3.0) "tonic call with a tracer, caller not sampled: instructions, one at a time"
+        "all.traced.tonic_1.mesh"
+        beside BALANCE_LIST_TRACED "all.traced.tonic_1.balance_list";
+    G3 Hard Fewer held Percent(3.0) "the same, 32 at a time"
+        "all.traced.tonic_32.mesh"
+        beside BALANCE_LIST_TRACED "all.traced.tonic_32.balance_list";
     G3 Report Told "tonic call: allocations"
         "allocations.grpc.tonic_1.mesh"
         beside BALANCE_LIST "allocations.grpc.tonic_1.balance_list";

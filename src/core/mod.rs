@@ -6,6 +6,7 @@ mod error;
 mod event;
 mod random;
 mod reason;
+mod refusal;
 mod time;
 mod wire;
 
@@ -24,6 +25,7 @@ pub use self::{
     error::{Attempt, Error, ErrorKind, Origin, Phase},
     event::{Event, EventStream},
     reason::{DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason},
+    refusal::Refusal,
 };
 
 /// The erased error of user layers, leaves and providers.

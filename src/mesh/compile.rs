@@ -9,6 +9,7 @@ use super::{
     call::mirrored,
     cluster::{Cluster, Core, NodeContext},
     discovered::Discovered,
+    guard::Place,
     inner::Inner,
     keys::Keys,
     overlay::{self, LeftOut, Whose},
@@ -177,6 +178,8 @@ impl Inner {
             let session = session_of(route.filters.iter().chain(&said.filters));
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
+            let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
+            let guards = self.guards(&cell, &said.filters, &place, &route.filters);
             let filters = filters().map(config::Filter::name).collect();
             let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
             let compiled = Route {
@@ -185,6 +188,7 @@ impl Inner {
                 clusters,
                 steps,
                 policy,
+                guards,
                 session,
                 matches,
                 hosts,
@@ -238,6 +242,7 @@ impl Inner {
             clusters: Split::new([(1, target)]),
             steps: None,
             policy: cell.policy(&plane),
+            guards: None,
             session: None,
             matches: Vec::new(),
             hosts: Vec::new(),

@@ -32,6 +32,7 @@ mod discovery;
 mod dns;
 mod endpoint;
 mod explain;
+mod guard;
 mod hashing;
 mod inner;
 mod keeper;

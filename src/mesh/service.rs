@@ -12,7 +12,11 @@ use std::{
 use arc_swap::ArcSwapOption;
 use http::uri::Authority;
 
-use super::{cluster::Cluster, resolve::HTTPS};
+use super::{
+    cluster::Cluster,
+    guard::{Guard, Kept},
+    resolve::HTTPS,
+};
 use crate::{
     balance::Wanted,
     config,
@@ -38,6 +42,8 @@ pub(crate) struct ServiceCell {
     pub(crate) current: ArcSwapOption<Service>,
     /// Budgets survive updates that do not change them. Locked by the updater only.
     budgets: Mutex<Vec<(config::Budget, Arc<Budget>)>>,
+    /// The same of guards.
+    pub(super) guards: Kept,
 }
 
 /// The compiled service: a call pins it from start to end.
@@ -55,6 +61,8 @@ pub(crate) struct Route {
     /// What it does without a cluster.
     pub(crate) steps: Option<Steps>,
     pub(crate) policy: Policy,
+    /// What a call passes before its first attempt; mostly nothing.
+    pub(crate) guards: Option<Arc<[Arc<dyn Guard>]>>,
     /// What keeps a caller with an endpoint.
     pub(crate) session: Option<Arc<Session>>,
     /// What it matches, in its source's words, for `describe()`.
@@ -162,6 +170,7 @@ impl ServiceCell {
             name,
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
+            guards: Kept::default(),
         }
     }
 
@@ -199,12 +208,14 @@ impl ServiceCell {
     pub(crate) fn set(&self, service: Service) {
         self.current.store(Some(Arc::new(service)));
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
+        self.guards.tidy();
     }
 
     /// Takes the definition away.
     pub(crate) fn clear(&self) {
         self.current.store(None);
         self.budgets().clear();
+        self.guards.clear();
     }
 
     /// The meters of its routes: the shared one, and one for each name.

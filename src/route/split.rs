@@ -28,14 +28,26 @@ impl<T> Split<T> {
     }
 
     /// The target that a uniform random word falls on.
+    #[cfg(test)]
     pub(crate) fn choose(&self, word: u64) -> Option<&T> {
+        self.get(self.place(word))
+    }
+
+    /// The place of the target that a uniform random word falls on.
+    #[inline]
+    pub(crate) fn place(&self, word: u64) -> usize {
         if self.is_single() {
-            return self.targets.first().map(|(_, target)| target);
+            return 0;
         }
         // Multiply-shift: uniform over the total without a division.
         let point = (u128::from(word) * u128::from(self.total)) >> 64;
-        let at = self.targets.partition_point(|(upto, _)| u128::from(*upto) <= point);
-        self.targets.get(at).map(|(_, target)| target)
+        self.targets.partition_point(|(upto, _)| u128::from(*upto) <= point)
+    }
+
+    /// The target at this place; none, if there is none at all.
+    #[inline]
+    pub(crate) fn get(&self, place: usize) -> Option<&T> {
+        self.targets.get(place).map(|(_, target)| target)
     }
 
     /// The targets that get anything, each with its weight.

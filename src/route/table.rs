@@ -40,6 +40,8 @@ pub(crate) struct Rule {
     /// The route, by its place in the list, and which of its matches this is.
     pub(crate) route: usize,
     pub(crate) place: usize,
+    /// Its place in the order in which rules are asked.
+    pub(crate) number: usize,
     hosts: Vec<Host>,
     matcher: Matcher,
 }
@@ -86,7 +88,7 @@ impl<'a, R> Builder<'a, R> {
         let number = self.routes.len();
         self.routes.push(route);
         for (place, matcher) in matchers.into_iter().enumerate() {
-            let rule = Rule { route: number, place, hosts: Vec::new(), matcher };
+            let rule = Rule { route: number, place, number: 0, hosts: Vec::new(), matcher };
             self.rule(hosts, matches.get(place), rule)?;
         }
         Ok(())
@@ -124,7 +126,9 @@ impl<'a, R> Builder<'a, R> {
         if order == RouteOrder::Specificity {
             rules.sort_by_key(|(rank, _)| *rank);
         }
-        let rules: Vec<Rule> = rules.into_iter().map(|(_, rule)| rule).collect();
+        let rules = rules.into_iter().enumerate();
+        let rules = rules.map(|(number, (_, rule))| Rule { number, ..rule });
+        let rules: Vec<Rule> = rules.collect();
         let rules = match rules.as_slice() {
             [only] if only.takes_all() => Rules::Plain,
             few if few.len() <= FEW => Rules::Few(rules),
@@ -195,6 +199,11 @@ impl<R> Table<R> {
 
     pub(crate) fn get(&self, route: usize) -> Option<&R> {
         self.routes.get(route)
+    }
+
+    /// A rule by its place in the order in which rules are asked.
+    pub(crate) fn rule(&self, number: usize) -> Option<&Rule> {
+        self.rules().get(number)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &R> {

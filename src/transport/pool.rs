@@ -40,6 +40,12 @@ pub(crate) enum Lease {
 // === impl Lease ===
 
 impl Lease {
+    /// Whether it is of HTTP/2.
+    #[inline]
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self, Self::H2(_))
+    }
+
     /// Gives the request its form on the wire; `endpoint` names it where it itself names nobody.
     pub(crate) fn prepare(&self, request: &mut Request<Outgoing>, endpoint: &str) {
         match self {

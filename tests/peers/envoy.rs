@@ -10,7 +10,7 @@ use crate::program::{Program, folder, free_port};
 pub(crate) struct Envoy {
     _program: Program,
     /// Of `RING_HASH`, then `MAGLEV`.
-    pub(crate) ports: [u16; 2],
+    pub(crate) ports: Vec<u16>,
     _dir: TempDir,
 }
 
@@ -37,17 +37,23 @@ impl Envoy {
     /// Starts it with these endpoints, these hash policies of the route, and these further lines of
     /// each cluster.
     pub(crate) async fn start(upstreams: &[Upstream], policies: &str, ring: &str) -> Self {
-        let (dir, ports) = (folder(), [free_port(), free_port()]);
+        let ports = [free_port(), free_port()];
+        Self::run(&config(ports, upstreams, policies, ring), &ports).await
+    }
+
+    /// Starts it with this configuration, which listens at these ports.
+    pub(crate) async fn run(config: &str, ports: &[u16]) -> Self {
+        let dir = folder();
         let conf = dir.path().join("envoy.yaml");
-        fs::write(&conf, config(ports, upstreams, policies, ring)).unwrap();
+        fs::write(&conf, config).unwrap();
         let mut command = Command::new(binary());
         command.arg("-c").arg(&conf).args(["--concurrency", "1", "--use-dynamic-base-id"]);
         command.args(["--log-level", "warn"]);
         let mut program = Program::start("envoy", command, dir.path());
         for port in ports {
-            program.listens(port).await;
+            program.listens(*port).await;
         }
-        Self { _program: program, ports, _dir: dir }
+        Self { _program: program, ports: ports.to_vec(), _dir: dir }
     }
 }
 

@@ -93,10 +93,11 @@ impl Twin {
             meshes.push(mesh);
         }
         // Through a mesh of one endpoint: Envoy itself.
-        let to_envoy = envoy.ports.map(|port| {
-            let address: std::net::SocketAddr = ([127, 0, 0, 1], port).into();
+        let to_envoy = envoy.ports.iter().map(|port| {
+            let address: std::net::SocketAddr = ([127, 0, 0, 1], *port).into();
             Mesh::builder().endpoints("envoy", [address]).build().unwrap()
         });
+        let to_envoy: Vec<_> = to_envoy.collect();
         let ours = meshes.iter().map(|mesh| mesh.client("them").unwrap()).collect();
         let envoys = to_envoy.iter().map(|mesh| mesh.client("envoy").unwrap()).collect();
         meshes.extend(to_envoy);

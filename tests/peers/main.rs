@@ -12,6 +12,7 @@
 )]
 
 mod envoy;
+mod envoy_traffic;
 mod grpcio;
 mod grpcio_calls;
 mod grpcio_drains;

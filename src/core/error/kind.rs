@@ -217,6 +217,26 @@ impl ErrorKind {
         }
     }
 
+    /// The flag of Envoy's access logs for it, or `-`. Source: Envoy `%RESPONSE_FLAGS%`.
+    #[must_use]
+    pub fn response_flag(self) -> &'static str {
+        match self {
+            Self::UnknownService | Self::Config => "NC",
+            Self::NoRoute => "NR",
+            Self::NoEndpoints => "UH",
+            Self::Overloaded => "UO",
+            Self::Denied => "AZ",
+            Self::Timeout => "UT",
+            Self::Connect | Self::Identity => "UF",
+            Self::Refused => "UR",
+            Self::Transport => "UC",
+            Self::RequestBody => "DR",
+            Self::InvalidRequest => "DPE",
+            Self::InvalidResponse => "UPE",
+            Self::Layer | Self::Redirect | Self::Shutdown => "-",
+        }
+    }
+
     /// The status that an HTTP gateway would answer.
     #[must_use]
     pub fn http_status(self) -> StatusCode {

@@ -5,9 +5,9 @@ mod kind;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::Request;
+use http::{Request, StatusCode};
 
-use super::{BoxError, Outgoing};
+use super::{BoxError, Outgoing, Refusal};
 
 pub use self::kind::{ErrorKind, Origin, Phase};
 
@@ -28,6 +28,9 @@ struct Inner {
     detail: Option<Box<str>>,
     /// What to check, where the kind's own advice does not fit.
     check: Option<&'static str>,
+    /// Why it was refused on purpose, and the status that says so where it is not the kind's.
+    refusal: Option<Refusal>,
+    status: Option<StatusCode>,
     source: Option<BoxError>,
     /// The request, if it never left this process: on its way back through the user's layers.
     unsent: Option<Box<Request<Outgoing>>>,
@@ -66,6 +69,8 @@ impl Error {
             context: Context::default(),
             detail: None,
             check: None,
+            refusal: None,
+            status: None,
             source: None,
             unsent: None,
         }))
@@ -87,6 +92,8 @@ impl Error {
                 context: shared.0.context.clone(),
                 detail: shared.0.detail.clone(),
                 check: shared.0.check,
+                refusal: shared.0.refusal,
+                status: shared.0.status,
                 source: shared.0.source.is_some().then(|| Box::new(shared) as BoxError),
                 unsent: None,
             });
@@ -105,6 +112,17 @@ impl Error {
     /// What to check, where the kind's own advice does not fit: `that …`, `the …`.
     pub(crate) fn check(self, what: &'static str) -> Self {
         self.edit(|inner| inner.check = Some(what))
+    }
+
+    /// It was refused on purpose.
+    pub(crate) fn refused(self, why: Refusal) -> Self {
+        self.edit(|inner| inner.refusal = Some(why))
+    }
+
+    /// The status that says it to HTTP, where a rule or a limit names one.
+    #[cfg_attr(not(test), allow(dead_code, reason = "until the first guard is there"))]
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        self.edit(|inner| inner.status = Some(status))
     }
 
     /// Adds to what is said already.
@@ -177,6 +195,27 @@ impl Error {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.0.phase
+    }
+
+    /// Why this client refused it on purpose: a rule, a limit, an injected fault. None for every
+    /// other failure.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.0.refusal
+    }
+
+    /// The status that an HTTP gateway would answer: that of the rule or limit that refused the call,
+    /// else the kind's.
+    #[must_use]
+    pub fn http_status(&self) -> StatusCode {
+        self.0.status.unwrap_or_else(|| self.kind().http_status())
+    }
+
+    /// The failure as a short flag for access logs, by Envoy's names where Envoy has one
+    /// (`%RESPONSE_FLAGS%`), else `-`.
+    #[must_use]
+    pub fn response_flag(&self) -> &'static str {
+        self.0.refusal.map_or_else(|| self.kind().response_flag(), Refusal::flag)
     }
 
     /// Whose failure it is.

@@ -9,7 +9,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode, Version, header::HOST, uri::Scheme};
+use http::{
+    Request, Response, StatusCode, Version,
+    header::{HOST, UPGRADE},
+    uri::Scheme,
+};
 
 use super::{
     Caller, Pinned, failover,
@@ -75,6 +79,8 @@ enum State {
     Send,
     /// Through the user's endpoint layers or own leaf: their one box.
     Stage(BoxFuture<Result<Response<Body>, BoxError>>),
+    /// The protocol of its endpoint cannot carry it.
+    Unfit,
     Done,
 }
 
@@ -208,7 +214,7 @@ impl Attempt {
     pub(crate) fn phase(&self) -> Phase {
         match self.state {
             State::Connect(_) | State::Race(_) => Phase::Connect,
-            State::Send | State::Stage(_) | State::Done => Phase::Headers,
+            State::Send | State::Stage(_) | State::Unfit | State::Done => Phase::Headers,
         }
     }
 
@@ -293,6 +299,7 @@ impl Attempt {
                         Err(error) => Err(self.stage_failed(caller, &mut way, error)),
                     });
                 }
+                State::Unfit => return Poll::Ready(Err(self.unfit(caller))),
                 State::Done => return Poll::Pending,
             }
         }
@@ -384,6 +391,9 @@ impl Way<'_> {
     #[inline(always)]
     fn send(&mut self, lease: Lease, endpoint: &str) -> State {
         if let Some(request) = &mut self.request {
+            if lease.is_http2() && request.headers().contains_key(UPGRADE) {
+                return State::Unfit;
+            }
             lease.prepare(request, endpoint);
         }
         self.sent.set(self.request.take().map(|request| lease.send(request)));

@@ -7,6 +7,7 @@
 mod attempt;
 mod failover;
 mod first;
+mod guarded;
 mod head;
 pub(super) mod mirrored;
 mod outcome;

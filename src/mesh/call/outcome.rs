@@ -164,6 +164,9 @@ impl PathProj<'_> {
     /// The attempt timeout or the call's own bound has passed.
     pub(super) fn expired(&mut self, now: Instant) -> Step {
         let phase = self.phase();
+        if phase == Phase::Admission {
+            return self.expired_before();
+        }
         let Some(pinned) = &*self.pinned else {
             let error = Error::new(ErrorKind::Timeout, Phase::Resolve)
                 .detail(format!("no source delivered the service {}", self.of_resolve()));

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use super::{
     Caller, Pinned,
     attempt::{Attempt, Met, Way},
+    guarded::{self, Chosen, Passes, Passing},
     head::{self, Head},
     mirrored,
     staged::StagedAttempt,
@@ -26,8 +27,8 @@ use super::{
 use crate::{
     config::Protocol,
     core::{
-        Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
-        Reporter, earliest, grpc,
+        Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, Refusal,
+        ReplayBody, Reporter, earliest, grpc,
     },
     mesh::cluster::Cluster,
     observe::{CallEnd, End, RouteMeter, Verb},
@@ -57,6 +58,8 @@ pub(crate) struct Path {
     pub(super) armed: Option<Armed>,
     /// The place under the service's limit.
     limit: Held,
+    /// What guards keep of it.
+    pub(super) passes: Option<Box<Passes>>,
     pub(super) trail: Trail,
     pub(super) trace: Trace,
     pub(super) resolve_by: Option<Instant>,
@@ -79,6 +82,8 @@ pub(super) enum State {
     Begin,
     /// Waiting for configuration or endpoints. Boxed: only calls before the first one wait.
     Resolve(BoxFuture<()>),
+    /// On its way past the guards of its route.
+    Guards(Box<Passing>),
     Attempt(Attempt),
     /// Through the user's attempt layers, which cost a box anyway.
     Staged(Box<StagedAttempt>),
@@ -120,6 +125,7 @@ impl Path {
             timer: None,
             armed: None,
             limit: Held::Nothing,
+            passes: None,
             trail: Trail::default(),
             trace: None,
             resolve_by: None,
@@ -201,6 +207,7 @@ impl PathProj<'_> {
                     },
                 }
             }
+            StateProj::Guards(_) => self.pass(cx),
             StateProj::Backoff(_) => self.wait(cx),
             StateProj::Attempt(_) | StateProj::Staged(_) | StateProj::Done => Poll::Pending,
         }
@@ -258,6 +265,9 @@ impl PathProj<'_> {
         let Some(service) = service else { return Some(self.unresolved(started)) };
         let cell = found.as_ref().unwrap_or(cell);
         let Some(request) = self.request.as_mut() else { return Some(missing()) };
+        if *request.method() == Method::CONNECT {
+            return Some(Step::Return(Err(no_tunnel())));
+        }
         if request.uri().authority().is_none()
             && let Some(authority) = &cell.authority
         {
@@ -272,7 +282,27 @@ impl PathProj<'_> {
             request.extensions_mut().remove::<Roll>();
         }
         let word = if route.clusters.is_single() { 0 } else { inner.random.next() };
-        let Some(cluster) = route.clusters.choose(word) else {
+        let cluster = route.clusters.place(word);
+        let is_guarded = route.guards.is_some();
+        let rule = rule.map(|rule| rule.number);
+        let chosen = Chosen { service, place, rule, cluster };
+        if is_guarded {
+            return Some(self.guard(chosen, started));
+        }
+        self.admit(chosen, started, at)
+    }
+
+    /// Admits a routed call to its cluster; what it gives is a step to take instead.
+    #[inline]
+    pub(super) fn admit(&mut self, chosen: Chosen, started: Instant, at: u64) -> Option<Step> {
+        let inner = &self.caller.inner;
+        let Chosen { service, place, rule, cluster } = chosen;
+        let (Some(route), Some(request)) = (service.table.get(place), self.request.as_mut()) else {
+            return Some(missing());
+        };
+        let failed = |error: Error| Some(Step::Return(Err(error)));
+        let rule = rule.and_then(|rule| service.table.rule(rule));
+        let Some(cluster) = route.clusters.get(cluster) else {
             return Some(Step::Return(stepped::without_cluster(
                 route.steps.as_ref(),
                 request,
@@ -289,13 +319,12 @@ impl PathProj<'_> {
             match Limiter::hold(limiter) {
                 Some(held) => *self.limit = held,
                 None => {
-                    return failed(Error::new(ErrorKind::Overloaded, Phase::Admission).detail(
-                        format!(
-                            "the service has its maximum of {} calls in flight \
-                                 (`max_requests` of the service)",
-                            limiter.limit()
-                        ),
-                    ));
+                    let error = Error::new(ErrorKind::Overloaded, Phase::Admission);
+                    return failed(error.refused(Refusal::Concurrency).detail(format!(
+                        "the service has its maximum of {} calls in flight (`max_requests` of \
+                         the service)",
+                        limiter.limit()
+                    )));
                 }
             }
         }
@@ -372,7 +401,7 @@ impl PathProj<'_> {
     }
 
     /// Starts the next attempt with the request in hand.
-    fn start(&mut self, now: Instant, at: u64) -> Step {
+    pub(super) fn start(&mut self, now: Instant, at: u64) -> Step {
         let (Some(pinned), Some(request)) = (&*self.pinned, &mut *self.request) else {
             return missing();
         };
@@ -412,7 +441,7 @@ impl PathProj<'_> {
     }
 
     /// Waits until a bound passes; arms the timer only now.
-    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+    pub(super) fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         let Some(at) = self.bound() else { return Poll::Pending };
         match self.timer.as_mut().as_pin_mut() {
             None => self.timer.set(Some(tokio::time::sleep_until(at))),
@@ -466,7 +495,7 @@ impl PathProj<'_> {
                 timeout.and_then(|timeout| attempt.started().checked_add(timeout))
             }
             StateProj::Peek(_, until) => Some(*until),
-            StateProj::Begin | StateProj::Done => None,
+            StateProj::Begin | StateProj::Guards(_) | StateProj::Done => None,
         };
         earliest(deadline, own)
     }
@@ -485,6 +514,7 @@ impl PathProj<'_> {
             StateProj::Resolve(_) | StateProj::Begin => Phase::Resolve,
             StateProj::Attempt(attempt) => attempt.phase(),
             StateProj::Staged(_) | StateProj::Peek(..) | StateProj::Done => Phase::Headers,
+            StateProj::Guards(_) => Phase::Admission,
             StateProj::Backoff(_) => Phase::Backoff,
         }
     }
@@ -531,12 +561,16 @@ impl PathProj<'_> {
         let is_told_who = sticky.as_ref().is_some_and(|sticky| sticky.is_told_who());
         let visit = if is_told_who { self.visit() } else { None };
         let Caller { inner, cell, verb, number: call, .. } = &*self.caller;
-        let limit = std::mem::take(self.limit);
+        let mut limit = std::mem::take(self.limit);
         let head = if result.is_ok() { *self.ended } else { None };
         let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
         let nanos = now.saturating_sub(*self.began);
         let meter = self.caller.meter(self.pinned.as_ref());
         let (status, error, end);
+        if let Some(passes) = self.passes.take() {
+            let told = guarded::told(*verb, result);
+            limit = passes.ended(result, told, (now, nanos), limit);
+        }
         match result {
             Ok(response) => {
                 (status, error) = (Some(response.status().as_u16()), None);
@@ -617,8 +651,16 @@ fn head_end(
         .or_else(|| response.body_mut().report(started?, to).map(End::of_body))
 }
 
+/// A tunnel is no request to a service: who it is for is inside of it.
+#[cold]
+fn no_tunnel() -> Error {
+    Error::new(ErrorKind::InvalidRequest, Phase::Request)
+        .detail("CONNECT asks for a tunnel, and the mesh carries requests")
+        .check("the request's method")
+}
+
 /// There is nothing to send: a fault of this crate.
-fn missing() -> Step {
+pub(super) fn missing() -> Step {
     Step::Return(Err(Error::new(ErrorKind::InvalidRequest, Phase::Request)
         .detail("the request was not given back and no copy was kept")))
 }

@@ -26,7 +26,8 @@ pub(super) async fn drive(
     mut distrusted: Option<BoxFuture<DisconnectReason>>,
 ) -> DisconnectReason {
     let _leaving = Leaving { link: &link, pool: &pool };
-    let mut connection = std::pin::pin!(connection);
+    // Where the endpoint agrees to another protocol, the bytes are the caller's from then on.
+    let mut connection = std::pin::pin!(connection.with_upgrades());
     let first = Instant::now().checked_add(idle_timeout).unwrap_or(retire_at);
     let mut timer = std::pin::pin!(tokio::time::sleep_until(first.min(retire_at)));
     let mut reason = DisconnectReason::ClosedByPeer;

@@ -28,6 +28,18 @@ impl Attempt {
         error
     }
 
+    /// HTTP/2 has no `Upgrade`, and would lose it on the way.
+    #[cold]
+    pub(super) fn unfit(&mut self, caller: &Caller) -> Error {
+        self.state = State::Done;
+        self.finish(caller, Outcome::Ignored, ErrorKind::InvalidRequest);
+        self.met = Met::Fatal;
+        //= RFC 9113 §8.6: HTTP/2 removes support for `Upgrade` and 101
+        Error::new(ErrorKind::InvalidRequest, Phase::Request)
+            .detail("it asks for an upgrade, and its connection speaks HTTP/2, which has none")
+            .check("`protocol: http1` of the cluster")
+    }
+
     /// The request, or the connection that it was sent on, has failed.
     pub(super) fn send_failed(
         &mut self,

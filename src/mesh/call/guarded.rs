@@ -1,0 +1,190 @@
+//! A call on its way past the guards of its route.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response};
+
+use super::{
+    Caller,
+    path::{PathProj, State, StateProj, Step},
+};
+use crate::{
+    core::{Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, grpc},
+    mesh::{
+        guard::{Asked, Ended, Entry, Pass, Then},
+        service::Service,
+    },
+    observe::{End, Verb},
+    resilience::deadline,
+};
+
+/// Where a call is to go, before anything is done to it.
+pub(super) struct Chosen {
+    pub(super) service: Arc<Service>,
+    /// The route, and the rule that took the call.
+    pub(super) place: usize,
+    pub(super) rule: Option<usize>,
+    /// The cluster, by its place in the route's split.
+    pub(super) cluster: usize,
+}
+
+/// A call before its guards. Boxed: most routes have none.
+pub(super) struct Passing {
+    chosen: Chosen,
+    /// The guard that is asked next.
+    next: usize,
+    waiting: Option<BoxFuture<Then>>,
+    passes: Passes,
+}
+
+/// What guards keep of a call under way.
+#[derive(Default)]
+pub(super) struct Passes(Vec<Box<dyn Pass>>);
+
+/// What all guards have said.
+enum Passed {
+    On,
+    Over(Result<Response<Body>, Error>),
+}
+
+// === impl Passes ===
+
+impl Passes {
+    /// The call is over; what is given back is held by its response's body.
+    #[cold]
+    pub(super) fn ended(
+        self,
+        result: &mut Result<Response<Body>, Error>,
+        end: Option<End>,
+        (now, nanos): (u64, u64),
+        limit: Held,
+    ) -> Held {
+        let mut held = vec![limit];
+        // The last one that let it in is the first that it leaves.
+        for pass in self.0.into_iter().rev() {
+            held.push(pass.ended(Ended { result, end, now, nanos }));
+        }
+        held.retain(|held| !matches!(held, Held::Nothing));
+        if held.is_empty() { Held::Nothing } else { Held::Owned(Box::new(held)) }
+    }
+}
+
+// === impl Passing ===
+
+impl Passing {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: &Caller,
+        request: &mut Request<Outgoing>,
+        started: Instant,
+    ) -> Poll<Passed> {
+        loop {
+            let entry = match &mut self.waiting {
+                Some(waiting) => {
+                    let then = ready!(waiting.as_mut().poll(cx));
+                    self.waiting = None;
+                    then(request)
+                }
+                None => {
+                    let Chosen { service, place, cluster, .. } = &self.chosen;
+                    let route = service.table.get(*place);
+                    let guard = route
+                        .and_then(|route| Some((route, route.guards.as_ref()?.get(self.next)?)));
+                    let Some((route, guard)) = guard else { return Poll::Ready(Passed::On) };
+                    self.next += 1;
+                    let now = caller.inner.epoch.nanos(Instant::now());
+                    let cluster = route.clusters.get(*cluster).map(|target| &**target);
+                    let asked = Asked { caller, route, cluster, request, started, now };
+                    Arc::clone(guard).enter(asked)
+                }
+            };
+            match entry {
+                Entry::Pass => {}
+                Entry::Hold(pass) => self.passes.0.push(pass),
+                Entry::Wait(waiting) => self.waiting = Some(waiting),
+                Entry::Refuse(error) => return Poll::Ready(Passed::Over(Err(error))),
+                Entry::Answer(response) => return Poll::Ready(Passed::Over(Ok(*response))),
+            }
+        }
+    }
+}
+
+impl PathProj<'_> {
+    /// Sends the call past the guards of its route.
+    #[cold]
+    pub(super) fn guard(&mut self, chosen: Chosen, started: Instant) -> Step {
+        if let (Some(route), Some(request)) =
+            (chosen.service.table.get(chosen.place), &*self.request)
+        {
+            let call = request.extensions().get::<Call>();
+            let bounds = deadline::of(request.headers(), call, route.policy.scope, started);
+            *self.own_bound = bounds.head;
+        }
+        let passes = Passes::default();
+        self.state.set(State::Guards(Box::new(Passing { chosen, next: 0, waiting: None, passes })));
+        Step::Again
+    }
+
+    /// Asks the guards that are left.
+    #[cold]
+    pub(super) fn pass(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let started = self.started.unwrap_or_else(Instant::now);
+        let StateProj::Guards(passing) = self.state.as_mut().project() else {
+            return Poll::Pending;
+        };
+        let Some(request) = &mut *self.request else { return Poll::Ready(super::path::missing()) };
+        let passed = match passing.poll(cx, self.caller, request, started) {
+            Poll::Pending => return self.wait(cx),
+            Poll::Ready(passed) => passed,
+        };
+        let passes = std::mem::take(&mut passing.passes);
+        if !passes.0.is_empty() {
+            *self.passes = Some(Box::new(passes));
+        }
+        match passed {
+            Passed::Over(result) => Poll::Ready(Step::Return(result)),
+            Passed::On => {
+                let now = Instant::now();
+                let at = self.caller.inner.epoch.nanos(now);
+                let Chosen { service, place, rule, cluster } = &passing.chosen;
+                let chosen = Chosen {
+                    service: Arc::clone(service),
+                    place: *place,
+                    rule: *rule,
+                    cluster: *cluster,
+                };
+                self.state.set(State::Begin);
+                Poll::Ready(match self.admit(chosen, started, at) {
+                    Some(step) => step,
+                    None => self.start(now, at),
+                })
+            }
+        }
+    }
+
+    /// The deadline of a call has passed while it waited for a guard.
+    #[cold]
+    pub(super) fn expired_before(&self) -> Step {
+        let started = self.started.unwrap_or_else(Instant::now);
+        let allowed = self.own_bound.map(|at| at.saturating_duration_since(started));
+        let allowed = super::words::length(allowed.unwrap_or_default());
+        Step::Return(Err(Error::new(ErrorKind::Timeout, Phase::Admission)
+            .detail(format!("the deadline of the call passed: {allowed}"))))
+    }
+}
+
+/// What a call has come to by its head; nothing, where a gRPC status is still to come.
+#[cold]
+pub(super) fn told(verb: Verb, result: &Result<Response<Body>, Error>) -> Option<End> {
+    match result {
+        Ok(response) => {
+            let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
+            End::of_head(verb, response.status().as_u16(), code)
+        }
+        Err(error) => Some(End::Error(error.kind())),
+    }
+}

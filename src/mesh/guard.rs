@@ -1,0 +1,161 @@
+//! Guards: filters of services and routes that decide about a call before its first attempt.
+//!
+//! Rules of authorisation, rate limits, adaptive limits, admission control and faults are compiled
+//! to one list for each route: the service's filters first, then the route's, each list in its
+//! order. Their state (tokens, windows, counts) belongs to the place where they are said and to
+//! what is said there: an update that changes neither keeps it.
+//!
+//! What a guard decides by lives in `resilience` and `security`; here is what ties it to the mesh.
+
+#![cfg_attr(not(test), allow(dead_code, reason = "until the first guard is there"))]
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use http::{Request, Response};
+
+use super::{
+    call::Caller,
+    cluster::Cluster,
+    inner::Inner,
+    service::{Route, ServiceCell},
+};
+use crate::{
+    config::Filter,
+    core::{Body, BoxFuture, Error, Held, Instant, Outgoing},
+    observe::End,
+};
+
+/// One of them. It is asked once for each call, before anything of the request is changed.
+pub(crate) trait Guard: fmt::Debug + Send + Sync {
+    /// Whether the call goes on.
+    fn enter(self: Arc<Self>, asked: Asked<'_>) -> Entry;
+}
+
+/// A call that asks to go on.
+pub(crate) struct Asked<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) route: &'a Route,
+    /// Where it would go; none, where the route answers by itself.
+    pub(crate) cluster: Option<&'a Arc<Cluster>>,
+    /// Its request, as the caller has made it, but for what earlier guards have added.
+    pub(crate) request: &'a mut Request<Outgoing>,
+    pub(crate) started: Instant,
+    /// The same in nanoseconds since the mesh's epoch, or later if it has waited.
+    pub(crate) now: u64,
+}
+
+/// What a guard says.
+pub(crate) enum Entry {
+    /// The call goes on.
+    Pass,
+    /// It goes on, and this is kept to its end.
+    Hold(Box<dyn Pass>),
+    /// It waits, no longer than its deadline allows; what it waited for says the rest.
+    Wait(BoxFuture<Then>),
+    /// It is not sent.
+    Refuse(Error),
+    /// It is answered here.
+    Answer(Box<Response<Body>>),
+}
+
+/// What follows a wait.
+pub(crate) type Then = Box<dyn FnOnce(&mut Request<Outgoing>) -> Entry + Send>;
+
+/// What is kept of a guard while its call is under way. It is dropped, without a word of the end,
+/// where the caller leaves before that.
+pub(crate) trait Pass: Send {
+    /// The call has come to this: its response head, or an error. What is given back is held until
+    /// the response's body has ended.
+    fn ended(self: Box<Self>, ended: Ended<'_>) -> Held;
+}
+
+/// What a call has come to.
+pub(crate) struct Ended<'a> {
+    pub(crate) result: &'a mut Result<Response<Body>, Error>,
+    /// None, where a gRPC status is still to come in the trailers.
+    pub(crate) end: Option<End>,
+    /// When, in nanoseconds since the mesh's epoch, and for how long it was under way.
+    pub(crate) now: u64,
+    pub(crate) nanos: u64,
+}
+
+/// The guards of a service that are in use, by where and what is said of them. Locked by updates only.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Mutex<Vec<(Place, Filter, Arc<dyn Guard>)>>);
+
+/// Where a filter is said: at the service, or at one of its routes, by name or by number.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    Service,
+    Route(String),
+    Numbered(usize),
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// The guard that is said so in this place.
+    fn guard(
+        &self,
+        place: &Place,
+        filter: &Filter,
+        make: impl FnOnce() -> Option<Arc<dyn Guard>>,
+    ) -> Option<Arc<dyn Guard>> {
+        let mut kept = self.lock();
+        let known = kept.iter().find(|(at, said, _)| at == place && said == filter);
+        if let Some((_, _, guard)) = known {
+            return Some(Arc::clone(guard));
+        }
+        let guard = make()?;
+        kept.push((place.clone(), filter.clone(), Arc::clone(&guard)));
+        Some(guard)
+    }
+
+    /// Forgets those that no call can meet any more.
+    pub(super) fn tidy(&self) {
+        self.lock().retain(|(_, _, guard)| Arc::strong_count(guard) > 1);
+    }
+
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Place, Filter, Arc<dyn Guard>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The guards of a route: those of its service, then its own; most routes have none.
+    pub(super) fn guards(
+        &self,
+        cell: &ServiceCell,
+        of_service: &[Filter],
+        place: &Place,
+        of_route: &[Filter],
+    ) -> Option<Arc<[Arc<dyn Guard>]>> {
+        let of_service = of_service.iter().map(|filter| (&Place::Service, filter));
+        let of_route = of_route.iter().map(|filter| (place, filter));
+        let guards = of_service.chain(of_route).filter_map(|(place, filter)| {
+            cell.guards.guard(place, filter, || self.make_guard(cell, filter))
+        });
+        let guards: Vec<_> = guards.collect();
+        (!guards.is_empty()).then(|| guards.into())
+    }
+
+    /// The guard that a validated filter asks for, if it asks for one.
+    #[expect(clippy::unused_self, reason = "guards look at the mesh that they are of")]
+    fn make_guard(&self, _cell: &ServiceCell, filter: &Filter) -> Option<Arc<dyn Guard>> {
+        match filter {
+            #[cfg(all(test, feature = "testing"))]
+            Filter::Extension(extension) => tests::made(extension),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;
