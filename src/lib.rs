@@ -154,3 +154,7 @@ struct MetricsPage;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/TRACING.md")]
 struct Tracing;
+
+#[cfg(all(doctest, feature = "file"))]
+#[doc = include_str!("../docs/TRAFFIC.md")]
+struct Traffic;
