@@ -144,12 +144,15 @@ async fn each_kind_of_bad_split_is_refused_with_its_line() {
         ),
         (
             "    routes:\n      - name: lost\n        clusters:\n          - {name: one}\n          - {name: nowhere} #MARK\n",
-            "service bad: names cluster `nowhere` (line",
+            "service bad: names cluster `nowhere`, which no source defines (line",
         ),
-        ("    cluster: nowhere #MARK\n", "service bad: names cluster `nowhere` (line"),
+        (
+            "    cluster: nowhere #MARK\n",
+            "service bad: names cluster `nowhere`, which no source defines (line",
+        ),
         (
             "    routes:\n      - filters:\n          - mirror: {cluster: nowhere} #MARK\n        clusters: [{name: one}]\n",
-            "service bad: names cluster `nowhere` (line",
+            "service bad: names cluster `nowhere`, which no source defines (line",
         ),
     ] {
         let (error, _) = refusal(service).await;

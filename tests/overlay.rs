@@ -13,7 +13,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use http::Request;
 use tower_mesh::{
-    Call, ErrorKind, Event, Mesh, Retry, Setting, SettingOrigin,
+    Call, EndpointStanding, ErrorKind, Event, Mesh, Retry, Setting, SettingOrigin,
     config::{
         Balancer, Breakers, Cluster, Endpoint, FailureAccrual, OutlierDetection, Service, Transport,
     },
@@ -92,7 +92,7 @@ async fn each_field_is_that_of_who_says_it_first_and_is_told_so() {
             let mut transport = Transport::default();
             transport.connect_timeout = Some(SECOND / 2);
             let mut ring = tower_mesh::config::RingHash::default();
-            ring.maximum_ring_size = Some(128);
+            ring.maximum_ring_size = Some(2048);
             s.timeout(3 * SECOND)
                 .outlier_detection(outliers(|it| {
                     it.consecutive_5xx = Some(3);
@@ -115,7 +115,7 @@ async fn each_field_is_that_of_who_says_it_first_and_is_told_so() {
         ("outlier_detection.accrual.consecutive_failures", "2", SettingOrigin::Code, ""),
         ("outlier_detection.accrual.jitter", "0.25", SettingOrigin::ControlPlane, "file"),
         ("balancer", "ring_hash", SettingOrigin::Code, ""),
-        ("balancer.ring_hash.maximum_ring_size", "128", SettingOrigin::Code, ""),
+        ("balancer.ring_hash.maximum_ring_size", "2048", SettingOrigin::Code, ""),
         ("balancer.ring_hash.minimum_ring_size", "64", SettingOrigin::ControlPlane, "file"),
         ("balancer.ring_hash.hash", "header x-user", SettingOrigin::ControlPlane, "file"),
         ("balancing.overprovisioning_percent", "160", SettingOrigin::ControlPlane, "file"),
@@ -132,29 +132,37 @@ async fn each_field_is_that_of_who_says_it_first_and_is_told_so() {
     }
 }
 
-/// What is told is done: a breaker of the one, endpoints of the other, an ejection of the code.
+/// What is told is done: one failure is enough, by the code, and for 5 s, by the source.
 #[tokio::test(start_paused = true)]
 async fn what_is_merged_is_what_calls_obey() {
     let leaves = Leaves::new(2);
+    let mut cluster = Cluster::default();
+    cluster.balancer = Some(Balancer::RoundRobin);
+    cluster.outlier_detection = Some(outliers(|it| {
+        (it.consecutive_5xx, it.base_ejection_time) = (Some(99), Some(5 * SECOND));
+        it.max_ejection_percent = Some(50.0);
+    }));
     let mesh = leaves
         .mesh(|endpoint, _| async move { Ok(if endpoint == 0 { answer(500) } else { ok("") }) })
-        .source(Static::default().cluster(SERVICE, {
-            let mut cluster = Cluster::default();
-            cluster.balancer = Some(Balancer::RoundRobin);
-            cluster.outlier_detection = Some(outliers(|it| it.max_ejection_percent = Some(50.0)));
-            cluster.panic_threshold = Some(0.0);
-            cluster
-        }))
-        .service(SERVICE, |s| s.outlier_detection(outliers(|it| it.consecutive_5xx = Some(2))))
+        .source(Static::default().cluster(SERVICE, cluster))
+        .service(SERVICE, |s| s.outlier_detection(outliers(|it| it.consecutive_5xx = Some(1))))
         .build()
         .unwrap();
     mesh.ready().await.unwrap();
     let client = mesh.client(SERVICE).unwrap();
-    let mut failed = 0;
-    for _ in 0..20 {
-        failed += usize::from(client.send(get("/")).await.unwrap().status() == 500);
+    for _ in 0..4 {
+        drop(client.send(get("/")).await.unwrap());
     }
-    assert_eq!(failed, 2, "it is out after the two that the code allows");
+    let said = mesh.explain(&get(&format!("http://{SERVICE}/"))).unwrap();
+    let localities = said.clusters[0].pick.priorities.iter().flat_map(|it| &it.localities);
+    let mut endpoints =
+        localities.flat_map(|it| &it.endpoints).chain(&said.clusters[0].pick.outside);
+    let ejected = endpoints.find_map(|it| match &it.standing {
+        EndpointStanding::Ejected { probe_in, .. } => Some(*probe_in),
+        _ => None,
+    });
+    let probe_in = ejected.unwrap_or_else(|| panic!("{said}"));
+    assert!(probe_in > 4 * SECOND && probe_in <= 5 * SECOND, "{probe_in:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -227,7 +235,7 @@ async fn edits_that_contradict_the_code_lose_no_call() {
     };
     let file = written(&text("10ms", "8"));
     let mut ring = tower_mesh::config::RingHash::default();
-    ring.maximum_ring_size = Some(64);
+    ring.maximum_ring_size = Some(2048);
     let mesh = Mesh::builder()
         .config_file(&file.path)
         .service("users", |s| {
@@ -239,7 +247,7 @@ async fn edits_that_contradict_the_code_lose_no_call() {
     let client = mesh.client("users").unwrap();
     let mut seen = Vec::new();
     for round in 0..6 {
-        let (base, ring) = if round % 2 == 0 { ("900ms", "128") } else { ("20ms", "16") };
+        let (base, ring) = if round % 2 == 0 { ("900ms", "4096") } else { ("20ms", "16") };
         file.replace(&text(base, ring));
         let is_bad = round % 2 == 0;
         patience(async {

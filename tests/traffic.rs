@@ -89,7 +89,12 @@ async fn a_canary_gets_its_share_and_those_who_ask_for_it() {
     assert!((5..=50).contains(&canary), "{canary} of {total}: 5 % and 5 points around it");
     // More of it, by one number each.
     world.edit("weight: 95", "weight: 0");
-    patience(async { while world.said(get("/cart")).await != "new 2" {} }).await;
+    patience(async {
+        while world.mesh.explain(&get("http://shop/cart")).unwrap().clusters[0].share > 0.0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     for _ in 0..50 {
         assert_eq!(world.said(get("/cart")).await, "new 2");
     }
@@ -169,7 +174,8 @@ async fn a_failover_goes_to_the_next_priority_then_to_the_other_cluster_and_back
     for _ in 0..20 {
         assert_eq!(world.said(get("/")).await, "west");
     }
-    let _near = Server::start_at(address, |_| async { reply("near") }).await;
+    let _near =
+        Server::start_at(address.to_string().parse().unwrap(), |_| async { reply("near") }).await;
     patience(async {
         while world.said(get("/")).await != "near" {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -238,13 +244,26 @@ async fn a_bad_edit_is_refused_piecewise_and_the_rest_counts() {
     let moved = new.address().to_string();
     world.text = world.text.replace(&address, &moved);
     world.edit("matcher: {exact: \"yes\"}", "matcher: {regex: \"(yes\"}");
-    patience(async { while !world.said(get("/cart")).await.starts_with("new") {} }).await;
+    patience(async {
+        while world.mesh.ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     assert_eq!(world.said(with("x-canary", "yes")).await, "new", "the last good route stays");
+    for _ in 0..20 {
+        assert!(world.said(get("/cart")).await.starts_with("new"), "the cluster has moved");
+    }
     let refused = events.refused();
     assert_eq!(refused.len(), 1, "{refused:?}");
     let line = world.text.lines().position(|line| line.contains("(yes")).unwrap() + 1;
     let words = format!("line {line} of {}", world.path.display());
     assert!(refused[0].contains("service shop") && refused[0].contains(&words), "{refused:?}");
     world.edit("matcher: {regex: \"(yes\"}", "matcher: {exact: \"no\"}");
-    patience(async { while world.mesh.ready().await.is_err() {} }).await;
+    patience(async {
+        while world.mesh.ready().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }

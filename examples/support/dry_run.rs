@@ -1,8 +1,6 @@
 //! The command `explain`: what a mesh file makes of a request, for reading and for CI.
 #![allow(dead_code, reason = "shared: each program uses a part")]
 
-use std::fmt::Write;
-
 use http::Request;
 use tower_mesh::{Choice, Explanation, Mesh, Setting};
 
@@ -113,9 +111,9 @@ async fn explain(asked: &Asked) -> Result<String, String> {
 fn all(said: &mut String, found: &Explanation) {
     let clusters = found.clusters.iter().map(|it| (it.name.as_str(), &it.settings));
     for (what, settings) in [("the route", &found.route.settings)].into_iter().chain(clusters) {
-        drop(writeln!(said, "settings of {what}"));
+        *said += &format!("settings of {what}\n");
         for setting in settings {
-            drop(writeln!(said, "  {setting}"));
+            *said += &format!("  {setting}\n");
         }
     }
 }

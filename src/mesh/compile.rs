@@ -301,11 +301,14 @@ impl Inner {
         let part = format!("service {name}");
         let targets = state.named.get(name).into_iter().flatten();
         let missing = targets.filter(|target| state.cluster(target) == Standing::Absent);
-        let missing: Vec<String> =
-            missing.map(|target| format!("`{target}`{}", named_at(state, name, target))).collect();
+        let missing: Vec<&String> = missing.collect();
         let reason = if !missing.is_empty() {
             let noun = if missing.len() == 1 { "cluster" } else { "clusters" };
-            format!("names {noun} {}, which no source defines", missing.join(", "))
+            let names: Vec<_> = missing.iter().map(|target| format!("`{target}`")).collect();
+            let places = missing.iter().take(SHOWN);
+            let places: Vec<_> = places.filter_map(|it| named_at(state, name, it)).collect();
+            let reason = format!("names {noun} {}, which no source defines", names.join(", "));
+            if places.is_empty() { reason } else { format!("{reason} ({})", places.join(", ")) }
         } else if self.code.names(name)
             && self.unknown_names == super::UnknownNames::Refuse
             && state.service(name) == Standing::Absent
@@ -504,7 +507,7 @@ fn routes_of(service: &config::Service, name: &str) -> Vec<config::Route> {
 }
 
 /// Where a service names a cluster, as far as its source knows.
-fn named_at(state: &State, service: &str, cluster: &str) -> String {
+fn named_at(state: &State, service: &str, cluster: &str) -> Option<String> {
     let is_meant = |name: &str| name.eq_ignore_ascii_case(cluster);
     let said = state.services.get(service).into_iter().flatten();
     let paths = said.filter_map(|(source, said)| {
@@ -526,8 +529,8 @@ fn named_at(state: &State, service: &str, cluster: &str) -> String {
             Some((source, path))
         })
     });
-    let place = paths.filter_map(|(source, path)| state.place(*source, &path)).next();
-    place.map(|place| format!(" ({place})")).unwrap_or_default()
+    let mut places = paths.filter_map(|(source, path)| state.place(*source, &path));
+    places.next()
 }
 
 fn mirror_of(filter: &config::Filter) -> Option<&config::Mirror> {
