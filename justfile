@@ -20,6 +20,10 @@ doc:
 features:
     bash .ci/features all
 
+# Licences, banned crates and duplicates of the dependencies.
+licences:
+    bash .ci/licences
+
 # Every example.
 examples:
     bash .ci/examples

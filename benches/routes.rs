@@ -6,6 +6,10 @@
     reason = "written by gungraun's macros"
 )]
 
+#[path = "support/units.rs"]
+#[allow(dead_code, reason = "of which this bench uses one")]
+mod units;
+
 use std::hint::black_box;
 
 use gungraun::{
@@ -22,16 +26,13 @@ fn table(count: usize, kind: Kind, order: RouteOrder) -> Bench {
     bench
 }
 
-/// Look-ups that a figure is divided by.
-const LOOKUPS: usize = 1_000;
-
 #[library_benchmark]
 #[bench::few(args = (5, Kind::Typical, RouteOrder::Listed), setup = table)]
 #[bench::n1k(args = (1_000, Kind::Typical, RouteOrder::Listed), setup = table)]
 #[bench::n10k(args = (10_000, Kind::Typical, RouteOrder::Listed), setup = table)]
 #[bench::specific_1k(args = (1_000, Kind::Headers, RouteOrder::Specificity), setup = table)]
 fn look_up(bench: Bench) -> (Bench, usize) {
-    let wrong = bench.find(black_box(LOOKUPS));
+    let wrong = bench.find(black_box(units::LOOKUPS as usize));
     (bench, wrong)
 }
 

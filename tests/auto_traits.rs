@@ -8,9 +8,13 @@
 )]
 
 use tower_mesh::{
-    Attempt, Body, Call, CallFuture, Client, ClusterDescription, Description, Error, ErrorKind,
-    Event, EventStream, LeafEndpoint, Mesh, MeshBuilder, Next, NextFuture, Origin, Phase,
-    Publisher, RouteDescription, ServiceDescription, ServiceSettings, Setting, SettingOrigin,
+    Attempt, Body, Call, CallFuture, Choice, Client, ClusterDescription, ClusterExplanation,
+    Description, DisconnectReason, EjectReason, EndpointExplanation, EndpointStanding, Error,
+    ErrorKind, Event, EventStream, Explanation, HashExplanation, HashKeyExplanation,
+    InvalidTraceparent, LeafEndpoint, LocalityExplanation, Mesh, MeshBuilder, NamedExplanation,
+    Next, NextFuture, Origin, PassedRule, Phase, PickExplanation, PickReason, PriorityExplanation,
+    Propagation, Publisher, Refusal, RetryReason, RetryRefusal, ReturnReason, RouteDescription,
+    RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin, TraceContext,
     UnknownNames,
     config::{
         self, Address, Balancer, Breakers, Budget, Cluster, Config, ConfigError, ConfigErrors,
@@ -19,9 +23,10 @@ use tower_mesh::{
         Security, Service, StringMatch, Transport, TransportSettings, Tunnel, WeightedCluster,
     },
     discover::{File, Static},
+    observe,
     resilience::{
-        ConcurrencyLimit, ConcurrencyLimitLayer, Deadline, DeadlineLayer, Retry, RetryLayer,
-        deadline, limit,
+        ConcurrencyLimit, ConcurrencyLimitLayer, Deadline, DeadlineLayer, FailFast, FailFastLayer,
+        Retry, RetryLayer, deadline, limit,
     },
     testing,
     transport::{ConnectTarget, Connector, ConnectorFuture},
@@ -57,6 +62,72 @@ fn handles_and_values_go_anywhere() {
 }
 
 #[test]
+fn what_is_told_goes_anywhere() {
+    all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
+        observe::Metrics, observe::MetricFamily, observe::MetricSample, observe::MetricValue,
+        observe::MetricKind, TraceContext, Propagation, InvalidTraceparent,
+        DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason, Refusal,
+        Choice, EndpointStanding, PickReason,
+    );
+    all!(Send, Sync, Unpin, std::fmt::Debug, Owned =>
+        Explanation, ClusterExplanation, RouteExplanation, HashExplanation, HashKeyExplanation,
+        PassedRule, PickExplanation, PriorityExplanation, LocalityExplanation,
+        EndpointExplanation, NamedExplanation,
+    );
+}
+
+#[cfg(feature = "_tls")]
+#[test]
+fn identities_and_roots_go_anywhere() {
+    use tower_mesh::security::{
+        CryptoProvider, DangerousTrust, Identity, IdentityPublisher, KeyPair, Roots, SpiffeId,
+        TlsError, TlsErrorKind, Trust, TrustDomain, TrustPublisher, Verify,
+    };
+    all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
+        CryptoProvider, IdentityPublisher, Roots, SpiffeId, TrustDomain, TlsError, TlsErrorKind,
+        TrustPublisher,
+    );
+    all!(Send, Sync, Unpin, std::fmt::Debug, Owned => KeyPair, Trust, DangerousTrust);
+    all!(Send => dyn Identity, dyn Verify);
+}
+
+#[cfg(feature = "dns")]
+#[test]
+fn lookups_go_anywhere() {
+    use tower_mesh::discover::dns::{Consul, Dns, Docker, Kubernetes, Lookup, Mesos};
+    all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
+        Dns, Lookup, Kubernetes, Docker, Consul, Mesos,
+    );
+}
+
+#[cfg(feature = "orca")]
+#[test]
+fn the_servers_layers_are_as_free_as_what_they_are_made_of() {
+    use tower_mesh::server::{
+        LoadReport, LoadReportBody, LoadReportFuture, LoadReportLayer, OutOfBand, OutOfBandFuture,
+        ReportFormat, ServerLoad, ServerLoadBuilder,
+    };
+    all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
+        LoadReportLayer, LoadReport<Client>, OutOfBand, ReportFormat, ServerLoad,
+    );
+    all!(Send, Sync, std::fmt::Debug, Owned => ServerLoadBuilder);
+    all!(Send, Sync, Unpin, Owned => LoadReportBody<Body>);
+    all!(Send, Owned => LoadReportFuture<Pending, Body>, OutOfBandFuture<Body>);
+}
+
+#[cfg(feature = "reqwest-013")]
+#[test]
+fn the_front_door_in_reqwests_shape_goes_where_reqwests_does() {
+    use tower_mesh::adapt::reqwest::{
+        Client, ClientBuilder, RequestBuilder, ResponseFuture, redirect,
+    };
+    all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned => Client);
+    all!(Send, std::fmt::Debug, Owned => ClientBuilder, RequestBuilder);
+    all!(Send, Owned => ResponseFuture);
+    all!(Send, Sync, std::fmt::Debug, Owned => redirect::Policy, redirect::Action);
+}
+
+#[test]
 fn configuration_is_plain_data() {
     all!(Send, Sync, Unpin, Clone, PartialEq, std::fmt::Debug, Owned =>
         Address, Balancer, Breakers, Budget, Cluster, Discovery, DnsDiscovery, Endpoint, Filter,
@@ -64,6 +135,7 @@ fn configuration_is_plain_data() {
         PathMatch, Policy, Protocol, QueryMatch, Config, config::Retry, Route, Security, Service,
         StringMatch, Transport, TransportSettings, Tunnel, WeightedCluster, ConfigError, ConfigErrors,
     );
+    // What is in them is, too: `Send` and the like are those of all parts, and `Config` has all.
 }
 
 #[test]
@@ -92,8 +164,8 @@ fn futures_are_sent_between_threads() {
 #[test]
 fn layers_and_their_services_are_cloned_freely() {
     all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
-        DeadlineLayer, ConcurrencyLimitLayer, RetryLayer,
-        Deadline<Client>, ConcurrencyLimit<Client>, Retry<Client>,
+        DeadlineLayer, ConcurrencyLimitLayer, FailFastLayer, RetryLayer,
+        Deadline<Client>, ConcurrencyLimit<Client>, FailFast<Client>, Retry<Client>,
     );
     fn future<S: tower::Service<http::Request<Body>>>()
     where
@@ -102,6 +174,7 @@ fn layers_and_their_services_are_cloned_freely() {
     }
     future::<Deadline<Client>>();
     future::<ConcurrencyLimit<Client>>();
+    future::<FailFast<Client>>();
     future::<Retry<Client>>();
 }
 

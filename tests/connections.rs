@@ -241,6 +241,46 @@ async fn an_http1_connection_that_was_busy_at_its_age_is_retired_all_the_same() 
 }
 
 #[tokio::test]
+async fn idle_connections_of_both_protocols_are_closed() {
+    let server = Server::named("hello").await;
+    let mut cluster = cluster([server.address()]);
+    cluster.transport.idle_timeout = Some(Duration::from_millis(100));
+    let mesh = one_cluster(cluster).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    for (version, request) in [("1.1", get as fn(&str) -> _), ("2", h2)] {
+        let mut events = Recorder::of(&mesh);
+        let before = server.connections();
+        // While it is used it stays.
+        for _ in 0..10 {
+            patience(fetch(&client, request("/"))).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(server.connections(), before + 1, "HTTP/{version}");
+        let quiet = tokio::time::Instant::now();
+        events
+            .until(|event| {
+                matches!(
+                    event,
+                    tower_mesh::Event::Disconnected {
+                        reason: tower_mesh::DisconnectReason::Idle,
+                        ..
+                    }
+                )
+            })
+            .await;
+        assert!(quiet.elapsed() < Duration::from_secs(2), "HTTP/{version}: {:?}", quiet.elapsed());
+        assert_eq!(events.disconnects(), ["idle"], "HTTP/{version}");
+        // The next call makes another.
+        patience(fetch(&client, request("/"))).await.unwrap();
+        assert_eq!(server.connections(), before + 2, "HTTP/{version}");
+        // That ends, too, before the other protocol's turn.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert_eq!(events.disconnects(), ["idle", "idle"], "HTTP/{version}");
+    }
+}
+
+#[tokio::test]
 async fn unix_sockets_that_are_not_there_fail_to_connect() {
     for path in ["/nonexistent/socket".to_owned(), format!("/tmp/{}", "x".repeat(300))] {
         // An overlong path may be refused at once.

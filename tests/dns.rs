@@ -10,7 +10,7 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{
         Arc,
@@ -21,14 +21,14 @@ use std::{
 
 use tower_mesh::{
     Client, ErrorKind, Mesh, MeshBuilder, SettingOrigin,
-    config::{Balancer, Cluster, Discovery, DnsDiscovery, DnsKind},
+    config::{Balancer, Balancing, Cluster, Discovery, DnsDiscovery, DnsKind},
     discover::{
         Static,
         dns::{Dns, Kubernetes, Lookup},
     },
 };
 
-use support::{Recorder, Server, fetch, get, patience, zone::Zone};
+use support::{Recorder, Server, failures, fetch, get, patience, storm, zone::Zone};
 
 const SRV: &str = "_http._tcp.users.test.";
 
@@ -441,4 +441,96 @@ async fn settings_of_dns_are_described_with_their_origin() {
     assert!(metrics.contains("mesh_cluster=\"users\""), "{age:?}");
     assert!(cluster.answer_age.is_some_and(|age| age < Duration::from_secs(5)));
     assert_eq!(cluster.trouble, None);
+}
+
+/// SRV records of servers at their own ports, each with its priority.
+async fn rank(zone: &Zone, ttl: u32, servers: &[(u16, &Server)]) {
+    let record = |(priority, server): &(u16, &Server)| {
+        format!("{priority} 1 {} a.users.test.", server.socket().port())
+    };
+    let records: Vec<String> = servers.iter().map(record).collect();
+    let records: Vec<&str> = records.iter().map(String::as_str).collect();
+    zone.set(SRV, "SRV", ttl, &records).await;
+}
+
+/// So many calls, ten at a time, and none may fail: who answers.
+async fn all(client: &Client, calls: usize) -> Vec<String> {
+    let answers = patience(storm(10, calls, |_| fetch(client, get("/")))).await;
+    assert_eq!(failures(&answers), Vec::<String>::new());
+    let names = answers.into_iter().map(|it| String::from_utf8(it.unwrap().into_body().to_vec()));
+    let names: BTreeSet<String> = names.map(Result::unwrap).collect();
+    names.into_iter().collect()
+}
+
+#[tokio::test]
+async fn the_next_srv_priority_takes_over_when_the_first_is_down() {
+    let (first, next) = (Server::named("first").await, Server::named("next").await);
+    let zone = Zone::serve("users.test.").await;
+    zone.set("a.users.test.", "A", 60, &["127.0.0.1"]).await;
+    rank(&zone, 60, &[(0, &first), (5, &next)]).await;
+    // Nothing but the name is said: no outlier detection, no checks.
+    let dns = Dns::servers([zone.address]).service("users", "dns:///_http._tcp.users.test.");
+    let mesh = Mesh::builder().source(dns).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(all(&client, 200).await, ["first"]);
+    // It dies while calls come, and its records stay.
+    let at = first.socket();
+    let under_way = tokio::spawn({
+        let client = client.clone();
+        async move { storm(10, 2_000, |_| fetch(&client, get("/"))).await }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    first.kill().await;
+    assert_eq!(failures(&patience(under_way).await.unwrap()), Vec::<String>::new());
+    assert_eq!(all(&client, 200).await, ["next"]);
+    let described = mesh.describe().to_string();
+    assert!(described.contains("priority 1: 100 % of calls, 1 of 1 healthy"), "{described}");
+    // It returns.
+    let _first = Server::start_at(at, |_| async { support::reply("first") }).await;
+    let back = async {
+        while all(&client, 50).await != ["first"] {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    // Back-off is 30 s at the most.
+    tokio::time::timeout(Duration::from_secs(40), back).await.expect("it does not return");
+}
+
+#[tokio::test]
+async fn the_first_srv_priority_gets_all_while_one_of_its_targets_works() {
+    let mut servers = Vec::new();
+    for name in ["a", "b", "c", "next"] {
+        servers.push(Server::named(name).await);
+    }
+    let zone = Zone::serve("users.test.").await;
+    zone.set("a.users.test.", "A", 60, &["127.0.0.1"]).await;
+    let ranked: Vec<(u16, &Server)> = [1, 1, 1, 2].into_iter().zip(&servers).collect();
+    rank(&zone, 60, &ranked).await;
+    let of = |balancing: Option<Balancing>| {
+        let dns = Dns::servers([zone.address]).service("users", "dns:///_http._tcp.users.test.");
+        let builder = Mesh::builder().source(dns);
+        let builder = match balancing {
+            Some(balancing) => builder.service("users", |s| s.balancing(balancing)),
+            None => builder,
+        };
+        builder.seed(3).build().unwrap()
+    };
+    let mut sharing = Balancing::default();
+    sharing.overprovisioning_percent = Some(140);
+    let (strict, shared) = (of(None), of(Some(sharing)));
+    strict.ready().await.unwrap();
+    shared.ready().await.unwrap();
+    let (strict, shared) = (strict.client("users").unwrap(), shared.client("users").unwrap());
+    assert_eq!(all(&strict, 200).await, ["a", "b", "c"]);
+    servers.remove(0).kill().await;
+    servers.remove(0).kill().await;
+    // Two of three are dead: calls find that out, and it is counted within a second.
+    for client in [&strict, &shared] {
+        all(client, 200).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(all(&strict, 400).await, ["c"]);
+    // A third, and 40 % in reserve: 46 % of the calls.
+    assert_eq!(all(&shared, 400).await, ["c", "next"]);
 }

@@ -46,6 +46,31 @@ fn every_test_that_a_document_names_exists() {
     assert!(seen > 100, "{seen} tests are named: are they still read?");
 }
 
+/// `src/room/file.rs` or `room/file.rs`, when a span of code is one.
+fn named_file(span: &str) -> Option<&str> {
+    let is_rust = !span.starts_with("x/")
+        && std::path::Path::new(span).extension().is_some_and(|it| it == "rs");
+    (is_rust && span.contains('/') && !span.contains([' ', '*', '{', ':'])).then_some(span)
+}
+
+#[test]
+fn every_file_that_a_document_names_exists() {
+    let (mut seen, mut missing) = (0, Vec::new());
+    for document in documents() {
+        let text = read(&document);
+        for file in spans(&text).into_iter().filter_map(named_file) {
+            seen += 1;
+            let places =
+                ["", "src", "tests", "benches", "src/mesh", "src/mesh/call", "src/balance"];
+            if !places.iter().any(|place| root().join(place).join(file).is_file()) {
+                missing.push(format!("{}: {file}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no such files:\n{}", missing.join("\n"));
+    assert!(seen > 50, "{seen} files are named: are they still read?");
+}
+
 #[test]
 fn every_test_file_proves_a_feature() {
     let features = read("docs/FEATURES.md");

@@ -19,10 +19,10 @@ use std::{
 
 use http::StatusCode;
 use tower_mesh::{
-    ErrorKind, Event, Mesh,
+    ErrorKind, Event, Mesh, Refusal,
     config::{
-        Balancer, Balancing, Breakers, Cluster, ClusterSecurity, Endpoint, Failover, HealthCheck,
-        RingHash, SecurityMode, Service,
+        Balancer, Balancing, Breakers, Cluster, ClusterSecurity, Endpoint, Failover, Health,
+        HealthCheck, RingHash, SecurityMode, Service,
     },
     discover::Static,
 };
@@ -235,6 +235,31 @@ async fn two_clusters_take_over_from_each_other_under_their_own_limits() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_full_refuses_what_it_could_serve_and_leaves_the_rest_to_the_next() {
+    let (a, b) = (Server::named("a").await, Server::named("b").await);
+    let (mesh, publisher) = published(Mesh::builder(), |_| {}).await;
+    let first = |endpoint: Endpoint| {
+        let mut first = cluster([endpoint], &["second"]);
+        let mut breakers = Breakers::default();
+        breakers.max_requests = Some(1);
+        first.breakers = Some(breakers);
+        publisher.cluster("users", first).unwrap();
+    };
+    publisher.cluster("second", cluster([of(&b)], &[])).unwrap();
+    first(of(&a));
+    let client = mesh.client("users").unwrap();
+    let held = patience(client.send(get("/"))).await.unwrap();
+    let refused = patience(fetch(&client, get("/"))).await.unwrap_err();
+    assert_eq!(refused.refusal(), Some(Refusal::MaxRequests), "{refused}");
+    // It has no endpoint for the call any more: its limit is nobody's concern.
+    let mut draining = of(&a);
+    draining.health = Health::Draining;
+    first(draining);
+    assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "b");
+    drop(held);
+}
+
+#[tokio::test]
 async fn clusters_that_nobody_defines_are_reported_and_used_when_they_come() {
     let b = Server::named("b").await;
     let (mesh, publisher) = published(Mesh::builder(), |_| {}).await;
@@ -309,6 +334,12 @@ async fn a_cluster_in_clear_by_default_does_not_take_over_from_one_that_is_secur
             assert!(!is_empty || error.contains(wanted), "{error}");
         }
         assert_eq!(b.requests(), 0);
+        // Nor is it said that it would.
+        let explained = mesh.explain(&get("http://users/")).unwrap();
+        let [explained] = &*explained.clusters else { panic!() };
+        assert_ne!(explained.taken_by.as_deref(), Some("second"));
+        let why = explained.failover[0].fails.as_deref().unwrap();
+        assert!(why.contains("cluster second does not take over"), "{why}");
     }
     // Somebody has said that it may be.
     let mut off = ClusterSecurity::default();

@@ -17,9 +17,10 @@ use tokio::time::Instant;
 use tokio_test_shim::{assert_pending, assert_ready, spawn};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit as TowerLimit};
 use tower_mesh::{
-    Body, BoxError, Call, Error, config,
+    Body, BoxError, Call, Error, Refusal, config,
     resilience::{
-        ConcurrencyLimit, ConcurrencyLimitLayer, Deadline, DeadlineLayer, Retry, RetryLayer,
+        ConcurrencyLimit, ConcurrencyLimitLayer, Deadline, DeadlineLayer, FailFastLayer, Retry,
+        RetryLayer,
     },
 };
 use tower_test::mock::{self, Handle};
@@ -398,4 +399,46 @@ fn auto_traits() {
     future::<<ConcurrencyLimit<Strict> as Service<Request<Body>>>::Future>();
     body::<tower_mesh::resilience::deadline::TimedBody<Body>>();
     body::<tower_mesh::resilience::limit::HeldBody<Body>>();
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_wait_for_a_service_that_is_not_ready_and_then_fail_fast() {
+    let (mock, mut server): (Mock, Server) = mock::pair();
+    server.allow(0);
+    let layer = FailFastLayer::new(Duration::from_secs(3)).capacity(2);
+    let mut service = layer.layer(mock);
+    let refusal = |error: &BoxError| error.downcast_ref::<Error>().and_then(Error::refusal);
+    let began = Instant::now();
+    let mut waiting = [spawn(service.call(get())), spawn(service.call(get()))];
+    for call in &mut waiting {
+        assert_pending!(call.poll());
+    }
+    // One too many.
+    let error = service.call(get()).await.unwrap_err();
+    assert_eq!(refusal(&error), Some(Refusal::Queue), "{error}");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    // It is ready for one: that is sent, and the other one waits on.
+    server.allow(1);
+    assert_pending!(waiting[0].poll());
+    let (_, send) = server.next_request().await.unwrap();
+    send.send_response(status(200));
+    assert_ready!(waiting[0].poll()).unwrap();
+    let [_, mut second] = waiting;
+    assert_pending!(second.poll());
+    // Since then it has not been ready.
+    tokio::time::sleep(Duration::from_millis(2_999)).await;
+    assert_pending!(second.poll());
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let error = assert_ready!(second.poll()).unwrap_err();
+    assert_eq!(refusal(&error), Some(Refusal::Queue), "{error}");
+    let began = Instant::now();
+    assert!(refusal(&service.call(get()).await.unwrap_err()).is_some());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    // Until it is.
+    server.allow(1);
+    let mut again = spawn(service.call(get()));
+    assert_pending!(again.poll());
+    let (_, send) = server.next_request().await.unwrap();
+    send.send_response(status(200));
+    assert_ready!(again.poll()).unwrap();
 }

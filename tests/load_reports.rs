@@ -10,20 +10,26 @@
 mod support;
 
 use std::{
+    convert::Infallible,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
-use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower::{
+    Layer as _, Service as _, ServiceBuilder, ServiceExt as _, service_fn,
+    util::BoxCloneSyncService,
+};
 use tower_mesh::{
     Body, Mesh, MeshBuilder,
     config::{Balancer, ClientWeighted, Prequal},
-    server::{LoadReportLayer, OutOfBand, ReportFormat, ServerLoad},
+    server::{LoadReportBody, LoadReportLayer, OutOfBand, ReportFormat, ServerLoad},
 };
 
 use support::{
@@ -57,6 +63,84 @@ fn leaves(leaves: &Leaves, utilization: fn(usize) -> f64) -> MeshBuilder {
         let report = format!("TEXT application_utilization:{value},rps_fractional:100");
         Ok(reporting("endpoint-load-metrics", &report))
     })
+}
+
+/// A service that panics when it is called without having been made ready; its clones are not.
+struct Strict {
+    ready: bool,
+    under_way: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        let (under_way, most) = (Arc::clone(&self.under_way), Arc::clone(&self.most));
+        Self { ready: false, under_way, most, calls: Arc::clone(&self.calls) }
+    }
+}
+
+impl tower::Service<Request<Body>> for Strict {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        assert!(std::mem::take(&mut self.ready), "called without being ready");
+        self.calls.fetch_add(1, Relaxed);
+        let (under_way, most) = (Arc::clone(&self.under_way), Arc::clone(&self.most));
+        Box::pin(async move {
+            most.fetch_max(under_way.fetch_add(1, Relaxed) + 1, Relaxed);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            under_way.fetch_sub(1, Relaxed);
+            Ok(ok("hello"))
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_layer_keeps_towers_contract() {
+    let strict = Strict {
+        ready: false,
+        under_way: Arc::default(),
+        most: Arc::default(),
+        calls: Arc::default(),
+    };
+    let (most, calls) = (Arc::clone(&strict.most), Arc::clone(&strict.calls));
+    let layer = LoadReportLayer::new(ServerLoad::default()).out_of_band().probes();
+    // Tower's own limit on either side of it.
+    let outer = ServiceBuilder::new().concurrency_limit(1).layer(layer.clone());
+    let outer = outer.service(strict.clone());
+    let inner = ServiceBuilder::new().layer(layer).concurrency_limit(1).service(strict);
+    type Boxed = BoxCloneSyncService<Request<Body>, Response<LoadReportBody<Body>>, Infallible>;
+    let user = async |mut service: Boxed| {
+        for _ in 0..5 {
+            let answer = service.ready().await.unwrap().call(post("/", "x")).await.unwrap();
+            assert!(answer.headers().contains_key("endpoint-load-metrics"));
+        }
+        // One that is ready and never called, and a call that is given up, keep no place.
+        drop(service.ready().await.unwrap().call(post("/", "x")));
+        drop(service);
+    };
+    for service in [BoxCloneSyncService::new(outer), BoxCloneSyncService::new(inner)] {
+        most.store(0, Relaxed);
+        calls.store(0, Relaxed);
+        let mut reserved = service.clone();
+        reserved.ready().await.unwrap();
+        // It holds the one place.
+        let mut other = service.clone();
+        assert!(tokio::time::timeout(Duration::from_secs(1), other.ready()).await.is_err());
+        drop((reserved, other));
+        let users = (0..8).map(|_| user(service.clone()));
+        let all = futures_util::future::join_all(users);
+        tokio::time::timeout(Duration::from_secs(5), all).await.expect("a clone waits for ever");
+        assert_eq!((calls.load(Relaxed), most.load(Relaxed)), (8 * 6, 1));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +276,7 @@ async fn http1_headers_of_our_layer_steer_prequal() {
         let service = LoadReportLayer::new(ServerLoad::default()).format(format).layer(service_fn(
             move |_| async move {
                 tokio::time::sleep(Duration::from_millis(delay)).await;
-                Ok::<_, std::convert::Infallible>(reply("hello"))
+                Ok::<_, Infallible>(reply("hello"))
             },
         ));
         Server::start(move |request| {

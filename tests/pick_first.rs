@@ -15,7 +15,7 @@ use http::Version;
 use tokio::time::Instant;
 use tower_mesh::{
     Body, Client, Event, Mesh, MeshBuilder,
-    config::{Address, Balancer, Cluster, LeastRequest, PickFirst},
+    config::{Address, Balancer, Cluster, LeastRequest, PickFirst, Session},
     discover::Static,
 };
 
@@ -200,4 +200,100 @@ async fn a_full_scan_leaves_the_busy_ones_alone() {
     // The slow ones have had one call each, and nobody looked at them again.
     assert_eq!(&leaves.all_hits()[..4], [1; 4]);
     assert_eq!(leaves.total(), 200);
+}
+
+/// An HTTP/2 server that takes connections and says nothing: who connects waits for its SETTINGS.
+async fn silent() -> RawServer {
+    RawServer::start(|stream, _| async move {
+        let _held = stream;
+        std::future::pending::<()>().await;
+    })
+    .await
+}
+
+/// A silent endpoint first, and one that answers behind it; a session tells who has answered.
+fn raced(first: Address, then: Address) -> MeshBuilder {
+    let mut cluster = ordered([first, then], false);
+    cluster.transport.connect_timeout = Some(Duration::from_secs(2));
+    cluster.transport.happy_eyeballs_delay = Some(Duration::from_millis(100));
+    let mut session = Session::default();
+    session.header = Some("x-session".into());
+    one_cluster(cluster).service("users", |s| s.session(session))
+}
+
+/// Who has begun and ended attempts: the number of the attempt, whether with an error, for how long.
+fn attempts(events: &mut Recorder, of: &Address) -> (usize, Vec<(u32, bool, Duration)>) {
+    let of = of.to_string();
+    let begun = events.count(
+        |event| matches!(event, Event::AttemptStarted { endpoint, .. } if **endpoint == *of),
+    );
+    let ended = events.events().iter().filter_map(|event| match event {
+        Event::AttemptEnded { endpoint, number, error, elapsed, .. } if **endpoint == *of => {
+            Some((*number, error.is_some(), *elapsed))
+        }
+        _ => None,
+    });
+    (begun, ended.collect())
+}
+
+#[tokio::test]
+async fn a_call_that_names_its_endpoint_tries_no_other_beside_it() {
+    let (one, alive) = (silent().await, Server::named("alive").await);
+    let (mesh, client) = client(raced(one.address(), alive.address()));
+    let mut events = Recorder::of(&mesh);
+    // Who has answered is known from a first call.
+    let answer = client.send(over(Version::HTTP_2, get("/"))).await.unwrap();
+    let alive_is = answer.headers().get("x-session").unwrap().clone();
+    drop(answer);
+    // The silent one, as a session spells it.
+    let named = {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.encode(one.address().to_string())
+    };
+    let mut request = over(Version::HTTP_2, get("/"));
+    request.headers_mut().insert("x-session", named.parse().unwrap());
+    let before = attempts(&mut events, &alive.address()).0;
+    let call = client.send(request);
+    let waits = tokio::time::timeout(Duration::from_millis(600), call).await;
+    // For longer than the delay of happy eyeballs it waits for the one that it has named.
+    assert!(waits.is_err(), "{waits:?}");
+    assert_eq!(attempts(&mut events, &alive.address()).0, before);
+    drop(alive_is);
+}
+
+#[tokio::test]
+async fn behind_attempt_layers_it_is_known_who_has_won() {
+    let (one, alive) = (silent().await, Server::named("alive").await);
+    let builder = raced(one.address(), alive.address());
+    let layer = tower::util::MapRequestLayer::new(|request: http::Request<Body>| request);
+    let (_mesh, layered) = client(builder.attempt_layer(layer));
+    let answer = layered.send(over(Version::HTTP_2, get("/"))).await.unwrap();
+    let layered = answer.headers().get("x-session").unwrap().clone();
+    assert_eq!(answer.into_body().text().await.unwrap(), "alive");
+    let (_mesh, plain) = client(raced(one.address(), alive.address()));
+    let answer = plain.send(over(Version::HTTP_2, get("/"))).await.unwrap();
+    assert_eq!(answer.headers().get("x-session").unwrap(), &layered);
+}
+
+#[tokio::test]
+async fn who_could_not_be_connected_to_is_blamed_who_was_slower_is_not_and_each_has_its_own_time() {
+    let (one, alive) = (silent().await, Server::named("alive").await);
+    let (dead, _socket) = dead_address();
+    let mut cluster = ordered([one.address(), dead.clone(), alive.address()], false);
+    cluster.transport.happy_eyeballs_delay = Some(Duration::from_millis(200));
+    cluster.transport.connect_timeout = Some(Duration::from_secs(30));
+    let (mesh, client) = client(one_cluster(cluster));
+    let mut events = Recorder::of(&mesh);
+    let started = Instant::now();
+    assert_eq!(text(&client, Version::HTTP_2).await, "alive");
+    let took = started.elapsed();
+    let (begun, ended) = attempts(&mut events, &dead);
+    assert!(begun == 1 && ended.len() == 1 && ended[0].1, "{ended:?}");
+    // It has done nothing wrong: another was faster.
+    let (begun, ended) = attempts(&mut events, &one.address());
+    assert!(begun == 1 && ended.len() == 1 && !ended[0].1, "{ended:?}");
+    // Its time begins when it was asked, after the delay of the first.
+    let (_, ended) = attempts(&mut events, &alive.address());
+    let [(1, false, time)] = ended[..] else { panic!("{ended:?}") };
+    assert!(time + Duration::from_millis(150) < took, "{time:?} of {took:?}");
 }

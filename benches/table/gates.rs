@@ -286,6 +286,22 @@ pub(crate) const ROWS: &[Row] = rows! {
     G5b Report Told "instructions added by our layers and a pick"
         "layers.armed.layers - layers.unarmed.header"
         beside TOWER "layers.armed.tower_mesh - layers.unarmed.nothing";
+    // Routes. The target is 2 µs; 4,000 instructions take less on any machine of today.
+    R Hard AtMost(4000.0) "route of a request among 1,000: instructions"
+        "routes.look_up.n1k"
+        beside "among 5 routes" "routes.look_up.few";
+    R Report Told "among 10,000"
+        "routes.look_up.n10k";
+    R Report Told "among 1,000 of one path, the last by a header"
+        "routes.look_up.specific_1k";
+    R Report Told "hostile: a path of 30,000 elements among 1,000 routes: thousands of instructions"
+        "routes.hostile.slashes_1k";
+    R Report Told "hostile: 60,000 characters against 100 regular expressions: thousands of instructions"
+        "routes.hostile.regexes_100";
+    R Report AtMost(2.0) "route of a request among 1,000: µs of CPU"
+        "updates.route_of_1k_us";
+    R Report AtMost(50000.0) "10,000 routes published: µs of CPU"
+        "updates.compile_10k_routes_us";
     // Changes of endpoints.
     G6 Report AtMost(3000.0) "10k endpoints in use replaced: µs of CPU"
         "updates.replace_10k_us"

@@ -19,7 +19,7 @@ use results::Results;
 
 #[path = "../support/units.rs"]
 mod units;
-use units::{CALLS, HANDSHAKES, PICKS};
+use units::{CALLS, HANDSHAKES, LOOKUPS, PICKS};
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

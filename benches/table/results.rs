@@ -14,6 +14,7 @@ fn units(bench: &str) -> f64 {
     f64::from(match bench {
         "pick" | "reports" => super::PICKS,
         "tls" => super::HANDSHAKES,
+        "routes" => super::LOOKUPS,
         _ => super::CALLS,
     })
 }

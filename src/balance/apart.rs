@@ -20,34 +20,6 @@ impl<X: Upstream> Balancer<X> {
         let (view, ask) = (self.view.load(), Ask { well: true, ..ask });
         self.pick_in(&view, ask).or_else(|error| self.pick_again(&view, ask, error))
     }
-
-    /// What such a pick comes to. None: it goes on as if nothing more were asked.
-    ///
-    /// Looks at all endpoints before it finds none.
-    pub(super) fn chosen(
-        &self,
-        view: &View<X>,
-        ask: Ask<'_, X>,
-        drawn: Drawn<'_, X>,
-    ) -> Option<Result<InFlight<X>, PickError>> {
-        let mode = Mode::new(&ask);
-        let elsewhere = if mode.leaves.is_empty() {
-            None
-        } else {
-            let picked = view.among(&ask, drawn, (&mode, Rank::Degraded));
-            picked.map(|it| self.probing(view, it, ask.now))
-        };
-        if elsewhere.is_some() || !ask.well {
-            return elsewhere.map(Ok);
-        }
-        let picked = view.among_well(&ask, drawn, &mode).map(|it| self.probing(view, it, ask.now));
-        Some(picked.ok_or(PickError::Unavailable))
-    }
-
-    fn probing(&self, view: &View<X>, endpoint: &Arc<Endpoint<X>>, now: u64) -> InFlight<X> {
-        let flight = self.begin(view, endpoint, self.live(endpoint, &view.all), now);
-        flight.perhaps_probing(now)
-    }
 }
 
 impl<X: Upstream> View<X> {

@@ -6,11 +6,12 @@ use arc_swap::ArcSwap;
 
 use super::{
     ask::Ask,
+    decide::Chosen,
     endpoint::{Endpoint, Live, Upstream},
     flight::InFlight,
     health::{Health, Rules},
     keep::Keeper,
-    pick::{Drawn, Over, Picked, Picker, Pinned},
+    pick::{Drawn, Over, Picker},
     subset::labels::Wanted,
     update::Updater,
     view::{Group, View},
@@ -42,6 +43,8 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
     pub(super) health: Arc<Health>,
+    /// Who checks the endpoints, by number. Locked by checks only.
+    pub(super) checks: Mutex<u64>,
 }
 
 impl<X: Upstream> Balancer<X> {
@@ -54,7 +57,7 @@ impl<X: Upstream> Balancer<X> {
         health.set_ramps(view.load().ramps());
         #[cfg(feature = "orca")]
         keeper.settle(&view.load().policy);
-        Self { view, updater, context, epoch, keeper, health }
+        Self { view, updater, context, epoch, keeper, health, checks: Mutex::default() }
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -104,7 +107,8 @@ impl<X: Upstream> Balancer<X> {
         drawn: Option<Drawn<'_, X>>,
     ) -> Result<InFlight<X>, PickError> {
         let ask = Ask::any(now, random, &[]).hashed(hash);
-        self.pick_ranked(view, ask, drawn).or_else(|error| self.pick_again(view, ask, error))
+        view.decide_drawn(&ask, drawn, |chosen| self.take(view, chosen, now))
+            .or_else(|error| self.pick_again(view, ask, error))
     }
 
     /// Whom a pick has looked at may have left meanwhile, all of them: then others are there.
@@ -122,44 +126,30 @@ impl<X: Upstream> Balancer<X> {
         if ask.well { self.pick_well(ask) } else { self.pick(ask) }
     }
 
+    #[inline(never)]
     pub(super) fn pick_in(
         &self,
         view: &View<X>,
         ask: Ask<'_, X>,
     ) -> Result<InFlight<X>, PickError> {
-        if let Some(over) = ask.over
-            && let Some(pinned) = self.pinned(view, over, (ask.now, ask.random, ask.tried))
-        {
-            return pinned;
-        }
-        if view.placed.is_some() {
-            return self.planned(view, ask);
-        }
-        if is_of_labels(ask.wanted) {
-            return Err(PickError::NoPart);
-        }
-        let (group, now) = (&view.all, ask.now);
-        let picker = Picker::new(&group.set, &ask);
-        match view.policy.plain_elsewhere(group, picker, ask.hash) {
-            Ok((endpoint, live)) => Ok(self.begin(view, endpoint, live, now)),
-            Err(drawn) => self.pick_ranked(view, ask, drawn),
-        }
+        view.decide(&ask, &|| self.wake(), |chosen| self.take(view, chosen, ask.now))
     }
 
-    fn pick_ranked(
+    /// Counts a call in flight to who was chosen.
+    #[inline]
+    pub(super) fn take(
         &self,
         view: &View<X>,
-        ask: Ask<'_, X>,
-        drawn: Option<Drawn<'_, X>>,
-    ) -> Result<InFlight<X>, PickError> {
-        if (ask.apart || ask.well)
-            && let Some(drawn) = drawn
-            && let Some(picked) = self.chosen(view, ask, drawn)
-        {
-            return picked;
+        (endpoint, live): Chosen<'_, X>,
+        now: u64,
+    ) -> InFlight<X> {
+        match live {
+            Some(live) => self.begin(view, endpoint, live, now),
+            None => {
+                let live = self.live(endpoint, &view.all);
+                self.begin(view, endpoint, live, now).perhaps_probing(now)
+            }
         }
-        let (endpoint, live) = self.ranked(view, ask, drawn)?;
-        Ok(self.begin(view, endpoint, live, ask.now).perhaps_probing(ask.now))
     }
 
     #[inline(always)]
@@ -178,44 +168,6 @@ impl<X: Upstream> Balancer<X> {
         InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded)
     }
 
-    /// The endpoint that the call names; `None`: any other.
-    #[cold]
-    #[inline(never)]
-    fn pinned(
-        &self,
-        view: &View<X>,
-        over: &Over,
-        (now, random, tried): (u64, &Random, &[Arc<Endpoint<X>>]),
-    ) -> Option<Result<InFlight<X>, PickError>> {
-        let group = &view.all;
-        let picker = Picker::new(&group.set, &Ask::any(now, random, tried));
-        match picker.pinned(&view.pins, over) {
-            Pinned::To(endpoint) => Some(Ok(self
-                .begin(view, endpoint, self.live(endpoint, group), now)
-                .perhaps_probing(now))),
-            Pinned::Free => None,
-            Pinned::Nowhere => Some(Err(PickError::Unavailable)),
-        }
-    }
-
-    /// Picks when what was drawn is not plainly good.
-    ///
-    /// By value: a question that is answered plainly stays in registers.
-    #[cold]
-    #[inline(never)]
-    fn ranked<'a>(
-        &self,
-        view: &'a View<X>,
-        ask: Ask<'a, X>,
-        drawn: Option<Drawn<'a, X>>,
-    ) -> Result<Picked<'a, X>, PickError> {
-        let group = &view.all;
-        let drawn = drawn.ok_or(PickError::Empty)?;
-        let picked = view.policy.ranked(group, Picker::new(&group.set, &ask), &ask, drawn);
-        let endpoint = picked.ok_or(PickError::Unavailable)?;
-        Ok((endpoint, self.live(endpoint, group)))
-    }
-
     /// The state of an endpoint, made if this is its first pick.
     pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
         let is_new = endpoint.live().is_none();
@@ -226,11 +178,6 @@ impl<X: Upstream> Balancer<X> {
         }
         live
     }
-}
-
-/// Whether labels are asked for: where there is no plan, nobody is known to carry them.
-pub(super) fn is_of_labels(wanted: Option<&Wanted>) -> bool {
-    wanted.is_some_and(|wanted| !wanted.is_empty())
 }
 
 /// Nobody tells anything without the feature `orca`.

@@ -3,7 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    balancer::{Balancer, is_of_labels},
+    balancer::Balancer,
+    decide::is_of_labels,
     endpoint::{Endpoint, Spec, Upstream},
     health::Phase,
     pick::{Rank, standing},

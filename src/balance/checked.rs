@@ -1,11 +1,12 @@
 //! What active checks say of endpoints.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{
     balancer::Balancer,
     endpoint::{Endpoint, Upstream},
     health::Checked,
+    view::View,
 };
 use crate::core::ReturnReason;
 
@@ -24,10 +25,50 @@ impl<X: Upstream> Balancer<X> {
             .any(|endpoint| endpoint.live().is_some_and(|live| live.load.was_picked()))
     }
 
+    /// Begins to check, by this number; who checked before is not listened to any more.
+    pub(crate) fn begin_checks(&self) -> u64 {
+        let mut checks = self.checks();
+        *checks += 1;
+        *checks
+    }
+
+    /// No check of these is over yet. The plan is counted once for all of them.
+    pub(crate) fn set_unchecked(&self, by: u64, endpoints: &[Arc<Endpoint<X>>], now: u64) {
+        let checks = self.checks();
+        if *checks != by || endpoints.is_empty() {
+            return;
+        }
+        let view = self.view.load();
+        let set = |changed, endpoint: &Arc<Endpoint<X>>| {
+            self.note_checked(&view, endpoint, Checked::Not, now) | changed
+        };
+        if endpoints.iter().fold(false, set) {
+            view.count(&self.context, now);
+        }
+    }
+
     /// What its checks say of an endpoint now. One that passes ends an ejection, unless the rules
     /// say otherwise.
-    pub(crate) fn set_checked(&self, endpoint: &Endpoint<X>, checked: Checked, now: u64) {
+    pub(crate) fn set_checked(&self, by: u64, endpoint: &Endpoint<X>, checked: Checked, now: u64) {
+        let checks = self.checks();
+        if *checks != by {
+            return;
+        }
         let view = self.view.load();
+        // At once: a panic of before must not send calls to whom the checks have found.
+        if self.note_checked(&view, endpoint, checked, now) {
+            view.count(&self.context, now);
+        }
+    }
+
+    /// Notes what the checks say of one; whether it counts as something else by now.
+    fn note_checked(
+        &self,
+        view: &View<X>,
+        endpoint: &Endpoint<X>,
+        checked: Checked,
+        now: u64,
+    ) -> bool {
         let live = self.live(endpoint, &view.all);
         let state = &live.load.state;
         let before = (state.is_unfit(), state.is_doubted());
@@ -44,18 +85,25 @@ impl<X: Upstream> Balancer<X> {
         if checked == Checked::Fit && self.health.returns_on_check() {
             live.restore(now, ReturnReason::Check);
         }
-        // At once: a panic of before must not send calls to whom the checks have found.
-        if before != (state.is_unfit(), state.is_doubted()) {
+        before != (state.is_unfit(), state.is_doubted())
+    }
+
+    /// Nobody checks them any more: what was said of them is forgotten, and what a probe that is still
+    /// out says is not listened to.
+    pub(crate) fn forget_checks(&self, now: u64) {
+        let mut checks = self.checks();
+        *checks += 1;
+        let view = self.view.load();
+        let forget = |changed, endpoint: &Arc<Endpoint<X>>| {
+            let live = endpoint.live();
+            live.is_some_and(|live| live.load.state.set_checked(Checked::Fit)) | changed
+        };
+        if view.all.set.iter().fold(false, forget) {
             view.count(&self.context, now);
         }
     }
 
-    /// Nobody checks them any more.
-    pub(crate) fn forget_checks(&self) {
-        for endpoint in self.view.load().all.set.iter() {
-            if let Some(live) = endpoint.live() {
-                live.load.state.set_checked(Checked::Fit);
-            }
-        }
+    fn checks(&self) -> MutexGuard<'_, u64> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

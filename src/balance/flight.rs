@@ -7,6 +7,7 @@ use http::HeaderMap;
 use super::{
     endpoint::{Endpoint, Live, Upstream},
     health::{Fault, Watch},
+    pick::{Rank, is_failing, standing},
 };
 use crate::core::{BodyEnd, Instant, Ticket, Watcher};
 
@@ -44,6 +45,17 @@ pub(crate) struct InFlight<X: Send + Sync + 'static> {
     crowded: bool,
     /// Uncounting has passed to a ticket, or is done.
     over: bool,
+}
+
+/// What an endpoint that was picked is worth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stands {
+    /// It takes calls.
+    Well,
+    /// The call finds out whether it does: it could not be connected to, or was ejected.
+    Trial,
+    /// It is in back-off, ejected or leaving: there was nothing better.
+    Out,
 }
 
 impl Outcome {
@@ -96,6 +108,17 @@ impl<X: Upstream> InFlight<X> {
             state.begin_probe() || (state.claim_probe(now) && state.begin_probe())
         });
         self
+    }
+
+    /// Whether who was picked is any good.
+    #[cold]
+    pub(crate) fn stands(&self, now: u64) -> Stands {
+        match standing(&self.endpoint, now) {
+            _ if self.probe => Stands::Trial,
+            Rank::Unavailable | Rank::Ejected | Rank::Never => Stands::Out,
+            _ if is_failing(&self.endpoint) => Stands::Trial,
+            _ => Stands::Well,
+        }
     }
 
     /// Looks at the head of an answer for what the cluster's own rules make of it: `after` is read

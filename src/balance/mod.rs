@@ -29,6 +29,7 @@ mod ask;
 mod balancer;
 mod census;
 mod checked;
+mod decide;
 mod endpoint;
 mod explain;
 mod flight;
@@ -83,7 +84,7 @@ pub(crate) use self::{
     census::Standing,
     endpoint::{Endpoint, Spec, Upstream},
     explain::{Asked, Percent},
-    flight::{InFlight, Outcome},
+    flight::{InFlight, Outcome, Stands},
     pick::{HealthSet, Over},
     place::{Callers, Shift},
     set::Diff,

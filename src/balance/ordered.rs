@@ -17,6 +17,11 @@ use super::{
 const MOST: usize = 64;
 
 impl<X: Upstream> Balancer<X> {
+    /// Whether the order in which endpoints are listed counts.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.view.load().policy.first().is_some()
+    }
+
     /// Those that are tried next while `endpoint` is being connected to, in their order: of its
     /// priority and locality, those that may be called. None where the policy has no order.
     #[cold]
@@ -36,7 +41,7 @@ impl<X: Upstream> Balancer<X> {
     /// Counts a call in flight to this endpoint.
     pub(crate) fn begin_at(&self, endpoint: &Arc<Endpoint<X>>, now: u64) -> InFlight<X> {
         let view = self.view.load();
-        self.begin(&view, endpoint, self.live(endpoint, &view.all), now).perhaps_probing(now)
+        self.take(&view, (endpoint, None), now)
     }
 }
 

@@ -8,9 +8,9 @@ use std::{
 
 use super::{
     ask::Ask,
-    balancer::{Balancer, PickError},
-    endpoint::{Endpoint, Live, Upstream},
-    flight::InFlight,
+    balancer::PickError,
+    decide::Chosen,
+    endpoint::{Endpoint, Upstream},
     hash::Spread,
     pick::{Mode, Picker, Rank, scale, standing},
     place::{Level, Placing, Plan},
@@ -21,35 +21,12 @@ use super::{
 /// How soon it is counted again when a pick finds nothing good where it looks. Nanoseconds.
 const SOON: u64 = 100_000_000;
 
-/// An endpoint, with its state where that has been looked at.
-type Chosen<'a, X> = (&'a Arc<Endpoint<X>>, Option<&'a Live<X>>);
-
 /// Where one pick looks.
 struct Way<'a, X> {
     view: &'a View<X>,
     plan: &'a Plan<X>,
     ask: &'a Ask<'a, X>,
     mode: &'a Mode<'a, X>,
-}
-
-impl<X: Upstream> Balancer<X> {
-    #[inline(never)]
-    pub(super) fn planned(
-        &self,
-        view: &View<X>,
-        ask: Ask<'_, X>,
-    ) -> Result<InFlight<X>, PickError> {
-        view.choose(&ask, &|| self.wake(), |(endpoint, live)| {
-            let live = live.unwrap_or_else(|| self.live(endpoint, &view.all));
-            live.load.begin(ask.now);
-            self.called();
-            if view.bounded {
-                live.crowd.enter();
-            }
-            let flight = InFlight::begun(Arc::clone(endpoint), ask.now, view.decay, view.bounded);
-            flight.perhaps_probing(ask.now)
-        })
-    }
 }
 
 impl<X: Upstream> View<X> {

@@ -103,7 +103,20 @@ fn under(policy: &config::Balancer) -> config::Cluster {
     config::Cluster { balancer: Some(policy.clone()), ..config::Cluster::default() }
 }
 
-/// A cluster under each policy that calls all of its endpoints: every one but pick first and sharded.
+/// All endpoints of these numbers are replicas of the one shard.
+fn sharded() -> config::Cluster {
+    let shard = config::Shard {
+        name: "all".into(),
+        replicas: (1..=10_000).map(address).collect(),
+        ..config::Shard::default()
+    };
+    under(&config::Balancer::Sharded(config::Sharded {
+        shards: vec![shard],
+        ..config::Sharded::default()
+    }))
+}
+
+/// A cluster under each policy that calls all of its endpoints: every one but pick first.
 fn family() -> Vec<config::Cluster> {
     let least = |settings| config::Cluster {
         least_request: Some(settings),
@@ -112,7 +125,7 @@ fn family() -> Vec<config::Cluster> {
     let three = config::LeastRequest { choices: Some(3), ..config::LeastRequest::default() };
     let all = config::LeastRequest { full_scan: Some(true), ..config::LeastRequest::default() };
     let mut family: Vec<_> = policies().iter().map(under).collect();
-    family.extend([least(three), least(all)]);
+    family.extend([least(three), least(all), sharded()]);
     #[cfg(feature = "orca")]
     family.extend([
         under(&config::Balancer::Prequal(config::Prequal::default())),
@@ -134,6 +147,11 @@ fn is_by_latency(cluster: &config::Cluster) -> bool {
         Some(config::Balancer::Prequal(_)) => true,
         _ => false,
     }
+}
+
+/// What a call is hashed to that any hash will do for: a policy that shards picks nobody without one.
+fn hash_for<X: Upstream>(balancer: &Balancer<X>, random: &Random) -> Option<u64> {
+    balancer.view.load().policy.shards().map(|_| random.next())
 }
 
 /// A policy in words.
@@ -188,7 +206,8 @@ impl Sim {
     }
 
     fn pick(&self) -> Result<InFlight<Mock>, PickError> {
-        self.balancer.pick(Ask::any(self.now, &self.random, &[]))
+        let hash = hash_for(&self.balancer, &self.random);
+        self.balancer.pick(Ask::any(self.now, &self.random, &[]).hashed(hash))
     }
 
     /// One call now, answered later; returns who took it.

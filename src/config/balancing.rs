@@ -9,8 +9,9 @@ use std::time::Duration;
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct Balancing {
-    /// How much a priority is taken to have in reserve. Unit: percent. Default: 140. Range: from
-    /// 100. Source: xDS `overprovisioning_factor`.
+    /// How much a priority is taken to have in reserve. Unit: percent. Default: 140; where DNS gives
+    /// the endpoints by SRV records, the first priority of which one works gets all (RFC 2782). Range:
+    /// from 100. Source: xDS `overprovisioning_factor`.
     pub overprovisioning_percent: Option<u32>,
     /// Whether the health of a priority is weighed by its endpoints' weights. Default: false.
     /// Source: xDS `weighted_priority_health`.

@@ -11,40 +11,43 @@ use std::time::Duration;
 pub struct Breakers {
     /// Attempts in flight. Default: no limit. Range: from 1.
     pub max_requests: Option<u32>,
-    /// Connections. Not supported yet.
+    /// Connections to all endpoints together. An endpoint without one gets one all the same; who waits
+    /// for one waits as long as its deadline allows. Default: no limit. Range: from 1. Source: Envoy.
     pub max_connections: Option<u32>,
-    /// Attempts that wait for a connection. Not supported yet.
+    /// Attempts that wait for a connection; over it they fail. Default: no limit. Range: from 1.
     pub max_pending: Option<u32>,
     /// Retries in flight. Not supported yet: the retry budget bounds them.
     pub max_retries: Option<u32>,
-    /// Connections to one endpoint. Not supported yet. Source: xDS `per_host_thresholds`.
+    /// Connections to one endpoint, of every protocol. Default: no limit but that of the transport.
+    /// Range: from 1. Source: xDS `per_host_thresholds`.
     pub max_connections_per_endpoint: Option<u32>,
-    /// Connection pools. Not supported yet. Source: xDS `max_connection_pools`.
+    /// Connection pools. Refused: an endpoint has one pool, and `subsetting` bounds how many endpoints
+    /// are used. Source: xDS `max_connection_pools`.
     pub max_pools: Option<u32>,
     /// Retries in flight as a share of the calls in flight. Not supported yet.
     pub retry_budget: Option<Box<InFlightBudget>>,
-    /// The limits of calls of high priority. Default: none. Not supported yet.
+    /// The limits of calls of high priority, which are counted for themselves. Default: none.
     pub high: Option<Box<Thresholds>>,
 }
 
-/// The limits of one priority. Not supported yet.
+/// The limits of one priority.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct Thresholds {
-    /// Attempts in flight.
+    /// Attempts in flight. Default: no limit. Range: from 1.
     pub max_requests: Option<u32>,
-    /// Connections.
+    /// Connections that these calls have asked for. Default: no limit. Range: from 1.
     pub max_connections: Option<u32>,
-    /// Attempts that wait for a connection.
+    /// Attempts that wait for a connection. Default: no limit. Range: from 1.
     pub max_pending: Option<u32>,
-    /// Retries in flight.
+    /// Retries in flight. Not supported yet.
     pub max_retries: Option<u32>,
-    /// Connection pools.
+    /// Connection pools. Refused, as [`Breakers::max_pools`] is.
     pub max_pools: Option<u32>,
-    /// Retries in flight as a share of the calls in flight.
+    /// Retries in flight as a share of the calls in flight. Not supported yet.
     pub retry_budget: Option<Box<InFlightBudget>>,
 }
 

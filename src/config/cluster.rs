@@ -38,7 +38,7 @@ pub struct Cluster {
     pub failover: Option<Failover>,
     /// Limits of the cluster.
     pub breakers: Option<Breakers>,
-    /// How long attempts wait for an available endpoint. Default: not at all. Not supported yet.
+    /// How long attempts wait for an available endpoint. Default: not at all.
     pub queue: Option<Queue>,
     /// Ejection of outliers. Default: none.
     pub outlier_detection: Option<OutlierDetection>,
@@ -56,8 +56,8 @@ pub struct Cluster {
     pub subsetting: Option<Subsetting>,
     /// Parts of the cluster by labels, which routes choose. Default: none.
     pub subsets: Option<Subsets>,
-    /// Shares of requests that are dropped, by category. Not supported yet. Source: xDS
-    /// `drop_overloads`.
+    /// Shares of calls that are dropped, by category, each of what those before it let through. Source:
+    /// xDS `drop_overloads`.
     pub drops: Vec<DropOverload>,
     /// Steps of attempts, in order, after the pick. Not supported yet. Source: xDS
     /// `HttpProtocolOptions.http_filters`.
@@ -79,28 +79,39 @@ pub struct Cluster {
     pub extensions: Vec<Extension>,
 }
 
-/// How long attempts wait for an available endpoint (Linkerd `Queue`). Not supported yet.
+/// How long attempts wait for an available endpoint (Linkerd `Queue`).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct Queue {
-    /// Attempts that may wait. Default: 10000 (Linkerd).
+    /// Attempts that may wait. Default: 10000 (Linkerd). Range: from 1.
     pub capacity: Option<u32>,
-    /// How long before they fail, and all further ones at once. Default: 3 s (Linkerd).
+    /// How long nothing may be available before they fail, and all further ones at once. Default: 3 s
+    /// (Linkerd).
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub failfast_timeout: Option<Duration>,
 }
 
-/// A share of requests that is dropped. Not supported yet.
+impl Queue {
+    pub(crate) fn capacity(&self) -> u32 {
+        self.capacity.unwrap_or(10_000)
+    }
+
+    pub(crate) fn failfast_timeout(&self) -> Duration {
+        self.failfast_timeout.unwrap_or(Duration::from_secs(3))
+    }
+}
+
+/// A share of calls that is dropped.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct DropOverload {
-    /// Its name in reports.
+    /// Its name in metrics and reports. Not empty, and no other's.
     pub category: String,
     /// The share. Unit: percent. Range: 0..=100.
     pub percent: f64,

@@ -121,7 +121,8 @@ pub enum DnsKind {
     /// One endpoint with all of the addresses (xDS `LOGICAL_DNS`, gRFC A61).
     Logical,
     /// SRV records (RFC 2782) give host, port, priority and weight. Each target is an endpoint with
-    /// all of its addresses; only the lowest priority that has addresses is used.
+    /// all of its addresses. The lowest priority of which a target works gets all calls, unless
+    /// `balancing.overprovisioning_percent` says how priorities share.
     Srv,
 }
 

@@ -43,8 +43,7 @@ pub struct Policy {
     pub max_requests: Option<u32>,
     /// Hedged requests. Default: off. Not supported yet.
     pub hedge: Option<Hedge>,
-    /// Which limits of the cluster count these calls. Default: the ordinary ones. Not supported
-    /// yet.
+    /// Which limits of the cluster count these calls. Default: the ordinary ones.
     pub priority: Option<CallPriority>,
     /// How much these calls matter when load is shed. Default: ordinary. Not supported yet.
     pub criticality: Option<Criticality>,

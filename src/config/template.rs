@@ -193,6 +193,19 @@ impl Filled {
     ///
     /// What is wrong with it, such as a name that the template has not.
     pub(crate) fn new(text: &str, template: &Template) -> Result<Self, String> {
+        let filled = Self::of_any(text)?;
+        if let Some(name) = filled.names().find(|name| !template.has(name)) {
+            return Err(format!("the path's template has no `{name}`"));
+        }
+        Ok(filled)
+    }
+
+    /// For whichever template takes the path; what that does not name is left out.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn of_any(text: &str) -> Result<Self, String> {
         if !text.starts_with('/') {
             return Err("must begin with `/`".to_owned());
         }
@@ -200,9 +213,6 @@ impl Filled {
         let mut left = text;
         while let Some((before, after)) = left.split_once('{') {
             let (name, more) = after.split_once('}').ok_or("a `{` is not closed")?;
-            if !template.has(name) {
-                return Err(format!("the path's template has no `{name}`"));
-            }
             parts.push(Part::Text(before.to_owned()));
             parts.push(Part::Named(name.to_owned()));
             left = more;
@@ -212,6 +222,18 @@ impl Filled {
         }
         parts.push(Part::Text(left.to_owned()));
         Ok(Self { parts })
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Named(name) => Some(name.as_str()),
+        })
+    }
+
+    /// The path that a template has taken becomes this; nothing where it does not name all of it.
+    pub(crate) fn fill_all(&self, template: &Template, path: &str) -> Option<String> {
+        self.names().all(|name| template.has(name)).then(|| self.fill(template, path))
     }
 
     pub(crate) fn fill(&self, template: &Template, path: &str) -> String {

@@ -8,6 +8,7 @@ mod random;
 mod reason;
 mod refusal;
 mod time;
+pub(crate) mod uri;
 mod wire;
 
 pub(crate) use self::body::{

@@ -15,6 +15,7 @@ use super::{
     check::Checking,
     discovered::Discovered,
     endpoint::Transport,
+    gate::Gate,
     hashing::ClusterHashing,
     leaf::{Leaf, LeafEndpoint},
     overriding::Overriding,
@@ -24,10 +25,13 @@ use super::{
 };
 use crate::{
     balance::{Balancer, Callers, Shift, Spec, Upstream, health},
-    config::{self, Protocol, Security, SecurityMode},
+    config::{self, CallPriority, Protocol, Security, SecurityMode},
     core::{BodyEnd, EjectReason, Epoch, Instant, Random, ReturnReason},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
-    resilience::limit::Limiter,
+    resilience::{
+        breaker::{Breakers, Level},
+        limit::Limiter,
+    },
     transport::{Connect, Pool, Reach, Shared},
 };
 
@@ -49,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) protector: Arc<Protector>,
     pub(crate) balancer: Arc<Balancer<Node>>,
     pub(crate) breaker: Option<Arc<Limiter>>,
+    /// What else attempts pass before the pick; mostly nothing.
+    pub(crate) gate: Option<Arc<Gate>>,
     /// The task that checks its endpoints, where that is asked for.
     pub(crate) checking: Option<Arc<Checking>>,
     /// What calls are hashed by, if the balancer hashes.
@@ -86,6 +92,8 @@ pub(crate) struct NodeContext {
     pub(crate) shared: Arc<Shared>,
     /// Notified when an endpoint cannot be connected to.
     pub(crate) unreachable: Arc<Notify>,
+    /// Its connections and those who wait for one; the same as long as there is the cluster.
+    pub(crate) breakers: Arc<Breakers>,
     /// Where this process runs.
     pub(crate) place: Arc<config::Place>,
     pub(crate) peers: Arc<Peers>,
@@ -115,6 +123,7 @@ impl Upstream for Node {
                 more_addresses: spec.more_addresses().into(),
                 protection: cx.protector.of(spec),
                 failed: Arc::clone(&cx.unreachable),
+                breakers: Arc::clone(&cx.breakers),
             },
             Arc::clone(&cx.settings),
             Arc::clone(&cx.connector),
@@ -342,14 +351,16 @@ impl Core {
     /// A cluster without endpoints.
     pub(crate) fn new(context: NodeContext, config: config::Cluster, epoch: Epoch) -> Self {
         let protector = Arc::clone(&context.protector);
-        let balancer = Arc::new(Balancer::new(&config, context, epoch));
-        let breaker = breaker(&config, None);
+        let balancer = Arc::new(Balancer::<Node>::new(&config, context, epoch));
+        balancer.context().breakers.set(config.breakers.as_ref());
+        let (breaker, gate) = (breaker(&config, None), Gate::of(&config, None));
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
         Self {
             config,
             protector,
             balancer,
             breaker,
+            gate,
             checking: None,
             hashing,
             overriding,
@@ -360,6 +371,7 @@ impl Core {
     /// With the count of attempts in flight of what it replaces.
     pub(crate) fn counting_on(mut self, before: &Self) -> Self {
         self.breaker = breaker(&self.config, before.breaker.as_ref());
+        self.gate = Gate::of(&self.config, before.gate.as_ref());
         self
     }
 
@@ -367,11 +379,29 @@ impl Core {
     pub(crate) fn with_settings(&self, config: config::Cluster) -> Self {
         self.balancer.settle(&config);
         let balancer = Arc::clone(&self.balancer);
+        balancer.context().breakers.set(config.breakers.as_ref());
         let breaker = breaker(&config, self.breaker.as_ref());
+        let gate = Gate::of(&config, self.gate.as_ref());
         let protector = Arc::clone(&self.protector);
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
         let (checking, failover) = (self.checking.clone(), self.failover.clone());
-        Self { config, protector, balancer, breaker, checking, hashing, overriding, failover }
+        Self { config, protector, balancer, breaker, gate, checking, hashing, overriding, failover }
+    }
+
+    /// The limit of attempts in flight of this priority, if there is one.
+    pub(crate) fn limiter(&self, priority: CallPriority) -> Option<&Arc<Limiter>> {
+        Gate::limiter(self.gate.as_deref(), self.breaker.as_ref(), priority)
+    }
+
+    /// Its limits, and how much of each is taken.
+    pub(crate) fn levels(&self) -> impl Iterator<Item = Level> {
+        let of = |priority| {
+            let limiter = self.limiter(priority).filter(|it| it.limit() < u32::MAX)?;
+            let (taken, most) = (limiter.taken(), limiter.limit());
+            Some(Level { what: "requests", priority, taken, most })
+        };
+        let requests = [CallPriority::Default, CallPriority::High].into_iter().filter_map(of);
+        requests.chain(self.balancer.context().breakers.levels())
     }
 
     fn reads(&self) -> bool {

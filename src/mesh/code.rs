@@ -7,7 +7,7 @@ use std::{
 
 use crate::config::{
     self, Balancer, Balancing, Breakers, ClusterSecurity, Failover, Filter, HashPolicy,
-    HealthCheck, IdentityMatch, LeastRequest, OutlierDetection, Policy, Protocol, Retry,
+    HealthCheck, IdentityMatch, LeastRequest, OutlierDetection, Policy, Protocol, Queue, Retry,
     SecurityMode, Session, SlowStart, Subsets, Subsetting, Tracing, Transport,
 };
 
@@ -165,6 +165,14 @@ impl ServiceSettings {
     #[must_use]
     pub fn breakers(mut self, breakers: Breakers) -> Self {
         self.cluster.breakers = Some(breakers);
+        self
+    }
+
+    /// How long attempts wait for an available endpoint of the cluster of the same name; fields that are
+    /// not given here come from the sources. Default: not at all.
+    #[must_use]
+    pub fn queue(mut self, queue: Queue) -> Self {
+        self.cluster.queue = Some(queue);
         self
     }
 

@@ -22,7 +22,7 @@ use crate::{
     config::{self, Policy},
     discover::SourceId,
     observe::{ClusterMeter, RouteMeter},
-    resilience::limit::Limiter,
+    resilience::{breaker::Breakers, limit::Limiter},
     route::{Builder, Session, Split, Steps},
 };
 
@@ -43,7 +43,8 @@ impl Inner {
         let settings = self.code.cluster(name);
         let protector = self.protector(keys, name, &settings);
         let discovered = Arc::<Discovered>::default();
-        let context = self.node_context(&meter, &settings, protector, &discovered);
+        let limits = Arc::default();
+        let context = self.node_context(&meter, &settings, protector, &discovered, limits);
         let mut core = Core::new(context, settings, self.epoch);
         self.keep(&core.balancer);
         core.checking = self.check(&core.balancer, &core.config.health_checks);
@@ -69,6 +70,7 @@ impl Inner {
         config: &config::Cluster,
         protector: Protector,
         discovered: &Discovered,
+        breakers: Arc<Breakers>,
     ) -> NodeContext {
         NodeContext {
             meter: Arc::clone(meter),
@@ -78,6 +80,7 @@ impl Inner {
             connector: Arc::clone(&self.stages.connector),
             shared: Arc::clone(&self.transport),
             unreachable: Arc::clone(&discovered.unreachable),
+            breakers,
             place: Arc::clone(&self.place),
             peers: Arc::clone(&self.peers),
             woken: Arc::default(),
@@ -136,24 +139,27 @@ impl Inner {
         let mut meters: HashMap<_, _> = cell.meters().into_iter().filter_map(named).collect();
         let service = name;
         // One mirror of one service, whichever of its routes asks for it.
-        let (mut copied, limits) = (HashMap::new(), cell.mirrored());
+        let (mut copied, before) = (HashMap::new(), cell.mirrored());
+        // Compiled once, whichever routes and clusters they are a part of.
+        let of_service = Steps::default().then(&said.filters);
         let mut table = Builder::new(said.order, &self.code.labels);
         for (index, route) in routes.into_iter().enumerate() {
             let filters = || said.filters.iter().chain(&route.filters);
             let answers = filters().any(config::Filter::answers);
+            let of_route = of_service.then(&route.filters);
             let mirrors = filters().filter_map(mirror_of);
             let mirrors = mirrors.filter_map(|mirror| {
                 let said: Arc<str> = format!("{mirror:?}").into();
                 if let Some(known) = copied.get(&said) {
                     return Some(Mirror::clone(known));
                 }
-                let made = self.mirror(state, mirror, Arc::clone(&said), limits.get(&said))?;
+                let made = self.mirror(state, mirror, Arc::clone(&said), before.get(&said))?;
                 copied.insert(said, made.clone());
                 Some(made)
             });
             let mirrors = mirrors.collect();
             let clusters = route.clusters.iter().filter(|_| !answers).map(|target| {
-                let steps = Steps::new(filters().chain(&target.filters), Some(target));
+                let steps = of_route.of_cluster(target).if_any();
                 let cluster = self.target(state, target);
                 (
                     target.weight,
@@ -161,7 +167,7 @@ impl Inner {
                 )
             });
             let clusters = Split::new(clusters.collect::<Vec<_>>());
-            let steps = if answers { Steps::new(filters(), None) } else { None };
+            let steps = if answers { of_route.if_any() } else { None };
             let settings = if route.policy == Policy::default() {
                 usual.clone()
             } else {
@@ -226,11 +232,13 @@ impl Inner {
         state: &mut State,
         mirror: &config::Mirror,
         said: Arc<str>,
-        kept: Option<&Arc<Limiter>>,
+        kept: Option<&Arc<ServiceCell>>,
     ) -> Option<Mirror> {
         let target = config::WeightedCluster::new(mirror.cluster.as_ref()?.to_ascii_lowercase());
         let cluster = self.target(state, &target);
-        let cell = ServiceCell::of_mirror(&target.name, &self.hub);
+        // The one of before goes on: what it has counted, its limit and its budget.
+        let made = || Arc::new(ServiceCell::of_mirror(&target.name, &self.hub));
+        let cell = kept.map_or_else(made, Arc::clone);
         let mut plane = Policy::default();
         plane.timeout = Some(mirrored::TIMEOUT);
         plane.retry = Some(config::Retry::standard().attempts(1));
@@ -252,10 +260,13 @@ impl Inner {
         };
         let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
         table.add(&[], &[], route).ok()?;
+        let before = cell.current.load();
+        let kept = before.as_ref().and_then(|service| service.limiter.as_ref());
         let limiter = Some(Limiter::resized(kept, mirrored::IN_FLIGHT));
+        drop(before);
         cell.set(Service { table: table.build(), limiter });
         let how = Arc::new(crate::route::Mirror::new(mirror));
-        Some(Mirror { said, how, cell: Arc::new(cell) })
+        Some(Mirror { said, how, cell })
     }
 
     /// Notes which clusters a service names.
@@ -372,7 +383,9 @@ impl Inner {
             }
             return;
         }
-        let context = self.node_context(meter, &wanted, protector, &cell.discovered);
+        // What is open still is counted still.
+        let limits = Arc::clone(&current.balancer.context().breakers);
+        let context = self.node_context(meter, &wanted, protector, &cell.discovered, limits);
         let core = Core::new(context, wanted, self.epoch);
         let mut core = core.counting_on(&current);
         core.failover = failover;

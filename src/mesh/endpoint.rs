@@ -6,7 +6,7 @@ use http::{Request, Response};
 
 use super::stage::Erased;
 use crate::{
-    config::Protocol,
+    config::{CallPriority, Protocol},
     core::{
         Body, BoxError, BoxFuture, Error, ErrorKind, Origin, Outgoing, Phase, WireFailure, grpc,
     },
@@ -29,7 +29,7 @@ impl Erased for Transport {
         Box::pin(async move {
             let lease = match pool.try_acquire(protocol, is_grpc, pool.now()) {
                 Some(lease) => lease,
-                None => match pool.acquire(protocol, is_grpc).await {
+                None => match pool.acquire(protocol, is_grpc, CallPriority::Default).await {
                     Ok(lease) => lease,
                     Err(error) => {
                         let error = Error::from(error).endpoint_named(&name);

@@ -12,9 +12,16 @@ use crate::{
 /// What each source says of each address.
 #[derive(Default)]
 pub(super) struct Listed {
-    by: BTreeMap<SourceId, HashMap<Address, Spec>>,
+    by: BTreeMap<SourceId, HashMap<Address, Said>>,
     /// Of each of `more_addresses`: whose they are.
     more: HashMap<Address, HashSet<(SourceId, Address)>>,
+}
+
+/// What one source says of one address.
+struct Said {
+    /// Its place in the source's list: what was added to that comes behind it.
+    place: u64,
+    spec: Spec,
 }
 
 // === impl Listed ===
@@ -36,7 +43,7 @@ impl Listed {
         let before = self.by.get(&source).into_iter().flat_map(HashMap::keys);
         let gone: Vec<Address> = before.filter(|address| !now.contains(address)).cloned().collect();
         let mut touched = self.remove(source, gone);
-        touched.extend(self.insert(source, set));
+        touched.extend(self.insert_from(0, source, set));
         touched
     }
 
@@ -46,16 +53,31 @@ impl Listed {
         source: SourceId,
         set: impl IntoIterator<Item = config::Endpoint>,
     ) -> Vec<Address> {
+        let last = self.by.get(&source).and_then(|said| said.values().map(|it| it.place).max());
+        self.insert_from(last.map_or(0, |last| last + 1), source, set)
+    }
+
+    /// The same; those that are new have the places from this one on.
+    fn insert_from(
+        &mut self,
+        first: u64,
+        source: SourceId,
+        set: impl IntoIterator<Item = config::Endpoint>,
+    ) -> Vec<Address> {
         let mut touched = Vec::new();
-        for endpoint in set {
+        for (place, endpoint) in (first..).zip(set) {
             let address = endpoint.address.clone();
+            let known = self.by.get(&source).and_then(|said| Some(said.get(&address)?.place));
+            // In a whole list each has another place.
+            let place = known.filter(|_| first > 0).unwrap_or(place);
             self.take(source, &address, &mut touched);
             for more in &endpoint.more_addresses {
                 self.more.entry(more.clone()).or_default().insert((source, address.clone()));
                 self.touch(more, &mut touched);
             }
             self.touch(&address, &mut touched);
-            self.by.entry(source).or_default().insert(address, Spec::new(endpoint));
+            let said = Said { place, spec: Spec::new(endpoint) };
+            self.by.entry(source).or_default().insert(address, said);
         }
         touched
     }
@@ -76,10 +98,10 @@ impl Listed {
     }
 
     fn take(&mut self, source: SourceId, address: &Address, touched: &mut Vec<Address>) {
-        let Some(spec) = self.by.get_mut(&source).and_then(|said| said.remove(address)) else {
+        let Some(said) = self.by.get_mut(&source).and_then(|said| said.remove(address)) else {
             return;
         };
-        for more in spec.more_addresses() {
+        for more in said.spec.more_addresses() {
             if let Some(owners) = self.more.get_mut(more) {
                 owners.remove(&(source, address.clone()));
                 if owners.is_empty() {
@@ -105,12 +127,28 @@ impl Listed {
     /// its security, it is secured as the first that wants any of its addresses to be: a bare
     /// address of one source never makes plaintext of another's.
     pub(super) fn endpoint(&self, address: &Address) -> Option<config::Endpoint> {
-        let mut endpoint = self.by.values().find_map(|listed| listed.get(address))?.config();
+        let mut endpoint = self.by.values().find_map(|listed| listed.get(address))?.spec.config();
         if endpoint.security.is_none() {
             let mut all = std::iter::once(address).chain(&endpoint.more_addresses);
             endpoint.security = all.find_map(|address| self.secured(address));
         }
         Some(endpoint)
+    }
+
+    /// All of them: those of the first source in the order of its list, then what the next one lists
+    /// beside these, and so on.
+    pub(super) fn in_order(&self) -> Vec<config::Endpoint> {
+        let mut seen = HashSet::new();
+        let mut all = Vec::new();
+        for said in self.by.values() {
+            let mut of_source: Vec<_> =
+                said.iter().map(|(address, it)| (it.place, address)).collect();
+            of_source.sort_unstable_by_key(|(place, _)| *place);
+            all.extend(
+                of_source.into_iter().map(|(_, address)| address).filter(|it| seen.insert(*it)),
+            );
+        }
+        all.into_iter().filter_map(|address| self.endpoint(address)).collect()
     }
 
     /// How an address is to be secured, be it the first or another of an endpoint.
@@ -121,7 +159,7 @@ impl Listed {
         owners.sort_unstable_by_key(|(source, _)| *source);
         let as_more =
             owners.into_iter().filter_map(|(source, owner)| self.by.get(source)?.get(owner));
-        let mut said = as_own.chain(as_more).filter_map(Spec::security);
+        let mut said = as_own.chain(as_more).filter_map(|said| said.spec.security());
         said.find(|said| matches!(said, Security::Tls(_))).cloned()
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use super::{Mesh, cluster::Cluster, inner::Inner, service::ServiceCell};
 use crate::{
     balance::Standing,
+    config::CallPriority,
     core::Instant,
     observe::{Label, Metric, MetricFamily, MetricSample, MetricValue, Metrics, server},
 };
@@ -160,6 +161,7 @@ impl View {
             | Metric::ConnectionsFailed
             | Metric::ConnectionsClosed
             | Metric::Ejections
+            | Metric::AttemptsRefused
             | Metric::Checks => {
                 for cluster in &self.clusters {
                     cluster.meter.collect(metric, &mut samples);
@@ -168,6 +170,11 @@ impl View {
             Metric::EndpointAttempts if inner.telemetry.per_endpoint() => {
                 for cluster in &self.clusters {
                     cluster.meter.collect(metric, &mut samples);
+                }
+            }
+            Metric::Drops | Metric::BreakerTaken | Metric::BreakerLimit | Metric::QueueLength => {
+                for cluster in &self.clusters {
+                    limits(cluster, metric, &mut samples);
                 }
             }
             Metric::AttemptsActive | Metric::Endpoints => {
@@ -280,5 +287,43 @@ impl View {
             ];
             samples.push(MetricSample::new(labels, value));
         });
+    }
+}
+
+/// What limits a cluster.
+fn limits(cluster: &Cluster, metric: Metric, samples: &mut Vec<MetricSample>) {
+    let core = cluster.core.load();
+    let name = || -> Label { ("mesh.cluster", (&cluster.name).into()) };
+    let level = |it: u32| MetricValue::Level(i64::from(it));
+    match metric {
+        Metric::Drops => {
+            let gate = core.gate.iter();
+            for (category, count) in gate.flat_map(|gate| gate.drops.counts()) {
+                let labels = vec![name(), ("mesh.drop.category", category.into())];
+                samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+            }
+        }
+        Metric::QueueLength => {
+            let queue = core.gate.as_ref().and_then(|gate| gate.queue.as_ref());
+            samples.extend(queue.map(|it| MetricSample::new(vec![name()], level(it.waiting()))));
+        }
+        _ => {
+            for it in core.levels() {
+                let priority = match it.priority {
+                    CallPriority::Default => "default",
+                    CallPriority::High => "high",
+                };
+                let labels = vec![
+                    name(),
+                    ("mesh.breaker", it.what.into()),
+                    ("mesh.call.priority", priority.into()),
+                ];
+                let value = match metric {
+                    Metric::BreakerTaken => level(it.taken),
+                    _ => MetricValue::Number(f64::from(it.most)),
+                };
+                samples.push(MetricSample::new(labels, value));
+            }
+        }
     }
 }

@@ -32,6 +32,7 @@ mod discovery;
 mod dns;
 mod endpoint;
 mod explain;
+mod gate;
 mod guard;
 mod hashing;
 mod inner;

@@ -154,10 +154,7 @@ fn request(node: &Node, period: Duration) -> Result<Request<Body>, http::Error> 
         .header(header::TE, HeaderValue::from_static("trailers"))
         .body(Body::from(body.freeze()))?;
     if let Some(authority) = &node.authority {
-        let mut parts = request.uri().clone().into_parts();
-        parts.authority = Some(authority.clone());
-        parts.scheme = Some(http::uri::Scheme::HTTP);
-        *request.uri_mut() = http::Uri::from_parts(parts)?;
+        super::call::set_authority(&mut request, authority);
     }
     Ok(request)
 }

@@ -116,6 +116,8 @@ pub(crate) struct Policy {
     pub(crate) retry: retry::Policy,
     pub(crate) budget: Arc<Budget>,
     pub(crate) max_body_bytes: usize,
+    /// Which limits of a cluster count its calls.
+    pub(crate) priority: config::CallPriority,
     /// How its calls are traced, if anything is said of it.
     pub(crate) tracing: Option<Arc<Rules>>,
     /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
@@ -182,17 +184,13 @@ impl ServiceCell {
         cell
     }
 
-    /// Its mirrors' limits, by what is said of them.
-    pub(crate) fn mirrored(&self) -> HashMap<Arc<str>, Arc<Limiter>> {
+    /// Its mirrors, by what is said of them.
+    pub(crate) fn mirrored(&self) -> HashMap<Arc<str>, Arc<Self>> {
         let current = self.current.load();
         let routes = current.iter().flat_map(|service| service.table.iter());
         let targets = routes.flat_map(|route| route.clusters.iter());
         let mirrors = targets.flat_map(|(_, target)| target.mirrors.iter());
-        let limit = |mirror: &Mirror| {
-            let limiter = mirror.cell.current.load().as_ref()?.limiter.clone()?;
-            Some((Arc::clone(&mirror.said), limiter))
-        };
-        mirrors.filter_map(limit).collect()
+        mirrors.map(|mirror| (Arc::clone(&mirror.said), Arc::clone(&mirror.cell))).collect()
     }
 
     /// Whether plain DNS alone defines it.
@@ -263,6 +261,7 @@ impl ServiceCell {
             idle_timeout: merged.idle_timeout,
             budget: self.budget(&retry.budget.clone().unwrap_or_default()),
             max_body_bytes: retry.body_cap(),
+            priority: merged.priority.unwrap_or_default(),
             tracing: merged.tracing.as_ref().and_then(Rules::of),
             hash: merged.hash.as_deref().map(|hash| Box::new(Hashing::new(hash))),
             retry: retry::Policy::new(&retry),

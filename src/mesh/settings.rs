@@ -1,6 +1,7 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
 mod health;
+mod limits;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt::Debug, time::Duration};
 
@@ -12,8 +13,8 @@ use super::{
     service::Route,
 };
 use crate::config::{
-    self, Balancer, Breakers, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch,
-    Overlay, Policy, Retry, TlsVersion, Tracing, Transport,
+    self, Balancer, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch, Overlay,
+    Policy, Retry, TlsVersion, Tracing, Transport,
 };
 
 /// Whose words a layer is.
@@ -53,6 +54,11 @@ impl<'a, T> Layers<'a, T> {
                 source: None,
             },
         }
+    }
+
+    /// Whether any layer says it.
+    fn is_said(&self) -> bool {
+        !self.said.is_empty()
     }
 
     /// The layers of a part.
@@ -131,6 +137,7 @@ pub(super) fn of_route(inner: &Inner, route: &Route, call: Option<&Policy>) -> V
         policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(time)),
         policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(time)),
         policy.setting("max_requests", "none", |p| text(p.max_requests)),
+        policy.setting("priority", "default", |p| p.priority.as_ref().map(name_of)),
         policy.setting("hash", "none", |p| p.hash.as_deref().and_then(hashes)),
         resolve.setting("resolve_timeout", &time(inner.resolve_timeout), |code| {
             code.resolve_timeout.map(time)
@@ -211,7 +218,6 @@ pub(super) fn of_cluster(
     };
     let said = layers.iter().map(|(whose, layer)| (by(whose), layer)).collect();
     let cluster = Layers { said };
-    let breakers = cluster.within(|cluster| cluster.breakers.as_ref());
     let balancer = cluster.within(|cluster| cluster.balancer.as_ref());
     let usual = Balancer::default();
     let mut list =
@@ -227,12 +233,12 @@ pub(super) fn of_cluster(
     list.extend([
         cluster
             .setting("protocol", "as the request's version", |c| c.protocol.as_ref().map(name_of)),
-        breakers.setting("breakers.max_requests", "none", |b: &Breakers| text(b.max_requests)),
         cluster.setting("failover", "none", |c| {
             let clusters = c.failover.as_ref().map(|failover| failover.clusters.join(", "));
             clusters.filter(|clusters| !clusters.is_empty())
         }),
     ]);
+    list.extend(limits::of(&cluster));
     list.extend(health::of(&cluster));
     let discovery = cluster.within(|cluster| cluster.discovery.as_ref());
     if let Some((by, config::Discovery::Dns(dns))) = discovery.said.first() {

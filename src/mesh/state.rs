@@ -311,6 +311,10 @@ impl Entry {
             }
         }
         let core = self.cell.core.load_full();
+        // It goes by the order of the lists, which any of them may have changed.
+        if core.balancer.is_ordered() {
+            return core.balancer.replace(self.listed.in_order()) != Diff::default();
+        }
         let changed = core.balancer.upsert(known) != Diff::default();
         core.balancer.remove(&gone) != Diff::default() || changed
     }

@@ -109,10 +109,12 @@ async fn budgets_that_no_route_uses_are_forgotten() {
     assert!(cell.budget_count() <= 2, "{}", cell.budget_count());
 }
 
+#[cfg(feature = "dns")]
 fn dns() -> Mesh {
     Mesh::builder().unknown_names(UnknownNames::Dns).build().unwrap()
 }
 
+#[cfg(feature = "dns")]
 #[tokio::test]
 async fn concurrent_first_lookups_of_a_name_start_one_task() {
     let mesh = dns();
@@ -131,6 +133,7 @@ async fn concurrent_first_lookups_of_a_name_start_one_task() {
     assert_eq!(mesh.inner.tasks(), 2);
 }
 
+#[cfg(feature = "dns")]
 #[tokio::test(start_paused = true)]
 async fn a_dns_name_that_nobody_calls_is_forgotten_and_found_again() {
     let mesh = dns();
@@ -505,4 +508,58 @@ async fn a_target_that_is_invalid_is_explained_as_one() {
     let told = mesh.explain(&request).unwrap();
     let fails = told.clusters[0].fails.as_deref().unwrap_or_default();
     assert!(fails.contains("no such backend") && fails.contains("500"), "{fails}");
+}
+
+#[tokio::test]
+async fn an_update_that_does_not_change_a_mirror_keeps_what_it_has_counted() {
+    let (mesh, publish) = mesh().await;
+    publish.service("users", mirrored(Duration::from_secs(1))).unwrap();
+    publish.synced();
+    let mirror = || {
+        let cell = mesh.inner.find("users").unwrap();
+        cell.mirrored().into_values().next().unwrap()
+    };
+    let before = mirror();
+    publish.service("users", mirrored(Duration::from_secs(2))).unwrap();
+    let after = mirror();
+    assert!(Arc::ptr_eq(&before, &after), "its meter is the cell's");
+}
+
+#[tokio::test]
+async fn pick_first_goes_by_the_order_of_each_source_the_first_one_first() {
+    let ((give, take), (give_too, take_too)) =
+        (tokio::sync::oneshot::channel(), tokio::sync::oneshot::channel());
+    let sources = Mesh::builder().source(Own(give)).source(Own(give_too));
+    let mesh = sources.build().unwrap();
+    let (one, other) = (take.await.unwrap(), take_too.await.unwrap());
+    let at = |port: u16| config::Endpoint::new(SocketAddr::from(([127, 0, 0, 1], port)).into());
+    let cluster = |ports: &[u16]| {
+        let mut first = config::PickFirst::default();
+        first.shuffle = Some(false);
+        let mut cluster = config::Cluster::default();
+        cluster.balancer = Some(config::Balancer::PickFirst(first));
+        cluster.endpoints = ports.iter().map(|port| at(*port)).collect();
+        cluster
+    };
+    let first = || {
+        let request = http::Request::get("http://users/").body(()).unwrap();
+        match &mesh.explain(&request).unwrap().clusters[0].pick.choice {
+            crate::balance::Choice::Endpoint { address, .. } => address.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    // The one that comes second speaks first.
+    other.cluster("users", cluster(&[4, 3, 1])).unwrap();
+    one.cluster("users", cluster(&[2, 1])).unwrap();
+    one.synced();
+    other.synced();
+    mesh.ready().await.unwrap();
+    assert_eq!(first(), "127.0.0.1:2");
+    one.cluster("users", cluster(&[1, 2])).unwrap();
+    assert_eq!(first(), "127.0.0.1:1");
+    // Of what both list, the place of the first source counts.
+    one.cluster("users", cluster(&[])).unwrap();
+    assert_eq!(first(), "127.0.0.1:4");
+    other.cluster("users", cluster(&[3, 4, 1])).unwrap();
+    assert_eq!(first(), "127.0.0.1:3");
 }

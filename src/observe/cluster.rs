@@ -17,7 +17,7 @@ use super::{
     hub::Hub,
     snapshot::{MetricSample, MetricValue},
 };
-use crate::core::{DisconnectReason, EjectReason, ErrorKind, Event, ReturnReason, nanos};
+use crate::core::{DisconnectReason, EjectReason, ErrorKind, Event, Refusal, ReturnReason, nanos};
 
 /// A cluster: its connections, and the cells of its endpoints.
 pub(crate) struct ClusterMeter {
@@ -31,6 +31,8 @@ pub(crate) struct ClusterMeter {
     /// Active checks that failed, and that passed.
     checks: [AtomicU64; 2],
     closed: [AtomicU64; DisconnectReason::ALL.len()],
+    /// Attempts that were not made, by why.
+    refused: [AtomicU64; Refusal::ALL.len()],
     /// Locked when an endpoint is picked for the first time, when one is gone, and to read.
     members: Mutex<Members>,
 }
@@ -97,6 +99,7 @@ impl ClusterMeter {
             ejected: Default::default(),
             checks: Default::default(),
             closed: Default::default(),
+            refused: Default::default(),
             members: Mutex::default(),
         })
     }
@@ -163,6 +166,11 @@ impl ClusterMeter {
             cause: cause.to_string().into(),
             backoff,
         });
+    }
+
+    /// An attempt was refused before it was made.
+    pub(crate) fn refused(&self, why: Refusal) {
+        self.refused[why.index()].fetch_add(1, Relaxed);
     }
 
     /// An active check has passed.
@@ -303,6 +311,15 @@ impl ClusterMeter {
                     }
                 }
             }
+            Metric::AttemptsRefused => {
+                for (counted, why) in self.refused.iter().zip(Refusal::ALL) {
+                    if let count @ 1.. = counted.load(Relaxed) {
+                        let mut labels = self.labels();
+                        labels.push(("mesh.refusal", why.code().into()));
+                        samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+                    }
+                }
+            }
             Metric::Checks => {
                 for (counted, result) in self.checks.iter().zip(["failed", "passed"]) {
                     if let count @ 1.. = counted.load(Relaxed) {
@@ -357,6 +374,11 @@ impl EndpointMeter {
             error: ended.error,
             elapsed: Duration::from_nanos(ended.nanos),
         });
+    }
+
+    /// An attempt on it was refused before it was made.
+    pub(crate) fn refused(&self, why: Refusal) {
+        self.cluster.refused(why);
     }
 
     /// It is out of use for so long.

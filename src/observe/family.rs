@@ -52,6 +52,11 @@ pub(crate) enum Metric {
     HttpAttempt,
     GrpcAttempt,
     AttemptsActive,
+    AttemptsRefused,
+    Drops,
+    BreakerTaken,
+    BreakerLimit,
+    QueueLength,
     Endpoints,
     EndpointAttempts,
     EndpointActive,
@@ -80,7 +85,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -92,6 +97,11 @@ impl Metric {
         Self::HttpAttempt,
         Self::GrpcAttempt,
         Self::AttemptsActive,
+        Self::AttemptsRefused,
+        Self::Drops,
+        Self::BreakerTaken,
+        Self::BreakerLimit,
+        Self::QueueLength,
         Self::Endpoints,
         Self::EndpointAttempts,
         Self::EndpointActive,
@@ -176,6 +186,36 @@ impl Metric {
                 UpDownCounter,
                 "{request}",
                 "Attempts in flight, HTTP and gRPC, to the end of their bodies",
+            ),
+            Self::AttemptsRefused => (
+                "mesh.client.attempts.refused",
+                Counter,
+                "{attempt}",
+                "Attempts that a limit of the cluster, its queue or a drop refused",
+            ),
+            Self::Drops => (
+                "mesh.client.drops",
+                Counter,
+                "{call}",
+                "Calls that a category of the cluster's drops has dropped",
+            ),
+            Self::BreakerTaken => (
+                "mesh.client.breaker.taken",
+                UpDownCounter,
+                "{place}",
+                "Places under a limit of the cluster that are taken",
+            ),
+            Self::BreakerLimit => (
+                "mesh.client.breaker.limit",
+                Gauge,
+                "{place}",
+                "Places that a limit of the cluster has",
+            ),
+            Self::QueueLength => (
+                "mesh.client.queue.length",
+                UpDownCounter,
+                "{attempt}",
+                "Attempts that wait for an available endpoint",
             ),
             Self::Endpoints => (
                 "mesh.client.endpoints",

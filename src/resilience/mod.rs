@@ -34,6 +34,7 @@
 //! | [`DeadlineLayer`] | the time of a call or of an attempt | none: it is given one |
 //! | [`RetryLayer`] | the repeats of a call, by [`config::Retry`](crate::config::Retry) | 3 attempts, 25 ms to 1 s apart, 20 % of the calls and 10 per second |
 //! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
+//! | [`FailFastLayer`] | the calls that wait for a service to be ready, and for how long | 10000 calls; the time is given |
 //!
 //! Their failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError):
 //! `error.downcast_ref::<tower_mesh::Error>()`. The layers emit no events.
@@ -45,10 +46,13 @@
 
 #[doc(hidden)]
 pub mod bench;
+pub(crate) mod breaker;
 pub(crate) mod budget;
 pub mod deadline;
+pub(crate) mod drops;
 pub(crate) mod exchange;
 pub mod limit;
+pub mod queue;
 pub mod retry;
 
 pub(crate) use self::budget::Budget;
@@ -56,5 +60,6 @@ pub use self::{
     deadline::{Deadline, DeadlineLayer},
     exchange::{Answer, Exchange, Replay},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
+    queue::{FailFast, FailFastLayer},
     retry::{Retry, RetryLayer},
 };

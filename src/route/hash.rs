@@ -12,7 +12,10 @@ use twox_hash::XxHash64;
 
 #[cfg(feature = "regex")]
 use crate::config::Rewriter;
-use crate::config::{HashCookie, HashOn, HashPolicy};
+use crate::{
+    config::{HashCookie, HashOn, HashPolicy},
+    core::uri::parameter,
+};
 
 pub(crate) use self::told::{HashKey, KeyFound};
 
@@ -171,12 +174,7 @@ impl On {
                 Some(of(value.as_bytes()))
             }
             // Not decoded, as Envoy has it.
-            Self::Query(name) => {
-                let pairs = request.uri().query()?.split('&');
-                let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-                let (_, value) = pairs.find(|(key, _)| key == name)?;
-                Some(of(value.as_bytes()))
-            }
+            Self::Query(name) => parameter(request, name).map(|value| of(value.as_bytes())),
             Self::Segment(place) => {
                 let path = request.uri().path();
                 let segment = path.strip_prefix('/').unwrap_or(path).split('/').nth(*place)?;

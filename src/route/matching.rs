@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{GrpcMatch, HeaderMatch, Match, StringMatch},
-    core::{Random, grpc},
+    core::{Random, grpc, uri::parameter},
 };
 
 /// A request as the table looks at it.
@@ -29,7 +29,7 @@ pub(crate) struct Asked<'a, B> {
 pub(crate) struct Roll(pub(crate) u64);
 
 /// One compiled match: all of its parts must hold.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Matcher {
     path: Option<Path>,
     method: Option<Method>,
@@ -61,7 +61,7 @@ pub(crate) enum Mismatch {
     Fraction,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Header {
     name: HeaderName,
     text: Text,
@@ -70,14 +70,14 @@ struct Header {
 }
 
 /// A query parameter or a cookie.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Named {
     name: String,
     text: Text,
     invert: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Grpc {
     service: Option<Text>,
     method: Option<Text>,
@@ -213,14 +213,6 @@ pub(super) fn authority_of<B>(request: &Request<B>) -> Option<&str> {
         None => request.uri().authority().map(http::uri::Authority::as_str),
     };
     host.map(|host| host.rsplit_once('@').map_or(host, |(_, host)| host))
-}
-
-/// The first parameter of that name, as it is written.
-//= Gateway API HTTPQueryParamMatch: the first decides
-fn parameter<'a, B>(request: &'a Request<B>, name: &str) -> Option<&'a str> {
-    let query = request.uri().query()?;
-    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 /// Where a share ends; none: it is all of them.

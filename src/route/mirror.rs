@@ -3,7 +3,7 @@
 use http::{HeaderMap, Request, Uri, header::HOST, uri::Authority};
 
 use super::{Edit, matching};
-use crate::config;
+use crate::{config, core::uri::with_authority};
 
 /// A compiled mirror, without the cluster.
 #[derive(Debug)]
@@ -58,12 +58,7 @@ impl Mirror {
         };
         if let Some(host) = host {
             headers.remove(HOST);
-            let mut parts = uri.into_parts();
-            parts.authority = Some(host);
-            parts.scheme.get_or_insert(http::uri::Scheme::HTTP);
-            parts.path_and_query.get_or_insert(http::uri::PathAndQuery::from_static("/"));
-            // All three parts are there, which is what makes a URI whole.
-            uri = Uri::from_parts(parts).unwrap_or_default();
+            uri = with_authority(uri, host);
         }
         if let Some(edit) = &self.edit {
             edit.apply(&mut headers);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{PathMatch, pattern::Whole, template::Template};
 
 /// A compiled match on the path.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Path {
     Exact(String),
     /// Whole elements, without a trailing slash.
@@ -15,7 +15,7 @@ pub(super) enum Path {
     ExactNoCase(String),
     PrefixNoCase(String),
     StringPrefixNoCase(String),
-    Regex(Box<Whole>),
+    Regex(Arc<Whole>),
     Template(Arc<Template>),
 }
 
@@ -43,7 +43,7 @@ impl Path {
             (PathMatch::Exact(path), true) => Self::ExactNoCase(path.clone()),
             (PathMatch::Prefix(path), true) => Self::PrefixNoCase(bare(path)),
             (PathMatch::StringPrefix(path), true) => Self::StringPrefixNoCase(path.clone()),
-            (PathMatch::Regex(regex), _) => Self::Regex(Box::new(Whole::new(regex, ignore_case)?)),
+            (PathMatch::Regex(regex), _) => Self::Regex(Arc::new(Whole::new(regex, ignore_case)?)),
             (PathMatch::Template(text), false) => Self::Template(Arc::new(Template::new(text)?)),
             (other, _) => return Err(format!("path match {other:?} is not supported yet")),
         })

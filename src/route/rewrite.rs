@@ -1,18 +1,15 @@
 //! Compiled rewrites of host and path.
 
-use std::sync::Arc;
-
 use http::{
     HeaderName, HeaderValue, Request, Uri,
     header::HOST,
-    uri::{Authority, PathAndQuery, Scheme},
+    uri::{Authority, PathAndQuery},
 };
 
 use super::{matching::authority_of, table::Rule};
-use crate::config::{
-    self, HostRewrite, PathRewrite,
-    pattern::Replace,
-    template::{Filled, Template},
+use crate::{
+    config::{self, HostRewrite, PathRewrite, pattern::Replace, template::Filled},
+    core::uri::with_authority,
 };
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -39,7 +36,7 @@ pub(super) enum Path {
     Prefix(String),
     Regex(Box<Replace>),
     /// By the template that took the request.
-    Template(String),
+    Template(Filled),
 }
 
 /// What a rewrite made is none: which part.
@@ -89,10 +86,8 @@ impl Rewrite {
         if host.is_none() && path.is_none() {
             return Ok(());
         }
-        let mut parts = request.uri().clone().into_parts();
-        if let Some(path) = path {
-            parts.path_and_query = Some(with_query(&path, request.uri().query())?);
-        }
+        let mut uri = request.uri().clone();
+        let path = path.map(|path| with_query(&path, request.uri().query())).transpose()?;
         if let Some(host) = host {
             if self.forwarded_host
                 && let Some(old) = authority_of(request)
@@ -101,11 +96,14 @@ impl Rewrite {
                 request.headers_mut().append(FORWARDED_HOST, old);
             }
             request.headers_mut().remove(HOST);
-            parts.authority = Some(host);
-            parts.scheme.get_or_insert(Scheme::HTTP);
-            parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+            uri = with_authority(uri, host);
         }
-        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Unusable::Path)?;
+        if let Some(path) = path {
+            let mut parts = uri.into_parts();
+            parts.path_and_query = Some(path);
+            uri = Uri::from_parts(parts).map_err(|_| Unusable::Path)?;
+        }
+        *request.uri_mut() = uri;
         Ok(())
     }
 }
@@ -136,7 +134,7 @@ impl Path {
             PathRewrite::Full(path) => Self::Full(path.clone()),
             PathRewrite::Prefix(prefix) => Self::Prefix(prefix.clone()),
             PathRewrite::Regex(regex) => Self::Regex(Box::new(Replace::new(regex).ok()?)),
-            PathRewrite::Template(text) => Self::Template(text.clone()),
+            PathRewrite::Template(text) => Self::Template(Filled::of_any(text).ok()?),
         })
     }
 
@@ -154,9 +152,8 @@ impl Path {
                 rest.map(|rest| if whole { replaced(new, rest) } else { format!("{new}{rest}") })
             }
             Self::Regex(replace) => Some(replace.replace(path).ok_or(Unusable::Path)?),
-            Self::Template(text) => {
-                let template: Option<&Arc<Template>> = rule.and_then(Rule::template);
-                template.and_then(|it| Some(Filled::new(text, it).ok()?.fill(it, path)))
+            Self::Template(filled) => {
+                rule.and_then(Rule::template).and_then(|template| filled.fill_all(template, path))
             }
         })
     }

@@ -1,5 +1,7 @@
 //! What filters do to the requests and responses of one cluster of a route.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Request, Response};
 
 use super::{Answer, Edit, Rewrite, rewrite::Unusable, table::Rule};
@@ -8,55 +10,65 @@ use crate::{
     core::Body,
 };
 
-/// Compiled filters: those of the service, then of the route, then of the cluster.
-#[derive(Debug, Default)]
+/// Compiled filters: those of the service, then of the route, then of the cluster. What is compiled is
+/// shared by all that begin with it.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Steps {
     request: Vec<Change>,
-    /// The nearest to the endpoint first (Envoy).
-    response: Vec<Edit>,
-    answer: Option<Answer>,
+    /// In the order of the list: the last one, which is the nearest to the endpoint, edits first (Envoy).
+    response: Vec<Arc<Edit>>,
+    answer: Option<Arc<Answer>>,
     /// There are mirrors, which know clusters and are kept beside this.
     mirrors: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Change {
-    Edit(Edit),
-    Rewrite(Rewrite),
+    Edit(Arc<Edit>),
+    Rewrite(Arc<Rewrite>),
 }
 
 impl Steps {
-    /// Compiles validated filters; nothing, if they do nothing on the way.
-    pub(crate) fn new<'a>(
-        filters: impl Iterator<Item = &'a Filter>,
-        cluster: Option<&WeightedCluster>,
-    ) -> Option<Self> {
-        let mut steps = Self::default();
+    /// These, and then validated filters, which are compiled.
+    pub(crate) fn then<'a>(&self, filters: impl IntoIterator<Item = &'a Filter>) -> Self {
+        let mut steps = self.clone();
         for filter in filters {
             match filter {
-                Filter::RequestHeaders(edit) => steps.request.push(Change::Edit(Edit::new(edit))),
-                Filter::ResponseHeaders(edit) => steps.response.push(Edit::new(edit)),
+                Filter::RequestHeaders(edit) => {
+                    steps.request.push(Change::Edit(Arc::new(Edit::new(edit))));
+                }
+                Filter::ResponseHeaders(edit) => steps.response.push(Arc::new(Edit::new(edit))),
                 Filter::Rewrite(rewrite) => {
-                    steps.request.push(Change::Rewrite(Rewrite::new(rewrite)));
+                    steps.request.push(Change::Rewrite(Arc::new(Rewrite::new(rewrite))));
                 }
                 Filter::Redirect(redirect) => {
-                    steps.answer.get_or_insert_with(|| Answer::redirect(redirect));
+                    steps.answer.get_or_insert_with(|| Arc::new(Answer::redirect(redirect)));
                 }
                 Filter::DirectResponse(direct) => {
-                    steps.answer.get_or_insert_with(|| Answer::direct(direct));
+                    steps.answer.get_or_insert_with(|| Arc::new(Answer::direct(direct)));
                 }
                 Filter::Mirror(_) => steps.mirrors = true,
                 // Refused by validation, or of another room.
                 _ => {}
             }
         }
-        if cluster.is_some_and(|cluster| cluster.invalid.is_some()) {
-            steps.answer.get_or_insert_with(Answer::invalid);
+        steps
+    }
+
+    /// These, and then those of a cluster that a route calls.
+    pub(crate) fn of_cluster(&self, cluster: &WeightedCluster) -> Self {
+        let mut steps = self.then(&cluster.filters);
+        if cluster.invalid.is_some() {
+            steps.answer.get_or_insert_with(|| Arc::new(Answer::invalid()));
         }
-        steps.response.reverse();
-        let Self { request, response, answer, mirrors } = &steps;
+        steps
+    }
+
+    /// Nothing, if they do nothing on the way.
+    pub(crate) fn if_any(self) -> Option<Self> {
+        let Self { request, response, answer, mirrors } = &self;
         let is_there = !request.is_empty() || !response.is_empty() || answer.is_some() || *mirrors;
-        is_there.then_some(steps)
+        is_there.then_some(self)
     }
 
     /// Whether every request is answered here.
@@ -66,7 +78,7 @@ impl Steps {
 
     /// The body of that answer, where it has one of text.
     pub(crate) fn answer_text(&self) -> Option<&str> {
-        self.answer.as_ref().and_then(Answer::text)
+        self.answer.as_ref().and_then(|answer| answer.text())
     }
 
     /// The answer that is made here, instead of a call; an error where it has no form on the wire.
@@ -107,8 +119,28 @@ impl Steps {
 
     /// Edits a response on its way back.
     pub(crate) fn respond(&self, headers: &mut HeaderMap) {
-        for edit in &self.response {
+        for edit in self.response.iter().rev() {
             edit.apply(headers);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Rewrite as Said;
+
+    #[test]
+    fn a_filter_of_the_service_is_compiled_once_whatever_clusters_there_are() {
+        let filter = Filter::Rewrite(Said::default());
+        let of_service = Steps::default().then([&filter]);
+        let [one, other] = ["a", "b"].map(|name| {
+            let of_route = of_service.then(&[]);
+            match &of_route.of_cluster(&WeightedCluster::new(name)).request[..] {
+                [Change::Rewrite(rewrite)] => Arc::as_ptr(rewrite),
+                _ => panic!("one change"),
+            }
+        });
+        assert_eq!(one, other);
     }
 }

@@ -89,36 +89,29 @@ impl<'a, R> Builder<'a, R> {
         self.routes.push(route);
         for (place, matcher) in matchers.into_iter().enumerate() {
             let rule = Rule { route: number, place, number: 0, hosts: Vec::new(), matcher };
-            self.rule(hosts, matches.get(place), rule)?;
+            self.rule(hosts, matches.get(place), rule);
         }
         Ok(())
     }
 
-    fn rule(
-        &mut self,
-        hosts: &[String],
-        said: Option<&config::Match>,
-        mut rule: Rule,
-    ) -> Result<(), String> {
+    /// Its hosts share what is compiled.
+    fn rule(&mut self, hosts: &[String], said: Option<&config::Match>, mut rule: Rule) {
         if self.order == RouteOrder::Listed {
             rule.hosts = hosts.iter().map(|host| Host::new(host)).collect();
             self.rules.push((None, rule));
-            return Ok(());
+            return;
         }
         // Its hosts have ranks of their own.
         let Some((last, others)) = hosts.split_last() else {
             self.rules.push((Some(order::rank(said, None)), rule));
-            return Ok(());
+            return;
         };
         for host in others {
-            let matcher = said.map(|said| Matcher::new(said, self.labels)).transpose()?;
-            let matcher = matcher.unwrap_or_default();
-            let copy = Rule { hosts: vec![Host::new(host)], matcher, ..rule };
+            let copy = Rule { hosts: vec![Host::new(host)], matcher: rule.matcher.clone(), ..rule };
             self.rules.push((Some(order::rank(said, copy.hosts.first())), copy));
         }
         rule.hosts.push(Host::new(last));
         self.rules.push((Some(order::rank(said, rule.hosts.first())), rule));
-        Ok(())
     }
 
     pub(crate) fn build(self) -> Table<R> {

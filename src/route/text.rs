@@ -1,9 +1,11 @@
 //! What a text must be: a header's value, a parameter, a cookie.
 
+use std::sync::Arc;
+
 use crate::config::{StringMatch, pattern::Whole};
 
 /// A compiled match on text.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Text {
     Exact(String),
     Prefix(String),
@@ -14,7 +16,7 @@ pub(super) enum Text {
     PrefixNoCase(String),
     SuffixNoCase(String),
     ContainsNoCase(String),
-    Regex(Box<Whole>),
+    Regex(Arc<Whole>),
     /// From the first up to, not including, the second.
     Range(i64, i64),
     Present,
@@ -32,7 +34,7 @@ impl Text {
             (StringMatch::Prefix(text), true) => Self::PrefixNoCase(lower(text)),
             (StringMatch::Suffix(text), true) => Self::SuffixNoCase(lower(text)),
             (StringMatch::Contains(text), true) => Self::ContainsNoCase(lower(text)),
-            (StringMatch::Regex(text), _) => Self::Regex(Box::new(Whole::new(text, ignore_case)?)),
+            (StringMatch::Regex(text), _) => Self::Regex(Arc::new(Whole::new(text, ignore_case)?)),
             (StringMatch::Range(range), _) => Self::Range(range.start, range.end),
             (StringMatch::Present, _) => Self::Present,
         })

@@ -17,7 +17,7 @@ use tower_service::Service;
 use crate::security::TlsError;
 use crate::{
     config::{Address, Protocol},
-    core::{BoxError, BoxFuture, Error, ErrorKind, Origin, Phase},
+    core::{BoxError, BoxFuture, Error, ErrorKind, Origin, Phase, Refusal},
 };
 
 /// A byte stream that HTTP is spoken over.
@@ -91,6 +91,8 @@ enum Of {
     Protocol,
     /// The endpoint has left its cluster.
     Leaving,
+    /// As many attempts wait for a connection as may.
+    Full,
 }
 
 // === impl Connector ===
@@ -221,6 +223,20 @@ impl ConnectError {
         Self { of: Of::Leaving, ..Self::new("the endpoint has left its cluster") }
     }
 
+    /// The breaker of attempts that wait for a connection.
+    pub(super) fn pending(most: u32) -> Self {
+        let cause = format!(
+            "its cluster has its maximum of {most} attempts that wait for one \
+             (`breakers.max_pending`)"
+        );
+        Self { of: Of::Full, ..Self::caused("no connection is free", cause.into()) }
+    }
+
+    /// Whether nothing else is to be tried.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.of == Of::Full
+    }
+
     /// A gRPC call came to an endpoint that has chosen HTTP/1.1.
     pub(super) fn no_http2() -> Self {
         let what = "gRPC needs HTTP/2, and the endpoint speaks HTTP/1.1 only (by ALPN)";
@@ -238,7 +254,7 @@ impl ConnectError {
 
     /// Whether nothing is wrong with the endpoint as others see it.
     pub(crate) fn is_the_calls(&self) -> bool {
-        matches!(self.of, Of::Leaving | Of::Protocol | Of::Config)
+        matches!(self.of, Of::Leaving | Of::Protocol | Of::Config | Of::Full)
     }
 }
 
@@ -262,6 +278,11 @@ impl From<ConnectError> for Error {
                 return Self::new(ErrorKind::Config, Phase::Tls)
                     .detail(error.to_string())
                     .caused_by(error);
+            }
+            Of::Full => {
+                return Self::new(ErrorKind::Overloaded, Phase::Connect)
+                    .refused(Refusal::MaxPending)
+                    .detail(error.to_string());
             }
             Of::Connection => (Phase::Connect, None),
             Of::Tls => (Phase::Tls, Some(CHECK_TLS)),

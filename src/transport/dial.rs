@@ -19,9 +19,10 @@ use super::{
     speak::{Spoken, speak},
 };
 use crate::{
-    config::{Address, Protocol, TransportSettings},
-    core::{BoxFuture, DisconnectReason, Instant, nanos},
+    config::{Address, CallPriority, Protocol, TransportSettings},
+    core::{BoxFuture, DisconnectReason, Instant, Random, nanos},
     observe::{ClusterMeter, Connection, Made},
+    resilience::breaker::{Breakers, Place, Room},
 };
 
 /// Where an endpoint is reached, and who is told when it is not.
@@ -31,6 +32,8 @@ pub(crate) struct Reach {
     pub(crate) protection: Protection,
     /// Notified when a connection attempt has failed.
     pub(crate) failed: Arc<Notify>,
+    /// Of its cluster.
+    pub(crate) breakers: Arc<Breakers>,
 }
 
 /// Makes the connections of one endpoint.
@@ -44,6 +47,9 @@ pub(super) struct Dialer {
     /// Replaced when the endpoint's source says others. Locked by connection attempts.
     more_addresses: Mutex<Arc<[Address]>>,
     unreachable: Arc<Notify>,
+    breakers: Arc<Breakers>,
+    /// Connections that are open or being made.
+    open: Arc<AtomicU32>,
     connector: Arc<dyn Connect>,
     backoff: Backoff,
     draining: AtomicBool,
@@ -88,6 +94,8 @@ impl Dialer {
             address: reach.address,
             more_addresses: Mutex::new(reach.more_addresses),
             unreachable: reach.failed,
+            breakers: reach.breakers,
+            open: Arc::default(),
             connector,
             backoff: Backoff::default(),
             draining: AtomicBool::new(false),
@@ -260,6 +268,16 @@ impl Dialer {
         Err(last.unwrap_or_else(|| ConnectError::new("the last attempt failed just now")))
     }
 
+    /// Room for one more connection; if there is none of use, in any case.
+    pub(super) fn room(&self, priority: CallPriority, has_none: bool) -> Option<Room> {
+        self.breakers.connect(priority, &self.open, has_none)
+    }
+
+    /// A place among the attempts that wait for a connection.
+    pub(super) fn pending(&self, priority: CallPriority) -> Result<Option<Place>, ConnectError> {
+        self.breakers.wait(priority).map_err(ConnectError::pending)
+    }
+
     /// Whether a connection is being made.
     pub(super) fn is_dialing(&self) -> bool {
         self.dialing.load(Relaxed) > 0
@@ -273,16 +291,20 @@ impl Dialer {
         self.draining.load(Relaxed)
     }
 
-    /// The end of a connection's life, 10 % earlier or later than configured.
+    /// The end of a connection's life.
     pub(super) fn retire_at(&self) -> Instant {
-        let spread = 0.2_f64.mul_add(self.shared.random.ratio(), 0.9);
         let now = Instant::now();
-        now.checked_add(self.settings.max_age.mul_f64(spread)).unwrap_or(now)
+        now.checked_add(lifetime(self.settings.max_age, &self.shared.random)).unwrap_or(now)
     }
 
     pub(super) fn now(&self) -> u64 {
         self.shared.epoch.nanos(Instant::now())
     }
+}
+
+/// How long a connection lives: 10 % less or more than configured, lest many are made anew at once.
+pub(super) fn lifetime(max_age: Duration, random: &Random) -> Duration {
+    max_age.mul_f64(0.2_f64.mul_add(random.ratio(), 0.9))
 }
 
 /// Counts a connection attempt, however it ends.

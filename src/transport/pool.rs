@@ -16,7 +16,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    config::{Address, Protocol, TransportSettings},
+    config::{Address, CallPriority, Protocol, TransportSettings},
     core::{BoxFuture, Held, Outgoing},
     observe::ClusterMeter,
 };
@@ -154,19 +154,21 @@ impl Pool {
         self: &Arc<Self>,
         asked: Protocol,
         is_grpc: bool,
+        priority: CallPriority,
     ) -> BoxFuture<Result<Lease, ConnectError>> {
-        let pool = Arc::clone(self);
+        let (pool, pending) = (Arc::clone(self), self.dialer.pending(priority));
         Box::pin(async move {
+            let _pending = pending?;
             loop {
                 let lease = match pool.agreed.get(asked) {
-                    Some(Protocol::Http2) => h2::acquire(&pool).await?.map(Lease::H2),
+                    Some(Protocol::Http2) => h2::acquire(&pool, priority).await?.map(Lease::H2),
                     Some(Protocol::Http1) if is_grpc && pool.agreed.is_http1() => {
                         return Err(ConnectError::no_http2());
                     }
-                    Some(Protocol::Http1) => h1::acquire(&pool).await?.map(Lease::H1),
+                    Some(Protocol::Http1) => h1::acquire(&pool, priority).await?.map(Lease::H1),
                     // All wait for the one handshake that tells.
                     None => {
-                        h2::first(&pool).await?;
+                        h2::first(&pool, priority).await?;
                         None
                     }
                 };

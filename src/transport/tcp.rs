@@ -67,13 +67,7 @@ async fn connect(address: Address, how: How) -> Result<Box<dyn Io>, BoxError> {
     match address {
         Address::Socket(address) => {
             let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            // A silent peer is given up after twice the idle time.
-            let keepalive =
-                socket2::TcpKeepalive::new().with_time(keepalive).with_interval(keepalive / PROBES);
-            #[cfg(target_os = "linux")]
-            let keepalive = keepalive.with_retries(PROBES);
-            socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+            prepare(&stream, keepalive)?;
             Ok(io(stream, watch, secured))
         }
         #[cfg(unix)]
@@ -84,6 +78,16 @@ async fn connect(address: Address, how: How) -> Result<Box<dyn Io>, BoxError> {
         #[cfg(not(unix))]
         Address::Unix(_) => Err("Unix sockets are not on this platform".into()),
     }
+}
+
+/// Nothing waits in it for more to send, and a silent peer is given up after twice the idle time.
+pub(super) fn prepare(stream: &TcpStream, keepalive: Duration) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(keepalive).with_interval(keepalive / PROBES);
+    #[cfg(target_os = "linux")]
+    let keepalive = keepalive.with_retries(PROBES);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 /// A connection of HTTP/1.1 is kept for requests that may find it closed.

@@ -1,3 +1,4 @@
 //! What of the transport needs no connection.
 
 mod backoff;
+mod life;

@@ -35,6 +35,11 @@ pub(crate) struct Seen {
 /// The services, as the mesh file has them; the clusters are `echo-v1`, `echo-v2`, `echo-v3` and
 /// `dead`.
 pub(crate) async fn world(services: &str) -> World {
+    world_of("namespace", "gateway-conformance-mesh", services).await
+}
+
+/// The same, for a caller that carries this label.
+pub(crate) async fn world_of(label: &str, value: &str, services: &str) -> World {
     let mut text = format!("services:\n{services}\nclusters:\n");
     let (mut servers, received) = (Vec::new(), Received::default());
     for name in ["echo-v1", "echo-v2", "echo-v3"] {
@@ -47,7 +52,8 @@ pub(crate) async fn world(services: &str) -> World {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mesh.yaml");
     fs::write(&path, &text).unwrap();
-    let mesh = Mesh::builder().config_file(&path).seed(5).label("app", "web").build().unwrap();
+    let mesh = Mesh::builder().config_file(&path).seed(5).label("app", "web");
+    let mesh = mesh.label(label, value).build().unwrap();
     mesh.ready().await.unwrap_or_else(|error| panic!("{error}\n{text}"));
     World { mesh, received, _dir: dir, _servers: servers }
 }

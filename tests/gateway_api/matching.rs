@@ -1,6 +1,6 @@
 //! Which rule takes a request.
 
-use crate::echo::{get, grpc, with, world};
+use crate::echo::{get, grpc, with, world, world_of};
 
 // MeshHTTPRouteSimpleSameNamespace, MeshBasic.
 #[tokio::test]
@@ -300,6 +300,27 @@ async fn grpc_services_methods_and_headers() {
         }
     }
     assert_eq!(world.backend(with("POST", "/echo.GrpcEcho/Echo", &[])).await, "404");
+}
+
+// MeshConsumerRoute: a route of the consumers' namespace is for callers of that namespace alone.
+#[tokio::test]
+async fn a_consumers_route_is_for_its_own_namespace() {
+    let services = r"  echo:
+    routes:
+      - matches: [{caller: {namespace: gateway-conformance-mesh-consumer}}]
+        clusters: [{name: echo-v1}]
+        filters: [{response_headers: {set: {x-header-set: set}}}]
+      - {clusters: [{name: echo-v1}]}
+";
+    for (namespace, expected) in
+        [("gateway-conformance-mesh-consumer", Some("set")), ("gateway-conformance-mesh", None)]
+    {
+        let world = world_of("namespace", namespace, services).await;
+        let seen = world.ask(get("/", &[])).await.unwrap();
+        assert_eq!(seen.backend(), "echo-v1");
+        let header = seen.head.headers().get("x-header-set");
+        assert_eq!(header.map(|it| it.to_str().unwrap()), expected, "{namespace}");
+    }
 }
 
 // What Gateway API does not say: hosts in a list, callers by their labels, cookies, shares, schemes.

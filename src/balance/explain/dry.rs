@@ -13,9 +13,9 @@ use super::Asked;
 use crate::{
     balance::{
         ask::Ask,
-        balancer::{PickError, is_of_labels},
+        balancer::PickError,
         endpoint::{Endpoint, Upstream},
-        pick::{Mode, Picker, Pinned, Pins},
+        pick::Pins,
         planned::plan_of,
         view::{Group, Placed, View},
     },
@@ -80,38 +80,6 @@ impl<X: Upstream> View<X> {
             placed,
         }
     }
-
-    /// Whom a pick would pick.
-    fn pick_dry(&self, ask: &Ask<'_, X>) -> Result<Arc<Endpoint<X>>, PickError> {
-        let group = &self.all;
-        let picker = Picker::new(&group.set, ask);
-        if let Some(over) = ask.over {
-            match picker.pinned(&self.pins, over) {
-                Pinned::To(endpoint) => return Ok(Arc::clone(endpoint)),
-                Pinned::Nowhere => return Err(PickError::Unavailable),
-                Pinned::Free => {}
-            }
-        }
-        if self.placed.is_some() {
-            return self.choose(ask, &|| (), |(endpoint, _)| Arc::clone(endpoint));
-        }
-        if is_of_labels(ask.wanted) {
-            return Err(PickError::NoPart);
-        }
-        match self.policy.plain_elsewhere(group, picker, ask.hash) {
-            Ok((endpoint, _)) => Ok(Arc::clone(endpoint)),
-            Err(None) => Err(PickError::Empty),
-            Err(Some(drawn)) if ask.well => {
-                let mode = Mode::new(ask);
-                let picked = self.among_well(ask, drawn, &mode).cloned();
-                picked.ok_or(PickError::Unavailable)
-            }
-            Err(Some(drawn)) => {
-                let picked = self.policy.ranked(group, picker, ask, drawn);
-                picked.cloned().ok_or(PickError::Unavailable)
-            }
-        }
-    }
 }
 
 impl<X: Upstream> Trials<X> {
@@ -133,7 +101,7 @@ impl<X: Upstream> Trials<X> {
 
     /// One pick of the same state as every other.
     fn pick(&self, ask: &Ask<'_, X>) -> Result<Arc<Endpoint<X>>, PickError> {
-        let picked = self.view.pick_dry(ask);
+        let picked = self.view.decide(ask, &|| (), |(endpoint, _)| Arc::clone(endpoint));
         for (turn, at) in &self.turns {
             turn.store(*at, Relaxed);
         }
@@ -235,7 +203,8 @@ fn ask<'a, X>(
     tried: &'a [Arc<Endpoint<X>>],
 ) -> Ask<'a, X> {
     let ask = Ask::any(now, random, tried).hashed(asked.hash).wanting(asked.wanted);
-    Ask { over: asked.over, well: asked.well, ..ask }
+    let apart = asked.apart && !tried.is_empty();
+    Ask { over: asked.over, well: asked.well, apart, ..ask }
 }
 
 impl<X: Upstream> Outcomes<X> {

@@ -43,6 +43,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) over: Option<&'a Over>,
     /// The labels that its endpoint must carry.
     pub(crate) wanted: Option<&'a Wanted>,
+    /// A retry leaves the localities of what it has met.
+    pub(crate) apart: bool,
     /// What does not work will not do: there are other clusters.
     pub(crate) well: bool,
 }

@@ -9,6 +9,8 @@
 //! total      = min(100, Σ (health + degraded))
 //! load(P)    = min(what is left of 100, health(P) · 100 / total), rounded
 //! ```
+//!
+//! Priorities of SRV records do not share: the first of which anything works gets all.
 
 use super::panic;
 
@@ -51,6 +53,8 @@ pub(crate) struct Rule {
     pub(crate) weighted: bool,
     /// Percent; 0: no priority ever panics.
     pub(crate) panic_threshold: f64,
+    /// The first priority that works gets all.
+    pub(crate) in_order: bool,
 }
 
 /// What one priority gets, in percent of the calls.
@@ -110,7 +114,7 @@ impl Census {
 
 impl Default for Rule {
     fn default() -> Self {
-        Self { overprovisioning: 140, weighted: false, panic_threshold: 50.0 }
+        Self { overprovisioning: 140, weighted: false, panic_threshold: 50.0, in_order: false }
     }
 }
 
@@ -158,7 +162,23 @@ pub(crate) fn loads(priorities: &[Census], rule: &Rule) -> Vec<Load> {
     if total < 100 {
         panic::decide(priorities, rule.panic_threshold, &mut loads);
     }
+    if rule.in_order {
+        leave_to_first(priorities, &mut loads);
+    }
     loads
+}
+
+/// Gives all to the first priority of which an endpoint is healthy, else to the first of which one is
+/// degraded; who panics is decided as ever.
+//= RFC 2782: a client must attempt the target of the lowest-numbered priority that it can reach
+fn leave_to_first(priorities: &[Census], loads: &mut [Load]) {
+    let first = |works: fn(&Tally) -> bool| priorities.iter().position(|it| works(&it.counted));
+    let healthy = first(|it| it.healthy > 0);
+    let Some(first) = healthy.or_else(|| first(|it| it.degraded > 0)) else { return };
+    for (index, load) in loads.iter_mut().enumerate() {
+        let all = if index == first { 100 } else { 0 };
+        (load.healthy, load.degraded) = if healthy.is_some() { (all, 0) } else { (0, all) };
+    }
 }
 
 #[cfg(test)]
@@ -336,6 +356,35 @@ mod tests {
         assert_eq!((healthy(&shares), degraded(&shares)), (vec![40, 10], vec![30, 20]));
     }
 
+    //= RFC 2782, "Priority"
+    #[test]
+    fn in_order_the_first_of_which_anything_works_gets_all() {
+        let rule = Rule { in_order: true, ..Rule::default() };
+        let of = |levels: &[(u64, u64, u64)]| {
+            let levels: Vec<_> = levels.iter().map(|(n, h, d)| census(*n, *h, *d, 0)).collect();
+            loads(&levels, &rule)
+        };
+        for (levels, shares, panic) in [
+            (&[(2, 2, 0), (1, 1, 0)][..], &[100, 0][..], &[false, false][..]),
+            (&[(2, 1, 0), (1, 1, 0)], &[100, 0], &[false, false]),
+            (&[(1_000, 1, 0), (1, 1, 0)], &[100, 0], &[false, false]),
+            (&[(1_000, 0, 0), (1, 1, 0)], &[0, 100], &[false, false]),
+            (&[(2, 0, 0), (3, 0, 0), (3, 1, 0)], &[0, 0, 100], &[true, true, true]),
+            // One that works while most do not is in panic, and gets no help all the same.
+            (&[(3, 1, 0), (3, 1, 0)], &[100, 0], &[true, true]),
+            // Nothing works anywhere: as ever.
+            (&[(1, 0, 0), (1, 0, 0)], &[50, 50], &[true, true]),
+        ] {
+            let loads = of(levels);
+            assert_eq!(healthy(&loads), shares, "{levels:?}");
+            assert_eq!(panics(&loads), panic, "{levels:?}");
+        }
+        // What is degraded is called when nothing is healthy.
+        assert_eq!(healthy(&of(&[(1, 0, 1), (1, 1, 0)])), [0, 100]);
+        let shares = of(&[(1, 0, 0), (2, 0, 1), (1, 0, 1)]);
+        assert_eq!((healthy(&shares), degraded(&shares)), (vec![0; 3], vec![0, 100, 0]));
+    }
+
     #[test]
     fn nothing_to_share_among_is_no_division_by_zero() {
         assert!(loads(&[], &Rule::default()).is_empty());
@@ -351,6 +400,7 @@ mod tests {
             levels in prop::collection::vec((0_u64..40, 0_u64..40, 0_u64..40, 0_u64..40), 1..12),
             overprovisioning in 100_u64..400,
             panic_threshold in 0.0_f64..=100.0,
+            in_order: bool,
         ) {
             let levels: Vec<_> = levels
                 .into_iter()
@@ -358,7 +408,7 @@ mod tests {
                     census(healthy + degraded + excluded + unhealthy, healthy, degraded, excluded)
                 })
                 .collect();
-            let rule = Rule { overprovisioning, weighted: false, panic_threshold };
+            let rule = Rule { overprovisioning, weighted: false, panic_threshold, in_order };
             let shares = loads(&levels, &rule);
             let sum: u32 = shares.iter().map(|load| load.healthy + load.degraded).sum();
             prop_assert_eq!(sum, 100);

@@ -103,6 +103,7 @@ impl Placing {
                     .map_or(usual.overprovisioning, u64::from),
                 weighted: balancing.weighted_health.unwrap_or(false),
                 panic_threshold: cluster.panic_threshold.unwrap_or(usual.panic_threshold),
+                in_order: balancing.overprovisioning_percent.is_none() && is_of_services(cluster),
             },
             fail_on_panic,
             prefer: balancing.prefer,
@@ -126,6 +127,12 @@ impl Placing {
             _ => None,
         }
     }
+}
+
+/// Whether its endpoints are those of SRV records.
+fn is_of_services(cluster: &config::Cluster) -> bool {
+    let discovery = cluster.discovery.as_ref();
+    matches!(discovery, Some(config::Discovery::Dns(dns)) if dns.kind == config::DnsKind::Srv)
 }
 
 // === impl Sharing ===

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Mock, SECOND, endpoint, number_of, policies, under};
 use crate::{
-    balance::{Ask, Balancer, Endpoint, Outcome},
+    balance::{Ask, Asked, Balancer, Choice, Endpoint, Outcome},
     config::{self, Balancing, Health, Locality, LocalityBalancing, LocalityWeight},
     core::{Epoch, Random},
 };
@@ -102,5 +102,31 @@ fn an_endpoint_without_a_locality_is_nowhere() {
         let balancer = Balancer::new(&cluster, (), Epoch::now());
         balancer.replace((1..=4).map(endpoint).collect());
         assert_eq!(retries(&balancer, 1, true), BTreeSet::from([2, 3, 4]), "{cluster:?}");
+    }
+}
+
+#[test]
+fn what_is_told_of_retries_leaves_the_localities_that_they_leave() {
+    for policy in policies()
+        .into_iter()
+        .filter(|it| matches!(it, config::Balancer::RingHash(_) | config::Balancer::Maglev(_)))
+    {
+        for balancing in [None, Some(Balancing::default())] {
+            let cluster = config::Cluster { balancing, ..under(&policy) };
+            let balancer = Balancer::<Mock>::new(&cluster, (), Epoch::now());
+            balancer
+                .replace((1..=10).map(|it| of_zone(it, if it < 9 { "a" } else { "b" })).collect());
+            for hash in 0..200_u64 {
+                let hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let asked = Asked { hash: Some(hash), apart: true, ..Asked::default() };
+                let told = balancer.explain(&asked, SECOND, |error| format!("{error:?}"));
+                let Choice::Endpoint { address: first, then } = told.choice else { panic!() };
+                let zone = |text: &str| {
+                    let port: u16 = text.rsplit(':').next().unwrap().parse().unwrap();
+                    port < 9
+                };
+                assert_ne!(zone(&first), zone(&then[0]), "{cluster:?}");
+            }
+        }
     }
 }

@@ -545,3 +545,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn whoever_claims_the_probe_of_a_suspect_makes_it() {
+    for cluster in family() {
+        let mut sim = Sim::of(&config::Balancer::default(), 4);
+        sim.balancer.settle(&cluster);
+        let find =
+            |sim: &Sim| sim.balancer.endpoints().into_iter().find(|it| number_of(it) == 1).unwrap();
+        sim.open(200, MILLI, |number| {
+            (MILLI, if number == 1 { Outcome::Failure } else { Outcome::Success })
+        });
+        let due = |sim: &Sim| find(sim).live().map_or(0, |live| live.load.state.probe_at());
+        let mut claims = 0;
+        for _ in 0..20_000 {
+            let before = due(&sim);
+            let flight = sim.pick().unwrap();
+            let number = number_of(flight.endpoint());
+            if due(&sim) != before {
+                claims += 1;
+                assert_eq!(number, 1, "{}", named(&cluster));
+            }
+            let outcome = if number == 1 { Outcome::Failure } else { Outcome::Success };
+            flight.finish(sim.now, outcome);
+            sim.pass(10 * MILLI);
+        }
+        assert!(claims > 2, "{claims} {}", named(&cluster));
+    }
+}

@@ -140,11 +140,13 @@ impl World {
     }
 
     fn pick(&self) -> Result<InFlight<Peer>, PickError> {
-        self.balancer.pick(Ask::any(self.now, &self.random, &[]))
+        let hash = super::hash_for(&self.balancer, &self.random);
+        self.balancer.pick(Ask::any(self.now, &self.random, &[]).hashed(hash))
     }
 
     fn wanting(&self, wanted: &Wanted) -> Result<u16, PickError> {
-        let ask = Ask { wanted: Some(wanted), ..Ask::any(self.now, &self.random, &[]) };
+        let hash = super::hash_for(&self.balancer, &self.random);
+        let ask = Ask::any(self.now, &self.random, &[]).hashed(hash).wanting(Some(wanted));
         let flight = self.balancer.pick(ask)?;
         let port = port_of(flight.endpoint().spec());
         flight.finish(self.now, Outcome::Success);

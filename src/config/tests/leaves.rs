@@ -143,6 +143,13 @@ const RUNS: &[&str] = &[
     "clusters.a.balancing.wait_for_first_check",
     "clusters.a.balancing.weighted_health",
     "clusters.a.breakers",
+    "clusters.a.breakers.high",
+    "clusters.a.breakers.high.max_connections",
+    "clusters.a.breakers.high.max_pending",
+    "clusters.a.breakers.high.max_requests",
+    "clusters.a.breakers.max_connections",
+    "clusters.a.breakers.max_connections_per_endpoint",
+    "clusters.a.breakers.max_pending",
     "clusters.a.breakers.max_requests",
     "clusters.a.discovery.dns",
     "clusters.a.discovery.dns.failure_refresh",
@@ -165,6 +172,7 @@ const RUNS: &[&str] = &[
     "clusters.a.discovery.dns.stale_limit",
     "clusters.a.discovery.dns.use_tcp",
     "clusters.a.discovery=static",
+    "clusters.a.drops[0].category",
     "clusters.a.endpoints[0]",
     "clusters.a.endpoints[0].address",
     "clusters.a.endpoints[0].authority",
@@ -308,6 +316,9 @@ const RUNS: &[&str] = &[
     "clusters.a.panic_threshold",
     "clusters.a.protocol=http1",
     "clusters.a.protocol=http2",
+    "clusters.a.queue",
+    "clusters.a.queue.capacity",
+    "clusters.a.queue.failfast_timeout",
     "clusters.a.security",
     "clusters.a.security.alpn[0]",
     "clusters.a.security.bundles",
@@ -508,6 +519,8 @@ const RUNS: &[&str] = &[
     "services.a.policy.hash[0].terminal",
     "services.a.policy.idle_timeout",
     "services.a.policy.max_requests",
+    "services.a.policy.priority=default",
+    "services.a.policy.priority=high",
     "services.a.policy.retry",
     "services.a.policy.retry.attempts",
     "services.a.policy.retry.avoid[0]=tried",
@@ -764,6 +777,8 @@ const CARRIED: &[&str] = &[
 
 /// What runs only beside something else, which a leaf alone does not say.
 const BESIDE: &[&str] = &[
+    "clusters.a.drops[0]",
+    "clusters.a.drops[0].percent",
     "services.a.filters[0].redirect.path.template",
     "services.a.filters[0].rewrite.path.template",
     "services.a.routes[0].filters[0].redirect.path.template",
@@ -799,8 +814,11 @@ fn fault<T: DeserializeOwned>(
         return (!errors.is_empty())
             .then(|| format!("{path}: is listed as supported, but {}", ConfigErrors(errors)));
     }
+    let is_refused = |error: &super::ConfigError| {
+        is_not_yet(error) || error.reason.starts_with("means nothing here")
+    };
     let named = errors.iter().any(|error| {
-        error.reason.starts_with("not supported yet")
+        is_refused(error)
             && plain
                 .strip_prefix(error.path.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))

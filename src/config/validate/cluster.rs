@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Checker, NOT_YET, not_yet};
 use crate::config::{
-    Balancer, Breakers, Cluster, ConfigErrors, Discovery, Endpoint, Failover, PickFirst, Security,
+    Balancer, Cluster, ConfigErrors, Discovery, Endpoint, Failover, PickFirst, Security,
 };
 
 impl Checker {
@@ -48,30 +48,6 @@ impl Checker {
             Balancer::Extension(_) => "extension",
         };
         self.refuse("", name, NOT_YET);
-    }
-
-    fn breakers(&mut self, breakers: &Breakers) {
-        let Breakers {
-            max_requests,
-            max_connections,
-            max_pending,
-            max_retries,
-            max_connections_per_endpoint,
-            max_pools,
-            retry_budget,
-            high,
-        } = breakers;
-        self.at_least_one("max_requests", *max_requests);
-        not_yet!(
-            self,
-            max_connections,
-            max_pending,
-            max_retries,
-            max_connections_per_endpoint,
-            max_pools,
-            retry_budget,
-            high,
-        );
     }
 
     fn endpoints(&mut self, endpoints: &[Endpoint]) {
@@ -175,16 +151,11 @@ impl Checker {
         if let Some(subsets) = subsets {
             self.within("subsets", |checker| checker.subsets(subsets));
         }
-        not_yet!(
-            self,
-            http,
-            queue,
-            drops,
-            load_report,
-            endpoint_stale_after,
-            keep_healthy_removed,
-            extensions,
-        );
+        if let Some(queue) = queue {
+            self.within("queue", |checker| checker.queue(queue));
+        }
+        self.drops(drops);
+        not_yet!(self, http, load_report, endpoint_stale_after, keep_healthy_removed, extensions,);
         self.endpoints(endpoints);
     }
 }

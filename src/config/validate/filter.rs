@@ -10,6 +10,7 @@ use crate::config::{
     pattern::Replace,
     template::{Filled, Template},
 };
+use crate::core::uri::is_authority;
 
 impl Checker {
     /// The filters of a service or a route, which has these matches.
@@ -264,10 +265,6 @@ fn runs(filter: &Filter) -> bool {
             | Filter::DirectResponse(_)
             | Filter::Mirror(_)
     )
-}
-
-fn is_authority(text: &str) -> bool {
-    !text.is_empty() && !text.contains('@') && text.parse::<Authority>().is_ok()
 }
 
 /// Whether a value has a `%NAME%` that somebody else would fill in.

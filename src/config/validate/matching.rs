@@ -1,12 +1,11 @@
 //! Checks of what a request must look like.
 
-use http::uri::Authority;
-
 use super::{Checker, not_yet};
 use crate::config::{
     CookieMatch, GrpcMatch, HeaderMatch, Match, PathMatch, QueryMatch, RuntimeFraction,
     StringMatch, pattern::Whole, template::Template,
 };
+use crate::core::uri::is_authority;
 
 impl Checker {
     pub(super) fn rule(&mut self, rule: &Match) {
@@ -158,8 +157,4 @@ impl Checker {
             }
         }
     }
-}
-
-fn is_authority(text: &str) -> bool {
-    !text.is_empty() && !text.contains('@') && text.parse::<Authority>().is_ok()
 }

@@ -5,6 +5,7 @@
 //! checked or refused here.
 
 mod balancer;
+mod breakers;
 mod cluster;
 mod dns;
 mod endpoint;

@@ -86,6 +86,25 @@ pub(super) fn services(targets: &[(&Service, Vec<IpAddr>)]) -> Vec<Endpoint> {
     endpoints.into_values().collect()
 }
 
+/// The endpoints of all priorities, best first. Priorities are numbered anew, from 0 on, those
+/// without an endpoint left out; a place that two of them lead to is of the better one.
+pub(super) fn ranked(groups: Vec<Vec<Endpoint>>) -> Vec<Endpoint> {
+    let mut seen = BTreeSet::new();
+    let mut all = Vec::new();
+    let mut rank = 0;
+    for group in groups {
+        let before = all.len();
+        for mut endpoint in group {
+            if seen.insert(endpoint.address.clone()) {
+                endpoint.priority = rank;
+                all.push(endpoint);
+            }
+        }
+        rank += u32::from(all.len() > before);
+    }
+    all
+}
+
 /// What weights are multiplied by, where some are 0 and others are not.
 //= RFC 2782: a weight of 0 should have a very small chance where there are others
 fn scale(targets: &[(&Service, Vec<IpAddr>)]) -> u32 {

@@ -1,9 +1,9 @@
 //! What to ask DNS next, when, and what the answers come to; without I/O.
 //!
 //! A name is resolved in rounds. A round asks what is due and nothing else: the name in its search
-//! domains until one has records, for SRV the targets of the lowest priority, then of the next
-//! should none of them have an address. Each answer is relied on for its own TTL. A round ends with
-//! the endpoints that its answers come to, and the moment of the next.
+//! domains until one has records, for SRV the targets of all priorities at once. Each answer is relied
+//! on for its own TTL. A round ends with the endpoints that its answers come to, and the moment of
+//! the next.
 //!
 //! - A question that fails keeps its last good answer for the stale limit, and is asked again
 //!   after a back-off.

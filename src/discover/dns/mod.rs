@@ -10,11 +10,22 @@
 //! |---|---|
 //! | A and AAAA records | each address is an endpoint |
 //! | as many A as AAAA records | endpoints of two addresses, so that a host of both families gets one share: pairs that still are there stay, the rest is paired in sorted order |
-//! | SRV records | each target is an endpoint with its weight and all of its addresses; of the lowest priority that has any address, and those of others not at all: endpoints are not balanced by priority yet |
+//! | SRV records | each target is an endpoint with its weight, its priority and all of its addresses; a priority is called when no target of a better one works ([below](#srv-records)) |
 //! | aliases (CNAME) | what they lead to, within 16 of one answer; a loop has no address |
 //! | fewer endpoints than before | those |
 //! | nothing, an error, or no answer | the last good answer, for the stale limit after its TTL |
 //! | `0.0.0.0`, `::`, a multicast address | nothing: a connection to it would lead nowhere, or here |
+//!
+//! # SRV records
+//!
+//! The priorities of the records that have addresses become priorities of the endpoints, from 0 on. The
+//! best one of which any target works gets all calls, and shares them by weight (RFC 2782): a target
+//! that refuses connections, is ejected as an outlier or fails its checks is passed over at once, and
+//! the next priority is called when that is true of all. It ends as soon as one of them works again.
+//! With `balancing.overprovisioning_percent` in the cluster's settings priorities share as those of other clusters do:
+//! one that has lost more than its reserve gives what it cannot carry to the next.
+//!
+//! # Addresses
 //!
 //! An endpoint of several addresses is connected to as RFC 8305 says: the families in turn, the
 //! next address 250 ms after the one before, and the first that connects wins.

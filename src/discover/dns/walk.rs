@@ -187,24 +187,31 @@ impl Machine {
         }
     }
 
-    /// The targets of the lowest priority that has any address.
+    /// The targets of each priority, best first; all of them are asked for at once.
+    //= RFC 2782: the client must attempt the target of the lowest-numbered priority it can reach
     fn collect_services(&self, found: &Found, name: &Arc<str>, now: Instant, walk: &mut Walk) {
         let services = found.services.get(..MAX_TARGETS).unwrap_or(&found.services);
         if services.len() < found.services.len() {
             walk.failures.push(format!("{name} SRV: only {MAX_TARGETS} of its targets are used"));
         }
+        let mut groups = Vec::new();
+        let mut is_awaited = false;
         for group in services.chunk_by(|one, other| one.priority == other.priority) {
             let before = walk.need.len();
             let targets: Vec<(&Service, Vec<IpAddr>)> = group
                 .iter()
                 .map(|service| (service, self.target(service, found, now, walk)))
                 .collect();
-            walk.endpoints = endpoints::services(&targets);
-            if walk.need.len() > before || !walk.endpoints.is_empty() {
-                return;
+            let endpoints = endpoints::services(&targets);
+            // Nobody is to take over from a priority of which nothing is known yet.
+            is_awaited |= endpoints.is_empty()
+                && walk.need[before..].iter().any(|asked| !self.known.contains_key(asked));
+            if !is_awaited {
+                groups.push(endpoints);
             }
         }
-        if walk.failures.is_empty() {
+        walk.endpoints = endpoints::ranked(groups);
+        if walk.endpoints.is_empty() && walk.failures.is_empty() {
             walk.denied.push(format!("{name}: none of its targets has an address"));
         }
     }

@@ -2,6 +2,7 @@
 //! endpoint. No decision about retries is made here.
 
 mod failing;
+mod queued;
 
 use std::{
     pin::Pin,
@@ -16,10 +17,12 @@ use http::{
 };
 
 use super::{
-    Caller, Pinned, failover,
+    Caller, Pinned,
+    entrance::{self, Entered, Queued},
+    failover::{self, Picked},
     first::{Racers, Won},
     head::Head,
-    refusals::{in_clear, no_endpoint, overloaded},
+    refusals::{in_clear, no_endpoint},
     traced::{self, Trace},
 };
 use crate::{
@@ -29,9 +32,9 @@ use crate::{
         Awaited, Body, BoxError, BoxFuture, Error, ErrorKind, Held, Instant, Outgoing, Phase,
         Report, Reporter, Watch, grpc,
     },
-    mesh::cluster::Node,
+    mesh::cluster::{Cluster, Core, Node},
     observe::{AttemptEnd, End},
-    resilience::{limit::Limiter, retry},
+    resilience::retry,
     transport::{ConnectError, Lease, SendFuture, Sent},
 };
 
@@ -51,7 +54,8 @@ pub(crate) struct Attempt {
     ended: u64,
     /// Why it gave no response, if it gave none.
     met: Met,
-    /// Another endpoint than the one that was picked was the first to be connected to.
+    /// Its endpoint is another than was known when it began: one that was connected to first, or that it
+    /// has waited for.
     moved: bool,
     original: Original,
 }
@@ -72,6 +76,8 @@ pub(crate) struct Way<'a> {
 }
 
 enum State {
+    /// Waiting for an available endpoint.
+    Queue(Box<Queued>),
     /// Waiting for a connection. Boxed: only an attempt that finds none waits.
     Connect(BoxFuture<Result<Lease, ConnectError>>),
     /// The same, between endpoints.
@@ -125,46 +131,83 @@ impl Attempt {
     ) -> Result<Self, Box<Failed>> {
         let inner = &caller.inner;
         let mut core = pinned.cluster.core.load();
-        let (flight, breaker, stand_in);
-        if core.failover.is_some() {
+        if core.failover.is_some() || core.gate.is_some() {
             let request = way.request.as_ref();
-            let picked = failover::pick(caller, pinned, request, tried, at)?;
-            core = picked.2.core.load();
-            (flight, breaker, stand_in) = (picked.0, picked.1, Some(picked.2));
-        } else {
-            stand_in = None;
-            breaker = match &core.breaker {
-                None => Held::Nothing,
-                Some(limiter) => match Limiter::hold(limiter) {
-                    Some(held) => held,
-                    None => return Err(overloaded(&pinned.cluster.name, limiter.limit())),
-                },
-            };
-            flight = loop {
-                let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
-                ask.over = pinned.over();
-                ask.apart = pinned.leaves_localities(tried);
-                match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
-                    Ok(flight) => break flight,
-                    Err(reason) => {
-                        // The way to the endpoints has been swapped meanwhile, and with it their
-                        // set.
-                        let newest = pinned.cluster.core.load();
-                        if Arc::ptr_eq(&core, &newest) {
-                            return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
-                        }
-                        core = newest;
-                    }
+            return match entrance::enter(caller, pinned, request, tried, (number, at))? {
+                Entered::Picked(picked) => {
+                    Self::elsewhere(caller, pinned, way, tried, number, (now, at), trace, picked)
+                }
+                Entered::Queued(queued) => {
+                    let request = way.request.as_mut();
+                    Ok(Self::queued(caller, request, queued, number, (now, at), trace))
                 }
             };
         }
+        let breaker = match &core.breaker {
+            None => Held::Nothing,
+            Some(_) => failover::place(&pinned.cluster, &core, pinned.priority())?,
+        };
+        let flight = loop {
+            let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            ask.over = pinned.over();
+            ask.apart = pinned.leaves_localities(tried);
+            match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
+                Ok(flight) => break flight,
+                Err(reason) => {
+                    // The way to the endpoints has been swapped meanwhile, and with it their
+                    // set.
+                    let newest = pinned.cluster.core.load();
+                    if Arc::ptr_eq(&core, &newest) {
+                        return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
+                    }
+                    core = newest;
+                }
+            }
+        };
+        let of = (&*pinned.cluster, &**core);
+        Self::on(caller, pinned, way, tried, number, (now, at), trace, (flight, breaker), of)
+    }
+
+    /// Begins to send to an endpoint that was picked with more ado.
+    #[cold]
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "what an attempt begins with")]
+    fn elsewhere(
+        caller: &Caller,
+        pinned: &Pinned,
+        way: Way<'_>,
+        tried: &[Arc<Endpoint<Node>>],
+        number: u32,
+        now: (Instant, u64),
+        trace: &mut Trace,
+        (flight, breaker, cluster): Picked,
+    ) -> Result<Self, Box<Failed>> {
+        let (picked, core) = ((flight, breaker), cluster.core.load());
+        Self::on(caller, pinned, way, tried, number, now, trace, picked, (&cluster, &core))
+    }
+
+    /// Begins to send to the endpoint that was picked.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "what an attempt begins with")]
+    fn on(
+        caller: &Caller,
+        pinned: &Pinned,
+        way: Way<'_>,
+        tried: &[Arc<Endpoint<Node>>],
+        number: u32,
+        (now, at): (Instant, u64),
+        trace: &mut Trace,
+        (flight, breaker): (InFlight<Node>, Held),
+        (cluster, core): (&Cluster, &Core),
+    ) -> Result<Self, Box<Failed>> {
+        let inner = &caller.inner;
         let endpoint = Arc::clone(flight.endpoint());
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
             return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, PickError::Empty)));
         };
         if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
             flight.finish(at, Outcome::Ignored);
-            return Err(Failed::fatal(in_clear(stand_in.as_ref().unwrap_or(&pinned.cluster))));
+            return Err(Failed::fatal(in_clear(cluster)));
         }
         let original = Original::of(request, node);
         let waiting = Waiting { balancer: &core.balancer, endpoint: &endpoint, tried, pinned };
@@ -195,7 +238,7 @@ impl Attempt {
         self.started
     }
 
-    /// Whether its endpoint is another than the one that was picked.
+    /// Whether its endpoint is another than was known when it began.
     pub(crate) fn is_moved(&self) -> bool {
         self.moved
     }
@@ -213,6 +256,7 @@ impl Attempt {
     /// What it waits for.
     pub(crate) fn phase(&self) -> Phase {
         match self.state {
+            State::Queue(_) => Phase::Pick,
             State::Connect(_) | State::Race(_) => Phase::Connect,
             State::Send | State::Stage(_) | State::Unfit | State::Done => Phase::Headers,
         }
@@ -249,6 +293,12 @@ impl Attempt {
     ) -> Poll<Result<Response<Body>, Error>> {
         loop {
             match &mut self.state {
+                State::Queue(queued) => {
+                    let picked = ready!(queued.poll(cx, caller, pinned, way.request.as_ref()));
+                    if let Err(error) = self.leave_queue(caller, pinned, &mut way, picked) {
+                        return Poll::Ready(Err(error));
+                    }
+                }
                 State::Send => {
                     let Some(send) = way.sent.as_mut().as_pin_mut() else { return Poll::Pending };
                     let sent = ready!(send.poll(cx));
@@ -372,7 +422,11 @@ impl Waiting<'_> {
         let behind = behind.into_iter().filter(|it| it.spec().authority().is_none());
         let endpoints: Vec<_> = std::iter::once(Arc::clone(self.endpoint)).chain(behind).collect();
         if endpoints.len() == 1 {
-            return State::Connect(node.pool.acquire(protocol, caller.grpc));
+            return State::Connect(node.pool.acquire(
+                protocol,
+                caller.grpc,
+                self.pinned.priority(),
+            ));
         }
         let racers = Racers {
             caller: caller.clone(),
@@ -382,6 +436,7 @@ impl Waiting<'_> {
             version: request.version(),
             https: caller.https || request.uri().scheme() == Some(&Scheme::HTTPS),
             number,
+            priority: self.pinned.priority(),
         };
         State::Race(racers.race())
     }

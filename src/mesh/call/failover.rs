@@ -14,13 +14,16 @@ use super::{
 };
 use crate::{
     balance::{Ask, Endpoint, InFlight, Outcome, PickError},
+    config::CallPriority,
     core::{Held, Outgoing},
-    mesh::cluster::{Cluster, Node},
+    mesh::cluster::{Cluster, Core, Node},
     resilience::limit::Limiter,
 };
 
 /// An endpoint, the place under its cluster's limit, and that cluster.
-type Picked = (InFlight<Node>, Held, Arc<Cluster>);
+pub(super) type Picked = (InFlight<Node>, Held, Arc<Cluster>);
+/// A cluster that has an endpoint for the call: it takes it, or its limit refuses it.
+type Taken = Result<Picked, Box<Failed>>;
 
 /// What a look at a cluster will do with.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -42,7 +45,7 @@ struct Question<'a> {
     at: u64,
 }
 
-/// Picks among the clusters of a line.
+/// Picks among the endpoints of a cluster, and where others take over from it, among those of the line.
 #[cold]
 pub(super) fn pick(
     caller: &Caller,
@@ -53,8 +56,11 @@ pub(super) fn pick(
 ) -> Result<Picked, Box<Failed>> {
     let question = Question { caller, pinned, request, tried, at };
     let own = &pinned.cluster;
-    if let Ok(flight) = question.ask(own, Look::Well) {
-        return question.admitted(flight, own);
+    if own.core.load().failover.is_none() {
+        return question.alone();
+    }
+    if let Ok(taken) = question.take(own, Look::Well) {
+        return taken;
     }
     let (others, open): (Vec<_>, Vec<_>) =
         own.stand_ins().partition(|other| own.may_be_followed_by(other));
@@ -64,8 +70,8 @@ pub(super) fn pick(
             if look == Look::Well && Arc::ptr_eq(cluster, own) {
                 continue;
             }
-            match question.ask(cluster, look) {
-                Ok(flight) => return question.admitted(flight, cluster),
+            match question.take(cluster, look) {
+                Ok(taken) => return taken,
                 // What its own cluster says of it; that nothing of it works says little.
                 Err(error) if look == Look::Any => reason = reason.or(Some(error)),
                 Err(_) => {}
@@ -139,12 +145,33 @@ impl Question<'_> {
         sticky::stick(&self.caller.inner, cluster, pinned.route()?, self.request?).0
     }
 
-    /// With its place under the limit of the cluster that it goes to.
-    fn admitted(
-        &self,
-        flight: InFlight<Node>,
-        cluster: &Arc<Cluster>,
-    ) -> Result<Picked, Box<Failed>> {
+    /// Of the one cluster: a place first, and then a pick.
+    fn alone(&self) -> Result<Picked, Box<Failed>> {
+        let own = &self.pinned.cluster;
+        let held = place(own, &own.core.load(), self.pinned.priority())?;
+        match self.ask(own, Look::Any) {
+            Ok(flight) => Ok((flight, held, Arc::clone(own))),
+            Err(reason) => Err(Failed::fatal(no_endpoint(&self.caller.inner, own, reason))),
+        }
+    }
+
+    /// The same of one of a line. A cluster that is full refuses a call only if it has an endpoint for
+    /// it: else the call is another's.
+    fn take(&self, cluster: &Arc<Cluster>, look: Look) -> Result<Taken, PickError> {
+        let priority = self.pinned.priority();
+        let place = hold(&cluster.core.load(), priority);
+        let flight = self.ask(cluster, look)?;
+        Ok(match place {
+            Ok(held) => self.admitted(flight, held, cluster),
+            Err(limit) => {
+                flight.finish(self.at, Outcome::Ignored);
+                Err(overloaded(cluster, limit, priority))
+            }
+        })
+    }
+
+    /// Unless the call would go in clear there.
+    fn admitted(&self, flight: InFlight<Node>, held: Held, cluster: &Arc<Cluster>) -> Taken {
         let own = &self.pinned.cluster;
         if !Arc::ptr_eq(cluster, own)
             && flight.endpoint().extra().is_some_and(|node| node.is_open)
@@ -155,16 +182,23 @@ impl Question<'_> {
             let error = no_endpoint(&self.caller.inner, own, PickError::Unavailable);
             return Err(Failed::fatal(in_clear_behind(error, own, cluster)));
         }
-        let held = match &cluster.core.load().breaker {
-            None => Ok(Held::Nothing),
-            Some(limiter) => Limiter::hold(limiter).ok_or_else(|| limiter.limit()),
-        };
-        match held {
-            Ok(held) => Ok((flight, held, Arc::clone(cluster))),
-            Err(limit) => {
-                flight.finish(self.at, Outcome::Ignored);
-                Err(overloaded(&cluster.name, limit))
-            }
-        }
+        Ok((flight, held, Arc::clone(cluster)))
+    }
+}
+
+/// A place under the limit of attempts in flight of this priority: before the pick, which an attempt
+/// that has none needs not.
+pub(super) fn place(
+    cluster: &Cluster,
+    core: &Core,
+    priority: CallPriority,
+) -> Result<Held, Box<Failed>> {
+    hold(core, priority).map_err(|limit| overloaded(cluster, limit, priority))
+}
+
+fn hold(core: &Core, priority: CallPriority) -> Result<Held, u32> {
+    match core.limiter(priority) {
+        None => Ok(Held::Nothing),
+        Some(limiter) => Limiter::hold(limiter).ok_or_else(|| limiter.limit()),
     }
 }

@@ -11,7 +11,7 @@ use http::Version;
 use super::Caller;
 use crate::{
     balance::{Balancer, Endpoint, InFlight, Outcome},
-    config::Protocol,
+    config::{CallPriority, Protocol},
     core::{BoxFuture, Error, ErrorKind, Instant},
     mesh::cluster::Node,
     observe::{AttemptEnd, End},
@@ -35,6 +35,7 @@ pub(super) struct Racers {
     pub(super) https: bool,
     /// Of the attempt.
     pub(super) number: u32,
+    pub(super) priority: CallPriority,
 }
 
 /// The connection that was made first.
@@ -96,7 +97,7 @@ impl Racers {
         let protocol = node.protocol.unwrap_or_else(|| Protocol::of(self.version));
         let lease = match node.pool.try_acquire(protocol, self.caller.grpc, at) {
             Some(lease) => Ok(lease),
-            None => node.pool.acquire(protocol, self.caller.grpc).await,
+            None => node.pool.acquire(protocol, self.caller.grpc, self.priority).await,
         };
         match lease {
             Ok(lease) => {

@@ -3,10 +3,10 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     header::HOST,
-    uri::{Authority, PathAndQuery, Scheme},
+    uri::{Authority, Scheme},
 };
 
-use crate::core::{Call, Outgoing, grpc};
+use crate::core::{Call, Outgoing, grpc, uri};
 
 /// A copy of a request's head, made only when a retry is armed.
 ///
@@ -54,16 +54,8 @@ impl Head {
 
 /// Gives the request an authority, replacing one that it has.
 pub(crate) fn set_authority<B>(request: &mut Request<B>, authority: &Authority) {
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.authority = Some(authority.clone());
-    if parts.scheme.is_none() {
-        parts.scheme = Some(Scheme::HTTP);
-    }
-    if parts.path_and_query.is_none() {
-        parts.path_and_query = Some(PathAndQuery::from_static("/"));
-    }
-    // All three parts are there, which is what makes a URI whole.
-    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    let uri = std::mem::take(request.uri_mut());
+    *request.uri_mut() = uri::with_authority(uri, authority.clone());
 }
 
 /// Gives a request that was in its form on the wire its scheme again, and the authority that it needs

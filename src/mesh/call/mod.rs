@@ -5,6 +5,7 @@
 //! and the public layers share it.
 
 mod attempt;
+mod entrance;
 mod failover;
 mod first;
 mod guarded;
@@ -35,7 +36,7 @@ pub(crate) use self::staged::{AttemptRest, CallRest};
 pub(super) use self::stepped::unusable;
 pub(crate) use self::{
     head::set_authority,
-    refusals::{in_clear, no_endpoint},
+    refusals::{does_not_follow, in_clear, max_requests, no_endpoint},
 };
 use super::{
     cluster::{Cluster, Node},
@@ -44,6 +45,7 @@ use super::{
 };
 use crate::{
     balance::{Endpoint, Over, Wanted},
+    config::CallPriority,
     core::{Body, BoxFuture, Error, Outgoing, grpc},
     observe::{RouteMeter, Verb},
     resilience::deadline::Bounds,
@@ -105,6 +107,11 @@ impl Pinned {
 
     pub(crate) fn policy(&self) -> Option<&Policy> {
         self.route().map(|route| &route.policy)
+    }
+
+    /// Which limits of its cluster count it.
+    pub(crate) fn priority(&self) -> CallPriority {
+        self.policy().map(|policy| policy.priority).unwrap_or_default()
     }
 }
 

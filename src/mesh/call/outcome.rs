@@ -9,7 +9,7 @@ use http_body::Frame;
 use super::{
     Pinned,
     attempt::{Met, Way},
-    failover,
+    entrance, failover,
     path::{Next, PathProj, State, StateProj, Step},
 };
 #[cfg(feature = "_tls")]
@@ -300,6 +300,12 @@ impl PathProj<'_> {
         let Some(pinned) = &*self.pinned else { return false };
         if pinned.over().is_some_and(|over| over.strict) {
             return false;
+        }
+        // A cluster with a queue is waited for.
+        if met == ErrorKind::Connect
+            && entrance::may_wait(pinned, self.caller.inner.epoch.nanos(Instant::now()))
+        {
+            return true;
         }
         if met == ErrorKind::Config && pinned.cluster.line().all(|it| it.secures_nothing()) {
             return false;

@@ -1,20 +1,60 @@
 //! Why an attempt does not begin, in words.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::attempt::Failed;
 use crate::{
     balance::PickError,
-    core::{Error, ErrorKind, Origin, Phase},
+    config::CallPriority,
+    core::{Error, ErrorKind, Origin, Phase, Refusal},
     mesh::{cluster::Cluster, inner::Inner},
 };
 
-/// The cluster has its maximum of attempts in flight.
+/// The cluster has its maximum of attempts in flight of this priority.
 #[cold]
-pub(super) fn overloaded(cluster: &str, limit: u32) -> Box<Failed> {
-    Failed::fatal(Error::new(ErrorKind::Overloaded, Phase::Admission).detail(format!(
-        "cluster {cluster} has its maximum of {limit} requests in flight \
-         (`breakers.max_requests`)"
+pub(super) fn overloaded(cluster: &Cluster, limit: u32, priority: CallPriority) -> Box<Failed> {
+    cluster.meter.refused(Refusal::MaxRequests);
+    let (name, setting) = (&cluster.name, max_requests(priority));
+    let error = Error::new(ErrorKind::Overloaded, Phase::Admission).refused(Refusal::MaxRequests);
+    Failed::fatal(error.detail(format!(
+        "cluster {name} has its maximum of {limit} requests in flight (`{setting}`)"
+    )))
+}
+
+/// What sets the limit of attempts in flight.
+pub(crate) fn max_requests(priority: CallPriority) -> &'static str {
+    match priority {
+        CallPriority::Default => "breakers.max_requests",
+        CallPriority::High => "breakers.high.max_requests",
+    }
+}
+
+/// The control plane drops a share of the calls, of which this is one.
+#[cold]
+pub(super) fn dropped(cluster: &str, category: &str) -> Box<Failed> {
+    let error = Error::new(ErrorKind::Overloaded, Phase::Admission).refused(Refusal::Dropped);
+    Failed::fatal(error.with_origin(Origin::Control).detail(format!(
+        "cluster {cluster} drops a share of its calls, of the category {category} (`drops`)"
+    )))
+}
+
+/// As many attempts wait for an endpoint as may.
+#[cold]
+pub(super) fn queue_full(cluster: &str, capacity: u32) -> Box<Failed> {
+    let error = Error::new(ErrorKind::Overloaded, Phase::Pick).refused(Refusal::Queue);
+    Failed::fatal(error.detail(format!(
+        "no endpoint of cluster {cluster} is available, and {capacity} attempts wait for one \
+         (`queue.capacity`)"
+    )))
+}
+
+/// No endpoint has been available for so long that nobody waits any more.
+#[cold]
+pub(super) fn failing_fast(cluster: &str, timeout: Duration) -> Box<Failed> {
+    let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick).refused(Refusal::Queue);
+    Failed::fatal(error.detail(format!(
+        "no endpoint of cluster {cluster} has been available for {timeout:?}, and attempts fail \
+         at once until one is (`queue.failfast_timeout`)"
     )))
 }
 
@@ -60,14 +100,19 @@ pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Err
 /// The same where a cluster that takes over would send in clear what is to be secured.
 #[cold]
 pub(super) fn in_clear_behind(error: Error, own: &Cluster, other: &Cluster) -> Error {
-    let note = format!(
+    error
+        .noted(&does_not_follow(own, other))
+        .check("`security.mode` of the cluster that takes over: `off` allows plaintext")
+}
+
+/// Why a cluster does not take over from one that is secured.
+#[cold]
+pub(crate) fn does_not_follow(own: &Cluster, other: &Cluster) -> String {
+    format!(
         "cluster {} does not take over: its connections are plaintext by default, and those of \
          cluster {} are secured",
         other.name, own.name
-    );
-    error
-        .noted(&note)
-        .check("`security.mode` of the cluster that takes over: `off` allows plaintext")
+    )
 }
 
 /// The call asks for TLS, and nobody has said how the cluster is secured.

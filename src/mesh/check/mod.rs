@@ -54,7 +54,7 @@ impl Inner {
         checks: &[HealthCheck],
     ) -> Option<Arc<Checking>> {
         if checks.is_empty() || self.is_dry {
-            balancer.forget_checks();
+            balancer.forget_checks(self.epoch.nanos(Instant::now()));
             return None;
         }
         let context = balancer.context();
@@ -68,6 +68,7 @@ impl Inner {
             checked: HashMap::new(),
             due: BTreeSet::new(),
             called: false,
+            by: balancer.begin_checks(),
         };
         Some(Arc::new(Checking(self.spawn(task.run()))))
     }
@@ -86,6 +87,8 @@ struct Task {
     due: BTreeSet<(Instant, u64)>,
     /// The cluster was called at least once.
     called: bool,
+    /// Its number: of a task that was replaced, nothing is listened to any more.
+    by: u64,
 }
 
 /// One of the checks that a cluster asks for.
@@ -182,7 +185,7 @@ impl Task {
     fn reconcile(&mut self, balancer: &Arc<Balancer<Node>>, numbers: &mut Numbers, last: &mut u64) {
         let now = Instant::now();
         let nanos = self.epoch.nanos(now);
-        let mut gone = std::mem::take(&mut self.checked);
+        let (mut gone, mut new) = (std::mem::take(&mut self.checked), Vec::new());
         for endpoint in balancer.endpoints() {
             let address = endpoint.spec().address().clone();
             let same = gone.get(&address).is_some_and(|entry| {
@@ -201,9 +204,10 @@ impl Task {
                 self.due.insert((later(now, kind.rules.first(&self.random)), *last));
                 numbers.insert(*last, (address.clone(), which));
             }
-            balancer.set_checked(&endpoint, Checked::Not, nanos);
+            new.push(Arc::clone(&endpoint));
             self.checked.insert(address, Entry { endpoint, checks });
         }
+        balancer.set_unchecked(self.by, &new, nanos);
         for entry in gone.into_values() {
             for check in &entry.checks {
                 numbers.remove(&check.number);
@@ -233,7 +237,7 @@ impl Task {
         let passed = answer.found == Found::Well;
         // A check that passes is told each time: it may end an ejection.
         if news || (passed && healthy) {
-            balancer.set_checked(&entry.endpoint, checked, self.epoch.nanos(now));
+            balancer.set_checked(self.by, &entry.endpoint, checked, self.epoch.nanos(now));
         }
         let name: Arc<str> = address.to_string().into();
         if passed {

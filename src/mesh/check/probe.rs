@@ -168,6 +168,8 @@ fn maker(
                 more_addresses: Arc::clone(&more),
                 protection: protection.clone(),
                 failed: Arc::clone(&failed),
+                // Probes are no attempts: nobody's limit counts them.
+                breakers: Arc::default(),
             },
             Arc::clone(&settings),
             Arc::clone(&connector),

@@ -13,7 +13,7 @@ use crate::{
     config::{Discovery, Security},
     core::{self, Random},
     mesh::{
-        call::{in_clear, no_endpoint, sticky},
+        call::{does_not_follow, in_clear, max_requests, no_endpoint, sticky},
         cluster::{Cluster, Core},
         inner::Inner,
         service::{Route, Target},
@@ -68,10 +68,20 @@ fn picked(call: &Call<'_>, target: &Target, share: f64) -> ClusterExplanation {
         return ClusterExplanation { fails, ..explained };
     }
     // As a pick has it: first what works, in order, then whatever there is.
-    let all = |well| -> Vec<_> { line.iter().map(|it| at.explain(it, share, well)).collect() };
-    let taker = |all: &[ClusterExplanation]| {
-        let takes = |it: &&ClusterExplanation| !matches!(it.pick.choice, Choice::Nothing { .. });
-        all.iter().find(takes).map(|it| it.name.clone())
+    let explained = |it, well| {
+        let explained = at.explain(it, share, well);
+        // It is not asked.
+        let in_clear = !Arc::ptr_eq(it, own) && !own.may_be_followed_by(it);
+        if in_clear {
+            let fails = Some(does_not_follow(own, it));
+            return (ClusterExplanation { fails, ..explained }, false);
+        }
+        let takes = !matches!(explained.pick.choice, Choice::Nothing { .. });
+        (explained, takes)
+    };
+    let all = |well| -> Vec<_> { line.iter().map(|it| explained(it, well)).collect() };
+    let taker = |all: &[(ClusterExplanation, bool)]| {
+        all.iter().find(|(_, takes)| *takes).map(|(it, _)| it.name.clone())
     };
     let mut explained = all(true);
     let mut taken_by = taker(&explained);
@@ -79,9 +89,9 @@ fn picked(call: &Call<'_>, target: &Target, share: f64) -> ClusterExplanation {
         explained = all(false);
         taken_by = taker(&explained);
     }
-    let failover = explained.split_off(1);
+    let failover = explained.split_off(1).into_iter().map(|(it, _)| it).collect();
     match explained.pop() {
-        Some(first) => ClusterExplanation { failover, taken_by, ..first },
+        Some((first, _)) => ClusterExplanation { failover, taken_by, ..first },
         None => at.explain(own, share, false),
     }
 }
@@ -104,6 +114,7 @@ impl At<'_> {
             hash: hash.as_ref().and_then(|hash| hash.hash),
             over: self.over.as_ref(),
             wanted: self.wanted,
+            apart: call.route.policy.retry.leaves_localities(),
             well,
         };
         let in_words = |error| {
@@ -157,9 +168,24 @@ fn invalid(target: &Target, cluster: &Cluster) -> Option<String> {
 
 /// Why the call fails whatever is picked.
 fn fails(call: &Call<'_>, cluster: &Cluster, core: &Core) -> Option<String> {
-    if let Some(limiter) = core.breaker.as_ref().filter(|limiter| limiter.is_full()) {
-        let limit = limiter.limit();
-        return Some(format!("the cluster has its maximum of {limit} requests in flight"));
+    let priority = call.route.policy.priority;
+    if let Some(limiter) = core.limiter(priority).filter(|limiter| limiter.is_full()) {
+        let (limit, setting) = (limiter.limit(), max_requests(priority));
+        return Some(format!(
+            "the cluster has its maximum of {limit} requests in flight (`{setting}`)"
+        ));
+    }
+    let gate = core.gate.as_ref();
+    if gate.is_some_and(|gate| gate.drops.share() >= 1.0) {
+        return Some("the cluster drops all of its calls (`drops`)".to_owned());
+    }
+    let queue = gate.and_then(|gate| gate.queue.as_ref());
+    if queue.is_some_and(|queue| queue.is_failing_fast(call.now)) {
+        return Some(
+            "no endpoint has been available for `queue.failfast_timeout`: until one is, calls fail \
+             at once"
+                .to_owned(),
+        );
     }
     let is_open = call.request.uri().scheme() == Some(&Scheme::HTTPS)
         && core.protector.is_open_itself()

@@ -7,10 +7,10 @@ use crate::config;
 pub(super) fn of(cluster: &Layers<'_, config::Cluster>) -> Vec<Setting> {
     let mut list = Vec::new();
     let outliers = cluster.within(|it| it.outlier_detection.as_ref());
-    if outliers.said.is_empty() {
-        list.push(cluster.setting("outlier_detection", "none", |_| None));
-    } else {
+    if outliers.is_said() {
         list.extend(of_outliers(&outliers));
+    } else {
+        list.push(cluster.setting("outlier_detection", "none", |_| None));
     }
     let checks = cluster.within(|it| (!it.health_checks.is_empty()).then_some(&it.health_checks));
     if let Some((by, checks)) = checks.said.first() {

@@ -80,6 +80,11 @@ impl Limiter {
         self.limit.load(Ordering::Relaxed)
     }
 
+    /// What is in flight.
+    pub(crate) fn taken(&self) -> u32 {
+        self.gate.taken()
+    }
+
     /// Whether there is no place now.
     pub(crate) fn is_full(&self) -> bool {
         self.gate.taken() >= self.limit()

@@ -242,3 +242,20 @@ proptest! {
         prop_assert_eq!(taken(&table, &request), first.map(|rule| rule.route));
     }
 }
+
+#[cfg(feature = "regex")]
+#[test]
+fn a_regex_is_compiled_once_whatever_hosts_a_route_has() {
+    let rule = by_path(PathMatch::Regex("/a/[0-9]+".into()));
+    let labels = BTreeMap::new();
+    let mut builder = Builder::new(RouteOrder::Specificity, &labels);
+    let hosts: Vec<_> = ["a.b", "c.d", "*.e"].map(str::to_owned).into();
+    builder.add(&hosts, &[rule], 0).unwrap();
+    let table = builder.build();
+    let of = |rule: &Rule| match rule.matcher.path() {
+        Some(Path::Regex(regex)) => Arc::as_ptr(regex),
+        _ => panic!("it has one"),
+    };
+    let regexes: Vec<_> = table.rules().iter().map(of).collect();
+    assert!(regexes.len() == 3 && regexes.iter().all(|it| *it == regexes[0]));
+}

@@ -18,9 +18,10 @@ use super::{
     lease::{Lease, Link, Sender},
 };
 use crate::{
-    config::Protocol,
+    config::{CallPriority, Protocol},
     core::{BoxFuture, DisconnectReason, Instant},
     observe::Connection as Life,
+    resilience::breaker::Room,
     transport::{
         connect::ConnectError,
         h2,
@@ -159,7 +160,7 @@ fn take(pool: &Arc<Pool>) -> Option<Box<Lease>> {
 type Got = Result<Option<Box<Lease>>, ConnectError>;
 
 /// A connection, once there is one: new, or given back.
-pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Got {
+pub(in crate::transport) async fn acquire(pool: &Arc<Pool>, priority: CallPriority) -> Got {
     let connections = &pool.h1;
     if connections.waiters.load(Relaxed) > 0 {
         // One that was just given back is for the caller who was woken for it.
@@ -191,10 +192,18 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Got {
         }
         // Not even for a moment more than there may be: who sees it would wait for nobody.
         let place = connections.open.fetch_update(SeqCst, SeqCst, |n| (n < most).then(|| n + 1));
-        if place.is_ok() {
+        let room = place.ok().and_then(|open| {
+            let room = pool.dialer.room(priority, open == 0);
+            if room.is_none() {
+                // Of those that are open one will be free; nobody is woken for this one.
+                connections.open.fetch_sub(1, SeqCst);
+            }
+            room
+        });
+        if let Some(room) = room {
             let (caller, lease) = oneshot::channel();
             let place = Place(Some(Arc::clone(pool)));
-            pool.dialer.shared.spawn(connect(place, caller));
+            pool.dialer.shared.spawn(connect(place, room, caller));
             return lease
                 .await
                 .unwrap_or_else(|_| Err(ConnectError::new("the connection attempt was given up")));
@@ -232,7 +241,7 @@ impl Drop for Place {
 }
 
 /// Makes a connection for one caller (or, if it has left, for the next) and drives it.
-async fn connect(place: Place, caller: oneshot::Sender<Got>) {
+async fn connect(place: Place, _room: Room, caller: oneshot::Sender<Got>) {
     let Some(pool) = place.0.clone() else { return };
     match pool.dialer.dial(Protocol::Http1).await {
         Ok((Spoken { http: Http::V1(sender, connection), distrusted }, life)) => {

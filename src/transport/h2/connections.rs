@@ -13,9 +13,10 @@ use tokio::sync::Notify;
 
 use super::{connection::H2, driver::Driver, halves::Halves, handshake::Sender, slots::Slots};
 use crate::{
-    config::Protocol,
+    config::{CallPriority, Protocol},
     core::{BoxFuture, DisconnectReason, Held, Release},
     observe::Connection as Life,
+    resilience::breaker::Room,
     transport::{
         connect::ConnectError,
         h1,
@@ -135,7 +136,7 @@ fn choose(pool: &Arc<Pool>, now: u64) -> Option<Choice> {
         && pool.dialer.may_add()
     {
         // This stream goes on the crowded one; the next finds another connection.
-        join(pool);
+        let _attempt = join(pool, CallPriority::Default);
     }
     if !h2.reserve(now) {
         return Some(Choice::Lost);
@@ -146,14 +147,23 @@ fn choose(pool: &Arc<Pool>, now: u64) -> Option<Choice> {
 }
 
 /// Makes the connection that tells what the endpoint speaks; one attempt for all callers.
-pub(in crate::transport) async fn first(pool: &Arc<Pool>) -> Result<(), ConnectError> {
+pub(in crate::transport) async fn first(
+    pool: &Arc<Pool>,
+    priority: CallPriority,
+) -> Result<(), ConnectError> {
     pool.dialer.may_dial()?;
-    join(pool).wait().await
+    match join(pool, priority) {
+        Some(attempt) => attempt.wait().await,
+        None => Ok(()),
+    }
 }
 
 /// A stream, once there is one: of a new connection, or of one whose stream has ended. Nothing when
 /// the endpoint speaks HTTP/1.1 by now.
-pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Option<Lease>, ConnectError> {
+pub(in crate::transport) async fn acquire(
+    pool: &Arc<Pool>,
+    priority: CallPriority,
+) -> Result<Option<Lease>, ConnectError> {
     let slots = &pool.h2.slots;
     if slots.is_awaited() {
         // A stream that has just ended is for one who was woken for it.
@@ -177,13 +187,15 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Option<Lea
             // An attempt that is under way may end well, whatever the last one met.
             let under_way = pool.h2.connecting().clone();
             let attempt = match under_way {
-                Some(attempt) => attempt,
+                Some(attempt) => Some(attempt),
                 None => {
                     pool.dialer.may_dial()?;
-                    join(pool)
+                    join(pool, priority)
                 }
             };
-            attempt.wait().await?;
+            if let Some(attempt) = attempt {
+                attempt.wait().await?;
+            }
             continue;
         }
         // All are full: another connection, or a stream that ends, whichever comes first.
@@ -197,7 +209,10 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Option<Lea
             drop(tokio::time::timeout_at(pool.dialer.backoff_ends(), freed).await);
             continue;
         }
-        let attempt = join(pool);
+        let Some(attempt) = join(pool, priority) else {
+            freed.await;
+            continue;
+        };
         let mut made = std::pin::pin!(attempt.wait());
         std::future::poll_fn(|cx| {
             // A failure leads to another look: the full ones are still there.
@@ -210,22 +225,24 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>) -> Result<Option<Lea
     }
 }
 
-/// Joins the connection attempt under way, or starts one.
-fn join(pool: &Arc<Pool>) -> Arc<Attempt> {
+/// Joins the connection attempt under way, or starts one, if there is room for it: there is where no
+/// connection is.
+fn join(pool: &Arc<Pool>, priority: CallPriority) -> Option<Arc<Attempt>> {
     let mut connecting = pool.h2.connecting();
     if let Some(attempt) = &*connecting {
-        return Arc::clone(attempt);
+        return Some(Arc::clone(attempt));
     }
+    let room = pool.dialer.room(priority, !pool.h2.is_live())?;
     let attempt = Arc::new(Attempt::default());
     *connecting = Some(Arc::clone(&attempt));
     drop(connecting);
     let ending = Ending { pool: Arc::clone(pool), attempt: Arc::clone(&attempt) };
-    pool.dialer.shared.spawn(connect(ending));
-    attempt
+    pool.dialer.shared.spawn(connect(ending, room));
+    Some(attempt)
 }
 
 /// Makes a connection, tells who waits for it, and drives it.
-async fn connect(ending: Ending) {
+async fn connect(ending: Ending, _room: Room) {
     let pool = Arc::clone(&ending.pool);
     match pool.dialer.dial(Protocol::Http2).await {
         Ok((Spoken { http: Http::V2(sender, halves), distrusted }, life)) => {

@@ -136,7 +136,7 @@ impl Told {
     }
 }
 
-/// `address+more weight`, the weight only if it is not 1.
+/// `address+more weight /priority`, the weight only if it is not 1, the priority only if not 0.
 pub(super) fn text(endpoint: &Endpoint) -> String {
     let mut text = endpoint.address.to_string();
     for more in &endpoint.more_addresses {
@@ -144,6 +144,9 @@ pub(super) fn text(endpoint: &Endpoint) -> String {
     }
     if endpoint.weight != 1 {
         text += &format!(" {}", endpoint.weight);
+    }
+    if endpoint.priority != 0 {
+        text += &format!(" /{}", endpoint.priority);
     }
     text
 }

@@ -65,26 +65,71 @@ async fn addresses_beside_the_answer_and_in_consuls_names_are_not_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn higher_priorities_are_used_only_when_no_lower_target_has_an_address() {
+async fn priorities_of_records_are_those_of_endpoints_numbered_from_zero_on() {
     let users = Resolved::new(
         srv(),
         &[
-            (SRV, services(&["0 1 80 a.", "0 1 80 b.", "5 1 80 c.", "9 1 80 d."])),
+            (SRV, services(&["9 1 80 d.", "0 1 80 a.", "5 3 80 c.", "0 1 80 b."])),
             ("a. A", host("a.", &["10.0.0.1"], 5)),
             ("c. A", host("c.", &["10.0.0.3"], 5)),
             ("d. A", host("d.", &["10.0.0.4"], 5)),
         ],
     );
     users.pass(0.1).await;
-    assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
-    assert_eq!(users.server.count("c. A"), 0);
+    assert_eq!(users.told.endpoints(), ["10.0.0.1:80", "10.0.0.3:80 3 /1", "10.0.0.4:80 /2"]);
+    assert_eq!(users.told.failure(), None, "b. alone has no address");
+    // A priority that has no address is none.
     users.server.set("a. A", Does::Deny(Some(5)));
     users.pass(6.0).await;
-    assert_eq!(users.told.endpoints(), ["10.0.0.3:80"]);
-    assert_eq!(users.server.count("d. A"), 0);
+    assert_eq!(users.told.endpoints(), ["10.0.0.3:80 3", "10.0.0.4:80 /1"]);
     users.server.set("b. A", host("b.", &["10.0.0.2"], 5));
     users.pass(12.0).await;
-    assert_eq!(users.told.endpoints(), ["10.0.0.2:80"]);
+    assert_eq!(users.told.endpoints(), ["10.0.0.2:80", "10.0.0.3:80 3 /1", "10.0.0.4:80 /2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_of_two_priorities_is_of_the_better_one() {
+    let users = Resolved::new(
+        srv(),
+        &[
+            (SRV, services(&["0 2 80 a.", "5 9 80 b.", "5 1 81 b.", "7 1 80 a."])),
+            ("a. A", host("a.", &["10.0.0.1"], 60)),
+            ("b. A", host("b.", &["10.0.0.1"], 60)),
+        ],
+    );
+    users.pass(0.1).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.1:80 2", "10.0.0.1:81 /1"]);
+    assert_eq!(users.server.count("a. A"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_priority_takes_over_from_one_that_is_still_being_asked_for() {
+    let users = Resolved::new(
+        srv(),
+        &[
+            (SRV, services(&["0 1 80 a.", "5 1 80 c."])),
+            ("a. A", Does::Stall),
+            ("a. AAAA", Does::Stall),
+            ("c. A", host("c.", &["10.0.0.3"], 60)),
+        ],
+    );
+    users.pass(1.0).await;
+    assert_eq!(users.told.endpoints(), [""; 0]);
+    // It has failed: the next is there.
+    users.pass(5.0).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.3:80"]);
+    assert!(users.told.failure().unwrap().contains("a. A: no answer"));
+    // The other way round nobody waits.
+    let users = Resolved::new(
+        srv(),
+        &[
+            (SRV, services(&["0 1 80 a.", "5 1 80 c."])),
+            ("a. A", host("a.", &["10.0.0.1"], 60)),
+            ("c. A", Does::Stall),
+        ],
+    );
+    users.pass(0.06).await;
+    assert_eq!(users.told.endpoints(), ["10.0.0.1:80"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,17 +35,20 @@ async fn an_hour_of_a_service_asks_each_question_once_per_its_ttl() {
         jitter: Some(Duration::ZERO),
         ..named("_http._tcp.users.")
     };
-    let records = vec![service(name, 10, "0 1 80 a."), service(name, 10, "0 1 80 b.")];
+    let records = ["0 1 80 a.", "0 1 80 b.", "5 1 80 c."];
+    let records = records.iter().map(|it| service(name, 10, it)).collect();
     let zone = [
         ("_http._tcp.users. SRV", Does::Say(records)),
         ("a. A", host("a.", "10.0.0.1", 30)),
         ("b. A", host("b.", "10.0.0.2", 60)),
+        ("c. A", host("c.", "10.0.0.3", 60)),
     ];
     let users = Resolved::new(dns, &zone);
     users.pass(3599.0).await;
     assert_eq!(users.server.count("_http._tcp.users. SRV"), 360);
     assert_eq!(users.server.count("a. A"), 120);
     assert_eq!(users.server.count("b. A"), 60);
+    assert_eq!(users.server.count("c. A"), 60, "it is asked for before it is needed");
     assert_eq!(users.told.rounds(), 360, "what is due together is asked together");
 }
 

@@ -4,7 +4,7 @@
 use super::{Attempt, Met, State, Way};
 use crate::{
     balance::Outcome,
-    core::{BoxError, Error, ErrorKind, Origin, Phase, WireFailure},
+    core::{BoxError, Error, ErrorKind, Origin, Phase, Refusal, WireFailure},
     mesh::call::{Caller, first::outcome_of},
     resilience::{exchange, retry},
     transport::{ConnectError, SendError},
@@ -20,11 +20,17 @@ impl Attempt {
         error: ConnectError,
     ) -> Error {
         self.state = State::Done;
-        let outcome = outcome_of(&error);
+        let (outcome, is_refusal) = (outcome_of(&error), error.is_refusal());
         let error = Error::from(error);
         self.finish(caller, outcome, error.kind());
         self.original.restore(way.request, caller.https);
         self.met = Met::NeverSent;
+        if is_refusal {
+            self.met = Met::Fatal;
+            if let Some(node) = self.endpoint.as_ref().and_then(|endpoint| endpoint.extra()) {
+                node.meter.refused(Refusal::MaxPending);
+            }
+        }
         error
     }
 

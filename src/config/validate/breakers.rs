@@ -1,0 +1,77 @@
+//! Checks of what limits a cluster: breakers, its queue, drops.
+
+use std::collections::HashSet;
+
+use super::{Checker, not_yet};
+use crate::config::{Breakers, DropOverload, Queue, Thresholds};
+
+/// Why pools are not limited.
+const NO_POOLS: &str = "means nothing here: an endpoint has one pool, which is made at its first call. `subsetting` \
+                        bounds how many endpoints are used";
+
+impl Checker {
+    pub(super) fn breakers(&mut self, breakers: &Breakers) {
+        let Breakers {
+            max_requests,
+            max_connections,
+            max_pending,
+            max_retries,
+            max_connections_per_endpoint,
+            max_pools,
+            retry_budget,
+            high,
+        } = breakers;
+        self.at_least_one("max_requests", *max_requests);
+        self.at_least_one("max_connections", *max_connections);
+        self.at_least_one("max_pending", *max_pending);
+        self.at_least_one("max_connections_per_endpoint", *max_connections_per_endpoint);
+        self.no_pools(*max_pools);
+        if let Some(high) = high {
+            self.within("high", |checker| checker.thresholds(high));
+        }
+        not_yet!(self, max_retries, retry_budget);
+    }
+
+    fn thresholds(&mut self, thresholds: &Thresholds) {
+        let Thresholds {
+            max_requests,
+            max_connections,
+            max_pending,
+            max_retries,
+            max_pools,
+            retry_budget,
+        } = thresholds;
+        self.at_least_one("max_requests", *max_requests);
+        self.at_least_one("max_connections", *max_connections);
+        self.at_least_one("max_pending", *max_pending);
+        self.no_pools(*max_pools);
+        not_yet!(self, max_retries, retry_budget);
+    }
+
+    fn no_pools(&mut self, max_pools: Option<u32>) {
+        if let Some(most) = max_pools {
+            self.refuse("max_pools", most, NO_POOLS);
+        }
+    }
+
+    pub(super) fn queue(&mut self, queue: &Queue) {
+        let Queue { capacity, failfast_timeout } = queue;
+        self.at_least_one("capacity", *capacity);
+        self.time("failfast_timeout", *failfast_timeout);
+    }
+
+    pub(super) fn drops(&mut self, drops: &[DropOverload]) {
+        let mut seen = HashSet::new();
+        for (index, drop) in drops.iter().enumerate() {
+            let DropOverload { category, percent } = drop;
+            self.within(&format!("drops[{index}]"), |checker| {
+                if category.is_empty() {
+                    checker.refuse("category", "\"\"", "must not be empty");
+                } else if !seen.insert(category) {
+                    checker.refuse("category", category, "is listed twice");
+                }
+                checker.percent("percent", Some(*percent));
+            });
+        }
+    }
+}

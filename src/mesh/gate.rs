@@ -1,0 +1,44 @@
+//! What attempts on a cluster pass before the pick, beside its one limit: the limit of calls of high
+//! priority, drops, and the queue. Most clusters have none of it.
+
+use std::sync::Arc;
+
+use crate::{
+    config::{self, CallPriority},
+    resilience::{drops::Drops, limit::Limiter, queue::Queue},
+};
+
+/// The counts in it live as long as what they count is asked for.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// Attempts in flight of calls of high priority.
+    pub(crate) high: Option<Arc<Limiter>>,
+    pub(crate) drops: Drops,
+    pub(crate) queue: Option<Arc<Queue>>,
+}
+
+impl Gate {
+    /// What a cluster asks for; what `kept` has counted goes on.
+    pub(crate) fn of(config: &config::Cluster, kept: Option<&Arc<Self>>) -> Option<Arc<Self>> {
+        let high = config.breakers.as_ref().and_then(|breakers| breakers.high.as_ref());
+        let high = high.and_then(|high| high.max_requests);
+        let high = high.map(|most| Limiter::resized(kept.and_then(|it| it.high.as_ref()), most));
+        let queue = config.queue.as_ref();
+        let queue = queue.map(|it| Queue::resized(kept.and_then(|kept| kept.queue.as_ref()), it));
+        let drops = Drops::new(&config.drops, kept.map(|kept| &kept.drops));
+        let is_there = high.is_some() || queue.is_some() || !drops.is_empty();
+        is_there.then(|| Arc::new(Self { high, drops, queue }))
+    }
+
+    /// The limit of attempts in flight of this priority.
+    pub(crate) fn limiter<'a>(
+        gate: Option<&'a Self>,
+        usual: Option<&'a Arc<Limiter>>,
+        priority: CallPriority,
+    ) -> Option<&'a Arc<Limiter>> {
+        match priority {
+            CallPriority::Default => usual,
+            CallPriority::High => gate.and_then(|gate| gate.high.as_ref()),
+        }
+    }
+}

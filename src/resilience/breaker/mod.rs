@@ -1,0 +1,206 @@
+//! Circuit breakers of a cluster: how many connections it has, and how many attempts wait for one, each
+//! for calls of either priority.
+//!
+//! Attempts in flight are counted by a [`Limiter`](super::limit::Limiter) that an attempt passes before
+//! its pick; what is counted here is of the way to the endpoints, and off the path of a call that finds
+//! a connection.
+//!
+//! A connection is counted with the calls of the priority that asked for it, from when it is begun to
+//! its end. Whoever has no connection to an endpoint gets one, over the limit if need be: else the calls
+//! that were given to it would wait for nothing (Envoy).
+
+mod counter;
+#[cfg(test)]
+mod model;
+
+use std::sync::Arc;
+
+use self::atomic::{AtomicU32, Ordering};
+pub(crate) use self::counter::Counter;
+use crate::config::{self, CallPriority};
+
+/// What counts are made of outside of models.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, Ordering};
+}
+
+/// The counts of one cluster. They are the cluster's: an update of its settings changes limits alone.
+#[derive(Debug)]
+pub(crate) struct Breakers {
+    usual: Counters,
+    high: Counters,
+    /// Connections to one endpoint; [`u32::MAX`]: no limit.
+    per_endpoint: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Counters {
+    connections: Arc<Counter>,
+    pending: Arc<Counter>,
+}
+
+/// A place under a limit, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Counter>);
+
+/// A connection's places: among its endpoint's, and among its cluster's.
+#[derive(Debug)]
+pub(crate) struct Room {
+    _of_cluster: Place,
+    of_endpoint: Arc<AtomicU32>,
+}
+
+/// A limit, and how much of it is taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Level {
+    pub(crate) what: &'static str,
+    pub(crate) priority: CallPriority,
+    pub(crate) taken: u32,
+    pub(crate) most: u32,
+}
+
+// === impl Breakers ===
+
+impl Default for Breakers {
+    fn default() -> Self {
+        let counters = || Counters {
+            connections: Arc::new(Counter::new()),
+            pending: Arc::new(Counter::new()),
+        };
+        Self { usual: counters(), high: counters(), per_endpoint: AtomicU32::new(u32::MAX) }
+    }
+}
+
+impl Breakers {
+    /// The limits from now on; what is counted stays.
+    pub(crate) fn set(&self, breakers: Option<&config::Breakers>) {
+        self.usual.connections.set(breakers.and_then(|it| it.max_connections));
+        self.usual.pending.set(breakers.and_then(|it| it.max_pending));
+        let high = breakers.and_then(|it| it.high.as_deref());
+        self.high.connections.set(high.and_then(|it| it.max_connections));
+        self.high.pending.set(high.and_then(|it| it.max_pending));
+        let most = breakers.and_then(|it| it.max_connections_per_endpoint).unwrap_or(u32::MAX);
+        self.per_endpoint.store(most, Ordering::Relaxed);
+    }
+
+    fn of(&self, priority: CallPriority) -> &Counters {
+        match priority {
+            CallPriority::Default => &self.usual,
+            CallPriority::High => &self.high,
+        }
+    }
+
+    /// A place among the attempts that wait for a connection; none is needed where there is no limit.
+    ///
+    /// # Errors
+    ///
+    /// The limit, if it is reached.
+    pub(crate) fn wait(&self, priority: CallPriority) -> Result<Option<Place>, u32> {
+        let pending = &self.of(priority).pending;
+        let Some(most) = pending.most() else { return Ok(None) };
+        if pending.enter() { Ok(Some(Place(Arc::clone(pending)))) } else { Err(most) }
+    }
+
+    /// Room for one more connection to an endpoint that has so many; for one that has none of use in any
+    /// case.
+    pub(crate) fn connect(
+        &self,
+        priority: CallPriority,
+        endpoint: &Arc<AtomicU32>,
+        has_none: bool,
+    ) -> Option<Room> {
+        let most = self.per_endpoint.load(Ordering::Relaxed);
+        let entered = endpoint.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
+            (open < most || has_none).then(|| open + 1)
+        });
+        entered.ok()?;
+        let connections = &self.of(priority).connections;
+        if !connections.enter() {
+            if !has_none {
+                endpoint.fetch_sub(1, Ordering::AcqRel);
+                return None;
+            }
+            connections.force();
+        }
+        let of_cluster = Place(Arc::clone(connections));
+        Some(Room { _of_cluster: of_cluster, of_endpoint: Arc::clone(endpoint) })
+    }
+
+    /// The limits that there are.
+    pub(crate) fn levels(&self) -> impl Iterator<Item = Level> {
+        let of = |priority: CallPriority| {
+            let counters = self.of(priority);
+            let named = [("connections", &counters.connections), ("pending", &counters.pending)];
+            named.into_iter().filter_map(move |(what, counter)| {
+                Some(Level { what, priority, taken: counter.taken(), most: counter.most()? })
+            })
+        };
+        of(CallPriority::Default).chain(of(CallPriority::High))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.of_endpoint.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breakers(connections: u32, pending: u32, per_endpoint: u32) -> Breakers {
+        let said = config::Breakers {
+            max_connections: Some(connections),
+            max_pending: Some(pending),
+            max_connections_per_endpoint: Some(per_endpoint),
+            ..config::Breakers::default()
+        };
+        let breakers = Breakers::default();
+        breakers.set(Some(&said));
+        breakers
+    }
+
+    #[test]
+    fn a_limit_of_one_priority_is_not_the_others() {
+        let breakers = breakers(1, 1, 9);
+        let _waits = breakers.wait(CallPriority::Default).unwrap();
+        assert_eq!(breakers.wait(CallPriority::Default).unwrap_err(), 1);
+        assert!(breakers.wait(CallPriority::High).unwrap().is_none());
+        let endpoint = Arc::default();
+        let _room = breakers.connect(CallPriority::Default, &endpoint, true).unwrap();
+        assert!(breakers.connect(CallPriority::Default, &endpoint, false).is_none());
+        assert!(breakers.connect(CallPriority::High, &endpoint, false).is_some());
+    }
+
+    #[test]
+    fn an_endpoint_without_a_connection_gets_one_over_every_limit() {
+        let breakers = breakers(1, 1, 1);
+        let (one, other) = (Arc::default(), Arc::default());
+        let first = breakers.connect(CallPriority::Default, &one, true).unwrap();
+        let second = breakers.connect(CallPriority::Default, &other, true).unwrap();
+        assert!(breakers.connect(CallPriority::Default, &other, false).is_none());
+        assert_eq!(breakers.levels().next().unwrap().taken, 2);
+        drop((first, second));
+        assert_eq!(breakers.levels().map(|it| it.taken).sum::<u32>(), 0);
+        assert_eq!((one.load(Ordering::Relaxed), other.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn a_changed_limit_holds_for_what_comes_next() {
+        let breakers = breakers(9, 1, 9);
+        let waits = breakers.wait(CallPriority::Default).unwrap();
+        breakers.set(None);
+        assert!(breakers.wait(CallPriority::Default).unwrap().is_none());
+        breakers.set(Some(&config::Breakers { max_pending: Some(1), ..Default::default() }));
+        assert!(breakers.wait(CallPriority::Default).is_err(), "one waits still");
+        drop(waits);
+        assert!(breakers.wait(CallPriority::Default).is_ok());
+    }
+}

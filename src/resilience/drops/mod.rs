@@ -1,0 +1,94 @@
+//! Shares of the calls of a cluster that are dropped, by category (xDS `drop_overloads`).
+//!
+//! Each category is asked in its order, and draws for itself, as in gRPC: of two that drop a half, one
+//! call in four gets through.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use crate::{config::DropOverload, core::Random};
+
+/// The categories of a cluster.
+#[derive(Debug, Default)]
+pub(crate) struct Drops(Box<[Drop]>);
+
+#[derive(Debug)]
+struct Drop {
+    category: Arc<str>,
+    percent: f64,
+    dropped: Arc<AtomicU64>,
+}
+
+// === impl Drops ===
+
+impl Drops {
+    /// Those that are said; the counts go on of categories that `kept` has.
+    pub(crate) fn new(said: &[DropOverload], kept: Option<&Self>) -> Self {
+        let drops = said.iter().map(|said| {
+            let known = kept.into_iter().flat_map(|kept| &kept.0);
+            let known = known.into_iter().find(|known| *known.category == *said.category);
+            Drop {
+                category: said.category.as_str().into(),
+                percent: said.percent,
+                dropped: known.map(|known| Arc::clone(&known.dropped)).unwrap_or_default(),
+            }
+        });
+        Self(drops.collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The category that drops the call, if one does. It is counted there.
+    pub(crate) fn take(&self, random: &Random) -> Option<&Arc<str>> {
+        let takes = |it: &&Drop| random.ratio() * 100.0 < it.percent;
+        let drop = self.0.iter().find(takes)?;
+        drop.dropped.fetch_add(1, Relaxed);
+        Some(&drop.category)
+    }
+
+    /// How many calls each has dropped.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
+        self.0.iter().map(|it| (&it.category, it.dropped.load(Relaxed)))
+    }
+
+    /// The part of the calls that is dropped, in 0..=1.
+    pub(crate) fn share(&self) -> f64 {
+        1.0 - self.0.iter().map(|it| 1.0 - it.percent / 100.0).product::<f64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(category: &str, percent: f64) -> DropOverload {
+        DropOverload { category: category.into(), percent }
+    }
+
+    #[test]
+    fn each_category_drops_its_share_of_what_those_before_it_let_through() {
+        let drops =
+            Drops::new(&[said("lb", 50.0), said("throttle", 20.0), said("none", 0.0)], None);
+        let random = Random::seeded(3);
+        let through = (0..20_000).filter(|_| drops.take(&random).is_none()).count();
+        assert!((through as f64 / 20_000.0 - 0.4).abs() < 0.02, "{through}");
+        assert!((drops.share() - 0.6).abs() < 1e-9);
+        let counts: Vec<_> = drops.counts().map(|(_, count)| count).collect();
+        assert!((counts[0] as f64 / 10_000.0 - 1.0).abs() < 0.05, "{counts:?}");
+        assert!((counts[1] as f64 / 2_000.0 - 1.0).abs() < 0.1 && counts[2] == 0, "{counts:?}");
+    }
+
+    #[test]
+    fn all_or_nothing() {
+        let random = Random::seeded(1);
+        let all = Drops::new(&[said("all", 100.0)], None);
+        let none = Drops::new(&[said("all", 0.0)], Some(&all));
+        assert!((0..1_000).all(|_| all.take(&random).is_some() && none.take(&random).is_none()));
+        // Its count went on.
+        assert_eq!(none.counts().next().unwrap().1, 1_000);
+    }
+}

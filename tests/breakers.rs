@@ -1,0 +1,354 @@
+//! What limits a cluster: connections, attempts that wait for one, attempts in flight, each for either
+//! priority; and shares that are dropped. Over real servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{StatusCode, Version};
+use tokio::sync::Semaphore;
+use tower_mesh::{
+    Client, Error, ErrorKind, Mesh, Refusal,
+    config::{
+        Breakers, CallPriority, Cluster, DropOverload, Endpoint, Match, PathMatch, Route, Service,
+        Thresholds, WeightedCluster,
+    },
+    discover::Static,
+};
+
+use support::{
+    Recorder, Server, VERSIONS, failures, fetch, get, over, patience, published, reply, storm,
+};
+
+/// A server whose answers wait for leave.
+struct Slow {
+    server: Server,
+    leave: Arc<Semaphore>,
+}
+
+impl Slow {
+    async fn start() -> Self {
+        let leave = Arc::new(Semaphore::new(0));
+        let gate = Arc::clone(&leave);
+        let server = Server::start(move |_| {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                reply("slow")
+            }
+        });
+        Self { server: server.await, leave }
+    }
+}
+
+fn cluster<'a>(servers: impl IntoIterator<Item = &'a Server>, breakers: Breakers) -> Cluster {
+    let mut cluster = Cluster::default();
+    cluster.endpoints =
+        servers.into_iter().map(|server| Endpoint::from(server.address())).collect();
+    cluster.breakers = Some(breakers);
+    cluster
+}
+
+fn breakers(edit: impl FnOnce(&mut Breakers)) -> Breakers {
+    let mut breakers = Breakers::default();
+    edit(&mut breakers);
+    breakers
+}
+
+async fn mesh(cluster: Cluster) -> (Mesh, Client) {
+    let mesh = Mesh::builder().source(Static::default().cluster("users", cluster)).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    (mesh, client)
+}
+
+/// Waits until it holds.
+async fn until(what: impl Fn() -> bool) {
+    patience(async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+fn is_refused(error: &Error, why: Refusal, flag: &str) {
+    assert_eq!((error.refusal(), error.response_flag()), (Some(why), flag), "{error}");
+}
+
+#[tokio::test]
+async fn no_more_connections_are_made_than_the_cluster_may_have() {
+    for version in VERSIONS {
+        let slow = Slow::start().await;
+        let mut cluster = cluster([&slow.server], breakers(|it| it.max_connections = Some(2)));
+        // One stream per connection is asked for.
+        cluster.transport.http2_streams_per_connection = Some(1);
+        let (mesh, client) = mesh(cluster).await;
+        let calls = async move { storm(12, 12, |_| fetch(&client, over(version, get("/")))).await };
+        let calls = tokio::spawn(calls);
+        let most = if version == Version::HTTP_2 { 12 } else { 2 };
+        until(|| slow.server.requests() >= most).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(slow.server.connections() <= 2, "{version:?}: {}", slow.server.connections());
+        let taken = [("mesh.breaker", "connections"), ("mesh.call.priority", "default")];
+        let taken = mesh.metrics().total("mesh.client.breaker.taken", &taken);
+        assert_eq!(taken as usize, slow.server.connections());
+        slow.leave.add_permits(12);
+        let answers = patience(calls).await.unwrap();
+        assert_eq!(failures(&answers), Vec::<String>::new());
+        assert!(slow.server.connections() <= 2);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_without_a_connection_gets_one_whatever_the_limit() {
+    let servers = [Server::named("a").await, Server::named("b").await, Server::named("c").await];
+    let (_mesh, client) =
+        mesh(cluster(&servers, breakers(|it| it.max_connections = Some(1)))).await;
+    let answers = patience(storm(6, 300, |_| fetch(&client, get("/")))).await;
+    assert_eq!(failures(&answers), Vec::<String>::new());
+    for server in &servers {
+        assert_eq!(server.connections(), 1);
+    }
+}
+
+#[tokio::test]
+async fn no_endpoint_gets_more_connections_than_one_may_have() {
+    let (a, b) = (Slow::start().await, Slow::start().await);
+    let limits = breakers(|it| it.max_connections_per_endpoint = Some(3));
+    let (_mesh, client) = mesh(cluster([&a.server, &b.server], limits)).await;
+    let calls = tokio::spawn(async move { storm(40, 40, |_| fetch(&client, get("/"))).await });
+    until(|| a.server.requests() + b.server.requests() >= 6).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!((a.server.connections(), b.server.connections()), (3, 3));
+    a.leave.add_permits(40);
+    b.leave.add_permits(40);
+    assert_eq!(failures(&patience(calls).await.unwrap()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_attempt_too_many_that_waits_for_a_connection_fails_and_is_not_retried() {
+    let slow = Slow::start().await;
+    let limits = breakers(|it| {
+        it.max_connections = Some(1);
+        it.max_pending = Some(1);
+    });
+    let (mesh, client) = mesh(cluster([&slow.server], limits)).await;
+    let mut recorded = Recorder::of(&mesh);
+    let first = tokio::spawn(fetch(&client, get("/")));
+    until(|| slow.server.requests() == 1).await;
+    let pending = || {
+        let of = [("mesh.breaker", "pending")];
+        mesh.metrics().total("mesh.client.breaker.taken", &of) as usize
+    };
+    assert_eq!(pending(), 0);
+    let second = tokio::spawn(fetch(&client, get("/")));
+    until(|| pending() == 1).await;
+    let error = patience(fetch(&client, get("/"))).await.unwrap_err();
+    is_refused(&error, Refusal::MaxPending, "UO");
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    let said = error.to_string();
+    assert!(said.contains("maximum of 1 attempts that wait for one"), "{said}");
+    assert_eq!((recorded.take_retries(), recorded.refusals().len()), (0, 0));
+    let refused = [("mesh.cluster", "users"), ("mesh.refusal", "max_pending")];
+    assert_eq!(mesh.metrics().total("mesh.client.attempts.refused", &refused), 1.0);
+    slow.leave.add_permits(2);
+    for call in [first, second] {
+        assert_eq!(patience(call).await.unwrap().unwrap().body(), "slow");
+    }
+    assert_eq!(pending(), 0);
+}
+
+/// `/high` is of high priority, everything else is not.
+fn service() -> Service {
+    let route = |path: &str| {
+        let mut route = Route::default();
+        let mut rule = Match::default();
+        rule.path = Some(PathMatch::Prefix(path.into()));
+        (route.matches, route.clusters) = (vec![rule], vec![WeightedCluster::new("users")]);
+        route
+    };
+    let (mut high, rest) = (route("/high"), route("/"));
+    high.policy.priority = Some(CallPriority::High);
+    let mut service = Service::default();
+    service.routes = vec![high, rest];
+    service
+}
+
+#[tokio::test]
+async fn calls_of_high_priority_have_limits_of_their_own() {
+    let slow = Slow::start().await;
+    let limits = breakers(|it| {
+        it.max_requests = Some(2);
+        let mut high = Thresholds::default();
+        high.max_requests = Some(1);
+        it.high = Some(Box::new(high));
+    });
+    let source = Static::default().cluster("users", cluster([&slow.server], limits));
+    let mesh = Mesh::builder().source(source.service("users", service())).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    let taken = |priority: &str| {
+        let of = [("mesh.breaker", "requests"), ("mesh.call.priority", priority)];
+        mesh.metrics().total("mesh.client.breaker.taken", &of) as usize
+    };
+    let two: Vec<_> = (0..2).map(|_| tokio::spawn(fetch(&client, get("/")))).collect();
+    until(|| taken("default") == 2).await;
+    let error = patience(fetch(&client, get("/"))).await.unwrap_err();
+    is_refused(&error, Refusal::MaxRequests, "UO");
+    assert!(error.to_string().contains("(`breakers.max_requests`)"), "{error}");
+    // Those of high priority are let in, as many as may.
+    let high = tokio::spawn(fetch(&client, get("/high")));
+    until(|| taken("high") == 1).await;
+    let error = patience(fetch(&client, get("/high"))).await.unwrap_err();
+    is_refused(&error, Refusal::MaxRequests, "UO");
+    assert!(error.to_string().contains("1 requests in flight (`breakers.high.max_requests`)"));
+    let explained = mesh.explain(&get("http://users/high")).unwrap().to_string();
+    assert!(explained.contains("`breakers.high.max_requests`"), "{explained}");
+    slow.leave.add_permits(3);
+    for call in two.into_iter().chain([high]) {
+        assert_eq!(patience(call).await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+    until(|| taken("default") + taken("high") == 0).await;
+    let limit = [("mesh.call.priority", "default")];
+    assert_eq!(mesh.metrics().total("mesh.client.breaker.limit", &limit), 2.0);
+    let described = mesh.describe().to_string();
+    assert!(described.contains("breakers.high.max_requests"), "{described}");
+}
+
+#[tokio::test]
+async fn without_limits_of_its_own_high_priority_has_none() {
+    let slow = Slow::start().await;
+    let limits = breakers(|it| it.max_requests = Some(1));
+    let source = Static::default().cluster("users", cluster([&slow.server], limits));
+    let mesh = Mesh::builder().source(source.service("users", service())).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    let calls = tokio::spawn(async move { storm(9, 9, |_| fetch(&client, get("/high"))).await });
+    until(|| slow.server.requests() == 9).await;
+    slow.leave.add_permits(9);
+    assert_eq!(failures(&patience(calls).await.unwrap()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_changed_limit_holds_for_the_next_call_and_what_is_counted_stays() {
+    let slow = Slow::start().await;
+    let (mesh, publisher) = published(Mesh::builder(), |_| {}).await;
+    let say = |connections: u32, pending: u32| {
+        let limits = breakers(|it| {
+            it.max_connections = Some(connections);
+            it.max_pending = Some(pending);
+        });
+        publisher.cluster("users", cluster([&slow.server], limits)).unwrap();
+    };
+    say(1, 1);
+    let client = mesh.client("users").unwrap();
+    let first = tokio::spawn(fetch(&client, get("/")));
+    until(|| slow.server.requests() == 1).await;
+    let second = tokio::spawn(fetch(&client, get("/")));
+    let waiting = || {
+        let of = [("mesh.breaker", "pending")];
+        mesh.metrics().total("mesh.client.breaker.taken", &of)
+    };
+    until(|| waiting() == 1.0).await;
+    // Another one may wait from now on, and the first that waits counts still.
+    say(1, 2);
+    let third = tokio::spawn(fetch(&client, get("/")));
+    until(|| waiting() == 2.0).await;
+    let error = patience(fetch(&client, get("/"))).await.unwrap_err();
+    is_refused(&error, Refusal::MaxPending, "UO");
+    // There may be another connection; the one that is there counts still.
+    say(2, 9);
+    let fourth = tokio::spawn(fetch(&client, get("/")));
+    until(|| slow.server.requests() == 2).await;
+    assert_eq!(slow.server.connections(), 2);
+    slow.leave.add_permits(4);
+    for call in [first, second, third, fourth] {
+        assert_eq!(patience(call).await.unwrap().unwrap().body(), "slow");
+    }
+    assert_eq!(slow.server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_category_drops_its_share_of_the_calls_and_tells_so() {
+    let server = Server::named("a").await;
+    let mut cluster = cluster([&server], Breakers::default());
+    let drop = |category: &str, percent| {
+        let mut drop = DropOverload::default();
+        (drop.category, drop.percent) = (category.to_owned(), percent);
+        drop
+    };
+    cluster.drops = vec![drop("throttle", 25.0), drop("lb", 50.0)];
+    let (mesh, client) = mesh(cluster).await;
+    let mut recorded = Recorder::of(&mesh);
+    let answers = patience(storm(8, 2_000, |_| fetch(&client, get("/")))).await;
+    let (mut through, mut by) = (0, [0, 0]);
+    for answer in &answers {
+        let Err(error) = answer else {
+            through += 1;
+            continue;
+        };
+        is_refused(error, Refusal::Dropped, "DO");
+        let said = error.to_string();
+        by[usize::from(said.contains("category lb"))] += 1;
+        assert!(said.contains("cluster users drops a share of its calls"), "{said}");
+    }
+    assert_eq!(through, server.requests());
+    assert!((650..=850).contains(&through), "{through}");
+    assert!((425..=575).contains(&by[0]) && (650..=850).contains(&by[1]), "{by:?}");
+    let counted = |category| {
+        let of = [("mesh.cluster", "users"), ("mesh.drop.category", category)];
+        mesh.metrics().total("mesh.client.drops", &of) as usize
+    };
+    assert_eq!([counted("throttle"), counted("lb")], by);
+    assert_eq!(recorded.retries(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_means_nothing_here_is_refused_by_name() {
+    let (mesh, publisher) = published(Mesh::builder(), |_| {}).await;
+    let server = Server::named("a").await;
+    let refusal = |limits: Breakers, drops: &[(&str, f64)]| {
+        let mut cluster = cluster([&server], limits);
+        cluster.drops = drops
+            .iter()
+            .map(|(category, percent)| {
+                let mut drop = DropOverload::default();
+                (drop.category, drop.percent) = ((*category).to_owned(), *percent);
+                drop
+            })
+            .collect();
+        publisher.cluster("users", cluster).unwrap_err().to_string()
+    };
+    let said = refusal(breakers(|it| it.max_pools = Some(3)), &[]);
+    assert!(said.contains("breakers.max_pools = 3") && said.contains("`subsetting`"), "{said}");
+    for edit in [
+        |it: &mut Breakers| it.max_connections = Some(0),
+        |it: &mut Breakers| it.max_pending = Some(0),
+        |it: &mut Breakers| it.max_connections_per_endpoint = Some(0),
+        |it: &mut Breakers| {
+            let mut high = Thresholds::default();
+            high.max_requests = Some(0);
+            it.high = Some(Box::new(high));
+        },
+    ] {
+        let said = refusal(breakers(edit), &[]);
+        assert!(said.contains("= 0: must be at least 1"), "{said}");
+    }
+    for (drops, wanted) in [
+        (vec![("", 1.0)], "drops[0].category"),
+        (vec![("a", 1.0), ("a", 2.0)], "drops[1].category = a: is listed twice"),
+        (vec![("a", 101.0)], "drops[0].percent = 101"),
+        (vec![("a", f64::NAN)], "drops[0].percent = NaN"),
+    ] {
+        let said = refusal(Breakers::default(), &drops);
+        assert!(said.contains(wanted), "{said}");
+    }
+    drop(mesh);
+}
