@@ -1,5 +1,6 @@
 //! Bad input of routes, policies and what filters do: refused in words that name the file, its line and
 //! the field, while everything beside it works; never a panic, never a hang.
+#![cfg(feature = "file")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

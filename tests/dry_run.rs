@@ -1,5 +1,6 @@
 //! A dry run tells what becomes of a request: what is sent, copied and answered, by which policies; and
 //! needs neither a network nor an endpoint.
+#![cfg(feature = "file")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -195,6 +196,7 @@ async fn every_policy_is_told_with_its_origin() {
     );
 }
 
+#[cfg(feature = "dns")]
 const NETWORKED: &str = "
 clusters:
   users:
@@ -204,6 +206,7 @@ clusters:
     endpoints: [{address: \"ADDRESS\"}]
 ";
 
+#[cfg(feature = "dns")]
 #[tokio::test]
 async fn nothing_of_a_network_is_touched() {
     let server = Server::named("hello").await;

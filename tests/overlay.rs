@@ -1,5 +1,6 @@
 //! Settings of the call, the code and several sources: each field by who says it first, in that order,
 //! and what contradicts what is nearer is left out and told.
+#![cfg(feature = "file")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

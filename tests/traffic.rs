@@ -1,4 +1,5 @@
 //! The example files of docs/TRAFFIC.md, each driven over real servers; and how soon an edit counts.
+#![cfg(feature = "file")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -9,7 +9,7 @@
 //! stack cannot run yet is refused by name. Unknown fields are errors, in choices too.
 //!
 //! What is not given has the default that its documentation tells; a route's policy is laid over
-//! its service's, field by field. The structs are `#[non_exhaustive]`: make one by its
+//! its service's, and what the code says over what sources say, field by field. The structs are `#[non_exhaustive]`: make one by its
 //! constructor or `Default`, and set its fields.
 //!
 //! ```

@@ -547,5 +547,5 @@ impl OverrideHost {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "schema"))]
 mod tests;

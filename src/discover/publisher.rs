@@ -57,6 +57,7 @@ pub(crate) enum Change {
     Synced,
     Confirmed,
     /// Where what comes next stands.
+    #[cfg_attr(not(feature = "file"), allow(dead_code, reason = "only files have lines"))]
     Places(Arc<dyn Places>),
 }
 
