@@ -1,10 +1,10 @@
 //! Ordered filters of a service, a route or a cluster of a route. The model can say them; the stack
 //! runs edits of headers, and of services and routes rewrites, redirects, direct responses,
-//! mirrors and sessions. It refuses the others by name.
+//! mirrors, sessions, adaptive limits, admission control and throttling. It refuses the others by name.
 
 use super::{
     AdaptiveConcurrency, AdmissionControl, Authorization, DirectResponse, Extension, Fault,
-    GlobalRateLimit, HeaderEdit, RateLimit, Redirect, Rewrite, Session,
+    GlobalRateLimit, HeaderEdit, RateLimit, Redirect, Rewrite, Session, Throttle,
 };
 
 /// One step on the way of a request, in order.
@@ -40,6 +40,8 @@ pub enum Filter {
     AdaptiveConcurrency(Box<AdaptiveConcurrency>),
     /// Refuses at random as the success rate falls.
     AdmissionControl(Box<AdmissionControl>),
+    /// Refuses at random what the service would refuse.
+    Throttle(Box<Throttle>),
     /// A filter of another system: external authorization or processing, WebAssembly, and any
     /// that the model has no word for.
     Extension(Extension),
@@ -107,6 +109,7 @@ impl Filter {
             Self::Session(_) => "session",
             Self::AdaptiveConcurrency(_) => "adaptive_concurrency",
             Self::AdmissionControl(_) => "admission_control",
+            Self::Throttle(_) => "throttle",
             Self::Extension(_) => "extension",
         }
     }

@@ -86,7 +86,10 @@ pub(crate) use self::health_check::hex;
 pub(crate) use self::regex::Rewriter;
 pub use self::{
     address::Address,
-    admission::{AdaptiveConcurrency, AdmissionControl},
+    admission::{
+        AdaptiveConcurrency, AdmissionControl, AimdController, ConcurrencyController,
+        Gradient2Controller, GradientController, Throttle, VegasController,
+    },
     authorization::{
         Action, Authorization, AuthorizationRule, ClaimMatch, Evaluation, Permission, PortRange,
         Principal,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use crate::core::Criticality;
+
 use super::{Failures, FollowRedirects, HashPolicy, Hedge, Limits, Overlay, Retry, Tracing};
 
 /// How long a call waits for the first configuration unless told otherwise.
@@ -38,14 +40,15 @@ pub struct Policy {
     pub grpc_timeout: Option<GrpcTimeout>,
     /// When an attempt is repeated. Default: [`Retry::standard`].
     pub retry: Option<Retry>,
-    /// Calls of the service in flight. Default: no limit. Range: from 1. On a route: not
-    /// supported yet.
+    /// Calls in flight: of a service all of its calls, of a route those of the route besides. Default: no
+    /// limit. Range: from 1.
     pub max_requests: Option<u32>,
     /// Hedged requests. Default: off. Not supported yet.
     pub hedge: Option<Hedge>,
     /// Which limits of the cluster count these calls. Default: the ordinary ones.
     pub priority: Option<CallPriority>,
-    /// How much these calls matter when load is shed. Default: ordinary. Not supported yet.
+    /// How much these calls matter when load is shed; a call may say it itself
+    /// ([`Call::criticality`](crate::Call::criticality)). Default: critical.
     pub criticality: Option<Criticality>,
     /// What a request is hashed by, for balancers that hash. Default: nothing; such a balancer
     /// then picks at random.
@@ -83,24 +86,6 @@ pub enum CallPriority {
     Default,
     /// Those of [`Breakers::high`](super::Breakers::high).
     High,
-}
-
-/// How much a call matters when load is shed (Google SRE's levels).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum Criticality {
-    /// Shed first.
-    Sheddable,
-    /// May wait or fail for some time.
-    SheddablePlus,
-    /// An outage would be seen.
-    #[default]
-    Critical,
-    /// Shed last.
-    CriticalPlus,
 }
 
 /// What the caller's `grpc-timeout` may do (gRFC A31). Not supported yet.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::{Instant, error::grpc};
+use super::{Criticality, Instant, error::grpc};
 
 /// What one call asks for beyond its service's policy.
 ///
@@ -29,6 +29,7 @@ pub struct Call {
     pub(crate) no_retry: bool,
     pub(crate) idempotent: Option<bool>,
     pub(crate) is_retry: bool,
+    pub(crate) criticality: Option<Criticality>,
 }
 
 impl Call {
@@ -74,17 +75,30 @@ impl Call {
         self
     }
 
-    /// Inherits from the request that this application is answering: its remaining time, and
-    /// whether it is a retry, which stops this call from multiplying it downstream.
+    /// How much the call matters when load is shed: the lowest are refused first.
     ///
-    /// Reads `grpc-timeout`, `x-envoy-expected-rq-timeout-ms`, `grpc-previous-rpc-attempts` and
-    /// `x-mesh-attempt`.
+    /// Default: as the route says, else critical. It is told to the service that is called
+    /// (`x-mesh-criticality`), so that the calls that this one leads to can
+    /// [inherit](Self::inherit) it.
+    #[must_use]
+    pub fn criticality(mut self, criticality: Criticality) -> Self {
+        self.criticality = Some(criticality);
+        self
+    }
+
+    /// Inherits from the request that this application is answering: its remaining time, how much it
+    /// matters, and whether it is a retry, which stops this call from multiplying it downstream.
+    ///
+    /// Reads `grpc-timeout`, `x-envoy-expected-rq-timeout-ms`, `x-mesh-criticality`,
+    /// `grpc-previous-rpc-attempts` and `x-mesh-attempt`. Who answers requests of strangers should
+    /// say the [criticality](Self::criticality) itself, after it.
     #[must_use]
     pub fn inherit(mut self, inbound: &HeaderMap) -> Self {
         if let Some(left) = grpc::timeout_of(inbound) {
             self.deadline = Instant::now().checked_add(left);
         }
         self.is_retry = grpc::is_retry(inbound);
+        self.criticality = Criticality::read(inbound).or(self.criticality);
         self
     }
 }

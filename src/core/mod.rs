@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 mod call;
+mod criticality;
 mod error;
 mod event;
 mod random;
@@ -13,7 +14,7 @@ mod wire;
 
 pub(crate) use self::body::{
     Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Ticket,
-    Unrepeatable, Watch, Watcher, polled_foreign, tee,
+    Unrepeatable, Watch, Watcher, polled_foreign, tail, tee,
 };
 pub(crate) use self::error::{Context, grpc};
 pub(crate) use self::event::Events;
@@ -23,6 +24,7 @@ pub(crate) use self::wire::WireFailure;
 pub use self::{
     body::Body,
     call::Call,
+    criticality::Criticality,
     error::{Attempt, Error, ErrorKind, Origin, Phase},
     event::{Event, EventStream},
     reason::{DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason},

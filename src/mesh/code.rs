@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::config::{
-    self, Balancer, Balancing, Breakers, ClusterSecurity, Failover, Filter, HashPolicy,
-    HealthCheck, IdentityMatch, LeastRequest, OutlierDetection, Policy, Protocol, Queue, Retry,
-    SecurityMode, Session, SlowStart, Subsets, Subsetting, Tracing, Transport,
+    self, Balancer, Balancing, Breakers, ClusterSecurity, Criticality, Failover, Filter,
+    HashPolicy, HealthCheck, IdentityMatch, LeastRequest, OutlierDetection, Policy, Protocol,
+    Queue, Retry, SecurityMode, Session, SlowStart, Subsets, Subsetting, Tracing, Transport,
 };
 
 /// Settings of one service, given in code.
@@ -80,6 +80,14 @@ impl ServiceSettings {
     #[must_use]
     pub fn max_requests(mut self, calls: u32) -> Self {
         self.policy.max_requests = Some(calls);
+        self
+    }
+
+    /// How much calls matter that do not say it themselves; the lowest are refused first.
+    /// Default: critical.
+    #[must_use]
+    pub fn criticality(mut self, criticality: Criticality) -> Self {
+        self.policy.criticality = Some(criticality);
         self
     }
 

@@ -8,8 +8,13 @@ use std::{
     time::Duration,
 };
 
-use super::{cluster::Cluster, inner::Inner, service::Service, settings, spelled};
-use crate::config::{Endpoint, Security};
+use super::{
+    cluster::Cluster,
+    inner::Inner,
+    service::{Route, Service},
+    settings, spelled,
+};
+use crate::config::{Endpoint, Policy, Security};
 
 /// Where a setting comes from; each wins over those after it.
 ///
@@ -168,11 +173,11 @@ fn routes(inner: &Arc<Inner>, service: &Service) -> Vec<RouteDescription> {
         .table
         .iter()
         .map(|route| RouteDescription {
+            settings: route_settings(inner, route, None),
             name: route.name.as_deref().map(str::to_owned),
             matches: route.matches.iter().map(spelled::of_match).collect(),
             hosts: route.hosts.clone(),
             filters: route.filters.iter().map(|&name| name.to_owned()).collect(),
-            settings: settings::of_route(inner, route, None),
             clusters: route
                 .clusters
                 .iter()
@@ -180,6 +185,14 @@ fn routes(inner: &Arc<Inner>, service: &Service) -> Vec<RouteDescription> {
                 .collect(),
         })
         .collect()
+}
+
+/// Those of its policy, `call`'s own words before them, then those of its guards.
+pub(super) fn route_settings(inner: &Inner, route: &Route, call: Option<&Policy>) -> Vec<Setting> {
+    let mut settings = settings::of_route(inner, route, call);
+    let guards = route.guards.iter().flat_map(|guards| guards.iter());
+    settings.extend(guards.flat_map(|guard| guard.settings(route.source.as_deref())));
+    settings
 }
 
 fn describe(inner: &Arc<Inner>, cluster: &Cluster, weight: u64) -> ClusterDescription {

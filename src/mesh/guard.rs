@@ -9,6 +9,8 @@
 
 #![cfg_attr(not(test), allow(dead_code, reason = "until the first guard is there"))]
 
+pub(crate) mod protect;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,22 +18,49 @@ use std::{
 
 use http::{Request, Response};
 
+use self::protect::Protecting;
 use super::{
     call::Caller,
     cluster::Cluster,
+    describe::Setting,
     inner::Inner,
-    service::{Route, ServiceCell},
+    service::{Policy, Route, ServiceCell},
 };
 use crate::{
-    config::Filter,
+    config::{self, Filter},
     core::{Body, BoxFuture, Error, Held, Instant, Outgoing},
     observe::End,
+    resilience::limit::Limiter,
 };
 
 /// One of them. It is asked once for each call, before anything of the request is changed.
 pub(crate) trait Guard: fmt::Debug + Send + Sync {
     /// Whether the call goes on.
     fn enter(self: Arc<Self>, asked: Asked<'_>) -> Entry;
+
+    /// Why such a call might be refused now, in words; nothing is counted.
+    fn foretell(&self, _request: &Request<()>, _policy: &Policy, _now: u64) -> Option<String> {
+        None
+    }
+
+    /// Its settings with their origin, as far as it shows them.
+    fn settings(&self, _source: Option<&str>) -> Vec<Setting> {
+        Vec::new()
+    }
+
+    /// How full it is, if it is a limit of calls in flight.
+    fn level(&self) -> Option<Level> {
+        None
+    }
+}
+
+/// A limit of calls in flight, now.
+pub(crate) struct Level {
+    pub(crate) name: &'static str,
+    pub(crate) limit: u32,
+    pub(crate) active: u32,
+    /// Of all routes of its service.
+    pub(crate) is_of_service: bool,
 }
 
 /// A call that asks to go on.
@@ -128,6 +157,36 @@ impl Kept {
     }
 }
 
+/// The limits of a service's routes that are in use: their counts go on, whatever the new limit is.
+/// Locked by updates only.
+#[derive(Debug, Default)]
+pub(super) struct RouteLimits(Mutex<Vec<(Place, Arc<Limiter>)>>);
+
+// === impl RouteLimits ===
+
+impl RouteLimits {
+    fn limiter(&self, place: &Place, calls: u32) -> Arc<Limiter> {
+        let mut limits = self.lock();
+        let known = limits.iter().find(|(at, _)| at == place).map(|(_, limiter)| limiter);
+        let limiter = Limiter::resized(known, calls);
+        if known.is_none() {
+            limits.push((place.clone(), Arc::clone(&limiter)));
+        }
+        limiter
+    }
+
+    /// Forgets those that no call can meet any more.
+    pub(super) fn tidy(&self) {
+        self.lock().retain(|(_, limiter)| Arc::strong_count(limiter) > 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Place, Arc<Limiter>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
 impl Inner {
     /// The guards of a route: those of its service, then its own; most routes have none.
     pub(super) fn guards(
@@ -135,24 +194,31 @@ impl Inner {
         cell: &ServiceCell,
         of_service: &[Filter],
         place: &Place,
-        of_route: &[Filter],
+        of_route: &config::Route,
     ) -> Option<Arc<[Arc<dyn Guard>]>> {
         let of_service = of_service.iter().map(|filter| (&Place::Service, filter));
-        let of_route = of_route.iter().map(|filter| (place, filter));
-        let guards = of_service.chain(of_route).filter_map(|(place, filter)| {
-            cell.guards.guard(place, filter, || self.make_guard(cell, filter))
+        let of_this = of_route.filters.iter().map(|filter| (place, filter));
+        let guards = of_service.chain(of_this).filter_map(|(place, filter)| {
+            cell.guards.guard(place, filter, || self.make_guard(cell, place, filter))
         });
-        let guards: Vec<_> = guards.collect();
+        let mut guards: Vec<_> = guards.collect();
+        if let Some(calls) = of_route.policy.max_requests {
+            guards.push(Protecting::fixed(cell.route_limits.limiter(place, calls), self.epoch));
+        }
         (!guards.is_empty()).then(|| guards.into())
     }
 
     /// The guard that a validated filter asks for, if it asks for one.
-    #[expect(clippy::unused_self, reason = "guards look at the mesh that they are of")]
-    fn make_guard(&self, _cell: &ServiceCell, filter: &Filter) -> Option<Arc<dyn Guard>> {
+    fn make_guard(
+        &self,
+        _cell: &ServiceCell,
+        place: &Place,
+        filter: &Filter,
+    ) -> Option<Arc<dyn Guard>> {
         match filter {
             #[cfg(all(test, feature = "testing"))]
             Filter::Extension(extension) => tests::made(extension),
-            _ => None,
+            filter => Protecting::of(place, filter, self.epoch, &self.random),
         }
     }
 }

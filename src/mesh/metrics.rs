@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
-use super::{Mesh, cluster::Cluster, inner::Inner, service::ServiceCell};
+use super::{Mesh, cluster::Cluster, guard::Level, inner::Inner, service::ServiceCell};
 use crate::{
     balance::Standing,
     config::CallPriority,
@@ -99,6 +99,9 @@ impl View {
             | Metric::BodiesFailed
             | Metric::Retries
             | Metric::RetriesRefused
+            | Metric::CallsRefused
+            | Metric::ConcurrencyLimit
+            | Metric::ConcurrencyActive
             | Metric::BudgetBalance => view.add_services(inner),
             Metric::ConfigBad => view.bad = inner.state().reports().len(),
             Metric::CertificateExpiry => view.certificates = inner.state().keys.expiries(),
@@ -144,7 +147,8 @@ impl View {
             | Metric::GrpcCall
             | Metric::BodiesFailed
             | Metric::Retries
-            | Metric::RetriesRefused => {
+            | Metric::RetriesRefused
+            | Metric::CallsRefused => {
                 for meter in self.services.iter().flat_map(|service| service.meters()) {
                     meter.collect(metric, None, &mut samples);
                 }
@@ -152,6 +156,11 @@ impl View {
             Metric::BudgetBalance => {
                 for service in &self.services {
                     self.budgets(inner, service, &mut samples);
+                }
+            }
+            Metric::ConcurrencyLimit | Metric::ConcurrencyActive => {
+                for service in &self.services {
+                    concurrency(service, metric, &mut samples);
                 }
             }
             Metric::HttpAttempt
@@ -323,6 +332,33 @@ fn limits(cluster: &Cluster, metric: Metric, samples: &mut Vec<MetricSample>) {
                     _ => MetricValue::Number(f64::from(it.most)),
                 };
                 samples.push(MetricSample::new(labels, value));
+            }
+        }
+    }
+}
+
+/// The limits of calls in flight that a service and its routes have; each once.
+fn concurrency(service: &ServiceCell, metric: Metric, samples: &mut Vec<MetricSample>) {
+    let Some(current) = service.current.load_full() else { return };
+    let value = |limit: u32, active: u32| match metric {
+        Metric::ConcurrencyLimit => MetricValue::Number(f64::from(limit)),
+        _ => MetricValue::Level(i64::from(active)),
+    };
+    if let Some(limiter) = &current.limiter {
+        let value = value(limiter.limit(), limiter.taken());
+        service.meter.plain.level("max_requests of the service", value, samples);
+    }
+    let mut told = Vec::new();
+    for route in current.table.iter() {
+        for guard in route.guards.iter().flat_map(|guards| guards.iter()) {
+            let Some(level) = guard.level() else { continue };
+            let Level { name, limit, active, is_of_service } = level;
+            let meter = if is_of_service { &service.meter.plain } else { &route.meter };
+            let key = (Arc::as_ptr(meter), name, is_of_service);
+            // Routes without a name share a meter: it tells of the first.
+            if !told.contains(&key) {
+                told.push(key);
+                meter.level(name, value(limit, active), samples);
             }
         }
     }

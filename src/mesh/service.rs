@@ -14,7 +14,7 @@ use http::uri::Authority;
 
 use super::{
     cluster::Cluster,
-    guard::{Guard, Kept},
+    guard::{Guard, Kept, RouteLimits},
     resolve::HTTPS,
 };
 use crate::{
@@ -44,6 +44,7 @@ pub(crate) struct ServiceCell {
     budgets: Mutex<Vec<(config::Budget, Arc<Budget>)>>,
     /// The same of guards.
     pub(super) guards: Kept,
+    pub(super) route_limits: RouteLimits,
 }
 
 /// The compiled service: a call pins it from start to end.
@@ -122,6 +123,8 @@ pub(crate) struct Policy {
     pub(crate) tracing: Option<Arc<Rules>>,
     /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
     pub(crate) hash: Option<Box<Hashing>>,
+    /// How much its calls matter that do not say it themselves.
+    pub(crate) criticality: config::Criticality,
 }
 
 // === impl Mirror ===
@@ -173,6 +176,7 @@ impl ServiceCell {
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
             guards: Kept::default(),
+            route_limits: RouteLimits::default(),
         }
     }
 
@@ -207,6 +211,7 @@ impl ServiceCell {
         self.current.store(Some(Arc::new(service)));
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
         self.guards.tidy();
+        self.route_limits.tidy();
     }
 
     /// Takes the definition away.
@@ -214,6 +219,7 @@ impl ServiceCell {
         self.current.store(None);
         self.budgets().clear();
         self.guards.clear();
+        self.route_limits.tidy();
     }
 
     /// The meters of its routes: the shared one, and one for each name.
@@ -264,6 +270,7 @@ impl ServiceCell {
             priority: merged.priority.unwrap_or_default(),
             tracing: merged.tracing.as_ref().and_then(Rules::of),
             hash: merged.hash.as_deref().map(|hash| Box::new(Hashing::new(hash))),
+            criticality: merged.criticality.unwrap_or_default(),
             retry: retry::Policy::new(&retry),
         }
     }

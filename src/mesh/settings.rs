@@ -2,6 +2,7 @@
 
 mod health;
 mod limits;
+pub(super) mod protection;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt::Debug, time::Duration};
 
@@ -35,6 +36,11 @@ impl<'a, T> Layers<'a, T> {
     /// What only the code says.
     fn of_code(code: &'a T) -> Self {
         Self { said: vec![(By::Code, code)] }
+    }
+
+    /// What only a source says.
+    fn of_source(said: &'a T, source: Option<&'a str>) -> Self {
+        Self { said: vec![(By::Source(source), said)] }
     }
 
     /// The setting that `of` reads: that of the nearest layer that says it, else the default.
@@ -137,6 +143,7 @@ pub(super) fn of_route(inner: &Inner, route: &Route, call: Option<&Policy>) -> V
         policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(time)),
         policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(time)),
         policy.setting("max_requests", "none", |p| text(p.max_requests)),
+        policy.setting("criticality", "critical", |p| text(p.criticality)),
         policy.setting("priority", "default", |p| p.priority.as_ref().map(name_of)),
         policy.setting("hash", "none", |p| p.hash.as_deref().and_then(hashes)),
         resolve.setting("resolve_timeout", &time(inner.resolve_timeout), |code| {

@@ -49,6 +49,9 @@ pub(crate) enum Metric {
     Retries,
     RetriesRefused,
     BudgetBalance,
+    CallsRefused,
+    ConcurrencyLimit,
+    ConcurrencyActive,
     HttpAttempt,
     GrpcAttempt,
     AttemptsActive,
@@ -85,7 +88,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -94,6 +97,9 @@ impl Metric {
         Self::Retries,
         Self::RetriesRefused,
         Self::BudgetBalance,
+        Self::CallsRefused,
+        Self::ConcurrencyLimit,
+        Self::ConcurrencyActive,
         Self::HttpAttempt,
         Self::GrpcAttempt,
         Self::AttemptsActive,
@@ -168,6 +174,24 @@ impl Metric {
                 Gauge,
                 "{retry}",
                 "Retries that the budget would grant now",
+            ),
+            Self::CallsRefused => (
+                "mesh.client.calls.refused",
+                Counter,
+                "{call}",
+                "Calls that this client refused on purpose: a rule, a limit, an injected fault",
+            ),
+            Self::ConcurrencyLimit => (
+                "mesh.client.concurrency.limit",
+                Gauge,
+                "{call}",
+                "Calls that may be in flight under a limit of a service or a route",
+            ),
+            Self::ConcurrencyActive => (
+                "mesh.client.concurrency.active",
+                UpDownCounter,
+                "{call}",
+                "Calls that are in flight under such a limit",
             ),
             Self::HttpAttempt => (
                 "http.client.request.duration",

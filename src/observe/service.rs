@@ -16,7 +16,7 @@ use super::{
     snapshot::{MetricSample, MetricValue},
 };
 use crate::core::{
-    BodyEnd, Error, ErrorKind, Event, Instant, Reporter, RetryReason, RetryRefusal, nanos,
+    BodyEnd, Error, ErrorKind, Event, Instant, Refusal, Reporter, RetryReason, RetryRefusal, nanos,
 };
 
 /// A service: what is known before a route is.
@@ -36,6 +36,8 @@ pub(crate) struct RouteMeter {
     refused: [AtomicU64; RetryRefusal::ALL.len()],
     /// Bodies that failed.
     failed: AtomicU64,
+    /// Calls that were refused on purpose.
+    refusals: [AtomicU64; Refusal::ALL.len()],
 }
 
 /// The end of a call, as its caller sees it.
@@ -115,6 +117,7 @@ impl RouteMeter {
             retries: Default::default(),
             refused: Default::default(),
             failed: AtomicU64::new(0),
+            refusals: Default::default(),
         }
     }
 
@@ -147,6 +150,24 @@ impl RouteMeter {
         self.refused[reason.index()].fetch_add(1, Relaxed);
         let events = &self.hub.events;
         events.emit(|| Event::RetryRefused { service: Arc::clone(service), call, reason });
+    }
+
+    /// A call was refused on purpose.
+    #[cold]
+    pub(crate) fn call_refused(&self, why: Refusal) {
+        self.refusals[why.index()].fetch_add(1, Relaxed);
+    }
+
+    /// Tells of a limit of its route or service.
+    pub(crate) fn level(
+        &self,
+        name: &'static str,
+        value: MetricValue,
+        samples: &mut Vec<MetricSample>,
+    ) {
+        let mut labels = self.labels();
+        labels.push(("mesh.limit", name.into()));
+        samples.push(MetricSample::new(labels, value));
     }
 
     fn labels(&self) -> Vec<Label> {
@@ -201,6 +222,13 @@ impl RouteMeter {
                     if let count @ 1.. = counted.load(Relaxed) {
                         let reason = ("mesh.retry.refusal", reason.code().into());
                         tell(Some(reason), MetricValue::Count(count));
+                    }
+                }
+            }
+            Metric::CallsRefused => {
+                for (counted, why) in self.refusals.iter().zip(Refusal::ALL) {
+                    if let count @ 1.. = counted.load(Relaxed) {
+                        tell(Some(("mesh.refusal", why.code().into())), MetricValue::Count(count));
                     }
                 }
             }

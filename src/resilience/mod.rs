@@ -34,6 +34,9 @@
 //! | [`DeadlineLayer`] | the time of a call or of an attempt | none: it is given one |
 //! | [`RetryLayer`] | the repeats of a call, by [`config::Retry`](crate::config::Retry) | 3 attempts, 25 ms to 1 s apart, 20 % of the calls and 10 per second |
 //! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
+//! | [`AdaptiveConcurrencyLayer`] | the calls in flight, by their latency, by [`config::AdaptiveConcurrency`](crate::config::AdaptiveConcurrency) | `gradient2`, 20 to 200 |
+//! | [`ThrottleLayer`] | what is sent to a service that refuses, by [`config::Throttle`](crate::config::Throttle) | 2 calls for each that it accepts, over 2 min |
+//! | [`AdmissionControlLayer`] | what is sent to a service that fails, by [`config::AdmissionControl`](crate::config::AdmissionControl) | below 95 % successes, over 30 s |
 //! | [`FailFastLayer`] | the calls that wait for a service to be ready, and for how long | 10000 calls; the time is given |
 //!
 //! Their failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError):
@@ -44,6 +47,8 @@
 //!
 //! **Do not** wrap them around a [`Client`](crate::Client): the mesh does all of this inside.
 
+pub mod adaptive;
+pub mod admission;
 #[doc(hidden)]
 pub mod bench;
 pub(crate) mod breaker;
@@ -52,14 +57,31 @@ pub mod deadline;
 pub(crate) mod drops;
 pub(crate) mod exchange;
 pub mod limit;
+#[cfg(test)]
+mod model;
+pub(crate) mod outcome;
+pub(crate) mod protect;
 pub mod queue;
 pub mod retry;
+mod rolling;
+#[cfg(test)]
+mod rolling_tests;
+pub(crate) mod shed;
+pub mod throttle;
+
+/// What the windows count with outside of models.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
 
 pub(crate) use self::budget::Budget;
 pub use self::{
+    adaptive::{AdaptiveConcurrency, AdaptiveConcurrencyLayer},
+    admission::{AdmissionControl, AdmissionControlLayer},
     deadline::{Deadline, DeadlineLayer},
     exchange::{Answer, Exchange, Replay},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
     queue::{FailFast, FailFastLayer},
     retry::{Retry, RetryLayer},
+    throttle::{Throttle, ThrottleLayer},
 };

@@ -260,6 +260,8 @@ impl Model {
             "integer" => json!(3),
             "number" if path.contains(".accrual.") => json!(0.5),
             "number" if path.ends_with("quantile") => json!(0.5),
+            "number" if path.ends_with("smoothing") => json!(0.5),
+            "number" if path.ends_with("backoff_ratio") => json!(0.5),
             "number" => json!(3.5),
             "null" => Value::Null,
             _ if path.ends_with("identities[0].prefix") => json!("spiffe://a"),

@@ -182,17 +182,6 @@ fn what_is_refused_is_named_as_the_file_spells_it() {
     assert!(!text.contains("ServerError"), "{text}");
 }
 
-#[test]
-fn a_limit_of_the_service_is_refused_on_a_route() {
-    let mut route = Route::default();
-    route.clusters = vec![WeightedCluster::new("a")];
-    route.policy.max_requests = Some(5);
-    let mut service = Service::default();
-    service.routes = vec![route];
-    let text = message(service.validate("a"));
-    assert!(text.contains("routes[0].policy.max_requests = 5: not supported yet"), "{text}");
-}
-
 #[cfg(feature = "schema")]
 #[test]
 fn the_published_schema_is_the_models() {

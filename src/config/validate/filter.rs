@@ -19,7 +19,16 @@ impl Checker {
         for (index, filter) in filters.iter().enumerate() {
             let field = format!("filters[{index}]");
             let name = filter.name();
-            let once = matches!(name, "session" | "rewrite" | "redirect" | "direct_response");
+            let once = matches!(
+                name,
+                "session"
+                    | "rewrite"
+                    | "redirect"
+                    | "direct_response"
+                    | "adaptive_concurrency"
+                    | "admission_control"
+                    | "throttle"
+            );
             if once && seen.contains(&name) {
                 self.refuse(&field, name, "is there twice");
                 continue;
@@ -40,6 +49,9 @@ impl Checker {
                 Filter::Redirect(redirect) => checker.redirect(redirect, matches),
                 Filter::DirectResponse(direct) => checker.direct(direct),
                 Filter::Mirror(mirror) => checker.mirror(mirror),
+                Filter::AdaptiveConcurrency(limit) => checker.adaptive_concurrency(limit),
+                Filter::AdmissionControl(admission) => checker.admission_control(admission),
+                Filter::Throttle(throttle) => checker.throttle(throttle),
                 _ => {}
             });
             if !runs(filter) {
@@ -264,6 +276,9 @@ fn runs(filter: &Filter) -> bool {
             | Filter::Redirect(_)
             | Filter::DirectResponse(_)
             | Filter::Mirror(_)
+            | Filter::AdaptiveConcurrency(_)
+            | Filter::AdmissionControl(_)
+            | Filter::Throttle(_)
     )
 }
 

@@ -15,6 +15,7 @@ mod health;
 mod matching;
 mod place;
 mod policy;
+mod protection;
 mod reports;
 mod retry;
 mod route;

@@ -1,6 +1,6 @@
 //! Checks of routes.
 
-use super::{Checker, NOT_YET, not_yet};
+use super::{Checker, not_yet};
 use crate::config::{Filter, Route, WeightedCluster};
 
 impl Checker {
@@ -22,13 +22,7 @@ impl Checker {
             upgrades,
             labels: _,
         } = route;
-        self.within("policy", |checker| {
-            checker.policy(policy);
-            if let Some(calls) = policy.max_requests {
-                let reason = format!("{NOT_YET} on a route: it counts all calls of the service");
-                checker.refuse("max_requests", calls, reason);
-            }
-        });
+        self.within("policy", |checker| checker.policy(policy));
         for (index, host) in hosts.iter().enumerate() {
             self.host(&format!("hosts[{index}]"), host);
         }

@@ -3,6 +3,7 @@
 mod outgoing;
 mod replay;
 mod sync;
+pub(crate) mod tail;
 mod tee;
 mod watch;
 

@@ -27,10 +27,10 @@ use super::{
 use crate::{
     config::Protocol,
     core::{
-        Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, Refusal,
-        ReplayBody, Reporter, earliest, grpc,
+        Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
+        Reporter, earliest, grpc,
     },
-    mesh::cluster::Cluster,
+    mesh::{cluster::Cluster, guard::protect::criticality},
     observe::{CallEnd, End, RouteMeter, Verb},
     resilience::{deadline, limit::Limiter, retry::Arms},
     route::{Found, Roll},
@@ -316,16 +316,9 @@ impl PathProj<'_> {
             return Some(Step::Return(answer));
         }
         if let Some(limiter) = &service.limiter {
-            match Limiter::hold(limiter) {
-                Some(held) => *self.limit = held,
-                None => {
-                    let error = Error::new(ErrorKind::Overloaded, Phase::Admission);
-                    return failed(error.refused(Refusal::Concurrency).detail(format!(
-                        "the service has its maximum of {} calls in flight (`max_requests` of \
-                         the service)",
-                        limiter.limit()
-                    )));
-                }
+            match Limiter::hold_as(limiter, criticality(request, &route.policy), at) {
+                Ok(held) => *self.limit = held,
+                Err(full) => return failed(full.error("service")),
             }
         }
         *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
@@ -353,9 +346,13 @@ impl PathProj<'_> {
             // it has been sent (REFUSED_STREAM, GOAWAY); HTTP/1.1 has no such word.
             arms = Arms::Safe;
         }
+        let said = call.and_then(|call| call.criticality);
         if call.is_some_and(|call| call.is_retry) {
             // Passed on, so that nobody further down multiplies it either.
             head::write_attempts(request.headers_mut(), self.caller.grpc, 1);
+        }
+        if let Some(criticality) = said {
+            criticality.write(request.headers_mut());
         }
         if let Some(steps) = &cluster.steps {
             if let Err(error) = stepped::change(steps, request, rule, &mut sticky) {
@@ -585,6 +582,9 @@ impl PathProj<'_> {
             }
             Err(failed) => {
                 drop(limit);
+                if let Some(why) = failed.refusal() {
+                    meter.call_refused(why);
+                }
                 (status, error) = (None, Some(failed.kind()));
                 end = Some(End::Error(failed.kind()));
                 failed

@@ -34,6 +34,7 @@ pub(super) fn said_by_call(request: &Request<()>, scope: Scope, now: Instant) ->
         retry.attempts = (call.no_retry || call.is_retry).then_some(1);
         retry.idempotent = call.idempotent;
         said.retry = (retry != Retry::default()).then_some(retry);
+        said.criticality = call.criticality;
         said.hash = call.hash_key.map(|_| vec![HashPolicy::new(HashOn::CallKey)]);
     }
     (said != Policy::default()).then_some(said)

@@ -18,8 +18,10 @@ pub use self::types::{
 use super::{
     UnknownNames, call,
     client::{self, Found},
+    describe::route_settings,
+    guard::protect::criticality,
     inner::Inner,
-    settings,
+    service::{Route, Service},
 };
 use crate::{
     core::{Error, ErrorKind, Instant, Phase, Random, grpc},
@@ -69,7 +71,7 @@ impl Explanation {
         });
         let now = Instant::now();
         let said = head::said_by_call(&request, route.policy.scope, now);
-        let settings = settings::of_route(inner, route, said.as_ref());
+        let settings = route_settings(inner, route, said.as_ref());
         let now = inner.epoch.nanos(now);
         let call = Call { inner, route, request: &request, now };
         #[expect(clippy::cast_precision_loss, reason = "a share")]
@@ -80,10 +82,7 @@ impl Explanation {
                 explain(&call, found.rule, target, weight as f64 / total as f64)
             })
             .collect();
-        let limit = service.limiter.as_ref().filter(|limiter| limiter.is_full());
-        let fails = limit.map(|limiter| {
-            format!("the service has its maximum of {} calls in flight", limiter.limit())
-        });
+        let fails = refused(&service, route, &request, now);
         Ok(Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
@@ -100,6 +99,18 @@ impl Explanation {
             clusters,
         })
     }
+}
+
+/// Why a limit or a protection might refuse the call.
+fn refused(service: &Service, route: &Route, request: &Request<()>, now: u64) -> Option<String> {
+    let guards = route.guards.iter().flat_map(|guards| guards.iter());
+    let foretold = guards.filter_map(|guard| guard.foretell(request, &route.policy, now));
+    let limit = service.limiter.as_ref().and_then(|limiter| {
+        let criticality = criticality(request, &route.policy);
+        limiter.would_refuse(limiter.limit(), criticality, now)
+    });
+    let reasons: Vec<_> = foretold.chain(limit.map(|full| full.told("service"))).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// The same request without a body.

@@ -8,10 +8,11 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Limiter, future::ResponseFuture};
+use super::{Full, Limiter, future::ResponseFuture};
 use crate::{
-    core::{BoxError, Error, ErrorKind, Phase},
-    resilience::exchange::Answer,
+    config::Criticality,
+    core::{BoxError, Epoch, Error, ErrorKind, Instant, Phase, Refusal},
+    resilience::exchange::{Answer, Exchange},
 };
 
 /// Bounds the number of concurrent calls: see the [module](super).
@@ -20,13 +21,16 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLimitLayer {
     limit: Arc<Limiter>,
+    /// Of calls that do not say it themselves.
+    criticality: Criticality,
+    epoch: Epoch,
 }
 
 /// A service whose concurrent calls are bounded, by [`ConcurrencyLimitLayer`].
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLimit<S> {
     inner: S,
-    limit: Arc<Limiter>,
+    layer: ConcurrencyLimitLayer,
 }
 
 // === impl ConcurrencyLimitLayer ===
@@ -37,7 +41,16 @@ impl ConcurrencyLimitLayer {
     /// Zero fails every call.
     #[must_use]
     pub fn new(max: u32) -> Self {
-        Self { limit: Arc::new(Limiter::new(max)) }
+        let limit = Arc::new(Limiter::new(max));
+        Self { limit, criticality: Criticality::default(), epoch: Epoch::now() }
+    }
+
+    /// How much calls matter that do not say it themselves
+    /// ([`Call::criticality`](crate::Call::criticality)). Default: critical.
+    #[must_use]
+    pub fn criticality(mut self, criticality: Criticality) -> Self {
+        self.criticality = criticality;
+        self
     }
 }
 
@@ -45,7 +58,7 @@ impl<S> Layer<S> for ConcurrencyLimitLayer {
     type Service = ConcurrencyLimit<S>;
 
     fn layer(&self, inner: S) -> ConcurrencyLimit<S> {
-        ConcurrencyLimit { inner, limit: Arc::clone(&self.limit) }
+        ConcurrencyLimit { inner, layer: self.clone() }
     }
 }
 
@@ -53,6 +66,7 @@ impl<S> Layer<S> for ConcurrencyLimitLayer {
 
 impl<S, R> Service<R> for ConcurrencyLimit<S>
 where
+    R: Exchange,
     S: Service<R>,
     S::Response: Answer,
     S::Error: Into<BoxError>,
@@ -66,11 +80,22 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        match Limiter::hold(&self.limit) {
-            Some(held) => ResponseFuture::admitted(self.inner.call(request), held),
-            None => {
-                let detail = format!("{} concurrent calls are allowed", self.limit.limit());
-                let error = Error::new(ErrorKind::Overloaded, Phase::Admission).detail(detail);
+        let ConcurrencyLimitLayer { limit, criticality, epoch } = &self.layer;
+        let criticality = request.call().and_then(|call| call.criticality).unwrap_or(*criticality);
+        let is_usual = criticality == Criticality::Critical && limit.is_quiet();
+        let now = if is_usual { 0 } else { epoch.nanos(Instant::now()) };
+        match Limiter::hold_as(limit, criticality, now) {
+            Ok(held) => ResponseFuture::admitted(self.inner.call(request), held),
+            Err(full) => {
+                let Full { limit, most, is_shed } = full;
+                let detail = if is_shed {
+                    format!("{most} of {limit} concurrent calls are for its criticality")
+                } else {
+                    format!("{limit} concurrent calls are allowed")
+                };
+                let error = Error::new(ErrorKind::Overloaded, Phase::Admission)
+                    .refused(full.refusal(Refusal::Concurrency))
+                    .detail(detail);
                 ResponseFuture::refused(error)
             }
         }

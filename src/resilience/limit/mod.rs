@@ -9,6 +9,9 @@
 //! words as its message; [`ErrorKind::grpc_code`](crate::ErrorKind::grpc_code) tells the code that
 //! it stands for. Behind a [`Client`](crate::Client) such an error is the status itself.
 //!
+//! Calls of a low [`Criticality`] leave places for others: `Sheddable` ones two tenths of the limit,
+//! `SheddablePlus` ones one tenth, and all but `CriticalPlus` ones a tenth more while such calls come.
+//!
 //! **Order.** Outside of retries it bounds calls; inside of them, attempts.
 //!
 //! ```
@@ -43,7 +46,11 @@ use self::{
     atomic::{AtomicU32, Ordering},
     gate::Gate,
 };
-use crate::core::{Held, Release};
+use super::{outcome::Outcome, protect::Protect, shed::Reserve};
+use crate::{
+    config::Criticality,
+    core::{Error, ErrorKind, Held, Phase, Random, Refusal, Release},
+};
 
 pub use self::{
     body::HeldBody,
@@ -61,11 +68,30 @@ mod atomic {
 pub(crate) struct Limiter {
     limit: AtomicU32,
     gate: Gate,
+    reserve: Reserve,
+}
+
+/// A limit of calls in flight as a protection.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    pub(crate) limiter: Arc<Limiter>,
+    /// Whose it is, for errors.
+    pub(crate) of: &'static str,
+}
+
+/// There is no place for a call of this criticality.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Full {
+    pub(crate) limit: u32,
+    /// Up to how many are for it.
+    pub(crate) most: u32,
+    /// There are places, and all are for others.
+    pub(crate) is_shed: bool,
 }
 
 impl Limiter {
     pub(crate) fn new(limit: u32) -> Self {
-        Self { limit: AtomicU32::new(limit), gate: Gate::new() }
+        Self { limit: AtomicU32::new(limit), gate: Gate::new(), reserve: Reserve::default() }
     }
 
     /// A limit in the place of `kept`, whose count goes on; what is in flight over a smaller limit
@@ -92,8 +118,100 @@ impl Limiter {
 
     /// Takes a place, given back when what is returned is dropped.
     pub(crate) fn hold(limiter: &Arc<Self>) -> Option<Held> {
-        let entered = limiter.gate.enter(limiter.limit());
+        Self::hold_up_to(limiter, limiter.limit())
+    }
+
+    /// The same for a call of this criticality.
+    #[inline]
+    pub(crate) fn hold_as(
+        limiter: &Arc<Self>,
+        criticality: Criticality,
+        now: u64,
+    ) -> Result<Held, Full> {
+        Self::hold_under(limiter, limiter.limit(), criticality, now)
+    }
+
+    /// The same under this limit, whatever its own is.
+    #[inline]
+    pub(crate) fn hold_under(
+        limiter: &Arc<Self>,
+        limit: u32,
+        criticality: Criticality,
+        now: u64,
+    ) -> Result<Held, Full> {
+        let most = limiter.reserve.most(limit, criticality, now);
+        Self::hold_up_to(limiter, most).ok_or_else(|| {
+            let is_shed = most < limit && limiter.taken() < limit;
+            Full { limit, most, is_shed }
+        })
+    }
+
+    /// Whether there would be no place under this limit.
+    pub(crate) fn would_refuse(
+        &self,
+        limit: u32,
+        criticality: Criticality,
+        now: u64,
+    ) -> Option<Full> {
+        let (most, taken) = (self.reserve.spare(limit, criticality, now), self.taken());
+        (taken >= most).then_some(Full { limit, most, is_shed: most < limit && taken < limit })
+    }
+
+    /// Whether no call of the highest criticality was ever seen.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.reserve.is_quiet()
+    }
+
+    fn hold_up_to(limiter: &Arc<Self>, most: u32) -> Option<Held> {
+        let entered = limiter.gate.enter(most);
         entered.then(|| Held::Shared(Arc::<Self>::clone(limiter)))
+    }
+}
+
+// === impl Full ===
+
+impl Full {
+    pub(crate) fn refusal(self, full: Refusal) -> Refusal {
+        if self.is_shed { Refusal::Shed } else { full }
+    }
+
+    /// Why a call of a service or a route is refused.
+    pub(crate) fn told(self, of: &str) -> String {
+        let Self { limit, most, is_shed } = self;
+        if is_shed {
+            return format!(
+                "of the {limit} calls in flight that the {of} may have, {most} are for its \
+                 criticality (`max_requests` of the {of})"
+            );
+        }
+        format!("the {of} has its maximum of {limit} calls in flight (`max_requests` of the {of})")
+    }
+
+    pub(crate) fn error(self, of: &str) -> Error {
+        Error::new(ErrorKind::Overloaded, Phase::Admission)
+            .refused(self.refusal(Refusal::Concurrency))
+            .detail(self.told(of))
+    }
+}
+
+// === impl Fixed ===
+
+impl Protect for Fixed {
+    fn enter(&self, now: u64, criticality: Criticality, _: &Random) -> Result<Held, Error> {
+        Limiter::hold_as(&self.limiter, criticality, now).map_err(|full| full.error(self.of))
+    }
+
+    fn ended(&self, _: u64, _: u64, _: Outcome) {}
+
+    fn left(&self, _: u64, _: u64) {}
+
+    fn foretell(&self, now: u64, criticality: Criticality) -> Option<String> {
+        let full = self.limiter.would_refuse(self.limiter.limit(), criticality, now)?;
+        Some(full.told(self.of))
+    }
+
+    fn level(&self) -> Option<(u32, u32)> {
+        Some((self.limiter.limit(), self.limiter.taken()))
     }
 }
 
