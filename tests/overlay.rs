@@ -123,7 +123,8 @@ async fn each_field_is_that_of_who_says_it_first_and_is_told_so() {
         ("transport.connect_timeout", "500ms", SettingOrigin::Code, ""),
         ("transport.max_age", "90s", SettingOrigin::ControlPlane, "file"),
         ("breakers.max_requests", "11", SettingOrigin::ControlPlane, "static"),
-        ("panic_threshold", "7.0", SettingOrigin::ControlPlane, "static"),
+        ("panic_threshold", "7", SettingOrigin::ControlPlane, "static"),
+        ("slow_start", "none", SettingOrigin::Default, ""),
         ("transport.idle_timeout", "90s", SettingOrigin::Default, ""),
     ] {
         let told = setting(&mesh, "users", name);

@@ -245,6 +245,19 @@ pub(super) fn of_cluster(
             clusters.filter(|clusters| !clusters.is_empty())
         }),
     ]);
+    list.push(
+        cluster.setting("panic_threshold", "50", |c| c.panic_threshold.map(|it| it.to_string())),
+    );
+    // What is said of these is told field by field.
+    let blocks: [(_, fn(&config::Cluster) -> bool); 5] = [
+        ("least_request", |c| c.least_request.is_some()),
+        ("balancing", |c| c.balancing.is_some()),
+        ("slow_start", |c| c.slow_start.is_some()),
+        ("subsetting", |c| c.subsetting.is_some()),
+        ("subsets", |c| c.subsets.is_some()),
+    ];
+    let absent = blocks.iter().filter(|(_, says)| !cluster.said.iter().any(|(_, it)| says(it)));
+    list.extend(absent.map(|(name, _)| cluster.setting(name, "none", |_| None)));
     list.extend(limits::of(&cluster));
     list.extend(health::of(&cluster));
     let discovery = cluster.within(|cluster| cluster.discovery.as_ref());
