@@ -226,7 +226,7 @@ impl ServiceSettings {
     /// Everything that the code says of calls, at once, over what the setters before it have said;
     /// fields that are not given come from the sources.
     #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
+    pub fn policy(mut self, policy: &Policy) -> Self {
         self.policy = policy.over(&self.policy);
         self
     }

@@ -129,14 +129,14 @@ impl Published {
             publish.refused(file, named.collect::<Vec<_>>().join("; "));
         }
         // Before the clusters that use them.
-        self.identities.apply(publish, "identity", &identities, &placed, |name, files| {
+        self.identities.apply(publish, "identity", &identities, placed, |name, files| {
             publish.identity(name, within(folder, files))
         });
         // Clusters first: a service that names a new one finds it.
         let define = |name: &str, it| publish.cluster(name, it);
-        self.clusters.apply(publish, "cluster", &clusters, &placed, define);
+        self.clusters.apply(publish, "cluster", &clusters, placed, define);
         let define = |name: &str, it| publish.service(name, it);
-        self.services.apply(publish, "service", &services, &placed, define);
+        self.services.apply(publish, "service", &services, placed, define);
         self.services.retain(&services, |name| publish.remove_service(name));
         self.clusters.retain(&clusters, |name| publish.remove_cluster(name));
         self.identities.retain(&identities, |name| publish.remove_identity(name));
