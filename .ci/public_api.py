@@ -7,6 +7,8 @@ import sys
 doc = json.load(open(sys.argv[1]))
 index, paths = doc["index"], doc["paths"]
 files, lines = {}, []
+# What is said of a type that lacks it.
+EXPECTED = {"Send", "Sync", "Unpin"}
 # Implemented for every type: they say nothing.
 AUTO = {"Send", "Sync", "Unpin", "UnwindSafe", "RefUnwindSafe", "Freeze", "UnsafeUnpin"}
 
@@ -70,6 +72,10 @@ def implementations(item, path):
         if block is None:
             continue
         inner = block["inner"]["impl"]
+        if inner["is_synthetic"] and inner["is_negative"] and kind(item) != "trait":
+            if inner["trait"]["path"] in EXPECTED:
+                emit(f"{path}: not {inner['trait']['path']}")
+            continue
         if inner["is_synthetic"] or inner["blanket_impl"] or kind(item) == "trait":
             continue
         trait = inner["trait"]

@@ -94,6 +94,7 @@
 
 #[cfg(feature = "reqwest-013")]
 pub mod adapt;
+mod authorize;
 pub mod balance;
 pub mod config;
 mod core;
@@ -121,8 +122,9 @@ pub use self::{
     },
     config::Retry,
     core::{
-        Attempt, Body, BoxError, Call, DisconnectReason, EjectReason, Error, ErrorKind, Event,
-        EventStream, Origin, Phase, Refusal, RetryReason, RetryRefusal, ReturnReason,
+        Attempt, AuthorizationVerdict, Body, BoxError, Call, DisconnectReason, EjectReason, Error,
+        ErrorKind, Event, EventStream, InjectedFault, Origin, Phase, Refusal, RetryReason,
+        RetryRefusal, ReturnReason,
     },
     discover::{Discover, Publisher},
     mesh::{

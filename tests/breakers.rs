@@ -6,6 +6,12 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    reason = "numbers of metrics are whole"
+)]
 
 mod support;
 
@@ -16,14 +22,15 @@ use tokio::sync::Semaphore;
 use tower_mesh::{
     Client, Error, ErrorKind, Mesh, Refusal,
     config::{
-        Breakers, CallPriority, Cluster, DropOverload, Endpoint, Match, PathMatch, Route, Service,
-        Thresholds, WeightedCluster,
+        Breakers, Budget, CallPriority, Cluster, DropOverload, Endpoint, Match, PathMatch, Retry,
+        Route, Service, Thresholds, WeightedCluster,
     },
     discover::Static,
 };
 
 use support::{
-    Recorder, Server, VERSIONS, failures, fetch, get, over, patience, published, reply, storm,
+    Recorder, Server, VERSIONS, failures, fetch, get, over, patience, published, reply, status,
+    storm,
 };
 
 /// A server whose answers wait for leave.
@@ -163,6 +170,55 @@ async fn an_attempt_too_many_that_waits_for_a_connection_fails_and_is_not_retrie
         assert_eq!(patience(call).await.unwrap().unwrap().body(), "slow");
     }
     assert_eq!(pending(), 0);
+}
+
+#[tokio::test]
+async fn a_retry_that_a_limit_refuses_costs_the_budget_nothing() {
+    let leave = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&leave);
+    let server = Server::start(move |request| {
+        let gate = Arc::clone(&gate);
+        async move {
+            if request.uri().path() == "/fails" {
+                return status(StatusCode::SERVICE_UNAVAILABLE);
+            }
+            gate.acquire().await.unwrap().forget();
+            reply("slow")
+        }
+    })
+    .await;
+    let source = Static::default()
+        .cluster("users", cluster([&server], breakers(|it| it.max_requests = Some(1))));
+    let mut service = Service::default();
+    let mut retry = Retry::standard();
+    // It waits for its second attempt, and another call takes its place meanwhile.
+    (retry.backoff_base, retry.backoff_max) =
+        (Some(Duration::from_millis(400)), Some(Duration::from_millis(400)));
+    let mut budget = Budget::default();
+    (budget.ratio, budget.min_per_second) = (1.0, 0);
+    (retry.budget, service.policy.retry) = (Some(budget), None);
+    service.policy.retry = Some(retry);
+    let mesh = Mesh::builder().source(source.service("users", service)).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    let balance = || mesh.metrics().total("mesh.client.retry_budget.balance", &[]);
+    let mut recorded = Recorder::of(&mesh);
+    let failing = tokio::spawn(fetch(&client, get("/fails")));
+    patience(async {
+        while recorded.retries().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    assert_eq!(balance(), 0.0);
+    let slow = tokio::spawn(fetch(&client, get("/")));
+    until(|| server.requests() == 2).await;
+    let error = patience(failing).await.unwrap().unwrap_err();
+    is_refused(&error, Refusal::MaxRequests, "UO");
+    // That of its own call, and that of the other one.
+    assert_eq!(balance(), 2.0);
+    leave.add_permits(1);
+    patience(slow).await.unwrap().unwrap();
 }
 
 /// `/high` is of high priority, everything else is not.

@@ -385,3 +385,37 @@ async fn a_second_source_adds_a_timeout_where_the_first_is_silent() {
     assert_eq!(routed.route.name.as_deref(), Some("all"));
     assert!(routed.route.source.unwrap().contains(&*routes.path.to_string_lossy()));
 }
+
+/// The denial is of the second source, whose filters are no part of the first one's list.
+#[tokio::test]
+async fn what_one_source_denies_holds_and_a_service_does_not_run_without_it() {
+    let server = Server::named("hello").await;
+    let first = written(&format!(
+        "services: {{users: {{filters: [{{request_headers: {{set: {{x-a: \"1\"}}}}}}]}}}}\n\
+         clusters: {{users: {{endpoints: [{{address: \"{}\"}}]}}}}\n",
+        server.address()
+    ));
+    let denial = |rest: &str| {
+        format!(
+            "services:\n  users:\n    filters:\n      - authorize:\n          rules: [{{action: deny, permissions: \
+             [{{path: {{prefix: /admin}}}}]}}]\n{rest}"
+        )
+    };
+    let second = written(&denial("    policy: {timeout: 0s}\n"));
+    let mesh = Mesh::builder().config_file(&first.path).config_file(&second.path).build().unwrap();
+    drop(patience(mesh.ready()).await);
+    // What it would have denied is not known to the mesh, so nothing is sent.
+    let error = patience(mesh.http().send(get("http://users/"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    second.replace(&denial(""));
+    patience(async {
+        while mesh.ready().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(fetch(&mesh.http(), get("http://users/")).await.unwrap().body(), "hello");
+    let error = patience(mesh.http().send(get("http://users/admin"))).await.unwrap_err();
+    assert!(error.is_denied(), "{error}");
+    assert_eq!(server.requests(), 1);
+}

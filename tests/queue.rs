@@ -6,11 +6,18 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    reason = "numbers of metrics are whole"
+)]
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tower_mesh::{
     Body, Call, Client, Error, ErrorKind, Mesh, Refusal,
     config::{Cluster, Endpoint, Health, Queue},

@@ -269,3 +269,35 @@ async fn a_bad_edit_is_refused_piecewise_and_the_rest_counts() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_drill_hurts_those_alone_who_ask_for_it_and_ends_with_an_edit() {
+    let server = Server::named("shop").await;
+    let mut world = world("fault-drill.yaml", &[&server]).await;
+    for _ in 0..20 {
+        assert_eq!(world.said(get("/cart")).await, "shop");
+    }
+    let start = Instant::now();
+    assert_eq!(world.said(with("x-drill", "slow")).await, "shop");
+    assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+    let client = world.mesh.client("shop").unwrap();
+    let (mut down, total, before) = (0, 500, server.requests());
+    for _ in 0..total {
+        let answer = client.send(with("x-drill", "down")).await.unwrap();
+        down += usize::from(answer.status() == StatusCode::SERVICE_UNAVAILABLE);
+        drop(answer.into_body().text().await.unwrap());
+    }
+    assert!((225..=275).contains(&down), "{down} of {total}: half of them, 5 points around it");
+    assert_eq!(server.requests() - before, total - down, "what fails is not sent");
+    world.edit("percent: 50", "percent: 0");
+    patience(async {
+        while world.mesh.describe().to_string().contains("percent = 50") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..20 {
+        assert_eq!(world.said(with("x-drill", "down")).await, "shop");
+    }
+}

@@ -3,7 +3,10 @@
 
 use super::{Extension, HeaderMatch, IdentityMatch, MetadataMatch, PathMatch, StringMatch};
 
-/// Allows or denies before any cost. Not supported yet.
+/// Allows or denies calls of this process before any cost.
+///
+/// It says rules, `otherwise`, or both: an empty one would mean everything to some systems, and
+/// nothing to others. What it is asked of is told in `docs/AUTHORIZATION.md`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -14,9 +17,10 @@ pub struct Authorization {
     pub evaluation: Evaluation,
     /// The rules.
     pub rules: Vec<AuthorizationRule>,
-    /// What happens when no rule decides. Default: deny if any rule allows, else allow (Istio).
+    /// What happens when no rule decides. Default: deny if any rule that is not dry allows, else
+    /// allow (Istio).
     pub otherwise: Option<Action>,
-    /// The status of a denial. Default: 403. Range: 400..=599.
+    /// The status of a denial, as the error tells it. Default: 403. Range: 400..=599.
     pub status: Option<u16>,
 }
 
@@ -50,14 +54,14 @@ pub enum Action {
     Log,
 }
 
-/// One rule: it matches when a principal and a permission match. Not supported yet.
+/// One rule: it matches when a principal and a permission match.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct AuthorizationRule {
-    /// Its name in reports.
+    /// Its name in errors and events. Default: `rule 1`, by its place in the list.
     pub name: Option<String>,
     /// What it does. Default: allow.
     pub action: Action,
@@ -65,14 +69,17 @@ pub struct AuthorizationRule {
     pub principals: Vec<Principal>,
     /// What is called; one must match. None: anything.
     pub permissions: Vec<Permission>,
-    /// A further condition (CEL). Default: none.
+    /// A further condition (CEL). Default: none. Not supported yet.
     pub condition: Option<String>,
     /// Whether its verdict is only reported. Default: false. Source: xDS `shadow_rules`, Istio
     /// dry-run.
     pub dry_run: bool,
 }
 
-/// Who calls. Not supported yet.
+/// Who calls.
+///
+/// Where rules are asked before a call is made, that is this process: its identity is the one that the
+/// mesh shows to endpoints.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -81,7 +88,7 @@ pub struct AuthorizationRule {
 pub enum Principal {
     /// Anyone.
     Any,
-    /// Anyone with an identity.
+    /// Anyone with an identity: a certificate of its own.
     Authenticated,
     /// All of these.
     All(Vec<Self>),
@@ -89,26 +96,41 @@ pub enum Principal {
     AnyOf(Vec<Self>),
     /// Not this one.
     Not(Box<Self>),
-    /// A peer with this identity.
+    /// One with this identity. Names are compared as the certificate has them, wildcards too.
     Identity(IdentityMatch),
-    /// A peer of this namespace.
+    /// One of this namespace: `shop` of `spiffe://prod.example/ns/shop/sa/cart`.
     Namespace(StringMatch),
-    /// A peer of this service account.
+    /// One of this service account: `cart` of `spiffe://prod.example/ns/shop/sa/cart`.
     ServiceAccount(StringMatch),
-    /// The peer's address, as the connection has it: `10.0.0.0/8`.
+    /// One that carries this label ([`MeshBuilder::label`](crate::MeshBuilder::label)).
+    Label(LabelMatch),
+    /// The peer's address, as the connection has it: `10.0.0.0/8`. Not supported yet.
     PeerIp(String),
-    /// The caller's address, as proxies forward it.
+    /// The caller's address, as proxies forward it. Not supported yet.
     RemoteIp(String),
     /// A request with this header.
     Header(HeaderMatch),
     /// A request to this path.
     Path(PathMatch),
-    /// What earlier filters have noted.
+    /// What earlier filters have noted. Not supported yet.
     Metadata(MetadataMatch),
-    /// A claim of a verified token.
+    /// A claim of a verified token. Not supported yet.
     Claim(ClaimMatch),
-    /// A matcher of another system.
+    /// A matcher of another system. Not supported yet.
     Extension(Extension),
+}
+
+/// A match on a label of the caller; one that it does not carry meets nothing.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[non_exhaustive]
+pub struct LabelMatch {
+    /// The label's name.
+    pub name: String,
+    /// What its value must be.
+    pub matcher: StringMatch,
 }
 
 /// A claim of a verified token (Consul `JWT`, Istio `request.auth.claims`). Not supported yet.
@@ -126,7 +148,7 @@ pub struct ClaimMatch {
     pub value: Option<StringMatch>,
 }
 
-/// What is called. Not supported yet.
+/// What is called.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -147,19 +169,21 @@ pub enum Permission {
     Path(PathMatch),
     /// A request with this method.
     Method(String),
-    /// A request to this authority.
+    /// A call of this service of the mesh, whatever its authority.
+    Service(StringMatch),
+    /// A request to this authority, without case.
     Host(StringMatch),
-    /// A request that came in at this address: `10.0.0.0/8`.
+    /// A request that came in at this address: `10.0.0.0/8`. Not supported yet.
     DestinationIp(String),
-    /// A request that came in at this port.
+    /// A request that came in at this port. Not supported yet.
     DestinationPort(u16),
-    /// A request that came in at one of these ports.
+    /// A request that came in at one of these ports. Not supported yet.
     DestinationPorts(PortRange),
-    /// A connection that asked for this name.
+    /// A connection that asked for this name. Not supported yet.
     ServerName(StringMatch),
-    /// What earlier filters have noted.
+    /// What earlier filters have noted. Not supported yet.
     Metadata(MetadataMatch),
-    /// A matcher of another system.
+    /// A matcher of another system. Not supported yet.
     Extension(Extension),
 }
 
@@ -174,4 +198,47 @@ pub struct PortRange {
     pub start: u16,
     /// The first that is too large.
     pub end: u16,
+}
+
+impl AuthorizationRule {
+    /// A rule that allows all that it matches; without more, everything.
+    #[must_use]
+    pub fn allow(name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..Self::default() }
+    }
+
+    /// A rule that denies all that it matches; without more, everything.
+    #[must_use]
+    pub fn deny(name: impl Into<String>) -> Self {
+        Self { action: Action::Deny, ..Self::allow(name) }
+    }
+
+    /// Adds a principal, one of which must match.
+    #[must_use]
+    pub fn principal(mut self, principal: Principal) -> Self {
+        self.principals.push(principal);
+        self
+    }
+
+    /// Adds a permission, one of which must match.
+    #[must_use]
+    pub fn permission(mut self, permission: Permission) -> Self {
+        self.permissions.push(permission);
+        self
+    }
+
+    /// Only reports what it would have done.
+    #[must_use]
+    pub fn dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
+    }
+}
+
+impl LabelMatch {
+    /// A match on the value of this label.
+    #[must_use]
+    pub fn new(name: impl Into<String>, matcher: StringMatch) -> Self {
+        Self { name: name.into(), matcher }
+    }
 }

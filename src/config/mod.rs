@@ -42,6 +42,7 @@ mod fault;
 mod filter;
 mod follow;
 mod hash;
+pub(crate) mod header;
 pub(crate) mod headers;
 mod health_check;
 mod hedge;
@@ -53,6 +54,7 @@ mod matching;
 pub(crate) mod name;
 mod outlier;
 mod overlay;
+pub(crate) mod path;
 pub(crate) mod pattern;
 mod policy;
 mod rate_limit;
@@ -67,8 +69,10 @@ mod serde_support;
 mod service;
 mod session;
 mod shard;
+pub(crate) mod share;
 mod subset;
 pub(crate) mod template;
+pub(crate) mod text;
 mod tracing;
 mod transport;
 mod tunnel;
@@ -91,8 +95,8 @@ pub use self::{
         Gradient2Controller, GradientController, Throttle, VegasController,
     },
     authorization::{
-        Action, Authorization, AuthorizationRule, ClaimMatch, Evaluation, Permission, PortRange,
-        Principal,
+        Action, Authorization, AuthorizationRule, ClaimMatch, Evaluation, LabelMatch, Permission,
+        PortRange, Principal,
     },
     balancer::{
         Balancer, ClientWeighted, HashFunction, LeastRequest, Maglev, OverrideHost, OverrideSource,

@@ -16,7 +16,8 @@ use http::Version;
 use tokio::sync::broadcast;
 
 use super::{
-    DisconnectReason, EjectReason, ErrorKind, Phase, RetryReason, RetryRefusal, ReturnReason,
+    AuthorizationVerdict, DisconnectReason, EjectReason, ErrorKind, InjectedFault, Phase,
+    RetryReason, RetryRefusal, ReturnReason,
 };
 
 /// One thing that happened.
@@ -101,6 +102,28 @@ pub enum Event {
         call: u64,
         /// What stood against it.
         reason: RetryRefusal,
+    },
+    /// Rules of authorisation have denied a call, or have more to say than that it may be made.
+    #[non_exhaustive]
+    Authorization {
+        /// The service that was called.
+        service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
+        /// What they say.
+        verdict: AuthorizationVerdict,
+        /// The rule that says so; none, where it is that none does.
+        rule: Option<Arc<str>>,
+    },
+    /// A fault was injected into a call, or was due.
+    #[non_exhaustive]
+    FaultInjected {
+        /// The service that was called.
+        service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
+        /// What it is.
+        fault: InjectedFault,
     },
     /// An endpoint joined a cluster.
     #[non_exhaustive]

@@ -5,11 +5,13 @@ mod call;
 mod criticality;
 mod error;
 mod event;
+mod fault;
 mod random;
 mod reason;
 mod refusal;
 mod time;
 pub(crate) mod uri;
+mod verdict;
 mod wire;
 
 pub(crate) use self::body::{
@@ -27,8 +29,10 @@ pub use self::{
     criticality::Criticality,
     error::{Attempt, Error, ErrorKind, Origin, Phase},
     event::{Event, EventStream},
+    fault::InjectedFault,
     reason::{DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason},
     refusal::Refusal,
+    verdict::AuthorizationVerdict,
 };
 
 /// The erased error of user layers, leaves and providers.

@@ -40,13 +40,15 @@ pub enum Refusal {
     Dropped,
     /// A fault was injected.
     Fault,
+    /// A fault was injected: its delay was longer than the call had time.
+    Delay,
 }
 
 // === impl Refusal ===
 
 impl Refusal {
     /// All of them, in the order of their indices.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Denied,
         Self::RateLimited,
         Self::GlobalRateLimited,
@@ -62,6 +64,7 @@ impl Refusal {
         Self::Queue,
         Self::Dropped,
         Self::Fault,
+        Self::Delay,
     ];
 
     /// Its place among them.
@@ -88,6 +91,7 @@ impl Refusal {
             Self::Queue => "queue",
             Self::Dropped => "dropped",
             Self::Fault => "injected fault",
+            Self::Delay => "injected delay",
         }
     }
 
@@ -109,6 +113,7 @@ impl Refusal {
             Self::Queue => "queue",
             Self::Dropped => "dropped",
             Self::Fault => "fault",
+            Self::Delay => "delay",
         }
     }
 
@@ -132,6 +137,7 @@ impl Refusal {
             | Self::Queue => "UO",
             Self::Dropped => "DO",
             Self::Fault => "FI",
+            Self::Delay => "DI",
         }
     }
 }
@@ -149,6 +155,6 @@ mod tests {
     #[test]
     fn indices_are_the_places_in_the_list() {
         assert!(Refusal::ALL.iter().enumerate().all(|(place, it)| it.index() == place));
-        assert_eq!(Refusal::Fault.index() + 1, Refusal::ALL.len());
+        assert_eq!(Refusal::Delay.index() + 1, Refusal::ALL.len());
     }
 }

@@ -27,7 +27,18 @@ impl Sink for Inner {
         if !matches!(change, Change::Refused { .. } | Change::Synced | Change::Places(_)) {
             self.hub.heard(source.index());
         }
+        let may_rename = matches!(
+            change,
+            Change::Identity(..)
+                | Change::RemoveIdentity(_)
+                | Change::Accepted { .. }
+                | Change::Refused { .. }
+                | Change::Synced
+        );
         let result = self.change(&mut state, source, change);
+        if may_rename {
+            self.look_at_own(&state);
+        }
         drop(state);
         self.notify();
         result
@@ -171,6 +182,7 @@ impl Inner {
         if !self.is_closed() && state.keys.came(source, name) {
             self.applied(format!("identity {name}"));
             self.rekeyed(&mut state);
+            self.look_at_own(&state);
         }
         drop(state);
         self.notify();
@@ -201,6 +213,7 @@ impl Inner {
         if is_early {
             self.sync(&mut state, source);
         }
+        self.look_at_own(&state);
         drop(state);
         self.notify();
     }

@@ -20,7 +20,7 @@ use super::{
     supervise,
 };
 use crate::{
-    config::{Endpoint, Locality, Place},
+    config::{self, Endpoint, Locality, Place},
     core::{Body, BoxError, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
     discover::{Discover, Publisher, Sink, SourceId, Static},
     observe::{Hub, Propagation, trace::Tracing},
@@ -240,6 +240,16 @@ impl MeshBuilder {
     /// ([`Match::caller`](crate::config::Match::caller)). Default: none.
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.code.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// Judges all calls of this process by these rules, whichever service they call, before any other
+    /// rules. Default: none.
+    ///
+    /// A [permission](crate::config::Permission::Service) of a rule says for which services it is. Copies for
+    /// mirrors are not judged: the calls that are copied are.
+    pub fn authorize(mut self, authorization: config::Authorization) -> Self {
+        self.code.filters.push(config::Filter::Authorize(authorization));
         self
     }
 
@@ -547,11 +557,11 @@ impl MeshBuilder {
         }
         // The user's code is not called under the lock.
         let keys = Keys::start(&inner, self.keys);
-        {
-            let mut state = inner.state();
-            state.keys = keys;
-            state.secured = inner.code.secured();
-        }
+        let mut state = inner.state();
+        state.keys = keys;
+        state.secured = inner.code.secured();
+        inner.look_at_own(&state);
+        drop(state);
         for (index, source) in sources.into_iter().enumerate() {
             let sink: Arc<dyn Sink> = Arc::<Inner>::clone(&inner);
             let id = SourceId::new(index);

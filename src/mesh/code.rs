@@ -6,9 +6,10 @@ use std::{
 };
 
 use crate::config::{
-    self, Balancer, Balancing, Breakers, ClusterSecurity, Criticality, Failover, Filter,
-    HashPolicy, HealthCheck, IdentityMatch, LeastRequest, OutlierDetection, Policy, Protocol,
-    Queue, Retry, SecurityMode, Session, SlowStart, Subsets, Subsetting, Tracing, Transport,
+    self, Authorization, Balancer, Balancing, Breakers, ClusterSecurity, Criticality, Failover,
+    Fault, Filter, HashPolicy, HealthCheck, IdentityMatch, LeastRequest, OutlierDetection, Policy,
+    Protocol, Queue, Retry, SecurityMode, Session, SlowStart, Subsets, Subsetting, Tracing,
+    Transport,
 };
 
 /// Settings of one service, given in code.
@@ -23,6 +24,8 @@ pub struct ServiceSettings {
     pub(crate) session: Option<Session>,
     /// Of the cluster of the same name.
     pub(crate) cluster: config::Cluster,
+    /// What its calls pass before the filters that sources say.
+    pub(crate) filters: Vec<Filter>,
 }
 
 /// The settings of all services that the code names.
@@ -32,6 +35,8 @@ pub(crate) struct Code {
     pub(crate) resolve_timeout: Option<Duration>,
     /// What this process is, for routes that ask for it.
     pub(crate) labels: BTreeMap<String, String>,
+    /// What all calls pass first, whatever they call.
+    pub(crate) filters: Vec<Filter>,
 }
 
 // === impl ServiceSettings ===
@@ -104,6 +109,20 @@ impl ServiceSettings {
     #[must_use]
     pub fn session(mut self, session: Session) -> Self {
         self.session = Some(session);
+        self
+    }
+
+    /// Judges its calls by these rules, before those that a source says. Default: none.
+    #[must_use]
+    pub fn authorize(mut self, authorization: Authorization) -> Self {
+        self.filters.push(Filter::Authorize(authorization));
+        self
+    }
+
+    /// Injects faults into its calls, before those that a source says. Default: none.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.filters.push(Filter::Fault(Box::new(fault)));
         self
     }
 
@@ -315,6 +334,11 @@ impl Code {
         self.services.iter().filter(says).map(|(name, _)| name.clone()).collect()
     }
 
+    /// The filters given in code.
+    pub(crate) fn filters(&self, name: &str) -> Vec<Filter> {
+        self.services.get(name).map(|settings| settings.filters.clone()).unwrap_or_default()
+    }
+
     /// The session given in code.
     pub(crate) fn session(&self, name: &str) -> Option<&Session> {
         self.services.get(name)?.session.as_ref()
@@ -334,10 +358,15 @@ impl Code {
             let error = config::ConfigError::new("resolve_timeout", value, reason);
             return Err(config::ConfigErrors(vec![error]));
         }
+        for filter in &self.filters {
+            if let Filter::Authorize(authorization) = filter {
+                authorization.validate("authorize")?;
+            }
+        }
         for (name, settings) in &self.services {
             let policy = settings.policy.clone();
             let session = settings.session.iter().map(|it| Filter::Session(Box::new(it.clone())));
-            let filters = session.collect();
+            let filters = session.chain(settings.filters.iter().cloned()).collect();
             config::Service { policy, filters, ..config::Service::default() }.validate(name)?;
             settings.cluster.validate(name)?;
         }

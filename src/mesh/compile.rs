@@ -119,7 +119,8 @@ impl Inner {
             said.is_none_or(BTreeMap::is_empty) && by.is_some_and(|by| !by.is_empty()) && !sources,
         );
         let laid = overlay::services(name, said.unwrap_or(&BTreeMap::new()));
-        let (said, mut left_out) = (laid.service, laid.left_out);
+        let (mut said, mut left_out) = (laid.service, laid.left_out);
+        said.filters.splice(0..0, self.code.filters(name));
         let source = laid.routed_by.and_then(|source| self.sources.get(source.index()));
         let source: Option<Arc<str>> = source.map(|name| name.as_str().into());
         let layers = Layered::new(self.code.policy(name), laid.policies, laid.routed_by);
@@ -185,7 +186,8 @@ impl Inner {
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
             let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
-            let guards = self.guards(&cell, &said.filters, &place, &route);
+            let guards = self.guards(&cell, &place, &said.filters, &route);
+            let faults = self.faults(&cell, &place, &said.filters, &route);
             let filters = filters().map(config::Filter::name).collect();
             let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
             let compiled = Route {
@@ -195,6 +197,7 @@ impl Inner {
                 steps,
                 policy,
                 guards,
+                faults,
                 session,
                 matches,
                 hosts,
@@ -251,6 +254,7 @@ impl Inner {
             steps: None,
             policy: cell.policy(&plane),
             guards: None,
+            faults: None,
             session: None,
             matches: Vec::new(),
             hosts: Vec::new(),

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     cluster::Cluster,
+    guard,
     inner::Inner,
     service::{Route, Service},
     settings, spelled,
@@ -128,7 +129,7 @@ impl Description {
             .iter()
             .map(|(name, service)| ServiceDescription {
                 name: name.to_string(),
-                routes: routes(inner, service),
+                routes: routes(inner, name, service),
             })
             .collect();
         Self {
@@ -168,12 +169,12 @@ fn stack(inner: &Inner) -> Vec<String> {
     .collect()
 }
 
-fn routes(inner: &Arc<Inner>, service: &Service) -> Vec<RouteDescription> {
+fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescription> {
     service
         .table
         .iter()
         .map(|route| RouteDescription {
-            settings: route_settings(inner, route, None),
+            settings: route_settings(inner, name, route, None),
             name: route.name.as_deref().map(str::to_owned),
             matches: route.matches.iter().map(spelled::of_match).collect(),
             hosts: route.hosts.clone(),
@@ -188,10 +189,14 @@ fn routes(inner: &Arc<Inner>, service: &Service) -> Vec<RouteDescription> {
 }
 
 /// Those of its policy, `call`'s own words before them, then those of its guards.
-pub(super) fn route_settings(inner: &Inner, route: &Route, call: Option<&Policy>) -> Vec<Setting> {
+pub(super) fn route_settings(
+    inner: &Inner,
+    name: &str,
+    route: &Route,
+    call: Option<&Policy>,
+) -> Vec<Setting> {
     let mut settings = settings::of_route(inner, route, call);
-    let guards = route.guards.iter().flat_map(|guards| guards.iter());
-    settings.extend(guards.flat_map(|guard| guard.settings(route.source.as_deref())));
+    settings.extend(guard::settings(inner, name, route));
     settings
 }
 

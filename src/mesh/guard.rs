@@ -7,7 +7,10 @@
 //!
 //! What a guard decides by lives in `resilience` and `security`; here is what ties it to the mesh.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "until the first guard is there"))]
+#![allow(dead_code, reason = "some of what a guard may ask for is for guards to come")]
+
+mod authorize;
+mod fault;
 
 pub(crate) mod protect;
 
@@ -18,11 +21,11 @@ use std::{
 
 use http::{Request, Response};
 
-use self::protect::Protecting;
+use self::{authorize::Authorize, fault::Fault, protect::Protecting};
 use super::{
     call::Caller,
     cluster::Cluster,
-    describe::Setting,
+    describe::{Setting, SettingOrigin},
     inner::Inner,
     service::{Policy, Route, ServiceCell},
 };
@@ -38,6 +41,21 @@ pub(crate) trait Guard: fmt::Debug + Send + Sync {
     /// Whether the call goes on.
     fn enter(self: Arc<Self>, asked: Asked<'_>) -> Entry;
 
+    /// What it would say to this call, in words; none: it has nothing to say.
+    fn explain(&self, _dry: &Dry<'_>) -> Option<String> {
+        None
+    }
+
+    /// Whether it would refuse this call.
+    fn fails(&self, _dry: &Dry<'_>) -> bool {
+        false
+    }
+
+    /// Its name and its settings, for `describe()`.
+    fn setting(&self) -> Option<(&'static str, String)> {
+        None
+    }
+
     /// Why such a call might be refused now, in words; nothing is counted.
     fn foretell(&self, _request: &Request<()>, _policy: &Policy, _now: u64) -> Option<String> {
         None
@@ -52,6 +70,13 @@ pub(crate) trait Guard: fmt::Debug + Send + Sync {
     fn level(&self) -> Option<Level> {
         None
     }
+}
+
+/// A call that is tried out and not made.
+pub(crate) struct Dry<'a> {
+    pub(crate) inner: &'a Inner,
+    pub(crate) request: &'a Request<()>,
+    pub(crate) route: &'a Route,
 }
 
 /// A limit of calls in flight, now.
@@ -118,6 +143,7 @@ pub(super) struct Kept(Mutex<Vec<(Place, Filter, Arc<dyn Guard>)>>);
 /// Where a filter is said: at the service, or at one of its routes, by name or by number.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Place {
+    Mesh,
     Service,
     Route(String),
     Numbered(usize),
@@ -157,6 +183,44 @@ impl Kept {
     }
 }
 
+/// What is told of the guards of a route: those of the code come first.
+pub(super) fn settings(inner: &Inner, service: &str, route: &Route) -> Vec<Setting> {
+    let in_code = inner.code.filters.len()
+        + inner.code.filters(service).iter().filter(|it| is_guard(it)).count();
+    let guards = route.guards.iter().flat_map(|guards| guards.iter());
+    let guards = guards.enumerate().map(|(place, guard)| (place < in_code, guard));
+    let in_code = inner.code.filters(service).iter().filter(|it| is_of_attempts(it)).count();
+    let faults = route.faults.iter().flat_map(|faults| faults.iter());
+    let faults = faults.enumerate().map(|(place, fault)| (place < in_code, fault));
+    let of_source = route.source.as_deref();
+    let told = guards.chain(faults).flat_map(|(is_code, guard)| {
+        let (origin, source) = if is_code {
+            (SettingOrigin::Code, None)
+        } else {
+            (SettingOrigin::ControlPlane, of_source.map(str::to_owned))
+        };
+        let setting = guard.setting();
+        let setting =
+            setting.map(|(name, value)| Setting { name: name.into(), value, origin, source });
+        setting.into_iter().chain(guard.settings(of_source))
+    });
+    told.collect()
+}
+
+/// Whether a filter of the code becomes a guard.
+fn is_guard(filter: &Filter) -> bool {
+    match filter {
+        Filter::Authorize(_) => true,
+        Filter::Fault(_) => !is_of_attempts(filter),
+        _ => false,
+    }
+}
+
+/// Whether a filter is met by each attempt instead of by the call.
+fn is_of_attempts(filter: &Filter) -> bool {
+    matches!(filter, Filter::Fault(fault) if fault.per_attempt == Some(true))
+}
+
 /// The limits of a service's routes that are in use: their counts go on, whatever the new limit is.
 /// Locked by updates only.
 #[derive(Debug, Default)]
@@ -188,34 +252,62 @@ impl RouteLimits {
 // === impl Inner ===
 
 impl Inner {
-    /// The guards of a route: those of its service, then its own; most routes have none.
+    /// The guards of a route: those of the mesh, then of its service, then its own; most routes have
+    /// none.
     pub(super) fn guards(
         &self,
         cell: &ServiceCell,
-        of_service: &[Filter],
         place: &Place,
+        of_service: &[Filter],
         of_route: &config::Route,
     ) -> Option<Arc<[Arc<dyn Guard>]>> {
-        let of_service = of_service.iter().map(|filter| (&Place::Service, filter));
-        let of_this = of_route.filters.iter().map(|filter| (place, filter));
-        let guards = of_service.chain(of_this).filter_map(|(place, filter)| {
-            cell.guards.guard(place, filter, || self.make_guard(cell, place, filter))
-        });
-        let mut guards: Vec<_> = guards.collect();
+        let mut guards = self.made(cell, (place, &of_route.filters), of_service, false);
         if let Some(calls) = of_route.policy.max_requests {
             guards.push(Protecting::fixed(cell.route_limits.limiter(place, calls), self.epoch));
         }
         (!guards.is_empty()).then(|| guards.into())
     }
 
+    /// The same of each attempt: the faults that are for those.
+    pub(super) fn faults(
+        &self,
+        cell: &ServiceCell,
+        place: &Place,
+        of_service: &[Filter],
+        of_route: &config::Route,
+    ) -> Option<Arc<[Arc<dyn Guard>]>> {
+        let faults = self.made(cell, (place, &of_route.filters), of_service, true);
+        (!faults.is_empty()).then(|| faults.into())
+    }
+
+    fn made(
+        &self,
+        cell: &ServiceCell,
+        (place, of_route): (&Place, &[Filter]),
+        of_service: &[Filter],
+        of_attempts: bool,
+    ) -> Vec<Arc<dyn Guard>> {
+        let of_mesh = self.code.filters.iter().map(|filter| (&Place::Mesh, filter));
+        let of_service = of_service.iter().map(|filter| (&Place::Service, filter));
+        let of_route = of_route.iter().map(|filter| (place, filter));
+        let all = of_mesh.chain(of_service).chain(of_route);
+        let all = all.filter(|(_, filter)| is_of_attempts(filter) == of_attempts);
+        let guards = all.filter_map(|(place, filter)| {
+            cell.guards.guard(place, filter, || self.make_guard(cell, place, filter))
+        });
+        guards.collect()
+    }
+
     /// The guard that a validated filter asks for, if it asks for one.
     fn make_guard(
         &self,
-        _cell: &ServiceCell,
+        cell: &ServiceCell,
         place: &Place,
         filter: &Filter,
     ) -> Option<Arc<dyn Guard>> {
         match filter {
+            Filter::Fault(said) => Some(Arc::new(Fault::new(said)?)),
+            Filter::Authorize(said) => Some(Arc::new(Authorize::new(&cell.name, said))),
             #[cfg(all(test, feature = "testing"))]
             Filter::Extension(extension) => tests::made(extension),
             filter => Protecting::of(place, filter, self.epoch, &self.random),

@@ -67,6 +67,8 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     changed: Notify,
     synced: AtomicBool,
+    /// Who this process is.
+    pub(super) own: super::own::Own,
     /// Clusters of sources whose first discovery is awaited.
     pub(super) awaited: AtomicUsize,
     closed: AtomicBool,
@@ -116,6 +118,7 @@ impl Inner {
             resolve_timeout: code.resolve_timeout.unwrap_or(config::DEFAULT_RESOLVE_TIMEOUT),
             code,
             synced: AtomicBool::new(sources.is_empty()),
+            own: super::own::Own::default(),
             sources,
             transport,
             unknown_names,

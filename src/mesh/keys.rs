@@ -11,10 +11,12 @@ use tokio::task::AbortHandle;
 
 use super::{
     inner::Inner,
+    own::Known,
     protect::{Demand, Giver},
     supervise::guarded,
 };
 use crate::{
+    authorize::Who,
     config::{
         CertificateRef, ClusterSecurity, ConfigError, ConfigErrors, IdentityFiles, SecurityMode,
     },
@@ -291,6 +293,19 @@ impl Keys {
                 drop(trust.ready().await);
             }
         })
+    }
+
+    /// Who this process is where nobody says otherwise.
+    pub(crate) fn own(&self) -> Known {
+        if matches!(self.provider, Some(Err(_))) {
+            // One that was given may not even have been started.
+            return Known::Nothing;
+        }
+        match self.identity(None).map(|handle| handle.state().good) {
+            Ok(Some(own)) => Known::Is(Who::new(own.sans())),
+            Ok(None) => Known::Nothing,
+            Err(_) => Known::Nobody,
+        }
     }
 
     fn identity(&self, reference: Option<&CertificateRef>) -> Result<IdentityHandle, Arc<str>> {

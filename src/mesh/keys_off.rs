@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use super::{
     inner::Inner,
+    own::Known,
     protect::{Demand, Giver},
 };
 use crate::{
@@ -53,6 +54,10 @@ impl Keys {
 
     pub(crate) fn is_gone(&self, _part: &str) -> bool {
         false
+    }
+
+    pub(crate) fn own(&self) -> Known {
+        Known::Nobody
     }
 
     pub(crate) fn need_system(&mut self, _inner: &Inner) {}

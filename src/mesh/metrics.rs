@@ -94,6 +94,8 @@ impl View {
         let mut view = Self::empty();
         match metric {
             Metric::CallsActive
+            | Metric::Verdicts
+            | Metric::Faults
             | Metric::HttpCall
             | Metric::GrpcCall
             | Metric::BodiesFailed
@@ -138,9 +140,9 @@ impl View {
     fn samples(&self, inner: &Inner, metric: Metric) -> Vec<MetricSample> {
         let mut samples = Vec::new();
         match metric {
-            Metric::CallsActive => {
+            Metric::CallsActive | Metric::Verdicts | Metric::Faults => {
                 for service in &self.services {
-                    service.meter.collect(&mut samples);
+                    service.meter.collect(metric, &mut samples);
                 }
             }
             Metric::HttpCall

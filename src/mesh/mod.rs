@@ -46,6 +46,7 @@ mod metrics;
 mod out_of_band;
 mod overlay;
 mod overriding;
+mod own;
 mod peers;
 mod policies;
 #[cfg(feature = "orca")]

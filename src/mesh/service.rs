@@ -64,6 +64,8 @@ pub(crate) struct Route {
     pub(crate) policy: Policy,
     /// What a call passes before its first attempt; mostly nothing.
     pub(crate) guards: Option<Arc<[Arc<dyn Guard>]>>,
+    /// What each of its attempts may meet; mostly nothing.
+    pub(crate) faults: Option<Arc<[Arc<dyn Guard>]>>,
     /// What keeps a caller with an endpoint.
     pub(crate) session: Option<Arc<Session>>,
     /// What it matches, in its source's words, for `describe()`.

@@ -116,13 +116,16 @@ impl State {
         self.refused.get(part).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// What the service comes to.
+    /// What the service comes to. One of which a source's words are refused is not run on what others
+    /// say: they may have denied something.
     pub(super) fn service(&self, name: &str) -> Standing {
-        if self.services.get(name).is_some_and(|by| !by.is_empty()) {
-            return Standing::Defined;
-        }
-        if self.refusals(&format!("service {name}")).next().is_some() {
+        let said = self.services.get(name);
+        let is_lost = |source| said.is_none_or(|by| !by.contains_key(source));
+        if self.refusals(&format!("service {name}")).any(is_lost) {
             return Standing::Refused;
+        }
+        if said.is_some_and(|by| !by.is_empty()) {
+            return Standing::Defined;
         }
         if self.is_cluster(name) { Standing::Defined } else { Standing::Absent }
     }

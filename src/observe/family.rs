@@ -45,6 +45,8 @@ pub(crate) enum Metric {
     GrpcCall,
     CallsActive,
     BodiesFailed,
+    Verdicts,
+    Faults,
     Unresolved,
     Retries,
     RetriesRefused,
@@ -88,11 +90,13 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 35] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
         Self::BodiesFailed,
+        Self::Verdicts,
+        Self::Faults,
         Self::Unresolved,
         Self::Retries,
         Self::RetriesRefused,
@@ -153,6 +157,18 @@ impl Metric {
                 Counter,
                 "{call}",
                 "Response bodies that failed after their head",
+            ),
+            Self::Verdicts => (
+                "mesh.client.authorization.verdicts",
+                Counter,
+                "{verdict}",
+                "Calls that rules of authorisation have denied, or noted",
+            ),
+            Self::Faults => (
+                "mesh.client.faults",
+                Counter,
+                "{fault}",
+                "Faults that were injected, or were due while too many were active",
             ),
             Self::Unresolved => (
                 "mesh.client.calls.unresolved",

@@ -16,12 +16,17 @@ use super::{
     snapshot::{MetricSample, MetricValue},
 };
 use crate::core::{
-    BodyEnd, Error, ErrorKind, Event, Instant, Refusal, Reporter, RetryReason, RetryRefusal, nanos,
+    AuthorizationVerdict, BodyEnd, Error, ErrorKind, Event, InjectedFault, Instant, Refusal,
+    Reporter, RetryReason, RetryRefusal, nanos,
 };
 
 /// A service: what is known before a route is.
 pub(crate) struct ServiceMeter {
     active: AtomicI64,
+    /// What rules of authorisation have said.
+    verdicts: [AtomicU64; AuthorizationVerdict::ALL.len()],
+    /// Faults that were injected.
+    faults: [AtomicU64; InjectedFault::NAMES.len()],
     /// Calls that met no route, or one without a name.
     pub(crate) plain: Arc<RouteMeter>,
 }
@@ -58,7 +63,12 @@ pub(crate) struct CallEnd {
 
 impl ServiceMeter {
     pub(crate) fn new(service: &Arc<str>, hub: &Arc<Hub>) -> Self {
-        Self { active: AtomicI64::new(0), plain: Arc::new(RouteMeter::new(service, None, hub)) }
+        Self {
+            active: AtomicI64::new(0),
+            verdicts: Default::default(),
+            faults: Default::default(),
+            plain: Arc::new(RouteMeter::new(service, None, hub)),
+        }
     }
 
     /// The meter of a route of this name.
@@ -93,15 +103,57 @@ impl ServiceMeter {
         });
     }
 
+    /// Rules of authorisation have said this of a call. `service` is as the caller named it.
+    pub(crate) fn authorized(
+        &self,
+        (service, call): (&Arc<str>, u64),
+        verdict: AuthorizationVerdict,
+        rule: Option<&Arc<str>>,
+    ) {
+        self.verdicts[verdict.index()].fetch_add(1, Relaxed);
+        self.plain.hub.events.emit(|| Event::Authorization {
+            service: Arc::clone(service),
+            call,
+            verdict,
+            rule: rule.map(Arc::clone),
+        });
+    }
+
+    /// A fault was injected into a call. `service` is as the caller named it.
+    pub(crate) fn fault(&self, (service, call): (&Arc<str>, u64), fault: InjectedFault) {
+        self.faults[fault.index()].fetch_add(1, Relaxed);
+        let events = &self.plain.hub.events;
+        events.emit(|| Event::FaultInjected { service: Arc::clone(service), call, fault });
+    }
+
     /// Calls without a response head so far.
     pub(crate) fn active(&self) -> i64 {
         self.active.load(Relaxed).max(0)
     }
 
     /// Tells what is counted per service.
-    pub(crate) fn collect(&self, samples: &mut Vec<MetricSample>) {
-        let labels = vec![("mesh.service", (&self.plain.service).into())];
-        samples.push(MetricSample::new(labels, MetricValue::Level(self.active())));
+    pub(crate) fn collect(&self, metric: Metric, samples: &mut Vec<MetricSample>) {
+        let labels = || vec![("mesh.service", (&self.plain.service).into())];
+        let mut count = |counted: &AtomicU64, name, value: &'static str| {
+            if let count @ 1.. = counted.load(Relaxed) {
+                let mut labels = labels();
+                labels.push((name, value.into()));
+                samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+            }
+        };
+        match metric {
+            Metric::Verdicts => {
+                for (counted, verdict) in self.verdicts.iter().zip(AuthorizationVerdict::ALL) {
+                    count(counted, "mesh.authorization.verdict", verdict.code());
+                }
+            }
+            Metric::Faults => {
+                for (counted, name) in self.faults.iter().zip(InjectedFault::NAMES) {
+                    count(counted, "mesh.fault", name);
+                }
+            }
+            _ => samples.push(MetricSample::new(labels(), MetricValue::Level(self.active()))),
+        }
     }
 }
 

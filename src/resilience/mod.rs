@@ -34,6 +34,8 @@
 //! | [`DeadlineLayer`] | the time of a call or of an attempt | none: it is given one |
 //! | [`RetryLayer`] | the repeats of a call, by [`config::Retry`](crate::config::Retry) | 3 attempts, 25 ms to 1 s apart, 20 % of the calls and 10 per second |
 //! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
+//! | [`AuthorizeLayer`] | who may call what | none: it is given rules |
+//! | [`FaultLayer`] | nothing: it injects faults | none: it is given some |
 //! | [`AdaptiveConcurrencyLayer`] | the calls in flight, by their latency, by [`config::AdaptiveConcurrency`](crate::config::AdaptiveConcurrency) | `gradient2`, 20 to 200 |
 //! | [`ThrottleLayer`] | what is sent to a service that refuses, by [`config::Throttle`](crate::config::Throttle) | 2 calls for each that it accepts, over 2 min |
 //! | [`AdmissionControlLayer`] | what is sent to a service that fails, by [`config::AdmissionControl`](crate::config::AdmissionControl) | below 95 % successes, over 30 s |
@@ -49,6 +51,7 @@
 
 pub mod adaptive;
 pub mod admission;
+pub mod authorize;
 #[doc(hidden)]
 pub mod bench;
 pub(crate) mod breaker;
@@ -56,6 +59,7 @@ pub(crate) mod budget;
 pub mod deadline;
 pub(crate) mod drops;
 pub(crate) mod exchange;
+pub mod fault;
 pub mod limit;
 #[cfg(test)]
 mod model;
@@ -78,8 +82,10 @@ pub(crate) use self::budget::Budget;
 pub use self::{
     adaptive::{AdaptiveConcurrency, AdaptiveConcurrencyLayer},
     admission::{AdmissionControl, AdmissionControlLayer},
+    authorize::{Authorize, AuthorizeLayer},
     deadline::{Deadline, DeadlineLayer},
     exchange::{Answer, Exchange, Replay},
+    fault::{Fault, FaultLayer},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
     queue::{FailFast, FailFastLayer},
     retry::{Retry, RetryLayer},

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     config::IntegerRange,
-    core::{BodyEnd, Error, ErrorKind, grpc},
+    core::{BodyEnd, Error, ErrorKind, Phase, grpc},
 };
 
 /// What it has come to.
@@ -41,7 +41,12 @@ impl Outcome {
     }
 
     pub(crate) fn of_error(error: &Error) -> Self {
-        if error.refusal().is_some() {
+        // What ends before an endpoint is called has not met the service, a wait for a guard among it.
+        let is_early = matches!(
+            error.phase(),
+            Phase::Resolve | Phase::Route | Phase::Authorize | Phase::Admission | Phase::Pick
+        );
+        if is_early || error.refusal().is_some() {
             return Self::Local;
         }
         match error.kind() {
@@ -114,7 +119,7 @@ impl Named {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{Phase, Refusal};
+    use crate::core::Refusal;
 
     #[test]
     fn what_is_refused_here_says_nothing_of_the_service() {
@@ -123,6 +128,8 @@ mod tests {
         let error = Error::new(ErrorKind::Timeout, Phase::Headers);
         assert_eq!(Outcome::of_error(&error), Outcome::Failed);
         assert_eq!(Outcome::of_error(&error.refused(Refusal::Fault)), Outcome::Local);
+        let error = Error::new(ErrorKind::Timeout, Phase::Admission);
+        assert_eq!(Outcome::of_error(&error), Outcome::Local, "it was not sent");
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::text::Text;
-use crate::config::{HeaderEdit, headers};
+use crate::config::{HeaderEdit, headers, text::Text};
 
 /// Edits of headers, in this order: remove, set, add.
 #[derive(Debug, Default)]

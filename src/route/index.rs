@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::path::Anchor;
+use crate::config::path::Anchor;
 
 /// Rules by number, in order.
 #[derive(Debug)]

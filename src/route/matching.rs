@@ -2,15 +2,17 @@
 
 use std::{cell::Cell, collections::BTreeMap};
 
-use http::{HeaderName, Method, Request, header::HOST};
+use http::{Method, Request, header::HOST};
 
-use super::{
-    hash::value_of,
-    path::{Anchor, Path},
-    text::Text,
-};
+use super::hash::value_of;
 use crate::{
-    config::{GrpcMatch, HeaderMatch, Match, StringMatch},
+    config::{
+        GrpcMatch, Match, StringMatch,
+        header::Header,
+        path::{Anchor, Path},
+        share::below,
+        text::Text,
+    },
     core::{Random, grpc, uri::parameter},
 };
 
@@ -59,14 +61,6 @@ pub(crate) enum Mismatch {
     Cookie(usize),
     /// It is not of the share.
     Fraction,
-}
-
-#[derive(Clone, Debug)]
-struct Header {
-    name: HeaderName,
-    text: Text,
-    invert: bool,
-    missing_as_empty: bool,
 }
 
 /// A query parameter or a cookie.
@@ -207,58 +201,12 @@ impl Matcher {
 }
 
 /// The host that a request is for, without a user before it: a `host` header wins, as on the wire.
-pub(super) fn authority_of<B>(request: &Request<B>) -> Option<&str> {
+pub(crate) fn authority_of<B>(request: &Request<B>) -> Option<&str> {
     let host = match request.headers().get(HOST) {
         Some(host) => host.to_str().ok(),
         None => request.uri().authority().map(http::uri::Authority::as_str),
     };
     host.map(|host| host.rsplit_once('@').map_or(host, |(_, host)| host))
-}
-
-/// Where a share ends; none: it is all of them.
-pub(super) fn below(percent: f64) -> Option<u64> {
-    if percent >= 100.0 {
-        return None;
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a share of 2^64, and the cast of a float saturates"
-    )]
-    Some((percent / 100.0 * u64::MAX as f64) as u64)
-}
-
-// === impl Header ===
-
-impl Header {
-    fn new(header: &HeaderMatch) -> Result<Self, String> {
-        let name = HeaderName::from_bytes(header.name.as_bytes())
-            .map_err(|_| format!("`{}` is not a header name", header.name))?;
-        let text = Text::new(&header.matcher, header.ignore_case)?;
-        let HeaderMatch { invert, missing_as_empty, .. } = *header;
-        Ok(Self { name, text, invert, missing_as_empty })
-    }
-
-    fn matches(&self, headers: &http::HeaderMap) -> bool {
-        let mut values = headers.get_all(&self.name).iter().peekable();
-        if values.peek().is_some() {
-            let text = |value: &'_ http::HeaderValue| {
-                // It is there, whatever it says.
-                matches!(self.text, Text::Present)
-                    || std::str::from_utf8(value.as_bytes())
-                        .is_ok_and(|value| self.text.matches(value))
-            };
-            return values.any(text) != self.invert;
-        }
-        //= Envoy HeaderUtility::matchHeaders, gRFC A28: no value meets nothing, and not the
-        //= contrary either, unless it counts as an empty one
-        match (&self.text, self.missing_as_empty) {
-            (Text::Present, _) => self.invert,
-            (text, true) => text.matches("") != self.invert,
-            (_, false) => false,
-        }
-    }
 }
 
 // === impl Named ===

@@ -3,7 +3,10 @@
 use http::{HeaderMap, Request, Uri, header::HOST, uri::Authority};
 
 use super::{Edit, matching};
-use crate::{config, core::uri::with_authority};
+use crate::{
+    config::{self, share},
+    core::uri::with_authority,
+};
 
 /// A compiled mirror, without the cluster.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ impl Mirror {
             (None, _) => Host::Marked,
         };
         Self {
-            below: matching::below(mirror.percent.unwrap_or(100.0)),
+            below: share::below(mirror.percent.unwrap_or(100.0)),
             host,
             edit: (!mirror.request_headers.is_empty()).then(|| Edit::new(&mirror.request_headers)),
         }

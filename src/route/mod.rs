@@ -14,20 +14,18 @@ mod index;
 mod matching;
 mod mirror;
 mod order;
-mod path;
 mod rewrite;
 mod session;
 mod split;
 mod steps;
 mod table;
-mod text;
 
 pub(crate) use self::{
     answer::Answer,
     edit::Edit,
     hash::Hashing,
     host::Host,
-    matching::{Asked, Matcher, Mismatch, Roll},
+    matching::{Asked, Matcher, Mismatch, Roll, authority_of},
     mirror::Mirror,
     rewrite::{Rewrite, Unusable},
     session::{Named, Session},

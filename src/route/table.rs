@@ -9,10 +9,9 @@ use super::{
     index::Index,
     matching::{Asked, Mismatch},
     order::{self, Rank},
-    path::Path,
 };
 use crate::{
-    config::{self, RouteOrder, template::Template},
+    config::{self, RouteOrder, path::Path, template::Template},
     core::Random,
 };
 

@@ -14,6 +14,7 @@ use x509_cert::{
 };
 
 use super::spiffe::is_spiffe;
+use crate::config::SanKind;
 
 /// What is read of a certificate beside its chain, which webpki verifies.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -96,6 +97,17 @@ fn system(time: Time) -> SystemTime {
 }
 
 impl San {
+    /// Its kind and its text.
+    pub(super) fn typed(&self) -> Option<(SanKind, String)> {
+        Some(match self {
+            Self::Dns(name) => (SanKind::Dns, name.clone()),
+            Self::Uri(uri) => (SanKind::Uri, uri.clone()),
+            Self::Email(email) => (SanKind::Email, email.clone()),
+            Self::Ip(address) => (SanKind::Ip, address.to_string()),
+            Self::Other => return None,
+        })
+    }
+
     fn read(name: &GeneralName) -> Self {
         match name {
             GeneralName::DnsName(name) => Self::Dns(name.to_string()),

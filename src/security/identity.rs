@@ -9,9 +9,10 @@ use rustls::{
 
 use super::{
     Provider, TlsError, TlsErrorKind,
-    certificate::Facts,
+    certificate::{Facts, San},
     source::{self, Reports, Source, Writer},
 };
+use crate::config::SanKind;
 
 /// A source of the own key and certificate chain, as [`Discover`](crate::Discover) is one of
 /// endpoints.
@@ -66,6 +67,11 @@ impl Own {
     /// The names of the certificate.
     pub(crate) fn names(&self) -> Vec<String> {
         self.facts.names()
+    }
+
+    /// The same, each with its kind; those that nothing compares left out.
+    pub(crate) fn sans(&self) -> Vec<(SanKind, String)> {
+        self.facts.sans.iter().filter_map(San::typed).collect()
     }
 
     /// The end of its validity.

@@ -4,7 +4,7 @@
 use serde::de::DeserializeOwned;
 
 use super::{
-    Cluster, ConfigErrors, Service,
+    Cluster, ConfigErrors, Service, guard_leaves,
     instances::{Leaf, Model},
 };
 
@@ -890,7 +890,9 @@ const BESIDE: &[&str] = &[
 fn is_supported(path: &str) -> bool {
     let of_service = path.replacen(".routes[0].policy.", ".policy.", 1);
     let on_route = path != of_service;
+    let of_filter = path.replacen(".routes[0].filters", ".filters", 1);
     RUNS.contains(&path)
+        || guard_leaves::RUNS.contains(&of_filter.as_str())
         || CARRIED.contains(&path)
         || (on_route && RUNS.contains(&of_service.as_str()))
 }
@@ -908,7 +910,8 @@ fn fault<T: DeserializeOwned>(
     let errors = validate(&part).err().unwrap_or_default().0;
     let plain = path.split('=').next().unwrap_or(path);
     let is_not_yet = |error: &super::ConfigError| error.reason.starts_with("not supported yet");
-    if BESIDE.contains(&path.as_str()) {
+    let of_filter = path.replacen(".routes[0].filters", ".filters", 1);
+    if BESIDE.contains(&path.as_str()) || guard_leaves::BESIDE.contains(&of_filter.as_str()) {
         let is_refused = !errors.is_empty() && !errors.iter().any(is_not_yet);
         return (!is_refused).then(|| format!("{path}: {errors:?}"));
     }
@@ -948,7 +951,7 @@ fn every_field_is_supported_or_refused_by_name() {
 #[test]
 fn what_is_listed_as_supported_exists() {
     let (services, clusters) = leaves();
-    for path in RUNS.iter().chain(CARRIED) {
+    for path in RUNS.iter().chain(CARRIED).chain(guard_leaves::RUNS) {
         let known = services.iter().chain(&clusters).any(|leaf| leaf.path == *path);
         assert!(known, "{path} is no field");
     }

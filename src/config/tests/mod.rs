@@ -1,3 +1,5 @@
+#[cfg(feature = "schema")]
+mod guard_leaves;
 mod hash;
 #[cfg(feature = "schema")]
 pub(crate) mod instances;
@@ -90,11 +92,11 @@ fn what_the_stack_cannot_run_is_refused_by_name() {
     );
     let mut route = Route::default();
     route.clusters = vec![WeightedCluster::new("a")];
-    route.filters = vec![Filter::Fault(Box::default())];
+    route.filters = vec![Filter::Extension(Extension::new("a"))];
     let mut service = Service::default();
     service.routes = vec![route];
     let text = message(service.validate("a"));
-    assert!(text.contains("routes[0].filters[0] = fault: not supported yet"), "{text}");
+    assert!(text.contains("routes[0].filters[0] = extension: not supported yet"), "{text}");
 }
 
 #[test]

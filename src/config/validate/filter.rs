@@ -49,6 +49,8 @@ impl Checker {
                 Filter::Redirect(redirect) => checker.redirect(redirect, matches),
                 Filter::DirectResponse(direct) => checker.direct(direct),
                 Filter::Mirror(mirror) => checker.mirror(mirror),
+                Filter::Authorize(rules) => checker.authorization(rules),
+                Filter::Fault(fault) => checker.fault(fault),
                 Filter::AdaptiveConcurrency(limit) => checker.adaptive_concurrency(limit),
                 Filter::AdmissionControl(admission) => checker.admission_control(admission),
                 Filter::Throttle(throttle) => checker.throttle(throttle),
@@ -276,6 +278,8 @@ fn runs(filter: &Filter) -> bool {
             | Filter::Redirect(_)
             | Filter::DirectResponse(_)
             | Filter::Mirror(_)
+            | Filter::Authorize(_)
+            | Filter::Fault(_)
             | Filter::AdaptiveConcurrency(_)
             | Filter::AdmissionControl(_)
             | Filter::Throttle(_)

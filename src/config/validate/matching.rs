@@ -64,7 +64,7 @@ impl Checker {
         }
     }
 
-    fn path(&mut self, path: &PathMatch, ignore_case: bool) {
+    pub(super) fn path(&mut self, path: &PathMatch, ignore_case: bool) {
         let begins = |checker: &mut Self, field: &str, path: &str| {
             if !path.starts_with('/') {
                 checker.refuse(field, path, "must begin with `/`");

@@ -4,11 +4,13 @@
 //! Every check takes its struct apart without `..`: a new field does not compile before it is
 //! checked or refused here.
 
+mod authorization;
 mod balancer;
 mod breakers;
 mod cluster;
 mod dns;
 mod endpoint;
+mod fault;
 mod filter;
 mod hash;
 mod health;

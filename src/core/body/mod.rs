@@ -138,6 +138,25 @@ impl Body {
         Self { kind: Kind::Watched(incoming, Watch::holding(held)) }
     }
 
+    /// Puts something around the body itself, within what watches it: so deadlines and reports hold for
+    /// what is put around it, too.
+    pub(crate) fn within(&mut self, around: impl FnOnce(Self) -> Self) {
+        self.kind = match std::mem::take(&mut self.kind) {
+            Kind::Watched(incoming, watch) => {
+                Kind::Wrapped(Box::new((around(Self::incoming(incoming)), watch)))
+            }
+            Kind::Wrapped(mut wrapped) => {
+                wrapped.0 = around(std::mem::take(&mut wrapped.0));
+                Kind::Wrapped(wrapped)
+            }
+            Kind::Peeked(mut peeked) => {
+                peeked.1.within(around);
+                Kind::Peeked(peeked)
+            }
+            kind => around(Self { kind }).kind,
+        };
+    }
+
     /// Keeps a place under the service's limit until this response body has ended.
     pub(crate) fn hold(&mut self, limit: Held) {
         match &mut self.kind {

@@ -42,7 +42,11 @@ pub(super) struct Passing {
 
 /// What guards keep of a call under way.
 #[derive(Default)]
-pub(super) struct Passes(Vec<Box<dyn Pass>>);
+pub(super) struct Passes {
+    of_call: Vec<Box<dyn Pass>>,
+    /// What faults keep of the attempt under way.
+    of_attempt: Vec<Box<dyn Pass>>,
+}
 
 /// What all guards have said.
 enum Passed {
@@ -53,6 +57,15 @@ enum Passed {
 // === impl Passes ===
 
 impl Passes {
+    pub(super) fn hold_for_attempt(&mut self, pass: Box<dyn Pass>) {
+        self.of_attempt.push(pass);
+    }
+
+    /// Another attempt is made.
+    pub(super) fn end_attempt(&mut self) {
+        self.of_attempt.clear();
+    }
+
     /// The call is over; what is given back is held by its response's body.
     #[cold]
     pub(super) fn ended(
@@ -64,7 +77,7 @@ impl Passes {
     ) -> Held {
         let mut held = vec![limit];
         // The last one that let it in is the first that it leaves.
-        for pass in self.0.into_iter().rev() {
+        for pass in self.of_call.into_iter().chain(self.of_attempt).rev() {
             held.push(pass.ended(Ended { result, end, now, nanos }));
         }
         held.retain(|held| !matches!(held, Held::Nothing));
@@ -104,7 +117,7 @@ impl Passing {
             };
             match entry {
                 Entry::Pass => {}
-                Entry::Hold(pass) => self.passes.0.push(pass),
+                Entry::Hold(pass) => self.passes.of_call.push(pass),
                 Entry::Wait(waiting) => self.waiting = Some(waiting),
                 Entry::Refuse(error) => return Poll::Ready(Passed::Over(Err(error))),
                 Entry::Answer(response) => return Poll::Ready(Passed::Over(Ok(*response))),
@@ -142,7 +155,7 @@ impl PathProj<'_> {
             Poll::Ready(passed) => passed,
         };
         let passes = std::mem::take(&mut passing.passes);
-        if !passes.0.is_empty() {
+        if !passes.of_call.is_empty() {
             *self.passes = Some(Box::new(passes));
         }
         match passed {

@@ -7,6 +7,7 @@
 mod attempt;
 mod entrance;
 mod failover;
+mod faulty;
 mod first;
 mod guarded;
 mod head;

@@ -111,6 +111,9 @@ impl PathProj<'_> {
 
     pub(super) fn failed(&mut self, met: Met, error: Error) -> Step {
         self.trace_failure(error.kind());
+        if error.refusal().is_some() {
+            self.refund();
+        }
         let text = attempt_text(&error);
         if self.caller.inner.is_closed() {
             self.note(&text);
@@ -265,6 +268,7 @@ impl PathProj<'_> {
         {
             return Err(RetryRefusal::Budget);
         }
+        self.trail.is_paid = budgeted;
         // Only now: what takes the body over breaks an upload that is still under way.
         let request = match (self.request.take(), &*self.armed) {
             (Some(request), _) => request,
@@ -276,6 +280,17 @@ impl PathProj<'_> {
         *self.request = Some(request);
         self.state.set(if after.is_zero() { State::Begin } else { State::Backoff(resume) });
         Ok(())
+    }
+
+    /// The attempt was refused before it was made: its retry has cost nothing.
+    #[cold]
+    fn refund(&mut self) {
+        if !std::mem::take(&mut self.trail.is_paid) {
+            return;
+        }
+        if let Some(policy) = self.pinned.as_ref().and_then(Pinned::policy) {
+            policy.budget.refund(self.caller.inner.epoch.nanos(Instant::now()));
+        }
     }
 
     /// Whether the request is in hand: given back, or copied.

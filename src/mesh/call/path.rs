@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use super::{
     Caller, Pinned,
     attempt::{Attempt, Met, Way},
+    faulty::Meeting,
     guarded::{self, Chosen, Passes, Passing},
     head::{self, Head},
     mirrored,
@@ -84,6 +85,8 @@ pub(super) enum State {
     Resolve(BoxFuture<()>),
     /// On its way past the guards of its route.
     Guards(Box<Passing>),
+    /// On its way past the faults of its route, an attempt.
+    Faulty(Box<Meeting>),
     Attempt(Attempt),
     /// Through the user's attempt layers, which cost a box anyway.
     Staged(Box<StagedAttempt>),
@@ -208,6 +211,7 @@ impl PathProj<'_> {
                 }
             }
             StateProj::Guards(_) => self.pass(cx),
+            StateProj::Faulty(_) => self.met_faults(cx),
             StateProj::Backoff(_) => self.wait(cx),
             StateProj::Attempt(_) | StateProj::Staged(_) | StateProj::Done => Poll::Pending,
         }
@@ -399,15 +403,25 @@ impl PathProj<'_> {
 
     /// Starts the next attempt with the request in hand.
     pub(super) fn start(&mut self, now: Instant, at: u64) -> Step {
-        let (Some(pinned), Some(request)) = (&*self.pinned, &mut *self.request) else {
-            return missing();
-        };
+        let Some(pinned) = &*self.pinned else { return missing() };
         *self.answering = None;
         self.trail.number += 1;
         if pinned.bounds.expired(now) {
             return Step::Return(Err(Error::new(ErrorKind::Timeout, Phase::Admission)
                 .detail(format!("no time was left to make an attempt: {}", self.of_deadline()))));
         }
+        if pinned.route().is_some_and(|route| route.faults.is_some()) {
+            return self.meet_faults(now);
+        }
+        self.launch(now, at)
+    }
+
+    /// Makes the attempt that has been started.
+    #[inline]
+    pub(super) fn launch(&mut self, now: Instant, at: u64) -> Step {
+        let (Some(pinned), Some(request)) = (&*self.pinned, &mut *self.request) else {
+            return missing();
+        };
         let (is_grpc, policy) = (self.caller.grpc, pinned.policy());
         let bounds =
             pinned.bounds.of_attempt(policy.and_then(|policy| policy.attempt_timeout), now);
@@ -491,6 +505,9 @@ impl PathProj<'_> {
             StateProj::Staged(attempt) => {
                 timeout.and_then(|timeout| attempt.started().checked_add(timeout))
             }
+            StateProj::Faulty(meeting) => {
+                timeout.and_then(|timeout| meeting.started.checked_add(timeout))
+            }
             StateProj::Peek(_, until) => Some(*until),
             StateProj::Begin | StateProj::Guards(_) | StateProj::Done => None,
         };
@@ -512,6 +529,7 @@ impl PathProj<'_> {
             StateProj::Attempt(attempt) => attempt.phase(),
             StateProj::Staged(_) | StateProj::Peek(..) | StateProj::Done => Phase::Headers,
             StateProj::Guards(_) => Phase::Admission,
+            StateProj::Faulty(_) => Phase::Request,
             StateProj::Backoff(_) => Phase::Backoff,
         }
     }

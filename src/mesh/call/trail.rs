@@ -18,6 +18,8 @@ pub(super) struct Trail {
     pub(super) number: u32,
     /// Those that never left this process.
     pub(super) never_sent: u32,
+    /// The budget has paid for the attempt under way.
+    pub(super) is_paid: bool,
     /// Endpoints that the next attempt avoids.
     pub(super) tried: Vec<Arc<Endpoint<Node>>>,
     log: Vec<core::Attempt>,

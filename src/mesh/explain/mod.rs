@@ -19,7 +19,7 @@ use super::{
     UnknownNames, call,
     client::{self, Found},
     describe::route_settings,
-    guard::protect::criticality,
+    guard::{Dry, protect::criticality},
     inner::Inner,
     service::{Route, Service},
 };
@@ -71,7 +71,7 @@ impl Explanation {
         });
         let now = Instant::now();
         let said = head::said_by_call(&request, route.policy.scope, now);
-        let settings = route_settings(inner, route, said.as_ref());
+        let settings = route_settings(inner, &cell.name, route, said.as_ref());
         let now = inner.epoch.nanos(now);
         let call = Call { inner, route, request: &request, now };
         #[expect(clippy::cast_precision_loss, reason = "a share")]
@@ -82,11 +82,16 @@ impl Explanation {
                 explain(&call, found.rule, target, weight as f64 / total as f64)
             })
             .collect();
+        let dry = Dry { inner, request: &request, route };
+        let guards = || route.guards.iter().flat_map(|guards| guards.iter());
+        let faults = route.faults.iter().flat_map(|faults| faults.iter());
+        let refuses = guards().find(|guard| guard.fails(&dry)).and_then(|it| it.explain(&dry));
         let fails = refused(&service, route, &request, now);
         Ok(Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
-            fails,
+            fails: refuses.or(fails),
+            guards: guards().chain(faults).filter_map(|guard| guard.explain(&dry)).collect(),
             route: RouteExplanation {
                 index,
                 name: route.name.as_deref().map(str::to_owned),

@@ -36,6 +36,7 @@ impl Display for Explanation {
             writeln!(f, "  filters {}", self.route.filters.join(", "))?;
         }
         said(f, &self.route.settings)?;
+        self.guards.iter().try_for_each(|guard| writeln!(f, "  {guard}"))?;
         if let Some(answer) = &self.answer {
             answer.fmt(f)?;
         }

@@ -16,6 +16,9 @@ pub struct Explanation {
     pub service: String,
     /// Why the call would fail whatever is picked: a limit is reached.
     pub fails: Option<String>,
+    /// What the filters say that decide before its first attempt, in order: rules of authorisation,
+    /// faults. Nothing is counted, taken or injected.
+    pub guards: Vec<String>,
     /// The route that takes it.
     pub route: RouteExplanation,
     /// What the call is answered here, without any cluster: a redirect, or a direct response.

@@ -56,7 +56,6 @@ impl Window {
     }
 
     /// Takes all of it, and begins anew.
-    #[expect(clippy::cast_possible_truncation, reason = "at most MOST")]
     pub(super) fn take(&self) -> Taken {
         let answers = self.answers.swap(0, Ordering::AcqRel);
         Taken {

@@ -75,6 +75,11 @@ impl Budget {
         self.ledger.withdraw(now, TOKEN, self.reserve(now))
     }
 
+    /// Gives back what a retry has taken that was refused before it was made.
+    pub(crate) fn refund(&self, now: u64) {
+        self.ledger.deposit(now, TOKEN);
+    }
+
     /// Whole retries that are left.
     #[must_use]
     pub(crate) fn balance(&self, now: u64) -> u64 {

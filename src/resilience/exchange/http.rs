@@ -5,11 +5,15 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
 
-use super::sealed::{Answer, Exchange, Replay};
+use super::{
+    host_of,
+    sealed::{Answer, Exchange, Replay},
+};
 use crate::{
     core::{Body, BoxError, Call, Held, Outgoing, ReplayBody},
     resilience::{
         deadline::{Expiry, TimedBody},
+        fault::{FaultBody, Slow},
         limit::HeldBody,
     },
 };
@@ -24,6 +28,14 @@ pub struct Copy {
 impl<B> Exchange for Request<B> {
     fn method(&self) -> &Method {
         self.method()
+    }
+
+    fn path(&self) -> &str {
+        self.uri().path()
+    }
+
+    fn authority(&self) -> Option<&str> {
+        host_of(self.headers(), || Some(self.uri().authority()?.as_str()))
     }
 
     fn headers(&self) -> &HeaderMap {
@@ -70,6 +82,7 @@ where
 impl<B> Answer for Response<B> {
     type Timed = Response<TimedBody<B>>;
     type Held = Response<HeldBody<B>>;
+    type Faulty = Response<FaultBody<B>>;
 
     fn status(&self) -> StatusCode {
         self.status()
@@ -85,6 +98,14 @@ impl<B> Answer for Response<B> {
 
     fn held(self, permit: Held) -> Self::Held {
         self.map(|body| HeldBody::new(body, permit))
+    }
+
+    fn faulty(self, slow: Option<Box<Slow>>) -> Self::Faulty {
+        self.map(|body| FaultBody::new(body, slow))
+    }
+
+    fn injected(response: Response<Bytes>) -> Self::Faulty {
+        response.map(FaultBody::own)
     }
 }
 

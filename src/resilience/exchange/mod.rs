@@ -11,17 +11,22 @@ mod reqwest;
 pub(super) mod sealed {
     use std::time::Duration;
 
-    use http::{HeaderMap, Method, StatusCode};
+    use bytes::Bytes;
+    use http::{HeaderMap, Method, Response, StatusCode};
 
     use crate::{
         core::{Body, Call, Held},
-        resilience::deadline::Expiry,
+        resilience::{deadline::Expiry, fault::Slow},
     };
 
     /// The head of a request.
     #[expect(unnameable_types, reason = "seals `Exchange`")]
     pub trait Exchange: Sized {
         fn method(&self) -> &Method;
+        /// The path, as it is written.
+        fn path(&self) -> &str;
+        /// Whom the request is for, without a user before it; a `host` header wins.
+        fn authority(&self) -> Option<&str>;
         fn headers(&self) -> &HeaderMap;
         fn headers_mut(&mut self) -> &mut HeaderMap;
         /// What the call asks for, where the request can carry it.
@@ -53,11 +58,15 @@ pub(super) mod sealed {
         type Timed;
         /// The response whose body keeps a place under a limit.
         type Held;
+        /// The response whose body is slow, or that was made without a call.
+        type Faulty;
 
         fn status(&self) -> StatusCode;
         fn headers(&self) -> &HeaderMap;
         fn timed(self, expiry: Option<Expiry>) -> Self::Timed;
         fn held(self, permit: Held) -> Self::Held;
+        fn faulty(self, slow: Option<Box<Slow>>) -> Self::Faulty;
+        fn injected(response: Response<Bytes>) -> Self::Faulty;
     }
 }
 
@@ -95,3 +104,20 @@ impl<B, T: sealed::Replay<B>> Replay<B> for T {}
 pub trait Answer: sealed::Answer {}
 
 impl<T: sealed::Answer> Answer for T {}
+
+/// What a `host` header says; where there is none, what the address does.
+fn host_of<'a>(
+    headers: &'a ::http::HeaderMap,
+    of_address: impl FnOnce() -> Option<&'a str>,
+) -> Option<&'a str> {
+    let host = match headers.get(::http::header::HOST) {
+        Some(host) => host.to_str().ok(),
+        None => of_address(),
+    };
+    host.map(bare)
+}
+
+/// An authority without a user before it.
+fn bare(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}

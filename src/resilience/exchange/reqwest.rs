@@ -2,14 +2,19 @@
 
 use std::{fmt, time::Duration};
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::{Request, Response, ResponseBuilderExt};
 
-use super::sealed::{Answer, Exchange, Replay};
+use super::{
+    host_of,
+    sealed::{Answer, Exchange, Replay},
+};
 use crate::{
     core::{Body, Call, Held, Outgoing, ReplayBody},
     resilience::{
         deadline::{Expiry, TimedBody},
+        fault::{FaultBody, Slow},
         limit::HeldBody,
     },
 };
@@ -26,6 +31,14 @@ pub struct Copy {
 impl Exchange for Request {
     fn method(&self) -> &Method {
         self.method()
+    }
+
+    fn path(&self) -> &str {
+        self.url().path()
+    }
+
+    fn authority(&self) -> Option<&str> {
+        host_of(self.headers(), || Some(self.url().authority()))
     }
 
     fn headers(&self) -> &HeaderMap {
@@ -77,6 +90,7 @@ impl<B> Replay<B> for Request {
 impl Answer for Response {
     type Timed = Self;
     type Held = Self;
+    type Faulty = Self;
 
     fn status(&self) -> StatusCode {
         self.status()
@@ -95,6 +109,17 @@ impl Answer for Response {
 
     fn held(self, permit: Held) -> Self {
         rewrap(self, |body| reqwest::Body::wrap(HeldBody::new(body, permit)))
+    }
+
+    fn faulty(self, slow: Option<Box<Slow>>) -> Self {
+        match slow {
+            None => self,
+            slow => rewrap(self, |body| reqwest::Body::wrap(FaultBody::new(body, slow))),
+        }
+    }
+
+    fn injected(response: http::Response<Bytes>) -> Self {
+        response.into()
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::HeaderMatch;
 use crate::config::{CookieMatch, IntegerRange, PathMatch, QueryMatch, RuntimeFraction};
 
 fn get(uri: &str) -> Request<()> {

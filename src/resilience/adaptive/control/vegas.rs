@@ -46,19 +46,16 @@ impl Vegas {
     pub(super) fn update(&mut self, seen: &Seen, rules: &Rules, random: &Random) -> f64 {
         self.windows += 1.0;
         let is_over = self.windows >= self.jitter * self.probe * self.limit;
-        if let Some(latency) = seen.latency
-            && (is_over || self.least.is_none_or(|least| latency < least))
-        {
+        let is_new = |latency: &f64| is_over || self.least.is_none_or(|least| *latency < least);
+        let new = seen.latency.filter(is_new);
+        if new.is_some() {
             if is_over {
                 (self.windows, self.jitter) = (0.0, jitter(random));
             }
-            // What it measures by is new: there is nothing to compare with yet.
-            self.least = Some(latency);
-            if seen.drops == 0 {
-                return self.limit;
-            }
+            self.least = new;
         }
-        let limit = self.next(seen);
+        // Where what it measures by is new, there is nothing to compare with yet.
+        let limit = if new.is_some() && seen.drops == 0 { self.limit } else { self.next(seen) };
         self.limit = rules.within(limit, seen.in_flight);
         self.limit
     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::config::{StringMatch, pattern::Whole};
+use super::{StringMatch, pattern::Whole};
 
 /// A compiled match on text.
 #[derive(Clone, Debug)]
-pub(super) enum Text {
+pub(crate) enum Text {
     Exact(String),
     Prefix(String),
     Suffix(String),
@@ -23,7 +23,7 @@ pub(super) enum Text {
 }
 
 impl Text {
-    pub(super) fn new(matcher: &StringMatch, ignore_case: bool) -> Result<Self, String> {
+    pub(crate) fn new(matcher: &StringMatch, ignore_case: bool) -> Result<Self, String> {
         let lower = |text: &String| text.to_ascii_lowercase();
         Ok(match (matcher, ignore_case) {
             (StringMatch::Exact(text), false) => Self::Exact(text.clone()),
@@ -40,7 +40,7 @@ impl Text {
         })
     }
 
-    pub(super) fn matches(&self, value: &str) -> bool {
+    pub(crate) fn matches(&self, value: &str) -> bool {
         match self {
             Self::Exact(text) => value == text,
             Self::Prefix(text) => value.starts_with(text.as_str()),

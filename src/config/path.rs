@@ -1,12 +1,12 @@
-//! What a path must be, and what the table can look it up by.
+//! What a path must be, and what the route table can look it up by.
 
 use std::sync::Arc;
 
-use crate::config::{PathMatch, pattern::Whole, template::Template};
+use super::{PathMatch, pattern::Whole, template::Template};
 
 /// A compiled match on the path.
 #[derive(Clone, Debug)]
-pub(super) enum Path {
+pub(crate) enum Path {
     Exact(String),
     /// Whole elements, without a trailing slash.
     Prefix(String),
@@ -21,7 +21,7 @@ pub(super) enum Path {
 
 /// What every path that matches begins with.
 #[derive(Debug)]
-pub(super) enum Anchor<'a> {
+pub(crate) enum Anchor<'a> {
     /// The whole path.
     Exact(&'a str),
     /// Whole elements of this path.
@@ -34,7 +34,7 @@ pub(super) enum Anchor<'a> {
 }
 
 impl Path {
-    pub(super) fn new(path: &PathMatch, ignore_case: bool) -> Result<Self, String> {
+    pub(crate) fn new(path: &PathMatch, ignore_case: bool) -> Result<Self, String> {
         let bare = |path: &str| path.strip_suffix('/').unwrap_or(path).to_owned();
         Ok(match (path, ignore_case) {
             (PathMatch::Exact(path), false) => Self::Exact(path.clone()),
@@ -49,7 +49,7 @@ impl Path {
         })
     }
 
-    pub(super) fn matches(&self, path: &str) -> bool {
+    pub(crate) fn matches(&self, path: &str) -> bool {
         let start = |text: &str| {
             let start = path.get(..text.len())?;
             if start.eq_ignore_ascii_case(text) { path.get(text.len()..) } else { None }
@@ -69,7 +69,7 @@ impl Path {
     }
 
     /// How much of a path that matches is the prefix, and whether by whole elements.
-    pub(super) fn prefix(&self) -> (usize, bool) {
+    pub(crate) fn prefix(&self) -> (usize, bool) {
         match self {
             Self::Prefix(prefix) | Self::PrefixNoCase(prefix) => (prefix.len(), true),
             Self::StringPrefix(prefix) | Self::StringPrefixNoCase(prefix) => (prefix.len(), false),
@@ -79,11 +79,11 @@ impl Path {
         }
     }
 
-    pub(super) fn takes_all(&self) -> bool {
+    pub(crate) fn takes_all(&self) -> bool {
         matches!(self, Self::Prefix(prefix) | Self::PrefixNoCase(prefix) if prefix.is_empty())
     }
 
-    pub(super) fn anchor(&self) -> Anchor<'_> {
+    pub(crate) fn anchor(&self) -> Anchor<'_> {
         match self {
             Self::Exact(path) => Anchor::Exact(path),
             Self::Prefix(prefix) => Anchor::Under(prefix),
