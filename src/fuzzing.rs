@@ -38,6 +38,25 @@ use crate::{
     transport::prepare,
 };
 
+/// Reads an answer of a rate limit service: what it adds can be sent.
+#[cfg(feature = "rls")]
+pub fn rate_limit(message: &[u8]) {
+    use crate::{
+        config::headers::is_editable,
+        resilience::global_rate_limit::{Answer, Asker},
+    };
+
+    let Ok(answer) = Answer::read(message) else { return };
+    let mut headers = HeaderMap::new();
+    Asker::change_request(&answer, &mut headers);
+    assert!(headers.keys().all(|name| is_editable(name) && !name.as_str().starts_with("grpc-")));
+    if let Some(limits) = &answer.limits {
+        limits.write(&mut headers);
+        assert!(headers.contains_key("x-ratelimit-remaining"));
+    }
+    assert!(answer.quota.is_none_or(|quota| quota.requests > 0 && !answer.is_over));
+}
+
 /// Reads a mesh file; what is valid compiles, and is the same when it is written and read again.
 #[cfg(feature = "file")]
 pub fn mesh_file(bytes: &[u8]) {
@@ -54,7 +73,8 @@ pub fn mesh_file(bytes: &[u8]) {
                 Matcher::new(rule, &labels).expect("a valid match compiles");
             }
             let split = Split::new(route.clusters.iter().map(|target| (target.weight, ())));
-            assert!(split.choose(0).is_some() && split.choose(u64::MAX).is_some());
+            let choose = |word| split.get(split.place(word));
+            assert!(choose(0).is_some() && choose(u64::MAX).is_some());
             let policies = [&service.policy, &route.policy];
             for retry in policies.iter().filter_map(|policy| policy.retry.as_ref()) {
                 let _policy: Policy = Policy::new(retry);

@@ -77,6 +77,7 @@
 //! * **rustls-023** — A crypto provider of the application's own, from rustls 0.23.
 //! * **orca** — Load reports (ORCA): the policies `client_weighted` and `prequal`, and for servers
 //!   `server::LoadReportLayer`. Pulls in `prost` and `serde_json`.
+//! * **rls** — Rate limits that many callers share, by Envoy's protocol. Pulls in `prost`.
 //! * **grpc-health** — Health checks by the gRPC health protocol. Pulls in `prost`.
 //! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
 //!   on tokio's `test-util` and hyper's server.

@@ -179,6 +179,31 @@ fn layers_and_their_services_are_cloned_freely() {
 }
 
 #[test]
+fn layers_of_rates_are_cloned_freely() {
+    use tower_mesh::resilience::{Descriptor, RateLimit, RateLimitLayer};
+
+    fn future<S: tower::Service<http::Request<Body>>>()
+    where
+        S::Future: Send + 'static,
+    {
+    }
+    all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
+        Descriptor, RateLimitLayer, RateLimit<Client>,
+    );
+    future::<RateLimit<Client>>();
+    #[cfg(feature = "rls")]
+    {
+        use tower_mesh::resilience::{GlobalRateLimit, GlobalRateLimitLayer};
+
+        type Describe = fn(&http::Request<Body>) -> Vec<Descriptor>;
+        all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
+            GlobalRateLimitLayer<Client, Describe>, GlobalRateLimit<Client, Client, Describe>,
+        );
+        future::<GlobalRateLimit<Client, Client, Describe>>();
+    }
+}
+
+#[test]
 fn what_is_moved_per_call_stays_small() {
     for (what, bytes, most) in [
         ("Error", size_of::<Error>(), 8),

@@ -129,7 +129,7 @@ pub use self::{
     rate_limit::{
         AddressMask, DescriptorEntry, DescriptorHeaders, DescriptorMetadata, DescriptorPart,
         DescriptorQuery, DescriptorSource, GlobalRateLimit, LimitedDescriptor, RateDescriptor,
-        RateLimit, TokenBucket,
+        RateLimit, RateRequestType, TokenBucket,
     },
     retry::{
         AvoidEndpoint, Budget, ResetFormat, ResetHeader, Retry, RetryOn, RetryPriority,

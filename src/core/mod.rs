@@ -18,7 +18,7 @@ pub(crate) use self::body::{
     Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Ticket,
     Unrepeatable, Watch, Watcher, polled_foreign, tail, tee,
 };
-pub(crate) use self::error::{Context, grpc};
+pub(crate) use self::error::{Context, Reply, grpc};
 pub(crate) use self::event::Events;
 pub(crate) use self::random::Random;
 pub(crate) use self::time::{Epoch, Instant, earliest, nanos};

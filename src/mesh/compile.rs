@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use super::{
@@ -134,7 +135,9 @@ impl Inner {
         let targets = targets.map(|target| &target.name);
         let filters = said.filters.iter().chain(routes.iter().flat_map(|route| &route.filters));
         let mirrors = filters.filter_map(|filter| mirror_of(filter)?.cluster.as_ref());
-        let targets = targets.chain(mirrors).map(|name| name.to_ascii_lowercase()).collect();
+        let filters = said.filters.iter().chain(routes.iter().flat_map(|route| &route.filters));
+        let targets = targets.chain(mirrors).chain(filters.filter_map(asked_by));
+        let targets = targets.map(|name| name.to_ascii_lowercase()).collect();
         self.refer(state, name, targets);
         let named = |meter: Arc<RouteMeter>| Some((Arc::clone(meter.name()?), meter));
         let mut meters: HashMap<_, _> = cell.meters().into_iter().filter_map(named).collect();
@@ -186,8 +189,8 @@ impl Inner {
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
             let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
-            let guards = self.guards(&cell, &place, &said.filters, &route);
-            let faults = self.faults(&cell, &place, &said.filters, &route);
+            let guards = self.guards(state, &cell, &place, &said.filters, &route);
+            let faults = self.faults(state, &cell, &place, &said.filters, &route);
             let filters = filters().map(config::Filter::name).collect();
             let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
             let compiled = Route {
@@ -240,10 +243,43 @@ impl Inner {
         let target = config::WeightedCluster::new(mirror.cluster.as_ref()?.to_ascii_lowercase());
         let cluster = self.target(state, &target);
         // The one of before goes on: what it has counted, its limit and its budget.
-        let made = || Arc::new(ServiceCell::of_mirror(&target.name, &self.hub));
+        let made = || Arc::new(ServiceCell::beside("mirror", &target.name, &self.hub));
         let cell = kept.map_or_else(made, Arc::clone);
+        let before = cell.current.load();
+        let kept = before.as_ref().and_then(|service| service.limiter.as_ref());
+        let limiter = Limiter::resized(kept, mirrored::IN_FLIGHT);
+        drop(before);
+        self.set_beside(&cell, cluster, Some(mirrored::TIMEOUT), Some(limiter))?;
+        let how = Arc::new(crate::route::Mirror::new(mirror));
+        Some(Mirror { said, how, cell })
+    }
+
+    /// A service of one cluster alone, for what is asked beside calls: it tries once.
+    #[cfg(feature = "rls")]
+    pub(super) fn cell_beside(
+        &self,
+        state: &mut State,
+        what: &str,
+        cluster: &str,
+    ) -> Option<Arc<ServiceCell>> {
+        let name = cluster.to_ascii_lowercase();
+        // The cell of whatever stands in its place: it outlives updates of the cluster.
+        let cluster = Arc::clone(&self.entry(state, &name).cell);
+        let cell = ServiceCell::beside(what, &name, &self.hub);
+        self.set_beside(&cell, cluster, None, None)?;
+        Some(Arc::new(cell))
+    }
+
+    /// Defines a service of one cluster, which tries once.
+    fn set_beside(
+        &self,
+        cell: &ServiceCell,
+        cluster: Arc<Cluster>,
+        timeout: Option<Duration>,
+        limiter: Option<Arc<Limiter>>,
+    ) -> Option<()> {
         let mut plane = Policy::default();
-        plane.timeout = Some(mirrored::TIMEOUT);
+        plane.timeout = timeout;
         plane.retry = Some(config::Retry::standard().attempts(1));
         let nothing = BTreeMap::new();
         let target = Target::new(cluster, &nothing, &nothing, None, &Arc::from([]));
@@ -264,13 +300,8 @@ impl Inner {
         };
         let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
         table.add(&[], &[], route).ok()?;
-        let before = cell.current.load();
-        let kept = before.as_ref().and_then(|service| service.limiter.as_ref());
-        let limiter = Some(Limiter::resized(kept, mirrored::IN_FLIGHT));
-        drop(before);
         cell.set(Service { table: table.build(), limiter });
-        let how = Arc::new(crate::route::Mirror::new(mirror));
-        Some(Mirror { said, how, cell })
+        Some(())
     }
 
     /// Notes which clusters a service names.
@@ -553,6 +584,14 @@ fn named_at(state: &State, service: &str, cluster: &str) -> Option<String> {
 fn mirror_of(filter: &config::Filter) -> Option<&config::Mirror> {
     match filter {
         config::Filter::Mirror(mirror) => Some(mirror),
+        _ => None,
+    }
+}
+
+/// The cluster of a service that a filter asks.
+fn asked_by(filter: &config::Filter) -> Option<&String> {
+    match filter {
+        config::Filter::GlobalRateLimit(limit) => Some(&limit.cluster),
         _ => None,
     }
 }

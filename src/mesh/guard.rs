@@ -7,10 +7,13 @@
 //!
 //! What a guard decides by lives in `resilience` and `security`; here is what ties it to the mesh.
 
-#![allow(dead_code, reason = "some of what a guard may ask for is for guards to come")]
+#![allow(dead_code, reason = "what only some kinds of guards read")]
 
 mod authorize;
 mod fault;
+#[cfg(feature = "rls")]
+mod global_rate_limit;
+mod rate_limit;
 
 pub(crate) mod protect;
 
@@ -21,13 +24,16 @@ use std::{
 
 use http::{Request, Response};
 
-use self::{authorize::Authorize, fault::Fault, protect::Protecting};
+#[cfg(feature = "rls")]
+use self::global_rate_limit::GlobalRateLimit;
+use self::{authorize::Authorize, fault::Fault, protect::Protecting, rate_limit::RateLimit};
 use super::{
     call::Caller,
     cluster::Cluster,
     describe::{Setting, SettingOrigin},
     inner::Inner,
     service::{Policy, Route, ServiceCell},
+    state::State,
 };
 use crate::{
     config::{self, Filter},
@@ -77,6 +83,13 @@ pub(crate) struct Dry<'a> {
     pub(crate) inner: &'a Inner,
     pub(crate) request: &'a Request<()>,
     pub(crate) route: &'a Route,
+}
+
+impl Dry<'_> {
+    /// In nanoseconds since the mesh's epoch.
+    fn now(&self) -> u64 {
+        self.inner.epoch.nanos(Instant::now())
+    }
 }
 
 /// A limit of calls in flight, now.
@@ -221,6 +234,12 @@ fn is_of_attempts(filter: &Filter) -> bool {
     matches!(filter, Filter::Fault(fault) if fault.per_attempt == Some(true))
 }
 
+/// What the control plane says of a filter, in words.
+fn said(name: &'static str, value: String, source: Option<&str>) -> Setting {
+    let (origin, source) = (SettingOrigin::ControlPlane, source.map(str::to_owned));
+    Setting { name: name.into(), value, origin, source }
+}
+
 /// The limits of a service's routes that are in use: their counts go on, whatever the new limit is.
 /// Locked by updates only.
 #[derive(Debug, Default)]
@@ -256,12 +275,13 @@ impl Inner {
     /// none.
     pub(super) fn guards(
         &self,
+        state: &mut State,
         cell: &ServiceCell,
         place: &Place,
         of_service: &[Filter],
         of_route: &config::Route,
     ) -> Option<Arc<[Arc<dyn Guard>]>> {
-        let mut guards = self.made(cell, (place, &of_route.filters), of_service, false);
+        let mut guards = self.made(state, cell, (place, &of_route.filters), of_service, false);
         if let Some(calls) = of_route.policy.max_requests {
             guards.push(Protecting::fixed(cell.route_limits.limiter(place, calls), self.epoch));
         }
@@ -271,17 +291,19 @@ impl Inner {
     /// The same of each attempt: the faults that are for those.
     pub(super) fn faults(
         &self,
+        state: &mut State,
         cell: &ServiceCell,
         place: &Place,
         of_service: &[Filter],
         of_route: &config::Route,
     ) -> Option<Arc<[Arc<dyn Guard>]>> {
-        let faults = self.made(cell, (place, &of_route.filters), of_service, true);
+        let faults = self.made(state, cell, (place, &of_route.filters), of_service, true);
         (!faults.is_empty()).then(|| faults.into())
     }
 
     fn made(
         &self,
+        state: &mut State,
         cell: &ServiceCell,
         (place, of_route): (&Place, &[Filter]),
         of_service: &[Filter],
@@ -293,21 +315,33 @@ impl Inner {
         let all = of_mesh.chain(of_service).chain(of_route);
         let all = all.filter(|(_, filter)| is_of_attempts(filter) == of_attempts);
         let guards = all.filter_map(|(place, filter)| {
-            cell.guards.guard(place, filter, || self.make_guard(cell, place, filter))
+            cell.guards.guard(place, filter, || self.make_guard(state, cell, place, filter))
         });
         guards.collect()
     }
 
     /// The guard that a validated filter asks for, if it asks for one.
+    #[cfg_attr(
+        not(feature = "rls"),
+        allow(unused_variables, reason = "no guard without it asks for a cluster")
+    )]
     fn make_guard(
         &self,
+        state: &mut State,
         cell: &ServiceCell,
         place: &Place,
         filter: &Filter,
     ) -> Option<Arc<dyn Guard>> {
+        let labels = &self.code.labels;
         match filter {
             Filter::Fault(said) => Some(Arc::new(Fault::new(said)?)),
             Filter::Authorize(said) => Some(Arc::new(Authorize::new(&cell.name, said))),
+            Filter::RateLimit(limit) => Some(Arc::new(RateLimit::new(limit, labels))),
+            #[cfg(feature = "rls")]
+            Filter::GlobalRateLimit(limit) => {
+                let cell = self.cell_beside(state, "rate limits", &limit.cluster)?;
+                Some(Arc::new(GlobalRateLimit::new(limit, labels, cell)))
+            }
             #[cfg(all(test, feature = "testing"))]
             Filter::Extension(extension) => tests::made(extension),
             filter => Protecting::of(place, filter, self.epoch, &self.random),

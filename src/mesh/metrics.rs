@@ -96,6 +96,7 @@ impl View {
             Metric::CallsActive
             | Metric::Verdicts
             | Metric::Faults
+            | Metric::RateLimits
             | Metric::HttpCall
             | Metric::GrpcCall
             | Metric::BodiesFailed
@@ -140,7 +141,7 @@ impl View {
     fn samples(&self, inner: &Inner, metric: Metric) -> Vec<MetricSample> {
         let mut samples = Vec::new();
         match metric {
-            Metric::CallsActive | Metric::Verdicts | Metric::Faults => {
+            Metric::CallsActive | Metric::Verdicts | Metric::Faults | Metric::RateLimits => {
                 for service in &self.services {
                     service.meter.collect(metric, &mut samples);
                 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -98,9 +99,6 @@ pub(crate) struct Target {
     pub(crate) mirrors: Arc<[Mirror]>,
 }
 
-/// What stands before the cluster in the name of a mirror.
-const OF_MIRROR: &str = "mirror of ";
-
 /// Who gets a copy of a request.
 #[derive(Clone)]
 pub(crate) struct Mirror {
@@ -134,11 +132,17 @@ pub(crate) struct Policy {
 impl Mirror {
     /// The cluster that gets the copies.
     pub(crate) fn cluster(&self) -> &str {
-        self.cell.name.strip_prefix(OF_MIRROR).unwrap_or(&self.cell.name)
+        self.cell.name.split_once(" of ").map_or(&*self.cell.name, |(_, cluster)| cluster)
     }
 }
 
 // === impl Target ===
+
+impl fmt::Debug for ServiceCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceCell").field("name", &self.name).finish_non_exhaustive()
+    }
+}
 
 impl Target {
     /// The labels are those of the route, and over them those of its cluster.
@@ -182,9 +186,10 @@ impl ServiceCell {
         }
     }
 
-    /// The cell of who gets copies for a cluster: no service has its name.
-    pub(crate) fn of_mirror(cluster: &str, hub: &Arc<Hub>) -> Self {
-        let mut cell = Self::new(&format!("{OF_MIRROR}{cluster}"), hub);
+    /// The cell of what is called beside the calls of others, such as a mirror of a cluster: no
+    /// service has its name.
+    pub(crate) fn beside(what: &str, cluster: &str, hub: &Arc<Hub>) -> Self {
+        let mut cell = Self::new(&format!("{what} of {cluster}"), hub);
         cell.authority = cluster.parse().ok();
         cell.server = Peer::of_service(&cluster.into());
         cell

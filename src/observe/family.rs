@@ -47,6 +47,7 @@ pub(crate) enum Metric {
     BodiesFailed,
     Verdicts,
     Faults,
+    RateLimits,
     Unresolved,
     Retries,
     RetriesRefused,
@@ -90,13 +91,14 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
         Self::BodiesFailed,
         Self::Verdicts,
         Self::Faults,
+        Self::RateLimits,
         Self::Unresolved,
         Self::Retries,
         Self::RetriesRefused,
@@ -169,6 +171,12 @@ impl Metric {
                 Counter,
                 "{fault}",
                 "Faults that were injected, or were due while too many were active",
+            ),
+            Self::RateLimits => (
+                "mesh.client.rate_limits",
+                Counter,
+                "{call}",
+                "Calls over the rate limit of this process, and calls that a shared limit was asked about",
             ),
             Self::Unresolved => (
                 "mesh.client.calls.unresolved",

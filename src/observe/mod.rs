@@ -40,7 +40,7 @@ pub(crate) use self::{
     end::{End, Verb},
     family::{Label, Metric, server},
     hub::Hub,
-    service::{CallEnd, RouteMeter, ServiceMeter},
+    service::{CallEnd, RateLimited, RouteMeter, ServiceMeter},
 };
 pub use self::{
     family::MetricKind,

@@ -27,6 +27,8 @@ pub(crate) struct ServiceMeter {
     verdicts: [AtomicU64; AuthorizationVerdict::ALL.len()],
     /// Faults that were injected.
     faults: [AtomicU64; InjectedFault::NAMES.len()],
+    /// What rate limits have said.
+    limited: [AtomicU64; RateLimited::NAMES.len()],
     /// Calls that met no route, or one without a name.
     pub(crate) plain: Arc<RouteMeter>,
 }
@@ -43,6 +45,32 @@ pub(crate) struct RouteMeter {
     failed: AtomicU64,
     /// Calls that were refused on purpose.
     refusals: [AtomicU64; Refusal::ALL.len()],
+}
+
+/// What a rate limit says of a call, other than that there is a token for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RateLimited {
+    /// It is over the limit of this process, and goes on.
+    Over,
+    /// It is refused by that.
+    Refused,
+    /// The service of shared limits lets it on.
+    #[cfg_attr(not(feature = "rls"), expect(dead_code, reason = "the service's words"))]
+    Ok,
+    /// It refuses it.
+    #[cfg_attr(not(feature = "rls"), expect(dead_code, reason = "the service's words"))]
+    OverLimit,
+    /// It does not answer.
+    #[cfg_attr(not(feature = "rls"), expect(dead_code, reason = "the service's words"))]
+    Error,
+    /// It was not asked: it has granted a quota before.
+    #[cfg_attr(not(feature = "rls"), expect(dead_code, reason = "the service's words"))]
+    Quota,
+}
+
+impl RateLimited {
+    pub(crate) const NAMES: [&'static str; 6] =
+        ["over", "refused", "service_ok", "service_over_limit", "service_error", "service_quota"];
 }
 
 /// The end of a call, as its caller sees it.
@@ -67,6 +95,7 @@ impl ServiceMeter {
             active: AtomicI64::new(0),
             verdicts: Default::default(),
             faults: Default::default(),
+            limited: Default::default(),
             plain: Arc::new(RouteMeter::new(service, None, hub)),
         }
     }
@@ -131,6 +160,11 @@ impl ServiceMeter {
         self.active.load(Relaxed).max(0)
     }
 
+    /// A rate limit has said this of a call.
+    pub(crate) fn rate_limited(&self, what: RateLimited) {
+        self.limited[what as usize].fetch_add(1, Relaxed);
+    }
+
     /// Tells what is counted per service.
     pub(crate) fn collect(&self, metric: Metric, samples: &mut Vec<MetricSample>) {
         let labels = || vec![("mesh.service", (&self.plain.service).into())];
@@ -150,6 +184,11 @@ impl ServiceMeter {
             Metric::Faults => {
                 for (counted, name) in self.faults.iter().zip(InjectedFault::NAMES) {
                     count(counted, "mesh.fault", name);
+                }
+            }
+            Metric::RateLimits => {
+                for (counted, name) in self.limited.iter().zip(RateLimited::NAMES) {
+                    count(counted, "mesh.rate_limit.result", name);
                 }
             }
             _ => samples.push(MetricSample::new(labels(), MetricValue::Level(self.active()))),

@@ -36,6 +36,8 @@
 //! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
 //! | [`AuthorizeLayer`] | who may call what | none: it is given rules |
 //! | [`FaultLayer`] | nothing: it injects faults | none: it is given some |
+//! | [`RateLimitLayer`] | the calls per time, of all or of each key | none: it is given a bucket |
+//! | `GlobalRateLimitLayer` (feature `rls`) | the same for many callers, by a service that they share | 20 ms for its answer, else the call goes on |
 //! | [`AdaptiveConcurrencyLayer`] | the calls in flight, by their latency, by [`config::AdaptiveConcurrency`](crate::config::AdaptiveConcurrency) | `gradient2`, 20 to 200 |
 //! | [`ThrottleLayer`] | what is sent to a service that refuses, by [`config::Throttle`](crate::config::Throttle) | 2 calls for each that it accepts, over 2 min |
 //! | [`AdmissionControlLayer`] | what is sent to a service that fails, by [`config::AdmissionControl`](crate::config::AdmissionControl) | below 95 % successes, over 30 s |
@@ -60,12 +62,15 @@ pub mod deadline;
 pub(crate) mod drops;
 pub(crate) mod exchange;
 pub mod fault;
+#[cfg(feature = "rls")]
+pub mod global_rate_limit;
 pub mod limit;
 #[cfg(test)]
 mod model;
 pub(crate) mod outcome;
 pub(crate) mod protect;
 pub mod queue;
+pub mod rate_limit;
 pub mod retry;
 mod rolling;
 #[cfg(test)]
@@ -79,6 +84,8 @@ mod atomic {
 }
 
 pub(crate) use self::budget::Budget;
+#[cfg(feature = "rls")]
+pub use self::global_rate_limit::{GlobalRateLimit, GlobalRateLimitLayer};
 pub use self::{
     adaptive::{AdaptiveConcurrency, AdaptiveConcurrencyLayer},
     admission::{AdmissionControl, AdmissionControlLayer},
@@ -88,6 +95,7 @@ pub use self::{
     fault::{Fault, FaultLayer},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
     queue::{FailFast, FailFastLayer},
+    rate_limit::{Descriptor, RateLimit, RateLimitLayer},
     retry::{Retry, RetryLayer},
     throttle::{Throttle, ThrottleLayer},
 };

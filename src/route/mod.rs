@@ -7,6 +7,7 @@
 mod answer;
 #[doc(hidden)]
 pub mod bench;
+mod describe;
 mod edit;
 pub(crate) mod hash;
 mod host;
@@ -22,6 +23,7 @@ mod table;
 
 pub(crate) use self::{
     answer::Answer,
+    describe::Describing,
     edit::Edit,
     hash::Hashing,
     host::Host,

@@ -32,6 +32,7 @@ mod openssl_chains;
 mod otlp;
 mod program;
 mod prometheus;
+mod rate_limits;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;

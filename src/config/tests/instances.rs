@@ -221,6 +221,48 @@ impl Model {
                 if path.ends_with("direct_response") {
                     object.insert("status".into(), json!(503));
                 }
+                // A limit has a bucket, a bucket tokens, and what describes has something to match.
+                let bucket = || json!({"max_tokens": 3});
+                let described = || json!([{"parts": ["destination_cluster"]}]);
+                let limited = || json!([{"entries": [{"key": "a"}], "bucket": bucket()}]);
+                if path.ends_with(".rate_limit") {
+                    object.insert("bucket".into(), bucket());
+                    object.insert("describe".into(), described());
+                    object.insert("descriptors".into(), limited());
+                }
+                if path.ends_with(".global_rate_limit") {
+                    object.insert("cluster".into(), json!("a"));
+                    object.insert("domain".into(), json!("a"));
+                    object.insert("describe".into(), described());
+                }
+                if has("max_tokens") && has("tokens_per_fill") {
+                    object.insert("max_tokens".into(), json!(3));
+                }
+                if path.contains("rate_limit.descriptors[0]") && has("entries") {
+                    object = limited()[0].as_object().cloned().unwrap();
+                }
+                if path.ends_with("rate_limit.descriptors[0].entries[0]") {
+                    object.insert("key".into(), json!("a"));
+                }
+                if path.contains("rate_limit.describe[0]") {
+                    if has("parts") {
+                        object.insert("parts".into(), json!(["destination_cluster"]));
+                    }
+                    for (field, value) in [
+                        ("value", json!("a")),
+                        ("headers", json!([{"name": "x-a", "matcher": "present"}])),
+                        ("query", json!([{"name": "a", "matcher": "present"}])),
+                    ] {
+                        let is_match =
+                            has("invert") && has("key") || field == "value" && has("key");
+                        if is_match && has(field) {
+                            object.insert(field.into(), value);
+                        }
+                    }
+                    if has("skip_if_absent") {
+                        object.insert("name".into(), json!("a"));
+                    }
+                }
                 // A session has a carrier, a header and a cookie have names.
                 if has("strict") && has("header") {
                     object.insert("header".into(), json!("x-a"));
@@ -248,6 +290,7 @@ impl Model {
             "array" => json!([]),
             "boolean" => json!(true),
             "integer" if path.contains("window_bytes") => json!(70_000),
+            "integer" if path.ends_with(".stage") => json!(0),
             "integer" if path.ends_with("redirect.status") => json!(302),
             "integer" if path.contains("status") => json!(503),
             "integer" if path.contains("expected[") => json!(503),

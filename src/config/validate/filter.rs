@@ -51,6 +51,8 @@ impl Checker {
                 Filter::Mirror(mirror) => checker.mirror(mirror),
                 Filter::Authorize(rules) => checker.authorization(rules),
                 Filter::Fault(fault) => checker.fault(fault),
+                Filter::RateLimit(limit) => checker.rate_limit(limit),
+                Filter::GlobalRateLimit(limit) => checker.global_rate_limit(limit),
                 Filter::AdaptiveConcurrency(limit) => checker.adaptive_concurrency(limit),
                 Filter::AdmissionControl(admission) => checker.admission_control(admission),
                 Filter::Throttle(throttle) => checker.throttle(throttle),
@@ -113,7 +115,7 @@ impl Checker {
         not_yet!(self, cluster_header, key, trace);
     }
 
-    fn edit(&mut self, edit: &HeaderEdit) {
+    pub(super) fn edit(&mut self, edit: &HeaderEdit) {
         let HeaderEdit { set, set_if_present, add, add_if_absent, remove, remove_matching } = edit;
         for (field, map) in
             [("set", set), ("set_if_present", set_if_present), ("add_if_absent", add_if_absent)]
@@ -280,6 +282,8 @@ fn runs(filter: &Filter) -> bool {
             | Filter::Mirror(_)
             | Filter::Authorize(_)
             | Filter::Fault(_)
+            | Filter::RateLimit(_)
+            | Filter::GlobalRateLimit(_)
             | Filter::AdaptiveConcurrency(_)
             | Filter::AdmissionControl(_)
             | Filter::Throttle(_)

@@ -106,7 +106,7 @@ impl Checker {
         self.text("matcher", matcher, *ignore_case);
     }
 
-    fn parameter(&mut self, parameter: &QueryMatch) {
+    pub(super) fn parameter(&mut self, parameter: &QueryMatch) {
         let QueryMatch { name, matcher, ignore_case, invert: _ } = parameter;
         if name.is_empty() {
             self.refuse("name", "", "must not be empty");

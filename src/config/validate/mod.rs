@@ -18,6 +18,7 @@ mod matching;
 mod place;
 mod policy;
 mod protection;
+mod rate_limit;
 mod reports;
 mod retry;
 mod route;

@@ -63,7 +63,7 @@ pub(crate) fn status_of(headers: &HeaderMap) -> Option<i32> {
 }
 
 fn status_headers(error: &Error, headers: &mut HeaderMap) {
-    headers.insert(GRPC_STATUS, HeaderValue::from(error.kind().grpc_code()));
+    headers.insert(GRPC_STATUS, HeaderValue::from(error.grpc_code()));
     let message = utf8_percent_encode(&error.to_string(), MESSAGE).to_string();
     if let Ok(message) = HeaderValue::try_from(message) {
         headers.insert(GRPC_MESSAGE, message);
@@ -75,6 +75,12 @@ pub(crate) fn response(error: Error) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.version_mut() = http::Version::HTTP_2;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    for (name, value) in error.headers().into_iter().flatten() {
+        // What says how the call went is not for a header to say.
+        if name != CONTENT_TYPE && !name.as_str().starts_with("grpc-") {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
     status_headers(&error, response.headers_mut());
     response.extensions_mut().insert(error);
     response

@@ -2,6 +2,7 @@
 
 pub(crate) mod grpc;
 mod kind;
+mod reply;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -10,6 +11,7 @@ use http::{Request, StatusCode};
 use super::{BoxError, Outgoing, Refusal};
 
 pub use self::kind::{ErrorKind, Origin, Phase};
+pub(crate) use self::reply::Reply;
 
 /// Why a call through the mesh failed.
 ///
@@ -31,6 +33,8 @@ struct Inner {
     /// Why it was refused on purpose, and the status that says so where it is not the kind's.
     refusal: Option<Refusal>,
     status: Option<StatusCode>,
+    /// What the answer of a refusal has, beyond that.
+    reply: Option<Box<Reply>>,
     source: Option<BoxError>,
     /// The request, if it never left this process: on its way back through the user's layers.
     unsent: Option<Box<Request<Outgoing>>>,
@@ -71,6 +75,7 @@ impl Error {
             check: None,
             refusal: None,
             status: None,
+            reply: None,
             source: None,
             unsent: None,
         }))
@@ -94,6 +99,7 @@ impl Error {
                 check: shared.0.check,
                 refusal: shared.0.refusal,
                 status: shared.0.status,
+                reply: shared.0.reply.clone(),
                 source: shared.0.source.is_some().then(|| Box::new(shared) as BoxError),
                 unsent: None,
             });

@@ -1,0 +1,147 @@
+//! The rate limit of this process, before a call.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{HeaderMap, Request};
+
+use super::{Asked, Dry, Entry, Guard};
+use crate::{
+    config,
+    core::Random,
+    mesh::{describe::Setting, service::Policy},
+    observe::RateLimited,
+    resilience::{
+        Descriptor,
+        rate_limit::{Level, Over, RateLimiter, Verdict, refusal, write_limit},
+    },
+    route::{Describing, Edit},
+};
+
+#[derive(Debug)]
+pub(super) struct RateLimit {
+    limiter: RateLimiter,
+    describing: Describing,
+    status: u16,
+    limit_headers: bool,
+    /// Edits of refusals, and of requests that are over and go on.
+    response: Edit,
+    request: Edit,
+    /// For `describe()`.
+    setting: String,
+}
+
+// === impl RateLimit ===
+
+impl RateLimit {
+    /// Compiles a validated limit for a process with these labels.
+    pub(super) fn new(limit: &config::RateLimit, labels: &BTreeMap<String, String>) -> Self {
+        Self {
+            limiter: RateLimiter::new(limit),
+            describing: Describing::new(&limit.describe, 0, labels),
+            status: limit.refused_as(),
+            limit_headers: limit.limit_headers.unwrap_or(false),
+            response: Edit::new(&limit.response_headers),
+            request: Edit::new(&limit.request_headers),
+            setting: setting(limit),
+        }
+    }
+
+    fn described<B>(
+        &self,
+        request: &Request<B>,
+        cluster: Option<&str>,
+        random: &Random,
+    ) -> Vec<Descriptor> {
+        if self.limiter.describes() {
+            self.describing.describe(request, cluster, random)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn levels(&self, request: &Request<()>, now: u64) -> Vec<Level> {
+        let said = self.described(request, None, &Random::dry(0));
+        self.limiter.levels(&said, now)
+    }
+
+    #[cold]
+    fn refuse(&self, over: &Over) -> Entry {
+        let what = format!("`rate_limit`: {}", bucket(over.descriptor));
+        Entry::Refuse(refusal(over, self.status, &what, |headers: &mut HeaderMap| {
+            if self.limit_headers {
+                write_limit(over, headers);
+            }
+            self.response.apply(headers);
+        }))
+    }
+}
+
+impl Guard for RateLimit {
+    fn enter(self: Arc<Self>, asked: Asked<'_>) -> Entry {
+        let caller = asked.caller;
+        let random = &caller.inner.random;
+        let cluster = asked.cluster.map(|cluster| &*cluster.name);
+        let said = self.described(asked.request, cluster, random);
+        match self.limiter.check(&said, asked.now, random) {
+            Verdict::Pass => Entry::Pass,
+            Verdict::Over(_) => {
+                caller.cell.meter.rate_limited(RateLimited::Over);
+                self.request.apply(asked.request.headers_mut());
+                Entry::Pass
+            }
+            Verdict::Refused(over) => {
+                caller.cell.meter.rate_limited(RateLimited::Refused);
+                self.refuse(&over)
+            }
+        }
+    }
+
+    fn explain(&self, dry: &Dry<'_>) -> Option<String> {
+        let levels = self.levels(dry.request, dry.now());
+        if levels.is_empty() {
+            return Some("rate_limit: no bucket counts it".to_owned());
+        }
+        let levels = levels.iter().map(|it| {
+            let Level { descriptor, max, left, hits } = it;
+            format!("{} has {left} of {max} tokens, of which it takes {hits}", bucket(*descriptor))
+        });
+        Some(format!("rate_limit: {}", levels.collect::<Vec<_>>().join("; ")))
+    }
+
+    fn foretell(&self, request: &Request<()>, _: &Policy, now: u64) -> Option<String> {
+        let mut levels = self.levels(request, now).into_iter();
+        let empty = levels.find(|level| level.left < level.hits)?;
+        Some(format!("`rate_limit`: {} has too few tokens", bucket(empty.descriptor)))
+    }
+
+    fn settings(&self, source: Option<&str>) -> Vec<Setting> {
+        vec![super::said("rate_limit", self.setting.clone(), source)]
+    }
+}
+
+fn bucket(descriptor: Option<usize>) -> String {
+    match descriptor {
+        None => "the bucket".to_owned(),
+        Some(place) => format!("the bucket of `descriptors[{place}]`"),
+    }
+}
+
+fn setting(limit: &config::RateLimit) -> String {
+    let of = |bucket: &config::TokenBucket| {
+        let (fill, interval) = (bucket.per_fill(), bucket.interval());
+        format!("{} tokens, {fill} every {interval:?}", bucket.max_tokens)
+    };
+    let mut parts = Vec::new();
+    if limit.has_bucket() {
+        parts.push(of(&limit.bucket));
+    }
+    for (place, descriptor) in limit.descriptors.iter().enumerate() {
+        parts.push(format!("descriptors[{place}]: {}", of(&descriptor.bucket)));
+    }
+    for (name, percent) in
+        [("enabled", limit.enabled_percent), ("enforced", limit.enforced_percent)]
+    {
+        parts.extend(percent.map(|percent| format!("{name} {percent} %")));
+    }
+    parts.join("; ")
+}

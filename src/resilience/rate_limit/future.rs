@@ -1,0 +1,59 @@
+//! A call that was let in, or was not.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use crate::core::{BoxError, Error};
+
+/// The response of [`RateLimit`](super::RateLimit).
+///
+/// Dropping it drops the call below; its token is not given back.
+#[pin_project::pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture<F> {
+    #[pin]
+    state: State<F>,
+}
+
+#[pin_project::pin_project(project = StateProj)]
+enum State<F> {
+    Admitted(#[pin] F),
+    Refused(Error),
+}
+
+// === impl ResponseFuture ===
+
+impl<F> ResponseFuture<F> {
+    pub(super) fn admitted(inner: F) -> Self {
+        Self { state: State::Admitted(inner) }
+    }
+
+    pub(super) fn refused(error: Error) -> Self {
+        Self { state: State::Refused(error) }
+    }
+}
+
+impl<F, T, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<T, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Admitted(inner) => inner.poll(cx).map_err(Into::into),
+            StateProj::Refused(error) => Poll::Ready(Err(error.clone().into())),
+        }
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let refused = matches!(self.state, State::Refused(_));
+        f.debug_struct("ResponseFuture").field("refused", &refused).finish_non_exhaustive()
+    }
+}
