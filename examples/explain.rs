@@ -1,8 +1,10 @@
 //! Where a call would go, and why nowhere else: reads a mesh file and a request, prints the explanation.
+//! Nothing is sent, and nothing needs to run; the exit code says whether all is as expected, for CI.
 //!
 //! ```text
 //! cargo run --example explain
-//! cargo run --example explain -- mesh.yaml GET http://users.prod/1 'x-user: 7'
+//! cargo run --example explain -- examples/mesh/canary.yaml -H 'x-canary: yes' http://shop/cart
+//! cargo run --example explain -- mesh.yaml -X POST http://shop/cart --expect cluster=shop-v1
 //! ```
 #![allow(
     clippy::print_stdout,
@@ -11,7 +13,10 @@
     reason = "an example talks and keeps short"
 )]
 
-use std::fs;
+#[path = "support/dry_run.rs"]
+mod dry_run;
+
+use std::{fs, process::ExitCode};
 
 use http::Request;
 use tower_mesh::{BoxError, Choice, Mesh};
@@ -55,26 +60,27 @@ clusters:
 ";
 
 #[tokio::main]
-async fn main() -> Result<(), BoxError> {
+async fn main() -> Result<ExitCode, BoxError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [path, method, uri, headers @ ..] = arguments.as_slice() {
-        return explain(path, method, uri, headers).await;
+    if !arguments.is_empty() {
+        let (said, code) = dry_run::run(&arguments).await;
+        print!("{said}");
+        return Ok(code.into());
     }
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("mesh.yaml");
     fs::write(&path, SAMPLE)?;
-    let path = path.to_string_lossy();
-    explain(&path, "GET", "http://users.prod/carts/1", &["x-user: 7".to_owned()]).await?;
-    explain(&path, "GET", "http://users.prod/1", &[]).await
+    let mesh = Mesh::builder().config_file(&path).dry_run().build()?;
+    mesh.ready().await?;
+    explain(&mesh, "http://users.prod/carts/1", Some("7"))?;
+    explain(&mesh, "http://users.prod/1", None)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn explain(path: &str, method: &str, uri: &str, headers: &[String]) -> Result<(), BoxError> {
-    let mesh = Mesh::builder().config_file(path).build()?;
-    mesh.ready().await?;
-    let mut request = Request::builder().method(method).uri(uri);
-    for header in headers {
-        let (name, value) = header.split_once(':').ok_or("a header is `name: value`")?;
-        request = request.header(name.trim(), value.trim());
+fn explain(mesh: &Mesh, uri: &str, user: Option<&str>) -> Result<(), BoxError> {
+    let mut request = Request::get(uri);
+    if let Some(user) = user {
+        request = request.header("x-user", user);
     }
     let explanation = mesh.explain(&request.body(())?)?;
     println!("{explanation}");

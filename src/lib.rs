@@ -129,10 +129,11 @@ pub use self::{
     },
     discover::{Discover, Publisher},
     mesh::{
-        CallFuture, Client, ClusterDescription, ClusterExplanation, Description, Explanation,
-        HashExplanation, HashKeyExplanation, LeafEndpoint, Mesh, MeshBuilder, Next, NextFuture,
-        PassedRule, RouteDescription, RouteExplanation, ServiceDescription, ServiceSettings,
-        Setting, SettingOrigin, UnknownNames,
+        AnswerExplanation, CallFuture, Client, ClusterDescription, ClusterExplanation, Description,
+        Explanation, HashExplanation, HashKeyExplanation, HeadExplanation, LeafEndpoint, Mesh,
+        MeshBuilder, MirrorExplanation, Next, NextFuture, PassedRule, RouteDescription,
+        RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin,
+        UnknownNames,
     },
     observe::{InvalidTraceparent, Propagation, TraceContext},
 };
@@ -156,3 +157,7 @@ struct MetricsPage;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/TRACING.md")]
 struct Tracing;
+
+#[cfg(all(doctest, feature = "file"))]
+#[doc = include_str!("../docs/TRAFFIC.md")]
+struct Traffic;

@@ -194,7 +194,7 @@ async fn impossible_values_are_reported_with_field_and_value() {
 #[tokio::test]
 async fn what_the_model_says_and_the_stack_cannot_do_is_refused_by_name() {
     for (text, name) in [
-        ("clusters: {users: {queue: {capacity: 3}}}", "queue"),
+        ("clusters: {users: {http: {http3: true}}}", "http"),
         ("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", network: a}]}}", "network"),
     ] {
         let reports = refused(text).await;

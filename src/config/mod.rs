@@ -9,7 +9,7 @@
 //! stack cannot run yet is refused by name. Unknown fields are errors, in choices too.
 //!
 //! What is not given has the default that its documentation tells; a route's policy is laid over
-//! its service's, field by field. The structs are `#[non_exhaustive]`: make one by its
+//! its service's, and what the code says over what sources say, field by field. The structs are `#[non_exhaustive]`: make one by its
 //! constructor or `Default`, and set its fields.
 //!
 //! ```
@@ -53,6 +53,7 @@ mod locality;
 mod matching;
 pub(crate) mod name;
 mod outlier;
+mod overlay;
 pub(crate) mod path;
 pub(crate) mod pattern;
 mod policy;
@@ -155,6 +156,7 @@ pub use self::{
     value::{Extension, Value},
 };
 
+pub(crate) use self::overlay::Overlay;
 pub(crate) use self::validate::{NO_TIME, is_time};
 
 /// Services, clusters and identities by name: what a mesh file holds.

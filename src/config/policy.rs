@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub use crate::core::Criticality;
 
-use super::{Failures, FollowRedirects, HashPolicy, Hedge, Limits, Retry, Tracing};
+use super::{Failures, FollowRedirects, HashPolicy, Hedge, Limits, Overlay, Retry, Tracing};
 
 /// How long a call waits for the first configuration unless told otherwise.
 pub const DEFAULT_RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -108,37 +108,10 @@ pub struct GrpcTimeout {
 }
 
 impl Policy {
-    /// What is given here, and the rest from `lower`; of the retry policy, field by field.
+    /// What is given here, and the rest from `lower`, field by field; a list is one value, and so is
+    /// the budget of retries.
     #[must_use]
     pub fn over(&self, lower: &Self) -> Self {
-        /// The nearer value of a field that is cloned only when it is there.
-        fn nearer<T: Clone>(near: &Option<T>, far: &Option<T>) -> Option<T> {
-            near.as_ref().or(far.as_ref()).cloned()
-        }
-        Self {
-            timeout: self.timeout.or(lower.timeout),
-            whole_response: self.whole_response.or(lower.whole_response),
-            attempt_timeout: self.attempt_timeout.or(lower.attempt_timeout),
-            idle_timeout: self.idle_timeout.or(lower.idle_timeout),
-            response_timeout: self.response_timeout.or(lower.response_timeout),
-            max_stream_duration: self.max_stream_duration.or(lower.max_stream_duration),
-            grpc_timeout: nearer(&self.grpc_timeout, &lower.grpc_timeout),
-            retry: match (&self.retry, &lower.retry) {
-                (Some(near), Some(far)) => Some(near.over(far)),
-                (near, far) => near.as_ref().or(far.as_ref()).cloned(),
-            },
-            max_requests: self.max_requests.or(lower.max_requests),
-            hedge: nearer(&self.hedge, &lower.hedge),
-            priority: self.priority.or(lower.priority),
-            criticality: self.criticality.or(lower.criticality),
-            hash: nearer(&self.hash, &lower.hash),
-            limits: nearer(&self.limits, &lower.limits),
-            failures: nearer(&self.failures, &lower.failures),
-            follow_redirects: nearer(&self.follow_redirects, &lower.follow_redirects),
-            tracing: nearer(&self.tracing, &lower.tracing),
-            caller_overrides: self.caller_overrides.or(lower.caller_overrides),
-            send_attempt_count: self.send_attempt_count.or(lower.send_attempt_count),
-            report_attempt_count: self.report_attempt_count.or(lower.report_attempt_count),
-        }
+        self.laid_over(lower)
     }
 }

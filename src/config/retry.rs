@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Extension, HeaderMatch, IntegerRange};
+use super::{Extension, HeaderMatch, IntegerRange, Overlay};
 
 /// When, how often and how fast a failed attempt is repeated.
 ///
@@ -405,36 +405,6 @@ impl Retry {
     /// What is given here, and the rest from `lower`; a budget is one value.
     #[must_use]
     pub fn over(&self, lower: &Self) -> Self {
-        /// The nearer list, if it says anything.
-        fn nearer<T: Clone>(near: &[T], far: &[T]) -> Vec<T> {
-            if near.is_empty() { far.to_vec() } else { near.to_vec() }
-        }
-        Self {
-            attempts: self.attempts.or(lower.attempts),
-            on_status: self.on_status.clone().or_else(|| lower.on_status.clone()),
-            on_grpc: self.on_grpc.clone().or_else(|| lower.on_grpc.clone()),
-            on_reset: self.on_reset.or(lower.on_reset),
-            on_timeout: self.on_timeout.or(lower.on_timeout),
-            idempotent: self.idempotent.or(lower.idempotent),
-            backoff_base: self.backoff_base.or(lower.backoff_base),
-            backoff_max: self.backoff_max.or(lower.backoff_max),
-            budget: self.budget.clone().or_else(|| lower.budget.clone()),
-            max_body_bytes: self.max_body_bytes.or(lower.max_body_bytes),
-            respect_retry_after: self.respect_retry_after.or(lower.respect_retry_after),
-            retry_after_max: self.retry_after_max.or(lower.retry_after_max),
-            on: nearer(&self.on, &lower.on),
-            on_status_ranges: nearer(&self.on_status_ranges, &lower.on_status_ranges),
-            on_headers: nearer(&self.on_headers, &lower.on_headers),
-            request_headers: nearer(&self.request_headers, &lower.request_headers),
-            attempt_idle_timeout: self.attempt_idle_timeout.or(lower.attempt_idle_timeout),
-            backoff_multiplier: self.backoff_multiplier.or(lower.backoff_multiplier),
-            backoff_jitter: self.backoff_jitter.or(lower.backoff_jitter),
-            reset_headers: nearer(&self.reset_headers, &lower.reset_headers),
-            avoid: nearer(&self.avoid, &lower.avoid),
-            predicates: nearer(&self.predicates, &lower.predicates),
-            host_selection_attempts: self.host_selection_attempts.or(lower.host_selection_attempts),
-            priority: self.priority.clone().or_else(|| lower.priority.clone()),
-            throttle: self.throttle.clone().or_else(|| lower.throttle.clone()),
-        }
+        self.laid_over(lower)
     }
 }

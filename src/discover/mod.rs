@@ -58,7 +58,7 @@ use std::pin::Pin;
 pub use self::dns::Dns;
 #[cfg(feature = "file")]
 pub use self::file::File;
-pub(crate) use self::publisher::{Change, Sink, SourceId};
+pub(crate) use self::publisher::{Change, Places, Sink, SourceId};
 pub use self::{publisher::Publisher, statics::Static};
 
 /// A source of services, clusters and endpoints.

@@ -29,6 +29,12 @@ pub(crate) trait Sink: Send + Sync {
     fn apply(&self, source: SourceId, change: Change) -> Result<(), ConfigErrors>;
 }
 
+/// Tells where the words of a source stand.
+pub(crate) trait Places: fmt::Debug + Send + Sync {
+    /// `line 7 of mesh.yaml`, of a path as in `services.users.policy.timeout`.
+    fn place(&self, path: &str) -> Option<String>;
+}
+
 /// One change of the configuration.
 #[derive(Debug)]
 pub(crate) enum Change {
@@ -41,10 +47,18 @@ pub(crate) enum Change {
     Remove(String, Vec<Address>),
     Identity(String, Box<IdentityFiles>),
     RemoveIdentity(String),
-    Refused { part: String, reason: String },
-    Accepted { part: String },
+    Refused {
+        part: String,
+        reason: String,
+    },
+    Accepted {
+        part: String,
+    },
     Synced,
     Confirmed,
+    /// Where what comes next stands.
+    #[cfg_attr(not(feature = "file"), allow(dead_code, reason = "only files have lines"))]
+    Places(Arc<dyn Places>),
 }
 
 // === impl SourceId ===
@@ -190,6 +204,12 @@ impl Publisher {
     /// source publishes.
     pub fn confirmed(&self) {
         drop(self.apply(Change::Confirmed));
+    }
+
+    /// Reports of what comes next tell its place.
+    #[cfg(feature = "file")]
+    pub(crate) fn places(&self, places: Arc<dyn Places>) {
+        drop(self.apply(Change::Places(places)));
     }
 
     /// The first state of this source is complete.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{
     inner::Inner,
+    overlay,
     state::{Part, State},
 };
 use crate::{
@@ -23,7 +24,7 @@ impl Sink for Inner {
         if self.is_closed() {
             return Err(ConfigErrors(vec![ConfigError::new("mesh", "closed", "it is shut down")]));
         }
-        if !matches!(change, Change::Refused { .. } | Change::Synced) {
+        if !matches!(change, Change::Refused { .. } | Change::Synced | Change::Places(_)) {
             self.hub.heard(source.index());
         }
         let may_rename = matches!(
@@ -80,7 +81,7 @@ impl Inner {
                 let part = format!("cluster {name}");
                 let before = state.standing(&part);
                 let found = cluster.validate(&name);
-                let found = found.and_then(|()| self.securable(state, &name, &cluster));
+                let found = found.and_then(|()| self.securable(state, source, &name, &cluster));
                 let mended = self.judge(state, source, &part, found)?;
                 let endpoints = std::mem::take(&mut cluster.endpoints);
                 let redefined = self.entry(state, &name).define(source, *cluster);
@@ -167,6 +168,9 @@ impl Inner {
             Change::Synced => self.sync(state, source),
             // That it was said is noted.
             Change::Confirmed => {}
+            Change::Places(places) => {
+                state.places.insert(source, places);
+            }
         }
         Ok(())
     }
@@ -234,7 +238,8 @@ impl Inner {
         match found {
             Ok(()) => Ok(take_back(state, source, part)),
             Err(errors) => {
-                self.refuse(state, source, part, errors.to_string());
+                let reason = state.placed(source, &errors);
+                self.refuse(state, source, part, reason);
                 Err(errors)
             }
         }
@@ -269,12 +274,29 @@ impl Inner {
     fn securable(
         &self,
         state: &mut State,
+        source: SourceId,
         name: &str,
         cluster: &config::Cluster,
     ) -> Result<(), ConfigErrors> {
-        let merged = self.code.cluster(name, cluster.clone());
-        let protector = self.protector(&mut state.keys, name, &merged);
-        protector.validate(&cluster.endpoints).map_err(|errors| of_cluster(name, errors))
+        let code = || self.code.cluster(name);
+        let alone = overlay::clusters(name, code(), [(source, cluster)].into_iter()).merged;
+        let others = state.clusters.get(name).map(|entry| entry.settings.clone());
+        let mut others = others.unwrap_or_default();
+        others.remove(&source);
+        let mut all = vec![alone];
+        if others.values().any(|it| it.security.is_some()) {
+            // Nor beside what another source says of its security.
+            let mut settings = cluster.clone();
+            settings.endpoints = Vec::new();
+            others.insert(source, settings);
+            let said = others.iter().map(|(source, it)| (*source, it));
+            all.push(overlay::clusters(name, code(), said).merged);
+        }
+        for merged in all {
+            let protector = self.protector(&mut state.keys, name, &merged);
+            protector.validate(&cluster.endpoints).map_err(|errors| of_cluster(name, errors))?;
+        }
+        Ok(())
     }
 
     /// A source that publishes endpoints alone defines the cluster with default settings.

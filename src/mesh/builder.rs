@@ -98,6 +98,7 @@ pub struct MeshBuilder {
     exporter: Option<Exporter>,
     tracing: Tracing,
     place: Place,
+    is_dry: bool,
 }
 
 /// A source, in the order of addition.
@@ -130,6 +131,7 @@ impl MeshBuilder {
             exporter: None,
             tracing: Tracing::default(),
             place: Place::default(),
+            is_dry: false,
         }
     }
 
@@ -141,9 +143,9 @@ impl MeshBuilder {
 
     /// Adds a source of services and endpoints.
     ///
-    /// Where several sources define the same service, the one added first decides; of a cluster,
-    /// the first whose settings say anything, for one that only lists endpoints says nothing of
-    /// them. Endpoints of a cluster are the union of all; of one that several list, the first decides,
+    /// Where several sources speak of the same service or cluster, each field is decided by the first that
+    /// says it; the routes of a service are one field, and so is how a cluster is secured.
+    /// Endpoints of a cluster are the union of all; of one that several list, the first decides,
     /// and where that says nothing of its security, the first that asks for TLS.
     pub fn source(mut self, source: impl Discover) -> Self {
         self.sources.push(Given::Source(Box::new(source)));
@@ -455,6 +457,14 @@ impl MeshBuilder {
         self
     }
 
+    /// Makes a mesh that only explains ([`Mesh::explain`], [`Mesh::describe`]): sources are read, but no
+    /// name is asked of DNS, no endpoint is probed or connected to, and calls fail. For tests and CI, which
+    /// check a configuration where nothing runs. Default: no.
+    pub fn dry_run(mut self) -> Self {
+        self.is_dry = true;
+        self
+    }
+
     /// Builds the mesh and starts its sources. No I/O happens here.
     ///
     /// # Errors
@@ -505,8 +515,9 @@ impl MeshBuilder {
             call: self.call.map(|stage| stage(Next::new(CallRest))),
             attempt: self.attempt.map(|stage| stage(Next::new(AttemptRest))),
             endpoint: self.endpoint,
-            leaf: self.leaf,
+            leaf: self.leaf.filter(|_| !self.is_dry),
             connector: match self.connect {
+                _ if self.is_dry => transport::dry_connector(),
                 Some(connect) => connect(transport::default_connector()),
                 None => transport::default_connector(),
             },
@@ -533,6 +544,7 @@ impl MeshBuilder {
                 unknown,
                 telemetry,
                 self.place,
+                self.is_dry,
             )
         });
         #[cfg(feature = "otel-033")]
@@ -547,6 +559,7 @@ impl MeshBuilder {
         let keys = Keys::start(&inner, self.keys);
         let mut state = inner.state();
         state.keys = keys;
+        state.secured = inner.code.secured();
         inner.look_at_own(&state);
         drop(state);
         for (index, source) in sources.into_iter().enumerate() {

@@ -1,29 +1,29 @@
 //! What the application itself says about its services: it wins over every source.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::config::{
-    self, Authorization, Balancer, Balancing, ClusterSecurity, Criticality, Fault, Filter,
-    HashPolicy, HealthCheck, Hedge, IdentityMatch, OutlierDetection, Policy, Protocol, Retry,
-    SecurityMode, Session, SlowStart, Subsetting, Tracing,
+    self, Authorization, Balancer, Balancing, Breakers, ClusterSecurity, Criticality, Failover,
+    Fault, Filter, HashPolicy, HealthCheck, Hedge, IdentityMatch, LeastRequest, OutlierDetection,
+    Policy, Protocol, Queue, Retry, SecurityMode, Session, SlowStart, Subsets, Subsetting, Tracing,
+    Transport,
 };
 
 /// Settings of one service, given in code.
 ///
-/// Every setter overrides what a source says, and is overridden by a call's own
-/// [`Call`](crate::Call).
+/// Every setter overrides what a source says of the same field, and is overridden by a call's own
+/// [`Call`](crate::Call). Blocks are laid over those of the sources field by field: outlier detection with
+/// one threshold changes that one and leaves the rest as a source has it. What contradicts the code is left
+/// out of what the source says, and reported (docs/adr/0040-overlay.md).
 #[derive(Clone, Debug, Default)]
 pub struct ServiceSettings {
     pub(crate) policy: Policy,
-    pub(crate) protocol: Option<Protocol>,
-    pub(crate) balancer: Option<Balancer>,
     pub(crate) session: Option<Session>,
-    pub(crate) balancing: Option<Balancing>,
-    pub(crate) subsetting: Option<Subsetting>,
-    pub(crate) slow_start: Option<SlowStart>,
-    pub(crate) security: Option<ClusterSecurity>,
-    pub(crate) outlier_detection: Option<OutlierDetection>,
-    pub(crate) health_check: Option<HealthCheck>,
+    /// Of the cluster of the same name.
+    pub(crate) cluster: config::Cluster,
     /// What its calls pass before the filters that sources say.
     pub(crate) filters: Vec<Filter>,
 }
@@ -199,29 +199,30 @@ impl ServiceSettings {
     /// request's version.
     #[must_use]
     pub fn protocol(mut self, protocol: Protocol) -> Self {
-        self.protocol = Some(protocol);
+        self.cluster.protocol = Some(protocol);
         self
     }
 
     /// How an endpoint of the cluster of the same name is picked. Default: P2C by peak EWMA.
     #[must_use]
     pub fn balancer(mut self, balancer: Balancer) -> Self {
-        self.balancer = Some(balancer);
+        self.cluster.balancer = Some(balancer);
         self
     }
 
-    /// Takes endpoints of the cluster of the same name out of use that fail more than they should.
-    /// All of it is given here, or comes from the sources. Default: none.
+    /// Takes endpoints of the cluster of the same name out of use that fail more than they should;
+    /// fields that are not given here come from the sources. Default: none.
     #[must_use]
     pub fn outlier_detection(mut self, outliers: OutlierDetection) -> Self {
-        self.outlier_detection = Some(outliers);
+        self.cluster.outlier_detection = Some(outliers);
         self
     }
 
-    /// Probes every endpoint of the cluster of the same name. Default: none.
+    /// Probes every endpoint of the cluster of the same name, instead of the probes of the sources.
+    /// Default: none.
     #[must_use]
     pub fn health_check(mut self, check: HealthCheck) -> Self {
-        self.health_check = Some(check);
+        self.cluster.health_checks = vec![check];
         self
     }
 
@@ -229,21 +230,84 @@ impl ServiceSettings {
     /// Default: priorities alone.
     #[must_use]
     pub fn balancing(mut self, balancing: Balancing) -> Self {
-        self.balancing = Some(balancing);
+        self.cluster.balancing = Some(balancing);
         self
     }
 
     /// Which endpoints of the cluster of the same name are used, when there are many. Default: all.
     #[must_use]
     pub fn subsetting(mut self, subsetting: Subsetting) -> Self {
-        self.subsetting = Some(subsetting);
+        self.cluster.subsetting = Some(subsetting);
         self
     }
 
     /// How new endpoints of the cluster of the same name are warmed up. Default: not at all.
     #[must_use]
     pub fn slow_start(mut self, slow_start: SlowStart) -> Self {
-        self.slow_start = Some(slow_start);
+        self.cluster.slow_start = Some(slow_start);
+        self
+    }
+
+    /// Limits of the cluster of the same name: its circuit breakers; fields that are not given here
+    /// come from the sources. Default: none.
+    #[must_use]
+    pub fn breakers(mut self, breakers: Breakers) -> Self {
+        self.cluster.breakers = Some(breakers);
+        self
+    }
+
+    /// How long attempts wait for an available endpoint of the cluster of the same name; fields that are
+    /// not given here come from the sources. Default: not at all.
+    #[must_use]
+    pub fn queue(mut self, queue: Queue) -> Self {
+        self.cluster.queue = Some(queue);
+        self
+    }
+
+    /// How connections to the cluster of the same name are made and kept; fields that are not given
+    /// here come from the sources. Default: those of [`Transport`].
+    #[must_use]
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.cluster.transport = transport;
+        self
+    }
+
+    /// Health under which all endpoints of a priority of the cluster of the same name are used. Unit:
+    /// percent. Default: 50 (Envoy); 0 turns it off. Range: 0..=100.
+    #[must_use]
+    pub fn panic_threshold(mut self, percent: f64) -> Self {
+        self.cluster.panic_threshold = Some(percent);
+        self
+    }
+
+    /// Settings of least request, where the balancer of the cluster of the same name is that; fields
+    /// that are not given here come from the sources. Default: the better of two.
+    #[must_use]
+    pub fn least_request(mut self, settings: LeastRequest) -> Self {
+        self.cluster.least_request = Some(settings);
+        self
+    }
+
+    /// The clusters that take over while no endpoint of the cluster of the same name works, instead of
+    /// those of the sources. Default: none.
+    #[must_use]
+    pub fn failover(mut self, failover: Failover) -> Self {
+        self.cluster.failover = Some(failover);
+        self
+    }
+
+    /// Parts of the cluster of the same name by labels, which routes choose. Default: none.
+    #[must_use]
+    pub fn subsets(mut self, subsets: Subsets) -> Self {
+        self.cluster.subsets = Some(subsets);
+        self
+    }
+
+    /// Everything that the code says of calls, at once, over what the setters before it have said;
+    /// fields that are not given come from the sources.
+    #[must_use]
+    pub fn policy(mut self, policy: &Policy) -> Self {
+        self.policy = policy.over(&self.policy);
         self
     }
 
@@ -272,7 +336,7 @@ impl ServiceSettings {
     /// [`mutual_tls`](Self::mutual_tls).
     #[must_use]
     pub fn server_identity(mut self, identity: impl Into<String>) -> Self {
-        let security = self.security.get_or_insert_default();
+        let security = self.cluster.security.get_or_insert_default();
         security.identities.push(IdentityMatch::Exact(identity.into()));
         self
     }
@@ -282,12 +346,12 @@ impl ServiceSettings {
     /// `system_roots` only if none of them is given here. No source can take back what is.
     #[must_use]
     pub fn security(mut self, security: ClusterSecurity) -> Self {
-        self.security = Some(security);
+        self.cluster.security = Some(security);
         self
     }
 
     fn mode(mut self, mode: SecurityMode) -> Self {
-        self.security.get_or_insert_default().mode = Some(mode);
+        self.cluster.security.get_or_insert_default().mode = Some(mode);
         self
     }
 }
@@ -319,28 +383,16 @@ impl Code {
         self.services.get(name).map(|settings| settings.policy.clone()).unwrap_or_default()
     }
 
-    /// A cluster's settings with what the code says over them.
-    pub(crate) fn cluster(&self, name: &str, mut cluster: config::Cluster) -> config::Cluster {
-        if let Some(settings) = self.services.get(name) {
-            cluster.protocol = settings.protocol.or(cluster.protocol);
-            cluster.balancer = settings.balancer.clone().or(cluster.balancer);
-            if settings.outlier_detection.is_some() {
-                cluster.outlier_detection.clone_from(&settings.outlier_detection);
-            }
-            if let Some(check) = &settings.health_check {
-                cluster.health_checks = vec![check.clone()];
-            }
-            cluster.balancing = settings.balancing.clone().or(cluster.balancing);
-            cluster.subsetting = settings.subsetting.clone().or(cluster.subsetting);
-            cluster.slow_start = settings.slow_start.clone().or(cluster.slow_start);
-            if let Some(code) = &settings.security {
-                cluster.security = Some(match cluster.security {
-                    Some(plane) => code.over(plane),
-                    None => code.clone(),
-                });
-            }
-        }
-        cluster
+    /// What the code says of a cluster: of that of its service's name.
+    pub(crate) fn cluster(&self, name: &str) -> config::Cluster {
+        self.services.get(name).map(|settings| settings.cluster.clone()).unwrap_or_default()
+    }
+
+    /// The clusters of which the code says how they are secured.
+    pub(crate) fn secured(&self) -> BTreeSet<String> {
+        let says =
+            |(_, settings): &(&String, &ServiceSettings)| settings.cluster.security.is_some();
+        self.services.iter().filter(says).map(|(name, _)| name.clone()).collect()
     }
 
     /// The filters given in code.
@@ -355,7 +407,7 @@ impl Code {
 
     /// What the code says of how the cluster is secured.
     pub(crate) fn security(&self, name: &str) -> Option<&ClusterSecurity> {
-        self.services.get(name)?.security.as_ref()
+        self.services.get(name)?.cluster.security.as_ref()
     }
 
     /// Checks what the code says as strictly as what a source says.
@@ -377,18 +429,7 @@ impl Code {
             let session = settings.session.iter().map(|it| Filter::Session(Box::new(it.clone())));
             let filters = session.chain(settings.filters.iter().cloned()).collect();
             config::Service { policy, filters, ..config::Service::default() }.validate(name)?;
-            let balancer = settings.balancer.clone();
-            let cluster = config::Cluster {
-                balancer,
-                balancing: settings.balancing.clone(),
-                subsetting: settings.subsetting.clone(),
-                slow_start: settings.slow_start.clone(),
-                security: settings.security.clone(),
-                outlier_detection: settings.outlier_detection.clone(),
-                health_checks: settings.health_check.clone().into_iter().collect(),
-                ..config::Cluster::default()
-            };
-            cluster.validate(name)?;
+            settings.cluster.validate(name)?;
         }
         Ok(())
     }

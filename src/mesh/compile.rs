@@ -13,6 +13,8 @@ use super::{
     guard::Place,
     inner::Inner,
     keys::Keys,
+    overlay::{self, LeftOut, Whose},
+    policies::{Layered, Shared},
     protect::Protector,
     service::{Mirror, Route, Service, ServiceCell, Target},
     state::{Entry, Standing, State},
@@ -39,7 +41,7 @@ impl Inner {
     /// A cluster without endpoints.
     fn empty(&self, keys: &mut Keys, name: &str) -> Cluster {
         let meter = ClusterMeter::new(&name.into(), &self.hub);
-        let settings = self.code.cluster(name, config::Cluster::default());
+        let settings = self.code.cluster(name);
         let protector = self.protector(keys, name, &settings);
         let discovered = Arc::<Discovered>::default();
         let limits = Arc::default();
@@ -110,16 +112,23 @@ impl Inner {
 
     fn compile_defined(&self, state: &mut State, name: &str) {
         let cell = self.cell_in(state, name);
-        let said = state.services.get(name).and_then(|by| by.iter().next());
-        let source: Option<Arc<str>> =
-            said.and_then(|(source, _)| Some(self.sources.get(source.index())?.as_str().into()));
         let by = state.clusters.get(name).map(|entry| &entry.settings);
         let is_dns = |source: &SourceId| matches!(*source, SourceId::DNS | SourceId::DISCOVERY);
         let sources = by.is_some_and(|by| !by.keys().all(is_dns));
-        cell.set_by_dns(said.is_none() && by.is_some_and(|by| !by.is_empty()) && !sources);
-        let mut said = said.map(|(_, service)| service.clone()).unwrap_or_default();
+        let said = state.services.get(name);
+        cell.set_by_dns(
+            said.is_none_or(BTreeMap::is_empty) && by.is_some_and(|by| !by.is_empty()) && !sources,
+        );
+        let laid = overlay::services(name, said.unwrap_or(&BTreeMap::new()));
+        let (mut said, mut left_out) = (laid.service, laid.left_out);
         said.filters.splice(0..0, self.code.filters(name));
-        let code = self.code.policy(name);
+        let source = laid.routed_by.and_then(|source| self.sources.get(source.index()));
+        let source: Option<Arc<str>> = source.map(|name| name.as_str().into());
+        let layers = Layered::new(self.code.policy(name), laid.policies, laid.routed_by);
+        let usual = layers.of_service(name);
+        left_out.extend(usual.left_out.iter().cloned());
+        let limiter = limiter(&cell, &usual.merged);
+        let usual = Shared::new(self, usual);
         let routes = routes_of(&said, name);
         let targets = routes.iter().flat_map(|route| &route.clusters);
         let targets = targets.filter(|target| target.invalid.is_none());
@@ -163,10 +172,18 @@ impl Inner {
             });
             let clusters = Split::new(clusters.collect::<Vec<_>>());
             let steps = if answers { of_route.if_any() } else { None };
-            let plane = route.policy.over(&said.policy);
+            let settings = if route.policy == Policy::default() {
+                usual.clone()
+            } else {
+                let own = layers.of_route(service, index, &route.policy);
+                let new = own.left_out.iter().filter(|it| !left_out.contains(it));
+                let new: Vec<_> = new.cloned().collect();
+                left_out.extend(new);
+                Shared::new(self, own)
+            };
             let name: Option<Arc<str>> = route.name.as_deref().map(Into::into);
             let told_by = name.clone().unwrap_or_else(|| format!("route {index}").into());
-            let policy = cell.policy(&told_by, &code.over(&plane));
+            let policy = cell.policy(&told_by, &settings.merged);
             let meter = meter_of(&cell, &mut meters, name.as_ref());
             let source = source.clone();
             let session = session_of(route.filters.iter().chain(&said.filters));
@@ -189,7 +206,7 @@ impl Inner {
                 matches,
                 hosts,
                 filters,
-                plane,
+                layers: settings.layers,
                 source,
             };
             // Validation has refused what cannot be compiled; what it let through is told.
@@ -198,9 +215,9 @@ impl Inner {
             }
         }
         let table = table.build();
-        let limiter = limiter(&cell, &code.over(&said.policy));
         cell.set(Service { table, limiter });
         self.applied(format!("service {name}"));
+        self.note_left_out(state, format!("settings of service {name}"), &left_out);
     }
 
     /// What a route calls: the cluster's cell, or for one that is refused, nothing.
@@ -279,7 +296,7 @@ impl Inner {
             matches: Vec::new(),
             hosts: Vec::new(),
             filters: Vec::new(),
-            plane,
+            layers: Arc::from([]),
             source: None,
         };
         let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
@@ -331,10 +348,14 @@ impl Inner {
         let part = format!("service {name}");
         let targets = state.named.get(name).into_iter().flatten();
         let missing = targets.filter(|target| state.cluster(target) == Standing::Absent);
-        let missing: Vec<String> = missing.map(|target| format!("`{target}`")).collect();
+        let missing: Vec<&String> = missing.collect();
         let reason = if !missing.is_empty() {
             let noun = if missing.len() == 1 { "cluster" } else { "clusters" };
-            format!("names {noun} {}, which no source defines", missing.join(", "))
+            let names: Vec<_> = missing.iter().map(|target| format!("`{target}`")).collect();
+            let places = missing.iter().take(SHOWN);
+            let places: Vec<_> = places.filter_map(|it| named_at(state, name, it)).collect();
+            let reason = format!("names {noun} {}, which no source defines", names.join(", "));
+            if places.is_empty() { reason } else { format!("{reason} ({})", places.join(", ")) }
         } else if self.code.names(name)
             && self.unknown_names == super::UnknownNames::Refuse
             && state.service(name) == Standing::Absent
@@ -376,8 +397,9 @@ impl Inner {
         let Some(entry) = state.clusters.get(name) else { return };
         let cell = Arc::clone(&entry.cell);
         let (name, meter) = (Arc::clone(&cell.name), &cell.meter);
-        let said = entry.decisive().map(|(_, settings)| settings.clone()).unwrap_or_default();
-        let wanted = self.code.cluster(&name, said);
+        let laid = overlay::clusters(&name, self.code.cluster(&name), entry.said());
+        let wanted = laid.merged;
+        self.note_left_out(state, format!("settings of cluster {name}"), &laid.left_out);
         let current = cell.core.load_full();
         let failover = if current.config.failover == wanted.failover {
             current.failover.clone()
@@ -409,6 +431,30 @@ impl Inner {
         cell.set(core);
         // The old endpoints finish what they have in flight and close.
         current.balancer.replace(Vec::new());
+    }
+
+    /// Reports what of some settings was left out, since it contradicts what is nearer.
+    fn note_left_out(&self, state: &mut State, part: String, left_out: &[LeftOut]) {
+        if left_out.is_empty() {
+            state.flaws.remove(&part);
+            return;
+        }
+        let told = left_out.iter().take(SHOWN).map(|LeftOut { whose, error }| {
+            let whose = match whose {
+                Whose::Code => "the code".to_owned(),
+                Whose::Source(source) => {
+                    let place = state.place(*source, &error.path);
+                    let name = || self.sources.get(source.index()).cloned();
+                    place.or_else(name).unwrap_or_else(|| "dns".to_owned())
+                }
+            };
+            format!("{error}; of {whose}, it is left out")
+        });
+        let reason = told.collect::<Vec<_>>().join("; ");
+        if state.flaws.get(&part) != Some(&reason) {
+            self.report(&part, &reason);
+            state.flaws.insert(part, reason);
+        }
     }
 
     /// The clusters that take over from one by its new settings: their cells are made where nothing
@@ -490,6 +536,9 @@ impl Inner {
     }
 }
 
+/// So many fields that were left out are told of one part.
+const SHOWN: usize = 20;
+
 /// The names of the clusters that take over, best first.
 fn stand_ins(cluster: &config::Cluster) -> Vec<String> {
     let names = cluster.failover.iter().flat_map(|failover| &failover.clusters);
@@ -504,6 +553,33 @@ fn routes_of(service: &config::Service, name: &str) -> Vec<config::Route> {
     let target = service.cluster.clone().unwrap_or_else(|| name.to_owned());
     let clusters = vec![config::WeightedCluster::new(target)];
     vec![config::Route { clusters, ..config::Route::default() }]
+}
+
+/// Where a service names a cluster, as far as its source knows.
+fn named_at(state: &State, service: &str, cluster: &str) -> Option<String> {
+    let is_meant = |name: &str| name.eq_ignore_ascii_case(cluster);
+    let said = state.services.get(service).into_iter().flatten();
+    let paths = said.filter_map(|(source, said)| {
+        if said.cluster.as_deref().is_some_and(is_meant) {
+            return Some((source, format!("services.{service}.cluster")));
+        }
+        said.routes.iter().enumerate().find_map(|(route, it)| {
+            let path = format!("services.{service}.routes[{route}]");
+            let target = it.clusters.iter().position(|it| is_meant(&it.name));
+            let mirror = || {
+                let mirrors = it.filters.iter().map(mirror_of);
+                let named = |it: &config::Mirror| it.cluster.as_deref().is_some_and(is_meant);
+                mirrors.into_iter().position(|it| it.is_some_and(named))
+            };
+            let path = match target {
+                Some(target) => format!("{path}.clusters[{target}].name"),
+                None => format!("{path}.filters[{}].mirror.cluster", mirror()?),
+            };
+            Some((source, path))
+        })
+    });
+    let mut places = paths.filter_map(|(source, path)| state.place(*source, &path));
+    places.next()
 }
 
 fn mirror_of(filter: &config::Filter) -> Option<&config::Mirror> {

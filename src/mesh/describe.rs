@@ -1,6 +1,7 @@
 //! The assembled stack in order, and every setting with its origin.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     fmt,
     sync::Arc,
@@ -14,11 +15,12 @@ use super::{
     service::{Route, Service},
     settings, spelled,
 };
-use crate::config::{self, Endpoint, Security};
+use crate::config::{Endpoint, Policy, Security};
 
 /// Where a setting comes from; each wins over those after it.
 ///
-/// A [`Description`] is of a mesh and of no call: it has `Code`, `ControlPlane` and `Default` alone.
+/// A [`Description`] is of a mesh and of no call: it has `Code`, `ControlPlane` and `Default` alone. An
+/// [`Explanation`](super::Explanation) is of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SettingOrigin {
@@ -37,7 +39,7 @@ pub enum SettingOrigin {
 #[non_exhaustive]
 pub struct Setting {
     /// `timeout`, `retry.attempts`, `transport.max_age`, …: its path in the file.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value as the file spells it, or what the default comes to.
     pub value: String,
     /// Where it comes from.
@@ -168,12 +170,11 @@ fn stack(inner: &Inner) -> Vec<String> {
 }
 
 fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescription> {
-    let code = inner.code.policy(name);
     service
         .table
         .iter()
         .map(|route| RouteDescription {
-            settings: route_settings(inner, name, &code, route),
+            settings: route_settings(inner, name, route, None),
             name: route.name.as_deref().map(str::to_owned),
             matches: route.matches.iter().map(spelled::of_match).collect(),
             hosts: route.hosts.clone(),
@@ -187,11 +188,14 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
         .collect()
 }
 
-/// Those of its policy, then those of its guards.
-fn route_settings(inner: &Inner, name: &str, code: &config::Policy, route: &Route) -> Vec<Setting> {
-    let source = route.source.as_deref();
-    let hedging = route.policy.hedging.as_deref();
-    let mut settings = settings::of_route(code, &route.plane, source, hedging, inner);
+/// Those of its policy, `call`'s own words before them, then those of its guards.
+pub(super) fn route_settings(
+    inner: &Inner,
+    name: &str,
+    route: &Route,
+    call: Option<&Policy>,
+) -> Vec<Setting> {
+    let mut settings = settings::of_route(inner, route, call);
     settings.extend(guard::settings(inner, name, route));
     settings
 }
@@ -342,7 +346,7 @@ fn list(f: &mut fmt::Formatter<'_>, indent: &str, settings: &[Setting]) -> fmt::
 }
 
 impl Setting {
-    fn is_said(&self) -> bool {
+    pub(super) fn is_said(&self) -> bool {
         self.origin != SettingOrigin::Default
     }
 }

@@ -1,4 +1,4 @@
-//! Clusters that fill themselves: a task for each whose decisive settings leave its endpoints to
+//! Clusters that fill themselves: a task for each whose settings leave its endpoints to
 //! DNS.
 //!
 //! What a task finds are the endpoints of a source of its own, [`SourceId::DISCOVERY`], beside
@@ -51,8 +51,9 @@ impl Inner {
     /// Starts, changes or ends the discovery of a cluster, as its settings ask now.
     pub(super) fn discover(&self, state: &mut State, name: &str) {
         let Some(entry) = state.clusters.get_mut(name) else { return };
-        let wanted = entry.decisive().and_then(|(source, settings)| match &settings.discovery {
-            Some(Discovery::Dns(dns)) => Some((source, dns.clone())),
+        let wanted = entry.discovery_said().and_then(|(source, discovery)| match discovery {
+            // A dry run asks nobody.
+            Discovery::Dns(dns) if !self.is_dry => Some((source, dns.clone())),
             _ => None,
         });
         let same = match (&entry.discovery, &wanted) {

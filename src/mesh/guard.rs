@@ -219,7 +219,8 @@ pub(super) fn settings(inner: &Inner, service: &str, route: &Route) -> Vec<Setti
             (SettingOrigin::ControlPlane, of_source.map(str::to_owned))
         };
         let setting = guard.setting();
-        let setting = setting.map(|(name, value)| Setting { name, value, origin, source });
+        let setting =
+            setting.map(|(name, value)| Setting { name: name.into(), value, origin, source });
         setting.into_iter().chain(guard.settings(of_source))
     });
     told.collect()

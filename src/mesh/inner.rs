@@ -20,6 +20,7 @@ use super::{
     code::Code,
     leaf::Leaf,
     metrics::Telemetry,
+    overlay::{self, Whose},
     peers::Peers,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
@@ -29,6 +30,7 @@ use crate::{
     balance::Wanted,
     config,
     core::{BoxFuture, Epoch, Error, ErrorKind, Events, Origin, Phase, Random},
+    discover::SourceId,
     observe::{Hub, trace::Tracing},
     transport::{Connect, Shared},
 };
@@ -52,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) sources: Vec<String>,
     pub(crate) transport: Arc<Shared>,
     pub(crate) unknown_names: super::UnknownNames,
+    /// It explains and calls nobody.
+    pub(crate) is_dry: bool,
     #[cfg(feature = "dns")]
     pub(super) resolvers: crate::discover::dns::Resolvers,
     /// Itself, for the tasks that it starts.
@@ -98,6 +102,7 @@ impl Inner {
         unknown_names: super::UnknownNames,
         telemetry: Telemetry,
         place: config::Place,
+        is_dry: bool,
     ) -> Self {
         Self {
             epoch,
@@ -117,6 +122,7 @@ impl Inner {
             sources,
             transport,
             unknown_names,
+            is_dry,
             #[cfg(feature = "dns")]
             resolvers: crate::discover::dns::Resolvers::default(),
             #[cfg(feature = "dns")]
@@ -276,13 +282,16 @@ impl Inner {
         Some(self.epoch.at(used))
     }
 
-    /// What the sources decide about a cluster, and which of them.
-    pub(super) fn decisive(&self, cluster: &str) -> (config::Cluster, Option<String>) {
+    /// The name of a source; what none gives has come by DNS.
+    pub(super) fn source_name(&self, source: SourceId) -> &str {
+        self.sources.get(source.index()).map_or("dns", String::as_str)
+    }
+
+    /// The layers of a cluster's settings that count, nearest first.
+    pub(super) fn cluster_layers(&self, cluster: &str) -> Vec<(Whose, config::Cluster)> {
         let state = self.state();
-        let said = state.clusters.get(cluster).and_then(Entry::decisive);
-        let Some((source, settings)) = said else { return Default::default() };
-        let source = self.sources.get(source.index()).map_or("dns", String::as_str);
-        (settings.clone(), Some(source.to_owned()))
+        let said = state.clusters.get(cluster).into_iter().flat_map(Entry::said);
+        overlay::clusters(cluster, self.code.cluster(cluster), said).layers
     }
 
     /// The services that are defined, by name.
@@ -310,7 +319,7 @@ impl Inner {
 impl crate::security::Reports for Inner {
     fn report(&self, part: &Arc<str>, report: crate::security::Report) {
         use crate::{
-            discover::{Change, Sink, SourceId},
+            discover::{Change, Sink},
             security::Report,
         };
 

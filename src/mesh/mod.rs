@@ -44,9 +44,11 @@ mod listed;
 mod metrics;
 #[cfg(feature = "orca")]
 mod out_of_band;
+mod overlay;
 mod overriding;
 mod own;
 mod peers;
+mod policies;
 #[cfg(feature = "orca")]
 mod probing;
 mod protect;
@@ -83,8 +85,8 @@ pub use self::{
         SettingOrigin,
     },
     explain::{
-        ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation, PassedRule,
-        RouteExplanation,
+        AnswerExplanation, ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation,
+        HeadExplanation, MirrorExplanation, PassedRule, RouteExplanation,
     },
     leaf::LeafEndpoint,
     stage::{Next, NextFuture},
@@ -189,8 +191,10 @@ impl Mesh {
         Description::of(&self.inner)
     }
 
-    /// Where a call would go, and why nowhere else, at this moment: nothing is sent, counted or
-    /// connected, no random word is drawn, and whose turn it is stays.
+    /// What becomes of a call at this moment, and why nothing else: the rule that takes it and why those
+    /// before it did not, its policies with their origins, the split, what is sent after edits and
+    /// rewrites, who gets copies, what is answered here, and who would be picked. Nothing is sent, counted
+    /// or connected, no random word is drawn, and whose turn it is stays.
     ///
     /// The request's authority (or `host` header) names its service, as for [`Mesh::http`]; what a
     /// [`Call`](crate::Call) in its extensions asks for is heeded. It is the first attempt that is
@@ -207,6 +211,27 @@ impl Mesh {
     /// assert!(explanation.to_string().contains("127.0.0.1:8080"));
     /// # Ok(())
     /// # }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// ```
+    ///
+    /// In a test of a mesh file, without a network ([`MeshBuilder::dry_run`]):
+    ///
+    /// ```
+    /// # #[cfg(feature = "file")]
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_mesh::Mesh;
+    ///
+    /// let file = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/mesh/canary.yaml");
+    /// let mesh = Mesh::builder().config_file(file).dry_run().build()?;
+    /// mesh.ready().await?; // fails where the file is refused, with its line
+    ///
+    /// let request = http::Request::get("http://shop/cart").header("x-canary", "yes").body(())?;
+    /// let found = mesh.explain(&request)?;
+    /// assert_eq!(found.route.name.as_deref(), Some("testers"));
+    /// assert_eq!((&*found.clusters[0].name, found.clusters[0].share), ("shop-v2", 1.0));
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(feature = "file")]
     /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
     /// ```
     ///

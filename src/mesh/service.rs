@@ -89,10 +89,18 @@ pub(crate) struct Route {
     /// The same of its hosts, and the names of what is done on the way.
     pub(crate) hosts: Vec<String>,
     pub(crate) filters: Vec<&'static str>,
-    /// The layers that the policy was merged from, for `describe()`.
-    pub(crate) plane: config::Policy,
+    /// The layers that the policy was merged from, nearest first, for `describe()` and errors.
+    pub(crate) layers: Arc<[PolicyLayer]>,
     /// The source that defines it.
     pub(crate) source: Option<Arc<str>>,
+}
+
+/// What one layer says of a route's policy.
+#[derive(Debug)]
+pub(crate) struct PolicyLayer {
+    /// Whose it is; nothing: the code's.
+    pub(crate) source: Option<Arc<str>>,
+    pub(crate) policy: config::Policy,
 }
 
 /// A cluster that a route calls, and which part of it.
@@ -139,6 +147,15 @@ pub(crate) struct Policy {
     pub(crate) hash: Option<Arc<Hashing>>,
     /// How much its calls matter that do not say it themselves.
     pub(crate) criticality: config::Criticality,
+}
+
+// === impl Mirror ===
+
+impl Mirror {
+    /// The cluster that gets the copies.
+    pub(crate) fn cluster(&self) -> &str {
+        self.cell.name.split_once(" of ").map_or(&*self.cell.name, |(_, cluster)| cluster)
+    }
 }
 
 // === impl Target ===

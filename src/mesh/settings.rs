@@ -6,66 +6,117 @@ mod limits;
 pub(super) mod protection;
 mod retry;
 
-use std::{collections::BTreeMap, fmt::Debug, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Debug, time::Duration};
 
 use super::{
     describe::{Setting, SettingOrigin},
     inner::Inner,
+    overlay::Whose,
     protect::{Giver, Protector},
+    service::Route,
 };
 use crate::{
     config::{
-        self, Balancer, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch, Policy,
-        Retry, TlsVersion, Tracing, Transport,
+        self, Balancer, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch,
+        Overlay, Policy, Retry, TlsVersion, Tracing, Transport,
     },
     core::Instant,
-    resilience::hedge::Hedging,
 };
 
-/// What the code says, what the control plane says, and the list that is made of it.
+/// Whose words a layer is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum By<'a> {
+    Call,
+    Code,
+    /// A source, by its name.
+    Source(Option<&'a str>),
+}
+
+/// What the layers say, nearest first.
 struct Layers<'a, T> {
-    code: Option<&'a T>,
-    plane: Option<&'a T>,
-    source: Option<&'a str>,
+    said: Vec<(By<'a>, &'a T)>,
 }
 
 impl<'a, T> Layers<'a, T> {
-    /// The setting that `of` reads: the code's, else the control plane's, else the default.
+    /// What only the code says.
+    fn of_code(code: &'a T) -> Self {
+        Self { said: vec![(By::Code, code)] }
+    }
+
+    /// What only a source says.
+    fn of_source(said: &'a T, source: Option<&'a str>) -> Self {
+        Self { said: vec![(By::Source(source), said)] }
+    }
+
+    /// The setting that `of` reads: that of the nearest layer that says it, else the default.
     fn setting(
         &self,
         name: &'static str,
         default: &str,
         of: impl Fn(&T) -> Option<String>,
     ) -> Setting {
-        let (value, origin) = match (self.code.and_then(&of), self.plane.and_then(&of)) {
-            (Some(value), _) => (value, SettingOrigin::Code),
-            (None, Some(value)) => (value, SettingOrigin::ControlPlane),
-            (None, None) => (default.to_owned(), SettingOrigin::Default),
-        };
-        let is_plane = origin == SettingOrigin::ControlPlane;
-        let source = self.source.filter(|_| is_plane).map(str::to_owned);
-        Setting { name, value, origin, source }
+        let said = self.said.iter().find_map(|(by, layer)| Some((*by, of(layer)?)));
+        match said {
+            Some((by, value)) => by.says(name.into(), value),
+            None => Setting {
+                name: name.into(),
+                value: default.to_owned(),
+                origin: SettingOrigin::Default,
+                source: None,
+            },
+        }
+    }
+
+    /// Whether any layer says it.
+    fn is_said(&self) -> bool {
+        !self.said.is_empty()
     }
 
     /// The layers of a part.
     fn within<U>(&self, of: impl Fn(&'a T) -> Option<&'a U>) -> Layers<'a, U> {
-        Layers {
-            code: self.code.and_then(&of),
-            plane: self.plane.and_then(&of),
-            source: self.source,
+        Layers { said: self.said.iter().filter_map(|(by, it)| Some((*by, of(it)?))).collect() }
+    }
+}
+
+impl<T: Overlay> Layers<'_, T> {
+    /// What is said and has no line of its own in `list`.
+    fn rest(&self, list: &mut Vec<Setting>) {
+        for (by, layer) in &self.said {
+            let mut told = Vec::new();
+            layer.told("", &mut told);
+            for (name, value) in told {
+                let is_told = |it: &Setting| {
+                    let below = it.name.strip_prefix(name.as_str());
+                    below.is_some_and(|below| below.is_empty() || below.starts_with('.'))
+                };
+                if !list.iter().any(is_told) {
+                    list.push(by.says(name.into(), value));
+                }
+            }
         }
+    }
+}
+
+impl By<'_> {
+    fn says(self, name: Cow<'static, str>, value: String) -> Setting {
+        let (origin, source) = match self {
+            Self::Call => (SettingOrigin::Call, None),
+            Self::Code => (SettingOrigin::Code, None),
+            Self::Source(source) => (SettingOrigin::ControlPlane, source.map(str::to_owned)),
+        };
+        Setting { name, value, origin, source }
     }
 }
 
 /// What holds for the whole mesh: only the code says that.
 pub(super) fn of_mesh(inner: &Inner) -> Vec<Setting> {
-    let mesh = Layers { code: Some(&inner.unknown_names), plane: None, source: None };
+    let mesh = Layers::of_code(&inner.unknown_names);
     vec![mesh.setting("unknown_names", "refuse", chosen)]
 }
 
 /// What the mesh tells of itself: only the code says that.
 pub(super) fn of_telemetry(inner: &Inner) -> Vec<Setting> {
-    let told = Layers { code: Some(&inner.telemetry), plane: None, source: None };
+    let told = Layers::of_code(&inner.telemetry);
     let given = |is_given: bool| is_given.then(|| "given".to_owned());
     vec![
         told.setting("telemetry.endpoint_metrics", "true", |told| text(told.endpoint_metrics)),
@@ -82,16 +133,15 @@ pub(super) fn of_telemetry(inner: &Inner) -> Vec<Setting> {
     ]
 }
 
-/// The settings of a policy.
-pub(super) fn of_route(
-    code: &Policy,
-    plane: &Policy,
-    source: Option<&str>,
-    hedging: Option<&Hedging>,
-    inner: &Inner,
-) -> Vec<Setting> {
-    let policy = Layers { code: Some(code), plane: Some(plane), source };
-    let resolve = Layers { code: Some(&inner.code), plane: None, source: None };
+/// The settings of a route's policy; `call` is what a call says itself.
+pub(super) fn of_route(inner: &Inner, route: &Route, call: Option<&Policy>) -> Vec<Setting> {
+    let layers = route.layers.iter().map(|layer| match &layer.source {
+        Some(source) => (By::Source(Some(source)), &layer.policy),
+        None => (By::Code, &layer.policy),
+    });
+    let call = call.map(|call| (By::Call, call));
+    let policy = Layers { said: call.into_iter().chain(layers).collect() };
+    let resolve = Layers::of_code(&inner.code);
     let mut list = vec![
         policy.setting("timeout", "none", |p| p.timeout.map(time)),
         policy.setting("whole_response", "false", |p| text(p.whole_response)),
@@ -122,8 +172,10 @@ pub(super) fn of_route(
     list.extend(of_retry(&retry));
     list.extend(retry::of(&retry));
     let now = inner.epoch.nanos(Instant::now());
+    let hedging = route.policy.hedging.as_deref();
     list.extend(hedge::of(&policy, hedging.map(|hedging| (hedging, now))));
     list.extend(of_tracing(&policy.within(|policy| policy.tracing.as_ref())));
+    policy.rest(&mut list);
     list
 }
 
@@ -179,19 +231,28 @@ pub(super) fn of_cluster(
     protector: &Protector,
     is_shown: bool,
 ) -> Vec<Setting> {
-    let code = inner.code.cluster(name, config::Cluster::default());
-    let (mut plane, source) = inner.decisive(name);
-    if let Some(security) = &mut plane.security
-        && code.security.as_ref().is_some_and(ClusterSecurity::says_trust)
-    {
-        (security.roots, security.bundles, security.system_roots) = (None, None, None);
+    let mut layers = inner.cluster_layers(name);
+    // Whom to trust is one thing, of the nearest that says it.
+    let mut is_said = false;
+    for (_, layer) in &mut layers {
+        let Some(security) = &mut layer.security else { continue };
+        let says = security.says_trust();
+        if is_said {
+            (security.roots, security.bundles, security.system_roots) = (None, None, None);
+        }
+        is_said |= says;
     }
-    let cluster = Layers { code: Some(&code), plane: Some(&plane), source: source.as_deref() };
+    let by = |whose: &Whose| match *whose {
+        Whose::Code => By::Code,
+        Whose::Source(source) => By::Source(Some(inner.source_name(source))),
+    };
+    let said = layers.iter().map(|(whose, layer)| (by(whose), layer)).collect();
+    let cluster = Layers { said };
     let balancer = cluster.within(|cluster| cluster.balancer.as_ref());
     let usual = Balancer::default();
     let mut list =
         vec![cluster.setting("balancer", &name_of(&usual), |c| c.balancer.as_ref().map(name_of))];
-    let chosen = code.balancer.as_ref().or(plane.balancer.as_ref());
+    let chosen = balancer.said.first().map(|(_, balancer)| *balancer);
     if let Balancer::PeakEwma { decay, .. } = chosen.unwrap_or(&usual) {
         let decay = balancer.setting("balancer.peak_ewma.decay", &time(*decay), |balancer| {
             matches!(balancer, Balancer::PeakEwma { .. }).then(|| time(*decay))
@@ -207,15 +268,29 @@ pub(super) fn of_cluster(
             clusters.filter(|clusters| !clusters.is_empty())
         }),
     ]);
+    list.push(
+        cluster.setting("panic_threshold", "50", |c| c.panic_threshold.map(|it| it.to_string())),
+    );
+    // What is said of these is told field by field.
+    let blocks: [(_, fn(&config::Cluster) -> bool); 5] = [
+        ("least_request", |c| c.least_request.is_some()),
+        ("balancing", |c| c.balancing.is_some()),
+        ("slow_start", |c| c.slow_start.is_some()),
+        ("subsetting", |c| c.subsetting.is_some()),
+        ("subsets", |c| c.subsets.is_some()),
+    ];
+    let absent = blocks.iter().filter(|(_, says)| !cluster.said.iter().any(|(_, it)| says(it)));
+    list.extend(absent.map(|(name, _)| cluster.setting(name, "none", |_| None)));
     list.extend(limits::of(&cluster));
     list.extend(health::of(&cluster));
-    if let Some(config::Discovery::Dns(dns)) = &plane.discovery {
-        let dns = Layers { code: None, plane: Some(dns), source: source.as_deref() };
-        list.extend(of_dns(&dns));
+    let discovery = cluster.within(|cluster| cluster.discovery.as_ref());
+    if let Some((by, config::Discovery::Dns(dns))) = discovery.said.first() {
+        list.extend(of_dns(&Layers { said: vec![(*by, dns)] }));
     }
     list.extend(of_transport(&cluster.within(|cluster| Some(&cluster.transport))));
     let security = cluster.within(|cluster| cluster.security.as_ref());
     list.extend(of_security(inner, &security, protector, is_shown));
+    cluster.rest(&mut list);
     list
 }
 

@@ -8,8 +8,8 @@ use std::{
 use super::{cluster::Cluster, keys::Keys, listed::Listed, service::ServiceCell};
 use crate::{
     balance::Diff,
-    config::{self, Address, name::callable},
-    discover::SourceId,
+    config::{self, Address, ConfigError, ConfigErrors, name::callable},
+    discover::{Places, SourceId},
     observe::Hub,
 };
 
@@ -27,6 +27,10 @@ pub(super) struct State {
     pub(super) absent: Absent,
     pub(super) keys: Keys,
     pub(super) synced: HashSet<SourceId>,
+    /// What reports call the places of each source's words.
+    pub(super) places: HashMap<SourceId, Arc<dyn Places>>,
+    /// The clusters of which the code says how they are secured.
+    pub(super) secured: BTreeSet<String>,
     /// How many names are defined by DNS.
     #[cfg(feature = "dns")]
     pub(super) dns: usize,
@@ -39,7 +43,7 @@ pub(super) struct State {
 /// another cluster names it.
 pub(super) struct Entry {
     pub(super) cell: Arc<Cluster>,
-    /// The settings of each source; the first source whose settings say anything decides.
+    /// The settings of each source, without endpoints; of each field the first that says it decides.
     pub(super) settings: BTreeMap<SourceId, config::Cluster>,
     /// The services that name it.
     pub(super) users: BTreeSet<String>,
@@ -112,26 +116,34 @@ impl State {
         self.refused.get(part).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// What the service comes to.
+    /// What the service comes to. One of which a source's words are refused is not run on what others
+    /// say: they may have denied something.
     pub(super) fn service(&self, name: &str) -> Standing {
-        if self.services.get(name).is_some_and(|by| !by.is_empty()) {
-            return Standing::Defined;
-        }
-        if self.refusals(&format!("service {name}")).next().is_some() {
+        let said = self.services.get(name);
+        let is_lost = |source| said.is_none_or(|by| !by.contains_key(source));
+        if self.refusals(&format!("service {name}")).any(is_lost) {
             return Standing::Refused;
+        }
+        if said.is_some_and(|by| !by.is_empty()) {
+            return Standing::Defined;
         }
         if self.is_cluster(name) { Standing::Defined } else { Standing::Absent }
     }
 
     /// What the cluster comes to. One whose settings are refused is not run on defaults because
-    /// another source lists endpoints for it.
+    /// another source lists endpoints for it; nor on what others say, where it may have said how
+    /// connections are secured and nobody before it does.
     pub(super) fn cluster(&self, name: &str) -> Standing {
         let said = self.clusters.get(name).map(|entry| &entry.settings);
-        let is_lost = |source| said.is_none_or(|said| !said.contains_key(source));
-        if self.refusals(&format!("cluster {name}")).any(is_lost)
-            && !said.into_iter().flat_map(BTreeMap::values).any(says_anything)
-        {
-            return Standing::Refused;
+        let is_lost = |source: &&SourceId| said.is_none_or(|said| !said.contains_key(source));
+        let lost = self.refusals(&format!("cluster {name}")).filter(is_lost).min();
+        if let Some(lost) = lost {
+            let said = || said.into_iter().flatten();
+            let secured = self.secured.contains(name)
+                || said().any(|(source, it)| source < lost && it.security.is_some());
+            if !secured || !said().any(|(_, settings)| says_anything(settings)) {
+                return Standing::Refused;
+            }
         }
         if self.is_cluster(name) { Standing::Defined } else { Standing::Absent }
     }
@@ -171,6 +183,20 @@ impl State {
         refused.chain(&self.flaws).map(|(part, reason)| (part.clone(), reason.clone())).collect()
     }
 
+    /// Where a source's words of this path stand, if it knows.
+    pub(super) fn place(&self, source: SourceId, path: &str) -> Option<String> {
+        self.places.get(&source)?.place(path)
+    }
+
+    /// The errors in words, each with the place of the source's words.
+    pub(super) fn placed(&self, source: SourceId, errors: &ConfigErrors) -> String {
+        let placed = |error: &ConfigError| match self.place(source, &error.path) {
+            Some(place) => format!("{error} ({place})"),
+            None => error.to_string(),
+        };
+        errors.0.iter().map(placed).collect::<Vec<_>>().join("; ")
+    }
+
     /// Forgets a cluster that nobody defines or names.
     pub(super) fn tidy(&mut self, cluster: &str) {
         if self
@@ -208,10 +234,15 @@ impl Entry {
         !self.users.is_empty() || !self.backs.is_empty()
     }
 
-    /// The settings that decide, and whose they are: the first that say anything.
-    pub(super) fn decisive(&self) -> Option<(SourceId, &config::Cluster)> {
-        let said = self.settings.iter().find(|(_, settings)| says_anything(settings));
-        said.or_else(|| self.settings.iter().next()).map(|(source, settings)| (*source, settings))
+    /// The settings of each source, in their order.
+    pub(super) fn said(&self) -> impl Iterator<Item = (SourceId, &config::Cluster)> {
+        self.settings.iter().map(|(source, settings)| (*source, settings))
+    }
+
+    /// The discovery that the first source asks for which says anything of it, and whose it is.
+    #[cfg(feature = "dns")]
+    pub(super) fn discovery_said(&self) -> Option<(SourceId, &config::Discovery)> {
+        self.said().find_map(|(source, settings)| Some((source, settings.discovery.as_ref()?)))
     }
 
     /// Notes what a source says of the cluster, and whether that is new; from the second source

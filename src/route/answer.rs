@@ -71,6 +71,14 @@ impl Answer {
         Self::Direct(Box::new(Direct { status, body, headers, grpc: Some(14) }))
     }
 
+    /// Its text, if it has one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Redirect(_) => None,
+            Self::Direct(direct) => Some(&direct.body).filter(|it| !it.is_empty()).map(|it| &**it),
+        }
+    }
+
     /// The answer to a request; none: it has no form on the wire.
     pub(crate) fn response<B>(
         &self,

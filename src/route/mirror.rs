@@ -40,6 +40,12 @@ impl Mirror {
         }
     }
 
+    /// The share of the requests that is copied, in 0..=1.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    pub(crate) fn share(&self) -> f64 {
+        self.below.map_or(1.0, |below| below as f64 / u64::MAX as f64)
+    }
+
     /// Whether a request with this random word is copied.
     pub(crate) fn takes(&self, word: u64) -> bool {
         self.below.is_none_or(|below| word < below)

@@ -76,6 +76,11 @@ impl Steps {
         self.answer.is_some()
     }
 
+    /// The body of that answer, where it has one of text.
+    pub(crate) fn answer_text(&self) -> Option<&str> {
+        self.answer.as_ref().and_then(|answer| answer.text())
+    }
+
     /// The answer that is made here, instead of a call; an error where it has no form on the wire.
     pub(crate) fn answer<B>(
         &self,

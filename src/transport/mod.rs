@@ -62,5 +62,5 @@ pub(crate) use self::{
     secure::{Offered, Protection},
     send::{SendError, SendFuture, Sent},
     shared::Shared,
-    tcp::default_connector,
+    tcp::{default_connector, dry_connector},
 };

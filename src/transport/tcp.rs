@@ -28,6 +28,19 @@ pub(crate) fn default_connector() -> Arc<dyn Connect> {
     Arc::new(Tcp)
 }
 
+/// The connector of a mesh that only explains.
+pub(crate) fn dry_connector() -> Arc<dyn Connect> {
+    Arc::new(Dry)
+}
+
+struct Dry;
+
+impl Connect for Dry {
+    fn connect(&self, _target: ConnectTarget) -> BoxFuture<Result<Box<dyn Io>, BoxError>> {
+        Box::pin(async { Err("a mesh of a dry run connects to nobody".into()) })
+    }
+}
+
 impl Connect for Tcp {
     fn connect(&self, target: ConnectTarget) -> BoxFuture<Result<Box<dyn Io>, BoxError>> {
         let how =

@@ -4,40 +4,40 @@
 use serde_json::{Map, Value, json};
 
 /// Text of a number that JSON does not have, until it is written as YAML.
-pub(super) const NOT_A_NUMBER: &str = "\u{1}nan";
+pub(crate) const NOT_A_NUMBER: &str = "\u{1}nan";
 
 /// The JSON Schema of the model.
-pub(super) struct Model {
+pub(crate) struct Model {
     schema: Value,
 }
 
 /// The smallest value that says one leaf, and where that leaf is.
 #[derive(Debug)]
-pub(super) struct Leaf {
+pub(crate) struct Leaf {
     /// As in reports; a fixed choice follows after `=`.
-    pub(super) path: String,
-    pub(super) value: Value,
+    pub(crate) path: String,
+    pub(crate) value: Value,
 }
 
 /// How random values are made.
-pub(super) struct Dice {
-    pub(super) random: fastrand::Rng,
+pub(crate) struct Dice {
+    pub(crate) random: fastrand::Rng,
     /// Whether values may be ones that no file should hold.
-    pub(super) wild: bool,
+    pub(crate) wild: bool,
     /// Fields that may still be filled.
-    pub(super) fuel: u32,
+    pub(crate) fuel: u32,
 }
 
 // === impl Model ===
 
 impl Model {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let schema = serde_json::from_str(&crate::config::schema()).unwrap();
         Self { schema }
     }
 
     /// The definitions that have fields, with the names of these.
-    pub(super) fn fields(&self) -> Vec<(String, Vec<String>)> {
+    pub(crate) fn fields(&self) -> Vec<(String, Vec<String>)> {
         let defs = self.schema["$defs"].as_object().unwrap();
         defs.iter()
             .filter_map(|(name, def)| {
@@ -48,7 +48,7 @@ impl Model {
     }
 
     /// The definitions that are choices, with the names of these.
-    pub(super) fn choices(&self) -> Vec<(String, Vec<String>)> {
+    pub(crate) fn choices(&self) -> Vec<(String, Vec<String>)> {
         let defs = self.schema["$defs"].as_object().unwrap();
         let name = |choice: &Value| match &choice["const"] {
             Value::String(name) => Some(name.clone()),
@@ -67,7 +67,7 @@ impl Model {
     }
 
     /// Every leaf of a definition.
-    pub(super) fn leaves(&self, name: &str, path: &str) -> Vec<Leaf> {
+    pub(crate) fn leaves(&self, name: &str, path: &str) -> Vec<Leaf> {
         let mut leaves = Vec::new();
         let mut within = vec![name.to_owned()];
         self.walk(self.definition(name), path, &mut within, &mut leaves);
@@ -332,7 +332,7 @@ impl Model {
     }
 
     /// Any value of a definition.
-    pub(super) fn any(&self, name: &str, dice: &mut Dice) -> Value {
+    pub(crate) fn any(&self, name: &str, dice: &mut Dice) -> Value {
         self.roll(self.definition(name), dice, 0)
     }
 
@@ -395,7 +395,7 @@ impl Model {
 // === impl Dice ===
 
 impl Dice {
-    pub(super) fn new(seed: u64, wild: bool) -> Self {
+    pub(crate) fn new(seed: u64, wild: bool) -> Self {
         Self { random: fastrand::Rng::with_seed(seed), wild, fuel: 200 }
     }
 

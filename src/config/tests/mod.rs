@@ -2,7 +2,7 @@
 mod guard_leaves;
 mod hash;
 #[cfg(feature = "schema")]
-mod instances;
+pub(crate) mod instances;
 #[cfg(feature = "schema")]
 mod leaves;
 #[cfg(feature = "schema")]

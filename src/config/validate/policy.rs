@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use super::{Checker, not_yet};
-use crate::config::{Policy, Tracing};
+use crate::config::{ConfigErrors, Policy, Tracing};
 
 impl Checker {
     pub(super) fn policy(&mut self, policy: &Policy) {
@@ -87,5 +87,14 @@ impl Checker {
         if operation.as_deref() == Some("") {
             self.refuse("operation", "\"\"", "must not be empty");
         }
+    }
+}
+
+impl Policy {
+    /// Checks every field; `path` says where it stands.
+    pub(crate) fn validate(&self, path: &str) -> Result<(), ConfigErrors> {
+        let mut checker = Checker::new(path);
+        checker.policy(self);
+        checker.done()
     }
 }

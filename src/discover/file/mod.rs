@@ -8,6 +8,7 @@
 
 mod doubt;
 pub(crate) mod parse;
+mod places;
 mod reader;
 mod tree;
 mod watch;
@@ -17,6 +18,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     pin::Pin,
+    sync::Arc,
 };
 
 use tokio::time::Instant;
@@ -25,7 +27,7 @@ use self::{
     parse::{Parsed, Read},
     reader::Reader,
 };
-use super::{Discover, Publisher};
+use super::{Discover, Places, Publisher};
 use crate::config::{Cluster, ConfigErrors, IdentityFiles, Service};
 
 /// A source that follows a file.
@@ -106,18 +108,35 @@ impl Published {
             }
         };
         let Parsed { services, clusters, identities, unknown } = parsed;
+        let text = places::Text::new(file, bytes).map(Arc::new);
+        if let Some(text) = &text {
+            publish.places(Arc::<places::Text>::clone(text));
+        }
+        // A reason begins with its path.
+        let placed = |reason: &str| {
+            let place = |text: &Arc<_>| places::Text::place(text, reason.split(": ").next()?);
+            let place = text.as_ref().and_then(place);
+            place.map_or_else(|| reason.to_owned(), |place| format!("{reason} ({place})"))
+        };
         if unknown.is_empty() {
             publish.accepted(file);
         } else {
-            publish.refused(file, unknown.join("; "));
+            let named = unknown.iter().map(|reason| {
+                let field = reason.split('`').nth(1);
+                let place = text.as_ref().zip(field).and_then(|(text, it)| text.place(it));
+                place.map_or_else(|| reason.clone(), |place| format!("{reason} ({place})"))
+            });
+            publish.refused(file, named.collect::<Vec<_>>().join("; "));
         }
         // Before the clusters that use them.
-        self.identities.apply(publish, "identity", &identities, |name, files| {
+        self.identities.apply(publish, "identity", &identities, placed, |name, files| {
             publish.identity(name, within(folder, files))
         });
         // Clusters first: a service that names a new one finds it.
-        self.clusters.apply(publish, "cluster", &clusters, |name, it| publish.cluster(name, it));
-        self.services.apply(publish, "service", &services, |name, it| publish.service(name, it));
+        let define = |name: &str, it| publish.cluster(name, it);
+        self.clusters.apply(publish, "cluster", &clusters, placed, define);
+        let define = |name: &str, it| publish.service(name, it);
+        self.services.apply(publish, "service", &services, placed, define);
         self.services.retain(&services, |name| publish.remove_service(name));
         self.clusters.retain(&clusters, |name| publish.remove_cluster(name));
         self.identities.retain(&identities, |name| publish.remove_identity(name));
@@ -146,6 +165,7 @@ impl<T: Clone + PartialEq> Parts<T> {
         publish: &Publisher,
         kind: &str,
         read: &Read<T>,
+        placed: impl Fn(&str) -> String,
         define: impl Fn(&str, T) -> Result<(), ConfigErrors>,
     ) {
         for (name, part) in &read.good {
@@ -162,7 +182,7 @@ impl<T: Clone + PartialEq> Parts<T> {
             }
         }
         for (name, reason) in &read.refused {
-            publish.refused(format!("{kind} {name}"), reason);
+            publish.refused(format!("{kind} {name}"), placed(reason));
             self.refused.insert(name.clone());
         }
     }

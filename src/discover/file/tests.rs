@@ -42,6 +42,7 @@ impl Sink for Recorder {
             Change::RemoveService(name) => format!("gone service {name}"),
             Change::RemoveCluster(name) => format!("gone cluster {name}"),
             Change::Refused { part, reason } => format!("refused {part}: {reason}"),
+            Change::Places(_) => return Ok(()),
             other => format!("{other:?}"),
         };
         self.0.lock().unwrap().push(line);

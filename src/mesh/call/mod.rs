@@ -37,6 +37,7 @@ use pin_project::pin_project;
 
 pub(crate) use self::path::Path;
 pub(crate) use self::staged::{AttemptRest, CallRest};
+pub(super) use self::stepped::unusable;
 pub(crate) use self::{
     head::set_authority,
     refusals::{does_not_follow, in_clear, max_requests, no_endpoint},

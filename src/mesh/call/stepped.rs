@@ -50,7 +50,7 @@ pub(super) fn change(
     Ok(())
 }
 
-fn unusable(what: Unusable) -> Error {
+pub(crate) fn unusable(what: Unusable) -> Error {
     let what = match what {
         Unusable::Host => "host",
         Unusable::Path => "path",

@@ -55,13 +55,11 @@ impl PathProj<'_> {
     /// Who has said a setting of the policy: the code, or which source.
     pub(super) fn setter(&self, of: impl Fn(&config::Policy) -> Option<Duration>) -> String {
         let route = self.pinned.as_ref().and_then(Pinned::route);
-        let by_code = of(&self.caller.inner.code.policy(&self.caller.cell.name)).is_some();
-        match route {
-            Some(route) if !by_code && of(&route.plane).is_some() => route
-                .source
-                .as_deref()
-                .map_or_else(|| "its source".to_owned(), |name| format!("source {name}")),
-            _ => "the code".to_owned(),
+        let layers = route.into_iter().flat_map(|route| route.layers.iter());
+        let sayer = layers.into_iter().find(|layer| of(&layer.policy).is_some());
+        match sayer.and_then(|layer| layer.source.as_deref()) {
+            Some(name) => format!("source {name}"),
+            None => "the code".to_owned(),
         }
     }
 

@@ -53,7 +53,7 @@ impl Inner {
         balancer: &Arc<Balancer<Node>>,
         checks: &[HealthCheck],
     ) -> Option<Arc<Checking>> {
-        if checks.is_empty() {
+        if checks.is_empty() || self.is_dry {
             balancer.forget_checks(self.epoch.nanos(Instant::now()));
             return None;
         }

@@ -4,9 +4,13 @@ use std::{ops::Deref, sync::Arc};
 
 use http::{Request, uri::Scheme};
 
-use super::types::{ClusterExplanation, HashExplanation, HashKeyExplanation};
+use super::{
+    head,
+    types::{ClusterExplanation, HashExplanation, HashKeyExplanation},
+};
 use crate::{
     balance::{Asked, Choice, Over, Wanted},
+    config::{Discovery, Security},
     core::{self, Random},
     mesh::{
         call::{does_not_follow, in_clear, max_requests, no_endpoint, sticky},
@@ -15,7 +19,10 @@ use crate::{
         service::{Route, Target},
         settings,
     },
-    route::hash::{Beside, HashKey, KeyFound},
+    route::{
+        Rule,
+        hash::{Beside, HashKey, KeyFound},
+    },
 };
 
 /// The call that is explained.
@@ -28,7 +35,23 @@ pub(super) struct Call<'a> {
 }
 
 /// What becomes of a call at a cluster that gets this share of them.
-pub(super) fn explain(call: &Call<'_>, target: &Target, share: f64) -> ClusterExplanation {
+pub(super) fn explain(
+    call: &Call<'_>,
+    rule: Option<&Rule>,
+    target: &Target,
+    share: f64,
+) -> ClusterExplanation {
+    let explained = picked(call, target, share);
+    if target.steps.as_ref().is_some_and(|steps| steps.answers()) {
+        return explained;
+    }
+    match head::sent(call, rule, target) {
+        Ok((head, mirrors)) => ClusterExplanation { head: Some(head), mirrors, ..explained },
+        Err(error) => ClusterExplanation { fails: Some(error.to_string()), ..explained },
+    }
+}
+
+fn picked(call: &Call<'_>, target: &Target, share: f64) -> ClusterExplanation {
     let own: &Arc<Cluster> = target.deref();
     let core = own.core.load();
     let session = call.route.session.as_ref();
@@ -100,6 +123,9 @@ impl At<'_> {
                 return format!("nothing of cluster {} works", cluster.name);
             }
             let error = no_endpoint(call.inner, cluster, error);
+            if call.inner.is_dry && matches!(core.config.discovery, Some(Discovery::Dns(_))) {
+                return format!("{error}; a dry run asks no DNS for them");
+            }
             if call.inner.is_settled(cluster) {
                 return error.to_string();
             }
@@ -110,6 +136,18 @@ impl At<'_> {
             name: cluster.name.to_string(),
             share,
             balancer: settings::name_of(&core.config.balancer.clone().unwrap_or_default()),
+            settings: settings::of_cluster(
+                call.inner,
+                &cluster.name,
+                &core.protector,
+                core.balancer
+                    .specs()
+                    .iter()
+                    .filter_map(|it| it.security.as_ref())
+                    .any(Security::is_mutual),
+            ),
+            head: None,
+            mirrors: Vec::new(),
             labels: self.wanted.map(Wanted::pairs).unwrap_or_default(),
             fails: fails(call, cluster, &core),
             pick: core.balancer.explain(&asked, call.now, in_words),

@@ -1,6 +1,7 @@
 //! Where a call would go, and why nowhere else: without sending it.
 
 mod cluster;
+mod head;
 mod rules;
 mod told;
 mod types;
@@ -11,17 +12,21 @@ use http::Request;
 
 use self::cluster::{Call, explain};
 pub use self::types::{
-    ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation, PassedRule,
-    RouteExplanation,
+    AnswerExplanation, ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation,
+    HeadExplanation, MirrorExplanation, PassedRule, RouteExplanation,
 };
 use super::{
     UnknownNames, call,
     client::{self, Found},
+    describe::route_settings,
     guard::{Dry, protect::criticality},
     inner::Inner,
     service::{Route, Service},
 };
-use crate::core::{self, Error, ErrorKind, Instant, Phase, Random, grpc};
+use crate::{
+    core::{self, Error, ErrorKind, Instant, Phase, Random, grpc},
+    route::Steps,
+};
 
 impl Explanation {
     pub(super) fn of<B>(inner: &Arc<Inner>, request: &Request<B>) -> Result<Self, Error> {
@@ -50,23 +55,32 @@ impl Explanation {
         };
         let (index, route) = (found.place, found.route);
         let total: u64 = route.clusters.iter().map(|(weight, _)| weight).sum();
-        if total == 0 {
-            let what = if route.steps.is_some() {
-                "the route answers by itself: a redirect or a direct response"
-            } else {
-                "every cluster of the route has weight 0"
-            };
+        let is_grpc = grpc::is_grpc(request.headers());
+        let answer = match (total, &route.steps) {
+            (0, Some(steps)) => steps.answer(&request, found.rule, is_grpc),
+            _ => None,
+        };
+        if total == 0 && answer.is_none() {
             return Err(Error::new(ErrorKind::Config, Phase::Route)
-                .detail(what)
+                .detail("every cluster of the route has weight 0")
                 .service(&cell.name));
         }
-        let now = inner.epoch.nanos(Instant::now());
+        let answer = answer.transpose().map_err(call::unusable)?.map(|response| {
+            let text = route.steps.as_ref().and_then(Steps::answer_text);
+            head::answer(response, text.map(str::to_owned))
+        });
+        let now = Instant::now();
+        let said = head::said_by_call(&request, route.policy.scope, now);
+        let settings = route_settings(inner, &cell.name, route, said.as_ref());
+        let now = inner.epoch.nanos(now);
         let call = Call { inner, route, request: &request, now };
         #[expect(clippy::cast_precision_loss, reason = "a share")]
         let clusters = route
             .clusters
             .iter()
-            .map(|(weight, target)| explain(&call, target, weight as f64 / total as f64))
+            .map(|(weight, target)| {
+                explain(&call, found.rule, target, weight as f64 / total as f64)
+            })
             .collect();
         let dry = Dry { inner, request: &request, route };
         let guards = || route.guards.iter().flat_map(|guards| guards.iter());
@@ -81,9 +95,13 @@ impl Explanation {
             route: RouteExplanation {
                 index,
                 name: route.name.as_deref().map(str::to_owned),
+                source: route.source.as_deref().map(str::to_owned),
+                filters: route.filters.iter().map(|&name| name.to_owned()).collect(),
+                settings,
                 passed,
             },
             hedge: hedged(route, &request, now),
+            answer,
             clusters,
         })
     }

@@ -2,11 +2,19 @@
 
 use std::fmt::{Display, Formatter, Result};
 
+use http::{
+    HeaderMap, HeaderName, Uri,
+    header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE},
+};
+
 use super::{
     rules::TOLD,
-    types::{ClusterExplanation, Explanation, HashExplanation, PassedRule},
+    types::{
+        AnswerExplanation, ClusterExplanation, Explanation, HashExplanation, HeadExplanation,
+        MirrorExplanation, PassedRule,
+    },
 };
-use crate::balance::Percent;
+use crate::{balance::Percent, mesh::describe::Setting};
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -24,13 +32,71 @@ impl Display for Explanation {
             Some(name) => writeln!(f, "route {name}")?,
             None => writeln!(f, "route {} (no name)", self.route.index + 1)?,
         }
+        if !self.route.filters.is_empty() {
+            writeln!(f, "  filters {}", self.route.filters.join(", "))?;
+        }
+        said(f, &self.route.settings)?;
         self.guards.iter().try_for_each(|guard| writeln!(f, "  {guard}"))?;
         if let Some(hedge) = &self.hedge {
             writeln!(f, "hedged {hedge}")?;
         }
+        if let Some(answer) = &self.answer {
+            answer.fmt(f)?;
+        }
         self.clusters.iter().try_for_each(|cluster| cluster.fmt(f))
     }
 }
+
+/// The settings that somebody has said.
+fn said(f: &mut Formatter<'_>, settings: &[Setting]) -> Result {
+    settings.iter().filter(|it| it.is_said()).try_for_each(|it| writeln!(f, "  {it}"))
+}
+
+impl Display for AnswerExplanation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        writeln!(f, "answered here: {}", self.status)?;
+        headers(f, &self.headers)?;
+        self.body.iter().try_for_each(|body| writeln!(f, "    body {body}"))
+    }
+}
+
+impl Display for HeadExplanation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        writeln!(f, "{} {}", self.method, without_query(&self.uri))?;
+        headers(f, &self.headers)
+    }
+}
+
+impl Display for MirrorExplanation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "copied to cluster {}, {} of the calls: ", self.cluster, Percent(self.share))?;
+        self.head.fmt(f)
+    }
+}
+
+/// A query may hold secrets.
+fn without_query(uri: &Uri) -> String {
+    let text = uri.to_string();
+    match text.split_once('?') {
+        Some((text, _)) => format!("{text}?…"),
+        None => text,
+    }
+}
+
+/// Each on a line, but for the values that are nobody's business.
+fn headers(f: &mut Formatter<'_>, headers: &HeaderMap) -> Result {
+    for (name, value) in headers {
+        let is_secret = value.is_sensitive() || SECRET.contains(name);
+        match value.to_str() {
+            Ok(value) if !is_secret => writeln!(f, "    {name}: {value}")?,
+            _ => writeln!(f, "    {name}, which is not shown")?,
+        }
+    }
+    Ok(())
+}
+
+/// Headers that usually hold a secret.
+const SECRET: [HeaderName; 4] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE];
 
 impl Display for PassedRule {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -52,6 +118,11 @@ impl Display for ClusterExplanation {
         if let Some(why) = &self.fails {
             writeln!(f, "  the call fails: {why}")?;
         }
+        if let Some(head) = &self.head {
+            write!(f, "  sent as {head}")?;
+        }
+        self.mirrors.iter().try_for_each(|mirror| write!(f, "  {mirror}"))?;
+        said(f, &self.settings)?;
         if !self.labels.is_empty() {
             let labels: Vec<_> =
                 self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();

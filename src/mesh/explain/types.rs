@@ -1,6 +1,8 @@
 //! What an explanation is made of.
 
-use crate::balance::PickExplanation;
+use http::{HeaderMap, Method, StatusCode, Uri};
+
+use crate::{balance::PickExplanation, mesh::describe::Setting};
 
 /// Where a call would go, and why nowhere else; print it.
 ///
@@ -21,7 +23,9 @@ pub struct Explanation {
     pub route: RouteExplanation,
     /// Whether and when it would be sent beside itself, where its route hedges.
     pub hedge: Option<String>,
-    /// The clusters that the route splits its calls among.
+    /// What the call is answered here, without any cluster: a redirect, or a direct response.
+    pub answer: Option<AnswerExplanation>,
+    /// The clusters that the route splits its calls among; none where it answers itself.
     pub clusters: Vec<ClusterExplanation>,
 }
 
@@ -33,8 +37,53 @@ pub struct RouteExplanation {
     pub index: usize,
     /// Its name, if it has one.
     pub name: Option<String>,
+    /// The source that defines it, if it has a name there or not; none for a cluster that is called as
+    /// the service of its name.
+    pub source: Option<String>,
+    /// The filters of its service and its own, in order, by their names in the mesh file.
+    pub filters: Vec<String>,
+    /// The policy of the call: every setting with its value and origin. What the call says itself is of
+    /// [`SettingOrigin::Call`](crate::SettingOrigin).
+    pub settings: Vec<Setting>,
     /// The rules that were asked before the one that took the request, in that order.
     pub passed: Vec<PassedRule>,
+}
+
+/// The head of a request: as the first attempt sends it, but for what a tracer adds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HeadExplanation {
+    /// The method.
+    pub method: Method,
+    /// The URI, after rewrites. Its authority is what HTTP calls the endpoint, not where it is.
+    pub uri: Uri,
+    /// The headers, after edits, secrets among them. Printed, those that usually hold one
+    /// (`authorization`, `cookie`, what is marked as sensitive) have no value.
+    pub headers: HeaderMap,
+}
+
+/// Who gets a copy.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MirrorExplanation {
+    /// The cluster that gets it.
+    pub cluster: String,
+    /// The share of the calls that is copied, in 0..=1.
+    pub share: f64,
+    /// The head of the copy.
+    pub head: HeadExplanation,
+}
+
+/// What a call is answered here.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AnswerExplanation {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers: where a redirect leads to is `location`.
+    pub headers: HeaderMap,
+    /// The body, if it has one.
+    pub body: Option<String>,
 }
 
 /// A match of a route that did not take a request.
@@ -61,6 +110,13 @@ pub struct ClusterExplanation {
     pub share: f64,
     /// The picking policy, as the file spells it.
     pub balancer: String,
+    /// The settings of the cluster: every one with its value and origin.
+    pub settings: Vec<Setting>,
+    /// What is sent. None for a cluster that takes over, which is sent the same, and where the call
+    /// fails before it.
+    pub head: Option<HeadExplanation>,
+    /// Who gets copies of it.
+    pub mirrors: Vec<MirrorExplanation>,
     /// The labels that the route asks for.
     pub labels: Vec<(String, String)>,
     /// What the call is hashed to, where the balancer hashes.

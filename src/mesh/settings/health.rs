@@ -1,35 +1,23 @@
 //! What takes endpoints of a cluster out of use, and how they are probed.
 
-use super::{Layers, Setting, debug, text, time};
+use super::{Layers, Setting, text, time};
 use crate::config;
 
 /// Only where they are asked for.
 pub(super) fn of(cluster: &Layers<'_, config::Cluster>) -> Vec<Setting> {
-    let asked = |it: Option<&config::Cluster>| {
-        let outliers = it.is_some_and(|it| it.outlier_detection.is_some());
-        (outliers, it.is_some_and(|it| !it.health_checks.is_empty()))
-    };
-    let (code, plane) = (asked(cluster.code), asked(cluster.plane));
     let mut list = Vec::new();
-    if code.0 || plane.0 {
-        let outliers = Layers {
-            code: cluster.code.and_then(|it| it.outlier_detection.as_ref()),
-            // All of it comes from one of the two.
-            plane: cluster.plane.and_then(|it| it.outlier_detection.as_ref()).filter(|_| !code.0),
-            source: cluster.source,
-        };
+    let outliers = cluster.within(|it| it.outlier_detection.as_ref());
+    if outliers.is_said() {
         list.extend(of_outliers(&outliers));
     } else {
         list.push(cluster.setting("outlier_detection", "none", |_| None));
     }
-    if code.1 || plane.1 {
-        let check = Layers {
-            code: cluster.code.and_then(|it| it.health_checks.first()),
-            plane: cluster.plane.and_then(|it| it.health_checks.first()).filter(|_| !code.1),
-            source: cluster.source,
-        };
+    let checks = cluster.within(|it| (!it.health_checks.is_empty()).then_some(&it.health_checks));
+    if let Some((by, checks)) = checks.said.first() {
         list.push(cluster.setting("health_checks.probe", "none", probes));
-        list.extend(of_check(&check));
+        // A list is one value.
+        let first = checks.first().map(|check| (*by, check));
+        list.extend(of_check(&Layers { said: first.into_iter().collect() }));
     } else {
         list.push(cluster.setting("health_checks", "none", |_| None));
     }
@@ -37,8 +25,7 @@ pub(super) fn of(cluster: &Layers<'_, config::Cluster>) -> Vec<Setting> {
 }
 
 fn of_outliers(it: &Layers<'_, config::OutlierDetection>) -> Vec<Setting> {
-    let accrues = |it: &config::OutlierDetection| it.accrual.is_some();
-    let accrual = it.code.is_some_and(accrues) || it.plane.is_some_and(accrues);
+    let accrual = it.said.iter().any(|(_, it)| it.accrual.is_some());
     let (row, most) = if accrual { ("0", "50") } else { ("5", "10") };
     let mut list = vec![
         it.setting("outlier_detection.consecutive_5xx", row, |o| text(o.consecutive_5xx)),
@@ -49,13 +36,6 @@ fn of_outliers(it: &Layers<'_, config::OutlierDetection>) -> Vec<Setting> {
             text(o.consecutive_local_origin_failure)
         }),
         it.setting("outlier_detection.split_local_origin", "false", |o| text(o.split_local_origin)),
-        it.setting("outlier_detection.success_rate", "none", |o| {
-            o.success_rate.as_ref().map(debug)
-        }),
-        it.setting("outlier_detection.failure_percentage", "none", |o| {
-            o.failure_percentage.as_ref().map(debug)
-        }),
-        it.setting("outlier_detection.accrual", "none", |o| o.accrual.as_ref().map(debug)),
         it.setting("outlier_detection.interval", "10s", |o| o.interval.map(time)),
         it.setting("outlier_detection.base_ejection_time", "30s", |o| {
             o.base_ejection_time.map(time)
@@ -70,6 +50,14 @@ fn of_outliers(it: &Layers<'_, config::OutlierDetection>) -> Vec<Setting> {
         it.setting("outlier_detection.min_health_percent", "0", |o| text(o.min_health_percent)),
         it.setting("outlier_detection.min_ready_endpoints", "0", |o| text(o.min_ready_endpoints)),
     ];
+    let parts: [(_, fn(&config::OutlierDetection) -> bool); 3] = [
+        ("outlier_detection.success_rate", |it| it.success_rate.is_some()),
+        ("outlier_detection.failure_percentage", |it| it.failure_percentage.is_some()),
+        ("outlier_detection.accrual", |it| it.accrual.is_some()),
+    ];
+    // What is said of them is told field by field.
+    let absent = parts.iter().filter(|(_, is_said)| !it.said.iter().any(|(_, it)| is_said(it)));
+    list.extend(absent.map(|(name, _)| it.setting(name, "none", |_| None)));
     list.push(
         it.setting("outlier_detection.uneject_on_check", "true", |o| text(o.uneject_on_check)),
     );

@@ -2,19 +2,16 @@
 
 use super::{Layers, text, time};
 use crate::{
-    config::{Hedge, Policy},
+    config::{Hedge, Overlay, Policy},
     mesh::describe::Setting,
     resilience::hedge::Hedging,
 };
 
 /// Nothing but that it is off, where nobody speaks of it.
 pub(super) fn of(policy: &Layers<'_, Policy>, hedging: Option<(&Hedging, u64)>) -> Vec<Setting> {
-    let mut hedge = policy.within(|policy| policy.hedge.as_ref());
-    if hedge.code.is_some() {
-        // The nearer one replaces the farther one as a whole.
-        hedge.plane = None;
-    }
-    let Some(said) = hedge.code.or(hedge.plane) else {
+    let hedge = policy.within(|policy| policy.hedge.as_ref());
+    let layers = hedge.said.iter().map(|(_, layer)| (*layer).clone());
+    let Some(said) = layers.reduce(|near, far| near.laid_over(&far)) else {
         return vec![hedge.setting("hedge", "off", |_| None)];
     };
     let codes = |hedge: &Hedge| {

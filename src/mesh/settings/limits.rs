@@ -21,7 +21,7 @@ pub(super) fn of(cluster: &Layers<'_, Cluster>) -> Vec<Setting> {
         }),
     ];
     let high = breakers.within(|breakers| breakers.high.as_deref());
-    if high.code.is_some() || high.plane.is_some() {
+    if high.is_said() {
         list.extend([
             high.setting("breakers.high.max_requests", "none", |t: &Thresholds| {
                 text(t.max_requests)
@@ -37,7 +37,7 @@ pub(super) fn of(cluster: &Layers<'_, Cluster>) -> Vec<Setting> {
         list.push(breakers.setting("breakers.high", "none", |_| None));
     }
     let queue = cluster.within(|cluster| cluster.queue.as_ref());
-    if queue.code.is_some() || queue.plane.is_some() {
+    if queue.is_said() {
         let usual = Queue::default();
         list.extend([
             queue.setting("queue.capacity", &usual.capacity().to_string(), |q: &Queue| {

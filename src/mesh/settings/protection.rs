@@ -20,7 +20,7 @@ pub(in crate::mesh) fn of(filter: &Filter, source: Option<&str>) -> Vec<Setting>
 }
 
 fn adaptive(limit: &AdaptiveConcurrency, source: Option<&str>) -> Vec<Setting> {
-    let layers = Layers { code: None, plane: Some(limit), source };
+    let layers = Layers::of_source(limit, source);
     let controller = limit.controller();
     // What is usual depends on the controller.
     let usual = AdaptiveConcurrency { controller: limit.controller.clone(), ..Default::default() };
@@ -72,7 +72,7 @@ fn of_controller(
 ) -> Vec<Setting> {
     let told = |name, usual: String, said: Option<String>| {
         let plane = limit.controller.as_ref().and(said);
-        Layers { code: None, plane: Some(&plane), source }.setting(name, &usual, Clone::clone)
+        Layers::of_source(&plane, source).setting(name, &usual, Clone::clone)
     };
     match chosen {
         ConcurrencyController::Gradient(it) => {
@@ -146,7 +146,7 @@ fn of_controller(
 }
 
 fn throttle(throttle: &Throttle, source: Option<&str>) -> Vec<Setting> {
-    let layers = Layers { code: None, plane: Some(throttle), source };
+    let layers = Layers::of_source(throttle, source);
     let usual = Throttle::default();
     vec![
         layers.setting("throttle.window", &time(usual.window()), |it| it.window.map(time)),
@@ -168,7 +168,7 @@ fn throttle(throttle: &Throttle, source: Option<&str>) -> Vec<Setting> {
 }
 
 fn admission(admission: &AdmissionControl, source: Option<&str>) -> Vec<Setting> {
-    let layers = Layers { code: None, plane: Some(admission), source };
+    let layers = Layers::of_source(admission, source);
     let usual = AdmissionControl::default();
     vec![
         layers.setting("admission_control.window", &time(usual.window()), |it| it.window.map(time)),

@@ -1,0 +1,221 @@
+//! What the layers of settings come to: the code's over those of the sources, in their order, field
+//! by field.
+//!
+//! Each layer is valid by itself; together they may contradict each other. Then what is nearer
+//! holds, and what contradicts it of a further layer is left out, field by field, and reported. Two
+//! things stand before that: an `attempt_timeout` over the `timeout` does nothing, so that it is left
+//! out whoever says it, and how connections are secured is never left out, nor mixed from several
+//! sources ([ADR 0040](../../docs/adr/0040-overlay.md)).
+
+use std::collections::BTreeMap;
+
+use crate::{
+    config::{
+        Cluster, ConfigError, ConfigErrors, Filter, Overlay, Policy, RouteOrder, SecurityMode,
+        Service,
+    },
+    discover::SourceId,
+};
+
+/// Whose settings they are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Whose {
+    Code,
+    Source(SourceId),
+}
+
+/// What layers come to.
+#[derive(Clone, Debug)]
+pub(super) struct Laid<T> {
+    pub(super) merged: T,
+    /// The layers, nearest first, without what was left out.
+    pub(super) layers: Vec<(Whose, T)>,
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// A field that contradicts what is nearer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LeftOut {
+    pub(super) whose: Whose,
+    pub(super) error: ConfigError,
+}
+
+/// The services that several sources make of one name.
+pub(super) struct LaidService {
+    /// Its routes and filters; its policies are beside it.
+    pub(super) service: Service,
+    /// Who says where the calls go; the first source, where none does.
+    pub(super) routed_by: Option<SourceId>,
+    /// The policies of the service, in the order of their sources.
+    pub(super) policies: Vec<(SourceId, Policy)>,
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// Lays the layers over each other, nearest first. `first` holds whatever comes.
+fn lay<T: Overlay>(
+    layers: Vec<(Whose, T)>,
+    first: T,
+    check: impl Fn(&T) -> Result<(), ConfigErrors>,
+) -> Laid<T> {
+    let nothing = T::default();
+    let said = layers.iter().filter(|(_, layer)| *layer != nothing).count();
+    let merged = layers.iter().fold(first.clone(), |merged, (_, it)| merged.laid_over(it));
+    if said < 2 || check(&merged).is_ok() {
+        return Laid { merged, layers, left_out: Vec::new() };
+    }
+    let (mut merged, mut kept, mut left_out) = (first, Vec::new(), Vec::new());
+    for (whose, layer) in layers {
+        let mut good = T::default();
+        let mut waiting = layer.parts();
+        loop {
+            let before = waiting.len();
+            let (mut again, mut errors) = (Vec::new(), Vec::new());
+            for part in waiting {
+                let next = merged.laid_over(&part);
+                match check(&next) {
+                    Ok(()) => {
+                        merged = next;
+                        good = good.laid_over(&part);
+                    }
+                    Err(ConfigErrors(found)) => {
+                        errors.extend(found.into_iter().next());
+                        again.push(part);
+                    }
+                }
+            }
+            // What one part makes wrong another may mend.
+            if again.is_empty() || again.len() == before {
+                left_out.extend(errors.into_iter().map(|error| LeftOut { whose, error }));
+                break;
+            }
+            waiting = again;
+        }
+        kept.push((whose, good));
+    }
+    Laid { merged, layers: kept, left_out }
+}
+
+/// The policies of a route, nearest first.
+pub(super) fn policies(mut layers: Vec<(Whose, Policy)>, path: &str) -> Laid<Policy> {
+    let mut left_out = Vec::new();
+    let nearest = |layers: &[(Whose, Policy)], of: fn(&Policy) -> Option<std::time::Duration>| {
+        layers.iter().find_map(|(whose, policy)| Some((*whose, of(policy)?)))
+    };
+    let attempt = nearest(&layers, |policy| policy.attempt_timeout);
+    let whole = nearest(&layers, |policy| policy.timeout);
+    if let (Some((whose, attempt)), Some((_, whole))) = (attempt, whole)
+        && attempt > whole
+    {
+        let path = format!("{path}.attempt_timeout");
+        let reason = format!("must be at most timeout ({whole:?}), which ends the call before it");
+        let error = ConfigError::new(path, format!("{attempt:?}"), reason);
+        left_out.push(LeftOut { whose, error });
+        for (_, policy) in &mut layers {
+            policy.attempt_timeout = None;
+        }
+    }
+    let laid = lay(layers, Policy::default(), |policy| policy.validate(path));
+    left_out.extend(laid.left_out);
+    Laid { left_out, ..laid }
+}
+
+/// The settings of a cluster: the code's, and those of its sources in their order.
+pub(super) fn clusters<'a>(
+    name: &str,
+    code: Cluster,
+    sources: impl Iterator<Item = (SourceId, &'a Cluster)>,
+) -> Laid<Cluster> {
+    let mut layers = vec![(Whose::Code, code)];
+    let mut is_secured = false;
+    for (source, settings) in sources {
+        let mut settings = settings.clone();
+        settings.endpoints = Vec::new();
+        // How connections are secured is of one source: parts of two authors would make what
+        // neither has written.
+        if is_secured {
+            settings.security = None;
+        }
+        is_secured |= settings.security.is_some();
+        layers.push((Whose::Source(source), settings));
+    }
+    let first = layers.iter().fold(Cluster::default(), |first, (_, layer)| {
+        let security = layer.security.clone();
+        first.laid_over(&Cluster { security, ..Cluster::default() })
+    });
+    // Where that is wrong by itself, nothing else is for it; the cluster is refused for it elsewhere.
+    let is_sound = valid(name, &first, true).is_ok();
+    lay(layers, first, |cluster| valid(name, cluster, is_sound))
+}
+
+/// Whether settings without endpoints are what a cluster may have.
+fn valid(name: &str, cluster: &Cluster, with_security: bool) -> Result<(), ConfigErrors> {
+    let mut cluster = cluster.clone();
+    match &mut cluster.security {
+        security if !with_security => *security = None,
+        // An endpoint may ask for it.
+        Some(security) if security.mode == Some(SecurityMode::Tls) => security.certificate = None,
+        _ => {}
+    }
+    cluster.validate(name)
+}
+
+/// What several sources make of a service.
+pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidService {
+    let mut laid = LaidService {
+        service: Service::default(),
+        routed_by: said.keys().next().copied(),
+        policies: said.iter().map(|(source, it)| (*source, it.policy.clone())).collect(),
+        left_out: Vec::new(),
+    };
+    let service = &mut laid.service;
+    if let [(_, only)] = said.iter().collect::<Vec<_>>()[..] {
+        *service = Service { policy: Policy::default(), ..only.clone() };
+        return laid;
+    }
+    // Where the calls go is one choice.
+    let routes = |service: &&Service| !service.routes.is_empty() || service.cluster.is_some();
+    if let Some((source, it)) = said.iter().find(|(_, service)| routes(service)) {
+        laid.routed_by = Some(*source);
+        service.routes.clone_from(&it.routes);
+        service.cluster.clone_from(&it.cluster);
+        service.order = it.order;
+    } else if let Some(it) = said.values().find(|it| it.order != RouteOrder::default()) {
+        service.order = it.order;
+    }
+    let filtering = said.iter().find(|(_, service)| !service.filters.is_empty());
+    if let Some((source, it)) = filtering {
+        service.filters.clone_from(&it.filters);
+        if Some(*source) != laid.routed_by
+            && let Err(ConfigErrors(errors)) = service.validate(name)
+        {
+            // Each list is sound; the filters were not made for these routes.
+            service.filters.retain(is_authorization);
+            let whose = Whose::Source(*source);
+            let errors = errors.into_iter();
+            laid.left_out.extend(errors.map(|error| LeftOut { whose, error }));
+        }
+        // A list is one value, but nobody takes back what another refuses.
+        let others = said.iter().filter(|(other, _)| *other != source);
+        let others = others.flat_map(|(_, it)| &it.filters).filter(|it| is_authorization(it));
+        service.filters.extend(others.cloned());
+    }
+    let plain = |it: &&Service| it.protocol == Service::default().protocol;
+    if let Some(it) = said.values().find(|it| !plain(it)) {
+        service.protocol = it.protocol;
+    }
+    if let Some(it) = said.values().find(|it| !it.labels.is_empty()) {
+        service.labels.clone_from(&it.labels);
+    }
+    laid
+}
+
+fn is_authorization(filter: &Filter) -> bool {
+    match filter {
+        Filter::Authorize(_) => true,
+        Filter::Named(named) => is_authorization(&named.filter),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
