@@ -43,7 +43,7 @@ pub struct Policy {
     /// Calls in flight: of a service all of its calls, of a route those of the route besides. Default: no
     /// limit. Range: from 1.
     pub max_requests: Option<u32>,
-    /// Hedged requests. Default: off. Not supported yet.
+    /// Hedged requests. Default: off.
     pub hedge: Option<Hedge>,
     /// Which limits of the cluster count these calls. Default: the ordinary ones.
     pub priority: Option<CallPriority>,

@@ -30,7 +30,9 @@ pub use self::{
     error::{Attempt, Error, ErrorKind, Origin, Phase},
     event::{Event, EventStream},
     fault::InjectedFault,
-    reason::{DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason},
+    reason::{
+        DisconnectReason, EjectReason, HedgeRefusal, RetryReason, RetryRefusal, ReturnReason,
+    },
     refusal::Refusal,
     verdict::AuthorizationVerdict,
 };

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
     self, Authorization, Balancer, Balancing, ClusterSecurity, Criticality, Fault, Filter,
-    HashPolicy, HealthCheck, IdentityMatch, OutlierDetection, Policy, Protocol, Retry,
+    HashPolicy, HealthCheck, Hedge, IdentityMatch, OutlierDetection, Policy, Protocol, Retry,
     SecurityMode, Session, SlowStart, Subsetting, Tracing,
 };
 
@@ -124,6 +124,21 @@ impl ServiceSettings {
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.policy.retry = Some(retry);
+        self
+    }
+
+    /// When a call that takes long is sent to another endpoint, too. Default: never.
+    ///
+    /// ```
+    /// use tower_mesh::{Hedge, Mesh};
+    ///
+    /// // At most one call of a hundred is sent twice: those that take longest.
+    /// let builder = Mesh::builder().service("users.prod", |s| s.hedge(Hedge::within(1.0)));
+    /// # drop(builder);
+    /// ```
+    #[must_use]
+    pub fn hedge(mut self, hedge: Hedge) -> Self {
+        self.policy.hedge = Some(hedge);
         self
     }
 

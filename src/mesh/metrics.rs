@@ -102,6 +102,9 @@ impl View {
             | Metric::BodiesFailed
             | Metric::Retries
             | Metric::RetriesRefused
+            | Metric::Hedges
+            | Metric::HedgesWon
+            | Metric::HedgesRefused
             | Metric::CallsRefused
             | Metric::ConcurrencyLimit
             | Metric::ConcurrencyActive
@@ -151,6 +154,9 @@ impl View {
             | Metric::BodiesFailed
             | Metric::Retries
             | Metric::RetriesRefused
+            | Metric::Hedges
+            | Metric::HedgesWon
+            | Metric::HedgesRefused
             | Metric::CallsRefused => {
                 for meter in self.services.iter().flat_map(|service| service.meters()) {
                     meter.collect(metric, None, &mut samples);

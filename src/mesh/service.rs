@@ -30,6 +30,7 @@ use crate::{
         Budget,
         budget::{Purse, Throttled},
         deadline,
+        hedge::Hedging,
         limit::Limiter,
         retry,
     },
@@ -52,10 +53,15 @@ pub(crate) struct ServiceCell {
     budgets: Mutex<Vec<(config::Budget, Arc<Budget>)>>,
     /// The same of gRPC's throttles.
     throttles: Mutex<Vec<(config::RetryThrottle, Throttled)>>,
+    /// The same of what hedging knows, by the place of the route and its settings.
+    hedging: Mutex<Vec<(Hedged, Arc<Hedging>)>>,
     /// The same of guards.
     pub(super) guards: Kept,
     pub(super) route_limits: RouteLimits,
 }
+
+/// A route, by its name or else its place, and what is said of its hedging.
+type Hedged = (Arc<str>, config::Hedge);
 
 /// The compiled service: a call pins it from start to end.
 pub(crate) struct Service {
@@ -123,6 +129,8 @@ pub(crate) struct Policy {
     pub(crate) terms: Option<Box<Terms>>,
     pub(crate) budget: Purse,
     pub(crate) max_body_bytes: usize,
+    /// When a call is sent again beside the first, if it is.
+    pub(crate) hedging: Option<Arc<Hedging>>,
     /// Which limits of a cluster count its calls.
     pub(crate) priority: config::CallPriority,
     /// How its calls are traced, if anything is said of it.
@@ -179,6 +187,7 @@ impl ServiceCell {
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
             throttles: Mutex::new(Vec::new()),
+            hedging: Mutex::new(Vec::new()),
             guards: Kept::default(),
             route_limits: RouteLimits::default(),
         }
@@ -216,6 +225,7 @@ impl ServiceCell {
         self.current.store(Some(Arc::new(service)));
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
         self.throttles().retain(|(_, throttle)| throttle.is_used());
+        self.known_hedging().retain(|(_, hedging)| Arc::strong_count(hedging) > 1);
         self.guards.tidy();
         self.route_limits.tidy();
     }
@@ -225,6 +235,7 @@ impl ServiceCell {
         self.current.store(None);
         self.budgets().clear();
         self.throttles().clear();
+        self.known_hedging().clear();
         self.guards.clear();
         self.route_limits.tidy();
     }
@@ -284,8 +295,24 @@ impl ServiceCell {
         Purse::new(tokens, retry.budget.is_some(), throttle)
     }
 
-    /// The run-time form of a merged policy.
-    pub(crate) fn policy(&self, merged: &config::Policy) -> Policy {
+    fn known_hedging(&self) -> MutexGuard<'_, Vec<(Hedged, Arc<Hedging>)>> {
+        self.hedging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known for the hedging of a route survives every update that leaves its settings.
+    fn hedging(&self, route: &Arc<str>, config: &config::Hedge) -> Option<Arc<Hedging>> {
+        let mut all = self.known_hedging();
+        let known = all.iter().find(|((of, said), _)| of == route && said == config);
+        if let Some((_, hedging)) = known {
+            return Some(Arc::clone(hedging));
+        }
+        let hedging = Arc::new(Hedging::new(config)?);
+        all.push(((Arc::clone(route), config.clone()), Arc::clone(&hedging)));
+        Some(hedging)
+    }
+
+    /// The run-time form of a merged policy, of a route that is told from others by this.
+    pub(crate) fn policy(&self, route: &Arc<str>, merged: &config::Policy) -> Policy {
         let retry = merged.retry.clone().unwrap_or_default();
         let budget = self.purse(&retry);
         Policy {
@@ -298,6 +325,7 @@ impl ServiceCell {
             idle_timeout: merged.idle_timeout,
             budget,
             max_body_bytes: retry.body_cap(),
+            hedging: merged.hedge.as_ref().and_then(|hedge| self.hedging(route, hedge)),
             priority: merged.priority.unwrap_or_default(),
             tracing: merged.tracing.as_ref().and_then(Rules::of),
             hash: merged.hash.as_deref().map(|hash| Arc::new(Hashing::new(hash))),

@@ -1,6 +1,7 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
 mod health;
+mod hedge;
 mod limits;
 pub(super) mod protection;
 mod retry;
@@ -12,9 +13,13 @@ use super::{
     inner::Inner,
     protect::{Giver, Protector},
 };
-use crate::config::{
-    self, Balancer, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch, Policy,
-    Retry, TlsVersion, Tracing, Transport,
+use crate::{
+    config::{
+        self, Balancer, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch, Policy,
+        Retry, TlsVersion, Tracing, Transport,
+    },
+    core::Instant,
+    resilience::hedge::Hedging,
 };
 
 /// What the code says, what the control plane says, and the list that is made of it.
@@ -82,6 +87,7 @@ pub(super) fn of_route(
     code: &Policy,
     plane: &Policy,
     source: Option<&str>,
+    hedging: Option<&Hedging>,
     inner: &Inner,
 ) -> Vec<Setting> {
     let policy = Layers { code: Some(code), plane: Some(plane), source };
@@ -115,6 +121,8 @@ pub(super) fn of_route(
     let retry = policy.within(|policy| policy.retry.as_ref());
     list.extend(of_retry(&retry));
     list.extend(retry::of(&retry));
+    let now = inner.epoch.nanos(Instant::now());
+    list.extend(hedge::of(&policy, hedging.map(|hedging| (hedging, now))));
     list.extend(of_tracing(&policy.within(|policy| policy.tracing.as_ref())));
     list
 }

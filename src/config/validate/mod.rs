@@ -16,6 +16,7 @@ mod fault;
 mod filter;
 mod hash;
 mod health;
+mod hedge;
 mod matching;
 mod place;
 mod policy;

@@ -42,6 +42,9 @@ impl Checker {
         if let Some(retry) = retry {
             self.within("retry", |checker| checker.retry(retry));
         }
+        if let Some(hedge) = hedge {
+            self.within("hedge", |checker| checker.hedge(hedge));
+        }
         if let Some(tracing) = tracing {
             self.within("tracing", |checker| checker.tracing(tracing));
         }
@@ -50,7 +53,7 @@ impl Checker {
         if let Some(failures) = failures {
             self.within("failures", |checker| checker.failures(failures));
         }
-        not_yet!(self, hedge, limits, follow_redirects,);
+        not_yet!(self, limits, follow_redirects,);
     }
 
     fn tracing(&mut self, tracing: &Tracing) {

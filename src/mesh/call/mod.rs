@@ -11,6 +11,7 @@ mod faulty;
 mod first;
 mod guarded;
 mod head;
+mod hedged;
 pub(super) mod mirrored;
 mod outcome;
 mod overrides;

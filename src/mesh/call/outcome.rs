@@ -10,7 +10,7 @@ use super::{
     Pinned,
     attempt::{Met, Way},
     entrance, failover,
-    path::{Next, PathProj, State, StateProj, Step},
+    path::{Next, PathProj, State, StateProj, Step, around},
 };
 #[cfg(feature = "_tls")]
 use crate::security::TlsError;
@@ -191,6 +191,11 @@ impl PathProj<'_> {
                 attempt.expire(self.caller, way, now);
             }
             StateProj::Staged(attempt) => attempt.expire(),
+            StateProj::Hedged(group) => {
+                if let Some(pinned) = &*self.pinned {
+                    group.expire(&mut around!(self, pinned), now);
+                }
+            }
             _ => {}
         }
         self.trace_failure(ErrorKind::Timeout);
@@ -379,7 +384,7 @@ fn repeatable(error: &Error) -> bool {
     error.kind() == ErrorKind::Connect && refused.is_none_or(|error| !error.is_timeout())
 }
 
-fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
+pub(super) fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
     match why {
         Unrepeatable::TooLarge => RetryRefusal::BodyTooLarge,
         Unrepeatable::Failed => RetryRefusal::BodyFailed,
@@ -387,7 +392,7 @@ fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
 }
 
 /// What an attempt met, in a word or two: the root of its causes.
-fn attempt_text(error: &Error) -> String {
+pub(super) fn attempt_text(error: &Error) -> String {
     let mut root = std::error::Error::source(error);
     #[cfg(feature = "_tls")]
     if let Some(tls) = root.and_then(|root| root.downcast_ref::<TlsError>()) {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, Version, header::UPGRADE};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -19,6 +19,7 @@ use super::{
     faulty::Meeting,
     guarded::{self, Chosen, Passes, Passing},
     head::{self, Head},
+    hedged::Hedged,
     mirrored,
     staged::StagedAttempt,
     stepped, sticky,
@@ -77,6 +78,8 @@ pub(super) struct Armed {
     pub(super) body: ReplayBody,
     /// Only after what is known not to have been worked on.
     pub(super) safe_only: bool,
+    /// It may be sent again beside the first, and was not yet.
+    pub(super) hedges: bool,
 }
 
 #[pin_project(project = StateProj)]
@@ -91,6 +94,8 @@ pub(super) enum State {
     Attempt(Attempt),
     /// Through the user's attempt layers, which cost a box anyway.
     Staged(Box<StagedAttempt>),
+    /// Attempts beside each other. Boxed: only routes that hedge have it.
+    Hedged(Box<Hedged>),
     /// A gRPC response whose status may still come in its first frame, until then. Boxed: only one
     /// that may be retried is held back.
     Peek(Option<Box<Response<Body>>>, Instant),
@@ -111,6 +116,23 @@ pub(super) enum Next {
     Peek(Instant),
     Again,
 }
+
+/// What stands around the attempts of a hedged call.
+macro_rules! around {
+    ($path:expr, $pinned:expr) => {
+        $crate::mesh::call::hedged::Around {
+            caller: $path.caller,
+            pinned: $pinned,
+            armed: $path.armed.as_mut(),
+            trail: $path.trail,
+            trace: $path.trace,
+            request: $path.request,
+            sent: $path.sent.as_mut(),
+        }
+    };
+}
+
+pub(super) use around;
 
 // === impl Path ===
 
@@ -153,6 +175,10 @@ impl Future for Path {
                     attempt.poll(cx, this.caller, pinned, way)
                 }
                 StateProj::Staged(attempt) => attempt.poll(cx, this.request),
+                StateProj::Hedged(group) => {
+                    let Some(pinned) = &*this.pinned else { return Poll::Pending };
+                    group.poll(cx, around!(this, pinned))
+                }
                 _ => match ready!(this.step(cx)) {
                     Step::Again => continue,
                     Step::Return(result) => return Poll::Ready(this.done(result)),
@@ -214,7 +240,10 @@ impl PathProj<'_> {
             StateProj::Guards(_) => self.pass(cx),
             StateProj::Faulty(_) => self.met_faults(cx),
             StateProj::Backoff(_) => self.wait(cx),
-            StateProj::Attempt(_) | StateProj::Staged(_) | StateProj::Done => Poll::Pending,
+            StateProj::Attempt(_)
+            | StateProj::Staged(_)
+            | StateProj::Hedged(_)
+            | StateProj::Done => Poll::Pending,
         }
     }
 
@@ -364,6 +393,18 @@ impl PathProj<'_> {
             // it has been sent (REFUSED_STREAM, GOAWAY); HTTP/1.1 has no such word.
             arms = Arms::Safe;
         }
+        let hedges = match &policy.hedging {
+            None => false,
+            Some(hedging) => {
+                // One connection alone can become something else.
+                let hedges = !request.headers().contains_key(UPGRADE)
+                    && policy.retry.may_repeat(request.method(), self.caller.grpc, call);
+                if hedges {
+                    hedging.deposit(at);
+                }
+                hedges
+            }
+        };
         let said = call.and_then(|call| call.criticality);
         if call.is_some_and(|call| call.is_retry) {
             // Passed on, so that nobody further down multiplies it either.
@@ -378,13 +419,13 @@ impl PathProj<'_> {
             }
             mirrored::send(&cluster.mirrors, self.caller, request);
         }
-        if arms > Arms::Nothing {
+        if arms > Arms::Nothing || hedges {
             let head = Head::of(request);
             let body = std::mem::take(request.body_mut());
             let (first, body) = ReplayBody::arm(body, policy.max_body_bytes);
             *request.body_mut() = first;
-            let safe_only = arms == Arms::Safe;
-            *self.armed = Some(Armed { head, body, safe_only });
+            let safe_only = arms < Arms::Everything;
+            *self.armed = Some(Armed { head, body, safe_only, hedges });
         }
         if policy.terms.is_some() {
             let termed = Termed::new(own.clone(), policy.terms.as_deref(), bounds, started);
@@ -457,12 +498,16 @@ impl PathProj<'_> {
             traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
             self.state.set(State::Staged(Box::new(attempt)));
+            self.hedge(at);
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
         match Attempt::start(self.caller, pinned, way, tried, number, (now, at), self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
+                if self.armed.as_ref().is_some_and(|armed| armed.hedges) {
+                    self.hedge(at);
+                }
                 Step::Again
             }
             Err(failed) => {
@@ -489,6 +534,14 @@ impl PathProj<'_> {
             StateProj::Backoff(until) if *until <= now => {
                 self.state.set(State::Begin);
                 Step::Again
+            }
+            StateProj::Hedged(group) if !late => {
+                let Some(pinned) = &*self.pinned else { return Poll::Pending };
+                if group.fired(&mut around!(self, pinned), now) {
+                    Step::Again
+                } else {
+                    self.expired(now)
+                }
             }
             // The head is here, and with it the end of what a head's bound bounds.
             StateProj::Peek(response, _) => match response.take() {
@@ -526,6 +579,9 @@ impl PathProj<'_> {
             StateProj::Staged(attempt) => {
                 timeout.and_then(|timeout| attempt.started().checked_add(timeout))
             }
+            StateProj::Hedged(group) => {
+                self.pinned.as_ref().and_then(|pinned| group.bound(self.caller, pinned))
+            }
             StateProj::Faulty(meeting) => {
                 timeout.and_then(|timeout| meeting.started.checked_add(timeout))
             }
@@ -540,6 +596,7 @@ impl PathProj<'_> {
         match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => attempt.met(),
             StateProj::Staged(attempt) => attempt.met(),
+            StateProj::Hedged(group) => group.met(),
             _ => Met::Fatal,
         }
     }
@@ -548,6 +605,7 @@ impl PathProj<'_> {
         match self.state.as_mut().project() {
             StateProj::Resolve(_) | StateProj::Begin => Phase::Resolve,
             StateProj::Attempt(attempt) => attempt.phase(),
+            StateProj::Hedged(group) => group.phase(),
             StateProj::Staged(_) | StateProj::Peek(..) | StateProj::Done => Phase::Headers,
             StateProj::Guards(_) => Phase::Admission,
             StateProj::Faulty(_) => Phase::Request,
@@ -572,6 +630,7 @@ impl PathProj<'_> {
                 Some((Arc::clone(attempt.endpoint()?), attempt.started()))
             }
             StateProj::Staged(attempt) => Some((attempt.endpoint()?, attempt.started())),
+            StateProj::Hedged(group) => group.visit(),
             _ => self.answering.clone(),
         }
     }
@@ -580,6 +639,7 @@ impl PathProj<'_> {
     pub(super) fn attempt_ended(&mut self) -> Option<u64> {
         match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => Some(attempt.ended()),
+            StateProj::Hedged(group) => group.ended_at(),
             _ => None,
         }
     }
@@ -655,6 +715,9 @@ impl PinnedDrop for Path {
         this.trace_left();
         if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
             attempt.left(this.caller);
+        }
+        if let StateProj::Hedged(group) = this.state.as_mut().project() {
+            group.left(this.caller);
         }
         this.state.set(State::Done);
         let Caller { inner, cell, verb, number: call, .. } = &*this.caller;

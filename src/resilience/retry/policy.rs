@@ -100,9 +100,16 @@ impl Policy {
 
     /// What a call's request is kept for, if it is kept.
     pub(crate) fn arms(&self, method: &Method, is_grpc: bool, call: Option<&Call>) -> Arms {
-        if self.attempts <= 1 {
-            return Arms::Nothing;
-        }
+        if self.attempts <= 1 { Arms::Nothing } else { self.harmless(method, is_grpc, call) }
+    }
+
+    /// Whether a request may be sent more than once, whatever it has met.
+    pub(crate) fn may_repeat(&self, method: &Method, is_grpc: bool, call: Option<&Call>) -> bool {
+        self.harmless(method, is_grpc, call) == Arms::Everything
+    }
+
+    /// The same if there may be another attempt.
+    fn harmless(&self, method: &Method, is_grpc: bool, call: Option<&Call>) -> Arms {
         let declared = match call {
             // A retried call is not multiplied further down.
             Some(call) if call.no_retry || call.is_retry => Some(false),
