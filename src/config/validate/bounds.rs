@@ -1,6 +1,6 @@
 //! Checks of the timeouts of a call beyond the usual ones.
 
-use super::{Checker, NO_TIME, is_time};
+use super::{Checker, NO_TIME, NOT_YET, is_time};
 use crate::config::{Failures, GrpcTimeout, Policy};
 
 impl Checker {
@@ -26,6 +26,18 @@ impl Checker {
         let Policy { response_timeout, max_stream_duration, grpc_timeout, .. } = policy;
         self.time("response_timeout", *response_timeout);
         self.time("max_stream_duration", *max_stream_duration);
+        // Attempts beside each other are bounded by `attempt_timeout` alone until their head.
+        if policy.hedge.is_some() {
+            let idle = policy.retry.as_ref().and_then(|retry| retry.attempt_idle_timeout);
+            let both =
+                [("response_timeout", *response_timeout), ("retry.attempt_idle_timeout", idle)];
+            for (field, time) in both {
+                if let Some(time) = time {
+                    let reason = format!("{NOT_YET} beside `hedge`");
+                    self.refuse(field, format!("{time:?}"), reason);
+                }
+            }
+        }
         if let Some(GrpcTimeout { max, offset }) = grpc_timeout {
             self.within("grpc_timeout", |checker| {
                 // Nothing is no bound, and nothing to take off.

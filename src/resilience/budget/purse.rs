@@ -71,6 +71,7 @@ impl Purse {
         if grant.token {
             self.tokens.refund(now);
         }
+        drop(grant);
     }
 
     /// Whether it is to be told how attempts end.
