@@ -27,7 +27,11 @@ use tower_mesh::{
         Authorization, AuthorizationRule as Rule, Fault, IdentityMatch, LabelMatch, PathMatch,
         Permission, Principal, StringMatch,
     },
-    resilience::{AuthorizeLayer, DeadlineLayer, FaultLayer, RetryLayer},
+    resilience::{
+        AuthorizeLayer, DeadlineLayer, FaultLayer, RetryLayer,
+        authorize::Authorize,
+        fault::{Fault as Faulty, FaultBody},
+    },
 };
 
 const CART: &str = "spiffe://prod.example/ns/shop/sa/cart";
@@ -189,4 +193,15 @@ async fn around_tonic_and_reqwest() {
         assert_eq!(aborted.oneshot(request("/")).await.unwrap().status(), 418);
         assert_eq!(server.requests(), 1);
     }
+}
+
+#[test]
+fn they_go_wherever_what_they_are_made_of_goes() {
+    fn is<T: Send + Sync + Clone + std::fmt::Debug + Unpin + 'static>() {}
+    fn is_body<T: Send + Sync + Unpin + Default + std::fmt::Debug>() {}
+    is::<AuthorizeLayer>();
+    is::<FaultLayer>();
+    is::<Authorize<tonic::transport::Channel>>();
+    is::<Faulty<tonic::transport::Channel>>();
+    is_body::<FaultBody<Body>>();
 }

@@ -1,6 +1,7 @@
 //! Ordered filters of a service, a route or a cluster of a route. The model can say them; the stack
 //! runs edits of headers, and of services and routes rewrites, redirects, direct responses,
-//! mirrors, sessions, adaptive limits, admission control and throttling. It refuses the others by name.
+//! mirrors, sessions, rules of authorisation, faults, rate limits, adaptive limits, admission control
+//! and throttling. It refuses the others by name.
 
 use super::{
     AdaptiveConcurrency, AdmissionControl, Authorization, DirectResponse, Extension, Fault,
