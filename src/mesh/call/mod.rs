@@ -17,6 +17,7 @@ mod outcome;
 mod overrides;
 mod path;
 mod refusals;
+mod routed;
 mod staged;
 mod stepped;
 pub(crate) mod sticky;

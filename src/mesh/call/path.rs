@@ -1,5 +1,5 @@
 //! The way of a call: from its first poll to its response head, under the one timer that bounds
-//! it. What follows an attempt is decided in `outcome`.
+//! it. Where it goes is found in `routed`, what follows an attempt is decided in `outcome`.
 
 use std::{
     pin::Pin,
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, Version, header::UPGRADE};
+use http::{Request, Response};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -17,26 +17,20 @@ use super::{
     Caller, Pinned,
     attempt::{Attempt, Met, Way},
     faulty::Meeting,
-    guarded::{self, Chosen, Passes, Passing},
+    guarded::{self, Passes, Passing},
     head::{self, Head},
     hedged::Hedged,
-    mirrored,
     staged::StagedAttempt,
-    stepped, sticky,
-    termed::{self, Termed},
     traced::{self, Trace},
     trail::{Trail, Visit},
 };
 use crate::{
-    config::Protocol,
     core::{
-        Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody,
-        Reporter, earliest, grpc,
+        Body, BoxFuture, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody, Reporter,
+        earliest, grpc,
     },
-    mesh::{cluster::Cluster, guard::protect::criticality},
     observe::{CallEnd, End, RouteMeter, Verb},
-    resilience::{budget::Grant, deadline, limit::Limiter, retry::Arms},
-    route::{Found, Roll},
+    resilience::budget::Grant,
     transport::SendFuture,
 };
 
@@ -47,7 +41,7 @@ pub(crate) struct Path {
     pub(super) request: Option<Request<Outgoing>>,
     pub(super) started: Option<Instant>,
     /// The same, and when the head that is returned came, in nanoseconds since the mesh's epoch.
-    began: u64,
+    pub(super) began: u64,
     pub(super) ended: Option<u64>,
     pub(super) pinned: Option<Pinned>,
     #[pin]
@@ -60,7 +54,7 @@ pub(crate) struct Path {
     timer: Option<Sleep>,
     pub(super) armed: Option<Armed>,
     /// The place under the service's limit.
-    limit: Held,
+    pub(super) limit: Held,
     /// What guards keep of it.
     pub(super) passes: Option<Box<Passes>>,
     pub(super) trail: Trail,
@@ -247,219 +241,6 @@ impl PathProj<'_> {
         }
     }
 
-    /// What the cluster's settings say of where the call goes may have come with its endpoints.
-    fn restick(&mut self) {
-        let (Some(pinned), Some(request)) = (&mut *self.pinned, &*self.request) else { return };
-        let service = Arc::clone(&pinned.service);
-        if pinned.hash.is_none()
-            && pinned.cluster.reads()
-            && let Some(route) = service.table.get(pinned.route)
-        {
-            let inner = &self.caller.inner;
-            let before = pinned.sticky.take().map(|sticky| (sticky.steps, sticky.termed));
-            (pinned.hash, pinned.sticky) = sticky::stick(inner, &pinned.cluster, route, request);
-            if let Some((steps, termed)) = before {
-                let sticky = pinned.sticky.get_or_insert_default();
-                (sticky.steps, sticky.termed) = (steps, termed);
-            }
-        }
-    }
-
-    /// Starts the next attempt; the first one is routed and admitted before.
-    fn begin(&mut self) -> Step {
-        let now = Instant::now();
-        let at = self.caller.inner.epoch.nanos(now);
-        let started = match *self.started {
-            Some(started) => started,
-            None => {
-                self.caller.number = self.caller.cell.meter.call_started();
-                (*self.started, *self.began) = (Some(now), at);
-                now
-            }
-        };
-        if self.caller.inner.is_closed() {
-            return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
-        }
-        if self.pinned.is_none()
-            && let Some(step) = self.route(started, at)
-        {
-            return step;
-        }
-        self.start(now, at)
-    }
-
-    /// Resolves, routes and admits the call; what it gives is a step to take instead.
-    fn route(&mut self, started: Instant, at: u64) -> Option<Step> {
-        let Caller { inner, cell, .. } = &*self.caller;
-        let (mut service, mut found) = (cell.current.load_full(), None);
-        if service.is_none() {
-            // The client was made before its service, or the name stands for another.
-            found = inner.find_named(&cell.name);
-            service = found.as_ref().and_then(|found| found.current.load_full());
-        }
-        let Some(service) = service else { return Some(self.unresolved(started)) };
-        let cell = found.as_ref().unwrap_or(cell);
-        let Some(request) = self.request.as_mut() else { return Some(missing()) };
-        if *request.method() == Method::CONNECT {
-            return Some(Step::Return(Err(no_tunnel())));
-        }
-        if request.uri().authority().is_none()
-            && let Some(authority) = &cell.authority
-        {
-            // A `host` header still wins, where the request takes its form on the wire.
-            head::set_authority(request, authority);
-        }
-        let failed = |error: Error| Some(Step::Return(Err(error)));
-        let Some(Found { place, route, rule }) = service.table.find(request, &inner.random) else {
-            return failed(Error::new(ErrorKind::NoRoute, Phase::Route));
-        };
-        if inner.stages.call.is_some() {
-            request.extensions_mut().remove::<Roll>();
-        }
-        let word = if route.clusters.is_single() { 0 } else { inner.random.next() };
-        let cluster = route.clusters.place(word);
-        let is_guarded = route.guards.is_some();
-        let rule = rule.map(|rule| rule.number);
-        let chosen = Chosen { service, place, rule, cluster };
-        if is_guarded {
-            return Some(self.guard(chosen, started));
-        }
-        self.admit(chosen, started, at)
-    }
-
-    /// Admits a routed call to its cluster; what it gives is a step to take instead.
-    #[inline]
-    pub(super) fn admit(&mut self, chosen: Chosen, started: Instant, at: u64) -> Option<Step> {
-        let inner = &self.caller.inner;
-        let Chosen { service, place, rule, cluster } = chosen;
-        let (Some(route), Some(request)) = (service.table.get(place), self.request.as_mut()) else {
-            return Some(missing());
-        };
-        let failed = |error: Error| Some(Step::Return(Err(error)));
-        let rule = rule.and_then(|rule| service.table.rule(rule));
-        let Some(cluster) = route.clusters.get(cluster) else {
-            return Some(Step::Return(stepped::without_cluster(
-                route.steps.as_ref(),
-                request,
-                rule,
-                self.caller.grpc,
-            )));
-        };
-        if let Some(steps) = &cluster.steps
-            && let Some(answer) = stepped::answer(steps, request, rule, self.caller.grpc)
-        {
-            return Some(Step::Return(answer));
-        }
-        if let Some(limiter) = &service.limiter {
-            match Limiter::hold_as(limiter, criticality(request, &route.policy), at) {
-                Ok(held) => *self.limit = held,
-                Err(full) => return failed(full.error("service")),
-            }
-        }
-        *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
-        let own = match &route.policy.terms {
-            Some(terms) if terms.caller_overrides => {
-                termed::overridden(&route.policy, request.headers_mut())
-            }
-            _ => None,
-        };
-        let policy = own.as_deref().unwrap_or(&route.policy);
-        let call = request.extensions().get::<Call>();
-        // Only gRPC's callers say in a header how long they wait.
-        let bounds = if let Some(terms) = &policy.terms {
-            termed::bounds(terms, policy, request, self.caller.grpc, started)
-        } else if self.caller.grpc {
-            deadline::of(request.headers(), call, policy.scope, started)
-        } else {
-            deadline::of_http(call, policy.scope, started)
-        };
-        policy.budget.deposit(at);
-        let (hash, mut sticky) = if cluster.reads() || route.session.is_some() {
-            sticky::stick(inner, cluster, route, request)
-        } else {
-            (None, None)
-        };
-        // The head is kept when, and only when, another attempt may be made from it.
-        let mut arms = if policy.retry.allows(request.headers()) {
-            policy.retry.arms(request.method(), self.caller.grpc, call)
-        } else {
-            Arms::Nothing
-        };
-        if arms == Arms::Nothing
-            && policy.retry.attempts() > 1
-            && (inner.stages.leaf.is_some() || speaks_http2(request, cluster))
-        {
-            // A user's own client gives nothing back, and an HTTP/2 server refuses streams that
-            // it has been sent (REFUSED_STREAM, GOAWAY); HTTP/1.1 has no such word.
-            arms = Arms::Safe;
-        }
-        let hedges = match &policy.hedging {
-            None => false,
-            Some(hedging) => {
-                // One connection alone can become something else.
-                let hedges = !request.headers().contains_key(UPGRADE)
-                    && policy.retry.may_repeat(request.method(), self.caller.grpc, call);
-                if hedges {
-                    hedging.deposit(at);
-                }
-                hedges
-            }
-        };
-        let said = call.and_then(|call| call.criticality);
-        if call.is_some_and(|call| call.is_retry) {
-            // Passed on, so that nobody further down multiplies it either.
-            head::write_attempts(request.headers_mut(), self.caller.grpc, 1);
-        }
-        if let Some(criticality) = said {
-            criticality.write(request.headers_mut());
-        }
-        if let Some(steps) = &cluster.steps {
-            if let Err(error) = stepped::change(steps, request, rule, &mut sticky) {
-                return failed(error);
-            }
-            mirrored::send(&cluster.mirrors, self.caller, request);
-        }
-        if arms > Arms::Nothing || hedges {
-            let head = Head::of(request);
-            let body = std::mem::take(request.body_mut());
-            let (first, body) = ReplayBody::arm(body, policy.max_body_bytes);
-            *request.body_mut() = first;
-            let safe_only = arms < Arms::Everything;
-            *self.armed = Some(Armed { head, body, safe_only, hedges });
-        }
-        if policy.terms.is_some() {
-            let termed = Termed::new(own.clone(), policy.terms.as_deref(), bounds, started);
-            sticky.get_or_insert_default().termed = Some(termed);
-        }
-        let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
-        *self.pinned =
-            Some(Pinned { service, route: place, cluster, wanted, bounds, hash, sticky });
-        None
-    }
-
-    /// Waits for the first configuration, or says that no source knows the name.
-    fn unresolved(&mut self, started: Instant) -> Step {
-        let Caller { inner, cell, .. } = &*self.caller;
-        if inner.is_synced() {
-            return match inner.unfound(&cell.name) {
-                Ok(_) => Step::Again,
-                Err(error) => Step::Return(Err(error)),
-            };
-        }
-        if let Some(request) = &*self.request {
-            let call = request.extensions().get::<Call>();
-            // What the code says of the service is known before any source has spoken.
-            let timeout = inner.code.policy(&cell.name).timeout;
-            let scope = deadline::Scope { timeout, whole_response: false };
-            let own = deadline::of(request.headers(), call, scope, started);
-            *self.own_bound = own.head;
-        }
-        *self.resolve_by = started.checked_add(inner.resolve_timeout);
-        let changed = inner.changed(cell);
-        self.state.set(State::Resolve(changed));
-        Step::Again
-    }
-
     /// Starts the next attempt with the request in hand.
     pub(super) fn start(&mut self, now: Instant, at: u64) -> Step {
         let Some(pinned) = &*self.pinned else { return missing() };
@@ -613,16 +394,6 @@ impl PathProj<'_> {
         }
     }
 
-    /// Waits for endpoints that a source has still to deliver.
-    pub(super) fn await_endpoints(&mut self) -> Step {
-        let started = self.started.unwrap_or_else(Instant::now);
-        let Some(pinned) = &*self.pinned else { return Step::Again };
-        let inner = &self.caller.inner;
-        *self.resolve_by = started.checked_add(inner.resolve_timeout);
-        self.state.set(State::Resolve(inner.endpoints(&pinned.cluster, pinned.wanted.as_ref())));
-        Step::Again
-    }
-
     /// The endpoint of the attempt under way, or of the answer in hand.
     pub(super) fn visit(&mut self) -> Option<Visit> {
         match self.state.as_mut().project() {
@@ -736,12 +507,6 @@ impl PinnedDrop for Path {
     }
 }
 
-/// Whether the request will be spoken in HTTP/2, as far as that is known before an endpoint is.
-fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
-    request.version() == Version::HTTP_2
-        || cluster.core.load().config.protocol == Some(Protocol::Http2)
-}
-
 /// What a response comes to; of a gRPC call whose status is still to come, its body reports it.
 #[inline]
 fn head_end(
@@ -755,14 +520,6 @@ fn head_end(
     let code = if verb.is_grpc() { grpc::status_of(response.headers()) } else { None };
     End::of_head(verb, status, code)
         .or_else(|| response.body_mut().report(started?, to).map(End::of_body))
-}
-
-/// A tunnel is no request to a service: who it is for is inside of it.
-#[cold]
-fn no_tunnel() -> Error {
-    Error::new(ErrorKind::InvalidRequest, Phase::Request)
-        .detail("CONNECT asks for a tunnel, and the mesh carries requests")
-        .check("the request's method")
 }
 
 /// There is nothing to send: a fault of this crate.
