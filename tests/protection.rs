@@ -598,3 +598,48 @@ fn bad_settings_are_refused_with_their_place() {
     let twice = service([throttle(|_| {}), throttle(|_| {})]).validate("users").unwrap_err();
     assert!(twice.to_string().contains("filters[1]"), "{twice}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_stream_counts_when_it_ends_and_takes_nothing_away_from_what_came_meanwhile() {
+    let until = tokio::time::Instant::now() + 600 * SECOND;
+    let (mesh, _publisher, _) =
+        mesh(service([admission(|_| {})]), move |_, request: Request<Body>| async move {
+            let grpc = Response::builder().header("content-type", "application/grpc");
+            if request.uri().path() != "/a.B/Stream" {
+                return Ok(grpc.header("grpc-status", 13).body(Body::empty()).unwrap());
+            }
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", "0".parse().unwrap());
+            let frames = stream::once(async move {
+                tokio::time::sleep_until(until).await;
+                Ok::<_, BoxError>(Frame::trailers(trailers))
+            });
+            Ok(grpc.body(Body::new(StreamBody::new(frames))).unwrap())
+        })
+        .await;
+    let client = mesh.client(SERVICE).unwrap();
+    let grpc = |path: &str| {
+        let mut request = Request::post(path).body(Body::empty()).unwrap();
+        request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        request
+    };
+    // One for each tenth of the window.
+    let mut streams = Vec::new();
+    for _ in 0..10 {
+        let response = client.send(grpc("/a.B/Stream")).await.unwrap();
+        streams.push(tokio::spawn(http_body_util::BodyExt::collect(response.into_body())));
+        tokio::time::sleep(3 * SECOND).await;
+    }
+    // Failures, up to the moment at which the streams end.
+    tokio::time::sleep(540 * SECOND).await;
+    for _ in 0..600 {
+        drop(client.send(grpc("/a.B/Fail")).await);
+        tokio::time::sleep(SECOND / 20).await;
+    }
+    let told = || mesh.explain(&get("http://users.prod/")).unwrap().fails.unwrap_or_default();
+    assert!(told().contains("80 % of these calls are not sent"), "{}", told());
+    for stream in streams {
+        stream.await.unwrap().unwrap();
+    }
+    assert!(told().contains("% of these calls are not sent"), "it has forgotten");
+}

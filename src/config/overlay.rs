@@ -333,7 +333,7 @@ overlay!(Retry {
     one: attempts, on_status, on_grpc, on_reset, on_timeout, idempotent, backoff_base, backoff_max,
         budget, max_body_bytes, respect_retry_after, retry_after_max, attempt_idle_timeout,
         backoff_multiplier, backoff_jitter, host_selection_attempts, priority, throttle;
-    whole: on, on_headers, request_headers, reset_headers, avoid, predicates;
+    whole: on, on_status_ranges, on_headers, request_headers, reset_headers, avoid, predicates;
 });
 
 overlay!(Hedge {

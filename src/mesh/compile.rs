@@ -181,8 +181,9 @@ impl Inner {
                 left_out.extend(new);
                 Shared::new(self, own)
             };
-            let policy = cell.policy(&settings.merged);
-            let name = route.name.as_deref().map(Into::into);
+            let name: Option<Arc<str>> = route.name.as_deref().map(Into::into);
+            let told_by = name.clone().unwrap_or_else(|| format!("route {index}").into());
+            let policy = cell.policy(&told_by, &settings.merged);
             let meter = meter_of(&cell, &mut meters, name.as_ref());
             let source = source.clone();
             let session = session_of(route.filters.iter().chain(&said.filters));
@@ -288,7 +289,7 @@ impl Inner {
             meter: Arc::clone(&cell.meter.plain),
             clusters: Split::new([(1, target)]),
             steps: None,
-            policy: cell.policy(&plane),
+            policy: cell.policy(&cell.name, &plane),
             guards: None,
             faults: None,
             session: None,

@@ -24,7 +24,7 @@ use super::{
     service::{Route, Service},
 };
 use crate::{
-    core::{Error, ErrorKind, Instant, Phase, Random, grpc},
+    core::{self, Error, ErrorKind, Instant, Phase, Random, grpc},
     route::Steps,
 };
 
@@ -100,10 +100,23 @@ impl Explanation {
                 settings,
                 passed,
             },
+            hedge: hedged(route, &request, now),
             answer,
             clusters,
         })
     }
+}
+
+/// Whether a call would be sent beside itself, and when.
+fn hedged(route: &Route, request: &Request<()>, now: u64) -> Option<String> {
+    let hedging = route.policy.hedging.as_ref()?;
+    let (is_grpc, call) =
+        (grpc::is_grpc(request.headers()), request.extensions().get::<core::Call>());
+    Some(if route.policy.retry.may_repeat(request.method(), is_grpc, call) {
+        hedging.told(now)
+    } else {
+        "never: it is not declared that it may be repeated, or asks for one attempt".to_owned()
+    })
 }
 
 /// Why a limit or a protection might refuse the call.

@@ -40,6 +40,9 @@ impl Display for Explanation {
         if let Some(answer) = &self.answer {
             answer.fmt(f)?;
         }
+        if let Some(hedge) = &self.hedge {
+            writeln!(f, "hedged {hedge}")?;
+        }
         self.clusters.iter().try_for_each(|cluster| cluster.fmt(f))
     }
 }

@@ -23,6 +23,8 @@ pub struct Explanation {
     pub route: RouteExplanation,
     /// What the call is answered here, without any cluster: a redirect, or a direct response.
     pub answer: Option<AnswerExplanation>,
+    /// Whether and when it would be sent beside itself, where its route hedges.
+    pub hedge: Option<String>,
     /// The clusters that the route splits its calls among; none where it answers itself.
     pub clusters: Vec<ClusterExplanation>,
 }

@@ -112,7 +112,7 @@ impl Pass for Ticket {
             (Some(End::Error(_) | End::Left), Ok(response)) => {
                 Outcome::Status(response.status().as_u16())
             }
-            (None, Ok(response)) => return (*self).trailed(now, response),
+            (None, Ok(response)) => return (*self).judged_later(now, response),
         };
         (*self).ended(now, outcome)
     }
@@ -120,11 +120,12 @@ impl Pass for Ticket {
 
 impl Ticket {
     /// A gRPC answer whose status is to come: it is judged by that, when it comes.
-    fn trailed(self, now: u64, response: &mut Response<Body>) -> Held {
+    fn judged_later(self, head: u64, response: &mut Response<Body>) -> Held {
         let (place, rest) = self.split();
         let body = std::mem::take(response.body_mut());
         *response.body_mut() = tail::told(body, move |end| {
-            drop(rest.ended(now, Outcome::of_body(end)));
+            let now = rest.now();
+            drop(rest.trailed(head, now, Outcome::of_body(end)));
         });
         place
     }

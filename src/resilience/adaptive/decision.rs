@@ -65,20 +65,20 @@ impl Adaptive {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// A call has ended that took so many nanoseconds, while so many were in flight, itself
-    /// included. True if the limit is another now.
+    /// A call has come to something now that began then and whose head came then, while so many were
+    /// in flight, itself included. True if the limit is another now.
     pub(crate) fn ended(
         &self,
         end: End,
+        (began, head): (u64, u64),
         now: u64,
-        nanos: u64,
         in_flight: u32,
         random: &Random,
     ) -> bool {
-        if now.saturating_sub(nanos) < self.since.load(Ordering::Relaxed) {
+        if began < self.since.load(Ordering::Relaxed) {
             return false;
         }
-        let micros = nanos / 1_000;
+        let micros = head.saturating_sub(began) / 1_000;
         match end {
             End::Ignored => return false,
             End::Answered if micros < LEAST_LATENCY => return false,
@@ -94,9 +94,10 @@ impl Adaptive {
     }
 
     /// The caller of one has left: its age may raise the latency, never lower it.
-    pub(crate) fn left(&self, now: u64, nanos: u64, in_flight: u32, random: &Random) -> bool {
-        let is_long = nanos / 1_000 > self.usual.load(Ordering::Relaxed);
-        is_long && self.ended(End::Answered, now, nanos, in_flight, random)
+    pub(crate) fn left(&self, began: u64, now: u64, in_flight: u32, random: &Random) -> bool {
+        let age = now.saturating_sub(began);
+        let is_long = age / 1_000 > self.usual.load(Ordering::Relaxed);
+        is_long && self.ended(End::Answered, (began, now), now, in_flight, random)
     }
 
     fn is_due(&self, now: u64) -> bool {

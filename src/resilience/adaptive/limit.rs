@@ -53,13 +53,12 @@ impl Protect for Limit {
         })
     }
 
-    fn ended(&self, began: u64, now: u64, outcome: Outcome) {
-        let nanos = now.saturating_sub(began);
-        self.adaptive.ended(End::of(outcome), now, nanos, self.places.taken(), &self.random);
+    fn ended(&self, span: (u64, u64), now: u64, outcome: Outcome) {
+        self.adaptive.ended(End::of(outcome), span, now, self.places.taken(), &self.random);
     }
 
     fn left(&self, began: u64, now: u64) {
-        self.adaptive.left(now, now.saturating_sub(began), self.places.taken(), &self.random);
+        self.adaptive.left(began, now, self.places.taken(), &self.random);
     }
 
     fn foretell(&self, now: u64, criticality: Criticality) -> Option<String> {

@@ -70,8 +70,8 @@ fn of_two_that_end_at_once_one_computes_and_no_failure_is_counted_twice() {
         let limit = Arc::new(Adaptive::new(&config, 0, &random));
         let rival = Arc::clone(&limit);
         let rival =
-            thread::spawn(move || rival.ended(End::Dropped, 10, 1, 100, &Random::seeded(2)));
-        let mine = limit.ended(End::Dropped, 10, 1, 100, &random);
+            thread::spawn(move || rival.ended(End::Dropped, (9, 10), 10, 100, &Random::seeded(2)));
+        let mine = limit.ended(End::Dropped, (9, 10), 10, 100, &random);
         let theirs = rival.join().unwrap();
         // Both failures are of one moment: the limit falls once.
         assert!(mine ^ theirs);

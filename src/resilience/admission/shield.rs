@@ -44,7 +44,7 @@ impl Protect for Shield {
         }
     }
 
-    fn ended(&self, _: u64, now: u64, outcome: Outcome) {
+    fn ended(&self, _: (u64, u64), now: u64, outcome: Outcome) {
         if outcome != Outcome::Local {
             self.admission.ended(now, self.succeeded.has(outcome) == Some(true));
         }

@@ -201,7 +201,7 @@ impl Protect for Fixed {
         Limiter::hold_as(&self.limiter, criticality, now).map_err(|full| full.error(self.of))
     }
 
-    fn ended(&self, _: u64, _: u64, _: Outcome) {}
+    fn ended(&self, _: (u64, u64), _: u64, _: Outcome) {}
 
     fn left(&self, _: u64, _: u64) {}
 

@@ -20,8 +20,8 @@ pub(crate) trait Protect: fmt::Debug + Send + Sync {
     /// Whether the call is sent. What is given back is its place, if it has one.
     fn enter(&self, now: u64, criticality: Criticality, random: &Random) -> Result<Held, Error>;
 
-    /// A call that was sent then has come to something now.
-    fn ended(&self, began: u64, now: u64, outcome: Outcome);
+    /// A call that was sent then and whose head came then has come to something now.
+    fn ended(&self, span: (u64, u64), now: u64, outcome: Outcome);
 
     /// Its caller has left.
     fn left(&self, began: u64, now: u64);
@@ -58,10 +58,15 @@ impl Ticket {
         Ok(Self { by: Some(Arc::clone(by)), epoch, began: now, place })
     }
 
-    /// The call has come to this; its place is kept to the end of its body.
-    pub(crate) fn ended(mut self, now: u64, outcome: Outcome) -> Held {
+    /// The call has come to this by its head; its place is kept to the end of its body.
+    pub(crate) fn ended(self, now: u64, outcome: Outcome) -> Held {
+        self.trailed(now, now, outcome)
+    }
+
+    /// The same of one that has come to it later than its head.
+    pub(crate) fn trailed(mut self, head: u64, now: u64, outcome: Outcome) -> Held {
         if let Some(by) = self.by.take() {
-            by.ended(self.began, now, outcome);
+            by.ended((self.began, head), now, outcome);
         }
         std::mem::take(&mut self.place)
     }

@@ -44,7 +44,7 @@ impl Protect for Shield {
         }
     }
 
-    fn ended(&self, began: u64, now: u64, outcome: Outcome) {
+    fn ended(&self, (began, _): (u64, u64), now: u64, outcome: Outcome) {
         let sent = Sent::at(began);
         match (outcome, self.rejected.has(outcome)) {
             (Outcome::Local, _) => self.throttle.withdrawn(sent, now),

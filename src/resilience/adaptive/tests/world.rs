@@ -103,7 +103,7 @@ impl World {
         let took = self.now - began;
         let end = if took > self.timeout { End::Dropped } else { End::Answered };
         if let Some(limit) = &self.limit {
-            limit.ended(end, self.now, took, self.in_flight, &self.random);
+            limit.ended(end, (began, self.now), self.now, self.in_flight, &self.random);
         }
         if end == End::Answered {
             seen.answered += 1;
