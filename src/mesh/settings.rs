@@ -172,8 +172,7 @@ pub(super) fn of_route(inner: &Inner, route: &Route, call: Option<&Policy>) -> V
     list.extend(of_retry(&retry));
     list.extend(retry::of(&retry));
     let now = inner.epoch.nanos(Instant::now());
-    let hedging = route.policy.hedging.as_deref();
-    list.extend(hedge::of(&policy, hedging.map(|hedging| (hedging, now))));
+    list.extend(hedge::of(&policy, route.policy.hedging.as_deref().map(|it| (it, now))));
     list.extend(of_tracing(&policy.within(|policy| policy.tracing.as_ref())));
     policy.rest(&mut list);
     list

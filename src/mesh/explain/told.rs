@@ -37,11 +37,11 @@ impl Display for Explanation {
         }
         said(f, &self.route.settings)?;
         self.guards.iter().try_for_each(|guard| writeln!(f, "  {guard}"))?;
-        if let Some(hedge) = &self.hedge {
-            writeln!(f, "hedged {hedge}")?;
-        }
         if let Some(answer) = &self.answer {
             answer.fmt(f)?;
+        }
+        if let Some(hedge) = &self.hedge {
+            writeln!(f, "hedged {hedge}")?;
         }
         self.clusters.iter().try_for_each(|cluster| cluster.fmt(f))
     }

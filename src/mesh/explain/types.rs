@@ -21,10 +21,10 @@ pub struct Explanation {
     pub guards: Vec<String>,
     /// The route that takes it.
     pub route: RouteExplanation,
-    /// Whether and when it would be sent beside itself, where its route hedges.
-    pub hedge: Option<String>,
     /// What the call is answered here, without any cluster: a redirect, or a direct response.
     pub answer: Option<AnswerExplanation>,
+    /// Whether and when it would be sent beside itself, where its route hedges.
+    pub hedge: Option<String>,
     /// The clusters that the route splits its calls among; none where it answers itself.
     pub clusters: Vec<ClusterExplanation>,
 }

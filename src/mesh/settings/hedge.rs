@@ -2,7 +2,7 @@
 
 use super::{Layers, text, time};
 use crate::{
-    config::{Hedge, Overlay, Policy},
+    config::{Hedge, Policy},
     mesh::describe::Setting,
     resilience::hedge::Hedging,
 };
@@ -10,10 +10,10 @@ use crate::{
 /// Nothing but that it is off, where nobody speaks of it.
 pub(super) fn of(policy: &Layers<'_, Policy>, hedging: Option<(&Hedging, u64)>) -> Vec<Setting> {
     let hedge = policy.within(|policy| policy.hedge.as_ref());
-    let layers = hedge.said.iter().map(|(_, layer)| (*layer).clone());
-    let Some(said) = layers.reduce(|near, far| near.laid_over(&far)) else {
+    if !hedge.is_said() {
         return vec![hedge.setting("hedge", "off", |_| None)];
-    };
+    }
+    let usual = Hedge::default();
     let codes = |hedge: &Hedge| {
         let codes: Vec<_> = hedge.non_fatal_grpc.iter().map(ToString::to_string).collect();
         (!codes.is_empty()).then(|| codes.join(", "))
@@ -22,7 +22,8 @@ pub(super) fn of(policy: &Layers<'_, Policy>, hedging: Option<(&Hedging, u64)>) 
     vec![
         hedge.setting("hedge.max_extra_percent", "none", |h| text(h.max_extra_percent)),
         hedge.setting("hedge.delay", "by percentile", |h| h.delay.map(time)),
-        hedge.setting("hedge.max_attempts", &said.attempts().to_string(), |h| text(h.max_attempts)),
+        hedge
+            .setting("hedge.max_attempts", &usual.attempts().to_string(), |h| text(h.max_attempts)),
         hedge.setting("hedge.non_fatal_grpc", "what is retried", codes),
         hedge.setting("hedge.initial_attempts", "1", |h| text(h.initial_attempts)),
         hedge.setting("hedge.additional_percent", "0", |h| text(h.additional_percent)),
