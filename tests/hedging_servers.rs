@@ -462,3 +462,29 @@ async fn each_attempt_is_a_span_and_those_beside_others_are_marked() {
         [row("", "response", ""), row("1", "cancelled", ""), row("2", "response", "0.01")]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn beside_a_bound_of_one_attempt_alone_it_is_refused_or_said_that_nothing_is_hedged() {
+    let mut service = config::Service::default();
+    service.policy.hedge = Some(Hedge::within(1.0));
+    service.policy.response_timeout = Some(Duration::from_secs(1));
+    let error = service.validate(SERVICE).unwrap_err().to_string();
+    assert!(error.contains("policy.hedge") && error.contains("response_timeout"), "{error}");
+    // Said by two: the code hedges, the source bounds.
+    let leaves = Leaves::new(2);
+    let builder = leaves.leaves(Mesh::builder(), |_, _| async {
+        tokio::time::sleep(50 * MS).await;
+        Ok(ok("hello"))
+    });
+    service.policy.hedge = None;
+    let builder = builder.service(SERVICE, |s| s.hedge(Hedge::after(10 * MS)));
+    let (mesh, _publisher) = published(builder, |publisher| {
+        publisher.cluster(SERVICE, support::cluster(leaves.addresses())).unwrap();
+        publisher.service(SERVICE, service).unwrap();
+    })
+    .await;
+    fetch(&mesh.client(SERVICE).unwrap(), get("/")).await.unwrap();
+    assert_eq!(leaves.total(), 1);
+    let explained = mesh.explain(&get(&format!("http://{SERVICE}/"))).unwrap();
+    assert!(explained.hedge.unwrap().contains("response_timeout"));
+}

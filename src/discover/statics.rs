@@ -57,11 +57,12 @@ impl Discover for Static {
             for (name, files) in self.config.identities {
                 drop(publish.identity(&name, files));
             }
-            for (name, cluster) in self.config.clusters {
-                drop(publish.cluster(&name, cluster));
-            }
+            // Services first: a cluster alone is the service of its name, without rules and limits.
             for (name, service) in self.config.services {
                 drop(publish.service(&name, service));
+            }
+            for (name, cluster) in self.config.clusters {
+                drop(publish.cluster(&name, cluster));
             }
             publish.synced();
         })

@@ -158,6 +158,16 @@ impl Mirror {
     }
 }
 
+// === impl Policy ===
+
+impl Policy {
+    /// Whether attempts may go on beside each other: a bound from the end of a request is kept of one
+    /// alone.
+    pub(crate) fn may_hedge(&self) -> bool {
+        self.terms.as_ref().is_none_or(|terms| terms.wait().is_none())
+    }
+}
+
 // === impl Target ===
 
 impl fmt::Debug for ServiceCell {

@@ -44,6 +44,12 @@ impl Checker {
         }
         if let Some(hedge) = hedge {
             self.within("hedge", |checker| checker.hedge(hedge));
+            let idle = retry.as_ref().and_then(|retry| retry.attempt_idle_timeout);
+            if policy.response_timeout.or(idle).is_some() {
+                let reason = "not supported yet beside response_timeout or \
+                              retry.attempt_idle_timeout";
+                self.refuse("hedge", "said", reason);
+            }
         }
         if let Some(tracing) = tracing {
             self.within("tracing", |checker| checker.tracing(tracing));

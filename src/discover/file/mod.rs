@@ -129,14 +129,24 @@ impl Published {
             publish.refused(file, named.collect::<Vec<_>>().join("; "));
         }
         // Before the clusters that use them.
-        self.identities.apply(publish, "identity", &identities, placed, |name, files| {
-            publish.identity(name, within(folder, files))
-        });
-        // Clusters first: a service that names a new one finds it.
-        let define = |name: &str, it| publish.cluster(name, it);
-        self.clusters.apply(publish, "cluster", &clusters, placed, define);
+        self.identities.apply(
+            publish,
+            "identity",
+            &identities,
+            placed,
+            |name, files| publish.identity(name, within(folder, files)),
+            |_| true,
+        );
         let define = |name: &str, it| publish.service(name, it);
-        self.services.apply(publish, "service", &services, placed, define);
+        // A cluster alone is the service of its name, without rules and limits: a new one has its
+        // service first, or a call would pass between the two. A service that is known already comes
+        // after the clusters that it names.
+        let new = self.services.unknown(&services);
+        let is_new = |name: &str| new.contains(name);
+        self.services.apply(publish, "service", &services, placed, define, is_new);
+        let define_cluster = |name: &str, it| publish.cluster(name, it);
+        self.clusters.apply(publish, "cluster", &clusters, placed, define_cluster, |_| true);
+        self.services.apply(publish, "service", &services, placed, define, |name| !is_new(name));
         self.services.retain(&services, |name| publish.remove_service(name));
         self.clusters.retain(&clusters, |name| publish.remove_cluster(name));
         self.identities.retain(&identities, |name| publish.remove_identity(name));
@@ -159,7 +169,7 @@ fn within(folder: &Path, files: IdentityFiles) -> IdentityFiles {
 }
 
 impl<T: Clone + PartialEq> Parts<T> {
-    /// Publishes what is new, and what is refused.
+    /// Publishes what is new, and what is refused, of those that are asked for.
     fn apply(
         &mut self,
         publish: &Publisher,
@@ -167,8 +177,9 @@ impl<T: Clone + PartialEq> Parts<T> {
         read: &Read<T>,
         placed: impl Fn(&str) -> String,
         define: impl Fn(&str, T) -> Result<(), ConfigErrors>,
+        of: impl Fn(&str) -> bool,
     ) {
-        for (name, part) in &read.good {
+        for (name, part) in read.good.iter().filter(|(name, _)| of(name)) {
             if self.good.get(name) == Some(part) {
                 // The last good words are back.
                 if self.refused.remove(name) {
@@ -181,10 +192,18 @@ impl<T: Clone + PartialEq> Parts<T> {
                 self.refused.insert(name.clone());
             }
         }
-        for (name, reason) in &read.refused {
+        for (name, reason) in read.refused.iter().filter(|(name, _)| of(name)) {
             publish.refused(format!("{kind} {name}"), placed(reason));
             self.refused.insert(name.clone());
         }
+    }
+
+    /// The names that the file has not spoken of before.
+    fn unknown(&self, read: &Read<T>) -> BTreeSet<String> {
+        let names = read.good.keys().chain(read.refused.keys());
+        let is_new =
+            |name: &&String| !self.good.contains_key(*name) && !self.refused.contains(*name);
+        names.filter(is_new).cloned().collect()
     }
 
     /// Takes back what the file does not speak of any more.

@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 
 use self::leg::{Beside, Ended, Leg, Try};
 use super::{
@@ -19,6 +19,7 @@ use super::{
     outcome::{attempt_text, unrepeatable},
     path::{Armed, PathProj, State},
     staged::StagedAttempt,
+    termed::ATTEMPTS,
     traced::{self, Trace},
     trail::{Trail, Visit},
 };
@@ -360,6 +361,23 @@ impl Hedged {
     fn give_up(ended: Ended, around: &mut Around<'_>) {
         let Ended { leg, result, .. } = ended;
         leg.trace(around.trace);
+        if around.pinned.is_throttled()
+            && let Some(policy) = around.pinned.policy()
+        {
+            //= gRFC A6 §"Throttling Retry Attempts and Hedged RPCs": each failure counts
+            let failed = match &result {
+                Ok(answer) => {
+                    policy.retry.is_failure(retry::Met::of(answer.status(), answer.headers()))
+                }
+                Err(_) if leg.attempt.met() == Met::Reset => {
+                    policy.retry.is_failure(retry::Met::Reset)
+                }
+                Err(_) => None,
+            };
+            if let Some(failed) = failed {
+                policy.budget.ended(failed);
+            }
+        }
         let met = match &result {
             Ok(response) => {
                 let (status, version) = (response.status(), response.version());
@@ -449,6 +467,11 @@ impl Hedged {
         let bounds = pinned.bounds.of_attempt(policy.attempt_timeout, now);
         bounds.write(request.headers_mut(), caller.grpc, now);
         head::write_attempts(request.headers_mut(), caller.grpc, around.trail.earlier().max(1));
+        if pinned.terms().is_some_and(|terms| terms.send_attempt_count) {
+            let mut count = HeaderValue::from(around.trail.counted().max(1));
+            count.set_sensitive(true);
+            request.headers_mut().insert(ATTEMPTS, count);
+        }
         let after = std::time::Duration::from_nanos(at.saturating_sub(self.began));
         if let Some(trace) = around.trace {
             trace.hedge(after);

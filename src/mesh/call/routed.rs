@@ -158,7 +158,8 @@ impl PathProj<'_> {
             None => false,
             Some(hedging) => {
                 // One connection alone can become something else.
-                let hedges = !request.headers().contains_key(UPGRADE)
+                let hedges = policy.may_hedge()
+                    && !request.headers().contains_key(UPGRADE)
                     && policy.retry.may_repeat(request.method(), self.caller.grpc, call);
                 if hedges {
                     hedging.deposit(at);

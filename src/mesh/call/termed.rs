@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How many attempts there were, this one included (Envoy).
-const ATTEMPTS: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+pub(super) const ATTEMPTS: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 
 /// What a call keeps of its terms.
 #[derive(Clone, Default)]
@@ -259,7 +259,7 @@ impl Pinned {
         self.sticky.as_mut()?.termed.as_mut()
     }
 
-    fn is_throttled(&self) -> bool {
+    pub(super) fn is_throttled(&self) -> bool {
         self.termed().is_some() && self.terms().is_some_and(|terms| terms.throttled)
     }
 

@@ -112,7 +112,9 @@ fn hedged(route: &Route, request: &Request<()>, now: u64) -> Option<String> {
     let hedging = route.policy.hedging.as_ref()?;
     let (is_grpc, call) =
         (grpc::is_grpc(request.headers()), request.extensions().get::<core::Call>());
-    Some(if route.policy.retry.may_repeat(request.method(), is_grpc, call) {
+    Some(if !route.policy.may_hedge() {
+        "never: `response_timeout` or `retry.attempt_idle_timeout` bounds its attempts".to_owned()
+    } else if route.policy.retry.may_repeat(request.method(), is_grpc, call) {
         hedging.told(now)
     } else {
         "never: it is not declared that it may be repeated, or asks for one attempt".to_owned()
