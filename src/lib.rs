@@ -121,11 +121,11 @@ pub use self::{
         Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, NamedExplanation,
         PickExplanation, PickReason, PriorityExplanation,
     },
-    config::Retry,
+    config::{Hedge, Retry},
     core::{
         Attempt, AuthorizationVerdict, Body, BoxError, Call, DisconnectReason, EjectReason, Error,
-        ErrorKind, Event, EventStream, InjectedFault, Origin, Phase, Refusal, RetryReason,
-        RetryRefusal, ReturnReason,
+        ErrorKind, Event, EventStream, HedgeRefusal, InjectedFault, Origin, Phase, Refusal,
+        RetryReason, RetryRefusal, ReturnReason,
     },
     discover::{Discover, Publisher},
     mesh::{

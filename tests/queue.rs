@@ -20,11 +20,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower_mesh::{
     Body, Call, Client, Error, ErrorKind, Mesh, Refusal,
-    config::{Cluster, Endpoint, Health, Queue},
+    config::{Cluster, Endpoint, Failover, Health, Queue, Session},
 };
 
 use support::{
-    Recorder, Server, dead_address, failures, fetch, get, patience, published, reply, storm,
+    Recorder, Server, dead_address, failures, fetch, get, one_cluster, patience, published, reply,
+    storm,
 };
 
 fn cluster(endpoint: impl Into<Endpoint>, capacity: u32, timeout: Duration) -> Cluster {
@@ -187,4 +188,49 @@ async fn an_update_wakes_those_who_wait_and_keeps_them() {
     for call in calls {
         assert_eq!(patience(call).await.unwrap().unwrap().body(), "a");
     }
+}
+
+#[tokio::test]
+async fn attempts_wait_behind_attempt_layers_and_it_is_known_who_has_answered() {
+    let (address, socket) = dead_address();
+    let at = socket.local_addr().unwrap();
+    let cluster = cluster(address, 9, Duration::from_secs(60));
+    let mut session = Session::default();
+    session.header = Some("x-session".into());
+    let layer = tower::util::MapRequestLayer::new(|request: http::Request<Body>| request);
+    let mesh = one_cluster(cluster).service("users", |it| it.session(session));
+    let mesh = mesh.attempt_layer(layer).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    let call = tokio::spawn(fetch(&client, post()));
+    until(|| length(&mesh) == 1).await;
+    drop(socket);
+    let _server = Server::start_at(at, |_| async { reply("back") }).await;
+    let answer = patience(call).await.unwrap().unwrap();
+    assert_eq!(answer.body(), "back");
+    assert!(answer.headers().contains_key("x-session"));
+}
+
+#[tokio::test]
+async fn nobody_waits_while_another_cluster_takes_over() {
+    let (address, _socket) = dead_address();
+    let mut first = cluster(address, 9, Duration::from_secs(60));
+    let mut failover = Failover::default();
+    failover.clusters = vec!["second".to_owned()];
+    first.failover = Some(failover);
+    let server = Server::named("second").await;
+    let (mesh, publisher) = published(Mesh::builder(), |_| {}).await;
+    publisher.cluster("second", support::cluster([server.address()])).unwrap();
+    publisher.cluster("users", first).unwrap();
+    let client = mesh.client("users").unwrap();
+    for _ in 0..20 {
+        assert_eq!(patience(fetch(&client, post())).await.unwrap().body(), "second");
+    }
+    // When that is gone, too, they wait.
+    drop(server);
+    let call = tokio::spawn(fetch(&client, post()));
+    until(|| length(&mesh) == 1).await;
+    let back = Server::named("back").await;
+    publisher.cluster("second", support::cluster([back.address()])).unwrap();
+    assert_eq!(patience(call).await.unwrap().unwrap().body(), "back");
 }

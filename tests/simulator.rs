@@ -154,3 +154,27 @@ fn dead_and_replaced_servers_fail_no_call() {
         }
     }
 }
+
+/// The share of the calls of each second that succeed, of half of the servers gone for 3 s at a load of
+/// 0.8.
+fn outage(extra: Extra) -> Vec<f64> {
+    let end = 50 * S;
+    let scenario = Scenario::metastable(extra, true).short(0, end);
+    let tally = run(&scenario, &Policy::Ours("peak_ewma", Default::default()), SEED);
+    let seconds = tally.seconds.iter().take((end / S) as usize);
+    seconds.map(|(all, good)| *good as f64 / (*all).max(1) as f64).collect()
+}
+
+#[test]
+fn after_an_outage_the_throttle_has_the_goodput_back_and_naive_retries_never_do() {
+    use model::metastable::{OUTAGE, OUTAGE_AT, RECOVERED};
+    let after = ((OUTAGE_AT + OUTAGE) / S) as usize;
+    let throttled = outage(Extra::Throttled(10.0, 0.1));
+    let back = throttled.iter().rposition(|good| *good < RECOVERED).map_or(0, |bad| bad + 1);
+    assert!(back <= after + 10, "good again from second {back} on: {throttled:?}");
+    assert!(throttled[after - 1] < RECOVERED, "it was an outage");
+    // The same calls whose three retries nobody pays for.
+    let naive = outage(Extra::Retries(None));
+    let last: f64 = naive.iter().rev().take(10).sum::<f64>() / 10.0;
+    assert!(last < 0.5, "{last} of the last ten seconds' calls: {naive:?}");
+}

@@ -49,6 +49,10 @@ impl Extras {
                 }
                 (config::Retry::standard().attempts(metastable::ATTEMPTS), granted.map(|_| &budget))
             }
+            Extra::Throttled(tokens, ratio) => {
+                let retry = config::Retry::standard().attempts(metastable::ATTEMPTS);
+                (retry.throttle(tokens, ratio), Some(&budget))
+            }
             Extra::Hedge => {
                 budget.ratio = hedging::BUDGET;
                 budget.min_per_second = 0;
@@ -117,6 +121,9 @@ impl Extras {
 
     /// A call has been answered.
     pub(crate) fn ended(&mut self, client: u32, now: u64, latency: u64) {
+        if let Some(retries) = self.retries.get(client as usize) {
+            retries.succeeded();
+        }
         if self.extra == Extra::Hedge {
             self.measured[client as usize].latencies.push_back((now, latency));
         }

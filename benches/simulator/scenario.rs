@@ -71,6 +71,8 @@ pub(crate) enum Extra {
     /// Of failed attempts, under the crate's budget of this ratio and reserve per second, or
     /// without one.
     Retries(Option<(f64, u32)>),
+    /// The same under gRPC's throttle of so many tokens, of which a success gives back a part.
+    Throttled(f64, f64),
     /// One attempt beside the first when that takes long.
     Hedge,
 }

@@ -191,6 +191,8 @@ pub(crate) fn metastable(seed: u64) -> Vec<(String, Vec<(u64, u64)>)> {
         ("20 % and 10 per second (default)", budget(0.2, 10), true),
         ("20 %", budget(0.2, 0), true),
         ("10 %", budget(0.1, 0), true),
+        ("throttle of 10 tokens, 0.1", Extra::Throttled(10.0, 0.1), true),
+        ("throttle of 100 tokens, 0.1", Extra::Throttled(100.0, 0.1), true),
         ("no budget, heeding servers", Extra::Retries(None), false),
         ("default, heeding servers", budget(0.2, 10), false),
     ];

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{endpoint::Endpoint, pick::Over, subset::labels::Wanted};
+use super::{
+    endpoint::Endpoint,
+    pick::{Avoid, Over},
+    subset::labels::Wanted,
+};
 use crate::core::Random;
 
 /// One question to a balancer.
@@ -20,6 +24,8 @@ pub(crate) struct Ask<'a, X> {
     pub(crate) hash: Option<u64>,
     /// Other localities than those of what it has met come first.
     pub(crate) apart: bool,
+    /// What else than what it has met comes last, if it has met anything.
+    pub(crate) avoid: Option<&'a Avoid>,
     /// What does not work will not do, nor what it has met.
     pub(super) well: bool,
 }
@@ -36,7 +42,17 @@ impl<'a, X> Ask<'a, X> {
     /// Any endpoint that this call has not tried.
     #[inline]
     pub(crate) fn any(now: u64, random: &'a Random, tried: &'a [Arc<Endpoint<X>>]) -> Self {
-        Self { now, random, tried, hash: None, over: None, wanted: None, apart: false, well: false }
+        Self {
+            now,
+            random,
+            tried,
+            hash: None,
+            over: None,
+            wanted: None,
+            apart: false,
+            avoid: None,
+            well: false,
+        }
     }
 
     /// The endpoint of this hash.

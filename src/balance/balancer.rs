@@ -11,7 +11,7 @@ use super::{
     flight::InFlight,
     health::{Health, Rules},
     keep::Keeper,
-    pick::{Drawn, Over, Picker},
+    pick::{Avoid, Drawn, Over, Picker},
     subset::labels::Wanted,
     update::Updater,
     view::{Group, View},
@@ -70,10 +70,16 @@ impl<X: Upstream> Balancer<X> {
     /// registers.
     #[inline(always)]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
-        let Ask { now, random, tried, over, wanted, hash, apart, .. } = ask;
+        let Ask { now, random, tried, over, wanted, hash, apart, avoid, .. } = ask;
         let view = self.view.load();
         if over.is_some() || wanted.is_some() || !tried.is_empty() || view.placed.is_some() {
-            return self.pick_specially(&view, (now, random), (tried, apart), (over, wanted), hash);
+            return self.pick_specially(
+                &view,
+                (now, random),
+                (tried, apart, avoid),
+                (over, wanted),
+                hash,
+            );
         }
         let picker = Picker::untried(&view.all.set, now, random);
         match view.policy.plain(&view.all, picker, hash) {
@@ -88,11 +94,11 @@ impl<X: Upstream> Balancer<X> {
         &self,
         view: &View<X>,
         (now, random): (u64, &Random),
-        (tried, apart): (&[Arc<Endpoint<X>>], bool),
+        (tried, apart, avoid): (&[Arc<Endpoint<X>>], bool, Option<&Avoid>),
         (over, wanted): (Option<&Over>, Option<&Wanted>),
         hash: Option<u64>,
     ) -> Result<InFlight<X>, PickError> {
-        let ask = Ask { now, random, tried, over, wanted, hash, apart, well: false };
+        let ask = Ask { now, random, tried, over, wanted, hash, apart, avoid, well: false };
         self.pick_in(view, ask).or_else(|error| self.pick_again(view, ask, error))
     }
 

@@ -53,9 +53,9 @@ impl<X: Upstream> View<X> {
         then: impl FnOnce(Chosen<'_, X>) -> T,
     ) -> Result<T, PickError> {
         let drawn = drawn.ok_or(PickError::Empty)?;
-        if ask.apart || ask.well {
+        if ask.apart || ask.avoid.is_some() || ask.well {
             let mode = Mode::new(ask);
-            if !mode.leaves.is_empty()
+            if !mode.leaves_nothing()
                 && let Some(elsewhere) = self.among(ask, drawn, (&mode, Rank::Degraded))
             {
                 return Ok(then((elsewhere, None)));

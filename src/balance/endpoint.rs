@@ -235,6 +235,11 @@ impl Spec {
         self.rest.as_ref()?.locality.as_deref()
     }
 
+    /// 0 is the best.
+    pub(super) fn priority(&self) -> u32 {
+        self.rest.as_ref().map_or(0, |rest| rest.priority)
+    }
+
     pub(super) fn label(&self, name: &str) -> Option<&str> {
         Some(self.rest.as_ref()?.labels.get(name)?.as_str())
     }

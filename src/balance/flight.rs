@@ -8,6 +8,7 @@ use super::{
     endpoint::{Endpoint, Live, Upstream},
     health::{Fault, Watch},
     pick::{Rank, is_failing, standing},
+    verdict::Codes,
 };
 use crate::core::{BodyEnd, Instant, Ticket, Watcher};
 
@@ -194,7 +195,8 @@ impl<X: Upstream> InFlight<X> {
     pub(crate) fn into_ticket(mut self, now: u64) -> (Arc<dyn Watcher>, Ticket) {
         self.over = true;
         let Self { started, decay, recorded, probe, crowded, .. } = self;
-        let ticket = Ticket { started, head: now, decay, recorded, probe, crowded };
+        let codes = None;
+        let ticket = Ticket { started, head: now, decay, recorded, probe, crowded, codes };
         (Arc::<Endpoint<X>>::clone(&self.endpoint) as Arc<dyn Watcher>, ticket)
     }
 }
@@ -272,7 +274,7 @@ impl<X: Upstream> Watcher for Endpoint<X> {
                 BodyEnd::Complete(code) =>
                 // Only a gRPC response is still open here: without a status it is broken.
                 {
-                    code.map_or(Outcome::Failure, Outcome::of_grpc)
+                    code.map_or(Outcome::Failure, |code| Codes(ticket.codes).outcome(code))
                 }
                 BodyEnd::Failed => Outcome::Reset,
                 BodyEnd::Stalled => Outcome::Timeout,

@@ -59,6 +59,7 @@ mod tests;
 #[cfg(feature = "orca")]
 mod told;
 mod update;
+pub(crate) mod verdict;
 mod view;
 
 #[doc(hidden)]
@@ -85,7 +86,7 @@ pub(crate) use self::{
     endpoint::{Endpoint, Spec, Upstream},
     explain::{Asked, Percent},
     flight::{InFlight, Outcome, Stands},
-    pick::{HealthSet, Over},
+    pick::{Avoid, HealthSet, Over},
     place::{Callers, Shift},
     set::Diff,
     subset::labels::Wanted,

@@ -135,7 +135,7 @@ impl<'a, X: Upstream> Way<'a, X> {
         !self.mode.panic.get()
             && !self.mode.degraded.get()
             && self.mode.slow_start.is_none()
-            && self.mode.leaves.is_empty()
+            && self.mode.leaves_nothing()
             && self.mode.edges.get().is_empty()
     }
 

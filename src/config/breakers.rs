@@ -16,7 +16,9 @@ pub struct Breakers {
     pub max_connections: Option<u32>,
     /// Attempts that wait for a connection; over it they fail. Default: no limit. Range: from 1.
     pub max_pending: Option<u32>,
-    /// Retries in flight. Not supported yet: the retry budget bounds them.
+    /// Retries and hedges in flight, from their being granted to their response's head. It takes the
+    /// place of the default retry budget of the routes; one that is given has to grant, too. Default:
+    /// no limit but the budget.
     pub max_retries: Option<u32>,
     /// Connections to one endpoint, of every protocol. Default: no limit but that of the transport.
     /// Range: from 1. Source: xDS `per_host_thresholds`.
@@ -24,7 +26,7 @@ pub struct Breakers {
     /// Connection pools. Refused: an endpoint has one pool, and `subsetting` bounds how many endpoints
     /// are used. Source: xDS `max_connection_pools`.
     pub max_pools: Option<u32>,
-    /// Retries in flight as a share of the calls in flight. Not supported yet.
+    /// The same as a share of the attempts in flight; it takes the place of `max_retries`.
     pub retry_budget: Option<Box<InFlightBudget>>,
     /// The limits of calls of high priority, which are counted for themselves. Default: none.
     pub high: Option<Box<Thresholds>>,
@@ -43,15 +45,15 @@ pub struct Thresholds {
     pub max_connections: Option<u32>,
     /// Attempts that wait for a connection. Default: no limit. Range: from 1.
     pub max_pending: Option<u32>,
-    /// Retries in flight. Not supported yet.
+    /// Retries and hedges of these calls in flight. Default: no limit but the budget.
     pub max_retries: Option<u32>,
     /// Connection pools. Refused, as [`Breakers::max_pools`] is.
     pub max_pools: Option<u32>,
-    /// Retries in flight as a share of the calls in flight. Not supported yet.
+    /// The same as a share of their attempts in flight; it takes the place of `max_retries`.
     pub retry_budget: Option<Box<InFlightBudget>>,
 }
 
-/// Retries in flight as a share of the calls in flight (Envoy's retry budget). Not supported yet.
+/// Retries in flight as a share of the calls in flight (Envoy's retry budget).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -62,7 +64,8 @@ pub struct InFlightBudget {
     pub percent: Option<u32>,
     /// Retries that are always allowed. Default: 3.
     pub min_concurrency: Option<u32>,
-    /// How far back calls count. Default: 0: only those in flight. Source: Istio.
+    /// How far back calls count: those that have begun in it, if they are more than those in flight.
+    /// Default: 0: only those in flight. Range: at most 1 h. Source: Istio.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub interval: Option<Duration>,
 }

@@ -23,15 +23,16 @@ pub struct Limits {
     pub max_request_header_bytes: Option<u32>,
 }
 
-/// Which responses count as failures of the endpoint and of the call. Not supported yet.
+/// Which responses count as failures of their endpoint: for its success average and, where the cluster's
+/// `outlier_detection.statuses` says nothing, for whether it is ejected.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct Failures {
-    /// Statuses. Default: 500..600. Source: Linkerd `ResponseClass`.
+    /// Statuses. Default: 500..600. Range: within 100..600. Source: Linkerd `ResponseClass`.
     pub statuses: Option<Vec<IntegerRange>>,
-    /// gRPC codes. Default: 2, 4, 7, 13, 14, 15. Range: 1..=16. Source: Linkerd.
+    /// gRPC codes. Default: 4, 8, 13, 14, 15 (Envoy); Linkerd has 2, 4, 7, 13, 14, 15. Range: 1..=16.
     pub grpc: Option<Vec<i32>>,
 }

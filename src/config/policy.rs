@@ -27,23 +27,23 @@ pub struct Policy {
     /// Bounds the wait for each frame of a response body. Default: none.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub idle_timeout: Option<Duration>,
-    /// Bounds the wait for response headers, from the end of the request on. Default: none. Not
-    /// supported yet. Source: Linkerd `Timeouts.response`.
+    /// Bounds each attempt's wait for response headers, from the end of its request on. Default:
+    /// none. Source: Linkerd `Timeouts.response`.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub response_timeout: Option<Duration>,
-    /// Bounds a whole stream, both directions. Default: none. Not supported yet. Source: xDS
+    /// Bounds a whole stream, both directions, all attempts included: from the start of the call to
+    /// the end of its trailers. Default: none. Source: xDS
     /// `max_stream_duration`.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub max_stream_duration: Option<Duration>,
-    /// What the caller's `grpc-timeout` may do. Default: it bounds the call as it stands. Not
-    /// supported yet.
+    /// What the caller's `grpc-timeout` may do. Default: it bounds the call as it stands.
     pub grpc_timeout: Option<GrpcTimeout>,
     /// When an attempt is repeated. Default: [`Retry::standard`].
     pub retry: Option<Retry>,
     /// Calls in flight: of a service all of its calls, of a route those of the route besides. Default: no
     /// limit. Range: from 1.
     pub max_requests: Option<u32>,
-    /// Hedged requests. Default: off. Not supported yet.
+    /// Hedged requests. Default: off.
     pub hedge: Option<Hedge>,
     /// Which limits of the cluster count these calls. Default: the ordinary ones.
     pub priority: Option<CallPriority>,
@@ -55,8 +55,8 @@ pub struct Policy {
     pub hash: Option<Vec<HashPolicy>>,
     /// Sizes. Default: none. Not supported yet.
     pub limits: Option<Limits>,
-    /// Which responses count as failures. Default: statuses 500..=599 and the gRPC codes of
-    /// server faults. Not supported yet.
+    /// Which responses count as failures of their endpoint. Default: statuses 500..=599 and the gRPC
+    /// codes of server faults.
     pub failures: Option<Failures>,
     /// Redirects that are followed inside of the call. Default: none. Not supported yet.
     pub follow_redirects: Option<FollowRedirects>,
@@ -64,13 +64,15 @@ pub struct Policy {
     /// says.
     pub tracing: Option<Tracing>,
     /// Whether headers of a request may override its timeouts and retries (Linkerd
-    /// `allow_l5d_request_headers`, Envoy `x-envoy-*`). Default: false. Not supported yet.
+    /// `allow_l5d_request_headers`, Envoy `x-envoy-*`); they are taken out of it. A request that says
+    /// when it is to be sent again is thereby declared to be harmless. Default: false: they are passed
+    /// on.
     pub caller_overrides: Option<bool>,
-    /// Whether each attempt tells the endpoint its number (xDS `include_request_attempt_count`).
-    /// Default: false. Not supported yet.
+    /// Whether each attempt tells the endpoint its number, 1 for the first, as
+    /// `x-envoy-attempt-count` (xDS `include_request_attempt_count`). Default: false.
     pub send_attempt_count: Option<bool>,
-    /// Whether the response tells the caller how many attempts there were (xDS
-    /// `include_attempt_count_in_response`). Default: false. Not supported yet.
+    /// Whether the response tells the caller how many attempts there were, as
+    /// `x-envoy-attempt-count` (xDS `include_attempt_count_in_response`). Default: false.
     pub report_attempt_count: Option<bool>,
 }
 
@@ -88,17 +90,19 @@ pub enum CallPriority {
     High,
 }
 
-/// What the caller's `grpc-timeout` may do (gRFC A31). Not supported yet.
+/// What the caller's `grpc-timeout` may do (gRFC A31).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct GrpcTimeout {
-    /// The longest that is honoured; 0 means no limit. Default: the header is ignored by xDS.
+    /// The longest that is honoured, and the bound of a call that says none; 0 means no limit. It takes
+    /// the place of `max_stream_duration`. Default: that one.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub max: Option<Duration>,
-    /// Subtracted before it is passed on. Default: 0.
+    /// Subtracted from what the caller says, unless nothing would be left. Shorter than `max`.
+    /// Default: 0.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub offset: Option<Duration>,
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Extension, HeaderMatch};
+use super::{Extension, HeaderMatch, IntegerRange};
 
 /// When, how often and how fast a failed attempt is repeated.
 ///
@@ -42,37 +42,45 @@ pub struct Retry {
     /// 15 s, which is what Envoy's route timeout leaves of its own 300 s.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub retry_after_max: Option<Duration>,
-    /// Conditions by Envoy's names; they take the place of the `on_*` fields. Default: none. Not
-    /// supported yet.
+    /// Conditions by Envoy's names; they take the place of `on_grpc`, `on_reset` and `on_timeout`,
+    /// and `on_status` and `on_headers` are read only by the conditions that name them. They say what
+    /// is retried, not whose requests: what is not idempotent must be declared so all the same.
+    /// Default: none.
     pub on: Vec<RetryOn>,
-    /// Response headers, one of which asks for a retry (`retriable-headers`). Not supported yet.
+    /// Ranges of statuses that are retried, beside those of `on_status`. Default: none; the default
+    /// of `on_status` holds only where no range is given. Range: within 400..600.
+    pub on_status_ranges: Vec<IntegerRange>,
+    /// Response headers, one of which asks for a retry, whatever the status (`retriable-headers`).
+    /// Default: none.
     pub on_headers: Vec<HeaderMatch>,
-    /// Request headers, one of which must match for a retry to be allowed. Default: any request
-    /// may be retried. Not supported yet.
+    /// Request headers, one of which must match for a retry to be allowed of what may have been
+    /// worked on. Default: any request may be retried.
     pub request_headers: Vec<HeaderMatch>,
     /// Bounds the wait for each frame of an attempt's response, from the end of the request on.
-    /// Default: none. Not supported yet. Source: xDS `per_try_idle_timeout`.
+    /// Default: none. Source: xDS `per_try_idle_timeout`.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub attempt_idle_timeout: Option<Duration>,
-    /// What each back-off is multiplied by. Default: 2. Range: from 1. Not supported yet.
-    /// Source: gRPC `backoffMultiplier`.
+    /// What each back-off is multiplied by. Default: 2. Range: 1..=100. Source: gRPC `backoffMultiplier`.
     pub backoff_multiplier: Option<f64>,
-    /// The random part of a back-off. Default: 1 (all of it). Range: 0..=1. Not supported yet.
-    /// Source: Linkerd `ExponentialBackoff.jitter_ratio`.
+    /// The random part of a back-off. Default: 1 (all of it). Range: 0..=1. Source: Linkerd `ExponentialBackoff.jitter_ratio`.
     pub backoff_jitter: Option<f64>,
-    /// Response headers that say when to retry. Default: `Retry-After` and gRPC's pushback. Not
-    /// supported yet. Source: xDS `rate_limited_retry_back_off`.
+    /// Response headers that say when to retry, the first that can be understood first; they take the
+    /// place of `Retry-After`. gRPC's pushback is honoured whatever they say. Up to half as long again
+    /// is waited; longer than `retry_after_max` is not. Default: none. Source: xDS
+    /// `rate_limited_retry_back_off`.
     pub reset_headers: Vec<ResetHeader>,
     /// Endpoints that a retry avoids, as far as there are others. Those that were tried are avoided
     /// whatever is said. Default: those alone.
     pub avoid: Vec<AvoidEndpoint>,
     /// Further conditions of another system (xDS `retry_options_predicates`). Not supported yet.
     pub predicates: Vec<Extension>,
-    /// Picks that are made to avoid an endpoint. Default: 1 (Envoy). Not supported yet.
+    /// Picks that Envoy makes to avoid an endpoint. Here one pick looks at all of them: any number
+    /// does the same. Range: from 1.
     pub host_selection_attempts: Option<u32>,
-    /// How the priority of a retry is chosen. Default: as for a first attempt. Not supported yet.
+    /// How the priority of a retry is chosen. Default: as for a first attempt.
     pub priority: Option<RetryPriority>,
-    /// The throttle of gRPC, counted in tokens per channel. Default: none. Not supported yet.
+    /// The throttle of gRPC, one of the service. It takes the place of the default budget; one that is
+    /// given has to grant, too. Default: none.
     pub throttle: Option<RetryThrottle>,
 }
 
@@ -120,7 +128,7 @@ pub enum RetryOn {
     Unavailable,
 }
 
-/// A response header that says when to retry. Not supported yet.
+/// A response header that says when to retry.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -160,28 +168,27 @@ pub enum AvoidEndpoint {
     /// while anything of it works, and to the same one when nothing does. Source: Istio
     /// `retry_remote_localities`, Envoy `previous_priorities`.
     TriedLocalities,
-    /// Canaries (Envoy `omit_canary_hosts`). Not supported yet.
+    /// Canaries, which carry the label `canary` of the value `true` (Envoy `omit_canary_hosts`).
     Canaries,
-    /// Those that carry these labels (Envoy `omit_host_metadata`). Not supported yet.
+    /// Those that carry all of these labels (Envoy `omit_host_metadata`).
     Labels(BTreeMap<String, String>),
     /// Those that a predicate of another system names. Not supported yet.
     Extension(Extension),
 }
 
-/// How the priority of a retry is chosen. Not supported yet.
+/// How the priority of a retry is chosen.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct RetryPriority {
-    /// Tried priorities are avoided, and looked at again after so many attempts. Default: 2.
-    /// Source: Envoy `previous_priorities.update_frequency`.
+    /// Tried priorities are avoided, and looked at again after so many attempts. Default: 2. Range:
+    /// from 1. Source: Envoy `previous_priorities.update_frequency`.
     pub update_frequency: Option<u32>,
 }
 
 /// The throttle of gRPC (gRFC A6): retries only while more than half of the tokens are there.
-/// Not supported yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -190,7 +197,7 @@ pub struct RetryPriority {
 pub struct RetryThrottle {
     /// The most tokens; each failure takes one. Range: over 0, at most 1000.
     pub max_tokens: f64,
-    /// What each success gives back. Range: over 0.
+    /// What each success gives back. Range: 0.001..=1000.
     pub token_ratio: f64,
 }
 
@@ -338,6 +345,20 @@ impl Retry {
         self
     }
 
+    /// Sets the conditions by Envoy's names.
+    #[must_use]
+    pub fn on(mut self, conditions: impl Into<Vec<RetryOn>>) -> Self {
+        self.on = conditions.into();
+        self
+    }
+
+    /// Sets gRPC's throttle: the most tokens, and what each success gives back.
+    #[must_use]
+    pub fn throttle(mut self, max_tokens: f64, token_ratio: f64) -> Self {
+        self.throttle = Some(RetryThrottle { max_tokens, token_ratio });
+        self
+    }
+
     /// Sets the endpoints that a retry avoids.
     #[must_use]
     pub fn avoid(mut self, avoid: impl Into<Vec<AvoidEndpoint>>) -> Self {
@@ -369,6 +390,14 @@ impl Retry {
         self.backoff_max.unwrap_or(Duration::from_secs(1))
     }
 
+    pub(crate) fn multiplier(&self) -> f64 {
+        self.backoff_multiplier.unwrap_or(2.0)
+    }
+
+    pub(crate) fn jitter(&self) -> f64 {
+        self.backoff_jitter.unwrap_or(1.0)
+    }
+
     pub(crate) fn after_max(&self) -> Duration {
         self.retry_after_max.unwrap_or(Duration::from_secs(15))
     }
@@ -394,6 +423,7 @@ impl Retry {
             respect_retry_after: self.respect_retry_after.or(lower.respect_retry_after),
             retry_after_max: self.retry_after_max.or(lower.retry_after_max),
             on: nearer(&self.on, &lower.on),
+            on_status_ranges: nearer(&self.on_status_ranges, &lower.on_status_ranges),
             on_headers: nearer(&self.on_headers, &lower.on_headers),
             request_headers: nearer(&self.request_headers, &lower.request_headers),
             attempt_idle_timeout: self.attempt_idle_timeout.or(lower.attempt_idle_timeout),

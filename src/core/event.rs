@@ -16,8 +16,8 @@ use http::Version;
 use tokio::sync::broadcast;
 
 use super::{
-    AuthorizationVerdict, DisconnectReason, EjectReason, ErrorKind, InjectedFault, Phase,
-    RetryReason, RetryRefusal, ReturnReason,
+    AuthorizationVerdict, DisconnectReason, EjectReason, ErrorKind, HedgeRefusal, InjectedFault,
+    Phase, RetryReason, RetryRefusal, ReturnReason,
 };
 
 /// One thing that happened.
@@ -102,6 +102,28 @@ pub enum Event {
         call: u64,
         /// What stood against it.
         reason: RetryRefusal,
+    },
+    /// A further attempt is sent beside those under way.
+    #[non_exhaustive]
+    Hedge {
+        /// The service that was called.
+        service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
+        /// The number of the attempt.
+        number: u32,
+        /// From the start of the first attempt.
+        after: Duration,
+    },
+    /// A further attempt beside those under way was due, and is not sent.
+    #[non_exhaustive]
+    HedgeRefused {
+        /// The service that was called.
+        service: Arc<str>,
+        /// The number of the call, the same in all of its events.
+        call: u64,
+        /// What stood against it.
+        reason: HedgeRefusal,
     },
     /// Rules of authorisation have denied a call, or have more to say than that it may be made.
     #[non_exhaustive]

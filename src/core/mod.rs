@@ -15,7 +15,7 @@ mod verdict;
 mod wire;
 
 pub(crate) use self::body::{
-    Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Ticket,
+    Awaited, BodyEnd, Ending, Held, Outgoing, Release, ReplayBody, Report, Reporter, Sent, Ticket,
     Unrepeatable, Watch, Watcher, polled_foreign, tail, tee,
 };
 pub(crate) use self::error::{Context, Reply, grpc};
@@ -30,7 +30,9 @@ pub use self::{
     error::{Attempt, Error, ErrorKind, Origin, Phase},
     event::{Event, EventStream},
     fault::InjectedFault,
-    reason::{DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason},
+    reason::{
+        DisconnectReason, EjectReason, HedgeRefusal, RetryReason, RetryRefusal, ReturnReason,
+    },
     refusal::Refusal,
     verdict::AuthorizationVerdict,
 };

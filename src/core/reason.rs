@@ -42,6 +42,24 @@ pub enum RetryRefusal {
     NoCopy,
 }
 
+/// Why a hedge that was due was not sent.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum HedgeRefusal {
+    /// The extra load that is allowed is used up.
+    Share,
+    /// The retry budget is empty.
+    Budget,
+    /// The request's body is larger than what is kept of it.
+    BodyTooLarge,
+    /// The request's own body failed.
+    BodyFailed,
+    /// There is no other endpoint than those that were tried.
+    NoEndpoint,
+    /// The attempt did not begin: a limit of its cluster is reached.
+    Limit,
+}
+
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
@@ -200,6 +218,53 @@ impl fmt::Display for RetryRefusal {
     }
 }
 
+// === impl HedgeRefusal ===
+
+impl HedgeRefusal {
+    /// All of them, in the order of their indices.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Share,
+        Self::Budget,
+        Self::BodyTooLarge,
+        Self::BodyFailed,
+        Self::NoEndpoint,
+        Self::Limit,
+    ];
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Share => "share",
+            Self::Budget => "budget",
+            Self::BodyTooLarge => "body too large",
+            Self::BodyFailed => "body failed",
+            Self::NoEndpoint => "no endpoint",
+            Self::Limit => "limit",
+        }
+    }
+
+    /// As the value of an attribute.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyFailed => "body_failed",
+            Self::NoEndpoint => "no_endpoint",
+            Self::Share | Self::Budget | Self::Limit => self.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for HedgeRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 // === impl DisconnectReason ===
 
 impl DisconnectReason {
@@ -343,6 +408,7 @@ mod tests {
 
     #[test]
     fn indices_are_the_places_in_the_lists() {
+        assert!(HedgeRefusal::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
         assert!(RetryRefusal::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
         assert!(DisconnectReason::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
         assert!(EjectReason::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));

@@ -30,6 +30,7 @@ use crate::{
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
     resilience::{
         breaker::{Breakers, Level},
+        budget::{Shares, Slot},
         limit::Limiter,
     },
     transport::{Connect, Pool, Reach, Shared},
@@ -55,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) breaker: Option<Arc<Limiter>>,
     /// What else attempts pass before the pick; mostly nothing.
     pub(crate) gate: Option<Arc<Gate>>,
+    /// What limits its further attempts in flight, where that is asked for.
+    pub(crate) shares: Option<Arc<Shares>>,
     /// The task that checks its endpoints, where that is asked for.
     pub(crate) checking: Option<Arc<Checking>>,
     /// What calls are hashed by, if the balancer hashes.
@@ -354,6 +357,7 @@ impl Core {
         let balancer = Arc::new(Balancer::<Node>::new(&config, context, epoch));
         balancer.context().breakers.set(config.breakers.as_ref());
         let (breaker, gate) = (breaker(&config, None), Gate::of(&config, None));
+        let shares = Shares::of(config.breakers.as_ref(), None);
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
         Self {
             config,
@@ -361,6 +365,7 @@ impl Core {
             balancer,
             breaker,
             gate,
+            shares,
             checking: None,
             hashing,
             overriding,
@@ -372,6 +377,7 @@ impl Core {
     pub(crate) fn counting_on(mut self, before: &Self) -> Self {
         self.breaker = breaker(&self.config, before.breaker.as_ref());
         self.gate = Gate::of(&self.config, before.gate.as_ref());
+        self.shares = Shares::of(self.config.breakers.as_ref(), before.shares.as_ref());
         self
     }
 
@@ -382,10 +388,29 @@ impl Core {
         balancer.context().breakers.set(config.breakers.as_ref());
         let breaker = breaker(&config, self.breaker.as_ref());
         let gate = Gate::of(&config, self.gate.as_ref());
+        let shares = Shares::of(config.breakers.as_ref(), self.shares.as_ref());
         let protector = Arc::clone(&self.protector);
         let (hashing, overriding) = (ClusterHashing::of(&config), Overriding::of(&config));
         let (checking, failover) = (self.checking.clone(), self.failover.clone());
-        Self { config, protector, balancer, breaker, gate, checking, hashing, overriding, failover }
+        Self {
+            config,
+            protector,
+            balancer,
+            breaker,
+            gate,
+            shares,
+            checking,
+            hashing,
+            overriding,
+            failover,
+        }
+    }
+
+    /// The share for further attempts of this priority, if there is one, of what is in flight now.
+    pub(crate) fn slot(&self, priority: CallPriority) -> Option<Slot<'_>> {
+        let share = self.shares.as_ref()?.share(priority)?;
+        let active = self.limiter(priority).map_or(0, |limiter| limiter.taken());
+        Some(Slot { share, active })
     }
 
     /// The limit of attempts in flight of this priority, if there is one.
@@ -418,6 +443,8 @@ impl Core {
 
 /// The limit of a cluster; its count of attempts in flight survives every update that keeps one.
 fn breaker(config: &config::Cluster, kept: Option<&Arc<Limiter>>) -> Option<Arc<Limiter>> {
-    let limit = config.breakers.as_ref().and_then(|breakers| breakers.max_requests)?;
-    Some(Limiter::resized(kept, limit))
+    let breakers = config.breakers.as_ref()?;
+    // A share of what is in flight needs the count, too.
+    let counted = breakers.retry_budget.as_ref().map(|_| u32::MAX);
+    Some(Limiter::resized(kept, breakers.max_requests.or(counted)?))
 }

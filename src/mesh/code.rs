@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
     self, Authorization, Balancer, Balancing, ClusterSecurity, Criticality, Fault, Filter,
-    HashPolicy, HealthCheck, IdentityMatch, OutlierDetection, Policy, Protocol, Retry,
+    HashPolicy, HealthCheck, Hedge, IdentityMatch, OutlierDetection, Policy, Protocol, Retry,
     SecurityMode, Session, SlowStart, Subsetting, Tracing,
 };
 
@@ -73,11 +73,72 @@ impl ServiceSettings {
         self
     }
 
+    /// Bounds each attempt's wait for its response headers, from the end of its request on. Unit:
+    /// time, over zero. Default: none.
+    #[must_use]
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.response_timeout = Some(timeout);
+        self
+    }
+
+    /// Bounds a whole stream, both directions, from the start of its call to the end of its
+    /// trailers. Unit: time, over zero. Default: none.
+    #[must_use]
+    pub fn max_stream_duration(mut self, duration: Duration) -> Self {
+        self.policy.max_stream_duration = Some(duration);
+        self
+    }
+
+    /// The longest `grpc-timeout` of a call that is honoured, which also bounds a gRPC call that says
+    /// none. Unit: time; 0: no bound. Default: none.
+    #[must_use]
+    pub fn max_grpc_timeout(mut self, max: Duration) -> Self {
+        self.policy.grpc_timeout.get_or_insert_default().max = Some(max);
+        self
+    }
+
+    /// Lets headers of a request override its timeouts and retries (`x-envoy-*`, `l5d-*`), and takes
+    /// them out of it. Default: no.
+    #[must_use]
+    pub fn caller_overrides(mut self, allowed: bool) -> Self {
+        self.policy.caller_overrides = Some(allowed);
+        self
+    }
+
+    /// Tells the endpoint the number of each attempt, as `x-envoy-attempt-count`. Default: no.
+    #[must_use]
+    pub fn send_attempt_count(mut self, sent: bool) -> Self {
+        self.policy.send_attempt_count = Some(sent);
+        self
+    }
+
+    /// Tells the caller by the same header of the response how many attempts there were. Default: no.
+    #[must_use]
+    pub fn report_attempt_count(mut self, reported: bool) -> Self {
+        self.policy.report_attempt_count = Some(reported);
+        self
+    }
+
     /// When and how often a failed attempt is repeated; fields that are not given here come from
     /// the sources. Default: [`Retry::standard`].
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.policy.retry = Some(retry);
+        self
+    }
+
+    /// When a call that takes long is sent to another endpoint, too. Default: never.
+    ///
+    /// ```
+    /// use tower_mesh::{Hedge, Mesh};
+    ///
+    /// // At most one call of a hundred is sent twice: those that take longest.
+    /// let builder = Mesh::builder().service("users.prod", |s| s.hedge(Hedge::within(1.0)));
+    /// # drop(builder);
+    /// ```
+    #[must_use]
+    pub fn hedge(mut self, hedge: Hedge) -> Self {
+        self.policy.hedge = Some(hedge);
         self
     }
 

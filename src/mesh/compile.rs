@@ -164,8 +164,9 @@ impl Inner {
             let clusters = Split::new(clusters.collect::<Vec<_>>());
             let steps = if answers { of_route.if_any() } else { None };
             let plane = route.policy.over(&said.policy);
-            let policy = cell.policy(&code.over(&plane));
-            let name = route.name.as_deref().map(Into::into);
+            let name: Option<Arc<str>> = route.name.as_deref().map(Into::into);
+            let told_by = name.clone().unwrap_or_else(|| format!("route {index}").into());
+            let policy = cell.policy(&told_by, &code.over(&plane));
             let meter = meter_of(&cell, &mut meters, name.as_ref());
             let source = source.clone();
             let session = session_of(route.filters.iter().chain(&said.filters));
@@ -271,7 +272,7 @@ impl Inner {
             meter: Arc::clone(&cell.meter.plain),
             clusters: Split::new([(1, target)]),
             steps: None,
-            policy: cell.policy(&plane),
+            policy: cell.policy(&cell.name, &plane),
             guards: None,
             faults: None,
             session: None,

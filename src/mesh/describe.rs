@@ -190,7 +190,8 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
 /// Those of its policy, then those of its guards.
 fn route_settings(inner: &Inner, name: &str, code: &config::Policy, route: &Route) -> Vec<Setting> {
     let source = route.source.as_deref();
-    let mut settings = settings::of_route(code, &route.plane, source, inner);
+    let hedging = route.policy.hedging.as_deref();
+    let mut settings = settings::of_route(code, &route.plane, source, hedging, inner);
     settings.extend(guard::settings(inner, name, route));
     settings
 }

@@ -21,7 +21,9 @@ impl Gate {
     /// What a cluster asks for; what `kept` has counted goes on.
     pub(crate) fn of(config: &config::Cluster, kept: Option<&Arc<Self>>) -> Option<Arc<Self>> {
         let high = config.breakers.as_ref().and_then(|breakers| breakers.high.as_ref());
-        let high = high.and_then(|high| high.max_requests);
+        // A share of what is in flight needs the count, too.
+        let counted = |high: &config::Thresholds| high.retry_budget.as_ref().map(|_| u32::MAX);
+        let high = high.and_then(|high| high.max_requests.or_else(|| counted(high)));
         let high = high.map(|most| Limiter::resized(kept.and_then(|it| it.high.as_ref()), most));
         let queue = config.queue.as_ref();
         let queue = queue.map(|it| Queue::resized(kept.and_then(|kept| kept.queue.as_ref()), it));

@@ -85,7 +85,13 @@ pub(crate) struct Dry<'a> {
     pub(crate) route: &'a Route,
 }
 
-impl Dry<'_> {
+impl<'a> Dry<'a> {
+    /// Where such a call goes, if the route has one cluster.
+    fn cluster(&self) -> Option<&'a str> {
+        let clusters = &self.route.clusters;
+        clusters.get(0).filter(|_| clusters.is_single()).map(|target| &*target.name)
+    }
+
     /// In nanoseconds since the mesh's epoch.
     fn now(&self) -> u64 {
         self.inner.epoch.nanos(Instant::now())
@@ -231,12 +237,6 @@ fn is_guard(filter: &Filter) -> bool {
 /// Whether a filter is met by each attempt instead of by the call.
 fn is_of_attempts(filter: &Filter) -> bool {
     matches!(filter, Filter::Fault(fault) if fault.per_attempt == Some(true))
-}
-
-/// What the control plane says of a filter, in words.
-fn said(name: &'static str, value: String, source: Option<&str>) -> Setting {
-    let (origin, source) = (SettingOrigin::ControlPlane, source.map(str::to_owned));
-    Setting { name, value, origin, source }
 }
 
 /// The limits of a service's routes that are in use: their counts go on, whatever the new limit is.

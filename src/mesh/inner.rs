@@ -272,7 +272,7 @@ impl Inner {
     #[cfg(feature = "dns")]
     pub(super) fn called(&self, service: &str) -> Option<crate::core::Instant> {
         let service = self.services.load().get(service)?.current.load_full()?;
-        let used = service.table.iter().map(|route| route.policy.budget.used()).max()?;
+        let used = service.table.iter().map(|route| route.policy.budget.tokens().used()).max()?;
         Some(self.epoch.at(used))
     }
 

@@ -102,6 +102,9 @@ impl View {
             | Metric::BodiesFailed
             | Metric::Retries
             | Metric::RetriesRefused
+            | Metric::Hedges
+            | Metric::HedgesWon
+            | Metric::HedgesRefused
             | Metric::CallsRefused
             | Metric::ConcurrencyLimit
             | Metric::ConcurrencyActive
@@ -151,6 +154,9 @@ impl View {
             | Metric::BodiesFailed
             | Metric::Retries
             | Metric::RetriesRefused
+            | Metric::Hedges
+            | Metric::HedgesWon
+            | Metric::HedgesRefused
             | Metric::CallsRefused => {
                 for meter in self.services.iter().flat_map(|service| service.meters()) {
                     meter.collect(metric, None, &mut samples);
@@ -243,7 +249,7 @@ impl View {
         for meter in service.meters() {
             let of = |route: &super::service::Route| Arc::ptr_eq(&route.meter, &meter);
             let route = current.table.iter().find(|route| of(route));
-            let balance = route.map(|route| route.policy.budget.balance(now));
+            let balance = route.map(|route| route.policy.budget.tokens().balance(now));
             meter.collect(Metric::BudgetBalance, balance, samples);
         }
     }

@@ -57,6 +57,7 @@ mod spelled;
 mod stage;
 mod state;
 mod supervise;
+mod terms;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "reqwest-013")]

@@ -16,6 +16,7 @@ pub(crate) struct Own {
 
 /// What is known of it.
 #[derive(Debug, Default, PartialEq)]
+#[cfg_attr(not(feature = "_tls"), expect(dead_code, reason = "without TLS nobody has a name"))]
 pub(crate) enum Known {
     /// There may be one, and what it is has not come, or cannot be used.
     #[default]

@@ -17,15 +17,23 @@ use super::{
     cluster::Cluster,
     guard::{Guard, Kept, RouteLimits},
     resolve::HTTPS,
+    terms::Terms,
 };
 use crate::{
-    balance::Wanted,
+    balance::{Avoid, Wanted},
     config,
     observe::{
         Hub, RouteMeter, ServiceMeter,
         trace::{Peer, Rules},
     },
-    resilience::{Budget, deadline, limit::Limiter, retry},
+    resilience::{
+        Budget,
+        budget::{Purse, Throttled},
+        deadline,
+        hedge::Hedging,
+        limit::Limiter,
+        retry,
+    },
     route::{self, Hashing, Session, Split, Steps, Table},
 };
 
@@ -43,10 +51,17 @@ pub(crate) struct ServiceCell {
     pub(crate) current: ArcSwapOption<Service>,
     /// Budgets survive updates that do not change them. Locked by the updater only.
     budgets: Mutex<Vec<(config::Budget, Arc<Budget>)>>,
+    /// The same of gRPC's throttles.
+    throttles: Mutex<Vec<(config::RetryThrottle, Throttled)>>,
+    /// The same of what hedging knows, by the place of the route and its settings.
+    hedging: Mutex<Vec<(Hedged, Arc<Hedging>)>>,
     /// The same of guards.
     pub(super) guards: Kept,
     pub(super) route_limits: RouteLimits,
 }
+
+/// A route, by its name or else its place, and what is said of its hedging.
+type Hedged = (Arc<str>, config::Hedge);
 
 /// The compiled service: a call pins it from start to end.
 pub(crate) struct Service {
@@ -102,19 +117,26 @@ pub(crate) struct Mirror {
 }
 
 /// The settings that a call on a route obeys.
+#[derive(Clone)]
 pub(crate) struct Policy {
     pub(crate) scope: deadline::Scope,
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) retry: retry::Policy,
-    pub(crate) budget: Arc<Budget>,
+    /// What further attempts avoid beside what they have met.
+    pub(crate) avoid: Option<Box<Avoid>>,
+    /// What it asks for beyond what most do.
+    pub(crate) terms: Option<Box<Terms>>,
+    pub(crate) budget: Purse,
     pub(crate) max_body_bytes: usize,
+    /// When a call is sent again beside the first, if it is.
+    pub(crate) hedging: Option<Arc<Hedging>>,
     /// Which limits of a cluster count its calls.
     pub(crate) priority: config::CallPriority,
     /// How its calls are traced, if anything is said of it.
     pub(crate) tracing: Option<Arc<Rules>>,
     /// What its calls are hashed by, where the balancer hashes and its cluster says nothing.
-    pub(crate) hash: Option<Box<Hashing>>,
+    pub(crate) hash: Option<Arc<Hashing>>,
     /// How much its calls matter that do not say it themselves.
     pub(crate) criticality: config::Criticality,
 }
@@ -164,6 +186,8 @@ impl ServiceCell {
             name,
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
+            throttles: Mutex::new(Vec::new()),
+            hedging: Mutex::new(Vec::new()),
             guards: Kept::default(),
             route_limits: RouteLimits::default(),
         }
@@ -200,6 +224,8 @@ impl ServiceCell {
     pub(crate) fn set(&self, service: Service) {
         self.current.store(Some(Arc::new(service)));
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
+        self.throttles().retain(|(_, throttle)| throttle.is_used());
+        self.known_hedging().retain(|(_, hedging)| Arc::strong_count(hedging) > 1);
         self.guards.tidy();
         self.route_limits.tidy();
     }
@@ -208,6 +234,8 @@ impl ServiceCell {
     pub(crate) fn clear(&self) {
         self.current.store(None);
         self.budgets().clear();
+        self.throttles().clear();
+        self.known_hedging().clear();
         self.guards.clear();
         self.route_limits.tidy();
     }
@@ -245,21 +273,63 @@ impl ServiceCell {
         budget
     }
 
-    /// The run-time form of a merged policy.
-    pub(crate) fn policy(&self, merged: &config::Policy) -> Policy {
+    fn throttles(&self) -> MutexGuard<'_, Vec<(config::RetryThrottle, Throttled)>> {
+        self.throttles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The throttle of these settings: one of the service, whatever its routes.
+    fn throttle(&self, config: &config::RetryThrottle) -> Throttled {
+        let mut throttles = self.throttles();
+        if let Some((_, throttle)) = throttles.iter().find(|(known, _)| known == config) {
+            return throttle.clone();
+        }
+        let throttle = Throttled::new(config);
+        throttles.push((config.clone(), throttle.clone()));
+        throttle
+    }
+
+    /// What pays for further attempts by these settings.
+    fn purse(&self, retry: &config::Retry) -> Purse {
+        let tokens = self.budget(&retry.budget.clone().unwrap_or_default());
+        let throttle = retry.throttle.as_ref().map(|throttle| self.throttle(throttle));
+        Purse::new(tokens, retry.budget.is_some(), throttle)
+    }
+
+    fn known_hedging(&self) -> MutexGuard<'_, Vec<(Hedged, Arc<Hedging>)>> {
+        self.hedging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known for the hedging of a route survives every update that leaves its settings.
+    fn hedging(&self, route: &Arc<str>, config: &config::Hedge) -> Option<Arc<Hedging>> {
+        let mut all = self.known_hedging();
+        let known = all.iter().find(|((of, said), _)| of == route && said == config);
+        if let Some((_, hedging)) = known {
+            return Some(Arc::clone(hedging));
+        }
+        let hedging = Arc::new(Hedging::new(config)?);
+        all.push(((Arc::clone(route), config.clone()), Arc::clone(&hedging)));
+        Some(hedging)
+    }
+
+    /// The run-time form of a merged policy, of a route that is told from others by this.
+    pub(crate) fn policy(&self, route: &Arc<str>, merged: &config::Policy) -> Policy {
         let retry = merged.retry.clone().unwrap_or_default();
+        let budget = self.purse(&retry);
         Policy {
+            terms: Terms::of(merged, budget.listens()),
             scope: deadline::Scope {
                 timeout: merged.timeout,
                 whole_response: merged.whole_response.unwrap_or(false),
             },
             attempt_timeout: merged.attempt_timeout,
             idle_timeout: merged.idle_timeout,
-            budget: self.budget(&retry.budget.clone().unwrap_or_default()),
+            budget,
             max_body_bytes: retry.body_cap(),
+            hedging: merged.hedge.as_ref().and_then(|hedge| self.hedging(route, hedge)),
             priority: merged.priority.unwrap_or_default(),
             tracing: merged.tracing.as_ref().and_then(Rules::of),
-            hash: merged.hash.as_deref().map(|hash| Box::new(Hashing::new(hash))),
+            hash: merged.hash.as_deref().map(|hash| Arc::new(Hashing::new(hash))),
+            avoid: Avoid::new(&retry).map(Box::new),
             criticality: merged.criticality.unwrap_or_default(),
             retry: retry::Policy::new(&retry),
         }

@@ -1,8 +1,10 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
 mod health;
+mod hedge;
 mod limits;
 pub(super) mod protection;
+mod retry;
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
@@ -11,9 +13,13 @@ use super::{
     inner::Inner,
     protect::{Giver, Protector},
 };
-use crate::config::{
-    self, Balancer, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch, Policy,
-    Retry, TlsVersion, Tracing, Transport,
+use crate::{
+    config::{
+        self, Balancer, Budget, CertificateRef, ClusterSecurity, HashPolicy, IdentityMatch, Policy,
+        Retry, TlsVersion, Tracing, Transport,
+    },
+    core::Instant,
+    resilience::hedge::Hedging,
 };
 
 /// What the code says, what the control plane says, and the list that is made of it.
@@ -81,6 +87,7 @@ pub(super) fn of_route(
     code: &Policy,
     plane: &Policy,
     source: Option<&str>,
+    hedging: Option<&Hedging>,
     inner: &Inner,
 ) -> Vec<Setting> {
     let policy = Layers { code: Some(code), plane: Some(plane), source };
@@ -90,6 +97,19 @@ pub(super) fn of_route(
         policy.setting("whole_response", "false", |p| text(p.whole_response)),
         policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(time)),
         policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(time)),
+        policy.setting("response_timeout", "none", |p| p.response_timeout.map(time)),
+        policy.setting("max_stream_duration", "none", |p| p.max_stream_duration.map(time)),
+        policy.setting("grpc_timeout.max", "none", |p| p.grpc_timeout.as_ref()?.max.map(time)),
+        policy.setting("grpc_timeout.offset", "0s", |p| p.grpc_timeout.as_ref()?.offset.map(time)),
+        policy.setting("failures.statuses", "500..600", |p| {
+            p.failures.as_ref()?.statuses.as_deref().map(retry::ranges)
+        }),
+        policy.setting("failures.grpc", "[4, 8, 13, 14, 15]", |p| {
+            p.failures.as_ref()?.grpc.as_ref().map(debug)
+        }),
+        policy.setting("caller_overrides", "false", |p| text(p.caller_overrides)),
+        policy.setting("send_attempt_count", "false", |p| text(p.send_attempt_count)),
+        policy.setting("report_attempt_count", "false", |p| text(p.report_attempt_count)),
         policy.setting("max_requests", "none", |p| text(p.max_requests)),
         policy.setting("criticality", "critical", |p| text(p.criticality)),
         policy.setting("priority", "default", |p| p.priority.as_ref().map(name_of)),
@@ -98,7 +118,11 @@ pub(super) fn of_route(
             code.resolve_timeout.map(time)
         }),
     ];
-    list.extend(of_retry(&policy.within(|policy| policy.retry.as_ref())));
+    let retry = policy.within(|policy| policy.retry.as_ref());
+    list.extend(of_retry(&retry));
+    list.extend(retry::of(&retry));
+    let now = inner.epoch.nanos(Instant::now());
+    list.extend(hedge::of(&policy, hedging.map(|hedging| (hedging, now))));
     list.extend(of_tracing(&policy.within(|policy| policy.tracing.as_ref())));
     list
 }
@@ -433,6 +457,8 @@ fn avoided(avoid: &[config::AvoidEndpoint]) -> Option<String> {
     let names = avoid.iter().map(|it| match it {
         config::AvoidEndpoint::Tried => "tried".to_owned(),
         config::AvoidEndpoint::TriedLocalities => "tried_localities".to_owned(),
+        config::AvoidEndpoint::Canaries => "canaries".to_owned(),
+        config::AvoidEndpoint::Labels(labels) => format!("labels {labels:?}"),
         other => debug(other),
     });
     let names: Vec<_> = names.collect();

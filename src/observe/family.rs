@@ -51,6 +51,9 @@ pub(crate) enum Metric {
     Unresolved,
     Retries,
     RetriesRefused,
+    Hedges,
+    HedgesWon,
+    HedgesRefused,
     BudgetBalance,
     CallsRefused,
     ConcurrencyLimit,
@@ -91,7 +94,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -102,6 +105,9 @@ impl Metric {
         Self::Unresolved,
         Self::Retries,
         Self::RetriesRefused,
+        Self::Hedges,
+        Self::HedgesWon,
+        Self::HedgesRefused,
         Self::BudgetBalance,
         Self::CallsRefused,
         Self::ConcurrencyLimit,
@@ -192,6 +198,24 @@ impl Metric {
                 Counter,
                 "{retry}",
                 "Retries that were wanted and not made",
+            ),
+            Self::Hedges => (
+                "mesh.client.hedges",
+                Counter,
+                "{hedge}",
+                "Attempts that were sent beside others of their calls",
+            ),
+            Self::HedgesWon => (
+                "mesh.client.hedges.won",
+                Counter,
+                "{hedge}",
+                "Those of them that gave their calls their answers",
+            ),
+            Self::HedgesRefused => (
+                "mesh.client.hedges.refused",
+                Counter,
+                "{hedge}",
+                "Hedges that were due and not sent",
             ),
             Self::BudgetBalance => (
                 "mesh.client.retry_budget.balance",

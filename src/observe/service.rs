@@ -16,8 +16,8 @@ use super::{
     snapshot::{MetricSample, MetricValue},
 };
 use crate::core::{
-    AuthorizationVerdict, BodyEnd, Error, ErrorKind, Event, InjectedFault, Instant, Refusal,
-    Reporter, RetryReason, RetryRefusal, nanos,
+    AuthorizationVerdict, BodyEnd, Error, ErrorKind, Event, HedgeRefusal, InjectedFault, Instant,
+    Refusal, Reporter, RetryReason, RetryRefusal, nanos,
 };
 
 /// A service: what is known before a route is.
@@ -41,6 +41,9 @@ pub(crate) struct RouteMeter {
     durations: Durations,
     retries: [AtomicU64; RetryReason::COUNT],
     refused: [AtomicU64; RetryRefusal::ALL.len()],
+    hedges: AtomicU64,
+    hedges_won: AtomicU64,
+    hedges_refused: [AtomicU64; HedgeRefusal::ALL.len()],
     /// Bodies that failed.
     failed: AtomicU64,
     /// Calls that were refused on purpose.
@@ -207,6 +210,9 @@ impl RouteMeter {
             durations: Durations::default(),
             retries: Default::default(),
             refused: Default::default(),
+            hedges: AtomicU64::new(0),
+            hedges_won: AtomicU64::new(0),
+            hedges_refused: Default::default(),
             failed: AtomicU64::new(0),
             refusals: Default::default(),
         }
@@ -241,6 +247,25 @@ impl RouteMeter {
         self.refused[reason.index()].fetch_add(1, Relaxed);
         let events = &self.hub.events;
         events.emit(|| Event::RetryRefused { service: Arc::clone(service), call, reason });
+    }
+
+    /// A further attempt is sent beside others. `service` is as the caller named it.
+    pub(crate) fn hedge(&self, (service, call): (&Arc<str>, u64), number: u32, after: Duration) {
+        self.hedges.fetch_add(1, Relaxed);
+        let events = &self.hub.events;
+        events.emit(|| Event::Hedge { service: Arc::clone(service), call, number, after });
+    }
+
+    /// It has given its call the answer.
+    pub(crate) fn hedge_won(&self) {
+        self.hedges_won.fetch_add(1, Relaxed);
+    }
+
+    /// One was due, and is not sent.
+    pub(crate) fn hedge_refused(&self, (service, call): (&Arc<str>, u64), reason: HedgeRefusal) {
+        self.hedges_refused[reason.index()].fetch_add(1, Relaxed);
+        let events = &self.hub.events;
+        events.emit(|| Event::HedgeRefused { service: Arc::clone(service), call, reason });
     }
 
     /// A call was refused on purpose.
@@ -312,6 +337,21 @@ impl RouteMeter {
                 for (counted, reason) in self.refused.iter().zip(RetryRefusal::ALL) {
                     if let count @ 1.. = counted.load(Relaxed) {
                         let reason = ("mesh.retry.refusal", reason.code().into());
+                        tell(Some(reason), MetricValue::Count(count));
+                    }
+                }
+            }
+            Metric::Hedges | Metric::HedgesWon => {
+                let counted =
+                    if metric == Metric::Hedges { &self.hedges } else { &self.hedges_won };
+                if let count @ 1.. = counted.load(Relaxed) {
+                    tell(None, MetricValue::Count(count));
+                }
+            }
+            Metric::HedgesRefused => {
+                for (counted, reason) in self.hedges_refused.iter().zip(HedgeRefusal::ALL) {
+                    if let count @ 1.. = counted.load(Relaxed) {
+                        let reason = ("mesh.hedge.refusal", reason.code().into());
                         tell(Some(reason), MetricValue::Count(count));
                     }
                 }

@@ -3,10 +3,10 @@
 
 #![allow(missing_docs, reason = "for the benches of this crate only")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    budget::Budget,
+    budget::{Budget, Purse, Throttled},
     retry::{Decision, Met, Policy},
 };
 use crate::{config, core::Random};
@@ -27,7 +27,7 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Retries {
     policy: Policy,
-    budget: Option<Budget>,
+    budget: Option<Purse>,
     random: Random,
 }
 
@@ -37,8 +37,19 @@ impl Retries {
     pub fn new(config: &config::Retry, budget: Option<&config::Budget>, seed: u64) -> Self {
         Self {
             policy: Policy::new(config),
-            budget: budget.map(Budget::new),
+            budget: budget.map(|budget| {
+                let throttle = config.throttle.as_ref().map(Throttled::new);
+                // As in a mesh: another form takes the place of one that is not given.
+                Purse::new(Arc::new(Budget::new(budget)), config.budget.is_some(), throttle)
+            }),
             random: Random::seeded(seed),
+        }
+    }
+
+    /// A call has been answered.
+    pub fn succeeded(&self) {
+        if let Some(budget) = &self.budget {
+            budget.ended(false);
         }
     }
 
@@ -60,6 +71,11 @@ impl Retries {
                 Met::Response { status: http::StatusCode::SERVICE_UNAVAILABLE, headers: &headers }
             }
         };
+        if let Some(budget) = &self.budget
+            && let Some(failed) = self.policy.is_failure(met)
+        {
+            budget.ended(failed);
+        }
         match self.policy.decide(attempt, met, &self.random) {
             Decision::Retry { after, .. } if met.is_safe() || self.pay(now) => Some(after),
             _ => None,
@@ -69,6 +85,6 @@ impl Retries {
     /// Pays for one more attempt.
     #[must_use]
     pub fn pay(&self, now: u64) -> bool {
-        self.budget.as_ref().is_none_or(|budget| budget.withdraw(now))
+        self.budget.as_ref().is_none_or(|budget| budget.withdraw(now, None).is_some())
     }
 }

@@ -33,6 +33,7 @@
 //! |---|---|---|
 //! | [`DeadlineLayer`] | the time of a call or of an attempt | none: it is given one |
 //! | [`RetryLayer`] | the repeats of a call, by [`config::Retry`](crate::config::Retry) | 3 attempts, 25 ms to 1 s apart, 20 % of the calls and 10 per second |
+//! | [`HedgeLayer`] | the tail of the latencies, by [`config::Hedge`](crate::config::Hedge) | none: it is given one |
 //! | [`ConcurrencyLimitLayer`] | the calls in flight | none: it is given one |
 //! | [`AuthorizeLayer`] | who may call what | none: it is given rules |
 //! | [`FaultLayer`] | nothing: it injects faults | none: it is given some |
@@ -64,6 +65,7 @@ pub(crate) mod exchange;
 pub mod fault;
 #[cfg(feature = "rls")]
 pub mod global_rate_limit;
+pub mod hedge;
 pub mod limit;
 #[cfg(test)]
 mod model;
@@ -93,6 +95,7 @@ pub use self::{
     deadline::{Deadline, DeadlineLayer},
     exchange::{Answer, Exchange, Replay},
     fault::{Fault, FaultLayer},
+    hedge::{Hedge, HedgeLayer},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
     queue::{FailFast, FailFastLayer},
     rate_limit::{Descriptor, RateLimit, RateLimitLayer},

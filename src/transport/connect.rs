@@ -76,6 +76,8 @@ pub(crate) struct ConnectError {
     what: &'static str,
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
     of: Of,
+    /// The time that it was given, where that has passed.
+    allowed: Option<Duration>,
 }
 
 /// What a failure to connect is about.
@@ -200,7 +202,7 @@ impl Watch {
 
 impl ConnectError {
     pub(crate) fn new(what: &'static str) -> Self {
-        Self { what, cause: None, of: Of::Connection }
+        Self { what, cause: None, of: Of::Connection, allowed: None }
     }
 
     pub(super) fn caused(what: &'static str, cause: BoxError) -> Self {
@@ -209,7 +211,7 @@ impl ConnectError {
 
     /// A failure of TLS.
     pub(super) fn tls(what: &'static str, cause: Option<BoxError>) -> Self {
-        Self { what, cause: cause.map(Into::into), of: Of::Tls }
+        Self { what, cause: cause.map(Into::into), of: Of::Tls, allowed: None }
     }
 
     /// It is to be secured, and the configuration does not say by what. No connection is tried.
@@ -243,8 +245,10 @@ impl ConnectError {
         Self { of: Of::Protocol, ..Self::new(what) }
     }
 
-    pub(super) fn timeout(in_tls: bool) -> Self {
-        if in_tls { Self::tls(TLS_TIMEOUT, None) } else { Self::new(TIMEOUT) }
+    /// `transport.connect_timeout` has passed.
+    pub(super) fn timeout(in_tls: bool, allowed: Duration) -> Self {
+        let error = if in_tls { Self::tls(TLS_TIMEOUT, None) } else { Self::new(TIMEOUT) };
+        Self { allowed: Some(allowed), ..error }
     }
 
     /// Whether the attempt has taken all the time that it may.
@@ -297,7 +301,11 @@ impl From<ConnectError> for Error {
             Some(check) => made.check(check),
             None => made,
         };
-        made.detail(error.to_string()).caused_by(error)
+        let detail = match error.allowed {
+            Some(allowed) => format!("{error}: {allowed:?}, `transport.connect_timeout`"),
+            None => error.to_string(),
+        };
+        made.detail(detail).caused_by(error)
     }
 }
 

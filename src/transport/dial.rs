@@ -122,8 +122,9 @@ impl Dialer {
             // What the endpoint says of us comes in place of its first words.
             made.map_err(|error| known.refusals.met().unwrap_or(error))
         };
-        let made = tokio::time::timeout(self.settings.connect_timeout, made).await;
-        let made = made.unwrap_or_else(|_| Err(ConnectError::timeout(known.in_tls)));
+        let allowed = self.settings.connect_timeout;
+        let made = tokio::time::timeout(allowed, made).await;
+        let made = made.unwrap_or_else(|_| Err(ConnectError::timeout(known.in_tls, allowed)));
         match made {
             Ok(made) => {
                 let how = Made {

@@ -132,7 +132,7 @@ async fn each_piece_names_its_place() {
             "must be in 200..=599",
         ),
         (format!("{{{to}, filters: [{{direct_response: {{status: 204, body: x}}}}]}}"), "has none"),
-        (format!("{{{to}, filters: [{{fault: {{}}}}]}}"), "filters[0] = fault: not supported yet"),
+        (format!("{{{to}, filters: [{{fault: {{}}}}]}}"), "filters[0].fault"),
     ] {
         let reason = refused(&route).await;
         assert!(reason.contains(place), "{route}\n{reason}\ndoes not contain {place}");

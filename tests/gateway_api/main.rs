@@ -18,5 +18,6 @@ mod headers;
 mod matching;
 mod mirrors;
 mod redirects;
+mod retries;
 mod rewrites;
 mod weights;

@@ -204,7 +204,7 @@ fn ask<'a, X>(
 ) -> Ask<'a, X> {
     let ask = Ask::any(now, random, tried).hashed(asked.hash).wanting(asked.wanted);
     let apart = asked.apart && !tried.is_empty();
-    Ask { over: asked.over, well: asked.well, apart, ..ask }
+    Ask { over: asked.over, well: asked.well, apart, avoid: asked.avoid, ..ask }
 }
 
 impl<X: Upstream> Outcomes<X> {

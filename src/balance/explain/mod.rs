@@ -27,7 +27,7 @@ use super::{
     ask::Ask,
     balancer::{Balancer, PickError},
     endpoint::Upstream,
-    pick::{Over, Picker, Pinned, Pins},
+    pick::{Avoid, Over, Picker, Pinned, Pins},
     planned::plan_of,
     subset::labels::Wanted,
     view::View,
@@ -45,6 +45,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) wanted: Option<&'a Wanted>,
     /// A retry leaves the localities of what it has met.
     pub(crate) apart: bool,
+    /// What else a retry avoids.
+    pub(crate) avoid: Option<&'a Avoid>,
     /// What does not work will not do: there are other clusters.
     pub(crate) well: bool,
 }

@@ -1,5 +1,6 @@
 //! The picking policies, over one set of endpoints.
 
+mod avoid;
 mod choices;
 mod first;
 mod hashed;
@@ -15,9 +16,12 @@ use std::{cell::Cell, sync::Arc};
 
 use twox_hash::XxHash64;
 
-pub(crate) use self::pinned::{HealthSet, Over};
 #[cfg(feature = "orca")]
 pub(super) use self::prequal::DECAY;
+pub(crate) use self::{
+    avoid::Avoid,
+    pinned::{HealthSet, Over},
+};
 pub(super) use self::{
     choices::Choices,
     first::{First, Sequence},
@@ -45,7 +49,7 @@ pub(super) enum Rank {
     Young,
     /// It works, and others are better, by its source's word.
     Degraded,
-    /// It works, and is in a locality that this call is to leave.
+    /// It works, and is in a locality or a priority that this call is to leave, or is one that it avoids.
     Left,
     /// Failing lately, or unhealthy by its source's word.
     Suspect,
@@ -85,6 +89,8 @@ pub(super) struct Mode<'a, X> {
     pub(super) slow_start: Option<&'a SlowStart>,
     /// Endpoints whose localities this call is to leave.
     pub(super) leaves: &'a [Arc<Endpoint<X>>],
+    /// What else it avoids, and the endpoints whose priorities it is to leave.
+    pub(super) avoid: Option<(&'a Avoid, &'a [Arc<Endpoint<X>>])>,
 }
 
 /// An endpoint that is used by a share alone.
@@ -293,6 +299,8 @@ impl<'a, X: Upstream> Mode<'a, X> {
             hash: ask.hash,
             slow_start: None,
             leaves,
+            // Only what is sent again avoids anything.
+            avoid: ask.avoid.filter(|_| !ask.tried.is_empty()).map(|it| (it, it.left(ask.tried))),
         }
     }
 
@@ -302,8 +310,17 @@ impl<'a, X: Upstream> Mode<'a, X> {
         if rank <= Rank::Degraded && self.is_left(endpoint) { Rank::Left } else { rank }
     }
 
-    /// Whether it is where the call has met something. One whose locality is not known is nowhere.
+    /// Whether nothing is avoided but what the call has met.
+    pub(super) fn leaves_nothing(&self) -> bool {
+        self.leaves.is_empty() && self.avoid.is_none()
+    }
+
+    /// Whether it is where the call has met something, or what it avoids. One whose locality is not
+    /// known is nowhere.
     fn is_left(&self, endpoint: &Endpoint<X>) -> bool {
+        if self.avoid.is_some_and(|(avoid, left)| avoid.avoids(endpoint, left)) {
+            return true;
+        }
         if self.leaves.is_empty() {
             return false;
         }

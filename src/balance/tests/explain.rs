@@ -181,7 +181,8 @@ impl World {
 
     fn explain(&self) -> PickExplanation {
         let (over, wanted) = (self.over.as_ref(), self.wanted.as_ref());
-        let asked = Asked { hash: self.hash, over, wanted, apart: false, well: self.well };
+        let asked =
+            Asked { hash: self.hash, over, wanted, apart: false, avoid: None, well: self.well };
         self.balancer.explain(&asked, self.now, |error| format!("{error:?}"))
     }
 

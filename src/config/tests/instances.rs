@@ -198,6 +198,10 @@ impl Model {
                 if has("verify_sni") && has("crl") {
                     object.insert("mode".into(), json!("mutual"));
                 }
+                // Who hedges says when.
+                if has("max_extra_percent") {
+                    object.insert("max_extra_percent".into(), json!(1));
+                }
                 // A map has a shard, that a name, and slots an order.
                 if has("shards") {
                     object.insert("shards".into(), json!([{"name": "a"}]));
@@ -303,6 +307,7 @@ impl Model {
             "integer" => json!(3),
             "number" if path.contains(".accrual.") => json!(0.5),
             "number" if path.ends_with("quantile") => json!(0.5),
+            "number" if path.ends_with("backoff_jitter") => json!(0.5),
             "number" if path.ends_with("smoothing") => json!(0.5),
             "number" if path.ends_with("backoff_ratio") => json!(0.5),
             "number" => json!(3.5),

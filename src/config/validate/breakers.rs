@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{Checker, not_yet};
-use crate::config::{Breakers, DropOverload, Queue, Thresholds};
+use super::Checker;
+use crate::config::{Breakers, DropOverload, InFlightBudget, Queue, Thresholds};
 
 /// Why pools are not limited.
 const NO_POOLS: &str = "means nothing here: an endpoint has one pool, which is made at its first call. `subsetting` \
@@ -15,7 +15,8 @@ impl Checker {
             max_requests,
             max_connections,
             max_pending,
-            max_retries,
+            // Any number will do: none at all is a limit, too.
+            max_retries: _,
             max_connections_per_endpoint,
             max_pools,
             retry_budget,
@@ -29,7 +30,7 @@ impl Checker {
         if let Some(high) = high {
             self.within("high", |checker| checker.thresholds(high));
         }
-        not_yet!(self, max_retries, retry_budget);
+        self.retry_budget(retry_budget.as_deref());
     }
 
     fn thresholds(&mut self, thresholds: &Thresholds) {
@@ -37,7 +38,7 @@ impl Checker {
             max_requests,
             max_connections,
             max_pending,
-            max_retries,
+            max_retries: _,
             max_pools,
             retry_budget,
         } = thresholds;
@@ -45,7 +46,13 @@ impl Checker {
         self.at_least_one("max_connections", *max_connections);
         self.at_least_one("max_pending", *max_pending);
         self.no_pools(*max_pools);
-        not_yet!(self, max_retries, retry_budget);
+        self.retry_budget(retry_budget.as_deref());
+    }
+
+    fn retry_budget(&mut self, budget: Option<&InFlightBudget>) {
+        if let Some(budget) = budget {
+            self.within("retry_budget", |checker| checker.in_flight_budget(budget));
+        }
     }
 
     fn no_pools(&mut self, max_pools: Option<u32>) {

@@ -6,7 +6,9 @@
 
 mod authorization;
 mod balancer;
+mod bounds;
 mod breakers;
+mod budget;
 mod cluster;
 mod dns;
 mod endpoint;
@@ -14,6 +16,7 @@ mod fault;
 mod filter;
 mod hash;
 mod health;
+mod hedge;
 mod matching;
 mod place;
 mod policy;

@@ -12,9 +12,9 @@ impl Checker {
             whole_response: _,
             attempt_timeout,
             idle_timeout,
-            response_timeout,
-            max_stream_duration,
-            grpc_timeout,
+            response_timeout: _,
+            max_stream_duration: _,
+            grpc_timeout: _,
             retry,
             max_requests,
             hedge,
@@ -25,9 +25,9 @@ impl Checker {
             failures,
             follow_redirects,
             tracing,
-            caller_overrides,
-            send_attempt_count,
-            report_attempt_count,
+            caller_overrides: _,
+            send_attempt_count: _,
+            report_attempt_count: _,
         } = policy;
         self.time("timeout", *timeout);
         self.time("attempt_timeout", *attempt_timeout);
@@ -42,23 +42,18 @@ impl Checker {
         if let Some(retry) = retry {
             self.within("retry", |checker| checker.retry(retry));
         }
+        if let Some(hedge) = hedge {
+            self.within("hedge", |checker| checker.hedge(hedge));
+        }
         if let Some(tracing) = tracing {
             self.within("tracing", |checker| checker.tracing(tracing));
         }
+        self.bounds(policy);
         self.hash_policies(hash.as_deref().unwrap_or_default());
-        not_yet!(
-            self,
-            response_timeout,
-            max_stream_duration,
-            grpc_timeout,
-            hedge,
-            limits,
-            failures,
-            follow_redirects,
-            caller_overrides,
-            send_attempt_count,
-            report_attempt_count,
-        );
+        if let Some(failures) = failures {
+            self.within("failures", |checker| checker.failures(failures));
+        }
+        not_yet!(self, limits, follow_redirects,);
     }
 
     fn tracing(&mut self, tracing: &Tracing) {

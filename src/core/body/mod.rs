@@ -2,6 +2,7 @@
 
 mod outgoing;
 mod replay;
+mod sent;
 mod sync;
 pub(crate) mod tail;
 mod tee;
@@ -26,6 +27,7 @@ use super::{BoxError, Error, ErrorKind, Instant, Origin, Phase, grpc};
 pub(crate) use self::{
     outgoing::{Outgoing, polled_foreign},
     replay::{ReplayBody, Unrepeatable},
+    sent::Sent,
     tee::tee,
     watch::{Awaited, BodyEnd, Ending, Held, Release, Report, Reporter, Ticket, Watch, Watcher},
 };

@@ -1,9 +1,12 @@
 //! Replay of request bodies: buffered lazily, capped, for any body.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use bytes::Bytes;
@@ -17,7 +20,7 @@ use crate::core::{Error, ErrorKind, Phase};
 ///
 /// Bodies that can be had twice for nothing are cloned. Any other is read through a shared
 /// buffer that keeps what the first attempt sent, up to the cap: over it the buffer is dropped,
-/// that attempt goes on, and a later one is refused.
+/// the attempt that is ahead goes on, one that is behind it fails, and a later one is refused.
 pub(crate) enum ReplayBody {
     Free(Bytes),
     Shared(Arc<Mutex<Shared>>),
@@ -32,11 +35,13 @@ pub(crate) enum Unrepeatable {
     Failed,
 }
 
-/// Locked by one body at a time: the newest attempt's. An abandoned attempt's body meets the
-/// lock only to learn that it is out of date, so nobody waits.
+/// Locked by one body at a time, for the poll of a frame. After a retry only the newest attempt's
+/// body reads; those of a hedged call read beside each other.
 pub(crate) struct Shared {
     source: Outgoing,
+    /// What was read, from the frame with the number `base` on.
     frames: Vec<Bytes>,
+    base: usize,
     trailers: Option<HeaderMap>,
     buffered: usize,
     cap: usize,
@@ -45,14 +50,25 @@ pub(crate) struct Shared {
     drained: bool,
     /// The source has given an error instead of its last frame.
     failed: bool,
-    /// The attempt that may read.
+    /// The newest attempt, and the oldest that may read.
     attempt: u32,
+    oldest: u32,
+    /// Who waits for the source, while it is the only one.
+    lone: Option<Waker>,
+    /// The same of several.
+    readers: Option<Arc<Readers>>,
 }
+
+/// The attempts that wait for the source. It knows one waker: this one, which wakes them all, so
+/// that none depends on another that does not read any more, or has no room to send.
+#[derive(Default)]
+pub(crate) struct Readers(Mutex<Vec<(u32, Waker)>>);
 
 /// The body of one attempt.
 pub(super) struct ReplayHandle {
     shared: Arc<Mutex<Shared>>,
     attempt: u32,
+    /// The number of the frame that it reads next.
     next: usize,
     ended: bool,
 }
@@ -71,6 +87,7 @@ impl ReplayBody {
         let shared = Arc::new(Mutex::new(Shared {
             source: body,
             frames: Vec::new(),
+            base: 0,
             trailers: None,
             buffered: 0,
             cap,
@@ -78,6 +95,9 @@ impl ReplayBody {
             drained: false,
             failed: false,
             attempt: 0,
+            oldest: 0,
+            lone: None,
+            readers: None,
         }));
         (handle(&shared, 0), Self::Shared(shared))
     }
@@ -90,8 +110,17 @@ impl ReplayBody {
         }
     }
 
-    /// The body of the next attempt, from its first byte; the one before can read no more.
+    /// The body of the next attempt, from its first byte; those before can read no more.
     pub(crate) fn next(&self) -> Result<Outgoing, Unrepeatable> {
+        self.another(true)
+    }
+
+    /// The body of a further attempt, from its first byte, beside those that read already.
+    pub(crate) fn beside(&self) -> Result<Outgoing, Unrepeatable> {
+        self.another(false)
+    }
+
+    fn another(&self, alone: bool) -> Result<Outgoing, Unrepeatable> {
         match self {
             Self::Free(bytes) => Ok(bytes.clone().into()),
             Self::Shared(shared) => {
@@ -99,6 +128,11 @@ impl ReplayBody {
                 inner.check()?;
                 inner.attempt += 1;
                 let attempt = inner.attempt;
+                if alone {
+                    inner.oldest = attempt;
+                } else {
+                    inner.share();
+                }
                 drop(inner);
                 Ok(handle(shared, attempt))
             }
@@ -111,7 +145,7 @@ fn handle(shared: &Arc<Mutex<Shared>>, attempt: u32) -> Outgoing {
     Outgoing::replay(ReplayHandle { shared, attempt, next: 0, ended: false })
 }
 
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -127,12 +161,12 @@ impl ReplayHandle {
             return Poll::Ready(None);
         }
         let mut shared = lock(&this.shared);
-        if shared.attempt != this.attempt {
+        if let Some(why) = shared.excludes(this) {
             this.ended = true;
-            return Poll::Ready(Some(Err(Error::new(ErrorKind::RequestBody, Phase::Request)
-                .detail("a newer attempt of this call has taken the body over"))));
+            let error = Error::new(ErrorKind::RequestBody, Phase::Request).detail(why);
+            return Poll::Ready(Some(Err(error)));
         }
-        if let Some(bytes) = shared.frames.get(this.next) {
+        if let Some(bytes) = shared.frames.get(this.next - shared.base) {
             this.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(bytes.clone()))));
         }
@@ -140,7 +174,7 @@ impl ReplayHandle {
             this.ended = true;
             return Poll::Ready(shared.trailers.clone().map(|map| Ok(Frame::trailers(map))));
         }
-        let frame = ready!(Pin::new(&mut shared.source).poll_frame(cx));
+        let Poll::Ready(frame) = shared.read(this.attempt, cx) else { return Poll::Pending };
         Poll::Ready(match frame {
             None => {
                 shared.drained = true;
@@ -163,15 +197,15 @@ impl ReplayHandle {
     pub(super) fn is_end_stream(&self) -> bool {
         let shared = lock(&self.shared);
         self.ended
-            || (self.next == shared.frames.len()
+            || (self.next == shared.base + shared.frames.len()
                 && shared.trailers.is_none()
-                && (shared.drained || shared.source.is_end_stream()))
+                && (shared.drained || (!shared.failed && shared.source.is_end_stream())))
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let shared = lock(&self.shared);
-        let replayed: u64 =
-            shared.frames.iter().skip(self.next).map(|bytes| bytes.len() as u64).sum();
+        let read = self.next.saturating_sub(shared.base);
+        let replayed: u64 = shared.frames.iter().skip(read).map(|bytes| bytes.len() as u64).sum();
         let rest = shared.source.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(replayed));
@@ -195,6 +229,53 @@ impl Shared {
         }
     }
 
+    /// Why an attempt can read no more.
+    fn excludes(&self, handle: &ReplayHandle) -> Option<&'static str> {
+        if handle.attempt < self.oldest {
+            Some("a newer attempt of this call has taken the body over")
+        } else if handle.next < self.base {
+            Some("the body is larger than what is kept of it, and another attempt is ahead")
+        } else if self.failed {
+            Some("the body has failed while another attempt read it")
+        } else {
+            None
+        }
+    }
+
+    /// There are several readers from now on.
+    fn share(&mut self) {
+        let lone = self.lone.take();
+        let readers = self.readers.get_or_insert_default();
+        if let Some(waker) = lone {
+            // Whoever waits now is the newest before this one.
+            lock(&readers.0).push((self.attempt - 1, waker));
+        }
+    }
+
+    /// Asks the source for its next frame.
+    fn read(
+        &mut self,
+        attempt: u32,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(readers) = &self.readers else {
+            let polled = Pin::new(&mut self.source).poll_frame(cx);
+            if polled.is_pending() && !self.lone.as_ref().is_some_and(|it| it.will_wake(cx.waker()))
+            {
+                self.lone = Some(cx.waker().clone());
+            }
+            return polled;
+        };
+        readers.wait(attempt, cx.waker());
+        let all = Waker::from(Arc::clone(readers));
+        let polled = Pin::new(&mut self.source).poll_frame(&mut Context::from_waker(&all));
+        if polled.is_ready() {
+            // The others find it in the buffer.
+            readers.wake_others(attempt);
+        }
+        polled
+    }
+
     /// Keeps a copy of what goes out, unless that would exceed the cap.
     fn keep(&mut self, frame: Frame<Bytes>, next: &mut usize) -> Frame<Bytes> {
         match frame.into_data() {
@@ -202,13 +283,18 @@ impl Shared {
                 self.buffered = self.buffered.saturating_add(bytes.len());
                 if self.buffered > self.cap {
                     self.overflowed = true;
+                    self.base += self.frames.len();
                     self.frames = Vec::new();
-                    *next = 0;
                 }
                 // An empty frame says nothing, and may come without end.
-                if !self.overflowed && !bytes.is_empty() {
-                    self.frames.push(bytes.clone());
+                if !bytes.is_empty() {
                     *next += 1;
+                    if self.overflowed {
+                        // Who has not read it never will.
+                        self.base += 1;
+                    } else {
+                        self.frames.push(bytes.clone());
+                    }
                 }
                 Frame::data(bytes)
             }
@@ -224,87 +310,38 @@ impl Shared {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use http_body_util::{BodyExt, StreamBody};
+// === impl Readers ===
 
-    use super::*;
-
-    fn stream(parts: &'static [&'static str]) -> Outgoing {
-        let frames = parts.iter().map(|part| {
-            Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(part.as_bytes())))
-        });
-        Outgoing::new(StreamBody::new(futures_util::stream::iter(frames)))
-    }
-
-    async fn read(body: Outgoing) -> Bytes {
-        body.collect().await.unwrap().to_bytes()
-    }
-
-    #[tokio::test]
-    async fn a_second_attempt_sends_the_same_bytes() {
-        let (mut first, replay) = ReplayBody::arm(stream(&["ab", "cd", "ef"]), 64);
-        let _sent = first.frame().await;
-        drop(first);
-        assert_eq!(read(replay.next().unwrap()).await, "abcdef");
-        assert_eq!(read(replay.next().unwrap()).await, "abcdef");
-    }
-
-    #[tokio::test]
-    async fn over_the_cap_the_first_attempt_goes_on_and_a_retry_is_refused() {
-        let (first, replay) = ReplayBody::arm(stream(&["abc", "def"]), 5);
-        assert_eq!(read(first).await, "abcdef");
-        assert!(replay.next().is_err());
-    }
-
-    #[tokio::test]
-    async fn exactly_the_cap_is_replayed() {
-        let (first, replay) = ReplayBody::arm(stream(&["abc", "def"]), 6);
-        assert_eq!(read(first).await, "abcdef");
-        assert_eq!(read(replay.next().unwrap()).await, "abcdef");
-    }
-
-    #[tokio::test]
-    async fn an_abandoned_attempt_cannot_steal_bytes_from_the_newer_one() {
-        let (mut first, replay) = ReplayBody::arm(stream(&["ab", "cd"]), 64);
-        let _sent = first.frame().await;
-        let second = replay.next().unwrap();
-        assert!(first.frame().await.unwrap().is_err());
-        assert_eq!(read(second).await, "abcd");
-    }
-
-    #[tokio::test]
-    async fn a_body_that_failed_is_not_sent_again_as_a_shorter_whole_one() {
-        let frames = [Ok(Frame::data(Bytes::from_static(b"first half"))), Err("the disk is gone")];
-        let body = Outgoing::new(StreamBody::new(futures_util::stream::iter(frames)));
-        let (mut first, replay) = ReplayBody::arm(body, 64);
-        assert!(first.frame().await.unwrap().is_ok());
-        assert!(replay.check().is_ok());
-        assert!(first.frame().await.unwrap().is_err());
-        assert_eq!(replay.check(), Err(Unrepeatable::Failed));
-        assert!(replay.next().is_err());
-    }
-
-    #[tokio::test]
-    async fn trailers_are_sent_once_by_each_attempt() {
-        let trailers = HeaderMap::from_iter([(http::header::ETAG, "1".parse().unwrap())]);
-        let frames = [Frame::data(Bytes::from_static(b"ab")), Frame::trailers(trailers)];
-        let frames = frames.map(Ok::<_, std::convert::Infallible>);
-        let body = Outgoing::new(StreamBody::new(futures_util::stream::iter(frames)));
-        let (first, replay) = ReplayBody::arm(body, 64);
-        let mut attempt = first;
-        for _ in 0..3 {
-            assert!(attempt.frame().await.unwrap().unwrap().is_data());
-            assert!(attempt.frame().await.unwrap().unwrap().is_trailers());
-            assert!(attempt.frame().await.is_none());
-            attempt = replay.next().unwrap();
+impl Readers {
+    fn wait(&self, attempt: u32, waker: &Waker) {
+        let mut waiting = lock(&self.0);
+        match waiting.iter_mut().find(|(known, _)| *known == attempt) {
+            Some((_, known)) => known.clone_from(waker),
+            None => waiting.push((attempt, waker.clone())),
         }
     }
 
-    #[tokio::test]
-    async fn a_full_body_is_replayed_without_a_buffer() {
-        let (first, replay) = ReplayBody::arm(Bytes::from_static(b"hello").into(), 1);
-        assert_eq!(read(first).await, "hello");
-        assert_eq!(read(replay.next().unwrap()).await, "hello");
+    fn wake_others(&self, than: u32) {
+        let mut waiting = lock(&self.0);
+        let woken = std::mem::take(&mut *waiting);
+        drop(waiting);
+        for (attempt, waker) in woken {
+            if attempt != than {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Wake for Readers {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let woken = std::mem::take(&mut *lock(&self.0));
+        for (_, waker) in woken {
+            waker.wake();
+        }
     }
 }

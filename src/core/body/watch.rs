@@ -47,6 +47,8 @@ pub(crate) struct Ticket {
     pub(crate) probe: bool,
     /// It is counted among the calls in flight to the whole cluster, too.
     pub(crate) crowded: bool,
+    /// The gRPC statuses that are failures of its endpoint, where its policy says so: one bit each.
+    pub(crate) codes: Option<u32>,
 }
 
 /// Learns of the end of a body: the endpoint that it came from.
@@ -130,6 +132,10 @@ impl Drop for Held {
     }
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is done of its end, and whose bounds these are"
+)]
 pub(crate) struct Watch {
     pub(crate) watcher: Option<(Arc<dyn Watcher>, Ticket)>,
     pub(crate) held: Held,
@@ -139,6 +145,10 @@ pub(crate) struct Watch {
     pub(crate) deadline: Option<Instant>,
     /// Bounds the wait for each frame.
     pub(crate) idle: Option<Duration>,
+    /// That is the attempt's own bound.
+    pub(crate) idle_of_attempt: bool,
+    /// The deadline is that of the whole stream.
+    pub(crate) is_stream_bound: bool,
     /// Failures end the body with trailers instead of an error.
     pub(crate) grpc: bool,
     /// Whose failures these are; nobody's when an outer watch reports them.
@@ -159,6 +169,8 @@ impl Watch {
             limits: [Held::Nothing, Held::Nothing],
             deadline: None,
             idle: None,
+            idle_of_attempt: false,
+            is_stream_bound: false,
             grpc: false,
             report: None,
             timer: None,
@@ -214,8 +226,16 @@ impl Watch {
         let error = Error::new(ErrorKind::Timeout, Phase::Body);
         let error = match (expired, self.idle) {
             (Expired::Idle, Some(idle)) => {
-                error.detail(format!("no frame came within {idle:?} (`idle_timeout`)"))
+                let name = if self.idle_of_attempt {
+                    "retry.attempt_idle_timeout"
+                } else {
+                    "idle_timeout"
+                };
+                error.detail(format!("no frame came within {idle:?} (`{name}`)"))
             }
+            _ if self.is_stream_bound => error.detail(
+                "the deadline of the call passed while its body was read (`max_stream_duration`)",
+            ),
             _ => error.detail("the deadline of the call passed while its body was read"),
         };
         Poll::Ready(self.fail(end, error))

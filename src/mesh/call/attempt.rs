@@ -2,6 +2,7 @@
 //! endpoint. No decision about retries is made here.
 
 mod failing;
+mod judged;
 mod queued;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
 };
 
 use http::{
-    Request, Response, StatusCode, Version,
+    Request, Response, Version,
     header::{HOST, UPGRADE},
     uri::Scheme,
 };
@@ -49,7 +50,9 @@ pub(crate) struct Attempt {
     /// 1 for the first attempt.
     number: u32,
     started: Instant,
-    /// The same, and when its head or its failure came, in nanoseconds since the mesh's epoch.
+    /// When its request began to be sent, if it has.
+    sending: Option<Instant>,
+    /// The same as its start, and when its head or its failure came, in nanoseconds since the mesh's epoch.
     at: u64,
     ended: u64,
     /// Why it gave no response, if it gave none.
@@ -151,6 +154,7 @@ impl Attempt {
             let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
             ask.over = pinned.over();
             ask.apart = pinned.leaves_localities(tried);
+            ask.avoid = pinned.avoid(tried);
             match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
                 Ok(flight) => break flight,
                 Err(reason) => {
@@ -201,6 +205,11 @@ impl Attempt {
         (cluster, core): (&Cluster, &Core),
     ) -> Result<Self, Box<Failed>> {
         let inner = &caller.inner;
+        if let Some(shares) = &core.shares
+            && let Some(share) = shares.share(pinned.priority())
+        {
+            share.begun(at);
+        }
         let endpoint = Arc::clone(flight.endpoint());
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
             return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, PickError::Empty)));
@@ -214,6 +223,7 @@ impl Attempt {
         let state = begin(caller, node, way, &waiting, number, at, trace);
         let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
         let (started, ended) = (now, at);
+        let sending = matches!(state, State::Send | State::Stage(_)).then_some(now);
         let moved = false;
         Ok(Self {
             state,
@@ -222,6 +232,7 @@ impl Attempt {
             breaker,
             number,
             started,
+            sending,
             at,
             ended,
             met,
@@ -236,6 +247,11 @@ impl Attempt {
 
     pub(crate) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// When its request began to be sent, if it has.
+    pub(crate) fn sending_since(&self) -> Option<Instant> {
+        self.sending
     }
 
     /// Whether its endpoint is another than was known when it began.
@@ -320,6 +336,7 @@ impl Attempt {
                     Ok(lease) => {
                         let node = self.endpoint.as_ref().and_then(|to| to.extra());
                         self.state = way.send(lease, node.map_or("", |node| &node.name));
+                        self.sending = Some(Instant::now());
                     }
                     Err(error) => {
                         return Poll::Ready(Err(self.connect_failed(caller, &mut way, error)));
@@ -333,6 +350,7 @@ impl Attempt {
                         }
                         let node = self.endpoint.as_ref().and_then(|to| to.extra());
                         self.state = way.send(lease, node.map_or("", |node| &node.name));
+                        self.sending = Some(Instant::now());
                     }
                     Err(error) => {
                         return Poll::Ready(Err(self.connect_failed(caller, &mut way, error)));
@@ -529,21 +547,27 @@ impl Attempt {
         };
         let end = End::of_head(caller.verb, status.as_u16(), code);
         self.tell_end(caller, now, Some(status.as_u16()), None, end);
-        let outcome = head_outcome(caller.grpc, status, code);
+        let said = pinned.failures();
+        let outcome = judged::outcome(said, caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
             flight.answered(now, status.as_u16(), || retry::wait_asked(response.headers()));
             flight.endpoint().heard(response.headers());
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
             }
-            flight.into_ticket(now)
+            let (watcher, mut ticket) = flight.into_ticket(now);
+            ticket.codes = said.and_then(|said| said.codes().0);
+            (watcher, ticket)
         });
+        let (idle, idle_of_attempt) = pinned.idle();
         Watch {
             watcher,
             held,
             limits: [Held::Nothing, std::mem::replace(&mut self.breaker, Held::Nothing)],
             deadline: pinned.bounds.body,
-            idle: pinned.policy().and_then(|policy| policy.idle_timeout),
+            idle,
+            idle_of_attempt,
+            is_stream_bound: pinned.is_stream_bound(),
             grpc: caller.grpc,
             report: Some(Report {
                 to: Arc::clone(caller.meter(Some(pinned))) as Arc<dyn Reporter>,
@@ -580,12 +604,4 @@ impl Attempt {
         self.endpoint = Some(endpoint);
         self.moved = true;
     }
-}
-
-/// The outcome for the endpoint, when the response head decides it.
-fn head_outcome(is_grpc: bool, status: StatusCode, code: Option<i32>) -> Option<Outcome> {
-    if !is_grpc || !status.is_success() {
-        return Some(Outcome::of_http(status.as_u16()));
-    }
-    code.map(Outcome::of_grpc)
 }

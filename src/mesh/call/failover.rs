@@ -118,6 +118,7 @@ impl Question<'_> {
         let mut ask = Ask::any(self.at, &self.caller.inner.random, self.tried);
         ask.over = pinned.over();
         ask.apart = pinned.leaves_localities(self.tried);
+        ask.avoid = pinned.avoid(self.tried);
         let ask = ask.hashed(self.hash(cluster)).wanting(pinned.wanted.as_deref());
         loop {
             let balancer = &core.balancer;

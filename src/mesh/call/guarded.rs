@@ -10,6 +10,7 @@ use http::{Request, Response};
 use super::{
     Caller,
     path::{PathProj, State, StateProj, Step},
+    termed,
 };
 use crate::{
     core::{Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, grpc},
@@ -134,7 +135,8 @@ impl PathProj<'_> {
             (chosen.service.table.get(chosen.place), &*self.request)
         {
             let call = request.extensions().get::<Call>();
-            let bounds = deadline::of(request.headers(), call, route.policy.scope, started);
+            let scope = termed::scope(&route.policy, request.headers());
+            let bounds = deadline::of(request.headers(), call, scope, started);
             *self.own_bound = bounds.head;
         }
         let passes = Passes::default();

@@ -11,13 +11,16 @@ mod faulty;
 mod first;
 mod guarded;
 mod head;
+mod hedged;
 pub(super) mod mirrored;
 mod outcome;
+mod overrides;
 mod path;
 mod refusals;
 mod staged;
 mod stepped;
 pub(crate) mod sticky;
+mod termed;
 mod traced;
 mod trail;
 mod words;
@@ -44,7 +47,7 @@ use super::{
     service::{Policy, Route, Service, ServiceCell},
 };
 use crate::{
-    balance::{Endpoint, Over, Wanted},
+    balance::{Avoid, Endpoint, Over, Wanted},
     config::CallPriority,
     core::{Body, BoxFuture, Error, Outgoing, grpc},
     observe::{RouteMeter, Verb},
@@ -105,7 +108,19 @@ impl Pinned {
         !tried.is_empty() && self.policy().is_some_and(|policy| policy.retry.leaves_localities())
     }
 
+    /// What else another attempt avoids.
+    #[inline]
+    pub(crate) fn avoid(&self, tried: &[Arc<Endpoint<Node>>]) -> Option<&Avoid> {
+        if tried.is_empty() { None } else { self.policy()?.avoid.as_deref() }
+    }
+
     pub(crate) fn policy(&self) -> Option<&Policy> {
+        // One of its own, by its request's headers; most calls have nothing of the kind.
+        if let Some(sticky) = &self.sticky
+            && let Some(own) = sticky.termed.as_ref().and_then(termed::Termed::policy)
+        {
+            return Some(own);
+        }
         self.route().map(|route| &route.policy)
     }
 

@@ -10,13 +10,16 @@ use super::{
     Pinned,
     attempt::{Met, Way},
     entrance, failover,
-    path::{Next, PathProj, State, StateProj, Step},
+    path::{Next, PathProj, State, StateProj, Step, around},
 };
 #[cfg(feature = "_tls")]
 use crate::security::TlsError;
 use crate::{
     core::{Body, Error, ErrorKind, Instant, Phase, RetryReason, RetryRefusal, Unrepeatable, grpc},
-    resilience::retry::{self, Decision},
+    resilience::{
+        budget::Grant,
+        retry::{self, Decision},
+    },
     transport::ConnectError,
 };
 
@@ -37,6 +40,7 @@ impl PathProj<'_> {
         *self.ended = self.attempt_ended();
         self.trace_answer(response);
         if self.armed.as_ref().is_none_or(|armed| armed.safe_only) {
+            self.throttled_by(response);
             return Next::Return;
         }
         let is_grpc = self.caller.grpc;
@@ -63,6 +67,7 @@ impl PathProj<'_> {
             Some(code) => retry::Met::GrpcStatus { code, headers },
             None => retry::Met::Response { status, headers },
         };
+        self.throttled(met);
         let refused = match self.decide(met).ok_or(())? {
             Decision::Return => return Err(()),
             Decision::Refuse { reason } => reason,
@@ -97,6 +102,9 @@ impl PathProj<'_> {
             && self.trailed(response.status(), code, trailers).is_ok()
         {
             return Step::Again;
+        }
+        if !matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
+            self.throttled_by(&response);
         }
         match frame {
             Some(Ok(frame)) => {
@@ -170,20 +178,26 @@ impl PathProj<'_> {
         if phase == Phase::Admission {
             return self.expired_before();
         }
-        let Some(pinned) = &*self.pinned else {
+        if self.pinned.is_none() {
             let error = Error::new(ErrorKind::Timeout, Phase::Resolve)
                 .detail(format!("no source delivered the service {}", self.of_resolve()));
             return Step::Return(Err(error));
-        };
+        }
+        let whole = self.is_late(now);
+        let bound = if whole { String::new() } else { self.of_attempt_bound() };
         match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => {
                 let way = Way { request: self.request, sent: self.sent.as_mut() };
                 attempt.expire(self.caller, way, now);
             }
             StateProj::Staged(attempt) => attempt.expire(),
+            StateProj::Hedged(group) => {
+                if let Some(pinned) = &*self.pinned {
+                    group.expire(&mut around!(self, pinned), now);
+                }
+            }
             _ => {}
         }
-        let whole = pinned.bounds.expired(now);
         self.trace_failure(ErrorKind::Timeout);
         let error = Error::new(ErrorKind::Timeout, phase);
         if whole {
@@ -191,8 +205,7 @@ impl PathProj<'_> {
             let detail = format!("the deadline of the call passed: {}", self.of_deadline());
             return Step::Return(Err(error.detail(detail)));
         }
-        let error =
-            error.detail(format!("the attempt timeout passed: {}", self.of_attempt_timeout()));
+        let error = error.detail(format!("the attempt timeout passed: {bound}"));
         if self.request.is_some() && self.may_resend(ErrorKind::Timeout) {
             return self.resend(error, "attempt timeout");
         }
@@ -202,6 +215,7 @@ impl PathProj<'_> {
     /// Asks the retry policy about an attempt without an answer.
     fn lost(&mut self, met: retry::Met<'static>, error: Error, text: &str) -> Step {
         let is_safe = met.is_safe();
+        self.throttled(met);
         if self.armed.is_none() && !(is_safe && self.request.is_some()) {
             self.note(text);
             let why = self.of_unwanted(met);
@@ -261,12 +275,8 @@ impl PathProj<'_> {
             let armed = self.armed.as_ref().ok_or(RetryRefusal::NoCopy)?;
             armed.body.check().map_err(unrepeatable)?;
         }
-        let inner = &self.caller.inner;
-        if budgeted
-            && let Some(policy) = self.pinned.as_ref().and_then(Pinned::policy)
-            && !policy.budget.withdraw(inner.epoch.nanos(now))
-        {
-            return Err(RetryRefusal::Budget);
+        if budgeted {
+            self.pay(now)?;
         }
         self.trail.is_paid = budgeted;
         // Only now: what takes the body over breaks an upload that is still under way.
@@ -282,14 +292,28 @@ impl PathProj<'_> {
         Ok(())
     }
 
+    /// Takes what one more attempt costs out of the budget.
+    fn pay(&mut self, now: Instant) -> Result<(), RetryRefusal> {
+        let Some(pinned) = &*self.pinned else { return Ok(()) };
+        let Some(policy) = pinned.policy() else { return Ok(()) };
+        // The attempt before, if it was a retry, is over.
+        self.trail.grant = Grant::default();
+        let core = pinned.cluster.core.load();
+        let now = self.caller.inner.epoch.nanos(now);
+        let granted = policy.budget.withdraw(now, core.slot(pinned.priority()));
+        self.trail.grant = granted.ok_or(RetryRefusal::Budget)?;
+        Ok(())
+    }
+
     /// The attempt was refused before it was made: its retry has cost nothing.
     #[cold]
     fn refund(&mut self) {
         if !std::mem::take(&mut self.trail.is_paid) {
             return;
         }
+        let grant = std::mem::take(&mut self.trail.grant);
         if let Some(policy) = self.pinned.as_ref().and_then(Pinned::policy) {
-            policy.budget.refund(self.caller.inner.epoch.nanos(Instant::now()));
+            policy.budget.refund(self.caller.inner.epoch.nanos(Instant::now()), grant);
         }
     }
 
@@ -360,7 +384,7 @@ fn repeatable(error: &Error) -> bool {
     error.kind() == ErrorKind::Connect && refused.is_none_or(|error| !error.is_timeout())
 }
 
-fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
+pub(super) fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
     match why {
         Unrepeatable::TooLarge => RetryRefusal::BodyTooLarge,
         Unrepeatable::Failed => RetryRefusal::BodyFailed,
@@ -368,7 +392,7 @@ fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
 }
 
 /// What an attempt met, in a word or two: the root of its causes.
-fn attempt_text(error: &Error) -> String {
+pub(super) fn attempt_text(error: &Error) -> String {
     let mut root = std::error::Error::source(error);
     #[cfg(feature = "_tls")]
     if let Some(tls) = root.and_then(|root| root.downcast_ref::<TlsError>()) {

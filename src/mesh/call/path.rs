@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, Version, header::UPGRADE};
 use http_body::Body as _;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -19,9 +19,11 @@ use super::{
     faulty::Meeting,
     guarded::{self, Chosen, Passes, Passing},
     head::{self, Head},
+    hedged::Hedged,
     mirrored,
     staged::StagedAttempt,
     stepped, sticky,
+    termed::{self, Termed},
     traced::{self, Trace},
     trail::{Trail, Visit},
 };
@@ -33,7 +35,7 @@ use crate::{
     },
     mesh::{cluster::Cluster, guard::protect::criticality},
     observe::{CallEnd, End, RouteMeter, Verb},
-    resilience::{deadline, limit::Limiter, retry::Arms},
+    resilience::{budget::Grant, deadline, limit::Limiter, retry::Arms},
     route::{Found, Roll},
     transport::SendFuture,
 };
@@ -76,6 +78,8 @@ pub(super) struct Armed {
     pub(super) body: ReplayBody,
     /// Only after what is known not to have been worked on.
     pub(super) safe_only: bool,
+    /// It may be sent again beside the first, and was not yet.
+    pub(super) hedges: bool,
 }
 
 #[pin_project(project = StateProj)]
@@ -90,6 +94,8 @@ pub(super) enum State {
     Attempt(Attempt),
     /// Through the user's attempt layers, which cost a box anyway.
     Staged(Box<StagedAttempt>),
+    /// Attempts beside each other. Boxed: only routes that hedge have it.
+    Hedged(Box<Hedged>),
     /// A gRPC response whose status may still come in its first frame, until then. Boxed: only one
     /// that may be retried is held back.
     Peek(Option<Box<Response<Body>>>, Instant),
@@ -110,6 +116,23 @@ pub(super) enum Next {
     Peek(Instant),
     Again,
 }
+
+/// What stands around the attempts of a hedged call.
+macro_rules! around {
+    ($path:expr, $pinned:expr) => {
+        $crate::mesh::call::hedged::Around {
+            caller: $path.caller,
+            pinned: $pinned,
+            armed: $path.armed.as_mut(),
+            trail: $path.trail,
+            trace: $path.trace,
+            request: $path.request,
+            sent: $path.sent.as_mut(),
+        }
+    };
+}
+
+pub(super) use around;
 
 // === impl Path ===
 
@@ -152,6 +175,10 @@ impl Future for Path {
                     attempt.poll(cx, this.caller, pinned, way)
                 }
                 StateProj::Staged(attempt) => attempt.poll(cx, this.request),
+                StateProj::Hedged(group) => {
+                    let Some(pinned) = &*this.pinned else { return Poll::Pending };
+                    group.poll(cx, around!(this, pinned))
+                }
                 _ => match ready!(this.step(cx)) {
                     Step::Again => continue,
                     Step::Return(result) => return Poll::Ready(this.done(result)),
@@ -213,7 +240,10 @@ impl PathProj<'_> {
             StateProj::Guards(_) => self.pass(cx),
             StateProj::Faulty(_) => self.met_faults(cx),
             StateProj::Backoff(_) => self.wait(cx),
-            StateProj::Attempt(_) | StateProj::Staged(_) | StateProj::Done => Poll::Pending,
+            StateProj::Attempt(_)
+            | StateProj::Staged(_)
+            | StateProj::Hedged(_)
+            | StateProj::Done => Poll::Pending,
         }
     }
 
@@ -226,10 +256,11 @@ impl PathProj<'_> {
             && let Some(route) = service.table.get(pinned.route)
         {
             let inner = &self.caller.inner;
-            let steps = pinned.sticky.take().and_then(|sticky| sticky.steps);
+            let before = pinned.sticky.take().map(|sticky| (sticky.steps, sticky.termed));
             (pinned.hash, pinned.sticky) = sticky::stick(inner, &pinned.cluster, route, request);
-            if steps.is_some() {
-                pinned.sticky.get_or_insert_default().steps = steps;
+            if let Some((steps, termed)) = before {
+                let sticky = pinned.sticky.get_or_insert_default();
+                (sticky.steps, sticky.termed) = (steps, termed);
             }
         }
     }
@@ -326,10 +357,18 @@ impl PathProj<'_> {
             }
         }
         *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
+        let own = match &route.policy.terms {
+            Some(terms) if terms.caller_overrides => {
+                termed::overridden(&route.policy, request.headers_mut())
+            }
+            _ => None,
+        };
+        let policy = own.as_deref().unwrap_or(&route.policy);
         let call = request.extensions().get::<Call>();
-        let policy = &route.policy;
         // Only gRPC's callers say in a header how long they wait.
-        let bounds = if self.caller.grpc {
+        let bounds = if let Some(terms) = &policy.terms {
+            termed::bounds(terms, policy, request, self.caller.grpc, started)
+        } else if self.caller.grpc {
             deadline::of(request.headers(), call, policy.scope, started)
         } else {
             deadline::of_http(call, policy.scope, started)
@@ -341,7 +380,11 @@ impl PathProj<'_> {
             (None, None)
         };
         // The head is kept when, and only when, another attempt may be made from it.
-        let mut arms = policy.retry.arms(request.method(), self.caller.grpc, call);
+        let mut arms = if policy.retry.allows(request.headers()) {
+            policy.retry.arms(request.method(), self.caller.grpc, call)
+        } else {
+            Arms::Nothing
+        };
         if arms == Arms::Nothing
             && policy.retry.attempts() > 1
             && (inner.stages.leaf.is_some() || speaks_http2(request, cluster))
@@ -350,6 +393,18 @@ impl PathProj<'_> {
             // it has been sent (REFUSED_STREAM, GOAWAY); HTTP/1.1 has no such word.
             arms = Arms::Safe;
         }
+        let hedges = match &policy.hedging {
+            None => false,
+            Some(hedging) => {
+                // One connection alone can become something else.
+                let hedges = !request.headers().contains_key(UPGRADE)
+                    && policy.retry.may_repeat(request.method(), self.caller.grpc, call);
+                if hedges {
+                    hedging.deposit(at);
+                }
+                hedges
+            }
+        };
         let said = call.and_then(|call| call.criticality);
         if call.is_some_and(|call| call.is_retry) {
             // Passed on, so that nobody further down multiplies it either.
@@ -364,13 +419,17 @@ impl PathProj<'_> {
             }
             mirrored::send(&cluster.mirrors, self.caller, request);
         }
-        if arms > Arms::Nothing {
+        if arms > Arms::Nothing || hedges {
             let head = Head::of(request);
             let body = std::mem::take(request.body_mut());
             let (first, body) = ReplayBody::arm(body, policy.max_body_bytes);
             *request.body_mut() = first;
-            let safe_only = arms == Arms::Safe;
-            *self.armed = Some(Armed { head, body, safe_only });
+            let safe_only = arms < Arms::Everything;
+            *self.armed = Some(Armed { head, body, safe_only, hedges });
+        }
+        if policy.terms.is_some() {
+            let termed = Termed::new(own.clone(), policy.terms.as_deref(), bounds, started);
+            sticky.get_or_insert_default().termed = Some(termed);
         }
         let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
         *self.pinned =
@@ -419,6 +478,9 @@ impl PathProj<'_> {
     /// Makes the attempt that has been started.
     #[inline]
     pub(super) fn launch(&mut self, now: Instant, at: u64) -> Step {
+        if self.pinned.as_ref().is_some_and(|pinned| pinned.sticky.is_some()) {
+            self.begin_termed();
+        }
         let (Some(pinned), Some(request)) = (&*self.pinned, &mut *self.request) else {
             return missing();
         };
@@ -436,12 +498,16 @@ impl PathProj<'_> {
             traced::attempt(self.trace, self.caller, &mut request, number, None);
             let attempt = StagedAttempt::new(stage, self.caller, pinned, request, tried, number);
             self.state.set(State::Staged(Box::new(attempt)));
+            self.hedge(at);
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
         match Attempt::start(self.caller, pinned, way, tried, number, (now, at), self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
+                if self.armed.as_ref().is_some_and(|armed| armed.hedges) {
+                    self.hedge(at);
+                }
                 Step::Again
             }
             Err(failed) => {
@@ -453,7 +519,7 @@ impl PathProj<'_> {
 
     /// Waits until a bound passes; arms the timer only now.
     pub(super) fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        let Some(at) = self.bound() else { return Poll::Pending };
+        let Some(at) = self.bound(cx) else { return Poll::Pending };
         match self.timer.as_mut().as_pin_mut() {
             None => self.timer.set(Some(tokio::time::sleep_until(at))),
             Some(timer) if timer.deadline() != at => timer.reset(at),
@@ -468,6 +534,14 @@ impl PathProj<'_> {
             StateProj::Backoff(until) if *until <= now => {
                 self.state.set(State::Begin);
                 Step::Again
+            }
+            StateProj::Hedged(group) if !late => {
+                let Some(pinned) = &*self.pinned else { return Poll::Pending };
+                if group.fired(&mut around!(self, pinned), now) {
+                    Step::Again
+                } else {
+                    self.expired(now)
+                }
             }
             // The head is here, and with it the end of what a head's bound bounds.
             StateProj::Peek(response, _) => match response.take() {
@@ -490,7 +564,7 @@ impl PathProj<'_> {
     }
 
     /// The next moment at which waiting must end.
-    fn bound(&mut self) -> Option<Instant> {
+    fn bound(&mut self, cx: &Context<'_>) -> Option<Instant> {
         let deadline = match &*self.pinned {
             Some(pinned) => pinned.bounds.head,
             None => *self.own_bound,
@@ -505,13 +579,16 @@ impl PathProj<'_> {
             StateProj::Staged(attempt) => {
                 timeout.and_then(|timeout| attempt.started().checked_add(timeout))
             }
+            StateProj::Hedged(group) => {
+                self.pinned.as_ref().and_then(|pinned| group.bound(self.caller, pinned))
+            }
             StateProj::Faulty(meeting) => {
                 timeout.and_then(|timeout| meeting.started.checked_add(timeout))
             }
             StateProj::Peek(_, until) => Some(*until),
             StateProj::Begin | StateProj::Guards(_) | StateProj::Done => None,
         };
-        earliest(deadline, own)
+        earliest(earliest(deadline, own), self.answer_bound(cx))
     }
 
     /// Why the attempt under way gave no response.
@@ -519,6 +596,7 @@ impl PathProj<'_> {
         match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => attempt.met(),
             StateProj::Staged(attempt) => attempt.met(),
+            StateProj::Hedged(group) => group.met(),
             _ => Met::Fatal,
         }
     }
@@ -527,6 +605,7 @@ impl PathProj<'_> {
         match self.state.as_mut().project() {
             StateProj::Resolve(_) | StateProj::Begin => Phase::Resolve,
             StateProj::Attempt(attempt) => attempt.phase(),
+            StateProj::Hedged(group) => group.phase(),
             StateProj::Staged(_) | StateProj::Peek(..) | StateProj::Done => Phase::Headers,
             StateProj::Guards(_) => Phase::Admission,
             StateProj::Faulty(_) => Phase::Request,
@@ -551,6 +630,7 @@ impl PathProj<'_> {
                 Some((Arc::clone(attempt.endpoint()?), attempt.started()))
             }
             StateProj::Staged(attempt) => Some((attempt.endpoint()?, attempt.started())),
+            StateProj::Hedged(group) => group.visit(),
             _ => self.answering.clone(),
         }
     }
@@ -559,6 +639,7 @@ impl PathProj<'_> {
     pub(super) fn attempt_ended(&mut self) -> Option<u64> {
         match self.state.as_mut().project() {
             StateProj::Attempt(attempt) => Some(attempt.ended()),
+            StateProj::Hedged(group) => group.ended_at(),
             _ => None,
         }
     }
@@ -572,11 +653,16 @@ impl PathProj<'_> {
 
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
-        let sticky = self.pinned.as_mut().and_then(|pinned| pinned.sticky.take());
+        let (attempts, told) = (self.trail.number, self.trail.counted().max(1));
+        let sticky = self.pinned.as_mut().and_then(|pinned| {
+            pinned.report(told);
+            pinned.sticky.take()
+        });
         let is_told_who = sticky.as_ref().is_some_and(|sticky| sticky.is_told_who());
         let visit = if is_told_who { self.visit() } else { None };
         let Caller { inner, cell, verb, number: call, .. } = &*self.caller;
         let mut limit = std::mem::take(self.limit);
+        self.trail.grant = Grant::default();
         let head = if result.is_ok() { *self.ended } else { None };
         let now = head.unwrap_or_else(|| inner.epoch.nanos(Instant::now()));
         let nanos = now.saturating_sub(*self.began);
@@ -609,7 +695,6 @@ impl PathProj<'_> {
                     .set_context(self.trail.context(&cell.name, Some(Duration::from_nanos(nanos))));
             }
         }
-        let attempts = self.trail.number;
         let ended = CallEnd { call: *call, verb: *verb, status, error, end, attempts, nanos };
         cell.meter.call_ended(meter, ended);
         self.trace_end(result);
@@ -630,6 +715,9 @@ impl PinnedDrop for Path {
         this.trace_left();
         if let StateProj::Attempt(attempt) = this.state.as_mut().project() {
             attempt.left(this.caller);
+        }
+        if let StateProj::Hedged(group) = this.state.as_mut().project() {
+            group.left(this.caller);
         }
         this.state.set(State::Done);
         let Caller { inner, cell, verb, number: call, .. } = &*this.caller;

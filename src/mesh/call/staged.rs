@@ -19,6 +19,7 @@ use super::{
     Caller, Path, Pinned,
     attempt::{Attempt, Met, Way},
     head::Head,
+    termed,
     words::{ITS_OWN, length},
 };
 use crate::{
@@ -107,7 +108,8 @@ fn deadline_of(caller: &Caller, request: &Request<Body>) -> Option<Limit> {
     let named = caller.cell.authority.as_ref().map(Authority::as_str);
     let asked = Asked::new(request, &caller.inner.random).named(named);
     let route = service.as_ref().and_then(|service| service.table.find_for(&asked));
-    let scope = route.map(|found| found.route.policy.scope).unwrap_or_default();
+    let scope = route.map(|found| termed::scope(&found.route.policy, request.headers()));
+    let scope = scope.unwrap_or_default();
     let call = request.extensions().get::<Call>();
     let started = Instant::now();
     let at = deadline::of(request.headers(), call, scope, started).head?;

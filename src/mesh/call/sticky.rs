@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderValue, Request, header::SET_COOKIE};
 use std::{sync::Arc, time::SystemTime};
 
+use super::termed::Termed;
 use crate::{
     balance::Over,
     config::Address,
@@ -23,6 +24,8 @@ pub(crate) struct Sticky {
     pub(super) steps: Option<Arc<Steps>>,
     /// What it has said of its session.
     named: Option<Named>,
+    /// What it keeps of its policy's terms.
+    pub(super) termed: Option<Termed>,
 }
 
 /// Where a call is to go: its hash, and the rest.
@@ -53,7 +56,7 @@ pub(super) fn stick(
     let said = session.and_then(|session| Some((&**session, sticky.named.as_ref()?)));
     sticky.over = core.overriding.over(said, request);
     sticky.session = session.cloned();
-    let Sticky { set_cookie, over, session, named: _, steps: _ } = &sticky;
+    let Sticky { set_cookie, over, session, named: _, steps: _, termed: _ } = &sticky;
     let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
     (hash, is_there.then(|| Box::new(sticky)))
 }
@@ -61,6 +64,9 @@ pub(super) fn stick(
 impl Sticky {
     /// Tells the caller what to come back with.
     pub(super) fn tell(self, headers: &mut HeaderMap, answered: Option<&Address>) {
+        if let Some(termed) = &self.termed {
+            termed.tell(headers);
+        }
         if let Some(steps) = self.steps {
             steps.respond(headers);
         }

@@ -6,6 +6,7 @@ use crate::{
     balance::Endpoint,
     core::{self, Instant},
     mesh::cluster::Node,
+    resilience::budget::Grant,
 };
 
 /// An endpoint and when the attempt on it began.
@@ -22,6 +23,8 @@ pub(super) struct Trail {
     pub(super) is_paid: bool,
     /// Endpoints that the next attempt avoids.
     pub(super) tried: Vec<Arc<Endpoint<Node>>>,
+    /// The place of the further attempt that is under way, where these are limited.
+    pub(super) grant: Grant,
     log: Vec<core::Attempt>,
 }
 

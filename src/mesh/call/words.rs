@@ -15,23 +15,28 @@ impl PathProj<'_> {
     pub(super) fn of_deadline(&self) -> String {
         let at = self.pinned.as_ref().and_then(|pinned| pinned.bounds.head);
         let policy = self.pinned.as_ref().and_then(Pinned::policy);
-        let timeout = policy.and_then(|policy| policy.scope.timeout);
         let (Some(started), Some(at)) = (*self.started, at) else { return String::new() };
-        let allowed = length(at.saturating_duration_since(started));
-        if timeout.and_then(|timeout| started.checked_add(timeout)) == Some(at) {
-            return format!("{allowed}, `timeout` by {}", self.setter(|policy| policy.timeout));
+        let is_it =
+            |time: Option<Duration>| time.and_then(|time| started.checked_add(time)) == Some(at);
+        let extent = policy.and_then(|policy| policy.terms.as_ref()).map(|terms| terms.extent);
+        if is_it(policy.and_then(|policy| policy.scope.timeout)) {
+            return self.told("timeout", |policy| policy.scope.timeout, |policy| policy.timeout);
         }
-        format!("{allowed}, {ITS_OWN}")
-    }
-
-    /// The same of the timeout of one attempt.
-    pub(super) fn of_attempt_timeout(&self) -> String {
-        let policy = self.pinned.as_ref().and_then(Pinned::policy);
-        let Some(timeout) = policy.and_then(|policy| policy.attempt_timeout) else {
-            return String::new();
-        };
-        let setter = self.setter(|policy| policy.attempt_timeout);
-        format!("{}, `attempt_timeout` by {setter}", length(timeout))
+        if is_it(extent.and_then(|extent| extent.stream)) {
+            return self.told(
+                "max_stream_duration",
+                |policy| policy.terms.as_ref()?.extent.stream,
+                |policy| policy.max_stream_duration,
+            );
+        }
+        if is_it(extent.and_then(|extent| extent.max)) {
+            return self.told(
+                "grpc_timeout.max",
+                |policy| policy.terms.as_ref()?.extent.max,
+                |policy| policy.grpc_timeout.as_ref()?.max,
+            );
+        }
+        format!("{}, {ITS_OWN}", length(at.saturating_duration_since(started)))
     }
 
     /// How long a call that found no service, or no endpoints, has waited for a source.
@@ -48,7 +53,7 @@ impl PathProj<'_> {
     }
 
     /// Who has said a setting of the policy: the code, or which source.
-    fn setter(&self, of: impl Fn(&config::Policy) -> Option<Duration>) -> String {
+    pub(super) fn setter(&self, of: impl Fn(&config::Policy) -> Option<Duration>) -> String {
         let route = self.pinned.as_ref().and_then(Pinned::route);
         let by_code = of(&self.caller.inner.code.policy(&self.caller.cell.name)).is_some();
         match route {

@@ -92,6 +92,7 @@ impl At<'_> {
             over: self.over.as_ref(),
             wanted: self.wanted,
             apart: call.route.policy.retry.leaves_localities(),
+            avoid: call.route.policy.avoid.as_deref(),
             well,
         };
         let in_words = |error| {

@@ -21,7 +21,7 @@ use super::{
     inner::Inner,
     service::{Route, Service},
 };
-use crate::core::{Error, ErrorKind, Instant, Phase, Random};
+use crate::core::{self, Error, ErrorKind, Instant, Phase, Random, grpc};
 
 impl Explanation {
     pub(super) fn of<B>(inner: &Arc<Inner>, request: &Request<B>) -> Result<Self, Error> {
@@ -83,9 +83,22 @@ impl Explanation {
                 name: route.name.as_deref().map(str::to_owned),
                 passed,
             },
+            hedge: hedged(route, &request, now),
             clusters,
         })
     }
+}
+
+/// Whether a call would be sent beside itself, and when.
+fn hedged(route: &Route, request: &Request<()>, now: u64) -> Option<String> {
+    let hedging = route.policy.hedging.as_ref()?;
+    let (is_grpc, call) =
+        (grpc::is_grpc(request.headers()), request.extensions().get::<core::Call>());
+    Some(if route.policy.retry.may_repeat(request.method(), is_grpc, call) {
+        hedging.told(now)
+    } else {
+        "never: it is not declared that it may be repeated, or asks for one attempt".to_owned()
+    })
 }
 
 /// Why a limit or a protection might refuse the call.

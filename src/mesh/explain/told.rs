@@ -25,6 +25,9 @@ impl Display for Explanation {
             None => writeln!(f, "route {} (no name)", self.route.index + 1)?,
         }
         self.guards.iter().try_for_each(|guard| writeln!(f, "  {guard}"))?;
+        if let Some(hedge) = &self.hedge {
+            writeln!(f, "hedged {hedge}")?;
+        }
         self.clusters.iter().try_for_each(|cluster| cluster.fmt(f))
     }
 }

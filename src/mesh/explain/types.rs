@@ -19,6 +19,8 @@ pub struct Explanation {
     pub guards: Vec<String>,
     /// The route that takes it.
     pub route: RouteExplanation,
+    /// Whether and when it would be sent beside itself, where its route hedges.
+    pub hedge: Option<String>,
     /// The clusters that the route splits its calls among.
     pub clusters: Vec<ClusterExplanation>,
 }

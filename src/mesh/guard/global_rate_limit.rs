@@ -10,7 +10,6 @@ use crate::{
     core::{Body, Call, Held, Outgoing, Random},
     mesh::{
         call::{Caller, Path},
-        describe::Setting,
         inner::Inner,
         service::ServiceCell,
     },
@@ -119,7 +118,7 @@ impl Guard for GlobalRateLimit {
         if !self.asker.asks_about(dry.request.headers()) {
             return Some("global_rate_limit: it is not asked about such requests".to_owned());
         }
-        let said = self.describing.describe(dry.request, None, &Random::dry(0));
+        let said = self.describing.describe(dry.request, dry.cluster(), &Random::dry(0));
         let said = said.iter().map(|descriptor| {
             let entries = descriptor.entries().iter();
             let entries: Vec<_> = entries.map(|(key, _)| key.to_string()).collect();
@@ -140,14 +139,14 @@ impl Guard for GlobalRateLimit {
         ))
     }
 
-    fn settings(&self, source: Option<&str>) -> Vec<Setting> {
+    fn setting(&self) -> Option<(&'static str, String)> {
         let Self { cluster, asker, .. } = self;
         let failing = if asker.fail_closed { "closed" } else { "open" };
         let said = format!(
             "cluster {cluster}, domain `{}`, timeout {:?}, fails {failing}",
             asker.domain, asker.waits
         );
-        vec![super::said("global_rate_limit", said, source)]
+        Some(("global_rate_limit", said))
     }
 }
 

@@ -8,7 +8,6 @@ use super::{Asked, Dry, Entry, Guard};
 use crate::{
     config,
     core::Random,
-    mesh::{describe::Setting, service::Policy},
     observe::RateLimited,
     resilience::{
         Descriptor,
@@ -59,9 +58,9 @@ impl RateLimit {
         }
     }
 
-    fn levels(&self, request: &Request<()>, now: u64) -> Vec<Level> {
-        let said = self.described(request, None, &Random::dry(0));
-        self.limiter.levels(&said, now)
+    fn levels(&self, dry: &Dry<'_>) -> Vec<Level> {
+        let said = self.described(dry.request, dry.cluster(), &Random::dry(0));
+        self.limiter.levels(&said, dry.now())
     }
 
     #[cold]
@@ -97,7 +96,7 @@ impl Guard for RateLimit {
     }
 
     fn explain(&self, dry: &Dry<'_>) -> Option<String> {
-        let levels = self.levels(dry.request, dry.now());
+        let levels = self.levels(dry);
         if levels.is_empty() {
             return Some("rate_limit: no bucket counts it".to_owned());
         }
@@ -108,14 +107,12 @@ impl Guard for RateLimit {
         Some(format!("rate_limit: {}", levels.collect::<Vec<_>>().join("; ")))
     }
 
-    fn foretell(&self, request: &Request<()>, _: &Policy, now: u64) -> Option<String> {
-        let mut levels = self.levels(request, now).into_iter();
-        let empty = levels.find(|level| level.left < level.hits)?;
-        Some(format!("`rate_limit`: {} has too few tokens", bucket(empty.descriptor)))
+    fn fails(&self, dry: &Dry<'_>) -> bool {
+        self.levels(dry).iter().any(|level| level.left < level.hits)
     }
 
-    fn settings(&self, source: Option<&str>) -> Vec<Setting> {
-        vec![super::said("rate_limit", self.setting.clone(), source)]
+    fn setting(&self) -> Option<(&'static str, String)> {
+        Some(("rate_limit", self.setting.clone()))
     }
 }
 

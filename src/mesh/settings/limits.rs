@@ -1,6 +1,6 @@
 //! The settings of what limits a cluster.
 
-use super::{Layers, text, time};
+use super::{Layers, retry, text, time};
 use crate::{
     config::{Breakers, Cluster, Queue, Thresholds},
     mesh::Setting,
@@ -15,6 +15,10 @@ pub(super) fn of(cluster: &Layers<'_, Cluster>) -> Vec<Setting> {
         breakers.setting("breakers.max_connections_per_endpoint", "none", |b| {
             text(b.max_connections_per_endpoint)
         }),
+        breakers.setting("breakers.max_retries", "none", |b| text(b.max_retries)),
+        breakers.setting("breakers.retry_budget", "none", |b| {
+            b.retry_budget.as_deref().map(retry::in_flight)
+        }),
     ];
     let high = breakers.within(|breakers| breakers.high.as_deref());
     if high.code.is_some() || high.plane.is_some() {
@@ -24,6 +28,10 @@ pub(super) fn of(cluster: &Layers<'_, Cluster>) -> Vec<Setting> {
             }),
             high.setting("breakers.high.max_connections", "none", |t| text(t.max_connections)),
             high.setting("breakers.high.max_pending", "none", |t| text(t.max_pending)),
+            high.setting("breakers.high.max_retries", "none", |t| text(t.max_retries)),
+            high.setting("breakers.high.retry_budget", "none", |t| {
+                t.retry_budget.as_deref().map(retry::in_flight)
+            }),
         ]);
     } else {
         list.push(breakers.setting("breakers.high", "none", |_| None));

@@ -50,6 +50,15 @@ pub(crate) trait Recorder: Send + Sync {
     /// The endpoint of the attempt under way is known only now.
     fn endpoint(&mut self, peer: &Peer, endpoint: &Arc<str>);
 
+    /// The next attempt is sent beside those under way, so long after the first.
+    fn hedge(&mut self, after: Duration);
+
+    /// What comes now is of the attempt of this number, of those under way.
+    fn turn(&mut self, number: u32);
+
+    /// The attempt of this number is given up: another was faster, or the caller has left.
+    fn lost(&mut self, number: u32);
+
     /// Its response head is here.
     fn answered(&mut self, answer: Answer);
 
@@ -81,6 +90,21 @@ impl Recorder for Pair {
     fn endpoint(&mut self, peer: &Peer, endpoint: &Arc<str>) {
         self.0.endpoint(peer, endpoint);
         self.1.endpoint(peer, endpoint);
+    }
+
+    fn hedge(&mut self, after: Duration) {
+        self.0.hedge(after);
+        self.1.hedge(after);
+    }
+
+    fn turn(&mut self, number: u32) {
+        self.0.turn(number);
+        self.1.turn(number);
+    }
+
+    fn lost(&mut self, number: u32) {
+        self.0.lost(number);
+        self.1.lost(number);
     }
 
     fn answered(&mut self, answer: Answer) {

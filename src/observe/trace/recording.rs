@@ -65,6 +65,12 @@ pub(super) struct Recording<C: CallSpan> {
     call: C,
     /// The attempt under way, or the one whose gRPC status is still to come.
     attempt: Option<C::Attempt>,
+    /// Its number.
+    number: u32,
+    /// The others that are under way, of a hedged call.
+    beside: Vec<(u32, C::Attempt)>,
+    /// The next attempt is sent beside those, so long after the first.
+    hedge: Option<Duration>,
     common: Common,
     /// The last endpoint that was called.
     peer: Option<Peer>,
@@ -164,6 +170,9 @@ impl<C: CallSpan> Recording<C> {
         let mut recording = Self {
             call: span,
             attempt: None,
+            number: 0,
+            beside: Vec::new(),
+            hedge: None,
             common: Common {
                 name,
                 is_grpc: call.grpc,
@@ -176,6 +185,13 @@ impl<C: CallSpan> Recording<C> {
         };
         recording.common.describe(&mut recording.call);
         recording
+    }
+
+    /// Puts the attempt under way beside the others.
+    fn put_beside(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            self.beside.push((self.number, attempt));
+        }
     }
 
     /// Ends the attempt under way.
@@ -210,6 +226,10 @@ impl<C: CallSpan> Recorder for Recording<C> {
         let mut attempt = self.call.attempt(&self.common.name);
         self.common.describe(&mut attempt);
         attempt.set("mesh.attempt", Value::Int(number.into()));
+        self.number = number;
+        if let Some(after) = self.hedge.take() {
+            attempt.set("mesh.hedge.after", Value::Seconds(after.as_secs_f64()));
+        }
         if number > 1 && !self.common.is_grpc {
             attempt.set("http.request.resend_count", Value::Int(i64::from(number) - 1));
         }
@@ -234,6 +254,31 @@ impl<C: CallSpan> Recorder for Recording<C> {
             attempt.set("mesh.endpoint", Value::Shared(Arc::clone(endpoint)));
             set_peer(attempt, peer);
         }
+    }
+
+    fn hedge(&mut self, after: Duration) {
+        self.put_beside();
+        self.hedge = Some(after);
+    }
+
+    fn turn(&mut self, number: u32) {
+        if number == self.number && self.attempt.is_some() {
+            return;
+        }
+        if let Some(place) = self.beside.iter().position(|(known, _)| *known == number) {
+            let (number, attempt) = self.beside.swap_remove(place);
+            self.put_beside();
+            (self.number, self.attempt) = (number, Some(attempt));
+        }
+    }
+
+    fn lost(&mut self, number: u32) {
+        let (is_grpc, current) = (self.common.is_grpc, self.number);
+        self.turn(number);
+        if self.number == number {
+            self.close(|attempt| left(attempt, is_grpc));
+        }
+        self.turn(current);
     }
 
     fn answered(&mut self, answer: Answer) {
@@ -270,6 +315,10 @@ impl<C: CallSpan> Recorder for Recording<C> {
 
     fn end(&mut self, attempts: u32, outcome: Outcome) {
         let is_grpc = self.common.is_grpc;
+        for (_, mut attempt) in self.beside.drain(..) {
+            left(&mut attempt, is_grpc);
+            attempt.end();
+        }
         self.call.set("mesh.attempts", Value::Int(attempts.into()));
         if let Some(peer) = self.peer.take().filter(|_| is_grpc) {
             //= OTel RPC spans: of several network calls, the last contacted address

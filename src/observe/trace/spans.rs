@@ -95,6 +95,7 @@ impl CallSpan for CallFields {
             url.full = Empty,
             mesh.endpoint = Empty,
             mesh.attempt = Empty,
+            mesh.hedge.after = Empty,
             mesh.retry.reason = Empty,
             mesh.retry.status = Empty,
             mesh.retry.backoff = Empty,

@@ -1,6 +1,9 @@
 //! The retry budget: retries as a share of the calls, so that they cannot sustain an outage.
 //!
-//! Each call deposits `ratio` of a token, each retry withdraws one; a token that is not used
+//! It has three forms: tokens (Finagle), a share of what is in flight (Envoy) and a throttle by success
+//! (gRPC). A [`Purse`] has those of a route.
+//!
+//! Of the token form, each call deposits `ratio` of a token, each retry withdraws one; a token that is not used
 //! expires after `ttl`. Below any traffic a reserve of `min_per_second` tokens keeps coming, also
 //! for `ttl`. A hedge is a retry.
 //!
@@ -9,17 +12,25 @@
 mod ledger;
 #[cfg(test)]
 mod model;
+mod places;
+mod purse;
+mod share;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 use std::time::Duration;
 
 use self::ledger::{Ledger, Reserve};
+pub(crate) use self::{
+    purse::{Purse, Throttled},
+    share::{Grant, Share, Shares, Slot},
+};
 use crate::config;
 
-/// What the ledger counts with outside of models.
+/// What is counted with outside of models.
 mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
 /// Parts of a token: ratios are exact to six decimals.

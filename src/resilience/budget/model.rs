@@ -1,16 +1,28 @@
-//! The ledger under loom: every interleaving of a few operations.
+//! The ledger, the places and the throttle under loom: every interleaving of a few operations.
 
 use loom::{sync::Arc, thread};
 
 mod atomic {
-    pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
 #[path = "ledger.rs"]
 #[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod ledger;
 
-use self::ledger::{Ledger, Reserve};
+#[path = "places.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same file over loom's atomics")]
+mod places;
+
+#[path = "throttle.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same file over loom's atomics")]
+mod throttle;
+
+use self::{
+    ledger::{Ledger, Reserve},
+    places::Places,
+    throttle::Throttle,
+};
 
 const NONE: Reserve = Reserve { income: 0, full: 0 };
 
@@ -71,5 +83,46 @@ fn expiry_never_grants_more_than_was_deposited() {
         let theirs = rival.join().unwrap();
         assert!(!(mine && theirs));
         assert_eq!(ledger.balance(45, NONE), 0);
+    });
+}
+
+#[test]
+fn the_last_place_is_taken_once() {
+    loom::model(|| {
+        let places = Arc::new(Places::default());
+        assert!(places.take(2));
+        let rival = Arc::clone(&places);
+        let rival = thread::spawn(move || rival.take(2));
+        let mine = places.take(2);
+        assert!(mine ^ rival.join().unwrap());
+        assert_eq!(places.taken(), 2);
+    });
+}
+
+#[test]
+fn a_place_that_is_given_back_can_be_taken() {
+    loom::model(|| {
+        let places = Arc::new(Places::default());
+        assert!(places.take(1));
+        let rival = Arc::clone(&places);
+        let rival = thread::spawn(move || rival.leave());
+        let early = places.take(1);
+        rival.join().unwrap();
+        assert!(early || places.take(1));
+        assert_eq!(places.taken(), 1);
+    });
+}
+
+#[test]
+fn failures_and_successes_at_once_are_all_counted() {
+    loom::model(|| {
+        let throttle = Arc::new(Throttle::new(10.0, 0.5));
+        throttle.ended(true);
+        let rival = Arc::clone(&throttle);
+        let rival = thread::spawn(move || rival.ended(true));
+        throttle.ended(false);
+        rival.join().unwrap();
+        assert_eq!(throttle.tokens(), 8_500);
+        assert!(throttle.allows());
     });
 }

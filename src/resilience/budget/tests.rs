@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
-use super::*;
+use super::{throttle::Throttle, *};
+use crate::config::{InFlightBudget, RetryThrottle};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -236,4 +239,152 @@ proptest! {
             prop_assert!(granted <= call as u64 + 1);
         }
     }
+}
+
+fn share(percent: Option<u32>, least: Option<u32>, interval: Option<Duration>) -> Arc<Share> {
+    let mut budget = InFlightBudget::default();
+    (budget.percent, budget.min_concurrency, budget.interval) = (percent, least, interval);
+    Share::resized(None, Some(&budget), None).unwrap()
+}
+
+/// Places that a share gives while so many attempts are in flight.
+fn places(share: &Share, now: u64, active: u32) -> usize {
+    let slot = Slot { share, active };
+    std::iter::from_fn(|| slot.take(now)).take(10_000).collect::<Vec<_>>().len()
+}
+
+//= Envoy resource_manager_impl_test.cc, RetryBudgetOverrideGauge and the proto's defaults
+#[test]
+fn a_share_of_what_is_in_flight_has_envoys_defaults() {
+    let share = share(None, None, None);
+    for (active, expected) in [(0, 3), (1, 3), (15, 3), (19, 3), (20, 4), (100, 20), (1_000, 200)] {
+        assert_eq!(places(&share, 0, active), expected, "{active} in flight");
+    }
+    assert_eq!(share.taken(), 0, "all places are given back");
+}
+
+#[test]
+fn a_share_of_nothing_still_gives_its_minimum() {
+    assert_eq!(places(&share(Some(0), Some(0), None), 0, u32::MAX), 0);
+    assert_eq!(places(&share(Some(0), Some(7), None), 0, u32::MAX), 7);
+    assert_eq!(places(&share(Some(100), Some(0), None), 0, 250), 250);
+}
+
+#[test]
+fn a_share_of_an_interval_counts_what_is_over() {
+    let share = share(Some(20), Some(0), Some(Duration::from_secs(10)));
+    for _ in 0..100 {
+        share.begun(0);
+    }
+    assert_eq!(places(&share, 5 * SECOND, 0), 20);
+    assert_eq!(places(&share, 5 * SECOND, 200), 40, "what is in flight counts if it is more");
+    assert_eq!(places(&share, 10 * SECOND, 0), 0);
+}
+
+#[test]
+fn a_budget_takes_the_place_of_a_number_and_counts_on() {
+    assert!(Share::resized(None, None, None).is_none());
+    let number = Share::resized(None, None, Some(2)).unwrap();
+    assert_eq!(places(&number, 0, 1_000), 2);
+    let held = Slot { share: &number, active: 0 }.take(0).unwrap();
+    let same = Share::resized(Some(&number), None, Some(2)).unwrap();
+    assert!(Arc::ptr_eq(&same, &number));
+    let budget = InFlightBudget::default();
+    let other = Share::resized(Some(&number), Some(&budget), Some(2)).unwrap();
+    assert_eq!(places(&other, 0, 0), 2, "one of three is taken");
+    drop(held);
+    assert_eq!(places(&other, 0, 0), 3);
+}
+
+//= gRFC A6 §"Throttling Retry Attempts and Hedged RPCs": max_tokens 10, token_ratio 0.1
+#[test]
+fn the_throttle_of_grpc_by_its_own_example() {
+    let throttle = Throttle::new(10.0, 0.1);
+    for failures in 1..=4 {
+        throttle.ended(true);
+        assert!(throttle.allows(), "{failures} failures");
+    }
+    // Five tokens are half of them, and half is not enough.
+    throttle.ended(true);
+    assert!(!throttle.allows());
+    throttle.ended(false);
+    assert!(throttle.allows());
+    for _ in 0..100 {
+        throttle.ended(true);
+    }
+    assert_eq!(throttle.tokens(), 0, "never below zero");
+    for _ in 0..50 {
+        throttle.ended(false);
+    }
+    assert!(!throttle.allows());
+    throttle.ended(false);
+    assert!(throttle.allows());
+    for _ in 0..1_000 {
+        throttle.ended(false);
+    }
+    assert_eq!(throttle.tokens(), 10_000, "never over its maximum");
+}
+
+#[test]
+fn a_throttle_of_hostile_numbers_is_a_throttle() {
+    for (most, ratio) in [(f64::NAN, f64::NAN), (-1.0, -1.0), (f64::INFINITY, f64::INFINITY)] {
+        let throttle = Throttle::new(most, ratio);
+        throttle.ended(true);
+        throttle.ended(false);
+        let _allowed = throttle.allows();
+    }
+    assert!(!Throttle::new(0.0, 1.0).allows());
+}
+
+fn purse(ratio: f64, named: bool, throttle: Option<(f64, f64)>) -> Purse {
+    let throttle = throttle.map(|(max_tokens, token_ratio)| {
+        Throttled::new(&RetryThrottle { max_tokens, token_ratio })
+    });
+    Purse::new(Arc::new(budget(ratio, 0)), named, throttle)
+}
+
+#[test]
+fn another_form_takes_the_place_of_the_default_one() {
+    let tokens = purse(0.0, false, None);
+    assert!(tokens.withdraw(0, None).is_none());
+    let share = share(None, None, None);
+    let slot = || Some(Slot { share: &share, active: 0 });
+    assert!(tokens.withdraw(0, slot()).is_some());
+    assert!(purse(0.0, false, Some((10.0, 0.1))).withdraw(0, None).is_some());
+}
+
+#[test]
+fn all_forms_that_are_named_must_grant() {
+    let share = share(None, None, None);
+    let slot = || Some(Slot { share: &share, active: 0 });
+    let named = purse(0.0, true, Some((10.0, 0.1)));
+    assert!(named.withdraw(0, slot()).is_none(), "there is no token");
+    assert_eq!(share.taken(), 0, "the place is given back");
+    let both = purse(1.0, true, Some((10.0, 0.1)));
+    both.deposit(0);
+    let grant = both.withdraw(0, slot());
+    assert!(grant.is_some() && share.taken() == 1);
+    drop(grant);
+    assert!(both.withdraw(0, slot()).is_none(), "the token is spent");
+    both.deposit(0);
+    for _ in 0..5 {
+        both.ended(true);
+    }
+    assert!(both.withdraw(0, slot()).is_none(), "too few tokens of the throttle");
+    assert_eq!(both.tokens().balance(0), 1, "a refusal costs no token");
+}
+
+#[test]
+fn what_was_paid_is_given_back_and_no_more() {
+    let named = purse(1.0, true, None);
+    named.deposit(0);
+    let share = share(None, None, None);
+    let grant = named.withdraw(0, Some(Slot { share: &share, active: 0 })).unwrap();
+    assert_eq!((share.taken(), named.tokens().balance(0)), (1, 0));
+    named.refund(0, grant);
+    assert_eq!((share.taken(), named.tokens().balance(0)), (0, 1));
+    let free = purse(0.0, false, Some((10.0, 0.1)));
+    let grant = free.withdraw(0, None).unwrap();
+    free.refund(0, grant);
+    assert_eq!(free.tokens().balance(0), 0, "it had cost no token");
 }

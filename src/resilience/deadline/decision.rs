@@ -39,21 +39,25 @@ pub(crate) fn of_http(call: Option<&Call>, scope: Scope, now: Instant) -> Bounds
     bounds(explicit(None, call, now), scope, now)
 }
 
-fn bounds(explicit: Option<Instant>, scope: Scope, now: Instant) -> Bounds {
+pub(super) fn bounds(explicit: Option<Instant>, scope: Scope, now: Instant) -> Bounds {
     let configured = scope.timeout.and_then(|timeout| now.checked_add(timeout));
     let head = earliest(explicit, configured);
     Bounds { head, body: if scope.whole_response { head } else { explicit } }
 }
 
 /// The caller's own bound: its extension, what it inherited, or its `grpc-timeout`.
-fn explicit(wire: Option<Duration>, call: Option<&Call>, now: Instant) -> Option<Instant> {
+pub(super) fn explicit(
+    wire: Option<Duration>,
+    call: Option<&Call>,
+    now: Instant,
+) -> Option<Instant> {
     let timeout = earliest(call.and_then(|call| call.timeout), wire);
     let own = timeout.and_then(|timeout| now.checked_add(timeout));
     earliest(own, call.and_then(|call| call.deadline))
 }
 
 /// The request's own `grpc-timeout`, if it is well-formed.
-fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     if headers.contains_key(grpc::GRPC_TIMEOUT) { grpc::timeout_of(headers) } else { None }
 }
 

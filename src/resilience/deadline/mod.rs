@@ -43,12 +43,14 @@
 
 mod body;
 mod decision;
+mod extent;
 mod future;
 mod layer;
 
 pub(crate) use self::{
     body::Expiry,
     decision::{Bounds, Scope, exceeded, of, of_http},
+    extent::Extent,
 };
 pub use self::{
     body::TimedBody,

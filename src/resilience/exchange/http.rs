@@ -77,6 +77,11 @@ where
         let body = copy.body.next().ok()?.into();
         Some(Request::from_parts(copy.head.clone(), into(body)))
     }
+
+    fn beside(copy: &Self::Copy, into: fn(Body) -> To) -> Option<Self::Sent> {
+        let body = copy.body.beside().ok()?.into();
+        Some(Request::from_parts(copy.head.clone(), into(body)))
+    }
 }
 
 impl<B> Answer for Response<B> {

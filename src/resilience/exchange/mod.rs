@@ -49,6 +49,8 @@ pub(super) mod sealed {
         fn split(self, cap: usize, into: fn(Body) -> B) -> (Self::Sent, Self::Copy);
         /// The next attempt; nothing if the body was larger than the cap.
         fn again(copy: &Self::Copy, into: fn(Body) -> B) -> Option<Self::Sent>;
+        /// The same beside those before, which go on.
+        fn beside(copy: &Self::Copy, into: fn(Body) -> B) -> Option<Self::Sent>;
     }
 
     /// The head of a response, and its body's end.

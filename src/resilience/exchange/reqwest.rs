@@ -85,6 +85,15 @@ impl<B> Replay<B> for Request {
         }
         Some(request)
     }
+
+    fn beside(copy: &Self::Copy, _: fn(Body) -> B) -> Option<Self> {
+        let copy = copy.as_ref()?;
+        let mut request = copy.request.try_clone()?;
+        if let Some(replay) = &copy.body {
+            *request.body_mut() = Some(reqwest::Body::wrap(Body::from(replay.beside().ok()?)));
+        }
+        Some(request)
+    }
 }
 
 impl Answer for Response {

@@ -48,7 +48,10 @@ impl<C, D> GlobalRateLimitLayer<C, D> {
     /// Asks by this client, in this domain of the service's limits, about requests that are
     /// described so.
     #[must_use]
-    pub fn new(client: C, domain: impl Into<String>, describe: D) -> Self {
+    pub fn new<B>(client: C, domain: impl Into<String>, describe: D) -> Self
+    where
+        D: Fn(&Request<B>) -> Vec<Descriptor>,
+    {
         let limit = config::GlobalRateLimit::new("", domain);
         Self { limit, authority: None, client, describe }
     }

@@ -16,7 +16,7 @@
 //! # async fn answer(_: http::Request<()>) -> Result<http::Response<()>, tower_mesh::BoxError> {
 //! #     Ok(http::Response::new(()))
 //! # }
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # fn main() -> Result<(), tower_mesh::BoxError> {
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 //! let layer = RateLimitLayer::new(&TokenBucket::per_second(1))?
 //!     // Each tenant has a bucket of its own, at most 1,000 of them.

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, header::RETRY_AFTER};
 
-use crate::core::grpc;
+use crate::{
+    config::{ResetFormat, ResetHeader},
+    core::grpc,
+};
 
 /// A server's word on the next attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,6 +48,56 @@ pub(crate) fn http(
         return Pushback::None;
     };
     if wait > max { Pushback::Stop } else { Pushback::AtLeast(wait) }
+}
+
+/// Headers that say when a limit is over, in order of preference.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resets(Vec<(HeaderName, ResetFormat)>);
+
+impl Resets {
+    pub(super) fn new(headers: &[ResetHeader]) -> Self {
+        let compiled = headers.iter().filter_map(|header| {
+            Some((HeaderName::from_bytes(header.name.as_bytes()).ok()?, header.format))
+        });
+        Self(compiled.collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the first of them says that can be understood and is not too long. If all that can be are,
+    /// that is a word, too: nobody is asked again before.
+    //= Envoy ResetHeaderParserImpl and RetryStateImpl::parseResetInterval: seconds, or a time since
+    //= 1970, as whole numbers. One over `max_interval` is left out there, and the back-off taken
+    pub(super) fn read(
+        &self,
+        headers: &HeaderMap,
+        max: Duration,
+        now: impl Fn() -> SystemTime,
+    ) -> Pushback {
+        let mut found = Pushback::None;
+        for (name, format) in &self.0 {
+            let value = headers.get(name).and_then(|value| value.to_str().ok());
+            let Some(seconds) = value.and_then(|text| text.trim().parse::<u64>().ok()) else {
+                continue;
+            };
+            let asked = Duration::from_secs(seconds);
+            let wait = match format {
+                ResetFormat::Seconds => asked,
+                ResetFormat::UnixTimestamp => {
+                    let since = now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                    // In the past: it is over.
+                    asked.saturating_sub(since)
+                }
+            };
+            if wait <= max {
+                return Pushback::AtLeast(wait);
+            }
+            found = Pushback::Stop;
+        }
+        found
+    }
 }
 
 /// How long the server asks to be left alone, if it says so in either way.

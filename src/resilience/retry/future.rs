@@ -17,8 +17,9 @@ use super::{
     layer::{Hooks, NeverSent, Shared},
 };
 use crate::{
-    core::{BoxError, Instant, earliest, grpc},
+    core::{BoxError, Held, Instant, earliest, grpc},
     resilience::{
+        budget::Grant,
         deadline::{self, Bounds, Scope},
         exchange::{
             classify,
@@ -70,6 +71,10 @@ struct Course {
     armed: bool,
     /// No attempt is worth starting after it.
     deadline: Option<Instant>,
+    /// It is counted among the calls in flight.
+    _in_flight: Held,
+    /// The place of the retry under way, where these are limited.
+    grant: Grant,
 }
 
 // === impl ResponseFuture ===
@@ -82,9 +87,10 @@ where
     pub(super) fn new(mut service: S, request: R, shared: Arc<Shared>, hooks: Hooks<B>) -> Self {
         let policy = &shared.policy;
         let is_grpc = grpc::is_grpc(request.headers());
-        let armed = policy.arms(request.method(), is_grpc, request.call()) == Arms::Everything;
+        let armed = policy.allows(request.headers())
+            && policy.arms(request.method(), is_grpc, request.call()) == Arms::Everything;
         let deadline = deadline_of(&request);
-        shared.budget.deposit(shared.now());
+        let in_flight = shared.begin();
         // A safe failure may be retried whether the call is armed or not: both need the copy.
         let (first, copy) = if policy.attempts() > 1 {
             let (first, copy) = request.split(shared.max_body_bytes, hooks.into);
@@ -93,7 +99,14 @@ where
             (request.once(hooks.into), None)
         };
         let state = State::Attempt { future: service.call(first) };
-        let course = Course { shared, attempt: 1, armed, deadline };
+        let course = Course {
+            shared,
+            attempt: 1,
+            armed,
+            deadline,
+            _in_flight: in_flight,
+            grant: Grant::default(),
+        };
         Self { service, state, next: None, copy, hooks, course }
     }
 }
@@ -161,8 +174,15 @@ where
 
 impl Course {
     /// The wait before the next attempt, if there is to be one; it is paid for already.
-    fn decide(&self, met: Met<'_>) -> Option<Duration> {
+    fn decide(&mut self, met: Met<'_>) -> Option<Duration> {
+        // A retry's place is its own until here.
+        self.grant = Grant::default();
         let Shared { policy, budget, random, .. } = &*self.shared;
+        if budget.listens()
+            && let Some(failed) = policy.is_failure(met)
+        {
+            budget.ended(failed);
+        }
         if self.attempt >= policy.attempts() || !(self.armed || met.is_safe()) {
             return None;
         }
@@ -172,8 +192,13 @@ impl Course {
                     Instant::now().checked_add(after).is_some_and(|start| start < at)
                 });
                 // What was never worked on costs the endpoint nothing, nor the budget.
-                let allowed = in_time && (met.is_safe() || budget.withdraw(self.shared.now()));
-                allowed.then_some(after)
+                if !in_time {
+                    return None;
+                }
+                if !met.is_safe() {
+                    self.grant = self.shared.withdraw()?;
+                }
+                Some(after)
             }
             Decision::Return | Decision::Refuse { .. } => None,
         }

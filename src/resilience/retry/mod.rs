@@ -13,7 +13,13 @@
 //! ([`Call::inherit`](crate::Call::inherit)) is not multiplied. gRPC statuses in trailers after
 //! data are never retried: the caller has seen a part of the response.
 //!
-//! Retries are paid for by a budget: a share of the calls, and a reserve. A request's body is kept
+//! What is retried beyond that can be named: statuses and ranges of them, gRPC codes, response headers
+//! ([`config::Retry`](crate::config::Retry)), or Envoy's conditions ([`config::RetryOn`](crate::config::RetryOn)),
+//! none of which declares a request harmless.
+//!
+//! Retries are paid for by a budget: a share of the calls, and a reserve. gRPC's throttle
+//! (`throttle`) and Envoy's limits of what is in flight ([`RetryLayer::in_flight_budget`],
+//! [`RetryLayer::max_retries`]) take its place, or grant beside it where it is given. A request's body is kept
 //! while it is sent, up to `max_body_bytes`; a larger one is not sent again. Each further attempt
 //! states its number to the endpoint (`grpc-previous-rpc-attempts`, `x-mesh-attempt`) and what is
 //! left of the time.
@@ -44,6 +50,8 @@
 //! ```
 
 pub(crate) mod after;
+mod backoff;
+mod conditions;
 mod future;
 mod layer;
 mod met;

@@ -1,16 +1,21 @@
 //! When an attempt is repeated: classification by what is known to be safe, then by idempotency.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use http::Method;
+use http::{HeaderMap, Method};
 
 use super::{
     Met,
-    after::{self, Pushback},
+    after::{self, Pushback, Resets},
+    backoff::Backoff,
+    conditions::{Conditions, compiled},
 };
 use crate::{
     Call, RetryReason, RetryRefusal,
-    config::{AvoidEndpoint, Retry},
+    config::{AvoidEndpoint, Retry, header::Header},
     core::Random,
 };
 
@@ -20,18 +25,20 @@ const MIN_REFUSED: u32 = 6;
 const MIN_UNREACHABLE: u32 = 2;
 
 /// The compiled policy of a route.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Policy {
     attempts: u32,
-    statuses: Vec<u16>,
-    codes: Vec<i32>,
-    on_reset: bool,
-    on_timeout: bool,
+    conditions: Conditions,
     idempotent: Option<bool>,
-    base: Duration,
-    max: Duration,
-    /// The longest `Retry-After` that is waited for; `None` when it is not honoured.
-    after_max: Option<Duration>,
+    /// One of these must be met by a request that may be sent again, where anything is said.
+    request_headers: Option<Arc<[Header]>>,
+    backoff: Backoff,
+    /// The longest `Retry-After`, or wait by another header, that is waited for.
+    after_max: Duration,
+    /// Whether `Retry-After` is honoured.
+    after: bool,
+    /// What takes its place.
+    resets: Resets,
     leaves_localities: bool,
 }
 
@@ -61,14 +68,14 @@ impl Policy {
     pub(crate) fn new(config: &Retry) -> Self {
         Self {
             attempts: config.attempts_or_default(),
-            statuses: config.statuses().to_vec(),
-            codes: config.codes().to_vec(),
-            on_reset: config.on_reset.unwrap_or(true),
-            on_timeout: config.on_timeout.unwrap_or(true),
+            conditions: Conditions::new(config),
             idempotent: config.idempotent,
-            base: config.base(),
-            max: config.max(),
-            after_max: config.respect_retry_after.unwrap_or(true).then(|| config.after_max()),
+            request_headers: (!config.request_headers.is_empty())
+                .then(|| compiled(&config.request_headers)),
+            backoff: Backoff::new(config),
+            after_max: config.after_max(),
+            after: config.respect_retry_after.unwrap_or(true),
+            resets: Resets::new(&config.reset_headers),
             leaves_localities: config.avoid.contains(&AvoidEndpoint::TriedLocalities),
         }
     }
@@ -84,11 +91,25 @@ impl Policy {
         self.leaves_localities
     }
 
+    /// Whether a request may be sent again, by its headers.
+    #[inline]
+    pub(crate) fn allows(&self, headers: &HeaderMap) -> bool {
+        let Some(wanted) = &self.request_headers else { return true };
+        wanted.iter().any(|header| header.matches(headers))
+    }
+
     /// What a call's request is kept for, if it is kept.
     pub(crate) fn arms(&self, method: &Method, is_grpc: bool, call: Option<&Call>) -> Arms {
-        if self.attempts <= 1 {
-            return Arms::Nothing;
-        }
+        if self.attempts <= 1 { Arms::Nothing } else { self.harmless(method, is_grpc, call) }
+    }
+
+    /// Whether a request may be sent more than once, whatever it has met.
+    pub(crate) fn may_repeat(&self, method: &Method, is_grpc: bool, call: Option<&Call>) -> bool {
+        self.harmless(method, is_grpc, call) == Arms::Everything
+    }
+
+    /// The same if there may be another attempt.
+    fn harmless(&self, method: &Method, is_grpc: bool, call: Option<&Call>) -> Arms {
         let declared = match call {
             // A retried call is not multiplied further down.
             Some(call) if call.no_retry || call.is_retry => Some(false),
@@ -119,13 +140,10 @@ impl Policy {
                 let most = self.attempts.max(MIN_REFUSED);
                 return self.repeated(attempt, most, RetryReason::Refused, random);
             }
-            Met::Reset if self.on_reset => RetryReason::ConnectionLost,
-            Met::AttemptTimeout if self.on_timeout => RetryReason::AttemptTimeout,
-            Met::Response { status, .. } if self.statuses.contains(&status.as_u16()) => {
-                RetryReason::Status(status.as_u16())
-            }
-            Met::GrpcStatus { code, .. } if self.codes.contains(&code) => RetryReason::Grpc(code),
-            _ => return Decision::Return,
+            met => match self.conditions.want(met) {
+                Some(reason) => reason,
+                None => return Decision::Return,
+            },
         };
         if attempt >= self.attempts {
             return Decision::Refuse { reason: RetryRefusal::Attempts };
@@ -143,18 +161,36 @@ impl Policy {
         }
     }
 
+    /// Becomes what a request asks for by its headers. One that says when it is to be sent again is
+    /// thereby declared to be harmless, unless its call says otherwise.
+    //= Envoy RetryStateImpl: the header's conditions beside the route's, its number in place of the
+    //= route's; one retry at least, where a header asks for any
+    pub(crate) fn asked(&mut self, attempts: Option<u32>, more: &Retry, is_asked: bool) {
+        self.attempts = attempts.unwrap_or_else(|| self.attempts.max(if is_asked { 2 } else { 1 }));
+        self.conditions.join(more);
+        if is_asked {
+            self.idempotent = Some(true);
+        }
+    }
+
     /// Why another attempt is not even wanted after this, in words.
     pub(crate) fn unwanted(&self, met: Met<'_>, armed: Arms, call: Option<&Call>) -> &'static str {
         let said = call.and_then(|call| call.idempotent).or(self.idempotent);
+        let named = self.conditions.by_name;
         match met {
             _ if self.attempts <= 1 => "the policy allows 1 attempt",
-            Met::Reset if !self.on_reset => "`retry.on_reset` is false",
-            Met::AttemptTimeout if !self.on_timeout => "`retry.on_timeout` is false",
+            Met::Reset if !self.conditions.reset && !named => "`retry.on_reset` is false",
+            Met::AttemptTimeout if !self.conditions.timeout && !named => {
+                "`retry.on_timeout` is false"
+            }
             _ if met.is_safe() => "no copy of the request was kept",
             _ if armed == Arms::Everything => "the policy does not name what it met",
             _ if call.is_some_and(|call| call.is_retry) => "it is part of a retry itself",
             _ if call.is_some_and(|call| call.no_retry) => "the call asks for none",
             _ if said == Some(false) => "declared not idempotent",
+            _ if self.request_headers.is_some() && said == Some(true) => {
+                "it has none of the headers of `retry.request_headers`"
+            }
             _ => "not declared idempotent",
         }
     }
@@ -164,9 +200,12 @@ impl Policy {
         let (Met::Response { headers, .. } | Met::GrpcStatus { headers, .. }) = met else {
             return Pushback::None;
         };
-        match (after::grpc(headers), self.after_max) {
-            (Pushback::None, Some(max)) => after::http(headers, max, SystemTime::now),
-            (asked, _) => asked,
+        match after::grpc(headers) {
+            Pushback::None if !self.resets.is_empty() => {
+                self.resets.read(headers, self.after_max, SystemTime::now)
+            }
+            Pushback::None if self.after => after::http(headers, self.after_max, SystemTime::now),
+            asked => asked,
         }
     }
 
@@ -180,9 +219,22 @@ impl Policy {
         Decision::Retry { reason, after }
     }
 
-    /// Full jitter: uniform in `[0, min(max, base · 2^(attempt-1))]`.
     pub(super) fn backoff(&self, attempt: u32, random: &Random) -> Duration {
-        let doubled = self.base.saturating_mul(1 << attempt.saturating_sub(1).min(20));
-        doubled.min(self.max).mul_f64(random.ratio())
+        self.backoff.after(attempt, random)
+    }
+
+    /// What an attempt is for a throttle: a failure is what is retried, or a word that nobody asks
+    /// again; a success is an answer without a fault. Anything else is neither.
+    //= gRFC A6 §"Throttling Retry Attempts and Hedged RPCs" and §"Pushback"
+    pub(crate) fn is_failure(&self, met: Met<'_>) -> Option<bool> {
+        if self.conditions.want(met).is_some() || self.pushback(met) == Pushback::Stop {
+            return Some(true);
+        }
+        let is_well = match met {
+            Met::GrpcStatus { code, .. } => code == 0,
+            Met::Response { status, .. } => !status.is_server_error(),
+            _ => false,
+        };
+        is_well.then_some(false)
     }
 }

@@ -36,6 +36,7 @@ impl Attempt {
             breaker: Held::Nothing,
             number,
             started,
+            sending: None,
             at,
             ended: at,
             met: Met::Fatal,

@@ -1,5 +1,8 @@
 //! The policy's decisions.
 
+mod conditions;
+mod resets;
+
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode};
@@ -173,4 +176,54 @@ fn the_largest_durations_do_not_overflow() {
     let asked = u64::MAX.to_string();
     let decision = respond(&policy, 1, 503, &header("retry-after", &asked));
     assert!(matches!(decision, Decision::Retry { .. }));
+}
+
+#[test]
+fn a_back_off_grows_by_its_multiplier_and_keeps_the_part_that_is_not_random() {
+    let mut settings = Settings::standard().attempts(100);
+    settings.backoff_base = Some(Duration::from_millis(100));
+    settings.backoff_max = Some(Duration::from_secs(10));
+    settings.backoff_multiplier = Some(1.5);
+    settings.backoff_jitter = Some(0.0);
+    let exact = policy(&settings);
+    let random = Random::seeded(1);
+    //= gRPC service config `retryPolicy`: initialBackoff · backoffMultiplier^(n-1), at most maxBackoff
+    for (attempt, millis) in [(1, 100), (2, 150), (3, 225), (10, 3_844), (60, 10_000)] {
+        let after = exact.backoff(attempt, &random);
+        assert_eq!(after.as_millis(), millis, "{attempt}");
+    }
+    settings.backoff_jitter = Some(0.2);
+    let jittered = policy(&settings);
+    for _ in 0..1_000 {
+        let after = jittered.backoff(1, &random).as_secs_f64();
+        assert!((0.08..=0.1).contains(&after), "{after}");
+    }
+}
+
+#[test]
+fn the_largest_back_off_without_chance_is_its_maximum() {
+    let mut settings = Settings::standard();
+    (settings.backoff_base, settings.backoff_max) = (Some(Duration::MAX), Some(Duration::MAX));
+    (settings.backoff_jitter, settings.backoff_multiplier) = (Some(0.0), Some(100.0));
+    let after = policy(&settings).backoff(u32::MAX, &Random::seeded(1));
+    assert_eq!(after, Duration::MAX);
+}
+
+#[test]
+fn what_a_throttle_counts() {
+    let policy = policy(&Settings::idempotent());
+    let none = HeaderMap::new();
+    let status = |code| StatusCode::from_u16(code).unwrap();
+    let response = |code| Met::Response { status: status(code), headers: &none };
+    assert_eq!(policy.is_failure(response(200)), Some(false));
+    assert_eq!(policy.is_failure(response(404)), Some(false));
+    assert_eq!(policy.is_failure(response(503)), Some(true));
+    assert_eq!(policy.is_failure(response(500)), None, "neither retried nor well");
+    let grpc = |code| policy.is_failure(Met::GrpcStatus { code, headers: &none });
+    assert_eq!((grpc(0), grpc(14), grpc(5)), (Some(false), Some(true), None));
+    let stop = header("grpc-retry-pushback-ms", "-1");
+    let stopped = Met::GrpcStatus { code: 5, headers: &stop };
+    assert_eq!(policy.is_failure(stopped), Some(true), "it wants not to be asked again");
+    assert_eq!(policy.is_failure(Met::Reset), Some(true));
+    assert_eq!(policy.is_failure(Met::NeverSent), None);
 }

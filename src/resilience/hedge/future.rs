@@ -1,0 +1,266 @@
+//! One call and its attempts beside each other.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{HeaderMap, HeaderValue};
+use tokio::time::Sleep;
+use tower_service::Service;
+
+use super::{Course, Fate, Hedging, Word, layer::Shared};
+use crate::{
+    core::{Body, BoxError, Instant, earliest, grpc},
+    resilience::{
+        deadline::{self, Bounds, Scope},
+        exchange::sealed::{Answer, Exchange, Replay},
+        retry::Met,
+    },
+};
+
+/// The response of [`Hedge`](super::Hedge).
+///
+/// Each attempt but the first waits for the service below to be ready again, beside those under way.
+/// Dropping this drops all of them.
+#[pin_project::pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture<S, R, B>
+where
+    R: Replay<B>,
+    S: Service<R::Sent>,
+{
+    service: S,
+    #[pin]
+    first: Option<S::Future>,
+    others: Vec<Pin<Box<S::Future>>>,
+    #[pin]
+    timer: Option<Sleep>,
+    /// Of a call that is not hedged there is none.
+    hedged: Option<Hedged<R::Copy>>,
+    /// A further attempt's request, which is paid for and waits for the service below.
+    next: Option<R::Sent>,
+    /// The last failure, while its replacement is awaited.
+    kept: Option<Result<S::Response, BoxError>>,
+    into: fn(Body) -> B,
+    shared: Arc<Shared>,
+}
+
+/// How far a call has come.
+struct Hedged<C> {
+    hedging: Arc<Hedging>,
+    course: Course,
+    copy: C,
+    began: u64,
+    /// When the call has to be over, as endpoints are told.
+    deadline: Option<Instant>,
+}
+
+// === impl ResponseFuture ===
+
+impl<S, R, B> ResponseFuture<S, R, B>
+where
+    R: Replay<B>,
+    S: Service<R::Sent>,
+{
+    pub(super) fn new(
+        mut service: S,
+        request: R,
+        shared: Arc<Shared>,
+        into: fn(Body) -> B,
+    ) -> Self {
+        let began = shared.now();
+        shared.budget.deposit(began);
+        let is_grpc = grpc::is_grpc(request.headers());
+        let may = shared.policy.may_repeat(request.method(), is_grpc, request.call());
+        let (first, hedged) = match shared.hedging.as_ref().filter(|_| may) {
+            None => (request.once(into), None),
+            Some(hedging) => {
+                hedging.deposit(began);
+                let course = hedging.begin(began, &shared.random);
+                let deadline = deadline_of(&request);
+                let (first, copy) = request.split(shared.max_body_bytes, into);
+                let hedging = Arc::clone(hedging);
+                (first, Some(Hedged { hedging, course, copy, began, deadline }))
+            }
+        };
+        let first = Some(service.call(first));
+        let others = Vec::new();
+        Self { service, first, others, timer: None, hedged, next: None, kept: None, into, shared }
+    }
+}
+
+impl<S, R, B> Future for ResponseFuture<S, R, B>
+where
+    R: Replay<B>,
+    S: Service<R::Sent>,
+    S::Response: Answer,
+    S::Error: Into<BoxError>,
+{
+    type Output = Result<S::Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            if let Some(mut request) = this.next.take() {
+                match this.service.poll_ready(cx) {
+                    Poll::Pending => *this.next = Some(request),
+                    Poll::Ready(Ok(())) => {
+                        if let Some(hedged) = this.hedged {
+                            hedged.advance(request.headers_mut());
+                            hedged.course.send(this.shared.now());
+                        }
+                        this.others.push(Box::pin(this.service.call(request)));
+                        *this.kept = None;
+                    }
+                    Poll::Ready(Err(error)) => {
+                        // What is under way goes on.
+                        if let Some(hedged) = this.hedged {
+                            hedged.course.refused();
+                        }
+                        if this.first.is_none() && this.others.is_empty() {
+                            return Poll::Ready(this.kept.take().unwrap_or(Err(error.into())));
+                        }
+                    }
+                }
+            }
+            let mut ended = None;
+            if let Some(first) = this.first.as_mut().as_pin_mut()
+                && let Poll::Ready(result) = first.poll(cx)
+            {
+                this.first.set(None);
+                ended = Some((result.map_err(Into::into), true));
+            }
+            if ended.is_none() {
+                let polled = this.others.iter_mut().enumerate().find_map(|(place, other)| {
+                    match other.as_mut().poll(cx) {
+                        Poll::Ready(result) => Some((place, result)),
+                        Poll::Pending => None,
+                    }
+                });
+                if let Some((place, result)) = polled {
+                    drop(this.others.swap_remove(place));
+                    ended = Some((result.map_err(Into::into), false));
+                }
+            }
+            if let Some((result, is_first)) = ended {
+                let Some(hedged) = this.hedged else { return Poll::Ready(result) };
+                let others = this.first.is_some() || !this.others.is_empty();
+                let (is_over, is_planned) = hedged.ended(this.shared, &result, is_first);
+                if is_over || !(others || is_planned) {
+                    if this.first.is_some() {
+                        hedged.leave_first(this.shared);
+                    }
+                    return Poll::Ready(result);
+                }
+                if !others {
+                    *this.kept = Some(result);
+                }
+                // Those that were not asked yet.
+                continue;
+            }
+            // Whether another is to be sent now, or when.
+            let Some(hedged) = this.hedged else { return Poll::Pending };
+            if this.next.is_some() {
+                return Poll::Pending;
+            }
+            let Some(next) = hedged.course.next() else { return Poll::Pending };
+            if !hedged.course.is_due(this.shared.now()) {
+                let at = this.shared.epoch.at(next);
+                match this.timer.as_mut().as_pin_mut() {
+                    None => this.timer.set(Some(tokio::time::sleep_until(at))),
+                    Some(timer) if timer.deadline() != at => timer.reset(at),
+                    Some(_) => {}
+                }
+                if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+                    ready!(timer.poll(cx));
+                }
+            }
+            let now = this.shared.now();
+            let paid = hedged.hedging.pay(now, || this.shared.budget.withdraw(now).then_some(()));
+            *this.next = match paid {
+                Ok(()) => R::beside(&hedged.copy, *this.into),
+                Err(_) => None,
+            };
+            if this.next.is_none() {
+                hedged.course.refused();
+                if let Some(kept) = this.kept.take() {
+                    return Poll::Ready(kept);
+                }
+            }
+        }
+    }
+}
+
+impl<S, R, B> fmt::Debug for ResponseFuture<S, R, B>
+where
+    R: Replay<B>,
+    S: Service<R::Sent>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let attempts = self.hedged.as_ref().map_or(1, |hedged| hedged.course.sent());
+        f.debug_struct("ResponseFuture").field("attempts", &attempts).finish_non_exhaustive()
+    }
+}
+
+// === impl Hedged ===
+
+impl<C> Hedged<C> {
+    /// An attempt has ended: whether that is the call's end, and whether another takes its place.
+    fn ended<T: Answer>(
+        &mut self,
+        shared: &Shared,
+        result: &Result<T, BoxError>,
+        is_first: bool,
+    ) -> (bool, bool) {
+        let fate = match result {
+            Ok(response) => {
+                let met = Met::of(response.status(), response.headers());
+                self.hedging.fate(met, &shared.policy, &shared.random)
+            }
+            Err(_) => Fate::Open(Word::Nothing),
+        };
+        let now = shared.now();
+        if is_first {
+            let took = now.saturating_sub(self.began);
+            match fate {
+                Fate::Final => self.hedging.answered(now, took),
+                Fate::Open(_) => self.hedging.unanswered(now, took),
+            }
+        }
+        match fate {
+            Fate::Final => (true, false),
+            Fate::Open(word) => (false, self.course.failed(now, word)),
+        }
+    }
+
+    /// Another was faster than the first.
+    fn leave_first(&self, shared: &Shared) {
+        let now = shared.now();
+        self.hedging.unanswered(now, now.saturating_sub(self.began));
+    }
+
+    /// Marks the next attempt for the endpoint: its number, and what is left of the time.
+    fn advance(&self, headers: &mut HeaderMap) {
+        let earlier = HeaderValue::from(self.course.sent());
+        let grpc = grpc::is_grpc(headers);
+        headers.insert(if grpc { grpc::GRPC_ATTEMPTS } else { grpc::HTTP_ATTEMPTS }, earlier);
+        let name = if grpc { grpc::GRPC_TIMEOUT } else { grpc::HTTP_TIMEOUT };
+        if let Some(at) = self.deadline.filter(|_| headers.contains_key(&name)) {
+            let bounds = Bounds { head: Some(at), body: Some(at) };
+            bounds.write(headers, grpc, Instant::now());
+        }
+    }
+}
+
+/// When the call has to be over: its explicit deadline, or what a
+/// [`Deadline`](crate::resilience::Deadline) outside wrote for the endpoint.
+fn deadline_of(request: &impl Exchange) -> Option<Instant> {
+    let now = Instant::now();
+    let (headers, call) = (request.headers(), request.call());
+    let explicit = deadline::of(headers, call, Scope::default(), now).head;
+    let told = earliest(request.timeout(), grpc::timeout_of(headers));
+    earliest(explicit, told.and_then(|left| now.checked_add(left)))
+}
