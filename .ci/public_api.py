@@ -122,7 +122,9 @@ def walk_as(ident, path, name, seen):
     members = []
     if what == "struct":
         fields = inner["kind"]
-        members = fields["plain"]["fields"] if "plain" in fields else fields.get("tuple", [])
+        # A unit struct is the word `unit`.
+        if not isinstance(fields, str):
+            members = fields["plain"]["fields"] if "plain" in fields else fields.get("tuple", [])
     elif what == "enum":
         members = inner["variants"]
     elif what == "trait":

@@ -436,3 +436,22 @@ mod identity {
         assert!(error.contains("rule `meshed` may deny it"), "{error}");
     }
 }
+
+/// A cluster alone is the service of its name: its rules must be there before it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_passes_between_a_new_cluster_and_its_rules() {
+    use tower_mesh::{config, discover::Static};
+    let server = Server::named("hello").await;
+    for _ in 0..200 {
+        let mut cluster = config::Cluster::default();
+        cluster.endpoints.push(config::Endpoint::new(server.address()));
+        let mut service = config::Service::default();
+        service.filters.push(config::Filter::Authorize(rules([Rule::deny("nobody")])));
+        let source = Static::default().cluster("users", cluster).service("users", service);
+        let mesh = Mesh::builder().source(source).build().unwrap();
+        // Before the source has spoken.
+        let error = denied(&mesh, "http://users/").await;
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    }
+    assert_eq!((server.connections(), server.requests()), (0, 0));
+}
