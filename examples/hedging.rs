@@ -76,17 +76,17 @@ async fn run(
         times.extend(caller??);
     }
     times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    let at = |per_mille: usize| times[(times.len() - 1) * per_mille / 1000];
     let extra = f64::from(sent.load(Ordering::SeqCst) - before - CALLS) / f64::from(CALLS);
     println!(
         "{name:>10} {:>8.1?} {:>8.1?} {:>8.1?} {:>10.1}%",
-        at(0.5),
-        at(0.99),
-        at(0.999),
+        at(500),
+        at(990),
+        at(999),
         extra * 100.0
     );
     mesh.shutdown(Duration::ZERO).await;
-    Ok([Duration::from_secs_f64(extra), at(0.99)])
+    Ok([Duration::from_secs_f64(extra), at(990)])
 }
 
 /// A server that takes 200 ms for one request of forty.

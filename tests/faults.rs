@@ -107,8 +107,8 @@ async fn a_share_of_the_calls_is_delayed_and_another_fails() {
     let (failed, late) = (share(|it| it.0 == 500), share(|it| it.1));
     assert!((25..=75).contains(&failed), "{failed}");
     assert!((75..=125).contains(&late), "{late}");
-    assert_eq!(counted(&mesh, "abort"), failed as f64);
-    assert_eq!(counted(&mesh, "delay"), late as f64);
+    assert!((counted(&mesh, "abort") - failed as f64).abs() < 0.5);
+    assert!((counted(&mesh, "delay") - late as f64).abs() < 0.5);
 }
 
 #[tokio::test]
@@ -227,7 +227,8 @@ async fn grpc_trailers_come_behind_a_slow_body() {
     assert_eq!(answer.into_inner().message.len(), 20_000);
     assert!(started.elapsed() >= Duration::from_millis(140), "{:?}", started.elapsed());
     let labels = [("rpc.response.status_code", "OK")];
-    assert_eq!(mesh.metrics().total("rpc.client.call.duration", &labels), 1.0);
+    let calls = mesh.metrics().total("rpc.client.call.duration", &labels);
+    assert!((calls - 1.0).abs() < 0.5, "{calls}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Calls that are sent beside themselves: when, to whom, how often at most, and what becomes of the
 //! one that loses.
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small counts")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,6 @@
 //! Hedging over real connections: what servers see of it, uploads, gRPC, user layers, updates, spans,
 //! and the layer over hyper-util's client.
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small counts")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -547,7 +547,7 @@ async fn a_limit_bounds_what_is_in_flight_over_real_servers() {
     });
     let (mesh, _publisher) =
         published(Mesh::builder().endpoints(SERVICE, [server.address()]), |publisher| {
-            say(publisher, service([limit]))
+            say(publisher, service([limit]));
         })
         .await;
     let client = mesh.client(SERVICE).unwrap();

@@ -13,13 +13,14 @@ mod support;
 
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use prost::Message;
+use tokio::time::Instant;
 use tower::{Service as _, ServiceBuilder, ServiceExt as _};
 use tower_mesh::{
     Body, Client, Error, ErrorKind, Event, Mesh, MeshBuilder, Phase, Refusal,

@@ -354,7 +354,7 @@ async fn attempts_are_counted_for_the_endpoint_and_for_the_caller() {
     let told: Vec<_> =
         seen.lock().unwrap().iter().map(|it| it["x-envoy-attempt-count"].clone()).collect();
     assert_eq!(told, ["1", "2", "3"]);
-    assert_eq!(seen.lock().unwrap()[0].contains_key("x-mesh-attempt"), false);
+    assert!(!seen.lock().unwrap()[0].contains_key("x-mesh-attempt"));
 }
 
 /// A request that changes its retries by headers.

@@ -55,7 +55,7 @@ fn parse(arguments: &[String]) -> Result<Asked, String> {
     let mut words = Vec::new();
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "-X" | "--request" => asked.method = Some(value()?.clone()),
             "-H" | "--header" => asked.headers.push(pair(value()?, ':')?),
@@ -74,7 +74,7 @@ fn parse(arguments: &[String]) -> Result<Asked, String> {
 
 fn pair(text: &str, between: char) -> Result<(String, String), String> {
     let pair = text.split_once(between);
-    let (name, value) = pair.ok_or(format!("`{text}` has no `{between}`"))?;
+    let (name, value) = pair.ok_or_else(|| format!("`{text}` has no `{between}`"))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 

@@ -200,7 +200,7 @@ fn each_permission() {
         (Permission::Host(exact("users.example")), false),
         (Permission::Header(HeaderMatch::new("x-env", exact("test"))), true),
         // As everywhere: what is not there has no other value either.
-        (Permission::Header(inverted.clone()), false),
+        (Permission::Header(inverted), false),
         (
             Permission::Not(Box::new(Permission::Header(HeaderMatch::new("x-trace", exact("1"))))),
             true,

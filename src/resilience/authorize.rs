@@ -4,7 +4,7 @@
 //! that the layer was given, the service that it was made for, and the request's method, path,
 //! authority and headers. What the rules mean is told in `docs/AUTHORIZATION.md`.
 //!
-//! A denial is an [`Error`](crate::Error) of kind [`Denied`](crate::ErrorKind::Denied) from the call,
+//! A denial is an [`Error`] of kind [`Denied`](crate::ErrorKind::Denied) from the call,
 //! never from `poll_ready`; the service below is not called.
 //!
 //! **Order.** Outermost: it costs nothing that is not called.

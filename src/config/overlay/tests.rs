@@ -1,3 +1,6 @@
+//! Settings laid over each other: laws that hold for any, and what each kind of field does.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use proptest::prelude::{ProptestConfig, any, proptest};

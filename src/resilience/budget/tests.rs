@@ -250,7 +250,10 @@ fn share(percent: Option<u32>, least: Option<u32>, interval: Option<Duration>) -
 /// Places that a share gives while so many attempts are in flight.
 fn places(share: &Share, now: u64, active: u32) -> usize {
     let slot = Slot { share, active };
-    std::iter::from_fn(|| slot.take(now)).take(10_000).collect::<Vec<_>>().len()
+    let mut all = Vec::new();
+    // Each is held while the next is asked for.
+    all.extend(std::iter::from_fn(|| slot.take(now)).take(10_000));
+    all.len()
 }
 
 //= Envoy resource_manager_impl_test.cc, RetryBudgetOverrideGauge and the proto's defaults

@@ -1,7 +1,7 @@
 //! A limit of concurrent calls: over it a call fails at once instead of waiting.
 //!
 //! A queue would only hide an endpoint that cannot keep up, and hold bodies and deadlines
-//! meanwhile. The caller gets an [`Error`](crate::Error) of kind
+//! meanwhile. The caller gets an [`Error`] of kind
 //! [`Overloaded`](crate::ErrorKind::Overloaded), from the call and never from `poll_ready`. A call
 //! keeps its place until its response body has ended.
 //!
