@@ -10,7 +10,7 @@ use super::{
     call::mirrored,
     cluster::{Cluster, Core, NodeContext},
     discovered::Discovered,
-    guard::Place,
+    guard::{OfService, Place},
     inner::Inner,
     keys::Keys,
     overlay::{self, LeftOut, Whose},
@@ -121,7 +121,10 @@ impl Inner {
         );
         let laid = overlay::services(name, said.unwrap_or(&BTreeMap::new()));
         let (mut said, mut left_out) = (laid.service, laid.left_out);
-        said.filters.splice(0..0, self.code.filters(name));
+        let of_code = self.code.filters(name);
+        let whose = of_code.iter().map(|_| Whose::Code);
+        let whose: Vec<_> = whose.chain(laid.filtered_by.into_iter().map(Whose::Source)).collect();
+        said.filters.splice(0..0, of_code);
         let source = laid.routed_by.and_then(|source| self.sources.get(source.index()));
         let source: Option<Arc<str>> = source.map(|name| name.as_str().into());
         let layers = Layered::new(self.code.policy(name), laid.policies, laid.routed_by);
@@ -190,8 +193,10 @@ impl Inner {
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
             let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
-            let guards = self.guards(state, &cell, &place, &said.filters, &route);
-            let faults = self.faults(state, &cell, &place, &said.filters, &route);
+            let of_service =
+                OfService { filters: &said.filters, whose: &whose, routed_by: laid.routed_by };
+            let guards = self.guards(state, &cell, &place, of_service, &route);
+            let faults = self.faults(state, &cell, &place, of_service, &route);
             let filters = filters().map(config::Filter::name).collect();
             let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
             let compiled = Route {

@@ -44,6 +44,8 @@ pub(super) struct LeftOut {
 pub(super) struct LaidService {
     /// Its routes and filters; its policies are beside it.
     pub(super) service: Service,
+    /// Whose each of its filters is.
+    pub(super) filtered_by: Vec<SourceId>,
     /// Who says where the calls go; the first source, where none does.
     pub(super) routed_by: Option<SourceId>,
     /// The policies of the service, in the order of their sources.
@@ -163,13 +165,15 @@ fn valid(name: &str, cluster: &Cluster, with_security: bool) -> Result<(), Confi
 pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidService {
     let mut laid = LaidService {
         service: Service::default(),
+        filtered_by: Vec::new(),
         routed_by: said.keys().next().copied(),
         policies: said.iter().map(|(source, it)| (*source, it.policy.clone())).collect(),
         left_out: Vec::new(),
     };
     let service = &mut laid.service;
-    if let [(_, only)] = said.iter().collect::<Vec<_>>()[..] {
+    if let [(source, only)] = said.iter().collect::<Vec<_>>()[..] {
         *service = Service { policy: Policy::default(), ..only.clone() };
+        laid.filtered_by = vec![*source; only.filters.len()];
         return laid;
     }
     // Where the calls go is one choice.
@@ -194,10 +198,14 @@ pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidSe
             let errors = errors.into_iter();
             laid.left_out.extend(errors.map(|error| LeftOut { whose, error }));
         }
+        laid.filtered_by = vec![*source; service.filters.len()];
         // A list is one value, but nobody takes back what another refuses.
-        let others = said.iter().filter(|(other, _)| *other != source);
-        let others = others.flat_map(|(_, it)| &it.filters).filter(|it| is_authorization(it));
-        service.filters.extend(others.cloned());
+        for (other, it) in said.iter().filter(|(other, _)| *other != source) {
+            for filter in it.filters.iter().filter(|it| is_authorization(it)) {
+                service.filters.push(filter.clone());
+                laid.filtered_by.push(*other);
+            }
+        }
     }
     let plain = |it: &&Service| it.protocol == Service::default().protocol;
     if let Some(it) = said.values().find(|it| !plain(it)) {
@@ -209,7 +217,8 @@ pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidSe
     laid
 }
 
-fn is_authorization(filter: &Filter) -> bool {
+/// Whether a filter says who may call what.
+pub(super) fn is_authorization(filter: &Filter) -> bool {
     match filter {
         Filter::Authorize(_) => true,
         Filter::Named(named) => is_authorization(&named.filter),
