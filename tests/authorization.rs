@@ -444,7 +444,7 @@ mod identity {
 /// A cluster alone is the service of its name: its rules must be there before it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_passes_between_a_new_cluster_and_its_rules() {
-    use tower_mesh::{config, discover::Static};
+    use tower_mesh::config;
     let server = Server::named("hello").await;
     for _ in 0..200 {
         let mut cluster = config::Cluster::default();

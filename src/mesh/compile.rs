@@ -13,7 +13,7 @@ use super::{
     guard::{OfService, Place},
     inner::Inner,
     keys::Keys,
-    overlay::{self, LeftOut, Whose},
+    overlay::{self, LeftOut, LostRules, Whose},
     policies::{Layered, Shared},
     protect::Protector,
     service::{Mirror, Route, Service, ServiceCell, Target},
@@ -347,14 +347,26 @@ impl Inner {
 
     /// Reports a service that points nowhere, once every source has spoken.
     fn examine(&self, state: &mut State, name: &str) {
-        if !self.is_synced() {
+        let lost = state.services.get(name).and_then(|said| overlay::lost_rules(name, said));
+        if lost.is_none() && !self.is_synced() {
             return;
         }
         let part = format!("service {name}");
         let targets = state.named.get(name).into_iter().flatten();
         let missing = targets.filter(|target| state.cluster(target) == Standing::Absent);
         let missing: Vec<&String> = missing.collect();
-        let reason = if !missing.is_empty() {
+        let reason = if let Some(lost) = lost {
+            let by = self.sources.get(lost.routed_by.index()).map_or("dns", String::as_str);
+            let LostRules { source, path, .. } = lost;
+            let place = state.place(source, &path);
+            let place = place.or_else(|| self.sources.get(source.index()).cloned());
+            let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+            format!(
+                "no call would meet {path}{place}, for the routes are those of {by}; the service \
+                 does not run without it: say it as a filter of the service, or all routes in one \
+                 source"
+            )
+        } else if !missing.is_empty() {
             let noun = if missing.len() == 1 { "cluster" } else { "clusters" };
             let names: Vec<_> = missing.iter().map(|target| format!("`{target}`")).collect();
             let places = missing.iter().take(SHOWN);
