@@ -12,14 +12,18 @@ mod support;
 use std::{fs, path::Path, time::Duration};
 
 use http::{Request, StatusCode};
-use support::{GreeterClient, HelloRequest, Recorder, Server, fetch, get, hello, patience};
+use support::{
+    GreeterClient, HelloRequest, Recorder, Server, cluster, fetch, get, hello, patience,
+};
 use tower_mesh::{
     AuthorizationVerdict as Verdict, Body, Error, ErrorKind, Event, Mesh, MeshBuilder, Phase,
     Refusal, SettingOrigin,
     config::{
-        Action, Authorization, AuthorizationRule as Rule, LabelMatch, PathMatch, Permission,
-        Principal, StringMatch,
+        Action, Authorization, AuthorizationRule as Rule, Filter, LabelMatch, PathMatch,
+        Permission, Principal, RateLimit, Route, Service, StringMatch, TokenBucket,
+        WeightedCluster,
     },
+    discover::Static,
 };
 
 fn exact(text: &str) -> StringMatch {
@@ -440,13 +444,13 @@ mod identity {
 /// A cluster alone is the service of its name: its rules must be there before it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_passes_between_a_new_cluster_and_its_rules() {
-    use tower_mesh::{config, discover::Static};
+    use tower_mesh::config;
     let server = Server::named("hello").await;
     for _ in 0..200 {
         let mut cluster = config::Cluster::default();
         cluster.endpoints.push(config::Endpoint::new(server.address()));
-        let mut service = config::Service::default();
-        service.filters.push(config::Filter::Authorize(rules([Rule::deny("nobody")])));
+        let mut service = Service::default();
+        service.filters.push(Filter::Authorize(rules([Rule::deny("nobody")])));
         let source = Static::default().cluster("users", cluster).service("users", service);
         let mesh = Mesh::builder().source(source).build().unwrap();
         // Before the source has spoken.
@@ -454,4 +458,65 @@ async fn no_call_passes_between_a_new_cluster_and_its_rules() {
         assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     }
     assert_eq!((server.connections(), server.requests()), (0, 0));
+}
+
+/// One token for an hour.
+fn one_token() -> Filter {
+    let hour = Duration::from_secs(3_600);
+    Filter::RateLimit(Box::new(RateLimit::new(TokenBucket::new(1, 1, hour))))
+}
+
+fn no_admin() -> Filter {
+    Filter::Authorize(rules([Rule::deny("no admin").permission(prefix("/admin"))]))
+}
+
+/// Denials come before the limit, which has its token still.
+async fn denies_for_nothing(mesh: &Mesh, server: &Server) {
+    for _ in 0..3 {
+        let error = denied(mesh, "http://users/admin").await;
+        assert!(error.is_denied(), "{error}");
+    }
+    assert_eq!(called(mesh, "http://users/").await.unwrap(), StatusCode::OK);
+    let error = denied(mesh, "http://users/").await;
+    assert_eq!(error.refusal(), Some(Refusal::RateLimited), "{error}");
+    assert!(denied(mesh, "http://users/admin").await.is_denied());
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn who_is_denied_by_a_route_takes_no_token_of_its_service() {
+    let server = Server::named("hello").await;
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster::new("users")];
+    route.filters = vec![no_admin()];
+    let mut service = Service::default();
+    service.filters = vec![one_token()];
+    service.routes = vec![route];
+    let source = Static::default().cluster("users", cluster([server.address()]));
+    let mesh = Mesh::builder().source(source.service("users", service)).build().unwrap();
+    denies_for_nothing(&mesh, &server).await;
+}
+
+#[tokio::test]
+async fn who_is_denied_by_another_source_takes_no_token_and_each_is_told_as_its_own() {
+    let server = Server::named("hello").await;
+    let (mut first, mut second) = (Service::default(), Service::default());
+    first.filters = vec![one_token()];
+    second.filters = vec![no_admin()];
+    let source = Static::default().cluster("users", cluster([server.address()]));
+    let mesh = Mesh::builder()
+        .source(source.service("users", first))
+        .source(Static::default().service("users", second))
+        .service("users", |it| it.authorize(rules([Rule::deny("x").permission(prefix("/x"))])))
+        .build()
+        .unwrap();
+    denies_for_nothing(&mesh, &server).await;
+    let told = mesh.describe();
+    let told = told.services[0].routes[0].settings.iter();
+    let told = told.filter(|it| ["authorize", "rate_limit"].contains(&&*it.name));
+    let told: Vec<_> = told.map(|it| (&*it.name, it.origin, it.source.is_some())).collect();
+    let code = ("authorize", SettingOrigin::Code, false);
+    let [rules, limit] =
+        ["authorize", "rate_limit"].map(|it| (it, SettingOrigin::ControlPlane, true));
+    assert_eq!(told, [code, rules, limit]);
 }

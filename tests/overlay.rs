@@ -419,3 +419,44 @@ async fn what_one_source_denies_holds_and_a_service_does_not_run_without_it() {
     assert!(error.is_denied(), "{error}");
     assert_eq!(server.requests(), 1);
 }
+
+/// The rules are of a route that no call meets, for another source says where the calls go.
+#[tokio::test]
+async fn a_service_does_not_run_where_another_source_hides_the_rules_of_a_route() {
+    let server = Server::named("hello").await;
+    let first = written(&format!(
+        "services: {{users: {{routes: [{{clusters: [{{name: users}}]}}]}}}}\n\
+         clusters: {{users: {{endpoints: [{{address: \"{}\"}}]}}}}\n",
+        server.address()
+    ));
+    let rules = "- authorize: {rules: [{action: deny, permissions: [{path: {prefix: /admin}}]}]}\n";
+    let second = written(&format!(
+        "services:\n  users:\n    routes:\n      - clusters: [{{name: users}}]\n        filters:\n          {rules}"
+    ));
+    let mesh = Mesh::builder().config_file(&first.path).config_file(&second.path).build().unwrap();
+    let error = patience(mesh.ready()).await.unwrap_err().to_string();
+    for words in
+        ["service users: no call would meet", "authorize (line 6 of ", "are those of file "]
+    {
+        assert!(error.contains(words), "{words} in {error}");
+    }
+    for path in ["http://users/", "http://users/admin"] {
+        let error = patience(mesh.http().send(get(path))).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains("no call would meet"), "{error}");
+    }
+    assert_eq!(server.requests(), 0);
+
+    // As a filter of the service they hold, whoever says the routes.
+    second.replace(&format!("services:\n  users:\n    filters:\n      {rules}"));
+    patience(async {
+        while mesh.ready().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(fetch(&mesh.http(), get("http://users/")).await.unwrap().body(), "hello");
+    let error = patience(mesh.http().send(get("http://users/admin"))).await.unwrap_err();
+    assert!(error.is_denied(), "{error}");
+    assert_eq!(server.requests(), 1);
+}

@@ -10,10 +10,10 @@ use super::{
     call::mirrored,
     cluster::{Cluster, Core, NodeContext},
     discovered::Discovered,
-    guard::Place,
+    guard::{OfService, Place},
     inner::Inner,
     keys::Keys,
-    overlay::{self, LeftOut, Whose},
+    overlay::{self, LeftOut, LostRules, Whose},
     policies::{Layered, Shared},
     protect::Protector,
     service::{Mirror, Route, Service, ServiceCell, Target},
@@ -121,7 +121,10 @@ impl Inner {
         );
         let laid = overlay::services(name, said.unwrap_or(&BTreeMap::new()));
         let (mut said, mut left_out) = (laid.service, laid.left_out);
-        said.filters.splice(0..0, self.code.filters(name));
+        let of_code = self.code.filters(name);
+        let whose = of_code.iter().map(|_| Whose::Code);
+        let whose: Vec<_> = whose.chain(laid.filtered_by.into_iter().map(Whose::Source)).collect();
+        said.filters.splice(0..0, of_code);
         let source = laid.routed_by.and_then(|source| self.sources.get(source.index()));
         let source: Option<Arc<str>> = source.map(|name| name.as_str().into());
         let layers = Layered::new(self.code.policy(name), laid.policies, laid.routed_by);
@@ -190,8 +193,10 @@ impl Inner {
             let session = self.code.session(service).or(session).and_then(Session::new);
             let session = session.map(Arc::new);
             let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
-            let guards = self.guards(state, &cell, &place, &said.filters, &route);
-            let faults = self.faults(state, &cell, &place, &said.filters, &route);
+            let of_service =
+                OfService { filters: &said.filters, whose: &whose, routed_by: laid.routed_by };
+            let guards = self.guards(state, &cell, &place, of_service, &route);
+            let faults = self.faults(state, &cell, &place, of_service, &route);
             let filters = filters().map(config::Filter::name).collect();
             let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
             let compiled = Route {
@@ -342,14 +347,26 @@ impl Inner {
 
     /// Reports a service that points nowhere, once every source has spoken.
     fn examine(&self, state: &mut State, name: &str) {
-        if !self.is_synced() {
+        let lost = state.services.get(name).and_then(|said| overlay::lost_rules(name, said));
+        if lost.is_none() && !self.is_synced() {
             return;
         }
         let part = format!("service {name}");
         let targets = state.named.get(name).into_iter().flatten();
         let missing = targets.filter(|target| state.cluster(target) == Standing::Absent);
         let missing: Vec<&String> = missing.collect();
-        let reason = if !missing.is_empty() {
+        let reason = if let Some(lost) = lost {
+            let by = self.sources.get(lost.routed_by.index()).map_or("dns", String::as_str);
+            let LostRules { source, path, .. } = lost;
+            let place = state.place(source, &path);
+            let place = place.or_else(|| self.sources.get(source.index()).cloned());
+            let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+            format!(
+                "no call would meet {path}{place}, for the routes are those of {by}; the service \
+                 does not run without it: say it as a filter of the service, or all routes in one \
+                 source"
+            )
+        } else if !missing.is_empty() {
             let noun = if missing.len() == 1 { "cluster" } else { "clusters" };
             let names: Vec<_> = missing.iter().map(|target| format!("`{target}`")).collect();
             let places = missing.iter().take(SHOWN);

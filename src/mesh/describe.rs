@@ -129,7 +129,7 @@ impl Description {
             .iter()
             .map(|(name, service)| ServiceDescription {
                 name: name.to_string(),
-                routes: routes(inner, name, service),
+                routes: routes(inner, service),
             })
             .collect();
         Self {
@@ -169,12 +169,12 @@ fn stack(inner: &Inner) -> Vec<String> {
     .collect()
 }
 
-fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescription> {
+fn routes(inner: &Arc<Inner>, service: &Service) -> Vec<RouteDescription> {
     service
         .table
         .iter()
         .map(|route| RouteDescription {
-            settings: route_settings(inner, name, route, None),
+            settings: route_settings(inner, route, None),
             name: route.name.as_deref().map(str::to_owned),
             matches: route.matches.iter().map(spelled::of_match).collect(),
             hosts: route.hosts.clone(),
@@ -189,14 +189,9 @@ fn routes(inner: &Arc<Inner>, name: &str, service: &Service) -> Vec<RouteDescrip
 }
 
 /// Those of its policy, `call`'s own words before them, then those of its guards.
-pub(super) fn route_settings(
-    inner: &Inner,
-    name: &str,
-    route: &Route,
-    call: Option<&Policy>,
-) -> Vec<Setting> {
+pub(super) fn route_settings(inner: &Inner, route: &Route, call: Option<&Policy>) -> Vec<Setting> {
     let mut settings = settings::of_route(inner, route, call);
-    settings.extend(guard::settings(inner, name, route));
+    settings.extend(guard::settings(inner, route));
     settings
 }
 

@@ -1,8 +1,9 @@
 //! Guards: filters of services and routes that decide about a call before its first attempt.
 //!
 //! Rules of authorisation, rate limits, adaptive limits, admission control and faults are compiled
-//! to one list for each route: the service's filters first, then the route's, each list in its
-//! order. Their state (tokens, windows, counts) belongs to the place where they are said and to
+//! to one list for each route: rules of authorisation before all others, so that a call which is
+//! denied has taken nothing; among equals the mesh's filters first, then the service's, then the
+//! route's, each list in its order. Their state (tokens, windows, counts) belongs to the place where they are said and to
 //! what is said there: an update that changes neither keeps it.
 //!
 //! What a guard decides by lives in `resilience` and `security`; here is what ties it to the mesh.
@@ -19,6 +20,7 @@ pub(crate) mod protect;
 
 use std::{
     fmt,
+    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -32,12 +34,14 @@ use super::{
     cluster::Cluster,
     describe::{Setting, SettingOrigin},
     inner::Inner,
+    overlay::{Whose, is_authorization},
     service::{Policy, Route, ServiceCell},
     state::State,
 };
 use crate::{
     config::{self, Filter},
     core::{Body, BoxFuture, Error, Held, Instant, Outgoing},
+    discover::SourceId,
     observe::End,
     resilience::limit::Limiter,
 };
@@ -202,37 +206,47 @@ impl Kept {
     }
 }
 
-/// What is told of the guards of a route: those of the code come first.
-pub(super) fn settings(inner: &Inner, service: &str, route: &Route) -> Vec<Setting> {
-    let in_code = inner.code.filters.len()
-        + inner.code.filters(service).iter().filter(|it| is_guard(it)).count();
-    let guards = route.guards.iter().flat_map(|guards| guards.iter());
-    let guards = guards.enumerate().map(|(place, guard)| (place < in_code, guard));
-    let in_code = inner.code.filters(service).iter().filter(|it| is_of_attempts(it)).count();
-    let faults = route.faults.iter().flat_map(|faults| faults.iter());
-    let faults = faults.enumerate().map(|(place, fault)| (place < in_code, fault));
-    let of_source = route.source.as_deref();
-    let told = guards.chain(faults).flat_map(|(is_code, guard)| {
-        let (origin, source) = if is_code {
-            (SettingOrigin::Code, None)
-        } else {
-            (SettingOrigin::ControlPlane, of_source.map(str::to_owned))
-        };
-        let setting = guard.setting();
-        let setting =
-            setting.map(|(name, value)| Setting { name: name.into(), value, origin, source });
-        setting.into_iter().chain(guard.settings(of_source))
-    });
-    told.collect()
+/// A guard in the list of a route, and who says it.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    guard: Arc<dyn Guard>,
+    whose: Whose,
 }
 
-/// Whether a filter of the code becomes a guard.
-fn is_guard(filter: &Filter) -> bool {
-    match filter {
-        Filter::Authorize(_) => true,
-        Filter::Fault(_) => !is_of_attempts(filter),
-        _ => false,
+impl Deref for Placed {
+    type Target = Arc<dyn Guard>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.guard
     }
+}
+
+/// The filters of a service, each with who says it, and who says those of its routes.
+#[derive(Clone, Copy)]
+pub(super) struct OfService<'a> {
+    pub(super) filters: &'a [Filter],
+    pub(super) whose: &'a [Whose],
+    pub(super) routed_by: Option<SourceId>,
+}
+
+/// What is told of the guards of a route.
+pub(super) fn settings(inner: &Inner, route: &Route) -> Vec<Setting> {
+    let lists = route.guards.iter().chain(&route.faults);
+    let told = lists.flat_map(|list| list.iter()).flat_map(|placed| {
+        let (origin, source) = match placed.whose {
+            Whose::Code => (SettingOrigin::Code, None),
+            Whose::Source(source) => {
+                let name = inner.sources.get(source.index()).map(String::as_str);
+                (SettingOrigin::ControlPlane, name)
+            }
+        };
+        let setting = placed.setting().map(|(name, value)| {
+            let source = source.map(str::to_owned);
+            Setting { name: name.into(), value, origin, source }
+        });
+        setting.into_iter().chain(placed.settings(source))
+    });
+    told.collect()
 }
 
 /// Whether a filter is met by each attempt instead of by the call.
@@ -268,22 +282,32 @@ impl RouteLimits {
     }
 }
 
+// === impl OfService ===
+
+impl OfService<'_> {
+    /// Without a source, nobody has said any.
+    fn of_routes(self) -> Whose {
+        self.routed_by.map_or(Whose::Code, Whose::Source)
+    }
+}
+
 // === impl Inner ===
 
 impl Inner {
-    /// The guards of a route: those of the mesh, then of its service, then its own; most routes have
-    /// none.
+    /// The guards of a route: rules of authorisation, then the others, each of the mesh, then of its
+    /// service, then its own; most routes have none.
     pub(super) fn guards(
         &self,
         state: &mut State,
         cell: &ServiceCell,
         place: &Place,
-        of_service: &[Filter],
+        of_service: OfService<'_>,
         of_route: &config::Route,
-    ) -> Option<Arc<[Arc<dyn Guard>]>> {
+    ) -> Option<Arc<[Placed]>> {
         let mut guards = self.made(state, cell, (place, &of_route.filters), of_service, false);
         if let Some(calls) = of_route.policy.max_requests {
-            guards.push(Protecting::fixed(cell.route_limits.limiter(place, calls), self.epoch));
+            let guard = Protecting::fixed(cell.route_limits.limiter(place, calls), self.epoch);
+            guards.push(Placed { guard, whose: of_service.of_routes() });
         }
         (!guards.is_empty()).then(|| guards.into())
     }
@@ -294,9 +318,9 @@ impl Inner {
         state: &mut State,
         cell: &ServiceCell,
         place: &Place,
-        of_service: &[Filter],
+        of_service: OfService<'_>,
         of_route: &config::Route,
-    ) -> Option<Arc<[Arc<dyn Guard>]>> {
+    ) -> Option<Arc<[Placed]>> {
         let faults = self.made(state, cell, (place, &of_route.filters), of_service, true);
         (!faults.is_empty()).then(|| faults.into())
     }
@@ -306,16 +330,21 @@ impl Inner {
         state: &mut State,
         cell: &ServiceCell,
         (place, of_route): (&Place, &[Filter]),
-        of_service: &[Filter],
+        said: OfService<'_>,
         of_attempts: bool,
-    ) -> Vec<Arc<dyn Guard>> {
-        let of_mesh = self.code.filters.iter().map(|filter| (&Place::Mesh, filter));
-        let of_service = of_service.iter().map(|filter| (&Place::Service, filter));
-        let of_route = of_route.iter().map(|filter| (place, filter));
+    ) -> Vec<Placed> {
+        let of_mesh = self.code.filters.iter().map(|filter| (&Place::Mesh, Whose::Code, filter));
+        let of_service = said.filters.iter().zip(said.whose);
+        let of_service = of_service.map(|(filter, whose)| (&Place::Service, *whose, filter));
+        let of_route = of_route.iter().map(|filter| (place, said.of_routes(), filter));
         let all = of_mesh.chain(of_service).chain(of_route);
-        let all = all.filter(|(_, filter)| is_of_attempts(filter) == of_attempts);
-        let guards = all.filter_map(|(place, filter)| {
-            cell.guards.guard(place, filter, || self.make_guard(state, cell, place, filter))
+        let all = all.filter(|(_, _, filter)| is_of_attempts(filter) == of_attempts);
+        // Others take tokens, ask, wait and edit headers: who is denied has done none of it.
+        let (rules, others): (Vec<_>, Vec<_>) =
+            all.partition(|(_, _, filter)| is_authorization(filter));
+        let guards = rules.into_iter().chain(others).filter_map(|(place, whose, filter)| {
+            let make = || self.make_guard(state, cell, place, filter);
+            Some(Placed { guard: cell.guards.guard(place, filter, make)?, whose })
         });
         guards.collect()
     }

@@ -44,6 +44,8 @@ pub(super) struct LeftOut {
 pub(super) struct LaidService {
     /// Its routes and filters; its policies are beside it.
     pub(super) service: Service,
+    /// Whose each of its filters is.
+    pub(super) filtered_by: Vec<SourceId>,
     /// Who says where the calls go; the first source, where none does.
     pub(super) routed_by: Option<SourceId>,
     /// The policies of the service, in the order of their sources.
@@ -163,17 +165,18 @@ fn valid(name: &str, cluster: &Cluster, with_security: bool) -> Result<(), Confi
 pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidService {
     let mut laid = LaidService {
         service: Service::default(),
+        filtered_by: Vec::new(),
         routed_by: said.keys().next().copied(),
         policies: said.iter().map(|(source, it)| (*source, it.policy.clone())).collect(),
         left_out: Vec::new(),
     };
     let service = &mut laid.service;
-    if let [(_, only)] = said.iter().collect::<Vec<_>>()[..] {
+    if let [(source, only)] = said.iter().collect::<Vec<_>>()[..] {
         *service = Service { policy: Policy::default(), ..only.clone() };
+        laid.filtered_by = vec![*source; only.filters.len()];
         return laid;
     }
     // Where the calls go is one choice.
-    let routes = |service: &&Service| !service.routes.is_empty() || service.cluster.is_some();
     if let Some((source, it)) = said.iter().find(|(_, service)| routes(service)) {
         laid.routed_by = Some(*source);
         service.routes.clone_from(&it.routes);
@@ -189,15 +192,19 @@ pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidSe
             && let Err(ConfigErrors(errors)) = service.validate(name)
         {
             // Each list is sound; the filters were not made for these routes.
-            service.filters.retain(is_authorization);
+            service.filters = fitting(service, name);
             let whose = Whose::Source(*source);
             let errors = errors.into_iter();
             laid.left_out.extend(errors.map(|error| LeftOut { whose, error }));
         }
+        laid.filtered_by = vec![*source; service.filters.len()];
         // A list is one value, but nobody takes back what another refuses.
-        let others = said.iter().filter(|(other, _)| *other != source);
-        let others = others.flat_map(|(_, it)| &it.filters).filter(|it| is_authorization(it));
-        service.filters.extend(others.cloned());
+        for (other, it) in said.iter().filter(|(other, _)| *other != source) {
+            for filter in it.filters.iter().filter(|it| is_authorization(it)) {
+                service.filters.push(filter.clone());
+                laid.filtered_by.push(*other);
+            }
+        }
     }
     let plain = |it: &&Service| it.protocol == Service::default().protocol;
     if let Some(it) = said.values().find(|it| !plain(it)) {
@@ -209,7 +216,83 @@ pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidSe
     laid
 }
 
-fn is_authorization(filter: &Filter) -> bool {
+/// Whether a service says where its calls go.
+fn routes(service: &Service) -> bool {
+    !service.routes.is_empty() || service.cluster.is_some()
+}
+
+/// The filters that fit the routes they are beside, one by one. What refuses or limits calls looks
+/// at no route, and stays whatever else does not fit.
+fn fitting(service: &Service, name: &str) -> Vec<Filter> {
+    let mut fits: Vec<bool> = service.filters.iter().map(|it| !is_of_routes(it)).collect();
+    let kept = |fits: &[bool]| {
+        let kept = service.filters.iter().zip(fits).filter(|(_, fits)| **fits);
+        kept.map(|(filter, _)| filter.clone()).collect::<Vec<_>>()
+    };
+    let mut tried = service.clone();
+    for place in 0..fits.len() {
+        if !fits[place] {
+            fits[place] = true;
+            tried.filters = kept(&fits);
+            fits[place] = tried.validate(name).is_ok();
+        }
+    }
+    kept(&fits)
+}
+
+/// Whether a filter says where a call goes, what it is on the way there, or what answers it.
+fn is_of_routes(filter: &Filter) -> bool {
+    match filter {
+        Filter::RequestHeaders(_)
+        | Filter::ResponseHeaders(_)
+        | Filter::Rewrite(_)
+        | Filter::Redirect(_)
+        | Filter::DirectResponse(_)
+        | Filter::Mirror(_)
+        | Filter::Session(_)
+        | Filter::Extension(_) => true,
+        Filter::Fault(_)
+        | Filter::RateLimit(_)
+        | Filter::GlobalRateLimit(_)
+        | Filter::Authorize(_)
+        | Filter::AdaptiveConcurrency(_)
+        | Filter::AdmissionControl(_)
+        | Filter::Throttle(_) => false,
+        Filter::Named(named) => is_of_routes(&named.filter),
+    }
+}
+
+/// Rules of a route that no call would meet, since another source says where the calls go.
+pub(super) struct LostRules {
+    /// Who says them, and who the routes.
+    pub(super) source: SourceId,
+    pub(super) routed_by: SourceId,
+    /// Where its source says them.
+    pub(super) path: String,
+}
+
+/// The first of them. Their routes are one choice, and rules are made for theirs: nobody can tell
+/// which calls of other routes they deny.
+pub(super) fn lost_rules(name: &str, said: &BTreeMap<SourceId, Service>) -> Option<LostRules> {
+    if said.len() < 2 {
+        return None;
+    }
+    let mut routing = said.iter().filter(|(_, service)| routes(service));
+    let (&routed_by, first) = routing.next()?;
+    // Who says the same routes has lost nothing.
+    let is_same = |it: &Service| it.routes == first.routes && it.order == first.order;
+    routing.filter(|(_, it)| !is_same(it)).find_map(|(&source, it)| {
+        let mut routes = it.routes.iter().enumerate();
+        let path = routes.find_map(|(route, it)| {
+            let place = it.filters.iter().position(is_authorization)?;
+            Some(format!("services.{name}.routes[{route}].filters[{place}].authorize"))
+        });
+        Some(LostRules { source, routed_by, path: path? })
+    })
+}
+
+/// Whether a filter says who may call what.
+pub(super) fn is_authorization(filter: &Filter) -> bool {
     match filter {
         Filter::Authorize(_) => true,
         Filter::Named(named) => is_authorization(&named.filter),

@@ -15,7 +15,7 @@ use http::uri::Authority;
 
 use super::{
     cluster::Cluster,
-    guard::{Guard, Kept, RouteLimits},
+    guard::{Kept, Placed, RouteLimits},
     resolve::HTTPS,
     terms::Terms,
 };
@@ -79,9 +79,9 @@ pub(crate) struct Route {
     pub(crate) steps: Option<Steps>,
     pub(crate) policy: Policy,
     /// What a call passes before its first attempt; mostly nothing.
-    pub(crate) guards: Option<Arc<[Arc<dyn Guard>]>>,
+    pub(crate) guards: Option<Arc<[Placed]>>,
     /// What each of its attempts may meet; mostly nothing.
-    pub(crate) faults: Option<Arc<[Arc<dyn Guard>]>>,
+    pub(crate) faults: Option<Arc<[Placed]>>,
     /// What keeps a caller with an endpoint.
     pub(crate) session: Option<Arc<Session>>,
     /// What it matches, in its source's words, for `describe()`.

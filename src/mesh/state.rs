@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::{cluster::Cluster, keys::Keys, listed::Listed, service::ServiceCell};
+use super::{cluster::Cluster, keys::Keys, listed::Listed, overlay, service::ServiceCell};
 use crate::{
     balance::Diff,
     config::{self, Address, ConfigError, ConfigErrors, name::callable},
@@ -117,11 +117,14 @@ impl State {
     }
 
     /// What the service comes to. One of which a source's words are refused is not run on what others
-    /// say: they may have denied something.
+    /// say: they may have denied something. Nor is one whose calls would pass by rules of a route.
     pub(super) fn service(&self, name: &str) -> Standing {
         let said = self.services.get(name);
         let is_lost = |source| said.is_none_or(|by| !by.contains_key(source));
         if self.refusals(&format!("service {name}")).any(is_lost) {
+            return Standing::Refused;
+        }
+        if said.is_some_and(|by| overlay::lost_rules(name, by).is_some()) {
             return Standing::Refused;
         }
         if said.is_some_and(|by| !by.is_empty()) {

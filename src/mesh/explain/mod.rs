@@ -71,7 +71,7 @@ impl Explanation {
         });
         let now = Instant::now();
         let said = head::said_by_call(&request, route.policy.scope, now);
-        let settings = route_settings(inner, &cell.name, route, said.as_ref());
+        let settings = route_settings(inner, route, said.as_ref());
         let now = inner.epoch.nanos(now);
         let call = Call { inner, route, request: &request, now };
         #[expect(clippy::cast_precision_loss, reason = "a share")]

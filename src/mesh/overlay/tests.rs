@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    AvoidEndpoint, Balancer, ClusterSecurity, HeaderEdit, OutlierDetection, PathRewrite, Protocol,
-    Retry, Rewrite, Route, WeightedCluster,
+    Authorization, AuthorizationRule, AvoidEndpoint, Balancer, ClusterSecurity, HeaderEdit,
+    OutlierDetection, PathRewrite, Protocol, RateLimit, Retry, Rewrite, Route, TokenBucket,
+    WeightedCluster,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -209,4 +210,68 @@ fn filters_that_do_not_fit_the_routes_of_another_are_left_out() {
     let [LeftOut { whose, error }] = &*laid.left_out else { panic!("{:?}", laid.left_out) };
     assert_eq!(*whose, source(0));
     assert!(error.path.contains("rewrite.path"), "{error}");
+}
+
+#[test]
+fn a_rewrite_that_does_not_fit_the_routes_of_another_takes_no_limit_with_it() {
+    let rewrite = || {
+        let mut rewrite = Rewrite::default();
+        rewrite.path = Some(PathRewrite::Full("/a".into()));
+        Filter::Rewrite(rewrite)
+    };
+    let limit = || Filter::RateLimit(Box::new(RateLimit::new(TokenBucket::new(1, 1, SECOND))));
+    let edit = || Filter::RequestHeaders(HeaderEdit::default());
+    let mut rules = Authorization::default();
+    rules.rules = vec![AuthorizationRule::deny("nobody")];
+    let authorize = || Filter::Authorize(rules.clone());
+    let (mut first, mut second, mut third) =
+        (Service::default(), Service::default(), Service::default());
+    first.filters = vec![edit(), rewrite(), limit(), authorize(), edit()];
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster::new("c")];
+    route.filters = vec![rewrite()];
+    second.routes = vec![route];
+    third.filters = vec![limit(), authorize()];
+    let said = [first, second, third].into_iter().enumerate();
+    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), it)).collect());
+    assert_eq!(laid.service.filters, [edit(), limit(), authorize(), edit(), authorize()]);
+    assert_eq!(laid.filtered_by, [0, 0, 0, 0, 2].map(SourceId::new));
+    assert_eq!(laid.left_out.len(), 1, "{:?}", laid.left_out);
+    assert!(laid.service.validate("a").is_ok());
+}
+
+#[test]
+fn rules_of_routes_that_another_source_hides_are_noticed() {
+    let routing = |path: &str, filters: Vec<Filter>| {
+        let mut route = Route::default();
+        route.name = Some(path.into());
+        route.clusters = vec![WeightedCluster::new("c")];
+        route.filters = filters;
+        let mut service = Service::default();
+        service.routes = vec![route];
+        service
+    };
+    let rules = || vec![Filter::Authorize(Authorization::default())];
+    let lost = |said: &[&Service]| {
+        let said = said.iter().enumerate();
+        let said = said.map(|(at, it)| (SourceId::new(at), (*it).clone())).collect();
+        lost_rules("a", &said).map(|it| (it.source.index(), it.routed_by.index(), it.path))
+    };
+    let (open, closed) = (routing("a", Vec::new()), routing("b", rules()));
+    let mut elsewhere = Service::default();
+    elsewhere.cluster = Some("c".into());
+    let mut beside = Service::default();
+    beside.filters = rules();
+    let path = || "services.a.routes[0].filters[0].authorize".to_owned();
+    assert_eq!(lost(&[&open, &closed]), Some((1, 0, path())));
+    assert_eq!(lost(&[&beside, &elsewhere, &open, &closed]), Some((3, 1, path())));
+    for nothing in [
+        &[&closed][..],
+        &[&closed, &open],
+        &[&beside, &closed],
+        &[&closed, &closed],
+        &[&open, &beside],
+    ] {
+        assert_eq!(lost(nothing), None);
+    }
 }
