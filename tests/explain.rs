@@ -12,7 +12,7 @@ mod support;
 
 use std::{fs, time::Duration};
 
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use support::{
     Leaves, Recorder, SERVICE, Server, cluster, dead_address, fetch, get, leaf::ok, published,
     reply, status,
@@ -375,6 +375,23 @@ async fn errors_are_those_of_a_call() {
     }
     mesh.shutdown(Duration::ZERO).await;
     assert_eq!(mesh.explain(&with("x-a", "1")).unwrap_err().kind(), ErrorKind::Shutdown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_is_refused_as_a_call_refuses_it() {
+    let leaves = Leaves::new(1);
+    let mesh = leaves.mesh(|_, _| async { Ok(ok("")) }).build().unwrap();
+    mesh.ready().await.unwrap();
+    let tunnel = || {
+        let mut request = get(&format!("http://{SERVICE}/"));
+        *request.method_mut() = Method::CONNECT;
+        request
+    };
+    let said = mesh.explain(&tunnel()).unwrap_err();
+    let met = mesh.http().send(tunnel()).await.unwrap_err();
+    assert_eq!((said.kind(), said.phase()), (met.kind(), met.phase()));
+    assert!(said.to_string().contains("CONNECT asks for a tunnel"), "{said}");
+    assert!(met.to_string().contains("CONNECT asks for a tunnel"), "{met}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -125,6 +125,50 @@ async fn a_delay_ends_with_the_deadline_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_deadline_that_passes_in_the_delay_of_an_attempt_says_so() {
+    let server = Server::named("hello").await;
+    let mut fault = Fault::delay(Duration::from_secs(60));
+    fault.per_attempt = Some(true);
+    let short = Duration::from_millis(30);
+    for bound in ["deadline of the call", "attempt timeout"] {
+        let mesh = faulty(&server, fault.clone())
+            .service("users", |it| match bound {
+                "attempt timeout" => it.attempt_timeout(short),
+                _ => it.timeout(short),
+            })
+            .build()
+            .unwrap();
+        let error = patience(client(&mesh).send(post("http://users/", "new"))).await.unwrap_err();
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Request));
+        assert_eq!((error.refusal(), error.response_flag()), (Some(Refusal::Delay), "DI"));
+        let told = error.to_string();
+        assert!(told.contains(&format!("the {bound} passed in an injected delay: 30ms")), "{told}");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_delay_ends_with_the_deadline_that_a_header_says() {
+    let server = Server::named("hello").await;
+    let asked = |millis: &str| {
+        let request = Request::get("http://users/");
+        request.header("x-envoy-upstream-rq-timeout-ms", millis).body(Body::empty()).unwrap()
+    };
+    let mesh = |delay, timeout| {
+        let mesh = faulty(&server, Fault::delay(delay));
+        mesh.service("users", |it| it.caller_overrides(true).timeout(timeout)).build().unwrap()
+    };
+    let long = mesh(Duration::from_secs(60), Duration::from_secs(30));
+    let error = patience(client(&long).send(asked("50"))).await.unwrap_err();
+    assert_eq!((error.refusal(), error.response_flag()), (Some(Refusal::Delay), "DI"), "{error}");
+    assert!(error.to_string().contains("(50ms) passed in an injected delay"), "{error}");
+    // It may allow more than its route does.
+    let short = mesh(Duration::from_millis(60), Duration::from_millis(20));
+    let answer = patience(fetch(&client(&short), asked("20000"))).await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
 async fn the_caller_may_choose_by_headers_where_it_is_let() {
     let server = Server::named("hello").await;
     let mut fault = Fault::default();

@@ -26,8 +26,8 @@ use tokio::sync::Semaphore;
 use tower_mesh::{
     Body, Call, Client, Error, Mesh, Publisher, Refusal, Retry,
     config::{
-        AdaptiveConcurrency, AdmissionControl, Criticality, Filter, Match, PathMatch, Route,
-        Service, Throttle, WeightedCluster,
+        AdaptiveConcurrency, AdmissionControl, Criticality, Fault, Filter, IntegerRange, Match,
+        PathMatch, Route, Service, Throttle, WeightedCluster,
     },
 };
 
@@ -267,6 +267,46 @@ async fn calls_that_fail_on_this_side_throttle_nobody() {
     for _ in 0..1_000 {
         let error = client.send(get("/")).await.unwrap_err();
         assert_eq!(error.refusal(), Some(Refusal::AdaptiveConcurrency));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_answered_here_throttles_nobody() {
+    let few = || {
+        throttle(|throttle| {
+            let mut range = IntegerRange::default();
+            (range.start, range.end) = (500, 504);
+            throttle.rejected_statuses = Some(vec![range]);
+            throttle.min_requests = Some(10);
+        })
+    };
+    let drill = |per_attempt| {
+        let mut drill = Fault::abort(503);
+        drill.per_attempt = Some(per_attempt);
+        service([few(), admission(|_| {}), Filter::Fault(Box::new(drill))])
+    };
+    let mut invalid = service([few(), admission(|_| {})]);
+    let mut nowhere = WeightedCluster::new(SERVICE);
+    nowhere.invalid = Some("there is no such port".into());
+    let mut to = Route::default();
+    to.clusters = vec![nowhere];
+    invalid.routes = vec![to];
+    for (said, status) in [(drill(false), 503), (drill(true), 503), (invalid, 500)] {
+        let mut well = said.clone();
+        let (mesh, publisher, leaves) = mesh(said, |_, _| async { Ok(ok("")) }).await;
+        let client = mesh.client(SERVICE).unwrap();
+        let request = |_| call("/", Call::new().no_retry());
+        let answers = storm(&client, 100, 1, request).await;
+        assert_eq!(count(&answers, |it| matches!(it, Ok(it) if *it == status)), 100);
+        assert_eq!(leaves.total(), 0);
+        // What the protections know lives on.
+        well.filters.truncate(2);
+        well.routes.clear();
+        say(&publisher, well);
+        let told = mesh.explain(&get("http://users.prod/")).unwrap();
+        assert_eq!(told.fails, None, "{told}");
+        let answers = storm(&client, 100, 5, request).await;
+        assert_eq!((count(&answers, Result::is_ok), leaves.total()), (500, 500));
     }
 }
 

@@ -289,6 +289,30 @@ async fn it_is_described_and_explained_and_neither_takes_a_token() {
     );
 }
 
+#[tokio::test]
+async fn a_limit_that_refuses_nobody_is_not_said_to_refuse() {
+    let server = Server::named("users").await;
+    let request = Request::get("http://users/").body(()).unwrap();
+    for (enabled, enforced, shares) in [
+        (None, Some(0.0), "; it refuses 0 % of the calls that are over"),
+        (
+            Some(50.0),
+            Some(10.0),
+            "; it counts 50 % of the calls; it refuses 10 % of the calls that are over",
+        ),
+    ] {
+        let mut limit = RateLimit::new(TokenBucket::new(1, 1, HOUR));
+        (limit.enabled_percent, limit.enforced_percent) = (enabled, enforced);
+        let mesh = mesh(&server, limited(limit));
+        mesh.ready().await.unwrap();
+        let_in(&mesh.client("users").unwrap(), 20, || get("/")).await;
+        let told = mesh.explain(&request).unwrap();
+        let said = "rate_limit: the bucket has 0 of 1 tokens, of which it takes 1";
+        assert_eq!(told.guards, [format!("{said}{shares}")]);
+        assert_eq!(told.fails, None, "{told}");
+    }
+}
+
 /// What is refused of a limit, with its place.
 async fn refused(limit: RateLimit) -> Vec<String> {
     let source = Static::default().service("users", limited(limit));

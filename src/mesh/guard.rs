@@ -120,7 +120,9 @@ pub(crate) struct Asked<'a> {
     /// Its request, as the caller has made it, but for what earlier guards have added.
     pub(crate) request: &'a mut Request<Outgoing>,
     pub(crate) started: Instant,
-    /// The same in nanoseconds since the mesh's epoch, or later if it has waited.
+    /// When its time is over, if it ever is.
+    pub(crate) bound: Option<Instant>,
+    /// The first in nanoseconds since the mesh's epoch, or later if it has waited.
     pub(crate) now: u64,
 }
 
@@ -154,6 +156,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) result: &'a mut Result<Response<Body>, Error>,
     /// None, where a gRPC status is still to come in the trailers.
     pub(crate) end: Option<End>,
+    /// No endpoint has given this answer: it was made here.
+    pub(crate) is_made_here: bool,
     /// When, in nanoseconds since the mesh's epoch, and for how long it was under way.
     pub(crate) now: u64,
     pub(crate) nanos: u64,

@@ -92,7 +92,9 @@ impl PathProj<'_> {
                     let now = self.caller.inner.epoch.nanos(Instant::now());
                     let (caller, started) = (&*self.caller, meeting.started);
                     let cluster = Some(&pinned.cluster);
-                    Arc::clone(fault).enter(Asked { caller, route, cluster, request, started, now })
+                    let bound = pinned.bounds.head;
+                    let asked = Asked { caller, route, cluster, request, started, bound, now };
+                    Arc::clone(fault).enter(asked)
                 }
             };
             match entry {

@@ -13,13 +13,12 @@ use super::{
     termed,
 };
 use crate::{
-    core::{Body, BoxFuture, Call, Error, ErrorKind, Held, Instant, Outgoing, Phase, grpc},
+    core::{Body, BoxFuture, Error, ErrorKind, Held, Instant, Outgoing, Phase, Refusal, grpc},
     mesh::{
         guard::{Asked, Ended, Entry, Pass, Then},
         service::Service,
     },
     observe::{End, Verb},
-    resilience::deadline,
 };
 
 /// Where a call is to go, before anything is done to it.
@@ -73,13 +72,17 @@ impl Passes {
         self,
         result: &mut Result<Response<Body>, Error>,
         end: Option<End>,
+        attempts: u32,
         (now, nanos): (u64, u64),
         limit: Held,
     ) -> Held {
         let mut held = vec![limit];
+        let is_injected =
+            |response: &Response<Body>| response.extensions().get() == Some(&Refusal::Fault);
+        let is_made_here = result.as_ref().is_ok_and(|it| attempts == 0 || is_injected(it));
         // The last one that let it in is the first that it leaves.
         for pass in self.of_call.into_iter().chain(self.of_attempt).rev() {
-            held.push(pass.ended(Ended { result, end, now, nanos }));
+            held.push(pass.ended(Ended { result, end, is_made_here, now, nanos }));
         }
         held.retain(|held| !matches!(held, Held::Nothing));
         if held.is_empty() { Held::Nothing } else { Held::Owned(Box::new(held)) }
@@ -94,7 +97,7 @@ impl Passing {
         cx: &mut Context<'_>,
         caller: &Caller,
         request: &mut Request<Outgoing>,
-        started: Instant,
+        (started, bound): (Instant, Option<Instant>),
     ) -> Poll<Passed> {
         loop {
             let entry = match &mut self.waiting {
@@ -112,7 +115,7 @@ impl Passing {
                     self.next += 1;
                     let now = caller.inner.epoch.nanos(Instant::now());
                     let cluster = route.clusters.get(*cluster).map(|target| &**target);
-                    let asked = Asked { caller, route, cluster, request, started, now };
+                    let asked = Asked { caller, route, cluster, request, started, bound, now };
                     Arc::clone(guard).enter(asked)
                 }
             };
@@ -134,9 +137,7 @@ impl PathProj<'_> {
         if let (Some(route), Some(request)) =
             (chosen.service.table.get(chosen.place), &*self.request)
         {
-            let call = request.extensions().get::<Call>();
-            let scope = termed::scope(&route.policy, request.headers());
-            let bounds = deadline::of(request.headers(), call, scope, started);
+            let bounds = termed::early_bounds(&route.policy, request, self.caller.grpc, started);
             *self.own_bound = bounds.head;
         }
         let passes = Passes::default();
@@ -152,14 +153,16 @@ impl PathProj<'_> {
             return Poll::Pending;
         };
         let Some(request) = &mut *self.request else { return Poll::Ready(super::path::missing()) };
-        let passed = match passing.poll(cx, self.caller, request, started) {
+        let times = (started, *self.own_bound);
+        let passed = match passing.poll(cx, self.caller, request, times) {
             Poll::Pending => return self.wait(cx),
             Poll::Ready(passed) => passed,
         };
         let passes = std::mem::take(&mut passing.passes);
-        if !passes.of_call.is_empty() {
-            *self.passes = Some(Box::new(passes));
-        }
+        self.keep(passes);
+        let StateProj::Guards(passing) = self.state.as_mut().project() else {
+            return Poll::Pending;
+        };
         match passed {
             Passed::Over(result) => Poll::Ready(Step::Return(result)),
             Passed::On => {
@@ -181,9 +184,21 @@ impl PathProj<'_> {
         }
     }
 
+    /// Keeps what guards have given to the end of the call.
+    fn keep(&mut self, passes: Passes) {
+        if !passes.of_call.is_empty() {
+            *self.passes = Some(Box::new(passes));
+        }
+    }
+
     /// The deadline of a call has passed while it waited for a guard.
     #[cold]
-    pub(super) fn expired_before(&self) -> Step {
+    pub(super) fn expired_before(&mut self) -> Step {
+        if let StateProj::Guards(passing) = self.state.as_mut().project() {
+            // Those that have let it in are told of its end.
+            let passes = std::mem::take(&mut passing.passes);
+            self.keep(passes);
+        }
         let started = self.started.unwrap_or_else(Instant::now);
         let allowed = self.own_bound.map(|at| at.saturating_duration_since(started));
         let allowed = super::words::length(allowed.unwrap_or_default());

@@ -37,6 +37,7 @@ use http::{Request, Response, uri::Scheme};
 use pin_project::pin_project;
 
 pub(crate) use self::path::Path;
+pub(super) use self::routed::no_tunnel;
 pub(crate) use self::staged::{AttemptRest, CallRest};
 pub(super) use self::stepped::unusable;
 pub(crate) use self::{

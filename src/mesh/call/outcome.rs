@@ -15,7 +15,10 @@ use super::{
 #[cfg(feature = "_tls")]
 use crate::security::TlsError;
 use crate::{
-    core::{Body, Error, ErrorKind, Instant, Phase, RetryReason, RetryRefusal, Unrepeatable, grpc},
+    core::{
+        Body, Error, ErrorKind, Instant, Phase, Refusal, RetryReason, RetryRefusal, Unrepeatable,
+        grpc,
+    },
     resilience::{
         budget::Grant,
         retry::{self, Decision},
@@ -199,13 +202,20 @@ impl PathProj<'_> {
             _ => {}
         }
         self.trace_failure(ErrorKind::Timeout);
-        let error = Error::new(ErrorKind::Timeout, phase);
+        let mut error = Error::new(ErrorKind::Timeout, phase);
+        let mut place = "";
+        if matches!(*self.state, State::Faulty(_)) {
+            // It has met no endpoint, and none is to blame.
+            error =
+                error.refused(Refusal::Delay).check("the faults of the service in mesh.describe()");
+            place = " in an injected delay";
+        }
         if whole {
             self.note("timeout");
-            let detail = format!("the deadline of the call passed: {}", self.of_deadline());
+            let detail = format!("the deadline of the call passed{place}: {}", self.of_deadline());
             return Step::Return(Err(error.detail(detail)));
         }
-        let error = error.detail(format!("the attempt timeout passed: {bound}"));
+        let error = error.detail(format!("the attempt timeout passed{place}: {bound}"));
         if self.request.is_some() && self.may_resend(ErrorKind::Timeout) {
             return self.resend(error, "attempt timeout");
         }

@@ -259,7 +259,7 @@ fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
 
 /// A tunnel is no request to a service: who it is for is inside of it.
 #[cold]
-fn no_tunnel() -> Error {
+pub(crate) fn no_tunnel() -> Error {
     Error::new(ErrorKind::InvalidRequest, Phase::Request)
         .detail("CONNECT asks for a tunnel, and the mesh carries requests")
         .check("the request's method")

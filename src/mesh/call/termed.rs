@@ -20,7 +20,7 @@ use crate::{
     core::{Body, Call, Instant, Outgoing, Sent, earliest},
     mesh::{service::Policy, terms::Terms},
     resilience::{
-        deadline::{Bounds, Scope},
+        deadline::{self, Bounds, Scope},
         retry::Met,
     },
 };
@@ -101,6 +101,24 @@ pub(super) fn scope(policy: &Policy, headers: &HeaderMap) -> Scope {
     }
     let said = Overrides::take(&mut headers.clone()).and_then(|overrides| overrides.timeout);
     said.map_or(scope, |Bound(timeout)| Scope { timeout, ..scope })
+}
+
+/// The bounds of a call before its own policy is known.
+#[cold]
+pub(super) fn early_bounds(
+    policy: &Policy,
+    request: &Request<Outgoing>,
+    is_grpc: bool,
+    started: Instant,
+) -> Bounds {
+    let call = request.extensions().get::<Call>();
+    let scope = scope(policy, request.headers());
+    let rpc = is_grpc.then(|| request.headers());
+    match (&policy.terms, rpc) {
+        (Some(terms), rpc) => terms.extent.bounds(rpc, call, scope, started),
+        (None, Some(headers)) => deadline::of(headers, call, scope, started),
+        (None, None) => deadline::of_http(call, scope, started),
+    }
 }
 
 /// The bounds of a call under terms.

@@ -8,7 +8,7 @@ mod types;
 
 use std::sync::Arc;
 
-use http::Request;
+use http::{Method, Request};
 
 use self::cluster::{Call, explain};
 pub use self::types::{
@@ -39,6 +39,9 @@ impl Explanation {
             Found::Unknown(name) => return Err(unknown(inner, &inner.full_name(&name))),
         };
         let service = cell.current.load_full().ok_or_else(|| unknown(inner, &cell.name))?;
+        if *request.method() == Method::CONNECT {
+            return Err(call::no_tunnel().service(&cell.name));
+        }
         if request.uri().authority().is_none()
             && let Some(authority) = &cell.authority
         {

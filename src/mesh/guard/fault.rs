@@ -7,14 +7,9 @@ use http::Request;
 use super::{Asked, Dry, Ended, Entry, Guard, Pass, Then};
 use crate::{
     config,
-    core::{
-        Body, Call, Error, ErrorKind, Held, InjectedFault, Instant, Phase, Refusal, earliest, grpc,
-    },
+    core::{Body, Error, ErrorKind, Held, InjectedFault, Instant, Phase, Refusal, earliest, grpc},
     mesh::{call::Caller, inner::Inner},
-    resilience::{
-        deadline,
-        fault::{self, Draw, Drawn, FaultBody, Faults, Slow},
-    },
+    resilience::fault::{self, Draw, Drawn, FaultBody, Faults, Slow},
 };
 
 #[derive(Debug)]
@@ -75,13 +70,7 @@ impl Guard for Fault {
         let now = Instant::now();
         let until = now.checked_add(delay);
         // What ends it earlier, so that the error can say what the call has waited for.
-        let bound = if self.per_attempt {
-            None
-        } else {
-            let call = asked.request.extensions().get::<Call>();
-            let scope = asked.route.policy.scope;
-            deadline::of(asked.request.headers(), call, scope, asked.started).head
-        };
+        let bound = asked.bound.filter(|_| !self.per_attempt);
         let (caller, started) = (caller.clone(), asked.started);
         Entry::Wait(Box::pin(async move {
             match earliest(until, bound) {

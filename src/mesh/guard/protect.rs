@@ -103,9 +103,11 @@ impl Guard for Protecting {
 
 impl Pass for Ticket {
     fn ended(self: Box<Self>, ended: Ended<'_>) -> Held {
-        let Ended { result, end, now, .. } = ended;
+        let Ended { result, end, now, is_made_here, .. } = ended;
         let outcome = match (end, result) {
             (_, Err(error)) => Outcome::of_error(error),
+            // A redirect, a direct response, a fault: it says nothing of the service.
+            (_, Ok(_)) if is_made_here => Outcome::Local,
             (Some(End::Status(status)), _) => Outcome::Status(status),
             (Some(End::Grpc(code)), _) => Outcome::Grpc(code),
             // The head of an answer is neither an error nor a caller that has left.

@@ -22,6 +22,8 @@ pub(super) struct RateLimit {
     describing: Describing,
     status: u16,
     limit_headers: bool,
+    /// Which calls it counts and refuses, where that is not all; every one, where it is empty.
+    shares: String,
     /// Edits of refusals, and of requests that are over and go on.
     response: Edit,
     request: Edit,
@@ -39,6 +41,7 @@ impl RateLimit {
             describing: Describing::new(&limit.describe, 0, labels),
             status: limit.refused_as(),
             limit_headers: limit.limit_headers.unwrap_or(false),
+            shares: shares(limit),
             response: Edit::new(&limit.response_headers),
             request: Edit::new(&limit.request_headers),
             setting: setting(limit),
@@ -104,11 +107,11 @@ impl Guard for RateLimit {
             let Level { descriptor, max, left, hits } = it;
             format!("{} has {left} of {max} tokens, of which it takes {hits}", bucket(*descriptor))
         });
-        Some(format!("rate_limit: {}", levels.collect::<Vec<_>>().join("; ")))
+        Some(format!("rate_limit: {}{}", levels.collect::<Vec<_>>().join("; "), self.shares))
     }
 
     fn fails(&self, dry: &Dry<'_>) -> bool {
-        self.levels(dry).iter().any(|level| level.left < level.hits)
+        self.shares.is_empty() && self.levels(dry).iter().any(|level| level.left < level.hits)
     }
 
     fn setting(&self) -> Option<(&'static str, String)> {
@@ -121,6 +124,15 @@ fn bucket(descriptor: Option<usize>) -> String {
         None => "the bucket".to_owned(),
         Some(place) => format!("the bucket of `descriptors[{place}]`"),
     }
+}
+
+/// Which share of calls it counts, and which it refuses of those that are over.
+fn shares(limit: &config::RateLimit) -> String {
+    let of = |percent: Option<f64>| percent.filter(|percent| *percent < 100.0);
+    let counted = of(limit.enabled_percent).map(|it| format!("; it counts {it} % of the calls"));
+    let refused = of(limit.enforced_percent)
+        .map(|it| format!("; it refuses {it} % of the calls that are over"));
+    [counted, refused].into_iter().flatten().collect()
 }
 
 fn setting(limit: &config::RateLimit) -> String {

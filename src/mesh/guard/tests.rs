@@ -198,6 +198,39 @@ async fn a_wait_ends_with_the_deadline_of_the_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_in_a_wait_is_told_to_the_guards_before_it() {
+    let stage = Stage::new("told", &["a", "wait"]).await;
+    stage.say(&["a", "wait"], Some(Duration::from_millis(300)));
+    drop(stage.done());
+    let error = stage.call().await.unwrap_err();
+    let ended = format!("a ended {}", error.kind().what());
+    assert_eq!(stage.done(), ["a asked", "wait asked", &ended, "a left"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_with_what_the_policy_allows_a_stream_and_a_grpc_call() {
+    let stage = Stage::new("terms", &["wait"]).await;
+    let mut service = config::Service::default();
+    service.filters = vec![stage.filter("wait")];
+    service.policy.max_stream_duration = Some(Duration::from_millis(300));
+    stage.publish.service("users", service.clone()).unwrap();
+    let began = tokio::time::Instant::now();
+    let error = stage.call().await.unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Admission), "{error}");
+    assert_eq!(began.elapsed(), Duration::from_millis(300));
+    let mut grpc = config::GrpcTimeout::default();
+    grpc.max = Some(Duration::from_millis(200));
+    (service.policy.max_stream_duration, service.policy.grpc_timeout) = (None, Some(grpc));
+    stage.publish.service("users", service).unwrap();
+    let request = Request::post("http://users/a.B/Get").header("content-type", "application/grpc");
+    let request = request.header("grpc-timeout", "5S").body(Body::empty()).unwrap();
+    let response = stage.mesh.http().send(request).await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "4");
+    assert_eq!(began.elapsed(), Duration::from_millis(500));
+    assert_eq!(stage.endpoint.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_leaves_while_it_waits_leaves_its_guards() {
     let stage = Stage::new("leaves", &["a", "wait"]).await;
     drop(stage.done());
