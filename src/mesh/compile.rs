@@ -561,10 +561,8 @@ fn named_at(state: &State, service: &str, cluster: &str) -> Option<String> {
     let in_filters = |filters: &[config::Filter]| {
         filters.iter().enumerate().find_map(|(place, filter)| {
             let mirror = mirror_of(filter).and_then(|it| it.cluster.as_ref());
-            if !mirror.or(asked_by(filter)).is_some_and(|it| is_meant(it)) {
-                return None;
-            }
-            Some(format!("filters[{place}].{}.cluster", filter.name()))
+            let named = mirror.or_else(|| asked_by(filter)).filter(|it| is_meant(it));
+            named.map(|_| format!("filters[{place}].{}.cluster", filter.name()))
         })
     };
     let said = state.services.get(service).into_iter().flatten();
