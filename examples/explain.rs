@@ -5,6 +5,7 @@
 //! cargo run --example explain
 //! cargo run --example explain -- examples/mesh/canary.yaml -H 'x-canary: yes' http://shop/cart
 //! cargo run --example explain -- mesh.yaml -X POST http://shop/cart --expect cluster=shop-v1
+//! cargo run --example explain -- mesh.yaml --service shop http://www.example.com/cart
 //! ```
 #![allow(
     clippy::print_stdout,

@@ -155,8 +155,29 @@ async fn each_kind_of_bad_split_is_refused_with_its_line() {
             "    routes:\n      - filters:\n          - mirror: {cluster: nowhere} #MARK\n        clusters: [{name: one}]\n",
             "service bad: names cluster `nowhere`, which no source defines (line",
         ),
+        (
+            "    cluster: one\n    filters:\n      - request_headers: {remove: [x-a]}\n      - mirror: {cluster: nowhere} #MARK\n",
+            "service bad: names cluster `nowhere`, which no source defines (line",
+        ),
     ] {
         let (error, _) = refusal(service).await;
+        assert!(error.contains(words), "{words} in {error}");
+    }
+}
+
+/// The service that is asked for a limit is a cluster like any other.
+#[cfg(feature = "rls")]
+#[tokio::test]
+async fn a_cluster_that_a_filter_asks_and_nobody_defines_is_told_with_its_line() {
+    let limit = "{cluster: nowhere, domain: a, describe: [{parts: [source_cluster]}]}";
+    for service in [
+        format!("    cluster: one\n    filters:\n      - global_rate_limit: {limit} #MARK\n"),
+        format!(
+            "    routes:\n      - filters:\n          - global_rate_limit: {limit} #MARK\n        clusters: [{{name: one}}]\n"
+        ),
+    ] {
+        let (error, _) = refusal(&service).await;
+        let words = "service bad: names cluster `nowhere`, which no source defines (line";
         assert!(error.contains(words), "{words} in {error}");
     }
 }

@@ -322,3 +322,25 @@ clusters: {one: {endpoints: [{address: \"127.0.0.1:1\"}]}}
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("labels of the caller is another"), "{said}");
 }
+
+#[tokio::test]
+async fn the_command_explains_a_request_of_another_authority_by_the_client_of_a_service() {
+    let text = "
+services:
+  shop:
+    routes:
+      - {name: outside, hosts: [www.example.com], clusters: [{name: one}]}
+      - {name: inside, clusters: [{name: one}]}
+clusters: {one: {endpoints: [{address: \"127.0.0.1:1\"}]}}
+";
+    let file = written(text);
+    let path = file.path.to_str().unwrap();
+    let url = "http://www.example.com/";
+    let arguments = [path, "--service", "shop", url, "--expect", "route=outside"];
+    let (said, code) = command(&arguments).await;
+    assert_eq!(code, 0, "{said}");
+    let (said, code) = command(&[path, url]).await;
+    assert!(code == 1 && said.contains("www.example.com"), "{said}");
+    let (said, code) = command(&[path, "--service", "nobody", url]).await;
+    assert!(code == 1 && said.contains("nobody"), "{said}");
+}

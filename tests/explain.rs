@@ -288,6 +288,46 @@ clusters:
     assert!(error.to_string().contains("route reads, if path is under /a"), "{error}");
 }
 
+/// The authority is what the hosts of routes are matched with, and the name the service.
+#[tokio::test]
+async fn a_client_explains_a_request_of_another_authority_as_it_calls() {
+    let servers = [Server::named("one").await, Server::named("two").await];
+    let mesh = of_file(&format!(
+        "
+services:
+  shop:
+    routes:
+      - {{name: outside, hosts: [www.example.com], clusters: [{{name: two}}]}}
+      - {{name: inside, clusters: [{{name: one}}]}}
+clusters:
+  one: {{endpoints: [{{address: \"{}\"}}]}}
+  two: {{endpoints: [{{address: \"{}\"}}]}}
+",
+        servers[0].address(),
+        servers[1].address()
+    ))
+    .await;
+    let client = mesh.client("shop").unwrap();
+    let by_host = Request::get("/a").header("host", "www.example.com");
+    for (request, route, server) in [
+        (get("http://www.example.com/a"), "outside", "two"),
+        (by_host.body(Body::empty()).unwrap(), "outside", "two"),
+        (get("http://elsewhere/a"), "inside", "one"),
+        (get("/a"), "inside", "one"),
+    ] {
+        let said = client.explain(&request).unwrap();
+        assert_eq!((&*said.service, said.route.name.as_deref()), ("shop", Some(route)), "{said}");
+        assert_eq!(fetch(&client, request).await.unwrap().body(), server);
+    }
+    let error = mesh.explain(&get("http://www.example.com/a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownService);
+    // That of all services asks the authority, as the mesh does.
+    let said = mesh.http().explain(&get("http://shop/a")).unwrap();
+    assert_eq!(said.route.name.as_deref(), Some("inside"));
+    mesh.shutdown(Duration::ZERO).await;
+    assert_eq!(client.explain(&get("/a")).unwrap_err().kind(), ErrorKind::Shutdown);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_hashed_is_told_and_no_secret() {
     let mut cookie = HashCookie::default();

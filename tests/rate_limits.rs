@@ -18,8 +18,9 @@ use tower::{Service as _, ServiceBuilder, ServiceExt as _};
 use tower_mesh::{
     Body, Client, Error, ErrorKind, Mesh, Phase, Refusal,
     config::{
-        self, DescriptorEntry, DescriptorPart, DescriptorSource, Filter, LimitedDescriptor,
-        RateDescriptor, RateLimit, Route, TokenBucket,
+        self, AdaptiveConcurrency, AdmissionControl, DescriptorEntry, DescriptorPart,
+        DescriptorSource, Filter, LimitedDescriptor, RateDescriptor, RateLimit, Route, Throttle,
+        TokenBucket,
     },
     discover::Static,
     resilience::RateLimitLayer,
@@ -311,6 +312,39 @@ async fn a_limit_that_refuses_nobody_is_not_said_to_refuse() {
         assert_eq!(told.guards, [format!("{said}{shares}")]);
         assert_eq!(told.fails, None, "{told}");
     }
+}
+
+#[tokio::test]
+async fn what_the_code_says_of_limits_and_protections_acts_and_is_checked() {
+    let server = Server::named("users").await;
+    let builder = || Mesh::builder().endpoints("users", [server.address()]).seed(3);
+    let mesh = builder()
+        .service("users", |it| {
+            it.rate_limit(RateLimit::new(tokens(3)))
+                .throttle(Throttle::default())
+                .adaptive_concurrency(AdaptiveConcurrency::default())
+                .admission_control(AdmissionControl::default())
+        })
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    assert_eq!(let_in(&mesh.client("users").unwrap(), 9, || get("/")).await, 3);
+    let said = mesh.explain(&get("http://users/")).unwrap();
+    let all = ["rate_limit", "throttle", "adaptive_concurrency", "admission_control"];
+    assert_eq!(said.route.filters, all, "{said}");
+    let described = mesh.describe().to_string();
+    for name in all {
+        assert!(described.contains(name), "{name} in {described}");
+    }
+    let error = builder()
+        .service("users", |it| it.rate_limit(RateLimit::new(TokenBucket::default())))
+        .build()
+        .unwrap_err();
+    assert!(error.to_string().contains("rate_limit.bucket"), "{error}");
+    let mut throttle = Throttle::default();
+    throttle.window = Some(Duration::ZERO);
+    let error = builder().service("users", |it| it.throttle(throttle)).build().unwrap_err();
+    assert!(error.to_string().contains("throttle.window"), "{error}");
 }
 
 /// What is refused of a limit, with its place.

@@ -6,12 +6,13 @@ use tower_mesh::{Choice, Explanation, Mesh, Setting};
 
 /// How it is called.
 pub(crate) const USAGE: &str =
-    "explain FILE [-X METHOD] [-H 'NAME: VALUE']... [--label NAME=VALUE]... [--all]
-        [--expect WHAT=VALUE]... URL
+    "explain FILE [-X METHOD] [-H 'NAME: VALUE']... [--label NAME=VALUE]... [--service NAME]
+        [--all] [--expect WHAT=VALUE]... URL
 
   -X METHOD          the method of the request; GET unless said
   -H 'NAME: VALUE'   a header of the request
   --label NAME=VALUE what this process is, for routes that ask for it
+  --service NAME     the service whose client sends it; that of the URL unless said
   --all              tells every setting, not only those that somebody has set
   --expect route=NAME          the route that takes the request
   --expect cluster=NAME        a cluster that the request may go to
@@ -32,6 +33,7 @@ struct Asked {
     file: String,
     method: Option<String>,
     url: String,
+    service: Option<String>,
     headers: Vec<(String, String)>,
     labels: Vec<(String, String)>,
     expected: Vec<(String, String)>,
@@ -61,6 +63,7 @@ fn parse(arguments: &[String]) -> Result<Asked, String> {
             "-H" | "--header" => asked.headers.push(pair(value()?, ':')?),
             "--label" => asked.labels.push(pair(value()?, '=')?),
             "--expect" => asked.expected.push(pair(value()?, '=')?),
+            "--service" => asked.service = Some(value()?.clone()),
             "--all" => asked.all = true,
             unknown if unknown.starts_with('-') => return Err(format!("unknown: {unknown}")),
             _ => words.push(argument.clone()),
@@ -97,7 +100,11 @@ async fn explain(asked: &Asked) -> Result<String, String> {
         request = request.header(name, value);
     }
     let request = request.body(()).map_err(|error| format!("no request: {error}\n"))?;
-    let found = mesh.explain(&request).map_err(|error| format!("{error}\n"))?;
+    let found = match &asked.service {
+        Some(service) => mesh.client(service).and_then(|client| client.explain(&request)),
+        None => mesh.explain(&request),
+    };
+    let found = found.map_err(|error| format!("{error}\n"))?;
     let mut said = found.to_string();
     if asked.all {
         all(&mut said, &found);

@@ -13,7 +13,12 @@ use http::{
 };
 use tower_service::Service;
 
-use super::{call::CallFuture, inner::Inner, service::ServiceCell};
+use super::{
+    call::CallFuture,
+    explain::{self, Explanation},
+    inner::Inner,
+    service::ServiceCell,
+};
 use crate::{
     config::name::Name,
     core::{Body, BoxError, Error, ErrorKind, Outgoing, Phase},
@@ -79,6 +84,40 @@ impl Client {
         }
     }
 
+    /// Says where this client would send a request, and why nowhere else; sends nothing.
+    ///
+    /// It is [`Mesh::explain`](super::Mesh::explain) for the client's service: that of its name, whatever
+    /// authority the request has, which the `hosts` of routes are matched with.
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_mesh::Mesh;
+    ///
+    /// let address: std::net::SocketAddr = "127.0.0.1:8080".parse()?;
+    /// let mesh = Mesh::builder().endpoints("shop", [address]).build()?;
+    /// mesh.ready().await?;
+    /// let request = http::Request::get("http://www.example.com/cart").body(())?;
+    /// let explanation = mesh.client("shop")?.explain(&request)?;
+    /// assert_eq!(explanation.service, "shop");
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mesh::explain`](super::Mesh::explain).
+    pub fn explain<B>(&self, request: &Request<B>) -> Result<Explanation, Error> {
+        let Some(cell) = &self.cell else {
+            return Explanation::of(&self.inner, request);
+        };
+        let mut head = explain::head_of(request);
+        if self.https {
+            ask_https(&mut head, cell);
+        }
+        Explanation::of_cell(&self.inner, cell, head)
+    }
+
     /// The service that the request's authority (or `host` header) names.
     fn resolve(&self, request: &Request<Outgoing>) -> Result<Arc<ServiceCell>, Error> {
         match find(&self.inner, request)? {
@@ -127,7 +166,7 @@ pub(super) fn find<B>(inner: &Inner, request: &Request<B>) -> Result<Found, Erro
 
 /// Says `https` in the request, whatever it says itself.
 #[cold]
-fn ask_https(request: &mut Request<Outgoing>, cell: &ServiceCell) {
+fn ask_https<B>(request: &mut Request<B>, cell: &ServiceCell) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(Scheme::HTTPS);
     // With all three parts it is whole: the scheme cannot get lost.

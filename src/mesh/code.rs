@@ -6,10 +6,10 @@ use std::{
 };
 
 use crate::config::{
-    self, Authorization, Balancer, Balancing, Breakers, ClusterSecurity, Criticality, Failover,
-    Fault, Filter, HashPolicy, HealthCheck, Hedge, IdentityMatch, LeastRequest, OutlierDetection,
-    Policy, Protocol, Queue, Retry, SecurityMode, Session, SlowStart, Subsets, Subsetting, Tracing,
-    Transport,
+    self, AdaptiveConcurrency, AdmissionControl, Authorization, Balancer, Balancing, Breakers,
+    ClusterSecurity, Criticality, Failover, Fault, Filter, HashPolicy, HealthCheck, Hedge,
+    IdentityMatch, LeastRequest, OutlierDetection, Policy, Protocol, Queue, RateLimit, Retry,
+    SecurityMode, Session, SlowStart, Subsets, Subsetting, Throttle, Tracing, Transport,
 };
 
 /// Settings of one service, given in code.
@@ -184,6 +184,34 @@ impl ServiceSettings {
     #[must_use]
     pub fn fault(mut self, fault: Fault) -> Self {
         self.filters.push(Filter::Fault(Box::new(fault)));
+        self
+    }
+
+    /// Limits the rate of its calls by this process, before the limits that a source says. Default: none.
+    #[must_use]
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.filters.push(Filter::RateLimit(Box::new(limit)));
+        self
+    }
+
+    /// Refuses at random what it would refuse itself, before the filters that a source says. Default: none.
+    #[must_use]
+    pub fn throttle(mut self, throttle: Throttle) -> Self {
+        self.filters.push(Filter::Throttle(Box::new(throttle)));
+        self
+    }
+
+    /// Limits its calls in flight by their latency, before the filters that a source says. Default: none.
+    #[must_use]
+    pub fn adaptive_concurrency(mut self, limit: AdaptiveConcurrency) -> Self {
+        self.filters.push(Filter::AdaptiveConcurrency(Box::new(limit)));
+        self
+    }
+
+    /// Refuses at random as its success rate falls, before the filters that a source says. Default: none.
+    #[must_use]
+    pub fn admission_control(mut self, admission: AdmissionControl) -> Self {
+        self.filters.push(Filter::AdmissionControl(Box::new(admission)));
         self
     }
 

@@ -575,22 +575,27 @@ fn routes_of(service: &config::Service, name: &str) -> Vec<config::Route> {
 /// Where a service names a cluster, as far as its source knows.
 fn named_at(state: &State, service: &str, cluster: &str) -> Option<String> {
     let is_meant = |name: &str| name.eq_ignore_ascii_case(cluster);
+    let in_filters = |filters: &[config::Filter]| {
+        filters.iter().enumerate().find_map(|(place, filter)| {
+            let mirror = mirror_of(filter).and_then(|it| it.cluster.as_ref());
+            let named = mirror.or_else(|| asked_by(filter)).filter(|it| is_meant(it));
+            named.map(|_| format!("filters[{place}].{}.cluster", filter.name()))
+        })
+    };
     let said = state.services.get(service).into_iter().flatten();
     let paths = said.filter_map(|(source, said)| {
         if said.cluster.as_deref().is_some_and(is_meant) {
             return Some((source, format!("services.{service}.cluster")));
         }
+        if let Some(place) = in_filters(&said.filters) {
+            return Some((source, format!("services.{service}.{place}")));
+        }
         said.routes.iter().enumerate().find_map(|(route, it)| {
             let path = format!("services.{service}.routes[{route}]");
             let target = it.clusters.iter().position(|it| is_meant(&it.name));
-            let mirror = || {
-                let mirrors = it.filters.iter().map(mirror_of);
-                let named = |it: &config::Mirror| it.cluster.as_deref().is_some_and(is_meant);
-                mirrors.into_iter().position(|it| it.is_some_and(named))
-            };
             let path = match target {
                 Some(target) => format!("{path}.clusters[{target}].name"),
-                None => format!("{path}.filters[{}].mirror.cluster", mirror()?),
+                None => format!("{path}.{}", in_filters(&it.filters)?),
             };
             Some((source, path))
         })

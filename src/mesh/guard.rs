@@ -19,6 +19,7 @@ mod rate_limit;
 pub(crate) mod protect;
 
 use std::{
+    collections::HashMap,
     fmt,
     ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -165,10 +166,13 @@ pub(crate) struct Ended<'a> {
 
 /// The guards of a service that are in use, by where and what is said of them. Locked by updates only.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Mutex<Vec<(Place, Filter, Arc<dyn Guard>)>>);
+pub(super) struct Kept(Mutex<HashMap<Place, Said>>);
+
+/// What is said in one place, in few words.
+type Said = Vec<(Filter, Arc<dyn Guard>)>;
 
 /// Where a filter is said: at the service, or at one of its routes, by name or by number.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Place {
     Mesh,
     Service,
@@ -187,25 +191,28 @@ impl Kept {
         make: impl FnOnce() -> Option<Arc<dyn Guard>>,
     ) -> Option<Arc<dyn Guard>> {
         let mut kept = self.lock();
-        let known = kept.iter().find(|(at, said, _)| at == place && said == filter);
-        if let Some((_, _, guard)) = known {
+        let known = kept.get(place).into_iter().flatten().find(|(said, _)| said == filter);
+        if let Some((_, guard)) = known {
             return Some(Arc::clone(guard));
         }
         let guard = make()?;
-        kept.push((place.clone(), filter.clone(), Arc::clone(&guard)));
+        kept.entry(place.clone()).or_default().push((filter.clone(), Arc::clone(&guard)));
         Some(guard)
     }
 
     /// Forgets those that no call can meet any more.
     pub(super) fn tidy(&self) {
-        self.lock().retain(|(_, _, guard)| Arc::strong_count(guard) > 1);
+        self.lock().retain(|_, said| {
+            said.retain(|(_, guard)| Arc::strong_count(guard) > 1);
+            !said.is_empty()
+        });
     }
 
     pub(super) fn clear(&self) {
         self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Place, Filter, Arc<dyn Guard>)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Said>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -261,27 +268,27 @@ fn is_of_attempts(filter: &Filter) -> bool {
 /// The limits of a service's routes that are in use: their counts go on, whatever the new limit is.
 /// Locked by updates only.
 #[derive(Debug, Default)]
-pub(super) struct RouteLimits(Mutex<Vec<(Place, Arc<Limiter>)>>);
+pub(super) struct RouteLimits(Mutex<HashMap<Place, Arc<Limiter>>>);
 
 // === impl RouteLimits ===
 
 impl RouteLimits {
     fn limiter(&self, place: &Place, calls: u32) -> Arc<Limiter> {
         let mut limits = self.lock();
-        let known = limits.iter().find(|(at, _)| at == place).map(|(_, limiter)| limiter);
+        let known = limits.get(place);
         let limiter = Limiter::resized(known, calls);
         if known.is_none() {
-            limits.push((place.clone(), Arc::clone(&limiter)));
+            limits.insert(place.clone(), Arc::clone(&limiter));
         }
         limiter
     }
 
     /// Forgets those that no call can meet any more.
     pub(super) fn tidy(&self) {
-        self.lock().retain(|(_, limiter)| Arc::strong_count(limiter) > 1);
+        self.lock().retain(|_, limiter| Arc::strong_count(limiter) > 1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Place, Arc<Limiter>)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Arc<Limiter>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -235,6 +235,9 @@ impl Mesh {
     /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
     /// ```
     ///
+    /// A request that is to go to one service under another authority is explained by that service's
+    /// client: [`Client::explain`].
+    ///
     /// # Errors
     ///
     /// Those of a call that fails before it has a cluster: a name that no source defines, no route

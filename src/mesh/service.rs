@@ -54,14 +54,14 @@ pub(crate) struct ServiceCell {
     /// The same of gRPC's throttles.
     throttles: Mutex<Vec<(config::RetryThrottle, Throttled)>>,
     /// The same of what hedging knows, by the place of the route and its settings.
-    hedging: Mutex<Vec<(Hedged, Arc<Hedging>)>>,
+    hedging: Mutex<HedgedRoutes>,
     /// The same of guards.
     pub(super) guards: Kept,
     pub(super) route_limits: RouteLimits,
 }
 
-/// A route, by its name or else its place, and what is said of its hedging.
-type Hedged = (Arc<str>, config::Hedge);
+/// Routes, by their name or else their place, and what is said of the hedging of each.
+type HedgedRoutes = HashMap<Arc<str>, Vec<(config::Hedge, Arc<Hedging>)>>;
 
 /// The compiled service: a call pins it from start to end.
 pub(crate) struct Service {
@@ -214,7 +214,7 @@ impl ServiceCell {
             current: ArcSwapOption::empty(),
             budgets: Mutex::new(Vec::new()),
             throttles: Mutex::new(Vec::new()),
-            hedging: Mutex::new(Vec::new()),
+            hedging: Mutex::default(),
             guards: Kept::default(),
             route_limits: RouteLimits::default(),
         }
@@ -252,7 +252,10 @@ impl ServiceCell {
         self.current.store(Some(Arc::new(service)));
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
         self.throttles().retain(|(_, throttle)| throttle.is_used());
-        self.known_hedging().retain(|(_, hedging)| Arc::strong_count(hedging) > 1);
+        self.known_hedging().retain(|_, said| {
+            said.retain(|(_, hedging)| Arc::strong_count(hedging) > 1);
+            !said.is_empty()
+        });
         self.guards.tidy();
         self.route_limits.tidy();
     }
@@ -322,19 +325,20 @@ impl ServiceCell {
         Purse::new(tokens, retry.budget.is_some(), throttle)
     }
 
-    fn known_hedging(&self) -> MutexGuard<'_, Vec<(Hedged, Arc<Hedging>)>> {
+    fn known_hedging(&self) -> MutexGuard<'_, HedgedRoutes> {
         self.hedging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known for the hedging of a route survives every update that leaves its settings.
     fn hedging(&self, route: &Arc<str>, config: &config::Hedge) -> Option<Arc<Hedging>> {
         let mut all = self.known_hedging();
-        let known = all.iter().find(|((of, said), _)| of == route && said == config);
+        let known = all.get(route).into_iter().flatten().find(|(said, _)| said == config);
         if let Some((_, hedging)) = known {
             return Some(Arc::clone(hedging));
         }
         let hedging = Arc::new(Hedging::new(config)?);
-        all.push(((Arc::clone(route), config.clone()), Arc::clone(&hedging)));
+        let said = all.entry(Arc::clone(route)).or_default();
+        said.push((config.clone(), Arc::clone(&hedging)));
         Some(hedging)
     }
 

@@ -21,7 +21,7 @@ use super::{
     describe::route_settings,
     guard::{Dry, protect::criticality},
     inner::Inner,
-    service::{Route, Service},
+    service::{Route, Service, ServiceCell},
 };
 use crate::{
     core::{self, Error, ErrorKind, Instant, Phase, Random, grpc},
@@ -33,11 +33,21 @@ impl Explanation {
         if inner.is_closed() {
             return Err(Error::new(ErrorKind::Shutdown, Phase::Resolve));
         }
-        let mut request = head_of(request);
-        let cell = match client::find(inner, &request)? {
-            Found::Cell(cell) => cell,
-            Found::Unknown(name) => return Err(unknown(inner, &inner.full_name(&name))),
-        };
+        match client::find(inner, request)? {
+            Found::Cell(cell) => Self::of_cell(inner, &cell, head_of(request)),
+            Found::Unknown(name) => Err(unknown(inner, &inner.full_name(&name))),
+        }
+    }
+
+    /// The same of a service that is known, whatever the request's authority says.
+    pub(super) fn of_cell(
+        inner: &Arc<Inner>,
+        cell: &ServiceCell,
+        mut request: Request<()>,
+    ) -> Result<Self, Error> {
+        if inner.is_closed() {
+            return Err(Error::new(ErrorKind::Shutdown, Phase::Resolve));
+        }
         let service = cell.current.load_full().ok_or_else(|| unknown(inner, &cell.name))?;
         if *request.method() == Method::CONNECT {
             return Err(call::no_tunnel().service(&cell.name));
@@ -137,7 +147,7 @@ fn refused(service: &Service, route: &Route, request: &Request<()>, now: u64) ->
 }
 
 /// The same request without a body.
-fn head_of<B>(request: &Request<B>) -> Request<()> {
+pub(super) fn head_of<B>(request: &Request<B>) -> Request<()> {
     let mut head = Request::new(());
     *head.method_mut() = request.method().clone();
     *head.uri_mut() = request.uri().clone();

@@ -13,9 +13,9 @@ use super::{Asked, Ended, Entry, Guard, Pass};
 use crate::{
     Body, Call, Refusal,
     config::{self, Address, Extension, Filter, Value},
-    core::{Error, ErrorKind, Held, Phase},
+    core::{Error, ErrorKind, Held, Instant, Phase},
     discover::{Discover, Publisher},
-    mesh::Mesh,
+    mesh::{Mesh, service::ServiceCell},
     testing::{Endpoint, Network},
 };
 
@@ -185,7 +185,7 @@ async fn a_guard_may_answer() {
 async fn a_wait_ends_with_the_deadline_of_the_call() {
     let stage = Stage::new("late", &["a", "wait"]).await;
     stage.say(&["a", "wait"], Some(Duration::from_millis(300)));
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let error = stage.call().await.unwrap_err();
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Admission), "{error}");
     assert!(error.to_string().contains("300ms"), "{error}");
@@ -244,4 +244,36 @@ async fn a_guard_lives_on_where_nothing_of_it_is_changed() {
     stage.say(&["a"], Some(Duration::from_secs(9)));
     stage.say(&["a", "b"], None);
     assert_eq!(stage.done(), ["a made", "b made", "b made"]);
+}
+
+/// Each route asks for its own alone: what others keep is not gone through.
+#[tokio::test]
+async fn what_many_routes_keep_is_found_without_a_search_through_all_of_them() {
+    const ROUTES: usize = 30_000;
+    let stage = Stage::new("many", &[]).await;
+    let cell = ServiceCell::new("users", &stage.mesh.inner.hub);
+    let filter = Filter::Extension(Extension::new("test.a"));
+    let mut hedged = config::Policy::default();
+    hedged.hedge = Some(config::Hedge::after(Duration::from_millis(1)));
+    let guard = |made: bool| {
+        let doing = Doing { what: "a".into(), log: Log::default() };
+        made.then(|| Arc::new(doing) as Arc<dyn Guard>)
+    };
+    let began = Instant::now();
+    let keep = |first: bool| {
+        let of_route = |route: usize| {
+            let place = super::Place::Route(format!("route-of-many-{route}"));
+            let guard = cell.guards.guard(&place, &filter, || guard(first)).unwrap();
+            let limiter = cell.route_limits.limiter(&place, 9);
+            let hedging = cell.policy(&format!("route-of-many-{route}").into(), &hedged).hedging;
+            (guard, limiter, hedging.unwrap())
+        };
+        (0..ROUTES).map(of_route).collect::<Vec<_>>()
+    };
+    let (before, after) = (keep(true), keep(false));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    for (before, after) in before.iter().zip(&after) {
+        assert!(Arc::ptr_eq(&before.0, &after.0));
+        assert!(Arc::ptr_eq(&before.1, &after.1) && Arc::ptr_eq(&before.2, &after.2));
+    }
 }

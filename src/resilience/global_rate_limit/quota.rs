@@ -53,8 +53,15 @@ impl Quotas {
         let quota = Quota { left: AtomicU32::new(left), until, answer: Arc::clone(answer) };
         let quota = Arc::new(quota);
         self.known.rcu(|known| {
+            let all = || known.iter().flat_map(|known| known.iter());
+            let full = known.as_ref().filter(|known| known.len() >= MOST);
+            if full.is_some_and(|full| !full.contains_key(descriptors))
+                && all().all(|(_, quota)| quota.is_good(now))
+            {
+                return known.clone();
+            }
             let mut new = HashMap::new();
-            for (known, quota) in known.iter().flat_map(|known| known.iter()) {
+            for (known, quota) in all() {
                 if quota.is_good(now) {
                     new.insert(known.clone(), Arc::clone(quota));
                 }
@@ -139,6 +146,25 @@ mod tests {
         assert_eq!(quotas.known.load().as_ref().unwrap().len(), MOST);
         assert!(quotas.take(&of(0)).is_some());
         assert_eq!(quotas.take(&of(MOST + 1)), None);
+    }
+
+    #[test]
+    fn a_full_table_is_not_copied_for_what_it_has_no_room_for() {
+        let quotas = Quotas::default();
+        for user in 0..MOST {
+            quotas.keep(&of(user), granted(2, 60), &answer());
+        }
+        let full = quotas.known.load_full().unwrap();
+        assert_eq!(full.len(), MOST);
+        quotas.keep(&of(MOST), granted(9, 60), &answer());
+        assert!(Arc::ptr_eq(&full, &quotas.known.load_full().unwrap()));
+        // What is in it is granted anew, and one that is used up makes room.
+        quotas.keep(&of(1), granted(9, 60), &answer());
+        assert!(!Arc::ptr_eq(&full, &quotas.known.load_full().unwrap()));
+        assert!(quotas.take(&of(0)).is_some());
+        quotas.keep(&of(MOST), granted(9, 60), &answer());
+        assert!(quotas.take(&of(MOST)).is_some());
+        assert_eq!(quotas.known.load().as_ref().unwrap().len(), MOST);
     }
 
     #[test]
