@@ -7,8 +7,6 @@
 //!
 //! What a guard decides by lives in `resilience` and `security`; here is what ties it to the mesh.
 
-#![allow(dead_code, reason = "what only some kinds of guards read")]
-
 mod authorize;
 mod fault;
 #[cfg(feature = "rls")]
@@ -150,9 +148,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) result: &'a mut Result<Response<Body>, Error>,
     /// None, where a gRPC status is still to come in the trailers.
     pub(crate) end: Option<End>,
-    /// When, in nanoseconds since the mesh's epoch, and for how long it was under way.
+    /// When, in nanoseconds since the mesh's epoch.
     pub(crate) now: u64,
-    pub(crate) nanos: u64,
 }
 
 /// The guards of a service that are in use, by where and what is said of them. Locked by updates only.

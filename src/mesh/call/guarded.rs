@@ -73,13 +73,13 @@ impl Passes {
         self,
         result: &mut Result<Response<Body>, Error>,
         end: Option<End>,
-        (now, nanos): (u64, u64),
+        now: u64,
         limit: Held,
     ) -> Held {
         let mut held = vec![limit];
         // The last one that let it in is the first that it leaves.
         for pass in self.of_call.into_iter().chain(self.of_attempt).rev() {
-            held.push(pass.ended(Ended { result, end, now, nanos }));
+            held.push(pass.ended(Ended { result, end, now }));
         }
         held.retain(|held| !matches!(held, Held::Nothing));
         if held.is_empty() { Held::Nothing } else { Held::Owned(Box::new(held)) }

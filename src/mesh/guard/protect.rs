@@ -103,7 +103,7 @@ impl Guard for Protecting {
 
 impl Pass for Ticket {
     fn ended(self: Box<Self>, ended: Ended<'_>) -> Held {
-        let Ended { result, end, now, .. } = ended;
+        let Ended { result, end, now } = ended;
         let outcome = match (end, result) {
             (_, Err(error)) => Outcome::of_error(error),
             (Some(End::Status(status)), _) => Outcome::Status(status),
