@@ -139,6 +139,20 @@ async fn no_endpoint_gets_more_connections_than_one_may_have() {
     assert_eq!(failures(&patience(calls).await.unwrap()), Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_waits_for_ever_where_each_connection_ends_with_its_answer() {
+    let server = Server::start(async |_| {
+        let mut answer = reply("once");
+        answer.headers_mut().insert("connection", "close".parse().unwrap());
+        answer
+    });
+    let server = server.await;
+    let limits = breakers(|it| it.max_connections_per_endpoint = Some(2));
+    let (_mesh, client) = mesh(cluster([&server], limits)).await;
+    let answers = patience(storm(64, 2_000, |_| fetch(&client, get("/")))).await;
+    assert_eq!(failures(&answers), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn an_attempt_too_many_that_waits_for_a_connection_fails_and_is_not_retried() {
     let slow = Slow::start().await;

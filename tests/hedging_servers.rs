@@ -403,6 +403,9 @@ async fn the_layer_counts_its_extra_load_exactly() {
     });
     let retry = Retry::standard().budget(Budget::new(1.0));
     let layer = HedgeLayer::new(&Hedge::within(4.0), &retry).unwrap();
+    assert_eq!(layer.delay(), None, "nothing is known yet");
+    let fixed = HedgeLayer::new(&Hedge::after(20 * MS), &retry).unwrap();
+    assert_eq!(fixed.delay(), Some(20 * MS));
     let client = ServiceBuilder::new().layer(layer.clone()).service(service);
     let mut calls = 0;
     for is_slow in [0, 1] {
@@ -417,8 +420,9 @@ async fn the_layer_counts_its_extra_load_exactly() {
             answer.unwrap().unwrap();
         }
         let extra = count.load(Ordering::SeqCst) - calls;
-        assert!(extra <= calls * 4 / 100, "{extra} of {calls}: {}", layer.told());
-        assert!(extra > 0, "{}", layer.told());
+        assert!(extra <= calls * 4 / 100, "{extra} of {calls}: {:?}", layer.delay());
+        assert!(extra > 0, "{:?}", layer.delay());
+        assert!(layer.delay() >= Some(MS), "{:?}", layer.delay());
     }
 }
 

@@ -97,6 +97,10 @@ async fn rules_deny_before_the_service_below_is_called() {
     layer.set_identity([]);
     assert!(service.ready().await.unwrap().call(get("/cart")).await.is_err());
     assert_eq!(calls.load(Ordering::SeqCst), 2);
+    // One that is made from it with an identity of its own changes nobody else's.
+    let mut other = layer.clone().identity(CART).layer(answering(&calls, 0));
+    assert!(other.ready().await.unwrap().call(get("/cart")).await.is_ok());
+    assert!(service.ready().await.unwrap().call(get("/cart")).await.is_err());
     let refused = AuthorizeLayer::new("users", &Authorization::default()).unwrap_err();
     assert!(refused.to_string().contains("authorize.rules = []"), "{refused}");
 }
@@ -117,7 +121,7 @@ async fn faults_of_a_layer_under_a_deadline_and_inside_of_retries() {
     let fault = Fault::abort(503).percent(50.0);
     let retried = ServiceBuilder::new()
         .layer(RetryLayer::new(&Retry::standard().attempts(20)).unwrap())
-        .layer(FaultLayer::seeded(&fault, 3).unwrap())
+        .layer(FaultLayer::new(&fault).unwrap().seed(3))
         .service(answering(&calls, 0));
     for _ in 0..5 {
         let answer = retried.clone().oneshot(get("/")).await.unwrap();

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::{Extension, HeaderEdit, HeaderMatch, QueryMatch};
 
+/// Buckets of one table at most.
+pub(crate) const MOST_BUCKETS: u32 = 1_000_000;
+
 /// A token bucket. It begins full, and its tokens come evenly: 10 in each second are one in each
 /// 100 ms.
 #[derive(Clone, Debug, Default, PartialEq)]

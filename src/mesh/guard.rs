@@ -8,8 +8,6 @@
 //!
 //! What a guard decides by lives in `resilience` and `security`; here is what ties it to the mesh.
 
-#![allow(dead_code, reason = "what only some kinds of guards read")]
-
 mod authorize;
 mod fault;
 #[cfg(feature = "rls")]
@@ -159,9 +157,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) end: Option<End>,
     /// No endpoint has given this answer: it was made here.
     pub(crate) is_made_here: bool,
-    /// When, in nanoseconds since the mesh's epoch, and for how long it was under way.
+    /// When, in nanoseconds since the mesh's epoch.
     pub(crate) now: u64,
-    pub(crate) nanos: u64,
 }
 
 /// The guards of a service that are in use, by where and what is said of them. Locked by updates only.

@@ -113,17 +113,15 @@ impl AuthorizeLayer {
     /// A label of this process, for the rules that ask for it.
     #[must_use]
     pub fn label(self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let Shared { rules, status, service, labels, own } = &*self.shared;
-        let mut labels = labels.clone();
+        let mut labels = self.shared.labels.clone();
         labels.insert(name.into(), value.into());
-        let shared = Shared {
-            rules: Arc::clone(rules),
-            status: *status,
-            service: Arc::clone(service),
-            labels,
-            own: Arc::clone(own),
-        };
-        Self { shared: Arc::new(shared) }
+        self.with(labels, Arc::clone(&self.shared.own))
+    }
+
+    fn with(&self, labels: BTreeMap<String, String>, own: Arc<ArcSwapOption<Who>>) -> Self {
+        let Shared { rules, status, service, .. } = &*self.shared;
+        let (rules, service) = (Arc::clone(rules), Arc::clone(service));
+        Self { shared: Arc::new(Shared { rules, status: *status, service, labels, own }) }
     }
 
     /// Who this process is: a SPIFFE id, or the DNS names of its certificate; none: nobody.
@@ -136,11 +134,12 @@ impl AuthorizeLayer {
         self.shared.own.store((!is_nobody).then(|| Arc::new(who)));
     }
 
-    /// The same, while the layer is made.
+    /// The same, while the layer is made: its clones, and the services that they have made, keep theirs.
     #[must_use]
     pub fn identity(self, name: &str) -> Self {
-        self.set_identity([name]);
-        self
+        let layer = self.with(self.shared.labels.clone(), Arc::default());
+        layer.set_identity([name]);
+        layer
     }
 }
 

@@ -274,6 +274,16 @@ impl Dialer {
         self.breakers.connect(priority, &self.open, has_none)
     }
 
+    /// Whether there seems to be room for one more beside those that there are. Two loads.
+    pub(super) fn may_have_room(&self, priority: CallPriority) -> bool {
+        self.breakers.may_connect(priority, &self.open)
+    }
+
+    /// Whether connections are limited.
+    pub(super) fn is_limited(&self) -> bool {
+        self.breakers.limits_connections()
+    }
+
     /// A place among the attempts that wait for a connection.
     pub(super) fn pending(&self, priority: CallPriority) -> Result<Option<Place>, ConnectError> {
         self.breakers.wait(priority).map_err(ConnectError::pending)

@@ -1,7 +1,7 @@
 //! The connections of one endpoint.
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicU32, Ordering::SeqCst},
 };
 
@@ -19,6 +19,7 @@ use crate::{
     config::{Address, CallPriority, Protocol, TransportSettings},
     core::{BoxFuture, Held, Outgoing},
     observe::ClusterMeter,
+    resilience::breaker::Room,
 };
 
 /// The connections of one endpoint; made lazily, each driven by a task of its own.
@@ -31,10 +32,38 @@ pub(crate) struct Pool {
     era: AtomicU32,
 }
 
+/// A connection's room under the limits of its cluster. Who waits for some looks again when it has been
+/// given back: before that there is none to be found.
+pub(super) struct Berth {
+    room: Option<Room>,
+    pool: Weak<Pool>,
+}
+
 /// The right to send one request on a connection.
 pub(crate) enum Lease {
     H1(Box<h1::Lease>),
     H2(h2::Lease),
+}
+
+// === impl Berth ===
+
+impl Berth {
+    pub(super) fn new(room: Room, pool: &Arc<Pool>) -> Self {
+        Self { room: Some(room), pool: Arc::downgrade(pool) }
+    }
+}
+
+impl Drop for Berth {
+    fn drop(&mut self) {
+        drop(self.room.take());
+        // Of those who wait each may be of another priority; without limits nobody waits for room.
+        if let Some(pool) = self.pool.upgrade()
+            && pool.dialer.is_limited()
+        {
+            pool.h1.stir();
+            pool.h2.stir();
+        }
+    }
 }
 
 // === impl Lease ===

@@ -7,7 +7,8 @@ use http::HeaderName;
 use super::{Checker, NOT_YET};
 use crate::config::{
     ConfigErrors, DescriptorEntry, DescriptorHeaders, DescriptorPart, DescriptorQuery,
-    DescriptorSource, GlobalRateLimit, LimitedDescriptor, RateDescriptor, RateLimit, TokenBucket,
+    DescriptorSource, GlobalRateLimit, LimitedDescriptor, MOST_BUCKETS, RateDescriptor, RateLimit,
+    TokenBucket,
 };
 
 /// Envoy's shortest `fill_interval`.
@@ -16,7 +17,6 @@ const LONGEST_FILL: Duration = Duration::from_secs(86_400 * 365);
 /// Envoy's most hits of one request.
 const MOST_HITS: u64 = 1_000_000_000;
 const MOST_STAGE: u32 = 10;
-const MOST_BUCKETS: u32 = 1_000_000;
 const NO_DOWNSTREAM: &str = "not supported yet: a client has no caller with an address";
 
 impl Checker {

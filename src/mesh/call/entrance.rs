@@ -33,6 +33,8 @@ pub(super) struct Queued {
     waiter: Waiter,
     queue: Arc<Queue>,
     wait: BoxFuture<()>,
+    /// Nobody has looked since the wait was begun.
+    is_new: bool,
     /// What the call has met before.
     pub(super) tried: Vec<Arc<Endpoint<Node>>>,
 }
@@ -72,7 +74,7 @@ pub(super) fn enter(
             let waiter = queue.join(at).map_err(why)?;
             let wait = Box::pin(waiter.wait(at).map_err(why)?);
             let (queue, tried) = (Arc::clone(queue), tried.to_vec());
-            Ok(Entered::Queued(Box::new(Queued { waiter, queue, wait, tried })))
+            Ok(Entered::Queued(Box::new(Queued { waiter, queue, wait, is_new: true, tried })))
         }
     }
 }
@@ -132,13 +134,19 @@ impl Queued {
         request: Option<&Request<Outgoing>>,
     ) -> Poll<Result<Picked, Box<Failed>>> {
         loop {
-            ready!(self.wait.as_mut().poll(cx));
+            // Something may have been found between the look before the wait and the wait.
+            let is_new = std::mem::take(&mut self.is_new);
+            if !is_new {
+                ready!(self.wait.as_mut().poll(cx));
+            }
             let at = caller.inner.epoch.nanos(Instant::now());
             match look(caller, pinned, request, &self.tried, at, &self.queue)? {
                 Look::Picked(picked) => return Poll::Ready(Ok(picked)),
+                Look::Nothing if is_new => {}
                 Look::Nothing => {
                     let wait = self.waiter.wait(at);
                     self.wait = Box::pin(wait.map_err(|refused| refuse(pinned, refused))?);
+                    self.is_new = true;
                 }
             }
         }

@@ -73,7 +73,7 @@ impl Passes {
         result: &mut Result<Response<Body>, Error>,
         end: Option<End>,
         attempts: u32,
-        (now, nanos): (u64, u64),
+        now: u64,
         limit: Held,
     ) -> Held {
         let mut held = vec![limit];
@@ -82,7 +82,7 @@ impl Passes {
         let is_made_here = result.as_ref().is_ok_and(|it| attempts == 0 || is_injected(it));
         // The last one that let it in is the first that it leaves.
         for pass in self.of_call.into_iter().chain(self.of_attempt).rev() {
-            held.push(pass.ended(Ended { result, end, is_made_here, now, nanos }));
+            held.push(pass.ended(Ended { result, end, is_made_here, now }));
         }
         held.retain(|held| !matches!(held, Held::Nothing));
         if held.is_empty() { Held::Nothing } else { Held::Owned(Box::new(held)) }

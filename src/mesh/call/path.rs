@@ -441,7 +441,7 @@ impl PathProj<'_> {
         let (status, error, end);
         if let Some(passes) = self.passes.take() {
             let told = guarded::told(*verb, result);
-            limit = passes.ended(result, told, attempts, (now, nanos), limit);
+            limit = passes.ended(result, told, attempts, now, limit);
         }
         match result {
             Ok(response) => {

@@ -103,7 +103,7 @@ impl Guard for Protecting {
 
 impl Pass for Ticket {
     fn ended(self: Box<Self>, ended: Ended<'_>) -> Held {
-        let Ended { result, end, now, is_made_here, .. } = ended;
+        let Ended { result, end, now, is_made_here } = ended;
         let outcome = match (end, result) {
             (_, Err(error)) => Outcome::of_error(error),
             // A redirect, a direct response, a fault: it says nothing of the service.

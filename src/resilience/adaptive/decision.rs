@@ -78,7 +78,11 @@ impl Adaptive {
         if began < self.since.load(Ordering::Relaxed) {
             return false;
         }
-        let micros = head.saturating_sub(began) / 1_000;
+        let mut micros = head.saturating_sub(began) / 1_000;
+        if self.histogram.is_some() {
+            // Envoy's gradient counts every answer: without one its measurement has no end.
+            micros = micros.max(LEAST_LATENCY);
+        }
         match end {
             End::Ignored => return false,
             End::Answered if micros < LEAST_LATENCY => return false,

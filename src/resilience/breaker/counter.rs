@@ -38,6 +38,11 @@ impl Counter {
             .is_ok()
     }
 
+    /// Whether one more could be counted.
+    pub(super) fn has_room(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) < self.most.load(Ordering::Relaxed)
+    }
+
     /// Counts one more, whatever the limit.
     pub(super) fn force(&self) {
         self.taken.fetch_add(1, Ordering::AcqRel);

@@ -126,6 +126,18 @@ impl Breakers {
         Some(Room { _of_cluster: of_cluster, of_endpoint: Arc::clone(endpoint) })
     }
 
+    /// Whether [`connect`](Self::connect) seems to have room, of which nothing is taken.
+    pub(crate) fn may_connect(&self, priority: CallPriority, endpoint: &AtomicU32) -> bool {
+        endpoint.load(Ordering::Relaxed) < self.per_endpoint.load(Ordering::Relaxed)
+            && self.of(priority).connections.has_room()
+    }
+
+    /// Whether connections are limited.
+    pub(crate) fn limits_connections(&self) -> bool {
+        let counted = [&self.usual, &self.high].iter().any(|it| it.connections.most().is_some());
+        counted || self.per_endpoint.load(Ordering::Relaxed) < u32::MAX
+    }
+
     /// The limits that there are.
     pub(crate) fn levels(&self) -> impl Iterator<Item = Level> {
         let of = |priority: CallPriority| {
@@ -190,6 +202,22 @@ mod tests {
         drop((first, second));
         assert_eq!(breakers.levels().map(|it| it.taken).sum::<u32>(), 0);
         assert_eq!((one.load(Ordering::Relaxed), other.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_is_seen_without_asking_for_room() {
+        let breakers = breakers(2, 1, 1);
+        assert!(breakers.limits_connections() && !Breakers::default().limits_connections());
+        let (one, other, third) = (Arc::default(), Arc::default(), Arc::default());
+        assert!(breakers.may_connect(CallPriority::Default, &one));
+        let first = breakers.connect(CallPriority::Default, &one, false).unwrap();
+        assert!(!breakers.may_connect(CallPriority::Default, &one));
+        assert!(breakers.may_connect(CallPriority::Default, &other));
+        let _second = breakers.connect(CallPriority::Default, &other, false).unwrap();
+        assert!(!breakers.may_connect(CallPriority::Default, &third));
+        assert!(breakers.may_connect(CallPriority::High, &third));
+        drop(first);
+        assert!(breakers.may_connect(CallPriority::Default, &third));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Fault<S> {
 
 #[derive(Debug)]
 struct Shared {
-    faults: Faults,
+    faults: Arc<Faults>,
     random: Random,
 }
 
@@ -63,20 +63,16 @@ impl FaultLayer {
         }
         let faults = Faults::new(fault)
             .map_err(|reason| ConfigErrors(vec![ConfigError::new("fault", "", reason)]))?;
-        Ok(Self { shared: Arc::new(Shared { faults, random: Random::default() }) })
+        let (faults, random) = (Arc::new(faults), Random::default());
+        Ok(Self { shared: Arc::new(Shared { faults, random }) })
     }
 
     /// Draws the shares from this seed, so that a test meets the same faults each time. Default: at
-    /// random. Begins its count of active faults anew.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Self::new).
-    pub fn seeded(fault: &config::Fault, seed: u64) -> Result<Self, ConfigErrors> {
-        let Self { shared } = Self::new(fault)?;
-        let faults = Arc::into_inner(shared).map(|shared| shared.faults);
-        let faults = faults.ok_or_else(|| ConfigErrors(Vec::new()))?;
-        Ok(Self { shared: Arc::new(Shared { faults, random: Random::seeded(seed) }) })
+    /// random.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        let faults = Arc::clone(&self.shared.faults);
+        Self { shared: Arc::new(Shared { faults, random: Random::seeded(seed) }) }
     }
 }
 

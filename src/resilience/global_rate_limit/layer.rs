@@ -24,9 +24,12 @@ use crate::{
 ///
 /// `C` is a client of the service: anything that takes an `http::Request<Body>` of HTTP/2 and
 /// answers it, such as a [`Client`](crate::Client). `D` describes a request.
+///
+/// The services that one layer makes, and their clones, share the quotas that the service has granted.
 #[derive(Clone)]
 pub struct GlobalRateLimitLayer<C, D> {
     limit: config::GlobalRateLimit,
+    asker: Arc<Asker>,
     authority: Option<Authority>,
     client: C,
     describe: D,
@@ -53,28 +56,29 @@ impl<C, D> GlobalRateLimitLayer<C, D> {
         D: Fn(&Request<B>) -> Vec<Descriptor>,
     {
         let limit = config::GlobalRateLimit::new("", domain);
-        Self { limit, authority: None, client, describe }
+        let asker = Arc::new(Asker::new(&limit));
+        Self { limit, asker, authority: None, client, describe }
     }
 
     /// How long an answer is waited for. Default: 20 ms (Envoy).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limit.timeout = Some(timeout);
-        self
+        self.compiled()
     }
 
     /// Whether calls fail when the service does not answer. Default: false (Envoy).
     #[must_use]
     pub fn fail_closed(mut self, fail_closed: bool) -> Self {
         self.limit.fail_closed = Some(fail_closed);
-        self
+        self.compiled()
     }
 
     /// Whether responses and refusals have `x-ratelimit-*` headers. Default: false (Envoy).
     #[must_use]
     pub fn limit_headers(mut self, limit_headers: bool) -> Self {
         self.limit.limit_headers = Some(limit_headers);
-        self
+        self.compiled()
     }
 
     /// The authority of the questions, for clients that call whom a request names. Default: none,
@@ -82,6 +86,11 @@ impl<C, D> GlobalRateLimitLayer<C, D> {
     #[must_use]
     pub fn authority(mut self, authority: Authority) -> Self {
         self.authority = Some(authority);
+        self
+    }
+
+    fn compiled(mut self) -> Self {
+        self.asker = Arc::new(Asker::new(&self.limit));
         self
     }
 }
@@ -92,7 +101,7 @@ impl<S, C: Clone, D: Clone> Layer<S> for GlobalRateLimitLayer<C, D> {
     fn layer(&self, inner: S) -> Self::Service {
         GlobalRateLimit {
             inner,
-            asker: Arc::new(Asker::new(&self.limit)),
+            asker: Arc::clone(&self.asker),
             authority: self.authority.clone(),
             client: self.client.clone(),
             describe: self.describe.clone(),
@@ -175,5 +184,18 @@ impl<S: fmt::Debug, C, D> fmt::Debug for GlobalRateLimit<S, C, D> {
             .field("inner", &self.inner)
             .field("asker", &self.asker)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_services_of_one_layer_share_what_was_granted() {
+        let describe = |_: &Request<()>| Vec::new();
+        let layer = GlobalRateLimitLayer::new((), "shop", describe).fail_closed(true);
+        let (one, other) = (layer.layer(()), layer.clone().layer(()));
+        assert!(Arc::ptr_eq(&one.asker, &other.asker) && one.asker.fail_closed);
     }
 }

@@ -4,6 +4,7 @@ use std::{
     fmt, mem,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tower_layer::Layer;
@@ -88,9 +89,14 @@ impl<B> HedgeLayer<B> {
         HedgeLayer { shared: self.shared, into }
     }
 
-    /// How long a call waits now before it is sent again, in words.
+    /// How long a call waits now before it is sent again; nothing, where it is off, or waits for a
+    /// percentile of which too little is known.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn delay(&self) -> Option<Duration> {
+        self.shared.hedging.as_ref()?.wait(self.shared.now()).map(Duration::from_nanos)
+    }
+
+    fn told(&self) -> String {
         let now = self.shared.now();
         let told = self.shared.hedging.as_ref().map(|hedging| hedging.told(now));
         told.unwrap_or_else(|| "off".to_owned())

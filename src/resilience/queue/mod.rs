@@ -76,7 +76,7 @@ pub(crate) struct Queue {
     timeout: Time,
     waiting: Count,
     state: State,
-    found: Notify,
+    found: Arc<Notify>,
 }
 
 /// Why an attempt does not wait.
@@ -101,7 +101,7 @@ impl Queue {
             timeout: Time::new(0),
             waiting: Count::new(0),
             state: State::new(),
-            found: Notify::new(),
+            found: Arc::default(),
         };
         queue.set(settings);
         Arc::new(queue)
@@ -167,7 +167,8 @@ impl Queue {
 // === impl Waiter ===
 
 impl Waiter {
-    /// Nothing is available: when to look again, if that is not too late.
+    /// Nothing is available: when to look again, if that is not too late. What is found from now on ends
+    /// the wait, polled or not: who looks once more before it waits misses nothing.
     pub(crate) fn wait(
         &self,
         now: u64,
@@ -175,11 +176,8 @@ impl Waiter {
         let left = Duration::from_nanos(self.0.missed(now)?);
         let many = self.0.waiting().div_ceil(LOOKERS).max(1);
         let look = LOOK.saturating_mul(many).min(MOST_SELDOM).min(left);
-        let queue = Arc::clone(&self.0);
-        Ok(async move {
-            let found = std::pin::pin!(queue.found.notified());
-            drop(tokio::time::timeout(look, found).await);
-        })
+        let found = Arc::clone(&self.0.found).notified_owned();
+        Ok(async move { drop(tokio::time::timeout(look, found).await) })
     }
 }
 
@@ -238,6 +236,16 @@ mod tests {
         let same = Queue::resized(Some(&queue), &settings);
         assert!(Arc::ptr_eq(&same, &queue) && same.waiting() == 1);
         assert!(same.join(2 * SECOND).is_ok() && first.wait(4 * SECOND).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_found_before_the_wait_is_polled_ends_it() {
+        let queue = queue(9);
+        let waits = queue.join(0).unwrap().wait(0).unwrap();
+        queue.found();
+        let began = tokio::time::Instant::now();
+        waits.await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -85,8 +85,8 @@ impl RateLimitLayer {
         Ok(Self { shared: Shared::new(bucket.clone(), None), key: ByNothing })
     }
 
-    /// Gives each key a bucket of its own, and at most `max_keys` of them (at least 1). Calls
-    /// without a key share one more, and so do those whose key finds no place: a key leaves its
+    /// Gives each key a bucket of its own, and at most `max_keys` of them: what is not in 1..=1000000
+    /// is the nearest that is. Room for all of them, 16 bytes each, is made at once. Calls without a key share one more, and so do those whose key finds no place: a key leaves its
     /// place when its bucket is full again, so that no number of keys gets more than the limit.
     #[must_use]
     pub fn key<R, F>(self, max_keys: u32, key: F) -> RateLimitLayer<By<F>>

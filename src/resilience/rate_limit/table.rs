@@ -17,6 +17,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::bucket::{Bucket, Rate, Taken};
+use crate::config::MOST_BUCKETS;
 
 /// Slots of one set.
 const WAYS: usize = 8;
@@ -45,7 +46,7 @@ struct Entry {
 impl Table {
     /// A table of at most so many keys.
     pub(super) fn new(most: u32) -> Self {
-        let most = (most.max(1)) as usize;
+        let most = most.clamp(1, MOST_BUCKETS) as usize;
         // Twice the room, so that sets seldom overflow before the bound is reached.
         let slots = (most * 2).next_multiple_of(WAYS);
         Self {
@@ -59,13 +60,15 @@ impl Table {
     /// Takes tokens of the key's bucket; nothing, if the key has found no place.
     pub(super) fn take(&self, key: &str, rate: Rate, hits: u64, now: u64) -> Option<(Taken, u64)> {
         let hash = self.hasher.hash_one(key);
+        let mut found = self.find(hash, key);
         loop {
-            let entry = match self.find(hash, key) {
+            let entry = match found.take() {
                 Some(entry) => entry,
                 None => self.add(hash, key, rate, now)?,
             };
             match entry.bucket.take(rate, hits, now) {
-                // It has just been given up: its slot is empty, or another key's.
+                // It has just been given up: whoever does so holds the lock until its slot is empty, or
+                // another key's.
                 Taken::Gone => {}
                 taken => return Some((taken, entry.bucket.tokens(rate, now))),
             }
@@ -165,6 +168,30 @@ mod tests {
         assert!(placed.count() < 16);
         assert!(table.keys() <= 16);
         assert_eq!(table.take("mine", rate, 1, 0).map(|it| it.0), Some(Taken::No(Some(SECOND))));
+    }
+
+    #[test]
+    fn no_bound_that_is_asked_for_takes_more_room_than_a_million_keys() {
+        assert_eq!(Table::new(u32::MAX).slots.len(), 2_000_000);
+        assert_eq!(Table::new(0).slots.len(), WAYS);
+    }
+
+    #[test]
+    fn who_meets_a_bucket_that_is_being_given_up_waits_until_it_is() {
+        let (table, rate) = (Table::new(4), Rate::new(1, 1, SECOND));
+        assert!(table.take("a", rate, 1, 0).is_some());
+        let entry = table.find(table.hasher.hash_one("a"), "a").unwrap();
+        let set = table.set(entry.hash);
+        let slot = set.iter().find(|slot| slot.load().is_some()).unwrap();
+        let mut adding = table.adding.lock().unwrap();
+        assert!(entry.bucket.retire(rate, SECOND));
+        std::thread::scope(|scope| {
+            let taken = scope.spawn(|| table.take("a", rate, 1, SECOND));
+            slot.store(None);
+            adding.0 -= 1;
+            drop(adding);
+            assert_eq!(taken.join().unwrap(), Some((Taken::Yes, 0)));
+        });
     }
 
     #[test]

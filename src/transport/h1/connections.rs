@@ -21,11 +21,10 @@ use crate::{
     config::{CallPriority, Protocol},
     core::{BoxFuture, DisconnectReason, Instant},
     observe::Connection as Life,
-    resilience::breaker::Room,
     transport::{
         connect::ConnectError,
         h2,
-        pool::Pool,
+        pool::{Berth, Pool},
         speak::{Http, Spoken},
     },
 };
@@ -192,18 +191,23 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>, priority: CallPriori
         }
         // Not even for a moment more than there may be: who sees it would wait for nobody.
         let place = connections.open.fetch_update(SeqCst, SeqCst, |n| (n < most).then(|| n + 1));
+        let mut was_last = false;
         let room = place.ok().and_then(|open| {
             let room = pool.dialer.room(priority, open == 0);
             if room.is_none() {
                 // Of those that are open one will be free; nobody is woken for this one.
-                connections.open.fetch_sub(1, SeqCst);
+                was_last = connections.open.fetch_sub(1, SeqCst) == 1;
             }
             room
         });
+        if was_last {
+            // They have ended meanwhile: nobody is left to wait for, and there is room in any case.
+            continue;
+        }
         if let Some(room) = room {
             let (caller, lease) = oneshot::channel();
             let place = Place(Some(Arc::clone(pool)));
-            pool.dialer.shared.spawn(connect(place, room, caller));
+            pool.dialer.shared.spawn(connect(place, Berth::new(room, pool), caller));
             return lease
                 .await
                 .unwrap_or_else(|_| Err(ConnectError::new("the connection attempt was given up")));
@@ -241,19 +245,20 @@ impl Drop for Place {
 }
 
 /// Makes a connection for one caller (or, if it has left, for the next) and drives it.
-async fn connect(place: Place, _room: Room, caller: oneshot::Sender<Got>) {
+async fn connect(place: Place, berth: Berth, caller: oneshot::Sender<Got>) {
     let Some(pool) = place.0.clone() else { return };
     match pool.dialer.dial(Protocol::Http1).await {
         Ok((Spoken { http: Http::V1(sender, connection), distrusted }, life)) => {
-            run(pool, place, sender, connection, distrusted, life, Some(caller)).await;
+            let made = (sender, connection);
+            run(pool, (place, berth), made, distrusted, life, Some(caller)).await;
         }
         Ok((Spoken { http: Http::V2(sender, halves), distrusted }, life)) => {
             drop(place);
             let told = move || drop(caller.send(Ok(None)));
-            h2::adopt(pool, sender, halves, distrusted, life, told).await;
+            h2::adopt(pool, berth, (sender, halves), distrusted, life, told).await;
         }
         Err(error) => {
-            drop(place);
+            drop((place, berth));
             drop(caller.send(Err(error)));
         }
     }
@@ -263,8 +268,8 @@ async fn connect(place: Place, _room: Room, caller: oneshot::Sender<Got>) {
 /// when `told` is called. Drives it.
 pub(in crate::transport) async fn adopt(
     pool: Arc<Pool>,
-    sender: Sender,
-    connection: Connection,
+    berth: Berth,
+    made: (Sender, Connection),
     distrusted: Option<BoxFuture<DisconnectReason>>,
     life: Life,
     told: impl FnOnce(),
@@ -272,7 +277,7 @@ pub(in crate::transport) async fn adopt(
     pool.agreed.set(Protocol::Http1);
     pool.h1.open.fetch_add(1, SeqCst);
     let place = Place(Some(Arc::clone(&pool)));
-    let driven = run(pool.clone(), place, sender, connection, distrusted, life, None);
+    let driven = run(pool.clone(), (place, berth), made, distrusted, life, None);
     pool.h2.stir();
     told();
     drop(pool);
@@ -282,9 +287,8 @@ pub(in crate::transport) async fn adopt(
 /// Drives a new connection, which is the caller's, or idle if there is none.
 fn run(
     pool: Arc<Pool>,
-    mut place: Place,
-    sender: Sender,
-    connection: Connection,
+    (mut place, berth): (Place, Berth),
+    (sender, connection): (Sender, Connection),
     distrusted: Option<BoxFuture<DisconnectReason>>,
     life: Life,
     caller: Option<oneshot::Sender<Got>>,
@@ -309,6 +313,8 @@ fn run(
     drop(place.0.take());
     drop(pool);
     async move {
-        life.ended(driver::drive(connection, link, weak, retire_at, idle, distrusted).await);
+        let why = driver::drive(connection, link, weak, retire_at, idle, distrusted).await;
+        drop(berth);
+        life.ended(why);
     }
 }

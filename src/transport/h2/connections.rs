@@ -16,11 +16,10 @@ use crate::{
     config::{CallPriority, Protocol},
     core::{BoxFuture, DisconnectReason, Held, Release},
     observe::Connection as Life,
-    resilience::breaker::Room,
     transport::{
         connect::ConnectError,
         h1,
-        pool::Pool,
+        pool::{Berth, Pool},
         speak::{Http, Spoken},
     },
 };
@@ -100,12 +99,13 @@ impl Connections {
 
 /// A stream of a connection that is there, unless somebody waits for one already.
 pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>, now: u64) -> Option<Lease> {
-    if pool.h2.slots.is_awaited() { None } else { take(pool, now) }
+    // Its priority is not known here: it is asked for by those who have to wait.
+    if pool.h2.slots.is_awaited() { None } else { take(pool, now, CallPriority::Default) }
 }
 
-fn take(pool: &Arc<Pool>, now: u64) -> Option<Lease> {
+fn take(pool: &Arc<Pool>, now: u64, priority: CallPriority) -> Option<Lease> {
     loop {
-        match choose(pool, now)? {
+        match choose(pool, now, priority)? {
             Choice::Reserved(lease) => return Some(lease),
             // Another caller took the last stream; another connection may have one.
             Choice::Lost => {}
@@ -119,7 +119,7 @@ enum Choice {
 }
 
 /// The least loaded connection.
-fn choose(pool: &Arc<Pool>, now: u64) -> Option<Choice> {
+fn choose(pool: &Arc<Pool>, now: u64, priority: CallPriority) -> Option<Choice> {
     let list = pool.h2.list.load();
     let mut best: Option<(u32, &Arc<H2>)> = None;
     for h2 in list.iter() {
@@ -133,10 +133,11 @@ fn choose(pool: &Arc<Pool>, now: u64) -> Option<Choice> {
     let settings = &pool.dialer.settings;
     if active >= settings.http2_streams_per_connection
         && list.len() < settings.max_http2_connections as usize
+        && pool.dialer.may_have_room(priority)
         && pool.dialer.may_add()
     {
         // This stream goes on the crowded one; the next finds another connection.
-        let _attempt = join(pool, CallPriority::Default);
+        let _attempt = join(pool, priority);
     }
     if !h2.reserve(now) {
         return Some(Choice::Lost);
@@ -177,7 +178,7 @@ pub(in crate::transport) async fn acquire(
         if pool.agreed.get(Protocol::Http2) != Some(Protocol::Http2) {
             return Ok(None);
         }
-        if let Some(lease) = take(pool, pool.dialer.now()) {
+        if let Some(lease) = take(pool, pool.dialer.now(), priority) {
             return Ok(Some(lease));
         }
         if !pool.h2.is_live() {
@@ -237,23 +238,27 @@ fn join(pool: &Arc<Pool>, priority: CallPriority) -> Option<Arc<Attempt>> {
     *connecting = Some(Arc::clone(&attempt));
     drop(connecting);
     let ending = Ending { pool: Arc::clone(pool), attempt: Arc::clone(&attempt) };
-    pool.dialer.shared.spawn(connect(ending, room));
+    pool.dialer.shared.spawn(connect(ending, Berth::new(room, pool)));
     Some(attempt)
 }
 
 /// Makes a connection, tells who waits for it, and drives it.
-async fn connect(ending: Ending, _room: Room) {
+async fn connect(ending: Ending, berth: Berth) {
     let pool = Arc::clone(&ending.pool);
     match pool.dialer.dial(Protocol::Http2).await {
         Ok((Spoken { http: Http::V2(sender, halves), distrusted }, life)) => {
-            run(pool, sender, halves, distrusted, life, || ending.finish(Ok(()))).await;
+            let told = || ending.finish(Ok(()));
+            run(pool, berth, (sender, halves), distrusted, life, told).await;
         }
         // It is used as what it is.
         Ok((Spoken { http: Http::V1(sender, connection), distrusted }, life)) => {
             let told = || ending.finish(Ok(()));
-            h1::adopt(pool, sender, connection, distrusted, life, told).await;
+            h1::adopt(pool, berth, (sender, connection), distrusted, life, told).await;
         }
-        Err(error) => ending.finish(Err(error)),
+        Err(error) => {
+            drop(berth);
+            ending.finish(Err(error));
+        }
     }
 }
 
@@ -261,8 +266,8 @@ async fn connect(ending: Ending, _room: Room) {
 /// the others when `told` is called. Drives it, unless there are enough already.
 pub(in crate::transport) async fn adopt(
     pool: Arc<Pool>,
-    sender: Sender,
-    halves: Halves,
+    berth: Berth,
+    made: (Sender, Halves),
     distrusted: Option<BoxFuture<DisconnectReason>>,
     life: Life,
     told: impl FnOnce(),
@@ -276,14 +281,14 @@ pub(in crate::transport) async fn adopt(
         told();
         return life.ended(DisconnectReason::Draining);
     }
-    run(pool, sender, halves, distrusted, life, told).await;
+    run(pool, berth, made, distrusted, life, told).await;
 }
 
 /// Adds a new connection, tells so, and drives it.
 async fn run(
     pool: Arc<Pool>,
-    sender: Sender,
-    halves: Halves,
+    berth: Berth,
+    (sender, halves): (Sender, Halves),
     distrusted: Option<BoxFuture<DisconnectReason>>,
     life: Life,
     told: impl FnOnce(),
@@ -304,7 +309,9 @@ async fn run(
     told();
     // From here on the connection must not keep its pool alive.
     drop(pool);
-    life.ended(driver.await);
+    let why = driver.await;
+    drop(berth);
+    life.ended(why);
 }
 
 /// The promise to tell the waiting callers, kept even by a task that panics or is aborted.

@@ -7,9 +7,13 @@ mod world;
 use std::time::Duration;
 
 use self::world::{MILLI, SECOND, Service, World};
-use crate::config::{
-    AdaptiveConcurrency, AimdController, ConcurrencyController, Gradient2Controller,
-    GradientController, VegasController,
+use super::decision::{Adaptive, End};
+use crate::{
+    config::{
+        AdaptiveConcurrency, AimdController, ConcurrencyController, Gradient2Controller,
+        GradientController, VegasController,
+    },
+    core::Random,
 };
 
 /// 3,200 calls per second, and a quarter of it.
@@ -108,6 +112,20 @@ fn envoys_gradient_pins_its_limit_when_the_latency_rises_for_good() {
         assert!(seen.mean_limit() < 8.0, "{}", seen.mean_limit());
         assert!(seen.answered < 60 * 400, "{}: most is refused, after ten minutes", seen.answered);
     }
+}
+
+#[test]
+fn envoys_gradient_measures_a_service_that_answers_in_less_than_100_microseconds() {
+    let random = Random::seeded(1);
+    let adaptive = Adaptive::new(&gradient(|_| {}), 0, &random);
+    assert_eq!(adaptive.limit(), 3, "it measures");
+    let mut now = 0;
+    for _ in 0..2_000 {
+        now += MILLI;
+        let times = (now - MILLI / 20, now);
+        adaptive.ended(End::Answered, times, now, adaptive.limit(), &random);
+    }
+    assert!(adaptive.limit() > 20, "{}", adaptive.limit());
 }
 
 #[test]
