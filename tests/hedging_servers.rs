@@ -464,6 +464,25 @@ async fn each_attempt_is_a_span_and_those_beside_others_are_marked() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn beside_faults_of_each_attempt_nothing_is_hedged_and_that_is_said() {
+    let leaves = Leaves::new(2);
+    let mut fault = config::Fault::delay(5 * MS).percent(0.0);
+    fault.per_attempt = Some(true);
+    let mesh = leaves
+        .mesh(|_, _| async {
+            tokio::time::sleep(50 * MS).await;
+            Ok(ok("hello"))
+        })
+        .service(SERVICE, |s| s.hedge(Hedge::after(10 * MS)).fault(fault))
+        .build()
+        .unwrap();
+    fetch(&mesh.client(SERVICE).unwrap(), get("/")).await.unwrap();
+    assert_eq!(leaves.total(), 1);
+    let explained = mesh.explain(&get(&format!("http://{SERVICE}/"))).unwrap();
+    assert!(explained.hedge.unwrap().contains("per_attempt"));
+}
+
 #[tokio::test]
 async fn a_hedge_that_is_refused_after_it_has_begun_costs_nothing() {
     let leave = Arc::new(tokio::sync::Semaphore::new(0));
