@@ -183,20 +183,26 @@ async fn a_body_that_breaks_off_is_an_error_of_the_mesh_beneath_reqwests() {
 }
 
 #[tokio::test]
-async fn an_upgrade_is_an_error_and_no_hang() {
-    use tokio::io::AsyncWriteExt;
+async fn an_upgraded_connection_is_the_callers() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let server = RawServer::start(|mut stream, _| async move {
         read_head(&mut stream).await;
         let head = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
-        let _sent = stream.write_all(head).await;
+        stream.write_all(head).await.unwrap();
+        let mut said = [0; 4];
+        stream.read_exact(&mut said).await.unwrap();
+        stream.write_all(&said.repeat(2)).await.unwrap();
         std::future::pending::<()>().await;
     })
     .await;
     let mesh = Mesh::builder().endpoints("users.prod", [server.address()]).build().unwrap();
     let request = client(&mesh).get("http://users.prod/");
     let request = request.header("connection", "upgrade").header("upgrade", "x");
-    match patience(request.send()).await {
-        Ok(response) => assert!(patience(response.upgrade()).await.is_err()),
-        Err(error) => assert_eq!(error.kind(), tower_mesh::ErrorKind::Transport, "{error:?}"),
-    }
+    let response = patience(request.send()).await.unwrap();
+    assert_eq!(response.status(), 101);
+    let mut bytes = patience(response.upgrade()).await.unwrap();
+    bytes.write_all(b"ping").await.unwrap();
+    let mut said = [0; 8];
+    patience(bytes.read_exact(&mut said)).await.unwrap();
+    assert_eq!(said, *b"pingping");
 }
