@@ -503,7 +503,7 @@ async fn a_hedge_that_is_refused_after_it_has_begun_costs_nothing() {
     (breakers.max_connections_per_endpoint, breakers.max_pending) = (Some(1), Some(1));
     cluster.breakers = Some(breakers);
     let mesh = Mesh::builder()
-        .source(tower_mesh::discover::Static::default().cluster(SERVICE, cluster))
+        .source(Static::default().cluster(SERVICE, cluster))
         .service(SERVICE, |s| {
             let retry = Retry::standard().budget(Budget::new(1.0).min_per_second(0));
             s.hedge(Hedge::after(400 * MS)).retry(retry).balancer(Balancer::RoundRobin)
