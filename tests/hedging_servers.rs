@@ -470,6 +470,85 @@ async fn each_attempt_is_a_span_and_those_beside_others_are_marked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn beside_faults_of_each_attempt_nothing_is_hedged_and_that_is_said() {
+    let leaves = Leaves::new(2);
+    let mut fault = config::Fault::delay(5 * MS).percent(0.0);
+    fault.per_attempt = Some(true);
+    let mesh = leaves
+        .mesh(|_, _| async {
+            tokio::time::sleep(50 * MS).await;
+            Ok(ok("hello"))
+        })
+        .service(SERVICE, |s| s.hedge(Hedge::after(10 * MS)).fault(fault))
+        .build()
+        .unwrap();
+    fetch(&mesh.client(SERVICE).unwrap(), get("/")).await.unwrap();
+    assert_eq!(leaves.total(), 1);
+    let explained = mesh.explain(&get(&format!("http://{SERVICE}/"))).unwrap();
+    assert!(explained.hedge.unwrap().contains("per_attempt"));
+}
+
+#[tokio::test]
+async fn a_hedge_that_is_refused_after_it_has_begun_costs_nothing() {
+    let leave = Arc::new(tokio::sync::Semaphore::new(0));
+    let start = || {
+        let gate = Arc::clone(&leave);
+        Server::start(move |_| {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                reply("slow")
+            }
+        })
+    };
+    let servers = [start().await, start().await];
+    let mut cluster = support::cluster(servers.iter().map(Server::address));
+    let mut breakers = config::Breakers::default();
+    (breakers.max_connections_per_endpoint, breakers.max_pending) = (Some(1), Some(1));
+    cluster.breakers = Some(breakers);
+    let mesh = Mesh::builder()
+        .source(Static::default().cluster(SERVICE, cluster))
+        .service(SERVICE, |s| {
+            let retry = Retry::standard().budget(Budget::new(1.0).min_per_second(0));
+            s.hedge(Hedge::after(400 * MS)).retry(retry).balancer(Balancer::RoundRobin)
+        })
+        .build()
+        .unwrap();
+    let mut events = mesh.events();
+    let client = mesh.client(SERVICE).unwrap();
+    let until = async |what: &dyn Fn() -> bool| {
+        let waiting = async {
+            while !what() {
+                tokio::time::sleep(MS).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
+    };
+    // One on each connection, and one that waits: there is no room for a hedge of the first.
+    let post = || Request::post("/").body(Body::empty()).unwrap();
+    let mut calls = vec![tokio::spawn(fetch(&client, get("/")))];
+    until(&|| servers.iter().map(Server::requests).sum::<usize>() == 1).await;
+    calls.push(tokio::spawn(fetch(&client, post())));
+    until(&|| servers.iter().all(|server| server.requests() == 1)).await;
+    calls.push(tokio::spawn(fetch(&client, post())));
+    let refused = || {
+        let why = [("mesh.hedge.refusal", "limit")];
+        mesh.metrics().total("mesh.client.hedges.refused", &why) as u64
+    };
+    until(&|| refused() == 1).await;
+    let left = mesh.metrics().total("mesh.client.retry_budget.balance", &[]);
+    assert_eq!(left as u64, 3, "what was not sent costs nothing");
+    leave.add_permits(3);
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().body(), "slow");
+    }
+    assert_eq!(servers.iter().map(Server::requests).sum::<usize>(), 3);
+    let told = std::iter::from_fn(|| events.try_recv());
+    let told = told.filter(|event| matches!(event, tower_mesh::Event::HedgeRefused { .. }));
+    assert_eq!(told.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn beside_a_bound_of_one_attempt_alone_it_is_refused_and_of_two_layers_the_nearer_has_its_way()
  {
     let mut service = config::Service::default();

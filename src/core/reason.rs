@@ -54,9 +54,9 @@ pub enum HedgeRefusal {
     BodyTooLarge,
     /// The request's own body failed.
     BodyFailed,
-    /// There is no other endpoint than those that were tried.
+    /// There is no other endpoint than those that were tried, or none of them may be called.
     NoEndpoint,
-    /// The attempt did not begin: a limit of its cluster is reached.
+    /// The attempt did not begin, or was not sent: a limit of its cluster is reached.
     Limit,
 }
 

@@ -69,6 +69,18 @@ async fn a_share_of_the_requests() {
 }
 
 #[tokio::test]
+async fn what_asks_for_an_upgrade_or_has_no_time_left_is_not_copied() {
+    let world = world(&mirrored("{mirror: {cluster: echo-v2}}")).await;
+    let upgrade = get("/", &[("connection", "upgrade"), ("upgrade", "other")]);
+    assert_eq!(world.backend(upgrade).await, "echo-v1");
+    let mut late = get("/", &[]);
+    late.extensions_mut().insert(tower_mesh::Call::new().timeout(Duration::ZERO));
+    assert!(world.ask(late).await.is_err());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(world.received("echo-v2", 0).await.is_empty());
+}
+
+#[tokio::test]
 async fn bodies_are_copied_as_they_are_read() {
     let world = world(&mirrored("{mirror: {cluster: echo-v2}}")).await;
     for version in VERSIONS {

@@ -273,10 +273,11 @@ impl Hedged {
     /// An attempt has ended: the result, if that is one.
     fn ended(
         &mut self,
-        ended: Ended,
+        mut ended: Ended,
         around: &mut Around<'_>,
     ) -> Option<Result<Response<Body>, Error>> {
         let now = around.caller.inner.epoch.nanos(Instant::now());
+        let is_refused = self.unsent(&mut ended, around, now);
         let fate = self.fate(&ended, around);
         if ended.leg.number == self.number {
             let took = ended.leg.attempt.ended().unwrap_or(now).saturating_sub(self.began);
@@ -296,7 +297,7 @@ impl Hedged {
         // Alone, what is known not to have been worked on is sent again for nothing by the call.
         let is_safe = matches!(ended.leg.attempt.met(), Met::NeverSent | Met::Refused);
         let is_the_calls = ended.result.is_err() && !others && is_safe;
-        let is_planned = !is_the_calls && self.course.failed(now, word);
+        let is_planned = !is_the_calls && !is_refused && self.course.failed(now, word);
         if others {
             Self::give_up(ended, around);
         } else if is_planned {
@@ -306,6 +307,29 @@ impl Hedged {
         }
         self.due |= self.course.is_due(now);
         None
+    }
+
+    /// Whether a limit has refused it after it had begun, such as that of attempts that wait for a
+    /// connection: it was not sent, and costs nothing.
+    fn unsent(&mut self, ended: &mut Ended, around: &mut Around<'_>, at: u64) -> bool {
+        if ended.result.as_ref().err().and_then(Error::refusal).is_none() {
+            return false;
+        }
+        let budget = around.pinned.policy().map(|policy| &policy.budget);
+        if ended.leg.number != self.number {
+            self.hedging.refund(at);
+            if let Some(budget) = budget {
+                budget.refund(at, ended.leg.take_grant());
+            }
+            self.refused(HedgeRefusal::Limit, around);
+        } else if self.is_under_way() && std::mem::take(&mut around.trail.is_paid) {
+            // The call itself gives back what its result has cost, and this is not its result.
+            let grant = std::mem::take(&mut around.trail.grant);
+            if let Some(budget) = budget {
+                budget.refund(at, grant);
+            }
+        }
+        true
     }
 
     /// What an attempt's end says of the call.
@@ -351,6 +375,10 @@ impl Hedged {
     fn result(&mut self, ended: Ended, around: &mut Around<'_>) -> Result<Response<Body>, Error> {
         let Ended { leg, result, given } = ended;
         leg.trace(around.trace);
+        if leg.number != self.number {
+            // What the call has paid for its own attempt is spent, whatever became of this one.
+            around.trail.is_paid = false;
+        }
         self.over =
             Over { visit: leg.visit(), ended: leg.attempt.ended(), met: Some(leg.attempt.met()) };
         *around.request = given.filter(|_| result.is_err());
@@ -395,7 +423,7 @@ impl Hedged {
                 if let Some(trace) = around.trace {
                     trace.failed(error.kind());
                 }
-                if leg.attempt.met() == Met::NeverSent {
+                if leg.attempt.met() == Met::NeverSent || error.refusal().is_some() {
                     around.trail.never_sent += 1;
                 }
                 attempt_text(error)
@@ -492,7 +520,7 @@ impl Hedged {
                     *room.leg = Some(Leg::paid(Try::Own(attempt), number, grant));
                     beside
                 }
-                Err(_) => {
+                Err(failed) => {
                     // It has cost nothing.
                     self.hedging.refund(at);
                     policy.budget.refund(at, grant);
@@ -500,7 +528,7 @@ impl Hedged {
                     if let Some(trace) = around.trace {
                         trace.turn(self.number);
                     }
-                    return Err(HedgeRefusal::Limit);
+                    return Err(not_begun(&failed.error));
                 }
             }
         };
@@ -551,6 +579,14 @@ impl PathProj<'_> {
         };
         let group = Hedged::new(hedging, self.caller, attempt, self.trail.number, at);
         self.state.set(State::Hedged(group));
+    }
+}
+
+/// Why an attempt did not begin.
+fn not_begun(error: &Error) -> HedgeRefusal {
+    match error.refusal() {
+        Some(_) => HedgeRefusal::Limit,
+        None => HedgeRefusal::NoEndpoint,
     }
 }
 

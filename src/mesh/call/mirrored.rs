@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::Request;
+use http::{Request, header::UPGRADE};
 use http_body_util::BodyExt;
 
 use super::{Caller, Path};
 use crate::{
-    core::{Outgoing, tee},
+    core::{Instant, Outgoing, tee},
     mesh::service::Mirror,
+    resilience::deadline::Bounds,
 };
 
 /// How many bytes of a body a copy may be behind before it is given up.
@@ -18,9 +19,18 @@ pub(crate) const IN_FLIGHT: u32 = 100;
 /// How long a copy may take, to the end of its answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Sends the copies that the mirrors ask for.
+/// Sends the copies that the mirrors ask for; none of what is not sent any more, as its time is over, nor
+/// of what asks its connection to become something else.
 #[cold]
-pub(super) fn send(mirrors: &[Mirror], caller: &Caller, request: &mut Request<Outgoing>) {
+pub(super) fn send(
+    mirrors: &[Mirror],
+    caller: &Caller,
+    request: &mut Request<Outgoing>,
+    bounds: &Bounds,
+) {
+    if request.headers().contains_key(UPGRADE) || bounds.expired(Instant::now()) {
+        return;
+    }
     let inner = &caller.inner;
     let mirrors = mirrors.iter();
     let mirrors: Vec<&Mirror> = mirrors.filter(|it| it.how.takes(inner.random.next())).collect();

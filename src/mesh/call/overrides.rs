@@ -125,12 +125,12 @@ fn number<T: FromStr>(headers: &mut HeaderMap, name: &HeaderName) -> Option<T> {
     text(headers, name, |text| text.parse().ok())
 }
 
-/// Each word of a list that is separated by commas.
+/// Each word of a list that is separated by commas, and may stand in several lines; the header is gone.
+//= RFC 9110 §5.3: the lines of a list are one list
 fn list(headers: &mut HeaderMap, name: &HeaderName, mut word: impl FnMut(&str)) {
-    let _read = text(headers, name, |text| {
-        text.split(',').map(str::trim).for_each(&mut word);
-        Some(())
-    });
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).for_each(&mut word);
+    headers.remove(name);
 }
 
 /// So many milliseconds; 0 is no bound, and so is what lasts too long to be one.
@@ -245,6 +245,26 @@ mod tests {
         ];
         assert_eq!(overrides.retry.on, on);
         assert!(left.is_empty());
+    }
+
+    #[test]
+    fn a_list_in_several_lines_is_read_to_its_end() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-envoy-retry-on", &b"reset"[..]),
+            ("x-envoy-retry-on", b"\xff"),
+            ("x-envoy-retry-on", b"retriable-status-codes, 5xx"),
+            ("x-envoy-retriable-status-codes", b"409"),
+            ("x-envoy-retriable-status-codes", b"429"),
+        ] {
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        let retry = Overrides::take(&mut headers).unwrap().retry;
+        let on = [RetryOn::Reset, RetryOn::RetriableStatusCodes, RetryOn::ServerError];
+        assert_eq!(retry.on, on);
+        let ranges: Vec<_> = retry.on_status_ranges.iter().map(|it| it.start).collect();
+        assert_eq!(ranges, [409, 429]);
+        assert!(headers.is_empty());
     }
 
     #[test]

@@ -134,7 +134,6 @@ impl PathProj<'_> {
         } else {
             deadline::of_http(call, policy.scope, started)
         };
-        policy.budget.deposit(at);
         let (hash, mut sticky) = if cluster.reads() || route.session.is_some() {
             sticky::stick(inner, cluster, route, request)
         } else {
@@ -156,15 +155,12 @@ impl PathProj<'_> {
         }
         let hedges = match &policy.hedging {
             None => false,
-            Some(hedging) => {
-                // One connection alone can become something else.
-                let hedges = policy.may_hedge()
+            Some(_) => {
+                // One connection alone can become something else; faults are met one attempt at a time.
+                policy.may_hedge()
+                    && route.faults.is_none()
                     && !request.headers().contains_key(UPGRADE)
-                    && policy.retry.may_repeat(request.method(), self.caller.grpc, call);
-                if hedges {
-                    hedging.deposit(at);
-                }
-                hedges
+                    && policy.retry.may_repeat(request.method(), self.caller.grpc, call)
             }
         };
         let said = call.and_then(|call| call.criticality);
@@ -179,7 +175,14 @@ impl PathProj<'_> {
             if let Err(error) = stepped::change(steps, request, rule, &mut sticky) {
                 return failed(error);
             }
-            mirrored::send(&cluster.mirrors, self.caller, request);
+            if !cluster.mirrors.is_empty() {
+                mirrored::send(&cluster.mirrors, self.caller, request, &bounds);
+            }
+        }
+        // Nothing is refused any more before its cluster is asked.
+        policy.budget.deposit(at);
+        if hedges && let Some(hedging) = &policy.hedging {
+            hedging.deposit(at);
         }
         if arms > Arms::Nothing || hedges {
             let head = Head::of(request);

@@ -127,6 +127,8 @@ fn hedged(route: &Route, request: &Request<()>, now: u64) -> Option<String> {
         (grpc::is_grpc(request.headers()), request.extensions().get::<core::Call>());
     Some(if !route.policy.may_hedge() {
         "never: `response_timeout` or `retry.attempt_idle_timeout` bounds its attempts".to_owned()
+    } else if route.faults.is_some() {
+        "never: faults of each attempt (`per_attempt`) are met one at a time".to_owned()
     } else if route.policy.retry.may_repeat(request.method(), is_grpc, call) {
         hedging.told(now)
     } else {

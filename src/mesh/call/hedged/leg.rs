@@ -33,7 +33,7 @@ pub(super) struct Leg {
     /// 1 for the call's first.
     pub(super) number: u32,
     /// What has paid for it, until it is over.
-    _grant: Grant,
+    grant: Grant,
     /// It goes on beyond its time, beside its successor.
     outlived: bool,
 }
@@ -66,12 +66,17 @@ pub(super) struct Ended {
 
 impl Leg {
     pub(super) fn new(attempt: Try, number: u32) -> Self {
-        Self { attempt, number, _grant: Grant::default(), outlived: false }
+        Self { attempt, number, grant: Grant::default(), outlived: false }
     }
 
     /// The same of one that this has paid for.
     pub(super) fn paid(attempt: Try, number: u32, grant: Grant) -> Self {
-        Self { _grant: grant, ..Self::new(attempt, number) }
+        Self { grant, ..Self::new(attempt, number) }
+    }
+
+    /// What has paid for it, to be given back.
+    pub(super) fn take_grant(&mut self) -> Grant {
+        std::mem::take(&mut self.grant)
     }
 
     /// It goes on beyond its time.
