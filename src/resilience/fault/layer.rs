@@ -108,6 +108,7 @@ where
             Draw::Nothing | Draw::Overflow => ResponseFuture::passed(self.inner.call(request)),
             Draw::Fault(drawn) => {
                 let is_grpc = grpc::is_grpc(request.headers());
+                // The readied service serves this call; its clone is readied for the next one.
                 let clone = self.inner.clone();
                 let readied = mem::replace(&mut self.inner, clone);
                 ResponseFuture::faulty(readied, request, drawn, is_grpc)

@@ -138,6 +138,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The readied service serves this call; its clone is readied for the next one.
         let clone = self.inner.clone();
         let inner = mem::replace(&mut self.inner, clone);
         let asker = Arc::clone(&self.asker);
