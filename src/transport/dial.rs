@@ -54,7 +54,7 @@ pub(super) struct Dialer {
     backoff: Backoff,
     draining: AtomicBool,
     /// Attempts under way.
-    dialing: AtomicU32,
+    dialing: Arc<AtomicU32>,
     last_error: Mutex<Option<ConnectError>>,
     /// The shortest time that a byte stream took to be made. Nanoseconds; 0 before the first.
     round_trip: AtomicU64,
@@ -99,7 +99,7 @@ impl Dialer {
             connector,
             backoff: Backoff::default(),
             draining: AtomicBool::new(false),
-            dialing: AtomicU32::new(0),
+            dialing: Arc::default(),
             last_error: Mutex::new(None),
             round_trip: AtomicU64::new(0),
         }
@@ -111,9 +111,9 @@ impl Dialer {
     pub(super) async fn dial(
         &self,
         wanted: Protocol,
+        _counted: Dialing,
     ) -> Result<(Spoken, Connection), ConnectError> {
         let started = Instant::now();
-        let _counted = Dialing::new(&self.dialing);
         let mut known =
             Known { protocol: wanted, peer: None, in_tls: false, refusals: Refusals::default() };
         let made = async {
@@ -294,6 +294,11 @@ impl Dialer {
         self.dialing.load(Relaxed) > 0
     }
 
+    /// Counts a connection as being made, from before the task that makes it first runs.
+    pub(super) fn dialing(&self) -> Dialing {
+        Dialing::new(&self.dialing)
+    }
+
     pub(super) fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
@@ -319,16 +324,16 @@ pub(super) fn lifetime(max_age: Duration, random: &Random) -> Duration {
 }
 
 /// Counts a connection attempt, however it ends.
-struct Dialing<'a>(&'a AtomicU32);
+pub(super) struct Dialing(Arc<AtomicU32>);
 
-impl<'a> Dialing<'a> {
-    fn new(count: &'a AtomicU32) -> Self {
+impl Dialing {
+    fn new(count: &Arc<AtomicU32>) -> Self {
         count.fetch_add(1, Relaxed);
-        Self(count)
+        Self(Arc::clone(count))
     }
 }
 
-impl Drop for Dialing<'_> {
+impl Drop for Dialing {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }

@@ -23,6 +23,7 @@ use crate::{
     observe::Connection as Life,
     transport::{
         connect::ConnectError,
+        dial::Dialing,
         h2,
         pool::{Berth, Pool},
         speak::{Http, Spoken},
@@ -207,7 +208,8 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>, priority: CallPriori
         if let Some(room) = room {
             let (caller, lease) = oneshot::channel();
             let place = Place(Some(Arc::clone(pool)));
-            pool.dialer.shared.spawn(connect(place, Berth::new(room, pool), caller));
+            let made = connect(place, Berth::new(room, pool), pool.dialer.dialing(), caller);
+            pool.dialer.shared.spawn(made);
             return lease
                 .await
                 .unwrap_or_else(|_| Err(ConnectError::new("the connection attempt was given up")));
@@ -245,9 +247,9 @@ impl Drop for Place {
 }
 
 /// Makes a connection for one caller (or, if it has left, for the next) and drives it.
-async fn connect(place: Place, berth: Berth, caller: oneshot::Sender<Got>) {
+async fn connect(place: Place, berth: Berth, dialing: Dialing, caller: oneshot::Sender<Got>) {
     let Some(pool) = place.0.clone() else { return };
-    match pool.dialer.dial(Protocol::Http1).await {
+    match pool.dialer.dial(Protocol::Http1, dialing).await {
         Ok((Spoken { http: Http::V1(sender, connection), distrusted }, life)) => {
             let made = (sender, connection);
             run(pool, (place, berth), made, distrusted, life, Some(caller)).await;

@@ -18,6 +18,7 @@ use crate::{
     observe::Connection as Life,
     transport::{
         connect::ConnectError,
+        dial::Dialing,
         h1,
         pool::{Berth, Pool},
         speak::{Http, Spoken},
@@ -238,14 +239,15 @@ fn join(pool: &Arc<Pool>, priority: CallPriority) -> Option<Arc<Attempt>> {
     *connecting = Some(Arc::clone(&attempt));
     drop(connecting);
     let ending = Ending { pool: Arc::clone(pool), attempt: Arc::clone(&attempt) };
-    pool.dialer.shared.spawn(connect(ending, Berth::new(room, pool)));
+    let made = connect(ending, Berth::new(room, pool), pool.dialer.dialing());
+    pool.dialer.shared.spawn(made);
     Some(attempt)
 }
 
 /// Makes a connection, tells who waits for it, and drives it.
-async fn connect(ending: Ending, berth: Berth) {
+async fn connect(ending: Ending, berth: Berth, dialing: Dialing) {
     let pool = Arc::clone(&ending.pool);
-    match pool.dialer.dial(Protocol::Http2).await {
+    match pool.dialer.dial(Protocol::Http2, dialing).await {
         Ok((Spoken { http: Http::V2(sender, halves), distrusted }, life)) => {
             let told = || ending.finish(Ok(()));
             run(pool, berth, (sender, halves), distrusted, life, told).await;
