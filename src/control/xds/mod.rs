@@ -29,4 +29,8 @@
 //! call sees a route without its cluster.
 
 #[allow(dead_code, reason = "what is built on it comes next")]
+mod bootstrap;
+#[allow(dead_code, reason = "what is built on it comes next")]
 mod kind;
+
+pub use self::bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls};
