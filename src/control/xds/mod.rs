@@ -32,5 +32,7 @@
 mod bootstrap;
 #[allow(dead_code, reason = "what is built on it comes next")]
 mod kind;
+#[allow(dead_code, reason = "what is built on it comes next")]
+mod stream;
 
 pub use self::bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls};

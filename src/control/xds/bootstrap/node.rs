@@ -40,10 +40,9 @@ impl Node {
     }
 }
 
-/// What we can do, and cannot.
+/// What we can do. Overprovisioning is not among what we cannot, as it is for gRPC.
 //= gRFC A27: what a client fills in, whatever the bootstrap says
-const FEATURES: [&str; 2] =
-    ["envoy.lb.does_not_support_overprovisioning", "xds.config.resource-in-sotw"];
+const FEATURES: [&str; 1] = ["xds.config.resource-in-sotw"];
 
 fn object(map: &Map<String, Value>) -> Struct {
     Struct { fields: map.iter().map(|(name, value)| (name.clone(), any(value))).collect() }
