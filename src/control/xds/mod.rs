@@ -29,9 +29,15 @@
 //! call sees a route without its cluster.
 
 #[allow(dead_code, reason = "what is built on it comes next")]
+mod ads;
+#[allow(dead_code, reason = "what is built on it comes next")]
 mod bootstrap;
 #[allow(dead_code, reason = "what is built on it comes next")]
+mod client;
+#[allow(dead_code, reason = "what is built on it comes next")]
 mod kind;
+#[allow(dead_code, reason = "what is built on it comes next")]
+mod resource;
 #[allow(dead_code, reason = "what is built on it comes next")]
 mod stream;
 
