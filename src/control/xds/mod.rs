@@ -29,4 +29,8 @@
 //! call sees a route without its cluster.
 
 #[allow(dead_code, reason = "what is built on it comes next")]
+mod ads;
+#[allow(dead_code, reason = "what is built on it comes next")]
+mod client;
+#[allow(dead_code, reason = "what is built on it comes next")]
 mod kind;
