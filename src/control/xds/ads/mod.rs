@@ -25,9 +25,6 @@ mod dropped;
 mod request;
 mod subscription;
 
-#[cfg(test)]
-mod tests;
-
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use envoy_types::pb::envoy::{
@@ -135,6 +132,11 @@ impl Ads {
     /// Whether this is the number of the stream that lives.
     pub(crate) fn is_current(&self, stream: u64) -> bool {
         stream == self.stream && matches!(self.link, Link::Opening | Link::Open { .. })
+    }
+
+    /// Whether a stream is opened as soon as something is asked for.
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
+        matches!(self.link, Link::Closed) && self.not_before.is_none_or(|at| at <= now)
     }
 
     pub(crate) fn subscribe(&mut self, kind: Kind, name: &Arc<str>) {

@@ -85,6 +85,10 @@ impl<D: Decode> Client<D> {
         let of = &self.authorities[authority];
         let Some(active) = of.active() else { return };
         let Some(reason) = &self.servers[active.0].down else { return };
+        // It is tried again at once.
+        if self.servers[active.0].ads.is_ready(now) {
+            return;
+        }
         if of.active + 1 < of.servers.len() {
             return self.fall_back(now, authority);
         }
