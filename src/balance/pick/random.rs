@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{EFFORT, Picker, Plain, Ranked, scale};
+use super::{Best, EFFORT, Picker, Plain, scale};
 use crate::{
     balance::{
         endpoint::{Endpoint, Upstream},
@@ -35,7 +35,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         self,
         mut endpoint: &'a Arc<Endpoint<X>>,
     ) -> Option<&'a Arc<Endpoint<X>>> {
-        let mut best: Option<Ranked<'a, X>> = None;
+        let mut best = Best::default();
         for effort in 0..EFFORT {
             if effort > 0 {
                 endpoint = self.sample()?;

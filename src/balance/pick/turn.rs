@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Picker, Plain, Ranked, SCAN, scale};
+use super::{Best, Picker, Plain, SCAN, scale};
 #[cfg(feature = "orca")]
 use crate::balance::told::Weighted;
 use crate::{
@@ -54,7 +54,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         mut endpoint: &'a Arc<Endpoint<X>>,
         next: impl Fn() -> Option<&'a Arc<Endpoint<X>>>,
     ) -> Option<&'a Arc<Endpoint<X>>> {
-        let mut best: Option<Ranked<'a, X>> = None;
+        let mut best = Best::default();
         for looked in 0..SCAN.min(self.set.len()) {
             if looked > 0 {
                 endpoint = next()?;
