@@ -9,7 +9,7 @@ use std::sync::{
 
 use super::{Spec, Upstream};
 #[cfg(feature = "orca")]
-use crate::balance::told::Told;
+use crate::balance::sink::Told;
 use crate::{
     balance::{
         hash::Crowd,

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Best, EFFORT, Picker, Rank, SCAN, scale, turn::first_turn};
+use super::{Best, EFFORT, Picker, Rank, SCAN, scale, share_of, turn::first_turn};
 use crate::{
     balance::endpoint::{Endpoint, Upstream},
     config,
@@ -207,12 +207,6 @@ impl<'a, X: Upstream> Least<'a, X> {
         self.best = Some((rank, busy, endpoint));
         false
     }
-}
-
-/// A random word, scaled to `0..all`.
-fn share_of(word: u64, all: u64) -> u64 {
-    let product = u128::from(word) * u128::from(all);
-    u64::try_from(product >> 64).unwrap_or(0)
 }
 
 #[cfg(test)]

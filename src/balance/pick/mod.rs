@@ -217,3 +217,9 @@ fn meetings(endpoints: usize, looks: usize) -> u32 {
 pub(super) fn scale(word: u64, len: usize) -> usize {
     ((word >> 32).wrapping_mul(len as u64) >> 32) as usize
 }
+
+/// A random word, scaled to `0..all`, of sums that may be over 32 bits.
+fn share_of(word: u64, all: u64) -> u64 {
+    let product = u128::from(word) * u128::from(all);
+    u64::try_from(product >> 64).unwrap_or(0)
+}

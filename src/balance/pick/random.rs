@@ -14,7 +14,7 @@ use crate::{
 /// So often a weighted choice is tried by rejection, which costs nothing while weights are alike.
 const REJECTIONS: usize = 16;
 /// Then it is made by walking over so many endpoints.
-const WALK: usize = 512;
+pub(super) const WALK: usize = 512;
 
 impl<'a, X: Upstream> Picker<'a, X> {
     /// A random endpoint, by weight.
