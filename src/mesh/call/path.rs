@@ -153,6 +153,12 @@ impl Path {
             answering: None,
         }
     }
+
+    /// It has begun at that time.
+    pub(super) fn begun(&mut self, started: Instant) {
+        self.caller.number = self.caller.cell.meter.call_started();
+        (self.started, self.began) = (Some(started), self.caller.inner.epoch.nanos(started));
+    }
 }
 
 impl Future for Path {
