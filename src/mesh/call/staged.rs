@@ -135,7 +135,8 @@ fn deadline_of(caller: &Caller, request: &Request<Body>, started: Instant) -> Op
 impl Erased for CallRest {
     fn call(&self, mut request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
         let context = request.extensions_mut().remove::<CallContext>();
-        let began = context.and_then(|context| Some((lock(&context.path).take()?, context.started)));
+        let began =
+            context.and_then(|context| Some((lock(&context.path).take()?, context.started)));
         Box::pin(async move {
             let Some((mut path, started)) = began else { return Err(context_lost("call")) };
             path.begun(started);
