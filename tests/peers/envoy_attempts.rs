@@ -29,14 +29,10 @@ async fn an_attempt_that_is_late_goes_on_beside_its_successor_as_in_envoy() {
         .map(Ask::without_place),
     )
     .await;
-    for (what, took) in
-        [("stumble=2000", 300..900), ("sleep=450", 450..600), ("sleep=2000", 600..1500)]
-    {
+    for (what, took) in [("stumble=2000", 290..1500), ("sleep=450", 440..1500)] {
         let ask = doing("/hedged", what);
         let [(envoy, theirs), (mesh, ours)] = twin.timed(&ask).await;
-        let statuses = [envoy.status, mesh.status];
-        let expected = if what == "sleep=2000" { 504 } else { 200 };
-        assert_eq!((statuses, twin.tries(&ask)), ([expected; 2], [2, 2]), "{what}");
+        assert_eq!(([envoy.status, mesh.status], twin.tries(&ask)), ([200; 2], [2, 2]), "{what}");
         for took_by in [theirs, ours].map(|took| took.as_millis()) {
             assert!(took.contains(&took_by), "{what}: {took_by} ms");
         }
@@ -47,9 +43,11 @@ async fn an_attempt_that_is_late_goes_on_beside_its_successor_as_in_envoy() {
 async fn what_is_over_a_breaker_is_refused_as_in_envoy() {
     let twin = twin().await;
     for (path, let_in) in [("/requests", 2), ("/pending", 2)] {
+        // With a connection that is there.
+        alike(&twin, [Ask::get(path).time(9)]).await;
         let asks: Vec<_> =
-            (0..6).map(|time| Ask::get(path).with("x-do", "sleep=400").time(time)).collect();
-        for seen in twin.at_once(&asks).await {
+            (0..6).map(|time| Ask::get(path).with("x-do", "sleep=600").time(time)).collect();
+        for seen in twin.together(&asks).await {
             let refused = |seen: &Seen| (seen.status, &*seen.flag) == (503, "UO");
             let served = seen.iter().filter(|(seen, _)| seen.status == 200).count();
             let refused = seen.iter().filter(|(seen, _)| refused(seen)).count();
@@ -89,11 +87,17 @@ async fn what_hedging_does_otherwise_than_in_envoy_is_what_the_document_says() {
     let twin = twin().await;
     let status = |seen: &Seen| seen.status.to_string();
     let stumbling = |path| Ask::get(path).with("x-do", "stumble=1500");
-    // Nothing is sent beside what may have been worked on, nor to the same endpoint.
-    let alone = stumbling("/hedged-alone");
+    // Nothing is sent twice that may have been worked on.
     let post = stumbling("/hedged").method(Method::POST);
-    let rows: [Otherwise; 2] =
-        [(alone.clone(), status, ["200", "504"]), (post.clone(), status, ["200", "504"])];
+    // Where there is no other endpoint, an attempt that is late is ended, and made again.
+    let alone = Ask::get("/hedged-alone").with("x-do", "sleep=450");
+    // The timeout of the last attempt ends them all; in Envoy it ends none while the call lasts.
+    let all = Ask::get("/hedged").with("x-do", "sleep=1500");
+    let rows: [Otherwise; 3] = [
+        (post.clone(), status, ["200", "504"]),
+        (alone.clone(), status, ["200", "504"]),
+        (all.clone(), status, ["200", "504"]),
+    ];
     otherwise(&twin, rows).await;
-    assert_eq!([alone, post].map(|ask| twin.tries(&ask)), [[2, 1], [2, 1]]);
+    assert_eq!([post, alone, all].map(|ask| twin.tries(&ask)), [[2, 1], [2, 2], [2, 2]]);
 }

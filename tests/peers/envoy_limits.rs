@@ -49,14 +49,14 @@ async fn a_burst_and_what_is_over_it_are_those_of_envoy() {
         .chain(times(|| Ask::grpc("/exhausted"), 3).skip(1));
     // The first of a kind takes the token.
     twin.ask(&Ask::get("/exhausted")).await;
-    alike(&twin, asks.map(Ask::without_wait)).await;
+    alike(&twin, asks.map(Ask::without_flag)).await;
     let burst = |time| Ask::get("/burst").time(time);
     for time in 0..5 {
         let [envoy, mesh] = twin.ask(&burst(time)).await;
         let expected = if time < 3 { 200 } else { 429 };
         assert_eq!([envoy.status, mesh.status], [expected; 2], "{time}");
         if expected == 429 {
-            assert_eq!((&envoy.headers, &envoy.flag), (&mesh.headers, &mesh.flag));
+            assert_eq!(envoy.headers, mesh.headers);
             assert_eq!(mesh.headers["x-limited"], "yes");
             assert_eq!(mesh.headers["x-ratelimit-remaining"], "0");
         }
@@ -93,6 +93,8 @@ async fn a_service_of_limits_is_asked_the_same_and_obeyed_the_same_as_by_envoy()
         many().with("x-beta", "1"),
         Ask::get("/many?dry=1&q=a%20b"),
         Ask::get("/many?dry=0&q="),
+        Ask::get("/staged"),
+        // Nothing describes it.
         Ask::get("/tenant"),
         Ask::grpc("/many"),
     ];
@@ -100,7 +102,7 @@ async fn a_service_of_limits_is_asked_the_same_and_obeyed_the_same_as_by_envoy()
     alike(&twin, asks.map(Ask::without_wait)).await;
     let [theirs, ours] = [0, 1].map(|side| limiters[side].asked());
     assert_eq!(theirs, ours);
-    assert_eq!(theirs.len(), 6 + 8 + 23);
+    assert_eq!(theirs.len(), 7 + 8 + 23);
     println!("{}", theirs[3]);
     let over = [twin.tries(&tenant("a")().time(19)), twin.tries(&tenant("a")().time(20))];
     assert_eq!(over, [[1, 1], [0, 0]]);
@@ -122,7 +124,10 @@ async fn what_limits_do_otherwise_than_in_envoy_is_what_the_document_says() {
         format!("{} {}", seen.status, headers.count())
     };
     twin.ask(&Ask::get("/status")).await;
-    let rows: [Otherwise; 2] = [
+    let flag = |seen: &Seen| format!("{} {}", seen.status, seen.flag);
+    let rows: [Otherwise; 3] = [
+        // A local limit has a flag.
+        (Ask::get("/status").time(1), flag, ["503 ", "503 RL"]),
         // Who waits for a limit is not told that it may try again at once.
         (Ask::grpc("/status"), code, ["Some(14)", "Some(8)"]),
         // Answers of endpoints say nothing of a local limit.

@@ -24,7 +24,7 @@ pub(crate) struct Seen {
     pub(crate) status: u16,
     /// Of a gRPC call.
     pub(crate) grpc: Option<i32>,
-    /// Envoy's response flag, where the answer is no endpoint's.
+    /// Envoy's response flags, where the answer is no endpoint's; of the mesh one.
     pub(crate) flag: String,
     /// What the endpoint says that it got, or the body of an answer without one.
     pub(crate) body: String,
@@ -84,7 +84,10 @@ const TOLD: [&str; 10] = [
 async fn endpoint(name: &'static str, tries: &Tries) -> Server {
     let tries = Arc::clone(tries);
     Server::start(move |request| {
-        let headers = request.headers().clone();
+        let mut headers = request.headers().clone();
+        if let Some(host) = request.uri().authority() {
+            headers.entry("host").or_insert(host.as_str().parse().unwrap());
+        }
         let id = text(&headers, "x-id");
         let tried = {
             let mut tries = tries.lock().unwrap();
@@ -201,17 +204,18 @@ impl Twin {
         [see(&self.envoy, ask, "envoy").await, see(&self.mesh, ask, "mesh").await]
     }
 
-    /// What Envoy and the mesh make of these, each of all at once.
-    pub(crate) async fn at_once(&self, asks: &[Ask]) -> [Vec<(Seen, Duration)>; 2] {
+    /// What Envoy and the mesh make of these, each of one after the other without waiting for it.
+    pub(crate) async fn together(&self, asks: &[Ask]) -> [Vec<(Seen, Duration)>; 2] {
         let mut all = [Vec::new(), Vec::new()];
-        for ((client, side), all) in
-            [(&self.envoy, "envoy"), (&self.mesh, "mesh")].into_iter().zip(&mut all)
-        {
-            let asks = asks.iter().cloned().map(|ask| {
-                let client = client.clone();
-                tokio::spawn(async move { see(&client, &ask, side).await })
-            });
-            for seen in asks.collect::<Vec<_>>() {
+        let sides = [(&self.envoy, "envoy"), (&self.mesh, "mesh")];
+        for ((client, side), all) in sides.into_iter().zip(&mut all) {
+            let mut under_way = Vec::new();
+            for ask in asks {
+                let (client, ask) = (client.clone(), ask.clone());
+                under_way.push(tokio::spawn(async move { see(&client, &ask, side).await }));
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            for seen in under_way {
                 all.push(seen.await.unwrap());
             }
         }
@@ -336,12 +340,16 @@ pub(crate) async fn alike(twin: &Twin, asks: impl IntoIterator<Item = Ask>) {
 
 /// In what they differ.
 pub(crate) fn compare(twin: &Twin, ask: &Ask, mut envoy: Seen, mut mesh: Seen) -> Option<String> {
-    if mesh.body.is_empty() && mesh.status >= 400 {
-        // Its own words about a failure.
-        envoy.body.clear();
+    if !mesh.flag.is_empty() {
+        // What is answered on the way is told in words of their own.
+        for seen in [&mut envoy, &mut mesh] {
+            seen.body.clear();
+            seen.headers.remove("grpc-message");
+        }
     }
-    if mesh.grpc.is_some() {
-        let _words = [&mut envoy, &mut mesh].map(|seen| seen.headers.remove("grpc-message"));
+    if envoy.flag.split(',').any(|flag| flag == mesh.flag) {
+        // Envoy tells of more than one reason.
+        envoy.flag.clone_from(&mesh.flag);
     }
     for seen in [&mut envoy, &mut mesh] {
         let Unlike { flag, place, wait } = ask.unlike;
