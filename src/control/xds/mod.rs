@@ -31,7 +31,11 @@
 #![allow(dead_code, unused_imports, reason = "what is built on it comes next")]
 
 mod ads;
+mod bootstrap;
 mod client;
 mod graph;
 mod kind;
 mod resource;
+mod stream;
+
+pub use self::bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls};
