@@ -28,17 +28,14 @@
 //! first the clusters with their endpoints, then the routes; and removes in the other order. So no
 //! call sees a route without its cluster.
 
-#[allow(dead_code, reason = "what is built on it comes next")]
+#![allow(dead_code, unused_imports, reason = "what is built on it comes next")]
+
 mod ads;
-#[allow(dead_code, reason = "what is built on it comes next")]
 mod bootstrap;
-#[allow(dead_code, reason = "what is built on it comes next")]
 mod client;
-#[allow(dead_code, reason = "what is built on it comes next")]
+mod graph;
 mod kind;
-#[allow(dead_code, reason = "what is built on it comes next")]
 mod resource;
-#[allow(dead_code, reason = "what is built on it comes next")]
 mod stream;
 
 pub use self::bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls};

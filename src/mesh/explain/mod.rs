@@ -1,9 +1,9 @@
 //! Where a call would go, and why nowhere else: without sending it.
 
 mod cluster;
+mod display;
 mod head;
 mod rules;
-mod told;
 mod types;
 
 use std::sync::Arc;

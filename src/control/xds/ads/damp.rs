@@ -55,7 +55,9 @@ impl Allowance {
             self.left = left;
             return None;
         }
-        self.since.and_then(|since| since.checked_add(self.per))
+        // The next to be earned is used up.
+        self.since = self.since.and_then(|since| since.checked_add(self.per));
+        self.since
     }
 }
 

@@ -213,11 +213,12 @@ impl Ads {
         &mut self,
         now: Instant,
         kind: Kind,
+        version: &str,
         nonce: String,
         content: u64,
         reason: String,
     ) {
-        self.types[kind as usize].refuse(now, nonce, content, reason);
+        self.types[kind as usize].refuse(now, version, nonce, content, reason);
     }
 
     /// The stream ended, or was never opened. Whether it had been answered; `None` when it was not

@@ -111,12 +111,14 @@ fn sotw(
         of_type.removed.clear();
         of_type.added = again;
     }
-    let version = if of_type.nonce.is_empty() {
+    let is_resumed = || {
         let is_held = |name: &Arc<str>| matches!(held(name), Held::Here(_));
-        let resumes = !of_type.fresh && of_type.names.keys().all(is_held);
-        if resumes { of_type.accepted.clone() } else { String::new() }
-    } else {
-        of_type.accepted.clone()
+        !of_type.fresh && of_type.names.keys().all(is_held)
+    };
+    let version = match &reason {
+        Some(_) => of_type.accepted.clone(),
+        None if !of_type.nonce.is_empty() || is_resumed() => of_type.claim(),
+        None => String::new(),
     };
     of_type.solicited |= !names.is_empty();
     Some(DiscoveryRequest {

@@ -42,6 +42,9 @@ pub(super) struct Type {
     pub(super) nonce: String,
     /// The last version that was accepted from this server.
     pub(super) accepted: String,
+    /// The accepted version was refused since: a server has one version for all names, and more of
+    /// them are asked for by now.
+    is_tainted: bool,
     pub(super) reply: Option<Reply>,
     /// The next stream is to ask for everything, whatever is held.
     pub(super) fresh: bool,
@@ -80,17 +83,31 @@ impl Type {
         wanted.deadline
     }
 
+    /// The version that a request without an error may name.
+    pub(super) fn claim(&self) -> String {
+        if self.is_tainted { String::new() } else { self.accepted.clone() }
+    }
+
     pub(super) fn is_changed(&self) -> bool {
         !self.added.is_empty() || !self.removed.is_empty()
     }
 
     pub(super) fn accept(&mut self, now: Instant, version: &str, nonce: String, content: u64) {
         version.clone_into(&mut self.accepted);
+        self.is_tainted = false;
         let at = self.damp.accept(now, content);
         self.answer(nonce, None, at);
     }
 
-    pub(super) fn refuse(&mut self, now: Instant, nonce: String, content: u64, reason: String) {
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        version: &str,
+        nonce: String,
+        content: u64,
+        reason: String,
+    ) {
+        self.is_tainted |= version == self.accepted;
         let at = self.damp.refuse(now, content);
         self.answer(nonce, Some(reason), at);
     }

@@ -88,7 +88,7 @@ impl<D: Decode> Client<D> {
         let ads = &mut self.servers[server.0].ads;
         match errors {
             None => ads.accept(now, kind, &answer.version, answer.nonce, content),
-            Some(reason) => ads.refuse(now, kind, answer.nonce, content, reason),
+            Some(reason) => ads.refuse(now, kind, &answer.version, answer.nonce, content, reason),
         }
     }
 

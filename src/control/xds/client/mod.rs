@@ -29,6 +29,8 @@ mod dump;
 mod entry;
 mod linger;
 mod name;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod script;
 mod settings;
 #[cfg(test)]
 mod tests;

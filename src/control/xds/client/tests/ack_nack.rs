@@ -257,3 +257,18 @@ fn the_text_of_a_nack_is_bounded_and_says_how_much_is_left_out() {
     assert!(message.len() < 12_000 && message.contains(" more"), "{}", message.len());
     assert!(!message.contains('\u{7}'));
 }
+
+#[test]
+fn a_version_that_was_accepted_for_less_and_is_refused_for_more_is_not_claimed() {
+    let mut bed = Bed::sotw();
+    bed.watch(CDS, "a");
+    bed.answer(CDS, "1", "n", &[("a", "v1")]);
+    bed.watch(CDS, "b");
+    bed.requests();
+    bed.answer(CDS, "1", "o", &[("a", "v1"), ("b", "bad")]);
+    assert_eq!(bed.requests(), ["CDS [a,b] v=1 n=o error"]);
+    bed.watch(CDS, "c");
+    assert_eq!(bed.requests(), ["CDS [a,b,c] v= n=o"]);
+    bed.answer(CDS, "2", "p", &[("a", "v1"), ("b", "v1")]);
+    assert_eq!(bed.requests(), ["CDS [a,b,c] v=2 n=p"]);
+}

@@ -29,37 +29,13 @@ use envoy_types::pb::{
 };
 use prost::Message as _;
 
-use super::*;
-
-/// A resource of the tests: its name is its first field, its content the second.
-pub(super) fn bytes(name: &str, content: &str) -> Vec<u8> {
-    Any { type_url: name.to_owned(), value: content.as_bytes().to_vec() }.encode_to_vec()
-}
+use super::{
+    script::{Text, bytes},
+    *,
+};
 
 pub(super) fn any(kind: Kind, name: &str, content: &str) -> Any {
-    Any { type_url: kind.url().to_owned(), value: bytes(name, content) }
-}
-
-/// Content that begins with `bad` is refused; with `nameless`, without a name.
-pub(super) struct Text;
-
-impl Decode for Text {
-    type Resource = String;
-
-    fn decode(&self, _: Kind, value: &[u8]) -> Result<Decoded<String>, Invalid> {
-        let invalid = |name, reason: String| Invalid { name, reason };
-        let any = Any::decode(value).map_err(|error| invalid(None, error.to_string()))?;
-        let content =
-            String::from_utf8(any.value).map_err(|error| invalid(None, error.to_string()))?;
-        let name: Arc<str> = any.type_url.into();
-        if content.starts_with("nameless") {
-            return Err(invalid(None, content));
-        }
-        if content.starts_with("bad") {
-            return Err(invalid(Some(name), content));
-        }
-        Ok(Decoded { name, resource: content })
-    }
+    Any { type_url: kind.url().to_owned(), value: bytes(name, content.as_bytes()) }
 }
 
 pub(super) fn node() -> Node {

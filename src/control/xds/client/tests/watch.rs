@@ -203,7 +203,7 @@ fn dump_resources() {
     assert_eq!(
         dumped,
         [
-            ("a".to_owned(), Status::Acked, Some(bytes("a", "v1"))),
+            ("a".to_owned(), Status::Acked, Some(bytes("a", b"v1"))),
             ("b".to_owned(), Status::Nacked, None),
             ("c".to_owned(), Status::Requested, None),
         ]
