@@ -33,4 +33,11 @@ mod ads;
 #[allow(dead_code, reason = "what is built on it comes next")]
 mod client;
 #[allow(dead_code, reason = "what is built on it comes next")]
+mod graph;
+#[allow(dead_code, reason = "what is built on it comes next")]
 mod kind;
+#[allow(dead_code, reason = "what is built on it comes next")]
+mod resource;
+
+#[cfg(fuzzing)]
+pub(crate) use self::client::script::run as script;
