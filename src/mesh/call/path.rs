@@ -15,9 +15,10 @@ use tokio::time::Sleep;
 
 use super::{
     Caller, Pinned,
+    asking::Passes,
     attempt::{Attempt, Met, Way},
     faulty::Meeting,
-    guarded::{self, Passes, Passing},
+    guarded::{self, Passing},
     head::{self, Head},
     hedged::Hedged,
     staged::StagedAttempt,
@@ -53,7 +54,7 @@ pub(crate) struct Path {
     #[pin]
     timer: Option<Sleep>,
     pub(super) armed: Option<Armed>,
-    /// The place under the service's limit.
+    /// The places under the limits of its route and its service.
     pub(super) limit: Held,
     /// What guards keep of it.
     pub(super) passes: Option<Box<Passes>>,
@@ -259,7 +260,7 @@ impl PathProj<'_> {
     /// Makes the attempt that has been started.
     #[inline]
     pub(super) fn launch(&mut self, now: Instant, at: u64) -> Step {
-        if self.pinned.as_ref().is_some_and(|pinned| pinned.sticky.is_some()) {
+        if self.pinned.as_ref().is_some_and(|pinned| pinned.rare.is_some()) {
             self.begin_termed();
         }
         let (Some(pinned), Some(request)) = (&*self.pinned, &mut *self.request) else {
@@ -425,11 +426,11 @@ impl PathProj<'_> {
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
         let (attempts, told) = (self.trail.number, self.trail.counted().max(1));
-        let sticky = self.pinned.as_mut().and_then(|pinned| {
+        let rare = self.pinned.as_mut().and_then(|pinned| {
             pinned.report(told);
-            pinned.sticky.take()
+            pinned.rare.take()
         });
-        let is_told_who = sticky.as_ref().is_some_and(|sticky| sticky.is_told_who());
+        let is_told_who = rare.as_ref().is_some_and(|rare| rare.is_told_who());
         let visit = if is_told_who { self.visit() } else { None };
         let Caller { inner, cell, verb, number: call, .. } = &*self.caller;
         let mut limit = std::mem::take(self.limit);
@@ -450,9 +451,9 @@ impl PathProj<'_> {
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
-                if let Some(sticky) = sticky {
+                if let Some(rare) = rare {
                     let answered = visit.as_ref().map(|(endpoint, _)| endpoint.spec().address());
-                    sticky.tell(response.headers_mut(), answered);
+                    rare.tell(response.headers_mut(), answered);
                 }
             }
             Err(failed) => {
