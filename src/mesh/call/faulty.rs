@@ -6,14 +6,14 @@
 use std::task::{Context, Poll};
 
 use super::{
-    asking::{Asking, Passed},
+    passage::{Passage, Passed},
     path::{Next, PathProj, State, StateProj, Step, missing},
 };
 use crate::{core::Instant, mesh::guard::Asked};
 
 /// An attempt before its faults. Boxed: most routes have none.
 pub(super) struct Meeting {
-    asking: Asking,
+    passage: Passage,
     pub(super) started: Instant,
 }
 
@@ -25,7 +25,7 @@ impl PathProj<'_> {
             // What an earlier attempt has met is over.
             passes.of_attempt.clear();
         }
-        let meeting = Meeting { asking: Asking::default(), started: now };
+        let meeting = Meeting { passage: Passage::default(), started: now };
         self.state.set(State::Faulty(Box::new(meeting)));
         Step::Again
     }
@@ -67,6 +67,6 @@ impl PathProj<'_> {
         let passes = &mut *self.passes;
         let hold = |pass| passes.get_or_insert_default().of_attempt.push(pass);
         let faults = route.faults.as_deref().unwrap_or_default();
-        meeting.asking.poll(cx, faults, asked, hold).map(Some)
+        meeting.passage.poll(cx, faults, asked, hold).map(Some)
     }
 }

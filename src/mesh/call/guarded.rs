@@ -8,7 +8,7 @@ use std::{
 use http::Response;
 
 use super::{
-    asking::{Asking, Passed},
+    passage::{Passage, Passed},
     path::{PathProj, State, StateProj, Step, missing},
     termed,
 };
@@ -32,7 +32,7 @@ pub(super) struct Chosen {
 /// A call before its guards. Boxed: most routes have none.
 pub(super) struct Passing {
     chosen: Chosen,
-    asking: Asking,
+    passage: Passage,
 }
 
 impl PathProj<'_> {
@@ -45,7 +45,7 @@ impl PathProj<'_> {
             let bounds = termed::early_bounds(&route.policy, request, self.caller.grpc, started);
             *self.own_bound = bounds.head;
         }
-        self.state.set(State::Guards(Box::new(Passing { chosen, asking: Asking::default() })));
+        self.state.set(State::Guards(Box::new(Passing { chosen, passage: Passage::default() })));
         Step::Again
     }
 
@@ -57,7 +57,7 @@ impl PathProj<'_> {
             return Poll::Pending;
         };
         let Some(request) = &mut *self.request else { return Poll::Ready(missing()) };
-        let Passing { chosen, asking } = &mut **passing;
+        let Passing { chosen, passage } = &mut **passing;
         let Some(route) = chosen.service.table.get(chosen.place) else {
             return Poll::Ready(missing());
         };
@@ -66,7 +66,7 @@ impl PathProj<'_> {
         let asked = Asked { caller, route, cluster, request, started, bound, now: 0 };
         let passes = &mut *self.passes;
         let hold = |pass| passes.get_or_insert_default().of_call.push(pass);
-        match asking.poll(cx, route.guards.as_deref().unwrap_or_default(), asked, hold) {
+        match passage.poll(cx, route.guards.as_deref().unwrap_or_default(), asked, hold) {
             Poll::Pending => self.wait(cx),
             Poll::Ready(Passed::Over(result)) => Poll::Ready(Step::Return(result)),
             Poll::Ready(Passed::On) => {

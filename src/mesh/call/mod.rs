@@ -4,7 +4,6 @@
 //! request through six futures. What they decide lives in `route`, `resilience` and `balance`,
 //! and the public layers share it.
 
-mod asking;
 mod attempt;
 mod entrance;
 mod failover;
@@ -16,6 +15,7 @@ mod hedged;
 pub(super) mod mirrored;
 mod outcome;
 mod overrides;
+mod passage;
 mod path;
 mod rare;
 mod refusals;

@@ -47,7 +47,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (result, ticket) = ready!(self.project().state.poll(cx));
         let outcome = match &result {
-            Ok(response) => Outcome::of_head(response.status(), response.headers()),
+            Ok(response) => Outcome::of_answer(response),
             Err(error) => Outcome::of_foreign(&**error),
         };
         let ended = |ticket: Ticket| {

@@ -15,7 +15,7 @@ use crate::{
 
 /// How far it has come.
 #[derive(Default)]
-pub(super) struct Asking {
+pub(super) struct Passage {
     /// The guard that is asked next.
     next: usize,
     waiting: Option<BoxFuture<Then>>,
@@ -35,9 +35,9 @@ pub(super) struct Passes {
     pub(super) of_attempt: Vec<Box<dyn Pass>>,
 }
 
-// === impl Asking ===
+// === impl Passage ===
 
-impl Asking {
+impl Passage {
     /// Asks those that are left; what they keep is given to `hold`.
     pub(super) fn poll(
         &mut self,
