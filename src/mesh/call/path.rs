@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 
 use super::{
     Caller, Pinned,
-    attempt::{Attempt, Met, Way},
+    attempt::{Attempt, Beginning, Met, Way},
     faulty::Meeting,
     guarded::{self, Passing},
     head::{self, Head},
@@ -290,7 +290,8 @@ impl PathProj<'_> {
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
-        match Attempt::start(self.caller, pinned, way, tried, number, (now, at), self.trace) {
+        let of = Beginning { caller: self.caller, pinned, tried, number, now, at };
+        match Attempt::start(of, way, self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 if self.armed.as_ref().is_some_and(|armed| armed.hedges) {
