@@ -29,6 +29,8 @@
 //! call sees a route without its cluster.
 
 #[allow(dead_code, reason = "what is built on it comes next")]
+mod graph;
+#[allow(dead_code, reason = "what is built on it comes next")]
 mod kind;
 #[allow(dead_code, reason = "what is built on it comes next")]
 mod resource;
