@@ -41,4 +41,4 @@ mod stream;
 pub use self::bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls};
 
 #[cfg(fuzzing)]
-pub(crate) use self::client::script::run as script;
+pub(crate) use self::{client::script::run as script, kind::Kind, resource::reads};
