@@ -241,7 +241,8 @@ impl Lists {
             Ok(PbFunction::MurmurHash2) => policy::murmur(walk, self.dialect)?,
             Err(_) => return walk.refuse("hash_function", hash_function, "is no hash"),
         };
-        policy::sizes(walk, minimum_ring_size.as_ref(), maximum_ring_size.as_ref(), &mut ring)?;
+        let (least, most) = (minimum_ring_size.as_ref(), maximum_ring_size.as_ref());
+        policy::sizes(walk, self.dialect, least, most, &mut ring)?;
         ring.use_hostname = use_hostname_for_hashing.then_some(true);
         ring.balance_percent = policy::balance_factor(walk, hash_balance_factor.as_ref())?;
         if let Some(it) = consistent_hashing_lb_config {

@@ -169,6 +169,18 @@ proptest! {
         let mut pb = eds(&text);
         pb.alt_stat_name.clone_from(&text);
         reads(Kind::Cluster, &pb.encode_to_vec());
+        pb.metadata = Some(metadata(&text, &[(&text, &text)]));
+        pb.lb_policy = 77;
+        reads(Kind::Cluster, &pb.encode_to_vec());
+        pb.lb_policy = 0;
+        // The model's own checks repeat the name.
+        pb.lb_config = Some(envoy_types::pb::envoy::config::cluster::v3::cluster::LbConfig::MaglevLbConfig(
+            envoy_types::pb::envoy::config::cluster::v3::cluster::MaglevLbConfig {
+                table_size: Some(protobuf::UInt64Value { value: 4 }),
+            },
+        ));
+        pb.lb_policy = 5;
+        reads(Kind::Cluster, &pb.encode_to_vec());
         let mut rule = prefix(&text);
         rule.headers = vec![envoy_types::pb::envoy::config::route::v3::HeaderMatcher {
             name: text.clone(),
