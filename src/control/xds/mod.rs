@@ -45,4 +45,4 @@ pub use self::{
 };
 
 #[cfg(fuzzing)]
-pub(crate) use self::client::script::run as script;
+pub(crate) use self::{client::script::run as script, kind::Kind, resource::reads};
