@@ -14,6 +14,7 @@ use std::{
 #[cfg(feature = "orca")]
 use super::told::Told;
 use super::{
+    bias::Bias,
     hash::Crowd,
     health::{Health as Cluster, Link, Phase, Said, Watch},
     load::Load,
@@ -155,6 +156,8 @@ pub(crate) struct Live<X> {
     renewed: AtomicU64,
     /// The calls in flight to its whole cluster.
     pub(super) crowd: Arc<Crowd>,
+    /// What is reckoned with unmeasured in its whole cluster.
+    pub(super) bias: Arc<Bias>,
     pub(super) extra: X,
 }
 
@@ -386,12 +389,11 @@ impl<X: Upstream> Endpoint<X> {
         &self,
         cx: &X::Context,
         epoch: Epoch,
-        crowd: &Arc<Crowd>,
-        health: &Arc<Cluster>,
+        (crowd, health, bias): (&Arc<Crowd>, &Arc<Cluster>, &Arc<Bias>),
     ) -> &Live<X> {
         let live = self.live.get_or_init(|| {
             let (crowd, extra) = (Arc::clone(crowd), X::build(&self.spec, cx));
-            let (load, watch) = (Load::default(), OnceLock::new());
+            let (load, watch) = (Load::of(bias.first(), self.joined), OnceLock::new());
             let live = Live {
                 load,
                 #[cfg(feature = "orca")]
@@ -402,6 +404,7 @@ impl<X: Upstream> Endpoint<X> {
                 watch,
                 renewed: AtomicU64::new(0),
                 crowd,
+                bias: Arc::clone(bias),
                 extra,
             };
             live.load.state.set_said(self.spec.standing());
