@@ -17,6 +17,7 @@
 //! 13. transport, or the application's own leaf.
 
 mod apply;
+mod asking;
 mod builder;
 mod call;
 mod check;
@@ -42,6 +43,7 @@ mod keys;
 mod leaf;
 mod listed;
 mod metrics;
+mod node;
 #[cfg(feature = "orca")]
 mod out_of_band;
 mod overlay;
