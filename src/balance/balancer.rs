@@ -11,7 +11,7 @@ use super::{
     ask::Ask,
     bias::Bias,
     decide::Chosen,
-    endpoint::{Endpoint, Live, Upstream},
+    endpoint::{Endpoint, Environment, Live, Upstream},
     flight::InFlight,
     health::{Health, Rules},
     keep::Keeper,
@@ -58,7 +58,7 @@ impl<X: Upstream> Balancer<X> {
         let (updater, keeper) = (Mutex::default(), Keeper::default());
         let health = Arc::<Health>::default();
         let view = ArcSwap::from_pointee(View::empty(cluster, &context, Arc::clone(&health)));
-        health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
+        health.set(cluster.outlier_detection.as_ref().map(Rules::new), &context.random());
         health.set_ramps(view.load().ramps());
         let bias = Arc::<Bias>::default();
         bias.set(cluster.balancer.as_ref());

@@ -39,3 +39,6 @@ mod resource;
 mod stream;
 
 pub use self::bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls};
+
+#[cfg(fuzzing)]
+pub(crate) use self::client::script::run as script;

@@ -22,7 +22,7 @@ pub use self::{
 };
 pub(crate) use self::{
     node::Node,
-    server::{CallCreds, Creds, Features},
+    server::{CallCreds, Creds},
     target::Target,
     template::Template,
 };
@@ -169,6 +169,21 @@ impl Bootstrap {
             }
         }
         every
+    }
+
+    /// Whether whoever asks by the other one asks the same, as the same, and reads answers alike: then
+    /// both can share a client. What listeners are called is decided by whoever asks.
+    pub(crate) fn asks_as(&self, other: &Self) -> bool {
+        self.servers == other.servers
+            && self.node == other.node
+            && self.certificate_providers == other.certificate_providers
+            && self.dialect == other.dialect
+            && self.authorities.keys().eq(other.authorities.keys())
+            && self
+                .authorities
+                .values()
+                .zip(other.authorities.values())
+                .all(|(one, other)| one.servers == other.servers)
     }
 
     fn check(&self) -> Result<(), ConfigErrors> {

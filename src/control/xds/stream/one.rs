@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, task::Poll};
 
 use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    DeltaDiscoveryRequest, DiscoveryRequest,
     aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
 };
 use http::HeaderName;
@@ -15,19 +15,15 @@ use super::{
     outbox::{Outbox, Outgoing, outbox},
     token,
 };
-use crate::control::xds::bootstrap::{CallCreds, Server};
+use crate::control::xds::{
+    ads::{Request, answer::Message},
+    bootstrap::{CallCreds, Server},
+};
 
 /// A server, and what it takes to reach it.
 pub(super) struct Way {
     pub(super) server: Server,
     pub(super) dialer: Dialer,
-}
-
-/// What was sent by the server.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Message {
-    Sotw(DiscoveryResponse),
-    Delta(DeltaDiscoveryResponse),
 }
 
 /// What becomes of a stream.
@@ -67,6 +63,17 @@ pub(super) fn requests(delta: bool) -> (Requests, Body) {
     } else {
         let (outbox, outgoing) = outbox();
         (Requests::Sotw(outbox), Body::Sotw(outgoing))
+    }
+}
+
+impl Requests {
+    pub(super) fn send(&self, request: Request) {
+        match (self, request) {
+            (Self::Sotw(outbox), Request::Sotw(request)) => outbox.send(request),
+            (Self::Delta(outbox), Request::Delta(request)) => outbox.send(request),
+            // The stream was opened for the protocol of its requests.
+            (Self::Sotw(_), Request::Delta(_)) | (Self::Delta(_), Request::Sotw(_)) => {}
+        }
     }
 }
 
