@@ -33,6 +33,8 @@ mod ads;
 #[allow(dead_code, reason = "what is built on it comes next")]
 mod client;
 #[allow(dead_code, reason = "what is built on it comes next")]
+mod decode;
+#[allow(dead_code, reason = "what is built on it comes next")]
 mod graph;
 #[allow(dead_code, reason = "what is built on it comes next")]
 mod kind;
