@@ -23,7 +23,7 @@ use crate::{
     config::{self, Policy},
     discover::SourceId,
     observe::RouteMeter,
-    resilience::limit::Limiter,
+    resilience::limit::Limits,
     route::{Builder, Session, Split, Steps},
 };
 
@@ -65,7 +65,7 @@ impl Inner {
         let layers = Layered::new(self.code.policy(name), laid.policies, laid.routed_by);
         let usual = layers.of_service(name);
         left_out.extend(usual.left_out.iter().cloned());
-        let limiter = limiter(&cell, &usual.merged);
+        let limiter = cell.limiter(&usual.merged);
         let usual = Shared::new(self, usual);
         let routes = routes_of(&said, name);
         let targets = routes.iter().flat_map(|route| &route.clusters);
@@ -130,6 +130,9 @@ impl Inner {
             let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
             let of_service =
                 OfService { filters: &said.filters, whose: &whose, routed_by: laid.routed_by };
+            let limit = route.policy.max_requests;
+            let limit = limit.map(|calls| cell.route_limits.limiter(&place, calls));
+            let limits = Limits::of(limit, limiter.as_ref());
             let guards = self.guards(state, &cell, &place, of_service, &route);
             let faults = self.faults(state, &cell, &place, of_service, &route);
             let filters = filters().map(config::Filter::name).collect();
@@ -140,6 +143,7 @@ impl Inner {
                 clusters,
                 steps,
                 policy,
+                limits,
                 guards,
                 faults,
                 session,
@@ -259,12 +263,4 @@ fn meter_of(
     let Some(name) = name else { return Arc::clone(&cell.meter.plain) };
     let made = || Arc::new(cell.meter.route(name));
     Arc::clone(known.entry(Arc::clone(name)).or_insert_with(made))
-}
-
-/// The limit of a service; its count of calls in flight survives every update that keeps a limit.
-fn limiter(cell: &ServiceCell, merged: &Policy) -> Option<Arc<Limiter>> {
-    let limit = merged.max_requests?;
-    let before = cell.current.load();
-    let kept = before.as_ref().and_then(|service| service.limiter.as_ref());
-    Some(Limiter::resized(kept, limit))
 }

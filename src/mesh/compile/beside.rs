@@ -12,7 +12,7 @@ use crate::{
         service::{Mirror, Route, Service, ServiceCell, Target},
         state::State,
     },
-    resilience::limit::Limiter,
+    resilience::limit::{Limiter, Limits},
     route::{Builder, Split},
 };
 
@@ -74,6 +74,7 @@ impl Inner {
             clusters: Split::new([(1, target)]),
             steps: None,
             policy: cell.policy(&cell.name, &plane),
+            limits: Limits::of(None, limiter.as_ref()),
             guards: None,
             faults: None,
             session: None,

@@ -18,6 +18,14 @@ pub(super) struct Known {
     filled: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
 }
 
+/// The endpoints of a cluster.
+pub(super) enum Filling {
+    /// They are no resource.
+    Elsewhere,
+    Awaited,
+    Known(Result<Arc<Endpoints>, Lack>),
+}
+
 // === impl Known ===
 
 impl Known {
@@ -93,19 +101,13 @@ impl Known {
         })
     }
 
-    /// Nothing if the cluster has its endpoints from elsewhere; in it nothing if they are on
-    /// their way.
-    pub(super) fn endpoints_of(
-        &self,
-        cluster: &Cluster,
-    ) -> Option<Option<Result<Arc<Endpoints>, Lack>>> {
-        let name = filled_from(cluster)?;
-        let known = self.all.get(&(Kind::Endpoints, Arc::clone(name)));
-        Some(known.and_then(|known| match known {
-            Ok(Resource::Endpoints(endpoints)) => Some(Ok(Arc::clone(endpoints))),
-            Ok(_) => None,
-            Err(lack) => Some(Err(lack.clone())),
-        }))
+    pub(super) fn endpoints_of(&self, cluster: &Cluster) -> Filling {
+        let Some(name) = filled_from(cluster) else { return Filling::Elsewhere };
+        match self.all.get(&(Kind::Endpoints, Arc::clone(name))) {
+            Some(Ok(Resource::Endpoints(endpoints))) => Filling::Known(Ok(Arc::clone(endpoints))),
+            Some(Err(lack)) => Filling::Known(Err(lack.clone())),
+            Some(Ok(_)) | None => Filling::Awaited,
+        }
     }
 }
 

@@ -26,7 +26,11 @@ use std::{
     sync::Arc,
 };
 
-use self::{held::Held, known::Known, walk::Walked};
+use self::{
+    held::Held,
+    known::{Filling, Known},
+    walk::Walked,
+};
 use super::{
     kind::Kind,
     resource::{Cluster, Endpoints, Listener, Resource, Routes},
@@ -275,9 +279,9 @@ impl Graph {
             Some(Err(lack)) => Published::Nothing(lack.clone()),
             Some(Ok(cluster)) => {
                 let endpoints = match self.known.endpoints_of(cluster) {
-                    None => None,
-                    Some(None) => return,
-                    Some(Some(endpoints)) => Some(endpoints),
+                    Filling::Elsewhere => None,
+                    Filling::Awaited => return,
+                    Filling::Known(endpoints) => Some(endpoints),
                 };
                 Published::Cluster { cluster: Arc::clone(cluster), endpoints }
             }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Id, Lack, Service, Target, host,
-    known::{Known, filled_from},
+    known::{Filling, Known, filled_from},
 };
 use crate::control::xds::{
     kind::Kind,
@@ -82,8 +82,8 @@ impl Walk<'_> {
             Some(Ok(cluster)) => {
                 if let Some(endpoints) = filled_from(cluster) {
                     self.needs.insert((Kind::Endpoints, Arc::clone(endpoints)));
-                    let is_known = self.known.endpoints_of(cluster).is_some_and(|it| it.is_some());
-                    self.is_complete &= is_known;
+                    self.is_complete &=
+                        !matches!(self.known.endpoints_of(cluster), Filling::Awaited);
                 }
                 if let EndpointsFrom::Aggregate(names) = &cluster.endpoints {
                     for name in names {
