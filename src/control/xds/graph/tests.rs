@@ -31,6 +31,7 @@ fn listener(name: &str, from: RoutesFrom) -> Resource {
         filters: Vec::new(),
         policy: config::Policy::default(),
         address: None,
+        ignore_port: false,
         notes: Vec::new(),
     }))
 }
