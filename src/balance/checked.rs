@@ -32,32 +32,25 @@ impl<X: Upstream> Balancer<X> {
         *checks
     }
 
-    /// No check of these is over yet. The plan is counted once for all of them.
-    pub(crate) fn set_unchecked(&self, by: u64, endpoints: &[Arc<Endpoint<X>>], now: u64) {
-        let checks = self.checks();
-        if *checks != by || endpoints.is_empty() {
-            return;
-        }
-        let view = self.view.load();
-        let set = |changed, endpoint: &Arc<Endpoint<X>>| {
-            self.note_checked(&view, endpoint, Checked::Not, now) | changed
-        };
-        if endpoints.iter().fold(false, set) {
-            view.count(&self.context, now);
-        }
-    }
-
-    /// What its checks say of an endpoint now. One that passes ends an ejection, unless the rules
-    /// say otherwise.
-    pub(crate) fn set_checked(&self, by: u64, endpoint: &Endpoint<X>, checked: Checked, now: u64) {
+    /// What their checks say of endpoints now. One that passes ends an ejection, unless the rules
+    /// say otherwise. The plan is counted once for all of them.
+    pub(crate) fn set_checked<'a>(
+        &self,
+        by: u64,
+        found: impl IntoIterator<Item = (&'a Arc<Endpoint<X>>, Checked)>,
+        now: u64,
+    ) {
         let checks = self.checks();
         if *checks != by {
             return;
         }
         let view = self.view.load();
+        let note = |changed, (endpoint, checked): (&Arc<Endpoint<X>>, _)| {
+            self.note_checked(&view, endpoint, checked, now) | changed
+        };
         // At once: a panic of before must not send calls to whom the checks have found.
-        if self.note_checked(&view, endpoint, checked, now) {
-            view.count(&self.context, now);
+        if found.into_iter().fold(false, note) {
+            self.count(now);
         }
     }
 
@@ -99,7 +92,20 @@ impl<X: Upstream> Balancer<X> {
             live.is_some_and(|live| live.load.state.set_checked(Checked::Fit)) | changed
         };
         if view.all.set.iter().fold(false, forget) {
+            self.count(now);
+        }
+    }
+
+    /// Counts the plan that picks read: another one may have been made of what was known before.
+    fn count(&self, now: u64) {
+        let mut view = self.view.load();
+        loop {
             view.count(&self.context, now);
+            let newest = self.view.load();
+            if Arc::ptr_eq(&view, &newest) {
+                return;
+            }
+            view = newest;
         }
     }
 

@@ -17,6 +17,7 @@
 //! 13. transport, or the application's own leaf.
 
 mod apply;
+mod asking;
 mod builder;
 mod call;
 mod check;
@@ -40,8 +41,10 @@ mod keeper;
 #[cfg_attr(not(feature = "_tls"), path = "keys_off.rs")]
 mod keys;
 mod leaf;
+mod limits;
 mod listed;
 mod metrics;
+mod node;
 #[cfg(feature = "orca")]
 mod out_of_band;
 mod overlay;

@@ -3,12 +3,14 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `phase.rs` | where an endpoint stands, and what is said of it |
 //! | `state.rs` | the state machine of an endpoint, atomics only |
 //! | `rules.rs` | what the configuration asks for, with every default |
 //! | `outlier.rs` | Envoy's outlier detection: rows, windows, how long |
 //! | `accrual.rs` | Finagle's and Linkerd's failure accrual |
 //! | `floor.rs` | how many may be out |
-//! | `watch.rs` | outcomes in, ejections and returns out |
+//! | `watch.rs` | outcomes of an endpoint in, its ejections and returns out |
+//! | `cluster.rs` | its cluster: the rules, and the windows that are compared |
 //! | `check.rs` | active checks: what a result makes of an endpoint, and when the next is due |
 //!
 //! **How one comes back.** When the time of an ejection is over, one call is sent to the
@@ -22,10 +24,12 @@
 
 mod accrual;
 pub(crate) mod check;
+mod cluster;
 mod floor;
 #[cfg(test)]
 mod model;
 mod outlier;
+pub(super) mod phase;
 mod rules;
 pub(super) mod state;
 #[cfg(test)]
@@ -33,11 +37,11 @@ mod tests;
 mod watch;
 
 pub(crate) use self::{
+    cluster::Health,
+    phase::{Checked, Link, Phase},
     rules::Rules,
-    state::{Checked, Link, Phase},
-    watch::Health,
 };
-pub(super) use self::{state::Said, watch::Watch};
+pub(super) use self::{phase::Said, watch::Watch};
 use super::atomic;
 use crate::core::EjectReason;
 

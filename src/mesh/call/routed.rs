@@ -19,7 +19,7 @@ use crate::{
     config::Protocol,
     core::{Call, Error, ErrorKind, Instant, Outgoing, Phase, ReplayBody},
     mesh::{cluster::Cluster, guard::protect::criticality},
-    resilience::{deadline, limit::Limiter, retry::Arms},
+    resilience::{deadline, limit::Limits, retry::Arms},
     route::{Found, Roll},
 };
 
@@ -111,10 +111,10 @@ impl PathProj<'_> {
         {
             return Some(Step::Return(answer));
         }
-        if let Some(limiter) = &service.limiter {
-            match Limiter::hold_as(limiter, criticality(request, &route.policy), at) {
+        if let Some(limits) = &route.limits {
+            match Limits::hold(limits, criticality(request, &route.policy), at) {
                 Ok(held) => *self.limit = held,
-                Err(full) => return failed(full.error("service")),
+                Err(error) => return failed(error),
             }
         }
         *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
@@ -134,7 +134,7 @@ impl PathProj<'_> {
         } else {
             deadline::of_http(call, policy.scope, started)
         };
-        let (hash, mut sticky) = if cluster.reads() || route.session.is_some() {
+        let (hash, mut rare) = if cluster.reads() || route.session.is_some() {
             sticky::stick(inner, cluster, route, request)
         } else {
             (None, None)
@@ -172,7 +172,7 @@ impl PathProj<'_> {
             criticality.write(request.headers_mut());
         }
         if let Some(steps) = &cluster.steps {
-            if let Err(error) = stepped::change(steps, request, rule, &mut sticky) {
+            if let Err(error) = stepped::change(steps, request, rule, &mut rare) {
                 return failed(error);
             }
             if !cluster.mirrors.is_empty() {
@@ -194,11 +194,10 @@ impl PathProj<'_> {
         }
         if policy.terms.is_some() {
             let termed = Termed::new(own.clone(), policy.terms.as_deref(), bounds, started);
-            sticky.get_or_insert_default().termed = Some(termed);
+            rare.get_or_insert_default().termed = Some(termed);
         }
         let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
-        *self.pinned =
-            Some(Pinned { service, route: place, cluster, wanted, bounds, hash, sticky });
+        *self.pinned = Some(Pinned { service, route: place, cluster, wanted, bounds, hash, rare });
         None
     }
 
@@ -206,10 +205,12 @@ impl PathProj<'_> {
     fn unresolved(&mut self, started: Instant) -> Step {
         let Caller { inner, cell, .. } = &*self.caller;
         if inner.is_synced() {
-            return match inner.unfound(&cell.name) {
-                Ok(_) => Step::Again,
-                Err(error) => Step::Return(Err(error)),
-            };
+            match inner.unfound(&cell.name) {
+                Ok(Some(_)) => return Step::Again,
+                // A source looks it up.
+                Ok(None) => {}
+                Err(error) => return Step::Return(Err(error)),
+            }
         }
         if let Some(request) = &*self.request {
             let call = request.extensions().get::<Call>();
@@ -234,11 +235,11 @@ impl PathProj<'_> {
             && let Some(route) = service.table.get(pinned.route)
         {
             let inner = &self.caller.inner;
-            let before = pinned.sticky.take().map(|sticky| (sticky.steps, sticky.termed));
-            (pinned.hash, pinned.sticky) = sticky::stick(inner, &pinned.cluster, route, request);
+            let before = pinned.rare.take().map(|rare| (rare.steps, rare.termed));
+            (pinned.hash, pinned.rare) = sticky::stick(inner, &pinned.cluster, route, request);
             if let Some((steps, termed)) = before {
-                let sticky = pinned.sticky.get_or_insert_default();
-                (sticky.steps, sticky.termed) = (steps, termed);
+                let rare = pinned.rare.get_or_insert_default();
+                (rare.steps, rare.termed) = (steps, termed);
             }
         }
     }

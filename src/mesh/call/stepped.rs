@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
-use super::sticky::Sticky;
+use super::rare::Rare;
 use crate::{
     core::{Body, Error, ErrorKind, Outgoing, Phase},
     route::{Rule, Steps, Unusable},
@@ -41,11 +41,11 @@ pub(super) fn change(
     steps: &Arc<Steps>,
     request: &mut Request<Outgoing>,
     rule: Option<&Rule>,
-    sticky: &mut Option<Box<Sticky>>,
+    rare: &mut Option<Box<Rare>>,
 ) -> Result<(), Error> {
     steps.change(request, rule).map_err(unusable)?;
     if steps.edits_responses() {
-        sticky.get_or_insert_default().steps = Some(Arc::clone(steps));
+        rare.get_or_insert_default().steps = Some(Arc::clone(steps));
     }
     Ok(())
 }

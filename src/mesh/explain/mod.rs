@@ -1,9 +1,9 @@
 //! Where a call would go, and why nowhere else: without sending it.
 
 mod cluster;
+mod display;
 mod head;
 mod rules;
-mod told;
 mod types;
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::{
     describe::route_settings,
     guard::{Dry, protect::criticality},
     inner::Inner,
-    service::{Route, Service, ServiceCell},
+    service::{Route, ServiceCell},
 };
 use crate::{
     core::{self, Error, ErrorKind, Instant, Phase, Random, grpc},
@@ -96,15 +96,12 @@ impl Explanation {
             })
             .collect();
         let dry = Dry { inner, request: &request, route };
-        let guards = || route.guards.iter().flat_map(|guards| guards.iter());
-        let faults = route.faults.iter().flat_map(|faults| faults.iter());
-        let refuses = guards().find(|guard| guard.fails(&dry)).and_then(|it| it.explain(&dry));
-        let fails = refused(&service, route, &request, now);
+        let (guards, refused) = guarded(&dry, now);
         Ok(Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
-            fails: refuses.or(fails),
-            guards: guards().chain(faults).filter_map(|guard| guard.explain(&dry)).collect(),
+            fails: refused,
+            guards,
             route: RouteExplanation {
                 index,
                 name: route.name.as_deref().map(str::to_owned),
@@ -136,16 +133,21 @@ fn hedged(route: &Route, request: &Request<()>, now: u64) -> Option<String> {
     })
 }
 
-/// Why a limit or a protection might refuse the call.
-fn refused(service: &Service, route: &Route, request: &Request<()>, now: u64) -> Option<String> {
-    let guards = route.guards.iter().flat_map(|guards| guards.iter());
-    let foretold = guards.filter_map(|guard| guard.foretell(request, &route.policy, now));
-    let limit = service.limiter.as_ref().and_then(|limiter| {
-        let criticality = criticality(request, &route.policy);
-        limiter.would_refuse(limiter.limit(), criticality, now)
-    });
-    let reasons: Vec<_> = foretold.chain(limit.map(|full| full.told("service"))).collect();
-    (!reasons.is_empty()).then(|| reasons.join("; "))
+/// What guards and faults say to a call, and why they or a limit would, or might, refuse it: every
+/// reason, in the order in which a call meets them.
+fn guarded(dry: &Dry<'_>, now: u64) -> (Vec<String>, Option<String>) {
+    let route = dry.route;
+    let lists = route.guards.iter().chain(&route.faults);
+    let (mut told, mut reasons) = (Vec::new(), Vec::new());
+    for guard in lists.flat_map(|list| list.iter()) {
+        let foretold = guard.explain(dry);
+        told.extend(foretold.told);
+        reasons.extend(foretold.refuses);
+    }
+    let limits = route.limits.as_ref().filter(|_| !dry.is_answered());
+    let criticality = criticality(dry.request, &route.policy);
+    reasons.extend(limits.and_then(|limits| limits.foretell(criticality, now)));
+    (told, (!reasons.is_empty()).then(|| reasons.join("; ")))
 }
 
 /// The same request without a body.
@@ -169,6 +171,9 @@ fn unknown(inner: &Inner, name: &str) -> Error {
         ));
     }
     let error = inner.unknown(name);
+    if error.kind() == ErrorKind::UnknownService && inner.may_ask(name) {
+        return error.noted("its first call asks the sources that look names up");
+    }
     if inner.unknown_names == UnknownNames::Dns && error.kind() == ErrorKind::UnknownService {
         return error.noted("its first call asks DNS for it");
     }

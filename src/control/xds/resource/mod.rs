@@ -1,0 +1,93 @@
+//! Resources of xDS, decoded into the model.
+//!
+//! A resource is the model's values for what runs, and notes for what it says and nothing here
+//! does. What it says and safety depends on, or gRPC refuses too, refuses the resource, with the
+//! place of the field and its value. `docs/XDS-RESOURCES.md` has the table.
+//!
+//! Listener and routes, and cluster and endpoints, are decoded each by itself and put together where
+//! both are known: [`Listener::service`] and [`Cluster::with`].
+
+mod address;
+mod cluster;
+mod endpoints;
+mod hash;
+mod read;
+mod text;
+mod types;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::{
+    cluster::v3::Cluster as PbCluster, endpoint::v3::ClusterLoadAssignment,
+};
+use prost::Message;
+
+pub(crate) use self::types::{
+    Cluster, Context, Dialect, Endpoints, EndpointsFrom, HttpFilter, Listener, Override, Resource,
+    Route, Routes, RoutesFrom, Step, VirtualHost,
+};
+use self::walk::{Bad, Walk};
+use super::kind::Kind;
+
+/// Decodes resources of one control plane.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    context: Context,
+}
+
+/// Why a resource cannot be used, and its name, as far as it could be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Refused {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) reason: String,
+}
+
+// === impl Decoder ===
+
+impl Decoder {
+    pub(crate) fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    /// Decodes a resource: `value` is what stands inside of its `Any`.
+    ///
+    /// # Errors
+    ///
+    /// What of it cannot be used: the field's place, its value and why.
+    pub(crate) fn decode(&self, kind: Kind, value: &[u8]) -> Result<(Arc<str>, Resource), Refused> {
+        let mut walk = Walk::new();
+        match kind {
+            Kind::Cluster => {
+                let pb: PbCluster = message(value)?;
+                let read = cluster::cluster(&mut walk, &self.context, &pb);
+                let mut read = read.map_err(|bad| refused(&pb.name, bad))?;
+                read.notes = walk.notes();
+                Ok((read.name.clone(), Resource::Cluster(Arc::new(read))))
+            }
+            Kind::Endpoints => {
+                let pb: ClusterLoadAssignment = message(value)?;
+                let read = endpoints::endpoints(&mut walk, self.context.dialect, &pb);
+                let mut read = read.map_err(|bad| refused(&pb.cluster_name, bad))?;
+                read.notes = walk.notes();
+                Ok((read.name.clone(), Resource::Endpoints(Arc::new(read))))
+            }
+            Kind::Listener | Kind::Routes => {
+                Err(Refused { name: None, reason: "not supported yet".to_owned() })
+            }
+        }
+    }
+}
+
+fn message<M: Message + Default>(value: &[u8]) -> Result<M, Refused> {
+    M::decode(value)
+        .map_err(|error| Refused { name: None, reason: format!("cannot be read: {error}") })
+}
+
+fn refused(name: &str, bad: Bad) -> Refused {
+    let Bad(reason) = bad;
+    Refused { name: (!name.is_empty()).then(|| name.into()), reason }
+}

@@ -1,0 +1,218 @@
+//! How an attempt begins: an endpoint is picked, and its request sent, or a connection waited for.
+
+use std::sync::Arc;
+
+use http::{Request, header::HOST, uri::Scheme};
+
+use super::{
+    Attempt, Failed, Met, State,
+    way::{Original, Way},
+};
+use crate::{
+    balance::{Ask, Balancer, Endpoint, InFlight, Outcome, PickError},
+    config::Protocol,
+    core::{Body, Held, Instant, Outgoing},
+    mesh::{
+        call::{
+            Caller, Pinned,
+            entrance::{self, Entered},
+            failover::{self, Picked},
+            first::Racers,
+            head,
+            refusals::{in_clear, no_endpoint},
+            traced::{self, Trace},
+        },
+        cluster::{Cluster, Core, Node},
+    },
+};
+
+/// What an attempt begins with. It is passed by value: who is called seldom gets a copy, and nobody else
+/// pays for one.
+#[derive(Clone, Copy)]
+pub(crate) struct Beginning<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) pinned: &'a Pinned,
+    /// What the call has met before.
+    pub(crate) tried: &'a [Arc<Endpoint<Node>>],
+    /// 1 for the first attempt.
+    pub(crate) number: u32,
+    pub(crate) now: Instant,
+    /// The same in nanoseconds since the mesh's epoch.
+    pub(crate) at: u64,
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    /// Picks an endpoint and begins to send.
+    #[inline(always)]
+    pub(crate) fn start(
+        of: Beginning<'_>,
+        way: Way<'_>,
+        trace: &mut Trace,
+    ) -> Result<Self, Box<Failed>> {
+        let Beginning { caller, pinned, tried, at, .. } = of;
+        let inner = &caller.inner;
+        let mut core = pinned.cluster.core.load();
+        if core.failover.is_some() || core.gate.is_some() {
+            return match entrance::enter(of, way.request.as_ref())? {
+                Entered::Picked(picked) => Self::elsewhere(of, way, trace, picked),
+                Entered::Queued(queued) => {
+                    Ok(Self::queued(of, way.request.as_mut(), trace, queued))
+                }
+            };
+        }
+        let breaker = match &core.breaker {
+            None => Held::Nothing,
+            Some(_) => failover::place(&pinned.cluster, &core, pinned.priority())?,
+        };
+        let flight = loop {
+            let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            ask.over = pinned.over();
+            ask.apart = pinned.leaves_localities(tried);
+            ask.avoid = pinned.avoid(tried);
+            match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
+                Ok(flight) => break flight,
+                Err(reason) => {
+                    // The way to the endpoints has been swapped meanwhile, and with it their
+                    // set.
+                    let newest = pinned.cluster.core.load();
+                    if Arc::ptr_eq(&core, &newest) {
+                        return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
+                    }
+                    core = newest;
+                }
+            }
+        };
+        Self::on(of, way, trace, (flight, breaker), (&pinned.cluster, &core))
+    }
+
+    /// Begins to send to an endpoint that was picked with more ado.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn elsewhere(
+        of: Beginning<'_>,
+        way: Way<'_>,
+        trace: &mut Trace,
+        (flight, breaker, cluster): Picked,
+    ) -> Result<Self, Box<Failed>> {
+        let core = cluster.core.load();
+        Self::on(of, way, trace, (flight, breaker), (&cluster, &core))
+    }
+
+    /// Begins to send to the endpoint that was picked.
+    #[inline(always)]
+    fn on(
+        of: Beginning<'_>,
+        way: Way<'_>,
+        trace: &mut Trace,
+        (flight, breaker): (InFlight<Node>, Held),
+        (cluster, core): (&Cluster, &Core),
+    ) -> Result<Self, Box<Failed>> {
+        let Beginning { caller, pinned, number, now, at, .. } = of;
+        let inner = &caller.inner;
+        if let Some(shares) = &core.shares
+            && let Some(share) = shares.share(pinned.priority())
+        {
+            share.begun(at);
+        }
+        let endpoint = Arc::clone(flight.endpoint());
+        let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
+            return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, PickError::Empty)));
+        };
+        if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
+            flight.finish(at, Outcome::Ignored);
+            return Err(Failed::fatal(in_clear(cluster)));
+        }
+        let original = Original::of(request, node);
+        let state = begin(of, node, way, trace, (&core.balancer, &endpoint));
+        let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
+        let (started, ended) = (now, at);
+        let sending = matches!(state, State::Send | State::Stage(_)).then_some(now);
+        let moved = false;
+        Ok(Self {
+            state,
+            endpoint,
+            flight,
+            breaker,
+            number,
+            started,
+            sending,
+            at,
+            ended,
+            met,
+            moved,
+            original,
+        })
+    }
+}
+
+/// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
+#[inline(always)]
+fn begin(
+    of: Beginning<'_>,
+    node: &Node,
+    mut way: Way<'_>,
+    trace: &mut Trace,
+    chosen: (&Arc<Balancer<Node>>, &Arc<Endpoint<Node>>),
+) -> State {
+    let Beginning { caller, number, at, .. } = of;
+    node.meter.attempt_started((&caller.cell.name, caller.number), number);
+    let Some(request) = way.request else { return State::Done };
+    traced::attempt(trace, caller, request, number, Some(node));
+    if let Some(authority) = &node.authority {
+        request.headers_mut().remove(HOST);
+        head::set_authority(request, authority);
+    }
+    if let Some(stage) = &node.stage {
+        return match way.request.take() {
+            Some(request) => State::Stage(stage.call(request.map(Body::from))),
+            None => State::Done,
+        };
+    }
+    //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version; with TLS the
+    //= pool knows what was agreed on
+    let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
+    match node.pool.try_acquire(protocol, caller.grpc, at) {
+        Some(lease) => way.send(lease, &node.name),
+        None => connect(of, node, request, chosen),
+    }
+}
+
+/// What an attempt without a connection waits for: one to the endpoint; under pick first, to the next
+/// ones as well.
+#[cold]
+fn connect(
+    of: Beginning<'_>,
+    node: &Node,
+    request: &Request<Outgoing>,
+    (balancer, endpoint): (&Arc<Balancer<Node>>, &Arc<Endpoint<Node>>),
+) -> State {
+    let Beginning { caller, pinned, tried, number, at, .. } = of;
+    let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
+    let ask = Ask::any(at, &caller.inner.random, tried).wanting(pinned.wanted.as_deref());
+    let address = endpoint.spec().address();
+    let is_named = pinned.over().is_some_and(|over| over.address == *address);
+    let behind = if node.authority.is_none() && !is_named {
+        balancer.behind(endpoint, &ask)
+    } else {
+        // What the request was made for this one would go to others, or it asks for this one.
+        Vec::new()
+    };
+    let behind = behind.into_iter().filter(|it| it.spec().authority().is_none());
+    let endpoints: Vec<_> = std::iter::once(Arc::clone(endpoint)).chain(behind).collect();
+    if endpoints.len() == 1 {
+        return State::Connect(node.pool.acquire(protocol, caller.grpc, pinned.priority()));
+    }
+    let racers = Racers {
+        caller: caller.clone(),
+        balancer: Arc::clone(balancer),
+        endpoints,
+        delay: balancer.context().settings.happy_eyeballs_delay,
+        version: request.version(),
+        https: caller.https || request.uri().scheme() == Some(&Scheme::HTTPS),
+        number,
+        priority: pinned.priority(),
+    };
+    State::Race(racers.race())
+}
