@@ -222,7 +222,9 @@ async fn waiting_for_a_layers_readiness_is_bounded_by_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn what_bounds_a_call_bounds_its_call_layers() {
     let stuck = tower::layer::layer_fn(|_next| {
-        tower::service_fn(|_: Request<Body>| std::future::pending::<Result<_, BoxError>>())
+        tower::service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, BoxError>>()
+        })
     });
     let mesh = Leaves::new(1)
         .mesh(|_, _| async { Ok(ok("")) })
