@@ -41,6 +41,7 @@ mod failover;
 mod fault;
 mod filter;
 mod follow;
+pub(crate) mod format;
 mod hash;
 pub(crate) mod header;
 pub(crate) mod headers;

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     balance::{Avoid, Wanted},
     config,
+    core::Instant,
     observe::{
         Hub, RouteMeter, ServiceMeter,
         trace::{Peer, Rules},
@@ -155,6 +156,19 @@ impl Mirror {
     /// The cluster that gets the copies.
     pub(crate) fn cluster(&self) -> &str {
         self.cell.name.split_once(" of ").map_or(&*self.cell.name, |(_, cluster)| cluster)
+    }
+}
+
+// === impl Around ===
+
+impl<'a> route::Around<'a> {
+    /// A call of this route, to this cluster, which began then.
+    pub(crate) fn of(route: &'a Route, cluster: Option<&'a Cluster>, started: Instant) -> Self {
+        Self {
+            route: route.name.as_deref(),
+            cluster: cluster.map(|cluster| &*cluster.name),
+            started: Some(started),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Checker, NOT_YET, not_yet};
 use crate::config::{
     DirectResponse, Filter, HeaderEdit, HostRewrite, Match, Mirror, PathMatch, PathRewrite,
     Redirect, RegexRewrite, Rewrite,
+    format::{Parsed, Side},
     headers::is_editable,
     pattern::Replace,
     template::{Filled, Template},
@@ -44,7 +45,8 @@ impl Checker {
             seen.push(name);
             self.within(&format!("{field}.{name}"), |checker| match filter {
                 Filter::Session(session) => checker.session(session),
-                Filter::RequestHeaders(edit) | Filter::ResponseHeaders(edit) => checker.edit(edit),
+                Filter::RequestHeaders(edit) => checker.edit(edit, Some(Side::Request)),
+                Filter::ResponseHeaders(edit) => checker.edit(edit, Some(Side::Response)),
                 Filter::Rewrite(rewrite) => checker.whole_rewrite(rewrite, matches),
                 Filter::Redirect(redirect) => checker.redirect(redirect, matches),
                 Filter::DirectResponse(direct) => checker.direct(direct),
@@ -71,7 +73,11 @@ impl Checker {
             match filter {
                 Filter::RequestHeaders(edit) | Filter::ResponseHeaders(edit) => {
                     let field = format!("{field}.{}", filter.name());
-                    self.within(&field, |checker| checker.edit(edit));
+                    let side = match filter {
+                        Filter::RequestHeaders(_) => Side::Request,
+                        _ => Side::Response,
+                    };
+                    self.within(&field, |checker| checker.edit(edit, Some(side)));
                 }
                 _ => self.refuse(&field, filter.name(), NOT_YET),
             }
@@ -111,23 +117,26 @@ impl Checker {
                 self.refuse("host", host, "cannot be beside `keep_host`");
             }
         }
-        self.within("request_headers", |checker| checker.edit(request_headers));
+        self.within("request_headers", |checker| {
+            checker.edit(request_headers, Some(Side::Request));
+        });
         not_yet!(self, cluster_header, key, trace);
     }
 
-    pub(super) fn edit(&mut self, edit: &HeaderEdit) {
+    /// Edits of the headers of a message; without a side, of one of which nothing is known.
+    pub(super) fn edit(&mut self, edit: &HeaderEdit, side: Option<Side>) {
         let HeaderEdit { set, set_if_present, add, add_if_absent, remove, remove_matching } = edit;
         for (field, map) in
             [("set", set), ("set_if_present", set_if_present), ("add_if_absent", add_if_absent)]
         {
             for (name, value) in map {
                 self.edited(field, name);
-                self.value(&format!("{field}.{name}"), value);
+                self.value(&format!("{field}.{name}"), value, side);
             }
         }
         for (index, pair) in add.iter().enumerate() {
             self.edited(&format!("add[{index}].name"), &pair.name);
-            self.value(&format!("add[{index}].value"), &pair.value);
+            self.value(&format!("add[{index}].value"), &pair.value, side);
         }
         for (index, name) in remove.iter().enumerate() {
             self.edited(&format!("remove[{index}]"), name);
@@ -148,13 +157,20 @@ impl Checker {
         }
     }
 
-    fn value(&mut self, field: &str, value: &str) {
+    fn value(&mut self, field: &str, value: &str, side: Option<Side>) {
         if HeaderValue::try_from(value).is_err() {
             // A line break would begin another header.
             self.refuse(field, value.escape_debug(), "is not the value of a header");
-        } else if is_variable(value) {
-            self.refuse(field, value, format!("values of the source's system are {NOT_YET}"));
+            return;
         }
+        let reason = match (side, Parsed::new(value, side.unwrap_or(Side::Response))) {
+            (_, Err(reason)) => reason,
+            (None, Ok(Parsed::Made(_))) => {
+                format!("what each call fills in is {NOT_YET} here: say it in edits of headers")
+            }
+            _ => return,
+        };
+        self.refuse(field, value, reason);
     }
 
     fn whole_rewrite(&mut self, rewrite: &Rewrite, matches: &[Match]) {
@@ -167,7 +183,6 @@ impl Checker {
                 self.refuse("host.header", name, "is not a header name");
             }
             Some(HostRewrite::PathRegex(regex)) => self.replace("host.path_regex", regex),
-            Some(HostRewrite::Endpoint) => self.refuse("host", "endpoint", NOT_YET),
             _ => {}
         }
         if let Some(path) = path {
@@ -258,7 +273,7 @@ impl Checker {
         }
         for (name, value) in headers {
             self.edited("headers", name);
-            self.value(&format!("headers.{name}"), value);
+            self.value(&format!("headers.{name}"), value, None);
         }
         if let Some(code) = grpc.filter(|code| !(0..=16).contains(code)) {
             self.refuse("grpc", code, "must be in 0..=16");
@@ -288,18 +303,4 @@ fn runs(filter: &Filter) -> bool {
             | Filter::AdmissionControl(_)
             | Filter::Throttle(_)
     )
-}
-
-/// Whether a value has a `%NAME%` that somebody else would fill in.
-fn is_variable(value: &str) -> bool {
-    let mut rest = value;
-    while let Some((_, after)) = rest.split_once('%') {
-        let name = after.bytes().take_while(|byte| byte.is_ascii_uppercase() || *byte == b'_');
-        let length = name.count();
-        if length > 1 && after[length..].starts_with(['%', '(', ':']) {
-            return true;
-        }
-        rest = after;
-    }
-    false
 }

@@ -3,6 +3,7 @@
 
 mod failing;
 mod judged;
+mod named;
 mod queued;
 
 use std::{
@@ -218,7 +219,11 @@ impl Attempt {
             flight.finish(at, Outcome::Ignored);
             return Err(Failed::fatal(in_clear(cluster)));
         }
-        let original = Original::of(request, node);
+        let host = pinned.sticky.as_ref().and_then(|sticky| sticky.host_of_endpoint());
+        let original = Original::of(request, node, host.is_some());
+        if let (Some(host), Some(request)) = (host, &mut *way.request) {
+            named::name(request, host, &endpoint, core);
+        }
         let waiting = Waiting { balancer: &core.balancer, endpoint: &endpoint, tried, pinned };
         let state = begin(caller, node, way, &waiting, number, at, trace);
         let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
@@ -430,7 +435,8 @@ impl Waiting<'_> {
         let ask =
             Ask::any(now, &caller.inner.random, self.tried).wanting(self.pinned.wanted.as_deref());
         let address = self.endpoint.spec().address();
-        let is_named = self.pinned.over().is_some_and(|over| over.address == *address);
+        let is_named = self.pinned.over().is_some_and(|over| over.address == *address)
+            || self.pinned.sticky.as_ref().is_some_and(|it| it.host_of_endpoint().is_some());
         let behind = if node.authority.is_none() && !is_named {
             self.balancer.behind(self.endpoint, &ask)
         } else {
@@ -475,8 +481,8 @@ impl Way<'_> {
 }
 
 impl Original {
-    fn of(request: &Request<Outgoing>, node: &Node) -> Self {
-        let changes = node.authority.is_some() || node.stage.is_some();
+    fn of(request: &Request<Outgoing>, node: &Node, is_named: bool) -> Self {
+        let changes = is_named || node.authority.is_some() || node.stage.is_some();
         let head = changes.then(|| Box::new(Head::of(request)));
         Self { version: request.version(), head }
     }

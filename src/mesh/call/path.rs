@@ -452,7 +452,7 @@ impl PathProj<'_> {
                 }
                 if let Some(sticky) = sticky {
                     let answered = visit.as_ref().map(|(endpoint, _)| endpoint.spec().address());
-                    sticky.tell(response.headers_mut(), answered);
+                    sticky.tell(response, answered);
                 }
             }
             Err(failed) => {

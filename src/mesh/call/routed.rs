@@ -20,7 +20,7 @@ use crate::{
     core::{Call, Error, ErrorKind, Instant, Outgoing, Phase, ReplayBody},
     mesh::{cluster::Cluster, guard::protect::criticality},
     resilience::{deadline, limit::Limiter, retry::Arms},
-    route::{Found, Roll},
+    route::{Around, Found, Roll},
 };
 
 impl PathProj<'_> {
@@ -104,10 +104,17 @@ impl PathProj<'_> {
                 request,
                 rule,
                 self.caller.grpc,
+                &Around::of(route, None, started),
             )));
         };
         if let Some(steps) = &cluster.steps
-            && let Some(answer) = stepped::answer(steps, request, rule, self.caller.grpc)
+            && let Some(answer) = stepped::answer(
+                steps,
+                request,
+                rule,
+                self.caller.grpc,
+                &Around::of(route, Some(cluster), started),
+            )
         {
             return Some(Step::Return(answer));
         }
@@ -172,11 +179,12 @@ impl PathProj<'_> {
             criticality.write(request.headers_mut());
         }
         if let Some(steps) = &cluster.steps {
-            if let Err(error) = stepped::change(steps, request, rule, &mut sticky) {
+            let around = Around::of(route, Some(cluster), started);
+            if let Err(error) = stepped::change(steps, request, rule, &mut sticky, &around) {
                 return failed(error);
             }
             if !cluster.mirrors.is_empty() {
-                mirrored::send(&cluster.mirrors, self.caller, request, &bounds);
+                mirrored::send(&cluster.mirrors, self.caller, request, &bounds, &around);
             }
         }
         // Nothing is refused any more before its cluster is asked.
@@ -234,11 +242,11 @@ impl PathProj<'_> {
             && let Some(route) = service.table.get(pinned.route)
         {
             let inner = &self.caller.inner;
-            let before = pinned.sticky.take().map(|sticky| (sticky.steps, sticky.termed));
+            let before = pinned.sticky.take().map(|sticky| (sticky.stepped, sticky.termed));
             (pinned.hash, pinned.sticky) = sticky::stick(inner, &pinned.cluster, route, request);
-            if let Some((steps, termed)) = before {
+            if let Some((stepped, termed)) = before {
                 let sticky = pinned.sticky.get_or_insert_default();
-                (sticky.steps, sticky.termed) = (steps, termed);
+                (sticky.stepped, sticky.termed) = (stepped, termed);
             }
         }
     }

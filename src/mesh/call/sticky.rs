@@ -1,15 +1,15 @@
 //! What keeps a call with an endpoint: its hash, the endpoint that it names, its session.
 
-use http::{HeaderMap, HeaderValue, Request, header::SET_COOKIE};
+use http::{HeaderValue, Request, Response, header::SET_COOKIE};
 use std::{sync::Arc, time::SystemTime};
 
 use super::termed::Termed;
 use crate::{
     balance::Over,
     config::Address,
-    core::{Call, Outgoing},
+    core::{Body, Call, Outgoing},
     mesh::{cluster::Cluster, inner::Inner, service::Route},
-    route::{Named, Session, Steps, hash::Beside},
+    route::{HostOfEndpoint, Named, Seen, Session, Steps, hash::Beside},
 };
 
 /// What is rare of it, in a box of its own.
@@ -20,12 +20,20 @@ pub(crate) struct Sticky {
     /// The endpoint that it names.
     pub(crate) over: Option<Over>,
     session: Option<Arc<Session>>,
-    /// What is done to its response.
-    pub(super) steps: Option<Arc<Steps>>,
+    pub(super) stepped: Option<Stepped>,
     /// What it has said of its session.
     named: Option<Named>,
     /// What it keeps of its policy's terms.
     pub(super) termed: Option<Termed>,
+}
+
+/// What its filters have still to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Stepped {
+    /// What is done to its response, and to the host of each attempt.
+    pub(super) steps: Arc<Steps>,
+    /// What it was sent as, where that is asked for.
+    pub(super) seen: Option<Box<Seen>>,
 }
 
 /// Where a call is to go: its hash, and the rest.
@@ -56,20 +64,21 @@ pub(super) fn stick(
     let said = session.and_then(|session| Some((&**session, sticky.named.as_ref()?)));
     sticky.over = core.overriding.over(said, request);
     sticky.session = session.cloned();
-    let Sticky { set_cookie, over, session, named: _, steps: _, termed: _ } = &sticky;
+    let Sticky { set_cookie, over, session, named: _, stepped: _, termed: _ } = &sticky;
     let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
     (hash, is_there.then(|| Box::new(sticky)))
 }
 
 impl Sticky {
     /// Tells the caller what to come back with.
-    pub(super) fn tell(self, headers: &mut HeaderMap, answered: Option<&Address>) {
+    pub(super) fn tell(self, response: &mut Response<Body>, answered: Option<&Address>) {
         if let Some(termed) = &self.termed {
-            termed.tell(headers);
+            termed.tell(response.headers_mut());
         }
-        if let Some(steps) = self.steps {
-            steps.respond(headers);
+        if let Some(Stepped { steps, seen }) = &self.stepped {
+            steps.respond(response, seen.as_deref(), answered);
         }
+        let headers = response.headers_mut();
         if let Some(cookie) = self.set_cookie {
             headers.append(SET_COOKIE, cookie);
         }
@@ -84,8 +93,14 @@ impl Sticky {
         }
     }
 
+    /// Whether each attempt is for the host name of its endpoint.
+    pub(crate) fn host_of_endpoint(&self) -> Option<HostOfEndpoint> {
+        self.stepped.as_ref()?.steps.host_of_endpoint()
+    }
+
     pub(super) fn is_told_who(&self) -> bool {
         self.session.is_some()
+            || self.stepped.as_ref().is_some_and(|stepped| stepped.steps.asks_who())
     }
 }
 

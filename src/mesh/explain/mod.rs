@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     core::{self, Error, ErrorKind, Instant, Phase, Random, grpc},
-    route::Steps,
+    route::{Around, Steps},
 };
 
 impl Explanation {
@@ -70,7 +70,12 @@ impl Explanation {
         let total: u64 = route.clusters.iter().map(|(weight, _)| weight).sum();
         let is_grpc = grpc::is_grpc(request.headers());
         let answer = match (total, &route.steps) {
-            (0, Some(steps)) => steps.answer(&request, found.rule, is_grpc),
+            (0, Some(steps)) => steps.answer(
+                &request,
+                found.rule,
+                is_grpc,
+                &Around::of(route, None, Instant::now()),
+            ),
             _ => None,
         };
         if total == 0 && answer.is_none() {
