@@ -13,6 +13,7 @@ mod fault;
 #[cfg(feature = "rls")]
 mod global_rate_limit;
 mod rate_limit;
+mod upgrade;
 
 pub(crate) mod protect;
 
@@ -27,7 +28,10 @@ use http::{Request, Response};
 
 #[cfg(feature = "rls")]
 use self::global_rate_limit::GlobalRateLimit;
-use self::{authorize::Authorize, fault::Fault, protect::Protecting, rate_limit::RateLimit};
+use self::{
+    authorize::Authorize, fault::Fault, protect::Protecting, rate_limit::RateLimit,
+    upgrade::Upgrades,
+};
 use super::{
     call::Caller,
     cluster::Cluster,

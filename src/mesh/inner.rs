@@ -22,6 +22,7 @@ use super::{
     metrics::Telemetry,
     overlay::{self, Whose},
     peers::Peers,
+    runtime::Runtime,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
     state::{Entry, State},
@@ -104,6 +105,7 @@ impl Inner {
         place: config::Place,
         is_dry: bool,
     ) -> Self {
+        let keys = Runtime::of(&code.runtime);
         Self {
             epoch,
             events: Arc::clone(&hub.events),
@@ -128,7 +130,7 @@ impl Inner {
             #[cfg(feature = "dns")]
             this: std::sync::Weak::clone(this),
             services: ArcSwap::default(),
-            state: Mutex::default(),
+            state: Mutex::new(State { runtime: keys, ..State::default() }),
             changed: Notify::new(),
             awaited: AtomicUsize::new(0),
             closed: AtomicBool::new(false),

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::{cluster::Cluster, keys::Keys, listed::Listed, overlay, service::ServiceCell};
+use super::{
+    cluster::Cluster, keys::Keys, listed::Listed, overlay, runtime::Runtime, service::ServiceCell,
+};
 use crate::{
     balance::Diff,
     config::{self, Address, ConfigError, ConfigErrors, name::callable},
@@ -26,6 +28,7 @@ pub(super) struct State {
     pub(super) flaws: BTreeMap<String, String>,
     pub(super) absent: Absent,
     pub(super) keys: Keys,
+    pub(super) runtime: Runtime,
     pub(super) synced: HashSet<SourceId>,
     /// What reports call the places of each source's words.
     pub(super) places: HashMap<SourceId, Arc<dyn Places>>,

@@ -13,12 +13,29 @@ use crate::config::{
 };
 use crate::core::uri::is_authority;
 
+/// Whose filters they are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Level {
+    Service,
+    Route,
+    Cluster,
+}
+
 impl Checker {
-    /// The filters of a service or a route, which has these matches.
-    pub(super) fn calls_filters(&mut self, filters: &[Filter], matches: &[Match]) {
+    /// The filters of a service, a route or a cluster of a route, which has these matches.
+    pub(super) fn calls_filters(&mut self, filters: &[Filter], matches: &[Match], of: Level) {
         let mut seen: Vec<&str> = Vec::new();
         for (index, filter) in filters.iter().enumerate() {
             let field = format!("filters[{index}]");
+            let (field, filter) = match filter {
+                Filter::Named(named) => {
+                    if named.name.is_empty() {
+                        self.refuse(&format!("{field}.named.name"), "\"\"", "must not be empty");
+                    }
+                    (format!("{field}.named.filter"), &named.filter)
+                }
+                filter => (field, filter),
+            };
             let name = filter.name();
             let once = matches!(
                 name,
@@ -43,44 +60,51 @@ impl Checker {
                 continue;
             }
             seen.push(name);
-            self.within(&format!("{field}.{name}"), |checker| match filter {
-                Filter::Session(session) => checker.session(session),
-                Filter::RequestHeaders(edit) => checker.edit(edit, Some(Side::Request)),
-                Filter::ResponseHeaders(edit) => checker.edit(edit, Some(Side::Response)),
-                Filter::Rewrite(rewrite) => checker.whole_rewrite(rewrite, matches),
-                Filter::Redirect(redirect) => checker.redirect(redirect, matches),
-                Filter::DirectResponse(direct) => checker.direct(direct),
-                Filter::Mirror(mirror) => checker.mirror(mirror),
-                Filter::Authorize(rules) => checker.authorization(rules),
-                Filter::Fault(fault) => checker.fault(fault),
-                Filter::RateLimit(limit) => checker.rate_limit(limit),
-                Filter::GlobalRateLimit(limit) => checker.global_rate_limit(limit),
-                Filter::AdaptiveConcurrency(limit) => checker.adaptive_concurrency(limit),
-                Filter::AdmissionControl(admission) => checker.admission_control(admission),
-                Filter::Throttle(throttle) => checker.throttle(throttle),
-                _ => {}
-            });
-            if !runs(filter) {
-                self.refuse(&field, name, NOT_YET);
-            }
+            self.filter(&field, filter, matches, of);
         }
     }
 
-    /// The filters of a cluster of a route: edits of headers.
-    pub(super) fn target_filters(&mut self, filters: &[Filter]) {
-        for (index, filter) in filters.iter().enumerate() {
-            let field = format!("filters[{index}]");
+    /// One filter, and whether it runs there.
+    pub(super) fn filter(&mut self, field: &str, filter: &Filter, matches: &[Match], of: Level) {
+        let name = filter.name();
+        if of == Level::Cluster {
             match filter {
-                Filter::RequestHeaders(edit) | Filter::ResponseHeaders(edit) => {
-                    let field = format!("{field}.{}", filter.name());
-                    let side = match filter {
-                        Filter::RequestHeaders(_) => Side::Request,
-                        _ => Side::Response,
-                    };
-                    self.within(&field, |checker| checker.edit(edit, Some(side)));
+                Filter::Session(_) => {
+                    let reason =
+                        format!("{NOT_YET} for one cluster of a route: say it of the route");
+                    return self.refuse(field, name, reason);
                 }
-                _ => self.refuse(&field, filter.name(), NOT_YET),
+                Filter::Fault(fault) if fault.per_attempt == Some(true) => {
+                    let reason = format!(
+                        "{NOT_YET} for one cluster of a route: say it of the route, with the \
+                         `cluster` of the fault"
+                    );
+                    return self.refuse(&format!("{field}.fault.per_attempt"), "true", reason);
+                }
+                _ => {}
             }
+        }
+        self.within(&format!("{field}.{name}"), |checker| match filter {
+            Filter::Session(session) => checker.session(session),
+            Filter::RequestHeaders(edit) => checker.edit(edit, Some(Side::Request)),
+            Filter::ResponseHeaders(edit) => checker.edit(edit, Some(Side::Response)),
+            Filter::Rewrite(rewrite) => checker.whole_rewrite(rewrite, matches),
+            Filter::Redirect(redirect) => checker.redirect(redirect, matches),
+            Filter::DirectResponse(direct) => checker.direct(direct),
+            Filter::Mirror(mirror) => checker.mirror(mirror),
+            Filter::Authorize(rules) => checker.authorization(rules),
+            Filter::Fault(fault) => checker.fault(fault),
+            Filter::RateLimit(limit) => checker.rate_limit(limit),
+            Filter::GlobalRateLimit(limit) => checker.global_rate_limit(limit),
+            Filter::AdaptiveConcurrency(limit) => checker.adaptive_concurrency(limit),
+            Filter::AdmissionControl(admission) => checker.admission_control(admission),
+            Filter::Throttle(throttle) => checker.throttle(throttle),
+            _ => {}
+        });
+        match filter {
+            Filter::Named(_) => self.refuse(field, name, "a filter has one name"),
+            filter if !runs(filter) => self.refuse(field, name, NOT_YET),
+            _ => {}
         }
     }
 
@@ -120,7 +144,10 @@ impl Checker {
         self.within("request_headers", |checker| {
             checker.edit(request_headers, Some(Side::Request));
         });
-        not_yet!(self, cluster_header, key, trace);
+        if key.as_deref() == Some("") {
+            self.refuse("key", "\"\"", "must not be empty");
+        }
+        not_yet!(self, cluster_header, trace);
     }
 
     /// Edits of the headers of a message; without a side, of one of which nothing is known.

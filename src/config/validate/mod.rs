@@ -18,6 +18,7 @@ mod hash;
 mod health;
 mod hedge;
 mod matching;
+mod named;
 mod place;
 mod policy;
 mod protection;

@@ -37,12 +37,13 @@ pub(super) fn name(
     set_authority(request, &host);
 }
 
-/// The name that DNS is asked for, without scheme and port.
+/// The name that DNS is asked for, without scheme and port; that of SRV records is no host's.
 fn asked_for(core: &Core) -> Option<&str> {
     let Some(Discovery::Dns(DnsDiscovery { name, .. })) = &core.config.discovery else {
         return None;
     };
     let name = name.rsplit_once('/').map_or(name.as_str(), |(_, name)| name);
     let name = name.strip_prefix("dns:").unwrap_or(name);
-    Some(name.rsplit_once(':').map_or(name, |(name, _)| name)).filter(|name| !name.is_empty())
+    Some(name.rsplit_once(':').map_or(name, |(name, _)| name))
+        .filter(|name| !name.is_empty() && !name.starts_with('_'))
 }
