@@ -78,6 +78,8 @@
 //! * **orca** — Load reports (ORCA): the policies `client_weighted` and `prequal`, and for servers
 //!   `server::LoadReportLayer`. Pulls in `prost` and `serde_json`.
 //! * **rls** — Rate limits that many callers share, by Envoy's protocol. Pulls in `prost`.
+//! * **xds** — Control planes that speak xDS: `control::xds`. Pulls in `envoy-types`, `tonic`, `prost` and
+//!   `serde_json`.
 //! * **grpc-health** — Health checks by the gRPC health protocol. Pulls in `prost`.
 //! * **testing** — The public test kit: endpoints in memory, scripted faults, event capture. Turns
 //!   on tokio's `test-util` and hyper's server.
@@ -98,6 +100,8 @@ pub mod adapt;
 mod authorize;
 pub mod balance;
 pub mod config;
+#[cfg(feature = "xds")]
+pub mod control;
 mod core;
 pub mod discover;
 #[cfg(fuzzing)]

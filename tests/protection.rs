@@ -1,5 +1,4 @@
-//! Limits that follow the latency, throttling, admission control, limits of routes, and whose calls
-//! are refused first.
+//! Limits that follow the latency, throttling and admission control.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,109 +23,19 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::sync::Semaphore;
 use tower_mesh::{
-    Body, Call, Client, Error, Mesh, Publisher, Refusal, Retry,
-    config::{
-        AdaptiveConcurrency, AdmissionControl, Criticality, Fault, Filter, IntegerRange, Match,
-        PathMatch, Route, Service, Throttle, WeightedCluster,
-    },
+    Body, Call, Error, Mesh, Refusal,
+    config::{Fault, Filter, IntegerRange, Route, WeightedCluster},
 };
 
 use support::{
-    BoxError, Leaves, Recorder, SERVICE, Server, get,
+    BoxError, Recorder, SERVICE, Server, get,
     leaf::{answer, ok},
+    protected::{
+        MILLI, SECOND, adaptive, admission, call, count, held, mesh, refused, say, service, storm,
+        throttle,
+    },
     published, reply,
 };
-
-const MILLI: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-
-fn adaptive(change: impl FnOnce(&mut AdaptiveConcurrency)) -> Filter {
-    let mut limit = AdaptiveConcurrency::default();
-    change(&mut limit);
-    Filter::AdaptiveConcurrency(Box::new(limit))
-}
-
-fn throttle(change: impl FnOnce(&mut Throttle)) -> Filter {
-    let mut throttle = Throttle::default();
-    change(&mut throttle);
-    Filter::Throttle(Box::new(throttle))
-}
-
-fn admission(change: impl FnOnce(&mut AdmissionControl)) -> Filter {
-    let mut admission = AdmissionControl::default();
-    change(&mut admission);
-    Filter::AdmissionControl(Box::new(admission))
-}
-
-fn service(filters: impl IntoIterator<Item = Filter>) -> Service {
-    let mut service = Service::default();
-    service.filters = filters.into_iter().collect();
-    service
-}
-
-fn say(publisher: &Publisher, service: Service) {
-    publisher.service(SERVICE, service).unwrap();
-}
-
-/// A mesh of one service whose endpoint answers by `answer`.
-async fn mesh<F, Fut>(service: Service, answer: F) -> (Mesh, Publisher, Leaves)
-where
-    F: Fn(usize, Request<Body>) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Response<Body>, BoxError>> + Send + 'static,
-{
-    let leaves = Leaves::new(1);
-    let builder = leaves.mesh(answer).service(SERVICE, |s| s.retry(Retry::standard()));
-    let (mesh, publisher) = published(builder, |publisher| say(publisher, service)).await;
-    (mesh, publisher, leaves)
-}
-
-fn call(path: &str, call: Call) -> Request<Body> {
-    let mut request = get(path);
-    request.extensions_mut().insert(call);
-    request
-}
-
-fn critical(criticality: Criticality) -> Request<Body> {
-    call("/", Call::new().criticality(criticality).no_retry())
-}
-
-async fn send(client: &Client, request: Request<Body>) -> Result<Response<Body>, Error> {
-    client.send(request).await
-}
-
-/// A service that never ends what it answers: its calls keep their places.
-fn held() -> Response<Body> {
-    Response::new(Body::new(StreamBody::new(stream::pending::<Result<Frame<Bytes>, BoxError>>())))
-}
-
-/// Sends so many calls per second for so many seconds, and waits for all of them.
-async fn storm(
-    client: &Client,
-    per_second: u32,
-    seconds: u32,
-    request: impl Fn(u32) -> Request<Body>,
-) -> Vec<Result<u16, Error>> {
-    let mut tasks = Vec::new();
-    for number in 0..per_second * seconds {
-        let (client, request) = (client.clone(), request(number));
-        tasks.push(tokio::spawn(async move {
-            let response = client.send(request).await?;
-            let status = response.status().as_u16();
-            drop(response.into_body().text().await);
-            Ok(status)
-        }));
-        tokio::time::sleep(SECOND / per_second).await;
-    }
-    join_all(tasks).await.into_iter().map(Result::unwrap).collect()
-}
-
-fn count(answers: &[Result<u16, Error>], is: impl Fn(&Result<u16, Error>) -> bool) -> usize {
-    answers.iter().filter(|answer| is(answer)).count()
-}
-
-fn refused(answers: &[Result<u16, Error>], why: Refusal) -> usize {
-    count(answers, |it| it.as_ref().is_err_and(|error| error.refusal() == Some(why)))
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_lost_capacity_goes_on_answering_what_it_can() {
@@ -349,178 +258,6 @@ async fn a_grpc_status_in_trailers_counts_when_it_comes() {
         drop(http_body_util::BodyExt::collect(response.into_body()).await);
     }
     assert!(leaves.total() < 250, "{}", leaves.total());
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_lowest_are_refused_first_under_a_limit() {
-    let mut limited = service([]);
-    limited.policy.max_requests = Some(10);
-    let (mesh, _publisher, _) = mesh(limited, |_, _| async { Ok(held()) }).await;
-    let client = mesh.client(SERVICE).unwrap();
-    let mut open = Vec::new();
-    let mut level = async |criticality| {
-        let mut taken = 0;
-        loop {
-            match send(&client, critical(criticality)).await {
-                Ok(response) => open.push(response),
-                Err(error) => return (taken, error),
-            }
-            taken += 1;
-        }
-    };
-    let (taken, error) = level(Criticality::Sheddable).await;
-    assert_eq!((taken, error.refusal(), error.response_flag()), (8, Some(Refusal::Shed), "OM"));
-    let text = error.to_string();
-    assert!(text.contains("of the 10 calls in flight that the service may have, 8 are"), "{text}");
-    let (taken, error) = level(Criticality::SheddablePlus).await;
-    assert_eq!((taken, error.refusal()), (1, Some(Refusal::Shed)));
-    let (taken, error) = level(Criticality::Critical).await;
-    assert_eq!((taken, error.refusal()), (1, Some(Refusal::Concurrency)));
-    // Once these are seen, the others leave room for them.
-    let (taken, error) = level(Criticality::CriticalPlus).await;
-    assert_eq!((taken, error.refusal()), (0, Some(Refusal::Concurrency)));
-    open.clear();
-    let mut open = Vec::new();
-    for _ in 0..9 {
-        open.push(send(&client, critical(Criticality::Critical)).await.unwrap());
-    }
-    let error = send(&client, critical(Criticality::Critical)).await.unwrap_err();
-    assert_eq!(error.refusal(), Some(Refusal::Shed));
-    send(&client, critical(Criticality::CriticalPlus)).await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_highest_live_and_the_lowest_are_shed_when_a_service_is_overloaded() {
-    // By the way that is protected: a limit that follows the latency, and a throttle.
-    let few = throttle(|throttle| throttle.per_accept = Some(1.1));
-    for filter in [adaptive(|limit| limit.min_concurrency = Some(2)), few] {
-        let is_limit = matches!(filter, Filter::AdaptiveConcurrency(_));
-        let inside = Arc::new(AtomicUsize::new(0));
-        let (mesh, _publisher, _) = mesh(service([filter]), move |_, _| {
-            let inside = Arc::clone(&inside);
-            async move {
-                // It bears ten at a time; over that it slows down, or refuses.
-                let there = inside.fetch_add(1, SeqCst) + 1;
-                let slow = u32::try_from(there.div_ceil(10)).unwrap();
-                if is_limit || there <= 10 {
-                    tokio::time::sleep(20 * MILLI * slow).await;
-                }
-                inside.fetch_sub(1, SeqCst);
-                Ok(answer(if is_limit || there <= 10 { 200 } else { 503 }))
-            }
-        })
-        .await;
-        let client = mesh.client(SERVICE).unwrap();
-        let levels = [
-            Criticality::Sheddable,
-            Criticality::Sheddable,
-            Criticality::Critical,
-            Criticality::CriticalPlus,
-        ];
-        // About 500 a second are borne, 1,000 are wanted, a quarter of them of the highest level.
-        let request = |number: u32| critical(levels[number as usize % 4]);
-        storm(&client, 1_000, 10, request).await;
-        let answers = storm(&client, 1_000, 5, request).await;
-        let served = |level: usize| {
-            let such = answers.iter().skip(level).step_by(4);
-            such.filter(|it| it.as_ref().is_ok_and(|status| *status == 200)).count()
-        };
-        let (sheddable, highest) = (served(0) + served(1), served(3));
-        assert!(highest > 1_200, "{highest} of 1250, limit: {is_limit}");
-        assert!(sheddable < 1_000, "{sheddable} of 2500, limit: {is_limit}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_says_how_much_it_matters_else_its_route_does_and_it_is_passed_on() {
-    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let own = Arc::clone(&seen);
-    let mut limited = service([]);
-    limited.policy.max_requests = Some(10);
-    limited.policy.criticality = Some(Criticality::Sheddable);
-    let (mesh, _publisher, _) = mesh(limited, move |_, request: Request<Body>| {
-        own.lock().unwrap().push(request.headers().get("x-mesh-criticality").cloned());
-        async { Ok(held()) }
-    })
-    .await;
-    let client = mesh.client(SERVICE).unwrap();
-    let mut open = Vec::new();
-    for _ in 0..8 {
-        open.push(client.send(get("/")).await.unwrap());
-    }
-    assert_eq!(client.send(get("/")).await.unwrap_err().refusal(), Some(Refusal::Shed));
-    open.push(send(&client, critical(Criticality::CriticalPlus)).await.unwrap());
-    // What this application was told by its own caller.
-    let mut inbound = HeaderMap::new();
-    inbound.insert("x-mesh-criticality", "critical_plus".parse().unwrap());
-    open.push(client.send(call("/", Call::new().inherit(&inbound))).await.unwrap());
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen[0], None, "what the route says is of the route");
-    assert_eq!(seen[8].as_ref().unwrap(), "critical_plus");
-    assert_eq!(seen[9].as_ref().unwrap(), "critical_plus");
-}
-
-fn route(name: &str, path: &str, max: Option<u32>) -> Route {
-    let mut route = Route::default();
-    let mut rule = Match::default();
-    rule.path = Some(PathMatch::Exact(path.into()));
-    route.name = Some(name.into());
-    route.matches = vec![rule];
-    route.clusters = vec![WeightedCluster::new(SERVICE)];
-    route.policy.max_requests = max;
-    route
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_route_has_a_limit_of_its_own_whose_count_outlives_updates() {
-    let routes = |max| {
-        let mut service = service([]);
-        service.policy.max_requests = Some(5);
-        service.routes = vec![route("reports", "/reports", max), route("rest", "/rest", None)];
-        service
-    };
-    let (mesh, publisher, _) = mesh(routes(Some(2)), |_, _| async { Ok(held()) }).await;
-    let client = mesh.client(SERVICE).unwrap();
-    let mut open = Vec::new();
-    for _ in 0..2 {
-        open.push(client.send(get("/reports")).await.unwrap());
-    }
-    let error = client.send(get("/reports")).await.unwrap_err();
-    assert_eq!(error.refusal(), Some(Refusal::Concurrency));
-    let text = error.to_string();
-    assert!(
-        text.contains(
-            "the route has its maximum of 2 calls in flight (`max_requests` of the route)"
-        ),
-        "{text}"
-    );
-    // The others have what is left of the service's.
-    for _ in 0..3 {
-        open.push(client.send(get("/rest")).await.unwrap());
-    }
-    let error = client.send(get("/rest")).await.unwrap_err();
-    assert!(error.to_string().contains("`max_requests` of the service"), "{error}");
-    open.truncate(2);
-    say(&publisher, routes(Some(3)));
-    open.push(client.send(get("/reports")).await.unwrap());
-    let error = client.send(get("/reports")).await.unwrap_err();
-    assert!(error.to_string().contains("maximum of 3"), "the count goes on: {error}");
-    let told = mesh.explain(&get("http://users.prod/reports")).unwrap().fails.unwrap();
-    assert!(told.contains("the route has its maximum of 3 calls in flight"), "{told}");
-    assert!(mesh.explain(&get("http://users.prod/rest")).unwrap().fails.is_none());
-    let text = mesh.prometheus();
-    let limit = text.lines().find(|line| {
-        line.starts_with("mesh_client_concurrency_limit{")
-            && line.contains("mesh_route=\"reports\"")
-    });
-    assert!(limit.unwrap().ends_with(" 3"), "{text}");
-    // Without one, only the service's is left.
-    say(&publisher, routes(None));
-    for _ in 0..2 {
-        open.push(client.send(get("/reports")).await.unwrap());
-    }
-    let error = client.send(get("/reports")).await.unwrap_err();
-    assert!(error.to_string().contains("`max_requests` of the service"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

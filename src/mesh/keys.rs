@@ -1,33 +1,30 @@
-//! The identities and roots of a mesh by name, and what a cluster's settings make of them.
+//! The identities and roots of a mesh by name, and what a cluster's settings make of them
+//! (`resolved.rs`).
+
+mod files;
+mod resolved;
 
 use std::{
     collections::BTreeMap,
-    fmt, iter,
+    iter,
     sync::{Arc, Weak},
     time::SystemTime,
 };
 
 use tokio::task::AbortHandle;
 
-use super::{
-    inner::Inner,
-    own::Known,
-    protect::{Demand, Giver},
-    supervise::guarded,
-};
+use self::files::Read;
+pub(crate) use self::resolved::{Resolved, Told};
+use super::{inner::Inner, own::Known, protect::Giver, supervise::guarded};
 use crate::{
     authorize::Who,
-    config::{
-        CertificateRef, ClusterSecurity, ConfigError, ConfigErrors, IdentityFiles, SecurityMode,
-    },
-    core::{BoxError, BoxFuture},
+    config::{CertificateRef, ClusterSecurity},
+    core::BoxFuture,
     discover::SourceId,
     security::{
-        ClientTls, CryptoProvider, Identity, IdentityHandle, IdentityPublisher, KeyPair, Policy,
-        Provider, Reports, Secured as Handshaken, Shared, Trust, TrustHandle, TrustPublisher,
-        Verify, describe_provider, provider,
+        CryptoProvider, Identity, IdentityHandle, IdentityPublisher, Provider, Reports, Shared,
+        Trust, TrustHandle, TrustPublisher, Verify, describe_provider, provider,
     },
-    transport::{Io, Protection, Secure, Secured},
 };
 
 /// What the builder was given.
@@ -62,43 +59,10 @@ struct Named {
     trust: BTreeMap<String, Vec<TrustHandle>>,
 }
 
-/// One identity whose files are followed.
-struct Read {
-    files: IdentityFiles,
-    identity: Option<IdentityHandle>,
-    trust: Vec<TrustHandle>,
-    tasks: Vec<AbortHandle>,
-    /// What takes its place once all of it has been read.
-    next: Option<Box<Self>>,
-}
-
-/// What the settings of one cluster come to.
-#[derive(Clone)]
-pub(crate) struct Resolved {
-    provider: Result<Provider, Arc<str>>,
-    identity: Result<IdentityHandle, Arc<str>>,
-    trust: Result<Vec<TrustHandle>, Arc<str>>,
-    shared: Shared,
-    crypto: Arc<str>,
-}
-
-/// What is told of keys and roots.
-pub(crate) struct Told {
-    /// Names and end of the own certificate.
-    pub(crate) identity: String,
-    /// How many roots, for whom.
-    pub(crate) trust: String,
-    /// Which cryptography.
-    pub(crate) crypto: Arc<str>,
-}
-
 /// What clusters use that name no other.
 const DEFAULT: &str = "default";
 
 const PANICKED: &str = "the source panicked; its last good state stays";
-
-/// A handshake, as the transport asks for it.
-struct Client(ClientTls);
 
 // === impl Keys ===
 
@@ -131,100 +95,6 @@ impl Keys {
             keys.code.trust.entry(name).or_default().push(handle);
         }
         keys
-    }
-
-    /// Follows the files that a source tells of; says whether what is in force has changed.
-    ///
-    /// What was read of other files before stays in force until these have been read: a wrong path
-    /// takes nothing down.
-    pub(crate) fn read(
-        &mut self,
-        inner: &Inner,
-        source: SourceId,
-        name: &str,
-        files: IdentityFiles,
-    ) -> Result<bool, String> {
-        let before = self.files.get_mut(name).and_then(|by| by.get_mut(&source));
-        if let Some(before) = before {
-            if before.files == files {
-                before.next = None;
-                return Ok(false);
-            }
-            if before.next.as_ref().is_some_and(|next| next.files == files) {
-                return Ok(false);
-            }
-        }
-        let mut read = self.follow(inner, files)?;
-        let by = self.files.entry(name.to_owned()).or_default();
-        if let Some(before) = by.get_mut(&source).filter(|before| before.has_any()) {
-            let (weak, name) = (Weak::clone(&self.inner), name.to_owned());
-            let (identity, trust) = (read.identity.clone(), read.trust.clone());
-            read.tasks.push(inner.spawn(async move {
-                if let Some(identity) = identity {
-                    identity.good().await;
-                }
-                for trust in trust {
-                    trust.good().await;
-                }
-                if let Some(inner) = weak.upgrade() {
-                    inner.keys_came(source, &name);
-                }
-            }));
-            before.next = Some(Box::new(read));
-            return Ok(false);
-        }
-        by.insert(source, read);
-        Ok(true)
-    }
-
-    /// Puts the files in force that were waited for, if all of them have been read.
-    pub(crate) fn came(&mut self, source: SourceId, name: &str) -> bool {
-        let Some(read) = self.files.get_mut(name).and_then(|by| by.get_mut(&source)) else {
-            return false;
-        };
-        match read.next.take_if(|next| next.has_all()) {
-            Some(next) => {
-                *read = *next;
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn follow(&self, inner: &Inner, files: IdentityFiles) -> Result<Read, String> {
-        let (Some(reports), Some(provider)) = (&self.reports, &self.provider) else {
-            return Err("the mesh has not started".to_owned());
-        };
-        let mut read =
-            Read { files, identity: None, trust: Vec::new(), tasks: Vec::new(), next: None };
-        let trust = trust_of(&read.files)?;
-        if let (Some(certificate), Some(key)) = (&read.files.certificate, &read.files.key) {
-            let provider = provider.as_ref().map_err(ToString::to_string)?;
-            let mut pair = KeyPair::pem_files(certificate, key);
-            if let Some(interval) = read.files.poll_interval {
-                pair = pair.poll_interval(interval);
-            }
-            let (publish, handle) =
-                IdentityHandle::identity(&pair.name(), provider, Weak::clone(reports));
-            read.tasks.push(run_identity(inner, Box::new(pair), publish));
-            read.identity = Some(handle);
-        }
-        if let Some(trust) = trust {
-            let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(reports));
-            read.tasks.push(run_trust(inner, Box::new(trust), publish));
-            read.trust.push(handle);
-        }
-        Ok(read)
-    }
-
-    /// Forgets what a source has told of; says whether that changes anything.
-    pub(crate) fn forget(&mut self, source: SourceId, name: &str) -> bool {
-        let Some(by) = self.files.get_mut(name) else { return false };
-        let was_told = by.remove(&source).is_some();
-        if by.is_empty() {
-            self.files.remove(name);
-        }
-        was_told
     }
 
     /// What the first source that speaks of the name has said: never something of one, and
@@ -401,30 +271,6 @@ fn run_trust(inner: &Inner, trust: Box<dyn Verify>, publish: TrustPublisher) -> 
     inner.spawn(guarded(run, move || told.refused(PANICKED)))
 }
 
-/// The roots of these files, if there are any.
-fn trust_of(files: &IdentityFiles) -> Result<Option<Trust>, String> {
-    let IdentityFiles { roots, bundles, crl, poll_interval, .. } = files;
-    let by_domain = bundles.iter().map(|(domain, path)| (domain.as_str(), path));
-    let mut trust = match (roots, bundles.is_empty()) {
-        (None, true) => return Ok(None),
-        (Some(roots), true) => Trust::pem_file(roots),
-        (roots, false) => {
-            let trust = Trust::bundles(by_domain).map_err(|error| error.to_string())?;
-            match roots {
-                Some(roots) => trust.and_pem_file(roots),
-                None => trust,
-            }
-        }
-    };
-    if let Some(crl) = crl {
-        trust = trust.crl_file(crl);
-    }
-    if let Some(interval) = poll_interval {
-        trust = trust.poll_interval(*interval);
-    }
-    Ok(Some(trust))
-}
-
 fn name_of(reference: Option<&CertificateRef>) -> String {
     match reference {
         None => DEFAULT.to_owned(),
@@ -441,174 +287,4 @@ fn missing(kind: &str, fields: &str, name: &str) -> Arc<str> {
          `identities.{name}` in the mesh file"
     )
     .into()
-}
-
-// === impl Read ===
-
-impl Read {
-    /// Whether any of it has been read.
-    fn has_any(&self) -> bool {
-        self.identity.iter().any(|handle| handle.state().good.is_some())
-            || self.trust.iter().any(|handle| handle.state().good.is_some())
-    }
-
-    fn has_all(&self) -> bool {
-        self.identity.iter().all(|handle| handle.state().good.is_some())
-            && self.trust.iter().all(|handle| handle.state().good.is_some())
-    }
-}
-
-impl Drop for Read {
-    fn drop(&mut self) {
-        // What they have said stays with whoever uses it.
-        for task in &self.tasks {
-            task.abort();
-        }
-    }
-}
-
-// === impl Resolved ===
-
-impl Resolved {
-    /// Why it cannot be done at all.
-    pub(crate) fn flaw(&self, mode: SecurityMode) -> Option<String> {
-        let reason = match (&self.provider, &self.trust, &self.identity) {
-            (Err(reason), ..) | (_, Err(reason), _) => reason,
-            (_, _, Err(reason)) if mode == SecurityMode::Mutual => reason,
-            _ => return None,
-        };
-        Some(reason.to_string())
-    }
-
-    fn policy(&self, security: &ClusterSecurity, demand: &Demand) -> Result<Policy, Arc<str>> {
-        let provider = self.provider.clone()?;
-        let is_mutual = demand.mode == SecurityMode::Mutual;
-        Ok(Policy {
-            provider,
-            identity: if is_mutual { Some(self.identity.clone()?) } else { None },
-            trust: self.trust.clone()?,
-            expected: demand.identities.clone(),
-            sni: demand.sni.clone().or_else(|| demand.default_sni()),
-            alpn: demand.offered().map(|(names, _)| names).unwrap_or_default(),
-            min_version: security.min_version,
-            max_version: security.max_version,
-            ciphers: security.ciphers.clone(),
-            groups: security.groups.clone(),
-            max_verify_depth: security.max_verify_depth,
-            resumption: security.max_session_keys != Some(0),
-        })
-    }
-
-    /// Checks what can be checked before keys and roots have come.
-    pub(crate) fn validate(
-        &self,
-        security: &ClusterSecurity,
-        demand: &Demand,
-    ) -> Result<(), ConfigErrors> {
-        if demand.offered().is_none() {
-            let reason = "the protocols offered must hold the one that `protocol` says";
-            let error = ConfigError::new("alpn", format!("{:?}", demand.alpn), reason);
-            return Err(ConfigErrors(vec![error]));
-        }
-        // What is missing is told by `flaw`: it may still come.
-        let Ok(policy) = self.policy(security, demand) else { return Ok(()) };
-        ClientTls::shared(policy, &self.shared).map(drop)
-    }
-
-    /// How the connections of an endpoint are secured.
-    pub(crate) fn protection(&self, security: &ClusterSecurity, demand: &Demand) -> Protection {
-        let Some((_, offered)) = demand.offered() else {
-            return Protection::Refused("`alpn` and `protocol` have nothing in common".into());
-        };
-        let policy = match self.policy(security, demand) {
-            Ok(policy) => policy,
-            Err(reason) => return Protection::Refused(reason),
-        };
-        match ClientTls::shared(policy, &self.shared) {
-            Ok(tls) => Protection::Tls { with: Arc::new(Client(tls)), offered },
-            Err(errors) => Protection::Refused(errors.to_string().into()),
-        }
-    }
-
-    /// For `describe()`.
-    pub(crate) fn told(&self) -> Told {
-        let identity = match &self.identity {
-            Err(_) => "none".to_owned(),
-            Ok(handle) => {
-                let state = handle.state();
-                let own = state.good.map(|own| {
-                    let until = until(own.not_after());
-                    format!("{}, until {until}", own.names().join(", "))
-                });
-                told(handle.part(), own.as_deref(), state.problem.as_deref())
-            }
-        };
-        let trust = match &self.trust {
-            Err(_) => "none".to_owned(),
-            Ok(handles) => {
-                let all = handles.iter().map(|handle| {
-                    let state = handle.state();
-                    let good = state.good.map(|anchors| anchors.summary());
-                    told(handle.part(), good.as_deref(), state.problem.as_deref())
-                });
-                all.collect::<Vec<_>>().join("; ")
-            }
-        };
-        Told { identity, trust, crypto: Arc::clone(&self.crypto) }
-    }
-}
-
-fn told(part: &str, good: Option<&str>, problem: Option<&str>) -> String {
-    let mut text = format!("{part}: {}", good.unwrap_or("nothing yet"));
-    if let Some(problem) = problem {
-        text.push_str(", refused since: ");
-        text.push_str(problem);
-    }
-    text
-}
-
-/// A date as HTTP writes it.
-fn until(time: SystemTime) -> String {
-    httpdate::fmt_http_date(time)
-}
-
-impl PartialEq for Resolved {
-    fn eq(&self, other: &Self) -> bool {
-        let identity = |it: &Self| it.identity.as_ref().map(IdentityHandle::id).ok();
-        let trust = |it: &Self| match &it.trust {
-            Ok(handles) => Some(handles.iter().map(TrustHandle::id).collect::<Vec<_>>()),
-            Err(_) => None,
-        };
-        identity(self) == identity(other) && trust(self) == trust(other)
-    }
-}
-
-// === impl Client ===
-
-impl Secure for Client {
-    fn another(&self) -> Arc<dyn Secure> {
-        Arc::new(Self(self.0.endpoint()))
-    }
-
-    fn handshake(&self, io: Box<dyn Io>) -> BoxFuture<Result<Secured, BoxError>> {
-        let tls = self.0.clone();
-        Box::pin(async move {
-            let Handshaken { io, protocol, peer, vouched } = tls.handshake(io).await?;
-            Ok(Secured {
-                io: Box::new(io),
-                protocol,
-                peer: peer.identity,
-                distrusted: Some(Box::pin(async { vouched.withdrawn().await.reason() })),
-            })
-        })
-    }
-}
-
-impl fmt::Debug for Resolved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolved")
-            .field("identity", &self.identity)
-            .field("trust", &self.trust)
-            .finish_non_exhaustive()
-    }
 }

@@ -16,6 +16,7 @@ pub(crate) mod frames;
 pub(crate) mod greeter;
 pub(crate) mod greeters;
 pub(crate) mod leaf;
+pub(crate) mod protected;
 pub(crate) mod raw;
 #[cfg(feature = "dns")]
 pub(crate) mod rogue;

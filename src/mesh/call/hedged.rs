@@ -1,40 +1,30 @@
 //! A hedged call: attempts beside each other, of which the first good answer wins. To the call they
 //! are one attempt, with one result.
 
+mod ending;
 mod leg;
+mod sending;
 
 use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 
 use self::leg::{Beside, Ended, Leg, Try};
 use super::{
     Caller, Pinned,
-    attempt::{Attempt, Met, Way},
-    failover, head,
-    outcome::{attempt_text, unrepeatable},
+    attempt::{Met, Way},
     path::{Armed, PathProj, State},
-    staged::StagedAttempt,
-    termed::ATTEMPTS,
-    traced::{self, Trace},
+    traced::Trace,
     trail::{Trail, Visit},
 };
 use crate::{
-    balance::Endpoint,
-    core::{
-        Body, Error, ErrorKind, HedgeRefusal, Instant, Outgoing, Phase, RetryRefusal, earliest,
-        grpc,
-    },
-    mesh::cluster::Node,
-    observe::trace::Answer,
-    resilience::{
-        hedge::{Course, Fate, Hedging, Word},
-        retry,
-    },
+    core::{Body, Error, Instant, Outgoing, Phase, earliest},
+    resilience::hedge::{Course, Hedging, Word},
     transport::SendFuture,
 };
 
@@ -245,7 +235,7 @@ impl Hedged {
     }
 
     /// An attempt whose time is over.
-    fn late(&self, timeout: std::time::Duration, now: Instant) -> Option<u32> {
+    fn late(&self, timeout: Duration, now: Instant) -> Option<u32> {
         let mut legs = self.legs();
         legs.find(|leg| leg.ends(timeout).is_some_and(|end| end <= now)).map(|leg| leg.number)
     }
@@ -269,297 +259,6 @@ impl Hedged {
         }
         None
     }
-
-    /// An attempt has ended: the result, if that is one.
-    fn ended(
-        &mut self,
-        mut ended: Ended,
-        around: &mut Around<'_>,
-    ) -> Option<Result<Response<Body>, Error>> {
-        let now = around.caller.inner.epoch.nanos(Instant::now());
-        let is_refused = self.unsent(&mut ended, around, now);
-        let fate = self.fate(&ended, around);
-        if ended.leg.number == self.number {
-            let took = ended.leg.attempt.ended().unwrap_or(now).saturating_sub(self.began);
-            match fate {
-                Fate::Final if ended.result.is_ok() => self.hedging.answered(now, took),
-                _ => self.hedging.unanswered(now, took),
-            }
-        }
-        let Fate::Open(word) = fate else {
-            self.leave_others(around, now);
-            if ended.result.is_ok() && ended.leg.number != self.number {
-                around.caller.meter(Some(around.pinned)).hedge_won();
-            }
-            return Some(self.result(ended, around));
-        };
-        let others = self.is_under_way();
-        // Alone, what is known not to have been worked on is sent again for nothing by the call.
-        let is_safe = matches!(ended.leg.attempt.met(), Met::NeverSent | Met::Refused);
-        let is_the_calls = ended.result.is_err() && !others && is_safe;
-        let is_planned = !is_the_calls && !is_refused && self.course.failed(now, word);
-        if others {
-            Self::give_up(ended, around);
-        } else if is_planned {
-            self.kept = Some(Box::new(ended));
-        } else {
-            return Some(self.result(ended, around));
-        }
-        self.due |= self.course.is_due(now);
-        None
-    }
-
-    /// Whether a limit has refused it after it had begun, such as that of attempts that wait for a
-    /// connection: it was not sent, and costs nothing.
-    fn unsent(&mut self, ended: &mut Ended, around: &mut Around<'_>, at: u64) -> bool {
-        if ended.result.as_ref().err().and_then(Error::refusal).is_none() {
-            return false;
-        }
-        let budget = around.pinned.policy().map(|policy| &policy.budget);
-        if ended.leg.number != self.number {
-            self.hedging.refund(at);
-            if let Some(budget) = budget {
-                budget.refund(at, ended.leg.take_grant());
-            }
-            self.refused(HedgeRefusal::Limit, around);
-        } else if self.is_under_way() && std::mem::take(&mut around.trail.is_paid) {
-            // The call itself gives back what its result has cost, and this is not its result.
-            let grant = std::mem::take(&mut around.trail.grant);
-            if let Some(budget) = budget {
-                budget.refund(at, grant);
-            }
-        }
-        true
-    }
-
-    /// What an attempt's end says of the call.
-    fn fate(&self, ended: &Ended, around: &Around<'_>) -> Fate {
-        let Some(policy) = around.pinned.policy() else { return Fate::Final };
-        let response = match &ended.result {
-            Ok(response) => response,
-            // Whatever it has met, the others may be answered.
-            Err(_) if ended.leg.attempt.met() == Met::Fatal && !self.is_under_way() => {
-                return Fate::Final;
-            }
-            Err(_) => return Fate::Open(Word::Nothing),
-        };
-        let (status, headers) = (response.status(), response.headers());
-        let code = if around.caller.grpc { grpc::status_of(headers) } else { None };
-        //= gRFC A6 §"Commit": a response head that is not the status itself commits the call
-        let met = match code {
-            Some(code) => retry::Met::GrpcStatus { code, headers },
-            None => retry::Met::Response { status, headers },
-        };
-        self.hedging.fate(met, &policy.retry, &around.caller.inner.random)
-    }
-
-    /// Another has won: those still under way are cancelled, which nobody is blamed for.
-    fn leave_others(&mut self, around: &mut Around<'_>, now: u64) {
-        if self.first.is_some() {
-            self.hedging.unanswered(now, now.saturating_sub(self.began));
-            around.sent.set(None);
-            *around.request = None;
-        }
-        for leg in self.legs_mut() {
-            leg.attempt.left(around.caller);
-            leg.trace(around.trace);
-            if let Some(trace) = around.trace {
-                trace.lost(leg.number);
-            }
-        }
-        self.first = None;
-        self.others.clear();
-    }
-
-    /// What an attempt has met is what the call meets.
-    fn result(&mut self, ended: Ended, around: &mut Around<'_>) -> Result<Response<Body>, Error> {
-        let Ended { leg, result, given } = ended;
-        leg.trace(around.trace);
-        if leg.number != self.number {
-            // What the call has paid for its own attempt is spent, whatever became of this one.
-            around.trail.is_paid = false;
-        }
-        self.over =
-            Over { visit: leg.visit(), ended: leg.attempt.ended(), met: Some(leg.attempt.met()) };
-        *around.request = given.filter(|_| result.is_err());
-        result
-    }
-
-    /// An attempt is over, and others go on.
-    fn give_up(ended: Ended, around: &mut Around<'_>) {
-        let Ended { leg, result, .. } = ended;
-        leg.trace(around.trace);
-        if around.pinned.is_throttled()
-            && let Some(policy) = around.pinned.policy()
-        {
-            //= gRFC A6 §"Throttling Retry Attempts and Hedged RPCs": each failure counts
-            let failed = match &result {
-                Ok(answer) => {
-                    policy.retry.is_failure(retry::Met::of(answer.status(), answer.headers()))
-                }
-                Err(_) if leg.attempt.met() == Met::Reset => {
-                    policy.retry.is_failure(retry::Met::Reset)
-                }
-                Err(_) => None,
-            };
-            if let Some(failed) = failed {
-                policy.budget.ended(failed);
-            }
-        }
-        let met = match &result {
-            Ok(response) => {
-                let (status, version) = (response.status(), response.version());
-                let code =
-                    if around.caller.grpc { grpc::status_of(response.headers()) } else { None };
-                if let Some(trace) = around.trace {
-                    trace.answered(Answer { status, version, code });
-                }
-                match code {
-                    Some(code) => format!("grpc {code}"),
-                    None => format!("status {}", status.as_u16()),
-                }
-            }
-            Err(error) => {
-                if let Some(trace) = around.trace {
-                    trace.failed(error.kind());
-                }
-                if leg.attempt.met() == Met::NeverSent || error.refusal().is_some() {
-                    around.trail.never_sent += 1;
-                }
-                attempt_text(error)
-            }
-        };
-        if let Some(visit) = leg.visit() {
-            around.trail.note(visit, &met);
-        }
-    }
-
-    /// Ends one by our own timeout, and gives it up.
-    fn expire_one(&mut self, number: u32, around: &mut Around<'_>, now: Instant) {
-        let Some(leg) = self.cut(number, around, now) else { return };
-        leg.trace(around.trace);
-        if let Some(trace) = around.trace {
-            trace.failed(ErrorKind::Timeout);
-        }
-        if let Some(visit) = leg.visit() {
-            around.trail.note(visit, "attempt timeout");
-        }
-    }
-
-    /// Ends one by our own timeout.
-    fn cut(&mut self, number: u32, around: &mut Around<'_>, now: Instant) -> Option<Leg> {
-        let caller = around.caller;
-        if self.first.as_ref().is_some_and(|leg| leg.number == number) {
-            let at = caller.inner.epoch.nanos(now);
-            self.hedging.unanswered(at, at.saturating_sub(self.began));
-            let mut leg = self.first.take()?;
-            let way = Way { request: around.request, sent: around.sent.as_mut() };
-            leg.attempt.expire(caller, way, now);
-            if !self.others.is_empty() {
-                *around.request = None;
-            }
-            return Some(leg);
-        }
-        let of = |beside: &Pin<Box<Beside>>| beside.leg().is_some_and(|leg| leg.number == number);
-        let place = self.others.iter().position(of)?;
-        let mut beside = self.others.swap_remove(place);
-        beside.as_mut().expire(caller, now);
-        beside.as_mut().take()
-    }
-
-    /// Sends one more beside those under way.
-    fn send(&mut self, around: &mut Around<'_>) -> Result<u64, HedgeRefusal> {
-        let (caller, pinned) = (around.caller, around.pinned);
-        let inner = &caller.inner;
-        let (Some(armed), Some(policy)) = (around.armed.as_deref(), pinned.policy()) else {
-            return Err(HedgeRefusal::BodyTooLarge);
-        };
-        armed.body.check().map_err(refusal)?;
-        let tried = self.tried(around.trail);
-        if inner.is_closed()
-            || pinned.over().is_some_and(|over| over.strict)
-            || !failover::has_other(caller, pinned, None, &tried)
-        {
-            return Err(HedgeRefusal::NoEndpoint);
-        }
-        let now = Instant::now();
-        let at = inner.epoch.nanos(now);
-        let grant = self.hedging.pay(at, || {
-            let core = pinned.cluster.core.load();
-            policy.budget.withdraw(at, core.slot(pinned.priority()))
-        })?;
-        let body = armed.body.beside().map_err(refusal)?;
-        let mut request = armed.head.request(body);
-        around.trail.number += 1;
-        let number = around.trail.number;
-        let bounds = pinned.bounds.of_attempt(policy.attempt_timeout, now);
-        bounds.write(request.headers_mut(), caller.grpc, now);
-        head::write_attempts(request.headers_mut(), caller.grpc, around.trail.earlier().max(1));
-        if pinned.terms().is_some_and(|terms| terms.send_attempt_count) {
-            let mut count = HeaderValue::from(around.trail.counted().max(1));
-            count.set_sensitive(true);
-            request.headers_mut().insert(ATTEMPTS, count);
-        }
-        let after = std::time::Duration::from_nanos(at.saturating_sub(self.began));
-        if let Some(trace) = around.trace {
-            trace.hedge(after);
-        }
-        let beside = if let Some(stage) = &inner.stages.attempt {
-            traced::attempt(around.trace, caller, &mut request, number, None);
-            let staged = StagedAttempt::new(stage, caller, pinned, request, &tried, number);
-            let mut beside = Beside::room(None);
-            *beside.as_mut().way().leg =
-                Some(Leg::paid(Try::Staged(Box::new(staged)), number, grant));
-            beside
-        } else {
-            let mut beside = Beside::room(Some(request));
-            let mut room = beside.as_mut().way();
-            let way = Way { request: room.request, sent: room.sent.as_mut() };
-            match Attempt::start(caller, pinned, way, &tried, number, (now, at), around.trace) {
-                Ok(attempt) => {
-                    *room.leg = Some(Leg::paid(Try::Own(attempt), number, grant));
-                    beside
-                }
-                Err(failed) => {
-                    // It has cost nothing.
-                    self.hedging.refund(at);
-                    policy.budget.refund(at, grant);
-                    around.trail.number -= 1;
-                    if let Some(trace) = around.trace {
-                        trace.turn(self.number);
-                    }
-                    return Err(not_begun(&failed.error));
-                }
-            }
-        };
-        self.others.push(beside);
-        self.course.send(at);
-        if let Some(armed) = &mut around.armed {
-            // A retry is not hedged again.
-            armed.hedges = false;
-        }
-        let call = (&caller.cell.name, caller.number);
-        caller.meter(Some(pinned)).hedge(call, number, after);
-        Ok(at)
-    }
-
-    /// One was due, and is not sent: nor is any other by itself.
-    fn refused(&mut self, reason: HedgeRefusal, around: &Around<'_>) {
-        self.course.refused();
-        self.bounded = true;
-        self.legs_mut().for_each(Leg::bind);
-        let caller = around.caller;
-        let call = (&caller.cell.name, caller.number);
-        caller.meter(Some(around.pinned)).hedge_refused(call, reason);
-    }
-
-    /// What the call has met, and where it is.
-    fn tried(&self, trail: &Trail) -> Vec<Arc<Endpoint<Node>>> {
-        let mut tried = trail.tried.clone();
-        let kept = self.kept.iter().map(|kept| &kept.leg);
-        tried.extend(self.legs().chain(kept).filter_map(|leg| leg.attempt.endpoint()));
-        tried
-    }
 }
 
 impl PathProj<'_> {
@@ -579,20 +278,5 @@ impl PathProj<'_> {
         };
         let group = Hedged::new(hedging, self.caller, attempt, self.trail.number, at);
         self.state.set(State::Hedged(group));
-    }
-}
-
-/// Why an attempt did not begin.
-fn not_begun(error: &Error) -> HedgeRefusal {
-    match error.refusal() {
-        Some(_) => HedgeRefusal::Limit,
-        None => HedgeRefusal::NoEndpoint,
-    }
-}
-
-fn refusal(why: crate::core::Unrepeatable) -> HedgeRefusal {
-    match unrepeatable(why) {
-        RetryRefusal::BodyFailed => HedgeRefusal::BodyFailed,
-        _ => HedgeRefusal::BodyTooLarge,
     }
 }

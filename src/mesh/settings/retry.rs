@@ -1,12 +1,52 @@
-//! The settings of retries beyond the usual ones.
+//! The settings of retries.
 
-use super::{Layers, text, time};
+use super::{Layers, debug, text, time};
 use crate::{
-    config::{InFlightBudget, IntegerRange, Retry, RetryOn},
+    config::{AvoidEndpoint, Budget, InFlightBudget, IntegerRange, Retry, RetryOn},
     mesh::describe::Setting,
 };
 
 pub(super) fn of(retry: &Layers<'_, Retry>) -> Vec<Setting> {
+    let mut list = usual(retry);
+    list.extend(rarer(retry));
+    list
+}
+
+fn usual(retry: &Layers<'_, Retry>) -> Vec<Setting> {
+    let default = Retry::default();
+    let usual = Budget::default();
+    let budget = retry.within(|retry| retry.budget.as_ref());
+    vec![
+        retry.setting("retry.attempts", &default.attempts_or_default().to_string(), |r| {
+            text(r.attempts)
+        }),
+        retry.setting("retry.on_status", &debug(&default.statuses()), |r| {
+            r.on_status.as_ref().map(debug)
+        }),
+        retry.setting("retry.on_grpc", &debug(&default.codes()), |r| r.on_grpc.as_ref().map(debug)),
+        retry.setting("retry.on_reset", "true", |r| text(r.on_reset)),
+        retry.setting("retry.on_timeout", "true", |r| text(r.on_timeout)),
+        retry.setting("retry.idempotent", "by method", |r| text(r.idempotent)),
+        retry.setting("retry.backoff_base", &time(default.base()), |r| r.backoff_base.map(time)),
+        retry.setting("retry.backoff_max", &time(default.max()), |r| r.backoff_max.map(time)),
+        budget.setting("retry.budget.ratio", &usual.ratio.to_string(), |b| text(Some(b.ratio))),
+        budget.setting("retry.budget.min_per_second", &usual.min_per_second.to_string(), |b| {
+            text(Some(b.min_per_second))
+        }),
+        budget.setting("retry.budget.ttl", &time(usual.ttl), |b| Some(time(b.ttl))),
+        retry.setting("retry.max_body_bytes", &default.body_cap().to_string(), |r| {
+            text(r.max_body_bytes)
+        }),
+        retry.setting("retry.avoid", "tried", |r| avoided(&r.avoid)),
+        retry.setting("retry.respect_retry_after", "true", |r| text(r.respect_retry_after)),
+        retry.setting("retry.retry_after_max", &time(default.after_max()), |r| {
+            r.retry_after_max.map(time)
+        }),
+    ]
+}
+
+/// Those beyond the usual ones.
+fn rarer(retry: &Layers<'_, Retry>) -> Vec<Setting> {
     let default = Retry::default();
     let throttle = retry.within(|retry| retry.throttle.as_ref());
     let priority = retry.within(|retry| retry.priority.as_ref());
@@ -64,4 +104,17 @@ fn named(on: RetryOn) -> String {
         RetryOn::Http3PostConnectFailure => "http3-post-connect-failure".to_owned(),
         other => super::name_of(&other).replace('_', "-"),
     }
+}
+
+/// What retries avoid, as far as it is said.
+fn avoided(avoid: &[AvoidEndpoint]) -> Option<String> {
+    let names = avoid.iter().map(|it| match it {
+        AvoidEndpoint::Tried => "tried".to_owned(),
+        AvoidEndpoint::TriedLocalities => "tried_localities".to_owned(),
+        AvoidEndpoint::Canaries => "canaries".to_owned(),
+        AvoidEndpoint::Labels(labels) => format!("labels {labels:?}"),
+        other => debug(other),
+    });
+    let names: Vec<_> = names.collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }

@@ -2,7 +2,10 @@
 
 use http::{Request, Version};
 
-use super::{Attempt, Failed, Met, Original, State, Way};
+use super::{
+    Attempt, Failed, Met, State,
+    way::{Original, Way},
+};
 use crate::{
     core::{Error, Held, Instant, Outgoing},
     mesh::call::{

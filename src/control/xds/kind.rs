@@ -1,0 +1,55 @@
+//! The types of resources that are asked for.
+
+use std::fmt;
+
+/// A type of resources, in the order of what needs what.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Kind {
+    Listener,
+    Routes,
+    Cluster,
+    Endpoints,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Listener, Self::Routes, Self::Cluster, Self::Endpoints];
+
+    /// The URL of the type, as requests, answers and resources carry it.
+    pub(crate) fn url(self) -> &'static str {
+        match self {
+            Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
+            Self::Routes => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            Self::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        }
+    }
+
+    pub(crate) fn of_url(url: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.url() == url)
+    }
+
+    /// What it is called in short: `LDS`.
+    pub(crate) fn short(self) -> &'static str {
+        match self {
+            Self::Listener => "LDS",
+            Self::Routes => "RDS",
+            Self::Cluster => "CDS",
+            Self::Endpoints => "EDS",
+        }
+    }
+
+    /// Whether an answer of the whole state (SotW) lists all there are: what it does not list is
+    /// gone (gRFC A27).
+    pub(crate) fn is_whole(self) -> bool {
+        matches!(self, Self::Listener | Self::Cluster)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}

@@ -1,0 +1,32 @@
+//! xDS: Istio, Envoy control planes and others of their kind drive the mesh, for HTTP as for gRPC.
+//!
+//! # How a name becomes a service
+//!
+//! ```text
+//! the mesh asks for a name
+//!        │
+//!     source ── the listener of the name (template of the bootstrap)
+//!        │
+//!     graph ─── what it needs: listener → routes → clusters → endpoints (gRFC A74)
+//!        │  ▲
+//!  watch │  │ resource, or why there is none (gRFC A88)
+//!        ▼  │
+//!    client ─── per authority: what is known, and which of its servers is asked (A47, A71)
+//!        │  ▲
+//!        ▼  │ answers, decoded
+//!      ads ──── per server: one stream, shared by all meshes of the process
+//!        │  ▲
+//!        ▼  │ messages
+//!     stream ── tonic
+//! ```
+//!
+//! Everything down to `ads` is without I/O: it is fed with messages, the time and what becomes of
+//! streams, and says what is to be sent, and when to come back. `stream` and `source` are the tasks
+//! around it. No call waits for any of it: calls see the snapshots of the mesh.
+//!
+//! The graph publishes a service only when all that it leads to is known, or known to be missing:
+//! first the clusters with their endpoints, then the routes; and removes in the other order. So no
+//! call sees a route without its cluster.
+
+#[allow(dead_code, reason = "what is built on it comes next")]
+mod kind;

@@ -1,0 +1,244 @@
+//! How an attempt begins: an endpoint is picked, and its request sent, or a connection waited for.
+
+use std::sync::Arc;
+
+use http::{Request, header::HOST, uri::Scheme};
+
+use super::{
+    Attempt, Failed, Met, State, named,
+    way::{Original, Way},
+};
+use crate::{
+    balance::{Ask, Balancer, Endpoint, InFlight, Outcome, PickError},
+    config::Protocol,
+    core::{Body, Held, Instant, Outgoing},
+    mesh::{
+        call::{
+            Caller, Pinned,
+            entrance::{self, Entered},
+            failover::{self, Picked},
+            first::Racers,
+            head,
+            refusals::{in_clear, no_endpoint},
+            traced::{self, Trace},
+        },
+        cluster::{Cluster, Core, Node},
+    },
+};
+
+// === impl Attempt ===
+
+impl Attempt {
+    /// Picks an endpoint and begins to send.
+    #[inline(always)]
+    pub(crate) fn start(
+        caller: &Caller,
+        pinned: &Pinned,
+        way: Way<'_>,
+        tried: &[Arc<Endpoint<Node>>],
+        number: u32,
+        (now, at): (Instant, u64),
+        trace: &mut Trace,
+    ) -> Result<Self, Box<Failed>> {
+        let inner = &caller.inner;
+        let mut core = pinned.cluster.core.load();
+        if core.failover.is_some() || core.gate.is_some() {
+            let request = way.request.as_ref();
+            return match entrance::enter(caller, pinned, request, tried, (number, at))? {
+                Entered::Picked(picked) => {
+                    Self::elsewhere(caller, pinned, way, tried, number, (now, at), trace, picked)
+                }
+                Entered::Queued(queued) => {
+                    let request = way.request.as_mut();
+                    Ok(Self::queued(caller, request, queued, number, (now, at), trace))
+                }
+            };
+        }
+        let breaker = match &core.breaker {
+            None => Held::Nothing,
+            Some(_) => failover::place(&pinned.cluster, &core, pinned.priority())?,
+        };
+        let flight = loop {
+            let mut ask = Ask::any(at, &inner.random, tried).hashed(pinned.hash);
+            ask.over = pinned.over();
+            ask.apart = pinned.leaves_localities(tried);
+            ask.avoid = pinned.avoid(tried);
+            match core.balancer.pick(ask.wanting(pinned.wanted.as_deref())) {
+                Ok(flight) => break flight,
+                Err(reason) => {
+                    // The way to the endpoints has been swapped meanwhile, and with it their
+                    // set.
+                    let newest = pinned.cluster.core.load();
+                    if Arc::ptr_eq(&core, &newest) {
+                        return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
+                    }
+                    core = newest;
+                }
+            }
+        };
+        let of = (&*pinned.cluster, &**core);
+        Self::on(caller, pinned, way, tried, number, (now, at), trace, (flight, breaker), of)
+    }
+
+    /// Begins to send to an endpoint that was picked with more ado.
+    #[cold]
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "what an attempt begins with")]
+    pub(super) fn elsewhere(
+        caller: &Caller,
+        pinned: &Pinned,
+        way: Way<'_>,
+        tried: &[Arc<Endpoint<Node>>],
+        number: u32,
+        now: (Instant, u64),
+        trace: &mut Trace,
+        (flight, breaker, cluster): Picked,
+    ) -> Result<Self, Box<Failed>> {
+        let (picked, core) = ((flight, breaker), cluster.core.load());
+        Self::on(caller, pinned, way, tried, number, now, trace, picked, (&cluster, &core))
+    }
+
+    /// Begins to send to the endpoint that was picked.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "what an attempt begins with")]
+    fn on(
+        caller: &Caller,
+        pinned: &Pinned,
+        way: Way<'_>,
+        tried: &[Arc<Endpoint<Node>>],
+        number: u32,
+        (now, at): (Instant, u64),
+        trace: &mut Trace,
+        (flight, breaker): (InFlight<Node>, Held),
+        (cluster, core): (&Cluster, &Core),
+    ) -> Result<Self, Box<Failed>> {
+        let inner = &caller.inner;
+        if let Some(shares) = &core.shares
+            && let Some(share) = shares.share(pinned.priority())
+        {
+            share.begun(at);
+        }
+        let endpoint = Arc::clone(flight.endpoint());
+        let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
+            return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, PickError::Empty)));
+        };
+        if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
+            flight.finish(at, Outcome::Ignored);
+            return Err(Failed::fatal(in_clear(cluster)));
+        }
+        let host = pinned.sticky.as_ref().and_then(|sticky| sticky.host_of_endpoint());
+        let original = Original::of(request, node, host.is_some());
+        if let (Some(host), Some(request)) = (host, &mut *way.request) {
+            named::name(request, host, &endpoint, core);
+        }
+        let waiting = Waiting { balancer: &core.balancer, endpoint: &endpoint, tried, pinned };
+        let state = begin(caller, node, way, &waiting, number, at, trace);
+        let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
+        let (started, ended) = (now, at);
+        let sending = matches!(state, State::Send | State::Stage(_)).then_some(now);
+        let moved = false;
+        Ok(Self {
+            state,
+            endpoint,
+            flight,
+            breaker,
+            number,
+            started,
+            sending,
+            at,
+            ended,
+            met,
+            moved,
+            original,
+        })
+    }
+}
+
+/// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
+#[inline(always)]
+fn begin(
+    caller: &Caller,
+    node: &Node,
+    mut way: Way<'_>,
+    waiting: &Waiting<'_>,
+    number: u32,
+    now: u64,
+    trace: &mut Trace,
+) -> State {
+    node.meter.attempt_started((&caller.cell.name, caller.number), number);
+    let Some(request) = way.request else { return State::Done };
+    traced::attempt(trace, caller, request, number, Some(node));
+    if let Some(authority) = &node.authority {
+        request.headers_mut().remove(HOST);
+        head::set_authority(request, authority);
+    }
+    if let Some(stage) = &node.stage {
+        return match way.request.take() {
+            Some(request) => State::Stage(stage.call(request.map(Body::from))),
+            None => State::Done,
+        };
+    }
+    //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version; with TLS the
+    //= pool knows what was agreed on
+    let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
+    match node.pool.try_acquire(protocol, caller.grpc, now) {
+        Some(lease) => way.send(lease, &node.name),
+        None => waiting.connect(caller, node, request, number, now),
+    }
+}
+
+/// What an attempt without a connection waits for.
+struct Waiting<'a> {
+    balancer: &'a Arc<Balancer<Node>>,
+    endpoint: &'a Arc<Endpoint<Node>>,
+    tried: &'a [Arc<Endpoint<Node>>],
+    pinned: &'a Pinned,
+}
+
+// === impl Waiting ===
+
+impl Waiting<'_> {
+    /// A connection to the endpoint; under pick first, to the next ones as well.
+    #[cold]
+    fn connect(
+        &self,
+        caller: &Caller,
+        node: &Node,
+        request: &Request<Outgoing>,
+        number: u32,
+        now: u64,
+    ) -> State {
+        let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
+        let ask =
+            Ask::any(now, &caller.inner.random, self.tried).wanting(self.pinned.wanted.as_deref());
+        let address = self.endpoint.spec().address();
+        let is_named = self.pinned.over().is_some_and(|over| over.address == *address)
+            || self.pinned.sticky.as_ref().is_some_and(|it| it.host_of_endpoint().is_some());
+        let behind = if node.authority.is_none() && !is_named {
+            self.balancer.behind(self.endpoint, &ask)
+        } else {
+            // What the request was made for this one would go to others, or it asks for this one.
+            Vec::new()
+        };
+        let behind = behind.into_iter().filter(|it| it.spec().authority().is_none());
+        let endpoints: Vec<_> = std::iter::once(Arc::clone(self.endpoint)).chain(behind).collect();
+        if endpoints.len() == 1 {
+            return State::Connect(node.pool.acquire(
+                protocol,
+                caller.grpc,
+                self.pinned.priority(),
+            ));
+        }
+        let racers = Racers {
+            caller: caller.clone(),
+            balancer: Arc::clone(self.balancer),
+            endpoints,
+            delay: self.balancer.context().settings.happy_eyeballs_delay,
+            version: request.version(),
+            https: caller.https || request.uri().scheme() == Some(&Scheme::HTTPS),
+            number,
+            priority: self.pinned.priority(),
+        };
+        State::Race(racers.race())
+    }
+}

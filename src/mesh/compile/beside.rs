@@ -1,0 +1,91 @@
+//! Services of one cluster alone, which no route names: those that get copies, or are asked beside
+//! calls.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    config::{self, Policy},
+    mesh::{
+        call::mirrored,
+        cluster::Cluster,
+        inner::Inner,
+        service::{Mirror, Route, Service, ServiceCell, Target},
+        state::State,
+    },
+    resilience::limit::Limiter,
+    route::{Builder, Split},
+};
+
+impl Inner {
+    /// Who gets copies: a service of one cluster, which tries once, and has limits of its own.
+    pub(super) fn mirror(
+        &self,
+        state: &mut State,
+        mirror: &config::Mirror,
+        said: Arc<str>,
+        kept: Option<&Arc<ServiceCell>>,
+    ) -> Option<Mirror> {
+        let target = config::WeightedCluster::new(mirror.cluster.as_ref()?.to_ascii_lowercase());
+        let cluster = self.target(state, &target);
+        // The one of before goes on: what it has counted, its limit and its budget.
+        let made = || Arc::new(ServiceCell::beside("mirror", &target.name, &self.hub));
+        let cell = kept.map_or_else(made, Arc::clone);
+        let before = cell.current.load();
+        let kept = before.as_ref().and_then(|service| service.limiter.as_ref());
+        let limiter = Limiter::resized(kept, mirrored::IN_FLIGHT);
+        drop(before);
+        self.set_beside(&cell, cluster, Some(mirrored::TIMEOUT), Some(limiter))?;
+        let how = Arc::new(crate::route::Mirror::new(mirror));
+        Some(Mirror { said, how, cell })
+    }
+
+    /// A service of one cluster alone, for what is asked beside calls: it tries once.
+    #[cfg(feature = "rls")]
+    pub(in crate::mesh) fn cell_beside(
+        &self,
+        state: &mut State,
+        what: &str,
+        cluster: &str,
+    ) -> Option<Arc<ServiceCell>> {
+        let name = cluster.to_ascii_lowercase();
+        // The cell of whatever stands in its place: it outlives updates of the cluster.
+        let cluster = Arc::clone(&self.entry(state, &name).cell);
+        let cell = ServiceCell::beside(what, &name, &self.hub);
+        self.set_beside(&cell, cluster, None, None)?;
+        Some(Arc::new(cell))
+    }
+
+    /// Defines a service of one cluster, which tries once.
+    fn set_beside(
+        &self,
+        cell: &ServiceCell,
+        cluster: Arc<Cluster>,
+        timeout: Option<Duration>,
+        limiter: Option<Arc<Limiter>>,
+    ) -> Option<()> {
+        let mut plane = Policy::default();
+        plane.timeout = timeout;
+        plane.retry = Some(config::Retry::standard().attempts(1));
+        let nothing = BTreeMap::new();
+        let target = Target::new(cluster, &nothing, &nothing, None, &Arc::from([]));
+        let route = Route {
+            name: None,
+            meter: Arc::clone(&cell.meter.plain),
+            clusters: Split::new([(1, target)]),
+            steps: None,
+            policy: cell.policy(&cell.name, &plane),
+            guards: None,
+            faults: None,
+            session: None,
+            matches: Vec::new(),
+            hosts: Vec::new(),
+            filters: Vec::new(),
+            layers: Arc::from([]),
+            source: None,
+        };
+        let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
+        table.add(&[], &[], route).ok()?;
+        cell.set(Service { table: table.build(), limiter });
+        Some(())
+    }
+}
