@@ -35,6 +35,7 @@ use self::{
 use super::{
     call::Caller,
     cluster::Cluster,
+    compile::lines::{Line, running_lines},
     describe::{Setting, SettingOrigin},
     inner::Inner,
     overlay::{Whose, is_authorization},
@@ -44,7 +45,6 @@ use super::{
 use crate::{
     config::{self, Filter},
     core::{Body, BoxFuture, Error, Held, Instant, Outgoing},
-    discover::SourceId,
     observe::End,
     resilience::limit::Limiter,
 };
@@ -179,6 +179,8 @@ pub(super) enum Place {
     Service,
     Route(String),
     Numbered(usize),
+    /// At a cluster of a route, by its number.
+    Cluster(Box<Self>, usize),
 }
 
 // === impl Kept ===
@@ -223,6 +225,19 @@ impl Kept {
 pub(crate) struct Placed {
     guard: Arc<dyn Guard>,
     whose: Whose,
+    authorizes: bool,
+}
+
+impl Placed {
+    /// Whether it is of rules of authorisation.
+    pub(crate) fn authorizes(&self) -> bool {
+        self.authorizes
+    }
+
+    /// Whether both are the same guard.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.guard, &other.guard)
+    }
 }
 
 impl Deref for Placed {
@@ -233,18 +248,24 @@ impl Deref for Placed {
     }
 }
 
-/// The filters of a service, each with who says it, and who says those of its routes.
+/// What a route says that its guards are made of, beside filters.
 #[derive(Clone, Copy)]
-pub(super) struct OfService<'a> {
-    pub(super) filters: &'a [Filter],
-    pub(super) whose: &'a [Whose],
-    pub(super) routed_by: Option<SourceId>,
+pub(super) struct OfRoute<'a> {
+    pub(super) place: &'a Place,
+    pub(super) whose: Whose,
+    pub(super) max_requests: Option<u32>,
+    pub(super) upgrades: &'a [config::Upgrade],
 }
 
 /// What is told of the guards of a route.
 pub(super) fn settings(inner: &Inner, route: &Route) -> Vec<Setting> {
     let lists = route.guards.iter().chain(&route.faults);
-    let told = lists.flat_map(|list| list.iter()).flat_map(|placed| {
+    lists.flat_map(|list| settings_of(inner, list)).collect()
+}
+
+/// The same of a list.
+pub(super) fn settings_of(inner: &Inner, list: &[Placed]) -> Vec<Setting> {
+    let told = list.iter().flat_map(|placed| {
         let (origin, source) = match placed.whose {
             Whose::Code => (SettingOrigin::Code, None),
             Whose::Source(source) => {
@@ -294,32 +315,28 @@ impl RouteLimits {
     }
 }
 
-// === impl OfService ===
-
-impl OfService<'_> {
-    /// Without a source, nobody has said any.
-    fn of_routes(self) -> Whose {
-        self.routed_by.map_or(Whose::Code, Whose::Source)
-    }
-}
-
 // === impl Inner ===
 
 impl Inner {
-    /// The guards of a route: rules of authorisation, then the others, each of the mesh, then of its
-    /// service, then its own; most routes have none.
+    /// The guards of a route, or of one of its clusters: rules of authorisation, what the route says of
+    /// upgrades, then the others, each of the mesh, then of its service, then its own; most routes have
+    /// none.
     pub(super) fn guards(
         &self,
         state: &mut State,
         cell: &ServiceCell,
-        place: &Place,
-        of_service: OfService<'_>,
-        of_route: &config::Route,
+        lines: &[Line<'_>],
+        route: OfRoute<'_>,
     ) -> Option<Arc<[Placed]>> {
-        let mut guards = self.made(state, cell, (place, &of_route.filters), of_service, false);
-        if let Some(calls) = of_route.policy.max_requests {
+        let mut guards = self.made(state, cell, lines, false);
+        let OfRoute { place, whose, max_requests, upgrades } = route;
+        if let Some(guard) = Upgrades::of(upgrades) {
+            let rules = guards.iter().take_while(|placed| placed.authorizes).count();
+            guards.insert(rules, Placed { guard, whose, authorizes: false });
+        }
+        if let Some(calls) = max_requests {
             let guard = Protecting::fixed(cell.route_limits.limiter(place, calls), self.epoch);
-            guards.push(Placed { guard, whose: of_service.of_routes() });
+            guards.push(Placed { guard, whose, authorizes: false });
         }
         (!guards.is_empty()).then(|| guards.into())
     }
@@ -329,11 +346,9 @@ impl Inner {
         &self,
         state: &mut State,
         cell: &ServiceCell,
-        place: &Place,
-        of_service: OfService<'_>,
-        of_route: &config::Route,
+        lines: &[Line<'_>],
     ) -> Option<Arc<[Placed]>> {
-        let faults = self.made(state, cell, (place, &of_route.filters), of_service, true);
+        let faults = self.made(state, cell, lines, true);
         (!faults.is_empty()).then(|| faults.into())
     }
 
@@ -341,22 +356,20 @@ impl Inner {
         &self,
         state: &mut State,
         cell: &ServiceCell,
-        (place, of_route): (&Place, &[Filter]),
-        said: OfService<'_>,
+        lines: &[Line<'_>],
         of_attempts: bool,
     ) -> Vec<Placed> {
-        let of_mesh = self.code.filters.iter().map(|filter| (&Place::Mesh, Whose::Code, filter));
-        let of_service = said.filters.iter().zip(said.whose);
-        let of_service = of_service.map(|(filter, whose)| (&Place::Service, *whose, filter));
-        let of_route = of_route.iter().map(|filter| (place, said.of_routes(), filter));
-        let all = of_mesh.chain(of_service).chain(of_route);
-        let all = all.filter(|(_, _, filter)| is_of_attempts(filter) == of_attempts);
+        let of_mesh = self.code.filters.iter();
+        let of_mesh = of_mesh.map(|filter| Line::new(filter, &Place::Mesh, Whose::Code));
+        let all = of_mesh.chain(running_lines(lines));
+        let all = all.filter(|line| is_of_attempts(line.filter) == of_attempts);
         // Others take tokens, ask, wait and edit headers: who is denied has done none of it.
-        let (rules, others): (Vec<_>, Vec<_>) =
-            all.partition(|(_, _, filter)| is_authorization(filter));
-        let guards = rules.into_iter().chain(others).filter_map(|(place, whose, filter)| {
+        let (rules, others): (Vec<_>, Vec<_>) = all.partition(|line| is_authorization(line.filter));
+        let guards = rules.into_iter().chain(others).filter_map(|line| {
+            let Line { place, whose, filter, .. } = line;
             let make = || self.make_guard(state, cell, place, filter);
-            Some(Placed { guard: cell.guards.guard(place, filter, make)?, whose })
+            let guard = cell.guards.guard(place, filter, make)?;
+            Some(Placed { guard, whose, authorizes: is_authorization(filter) })
         });
         guards.collect()
     }

@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     cluster::Cluster,
     code::Code,
+    directory::Directory,
     leaf::Leaf,
     metrics::Telemetry,
     overlay::{self, Whose},
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     /// Where this process runs.
     pub(crate) place: Arc<config::Place>,
     pub(crate) peers: Arc<Peers>,
+    /// The clusters that requests may name.
+    pub(crate) directory: Directory,
     pub(crate) random: Arc<Random>,
     /// Made when it is first asked for.
     channel: OnceLock<u64>,
@@ -113,6 +116,7 @@ impl Inner {
             telemetry,
             place: Arc::new(place),
             peers: Arc::default(),
+            directory: Directory::default(),
             random,
             channel: OnceLock::new(),
             stages,

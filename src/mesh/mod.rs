@@ -20,11 +20,13 @@ mod apply;
 mod builder;
 mod call;
 mod check;
+mod choosing;
 mod client;
 mod cluster;
 mod code;
 mod compile;
 mod describe;
+mod directory;
 mod discovered;
 #[cfg(feature = "dns")]
 mod discovery;
@@ -256,7 +258,11 @@ impl Mesh {
     /// # Errors
     ///
     /// A share that is not in 0..=100, a key without a name, and a mesh that is shut down.
-    pub fn set_runtime_key(&self, key: &str, percent: f64) -> Result<(), crate::config::ConfigErrors> {
+    pub fn set_runtime_key(
+        &self,
+        key: &str,
+        percent: f64,
+    ) -> Result<(), crate::config::ConfigErrors> {
         self.inner.set_runtime_key(key, Some(percent))
     }
 

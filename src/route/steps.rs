@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{
-        Address, Filter, HostRewrite, WeightedCluster,
+        Address, Filter, HostRewrite,
         format::{Fact, Side},
     },
     core::Body,
@@ -81,9 +81,13 @@ impl Steps {
     }
 
     /// These, and then those of a cluster that a route calls.
-    pub(crate) fn of_cluster(&self, cluster: &WeightedCluster) -> Self {
-        let mut steps = self.then(&cluster.filters);
-        if cluster.invalid.is_some() {
+    pub(crate) fn of_cluster<'a>(
+        &self,
+        filters: impl IntoIterator<Item = &'a Filter>,
+        is_invalid: bool,
+    ) -> Self {
+        let mut steps = self.then(filters);
+        if is_invalid {
             steps.answer.get_or_insert_with(|| Arc::new(Answer::invalid()));
         }
         steps
@@ -207,7 +211,7 @@ mod tests {
         let of_service = Steps::default().then([&filter]);
         let [one, other] = ["a", "b"].map(|name| {
             let of_route = of_service.then(&[]);
-            match &of_route.of_cluster(&WeightedCluster::new(name)).request[..] {
+            match &of_route.of_cluster(&[], name.is_empty()).request[..] {
                 [Change::Rewrite(rewrite)] => Arc::as_ptr(rewrite),
                 _ => panic!("one change"),
             }

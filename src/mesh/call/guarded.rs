@@ -9,26 +9,43 @@ use http::{Request, Response};
 
 use super::{
     Caller,
+    chosen::{self, To},
     path::{PathProj, State, StateProj, Step},
     termed,
 };
 use crate::{
     core::{Body, BoxFuture, Error, ErrorKind, Held, Instant, Outgoing, Phase, Refusal, grpc},
     mesh::{
-        guard::{Asked, Ended, Entry, Pass, Then},
-        service::Service,
+        guard::{Asked, Ended, Entry, Pass, Placed, Then},
+        service::{Route, Service},
     },
     observe::{End, Verb},
 };
 
 /// Where a call is to go, before anything is done to it.
+#[derive(Clone)]
 pub(super) struct Chosen {
     pub(super) service: Arc<Service>,
     /// The route, and the rule that took the call.
     pub(super) place: usize,
     pub(super) rule: Option<usize>,
-    /// The cluster, by its place in the route's split.
-    pub(super) cluster: usize,
+    /// The cluster.
+    pub(super) to: To,
+    /// The rules of another service that it must meet first.
+    pub(super) rules: Option<Arc<[Placed]>>,
+}
+
+impl Chosen {
+    /// The guard of this number: rules of another service, then those of its target or route.
+    fn guard<'a>(&'a self, route: &'a Route, number: usize) -> Option<&'a Placed> {
+        let rules = self.rules.as_deref().unwrap_or_default();
+        if let Some(rule) = rules.get(number) {
+            return Some(rule);
+        }
+        let of_target = self.to.target(route).and_then(|target| target.guards.as_ref());
+        let guards = of_target.or(route.guards.as_ref())?;
+        guards.get(number.checked_sub(rules.len())?)
+    }
 }
 
 /// A call before its guards. Boxed: most routes have none.
@@ -107,14 +124,14 @@ impl Passing {
                     then(request)
                 }
                 None => {
-                    let Chosen { service, place, cluster, .. } = &self.chosen;
+                    let Chosen { service, place, to, .. } = &self.chosen;
                     let route = service.table.get(*place);
-                    let guard = route
-                        .and_then(|route| Some((route, route.guards.as_ref()?.get(self.next)?)));
+                    let guard =
+                        route.and_then(|route| Some((route, self.chosen.guard(route, self.next)?)));
                     let Some((route, guard)) = guard else { return Poll::Ready(Passed::On) };
                     self.next += 1;
                     let now = caller.inner.epoch.nanos(Instant::now());
-                    let cluster = route.clusters.get(*cluster).map(|target| &**target);
+                    let cluster = to.target(route).map(|target| &**target);
                     let asked = Asked { caller, route, cluster, request, started, bound, now };
                     Arc::clone(guard).enter(asked)
                 }
@@ -133,7 +150,12 @@ impl Passing {
 impl PathProj<'_> {
     /// Sends the call past the guards of its route.
     #[cold]
-    pub(super) fn guard(&mut self, chosen: Chosen, started: Instant) -> Step {
+    pub(super) fn guard(&mut self, mut chosen: Chosen, started: Instant) -> Step {
+        if let Some(request) = &*self.request
+            && let Err(error) = chosen::name(&self.caller.inner, &mut chosen, request)
+        {
+            return Step::Return(Err(error));
+        }
         if let (Some(route), Some(request)) =
             (chosen.service.table.get(chosen.place), &*self.request)
         {
@@ -168,13 +190,7 @@ impl PathProj<'_> {
             Passed::On => {
                 let now = Instant::now();
                 let at = self.caller.inner.epoch.nanos(now);
-                let Chosen { service, place, rule, cluster } = &passing.chosen;
-                let chosen = Chosen {
-                    service: Arc::clone(service),
-                    place: *place,
-                    rule: *rule,
-                    cluster: *cluster,
-                };
+                let chosen = passing.chosen.clone();
                 self.state.set(State::Begin);
                 Poll::Ready(match self.admit(chosen, started, at) {
                     Some(step) => step,

@@ -7,6 +7,7 @@ use http::{Method, Request, Version, header::UPGRADE};
 
 use super::{
     Caller, Pinned,
+    chosen::{self, To},
     guarded::Chosen,
     head::{self, Head},
     mirrored,
@@ -77,11 +78,14 @@ impl PathProj<'_> {
         if inner.stages.call.is_some() {
             request.extensions_mut().remove::<Roll>();
         }
-        let word = if route.clusters.is_single() { 0 } else { inner.random.next() };
-        let cluster = route.clusters.place(word);
+        let to = if route.clusters.is_single() {
+            To::Place(0)
+        } else {
+            chosen::choose(inner, route, request, at)
+        };
         let is_guarded = route.guards.is_some();
         let rule = rule.map(|rule| rule.number);
-        let chosen = Chosen { service, place, rule, cluster };
+        let chosen = Chosen { service, place, rule, to, rules: None };
         if is_guarded {
             return Some(self.guard(chosen, started));
         }
@@ -92,15 +96,15 @@ impl PathProj<'_> {
     #[inline]
     pub(super) fn admit(&mut self, chosen: Chosen, started: Instant, at: u64) -> Option<Step> {
         let inner = &self.caller.inner;
-        let Chosen { service, place, rule, cluster } = chosen;
+        let Chosen { service, place, rule, to, rules: _ } = chosen;
         let (Some(route), Some(request)) = (service.table.get(place), self.request.as_mut()) else {
             return Some(missing());
         };
         let failed = |error: Error| Some(Step::Return(Err(error)));
         let rule = rule.and_then(|rule| service.table.rule(rule));
-        let Some(cluster) = route.clusters.get(cluster) else {
-            return Some(Step::Return(stepped::without_cluster(
-                route.steps.as_ref(),
+        let Some(cluster) = to.target(route) else {
+            return Some(Step::Return(chosen::nowhere(
+                route,
                 request,
                 rule,
                 self.caller.grpc,
@@ -180,6 +184,7 @@ impl PathProj<'_> {
         }
         if let Some(steps) = &cluster.steps {
             let around = Around::of(route, Some(cluster), started);
+            stepped::note(request, &mut sticky);
             if let Err(error) = stepped::change(steps, request, rule, &mut sticky, &around) {
                 return failed(error);
             }

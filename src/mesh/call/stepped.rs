@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
-use super::sticky::{Stepped, Sticky};
+use super::{
+    chosen::Made,
+    sticky::{Stepped, Sticky},
+};
 use crate::{
     core::{Body, Error, ErrorKind, Outgoing, Phase},
     route::{Around, Rule, Seen, Steps, Unusable},
@@ -35,6 +38,13 @@ pub(super) fn answer(
     around: &Around<'_>,
 ) -> Option<Result<Response<Body>, Error>> {
     Some(steps.answer(request, rule, is_grpc, around)?.map_err(unusable))
+}
+
+/// Notes the cookie that was made to choose its cluster by.
+pub(super) fn note(request: &mut Request<Outgoing>, sticky: &mut Option<Box<Sticky>>) {
+    if let Some(Made { cookie, hash: _ }) = request.extensions_mut().remove() {
+        sticky.get_or_insert_default().chosen_by = Some(cookie);
+    }
 }
 
 /// Changes the request, and notes what is to be done to its response.

@@ -3,7 +3,7 @@
 use http::{HeaderValue, Request, Response, header::SET_COOKIE};
 use std::{sync::Arc, time::SystemTime};
 
-use super::termed::Termed;
+use super::{chosen::Made, termed::Termed};
 use crate::{
     balance::Over,
     config::Address,
@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct Sticky {
     /// A cookie that was made for it: its response sets it.
     set_cookie: Option<HeaderValue>,
+    /// The same, of what its cluster was chosen by.
+    pub(super) chosen_by: Option<HeaderValue>,
     /// The endpoint that it names.
     pub(crate) over: Option<Over>,
     session: Option<Arc<Session>>,
@@ -53,9 +55,17 @@ pub(super) fn stick(
     if let Some(hashing) = &core.hashing {
         let key = request.extensions().get::<Call>().and_then(|call| call.hash_key);
         let beside = Beside { key, channel: inner.channel() };
-        let hashed = hashing.hash(route.policy.hash.as_deref(), request, beside, &inner.random);
-        hash = hashed.hash;
-        sticky.set_cookie = hashed.set_cookie.map(|cookie| *cookie);
+        // What its cluster was chosen by was made for it: it is not made again.
+        let made = || request.extensions().get::<Made>().filter(|_| !hashing.has_own());
+        match route.choosing.as_ref().and_then(|_| made()) {
+            Some(made) => hash = Some(made.hash),
+            None => {
+                let of_route = route.policy.hash.as_deref();
+                let hashed = hashing.hash(of_route, request, beside, &inner.random);
+                hash = hashed.hash;
+                sticky.set_cookie = hashed.set_cookie.map(|cookie| *cookie);
+            }
+        }
     }
     let session = route.session.as_ref().filter(|it| it.is_for(request.uri().path()));
     if let Some(session) = session {
@@ -64,7 +74,8 @@ pub(super) fn stick(
     let said = session.and_then(|session| Some((&**session, sticky.named.as_ref()?)));
     sticky.over = core.overriding.over(said, request);
     sticky.session = session.cloned();
-    let Sticky { set_cookie, over, session, named: _, stepped: _, termed: _ } = &sticky;
+    let Sticky { set_cookie, chosen_by: _, over, session, named: _, stepped: _, termed: _ } =
+        &sticky;
     let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
     (hash, is_there.then(|| Box::new(sticky)))
 }
@@ -79,7 +90,7 @@ impl Sticky {
             steps.respond(response, seen.as_deref(), answered);
         }
         let headers = response.headers_mut();
-        if let Some(cookie) = self.set_cookie {
+        for cookie in [self.set_cookie, self.chosen_by].into_iter().flatten() {
             headers.append(SET_COOKIE, cookie);
         }
         if let (Some(session), Some(answered)) = (self.session, answered) {

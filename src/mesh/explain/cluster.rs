@@ -15,6 +15,7 @@ use crate::{
     mesh::{
         call::{does_not_follow, in_clear, max_requests, no_endpoint, sticky},
         cluster::{Cluster, Core},
+        guard::Dry,
         inner::Inner,
         service::{Route, Target},
         settings,
@@ -41,7 +42,13 @@ pub(super) fn explain(
     target: &Target,
     share: f64,
 ) -> ClusterExplanation {
-    let explained = picked(call, target, share);
+    let mut explained = picked(call, target, share);
+    let own = || target.guards.iter().flat_map(|guards| guards.iter());
+    let dry = Dry { inner: call.inner, request: call.request, route: call.route };
+    explained.guards = own().filter_map(|guard| guard.explain(&dry)).collect();
+    if let Some(refuses) = own().find(|guard| guard.fails(&dry)) {
+        explained.fails = refuses.explain(&dry);
+    }
     if target.steps.as_ref().is_some_and(|steps| steps.answers()) {
         return explained;
     }
@@ -148,6 +155,7 @@ impl At<'_> {
             ),
             head: None,
             mirrors: Vec::new(),
+            guards: Vec::new(),
             labels: self.wanted.map(Wanted::pairs).unwrap_or_default(),
             fails: fails(call, cluster, &core),
             pick: core.balancer.explain(&asked, call.now, in_words),
@@ -161,9 +169,11 @@ impl At<'_> {
 /// What a call meets whose target is no cluster.
 fn invalid(target: &Target, cluster: &Cluster) -> Option<String> {
     let answers = target.steps.as_ref().is_some_and(|steps| steps.answers());
-    let reason = cluster.refused.as_deref().unwrap_or_default();
-    answers.then(|| {
-        format!("it is invalid ({reason}): calls are answered 500, or `UNAVAILABLE` in gRPC")
+    answers.then(|| match &cluster.refused {
+        Some(reason) => {
+            format!("it is invalid ({reason}): calls are answered 500, or `UNAVAILABLE` in gRPC")
+        }
+        None => "its filters answer: it is not called".to_owned(),
     })
 }
 

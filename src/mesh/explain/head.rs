@@ -67,13 +67,15 @@ pub(super) fn sent(
     let bounds = bounds.of_attempt(policy.attempt_timeout, now);
     let is_grpc = grpc::is_grpc(call.request.headers());
     bounds.write(request.headers_mut(), is_grpc, now);
-    Ok((of(&request), copies))
+    let host = target.steps.as_ref().and_then(|steps| steps.host_of_endpoint());
+    Ok((HeadExplanation { host_of_endpoint: host.is_some(), ..of(&request) }, copies))
 }
 
 fn of(request: &Request<()>) -> HeadExplanation {
     HeadExplanation {
         method: request.method().clone(),
         uri: request.uri().clone(),
+        host_of_endpoint: false,
         headers: request.headers().clone(),
     }
 }
@@ -85,7 +87,7 @@ fn copy(mirror: &Mirror, request: &Request<()>, around: &Around<'_>) -> MirrorEx
     MirrorExplanation {
         cluster: mirror.cluster().to_owned(),
         share: mirror.how.share(),
-        head: HeadExplanation { method, uri, headers },
+        head: HeadExplanation { method, uri, host_of_endpoint: false, headers },
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where a call would go, and why nowhere else: without sending it.
 
+mod choice;
 mod cluster;
 mod head;
 mod rules;
@@ -10,13 +11,14 @@ use std::sync::Arc;
 
 use http::{Method, Request};
 
-use self::cluster::{Call, explain};
+use self::cluster::Call;
 pub use self::types::{
     AnswerExplanation, ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation,
     HeadExplanation, MirrorExplanation, PassedRule, RouteExplanation,
 };
 use super::{
     UnknownNames, call,
+    choosing::Choosing,
     client::{self, Found},
     describe::route_settings,
     guard::{Dry, protect::criticality},
@@ -78,7 +80,8 @@ impl Explanation {
             ),
             _ => None,
         };
-        if total == 0 && answer.is_none() {
+        let is_named = matches!(route.choosing, Some(Choosing::Header(_)));
+        if total == 0 && answer.is_none() && !is_named {
             return Err(Error::new(ErrorKind::Config, Phase::Route)
                 .detail("every cluster of the route has weight 0")
                 .service(&cell.name));
@@ -92,35 +95,30 @@ impl Explanation {
         let settings = route_settings(inner, route, said.as_ref());
         let now = inner.epoch.nanos(now);
         let call = Call { inner, route, request: &request, now };
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let clusters = route
-            .clusters
-            .iter()
-            .map(|(weight, target)| {
-                explain(&call, found.rule, target, weight as f64 / total as f64)
-            })
-            .collect();
+        let sent = choice::sent(&call, found.rule);
         let dry = Dry { inner, request: &request, route };
         let guards = || route.guards.iter().flat_map(|guards| guards.iter());
         let faults = route.faults.iter().flat_map(|faults| faults.iter());
         let refuses = guards().find(|guard| guard.fails(&dry)).and_then(|it| it.explain(&dry));
         let fails = refused(&service, route, &request, now);
+        let told = guards().chain(faults).filter_map(|guard| guard.explain(&dry));
         Ok(Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
-            fails: refuses.or(fails),
-            guards: guards().chain(faults).filter_map(|guard| guard.explain(&dry)).collect(),
+            fails: sent.fails.or(refuses).or(fails),
+            guards: sent.rules.into_iter().chain(told).collect(),
             route: RouteExplanation {
                 index,
                 name: route.name.as_deref().map(str::to_owned),
                 source: route.source.as_deref().map(str::to_owned),
-                filters: route.filters.iter().map(|&name| name.to_owned()).collect(),
+                filters: route.filters.clone(),
+                choice: sent.choice,
                 settings,
                 passed,
             },
             hedge: hedged(route, &request, now),
             answer,
-            clusters,
+            clusters: sent.clusters,
         })
     }
 }
