@@ -58,10 +58,10 @@ impl Choosing {
 impl ByHeader {
     /// The target that a request names.
     //= Envoy RouteEntryImplBase: `cluster_header` is read of the request as the caller has made it
-    pub(crate) fn target<B>(&self, inner: &Inner, request: &Request<B>) -> Option<Arc<Target>> {
+    pub(crate) fn target<B>(&self, inner: &Inner, request: &Request<B>) -> Option<Target> {
         let named = request.headers().get(&self.name)?.to_str().ok()?;
         let cluster = inner.directory.get(named)?;
-        Some(Arc::new(Target::like(self, cluster)))
+        Some(Target::like(self, cluster))
     }
 
     /// There is none.

@@ -535,6 +535,18 @@ const RUNS: &[&str] = &[
     "services.a.filters[0].session.idle_timeout",
     "services.a.filters[0].session.name",
     "services.a.filters[0].session.strict",
+    "services.a.filters[0].rewrite.host=endpoint",
+    "services.a.filters[0].mirror.key",
+    "services.a.routes[0].choice=first_available",
+    "services.a.routes[0].choice=hashed",
+    "services.a.routes[0].cluster_header",
+    "services.a.routes[0].matches[0].fraction.key",
+    "services.a.routes[0].upgrades[0]",
+    "services.a.routes[0].upgrades[0].disabled",
+    "services.a.routes[0].upgrades[0].protocol",
+    "services.a.routes[0].filters[0].rewrite.host=endpoint",
+    "services.a.routes[0].filters[0].mirror.key",
+    "services.a.routes[0].matches[0].metadata[0].namespace",
     "services.a.filters[0].throttle",
     "services.a.filters[0].throttle.enabled",
     "services.a.filters[0].throttle.force_after",
@@ -1358,11 +1370,38 @@ const BESIDE: &[&str] = &[
     "services.a.routes[0].filters[0].rewrite.path.template",
 ];
 
+/// What it is called of a service: a filter of a route or of one of its clusters, with a name or
+/// without, is the same filter.
+fn of_filter(path: &str) -> String {
+    let path = path.replacen(".routes[0].clusters[0].filters", ".filters", 1);
+    path.replacen(".routes[0].filters", ".filters", 1)
+}
+
+/// What only a route says, and none of its clusters.
+fn is_of_route(path: &str) -> bool {
+    let filter = path.strip_prefix("services.a.routes[0].clusters[0].filters[0].");
+    filter.is_some_and(|it| it.starts_with("session") || it == "fault.per_attempt")
+}
+
+/// What runs only beside something else: changes to a filter beside the filter, what a note must be
+/// beside its namespace.
+fn is_beside(path: &str) -> bool {
+    BESIDE.contains(&path)
+        || BESIDE.contains(&of_filter(path).as_str())
+        || guard_leaves::BESIDE.contains(&of_filter(path).as_str())
+        || path.contains(".overrides.k")
+        || (path.contains(".matches[0].metadata[0]") && !path.ends_with(".namespace"))
+}
+
 fn is_supported(path: &str) -> bool {
     let of_service = path.replacen(".routes[0].policy.", ".policy.", 1);
     let on_route = path != of_service;
-    let of_filter = path.replacen(".routes[0].filters", ".filters", 1);
-    RUNS.contains(&path)
+    let of_filter = of_filter(path);
+    if is_of_route(path) {
+        return false;
+    }
+    RUNS.contains(&of_filter.as_str())
+        || RUNS.contains(&path)
         || guard_leaves::RUNS.contains(&of_filter.as_str())
         || CARRIED.contains(&path)
         || (on_route && [RUNS, CARRIED].iter().any(|list| list.contains(&of_service.as_str())))
@@ -1381,8 +1420,7 @@ fn fault<T: DeserializeOwned>(
     let errors = validate(&part).err().unwrap_or_default().0;
     let plain = path.split('=').next().unwrap_or(path);
     let is_not_yet = |error: &super::ConfigError| error.reason.starts_with("not supported yet");
-    let of_filter = path.replacen(".routes[0].filters", ".filters", 1);
-    if BESIDE.contains(&path.as_str()) || guard_leaves::BESIDE.contains(&of_filter.as_str()) {
+    if is_beside(path) {
         let is_refused = !errors.is_empty() && !errors.iter().any(is_not_yet);
         return (!is_refused).then(|| format!("{path}: {errors:?}"));
     }

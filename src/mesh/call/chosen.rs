@@ -22,9 +22,16 @@ pub(super) enum To {
     /// To the target at this place of the route's split.
     Place(usize),
     /// To one that its request names.
-    Named(Arc<Target>),
+    Named(Arc<Destination>),
     /// To one that its request has not named, or that is not there.
     Nowhere,
+}
+
+/// A target that a request names.
+pub(super) struct Destination {
+    target: Target,
+    /// The rules of the service of its name, which the call must meet first.
+    pub(super) rules: Arc<[Placed]>,
 }
 
 /// What a cluster was chosen by, where that was made for the call: its balancer goes by it, too, and
@@ -41,7 +48,7 @@ impl To {
     pub(super) fn target<'a>(&'a self, route: &'a Route) -> Option<&'a Target> {
         match self {
             Self::Place(place) => route.clusters.get(*place),
-            Self::Named(target) => Some(target),
+            Self::Named(named) => Some(&named.target),
             Self::Nowhere => None,
         }
     }
@@ -81,13 +88,13 @@ pub(super) fn name(
 ) -> Result<(), Error> {
     let Some(route) = chosen.service.table.get(chosen.place) else { return Ok(()) };
     let Some(Choosing::Header(by)) = &route.choosing else { return Ok(()) };
-    match by.target(inner, request) {
-        None => chosen.to = To::Nowhere,
+    chosen.to = match by.target(inner, request) {
+        None => To::Nowhere,
         Some(target) => {
-            chosen.rules = Some(rules(inner, &target, request, &inner.random)?);
-            chosen.to = To::Named(target);
+            let rules = rules(inner, &target, request, &inner.random)?;
+            To::Named(Arc::new(Destination { target, rules }))
         }
-    }
+    };
     Ok(())
 }
 

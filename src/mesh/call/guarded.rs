@@ -31,14 +31,15 @@ pub(super) struct Chosen {
     pub(super) rule: Option<usize>,
     /// The cluster.
     pub(super) to: To,
-    /// The rules of another service that it must meet first.
-    pub(super) rules: Option<Arc<[Placed]>>,
 }
 
 impl Chosen {
     /// The guard of this number: rules of another service, then those of its target or route.
     fn guard<'a>(&'a self, route: &'a Route, number: usize) -> Option<&'a Placed> {
-        let rules = self.rules.as_deref().unwrap_or_default();
+        let rules = match &self.to {
+            To::Named(named) => &*named.rules,
+            To::Place(_) | To::Nowhere => &[],
+        };
         if let Some(rule) = rules.get(number) {
             return Some(rule);
         }

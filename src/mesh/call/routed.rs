@@ -85,7 +85,7 @@ impl PathProj<'_> {
         };
         let is_guarded = route.guards.is_some();
         let rule = rule.map(|rule| rule.number);
-        let chosen = Chosen { service, place, rule, to, rules: None };
+        let chosen = Chosen { service, place, rule, to };
         if is_guarded {
             return Some(self.guard(chosen, started));
         }
@@ -96,7 +96,7 @@ impl PathProj<'_> {
     #[inline]
     pub(super) fn admit(&mut self, chosen: Chosen, started: Instant, at: u64) -> Option<Step> {
         let inner = &self.caller.inner;
-        let Chosen { service, place, rule, to, rules: _ } = chosen;
+        let Chosen { service, place, rule, to } = chosen;
         let (Some(route), Some(request)) = (service.table.get(place), self.request.as_mut()) else {
             return Some(missing());
         };
