@@ -59,7 +59,10 @@ pub use self::dns::Dns;
 #[cfg(feature = "file")]
 pub use self::file::File;
 pub(crate) use self::publisher::{Change, Places, Sink, SourceId};
-pub use self::{publisher::Publisher, statics::Static};
+pub use self::{
+    publisher::{Asked, Publisher},
+    statics::Static,
+};
 
 /// A source of services, clusters and endpoints.
 #[diagnostic::on_unimplemented(

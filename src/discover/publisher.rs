@@ -3,10 +3,14 @@
 use std::{
     fmt,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
-use crate::config::{
-    Address, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles, Service,
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use crate::{
+    config::{Address, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles, Service},
+    core::Instant,
 };
 
 /// Publishes what a source knows. Each part takes effect on its own; one that cannot be used is
@@ -16,6 +20,10 @@ pub struct Publisher {
     sink: Weak<dyn Sink>,
     source: SourceId,
 }
+
+/// The names that a source is asked for, from [`Publisher::asked`].
+#[derive(Debug)]
+pub struct Asked(UnboundedReceiver<String>);
 
 /// One source of a mesh, in order of precedence.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -27,6 +35,9 @@ pub(crate) trait Sink: Send + Sync {
     fn is_closed(&self) -> bool;
 
     fn apply(&self, source: SourceId, change: Change) -> Result<(), ConfigErrors>;
+
+    /// When the name was last called or asked for.
+    fn used(&self, name: &str) -> Option<Instant>;
 }
 
 /// Tells where the words of a source stand.
@@ -57,6 +68,12 @@ pub(crate) enum Change {
         part: String,
     },
     Synced,
+    /// Names are looked up from now on: those that are asked for come here.
+    Looks(UnboundedSender<String>),
+    /// It was asked for, and is not there.
+    Unknown(String),
+    /// It is looked up no more.
+    Forget(String),
     Confirmed,
     /// Where what comes next stands.
     #[cfg_attr(not(feature = "file"), allow(dead_code, reason = "only files have lines"))]
@@ -224,6 +241,41 @@ impl Publisher {
         drop(self.apply(Change::Confirmed));
     }
 
+    /// From now on this source looks names up: those that are asked for come out of here, and those that
+    /// were asked for already. It is for sources that cannot list what they know.
+    ///
+    /// To each there is one of three answers: [`service`](Self::service), [`refused`](Self::refused)
+    /// with the part `service NAME`, or [`unknown`](Self::unknown). Calls, and `Mesh::ready`, wait for
+    /// it; calls no longer than their deadline. What is said may change later. The clusters that it
+    /// publishes are not callable as the services of their names, as those of other sources are: a
+    /// name means what the answer to it says.
+    ///
+    /// Say so before [`synced`](Self::synced), which this source may say at once then.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        drop(self.apply(Change::Looks(sender)));
+        Asked(receiver)
+    }
+
+    /// A name that was asked for is not there, as far as this source knows now.
+    pub fn unknown(&self, name: &str) {
+        drop(self.apply(Change::Unknown(name.to_owned())));
+    }
+
+    /// How long a name that was asked for has not been called, to about a second; nothing if it was
+    /// not asked for.
+    #[must_use]
+    pub fn idle(&self, name: &str) -> Option<Duration> {
+        Some(self.sink.upgrade()?.used(name)?.elapsed())
+    }
+
+    /// Takes this source's definition of a service back, and looks the name up no more: it is asked for
+    /// anew should it be called again.
+    pub fn forget(&self, name: &str) {
+        drop(self.apply(Change::Forget(name.to_owned())));
+    }
+
     /// Reports of what comes next tell its place.
     #[cfg(feature = "file")]
     pub(crate) fn places(&self, places: Arc<dyn Places>) {
@@ -233,6 +285,20 @@ impl Publisher {
     /// The first state of this source is complete.
     pub fn synced(&self) {
         drop(self.apply(Change::Synced));
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// The next name, in lower case, as it was called: `users.prod` or `users.prod:8080`; nothing once
+    /// the mesh has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no name.
+    pub async fn next(&mut self) -> Option<String> {
+        self.0.recv().await
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     config::{self, ConfigError, ConfigErrors},
+    core::Instant,
     discover::{Change, Sink, SourceId},
 };
 
@@ -22,6 +23,10 @@ pub(super) fn closed() -> ConfigErrors {
 impl Sink for Inner {
     fn is_closed(&self) -> bool {
         Self::is_closed(self)
+    }
+
+    fn used(&self, name: &str) -> Option<Instant> {
+        self.last_used(&name.to_ascii_lowercase())
     }
 
     fn apply(&self, source: SourceId, change: Change) -> Result<(), ConfigErrors> {
@@ -62,6 +67,7 @@ impl Inner {
             Change::Service(name, service) => {
                 let name = name.to_ascii_lowercase();
                 let part = format!("service {name}");
+                state.asking.answered(source, &name);
                 let mended = self.judge(state, source, &part, service.validate(&name))?;
                 let by = state.services.entry(name.clone()).or_default();
                 if mended || by.get(&source) != Some(&service) {
@@ -189,6 +195,13 @@ impl Inner {
                 }
             }
             Change::Synced => self.sync(state, source),
+            Change::Looks(names) => state.asking.looks(source, names),
+            Change::Unknown(name) => state.asking.answered(source, &name.to_ascii_lowercase()),
+            Change::Forget(name) => {
+                let name = name.to_ascii_lowercase();
+                state.asking.forget(source, &name);
+                return self.change(state, source, Change::RemoveService(name));
+            }
             // That it was said is noted.
             Change::Confirmed => {}
             Change::Places(places) => {
@@ -236,6 +249,7 @@ impl Inner {
         if is_early {
             self.sync(&mut state, source);
         }
+        state.asking.over(source);
         self.look_at_own(&state);
         drop(state);
         self.notify();
@@ -247,6 +261,7 @@ impl Inner {
         if !self.is_synced() && state.synced.len() >= self.sources.len() {
             self.set_synced();
             self.examine_all(state);
+            self.ask_for_held(state);
         }
     }
 
@@ -345,6 +360,9 @@ impl Inner {
     /// Notes that a part is refused; without a good definition, what it defines is refused, too.
     pub(super) fn refuse(&self, state: &mut State, source: SourceId, part: &str, reason: String) {
         self.report(part, &reason);
+        if let Part::Service(name) = Part::of(part) {
+            state.asking.answered(source, name);
+        }
         let before = state.standing(part);
         state.refused.entry(part.to_owned()).or_default().insert(source, reason);
         if state.standing(part) != before {

@@ -177,9 +177,12 @@ impl Inner {
         self.is_synced() && cluster.line().all(|cluster| !cluster.discovered.is_awaited())
     }
 
-    /// Whether every source has spoken, and every discovery of theirs has come to something.
+    /// Whether every source has spoken, also of the names that were asked for, and every discovery
+    /// of theirs has come to something.
     fn is_ready(&self) -> bool {
-        self.is_synced() && self.awaited.load(Ordering::Acquire) == 0
+        self.is_synced()
+            && self.awaited.load(Ordering::Acquire) == 0
+            && !self.state().asking.is_any_awaited()
     }
 
     /// Wakes whoever waits for configuration.
@@ -196,13 +199,15 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends when the service of the cell's name is there, or every source has delivered its first state.
+    /// Ends when the service of the cell's name is there, or no source has still to speak of it.
     pub(crate) fn changed(self: &Arc<Self>, cell: &Arc<ServiceCell>) -> BoxFuture<()> {
         let (inner, cell) = (Arc::clone(self), Arc::clone(cell));
         Box::pin(async move {
             inner
                 .wait_until(|inner| {
-                    inner.find_named(&cell.name).is_some() || inner.is_synced() || inner.is_closed()
+                    inner.find_named(&cell.name).is_some()
+                        || (inner.is_synced() && !inner.is_asked(&cell.name))
+                        || inner.is_closed()
                 })
                 .await;
         })
@@ -281,7 +286,6 @@ impl Inner {
     }
 
     /// When the service was last called, to about a second; nothing if it is not defined.
-    #[cfg(feature = "dns")]
     pub(super) fn called(&self, service: &str) -> Option<crate::core::Instant> {
         let service = self.services.load().get(service)?.current.load_full()?;
         let used = service.table.iter().map(|route| route.policy.budget.tokens().used()).max()?;

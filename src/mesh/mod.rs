@@ -17,6 +17,7 @@
 //! 13. transport, or the application's own leaf.
 
 mod apply;
+mod asking;
 mod builder;
 mod call;
 mod check;

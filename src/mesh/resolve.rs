@@ -68,16 +68,29 @@ impl Inner {
         if self.is_synced() {
             return match self.find_named(&full) {
                 Some(cell) => Ok(cell),
-                None => self.unfound(&full),
+                None => match self.unfound(&full)? {
+                    Some(cell) => Ok(cell),
+                    // A source looks it up.
+                    None => Ok(self.absent(&full)),
+                },
             };
         }
-        let mut state = self.state();
-        let known = self.services.load().get(full.as_str()).map(Arc::clone);
-        Ok(known.unwrap_or_else(|| state.absent.cell(&full, &self.hub)))
+        Ok(self.absent(&full))
     }
 
-    /// What becomes of a name that no source defines, once all have spoken.
-    pub(crate) fn unfound(self: &Arc<Self>, name: &str) -> Result<Arc<ServiceCell>, Error> {
+    /// The cell of a name that is not defined yet.
+    fn absent(&self, full: &str) -> Arc<ServiceCell> {
+        let mut state = self.state();
+        let known = self.services.load().get(full).map(Arc::clone);
+        known.unwrap_or_else(|| state.absent.cell(full, &self.hub))
+    }
+
+    /// What becomes of a name that no source defines, once all have spoken. Nothing yet while a
+    /// source looks it up.
+    pub(crate) fn unfound(self: &Arc<Self>, name: &str) -> Result<Option<Arc<ServiceCell>>, Error> {
+        if self.ask(name)? {
+            return Ok(None);
+        }
         #[cfg(feature = "dns")]
         if self.unknown_names == UnknownNames::Dns
             && self.refusals(name).is_empty()
@@ -85,7 +98,7 @@ impl Inner {
         {
             self.define_by_dns(&name)?;
         }
-        self.find_named(name).ok_or_else(|| self.unknown(name))
+        self.find_named(name).map(Some).ok_or_else(|| self.unknown(name))
     }
 
     /// The cell of an exact name that is defined or refused.

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    cluster::Cluster, keys::Keys, listed::Listed, overlay, runtime::Runtime, service::ServiceCell,
+    asking::Asking, cluster::Cluster, keys::Keys, listed::Listed, overlay, runtime::Runtime,
+    service::ServiceCell,
 };
 use crate::{
     balance::Diff,
@@ -27,6 +28,7 @@ pub(super) struct State {
     /// Services that point nowhere, as far as all sources together say.
     pub(super) flaws: BTreeMap<String, String>,
     pub(super) absent: Absent,
+    pub(super) asking: Asking,
     pub(super) keys: Keys,
     pub(super) runtime: Runtime,
     pub(super) synced: HashSet<SourceId>,
@@ -107,7 +109,14 @@ impl State {
     /// Whether a source defines the service; a cluster is also the service of its name.
     #[cfg(feature = "dns")]
     pub(super) fn knows(&self, name: &str) -> bool {
-        self.services.get(name).is_some_and(|by| !by.is_empty()) || self.is_cluster(name)
+        self.services.get(name).is_some_and(|by| !by.is_empty()) || self.is_callable(name)
+    }
+
+    /// Whether a source defines the cluster, and with it the service of its name. The clusters of a
+    /// source that looks names up are none: what a name means there, it is asked.
+    fn is_callable(&self, name: &str) -> bool {
+        let said = self.clusters.get(name).map(|entry| &entry.settings);
+        said.is_some_and(|said| said.keys().any(|source| !self.asking.has(*source)))
     }
 
     /// Whether a source defines the cluster; one that is only named by a route is none.
@@ -133,7 +142,7 @@ impl State {
         if said.is_some_and(|by| !by.is_empty()) {
             return Standing::Defined;
         }
-        if self.is_cluster(name) { Standing::Defined } else { Standing::Absent }
+        if self.is_callable(name) { Standing::Defined } else { Standing::Absent }
     }
 
     /// What the cluster comes to. One whose settings are refused is not run on defaults because
@@ -158,7 +167,8 @@ impl State {
     pub(super) fn reachable(&self, name: &str) -> Result<(), String> {
         let Some(entry) = self.clusters.get(name) else { return Ok(()) };
         // What is asked of DNS has been called already.
-        let is_listed = entry.settings.keys().any(|source| *source != SourceId::DNS);
+        let is_own = |source: &SourceId| *source == SourceId::DNS || self.asking.has(*source);
+        let is_listed = entry.settings.keys().any(|source| !is_own(source));
         let is_named = entry.users.iter().any(|user| user != name) || !entry.backs.is_empty();
         if !is_listed || is_named {
             return Ok(());

@@ -238,7 +238,8 @@ async fn what_cannot_be_chosen_is_refused_with_its_place() {
         ),
         ("{cluster_plugin: {name: x}}", "cluster_plugin"),
     ] {
-        let text = format!("services: {{shop: {{routes: [{route}]}}}}\nclusters: {{a: {{}}, b: {{}}}}\n");
+        let text =
+            format!("services: {{shop: {{routes: [{route}]}}}}\nclusters: {{a: {{}}, b: {{}}}}\n");
         let error = refusal(&text).await;
         assert!(error.contains(expected), "{route}: {error}");
     }

@@ -61,7 +61,10 @@ async fn a_bad_key_is_refused_and_its_last_good_value_stays() {
     let has = |part: &str, text: &str| {
         told.iter().any(|(it, reason)| it == part && reason.contains(text))
     };
-    assert!(has("runtime shop.canary", "runtime.shop.canary = 101: must be in 0..=100 (line "), "{told:?}");
+    assert!(
+        has("runtime shop.canary", "runtime.shop.canary = 101: must be in 0..=100 (line "),
+        "{told:?}"
+    );
     assert!(has("runtime shop.copies", "expected a number"), "{told:?}");
     assert_eq!(world.who(get("/")).await, "b");
     for (key, percent) in [("", 1.0), ("a", -1.0), ("a", f64::NAN)] {

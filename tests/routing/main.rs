@@ -39,7 +39,8 @@ async fn endpoint(name: &'static str) -> Server {
         let text = |value: &HeaderValue| value.to_str().unwrap_or("?").to_owned();
         let host = headers.get("host").map(text).unwrap_or_default();
         let mut told = format!("{name} {} host={host}", request.uri());
-        let mut said: Vec<_> = headers.iter().filter(|it| it.0.as_str().starts_with("x-")).collect();
+        let mut said: Vec<_> =
+            headers.iter().filter(|it| it.0.as_str().starts_with("x-")).collect();
         said.sort_by_key(|(name, _)| name.as_str());
         for (name, value) in said {
             told += &format!(" {name}={}", text(value));

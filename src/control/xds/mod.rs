@@ -30,3 +30,5 @@
 
 #[allow(dead_code, reason = "what is built on it comes next")]
 mod kind;
+#[allow(dead_code, reason = "what is built on it comes next")]
+mod resource;

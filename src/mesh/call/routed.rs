@@ -219,10 +219,12 @@ impl PathProj<'_> {
     fn unresolved(&mut self, started: Instant) -> Step {
         let Caller { inner, cell, .. } = &*self.caller;
         if inner.is_synced() {
-            return match inner.unfound(&cell.name) {
-                Ok(_) => Step::Again,
-                Err(error) => Step::Return(Err(error)),
-            };
+            match inner.unfound(&cell.name) {
+                Ok(Some(_)) => return Step::Again,
+                // A source looks it up.
+                Ok(None) => {}
+                Err(error) => return Step::Return(Err(error)),
+            }
         }
         if let Some(request) = &*self.request {
             let call = request.extensions().get::<Call>();

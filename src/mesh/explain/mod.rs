@@ -172,6 +172,9 @@ fn unknown(inner: &Inner, name: &str) -> Error {
         ));
     }
     let error = inner.unknown(name);
+    if error.kind() == ErrorKind::UnknownService && inner.may_ask(name) {
+        return error.noted("its first call asks the sources that look names up");
+    }
     if inner.unknown_names == UnknownNames::Dns && error.kind() == ErrorKind::UnknownService {
         return error.noted("its first call asks DNS for it");
     }

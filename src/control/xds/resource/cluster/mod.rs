@@ -1,0 +1,5 @@
+//! Clusters (CDS).
+
+mod sockets;
+
+pub(crate) use self::sockets::Sockets;

@@ -1,0 +1,231 @@
+//! What resources are decoded into.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::cluster::Sockets;
+use crate::config::{self, DropOverload, Filter, IdentityFiles, LocalityWeight, RateDescriptor};
+
+/// A decoded resource.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Resource {
+    Listener(Arc<Listener>),
+    Routes(Arc<Routes>),
+    Cluster(Arc<Cluster>),
+    Endpoints(Arc<Endpoints>),
+}
+
+/// What decoding needs to know of the bootstrap.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Context {
+    pub(crate) dialect: Dialect,
+    /// Whether the control plane is trusted to change authorities (gRFC A81).
+    pub(crate) trusted: bool,
+    /// The instances of certificate providers of the bootstrap, and under which name of
+    /// `identities` the mesh knows each.
+    pub(crate) providers: BTreeMap<String, String>,
+    /// The same of secrets (SDS): Istio's `default` and `ROOTCA`.
+    pub(crate) secrets: BTreeMap<String, String>,
+}
+
+/// Whose reading of what a resource leaves out is meant.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Dialect {
+    /// gRPC's: localities by weight, no panic, no overprovisioning, no timeout.
+    Proxyless,
+    /// Envoy's: its defaults.
+    #[default]
+    Sidecar,
+}
+
+/// A listener (LDS): where the routes of a name are, and what every call passes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Listener {
+    pub(crate) name: Arc<str>,
+    pub(crate) routes: RoutesFrom,
+    /// In order, without the router.
+    pub(crate) filters: Vec<HttpFilter>,
+    pub(crate) policy: config::Policy,
+    /// Where a listener of a sidecar listens.
+    pub(crate) address: Option<SocketAddr>,
+    /// What is said and not done.
+    pub(crate) notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum RoutesFrom {
+    /// A resource (RDS) of this name.
+    Named(Arc<str>),
+    Inline(Arc<Routes>),
+}
+
+/// A filter of a listener.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HttpFilter {
+    /// What routes override it by.
+    pub(crate) name: String,
+    /// Whether it is off unless a route turns it on.
+    pub(crate) disabled: bool,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What a filter does to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// This, whatever the route.
+    Filter(Filter),
+    /// This limit, described as the route says.
+    Limited(Filter),
+}
+
+/// What a virtual host, a route or one of its clusters makes of a filter.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Override {
+    Disabled,
+    /// It takes the filter's place.
+    Steps(Vec<Step>),
+    /// It says nothing of its own, and turns the filter on.
+    Enabled,
+}
+
+/// A route configuration (RDS).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Routes {
+    pub(crate) name: Arc<str>,
+    pub(crate) hosts: Vec<VirtualHost>,
+    /// What is said and not done.
+    pub(crate) notes: Vec<String>,
+    /// Whether the port of an authority counts for nothing.
+    pub(crate) ignore_port: bool,
+}
+
+/// The routes of some authorities.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct VirtualHost {
+    pub(crate) name: String,
+    pub(crate) domains: Vec<String>,
+    pub(crate) routes: Vec<Route>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Route {
+    /// Without what filters of the listener do.
+    pub(crate) config: config::Route,
+    /// By the filter's name, those of the virtual host too.
+    pub(crate) overrides: BTreeMap<String, Override>,
+    /// What describes its requests to filters that limit rates.
+    pub(crate) describe: Vec<RateDescriptor>,
+}
+
+/// A cluster (CDS).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Cluster {
+    pub(crate) name: Arc<str>,
+    /// Without what comes from [`Endpoints`]: put together by [`Cluster::with`].
+    pub(crate) config: config::Cluster,
+    pub(crate) endpoints: EndpointsFrom,
+    /// Whether its load is reported to the server that it came from (LRS), and which metrics of
+    /// ORCA reports are.
+    pub(crate) load_report: Option<Vec<String>>,
+    /// How endpoints are secured, by what their metadata says.
+    pub(crate) sockets: Sockets,
+    /// Files of keys and roots that it names, by the name that its settings have for them: to be
+    /// added to the identities of the mesh.
+    pub(crate) identities: BTreeMap<String, IdentityFiles>,
+    /// Whether localities count by their weights as soon as any has one (gRPC).
+    pub(crate) weighs_localities: bool,
+    /// What is said and not done.
+    pub(crate) notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum EndpointsFrom {
+    /// A resource (EDS) of this name; none: of the cluster's.
+    Eds { service_name: Option<Arc<str>> },
+    /// The configuration has them.
+    Inline,
+    /// DNS, which the configuration tells of.
+    Dns,
+    /// The clusters of these names, the first that works (gRFC A37).
+    Aggregate(Vec<Arc<str>>),
+}
+
+/// The endpoints of a cluster (EDS).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Endpoints {
+    pub(crate) name: Arc<str>,
+    pub(crate) endpoints: Vec<config::Endpoint>,
+    pub(crate) localities: Vec<LocalityWeight>,
+    pub(crate) drops: Vec<DropOverload>,
+    /// Unit: percent.
+    pub(crate) overprovisioning: Option<u32>,
+    pub(crate) weighted_health: bool,
+    /// How long it is good without news.
+    pub(crate) stale_after: Option<Duration>,
+    /// What is said and not done.
+    pub(crate) notes: Vec<String>,
+}
+
+// === impl Resource ===
+
+impl Resource {
+    /// What it says and nothing here does.
+    pub(crate) fn notes(&self) -> &[String] {
+        match self {
+            Self::Listener(it) => &it.notes,
+            Self::Routes(it) => &it.notes,
+            Self::Cluster(it) => &it.notes,
+            Self::Endpoints(it) => &it.notes,
+        }
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// The clusters that its filters ask, beside those of the routes.
+    pub(crate) fn clusters(&self) -> BTreeSet<&str> {
+        self.filters.iter().flat_map(|filter| &filter.steps).filter_map(Step::asks).collect()
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    fn asks(&self) -> Option<&str> {
+        match self {
+            Self::Limited(Filter::GlobalRateLimit(limit)) => Some(&limit.cluster),
+            _ => None,
+        }
+    }
+}
+
+// === impl VirtualHost ===
+
+impl VirtualHost {
+    /// The clusters that its routes lead to, mirrors too.
+    pub(crate) fn clusters(&self) -> BTreeSet<&str> {
+        self.routes.iter().flat_map(Route::clusters).collect()
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    fn clusters(&self) -> impl Iterator<Item = &str> {
+        let targets = self.config.clusters.iter().map(|target| target.name.as_str());
+        let copies = self.config.filters.iter().filter_map(|filter| match filter {
+            Filter::Mirror(mirror) => mirror.cluster.as_deref(),
+            _ => None,
+        });
+        let steps = self.overrides.values().filter_map(|it| match it {
+            Override::Steps(steps) => Some(steps),
+            Override::Disabled | Override::Enabled => None,
+        });
+        targets.chain(copies).chain(steps.flatten().filter_map(Step::asks))
+    }
+}

@@ -1,0 +1,131 @@
+//! A walk through a resource: where it stands, what it notes, and how it refuses.
+
+use std::fmt::Display;
+
+/// Why a resource is refused: the field's place, its value and the reason.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Bad(pub(super) String);
+
+pub(super) type Result<T> = std::result::Result<T, Bad>;
+
+/// The longest value that a report repeats. Unit: characters.
+const SHOWN: usize = 120;
+/// The most notes of one resource: one more says how many there are.
+const MOST_NOTES: usize = 50;
+
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    path: String,
+    notes: Vec<String>,
+    left_out: usize,
+}
+
+// === impl Walk ===
+
+impl Walk {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn notes(self) -> Vec<String> {
+        let mut notes = self.notes;
+        if self.left_out > 0 {
+            notes.push(format!("and {} notes more", self.left_out));
+        }
+        notes
+    }
+
+    /// Goes into a field.
+    pub(super) fn within<T>(&mut self, field: &str, step: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        if length > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(field);
+        let result = step(self);
+        self.path.truncate(length);
+        result
+    }
+
+    /// Goes through a list.
+    pub(super) fn each<I, T>(
+        &mut self,
+        field: &str,
+        items: &[I],
+        mut step: impl FnMut(&mut Self, &I) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut all = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            all.push(self.within(&format!("{field}[{index}]"), |walk| step(walk, item))?);
+        }
+        Ok(all)
+    }
+
+    /// Refuses a field.
+    pub(super) fn refuse<T>(
+        &self,
+        field: &str,
+        value: impl Display,
+        reason: impl Display,
+    ) -> Result<T> {
+        Err(self.bad(field, value, reason))
+    }
+
+    pub(super) fn bad(&self, field: &str, value: impl Display, reason: impl Display) -> Bad {
+        Bad(format!("{} = {}: {reason}", self.place(field), shown(&value.to_string())))
+    }
+
+    /// Says that a field counts for nothing, or for something else.
+    pub(super) fn note(&mut self, field: &str, reason: impl Display) {
+        if self.notes.len() < MOST_NOTES {
+            self.notes.push(format!("{}: {reason}", self.place(field)));
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Says so of a field that is said.
+    pub(super) fn note_if(&mut self, is_said: bool, field: &str, reason: &str) {
+        if is_said {
+            self.note(field, reason);
+        }
+    }
+
+    /// Refuses what the model's own checks refuse.
+    pub(super) fn checked(
+        &self,
+        field: &str,
+        result: std::result::Result<(), crate::config::ConfigErrors>,
+    ) -> Result<()> {
+        result.map_err(|errors| Bad(format!("{}: {}", self.place(field), shown_long(&errors))))
+    }
+
+    fn place(&self, field: &str) -> String {
+        match (self.path.as_str(), field) {
+            ("", "") => "resource".to_owned(),
+            (path, "") => path.to_owned(),
+            ("", field) => field.to_owned(),
+            (path, field) => format!("{path}.{field}"),
+        }
+    }
+}
+
+/// A value as a report can show it: no control characters, and not endless.
+fn shown(value: &str) -> String {
+    let mut text: String = value.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if value.chars().nth(SHOWN).is_some() {
+        text.push('…');
+    }
+    if text.is_empty() { "\"\"".to_owned() } else { text }
+}
+
+fn shown_long(errors: &crate::config::ConfigErrors) -> String {
+    let text = errors.to_string();
+    match text.char_indices().nth(8 * SHOWN) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
+/// What stands at notes of what the stack has no place for.
+pub(super) const IGNORED: &str = "counts for nothing here";
