@@ -546,6 +546,10 @@ const RUNS: &[&str] = &[
     "services.a.routes[0].upgrades[0].protocol",
     "services.a.routes[0].filters[0].rewrite.host=endpoint",
     "services.a.routes[0].filters[0].mirror.key",
+    "services.a.filters[0].named",
+    "services.a.filters[0].named.disabled",
+    "services.a.filters[0].named.filter",
+    "services.a.filters[0].named.name",
     "services.a.routes[0].matches[0].metadata[0].namespace",
     "services.a.filters[0].throttle",
     "services.a.filters[0].throttle.enabled",
@@ -1380,7 +1384,9 @@ fn of_filter(path: &str) -> String {
 /// What only a route says, and none of its clusters.
 fn is_of_route(path: &str) -> bool {
     let filter = path.strip_prefix("services.a.routes[0].clusters[0].filters[0].");
-    filter.is_some_and(|it| it.starts_with("session") || it == "fault.per_attempt")
+    filter.is_some_and(|it| {
+        it.starts_with("session") || it.starts_with("named") || it == "fault.per_attempt"
+    })
 }
 
 /// What runs only beside something else: changes to a filter beside the filter, what a note must be
