@@ -23,7 +23,7 @@ pub struct Route {
     /// How one of the clusters is chosen, once for all attempts of a call. Default: by weight.
     pub choice: ClusterChoice,
     /// The header that names the cluster, in place of `clusters`: one that a source defines. The call
-    /// must be allowed by the rules of the service of that name, too. Default: none. Source: xDS
+    /// must be allowed by the rules of the services that lead there, too. Default: none. Source: xDS
     /// `cluster_header`.
     pub cluster_header: Option<String>,
     /// A plugin that names the cluster (gRFC A28's cluster specifier). Not supported yet.

@@ -6,6 +6,7 @@ use http::{HeaderName, Request, StatusCode};
 
 use super::{
     cluster::Cluster,
+    directory::Known,
     inner::Inner,
     service::{Mirror, Route, Target},
 };
@@ -58,10 +59,10 @@ impl Choosing {
 impl ByHeader {
     /// The target that a request names.
     //= Envoy RouteEntryImplBase: `cluster_header` is read of the request as the caller has made it
-    pub(crate) fn target<B>(&self, inner: &Inner, request: &Request<B>) -> Option<Target> {
+    pub(crate) fn target<B>(&self, inner: &Inner, request: &Request<B>) -> Option<(Target, Known)> {
         let named = request.headers().get(&self.name)?.to_str().ok()?;
-        let cluster = inner.directory.get(named)?;
-        Some(Target::like(self, cluster))
+        let known = inner.directory.get(named)?;
+        Some((Target::like(self, Arc::clone(&known.cluster)), known))
     }
 
     /// There is none.

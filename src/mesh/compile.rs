@@ -185,7 +185,20 @@ impl Inner {
             state.named.insert(name.to_owned(), targets);
         }
         for target in touched {
+            self.relist(state, &target);
             self.examine(state, &target);
+        }
+    }
+
+    /// Who leads to a cluster, and through it to those that take over from it, has changed.
+    fn relist(&self, state: &State, cluster: &str) {
+        if !self.directory.is_used() {
+            return;
+        }
+        self.directory.note(state, cluster);
+        if let Some(entry) = state.clusters.get(cluster) {
+            let others = stand_ins(&entry.cell.core.load().config);
+            others.iter().for_each(|other| self.directory.note(state, other));
         }
     }
 

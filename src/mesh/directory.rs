@@ -4,7 +4,7 @@
 //! copy of one small map, and a call neither locks nor waits. It is empty until a route asks for it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, OnceLock},
 };
 
@@ -13,14 +13,23 @@ use twox_hash::XxHash64;
 
 use super::{
     cluster::Cluster,
-    state::{Standing, State},
+    state::{Entry, Standing, State},
 };
 use crate::discover::SourceId;
 
 /// How many maps there are.
 const MAPS: usize = 64;
 
-type Map = HashMap<Arc<str>, Arc<Cluster>>;
+type Map = HashMap<Arc<str>, Known>;
+
+/// A cluster that a request may name.
+#[derive(Clone)]
+pub(crate) struct Known {
+    pub(crate) cluster: Arc<Cluster>,
+    /// The services that lead there: that of its name, and those that name it or a cluster that it takes
+    /// over from.
+    pub(crate) services: Arc<[Arc<str>]>,
+}
 
 /// The clusters that a source defines.
 #[derive(Default)]
@@ -30,9 +39,13 @@ pub(crate) struct Directory(OnceLock<Box<[ArcSwap<Map>]>>);
 
 impl Directory {
     /// The cluster of this name, without case.
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<Cluster>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Known> {
         let name = name.to_ascii_lowercase();
         self.map(&name)?.load().get(name.as_str()).cloned()
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.0.get().is_some()
     }
 
     /// A route names clusters by a header: they are listed from now on.
@@ -48,7 +61,7 @@ impl Directory {
         }
     }
 
-    /// A cluster may have come or gone.
+    /// A cluster may have come or gone, or who leads there.
     pub(super) fn note(&self, state: &State, name: &str) {
         let Some(map) = self.map(name) else { return };
         let entry = state.clusters.get(name).filter(|entry| {
@@ -56,19 +69,25 @@ impl Directory {
             state.cluster(name) == Standing::Defined
                 && entry.settings.keys().any(|source| *source != SourceId::DNS)
         });
+        let now = entry.map(|entry| Known {
+            cluster: Arc::clone(&entry.cell),
+            services: leading_to(state, name, entry),
+        });
         let known = map.load();
-        let is_same = match (known.get(name), entry) {
+        let is_same = match (known.get(name), &now) {
             (None, None) => true,
-            (Some(known), Some(entry)) => Arc::ptr_eq(known, &entry.cell),
+            (Some(before), Some(now)) => {
+                Arc::ptr_eq(&before.cluster, &now.cluster) && before.services == now.services
+            }
             _ => false,
         };
         if is_same {
             return;
         }
         let mut changed = Map::clone(&known);
-        match entry {
-            Some(entry) => {
-                changed.insert(Arc::clone(&entry.cell.name), Arc::clone(&entry.cell));
+        match now {
+            Some(now) => {
+                changed.insert(Arc::clone(&now.cluster.name), now);
             }
             None => {
                 changed.remove(name);
@@ -82,4 +101,14 @@ impl Directory {
         let hash = XxHash64::oneshot(0, name.as_bytes());
         maps.get(usize::try_from(hash % MAPS as u64).ok()?)
     }
+}
+
+fn leading_to(state: &State, name: &str, entry: &Entry) -> Arc<[Arc<str>]> {
+    let backed =
+        entry.backs.iter().filter_map(|backed| Some((backed, state.clusters.get(backed)?)));
+    let through = backed.flat_map(|(backed, entry)| entry.users.iter().chain([backed]));
+    let users = entry.users.iter().map(String::as_str);
+    let names = users.chain([name]).chain(through.map(String::as_str));
+    let names: BTreeSet<&str> = names.collect();
+    names.into_iter().map(Into::into).collect()
 }

@@ -95,7 +95,7 @@ async fn each_piece_names_its_place() {
             format!(
                 "{{{to}, filters: [{{request_headers: {{set: {{x-a: \"%DOWNSTREAM_REMOTE_ADDRESS%\"}}}}}}]}}"
             ),
-            "values of the source's system are not supported yet",
+            "`%DOWNSTREAM_REMOTE_ADDRESS%` is not supported yet",
         ),
         (
             format!("{{{to}, filters: [{{rewrite: {{path: {{full: \"a b\"}}}}}}]}}"),

@@ -18,7 +18,7 @@ services:
         missing_cluster_status: 404
         filters: [{request_headers: {set: {x-sent: to-%UPSTREAM_CLUSTER%}}}]
       - cluster_header: x-to
-  b:
+  other:
     cluster: b
     filters:
       - authorize: {rules: [{name: only-reads, action: deny, permissions: [{method: POST}]}]}
@@ -79,6 +79,17 @@ async fn a_header_is_no_way_around_the_rules_of_a_service() {
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     let counts: Vec<_> = world.servers.values().map(|server| server.requests()).collect();
     assert_eq!(counts, [1, 0, 1], "who is denied is not sent");
+    // Rules of a service that leads there through a cluster that it takes over from.
+    let world = World::new(
+        "services:\n  shop: {routes: [{cluster_header: x-to}]}\n  other:\n    cluster: a\n\
+         \x20   filters: [{authorize: {rules: [{name: only-reads, action: deny, permissions: [{method: POST}]}]}}]\n\
+         clusters:\n  a: {endpoints: [{address: \"<A>\"}], failover: {clusters: [b]}}\n\
+         \x20 b: {endpoints: [{address: \"<B>\"}]}\n  c: {endpoints: [{address: \"<C>\"}]}\n",
+    )
+    .await;
+    for (cluster, is_allowed) in [("a", false), ("b", false), ("c", true)] {
+        assert_eq!(world.send(post(cluster)).await.is_ok(), is_allowed, "{cluster}");
+    }
 }
 
 #[tokio::test]

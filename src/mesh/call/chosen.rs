@@ -9,6 +9,7 @@ use crate::{
     core::{Error, ErrorKind, Outgoing, Phase, Random, Refusal},
     mesh::{
         choosing::{self, Choosing},
+        directory::Known,
         guard::Placed,
         inner::Inner,
         service::{Route, Target},
@@ -30,7 +31,7 @@ pub(super) enum To {
 /// A target that a request names.
 pub(super) struct Destination {
     target: Target,
-    /// The rules of the service of its name, which the call must meet first.
+    /// The rules of the services that lead there, which the call must meet first.
     pub(super) rules: Arc<[Placed]>,
 }
 
@@ -78,11 +79,12 @@ pub(super) fn choose(
     })
 }
 
-/// The cluster that a request names, and the rules that a call of the service of that name obeys: a
+/// The cluster that a request of this service names, and the rules of other services that lead there: a
 /// header is no way around them.
 #[cold]
 pub(super) fn name(
     inner: &Inner,
+    service: &Arc<str>,
     chosen: &mut Chosen,
     request: &Request<Outgoing>,
 ) -> Result<(), Error> {
@@ -90,51 +92,59 @@ pub(super) fn name(
     let Some(Choosing::Header(by)) = &route.choosing else { return Ok(()) };
     chosen.to = match by.target(inner, request) {
         None => To::Nowhere,
-        Some(target) => {
-            let rules = rules(inner, &target, request, &inner.random)?;
+        Some((target, known)) => {
+            let rules = rules(inner, service, &known, request, &inner.random)?;
             To::Named(Arc::new(Destination { target, rules }))
         }
     };
     Ok(())
 }
 
-/// The rules of authorisation that a call of the service of this cluster's name would meet.
+/// The rules of authorisation that a call of this service meets when a header takes it to a cluster:
+/// those that calls of the other services meet which lead there.
 pub(in crate::mesh) fn rules<B>(
     inner: &Inner,
-    target: &Target,
+    service: &Arc<str>,
+    known: &Known,
     request: &Request<B>,
     random: &Random,
 ) -> Result<Arc<[Placed]>, Error> {
-    let denied = |why: &str| {
-        Error::new(ErrorKind::Denied, Phase::Authorize)
-            .refused(Refusal::Denied)
-            .detail(format!("its header names cluster `{}`, {why}", target.name))
-            .check("the service of that name")
-    };
     let services = inner.services.load();
-    // No service has this name: no rules are for it.
-    let Some(cell) = services.get(&target.name) else { return Ok(Arc::from([])) };
-    let Some(service) = cell.current.load_full() else {
-        return Err(denied("and the definition of the service of that name is refused"));
-    };
-    let of = |route: &Route| -> Vec<Placed> {
-        let own = route.clusters.iter().filter_map(|(_, target)| target.guards.as_ref());
-        let all = own.chain(&route.guards).flat_map(|guards| guards.iter());
-        let mut rules: Vec<Placed> = Vec::new();
-        for placed in all.filter(|placed| placed.authorizes()) {
-            if !rules.iter().any(|known| known.is(placed)) {
-                rules.push(placed.clone());
+    let mut rules: Vec<Placed> = Vec::new();
+    for name in known.services.iter().filter(|name| *name != service) {
+        let denied = |why: &str| {
+            let cluster = &known.cluster.name;
+            Error::new(ErrorKind::Denied, Phase::Authorize)
+                .refused(Refusal::Denied)
+                .detail(format!("its header names cluster `{cluster}` of service `{name}`, {why}"))
+                .check("the service that leads to this cluster")
+        };
+        // No service has this name: no rules are for it.
+        let Some(cell) = services.get(name) else { continue };
+        let Some(other) = cell.current.load_full() else {
+            return Err(denied("the definition of which is refused"));
+        };
+        match other.table.find(request, random) {
+            Some(found) => {
+                let new = rules_of(found.route);
+                let is_new = |placed: &&Placed| !rules.iter().any(|known| known.is(placed));
+                let new: Vec<_> = new.filter(is_new).cloned().collect();
+                rules.extend(new);
             }
+            None if other.table.iter().any(|route| rules_of(route).next().is_some()) => {
+                return Err(denied("which has rules, and none of whose routes takes it"));
+            }
+            None => {}
         }
-        rules
-    };
-    match service.table.find(request, random) {
-        Some(found) => Ok(of(found.route).into()),
-        None if service.table.iter().any(|route| !of(route).is_empty()) => {
-            Err(denied("and no route of the service of that name, which has rules, takes it"))
-        }
-        None => Ok(Arc::from([])),
     }
+    Ok(rules.into())
+}
+
+/// The rules of a route, whichever of its clusters a call goes to.
+fn rules_of(route: &Route) -> impl Iterator<Item = &Placed> {
+    let own = route.clusters.iter().filter_map(|(_, target)| target.guards.as_ref());
+    let all = own.chain(&route.guards).flat_map(|guards| guards.iter());
+    all.filter(|placed| placed.authorizes())
 }
 
 /// A call that has no cluster to go to: it is answered here, or fails.

@@ -153,7 +153,8 @@ impl PathProj<'_> {
     #[cold]
     pub(super) fn guard(&mut self, mut chosen: Chosen, started: Instant) -> Step {
         if let Some(request) = &*self.request
-            && let Err(error) = chosen::name(&self.caller.inner, &mut chosen, request)
+            && let Err(error) =
+                chosen::name(&self.caller.inner, &self.caller.cell.name, &mut chosen, request)
         {
             return Step::Return(Err(error));
         }

@@ -67,17 +67,19 @@ pub(super) fn sent(call: &Call<'_>, rule: Option<&Rule>) -> Sent {
 /// To the cluster that its header names.
 fn named(call: &Call<'_>, rule: Option<&Rule>, by: &choosing::ByHeader) -> Sent {
     let choice = call.route.choosing.as_ref().map(Choosing::told);
-    let Some(target) = by.target(call.inner, call.request) else {
+    let Some((target, known)) = by.target(call.inner, call.request) else {
         let fails = Some(by.error(call.request).to_string());
         return Sent { choice, fails, ..Sent::default() };
     };
     let clusters = vec![explain(call, rule, &target, 1.0)];
-    match chosen::rules(call.inner, &target, call.request, &Random::dry(0)) {
+    match chosen::rules(call.inner, call.service, &known, call.request, &Random::dry(0)) {
         Err(error) => Sent { choice, clusters, fails: Some(error.to_string()), ..Sent::default() },
         Ok(rules) => {
             let dry = Dry { inner: call.inner, request: call.request, route: call.route };
             let told = rules.iter().filter_map(|rule| rule.explain(&dry));
-            let told = told.map(|told| format!("{told}, of service {}", target.name)).collect();
+            let told = told
+                .map(|told| format!("{told}, of a service that leads to {}", target.name))
+                .collect();
             let refuses = rules.iter().find(|rule| rule.fails(&dry));
             let fails = refuses.and_then(|rule| rule.explain(&dry));
             Sent { choice, clusters, rules: told, fails }

@@ -30,6 +30,8 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     pub(super) inner: &'a Arc<Inner>,
+    /// The service that is called.
+    pub(super) service: &'a Arc<str>,
     pub(super) route: &'a Route,
     pub(super) request: &'a Request<()>,
     pub(super) now: u64,

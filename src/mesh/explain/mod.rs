@@ -94,7 +94,7 @@ impl Explanation {
         let said = head::said_by_call(&request, route.policy.scope, now);
         let settings = route_settings(inner, route, said.as_ref());
         let now = inner.epoch.nanos(now);
-        let call = Call { inner, route, request: &request, now };
+        let call = Call { inner, service: &cell.name, route, request: &request, now };
         let sent = choice::sent(&call, found.rule);
         let dry = Dry { inner, request: &request, route };
         let guards = || route.guards.iter().flat_map(|guards| guards.iter());
