@@ -31,7 +31,7 @@ fn main() {
     replacing();
 }
 
-/// G1, G2a, G2b.
+/// G1, G2a, G2b, G2c.
 fn over_http2() {
     for concurrency in [1, 32] {
         for (name, plain) in
@@ -41,9 +41,12 @@ fn over_http2() {
             let run = || bare.run(concurrency, CALLS);
             per(&format!("path.bare_{concurrency}.{name}"), CALLS, run);
         }
-        for (name, work) in
-            [("balance", Work::Balance), ("full", Work::Full), ("armed", Work::Armed)]
-        {
+        for (name, work) in [
+            ("balance", Work::Balance),
+            ("full", Work::Full),
+            ("armed", Work::Armed),
+            ("idle", Work::Idle),
+        ] {
             let meshed = Meshed::new(work);
             let run = || meshed.run(concurrency, CALLS);
             per(&format!("path.mesh_{concurrency}.{name}"), CALLS, run);

@@ -1,4 +1,4 @@
-//! G1, G2a, G2b: instructions per call through the mesh beside bare hyper, over HTTP/2 to a
+//! G1, G2a, G2b, G2c: instructions per call through the mesh beside bare hyper, over HTTP/2 to a
 //! canned peer in memory.
 #![allow(
     clippy::exit,
@@ -43,6 +43,7 @@ fn bare_32(bare: Bare) -> Bare {
 #[bench::full(args = (Work::Full), setup = Meshed::new)]
 #[bench::safe(args = (Work::Safe), setup = Meshed::new)]
 #[bench::armed(args = (Work::Armed), setup = Meshed::new)]
+#[bench::idle(args = (Work::Idle), setup = Meshed::new)]
 fn mesh_1(meshed: Meshed) -> Meshed {
     meshed.run(1, black_box(CALLS));
     meshed
@@ -53,6 +54,7 @@ fn mesh_1(meshed: Meshed) -> Meshed {
 #[bench::full(args = (Work::Full), setup = Meshed::new)]
 #[bench::safe(args = (Work::Safe), setup = Meshed::new)]
 #[bench::armed(args = (Work::Armed), setup = Meshed::new)]
+#[bench::idle(args = (Work::Idle), setup = Meshed::new)]
 fn mesh_32(meshed: Meshed) -> Meshed {
     meshed.run(32, black_box(CALLS));
     meshed

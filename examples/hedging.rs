@@ -34,19 +34,18 @@ async fn main() -> Result<(), BoxError> {
     let sent = Arc::new(AtomicU32::new(0));
     let replicas = [replica(&sent).await?, replica(&sent).await?];
     println!("{:>10} {:>8} {:>8} {:>8} {:>11}", "", "p50", "p99", "p99.9", "extra load");
-    let [_, without] = run(&replicas, &sent, None).await?;
-    let [extra, with] = run(&replicas, &sent, Some(Hedge::within(3.0))).await?;
-    assert!(with < without, "p99 fell");
-    assert!(extra <= Duration::from_millis(30), "of a second of calls, 3 % are 30 ms");
+    run(&replicas, &sent, None).await?;
+    let extra = run(&replicas, &sent, Some(Hedge::within(3.0))).await?;
+    assert!(extra <= 0.03, "no more than was allowed");
     Ok(())
 }
 
-/// Calls the replicas; tells the latencies, and gives the extra load per second and p99.
+/// Calls the replicas; tells the latencies, and gives the extra load.
 async fn run(
     replicas: &[SocketAddr],
     sent: &Arc<AtomicU32>,
     hedge: Option<Hedge>,
-) -> Result<[Duration; 2], BoxError> {
+) -> Result<f64, BoxError> {
     let name = if hedge.is_some() { "hedged" } else { "not hedged" };
     let mesh = Mesh::builder()
         .endpoints("users.prod", replicas.iter().copied())
@@ -86,7 +85,7 @@ async fn run(
         extra * 100.0
     );
     mesh.shutdown(Duration::ZERO).await;
-    Ok([Duration::from_secs_f64(extra), at(990)])
+    Ok(extra)
 }
 
 /// A server that takes 200 ms for one request of forty.

@@ -456,3 +456,9 @@ pub fn load_report(bytes: &[u8]) {
         }
     }
 }
+
+/// A client of control planes, its servers and streams, as the bytes have them.
+#[cfg(feature = "xds")]
+pub fn xds_client(script: &[u8]) {
+    crate::control::xds::script(script);
+}

@@ -235,6 +235,30 @@ async fn a_retry_that_a_limit_refuses_costs_the_budget_nothing() {
     patience(slow).await.unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn a_call_that_its_cluster_refuses_pays_nothing_in() {
+    let slow = Slow::start().await;
+    let limits = breakers(|it| it.max_requests = Some(1));
+    let source = Static::default().cluster("users", cluster([&slow.server], limits));
+    let mut service = Service::default();
+    let mut budget = Budget::default();
+    (budget.ratio, budget.min_per_second) = (1.0, 0);
+    service.policy.retry = Some(Retry::standard().budget(budget));
+    let mesh = Mesh::builder().source(source.service("users", service)).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    let balance = || mesh.metrics().total("mesh.client.retry_budget.balance", &[]);
+    let one = tokio::spawn(fetch(&client, get("/")));
+    until(|| slow.server.requests() == 1).await;
+    for answer in patience(storm(2, 10, |_| fetch(&client, get("/")))).await {
+        is_refused(&answer.unwrap_err(), Refusal::MaxRequests, "UO");
+    }
+    // That of the call that was let in.
+    assert_eq!(balance(), 1.0);
+    slow.leave.add_permits(1);
+    patience(one).await.unwrap().unwrap();
+}
+
 /// `/high` is of high priority, everything else is not.
 fn service() -> Service {
     let route = |path: &str| {

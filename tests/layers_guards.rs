@@ -24,11 +24,13 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_mesh::{
     Body, BoxError, Error, Phase, Refusal, Retry,
     config::{
-        Authorization, AuthorizationRule as Rule, Fault, IdentityMatch, LabelMatch, PathMatch,
-        Permission, Principal, StringMatch,
+        AdaptiveConcurrency, AdmissionControl, Authorization, AuthorizationRule as Rule,
+        ConcurrencyController, Fault, HeaderMatch, IdentityMatch, LabelMatch, PathMatch,
+        Permission, Principal, StringMatch, Throttle,
     },
     resilience::{
-        AuthorizeLayer, DeadlineLayer, FaultLayer, RetryLayer,
+        AdaptiveConcurrencyLayer, AdmissionControlLayer, AuthorizeLayer, DeadlineLayer, FaultLayer,
+        RetryLayer, ThrottleLayer,
         authorize::Authorize,
         fault::{Fault as Faulty, FaultBody},
     },
@@ -150,6 +152,48 @@ async fn faults_of_a_layer_under_a_deadline_and_inside_of_retries() {
     for field in ["fault.cluster", "fault.per_attempt", "fault.callers"] {
         assert!(refused.contains(field), "{refused}");
     }
+}
+
+/// Many calls that are answered by a fault, then 20 at once that are not: how many of those are let in.
+async fn let_in_after_faults<S, T>(mut service: S) -> usize
+where
+    S: Service<Request<Body>, Response = Response<T>, Error = BoxError>,
+{
+    for _ in 0..500 {
+        let mut drill = get("/");
+        drill.headers_mut().insert("x-drill", "1".parse().unwrap());
+        let answer = service.ready().await.unwrap().call(drill).await.unwrap();
+        assert_eq!(answer.extensions().get(), Some(&Refusal::Fault));
+        tokio::time::advance(Duration::from_millis(10)).await;
+    }
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        let mut call = Box::pin(service.ready().await.unwrap().call(get("/")));
+        let polled = futures_util::poll!(&mut call);
+        open.push((polled.is_pending(), call));
+    }
+    open.iter().filter(|(is_open, _)| *is_open).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_fault_layer_answers_tells_the_protections_around_it_nothing() {
+    let mut fault = Fault::abort(503);
+    fault.headers = vec![HeaderMatch::new("x-drill", StringMatch::Present)];
+    let faulty = || {
+        let stuck = service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, BoxError>>()
+        });
+        ServiceBuilder::new().layer(FaultLayer::new(&fault).unwrap()).service(stuck)
+    };
+    let throttle = ThrottleLayer::new(&Throttle::default()).unwrap();
+    assert_eq!(let_in_after_faults(throttle.layer(faulty())).await, 20);
+    let admission = AdmissionControlLayer::new(&AdmissionControl::default()).unwrap();
+    assert_eq!(let_in_after_faults(admission.layer(faulty())).await, 20);
+    let mut limit = AdaptiveConcurrency::default();
+    limit.controller = Some(ConcurrencyController::Aimd(Default::default()));
+    limit.min_concurrency = Some(1);
+    let limit = AdaptiveConcurrencyLayer::new(&limit).unwrap();
+    assert_eq!(let_in_after_faults(limit.layer(faulty())).await, 20);
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ fn a_seed_repeats_its_run_and_another_does_not() {
         (short(Scenario::fast_slow()), &promised),
         (Scenario::rotation().short(9 * S, 2 * S), &peak_ewma),
         (short(Scenario::sinkhole(100)), &peak_ewma),
-        (hedging(Extra::Hedge), &peak_ewma),
+        (hedging(Extra::Hedge(5.0)), &peak_ewma),
         (hedging(Extra::Retries(Some((0.2, 10)))), &Policy::Prequal(0.35)),
     ];
     for (scenario, policy) in scenarios {
@@ -153,6 +153,23 @@ fn dead_and_replaced_servers_fail_no_call() {
             assert!(phase.attempts > phase.calls, "{}: none was refused", policy.name());
         }
     }
+}
+
+#[test]
+fn a_hedge_takes_the_stragglers_out_of_the_tail_and_sends_no_more_than_its_share() {
+    let peak_ewma = Policy::Ours("peak_ewma", Default::default());
+    let look = |extra| {
+        let scenario = Scenario { loads: vec![0.1], ..Scenario::hedging(extra) };
+        let mut tally = run(&scenario.short(5 * S, 10 * S), &peak_ewma, SEED);
+        let phase = &mut tally.phases[0];
+        (phase.quantile(0.995), phase.extra())
+    };
+    let (alone, none) = look(Extra::None);
+    assert_eq!(none, 0.0);
+    assert!(alone > 150 * MS, "half of the stragglers are above it: {} ms", alone / MS);
+    let (hedged, extra) = look(Extra::Hedge(2.0));
+    assert!(hedged < alone / 3, "{} of {} ms", hedged / MS, alone / MS);
+    assert!(extra > 0.01 && extra <= 0.02 + 1e-3, "{extra}");
 }
 
 /// The share of the calls of each second that succeed, of half of the servers gone for 3 s at a load of

@@ -30,7 +30,7 @@ use support::{
     BoxError, GreeterClient, HelloRequest, Leaves, SERVICE, Server, dead_address, fetch, get,
     hello,
     leaf::{answer, ok},
-    post, reply, storm,
+    patience, post, reply, storm,
 };
 
 /// A layer that counts how often it was built and called, whatever it is around.
@@ -217,6 +217,74 @@ async fn waiting_for_a_layers_readiness_is_bounded_by_the_deadline() {
         assert!(answer.unwrap_err().is_timeout());
     }
     assert_eq!(start.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_bounds_a_call_bounds_its_call_layers() {
+    let stuck = tower::layer::layer_fn(|_next| {
+        tower::service_fn(|_: Request<Body>| std::future::pending::<Result<_, BoxError>>())
+    });
+    let mesh = Leaves::new(1)
+        .mesh(|_, _| async { Ok(ok("")) })
+        .call_layer(stuck)
+        .service(SERVICE, |s| {
+            let stream = Duration::from_secs(4);
+            s.max_stream_duration(stream).max_grpc_timeout(Duration::from_secs(3))
+        })
+        .build()
+        .unwrap();
+    let client = mesh.client(SERVICE).unwrap();
+    let start = tokio::time::Instant::now();
+    // What gRPC callers say is theirs.
+    let mut request = get("/");
+    request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("1S"));
+    let error = patience(client.send(request)).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    let words = "4s, `max_stream_duration` by its policy";
+    assert!(error.to_string().contains(words), "{error}");
+    assert_eq!(start.elapsed().as_secs(), 4);
+    for (said, bound) in [("60S", 3), ("2S", 2)] {
+        let mut request = get("/");
+        *request.method_mut() = http::Method::POST;
+        for (name, value) in [("content-type", "application/grpc"), ("grpc-timeout", said)] {
+            request.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        let start = tokio::time::Instant::now();
+        let answer = patience(client.send(request)).await.unwrap();
+        assert_eq!((&answer.headers()["grpc-status"], start.elapsed().as_secs()), (&"4", bound));
+        let text = answer.extensions().get::<tower_mesh::Error>().unwrap().to_string();
+        let of_policy = text.contains("`grpc_timeout.max` by its policy");
+        assert_eq!(of_policy, bound == 3, "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_call_layer_takes_is_taken_from_the_duration_of_the_stream() {
+    let slow = tower::layer::layer_fn(|next: tower_mesh::Next| {
+        tower::service_fn(move |request: Request<Body>| {
+            let mut next = next.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                next.call(request).await
+            }
+        })
+    });
+    let endless = |_, _| async {
+        let frames = futures_util::stream::pending::<Result<_, BoxError>>();
+        Ok(Response::new(Body::new(http_body_util::StreamBody::new(frames))))
+    };
+    let mesh = Leaves::new(1)
+        .mesh(endless)
+        .call_layer(slow)
+        .service(SERVICE, |s| s.max_stream_duration(Duration::from_secs(2)))
+        .build()
+        .unwrap();
+    let start = tokio::time::Instant::now();
+    let answer = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap();
+    let body = patience(http_body_util::BodyExt::collect(answer.into_body())).await;
+    let error = body.map(drop).unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert_eq!(start.elapsed().as_millis(), 2000);
 }
 
 #[tokio::test]

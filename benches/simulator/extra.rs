@@ -1,47 +1,32 @@
-//! Attempts beyond the first: the crate's own retry decisions and budget; and a model of hedging,
-//! paid for by the same budget.
+//! Attempts beyond the first: the crate's own decisions about retries and hedges, and its budget.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use tower_mesh::{
     config,
-    resilience::bench::{Failure, Retries},
+    resilience::bench::{Failure, Hedged, Hedges, Retries},
 };
 
 use super::{
-    model::{hedging, metastable},
+    model::metastable,
     random::Stream,
     scenario::{Extra, Scenario},
 };
 
+/// Of each client, where there are any.
 pub(crate) struct Extras {
-    extra: Extra,
     retries: Vec<Retries>,
-    /// Of each client: its latencies and when they were measured.
-    measured: Vec<Measured>,
+    hedges: Vec<Hedges>,
 }
-
-#[derive(Default)]
-struct Measured {
-    latencies: VecDeque<(u64, u64)>,
-    /// When the quantile was last looked for, and what it was.
-    quantile: (u64, u64),
-}
-
-/// Finagle looks for it every 3 s.
-const REFRESH: u64 = 3_000_000_000;
-/// Before so many latencies are known, there is no quantile of 0.99.
-const ENOUGH: usize = 100;
 
 impl Extras {
     pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
-        let extra = scenario.extra;
-        let clients = 0..scenario.clients;
-        let seed = |client: u32| Stream::new(seed, 2_000_000 + u64::from(client)).word();
+        let seed = |from: u64, client: u32| Stream::new(seed, from + u64::from(client)).word();
         let mut budget = config::Budget::default();
-        let (retry, budget) = match extra {
+        let mut hedge = config::Hedge::default();
+        let (retry, budget) = match scenario.extra {
             Extra::None | Extra::Safe => {
-                return Self { extra, retries: Vec::new(), measured: Vec::new() };
+                return Self { retries: Vec::new(), hedges: Vec::new() };
             }
             Extra::Retries(granted) => {
                 if let Some(granted) = granted {
@@ -53,20 +38,16 @@ impl Extras {
                 let retry = config::Retry::standard().attempts(metastable::ATTEMPTS);
                 (retry.throttle(tokens, ratio), Some(&budget))
             }
-            Extra::Hedge => {
-                budget.ratio = hedging::BUDGET;
-                budget.min_per_second = 0;
+            Extra::Hedge(percent) => {
+                hedge = config::Hedge::within(percent);
                 (config::Retry::standard().attempts(1), Some(&budget))
             }
         };
-        Self {
-            extra,
-            retries: clients
-                .clone()
-                .map(|client| Retries::new(&retry, budget, seed(client)))
-                .collect(),
-            measured: clients.map(|_| Measured::default()).collect(),
-        }
+        let clients = 0..scenario.clients;
+        let retries =
+            clients.clone().map(|client| Retries::new(&retry, budget, seed(2_000_000, client)));
+        let hedges = clients.filter_map(|client| Hedges::new(&hedge, seed(3_000_000, client)));
+        Self { retries: retries.collect(), hedges: hedges.collect() }
     }
 
     pub(crate) fn begin(&self, client: u32, now: u64) {
@@ -88,44 +69,35 @@ impl Extras {
         u64::try_from(after.as_nanos()).ok()
     }
 
-    /// Pays for a hedge.
-    pub(crate) fn pay(&self, client: u32, now: u64) -> bool {
-        self.retries.get(client as usize).is_some_and(|retries| retries.pay(now))
+    /// The first attempt of a call is under way: the hedging of that call, if there is any.
+    pub(crate) fn hedged(&self, client: u32, now: u64) -> Option<Hedged> {
+        self.hedges.get(client as usize).map(|hedges| hedges.begin(now))
     }
 
-    /// After which time an attempt gets another one beside it.
-    pub(crate) fn hedge_after(&mut self, client: u32, now: u64) -> Option<u64> {
-        if self.extra != Extra::Hedge {
-            return None;
-        }
-        let measured = &mut self.measured[client as usize];
-        let from = now.saturating_sub(hedging::WINDOW);
-        while measured.latencies.front().is_some_and(|(at, _)| *at < from) {
-            measured.latencies.pop_front();
-        }
-        if measured.latencies.len() < ENOUGH {
-            return None;
-        }
-        let (at, known) = measured.quantile;
-        if known != 0 && now < at + REFRESH {
-            return Some(known);
-        }
-        let mut latencies: Vec<u64> =
-            measured.latencies.iter().map(|(_, latency)| *latency).collect();
-        let rank = (hedging::QUANTILE * latencies.len() as f64) as usize;
-        let rank = rank.min(latencies.len() - 1);
-        let found = (*latencies.select_nth_unstable(rank).1).max(hedging::FLOOR);
-        measured.quantile = (now, found);
-        Some(found)
+    /// Whether one more attempt is sent now beside those under way.
+    pub(crate) fn hedge(&self, client: u32, now: u64, hedged: &mut Hedged) -> bool {
+        let client = client as usize;
+        let (Some(hedges), Some(retries)) = (self.hedges.get(client), self.retries.get(client))
+        else {
+            return false;
+        };
+        hedges.send(now, hedged, retries)
     }
 
-    /// A call has been answered.
-    pub(crate) fn ended(&mut self, client: u32, now: u64, latency: u64) {
+    /// A call has been answered; after so long, if that was by its first attempt.
+    pub(crate) fn ended(&self, client: u32, now: u64, took: Option<u64>) {
         if let Some(retries) = self.retries.get(client as usize) {
             retries.succeeded();
         }
-        if self.extra == Extra::Hedge {
-            self.measured[client as usize].latencies.push_back((now, latency));
+        if let (Some(hedges), Some(took)) = (self.hedges.get(client as usize), took) {
+            hedges.answered(now, took);
+        }
+    }
+
+    /// The first attempt of a call is left without an answer.
+    pub(crate) fn left(&self, client: u32, now: u64, age: u64) {
+        if let Some(hedges) = self.hedges.get(client as usize) {
+            hedges.unanswered(now, age);
         }
     }
 }

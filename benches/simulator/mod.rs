@@ -1,5 +1,5 @@
 //! A simulator of many clients and servers, deterministic and in virtual time, whose clients run
-//! the crate's own balancer, back-off, retry decisions and budget.
+//! the crate's own balancer, back-off, budget, and decisions about retries and hedges.
 
 pub(crate) mod model;
 

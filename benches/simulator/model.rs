@@ -164,7 +164,7 @@ pub(crate) mod rotation {
 /// Stragglers: one attempt of a hundred takes 20 times as long ("The Tail at Scale", Dean and
 /// Barroso 2013, for the kind; the numbers are ours). No antagonists.
 pub(crate) mod hedging {
-    use super::{MS, S};
+    use super::MS;
 
     /// The work is lognormal.
     pub(crate) const MEDIAN: f64 = 10.0 * MS as f64;
@@ -173,12 +173,9 @@ pub(crate) mod hedging {
     pub(crate) const STRAGGLING: f64 = 20.0;
     pub(crate) const LOAD: f64 = 0.3;
     pub(crate) const CLIENTS: u32 = 20;
-    /// One extra attempt after this quantile of the client's own latencies of the last 30 s, at
-    /// least 1 ms (Finagle's backup requests), under a budget of this share of the calls.
-    pub(crate) const QUANTILE: f64 = 0.99;
-    pub(crate) const WINDOW: u64 = 30 * S;
-    pub(crate) const FLOOR: u64 = MS;
-    pub(crate) const BUDGET: f64 = 0.01;
+    /// What `hedge.max_extra_percent` says, one after the other: as much as there are stragglers,
+    /// twice as much, and five times as much.
+    pub(crate) const EXTRA_PERCENT: [f64; 3] = [1.0, 2.0, 5.0];
 }
 
 /// Half of the servers are gone for 3 s at 80 % of what all can do ("Metastable failures in the

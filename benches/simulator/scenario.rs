@@ -73,8 +73,8 @@ pub(crate) enum Extra {
     Retries(Option<(f64, u32)>),
     /// The same under gRPC's throttle of so many tokens, of which a success gives back a part.
     Throttled(f64, f64),
-    /// One attempt beside the first when that takes long.
-    Hedge,
+    /// One attempt beside the first when that takes long, for so many percent of the calls.
+    Hedge(f64),
 }
 
 /// One question.

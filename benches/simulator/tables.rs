@@ -163,17 +163,18 @@ pub(crate) fn rotation(seed: u64) {
 }
 
 pub(crate) fn hedging(seed: u64) {
-    let p = hedging::QUANTILE * 100.0;
-    head(
-        "Hedging",
-        &format!(
-            "One attempt of a hundred takes 20 times as long. A hedge after p{p}, paid for by a budget of 1 %. Milliseconds."
-        ),
-    );
-    let runs_of: Vec<_> = [("no hedge", Extra::None), ("hedge", Extra::Hedge)]
+    let text = "One attempt of a hundred takes 20 times as long. `hedge.max_extra_percent`, beside the default retry budget. Milliseconds.";
+    head("Hedging", text);
+    let hedges = hedging::EXTRA_PERCENT
+        .map(|percent| (format!("hedge within {percent} %"), Extra::Hedge(percent)));
+    let runs_of: Vec<_> = [("no hedge".to_owned(), Extra::None)]
         .into_iter()
+        .chain(hedges)
         .flat_map(|(name, extra)| {
-            ours().into_iter().take(2).map(move |policy| (name, (Scenario::hedging(extra), policy)))
+            ours()
+                .into_iter()
+                .take(2)
+                .map(move |policy| (name.clone(), (Scenario::hedging(extra), policy)))
         })
         .collect();
     let scenarios: Vec<_> = runs_of.iter().map(|(_, run)| run.clone()).collect();

@@ -5,7 +5,7 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
-use tower_mesh::resilience::bench::Failure;
+use tower_mesh::resilience::bench::{Failure, Hedged};
 
 use super::{
     client::{Client, Ended, Flight, Tried},
@@ -26,7 +26,7 @@ enum Event {
     Weights,
     /// One more attempt of a call.
     Again(Id),
-    /// A second one beside the first.
+    /// One beside those under way.
     Hedge(Id),
     Rotation,
     /// A client hears of a rotation.
@@ -51,6 +51,7 @@ struct Call {
     attempts: u32,
     under_way: Vec<Id>,
     tried: Tried,
+    hedged: Option<Hedged>,
 }
 
 struct Attempt {
@@ -58,6 +59,7 @@ struct Attempt {
     call: Option<Id>,
     server: u32,
     began: u64,
+    is_first: bool,
     /// In flight there, when it came.
     met: u32,
     flight: Option<Flight>,
@@ -240,9 +242,14 @@ impl<'a> World<'a> {
             Event::Again(call) => self.send(call),
             Event::Hedge(call) => {
                 if let Some(known) = self.calls.get(call)
-                    && self.extras.pay(known.client, self.now)
+                    && let Some(hedged) = &mut known.hedged
+                    && self.extras.hedge(known.client, self.now, hedged)
                 {
+                    let next = hedged.next();
                     self.send(call);
+                    if let Some(next) = next {
+                        self.at(next, event);
+                    }
                 }
             }
             Event::Rotation => {
@@ -291,6 +298,7 @@ impl<'a> World<'a> {
             attempts: 0,
             under_way: Vec::new(),
             tried: Tried::default(),
+            hedged: None,
         });
         self.deadlines.push_back((self.now + model::TIMEOUT, call));
         self.send(call);
@@ -345,11 +353,14 @@ impl<'a> World<'a> {
             work *= model::hedging::STRAGGLING;
         }
         let (now, began) = (self.now, self.now);
-        let attempt = Attempt { call: Some(id), server, began, met: 0, flight: Some(flight) };
+        let (is_first, flight) = (call.attempts == 1, Some(flight));
+        let attempt = Attempt { call: Some(id), server, began, is_first, met: 0, flight };
         let attempt = self.attempts.insert(attempt);
         call.under_way.push(attempt);
-        let hedge =
-            if call.attempts == 1 { self.extras.hedge_after(call.client, now) } else { None };
+        if is_first {
+            call.hedged = self.extras.hedged(call.client, now);
+        }
+        let hedge = call.hedged.as_ref().filter(|_| is_first).and_then(Hedged::next);
         let met = self.fleet.servers[server as usize].enter(now, work, attempt.key, attempt.serial);
         if let Some(attempt) = self.attempts.get(attempt) {
             attempt.met = met;
@@ -357,8 +368,8 @@ impl<'a> World<'a> {
         if let Some(timeout) = self.scenario.attempt_timeout {
             self.attempt_deadlines.push_back((now + timeout, attempt));
         }
-        if let Some(after) = hedge {
-            self.at(now + after, Event::Hedge(id));
+        if let Some(at) = hedge {
+            self.at(at, Event::Hedge(id));
         }
         self.schedule(server as usize);
     }
@@ -386,7 +397,8 @@ impl<'a> World<'a> {
                     flight,
                     Ended::Success(says.as_ref()),
                 );
-                self.extras.ended(call.client, now, now - attempt.began);
+                let took = now - attempt.began;
+                self.extras.ended(call.client, now, attempt.is_first.then_some(took));
                 for other in std::mem::take(&mut call.under_way) {
                     self.leave(call.client, other, Ended::Left);
                 }
@@ -402,6 +414,9 @@ impl<'a> World<'a> {
         let Some(attempt) = self.attempts.get(id) else { return };
         if let Some(flight) = attempt.flight.take() {
             self.clients[client as usize].ended(self.now, flight, ended);
+            if attempt.is_first {
+                self.extras.left(client, self.now, self.now - attempt.began);
+            }
         }
         attempt.call = None;
         if !self.scenario.heedless

@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use http_body_util::Full;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tower_mesh::{
     Body, Call, Client, Error, ErrorKind, Mesh,
@@ -45,6 +45,8 @@ pub(crate) enum Work {
     Safe,
     /// The same with a retry armed.
     Armed,
+    /// The same with all of traffic management configured, none of which has anything to do.
+    Idle,
 }
 
 /// How bare hyper is used.
@@ -211,13 +213,23 @@ fn prove(work: Work) {
     let error = meshed.send().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
 
+    if work == Work::Idle {
+        let meshed = Meshed::build(work, TIMEOUT);
+        let described = meshed.mesh.describe().to_string();
+        for part in IDLE {
+            assert!(described.contains(part), "{part} in {described}");
+        }
+        assert!(meshed.mesh.describe().refused.is_empty(), "{described}");
+    }
+
     // A 503 is survived when and only when a retry is armed.
     let meshed = Meshed::build(work, TIMEOUT);
     meshed.run(1, 9);
     meshed.script.fail_once();
     let status = meshed.send().unwrap();
     assert!(meshed.script.is_plain(), "the failure was not delivered");
-    assert_eq!(status.is_success(), work == Work::Armed, "{status}");
+    let is_armed = matches!(work, Work::Armed | Work::Idle);
+    assert_eq!(status.is_success(), is_armed, "{status}");
 
     // The breaker of the cluster and the limit of the service refuse what is too much.
     let meshed = Meshed::build(work, TIMEOUT);
@@ -254,6 +266,11 @@ pub(crate) fn config(work: Work, timeout: Duration) -> Config {
         }}, "services": {"users.prod": {"policy": {"retry": {"attempts": 1}}}}})
     } else {
         let retry = match work {
+            Work::Idle => json!({
+                "idempotent": true,
+                "budget": {"ratio": 0.2, "min_per_second": 10, "ttl": "10s"},
+                "throttle": {"max_tokens": 100, "token_ratio": 0.1},
+            }),
             Work::Armed => {
                 json!({"idempotent": true, "budget": {"ratio": 0.2, "min_per_second": 10, "ttl": "10s"}})
             }
@@ -265,21 +282,32 @@ pub(crate) fn config(work: Work, timeout: Duration) -> Config {
             }
         };
         let to = json!([{"name": "users.prod"}]);
+        let policy = json!({
+            "timeout": format!("{}ms", timeout.as_millis()),
+            "max_requests": 2 * LIMIT,
+            "retry": retry,
+        });
+        let breakers = json!({"max_requests": LIMIT});
+        let (policy, breakers, filters) = match work {
+            Work::Idle => (
+                with(policy, idle_policy(timeout)),
+                with(breakers, idle_breakers()),
+                idle_filters(),
+            ),
+            _ => (policy, breakers, json!([])),
+        };
         // Three routes that do not take the request, and the one that does.
         json!({
             "clusters": {"users.prod": {
                 "endpoints": endpoints,
                 "protocol": "http2",
                 "balancer": {"peak_ewma": {"decay": "10s"}},
-                "breakers": {"max_requests": LIMIT},
+                "breakers": breakers,
                 "outlier_detection": {"consecutive_5xx": 5},
             }},
             "services": {"users.prod": {
-                "policy": {
-                    "timeout": format!("{}ms", timeout.as_millis()),
-                    "max_requests": 2 * LIMIT,
-                    "retry": retry,
-                },
+                "policy": policy,
+                "filters": filters,
                 "routes": [
                     {"clusters": to, "matches": [{"headers": [
                         {"name": "x-tenant", "matcher": {"exact": "tenant-2"}},
@@ -296,4 +324,65 @@ pub(crate) fn config(work: Work, timeout: Duration) -> Config {
         })
     };
     serde_json::from_value(config).unwrap()
+}
+
+/// What a description tells of a mesh in which all of it is configured.
+const IDLE: [&str; 9] = [
+    "authorize",
+    "rate_limit",
+    "fault",
+    "throttle.window",
+    "admission_control.window",
+    "adaptive_concurrency.min_concurrency",
+    "hedge.delay",
+    "retry.throttle.max_tokens",
+    "breakers.max_pending",
+];
+
+/// Every filter that decides about a call, none of which ever decides against one.
+fn idle_filters() -> Value {
+    json!([
+        {"authorize": {"rules": [
+            {"name": "no admin", "action": "deny", "permissions": [{"path": {"prefix": "/admin"}}]},
+            {"name": "everybody"},
+        ]}},
+        {"rate_limit": {"bucket": {"max_tokens": 4_000_000, "tokens_per_fill": 4_000_000}}},
+        {"throttle": {}},
+        {"admission_control": {}},
+        {"adaptive_concurrency": {"initial_concurrency": 1000, "min_concurrency": 1000, "max_concurrency": 1000}},
+        {"fault": {
+            "delay": {"fixed": "1s", "percent": 0},
+            "abort": {"status": 503, "percent": 0},
+            "response_rate": {"bytes_per_second": 1024, "percent": 0},
+        }},
+    ])
+}
+
+/// Bounds, hedges and counts that are never due.
+fn idle_policy(timeout: Duration) -> Value {
+    let part = |tenths: u32| format!("{}ms", (timeout * tenths / 10).as_millis());
+    json!({
+        "attempt_timeout": part(9),
+        "idle_timeout": "60s",
+        "max_stream_duration": "600s",
+        "hedge": {"delay": part(8), "max_attempts": 2},
+    })
+}
+
+/// Limits that are far away.
+fn idle_breakers() -> Value {
+    json!({
+        "max_connections": 1000,
+        "max_pending": 1000,
+        "max_retries": 1000,
+        "retry_budget": {"percent": 20, "min_concurrency": 3},
+    })
+}
+
+/// The fields of both.
+fn with(mut one: Value, other: Value) -> Value {
+    if let (Some(one), Value::Object(other)) = (one.as_object_mut(), other) {
+        one.extend(other);
+    }
+    one
 }

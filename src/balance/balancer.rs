@@ -1,6 +1,9 @@
 //! The balancer of a cluster: picks from the published view.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{Ordering::SeqCst, fence},
+};
 
 use arc_swap::ArcSwap;
 
@@ -177,12 +180,24 @@ impl<X: Upstream> Balancer<X> {
     /// The state of an endpoint, made if this is its first pick.
     pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
         let is_new = endpoint.live().is_none();
-        let (crowd, health) = (&group.crowd, &self.health);
-        let live = endpoint.live_or_build(&self.context, self.epoch, crowd, health);
+        let live = endpoint.live_or_build(&self.context, self.epoch, &group.crowd);
         if is_new {
-            self.connects(live);
+            self.made(live);
         }
         live
+    }
+}
+
+impl<X: Upstream> Balancer<X> {
+    /// The state of an endpoint has just been made, perhaps while settings changed: who changes them
+    /// looks for states after that, and this looks at the settings after the state is there.
+    #[cold]
+    fn made(&self, live: &Live<X>) {
+        fence(SeqCst);
+        if self.health.is_on() {
+            live.watched(&self.health);
+        }
+        self.connects(live);
     }
 }
 

@@ -189,8 +189,8 @@ impl<X: Upstream> Balancer<X> {
         }
     }
 
-    /// One line per endpoint.
-    pub(crate) fn report(&self, now: u64) -> Vec<String> {
+    /// One line per endpoint, at the end of which `also` says more.
+    pub(crate) fn report(&self, now: u64, also: impl Fn(&Spec) -> String) -> Vec<String> {
         let view = self.view.load();
         let decay = view.decay;
         view.all
@@ -198,17 +198,17 @@ impl<X: Upstream> Balancer<X> {
             .iter()
             .map(|endpoint| {
                 let spec = endpoint.spec();
+                let (address, weight, also) = (spec.address(), spec.weight(), also(spec));
                 let Some(live) = endpoint.live() else {
-                    return format!("{} weight {}, not called yet", spec.address(), spec.weight());
+                    return format!("{address} weight {weight}, not called yet{also}");
                 };
                 let latency = live.load.latency_at(now, decay) / 1e6;
                 let state = live.told(now);
+                let (in_flight, success) = (live.load.in_flight(), live.load.success_ratio());
                 format!(
-                    "{} weight {}, {} in flight, {latency:.2} ms, success {:.0} %, {state}",
-                    spec.address(),
-                    spec.weight(),
-                    live.load.in_flight(),
-                    live.load.success_ratio() * 100.0,
+                    "{address} weight {weight}, {in_flight} in flight, {latency:.2} ms, success {:.0} %, \
+                     {state}{also}",
+                    success * 100.0,
                 )
             })
             .collect()

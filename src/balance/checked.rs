@@ -32,31 +32,24 @@ impl<X: Upstream> Balancer<X> {
         *checks
     }
 
-    /// No check of these is over yet. The plan is counted once for all of them.
-    pub(crate) fn set_unchecked(&self, by: u64, endpoints: &[Arc<Endpoint<X>>], now: u64) {
-        let checks = self.checks();
-        if *checks != by || endpoints.is_empty() {
-            return;
-        }
-        let view = self.view.load();
-        let set = |changed, endpoint: &Arc<Endpoint<X>>| {
-            self.note_checked(&view, endpoint, Checked::Not, now) | changed
-        };
-        if endpoints.iter().fold(false, set) {
-            view.count(&self.context, now);
-        }
-    }
-
-    /// What its checks say of an endpoint now. One that passes ends an ejection, unless the rules
-    /// say otherwise.
-    pub(crate) fn set_checked(&self, by: u64, endpoint: &Endpoint<X>, checked: Checked, now: u64) {
+    /// What their checks say of endpoints now. One that passes ends an ejection, unless the rules
+    /// say otherwise. The plan is counted once for all of them.
+    pub(crate) fn set_checked<'a>(
+        &self,
+        by: u64,
+        found: impl IntoIterator<Item = (&'a Arc<Endpoint<X>>, Checked)>,
+        now: u64,
+    ) {
         let checks = self.checks();
         if *checks != by {
             return;
         }
         let view = self.view.load();
+        let note = |changed, (endpoint, checked): (&Arc<Endpoint<X>>, _)| {
+            self.note_checked(&view, endpoint, checked, now) | changed
+        };
         // At once: a panic of before must not send calls to whom the checks have found.
-        if self.note_checked(&view, endpoint, checked, now) {
+        if found.into_iter().fold(false, note) {
             view.count(&self.context, now);
         }
     }

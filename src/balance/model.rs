@@ -1,4 +1,5 @@
-//! The load signal, and a call beside the keeper, under loom: every interleaving of a few calls.
+//! The load signal, a call beside the keeper, and a first call beside the end of its endpoint, under loom:
+//! every interleaving of a few calls.
 
 use loom::{sync::Arc, thread};
 
@@ -16,11 +17,17 @@ mod state;
 #[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod load;
 
+#[path = "endpoint/leaving.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
+mod leaving;
+
 #[path = "parking.rs"]
 #[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod parking;
 
 use self::{
+    atomic::{AtomicBool, Ordering},
+    leaving::Leaving,
     load::Load,
     parking::{Asks, Mark},
     state::FIRST_PROBE,
@@ -152,5 +159,21 @@ fn a_call_that_finds_the_mark_of_another_is_not_missed_either() {
         // A mark that is still there is that of one that has found the keeper parked.
         assert!(is_seen || wakes.contains(&true), "both are missed");
         assert!(!shared.1.take() || wakes.contains(&true), "the later one is missed");
+    });
+}
+
+#[test]
+fn a_state_that_is_made_while_its_endpoint_leaves_is_retired_by_one_of_the_two() {
+    loom::model(|| {
+        // The cell of the state stands for the `OnceLock`: set by release, looked at by acquire.
+        let shared = Arc::new((Leaving::default(), AtomicBool::new(false)));
+        let caller = Arc::clone(&shared);
+        let caller = thread::spawn(move || {
+            caller.1.store(true, Ordering::Release);
+            caller.0.has_left_since()
+        });
+        shared.0.leave();
+        let is_seen = shared.1.load(Ordering::Acquire);
+        assert!(caller.join().unwrap() || is_seen, "nobody retires it");
     });
 }

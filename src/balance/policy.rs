@@ -14,8 +14,10 @@ use super::{
 #[cfg(feature = "orca")]
 use super::{
     pick::DECAY,
+    prequal::{self, Prequal},
     probing::Probes,
-    told::{Prequal, Sink, Weighted},
+    sink::Sink,
+    weighted::Weighted,
 };
 use crate::config;
 
@@ -149,7 +151,7 @@ impl Policy {
 
     /// What the endpoints have told, where it picks by that.
     #[cfg(feature = "orca")]
-    pub(super) fn reports(&self, now: u64, endpoints: usize) -> Vec<super::prequal::Reported> {
+    pub(super) fn reports(&self, now: u64, endpoints: usize) -> Vec<prequal::Reported> {
         match self {
             Self::Prequal(prequal) => prequal.pool.reports(now, &prequal.settings, endpoints),
             _ => Vec::new(),

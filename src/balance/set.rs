@@ -215,7 +215,7 @@ impl<X> Set<X> {
 
 impl<X: Upstream> Set<X> {
     /// Adds the endpoint or changes the one of its address; returns one whose connections are
-    /// no longer of use.
+    /// no longer of use, if it has any.
     pub(super) fn upsert(
         &mut self,
         index: &mut Index,
@@ -247,9 +247,10 @@ impl<X: Upstream> Set<X> {
         index.count(&spec);
         let after = Arc::new(before.changed(spec, now));
         after.placed(place);
-        let orphaned = before.live().is_some() && after.live().is_none();
+        // Also where there are none yet: a pick from the older set may be making them.
+        let is_orphaned = after.live().is_none();
         *self.slot(place)? = after;
-        orphaned.then_some(before)
+        is_orphaned.then_some(before)
     }
 }
 

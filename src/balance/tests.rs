@@ -8,6 +8,7 @@ mod hashed;
 mod health;
 mod layout;
 mod load;
+mod made_meanwhile;
 mod pick;
 mod place;
 mod ramps;

@@ -1,6 +1,9 @@
 //! How the endpoints and the policy of a cluster change: off the path of a call.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, MutexGuard, PoisonError,
+    atomic::{Ordering::SeqCst, fence},
+};
 
 use super::{
     balancer::Balancer,
@@ -76,6 +79,8 @@ impl<X: Upstream> Balancer<X> {
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
         self.health.set(rules, &X::random(&self.context));
         self.health.set_ramps(self.view.load().ramps());
+        // Beside that of `Balancer::made`: who makes a state meanwhile sees the settings, or it is seen.
+        fence(SeqCst);
         self.settle_health();
         // Only now: a pick that still makes an endpoint's state under the old policy looks again.
         self.reconnect();

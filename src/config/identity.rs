@@ -18,6 +18,8 @@ pub struct IdentityFiles {
     pub roots: Option<String>,
     /// Roots by trust domain. Default: none.
     pub bundles: BTreeMap<String, String>,
+    /// Roots by trust domain in one file, a SPIFFE bundle map (JSON). Default: none. Source: gRFC A87.
+    pub bundle_map: Option<String>,
     /// Revocation lists. Default: none.
     pub crl: Option<String>,
     /// How often the files are read. Default: 5 s. Range: from 100 ms, at most 365 days.

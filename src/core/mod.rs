@@ -6,6 +6,8 @@ mod criticality;
 mod error;
 mod event;
 mod fault;
+#[cfg(any(feature = "grpc-health", feature = "orca", feature = "rls"))]
+pub(crate) mod framed;
 mod random;
 mod reason;
 mod refusal;

@@ -67,6 +67,18 @@ impl Refusal {
         Self::Delay,
     ];
 
+    /// A limit of the cluster that the call goes to.
+    pub(crate) fn is_of_cluster(self) -> bool {
+        matches!(
+            self,
+            Self::MaxRequests
+                | Self::MaxPending
+                | Self::MaxConnections
+                | Self::Queue
+                | Self::Dropped
+        )
+    }
+
     /// Its place among them.
     pub(crate) fn index(self) -> usize {
         self as usize

@@ -1,39 +1,27 @@
-//! A cluster at run time: its balancer, its breaker and what each of its endpoints owns.
+//! A cluster at run time: its balancer, its breaker, and what else a change of its settings replaces.
 
-use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
 
+pub(crate) use super::node::{Node, NodeContext};
 use super::{
-    check::Checking,
-    discovered::Discovered,
-    endpoint::Transport,
-    gate::Gate,
-    hashing::ClusterHashing,
-    leaf::{Leaf, LeafEndpoint},
-    overriding::Overriding,
-    peers::Peers,
-    protect::Protector,
-    stage::{Erased, Next, Stage},
+    check::Checking, discovered::Discovered, gate::Gate, hashing::ClusterHashing,
+    overriding::Overriding, protect::Protector,
 };
 use crate::{
-    balance::{Balancer, Callers, Shift, Spec, Upstream, health},
-    config::{self, CallPriority, Protocol, Security, SecurityMode},
-    core::{BodyEnd, EjectReason, Epoch, Instant, Random, ReturnReason},
-    observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
+    balance::{Balancer, Spec},
+    config::{self, CallPriority, Security},
+    core::Epoch,
+    observe::ClusterMeter,
     resilience::{
-        breaker::{Breakers, Level},
+        breaker::Level,
         budget::{Shares, Slot},
         limit::Limiter,
     },
-    transport::{Connect, Pool, Reach, Shared},
 };
 
 /// One cluster: a swap cell of its own, reached by a handle in each route that names it.
@@ -66,217 +54,6 @@ pub(crate) struct Core {
     pub(crate) overriding: Overriding,
     /// The clusters that take over, best first. Weak: two may take over from each other.
     pub(crate) failover: Option<Arc<[Weak<Cluster>]>>,
-}
-
-/// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
-pub(crate) struct Node {
-    pub(crate) name: Arc<str>,
-    pub(crate) meter: EndpointMeter,
-    /// Its address as spans show it.
-    pub(crate) peer: Peer,
-    pub(crate) protocol: Option<Protocol>,
-    pub(crate) authority: Option<http::uri::Authority>,
-    pub(crate) pool: Arc<Pool>,
-    /// It is spoken to in clear because nobody has said anything of it: a call that says `https`
-    /// is refused.
-    pub(crate) is_open: bool,
-    /// The user's endpoint layers and own leaf, erased; empty when there are none.
-    pub(crate) stage: Option<Arc<dyn Erased>>,
-}
-
-/// What every node of a cluster is built with.
-pub(crate) struct NodeContext {
-    pub(crate) meter: Arc<ClusterMeter>,
-    /// What endpoints without a hint of their own speak.
-    pub(crate) protocol: Option<Protocol>,
-    pub(crate) protector: Arc<Protector>,
-    pub(crate) settings: Arc<config::TransportSettings>,
-    pub(crate) connector: Arc<dyn Connect>,
-    pub(crate) shared: Arc<Shared>,
-    /// Notified when an endpoint cannot be connected to.
-    pub(crate) unreachable: Arc<Notify>,
-    /// Its connections and those who wait for one; the same as long as there is the cluster.
-    pub(crate) breakers: Arc<Breakers>,
-    /// Where this process runs.
-    pub(crate) place: Arc<config::Place>,
-    pub(crate) peers: Arc<Peers>,
-    /// Wakes who keeps the balancer.
-    pub(crate) woken: Arc<Notify>,
-    /// Notified when an endpoint has come or gone.
-    pub(crate) members: Arc<Notify>,
-    /// Notified when calls owe probes.
-    #[cfg(feature = "orca")]
-    pub(crate) owing: Arc<Notify>,
-    pub(crate) leaf: Option<Leaf>,
-    pub(crate) stage: Option<Stage>,
-}
-
-// === impl Node ===
-
-impl Upstream for Node {
-    type Context = NodeContext;
-
-    fn build(spec: &Spec, cx: &NodeContext) -> Self {
-        let name: Arc<str> = spec.address().to_string().into();
-        let protocol = spec.protocol().or(cx.protocol);
-        let pool = Pool::new(
-            Arc::clone(&name),
-            Reach {
-                address: spec.address().clone(),
-                more_addresses: spec.more_addresses().into(),
-                protection: cx.protector.of(spec),
-                failed: Arc::clone(&cx.unreachable),
-                breakers: Arc::clone(&cx.breakers),
-            },
-            Arc::clone(&cx.settings),
-            Arc::clone(&cx.connector),
-            Arc::clone(&cx.shared),
-            Arc::clone(&cx.meter),
-        );
-        // An own leaf takes the place of the transport; endpoint layers wrap either.
-        let mut is_open = cx.protector.is_open(spec);
-        let leaf = cx.leaf.as_ref().map(|leaf| {
-            is_open &= !leaf.secures();
-            leaf.build(&cx.of_leaf(spec))
-        });
-        let stage = match (&cx.stage, leaf) {
-            (None, leaf) => leaf,
-            (Some(stage), Some(leaf)) => Some(stage(Next::erased(leaf))),
-            (Some(stage), None) => {
-                let (name, pool) = (Arc::clone(&name), Arc::clone(&pool));
-                Some(stage(Next::new(Transport { name, pool, protocol })))
-            }
-        };
-        Self {
-            meter: cx.meter.endpoint(&name),
-            name,
-            peer: Peer::of_endpoint(spec.address()),
-            protocol,
-            authority: spec.authority().and_then(|text| text.parse().ok()),
-            pool,
-            is_open,
-            stage,
-        }
-    }
-
-    fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    fn added(spec: &Spec, cx: &NodeContext) {
-        cx.meter.endpoint_added(spec.address());
-        cx.members.notify_one();
-    }
-
-    fn removed(spec: &Spec, cx: &NodeContext) {
-        cx.meter.endpoint_removed(spec.address());
-        cx.members.notify_one();
-    }
-
-    fn available(&self, now: u64) -> bool {
-        self.pool.available(now)
-    }
-
-    fn random(cx: &NodeContext) -> Arc<Random> {
-        Arc::clone(&cx.shared.random)
-    }
-
-    fn link(&self, now: u64) -> health::Link {
-        if self.pool.is_live() {
-            health::Link::Ready
-        } else if !self.pool.available(now) {
-            health::Link::BackingOff
-        } else if self.pool.is_dialing() {
-            health::Link::Connecting
-        } else {
-            health::Link::Idle
-        }
-    }
-
-    fn ejected(&self, reason: EjectReason, nanos: u64) {
-        self.meter.ejected(reason, nanos);
-    }
-
-    fn returned(&self, reason: ReturnReason) {
-        self.meter.returned(reason);
-    }
-
-    fn respecified(&self, spec: &Spec) {
-        self.pool.set_more_addresses(spec.more_addresses().into());
-    }
-
-    fn retire(&self) {
-        self.pool.drain();
-    }
-
-    fn renew(&self) {
-        self.pool.renew();
-    }
-
-    fn wake(cx: &NodeContext) {
-        cx.woken.notify_one();
-        cx.members.notify_one();
-        #[cfg(feature = "orca")]
-        cx.owing.notify_one();
-    }
-
-    #[cfg(feature = "orca")]
-    fn probes_due(cx: &NodeContext) {
-        cx.owing.notify_one();
-    }
-
-    fn is_failing(&self) -> bool {
-        self.pool.is_failing()
-    }
-
-    fn back_off(&self, now: u64) -> u64 {
-        self.pool.back_off(now)
-    }
-
-    fn round_trip(&self) -> Option<Duration> {
-        self.pool.round_trip()
-    }
-
-    fn place(cx: &NodeContext) -> config::Place {
-        (*cx.place).clone()
-    }
-
-    fn callers(cx: &NodeContext, cluster: &str) -> Vec<Callers> {
-        cx.peers.callers(cluster, cx.shared.epoch.nanos(Instant::now()))
-    }
-
-    fn seed(cx: &NodeContext) -> u64 {
-        cx.shared.random.next()
-    }
-
-    fn shifted(cx: &NodeContext, shift: Shift) {
-        cx.meter.shifted(shift.priority, shift.distance, shift.percent, shift.panic);
-    }
-
-    fn streamed(&self, end: BodyEnd, nanos: u64) {
-        self.meter.record(Verb::GRPC, End::of_body(end), nanos);
-    }
-}
-
-// === impl NodeContext ===
-
-impl NodeContext {
-    /// The endpoint as an own leaf is told of it.
-    pub(super) fn of_leaf(&self, spec: &Spec) -> LeafEndpoint {
-        let (cluster, endpoint) = (&self.meter.name, spec.config());
-        match self.protector.demand(spec) {
-            Some(demand) => LeafEndpoint::new(
-                cluster,
-                endpoint,
-                demand.mode,
-                demand.identities,
-                demand.sni.unwrap_or(demand.host),
-            ),
-            None => {
-                LeafEndpoint::new(cluster, endpoint, SecurityMode::Off, Vec::new(), String::new())
-            }
-        }
-    }
 }
 
 // === impl Cluster ===
@@ -339,12 +116,12 @@ impl Cluster {
     pub(crate) fn secures_nothing(&self) -> bool {
         let core = self.core.load();
         // One with a mode of its own may be secured by less, or not at all.
-        let is_other = |endpoint: &config::Endpoint| match &endpoint.security {
+        let is_other = |spec: &Spec| match spec.security() {
             Some(Security::Plain) => true,
             Some(Security::Tls(own)) => own.mode.is_some(),
             None => false,
         };
-        core.protector.flaw().is_some() && !core.balancer.specs().iter().any(is_other)
+        core.protector.flaw().is_some() && !core.balancer.has(is_other)
     }
 }
 

@@ -1,12 +1,6 @@
 //! The assembled stack in order, and every setting with its origin.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeSet, HashMap},
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use super::{
     choosing::Choosing,
@@ -16,7 +10,7 @@ use super::{
     service::{Route, Service},
     settings, spelled,
 };
-use crate::config::{Endpoint, Policy, Security};
+use crate::config::{Policy, Security};
 
 /// Where a setting comes from; each wins over those after it.
 ///
@@ -208,8 +202,7 @@ pub(super) fn route_settings(inner: &Inner, route: &Route, call: Option<&Policy>
 fn describe(inner: &Arc<Inner>, cluster: &Cluster, weight: u64) -> ClusterDescription {
     let core = cluster.core.load();
     let now = inner.epoch.nanos(crate::core::Instant::now());
-    let is_shown =
-        core.balancer.specs().iter().filter_map(|it| it.security.as_ref()).any(Security::is_mutual);
+    let is_shown = core.balancer.has(|spec| spec.security().is_some_and(Security::is_mutual));
     ClusterDescription {
         name: cluster.name.to_string(),
         weight: u32::try_from(weight).unwrap_or(u32::MAX),
@@ -218,22 +211,8 @@ fn describe(inner: &Arc<Inner>, cluster: &Cluster, weight: u64) -> ClusterDescri
         answer_age: cluster.discovered.age(now),
         trouble: cluster.discovered.trouble().map(|trouble| trouble.to_string()),
         places: core.balancer.places(now),
-        endpoints: endpoints(core.balancer.report(now), &core.balancer.specs()),
+        endpoints: core.balancer.report(now, |spec| spelled::of_endpoint(&spec.config())),
     }
-}
-
-/// How each endpoint does, with what its source says of it.
-fn endpoints(mut lines: Vec<String>, specs: &[Endpoint]) -> Vec<String> {
-    let said: HashMap<String, &Endpoint> =
-        specs.iter().map(|endpoint| (endpoint.address.to_string(), endpoint)).collect();
-    for line in &mut lines {
-        // Each begins with its address, and tells its weight next.
-        let address = line.split(" weight ").next().unwrap_or_default();
-        if let Some(endpoint) = said.get(address) {
-            line.push_str(&spelled::of_endpoint(endpoint));
-        }
-    }
-    lines
 }
 
 impl fmt::Display for SettingOrigin {

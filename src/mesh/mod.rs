@@ -45,6 +45,7 @@ mod keys;
 mod leaf;
 mod listed;
 mod metrics;
+mod node;
 #[cfg(feature = "orca")]
 mod out_of_band;
 mod overlay;

@@ -3,10 +3,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::{Buf as _, BufMut as _, BytesMut};
+use bytes::{BufMut as _, BytesMut};
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
-use prost::Message as _;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{cluster::Node, endpoint::Transport, stage::Erased as _};
@@ -16,14 +15,12 @@ use crate::{
         report::{Interval, ReportRequest},
     },
     config::Protocol,
-    core::{Body, Epoch, Instant, Random, grpc},
+    core::{Body, Epoch, Instant, Random, framed, grpc},
 };
 
 const METHOD: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
 /// What a message may have.
 const LONGEST: usize = 64 * 1024;
-/// The 5 bytes before a gRPC message.
-const PREFIX: usize = 5;
 const UNIMPLEMENTED: i32 = 12;
 //= gRPC "connection backoff": what A51 means by exponential back-off
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -116,7 +113,7 @@ async fn stream(endpoint: &Endpoint<Node>, period: Duration, epoch: Epoch) -> En
             Ok(data) => read.put(data),
             Err(frame) => code = frame.trailers_ref().and_then(grpc::status_of).or(code),
         }
-        while let Some((is_plain, message)) = next(&mut read) {
+        while let Some((is_plain, message)) = framed::next(&mut read) {
             if is_plain && let Some(report) = crate::balance::report::message(message) {
                 endpoint.reported(epoch.nanos(Instant::now()), &report);
                 heard = true;
@@ -130,29 +127,14 @@ async fn stream(endpoint: &Endpoint<Node>, period: Duration, epoch: Epoch) -> En
     if code == Some(UNIMPLEMENTED) { End::Unimplemented } else { End::Failed { heard } }
 }
 
-/// The next whole message, and whether it is not compressed.
-fn next(read: &mut BytesMut) -> Option<(bool, bytes::Bytes)> {
-    let length = read.get(1..PREFIX)?.try_into().map(u32::from_be_bytes).ok()? as usize;
-    if read.len() < PREFIX + length {
-        return None;
-    }
-    let is_plain = read.first() == Some(&0);
-    read.advance(PREFIX);
-    Some((is_plain, read.split_to(length).freeze()))
-}
-
 fn request(node: &Node, period: Duration) -> Result<Request<Body>, http::Error> {
     let message =
         ReportRequest { report_interval: Some(Interval::new(period)), ..ReportRequest::default() };
-    let mut body = BytesMut::new();
-    body.put_u8(0);
-    body.put_u32(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX));
-    body.put(message.encode_to_vec().as_slice());
     let mut request = Request::post(METHOD)
         .version(http::Version::HTTP_2)
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
         .header(header::TE, HeaderValue::from_static("trailers"))
-        .body(Body::from(body.freeze()))?;
+        .body(Body::from(framed::framed(&message)))?;
     if let Some(authority) = &node.authority {
         super::call::set_authority(&mut request, authority);
     }

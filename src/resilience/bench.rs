@@ -1,4 +1,5 @@
-//! The decisions about one caller's retries, in a time that their owner tells: for simulations.
+//! The decisions about one caller's retries and hedges, in a time that their owner tells: for
+//! simulations.
 //! Not part of the API.
 
 #![allow(missing_docs, reason = "for the benches of this crate only")]
@@ -7,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     budget::{Budget, Purse, Throttled},
+    hedge::{Course, Hedging},
     retry::{Decision, Met, Policy},
 };
 use crate::{config, core::Random};
@@ -86,5 +88,65 @@ impl Retries {
     #[must_use]
     pub fn pay(&self, now: u64) -> bool {
         self.budget.as_ref().is_none_or(|budget| budget.withdraw(now, None).is_some())
+    }
+}
+
+/// The hedging of one process's calls of one route.
+#[derive(Debug)]
+pub struct Hedges {
+    hedging: Hedging,
+    random: Random,
+}
+
+/// How far the attempts of one call have come.
+#[derive(Debug)]
+pub struct Hedged(Course);
+
+impl Hedges {
+    /// Nothing if it is off.
+    #[must_use]
+    pub fn new(config: &config::Hedge, seed: u64) -> Option<Self> {
+        Some(Self { hedging: Hedging::new(config)?, random: Random::seeded(seed) })
+    }
+
+    /// A call has begun, and its first attempt is sent.
+    #[must_use]
+    pub fn begin(&self, now: u64) -> Hedged {
+        self.hedging.deposit(now);
+        Hedged(self.hedging.begin(now, &self.random))
+    }
+
+    /// Whether another attempt is sent now, which is paid for then.
+    #[must_use]
+    pub fn send(&self, now: u64, hedged: &mut Hedged, budget: &Retries) -> bool {
+        let Hedged(course) = hedged;
+        if !course.is_due(now) {
+            return false;
+        }
+        let paid = self.hedging.pay(now, || budget.pay(now).then_some(())).is_ok();
+        if paid {
+            course.send(now)
+        } else {
+            course.refused()
+        }
+        paid
+    }
+
+    /// The first attempt of a call has answered it after so long.
+    pub fn answered(&self, now: u64, took: u64) {
+        self.hedging.answered(now, took);
+    }
+
+    /// It has not: it took at least so long.
+    pub fn unanswered(&self, now: u64, age: u64) {
+        self.hedging.unanswered(now, age);
+    }
+}
+
+impl Hedged {
+    /// When the next attempt is due, if one is.
+    #[must_use]
+    pub fn next(&self) -> Option<u64> {
+        self.0.next()
     }
 }

@@ -6,7 +6,8 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     config::IntegerRange,
-    core::{BodyEnd, Error, ErrorKind, Phase, grpc},
+    core::{BodyEnd, Error, ErrorKind, Phase, Refusal, grpc},
+    resilience::exchange::sealed::Answer,
 };
 
 /// What it has come to.
@@ -37,6 +38,19 @@ impl Outcome {
         match grpc::status_of(headers) {
             Some(code) => Self::Grpc(code),
             None => Self::Status(status.as_u16()),
+        }
+    }
+
+    /// What another client's answer comes to. One that was made on this side says nothing of the service: an
+    /// injected fault, or a failure of a mesh as its gRPC callers get it.
+    pub(crate) fn of_answer(response: &impl Answer) -> Self {
+        let made = response.extensions();
+        if made.get::<Refusal>().is_some() {
+            return Self::Local;
+        }
+        match made.get::<Error>() {
+            Some(error) => Self::of_error(error),
+            None => Self::of_head(response.status(), response.headers()),
         }
     }
 
@@ -119,7 +133,6 @@ impl Named {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::Refusal;
 
     #[test]
     fn what_is_refused_here_says_nothing_of_the_service() {

@@ -32,6 +32,8 @@ pub struct Trust {
 enum Part {
     Any,
     Domain(TrustDomain),
+    #[cfg(any(feature = "file", feature = "xds"))]
+    Map,
     Crl,
 }
 
@@ -86,6 +88,12 @@ impl Trust {
         Ok(trust)
     }
 
+    /// The roots in this SPIFFE bundle map (JSON), each for the ids of its trust domain (gRFC A87).
+    #[cfg(any(feature = "file", feature = "xds"))]
+    pub fn bundle_map_file(path: impl Into<PathBuf>) -> Self {
+        Self::none().with(Part::Map, Content::File(path.into()))
+    }
+
     /// The roots of the operating system vouch for any name; `SSL_CERT_FILE` and `SSL_CERT_DIR`
     /// name others. They are read again every hour; beside files, every five minutes.
     pub fn system() -> Self {
@@ -109,6 +117,12 @@ impl Trust {
     /// Adds the roots of this file, for any name.
     pub fn and_pem_file(self, path: impl Into<PathBuf>) -> Self {
         self.with(Part::Any, Content::File(path.into()))
+    }
+
+    /// Adds the roots in this SPIFFE bundle map.
+    #[cfg(any(feature = "file", feature = "xds"))]
+    pub fn and_bundle_map_file(self, path: impl Into<PathBuf>) -> Self {
+        self.with(Part::Map, Content::File(path.into()))
     }
 
     /// Adds the roots of this file, for the SPIFFE ids of a trust domain.
@@ -151,6 +165,8 @@ impl Verify for Trust {
             names.push(match part {
                 Part::Any => name,
                 Part::Domain(domain) => format!("{domain}: {name}"),
+                #[cfg(any(feature = "file", feature = "xds"))]
+                Part::Map => name,
                 Part::Crl => format!("revoked by {name}"),
             });
         }
@@ -233,6 +249,14 @@ fn read(trust: &Trust, contents: files::Contents, system: System) -> Result<Root
             Content::Memory(content) => ("in memory".to_owned(), content.clone()),
         };
         let added = match part {
+            #[cfg(any(feature = "file", feature = "xds"))]
+            Part::Map => {
+                let domains = super::bundle_map::read(&content);
+                let domains = domains.map_err(|why| format!("{name}: {why}"))?;
+                let add =
+                    |roots: Roots, (domain, certificates)| roots.domain_der(domain, certificates);
+                Ok(domains.into_iter().fold(roots, add))
+            }
             Part::Any => roots.pem(&content),
             Part::Domain(domain) => roots.domain_pem(domain.clone(), &content),
             Part::Crl => roots.crl_pem(&content),

@@ -32,6 +32,8 @@ mod alert;
 #[doc(hidden)]
 pub mod bench;
 mod bundle;
+#[cfg(any(feature = "file", feature = "xds"))]
+mod bundle_map;
 mod certificate;
 mod client;
 mod error;

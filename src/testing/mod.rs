@@ -30,6 +30,8 @@ mod endpoint;
 mod events;
 mod network;
 mod serve;
+#[cfg(feature = "xds")]
+pub mod xds;
 
 pub use self::{
     endpoint::{Endpoint, Fault, Received},

@@ -1,9 +1,10 @@
-"""envoy.service.ratelimit.v3 on gRPC C-core, with limits that it enforces: limiter.py PORT DOMAIN LIMITS
+"""envoy.service.ratelimit.v3 on gRPC C-core, with limits that it enforces: limiter.py PORT DOMAIN LIMITS ASKED
 
 LIMITS is a list in JSON: {"key", "value", "requests", "unit", "shadow"}. A descriptor of one entry
 is counted by the first limit of its key and value; a limit without a value counts each value on
 its own. A window begins with its first request. In shadow mode it counts and refuses nothing.
-The last fifth of a limit is told by `x-near-limit`. SIGTERM stops it.
+The last fifth of a limit is told by `x-near-limit`. Each question is written down in the file ASKED, a line of JSON
+for each: its descriptions, each with what it counts for. SIGTERM stops it.
 """
 
 import json
@@ -17,9 +18,16 @@ import grpc
 from envoy.service.ratelimit.v3 import rls_pb2, rls_pb2_grpc
 
 PORT, DOMAIN, LIMITS = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+ASKED = sys.argv[4]
 STOP = threading.Event()
 SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400}
 Response = rls_pb2.RateLimitResponse
+
+
+def hits_of(descriptor, request):
+    if descriptor.HasField("hits_addend"):
+        return descriptor.hits_addend.value
+    return request.hits_addend or 1
 
 
 class Limiter(rls_pb2_grpc.RateLimitServiceServicer):
@@ -27,7 +35,7 @@ class Limiter(rls_pb2_grpc.RateLimitServiceServicer):
         self.lock = threading.Lock()
         self.windows = {}
 
-    def status(self, descriptor, default_hits, response):
+    def status(self, descriptor, request, response):
         status = response.statuses.add(code=Response.OK)
         if len(descriptor.entries) != 1:
             return Response.OK
@@ -37,9 +45,7 @@ class Limiter(rls_pb2_grpc.RateLimitServiceServicer):
                 break
         else:
             return Response.OK
-        hits = default_hits or 1
-        if descriptor.HasField("hits_addend"):
-            hits = descriptor.hits_addend.value
+        hits = hits_of(descriptor, request)
         now, unit = time.monotonic(), SECONDS[limit["unit"]]
         begun, used = self.windows.get((entry.key, entry.value), (now, 0))
         if now - begun >= unit:
@@ -64,9 +70,15 @@ class Limiter(rls_pb2_grpc.RateLimitServiceServicer):
         if request.domain != DOMAIN:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"domain {request.domain}")
         response = Response()
+        asked = [
+            [[[entry.key, entry.value] for entry in it.entries], hits_of(it, request)]
+            for it in request.descriptors
+        ]
         with self.lock:
+            with open(ASKED, "a") as log:
+                print(json.dumps(asked), file=log)
             codes = [
-                self.status(it, request.hits_addend, response) for it in request.descriptors
+                self.status(it, request, response) for it in request.descriptors
             ]
         over = Response.OVER_LIMIT in codes
         response.overall_code = Response.OVER_LIMIT if over else Response.OK

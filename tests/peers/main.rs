@@ -12,6 +12,10 @@
 )]
 
 mod envoy;
+mod envoy_attempts;
+mod envoy_faults;
+mod envoy_limits;
+mod envoy_rules;
 mod envoy_traffic;
 mod grpcio;
 mod grpcio_calls;
@@ -21,6 +25,7 @@ mod haproxy_proxies;
 mod hash_choices;
 mod knot;
 mod knot_updates;
+mod limiter;
 mod load;
 mod load_reports;
 mod mtls;
@@ -36,3 +41,4 @@ mod rate_limits;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
+mod twin;

@@ -1,11 +1,9 @@
 //! A rate limit that two meshes share, kept by a server on gRPC C-core that is built from the
 //! published protocol: what it enforces holds for both, and an outage is survived.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::time::Duration;
 
 use http::Request;
-use serde_json::json;
-use tempfile::TempDir;
 use tower_mesh::{
     Body, Client, Mesh, Refusal,
     config::{self, DescriptorPart, DescriptorSource, Filter, GlobalRateLimit, RateDescriptor},
@@ -13,37 +11,10 @@ use tower_mesh::{
 };
 
 use crate::{
-    program::{Program, folder, free_port, python},
+    limiter::Limiter,
+    program::free_port,
     support::{Server, cluster, fetch, patience, storm},
 };
-
-/// A running `limiter.py`.
-struct Limiter {
-    port: u16,
-    program: Program,
-    _dir: TempDir,
-}
-
-impl Limiter {
-    async fn start(port: u16) -> Self {
-        let limits = json!([
-            {"key": "tenant", "value": "shadow", "requests": 5, "unit": "HOUR", "shadow": true},
-            {"key": "tenant", "requests": 20, "unit": "HOUR"},
-        ]);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/limiter.py");
-        let mut command = Command::new(python());
-        command.arg(script).args([&port.to_string(), "shop", &limits.to_string()]);
-        let dir = folder();
-        let mut program = Program::start("limiter", command, dir.path());
-        program.listens(port).await;
-        Self { port, program, _dir: dir }
-    }
-
-    async fn stop(mut self) {
-        self.program.signal("TERM");
-        self.program.ended().await;
-    }
-}
 
 /// Answers with whether a limit was over in shadow mode.
 async fn users() -> Server {

@@ -5,16 +5,16 @@
 //! claims nothing. So there are no second rules here that could say something else than a pick does. How
 //! each endpoint stands, and why it is none of those, is read beside it (`endpoints.rs`).
 
+mod display;
 mod dry;
 mod endpoints;
 mod places;
-mod told;
 mod types;
 mod words;
 
 use std::sync::atomic::Ordering::Relaxed;
 
-pub(crate) use self::told::Percent;
+pub(crate) use self::display::Percent;
 pub use self::types::{
     Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, NamedExplanation,
     PickExplanation, PickReason, PriorityExplanation,

@@ -29,8 +29,7 @@ impl<X: Upstream> Seeing<'_, X> {
         let mut before = 0;
         for level in &plan.levels {
             priorities.push(self.level(level, before));
-            let load = level.load();
-            before += load.healthy + load.degraded;
+            before += level.load().all();
         }
         (priorities, self.outside(plan))
     }
@@ -58,7 +57,7 @@ impl<X: Upstream> Seeing<'_, X> {
         let whole = level.whole.as_ref().unwrap_or(&self.view.all);
         let counted = Count::counted(whole, &self.view.placing, self.now);
         let load = level.load();
-        let share = load.healthy + load.degraded;
+        let share = load.all();
         let skipped = (share == 0).then(|| {
             if before >= 100 {
                 "what comes before it carries everything".to_owned()

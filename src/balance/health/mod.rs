@@ -3,6 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `phase.rs` | where an endpoint stands, and what is said of it |
 //! | `state.rs` | the state machine of an endpoint, atomics only |
 //! | `rules.rs` | what the configuration asks for, with every default |
 //! | `outlier.rs` | Envoy's outlier detection: rows, windows, how long |
@@ -26,18 +27,19 @@ mod floor;
 #[cfg(test)]
 mod model;
 mod outlier;
+pub(super) mod phase;
 mod rules;
 pub(super) mod state;
 #[cfg(test)]
 mod tests;
 mod watch;
 
+pub(super) use self::{phase::Said, watch::Watch};
 pub(crate) use self::{
+    phase::{Checked, Link, Phase},
     rules::Rules,
-    state::{Checked, Link, Phase},
     watch::Health,
 };
-pub(super) use self::{state::Said, watch::Watch};
 use super::atomic;
 use crate::core::EjectReason;
 

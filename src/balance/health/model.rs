@@ -2,6 +2,8 @@
 
 use loom::{sync::Arc, thread};
 
+use super::phase::{Checked, Link, Phase, Said};
+
 mod atomic {
     pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
@@ -10,14 +12,17 @@ mod atomic {
 #[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod state;
 
-use self::state::{Checked, LEASE, Link, Phase, State};
+use self::{
+    atomic::{AtomicU32, Ordering},
+    state::{LEASE, State},
+};
 
 const NOW: u64 = 1_000_000_000;
 
 /// Ejected, and due for its probe.
 fn due() -> Arc<State> {
     let state = State::default();
-    assert!(state.eject(NOW));
+    assert!(state.eject(|| NOW));
     Arc::new(state)
 }
 
@@ -26,8 +31,8 @@ fn one_of_two_ejects() {
     loom::model(|| {
         let state = Arc::new(State::default());
         let rival = Arc::clone(&state);
-        let rival = thread::spawn(move || rival.eject(2 * NOW));
-        let mine = state.eject(2 * NOW);
+        let rival = thread::spawn(move || rival.eject(|| 2 * NOW));
+        let mine = state.eject(|| 2 * NOW);
         assert!(mine ^ rival.join().unwrap());
         assert_eq!(state.phase(Link::Ready), Phase::Ejected);
         assert_eq!(state.until(), 2 * NOW);
@@ -65,7 +70,7 @@ fn nobody_probes_while_an_ejection_is_being_written() {
     loom::model(|| {
         let state = Arc::new(State::default());
         let rival = Arc::clone(&state);
-        let rival = thread::spawn(move || rival.eject(2 * NOW));
+        let rival = thread::spawn(move || rival.eject(|| 2 * NOW));
         // Its time is not over, whatever of it is seen.
         assert!(!state.claim_probe(NOW));
         rival.join().unwrap();
@@ -96,7 +101,7 @@ fn a_probe_that_fails_beside_a_check_ends_in_one_of_two_ways() {
         assert!(state.claim_probe(NOW) && state.begin_probe());
         let rival = Arc::clone(&state);
         let rival = thread::spawn(move || rival.restore());
-        let failed = state.probe_failed(5 * NOW);
+        let failed = state.probe_failed(|| 5 * NOW);
         assert!(rival.join().unwrap());
         // Whoever restores it does so for good: a failure of before is not written over it.
         assert!(state.is_good());
@@ -110,7 +115,7 @@ fn an_endpoint_that_leaves_while_it_is_ejected_is_counted_once() {
     loom::model(|| {
         let state = Arc::new(State::default());
         let rival = Arc::clone(&state);
-        let rival = thread::spawn(move || rival.eject(2 * NOW));
+        let rival = thread::spawn(move || rival.eject(|| 2 * NOW));
         let was = state.remove();
         // It was ejected before it left, or not at all.
         assert_eq!(rival.join().unwrap(), was);
@@ -128,11 +133,44 @@ fn outcomes_beside_an_ejection_change_the_average_alone() {
             rival.failed(NOW, false);
             rival.succeeded();
         });
-        assert!(state.eject(2 * NOW));
+        assert!(state.eject(|| 2 * NOW));
         state.set_checked(Checked::Unfit);
         rival.join().unwrap();
         assert!(state.is_ejected() && state.is_unfit() && !state.is_suspect());
         assert!(state.restore() && state.set_checked(Checked::Fit));
         assert!(state.is_good());
+    });
+}
+
+#[test]
+fn one_that_goes_from_one_bad_word_to_another_is_never_good_in_between() {
+    loom::model(|| {
+        let unhealthy = Said { unhealthy: true, ..Said::default() };
+        let draining = Said { draining: true, ..Said::default() };
+        let state = Arc::new(State::default());
+        state.set_said(unhealthy);
+        let rival = Arc::clone(&state);
+        let rival = thread::spawn(move || rival.set_said(draining));
+        assert!(!state.is_good());
+        rival.join().unwrap();
+        assert!(state.is_leaving() && !state.is_doubted());
+    });
+}
+
+#[test]
+fn of_two_who_eject_one_says_how_long() {
+    loom::model(|| {
+        let (state, asked) = (Arc::new(State::default()), Arc::new(AtomicU32::new(0)));
+        let eject = |state: &State, asked: &AtomicU32| {
+            state.eject(|| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                2 * NOW
+            })
+        };
+        let rivals = (Arc::clone(&state), Arc::clone(&asked));
+        let rival = thread::spawn(move || eject(&rivals.0, &rivals.1));
+        let mine = eject(&state, &asked);
+        assert!(mine ^ rival.join().unwrap());
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
     });
 }

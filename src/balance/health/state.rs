@@ -19,6 +19,7 @@ use super::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use crate::balance::health::phase::{Checked, Link, Phase, Said};
 
 /// 1.0 of the success average.
 pub(in crate::balance) const ONE: u32 = 1 << 16;
@@ -57,54 +58,6 @@ const MET: u32 = ONE_UNIT - 1;
 pub(in crate::balance) const PATIENCE: u64 = 270_000_000_000;
 /// A probe that says nothing for so long does not keep another from being made.
 pub(in crate::balance) const LEASE: u64 = 30_000_000_000;
-
-/// Where an endpoint stands; of several that hold, the last one in this list.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Phase {
-    /// No connection is there, and none is being made.
-    Idle,
-    /// The first one is being made.
-    Connecting,
-    /// A connection is there.
-    Ready,
-    /// None could be made, and the back-off lasts.
-    BackingOff,
-    /// It takes no calls for a while.
-    Ejected,
-    /// One call is out to see whether it is well again.
-    Probing,
-    /// By the word of its source.
-    Draining,
-    /// It has left its cluster.
-    Removed,
-}
-
-/// What its connections say of an endpoint.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) enum Link {
-    #[default]
-    Idle,
-    Connecting,
-    Ready,
-    BackingOff,
-}
-
-/// What a source says of an endpoint's health.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(in crate::balance) struct Said {
-    pub(in crate::balance) unhealthy: bool,
-    pub(in crate::balance) draining: bool,
-    pub(in crate::balance) degraded: bool,
-}
-
-/// What active checks say of it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Checked {
-    /// The first one is not over.
-    Not,
-    Fit,
-    Unfit,
-}
 
 /// A part of the cache line of the load signal.
 #[derive(Debug)]
@@ -215,23 +168,17 @@ impl State {
             }
         }
     }
-
-    fn put(&self, bits: u32, on: bool) {
-        if on {
-            self.word.fetch_or(bits, AcqRel);
-        } else {
-            self.word.fetch_and(!bits, AcqRel);
-        }
-    }
 }
 
 /// What comes from outside.
 impl State {
-    /// What the source says of it by now.
+    /// What the source says of it by now: all of it at once, so that one that goes from one thing to
+    /// another is never plainly good.
     pub(in crate::balance) fn set_said(&self, said: Said) {
-        self.put(UNHEALTHY, said.unhealthy);
-        self.put(DRAINING, said.draining);
-        self.put(DEGRADED, said.degraded);
+        let bits =
+            [(said.unhealthy, UNHEALTHY), (said.draining, DRAINING), (said.degraded, DEGRADED)];
+        let bits = bits.into_iter().filter(|(said, _)| *said).fold(0, |all, (_, bit)| all | bit);
+        self.change(|word| Some(word & !(UNHEALTHY | DRAINING | DEGRADED) | bits));
     }
 
     /// What active checks say of it by now; whether that is new.
@@ -333,14 +280,15 @@ impl State {
 
 /// The ejection, and the one call that may end it.
 impl State {
-    /// Takes it out until then; false if somebody else has done so, or it has left.
-    pub(in crate::balance) fn eject(&self, until: u64) -> bool {
+    /// Takes it out until then; false if somebody else has done so, or it has left. Who has not done it
+    /// is not asked how long.
+    pub(in crate::balance) fn eject(&self, until: impl FnOnce() -> u64) -> bool {
         let begun = self.change(|word| {
             (word & (EJECTED | REMOVED) == 0)
                 .then_some(word & !(PROBING | CLAIMED) | EJECTED | HELD)
         });
         if begun.is_some() {
-            self.hold(until);
+            self.hold(until());
         }
         begun.is_some()
     }
@@ -390,11 +338,11 @@ impl State {
     }
 
     /// The probe has failed: it stays out until then. False if it is not ejected any more.
-    pub(in crate::balance) fn probe_failed(&self, until: u64) -> bool {
+    pub(in crate::balance) fn probe_failed(&self, until: impl FnOnce() -> u64) -> bool {
         let begun =
             self.change(|word| (word & EJECTED != 0 && word & HELD == 0).then_some(word | HELD));
         if begun.is_some() {
-            self.hold(until);
+            self.hold(until());
         }
         begun.is_some()
     }

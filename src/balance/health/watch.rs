@@ -261,13 +261,17 @@ impl Watch {
             live.restore(now, ReturnReason::Probe);
             return;
         }
-        let lasts = self.time(settings, now);
-        if live.load.state.probe_failed(now.saturating_add(lasts)) {
+        let mut lasts = 0;
+        let is_out = live.load.state.probe_failed(|| {
+            lasts = self.time(settings, now);
+            now.saturating_add(lasts)
+        });
+        if is_out {
             live.extra.ejected(EjectReason::ProbeFailed, lasts);
         }
     }
 
-    /// For how long, by what had ejected it.
+    /// It is ejected once more: for how long, by what had ejected it.
     fn time(&self, settings: &Settings, now: u64) -> u64 {
         let Settings { rules, random } = settings;
         let accrued = [EjectReason::AccruedFailures, EjectReason::AccruedSuccessRatio]
@@ -294,14 +298,16 @@ impl Watch {
         if !drawn {
             return self.health.ejected.release();
         }
-        let by = u8::try_from(reason.index()).unwrap_or_default();
-        let before = self.by.swap(by, Relaxed);
-        let lasts = self.time(settings, now);
-        if state.eject(now.saturating_add(lasts)) {
+        let mut lasts = 0;
+        let is_out = state.eject(|| {
+            self.by.store(u8::try_from(reason.index()).unwrap_or_default(), Relaxed);
+            lasts = self.time(settings, now);
+            now.saturating_add(lasts)
+        });
+        if is_out {
             live.extra.ejected(reason, lasts);
         } else {
             // Another outcome was faster, or it has just left.
-            self.by.store(before, Relaxed);
             self.health.ejected.release();
         }
     }

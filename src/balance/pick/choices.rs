@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{EFFORT, Picker, Rank, SCAN, scale, turn::first_turn};
+use super::{Best, EFFORT, Picker, Rank, SCAN, scale, share_of, turn::first_turn};
 use crate::{
     balance::endpoint::{Endpoint, Upstream},
     config,
@@ -96,8 +96,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 }
             }
             // Nobody is left to be looked for.
-            let worst = self.mode.map_or(Rank::Tried, |mode| mode.worst.get());
-            return least.best.filter(|best| best.0 <= worst).map(|best| best.2);
+            return least.best.filter(|best| best.0 <= self.worst()).map(|best| best.2);
         }
         for _ in 0..EFFORT {
             for _ in 0..choices.count {
@@ -111,14 +110,17 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 return Some(endpoint);
             }
         }
-        let best = least.best.map(|(rank, _, endpoint)| (rank, endpoint));
+        let mut best = Best::default();
+        if let Some((rank, _, endpoint)) = least.best {
+            best.note(rank, endpoint);
+        }
         self.scan(scale(self.random.next(), len), best)
     }
 
     /// In turns by weight and calls in flight: a static stride whose steps follow them.
     fn by_bias(self, bias: f64, turn: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
         let (len, largest) = (self.set.len(), f64::from(self.set.max_weight));
-        let mut best = None;
+        let mut best = Best::default();
         let (mut sum, mut drawn) = (0.0, None);
         for _ in 0..len.clamp(*TURNS.start(), *TURNS.end()) {
             let mut at = turn.fetch_add(1, Relaxed);
@@ -132,9 +134,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 return Some(endpoint);
             }
             if rank != Rank::Good {
-                if best.is_none_or(|(least, _)| rank < least) {
-                    best = Some((rank, endpoint));
-                }
+                best.note(rank, endpoint);
                 continue;
             }
             let in_flight = endpoint.live().map_or(0, |live| live.load.in_flight());
@@ -207,12 +207,6 @@ impl<'a, X: Upstream> Least<'a, X> {
         self.best = Some((rank, busy, endpoint));
         false
     }
-}
-
-/// A random word, scaled to `0..all`.
-fn share_of(word: u64, all: u64) -> u64 {
-    let product = u128::from(word) * u128::from(all);
-    u64::try_from(product >> 64).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -4,17 +4,14 @@
 //! else speaks against it. Then the order is gone through from its beginning; one that has a
 //! connection comes before those that have none.
 
-use std::{
-    cmp::Ordering,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use twox_hash::XxHash64;
 
-use super::{Picker, Rank, Ranked, SCAN};
+use super::{Best, Picker, Rank, SCAN};
 use crate::{
     balance::{
         endpoint::{Endpoint, Upstream},
@@ -169,10 +166,10 @@ impl<'a, X: Upstream> Picker<'a, X> {
         if let Some(own) = own.filter(|_| word & SEEN == 0) {
             return Some(own);
         }
-        let worst = self.mode.map_or(Rank::Tried, |mode| mode.worst.get());
-        let mut best: Option<Ranked<'a, X>> = None;
+        let worst = self.worst();
+        let mut best = Best::default();
         for (looked, (word, endpoint)) in walk().enumerate() {
-            if looked >= SCAN && best.is_some_and(|(rank, _)| rank <= worst) {
+            if looked >= SCAN && best.reaches(worst) {
                 break;
             }
             let rank = self.rank_of_first(endpoint);
@@ -183,11 +180,9 @@ impl<'a, X: Upstream> Picker<'a, X> {
             if self.is_probe(rank, endpoint) {
                 return Some(endpoint);
             }
-            if best.is_none_or(|(least, _)| rank.cmp(&least) == Ordering::Less) {
-                best = Some((rank, endpoint));
-            }
+            best.note(rank, endpoint);
         }
-        best.filter(|(rank, _)| *rank <= worst).map(|(_, endpoint)| endpoint)
+        best.of(worst)
     }
 
     /// One that takes a part of its calls alone takes all or none here.

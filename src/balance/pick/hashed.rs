@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Met, Picker, Plain, Rank, Ranked, SCAN, scale};
+use super::{Best, Met, Picker, Plain, Rank, SCAN, scale};
 use crate::balance::{
     endpoint::{Endpoint, Upstream},
     hash::{Crowd, Spread},
@@ -48,7 +48,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// the hash's own, the same in every client.
     pub(in crate::balance) fn hashed_ranked(self, by: &Hashed<'a>) -> Option<&'a Arc<Endpoint<X>>> {
         let hash = by.hash.unwrap_or_else(|| self.random.next());
-        let mut best: Option<Ranked<'a, X>> = None;
+        let mut best = Best::default();
         // The good one that is the least full.
         let mut full: Option<(f64, &'a Arc<Endpoint<X>>)> = None;
         let walk = (0_u32..).take(SCAN).map_while(|attempt| by.spread.at(hash, attempt));
@@ -80,8 +80,8 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 if full.is_none_or(|(least, _)| overload < least) {
                     full = Some((overload, endpoint));
                 }
-            } else if best.is_none_or(|(least, _)| rank < least) {
-                best = Some((rank, endpoint));
+            } else {
+                best.note(rank, endpoint);
             }
         }
         if let Some((_, endpoint)) = full {

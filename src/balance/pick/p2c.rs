@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Drawn, EFFORT, Picker, Plain, Rank, Ranked, random::by_weight, scale};
+use super::{Best, Drawn, EFFORT, Picker, Plain, Rank, random::by_weight, scale};
 use crate::{
     balance::{
         endpoint::{Endpoint, Live, Upstream},
@@ -67,7 +67,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         mut drawn: Drawn<'a, X>,
         signal: Signal,
     ) -> Option<&'a Arc<Endpoint<X>>> {
-        let mut best: Option<Ranked<'a, X>> = None;
+        let mut best = Best::default();
         for effort in 0..EFFORT {
             if effort > 0 {
                 drawn = self.pair()?;
@@ -97,9 +97,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 }
                 return Some(better.1);
             }
-            if best.is_none_or(|(rank, _)| better.0 < rank) {
-                best = Some(better);
-            }
+            best.note(better.0, better.1);
         }
         self.scan(scale(self.random.next(), self.set.len()), best)
     }

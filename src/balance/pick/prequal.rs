@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Drawn, Picked, Picker, Plain, Rank, Signal};
 use crate::balance::{
     endpoint::{Endpoint, Live, Upstream},
-    told::Prequal,
+    prequal::Prequal,
 };
 
 /// What the fallback forgets by: the default of peak EWMA.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{EFFORT, Picker, Plain, Ranked, scale};
+use super::{Best, EFFORT, Picker, Plain, scale};
 use crate::{
     balance::{
         endpoint::{Endpoint, Upstream},
@@ -14,7 +14,7 @@ use crate::{
 /// So often a weighted choice is tried by rejection, which costs nothing while weights are alike.
 const REJECTIONS: usize = 16;
 /// Then it is made by walking over so many endpoints.
-const WALK: usize = 512;
+pub(super) const WALK: usize = 512;
 
 impl<'a, X: Upstream> Picker<'a, X> {
     /// A random endpoint, by weight.
@@ -35,7 +35,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         self,
         mut endpoint: &'a Arc<Endpoint<X>>,
     ) -> Option<&'a Arc<Endpoint<X>>> {
-        let mut best: Option<Ranked<'a, X>> = None;
+        let mut best = Best::default();
         for effort in 0..EFFORT {
             if effort > 0 {
                 endpoint = self.sample()?;

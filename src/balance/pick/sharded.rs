@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Met, Picker, Rank, Ranked, SCAN, scale};
+use super::{Best, Met, Picker, SCAN, scale};
 use crate::balance::{
     endpoint::{Endpoint, Upstream},
     shard::Replicas,
@@ -18,7 +18,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         let places = replicas.at(hash?);
         let word = self.random.next();
         let from = scale(word, places.len());
-        let mut best: Option<Ranked<'a, X>> = None;
+        let mut best = Best::default();
         let at = |step: usize| {
             let place = places.get((from + step) % places.len().max(1))?;
             self.set.get(*place as usize)
@@ -41,8 +41,6 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 Some(one) => return Some(one),
             }
         }
-        let worst = self.mode.map_or(Rank::Tried, |mode| mode.worst.get());
-        let callable = |(rank, _): &Ranked<'a, X>| *rank <= worst;
-        first.or_else(|| best.filter(callable).map(|(_, endpoint)| endpoint))
+        first.or_else(|| best.of(self.worst()))
     }
 }

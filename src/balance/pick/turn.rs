@@ -5,9 +5,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Picker, Plain, Ranked, SCAN, scale};
+use super::{Best, Picker, Plain, SCAN, scale};
 #[cfg(feature = "orca")]
-use crate::balance::told::Weighted;
+use super::{random::WALK, share_of};
+#[cfg(feature = "orca")]
+use crate::balance::weighted::Weighted;
 use crate::{
     balance::endpoint::{Endpoint, Upstream},
     core::Random,
@@ -54,7 +56,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         mut endpoint: &'a Arc<Endpoint<X>>,
         next: impl Fn() -> Option<&'a Arc<Endpoint<X>>>,
     ) -> Option<&'a Arc<Endpoint<X>>> {
-        let mut best: Option<Ranked<'a, X>> = None;
+        let mut best = Best::default();
         for looked in 0..SCAN.min(self.set.len()) {
             if looked > 0 {
                 endpoint = next()?;
@@ -71,10 +73,14 @@ impl<'a, X: Upstream> Picker<'a, X> {
     #[inline(always)]
     fn in_turn(self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
         let (set, weight) = (self.set, |endpoint: &Endpoint<X>| endpoint.spec().weight());
-        self.stride(cursor, set.uniform, (set.max_weight, set.stride), weight)
+        // The largest weight of the set has every turn: this ends within a round.
+        self.stride::<false>(cursor, set.uniform, (set.max_weight, set.stride), weight)
     }
 
-    /// The same by reported weights.
+    /// The same by reported weights. They are those of the whole cluster: of a part of it, or when the
+    /// one with all turns has just left, nobody may have a turn in hundreds of rounds. When nobody had
+    /// one in a whole round, one is drawn.
+
     #[cfg(feature = "orca")]
     #[inline(always)]
     fn in_weighted_turn(
@@ -83,13 +89,34 @@ impl<'a, X: Upstream> Picker<'a, X> {
         weighted: &Weighted,
     ) -> Option<&'a Arc<Endpoint<X>>> {
         const FULL: u64 = (u64::MAX / u16::MAX as u64).wrapping_add(1);
-        self.stride(cursor, weighted.is_plain(), (u16::MAX, FULL), |endpoint| {
-            weighted.turns(endpoint)
-        })
+        let turns = |endpoint: &Endpoint<X>| weighted.turns(endpoint);
+        let turn = self.stride::<true>(cursor, weighted.is_plain(), (u16::MAX, FULL), turns);
+        turn.or_else(|| self.drawn_by_turns(weighted))
     }
 
+    /// A random endpoint by its turns. Of a large set it is a part that is looked at.
+    #[cfg(feature = "orca")]
+    #[cold]
+    #[inline(never)]
+    fn drawn_by_turns(self, weighted: &Weighted) -> Option<&'a Arc<Endpoint<X>>> {
+        let (set, len) = (self.set, self.set.len());
+        let from = if len > WALK { scale(self.random.next(), len) } else { 0 };
+        let walk = || (0..len.min(WALK)).filter_map(move |step| set.get((from + step) % len));
+        let sum = walk().map(|endpoint| u64::from(weighted.turns(endpoint))).sum();
+        let mut point = share_of(self.random.next(), sum);
+        let drawn = walk().find(|endpoint| {
+            let turns = u64::from(weighted.turns(endpoint));
+            let found = point < turns;
+            point = point.saturating_sub(turns);
+            found
+        });
+        // Turns that change meanwhile may sum to less.
+        drawn.or_else(|| set.get(from))
+    }
+
+    /// `ENDS`: nothing when nobody had a turn in a whole round.
     #[inline(always)]
-    fn stride(
+    fn stride<const ENDS: bool>(
         self,
         cursor: &AtomicU64,
         uniform: bool,
@@ -100,8 +127,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         if len == 0 {
             return None;
         }
-        // A stride passes the largest weight at each round, and none stays away for more than as
-        // many rounds as the largest is its multiple of: this ends.
+        let mut left = len;
         loop {
             let mut at = cursor.fetch_add(1, Relaxed);
             if at == 0 {
@@ -120,6 +146,12 @@ impl<'a, X: Upstream> Picker<'a, X> {
             let step = stride.wrapping_mul(round).wrapping_add(start);
             if weight == largest || step.checked_add(stride).is_none() {
                 return Some(endpoint);
+            }
+            if ENDS {
+                left -= 1;
+                if left == 0 {
+                    return None;
+                }
             }
         }
     }

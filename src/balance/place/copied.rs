@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Level, Plan, plan::Part};
+use super::{Level, Part, Plan};
 use crate::balance::{parking::Mark, pick::Edge, view::Group};
 
 impl<X> Plan<X> {

@@ -1,7 +1,8 @@
 //! Where to pick: what comes before the picking policy.
 //!
-//! `settings`, `plan` and `count` put it together for the endpoints of a cluster. The other files are
-//! arithmetic without endpoints, each with the vectors of the system that it is taken from:
+//! `settings`, `plan` and `level` put it together for the endpoints of a cluster, by what they share by
+//! (`parts`) and who of them is used (`used`); `count` and `share` write what each gets. The other files
+//! are arithmetic without endpoints, each with the vectors of the system that it is taken from:
 //!
 //! | file | what it decides |
 //! |---|---|
@@ -15,19 +16,27 @@
 
 mod copied;
 mod count;
+mod level;
 pub(super) mod locality;
 pub(super) mod nearness;
 mod panic;
+mod parts;
 pub(super) mod plan;
 pub(super) mod priority;
 pub(super) mod rings;
 pub(super) mod settings;
+mod share;
 pub(super) mod slow_start;
+mod used;
+mod words;
 pub(super) mod zone;
 
 pub(crate) use self::count::{Callers, Shift};
 pub(super) use self::{
-    count::{Count, Counting, name_of},
-    plan::{Level, Making, Part, Plan, locality_of},
+    count::{Count, Counting},
+    level::{Level, Part},
+    parts::locality_of,
+    plan::{Making, Plan},
     settings::{Placing, Sharing},
+    words::name_of,
 };

@@ -8,28 +8,24 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use super::{
+    level::{Level, Part},
     nearness,
     priority::Load,
-    rings,
-    settings::{Placing, Sharing, Used},
+    settings::Placing,
 };
 use crate::{
     balance::{
         endpoint::{Endpoint, Upstream},
         hash::Crowd,
         parking::Mark,
-        pick::Edge,
         policy::Policy,
-        set::Set,
-        subset::{deterministic, rendezvous},
-        view::Group,
     },
-    config::{Endpoint as Said, Health, Locality, Place},
+    config::Place,
 };
 
 /// Priorities, best first.
@@ -52,33 +48,6 @@ pub(in crate::balance) struct Plan<X> {
     pub(in crate::balance) id: u64,
 }
 
-/// The endpoints of one priority at one distance.
-pub(in crate::balance) struct Level<X> {
-    pub(in crate::balance) priority: u32,
-    /// By how much of the caller's place it differs.
-    pub(in crate::balance) distance: u32,
-    /// All of them; None where those are all of the view.
-    pub(in crate::balance) whole: Option<Group<X>>,
-    /// Them by locality or ring; empty where that does not matter.
-    pub(in crate::balance) parts: Vec<Part<X>>,
-    /// Endpoints that are used by a share alone.
-    pub(in crate::balance) edges: Vec<Edge<X>>,
-    /// A [`Load`] in one word.
-    pub(super) load: AtomicU32,
-    /// The parts share, and not all endpoints as one.
-    pub(in crate::balance) is_split: AtomicBool,
-}
-
-/// One locality or ring of a priority.
-pub(in crate::balance) struct Part<X> {
-    pub(in crate::balance) locality: Locality,
-    /// Which ring it is, where parts are rings.
-    pub(in crate::balance) ring: Option<usize>,
-    pub(in crate::balance) group: Group<X>,
-    /// What it and those before it get, of 2^32.
-    pub(super) upto: AtomicU32,
-}
-
 /// What is needed to make a plan.
 pub(in crate::balance) struct Making<'a, X> {
     pub(in crate::balance) policy: &'a Policy,
@@ -92,7 +61,7 @@ pub(in crate::balance) struct Making<'a, X> {
 
 impl<X> Making<'_, X> {
     /// Whether it is a part by labels, in which the weights of localities do not count.
-    fn is_plain_part(&self) -> bool {
+    pub(super) fn is_plain_part(&self) -> bool {
         let subsets = self.placing.subsets.as_ref();
         self.id != 0 && subsets.is_none_or(|subsets| subsets.locality_weighted != Some(true))
     }
@@ -193,239 +162,4 @@ impl<X> Plan<X> {
         let part = (trial >> 32).checked_sub(1).and_then(|part| usize::try_from(part).ok());
         Some((level, part.and_then(|part| level.parts.get(part))))
     }
-}
-
-// === impl Level ===
-
-impl<X: Upstream> Level<X> {
-    fn new(
-        making: &Making<'_, X>,
-        (priority, distance): (u32, u32),
-        endpoints: Vec<Arc<Endpoint<X>>>,
-        alone: bool,
-    ) -> (Self, bool) {
-        let placing = making.placing;
-        let before = making.before.and_then(|plan| {
-            plan.levels.iter().find(|it| (it.priority, it.distance) == (priority, distance))
-        });
-        let mut keyed = keyed(making, priority, endpoints);
-        let (mut is_subset, mut edges) = (false, Vec::new());
-        if let Some(used) = placing.subsetting {
-            for (_, endpoints) in &mut keyed {
-                is_subset |= reduce(used, endpoints, &mut edges);
-            }
-        }
-        let mut all = Vec::new();
-        let mut parts = Vec::new();
-        let many = keyed.len() > 1;
-        for ((locality, ring), endpoints) in keyed {
-            all.extend(endpoints.iter().cloned());
-            if many {
-                let before = before
-                    .and_then(|level| {
-                        level.parts.iter().find(|it| it.locality == locality && it.ring == ring)
-                    })
-                    .map(|part| &part.group);
-                let group = Group::new(
-                    making.policy,
-                    Set::of(endpoints, making.policy.finds_by_place()),
-                    before,
-                    making.crowd,
-                );
-                parts.push(Part { locality, ring, group, upto: AtomicU32::new(u32::MAX) });
-            }
-        }
-        let whole = (!alone || is_subset).then(|| {
-            let before = before.and_then(|level| level.whole.as_ref());
-            Group::new(
-                making.policy,
-                Set::of(all, making.policy.finds_by_place()),
-                before,
-                making.crowd,
-            )
-        });
-        let level = Self {
-            priority,
-            distance,
-            whole,
-            parts,
-            edges,
-            // Until it is counted, it is as it was.
-            load: AtomicU32::new(before.map_or(0, |level| level.load.load(Relaxed))),
-            is_split: AtomicBool::new(false),
-        };
-        (level, is_subset)
-    }
-
-    /// The part that a random point of 2^32 falls on.
-    pub(in crate::balance) fn part(&self, point: u32) -> usize {
-        let at = self.parts.iter().position(|part| point <= part.upto.load(Relaxed));
-        at.unwrap_or(0)
-    }
-}
-
-impl<X> Level<X> {
-    pub(in crate::balance) fn load(&self) -> Load {
-        let word = self.load.load(Relaxed);
-        Load { healthy: word & 0xff, degraded: word >> 8 & 0xff, panic: word >> 16 != 0 }
-    }
-
-    /// Notes what it gets, and gives what it got before.
-    pub(in crate::balance) fn set_load(&self, load: Load) -> Load {
-        let before = self.load();
-        self.load.store(pack(load), Relaxed);
-        before
-    }
-
-    /// Notes how its parts share; None: their endpoints are as good as of one.
-    pub(in crate::balance) fn set_shares(&self, shares: Option<&[f64]>) {
-        if let Some(shares) = shares {
-            let (mut upto, mut last) = (0.0, 0);
-            for (index, (part, share)) in self.parts.iter().zip(shares).enumerate() {
-                upto += share;
-                if *share > 0.0 {
-                    last = index;
-                }
-                part.upto.store(point(upto), Relaxed);
-            }
-            // The rounding is that of the last one that gets anything.
-            for part in self.parts.iter().skip(last) {
-                part.upto.store(u32::MAX, Relaxed);
-            }
-        }
-        self.is_split.store(shares.is_some() && !self.parts.is_empty(), Relaxed);
-    }
-
-    /// How its parts share, as far as they do.
-    pub(in crate::balance) fn shares(&self) -> Vec<f64> {
-        let mut before = 0.0;
-        let share = |part: &Part<X>| {
-            let upto = f64::from(part.upto.load(Relaxed)) / f64::from(u32::MAX);
-            let share = upto - before;
-            before = upto;
-            share
-        };
-        if self.is_split.load(Relaxed) {
-            self.parts.iter().map(share).collect()
-        } else {
-            Vec::new()
-        }
-    }
-}
-
-fn pack(load: Load) -> u32 {
-    load.healthy.min(100) | load.degraded.min(100) << 8 | u32::from(load.panic) << 16
-}
-
-/// The last of the points of 2^32 that are within a share; nothing is within no share, but for a
-/// point of 2^32.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-fn point(upto: f64) -> u32 {
-    (upto * f64::from(u32::MAX)) as u32
-}
-
-type Key = (Locality, Option<usize>);
-type Endpoints<X> = Vec<Arc<Endpoint<X>>>;
-
-/// The endpoints of a priority by what they share by, in a fixed order.
-fn keyed<X: Upstream>(
-    making: &Making<'_, X>,
-    priority: u32,
-    endpoints: Endpoints<X>,
-) -> Vec<(Key, Endpoints<X>)> {
-    let placing = making.placing;
-    let here = &making.place.locality;
-    let mut keyed = HashMap::<Key, Endpoints<X>>::new();
-    match &placing.sharing {
-        Sharing::Together => return vec![(Key::default(), endpoints)],
-        Sharing::Weighted(_) if making.is_plain_part() => {
-            return vec![(Key::default(), endpoints)];
-        }
-        // Only the first priority stays in its zone.
-        Sharing::Zone { .. } if priority > 0 => return vec![(Key::default(), endpoints)],
-        Sharing::Weighted(_) => {
-            for endpoint in endpoints {
-                keyed.entry((locality_of(&endpoint), None)).or_default().push(endpoint);
-            }
-        }
-        Sharing::Zone { .. } => {
-            for endpoint in endpoints {
-                let mut locality = locality_of(&endpoint);
-                // A caller that does not know its own part of the zone compares zones.
-                if here.sub_zone.is_empty() {
-                    locality.sub_zone.clear();
-                }
-                keyed.entry((locality, None)).or_default().push(endpoint);
-            }
-        }
-        Sharing::Rings(by) => {
-            for (endpoint, ring) in endpoints.iter().zip(rings_of(&endpoints, &by.bounds)) {
-                let key = (Locality::default(), Some(ring));
-                keyed.entry(key).or_default().push(Arc::clone(endpoint));
-            }
-        }
-    }
-    let mut keyed: Vec<_> = keyed.into_iter().collect();
-    keyed.sort_unstable_by(|((one, ring), _), ((other, another), _)| {
-        let order = |it: &Locality| (it.region.clone(), it.zone.clone(), it.sub_zone.clone());
-        (ring, order(one)).cmp(&(another, order(other)))
-    });
-    keyed
-}
-
-pub(in crate::balance) fn locality_of<X>(endpoint: &Endpoint<X>) -> Locality {
-    let said = endpoint.spec().said().and_then(|said: &Said| said.locality.as_deref());
-    said.cloned().unwrap_or_default()
-}
-
-/// Which ring each endpoint is in, by what is measured of it, else of its locality.
-pub(in crate::balance) fn rings_of<X: Upstream>(
-    endpoints: &[Arc<Endpoint<X>>],
-    bounds: &[std::time::Duration],
-) -> Vec<usize> {
-    let measured = |endpoint: &Endpoint<X>| endpoint.extra().and_then(Upstream::round_trip);
-    let mut nearest = HashMap::<Locality, std::time::Duration>::new();
-    for endpoint in endpoints {
-        if let Some(time) = measured(endpoint) {
-            let known = nearest.entry(locality_of(endpoint)).or_insert(time);
-            *known = time.min(*known);
-        }
-    }
-    let of = |endpoint: &Arc<Endpoint<X>>| {
-        let time = measured(endpoint).or_else(|| nearest.get(&locality_of(endpoint)).copied());
-        time.map_or(0, |time| rings::ring_of(time, bounds))
-    };
-    endpoints.iter().map(of).collect()
-}
-
-/// Leaves those that are used by this process; whether any were left out.
-fn reduce<X: Upstream>(used: Used, endpoints: &mut Endpoints<X>, edges: &mut Vec<Edge<X>>) -> bool {
-    let before = endpoints.len();
-    // One that takes no new calls is in nobody's way.
-    endpoints.retain(|endpoint| endpoint.spec().health() != Health::Draining);
-    match used {
-        Used::Random { size, above, seed } => {
-            let keys = endpoints.iter().map(|endpoint| endpoint.spec().address().to_string());
-            if let Some(places) = rendezvous::subset(keys, seed, size, above) {
-                let chosen = places.into_iter().filter_map(|place| endpoints.get(place as usize));
-                *endpoints = chosen.cloned().collect();
-            }
-        }
-        Used::Deterministic { size, process, processes } => {
-            if let Some(it) = deterministic::aperture(endpoints.len(), size, process, processes) {
-                // Every process must have them in the same order.
-                endpoints.sort_by_cached_key(|endpoint| endpoint.spec().address().to_string());
-                let chosen = endpoints.iter().cycle().skip(it.first).take(it.len);
-                *endpoints = chosen.cloned().collect();
-                for (endpoint, share) in
-                    [(endpoints.first(), it.of_first), (endpoints.last(), it.of_last)]
-                {
-                    if let Some(endpoint) = endpoint.filter(|_| share < 1.0) {
-                        edges.push(Edge { endpoint: Arc::clone(endpoint), share });
-                    }
-                }
-            }
-        }
-    }
-    endpoints.len() < before
 }

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use super::{priority, rings::Rings, slow_start::SlowStart, zone};
-use crate::config::{self, Locality, LocalityBalancing, LocalityScope, Subsetting};
+use super::{priority, rings::Rings, slow_start::SlowStart, used::Used, zone};
+use crate::config::{self, Locality, LocalityBalancing, LocalityScope};
 
 /// Where the rings end unless told otherwise: a region, its neighbours, a continent.
 const RINGS: [Duration; 3] =
@@ -61,13 +61,6 @@ pub(in crate::balance) struct ByRing {
     pub(in crate::balance) full_load: f64,
     /// How far they are open, by the index of the priority. Locked off the path alone.
     open: Mutex<HashMap<(usize, u64), Rings>>,
-}
-
-/// Which endpoints are used.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::balance) enum Used {
-    Random { size: usize, above: usize, seed: u64 },
-    Deterministic { size: u32, process: u32, processes: u32 },
 }
 
 // === impl Placing ===
@@ -187,24 +180,5 @@ impl ByRing {
     ) -> T {
         let mut open: MutexGuard<'_, _> = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         then(open.entry((level, part)).or_insert_with(|| Rings::new(self.thresholds.clone())))
-    }
-}
-
-// === impl Used ===
-
-impl Used {
-    fn of(config: &Subsetting, seed: impl FnOnce() -> u64) -> Self {
-        match config {
-            Subsetting::Random(random) => Self::Random {
-                size: random.size.unwrap_or(20) as usize,
-                above: random.above.unwrap_or(100) as usize,
-                seed: random.seed.unwrap_or_else(seed),
-            },
-            Subsetting::Deterministic(it) => Self::Deterministic {
-                size: it.size.unwrap_or(12),
-                process: it.process,
-                processes: it.processes,
-            },
-        }
     }
 }

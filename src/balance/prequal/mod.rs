@@ -8,10 +8,14 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 pub(crate) use self::{
     pool::{Pool, Reported},
     settings::Settings,
 };
+use super::probing::Probes;
+use crate::config;
 
 /// What the pool is made of outside of models.
 mod sync {
@@ -19,4 +23,19 @@ mod sync {
         Mutex,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     };
+}
+
+/// The pool of a cluster's reports.
+#[derive(Debug)]
+pub(in crate::balance) struct Prequal {
+    pub(in crate::balance) pool: Pool,
+    pub(in crate::balance) settings: Settings,
+    pub(in crate::balance) probes: Option<Arc<Probes>>,
+}
+
+impl Prequal {
+    pub(in crate::balance) fn new(config: &config::Prequal) -> Self {
+        let settings = Settings::new(config);
+        Self { pool: Pool::new(settings.pool_size), settings, probes: Probes::of(config) }
+    }
 }

@@ -2,10 +2,13 @@
 //! follow from it.
 
 mod metrics;
+#[cfg(test)]
+mod model;
 mod orca;
 mod read;
 #[cfg(test)]
 mod tests;
+mod weight;
 mod weights;
 mod write;
 
@@ -14,5 +17,7 @@ pub(crate) use self::{
     metrics::{LATENCY_US, Metric, RIF},
     orca::{Entry, Interval, Report, ReportRequest},
     read::{ANY, BINARY, Signal, message, read, signal_of},
-    weights::{Rules, Scale, Weight},
+    weight::Weight,
+    weights::{Rules, Scale},
 };
+use super::atomic;

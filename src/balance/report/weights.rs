@@ -1,6 +1,4 @@
-//! Weights from load reports (gRFC A58): of one endpoint over time, and of all against each other.
-
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//! Weights from load reports (gRFC A58): what a report gives, and all of them against each other.
 
 use super::{
     metrics::Metric,
@@ -30,25 +28,6 @@ pub(crate) struct Rules {
     pub(crate) metrics: Vec<Metric>,
 }
 
-/// What an endpoint has reported. A race loses one report of two that come at once.
-#[derive(Debug)]
-pub(crate) struct Weight {
-    /// The bits of the weight.
-    value: AtomicU64,
-    /// When the last report came.
-    updated: AtomicU64,
-    /// When the first one came since there were none; `NEVER` while there is none.
-    since: AtomicU64,
-}
-
-const NEVER: u64 = u64::MAX;
-
-impl Default for Weight {
-    fn default() -> Self {
-        Self { value: AtomicU64::new(0), updated: AtomicU64::new(0), since: AtomicU64::new(NEVER) }
-    }
-}
-
 impl Rules {
     /// The weight that a report gives; nothing for one that says too little.
     pub(crate) fn weight(&self, report: &Report) -> Option<f64> {
@@ -64,35 +43,6 @@ impl Rules {
         let largest =
             || self.metrics.iter().filter_map(|metric| metric.of(report)).reduce(f64::max);
         Metric::Application.of(report).or_else(largest).or_else(|| Metric::Cpu.of(report))
-    }
-}
-
-impl Weight {
-    /// Takes a report's weight.
-    pub(crate) fn report(&self, now: u64, weight: f64) {
-        // Another thread may have expired it in between: then it is new again, which is right.
-        if self.since.load(Relaxed) == NEVER {
-            self.since.store(now, Relaxed);
-        }
-        self.updated.store(now, Relaxed);
-        self.value.store(weight.to_bits(), Relaxed);
-    }
-
-    /// The weight as it counts now.
-    pub(crate) fn get(&self, now: u64, rules: &Rules) -> Option<f64> {
-        let since = self.since.load(Relaxed);
-        if since == NEVER {
-            return None;
-        }
-        if now.saturating_sub(self.updated.load(Relaxed)) >= rules.expiration {
-            // What comes after it begins anew.
-            self.since.store(NEVER, Relaxed);
-            return None;
-        }
-        if now.saturating_sub(since) < rules.blackout {
-            return None;
-        }
-        Some(f64::from_bits(self.value.load(Relaxed)))
     }
 }
 

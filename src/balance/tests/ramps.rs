@@ -78,18 +78,18 @@ fn a_passing_check_begins_the_ramp_of_who_failed_and_of_who_has_joined() {
         };
         // The first ones are not new, whoever is checked first.
         for number in 1..=4 {
-            sim.balancer.set_checked(0, &find(&sim, number), Checked::Not, sim.now);
+            sim.balancer.set_checked(0, [(&find(&sim, number), Checked::Not)], sim.now);
         }
         for number in 1..=4 {
-            sim.balancer.set_checked(0, &find(&sim, number), Checked::Fit, sim.now);
+            sim.balancer.set_checked(0, [(&find(&sim, number), Checked::Fit)], sim.now);
         }
         let met = share(&mut sim);
         assert!((met - 0.25).abs() < slack(&policy), "{met} {}", named(&policy));
 
         // One fails its checks, and passes again.
-        sim.balancer.set_checked(0, &find(&sim, 1), Checked::Unfit, sim.now);
+        sim.balancer.set_checked(0, [(&find(&sim, 1), Checked::Unfit)], sim.now);
         assert!(share(&mut sim) < 0.01, "{}", named(&policy));
-        sim.balancer.set_checked(0, &find(&sim, 1), Checked::Fit, sim.now);
+        sim.balancer.set_checked(0, [(&find(&sim, 1), Checked::Fit)], sim.now);
         let met = share(&mut sim);
         assert!(met < 0.05 + slack(&policy) / 2.0, "{met} {}", named(&policy));
         sim.pass(11 * SECOND);
@@ -100,15 +100,15 @@ fn a_passing_check_begins_the_ramp_of_who_failed_and_of_who_has_joined() {
         sim.balancer.remove(&[address(1)]);
         sim.pass(100 * SECOND);
         sim.balancer.upsert(vec![endpoint(1)]);
-        sim.balancer.set_checked(0, &find(&sim, 1), Checked::Not, sim.now);
+        sim.balancer.set_checked(0, [(&find(&sim, 1), Checked::Not)], sim.now);
         sim.pass(60 * SECOND);
         assert!(share(&mut sim) < 0.01, "{}", named(&policy));
-        sim.balancer.set_checked(0, &find(&sim, 1), Checked::Fit, sim.now);
+        sim.balancer.set_checked(0, [(&find(&sim, 1), Checked::Fit)], sim.now);
         let met = share(&mut sim);
         assert!(met < 0.05 + slack(&policy) / 2.0, "{met} {}", named(&policy));
         // A further check that passes begins nothing.
         sim.pass(11 * SECOND);
-        sim.balancer.set_checked(0, &find(&sim, 1), Checked::Fit, sim.now);
+        sim.balancer.set_checked(0, [(&find(&sim, 1), Checked::Fit)], sim.now);
         let met = share(&mut sim);
         assert!((met - 0.25).abs() < slack(&policy), "{met} {}", named(&policy));
     }
@@ -126,7 +126,7 @@ fn endpoints_whose_first_check_is_awaited_make_their_priority_neither_unwell_nor
         sim.balancer.upsert(come.chain(next).collect());
         for endpoint in sim.balancer.endpoints() {
             if (5..=16).contains(&number_of(&endpoint)) {
-                sim.balancer.set_checked(0, &endpoint, Checked::Not, sim.now);
+                sim.balancer.set_checked(0, [(&endpoint, Checked::Not)], sim.now);
             }
         }
         let told = |sim: &Sim| sim.balancer.places(sim.now).join("\n");
@@ -137,7 +137,7 @@ fn endpoints_whose_first_check_is_awaited_make_their_priority_neither_unwell_nor
         // They fail: that counts.
         for endpoint in sim.balancer.endpoints() {
             if (5..=16).contains(&number_of(&endpoint)) {
-                sim.balancer.set_checked(0, &endpoint, Checked::Unfit, sim.now);
+                sim.balancer.set_checked(0, [(&endpoint, Checked::Unfit)], sim.now);
             }
         }
         assert!(told(&sim).contains("4 of 16 healthy, in panic"), "{}", told(&sim));
@@ -149,24 +149,24 @@ fn what_a_probe_says_after_its_checks_were_switched_off_changes_nothing() {
     let mut sim = Sim::of(&config::Balancer::RoundRobin, 2);
     let first = sim.find(1);
     let by = sim.balancer.begin_checks();
-    sim.balancer.set_unchecked(by, &sim.balancer.endpoints(), sim.now);
-    sim.balancer.set_checked(by, &first, Checked::Unfit, sim.now);
+    sim.balancer.set_checked(by, [(&first, Checked::Not)], sim.now);
+    sim.balancer.set_checked(by, [(&first, Checked::Unfit)], sim.now);
     assert!(first.live().unwrap().load.state.is_unfit());
     sim.balancer.forget_checks(sim.now);
     // Its probe was under way meanwhile.
-    sim.balancer.set_checked(by, &first, Checked::Unfit, sim.now);
+    sim.balancer.set_checked(by, [(&first, Checked::Unfit)], sim.now);
     assert!(!first.live().unwrap().load.state.is_unfit());
     sim.open(100, MILLI, healthy);
     assert_eq!(sim.count(1), 50);
     // Nor does what another set of checks has found count for those that have taken its place.
     let next = sim.balancer.begin_checks();
-    sim.balancer.set_checked(by, &first, Checked::Unfit, sim.now);
-    sim.balancer.set_checked(next, &first, Checked::Fit, sim.now);
+    sim.balancer.set_checked(by, [(&first, Checked::Unfit)], sim.now);
+    sim.balancer.set_checked(next, [(&first, Checked::Fit)], sim.now);
     assert!(!first.live().unwrap().load.state.is_unfit());
 }
 
 #[test]
-fn many_endpoints_whose_checks_begin_are_counted_once() {
+fn many_endpoints_whose_checks_begin_or_end_together_are_counted_once() {
     let cluster = Cluster { balancing: Some(Balancing::default()), ..Cluster::default() };
     let balancer = Balancer::<Mock>::new(&cluster, (), Epoch::now());
     balancer.replace((1..=5_000).map(endpoint).collect());
@@ -175,6 +175,12 @@ fn many_endpoints_whose_checks_begin_are_counted_once() {
         view.placed.as_ref().map(|placed| placed.plan.counts.load(Relaxed))
     };
     let (before, by) = (counts().unwrap(), balancer.begin_checks());
-    balancer.set_unchecked(by, &balancer.endpoints(), SECOND);
+    let endpoints = balancer.endpoints();
+    balancer.set_checked(by, endpoints.iter().map(|it| (it, Checked::Not)), SECOND);
     assert_eq!(counts().unwrap(), before + 1);
+    balancer.set_checked(by, endpoints.iter().map(|it| (it, Checked::Fit)), SECOND);
+    assert_eq!(counts().unwrap(), before + 2);
+    // What is no news is not counted.
+    balancer.set_checked(by, endpoints.iter().map(|it| (it, Checked::Fit)), SECOND);
+    assert_eq!(counts().unwrap(), before + 2);
 }

@@ -335,3 +335,37 @@ fn prequal_follows_reports_where_a_plan_asks_more_of_a_pick() {
         assert!(idle > 0.5, "{idle} {:?} {:?}", sim.picked, cluster.balancing);
     }
 }
+
+/// Weights are those of the whole cluster; here the one that had all turns has just left.
+#[test]
+fn a_pick_by_turns_ends_soon_where_nobody_has_them_all() {
+    let mut config = config::ClientWeighted::default();
+    config.blackout = Some(std::time::Duration::ZERO);
+    let count = 200;
+    let mut sim = Sim::of(&config::Balancer::ClientWeighted(config), count);
+    // One has a thousand times the turns of each other but two.
+    let told = |number: u16| match number {
+        1 => report(1e9, 1.0),
+        2 => report(1e4, 1.0),
+        3 => report(2e4, 1.0),
+        _ => report(1e-3, 1.0),
+    };
+    for number in 1..=count {
+        let found = sim.find(number);
+        found.reported(sim.now, &told(number));
+    }
+    keep(&sim);
+    sim.balancer.remove(&[address(1)]);
+    let at = |sim: &Sim| sim.balancer.read().all.turn.load(std::sync::atomic::Ordering::Relaxed);
+    let (mut most, calls) = (0, 20_000);
+    forget_counts(&mut sim);
+    for _ in 0..calls {
+        let before = at(&sim);
+        sim.call(healthy);
+        sim.pass(MILLI);
+        most = most.max(at(&sim) - before);
+    }
+    assert!(most <= u64::from(count), "a pick has looked at {most} of {count}");
+    let light = (4..=count).map(|number| sim.share(number)).fold(0.0, f64::max);
+    assert!(light < 0.01, "each of the light ones gets its share: {light}");
+}

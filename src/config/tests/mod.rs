@@ -1,5 +1,3 @@
-#[cfg(feature = "schema")]
-mod guard_leaves;
 mod hash;
 #[cfg(feature = "schema")]
 pub(crate) mod instances;

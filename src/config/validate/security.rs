@@ -192,7 +192,7 @@ impl IdentityFiles {
     ///
     /// Every field that cannot be used, with its value and what is allowed.
     pub fn validate(&self, name: &str) -> Result<(), ConfigErrors> {
-        let Self { certificate, key, roots, bundles, crl, poll_interval } = self;
+        let Self { certificate, key, roots, bundles, bundle_map, crl, poll_interval } = self;
         let mut checker = Checker::new(format!("identities.{name}"));
         checker.needs_tls("", &name);
         match (certificate, key) {
@@ -202,9 +202,13 @@ impl IdentityFiles {
             (None, Some(key)) => checker.refuse("key", key, "must be given with `certificate`"),
             _ => {}
         }
-        for (field, path) in
-            [("certificate", certificate), ("key", key), ("roots", roots), ("crl", crl)]
-        {
+        for (field, path) in [
+            ("certificate", certificate),
+            ("key", key),
+            ("roots", roots),
+            ("bundle_map", bundle_map),
+            ("crl", crl),
+        ] {
             if path.as_ref().is_some_and(String::is_empty) {
                 checker.refuse(field, "", "the path must not be empty");
             }
@@ -214,7 +218,13 @@ impl IdentityFiles {
                 checker.refuse("bundles", domain, "domain and path must not be empty");
             }
         }
-        if crl.is_some() && roots.is_none() && bundles.is_empty() {
+        if let Some(map) = bundle_map
+            && cfg!(not(any(feature = "file", feature = "xds")))
+        {
+            checker.refuse("bundle_map", map, "needs the feature `file` or `xds`");
+        }
+        let has_roots = roots.is_some() || bundle_map.is_some() || !bundles.is_empty();
+        if crl.is_some() && !has_roots {
             checker.refuse("crl", format!("{crl:?}"), "must be given with `roots` or `bundles`");
         }
         checker.time("poll_interval", *poll_interval);

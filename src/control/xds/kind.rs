@@ -41,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// Whether an answer of the whole state (SotW) lists all there are: what it does not list is
+    /// Whether an answer of the whole state (`SotW`) lists all there are: what it does not list is
     /// gone (gRFC A27).
     pub(crate) fn is_whole(self) -> bool {
         matches!(self, Self::Listener | Self::Cluster)

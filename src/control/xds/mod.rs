@@ -28,7 +28,17 @@
 //! first the clusters with their endpoints, then the routes; and removes in the other order. So no
 //! call sees a route without its cluster.
 
-#[allow(dead_code, reason = "what is built on it comes next")]
+#![allow(dead_code, unused_imports, reason = "what is built on it comes next")]
+
+mod ads;
+mod bootstrap;
+mod client;
+mod graph;
 mod kind;
-#[allow(dead_code, reason = "what is built on it comes next")]
 mod resource;
+mod stream;
+
+pub use self::bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls};
+
+#[cfg(fuzzing)]
+pub(crate) use self::client::script::run as script;

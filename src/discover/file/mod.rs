@@ -166,11 +166,19 @@ fn within(folder: &Path, files: IdentityFiles) -> IdentityFiles {
             *path = folder.join(&*path).to_string_lossy().into_owned();
         }
     };
-    let IdentityFiles { mut certificate, mut key, mut roots, mut bundles, mut crl, poll_interval } =
-        files;
-    [&mut certificate, &mut key, &mut roots, &mut crl].into_iter().flatten().for_each(path);
+    let IdentityFiles {
+        mut certificate,
+        mut key,
+        mut roots,
+        mut bundles,
+        mut bundle_map,
+        mut crl,
+        poll_interval,
+    } = files;
+    let paths = [&mut certificate, &mut key, &mut roots, &mut bundle_map, &mut crl];
+    paths.into_iter().flatten().for_each(path);
     bundles.values_mut().for_each(path);
-    IdentityFiles { certificate, key, roots, bundles, crl, poll_interval }
+    IdentityFiles { certificate, key, roots, bundles, bundle_map, crl, poll_interval }
 }
 
 impl<T: Clone + PartialEq> Parts<T> {

@@ -25,6 +25,10 @@ clusters:
 struct Recorder(Mutex<Vec<String>>);
 
 impl Sink for Recorder {
+    fn used(&self, _name: &str) -> Option<crate::core::Instant> {
+        None
+    }
+
     fn is_closed(&self) -> bool {
         false
     }

@@ -153,6 +153,12 @@ impl Path {
             answering: None,
         }
     }
+
+    /// It has begun at that time.
+    pub(super) fn begun(&mut self, started: Instant) {
+        self.caller.number = self.caller.cell.meter.call_started();
+        (self.started, self.began) = (Some(started), self.caller.inner.epoch.nanos(started));
+    }
 }
 
 impl Future for Path {
@@ -422,6 +428,19 @@ impl PathProj<'_> {
         result
     }
 
+    /// What the call has paid in that its cluster refuses before anything of it was sent.
+    //= Envoy: a retry budget is of the requests that are active or pending, and one that overflows is neither
+    #[cold]
+    fn take_back(&self, now: u64) {
+        let Some(policy) = self.pinned.as_ref().and_then(Pinned::policy) else { return };
+        policy.budget.take_back(now);
+        if self.armed.as_ref().is_some_and(|armed| armed.hedges)
+            && let Some(hedging) = &policy.hedging
+        {
+            hedging.take_back(now);
+        }
+    }
+
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
         let (attempts, told) = (self.trail.number, self.trail.counted().max(1));
@@ -459,6 +478,9 @@ impl PathProj<'_> {
                 drop(limit);
                 if let Some(why) = failed.refusal() {
                     meter.call_refused(why);
+                    if attempts <= 1 && why.is_of_cluster() {
+                        self.take_back(now);
+                    }
                 }
                 (status, error) = (None, Some(failed.kind()));
                 end = Some(End::Error(failed.kind()));

@@ -20,7 +20,7 @@ use super::{
     attempt::{Attempt, Met, Way},
     head::Head,
     termed,
-    words::{ITS_OWN, length},
+    words::{self, ITS_OWN, length},
 };
 use crate::{
     balance::Endpoint,
@@ -43,7 +43,11 @@ pub(crate) struct AttemptRest;
 /// The call's context, as an extension while a call layer is there. Extensions are shared: the
 /// mutex lets the one that stands behind the layers take it out, once.
 #[derive(Clone)]
-struct CallContext(Arc<Mutex<Option<Box<Path>>>>);
+struct CallContext {
+    path: Arc<Mutex<Option<Box<Path>>>>,
+    /// From when its bounds count, whatever the layers take.
+    started: Instant,
+}
 
 /// The attempt's context, as an extension while an attempt layer is there.
 #[derive(Clone)]
@@ -51,9 +55,9 @@ struct AttemptContext(Arc<Shared>);
 
 /// What bounds the call layers.
 struct Limit {
-    started: Instant,
     at: Instant,
-    by_policy: bool,
+    /// The setting that it is; nothing, where the call said it.
+    name: Option<&'static str>,
 }
 
 struct Shared {
@@ -81,15 +85,21 @@ pub(crate) fn call(
         // It is routed twice: here for its bound, and behind the layers. One roll for both.
         let mut request = request.map(Body::from);
         request.extensions_mut().insert(Roll(caller.inner.random.next()));
-        let (service, limit) = (Arc::clone(&caller.cell.name), deadline_of(&caller, &request));
-        let path = Path::new(caller, Request::default());
-        request.extensions_mut().insert(CallContext(Arc::new(Mutex::new(Some(Box::new(path))))));
+        let started = Instant::now();
+        let limit = deadline_of(&caller, &request, started);
+        let service = Arc::clone(&caller.cell.name);
+        let path = Some(Box::new(Path::new(caller, Request::default())));
+        let context = CallContext { path: Arc::new(Mutex::new(path)), started };
+        request.extensions_mut().insert(context);
         let future = stage.call(request);
         let result = match limit {
             None => future.await,
             Some(limit) => tokio::time::timeout_at(limit.at, future).await.unwrap_or_else(|_| {
-                let allowed = length(limit.at.saturating_duration_since(limit.started));
-                let whose = if limit.by_policy { "`timeout` by its policy" } else { ITS_OWN };
+                let allowed = length(limit.at.saturating_duration_since(started));
+                let whose = match limit.name {
+                    Some(name) => format!("`{name}` by its policy"),
+                    None => ITS_OWN.to_owned(),
+                };
                 Err(Error::new(ErrorKind::Timeout, Phase::Headers)
                     .detail(format!(
                         "the deadline of the call passed in or behind a call layer: {allowed}, {whose}"
@@ -101,29 +111,35 @@ pub(crate) fn call(
     })
 }
 
-/// What bounds the call layers too: the caller's own bound, and the timeout of the route that the
+/// What bounds the call layers too: the caller's own bound, and those of the route that the
 /// request would take as it is.
-fn deadline_of(caller: &Caller, request: &Request<Body>) -> Option<Limit> {
+fn deadline_of(caller: &Caller, request: &Request<Body>, started: Instant) -> Option<Limit> {
     let service = caller.cell.current.load();
     let named = caller.cell.authority.as_ref().map(Authority::as_str);
     let asked = Asked::new(request, &caller.inner.random).named(named);
     let route = service.as_ref().and_then(|service| service.table.find_for(&asked));
-    let scope = route.map(|found| termed::scope(&found.route.policy, request.headers()));
-    let scope = scope.unwrap_or_default();
-    let call = request.extensions().get::<Call>();
-    let started = Instant::now();
-    let at = deadline::of(request.headers(), call, scope, started).head?;
-    let by_policy = scope.timeout.and_then(|timeout| started.checked_add(timeout)) == Some(at);
-    Some(Limit { started, at, by_policy })
+    let Some(policy) = route.map(|found| &found.route.policy) else {
+        let call = request.extensions().get::<Call>();
+        let scope = deadline::Scope::default();
+        let bounds = match caller.grpc {
+            true => deadline::of(request.headers(), call, scope, started),
+            false => deadline::of_http(call, scope, started),
+        };
+        return bounds.head.map(|at| Limit { at, name: None });
+    };
+    let at = termed::early_bounds(policy, request, caller.grpc, started).head?;
+    let timeout = termed::scope(policy, request.headers()).timeout;
+    Some(Limit { at, name: words::bound(policy, timeout, started, at) })
 }
 
 impl Erased for CallRest {
     fn call(&self, mut request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
         let context = request.extensions_mut().remove::<CallContext>();
-        let path = context
-            .and_then(|context| context.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let began =
+            context.and_then(|context| Some((lock(&context.path).take()?, context.started)));
         Box::pin(async move {
-            let Some(mut path) = path else { return Err(context_lost("call")) };
+            let Some((mut path, started)) = began else { return Err(context_lost("call")) };
+            path.begun(started);
             // A layer may ask for it; none takes it back.
             path.caller.https |= request.uri().scheme() == Some(&Scheme::HTTPS);
             path.request = Some(request.map(Outgoing::from));

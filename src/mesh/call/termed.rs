@@ -105,9 +105,9 @@ pub(super) fn scope(policy: &Policy, headers: &HeaderMap) -> Scope {
 
 /// The bounds of a call before its own policy is known.
 #[cold]
-pub(super) fn early_bounds(
+pub(super) fn early_bounds<B>(
     policy: &Policy,
-    request: &Request<Outgoing>,
+    request: &Request<B>,
     is_grpc: bool,
     started: Instant,
 ) -> Bounds {

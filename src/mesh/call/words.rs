@@ -7,6 +7,7 @@ use super::{Pinned, path::PathProj};
 use crate::{
     config,
     core::{Instant, RetryRefusal},
+    mesh::service::Policy,
     resilience::retry::{self, Arms},
 };
 
@@ -16,27 +17,23 @@ impl PathProj<'_> {
         let at = self.pinned.as_ref().and_then(|pinned| pinned.bounds.head);
         let policy = self.pinned.as_ref().and_then(Pinned::policy);
         let (Some(started), Some(at)) = (*self.started, at) else { return String::new() };
-        let is_it =
-            |time: Option<Duration>| time.and_then(|time| started.checked_add(time)) == Some(at);
-        let extent = policy.and_then(|policy| policy.terms.as_ref()).map(|terms| terms.extent);
-        if is_it(policy.and_then(|policy| policy.scope.timeout)) {
-            return self.told("timeout", |policy| policy.scope.timeout, |policy| policy.timeout);
-        }
-        if is_it(extent.and_then(|extent| extent.stream)) {
-            return self.told(
-                "max_stream_duration",
+        let timeout = policy.and_then(|policy| policy.scope.timeout);
+        match policy.and_then(|policy| bound(policy, timeout, started, at)) {
+            Some(name @ TIMEOUT) => {
+                self.told(name, |policy| policy.scope.timeout, |policy| policy.timeout)
+            }
+            Some(name @ STREAM) => self.told(
+                name,
                 |policy| policy.terms.as_ref()?.extent.stream,
                 |policy| policy.max_stream_duration,
-            );
-        }
-        if is_it(extent.and_then(|extent| extent.max)) {
-            return self.told(
-                "grpc_timeout.max",
+            ),
+            Some(name) => self.told(
+                name,
                 |policy| policy.terms.as_ref()?.extent.max,
                 |policy| policy.grpc_timeout.as_ref()?.max,
-            );
+            ),
+            None => format!("{}, {ITS_OWN}", length(at.saturating_duration_since(started))),
         }
-        format!("{}, {ITS_OWN}", length(at.saturating_duration_since(started)))
     }
 
     /// How long a call that found no service, or no endpoints, has waited for a source.
@@ -93,6 +90,31 @@ impl PathProj<'_> {
             Some(policy) => policy.retry.unwanted(met, armed, call),
             None => "the route is gone",
         }
+    }
+}
+
+const TIMEOUT: &str = "timeout";
+const STREAM: &str = "max_stream_duration";
+
+/// The setting of a policy that bounds a call until then, if it is one. `timeout` is the policy's, or what
+/// the request says in its place.
+pub(super) fn bound(
+    policy: &Policy,
+    timeout: Option<Duration>,
+    started: Instant,
+    at: Instant,
+) -> Option<&'static str> {
+    let is_it =
+        |time: Option<Duration>| time.and_then(|time| started.checked_add(time)) == Some(at);
+    let extent = policy.terms.as_ref().map(|terms| terms.extent);
+    if is_it(timeout) {
+        Some(TIMEOUT)
+    } else if is_it(extent.and_then(|extent| extent.stream)) {
+        Some(STREAM)
+    } else if is_it(extent.and_then(|extent| extent.max)) {
+        Some("grpc_timeout.max")
+    } else {
+        None
     }
 }
 

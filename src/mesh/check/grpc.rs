@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, BytesMut};
 use http::{HeaderName, HeaderValue, Request, Uri, header};
 use http_body_util::BodyExt as _;
 use prost::Message as _;
@@ -10,7 +10,7 @@ use prost::Message as _;
 use super::probe::Answer;
 use crate::{
     config::GrpcProbe,
-    core::{Body, grpc},
+    core::{Body, framed, grpc},
     mesh::stage::Erased,
 };
 
@@ -75,7 +75,7 @@ pub(super) async fn ask(
             return Answer::silent("its answer is too long");
         }
     }
-    match (code, message.get(5..).map(HealthCheckResponse::decode)) {
+    match (code, framed::lone(&message).map(HealthCheckResponse::decode)) {
         (None, _) => Answer::silent("its answer has no gRPC status"),
         (Some(0), Some(Ok(answer))) if answer.status() == ServingStatus::Serving => Answer::well(),
         (Some(0), Some(Ok(answer))) => Answer::ill(match answer.status() {
@@ -92,12 +92,8 @@ fn request(probe: &GrpcProbe, host: &str, timeout: Duration) -> Result<Request<B
     let host = probe.authority.as_deref().unwrap_or(host);
     let uri = Uri::builder().scheme("http").authority(host).path_and_query(PATH).build()?;
     let message = HealthCheckRequest { service: probe.service.clone().unwrap_or_default() };
-    let mut body = BytesMut::new();
-    body.put_u8(0);
-    body.put_u32(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX));
-    body.put(message.encode_to_vec().as_slice());
-    let body: Bytes = body.freeze();
-    let mut request = Request::post(uri).version(http::Version::HTTP_2).body(Body::from(body))?;
+    let body = Body::from(framed::framed(&message));
+    let mut request = Request::post(uri).version(http::Version::HTTP_2).body(body)?;
     let headers = request.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(header::TE, HeaderValue::from_static("trailers"));

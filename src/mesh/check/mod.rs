@@ -169,11 +169,9 @@ impl Task {
             }
             let next = self.due.first().map(|(at, _)| *at);
             match happening(&mut running, next, &changed).await {
-                Happening::Probed((number, answer)) => {
+                Happening::Probed(probed) => {
                     let Some(balancer) = self.balancer.upgrade() else { return };
-                    if let Some((address, which)) = numbers.get(&number) {
-                        self.answered(&balancer, (&address.clone(), *which), &answer);
-                    }
+                    self.answered(&balancer, &numbers, &probed);
                 }
                 Happening::Changed => look = true,
                 Happening::Due => {}
@@ -188,9 +186,7 @@ impl Task {
         let (mut gone, mut new) = (std::mem::take(&mut self.checked), Vec::new());
         for endpoint in balancer.endpoints() {
             let address = endpoint.spec().address().clone();
-            let same = gone.get(&address).is_some_and(|entry| {
-                entry.endpoint.is(&endpoint) || Arc::ptr_eq(&entry.endpoint, &endpoint)
-            });
+            let same = gone.get(&address).is_some_and(|entry| entry.endpoint.is(&endpoint));
             if same && let Some(entry) = gone.remove(&address) {
                 self.checked.insert(address, Entry { endpoint, ..entry });
                 continue;
@@ -207,7 +203,8 @@ impl Task {
             new.push(Arc::clone(&endpoint));
             self.checked.insert(address, Entry { endpoint, checks });
         }
-        balancer.set_unchecked(self.by, &new, nanos);
+        let new = new.iter().map(|endpoint| (endpoint, Checked::Not));
+        balancer.set_checked(self.by, new, nanos);
         for entry in gone.into_values() {
             for check in &entry.checks {
                 numbers.remove(&check.number);
@@ -217,37 +214,39 @@ impl Task {
         self.due.retain(|(_, number)| numbers.contains_key(number));
     }
 
-    /// A probe is over.
-    fn answered(
-        &mut self,
-        balancer: &Balancer<Node>,
-        (address, which): (&Address, usize),
-        answer: &Answer,
-    ) {
+    /// Probes are over: the balancer hears of all of them at once, and before anybody else does.
+    fn answered(&mut self, balancer: &Balancer<Node>, numbers: &Numbers, probed: &[Probed]) {
         let now = Instant::now();
-        let (Some(entry), Some(kind)) = (self.checked.get_mut(address), self.kinds.get(which))
-        else {
-            return;
-        };
-        let Some(one) = entry.checks.get_mut(which) else { return };
-        let news = one.check.found(&kind.rules, answer.found);
-        let (check, number) = (one.check, one.number);
-        let checked = entry.checked();
-        let healthy = checked == Checked::Fit;
-        let passed = answer.found == Found::Well;
-        // A check that passes is told each time: it may end an ejection.
-        if news || (passed && healthy) {
-            balancer.set_checked(self.by, &entry.endpoint, checked, self.epoch.nanos(now));
+        let mut news = Vec::new();
+        let mut over = Vec::with_capacity(probed.len());
+        for (number, answer) in probed {
+            let Some((address, which)) = numbers.get(number) else { continue };
+            let Some(entry) = self.checked.get_mut(address) else { continue };
+            let Some(kind) = self.kinds.get(*which) else { continue };
+            let Some(one) = entry.checks.get_mut(*which) else { continue };
+            let is_news = one.check.found(&kind.rules, answer.found);
+            let check = one.check;
+            let checked = entry.checked();
+            let is_healthy = checked == Checked::Fit;
+            // A check that passes is told each time: it may end an ejection.
+            if is_news || (answer.found == Found::Well && is_healthy) {
+                news.push((Arc::clone(&entry.endpoint), checked));
+            }
+            over.push((*number, &kind.rules, check, address, answer, is_healthy));
         }
-        let name: Arc<str> = address.to_string().into();
-        if passed {
-            self.meter.check_passed(&name, healthy);
-        } else {
-            self.meter.check_failed(&name, &answer.cause, healthy);
-        }
+        let news = news.iter().map(|(endpoint, checked)| (endpoint, *checked));
+        balancer.set_checked(self.by, news, self.epoch.nanos(now));
         self.called = self.called || balancer.was_called();
-        let wait = check.next(&kind.rules, self.called, &self.random);
-        self.due.insert((later(now, wait), number));
+        for (number, rules, check, address, answer, is_healthy) in over {
+            let name: Arc<str> = address.to_string().into();
+            if answer.found == Found::Well {
+                self.meter.check_passed(&name, is_healthy);
+            } else {
+                self.meter.check_failed(&name, &answer.cause, is_healthy);
+            }
+            let wait = check.next(rules, self.called, &self.random);
+            self.due.insert((later(now, wait), number));
+        }
     }
 }
 
@@ -259,7 +258,8 @@ impl Drop for Task {
 
 /// What the task is woken by.
 enum Happening {
-    Probed(Probed),
+    /// All that are over by now.
+    Probed(Vec<Probed>),
     Changed,
     Due,
 }
@@ -277,8 +277,12 @@ async fn happening(
         }
     });
     std::future::poll_fn(|cx| {
-        if let Poll::Ready(Some(probed)) = running.poll_next_unpin(cx) {
-            return Poll::Ready(Happening::Probed(probed));
+        let mut over = Vec::new();
+        while let Poll::Ready(Some(probed)) = running.poll_next_unpin(cx) {
+            over.push(probed);
+        }
+        if !over.is_empty() {
+            return Poll::Ready(Happening::Probed(over));
         }
         if changed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Happening::Changed);

@@ -149,11 +149,7 @@ impl At<'_> {
                 call.inner,
                 &cluster.name,
                 &core.protector,
-                core.balancer
-                    .specs()
-                    .iter()
-                    .filter_map(|it| it.security.as_ref())
-                    .any(Security::is_mutual),
+                core.balancer.has(|spec| spec.security().is_some_and(Security::is_mutual)),
             ),
             head: None,
             mirrors: Vec::new(),
@@ -203,7 +199,7 @@ fn fails(call: &Call<'_>, cluster: &Cluster, core: &Core) -> Option<String> {
     let is_open = call.request.uri().scheme() == Some(&Scheme::HTTPS)
         && core.protector.is_open_itself()
         && call.inner.stages.leaf.is_none()
-        && core.balancer.specs().iter().all(|endpoint| endpoint.security.is_none());
+        && !core.balancer.has(|spec| spec.security().is_some());
     is_open.then(|| in_clear(cluster).to_string())
 }
 

@@ -2,9 +2,9 @@
 
 mod choice;
 mod cluster;
+mod display;
 mod head;
 mod rules;
-mod told;
 mod types;
 
 use std::sync::Arc;

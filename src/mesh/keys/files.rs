@@ -124,17 +124,29 @@ impl Keys {
 fn trust_of(files: &IdentityFiles) -> Result<Option<Trust>, String> {
     let IdentityFiles { roots, bundles, crl, poll_interval, .. } = files;
     let by_domain = bundles.iter().map(|(domain, path)| (domain.as_str(), path));
+    #[cfg_attr(
+        not(any(feature = "file", feature = "xds")),
+        expect(unused_mut, reason = "there are no bundle maps")
+    )]
     let mut trust = match (roots, bundles.is_empty()) {
-        (None, true) => return Ok(None),
-        (Some(roots), true) => Trust::pem_file(roots),
+        (None, true) => None,
+        (Some(roots), true) => Some(Trust::pem_file(roots)),
         (roots, false) => {
             let trust = Trust::bundles(by_domain).map_err(|error| error.to_string())?;
-            match roots {
+            Some(match roots {
                 Some(roots) => trust.and_pem_file(roots),
                 None => trust,
-            }
+            })
         }
     };
+    #[cfg(any(feature = "file", feature = "xds"))]
+    if let Some(map) = &files.bundle_map {
+        trust = Some(match trust {
+            Some(trust) => trust.and_bundle_map_file(map),
+            None => Trust::bundle_map_file(map),
+        });
+    }
+    let Some(mut trust) = trust else { return Ok(None) };
     if let Some(crl) = crl {
         trust = trust.crl_file(crl);
     }

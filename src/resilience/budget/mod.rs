@@ -74,6 +74,12 @@ impl Budget {
         self.ledger.deposit(now, self.deposit);
     }
 
+    /// The call that has begun is none: it was refused before anything of it was sent.
+    pub(crate) fn take_back(&self, now: u64) {
+        // If it is spent already, the reserve has paid for it.
+        let _ = self.ledger.withdraw(now, self.deposit, self.reserve(now));
+    }
+
     /// When a call last began, to a tenth of the time-to-live; 0 if none ever did.
     #[cfg(feature = "dns")]
     pub(crate) fn used(&self) -> u64 {

@@ -46,6 +46,11 @@ impl Purse {
         self.tokens.deposit(now);
     }
 
+    /// The call that has begun was refused before anything of it was sent.
+    pub(crate) fn take_back(&self, now: u64) {
+        self.tokens.take_back(now);
+    }
+
     /// Pays for one more attempt: nothing where that is not granted. What is returned is held until
     /// the head of that attempt is there, or its failure. `slot` is the cluster's share of what is in
     /// flight, where it has one.

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, request::Parts};
 
 use super::{
     host_of,
@@ -95,6 +95,10 @@ impl<B> Answer for Response<B> {
 
     fn headers(&self) -> &HeaderMap {
         self.headers()
+    }
+
+    fn extensions(&self) -> &Extensions {
+        self.extensions()
     }
 
     fn timed(self, expiry: Option<Expiry>) -> Self::Timed {

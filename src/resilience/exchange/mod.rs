@@ -12,7 +12,7 @@ pub(super) mod sealed {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use http::{HeaderMap, Method, Response, StatusCode};
+    use http::{Extensions, HeaderMap, Method, Response, StatusCode};
 
     use crate::{
         core::{Body, Call, Held},
@@ -65,6 +65,7 @@ pub(super) mod sealed {
 
         fn status(&self) -> StatusCode;
         fn headers(&self) -> &HeaderMap;
+        fn extensions(&self) -> &Extensions;
         fn timed(self, expiry: Option<Expiry>) -> Self::Timed;
         fn held(self, permit: Held) -> Self::Held;
         fn faulty(self, slow: Option<Box<Slow>>) -> Self::Faulty;

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message as _;
 
@@ -12,6 +12,7 @@ use super::message::{
 };
 use crate::{
     config::headers::is_editable,
+    core::framed,
     resilience::{
         Descriptor,
         rate_limit::{LIMIT, REMAINING, RESET},
@@ -74,12 +75,7 @@ pub(crate) fn question(domain: &str, descriptors: &[Descriptor]) -> Bytes {
         descriptors: descriptors.collect(),
         hits_addend: 0,
     };
-    let length = message.encoded_len();
-    let mut framed = BytesMut::with_capacity(length + 5);
-    framed.put_u8(0);
-    framed.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    framed.put(message.encode_to_vec().as_slice());
-    framed.freeze()
+    framed::framed(&message)
 }
 
 // === impl Answer ===

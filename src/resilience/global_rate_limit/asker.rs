@@ -12,15 +12,13 @@ use super::{
 };
 use crate::{
     config::{self, RateRequestType},
-    core::{Body, BoxError, Error, ErrorKind, Phase, Refusal, Reply, grpc},
+    core::{Body, BoxError, Error, ErrorKind, Phase, Refusal, Reply, framed, grpc},
     resilience::Descriptor,
 };
 
 const METHOD: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 /// What an answer may have. Unit: bytes.
 const LONGEST: usize = 64 * 1024;
-/// The five bytes before a gRPC message.
-const PREFIX: usize = 5;
 
 //= Envoy ratelimit filter: on refusals
 const LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
@@ -252,14 +250,7 @@ where
         }
         None => return Err(Failure::new("gives an answer without a gRPC status")),
     }
-    let is_plain = message.first() == Some(&0);
-    let length = message.get(1..PREFIX).and_then(|it| it.try_into().ok()).map(u32::from_be_bytes);
-    let whole =
-        message.get(PREFIX..).filter(|it| length.is_some_and(|length| length as usize == it.len()));
-    let answer = match whole {
-        Some(whole) if is_plain => Answer::read(whole),
-        _ => Err(Unreadable::Message),
-    };
+    let answer = framed::lone(&message).ok_or(Unreadable::Message).and_then(Answer::read);
     answer.map_err(|why| match why {
         Unreadable::Message => Failure::new("gives an answer that cannot be read"),
         Unreadable::Unknown => Failure::new("does not know (code UNKNOWN)"),

@@ -75,6 +75,13 @@ impl Hedging {
         }
     }
 
+    /// It was refused before anything of it was sent.
+    pub(crate) fn take_back(&self, now: u64) {
+        if let Some(share) = &self.share {
+            share.take_back(now);
+        }
+    }
+
     /// Its first attempt is sent at `now`.
     pub(crate) fn begin(&self, now: u64, random: &Random) -> Course {
         let mut upfront = self.initial - 1;

@@ -61,7 +61,7 @@ where
             StateProj::Admitted { inner, ticket } => {
                 let result = ready!(inner.poll(cx)).map_err(Into::into);
                 let outcome = match &result {
-                    Ok(response) => Outcome::of_head(response.status(), response.headers()),
+                    Ok(response) => Outcome::of_answer(response),
                     Err(error) => Outcome::of_foreign(&**error),
                 };
                 let ended = |ticket: Ticket| {

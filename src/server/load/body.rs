@@ -72,25 +72,23 @@ impl<B: http_body::Body<Data = Bytes>> http_body::Body for LoadReportBody<B> {
             KindProj::Counted { body, counted, trailed } => (body, counted, *trailed),
         };
         let mut frame = ready!(body.as_mut().poll_frame(cx));
-        let failed = match &mut frame {
-            Some(Ok(frame)) => match frame.trailers_mut() {
-                Some(trailers) => {
-                    if trailed && let Some(counted) = counted {
-                        attach(trailers, counted, ReportFormat::Binary);
-                    }
-                    // A gRPC call has no outcome without a status.
-                    grpc::status_of(trailers).is_none_or(is_failure)
-                }
-                None if body.is_end_stream() => true,
-                None => {
-                    return Poll::Ready(Some(Ok(std::mem::replace(
-                        frame,
-                        Frame::data(Bytes::new()),
-                    ))));
-                }
-            },
+        let is_last = match &frame {
+            Some(Ok(frame)) => frame.is_trailers() || body.is_end_stream(),
             Some(Err(_)) | None => true,
         };
+        if !is_last {
+            return Poll::Ready(frame);
+        }
+        // A gRPC call has no outcome without a status.
+        let mut failed = true;
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            if trailed && let Some(counted) = counted {
+                attach(trailers, counted, ReportFormat::Binary);
+            }
+            failed = grpc::status_of(trailers).is_none_or(is_failure);
+        }
         if let Some(mut counted) = counted.take()
             && trailed
         {

@@ -158,8 +158,7 @@ impl ServerLoad {
     /// Responses and failures per second.
     fn rates(&self) -> (f64, f64) {
         let now = self.now();
-        let per_second = |rate: &Rate| rate.per_second(now, 0);
-        (per_second(&self.inner.responses), per_second(&self.inner.failures))
+        (self.inner.responses.per_second(now), self.inner.failures.per_second(now))
     }
 
     fn now(&self) -> u64 {

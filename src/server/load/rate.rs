@@ -35,9 +35,9 @@ impl Rate {
         }
     }
 
-    /// Per second, over the last ten or those since `start`.
+    /// Per second, over the last ten, or as many as there were.
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    pub(super) fn per_second(&self, now: u64, start: u64) -> f64 {
+    pub(super) fn per_second(&self, now: u64) -> f64 {
         let second = now / SECOND;
         // The seconds that are over, and what has passed of this one.
         let first = (second + 1).saturating_sub(WINDOW);
@@ -47,7 +47,7 @@ impl Rate {
                 (bucket >> 32 == second & COUNT).then_some(bucket & COUNT)
             })
             .sum();
-        let since = now.saturating_sub((first * SECOND).max(start)).max(SECOND / 10);
+        let since = now.saturating_sub(first * SECOND).max(SECOND / 10);
         counted as f64 * SECOND as f64 / since as f64
     }
 }

@@ -17,14 +17,16 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::ServerLoad;
-use crate::{Body, balance::report::ReportRequest, core::Instant};
+use crate::{
+    Body,
+    balance::report::ReportRequest,
+    core::{Instant, framed},
+};
 
 /// The one method of the service.
 pub(crate) const PATH: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
 /// More than a request for reports has.
 const LONGEST: usize = 16 * 1024;
-/// The 5 bytes before a gRPC message.
-const PREFIX: usize = 5;
 
 /// Streams the load of a server to whoever asks: the gRPC service
 /// `xds.service.orca.v3.OpenRcaService`.
@@ -171,11 +173,7 @@ impl<A: http_body::Body> Future for OutOfBandFuture<A> {
 /// The interval that a gRPC message asks for.
 fn asked(read: &Bytes) -> Result<Duration, Status> {
     const BAD: Status = ("3", "this is no OrcaLoadReportRequest");
-    let (prefix, message) = read.split_at_checked(PREFIX).ok_or(BAD)?;
-    let length = prefix.get(1..).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
-    if prefix.first() != Some(&0) || length.is_none_or(|length| length as usize != message.len()) {
-        return Err(BAD);
-    }
+    let message = framed::lone(read).ok_or(BAD)?;
     let request = ReportRequest::decode(message).map_err(|_| BAD)?;
     Ok(request.report_interval.map_or(Duration::ZERO, |interval| interval.duration()))
 }
@@ -203,12 +201,7 @@ impl Reports {
                 timer.as_mut().reset(later(now, self.interval));
             }
         }
-        let report = self.load.report(0);
-        let mut frame = BytesMut::with_capacity(PREFIX + report.encoded_len());
-        frame.put_u8(0);
-        frame.put_u32(u32::try_from(report.encoded_len()).unwrap_or(u32::MAX));
-        frame.put_slice(&report.encode_to_vec());
-        Poll::Ready(Some(Frame::data(frame.freeze())))
+        Poll::Ready(Some(Frame::data(framed::framed(&self.load.report(0)))))
     }
 }
 

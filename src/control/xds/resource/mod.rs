@@ -7,7 +7,12 @@
 //! Listener and routes, and cluster and endpoints, are decoded each by itself and put together where
 //! both are known: [`Listener::service`] and [`Cluster::with`].
 
+mod address;
 mod cluster;
+mod endpoints;
+mod hash;
+mod read;
+mod text;
 mod types;
 mod walk;
 
@@ -16,11 +21,16 @@ mod tests;
 
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::config::{
+    cluster::v3::Cluster as PbCluster, endpoint::v3::ClusterLoadAssignment,
+};
+use prost::Message;
+
 pub(crate) use self::types::{
     Cluster, Context, Dialect, Endpoints, EndpointsFrom, HttpFilter, Listener, Override, Resource,
     Route, Routes, RoutesFrom, Step, VirtualHost,
 };
-use self::walk::Walk;
+use self::walk::{Bad, Walk};
 use super::kind::Kind;
 
 /// Decodes resources of one control plane.
@@ -49,7 +59,35 @@ impl Decoder {
     ///
     /// What of it cannot be used: the field's place, its value and why.
     pub(crate) fn decode(&self, kind: Kind, value: &[u8]) -> Result<(Arc<str>, Resource), Refused> {
-        let _ = (kind, value, &self.context, Walk::new());
-        Err(Refused { name: None, reason: "not supported yet".to_owned() })
+        let mut walk = Walk::new();
+        match kind {
+            Kind::Cluster => {
+                let pb: PbCluster = message(value)?;
+                let read = cluster::cluster(&mut walk, &self.context, &pb);
+                let mut read = read.map_err(|bad| refused(&pb.name, bad))?;
+                read.notes = walk.notes();
+                Ok((read.name.clone(), Resource::Cluster(Arc::new(read))))
+            }
+            Kind::Endpoints => {
+                let pb: ClusterLoadAssignment = message(value)?;
+                let read = endpoints::endpoints(&mut walk, self.context.dialect, &pb);
+                let mut read = read.map_err(|bad| refused(&pb.cluster_name, bad))?;
+                read.notes = walk.notes();
+                Ok((read.name.clone(), Resource::Endpoints(Arc::new(read))))
+            }
+            Kind::Listener | Kind::Routes => {
+                Err(Refused { name: None, reason: "not supported yet".to_owned() })
+            }
+        }
     }
+}
+
+fn message<M: Message + Default>(value: &[u8]) -> Result<M, Refused> {
+    M::decode(value)
+        .map_err(|error| Refused { name: None, reason: format!("cannot be read: {error}") })
+}
+
+fn refused(name: &str, bad: Bad) -> Refused {
+    let Bad(reason) = bad;
+    Refused { name: (!name.is_empty()).then(|| name.into()), reason }
 }

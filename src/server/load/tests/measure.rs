@@ -10,23 +10,23 @@ const SECOND: u64 = 1_000_000_000;
 #[test]
 fn rates_are_those_of_the_last_ten_seconds() {
     let rate = Rate::default();
-    assert!(rate.per_second(5 * SECOND, 0) < f64::EPSILON);
+    assert!(rate.per_second(5 * SECOND) < f64::EPSILON);
     for step in 0..2_000 {
         rate.count(step * 10 * MILLI);
     }
     // 100 per second for 20 s.
     let now = 20 * SECOND - 1;
-    assert!((rate.per_second(now, 0) - 100.0).abs() < 1.0, "{}", rate.per_second(now, 0));
+    assert!((rate.per_second(now) - 100.0).abs() < 1.0, "{}", rate.per_second(now));
     // Five seconds of nothing.
-    let later = rate.per_second(now + 5 * SECOND, 0);
+    let later = rate.per_second(now + 5 * SECOND);
     assert!((later - 50.0).abs() < 6.0, "{later}");
-    assert!(rate.per_second(now + 11 * SECOND, 0) < f64::EPSILON);
+    assert!(rate.per_second(now + 11 * SECOND) < f64::EPSILON);
     // A young server divides by its age.
     let rate = Rate::default();
     for step in 0..100 {
         rate.count(step * 10 * MILLI);
     }
-    assert!((rate.per_second(SECOND - 1, 0) - 100.0).abs() < 1.0);
+    assert!((rate.per_second(SECOND - 1) - 100.0).abs() < 1.0);
 }
 
 #[test]
@@ -54,7 +54,7 @@ proptest! {
         for (now, met, took) in steps {
             latency.record(now, (met, met / 2), took);
             rate.count(now);
-            let per_second = rate.per_second(now, 0);
+            let per_second = rate.per_second(now);
             prop_assert!(per_second.is_finite() && per_second >= 0.0);
         }
         prop_assert!(latency.estimate() != Some(0));

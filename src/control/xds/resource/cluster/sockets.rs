@@ -1,17 +1,328 @@
-//! How endpoints are secured, by what their metadata says (`transport_socket_matches`).
+//! How the endpoints of a cluster are secured: its transport socket, and those that the metadata of
+//! an endpoint chooses (`transport_socket_matches`).
 
-use crate::config::{Security, Value};
+use std::collections::BTreeMap;
 
-/// Matches on metadata, the first that is met decides.
+use envoy_types::pb::envoy::config::{
+    cluster::v3::{Cluster as Pb, cluster::TransportSocketMatch},
+    core::v3::{TransportSocket, transport_socket::ConfigType},
+};
+
+use super::{
+    super::{
+        Context,
+        read::type_name,
+        walk::{Result, Walk},
+    },
+    http::Auto,
+    tls::{Reader, Tls},
+};
+use crate::config::{
+    self, ClusterSecurity, Discovery, Endpoint, EndpointTls, IdentityFiles, IdentityMatch,
+    Security, Value,
+};
+
+/// The namespace of metadata that matches are compared with.
+const NAMESPACE: &str = "envoy.transport_socket_match";
+const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+
+/// How endpoints are secured, by what their metadata says; nothing where the cluster says it all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sockets {
-    pub(super) matches: Vec<SocketMatch>,
-    /// Whether an endpoint's host name is the name asked for, and expected.
-    pub(super) by_hostname: bool,
+    /// The first that is met decides.
+    matches: Vec<SocketMatch>,
+    /// What holds where none is met.
+    otherwise: Option<Socket>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct SocketMatch {
-    pub(super) labels: Vec<(String, Value)>,
-    pub(super) security: Option<Security>,
+struct SocketMatch {
+    labels: BTreeMap<String, Value>,
+    socket: Socket,
+}
+
+/// One way to connect.
+#[derive(Clone, Debug, PartialEq)]
+enum Socket {
+    Plain,
+    Tls { tls: EndpointTls, by_hostname: bool },
+}
+
+/// One as it was read.
+enum Read {
+    Plain,
+    Tls(Box<Tls>),
+}
+
+// === impl Sockets ===
+
+impl Sockets {
+    /// Secures endpoints by what their metadata says.
+    pub(super) fn secure(&self, endpoints: &mut [Endpoint]) {
+        let Some(otherwise) = &self.otherwise else { return };
+        for endpoint in endpoints {
+            let empty = BTreeMap::new();
+            let labels = match endpoint.metadata.get(NAMESPACE) {
+                Some(Value::Map(labels)) => labels,
+                _ => &empty,
+            };
+            let socket = self.matches.iter().find(|it| it.is_met_by(labels));
+            let socket = socket.map_or(otherwise, |it| &it.socket);
+            endpoint.security = Some(socket.of(endpoint));
+        }
+    }
+
+    /// What an endpoint without metadata gets.
+    fn of_nothing<'a>(
+        matches: &[(BTreeMap<String, Value>, &'a Read)],
+        otherwise: &'a Read,
+    ) -> &'a Read {
+        matches.iter().find(|(labels, _)| labels.is_empty()).map_or(otherwise, |(_, read)| read)
+    }
+}
+
+// === impl SocketMatch ===
+
+impl SocketMatch {
+    fn is_met_by(&self, labels: &BTreeMap<String, Value>) -> bool {
+        self.labels.iter().all(|(name, value)| labels.get(name) == Some(value))
+    }
+}
+
+// === impl Socket ===
+
+impl Socket {
+    fn of(&self, endpoint: &Endpoint) -> Security {
+        match self {
+            Self::Plain => Security::Plain,
+            Self::Tls { tls, by_hostname } => {
+                let mut tls = tls.clone();
+                if *by_hostname && let Some(name) = &endpoint.hostname {
+                    tls.sni = Some(name.clone());
+                    if tls.identities.is_empty() {
+                        tls.identities.push(IdentityMatch::Exact(name.clone()));
+                    }
+                }
+                Security::Tls(Box::new(tls))
+            }
+        }
+    }
+}
+
+/// Reads them, and sets what the cluster says of it.
+pub(super) fn sockets(
+    walk: &mut Walk,
+    context: &Context,
+    pb: &Pb,
+    auto: Auto,
+    config: &mut config::Cluster,
+    identities: &mut BTreeMap<String, IdentityFiles>,
+) -> Result<Sockets> {
+    if pb.transport_socket_matcher.is_some() {
+        return walk.refuse("transport_socket_matcher", "given", "not supported yet");
+    }
+    let asked = asked_of_dns(config);
+    let mut reader = Reader { context, identities };
+    let mut read = |walk: &mut Walk, socket: Option<&TransportSocket>| {
+        one(walk, &mut reader, socket, auto, asked.as_deref())
+    };
+    let otherwise =
+        walk.within("transport_socket", |walk| read(walk, pb.transport_socket.as_ref()))?;
+    let mut matches = Vec::new();
+    for (index, it) in pb.transport_socket_matches.iter().enumerate() {
+        let TransportSocketMatch { name: _, r#match, transport_socket } = it;
+        walk.within(&format!("transport_socket_matches[{index}]"), |walk| {
+            let labels = match r#match {
+                Some(fields) => walk.fields("match", fields)?,
+                None => BTreeMap::new(),
+            };
+            let socket =
+                walk.within("transport_socket", |walk| read(walk, transport_socket.as_ref()))?;
+            matches.push((labels, socket));
+            Ok(())
+        })?;
+    }
+    let all = || matches.iter().map(|(_, read)| read).chain(std::iter::once(&otherwise));
+    let nothing = {
+        let matches: Vec<_> = matches.iter().map(|(labels, it)| (labels.clone(), it)).collect();
+        Sockets::of_nothing(&matches, &otherwise)
+    };
+    // DNS has no metadata: one socket is all there is.
+    if matches!(config.discovery, Some(Discovery::Dns(_))) || all().count() == 1 {
+        config.security = match nothing {
+            Read::Plain => None,
+            Read::Tls(tls) => Some(protocols(walk, config, &tls.security)),
+        };
+        let by_hostname = matches!(nothing, Read::Tls(tls) if tls.by_hostname);
+        let otherwise = by_hostname.then(|| nothing.socket());
+        return Ok(Sockets { matches: Vec::new(), otherwise });
+    }
+    let mut common: Option<ClusterSecurity> = None;
+    for tls in all().filter_map(Read::tls) {
+        let of_this = shared(&tls.security);
+        match &mut common {
+            None => common = Some(of_this),
+            Some(common) => {
+                let certificate = common.certificate.take().or(of_this.certificate.clone());
+                let mine = ClusterSecurity { certificate: None, mode: None, ..of_this.clone() };
+                let theirs = ClusterSecurity { certificate: None, mode: None, ..common.clone() };
+                let is_other = of_this.certificate.is_some() && certificate != of_this.certificate;
+                if mine != theirs || is_other {
+                    let reason = "not supported yet: the sockets of a cluster trust the same roots, \
+                                  and show the same certificate";
+                    return walk.refuse("transport_socket_matches", "several", reason);
+                }
+                common.certificate = certificate;
+            }
+        }
+    }
+    if let Some(common) = &mut common {
+        let mode = if common.certificate.is_some() {
+            config::SecurityMode::Mutual
+        } else {
+            config::SecurityMode::Tls
+        };
+        common.mode = Some(mode);
+    }
+    config.security = common.map(|common| protocols(walk, config, &common));
+    let matches = matches
+        .iter()
+        .map(|(labels, read)| SocketMatch { labels: labels.clone(), socket: read.socket() })
+        .collect();
+    Ok(Sockets { matches, otherwise: Some(otherwise.socket()) })
+}
+
+// === impl Read ===
+
+impl Read {
+    fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Plain => None,
+            Self::Tls(tls) => Some(tls),
+        }
+    }
+
+    fn socket(&self) -> Socket {
+        match self {
+            Self::Plain => Socket::Plain,
+            Self::Tls(it) => {
+                let ClusterSecurity { mode, identities, sni, alpn, .. } = &it.security;
+                let mut tls = EndpointTls::default();
+                tls.mode = *mode;
+                tls.identities.clone_from(identities);
+                tls.sni.clone_from(sni);
+                tls.alpn.clone_from(alpn);
+                Socket::Tls { tls, by_hostname: it.by_hostname }
+            }
+        }
+    }
+}
+
+/// What sockets of a cluster have in common: all but what an endpoint can have of its own.
+fn shared(security: &ClusterSecurity) -> ClusterSecurity {
+    ClusterSecurity { identities: Vec::new(), sni: None, alpn: Vec::new(), ..security.clone() }
+}
+
+/// The same without offers that the cluster's protocol does not allow.
+fn protocols(
+    walk: &mut Walk,
+    config: &config::Cluster,
+    security: &ClusterSecurity,
+) -> ClusterSecurity {
+    let mut security = security.clone();
+    let wanted = match config.protocol {
+        Some(config::Protocol::Http1) => "http/1.1",
+        Some(config::Protocol::Http2) => "h2",
+        None => return security,
+    };
+    if !security.alpn.is_empty() && !security.alpn.iter().any(|name| name == wanted) {
+        let reason = format!("has no {wanted}, which the cluster speaks: {wanted} is offered");
+        walk.note("transport_socket.alpn_protocols", reason);
+        security.alpn.clear();
+    }
+    security
+}
+
+/// The host that DNS is asked for.
+fn asked_of_dns(config: &config::Cluster) -> Option<String> {
+    let Some(Discovery::Dns(dns)) = &config.discovery else { return None };
+    let host = dns.name.trim_start_matches("dns:///");
+    host.rsplit_once(':').map(|(host, _)| host.to_owned())
+}
+
+fn one(
+    walk: &mut Walk,
+    reader: &mut Reader<'_>,
+    socket: Option<&TransportSocket>,
+    auto: Auto,
+    asked: Option<&str>,
+) -> Result<Read> {
+    let Some(socket) = socket else { return Ok(Read::Plain) };
+    let Some(ConfigType::TypedConfig(any)) = &socket.config_type else {
+        // Envoy knows this one by its name alone.
+        if socket.name == "envoy.transport_sockets.raw_buffer" {
+            return Ok(Read::Plain);
+        }
+        return walk.refuse("typed_config", &socket.name, "must be given");
+    };
+    match type_name(&any.type_url) {
+        RAW => Ok(Read::Plain),
+        TLS => {
+            let pb = walk.unpack("typed_config", any)?;
+            walk.within("typed_config", |walk| {
+                let mut tls = reader.upstream(walk, &pb)?;
+                expect(walk, &mut tls, auto, asked)?;
+                Ok(Read::Tls(Box::new(tls)))
+            })
+        }
+        // Never taken for plaintext.
+        other => walk.refuse("typed_config", other, "not supported yet"),
+    }
+}
+
+/// Whom to expect: the names that are said, else the name that is asked for.
+fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<&str>) -> Result<()> {
+    tls.verifies_sni |= auto.san;
+    let security = &mut tls.security;
+    if security.sni.is_none() && (auto.sni || tls.by_hostname) {
+        match asked {
+            Some(name) => {
+                security.sni = Some(name.to_owned());
+                tls.by_hostname = false;
+            }
+            None => tls.by_hostname = true,
+        }
+        walk.note_if(
+            auto.sni,
+            "auto_sni",
+            "the host name of the endpoint is asked for, not the request's authority",
+        );
+    }
+    //= Envoy `auto_sni_san_validation`: it replaces what is said otherwise
+    if tls.verifies_sni && (security.sni.is_some() || tls.by_hostname) {
+        security.identities.clear();
+    }
+    if !security.identities.is_empty() {
+        return Ok(());
+    }
+    match &security.sni {
+        Some(name) => {
+            if !tls.verifies_sni {
+                walk.note(
+                    "match_typed_subject_alt_names",
+                    "is empty: the name asked for is expected",
+                );
+            }
+            security.identities.push(IdentityMatch::Exact(name.clone()));
+            Ok(())
+        }
+        // The endpoint's host name; without one the cluster's name is expected.
+        None if tls.by_hostname => Ok(()),
+        None => walk.refuse(
+            "common_tls_context.validation_context.match_typed_subject_alt_names",
+            "[]",
+            "says nobody whom to expect: give a name, or `sni`",
+        ),
+    }
 }

@@ -1,0 +1,130 @@
+//! What is known of an endpoint since its first pick.
+
+#[cfg(feature = "orca")]
+use std::sync::atomic::AtomicU32;
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use super::{Spec, Upstream};
+#[cfg(feature = "orca")]
+use crate::balance::sink::Told;
+use crate::{
+    balance::{
+        hash::Crowd,
+        health::{Health as Cluster, Phase, Watch},
+        load::Load,
+    },
+    core::{Epoch, ReturnReason},
+};
+
+/// The run-time state of an endpoint that has been picked.
+pub(in crate::balance) struct Live<X> {
+    pub(in crate::balance) load: Load,
+    /// What it tells of its load, where that is asked for.
+    #[cfg(feature = "orca")]
+    pub(in crate::balance) told: OnceLock<Box<Told>>,
+    /// Its turns by what it tells, against 65535; 0 while it has no weight.
+    #[cfg(feature = "orca")]
+    pub(in crate::balance) turns: AtomicU32,
+    pub(in crate::balance) epoch: Epoch,
+    /// What is counted of its outcomes, where the cluster asks for it.
+    pub(in crate::balance) watch: OnceLock<Box<Watch>>,
+    /// When it was well again. Nanoseconds since the mesh's epoch; 0: it was never anything else.
+    renewed: AtomicU64,
+    /// The calls in flight to its whole cluster.
+    pub(in crate::balance) crowd: Arc<Crowd>,
+    pub(in crate::balance) extra: X,
+}
+
+// === impl Live ===
+
+impl<X> Live<X> {
+    /// When it was well again; 0: it was never anything else.
+    pub(super) fn renewed(&self) -> u64 {
+        self.renewed.load(Relaxed)
+    }
+}
+
+impl<X: Upstream> Live<X> {
+    /// That of an endpoint that is picked for the first time.
+    pub(super) fn new(spec: &Spec, cx: &X::Context, epoch: Epoch, crowd: Arc<Crowd>) -> Self {
+        let live = Self {
+            load: Load::default(),
+            #[cfg(feature = "orca")]
+            told: OnceLock::new(),
+            #[cfg(feature = "orca")]
+            turns: AtomicU32::new(0),
+            epoch,
+            watch: OnceLock::new(),
+            renewed: AtomicU64::new(0),
+            crowd,
+            extra: X::build(spec, cx),
+        };
+        live.load.state.set_said(spec.standing());
+        live
+    }
+
+    /// Counts its outcomes from now on.
+    pub(in crate::balance) fn watched(&self, health: &Arc<Cluster>) -> &Watch {
+        self.watch.get_or_init(|| health.watch())
+    }
+
+    /// Ends an ejection, if there is one.
+    pub(in crate::balance) fn restore(&self, now: u64, reason: ReturnReason) -> bool {
+        let restored = self.load.state.restore();
+        if restored {
+            if let Some(watch) = self.watch.get()
+                && watch.returned(now)
+            {
+                self.renew(now);
+            }
+            self.extra.returned(reason);
+        }
+        restored
+    }
+
+    /// Its ramp begins.
+    pub(in crate::balance) fn renew(&self, now: u64) {
+        self.renewed.fetch_max(now, Relaxed);
+    }
+
+    /// Where it stands, in words.
+    pub(in crate::balance) fn told(&self, now: u64) -> String {
+        let state = &self.load.state;
+        let phase = match state.phase(self.extra.link(now)) {
+            Phase::Idle => "idle",
+            Phase::Connecting => "connecting",
+            Phase::Ready => "ready",
+            Phase::BackingOff => "connect back-off",
+            Phase::Ejected => {
+                let left = state.until().saturating_sub(now);
+                #[expect(clippy::cast_precision_loss, reason = "for reading")]
+                let left = left as f64 / 1e9;
+                return format!("ejected, probed in {left:.1} s");
+            }
+            Phase::Probing => "ejected, a probe is out",
+            Phase::Draining => "draining",
+            Phase::Removed => "removed",
+        };
+        let also = if state.is_unfit() {
+            ", its checks fail"
+        } else if state.is_doubted() {
+            ", not known to be healthy"
+        } else {
+            ""
+        };
+        format!("{phase}{also}")
+    }
+
+    /// It has left; what is in flight goes on.
+    pub(super) fn retire(&self) {
+        if self.load.state.remove()
+            && let Some(watch) = self.watch.get()
+        {
+            watch.removed();
+        }
+        self.extra.retire();
+    }
+}

@@ -1,0 +1,96 @@
+//! Turns by weights that follow from load reports (gRFC A58): when they are computed, and what they are.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::{
+    endpoint::Endpoint,
+    report::{Metric, Report, Rules, Scale},
+    set::Set,
+    sink::Told,
+};
+use crate::{config, core::nanos};
+
+/// The weights of a cluster, and when they are computed.
+#[derive(Debug)]
+pub(super) struct Weighted {
+    rules: Rules,
+    /// How often. Nanoseconds.
+    period: u64,
+    /// How often reports are asked for beside the traffic, if they are. Nanoseconds.
+    pub(super) out_of_band: Option<u64>,
+    computed: AtomicU64,
+    /// A report has come since.
+    told: AtomicBool,
+    /// The turns of an endpoint without a weight; 0: all are equal.
+    mean: AtomicU32,
+}
+
+impl Weighted {
+    pub(super) fn new(config: &config::ClientWeighted) -> Self {
+        let metrics = config.metrics.iter().filter_map(|name| Metric::parse(name));
+        Self {
+            rules: Rules {
+                blackout: nanos(config.blackout()),
+                expiration: nanos(config.expiration()),
+                penalty: config.error_penalty(),
+                metrics: metrics.collect(),
+            },
+            period: nanos(config.update()),
+            out_of_band: config.is_out_of_band().then(|| nanos(config.out_of_band_period())),
+            computed: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+            mean: AtomicU32::new(0),
+        }
+    }
+
+    pub(super) fn report(&self, told: &Told, now: u64, report: &Report) {
+        if let Some(weight) = self.rules.weight(report) {
+            told.weight.report(now, weight);
+            self.told.store(true, Relaxed);
+        }
+    }
+
+    /// Whether all take turns alike.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.mean.load(Relaxed) == 0
+    }
+
+    /// The turns of an endpoint against 65535.
+    #[inline]
+    pub(super) fn turns<X>(&self, endpoint: &Endpoint<X>) -> u16 {
+        let turns = match endpoint.live().map_or(0, |live| live.turns.load(Relaxed)) {
+            0 => self.mean.load(Relaxed),
+            turns => turns,
+        };
+        // 0 only while the weights go: then anybody may have the turn.
+        if turns == 0 { u16::MAX } else { u16::try_from(turns).unwrap_or(u16::MAX) }
+    }
+
+    /// Computes the weights anew, once a period at most. While calls are made it is asked again;
+    /// while none are, no weight is needed.
+    pub(super) fn keep<X>(&self, now: u64, set: &Set<X>) -> Option<u64> {
+        let due = self.computed.load(Relaxed).saturating_add(self.period);
+        if now < due && self.computed.load(Relaxed) > 0 {
+            return Some(due);
+        }
+        self.computed.store(now.max(1), Relaxed);
+        let told = self.told.swap(false, Relaxed);
+        let each = || {
+            let lives = set.iter().filter_map(|endpoint| endpoint.live());
+            lives.filter_map(|live| Some((&live.turns, &**live.told.get()?)))
+        };
+        let weight = |told: &Told| told.weight.get(now, &self.rules);
+        match Scale::of(each().filter_map(|(_, told)| weight(told))) {
+            None => self.mean.store(0, Relaxed),
+            Some(scale) => {
+                for (place, told) in each() {
+                    let turns = weight(told).map_or(0, |weight| scale.turns(Some(weight)));
+                    place.store(u32::from(turns), Relaxed);
+                }
+                self.mean.store(u32::from(scale.mean), Relaxed);
+            }
+        }
+        told.then(|| now.saturating_add(self.period))
+    }
+}

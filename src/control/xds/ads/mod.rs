@@ -1,0 +1,335 @@
+//! One server's stream, without I/O: what is asked for on it, what is answered, when it is opened.
+//!
+//! It knows names, versions and nonces, and nothing of what is in a resource: the
+//! [client](super::client) reads answers and says what became of them. Both protocols, the state of
+//! the world (`SotW`) and the delta, are one machine: they differ in how a request is written
+//! ([`request`]) and an answer is read ([`answer`]).
+//!
+//! # Rules
+//!
+//! | what | rule | source |
+//! |---|---|---|
+//! | names | asked for by name only: neither `*` nor an empty list that a server reads as it | xDS protocol |
+//! | version | what was last accepted, of this server; on a new stream only where all that is asked for is held from here, else the server is to send all | xDS protocol, and its silence otherwise |
+//! | nonce | of the stream | gRFC A27 |
+//! | node | in the first request of a stream | gRFC A27 |
+//! | timer | 15 s from the request on an open stream, only for what is not held; 30 s with `resource_timer_is_transient_error` | gRFC A57, A88 |
+//! | backoff | 1 s × 1.6, at most 120 s, ± 20 %; anew after an answer, and then streams at least 1 s apart | gRFC A27 |
+//! | repeated NACK | at most one per backoff ([`damp`]) | own |
+//! | asked for again without an answer | one new stream before it is said to be absent ([`dropped`]) | own |
+
+pub(crate) mod answer;
+mod backoff;
+mod damp;
+mod dropped;
+mod request;
+mod subscription;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use envoy_types::pb::envoy::{
+    config::core::v3::Node,
+    service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest},
+};
+
+pub(crate) use self::request::Held;
+use self::{backoff::Backoff, subscription::Type};
+use super::kind::Kind;
+use crate::core::{Instant, Random, earliest};
+
+/// How the server is spoken to.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub(crate) enum Mode {
+    /// The state of the world: `StreamAggregatedResources`.
+    #[default]
+    Sotw,
+    /// `DeltaAggregatedResources`.
+    Delta,
+}
+
+/// What is to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Request {
+    Sotw(DiscoveryRequest),
+    Delta(DeltaDiscoveryRequest),
+}
+
+/// What is to be done with the stream.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Out {
+    Open { stream: u64 },
+    Close { stream: u64 },
+    Send { stream: u64, request: Request },
+}
+
+/// Streams that were answered are opened again no sooner than so long after the last.
+const APART: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+enum Link {
+    Closed,
+    Opening,
+    Open {
+        since: Instant,
+        /// A message has come.
+        answered: bool,
+        /// A request with the node has gone out.
+        introduced: bool,
+        /// It was told that it holds.
+        settled: bool,
+    },
+    /// To be closed, and opened again at once.
+    Restarting,
+}
+
+/// The stream to one server.
+pub(crate) struct Ads {
+    mode: Mode,
+    node: Node,
+    /// How long a server has to name a resource (gRFC A57).
+    timeout: Duration,
+    link: Link,
+    /// The number of the last stream.
+    stream: u64,
+    opened_at: Option<Instant>,
+    not_before: Option<Instant>,
+    backoff: Backoff,
+    types: [Type; 4],
+    deadlines: BTreeSet<(Instant, Kind, Arc<str>)>,
+}
+
+// === impl Ads ===
+
+impl Ads {
+    pub(crate) fn new(mode: Mode, node: Node, timeout: Duration) -> Self {
+        Self {
+            mode,
+            node,
+            timeout,
+            link: Link::Closed,
+            stream: 0,
+            opened_at: None,
+            not_before: None,
+            backoff: Backoff::default(),
+            types: Default::default(),
+            deadlines: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether the stream is open and has been answered.
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(self.link, Link::Open { answered: true, .. })
+    }
+
+    /// Whether this is the number of the stream that lives.
+    pub(crate) fn is_current(&self, stream: u64) -> bool {
+        stream == self.stream && matches!(self.link, Link::Opening | Link::Open { .. })
+    }
+
+    /// Whether a stream is opened as soon as something is asked for.
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
+        matches!(self.link, Link::Closed) && self.not_before.is_none_or(|at| at <= now)
+    }
+
+    pub(crate) fn subscribe(&mut self, kind: Kind, name: &Arc<str>) {
+        self.types[kind as usize].subscribe(name);
+    }
+
+    pub(crate) fn unsubscribe(&mut self, kind: Kind, name: &Arc<str>) {
+        if let Some(at) = self.types[kind as usize].unsubscribe(name) {
+            self.deadlines.remove(&(at, kind, Arc::clone(name)));
+        }
+    }
+
+    pub(crate) fn is_subscribed(&self, kind: Kind, name: &str) -> bool {
+        self.types[kind as usize].names.contains_key(name)
+    }
+
+    /// Whether a request on this stream has named it.
+    pub(crate) fn is_named(&self, kind: Kind, name: &str) -> bool {
+        self.types[kind as usize].names.get(name).is_some_and(|wanted| wanted.sent)
+    }
+
+    /// Whether something of this type was asked for on this stream.
+    pub(crate) fn is_solicited(&self, kind: Kind) -> bool {
+        self.types[kind as usize].solicited
+    }
+
+    /// The version that was accepted last.
+    pub(crate) fn accepted(&self, kind: Kind) -> &str {
+        &self.types[kind as usize].accepted
+    }
+
+    /// Requests can be written. Whether that is news.
+    pub(crate) fn opened(&mut self, now: Instant, stream: u64) -> bool {
+        let is_news = stream == self.stream && matches!(self.link, Link::Opening);
+        if is_news {
+            self.link =
+                Link::Open { since: now, answered: false, introduced: false, settled: false };
+        }
+        is_news
+    }
+
+    /// A message has come; whether it is the first on its stream.
+    pub(crate) fn heard(&mut self) -> bool {
+        let Link::Open { answered, settled, .. } = &mut self.link else { return false };
+        *settled = true;
+        self.backoff.reset();
+        !std::mem::replace(answered, true)
+    }
+
+    /// The server named a resource: nothing is waited for any more.
+    pub(crate) fn named(&mut self, kind: Kind, name: &str) {
+        if let Some((name, wanted)) = self.types[kind as usize].get_mut(name) {
+            wanted.answered = true;
+            if let Some(at) = wanted.deadline.take() {
+                self.deadlines.remove(&(at, kind, name));
+            }
+        }
+    }
+
+    /// An answer was accepted as a whole: its content as a hash, to know it again.
+    pub(crate) fn accept(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        version: &str,
+        nonce: String,
+        content: u64,
+    ) {
+        self.types[kind as usize].accept(now, version, nonce, content);
+    }
+
+    /// An answer was refused, in part or as a whole.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        version: &str,
+        nonce: String,
+        content: u64,
+        reason: String,
+    ) {
+        self.types[kind as usize].refuse(now, version, nonce, content, reason);
+    }
+
+    /// The stream ended, or was never opened. Whether it had been answered; `None` when it was not
+    /// the one that lives.
+    pub(crate) fn closed(&mut self, now: Instant, stream: u64, random: &Random) -> Option<bool> {
+        if !self.is_current(stream) {
+            return None;
+        }
+        let was_answered = self.is_connected();
+        self.not_before = if was_answered {
+            self.opened_at.and_then(|at| at.checked_add(APART))
+        } else {
+            now.checked_add(self.backoff.wait(random))
+        };
+        self.lost();
+        Some(was_answered)
+    }
+
+    /// What was of the stream is forgotten.
+    fn lost(&mut self) {
+        self.link = Link::Closed;
+        self.deadlines.clear();
+        for of_type in &mut self.types {
+            of_type.lost();
+        }
+    }
+
+    /// A resource of which the server has said nothing in time.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<(Kind, Arc<str>)> {
+        let first = self.deadlines.first()?;
+        if first.0 > now {
+            return None;
+        }
+        let (_, kind, name) = self.deadlines.pop_first()?;
+        if let Some((_, wanted)) = self.types[kind as usize].get_mut(&name) {
+            wanted.deadline = None;
+        }
+        Some((kind, name))
+    }
+
+    /// Whether the server's silence about a resource says nothing: it was given up and asked for
+    /// again on this stream, and some servers do not answer then.
+    pub(crate) fn is_doubtful(&self, kind: Kind, name: &str) -> bool {
+        self.types[kind as usize].dropped.has(name)
+    }
+
+    /// Begins a new stream that asks for everything of a type anew.
+    pub(crate) fn restart(&mut self, kind: Kind) {
+        if matches!(self.link, Link::Opening | Link::Open { .. }) {
+            self.lost();
+            self.types[kind as usize].fresh = true;
+            self.link = Link::Restarting;
+        }
+    }
+
+    /// Whether the stream has held for as long as a resource is waited for; told once. Nothing need
+    /// be said on a stream that goes on where the last one ended.
+    pub(crate) fn settled(&mut self, now: Instant) -> bool {
+        match &mut self.link {
+            Link::Open { since, settled, .. } if !*settled && now >= *since + self.timeout => {
+                *settled = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What to do now. `held` says what is known of a resource, for its version.
+    pub(crate) fn next(&mut self, now: Instant, held: &dyn Fn(Kind, &str) -> Held) -> Option<Out> {
+        let is_wanted = self.types.iter().any(|of_type| !of_type.names.is_empty());
+        match &self.link {
+            Link::Closed => {
+                if !is_wanted || self.not_before.is_some_and(|at| now < at) {
+                    return None;
+                }
+                self.link = Link::Opening;
+                self.opened_at = Some(now);
+                self.stream += 1;
+                Some(Out::Open { stream: self.stream })
+            }
+            Link::Restarting => {
+                self.link = Link::Closed;
+                self.not_before = None;
+                Some(Out::Close { stream: self.stream })
+            }
+            Link::Opening | Link::Open { .. } if !is_wanted => {
+                self.lost();
+                self.not_before = None;
+                Some(Out::Close { stream: self.stream })
+            }
+            Link::Opening => None,
+            Link::Open { .. } => {
+                let request = self.request(now, held)?;
+                Some(Out::Send { stream: self.stream, request })
+            }
+        }
+    }
+
+    /// When something is to be done without an event.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        match &self.link {
+            Link::Closed if self.types.iter().any(|of_type| !of_type.names.is_empty()) => {
+                self.not_before
+            }
+            Link::Open { since, settled, .. } => {
+                let timer = self.deadlines.first().map(|first| first.0);
+                let reply = self.types.iter().filter_map(Type::reply_at).min();
+                let settles = (!settled).then(|| *since + self.timeout);
+                earliest(earliest(timer, reply), settles)
+            }
+            Link::Closed | Link::Opening | Link::Restarting => None,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is asked for of one type, and what is to be replied.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{damp::Damp, dropped::Dropped};
+use crate::core::Instant;
+
+/// A name that is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// A request on this stream has named it.
+    pub(super) sent: bool,
+    /// The server has said something of it on this stream.
+    pub(super) answered: bool,
+    /// By when the server has to.
+    pub(super) deadline: Option<Instant>,
+}
+
+/// What is said to an answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) nonce: String,
+    /// Why it was refused.
+    pub(super) reason: Option<String>,
+    /// Not before.
+    pub(super) at: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Type {
+    pub(super) names: BTreeMap<Arc<str>, Wanted>,
+    /// Names to be told, and given up, since the last request (what delta sends).
+    pub(super) added: BTreeSet<Arc<str>>,
+    pub(super) removed: BTreeSet<Arc<str>>,
+    /// A request on this stream has named something: from then on an empty list means nothing, and
+    /// not everything.
+    pub(super) solicited: bool,
+    /// The nonce of the last answer on this stream.
+    pub(super) nonce: String,
+    /// The last version that was accepted from this server.
+    pub(super) accepted: String,
+    /// The accepted version was refused since: a server has one version for all names, and more of
+    /// them are asked for by now.
+    is_tainted: bool,
+    pub(super) reply: Option<Reply>,
+    /// The next stream is to ask for everything, whatever is held.
+    pub(super) fresh: bool,
+    pub(super) dropped: Dropped,
+    damp: Damp,
+}
+
+// === impl Type ===
+
+impl Type {
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<(Arc<str>, &mut Wanted)> {
+        let (name, _) = self.names.get_key_value(name)?;
+        let name = Arc::clone(name);
+        let wanted = self.names.get_mut(&name)?;
+        Some((name, wanted))
+    }
+
+    pub(super) fn subscribe(&mut self, name: &Arc<str>) {
+        if self.names.contains_key(name) {
+            return;
+        }
+        // Given up and wanted again before a request went out: the server never hears of it. Its
+        // copy here is gone all the same, so it has to be sent again.
+        self.names.insert(Arc::clone(name), Wanted::default());
+        self.added.insert(Arc::clone(name));
+    }
+
+    /// Its deadline, which is to be forgotten.
+    pub(super) fn unsubscribe(&mut self, name: &Arc<str>) -> Option<Instant> {
+        let wanted = self.names.remove(name)?;
+        self.added.remove(name);
+        if wanted.sent {
+            self.removed.insert(Arc::clone(name));
+            self.dropped.add(name);
+        }
+        wanted.deadline
+    }
+
+    /// The version that a request without an error may name.
+    pub(super) fn claim(&self) -> String {
+        if self.is_tainted { String::new() } else { self.accepted.clone() }
+    }
+
+    pub(super) fn is_changed(&self) -> bool {
+        !self.added.is_empty() || !self.removed.is_empty()
+    }
+
+    pub(super) fn accept(&mut self, now: Instant, version: &str, nonce: String, content: u64) {
+        version.clone_into(&mut self.accepted);
+        self.is_tainted = false;
+        let at = self.damp.accept(now, content);
+        self.answer(nonce, None, at);
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        version: &str,
+        nonce: String,
+        content: u64,
+        reason: String,
+    ) {
+        self.is_tainted |= version == self.accepted;
+        let at = self.damp.refuse(now, content);
+        self.answer(nonce, Some(reason), at);
+    }
+
+    fn answer(&mut self, nonce: String, reason: Option<String>, at: Option<Instant>) {
+        self.fresh = false;
+        self.nonce.clone_from(&nonce);
+        self.reply = Some(Reply { nonce, reason, at });
+    }
+
+    pub(super) fn reply_is_due(&self, now: Instant) -> bool {
+        self.reply.as_ref().is_some_and(|reply| reply.at.is_none_or(|at| at <= now))
+    }
+
+    pub(super) fn reply_at(&self) -> Option<Instant> {
+        self.reply.as_ref().and_then(|reply| reply.at)
+    }
+
+    /// The stream is gone: what was of it is forgotten, the version stays.
+    pub(super) fn lost(&mut self) {
+        self.solicited = false;
+        self.nonce.clear();
+        self.reply = None;
+        self.removed.clear();
+        self.dropped.clear();
+        self.damp.new_stream();
+        self.added = self.names.keys().cloned().collect();
+        for wanted in self.names.values_mut() {
+            *wanted = Wanted::default();
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! How control planes are found: gRPC's bootstrap, from its variables, a file, or code.
+
+mod builder;
+mod env;
+mod istio;
+mod json;
+mod node;
+mod server;
+mod target;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+
+use crate::config::{ConfigError, ConfigErrors, IdentityFiles};
+
+pub use self::{
+    builder::BootstrapBuilder,
+    istio::Istio,
+    server::{Server, ServerTls},
+};
+pub(crate) use self::{
+    node::Node,
+    server::{CallCreds, Creds},
+    target::Target,
+    template::Template,
+};
+
+/// Which control planes there are, how they are reached, and who asks them: gRPC's bootstrap (gRFC A27,
+/// A29, A47, A53, A65, A71, A81, A87, A88, A97).
+///
+/// It is read when it is made, not when the process starts, and each mesh may have one of its own.
+///
+/// ```
+/// use tower_mesh::control::xds::Bootstrap;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bootstrap = Bootstrap::from_json(
+///     r#"{
+///         "xds_servers": [{
+///             "server_uri": "xds.example:18000",
+///             "channel_creds": [{"type": "insecure"}]
+///         }],
+///         "node": {"id": "orders-1", "locality": {"zone": "a"}}
+///     }"#,
+/// )?;
+/// # drop(bootstrap);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Eq, PartialEq)]
+pub struct Bootstrap {
+    /// In the order in which they are asked. Not empty.
+    pub(crate) servers: Vec<Server>,
+    pub(crate) authorities: BTreeMap<Arc<str>, Authority>,
+    pub(crate) default_template: Template,
+    /// What the listener of a server is called.
+    pub(crate) server_template: Option<Template>,
+    pub(crate) node: Node,
+    pub(crate) certificate_providers: BTreeMap<String, IdentityFiles>,
+    pub(crate) dialect: Dialect,
+    /// What of it is ignored, in words.
+    notes: Vec<String>,
+}
+
+/// Who is asked for the names of an authority.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Authority {
+    /// In the order in which they are asked. Empty: those of the top level.
+    pub(crate) servers: Vec<Server>,
+    pub(crate) template: Template,
+}
+
+/// How a control plane speaks.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// As to gRPC: a listener is asked for by the name that is called.
+    #[default]
+    Proxyless,
+    /// As to an Envoy beside the application: all listeners and clusters come, unasked by name.
+    Sidecar,
+}
+
+impl Bootstrap {
+    /// From the file that `GRPC_XDS_BOOTSTRAP` names, else from the content of
+    /// `GRPC_XDS_BOOTSTRAP_CONFIG`.
+    ///
+    /// # Errors
+    ///
+    /// When there is neither, or the one that counts cannot be used: the other is not tried then.
+    pub fn from_env() -> Result<Self, ConfigErrors> {
+        env::read(|name| std::env::var_os(name))
+    }
+
+    /// From a file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, and every field that cannot be used.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
+        env::file(path.as_ref(), "bootstrap")
+    }
+
+    /// From JSON.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be used. Unknown ones are ignored, as gRPC does.
+    pub fn from_json(json: &str) -> Result<Self, ConfigErrors> {
+        json::parse(json, "bootstrap")
+    }
+
+    /// From code.
+    pub fn builder() -> BootstrapBuilder {
+        BootstrapBuilder::default()
+    }
+
+    /// For a pod of an Istio mesh.
+    pub fn istio() -> Istio {
+        Istio::new()
+    }
+
+    /// What of it is ignored, in words: certificate providers and credentials that are not supported.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// What the listener for a name is called. An authority may be named: `xds://authority/name`.
+    ///
+    /// # Errors
+    ///
+    /// When it has no such authority.
+    pub(crate) fn listener(
+        &self,
+        authority: Option<&str>,
+        called: &str,
+    ) -> Result<String, ConfigError> {
+        let Some(authority) = authority else { return Ok(self.default_template.name(called)) };
+        let found = self.authorities.get(authority);
+        let found = found.ok_or_else(|| {
+            let why = "is no authority of the bootstrap (`authorities`)";
+            ConfigError::new(format!("xds://{authority}/{called}"), authority, why)
+        })?;
+        Ok(found.template.name(called))
+    }
+
+    /// Who is asked for the names of an authority; nobody if there is no such authority.
+    pub(crate) fn servers_of(&self, authority: Option<&str>) -> &[Server] {
+        match authority {
+            None => &self.servers,
+            Some(authority) => match self.authorities.get(authority) {
+                None => &[],
+                Some(found) if found.servers.is_empty() => &self.servers,
+                Some(found) => &found.servers,
+            },
+        }
+    }
+
+    /// Every server, each once.
+    pub(crate) fn every_server(&self) -> Vec<&Server> {
+        let all = self.authorities.values().flat_map(|authority| &authority.servers);
+        let mut every: Vec<&Server> = Vec::new();
+        for server in self.servers.iter().chain(all) {
+            if !every.contains(&server) {
+                every.push(server);
+            }
+        }
+        every
+    }
+
+    /// Whether whoever asks by the other one asks the same, as the same, and reads answers alike: then
+    /// both can share a client. What listeners are called is decided by whoever asks.
+    pub(crate) fn asks_as(&self, other: &Self) -> bool {
+        self.servers == other.servers
+            && self.node == other.node
+            && self.certificate_providers == other.certificate_providers
+            && self.dialect == other.dialect
+            && self.authorities.keys().eq(other.authorities.keys())
+            && self
+                .authorities
+                .values()
+                .zip(other.authorities.values())
+                .all(|(one, other)| one.servers == other.servers)
+    }
+
+    fn check(&self) -> Result<(), ConfigErrors> {
+        let mut errors = Vec::new();
+        let servers = |path: &str, servers: &[Server], errors: &mut Vec<ConfigError>| {
+            for (index, server) in servers.iter().enumerate() {
+                server.check(&format!("{path}[{index}]"), errors);
+            }
+        };
+        if self.servers.is_empty() {
+            let why = "must have at least one control plane";
+            errors.push(ConfigError::new("xds_servers", "[]", why));
+        }
+        servers("xds_servers", &self.servers, &mut errors);
+        for (name, authority) in &self.authorities {
+            let path = format!("authorities[{name:?}].xds_servers");
+            servers(&path, &authority.servers, &mut errors);
+        }
+        for (name, files) in &self.certificate_providers {
+            if cfg!(feature = "_tls")
+                && let Err(ConfigErrors(found)) = files.validate(name)
+            {
+                let place = format!("certificate_providers[{name:?}]");
+                errors.extend(found.into_iter().map(|mut error| {
+                    let field = error.path.rsplit('.').next().unwrap_or_default().to_owned();
+                    error.path = format!("{place}.config.{field}");
+                    error
+                }));
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+impl Dialect {
+    /// What a node's own words ask for: Istio tells its clients apart by them.
+    fn of(node: &Node) -> Self {
+        if node.id.starts_with("sidecar~") && !node.metadata.contains_key("GENERATOR") {
+            Self::Sidecar
+        } else {
+            Self::Proxyless
+        }
+    }
+}
+
+impl fmt::Debug for Bootstrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authorities: Vec<_> = self.authorities.keys().collect();
+        let providers: Vec<_> = self.certificate_providers.keys().collect();
+        f.debug_struct("Bootstrap")
+            .field("servers", &self.servers)
+            .field("authorities", &authorities)
+            .field("listener", &self.default_template.as_str())
+            .field("node", &self.node.id)
+            .field("certificate_providers", &providers)
+            .field("dialect", &self.dialect)
+            .finish_non_exhaustive()
+    }
+}

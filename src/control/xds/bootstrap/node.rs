@@ -1,0 +1,89 @@
+//! Who asks: the node that control planes are told of.
+
+use envoy_types::pb::{
+    envoy::config::core::v3::{Locality, Node as Message, node::UserAgentVersionType},
+    google::protobuf::{ListValue, Struct, Value as Any, value::Kind},
+};
+use serde_json::{Map, Value};
+
+/// Who asks.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) id: String,
+    pub(crate) cluster: String,
+    pub(crate) region: String,
+    pub(crate) zone: String,
+    pub(crate) sub_zone: String,
+    pub(crate) metadata: Map<String, Value>,
+}
+
+impl Node {
+    /// As the first request of a stream carries it.
+    pub(crate) fn message(&self) -> Message {
+        let locality = Locality {
+            region: self.region.clone(),
+            zone: self.zone.clone(),
+            sub_zone: self.sub_zone.clone(),
+        };
+        let metadata = (!self.metadata.is_empty()).then(|| object(&self.metadata));
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Message {
+            id: self.id.clone(),
+            cluster: self.cluster.clone(),
+            metadata,
+            locality: (locality != Locality::default()).then_some(locality),
+            user_agent_name: "tower-mesh".to_owned(),
+            user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(version)),
+            client_features: FEATURES.iter().map(|&feature| feature.to_owned()).collect(),
+            ..Message::default()
+        }
+    }
+}
+
+/// What we can do. Overprovisioning is not among what we cannot, as it is for gRPC.
+//= gRFC A27: what a client fills in, whatever the bootstrap says
+const FEATURES: [&str; 1] = ["xds.config.resource-in-sotw"];
+
+fn object(map: &Map<String, Value>) -> Struct {
+    Struct { fields: map.iter().map(|(name, value)| (name.clone(), any(value))).collect() }
+}
+
+/// The parser has bounded how deep it goes.
+fn any(value: &Value) -> Any {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(value) => Kind::BoolValue(*value),
+        Value::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or_default()),
+        Value::String(value) => Kind::StringValue(value.clone()),
+        Value::Array(list) => Kind::ListValue(ListValue { values: list.iter().map(any).collect() }),
+        Value::Object(map) => Kind::StructValue(object(map)),
+    };
+    Any { kind: Some(kind) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_node_is_told_with_what_we_can_do() {
+        let metadata = json!({"a": [1, true, null, {"b": "c"}]}).as_object().unwrap().clone();
+        let node = Node { id: "n".into(), zone: "z".into(), metadata, ..Node::default() };
+        let message = node.message();
+        assert_eq!((message.id.as_str(), message.user_agent_name.as_str()), ("n", "tower-mesh"));
+        assert_eq!(message.client_features, FEATURES);
+        assert_eq!(message.locality.unwrap().zone, "z");
+        let fields = message.metadata.unwrap().fields;
+        let Some(Kind::ListValue(list)) = &fields["a"].kind else { panic!("{fields:?}") };
+        assert_eq!(list.values[0].kind, Some(Kind::NumberValue(1.0)));
+        assert_eq!(list.values[2].kind, Some(Kind::NullValue(0)));
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_sent() {
+        let message = Node::default().message();
+        assert_eq!((message.locality, message.metadata), (None, None));
+    }
+}

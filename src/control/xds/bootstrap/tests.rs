@@ -1,0 +1,432 @@
+use std::{collections::BTreeMap, ffi::OsString, fs, path::Path, time::Duration};
+
+use serde_json::json;
+
+use super::*;
+
+const SERVER: &str =
+    r#"{"server_uri": "xds.example:18000", "channel_creds": [{"type": "insecure"}]}"#;
+
+fn with_server(server: &str) -> String {
+    format!(r#"{{"xds_servers": [{server}], "node": {{"id": "n"}}}}"#)
+}
+
+/// Every error of a text, as it is told.
+fn refused(text: &str) -> String {
+    Bootstrap::from_json(text).unwrap_err().to_string()
+}
+
+fn variables(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<OsString> {
+    let map: BTreeMap<String, OsString> =
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect();
+    move |name| map.get(name).cloned()
+}
+
+#[test]
+fn every_field_is_read() {
+    let bootstrap = Bootstrap::from_json(
+        r#"{
+            "xds_servers": [
+                {
+                    "server_uri": "dns:///xds.example:443",
+                    "channel_creds": [
+                        {"type": "google_default"},
+                        {"type": "other", "config": 7},
+                        {"type": "tls", "config": {
+                            "ca_certificate_file": "ca.pem",
+                            "certificate_file": "tls.crt",
+                            "private_key_file": "tls.key",
+                            "refresh_interval": "1.5s",
+                            "unknown": true
+                        }},
+                        {"type": "insecure"}
+                    ],
+                    "call_creds": [
+                        {"type": "other"},
+                        {"type": "jwt_token_file", "config": {"jwt_token_file": "token"}}
+                    ],
+                    "server_features": ["xds_v3", "ignore_resource_deletion", "fail_on_data_errors",
+                        "resource_timer_is_transient_error", "trusted_xds_server", "delta", "new"]
+                },
+                {"server_uri": "unix:///b", "channel_creds": [{"type": "insecure"}]}
+            ],
+            "authorities": {
+                "a.example": {
+                    "client_listener_resource_name_template": "xdstp://a.example/L/%s",
+                    "xds_servers": [{"server_uri": "c:1", "channel_creds": [{"type": "insecure"}]}]
+                },
+                "": {}
+            },
+            "client_default_listener_resource_name_template": "xdstp://a.example/M/%s",
+            "server_listener_resource_name_template": "server/%s",
+            "certificate_providers": {
+                "files": {"plugin_name": "file_watcher", "config": {
+                    "certificate_file": "a", "private_key_file": "b", "ca_certificate_file": "c"
+                }},
+                "spiffe": {"plugin_name": "file_watcher", "config": {
+                    "ca_certificate_file": "c", "spiffe_trust_bundle_map_file": "map.json",
+                    "refresh_interval": "0.000000001s"
+                }},
+                "mesh_ca": {"plugin_name": "mesh_ca", "config": {}}
+            },
+            "node": {
+                "id": "n", "cluster": "c", "unknown": 1,
+                "locality": {"region": "r", "zone": "z", "sub_zone": "s"},
+                "metadata": {"a": {"b": [1]}}
+            },
+            "future": []
+        }"#,
+    );
+    let bootstrap = bootstrap.unwrap();
+    let [first, second] = bootstrap.servers.as_slice() else { panic!("{bootstrap:?}") };
+    let tls = ServerTls::new()
+        .roots_file("ca.pem")
+        .certificate_files("tls.crt", "tls.key")
+        .refresh_interval(Duration::from_millis(1500));
+    let wanted = Server::tls("dns:///xds.example:443", tls)
+        .token_file("token")
+        .delta(true)
+        .ignore_resource_deletion(true)
+        .fail_on_data_errors(true)
+        .resource_timer_is_transient_error(true)
+        .trusted(true);
+    assert_eq!(*first, wanted);
+    assert_eq!(*second, Server::insecure("unix:///b"));
+    assert_eq!(bootstrap.servers_of(Some("a.example")), [Server::insecure("c:1")]);
+    assert_eq!(bootstrap.servers_of(Some("")), bootstrap.servers);
+    assert!(bootstrap.servers_of(Some("b.example")).is_empty());
+    assert_eq!(bootstrap.every_server().len(), 3);
+    assert_eq!(bootstrap.listener(None, "x y").unwrap(), "xdstp://a.example/M/x%20y");
+    assert_eq!(bootstrap.listener(Some("a.example"), "x").unwrap(), "xdstp://a.example/L/x");
+    let name = bootstrap.listener(Some(""), "x").unwrap();
+    assert_eq!(name, "xdstp:///envoy.config.listener.v3.Listener/x");
+    let error = bootstrap.listener(Some("b.example"), "x").unwrap_err().to_string();
+    assert!(error.contains("xds://b.example/x") && error.contains("authorities"), "{error}");
+    assert_eq!(bootstrap.server_template.as_ref().unwrap().name("a:1"), "server/a:1");
+    let files = &bootstrap.certificate_providers["files"];
+    assert_eq!(
+        (files.certificate.as_deref(), files.key.as_deref(), files.roots.as_deref()),
+        (Some("a"), Some("b"), Some("c"))
+    );
+    assert_eq!(files.poll_interval, Some(Duration::from_secs(600)));
+    let spiffe = &bootstrap.certificate_providers["spiffe"];
+    assert_eq!((spiffe.roots.as_deref(), spiffe.bundle_map.as_deref()), (None, Some("map.json")));
+    assert_eq!(spiffe.poll_interval, Some(Duration::from_millis(100)));
+    assert!(!bootstrap.certificate_providers.contains_key("mesh_ca"));
+    let notes = bootstrap.notes().join("\n");
+    assert!(notes.contains("`mesh_ca`") && notes.contains("call_creds[0]"), "{notes}");
+    let node = &bootstrap.node;
+    assert_eq!((node.id.as_str(), node.cluster.as_str(), node.region.as_str()), ("n", "c", "r"));
+    assert_eq!((node.zone.as_str(), node.sub_zone.as_str()), ("z", "s"));
+    assert_eq!(node.metadata["a"], json!({"b": [1]}));
+}
+
+#[test]
+fn the_file_wins_and_its_faults_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bootstrap.json");
+    fs::write(&path, with_server(SERVER)).unwrap();
+    let path = path.to_str().unwrap();
+    let inline = with_server(&SERVER.replace("18000", "2"));
+    let read = env::read(variables(&[(env::FILE, path), (env::INLINE, &inline)])).unwrap();
+    assert_eq!(&*read.servers[0].uri, "xds.example:18000");
+    let read = env::read(variables(&[(env::INLINE, &inline)])).unwrap();
+    assert_eq!(&*read.servers[0].uri, "xds.example:2");
+    let read = env::read(variables(&[(env::FILE, ""), (env::INLINE, &inline)])).unwrap();
+    assert_eq!(&*read.servers[0].uri, "xds.example:2");
+
+    // No fall-through.
+    let error = env::read(variables(&[(env::FILE, "/nowhere/b.json"), (env::INLINE, &inline)]));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains(env::FILE) && error.contains("/nowhere/b.json"), "{error}");
+    fs::write(path, "{").unwrap();
+    let error = env::read(variables(&[(env::FILE, path), (env::INLINE, &inline)])).unwrap_err();
+    assert!(error.to_string().contains(path), "{error}");
+    fs::write(path, [0xff, 0xfe]).unwrap();
+    let error = env::read(variables(&[(env::FILE, path)])).unwrap_err().to_string();
+    assert!(error.contains("UTF-8"), "{error}");
+    let error = env::read(variables(&[])).unwrap_err().to_string();
+    assert!(error.contains(env::FILE) && error.contains(env::INLINE), "{error}");
+}
+
+#[test]
+fn every_error_names_the_file_and_the_field() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("b.json");
+    for (server, field) in [
+        (r#"{"channel_creds": [{"type": "insecure"}]}"#, "xds_servers[0].server_uri"),
+        (r#"{"server_uri": 7, "channel_creds": []}"#, "xds_servers[0].server_uri"),
+        (r#"{"server_uri": "a:1"}"#, "xds_servers[0].channel_creds"),
+        (r#"{"server_uri": "a:1", "channel_creds": []}"#, "xds_servers[0].channel_creds"),
+        (r#"{"server_uri": "a:1", "channel_creds": [{"type": "x"}]}"#, "`x` is not supported"),
+        (r#"{"server_uri": "a:1", "channel_creds": [{}]}"#, "xds_servers[0].channel_creds[0]"),
+        (
+            r#"{"server_uri": "a:1", "channel_creds": [{"type": "tls", "config": {"refresh_interval": "5m"}}]}"#,
+            "xds_servers[0].channel_creds[0].config.refresh_interval",
+        ),
+        (
+            r#"{"server_uri": "a:1", "channel_creds": [{"type": "tls", "config": {"certificate_file": "a"}}]}"#,
+            "xds_servers[0].channel_creds[0].config",
+        ),
+        (
+            r#"{"server_uri": "a:1", "channel_creds": [{"type": "tls", "config": {"spiffe_trust_bundle_map_file": "a"}}]}"#,
+            "spiffe_trust_bundle_map_file",
+        ),
+        (
+            r#"{"server_uri": "a:1", "channel_creds": [{"type": "tls"}], "call_creds": [{"type": "jwt_token_file"}]}"#,
+            "xds_servers[0].call_creds[0]",
+        ),
+        (
+            r#"{"server_uri": "https://a:1", "channel_creds": [{"type": "tls"}]}"#,
+            "xds_servers[0].server_uri",
+        ),
+        (
+            r#"{"server_uri": "a:1", "channel_creds": [{"type": "insecure"}], "server_features": "x"}"#,
+            "xds_servers[0].server_features",
+        ),
+        ("7", "xds_servers[0]"),
+    ] {
+        fs::write(&path, with_server(server)).unwrap();
+        let error = Bootstrap::from_file(&path).unwrap_err().to_string();
+        assert!(error.contains(field) && error.contains("b.json"), "{server}: {error}");
+    }
+    for (text, field) in [
+        ("", "bootstrap"),
+        ("[]", "bootstrap"),
+        ("{}", "xds_servers"),
+        (r#"{"xds_servers": {}}"#, "xds_servers"),
+        (
+            r#"{"authorities": {"a": {"client_listener_resource_name_template": "b"}}}"#,
+            "authorities[\"a\"]",
+        ),
+        (r#"{"authorities": {"a": 7}}"#, "authorities[\"a\"]"),
+        (r#"{"node": 7}"#, "node"),
+        (r#"{"node": {"id": 7}}"#, "node.id"),
+        (r#"{"node": {"locality": {"zone": 7}}}"#, "node.locality.zone"),
+        (r#"{"certificate_providers": {"x": {}}}"#, "certificate_providers[\"x\"]"),
+        (
+            r#"{"certificate_providers": {"x": {"plugin_name": "file_watcher"}}}"#,
+            "certificate_providers[\"x\"]",
+        ),
+        (
+            r#"{"certificate_providers": {"x": {"plugin_name": "file_watcher", "config": {}}}}"#,
+            "certificate_providers[\"x\"].config",
+        ),
+        (
+            r#"{"certificate_providers": {"x": {"plugin_name": "file_watcher", "config": {"private_key_file": "k"}}}}"#,
+            "certificate_providers[\"x\"].config",
+        ),
+        (r#"{"client_default_listener_resource_name_template": ""}"#, "client_default_listener"),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(field), "{text}: {error}");
+    }
+}
+
+#[test]
+fn credentials_that_are_not_supported_are_passed_over_and_never_taken_for_plaintext() {
+    let only =
+        |creds: &str| with_server(&format!(r#"{{"server_uri": "a:1", "channel_creds": {creds}}}"#));
+    let error = refused(&only(r#"[{"type": "google_default"}, {"type": "alts"}]"#));
+    assert!(error.contains("google_default") && error.contains("alts"), "{error}");
+    // A broken one that counts is an error, though a laxer one follows.
+    refused(&only(r#"[{"type": "tls", "config": 7}, {"type": "insecure"}]"#));
+    let read = Bootstrap::from_json(&only(r#"[{"type": "alts"}, {"type": "insecure"}]"#)).unwrap();
+    assert_eq!(read.servers[0].creds, Creds::Insecure);
+}
+
+#[test]
+fn a_token_is_never_sent_in_plaintext_over_a_network() {
+    let build = |server: Server| Bootstrap::builder().server(server).build();
+    let error = build(Server::insecure("a:1").token_file("t")).unwrap_err().to_string();
+    assert!(error.contains("plaintext"), "{error}");
+    assert!(build(Server::insecure("a:1").header("x-consul-token", "t")).is_err());
+    assert!(build(Server::insecure("unix:/a").token_file("t")).is_ok());
+    assert!(build(Server::tls("a:1", ServerTls::new()).token_file("t")).is_ok());
+    assert!(build(Server::insecure("a:1").header("clusterid", "c")).is_ok());
+    for (name, value) in
+        [("", "a"), ("a b", "a"), ("grpc-timeout", "1S"), ("a", "\n"), ("a-bin", "a")]
+    {
+        assert!(build(Server::insecure("a:1").header(name, value)).is_err(), "{name}");
+    }
+    let shown = format!("{:?}", Server::tls("a:1", ServerTls::new()).header("x-token", "secret"));
+    assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn durations_are_those_of_protobuf() {
+    let of = |text: &str| {
+        let config = format!(r#"{{"ca_certificate_file": "c", "refresh_interval": "{text}"}}"#);
+        let server = format!(
+            r#"{{"server_uri": "a:1", "channel_creds": [{{"type": "tls", "config": {config}}}]}}"#
+        );
+        let Creds::Tls(tls) =
+            Bootstrap::from_json(&with_server(&server)).ok()?.servers[0].creds.clone()
+        else {
+            panic!("plaintext")
+        };
+        tls.refresh
+    };
+    assert_eq!(of("600s"), Some(Duration::from_secs(600)));
+    assert_eq!(of("0.25s"), Some(Duration::from_millis(250)));
+    assert_eq!(of("1.000000001s"), Some(Duration::new(1, 1)));
+    for text in ["", "s", "-1s", "0s", "1", "1m", "1e3s", "1.0000000001s", "99999999999999s", "+1s"]
+    {
+        assert_eq!(of(text), None, "{text}");
+    }
+}
+
+#[test]
+fn code_says_what_a_file_says() {
+    let mut files = IdentityFiles::default();
+    files.roots = Some("ca.pem".to_owned());
+    files.poll_interval = Some(Duration::from_secs(600));
+    let built = Bootstrap::builder()
+        .server(Server::insecure("xds.example:18000"))
+        .authority("a", [])
+        .authority_template("xdstp://a/x/%s")
+        .listener_template("l/%s")
+        .server_listener_template("s/%s")
+        .node_id("n")
+        .node_cluster("c")
+        .node_locality("r", "z", "s")
+        .node_metadata("t", "x")
+        .node_metadata_json("j", "[1]")
+        .certificate_provider("default", files)
+        .build()
+        .unwrap();
+    let read = Bootstrap::from_json(
+        r#"{
+            "xds_servers": [{"server_uri": "xds.example:18000", "channel_creds": [{"type": "insecure"}]}],
+            "authorities": {"a": {"client_listener_resource_name_template": "xdstp://a/x/%s"}},
+            "client_default_listener_resource_name_template": "l/%s",
+            "server_listener_resource_name_template": "s/%s",
+            "certificate_providers": {"default": {"plugin_name": "file_watcher",
+                "config": {"ca_certificate_file": "ca.pem"}}},
+            "node": {"id": "n", "cluster": "c", "metadata": {"t": "x", "j": [1]},
+                "locality": {"region": "r", "zone": "z", "sub_zone": "s"}}
+        }"#,
+    );
+    assert_eq!(built, read.unwrap());
+    let wrong = Bootstrap::builder()
+        .authority("a", [])
+        .authority("a", [])
+        .authority_template("b")
+        .listener_template("")
+        .node_metadata_json("j", "{")
+        .build();
+    let error = wrong.unwrap_err().to_string();
+    for field in ["xds_servers", "authorities[\"a\"]", "client_default", "node.metadata.j", "twice"]
+    {
+        assert!(error.contains(field), "{field}: {error}");
+    }
+}
+
+fn injected() -> BTreeMap<String, String> {
+    let pairs = [
+        ("POD_NAME", "orders-1"),
+        ("POD_NAMESPACE", "shop"),
+        ("INSTANCE_IP", "10.1.2.3"),
+        ("SERVICE_ACCOUNT", "orders"),
+        ("ISTIO_META_CLUSTER_ID", "east"),
+        ("ISTIO_META_WORKLOAD_NAME", "orders"),
+        ("ISTIO_METAJSON_LABELS", r#"{"app": "orders"}"#),
+        ("PATH", "/bin"),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[test]
+fn a_pod_of_istio_asks_its_agent_as_a_sidecar() {
+    let nowhere = Path::new("/nowhere");
+    let bootstrap = Bootstrap::istio().build_with(&injected(), nowhere).unwrap();
+    assert_eq!(bootstrap.servers, [Server::insecure("unix:///etc/istio/proxy/XDS")]);
+    assert_eq!(bootstrap.node.id, "sidecar~10.1.2.3~orders-1.shop~shop.svc.cluster.local");
+    assert_eq!(bootstrap.node.cluster, "orders.shop");
+    let metadata = &bootstrap.node.metadata;
+    assert_eq!(metadata["NAMESPACE"], "shop");
+    assert_eq!(metadata["CLUSTER_ID"], "east");
+    assert_eq!(metadata["INSTANCE_IPS"], "10.1.2.3");
+    assert_eq!(metadata["SERVICE_ACCOUNT"], "orders");
+    assert_eq!(metadata["LABELS"], json!({"app": "orders"}));
+    assert!(metadata.contains_key("ISTIO_VERSION") && !metadata.contains_key("GENERATOR"));
+    assert_eq!(bootstrap.dialect, Dialect::Sidecar);
+    let files = &bootstrap.certificate_providers["default"];
+    assert_eq!(files.certificate.as_deref(), Some("/var/lib/istio/data/cert-chain.pem"));
+    assert_eq!(files.poll_interval, Some(Duration::from_secs(900)));
+    let inbound = bootstrap.server_template.as_ref().unwrap().name("0.0.0.0:80");
+    assert_eq!(inbound, "xds.istio.io/grpc/lds/inbound/0.0.0.0:80");
+}
+
+#[test]
+fn istiod_itself_is_asked_by_tls_with_the_token() {
+    let nowhere = Path::new("/nowhere");
+    let istio = Bootstrap::istio()
+        .istiod("istiod.istio-system.svc:15012")
+        .dialect(Dialect::Proxyless)
+        .delta(true);
+    let bootstrap = istio.build_with(&injected(), nowhere).unwrap();
+    let tls = ServerTls::new().roots_file("/var/run/secrets/istio/root-cert.pem");
+    let server = Server::tls("istiod.istio-system.svc:15012", tls)
+        .token_file("/var/run/secrets/tokens/istio-token")
+        .header("clusterid", "east")
+        .delta(true);
+    assert_eq!(bootstrap.servers, [server]);
+    assert_eq!(bootstrap.node.metadata["GENERATOR"], "grpc");
+    assert_eq!(bootstrap.dialect, Dialect::Proxyless);
+    assert!(bootstrap.certificate_providers.is_empty());
+}
+
+#[test]
+fn what_istio_needs_and_nobody_says_is_named() {
+    let nowhere = Path::new("/nowhere");
+    let error = Bootstrap::istio().build_with(&BTreeMap::new(), nowhere).unwrap_err().to_string();
+    for name in ["INSTANCE_IP", "POD_NAME", "POD_NAMESPACE"] {
+        assert!(error.contains(name), "{name}: {error}");
+    }
+    let mut broken = injected();
+    broken.insert("POD_NAME".into(), "a~b".into());
+    broken.insert("INSTANCE_IP".into(), "here".into());
+    broken.insert("ISTIO_METAJSON_LABELS".into(), "{".into());
+    let error = Bootstrap::istio().build_with(&broken, nowhere).unwrap_err().to_string();
+    for name in ["istio.pod", "istio.ip", "ISTIO_METAJSON_LABELS"] {
+        assert!(error.contains(name), "{name}: {error}");
+    }
+    // The namespace's file stands in for its variable.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("namespace");
+    fs::write(&file, "shop\n").unwrap();
+    let mut without = injected();
+    without.remove("POD_NAMESPACE");
+    let bootstrap = Bootstrap::istio().build_with(&without, &file).unwrap();
+    assert_eq!(bootstrap.node.metadata["NAMESPACE"], "shop");
+}
+
+#[test]
+fn the_agents_own_bootstrap_is_read() {
+    let bootstrap = Bootstrap::from_json(
+        r#"{
+            "xds_servers": [{"server_uri": "unix:///etc/istio/proxy/XDS",
+                "channel_creds": [{"type": "insecure"}], "server_features": ["xds_v3"]}],
+            "node": {"id": "sidecar~10.0.0.1~a.b~b.svc.cluster.local", "metadata": {"GENERATOR": "grpc"}},
+            "certificate_providers": {"default": {"plugin_name": "file_watcher", "config": {
+                "certificate_file": "cert-chain.pem", "private_key_file": "key.pem",
+                "ca_certificate_file": "root-cert.pem", "refresh_interval": "900s"}}},
+            "server_listener_resource_name_template": "xds.istio.io/grpc/lds/inbound/%s"
+        }"#,
+    );
+    let bootstrap = bootstrap.unwrap();
+    assert_eq!(bootstrap.dialect, Dialect::Proxyless);
+    assert_eq!(bootstrap.servers, [Server::insecure("unix:///etc/istio/proxy/XDS")]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in ".{0,200}") {
+        drop(Bootstrap::from_json(&text));
+        drop(Target::parse(&text));
+        drop(Bootstrap::from_json(&with_server(&format!(
+            r#"{{"server_uri": {text:?}, "channel_creds": [{{"type": {text:?}}}]}}"#
+        ))));
+    }
+}

@@ -1,0 +1,430 @@
+//! What an answer changes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write as _,
+    sync::Arc,
+};
+
+use super::{
+    Action, Client, Decode, Invalid,
+    entry::{Entry, Good, Watched},
+    name::Name,
+    settings::ServerId,
+    trouble::{self, Cause, Trouble},
+};
+use crate::{
+    control::xds::{
+        ads::answer::{Answer, Item, Message},
+        kind::Kind,
+    },
+    core::Instant,
+};
+
+/// No longer is the text of a NACK; the rest is counted.
+const LONGEST_NACK: usize = 8192;
+
+/// What was read of an answer.
+struct Read<R> {
+    good: Vec<(Arc<str>, R, Vec<u8>, Item)>,
+    /// Their time to live is renewed.
+    renewed: Vec<(Arc<str>, Item)>,
+    bad: Vec<(Arc<str>, Arc<str>, String)>,
+    nameless: Vec<String>,
+}
+
+// === impl Client ===
+
+impl<D: Decode> Client<D> {
+    pub(super) fn answered(&mut self, now: Instant, server: ServerId, message: Message) {
+        let of = &mut self.servers[server.0];
+        // Neither ACK nor NACK for what is unknown, or was not asked for on this stream.
+        let Some(kind) = Kind::of_url(message.type_url()) else { return };
+        if !of.ads.is_solicited(kind) {
+            return;
+        }
+        let mut answer = Answer::read(kind, message);
+        let content = answer.content();
+        let mut read = self.read(server, kind, std::mem::take(&mut answer.items));
+        let errors = read.errors();
+        let figures = &mut self.servers[server.0].figures;
+        figures.valid += read.good.len() as u64;
+        figures.invalid += (read.bad.len() + read.nameless.len()) as u64;
+        // What an answer does not name is gone, unless there is something in it that has no name.
+        let named =
+            answer.is_whole.then(|| read.nameless.is_empty().then(|| read.names())).flatten();
+        let failed: Vec<_> = std::mem::take(&mut answer.failed)
+            .into_iter()
+            .map(|failed| (Name::canonical(kind, &failed.name), failed))
+            .collect();
+
+        for (name, resource, value, item) in read.good.drain(..) {
+            self.good(now, server, kind, &name, resource, value, &item);
+        }
+        for (name, item) in read.renewed.drain(..) {
+            self.servers[server.0].ads.named(kind, &name);
+            self.renew(now, server, kind, &name, &item);
+        }
+        for (name, version, reason) in read.bad.drain(..) {
+            self.servers[server.0].ads.named(kind, &name);
+            self.refused(now, server, kind, &name, version, &reason);
+        }
+        for (name, failed) in &failed {
+            self.servers[server.0].ads.named(kind, name);
+            self.trouble(now, server, kind, name, Cause::denied(failed.code, &failed.message));
+        }
+        for name in &answer.removed {
+            let name = Name::canonical(kind, name);
+            if self.servers[server.0].ads.is_named(kind, &name) {
+                self.servers[server.0].ads.named(kind, &name);
+                self.trouble(now, server, kind, &name, Cause::Removed);
+            }
+        }
+        if let Some(mut named) = named {
+            named.extend(failed.into_iter().map(|(name, _)| name));
+            self.removed(now, server, kind, &named);
+        }
+
+        let ads = &mut self.servers[server.0].ads;
+        match errors {
+            None => ads.accept(now, kind, &answer.version, answer.nonce, content),
+            Some(reason) => ads.refuse(now, kind, &answer.version, answer.nonce, content, reason),
+        }
+    }
+
+    /// Decodes what was asked for. What nobody asked for is not judged.
+    fn read(&self, server: ServerId, kind: Kind, items: Vec<Item>) -> Read<D::Resource> {
+        let ads = &self.servers[server.0].ads;
+        let is_wanted = |name: &str| ads.is_subscribed(kind, name);
+        let mut read =
+            Read { good: Vec::new(), renewed: Vec::new(), bad: Vec::new(), nameless: Vec::new() };
+        for mut item in items {
+            let wrapped = item.name.as_deref().map(|name| Name::canonical(kind, name));
+            let value = item.value.as_ref().ok().and_then(Option::as_deref);
+            let inside = value.and_then(first_text).map(|name| Name::canonical(kind, name));
+            if let Some(name) = wrapped.as_ref().or(inside.as_ref()) {
+                if !is_wanted(name) {
+                    continue;
+                }
+                // What came before was valid, and is again.
+                let entry = self.entries[kind as usize].get(name);
+                let good = entry.and_then(|entry| entry.good.as_ref());
+                if let Some(good) = good.filter(|good| Some(good.value.as_slice()) == value)
+                    && inside.as_ref() == Some(name)
+                    && let Ok(Some(value)) = std::mem::replace(&mut item.value, Ok(None))
+                {
+                    read.good.push((Arc::clone(name), good.resource.clone(), value, item));
+                    continue;
+                }
+            }
+            let decoded = match std::mem::replace(&mut item.value, Ok(None)) {
+                Ok(Some(value)) => self.decode.decode(kind, &value).map(|decoded| (decoded, value)),
+                Ok(None) => {
+                    if let Some(name) = wrapped {
+                        read.renewed.push((name, item));
+                    }
+                    continue;
+                }
+                Err(reason) => Err(Invalid { name: None, reason }),
+            };
+            match decoded {
+                Ok((decoded, value)) => {
+                    let name = Name::canonical(kind, &decoded.name);
+                    match wrapped {
+                        Some(wrapped) if wrapped != name => {
+                            let reason = format!("it is named `{}` inside", name.escape_debug());
+                            read.bad.push((wrapped, item.version, reason));
+                        }
+                        _ if !is_wanted(&name) => {}
+                        _ => read.good.push((name, decoded.resource, value, item)),
+                    }
+                }
+                Err(invalid) => {
+                    let name = invalid.name.map(|name| Name::canonical(kind, &name));
+                    match wrapped.or(name) {
+                        Some(name) if is_wanted(&name) => {
+                            read.bad.push((name, item.version, invalid.reason));
+                        }
+                        Some(_) => {}
+                        None => read.nameless.push(invalid.reason),
+                    }
+                }
+            }
+        }
+        read.refuse_twice();
+        read
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what it is, and whose")]
+    fn good(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        kind: Kind,
+        name: &Arc<str>,
+        resource: D::Resource,
+        value: Vec<u8>,
+        item: &Item,
+    ) {
+        self.servers[server.0].ads.named(kind, name);
+        let Some(entry) = self.entries[kind as usize].get_mut(name) else { return };
+        let authority = entry.authority;
+        let is_known = entry
+            .good
+            .as_ref()
+            .is_some_and(|good| good.value == value || good.resource == resource);
+        let was_well = entry.trouble.take().is_none();
+        let version = Arc::clone(&item.version);
+        entry.good = Some(Good { resource, version, value, server, at: now });
+        if !(is_known && was_well) {
+            self.tell_all(kind, name);
+        }
+        self.renew(now, server, kind, name, item);
+        self.return_to(authority, server);
+    }
+
+    /// Counts its time to live from now.
+    fn renew(&mut self, now: Instant, server: ServerId, kind: Kind, name: &Arc<str>, item: &Item) {
+        let Some(entry) = self.entries[kind as usize].get_mut(name) else { return };
+        if entry.good.as_ref().is_none_or(|good| good.server != server) {
+            return;
+        }
+        if let Some(at) = entry.expires.take() {
+            self.expiring.remove(&(at, kind, Arc::clone(name)));
+        }
+        if let Some(at) = item.ttl.and_then(|ttl| now.checked_add(ttl)) {
+            entry.expires = Some(at);
+            self.expiring.insert((at, kind, Arc::clone(name)));
+        }
+    }
+
+    pub(super) fn expired(&mut self, now: Instant, kind: Kind, name: &Arc<str>) {
+        let Some(entry) = self.entries[kind as usize].get_mut(name) else { return };
+        entry.expires = None;
+        if let Some(server) = entry.good.as_ref().map(|good| good.server) {
+            self.trouble(now, server, kind, name, Cause::Expired);
+        }
+    }
+
+    fn refused(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        kind: Kind,
+        name: &Arc<str>,
+        version: Arc<str>,
+        reason: &str,
+    ) {
+        self.troubled(now, server, kind, name, Some(version), Cause::refused(reason));
+    }
+
+    /// The whole state does not have these: what is held of this server's, and was asked for on this
+    /// stream, is gone. What it has never named may still come.
+    fn removed(&mut self, now: Instant, server: ServerId, kind: Kind, named: &HashSet<Arc<str>>) {
+        let ads = &self.servers[server.0].ads;
+        let gone: Vec<Arc<str>> = self.entries[kind as usize]
+            .iter()
+            .filter(|(name, entry)| {
+                entry.good.is_some() && !named.contains(*name) && ads.is_named(kind, name)
+            })
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
+        for name in gone {
+            self.trouble(now, server, kind, &name, Cause::Removed);
+        }
+    }
+
+    /// The server has not named it in time.
+    pub(super) fn absent(&mut self, now: Instant, server: ServerId, kind: Kind, name: &Arc<str>) {
+        let of = &self.servers[server.0];
+        let after = of.ads.timeout();
+        let is_silence = of.features.resource_timer_is_transient_error;
+        let cause = if is_silence { Cause::Unanswered(after) } else { Cause::Absent(after) };
+        self.trouble(now, server, kind, name, cause);
+    }
+
+    /// The server can be reached: what was wrong for that is well again.
+    pub(super) fn reached(&mut self, server: ServerId) {
+        self.servers[server.0].down = None;
+        for kind in Kind::ALL {
+            let well: Vec<Arc<str>> = self.entries[kind as usize]
+                .iter_mut()
+                .filter(|(_, entry)| {
+                    self.authorities[entry.authority].active() == Some(server)
+                        && entry.good.is_some()
+                        && entry
+                            .trouble
+                            .as_ref()
+                            .is_some_and(|trouble| matches!(trouble.cause, Cause::Unreachable(_)))
+                })
+                .map(|(name, entry)| {
+                    entry.trouble = None;
+                    Arc::clone(name)
+                })
+                .collect();
+            for name in well {
+                self.tell_all(kind, &name);
+            }
+        }
+    }
+
+    pub(super) fn trouble(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        kind: Kind,
+        name: &Arc<str>,
+        cause: Cause,
+    ) {
+        self.troubled(now, server, kind, name, None, cause);
+    }
+
+    /// Something is wrong with a resource: what is held stays or goes, and watchers are told once.
+    fn troubled(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        kind: Kind,
+        name: &Arc<str>,
+        version: Option<Arc<str>>,
+        cause: Cause,
+    ) {
+        let of = &self.servers[server.0];
+        let Some(entry) = self.entries[kind as usize].get_mut(name) else { return };
+        // Of a server that is not the one whose word counts, or no longer: what is held of another
+        // is not touched.
+        let counts = self.authorities[entry.authority].active() == Some(server);
+        let is_removal = matches!(cause, Cause::Removed | Cause::Expired);
+        if !counts && (is_removal || entry.good.is_none()) {
+            return;
+        }
+        let fails = counts
+            && cause.is_data_error()
+            && of.features.fail_on_data_errors
+            && !(is_removal && of.features.ignore_resource_deletion);
+        let is_lost = fails && entry.good.take().is_some();
+        if is_lost {
+            if let Some(at) = entry.expires.take() {
+                self.expiring.remove(&(at, kind, Arc::clone(name)));
+            }
+            if entry.watchers.is_empty()
+                && let Some(place) = entry.lingers.take()
+            {
+                self.lingering.remove(place);
+                entry.lingers = Some(self.lingering.add(now, false, kind, Arc::clone(name)));
+            }
+        }
+        let held = entry.good.as_ref().map(|good| Arc::clone(&good.version));
+        let trouble = Arc::new(Trouble {
+            kind,
+            name: Arc::clone(name),
+            version: version.or(held),
+            node: Arc::clone(&self.node_id),
+            server: Some(Arc::clone(&of.name)),
+            cause,
+        });
+        let was_told = entry.trouble.as_ref().is_some_and(|told| told.is_same(&trouble));
+        entry.trouble = Some(Arc::clone(&trouble));
+        if was_told && !is_lost {
+            return;
+        }
+        let is_missing = entry.good.is_none();
+        for alias in entry.watchers.keys() {
+            let trouble = Arc::clone(&trouble);
+            let watched =
+                if is_missing { Watched::Missing(trouble) } else { Watched::Ambient(trouble) };
+            self.tell.push_back(Action::Tell { kind, name: Arc::clone(alias), watched });
+        }
+    }
+
+    fn tell_all(&mut self, kind: Kind, name: &Arc<str>) {
+        let Some(entry) = self.entries[kind as usize].get(name) else { return };
+        for alias in entry.watchers.keys() {
+            for watched in Entry::known(entry) {
+                self.tell.push_back(Action::Tell { kind, name: Arc::clone(alias), watched });
+            }
+        }
+    }
+}
+
+/// The text that a message begins with: of these four types, the name. Only to find what may be
+/// meant: whatever writes a message begins with its first field.
+fn first_text(message: &[u8]) -> Option<&str> {
+    let mut rest = message.strip_prefix(&[0x0a])?;
+    let length = prost::decode_length_delimiter(&mut rest).ok()?;
+    std::str::from_utf8(rest.get(..length)?).ok()
+}
+
+// === impl Read ===
+
+impl<R> Read<R> {
+    fn names(&self) -> HashSet<Arc<str>> {
+        let good = self.good.iter().map(|(name, ..)| name);
+        let renewed = self.renewed.iter().map(|(name, _)| name);
+        let bad = self.bad.iter().map(|(name, ..)| name);
+        good.chain(renewed).chain(bad).cloned().collect()
+    }
+
+    /// What is named twice with other content is none of both.
+    fn refuse_twice(&mut self) {
+        let mut first: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut twice: HashSet<Arc<str>> = HashSet::new();
+        for (at, (name, _, value, _)) in self.good.iter().enumerate() {
+            match first.get(name) {
+                Some(before) if self.good[*before].2 != *value => {
+                    twice.insert(Arc::clone(name));
+                }
+                Some(_) => {}
+                None => {
+                    first.insert(Arc::clone(name), at);
+                }
+            }
+        }
+        for (name, ..) in &self.bad {
+            if first.contains_key(name) {
+                twice.insert(Arc::clone(name));
+            }
+        }
+        if twice.is_empty() {
+            return;
+        }
+        let bad = &mut self.bad;
+        self.good.retain(|(name, _, _, item)| {
+            let is_twice = twice.contains(name);
+            if is_twice && !bad.iter().any(|(bad, ..)| bad == name) {
+                let reason = "it is named twice, with other content".to_owned();
+                bad.push((Arc::clone(name), Arc::clone(&item.version), reason));
+            }
+            !is_twice
+        });
+    }
+
+    /// The text of the NACK: every bad resource, as far as there is room.
+    fn errors(&self) -> Option<String> {
+        let count = self.bad.len() + self.nameless.len();
+        if count == 0 {
+            return None;
+        }
+        let mut text = String::new();
+        let bad = self.bad.iter().map(|(name, _, reason)| (Some(name), reason));
+        let nameless = self.nameless.iter().map(|reason| (None, reason));
+        for (at, (name, reason)) in bad.chain(nameless).enumerate() {
+            if text.len() > LONGEST_NACK {
+                let _written = write!(text, "; and {} more", count - at);
+                break;
+            }
+            if at > 0 {
+                text.push_str("; ");
+            }
+            let reason = trouble::short(reason);
+            let _written = match name {
+                Some(name) => {
+                    let name = trouble::short(name);
+                    write!(text, "`{}`: {}", name.escape_debug(), reason.escape_debug())
+                }
+                None => write!(text, "a resource without a name: {}", reason.escape_debug()),
+            };
+        }
+        Some(text)
+    }
+}

@@ -1,0 +1,153 @@
+//! Whose names are asked of which server (gRFC A47), and who is asked when one fails (gRFC A71).
+
+use std::sync::Arc;
+
+use super::{
+    Client, Decode,
+    settings::{ClientSettings, ServerId},
+    trouble::{Cause, Trouble},
+};
+use crate::{control::xds::kind::Kind, core::Instant};
+
+#[derive(Debug)]
+pub(super) struct Authority {
+    /// `None`: of names without one.
+    pub(super) name: Option<Arc<str>>,
+    servers: Vec<ServerId>,
+    /// The position of the server whose word counts. It and those before it are asked.
+    active: usize,
+    /// How many names are asked of it.
+    pub(super) names: usize,
+}
+
+// === impl Authority ===
+
+impl Authority {
+    pub(super) fn all(settings: &ClientSettings) -> Vec<Self> {
+        let known = |servers: &[ServerId]| {
+            let mut known: Vec<ServerId> = Vec::new();
+            for server in servers {
+                if server.0 < settings.servers.len() && !known.contains(server) {
+                    known.push(*server);
+                }
+            }
+            known
+        };
+        let default = Self { name: None, servers: known(&settings.default), active: 0, names: 0 };
+        let named = settings.authorities.iter().map(|(name, servers)| {
+            let servers = if servers.is_empty() { &settings.default } else { servers };
+            Self { name: Some(Arc::clone(name)), servers: known(servers), active: 0, names: 0 }
+        });
+        std::iter::once(default).chain(named).collect()
+    }
+
+    /// Who is asked now.
+    pub(super) fn asked(&self) -> &[ServerId] {
+        &self.servers[..self.servers.len().min(self.active + 1)]
+    }
+
+    /// One name less is asked of it. An authority of which nothing is asked begins with its first
+    /// server.
+    pub(super) fn give_up(&mut self) {
+        self.names = self.names.saturating_sub(1);
+        if self.names == 0 {
+            self.active = 0;
+        }
+    }
+
+    /// Whose word counts.
+    pub(super) fn active(&self) -> Option<ServerId> {
+        self.servers.get(self.active).copied()
+    }
+}
+
+// === impl Client ===
+
+impl<D: Decode> Client<D> {
+    /// The names that an authority is asked for.
+    fn names(&self, authority: usize) -> Vec<(Kind, Arc<str>)> {
+        let of = |kind: Kind| {
+            let entries = self.entries[kind as usize].iter();
+            let own = entries.filter(move |(_, entry)| entry.authority == authority);
+            own.map(move |(name, _)| (kind, Arc::clone(name)))
+        };
+        Kind::ALL.into_iter().flat_map(of).collect()
+    }
+
+    /// Something new is asked of a server that may have failed.
+    pub(super) fn ask_another(
+        &mut self,
+        now: Instant,
+        authority: usize,
+        kind: Kind,
+        name: &Arc<str>,
+    ) {
+        let of = &self.authorities[authority];
+        let Some(active) = of.active() else { return };
+        let Some(reason) = &self.servers[active.0].down else { return };
+        // It is tried again at once.
+        if self.servers[active.0].ads.is_ready(now) {
+            return;
+        }
+        if of.active + 1 < of.servers.len() {
+            return self.fall_back(now, authority);
+        }
+        let cause = Cause::unreachable(reason);
+        self.trouble(now, active, kind, name, cause);
+    }
+
+    /// A server has failed: the next one is asked where there is one and something is not held; else
+    /// the watchers are told.
+    pub(super) fn fall_back(&mut self, now: Instant, authority: usize) {
+        let of = &self.authorities[authority];
+        let Some(active) = of.active() else { return };
+        let Some(reason) = self.servers[active.0].down.clone() else { return };
+        let names = self.names(authority);
+        let next = of.servers.get(of.active + 1).copied();
+        let is_missing = |(kind, name): &(Kind, Arc<str>)| {
+            let entry = self.entries[*kind as usize].get(name);
+            entry.is_some_and(|entry| entry.good.is_none())
+        };
+        if let Some(next) = next
+            && names.iter().any(is_missing)
+        {
+            self.authorities[authority].active += 1;
+            for (kind, name) in &names {
+                self.servers[next.0].ads.subscribe(*kind, name);
+            }
+            // It may be known to be down, from another authority.
+            return self.fall_back(now, authority);
+        }
+        for (kind, name) in names {
+            self.trouble(now, active, kind, &name, Cause::unreachable(&reason));
+        }
+    }
+
+    /// A server has sent something good: those after it are not needed.
+    pub(super) fn return_to(&mut self, authority: usize, server: ServerId) {
+        let of = &mut self.authorities[authority];
+        let Some(position) = of.servers.iter().position(|one| *one == server) else { return };
+        if position >= of.active {
+            return;
+        }
+        let given_up = of.servers[position + 1..=of.active].to_vec();
+        of.active = position;
+        for (kind, name) in self.names(authority) {
+            for server in &given_up {
+                self.servers[server.0].ads.unsubscribe(kind, &name);
+            }
+        }
+    }
+
+    /// What is wrong with a name that leads nowhere.
+    pub(super) fn no_server(&self, kind: Kind, name: &str, reason: String) -> Arc<Trouble> {
+        Arc::new(Trouble {
+            kind,
+            name: name.into(),
+            version: None,
+            node: Arc::clone(&self.node_id),
+            server: None,
+            cause: Cause::Name(reason),
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! What is known of one resource.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{settings::ServerId, trouble::Trouble};
+use crate::core::Instant;
+
+/// What a watcher is told (gRFC A88).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Watched<R> {
+    /// It is there, or another than before, or well again.
+    Resource { resource: R, version: Arc<str> },
+    /// It cannot be used, and what was known before is not to be used: it does not exist, was never
+    /// valid, or its server cannot be reached and nothing is held.
+    Missing(Arc<Trouble>),
+    /// Something is wrong, and the last good one stays.
+    Ambient(Arc<Trouble>),
+}
+
+/// The last good one.
+#[derive(Debug)]
+pub(super) struct Good<R> {
+    pub(super) resource: R,
+    pub(super) version: Arc<str>,
+    /// As it came.
+    pub(super) value: Vec<u8>,
+    pub(super) server: ServerId,
+    pub(super) at: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry<R> {
+    /// Whose it is, among the client's authorities.
+    pub(super) authority: usize,
+    /// Who watches it, by the name they use: the same resource may have several.
+    pub(super) watchers: BTreeMap<Arc<str>, usize>,
+    pub(super) good: Option<Good<R>>,
+    /// What its watchers were told last that is wrong.
+    pub(super) trouble: Option<Arc<Trouble>>,
+    /// Where it stands among what lingers.
+    pub(super) lingers: Option<(Instant, u64)>,
+    /// When it is no longer valid.
+    pub(super) expires: Option<Instant>,
+}
+
+// === impl Entry ===
+
+impl<R: Clone> Entry<R> {
+    pub(super) fn new(authority: usize) -> Self {
+        Self {
+            authority,
+            watchers: BTreeMap::new(),
+            good: None,
+            trouble: None,
+            lingers: None,
+            expires: None,
+        }
+    }
+
+    /// What a new watcher is told at once.
+    pub(super) fn known(&self) -> Vec<Watched<R>> {
+        let trouble = self.trouble.clone();
+        match &self.good {
+            Some(good) => {
+                let resource = Watched::Resource {
+                    resource: good.resource.clone(),
+                    version: Arc::clone(&good.version),
+                };
+                std::iter::once(resource).chain(trouble.map(Watched::Ambient)).collect()
+            }
+            None => trouble.map(Watched::Missing).into_iter().collect(),
+        }
+    }
+}

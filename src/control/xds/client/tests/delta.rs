@@ -1,0 +1,159 @@
+use super::*;
+
+const CDS: Kind = Kind::Cluster;
+const EDS: Kind = Kind::Endpoints;
+
+#[test]
+fn names_are_added_and_given_up_one_by_one() {
+    let mut bed = Bed::delta();
+    bed.watch(CDS, "a");
+    assert_eq!(bed.requests(), ["CDS +[a] -[] i=[] n= node"]);
+    bed.watch(CDS, "b");
+    assert_eq!(bed.requests(), ["CDS +[b] -[] i=[] n="]);
+    bed.message(0, delta(CDS, "1", &[("a", "1", "v1")], &[]));
+    assert_eq!(bed.requests(), ["CDS +[] -[] i=[] n=1"]);
+    bed.message(0, delta(CDS, "2", &[("b", "1", "v1")], &[]));
+    bed.requests();
+    bed.unwatch(CDS, "a");
+    assert_eq!(bed.requests(), ["CDS +[] -[a] i=[] n="]);
+    assert_eq!(bed.told(), ["CDS a = v1", "CDS b = v1"]);
+    // What is in an answer is not all there is.
+    bed.message(0, delta(CDS, "3", &[], &[]));
+    bed.message(0, delta(CDS, "4", &[("unasked", "1", "bad")], &["unasked"]));
+    assert_eq!(bed.requests(), ["CDS +[] -[] i=[] n=3", "CDS +[] -[] i=[] n=4"]);
+    assert_eq!(bed.told(), [""; 0]);
+}
+
+#[test]
+fn a_new_stream_goes_on_where_the_last_one_ended() {
+    let mut bed = Bed::delta();
+    for name in ["a", "b", "c", "d"] {
+        bed.watch(CDS, name);
+    }
+    bed.message(0, delta(CDS, "1", &[("a", "7", "v1"), ("b", "8", "v1"), ("d", "9", "v1")], &[]));
+    // A refused version is not what is held.
+    bed.message(0, delta(CDS, "2", &[("b", "9", "bad"), ("c", "1", "bad")], &[]));
+    bed.unwatch(CDS, "d");
+    bed.told();
+    bed.requests();
+    bed.close(0, "reset");
+    bed.reopen();
+    assert_eq!(bed.requests(), ["CDS +[a,b,c] -[] i=[a@7,b@8] n= node"]);
+    // Only what is not held is waited for.
+    bed.pass(Duration::from_secs(16));
+    assert_eq!(bed.told(), ["CDS c missing does not exist: no answer named it within 15s"]);
+}
+
+#[test]
+fn each_answer_is_acknowledged_or_refused_by_its_nonce() {
+    let mut bed = Bed::delta();
+    bed.watch(EDS, "a");
+    bed.watch(EDS, "b");
+    bed.requests();
+    bed.message(0, delta(EDS, "1", &[("a", "1", "bad x"), ("b", "1", "v1")], &[]));
+    let sent = bed.sent_delta();
+    assert_eq!(sent[0].response_nonce, "1");
+    assert_eq!(sent[0].error_detail.as_ref().unwrap().message, "`a`: bad x");
+    assert!(sent[0].resource_names_subscribe.is_empty());
+    assert_eq!(bed.told(), ["EDS b = v1", "EDS a missing refused: bad x"]);
+    bed.message(0, delta(EDS, "2", &[("a", "2", "v2")], &[]));
+    assert_eq!(bed.requests(), ["EDS +[] -[] i=[] n=2"]);
+    assert_eq!(bed.told(), ["EDS a = v2"]);
+}
+
+#[test]
+fn what_is_asked_for_with_a_nack_goes_out_by_itself() {
+    let mut bed = Bed::delta();
+    bed.watch(CDS, "a");
+    bed.requests();
+    let stream = bed.streams[&0];
+    bed.client.received(bed.now, ServerId(0), stream, delta(CDS, "1", &[("a", "1", "bad")], &[]));
+    bed.client.watch(bed.now, CDS, "b");
+    bed.run();
+    assert_eq!(bed.requests(), ["CDS +[] -[] i=[] n=1 error", "CDS +[b] -[] i=[] n="]);
+}
+
+#[test]
+fn removed_resources_are_gone_whatever_their_type() {
+    for kind in Kind::ALL {
+        for fails in [false, true] {
+            let features = Features { fail_on_data_errors: fails, ..Features::default() };
+            let mut bed = Bed::new(settings(Mode::Delta, features, 1));
+            bed.watch(kind, "a");
+            bed.message(0, delta(kind, "1", &[("a", "1", "v1")], &[]));
+            bed.told();
+            bed.message(0, delta(kind, "2", &[], &["a", "never"]));
+            let how = if fails { "missing" } else { "ambient" };
+            let gone = format!("{kind} a {how} does not exist: the server no longer has it");
+            assert_eq!(bed.told(), [gone]);
+            bed.message(0, delta(kind, "3", &[("a", "1", "v1")], &[]));
+            assert_eq!(bed.told(), [format!("{kind} a = v1")]);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_says_it_has_no_such_resource_is_believed_at_once() {
+    let mut bed = Bed::delta();
+    bed.watch(CDS, "a");
+    bed.message(0, delta(CDS, "1", &[], &["a"]));
+    assert_eq!(bed.told(), ["CDS a missing does not exist: the server no longer has it"]);
+    bed.pass(Duration::from_secs(60));
+    assert_eq!(bed.told(), [""; 0]);
+}
+
+#[test]
+fn an_absence_is_decided_by_a_timer_of_our_own() {
+    let mut bed = Bed::delta();
+    bed.watch(CDS, "a");
+    bed.watch(CDS, "b");
+    bed.message(0, delta(CDS, "1", &[("a", "1", "v1")], &[]));
+    bed.pass(Duration::from_secs(15));
+    assert_eq!(
+        bed.told(),
+        ["CDS a = v1", "CDS b missing does not exist: no answer named it within 15s"]
+    );
+}
+
+#[test]
+fn a_name_that_is_wanted_again_is_given_up_first_and_then_asked_for() {
+    let mut bed = Bed::delta();
+    bed.watch(CDS, "other");
+    bed.watch(CDS, "a");
+    bed.message(0, delta(CDS, "1", &[("a", "1", "v1"), ("other", "1", "v1")], &[]));
+    bed.requests();
+    // Both before a request goes out: the server is told both, so that it sends it again.
+    bed.client.unwatch(bed.now, CDS, "a");
+    bed.client.due(bed.now);
+    bed.client.watch(bed.now, CDS, "a");
+    bed.run();
+    assert_eq!(bed.requests(), ["CDS +[] -[a] i=[] n=", "CDS +[a] -[] i=[] n="]);
+}
+
+#[test]
+fn the_last_name_of_a_type_is_given_up_and_the_next_is_no_wildcard() {
+    let mut bed = Bed::delta();
+    bed.watch(EDS, "e");
+    bed.watch(CDS, "a");
+    bed.requests();
+    bed.unwatch(CDS, "a");
+    assert_eq!(bed.requests(), ["CDS +[] -[a] i=[] n="]);
+    bed.close(0, "reset");
+    bed.reopen();
+    assert_eq!(bed.requests(), ["EDS +[e] -[] i=[] n= node"], "nothing is said of clusters");
+}
+
+#[test]
+fn a_repeated_nack_is_damped() {
+    let mut bed = Bed::delta();
+    bed.watch(CDS, "a");
+    bed.requests();
+    let mut refused = 0;
+    for nonce in 0..1000 {
+        bed.message(0, delta(CDS, &nonce.to_string(), &[("a", &nonce.to_string(), "bad")], &[]));
+        refused += bed.requests().len();
+        bed.pass(Duration::from_millis(10));
+    }
+    refused += bed.requests().len();
+    assert!(refused <= 6, "{refused} in 10 s");
+}

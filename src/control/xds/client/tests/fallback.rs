@@ -1,0 +1,142 @@
+use super::*;
+
+const CDS: Kind = Kind::Cluster;
+const LDS: Kind = Kind::Listener;
+
+fn bed(servers: usize) -> Bed {
+    Bed::new(settings(Mode::Sotw, Features::default(), servers))
+}
+
+#[test]
+fn fallback_on_startup() {
+    let mut bed = bed(2);
+    bed.watch(LDS, "l");
+    assert_eq!(bed.links(), ["open s0"]);
+    bed.close(0, "refused");
+    assert_eq!(bed.links(), ["open s1"], "at once");
+    assert_eq!(bed.told(), [""; 0], "there is another to ask");
+    bed.answer_from(1, LDS, "1", "a", &[("l", "second")]);
+    assert_eq!(bed.told(), ["LDS l = second"]);
+    // The first comes back: its first update closes the second.
+    bed.pass(Duration::from_secs(2));
+    assert_eq!(bed.links(), ["open s0"]);
+    assert_eq!(bed.asked(0), bed.asked(1));
+    bed.answer_from(0, LDS, "1", "a", &[("l", "first")]);
+    assert_eq!(bed.told(), ["LDS l = first"]);
+    assert_eq!(bed.links(), ["close s1"]);
+    assert_eq!(bed.client.authorities[0].active(), Some(ServerId(0)));
+}
+
+#[test]
+fn fallback_mid_startup() {
+    // The first has sent one of two and fails: all is asked of the second, also what is held.
+    let mut bed = bed(2);
+    bed.watch(LDS, "l");
+    bed.watch(CDS, "c");
+    bed.answer_from(0, LDS, "1", "a", &[("l", "first")]);
+    bed.close(0, "reset");
+    assert_eq!(bed.links(), ["open s0"], "it had answered");
+    bed.pass(Duration::from_secs(2));
+    bed.close(0, "refused");
+    assert_eq!(bed.links(), ["open s0", "open s1"]);
+    assert_eq!(bed.asked(1), ["CDS c", "LDS l"]);
+    bed.answer_from(1, LDS, "9", "a", &[("l", "second")]);
+    bed.answer_from(1, CDS, "9", "b", &[("c", "second")]);
+    assert_eq!(bed.told(), ["LDS l = first", "LDS l = second", "CDS c = second"]);
+    // What the first is asked for when it comes back says no version of the other.
+    bed.requests();
+    bed.pass(Duration::from_secs(2));
+    assert_eq!(bed.requests(), ["LDS [l] v= n= node", "CDS [c] v= n="]);
+}
+
+#[test]
+fn fallback_mid_update() {
+    // All is held: the first may be away for as long as it likes.
+    let mut bed = bed(2);
+    bed.watch(LDS, "l");
+    bed.answer_from(0, LDS, "1", "a", &[("l", "first")]);
+    bed.told();
+    bed.close(0, "reset");
+    for _ in 0..5 {
+        bed.reopen();
+        bed.close(0, "refused");
+    }
+    assert!(!bed.links().contains(&"open s1".to_owned()));
+    let refused = "LDS l ambient the server cannot be reached: stream ended with code 14: refused";
+    assert_eq!(bed.told(), [refused], "and that is said once");
+    // Something new is asked for: now it matters.
+    bed.watch(CDS, "c");
+    assert!(bed.links().contains(&"open s1".to_owned()));
+    assert_eq!(bed.asked(1), ["CDS c", "LDS l"]);
+}
+
+#[test]
+fn when_no_server_is_left_the_watchers_are_told_and_who_comes_later_at_once() {
+    let mut bed = bed(3);
+    bed.watch(LDS, "l");
+    bed.close(0, "refused 0");
+    bed.close(1, "refused 1");
+    assert_eq!(bed.told(), [""; 0]);
+    bed.close(2, "refused 2");
+    let missing = "missing the server cannot be reached: stream ended with code 14: refused 2";
+    assert_eq!(bed.told(), [format!("LDS l {missing}")]);
+    bed.watch(CDS, "c");
+    assert_eq!(bed.told(), [format!("CDS c {missing}")]);
+    // All three are tried again.
+    bed.pass(Duration::from_secs(2));
+    let mut links = bed.links();
+    links.sort();
+    assert_eq!(links, ["open s0", "open s0", "open s1", "open s1", "open s2", "open s2"]);
+    // The second is the first to answer: the third is not needed.
+    bed.answer_from(1, LDS, "1", "a", &[("l", "v1")]);
+    assert_eq!(bed.links(), ["close s2"]);
+    assert_eq!(bed.asked(0), bed.asked(1));
+}
+
+#[test]
+fn an_answer_without_anything_good_does_not_close_the_second() {
+    let mut bed = bed(2);
+    bed.watch(CDS, "c");
+    bed.close(0, "refused");
+    bed.answer_from(1, CDS, "1", "a", &[("c", "second")]);
+    bed.pass(Duration::from_secs(2));
+    bed.told();
+    bed.links();
+    // Restarted empty, then with what cannot be read.
+    bed.answer_from(0, CDS, "1", "a", &[]);
+    assert_eq!(bed.told(), [""; 0], "its word does not count yet");
+    bed.answer_from(0, CDS, "2", "b", &[("c", "bad")]);
+    assert_eq!(bed.told(), ["CDS c ambient refused: bad"]);
+    assert_eq!(bed.links(), [""; 0]);
+    bed.answer_from(1, CDS, "2", "b", &[("c", "third")]);
+    assert_eq!(bed.told(), ["CDS c = third"]);
+}
+
+#[test]
+fn each_authority_falls_back_by_itself() {
+    let mut given = settings(Mode::Sotw, Features::default(), 3);
+    given.default = vec![ServerId(0), ServerId(1)];
+    given.authorities = [("a".into(), vec![ServerId(0), ServerId(2)])].into_iter().collect();
+    let mut bed = Bed::new(given);
+    let of_a = "xdstp://a/envoy.config.cluster.v3.Cluster/x";
+    bed.watch(CDS, "c");
+    bed.watch(CDS, of_a);
+    bed.answer_from(0, CDS, "1", "n", &[("c", "v1")]);
+    bed.close(0, "reset");
+    bed.pass(Duration::from_secs(2));
+    bed.close(0, "refused");
+    assert!(bed.links().ends_with(&["open s2".to_owned()]));
+    assert_eq!((bed.asked(1).len(), bed.asked(2).len()), (0, 1));
+}
+
+#[test]
+fn what_nobody_asks_for_any_more_begins_with_the_first_server_again() {
+    let mut bed = bed(2);
+    bed.watch(CDS, "c");
+    bed.close(0, "refused");
+    bed.unwatch(CDS, "c");
+    bed.links();
+    bed.pass(Duration::from_secs(2));
+    bed.watch(CDS, "d");
+    assert_eq!(bed.links(), ["open s0"]);
+}

@@ -1,0 +1,207 @@
+use super::*;
+
+const CDS: Kind = Kind::Cluster;
+const EDS: Kind = Kind::Endpoints;
+const LDS: Kind = Kind::Listener;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn lds_watch_expiry_timer_fires_before_response() {
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "l");
+    bed.pass(Duration::from_millis(14_999));
+    assert_eq!(bed.told(), [""; 0]);
+    bed.pass(Duration::from_millis(1));
+    let absent = "LDS l missing does not exist: no answer named it within 15s";
+    assert_eq!(bed.told(), [absent]);
+    // It comes after all.
+    bed.answer(LDS, "1", "a", &[("l", "v1")]);
+    assert_eq!(bed.told(), ["LDS l = v1"]);
+}
+
+#[test]
+fn lds_watch_valid_response_cancels_expiry_timer_behavior() {
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "l");
+    bed.pass(seconds(10));
+    bed.answer(LDS, "1", "a", &[("l", "v1")]);
+    bed.pass(seconds(100));
+    assert_eq!(bed.told(), ["LDS l = v1"]);
+    assert_eq!(bed.client.wake_at(), None);
+    // A refused one is an answer too.
+    bed.watch(CDS, "c");
+    bed.answer(CDS, "1", "b", &[("c", "bad")]);
+    bed.told();
+    bed.pass(seconds(100));
+    assert_eq!(bed.told(), [""; 0]);
+}
+
+#[test]
+fn ads_watch_state_timer_fires() {
+    // One resource was answered and the other was not: each has its own timer.
+    let mut bed = Bed::sotw();
+    bed.watch(EDS, "a");
+    bed.pass(seconds(5));
+    bed.watch(EDS, "b");
+    bed.answer(EDS, "1", "n", &[("a", "v1")]);
+    bed.told();
+    bed.pass(Duration::from_millis(14_999));
+    assert_eq!(bed.told(), [""; 0]);
+    bed.pass(Duration::from_millis(2));
+    assert_eq!(bed.told(), ["EDS b missing does not exist: no answer named it within 15s"]);
+}
+
+#[test]
+fn ads_watch_state_stream_breaks() {
+    // The timer runs while a request is out on a stream, and not without one.
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "l");
+    bed.watch(LDS, "m");
+    bed.answer(LDS, "1", "n", &[("l", "v1")]);
+    bed.told();
+    bed.pass(seconds(10));
+    bed.opens = false;
+    bed.close(0, "reset");
+    bed.pass(seconds(100));
+    assert_eq!(bed.told(), [""; 0], "nobody was asked");
+    let stream = bed.streams[&0];
+    bed.client.opened(bed.now, ServerId(0), stream);
+    bed.run();
+    bed.pass(Duration::from_millis(14_999));
+    assert_eq!(bed.told(), [""; 0]);
+    bed.pass(seconds(1));
+    assert_eq!(bed.told(), ["LDS m missing does not exist: no answer named it within 15s"]);
+}
+
+#[test]
+fn silence_that_says_nothing_is_30_s_long() {
+    let features = Features { resource_timer_is_transient_error: true, ..Features::default() };
+    let mut bed = Bed::new(settings(Mode::Sotw, features, 1));
+    bed.watch(LDS, "l");
+    bed.pass(Duration::from_millis(29_999));
+    assert_eq!(bed.told(), [""; 0]);
+    bed.pass(Duration::from_millis(1));
+    assert_eq!(bed.told(), ["LDS l missing no answer named it within 30s"]);
+}
+
+#[test]
+fn ads_backoff_after_stream_failure() {
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "l");
+    let mut waits = Vec::new();
+    for _ in 0..13 {
+        bed.close(0, "refused");
+        let since = bed.now;
+        bed.reopen();
+        waits.push((bed.now - since).as_secs_f64());
+    }
+    for (at, wait) in waits.iter().enumerate() {
+        let plain = 1.6_f64.powi(i32::try_from(at).unwrap()).min(120.0);
+        assert!((plain * 0.8..=plain * 1.2).contains(wait), "{wait} of {plain}");
+    }
+    let refused = "LDS l missing the server cannot be reached: stream ended with code 14: refused";
+    assert_eq!(bed.told(), [refused], "told once");
+    // After an answer it begins anew.
+    bed.answer(LDS, "1", "a", &[("l", "v1")]);
+    bed.close(0, "reset");
+    bed.pass(seconds(1));
+    assert!(!bed.streams.is_empty());
+    bed.close(0, "refused");
+    bed.pass(Duration::from_millis(1200));
+    assert!(!bed.streams.is_empty());
+}
+
+#[test]
+fn ads_retries_after_broken_stream() {
+    // A stream that ends after an answer is no failure: nobody is told, and it is opened at once.
+    let mut bed = Bed::sotw();
+    bed.watch(LDS, "l");
+    bed.answer(LDS, "1", "a", &[("l", "v1")]);
+    bed.told();
+    bed.requests();
+    bed.pass(seconds(5));
+    bed.close(0, "reset");
+    assert_eq!(bed.requests(), ["LDS [l] v=1 n= node"]);
+    assert_eq!(bed.told(), [""; 0]);
+    // But one that ends after each answer is not opened without end.
+    let start = bed.now;
+    for nonce in 0..100 {
+        bed.answer(LDS, "1", &nonce.to_string(), &[("l", "v1")]);
+        bed.close(0, "reset");
+        bed.reopen();
+    }
+    assert!(bed.now - start >= seconds(99), "{:?}", bed.now - start);
+}
+
+#[test]
+fn ads_resource_requested_before_stream_creation() {
+    let mut bed = Bed::sotw();
+    bed.opens = false;
+    bed.watch(LDS, "l");
+    bed.watch(CDS, "c");
+    assert_eq!(bed.requests(), [""; 0]);
+    let stream = bed.streams[&0];
+    bed.client.opened(bed.now, ServerId(0), stream);
+    bed.run();
+    assert_eq!(bed.requests(), ["LDS [l] v= n= node", "CDS [c] v= n="]);
+}
+
+#[test]
+fn silence_after_a_name_was_given_up_and_wanted_again_restarts_the_stream_once() {
+    let mut bed = Bed::sotw();
+    bed.watch(CDS, "other");
+    bed.watch(CDS, "c");
+    bed.answer(CDS, "1", "a", &[("c", "v1"), ("other", "v1")]);
+    bed.unwatch(CDS, "c");
+    bed.watch(CDS, "c");
+    bed.told();
+    bed.links();
+    bed.requests();
+    // The server has sent it on this stream, and does not again (go-control-plane #431).
+    bed.pass(seconds(15));
+    assert_eq!(bed.links(), ["close s0", "open s0"]);
+    assert_eq!(bed.told(), [""; 0]);
+    // The new stream does not say that anything is there already.
+    assert_eq!(bed.requests(), ["CDS [c,other] v= n= node"]);
+    bed.answer(CDS, "1", "b", &[("c", "v1"), ("other", "v1")]);
+    assert_eq!(bed.told(), ["CDS c = v1"]);
+    // Where it is not there either, that is said after one new stream.
+    bed.unwatch(CDS, "c");
+    bed.watch(CDS, "c");
+    bed.told();
+    bed.pass(seconds(29));
+    assert_eq!(bed.told(), [""; 0]);
+    bed.pass(seconds(1));
+    assert_eq!(bed.told(), ["CDS c missing does not exist: no answer named it within 15s"]);
+    bed.links();
+    bed.pass(seconds(1000));
+    assert_eq!(bed.links(), [""; 0], "once");
+}
+
+#[test]
+fn a_time_to_live_that_passes_is_a_removal_and_a_heartbeat_renews_it() {
+    use envoy_types::pb::google::protobuf::Duration as Ttl;
+
+    let features = Features { fail_on_data_errors: true, ..Features::default() };
+    let mut bed = Bed::new(settings(Mode::Delta, features, 1));
+    bed.watch(EDS, "e");
+    let with_ttl = |nonce: &str, value: Option<Any>| {
+        let mut message = delta(EDS, nonce, &[("e", "1", "v1")], &[]);
+        if let Message::Delta(message) = &mut message {
+            message.resources[0].ttl = Some(Ttl { seconds: 10, nanos: 0 });
+            message.resources[0].resource = value;
+        }
+        message
+    };
+    bed.message(0, with_ttl("a", Some(any(EDS, "e", "v1"))));
+    bed.pass(seconds(9));
+    bed.message(0, with_ttl("b", None));
+    bed.pass(seconds(9));
+    assert_eq!(bed.told(), ["EDS e = v1"]);
+    bed.pass(seconds(1));
+    assert_eq!(bed.told(), ["EDS e missing does not exist: its time to live has passed"]);
+    assert_eq!(bed.client.wake_at(), None);
+}

@@ -1,0 +1,141 @@
+//! Why a resource cannot be had, or is not what the server last said.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::super::kind::Kind;
+
+/// No longer than this is a reason repeated.
+const LONGEST: usize = 1024;
+
+/// Why, of which resource, and who says so. One line: what, where, probable cause, what to check.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Trouble {
+    pub(crate) kind: Kind,
+    pub(crate) name: Arc<str>,
+    /// The version that was refused, or is held.
+    pub(crate) version: Option<Arc<str>>,
+    /// The id of the node as which the server was asked.
+    pub(crate) node: Arc<str>,
+    /// The server, unless the name leads to none.
+    pub(crate) server: Option<Arc<str>>,
+    pub(crate) cause: Cause,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cause {
+    /// The name cannot be asked for.
+    Name(String),
+    /// The server has not named it in time.
+    Absent(Duration),
+    /// The same, where the server's features say that its silence says nothing
+    /// (`resource_timer_is_transient_error`).
+    Unanswered(Duration),
+    /// The server says that it is gone.
+    Removed,
+    /// Its time to live has passed.
+    Expired,
+    /// What the server sent was refused here.
+    Refused(String),
+    /// The server has an error for it: a code of gRPC and its text.
+    Denied { code: i32, message: String },
+    /// No stream to the server, for this reason.
+    Unreachable(String),
+}
+
+// === impl Trouble ===
+
+impl Trouble {
+    /// Whether it is the same to who was told already: another version of the same is no news.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.cause == other.cause && self.server == other.server
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, name, version, node, server, cause } = self;
+        write!(f, "{kind} resource `{}`", name.escape_debug())?;
+        if let Some(version) = version {
+            write!(f, ", version `{}`", version.escape_debug())?;
+        }
+        write!(f, ": {cause} (")?;
+        if let Some(server) = server {
+            write!(f, "server `{}`, ", server.escape_debug())?;
+        }
+        write!(f, "node `{}`); check {}", node.escape_debug(), cause.check())
+    }
+}
+
+// === impl Cause ===
+
+impl Cause {
+    pub(super) fn refused(reason: &str) -> Self {
+        Self::Refused(short(reason))
+    }
+
+    pub(super) fn denied(code: i32, message: &str) -> Self {
+        Self::Denied { code, message: short(message) }
+    }
+
+    pub(super) fn unreachable(reason: &str) -> Self {
+        Self::Unreachable(short(reason))
+    }
+
+    /// Whether it speaks of the resource, and not of the way to it (gRFC A88).
+    pub(crate) fn is_data_error(&self) -> bool {
+        match self {
+            Self::Absent(_) | Self::Removed | Self::Expired | Self::Refused(_) | Self::Name(_) => {
+                true
+            }
+            // NOT_FOUND and PERMISSION_DENIED.
+            Self::Denied { code, .. } => matches!(code, 5 | 7),
+            Self::Unanswered(_) | Self::Unreachable(_) => false,
+        }
+    }
+
+    fn check(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "the name, and the authorities of the bootstrap",
+            Self::Absent(_) => "the name, and that the control plane has it for this node",
+            Self::Unanswered(_) => "that the control plane is well and knows this node",
+            Self::Removed => "whether it was meant to be removed from the control plane",
+            Self::Expired => "that the control plane renews what it sends",
+            Self::Refused(_) => "what the control plane was given for it",
+            Self::Denied { .. } => "what the control plane says of it, and the rights of this node",
+            Self::Unreachable(_) => {
+                "that the control plane runs and its address and credentials are right"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(reason) => write!(f, "cannot be asked for: {reason}"),
+            Self::Absent(after) => write!(f, "does not exist: no answer named it within {after:?}"),
+            Self::Unanswered(after) => write!(f, "no answer named it within {after:?}"),
+            Self::Removed => f.write_str("does not exist: the server no longer has it"),
+            Self::Expired => f.write_str("does not exist: its time to live has passed"),
+            Self::Refused(reason) => write!(f, "refused: {}", reason.escape_debug()),
+            Self::Denied { code, message } => {
+                write!(
+                    f,
+                    "the server has an error for it (code {code}): {}",
+                    message.escape_debug()
+                )
+            }
+            Self::Unreachable(reason) => {
+                write!(f, "the server cannot be reached: {}", reason.escape_debug())
+            }
+        }
+    }
+}
+
+/// A bounded part of a text that others wrote.
+pub(super) fn short(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,120 @@
+//! What is known of the resources that are watched.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{Id, Lack};
+use crate::control::xds::{
+    kind::Kind,
+    resource::{Cluster, Endpoints, EndpointsFrom, Listener, Resource, Routes},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    all: HashMap<Id, Result<Resource, Lack>>,
+    /// The clusters that each resource of endpoints fills.
+    filled: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+}
+
+/// The endpoints of a cluster.
+pub(super) enum Filling {
+    /// They are no resource.
+    Elsewhere,
+    Awaited,
+    Known(Result<Arc<Endpoints>, Lack>),
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Whether that is news.
+    pub(super) fn set(&mut self, id: &Id, now: Result<Resource, Lack>) -> bool {
+        if self.all.get(id) == Some(&now) {
+            return false;
+        }
+        let from = |said: &Result<Resource, Lack>| match said {
+            Ok(Resource::Cluster(cluster)) => filled_from(cluster).cloned(),
+            _ => None,
+        };
+        let (before, after) = (self.all.get(id).and_then(from), from(&now));
+        if before != after {
+            if let Some(before) = before {
+                self.unfill(&before, &id.1);
+            }
+            if let Some(after) = after {
+                self.filled.entry(after).or_default().insert(Arc::clone(&id.1));
+            }
+        }
+        self.all.insert(id.clone(), now);
+        true
+    }
+
+    pub(super) fn forget(&mut self, id: &Id) {
+        if let Some(Ok(Resource::Cluster(cluster))) = self.all.remove(id)
+            && let Some(from) = filled_from(&cluster)
+        {
+            self.unfill(from, &id.1);
+        }
+    }
+
+    fn unfill(&mut self, endpoints: &Arc<str>, cluster: &Arc<str>) {
+        if let Some(clusters) = self.filled.get_mut(endpoints) {
+            clusters.remove(cluster);
+            if clusters.is_empty() {
+                self.filled.remove(endpoints);
+            }
+        }
+    }
+
+    pub(super) fn get(&self, id: &Id) -> Option<&Result<Resource, Lack>> {
+        self.all.get(id)
+    }
+
+    /// The clusters that this resource of endpoints fills.
+    pub(super) fn filled_by(&self, endpoints: &Arc<str>) -> impl Iterator<Item = Arc<str>> {
+        self.filled.get(endpoints).into_iter().flatten().cloned()
+    }
+
+    pub(super) fn listener(&self, name: &Arc<str>) -> Option<Result<&Arc<Listener>, &Lack>> {
+        Some(match self.all.get(&(Kind::Listener, Arc::clone(name)))? {
+            Ok(Resource::Listener(listener)) => Ok(listener),
+            Ok(_) => return None,
+            Err(lack) => Err(lack),
+        })
+    }
+
+    pub(super) fn routes(&self, name: &Arc<str>) -> Option<Result<&Arc<Routes>, &Lack>> {
+        Some(match self.all.get(&(Kind::Routes, Arc::clone(name)))? {
+            Ok(Resource::Routes(routes)) => Ok(routes),
+            Ok(_) => return None,
+            Err(lack) => Err(lack),
+        })
+    }
+
+    pub(super) fn cluster(&self, name: &Arc<str>) -> Option<Result<&Arc<Cluster>, &Lack>> {
+        Some(match self.all.get(&(Kind::Cluster, Arc::clone(name)))? {
+            Ok(Resource::Cluster(cluster)) => Ok(cluster),
+            Ok(_) => return None,
+            Err(lack) => Err(lack),
+        })
+    }
+
+    pub(super) fn endpoints_of(&self, cluster: &Cluster) -> Filling {
+        let Some(name) = filled_from(cluster) else { return Filling::Elsewhere };
+        match self.all.get(&(Kind::Endpoints, Arc::clone(name))) {
+            Some(Ok(Resource::Endpoints(endpoints))) => Filling::Known(Ok(Arc::clone(endpoints))),
+            Some(Err(lack)) => Filling::Known(Err(lack.clone())),
+            Some(Ok(_)) | None => Filling::Awaited,
+        }
+    }
+}
+
+/// The resource of endpoints that fills the cluster.
+pub(super) fn filled_from(cluster: &Cluster) -> Option<&Arc<str>> {
+    match &cluster.endpoints {
+        EndpointsFrom::Eds { service_name } => Some(service_name.as_ref().unwrap_or(&cluster.name)),
+        EndpointsFrom::Inline | EndpointsFrom::Dns | EndpointsFrom::Aggregate(_) => None,
+    }
+}

@@ -1,0 +1,55 @@
+//! A cluster and its endpoints, put together.
+
+use super::super::{Cluster, Endpoints};
+use crate::config::{self, LocalityBalancing, LocalityWeight};
+
+/// So much in reserve that one endpoint of a priority that works is enough for all of it, of ten
+/// thousand. Unit: percent.
+pub(super) const ALL_OF_A_PRIORITY: u32 = 1_000_000;
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// The model's cluster with these endpoints.
+    pub(crate) fn with(&self, endpoints: &Endpoints) -> config::Cluster {
+        let mut config = self.config.clone();
+        lay(&mut config, endpoints, self.weighs_localities);
+        self.sockets.secure(&mut config.endpoints);
+        config
+    }
+
+    /// The model's cluster with the endpoints that it lists itself, or that DNS knows.
+    pub(crate) fn alone(&self) -> config::Cluster {
+        let mut config = self.config.clone();
+        self.sockets.secure(&mut config.endpoints);
+        config
+    }
+}
+
+/// Lays endpoints into a cluster.
+pub(super) fn lay(config: &mut config::Cluster, endpoints: &Endpoints, weighs_localities: bool) {
+    config.endpoints.clone_from(&endpoints.endpoints);
+    config.drops.clone_from(&endpoints.drops);
+    config.localities.clone_from(&endpoints.localities);
+    let has_weights = endpoints.localities.iter().any(|it: &LocalityWeight| it.weight > 0);
+    //= gRFC A27: localities share by their weights, whatever the policy
+    if weighs_localities && has_weights {
+        let balancing = config.balancing.get_or_insert_default();
+        if balancing.locality == LocalityBalancing::None {
+            balancing.locality = LocalityBalancing::Weighted;
+        }
+    }
+    // Nobody would get anything.
+    if let Some(balancing) = &mut config.balancing
+        && balancing.locality == LocalityBalancing::Weighted
+        && !has_weights
+    {
+        balancing.locality = LocalityBalancing::None;
+    }
+    if let Some(percent) = endpoints.overprovisioning {
+        config.balancing.get_or_insert_default().overprovisioning_percent = Some(percent);
+    }
+    if endpoints.weighted_health {
+        config.balancing.get_or_insert_default().weighted_health = Some(true);
+    }
+}

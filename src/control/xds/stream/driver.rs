@@ -1,0 +1,380 @@
+//! The task around a client: what it is told goes in, what it wants done is done.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{
+        Semaphore,
+        mpsc::{UnboundedReceiver, UnboundedSender},
+    },
+};
+
+use super::{
+    dial::{Aborted, Dialer},
+    one::{self, Closed, Event, Requests, Way},
+};
+use crate::{
+    control::xds::{
+        ads::{Mode, answer::Message},
+        bootstrap::{Bootstrap, Server},
+        client::{
+            Action, Client, ClientSettings, Decode, Features, Linger, ServerId, ServerSettings,
+            Watched,
+        },
+        kind::Kind,
+    },
+    core::{Instant, earliest},
+};
+
+/// What the task is told.
+pub(super) enum Input<D: Decode> {
+    Join {
+        subscriber: u64,
+        tell: UnboundedSender<Batch<D::Resource>>,
+    },
+    Leave {
+        subscriber: u64,
+    },
+    Watch {
+        subscriber: u64,
+        kind: Kind,
+        name: Arc<str>,
+    },
+    Unwatch {
+        subscriber: u64,
+        kind: Kind,
+        name: Arc<str>,
+    },
+    /// What has become of a stream.
+    Stream {
+        server: ServerId,
+        stream: u64,
+        event: Event,
+    },
+    /// Whoever was told of this message has done what follows from it.
+    Worked {
+        server: ServerId,
+        stream: u64,
+        message: u64,
+    },
+    /// Somebody wants to see it.
+    Inspect(Box<dyn FnOnce(&Client<D>) + Send>),
+}
+
+/// What a subscriber is told at once. The stream that it came by is read on when it is dropped: ask for
+/// what follows from it before that.
+#[derive(Debug)]
+pub(crate) struct Batch<R> {
+    pub(crate) told: Vec<Told<R>>,
+    _working: Option<Arc<Working>>,
+}
+
+/// What is known of a resource now.
+#[derive(Debug)]
+pub(crate) struct Told<R> {
+    pub(crate) kind: Kind,
+    /// As it is watched.
+    pub(crate) name: Arc<str>,
+    pub(crate) watched: Watched<R>,
+}
+
+/// A message is being worked on.
+struct Working(Box<dyn Fn() + Send + Sync>);
+
+pub(super) struct Driver<D: Decode> {
+    client: Client<D>,
+    ways: Vec<Arc<Way>>,
+    live: HashMap<ServerId, Live>,
+    subscribers: BTreeMap<u64, UnboundedSender<Batch<D::Resource>>>,
+    topics: HashMap<(Kind, Arc<str>), BTreeSet<u64>>,
+    /// What is to be told next.
+    batches: BTreeMap<u64, Vec<Told<D::Resource>>>,
+    /// Given to streams, and to whoever works on a message.
+    sender: UnboundedSender<Input<D>>,
+    runtime: Handle,
+}
+
+/// A stream that is open, or being opened.
+struct Live {
+    stream: u64,
+    requests: Requests,
+    worked: Arc<Semaphore>,
+    /// The number of the message that is being worked on, and until when that is waited for.
+    working: Option<Instant>,
+    message: u64,
+    _task: Aborted,
+}
+
+/// Whoever has not worked off a message by then is not waited for: a mesh that hangs must not keep
+/// the others from what is new.
+const WORK_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is read at once before anything is done: so that one request says all of it.
+const AT_ONCE: usize = 1024;
+
+/// What the client is told of a bootstrap, and the servers that it numbers.
+pub(super) fn settings(bootstrap: &Bootstrap) -> (ClientSettings, Vec<Server>) {
+    let servers: Vec<Server> = bootstrap.every_server().into_iter().cloned().collect();
+    let ids = |list: &[Server]| {
+        let id = |server: &Server| servers.iter().position(|one| one == server).map(ServerId);
+        list.iter().filter_map(id).collect::<Vec<_>>()
+    };
+    let of = |server: &Server| ServerSettings {
+        name: Arc::clone(&server.uri),
+        mode: if server.features.delta { Mode::Delta } else { Mode::Sotw },
+        features: Features {
+            ignore_resource_deletion: server.features.ignore_resource_deletion,
+            fail_on_data_errors: server.features.fail_on_data_errors,
+            resource_timer_is_transient_error: server.features.resource_timer_is_transient_error,
+        },
+    };
+    let authorities = bootstrap.authorities.iter();
+    let authorities = authorities.map(|(name, it)| (Arc::clone(name), ids(&it.servers)));
+    let settings = ClientSettings {
+        node: bootstrap.node.message(),
+        servers: servers.iter().map(of).collect(),
+        default: ids(&bootstrap.servers),
+        authorities: authorities.collect(),
+        linger: Linger::default(),
+    };
+    (settings, servers)
+}
+
+impl<D> Driver<D>
+where
+    D: Decode + Send + 'static,
+    D::Resource: Send + Sync + 'static,
+{
+    pub(super) fn new(
+        bootstrap: &Bootstrap,
+        decode: D,
+        seed: u64,
+        sender: UnboundedSender<Input<D>>,
+        runtime: &Handle,
+    ) -> Self {
+        let (settings, servers) = settings(bootstrap);
+        let way = |server: Server| Arc::new(Way { dialer: Dialer::new(&server, runtime), server });
+        Self {
+            client: Client::new(settings, decode, seed),
+            ways: servers.into_iter().map(way).collect(),
+            live: HashMap::new(),
+            subscribers: BTreeMap::new(),
+            topics: HashMap::new(),
+            batches: BTreeMap::new(),
+            sender,
+            runtime: runtime.clone(),
+        }
+    }
+
+    /// Runs until nobody subscribes any more; `end` is asked whether that is so for good.
+    pub(super) async fn run(
+        mut self,
+        mut inbox: UnboundedReceiver<Input<D>>,
+        end: impl Fn(&UnboundedReceiver<Input<D>>) -> bool,
+    ) {
+        loop {
+            self.act(None);
+            let input = match earliest(self.client.wake_at(), self.work_ends()) {
+                None => inbox.recv().await,
+                Some(at) => match tokio::time::timeout_at(at, inbox.recv()).await {
+                    Ok(input) => input,
+                    Err(_) => {
+                        self.give_up_waiting();
+                        continue;
+                    }
+                },
+            };
+            let Some(input) = input else { return };
+            self.take(input);
+            for _ in 1..AT_ONCE {
+                let Ok(input) = inbox.try_recv() else { break };
+                self.take(input);
+            }
+            if self.subscribers.is_empty() && end(&inbox) {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input<D>) {
+        let now = Instant::now();
+        match input {
+            Input::Join { subscriber, tell } => drop(self.subscribers.insert(subscriber, tell)),
+            Input::Leave { subscriber } => self.leave(now, subscriber),
+            Input::Watch { subscriber, kind, name } => self.watch(now, subscriber, kind, name),
+            Input::Unwatch { subscriber, kind, name } => {
+                self.unwatch(now, subscriber, kind, &name);
+            }
+            Input::Stream { server, stream, event } => self.stream(now, server, stream, event),
+            Input::Worked { server, stream, message } => {
+                if let Some(live) = self.live.get_mut(&server)
+                    && live.stream == stream
+                    && live.message == message
+                    && live.working.take().is_some()
+                {
+                    live.worked.add_permits(1);
+                }
+            }
+            Input::Inspect(look) => look(&self.client),
+        }
+    }
+
+    // === subscribers ===
+
+    fn watch(&mut self, now: Instant, subscriber: u64, kind: Kind, name: Arc<str>) {
+        if !self.subscribers.contains_key(&subscriber) {
+            return;
+        }
+        let watchers = self.topics.entry((kind, Arc::clone(&name))).or_default();
+        let is_first = watchers.is_empty();
+        if !watchers.insert(subscriber) {
+            return;
+        }
+        self.client.watch(now, kind, &name);
+        if !is_first {
+            for watched in self.client.known(kind, &name) {
+                let told = Told { kind, name: Arc::clone(&name), watched };
+                self.batches.entry(subscriber).or_default().push(told);
+            }
+        }
+    }
+
+    fn unwatch(&mut self, now: Instant, subscriber: u64, kind: Kind, name: &Arc<str>) {
+        let topic = (kind, Arc::clone(name));
+        let Some(watchers) = self.topics.get_mut(&topic) else { return };
+        if !watchers.remove(&subscriber) {
+            return;
+        }
+        if watchers.is_empty() {
+            self.topics.remove(&topic);
+        }
+        self.client.unwatch(now, kind, name);
+    }
+
+    fn leave(&mut self, now: Instant, subscriber: u64) {
+        self.subscribers.remove(&subscriber);
+        self.batches.remove(&subscriber);
+        let topics = self.topics.iter().filter(|(_, watchers)| watchers.contains(&subscriber));
+        let topics: Vec<(Kind, Arc<str>)> = topics.map(|(topic, _)| topic.clone()).collect();
+        for (kind, name) in topics {
+            self.unwatch(now, subscriber, kind, &name);
+        }
+    }
+
+    // === streams ===
+
+    fn stream(&mut self, now: Instant, server: ServerId, stream: u64, event: Event) {
+        let Some(live) = self.live.get_mut(&server).filter(|live| live.stream == stream) else {
+            // It was closed here meanwhile.
+            return;
+        };
+        match event {
+            Event::Opened => self.client.opened(now, server, stream),
+            Event::Received(message) => {
+                live.message += 1;
+                live.working = now.checked_add(WORK_TIMEOUT);
+                let number = live.message;
+                self.received(now, server, stream, number, message);
+            }
+            Event::Closed(Closed { code, message }) => {
+                self.live.remove(&server);
+                self.client.closed(now, server, stream, code.into(), &message);
+            }
+        }
+    }
+
+    fn received(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        stream: u64,
+        number: u64,
+        message: Message,
+    ) {
+        // What was to be told before is not told as a part of this.
+        self.act(None);
+        self.client.received(now, server, stream, message);
+        let inbox = self.sender.clone();
+        let working = Working(Box::new(move || {
+            let worked = Input::Worked { server, stream, message: number };
+            // Nobody is there when the task has ended.
+            drop(inbox.send(worked));
+        }));
+        self.act(Some(Arc::new(working)));
+    }
+
+    /// Does all that the client wants done.
+    fn act(&mut self, working: Option<Arc<Working>>) {
+        while let Some(action) = self.client.next(Instant::now()) {
+            match action {
+                Action::Tell { kind, name, watched } => {
+                    let watchers = self.topics.get(&(kind, Arc::clone(&name)));
+                    for subscriber in watchers.into_iter().flatten() {
+                        let (name, watched) = (Arc::clone(&name), watched.clone());
+                        let told = Told { kind, name, watched };
+                        self.batches.entry(*subscriber).or_default().push(told);
+                    }
+                }
+                Action::Open { server, stream, mode } => self.open(server, stream, mode),
+                Action::Send { server, stream, request } => {
+                    let live = self.live.get(&server).filter(|live| live.stream == stream);
+                    if let Some(live) = live {
+                        live.requests.send(request);
+                    }
+                }
+                Action::Close { server, stream } => {
+                    if self.live.get(&server).is_some_and(|live| live.stream == stream) {
+                        self.live.remove(&server);
+                    }
+                }
+            }
+        }
+        for (subscriber, told) in std::mem::take(&mut self.batches) {
+            if let Some(tell) = self.subscribers.get(&subscriber) {
+                // One that is gone leaves in a moment.
+                drop(tell.send(Batch { told, _working: working.clone() }));
+            }
+        }
+    }
+
+    fn open(&mut self, server: ServerId, stream: u64, mode: Mode) {
+        let Some(way) = self.ways.get(server.0) else { return };
+        let (requests, body) = one::requests(mode == Mode::Delta);
+        let worked = Arc::new(Semaphore::new(1));
+        let inbox = self.sender.clone();
+        let tell = move |event| drop(inbox.send(Input::Stream { server, stream, event }));
+        let run = one::run(Arc::clone(way), body, Arc::clone(&worked), tell);
+        let task = Aborted(self.runtime.spawn(run).abort_handle());
+        let live = Live { stream, requests, worked, working: None, message: 0, _task: task };
+        self.live.insert(server, live);
+    }
+
+    fn work_ends(&self) -> Option<Instant> {
+        self.live.values().filter_map(|live| live.working).min()
+    }
+
+    fn give_up_waiting(&mut self) {
+        let now = Instant::now();
+        for live in self.live.values_mut() {
+            if live.working.take_if(|until| *until <= now).is_some() {
+                live.worked.add_permits(1);
+            }
+        }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Working {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Working")
+    }
+}

@@ -1,0 +1,22 @@
+//! The streams to control planes: the I/O around the [client](super::client).
+//!
+//! A [`Subscriber`] is the side of one mesh. All subscribers of one bootstrap share one task (the
+//! driver), which owns the client and opens the streams that it wants, each with a connection of its own.
+//! Nothing here waits for a response to begin before it sends, and no message is read before everybody
+//! has worked off the one before.
+
+mod dial;
+mod driver;
+mod one;
+mod outbox;
+#[cfg(feature = "_tls")]
+mod secrets;
+mod shared;
+#[cfg(all(test, feature = "testing"))]
+mod tests;
+mod token;
+
+pub(crate) use self::{
+    driver::{Batch, Told},
+    shared::{Registry, Subscriber},
+};

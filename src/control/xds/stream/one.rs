@@ -1,0 +1,207 @@
+//! The life of one stream: connect, ask, read.
+
+use std::{pin::pin, sync::Arc, task::Poll};
+
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DiscoveryRequest,
+    aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
+};
+use http::HeaderName;
+use tokio::sync::Semaphore;
+use tonic::{Code, Status, metadata::MetadataMap};
+
+use super::{
+    dial::{self, Connection, Dialer},
+    outbox::{Outbox, Outgoing, outbox},
+    token,
+};
+use crate::control::xds::{
+    ads::{Request, answer::Message},
+    bootstrap::{CallCreds, Server},
+};
+
+/// A server, and what it takes to reach it.
+pub(super) struct Way {
+    pub(super) server: Server,
+    pub(super) dialer: Dialer,
+}
+
+/// What becomes of a stream.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The connection stands: what is sent reaches a server.
+    Opened,
+    Received(Message),
+    /// It is over. Nothing follows.
+    Closed(Closed),
+}
+
+/// Why a stream is over.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Closed {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+/// The writing side of a stream.
+pub(super) enum Requests {
+    Sotw(Outbox<DiscoveryRequest>),
+    Delta(Outbox<DeltaDiscoveryRequest>),
+}
+
+/// The reading side of the same.
+pub(super) enum Body {
+    Sotw(Outgoing<DiscoveryRequest>),
+    Delta(Outgoing<DeltaDiscoveryRequest>),
+}
+
+/// Both sides, of a stream of this protocol.
+pub(super) fn requests(delta: bool) -> (Requests, Body) {
+    if delta {
+        let (outbox, outgoing) = outbox();
+        (Requests::Delta(outbox), Body::Delta(outgoing))
+    } else {
+        let (outbox, outgoing) = outbox();
+        (Requests::Sotw(outbox), Body::Sotw(outgoing))
+    }
+}
+
+impl Requests {
+    pub(super) fn send(&self, request: Request) {
+        match (self, request) {
+            (Self::Sotw(outbox), Request::Sotw(request)) => outbox.send(request),
+            (Self::Delta(outbox), Request::Delta(request)) => outbox.send(request),
+            // The stream was opened for the protocol of its requests.
+            (Self::Sotw(_), Request::Delta(_)) | (Self::Delta(_), Request::Sotw(_)) => {}
+        }
+    }
+}
+
+/// Lives a stream. Each message is read when `worked` has a permit for it; what is sent goes out
+/// meanwhile, and before the response has begun.
+pub(super) async fn run(
+    way: Arc<Way>,
+    body: Body,
+    worked: Arc<Semaphore>,
+    tell: impl Fn(Event) + Send,
+) {
+    let closed = match live(&way, body, &worked, &tell).await {
+        Ok(()) => Closed { code: Code::Ok, message: "the server has ended the stream".to_owned() },
+        Err(status) => Closed { code: status.code(), message: words(&status) },
+    };
+    tell(Event::Closed(closed));
+}
+
+async fn live(
+    way: &Way,
+    body: Body,
+    worked: &Semaphore,
+    tell: &(impl Fn(Event) + Send),
+) -> Result<(), Status> {
+    let unavailable = |why: String| Status::unavailable(why);
+    let origin = dial::origin(&way.server).map_err(unavailable)?;
+    let metadata = metadata(&way.server).await?;
+    let mut connection = way.dialer.connect().await.map_err(unavailable)?;
+    let distrusted = connection.distrusted.take();
+    tell(Event::Opened);
+    let client = AggregatedDiscoveryServiceClient::<Connection>::with_origin(connection, origin)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let streamed = async {
+        match body {
+            Body::Sotw(body) => sotw(client, body, metadata, worked, tell).await,
+            Body::Delta(body) => delta(client, body, metadata, worked, tell).await,
+        }
+    };
+    let mut streamed = pin!(streamed);
+    let Some(mut distrusted) = distrusted else { return streamed.await };
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(ended) = streamed.as_mut().poll(cx) {
+            return Poll::Ready(ended);
+        }
+        distrusted.as_mut().poll(cx).map(|why| {
+            Err(Status::unavailable(format!("the server is not believed any more: {why}")))
+        })
+    })
+    .await
+}
+
+type Client = AggregatedDiscoveryServiceClient<Connection>;
+
+async fn sotw(
+    mut client: Client,
+    body: Outgoing<DiscoveryRequest>,
+    metadata: MetadataMap,
+    worked: &Semaphore,
+    tell: &(impl Fn(Event) + Send),
+) -> Result<(), Status> {
+    let mut request = tonic::Request::new(body);
+    *request.metadata_mut() = metadata;
+    let mut answers = client.stream_aggregated_resources(request).await?.into_inner();
+    while permitted(worked).await
+        && let Some(answer) = answers.message().await?
+    {
+        tell(Event::Received(Message::Sotw(answer)));
+    }
+    Ok(())
+}
+
+async fn delta(
+    mut client: Client,
+    body: Outgoing<DeltaDiscoveryRequest>,
+    metadata: MetadataMap,
+    worked: &Semaphore,
+    tell: &(impl Fn(Event) + Send),
+) -> Result<(), Status> {
+    let mut request = tonic::Request::new(body);
+    *request.metadata_mut() = metadata;
+    let mut answers = client.delta_aggregated_resources(request).await?.into_inner();
+    while permitted(worked).await
+        && let Some(answer) = answers.message().await?
+    {
+        tell(Event::Received(Message::Delta(answer)));
+    }
+    Ok(())
+}
+
+/// Waits until the message before has been worked on.
+async fn permitted(worked: &Semaphore) -> bool {
+    match worked.acquire().await {
+        Ok(permit) => {
+            permit.forget();
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// What is shown to the server.
+async fn metadata(server: &Server) -> Result<MetadataMap, Status> {
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in &server.headers {
+        let name = HeaderName::try_from(name.as_bytes());
+        let value = http::HeaderValue::from_str(value);
+        // The bootstrap has been checked.
+        let (Ok(name), Ok(value)) = (name, value) else { continue };
+        headers.append(name, value);
+    }
+    for CallCreds::TokenFile(path) in &server.call_creds {
+        let header = token::read(path).await.map_err(Status::unavailable)?;
+        headers.append(http::header::AUTHORIZATION, header);
+    }
+    Ok(MetadataMap::from_headers(headers))
+}
+
+/// What a status says, with what is behind it.
+fn words(status: &Status) -> String {
+    let message = match std::error::Error::source(status) {
+        Some(source) if status.message().is_empty() => dial::chain(source),
+        _ => status.message().to_owned(),
+    };
+    if status.code() == Code::OutOfRange && message.contains("too large") {
+        return format!("its message is refused, and what was good stays: {message}");
+    }
+    message
+}
+
+/// The largest message that is read.
+pub(super) const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;

@@ -1,0 +1,247 @@
+//! One client, and so one stream per server, for all meshes of the process that have the same
+//! bootstrap.
+//!
+//! Istio's agent closes the stream that is there when another one comes, so two meshes with a stream each
+//! would cut each other's for ever. The task ends with its last subscriber, and with it the streams,
+//! the connections and what follows files. Its runtime may end before that; then the subscribers that
+//! are left begin it again on one of theirs.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
+
+use super::driver::{Batch, Driver, Input};
+use crate::{
+    config::{ConfigError, ConfigErrors},
+    control::xds::{
+        bootstrap::{Bootstrap, Target},
+        client::{Client, Decode},
+        kind::Kind,
+    },
+};
+
+/// The clients of a process.
+pub(crate) struct Registry<D: Decode> {
+    entries: Mutex<Vec<Entry<D>>>,
+    ids: AtomicU64,
+}
+
+struct Entry<D: Decode> {
+    id: u64,
+    bootstrap: Arc<Bootstrap>,
+    inbox: UnboundedSender<Input<D>>,
+}
+
+/// The side of one mesh.
+pub(crate) struct Subscriber<D: Decode + 'static> {
+    registry: &'static Registry<D>,
+    bootstrap: Arc<Bootstrap>,
+    decode: fn(&Bootstrap) -> D,
+    runtime: Handle,
+    joined: Joined<D>,
+    watched: BTreeSet<(Kind, Arc<str>)>,
+}
+
+struct Joined<D: Decode> {
+    id: u64,
+    inbox: UnboundedSender<Input<D>>,
+    told: UnboundedReceiver<Batch<D::Resource>>,
+}
+
+impl<D> Registry<D>
+where
+    D: Decode + Send + 'static,
+    D::Resource: Send + Sync + 'static,
+{
+    pub(crate) const fn new() -> Self {
+        Self { entries: Mutex::new(Vec::new()), ids: AtomicU64::new(1) }
+    }
+
+    /// Subscribes to the client of this bootstrap; it is begun on this runtime if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When another mesh asks the same agent as somebody else.
+    pub(crate) fn subscribe(
+        &'static self,
+        bootstrap: Arc<Bootstrap>,
+        runtime: Handle,
+        decode: fn(&Bootstrap) -> D,
+    ) -> Result<Subscriber<D>, ConfigErrors> {
+        let joined = self.join(&bootstrap, &runtime, decode)?;
+        let watched = BTreeSet::new();
+        Ok(Subscriber { registry: self, bootstrap, decode, runtime, joined, watched })
+    }
+
+    fn join(
+        &'static self,
+        bootstrap: &Arc<Bootstrap>,
+        runtime: &Handle,
+        decode: fn(&Bootstrap) -> D,
+    ) -> Result<Joined<D>, ConfigErrors> {
+        let id = self.ids.fetch_add(1, Relaxed);
+        let (tell, told) = unbounded_channel();
+        let mut entries = self.lock();
+        entries.retain(|entry| !entry.inbox.is_closed());
+        let known = entries.iter().find(|entry| entry.bootstrap.asks_as(bootstrap));
+        let inbox = match known {
+            Some(entry) => entry.inbox.clone(),
+            None => {
+                check(&entries, bootstrap)?;
+                let inbox = self.begin(id, bootstrap, runtime, decode);
+                let bootstrap = Arc::clone(bootstrap);
+                entries.push(Entry { id, bootstrap, inbox: inbox.clone() });
+                inbox
+            }
+        };
+        // Under the lock: it does not end between this and the join.
+        drop(inbox.send(Input::Join { subscriber: id, tell }));
+        Ok(Joined { id, inbox, told })
+    }
+
+    fn begin(
+        &'static self,
+        id: u64,
+        bootstrap: &Bootstrap,
+        runtime: &Handle,
+        decode: fn(&Bootstrap) -> D,
+    ) -> UnboundedSender<Input<D>> {
+        let (sender, inbox) = unbounded_channel();
+        let driver =
+            Driver::new(bootstrap, decode(bootstrap), fastrand::u64(..), sender.clone(), runtime);
+        drop(runtime.spawn(driver.run(inbox, move |inbox| self.end(id, inbox))));
+        sender
+    }
+
+    /// Whether nobody has joined meanwhile; then nobody can any more.
+    fn end(&self, id: u64, inbox: &UnboundedReceiver<Input<D>>) -> bool {
+        let mut entries = self.lock();
+        if !inbox.is_empty() {
+            return false;
+        }
+        entries.retain(|entry| entry.id != id);
+        true
+    }
+
+    /// How many clients there are.
+    pub(crate) fn clients(&self) -> usize {
+        let mut entries = self.lock();
+        entries.retain(|entry| !entry.inbox.is_closed());
+        entries.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry<D>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What listens at a Unix socket is an agent of this pod, which has one client.
+fn check<D: Decode>(entries: &[Entry<D>], bootstrap: &Bootstrap) -> Result<(), ConfigErrors> {
+    for server in bootstrap.every_server() {
+        let is_agent = matches!(server.target(), Ok(Target::Unix(_)));
+        let uri = &server.uri;
+        let is_asked =
+            |entry: &Entry<D>| entry.bootstrap.every_server().iter().any(|other| other.uri == *uri);
+        if is_agent && entries.iter().any(is_asked) {
+            let why = "another mesh of this process asks the same agent by another bootstrap, and \
+                       each would cut the other's stream: give both the same bootstrap";
+            return Err(ConfigErrors(vec![ConfigError::new("xds_servers", uri, why)]));
+        }
+    }
+    Ok(())
+}
+
+impl<D> Subscriber<D>
+where
+    D: Decode + Send + 'static,
+    D::Resource: Send + Sync + 'static,
+{
+    /// Is told of this resource from now on; what is known of it, at once.
+    pub(crate) fn watch(&mut self, kind: Kind, name: &Arc<str>) {
+        if self.watched.insert((kind, Arc::clone(name))) {
+            let (subscriber, name) = (self.joined.id, Arc::clone(name));
+            self.joined.send(Input::Watch { subscriber, kind, name });
+        }
+    }
+
+    /// Is not told of it any more.
+    pub(crate) fn unwatch(&mut self, kind: Kind, name: &Arc<str>) {
+        if self.watched.remove(&(kind, Arc::clone(name))) {
+            let (subscriber, name) = (self.joined.id, Arc::clone(name));
+            self.joined.send(Input::Unwatch { subscriber, kind, name });
+        }
+    }
+
+    /// What is new. What follows from it should be watched before it is dropped: the next message of
+    /// the stream is read then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub(crate) async fn next(&mut self) -> Batch<D::Resource> {
+        loop {
+            if let Some(mut batch) = self.joined.told.recv().await {
+                batch
+                    .told
+                    .retain(|told| self.watched.contains(&(told.kind, Arc::clone(&told.name))));
+                if !batch.told.is_empty() {
+                    return batch;
+                }
+                continue;
+            }
+            // The runtime of the client has ended.
+            if !self.join_again() {
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+
+    /// Shows the client to somebody, soon.
+    pub(crate) fn inspect(&self, look: impl FnOnce(&Client<D>) + Send + 'static) {
+        self.joined.send(Input::Inspect(Box::new(look)));
+    }
+
+    /// Says whether it has; another mesh may have come to ask the same agent.
+    fn join_again(&mut self) -> bool {
+        let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode);
+        let Ok(joined) = joined else { return false };
+        self.joined = joined;
+        let subscriber = self.joined.id;
+        for (kind, name) in &self.watched {
+            let (kind, name) = (*kind, Arc::clone(name));
+            self.joined.send(Input::Watch { subscriber, kind, name });
+        }
+        true
+    }
+}
+
+/// Before it is tried again.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+
+impl<D: Decode> Joined<D> {
+    /// It is gone if the runtime of the client has ended, which `next` finds.
+    fn send(&self, input: Input<D>) {
+        drop(self.inbox.send(input));
+    }
+}
+
+impl<D: Decode> Drop for Joined<D> {
+    fn drop(&mut self) {
+        self.send(Input::Leave { subscriber: self.id });
+    }
+}
+
+impl<D: Decode + 'static> std::fmt::Debug for Subscriber<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscriber").field("watched", &self.watched.len()).finish_non_exhaustive()
+    }
+}

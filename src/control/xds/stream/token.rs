@@ -1,0 +1,111 @@
+//! Tokens in files (gRFC A97), read for each stream.
+
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::HeaderValue;
+use serde_json::Value;
+
+/// The `authorization` of the token in this file.
+///
+/// # Errors
+///
+/// Why it cannot be shown; never a part of it.
+pub(super) async fn read(path: &Path) -> Result<HeaderValue, String> {
+    let owned = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || content(&owned)).await;
+    let shown = path.display();
+    let text = match read {
+        Ok(Ok(text)) => text,
+        Ok(Err(error)) => return Err(format!("the token {shown} cannot be read: {error}")),
+        Err(_) => return Err(format!("the token {shown} cannot be read: it was broken off")),
+    };
+    let header = header(text.trim(), SystemTime::now());
+    header.map_err(|why| format!("the token {shown} cannot be used: {why}"))
+}
+
+fn content(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Larger ones do not fit into a header.
+const MAX_BYTES: u64 = 64 * 1024;
+
+//= gRFC A97: a token that is no JWT, or has expired, is not sent
+fn header(token: &str, now: SystemTime) -> Result<HeaderValue, String> {
+    let mut parts = token.split('.');
+    let (Some(_), Some(claims), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err("it is no JSON Web Token: it has not three parts".to_owned());
+    };
+    let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('='));
+    let claims = claims.ok().and_then(|claims| serde_json::from_slice::<Value>(&claims).ok());
+    let claims = claims.ok_or("it is no JSON Web Token: its claims cannot be read")?;
+    let expires = claims.get("exp").and_then(Value::as_f64).filter(|at| *at >= 0.0);
+    let expires = expires.ok_or("it does not say when it expires (`exp`)")?;
+    let expires = Duration::try_from_secs_f64(expires).unwrap_or(Duration::MAX);
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    if let Some(over) = since.checked_sub(expires) {
+        return Err(format!("it has expired {}s ago: is it still renewed?", over.as_secs()));
+    }
+    let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| "it cannot be sent in a header".to_owned())?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(claims: &str) -> String {
+        format!("aGVhZA.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_token_is_shown_until_it_expires() {
+        let token = token(r#"{"exp": 1000}"#);
+        let header = header(&token, at(999)).unwrap();
+        assert_eq!(header.to_str().unwrap(), format!("Bearer {token}"));
+        assert!(header.is_sensitive());
+        let error = super::header(&token, at(1060)).unwrap_err();
+        assert!(error.contains("60s ago"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused_without_showing_it() {
+        for text in [
+            "",
+            "secret",
+            "secret.b.c",
+            "a.b.c.secret",
+            &token("secret"),
+            &token("{}"),
+            &token(r#"{"exp": "secret"}"#),
+            &token(r#"{"exp": -1}"#),
+            &format!("secret\n{}", token(r#"{"exp": 1000}"#)),
+        ] {
+            let error = header(text, at(1)).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
+        assert!(header(&token(r#"{"exp": 1e300}"#), at(1)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_named() {
+        let error = read(Path::new("/nowhere/token")).await.unwrap_err();
+        assert!(error.contains("/nowhere/token"), "{error}");
+    }
+}

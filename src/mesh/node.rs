@@ -1,0 +1,232 @@
+//! What an endpoint owns from its first pick on, and what it is built with.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+
+use super::{
+    endpoint::Transport,
+    leaf::{Leaf, LeafEndpoint},
+    peers::Peers,
+    protect::Protector,
+    stage::{Erased, Next, Stage},
+};
+use crate::{
+    balance::{Callers, Shift, Spec, Upstream, health},
+    config::{self, Protocol, SecurityMode},
+    core::{BodyEnd, EjectReason, Instant, Random, ReturnReason},
+    observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
+    resilience::breaker::Breakers,
+    transport::{Connect, Pool, Reach, Shared},
+};
+
+/// What an endpoint owns from its first pick on: its connections, or the user's own leaf.
+pub(crate) struct Node {
+    pub(crate) name: Arc<str>,
+    pub(crate) meter: EndpointMeter,
+    /// Its address as spans show it.
+    pub(crate) peer: Peer,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) authority: Option<http::uri::Authority>,
+    pub(crate) pool: Arc<Pool>,
+    /// It is spoken to in clear because nobody has said anything of it: a call that says `https`
+    /// is refused.
+    pub(crate) is_open: bool,
+    /// The user's endpoint layers and own leaf, erased; empty when there are none.
+    pub(crate) stage: Option<Arc<dyn Erased>>,
+}
+
+/// What every node of a cluster is built with.
+pub(crate) struct NodeContext {
+    pub(crate) meter: Arc<ClusterMeter>,
+    /// What endpoints without a hint of their own speak.
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) protector: Arc<Protector>,
+    pub(crate) settings: Arc<config::TransportSettings>,
+    pub(crate) connector: Arc<dyn Connect>,
+    pub(crate) shared: Arc<Shared>,
+    /// Notified when an endpoint cannot be connected to.
+    pub(crate) unreachable: Arc<Notify>,
+    /// Its connections and those who wait for one; the same as long as there is the cluster.
+    pub(crate) breakers: Arc<Breakers>,
+    /// Where this process runs.
+    pub(crate) place: Arc<config::Place>,
+    pub(crate) peers: Arc<Peers>,
+    /// Wakes who keeps the balancer.
+    pub(crate) woken: Arc<Notify>,
+    /// Notified when an endpoint has come or gone.
+    pub(crate) members: Arc<Notify>,
+    /// Notified when calls owe probes.
+    #[cfg(feature = "orca")]
+    pub(crate) owing: Arc<Notify>,
+    pub(crate) leaf: Option<Leaf>,
+    pub(crate) stage: Option<Stage>,
+}
+
+// === impl Node ===
+
+impl Upstream for Node {
+    type Context = NodeContext;
+
+    fn build(spec: &Spec, cx: &NodeContext) -> Self {
+        let name: Arc<str> = spec.address().to_string().into();
+        let protocol = spec.protocol().or(cx.protocol);
+        let pool = Pool::new(
+            Arc::clone(&name),
+            Reach {
+                address: spec.address().clone(),
+                more_addresses: spec.more_addresses().into(),
+                protection: cx.protector.of(spec),
+                failed: Arc::clone(&cx.unreachable),
+                breakers: Arc::clone(&cx.breakers),
+            },
+            Arc::clone(&cx.settings),
+            Arc::clone(&cx.connector),
+            Arc::clone(&cx.shared),
+            Arc::clone(&cx.meter),
+        );
+        // An own leaf takes the place of the transport; endpoint layers wrap either.
+        let mut is_open = cx.protector.is_open(spec);
+        let leaf = cx.leaf.as_ref().map(|leaf| {
+            is_open &= !leaf.secures();
+            leaf.build(&cx.of_leaf(spec))
+        });
+        let stage = match (&cx.stage, leaf) {
+            (None, leaf) => leaf,
+            (Some(stage), Some(leaf)) => Some(stage(Next::erased(leaf))),
+            (Some(stage), None) => {
+                let (name, pool) = (Arc::clone(&name), Arc::clone(&pool));
+                Some(stage(Next::new(Transport { name, pool, protocol })))
+            }
+        };
+        Self {
+            meter: cx.meter.endpoint(&name),
+            name,
+            peer: Peer::of_endpoint(spec.address()),
+            protocol,
+            authority: spec.authority().and_then(|text| text.parse().ok()),
+            pool,
+            is_open,
+            stage,
+        }
+    }
+
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn added(spec: &Spec, cx: &NodeContext) {
+        cx.meter.endpoint_added(spec.address());
+        cx.members.notify_one();
+    }
+
+    fn removed(spec: &Spec, cx: &NodeContext) {
+        cx.meter.endpoint_removed(spec.address());
+        cx.members.notify_one();
+    }
+
+    fn available(&self, now: u64) -> bool {
+        self.pool.available(now)
+    }
+
+    fn random(cx: &NodeContext) -> Arc<Random> {
+        Arc::clone(&cx.shared.random)
+    }
+
+    fn link(&self, now: u64) -> health::Link {
+        if self.pool.is_live() {
+            health::Link::Ready
+        } else if !self.pool.available(now) {
+            health::Link::BackingOff
+        } else if self.pool.is_dialing() {
+            health::Link::Connecting
+        } else {
+            health::Link::Idle
+        }
+    }
+
+    fn ejected(&self, reason: EjectReason, nanos: u64) {
+        self.meter.ejected(reason, nanos);
+    }
+
+    fn returned(&self, reason: ReturnReason) {
+        self.meter.returned(reason);
+    }
+
+    fn respecified(&self, spec: &Spec) {
+        self.pool.set_more_addresses(spec.more_addresses().into());
+    }
+
+    fn retire(&self) {
+        self.pool.drain();
+    }
+
+    fn renew(&self) {
+        self.pool.renew();
+    }
+
+    fn wake(cx: &NodeContext) {
+        cx.woken.notify_one();
+        cx.members.notify_one();
+        #[cfg(feature = "orca")]
+        cx.owing.notify_one();
+    }
+
+    #[cfg(feature = "orca")]
+    fn probes_due(cx: &NodeContext) {
+        cx.owing.notify_one();
+    }
+
+    fn is_failing(&self) -> bool {
+        self.pool.is_failing()
+    }
+
+    fn back_off(&self, now: u64) -> u64 {
+        self.pool.back_off(now)
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.pool.round_trip()
+    }
+
+    fn place(cx: &NodeContext) -> config::Place {
+        (*cx.place).clone()
+    }
+
+    fn callers(cx: &NodeContext, cluster: &str) -> Vec<Callers> {
+        cx.peers.callers(cluster, cx.shared.epoch.nanos(Instant::now()))
+    }
+
+    fn seed(cx: &NodeContext) -> u64 {
+        cx.shared.random.next()
+    }
+
+    fn shifted(cx: &NodeContext, shift: Shift) {
+        cx.meter.shifted(shift.priority, shift.distance, shift.percent, shift.panic);
+    }
+
+    fn streamed(&self, end: BodyEnd, nanos: u64) {
+        self.meter.record(Verb::GRPC, End::of_body(end), nanos);
+    }
+}
+
+// === impl NodeContext ===
+
+impl NodeContext {
+    /// The endpoint as an own leaf is told of it.
+    pub(super) fn of_leaf(&self, spec: &Spec) -> LeafEndpoint {
+        let (cluster, endpoint) = (&self.meter.name, spec.config());
+        match self.protector.demand(spec) {
+            Some(demand) => LeafEndpoint::new(
+                cluster,
+                endpoint,
+                demand.mode,
+                demand.identities,
+                demand.sni.unwrap_or(demand.host),
+            ),
+            None => {
+                LeafEndpoint::new(cluster, endpoint, SecurityMode::Off, Vec::new(), String::new())
+            }
+        }
+    }
+}

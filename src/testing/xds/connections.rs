@@ -1,0 +1,117 @@
+//! The port, and the connections to it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    task::AbortHandle,
+};
+
+use super::{server::Shared, stream::Service};
+
+/// Where it listens.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    Tcp(SocketAddr),
+    #[cfg(unix)]
+    Unix(PathBuf),
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
+}
+
+/// A port that is listened at, with its connections; closed when it is dropped.
+pub(super) struct Port {
+    pub(super) place: Place,
+    accepts: AbortHandle,
+    connections: Arc<Mutex<Vec<AbortHandle>>>,
+}
+
+impl Port {
+    pub(super) async fn open(place: Place, shared: &Arc<Shared>) -> io::Result<Self> {
+        let (place, listener) = match place {
+            Place::Tcp(address) => {
+                let listener = TcpListener::bind(address).await?;
+                (Place::Tcp(listener.local_addr()?), Listener::Tcp(listener))
+            }
+            #[cfg(unix)]
+            Place::Unix(path) => {
+                if path.exists() {
+                    std::fs::remove_file(&path)?;
+                }
+                let listener = tokio::net::UnixListener::bind(&path)?;
+                (Place::Unix(path), Listener::Unix(listener))
+            }
+        };
+        let connections = Arc::new(Mutex::new(Vec::new()));
+        let accept = accept(listener, Arc::clone(shared), Arc::clone(&connections));
+        let accepts = tokio::spawn(accept).abort_handle();
+        Ok(Self { place, accepts, connections })
+    }
+
+    /// Drops every connection, without a word.
+    pub(super) fn drop_connections(&self) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.drain(..).for_each(|connection| connection.abort());
+    }
+
+    /// How many there are.
+    pub(super) fn connections(&self) -> usize {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection| !connection.is_finished());
+        connections.len()
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.accepts.abort();
+        self.drop_connections();
+    }
+}
+
+async fn accept(
+    listener: Listener,
+    shared: Arc<Shared>,
+    connections: Arc<Mutex<Vec<AbortHandle>>>,
+) {
+    loop {
+        let shared = Arc::clone(&shared);
+        let serving = match &listener {
+            Listener::Tcp(listener) => match listener.accept().await {
+                Ok((stream, _)) => tokio::spawn(serve(stream, shared)),
+                Err(_) => continue,
+            },
+            #[cfg(unix)]
+            Listener::Unix(listener) => match listener.accept().await {
+                Ok((stream, _)) => tokio::spawn(serve(stream, shared)),
+                Err(_) => continue,
+            },
+        };
+        let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection: &AbortHandle| !connection.is_finished());
+        connections.push(serving.abort_handle());
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Arc<Shared>) {
+    let service = AggregatedDiscoveryServiceServer::new(Service(shared));
+    let service = TowerToHyperService::new(service);
+    let builder = auto::Builder::new(TokioExecutor::new()).http2_only();
+    drop(builder.serve_connection(TokioIo::new(stream), service).await);
+}
