@@ -201,10 +201,10 @@ pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidSe
             laid.left_out.extend(changes.into_iter().map(|error| LeftOut { whose, error }));
         }
         if Some(*source) != laid.routed_by
-            && let Err(ConfigErrors(errors)) = service.validate(name)
+            && let Err(ConfigErrors(errors)) = unchanged(service).validate(name)
         {
             // Each list is sound; the filters were not made for these routes.
-            service.filters = fitting(service, name);
+            service.filters = fitting(&unchanged(service), name);
             let whose = Whose::Source(*source);
             let errors = errors.into_iter();
             laid.left_out.extend(errors.map(|error| LeftOut { whose, error }));
@@ -226,6 +226,18 @@ pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidSe
         service.labels.clone_from(&it.labels);
     }
     laid
+}
+
+/// The same without changes to filters: those that are left are sound beside the filters of their own
+/// source.
+fn unchanged(service: &Service) -> Service {
+    let mut service = service.clone();
+    service.overrides.clear();
+    for route in &mut service.routes {
+        route.overrides.clear();
+        route.clusters.iter_mut().for_each(|target| target.overrides.clear());
+    }
+    service
 }
 
 /// The names of its rules of authorisation, which hold whoever says the other filters.
