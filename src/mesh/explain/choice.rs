@@ -11,7 +11,10 @@ use crate::{
         choosing::{self, Choosing},
         guard::Dry,
     },
-    route::Rule,
+    route::{
+        Rule,
+        hash::{Beside, HashKey},
+    },
 };
 
 /// What becomes of a call where its route sends it.
@@ -43,7 +46,13 @@ pub(super) fn sent(call: &Call<'_>, rule: Option<&Rule>) -> Sent {
             let hashed = choosing::hashed(route, call.request, channel.unwrap_or_default(), || {
                 random.next()
             });
-            let hash = hashed.hash.filter(|_| random.mark() == begun && channel.is_some());
+            // The number of the mesh is drawn at the first call that is hashed by it.
+            let beside = Beside { key: None, channel: 0 };
+            let awaited = channel.is_none()
+                && route.policy.hash.as_ref().is_some_and(|hashing| {
+                    hashing.keys(call.request, beside).iter().any(HashKey::is_channel)
+                });
+            let hash = hashed.hash.filter(|_| random.mark() == begun && !awaited);
             only = hash.map(|hash| route.clusters.place_of_hash(hash));
             note = if only.is_none() { ", which has none yet: by weight" } else { "" };
         }
