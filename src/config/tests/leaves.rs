@@ -74,10 +74,10 @@ fn is_supported(path: &str) -> bool {
 }
 
 fn is_beside(path: &str) -> bool {
+    let lists = [BESIDE, guards::BESIDE];
+    let has = |path: &str| lists.iter().any(|list| list.contains(&path));
     routes::is_beside(path)
-        || [BESIDE, guards::BESIDE]
-            .iter()
-            .any(|list| list.contains(&path) || list.contains(&&*listed(path)))
+        || (!routes::is_of_whole_route(path) && (has(path) || has(&listed(path))))
 }
 
 /// What is wrong with a leaf of a service or cluster.

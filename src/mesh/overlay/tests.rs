@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    Authorization, AuthorizationRule, AvoidEndpoint, Balancer, ClusterSecurity, HeaderEdit,
+    Action, Authorization, AuthorizationRule, AvoidEndpoint, Balancer, ClusterSecurity, HeaderEdit,
     NamedFilter, OutlierDetection, PathRewrite, Protocol, RateLimit, Retry, Rewrite, Route,
     TokenBucket, WeightedCluster,
 };
@@ -314,7 +314,9 @@ fn rules_of_clusters_and_of_overrides_that_another_source_hides_are_noticed() {
 fn changes_to_filters_that_another_source_hides_are_left_out_but_for_rules() {
     let named = |name: &str, filter| Filter::Named(Box::new(NamedFilter::new(name, filter)));
     let edit = || Filter::RequestHeaders(HeaderEdit::default());
-    let rules = || Filter::Authorize(Authorization::default());
+    let mut denies = Authorization::default();
+    denies.otherwise = Some(Action::Deny);
+    let rules = || Filter::Authorize(denies.clone());
     let off = |names: &[&str]| {
         let off = FilterOverride { disabled: Some(true), filter: None };
         names.iter().map(|name| ((*name).to_owned(), off.clone())).collect()

@@ -10,11 +10,8 @@ pub(super) const RUNS: &[&str] = &[
     "services.a.filters[0].rewrite.host=endpoint",
     "services.a.routes[0].choice=first_available",
     "services.a.routes[0].choice=hashed",
-    "services.a.routes[0].cluster_header",
     "services.a.routes[0].matches[0].fraction.key",
     "services.a.routes[0].matches[0].metadata[0].namespace",
-    "services.a.routes[0].upgrades[0]",
-    "services.a.routes[0].upgrades[0].disabled",
     "services.a.routes[0].upgrades[0].protocol",
 ];
 
@@ -26,9 +23,15 @@ pub(super) fn is_of_whole_route(path: &str) -> bool {
     })
 }
 
-/// What runs only beside something else: changes to a filter beside the filter, and what a note must be
-/// beside its namespace.
+/// What runs only beside something else: changes to a filter beside the filter, what a note must be
+/// beside its namespace, an upgrade with its name. A header that names the cluster runs without clusters.
 pub(super) fn is_beside(path: &str) -> bool {
-    path.contains(".overrides.k")
+    const ALONE: &[&str] = &[
+        "services.a.routes[0].cluster_header",
+        "services.a.routes[0].upgrades[0]",
+        "services.a.routes[0].upgrades[0].disabled",
+    ];
+    ALONE.contains(&path)
+        || path.contains(".overrides.k")
         || (path.contains(".matches[0].metadata[0]") && !path.ends_with(".namespace"))
 }
