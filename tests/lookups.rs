@@ -65,7 +65,7 @@ impl Directory {
     fn answer(&self, name: &str) {
         let publish = self.publisher();
         let address = self.0.known.lock().unwrap().get(name).cloned();
-        let Some(address) = address else { return publish.unknown(name) };
+        let Some(address) = address else { return publish.unknown(name, "no such entry") };
         let cluster = format!("of {name}");
         let mut settings = Cluster::default();
         settings.endpoints = vec![Endpoint::new(address.parse().unwrap())];
@@ -159,7 +159,7 @@ async fn a_name_that_is_not_there_is_refused_at_once_and_found_when_it_comes() {
     for _ in 0..2 {
         let error = body(&mesh, "http://users/").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnknownService, "{error}");
-        assert!(error.to_string().contains("directory"), "{error}");
+        assert!(error.to_string().contains("(directory); no such entry"), "{error}");
     }
     assert_eq!(directory.asked(), ["users"]);
     directory.add("users", &server);

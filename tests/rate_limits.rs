@@ -318,10 +318,12 @@ async fn a_limit_that_refuses_nobody_is_not_said_to_refuse() {
 async fn what_the_code_says_of_limits_and_protections_acts_and_is_checked() {
     let server = Server::named("users").await;
     let builder = || Mesh::builder().endpoints("users", [server.address()]).seed(3);
+    let mut throttle = Throttle::default();
+    throttle.per_accept = Some(3.0);
     let mesh = builder()
         .service("users", |it| {
             it.rate_limit(RateLimit::new(tokens(3)))
-                .throttle(Throttle::default())
+                .throttle(throttle)
                 .adaptive_concurrency(AdaptiveConcurrency::default())
                 .admission_control(AdmissionControl::default())
         })
@@ -335,6 +337,9 @@ async fn what_the_code_says_of_limits_and_protections_acts_and_is_checked() {
     let described = mesh.describe().to_string();
     for name in all {
         assert!(described.contains(name), "{name} in {described}");
+    }
+    for told in ["throttle.per_accept = 3 (code)", "throttle.window = 120s (default)"] {
+        assert!(described.contains(told), "{told} in {described}");
     }
     let error = builder()
         .service("users", |it| it.rate_limit(RateLimit::new(TokenBucket::default())))

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use super::{
     ask::Ask,
     decide::Chosen,
-    endpoint::{Endpoint, Live, Upstream},
+    endpoint::{Endpoint, Environment, Live, Upstream},
     flight::InFlight,
     health::{Health, Rules},
     keep::Keeper,
@@ -56,7 +56,7 @@ impl<X: Upstream> Balancer<X> {
         let (updater, keeper) = (Mutex::default(), Keeper::default());
         let health = Arc::<Health>::default();
         let view = ArcSwap::from_pointee(View::empty(cluster, &context, Arc::clone(&health)));
-        health.set(cluster.outlier_detection.as_ref().map(Rules::new), &X::random(&context));
+        health.set(cluster.outlier_detection.as_ref().map(Rules::new), &context.random());
         health.set_ramps(view.load().ramps());
         #[cfg(feature = "orca")]
         keeper.settle(&view.load().policy);

@@ -28,10 +28,6 @@ impl Upstream for Nothing {
         &self.0
     }
 
-    fn added(_spec: &Spec, (): &()) {}
-
-    fn removed(_spec: &Spec, (): &()) {}
-
     fn available(&self, _now: u64) -> bool {
         true
     }
@@ -39,8 +35,6 @@ impl Upstream for Nothing {
     fn link(&self, _now: u64) -> Link {
         Link::Ready
     }
-
-    fn respecified(&self, _spec: &Spec) {}
 
     fn retire(&self) {}
 }

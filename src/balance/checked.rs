@@ -50,7 +50,7 @@ impl<X: Upstream> Balancer<X> {
         };
         // At once: a panic of before must not send calls to whom the checks have found.
         if found.into_iter().fold(false, note) {
-            view.count(&self.context, now);
+            self.count(now);
         }
     }
 
@@ -92,7 +92,20 @@ impl<X: Upstream> Balancer<X> {
             live.is_some_and(|live| live.load.state.set_checked(Checked::Fit)) | changed
         };
         if view.all.set.iter().fold(false, forget) {
+            self.count(now);
+        }
+    }
+
+    /// Counts the plan that picks read: another one may have been made of what was known before.
+    fn count(&self, now: u64) {
+        let mut view = self.view.load();
+        loop {
             view.count(&self.context, now);
+            let newest = self.view.load();
+            if Arc::ptr_eq(&view, &newest) {
+                return;
+            }
+            view = newest;
         }
     }
 

@@ -5,7 +5,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{balancer::Balancer, endpoint::Upstream, parking::Asks};
+use super::{
+    balancer::Balancer,
+    endpoint::{Environment, Upstream},
+    parking::Asks,
+};
 #[cfg(feature = "orca")]
 use super::{policy::Policy, probing::Probing};
 use crate::core::earliest;
@@ -70,7 +74,7 @@ impl<X: Upstream> Balancer<X> {
     fn asked(&self) {
         #[cfg(feature = "orca")]
         if self.keeper.asks.owes_probes() && self.keeper.probing.owe() {
-            X::probes_due(&self.context);
+            self.context.probes_due();
         }
         if self.keeper.asks.is_parked() {
             self.wake();
@@ -82,13 +86,13 @@ impl<X: Upstream> Balancer<X> {
     #[inline(never)]
     pub(super) fn wake(&self) {
         self.keeper.asks.unpark();
-        X::wake(&self.context);
+        self.context.wake();
     }
 }
 
 /// The task must see that there is nothing left to keep.
 impl<X: Upstream> Drop for Balancer<X> {
     fn drop(&mut self) {
-        X::wake(&self.context);
+        self.context.wake();
     }
 }

@@ -100,7 +100,7 @@ pub(crate) use self::{
     ask::Ask,
     balancer::{Balancer, PickError},
     census::Standing,
-    endpoint::{Endpoint, Spec, Upstream},
+    endpoint::{Endpoint, Environment, Spec, Upstream},
     explain::{Asked, Percent},
     flight::{InFlight, Outcome, Stands},
     pick::{Avoid, HealthSet, Over},

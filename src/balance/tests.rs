@@ -59,10 +59,6 @@ impl Upstream for Mock {
         &self.name
     }
 
-    fn added(_spec: &Spec, (): &()) {}
-
-    fn removed(_spec: &Spec, (): &()) {}
-
     fn available(&self, _now: u64) -> bool {
         self.available.load(Relaxed)
     }
@@ -75,8 +71,6 @@ impl Upstream for Mock {
     fn returned(&self, reason: ReturnReason) {
         self.told.lock().unwrap().push(format!("returned: {reason}"));
     }
-
-    fn respecified(&self, _spec: &Spec) {}
 
     fn retire(&self) {
         self.retired.store(true, Relaxed);

@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::{
     balancer::Balancer,
-    endpoint::{Endpoint, Spec, Upstream},
+    endpoint::{Endpoint, Environment, Spec, Upstream},
     health::Rules,
     set::{Diff, Index},
     view::View,
@@ -77,7 +77,7 @@ impl<X: Upstream> Balancer<X> {
         self.keeper.settle(&next.policy);
         updater.keep(self.view.swap(Arc::new(next)));
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
-        self.health.set(rules, &X::random(&self.context));
+        self.health.set(rules, &self.context.random());
         self.health.set_ramps(self.view.load().ramps());
         // Beside that of `Balancer::made`: who makes a state meanwhile sees the settings, or it is seen.
         fence(SeqCst);
@@ -188,12 +188,12 @@ impl<X: Upstream> Balancer<X> {
             }
             // Only now: who is told may call at once.
             for endpoint in retired.iter().take(left) {
-                X::removed(endpoint.spec(), context);
+                context.removed(endpoint.spec());
             }
             // The new ones are the last.
             for place in set.len() - diff.added..set.len() {
                 if let Some(endpoint) = set.get(place) {
-                    X::added(endpoint.spec(), context);
+                    context.added(endpoint.spec());
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    endpoint::Upstream,
+    endpoint::{Environment, Upstream},
     hash::{Crowd, Spread},
     health::Health,
     pick::{First, Hashed, Pins, Sequence},
@@ -146,9 +146,9 @@ impl<X: Upstream> Placed<X> {
 
 impl<X: Upstream> View<X> {
     pub(super) fn empty(cluster: &config::Cluster, cx: &X::Context, health: Arc<Health>) -> Self {
-        let policy = Policy::of(cluster, || X::seed(cx));
+        let policy = Policy::of(cluster, || cx.seed());
         let all = Group::new(&policy, Set::empty(), None, &Arc::default());
-        let placing = Arc::new(Placing::of(cluster, || X::seed(cx)));
+        let placing = Arc::new(Placing::of(cluster, || cx.seed()));
         Self::made(policy, all, placing, health, None)
     }
 
@@ -166,7 +166,7 @@ impl<X: Upstream> View<X> {
 
     /// Where to pick by other settings; what was drawn once stays.
     pub(super) fn placing(&self, cluster: &config::Cluster, cx: &X::Context) -> Placing {
-        Placing::of(cluster, || self.placing.seed().unwrap_or_else(|| X::seed(cx)))
+        Placing::of(cluster, || self.placing.seed().unwrap_or_else(|| cx.seed()))
     }
 
     /// How those that have just joined, or are well again, get their share; None while there are none.
@@ -183,7 +183,7 @@ impl<X: Upstream> View<X> {
     /// The policy of other settings; what was drawn once stays.
     pub(super) fn policy(&self, cluster: &config::Cluster, cx: &X::Context) -> Policy {
         let drawn = self.policy.first().and_then(First::seed);
-        Policy::of(cluster, || drawn.unwrap_or_else(|| X::seed(cx)))
+        Policy::of(cluster, || drawn.unwrap_or_else(|| cx.seed()))
     }
 
     /// Whether there is periodic work under these settings.
@@ -203,13 +203,13 @@ impl<X: Upstream> View<X> {
     /// Counts the endpoints of the plan; whether the view is to be made anew.
     pub(super) fn count(&self, cx: &X::Context, now: u64) -> bool {
         let Some(placed) = &self.placed else { return false };
-        let (placing, place) = (&*self.placing, &X::place(cx));
+        let (placing, place) = (&*self.placing, &cx.place());
         let callers = match &placing.sharing {
-            Sharing::Zone { own_cluster: Some(own), .. } => X::callers(cx, own),
+            Sharing::Zone { own_cluster: Some(own), .. } => cx.callers(own),
             _ => Vec::new(),
         };
         let counting = Counting { placing, place, callers: &callers, now };
-        let mut moved = placed.plan.count(&self.all, &counting, |shift| X::shifted(cx, shift));
+        let mut moved = placed.plan.count(&self.all, &counting, |shift| cx.shifted(shift));
         for (_, plan) in placed.parts.values() {
             moved |= plan.count(&self.all, &counting, |_| {});
         }
@@ -233,7 +233,7 @@ impl<X: Upstream> View<X> {
         let all = Group::new(&policy, set, Some(&self.all), &self.all.crowd);
         let placed = (placing.said || all.set.placed > 0).then(|| {
             let before = self.placed.as_deref();
-            Box::new(Placed::new(&all, &policy, &placing, &X::place(cx), before))
+            Box::new(Placed::new(&all, &policy, &placing, &cx.place(), before))
         });
         let pins = self.pins.of(&all.set);
         let view =

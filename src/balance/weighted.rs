@@ -1,6 +1,6 @@
 //! Turns by weights that follow from load reports (gRFC A58): when they are computed, and what they are.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use super::{
     endpoint::Endpoint,
@@ -22,7 +22,7 @@ pub(super) struct Weighted {
     /// A report has come since.
     told: AtomicBool,
     /// The turns of an endpoint without a weight; 0: all are equal.
-    mean: AtomicU32,
+    mean: AtomicU16,
 }
 
 impl Weighted {
@@ -39,7 +39,7 @@ impl Weighted {
             out_of_band: config.is_out_of_band().then(|| nanos(config.out_of_band_period())),
             computed: AtomicU64::new(0),
             told: AtomicBool::new(false),
-            mean: AtomicU32::new(0),
+            mean: AtomicU16::new(0),
         }
     }
 
@@ -64,7 +64,7 @@ impl Weighted {
             turns => turns,
         };
         // 0 only while the weights go: then anybody may have the turn.
-        if turns == 0 { u16::MAX } else { u16::try_from(turns).unwrap_or(u16::MAX) }
+        if turns == 0 { u16::MAX } else { turns }
     }
 
     /// Computes the weights anew, once a period at most. While calls are made it is asked again;
@@ -86,9 +86,9 @@ impl Weighted {
             Some(scale) => {
                 for (place, told) in each() {
                     let turns = weight(told).map_or(0, |weight| scale.turns(Some(weight)));
-                    place.store(u32::from(turns), Relaxed);
+                    place.store(turns, Relaxed);
                 }
-                self.mean.store(u32::from(scale.mean), Relaxed);
+                self.mean.store(scale.mean, Relaxed);
             }
         }
         told.then(|| now.saturating_add(self.period))

@@ -70,8 +70,8 @@ pub(crate) enum Change {
     Synced,
     /// Names are looked up from now on: those that are asked for come here.
     Looks(UnboundedSender<String>),
-    /// It was asked for, and is not there.
-    Unknown(String),
+    /// It was asked for, and is not there, for this reason.
+    Unknown(String, String),
     /// It is looked up no more.
     Forget(String),
     Confirmed,
@@ -258,9 +258,10 @@ impl Publisher {
         Asked(receiver)
     }
 
-    /// A name that was asked for is not there, as far as this source knows now.
-    pub fn unknown(&self, name: &str) {
-        drop(self.apply(Change::Unknown(name.to_owned())));
+    /// A name that was asked for is not there, as far as this source knows now, and why it thinks so:
+    /// calls to it that no other source defines say it.
+    pub fn unknown(&self, name: &str, reason: impl Into<String>) {
+        drop(self.apply(Change::Unknown(name.to_owned(), reason.into())));
     }
 
     /// How long a name that was asked for has not been called, to about a second; nothing if it was

@@ -196,7 +196,9 @@ impl Inner {
             }
             Change::Synced => self.sync(state, source),
             Change::Looks(names) => state.asking.looks(source, names),
-            Change::Unknown(name) => state.asking.answered(source, &name.to_ascii_lowercase()),
+            Change::Unknown(name, reason) => {
+                state.asking.unknown(source, &name.to_ascii_lowercase(), reason);
+            }
             Change::Forget(name) => {
                 let name = name.to_ascii_lowercase();
                 state.asking.forget(source, &name);

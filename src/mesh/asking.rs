@@ -36,6 +36,8 @@ pub(super) struct Asking {
 struct Asked {
     /// The sources that have not answered.
     awaited: BTreeSet<SourceId>,
+    /// Why sources that have answered do not know it.
+    reasons: BTreeMap<SourceId, String>,
     /// When it was last asked for; calls to what has been found do not ask.
     at: Instant,
 }
@@ -85,7 +87,7 @@ impl Asking {
         let told = self.lookers.iter().filter(|(_, sender)| sender.send(name.to_owned()).is_ok());
         let awaited: BTreeSet<_> = told.map(|(source, _)| *source).collect();
         let is_awaited = !awaited.is_empty();
-        self.names.insert(name.to_owned(), Asked { awaited, at });
+        self.names.insert(name.to_owned(), Asked { awaited, reasons: BTreeMap::new(), at });
         Ok(is_awaited)
     }
 
@@ -93,7 +95,23 @@ impl Asking {
     pub(super) fn answered(&mut self, source: SourceId, name: &str) {
         if let Some(asked) = self.names.get_mut(name) {
             asked.awaited.remove(&source);
+            asked.reasons.remove(&source);
         }
+    }
+
+    /// A source does not know the name.
+    pub(super) fn unknown(&mut self, source: SourceId, name: &str, reason: String) {
+        if let Some(asked) = self.names.get_mut(name) {
+            asked.awaited.remove(&source);
+            asked.reasons.insert(source, reason);
+        }
+    }
+
+    /// Why the sources that were asked do not know the name.
+    pub(super) fn reasons(&self, name: &str) -> Vec<String> {
+        let asked = self.names.get(plain(name));
+        let reasons = asked.into_iter().flat_map(|asked| asked.reasons.values());
+        reasons.filter(|reason| !reason.is_empty()).cloned().collect()
     }
 
     /// A source looks the name up no more: it is asked anew when it is next called.

@@ -29,7 +29,7 @@ use crate::{
     config::{self, Policy},
     discover::SourceId,
     observe::RouteMeter,
-    resilience::limit::Limiter,
+    resilience::limit::Limits,
     route::{Builder, Session, Steps},
 };
 
@@ -73,7 +73,7 @@ impl Inner {
         let layers = Layered::new(self.code.policy(name), laid.policies, laid.routed_by);
         let usual = layers.of_service(name);
         left_out.extend(usual.left_out.iter().cloned());
-        let limiter = limiter(&cell, &usual.merged);
+        let limiter = cell.limiter(&usual.merged);
         let usual = Shared::new(self, usual);
         let mut routes = routes_of(&said, name);
         state.runtime.fill(name, &mut said, &mut routes);
@@ -124,6 +124,9 @@ impl Inner {
             let policy = cell.policy(&told_by, &settings.merged);
             let meter = meter_of(&cell, &mut meters, name.as_ref());
             let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
+            let limit = route.policy.max_requests;
+            let limit = limit.map(|calls| cell.route_limits.limiter(&place, calls));
+            let limits = Limits::of(limit, limiter.as_ref());
             let way = self.way(state, &mut service_of, &route, &place);
             let session = self.code.session(service).or(way.session.as_ref());
             let session = session.and_then(Session::new).map(Arc::new);
@@ -135,6 +138,7 @@ impl Inner {
                 choosing: way.choosing,
                 steps: way.steps,
                 policy,
+                limits,
                 guards: way.guards,
                 faults: way.faults,
                 session,
@@ -258,12 +262,4 @@ fn meter_of(
     let Some(name) = name else { return Arc::clone(&cell.meter.plain) };
     let made = || Arc::new(cell.meter.route(name));
     Arc::clone(known.entry(Arc::clone(name)).or_insert_with(made))
-}
-
-/// The limit of a service; its count of calls in flight survives every update that keeps a limit.
-fn limiter(cell: &ServiceCell, merged: &Policy) -> Option<Arc<Limiter>> {
-    let limit = merged.max_requests?;
-    let before = cell.current.load();
-    let kept = before.as_ref().and_then(|service| service.limiter.as_ref());
-    Some(Limiter::resized(kept, limit))
 }

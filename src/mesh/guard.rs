@@ -12,41 +12,28 @@ mod authorize;
 mod fault;
 #[cfg(feature = "rls")]
 mod global_rate_limit;
+mod kept;
+mod made;
 mod rate_limit;
 mod upgrade;
 
 pub(crate) mod protect;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use http::{Request, Response};
 
-#[cfg(feature = "rls")]
-use self::global_rate_limit::GlobalRateLimit;
-use self::{
-    authorize::Authorize, fault::Fault, protect::Protecting, rate_limit::RateLimit,
-    upgrade::Upgrades,
+pub(super) use self::{
+    kept::{Kept, Place},
+    made::OfRoute,
 };
 use super::{
-    call::Caller,
-    cluster::Cluster,
-    compile::lines::{Line, running_lines},
-    describe::{Setting, SettingOrigin},
-    inner::Inner,
-    overlay::{Whose, is_authorization},
-    service::{Policy, Route, ServiceCell},
-    state::State,
+    call::Caller, cluster::Cluster, describe::Setting, inner::Inner, overlay::Whose,
+    service::Route, settings::By,
 };
 use crate::{
-    config::{self, Filter},
     core::{Body, BoxFuture, Error, Held, Instant, Outgoing},
     observe::End,
-    resilience::limit::Limiter,
 };
 
 /// One of them. It is asked once for each call, before anything of the request is changed.
@@ -54,30 +41,11 @@ pub(crate) trait Guard: fmt::Debug + Send + Sync {
     /// Whether the call goes on.
     fn enter(self: Arc<Self>, asked: Asked<'_>) -> Entry;
 
-    /// What it would say to this call, in words; none: it has nothing to say.
-    fn explain(&self, _dry: &Dry<'_>) -> Option<String> {
-        None
-    }
+    /// What it would say to a call that is tried out; nothing is counted.
+    fn explain(&self, dry: &Dry<'_>) -> Foretold;
 
-    /// Whether it would refuse this call.
-    fn fails(&self, _dry: &Dry<'_>) -> bool {
-        false
-    }
-
-    /// Its name and its settings, for `describe()`.
-    fn setting(&self) -> Option<(&'static str, String)> {
-        None
-    }
-
-    /// Why such a call might be refused now, in words; nothing is counted.
-    fn foretell(&self, _request: &Request<()>, _policy: &Policy, _now: u64) -> Option<String> {
-        None
-    }
-
-    /// Its settings with their origin, as far as it shows them.
-    fn settings(&self, _source: Option<&str>) -> Vec<Setting> {
-        Vec::new()
-    }
+    /// Its settings, which these words are.
+    fn settings(&self, by: By<'_>) -> Vec<Setting>;
 
     /// How full it is, if it is a limit of calls in flight.
     fn level(&self) -> Option<Level> {
@@ -99,9 +67,30 @@ impl<'a> Dry<'a> {
         clusters.get(0).filter(|_| clusters.is_single()).map(|target| &*target.name)
     }
 
+    /// Its route answers it by itself: nobody is called.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.route.clusters.get(0).is_none()
+    }
+
     /// In nanoseconds since the mesh's epoch.
     fn now(&self) -> u64 {
         self.inner.epoch.nanos(Instant::now())
+    }
+}
+
+/// What a guard would say to a call.
+#[derive(Debug, Default)]
+pub(crate) struct Foretold {
+    /// In words; none: it has nothing to say.
+    pub(crate) told: Option<String>,
+    /// Why it would, or might, refuse the call.
+    pub(crate) refuses: Option<String>,
+}
+
+impl Foretold {
+    /// It says this, which may be a refusal.
+    fn said(told: String, is_refusal: bool) -> Self {
+        Self { refuses: is_refusal.then(|| told.clone()), told: Some(told) }
     }
 }
 
@@ -127,6 +116,13 @@ pub(crate) struct Asked<'a> {
     pub(crate) bound: Option<Instant>,
     /// The first in nanoseconds since the mesh's epoch, or later if it has waited.
     pub(crate) now: u64,
+}
+
+impl Asked<'_> {
+    /// The same, now.
+    pub(crate) fn at(&mut self, now: u64) -> Asked<'_> {
+        Asked { request: &mut *self.request, now, ..*self }
+    }
 }
 
 /// What a guard says.
@@ -165,61 +161,6 @@ pub(crate) struct Ended<'a> {
     pub(crate) now: u64,
 }
 
-/// The guards of a service that are in use, by where and what is said of them. Locked by updates only.
-#[derive(Debug, Default)]
-pub(super) struct Kept(Mutex<HashMap<Place, Said>>);
-
-/// What is said in one place, in few words.
-type Said = Vec<(Filter, Arc<dyn Guard>)>;
-
-/// Where a filter is said: at the service, or at one of its routes, by name or by number.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) enum Place {
-    Mesh,
-    Service,
-    Route(String),
-    Numbered(usize),
-    /// At a cluster of a route, by its number.
-    Cluster(Box<Self>, usize),
-}
-
-// === impl Kept ===
-
-impl Kept {
-    /// The guard that is said so in this place.
-    fn guard(
-        &self,
-        place: &Place,
-        filter: &Filter,
-        make: impl FnOnce() -> Option<Arc<dyn Guard>>,
-    ) -> Option<Arc<dyn Guard>> {
-        let mut kept = self.lock();
-        let known = kept.get(place).into_iter().flatten().find(|(said, _)| said == filter);
-        if let Some((_, guard)) = known {
-            return Some(Arc::clone(guard));
-        }
-        let guard = make()?;
-        kept.entry(place.clone()).or_default().push((filter.clone(), Arc::clone(&guard)));
-        Some(guard)
-    }
-
-    /// Forgets those that no call can meet any more.
-    pub(super) fn tidy(&self) {
-        self.lock().retain(|_, said| {
-            said.retain(|(_, guard)| Arc::strong_count(guard) > 1);
-            !said.is_empty()
-        });
-    }
-
-    pub(super) fn clear(&self) {
-        self.lock().clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Said>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A guard in the list of a route, and who says it.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
@@ -248,15 +189,6 @@ impl Deref for Placed {
     }
 }
 
-/// What a route says that its guards are made of, beside filters.
-#[derive(Clone, Copy)]
-pub(super) struct OfRoute<'a> {
-    pub(super) place: &'a Place,
-    pub(super) whose: Whose,
-    pub(super) max_requests: Option<u32>,
-    pub(super) upgrades: &'a [config::Upgrade],
-}
-
 /// What is told of the guards of a route.
 pub(super) fn settings(inner: &Inner, route: &Route) -> Vec<Setting> {
     let lists = route.guards.iter().chain(&route.faults);
@@ -266,141 +198,12 @@ pub(super) fn settings(inner: &Inner, route: &Route) -> Vec<Setting> {
 /// The same of a list.
 pub(super) fn settings_of(inner: &Inner, list: &[Placed]) -> Vec<Setting> {
     let told = list.iter().flat_map(|placed| {
-        let (origin, source) = match placed.whose {
-            Whose::Code => (SettingOrigin::Code, None),
-            Whose::Source(source) => {
-                let name = inner.sources.get(source.index()).map(String::as_str);
-                (SettingOrigin::ControlPlane, name)
-            }
-        };
-        let setting = placed.setting().map(|(name, value)| {
-            let source = source.map(str::to_owned);
-            Setting { name: name.into(), value, origin, source }
-        });
-        setting.into_iter().chain(placed.settings(source))
+        placed.settings(match placed.whose {
+            Whose::Code => By::Code,
+            Whose::Source(source) => By::Source(Some(inner.source_name(source))),
+        })
     });
     told.collect()
-}
-
-/// Whether a filter is met by each attempt instead of by the call.
-fn is_of_attempts(filter: &Filter) -> bool {
-    matches!(filter, Filter::Fault(fault) if fault.per_attempt == Some(true))
-}
-
-/// The limits of a service's routes that are in use: their counts go on, whatever the new limit is.
-/// Locked by updates only.
-#[derive(Debug, Default)]
-pub(super) struct RouteLimits(Mutex<HashMap<Place, Arc<Limiter>>>);
-
-// === impl RouteLimits ===
-
-impl RouteLimits {
-    fn limiter(&self, place: &Place, calls: u32) -> Arc<Limiter> {
-        let mut limits = self.lock();
-        let known = limits.get(place);
-        let limiter = Limiter::resized(known, calls);
-        if known.is_none() {
-            limits.insert(place.clone(), Arc::clone(&limiter));
-        }
-        limiter
-    }
-
-    /// Forgets those that no call can meet any more.
-    pub(super) fn tidy(&self) {
-        self.lock().retain(|_, limiter| Arc::strong_count(limiter) > 1);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Arc<Limiter>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Inner ===
-
-impl Inner {
-    /// The guards of a route, or of one of its clusters: rules of authorisation, what the route says of
-    /// upgrades, then the others, each of the mesh, then of its service, then its own; most routes have
-    /// none.
-    pub(super) fn guards(
-        &self,
-        state: &mut State,
-        cell: &ServiceCell,
-        lines: &[Line<'_>],
-        route: OfRoute<'_>,
-    ) -> Option<Arc<[Placed]>> {
-        let mut guards = self.made(state, cell, lines, false);
-        let OfRoute { place, whose, max_requests, upgrades } = route;
-        if let Some(guard) = Upgrades::of(upgrades) {
-            let rules = guards.iter().take_while(|placed| placed.authorizes).count();
-            guards.insert(rules, Placed { guard, whose, authorizes: false });
-        }
-        if let Some(calls) = max_requests {
-            let guard = Protecting::fixed(cell.route_limits.limiter(place, calls), self.epoch);
-            guards.push(Placed { guard, whose, authorizes: false });
-        }
-        (!guards.is_empty()).then(|| guards.into())
-    }
-
-    /// The same of each attempt: the faults that are for those.
-    pub(super) fn faults(
-        &self,
-        state: &mut State,
-        cell: &ServiceCell,
-        lines: &[Line<'_>],
-    ) -> Option<Arc<[Placed]>> {
-        let faults = self.made(state, cell, lines, true);
-        (!faults.is_empty()).then(|| faults.into())
-    }
-
-    fn made(
-        &self,
-        state: &mut State,
-        cell: &ServiceCell,
-        lines: &[Line<'_>],
-        of_attempts: bool,
-    ) -> Vec<Placed> {
-        let of_mesh = self.code.filters.iter();
-        let of_mesh = of_mesh.map(|filter| Line::new(filter, &Place::Mesh, Whose::Code));
-        let all = of_mesh.chain(running_lines(lines));
-        let all = all.filter(|line| is_of_attempts(line.filter) == of_attempts);
-        // Others take tokens, ask, wait and edit headers: who is denied has done none of it.
-        let (rules, others): (Vec<_>, Vec<_>) = all.partition(|line| is_authorization(line.filter));
-        let guards = rules.into_iter().chain(others).filter_map(|line| {
-            let Line { place, whose, filter, .. } = line;
-            let make = || self.make_guard(state, cell, place, filter);
-            let guard = cell.guards.guard(place, filter, make)?;
-            Some(Placed { guard, whose, authorizes: is_authorization(filter) })
-        });
-        guards.collect()
-    }
-
-    /// The guard that a validated filter asks for, if it asks for one.
-    #[cfg_attr(
-        not(feature = "rls"),
-        allow(unused_variables, reason = "no guard without it asks for a cluster")
-    )]
-    fn make_guard(
-        &self,
-        state: &mut State,
-        cell: &ServiceCell,
-        place: &Place,
-        filter: &Filter,
-    ) -> Option<Arc<dyn Guard>> {
-        let labels = &self.code.labels;
-        match filter {
-            Filter::Fault(said) => Some(Arc::new(Fault::new(said)?)),
-            Filter::Authorize(said) => Some(Arc::new(Authorize::new(&cell.name, said))),
-            Filter::RateLimit(limit) => Some(Arc::new(RateLimit::new(limit, labels))),
-            #[cfg(feature = "rls")]
-            Filter::GlobalRateLimit(limit) => {
-                let cell = self.cell_beside(state, "rate limits", &limit.cluster)?;
-                Some(Arc::new(GlobalRateLimit::new(limit, labels, cell)))
-            }
-            #[cfg(all(test, feature = "testing"))]
-            Filter::Extension(extension) => tests::made(extension),
-            filter => Protecting::of(place, filter, self.epoch, &self.random),
-        }
-    }
 }
 
 #[cfg(all(test, feature = "testing"))]

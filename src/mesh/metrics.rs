@@ -359,8 +359,13 @@ fn concurrency(service: &ServiceCell, metric: Metric, samples: &mut Vec<MetricSa
     }
     let mut told = Vec::new();
     for route in current.table.iter() {
-        for guard in route.guards.iter().flat_map(|guards| guards.iter()) {
-            let Some(level) = guard.level() else { continue };
+        let guards = route.guards.iter().flat_map(|guards| guards.iter());
+        let own = route.limits.as_ref().and_then(|limits| limits.of_route());
+        let own = own.map(|own| {
+            let (limit, active) = (own.limit(), own.taken());
+            Level { name: "max_requests", limit, active, is_of_service: false }
+        });
+        for level in guards.filter_map(|guard| guard.level()).chain(own) {
             let Level { name, limit, active, is_of_service } = level;
             let meter = if is_of_service { &service.meter.plain } else { &route.meter };
             let key = (Arc::as_ptr(meter), name, is_of_service);

@@ -43,6 +43,7 @@ mod keeper;
 #[cfg_attr(not(feature = "_tls"), path = "keys_off.rs")]
 mod keys;
 mod leaf;
+mod limits;
 mod listed;
 mod metrics;
 mod node;

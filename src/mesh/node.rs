@@ -1,4 +1,4 @@
-//! What an endpoint owns from its first pick on, and what it is built with.
+//! What an endpoint owns from its first pick on, and what its cluster is in.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
     stage::{Erased, Next, Stage},
 };
 use crate::{
-    balance::{Callers, Shift, Spec, Upstream, health},
+    balance::{Callers, Environment, Shift, Spec, Upstream, health},
     config::{self, Protocol, SecurityMode},
     core::{BodyEnd, EjectReason, Instant, Random, ReturnReason},
     observe::{ClusterMeter, End, EndpointMeter, Verb, trace::Peer},
@@ -115,22 +115,8 @@ impl Upstream for Node {
         &self.name
     }
 
-    fn added(spec: &Spec, cx: &NodeContext) {
-        cx.meter.endpoint_added(spec.address());
-        cx.members.notify_one();
-    }
-
-    fn removed(spec: &Spec, cx: &NodeContext) {
-        cx.meter.endpoint_removed(spec.address());
-        cx.members.notify_one();
-    }
-
     fn available(&self, now: u64) -> bool {
         self.pool.available(now)
-    }
-
-    fn random(cx: &NodeContext) -> Arc<Random> {
-        Arc::clone(&cx.shared.random)
     }
 
     fn link(&self, now: u64) -> health::Link {
@@ -165,18 +151,6 @@ impl Upstream for Node {
         self.pool.renew();
     }
 
-    fn wake(cx: &NodeContext) {
-        cx.woken.notify_one();
-        cx.members.notify_one();
-        #[cfg(feature = "orca")]
-        cx.owing.notify_one();
-    }
-
-    #[cfg(feature = "orca")]
-    fn probes_due(cx: &NodeContext) {
-        cx.owing.notify_one();
-    }
-
     fn is_failing(&self) -> bool {
         self.pool.is_failing()
     }
@@ -189,28 +163,56 @@ impl Upstream for Node {
         self.pool.round_trip()
     }
 
-    fn place(cx: &NodeContext) -> config::Place {
-        (*cx.place).clone()
-    }
-
-    fn callers(cx: &NodeContext, cluster: &str) -> Vec<Callers> {
-        cx.peers.callers(cluster, cx.shared.epoch.nanos(Instant::now()))
-    }
-
-    fn seed(cx: &NodeContext) -> u64 {
-        cx.shared.random.next()
-    }
-
-    fn shifted(cx: &NodeContext, shift: Shift) {
-        cx.meter.shifted(shift.priority, shift.distance, shift.percent, shift.panic);
-    }
-
     fn streamed(&self, end: BodyEnd, nanos: u64) {
         self.meter.record(Verb::GRPC, End::of_body(end), nanos);
     }
 }
 
 // === impl NodeContext ===
+
+impl Environment for NodeContext {
+    fn random(&self) -> Arc<Random> {
+        Arc::clone(&self.shared.random)
+    }
+
+    fn seed(&self) -> u64 {
+        self.shared.random.next()
+    }
+
+    fn place(&self) -> config::Place {
+        (*self.place).clone()
+    }
+
+    fn callers(&self, cluster: &str) -> Vec<Callers> {
+        self.peers.callers(cluster, self.shared.epoch.nanos(Instant::now()))
+    }
+
+    fn added(&self, spec: &Spec) {
+        self.meter.endpoint_added(spec.address());
+        self.members.notify_one();
+    }
+
+    fn removed(&self, spec: &Spec) {
+        self.meter.endpoint_removed(spec.address());
+        self.members.notify_one();
+    }
+
+    fn shifted(&self, shift: Shift) {
+        self.meter.shifted(shift.priority, shift.distance, shift.percent, shift.panic);
+    }
+
+    fn wake(&self) {
+        self.woken.notify_one();
+        self.members.notify_one();
+        #[cfg(feature = "orca")]
+        self.owing.notify_one();
+    }
+
+    #[cfg(feature = "orca")]
+    fn probes_due(&self) {
+        self.owing.notify_one();
+    }
+}
 
 impl NodeContext {
     /// The endpoint as an own leaf is told of it.

@@ -154,7 +154,9 @@ impl Inner {
         let lost = self.lost_sources();
         let error = error(ErrorKind::UnknownService);
         if lost.is_empty() {
-            return error.detail(format!("not defined by any source ({sources})"));
+            let said = self.state().asking.reasons(name).into_iter();
+            let said: String = said.map(|reason| format!("; {reason}")).collect();
+            return error.detail(format!("not defined by any source ({sources}){said}"));
         }
         error.detail(lost.join("; ")).check("what was refused, and the name's spelling")
     }

@@ -16,7 +16,8 @@ use http::uri::Authority;
 use super::{
     choosing::{ByHeader, Choosing},
     cluster::Cluster,
-    guard::{Kept, Placed, RouteLimits},
+    guard::{Kept, Placed},
+    limits::RouteLimits,
     resolve::HTTPS,
     terms::Terms,
 };
@@ -33,7 +34,7 @@ use crate::{
         budget::{Purse, Throttled},
         deadline,
         hedge::Hedging,
-        limit::Limiter,
+        limit::{Limiter, Limits},
         retry,
     },
     route::{self, Hashing, Session, Split, Steps, Table},
@@ -68,6 +69,7 @@ type HedgedRoutes = HashMap<Arc<str>, Vec<(config::Hedge, Arc<Hedging>)>>;
 /// The compiled service: a call pins it from start to end.
 pub(crate) struct Service {
     pub(crate) table: Table<Route>,
+    /// Its limit, which that of each of its routes is inside of.
     pub(crate) limiter: Option<Arc<Limiter>>,
 }
 
@@ -83,6 +85,8 @@ pub(crate) struct Route {
     /// What it does without a cluster.
     pub(crate) steps: Option<Steps>,
     pub(crate) policy: Policy,
+    /// The limits of calls in flight: its own, and its service's.
+    pub(crate) limits: Option<Arc<Limits>>,
     /// What a call passes before its first attempt; mostly nothing.
     pub(crate) guards: Option<Arc<[Placed]>>,
     /// What each of its attempts may meet; mostly nothing.

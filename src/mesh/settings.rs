@@ -13,6 +13,7 @@ mod route;
 mod security;
 mod words;
 
+pub(crate) use self::layers::By;
 pub(super) use self::{cluster::of_cluster, route::of_route, security::identity, words::name_of};
 use self::{
     layers::Layers,

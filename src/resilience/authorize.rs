@@ -46,7 +46,7 @@ use http::StatusCode;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::exchange::Exchange;
+use super::{admitting::Admission, exchange::Exchange};
 use crate::{
     authorize::{Caller, Facts, Rules, Who},
     config::{self, ConfigError, ConfigErrors},
@@ -70,10 +70,8 @@ pub struct Authorize<S> {
 #[pin_project::pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<F> {
-    /// Nothing, where the request is denied.
     #[pin]
-    inner: Option<F>,
-    error: Option<Error>,
+    state: Admission<F>,
 }
 
 struct Shared {
@@ -191,10 +189,11 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        match self.shared.denial(&request) {
-            Some(error) => ResponseFuture { inner: None, error: Some(error) },
-            None => ResponseFuture { inner: Some(self.inner.call(request)), error: None },
-        }
+        let state = match self.shared.denial(&request) {
+            Some(error) => Admission::Refused { error },
+            None => Admission::Admitted { inner: self.inner.call(request), pass: () },
+        };
+        ResponseFuture { state }
     }
 }
 
@@ -206,12 +205,7 @@ where
     type Output = Result<T, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        match (this.inner.as_pin_mut(), this.error.take()) {
-            (_, Some(error)) => Poll::Ready(Err(error.into())),
-            (Some(inner), None) => inner.poll(cx).map_err(Into::into),
-            (None, None) => Poll::Pending,
-        }
+        self.project().state.poll(cx).map(|(result, ())| result)
     }
 }
 
@@ -230,7 +224,7 @@ impl<S: fmt::Debug> fmt::Debug for Authorize<S> {
 impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")
-            .field("denied", &self.error.is_some())
+            .field("denied", &self.state.is_refused())
             .finish_non_exhaustive()
     }
 }

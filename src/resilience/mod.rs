@@ -54,6 +54,7 @@
 
 pub mod adaptive;
 pub mod admission;
+mod admitting;
 pub mod authorize;
 #[doc(hidden)]
 pub mod bench;
@@ -73,6 +74,7 @@ pub(crate) mod outcome;
 pub(crate) mod protect;
 pub mod queue;
 pub mod rate_limit;
+mod repeating;
 pub mod retry;
 mod rolling;
 #[cfg(test)]

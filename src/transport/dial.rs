@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     config::{Address, CallPriority, Protocol, TransportSettings},
-    core::{BoxFuture, DisconnectReason, Instant, Random, nanos},
+    core::{BoxFuture, DisconnectReason, Held, Instant, Random, nanos},
     observe::{ClusterMeter, Connection, Made},
-    resilience::breaker::{Breakers, Place, Room},
+    resilience::breaker::{Breakers, Room},
 };
 
 /// Where an endpoint is reached, and who is told when it is not.
@@ -285,7 +285,7 @@ impl Dialer {
     }
 
     /// A place among the attempts that wait for a connection.
-    pub(super) fn pending(&self, priority: CallPriority) -> Result<Option<Place>, ConnectError> {
+    pub(super) fn pending(&self, priority: CallPriority) -> Result<Option<Held>, ConnectError> {
         self.breakers.wait(priority).map_err(ConnectError::pending)
     }
 

@@ -60,7 +60,7 @@ async fn each_piece_names_its_place() {
             "fraction.percent = 100.5: must be in 0..=100",
         ),
         (format!("{{{to}, matches: [{{fraction: {{percent: .nan}}}}]}}"), "expected a number"),
-        (format!("{{{to}, matches: [{{fraction: {{percent: 5, key: k}}}}]}}"), "fraction.key"),
+        (format!("{{{to}, matches: [{{fraction: {{percent: 5, key: \"\"}}}}]}}"), "fraction.key"),
         (format!("{{{to}, hosts: [\"a.*.b\"]}}"), "hosts[0] = a.*.b"),
         (
             format!("{{{to}, matches: [{{path: {{exact: /a}}, grpc: {{}}}}]}}"),

@@ -8,7 +8,7 @@ use std::sync::{
 #[cfg(feature = "orca")]
 use crate::balance::report::{Entry, LATENCY_US, RIF, Report};
 use crate::{
-    balance::{Ask, Balancer, Endpoint, InFlight, Outcome, Spec, Upstream},
+    balance::{Ask, Balancer, Endpoint, Environment, InFlight, Outcome, Spec, Upstream},
     config::{self, TransportSettings},
     core::{Epoch, Random},
     transport::Backoff,
@@ -78,20 +78,16 @@ impl Upstream for Way {
         &self.name
     }
 
-    fn added(_spec: &Spec, _woken: &AtomicBool) {}
-
-    fn removed(_spec: &Spec, _woken: &AtomicBool) {}
-
     fn available(&self, now: u64) -> bool {
         !self.backoff.lasts(now)
     }
 
-    fn respecified(&self, _spec: &Spec) {}
-
     fn retire(&self) {}
+}
 
-    fn wake(woken: &AtomicBool) {
-        woken.store(true, Relaxed);
+impl Environment for AtomicBool {
+    fn wake(&self) {
+        self.store(true, Relaxed);
     }
 }
 

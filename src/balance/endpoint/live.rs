@@ -1,7 +1,7 @@
 //! What is known of an endpoint since its first pick.
 
 #[cfg(feature = "orca")]
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU16;
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicU64, Ordering::Relaxed},
@@ -27,7 +27,7 @@ pub(in crate::balance) struct Live<X> {
     pub(in crate::balance) told: OnceLock<Box<Told>>,
     /// Its turns by what it tells, against 65535; 0 while it has no weight.
     #[cfg(feature = "orca")]
-    pub(in crate::balance) turns: AtomicU32,
+    pub(in crate::balance) turns: AtomicU16,
     pub(in crate::balance) epoch: Epoch,
     /// What is counted of its outcomes, where the cluster asks for it.
     pub(in crate::balance) watch: OnceLock<Box<Watch>>,
@@ -55,7 +55,7 @@ impl<X: Upstream> Live<X> {
             #[cfg(feature = "orca")]
             told: OnceLock::new(),
             #[cfg(feature = "orca")]
-            turns: AtomicU32::new(0),
+            turns: AtomicU16::new(0),
             epoch,
             watch: OnceLock::new(),
             renewed: AtomicU64::new(0),
@@ -68,7 +68,7 @@ impl<X: Upstream> Live<X> {
 
     /// Counts its outcomes from now on.
     pub(in crate::balance) fn watched(&self, health: &Arc<Cluster>) -> &Watch {
-        self.watch.get_or_init(|| health.watch())
+        self.watch.get_or_init(|| Box::new(Watch::new(health)))
     }
 
     /// Ends an ejection, if there is one.

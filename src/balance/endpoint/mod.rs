@@ -12,7 +12,10 @@ use std::sync::{
 
 use self::leaving::Leaving;
 pub(super) use self::live::Live;
-pub(crate) use self::{spec::Spec, upstream::Upstream};
+pub(crate) use self::{
+    spec::Spec,
+    upstream::{Environment, Upstream},
+};
 use super::{atomic, hash::Crowd};
 use crate::{
     config::{Health, Locality},

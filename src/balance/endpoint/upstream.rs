@@ -1,4 +1,4 @@
-//! What an endpoint owns from its first pick on, as its balancer knows it.
+//! What an endpoint owns from its first pick on, and what its cluster is in, as its balancer knows both.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,53 +15,20 @@ use crate::{
 /// What an endpoint owns from its first pick on: its connections.
 pub(crate) trait Upstream: Send + Sync + 'static {
     /// What every endpoint of a cluster is built with.
-    type Context: Send + Sync;
+    type Context: Environment;
 
     fn build(spec: &Spec, cx: &Self::Context) -> Self;
 
     /// The endpoint's address.
     fn name(&self) -> &Arc<str>;
 
-    /// An endpoint has joined the cluster.
-    fn added(spec: &Spec, cx: &Self::Context);
-
-    /// An endpoint has left the cluster.
-    fn removed(spec: &Spec, cx: &Self::Context);
-
     /// False while it is known that a call could not be sent.
     fn available(&self, now: u64) -> bool;
-
-    /// What the whole mesh draws its random words from.
-    fn random(_cx: &Self::Context) -> Arc<Random> {
-        Arc::default()
-    }
 
     /// What its connections are at.
     fn link(&self, _now: u64) -> Link {
         Link::Idle
     }
-
-    /// It is out of use for so many nanoseconds.
-    fn ejected(&self, _reason: EjectReason, _nanos: u64) {}
-
-    /// It is in use again.
-    fn returned(&self, _reason: ReturnReason) {}
-
-    /// Its source says something else of it, under which its connections stay.
-    fn respecified(&self, spec: &Spec);
-
-    /// The endpoint has left the cluster; what is in flight goes on.
-    fn retire(&self);
-
-    /// Its connections are replaced: idle ones close now, busy ones when they are done.
-    fn renew(&self) {}
-
-    /// Who keeps the balancer looks again.
-    fn wake(_cx: &Self::Context) {}
-
-    /// Whole probes are owed.
-    #[cfg(feature = "orca")]
-    fn probes_due(_cx: &Self::Context) {}
 
     /// Whether it could not be connected to, and has not answered since: the next call is a trial.
     fn is_failing(&self) -> bool {
@@ -78,24 +45,63 @@ pub(crate) trait Upstream: Send + Sync + 'static {
         None
     }
 
-    /// Where the caller runs.
-    fn place(_cx: &Self::Context) -> Place {
-        Place::default()
-    }
+    /// Its source says something else of it, under which its connections stay.
+    fn respecified(&self, _spec: &Spec) {}
 
-    /// Where the callers of the own service are: the endpoints of this cluster.
-    fn callers(_cx: &Self::Context, _cluster: &str) -> Vec<Callers> {
-        Vec::new()
-    }
+    /// The endpoint has left the cluster; what is in flight goes on.
+    fn retire(&self);
 
-    /// A random word that the cluster keeps.
-    fn seed(_cx: &Self::Context) -> u64 {
-        0
-    }
+    /// Its connections are replaced: idle ones close now, busy ones when they are done.
+    fn renew(&self) {}
 
-    /// Calls go from one priority to another, or health is not asked for any more.
-    fn shifted(_cx: &Self::Context, _shift: Shift) {}
+    /// It is out of use for so many nanoseconds.
+    fn ejected(&self, _reason: EjectReason, _nanos: u64) {}
+
+    /// It is in use again.
+    fn returned(&self, _reason: ReturnReason) {}
 
     /// An attempt on a gRPC call has ended so long after its start, and only now its outcome is known.
     fn streamed(&self, _end: BodyEnd, _nanos: u64) {}
 }
+
+/// What a cluster is in: where it is called from, who draws for it, and who is told of it.
+pub(crate) trait Environment: Send + Sync + 'static {
+    /// What the whole mesh draws its random words from.
+    fn random(&self) -> Arc<Random> {
+        Arc::default()
+    }
+
+    /// A random word that the cluster keeps.
+    fn seed(&self) -> u64 {
+        0
+    }
+
+    /// Where the caller runs.
+    fn place(&self) -> Place {
+        Place::default()
+    }
+
+    /// Where the callers of the own service are: the endpoints of this cluster.
+    fn callers(&self, _cluster: &str) -> Vec<Callers> {
+        Vec::new()
+    }
+
+    /// An endpoint has joined the cluster.
+    fn added(&self, _spec: &Spec) {}
+
+    /// An endpoint has left the cluster.
+    fn removed(&self, _spec: &Spec) {}
+
+    /// Calls go from one priority to another, or health is not asked for any more.
+    fn shifted(&self, _shift: Shift) {}
+
+    /// Who keeps the balancer looks again.
+    fn wake(&self) {}
+
+    /// Whole probes are owed.
+    #[cfg(feature = "orca")]
+    fn probes_due(&self) {}
+}
+
+/// Nowhere, and nobody is told.
+impl Environment for () {}

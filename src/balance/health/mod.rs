@@ -9,7 +9,8 @@
 //! | `outlier.rs` | Envoy's outlier detection: rows, windows, how long |
 //! | `accrual.rs` | Finagle's and Linkerd's failure accrual |
 //! | `floor.rs` | how many may be out |
-//! | `watch.rs` | outcomes in, ejections and returns out |
+//! | `watch.rs` | outcomes of an endpoint in, its ejections and returns out |
+//! | `cluster.rs` | its cluster: the rules, and the windows that are compared |
 //! | `check.rs` | active checks: what a result makes of an endpoint, and when the next is due |
 //!
 //! **How one comes back.** When the time of an ejection is over, one call is sent to the
@@ -23,6 +24,7 @@
 
 mod accrual;
 pub(crate) mod check;
+mod cluster;
 mod floor;
 #[cfg(test)]
 mod model;
@@ -34,12 +36,12 @@ pub(super) mod state;
 mod tests;
 mod watch;
 
-pub(super) use self::{phase::Said, watch::Watch};
 pub(crate) use self::{
+    cluster::Health,
     phase::{Checked, Link, Phase},
     rules::Rules,
-    watch::Health,
 };
+pub(super) use self::{phase::Said, watch::Watch};
 use super::atomic;
 use crate::core::EjectReason;
 

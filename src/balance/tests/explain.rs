@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::{MILLI, SECOND, endpoint, policies};
 use crate::{
     balance::{
-        Ask, Asked, Balancer, Choice, HealthSet, InFlight, Outcome, Over, PickError,
+        Ask, Asked, Balancer, Choice, Environment, HealthSet, InFlight, Outcome, Over, PickError,
         PickExplanation, PickReason, Spec, Upstream, Wanted,
     },
     config::{
@@ -45,6 +45,8 @@ impl Wires {
     }
 }
 
+impl Environment for Wires {}
+
 impl Upstream for Peer {
     type Context = Wires;
 
@@ -55,10 +57,6 @@ impl Upstream for Peer {
     fn name(&self) -> &Arc<str> {
         &self.name
     }
-
-    fn added(_spec: &Spec, _wires: &Wires) {}
-
-    fn removed(_spec: &Spec, _wires: &Wires) {}
 
     fn available(&self, _now: u64) -> bool {
         !self.wire.down.load(Relaxed)
@@ -71,8 +69,6 @@ impl Upstream for Peer {
     fn back_off(&self, _now: u64) -> u64 {
         3 * SECOND
     }
-
-    fn respecified(&self, _spec: &Spec) {}
 
     fn retire(&self) {}
 }

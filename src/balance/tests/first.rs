@@ -7,7 +7,10 @@ use std::sync::{
 
 use super::{Address, MILLI, SECOND, address, endpoint, under};
 use crate::{
-    balance::{Ask, Balancer, Endpoint, Outcome, PickError, Spec, Upstream, Wanted, health::Link},
+    balance::{
+        Ask, Balancer, Endpoint, Environment, Outcome, PickError, Spec, Upstream, Wanted,
+        health::Link,
+    },
     config::{self, Health, PickFirst},
     core::{Epoch, Random},
 };
@@ -17,6 +20,12 @@ struct Wire {
     name: Arc<str>,
     link: AtomicU8,
     available: AtomicBool,
+}
+
+impl Environment for u64 {
+    fn seed(&self) -> u64 {
+        *self
+    }
 }
 
 impl Upstream for Wire {
@@ -32,10 +41,6 @@ impl Upstream for Wire {
         &self.name
     }
 
-    fn added(_spec: &Spec, _seed: &u64) {}
-
-    fn removed(_spec: &Spec, _seed: &u64) {}
-
     fn available(&self, _now: u64) -> bool {
         self.available.load(Relaxed)
     }
@@ -47,12 +52,6 @@ impl Upstream for Wire {
             _ => Link::Ready,
         }
     }
-
-    fn seed(seed: &u64) -> u64 {
-        *seed
-    }
-
-    fn respecified(&self, _spec: &Spec) {}
 
     fn retire(&self) {}
 }

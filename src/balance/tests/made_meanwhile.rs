@@ -7,6 +7,7 @@ use std::sync::{
 
 use super::{Ask, Balancer, SECOND, Spec, Upstream, address, endpoint, under};
 use crate::{
+    balance::{Environment, health::Checked},
     config::{self, Cluster, OutlierDetection, Protocol},
     core::{Epoch, Random},
 };
@@ -19,6 +20,8 @@ struct Slow {
     name: Arc<str>,
     retired: AtomicBool,
 }
+
+impl Environment for Meanwhile {}
 
 impl Upstream for Slow {
     type Context = Meanwhile;
@@ -34,30 +37,34 @@ impl Upstream for Slow {
         &self.name
     }
 
-    fn added(_spec: &Spec, _meanwhile: &Meanwhile) {}
-
-    fn removed(_spec: &Spec, _meanwhile: &Meanwhile) {}
-
     fn available(&self, _now: u64) -> bool {
         true
     }
-
-    fn respecified(&self, _spec: &Spec) {}
 
     fn retire(&self) {
         self.retired.store(true, Relaxed);
     }
 }
 
+/// The balancer of these endpoints, and what happens to it while the next state is being made.
+fn during_which(
+    cluster: &Cluster,
+    endpoints: Vec<config::Endpoint>,
+    happens: impl FnOnce(&Balancer<Slow>) + Send + 'static,
+) -> Arc<Balancer<Slow>> {
+    let balancer = Balancer::<Slow>::new(cluster, Meanwhile::default(), Epoch::now());
+    let balancer = Arc::new(balancer);
+    balancer.replace(endpoints);
+    let changed = Arc::clone(&balancer);
+    *balancer.context().lock().unwrap() = Some(Box::new(move || happens(&changed)));
+    balancer
+}
+
 /// The endpoint of a first pick during which this happened.
 fn picked_while(
     happens: impl FnOnce(&Balancer<Slow>) + Send + 'static,
 ) -> Arc<super::Endpoint<Slow>> {
-    let balancer = Balancer::<Slow>::new(&Cluster::default(), Meanwhile::default(), Epoch::now());
-    let balancer = Arc::new(balancer);
-    balancer.replace(vec![endpoint(1)]);
-    let changed = Arc::clone(&balancer);
-    *balancer.context().lock().unwrap() = Some(Box::new(move || happens(&changed)));
+    let balancer = during_which(&Cluster::default(), vec![endpoint(1)], happens);
     let flight = balancer.pick(Ask::any(SECOND, &Random::seeded(1), &[])).unwrap();
     Arc::clone(flight.endpoint())
 }
@@ -101,4 +108,17 @@ fn connections_of_one_that_leaves_meanwhile_are_drained() {
         balancer.remove(&[address(1)]);
     });
     assert!(is_drained(&picked));
+}
+
+#[test]
+fn a_plan_that_is_made_meanwhile_counts_what_a_check_has_found() {
+    let at = |number, priority| config::Endpoint { priority, ..endpoint(number) };
+    let balancer = during_which(&Cluster::default(), vec![at(1, 0), at(2, 1)], move |balancer| {
+        balancer.upsert(vec![at(3, 1)]);
+    });
+    let by = balancer.begin_checks();
+    let found = balancer.endpoints().into_iter().find(|it| it.spec().priority() == 0).unwrap();
+    balancer.set_checked(by, [(&found, Checked::Unfit)], SECOND);
+    let told = balancer.places(SECOND);
+    assert_eq!(told[0], "priority 0: 0 % of calls, 0 of 1 healthy", "{told:?}");
 }

@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    super::{Balancer, Spec, Upstream, set::Diff},
+    super::{Balancer, Environment, Spec, Upstream, set::Diff},
     Mock, Sim, address, endpoint, number_of, policies,
 };
 use crate::{
@@ -244,6 +244,16 @@ impl Telling {
     }
 }
 
+impl Environment for Telling {
+    fn added(&self, spec: &Spec) {
+        self.note("added", spec);
+    }
+
+    fn removed(&self, spec: &Spec) {
+        self.note("removed", spec);
+    }
+}
+
 impl Upstream for Hasty {
     type Context = Telling;
 
@@ -255,19 +265,9 @@ impl Upstream for Hasty {
         &self.0
     }
 
-    fn added(spec: &Spec, telling: &Telling) {
-        telling.note("added", spec);
-    }
-
-    fn removed(spec: &Spec, telling: &Telling) {
-        telling.note("removed", spec);
-    }
-
     fn available(&self, _now: u64) -> bool {
         true
     }
-
-    fn respecified(&self, _spec: &Spec) {}
 
     fn retire(&self) {}
 }

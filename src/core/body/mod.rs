@@ -2,6 +2,7 @@
 
 mod outgoing;
 mod replay;
+mod seen;
 mod sent;
 mod sync;
 pub(crate) mod tail;

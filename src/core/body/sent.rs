@@ -1,17 +1,19 @@
 //! When a request body has been handed over to its connection, for bounds that begin there.
 
 use std::{
-    pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll, Waker},
+    task::Waker,
 };
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http::Request;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 
-use super::Outgoing;
+use super::{
+    Outgoing,
+    seen::{Seen, Sees},
+};
 use crate::core::{Error, Instant};
 
 /// The end of one request body, noted by who sends it and read by who waits for the answer.
@@ -25,11 +27,8 @@ pub(crate) struct Sent {
 #[derive(Clone, Debug)]
 struct Noted(Arc<Sent>);
 
-/// A body whose end is noted.
-struct Noting {
-    body: Outgoing,
-    sent: Arc<Sent>,
-}
+/// What notes the end of a body.
+struct Noting(Arc<Sent>);
 
 impl Sent {
     /// Notes the end of a request's body from now on; nothing, if there is none to send.
@@ -42,7 +41,7 @@ impl Sent {
         }
         let sent = Arc::<Self>::default();
         let body = std::mem::take(request.body_mut());
-        *request.body_mut() = Outgoing::new(Noting { body, sent: Arc::clone(&sent) });
+        *request.body_mut() = Outgoing::new(Seen::new(body, Noting(Arc::clone(&sent))));
         request.extensions_mut().insert(Noted(Arc::clone(&sent)));
         Some(sent)
     }
@@ -68,34 +67,16 @@ impl Sent {
     }
 }
 
-impl http_body::Body for Noting {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if !matches!(&frame, Some(Ok(frame)) if frame.is_data()) || self.body.is_end_stream() {
-            self.sent.end();
+impl Sees<Outgoing> for Noting {
+    fn saw(&mut self, body: &Outgoing, given: Option<&Result<Frame<Bytes>, Error>>) {
+        if !matches!(given, Some(Ok(frame)) if frame.is_data()) || body.is_end_stream() {
+            self.0.end();
         }
-        Poll::Ready(frame)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Noting {
     /// Who sends it needs no more of it: all of it is sent, or will never be.
-    fn drop(&mut self) {
-        self.sent.end();
+    fn dropped(&mut self, _: &Outgoing) {
+        self.0.end();
     }
 }
 

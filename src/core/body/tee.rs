@@ -13,7 +13,10 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::Outgoing;
+use super::{
+    Outgoing,
+    seen::{Seen, Sees},
+};
 use crate::core::{Error, ErrorKind, Phase};
 
 /// Splits `body` into itself and so many copies, each of which may be `cap` bytes behind.
@@ -32,11 +35,10 @@ pub(crate) fn tee(body: Outgoing, copies: usize, cap: usize) -> (Outgoing, Vec<O
         sinks.push(Sink { sender, queued: Arc::clone(&queued) });
         made.push(Outgoing::new(Copy { receiver, queued, left, ended: false }));
     }
-    (Outgoing::new(Tee { source: body, sinks, cap }), made)
+    (Outgoing::new(Seen::new(body, Tee { sinks, cap })), made)
 }
 
 struct Tee {
-    source: Outgoing,
     /// Those that keep up; none after the end.
     sinks: Vec<Sink>,
     cap: usize,
@@ -93,41 +95,23 @@ impl Tee {
     }
 }
 
-impl HttpBody for Tee {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = ready!(Pin::new(&mut self.source).poll_frame(cx));
-        match &frame {
+impl Sees<Outgoing> for Tee {
+    fn saw(&mut self, source: &Outgoing, given: Option<&Result<Frame<Bytes>, Error>>) {
+        match given {
             Some(Ok(frame)) => self.pass(frame),
             // The copies have no end.
             Some(Err(_)) => self.sinks.clear(),
             None => self.end(),
         }
         // hyper does not ask a body again that says it is over.
-        if self.source.is_end_stream() {
+        if source.is_end_stream() {
             self.end();
         }
-        Poll::Ready(frame)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.source.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.source.size_hint()
-    }
-}
-
-impl Drop for Tee {
-    fn drop(&mut self) {
+    fn dropped(&mut self, source: &Outgoing) {
         // All of a body of known length has been read, though nobody asked for its end.
-        if self.source.size_hint().exact() == Some(0) {
+        if source.size_hint().exact() == Some(0) {
             self.end();
         }
     }

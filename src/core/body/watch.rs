@@ -139,7 +139,7 @@ impl Drop for Held {
 pub(crate) struct Watch {
     pub(crate) watcher: Option<(Arc<dyn Watcher>, Ticket)>,
     pub(crate) held: Held,
-    /// Places under the limits of the service and of the cluster.
+    /// Places under the limits of the route and its service, and of the cluster.
     pub(crate) limits: [Held; 2],
     /// Bounds the body and its trailers.
     pub(crate) deadline: Option<Instant>,

@@ -17,7 +17,7 @@ use std::{
 use http::Response;
 
 use self::way::Original;
-pub(crate) use self::way::Way;
+pub(crate) use self::{begin::Beginning, way::Way};
 use super::{Caller, Pinned, entrance::Queued, first::Won};
 use crate::{
     balance::{Endpoint, InFlight, Outcome},

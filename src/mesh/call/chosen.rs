@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Request};
 
-use super::{guarded::Chosen, stepped};
+use super::{Caller, guarded::Chosen, stepped};
 use crate::{
     core::{Error, ErrorKind, Outgoing, Phase, Random, Refusal},
     mesh::{
@@ -31,8 +31,8 @@ pub(super) enum To {
 /// A target that a request names.
 pub(super) struct Destination {
     target: Target,
-    /// The rules of the services that lead there, which the call must meet first.
-    pub(super) rules: Arc<[Placed]>,
+    /// The rules of the services that lead there, and then the guards of the route.
+    guards: Arc<[Placed]>,
 }
 
 /// What a cluster was chosen by, where that was made for the call: its balancer goes by it, too, and
@@ -51,6 +51,17 @@ impl To {
             Self::Place(place) => route.clusters.get(*place),
             Self::Named(named) => Some(&named.target),
             Self::Nowhere => None,
+        }
+    }
+
+    /// What a call passes on its way there.
+    pub(super) fn guards<'a>(&'a self, route: &'a Route) -> &'a [Placed] {
+        let of_target = || self.target(route)?.guards.as_deref();
+        match self {
+            Self::Named(named) => &named.guards,
+            Self::Place(_) | Self::Nowhere => {
+                of_target().or(route.guards.as_deref()).unwrap_or_default()
+            }
         }
     }
 }
@@ -83,18 +94,20 @@ pub(super) fn choose(
 /// header is no way around them.
 #[cold]
 pub(super) fn name(
-    inner: &Inner,
-    service: &Arc<str>,
+    caller: &Caller,
     chosen: &mut Chosen,
     request: &Request<Outgoing>,
 ) -> Result<(), Error> {
     let Some(route) = chosen.service.table.get(chosen.place) else { return Ok(()) };
     let Some(Choosing::Header(by)) = &route.choosing else { return Ok(()) };
+    let inner = &caller.inner;
     chosen.to = match by.target(inner, request) {
         None => To::Nowhere,
         Some((target, known)) => {
-            let rules = rules(inner, service, &known, request, &inner.random)?;
-            To::Named(Arc::new(Destination { target, rules }))
+            let rules = rules(inner, &caller.cell.name, &known, request, &inner.random)?;
+            let own = route.guards.iter().flat_map(|guards| guards.iter());
+            let guards = rules.into_iter().chain(own.cloned()).collect();
+            To::Named(Arc::new(Destination { target, guards }))
         }
     };
     Ok(())
@@ -108,7 +121,7 @@ pub(in crate::mesh) fn rules<B>(
     known: &Known,
     request: &Request<B>,
     random: &Random,
-) -> Result<Arc<[Placed]>, Error> {
+) -> Result<Vec<Placed>, Error> {
     let services = inner.services.load();
     let mut rules: Vec<Placed> = Vec::new();
     for name in known.services.iter().filter(|name| *name != service) {
@@ -137,7 +150,7 @@ pub(in crate::mesh) fn rules<B>(
             None => {}
         }
     }
-    Ok(rules.into())
+    Ok(rules)
 }
 
 /// The rules of a route, whichever of its clusters a call goes to.

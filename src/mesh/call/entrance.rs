@@ -10,7 +10,7 @@ use http::Request;
 
 use super::{
     Caller, Pinned,
-    attempt::Failed,
+    attempt::{Beginning, Failed},
     failover::{self, Picked},
     refusals::{dropped, failing_fast, queue_full},
 };
@@ -50,12 +50,10 @@ enum Look {
 #[cold]
 #[inline(never)]
 pub(super) fn enter(
-    caller: &Caller,
-    pinned: &Pinned,
+    of: Beginning<'_>,
     request: Option<&Request<Outgoing>>,
-    tried: &[Arc<Endpoint<Node>>],
-    (number, at): (u32, u64),
 ) -> Result<Entered, Box<Failed>> {
+    let Beginning { caller, pinned, tried, number, at, .. } = of;
     let cluster = &pinned.cluster;
     let gate = cluster.core.load().gate.clone();
     if number == 1

@@ -16,7 +16,9 @@ mod hedged;
 pub(super) mod mirrored;
 mod outcome;
 mod overrides;
+mod passage;
 mod path;
+mod rare;
 mod refusals;
 mod routed;
 mod staged;
@@ -84,8 +86,8 @@ pub(crate) struct Pinned {
     pub(crate) bounds: Bounds,
     /// Where its balancer hashes: what to, for all attempts.
     pub(crate) hash: Option<u64>,
-    /// What else keeps it with an endpoint.
-    pub(crate) sticky: Option<Box<sticky::Sticky>>,
+    /// What only few calls have.
+    pub(crate) rare: Option<Box<rare::Rare>>,
 }
 
 impl Caller {
@@ -103,7 +105,7 @@ impl Pinned {
 
     /// The endpoint that it names.
     pub(crate) fn over(&self) -> Option<&Over> {
-        self.sticky.as_ref()?.over.as_ref()
+        self.rare.as_ref()?.over.as_ref()
     }
 
     /// Whether another attempt leaves the localities of those.
@@ -120,8 +122,8 @@ impl Pinned {
 
     pub(crate) fn policy(&self) -> Option<&Policy> {
         // One of its own, by its request's headers; most calls have nothing of the kind.
-        if let Some(sticky) = &self.sticky
-            && let Some(own) = sticky.termed.as_ref().and_then(termed::Termed::policy)
+        if let Some(rare) = &self.rare
+            && let Some(own) = rare.termed.as_ref().and_then(termed::Termed::policy)
         {
             return Some(own);
         }

@@ -15,11 +15,12 @@ use tokio::time::Sleep;
 
 use super::{
     Caller, Pinned,
-    attempt::{Attempt, Met, Way},
+    attempt::{Attempt, Beginning, Met, Way},
     faulty::Meeting,
-    guarded::{self, Passes, Passing},
+    guarded::{self, Passing},
     head::{self, Head},
     hedged::Hedged,
+    passage::Passes,
     staged::StagedAttempt,
     traced::{self, Trace},
     trail::{Trail, Visit},
@@ -53,7 +54,7 @@ pub(crate) struct Path {
     #[pin]
     timer: Option<Sleep>,
     pub(super) armed: Option<Armed>,
-    /// The place under the service's limit.
+    /// The places under the limits of its route and its service.
     pub(super) limit: Held,
     /// What guards keep of it.
     pub(super) passes: Option<Box<Passes>>,
@@ -265,7 +266,7 @@ impl PathProj<'_> {
     /// Makes the attempt that has been started.
     #[inline]
     pub(super) fn launch(&mut self, now: Instant, at: u64) -> Step {
-        if self.pinned.as_ref().is_some_and(|pinned| pinned.sticky.is_some()) {
+        if self.pinned.as_ref().is_some_and(|pinned| pinned.rare.is_some()) {
             self.begin_termed();
         }
         let (Some(pinned), Some(request)) = (&*self.pinned, &mut *self.request) else {
@@ -289,7 +290,8 @@ impl PathProj<'_> {
             return Step::Again;
         }
         let way = Way { request: self.request, sent: self.sent.as_mut() };
-        match Attempt::start(self.caller, pinned, way, tried, number, (now, at), self.trace) {
+        let of = Beginning { caller: self.caller, pinned, tried, number, now, at };
+        match Attempt::start(of, way, self.trace) {
             Ok(attempt) => {
                 self.state.set(State::Attempt(attempt));
                 if self.armed.as_ref().is_some_and(|armed| armed.hedges) {
@@ -444,11 +446,11 @@ impl PathProj<'_> {
     /// The last words of the call: its place under the limit, its event, its error's context.
     fn end(&mut self, result: &mut Result<Response<Body>, Error>) {
         let (attempts, told) = (self.trail.number, self.trail.counted().max(1));
-        let sticky = self.pinned.as_mut().and_then(|pinned| {
+        let rare = self.pinned.as_mut().and_then(|pinned| {
             pinned.report(told);
-            pinned.sticky.take()
+            pinned.rare.take()
         });
-        let is_told_who = sticky.as_ref().is_some_and(|sticky| sticky.is_told_who());
+        let is_told_who = rare.as_ref().is_some_and(|rare| rare.is_told_who());
         let visit = if is_told_who { self.visit() } else { None };
         let Caller { inner, cell, verb, number: call, .. } = &*self.caller;
         let mut limit = std::mem::take(self.limit);
@@ -469,9 +471,9 @@ impl PathProj<'_> {
                 if !matches!(limit, Held::Nothing) {
                     response.body_mut().hold(limit);
                 }
-                if let Some(sticky) = sticky {
+                if let Some(rare) = rare {
                     let answered = visit.as_ref().map(|(endpoint, _)| endpoint.spec().address());
-                    sticky.tell(response, answered);
+                    rare.tell(response, answered);
                 }
             }
             Err(failed) => {

@@ -20,7 +20,7 @@ use crate::{
     config::Protocol,
     core::{Call, Error, ErrorKind, Instant, Outgoing, Phase, ReplayBody},
     mesh::{cluster::Cluster, guard::protect::criticality},
-    resilience::{deadline, limit::Limiter, retry::Arms},
+    resilience::{deadline, limit::Limits, retry::Arms},
     route::{Around, Found, Roll},
 };
 
@@ -122,10 +122,10 @@ impl PathProj<'_> {
         {
             return Some(Step::Return(answer));
         }
-        if let Some(limiter) = &service.limiter {
-            match Limiter::hold_as(limiter, criticality(request, &route.policy), at) {
+        if let Some(limits) = &route.limits {
+            match Limits::hold(limits, criticality(request, &route.policy), at) {
                 Ok(held) => *self.limit = held,
-                Err(full) => return failed(full.error("service")),
+                Err(error) => return failed(error),
             }
         }
         *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
@@ -145,7 +145,7 @@ impl PathProj<'_> {
         } else {
             deadline::of_http(call, policy.scope, started)
         };
-        let (hash, mut sticky) = if cluster.reads() || route.session.is_some() {
+        let (hash, mut rare) = if cluster.reads() || route.session.is_some() {
             sticky::stick(inner, cluster, route, request)
         } else {
             (None, None)
@@ -184,8 +184,8 @@ impl PathProj<'_> {
         }
         if let Some(steps) = &cluster.steps {
             let around = Around::of(route, Some(cluster), started);
-            stepped::note(request, &mut sticky);
-            if let Err(error) = stepped::change(steps, request, rule, &mut sticky, &around) {
+            stepped::note(request, &mut rare);
+            if let Err(error) = stepped::change(steps, request, rule, &mut rare, &around) {
                 return failed(error);
             }
             if !cluster.mirrors.is_empty() {
@@ -207,11 +207,10 @@ impl PathProj<'_> {
         }
         if policy.terms.is_some() {
             let termed = Termed::new(own.clone(), policy.terms.as_deref(), bounds, started);
-            sticky.get_or_insert_default().termed = Some(termed);
+            rare.get_or_insert_default().termed = Some(termed);
         }
         let (cluster, wanted) = (Arc::clone(cluster), cluster.wanted.clone());
-        *self.pinned =
-            Some(Pinned { service, route: place, cluster, wanted, bounds, hash, sticky });
+        *self.pinned = Some(Pinned { service, route: place, cluster, wanted, bounds, hash, rare });
         None
     }
 
@@ -249,11 +248,11 @@ impl PathProj<'_> {
             && let Some(route) = service.table.get(pinned.route)
         {
             let inner = &self.caller.inner;
-            let before = pinned.sticky.take().map(|sticky| (sticky.stepped, sticky.termed));
-            (pinned.hash, pinned.sticky) = sticky::stick(inner, &pinned.cluster, route, request);
+            let before = pinned.rare.take().map(|rare| (rare.stepped, rare.termed));
+            (pinned.hash, pinned.rare) = sticky::stick(inner, &pinned.cluster, route, request);
             if let Some((stepped, termed)) = before {
-                let sticky = pinned.sticky.get_or_insert_default();
-                (sticky.stepped, sticky.termed) = (stepped, termed);
+                let rare = pinned.rare.get_or_insert_default();
+                (rare.stepped, rare.termed) = (stepped, termed);
             }
         }
     }

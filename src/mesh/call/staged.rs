@@ -17,7 +17,7 @@ use http::{
 
 use super::{
     Caller, Path, Pinned,
-    attempt::{Attempt, Met, Way},
+    attempt::{Attempt, Beginning, Met, Way},
     head::Head,
     termed,
     words::{self, ITS_OWN, length},
@@ -169,9 +169,10 @@ async fn run(shared: Arc<Shared>, request: Request<Body>) -> Result<Response<Bod
     let now = Instant::now();
     let mut begun = expiring.as_mut().project();
     let way = Way { request: begun.request, sent: begun.sent.as_mut() };
-    let at = (now, caller.inner.epoch.nanos(now));
+    let at = caller.inner.epoch.nanos(now);
+    let of = Beginning { caller, pinned, tried, number: *number, now, at };
     // Its span has begun before the layers.
-    let error = match Attempt::start(caller, pinned, way, tried, *number, at, &mut None) {
+    let error = match Attempt::start(of, way, &mut None) {
         Ok(attempt) => {
             *lock(&shared.endpoint) = attempt.endpoint().cloned();
             *begun.attempt = Some(attempt);

@@ -6,7 +6,7 @@ use http::{Request, Response};
 
 use super::{
     chosen::Made,
-    sticky::{Stepped, Sticky},
+    rare::{Rare, Stepped},
 };
 use crate::{
     core::{Body, Error, ErrorKind, Outgoing, Phase},
@@ -41,9 +41,9 @@ pub(super) fn answer(
 }
 
 /// Notes the cookie that was made to choose its cluster by.
-pub(super) fn note(request: &mut Request<Outgoing>, sticky: &mut Option<Box<Sticky>>) {
+pub(super) fn note(request: &mut Request<Outgoing>, rare: &mut Option<Box<Rare>>) {
     if let Some(Made { cookie, hash: _ }) = request.extensions_mut().remove() {
-        sticky.get_or_insert_default().chosen_by = Some(cookie);
+        rare.get_or_insert_default().chosen_by = Some(cookie);
     }
 }
 
@@ -53,14 +53,14 @@ pub(super) fn change(
     steps: &Arc<Steps>,
     request: &mut Request<Outgoing>,
     rule: Option<&Rule>,
-    sticky: &mut Option<Box<Sticky>>,
+    rare: &mut Option<Box<Rare>>,
     around: &Around<'_>,
 ) -> Result<(), Error> {
     steps.change(request, rule, around).map_err(unusable)?;
     if steps.edits_responses() || steps.host_of_endpoint().is_some() {
         let seen = steps.asks().then(|| Box::new(Seen::of(request, around)));
         let stepped = Stepped { steps: Arc::clone(steps), seen };
-        sticky.get_or_insert_default().stepped = Some(stepped);
+        rare.get_or_insert_default().stepped = Some(stepped);
     }
     Ok(())
 }

@@ -160,7 +160,7 @@ impl PathProj<'_> {
     #[inline]
     pub(super) fn answer_bound(&mut self, cx: &Context<'_>) -> Option<Instant> {
         // Most calls have nothing of the kind.
-        self.pinned.as_ref()?.sticky.as_ref()?;
+        self.pinned.as_ref()?.rare.as_ref()?;
         self.answer_by(Some(cx.waker())).map(|(at, _)| at)
     }
 
@@ -270,11 +270,11 @@ impl Pinned {
     }
 
     fn termed(&self) -> Option<&Termed> {
-        self.sticky.as_ref()?.termed.as_ref()
+        self.rare.as_ref()?.termed.as_ref()
     }
 
     fn termed_mut(&mut self) -> Option<&mut Termed> {
-        self.sticky.as_mut()?.termed.as_mut()
+        self.rare.as_mut()?.termed.as_mut()
     }
 
     pub(super) fn is_throttled(&self) -> bool {
@@ -284,7 +284,7 @@ impl Pinned {
     /// Notes what its response tells of, if it tells of attempts.
     #[inline]
     pub(super) fn report(&mut self, attempts: u32) {
-        if self.sticky.is_some()
+        if self.rare.is_some()
             && self.terms().is_some_and(|terms| terms.report_attempt_count)
             && let Some(termed) = self.termed_mut()
         {

@@ -12,7 +12,7 @@ use crate::{
         service::{Mirror, Route, Service, ServiceCell, Target},
         state::State,
     },
-    resilience::limit::Limiter,
+    resilience::limit::{Limiter, Limits},
     route::{Builder, Split},
 };
 
@@ -75,6 +75,7 @@ impl Inner {
             choosing: None,
             steps: None,
             policy: cell.policy(&cell.name, &plane),
+            limits: Limits::of(None, limiter.as_ref()),
             guards: None,
             faults: None,
             session: None,

@@ -88,12 +88,7 @@ impl Inner {
         // One of its clusters may take an answer back.
         let answers = running(&lines).any(Filter::answers)
             && route.clusters.iter().all(|target| target.overrides.is_empty());
-        let said = OfRoute {
-            place,
-            whose,
-            max_requests: route.policy.max_requests,
-            upgrades: &route.upgrades,
-        };
+        let said = OfRoute { whose, upgrades: &route.upgrades };
         let mut guards = self.guards(state, cell, &lines, said);
         let faults = self.faults(state, cell, &lines);
         let filters = lines.iter().map(Line::told).collect();

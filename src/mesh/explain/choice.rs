@@ -85,12 +85,14 @@ fn named(call: &Call<'_>, rule: Option<&Rule>, by: &choosing::ByHeader) -> Sent 
         Err(error) => Sent { choice, clusters, fails: Some(error.to_string()), ..Sent::default() },
         Ok(rules) => {
             let dry = Dry { inner: call.inner, request: call.request, route: call.route };
-            let told = rules.iter().filter_map(|rule| rule.explain(&dry));
-            let told = told
-                .map(|told| format!("{told}, of a service that leads to {}", target.name))
-                .collect();
-            let refuses = rules.iter().find(|rule| rule.fails(&dry));
-            let fails = refuses.and_then(|rule| rule.explain(&dry));
+            let (mut told, mut reasons) = (Vec::new(), Vec::new());
+            for rule in &rules {
+                let foretold = rule.explain(&dry);
+                let of = format!(", of a service that leads to {}", known.cluster.name);
+                told.extend(foretold.told.map(|told| told + &of));
+                reasons.extend(foretold.refuses);
+            }
+            let fails = (!reasons.is_empty()).then(|| reasons.join("; "));
             Sent { choice, clusters, rules: told, fails }
         }
     }

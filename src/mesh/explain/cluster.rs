@@ -45,11 +45,11 @@ pub(super) fn explain(
     share: f64,
 ) -> ClusterExplanation {
     let mut explained = picked(call, target, share);
-    let own = || target.guards.iter().flat_map(|guards| guards.iter());
     let dry = Dry { inner: call.inner, request: call.request, route: call.route };
-    explained.guards = own().filter_map(|guard| guard.explain(&dry)).collect();
-    if let Some(refuses) = own().find(|guard| guard.fails(&dry)) {
-        explained.fails = refuses.explain(&dry);
+    for guard in target.guards.iter().flat_map(|guards| guards.iter()) {
+        let foretold = guard.explain(&dry);
+        explained.guards.extend(foretold.told);
+        explained.fails = explained.fails.or(foretold.refuses);
     }
     if target.steps.as_ref().is_some_and(|steps| steps.answers()) {
         return explained;

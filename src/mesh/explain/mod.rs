@@ -23,7 +23,7 @@ use super::{
     describe::route_settings,
     guard::{Dry, protect::criticality},
     inner::Inner,
-    service::{Route, Service, ServiceCell},
+    service::{Route, ServiceCell},
 };
 use crate::{
     core::{self, Error, ErrorKind, Instant, Phase, Random, grpc},
@@ -97,16 +97,13 @@ impl Explanation {
         let call = Call { inner, service: &cell.name, route, request: &request, now };
         let sent = choice::sent(&call, found.rule);
         let dry = Dry { inner, request: &request, route };
-        let guards = || route.guards.iter().flat_map(|guards| guards.iter());
-        let faults = route.faults.iter().flat_map(|faults| faults.iter());
-        let refuses = guards().find(|guard| guard.fails(&dry)).and_then(|it| it.explain(&dry));
-        let fails = refused(&service, route, &request, now);
-        let told = guards().chain(faults).filter_map(|guard| guard.explain(&dry));
+        let (guards, refused) = guarded(&dry, now);
+        let reasons: Vec<_> = sent.fails.into_iter().chain(refused).collect();
         Ok(Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
-            fails: sent.fails.or(refuses).or(fails),
-            guards: sent.rules.into_iter().chain(told).collect(),
+            fails: (!reasons.is_empty()).then(|| reasons.join("; ")),
+            guards: sent.rules.into_iter().chain(guards).collect(),
             route: RouteExplanation {
                 index,
                 name: route.name.as_deref().map(str::to_owned),
@@ -139,16 +136,21 @@ fn hedged(route: &Route, request: &Request<()>, now: u64) -> Option<String> {
     })
 }
 
-/// Why a limit or a protection might refuse the call.
-fn refused(service: &Service, route: &Route, request: &Request<()>, now: u64) -> Option<String> {
-    let guards = route.guards.iter().flat_map(|guards| guards.iter());
-    let foretold = guards.filter_map(|guard| guard.foretell(request, &route.policy, now));
-    let limit = service.limiter.as_ref().and_then(|limiter| {
-        let criticality = criticality(request, &route.policy);
-        limiter.would_refuse(limiter.limit(), criticality, now)
-    });
-    let reasons: Vec<_> = foretold.chain(limit.map(|full| full.told("service"))).collect();
-    (!reasons.is_empty()).then(|| reasons.join("; "))
+/// What guards and faults say to a call, and why they or a limit would, or might, refuse it: every
+/// reason, in the order in which a call meets them.
+fn guarded(dry: &Dry<'_>, now: u64) -> (Vec<String>, Option<String>) {
+    let route = dry.route;
+    let lists = route.guards.iter().chain(&route.faults);
+    let (mut told, mut reasons) = (Vec::new(), Vec::new());
+    for guard in lists.flat_map(|list| list.iter()) {
+        let foretold = guard.explain(dry);
+        told.extend(foretold.told);
+        reasons.extend(foretold.refuses);
+    }
+    let limits = route.limits.as_ref().filter(|_| !dry.is_answered());
+    let criticality = criticality(dry.request, &route.policy);
+    reasons.extend(limits.and_then(|limits| limits.foretell(criticality, now)));
+    (told, (!reasons.is_empty()).then(|| reasons.join("; ")))
 }
 
 /// The same request without a body.

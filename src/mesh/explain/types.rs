@@ -14,7 +14,8 @@ pub struct Explanation {
     pub request: String,
     /// The service that it names.
     pub service: String,
-    /// Why the call would fail whatever is picked: a limit is reached.
+    /// Why the call would fail, or might, whatever is picked: what filters and limits refuse, in the order
+    /// in which it meets them.
     pub fails: Option<String>,
     /// What the filters say that decide before its first attempt, in order: rules of authorisation,
     /// faults. Nothing is counted, taken or injected.

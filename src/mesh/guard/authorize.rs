@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use http::{Request, StatusCode};
 
-use super::{Asked, Dry, Entry, Guard, Then};
+use super::{Asked, Dry, Entry, Foretold, Guard, Then};
 use crate::{
     authorize::{Decision, Facts, Rules},
     config::{self, Action, Authorization},
     core::{Error, ErrorKind, Instant, Outgoing, Phase, Refusal},
-    mesh::{call::Caller as Calling, inner::Inner, own::Known, resolve::HTTPS},
+    mesh::{
+        call::Caller as Calling, describe::Setting, inner::Inner, own::Known, resolve::HTTPS,
+        settings::By,
+    },
     route::authority_of,
 };
 
@@ -89,6 +92,22 @@ impl Authorize {
         }))
     }
 
+    /// Its settings in words.
+    fn told(&self) -> String {
+        let Ok(rules) = &self.rules else { return "deny".to_owned() };
+        let order = match self.evaluation {
+            config::Evaluation::FirstMatch => "the first match decides",
+            config::Evaluation::DenyWins => "a denial wins",
+        };
+        let mut told = order.to_owned();
+        for (name, action, is_dry) in rules.names() {
+            let dry = if is_dry { ", dry" } else { "" };
+            told.push_str(&format!(", {} `{name}`{dry}", word(action)));
+        }
+        told.push_str(&format!(", otherwise {}", word(rules.otherwise())));
+        told
+    }
+
     #[cold]
     fn deny(&self, why: String) -> Entry {
         let error = Error::new(ErrorKind::Denied, Phase::Authorize).refused(Refusal::Denied);
@@ -105,11 +124,12 @@ impl Guard for Authorize {
         self.judge(asked.caller, asked.request, true)
     }
 
-    fn explain(&self, dry: &Dry<'_>) -> Option<String> {
+    fn explain(&self, dry: &Dry<'_>) -> Foretold {
         let rules = match &self.rules {
             Ok(rules) => rules,
             Err(reason) => {
-                return Some(format!("authorize: denied: its rules cannot be used: {reason}"));
+                let told = format!("authorize: denied: its rules cannot be used: {reason}");
+                return Foretold::said(told, true);
             }
         };
         let own = dry.inner.own.load();
@@ -124,28 +144,11 @@ impl Guard for Authorize {
                 told.push_str(&format!("; {verdict} by {by}"));
             }
         });
-        Some(told)
+        Foretold::said(told, !decision.allowed)
     }
 
-    fn fails(&self, dry: &Dry<'_>) -> bool {
-        let Ok(rules) = &self.rules else { return true };
-        let own = dry.inner.own.load();
-        !rules.decide(&self.facts(dry.inner, &own, dry.request)).allowed
-    }
-
-    fn setting(&self) -> Option<(&'static str, String)> {
-        let Ok(rules) = &self.rules else { return Some(("authorize", "deny".to_owned())) };
-        let order = match self.evaluation {
-            config::Evaluation::FirstMatch => "the first match decides",
-            config::Evaluation::DenyWins => "a denial wins",
-        };
-        let mut told = order.to_owned();
-        for (name, action, is_dry) in rules.names() {
-            let dry = if is_dry { ", dry" } else { "" };
-            told.push_str(&format!(", {} `{name}`{dry}", word(action)));
-        }
-        told.push_str(&format!(", otherwise {}", word(rules.otherwise())));
-        Some(("authorize", told))
+    fn settings(&self, by: By<'_>) -> Vec<Setting> {
+        vec![by.says("authorize".into(), self.told())]
     }
 }
 

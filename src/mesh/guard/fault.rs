@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use http::Request;
 
-use super::{Asked, Dry, Ended, Entry, Guard, Pass, Then};
+use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Pass, Then};
 use crate::{
     config,
     core::{Body, Error, ErrorKind, Held, InjectedFault, Instant, Phase, Refusal, earliest, grpc},
-    mesh::{call::Caller, inner::Inner},
+    mesh::{call::Caller, describe::Setting, inner::Inner, settings::By},
     resilience::fault::{self, Draw, Drawn, FaultBody, Faults, Slow},
 };
 
@@ -88,19 +88,18 @@ impl Guard for Fault {
         }))
     }
 
-    fn explain(&self, dry: &Dry<'_>) -> Option<String> {
+    fn explain(&self, dry: &Dry<'_>) -> Foretold {
         let is_grpc = grpc::is_grpc(dry.request.headers());
-        let words = Self::dry(dry).find_map(|asked| self.faults.words(&asked, is_grpc))?;
+        let words = Self::dry(dry).find_map(|asked| self.faults.words(&asked, is_grpc));
+        let Some(words) = words else { return Foretold::default() };
         let of = if self.per_attempt { " of each attempt" } else { "" };
-        Some(format!("fault{of}: {words}"))
+        let aborts =
+            !self.per_attempt && Self::dry(dry).all(|asked| self.faults.aborts_all(&asked));
+        Foretold::said(format!("fault{of}: {words}"), aborts)
     }
 
-    fn fails(&self, dry: &Dry<'_>) -> bool {
-        !self.per_attempt && Self::dry(dry).all(|asked| self.faults.aborts_all(&asked))
-    }
-
-    fn setting(&self) -> Option<(&'static str, String)> {
-        Some(("fault", self.told.clone()))
+    fn settings(&self, by: By<'_>) -> Vec<Setting> {
+        vec![by.says("fault".into(), self.told.clone())]
     }
 }
 

@@ -4,14 +4,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, Request};
 
-use super::{Asked, Dry, Ended, Entry, Guard, Pass, Then};
+use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Pass, Then};
 use crate::{
     config::{self, format::Side},
     core::{Body, Call, Held, Outgoing, Random},
     mesh::{
         call::{Caller, Path},
+        describe::Setting,
         inner::Inner,
         service::ServiceCell,
+        settings::By,
     },
     observe::{RateLimited, Verb},
     resilience::global_rate_limit::{Answer, Asker, Failure, Said, read},
@@ -60,6 +62,32 @@ impl GlobalRateLimit {
             return Entry::Hold(Box::new(Added { guard: self, answer }));
         }
         Entry::Pass
+    }
+
+    /// What is asked of such a call, in words.
+    fn words(&self, dry: &Dry<'_>) -> String {
+        if !self.asker.asks_about(dry.request.headers()) {
+            return "global_rate_limit: it is not asked about such requests".to_owned();
+        }
+        let said = self.describing.describe(dry.request, dry.cluster(), &Random::dry(0));
+        let said = said.iter().map(|descriptor| {
+            let entries = descriptor.entries().iter();
+            let entries: Vec<_> = entries.map(|(key, _)| key.to_string()).collect();
+            format!("({})", entries.join(", "))
+        });
+        let said: Vec<_> = said.collect();
+        if said.is_empty() {
+            return "global_rate_limit: nothing describes it, so nobody is asked".to_owned();
+        }
+        let Self { cluster, asker, .. } = self;
+        format!(
+            "global_rate_limit: cluster {cluster} is asked about {} in domain `{}`, for at most \
+             {:?}; without an answer the call {}",
+            said.join(", "),
+            asker.domain,
+            asker.waits,
+            if asker.fail_closed { "fails" } else { "goes on" },
+        )
     }
 
     /// The question, as a call of its own.
@@ -114,39 +142,18 @@ impl Guard for GlobalRateLimit {
         }))
     }
 
-    fn explain(&self, dry: &Dry<'_>) -> Option<String> {
-        if !self.asker.asks_about(dry.request.headers()) {
-            return Some("global_rate_limit: it is not asked about such requests".to_owned());
-        }
-        let said = self.describing.describe(dry.request, dry.cluster(), &Random::dry(0));
-        let said = said.iter().map(|descriptor| {
-            let entries = descriptor.entries().iter();
-            let entries: Vec<_> = entries.map(|(key, _)| key.to_string()).collect();
-            format!("({})", entries.join(", "))
-        });
-        let said: Vec<_> = said.collect();
-        if said.is_empty() {
-            return Some("global_rate_limit: nothing describes it, so nobody is asked".to_owned());
-        }
-        let Self { cluster, asker, .. } = self;
-        Some(format!(
-            "global_rate_limit: cluster {cluster} is asked about {} in domain `{}`, for at most \
-             {:?}; without an answer the call {}",
-            said.join(", "),
-            asker.domain,
-            asker.waits,
-            if asker.fail_closed { "fails" } else { "goes on" },
-        ))
+    fn explain(&self, dry: &Dry<'_>) -> Foretold {
+        Foretold::said(self.words(dry), false)
     }
 
-    fn setting(&self) -> Option<(&'static str, String)> {
+    fn settings(&self, by: By<'_>) -> Vec<Setting> {
         let Self { cluster, asker, .. } = self;
         let failing = if asker.fail_closed { "closed" } else { "open" };
         let said = format!(
             "cluster {cluster}, domain `{}`, timeout {:?}, fails {failing}",
             asker.domain, asker.waits
         );
-        Some(("global_rate_limit", said))
+        vec![by.says("global_rate_limit".into(), said)]
     }
 }
 

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
-use super::{Asked, Ended, Entry, Guard, Level, Pass, Place};
+use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Level, Pass, Place};
 use crate::{
     config::{Criticality, Filter},
     core::{Body, Call, Epoch, Held, Random, tail},
-    mesh::{describe::Setting, service::Policy, settings},
+    mesh::{
+        describe::Setting,
+        service::Policy,
+        settings::{self, By},
+    },
     observe::End,
     resilience::{
         adaptive, admission,
-        limit::{Fixed, Limiter},
         outcome::Outcome,
         protect::{Protect, Ticket},
         throttle,
@@ -22,9 +25,7 @@ use crate::{
 /// One of them.
 #[derive(Debug)]
 pub(crate) struct Protecting {
-    name: &'static str,
-    /// What is said of it; nothing of a fixed limit, which a policy says.
-    said: Option<Filter>,
+    said: Filter,
     by: Arc<dyn Protect>,
     epoch: Epoch,
     is_of_service: bool,
@@ -57,18 +58,11 @@ impl Protecting {
             _ => return None,
         };
         Some(Arc::new(Self {
-            name: filter.name(),
-            said: Some(filter.clone()),
+            said: filter.clone(),
             by,
             epoch,
             is_of_service: matches!(place, Place::Mesh | Place::Service),
         }))
-    }
-
-    /// The limit of a route's calls in flight.
-    pub(super) fn fixed(limiter: Arc<Limiter>, epoch: Epoch) -> Arc<dyn Guard> {
-        let by = Arc::new(Fixed { limiter, of: "route" });
-        Arc::new(Self { name: "max_requests", said: None, by, epoch, is_of_service: false })
     }
 }
 
@@ -86,18 +80,22 @@ impl Guard for Protecting {
         }
     }
 
-    fn foretell(&self, request: &Request<()>, policy: &Policy, now: u64) -> Option<String> {
-        let why = self.by.foretell(now, criticality(request, policy))?;
-        Some(format!("{why} (`{}`)", self.name))
+    fn explain(&self, dry: &Dry<'_>) -> Foretold {
+        if dry.is_answered() {
+            return Foretold::default();
+        }
+        let why = self.by.foretell(dry.now(), criticality(dry.request, &dry.route.policy));
+        let refuses = why.map(|why| format!("{why} (`{}`)", self.said.name()));
+        Foretold { told: None, refuses }
     }
 
-    fn settings(&self, source: Option<&str>) -> Vec<Setting> {
-        self.said.as_ref().map(|said| settings::protection::of(said, source)).unwrap_or_default()
+    fn settings(&self, by: By<'_>) -> Vec<Setting> {
+        settings::protection::of(&self.said, by)
     }
 
     fn level(&self) -> Option<Level> {
         let (limit, active) = self.by.level()?;
-        Some(Level { name: self.name, limit, active, is_of_service: self.is_of_service })
+        Some(Level { name: self.said.name(), limit, active, is_of_service: self.is_of_service })
     }
 }
 

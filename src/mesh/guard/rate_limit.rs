@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, Request};
 
-use super::{Asked, Dry, Entry, Guard};
+use super::{Asked, Dry, Entry, Foretold, Guard};
 use crate::{
     config::{self, format::Side},
     core::Random,
+    mesh::{describe::Setting, settings::By},
     observe::RateLimited,
     resilience::{
         Descriptor,
@@ -98,24 +99,23 @@ impl Guard for RateLimit {
         }
     }
 
-    fn explain(&self, dry: &Dry<'_>) -> Option<String> {
+    fn explain(&self, dry: &Dry<'_>) -> Foretold {
         let levels = self.levels(dry);
         if levels.is_empty() {
-            return Some("rate_limit: no bucket counts it".to_owned());
+            return Foretold::said("rate_limit: no bucket counts it".to_owned(), false);
         }
+        let is_over = levels.iter().any(|level| level.left < level.hits);
         let levels = levels.iter().map(|it| {
             let Level { descriptor, max, left, hits } = it;
             format!("{} has {left} of {max} tokens, of which it takes {hits}", bucket(*descriptor))
         });
-        Some(format!("rate_limit: {}{}", levels.collect::<Vec<_>>().join("; "), self.shares))
+        let levels = levels.collect::<Vec<_>>().join("; ");
+        let told = format!("rate_limit: {levels}{}", self.shares);
+        Foretold::said(told, is_over && self.shares.is_empty())
     }
 
-    fn fails(&self, dry: &Dry<'_>) -> bool {
-        self.shares.is_empty() && self.levels(dry).iter().any(|level| level.left < level.hits)
-    }
-
-    fn setting(&self) -> Option<(&'static str, String)> {
-        Some(("rate_limit", self.setting.clone()))
+    fn settings(&self, by: By<'_>) -> Vec<Setting> {
+        vec![by.says("rate_limit".into(), self.setting.clone())]
     }
 }
 

@@ -9,13 +9,13 @@ use std::{
 
 use http::{Request, Response, StatusCode};
 
-use super::{Asked, Ended, Entry, Guard, Pass};
+use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Pass};
 use crate::{
     Body, Call, Refusal,
     config::{self, Address, Extension, Filter, Value},
     core::{Error, ErrorKind, Held, Instant, Phase},
     discover::{Discover, Publisher},
-    mesh::{Mesh, service::ServiceCell},
+    mesh::{Mesh, Setting, service::ServiceCell, settings::By},
     testing::{Endpoint, Network},
 };
 
@@ -84,6 +84,14 @@ impl Guard for Doing {
             })),
             _ => Entry::Hold(Box::new(Kept(Arc::clone(&self.log), self.what.clone()))),
         }
+    }
+
+    fn explain(&self, _: &Dry<'_>) -> Foretold {
+        Foretold::default()
+    }
+
+    fn settings(&self, _: By<'_>) -> Vec<Setting> {
+        Vec::new()
     }
 }
 

@@ -7,10 +7,11 @@ use http::{
     header::{HeaderValue, UPGRADE},
 };
 
-use super::{Asked, Dry, Entry, Guard};
+use super::{Asked, Dry, Entry, Foretold, Guard};
 use crate::{
     config,
     core::{Error, ErrorKind, Phase},
+    mesh::{describe::Setting, settings::By},
 };
 
 /// What a route says of upgrades.
@@ -70,21 +71,20 @@ impl Guard for Upgrades {
         }
     }
 
-    fn explain(&self, dry: &Dry<'_>) -> Option<String> {
-        let protocol = self.unwanted(dry.request.headers())?;
-        Some(format!("upgrades: to `{protocol}` is refused"))
+    fn explain(&self, dry: &Dry<'_>) -> Foretold {
+        match self.unwanted(dry.request.headers()) {
+            Some(protocol) => Foretold::said(format!("upgrades: to `{protocol}` is refused"), true),
+            None => Foretold::default(),
+        }
     }
 
-    fn fails(&self, dry: &Dry<'_>) -> bool {
-        self.unwanted(dry.request.headers()).is_some()
-    }
-
-    fn setting(&self) -> Option<(&'static str, String)> {
+    fn settings(&self, by: By<'_>) -> Vec<Setting> {
         let told = |word: &str, list: &[String]| {
             (!list.is_empty()).then(|| format!("{word} {}", list.join(", ")))
         };
         let told = [told("allowed:", &self.allowed), told("refused:", &self.refused)];
-        Some(("upgrades", told.into_iter().flatten().collect::<Vec<_>>().join("; ")))
+        let told = told.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        vec![by.says("upgrades".into(), told)]
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
 
 /// Whose words a layer is.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum By<'a> {
+pub(crate) enum By<'a> {
     Call,
     Code,
     /// A source, by its name.
@@ -26,12 +26,12 @@ pub(super) struct Layers<'a, T> {
 impl<'a, T> Layers<'a, T> {
     /// What only the code says.
     pub(super) fn of_code(code: &'a T) -> Self {
-        Self { said: vec![(By::Code, code)] }
+        Self::of_one(code, By::Code)
     }
 
-    /// What only a source says.
-    pub(super) fn of_source(said: &'a T, source: Option<&'a str>) -> Self {
-        Self { said: vec![(By::Source(source), said)] }
+    /// What only these words say.
+    pub(super) fn of_one(said: &'a T, by: By<'a>) -> Self {
+        Self { said: vec![(by, said)] }
     }
 
     /// The setting that `of` reads: that of the nearest layer that says it, else the default.
@@ -86,7 +86,7 @@ impl<T: Overlay> Layers<'_, T> {
 // === impl By ===
 
 impl By<'_> {
-    pub(super) fn says(self, name: Cow<'static, str>, value: String) -> Setting {
+    pub(crate) fn says(self, name: Cow<'static, str>, value: String) -> Setting {
         let (origin, source) = match self {
             Self::Call => (SettingOrigin::Call, None),
             Self::Code => (SettingOrigin::Code, None),

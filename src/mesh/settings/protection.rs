@@ -1,6 +1,6 @@
 //! The settings of adaptive limits, throttling and admission control, where a route has them.
 
-use super::{Layers, debug, name_of, text, time};
+use super::{By, Layers, debug, name_of, text, time};
 use crate::{
     config::{
         AdaptiveConcurrency, AdmissionControl, ConcurrencyController, Filter, IntegerRange,
@@ -10,17 +10,17 @@ use crate::{
 };
 
 /// Those of one filter; nothing of filters of other kinds.
-pub(in crate::mesh) fn of(filter: &Filter, source: Option<&str>) -> Vec<Setting> {
+pub(in crate::mesh) fn of(filter: &Filter, by: By<'_>) -> Vec<Setting> {
     match filter {
-        Filter::AdaptiveConcurrency(it) => adaptive(it, source),
-        Filter::Throttle(it) => throttle(it, source),
-        Filter::AdmissionControl(it) => admission(it, source),
+        Filter::AdaptiveConcurrency(it) => adaptive(it, by),
+        Filter::Throttle(it) => throttle(it, by),
+        Filter::AdmissionControl(it) => admission(it, by),
         _ => Vec::new(),
     }
 }
 
-fn adaptive(limit: &AdaptiveConcurrency, source: Option<&str>) -> Vec<Setting> {
-    let layers = Layers::of_source(limit, source);
+fn adaptive(limit: &AdaptiveConcurrency, by: By<'_>) -> Vec<Setting> {
+    let layers = Layers::of_one(limit, by);
     let controller = limit.controller();
     // What is usual depends on the controller.
     let usual = AdaptiveConcurrency { controller: limit.controller.clone(), ..Default::default() };
@@ -60,7 +60,7 @@ fn adaptive(limit: &AdaptiveConcurrency, source: Option<&str>) -> Vec<Setting> {
         ),
         layers.setting("adaptive_concurrency.status", "503", |it| text(it.status)),
     ];
-    list.extend(of_controller(limit, &controller, source));
+    list.extend(of_controller(limit, &controller, by));
     list
 }
 
@@ -68,11 +68,11 @@ fn adaptive(limit: &AdaptiveConcurrency, source: Option<&str>) -> Vec<Setting> {
 fn of_controller(
     limit: &AdaptiveConcurrency,
     chosen: &ConcurrencyController,
-    source: Option<&str>,
+    by: By<'_>,
 ) -> Vec<Setting> {
     let told = |name, usual: String, said: Option<String>| {
         let plane = limit.controller.as_ref().and(said);
-        Layers::of_source(&plane, source).setting(name, &usual, Clone::clone)
+        Layers::of_one(&plane, by).setting(name, &usual, Clone::clone)
     };
     match chosen {
         ConcurrencyController::Gradient(it) => {
@@ -145,8 +145,8 @@ fn of_controller(
     }
 }
 
-fn throttle(throttle: &Throttle, source: Option<&str>) -> Vec<Setting> {
-    let layers = Layers::of_source(throttle, source);
+fn throttle(throttle: &Throttle, by: By<'_>) -> Vec<Setting> {
+    let layers = Layers::of_one(throttle, by);
     let usual = Throttle::default();
     vec![
         layers.setting("throttle.window", &time(usual.window()), |it| it.window.map(time)),
@@ -167,8 +167,8 @@ fn throttle(throttle: &Throttle, source: Option<&str>) -> Vec<Setting> {
     ]
 }
 
-fn admission(admission: &AdmissionControl, source: Option<&str>) -> Vec<Setting> {
-    let layers = Layers::of_source(admission, source);
+fn admission(admission: &AdmissionControl, by: By<'_>) -> Vec<Setting> {
+    let layers = Layers::of_one(admission, by);
     let usual = AdmissionControl::default();
     vec![
         layers.setting("admission_control.window", &time(usual.window()), |it| it.window.map(time)),

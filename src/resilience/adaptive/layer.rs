@@ -10,15 +10,13 @@ use crate::{
     config::{self, ConfigErrors, Criticality},
     core::{BoxError, Random},
     resilience::{
+        admitting::admitting,
         exchange::{Answer, Exchange},
-        protect::{
-            ResponseFuture,
-            layer::{Shared, layer},
-        },
+        protect::{ResponseFuture, layer::Shared},
     },
 };
 
-layer! {
+admitting! {
     /// Bounds the number of concurrent calls by their latency: see the [module](super).
     ///
     /// The services that one layer makes, and their clones, share one limit: use one layer per

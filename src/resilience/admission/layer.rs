@@ -10,15 +10,13 @@ use crate::{
     config::{self, ConfigErrors, Criticality},
     core::BoxError,
     resilience::{
+        admitting::admitting,
         exchange::{Answer, Exchange},
-        protect::{
-            ResponseFuture,
-            layer::{Shared, layer},
-        },
+        protect::{ResponseFuture, layer::Shared},
     },
 };
 
-layer! {
+admitting! {
     /// Refuses calls at random as their success rate falls: see the [module](super).
     ///
     /// The services that one layer makes, and their clones, share one window: use one layer per

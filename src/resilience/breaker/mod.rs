@@ -1,28 +1,24 @@
 //! Circuit breakers of a cluster: how many connections it has, and how many attempts wait for one, each
 //! for calls of either priority.
 //!
-//! Attempts in flight are counted by a [`Limiter`](super::limit::Limiter) that an attempt passes before
-//! its pick; what is counted here is of the way to the endpoints, and off the path of a call that finds
+//! Attempts in flight are counted by a [`Limiter`] that an attempt passes before its pick; what is
+//! counted here is of the way to the endpoints, and off the path of a call that finds
 //! a connection.
 //!
 //! A connection is counted with the calls of the priority that asked for it, from when it is begun to
 //! its end. Whoever has no connection to an endpoint gets one, over the limit if need be: else the calls
 //! that were given to it would wait for nothing (Envoy).
 
-mod counter;
-#[cfg(test)]
-mod model;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
-use std::sync::Arc;
-
-use self::atomic::{AtomicU32, Ordering};
-pub(crate) use self::counter::Counter;
-use crate::config::{self, CallPriority};
-
-/// What counts are made of outside of models.
-mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU32, Ordering};
-}
+use super::limit::Limiter;
+use crate::{
+    config::{self, CallPriority},
+    core::Held,
+};
 
 /// The counts of one cluster. They are the cluster's: an update of its settings changes limits alone.
 #[derive(Debug)]
@@ -35,18 +31,14 @@ pub(crate) struct Breakers {
 
 #[derive(Debug)]
 struct Counters {
-    connections: Arc<Counter>,
-    pending: Arc<Counter>,
+    connections: Arc<Limiter>,
+    pending: Arc<Limiter>,
 }
-
-/// A place under a limit, given back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Place(Arc<Counter>);
 
 /// A connection's places: among its endpoint's, and among its cluster's.
 #[derive(Debug)]
 pub(crate) struct Room {
-    _of_cluster: Place,
+    _of_cluster: Held,
     of_endpoint: Arc<AtomicU32>,
 }
 
@@ -64,8 +56,8 @@ pub(crate) struct Level {
 impl Default for Breakers {
     fn default() -> Self {
         let counters = || Counters {
-            connections: Arc::new(Counter::new()),
-            pending: Arc::new(Counter::new()),
+            connections: Arc::new(Limiter::new(u32::MAX)),
+            pending: Arc::new(Limiter::new(u32::MAX)),
         };
         Self { usual: counters(), high: counters(), per_endpoint: AtomicU32::new(u32::MAX) }
     }
@@ -74,11 +66,12 @@ impl Default for Breakers {
 impl Breakers {
     /// The limits from now on; what is counted stays.
     pub(crate) fn set(&self, breakers: Option<&config::Breakers>) {
-        self.usual.connections.set(breakers.and_then(|it| it.max_connections));
-        self.usual.pending.set(breakers.and_then(|it| it.max_pending));
+        let set = |limiter: &Limiter, most: Option<u32>| limiter.resize(most.unwrap_or(u32::MAX));
+        set(&self.usual.connections, breakers.and_then(|it| it.max_connections));
+        set(&self.usual.pending, breakers.and_then(|it| it.max_pending));
         let high = breakers.and_then(|it| it.high.as_deref());
-        self.high.connections.set(high.and_then(|it| it.max_connections));
-        self.high.pending.set(high.and_then(|it| it.max_pending));
+        set(&self.high.connections, high.and_then(|it| it.max_connections));
+        set(&self.high.pending, high.and_then(|it| it.max_pending));
         let most = breakers.and_then(|it| it.max_connections_per_endpoint).unwrap_or(u32::MAX);
         self.per_endpoint.store(most, Ordering::Relaxed);
     }
@@ -95,10 +88,10 @@ impl Breakers {
     /// # Errors
     ///
     /// The limit, if it is reached.
-    pub(crate) fn wait(&self, priority: CallPriority) -> Result<Option<Place>, u32> {
+    pub(crate) fn wait(&self, priority: CallPriority) -> Result<Option<Held>, u32> {
         let pending = &self.of(priority).pending;
-        let Some(most) = pending.most() else { return Ok(None) };
-        if pending.enter() { Ok(Some(Place(Arc::clone(pending)))) } else { Err(most) }
+        let Some(most) = most(pending) else { return Ok(None) };
+        Limiter::hold(pending).map(Some).ok_or(most)
     }
 
     /// Room for one more connection to an endpoint that has so many; for one that has none of use in any
@@ -115,26 +108,26 @@ impl Breakers {
         });
         entered.ok()?;
         let connections = &self.of(priority).connections;
-        if !connections.enter() {
-            if !has_none {
+        let of_cluster = match Limiter::hold(connections) {
+            Some(held) => held,
+            None if has_none => Limiter::hold_over(connections),
+            None => {
                 endpoint.fetch_sub(1, Ordering::AcqRel);
                 return None;
             }
-            connections.force();
-        }
-        let of_cluster = Place(Arc::clone(connections));
+        };
         Some(Room { _of_cluster: of_cluster, of_endpoint: Arc::clone(endpoint) })
     }
 
     /// Whether [`connect`](Self::connect) seems to have room, of which nothing is taken.
     pub(crate) fn may_connect(&self, priority: CallPriority, endpoint: &AtomicU32) -> bool {
         endpoint.load(Ordering::Relaxed) < self.per_endpoint.load(Ordering::Relaxed)
-            && self.of(priority).connections.has_room()
+            && !self.of(priority).connections.is_full()
     }
 
     /// Whether connections are limited.
     pub(crate) fn limits_connections(&self) -> bool {
-        let counted = [&self.usual, &self.high].iter().any(|it| it.connections.most().is_some());
+        let counted = [&self.usual, &self.high].iter().any(|it| most(&it.connections).is_some());
         counted || self.per_endpoint.load(Ordering::Relaxed) < u32::MAX
     }
 
@@ -144,17 +137,16 @@ impl Breakers {
             let counters = self.of(priority);
             let named = [("connections", &counters.connections), ("pending", &counters.pending)];
             named.into_iter().filter_map(move |(what, counter)| {
-                Some(Level { what, priority, taken: counter.taken(), most: counter.most()? })
+                Some(Level { what, priority, taken: counter.taken(), most: most(counter)? })
             })
         };
         of(CallPriority::Default).chain(of(CallPriority::High))
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.leave();
-    }
+/// The limit, if there is one.
+fn most(limiter: &Limiter) -> Option<u32> {
+    Some(limiter.limit()).filter(|most| *most < u32::MAX)
 }
 
 impl Drop for Room {

@@ -12,7 +12,6 @@
 mod ledger;
 #[cfg(test)]
 mod model;
-mod places;
 mod purse;
 mod share;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The ledger, the places and the throttle under loom: every interleaving of a few operations.
+//! The ledger and the throttle under loom: every interleaving of a few operations.
 
 use loom::{sync::Arc, thread};
 
@@ -10,17 +10,12 @@ mod atomic {
 #[allow(dead_code, clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod ledger;
 
-#[path = "places.rs"]
-#[allow(clippy::duplicate_mod, reason = "the same file over loom's atomics")]
-mod places;
-
 #[path = "throttle.rs"]
 #[allow(clippy::duplicate_mod, reason = "the same file over loom's atomics")]
 mod throttle;
 
 use self::{
     ledger::{Ledger, Reserve},
-    places::Places,
     throttle::Throttle,
 };
 
@@ -83,33 +78,6 @@ fn expiry_never_grants_more_than_was_deposited() {
         let theirs = rival.join().unwrap();
         assert!(!(mine && theirs));
         assert_eq!(ledger.balance(45, NONE), 0);
-    });
-}
-
-#[test]
-fn the_last_place_is_taken_once() {
-    loom::model(|| {
-        let places = Arc::new(Places::default());
-        assert!(places.take(2));
-        let rival = Arc::clone(&places);
-        let rival = thread::spawn(move || rival.take(2));
-        let mine = places.take(2);
-        assert!(mine ^ rival.join().unwrap());
-        assert_eq!(places.taken(), 2);
-    });
-}
-
-#[test]
-fn a_place_that_is_given_back_can_be_taken() {
-    loom::model(|| {
-        let places = Arc::new(Places::default());
-        assert!(places.take(1));
-        let rival = Arc::clone(&places);
-        let rival = thread::spawn(move || rival.leave());
-        let early = places.take(1);
-        rival.join().unwrap();
-        assert!(early || places.take(1));
-        assert_eq!(places.taken(), 1);
     });
 }
 

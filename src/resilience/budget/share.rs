@@ -5,11 +5,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{
-    ledger::{Ledger, Reserve},
-    places::Places,
+use super::ledger::{Ledger, Reserve};
+use crate::{
+    config::{Breakers, CallPriority, InFlightBudget},
+    resilience::limit::Counter,
 };
-use crate::config::{Breakers, CallPriority, InFlightBudget};
 
 const PERCENT: u32 = 20;
 const LEAST: u32 = 3;
@@ -20,7 +20,7 @@ const NOTHING: Reserve = Reserve { income: 0, full: 0 };
 /// What limits the further attempts in flight.
 #[derive(Debug)]
 pub(crate) struct Share {
-    places: Arc<Places>,
+    places: Arc<Counter>,
     rule: Rule,
     /// What has begun within the interval, where more counts than what is in flight.
     recent: Option<Ledger>,
@@ -54,7 +54,7 @@ pub(crate) struct Slot<'a> {
 #[must_use = "the place is given back when it is dropped"]
 #[derive(Default)]
 pub(crate) struct Grant {
-    place: Option<Arc<Places>>,
+    place: Option<Arc<Counter>>,
     /// A token was paid for it, too.
     pub(super) token: bool,
 }
@@ -109,7 +109,8 @@ impl Share {
         if let Some(kept) = kept.filter(|kept| kept.rule == rule) {
             return Some(Arc::clone(kept));
         }
-        let places = kept.map_or_else(Arc::<Places>::default, |kept| Arc::clone(&kept.places));
+        let places = || Arc::new(Counter::new());
+        let places = kept.map_or_else(places, |kept| Arc::clone(&kept.places));
         let recent = match rule {
             Rule::Part { interval, .. } if !interval.is_zero() => {
                 Some(Ledger::new(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX)))
@@ -147,7 +148,7 @@ impl Share {
     }
 
     fn take(&self, now: u64, active: u32) -> Option<Grant> {
-        let taken = self.places.take(self.limit(now, active));
+        let taken = self.places.enter(self.limit(now, active));
         taken.then(|| Grant { place: Some(Arc::clone(&self.places)), token: false })
     }
 

@@ -1,7 +1,6 @@
 //! The layer and its service.
 
 use std::{
-    mem,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -13,7 +12,10 @@ use super::{Asked, Draw, Faults, future::ResponseFuture};
 use crate::{
     config::{self, ConfigError, ConfigErrors},
     core::{BoxError, Random, grpc},
-    resilience::exchange::{Answer, Exchange},
+    resilience::{
+        exchange::{Answer, Exchange},
+        repeating::readied,
+    },
 };
 
 /// Injects faults: see the [module](super).
@@ -108,10 +110,7 @@ where
             Draw::Nothing | Draw::Overflow => ResponseFuture::passed(self.inner.call(request)),
             Draw::Fault(drawn) => {
                 let is_grpc = grpc::is_grpc(request.headers());
-                // The readied service serves this call; its clone is readied for the next one.
-                let clone = self.inner.clone();
-                let readied = mem::replace(&mut self.inner, clone);
-                ResponseFuture::faulty(readied, request, drawn, is_grpc)
+                ResponseFuture::faulty(readied(&mut self.inner), request, drawn, is_grpc)
             }
         }
     }

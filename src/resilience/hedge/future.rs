@@ -7,16 +7,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, HeaderValue};
 use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::{Course, Fate, Hedging, Word, layer::Shared};
 use crate::{
-    core::{Body, BoxError, Instant, earliest, grpc},
+    core::{Body, BoxError, Instant, grpc},
     resilience::{
-        deadline::{self, Bounds, Scope},
         exchange::sealed::{Answer, Exchange, Replay},
+        repeating::{deadline_of, mark},
         retry::Met,
     },
 };
@@ -109,7 +108,7 @@ where
                     Poll::Pending => *this.next = Some(request),
                     Poll::Ready(Ok(())) => {
                         if let Some(hedged) = this.hedged {
-                            hedged.advance(request.headers_mut());
+                            mark(request.headers_mut(), hedged.course.sent(), hedged.deadline);
                             hedged.course.send(this.shared.now());
                         }
                         this.others.push(Box::pin(this.service.call(request)));
@@ -241,26 +240,4 @@ impl<C> Hedged<C> {
         let now = shared.now();
         self.hedging.unanswered(now, now.saturating_sub(self.began));
     }
-
-    /// Marks the next attempt for the endpoint: its number, and what is left of the time.
-    fn advance(&self, headers: &mut HeaderMap) {
-        let earlier = HeaderValue::from(self.course.sent());
-        let grpc = grpc::is_grpc(headers);
-        headers.insert(if grpc { grpc::GRPC_ATTEMPTS } else { grpc::HTTP_ATTEMPTS }, earlier);
-        let name = if grpc { grpc::GRPC_TIMEOUT } else { grpc::HTTP_TIMEOUT };
-        if let Some(at) = self.deadline.filter(|_| headers.contains_key(&name)) {
-            let bounds = Bounds { head: Some(at), body: Some(at) };
-            bounds.write(headers, grpc, Instant::now());
-        }
-    }
-}
-
-/// When the call has to be over: its explicit deadline, or what a
-/// [`Deadline`](crate::resilience::Deadline) outside wrote for the endpoint.
-fn deadline_of(request: &impl Exchange) -> Option<Instant> {
-    let now = Instant::now();
-    let (headers, call) = (request.headers(), request.call());
-    let explicit = deadline::of(headers, call, Scope::default(), now).head;
-    let told = earliest(request.timeout(), grpc::timeout_of(headers));
-    earliest(explicit, told.and_then(|left| now.checked_add(left)))
 }

@@ -1,7 +1,7 @@
 //! The layer and its service.
 
 use std::{
-    fmt, mem,
+    fmt,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -17,27 +17,22 @@ use crate::{
     resilience::{
         budget::Budget,
         exchange::{Answer, Replay, sealed},
+        repeating::{readied, repeating},
         retry,
     },
 };
 
-/// Hedges calls: see the [module](super).
-///
-/// `B` is the request body that the service below takes. The services that one layer makes, and
-/// their clones, share what is known of the latencies, the extra load and one budget: use one layer
-/// per destination.
-pub struct HedgeLayer<B = Body> {
-    shared: Arc<Shared>,
-    /// The bodies that the service below takes.
-    into: fn(Body) -> B,
-}
-
-/// A service whose calls are hedged, by [`HedgeLayer`].
-pub struct Hedge<S, B = Body> {
-    inner: S,
-    shared: Arc<Shared>,
-    /// The bodies that the service below takes.
-    into: fn(Body) -> B,
+repeating! {
+    /// Hedges calls: see the [module](super).
+    ///
+    /// `B` is the request body that the service below takes. The services that one layer makes, and
+    /// their clones, share what is known of the latencies, the extra load and one budget: use one layer
+    /// per destination.
+    HedgeLayer,
+    /// A service whose calls are hedged, by [`HedgeLayer`].
+    Hedge,
+    /// Makes the bodies that the service below takes: `tonic::body::Body::new` for tonic's channel.
+    body
 }
 
 /// What the calls of a layer have in common.
@@ -83,12 +78,6 @@ impl HedgeLayer {
 }
 
 impl<B> HedgeLayer<B> {
-    /// Makes the bodies that the service below takes: `tonic::body::Body::new` for tonic's channel.
-    #[must_use]
-    pub fn body<To>(self, into: fn(Body) -> To) -> HedgeLayer<To> {
-        HedgeLayer { shared: self.shared, into }
-    }
-
     /// How long a call waits now before it is sent again; nothing, where it is off, or waits for a
     /// percentile of which too little is known.
     #[must_use]
@@ -103,20 +92,6 @@ impl<B> HedgeLayer<B> {
     }
 }
 
-impl<S, B> Layer<S> for HedgeLayer<B> {
-    type Service = Hedge<S, B>;
-
-    fn layer(&self, inner: S) -> Hedge<S, B> {
-        Hedge { inner, shared: Arc::clone(&self.shared), into: self.into }
-    }
-}
-
-impl<B> Clone for HedgeLayer<B> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), into: self.into }
-    }
-}
-
 impl<B> fmt::Debug for HedgeLayer<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HedgeLayer").field("hedge", &self.told()).finish_non_exhaustive()
@@ -124,35 +99,6 @@ impl<B> fmt::Debug for HedgeLayer<B> {
 }
 
 // === impl Hedge ===
-
-impl<S, R, B> Service<R> for Hedge<S, B>
-where
-    R: Replay<B>,
-    S: Service<<R as sealed::Replay<B>>::Sent> + Clone,
-    S::Response: Answer,
-    S::Error: Into<BoxError>,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = ResponseFuture<S, R, B>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        // The readied service serves this call; its clone is readied for the next one.
-        let next = self.inner.clone();
-        let ready = mem::replace(&mut self.inner, next);
-        ResponseFuture::new(ready, request, Arc::clone(&self.shared), self.into)
-    }
-}
-
-impl<S: Clone, B> Clone for Hedge<S, B> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared), into: self.into }
-    }
-}
 
 impl<S: fmt::Debug, B> fmt::Debug for Hedge<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

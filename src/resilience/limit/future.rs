@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     core::{BoxError, Error, Held},
-    resilience::exchange::sealed::Answer,
+    resilience::{admitting::Admission, exchange::sealed::Answer},
 };
 
 /// The response of [`ConcurrencyLimit`](super::ConcurrencyLimit).
@@ -18,30 +18,18 @@ use crate::{
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<F> {
     #[pin]
-    state: State<F>,
-}
-
-#[pin_project::pin_project(project = StateProj)]
-enum State<F> {
-    Admitted {
-        #[pin]
-        inner: F,
-        permit: Held,
-    },
-    Refused {
-        error: Error,
-    },
+    state: Admission<F, Held>,
 }
 
 // === impl ResponseFuture ===
 
 impl<F> ResponseFuture<F> {
     pub(super) fn admitted(inner: F, permit: Held) -> Self {
-        Self { state: State::Admitted { inner, permit } }
+        Self { state: Admission::Admitted { inner, pass: permit } }
     }
 
     pub(super) fn refused(error: Error) -> Self {
-        Self { state: State::Refused { error } }
+        Self { state: Admission::Refused { error } }
     }
 }
 
@@ -54,23 +42,14 @@ where
     type Output = Result<T::Held, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Admitted { inner, permit } => {
-                let result = ready!(inner.poll(cx));
-                let permit = std::mem::take(permit);
-                Poll::Ready(match result {
-                    Ok(response) => Ok(response.held(permit)),
-                    Err(error) => Err(error.into()),
-                })
-            }
-            StateProj::Refused { error } => Poll::Ready(Err(error.clone().into())),
-        }
+        let (result, permit) = ready!(self.project().state.poll(cx));
+        Poll::Ready(result.map(|response| response.held(permit)))
     }
 }
 
 impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let refused = matches!(self.state, State::Refused { .. });
+        let refused = self.state.is_refused();
         f.debug_struct("ResponseFuture").field("refused", &refused).finish_non_exhaustive()
     }
 }

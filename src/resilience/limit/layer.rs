@@ -12,25 +12,28 @@ use super::{Full, Limiter, future::ResponseFuture};
 use crate::{
     config::Criticality,
     core::{BoxError, Epoch, Error, ErrorKind, Instant, Phase, Refusal},
-    resilience::exchange::{Answer, Exchange},
+    resilience::{
+        admitting::admitting,
+        exchange::{Answer, Exchange},
+    },
 };
 
-/// Bounds the number of concurrent calls: see the [module](super).
-///
-/// The services that one layer makes, and their clones, share one limit.
+admitting! {
+    /// Bounds the number of concurrent calls: see the [module](super).
+    ///
+    /// The services that one layer makes, and their clones, share one limit.
+    ConcurrencyLimitLayer,
+    /// A service whose concurrent calls are bounded, by [`ConcurrencyLimitLayer`].
+    ConcurrencyLimit
+}
+
+/// What the calls of a layer have in common.
 #[derive(Clone, Debug)]
-pub struct ConcurrencyLimitLayer {
+struct Shared {
     limit: Arc<Limiter>,
     /// Of calls that do not say it themselves.
     criticality: Criticality,
     epoch: Epoch,
-}
-
-/// A service whose concurrent calls are bounded, by [`ConcurrencyLimitLayer`].
-#[derive(Clone, Debug)]
-pub struct ConcurrencyLimit<S> {
-    inner: S,
-    layer: ConcurrencyLimitLayer,
 }
 
 // === impl ConcurrencyLimitLayer ===
@@ -42,50 +45,26 @@ impl ConcurrencyLimitLayer {
     #[must_use]
     pub fn new(max: u32) -> Self {
         let limit = Arc::new(Limiter::new(max));
-        Self { limit, criticality: Criticality::default(), epoch: Epoch::now() }
+        let shared = Shared { limit, criticality: Criticality::default(), epoch: Epoch::now() };
+        Self { shared }
     }
+}
 
-    /// How much calls matter that do not say it themselves
-    /// ([`Call::criticality`](crate::Call::criticality)). Default: critical.
-    #[must_use]
-    pub fn criticality(mut self, criticality: Criticality) -> Self {
+// === impl Shared ===
+
+impl Shared {
+    fn criticality(mut self, criticality: Criticality) -> Self {
         self.criticality = criticality;
         self
     }
-}
 
-impl<S> Layer<S> for ConcurrencyLimitLayer {
-    type Service = ConcurrencyLimit<S>;
-
-    fn layer(&self, inner: S) -> ConcurrencyLimit<S> {
-        ConcurrencyLimit { inner, layer: self.clone() }
-    }
-}
-
-// === impl ConcurrencyLimit ===
-
-impl<S, R> Service<R> for ConcurrencyLimit<S>
-where
-    R: Exchange,
-    S: Service<R>,
-    S::Response: Answer,
-    S::Error: Into<BoxError>,
-{
-    type Response = <S::Response as crate::resilience::exchange::sealed::Answer>::Held;
-    type Error = BoxError;
-    type Future = ResponseFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        let ConcurrencyLimitLayer { limit, criticality, epoch } = &self.layer;
+    fn call<R: Exchange, F>(&self, request: R, call: impl FnOnce(R) -> F) -> ResponseFuture<F> {
+        let Self { limit, criticality, epoch } = self;
         let criticality = request.call().and_then(|call| call.criticality).unwrap_or(*criticality);
         let is_usual = criticality == Criticality::Critical && limit.is_quiet();
         let now = if is_usual { 0 } else { epoch.nanos(Instant::now()) };
         match Limiter::hold_as(limit, criticality, now) {
-            Ok(held) => ResponseFuture::admitted(self.inner.call(request), held),
+            Ok(held) => ResponseFuture::admitted(call(request), held),
             Err(full) => {
                 let Full { limit, most, is_shed } = full;
                 let detail = if is_shed {

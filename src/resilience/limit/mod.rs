@@ -34,22 +34,20 @@
 //! ```
 
 mod body;
+mod counter;
 mod future;
-mod gate;
 mod layer;
 #[cfg(test)]
 mod model;
+mod nested;
 
 use std::sync::Arc;
 
-use self::{
-    atomic::{AtomicU32, Ordering},
-    gate::Gate,
-};
-use super::{outcome::Outcome, protect::Protect, shed::Reserve};
+use self::atomic::{AtomicU32, Ordering};
+use super::shed::Reserve;
 use crate::{
     config::Criticality,
-    core::{Error, ErrorKind, Held, Phase, Random, Refusal, Release},
+    core::{Error, ErrorKind, Held, Phase, Refusal, Release},
 };
 
 pub use self::{
@@ -57,8 +55,9 @@ pub use self::{
     future::ResponseFuture,
     layer::{ConcurrencyLimit, ConcurrencyLimitLayer},
 };
+pub(crate) use self::{counter::Counter, nested::Limits};
 
-/// What the gate counts with outside of models.
+/// What is counted with outside of models.
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, Ordering};
 }
@@ -67,16 +66,8 @@ mod atomic {
 #[derive(Debug)]
 pub(crate) struct Limiter {
     limit: AtomicU32,
-    gate: Gate,
+    counter: Counter,
     reserve: Reserve,
-}
-
-/// A limit of calls in flight as a protection.
-#[derive(Debug)]
-pub(crate) struct Fixed {
-    pub(crate) limiter: Arc<Limiter>,
-    /// Whose it is, for errors.
-    pub(crate) of: &'static str,
 }
 
 /// There is no place for a call of this criticality.
@@ -91,15 +82,20 @@ pub(crate) struct Full {
 
 impl Limiter {
     pub(crate) fn new(limit: u32) -> Self {
-        Self { limit: AtomicU32::new(limit), gate: Gate::new(), reserve: Reserve::default() }
+        Self { limit: AtomicU32::new(limit), counter: Counter::new(), reserve: Reserve::default() }
     }
 
     /// A limit in the place of `kept`, whose count goes on; what is in flight over a smaller limit
     /// stays.
     pub(crate) fn resized(kept: Option<&Arc<Self>>, limit: u32) -> Arc<Self> {
         let Some(kept) = kept else { return Arc::new(Self::new(limit)) };
-        kept.limit.store(limit, Ordering::Relaxed);
+        kept.resize(limit);
         Arc::clone(kept)
+    }
+
+    /// The limit from now on, [`u32::MAX`] for none; what is counted stays.
+    pub(crate) fn resize(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     pub(crate) fn limit(&self) -> u32 {
@@ -108,20 +104,27 @@ impl Limiter {
 
     /// What is in flight.
     pub(crate) fn taken(&self) -> u32 {
-        self.gate.taken()
+        self.counter.taken()
     }
 
     /// Whether there is no place now.
     pub(crate) fn is_full(&self) -> bool {
-        self.gate.taken() >= self.limit()
+        self.counter.taken() >= self.limit()
     }
 
     /// Takes a place, given back when what is returned is dropped.
     pub(crate) fn hold(limiter: &Arc<Self>) -> Option<Held> {
-        Self::hold_up_to(limiter, limiter.limit())
+        let entered = limiter.counter.enter(limiter.limit());
+        entered.then(|| Held::Shared(Arc::<Self>::clone(limiter)))
     }
 
-    /// The same for a call of this criticality.
+    /// Takes one in any case.
+    pub(crate) fn hold_over(limiter: &Arc<Self>) -> Held {
+        limiter.counter.force();
+        Held::Shared(Arc::<Self>::clone(limiter))
+    }
+
+    /// Takes one for a call of this criticality.
     #[inline]
     pub(crate) fn hold_as(
         limiter: &Arc<Self>,
@@ -139,11 +142,18 @@ impl Limiter {
         criticality: Criticality,
         now: u64,
     ) -> Result<Held, Full> {
-        let most = limiter.reserve.most(limit, criticality, now);
-        Self::hold_up_to(limiter, most).ok_or_else(|| {
-            let is_shed = most < limit && limiter.taken() < limit;
-            Full { limit, most, is_shed }
-        })
+        limiter.take(limit, criticality, now)?;
+        Ok(Held::Shared(Arc::<Self>::clone(limiter)))
+    }
+
+    /// Takes a place under this limit, to be [released](Release::release).
+    #[inline]
+    fn take(&self, limit: u32, criticality: Criticality, now: u64) -> Result<(), Full> {
+        let most = self.reserve.most(limit, criticality, now);
+        if self.counter.enter(most) {
+            return Ok(());
+        }
+        Err(Full { limit, most, is_shed: most < limit && self.taken() < limit })
     }
 
     /// Whether there would be no place under this limit.
@@ -160,11 +170,6 @@ impl Limiter {
     /// Whether no call of the highest criticality was ever seen.
     pub(super) fn is_quiet(&self) -> bool {
         self.reserve.is_quiet()
-    }
-
-    fn hold_up_to(limiter: &Arc<Self>, most: u32) -> Option<Held> {
-        let entered = limiter.gate.enter(most);
-        entered.then(|| Held::Shared(Arc::<Self>::clone(limiter)))
     }
 }
 
@@ -194,30 +199,9 @@ impl Full {
     }
 }
 
-// === impl Fixed ===
-
-impl Protect for Fixed {
-    fn enter(&self, now: u64, criticality: Criticality, _: &Random) -> Result<Held, Error> {
-        Limiter::hold_as(&self.limiter, criticality, now).map_err(|full| full.error(self.of))
-    }
-
-    fn ended(&self, _: (u64, u64), _: u64, _: Outcome) {}
-
-    fn left(&self, _: u64, _: u64) {}
-
-    fn foretell(&self, now: u64, criticality: Criticality) -> Option<String> {
-        let full = self.limiter.would_refuse(self.limiter.limit(), criticality, now)?;
-        Some(full.told(self.of))
-    }
-
-    fn level(&self) -> Option<(u32, u32)> {
-        Some((self.limiter.limit(), self.limiter.taken()))
-    }
-}
-
 impl Release for Limiter {
     fn release(&self) {
-        self.gate.leave();
+        self.counter.leave();
     }
 }
 

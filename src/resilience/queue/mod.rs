@@ -55,6 +55,7 @@ pub use self::{
 };
 
 use self::state::State;
+use super::limit::Counter;
 use crate::{config, core::nanos};
 
 /// What the state is made of outside of models.
@@ -74,7 +75,7 @@ pub(crate) struct Queue {
     capacity: Count,
     /// Nanoseconds.
     timeout: Time,
-    waiting: Count,
+    waiting: Counter,
     state: State,
     found: Arc<Notify>,
 }
@@ -99,7 +100,7 @@ impl Queue {
         let queue = Self {
             capacity: Count::new(0),
             timeout: Time::new(0),
-            waiting: Count::new(0),
+            waiting: Counter::new(),
             state: State::new(),
             found: Arc::default(),
         };
@@ -124,7 +125,7 @@ impl Queue {
     }
 
     pub(crate) fn waiting(&self) -> u32 {
-        self.waiting.load(Relaxed)
+        self.waiting.taken()
     }
 
     /// Something is available: all who wait look again.
@@ -155,12 +156,8 @@ impl Queue {
     pub(crate) fn join(self: &Arc<Self>, now: u64) -> Result<Waiter, Refused> {
         self.missed(now)?;
         let capacity = self.capacity();
-        let joined =
-            self.waiting.fetch_update(Relaxed, Relaxed, |it| (it < capacity).then(|| it + 1));
-        match joined {
-            Ok(_) => Ok(Waiter(Arc::clone(self))),
-            Err(_) => Err(Refused::Full(capacity)),
-        }
+        let has_joined = self.waiting.enter(capacity);
+        has_joined.then(|| Waiter(Arc::clone(self))).ok_or(Refused::Full(capacity))
     }
 }
 
@@ -183,7 +180,7 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
+        self.0.waiting.leave();
     }
 }
 

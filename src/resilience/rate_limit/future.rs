@@ -6,7 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::core::{BoxError, Error};
+use crate::{
+    core::{BoxError, Error},
+    resilience::admitting::Admission,
+};
 
 /// The response of [`RateLimit`](super::RateLimit).
 ///
@@ -15,24 +18,18 @@ use crate::core::{BoxError, Error};
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<F> {
     #[pin]
-    state: State<F>,
-}
-
-#[pin_project::pin_project(project = StateProj)]
-enum State<F> {
-    Admitted(#[pin] F),
-    Refused(Error),
+    state: Admission<F>,
 }
 
 // === impl ResponseFuture ===
 
 impl<F> ResponseFuture<F> {
     pub(super) fn admitted(inner: F) -> Self {
-        Self { state: State::Admitted(inner) }
+        Self { state: Admission::Admitted { inner, pass: () } }
     }
 
     pub(super) fn refused(error: Error) -> Self {
-        Self { state: State::Refused(error) }
+        Self { state: Admission::Refused { error } }
     }
 }
 
@@ -44,16 +41,13 @@ where
     type Output = Result<T, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Admitted(inner) => inner.poll(cx).map_err(Into::into),
-            StateProj::Refused(error) => Poll::Ready(Err(error.clone().into())),
-        }
+        self.project().state.poll(cx).map(|(result, ())| result)
     }
 }
 
 impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let refused = matches!(self.state, State::Refused(_));
+        let refused = self.state.is_refused();
         f.debug_struct("ResponseFuture").field("refused", &refused).finish_non_exhaustive()
     }
 }

@@ -8,23 +8,23 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::{
     Arms, Decision, Met,
-    layer::{Hooks, NeverSent, Shared},
+    layer::{NeverSent, Shared},
 };
 use crate::{
-    core::{BoxError, Held, Instant, earliest, grpc},
+    core::{Body, BoxError, Held, Instant, grpc},
     resilience::{
         budget::Grant,
-        deadline::{self, Bounds, Scope},
         exchange::{
             classify,
             sealed::{Answer, Exchange, Replay},
         },
+        repeating::{deadline_of, mark},
     },
 };
 
@@ -45,7 +45,7 @@ where
     /// The next attempt's request, while it waits.
     next: Option<R::Sent>,
     copy: Option<R::Copy>,
-    hooks: Hooks<B>,
+    into: fn(Body) -> B,
     course: Course,
 }
 
@@ -84,7 +84,12 @@ where
     R: Replay<B>,
     S: Service<R::Sent>,
 {
-    pub(super) fn new(mut service: S, request: R, shared: Arc<Shared>, hooks: Hooks<B>) -> Self {
+    pub(super) fn new(
+        mut service: S,
+        request: R,
+        shared: Arc<Shared>,
+        into: fn(Body) -> B,
+    ) -> Self {
         let policy = &shared.policy;
         let is_grpc = grpc::is_grpc(request.headers());
         let armed = policy.allows(request.headers())
@@ -93,10 +98,10 @@ where
         let in_flight = shared.begin();
         // A safe failure may be retried whether the call is armed or not: both need the copy.
         let (first, copy) = if policy.attempts() > 1 {
-            let (first, copy) = request.split(shared.max_body_bytes, hooks.into);
+            let (first, copy) = request.split(shared.max_body_bytes, into);
             (first, Some(copy))
         } else {
-            (request.once(hooks.into), None)
+            (request.once(into), None)
         };
         let state = State::Attempt { future: service.call(first) };
         let course = Course {
@@ -107,7 +112,7 @@ where
             _in_flight: in_flight,
             grant: Grant::default(),
         };
-        Self { service, state, next: None, copy, hooks, course }
+        Self { service, state, next: None, copy, into, course }
     }
 }
 
@@ -126,11 +131,11 @@ where
             match this.state.as_mut().project() {
                 StateProj::Attempt { future } => {
                     let result = ready!(future.poll(cx)).map_err(Into::into);
-                    let met = met(&result, this.hooks.never_sent);
+                    let met = met(&result, this.course.shared.never_sent);
                     let after = met.and_then(|met| this.course.decide(met));
                     let Some(after) = after else { return Poll::Ready(result) };
                     let copy = this.copy.as_ref();
-                    *this.next = copy.and_then(|copy| R::again(copy, this.hooks.into));
+                    *this.next = copy.and_then(|copy| R::again(copy, *this.into));
                     if this.next.is_none() {
                         return Poll::Ready(result);
                     }
@@ -206,26 +211,10 @@ impl Course {
 
     /// Marks the next attempt for the endpoint: its number, and what is left of the time.
     fn advance(&mut self, headers: &mut HeaderMap) {
-        let earlier = HeaderValue::from(self.attempt);
+        let earlier = self.attempt;
         self.attempt += 1;
-        let grpc = grpc::is_grpc(headers);
-        headers.insert(if grpc { grpc::GRPC_ATTEMPTS } else { grpc::HTTP_ATTEMPTS }, earlier);
-        let name = if grpc { grpc::GRPC_TIMEOUT } else { grpc::HTTP_TIMEOUT };
-        if let Some(at) = self.deadline.filter(|_| headers.contains_key(&name)) {
-            let bounds = Bounds { head: Some(at), body: Some(at) };
-            bounds.write(headers, grpc, Instant::now());
-        }
+        mark(headers, earlier, self.deadline);
     }
-}
-
-/// When the call has to be over: its explicit deadline, or what a
-/// [`Deadline`](crate::resilience::Deadline) outside wrote for the endpoint.
-fn deadline_of(request: &impl Exchange) -> Option<Instant> {
-    let now = Instant::now();
-    let (headers, call) = (request.headers(), request.call());
-    let explicit = deadline::of(headers, call, Scope::default(), now).head;
-    let told = earliest(request.timeout(), grpc::timeout_of(headers));
-    earliest(explicit, told.and_then(|left| now.checked_add(left)))
 }
 
 /// What an attempt met, if that concerns a retry.

@@ -2,7 +2,7 @@
 
 use std::{
     error::Error as StdError,
-    fmt, mem,
+    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -18,23 +18,21 @@ use crate::{
         budget::{Budget, Grant, Purse, Share, Slot, Throttled},
         exchange::{Answer, Replay, sealed},
         limit::Limiter,
+        repeating::{readied, repeating},
     },
 };
 
-/// Retries calls: see the [module](super).
-///
-/// `B` is the request body that the service below takes. The services that one layer makes, and
-/// their clones, share one budget: use one layer per destination.
-pub struct RetryLayer<B = Body> {
-    shared: Arc<Shared>,
-    hooks: Hooks<B>,
-}
-
-/// A service whose calls are retried, by [`RetryLayer`].
-pub struct Retry<S, B = Body> {
-    inner: S,
-    shared: Arc<Shared>,
-    hooks: Hooks<B>,
+repeating! {
+    /// Retries calls: see the [module](super).
+    ///
+    /// `B` is the request body that the service below takes. The services that one layer makes, and
+    /// their clones, share one budget: use one layer per destination.
+    RetryLayer,
+    /// A service whose calls are retried, by [`RetryLayer`].
+    Retry,
+    /// Makes the bodies that the service below takes: `tonic::body::Body::new` for tonic's
+    /// channel.
+    body
 }
 
 /// What the calls of a layer have in common.
@@ -48,13 +46,9 @@ pub(super) struct Shared {
     pub(super) share: Option<Arc<Share>>,
     pub(super) in_flight: Arc<Limiter>,
     pub(super) random: Arc<Random>,
-    epoch: Epoch,
-}
-
-/// What the service below is like.
-pub(super) struct Hooks<B> {
-    pub(super) into: fn(Body) -> B,
+    /// Further errors of the service below that mean that nothing was sent.
     pub(super) never_sent: NeverSent,
+    epoch: Epoch,
 }
 
 pub(super) type NeverSent = fn(&(dyn StdError + 'static)) -> bool;
@@ -80,10 +74,10 @@ impl RetryLayer {
             share: None,
             in_flight: Arc::new(Limiter::new(u32::MAX)),
             random: Arc::default(),
+            never_sent: |_| false,
             epoch: Epoch::now(),
         };
-        let hooks = Hooks { into: |body| body, never_sent: |_| false };
-        Ok(Self { shared: Arc::new(shared), hooks })
+        Ok(Self { shared: Arc::new(shared), into: |body| body })
     }
 }
 
@@ -112,14 +106,6 @@ impl<B> RetryLayer<B> {
         self
     }
 
-    /// Makes the bodies that the service below takes: `tonic::body::Body::new` for tonic's
-    /// channel.
-    #[must_use]
-    pub fn body<To>(self, into: fn(Body) -> To) -> RetryLayer<To> {
-        let hooks = Hooks { into, never_sent: self.hooks.never_sent };
-        RetryLayer { shared: self.shared, hooks }
-    }
-
     /// Recognises further errors of the service below that mean that nothing was sent: any call
     /// is retried after them.
     ///
@@ -128,22 +114,8 @@ impl<B> RetryLayer<B> {
     /// by `|error| error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)`.
     #[must_use]
     pub fn never_sent(mut self, is: fn(&(dyn StdError + 'static)) -> bool) -> Self {
-        self.hooks.never_sent = is;
+        self.shared = Arc::new(Shared { never_sent: is, ..(*self.shared).clone() });
         self
-    }
-}
-
-impl<S, B> Layer<S> for RetryLayer<B> {
-    type Service = Retry<S, B>;
-
-    fn layer(&self, inner: S) -> Retry<S, B> {
-        Retry { inner, shared: Arc::clone(&self.shared), hooks: self.hooks }
-    }
-}
-
-impl<B> Clone for RetryLayer<B> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), hooks: self.hooks }
     }
 }
 
@@ -154,35 +126,6 @@ impl<B> fmt::Debug for RetryLayer<B> {
 }
 
 // === impl Retry ===
-
-impl<S, R, B> Service<R> for Retry<S, B>
-where
-    R: Replay<B>,
-    S: Service<<R as sealed::Replay<B>>::Sent> + Clone,
-    S::Response: Answer,
-    S::Error: Into<BoxError>,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = ResponseFuture<S, R, B>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        // The readied service serves this call; its clone is readied for the next one.
-        let next = self.inner.clone();
-        let ready = mem::replace(&mut self.inner, next);
-        ResponseFuture::new(ready, request, Arc::clone(&self.shared), self.hooks)
-    }
-}
-
-impl<S: Clone, B> Clone for Retry<S, B> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared), hooks: self.hooks }
-    }
-}
 
 impl<S: fmt::Debug, B> fmt::Debug for Retry<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -248,13 +191,3 @@ fn purse(retry: &config::Retry) -> Purse {
     let throttle = retry.throttle.as_ref().map(Throttled::new);
     Purse::new(tokens, retry.budget.is_some(), throttle)
 }
-
-// === impl Hooks ===
-
-impl<B> Clone for Hooks<B> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<B> Copy for Hooks<B> {}

@@ -10,15 +10,13 @@ use crate::{
     config::{self, ConfigErrors, Criticality},
     core::BoxError,
     resilience::{
+        admitting::admitting,
         exchange::{Answer, Exchange},
-        protect::{
-            ResponseFuture,
-            layer::{Shared, layer},
-        },
+        protect::{ResponseFuture, layer::Shared},
     },
 };
 
-layer! {
+admitting! {
     /// Does not send what the service would refuse: see the [module](super).
     ///
     /// The services that one layer makes, and their clones, share one window: use one layer per

@@ -21,7 +21,8 @@ use proptest::prelude::*;
 use super::{family, hash_for, is_by_latency, named, pick_first};
 use crate::{
     balance::{
-        Ask, Balancer, Callers, InFlight, Outcome, PickError, Shift, Spec, Upstream, Wanted,
+        Ask, Balancer, Callers, Environment, InFlight, Outcome, PickError, Shift, Spec, Upstream,
+        Wanted,
     },
     config::{
         self, Address, Balancing, Cluster, Health, Locality, LocalityBalancing, LocalityScope,
@@ -74,15 +75,9 @@ impl Upstream for Peer {
         &self.name
     }
 
-    fn added(_spec: &Spec, _cx: &Here) {}
-
-    fn removed(_spec: &Spec, _cx: &Here) {}
-
     fn available(&self, _now: u64) -> bool {
         !self.wire.down.load(Relaxed)
     }
-
-    fn respecified(&self, _spec: &Spec) {}
 
     fn retire(&self) {}
 
@@ -94,21 +89,23 @@ impl Upstream for Peer {
         let nanos = self.wire.round_trip.load(Relaxed);
         (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
+}
 
-    fn place(cx: &Here) -> Place {
-        cx.place.clone()
+impl Environment for Here {
+    fn place(&self) -> Place {
+        self.place.clone()
     }
 
-    fn callers(cx: &Here, _cluster: &str) -> Vec<Callers> {
-        cx.callers.lock().unwrap().clone()
+    fn callers(&self, _cluster: &str) -> Vec<Callers> {
+        self.callers.lock().unwrap().clone()
     }
 
-    fn seed(_cx: &Here) -> u64 {
+    fn seed(&self) -> u64 {
         7
     }
 
-    fn shifted(cx: &Here, shift: Shift) {
-        cx.shifts.lock().unwrap().push(shift);
+    fn shifted(&self, shift: Shift) {
+        self.shifts.lock().unwrap().push(shift);
     }
 }
 

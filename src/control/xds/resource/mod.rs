@@ -7,11 +7,16 @@
 //! Listener and routes, and cluster and endpoints, are decoded each by itself and put together where
 //! both are known: [`Listener::service`] and [`Cluster::with`].
 
+#![allow(deprecated, reason = "control planes say it all the same")]
+#![allow(clippy::field_reassign_with_default, reason = "the model's structs may grow")]
+
 mod address;
 mod cluster;
 mod endpoints;
 mod hash;
+mod listener;
 mod read;
+mod routes;
 mod text;
 mod types;
 mod walk;
@@ -23,6 +28,7 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::{
     cluster::v3::Cluster as PbCluster, endpoint::v3::ClusterLoadAssignment,
+    listener::v3::Listener as PbListener, route::v3::RouteConfiguration,
 };
 use prost::Message;
 
@@ -75,8 +81,19 @@ impl Decoder {
                 read.notes = walk.notes();
                 Ok((read.name.clone(), Resource::Endpoints(Arc::new(read))))
             }
-            Kind::Listener | Kind::Routes => {
-                Err(Refused { name: None, reason: "not supported yet".to_owned() })
+            Kind::Listener => {
+                let pb: PbListener = message(value)?;
+                let read = listener::listener(&mut walk, &self.context, &pb);
+                let mut read = read.map_err(|bad| refused(&pb.name, bad))?;
+                read.notes = walk.notes();
+                Ok((read.name.clone(), Resource::Listener(Arc::new(read))))
+            }
+            Kind::Routes => {
+                let pb: RouteConfiguration = message(value)?;
+                let read = routes::routes(&mut walk, &self.context, &pb);
+                let mut read = read.map_err(|bad| refused(&pb.name, bad))?;
+                read.notes = walk.notes();
+                Ok((read.name.clone(), Resource::Routes(Arc::new(read))))
             }
         }
     }

@@ -52,6 +52,8 @@ pub(crate) struct Listener {
     pub(crate) policy: config::Policy,
     /// Where a listener of a sidecar listens.
     pub(crate) address: Option<SocketAddr>,
+    /// Whether the port of an authority counts for nothing.
+    pub(crate) ignore_port: bool,
     /// What is said and not done.
     pub(crate) notes: Vec<String>,
 }

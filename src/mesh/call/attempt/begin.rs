@@ -26,31 +26,39 @@ use crate::{
     },
 };
 
+/// What an attempt begins with. It is passed by value: who is called seldom gets a copy, and nobody else
+/// pays for one.
+#[derive(Clone, Copy)]
+pub(crate) struct Beginning<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) pinned: &'a Pinned,
+    /// What the call has met before.
+    pub(crate) tried: &'a [Arc<Endpoint<Node>>],
+    /// 1 for the first attempt.
+    pub(crate) number: u32,
+    pub(crate) now: Instant,
+    /// The same in nanoseconds since the mesh's epoch.
+    pub(crate) at: u64,
+}
+
 // === impl Attempt ===
 
 impl Attempt {
     /// Picks an endpoint and begins to send.
     #[inline(always)]
     pub(crate) fn start(
-        caller: &Caller,
-        pinned: &Pinned,
+        of: Beginning<'_>,
         way: Way<'_>,
-        tried: &[Arc<Endpoint<Node>>],
-        number: u32,
-        (now, at): (Instant, u64),
         trace: &mut Trace,
     ) -> Result<Self, Box<Failed>> {
+        let Beginning { caller, pinned, tried, at, .. } = of;
         let inner = &caller.inner;
         let mut core = pinned.cluster.core.load();
         if core.failover.is_some() || core.gate.is_some() {
-            let request = way.request.as_ref();
-            return match entrance::enter(caller, pinned, request, tried, (number, at))? {
-                Entered::Picked(picked) => {
-                    Self::elsewhere(caller, pinned, way, tried, number, (now, at), trace, picked)
-                }
+            return match entrance::enter(of, way.request.as_ref())? {
+                Entered::Picked(picked) => Self::elsewhere(of, way, trace, picked),
                 Entered::Queued(queued) => {
-                    let request = way.request.as_mut();
-                    Ok(Self::queued(caller, request, queued, number, (now, at), trace))
+                    Ok(Self::queued(of, way.request.as_mut(), trace, queued))
                 }
             };
         }
@@ -76,42 +84,32 @@ impl Attempt {
                 }
             }
         };
-        let of = (&*pinned.cluster, &**core);
-        Self::on(caller, pinned, way, tried, number, (now, at), trace, (flight, breaker), of)
+        Self::on(of, way, trace, (flight, breaker), (&pinned.cluster, &core))
     }
 
     /// Begins to send to an endpoint that was picked with more ado.
     #[cold]
     #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "what an attempt begins with")]
     pub(super) fn elsewhere(
-        caller: &Caller,
-        pinned: &Pinned,
+        of: Beginning<'_>,
         way: Way<'_>,
-        tried: &[Arc<Endpoint<Node>>],
-        number: u32,
-        now: (Instant, u64),
         trace: &mut Trace,
         (flight, breaker, cluster): Picked,
     ) -> Result<Self, Box<Failed>> {
-        let (picked, core) = ((flight, breaker), cluster.core.load());
-        Self::on(caller, pinned, way, tried, number, now, trace, picked, (&cluster, &core))
+        let core = cluster.core.load();
+        Self::on(of, way, trace, (flight, breaker), (&cluster, &core))
     }
 
     /// Begins to send to the endpoint that was picked.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "what an attempt begins with")]
     fn on(
-        caller: &Caller,
-        pinned: &Pinned,
+        of: Beginning<'_>,
         way: Way<'_>,
-        tried: &[Arc<Endpoint<Node>>],
-        number: u32,
-        (now, at): (Instant, u64),
         trace: &mut Trace,
         (flight, breaker): (InFlight<Node>, Held),
         (cluster, core): (&Cluster, &Core),
     ) -> Result<Self, Box<Failed>> {
+        let Beginning { caller, pinned, number, now, at, .. } = of;
         let inner = &caller.inner;
         if let Some(shares) = &core.shares
             && let Some(share) = shares.share(pinned.priority())
@@ -126,13 +124,12 @@ impl Attempt {
             flight.finish(at, Outcome::Ignored);
             return Err(Failed::fatal(in_clear(cluster)));
         }
-        let host = pinned.sticky.as_ref().and_then(|sticky| sticky.host_of_endpoint());
+        let host = pinned.rare.as_ref().and_then(|rare| rare.host_of_endpoint());
         let original = Original::of(request, node, host.is_some());
         if let (Some(host), Some(request)) = (host, &mut *way.request) {
             named::name(request, host, &endpoint, core);
         }
-        let waiting = Waiting { balancer: &core.balancer, endpoint: &endpoint, tried, pinned };
-        let state = begin(caller, node, way, &waiting, number, at, trace);
+        let state = begin(of, node, way, trace, (&core.balancer, &endpoint));
         let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
         let (started, ended) = (now, at);
         let sending = matches!(state, State::Send | State::Stage(_)).then_some(now);
@@ -157,14 +154,13 @@ impl Attempt {
 /// Begins on the chosen endpoint. The request is taken unless a connection must be waited for.
 #[inline(always)]
 fn begin(
-    caller: &Caller,
+    of: Beginning<'_>,
     node: &Node,
     mut way: Way<'_>,
-    waiting: &Waiting<'_>,
-    number: u32,
-    now: u64,
     trace: &mut Trace,
+    chosen: (&Arc<Balancer<Node>>, &Arc<Endpoint<Node>>),
 ) -> State {
+    let Beginning { caller, number, at, .. } = of;
     node.meter.attempt_started((&caller.cell.name, caller.number), number);
     let Some(request) = way.request else { return State::Done };
     traced::attempt(trace, caller, request, number, Some(node));
@@ -181,64 +177,47 @@ fn begin(
     //= ARCHITECTURE "Protocol of a plaintext endpoint": hint, else the request's version; with TLS the
     //= pool knows what was agreed on
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
-    match node.pool.try_acquire(protocol, caller.grpc, now) {
+    match node.pool.try_acquire(protocol, caller.grpc, at) {
         Some(lease) => way.send(lease, &node.name),
-        None => waiting.connect(caller, node, request, number, now),
+        None => connect(of, node, request, chosen),
     }
 }
 
-/// What an attempt without a connection waits for.
-struct Waiting<'a> {
-    balancer: &'a Arc<Balancer<Node>>,
-    endpoint: &'a Arc<Endpoint<Node>>,
-    tried: &'a [Arc<Endpoint<Node>>],
-    pinned: &'a Pinned,
-}
-
-// === impl Waiting ===
-
-impl Waiting<'_> {
-    /// A connection to the endpoint; under pick first, to the next ones as well.
-    #[cold]
-    fn connect(
-        &self,
-        caller: &Caller,
-        node: &Node,
-        request: &Request<Outgoing>,
-        number: u32,
-        now: u64,
-    ) -> State {
-        let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
-        let ask =
-            Ask::any(now, &caller.inner.random, self.tried).wanting(self.pinned.wanted.as_deref());
-        let address = self.endpoint.spec().address();
-        let is_named = self.pinned.over().is_some_and(|over| over.address == *address)
-            || self.pinned.sticky.as_ref().is_some_and(|it| it.host_of_endpoint().is_some());
-        let behind = if node.authority.is_none() && !is_named {
-            self.balancer.behind(self.endpoint, &ask)
-        } else {
-            // What the request was made for this one would go to others, or it asks for this one.
-            Vec::new()
-        };
-        let behind = behind.into_iter().filter(|it| it.spec().authority().is_none());
-        let endpoints: Vec<_> = std::iter::once(Arc::clone(self.endpoint)).chain(behind).collect();
-        if endpoints.len() == 1 {
-            return State::Connect(node.pool.acquire(
-                protocol,
-                caller.grpc,
-                self.pinned.priority(),
-            ));
-        }
-        let racers = Racers {
-            caller: caller.clone(),
-            balancer: Arc::clone(self.balancer),
-            endpoints,
-            delay: self.balancer.context().settings.happy_eyeballs_delay,
-            version: request.version(),
-            https: caller.https || request.uri().scheme() == Some(&Scheme::HTTPS),
-            number,
-            priority: self.pinned.priority(),
-        };
-        State::Race(racers.race())
+/// What an attempt without a connection waits for: one to the endpoint; under pick first, to the next
+/// ones as well.
+#[cold]
+fn connect(
+    of: Beginning<'_>,
+    node: &Node,
+    request: &Request<Outgoing>,
+    (balancer, endpoint): (&Arc<Balancer<Node>>, &Arc<Endpoint<Node>>),
+) -> State {
+    let Beginning { caller, pinned, tried, number, at, .. } = of;
+    let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
+    let ask = Ask::any(at, &caller.inner.random, tried).wanting(pinned.wanted.as_deref());
+    let address = endpoint.spec().address();
+    let is_named = pinned.over().is_some_and(|over| over.address == *address)
+        || pinned.rare.as_ref().is_some_and(|it| it.host_of_endpoint().is_some());
+    let behind = if node.authority.is_none() && !is_named {
+        balancer.behind(endpoint, &ask)
+    } else {
+        // What the request was made for this one would go to others, or it asks for this one.
+        Vec::new()
+    };
+    let behind = behind.into_iter().filter(|it| it.spec().authority().is_none());
+    let endpoints: Vec<_> = std::iter::once(Arc::clone(endpoint)).chain(behind).collect();
+    if endpoints.len() == 1 {
+        return State::Connect(node.pool.acquire(protocol, caller.grpc, pinned.priority()));
     }
+    let racers = Racers {
+        caller: caller.clone(),
+        balancer: Arc::clone(balancer),
+        endpoints,
+        delay: balancer.context().settings.happy_eyeballs_delay,
+        version: request.version(),
+        https: caller.https || request.uri().scheme() == Some(&Scheme::HTTPS),
+        number,
+        priority: pinned.priority(),
+    };
+    State::Race(racers.race())
 }

@@ -3,7 +3,7 @@
 use http::{Request, Version};
 
 use super::{
-    Attempt, Failed, Met, State,
+    Attempt, Beginning, Failed, Met, State,
     way::{Original, Way},
 };
 use crate::{
@@ -20,13 +20,12 @@ impl Attempt {
     /// Waits for an available endpoint.
     #[cold]
     pub(super) fn queued(
-        caller: &Caller,
+        of: Beginning<'_>,
         request: Option<&mut Request<Outgoing>>,
-        queued: Box<Queued>,
-        number: u32,
-        (started, at): (Instant, u64),
         trace: &mut Trace,
+        queued: Box<Queued>,
     ) -> Self {
+        let Beginning { caller, number, now: started, at, .. } = of;
         let mut version = Version::default();
         if let Some(request) = request {
             traced::attempt(trace, caller, request, number, None);
@@ -61,12 +60,13 @@ impl Attempt {
             return Ok(());
         };
         let now = Instant::now();
-        let now = (now, caller.inner.epoch.nanos(now));
+        let at = caller.inner.epoch.nanos(now);
         let begun = picked.and_then(|picked| {
             let way = Way { request: &mut *way.request, sent: way.sent.as_mut() };
-            let (tried, number) = (&queued.tried, self.number);
+            let (tried, number) = (&*queued.tried, self.number);
+            let of = Beginning { caller, pinned, tried, number, now, at };
             // Its span has begun.
-            Self::elsewhere(caller, pinned, way, tried, number, now, &mut None, picked)
+            Self::elsewhere(of, way, &mut None, picked)
         });
         match begun {
             // The time that it may take has run since it began to wait.

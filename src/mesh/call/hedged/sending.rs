@@ -13,7 +13,7 @@ use crate::{
     core::{Error, HedgeRefusal, Instant, RetryRefusal, Unrepeatable},
     mesh::{
         call::{
-            attempt::{Attempt, Way},
+            attempt::{Attempt, Beginning, Way},
             failover, head,
             outcome::unrepeatable,
             staged::StagedAttempt,
@@ -74,7 +74,8 @@ impl Hedged {
             let mut beside = Beside::room(Some(request));
             let mut room = beside.as_mut().way();
             let way = Way { request: room.request, sent: room.sent.as_mut() };
-            match Attempt::start(caller, pinned, way, &tried, number, (now, at), around.trace) {
+            let of = Beginning { caller, pinned, tried: &tried, number, now, at };
+            match Attempt::start(of, way, around.trace) {
                 Ok(attempt) => {
                     *room.leg = Some(Leg::paid(Try::Own(attempt), number, grant));
                     beside

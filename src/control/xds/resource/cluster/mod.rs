@@ -16,6 +16,7 @@ use envoy_types::pb::{
     envoy::config::core::v3::{ConfigSource, TcpKeepalive, config_source::ConfigSourceSpecifier},
 };
 
+pub(super) use self::discovery::from_the_stream;
 pub(crate) use self::sockets::Sockets;
 use super::{
     Cluster, Context, Dialect,

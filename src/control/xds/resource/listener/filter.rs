@@ -1,0 +1,302 @@
+//! Filters of a listener, and what routes make of them (gRFC A39).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use envoy_types::pb::{
+    envoy::{
+        config::route::v3::FilterConfig,
+        extensions::filters::http::{
+            adaptive_concurrency::v3::AdaptiveConcurrency,
+            admission_control::v3::AdmissionControl,
+            fault::v3::HttpFault,
+            header_mutation::v3::{HeaderMutation, HeaderMutationPerRoute, Mutations},
+            local_ratelimit::v3::LocalRateLimit,
+            ratelimit::v3::{RateLimit, RateLimitPerRoute},
+            rbac::v3::{Rbac, RbacPerRoute},
+            stateful_session::v3::{
+                StatefulSession, StatefulSessionPerRoute, stateful_session_per_route,
+            },
+        },
+        extensions::filters::network::http_connection_manager::v3::{
+            HttpFilter as Pb, http_filter::ConfigType,
+        },
+    },
+    google::protobuf::{Any, Struct},
+};
+use prost::Message;
+
+use super::{
+    super::{
+        Context, Dialect, HttpFilter, Override, Step,
+        read::{in_order, type_name},
+        routes::mutations,
+        walk::{IGNORED, Result, Walk},
+    },
+    limit, rbac, session,
+};
+use crate::config::{Filter, HeaderEdit};
+
+const HTTP: &str = "envoy.extensions.filters.http.";
+const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+/// A wrapper of what routes say (Envoy).
+const CONFIG: &str = "envoy.config.route.v3.FilterConfig";
+/// Filters of sidecars that only tell of calls, or are there for those who call from elsewhere: a
+/// call of this process is the same without them.
+const HARMLESS: [&str; 8] = [
+    "envoy.extensions.filters.http.cors.v3.Cors",
+    "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+    "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
+    "envoy.extensions.filters.http.csrf.v3.CsrfPolicy",
+    "io.istio.http.peer_metadata.Config",
+    "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
+    "stats.PluginConfig",
+    "envoy.tcp.metadataexchange.config.MetadataExchange",
+];
+
+/// A message without a message of its own.
+#[derive(Clone, PartialEq, Message)]
+struct TypedStruct {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(message, optional, tag = "2")]
+    value: Option<Struct>,
+}
+
+/// Reads a chain; its last filter, and no other, is the router.
+pub(super) fn chain(walk: &mut Walk, context: &Context, list: &[Pb]) -> Result<Vec<HttpFilter>> {
+    let mut names = HashSet::new();
+    let mut read = Vec::new();
+    for (index, pb) in list.iter().enumerate() {
+        let is_last = index + 1 == list.len();
+        let filter = walk.within(&format!("http_filters[{index}]"), |walk| {
+            if pb.name.is_empty() {
+                return walk.refuse("name", "", "must not be empty");
+            }
+            if !names.insert(&pb.name) {
+                return walk.refuse("name", &pb.name, "is used twice");
+            }
+            one(walk, context, pb, is_last)
+        })?;
+        read.extend(filter);
+    }
+    if list.is_empty() {
+        return walk.refuse("http_filters", "[]", "must end with the router");
+    }
+    Ok(read)
+}
+
+/// None: it does nothing here.
+fn one(walk: &mut Walk, context: &Context, pb: &Pb, is_last: bool) -> Result<Option<HttpFilter>> {
+    let Pb { name, is_optional, disabled, config_type } = pb;
+    let any = match config_type {
+        Some(ConfigType::TypedConfig(any)) => any,
+        Some(ConfigType::ConfigDiscovery(_)) if *is_optional => {
+            walk.note("config_discovery", "not supported yet: the filter is left out");
+            return last(walk, "config_discovery", is_last);
+        }
+        Some(ConfigType::ConfigDiscovery(_)) => {
+            return walk.refuse("config_discovery", name, "not supported yet");
+        }
+        None => return walk.refuse("typed_config", name, "must be given"),
+    };
+    let (url, any) = unwrapped(walk, any)?;
+    if url == ROUTER {
+        //= gRFC A39: the router ends the chain
+        if !is_last {
+            return walk.refuse("typed_config", name, "the router must be the last filter");
+        }
+        return Ok(None);
+    }
+    last::<()>(walk, &url, is_last)?;
+    let steps = walk.within("typed_config", |walk| steps(walk, &url, &any))?;
+    match steps {
+        Some(steps) => Ok(Some(HttpFilter { name: name.clone(), disabled: *disabled, steps })),
+        None if context.dialect == Dialect::Sidecar && HARMLESS.contains(&url.as_str()) => Ok(None),
+        None if *is_optional || *disabled => {
+            walk.note("typed_config", format!("{url} is not supported yet: is left out"));
+            Ok(None)
+        }
+        //= gRFC A39: a filter that is not known and not optional refuses the listener
+        None => {
+            walk.refuse("typed_config", url, "not supported yet, and the filter is not optional")
+        }
+    }
+}
+
+fn last<T>(walk: &Walk, url: &str, is_last: bool) -> Result<Option<T>> {
+    if is_last {
+        return walk.refuse("typed_config", url, "the last filter must be the router");
+    }
+    Ok(None)
+}
+
+/// What a filter is, out of a struct that only names its type.
+fn unwrapped(walk: &Walk, any: &Any) -> Result<(String, Any)> {
+    match type_name(&any.type_url) {
+        "xds.type.v3.TypedStruct" | "udpa.type.v1.TypedStruct" => {
+            let typed: TypedStruct = walk.unpack("typed_config", any)?;
+            let name = type_name(&typed.type_url).to_owned();
+            Ok((format!("TypedStruct {name}"), any.clone())).map(|(wrapped, any)| {
+                let is_known = HARMLESS.contains(&name.as_str());
+                (if is_known { name } else { wrapped }, any)
+            })
+        }
+        name => Ok((name.to_owned(), any.clone())),
+    }
+}
+
+/// What a filter does; none: it is not known.
+fn steps(walk: &mut Walk, url: &str, any: &Any) -> Result<Option<Vec<Step>>> {
+    let Some(name) = url.strip_prefix(HTTP) else { return Ok(None) };
+    Ok(Some(match name {
+        "fault.v3.HTTPFault" => {
+            let pb: HttpFault = walk.unpack("", any)?;
+            limit::fault(walk, &pb)?.into_iter().map(Step::Filter).collect()
+        }
+        "rbac.v3.RBAC" => {
+            let pb: Rbac = walk.unpack("", any)?;
+            rbac::filters(walk, &pb)?.into_iter().map(Step::Filter).collect()
+        }
+        "stateful_session.v3.StatefulSession" => {
+            let pb: StatefulSession = walk.unpack("", any)?;
+            session::filter(walk, &pb)?.into_iter().map(Step::Filter).collect()
+        }
+        "local_ratelimit.v3.LocalRateLimit" => {
+            let pb: LocalRateLimit = walk.unpack("", any)?;
+            limit::local(walk, &pb)?
+        }
+        "ratelimit.v3.RateLimit" => {
+            let pb: RateLimit = walk.unpack("", any)?;
+            limit::global(walk, &pb)?
+        }
+        "header_mutation.v3.HeaderMutation" => {
+            let pb: HeaderMutation = walk.unpack("", any)?;
+            edits(walk, pb.mutations.as_ref())?
+        }
+        "adaptive_concurrency.v3.AdaptiveConcurrency" => {
+            let pb: AdaptiveConcurrency = walk.unpack("", any)?;
+            limit::concurrency(walk, &pb)?.into_iter().map(Step::Filter).collect()
+        }
+        "admission_control.v3.AdmissionControl" => {
+            let pb: AdmissionControl = walk.unpack("", any)?;
+            limit::admission(walk, &pb)?.into_iter().map(Step::Filter).collect()
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn edits(walk: &mut Walk, pb: Option<&Mutations>) -> Result<Vec<Step>> {
+    let Some(pb) = pb else { return Ok(Vec::new()) };
+    let Mutations {
+        request_mutations,
+        query_parameter_mutations,
+        response_mutations,
+        response_trailers_mutations,
+        request_trailers_mutations,
+    } = pb;
+    for (is_said, field) in [
+        (!query_parameter_mutations.is_empty(), "query_parameter_mutations"),
+        (!response_trailers_mutations.is_empty(), "response_trailers_mutations"),
+        (!request_trailers_mutations.is_empty(), "request_trailers_mutations"),
+    ] {
+        walk.note_if(is_said, field, "not supported yet");
+    }
+    let request = mutations(walk, "request_mutations", request_mutations)?;
+    let response = mutations(walk, "response_mutations", response_mutations)?;
+    let step = |edit: HeaderEdit, filter: fn(HeaderEdit) -> Filter| {
+        (!edit.is_empty()).then(|| Step::Filter(filter(edit)))
+    };
+    let steps = [step(request, Filter::RequestHeaders), step(response, Filter::ResponseHeaders)];
+    Ok(steps.into_iter().flatten().collect())
+}
+
+/// What a level of routes says of filters (`typed_per_filter_config`).
+pub(in super::super) fn overrides(
+    walk: &mut Walk,
+    context: &Context,
+    map: &HashMap<String, Any>,
+) -> Result<BTreeMap<String, Override>> {
+    let mut read = BTreeMap::new();
+    for (name, any) in in_order(map) {
+        let it = walk.within(&format!("typed_per_filter_config.{name}"), |walk| {
+            override_of(walk, context, any)
+        })?;
+        if let Some(it) = it {
+            read.insert(name.clone(), it);
+        }
+    }
+    Ok(read)
+}
+
+fn override_of(walk: &mut Walk, context: &Context, any: &Any) -> Result<Option<Override>> {
+    let mut is_optional = false;
+    let mut inner = any.clone();
+    if type_name(&any.type_url) == CONFIG {
+        let FilterConfig { config, is_optional: optional, disabled } = walk.unpack("", any)?;
+        if disabled {
+            return Ok(Some(Override::Disabled));
+        }
+        is_optional = optional;
+        match config {
+            Some(config) => inner = config,
+            None => return Ok(Some(Override::Enabled)),
+        }
+    }
+    let (url, any) = unwrapped(walk, &inner)?;
+    let name = url.strip_prefix(HTTP).unwrap_or_default();
+    let of = |steps: Vec<Step>| Some(Override::Steps(steps));
+    Ok(match name {
+        "rbac.v3.RBACPerRoute" => {
+            let RbacPerRoute { rbac } = walk.unpack("", &any)?;
+            match rbac {
+                Some(rbac) => {
+                    of(rbac::filters(walk, &rbac)?.into_iter().map(Step::Filter).collect())
+                }
+                // Without rules, nobody is asked.
+                None => Some(Override::Disabled),
+            }
+        }
+        "stateful_session.v3.StatefulSessionPerRoute" => {
+            let StatefulSessionPerRoute { r#override } = walk.unpack("", &any)?;
+            match r#override {
+                Some(stateful_session_per_route::Override::Disabled(true)) => {
+                    Some(Override::Disabled)
+                }
+                Some(stateful_session_per_route::Override::StatefulSession(it)) => {
+                    of(session::filter(walk, &it)?.into_iter().map(Step::Filter).collect())
+                }
+                Some(stateful_session_per_route::Override::Disabled(false)) | None => {
+                    Some(Override::Enabled)
+                }
+            }
+        }
+        "ratelimit.v3.RateLimitPerRoute" => {
+            let RateLimitPerRoute { rate_limits, domain, .. } = walk.unpack("", &any)?;
+            let is_said = !rate_limits.is_empty() || !domain.is_empty();
+            walk.note_if(
+                is_said,
+                "",
+                "`rate_limits` and `domain` of a route are not supported yet",
+            );
+            Some(Override::Enabled)
+        }
+        "header_mutation.v3.HeaderMutationPerRoute" => {
+            let HeaderMutationPerRoute { mutations } = walk.unpack("", &any)?;
+            of(edits(walk, mutations.as_ref())?)
+        }
+        _ => match steps(walk, &url, &any)? {
+            Some(steps) => Some(Override::Steps(steps)),
+            None if is_optional => {
+                walk.note("", format!("{url} is not supported yet: is left out"));
+                None
+            }
+            // The same filters of sidecars have settings for routes.
+            None if context.dialect == Dialect::Sidecar => {
+                walk.note("", format!("{url}: {IGNORED}"));
+                None
+            }
+            //= gRFC A39: unknown settings are refused unless optional
+            None => return walk.refuse("", url, "not supported yet, and not optional"),
+        },
+    })
+}

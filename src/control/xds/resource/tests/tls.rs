@@ -1,0 +1,392 @@
+use envoy_types::pb::{
+    envoy::{
+        config::{
+            cluster::v3::cluster::TransportSocketMatch,
+            core::v3::{
+                DataSource, TransportSocket, TypedExtensionConfig, data_source::Specifier,
+                transport_socket::ConfigType,
+            },
+        },
+        extensions::transport_sockets::{
+            raw_buffer::v3::RawBuffer,
+            tls::v3::{
+                CertificateProviderPluginInstance, CertificateValidationContext, CommonTlsContext,
+                SdsSecretConfig, SubjectAltNameMatcher, TlsParameters, UpstreamTlsContext,
+                certificate_validation_context::SystemRootCerts,
+                common_tls_context::{
+                    CertificateProviderInstance, CombinedCertificateValidationContext,
+                    ValidationContextType,
+                },
+                subject_alt_name_matcher::SanType,
+            },
+        },
+        r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern},
+    },
+    google::protobuf::{Any, BoolValue},
+};
+
+use super::*;
+use crate::config::{
+    ClusterSecurity, IdentityMatch, SanKind, Security, SecurityMode, StringMatch, TlsVersion,
+};
+
+const SPIFFE: &str = "spiffe://prod.example/ns/shop/sa/cart";
+
+fn exact(text: &str) -> StringMatcher {
+    StringMatcher { match_pattern: Some(MatchPattern::Exact(text.into())), ..Default::default() }
+}
+
+fn uri(text: &str) -> SubjectAltNameMatcher {
+    SubjectAltNameMatcher {
+        san_type: SanType::Uri.into(),
+        matcher: Some(exact(text)),
+        oid: String::new(),
+    }
+}
+
+fn provider() -> Option<CertificateProviderPluginInstance> {
+    Some(CertificateProviderPluginInstance {
+        instance_name: "default".into(),
+        certificate_name: "any".into(),
+    })
+}
+
+/// Trusts the provider's roots, and expects the name.
+fn trusting() -> CertificateValidationContext {
+    CertificateValidationContext {
+        ca_certificate_provider_instance: provider(),
+        match_typed_subject_alt_names: vec![uri(SPIFFE)],
+        ..Default::default()
+    }
+}
+
+fn tls(validation: CertificateValidationContext) -> UpstreamTlsContext {
+    UpstreamTlsContext {
+        common_tls_context: Some(CommonTlsContext {
+            validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn mutual() -> UpstreamTlsContext {
+    let mut context = tls(trusting());
+    common(&mut context).tls_certificate_provider_instance = provider();
+    context
+}
+
+fn common(context: &mut UpstreamTlsContext) -> &mut CommonTlsContext {
+    context.common_tls_context.as_mut().unwrap()
+}
+
+fn socket_of(any: Any) -> TransportSocket {
+    TransportSocket { name: "s".into(), config_type: Some(ConfigType::TypedConfig(any)) }
+}
+
+fn secured(context: UpstreamTlsContext) -> PbCluster {
+    PbCluster { transport_socket: Some(socket_of(pack_any(context))), ..eds("c") }
+}
+
+fn read(context: UpstreamTlsContext) -> Result<ClusterSecurity, String> {
+    let read = proxyless().cluster(&secured(context))?;
+    Ok(read.config.security.clone().expect("it is secured"))
+}
+
+fn names(security: &ClusterSecurity) -> Vec<(Option<SanKind>, StringMatch)> {
+    let name = |it: &IdentityMatch| match it {
+        IdentityMatch::San(san) => (san.kind, san.matcher.clone()),
+        IdentityMatch::Exact(name) => (None, StringMatch::Exact(name.clone())),
+        other => panic!("{other:?}"),
+    };
+    security.identities.iter().map(name).collect()
+}
+
+#[test]
+fn security_config_from_cluster_with_providers() {
+    let security = read(mutual()).unwrap();
+    assert_eq!(security.mode, Some(SecurityMode::Mutual));
+    assert_eq!(security.roots.as_ref().unwrap().provider, "default");
+    assert_eq!(security.certificate.as_ref().unwrap().provider, "default");
+    let one_sided = read(tls(trusting())).unwrap();
+    assert_eq!((one_sided.mode, one_sided.certificate), (Some(SecurityMode::Tls), None));
+}
+
+/// C-core and others read the old field alone, and accept a server of another name.
+#[test]
+fn names_of_both_fields_are_expected() {
+    let mut validation = trusting();
+    validation.match_subject_alt_names = vec![exact("old.example")];
+    let security = read(tls(validation)).unwrap();
+    let uri = (Some(SanKind::Uri), StringMatch::Exact(SPIFFE.into()));
+    assert_eq!(names(&security), [uri, (None, StringMatch::Exact("old.example".into()))]);
+}
+
+#[test]
+fn what_istio_sends_to_proxyless_clients() {
+    let old = || CertificateProviderInstance {
+        instance_name: "default".into(),
+        certificate_name: "ROOTCA".into(),
+    };
+    let mut context = UpstreamTlsContext::default();
+    context.sni = "outbound_.80_._.a.b.svc".into();
+    context.common_tls_context = Some(CommonTlsContext {
+        tls_certificate_certificate_provider_instance: Some(old()),
+        validation_context_type: Some(ValidationContextType::CombinedValidationContext(
+            CombinedCertificateValidationContext {
+                default_validation_context: Some(CertificateValidationContext {
+                    match_subject_alt_names: vec![exact(SPIFFE)],
+                    ..Default::default()
+                }),
+                validation_context_certificate_provider_instance: Some(old()),
+                ..Default::default()
+            },
+        )),
+        ..Default::default()
+    });
+    let security = read(context).unwrap();
+    assert_eq!(security.mode, Some(SecurityMode::Mutual));
+    assert_eq!(security.roots.as_ref().unwrap().provider, "default");
+    assert_eq!(names(&security), [(None, StringMatch::Exact(SPIFFE.into()))]);
+    assert_eq!(security.sni.as_deref(), Some("outbound_.80_._.a.b.svc"));
+}
+
+#[test]
+fn what_istio_sends_to_sidecars() {
+    let secret = |name: &str| SdsSecretConfig { name: name.into(), sds_config: None };
+    let context = |own: &str, roots: &str| UpstreamTlsContext {
+        sni: "x".into(),
+        common_tls_context: Some(CommonTlsContext {
+            alpn_protocols: vec!["istio-peer-exchange".into(), "istio".into()],
+            tls_params: Some(TlsParameters {
+                tls_minimum_protocol_version: 3,
+                tls_maximum_protocol_version: 4,
+                ..Default::default()
+            }),
+            tls_certificate_sds_secret_configs: vec![secret(own)],
+            validation_context_type: Some(ValidationContextType::CombinedValidationContext(
+                CombinedCertificateValidationContext {
+                    default_validation_context: Some(CertificateValidationContext {
+                        match_subject_alt_names: vec![exact(SPIFFE)],
+                        ..Default::default()
+                    }),
+                    validation_context_sds_secret_config: Some(secret(roots)),
+                    ..Default::default()
+                },
+            )),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let security = read(context("default", "ROOTCA")).unwrap();
+    assert_eq!(security.roots.as_ref().unwrap().provider, "default");
+    assert_eq!(security.alpn, Vec::<String>::new());
+    assert_eq!(security.min_version, Some(TlsVersion::V1_2));
+    // Files by name, and the system's roots.
+    let read_files = proxyless()
+        .cluster(&secured(context("file-cert:/etc/a.pem~/etc/k.pem", "file-root:system")))
+        .unwrap();
+    let security = read_files.config.security.clone().unwrap();
+    assert_eq!((security.system_roots, security.roots), (Some(true), None));
+    let files = &read_files.identities[&security.certificate.unwrap().provider];
+    assert_eq!(files.key.as_deref(), Some("/etc/k.pem"));
+    refuses(read(context("other", "ROOTCA")), "sds_secret_configs.name = other: is no secret");
+    refuses(read(context("default", "other")), "is no secret that is known here");
+}
+
+#[test]
+fn what_narrows_who_is_accepted_is_never_skipped() {
+    let refused = |change: &dyn Fn(&mut CertificateValidationContext), text: &str| {
+        let mut validation = trusting();
+        change(&mut validation);
+        refuses(read(tls(validation)), text);
+    };
+    let inline = || DataSource {
+        specifier: Some(Specifier::InlineString("pem".into())),
+        ..Default::default()
+    };
+    refused(&|it| it.crl = Some(inline()), "validation_context.crl = given");
+    refused(&|it| it.verify_certificate_hash = vec!["a".into()], "verify_certificate_hash");
+    refused(&|it| it.verify_certificate_spki = vec!["a".into()], "verify_certificate_spki");
+    refused(
+        &|it| it.custom_validator_config = Some(TypedExtensionConfig::default()),
+        "custom_validator",
+    );
+    refused(
+        &|it| it.trust_chain_verification = 1,
+        "trust_chain_verification = 1: not supported yet, nor ever",
+    );
+    refused(
+        &|it| it.require_signed_certificate_timestamp = Some(BoolValue { value: true }),
+        "require_signed_certificate_timestamp",
+    );
+    let pattern = StringMatcher {
+        match_pattern: Some(MatchPattern::SafeRegex(RegexMatcher {
+            regex: ".*".into(),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    refused(&|it| it.match_subject_alt_names = vec![pattern.clone()], "san.matcher.regex");
+    refused(&|it| it.match_typed_subject_alt_names[0].san_type = 0, "san_type = 0");
+    refused(&|it| it.match_typed_subject_alt_names[0].san_type = 5, "san_type = OTHER_NAME");
+    refused(&|it| it.match_typed_subject_alt_names[0].matcher = None, "matcher = none");
+    refused(
+        &|it| it.match_subject_alt_names = vec![StringMatcher::default()],
+        "match_pattern = none",
+    );
+    let empty = |pattern: MatchPattern| StringMatcher {
+        match_pattern: Some(pattern),
+        ..Default::default()
+    };
+    for pattern in [
+        MatchPattern::Prefix(String::new()),
+        MatchPattern::Suffix(String::new()),
+        MatchPattern::Contains(String::new()),
+    ] {
+        let matcher = empty(pattern);
+        refused(&|it| it.match_subject_alt_names = vec![matcher.clone()], "must not be empty");
+    }
+    refused(&|it| it.ca_certificate_provider_instance = None, "must say whom to trust");
+    refused(&|it| it.match_typed_subject_alt_names.clear(), "says nobody whom to expect");
+    refused(
+        &|it| it.ca_certificate_provider_instance.as_mut().unwrap().instance_name = "x".into(),
+        "instance_name = x: is no certificate provider of the bootstrap",
+    );
+    refused(
+        &|it| {
+            it.ca_certificate_provider_instance = None;
+            it.trusted_ca = Some(inline());
+        },
+        "trusted_ca = inline: not supported yet",
+    );
+}
+
+#[test]
+fn what_of_a_context_is_not_known_refuses() {
+    let refused = |change: &dyn Fn(&mut CommonTlsContext), text: &str| {
+        let mut context = mutual();
+        change(common(&mut context));
+        refuses(read(context), text);
+    };
+    let extension = || Some(TypedExtensionConfig::default());
+    refused(&|it| it.custom_handshaker = extension(), "custom_handshaker = given");
+    refused(&|it| it.custom_tls_certificate_selector = extension(), "selector = given");
+    refused(&|it| it.validation_context_type = None, "must say whom to trust");
+    let signatures =
+        || TlsParameters { signature_algorithms: vec!["x".into()], ..Default::default() };
+    refused(&|it| it.tls_params = Some(signatures()), "signature_algorithms = x");
+    let compliant = || TlsParameters { compliance_policies: vec![0], ..Default::default() };
+    refused(&|it| it.tls_params = Some(compliant()), "compliance_policies");
+    refuses(read(UpstreamTlsContext::default()), "common_tls_context = none");
+}
+
+#[test]
+fn system_root_certs() {
+    let validation = CertificateValidationContext {
+        system_root_certs: Some(SystemRootCerts {}),
+        match_typed_subject_alt_names: vec![uri(SPIFFE)],
+        ..Default::default()
+    };
+    let security = read(tls(validation)).unwrap();
+    assert_eq!((security.system_roots, security.roots), (Some(true), None));
+}
+
+#[test]
+fn without_names_the_one_that_is_asked_for_is_expected() {
+    let mut validation = trusting();
+    validation.match_typed_subject_alt_names.clear();
+    let mut context = tls(validation);
+    context.sni = "api.example".into();
+    let security = read(context.clone()).unwrap();
+    assert_eq!(security.identities, [IdentityMatch::Exact("api.example".into())]);
+    // And it takes the place of others where that is said.
+    let mut context = tls(trusting());
+    context.sni = "api.example".into();
+    context.auto_sni_san_validation = true;
+    assert_eq!(read(context).unwrap().identities, [IdentityMatch::Exact("api.example".into())]);
+}
+
+#[test]
+fn the_endpoint_s_host_name_is_asked_for() {
+    let mut validation = trusting();
+    validation.match_typed_subject_alt_names.clear();
+    let mut context = tls(validation);
+    context.auto_host_sni = true;
+    let cluster = proxyless().cluster(&secured(context)).unwrap();
+    let mut named = endpoint("10.0.0.1", 443);
+    let Some(HostIdentifier::Endpoint(it)) = &mut named.host_identifier else { panic!("it is") };
+    it.hostname = "one.example".into();
+    let groups = vec![LocalityLbEndpoints { lb_endpoints: vec![named], ..Default::default() }];
+    let joined = cluster.with(&proxyless().endpoints(&assignment("c", groups)).unwrap());
+    let Some(Security::Tls(tls)) = &joined.endpoints[0].security else { panic!("TLS") };
+    assert_eq!(tls.sni.as_deref(), Some("one.example"));
+    assert_eq!(tls.identities, [IdentityMatch::Exact("one.example".into())]);
+}
+
+#[test]
+fn an_unknown_transport_socket_is_never_plaintext() {
+    for name in ["http_11_proxy.v3.Http11ProxyUpstreamTransport", "alts.v3.Alts", "x"] {
+        let any = Any {
+            type_url: format!("type.googleapis.com/envoy.extensions.transport_sockets.{name}"),
+            value: Vec::new(),
+        };
+        let pb = PbCluster { transport_socket: Some(socket_of(any)), ..eds("c") };
+        refuses(sidecar().cluster(&pb), &format!("{name}: not supported yet"));
+    }
+    let pb = PbCluster {
+        transport_socket: Some(TransportSocket { name: "tls".into(), config_type: None }),
+        ..eds("c")
+    };
+    refuses(sidecar().cluster(&pb), "transport_socket.typed_config = tls: must be given");
+    let plain = PbCluster { transport_socket: Some(socket_of(pack_any(RawBuffer {}))), ..eds("c") };
+    assert_eq!(sidecar().cluster(&plain).unwrap().config.security, None);
+}
+
+/// Istio: an endpoint says by a label whether its workload has a proxy.
+#[test]
+fn metadata_of_an_endpoint_chooses_its_socket() {
+    let choice = |labels: &[(&str, &str)], any: Any| TransportSocketMatch {
+        name: "n".into(),
+        r#match: Some(fields(labels)),
+        transport_socket: Some(socket_of(any)),
+    };
+    let matches = vec![
+        choice(&[("tlsMode", "istio")], pack_any(mutual())),
+        choice(&[], pack_any(RawBuffer {})),
+    ];
+    let pb = PbCluster { transport_socket_matches: matches.clone(), ..eds("c") };
+    let cluster = sidecar().cluster(&pb).unwrap();
+    let security = cluster.config.security.as_ref().unwrap();
+    assert_eq!(security.mode, Some(SecurityMode::Mutual));
+    let mut meshed = endpoint("10.0.0.1", 80);
+    meshed.metadata = Some(metadata("envoy.transport_socket_match", &[("tlsMode", "istio")]));
+    let list = vec![meshed, endpoint("10.0.0.2", 80)];
+    let groups = vec![LocalityLbEndpoints { lb_endpoints: list, ..Default::default() }];
+    let joined = cluster.with(&sidecar().endpoints(&assignment("c", groups)).unwrap());
+    let Some(Security::Tls(tls)) = &joined.endpoints[0].security else { panic!("TLS") };
+    assert_eq!(tls.mode, Some(SecurityMode::Mutual));
+    assert_eq!(tls.identities.len(), 1);
+    assert_eq!(joined.endpoints[1].security, Some(Security::Plain));
+    assert!(joined.validate("c").is_ok());
+    // Two that trust different roots are not one cluster here.
+    let mut other = tls_of_system();
+    other.sni = "x".into();
+    let mut pb = pb;
+    pb.transport_socket_matches.push(choice(&[("a", "b")], pack_any(other)));
+    refuses(sidecar().cluster(&pb), "trust the same roots");
+    // An unknown one refuses all.
+    let unknown = Any { type_url: "type.googleapis.com/x".into(), value: Vec::new() };
+    let pb = PbCluster { transport_socket_matches: vec![choice(&[], unknown)], ..eds("c") };
+    refuses(
+        sidecar().cluster(&pb),
+        "transport_socket_matches[0].transport_socket.typed_config = x",
+    );
+}
+
+fn tls_of_system() -> UpstreamTlsContext {
+    tls(CertificateValidationContext {
+        system_root_certs: Some(SystemRootCerts {}),
+        ..Default::default()
+    })
+}

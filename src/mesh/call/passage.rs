@@ -1,0 +1,100 @@
+//! Past a list of guards, one after the other: a call's, or an attempt's faults.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::Response;
+
+use crate::{
+    core::{Body, BoxFuture, Error, Held, Instant, Refusal},
+    mesh::guard::{Asked, Ended, Entry, Pass, Placed, Then},
+    observe::End,
+};
+
+/// How far it has come.
+#[derive(Default)]
+pub(super) struct Passage {
+    /// The guard that is asked next.
+    next: usize,
+    waiting: Option<BoxFuture<Then>>,
+}
+
+/// What all of them have said.
+pub(super) enum Passed {
+    On,
+    Over(Result<Response<Body>, Error>),
+}
+
+/// What guards keep of a call under way.
+#[derive(Default)]
+pub(super) struct Passes {
+    pub(super) of_call: Vec<Box<dyn Pass>>,
+    /// What faults keep of the attempt under way.
+    pub(super) of_attempt: Vec<Box<dyn Pass>>,
+}
+
+// === impl Passage ===
+
+impl Passage {
+    /// Asks those that are left; what they keep is given to `hold`.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        guards: &[Placed],
+        mut asked: Asked<'_>,
+        mut hold: impl FnMut(Box<dyn Pass>),
+    ) -> Poll<Passed> {
+        loop {
+            let entry = match &mut self.waiting {
+                Some(waiting) => {
+                    let then = ready!(waiting.as_mut().poll(cx));
+                    self.waiting = None;
+                    then(asked.request)
+                }
+                None => {
+                    let Some(guard) = guards.get(self.next) else {
+                        return Poll::Ready(Passed::On);
+                    };
+                    self.next += 1;
+                    let now = asked.caller.inner.epoch.nanos(Instant::now());
+                    Arc::clone(guard).enter(asked.at(now))
+                }
+            };
+            match entry {
+                Entry::Pass => {}
+                Entry::Hold(pass) => hold(pass),
+                Entry::Wait(waiting) => self.waiting = Some(waiting),
+                Entry::Refuse(error) => return Poll::Ready(Passed::Over(Err(error))),
+                Entry::Answer(response) => return Poll::Ready(Passed::Over(Ok(*response))),
+            }
+        }
+    }
+}
+
+// === impl Passes ===
+
+impl Passes {
+    /// The call is over; what is given back is held by its response's body.
+    #[cold]
+    pub(super) fn ended(
+        self,
+        result: &mut Result<Response<Body>, Error>,
+        end: Option<End>,
+        attempts: u32,
+        now: u64,
+        limit: Held,
+    ) -> Held {
+        let mut held = vec![limit];
+        let is_injected =
+            |response: &Response<Body>| response.extensions().get() == Some(&Refusal::Fault);
+        let is_made_here = result.as_ref().is_ok_and(|it| attempts == 0 || is_injected(it));
+        // The last one that let it in is the first that it leaves.
+        for pass in self.of_call.into_iter().chain(self.of_attempt).rev() {
+            held.push(pass.ended(Ended { result, end, is_made_here, now }));
+        }
+        held.retain(|held| !matches!(held, Held::Nothing));
+        if held.is_empty() { Held::Nothing } else { Held::Owned(Box::new(held)) }
+    }
+}

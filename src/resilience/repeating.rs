@@ -1,0 +1,116 @@
+//! What the layers that send calls again have in common: their shape, and what a further attempt says
+//! of itself.
+
+use std::mem;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::{
+    deadline::{self, Bounds, Scope},
+    exchange::sealed::Exchange,
+};
+use crate::core::{Instant, earliest, grpc};
+
+/// The service that was made ready, for this call; its clone is readied for the next one.
+pub(super) fn readied<S: Clone>(inner: &mut S) -> S {
+    let next = inner.clone();
+    mem::replace(inner, next)
+}
+
+/// When the call has to be over: its explicit deadline, or what a
+/// [`Deadline`](crate::resilience::Deadline) outside wrote for the endpoint.
+pub(super) fn deadline_of(request: &impl Exchange) -> Option<Instant> {
+    let now = Instant::now();
+    let (headers, call) = (request.headers(), request.call());
+    let explicit = deadline::of(headers, call, Scope::default(), now).head;
+    let told = earliest(request.timeout(), grpc::timeout_of(headers));
+    earliest(explicit, told.and_then(|left| now.checked_add(left)))
+}
+
+/// Marks an attempt for the endpoint: how many there were before it, and what is left of the time.
+pub(super) fn mark(headers: &mut HeaderMap, earlier: u32, deadline: Option<Instant>) {
+    let is_grpc = grpc::is_grpc(headers);
+    let name = if is_grpc { grpc::GRPC_ATTEMPTS } else { grpc::HTTP_ATTEMPTS };
+    headers.insert(name, HeaderValue::from(earlier));
+    let name = if is_grpc { grpc::GRPC_TIMEOUT } else { grpc::HTTP_TIMEOUT };
+    if let Some(at) = deadline.filter(|_| headers.contains_key(&name)) {
+        let bounds = Bounds { head: Some(at), body: Some(at) };
+        bounds.write(headers, is_grpc, Instant::now());
+    }
+}
+
+/// The layer and the service of a policy that sends calls again; `Shared` and `ResponseFuture` are those
+/// of the policy.
+macro_rules! repeating {
+    (
+        $(#[$of_layer:meta])* $layer:ident,
+        $(#[$of_service:meta])* $service:ident,
+        $(#[$of_body:meta])* body
+    ) => {
+        $(#[$of_layer])*
+        pub struct $layer<B = Body> {
+            shared: Arc<Shared>,
+            /// The bodies that the service below takes.
+            into: fn(Body) -> B,
+        }
+
+        $(#[$of_service])*
+        pub struct $service<S, B = Body> {
+            inner: S,
+            shared: Arc<Shared>,
+            /// The bodies that the service below takes.
+            into: fn(Body) -> B,
+        }
+
+        impl<B> $layer<B> {
+            $(#[$of_body])*
+            #[must_use]
+            pub fn body<To>(self, into: fn(Body) -> To) -> $layer<To> {
+                $layer { shared: self.shared, into }
+            }
+        }
+
+        impl<S, B> Layer<S> for $layer<B> {
+            type Service = $service<S, B>;
+
+            fn layer(&self, inner: S) -> $service<S, B> {
+                $service { inner, shared: Arc::clone(&self.shared), into: self.into }
+            }
+        }
+
+        impl<B> Clone for $layer<B> {
+            fn clone(&self) -> Self {
+                Self { shared: Arc::clone(&self.shared), into: self.into }
+            }
+        }
+
+        impl<S, R, B> Service<R> for $service<S, B>
+        where
+            R: Replay<B>,
+            S: Service<<R as sealed::Replay<B>>::Sent> + Clone,
+            S::Response: Answer,
+            S::Error: Into<BoxError>,
+        {
+            type Response = S::Response;
+            type Error = BoxError;
+            type Future = ResponseFuture<S, R, B>;
+
+            fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+                self.inner.poll_ready(cx).map_err(Into::into)
+            }
+
+            fn call(&mut self, request: R) -> Self::Future {
+                let ready = readied(&mut self.inner);
+                ResponseFuture::new(ready, request, Arc::clone(&self.shared), self.into)
+            }
+        }
+
+        impl<S: Clone, B> Clone for $service<S, B> {
+            fn clone(&self) -> Self {
+                Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared), into: self.into }
+            }
+        }
+    };
+}
+
+pub(super) use repeating;
