@@ -145,7 +145,7 @@ async fn requests_and_responses_are_changed_as_in_envoy() {
 
 #[tokio::test]
 async fn values_hosts_and_named_filters_are_those_of_envoy() {
-    let twin = Twin::new().await;
+    let twin = twin().await;
     let values = || Ask::get("/values");
     alike(
         &twin,
@@ -164,7 +164,7 @@ async fn values_hosts_and_named_filters_are_those_of_envoy() {
 
 #[tokio::test]
 async fn clusters_are_named_and_hashed_as_in_envoy() {
-    let twin = Twin::new().await;
+    let twin = twin().await;
     for path in ["/named", "/named-else"] {
         let named = ["a", "b", "nobody", ""].map(|cluster| Ask::get(path).with("x-to", cluster));
         alike(&twin, named).await;

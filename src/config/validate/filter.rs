@@ -74,7 +74,7 @@ impl Checker {
                         format!("{NOT_YET} for one cluster of a route: say it of the route");
                     return self.refuse(field, name, reason);
                 }
-                Filter::Fault(fault) if fault.per_attempt == Some(true) => {
+                Filter::Fault(fault) if fault.per_attempt.is_some() => {
                     let reason = format!(
                         "{NOT_YET} for one cluster of a route: say it of the route, with the \
                          `cluster` of the fault"
