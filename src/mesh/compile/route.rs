@@ -97,7 +97,7 @@ impl Inner {
             return Way { clusters, choosing: None, steps, guards, faults, session, filters };
         }
         let mirrors = self.mirrors(state, &mut service.mirrors, running(&lines));
-        let choosing = self.choosing(route, &steps, &mirrors);
+        let choosing = choosing(route, &steps, &mirrors);
         let makes_cookies = matches!(choosing, Some(Choosing::Hashed));
         let mut targets = Vec::with_capacity(route.clusters.len());
         for (number, said_of) in route.clusters.iter().enumerate() {
@@ -139,32 +139,6 @@ impl Inner {
         Way { clusters, choosing, steps: None, guards, faults, session, filters }
     }
 
-    fn choosing(
-        &self,
-        route: &config::Route,
-        steps: &Steps,
-        mirrors: &Arc<[Mirror]>,
-    ) -> Option<Choosing> {
-        if let Some(name) = &route.cluster_header {
-            let labels = route.subset.clone();
-            let missing = route.missing_cluster_status;
-            return Some(Choosing::Header(Box::new(ByHeader {
-                name: HeaderName::try_from(name).ok()?,
-                missing: missing
-                    .and_then(|status| StatusCode::from_u16(status).ok())
-                    .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-                wanted: (!labels.is_empty()).then(|| Arc::new(Wanted::new(labels))),
-                steps: steps.clone().if_any().map(Arc::new),
-                mirrors: Arc::clone(mirrors),
-            })));
-        }
-        match route.choice {
-            ClusterChoice::Weighted => None,
-            ClusterChoice::FirstAvailable => Some(Choosing::FirstAvailable),
-            ClusterChoice::Hashed => Some(Choosing::Hashed),
-        }
-    }
-
     fn mirrors<'a>(
         &self,
         state: &mut State,
@@ -186,6 +160,28 @@ impl Inner {
             Some(made)
         });
         mirrors.collect()
+    }
+}
+
+/// How one of its clusters is chosen, where that is not by weight alone.
+fn choosing(route: &config::Route, steps: &Steps, mirrors: &Arc<[Mirror]>) -> Option<Choosing> {
+    if let Some(name) = &route.cluster_header {
+        let labels = route.subset.clone();
+        let missing = route.missing_cluster_status;
+        return Some(Choosing::Header(Box::new(ByHeader {
+            name: HeaderName::try_from(name).ok()?,
+            missing: missing
+                .and_then(|status| StatusCode::from_u16(status).ok())
+                .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+            wanted: (!labels.is_empty()).then(|| Arc::new(Wanted::new(labels))),
+            steps: steps.clone().if_any().map(Arc::new),
+            mirrors: Arc::clone(mirrors),
+        })));
+    }
+    match route.choice {
+        ClusterChoice::Weighted => None,
+        ClusterChoice::FirstAvailable => Some(Choosing::FirstAvailable),
+        ClusterChoice::Hashed => Some(Choosing::Hashed),
     }
 }
 
