@@ -43,7 +43,7 @@ impl PathProj<'_> {
                 }
                 if let Some(rare) = rare {
                     let answered = visit.as_ref().map(|(endpoint, _)| endpoint.spec().address());
-                    rare.tell(response.headers_mut(), answered);
+                    rare.tell(response, answered);
                 }
             }
             Err(failed) => {
