@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use self::{names::Names, publish::Publish};
 use super::{
     bootstrap::{Bootstrap, Dialect},
-    client::{Cause, Decode, Decoded, Invalid, Trouble, Watched},
+    client::{Cause, Trouble, Watched},
     graph::{Do, Graph, Lack},
     kind::Kind,
     resource::{self, Context, Decoder, Resource},
@@ -271,15 +271,4 @@ fn lack(trouble: &Trouble) -> Lack {
     let does_not_exist =
         matches!(trouble.cause, Cause::Absent(_) | Cause::Removed | Cause::Expired);
     Lack { reason: trouble.to_string().into(), does_not_exist }
-}
-
-impl Decode for Decoder {
-    type Resource = Resource;
-
-    fn decode(&self, kind: Kind, value: &[u8]) -> Result<Decoded<Resource>, Invalid> {
-        match Self::decode(self, kind, value) {
-            Ok((name, resource)) => Ok(Decoded { name, resource }),
-            Err(resource::Refused { name, reason }) => Err(Invalid { name, reason }),
-        }
-    }
 }
