@@ -97,6 +97,18 @@ impl<X: Upstream> Balancer<X> {
         self.has_other(&[], None, wanted)
     }
 
+    /// Whether any endpoint of these labels works, as far as is known.
+    pub(crate) fn has_well(&self, wanted: Option<&Wanted>, now: u64) -> bool {
+        let view = self.view.load();
+        let is_well = |endpoint: &Arc<Endpoint<X>>| {
+            matches!(standing(endpoint, now), Rank::Good | Rank::Degraded)
+        };
+        if view.placed.is_some() {
+            return view.has_planned(wanted, now, is_well);
+        }
+        !is_of_labels(wanted) && view.all.set.iter().any(is_well)
+    }
+
     /// Whether there is an endpoint that is none of these, and may be called by a call of this hash
     /// that asks for these labels.
     pub(crate) fn has_other(

@@ -12,6 +12,7 @@ use super::{Spec, Upstream};
 use crate::balance::sink::Told;
 use crate::{
     balance::{
+        bias::Bias,
         hash::Crowd,
         health::{Health as Cluster, Watch},
         load::Load,
@@ -35,6 +36,8 @@ pub(in crate::balance) struct Live<X> {
     renewed: AtomicU64,
     /// The calls in flight to its whole cluster.
     pub(in crate::balance) crowd: Arc<Crowd>,
+    /// What is reckoned with unmeasured in its whole cluster.
+    pub(in crate::balance) bias: Arc<Bias>,
     pub(in crate::balance) extra: X,
 }
 
@@ -49,9 +52,15 @@ impl<X> Live<X> {
 
 impl<X: Upstream> Live<X> {
     /// That of an endpoint that is picked for the first time.
-    pub(super) fn new(spec: &Spec, cx: &X::Context, epoch: Epoch, crowd: Arc<Crowd>) -> Self {
+    pub(super) fn new(
+        spec: &Spec,
+        cx: &X::Context,
+        epoch: Epoch,
+        (crowd, bias): (Arc<Crowd>, Arc<Bias>),
+        load: Load,
+    ) -> Self {
         let live = Self {
-            load: Load::default(),
+            load,
             #[cfg(feature = "orca")]
             told: OnceLock::new(),
             #[cfg(feature = "orca")]
@@ -60,6 +69,7 @@ impl<X: Upstream> Live<X> {
             watch: OnceLock::new(),
             renewed: AtomicU64::new(0),
             crowd,
+            bias,
             extra: X::build(spec, cx),
         };
         live.load.state.set_said(spec.standing());
