@@ -201,6 +201,37 @@ async fn the_short_form_has_no_defaults_and_all_that_was_set() {
     assert!(short.lines().count() < 40, "{short}");
 }
 
+#[tokio::test]
+async fn the_settings_of_protections_have_their_origin() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    fs::write(
+        &path,
+        "services: {users: {filters: [{admission_control: {aggression: 2}}]}}\n\
+         clusters: {users: {endpoints: [{address: \"127.0.0.1:1\"}]}}\n",
+    )
+    .unwrap();
+    let mut throttle = config::Throttle::default();
+    throttle.per_accept = Some(3.0);
+    let bucket = config::TokenBucket::new(9, 1, Duration::from_secs(1));
+    let mesh = Mesh::builder()
+        .config_file(&path)
+        .service("users", |s| s.throttle(throttle).rate_limit(config::RateLimit::new(bucket)))
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let text = mesh.describe().to_string();
+    for told in [
+        "throttle.per_accept = 3 (code)",
+        "throttle.window = 120s (default)",
+        "rate_limit = 9 tokens, 1 every 1s (code)",
+        "admission_control.aggression = 2 (control plane: ",
+        "admission_control.threshold_percent = 95 (default)",
+    ] {
+        assert!(text.contains(told), "{told} in {text}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_becomes_of_unknown_names_is_described() {
     let builder = || Leaves::new(1).mesh(|_, _| async { Ok(ok("")) });
