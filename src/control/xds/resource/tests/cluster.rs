@@ -275,6 +275,10 @@ fn validate_cluster_with_outlier_detection() {
     assert!(share.config.outlier_detection.as_ref().unwrap().failure_percentage.is_some());
     refuses(with(&|it| it.interval = seconds(-1)), "outlier_detection.interval");
     refuses(with(&|it| it.base_ejection_time = seconds(315_576_000_001)), "base_ejection_time");
+    for nanos in [-1, 1_000_000_000, i32::MAX] {
+        let time = Some(protobuf::Duration { seconds: 1, nanos });
+        refuses(with(&|it| it.interval = time.clone()), "interval = 1s ");
+    }
     refuses(with(&|it| it.max_ejection_percent = wrapped(150)), "max_ejection_percent = 150");
     refuses(with(&|it| it.enforcing_success_rate = wrapped(101)), "enforcing_success_rate = 101");
     refuses(
