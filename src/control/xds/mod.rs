@@ -36,9 +36,13 @@ mod client;
 mod graph;
 mod kind;
 mod resource;
+mod source;
 mod stream;
 
-pub use self::bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls};
+pub use self::{
+    bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls},
+    source::Xds,
+};
 
 #[cfg(fuzzing)]
-pub(crate) use self::client::script::run as script;
+pub(crate) use self::{client::script::run as script, kind::Kind, resource::reads};

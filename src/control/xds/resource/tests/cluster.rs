@@ -133,6 +133,14 @@ fn validate_cluster_with_ring_sizes() {
     );
     refuses(proxyless().cluster(&ring(Some(8_388_609), None, 0)), "minimum_ring_size = 8388609");
     refuses(proxyless().cluster(&ring(None, Some(u64::MAX), 0)), "maximum_ring_size");
+    // Rings of gRPC are small.
+    let size = |decoder: Decoder, most: Option<u64>| {
+        let read = decoder.cluster(&ring(Some(8192), most, 0)).unwrap();
+        let Some(Balancer::RingHash(it)) = &read.config.balancer else { panic!("a ring") };
+        (it.minimum_ring_size, it.maximum_ring_size)
+    };
+    assert_eq!(size(proxyless(), None), (Some(4096), Some(4096)));
+    assert_eq!(size(sidecar(), Some(9000)), (Some(8192), Some(9000)));
     // Only gRPC has one hash.
     refuses(proxyless().cluster(&ring(None, None, 1)), "hash_function = MURMUR_HASH_2");
     assert!(sidecar().cluster(&ring(None, None, 1)).is_ok());
