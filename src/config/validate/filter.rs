@@ -75,11 +75,12 @@ impl Checker {
                     return self.refuse(field, name, reason);
                 }
                 Filter::Fault(fault) if fault.per_attempt.is_some() => {
+                    let said = fault.per_attempt == Some(true);
                     let reason = format!(
                         "{NOT_YET} for one cluster of a route: say it of the route, with the \
                          `cluster` of the fault"
                     );
-                    return self.refuse(&format!("{field}.fault.per_attempt"), "true", reason);
+                    return self.refuse(&format!("{field}.fault.per_attempt"), said, reason);
                 }
                 _ => {}
             }
