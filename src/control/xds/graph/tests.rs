@@ -33,7 +33,6 @@ fn listener(name: &str, from: RoutesFrom) -> Resource {
         address: None,
         ignore_port: false,
         notes: Vec::new(),
-        ignore_port: false,
     }))
 }
 
