@@ -263,7 +263,7 @@ impl Inner {
         if !self.is_synced() && state.synced.len() >= self.sources.len() {
             self.set_synced();
             self.examine_all(state);
-            self.ask_for_held(state);
+            Self::ask_for_held(state);
         }
     }
 

@@ -158,7 +158,7 @@ impl Inner {
     }
 
     /// Every source has spoken: what clients were made for before, and nobody defines, is asked for.
-    pub(super) fn ask_for_held(&self, state: &mut State) {
+    pub(super) fn ask_for_held(state: &mut State) {
         let held: Vec<Arc<str>> = state.absent.held().map(|cell| Arc::clone(&cell.name)).collect();
         for name in held {
             let name = plain(&name);

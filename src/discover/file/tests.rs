@@ -25,7 +25,7 @@ clusters:
 struct Recorder(Mutex<Vec<String>>);
 
 impl Sink for Recorder {
-    fn used(&self, _name: &str) -> Option<crate::core::Instant> {
+    fn used(&self, _name: &str) -> Option<Instant> {
         None
     }
 

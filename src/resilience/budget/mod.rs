@@ -80,7 +80,6 @@ impl Budget {
     }
 
     /// When a call last began, to a tenth of the time-to-live; 0 if none ever did.
-    #[cfg(feature = "dns")]
     pub(crate) fn used(&self) -> u64 {
         self.ledger.used()
     }
