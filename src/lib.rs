@@ -165,3 +165,7 @@ struct Tracing;
 #[cfg(all(doctest, feature = "file"))]
 #[doc = include_str!("../docs/TRAFFIC.md")]
 struct Traffic;
+
+#[cfg(all(doctest, feature = "xds", feature = "_tls"))]
+#[doc = include_str!("../docs/XDS.md")]
+struct Xds;

@@ -14,7 +14,7 @@ use crate::{
     balance::{
         bias::Bias,
         hash::Crowd,
-        health::{Health as Cluster, Phase, Watch},
+        health::{Health as Cluster, Watch},
         load::Load,
     },
     core::{Epoch, ReturnReason},
@@ -98,34 +98,6 @@ impl<X: Upstream> Live<X> {
     /// Its ramp begins.
     pub(in crate::balance) fn renew(&self, now: u64) {
         self.renewed.fetch_max(now, Relaxed);
-    }
-
-    /// Where it stands, in words.
-    pub(in crate::balance) fn told(&self, now: u64) -> String {
-        let state = &self.load.state;
-        let phase = match state.phase(self.extra.link(now)) {
-            Phase::Idle => "idle",
-            Phase::Connecting => "connecting",
-            Phase::Ready => "ready",
-            Phase::BackingOff => "connect back-off",
-            Phase::Ejected => {
-                let left = state.until().saturating_sub(now);
-                #[expect(clippy::cast_precision_loss, reason = "for reading")]
-                let left = left as f64 / 1e9;
-                return format!("ejected, probed in {left:.1} s");
-            }
-            Phase::Probing => "ejected, a probe is out",
-            Phase::Draining => "draining",
-            Phase::Removed => "removed",
-        };
-        let also = if state.is_unfit() {
-            ", its checks fail"
-        } else if state.is_doubted() {
-            ", not known to be healthy"
-        } else {
-            ""
-        };
-        format!("{phase}{also}")
     }
 
     /// It has left; what is in flight goes on.

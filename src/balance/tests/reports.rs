@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    super::report::{Report, Signal},
+    super::{
+        Asked,
+        report::{Report, Signal},
+    },
     Ask, MILLI, Outcome, SECOND, Sim, address, endpoint, healthy, number_of, under,
 };
 use crate::config::{self, Health};
@@ -376,6 +379,8 @@ fn a_pick_by_turns_ends_soon_where_nobody_has_them_all() {
     }
     keep(&sim);
     sim.balancer.remove(&[address(1)]);
+    let rule = |sim: &Sim| sim.balancer.explain(&Asked::default(), sim.now, |_| String::new()).rule;
+    assert_eq!(rule(&sim), "one after the other, by weights from load reports");
     let at = |sim: &Sim| sim.balancer.read().all.turn.load(std::sync::atomic::Ordering::Relaxed);
     let (mut most, calls) = (0, 20_000);
     forget_counts(&mut sim);

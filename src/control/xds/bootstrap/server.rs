@@ -10,7 +10,7 @@ use crate::config::ConfigError;
 /// One control plane of a [`Bootstrap`](super::Bootstrap). Equal ones are the same: all meshes of a
 /// process share one stream to it.
 ///
-/// ```
+/// ```no_run
 /// use tower_mesh::control::xds::{Bootstrap, Server, ServerTls};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

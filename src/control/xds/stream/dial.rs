@@ -2,13 +2,15 @@
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use atomic_waker::AtomicWaker;
 use hyper::{body::Incoming, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, runtime::Handle, task::AbortHandle};
 use tower_service::Service;
 
@@ -150,7 +152,8 @@ async fn http(
     io: Box<dyn Io>,
     distrusted: Option<BoxFuture<String>>,
 ) -> Result<Connection, String> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let heard = Heard::default();
+    let mut builder = http2::Builder::new(heard.clone());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -163,19 +166,54 @@ async fn http(
         |error: &dyn std::error::Error| format!("HTTP/2 handshake failed: {}", chain(error));
     let (sender, mut connection) = builder.handshake(io).await.map_err(|error| failed(&error))?;
     // hyper's handshake waits for nothing from the server: whatever accepts would pass for one.
-    std::future::poll_fn(|cx| match std::pin::Pin::new(&mut connection).poll(cx) {
-        Poll::Ready(Ok(())) => Poll::Ready(Err(
-            "closed before the HTTP/2 handshake was over: is it a gRPC server, and secured the \
-             same way as asked for?"
-                .to_owned(),
-        )),
-        Poll::Ready(Err(error)) => Poll::Ready(Err(failed(&error))),
-        Poll::Pending if connection.current_max_send_streams() == UNKNOWN => Poll::Pending,
-        Poll::Pending => Poll::Ready(Ok(())),
+    std::future::poll_fn(|cx| {
+        heard.0.register(cx.waker());
+        match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Err(CLOSED.to_owned())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(failed(&error))),
+            Poll::Pending if connection.current_max_send_streams() == UNKNOWN => Poll::Pending,
+            Poll::Pending => Poll::Ready(Ok(())),
+        }
     })
     .await?;
     let driver = tokio::spawn(async move { drop(connection.await) });
     Ok(Connection { sender, _driver: Aborted(driver.abort_handle()), distrusted })
+}
+
+const CLOSED: &str = "closed before the HTTP/2 handshake was over: is it a gRPC server, and secured the \
+                      same way as asked for?";
+
+/// Spawns what hyper wants spawned, among it the reader of frames, and tells whenever that has done
+/// something: hyper does not tell when the server's SETTINGS have come.
+#[derive(Clone, Default)]
+struct Heard(Arc<AtomicWaker>);
+
+#[pin_project::pin_project]
+struct Telling<F> {
+    #[pin]
+    future: F,
+    heard: Heard,
+}
+
+impl<F> hyper::rt::Executor<F> for Heard
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        drop(tokio::spawn(Telling { future, heard: self.clone() }));
+    }
+}
+
+impl<F: Future> Future for Telling<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let polled = this.future.poll(cx);
+        this.heard.0.wake();
+        polled
+    }
 }
 
 /// An error with its causes, which hyper keeps to themselves.

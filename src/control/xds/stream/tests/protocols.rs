@@ -7,6 +7,7 @@ async fn a_chain_comes_by_either_protocol_and_is_acknowledged() {
     for delta in [false, true] {
         let plane = AdsServer::start().await.unwrap();
         plane.set(Resource::chain("orders", [address()]));
+        let began = std::time::SystemTime::now();
         let mut mesh = Mesh::to([plain(&plane).delta(delta)]);
         let chain = [
             (Kind::Listener, "orders"),
@@ -18,6 +19,7 @@ async fn a_chain_comes_by_either_protocol_and_is_acknowledged() {
             mesh.watch(kind, name);
             assert_eq!(mesh.gets(kind, name).await, "1", "{kind} {delta}");
         }
+        assert!(began.elapsed().unwrap() < Duration::from_secs(5), "connecting takes no timeout");
         for (type_url, (_, name)) in [LDS, RDS, CDS, EDS].into_iter().zip(chain) {
             within(plane.until(|plane| !plane.acks(type_url).is_empty())).await;
             let requests = plane.requests_of(type_url);
@@ -85,6 +87,7 @@ async fn requests_go_out_before_the_response_begins() {
 async fn a_message_is_read_when_the_one_before_was_worked_off() {
     for delta in [false, true] {
         let plane = AdsServer::start().await.unwrap();
+        plane.quiet_about_missing(true);
         plane.set([Resource::cluster("a")]);
         let mut mesh = Mesh::to([plain(&plane).delta(delta)]);
         mesh.watch(Kind::Cluster, "a");

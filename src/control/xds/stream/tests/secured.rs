@@ -113,6 +113,7 @@ async fn the_server_must_be_whom_the_roots_vouch_for() {
     let mut mesh = Mesh::to([Server::tls(&*uri, tls.clone())]);
     mesh.watch(Kind::Cluster, "a");
     mesh.gets(Kind::Cluster, "a").await;
+    within(plane.until(|plane| !plane.acks(CDS).is_empty())).await;
 
     let refused = async |shown: Issued, alpn: &'static [u8], tls: ServerTls| {
         let uri = front(&plane, shown, None, alpn).await;
