@@ -125,9 +125,9 @@ impl Hedges {
         }
         let paid = self.hedging.pay(now, || budget.pay(now).then_some(())).is_ok();
         if paid {
-            course.send(now)
+            course.send(now);
         } else {
-            course.refused()
+            course.refused();
         }
         paid
     }

@@ -84,7 +84,7 @@ impl PathProj<'_> {
 
     /// The deadline of a call has passed while it waited for a guard.
     #[cold]
-    pub(super) fn expired_before(&mut self) -> Step {
+    pub(super) fn expired_before(&self) -> Step {
         let started = self.started.unwrap_or_else(Instant::now);
         let allowed = self.own_bound.map(|at| at.saturating_duration_since(started));
         let allowed = super::words::length(allowed.unwrap_or_default());
