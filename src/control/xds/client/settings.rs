@@ -35,7 +35,6 @@ pub(crate) struct ServerSettings {
 
 /// What the bootstrap says of a server, as far as it decides what is done here.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a word of the bootstrap")]
 pub(crate) struct Features {
     /// A removal never takes away what is held, whatever `fail_on_data_errors` says (gRFC A53).
     pub(crate) ignore_resource_deletion: bool,
