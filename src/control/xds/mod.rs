@@ -33,7 +33,6 @@
 mod ads;
 mod bootstrap;
 mod client;
-mod decode;
 mod graph;
 mod kind;
 mod resource;
