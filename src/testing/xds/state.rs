@@ -217,9 +217,9 @@ impl State {
 
     pub(super) fn received(&mut self, request: Request) {
         if request.delta {
-            self.delta(&request)
+            self.delta(&request);
         } else {
-            self.sotw(&request)
+            self.sotw(&request);
         }
         if self.requests.len() < MOST {
             self.requests.push(request);

@@ -80,9 +80,9 @@ struct Field<'a> {
 
 impl<'a> Field<'a> {
     /// The field of this name, if it is there. `null` is not, as in proto3.
-    fn get(&self, name: &str) -> Option<Field<'a>> {
+    fn get(&self, name: &str) -> Option<Self> {
         let value = self.value.get(name).filter(|value| !value.is_null())?;
-        Some(Field { path: self.path_of(name), value })
+        Some(Self { path: self.path_of(name), value })
     }
 
     fn path_of(&self, name: &str) -> String {
@@ -110,12 +110,12 @@ impl<'a> Field<'a> {
     }
 
     /// The items of a list.
-    fn items(&self, errors: &mut Vec<ConfigError>) -> Vec<Field<'a>> {
+    fn items(&self, errors: &mut Vec<ConfigError>) -> Vec<Self> {
         let Some(list) = self.value.as_array() else {
             self.refuse(errors, "must be a list");
             return Vec::new();
         };
-        let item = |(index, value)| Field { path: format!("{}[{index}]", self.path), value };
+        let item = |(index, value)| Self { path: format!("{}[{index}]", self.path), value };
         list.iter().enumerate().map(item).collect()
     }
 

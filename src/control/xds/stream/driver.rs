@@ -205,7 +205,7 @@ where
         match input {
             Input::Join { subscriber, tell } => drop(self.subscribers.insert(subscriber, tell)),
             Input::Leave { subscriber } => self.leave(now, subscriber),
-            Input::Watch { subscriber, kind, name } => self.watch(now, subscriber, kind, name),
+            Input::Watch { subscriber, kind, name } => self.watch(now, subscriber, kind, &name),
             Input::Unwatch { subscriber, kind, name } => {
                 self.unwatch(now, subscriber, kind, &name);
             }
@@ -225,19 +225,19 @@ where
 
     // === subscribers ===
 
-    fn watch(&mut self, now: Instant, subscriber: u64, kind: Kind, name: Arc<str>) {
+    fn watch(&mut self, now: Instant, subscriber: u64, kind: Kind, name: &Arc<str>) {
         if !self.subscribers.contains_key(&subscriber) {
             return;
         }
-        let watchers = self.topics.entry((kind, Arc::clone(&name))).or_default();
+        let watchers = self.topics.entry((kind, Arc::clone(name))).or_default();
         let is_first = watchers.is_empty();
         if !watchers.insert(subscriber) {
             return;
         }
-        self.client.watch(now, kind, &name);
+        self.client.watch(now, kind, name);
         if !is_first {
-            for watched in self.client.known(kind, &name) {
-                let told = Told { kind, name: Arc::clone(&name), watched };
+            for watched in self.client.known(kind, name) {
+                let told = Told { kind, name: Arc::clone(name), watched };
                 self.batches.entry(subscriber).or_default().push(told);
             }
         }
@@ -304,11 +304,11 @@ where
             // Nobody is there when the task has ended.
             drop(inbox.send(worked));
         }));
-        self.act(Some(Arc::new(working)));
+        self.act(Some(&Arc::new(working)));
     }
 
     /// Does all that the client wants done.
-    fn act(&mut self, working: Option<Arc<Working>>) {
+    fn act(&mut self, working: Option<&Arc<Working>>) {
         while let Some(action) = self.client.next(Instant::now()) {
             match action {
                 Action::Tell { kind, name, watched } => {
@@ -336,7 +336,7 @@ where
         for (subscriber, told) in std::mem::take(&mut self.batches) {
             if let Some(tell) = self.subscribers.get(&subscriber) {
                 // One that is gone leaves in a moment.
-                drop(tell.send(Batch { told, _working: working.clone() }));
+                drop(tell.send(Batch { told, _working: working.cloned() }));
             }
         }
     }
