@@ -462,3 +462,25 @@ pub fn load_report(bytes: &[u8]) {
 pub fn xds_client(script: &[u8]) {
     crate::control::xds::script(script);
 }
+
+/// A resource of a control plane: it is read and valid, or refused.
+#[cfg(feature = "xds")]
+pub mod xds {
+    use crate::control::xds::{Kind, reads};
+
+    pub fn listener(bytes: &[u8]) {
+        reads(Kind::Listener, bytes);
+    }
+
+    pub fn routes(bytes: &[u8]) {
+        reads(Kind::Routes, bytes);
+    }
+
+    pub fn cluster(bytes: &[u8]) {
+        reads(Kind::Cluster, bytes);
+    }
+
+    pub fn endpoints(bytes: &[u8]) {
+        reads(Kind::Endpoints, bytes);
+    }
+}

@@ -17,10 +17,11 @@ use tower_mesh::{
     RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin, TraceContext,
     UnknownNames,
     config::{
-        self, Address, Balancer, Breakers, Budget, Cluster, Config, ConfigError, ConfigErrors,
-        Discovery, DnsDiscovery, Endpoint, Filter, HeaderEdit, HeaderMatch, Health, Hedge, Http2,
-        Locality, Match, OutlierDetection, PathMatch, Policy, Protocol, QueryMatch, Route,
-        Security, Service, StringMatch, Transport, TransportSettings, Tunnel, WeightedCluster,
+        self, Address, Balancer, Breakers, Budget, CallMetadata, Cluster, Config, ConfigError,
+        ConfigErrors, Discovery, DnsDiscovery, Endpoint, Filter, HeaderEdit, HeaderMatch, Health,
+        Hedge, Http2, Locality, Match, OutlierDetection, PathMatch, Policy, Protocol, QueryMatch,
+        Route, Security, Service, StringMatch, Transport, TransportSettings, Tunnel,
+        WeightedCluster,
     },
     discover::{File, Static},
     observe,
@@ -130,7 +131,7 @@ fn the_front_door_in_reqwests_shape_goes_where_reqwests_does() {
 #[test]
 fn configuration_is_plain_data() {
     all!(Send, Sync, Unpin, Clone, PartialEq, std::fmt::Debug, Owned =>
-        Address, Balancer, Breakers, Budget, Cluster, Discovery, DnsDiscovery, Endpoint, Filter,
+        Address, Balancer, Breakers, Budget, CallMetadata, Cluster, Discovery, DnsDiscovery, Endpoint, Filter,
         HeaderEdit, HeaderMatch, Health, Hedge, Http2, Locality, Match, OutlierDetection,
         PathMatch, Policy, Protocol, QueryMatch, Config, config::Retry, Route, Security, Service,
         StringMatch, Transport, TransportSettings, Tunnel, WeightedCluster, ConfigError, ConfigErrors,

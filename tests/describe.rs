@@ -201,6 +201,68 @@ async fn the_short_form_has_no_defaults_and_all_that_was_set() {
     assert!(short.lines().count() < 40, "{short}");
 }
 
+#[tokio::test]
+async fn the_settings_of_protections_have_their_origin() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    let file = "
+services:
+  users:
+    filters:
+      - throttle: {window: 30s, rejected_statuses: [{start: 503, end: 504}]}
+      - adaptive_concurrency: {max_concurrency: 77, controller: {vegas: {}}}
+clusters:
+  users: {endpoints: [{address: \"127.0.0.1:1\"}]}
+";
+    fs::write(&path, file).unwrap();
+    let mut admission = config::AdmissionControl::default();
+    (admission.threshold_percent, admission.success_grpc) = (Some(80.0), Some(vec![0, 5]));
+    let mut throttle = config::Throttle::default();
+    throttle.per_accept = Some(1.5);
+    let mesh = Mesh::builder()
+        .config_file(&path)
+        .service("users", |s| s.admission_control(admission).throttle(throttle))
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let text = mesh.describe().to_string();
+    let source = format!("(control plane: file {})", path.display());
+    for (of_file, setting) in [
+        (true, "throttle.window = 30s"),
+        (true, "throttle.rejected_statuses = "),
+        (false, "throttle.per_accept = 1.5"),
+        (true, "adaptive_concurrency.max_concurrency = 77"),
+        (true, "adaptive_concurrency.controller = vegas"),
+        (false, "admission_control.threshold_percent = 80"),
+        (false, "admission_control.success_grpc = [0, 5]"),
+    ] {
+        let origin = if of_file { source.as_str() } else { "(code)" };
+        let is_told = |line: &str| line.contains(setting) && line.ends_with(origin);
+        assert!(text.lines().any(is_told), "{setting} {origin} in\n{text}");
+    }
+    for setting in [
+        "throttle.window = 120s",
+        "throttle.per_accept = 2",
+        "throttle.min_requests",
+        "throttle.force_after",
+        "throttle.rejected_grpc",
+        "adaptive_concurrency.initial_concurrency",
+        "adaptive_concurrency.min_concurrency",
+        "adaptive_concurrency.max_limit_factor",
+        "adaptive_concurrency.update_interval",
+        "adaptive_concurrency.min_samples",
+        "adaptive_concurrency.status",
+        "admission_control.window",
+        "admission_control.aggression",
+        "admission_control.min_per_second",
+        "admission_control.max_rejection_percent",
+        "admission_control.success_statuses",
+    ] {
+        let line = line(&text, setting);
+        assert!(line.ends_with("(default)"), "{line}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_becomes_of_unknown_names_is_described() {
     let builder = || Leaves::new(1).mesh(|_, _| async { Ok(ok("")) });

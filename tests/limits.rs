@@ -183,7 +183,7 @@ async fn a_route_has_a_limit_of_its_own_whose_count_outlives_updates() {
     assert!(told.contains("the route has its maximum of 3 calls in flight"), "{told}");
     assert!(mesh.explain(&get("http://users.prod/rest")).unwrap().fails.is_none());
     // What is answered here takes no place, so none is missing.
-    let mut answers = routes(Some(0));
+    let mut answers = routes(Some(1));
     answers.routes[0].clusters.clear();
     let mut answer = DirectResponse::default();
     answer.status = 204;

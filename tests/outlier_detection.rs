@@ -104,7 +104,11 @@ async fn one_that_fails_goes_out_and_comes_back_by_one_call() {
     let first = told.take().await;
     assert_eq!(first[0], "10.0.0.1:80 out: consecutive failures, 30s", "{first:?}");
     assert_eq!((standing(&mesh, "ejected"), standing(&mesh, "healthy")), (1.0, 2.0));
-    assert!(mesh.describe().to_string().contains("ejected, probed in"), "{}", mesh.describe());
+    assert!(
+        mesh.describe().to_string().contains("ejected by consecutive failures, probed in"),
+        "{}",
+        mesh.describe()
+    );
     // One probe each time that its time is over, and nothing else.
     tokio::time::advance(Duration::from_secs(40)).await;
     leaves.reset();

@@ -49,7 +49,7 @@ async fn met(ca: &Ca, certificate: Issued) -> Error {
     });
     let told = told.expect("no ConnectFailed");
     assert!(told.starts_with("TLS handshake failed: "), "{told}");
-    assert!(mesh.describe().to_string().contains("connect back-off"));
+    assert!(mesh.describe().to_string().contains("no connection could be made, back-off for"));
     error
 }
 

@@ -222,7 +222,9 @@ async fn waiting_for_a_layers_readiness_is_bounded_by_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn what_bounds_a_call_bounds_its_call_layers() {
     let stuck = tower::layer::layer_fn(|_next| {
-        tower::service_fn(|_: Request<Body>| std::future::pending::<Result<_, BoxError>>())
+        tower::service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, BoxError>>()
+        })
     });
     let mesh = Leaves::new(1)
         .mesh(|_, _| async { Ok(ok("")) })
@@ -251,7 +253,8 @@ async fn what_bounds_a_call_bounds_its_call_layers() {
         }
         let start = tokio::time::Instant::now();
         let answer = patience(client.send(request)).await.unwrap();
-        assert_eq!((&answer.headers()["grpc-status"], start.elapsed().as_secs()), (&"4", bound));
+        assert_eq!(answer.headers()["grpc-status"], "4");
+        assert_eq!(start.elapsed().as_secs(), bound);
         let text = answer.extensions().get::<tower_mesh::Error>().unwrap().to_string();
         let of_policy = text.contains("`grpc_timeout.max` by its policy");
         assert_eq!(of_policy, bound == 3, "{text}");

@@ -169,19 +169,19 @@ pub(crate) const ROWS: &[Row] = rows! {
         "all.traced.traced_32.armed_parent_off"
         beside HYPER_TRACED "all.traced.bare_32.traced";
     // The same, and all of traffic management beside it, none of which has anything to do.
-    G2c Hard Percent(12.0) "traffic management configured and idle: instructions, one at a time"
+    G2c Hard Percent(12.0) held Percent(31.0) "traffic management configured and idle: instructions, one at a time"
         "path.mesh_1.idle"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
-    G2c Hard Percent(12.0) "instructions, 32 at a time"
+    G2c Hard Percent(12.0) held Percent(37.0) "instructions, 32 at a time"
         "path.mesh_32.idle"
         beside HYPER_TIMEOUT "path.bare_32.timeout";
     G2c Report Told "the same beside a mesh with its retry armed: instructions, one at a time"
         "path.mesh_1.idle"
         beside "full path, retry armed" "path.mesh_1.armed";
-    G2c Hard More(4.0) "allocations, one at a time"
+    G2c Hard More(4.0) held More(15.0) "allocations, one at a time"
         "allocations.path.mesh_1.idle"
         beside HYPER_TIMEOUT "allocations.path.bare_1.timeout";
-    G2c Hard More(4.0) "allocations, 32 at a time"
+    G2c Hard More(4.0) held More(15.0) "allocations, 32 at a time"
         "allocations.path.mesh_32.idle"
         beside HYPER_TIMEOUT "allocations.path.bare_32.timeout";
     // Under a generated tonic client.

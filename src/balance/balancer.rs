@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     ask::Ask,
+    bias::Bias,
     decide::Chosen,
     endpoint::{Endpoint, Environment, Live, Upstream},
     flight::InFlight,
@@ -46,6 +47,7 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) epoch: Epoch,
     pub(super) keeper: Keeper,
     pub(super) health: Arc<Health>,
+    pub(super) bias: Arc<Bias>,
     /// Who checks the endpoints, by number. Locked by checks only.
     pub(super) checks: Mutex<u64>,
 }
@@ -58,9 +60,11 @@ impl<X: Upstream> Balancer<X> {
         let view = ArcSwap::from_pointee(View::empty(cluster, &context, Arc::clone(&health)));
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &context.random());
         health.set_ramps(view.load().ramps());
+        let bias = Arc::<Bias>::default();
+        bias.set(cluster.balancer.as_ref());
         #[cfg(feature = "orca")]
         keeper.settle(&view.load().policy);
-        Self { view, updater, context, epoch, keeper, health, checks: Mutex::default() }
+        Self { view, updater, context, epoch, keeper, health, bias, checks: Mutex::default() }
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -174,13 +178,14 @@ impl<X: Upstream> Balancer<X> {
         if view.bounded {
             live.crowd.enter();
         }
-        InFlight::begun(Arc::clone(endpoint), now, view.decay, view.bounded)
+        InFlight::begun(Arc::clone(endpoint), now, view.decay, (view.bounded, view.biased))
     }
 
     /// The state of an endpoint, made if this is its first pick.
     pub(super) fn live<'a>(&self, endpoint: &'a Endpoint<X>, group: &Group<X>) -> &'a Live<X> {
         let is_new = endpoint.live().is_none();
-        let live = endpoint.live_or_build(&self.context, self.epoch, &group.crowd);
+        let cluster = (&group.crowd, &self.bias);
+        let live = endpoint.live_or_build(&self.context, self.epoch, cluster);
         if is_new {
             self.made(live);
         }

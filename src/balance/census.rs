@@ -3,10 +3,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
+    EndpointStanding,
     balancer::Balancer,
     decide::is_of_labels,
     endpoint::{Endpoint, Spec, Upstream},
-    health::Phase,
+    explain::standing_of,
+    health::Link,
     pick::{Rank, standing},
     place::{Callers, locality_of},
     subset::labels::Wanted,
@@ -41,23 +43,36 @@ impl Standing {
         ["healthy", "suspect", "unavailable", "unhealthy", "draining", "ejected", "probing"];
 
     fn of<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> Self {
-        let Some(live) = endpoint.live() else {
-            return match endpoint.spec().health() {
-                Health::Draining => Self::Draining,
-                Health::Unhealthy => Self::Unhealthy,
-                _ => Self::Healthy,
-            };
-        };
-        let state = &live.load.state;
-        match state.phase(live.extra.link(now)) {
-            Phase::Draining | Phase::Removed => Self::Draining,
-            Phase::Probing => Self::Probing,
-            Phase::Ejected => Self::Ejected,
-            _ if state.is_doubted() || state.is_unfit() => Self::Unhealthy,
-            _ if !live.extra.available(now) => Self::Unavailable,
-            _ if state.is_suspect() => Self::Suspect,
-            _ => Self::Healthy,
+        match standing_of(endpoint, now) {
+            EndpointStanding::Good
+            | EndpointStanding::Part(_)
+            | EndpointStanding::Untried
+            | EndpointStanding::Degraded => Self::Healthy,
+            EndpointStanding::Suspect { .. } => Self::Suspect,
+            EndpointStanding::Unavailable { .. } => Self::Unavailable,
+            EndpointStanding::Unhealthy
+            | EndpointStanding::Unchecked
+            | EndpointStanding::ChecksFail => Self::Unhealthy,
+            EndpointStanding::Draining => Self::Draining,
+            EndpointStanding::Ejected { .. } => Self::Ejected,
+            EndpointStanding::Probing => Self::Probing,
         }
+    }
+}
+
+/// How an endpoint that was called stands, or what its connections are at, beside what its source says.
+fn in_words<X: Upstream>(endpoint: &Endpoint<X>, link: Link, now: u64) -> String {
+    match standing_of(endpoint, now) {
+        EndpointStanding::Good | EndpointStanding::Unhealthy | EndpointStanding::Draining => {
+            let words = match link {
+                Link::Idle => "idle",
+                Link::Connecting => "connecting",
+                Link::Ready => "ready",
+                Link::BackingOff => "connect back-off",
+            };
+            words.to_owned()
+        }
+        standing => standing.to_string(),
     }
 }
 
@@ -80,6 +95,18 @@ impl<X: Upstream> Balancer<X> {
     /// Whether any endpoint of these labels may be called at all.
     pub(crate) fn is_callable(&self, wanted: Option<&Wanted>) -> bool {
         self.has_other(&[], None, wanted)
+    }
+
+    /// Whether any endpoint of these labels works, as far as is known.
+    pub(crate) fn has_well(&self, wanted: Option<&Wanted>, now: u64) -> bool {
+        let view = self.view.load();
+        let is_well = |endpoint: &Arc<Endpoint<X>>| {
+            matches!(standing(endpoint, now), Rank::Good | Rank::Degraded)
+        };
+        if view.placed.is_some() {
+            return view.has_planned(wanted, now, is_well);
+        }
+        !is_of_labels(wanted) && view.all.set.iter().any(is_well)
     }
 
     /// Whether there is an endpoint that is none of these, and may be called by a call of this hash
@@ -191,7 +218,7 @@ impl<X: Upstream> Balancer<X> {
                     return format!("{address} weight {weight}, not called yet{also}");
                 };
                 let latency = live.load.latency_at(now, decay) / 1e6;
-                let state = live.told(now);
+                let state = in_words(endpoint, live.extra.link(now), now);
                 let (in_flight, success) = (live.load.in_flight(), live.load.success_ratio());
                 format!(
                     "{address} weight {weight}, {in_flight} in flight, {latency:.2} ms, success {:.0} %, \

@@ -1,6 +1,6 @@
 //! What is in flight: counted while it lives, its outcome fed to the load signal.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
@@ -44,6 +44,8 @@ pub(crate) struct InFlight<X: Send + Sync + 'static> {
     verdict: Option<Outcome>,
     /// The crowd of its cluster has counted it, too.
     crowded: bool,
+    /// Its answer is looked at for whether it asks for less.
+    biased: bool,
     /// Uncounting has passed to a ticket, or is done.
     over: bool,
 }
@@ -82,6 +84,10 @@ impl Outcome {
         }
     }
 
+    fn is_failure(self) -> bool {
+        self.fault().is_some()
+    }
+
     /// Whose failure it is, if it is one.
     fn fault(self) -> Option<Fault> {
         match self {
@@ -96,9 +102,14 @@ impl Outcome {
 impl<X: Upstream> InFlight<X> {
     /// One that has been counted at `now`.
     #[inline]
-    pub(super) fn begun(endpoint: Arc<Endpoint<X>>, now: u64, decay: u64, crowded: bool) -> Self {
+    pub(super) fn begun(
+        endpoint: Arc<Endpoint<X>>,
+        now: u64,
+        decay: u64,
+        (crowded, biased): (bool, bool),
+    ) -> Self {
         let (recorded, over, probe, verdict) = (false, false, false, None);
-        Self { endpoint, started: now, decay, recorded, probe, verdict, crowded, over }
+        Self { endpoint, started: now, decay, recorded, probe, verdict, crowded, biased, over }
     }
 
     /// The same, if this call may be the one that finds out whether the endpoint is well again.
@@ -127,10 +138,14 @@ impl<X: Upstream> InFlight<X> {
     pub(crate) fn answered(
         &mut self,
         now: u64,
-        status: u16,
-        after: impl FnOnce() -> Option<std::time::Duration>,
+        (status, outcome): (u16, Option<Outcome>),
+        after: impl Fn() -> Option<Duration>,
     ) {
-        let Some(watch) = self.endpoint.live().and_then(|live| live.watch.get()) else { return };
+        let Some(live) = self.endpoint.live() else { return };
+        if self.biased && (status == 429 || outcome.is_some_and(Outcome::is_failure)) {
+            live.load.raise(now, live.bias.of_word(after()), self.decay);
+        }
+        let Some(watch) = live.watch.get() else { return };
         self.verdict = watch.is_failure(status).map(|is_failure| match Outcome::of_http(status) {
             Outcome::Success | Outcome::Failure if is_failure => Outcome::Failure,
             Outcome::Gateway if is_failure => Outcome::Gateway,
@@ -241,8 +256,12 @@ fn record<X>(live: &Live<X>, started: u64, now: u64, outcome: Outcome, decay: u6
     let (load, rtt) = (&live.load, now.saturating_sub(started));
     match outcome {
         Outcome::Success => load.succeeded(now, rtt, decay),
-        Outcome::Failure | Outcome::Gateway | Outcome::Timeout => load.failed(now, rtt, decay),
-        Outcome::Connect | Outcome::Reset => load.broke(now, rtt, decay),
+        Outcome::Failure | Outcome::Gateway | Outcome::Timeout => {
+            load.failed(now, live.bias.of_failure(rtt), decay);
+        }
+        Outcome::Connect | Outcome::Reset => {
+            load.broke(now, live.bias.of_failure(rtt), decay);
+        }
         Outcome::Ignored => {}
     }
 }
@@ -297,10 +316,10 @@ impl<X: Upstream> Watcher for Endpoint<X> {
     }
 }
 
-/// Who fails says nothing of its load that anybody should follow.
+/// Who fails, in whatever way, says nothing of its load that anybody should follow.
 #[inline]
 fn disbelieve<X>(endpoint: &Endpoint<X>, outcome: Outcome) {
-    if outcome == Outcome::Failure {
+    if outcome.is_failure() {
         endpoint.disbelieved();
     }
 }

@@ -36,6 +36,12 @@ pub(super) struct Load {
 }
 
 impl Load {
+    /// Of an endpoint that is taken to have this latency since then; 0: nothing is known of it.
+    pub(super) fn of(latency: u64, since: u64) -> Self {
+        let (latency, stamp) = (AtomicU64::new(latency), AtomicU64::new(since));
+        Self { latency, stamp, ..Self::default() }
+    }
+
     #[inline]
     pub(super) fn begin(&self, now: u64) {
         self.in_flight.fetch_add(1, Relaxed);
@@ -82,10 +88,13 @@ impl Load {
     #[inline]
     fn stale(&self, now: u64, winner: &Self) -> Option<u64> {
         let picked = self.picked.load(Relaxed);
-        let idle = now.saturating_sub(picked);
-        let is_stale =
-            idle > FIRST_PROBE && idle / STALE > now.saturating_sub(winner.picked.load(Relaxed));
-        is_stale.then_some(picked)
+        winner.is_long_before(now, picked).then_some(picked)
+    }
+
+    /// Whether `then` is too long ago beside the last pick of this, the winner.
+    pub(super) fn is_long_before(&self, now: u64, then: u64) -> bool {
+        let idle = now.saturating_sub(then);
+        idle > FIRST_PROBE && idle / STALE > now.saturating_sub(self.picked.load(Relaxed))
     }
 
     /// Claims the one probe that a suspect endpoint gets per interval, and per so many picks that
@@ -136,14 +145,10 @@ impl Load {
         }
     }
 
-    /// The share of the last estimate that is left: e^-x by 1/(1+x+x²/2), without `exp`.
+    /// The share of the last estimate that is left.
     #[inline]
     fn remaining(&self, now: u64, decay: u64) -> f32 {
-        if decay == 0 {
-            return 1.0;
-        }
-        let x = float(now.saturating_sub(self.stamp.load(Relaxed))) / float(decay);
-        1.0 / (1.0 + x + x * x * 0.5)
+        left(now.saturating_sub(self.stamp.load(Relaxed)), decay)
     }
 
     #[inline]
@@ -190,6 +195,21 @@ impl Load {
     pub(super) fn success_ratio(&self) -> f64 {
         f64::from(self.state.success()) / f64::from(ONE)
     }
+}
+
+/// The share of an estimate that is left after so long: e^-x by 1/(1+x+x²/2), without `exp`.
+#[inline]
+fn left(time: u64, decay: u64) -> f32 {
+    if decay == 0 {
+        return 1.0;
+    }
+    let x = float(time) / float(decay);
+    1.0 / (1.0 + x + x * x * 0.5)
+}
+
+/// What one call costs an endpoint that is taken to have this latency, and has had none for so long.
+pub(super) fn assumed(latency: u64, time: u64, decay: u64) -> f32 {
+    float(latency) * left(time, decay)
 }
 
 /// As a float, of what fits an `i64`: that is one instruction, where all of a `u64` takes ten.

@@ -12,6 +12,7 @@
 //! | `random` | any, by weight | comparisons |
 //! | `pick_first` | the first of an order that can be connected to, and then that one alone | one active endpoint and its stand-ins |
 //! | `ring_hash`, `maglev` | the one that the request's hash belongs to; the next one if that cannot be called or is full | caches and sessions |
+//! | `override_host` | the one that the call or its session names, else by another policy | sessions that outlive a request |
 //! | `sharded` | a replica of the shard that the request's hash belongs to, and no other endpoint | data that is somewhere |
 //!
 //! Before any load is compared, an endpoint is ranked: good; young; degraded; in a locality that is
@@ -42,6 +43,7 @@
 mod apart;
 mod ask;
 mod balancer;
+mod bias;
 mod census;
 mod checked;
 mod decide;

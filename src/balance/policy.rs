@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     ask::Ask,
+    bias::Bias,
     endpoint::{Endpoint, Upstream},
     hash,
     pick::{Choices, Drawn, First, Picker, Plain, Signal},
@@ -19,7 +20,7 @@ use super::{
     sink::Sink,
     weighted::Weighted,
 };
-use crate::config;
+use crate::{config, core::nanos};
 
 /// How one of a group's endpoints is picked.
 #[derive(Clone)]
@@ -27,6 +28,11 @@ pub(super) enum Policy {
     PeakEwma {
         /// Nanoseconds; never 0.
         decay: u64,
+        /// The latency that an endpoint without measurements is taken to have. Nanoseconds; 0: one
+        /// probe finds out.
+        first: u64,
+        /// Answers are looked at for whether they ask for less.
+        biased: bool,
     },
     LeastRequest,
     /// Least request of more than two, of all, or by turns.
@@ -58,7 +64,10 @@ impl Policy {
     ) -> Self {
         match balancer {
             config::Balancer::PeakEwma { decay, .. } => {
-                Self::PeakEwma { decay: u64::try_from(decay.as_nanos()).unwrap_or(u64::MAX).max(1) }
+                let bias = Bias::default();
+                bias.set(Some(balancer));
+                let (decay, first, biased) = (nanos(*decay).max(1), bias.first(), bias.is_on());
+                Self::PeakEwma { decay, first, biased }
             }
             config::Balancer::RoundRobin => Self::RoundRobin,
             config::Balancer::Random => Self::Random,
@@ -93,7 +102,7 @@ impl Policy {
     #[inline]
     pub(super) fn decay(&self) -> u64 {
         match self {
-            Self::PeakEwma { decay } => *decay,
+            Self::PeakEwma { decay, .. } => *decay,
             Self::LeastRequest
             | Self::Choices(_)
             | Self::First(_)
@@ -106,6 +115,11 @@ impl Policy {
             #[cfg(feature = "orca")]
             Self::Prequal(_) => DECAY,
         }
+    }
+
+    /// Whether answers are looked at for whether they ask for less.
+    pub(super) fn is_biased(&self) -> bool {
+        matches!(self, Self::PeakEwma { biased: true, .. })
     }
 
     /// Whether it has periodic work.
@@ -208,7 +222,9 @@ impl Policy {
     ) -> Plain<'a, X> {
         match self {
             Self::LeastRequest => picker.p2c(Signal::LeastRequest),
-            Self::PeakEwma { decay } => picker.p2c(Signal::PeakEwma { decay: *decay }),
+            Self::PeakEwma { decay, first, .. } => {
+                picker.p2c(Signal::PeakEwma { decay: *decay, first: *first })
+            }
             Self::RoundRobin => picker.round_robin(&group.turn),
             Self::Random => picker.random(),
             #[cfg(feature = "orca")]
@@ -262,8 +278,8 @@ impl Policy {
     ) -> Option<&'a Arc<Endpoint<X>>> {
         match self {
             Self::LeastRequest => picker.p2c_ranked(drawn, Signal::LeastRequest),
-            Self::PeakEwma { decay } => {
-                picker.p2c_ranked(drawn, Signal::PeakEwma { decay: *decay })
+            Self::PeakEwma { decay, first, .. } => {
+                picker.p2c_ranked(drawn, Signal::PeakEwma { decay: *decay, first: *first })
             }
             Self::RoundRobin => picker.round_robin_ranked(drawn.0, &group.turn),
             Self::Random => picker.random_ranked(drawn.0),

@@ -1,6 +1,7 @@
 //! The balancer: its load signal, its set and its policies, with endpoints that own nothing.
 
 mod apart;
+mod bias;
 mod choices;
 mod explain;
 mod first;

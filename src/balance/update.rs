@@ -73,6 +73,7 @@ impl<X: Upstream> Balancer<X> {
         let policy = view.policy(cluster, &self.context);
         let next = view.under(policy, placing, view.all.set.share(), &self.context, now);
         drop(view);
+        self.bias.set(cluster.balancer.as_ref());
         #[cfg(feature = "orca")]
         self.keeper.settle(&next.policy);
         updater.keep(self.view.swap(Arc::new(next)));

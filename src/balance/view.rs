@@ -34,6 +34,8 @@ pub(super) struct View<X> {
     pub(super) decay: u64,
     /// The policy's: it bounds the load of each endpoint by the mean, and counts what is in flight.
     pub(super) bounded: bool,
+    /// The policy's: answers are looked at for whether they ask for less.
+    pub(super) biased: bool,
     pub(super) placing: Arc<Placing>,
     /// Of the cluster; the same in every view of it.
     pub(super) health: Arc<Health>,
@@ -159,9 +161,9 @@ impl<X: Upstream> View<X> {
         health: Arc<Health>,
         placed: Option<Box<Placed<X>>>,
     ) -> Self {
-        let (decay, bounded) = (policy.decay(), policy.is_bounded());
+        let (decay, bounded, biased) = (policy.decay(), policy.is_bounded(), policy.is_biased());
         let pins = Pins::default();
-        Self { all, policy, decay, bounded, placing, health, pins, placed }
+        Self { all, policy, decay, bounded, biased, placing, health, pins, placed }
     }
 
     /// Where to pick by other settings; what was drawn once stays.

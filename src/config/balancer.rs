@@ -20,16 +20,16 @@ pub enum Balancer {
             serde(default = "ten_seconds", with = "super::serde_support::Time")
         )]
         decay: Duration,
-        /// The latency that an endpoint without measurements is taken to have. Default: one
-        /// probe finds out (Linkerd: 30 ms). Not supported yet.
+        /// The latency that an endpoint without measurements is taken to have, less and less as it
+        /// stays without. Default: one call at a time finds out (Finagle; Linkerd: 30 ms).
         #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
         default_rtt: Option<Duration>,
-        /// The latency that a failure counts as. Default: the success factor says enough
-        /// (Linkerd: 5 s). Not supported yet.
+        /// The latency that a failure, or an answer of 429, counts as at least. Default: the success
+        /// factor says enough (Linkerd: 5 s).
         #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
         penalty: Option<Duration>,
-        /// The longest `Retry-After` that is counted as latency. Default: none (Linkerd: 300 s).
-        /// Not supported yet.
+        /// The longest `Retry-After`, or `grpc-retry-pushback-ms`, of such an answer that counts as
+        /// its latency; a longer one counts as this. Default: none counts (Linkerd: 300 s).
         #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
         max_retry_after: Option<Duration>,
     },
@@ -68,6 +68,36 @@ impl Balancer {
     #[must_use]
     pub fn peak_ewma(decay: Duration) -> Self {
         Self::PeakEwma { decay, default_rtt: None, penalty: None, max_retry_after: None }
+    }
+
+    /// Sets the latency that peak EWMA takes an endpoint without measurements to have. Default: none,
+    /// that is one call at a time finds out. It changes no other policy.
+    #[must_use]
+    pub fn default_rtt(mut self, latency: Duration) -> Self {
+        if let Self::PeakEwma { default_rtt, .. } = &mut self {
+            *default_rtt = Some(latency);
+        }
+        self
+    }
+
+    /// Sets what a failure, or an answer of 429, counts as at least by peak EWMA. Default: none, that
+    /// is the success factor says enough. It changes no other policy.
+    #[must_use]
+    pub fn penalty(mut self, latency: Duration) -> Self {
+        if let Self::PeakEwma { penalty, .. } = &mut self {
+            *penalty = Some(latency);
+        }
+        self
+    }
+
+    /// Sets the longest `Retry-After` of such an answer that counts as its latency by peak EWMA.
+    /// Default: none counts. It changes no other policy.
+    #[must_use]
+    pub fn max_retry_after(mut self, longest: Duration) -> Self {
+        if let Self::PeakEwma { max_retry_after, .. } = &mut self {
+            *max_retry_after = Some(longest);
+        }
+        self
     }
 }
 

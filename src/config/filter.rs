@@ -1,6 +1,5 @@
 //! Ordered filters of a service, a route or a cluster of a route. The model can say them; the stack
-//! runs edits of headers, and of services and routes rewrites, redirects, direct responses,
-//! mirrors, sessions, rules of authorisation, faults, rate limits, adaptive limits, admission control
+//! runs edits of headers, rewrites, redirects, direct responses, mirrors, sessions, rules of authorisation, faults, rate limits, adaptive limits, admission control
 //! and throttling. It refuses the others by name.
 
 use super::{
@@ -50,14 +49,14 @@ pub enum Filter {
     Named(Box<NamedFilter>),
 }
 
-/// A filter that routes override by its name. Not supported yet.
+/// A filter that a service, its routes and their clusters override by its name.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct NamedFilter {
-    /// Its name; unique in its service.
+    /// Its name; unique among the filters of its service and of its route.
     pub name: String,
     /// Whether it is off unless a route turns it on. Default: false.
     #[cfg_attr(feature = "serde", serde(default))]
@@ -80,7 +79,7 @@ pub struct Mirror {
     pub cluster_header: Option<String>,
     /// The share of requests. Unit: percent. Default: 100. Range: 0..=100.
     pub percent: Option<f64>,
-    /// The runtime key that overrides the share. Not supported yet.
+    /// The runtime key that overrides the share.
     pub key: Option<String>,
     /// The authority of the copy. Default: the request's with `-shadow` (xDS).
     pub host: Option<String>,
@@ -121,6 +120,16 @@ impl Filter {
             Self::Named(named) => !named.disabled && named.filter.answers(),
             Self::Redirect(_) | Self::DirectResponse(_) => true,
             _ => false,
+        }
+    }
+}
+
+impl Filter {
+    /// The filter that runs, where it runs.
+    pub(crate) fn inner(&self) -> &Self {
+        match self {
+            Self::Named(named) => &named.filter,
+            other => other,
         }
     }
 }

@@ -36,7 +36,8 @@ pub struct Match {
     ///
     /// [`MeshBuilder::label`]: crate::MeshBuilder::label
     pub caller: BTreeMap<String, String>,
-    /// What earlier filters have noted, all of it. Not supported yet.
+    /// What the application, or a layer of its own, has noted about the call as
+    /// [`CallMetadata`](super::CallMetadata), all of it. Source: xDS `dynamic_metadata`.
     pub metadata: Vec<MetadataMatch>,
     /// A matcher of another system. Not supported yet.
     pub extension: Option<Box<Extension>>,
@@ -202,20 +203,22 @@ pub struct GrpcMatch {
 pub struct RuntimeFraction {
     /// The share. Unit: percent. Range: 0..=100.
     pub percent: f64,
-    /// The runtime key that overrides the share. Not supported yet.
+    /// The runtime key that overrides the share, where somebody sets it: `runtime` of a file, or the
+    /// code. Source: xDS `runtime_key`.
     pub key: Option<String>,
 }
 
-/// A match on what earlier filters have noted about the call. Not supported yet.
+/// A match on what was noted about the call. What is not there meets nothing, and so is met only where
+/// the match is inverted.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct MetadataMatch {
-    /// The namespace of the filter that noted it.
+    /// The namespace that it was noted in.
     pub namespace: String,
-    /// The way to the value.
+    /// The way to the value: the names of maps, from the outermost on. Empty: all of the namespace.
     pub path: Vec<String>,
     /// What the value must be. Default: anything.
     pub value: ValueMatch,
@@ -237,7 +240,7 @@ pub struct RegexRewrite {
     pub substitution: String,
 }
 
-/// A match on a value as JSON has it (xDS `ValueMatcher`). Not supported yet.
+/// A match on a value as JSON has it (xDS `ValueMatcher`).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

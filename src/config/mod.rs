@@ -41,6 +41,7 @@ mod failover;
 mod fault;
 mod filter;
 mod follow;
+pub(crate) mod format;
 mod hash;
 pub(crate) mod header;
 pub(crate) mod headers;
@@ -52,6 +53,7 @@ mod limits;
 mod locality;
 mod matching;
 pub(crate) mod name;
+mod noted;
 mod outlier;
 mod overlay;
 pub(crate) mod path;
@@ -125,6 +127,7 @@ pub use self::{
         CookieMatch, GrpcMatch, HeaderMatch, IntegerRange, Match, MetadataMatch, NumberRange,
         PathMatch, QueryMatch, RegexRewrite, RuntimeFraction, StringMatch, ValueMatch,
     },
+    noted::CallMetadata,
     outlier::{FailureAccrual, FailurePercentage, OutlierDetection, SuccessRate},
     policy::{CallPriority, Criticality, DEFAULT_RESOLVE_TIMEOUT, GrpcTimeout, Policy},
     rate_limit::{
@@ -157,6 +160,7 @@ pub use self::{
     value::{Extension, Value},
 };
 
+pub(crate) use self::noted::Noted;
 pub(crate) use self::overlay::Overlay;
 pub(crate) use self::validate::{NO_TIME, is_time};
 
@@ -173,6 +177,9 @@ pub struct Config {
     pub clusters: BTreeMap<String, Cluster>,
     /// Who the mesh is and whom it trusts; `default` is what clusters use that name no other.
     pub identities: BTreeMap<String, IdentityFiles>,
+    /// Shares by the runtime keys that fractions of matches and of mirrors name. Unit: percent. Range:
+    /// 0..=100. One that nobody sets leaves what the field itself says.
+    pub runtime: BTreeMap<String, f64>,
 }
 
 /// The JSON Schema of a mesh file.

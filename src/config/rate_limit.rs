@@ -183,7 +183,7 @@ pub enum DescriptorPart {
     MaskedAddress(AddressMask),
     /// The first value of a header, or of `:path`, `:authority`, `:method` or `:scheme`.
     Header(DescriptorSource),
-    /// The first value of a query parameter, as it is written.
+    /// The first value of a query parameter, percent-decoded.
     Query(DescriptorSource),
     /// A fixed value. An empty key is `generic_key`.
     Fixed(DescriptorEntry),

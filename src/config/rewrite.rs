@@ -29,7 +29,9 @@ pub struct Rewrite {
 pub enum HostRewrite {
     /// This one.
     Literal(String),
-    /// The host name of the endpoint (xDS `auto_host_rewrite`, gRFC A81). Not supported yet.
+    /// The host name of the endpoint, of each attempt its own: its `hostname`, else the name that DNS
+    /// was asked for. One that has neither leaves the host as it is. An endpoint's `authority` goes
+    /// before it. Source: xDS `auto_host_rewrite`, gRFC A81.
     Endpoint,
     /// The value of a header; without it, the host stays.
     Header(String),

@@ -20,13 +20,16 @@ pub struct Route {
     pub matches: Vec<Match>,
     /// Where requests go, by weight.
     pub clusters: Vec<WeightedCluster>,
-    /// How one of the clusters is chosen. Default: by weight.
+    /// How one of the clusters is chosen, once for all attempts of a call. Default: by weight.
     pub choice: ClusterChoice,
-    /// The header that names the cluster. Default: none. Not supported yet.
+    /// The header that names the cluster, in place of `clusters`: one that a source defines. The call
+    /// must be allowed by the rules of the services that lead there, too. Default: none. Source: xDS
+    /// `cluster_header`.
     pub cluster_header: Option<String>,
     /// A plugin that names the cluster (gRFC A28's cluster specifier). Not supported yet.
     pub cluster_plugin: Option<Box<Extension>>,
-    /// The status when the cluster does not exist. Default: 503. Not supported yet.
+    /// The status of the error where `cluster_header` is not there or names no cluster. Default: 503
+    /// (Envoy). Range: 400..=599.
     pub missing_cluster_status: Option<u16>,
     /// Labels that the endpoint must carry: a part of its cluster, which must have `subsets`.
     pub subset: BTreeMap<String, String>,
@@ -34,9 +37,11 @@ pub struct Route {
     pub policy: Policy,
     /// Steps on the way, in order, after those of the service. Supported are those of the service.
     pub filters: Vec<Filter>,
-    /// Changes to filters of the service, by the filter's name. Not supported yet.
+    /// Changes to filters of the service, by the filter's name. What a cluster of the route says goes
+    /// before it, and it before what the service says.
     pub overrides: BTreeMap<String, FilterOverride>,
-    /// Protocols that a connection may change to. Not supported yet.
+    /// Protocols that a connection may change to (`Upgrade`). What is not listed is refused if one
+    /// is listed that is not `disabled`, and else allowed. Default: all are allowed.
     pub upgrades: Vec<Upgrade>,
     /// What its source says about it. Carried, not used.
     pub labels: BTreeMap<String, String>,
@@ -52,9 +57,11 @@ pub enum ClusterChoice {
     /// At random, by weight.
     #[default]
     Weighted,
-    /// The first that has an available endpoint (Linkerd `FirstAvailable`). Not supported yet.
+    /// The first that has an available endpoint (Linkerd `FirstAvailable`); where none has, the
+    /// first. Weights mean nothing then.
     FirstAvailable,
-    /// By weight and the request's hash (xDS `use_hash_policy`). Not supported yet.
+    /// By weight and the request's hash, by the `hash` of the policy or the call's own key; a request
+    /// without a hash at random (xDS `use_hash_policy`).
     Hashed,
 }
 
@@ -74,10 +81,11 @@ pub struct WeightedCluster {
     /// `UNAVAILABLE`. Source: Gateway API (invalid `backendRefs`), Linkerd `FailureInjector`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub invalid: Option<String>,
-    /// Steps of these requests, in order, after those of the route. Supported are edits of headers.
+    /// Steps of these requests, in order, after those of the route. Sessions, and faults of each
+    /// attempt, are a route's.
     #[cfg_attr(feature = "serde", serde(default))]
     pub filters: Vec<Filter>,
-    /// Changes to filters of the service, by the filter's name. Not supported yet.
+    /// Changes to filters of the service and of the route, by the filter's name.
     #[cfg_attr(feature = "serde", serde(default))]
     pub overrides: BTreeMap<String, FilterOverride>,
     /// Labels that the endpoint must carry, over and beside those of the route.
@@ -94,27 +102,29 @@ fn one() -> u32 {
     1
 }
 
-/// What a route changes about a filter of its service. Not supported yet.
+/// What a service, a route or one of its clusters changes about a filter with a name. The most
+/// specific of them that says anything about a filter decides all of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct FilterOverride {
-    /// Whether the filter is left out. Default: as in the service.
+    /// Whether the filter is left out. Default: no where `filter` is given, else as it is said.
     pub disabled: Option<bool>,
-    /// What takes its place. Default: itself.
+    /// What takes its place, of the same kind. Default: itself.
     pub filter: Option<Box<Filter>>,
 }
 
-/// A protocol that a connection may change to. Not supported yet.
+/// A protocol that a connection may change to.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct Upgrade {
-    /// `websocket`, `connect`.
+    /// `websocket`, …: as the header `upgrade` says it, with its version or without, in any case.
+    /// `connect` is not supported: a tunnel is no request to a service.
     pub protocol: String,
     /// Whether it is refused.
     pub disabled: bool,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Filter, Policy, Route};
+use super::{Filter, FilterOverride, Policy, Route};
 
 /// The logical name that an application calls, and where its requests go.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,10 +19,12 @@ pub struct Service {
     pub cluster: Option<String>,
     /// Which route wins when several match. Default: the first in the list.
     pub order: RouteOrder,
-    /// Steps on the way of every request, in order; routes may override them by name. Of these,
-    /// edits of headers, rewrites, redirects, direct responses, mirrors and sessions are
-    /// supported.
+    /// Steps on the way of every request, in order; routes and their clusters may override by name
+    /// those that have one.
     pub filters: Vec<Filter>,
+    /// Changes to filters of the service, by the filter's name, for all of its routes that say nothing
+    /// of them. Source: xDS `VirtualHost.typed_per_filter_config`.
+    pub overrides: BTreeMap<String, FilterOverride>,
     /// What the source says its callers speak. Default: HTTP. Others are not supported yet.
     pub protocol: ServiceProtocol,
     /// What its source says about it. Carried, not used.

@@ -1,7 +1,5 @@
 //! Why a call was refused on purpose: by a rule, a limit or an injected fault of this client.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "until the first guard is there"))]
-
 use std::fmt;
 
 /// Why this client refused a call, or an attempt of it, on purpose.

@@ -58,6 +58,8 @@ pub(crate) enum Change {
     Remove(String, Vec<Address>),
     Identity(String, Box<IdentityFiles>),
     RemoveIdentity(String),
+    Runtime(String, f64),
+    RemoveRuntime(String),
     Refused {
         part: String,
         reason: String,
@@ -198,6 +200,22 @@ impl Publisher {
     /// clusters that use the name are refused unless another source or the code gives it.
     pub fn remove_identity(&self, name: &str) {
         drop(self.apply(Change::RemoveIdentity(name.to_owned())));
+    }
+
+    /// Sets a runtime key: the share of every fraction and mirror that names it
+    /// ([`RuntimeFraction::key`](crate::config::RuntimeFraction::key)), unless the code sets it. Unit:
+    /// percent. Range: 0..=100.
+    ///
+    /// # Errors
+    ///
+    /// A share out of its range; the last good one stays.
+    pub fn runtime(&self, key: &str, percent: f64) -> Result<(), ConfigErrors> {
+        self.apply(Change::Runtime(key.to_owned(), percent))
+    }
+
+    /// Takes this source's word of a runtime key back.
+    pub fn remove_runtime(&self, key: &str) {
+        drop(self.apply(Change::RemoveRuntime(key.to_owned())));
     }
 
     /// Reports a part that could not even be read; its last good state stays.

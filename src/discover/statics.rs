@@ -57,6 +57,9 @@ impl Discover for Static {
             for (name, files) in self.config.identities {
                 drop(publish.identity(&name, files));
             }
+            for (key, percent) in self.config.runtime {
+                drop(publish.runtime(&key, percent));
+            }
             // Services first: a cluster alone is the service of its name, without rules and limits.
             for (name, service) in self.config.services {
                 drop(publish.service(&name, service));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{
     inner::Inner,
     overlay,
+    runtime::Runtime,
     state::{Part, State},
 };
 use crate::{
@@ -13,6 +14,11 @@ use crate::{
     core::Instant,
     discover::{Change, Sink, SourceId},
 };
+
+/// Nothing is taken any more.
+pub(super) fn closed() -> ConfigErrors {
+    ConfigErrors(vec![ConfigError::new("mesh", "closed", "it is shut down")])
+}
 
 impl Sink for Inner {
     fn is_closed(&self) -> bool {
@@ -27,7 +33,7 @@ impl Sink for Inner {
         let mut state = self.state();
         // Under the lock: once it is closed, nothing comes after.
         if self.is_closed() {
-            return Err(ConfigErrors(vec![ConfigError::new("mesh", "closed", "it is shut down")]));
+            return Err(closed());
         }
         if !matches!(change, Change::Refused { .. } | Change::Synced | Change::Places(_)) {
             self.hub.heard(source.index());
@@ -159,6 +165,23 @@ impl Inner {
                 take_back(state, source, &format!("identity {name}"));
                 if state.keys.forget(source, &name) {
                     self.rekeyed(state);
+                }
+            }
+            Change::Runtime(key, percent) => {
+                let key = key.to_ascii_lowercase();
+                let part = format!("runtime {key}");
+                let found = Runtime::check(&key, percent);
+                let mended = self.judge(state, source, &part, found)?;
+                if state.runtime.say(source, &key, Some(percent)) || mended {
+                    self.rekey(state, &key);
+                    self.applied(part);
+                }
+            }
+            Change::RemoveRuntime(key) => {
+                let key = key.to_ascii_lowercase();
+                take_back(state, source, &format!("runtime {key}"));
+                if state.runtime.say(source, &key, None) {
+                    self.rekey(state, &key);
                 }
             }
             Change::Refused { part, reason } => self.refuse(state, source, &part, reason),

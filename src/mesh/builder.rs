@@ -198,6 +198,14 @@ impl MeshBuilder {
         self
     }
 
+    /// Sets a runtime key from the start, over what sources say of it
+    /// ([`RuntimeFraction::key`](crate::config::RuntimeFraction::key)); `Mesh::set_runtime_key` changes
+    /// it later. Unit: percent. Range: 0..=100. Default: what sources say, else the field itself.
+    pub fn runtime_key(mut self, key: impl Into<String>, percent: f64) -> Self {
+        self.code.runtime.insert(key.into(), percent);
+        self
+    }
+
     /// Judges all calls of this process by these rules, whichever service they call, before any other
     /// rules. Default: none.
     ///

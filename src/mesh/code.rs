@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use super::runtime::Runtime;
 use crate::config::{
     self, AdaptiveConcurrency, AdmissionControl, Authorization, Balancer, Balancing, Breakers,
     ClusterSecurity, Criticality, Failover, Fault, Filter, HashPolicy, HealthCheck, Hedge,
@@ -35,6 +36,8 @@ pub(crate) struct Code {
     pub(crate) resolve_timeout: Option<Duration>,
     /// What this process is, for routes that ask for it.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Runtime keys that are set from the start.
+    pub(crate) runtime: BTreeMap<String, f64>,
     /// What all calls pass first, whatever they call.
     pub(crate) filters: Vec<Filter>,
 }
@@ -446,6 +449,9 @@ impl Code {
             let (value, reason) = (format!("{timeout:?}"), config::NO_TIME);
             let error = config::ConfigError::new("resolve_timeout", value, reason);
             return Err(config::ConfigErrors(vec![error]));
+        }
+        for (key, percent) in &self.runtime {
+            Runtime::check(key, *percent)?;
         }
         for filter in &self.filters {
             if let Filter::Authorize(authorization) = filter {

@@ -3,6 +3,8 @@
 mod beside;
 mod cells;
 mod examine;
+pub(super) mod lines;
+mod route;
 mod settle;
 
 use std::{
@@ -10,13 +12,17 @@ use std::{
     sync::Arc,
 };
 
+use self::{
+    lines::{Line, overridden, running},
+    route::{Mirrors, OfService},
+};
 use super::{
     cluster::Cluster,
-    guard::{OfService, Place},
+    guard::Place,
     inner::Inner,
     overlay::{self, Whose},
     policies::{Layered, Shared},
-    service::{Mirror, Route, Service, ServiceCell, Target},
+    service::{Route, Service, ServiceCell},
     state::{Standing, State},
 };
 use crate::{
@@ -24,7 +30,7 @@ use crate::{
     discover::SourceId,
     observe::RouteMeter,
     resilience::limit::Limits,
-    route::{Builder, Session, Split, Steps},
+    route::{Builder, Session, Steps},
 };
 
 impl Inner {
@@ -33,11 +39,13 @@ impl Inner {
         match state.service(name) {
             Standing::Defined => self.compile_defined(state, name),
             Standing::Refused => {
+                state.runtime.forget(name);
                 self.refer(state, name, BTreeSet::new());
                 // Its place is taken: no service of a similar name may stand in for it.
                 self.cell_in(state, name).clear();
             }
             Standing::Absent => {
+                state.runtime.forget(name);
                 self.refer(state, name, BTreeSet::new());
                 self.drop_cell(state, name);
             }
@@ -67,49 +75,41 @@ impl Inner {
         left_out.extend(usual.left_out.iter().cloned());
         let limiter = cell.limiter(&usual.merged);
         let usual = Shared::new(self, usual);
-        let routes = routes_of(&said, name);
+        let mut routes = routes_of(&said, name);
+        state.runtime.fill(name, &mut said, &mut routes);
         let targets = routes.iter().flat_map(|route| &route.clusters);
         let targets = targets.filter(|target| target.invalid.is_none());
         let targets = targets.map(|target| &target.name);
-        let filters = said.filters.iter().chain(routes.iter().flat_map(|route| &route.filters));
-        let mirrors = filters.filter_map(|filter| mirror_of(filter)?.cluster.as_ref());
-        let filters = said.filters.iter().chain(routes.iter().flat_map(|route| &route.filters));
+        let filters = lines::all(&said, &routes);
+        let mirrors = filters.clone().filter_map(|filter| mirror_of(filter)?.cluster.as_ref());
         let targets = targets.chain(mirrors).chain(filters.filter_map(asked_by));
         let targets = targets.map(|name| name.to_ascii_lowercase()).collect();
         self.refer(state, name, targets);
+        if routes.iter().any(|route| route.cluster_header.is_some()) {
+            self.directory.begin(state);
+        }
         let named = |meter: Arc<RouteMeter>| Some((Arc::clone(meter.name()?), meter));
         let mut meters: HashMap<_, _> = cell.meters().into_iter().filter_map(named).collect();
         let service = name;
-        // One mirror of one service, whichever of its routes asks for it.
-        let (mut copied, before) = (HashMap::new(), cell.mirrored());
         // Compiled once, whichever routes and clusters they are a part of.
-        let of_service = Steps::default().then(&said.filters);
+        let filters = said.filters.iter().zip(&whose);
+        let mut filters: Vec<_> =
+            filters.map(|(filter, whose)| Line::new(filter, &Place::Service, *whose)).collect();
+        if let Some(filtered_by) = laid.overridden_by {
+            let whose = Whose::Source(filtered_by);
+            overridden(&mut filters, &said.overrides, &Place::Service, whose);
+        }
+        let steps = Steps::default().then(running(&filters));
+        let of_routes = laid.routed_by.map_or(Whose::Code, Whose::Source);
+        let mut service_of = OfService {
+            cell: &cell,
+            filters,
+            steps,
+            whose: of_routes,
+            mirrors: Mirrors::of(&cell),
+        };
         let mut table = Builder::new(said.order, &self.code.labels);
         for (index, route) in routes.into_iter().enumerate() {
-            let filters = || said.filters.iter().chain(&route.filters);
-            let answers = filters().any(config::Filter::answers);
-            let of_route = of_service.then(&route.filters);
-            let mirrors = filters().filter_map(mirror_of);
-            let mirrors = mirrors.filter_map(|mirror| {
-                let said: Arc<str> = format!("{mirror:?}").into();
-                if let Some(known) = copied.get(&said) {
-                    return Some(Mirror::clone(known));
-                }
-                let made = self.mirror(state, mirror, Arc::clone(&said), before.get(&said))?;
-                copied.insert(said, made.clone());
-                Some(made)
-            });
-            let mirrors = mirrors.collect();
-            let clusters = route.clusters.iter().filter(|_| !answers).map(|target| {
-                let steps = of_route.of_cluster(target).if_any();
-                let cluster = self.target(state, target);
-                (
-                    target.weight,
-                    Target::new(cluster, &route.subset, &target.subset, steps, &mirrors),
-                )
-            });
-            let clusters = Split::new(clusters.collect::<Vec<_>>());
-            let steps = if answers { of_route.if_any() } else { None };
             let settings = if route.policy == Policy::default() {
                 usual.clone()
             } else {
@@ -123,35 +123,30 @@ impl Inner {
             let told_by = name.clone().unwrap_or_else(|| format!("route {index}").into());
             let policy = cell.policy(&told_by, &settings.merged);
             let meter = meter_of(&cell, &mut meters, name.as_ref());
-            let source = source.clone();
-            let session = session_of(route.filters.iter().chain(&said.filters));
-            let session = self.code.session(service).or(session).and_then(Session::new);
-            let session = session.map(Arc::new);
             let place = route.name.clone().map_or(Place::Numbered(index), Place::Route);
-            let of_service =
-                OfService { filters: &said.filters, whose: &whose, routed_by: laid.routed_by };
             let limit = route.policy.max_requests;
             let limit = limit.map(|calls| cell.route_limits.limiter(&place, calls));
             let limits = Limits::of(limit, limiter.as_ref());
-            let guards = self.guards(state, &cell, &place, of_service, &route);
-            let faults = self.faults(state, &cell, &place, of_service, &route);
-            let filters = filters().map(config::Filter::name).collect();
+            let way = self.way(state, &mut service_of, &route, &place);
+            let session = self.code.session(service).or(way.session.as_ref());
+            let session = session.and_then(Session::new).map(Arc::new);
             let (hosts, matches) = (route.hosts.clone(), route.matches.clone());
             let compiled = Route {
                 name,
                 meter,
-                clusters,
-                steps,
+                clusters: way.clusters,
+                choosing: way.choosing,
+                steps: way.steps,
                 policy,
                 limits,
-                guards,
-                faults,
+                guards: way.guards,
+                faults: way.faults,
                 session,
                 matches,
                 hosts,
-                filters,
+                filters: way.filters,
                 layers: settings.layers,
-                source,
+                source: source.clone(),
             };
             // Validation has refused what cannot be compiled; what it let through is told.
             if let Err(reason) = table.add(&route.hosts, &route.matches, compiled) {
@@ -194,12 +189,26 @@ impl Inner {
             state.named.insert(name.to_owned(), targets);
         }
         for target in touched {
+            self.relist(state, &target);
             self.examine(state, &target);
+        }
+    }
+
+    /// Who leads to a cluster, and through it to those that take over from it, has changed.
+    fn relist(&self, state: &State, cluster: &str) {
+        if !self.directory.is_used() {
+            return;
+        }
+        self.directory.note(state, cluster);
+        if let Some(entry) = state.clusters.get(cluster) {
+            let others = stand_ins(&entry.cell.core.load().config);
+            others.iter().for_each(|other| self.directory.note(state, other));
         }
     }
 
     /// Compiles the services of a cluster that has come or gone.
     pub(super) fn compile_users(&self, state: &mut State, cluster: &str) {
+        self.directory.note(state, cluster);
         let users = state.clusters.get(cluster).map(|entry| entry.users.clone());
         let mut users = users.unwrap_or_default();
         users.insert(cluster.to_owned());
@@ -242,16 +251,6 @@ fn asked_by(filter: &config::Filter) -> Option<&String> {
         config::Filter::GlobalRateLimit(limit) => Some(&limit.cluster),
         _ => None,
     }
-}
-
-/// The session of a route, else of its service.
-fn session_of<'a>(
-    mut filters: impl Iterator<Item = &'a config::Filter>,
-) -> Option<&'a config::Session> {
-    filters.find_map(|filter| match filter {
-        config::Filter::Session(session) => Some(&**session),
-        _ => None,
-    })
 }
 
 /// The meter of a route, which survives by the route's name; routes without one share one.

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use super::{
+    choosing::Choosing,
     cluster::Cluster,
     guard,
     inner::Inner,
@@ -84,6 +85,8 @@ pub struct RouteDescription {
     pub hosts: Vec<String>,
     /// The filters of its service and its own, in order, by their names in the mesh file.
     pub filters: Vec<String>,
+    /// How one of its clusters is chosen, where that is not by weight at random.
+    pub choice: Option<String>,
     /// Its settings with their origins.
     pub settings: Vec<Setting>,
     /// Its clusters with what each endpoint is at.
@@ -172,11 +175,18 @@ fn routes(inner: &Arc<Inner>, service: &Service) -> Vec<RouteDescription> {
             name: route.name.as_deref().map(str::to_owned),
             matches: route.matches.iter().map(spelled::of_match).collect(),
             hosts: route.hosts.clone(),
-            filters: route.filters.iter().map(|&name| name.to_owned()).collect(),
+            filters: route.filters.clone(),
+            choice: route.choosing.as_ref().map(Choosing::told),
             clusters: route
                 .clusters
                 .iter()
-                .map(|(weight, cluster)| describe(inner, cluster, weight))
+                .map(|(weight, target)| {
+                    let mut told = describe(inner, target, weight);
+                    let own = target.guards.iter();
+                    let own = own.flat_map(|guards| guard::settings_of(inner, guards));
+                    told.settings.extend(own);
+                    told
+                })
                 .collect(),
         })
         .collect()
@@ -270,6 +280,9 @@ impl RouteDescription {
             if !list.is_empty() {
                 writeln!(f, "    {word} {}", list.join(", "))?;
             }
+        }
+        if let Some(choice) = &self.choice {
+            writeln!(f, "    to {choice}")?;
         }
         list(f, "    ", &self.settings)?;
         for cluster in &self.clusters {

@@ -15,6 +15,7 @@ mod global_rate_limit;
 mod kept;
 mod made;
 mod rate_limit;
+mod upgrade;
 
 pub(crate) mod protect;
 
@@ -24,7 +25,7 @@ use http::{Request, Response};
 
 pub(super) use self::{
     kept::{Kept, Place},
-    made::OfService,
+    made::OfRoute,
 };
 use super::{
     call::Caller, cluster::Cluster, describe::Setting, inner::Inner, overlay::Whose,
@@ -165,6 +166,19 @@ pub(crate) struct Ended<'a> {
 pub(crate) struct Placed {
     guard: Arc<dyn Guard>,
     whose: Whose,
+    authorizes: bool,
+}
+
+impl Placed {
+    /// Whether it is of rules of authorisation.
+    pub(crate) fn authorizes(&self) -> bool {
+        self.authorizes
+    }
+
+    /// Whether both are the same guard.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.guard, &other.guard)
+    }
 }
 
 impl Deref for Placed {
@@ -178,7 +192,12 @@ impl Deref for Placed {
 /// What is told of the guards of a route.
 pub(super) fn settings(inner: &Inner, route: &Route) -> Vec<Setting> {
     let lists = route.guards.iter().chain(&route.faults);
-    let told = lists.flat_map(|list| list.iter()).flat_map(|placed| {
+    lists.flat_map(|list| settings_of(inner, list)).collect()
+}
+
+/// The same of a list.
+pub(super) fn settings_of(inner: &Inner, list: &[Placed]) -> Vec<Setting> {
+    let told = list.iter().flat_map(|placed| {
         placed.settings(match placed.whose {
             Whose::Code => By::Code,
             Whose::Source(source) => By::Source(Some(inner.source_name(source))),

@@ -42,6 +42,11 @@ impl ClusterHashing {
         Self { own: Hashing::new(own), last, random }
     }
 
+    /// Whether the cluster says what calls are hashed by, whatever their route says.
+    pub(crate) fn has_own(&self) -> bool {
+        !self.own.is_empty()
+    }
+
     /// The policies that a call obeys.
     fn obeyed<'a>(&'a self, route: Option<&'a Hashing>) -> &'a Hashing {
         let given = [Some(&self.own), route, Some(&self.last)];

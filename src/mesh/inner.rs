@@ -18,10 +18,12 @@ use tokio::{
 use super::{
     cluster::Cluster,
     code::Code,
+    directory::Directory,
     leaf::Leaf,
     metrics::Telemetry,
     overlay::{self, Whose},
     peers::Peers,
+    runtime::Runtime,
     service::{Service, ServiceCell},
     stage::{Erased, Stage},
     state::{Entry, State},
@@ -44,6 +46,8 @@ pub(crate) struct Inner {
     /// Where this process runs.
     pub(crate) place: Arc<config::Place>,
     pub(crate) peers: Arc<Peers>,
+    /// The clusters that requests may name.
+    pub(crate) directory: Directory,
     pub(crate) random: Arc<Random>,
     /// Made when it is first asked for.
     channel: OnceLock<u64>,
@@ -104,6 +108,7 @@ impl Inner {
         place: config::Place,
         is_dry: bool,
     ) -> Self {
+        let keys = Runtime::of(&code.runtime);
         Self {
             epoch,
             events: Arc::clone(&hub.events),
@@ -111,6 +116,7 @@ impl Inner {
             telemetry,
             place: Arc::new(place),
             peers: Arc::default(),
+            directory: Directory::default(),
             random,
             channel: OnceLock::new(),
             stages,
@@ -128,7 +134,7 @@ impl Inner {
             #[cfg(feature = "dns")]
             this: std::sync::Weak::clone(this),
             services: ArcSwap::default(),
-            state: Mutex::default(),
+            state: Mutex::new(State { runtime: keys, ..State::default() }),
             changed: Notify::new(),
             awaited: AtomicUsize::new(0),
             closed: AtomicBool::new(false),

@@ -21,11 +21,13 @@ mod asking;
 mod builder;
 mod call;
 mod check;
+mod choosing;
 mod client;
 mod cluster;
 mod code;
 mod compile;
 mod describe;
+mod directory;
 mod discovered;
 #[cfg(feature = "dns")]
 mod discovery;
@@ -56,6 +58,7 @@ mod policies;
 mod probing;
 mod protect;
 mod resolve;
+mod runtime;
 mod service;
 mod settings;
 mod spelled;
@@ -249,6 +252,31 @@ impl Mesh {
     /// error here: the explanation tells it.
     pub fn explain<B>(&self, request: &http::Request<B>) -> Result<Explanation, Error> {
         Explanation::of(&self.inner, request)
+    }
+
+    /// Sets a runtime key over what sources say of it: the share of every fraction and mirror that names
+    /// it ([`RuntimeFraction::key`](crate::config::RuntimeFraction::key)). Calls that begin afterwards
+    /// obey it. Unit: percent. Names are compared without case.
+    ///
+    /// # Errors
+    ///
+    /// A share that is not in 0..=100, a key without a name, and a mesh that is shut down.
+    pub fn set_runtime_key(
+        &self,
+        key: &str,
+        percent: f64,
+    ) -> Result<(), crate::config::ConfigErrors> {
+        self.inner.set_runtime_key(key, Some(percent))
+    }
+
+    /// Takes back what the code has set: what sources say of the key counts again, else what each field
+    /// says itself.
+    ///
+    /// # Errors
+    ///
+    /// A key without a name, and a mesh that is shut down.
+    pub fn clear_runtime_key(&self, key: &str) -> Result<(), crate::config::ConfigErrors> {
+        self.inner.set_runtime_key(key, None)
     }
 
     /// What happens from now on.

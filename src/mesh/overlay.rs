@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::{
-        Cluster, ConfigError, ConfigErrors, Filter, Overlay, Policy, RouteOrder, SecurityMode,
-        Service,
+        Cluster, ConfigError, ConfigErrors, Filter, FilterOverride, Overlay, Policy, RouteOrder,
+        SecurityMode, Service,
     },
     discover::SourceId,
 };
@@ -46,6 +46,8 @@ pub(super) struct LaidService {
     pub(super) service: Service,
     /// Whose each of its filters is.
     pub(super) filtered_by: Vec<SourceId>,
+    /// Whose the changes to them are that the service says itself.
+    pub(super) overridden_by: Option<SourceId>,
     /// Who says where the calls go; the first source, where none does.
     pub(super) routed_by: Option<SourceId>,
     /// The policies of the service, in the order of their sources.
@@ -166,6 +168,7 @@ pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidSe
     let mut laid = LaidService {
         service: Service::default(),
         filtered_by: Vec::new(),
+        overridden_by: None,
         routed_by: said.keys().next().copied(),
         policies: said.iter().map(|(source, it)| (*source, it.policy.clone())).collect(),
         left_out: Vec::new(),
@@ -174,6 +177,7 @@ pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidSe
     if let [(source, only)] = said.iter().collect::<Vec<_>>()[..] {
         *service = Service { policy: Policy::default(), ..only.clone() };
         laid.filtered_by = vec![*source; only.filters.len()];
+        laid.overridden_by = Some(*source);
         return laid;
     }
     // Where the calls go is one choice.
@@ -188,11 +192,19 @@ pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidSe
     let filtering = said.iter().find(|(_, service)| !service.filters.is_empty());
     if let Some((source, it)) = filtering {
         service.filters.clone_from(&it.filters);
+        service.overrides.clone_from(&it.overrides);
+        laid.overridden_by = Some(*source);
+        if let Some(routed_by) = laid.routed_by.filter(|by| by != source) {
+            let kept = said.get(&routed_by).map(rules_by_name).unwrap_or_default();
+            let changes = stranded(name, service, &kept);
+            let whose = Whose::Source(routed_by);
+            laid.left_out.extend(changes.into_iter().map(|error| LeftOut { whose, error }));
+        }
         if Some(*source) != laid.routed_by
-            && let Err(ConfigErrors(errors)) = service.validate(name)
+            && let Err(ConfigErrors(errors)) = unchanged(service).validate(name)
         {
             // Each list is sound; the filters were not made for these routes.
-            service.filters = fitting(service, name);
+            service.filters = fitting(&unchanged(service), name);
             let whose = Whose::Source(*source);
             let errors = errors.into_iter();
             laid.left_out.extend(errors.map(|error| LeftOut { whose, error }));
@@ -214,6 +226,51 @@ pub(super) fn services(name: &str, said: &BTreeMap<SourceId, Service>) -> LaidSe
         service.labels.clone_from(&it.labels);
     }
     laid
+}
+
+/// The same without changes to filters: those that are left are sound beside the filters of their own
+/// source.
+fn unchanged(service: &Service) -> Service {
+    let mut service = service.clone();
+    service.overrides.clear();
+    for route in &mut service.routes {
+        route.overrides.clear();
+        route.clusters.iter_mut().for_each(|target| target.overrides.clear());
+    }
+    service
+}
+
+/// The names of its rules of authorisation, which hold whoever says the other filters.
+fn rules_by_name(service: &Service) -> Vec<String> {
+    let named = service.filters.iter().filter_map(|filter| match filter {
+        Filter::Named(named) if is_authorization(filter) => Some(named.name.clone()),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// Takes the changes to filters out of routes that are beside the filters of another source.
+fn stranded(name: &str, service: &mut Service, kept: &[String]) -> Vec<ConfigError> {
+    let mut stranded = Vec::new();
+    let mut take = |path: String, overrides: &mut BTreeMap<String, FilterOverride>| {
+        overrides.retain(|filter, _| {
+            let is_kept = kept.contains(filter);
+            if !is_kept {
+                let reason = "the filters of the service are those of another source";
+                let path = format!("{path}.overrides.{filter}");
+                stranded.push(ConfigError::new(path, filter, reason));
+            }
+            is_kept
+        });
+    };
+    for (index, route) in service.routes.iter_mut().enumerate() {
+        let path = format!("services.{name}.routes[{index}]");
+        take(path.clone(), &mut route.overrides);
+        for (number, target) in route.clusters.iter_mut().enumerate() {
+            take(format!("{path}.clusters[{number}]"), &mut target.overrides);
+        }
+    }
+    stranded
 }
 
 /// Whether a service says where its calls go.
@@ -284,10 +341,34 @@ pub(super) fn lost_rules(name: &str, said: &BTreeMap<SourceId, Service>) -> Opti
     routing.filter(|(_, it)| !is_same(it)).find_map(|(&source, it)| {
         let mut routes = it.routes.iter().enumerate();
         let path = routes.find_map(|(route, it)| {
-            let place = it.filters.iter().position(is_authorization)?;
-            Some(format!("services.{name}.routes[{route}].filters[{place}].authorize"))
+            let path = format!("services.{name}.routes[{route}]");
+            let mut targets = it.clusters.iter().enumerate();
+            rules_of(&path, &it.filters, &it.overrides).or_else(|| {
+                targets.find_map(|(number, it)| {
+                    let path = format!("{path}.clusters[{number}]");
+                    rules_of(&path, &it.filters, &it.overrides)
+                })
+            })
         });
         Some(LostRules { source, routed_by, path: path? })
+    })
+}
+
+/// Where rules of authorisation are said first.
+fn rules_of(
+    path: &str,
+    filters: &[Filter],
+    overrides: &BTreeMap<String, FilterOverride>,
+) -> Option<String> {
+    let own = filters.iter().position(is_authorization).map(|place| {
+        let named =
+            if matches!(filters.get(place), Some(Filter::Named(_))) { ".named.filter" } else { "" };
+        format!("{path}.filters[{place}]{named}.authorize")
+    });
+    let is_rule = |said: &FilterOverride| said.filter.as_deref().is_some_and(is_authorization);
+    own.or_else(|| {
+        let (filter, _) = overrides.iter().find(|(_, said)| is_rule(said))?;
+        Some(format!("{path}.overrides.{filter}.filter.authorize"))
     })
 }
 

@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use http::uri::Authority;
 
 use super::{
+    choosing::{ByHeader, Choosing},
     cluster::Cluster,
     guard::{Kept, Placed},
     limits::RouteLimits,
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     balance::{Avoid, Wanted},
     config,
+    core::Instant,
     observe::{
         Hub, RouteMeter, ServiceMeter,
         trace::{Peer, Rules},
@@ -75,8 +77,11 @@ pub(crate) struct Service {
 pub(crate) struct Route {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) meter: Arc<RouteMeter>,
-    /// Empty where the route answers by itself.
+    /// Empty where the route answers by itself, and where a header names the cluster.
     pub(crate) clusters: Split<Target>,
+    /// How one of them is chosen, where that is not by weight alone. A route whose cluster a header
+    /// names has guards, be they none.
+    pub(crate) choosing: Option<Choosing>,
     /// What it does without a cluster.
     pub(crate) steps: Option<Steps>,
     pub(crate) policy: Policy,
@@ -92,7 +97,7 @@ pub(crate) struct Route {
     pub(crate) matches: Vec<config::Match>,
     /// The same of its hosts, and the names of what is done on the way.
     pub(crate) hosts: Vec<String>,
-    pub(crate) filters: Vec<&'static str>,
+    pub(crate) filters: Vec<String>,
     /// The layers that the policy was merged from, nearest first, for `describe()` and errors.
     pub(crate) layers: Arc<[PolicyLayer]>,
     /// The source that defines it.
@@ -116,6 +121,9 @@ pub(crate) struct Target {
     pub(crate) steps: Option<Arc<Steps>>,
     /// Who gets copies; asked only where there are steps.
     pub(crate) mirrors: Arc<[Mirror]>,
+    /// What its calls pass in place of the route's guards; none: those. The route has guards then, be
+    /// they none.
+    pub(crate) guards: Option<Arc<[Placed]>>,
 }
 
 /// Who gets a copy of a request.
@@ -162,6 +170,19 @@ impl Mirror {
     }
 }
 
+// === impl Around ===
+
+impl<'a> route::Around<'a> {
+    /// A call of this route, to this cluster, which began then.
+    pub(crate) fn of(route: &'a Route, cluster: Option<&'a Cluster>, started: Instant) -> Self {
+        Self {
+            route: route.name.as_deref(),
+            cluster: cluster.map(|cluster| &*cluster.name),
+            started: Some(started),
+        }
+    }
+}
+
 // === impl Policy ===
 
 impl Policy {
@@ -192,7 +213,15 @@ impl Target {
         let mut labels = of_route.clone();
         labels.extend(of_cluster.clone());
         let wanted = (!labels.is_empty()).then(|| Arc::new(Wanted::new(labels)));
-        Self { cluster, wanted, steps: steps.map(Arc::new), mirrors: Arc::clone(mirrors) }
+        let (steps, mirrors) = (steps.map(Arc::new), Arc::clone(mirrors));
+        Self { cluster, wanted, steps, mirrors, guards: None }
+    }
+
+    /// A cluster that a header names.
+    pub(crate) fn like(by: &ByHeader, cluster: Arc<Cluster>) -> Self {
+        let ByHeader { wanted, steps, mirrors, .. } = by;
+        let (wanted, steps) = (wanted.clone(), steps.clone());
+        Self { cluster, wanted, steps, mirrors: Arc::clone(mirrors), guards: None }
     }
 }
 
@@ -238,7 +267,13 @@ impl ServiceCell {
         let current = self.current.load();
         let routes = current.iter().flat_map(|service| service.table.iter());
         let targets = routes.flat_map(|route| route.clusters.iter());
-        let mirrors = targets.flat_map(|(_, target)| target.mirrors.iter());
+        let of_headers = current.iter().flat_map(|service| service.table.iter());
+        let of_headers = of_headers.filter_map(|route| match &route.choosing {
+            Some(Choosing::Header(by)) => Some(&by.mirrors),
+            _ => None,
+        });
+        let mirrors = targets.map(|(_, target)| &target.mirrors).chain(of_headers);
+        let mirrors = mirrors.flat_map(|mirrors| mirrors.iter());
         mirrors.map(|mirror| (Arc::clone(&mirror.said), Arc::clone(&mirror.cell))).collect()
     }
 

@@ -24,7 +24,15 @@ use super::{describe::Setting, inner::Inner};
 /// What holds for the whole mesh: only the code says that.
 pub(super) fn of_mesh(inner: &Inner) -> Vec<Setting> {
     let mesh = Layers::of_code(&inner.unknown_names);
-    vec![mesh.setting("unknown_names", "refuse", chosen)]
+    let mut list = vec![mesh.setting("unknown_names", "refuse", chosen)];
+    let keys = inner.state().runtime.told();
+    list.extend(keys.into_iter().map(|(key, percent, origin, source)| Setting {
+        name: format!("runtime.{key}").into(),
+        value: format!("{percent} %"),
+        origin,
+        source: source.map(|source| inner.source_name(source).to_owned()),
+    }));
+    list
 }
 
 /// What the mesh tells of itself: only the code says that.

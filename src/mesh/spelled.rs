@@ -1,6 +1,8 @@
 //! Matches and endpoints in words, for `describe()`.
 
-use crate::config::{Endpoint, GrpcMatch, Health, Match, PathMatch, Security, StringMatch};
+use crate::config::{
+    Endpoint, GrpcMatch, Health, Match, PathMatch, Security, StringMatch, ValueMatch,
+};
 
 /// What a request must be for a match to take it.
 pub(super) fn of_match(rule: &Match) -> String {
@@ -32,10 +34,28 @@ pub(super) fn of_match(rule: &Match) -> String {
     parts.extend(rule.cookies.iter().map(|it| {
         format!("{}cookie {} {}", not(it.invert), it.name, of_text(&it.matcher, it.ignore_case))
     }));
+    parts.extend(rule.metadata.iter().map(|it| {
+        let way: Vec<_> = std::iter::once(&it.namespace).chain(&it.path).cloned().collect();
+        format!("{}metadata {} {}", not(it.invert), way.join("."), of_value(&it.value))
+    }));
     if let Some(share) = &rule.fraction {
-        parts.push(format!("{} % of them", share.percent));
+        let by = share.key.as_ref().map(|key| format!(" (by runtime key {key})"));
+        parts.push(format!("{} % of them{}", share.percent, by.unwrap_or_default()));
     }
     if parts.is_empty() { "any request".to_owned() } else { parts.join(", ") }
+}
+
+fn of_value(value: &ValueMatch) -> String {
+    match value {
+        ValueMatch::Present => "is there".to_owned(),
+        ValueMatch::Null => "is nothing".to_owned(),
+        ValueMatch::Bool(it) => format!("is {it}"),
+        ValueMatch::Number(it) => format!("is {it}"),
+        ValueMatch::Range(range) => format!("is in {}..{}", range.start, range.end),
+        ValueMatch::Text(text) => of_text(text, false),
+        ValueMatch::Item(item) => format!("has an item that {}", of_value(item)),
+        ValueMatch::AnyOf(list) => list.iter().map(of_value).collect::<Vec<_>>().join(" or "),
+    }
 }
 
 fn of_text(matcher: &StringMatch, ignore_case: bool) -> String {

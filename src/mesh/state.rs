@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    asking::Asking, cluster::Cluster, keys::Keys, listed::Listed, overlay, service::ServiceCell,
+    asking::Asking, cluster::Cluster, keys::Keys, listed::Listed, overlay, runtime::Runtime,
+    service::ServiceCell,
 };
 use crate::{
     balance::Diff,
@@ -29,6 +30,7 @@ pub(super) struct State {
     pub(super) absent: Absent,
     pub(super) asking: Asking,
     pub(super) keys: Keys,
+    pub(super) runtime: Runtime,
     pub(super) synced: HashSet<SourceId>,
     /// What reports call the places of each source's words.
     pub(super) places: HashMap<SourceId, Arc<dyn Places>>,

@@ -6,11 +6,13 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use http::{HeaderName, Request};
+use percent_encoding::percent_decode_str;
 
 use super::{
     Asked,
     matching::{Matcher, authority_of},
 };
+
 use crate::{
     config::{DescriptorPart, DescriptorSource, Match, RateDescriptor},
     core::{Random, uri::parameter},
@@ -182,7 +184,11 @@ impl Part {
                 source.of(value.map(|value| String::from_utf8_lossy(value.as_bytes())))
             }
             Self::Pseudo(pseudo, source) => source.of(pseudo.value(request).map(Cow::Borrowed)),
-            Self::Query(name, source) => source.of(parameter(request, name).map(Cow::Borrowed)),
+            Self::Query(name, source) => {
+                //= Envoy QueryParametersAction: decoded, so that all who share a limit count one value
+                let value = parameter(request, name);
+                source.of(value.map(|value| percent_decode_str(value).decode_utf8_lossy()))
+            }
             Self::Matches(it) => {
                 let is_met = it.matcher.mismatch(&Asked::new(request, random)).is_none();
                 if is_met == it.invert {

@@ -7,7 +7,7 @@ use http::{Method, Request, header::HOST};
 use super::hash::value_of;
 use crate::{
     config::{
-        GrpcMatch, Match, StringMatch,
+        GrpcMatch, Match, Noted, StringMatch,
         header::Header,
         path::{Anchor, Path},
         share::below,
@@ -40,6 +40,7 @@ pub(crate) struct Matcher {
     query: Vec<Named>,
     cookies: Vec<Named>,
     grpc: Option<Box<Grpc>>,
+    metadata: Vec<Noted>,
     /// A request matches whose place is below this one.
     below: Option<u64>,
     /// This process has not the labels that its callers must have.
@@ -59,6 +60,7 @@ pub(crate) enum Mismatch {
     Header(usize),
     Query(usize),
     Cookie(usize),
+    Metadata(usize),
     /// It is not of the share.
     Fraction,
 }
@@ -130,6 +132,7 @@ impl Matcher {
             query: query.collect::<Result<_, _>>()?,
             cookies: cookies.collect::<Result<_, _>>()?,
             grpc: rule.grpc.as_ref().map(Grpc::new).transpose()?.map(Box::new),
+            metadata: rule.metadata.iter().map(Noted::new).collect::<Result<_, _>>()?,
             below: rule.fraction.as_ref().and_then(|share| below(share.percent)),
             other_caller: !rule.caller.iter().all(is_ours),
         })
@@ -137,8 +140,18 @@ impl Matcher {
 
     /// Whether every request matches.
     pub(super) fn takes_all(&self) -> bool {
-        let Self { path, method, scheme, headers, query, cookies, grpc, below, other_caller } =
-            self;
+        let Self {
+            path,
+            method,
+            scheme,
+            headers,
+            query,
+            cookies,
+            grpc,
+            metadata,
+            below,
+            other_caller,
+        } = self;
         path.as_ref().is_none_or(Path::takes_all)
             && method.is_none()
             && scheme.is_none()
@@ -146,6 +159,7 @@ impl Matcher {
             && query.is_empty()
             && cookies.is_empty()
             && grpc.is_none()
+            && metadata.is_empty()
             && below.is_none()
             && !other_caller
     }
@@ -195,6 +209,12 @@ impl Matcher {
         let failed = |it: &Named| !it.meets(value_of(request.headers(), &it.name));
         if let Some(index) = self.cookies.iter().position(failed) {
             return Some(Mismatch::Cookie(index));
+        }
+        if !self.metadata.is_empty() {
+            let noted = request.extensions().get();
+            if let Some(index) = self.metadata.iter().position(|it| !it.matches(noted)) {
+                return Some(Mismatch::Metadata(index));
+            }
         }
         self.below.is_some_and(|below| asked.roll() >= below).then_some(Mismatch::Fraction)
     }

@@ -2,9 +2,13 @@
 
 use http::{HeaderMap, Request, Uri, header::HOST, uri::Authority};
 
-use super::{Edit, matching};
+use super::{
+    Edit,
+    about::{About, Around},
+    matching,
+};
 use crate::{
-    config::{self, share},
+    config::{self, format::Side, share},
     core::uri::with_authority,
 };
 
@@ -36,7 +40,8 @@ impl Mirror {
         Self {
             below: share::below(mirror.percent.unwrap_or(100.0)),
             host,
-            edit: (!mirror.request_headers.is_empty()).then(|| Edit::new(&mirror.request_headers)),
+            edit: (!mirror.request_headers.is_empty())
+                .then(|| Edit::new(&mirror.request_headers, Side::Request)),
         }
     }
 
@@ -52,7 +57,7 @@ impl Mirror {
     }
 
     /// The head of the copy.
-    pub(crate) fn head<B>(&self, request: &Request<B>) -> (Uri, HeaderMap) {
+    pub(crate) fn head<B>(&self, request: &Request<B>, around: &Around<'_>) -> (Uri, HeaderMap) {
         let (mut uri, mut headers) = (request.uri().clone(), request.headers().clone());
         let host = match &self.host {
             Host::Kept => None,
@@ -64,7 +69,16 @@ impl Mirror {
             uri = with_authority(uri, host);
         }
         if let Some(edit) = &self.edit {
-            edit.apply(&mut headers);
+            let about = edit.is_made().then(|| About {
+                method: request.method(),
+                uri: &uri,
+                version: request.version(),
+                route: around.route,
+                cluster: around.cluster,
+                started: around.started(),
+                answer: None,
+            });
+            edit.apply_to(&mut headers, about.as_ref());
         }
         (uri, headers)
     }

@@ -4,6 +4,7 @@
 //! weighted split chooses the cluster of the route; its filters are compiled beside it. The table is
 //! immutable: a call pins it from start to end.
 
+mod about;
 mod answer;
 #[doc(hidden)]
 pub mod bench;
@@ -22,6 +23,7 @@ mod steps;
 mod table;
 
 pub(crate) use self::{
+    about::{Around, Seen},
     answer::Answer,
     describe::Describing,
     edit::Edit,
@@ -32,6 +34,6 @@ pub(crate) use self::{
     rewrite::{Rewrite, Unusable},
     session::{Named, Session},
     split::Split,
-    steps::Steps,
+    steps::{HostOfEndpoint, Steps},
     table::{Builder, Found, Rule, Table},
 };

@@ -55,6 +55,7 @@ impl Rewrite {
             HostRewrite::PathRegex(regex) => {
                 Replace::new(regex).ok().map(|replace| Host::Path(Box::new(replace)))
             }
+            // Each attempt does it, when it has an endpoint.
             HostRewrite::Endpoint => None,
         });
         let path = rewrite.path.as_ref().and_then(Path::new);

@@ -44,6 +44,16 @@ impl<T> Split<T> {
         self.targets.partition_point(|(upto, _)| u128::from(*upto) <= point)
     }
 
+    /// The place of the target that a hash falls on.
+    //= Envoy WeightedClustersConfigEntry::pickWeightedCluster: the remainder by the total weight
+    pub(crate) fn place_of_hash(&self, hash: u64) -> usize {
+        if self.is_single() {
+            return 0;
+        }
+        let point = hash.checked_rem(self.total).unwrap_or(0);
+        self.targets.partition_point(|(upto, _)| *upto <= point)
+    }
+
     /// The target at this place; none, if there is none at all.
     #[inline]
     pub(crate) fn get(&self, place: usize) -> Option<&T> {
@@ -80,6 +90,14 @@ mod tests {
         }
         assert_eq!(counts[1], 0);
         assert!((6_800..7_200).contains(&counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn a_hash_falls_on_its_remainder() {
+        let split = Split::new([(2, 'a'), (0, 'b'), (1, 'c')]);
+        let chosen = |hash| *split.get(split.place_of_hash(hash)).unwrap();
+        assert_eq!([0, 1, 2, 3, 5].map(chosen), ['a', 'a', 'c', 'a', 'c']);
+        assert_eq!(chosen(u64::MAX), 'a');
     }
 
     #[test]

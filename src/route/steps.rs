@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 
-use super::{Answer, Edit, Rewrite, rewrite::Unusable, table::Rule};
+use super::{
+    Answer, Edit, Rewrite,
+    about::{About, Around, Seen},
+    rewrite::Unusable,
+    table::Rule,
+};
 use crate::{
-    config::{Filter, WeightedCluster},
+    config::{
+        Address, Filter, HostRewrite,
+        format::{Fact, Side},
+    },
     core::Body,
 };
 
@@ -18,8 +26,17 @@ pub(crate) struct Steps {
     /// In the order of the list: the last one, which is the nearest to the endpoint, edits first (Envoy).
     response: Vec<Arc<Edit>>,
     answer: Option<Arc<Answer>>,
+    /// The host is that of each attempt's endpoint.
+    host: Option<HostOfEndpoint>,
     /// There are mirrors, which know clusters and are kept beside this.
     mirrors: bool,
+}
+
+/// The host of a request is that of the endpoint which gets it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct HostOfEndpoint {
+    /// The old one is passed on.
+    pub(crate) forwarded: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -35,10 +52,18 @@ impl Steps {
         for filter in filters {
             match filter {
                 Filter::RequestHeaders(edit) => {
-                    steps.request.push(Change::Edit(Arc::new(Edit::new(edit))));
+                    steps.request.push(Change::Edit(Arc::new(Edit::new(edit, Side::Request))));
                 }
-                Filter::ResponseHeaders(edit) => steps.response.push(Arc::new(Edit::new(edit))),
+                Filter::ResponseHeaders(edit) => {
+                    steps.response.push(Arc::new(Edit::new(edit, Side::Response)));
+                }
                 Filter::Rewrite(rewrite) => {
+                    // The last one that says a host has said it.
+                    if let Some(host) = &rewrite.host {
+                        let is_of_endpoint = *host == HostRewrite::Endpoint;
+                        let forwarded = rewrite.forwarded_host;
+                        steps.host = is_of_endpoint.then_some(HostOfEndpoint { forwarded });
+                    }
                     steps.request.push(Change::Rewrite(Arc::new(Rewrite::new(rewrite))));
                 }
                 Filter::Redirect(redirect) => {
@@ -56,9 +81,13 @@ impl Steps {
     }
 
     /// These, and then those of a cluster that a route calls.
-    pub(crate) fn of_cluster(&self, cluster: &WeightedCluster) -> Self {
-        let mut steps = self.then(&cluster.filters);
-        if cluster.invalid.is_some() {
+    pub(crate) fn of_cluster<'a>(
+        &self,
+        filters: impl IntoIterator<Item = &'a Filter>,
+        is_invalid: bool,
+    ) -> Self {
+        let mut steps = self.then(filters);
+        if is_invalid {
             steps.answer.get_or_insert_with(|| Arc::new(Answer::invalid()));
         }
         steps
@@ -66,8 +95,12 @@ impl Steps {
 
     /// Nothing, if they do nothing on the way.
     pub(crate) fn if_any(self) -> Option<Self> {
-        let Self { request, response, answer, mirrors } = &self;
-        let is_there = !request.is_empty() || !response.is_empty() || answer.is_some() || *mirrors;
+        let Self { request, response, answer, host, mirrors } = &self;
+        let is_there = !request.is_empty()
+            || !response.is_empty()
+            || answer.is_some()
+            || host.is_some()
+            || *mirrors;
         is_there.then_some(self)
     }
 
@@ -87,11 +120,13 @@ impl Steps {
         request: &Request<B>,
         rule: Option<&Rule>,
         is_grpc: bool,
+        around: &Around<'_>,
     ) -> Option<Result<Response<Body>, Unusable>> {
         let response = self.answer.as_ref()?.response(request, rule, is_grpc);
         Some(match response {
             Some(mut response) => {
-                self.respond(response.headers_mut());
+                let seen = self.asks().then(|| Seen::of(request, around));
+                self.respond(&mut response, seen.as_ref(), None);
                 Ok(response)
             }
             None => Err(Unusable::Path),
@@ -103,9 +138,11 @@ impl Steps {
         &self,
         request: &mut Request<B>,
         rule: Option<&Rule>,
+        around: &Around<'_>,
     ) -> Result<(), Unusable> {
         for change in &self.request {
             match change {
+                Change::Edit(edit) if edit.is_made() => made(edit, request, around),
                 Change::Edit(edit) => edit.apply(request.headers_mut()),
                 Change::Rewrite(rewrite) => rewrite.apply(request, rule)?,
             }
@@ -117,12 +154,50 @@ impl Steps {
         !self.response.is_empty()
     }
 
-    /// Edits a response on its way back.
-    pub(crate) fn respond(&self, headers: &mut HeaderMap) {
+    /// Whether the host is that of each attempt's endpoint.
+    pub(crate) fn host_of_endpoint(&self) -> Option<HostOfEndpoint> {
+        self.host
+    }
+
+    /// Whether its edits of responses ask what the request was.
+    pub(crate) fn asks(&self) -> bool {
+        self.response.iter().any(|edit| edit.is_made())
+    }
+
+    /// Whether they ask who has answered.
+    pub(crate) fn asks_who(&self) -> bool {
+        self.response.iter().any(|edit| edit.names(|fact| *fact == Fact::Endpoint))
+    }
+
+    /// Edits a response on its way back, of this endpoint if it is of one.
+    pub(crate) fn respond<B>(
+        &self,
+        response: &mut Response<B>,
+        seen: Option<&Seen>,
+        endpoint: Option<&Address>,
+    ) {
+        let about = seen.map(|seen| seen.about(response.status(), endpoint));
         for edit in self.response.iter().rev() {
-            edit.apply(headers);
+            edit.apply_to(response.headers_mut(), about.as_ref());
         }
     }
+}
+
+/// An edit that asks what the request is.
+#[cold]
+fn made<B>(edit: &Edit, request: &mut Request<B>, around: &Around<'_>) {
+    let mut headers = std::mem::take(request.headers_mut());
+    let about = About {
+        method: request.method(),
+        uri: request.uri(),
+        version: request.version(),
+        route: around.route,
+        cluster: around.cluster,
+        started: around.started(),
+        answer: None,
+    };
+    edit.apply_to(&mut headers, Some(&about));
+    *request.headers_mut() = headers;
 }
 
 #[cfg(test)]
@@ -136,7 +211,7 @@ mod tests {
         let of_service = Steps::default().then([&filter]);
         let [one, other] = ["a", "b"].map(|name| {
             let of_route = of_service.then(&[]);
-            match &of_route.of_cluster(&WeightedCluster::new(name)).request[..] {
+            match &of_route.of_cluster(&[], name.is_empty()).request[..] {
                 [Change::Rewrite(rewrite)] => Arc::as_ptr(rewrite),
                 _ => panic!("one change"),
             }

@@ -60,7 +60,7 @@ async fn each_piece_names_its_place() {
             "fraction.percent = 100.5: must be in 0..=100",
         ),
         (format!("{{{to}, matches: [{{fraction: {{percent: .nan}}}}]}}"), "expected a number"),
-        (format!("{{{to}, matches: [{{fraction: {{percent: 5, key: k}}}}]}}"), "fraction.key"),
+        (format!("{{{to}, matches: [{{fraction: {{percent: 5, key: \"\"}}}}]}}"), "fraction.key"),
         (format!("{{{to}, hosts: [\"a.*.b\"]}}"), "hosts[0] = a.*.b"),
         (
             format!("{{{to}, matches: [{{path: {{exact: /a}}, grpc: {{}}}}]}}"),
@@ -95,7 +95,7 @@ async fn each_piece_names_its_place() {
             format!(
                 "{{{to}, filters: [{{request_headers: {{set: {{x-a: \"%DOWNSTREAM_REMOTE_ADDRESS%\"}}}}}}]}}"
             ),
-            "values of the source's system are not supported yet",
+            "`%DOWNSTREAM_REMOTE_ADDRESS%` is not supported yet",
         ),
         (
             format!("{{{to}, filters: [{{rewrite: {{path: {{full: \"a b\"}}}}}}]}}"),

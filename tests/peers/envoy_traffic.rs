@@ -144,6 +144,37 @@ async fn requests_and_responses_are_changed_as_in_envoy() {
 }
 
 #[tokio::test]
+async fn values_hosts_and_named_filters_are_those_of_envoy() {
+    let twin = twin().await;
+    let values = || Ask::get("/values");
+    alike(
+        &twin,
+        [
+            values(),
+            values().with("x-name", "kim"),
+            values().with("x-absent", "there").with("x-name", "kim").with("x-none", "old"),
+            values().method(Method::DELETE),
+            Ask::get("/auto"),
+            Ask::get("/drill"),
+            Ask::get("/drill-other"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn clusters_are_named_and_hashed_as_in_envoy() {
+    let twin = twin().await;
+    for path in ["/named", "/named-else"] {
+        let named = ["a", "b", "nobody", ""].map(|cluster| Ask::get(path).with("x-to", cluster));
+        alike(&twin, named).await;
+        alike(&twin, [Ask::get(path)]).await;
+    }
+    let users = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "kim", "lee", "x", "y", "z", "q"];
+    alike(&twin, users.map(|user| Ask::get("/hashed").with("x-user", user))).await;
+}
+
+#[tokio::test]
 async fn retries_and_timeouts_are_those_of_envoy() {
     let twin = twin().await;
     let doing = |path, what| Ask::get(path).with("x-do", what);

@@ -12,8 +12,9 @@ use super::{Spec, Upstream};
 use crate::balance::sink::Told;
 use crate::{
     balance::{
+        bias::Bias,
         hash::Crowd,
-        health::{Health as Cluster, Phase, Watch},
+        health::{Health as Cluster, Watch},
         load::Load,
     },
     core::{Epoch, ReturnReason},
@@ -35,6 +36,8 @@ pub(in crate::balance) struct Live<X> {
     renewed: AtomicU64,
     /// The calls in flight to its whole cluster.
     pub(in crate::balance) crowd: Arc<Crowd>,
+    /// What is reckoned with unmeasured in its whole cluster.
+    pub(in crate::balance) bias: Arc<Bias>,
     pub(in crate::balance) extra: X,
 }
 
@@ -49,9 +52,15 @@ impl<X> Live<X> {
 
 impl<X: Upstream> Live<X> {
     /// That of an endpoint that is picked for the first time.
-    pub(super) fn new(spec: &Spec, cx: &X::Context, epoch: Epoch, crowd: Arc<Crowd>) -> Self {
+    pub(super) fn new(
+        spec: &Spec,
+        cx: &X::Context,
+        epoch: Epoch,
+        (crowd, bias): (Arc<Crowd>, Arc<Bias>),
+        load: Load,
+    ) -> Self {
         let live = Self {
-            load: Load::default(),
+            load,
             #[cfg(feature = "orca")]
             told: OnceLock::new(),
             #[cfg(feature = "orca")]
@@ -60,6 +69,7 @@ impl<X: Upstream> Live<X> {
             watch: OnceLock::new(),
             renewed: AtomicU64::new(0),
             crowd,
+            bias,
             extra: X::build(spec, cx),
         };
         live.load.state.set_said(spec.standing());
@@ -88,34 +98,6 @@ impl<X: Upstream> Live<X> {
     /// Its ramp begins.
     pub(in crate::balance) fn renew(&self, now: u64) {
         self.renewed.fetch_max(now, Relaxed);
-    }
-
-    /// Where it stands, in words.
-    pub(in crate::balance) fn told(&self, now: u64) -> String {
-        let state = &self.load.state;
-        let phase = match state.phase(self.extra.link(now)) {
-            Phase::Idle => "idle",
-            Phase::Connecting => "connecting",
-            Phase::Ready => "ready",
-            Phase::BackingOff => "connect back-off",
-            Phase::Ejected => {
-                let left = state.until().saturating_sub(now);
-                #[expect(clippy::cast_precision_loss, reason = "for reading")]
-                let left = left as f64 / 1e9;
-                return format!("ejected, probed in {left:.1} s");
-            }
-            Phase::Probing => "ejected, a probe is out",
-            Phase::Draining => "draining",
-            Phase::Removed => "removed",
-        };
-        let also = if state.is_unfit() {
-            ", its checks fail"
-        } else if state.is_doubted() {
-            ", not known to be healthy"
-        } else {
-            ""
-        };
-        format!("{phase}{also}")
     }
 
     /// It has left; what is in flight goes on.

@@ -16,7 +16,7 @@ pub(crate) use self::{
     spec::Spec,
     upstream::{Environment, Upstream},
 };
-use super::{atomic, hash::Crowd};
+use super::{atomic, bias::Bias, hash::Crowd, load::Load};
 use crate::{
     config::{Health, Locality},
     core::Epoch,
@@ -156,9 +156,13 @@ impl<X: Upstream> Endpoint<X> {
         &self,
         cx: &X::Context,
         epoch: Epoch,
-        crowd: &Arc<Crowd>,
+        (crowd, bias): (&Arc<Crowd>, &Arc<Bias>),
     ) -> &Live<X> {
-        let make = || Arc::new(Live::new(&self.spec, cx, epoch, Arc::clone(crowd)));
+        let load = Load::of(bias.first(), self.joined);
+        let make = || {
+            let cluster = (Arc::clone(crowd), Arc::clone(bias));
+            Arc::new(Live::new(&self.spec, cx, epoch, cluster, load))
+        };
         let live = self.live.get_or_init(make);
         // A pick from an older set may come after the endpoint has left.
         if self.leaving.has_left_since() {

@@ -102,7 +102,7 @@ impl Spec {
         Some(self.rest.as_ref()?.labels.get(name)?.as_str())
     }
 
-    pub(in crate::balance) fn hostname(&self) -> Option<&str> {
+    pub(crate) fn hostname(&self) -> Option<&str> {
         self.rest.as_ref()?.hostname.as_deref()
     }
 

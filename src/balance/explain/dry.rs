@@ -74,6 +74,7 @@ impl<X: Upstream> View<X> {
             policy: self.policy.clone(),
             decay: self.decay,
             bounded: self.bounded,
+            biased: self.biased,
             placing: Arc::clone(&self.placing),
             health: Arc::clone(&self.health),
             pins: Pins::default(),

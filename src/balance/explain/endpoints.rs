@@ -168,7 +168,10 @@ impl<X: Upstream> Seeing<'_, X> {
 }
 
 /// How an endpoint stands, as a pick ranks it.
-pub(super) fn standing_of<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> EndpointStanding {
+pub(in crate::balance) fn standing_of<X: Upstream>(
+    endpoint: &Endpoint<X>,
+    now: u64,
+) -> EndpointStanding {
     let rank = standing(endpoint, now);
     let left = |at: u64| Duration::from_nanos(at.saturating_sub(now));
     let Some(live) = endpoint.live() else {

@@ -15,6 +15,7 @@ mod words;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub(crate) use self::display::Percent;
+pub(super) use self::endpoints::standing_of;
 pub use self::types::{
     Choice, EndpointExplanation, EndpointStanding, LocalityExplanation, NamedExplanation,
     PickExplanation, PickReason, PriorityExplanation,
@@ -115,7 +116,7 @@ fn named<X: Upstream>(view: &View<X>, over: &Over, now: u64) -> NamedExplanation
         Some(endpoint) if !over.health.has(endpoint.spec().health()) => {
             "its source says something of its health for which it is not used".to_owned()
         }
-        Some(endpoint) => endpoints::standing_of(endpoint, now).to_string(),
+        Some(endpoint) => standing_of(endpoint, now).to_string(),
     };
     if over.strict {
         reason += if is_honoured {

@@ -10,7 +10,7 @@ pub(super) fn rule<X>(view: &View<X>, now: u64) -> String {
     let set = &view.all.set;
     let by_weight = if set.uniform { "" } else { ", by weight" };
     match &view.policy {
-        Policy::PeakEwma { decay } => format!(
+        Policy::PeakEwma { decay, .. } => format!(
             "of two at random{by_weight} the one that costs less: latency (a peak forgotten within {:?}) × \
              calls in flight / success",
             Duration::from_nanos(*decay)

@@ -1,4 +1,7 @@
 //! The state of an endpoint under loom: every interleaving of a few calls.
+//!
+//! Loom looks back at the last access of a word alone: who changes it after a look of its own hides an
+//! earlier look of the other thread. So it is the one that looks that is spawned.
 
 use loom::{sync::Arc, thread};
 
@@ -70,10 +73,10 @@ fn nobody_probes_while_an_ejection_is_being_written() {
     loom::model(|| {
         let state = Arc::new(State::default());
         let rival = Arc::clone(&state);
-        let rival = thread::spawn(move || rival.eject(|| 2 * NOW));
+        let rival = thread::spawn(move || rival.claim_probe(NOW));
+        assert!(state.eject(|| 2 * NOW));
         // Its time is not over, whatever of it is seen.
-        assert!(!state.claim_probe(NOW));
-        rival.join().unwrap();
+        assert!(!rival.join().unwrap());
         assert!(!state.claim_probe(2 * NOW - 1));
         assert!(state.claim_probe(2 * NOW));
     });
@@ -150,9 +153,9 @@ fn one_that_goes_from_one_bad_word_to_another_is_never_good_in_between() {
         let state = Arc::new(State::default());
         state.set_said(unhealthy);
         let rival = Arc::clone(&state);
-        let rival = thread::spawn(move || rival.set_said(draining));
-        assert!(!state.is_good());
-        rival.join().unwrap();
+        let rival = thread::spawn(move || rival.is_good());
+        state.set_said(draining);
+        assert!(!rival.join().unwrap());
         assert!(state.is_leaving() && !state.is_doubted());
     });
 }

@@ -6,6 +6,7 @@ use super::{Best, Drawn, EFFORT, Picker, Plain, Rank, random::by_weight, scale};
 use crate::{
     balance::{
         endpoint::{Endpoint, Live, Upstream},
+        load::assumed,
         set::Set,
     },
     core::Random,
@@ -14,7 +15,11 @@ use crate::{
 /// What ranks and compares.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::balance) enum Signal {
-    PeakEwma { decay: u64 },
+    PeakEwma {
+        decay: u64,
+        /// What an endpoint costs that was never called.
+        first: u64,
+    },
     LeastRequest,
 }
 
@@ -90,8 +95,12 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 let loser = if Arc::ptr_eq(better.1, first) { second } else { first };
                 if rank == other
                     // A winner that has never been called is what this call is for.
-                    && let (Some(lost), Some(won)) = (loser.live(), better.1.live())
-                    && self.is_stale(lost, won, signal)
+                    && let Some(won) = better.1.live()
+                    && match loser.live() {
+                        Some(lost) => self.is_stale(lost, won, signal),
+                        // One that was never called is called before one that is no better.
+                        None => won.load.is_long_before(self.now, loser.joined()),
+                    }
                 {
                     return Some(loser);
                 }
@@ -111,7 +120,13 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 
     fn cost_of(self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
-        endpoint.live().map_or(0.0, |live| self.cost(endpoint, live, signal))
+        match (endpoint.live(), signal) {
+            (Some(live), _) => self.cost(endpoint, live, signal),
+            (None, Signal::PeakEwma { decay, first }) if first > 0 => {
+                assumed(first, self.now.saturating_sub(endpoint.joined()), decay)
+            }
+            (None, _) => 0.0,
+        }
     }
 
     #[inline(always)]
@@ -123,7 +138,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
             f32::from(self.set.max_weight) / f32::from(endpoint.spec().weight())
         };
         match signal {
-            Signal::PeakEwma { decay } => live.load.cost(self.now, decay, share),
+            Signal::PeakEwma { decay, .. } => live.load.cost(self.now, decay, share),
             #[expect(clippy::cast_precision_loss, reason = "calls in flight")]
             Signal::LeastRequest => live.load.in_flight() as f32 * share,
         }

@@ -10,7 +10,7 @@ use crate::balance::{
 
 /// What the fallback forgets by: the default of peak EWMA.
 pub(in crate::balance) const DECAY: u64 = 10_000_000_000;
-const FALLBACK: Signal = Signal::PeakEwma { decay: DECAY };
+const FALLBACK: Signal = Signal::PeakEwma { decay: DECAY, first: 0 };
 /// Of so many calls one looks beyond the pool: a pool that responses fill hears otherwise of nobody
 /// but those that it has chosen.
 const EXPLORES: u64 = 32;

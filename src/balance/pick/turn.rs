@@ -80,7 +80,6 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// The same by reported weights. They are those of the whole cluster: of a part of it, or when the
     /// one with all turns has just left, nobody may have a turn in hundreds of rounds. When nobody had
     /// one in a whole round, one is drawn.
-
     #[cfg(feature = "orca")]
     #[inline(always)]
     fn in_weighted_turn(

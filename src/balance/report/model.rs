@@ -26,10 +26,10 @@ fn a_first_report_is_seen_whole_or_not_at_all() {
     loom::model(|| {
         let weight = Arc::new(Weight::default());
         let rival = Arc::clone(&weight);
-        let rival = thread::spawn(move || rival.report(5 * NOW, 7.0));
-        let met = weight.get(5 * NOW, &eager());
+        let rival = thread::spawn(move || rival.get(5 * NOW, &eager()));
+        weight.report(5 * NOW, 7.0);
+        let met = rival.join().unwrap();
         assert!(met.is_none() || met == Some(7.0), "{met:?}");
-        rival.join().unwrap();
         // And it was not taken for one that has expired.
         assert_eq!(weight.get(5 * NOW, &eager()), Some(7.0));
     });
@@ -41,10 +41,10 @@ fn a_report_beside_the_end_of_the_last_one_is_taken_or_lost_and_the_next_one_cou
         let weight = Arc::new(Weight::default());
         weight.report(NOW, 3.0);
         let rival = Arc::clone(&weight);
-        let rival = thread::spawn(move || rival.report(5 * NOW, 7.0));
-        let met = weight.get(5 * NOW, &eager());
+        let rival = thread::spawn(move || rival.get(5 * NOW, &eager()));
+        weight.report(5 * NOW, 7.0);
+        let met = rival.join().unwrap();
         assert!(met.is_none() || met == Some(7.0), "{met:?}");
-        rival.join().unwrap();
         weight.report(5 * NOW, 8.0);
         assert_eq!(weight.get(5 * NOW, &eager()), Some(8.0));
     });

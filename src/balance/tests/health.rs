@@ -363,7 +363,7 @@ fn a_retry_after_lengthens_an_ejection() {
     for _ in 0..5 {
         sim.now += SECOND;
         let mut flight = sim.pick().unwrap();
-        flight.answered(sim.now, 503, || Some(Duration::from_secs(100)));
+        flight.answered(sim.now, (503, None), || Some(Duration::from_secs(100)));
         flight.record(sim.now, Outcome::of_http(503));
     }
     assert_eq!(told(&sim, 1), ["ejected: consecutive failures for 100 s"]);
@@ -377,7 +377,7 @@ fn the_clusters_own_list_says_which_statuses_are_failures() {
     let answer = |status: u16| {
         for _ in 0..5 {
             let mut flight = sim.pick().unwrap();
-            flight.answered(sim.now, status, || None);
+            flight.answered(sim.now, (status, None), || None);
             flight.record(sim.now, Outcome::of_http(status));
         }
         standing(&sim, 1)

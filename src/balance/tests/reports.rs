@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    super::report::{Report, Signal},
+    super::{
+        Asked,
+        report::{Report, Signal},
+    },
     Ask, MILLI, Outcome, SECOND, Sim, address, endpoint, healthy, number_of, under,
 };
 use crate::config::{self, Health};
@@ -232,22 +235,42 @@ fn no_report_picks_an_endpoint_that_left_or_drains() {
 
 #[test]
 fn whoever_fails_is_not_believed_to_be_idle() {
-    let mut sim = Sim::of(&prequal(), 20);
-    // A sinkhole: it fails at once, and says that it has nothing to do.
-    for _ in 0..5_000 {
-        let flight = sim.pick().unwrap();
-        let number = number_of(flight.endpoint());
-        *sim.picked.entry(number).or_default() += 1;
-        sim.calls += 1;
-        let (took, signal, outcome) = match number {
-            1 => (MILLI / 10, Signal { in_flight: 0, latency: 100 }, Outcome::Failure),
-            _ => (MILLI, Signal { in_flight: 10, latency: 10_000 }, Outcome::Success),
-        };
-        sim.now += took;
-        flight.endpoint().signalled(sim.now, signal);
-        flight.finish(sim.now, outcome);
+    use Outcome::{Connect, Failure, Gateway, Reset, Timeout};
+    for failure in [Failure, Gateway, Connect, Reset, Timeout] {
+        let mut sim = Sim::of(&prequal(), 20);
+        // A sinkhole: it fails at once, and says that it has nothing to do.
+        for _ in 0..5_000 {
+            let flight = sim.pick().unwrap();
+            let number = number_of(flight.endpoint());
+            *sim.picked.entry(number).or_default() += 1;
+            sim.calls += 1;
+            let (took, signal, outcome) = match number {
+                1 => (MILLI / 10, Signal { in_flight: 0, latency: 100 }, failure),
+                _ => (MILLI, Signal { in_flight: 10, latency: 10_000 }, Outcome::Success),
+            };
+            sim.now += took;
+            flight.endpoint().signalled(sim.now, signal);
+            flight.finish(sim.now, outcome);
+        }
+        assert!(sim.share(1) < 0.01, "{failure:?}: {}", sim.share(1));
     }
-    assert!(sim.share(1) < 0.01, "{}", sim.share(1));
+}
+
+#[test]
+fn what_who_fails_has_told_is_forgotten_however_it_fails() {
+    use Outcome::{Connect, Failure, Gateway, Reset, Timeout};
+    for failure in [Failure, Gateway, Connect, Reset, Timeout] {
+        let mut sim = Sim::of(&prequal(), 3);
+        signalled(&mut sim, 100, |_| Some(Signal { in_flight: 1, latency: 1_000 }));
+        let flight = sim.pick().unwrap();
+        flight.endpoint().signalled(sim.now, Signal { in_flight: 0, latency: 1 });
+        let failed = Arc::clone(flight.endpoint());
+        flight.finish(sim.now, failure);
+        let policy = &sim.balancer.view.load().policy;
+        let reports = policy.reports(sim.now, 3);
+        let who = failed.live().unwrap().who();
+        assert!(reports.iter().all(|report| report.who != who), "{failure:?}");
+    }
 }
 
 #[test]
@@ -356,6 +379,8 @@ fn a_pick_by_turns_ends_soon_where_nobody_has_them_all() {
     }
     keep(&sim);
     sim.balancer.remove(&[address(1)]);
+    let rule = |sim: &Sim| sim.balancer.explain(&Asked::default(), sim.now, |_| String::new()).rule;
+    assert_eq!(rule(&sim), "one after the other, by weights from load reports");
     let at = |sim: &Sim| sim.balancer.read().all.turn.load(std::sync::atomic::Ordering::Relaxed);
     let (mut most, calls) = (0, 20_000);
     forget_counts(&mut sim);

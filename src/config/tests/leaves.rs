@@ -10,6 +10,7 @@ mod filters;
 mod guards;
 mod health;
 mod policy;
+mod routes;
 mod service;
 
 use serde::de::DeserializeOwned;
@@ -20,13 +21,14 @@ use super::{
 };
 
 /// What runs.
-const RUNS: [&[&str]; 7] = [
+const RUNS: [&[&str]; 8] = [
     balancer::RUNS,
     cluster::RUNS,
     filters::RUNS,
     guards::RUNS,
     health::RUNS,
     policy::RUNS,
+    routes::RUNS,
     service::RUNS,
 ];
 
@@ -60,20 +62,22 @@ const BESIDE: &[&str] = &[
     "services.a.filters[0].rewrite.path.template",
 ];
 
-/// Where it is listed: what a route says as its service does stands at the service.
+/// Where it is listed: what a route or one of its clusters says as its service does stands at the service.
 fn listed(path: &str) -> String {
+    let path = path.replacen(".routes[0].clusters[0].filters", ".filters", 1);
     path.replacen(".routes[0].policy.", ".policy.", 1).replacen(".routes[0].filters", ".filters", 1)
 }
 
 fn is_supported(path: &str) -> bool {
     let has = |path: &str| RUNS.iter().any(|list| list.contains(&path)) || CARRIED.contains(&path);
-    has(path) || has(&listed(path))
+    !routes::is_of_whole_route(path) && (has(path) || has(&listed(path)))
 }
 
 fn is_beside(path: &str) -> bool {
-    [BESIDE, guards::BESIDE]
-        .iter()
-        .any(|list| list.contains(&path) || list.contains(&&*listed(path)))
+    let lists = [BESIDE, guards::BESIDE];
+    let has = |path: &str| lists.iter().any(|list| list.contains(&path));
+    routes::is_beside(path)
+        || (!routes::is_of_whole_route(path) && (has(path) || has(&listed(path))))
 }
 
 /// What is wrong with a leaf of a service or cluster.

@@ -13,7 +13,9 @@ impl Checker {
             Balancer::PeakEwma { decay, default_rtt, penalty, max_retry_after } => {
                 self.within("peak_ewma", |checker| {
                     checker.time("decay", Some(*decay));
-                    not_yet!(checker, default_rtt, penalty, max_retry_after);
+                    checker.time("default_rtt", *default_rtt);
+                    checker.time("penalty", *penalty);
+                    checker.time("max_retry_after", *max_retry_after);
                 });
                 return;
             }

@@ -6,18 +6,36 @@ use super::{Checker, NOT_YET, not_yet};
 use crate::config::{
     DirectResponse, Filter, HeaderEdit, HostRewrite, Match, Mirror, PathMatch, PathRewrite,
     Redirect, RegexRewrite, Rewrite,
+    format::{Parsed, Side},
     headers::is_editable,
     pattern::Replace,
     template::{Filled, Template},
 };
 use crate::core::uri::is_authority;
 
+/// Whose filters they are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Level {
+    Service,
+    Route,
+    Cluster,
+}
+
 impl Checker {
-    /// The filters of a service or a route, which has these matches.
-    pub(super) fn calls_filters(&mut self, filters: &[Filter], matches: &[Match]) {
+    /// The filters of a service, a route or a cluster of a route, which has these matches.
+    pub(super) fn calls_filters(&mut self, filters: &[Filter], matches: &[Match], of: Level) {
         let mut seen: Vec<&str> = Vec::new();
         for (index, filter) in filters.iter().enumerate() {
             let field = format!("filters[{index}]");
+            let (field, filter) = match filter {
+                Filter::Named(named) => {
+                    if named.name.is_empty() {
+                        self.refuse(&format!("{field}.named.name"), "\"\"", "must not be empty");
+                    }
+                    (format!("{field}.named.filter"), &named.filter)
+                }
+                filter => (field, filter),
+            };
             let name = filter.name();
             let once = matches!(
                 name,
@@ -42,39 +60,52 @@ impl Checker {
                 continue;
             }
             seen.push(name);
-            self.within(&format!("{field}.{name}"), |checker| match filter {
-                Filter::Session(session) => checker.session(session),
-                Filter::RequestHeaders(edit) | Filter::ResponseHeaders(edit) => checker.edit(edit),
-                Filter::Rewrite(rewrite) => checker.whole_rewrite(rewrite, matches),
-                Filter::Redirect(redirect) => checker.redirect(redirect, matches),
-                Filter::DirectResponse(direct) => checker.direct(direct),
-                Filter::Mirror(mirror) => checker.mirror(mirror),
-                Filter::Authorize(rules) => checker.authorization(rules),
-                Filter::Fault(fault) => checker.fault(fault),
-                Filter::RateLimit(limit) => checker.rate_limit(limit),
-                Filter::GlobalRateLimit(limit) => checker.global_rate_limit(limit),
-                Filter::AdaptiveConcurrency(limit) => checker.adaptive_concurrency(limit),
-                Filter::AdmissionControl(admission) => checker.admission_control(admission),
-                Filter::Throttle(throttle) => checker.throttle(throttle),
-                _ => {}
-            });
-            if !runs(filter) {
-                self.refuse(&field, name, NOT_YET);
-            }
+            self.filter(&field, filter, matches, of);
         }
     }
 
-    /// The filters of a cluster of a route: edits of headers.
-    pub(super) fn target_filters(&mut self, filters: &[Filter]) {
-        for (index, filter) in filters.iter().enumerate() {
-            let field = format!("filters[{index}]");
+    /// One filter, and whether it runs there.
+    pub(super) fn filter(&mut self, field: &str, filter: &Filter, matches: &[Match], of: Level) {
+        let name = filter.name();
+        if of == Level::Cluster {
             match filter {
-                Filter::RequestHeaders(edit) | Filter::ResponseHeaders(edit) => {
-                    let field = format!("{field}.{}", filter.name());
-                    self.within(&field, |checker| checker.edit(edit));
+                Filter::Session(_) => {
+                    let reason =
+                        format!("{NOT_YET} for one cluster of a route: say it of the route");
+                    return self.refuse(field, name, reason);
                 }
-                _ => self.refuse(&field, filter.name(), NOT_YET),
+                Filter::Fault(fault) if fault.per_attempt.is_some() => {
+                    let said = fault.per_attempt == Some(true);
+                    let reason = format!(
+                        "{NOT_YET} for one cluster of a route: say it of the route, with the \
+                         `cluster` of the fault"
+                    );
+                    return self.refuse(&format!("{field}.fault.per_attempt"), said, reason);
+                }
+                _ => {}
             }
+        }
+        self.within(&format!("{field}.{name}"), |checker| match filter {
+            Filter::Session(session) => checker.session(session),
+            Filter::RequestHeaders(edit) => checker.edit(edit, Some(Side::Request)),
+            Filter::ResponseHeaders(edit) => checker.edit(edit, Some(Side::Response)),
+            Filter::Rewrite(rewrite) => checker.whole_rewrite(rewrite, matches),
+            Filter::Redirect(redirect) => checker.redirect(redirect, matches),
+            Filter::DirectResponse(direct) => checker.direct(direct),
+            Filter::Mirror(mirror) => checker.mirror(mirror),
+            Filter::Authorize(rules) => checker.authorization(rules),
+            Filter::Fault(fault) => checker.fault(fault),
+            Filter::RateLimit(limit) => checker.rate_limit(limit),
+            Filter::GlobalRateLimit(limit) => checker.global_rate_limit(limit),
+            Filter::AdaptiveConcurrency(limit) => checker.adaptive_concurrency(limit),
+            Filter::AdmissionControl(admission) => checker.admission_control(admission),
+            Filter::Throttle(throttle) => checker.throttle(throttle),
+            _ => {}
+        });
+        match filter {
+            Filter::Named(_) => self.refuse(field, name, "a filter has one name"),
+            filter if !runs(filter) => self.refuse(field, name, NOT_YET),
+            _ => {}
         }
     }
 
@@ -111,23 +142,29 @@ impl Checker {
                 self.refuse("host", host, "cannot be beside `keep_host`");
             }
         }
-        self.within("request_headers", |checker| checker.edit(request_headers));
-        not_yet!(self, cluster_header, key, trace);
+        self.within("request_headers", |checker| {
+            checker.edit(request_headers, Some(Side::Request));
+        });
+        if key.as_deref() == Some("") {
+            self.refuse("key", "\"\"", "must not be empty");
+        }
+        not_yet!(self, cluster_header, trace);
     }
 
-    pub(super) fn edit(&mut self, edit: &HeaderEdit) {
+    /// Edits of the headers of a message; without a side, of one of which nothing is known.
+    pub(super) fn edit(&mut self, edit: &HeaderEdit, side: Option<Side>) {
         let HeaderEdit { set, set_if_present, add, add_if_absent, remove, remove_matching } = edit;
         for (field, map) in
             [("set", set), ("set_if_present", set_if_present), ("add_if_absent", add_if_absent)]
         {
             for (name, value) in map {
                 self.edited(field, name);
-                self.value(&format!("{field}.{name}"), value);
+                self.value(&format!("{field}.{name}"), value, side);
             }
         }
         for (index, pair) in add.iter().enumerate() {
             self.edited(&format!("add[{index}].name"), &pair.name);
-            self.value(&format!("add[{index}].value"), &pair.value);
+            self.value(&format!("add[{index}].value"), &pair.value, side);
         }
         for (index, name) in remove.iter().enumerate() {
             self.edited(&format!("remove[{index}]"), name);
@@ -148,13 +185,20 @@ impl Checker {
         }
     }
 
-    fn value(&mut self, field: &str, value: &str) {
+    fn value(&mut self, field: &str, value: &str, side: Option<Side>) {
         if HeaderValue::try_from(value).is_err() {
             // A line break would begin another header.
             self.refuse(field, value.escape_debug(), "is not the value of a header");
-        } else if is_variable(value) {
-            self.refuse(field, value, format!("values of the source's system are {NOT_YET}"));
+            return;
         }
+        let reason = match (side, Parsed::new(value, side.unwrap_or(Side::Response))) {
+            (_, Err(reason)) => reason,
+            (None, Ok(Parsed::Made(_))) => {
+                format!("what each call fills in is {NOT_YET} here: say it in edits of headers")
+            }
+            _ => return,
+        };
+        self.refuse(field, value, reason);
     }
 
     fn whole_rewrite(&mut self, rewrite: &Rewrite, matches: &[Match]) {
@@ -167,7 +211,6 @@ impl Checker {
                 self.refuse("host.header", name, "is not a header name");
             }
             Some(HostRewrite::PathRegex(regex)) => self.replace("host.path_regex", regex),
-            Some(HostRewrite::Endpoint) => self.refuse("host", "endpoint", NOT_YET),
             _ => {}
         }
         if let Some(path) = path {
@@ -258,7 +301,7 @@ impl Checker {
         }
         for (name, value) in headers {
             self.edited("headers", name);
-            self.value(&format!("headers.{name}"), value);
+            self.value(&format!("headers.{name}"), value, None);
         }
         if let Some(code) = grpc.filter(|code| !(0..=16).contains(code)) {
             self.refuse("grpc", code, "must be in 0..=16");
@@ -288,18 +331,4 @@ fn runs(filter: &Filter) -> bool {
             | Filter::AdmissionControl(_)
             | Filter::Throttle(_)
     )
-}
-
-/// Whether a value has a `%NAME%` that somebody else would fill in.
-fn is_variable(value: &str) -> bool {
-    let mut rest = value;
-    while let Some((_, after)) = rest.split_once('%') {
-        let name = after.bytes().take_while(|byte| byte.is_ascii_uppercase() || *byte == b'_');
-        let length = name.count();
-        if length > 1 && after[length..].starts_with(['%', '(', ':']) {
-            return true;
-        }
-        rest = after;
-    }
-    false
 }

@@ -2,8 +2,8 @@
 
 use super::{Checker, not_yet};
 use crate::config::{
-    CookieMatch, GrpcMatch, HeaderMatch, Match, PathMatch, QueryMatch, RuntimeFraction,
-    StringMatch, pattern::Whole, template::Template,
+    CookieMatch, GrpcMatch, HeaderMatch, Match, MetadataMatch, PathMatch, QueryMatch,
+    RuntimeFraction, StringMatch, ValueMatch, pattern::Whole, template::Template,
 };
 use crate::core::uri::is_authority;
 
@@ -51,7 +51,41 @@ impl Checker {
         if caller.keys().any(String::is_empty) {
             self.refuse("caller", "\"\"", "a label has a name");
         }
-        not_yet!(self, metadata, extension);
+        self.each("metadata", metadata, |checker, rule| {
+            let MetadataMatch { namespace, path: _, value, invert: _ } = rule;
+            if namespace.is_empty() {
+                checker.refuse("namespace", "\"\"", "must not be empty");
+            }
+            checker.noted("value", value);
+        });
+        not_yet!(self, extension);
+    }
+
+    fn noted(&mut self, field: &str, value: &ValueMatch) {
+        match value {
+            ValueMatch::Present | ValueMatch::Null | ValueMatch::Bool(_) => {}
+            ValueMatch::Number(number) => {
+                if !number.is_finite() {
+                    self.refuse(&format!("{field}.number"), number, "must be a finite number");
+                }
+            }
+            ValueMatch::Range(range) => {
+                if range.start.is_nan() || range.end.is_nan() || range.start >= range.end {
+                    let range = format!("{}..{}", range.start, range.end);
+                    self.refuse(&format!("{field}.range"), range, "holds no number");
+                }
+            }
+            ValueMatch::Text(text) => self.text(&format!("{field}.text"), text, false),
+            ValueMatch::Item(item) => self.noted(&format!("{field}.item"), item),
+            ValueMatch::AnyOf(list) => {
+                if list.is_empty() {
+                    self.refuse(&format!("{field}.any_of"), "[]", "must have at least one");
+                }
+                for (index, one) in list.iter().enumerate() {
+                    self.noted(&format!("{field}.any_of[{index}]"), one);
+                }
+            }
+        }
     }
 
     /// The pattern of an authority.
@@ -136,7 +170,9 @@ impl Checker {
         if !(0.0..=100.0).contains(percent) {
             self.refuse("percent", percent, "must be in 0..=100");
         }
-        not_yet!(self, key);
+        if key.as_deref() == Some("") {
+            self.refuse("key", "\"\"", "must not be empty");
+        }
     }
 
     pub(super) fn text(&mut self, field: &str, matcher: &StringMatch, ignore_case: bool) {

@@ -18,6 +18,7 @@ mod hash;
 mod health;
 mod hedge;
 mod matching;
+mod named;
 mod place;
 mod policy;
 mod protection;
@@ -44,7 +45,7 @@ use serde::Serialize as Spelled;
 
 use super::{ConfigError, ConfigErrors};
 
-const NOT_YET: &str = "not supported yet";
+pub(crate) const NOT_YET: &str = "not supported yet";
 /// What a time may be.
 pub(crate) const NO_TIME: &str = "must be over 0 and at most 365 days";
 /// The longest value that a report repeats. Unit: characters.

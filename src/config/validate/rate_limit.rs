@@ -76,8 +76,8 @@ impl Checker {
         self.percent("enabled_percent", *enabled_percent);
         self.percent("enforced_percent", *enforced_percent);
         self.refusal_status("status", *status);
-        self.within("response_headers", |checker| checker.edit(response_headers));
-        self.within("request_headers", |checker| checker.edit(request_headers));
+        self.within("response_headers", |checker| checker.edit(response_headers, None));
+        self.within("request_headers", |checker| checker.edit(request_headers, None));
         if let Some(per_connection) = per_connection {
             self.refuse(
                 "per_connection",
@@ -116,7 +116,7 @@ impl Checker {
         self.time("timeout", *timeout);
         self.refusal_status("error_status", *error_status);
         self.refusal_status("status", *status);
-        self.within("response_headers", |checker| checker.edit(response_headers));
+        self.within("response_headers", |checker| checker.edit(response_headers, None));
         let stage = stage.unwrap_or(0);
         if !describe.iter().any(|it| it.stage.unwrap_or(0) == stage) {
             self.refuse("describe", describe.len(), format!("nothing describes stage {stage}"));

@@ -33,12 +33,17 @@
 mod ads;
 mod bootstrap;
 mod client;
+mod decode;
 mod graph;
 mod kind;
 mod resource;
+mod source;
 mod stream;
 
-pub use self::bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls};
+pub use self::{
+    bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls},
+    source::Xds,
+};
 
 #[cfg(fuzzing)]
-pub(crate) use self::client::script::run as script;
+pub(crate) use self::{client::script::run as script, kind::Kind, resource::reads};

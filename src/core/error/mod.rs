@@ -126,7 +126,6 @@ impl Error {
     }
 
     /// The status that says it to HTTP, where a rule or a limit names one.
-    #[cfg_attr(not(test), allow(dead_code, reason = "until the first guard is there"))]
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
         self.edit(|inner| inner.status = Some(status))
     }

@@ -13,6 +13,7 @@ pub(crate) struct Parsed {
     pub(crate) services: Read<Service>,
     pub(crate) clusters: Read<Cluster>,
     pub(crate) identities: Read<IdentityFiles>,
+    pub(crate) runtime: Read<f64>,
     /// Top-level fields that nobody knows.
     pub(crate) unknown: Vec<String>,
 }
@@ -49,18 +50,24 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let mut parsed = Parsed::default();
     for (field, value) in fields {
         match field {
-            "services" => parsed.services = read(field, value)?,
-            "clusters" => parsed.clusters = read(field, value)?,
-            "identities" => parsed.identities = read(field, value)?,
+            "services" => parsed.services = read(field, value, part)?,
+            "clusters" => parsed.clusters = read(field, value, part)?,
+            "identities" => parsed.identities = read(field, value, part)?,
+            "runtime" => parsed.runtime = read(field, value, share)?,
             _ => parsed.unknown.push(format!(
-                "unknown field `{field}`, expected `services`, `clusters` or `identities`"
+                "unknown field `{field}`, expected `services`, `clusters`, `identities` or \
+                 `runtime`"
             )),
         }
     }
     Ok(parsed)
 }
 
-fn read<T: DeserializeOwned>(kind: &str, parts: Written<'_>) -> Result<Read<T>, String> {
+fn read<'a, T>(
+    kind: &str,
+    parts: Written<'a>,
+    one: impl Fn(Written<'a>) -> Result<T, (String, String)>,
+) -> Result<Read<T>, String> {
     if parts.is_missing() {
         return Err(format!("`{kind}` has no value; none are written `{kind}: {{}}`"));
     }
@@ -69,7 +76,7 @@ fn read<T: DeserializeOwned>(kind: &str, parts: Written<'_>) -> Result<Read<T>, 
     for (name, value) in parts {
         let name = name.to_ascii_lowercase();
         let twice = good.contains_key(&name) || refused.contains_key(&name);
-        match part::<T>(value) {
+        match one(value) {
             Ok(part) if !twice => {
                 good.insert(name, part);
             }
@@ -108,6 +115,14 @@ fn part<T: DeserializeOwned>(value: Written<'_>) -> Result<T, (String, String)> 
         };
         (path, reason + &hint)
     })
+}
+
+/// A number of percent.
+fn share(value: Written<'_>) -> Result<f64, (String, String)> {
+    if value.is_missing() {
+        return Err((String::new(), "has no value; it is a share in percent".to_owned()));
+    }
+    value.read().map_err(|(path, reason)| (path, in_the_files_words(&reason)))
 }
 
 /// The first line of what the YAML parser says: the rest draws the place, and speaks of options

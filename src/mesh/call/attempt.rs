@@ -5,6 +5,7 @@ mod begin;
 mod ending;
 mod failing;
 mod judged;
+mod named;
 mod queued;
 mod way;
 

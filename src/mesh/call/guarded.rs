@@ -8,6 +8,7 @@ use std::{
 use http::Response;
 
 use super::{
+    chosen::{self, To},
     passage::{Passage, Passed},
     path::{PathProj, State, StateProj, Step, missing},
     termed,
@@ -25,8 +26,8 @@ pub(super) struct Chosen {
     /// The route, and the rule that took the call.
     pub(super) place: usize,
     pub(super) rule: Option<usize>,
-    /// The cluster, by its place in the route's split.
-    pub(super) cluster: usize,
+    /// The cluster.
+    pub(super) to: To,
 }
 
 /// A call before its guards. Boxed: most routes have none.
@@ -38,7 +39,12 @@ pub(super) struct Passing {
 impl PathProj<'_> {
     /// Sends the call past the guards of its route.
     #[cold]
-    pub(super) fn guard(&mut self, chosen: Chosen, started: Instant) -> Step {
+    pub(super) fn guard(&mut self, mut chosen: Chosen, started: Instant) -> Step {
+        if let Some(request) = &*self.request
+            && let Err(error) = chosen::name(self.caller, &mut chosen, request)
+        {
+            return Step::Return(Err(error));
+        }
         if let (Some(route), Some(request)) =
             (chosen.service.table.get(chosen.place), &*self.request)
         {
@@ -62,11 +68,11 @@ impl PathProj<'_> {
             return Poll::Ready(missing());
         };
         let (caller, bound) = (&*self.caller, *self.own_bound);
-        let cluster = route.clusters.get(chosen.cluster).map(|target| &**target);
+        let cluster = chosen.to.target(route).map(|target| &**target);
         let asked = Asked { caller, route, cluster, request, started, bound, now: 0 };
         let passes = &mut *self.passes;
         let hold = |pass| passes.get_or_insert_default().of_call.push(pass);
-        match passage.poll(cx, route.guards.as_deref().unwrap_or_default(), asked, hold) {
+        match passage.poll(cx, chosen.to.guards(route), asked, hold) {
             Poll::Pending => self.wait(cx),
             Poll::Ready(Passed::Over(result)) => Poll::Ready(Step::Return(result)),
             Poll::Ready(Passed::On) => {

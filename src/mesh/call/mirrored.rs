@@ -10,6 +10,7 @@ use crate::{
     core::{Instant, Outgoing, tee},
     mesh::service::Mirror,
     resilience::deadline::Bounds,
+    route::Around,
 };
 
 /// How many bytes of a body a copy may be behind before it is given up.
@@ -27,6 +28,7 @@ pub(super) fn send(
     caller: &Caller,
     request: &mut Request<Outgoing>,
     bounds: &Bounds,
+    around: &Around<'_>,
 ) {
     if request.headers().contains_key(UPGRADE) || bounds.expired(Instant::now()) {
         return;
@@ -40,7 +42,8 @@ pub(super) fn send(
     let (body, copies) = tee(std::mem::take(request.body_mut()), mirrors.len(), BEHIND);
     *request.body_mut() = body;
     for (mirror, body) in mirrors.into_iter().zip(copies) {
-        let (uri, headers) = mirror.how.head(request);
+        let around = Around { cluster: Some(mirror.cluster()), ..around.clone() };
+        let (uri, headers) = mirror.how.head(request, &around);
         let mut copy = Request::new(body);
         *copy.method_mut() = request.method().clone();
         *copy.version_mut() = request.version();

@@ -5,6 +5,7 @@
 //! and the public layers share it.
 
 mod attempt;
+pub(super) mod chosen;
 mod entrance;
 mod failover;
 mod faulty;

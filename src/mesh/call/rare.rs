@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
+use http::{HeaderValue, Response, header::SET_COOKIE};
 
 use super::{sticky::now, termed::Termed};
 use crate::{
     balance::Over,
     config::Address,
-    route::{Named, Session, Steps},
+    core::Body,
+    route::{HostOfEndpoint, Named, Seen, Session, Steps},
 };
 
 /// What few calls have, in a box of its own.
@@ -17,29 +18,40 @@ use crate::{
 pub(crate) struct Rare {
     /// A cookie that was made for it: its response sets it.
     pub(super) set_cookie: Option<HeaderValue>,
+    /// The same, of what its cluster was chosen by.
+    pub(super) chosen_by: Option<HeaderValue>,
     /// The endpoint that it names.
     pub(crate) over: Option<Over>,
     pub(super) session: Option<Arc<Session>>,
-    /// What is done to its response.
-    pub(super) steps: Option<Arc<Steps>>,
+    pub(super) stepped: Option<Stepped>,
     /// What it has said of its session.
     pub(super) named: Option<Named>,
     /// What it keeps of its policy's terms.
     pub(super) termed: Option<Termed>,
 }
 
+/// What its filters have still to do.
+#[derive(Clone, Debug)]
+pub(super) struct Stepped {
+    /// What is done to its response, and to the host of each attempt.
+    pub(super) steps: Arc<Steps>,
+    /// What it was sent as, where that is asked for.
+    pub(super) seen: Option<Box<Seen>>,
+}
+
 // === impl Rare ===
 
 impl Rare {
     /// Tells the caller what to come back with.
-    pub(super) fn tell(self, headers: &mut HeaderMap, answered: Option<&Address>) {
+    pub(super) fn tell(self, response: &mut Response<Body>, answered: Option<&Address>) {
         if let Some(termed) = &self.termed {
-            termed.tell(headers);
+            termed.tell(response.headers_mut());
         }
-        if let Some(steps) = self.steps {
-            steps.respond(headers);
+        if let Some(Stepped { steps, seen }) = &self.stepped {
+            steps.respond(response, seen.as_deref(), answered);
         }
-        if let Some(cookie) = self.set_cookie {
+        let headers = response.headers_mut();
+        for cookie in [self.set_cookie, self.chosen_by].into_iter().flatten() {
             headers.append(SET_COOKIE, cookie);
         }
         if let (Some(session), Some(answered)) = (self.session, answered) {
@@ -53,7 +65,13 @@ impl Rare {
         }
     }
 
+    /// Whether each attempt is for the host name of its endpoint.
+    pub(crate) fn host_of_endpoint(&self) -> Option<HostOfEndpoint> {
+        self.stepped.as_ref()?.steps.host_of_endpoint()
+    }
+
     pub(super) fn is_told_who(&self) -> bool {
         self.session.is_some()
+            || self.stepped.as_ref().is_some_and(|stepped| stepped.steps.asks_who())
     }
 }

@@ -7,6 +7,7 @@ use http::{Method, Request, Version, header::UPGRADE};
 
 use super::{
     Caller, Pinned,
+    chosen::{self, To},
     guarded::Chosen,
     head::{self, Head},
     mirrored,
@@ -20,7 +21,7 @@ use crate::{
     core::{Call, Error, ErrorKind, Instant, Outgoing, Phase, ReplayBody},
     mesh::{cluster::Cluster, guard::protect::criticality},
     resilience::{deadline, limit::Limits, retry::Arms},
-    route::{Found, Roll},
+    route::{Around, Found, Roll},
 };
 
 impl PathProj<'_> {
@@ -77,11 +78,14 @@ impl PathProj<'_> {
         if inner.stages.call.is_some() {
             request.extensions_mut().remove::<Roll>();
         }
-        let word = if route.clusters.is_single() { 0 } else { inner.random.next() };
-        let cluster = route.clusters.place(word);
+        let to = if route.clusters.is_single() {
+            To::Place(0)
+        } else {
+            chosen::choose(inner, route, request, at)
+        };
         let is_guarded = route.guards.is_some();
         let rule = rule.map(|rule| rule.number);
-        let chosen = Chosen { service, place, rule, cluster };
+        let chosen = Chosen { service, place, rule, to };
         if is_guarded {
             return Some(self.guard(chosen, started));
         }
@@ -92,22 +96,29 @@ impl PathProj<'_> {
     #[inline]
     pub(super) fn admit(&mut self, chosen: Chosen, started: Instant, at: u64) -> Option<Step> {
         let inner = &self.caller.inner;
-        let Chosen { service, place, rule, cluster } = chosen;
+        let Chosen { service, place, rule, to } = chosen;
         let (Some(route), Some(request)) = (service.table.get(place), self.request.as_mut()) else {
             return Some(missing());
         };
         let failed = |error: Error| Some(Step::Return(Err(error)));
         let rule = rule.and_then(|rule| service.table.rule(rule));
-        let Some(cluster) = route.clusters.get(cluster) else {
-            return Some(Step::Return(stepped::without_cluster(
-                route.steps.as_ref(),
+        let Some(cluster) = to.target(route) else {
+            return Some(Step::Return(chosen::nowhere(
+                route,
                 request,
                 rule,
                 self.caller.grpc,
+                &Around::of(route, None, started),
             )));
         };
         if let Some(steps) = &cluster.steps
-            && let Some(answer) = stepped::answer(steps, request, rule, self.caller.grpc)
+            && let Some(answer) = stepped::answer(
+                steps,
+                request,
+                rule,
+                self.caller.grpc,
+                &Around::of(route, Some(cluster), started),
+            )
         {
             return Some(Step::Return(answer));
         }
@@ -172,11 +183,13 @@ impl PathProj<'_> {
             criticality.write(request.headers_mut());
         }
         if let Some(steps) = &cluster.steps {
-            if let Err(error) = stepped::change(steps, request, rule, &mut rare) {
+            let around = Around::of(route, Some(cluster), started);
+            stepped::note(request, &mut rare);
+            if let Err(error) = stepped::change(steps, request, rule, &mut rare, &around) {
                 return failed(error);
             }
             if !cluster.mirrors.is_empty() {
-                mirrored::send(&cluster.mirrors, self.caller, request, &bounds);
+                mirrored::send(&cluster.mirrors, self.caller, request, &bounds, &around);
             }
         }
         // Nothing is refused any more before its cluster is asked.
@@ -235,11 +248,11 @@ impl PathProj<'_> {
             && let Some(route) = service.table.get(pinned.route)
         {
             let inner = &self.caller.inner;
-            let before = pinned.rare.take().map(|rare| (rare.steps, rare.termed));
+            let before = pinned.rare.take().map(|rare| (rare.stepped, rare.termed));
             (pinned.hash, pinned.rare) = sticky::stick(inner, &pinned.cluster, route, request);
-            if let Some((steps, termed)) = before {
+            if let Some((stepped, termed)) = before {
                 let rare = pinned.rare.get_or_insert_default();
-                (rare.steps, rare.termed) = (steps, termed);
+                (rare.stepped, rare.termed) = (stepped, termed);
             }
         }
     }

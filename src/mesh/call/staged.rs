@@ -29,7 +29,7 @@ use crate::{
         cluster::Node,
         stage::{Erased, context_lost},
     },
-    resilience::deadline,
+    resilience::deadline::{Extent, Scope},
     route::{Asked, Roll},
     transport::SendFuture,
 };
@@ -112,24 +112,30 @@ pub(crate) fn call(
 }
 
 /// What bounds the call layers too: the caller's own bound, and those of the route that the
-/// request would take as it is.
+/// request would take as it is, or of the code.
 fn deadline_of(caller: &Caller, request: &Request<Body>, started: Instant) -> Option<Limit> {
     let service = caller.cell.current.load();
     let named = caller.cell.authority.as_ref().map(Authority::as_str);
     let asked = Asked::new(request, &caller.inner.random).named(named);
     let route = service.as_ref().and_then(|service| service.table.find_for(&asked));
-    let Some(policy) = route.map(|found| &found.route.policy) else {
-        let call = request.extensions().get::<Call>();
-        let scope = deadline::Scope::default();
-        let bounds = match caller.grpc {
-            true => deadline::of(request.headers(), call, scope, started),
-            false => deadline::of_http(call, scope, started),
-        };
-        return bounds.head.map(|at| Limit { at, name: None });
+    let (bounds, timeout, extent) = match route.map(|found| &found.route.policy) {
+        Some(policy) => (
+            termed::early_bounds(policy, request, caller.grpc, started),
+            termed::scope(policy, request.headers()).timeout,
+            policy.terms.as_ref().map(|terms| terms.extent),
+        ),
+        None => {
+            // What the code says of the service is known before any source has spoken.
+            let said = caller.inner.code.policy(&caller.cell.name);
+            let extent = Extent::new(said.max_stream_duration, said.grpc_timeout.as_ref());
+            let scope = Scope { timeout: said.timeout, whole_response: false };
+            let rpc = caller.grpc.then(|| request.headers());
+            let call = request.extensions().get::<Call>();
+            (extent.bounds(rpc, call, scope, started), said.timeout, Some(extent))
+        }
     };
-    let at = termed::early_bounds(policy, request, caller.grpc, started).head?;
-    let timeout = termed::scope(policy, request.headers()).timeout;
-    Some(Limit { at, name: words::bound(policy, timeout, started, at) })
+    let at = bounds.head?;
+    Some(Limit { at, name: words::bound(timeout, extent, started, at) })
 }
 
 impl Erased for CallRest {

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use http::Request;
 
-use super::rare::Rare;
+use super::{chosen::Made, rare::Rare};
 use crate::{
     core::{Call, Outgoing},
     mesh::{cluster::Cluster, inner::Inner, service::Route},
@@ -28,9 +28,17 @@ pub(super) fn stick(
     if let Some(hashing) = &core.hashing {
         let key = request.extensions().get::<Call>().and_then(|call| call.hash_key);
         let beside = Beside { key, channel: inner.channel() };
-        let hashed = hashing.hash(route.policy.hash.as_deref(), request, beside, &inner.random);
-        hash = hashed.hash;
-        rare.set_cookie = hashed.set_cookie.map(|cookie| *cookie);
+        // What its cluster was chosen by was made for it: it is not made again.
+        let made = || request.extensions().get::<Made>().filter(|_| !hashing.has_own());
+        match route.choosing.as_ref().and_then(|_| made()) {
+            Some(made) => hash = Some(made.hash),
+            None => {
+                let of_route = route.policy.hash.as_deref();
+                let hashed = hashing.hash(of_route, request, beside, &inner.random);
+                hash = hashed.hash;
+                rare.set_cookie = hashed.set_cookie.map(|cookie| *cookie);
+            }
+        }
     }
     let session = route.session.as_ref().filter(|it| it.is_for(request.uri().path()));
     if let Some(session) = session {
@@ -39,7 +47,7 @@ pub(super) fn stick(
     let said = session.and_then(|session| Some((&**session, rare.named.as_ref()?)));
     rare.over = core.overriding.over(said, request);
     rare.session = session.cloned();
-    let Rare { set_cookie, over, session, named: _, steps: _, termed: _ } = &rare;
+    let Rare { set_cookie, chosen_by: _, over, session, named: _, stepped: _, termed: _ } = &rare;
     let is_there = set_cookie.is_some() || over.is_some() || session.is_some();
     (hash, is_there.then(|| Box::new(rare)))
 }

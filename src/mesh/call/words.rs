@@ -7,8 +7,10 @@ use super::{Pinned, path::PathProj};
 use crate::{
     config,
     core::{Instant, RetryRefusal},
-    mesh::service::Policy,
-    resilience::retry::{self, Arms},
+    resilience::{
+        deadline::Extent,
+        retry::{self, Arms},
+    },
 };
 
 impl PathProj<'_> {
@@ -18,7 +20,8 @@ impl PathProj<'_> {
         let policy = self.pinned.as_ref().and_then(Pinned::policy);
         let (Some(started), Some(at)) = (*self.started, at) else { return String::new() };
         let timeout = policy.and_then(|policy| policy.scope.timeout);
-        match policy.and_then(|policy| bound(policy, timeout, started, at)) {
+        let extent = policy.and_then(|policy| policy.terms.as_ref()).map(|terms| terms.extent);
+        match bound(timeout, extent, started, at) {
             Some(name @ TIMEOUT) => {
                 self.told(name, |policy| policy.scope.timeout, |policy| policy.timeout)
             }
@@ -96,17 +99,15 @@ impl PathProj<'_> {
 const TIMEOUT: &str = "timeout";
 const STREAM: &str = "max_stream_duration";
 
-/// The setting of a policy that bounds a call until then, if it is one. `timeout` is the policy's, or what
-/// the request says in its place.
+/// The setting that bounds a call until then, if it is one of these.
 pub(super) fn bound(
-    policy: &Policy,
     timeout: Option<Duration>,
+    extent: Option<Extent>,
     started: Instant,
     at: Instant,
 ) -> Option<&'static str> {
     let is_it =
         |time: Option<Duration>| time.and_then(|time| started.checked_add(time)) == Some(at);
-    let extent = policy.terms.as_ref().map(|terms| terms.extent);
     if is_it(timeout) {
         Some(TIMEOUT)
     } else if is_it(extent.and_then(|extent| extent.stream)) {

@@ -72,6 +72,7 @@ impl Inner {
             name: None,
             meter: Arc::clone(&cell.meter.plain),
             clusters: Split::new([(1, target)]),
+            choosing: None,
             steps: None,
             policy: cell.policy(&cell.name, &plane),
             limits: Limits::of(None, limiter.as_ref()),

@@ -80,6 +80,9 @@ impl Inner {
             }
             state.tidy(gone);
         }
+        for other in before.iter().chain(&after) {
+            self.directory.note(state, other);
+        }
         (!handles.is_empty()).then(|| handles.into())
     }
 

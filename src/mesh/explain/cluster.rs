@@ -15,6 +15,7 @@ use crate::{
     mesh::{
         call::{does_not_follow, in_clear, max_requests, no_endpoint, sticky},
         cluster::{Cluster, Core},
+        guard::Dry,
         inner::Inner,
         service::{Route, Target},
         settings,
@@ -29,6 +30,8 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     pub(super) inner: &'a Arc<Inner>,
+    /// The service that is called.
+    pub(super) service: &'a Arc<str>,
     pub(super) route: &'a Route,
     pub(super) request: &'a Request<()>,
     pub(super) now: u64,
@@ -41,7 +44,13 @@ pub(super) fn explain(
     target: &Target,
     share: f64,
 ) -> ClusterExplanation {
-    let explained = picked(call, target, share);
+    let mut explained = picked(call, target, share);
+    let dry = Dry { inner: call.inner, request: call.request, route: call.route };
+    for guard in target.guards.iter().flat_map(|guards| guards.iter()) {
+        let foretold = guard.explain(&dry);
+        explained.guards.extend(foretold.told);
+        explained.fails = explained.fails.or(foretold.refuses);
+    }
     if target.steps.as_ref().is_some_and(|steps| steps.answers()) {
         return explained;
     }
@@ -144,6 +153,7 @@ impl At<'_> {
             ),
             head: None,
             mirrors: Vec::new(),
+            guards: Vec::new(),
             labels: self.wanted.map(Wanted::pairs).unwrap_or_default(),
             fails: fails(call, cluster, &core),
             pick: core.balancer.explain(&asked, call.now, in_words),
@@ -157,9 +167,11 @@ impl At<'_> {
 /// What a call meets whose target is no cluster.
 fn invalid(target: &Target, cluster: &Cluster) -> Option<String> {
     let answers = target.steps.as_ref().is_some_and(|steps| steps.answers());
-    let reason = cluster.refused.as_deref().unwrap_or_default();
-    answers.then(|| {
-        format!("it is invalid ({reason}): calls are answered 500, or `UNAVAILABLE` in gRPC")
+    answers.then(|| match &cluster.refused {
+        Some(reason) => {
+            format!("it is invalid ({reason}): calls are answered 500, or `UNAVAILABLE` in gRPC")
+        }
+        None => "its filters answer: it is not called".to_owned(),
     })
 }
 

@@ -35,6 +35,9 @@ impl Display for Explanation {
         if !self.route.filters.is_empty() {
             writeln!(f, "  filters {}", self.route.filters.join(", "))?;
         }
+        if let Some(choice) = &self.route.choice {
+            writeln!(f, "  to {choice}")?;
+        }
         said(f, &self.route.settings)?;
         self.guards.iter().try_for_each(|guard| writeln!(f, "  {guard}"))?;
         if let Some(answer) = &self.answer {
@@ -62,7 +65,8 @@ impl Display for AnswerExplanation {
 
 impl Display for HeadExplanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        writeln!(f, "{} {}", self.method, without_query(&self.uri))?;
+        let host = if self.host_of_endpoint { ", for the host name of the endpoint" } else { "" };
+        writeln!(f, "{} {}{host}", self.method, without_query(&self.uri))?;
         headers(f, &self.headers)
     }
 }
@@ -121,6 +125,7 @@ impl Display for ClusterExplanation {
         if let Some(head) = &self.head {
             write!(f, "  sent as {head}")?;
         }
+        self.guards.iter().try_for_each(|guard| writeln!(f, "  {guard}"))?;
         self.mirrors.iter().try_for_each(|mirror| write!(f, "  {mirror}"))?;
         said(f, &self.settings)?;
         if !self.labels.is_empty() {

@@ -14,7 +14,7 @@ use crate::{
         service::{Mirror, Target},
     },
     resilience::deadline::{self, Bounds, Scope},
-    route::Rule,
+    route::{Around, Rule},
 };
 
 /// What a call says itself, as a layer over the policy of its route.
@@ -55,10 +55,11 @@ pub(super) fn sent(
     target: &Target,
 ) -> Result<(HeadExplanation, Vec<MirrorExplanation>), Error> {
     let mut request = super::head_of(call.request);
+    let around = Around::of(call.route, Some(target), Instant::now());
     if let Some(steps) = &target.steps {
-        steps.change(&mut request, rule).map_err(unusable)?;
+        steps.change(&mut request, rule, &around).map_err(unusable)?;
     }
-    let copies = target.mirrors.iter().map(|mirror| copy(mirror, &request)).collect();
+    let copies = target.mirrors.iter().map(|mirror| copy(mirror, &request, &around)).collect();
     let policy = &call.route.policy;
     let said = request.extensions().get::<core::Call>();
     let now = Instant::now();
@@ -66,24 +67,27 @@ pub(super) fn sent(
     let bounds = bounds.of_attempt(policy.attempt_timeout, now);
     let is_grpc = grpc::is_grpc(call.request.headers());
     bounds.write(request.headers_mut(), is_grpc, now);
-    Ok((of(&request), copies))
+    let host = target.steps.as_ref().and_then(|steps| steps.host_of_endpoint());
+    Ok((HeadExplanation { host_of_endpoint: host.is_some(), ..of(&request) }, copies))
 }
 
 fn of(request: &Request<()>) -> HeadExplanation {
     HeadExplanation {
         method: request.method().clone(),
         uri: request.uri().clone(),
+        host_of_endpoint: false,
         headers: request.headers().clone(),
     }
 }
 
-fn copy(mirror: &Mirror, request: &Request<()>) -> MirrorExplanation {
-    let (uri, headers) = mirror.how.head(request);
+fn copy(mirror: &Mirror, request: &Request<()>, around: &Around<'_>) -> MirrorExplanation {
+    let around = Around { cluster: Some(mirror.cluster()), ..around.clone() };
+    let (uri, headers) = mirror.how.head(request, &around);
     let method = request.method().clone();
     MirrorExplanation {
         cluster: mirror.cluster().to_owned(),
         share: mirror.how.share(),
-        head: HeadExplanation { method, uri, headers },
+        head: HeadExplanation { method, uri, host_of_endpoint: false, headers },
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where a call would go, and why nowhere else: without sending it.
 
+mod choice;
 mod cluster;
 mod display;
 mod head;
@@ -10,13 +11,14 @@ use std::sync::Arc;
 
 use http::{Method, Request};
 
-use self::cluster::{Call, explain};
+use self::cluster::Call;
 pub use self::types::{
     AnswerExplanation, ClusterExplanation, Explanation, HashExplanation, HashKeyExplanation,
     HeadExplanation, MirrorExplanation, PassedRule, RouteExplanation,
 };
 use super::{
     UnknownNames, call,
+    choosing::Choosing,
     client::{self, Found},
     describe::route_settings,
     guard::{Dry, protect::criticality},
@@ -25,7 +27,7 @@ use super::{
 };
 use crate::{
     core::{self, Error, ErrorKind, Instant, Phase, Random, grpc},
-    route::Steps,
+    route::{Around, Steps},
 };
 
 impl Explanation {
@@ -70,10 +72,16 @@ impl Explanation {
         let total: u64 = route.clusters.iter().map(|(weight, _)| weight).sum();
         let is_grpc = grpc::is_grpc(request.headers());
         let answer = match (total, &route.steps) {
-            (0, Some(steps)) => steps.answer(&request, found.rule, is_grpc),
+            (0, Some(steps)) => steps.answer(
+                &request,
+                found.rule,
+                is_grpc,
+                &Around::of(route, None, Instant::now()),
+            ),
             _ => None,
         };
-        if total == 0 && answer.is_none() {
+        let is_named = matches!(route.choosing, Some(Choosing::Header(_)));
+        if total == 0 && answer.is_none() && !is_named {
             return Err(Error::new(ErrorKind::Config, Phase::Route)
                 .detail("every cluster of the route has weight 0")
                 .service(&cell.name));
@@ -86,33 +94,28 @@ impl Explanation {
         let said = head::said_by_call(&request, route.policy.scope, now);
         let settings = route_settings(inner, route, said.as_ref());
         let now = inner.epoch.nanos(now);
-        let call = Call { inner, route, request: &request, now };
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let clusters = route
-            .clusters
-            .iter()
-            .map(|(weight, target)| {
-                explain(&call, found.rule, target, weight as f64 / total as f64)
-            })
-            .collect();
+        let call = Call { inner, service: &cell.name, route, request: &request, now };
+        let sent = choice::sent(&call, found.rule);
         let dry = Dry { inner, request: &request, route };
         let (guards, refused) = guarded(&dry, now);
+        let reasons: Vec<_> = sent.fails.into_iter().chain(refused).collect();
         Ok(Self {
             request: format!("{} {}", request.method(), request.uri().path()),
             service: cell.name.to_string(),
-            fails: refused,
-            guards,
+            fails: (!reasons.is_empty()).then(|| reasons.join("; ")),
+            guards: sent.rules.into_iter().chain(guards).collect(),
             route: RouteExplanation {
                 index,
                 name: route.name.as_deref().map(str::to_owned),
                 source: route.source.as_deref().map(str::to_owned),
-                filters: route.filters.iter().map(|&name| name.to_owned()).collect(),
+                filters: route.filters.clone(),
+                choice: sent.choice,
                 settings,
                 passed,
             },
             hedge: hedged(route, &request, now),
             answer,
-            clusters,
+            clusters: sent.clusters,
         })
     }
 }

@@ -42,6 +42,9 @@ fn unmet(mismatch: Mismatch, said: Option<&Match>) -> String {
         Mismatch::Cookie(place) => {
             named("cookie", said.and_then(|rule| Some(&rule.cookies.get(place)?.name)))
         }
+        Mismatch::Metadata(place) => {
+            named("metadata", said.and_then(|rule| Some(&rule.metadata.get(place)?.namespace)))
+        }
         Mismatch::Fraction => "its share".to_owned(),
     }
 }

@@ -43,6 +43,8 @@ pub struct RouteExplanation {
     pub source: Option<String>,
     /// The filters of its service and its own, in order, by their names in the mesh file.
     pub filters: Vec<String>,
+    /// How one of its clusters is chosen, where that is not by weight at random.
+    pub choice: Option<String>,
     /// The policy of the call: every setting with its value and origin. What the call says itself is of
     /// [`SettingOrigin::Call`](crate::SettingOrigin).
     pub settings: Vec<Setting>,
@@ -58,6 +60,8 @@ pub struct HeadExplanation {
     pub method: Method,
     /// The URI, after rewrites. Its authority is what HTTP calls the endpoint, not where it is.
     pub uri: Uri,
+    /// Whether each attempt gives the host name of its endpoint in place of the authority.
+    pub host_of_endpoint: bool,
     /// The headers, after edits, secrets among them. Printed, those that usually hold one
     /// (`authorization`, `cookie`, what is marked as sensitive) have no value.
     pub headers: HeaderMap,
@@ -122,6 +126,8 @@ pub struct ClusterExplanation {
     pub labels: Vec<(String, String)>,
     /// What the call is hashed to, where the balancer hashes.
     pub hash: Option<HashExplanation>,
+    /// What the filters say that are of this cluster of the route, in place of those of the route.
+    pub guards: Vec<String>,
     /// Why the call would fail whatever is picked: a limit is reached, or it asks for TLS that the cluster
     /// does not have.
     pub fails: Option<String>,

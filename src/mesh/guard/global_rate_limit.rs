@@ -6,7 +6,7 @@ use http::{HeaderMap, Request};
 
 use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Pass, Then};
 use crate::{
-    config,
+    config::{self, format::Side},
     core::{Body, Call, Held, Outgoing, Random},
     mesh::{
         call::{Caller, Path},
@@ -49,7 +49,7 @@ impl GlobalRateLimit {
         Self {
             asker: Asker::new(limit),
             describing: Describing::new(&limit.describe, limit.stage.unwrap_or(0), labels),
-            response: Edit::new(&limit.response_headers),
+            response: Edit::new(&limit.response_headers, Side::Response),
             cluster: limit.cluster.clone(),
             cell,
         }

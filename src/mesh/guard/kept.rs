@@ -22,6 +22,8 @@ pub(in crate::mesh) enum Place {
     Service,
     Route(String),
     Numbered(usize),
+    /// At a cluster of a route, by its number.
+    Cluster(Box<Self>, usize),
 }
 
 // === impl Kept ===

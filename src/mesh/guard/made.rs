@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::global_rate_limit::GlobalRateLimit;
 use super::{
     Guard, Place, Placed, authorize::Authorize, fault::Fault, protect::Protecting,
-    rate_limit::RateLimit,
+    rate_limit::RateLimit, upgrade::Upgrades,
 };
 use crate::{
     config::{self, Filter},
-    discover::SourceId,
     mesh::{
+        compile::lines::{Line, running_lines},
         inner::Inner,
         overlay::{Whose, is_authorization},
         service::ServiceCell,
@@ -19,37 +19,32 @@ use crate::{
     },
 };
 
-/// The filters of a service, each with who says it, and who says those of its routes.
+/// What a route says that its guards are made of, beside filters.
 #[derive(Clone, Copy)]
-pub(in crate::mesh) struct OfService<'a> {
-    pub(in crate::mesh) filters: &'a [Filter],
-    pub(in crate::mesh) whose: &'a [Whose],
-    pub(in crate::mesh) routed_by: Option<SourceId>,
-}
-
-// === impl OfService ===
-
-impl OfService<'_> {
-    /// Without a source, nobody has said any.
-    fn of_routes(self) -> Whose {
-        self.routed_by.map_or(Whose::Code, Whose::Source)
-    }
+pub(in crate::mesh) struct OfRoute<'a> {
+    pub(in crate::mesh) whose: Whose,
+    pub(in crate::mesh) upgrades: &'a [config::Upgrade],
 }
 
 // === impl Inner ===
 
 impl Inner {
-    /// The guards of a route: rules of authorisation, then the others, each of the mesh, then of its
-    /// service, then its own; most routes have none.
+    /// The guards of a route, or of one of its clusters: rules of authorisation, what the route says of
+    /// upgrades, then the others, each of the mesh, then of its service, then its own; most routes have
+    /// none.
     pub(in crate::mesh) fn guards(
         &self,
         state: &mut State,
         cell: &ServiceCell,
-        place: &Place,
-        of_service: OfService<'_>,
-        of_route: &config::Route,
+        lines: &[Line<'_>],
+        route: OfRoute<'_>,
     ) -> Option<Arc<[Placed]>> {
-        let guards = self.made(state, cell, (place, &of_route.filters), of_service, false);
+        let mut guards = self.made(state, cell, lines, false);
+        let OfRoute { whose, upgrades } = route;
+        if let Some(guard) = Upgrades::of(upgrades) {
+            let rules = guards.iter().take_while(|placed| placed.authorizes).count();
+            guards.insert(rules, Placed { guard, whose, authorizes: false });
+        }
         (!guards.is_empty()).then(|| guards.into())
     }
 
@@ -58,11 +53,9 @@ impl Inner {
         &self,
         state: &mut State,
         cell: &ServiceCell,
-        place: &Place,
-        of_service: OfService<'_>,
-        of_route: &config::Route,
+        lines: &[Line<'_>],
     ) -> Option<Arc<[Placed]>> {
-        let faults = self.made(state, cell, (place, &of_route.filters), of_service, true);
+        let faults = self.made(state, cell, lines, true);
         (!faults.is_empty()).then(|| faults.into())
     }
 
@@ -70,22 +63,20 @@ impl Inner {
         &self,
         state: &mut State,
         cell: &ServiceCell,
-        (place, of_route): (&Place, &[Filter]),
-        said: OfService<'_>,
+        lines: &[Line<'_>],
         of_attempts: bool,
     ) -> Vec<Placed> {
-        let of_mesh = self.code.filters.iter().map(|filter| (&Place::Mesh, Whose::Code, filter));
-        let of_service = said.filters.iter().zip(said.whose);
-        let of_service = of_service.map(|(filter, whose)| (&Place::Service, *whose, filter));
-        let of_route = of_route.iter().map(|filter| (place, said.of_routes(), filter));
-        let all = of_mesh.chain(of_service).chain(of_route);
-        let all = all.filter(|(_, _, filter)| is_of_attempts(filter) == of_attempts);
+        let of_mesh = self.code.filters.iter();
+        let of_mesh = of_mesh.map(|filter| Line::new(filter, &Place::Mesh, Whose::Code));
+        let all = of_mesh.chain(running_lines(lines));
+        let all = all.filter(|line| is_of_attempts(line.filter) == of_attempts);
         // Others take tokens, ask, wait and edit headers: who is denied has done none of it.
-        let (rules, others): (Vec<_>, Vec<_>) =
-            all.partition(|(_, _, filter)| is_authorization(filter));
-        let guards = rules.into_iter().chain(others).filter_map(|(place, whose, filter)| {
+        let (rules, others): (Vec<_>, Vec<_>) = all.partition(|line| is_authorization(line.filter));
+        let guards = rules.into_iter().chain(others).filter_map(|line| {
+            let Line { place, whose, filter, .. } = line;
             let make = || self.make_guard(state, cell, place, filter);
-            Some(Placed { guard: cell.guards.guard(place, filter, make)?, whose })
+            let guard = cell.guards.guard(place, filter, make)?;
+            Some(Placed { guard, whose, authorizes: is_authorization(filter) })
         });
         guards.collect()
     }

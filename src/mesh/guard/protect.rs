@@ -61,7 +61,7 @@ impl Protecting {
             said: filter.clone(),
             by,
             epoch,
-            is_of_service: !matches!(place, Place::Route(_) | Place::Numbered(_)),
+            is_of_service: matches!(place, Place::Mesh | Place::Service),
         }))
     }
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, Request};
 
 use super::{Asked, Dry, Entry, Foretold, Guard};
 use crate::{
-    config,
+    config::{self, format::Side},
     core::Random,
     mesh::{describe::Setting, settings::By},
     observe::RateLimited,
@@ -43,8 +43,8 @@ impl RateLimit {
             status: limit.refused_as(),
             limit_headers: limit.limit_headers.unwrap_or(false),
             shares: shares(limit),
-            response: Edit::new(&limit.response_headers),
-            request: Edit::new(&limit.request_headers),
+            response: Edit::new(&limit.response_headers, Side::Response),
+            request: Edit::new(&limit.request_headers, Side::Request),
             setting: setting(limit),
         }
     }

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    Authorization, AuthorizationRule, AvoidEndpoint, Balancer, ClusterSecurity, HeaderEdit,
-    OutlierDetection, PathRewrite, Protocol, RateLimit, Retry, Rewrite, Route, TokenBucket,
-    WeightedCluster,
+    Action, Authorization, AuthorizationRule, AvoidEndpoint, Balancer, ClusterSecurity, HeaderEdit,
+    NamedFilter, OutlierDetection, PathRewrite, Protocol, RateLimit, Retry, Rewrite, Route,
+    TokenBucket, WeightedCluster,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -274,4 +274,73 @@ fn rules_of_routes_that_another_source_hides_are_noticed() {
     ] {
         assert_eq!(lost(nothing), None);
     }
+}
+
+#[test]
+fn rules_of_clusters_and_of_overrides_that_another_source_hides_are_noticed() {
+    let rules = || Filter::Authorize(Authorization::default());
+    let route = |edit: &dyn Fn(&mut Route)| {
+        let mut route = Route::default();
+        route.clusters = vec![WeightedCluster::new("c")];
+        edit(&mut route);
+        let mut service = Service::default();
+        service.routes = vec![route];
+        service
+    };
+    let said = || FilterOverride { disabled: None, filter: Some(Box::new(rules())) };
+    let open = route(&|route| route.name = Some("a".into()));
+    for (hidden, path) in [
+        (route(&|it| it.clusters[0].filters = vec![rules()]), "clusters[0].filters[0].authorize"),
+        (route(&|it| it.overrides = [("n".into(), said())].into()), "overrides.n.filter.authorize"),
+        (
+            route(&|it| it.clusters[0].overrides = [("n".into(), said())].into()),
+            "clusters[0].overrides.n.filter.authorize",
+        ),
+        (
+            route(&|it| {
+                it.filters = vec![Filter::Named(Box::new(NamedFilter::new("n", rules())))];
+            }),
+            "filters[0].named.filter.authorize",
+        ),
+    ] {
+        let said = [open.clone(), hidden].into_iter().enumerate();
+        let said = said.map(|(at, it)| (SourceId::new(at), it)).collect();
+        let lost = lost_rules("a", &said).map(|it| it.path);
+        assert_eq!(lost.as_deref(), Some(&*format!("services.a.routes[0].{path}")));
+    }
+}
+
+#[test]
+fn changes_to_filters_that_another_source_hides_are_left_out_but_for_rules() {
+    let named = |name: &str, filter| Filter::Named(Box::new(NamedFilter::new(name, filter)));
+    let edit = || Filter::RequestHeaders(HeaderEdit::default());
+    let mut denies = Authorization::default();
+    denies.otherwise = Some(Action::Deny);
+    let rules = || Filter::Authorize(denies.clone());
+    let off = |names: &[&str]| {
+        let off = FilterOverride { disabled: Some(true), filter: None };
+        names.iter().map(|name| ((*name).to_owned(), off.clone())).collect()
+    };
+    let mut filters = Service::default();
+    filters.filters = vec![named("edit", edit())];
+    let mut routes = Service::default();
+    routes.filters = vec![named("edit", edit()), named("rules", rules())];
+    let mut route = Route::default();
+    route.clusters = vec![WeightedCluster::new("c")];
+    route.clusters[0].overrides = off(&["edit"]);
+    route.overrides = off(&["edit", "rules"]);
+    routes.routes = vec![route];
+    routes.validate("a").unwrap();
+    let said = [filters, routes].into_iter().enumerate();
+    let laid = services("a", &said.map(|(at, it)| (SourceId::new(at), it)).collect());
+    assert_eq!(laid.service.filters, [named("edit", edit()), named("rules", rules())]);
+    let route = &laid.service.routes[0];
+    assert_eq!(route.overrides.keys().collect::<Vec<_>>(), ["rules"]);
+    assert!(route.clusters[0].overrides.is_empty());
+    let left_out: Vec<_> = laid.left_out.iter().map(|it| (it.whose, &*it.error.path)).collect();
+    let expected = [
+        (source(1), "services.a.routes[0].overrides.edit"),
+        (source(1), "services.a.routes[0].clusters[0].overrides.edit"),
+    ];
+    assert_eq!(left_out, expected);
 }

@@ -35,11 +35,20 @@ pub(in crate::mesh) fn of_cluster(
     let mut list =
         vec![cluster.setting("balancer", &name_of(&usual), |c| c.balancer.as_ref().map(name_of))];
     let chosen = balancer.said.first().map(|(_, balancer)| *balancer);
-    if let Balancer::PeakEwma { decay, .. } = chosen.unwrap_or(&usual) {
+    if let Balancer::PeakEwma { decay, default_rtt, penalty, max_retry_after } =
+        chosen.unwrap_or(&usual)
+    {
         let decay = balancer.setting("balancer.peak_ewma.decay", &time(*decay), |balancer| {
             matches!(balancer, Balancer::PeakEwma { .. }).then(|| time(*decay))
         });
         list.push(decay);
+        for (name, said) in [
+            ("balancer.peak_ewma.default_rtt", default_rtt),
+            ("balancer.peak_ewma.penalty", penalty),
+            ("balancer.peak_ewma.max_retry_after", max_retry_after),
+        ] {
+            list.push(balancer.setting(name, "none", |_| said.map(time)));
+        }
     }
     list.extend(hashing::of(&balancer, chosen.unwrap_or(&usual)));
     list.extend([

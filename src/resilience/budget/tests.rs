@@ -34,6 +34,37 @@ fn four_of_ten_calls_may_be_retried_at_a_ratio_of_four_tenths() {
 }
 
 #[test]
+fn a_call_that_was_refused_is_as_if_it_had_never_begun() {
+    let spent = budget(0.5, 0);
+    (0..10).for_each(|_| spent.deposit(0));
+    (0..4).for_each(|_| spent.take_back(0));
+    assert_eq!(drain(&spent, 0), 3);
+    // What it paid in is spent already: then nothing is owed.
+    spent.deposit(0);
+    spent.deposit(0);
+    assert_eq!(drain(&spent, 0), 1);
+    spent.take_back(0);
+    spent.deposit(0);
+    spent.deposit(0);
+    assert_eq!(drain(&spent, 0), 1);
+}
+
+/// What a budget without a reserve would cost processes with few calls.
+#[test]
+fn a_process_with_few_calls_retries_by_its_reserve_alone() {
+    let granted = |budget: &Budget| {
+        let calls = (1..=100_u64).map(|call| call * 10 * SECOND);
+        let granted = calls.map(|now| {
+            budget.deposit(now);
+            budget.withdraw(now)
+        });
+        granted.filter(|granted| *granted).count()
+    };
+    assert_eq!(granted(&budget(0.2, 10)), 100);
+    assert_eq!(granted(&budget(0.1, 0)), 0);
+}
+
+#[test]
 fn the_reserve_is_there_before_any_call_and_comes_back() {
     let budget = budget(0.2, 10);
     assert_eq!(drain(&budget, 0), 100);

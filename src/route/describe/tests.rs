@@ -10,7 +10,7 @@ fn header(name: &str, key: &str, skip_if_absent: bool) -> DescriptorPart {
 }
 
 fn request() -> Request<()> {
-    Request::post("http://shop.prod/cart?item=7&item=8")
+    Request::post("http://shop.prod/cart?item=7&item=8&q=a%20b%2Bc%FF")
         .header("x-user", "ann")
         .header("x-user", "bob")
         .body(())
@@ -39,12 +39,17 @@ fn each_part_makes_the_entry_that_envoy_makes() {
     assert_eq!(one(DescriptorPart::SourceCluster), pair("source_cluster", "front"));
     assert_eq!(one(DescriptorPart::DestinationCluster), pair("destination_cluster", "carts"));
     assert_eq!(one(header("x-user", "user", false)), pair("user", "ann"));
-    assert_eq!(one(header(":path", "path", false)), pair("path", "/cart?item=7&item=8"));
+    assert_eq!(
+        one(header(":path", "path", false)),
+        pair("path", "/cart?item=7&item=8&q=a%20b%2Bc%FF")
+    );
     assert_eq!(one(header(":method", "", false)), pair(":method", "POST"));
     assert_eq!(one(header(":authority", "host", false)), pair("host", "shop.prod"));
     assert_eq!(one(header(":scheme", "scheme", false)), pair("scheme", "http"));
     let query = DescriptorSource::new("item");
     assert_eq!(one(DescriptorPart::Query(query)), pair("item", "7"));
+    let query = DescriptorSource::new("q");
+    assert_eq!(one(DescriptorPart::Query(query)), pair("q", "a b+c\u{fffd}"));
     let fixed = DescriptorPart::Fixed(DescriptorEntry::new("", "slow"));
     assert_eq!(one(fixed), pair("generic_key", "slow"));
     let fixed = DescriptorPart::Fixed(DescriptorEntry::new("speed", "slow"));

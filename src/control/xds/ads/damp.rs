@@ -55,8 +55,10 @@ impl Allowance {
             self.left = left;
             return None;
         }
-        // The next to be earned is used up.
-        self.since = self.since.and_then(|since| since.checked_add(self.per));
+        // The next to be earned is used up, once: a later reply takes the place of one that waits.
+        if since <= now {
+            self.since = self.since.and_then(|since| since.checked_add(self.per));
+        }
         self.since
     }
 }

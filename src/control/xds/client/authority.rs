@@ -74,6 +74,14 @@ impl<D: Decode> Client<D> {
         Kind::ALL.into_iter().flat_map(of).collect()
     }
 
+    /// Whether nothing is known of it: neither it, nor that it is not there or wrong (gRFC A71).
+    fn is_open(&self, kind: Kind, name: &str) -> bool {
+        self.entries[kind as usize].get(name).is_some_and(|entry| {
+            let is_known = |trouble: &Arc<Trouble>| trouble.cause.is_data_error();
+            entry.good.is_none() && !entry.trouble.as_ref().is_some_and(is_known)
+        })
+    }
+
     /// Something new is asked of a server that may have failed.
     pub(super) fn ask_another(
         &mut self,
@@ -104,12 +112,8 @@ impl<D: Decode> Client<D> {
         let Some(reason) = self.servers[active.0].down.clone() else { return };
         let names = self.names(authority);
         let next = of.servers.get(of.active + 1).copied();
-        let is_missing = |(kind, name): &(Kind, Arc<str>)| {
-            let entry = self.entries[*kind as usize].get(name);
-            entry.is_some_and(|entry| entry.good.is_none())
-        };
         if let Some(next) = next
-            && names.iter().any(is_missing)
+            && names.iter().any(|(kind, name)| self.is_open(*kind, name))
         {
             self.authorities[authority].active += 1;
             for (kind, name) in &names {
@@ -119,7 +123,11 @@ impl<D: Decode> Client<D> {
             return self.fall_back(now, authority);
         }
         for (kind, name) in names {
-            self.trouble(now, active, kind, &name, Cause::unreachable(&reason));
+            let is_held =
+                self.entries[kind as usize].get(&name).is_some_and(|it| it.good.is_some());
+            if is_held || self.is_open(kind, &name) {
+                self.trouble(now, active, kind, &name, Cause::unreachable(&reason));
+            }
         }
     }
 

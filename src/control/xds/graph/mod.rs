@@ -14,7 +14,6 @@
 //! watches that end.
 
 mod held;
-mod host;
 mod known;
 mod walk;
 
@@ -112,8 +111,8 @@ struct Root {
 pub(crate) struct Service {
     pub(crate) listener: Arc<Listener>,
     pub(crate) routes: Arc<Routes>,
-    /// Of the virtual hosts.
-    pub(crate) host: usize,
+    /// Whose virtual host counts.
+    pub(crate) authority: Arc<str>,
 }
 
 /// What a root leads to.

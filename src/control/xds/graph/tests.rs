@@ -33,6 +33,7 @@ fn listener(name: &str, from: RoutesFrom) -> Resource {
         address: None,
         ignore_port: false,
         notes: Vec::new(),
+        ignore_port: false,
     }))
 }
 
@@ -93,9 +94,14 @@ impl World {
                     let uses = |leads: &Vec<String>| leads.contains(&name.to_string());
                     assert!(!self.services.values().any(uses), "{name} is still led to");
                 }
-                Do::Service { name, target: Service { routes, host, .. } } => {
-                    let leads: Vec<String> =
-                        routes.hosts[host].clusters().into_iter().map(Into::into).collect();
+                Do::Service { name, target: Service { routes, authority, .. } } => {
+                    let leads: Vec<String> = routes
+                        .host(&authority)
+                        .unwrap()
+                        .clusters()
+                        .into_iter()
+                        .map(Into::into)
+                        .collect();
                     for cluster in &leads {
                         assert!(self.clusters.contains_key(cluster), "{cluster} is not there yet");
                     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Id, Lack, Service, Target, host,
+    Id, Lack, Service, Target,
     known::{Filling, Known, filled_from},
 };
 use crate::control::xds::{
@@ -27,7 +27,7 @@ struct Walk<'a> {
     is_complete: bool,
 }
 
-pub(super) fn walk(known: &Known, listener: &Arc<str>, authority: &str) -> Walked {
+pub(super) fn walk(known: &Known, listener: &Arc<str>, authority: &Arc<str>) -> Walked {
     let mut walk = Walk { known, needs: BTreeSet::new(), is_complete: true };
     let target = walk.target(listener, authority);
     Walked { target: target.filter(|_| walk.is_complete), needs: walk.needs }
@@ -36,7 +36,7 @@ pub(super) fn walk(known: &Known, listener: &Arc<str>, authority: &str) -> Walke
 // === impl Walk ===
 
 impl Walk<'_> {
-    fn target(&mut self, listener: &Arc<str>, authority: &str) -> Option<Target> {
+    fn target(&mut self, listener: &Arc<str>, authority: &Arc<str>) -> Option<Target> {
         self.needs.insert((Kind::Listener, Arc::clone(listener)));
         let listener = match self.known.listener(listener)? {
             Ok(listener) => listener,
@@ -56,19 +56,19 @@ impl Walk<'_> {
                 }
             }
         };
-        let Some(host) = host::of(routes, authority) else {
+        let Some(host) = routes.host(authority) else {
             let reason = format!(
                 "RDS resource {}: none of its virtual hosts is for the authority {authority}",
                 routes.name
             );
             return Some(Target::Nothing(Lack { reason: reason.into(), does_not_exist: false }));
         };
-        let named = routes.hosts.get(host).map(|host| host.clusters()).unwrap_or_default();
-        for cluster in named.into_iter().chain(listener.clusters()) {
+        for cluster in host.clusters().into_iter().chain(listener.clusters()) {
             self.cluster(&Arc::from(cluster), DEEPEST);
         }
         let (listener, routes) = (Arc::clone(listener), Arc::clone(routes));
-        Some(Target::Service(Service { listener, routes, host }))
+        let authority = Arc::clone(authority);
+        Some(Target::Service(Service { listener, routes, authority }))
     }
 
     fn cluster(&mut self, name: &Arc<str>, left: usize) {

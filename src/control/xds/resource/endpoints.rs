@@ -234,10 +234,6 @@ fn one(walk: &mut Walk, item: &LbEndpoint) -> Result<Endpoint> {
         None => return walk.refuse("endpoint", "none", "must be given"),
     };
     let mut read = walk.within("endpoint", |walk| address_of(walk, it))?;
-    read.weight = match u32s(load_balancing_weight.as_ref()) {
-        Some(0) => return walk.refuse("load_balancing_weight", 0, "must be at least 1"),
-        weight => weight.unwrap_or(1),
-    };
     read.health = match HealthStatus::try_from(*health_status) {
         Ok(HealthStatus::Unknown) => Health::Unknown,
         Ok(HealthStatus::Healthy) => Health::Healthy,
@@ -258,7 +254,12 @@ fn one(walk: &mut Walk, item: &LbEndpoint) -> Result<Endpoint> {
             Ok(())
         })?;
     }
-    walk.checked("endpoint", read.validate("endpoint"))?;
+    walk.checked("", read.validate("endpoint"))?;
+    // Brought into the model's range beside its siblings.
+    read.weight = match u32s(load_balancing_weight.as_ref()) {
+        Some(0) => return walk.refuse("load_balancing_weight", 0, "must be at least 1"),
+        weight => weight.unwrap_or(1),
+    };
     Ok(read)
 }
 

@@ -8,6 +8,7 @@
 //! both are known: [`Listener::service`] and [`Cluster::with`].
 
 #![allow(deprecated, reason = "control planes say it all the same")]
+#![allow(clippy::needless_pass_by_ref_mut, reason = "the steps of the walk look alike")]
 #![allow(clippy::field_reassign_with_default, reason = "the model's structs may grow")]
 
 mod address;
@@ -17,6 +18,8 @@ mod hash;
 mod listener;
 mod read;
 mod routes;
+#[cfg(any(test, fuzzing))]
+mod sound;
 mod text;
 mod types;
 mod walk;
@@ -32,6 +35,8 @@ use envoy_types::pb::envoy::config::{
 };
 use prost::Message;
 
+#[cfg(fuzzing)]
+pub(crate) use self::sound::reads;
 pub(crate) use self::types::{
     Cluster, Context, Dialect, Endpoints, EndpointsFrom, HttpFilter, Listener, Override, Resource,
     Route, Routes, RoutesFrom, Step, VirtualHost,

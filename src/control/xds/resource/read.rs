@@ -28,6 +28,25 @@ const DEEPEST: usize = 32;
 /// What a value says at most. Unit: items, in all.
 const MOST_VALUES: usize = 10_000;
 
+/// A message for extensions without a message of their own (`xds.type.v3.TypedStruct` and its
+/// predecessor of `udpa`).
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TypedStruct {
+    #[prost(string, tag = "1")]
+    pub(super) type_url: String,
+    #[prost(message, optional, tag = "2")]
+    pub(super) value: Option<protobuf::Struct>,
+}
+
+// === impl TypedStruct ===
+
+impl TypedStruct {
+    /// Whether a type is this one.
+    pub(super) fn is_type(name: &str) -> bool {
+        matches!(name, "xds.type.v3.TypedStruct" | "udpa.type.v1.TypedStruct")
+    }
+}
+
 impl Walk {
     /// A time that is not below 0.
     pub(super) fn time(

@@ -10,6 +10,8 @@ pub(super) type Result<T> = std::result::Result<T, Bad>;
 
 /// The longest value that a report repeats. Unit: characters.
 const SHOWN: usize = 120;
+/// The longest report. Unit: characters.
+const MOST_SHOWN: usize = 2_000;
 /// The most notes of one resource: one more says how many there are.
 const MOST_NOTES: usize = 50;
 
@@ -72,13 +74,14 @@ impl Walk {
     }
 
     pub(super) fn bad(&self, field: &str, value: impl Display, reason: impl Display) -> Bad {
-        Bad(format!("{} = {}: {reason}", self.place(field), shown(&value.to_string())))
+        let text = format!("{} = {}: {reason}", self.place(field), shown(&value.to_string()));
+        Bad(legible(&text))
     }
 
     /// Says that a field counts for nothing, or for something else.
     pub(super) fn note(&mut self, field: &str, reason: impl Display) {
         if self.notes.len() < MOST_NOTES {
-            self.notes.push(format!("{}: {reason}", self.place(field)));
+            self.notes.push(legible(&format!("{}: {reason}", self.place(field))));
         } else {
             self.left_out += 1;
         }
@@ -97,7 +100,7 @@ impl Walk {
         field: &str,
         result: std::result::Result<(), crate::config::ConfigErrors>,
     ) -> Result<()> {
-        result.map_err(|errors| Bad(format!("{}: {}", self.place(field), shown_long(&errors))))
+        result.map_err(|errors| Bad(legible(&format!("{}: {errors}", self.place(field)))))
     }
 
     fn place(&self, field: &str) -> String {
@@ -119,12 +122,21 @@ fn shown(value: &str) -> String {
     if text.is_empty() { "\"\"".to_owned() } else { text }
 }
 
-fn shown_long(errors: &crate::config::ConfigErrors) -> String {
-    let text = errors.to_string();
-    match text.char_indices().nth(8 * SHOWN) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
+/// Text for a report, whatever names of a resource it repeats.
+fn legible(text: &str) -> String {
+    let mut legible = String::with_capacity(text.len());
+    for (place, letter) in text.chars().enumerate() {
+        if place == MOST_SHOWN {
+            legible.push('…');
+            break;
+        }
+        if letter.is_control() {
+            legible.extend(letter.escape_debug());
+        } else {
+            legible.push(letter);
+        }
     }
+    legible
 }
 
 /// What stands at notes of what the stack has no place for.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Request, header::HOST, uri::Scheme};
 
 use super::{
-    Attempt, Failed, Met, State,
+    Attempt, Failed, Met, State, named,
     way::{Original, Way},
 };
 use crate::{
@@ -124,7 +124,11 @@ impl Attempt {
             flight.finish(at, Outcome::Ignored);
             return Err(Failed::fatal(in_clear(cluster)));
         }
-        let original = Original::of(request, node);
+        let host = pinned.rare.as_ref().and_then(|rare| rare.host_of_endpoint());
+        let original = Original::of(request, node, host.is_some());
+        if let (Some(host), Some(request)) = (host, &mut *way.request) {
+            named::name(request, host, &endpoint, core);
+        }
         let state = begin(of, node, way, trace, (&core.balancer, &endpoint));
         let (endpoint, flight, met) = (Some(endpoint), Some(flight), Met::Fatal);
         let (started, ended) = (now, at);
@@ -192,7 +196,8 @@ fn connect(
     let protocol = node.protocol.unwrap_or_else(|| Protocol::of(request.version()));
     let ask = Ask::any(at, &caller.inner.random, tried).wanting(pinned.wanted.as_deref());
     let address = endpoint.spec().address();
-    let is_named = pinned.over().is_some_and(|over| over.address == *address);
+    let is_named = pinned.over().is_some_and(|over| over.address == *address)
+        || pinned.rare.as_ref().is_some_and(|it| it.host_of_endpoint().is_some());
     let behind = if node.authority.is_none() && !is_named {
         balancer.behind(endpoint, &ask)
     } else {

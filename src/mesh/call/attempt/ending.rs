@@ -72,7 +72,8 @@ impl Attempt {
         let said = pinned.failures();
         let outcome = judged::outcome(said, caller.grpc, status, code);
         let watcher = self.flight.take().map(|mut flight| {
-            flight.answered(now, status.as_u16(), || retry::wait_asked(response.headers()));
+            let asked = || retry::wait_asked(response.headers());
+            flight.answered(now, (status.as_u16(), outcome), asked);
             flight.endpoint().heard(response.headers());
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);

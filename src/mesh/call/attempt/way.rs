@@ -48,8 +48,8 @@ impl Way<'_> {
 // === impl Original ===
 
 impl Original {
-    pub(super) fn of(request: &Request<Outgoing>, node: &Node) -> Self {
-        let changes = node.authority.is_some() || node.stage.is_some();
+    pub(super) fn of(request: &Request<Outgoing>, node: &Node, is_named: bool) -> Self {
+        let changes = is_named || node.authority.is_some() || node.stage.is_some();
         let head = changes.then(|| Box::new(Head::of(request)));
         Self { version: request.version(), head }
     }

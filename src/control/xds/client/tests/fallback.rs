@@ -140,3 +140,21 @@ fn what_nobody_asks_for_any_more_begins_with_the_first_server_again() {
     bed.watch(CDS, "d");
     assert_eq!(bed.links(), ["open s0"]);
 }
+
+#[test]
+fn what_is_known_not_to_exist_is_no_reason_to_ask_another() {
+    let mut bed = bed(2);
+    bed.watch(LDS, "l");
+    bed.watch(CDS, "none");
+    bed.answer_from(0, LDS, "1", "a", &[("l", "first")]);
+    bed.pass(Duration::from_secs(15));
+    bed.told();
+    bed.close(0, "reset");
+    for _ in 0..3 {
+        bed.reopen();
+        bed.close(0, "refused");
+    }
+    assert!(!bed.links().contains(&"open s1".to_owned()));
+    let refused = "LDS l ambient the server cannot be reached: stream ended with code 14: refused";
+    assert_eq!(bed.told(), [refused]);
+}

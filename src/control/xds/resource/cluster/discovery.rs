@@ -28,7 +28,7 @@ use super::super::{
     Context, Dialect, EndpointsFrom,
     address::Host,
     endpoints::endpoints,
-    read::{said, type_name},
+    read::{YEAR, said, type_name},
     walk::{Result, Walk},
 };
 use crate::config::{self, Address, Discovery, DnsDiscovery, DnsFamily, DnsKind, Endpoint};
@@ -207,7 +207,7 @@ impl Dns<'_> {
                 dns.failure_refresh = base;
                 // Envoy's default is ten times the first.
                 dns.failure_refresh_max =
-                    most.or(base.map(|base| base.saturating_mul(10).min(super::super::read::YEAR)));
+                    most.or_else(|| base.map(|base| base.saturating_mul(10).min(YEAR)));
                 Ok(())
             })?;
         }

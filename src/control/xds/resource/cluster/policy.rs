@@ -34,6 +34,8 @@ use crate::config::{
 
 /// The largest ring of gRFC A42, and of Envoy.
 const LARGEST_RING: u64 = 8_388_608;
+/// The largest ring of gRPC: what is said above it counts as so many (gRFC A42).
+const RING_OF_GRPC: u32 = 4096;
 /// Choices of gRFC A48 at most: more count as so many.
 const MOST_CHOICES: u32 = 10;
 
@@ -116,23 +118,17 @@ fn by_name(walk: &mut Walk, dialect: Dialect, pb: &Pb, config: &mut config::Clus
         }
         Ok(LbPolicy::RingHash) => {
             let mut ring = RingHash::default();
+            let (mut least, mut most) = (None, None);
             if let Some(LbConfig::RingHashLbConfig(it)) = &pb.lb_config {
-                walk.within("ring_hash_lb_config", |walk| {
-                    ring.function = match PbFunction::try_from(it.hash_function) {
-                        Ok(PbFunction::XxHash) => HashFunction::XxHash,
-                        Ok(PbFunction::MurmurHash2) => murmur(walk, dialect)?,
-                        Err(_) => {
-                            return walk.refuse("hash_function", it.hash_function, "is no hash");
-                        }
-                    };
-                    sizes(
-                        walk,
-                        it.minimum_ring_size.as_ref(),
-                        it.maximum_ring_size.as_ref(),
-                        &mut ring,
-                    )
-                })?;
+                ring.function = match PbFunction::try_from(it.hash_function) {
+                    Ok(PbFunction::XxHash) => HashFunction::XxHash,
+                    Ok(PbFunction::MurmurHash2) => murmur(walk, dialect)?,
+                    Err(_) => return walk.refuse("hash_function", it.hash_function, "is no hash"),
+                };
+                (least, most) = (it.minimum_ring_size.as_ref(), it.maximum_ring_size.as_ref());
             }
+            let field = "ring_hash_lb_config";
+            walk.within(field, |walk| sizes(walk, dialect, least, most, &mut ring))?;
             Balancer::RingHash(ring)
         }
         Ok(LbPolicy::Random) => Balancer::Random,
@@ -175,6 +171,7 @@ pub(super) fn murmur(walk: &Walk, dialect: Dialect) -> Result<HashFunction> {
 
 pub(super) fn sizes(
     walk: &mut Walk,
+    dialect: Dialect,
     minimum: Option<&UInt64Value>,
     maximum: Option<&UInt64Value>,
     ring: &mut RingHash,
@@ -196,6 +193,10 @@ pub(super) fn sizes(
             return walk.refuse("minimum_ring_size", least, reason);
         }
         _ => {}
+    }
+    if dialect == Dialect::Proxyless {
+        ring.minimum_ring_size = ring.minimum_ring_size.map(|size| size.min(RING_OF_GRPC));
+        ring.maximum_ring_size = Some(ring.most().min(RING_OF_GRPC));
     }
     Ok(())
 }

@@ -164,7 +164,7 @@ pub(super) fn sockets(
         match &mut common {
             None => common = Some(of_this),
             Some(common) => {
-                let certificate = common.certificate.take().or(of_this.certificate.clone());
+                let certificate = common.certificate.take().or_else(|| of_this.certificate.clone());
                 let mine = ClusterSecurity { certificate: None, mode: None, ..of_this.clone() };
                 let theirs = ClusterSecurity { certificate: None, mode: None, ..common.clone() };
                 let is_other = of_this.certificate.is_some() && certificate != of_this.certificate;

@@ -21,10 +21,9 @@ struct Said<'a> {
     default: Option<&'a Struct>,
     selectors: Vec<Selector<'a>>,
     locality_weighted: bool,
-    scale: bool,
     panic_any: bool,
-    list_as_any: bool,
-    metadata_fallback: i32,
+    /// What is said and not done.
+    not_done: [(bool, &'static str); 3],
 }
 
 struct Selector<'a> {
@@ -62,10 +61,12 @@ pub(super) fn old(
             })
             .collect(),
         locality_weighted: *locality_weight_aware,
-        scale: *scale_locality_weight,
         panic_any: *panic_mode_any,
-        list_as_any: *list_as_any,
-        metadata_fallback: *metadata_fallback_policy,
+        not_done: [
+            (*scale_locality_weight, "scale_locality_weight"),
+            (*list_as_any, "list_as_any"),
+            (*metadata_fallback_policy != 0, "metadata_fallback_policy"),
+        ],
     };
     walk.within("lb_subset_config", |walk| said.read(walk, config))
 }
@@ -98,10 +99,12 @@ pub(super) fn typed(walk: &mut Walk, pb: &Typed, config: &mut config::Cluster) -
             })
             .collect(),
         locality_weighted: *locality_weight_aware,
-        scale: *scale_locality_weight,
         panic_any: *panic_mode_any,
-        list_as_any: *list_as_any,
-        metadata_fallback: *metadata_fallback_policy,
+        not_done: [
+            (*scale_locality_weight, "scale_locality_weight"),
+            (*list_as_any, "list_as_any"),
+            (*metadata_fallback_policy != 0, "metadata_fallback_policy"),
+        ],
     };
     said.read(walk, config)
 }
@@ -133,10 +136,9 @@ impl Said<'_> {
         })?;
         subsets.locality_weighted = self.locality_weighted.then_some(true);
         subsets.panic_any = self.panic_any.then_some(true);
-        walk.note_if(self.scale, "scale_locality_weight", "not supported yet");
-        walk.note_if(self.list_as_any, "list_as_any", "not supported yet");
-        let is_list = self.metadata_fallback != 0;
-        walk.note_if(is_list, "metadata_fallback_policy", "not supported yet");
+        for (is_said, field) in self.not_done {
+            walk.note_if(is_said, field, "not supported yet");
+        }
         // Envoy: no selectors, no subsets.
         if !subsets.selectors.is_empty() {
             config.subsets = Some(subsets);

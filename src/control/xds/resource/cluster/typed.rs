@@ -1,5 +1,17 @@
 //! The typed list of policies (gRFC A52): the first that is known.
 
+use super::{
+    super::{
+        Dialect, hash,
+        read::{TypedStruct, bools, type_name, u32s},
+        walk::{Result, Walk},
+    },
+    policy, subset,
+};
+use crate::config::{
+    self, Balancer, ClientWeighted, HashFunction, LocalityBalancing, OverrideSource, RandomSubset,
+    SlowStart, Subsetting,
+};
 use envoy_types::pb::{
     envoy::{
         config::{
@@ -27,36 +39,12 @@ use envoy_types::pb::{
             wrr_locality::v3::WrrLocality,
         },
     },
-    google::protobuf::{Any, Struct},
-};
-use prost::Message;
-
-use super::{
-    super::{
-        Dialect, hash,
-        read::{bools, type_name, u32s},
-        walk::{Result, Walk},
-    },
-    policy, subset,
-};
-use crate::config::{
-    self, Balancer, ClientWeighted, HashFunction, LocalityBalancing, OverrideSource, RandomSubset,
-    SlowStart, Subsetting,
+    google::protobuf::Any,
 };
 
 /// How deep policies may stand in policies. Source: gRFC A52.
 const DEEPEST: usize = 16;
 const POLICIES: &str = "envoy.extensions.load_balancing_policies.";
-
-/// A message for policies without a message of their own (`xds.type.v3.TypedStruct` and its
-/// predecessor of `udpa`).
-#[derive(Clone, PartialEq, Message)]
-struct TypedStruct {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<Struct>,
-}
 
 pub(super) fn list(
     walk: &mut Walk,
@@ -116,7 +104,7 @@ impl Lists {
         deeper: usize,
     ) -> Result<Option<Balancer>> {
         let name = type_name(&any.type_url);
-        if matches!(name, "xds.type.v3.TypedStruct" | "udpa.type.v1.TypedStruct") {
+        if TypedStruct::is_type(name) {
             let typed: TypedStruct = walk.unpack("typed_config", any)?;
             return walk.within("typed_config", |walk| own(walk, &typed));
         }
@@ -241,7 +229,8 @@ impl Lists {
             Ok(PbFunction::MurmurHash2) => policy::murmur(walk, self.dialect)?,
             Err(_) => return walk.refuse("hash_function", hash_function, "is no hash"),
         };
-        policy::sizes(walk, minimum_ring_size.as_ref(), maximum_ring_size.as_ref(), &mut ring)?;
+        let (least, most) = (minimum_ring_size.as_ref(), maximum_ring_size.as_ref());
+        policy::sizes(walk, self.dialect, least, most, &mut ring)?;
         ring.use_hostname = use_hostname_for_hashing.then_some(true);
         ring.balance_percent = policy::balance_factor(walk, hash_balance_factor.as_ref())?;
         if let Some(it) = consistent_hashing_lb_config {

@@ -47,6 +47,7 @@ impl Listener {
     /// The service of an authority that has no routes: its calls fail.
     pub(crate) fn without_routes(&self) -> Service {
         let mut service = Service::default();
+        service.policy = self.policy.clone();
         service.routes.push(nowhere());
         service
     }

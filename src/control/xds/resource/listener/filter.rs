@@ -2,6 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::{
+    super::{
+        Context, Dialect, HttpFilter, Override, Step,
+        read::{TypedStruct, in_order, type_name},
+        routes::mutations,
+        walk::{IGNORED, Result, Walk},
+    },
+    limit, rbac, session,
+};
+use crate::config::{Filter, HeaderEdit};
 use envoy_types::pb::{
     envoy::{
         config::route::v3::FilterConfig,
@@ -21,20 +31,8 @@ use envoy_types::pb::{
             HttpFilter as Pb, http_filter::ConfigType,
         },
     },
-    google::protobuf::{Any, Struct},
+    google::protobuf::Any,
 };
-use prost::Message;
-
-use super::{
-    super::{
-        Context, Dialect, HttpFilter, Override, Step,
-        read::{in_order, type_name},
-        routes::mutations,
-        walk::{IGNORED, Result, Walk},
-    },
-    limit, rbac, session,
-};
-use crate::config::{Filter, HeaderEdit};
 
 const HTTP: &str = "envoy.extensions.filters.http.";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
@@ -52,15 +50,6 @@ const HARMLESS: [&str; 8] = [
     "stats.PluginConfig",
     "envoy.tcp.metadataexchange.config.MetadataExchange",
 ];
-
-/// A message without a message of its own.
-#[derive(Clone, PartialEq, Message)]
-struct TypedStruct {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<Struct>,
-}
 
 /// Reads a chain; its last filter, and no other, is the router.
 pub(super) fn chain(walk: &mut Walk, context: &Context, list: &[Pb]) -> Result<Vec<HttpFilter>> {
@@ -130,19 +119,18 @@ fn last<T>(walk: &Walk, url: &str, is_last: bool) -> Result<Option<T>> {
     Ok(None)
 }
 
-/// What a filter is, out of a struct that only names its type.
+/// What a filter is, by its type or, of a struct, by the one that it names: only what does nothing
+/// here is known so.
 fn unwrapped(walk: &Walk, any: &Any) -> Result<(String, Any)> {
-    match type_name(&any.type_url) {
-        "xds.type.v3.TypedStruct" | "udpa.type.v1.TypedStruct" => {
-            let typed: TypedStruct = walk.unpack("typed_config", any)?;
-            let name = type_name(&typed.type_url).to_owned();
-            Ok((format!("TypedStruct {name}"), any.clone())).map(|(wrapped, any)| {
-                let is_known = HARMLESS.contains(&name.as_str());
-                (if is_known { name } else { wrapped }, any)
-            })
-        }
-        name => Ok((name.to_owned(), any.clone())),
+    let url = type_name(&any.type_url);
+    if !TypedStruct::is_type(url) {
+        return Ok((url.to_owned(), any.clone()));
     }
+    let typed: TypedStruct = walk.unpack("typed_config", any)?;
+    let name = type_name(&typed.type_url);
+    let name =
+        if HARMLESS.contains(&name) { name.to_owned() } else { format!("TypedStruct {name}") };
+    Ok((name, any.clone()))
 }
 
 /// What a filter does; none: it is not known.

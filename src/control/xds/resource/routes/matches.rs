@@ -98,9 +98,9 @@ fn path(walk: &mut Walk, pb: &PathSpecifier, ignores_case: bool, read: &mut Matc
             return Ok(true);
         }
     };
-    let text = match &path {
-        PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::StringPrefix(text) => text,
-        _ => return Ok(true),
+    let (PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::StringPrefix(text)) = &path
+    else {
+        return Ok(true);
     };
     if !text.starts_with('/') || text.contains(['?', '#']) {
         //= gRFC A28: such a route is valid, and never met

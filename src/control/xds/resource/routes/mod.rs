@@ -140,9 +140,6 @@ fn virtual_host(
     let routes = walk.each("routes", &pb.routes, |walk, route| host.route(walk, route))?;
     let mut routes: Vec<Route> = routes.into_iter().flatten().collect();
     names(&mut routes);
-    let mut service = config::Service::default();
-    service.routes = routes.iter().map(|route| route.config.clone()).collect();
-    walk.checked("routes", service.validate("routes"))?;
     Ok(VirtualHost { name: pb.name.clone(), domains: pb.domains.clone(), routes })
 }
 

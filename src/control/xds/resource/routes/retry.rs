@@ -195,7 +195,7 @@ fn back_off(walk: &mut Walk, pb: Option<&RetryBackOff>, retry: &mut Retry) -> Re
     })?;
     let base = base.max(SHORTEST);
     // Envoy: ten times the first.
-    let most = most.map_or(base.saturating_mul(10), |most| most.max(SHORTEST));
+    let most = most.map_or_else(|| base.saturating_mul(10), |most| most.max(SHORTEST));
     retry.backoff_base = Some(base);
     retry.backoff_max = Some(most.min(super::super::read::YEAR));
     Ok(())

@@ -133,6 +133,14 @@ fn validate_cluster_with_ring_sizes() {
     );
     refuses(proxyless().cluster(&ring(Some(8_388_609), None, 0)), "minimum_ring_size = 8388609");
     refuses(proxyless().cluster(&ring(None, Some(u64::MAX), 0)), "maximum_ring_size");
+    // Rings of gRPC are small.
+    let size = |decoder: Decoder, most: Option<u64>| {
+        let read = decoder.cluster(&ring(Some(8192), most, 0)).unwrap();
+        let Some(Balancer::RingHash(it)) = &read.config.balancer else { panic!("a ring") };
+        (it.minimum_ring_size, it.maximum_ring_size)
+    };
+    assert_eq!(size(proxyless(), None), (Some(4096), Some(4096)));
+    assert_eq!(size(sidecar(), Some(9000)), (Some(8192), Some(9000)));
     // Only gRPC has one hash.
     refuses(proxyless().cluster(&ring(None, None, 1)), "hash_function = MURMUR_HASH_2");
     assert!(sidecar().cluster(&ring(None, None, 1)).is_ok());
@@ -267,6 +275,10 @@ fn validate_cluster_with_outlier_detection() {
     assert!(share.config.outlier_detection.as_ref().unwrap().failure_percentage.is_some());
     refuses(with(&|it| it.interval = seconds(-1)), "outlier_detection.interval");
     refuses(with(&|it| it.base_ejection_time = seconds(315_576_000_001)), "base_ejection_time");
+    for nanos in [-1, 1_000_000_000, i32::MAX] {
+        let time = Some(protobuf::Duration { seconds: 1, nanos });
+        refuses(with(&|it| it.interval = time.clone()), "interval = 1s ");
+    }
     refuses(with(&|it| it.max_ejection_percent = wrapped(150)), "max_ejection_percent = 150");
     refuses(with(&|it| it.enforcing_success_rate = wrapped(101)), "enforcing_success_rate = 101");
     refuses(

@@ -5,6 +5,7 @@ mod endpoints;
 mod listener;
 mod random;
 mod routes;
+mod table;
 mod tls;
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::sound::reads, *};
 
 /// A message with bytes of it changed, and bytes of nothing.
 fn changed(valid: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
@@ -93,49 +93,6 @@ fn one_listener() -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// What is read is what the model takes.
-fn is_sound(resource: &Resource) {
-    match resource {
-        Resource::Cluster(cluster) => {
-            cluster.config.validate(&cluster.name).unwrap();
-            cluster.alone().validate(&cluster.name).unwrap();
-        }
-        Resource::Endpoints(endpoints) => {
-            let cluster = sidecar().cluster(&eds("c")).unwrap();
-            cluster.with(endpoints).validate("c").unwrap();
-        }
-        Resource::Routes(routes) => {
-            for host in &routes.hosts {
-                let mut service = crate::config::Service::default();
-                service.routes = host.routes.iter().map(|route| route.config.clone()).collect();
-                service.validate("s").unwrap();
-            }
-        }
-        Resource::Listener(listener) => {
-            listener.without_routes().validate("s").unwrap();
-        }
-    }
-}
-
-fn reads(kind: Kind, bytes: &[u8]) {
-    for decoder in [sidecar(), proxyless()] {
-        match decoder.decode(kind, bytes) {
-            Ok((name, resource)) => {
-                if kind != Kind::Routes {
-                    assert!(!name.is_empty());
-                }
-                is_sound(&resource);
-                // The same again: notes have an order.
-                assert_eq!(decoder.decode(kind, bytes).unwrap(), (name, resource));
-            }
-            Err(refused) => {
-                assert!(!refused.reason.is_empty() && refused.reason.len() < 8_192);
-                assert!(!refused.reason.chars().any(char::is_control), "{:?}", refused.reason);
-            }
-        }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -211,6 +168,18 @@ proptest! {
     fn any_text(text in any::<String>()) {
         let mut pb = eds(&text);
         pb.alt_stat_name.clone_from(&text);
+        reads(Kind::Cluster, &pb.encode_to_vec());
+        pb.metadata = Some(metadata(&text, &[(&text, &text)]));
+        pb.lb_policy = 77;
+        reads(Kind::Cluster, &pb.encode_to_vec());
+        pb.lb_policy = 0;
+        // The model's own checks repeat the name.
+        pb.lb_config = Some(envoy_types::pb::envoy::config::cluster::v3::cluster::LbConfig::MaglevLbConfig(
+            envoy_types::pb::envoy::config::cluster::v3::cluster::MaglevLbConfig {
+                table_size: Some(protobuf::UInt64Value { value: 4 }),
+            },
+        ));
+        pb.lb_policy = 5;
         reads(Kind::Cluster, &pb.encode_to_vec());
         let mut rule = prefix(&text);
         rule.headers = vec![envoy_types::pb::envoy::config::route::v3::HeaderMatcher {

@@ -1,0 +1,90 @@
+//! What holds of any bytes: they are read, and are what the model takes, or they are refused.
+
+use super::*;
+use crate::config::{Cluster as Model, Service};
+
+/// Reads bytes by both dialects.
+///
+/// # Panics
+///
+/// If what is read is not sound.
+pub(in super::super) fn reads(kind: Kind, bytes: &[u8]) {
+    for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
+        let name = |name: &str| (name.to_owned(), name.to_owned());
+        let decoder = Decoder::new(Context {
+            dialect,
+            trusted: false,
+            providers: [name("default")].into(),
+            secrets: [name("default"), name("ROOTCA")].into(),
+        });
+        match decoder.decode(kind, bytes) {
+            Ok((name, resource)) => {
+                assert!(kind == Kind::Routes || !name.is_empty());
+                is_sound(&resource);
+                // The same again: notes have an order.
+                assert_eq!(decoder.decode(kind, bytes), Ok((name, resource)));
+            }
+            Err(Refused { name: _, reason }) => {
+                assert!(!reason.is_empty() && reason.len() < 32_768, "{reason}");
+                assert!(!reason.chars().any(char::is_control), "{reason:?}");
+            }
+        }
+    }
+}
+
+/// What is read is what the model takes.
+fn is_sound(resource: &Resource) {
+    match resource {
+        Resource::Cluster(cluster) => {
+            valid(&cluster.config, &cluster.name);
+            valid(&cluster.alone(), &cluster.name);
+            valid(&cluster.with(&Endpoints::default()), &cluster.name);
+        }
+        Resource::Endpoints(endpoints) => {
+            let cluster = Cluster {
+                name: "c".into(),
+                config: Model::default(),
+                endpoints: EndpointsFrom::Inline,
+                load_report: None,
+                sockets: Default::default(),
+                identities: Default::default(),
+                weighs_localities: true,
+                notes: Vec::new(),
+            };
+            valid(&cluster.with(endpoints), "c");
+        }
+        Resource::Routes(routes) => {
+            let listener = Listener {
+                name: "l".into(),
+                routes: RoutesFrom::Named("r".into()),
+                filters: Vec::new(),
+                policy: Default::default(),
+                address: None,
+                ignore_port: false,
+                notes: Vec::new(),
+            };
+            for host in &routes.hosts {
+                let service = listener.service(host);
+                let result = service.validate("s");
+                assert!(result.is_ok(), "{result:?}");
+            }
+            let _host = routes.host("a.b:80");
+        }
+        Resource::Listener(listener) => {
+            let mut services = vec![listener.without_routes()];
+            if let RoutesFrom::Inline(routes) = &listener.routes {
+                services.extend(routes.hosts.iter().map(|host| listener.service(host)));
+            }
+            for service in services {
+                let service: Service = service;
+                let result = service.validate("s");
+                assert!(result.is_ok(), "{result:?}");
+            }
+        }
+    }
+}
+
+fn valid(cluster: &Model, name: &str) {
+    let result = cluster.validate(name);
+    assert!(result.is_ok(), "{result:?}");
+}

@@ -1,0 +1,261 @@
+//! A control plane that speaks xDS drives HTTP calls. Over real streams and servers.
+#![cfg(feature = "xds")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tower_mesh::{
+    ErrorKind, Mesh,
+    control::xds::{Bootstrap, Server as Plane, Xds},
+    testing::xds::{AdsServer, CDS, EDS, LDS, RDS, Resource},
+};
+
+use support::{Server, failures, fetch, get, patience, storm};
+
+fn bootstrap(planes: &[&AdsServer], node: &str, delta: bool) -> Bootstrap {
+    let mut bootstrap = Bootstrap::builder().node_id(node);
+    for plane in planes {
+        bootstrap = bootstrap.server(Plane::insecure(plane.uri()).delta(delta));
+    }
+    bootstrap.build().unwrap()
+}
+
+fn mesh(plane: &AdsServer, node: &str) -> Mesh {
+    Mesh::builder().source(Xds::new(bootstrap(&[plane], node, false))).build().unwrap()
+}
+
+async fn body(mesh: &Mesh, name: &str) -> Result<String, tower_mesh::Error> {
+    let response = patience(fetch(&mesh.http(), get(&format!("http://{name}/")))).await?;
+    Ok(String::from_utf8_lossy(response.body().as_ref()).into_owned())
+}
+
+#[tokio::test]
+async fn a_name_is_looked_up_and_its_calls_arrive() {
+    for delta in [false, true] {
+        let server = Server::named("a").await;
+        let plane = AdsServer::start().await.unwrap();
+        plane.set(Resource::chain("users", [server.socket()]));
+        let bootstrap = bootstrap(&[&plane], "arrives", delta);
+        let mesh = Mesh::builder().source(Xds::new(bootstrap)).build().unwrap();
+        let client = mesh.client("users").unwrap();
+        patience(mesh.ready()).await.unwrap();
+        assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "a");
+        for url in [LDS, RDS, CDS, EDS] {
+            plane.until(|plane| plane.acks(url).len() == 1).await;
+            assert!(plane.nacks(url).is_empty());
+        }
+        let requests = plane.requests();
+        assert_eq!(requests.iter().filter(|it| it.node.is_some()).count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_changes_reaches_calls_and_none_is_lost() {
+    let (a, b) = (Server::named("a").await, Server::named("b").await);
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [a.socket()]));
+    let mesh = mesh(&plane, "changes");
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    let client = mesh.client("users").unwrap();
+    let calls = tokio::spawn(async move {
+        let mut all = Vec::new();
+        for _ in 0..40 {
+            all.extend(storm(8, 40, |_| fetch(&client, get("/"))).await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        all
+    });
+    // Other endpoints; then another cluster, which is on its way when the routes lead to it.
+    plane.set([Resource::endpoints("users-cluster", [b.socket()])]);
+    patience(async {
+        while body(&mesh, "users").await.unwrap() != "b" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    plane.silent_about(CDS, true);
+    plane.set([
+        Resource::routes("users-routes", [("users", "green")]),
+        Resource::cluster("green"),
+        Resource::endpoints("green", [a.socket()]),
+    ]);
+    plane.until(|plane| plane.acks(RDS).len() == 2).await;
+    assert_eq!(body(&mesh, "users").await.unwrap(), "b");
+    plane.silent_about(CDS, false);
+    patience(async {
+        while body(&mesh, "users").await.unwrap() != "a" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    // What is not needed any more is not asked for.
+    plane.until(|plane| plane.subscriptions(EDS) == [["green".to_owned()].into()]).await;
+    assert_eq!(failures(&calls.await.unwrap()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn weights_split_the_calls() {
+    let (a, b) = (Server::named("a").await, Server::named("b").await);
+    let plane = AdsServer::start().await.unwrap();
+    plane.set([
+        Resource::listener("users", "r"),
+        Resource::split("r", "*", [("blue", 3), ("green", 1)]),
+        Resource::cluster("blue"),
+        Resource::cluster("green"),
+        Resource::endpoints("blue", [a.socket()]),
+        Resource::endpoints("green", [b.socket()]),
+    ]);
+    let mesh = mesh(&plane, "split");
+    let client = mesh.client("users").unwrap();
+    let mut counts = BTreeMap::<String, u32>::new();
+    for answer in storm(8, 400, |_| fetch(&client, get("/"))).await {
+        let body = String::from_utf8_lossy(answer.unwrap().body().as_ref()).into_owned();
+        *counts.entry(body).or_default() += 1;
+    }
+    assert!((250..350).contains(&counts["a"]), "{counts:?}");
+}
+
+#[tokio::test]
+async fn calls_go_on_without_the_control_plane_and_it_is_heard_again() {
+    let (a, b) = (Server::named("a").await, Server::named("b").await);
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [a.socket()]));
+    let mesh = mesh(&plane, "without");
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    plane.stop();
+    let client = mesh.client("users").unwrap();
+    let answers = storm(8, 200, |_| fetch(&client, get("/"))).await;
+    assert_eq!(failures(&answers), Vec::<String>::new());
+    plane.set([Resource::endpoints("users-cluster", [b.socket()])]);
+    plane.resume().await.unwrap();
+    patience(async {
+        while body(&mesh, "users").await.unwrap() != "b" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_that_the_plane_does_not_know_fails_and_says_who_said_so() {
+    let plane = AdsServer::start().await.unwrap();
+    let bootstrap = bootstrap(&[&plane], "nobody", true);
+    let mesh = Mesh::builder().source(Xds::new(bootstrap)).build().unwrap();
+    let error = body(&mesh, "users").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownService, "{error}");
+    let said = error.to_string();
+    for word in ["LDS resource `users`", "node `nobody`", &plane.uri()] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_route_to_a_cluster_that_is_not_there_fails_at_once_and_names_it() {
+    let server = Server::named("a").await;
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [server.socket()]));
+    let bootstrap = bootstrap(&[&plane], "lost", true);
+    let mesh = Mesh::builder().source(Xds::new(bootstrap)).build().unwrap();
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    plane.set([Resource::routes("users-routes", [("*", "lost")])]);
+    let error = patience(async {
+        loop {
+            match body(&mesh, "users").await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(error) => return error,
+            }
+        }
+    })
+    .await;
+    assert!(error.to_string().contains("CDS resource `lost`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_bad_update_is_refused_and_the_last_good_one_stays() {
+    let server = Server::named("a").await;
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [server.socket()]));
+    let mesh = mesh(&plane, "refuses");
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    plane.set([Resource::encoded(RDS, "users-routes", *b"\xff\xff\xff")]);
+    plane.until(|plane| !plane.nacks(RDS).is_empty()).await;
+    assert!(plane.nacks(RDS)[0].error.as_ref().unwrap().contains("users-routes"));
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    let described = mesh.describe().to_string();
+    assert!(described.contains("RDS resource users-routes"), "{described}");
+    // It is well again.
+    plane.set([Resource::routes("users-routes", [("users", "users-cluster")])]);
+    patience(async {
+        while mesh.describe().to_string().contains("RDS resource users-routes") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_meshes_of_a_process_share_one_stream() {
+    let server = Server::named("a").await;
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [server.socket()]));
+    let meshes = [mesh(&plane, "shared"), mesh(&plane, "shared"), mesh(&plane, "shared")];
+    for mesh in &meshes {
+        assert_eq!(body(mesh, "users").await.unwrap(), "a");
+    }
+    assert_eq!((plane.streams(), plane.connections()), (1, 1));
+    drop(meshes);
+    plane.until(|plane| plane.streams() == 0 && plane.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_calls_is_forgotten_and_looked_up_again() {
+    let server = Server::named("a").await;
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [server.socket()]));
+    plane.set(Resource::chain("orders", [server.socket()]));
+    let source = Xds::new(bootstrap(&[&plane], "idle", false));
+    let source = source.unused_after(Duration::from_millis(1500));
+    let mesh = Mesh::builder().source(source).build().unwrap();
+    assert_eq!(body(&mesh, "orders").await.unwrap(), "a");
+    let client = mesh.client("users").unwrap();
+    assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "a");
+    patience(async {
+        while mesh.describe().to_string().contains("users-cluster") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "a");
+}
+
+#[tokio::test]
+async fn what_the_plane_is_silent_about_the_code_may_say() {
+    let server = Server::named("a").await;
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [server.socket()]));
+    let mesh = Mesh::builder()
+        .source(Xds::new(bootstrap(&[&plane], "overlay", false)))
+        .service("users", |s| s.timeout(Duration::from_millis(1234)))
+        .build()
+        .unwrap();
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    assert!(mesh.describe().to_string().contains("1.234s"), "{}", mesh.describe());
+}
+
+#[tokio::test]
+async fn the_next_server_is_asked_when_the_first_is_not_there() {
+    let server = Server::named("a").await;
+    let (gone, plane) = (AdsServer::start().await.unwrap(), AdsServer::start().await.unwrap());
+    gone.stop();
+    plane.set(Resource::chain("users", [server.socket()]));
+    let bootstrap = bootstrap(&[&gone, &plane], "fallback", false);
+    let mesh = Mesh::builder().source(Xds::new(bootstrap)).build().unwrap();
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+}
