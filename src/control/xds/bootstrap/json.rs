@@ -82,7 +82,7 @@ impl<'a> Field<'a> {
     /// The field of this name, if it is there. `null` is not, as in proto3.
     fn get(&self, name: &str) -> Option<Self> {
         let value = self.value.get(name).filter(|value| !value.is_null())?;
-        Some(Field { path: self.path_of(name), value })
+        Some(Self { path: self.path_of(name), value })
     }
 
     fn path_of(&self, name: &str) -> String {
@@ -115,7 +115,7 @@ impl<'a> Field<'a> {
             self.refuse(errors, "must be a list");
             return Vec::new();
         };
-        let item = |(index, value)| Field { path: format!("{}[{index}]", self.path), value };
+        let item = |(index, value)| Self { path: format!("{}[{index}]", self.path), value };
         list.iter().enumerate().map(item).collect()
     }
 
