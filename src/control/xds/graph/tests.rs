@@ -31,7 +31,6 @@ fn listener(name: &str, from: RoutesFrom) -> Resource {
         filters: Vec::new(),
         policy: config::Policy::default(),
         address: None,
-        ignore_port: false,
         notes: Vec::new(),
     }))
 }
