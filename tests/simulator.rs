@@ -165,7 +165,7 @@ fn a_hedge_takes_the_stragglers_out_of_the_tail_and_sends_no_more_than_its_share
         (phase.quantile(0.995), phase.extra())
     };
     let (alone, none) = look(Extra::None);
-    assert_eq!(none, 0.0);
+    assert!(none < f64::EPSILON, "{none}");
     assert!(alone > 150 * MS, "half of the stragglers are above it: {} ms", alone / MS);
     let (hedged, extra) = look(Extra::Hedge(2.0));
     assert!(hedged < alone / 3, "{} of {} ms", hedged / MS, alone / MS);

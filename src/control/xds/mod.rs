@@ -33,6 +33,7 @@
 mod ads;
 mod bootstrap;
 mod client;
+mod decode;
 mod graph;
 mod kind;
 mod resource;
