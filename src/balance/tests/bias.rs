@@ -59,7 +59,7 @@ fn failing_at_times(policy: &Balancer) -> f64 {
     let calls = Cell::new(0);
     sim.closed(3_000, 12, |number| {
         calls.set(calls.get() + u32::from(number == 1));
-        let fails = number == 1 && calls.get() % 10 == 0;
+        let fails = number == 1 && calls.get().is_multiple_of(10);
         (MILLI, if fails { Outcome::Failure } else { Outcome::Success })
     });
     sim.share(1)

@@ -124,7 +124,7 @@ mod tests {
         #[test]
         fn a_canonical_name_is_its_own(name in "(xdstp://a/envoy.config.cluster.v3.Cluster/)?[a-c/?&=#*]{0,12}") {
             if let Ok(name) = Name::read(Kind::Cluster, &name) {
-                prop_assert_eq!(Name::read(Kind::Cluster, &name.canonical), Ok(name.clone()));
+                prop_assert_eq!(Name::read(Kind::Cluster, &name.canonical), Ok(name));
             }
         }
     }

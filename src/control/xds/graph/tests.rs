@@ -32,6 +32,7 @@ fn listener(name: &str, from: RoutesFrom) -> Resource {
         policy: config::Policy::default(),
         address: None,
         notes: Vec::new(),
+        ignore_port: false,
     }))
 }
 

@@ -12,7 +12,8 @@ mod outbox;
 #[cfg(feature = "_tls")]
 mod secrets;
 mod shared;
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
+#[cfg(feature = "testing")]
 mod tests;
 mod token;
 

@@ -31,7 +31,7 @@ fn federation_resource_context_param_order() {
         let second = format!("xdstp://a/{of_type}/x?b=2&a=1");
         bed.watch(kind, &second);
         let sent = bed.sent();
-        assert_eq!(sent[0].resource_names, [first.clone()], "one order");
+        assert_eq!(sent[0].resource_names, std::slice::from_ref(&first), "one order");
         bed.answer_from(1, kind, "1", "n", &[(&second, "v1")]);
         assert_eq!(
             bed.told(),

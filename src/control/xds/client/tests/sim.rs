@@ -47,6 +47,7 @@ struct Stream {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what is wrong with it, each by itself")]
 pub(super) struct Server {
     pub(super) world: World,
     pub(super) is_up: bool,

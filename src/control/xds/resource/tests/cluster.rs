@@ -277,7 +277,7 @@ fn validate_cluster_with_outlier_detection() {
     refuses(with(&|it| it.base_ejection_time = seconds(315_576_000_001)), "base_ejection_time");
     for nanos in [-1, 1_000_000_000, i32::MAX] {
         let time = Some(protobuf::Duration { seconds: 1, nanos });
-        refuses(with(&|it| it.interval = time.clone()), "interval = 1s ");
+        refuses(with(&|it| it.interval = time), "interval = 1s ");
     }
     refuses(with(&|it| it.max_ejection_percent = wrapped(150)), "max_ejection_percent = 150");
     refuses(with(&|it| it.enforcing_success_rate = wrapped(101)), "enforcing_success_rate = 101");

@@ -142,20 +142,20 @@ proptest! {
     fn any_times(seconds in any::<i64>(), nanos in any::<i32>()) {
         let time = Some(protobuf::Duration { seconds, nanos });
         let mut pb = eds("c");
-        pb.connect_timeout = time.clone();
+        pb.connect_timeout = time;
         pb.outlier_detection = Some(envoy_types::pb::envoy::config::cluster::v3::OutlierDetection {
-            interval: time.clone(),
-            base_ejection_time: time.clone(),
-            max_ejection_time: time.clone(),
+            interval: time,
+            base_ejection_time: time,
+            max_ejection_time: time,
             ..Default::default()
         });
         reads(Kind::Cluster, &pb.encode_to_vec());
         let mut action = to("c");
-        action.timeout = time.clone();
-        action.idle_timeout = time.clone();
-        action.max_grpc_timeout = time.clone();
+        action.timeout = time;
+        action.idle_timeout = time;
+        action.max_grpc_timeout = time;
         action.retry_policy = Some(envoy_types::pb::envoy::config::route::v3::RetryPolicy {
-            per_try_timeout: time.clone(),
+            per_try_timeout: time,
             per_try_idle_timeout: time,
             ..Default::default()
         });

@@ -262,7 +262,7 @@ fn actions_that_are_not_known() {
     };
     let mut pb = configuration(vec![host(&["*"], vec![of(Some(plugin()))])]);
     pb.cluster_specifier_plugins =
-        vec![ClusterSpecifierPlugin { extension: Some(extension.clone()), is_optional: true }];
+        vec![ClusterSpecifierPlugin { extension: Some(extension), is_optional: true }];
     assert_eq!(proxyless().routes(&pb).unwrap().hosts[0].routes.len(), 0);
     pb.cluster_specifier_plugins[0].is_optional = false;
     refuses(proxyless().routes(&pb), "cluster_specifier_plugins = p: not supported yet");
@@ -317,8 +317,7 @@ fn good_with_retry_policy() {
     refuses(with(&|it| it.num_retries = wrapped(0)), "retry_policy.num_retries = 0");
     let back_off = |base: Option<protobuf::Duration>, most: Option<protobuf::Duration>| {
         with(&|it| {
-            it.retry_back_off =
-                Some(RetryBackOff { base_interval: base.clone(), max_interval: most.clone() });
+            it.retry_back_off = Some(RetryBackOff { base_interval: base, max_interval: most });
         })
     };
     refuses(back_off(None, None), "retry_back_off.base_interval = none");

@@ -123,6 +123,7 @@ struct Seen(BTreeSet<(String, String)>);
 
 impl Seen {
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "it is made for this")]
     fn is(&mut self, section: &str, field: &str, result: Result<Vec<String>, String>) {
         let verdict = rows()[section][field].clone();
         match (verdict.as_str(), &result) {
@@ -170,7 +171,7 @@ fn of_clusters(seen: &mut Seen) {
     of("alt_stat_name", &|it| it.alt_stat_name = "x".into());
     of("upstream_bind_config", &|it| it.upstream_bind_config = Some(BindConfig::default()));
     of("per_connection_buffer_limit_bytes", &|it| {
-        it.per_connection_buffer_limit_bytes = wrapped(1)
+        it.per_connection_buffer_limit_bytes = wrapped(1);
     });
     of("preconnect_policy", &|it| it.preconnect_policy = Some(PreconnectPolicy::default()));
     of("upstream_config", &|it| it.upstream_config = Some(extension()));
@@ -228,7 +229,7 @@ fn of_tls(seen: &mut Seen) {
         seen.is("CommonTlsContext", field, result);
     };
     of("custom_tls_certificate_selector", &|it| {
-        it.custom_tls_certificate_selector = Some(extension())
+        it.custom_tls_certificate_selector = Some(extension());
     });
     of("tls_certificate_certificate_provider", &|it| {
         it.tls_certificate_certificate_provider = Some(CertificateProvider::default());
@@ -248,7 +249,7 @@ fn of_tls(seen: &mut Seen) {
     of("verify_certificate_spki", &|it| it.verify_certificate_spki = one());
     of("verify_certificate_hash", &|it| it.verify_certificate_hash = one());
     of("require_signed_certificate_timestamp", &|it| {
-        it.require_signed_certificate_timestamp = yes()
+        it.require_signed_certificate_timestamp = yes();
     });
     of("crl", &|it| it.crl = Some(DataSource::default()));
     of("trust_chain_verification", &|it| it.trust_chain_verification = 1);

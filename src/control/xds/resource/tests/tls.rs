@@ -298,7 +298,7 @@ fn without_names_the_one_that_is_asked_for_is_expected() {
     validation.match_typed_subject_alt_names.clear();
     let mut context = tls(validation);
     context.sni = "api.example".into();
-    let security = read(context.clone()).unwrap();
+    let security = read(context).unwrap();
     assert_eq!(security.identities, [IdentityMatch::Exact("api.example".into())]);
     // And it takes the place of others where that is said.
     let mut context = tls(trusting());
@@ -355,7 +355,7 @@ fn metadata_of_an_endpoint_chooses_its_socket() {
         choice(&[("tlsMode", "istio")], pack_any(mutual())),
         choice(&[], pack_any(RawBuffer {})),
     ];
-    let pb = PbCluster { transport_socket_matches: matches.clone(), ..eds("c") };
+    let pb = PbCluster { transport_socket_matches: matches, ..eds("c") };
     let cluster = sidecar().cluster(&pb).unwrap();
     let security = cluster.config.security.as_ref().unwrap();
     assert_eq!(security.mode, Some(SecurityMode::Mutual));

@@ -68,7 +68,7 @@ async fn whoever_cannot_be_asked_is_named_at_once() {
     let address = port.local_addr().unwrap();
     let other = tokio::spawn(async move {
         while let Ok(accepted) = port.accept().await {
-            drop(accepted)
+            drop(accepted);
         }
     });
     let mut mesh = Mesh::to([Server::insecure(address.to_string())]);
