@@ -83,6 +83,7 @@ impl Inner {
 
     fn make_guard(
         &self,
+        #[cfg_attr(not(feature = "rls"), expect(unused_variables, reason = "who others ask"))]
         state: &mut State,
         cell: &ServiceCell,
         place: &Place,

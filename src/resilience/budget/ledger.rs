@@ -50,7 +50,6 @@ impl<const SLOTS: usize> Ledger<SLOTS> {
     }
 
     /// When the newest slot that has been seen began: about the last use.
-    #[cfg(any(feature = "dns", test))]
     pub(super) fn used(&self) -> u64 {
         self.slot.load(Ordering::Acquire).saturating_mul(self.slot_nanos)
     }
