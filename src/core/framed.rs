@@ -1,6 +1,8 @@
 //! The frame of a gRPC message: a byte that says whether it is compressed, four that say how long it is.
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+#[cfg(feature = "orca")]
+use bytes::Buf as _;
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 const PREFIX: usize = 5;
 

@@ -109,9 +109,10 @@ impl Xds {
     }
 
     fn decoder(bootstrap: &Bootstrap) -> Decoder {
-        let providers = bootstrap.certificate_providers.keys();
-        let providers: BTreeMap<String, String> =
-            providers.map(|instance| (instance.clone(), publish::identity(instance))).collect();
+        let providers = bootstrap.certificate_providers.iter();
+        let providers: BTreeMap<String, String> = providers
+            .map(|(instance, files)| (instance.clone(), publish::identity(instance, files)))
+            .collect();
         let dialect = match bootstrap.dialect {
             Dialect::Proxyless => resource::Dialect::Proxyless,
             Dialect::Sidecar => resource::Dialect::Sidecar,
@@ -268,7 +269,11 @@ impl Running {
 }
 
 fn lack(trouble: &Trouble) -> Lack {
-    let does_not_exist =
-        matches!(trouble.cause, Cause::Absent(_) | Cause::Removed | Cause::Expired);
-    Lack { reason: trouble.to_string().into(), does_not_exist }
+    let does_not_exist = matches!(
+        trouble.cause,
+        // gRPC's NOT_FOUND.
+        Cause::Absent(_) | Cause::Removed | Cause::Expired | Cause::Denied { code: 5, .. }
+    );
+    let is_transient = matches!(trouble.cause, Cause::Unanswered(_) | Cause::Unreachable(_));
+    Lack { reason: trouble.to_string().into(), does_not_exist, is_transient }
 }

@@ -43,6 +43,8 @@ pub(crate) type Id = (Kind, Arc<str>);
 pub(crate) struct Lack {
     pub(crate) reason: Arc<str>,
     pub(crate) does_not_exist: bool,
+    /// Nobody could be asked: it says nothing about the thing.
+    pub(crate) is_transient: bool,
 }
 
 /// What is to be done.
@@ -88,6 +90,8 @@ pub(crate) struct Graph {
     /// What was published last, by the cluster's name.
     published: BTreeMap<Arc<str>, Published>,
     dirty_roots: BTreeSet<Arc<str>>,
+    /// Those whose target is to be published though it is the same.
+    again: BTreeSet<Arc<str>>,
     dirty_clusters: BTreeSet<Arc<str>>,
     removed_roots: Vec<Arc<str>>,
     todo: VecDeque<Do>,
@@ -133,7 +137,13 @@ enum Published {
 impl Graph {
     /// A name is asked for: its listener, and the authority whose virtual host counts.
     pub(crate) fn ask(&mut self, name: &str, listener: &str, authority: &str) {
-        if self.roots.contains_key(name) {
+        if let Some((name, root)) = self.roots.get_key_value(name) {
+            // Who asks again is answered again.
+            if root.is_complete {
+                let name = Arc::clone(name);
+                self.again.insert(Arc::clone(&name));
+                self.dirty_roots.insert(name);
+            }
             return;
         }
         let name: Arc<str> = name.into();
@@ -153,6 +163,7 @@ impl Graph {
     pub(crate) fn forget(&mut self, name: &str) {
         let Some((name, root)) = self.roots.remove_entry(name) else { return };
         self.dirty_roots.remove(&name);
+        self.again.remove(&name);
         for id in &root.needs {
             self.unused(id, &name);
         }
@@ -232,7 +243,12 @@ impl Graph {
     /// Finds out what a root needs, and what is to be published of it, if that is something else.
     fn look(&mut self, name: &Arc<str>) -> Option<Target> {
         let root = self.roots.get_mut(name)?;
-        let Walked { needs, target } = walk::walk(&self.known, &root.listener, &root.authority);
+        let Walked { needs, target } = walk::walk(
+            &self.known,
+            &root.listener,
+            &root.authority,
+            matches!(root.published, Some(Target::Service(_))),
+        );
         root.is_complete = target.is_some();
         let before: BTreeSet<Id> = root.needs.union(&root.published_needs).cloned().collect();
         if target.is_some() {
@@ -249,7 +265,8 @@ impl Graph {
             }
         }
         root.needs = needs;
-        let target = target.filter(|target| root.published.as_ref() != Some(target));
+        let is_asked = target.is_some() && self.again.remove(name);
+        let target = target.filter(|it| is_asked || root.published.as_ref() != Some(it));
         if let Some(target) = &target {
             root.published = Some(target.clone());
         }

@@ -63,7 +63,7 @@ fn endpoints(name: &str, addresses: &[&str]) -> Resource {
 }
 
 fn lack(reason: &str) -> Lack {
-    Lack { reason: reason.into(), does_not_exist: true }
+    Lack { reason: reason.into(), does_not_exist: true, is_transient: false }
 }
 
 impl World {
@@ -239,6 +239,29 @@ fn routes_to_a_cluster_that_is_on_its_way_wait_and_take_nothing_away() {
             "unwatch EDS blue"
         ]
     );
+}
+
+#[test]
+fn a_plane_that_dies_amid_a_change_takes_nothing_away() {
+    let mut world = World::known("users", "blue");
+    world.tell(Resource::Routes(routes("r", &["green"])));
+    let away = Lack { reason: "away".into(), does_not_exist: false, is_transient: true };
+    world.graph.told(Kind::Cluster, "green", Err(away.clone()));
+    world.settle();
+    assert_eq!(world.leads("users"), Some(vec!["blue"]));
+    world.tell(eds("green"));
+    world.graph.told(Kind::Endpoints, "green", Err(away));
+    world.settle();
+    assert_eq!(world.leads("users"), Some(vec!["blue"]));
+    world.tell(endpoints("green", &["10.0.0.2:80"]));
+    assert_eq!(world.leads("users"), Some(vec!["green"]));
+}
+
+#[test]
+fn who_asks_again_is_answered_again() {
+    let mut world = World::known("users", "blue");
+    world.ask("users");
+    assert_eq!(world.done, ["service users"]);
 }
 
 #[test]

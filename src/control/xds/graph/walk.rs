@@ -23,12 +23,19 @@ pub(super) struct Walked {
 
 struct Walk<'a> {
     known: &'a Known,
+    serves: bool,
     needs: BTreeSet<Id>,
     is_complete: bool,
 }
 
-pub(super) fn walk(known: &Known, listener: &Arc<str>, authority: &Arc<str>) -> Walked {
-    let mut walk = Walk { known, needs: BTreeSet::new(), is_complete: true };
+/// Of one that `serves`, what nobody can be asked for is waited for: what is in use stays.
+pub(super) fn walk(
+    known: &Known,
+    listener: &Arc<str>,
+    authority: &Arc<str>,
+    serves: bool,
+) -> Walked {
+    let mut walk = Walk { known, serves, needs: BTreeSet::new(), is_complete: true };
     let target = walk.target(listener, authority);
     Walked { target: target.filter(|_| walk.is_complete), needs: walk.needs }
 }
@@ -40,6 +47,7 @@ impl Walk<'_> {
         self.needs.insert((Kind::Listener, Arc::clone(listener)));
         let listener = match self.known.listener(listener)? {
             Ok(listener) => listener,
+            Err(lack) if self.waits(lack) => return None,
             Err(lack) => return Some(Target::Nothing(lack.clone())),
         };
         let routes = match &listener.routes {
@@ -48,6 +56,7 @@ impl Walk<'_> {
                 self.needs.insert((Kind::Routes, Arc::clone(name)));
                 match self.known.routes(name)? {
                     Ok(routes) => routes,
+                    Err(lack) if self.waits(lack) => return None,
                     // The name is known; where it leads is not.
                     Err(lack) => {
                         let lack = Lack { does_not_exist: false, ..lack.clone() };
@@ -61,7 +70,11 @@ impl Walk<'_> {
                 "RDS resource {}: none of its virtual hosts is for the authority {authority}",
                 routes.name
             );
-            return Some(Target::Nothing(Lack { reason: reason.into(), does_not_exist: false }));
+            return Some(Target::Nothing(Lack {
+                reason: reason.into(),
+                does_not_exist: false,
+                is_transient: false,
+            }));
         };
         for cluster in host.clusters().into_iter().chain(listener.clusters()) {
             self.cluster(&Arc::from(cluster), DEEPEST);
@@ -71,6 +84,10 @@ impl Walk<'_> {
         Some(Target::Service(Service { listener, routes, authority }))
     }
 
+    fn waits(&self, lack: &Lack) -> bool {
+        self.serves && lack.is_transient
+    }
+
     fn cluster(&mut self, name: &Arc<str>, left: usize) {
         // One that leads back to itself is met once.
         if !self.needs.insert((Kind::Cluster, Arc::clone(name))) || left == 0 {
@@ -78,12 +95,15 @@ impl Walk<'_> {
         }
         match self.known.cluster(name) {
             None => self.is_complete = false,
-            Some(Err(_)) => {}
+            Some(Err(lack)) => self.is_complete &= !self.waits(lack),
             Some(Ok(cluster)) => {
                 if let Some(endpoints) = filled_from(cluster) {
                     self.needs.insert((Kind::Endpoints, Arc::clone(endpoints)));
-                    self.is_complete &=
-                        !matches!(self.known.endpoints_of(cluster), Filling::Awaited);
+                    self.is_complete &= match self.known.endpoints_of(cluster) {
+                        Filling::Awaited => false,
+                        Filling::Known(Err(lack)) => !self.waits(&lack),
+                        Filling::Known(Ok(_)) | Filling::Elsewhere => true,
+                    };
                 }
                 if let EndpointsFrom::Aggregate(names) = &cluster.endpoints {
                     for name in names {

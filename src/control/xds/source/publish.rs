@@ -16,15 +16,19 @@ use crate::{
     discover::Publisher,
 };
 
-/// What the mesh calls the files of a certificate provider: other names than those of other sources.
-pub(super) fn identity(instance: &str) -> String {
-    format!("xds.{instance}")
+/// What the mesh calls the files of a certificate provider: another name than that of other sources,
+/// and of other files that another control plane calls the same.
+pub(super) fn identity(instance: &str, files: &IdentityFiles) -> String {
+    let hash = twox_hash::XxHash64::oneshot(0, format!("{files:?}").as_bytes());
+    format!("xds.{instance}.{hash:016x}")
 }
 
 pub(super) struct Publish {
     publisher: Publisher,
     /// The clusters that name files of their own, and the names of these.
     files: BTreeMap<Arc<str>, BTreeSet<String>>,
+    /// The one spelling of each cluster's name: to the mesh, case counts for nothing.
+    spelled: BTreeMap<String, Arc<str>>,
     /// What is reported of resources whose last good state is in use.
     ambient: BTreeMap<Id, String>,
 }
@@ -33,27 +37,42 @@ pub(super) struct Publish {
 
 impl Publish {
     pub(super) fn new(publisher: Publisher) -> Self {
-        Self { publisher, files: BTreeMap::new(), ambient: BTreeMap::new() }
+        let (files, spelled, ambient) = Default::default();
+        Self { publisher, files, spelled, ambient }
     }
 
     /// The files of the bootstrap's certificate providers.
     pub(super) fn identities(&self, providers: &BTreeMap<String, IdentityFiles>) {
         for (instance, files) in providers {
             // What is wrong with it is reported by its name.
-            drop(self.publisher.identity(&identity(instance), files.clone()));
+            drop(self.publisher.identity(&identity(instance, files), files.clone()));
         }
     }
 
     pub(super) fn publish(&mut self, wanted: Do) {
+        let cluster = match &wanted {
+            Do::Cluster { cluster, .. } => Some((&cluster.name, false)),
+            Do::NoCluster { name, .. } => Some((name, false)),
+            Do::RemoveCluster(name) => Some((name, true)),
+            _ => None,
+        };
+        if let Some((name, is_over)) = cluster
+            && !self.spells(&Arc::clone(name), is_over)
+        {
+            return;
+        }
         let publisher = &self.publisher;
         match wanted {
             Do::Watch(_) | Do::Unwatch(_) => {}
             Do::Cluster { cluster, endpoints } => {
-                self.name_files(&cluster);
+                let before = self.name_files(&cluster);
                 let name = &*cluster.name;
                 // Whatever the mesh refuses of it, it reports.
                 match endpoints {
-                    None => drop(self.publisher.cluster(name, cluster.alone())),
+                    None => {
+                        drop(self.publisher.cluster(name, cluster.alone()));
+                        self.publisher.accepted(of_endpoints(name));
+                    }
                     Some(Ok(endpoints)) => {
                         drop(self.publisher.cluster(name, cluster.with(&endpoints)));
                         self.publisher.accepted(of_endpoints(name));
@@ -64,10 +83,12 @@ impl Publish {
                         self.publisher.refused(of_endpoints(name), &*lack.reason);
                     }
                 }
+                // Only now: what it was secured by until now may have been in use.
+                self.drop_files(before);
             }
             Do::NoCluster { name, lack } => {
                 publisher.remove_cluster(&name);
-                publisher.refused(format!("cluster {name}"), &*lack.reason);
+                publisher.refused(format!("cluster {}", name.to_ascii_lowercase()), &*lack.reason);
                 self.forget_files(&name);
             }
             Do::RemoveCluster(name) => {
@@ -90,6 +111,28 @@ impl Publish {
         }
     }
 
+    /// Whether a cluster is called as the others of this name: one that differs from another in case only
+    /// would take its place.
+    fn spells(&mut self, name: &Arc<str>, is_over: bool) -> bool {
+        let lower = name.to_ascii_lowercase();
+        let part = part(Kind::Cluster, name);
+        match self.spelled.get(&lower) {
+            Some(other) if other != name => {
+                if is_over {
+                    self.publisher.accepted(part);
+                } else {
+                    let why = format!("its name differs from that of `{other}` in case only");
+                    self.publisher.refused(part, why);
+                }
+                return false;
+            }
+            Some(_) if is_over => drop(self.spelled.remove(&lower)),
+            Some(_) => {}
+            None => drop(self.spelled.insert(lower, Arc::clone(name))),
+        }
+        true
+    }
+
     /// Something is wrong with a resource whose last good state is in use.
     pub(super) fn ambient(&mut self, trouble: &Trouble) {
         let part = part(trouble.kind, &trouble.name);
@@ -104,18 +147,17 @@ impl Publish {
         }
     }
 
-    /// Makes the files known that a cluster names itself.
-    fn name_files(&mut self, cluster: &Cluster) {
+    /// Makes the files known that a cluster names itself; those that it named before.
+    fn name_files(&mut self, cluster: &Cluster) -> Option<BTreeSet<String>> {
         for (name, files) in &cluster.identities {
             drop(self.publisher.identity(name, files.clone()));
         }
         let now: BTreeSet<String> = cluster.identities.keys().cloned().collect();
-        let before = if now.is_empty() {
+        if now.is_empty() {
             self.files.remove(&cluster.name)
         } else {
             self.files.insert(Arc::clone(&cluster.name), now)
-        };
-        self.drop_files(before);
+        }
     }
 
     fn forget_files(&mut self, cluster: &Arc<str>) {
@@ -133,7 +175,7 @@ impl Publish {
 }
 
 fn of_endpoints(cluster: &str) -> String {
-    format!("endpoints of cluster {cluster}")
+    format!("endpoints of cluster {}", cluster.to_ascii_lowercase())
 }
 
 /// What a report calls a resource: what it defines is not refused by it.

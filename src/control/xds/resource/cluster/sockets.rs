@@ -148,8 +148,17 @@ pub(super) fn sockets(
         let matches: Vec<_> = matches.iter().map(|(labels, it)| (labels.clone(), it)).collect();
         Sockets::of_nothing(&matches, &otherwise)
     };
-    // DNS has no metadata: one socket is all there is.
-    if matches!(config.discovery, Some(Discovery::Dns(_))) || all().count() == 1 {
+    let is_dns = matches!(config.discovery, Some(Discovery::Dns(_)));
+    // What DNS finds has no metadata; one that asks for a socket by it would get another, or none.
+    if is_dns && !matches.is_empty() && chooses(pb) {
+        return walk.refuse(
+            "transport_socket_matches",
+            format!("{} of them", matches.len()),
+            "cannot be chosen by the metadata of an endpoint that DNS finds",
+        );
+    }
+    // One socket is all there is.
+    if is_dns || all().count() == 1 {
         config.security = match nothing {
             Read::Plain => None,
             Read::Tls(tls) => Some(protocols(walk, config, &tls.security)),
@@ -325,4 +334,16 @@ fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<&str>) -> Re
             "says nobody whom to expect: give a name, or `sni`",
         ),
     }
+}
+
+/// Whether an endpoint asks for one of the sockets by its metadata.
+fn chooses(pb: &Pb) -> bool {
+    let groups = pb.load_assignment.iter().flat_map(|it| &it.endpoints);
+    let mut all = groups.flat_map(|group| &group.lb_endpoints);
+    all.any(|endpoint| {
+        endpoint.metadata.as_ref().is_some_and(|metadata| {
+            metadata.filter_metadata.contains_key(NAMESPACE)
+                || metadata.typed_filter_metadata.contains_key(NAMESPACE)
+        })
+    })
 }

@@ -384,6 +384,33 @@ fn metadata_of_an_endpoint_chooses_its_socket() {
     );
 }
 
+/// Else it would be spoken to in plaintext, as the match without labels says.
+#[test]
+fn a_name_that_asks_for_a_socket_by_metadata_is_refused() {
+    let choice = |labels: &[(&str, &str)], any: Any| TransportSocketMatch {
+        name: "n".into(),
+        r#match: Some(fields(labels)),
+        transport_socket: Some(socket_of(any)),
+    };
+    let mut name = endpoint("a.example", 80);
+    let of = |name| PbCluster {
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into())),
+        load_assignment: Some(assignment(
+            "c",
+            vec![LocalityLbEndpoints { lb_endpoints: vec![name], ..Default::default() }],
+        )),
+        transport_socket_matches: vec![
+            choice(&[("tlsMode", "istio")], pack_any(mutual())),
+            choice(&[], pack_any(RawBuffer {})),
+        ],
+        eds_cluster_config: None,
+        ..eds("c")
+    };
+    assert!(sidecar().cluster(&of(name.clone())).is_ok());
+    name.metadata = Some(metadata("envoy.transport_socket_match", &[("tlsMode", "istio")]));
+    refuses(sidecar().cluster(&of(name)), "cannot be chosen by the metadata of an endpoint");
+}
+
 fn tls_of_system() -> UpstreamTlsContext {
     tls(CertificateValidationContext {
         system_root_certs: Some(SystemRootCerts {}),
