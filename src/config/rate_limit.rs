@@ -157,7 +157,7 @@ pub struct RateDescriptor {
     pub parts: Vec<DescriptorPart>,
     /// The stage. Default: 0. Range: 0..=10.
     pub stage: Option<u32>,
-    /// The runtime key that turns it off. Not supported: a mesh has no runtime keys.
+    /// The runtime key that turns it off. Not supported: rate limits ask no runtime key.
     pub disable_key: Option<String>,
     /// What a request counts for. Default: 1. Range: to 1000000000 (Envoy).
     pub hits: Option<u64>,

@@ -165,7 +165,7 @@ impl Checker {
             self.refuse("hits", hits, "must be at most 1000000000");
         }
         if let Some(key) = disable_key {
-            self.refuse("disable_key", key, "not supported yet: a mesh has no runtime keys");
+            self.refuse("disable_key", key, "not supported yet: rate limits ask no runtime key");
         }
     }
 

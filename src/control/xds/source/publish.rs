@@ -128,6 +128,8 @@ impl Publish {
             }
             Some(_) if is_over => drop(self.spelled.remove(&lower)),
             Some(_) => {}
+            // It was refused for one that has gone since.
+            None if is_over => self.publisher.accepted(part),
             None => drop(self.spelled.insert(lower, Arc::clone(name))),
         }
         true
