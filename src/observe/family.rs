@@ -77,6 +77,7 @@ pub(crate) enum Metric {
     ConnectionsFailed,
     ConnectionsClosed,
     DiscoveryAge,
+    CacheAge,
     ConfigApplied,
     ConfigRefused,
     ConfigBad,
@@ -94,7 +95,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 41] = [
+    pub(crate) const ALL: [Self; 42] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -131,6 +132,7 @@ impl Metric {
         Self::ConnectionsFailed,
         Self::ConnectionsClosed,
         Self::DiscoveryAge,
+        Self::CacheAge,
         Self::ConfigApplied,
         Self::ConfigRefused,
         Self::ConfigBad,
@@ -354,6 +356,12 @@ impl Metric {
                 Gauge,
                 "s",
                 "Time since a source, or the DNS of a cluster, last said, or confirmed, what it knows",
+            ),
+            Self::CacheAge => (
+                "mesh.client.discovery.cache.age",
+                Gauge,
+                "s",
+                "Time since what a source uses of its cache on disk was last known to be so, while it does",
             ),
             Self::ConfigApplied => (
                 "mesh.client.config.applied",

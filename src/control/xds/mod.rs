@@ -32,6 +32,7 @@
 
 mod ads;
 mod bootstrap;
+mod cache;
 mod client;
 mod decode;
 mod graph;

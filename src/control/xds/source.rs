@@ -1,10 +1,12 @@
 //! The source: it asks for the names that the mesh is asked for, and publishes what they lead to.
 
+mod leftover;
 mod names;
 mod publish;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -13,9 +15,10 @@ use std::{
 use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 
-use self::{names::Names, publish::Publish};
+use self::{leftover::Leftover, names::Names, publish::Publish};
 use super::{
     bootstrap::{Bootstrap, Dialect},
+    cache,
     client::{Cause, Trouble, Watched},
     graph::{Do, Graph, Lack},
     kind::Kind,
@@ -55,6 +58,8 @@ pub struct Xds {
     bootstrap: Arc<Bootstrap>,
     names: Names,
     unused: Duration,
+    cache: Option<PathBuf>,
+    cache_max_age: Option<Duration>,
 }
 
 /// How long a name that nobody calls is followed.
@@ -71,6 +76,7 @@ struct Running {
     graph: Graph,
     publish: Publish,
     publisher: Publisher,
+    leftover: Leftover,
     /// The names that are asked for, and the listener of each.
     asked: BTreeMap<Arc<str>, Arc<str>>,
     unused: Duration,
@@ -82,7 +88,9 @@ struct Running {
 impl Xds {
     /// With this bootstrap.
     pub fn new(bootstrap: Bootstrap) -> Self {
-        Self { bootstrap: Arc::new(bootstrap), names: Names::default(), unused: UNUSED }
+        let (cache, cache_max_age) = (None, None);
+        let (bootstrap, names) = (Arc::new(bootstrap), Names::default());
+        Self { bootstrap, names, unused: UNUSED, cache, cache_max_age }
     }
 
     /// With the bootstrap that gRPC's variables name: [`Bootstrap::from_env`].
@@ -105,6 +113,37 @@ impl Xds {
     /// How long a name is followed that nobody calls. Default: 30 minutes.
     pub fn unused_after(mut self, unused: Duration) -> Self {
         self.unused = unused;
+        self
+    }
+
+    /// Keeps the last good resources in this file, for a process that begins while its control planes
+    /// cannot be reached. Default: none.
+    ///
+    /// What is in use is written a moment after it changes: whole, and for nobody else to read. A mesh
+    /// that begins later and finds no live server to ask, or none that says a word within 3 s, uses what it
+    /// finds there of the names that it is asked for. Each resource is judged as one that a server sends,
+    /// is asked for all the same, and gives way to the first word of a server: another resource, or that
+    /// there is none. What was written for another node, other control planes or another version of this
+    /// file is not used, nor is a damaged file, or one that others may write.
+    ///
+    /// While any of it is in use, `Mesh::ready` succeeds, and
+    /// [`Mesh::cache_age`](crate::Mesh::cache_age), `Mesh::describe`, the event `CacheUsed` and the metric
+    /// `mesh.client.discovery.cache.age` say so. What is wrong with the file is told by the event
+    /// `ConfigRefused` and by `Mesh::describe`; it fails nothing.
+    ///
+    /// Trade-off: calls may go by what was true when the control plane was last heard, which may be long
+    /// ago: see [`cache_max_age`](Self::cache_max_age). Give each process a path of its own, on a disk that
+    /// outlives it.
+    pub fn cache(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cache = Some(path.into());
+        self
+    }
+
+    /// What of the [`cache`](Self::cache) was last known to be so longer ago is not taken into use; what is
+    /// in use stays. Default: none, as for the
+    /// last good state that a process holds: it is there for the long outage, and the age is shown.
+    pub fn cache_max_age(mut self, max_age: Duration) -> Self {
+        self.cache_max_age = Some(max_age);
         self
     }
 
@@ -140,9 +179,15 @@ impl Discover for Xds {
     fn run(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let name = self.name();
-            let Self { bootstrap, names, unused } = *self;
-            let joined =
-                REGISTRY.subscribe(Arc::clone(&bootstrap), Handle::current(), Self::decoder);
+            let Self { bootstrap, names, unused, cache, cache_max_age: max_age } = *self;
+            let cache = cache.map(|path| cache::Settings { path, max_age });
+            let part = cache.as_ref().map(|cache| format!("cache {}", cache.path.display()));
+            let joined = REGISTRY.subscribe_cached(
+                Arc::clone(&bootstrap),
+                Handle::current(),
+                Self::decoder,
+                cache,
+            );
             let subscriber = match joined {
                 Ok(subscriber) => subscriber,
                 Err(errors) => {
@@ -162,6 +207,7 @@ impl Discover for Xds {
                 graph: Graph::default(),
                 publish,
                 publisher,
+                leftover: Leftover::new(part),
                 asked: BTreeMap::new(),
                 unused,
                 sweep_at: Instant::now() + sweep(unused),
@@ -202,9 +248,14 @@ impl Running {
         match event {
             Event::Asked(name) => self.ask(name),
             Event::Told(batch) => {
+                if let Some(trouble) = &batch.cache {
+                    self.leftover.trouble(&self.publisher, trouble.as_deref());
+                }
                 let mut ambient = Vec::new();
                 for told in &batch.told {
+                    self.leftover.told(told);
                     let now = match &told.watched {
+                        Watched::Cached { resource, .. } => Ok(resource.clone()),
                         Watched::Resource { resource, .. } => Ok(resource.clone()),
                         Watched::Missing(trouble) => Err(lack(trouble)),
                         Watched::Ambient(trouble) => {
@@ -218,6 +269,8 @@ impl Running {
                 for trouble in ambient {
                     self.publish.ambient(&trouble);
                 }
+                // Before what follows from it: whoever sees that, sees this.
+                self.leftover.say(&self.publisher);
                 self.work();
                 // What follows from it is asked for: the stream may be read on.
                 drop(batch);
@@ -260,11 +313,13 @@ impl Running {
                 Do::Watch((kind, name)) => self.subscriber.watch(kind, &name),
                 Do::Unwatch((kind, name)) => {
                     self.publish.mended(kind, &name);
+                    self.leftover.forget(kind, &name);
                     self.subscriber.unwatch(kind, &name);
                 }
                 other => self.publish.publish(other),
             }
         }
+        self.leftover.say(&self.publisher);
     }
 }
 

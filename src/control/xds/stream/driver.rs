@@ -1,5 +1,7 @@
 //! The task around a client: what it is told goes in, what it wants done is done.
 
+mod keeping;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -14,6 +16,7 @@ use tokio::{
     },
 };
 
+use self::keeping::fit;
 use super::{
     dial::{Aborted, Dialer},
     one::{self, Closed, Event, Requests, Way},
@@ -22,6 +25,7 @@ use crate::{
     control::xds::{
         ads::{Mode, answer::Message},
         bootstrap::{Bootstrap, Server},
+        cache::{self, Keeper},
         client::{
             Action, Client, ClientSettings, Decode, Features, Linger, ServerId, ServerSettings,
             Watched,
@@ -36,6 +40,8 @@ pub(super) enum Input<D: Decode> {
     Join {
         subscriber: u64,
         tell: UnboundedSender<Batch<D::Resource>>,
+        /// What an earlier process knew may be used, and is kept there.
+        cache: Option<cache::Settings>,
     },
     Leave {
         subscriber: u64,
@@ -62,6 +68,8 @@ pub(super) enum Input<D: Decode> {
         stream: u64,
         message: u64,
     },
+    /// What is known was written for a later process, or could not be.
+    Saved(Result<(), String>),
     /// Somebody wants to see it.
     Inspect(Box<dyn FnOnce(&Client<D>) + Send>),
 }
@@ -71,6 +79,8 @@ pub(super) enum Input<D: Decode> {
 #[derive(Debug)]
 pub(crate) struct Batch<R> {
     pub(crate) told: Vec<Told<R>>,
+    /// What is wrong with the cache now, if that is news.
+    pub(crate) cache: Option<Option<Arc<str>>>,
     _working: Option<Arc<Working>>,
 }
 
@@ -94,6 +104,12 @@ pub(super) struct Driver<D: Decode> {
     topics: HashMap<(Kind, Arc<str>), BTreeSet<u64>>,
     /// What is to be told next.
     batches: BTreeMap<u64, Vec<Told<D::Resource>>>,
+    bootstrap: Arc<Bootstrap>,
+    keeper: Option<Keeper>,
+    /// Who may be told what an earlier process knew.
+    caching: BTreeSet<u64>,
+    /// What they were told that is wrong with it.
+    told_trouble: Option<Arc<str>>,
     /// Given to streams, and to whoever works on a message.
     sender: UnboundedSender<Input<D>>,
     runtime: Handle,
@@ -150,7 +166,7 @@ where
     D::Resource: Send + Sync + 'static,
 {
     pub(super) fn new(
-        bootstrap: &Bootstrap,
+        bootstrap: &Arc<Bootstrap>,
         decode: D,
         seed: u64,
         sender: UnboundedSender<Input<D>>,
@@ -165,6 +181,10 @@ where
             subscribers: BTreeMap::new(),
             topics: HashMap::new(),
             batches: BTreeMap::new(),
+            bootstrap: Arc::clone(bootstrap),
+            keeper: None,
+            caching: BTreeSet::new(),
+            told_trouble: None,
             sender,
             runtime: runtime.clone(),
         }
@@ -177,8 +197,12 @@ where
         end: impl Fn(&UnboundedReceiver<Input<D>>) -> bool,
     ) {
         loop {
+            self.stock().await;
             self.act(None);
-            let input = match earliest(self.client.wake_at(), self.work_ends()) {
+            self.save();
+            let keeps = self.keeper.as_ref().and_then(Keeper::wake_at);
+            let wakes = earliest(self.client.wake_at(), keeps);
+            let input = match earliest(wakes, self.work_ends()) {
                 None => inbox.recv().await,
                 Some(at) => match tokio::time::timeout_at(at, inbox.recv()).await {
                     Ok(input) => input,
@@ -203,7 +227,7 @@ where
     fn take(&mut self, input: Input<D>) {
         let now = Instant::now();
         match input {
-            Input::Join { subscriber, tell } => drop(self.subscribers.insert(subscriber, tell)),
+            Input::Join { subscriber, tell, cache } => self.join(subscriber, tell, cache),
             Input::Leave { subscriber } => self.leave(now, subscriber),
             Input::Watch { subscriber, kind, name } => self.watch(now, subscriber, kind, &name),
             Input::Unwatch { subscriber, kind, name } => {
@@ -217,6 +241,11 @@ where
                     && live.working.take().is_some()
                 {
                     live.worked.add_permits(1);
+                }
+            }
+            Input::Saved(result) => {
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.saved(now, result);
                 }
             }
             Input::Inspect(look) => look(&self.client),
@@ -237,6 +266,7 @@ where
         self.client.watch(now, kind, name);
         if !is_first {
             for watched in self.client.known(kind, name) {
+                let watched = self.fit(subscriber, watched);
                 let told = Told { kind, name: Arc::clone(name), watched };
                 self.batches.entry(subscriber).or_default().push(told);
             }
@@ -256,6 +286,8 @@ where
     }
 
     fn leave(&mut self, now: Instant, subscriber: u64) {
+        // While what it watches is watched.
+        self.leave_cache(subscriber);
         self.subscribers.remove(&subscriber);
         self.batches.remove(&subscriber);
         let topics = self.topics.iter().filter(|(_, watchers)| watchers.contains(&subscriber));
@@ -315,6 +347,7 @@ where
                     let watchers = self.topics.get(&(kind, Arc::clone(&name)));
                     for subscriber in watchers.into_iter().flatten() {
                         let (name, watched) = (Arc::clone(&name), watched.clone());
+                        let watched = fit(&self.caching, *subscriber, watched);
                         let told = Told { kind, name, watched };
                         self.batches.entry(*subscriber).or_default().push(told);
                     }
@@ -336,7 +369,7 @@ where
         for (subscriber, told) in std::mem::take(&mut self.batches) {
             if let Some(tell) = self.subscribers.get(&subscriber) {
                 // One that is gone leaves in a moment.
-                drop(tell.send(Batch { told, _working: working.cloned() }));
+                drop(tell.send(Batch { told, cache: None, _working: working.cloned() }));
             }
         }
     }

@@ -24,6 +24,7 @@ use crate::{
     config::{ConfigError, ConfigErrors},
     control::xds::{
         bootstrap::{Bootstrap, Target},
+        cache,
         client::{Client, Decode},
         kind::Kind,
     },
@@ -47,6 +48,7 @@ pub(crate) struct Subscriber<D: Decode + 'static> {
     bootstrap: Arc<Bootstrap>,
     decode: fn(&Bootstrap) -> D,
     runtime: Handle,
+    cache: Option<cache::Settings>,
     joined: Joined<D>,
     watched: BTreeSet<(Kind, Arc<str>)>,
 }
@@ -77,9 +79,24 @@ where
         runtime: Handle,
         decode: fn(&Bootstrap) -> D,
     ) -> Result<Subscriber<D>, ConfigErrors> {
-        let joined = self.join(&bootstrap, &runtime, decode)?;
+        self.subscribe_cached(bootstrap, runtime, decode, None)
+    }
+
+    /// The same; what an earlier process knew may be told, and what is known is kept for a later one.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(crate) fn subscribe_cached(
+        &'static self,
+        bootstrap: Arc<Bootstrap>,
+        runtime: Handle,
+        decode: fn(&Bootstrap) -> D,
+        cache: Option<cache::Settings>,
+    ) -> Result<Subscriber<D>, ConfigErrors> {
+        let joined = self.join(&bootstrap, &runtime, decode, cache.clone())?;
         let watched = BTreeSet::new();
-        Ok(Subscriber { registry: self, bootstrap, decode, runtime, joined, watched })
+        Ok(Subscriber { registry: self, bootstrap, decode, runtime, cache, joined, watched })
     }
 
     fn join(
@@ -87,6 +104,7 @@ where
         bootstrap: &Arc<Bootstrap>,
         runtime: &Handle,
         decode: fn(&Bootstrap) -> D,
+        cache: Option<cache::Settings>,
     ) -> Result<Joined<D>, ConfigErrors> {
         let id = self.ids.fetch_add(1, Relaxed);
         let (tell, told) = unbounded_channel();
@@ -104,14 +122,14 @@ where
             }
         };
         // Under the lock: it does not end between this and the join.
-        drop(inbox.send(Input::Join { subscriber: id, tell }));
+        drop(inbox.send(Input::Join { subscriber: id, tell, cache }));
         Ok(Joined { id, inbox, told })
     }
 
     fn begin(
         &'static self,
         id: u64,
-        bootstrap: &Bootstrap,
+        bootstrap: &Arc<Bootstrap>,
         runtime: &Handle,
         decode: fn(&Bootstrap) -> D,
     ) -> UnboundedSender<Input<D>> {
@@ -193,7 +211,7 @@ where
                 batch
                     .told
                     .retain(|told| self.watched.contains(&(told.kind, Arc::clone(&told.name))));
-                if !batch.told.is_empty() {
+                if !batch.told.is_empty() || batch.cache.is_some() {
                     return batch;
                 }
                 continue;
@@ -212,7 +230,8 @@ where
 
     /// Says whether it has; another mesh may have come to ask the same agent.
     fn join_again(&mut self) -> bool {
-        let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode);
+        let cache = self.cache.clone();
+        let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode, cache);
         let Ok(joined) = joined else { return false };
         self.joined = joined;
         let subscriber = self.joined.id;
