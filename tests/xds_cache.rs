@@ -210,7 +210,8 @@ async fn what_is_not_ours_or_not_whole_is_refused_with_its_reason_and_the_rest_g
         assert!(error.contains("LDS resource `users`"), "{error}");
         assert_eq!(mesh.cache_age(), None);
         let described = mesh.describe().to_string();
-        let part = format!("not used: cache {}: what is there is not used: ", place.path().display());
+        let part =
+            format!("not used: cache {}: what is there is not used: ", place.path().display());
         assert!(described.contains(&format!("{part}{why}")), "{why}: {described}");
         // It may be better than nothing for another: it stays until something good is known.
         drop(mesh);

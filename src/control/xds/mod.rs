@@ -47,4 +47,7 @@ pub use self::{
 };
 
 #[cfg(fuzzing)]
-pub(crate) use self::{client::script::run as script, kind::Kind, resource::reads};
+pub(crate) use self::{
+    cache::read_any as read_cache, client::script::run as script, kind::Kind, resource::reads,
+    source::whole::run as whole,
+};

@@ -3,6 +3,8 @@
 mod leftover;
 mod names;
 mod publish;
+#[cfg(any(test, fuzzing))]
+pub(super) mod whole;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

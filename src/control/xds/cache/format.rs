@@ -149,3 +149,30 @@ fn checksum(message: &[u8]) -> u64 {
 fn seconds(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+/// Reads any bytes as a file of somebody's, and as the message of one that is whole: what is read is
+/// the same when it is written again.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
+    let nobody = Identity { node: String::new(), asks: String::new(), planes: String::new() };
+    drop(read(bytes, &nobody, now));
+    let mut whole = MARK.to_vec();
+    whole.extend_from_slice(&FORMAT.to_le_bytes());
+    whole.extend_from_slice(&checksum(bytes).to_le_bytes());
+    whole.extend_from_slice(bytes);
+    let Ok(mut found) = read(&whole, &nobody, now) else { return };
+    let servers: Vec<Arc<str>> = found.iter().map(|it| it.server.as_str().into()).collect();
+    let kept = found.iter().zip(&servers).map(|(it, server)| Kept {
+        kind: it.kind,
+        name: &it.name,
+        version: &it.version,
+        value: &it.value,
+        server,
+        age: it.age,
+        is_live: false,
+    });
+    let again = read(&Snapshot::of(&nobody, now, kept).bytes(), &nobody, now);
+    found.sort_by(|a, b| (a.kind.url(), &a.name).cmp(&(b.kind.url(), &b.name)));
+    assert_eq!(again, Ok(found));
+}

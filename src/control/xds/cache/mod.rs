@@ -14,12 +14,9 @@ mod tests;
 
 use std::{path::PathBuf, time::Duration};
 
-pub(crate) use self::keeper::Keeper;
 #[cfg(any(test, fuzzing))]
-pub(crate) use self::{
-    format::{Found, read},
-    identity::Identity,
-};
+pub(crate) use self::format::fuzz as read_any;
+pub(crate) use self::keeper::Keeper;
 
 /// What the code says of it.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -151,6 +151,7 @@ proptest! {
             junk = good;
         }
         drop(read(&junk));
+        format::fuzz(&junk);
     }
 }
 

@@ -230,7 +230,10 @@ impl<D: Decode> Client<D> {
         let gone: Vec<Arc<str>> = self.entries[kind as usize]
             .iter()
             .filter(|(name, entry)| {
-                entry.good.is_some() && !named.contains(*name) && ads.is_named(kind, name)
+                // What is from the cache, it has never named.
+                entry.good.as_ref().is_some_and(|good| good.cached.is_none())
+                    && !named.contains(*name)
+                    && ads.is_named(kind, name)
             })
             .map(|(name, _)| Arc::clone(name))
             .collect();
