@@ -250,8 +250,8 @@ impl Running {
         match event {
             Event::Asked(name) => self.ask(name),
             Event::Told(batch) => {
-                if let Some(trouble) = &batch.cache {
-                    self.leftover.trouble(&self.publisher, trouble.as_deref());
+                if let Some(flaw) = &batch.cache {
+                    self.leftover.flaw(&self.publisher, flaw);
                 }
                 let mut ambient = Vec::new();
                 for told in &batch.told {

@@ -8,7 +8,7 @@ use crate::{
         graph::Id,
         kind::Kind,
         resource::Resource,
-        stream::Told,
+        stream::{Flaw, Told},
     },
     core::Instant,
     discover::Publisher,
@@ -31,9 +31,9 @@ impl Leftover {
     }
 
     /// What is wrong with the file.
-    pub(super) fn trouble(&self, publisher: &Publisher, why: Option<&str>) {
+    pub(super) fn flaw(&self, publisher: &Publisher, Flaw(why): &Flaw) {
         if let Some(part) = &self.part {
-            publisher.cache_trouble(part.clone(), why.map(str::to_owned));
+            publisher.cache_trouble(part.clone(), why.as_deref().map(str::to_owned));
         }
     }
 

@@ -2,6 +2,8 @@
 //! resources say and whatever becomes of them, nothing panics, and no service that is published names a
 //! cluster that is not there.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a finding is a panic")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,

@@ -80,9 +80,13 @@ pub(super) enum Input<D: Decode> {
 pub(crate) struct Batch<R> {
     pub(crate) told: Vec<Told<R>>,
     /// What is wrong with the cache now, if that is news.
-    pub(crate) cache: Option<Option<Arc<str>>>,
+    pub(crate) cache: Option<Flaw>,
     _working: Option<Arc<Working>>,
 }
+
+/// What is wrong with the cache; or nothing.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Flaw(pub(crate) Option<Arc<str>>);
 
 /// What is known of a resource now.
 #[derive(Debug)]
@@ -109,7 +113,7 @@ pub(super) struct Driver<D: Decode> {
     /// Who may be told what an earlier process knew.
     caching: BTreeSet<u64>,
     /// What they were told that is wrong with it.
-    told_trouble: Option<Arc<str>>,
+    told_flaw: Flaw,
     /// Given to streams, and to whoever works on a message.
     sender: UnboundedSender<Input<D>>,
     runtime: Handle,
@@ -184,7 +188,7 @@ where
             bootstrap: Arc::clone(bootstrap),
             keeper: None,
             caching: BTreeSet::new(),
-            told_trouble: None,
+            told_flaw: Flaw::default(),
             sender,
             runtime: runtime.clone(),
         }

@@ -18,6 +18,6 @@ mod tests;
 mod token;
 
 pub(crate) use self::{
-    driver::{Batch, Told},
+    driver::{Batch, Flaw, Told},
     shared::{Registry, Subscriber},
 };

@@ -1,10 +1,10 @@
 //! The cache of the driver's client: who wants it, when it is read and written.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Batch, Driver, Input};
+use super::{Batch, Driver, Flaw, Input};
 use crate::{
     control::xds::{
         cache::{self, Keeper},
@@ -28,18 +28,18 @@ where
             self.caching.insert(subscriber);
             let keeper =
                 self.keeper.get_or_insert_with(|| Keeper::new(settings.clone(), &self.bootstrap));
-            let trouble = if *keeper.settings() == settings {
-                self.told_trouble.clone()
+            let flaw = if *keeper.settings() == settings {
+                self.told_flaw.clone()
             } else {
                 let path = keeper.path().display();
                 let why = format!(
                     "another mesh of this process keeps the cache of the same control planes at \
                      {path}, or with another age: what it says counts"
                 );
-                Some(why.into())
+                Flaw(Some(why.into()))
             };
-            if trouble.is_some() {
-                drop(tell.send(Batch::of_cache(trouble)));
+            if flaw != Flaw::default() {
+                drop(tell.send(Batch::of_cache(flaw)));
             }
         }
         self.subscribers.insert(subscriber, tell);
@@ -55,7 +55,7 @@ where
             // Nobody is left to be told what becomes of it.
             drop(self.runtime.spawn_blocking(move || save.run()));
         }
-        self.told_trouble = None;
+        self.told_flaw = Flaw::default();
     }
 
     /// Reads what an earlier process knew, before anything else is done.
@@ -67,14 +67,14 @@ where
             let max_age = keeper.settings().max_age;
             self.client.stock(Instant::now(), stocked, max_age);
         }
-        let trouble = keeper.trouble();
-        if trouble != self.told_trouble.as_ref() {
-            self.told_trouble = trouble.cloned();
+        let flaw = Flaw(keeper.trouble().cloned());
+        if flaw != self.told_flaw {
             for subscriber in &self.caching {
                 if let Some(tell) = self.subscribers.get(subscriber) {
-                    drop(tell.send(Batch::of_cache(self.told_trouble.clone())));
+                    drop(tell.send(Batch::of_cache(flaw.clone())));
                 }
             }
+            self.told_flaw = flaw;
         }
     }
 
@@ -107,7 +107,7 @@ pub(super) fn fit<R>(caching: &BTreeSet<u64>, subscriber: u64, watched: Watched<
 }
 
 impl<R> Batch<R> {
-    fn of_cache(trouble: Option<Arc<str>>) -> Self {
-        Self { told: Vec::new(), cache: Some(trouble), _working: None }
+    fn of_cache(flaw: Flaw) -> Self {
+        Self { told: Vec::new(), cache: Some(flaw), _working: None }
     }
 }
