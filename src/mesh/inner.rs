@@ -320,6 +320,7 @@ impl Inner {
         self.services.load().len()
     }
 
+    #[cfg(feature = "dns")]
     pub(super) fn tasks(&self) -> usize {
         self.tasks.lock().unwrap().len()
     }
