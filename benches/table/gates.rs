@@ -342,6 +342,25 @@ pub(crate) const ROWS: &[Row] = rows! {
         "updates.worst_pick_of_a_ring_us";
     G6 Report Told "picks per second meanwhile"
         "updates.picks_per_second_of_a_ring";
+    // A control plane's answers: all that a change costs the mesh's thread, from the bytes on.
+    G14 Report AtMost(20000.0) "10k endpoints pushed, state of the world: µs of CPU"
+        "xds.push_10k_us.sotw";
+    G14 Report AtMost(20000.0) "the same, delta"
+        "xds.push_10k_us.delta";
+    G14 Report AtMost(20000.0) "10k endpoints replaced, state of the world: µs of CPU"
+        "xds.replace_10k_us.sotw";
+    G14 Report AtMost(20000.0) "the same, delta"
+        "xds.replace_10k_us.delta";
+    G14 Report AtMost(1000.0) "1 of 10k changed, state of the world: µs of CPU"
+        "xds.change_1_of_10k_us.sotw";
+    G14 Report AtMost(1000.0) "the same, delta"
+        "xds.change_1_of_10k_us.delta";
+    G14 Report AtMost(60.0) "1,000 clusters of 10 endpoints: MB"
+        "xds.clusters_1k_mb";
+    G14 Report AtMost(20.0) "from nothing to the first answer: ms"
+        "xds.cold_start_ms";
+    G14 Report AtMost(50.0) "the same, past a plane that is dead: ms"
+        "xds.fallback_ms";
     // Threads: what a pick writes lies on lines of its endpoint's own. Of policies that draw: round robin,
     // weighted turns, least request by turns and a bounded load write one counter that all picks share.
     G12 Report TimesFewer(1.7) "wall time of a pick, two threads: ns"
