@@ -83,16 +83,6 @@ impl World {
         receiver.recv().unwrap()
     }
 
-    fn mesh(&self, runtime: &Runtime, planes: &[String], node: &str, delta: bool) -> Mesh {
-        let mut bootstrap = Bootstrap::builder().node_id(node);
-        for plane in planes {
-            bootstrap = bootstrap.server(Server::insecure(plane.as_str()).delta(delta));
-        }
-        let source = Xds::new(bootstrap.build().unwrap());
-        let handle = runtime.handle().clone();
-        Mesh::builder().runtime(handle).source(source).build().unwrap()
-    }
-
     /// Processor time of the first push of 10k endpoints to a name in use, of one endpoint changed among
     /// them, and of all replaced.
     fn pushes(&self, delta: bool) -> (Duration, Duration, Duration) {
@@ -102,7 +92,7 @@ impl World {
             let name = format!("big-{delta}-{round}");
             let cluster = format!("{name}-cluster");
             self.plane.set(Resource::chain(&name, [self.server]));
-            let mesh = self.mesh(&runtime, &[self.plane.uri()], &name, delta);
+            let mesh = mesh(&runtime, &[self.plane.uri()], &name, delta);
             let client = mesh.client(&name).unwrap();
             runtime.block_on(mesh.ready()).unwrap();
             let push = |from: usize, count: usize, other: usize| {
@@ -146,7 +136,7 @@ impl World {
         self.plane.set(all);
         let runtime = runtime();
         let (kept, counted) = counted(|| {
-            let mesh = self.mesh(&runtime, &[self.plane.uri()], "many", false);
+            let mesh = mesh(&runtime, &[self.plane.uri()], "many", false);
             let client = mesh.client("many").unwrap();
             runtime.block_on(async {
                 mesh.ready().await.unwrap();
@@ -167,7 +157,7 @@ impl World {
             let runtime = runtime();
             let began = Instant::now();
             let node = format!("cold-{}-{round}", planes.len());
-            let mesh = self.mesh(&runtime, planes, &node, false);
+            let mesh = mesh(&runtime, planes, &node, false);
             let request = Request::get("http://cold/").body(Body::empty()).unwrap();
             let answer = runtime.block_on(mesh.http().send(request)).unwrap();
             assert!(answer.status().is_success());
@@ -175,6 +165,16 @@ impl World {
         });
         median(rounds.collect()).as_secs_f64()
     }
+}
+
+fn mesh(runtime: &Runtime, planes: &[String], node: &str, delta: bool) -> Mesh {
+    let mut bootstrap = Bootstrap::builder().node_id(node);
+    for plane in planes {
+        bootstrap = bootstrap.server(Server::insecure(plane.as_str()).delta(delta));
+    }
+    let source = Xds::new(bootstrap.build().unwrap());
+    let handle = runtime.handle().clone();
+    Mesh::builder().runtime(handle).source(source).build().unwrap()
 }
 
 fn runtime() -> Runtime {

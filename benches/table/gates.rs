@@ -147,6 +147,12 @@ pub(crate) const ROWS: &[Row] = rows! {
     G2a Hard Percent(8.0) held Percent(13.5) "full path with a meter provider: instructions, one at a time"
         "all.traced.traced_1.metered"
         beside HYPER_TIMEOUT "path.bare_1.timeout";
+    G2a Hard Percent(8.0) held Percent(18.0) "with a tracer and a meter provider: instructions, one at a time"
+        "all.traced.traced_1.both"
+        beside HYPER_TRACED "all.traced.bare_1.traced";
+    G2a Hard Percent(8.0) held Percent(22.0) "the same, 32 at a time"
+        "all.traced.traced_32.both"
+        beside HYPER_TRACED "all.traced.bare_32.traced";
     G2a Report Told "full path, sampled, spans thrown away: instructions, one at a time"
         "all.traced.traced_1.parent_on"
         beside HYPER_TRACED "all.traced.bare_1.traced";
@@ -167,6 +173,12 @@ pub(crate) const ROWS: &[Row] = rows! {
         beside HYPER_TRACED "all.traced.bare_1.traced";
     G2b Hard Percent(12.0) held Percent(19.5) "the same, 32 at a time"
         "all.traced.traced_32.armed_parent_off"
+        beside HYPER_TRACED "all.traced.bare_32.traced";
+    G2b Hard Percent(12.0) held Percent(24.0) "with a tracer and a meter provider: instructions, one at a time"
+        "all.traced.traced_1.armed_both"
+        beside HYPER_TRACED "all.traced.bare_1.traced";
+    G2b Hard Percent(12.0) held Percent(27.0) "the same, 32 at a time"
+        "all.traced.traced_32.armed_both"
         beside HYPER_TRACED "all.traced.bare_32.traced";
     // The same, and all of traffic management beside it, none of which has anything to do.
     G2c Hard Percent(12.0) held Percent(31.0) "traffic management configured and idle: instructions, one at a time"
