@@ -1,0 +1,229 @@
+//! The same resources, the same calls: routes, splits, retries, faults, endpoints.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    bed::{Bed, counts, failed, failing, named},
+    peer::{Calls, Who, grpcs},
+    resources::{
+        abort, at, cluster, cluster_with, endpoint, endpoints, listener, localities, routes, split,
+        to,
+    },
+};
+use crate::program::scale;
+
+/// This client saw these calls be answered by one and the other server, and by no third.
+fn between(what: &str, seen: usize, least: usize, most: usize) {
+    assert!((least..=most).contains(&seen), "{what}: {seen}, not {least} to {most}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_and_a_route_by_header() {
+    let (a, b, c) = (named("a").await, named("b").await, named("c").await);
+    let header = json!({
+        "match": {"prefix": "", "headers": [{"name": "x-canary", "stringMatch": {"exact": "yes"}}]},
+        "route": {"cluster": "green"},
+    });
+    let mut bed = Bed::start(
+        &grpcs(),
+        &[
+            listener("greeter", "r", &[]),
+            routes("r", &[header, split(&[("blue", 75), ("green", 25)])]),
+            cluster("blue"),
+            cluster("green"),
+            endpoints("blue", &[&a, &b]),
+            endpoints("green", &[&c]),
+        ],
+    )
+    .await;
+    let calls = 400 * scale() as usize;
+    for (who, outcomes) in bed.call(Calls::of(calls)).await {
+        let counts = counts(&outcomes);
+        println!("{who:?}: {counts:?}, first {:.0} ms", outcomes[0].ms);
+        assert_eq!(counts.values().sum::<usize>(), calls, "{who:?}: {outcomes:?}");
+        for (name, expected) in [("a", 0.375), ("b", 0.375), ("c", 0.25)] {
+            let share = counts[name] as f64 / calls as f64;
+            assert!((share - expected).abs() < 0.09, "{who:?}: {counts:?}");
+        }
+    }
+    for (who, outcomes) in bed.call(Calls::of(20).header("x-canary", "yes")).await {
+        assert_eq!(counts(&outcomes).get("c"), Some(&20), "{who:?}: {outcomes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retries() {
+    let server = failing("a", |number| number % 3 == 2).await;
+    let chain = |route| {
+        [
+            listener("greeter", "r", &[]),
+            routes("r", &[route]),
+            cluster("one"),
+            endpoints("one", &[&server]),
+        ]
+    };
+    let mut bed = Bed::start(&grpcs(), &chain(to("one"))).await;
+    for (who, outcomes) in bed.call(Calls::of(60)).await {
+        assert_eq!((counts(&outcomes).get("a"), failed(&outcomes, 14)), (Some(&40), 20), "{who:?}");
+    }
+    let mut route = to("one");
+    route["route"]["retryPolicy"] = json!({
+        "retryOn": "unavailable", "numRetries": 2,
+        "retryBackOff": {"baseInterval": "0.010s", "maxInterval": "0.020s"},
+    });
+    bed.plane.set(&chain(route));
+    for peer in &bed.peers {
+        let node = peer.who.node();
+        bed.plane.until(node, |plane| plane.accepted(node, "RDS").iter().any(|it| it == "2")).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for (who, outcomes) in bed.call(Calls::of(60)).await {
+        assert_eq!(counts(&outcomes).get("a"), Some(&60), "{who:?}: {outcomes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_are_shared_out() {
+    let server = named("a").await;
+    let mut bed = Bed::start(
+        &grpcs(),
+        &[
+            listener("greeter", "r", &[abort(50)]),
+            routes("r", &[to("one")]),
+            cluster("one"),
+            endpoints("one", &[&server]),
+        ],
+    )
+    .await;
+    for (who, outcomes) in bed.call(Calls::of(200)).await {
+        let aborted = failed(&outcomes, 14);
+        let text = outcomes.iter().find(|it| it.code.is_some()).map(|it| it.text.clone());
+        println!("{who:?}: {aborted} of 200 are aborted: {text:?}");
+        between(&format!("{who:?}"), aborted, 70, 130);
+        assert_eq!(counts(&outcomes)["a"], 200 - aborted, "{who:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_takes_a_header_to_the_same_endpoint() {
+    let servers = [named("a").await, named("b").await, named("c").await, named("d").await];
+    let mut route = to("ring");
+    route["route"]["hashPolicy"] = json!([{"header": {"headerName": "x-user"}}]);
+    let ring = json!({"lbPolicy": "RING_HASH", "ringHashLbConfig": {"minimumRingSize": "1024"}});
+    let mut bed = Bed::start(
+        &grpcs(),
+        &[
+            listener("greeter", "r", &[]),
+            routes("r", &[route]),
+            cluster_with("ring", ring),
+            endpoints("ring", &servers.each_ref()),
+        ],
+    )
+    .await;
+    // A ring connects to an endpoint when a call is sent there first.
+    bed.call(Calls::of(100).header("x-user", "user-{n}")).await;
+    let outcomes = bed.call(Calls::of(100).header("x-user", "user-{n}")).await;
+    let of = |who| outcomes[&who].iter().map(|it| it.who.clone()).collect::<Vec<_>>();
+    let theirs = of(Who::CCore);
+    assert_eq!(counts(&outcomes[&Who::CCore]).len(), 4, "{theirs:?}");
+    for who in outcomes.keys() {
+        assert_eq!(of(*who), theirs, "{who:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn priorities_and_endpoints_that_drain() {
+    let (a, b, c) = (named("a").await, named("b").await, named("c").await);
+    let first = |health| {
+        localities(
+            "one",
+            &[
+                (0, vec![endpoint(a.socket(), health)]),
+                (1, vec![endpoint(b.socket(), "HEALTHY"), endpoint(c.socket(), "DRAINING")]),
+            ],
+        )
+    };
+    let chain = |health| {
+        [listener("greeter", "r", &[]), routes("r", &[to("one")]), cluster("one"), first(health)]
+    };
+    let mut bed = Bed::start(&grpcs(), &chain("UNHEALTHY")).await;
+    for (who, outcomes) in bed.call(Calls::of(60)).await {
+        assert_eq!(counts(&outcomes).get("b"), Some(&60), "{who:?}: {outcomes:?}");
+    }
+    bed.plane.set(&chain("HEALTHY"));
+    for peer in &bed.peers {
+        let node = peer.who.node();
+        bed.plane.until(node, |plane| plane.accepted(node, "EDS").iter().any(|it| it == "2")).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for (who, outcomes) in bed.call(Calls::of(60)).await {
+        assert_eq!(counts(&outcomes).get("a"), Some(&60), "{who:?}: {outcomes:?}");
+    }
+    assert_eq!(c.requests(), 0);
+}
+
+/// Every call fails at one of three; it is found out.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outlier_is_left_out() {
+    let (a, b, bad) = (named("a").await, named("b").await, failing("bad", |_| true).await);
+    let outlier = json!({"outlierDetection": {
+        "interval": "0.5s", "baseEjectionTime": "1s", "maxEjectionTime": "30s",
+        "maxEjectionPercent": 50,
+        "failurePercentageThreshold": 50, "enforcingFailurePercentage": 100,
+        "failurePercentageMinimumHosts": 3, "failurePercentageRequestVolume": 10,
+        "enforcingSuccessRate": 0, "enforcingConsecutive5xx": 0, "successRateMinimumHosts": 5,
+    }});
+    let mut bed = Bed::start(
+        &grpcs(),
+        &[
+            listener("greeter", "r", &[]),
+            routes("r", &[to("one")]),
+            cluster_with("one", outlier),
+            endpoints("one", &[&a, &b, &bad]),
+        ],
+    )
+    .await;
+    let began = std::time::Instant::now();
+    let (mut all, mut bad) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+    while began.elapsed() < Duration::from_secs(4) {
+        for (who, outcomes) in bed.call(Calls::of(100)).await {
+            *all.entry(who).or_insert(0) += outcomes.len();
+            *bad.entry(who).or_insert(0) += failed(&outcomes, 14);
+        }
+    }
+    println!("failed {bad:?} of {all:?}");
+    for (who, bad) in bad {
+        let share = bad as f64 / all[&who] as f64;
+        assert!((0.001..0.27).contains(&share), "{who:?}: {bad} of {}", all[&who]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_endpoints_and_another_cluster_cost_no_call() {
+    let (a, b) = (named("a").await, named("b").await);
+    let chain = |name: &'static str, server: std::net::SocketAddr| {
+        [
+            listener("greeter", "r", &[]),
+            routes("r", &[to(name)]),
+            cluster(name),
+            at(name, &[server]),
+        ]
+    };
+    let mut bed = Bed::start(&grpcs(), &chain("one", a.socket())).await;
+    for (name, server, who) in [("one", &a, "a"), ("one", &b, "b"), ("two", &a, "a")] {
+        bed.plane.set(&chain(name, server.socket()));
+        let mut done = std::collections::BTreeSet::new();
+        let began = std::time::Instant::now();
+        while done.len() < bed.peers.len() {
+            for (peer, outcomes) in bed.call(Calls::of(20)).await {
+                assert_eq!(counts(&outcomes).values().sum::<usize>(), 20, "{peer:?}: {outcomes:?}");
+                if outcomes[19].who.as_deref() == Some(who) && done.insert(peer) {
+                    println!("{peer:?}: {name} at {who} after {} ms", began.elapsed().as_millis());
+                }
+            }
+            assert!(began.elapsed() < Duration::from_secs(10), "{done:?}");
+        }
+    }
+}
