@@ -1,6 +1,7 @@
 //! A client of xDS that is told what to call: gRPC's own ones, Envoy, and the mesh.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 use tower_mesh::{
-    Mesh,
+    Client, Mesh,
     control::xds::{Bootstrap, Xds},
 };
 
@@ -108,8 +109,25 @@ impl Calls {
 
 enum How {
     Program { child: Child, input: ChildStdin, output: Lines<BufReader<ChildStdout>> },
-    Envoy { _envoy: Envoy, to: Mesh },
-    Ours(Mesh),
+    Envoy { _envoy: Envoy, to: Clients },
+    Ours(Clients),
+}
+
+/// A mesh, and the clients that were made of it, as an application keeps them.
+struct Clients {
+    mesh: Mesh,
+    made: BTreeMap<&'static str, Client>,
+}
+
+impl Clients {
+    fn of(mesh: Mesh) -> Self {
+        Self { mesh, made: BTreeMap::new() }
+    }
+
+    fn client(&mut self, target: &'static str) -> Client {
+        let made = self.made.entry(target).or_insert_with(|| self.mesh.client(target).unwrap());
+        made.clone()
+    }
 }
 
 /// A running client.
@@ -152,14 +170,14 @@ impl Peer {
         let how = match who {
             Who::Ours => {
                 let bootstrap = Bootstrap::from_json(&bootstrap).unwrap();
-                How::Ours(Mesh::builder().source(Xds::new(bootstrap)).build().unwrap())
+                How::Ours(Clients::of(Mesh::builder().source(Xds::new(bootstrap)).build().unwrap()))
             }
             Who::Envoy => {
                 let port = port.expect("Envoy is called at a port");
                 let envoy = Envoy::run(&envoy_bootstrap(&bootstrap), &[port]).await;
                 let address: std::net::SocketAddr = ([127, 0, 0, 1], port).into();
                 let to = Mesh::builder().endpoints("greeter", [address]).build().unwrap();
-                How::Envoy { _envoy: envoy, to }
+                How::Envoy { _envoy: envoy, to: Clients::of(to) }
             }
             _ => program(who, &bootstrap).await,
         };
@@ -177,7 +195,7 @@ impl Peer {
     /// The mesh, of ours.
     pub(crate) fn mesh(&self) -> Option<&Mesh> {
         match &self.how {
-            How::Ours(mesh) => Some(mesh),
+            How::Ours(clients) => Some(&clients.mesh),
             _ => None,
         }
     }
@@ -206,13 +224,15 @@ impl Peer {
                 let line = output.next_line().await.unwrap();
                 line.map_or_else(Vec::new, |line| serde_json::from_str(&line).unwrap())
             }
-            How::Envoy { to: mesh, .. } | How::Ours(mesh) => ours(mesh, calls, &headers).await,
+            How::Envoy { to, .. } | How::Ours(to) => {
+                ours(to.client(calls.target), calls, &headers).await
+            }
         }
     }
 }
 
-async fn ours(mesh: &Mesh, calls: &Calls, headers: &[(&'static str, String)]) -> Vec<Outcome> {
-    let mut client = GreeterClient::new(mesh.client(calls.target).unwrap());
+async fn ours(client: Client, calls: &Calls, headers: &[(&'static str, String)]) -> Vec<Outcome> {
+    let mut client = GreeterClient::new(client);
     let mut outcomes = Vec::new();
     for number in 0..calls.count {
         let mut request = tonic::Request::new(HelloRequest::default());
