@@ -11,6 +11,7 @@ import sys
 import time
 
 import grpc
+import grpc.experimental
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from messages import decode, encode  # noqa: E402

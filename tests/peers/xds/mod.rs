@@ -2,6 +2,7 @@
 
 mod bed;
 mod errors;
+mod mtls;
 mod peer;
 mod plane;
 mod resources;

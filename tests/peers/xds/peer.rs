@@ -259,6 +259,9 @@ async fn ours(client: Client, calls: &Calls, headers: &[(&'static str, String)])
 async fn program(who: Who, bootstrap: &str) -> How {
     let mut command = command(who);
     command.env("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap).env("GRPC_VERBOSITY", "NONE");
+    if bootstrap.contains("certificate_providers") {
+        command.env("TLS", "1");
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     command.kill_on_drop(true);
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{who:?}: {error}"));

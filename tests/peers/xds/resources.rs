@@ -51,7 +51,75 @@ pub(crate) fn socket_listener(port: u16, routes: &str, filters: &[Value]) -> Val
     )
 }
 
-/// Every third call or so many of a hundred fail, with UNAVAILABLE.
+/// A listener of a server at a port: who may call, and how TLS is spoken.
+pub(crate) fn server_listener(name: &str, port: u16, rbac: &Value, tls: &Value) -> Value {
+    let router = json!({"name": "router", "typedConfig": typed("extensions.filters.http.router.v3.Router", json!({}))});
+    let here = json!({"match": {"prefix": ""}, "nonForwardingAction": {}});
+    let manager = typed(
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        json!({
+            "routeConfig": {"virtualHosts": [{"name": "all", "domains": ["*"], "routes": [here]}]},
+            "httpFilters": [rbac, router],
+        }),
+    );
+    typed(
+        "config.listener.v3.Listener",
+        json!({
+            "name": name,
+            "address": {"socketAddress": {"address": "127.0.0.1", "portValue": port}},
+            "filterChains": [{
+                "filters": [{"name": "manager", "typedConfig": manager}],
+                "transportSocket": tls,
+            }],
+        }),
+    )
+}
+
+/// Only a caller of this name may call.
+pub(crate) fn rbac(caller: &str) -> Value {
+    let rules = json!({"rules": {"action": "ALLOW", "policies": {"caller": {
+        "permissions": [{"any": true}],
+        "principals": [{"authenticated": {"principalName": {"exact": caller}}}],
+    }}}});
+    json!({"name": "rbac", "typedConfig": typed("extensions.filters.http.rbac.v3.RBAC", rules)})
+}
+
+/// TLS of a server that asks its callers for certificates.
+pub(crate) fn downstream() -> Value {
+    let context = json!({
+        "requireClientCertificate": true,
+        "commonTlsContext": {
+            "tlsCertificateProviderInstance": {"instanceName": "default"},
+            "validationContext": {"caCertificateProviderInstance": {"instanceName": "default"}},
+        },
+    });
+    tls("DownstreamTlsContext", context)
+}
+
+/// TLS with a server that must have this name, said in this field.
+pub(crate) fn upstream(field: &str, server: &str) -> Value {
+    let matcher = json!({"exact": server});
+    let matcher = if field == "matchTypedSubjectAltNames" {
+        json!({"sanType": "URI", "matcher": matcher})
+    } else {
+        matcher
+    };
+    let context = json!({"commonTlsContext": {
+        "tlsCertificateProviderInstance": {"instanceName": "default"},
+        "validationContext": {
+            "caCertificateProviderInstance": {"instanceName": "default"},
+            field: [matcher],
+        },
+    }});
+    tls("UpstreamTlsContext", context)
+}
+
+fn tls(kind: &str, context: Value) -> Value {
+    let kind = format!("extensions.transport_sockets.tls.v3.{kind}");
+    json!({"name": "envoy.transport_sockets.tls", "typedConfig": typed(&kind, context)})
+}
+
+/// So many calls of a hundred fail, with UNAVAILABLE.
 pub(crate) fn abort(percent: u32) -> Value {
     let fault = json!({"abort": {
         "grpcStatus": 14,

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	xdscreds "google.golang.org/grpc/credentials/xds"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -38,7 +40,15 @@ var channels = map[string]*grpc.ClientConn{}
 
 func channel(target string) *grpc.ClientConn {
 	if channels[target] == nil {
-		made, err := grpc.NewClient("xds:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		var creds credentials.TransportCredentials = insecure.NewCredentials()
+		if os.Getenv("TLS") != "" {
+			var err error
+			creds, err = xdscreds.NewClientCredentials(xdscreds.ClientOptions{FallbackCreds: creds})
+			if err != nil {
+				panic(err)
+			}
+		}
+		made, err := grpc.NewClient("xds:///"+target, grpc.WithTransportCredentials(creds))
 		if err != nil {
 			panic(err)
 		}
