@@ -2,6 +2,7 @@
 
 mod bed;
 mod errors;
+mod go_control_plane;
 mod mtls;
 mod peer;
 mod plane;

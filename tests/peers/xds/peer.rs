@@ -18,6 +18,7 @@ use tower_mesh::{
     control::xds::{Bootstrap, Xds},
 };
 
+use super::plane::go;
 use crate::{
     envoy::Envoy,
     program::python,
@@ -159,7 +160,7 @@ fn command(who: Who) -> Command {
             command.arg(place("tests/peers/xds/caller.js")).env("NODE_PATH", modules);
             command
         }
-        _ => Command::new(place(".peers/go/caller")),
+        _ => Command::new(go("caller")),
     }
 }
 

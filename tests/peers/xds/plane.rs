@@ -1,6 +1,12 @@
 //! A control plane of others: a program that says what it is told to say.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,6 +22,10 @@ use crate::{
 pub(crate) enum Kind {
     /// `plane.py`.
     Scripted,
+    /// go-control-plane with its snapshot cache; only where `.ci/peers full` has built it.
+    Snapshot,
+    /// The same with its linear caches.
+    Linear,
 }
 
 /// What a plane was asked, or, if `sent`, what it answered.
@@ -23,11 +33,22 @@ pub(crate) enum Kind {
 pub(crate) struct Line {
     pub(crate) node: String,
     pub(crate) kind: String,
-    pub(crate) names: Option<Vec<String>>,
     #[serde(default)]
     pub(crate) version: String,
     pub(crate) nonce: String,
     pub(crate) error: Option<String>,
+    /// What was known before the stream, by version (delta).
+    #[serde(default)]
+    pub(crate) initial: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) sent: bool,
+}
+
+/// A program that `.ci/peers full` builds.
+pub(crate) fn go(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers/go").join(name);
+    assert!(program.is_file(), "{} is missing: run `.ci/peers full`", program.display());
+    program
 }
 
 /// A running plane.
@@ -60,6 +81,12 @@ impl Plane {
                 let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/xds/plane.py");
                 let mut command = Command::new(python());
                 command.arg(script).arg(port).arg(self.dir.path());
+                command
+            }
+            Kind::Snapshot | Kind::Linear => {
+                let cache = if self.kind == Kind::Linear { "linear" } else { "snapshot" };
+                let mut command = Command::new(go("plane"));
+                command.arg(port).arg(self.dir.path()).arg(cache);
                 command
             }
         };
