@@ -1,6 +1,6 @@
 //! One control plane, the clients that ask it, and the servers that they call.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -9,7 +9,9 @@ use tonic::{Request, Status};
 use super::{
     peer::{Calls, Outcome, Peer, Who},
     plane::{Kind, Plane},
+    resources::socket_listener,
 };
+use crate::program::free_port;
 use crate::support::{HelloRequest, Server, hello};
 
 /// What the calls of each came to.
@@ -19,6 +21,19 @@ pub(crate) type Outcomes = BTreeMap<Who, Vec<Outcome>>;
 pub(crate) struct Bed {
     pub(crate) plane: Plane,
     pub(crate) peers: Vec<Peer>,
+    /// Where Envoy listens, if it is one of them.
+    pub(crate) port: Option<u16>,
+}
+
+/// The same with a listener for Envoy at this port: a client's, which it does not know.
+fn with_port(port: Option<u16>, resources: &[Value]) -> Vec<Value> {
+    let mut all = resources.to_vec();
+    let client =
+        resources.iter().find(|it| it["name"] == "greeter" && !it["apiListener"].is_null());
+    if let (Some(port), Some(client)) = (port, client) {
+        all.push(socket_listener(port, &client["apiListener"]["apiListener"]));
+    }
+    all
 }
 
 /// A bootstrap that asks the servers at these ports, in turn.
@@ -40,15 +55,37 @@ pub(crate) fn bootstrap(ports: &[u16], features: &[&str]) -> String {
 impl Bed {
     /// Starts a scripted plane that says these resources, and these clients.
     pub(crate) async fn start(clients: &[Who], resources: &[Value]) -> Self {
-        let mut bed = Self { plane: Plane::start(Kind::Scripted, resources).await, peers: vec![] };
-        bed.join(clients, &bootstrap(&[bed.plane.port], &[]), None).await;
+        let port = clients.contains(&Who::Envoy).then(free_port);
+        let plane = Plane::start(Kind::Scripted, &with_port(port, resources)).await;
+        let mut bed = Self { plane, peers: vec![], port };
+        bed.join(clients, &bootstrap(&[bed.plane.port], &[])).await;
         bed
     }
 
-    /// Starts these clients, too. Envoy listens at this port.
-    pub(crate) async fn join(&mut self, clients: &[Who], bootstrap: &str, port: Option<u16>) {
-        let started = clients.iter().map(|who| Peer::start(*who, bootstrap, port));
+    /// Starts these clients, too.
+    pub(crate) async fn join(&mut self, clients: &[Who], bootstrap: &str) {
+        let started = clients.iter().map(|who| Peer::start(*who, bootstrap, self.port));
         self.peers.extend(join_all(started).await);
+    }
+
+    /// Says these resources from now on.
+    pub(crate) fn set(&self, resources: &[Value]) {
+        self.plane.set(&with_port(self.port, resources));
+    }
+
+    /// Says these resources from now on, and waits until all have taken what is told of this kind.
+    pub(crate) async fn change(&self, kind: &str, resources: &[Value]) {
+        let known = |node| self.plane.accepted(node, kind).last().cloned();
+        let nodes = self.peers.iter().map(|peer| peer.who.node());
+        let before: Vec<_> = nodes.map(|node| (node, known(node))).collect();
+        self.set(resources);
+        for (node, before) in before {
+            self.plane
+                .until(node, |plane| plane.accepted(node, kind).last() != before.as_ref())
+                .await;
+        }
+        // It was accepted, and is now put to use.
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 
     /// All make these calls, at the same time.

@@ -127,8 +127,12 @@ async fn a_listener_and_a_cluster_that_are_not_there() {
 async fn a_control_plane_that_is_down_and_the_next_one() {
     let server = named("a").await;
     let gone = free_port();
-    let mut bed = Bed { plane: Plane::start(Kind::Scripted, &chain(&server)).await, peers: vec![] };
-    bed.join(&grpcs(), &bootstrap(&[gone], &[]), None).await;
+    let mut bed = Bed {
+        plane: Plane::start(Kind::Scripted, &chain(&server)).await,
+        peers: vec![],
+        port: None,
+    };
+    bed.join(&grpcs(), &bootstrap(&[gone], &[])).await;
     for (who, outcomes) in bed.call(Calls::of(1).within(3)).await {
         println!("down, {who:?}: {:?}", outcomes[0]);
         if who == Who::GrpcJs {
@@ -143,7 +147,7 @@ async fn a_control_plane_that_is_down_and_the_next_one() {
         }
     }
     bed.peers.clear();
-    bed.join(&grpcs(), &bootstrap(&[gone, bed.plane.port], &[]), None).await;
+    bed.join(&grpcs(), &bootstrap(&[gone, bed.plane.port], &[])).await;
     for (who, outcomes) in bed.call(Calls::of(1).within(3)).await {
         println!("the next one, {who:?}: {:?}", outcomes[0]);
         if who != Who::GrpcJs {

@@ -66,6 +66,13 @@ pub(crate) fn grpcs() -> Vec<Who> {
     all
 }
 
+/// The same, and Envoy.
+pub(crate) fn everybody() -> Vec<Who> {
+    let mut all = grpcs();
+    all.push(Who::Envoy);
+    all
+}
+
 /// What a call came to.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -190,14 +197,6 @@ impl Peer {
         match &mut self.how {
             How::Program { child, .. } => child.try_wait().unwrap().is_none(),
             How::Envoy { .. } | How::Ours(_) => true,
-        }
-    }
-
-    /// The mesh, of ours.
-    pub(crate) fn mesh(&self) -> Option<&Mesh> {
-        match &self.how {
-            How::Ours(clients) => Some(&clients.mesh),
-            _ => None,
         }
     }
 

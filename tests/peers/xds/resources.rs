@@ -38,9 +38,9 @@ pub(crate) fn listener(name: &str, routes: &str, filters: &[Value]) -> Value {
     )
 }
 
-/// The same at a port, as Envoy has it.
-pub(crate) fn socket_listener(port: u16, routes: &str, filters: &[Value]) -> Value {
-    let filter = json!({"name": "manager", "typedConfig": manager(routes, filters)});
+/// The same manager at a port, as Envoy has it.
+pub(crate) fn socket_listener(port: u16, manager: &Value) -> Value {
+    let filter = json!({"name": "manager", "typedConfig": manager});
     typed(
         "config.listener.v3.Listener",
         json!({

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     bed::{Bed, counts, failed, failing, named},
-    peer::{Calls, Who, grpcs},
+    peer::{Calls, Who, everybody},
     resources::{
         abort, at, cluster, cluster_with, endpoint, endpoints, listener, localities, routes, split,
         to,
@@ -27,7 +27,7 @@ async fn weights_and_a_route_by_header() {
         "route": {"cluster": "green"},
     });
     let mut bed = Bed::start(
-        &grpcs(),
+        &everybody(),
         &[
             listener("greeter", "r", &[]),
             routes("r", &[header, split(&[("blue", 75), ("green", 25)])]),
@@ -64,7 +64,7 @@ async fn retries() {
             endpoints("one", &[&server]),
         ]
     };
-    let mut bed = Bed::start(&grpcs(), &chain(to("one"))).await;
+    let mut bed = Bed::start(&everybody(), &chain(to("one"))).await;
     for (who, outcomes) in bed.call(Calls::of(60)).await {
         assert_eq!((counts(&outcomes).get("a"), failed(&outcomes, 14)), (Some(&40), 20), "{who:?}");
     }
@@ -73,12 +73,7 @@ async fn retries() {
         "retryOn": "unavailable", "numRetries": 2,
         "retryBackOff": {"baseInterval": "0.010s", "maxInterval": "0.020s"},
     });
-    bed.plane.set(&chain(route));
-    for peer in &bed.peers {
-        let node = peer.who.node();
-        bed.plane.until(node, |plane| plane.accepted(node, "RDS").iter().any(|it| it == "2")).await;
-    }
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    bed.change("RDS", &chain(route)).await;
     for (who, outcomes) in bed.call(Calls::of(60)).await {
         assert_eq!(counts(&outcomes).get("a"), Some(&60), "{who:?}: {outcomes:?}");
     }
@@ -88,7 +83,7 @@ async fn retries() {
 async fn faults_are_shared_out() {
     let server = named("a").await;
     let mut bed = Bed::start(
-        &grpcs(),
+        &everybody(),
         &[
             listener("greeter", "r", &[abort(50)]),
             routes("r", &[to("one")]),
@@ -113,7 +108,7 @@ async fn a_ring_takes_a_header_to_the_same_endpoint() {
     route["route"]["hashPolicy"] = json!([{"header": {"headerName": "x-user"}}]);
     let ring = json!({"lbPolicy": "RING_HASH", "ringHashLbConfig": {"minimumRingSize": "1024"}});
     let mut bed = Bed::start(
-        &grpcs(),
+        &everybody(),
         &[
             listener("greeter", "r", &[]),
             routes("r", &[route]),
@@ -148,16 +143,11 @@ async fn priorities_and_endpoints_that_drain() {
     let chain = |health| {
         [listener("greeter", "r", &[]), routes("r", &[to("one")]), cluster("one"), first(health)]
     };
-    let mut bed = Bed::start(&grpcs(), &chain("UNHEALTHY")).await;
+    let mut bed = Bed::start(&everybody(), &chain("UNHEALTHY")).await;
     for (who, outcomes) in bed.call(Calls::of(60)).await {
         assert_eq!(counts(&outcomes).get("b"), Some(&60), "{who:?}: {outcomes:?}");
     }
-    bed.plane.set(&chain("HEALTHY"));
-    for peer in &bed.peers {
-        let node = peer.who.node();
-        bed.plane.until(node, |plane| plane.accepted(node, "EDS").iter().any(|it| it == "2")).await;
-    }
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    bed.change("EDS", &chain("HEALTHY")).await;
     for (who, outcomes) in bed.call(Calls::of(60)).await {
         assert_eq!(counts(&outcomes).get("a"), Some(&60), "{who:?}: {outcomes:?}");
     }
@@ -176,7 +166,7 @@ async fn an_outlier_is_left_out() {
         "enforcingSuccessRate": 0, "enforcingConsecutive5xx": 0, "successRateMinimumHosts": 5,
     }});
     let mut bed = Bed::start(
-        &grpcs(),
+        &everybody(),
         &[
             listener("greeter", "r", &[]),
             routes("r", &[to("one")]),
@@ -211,9 +201,9 @@ async fn other_endpoints_and_another_cluster_cost_no_call() {
             at(name, &[server]),
         ]
     };
-    let mut bed = Bed::start(&grpcs(), &chain("one", a.socket())).await;
+    let mut bed = Bed::start(&everybody(), &chain("one", a.socket())).await;
     for (name, server, who) in [("one", &a, "a"), ("one", &b, "b"), ("two", &a, "a")] {
-        bed.plane.set(&chain(name, server.socket()));
+        bed.set(&chain(name, server.socket()));
         let mut done = std::collections::BTreeSet::new();
         let began = std::time::Instant::now();
         while done.len() < bed.peers.len() {
