@@ -33,7 +33,7 @@ pub(crate) use self::{
     host::Host,
     idle::Idle,
     matching::{Asked, Matcher, Mismatch, Roll, authority_of},
-    mirror::Mirror,
+    mirror::{BEHIND, IN_FLIGHT, Mirror, TIMEOUT},
     rewrite::{Rewrite, Unusable},
     session::{Named, Session},
     split::Split,
