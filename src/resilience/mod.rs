@@ -44,8 +44,12 @@
 //! | [`AdaptiveConcurrencyLayer`] | the calls in flight, by their latency, by [`config::AdaptiveConcurrency`](crate::config::AdaptiveConcurrency) | `gradient2`, 20 to 200 |
 //! | [`ThrottleLayer`] | what is sent to a service that refuses, by [`config::Throttle`](crate::config::Throttle) | 2 calls for each that it accepts, over 2 min |
 //! | [`AdmissionControlLayer`] | what is sent to a service that fails, by [`config::AdmissionControl`](crate::config::AdmissionControl) | below 95 % successes, over 30 s |
+//! | [`BreakerLayer`] | the attempts in flight, of each priority, by [`config::Breakers`](crate::config::Breakers) | none: it is given some |
+//! | [`DropLayer`] | the calls, by the shares that categories drop | none: it is given some |
 //! | [`GrpcStatusLayer`] | nothing: outermost, it answers gRPC calls with the status of a failure of those below | |
 //! | [`FailFastLayer`] | the calls that wait for a service to be ready, and for how long | 10000 calls; the time is given |
+//!
+//! Routes, splits, edits and mirrors are layers of [`traffic`](crate::traffic).
 //!
 //! Their failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError):
 //! `error.downcast_ref::<tower_mesh::Error>()`. The layers emit no events.
@@ -57,14 +61,14 @@
 
 pub mod adaptive;
 pub mod admission;
-mod admitting;
+pub(crate) mod admitting;
 pub mod authorize;
 #[doc(hidden)]
 pub mod bench;
-pub(crate) mod breaker;
+pub mod breaker;
 pub(crate) mod budget;
 pub mod deadline;
-pub(crate) mod drops;
+pub mod drops;
 pub(crate) mod exchange;
 pub mod fault;
 #[cfg(feature = "rls")]
@@ -98,7 +102,9 @@ pub use self::{
     adaptive::{AdaptiveConcurrency, AdaptiveConcurrencyLayer},
     admission::{AdmissionControl, AdmissionControlLayer},
     authorize::{Authorize, AuthorizeLayer},
+    breaker::{Breaker, BreakerLayer},
     deadline::{Deadline, DeadlineLayer},
+    drops::{DropLayer, Dropping},
     exchange::{Answer, Exchange, Replay},
     fault::{Fault, FaultLayer},
     grpc_status::{GrpcStatus, GrpcStatusLayer},
