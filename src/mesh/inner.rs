@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) sources: Vec<String>,
     pub(crate) transport: Arc<Shared>,
     pub(crate) unknown_names: super::UnknownNames,
+    /// A source tells `https://users`, which is `users:443` to it, from `http://users`.
+    pub(super) asks_by_port: bool,
     /// It explains and calls nobody.
     pub(crate) is_dry: bool,
     #[cfg(feature = "dns")]
@@ -104,6 +106,7 @@ impl Inner {
         sources: Vec<String>,
         transport: Arc<Shared>,
         unknown_names: super::UnknownNames,
+        asks_by_port: bool,
         telemetry: Telemetry,
         place: config::Place,
         is_dry: bool,
@@ -128,6 +131,7 @@ impl Inner {
             sources,
             transport,
             unknown_names,
+            asks_by_port,
             is_dry,
             #[cfg(feature = "dns")]
             resolvers: crate::discover::dns::Resolvers::default(),
@@ -302,8 +306,7 @@ impl Inner {
     /// When the service was last called, to about a second; nothing if it is not defined.
     pub(super) fn called(&self, service: &str) -> Option<crate::core::Instant> {
         let service = self.services.load().get(service)?.current.load_full()?;
-        let used = service.table.iter().map(|route| route.policy.budget.tokens().used()).max()?;
-        Some(self.epoch.at(used))
+        Some(self.epoch.at(service.used()))
     }
 
     /// The name of a source; what none gives has come by DNS.
