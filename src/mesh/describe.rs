@@ -66,6 +66,9 @@ pub struct Description {
     pub caches: Vec<(String, Duration, String)>,
     /// What is wrong with the files where sources keep what they know for a later process.
     pub cache_troubles: Vec<(String, String)>,
+    /// Parts that are in force and of which something does nothing, with what it is: a route that no
+    /// request comes to, since one before it takes all of them.
+    pub doubtful: Vec<(String, String)>,
 }
 
 /// One service of a [`Description`].
@@ -143,6 +146,7 @@ impl Description {
             refused: inner.refused_parts(),
             caches: inner.caches(),
             cache_troubles: inner.cache_troubles(),
+            doubtful: inner.doubtful_parts(),
         }
     }
 }
@@ -276,6 +280,9 @@ impl fmt::Display for Description {
         }
         for (part, reason) in &self.refused {
             writeln!(f, "refused: {part}: {reason}")?;
+        }
+        for (part, doubt) in &self.doubtful {
+            writeln!(f, "doubtful: {part}: {doubt}")?;
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ use crate::{
     Mesh,
     control::xds::{
         bootstrap::Bootstrap,
-        graph::{Do, Graph, Id, Lack, Service},
+        graph::{Do, Graph, Id, Lack, Service, Why},
         kind::Kind,
         resource::{Decoder, Resource},
     },
@@ -314,6 +314,7 @@ impl World {
         for step in 0.. {
             assert!(step < 10_000, "it never ends");
             let Some(wanted) = self.graph.next() else { break };
+            let mut service = None;
             match &wanted {
                 Do::Watch(id) => assert!(self.watched.insert(id.clone()), "{id:?} twice"),
                 Do::Unwatch(id) => {
@@ -333,16 +334,21 @@ impl World {
                 Do::Service { name, target: Service { listener, routes, authority } } => {
                     let host = routes.host(authority).expect("it was found before");
                     let names = host.clusters().into_iter().chain(listener.clusters());
-                    let names = names.map(str::to_owned).collect();
-                    self.services.insert(name.to_string(), names);
+                    service = Some((name.to_string(), names.map(str::to_owned).collect()));
                 }
+                // What is in use stays where nobody can be asked.
+                Do::NoService { lack: Lack { why: Why::Away | Why::Denied, .. }, .. } => {}
                 Do::NoService { name, .. } | Do::RemoveService(name) => {
                     self.services.remove(&**name);
                 }
             }
-            match wanted {
-                Do::Watch(_) | Do::Unwatch(_) => {}
-                wanted => self.publish.publish(wanted),
+            if matches!(wanted, Do::Watch(_) | Do::Unwatch(_)) {
+                continue;
+            }
+            match self.publish.publish(wanted) {
+                Ok(()) => self.services.extend(service),
+                // The last good one stays.
+                Err(reason) => self.graph.refused(&reason),
             }
             self.check();
         }
@@ -439,8 +445,7 @@ async fn steps(mut script: Bytes<'_>) {
                     }
                     None => Err(Lack {
                         reason: "gone".into(),
-                        does_not_exist: script.often(),
-                        is_transient: script.below(4) == 0,
+                        why: script.of(&[Why::Absent, Why::Away, Why::Denied, Why::Refused]),
                     }),
                 };
                 if now.is_ok() {

@@ -81,12 +81,21 @@ pub(crate) struct Batch<R> {
     pub(crate) told: Vec<Told<R>>,
     /// What is wrong with the cache now, if that is news.
     pub(crate) cache: Option<Flaw>,
+    /// The task that tells has ended before its time, and why nobody begins it again at once: nothing new
+    /// is heard until then.
+    pub(crate) lost: Option<String>,
     _working: Option<Arc<Working>>,
 }
 
 /// What is wrong with the cache; or nothing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Flaw(pub(crate) Option<Arc<str>>);
+
+impl<R> Batch<R> {
+    pub(super) fn lost(why: String) -> Self {
+        Self { told: Vec::new(), cache: None, lost: Some(why), _working: None }
+    }
+}
 
 /// What is known of a resource now.
 #[derive(Debug)]
@@ -373,7 +382,8 @@ where
         for (subscriber, told) in std::mem::take(&mut self.batches) {
             if let Some(tell) = self.subscribers.get(&subscriber) {
                 // One that is gone leaves in a moment.
-                drop(tell.send(Batch { told, cache: None, _working: working.cloned() }));
+                let _working = working.cloned();
+                drop(tell.send(Batch { told, cache: None, lost: None, _working }));
             }
         }
     }
