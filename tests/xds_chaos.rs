@@ -27,10 +27,15 @@ use tower_mesh::{
     testing::xds::{AdsServer, CDS, EDS, LDS, RDS, Resource},
 };
 
-use support::{Server, fetch, get, patience};
+use support::{Server, fetch, get};
 
 const ALL: [&str; 4] = [LDS, RDS, CDS, EDS];
 const MODES: [bool; 2] = [false, true];
+
+/// Much is asked for and told here, on machines that do other things, too.
+async fn patience<F: Future>(what: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("hung for 60 s")
+}
 
 fn bootstrap(planes: &[&AdsServer], node: &str, delta: bool) -> Bootstrap {
     let mut bootstrap = Bootstrap::builder().node_id(node);
@@ -405,10 +410,10 @@ async fn updates_without_end_are_followed_and_nothing_piles_up() {
         let client = mesh.client("users").unwrap();
         until_it_answers(&client, "a").await;
         let calls = Calls::to(&client);
-        for round in 0..2000 {
+        for round in 0..400 {
             let to = if round % 2 == 0 { b.socket() } else { a.socket() };
             plane.set([Resource::endpoints("users-cluster", [to])]);
-            if round % 50 == 0 {
+            if round % 20 == 0 {
                 // What cannot be used, amid it.
                 plane.set([Resource::split("users-routes", "*", [("users-cluster", 0)])]);
                 tokio::task::yield_now().await;

@@ -1,6 +1,7 @@
 //! Istio in both of its dialects, over the socket of its agent: what istiod sends to a sidecar and to a
 //! client of gRPC drives HTTP calls, secured as it says. Over real streams and TLS servers.
 #![cfg(all(feature = "xds", feature = "tls-aws-lc-rs"))]
+#![allow(deprecated, reason = "what istiod sends")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
