@@ -16,10 +16,10 @@ use tokio::runtime::Handle;
 use self::{names::Names, publish::Publish};
 use super::{
     bootstrap::{Bootstrap, Dialect},
-    client::{Cause, Trouble, Watched},
+    client::{Cause, Client, Trouble, Watched},
     graph::{Do, Graph, Lack},
-    kind::Kind,
     resource::{self, Context, Decoder, Resource},
+    status::Status,
     stream::{Batch, Registry, Subscriber},
 };
 use crate::{
@@ -106,6 +106,29 @@ impl Xds {
     pub fn unused_after(mut self, unused: Duration) -> Self {
         self.unused = unused;
         self
+    }
+
+    /// What is known of every resource that meshes with this bootstrap need, and of every server that is
+    /// asked: now, without asking anybody.
+    pub async fn status(&self) -> Status {
+        Self::status_of(&self.bootstrap).await.unwrap_or_else(|| Status::idle(&self.bootstrap))
+    }
+
+    async fn status_of(bootstrap: &Arc<Bootstrap>) -> Option<Status> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let own = Arc::clone(bootstrap);
+        // Nobody is there to be told when the caller has left.
+        let look = move |client: &Client<Decoder>| drop(tell.send(Status::of(client, &own)));
+        if REGISTRY.inspect(bootstrap, look) { told.await.ok() } else { None }
+    }
+
+    /// The status of every client of the process.
+    pub(super) async fn all() -> Vec<Status> {
+        let mut all = Vec::new();
+        for bootstrap in REGISTRY.bootstraps() {
+            all.extend(Self::status_of(&bootstrap).await);
+        }
+        all
     }
 
     fn decoder(bootstrap: &Bootstrap) -> Decoder {

@@ -17,7 +17,9 @@ mod shared;
 mod tests;
 mod token;
 
+#[cfg(all(test, feature = "testing"))]
+pub(crate) use self::driver::Told;
 pub(crate) use self::{
-    driver::{Batch, Told},
+    driver::Batch,
     shared::{Registry, Subscriber},
 };

@@ -132,7 +132,25 @@ where
         true
     }
 
+    /// Shows the client of this bootstrap to somebody, soon. Says whether there is one; it may end before
+    /// it is shown.
+    pub(crate) fn inspect(
+        &self,
+        bootstrap: &Bootstrap,
+        look: impl FnOnce(&Client<D>) + Send + 'static,
+    ) -> bool {
+        let entries = self.lock();
+        let known = entries.iter().find(|entry| entry.bootstrap.asks_as(bootstrap));
+        known.is_some_and(|entry| entry.inbox.send(Input::Inspect(Box::new(look))).is_ok())
+    }
+
+    /// The bootstraps whose clients there are.
+    pub(crate) fn bootstraps(&self) -> Vec<Arc<Bootstrap>> {
+        self.lock().iter().map(|entry| Arc::clone(&entry.bootstrap)).collect()
+    }
+
     /// How many clients there are.
+    #[cfg(test)]
     pub(crate) fn clients(&self) -> usize {
         let mut entries = self.lock();
         entries.retain(|entry| !entry.inbox.is_closed());
@@ -203,11 +221,6 @@ where
                 tokio::time::sleep(AGAIN).await;
             }
         }
-    }
-
-    /// Shows the client to somebody, soon.
-    pub(crate) fn inspect(&self, look: impl FnOnce(&Client<D>) + Send + 'static) {
-        self.joined.send(Input::Inspect(Box::new(look)));
     }
 
     /// Says whether it has; another mesh may have come to ask the same agent.
