@@ -313,6 +313,9 @@ impl<X: Upstream> Watcher for Endpoint<X> {
     #[inline]
     fn heard(&self, headers: &HeaderMap) {
         Self::heard(self, headers);
+        if let Some(live) = self.live() {
+            live.extra.overheard(headers);
+        }
     }
 }
 

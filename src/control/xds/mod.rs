@@ -34,6 +34,7 @@ mod client;
 mod decode;
 mod graph;
 mod kind;
+mod lrs;
 mod resource;
 mod source;
 mod status;

@@ -1,5 +1,6 @@
 //! The source: it asks for the names that the mesh is asked for, and publishes what they lead to.
 
+mod loads;
 mod names;
 mod publish;
 
@@ -13,7 +14,7 @@ use std::{
 use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 
-use self::{names::Names, publish::Publish};
+use self::{loads::Reported, names::Names, publish::Publish};
 use super::{
     bootstrap::{Bootstrap, Dialect},
     client::{Cause, Client, Trouble, Watched},
@@ -70,6 +71,7 @@ struct Running {
     subscriber: Subscriber<Decoder>,
     graph: Graph,
     publish: Publish,
+    reported: Reported,
     publisher: Publisher,
     /// The names that are asked for, and the listener of each.
     asked: BTreeMap<Arc<str>, Arc<str>>,
@@ -184,6 +186,7 @@ impl Discover for Xds {
                 subscriber,
                 graph: Graph::default(),
                 publish,
+                reported: Reported::default(),
                 publisher,
                 asked: BTreeMap::new(),
                 unused,
@@ -285,7 +288,14 @@ impl Running {
                     self.publish.mended(kind, &name);
                     self.subscriber.unwatch(kind, &name);
                 }
-                other => self.publish.publish(other),
+                other => {
+                    let of = loads::cluster_of(&other);
+                    self.publish.publish(other);
+                    if let Some((name, cluster)) = of {
+                        let (publisher, subscriber) = (&self.publisher, &mut self.subscriber);
+                        self.reported.set(publisher, subscriber, &name, cluster.as_deref());
+                    }
+                }
             }
         }
     }

@@ -32,8 +32,9 @@ use envoy_types::pb::envoy::{
     service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest},
 };
 
+pub(crate) use self::backoff::Backoff;
 pub(crate) use self::request::Held;
-use self::{backoff::Backoff, subscription::Type};
+use self::subscription::Type;
 use super::kind::Kind;
 use crate::core::{Instant, Random, earliest};
 

@@ -117,6 +117,12 @@ impl<D: Decode> Client<D> {
         })
     }
 
+    /// The server that what is held of a resource came from.
+    pub(crate) fn server_of(&self, kind: Kind, name: &str) -> Option<ServerId> {
+        let (_, canonical) = self.find(kind, name).ok()?;
+        Some(self.entries[kind as usize].get(&canonical)?.good.as_ref()?.server)
+    }
+
     /// As whom servers are asked.
     pub(crate) fn node(&self) -> &Node {
         &self.node

@@ -119,6 +119,7 @@ fn resource(one: &One<'_>, servers: &[&Arc<str>], now: Now) -> ResourceStatus {
     ResourceStatus {
         kind: one.kind,
         name: Arc::clone(one.name),
+        authority: one.authority.cloned(),
         state: ResourceState::of(one.status),
         version: good.map(|good| Arc::clone(good.version)),
         server: good.and_then(|good| servers.get(good.server.0)).map(|name| Arc::clone(name)),

@@ -60,6 +60,8 @@ pub struct ResourceStatus {
     pub kind: Kind,
     /// Its name.
     pub name: Arc<str>,
+    /// Whose name it is (gRFC A47); nothing for one of no authority.
+    pub authority: Option<Arc<str>>,
     /// How it stands.
     pub state: ResourceState,
     /// The version that is in use, if any is.

@@ -9,6 +9,7 @@ mod dial;
 mod driver;
 mod one;
 mod outbox;
+mod reports;
 #[cfg(feature = "_tls")]
 mod secrets;
 mod shared;
@@ -21,5 +22,6 @@ mod token;
 pub(crate) use self::driver::Told;
 pub(crate) use self::{
     driver::Batch,
+    reports::Report,
     shared::{Registry, Subscriber},
 };

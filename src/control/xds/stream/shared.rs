@@ -7,7 +7,7 @@
 //! are left begin it again on one of theirs.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -16,10 +16,16 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        oneshot,
+    },
 };
 
-use super::driver::{Batch, Driver, Input};
+use super::{
+    driver::{Batch, Driver, Input},
+    reports::Report,
+};
 use crate::{
     config::{ConfigError, ConfigErrors},
     control::xds::{
@@ -27,6 +33,7 @@ use crate::{
         client::{Client, Decode},
         kind::Kind,
     },
+    core::{BoxFuture, Loads},
 };
 
 /// The clients of a process.
@@ -47,13 +54,29 @@ pub(crate) struct Subscriber<D: Decode + 'static> {
     bootstrap: Arc<Bootstrap>,
     decode: fn(&Bootstrap) -> D,
     runtime: Handle,
-    joined: Joined<D>,
+    seat: Arc<Seat<D>>,
+    told: UnboundedReceiver<Batch<D::Resource>>,
     watched: BTreeSet<(Kind, Arc<str>)>,
+    reported: BTreeMap<Arc<str>, Again>,
+}
+
+/// What is reported of a cluster, to be said again.
+struct Again {
+    service: Arc<str>,
+    metrics: Vec<String>,
+    loads: Arc<dyn Loads>,
+}
+
+/// The place of a subscriber at its client; it leaves when nobody holds it any more.
+struct Seat<D: Decode>(Mutex<Place<D>>);
+
+struct Place<D: Decode> {
+    id: u64,
+    inbox: UnboundedSender<Input<D>>,
 }
 
 struct Joined<D: Decode> {
-    id: u64,
-    inbox: UnboundedSender<Input<D>>,
+    place: Place<D>,
     told: UnboundedReceiver<Batch<D::Resource>>,
 }
 
@@ -77,9 +100,10 @@ where
         runtime: Handle,
         decode: fn(&Bootstrap) -> D,
     ) -> Result<Subscriber<D>, ConfigErrors> {
-        let joined = self.join(&bootstrap, &runtime, decode)?;
-        let watched = BTreeSet::new();
-        Ok(Subscriber { registry: self, bootstrap, decode, runtime, joined, watched })
+        let Joined { place, told } = self.join(&bootstrap, &runtime, decode)?;
+        let seat = Arc::new(Seat(Mutex::new(place)));
+        let (watched, reported) = (BTreeSet::new(), BTreeMap::new());
+        Ok(Subscriber { registry: self, bootstrap, decode, runtime, seat, told, watched, reported })
     }
 
     fn join(
@@ -105,7 +129,7 @@ where
         };
         // Under the lock: it does not end between this and the join.
         drop(inbox.send(Input::Join { subscriber: id, tell }));
-        Ok(Joined { id, inbox, told })
+        Ok(Joined { place: Place { id, inbox }, told })
     }
 
     fn begin(
@@ -186,17 +210,46 @@ where
     /// Is told of this resource from now on; what is known of it, at once.
     pub(crate) fn watch(&mut self, kind: Kind, name: &Arc<str>) {
         if self.watched.insert((kind, Arc::clone(name))) {
-            let (subscriber, name) = (self.joined.id, Arc::clone(name));
-            self.joined.send(Input::Watch { subscriber, kind, name });
+            let name = Arc::clone(name);
+            self.seat.send(|subscriber| Input::Watch { subscriber, kind, name });
         }
     }
 
     /// Is not told of it any more.
     pub(crate) fn unwatch(&mut self, kind: Kind, name: &Arc<str>) {
         if self.watched.remove(&(kind, Arc::clone(name))) {
-            let (subscriber, name) = (self.joined.id, Arc::clone(name));
-            self.joined.send(Input::Unwatch { subscriber, kind, name });
+            let name = Arc::clone(name);
+            self.seat.send(|subscriber| Input::Unwatch { subscriber, kind, name });
         }
+    }
+
+    /// The load of a cluster is reported from now on, if its server wants it.
+    pub(crate) fn report(&mut self, report: Report) {
+        let Report { cluster, service, metrics, loads } = &report;
+        let (service, metrics, loads) = (Arc::clone(service), metrics.clone(), Arc::clone(loads));
+        self.reported.insert(Arc::clone(cluster), Again { service, metrics, loads });
+        self.seat.send(|subscriber| Input::Report { subscriber, report });
+    }
+
+    /// It is not any more.
+    pub(crate) fn unreport(&mut self, cluster: &Arc<str>) {
+        if self.reported.remove(cluster).is_some() {
+            let cluster = Arc::clone(cluster);
+            self.seat.send(|subscriber| Input::Unreport { subscriber, cluster });
+        }
+    }
+
+    /// Keeps the place at the client until it is awaited, or dropped; then it is left, and what was counted
+    /// until then is reported before this ends.
+    pub(crate) fn farewell(&self) -> BoxFuture<()> {
+        let seat = Arc::clone(&self.seat);
+        Box::pin(async move {
+            let (tell, told) = oneshot::channel();
+            seat.send(|subscriber| Input::Leave { subscriber, said: Some(tell) });
+            drop(seat);
+            // Nothing is told: it is dropped when all has been said.
+            drop(told.await);
+        })
     }
 
     /// What is new. What follows from it should be watched before it is dropped: the next message of
@@ -207,7 +260,7 @@ where
     /// Nothing is lost.
     pub(crate) async fn next(&mut self) -> Batch<D::Resource> {
         loop {
-            if let Some(mut batch) = self.joined.told.recv().await {
+            if let Some(mut batch) = self.told.recv().await {
                 batch
                     .told
                     .retain(|told| self.watched.contains(&(told.kind, Arc::clone(&told.name))));
@@ -226,12 +279,21 @@ where
     /// Says whether it has; another mesh may have come to ask the same agent.
     fn join_again(&mut self) -> bool {
         let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode);
-        let Ok(joined) = joined else { return false };
-        self.joined = joined;
-        let subscriber = self.joined.id;
+        let Ok(Joined { place, told }) = joined else { return false };
+        *self.seat.place() = place;
+        self.told = told;
         for (kind, name) in &self.watched {
             let (kind, name) = (*kind, Arc::clone(name));
-            self.joined.send(Input::Watch { subscriber, kind, name });
+            self.seat.send(|subscriber| Input::Watch { subscriber, kind, name });
+        }
+        for (cluster, Again { service, metrics, loads }) in &self.reported {
+            let report = Report {
+                cluster: Arc::clone(cluster),
+                service: Arc::clone(service),
+                metrics: metrics.clone(),
+                loads: Arc::clone(loads),
+            };
+            self.seat.send(|subscriber| Input::Report { subscriber, report });
         }
         true
     }
@@ -240,16 +302,21 @@ where
 /// Before it is tried again.
 const AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 
-impl<D: Decode> Joined<D> {
+impl<D: Decode> Seat<D> {
+    fn place(&self) -> MutexGuard<'_, Place<D>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// It is gone if the runtime of the client has ended, which `next` finds.
-    fn send(&self, input: Input<D>) {
-        drop(self.inbox.send(input));
+    fn send(&self, input: impl FnOnce(u64) -> Input<D>) {
+        let place = self.place();
+        drop(place.inbox.send(input(place.id)));
     }
 }
 
-impl<D: Decode> Drop for Joined<D> {
+impl<D: Decode> Drop for Seat<D> {
     fn drop(&mut self) {
-        self.send(Input::Leave { subscriber: self.id });
+        self.send(|subscriber| Input::Leave { subscriber, said: None });
     }
 }
 
