@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -33,7 +34,7 @@ use crate::{
         client::{Client, Decode},
         kind::Kind,
     },
-    core::{BoxFuture, Loads},
+    core::{BoxFuture, Instant, Loads},
 };
 
 /// The clients of a process.
@@ -57,11 +58,12 @@ pub(crate) struct Subscriber<D: Decode + 'static> {
     seat: Arc<Seat<D>>,
     told: UnboundedReceiver<Batch<D::Resource>>,
     watched: BTreeSet<(Kind, Arc<str>)>,
-    reported: BTreeMap<Arc<str>, Again>,
+    reported: BTreeMap<Arc<str>, Reported>,
+    again: Again,
 }
 
 /// What is reported of a cluster, to be said again.
-struct Again {
+struct Reported {
     service: Arc<str>,
     metrics: Vec<String>,
     loads: Arc<dyn Loads>,
@@ -73,6 +75,15 @@ struct Seat<D: Decode>(Mutex<Place<D>>);
 struct Place<D: Decode> {
     id: u64,
     inbox: UnboundedSender<Input<D>>,
+}
+
+/// When a client is joined again that has ended before its time.
+#[derive(Debug)]
+struct Again {
+    since: Instant,
+    pause: Duration,
+    /// It is waited until then.
+    at: Option<Instant>,
 }
 
 struct Joined<D: Decode> {
@@ -103,7 +114,19 @@ where
         let Joined { place, told } = self.join(&bootstrap, &runtime, decode)?;
         let seat = Arc::new(Seat(Mutex::new(place)));
         let (watched, reported) = (BTreeSet::new(), BTreeMap::new());
-        Ok(Subscriber { registry: self, bootstrap, decode, runtime, seat, told, watched, reported })
+        let again = Again { since: Instant::now(), pause: Duration::ZERO, at: None };
+        let registry = self;
+        Ok(Subscriber {
+            registry,
+            bootstrap,
+            decode,
+            runtime,
+            seat,
+            told,
+            watched,
+            reported,
+            again,
+        })
     }
 
     fn join(
@@ -227,7 +250,7 @@ where
     pub(crate) fn report(&mut self, report: Report) {
         let Report { cluster, service, metrics, loads } = &report;
         let (service, metrics, loads) = (Arc::clone(service), metrics.clone(), Arc::clone(loads));
-        self.reported.insert(Arc::clone(cluster), Again { service, metrics, loads });
+        self.reported.insert(Arc::clone(cluster), Reported { service, metrics, loads });
         self.seat.send(|subscriber| Input::Report { subscriber, report });
     }
 
@@ -260,6 +283,13 @@ where
     /// Nothing is lost.
     pub(crate) async fn next(&mut self) -> Batch<D::Resource> {
         loop {
+            if let Some(at) = self.again.at {
+                tokio::time::sleep_until(at).await;
+                self.again.at = None;
+                if let Err(errors) = self.join_again() {
+                    return self.pause(&errors.to_string());
+                }
+            }
             if let Some(mut batch) = self.told.recv().await {
                 batch
                     .told
@@ -269,24 +299,33 @@ where
                 }
                 continue;
             }
-            // The runtime of the client has ended.
-            if !self.join_again() {
-                tokio::time::sleep(AGAIN).await;
+            // Its runtime has ended, or it has panicked, as it may again by the same message.
+            if self.again.is_first(Instant::now()) {
+                self.again.at = Some(Instant::now());
+                continue;
             }
+            return self.pause("the task of the stream has ended before its time");
         }
     }
 
-    /// Says whether it has; another mesh may have come to ask the same agent.
-    fn join_again(&mut self) -> bool {
-        let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode);
-        let Ok(Joined { place, told }) = joined else { return false };
+    /// It is joined again, but not at once.
+    fn pause(&mut self, why: &str) -> Batch<D::Resource> {
+        let pause = self.again.pause(Instant::now());
+        Batch::lost(format!("{why}; what is known stays, and it is tried again in {pause:?}"))
+    }
+
+    /// Another mesh may have come to ask the same agent.
+    fn join_again(&mut self) -> Result<(), ConfigErrors> {
+        let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode)?;
+        let Joined { place, told } = joined;
         *self.seat.place() = place;
         self.told = told;
+        self.again.since = Instant::now();
         for (kind, name) in &self.watched {
             let (kind, name) = (*kind, Arc::clone(name));
             self.seat.send(|subscriber| Input::Watch { subscriber, kind, name });
         }
-        for (cluster, Again { service, metrics, loads }) in &self.reported {
+        for (cluster, Reported { service, metrics, loads }) in &self.reported {
             let report = Report {
                 cluster: Arc::clone(cluster),
                 service: Arc::clone(service),
@@ -295,12 +334,35 @@ where
             };
             self.seat.send(|subscriber| Input::Report { subscriber, report });
         }
-        true
+        Ok(())
     }
 }
 
-/// Before it is tried again.
-const AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+/// Before it is tried again, at first and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// One that has run that long has not ended by what it began with.
+const RAN_WELL: Duration = Duration::from_secs(60);
+
+// === impl Again ===
+
+impl Again {
+    /// Whether it has run well before it ended: then it is joined again at once.
+    fn is_first(&mut self, now: Instant) -> bool {
+        let ran_well = now.duration_since(self.since) >= RAN_WELL;
+        let is_first = ran_well || self.pause.is_zero();
+        if is_first {
+            self.pause = AGAIN.0 / 2;
+        }
+        is_first
+    }
+
+    /// How long it is waited, longer each time.
+    fn pause(&mut self, now: Instant) -> Duration {
+        self.pause = (self.pause * 2).clamp(AGAIN.0, AGAIN.1);
+        self.at = Some(now + self.pause);
+        self.pause
+    }
+}
 
 impl<D: Decode> Seat<D> {
     fn place(&self) -> MutexGuard<'_, Place<D>> {
