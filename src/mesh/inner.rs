@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) sources: Vec<String>,
     pub(crate) transport: Arc<Shared>,
     pub(crate) unknown_names: super::UnknownNames,
+    /// A source tells `https://users`, which is `users:443` to it, from `http://users`.
+    pub(super) asks_by_port: bool,
     /// It explains and calls nobody.
     pub(crate) is_dry: bool,
     #[cfg(feature = "dns")]
@@ -104,6 +106,7 @@ impl Inner {
         sources: Vec<String>,
         transport: Arc<Shared>,
         unknown_names: super::UnknownNames,
+        asks_by_port: bool,
         telemetry: Telemetry,
         place: config::Place,
         is_dry: bool,
@@ -128,6 +131,7 @@ impl Inner {
             sources,
             transport,
             unknown_names,
+            asks_by_port,
             is_dry,
             #[cfg(feature = "dns")]
             resolvers: crate::discover::dns::Resolvers::default(),
@@ -285,11 +289,24 @@ impl Inner {
         self.state().reports()
     }
 
+    /// What of each service is run and does nothing.
+    pub(crate) fn doubtful_parts(&self) -> Vec<(String, String)> {
+        let state = self.state();
+        let told = state.doubts.iter().flat_map(|(service, doubts)| {
+            doubts.iter().map(move |doubt| (format!("service {service}"), doubt.clone()))
+        });
+        told.collect()
+    }
+
+    /// The same of one.
+    pub(crate) fn doubts_of(&self, service: &str) -> Vec<String> {
+        self.state().doubts.get(service).cloned().unwrap_or_default()
+    }
+
     /// When the service was last called, to about a second; nothing if it is not defined.
     pub(super) fn called(&self, service: &str) -> Option<crate::core::Instant> {
         let service = self.services.load().get(service)?.current.load_full()?;
-        let used = service.table.iter().map(|route| route.policy.budget.tokens().used()).max()?;
-        Some(self.epoch.at(used))
+        Some(self.epoch.at(service.used()))
     }
 
     /// The name of a source; what none gives has come by DNS.
@@ -320,6 +337,7 @@ impl Inner {
         self.services.load().len()
     }
 
+    #[cfg(feature = "dns")]
     pub(super) fn tasks(&self) -> usize {
         self.tasks.lock().unwrap().len()
     }

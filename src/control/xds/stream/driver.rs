@@ -71,7 +71,16 @@ pub(super) enum Input<D: Decode> {
 #[derive(Debug)]
 pub(crate) struct Batch<R> {
     pub(crate) told: Vec<Told<R>>,
+    /// The task that tells has ended before its time, and why nobody begins it again at once: nothing new
+    /// is heard until then.
+    pub(crate) lost: Option<String>,
     _working: Option<Arc<Working>>,
+}
+
+impl<R> Batch<R> {
+    pub(super) fn lost(why: String) -> Self {
+        Self { told: Vec::new(), lost: Some(why), _working: None }
+    }
 }
 
 /// What is known of a resource now.
@@ -336,7 +345,7 @@ where
         for (subscriber, told) in std::mem::take(&mut self.batches) {
             if let Some(tell) = self.subscribers.get(&subscriber) {
                 // One that is gone leaves in a moment.
-                drop(tell.send(Batch { told, _working: working.cloned() }));
+                drop(tell.send(Batch { told, lost: None, _working: working.cloned() }));
             }
         }
     }

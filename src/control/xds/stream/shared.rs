@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -27,6 +28,7 @@ use crate::{
         client::{Client, Decode},
         kind::Kind,
     },
+    core::Instant,
 };
 
 /// The clients of a process.
@@ -49,6 +51,16 @@ pub(crate) struct Subscriber<D: Decode + 'static> {
     runtime: Handle,
     joined: Joined<D>,
     watched: BTreeSet<(Kind, Arc<str>)>,
+    again: Again,
+}
+
+/// When a client is joined again that has ended before its time.
+#[derive(Debug)]
+struct Again {
+    since: Instant,
+    pause: Duration,
+    /// It is waited until then.
+    at: Option<Instant>,
 }
 
 struct Joined<D: Decode> {
@@ -79,7 +91,8 @@ where
     ) -> Result<Subscriber<D>, ConfigErrors> {
         let joined = self.join(&bootstrap, &runtime, decode)?;
         let watched = BTreeSet::new();
-        Ok(Subscriber { registry: self, bootstrap, decode, runtime, joined, watched })
+        let again = Again { since: Instant::now(), pause: Duration::ZERO, at: None };
+        Ok(Subscriber { registry: self, bootstrap, decode, runtime, joined, watched, again })
     }
 
     fn join(
@@ -189,6 +202,13 @@ where
     /// Nothing is lost.
     pub(crate) async fn next(&mut self) -> Batch<D::Resource> {
         loop {
+            if let Some(at) = self.again.at {
+                tokio::time::sleep_until(at).await;
+                self.again.at = None;
+                if let Err(errors) = self.join_again() {
+                    return self.pause(&errors.to_string());
+                }
+            }
             if let Some(mut batch) = self.joined.told.recv().await {
                 batch
                     .told
@@ -198,11 +218,19 @@ where
                 }
                 continue;
             }
-            // The runtime of the client has ended.
-            if !self.join_again() {
-                tokio::time::sleep(AGAIN).await;
+            // Its runtime has ended, or it has panicked, as it may again by the same message.
+            if self.again.is_first(Instant::now()) {
+                self.again.at = Some(Instant::now());
+                continue;
             }
+            return self.pause("the task of the stream has ended before its time");
         }
+    }
+
+    /// It is joined again, but not at once.
+    fn pause(&mut self, why: &str) -> Batch<D::Resource> {
+        let pause = self.again.pause(Instant::now());
+        Batch::lost(format!("{why}; what is known stays, and it is tried again in {pause:?}"))
     }
 
     /// Shows the client to somebody, soon.
@@ -210,22 +238,44 @@ where
         self.joined.send(Input::Inspect(Box::new(look)));
     }
 
-    /// Says whether it has; another mesh may have come to ask the same agent.
-    fn join_again(&mut self) -> bool {
-        let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode);
-        let Ok(joined) = joined else { return false };
-        self.joined = joined;
+    /// Another mesh may have come to ask the same agent.
+    fn join_again(&mut self) -> Result<(), ConfigErrors> {
+        self.joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode)?;
+        self.again.since = Instant::now();
         let subscriber = self.joined.id;
         for (kind, name) in &self.watched {
             let (kind, name) = (*kind, Arc::clone(name));
             self.joined.send(Input::Watch { subscriber, kind, name });
         }
-        true
+        Ok(())
     }
 }
 
-/// Before it is tried again.
-const AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+/// Before it is tried again, at first and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// One that has run that long has not ended by what it began with.
+const RAN_WELL: Duration = Duration::from_secs(60);
+
+// === impl Again ===
+
+impl Again {
+    /// Whether it has run well before it ended: then it is joined again at once.
+    fn is_first(&mut self, now: Instant) -> bool {
+        let ran_well = now.duration_since(self.since) >= RAN_WELL;
+        let is_first = ran_well || self.pause.is_zero();
+        if is_first {
+            self.pause = AGAIN.0 / 2;
+        }
+        is_first
+    }
+
+    /// How long it is waited, longer each time.
+    fn pause(&mut self, now: Instant) -> Duration {
+        self.pause = (self.pause * 2).clamp(AGAIN.0, AGAIN.1);
+        self.at = Some(now + self.pause);
+        self.pause
+    }
+}
 
 impl<D: Decode> Joined<D> {
     /// It is gone if the runtime of the client has ended, which `next` finds.
