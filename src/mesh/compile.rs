@@ -2,6 +2,7 @@
 
 mod beside;
 mod cells;
+mod doubts;
 mod examine;
 pub(super) mod lines;
 mod route;
@@ -40,12 +41,14 @@ impl Inner {
             Standing::Defined => self.compile_defined(state, name),
             Standing::Refused => {
                 state.runtime.forget(name);
+                state.doubts.remove(name);
                 self.refer(state, name, BTreeSet::new());
                 // Its place is taken: no service of a similar name may stand in for it.
                 self.cell_in(state, name).clear();
             }
             Standing::Absent => {
                 state.runtime.forget(name);
+                state.doubts.remove(name);
                 self.refer(state, name, BTreeSet::new());
                 self.drop_cell(state, name);
             }
@@ -155,6 +158,7 @@ impl Inner {
             }
         }
         let table = table.build();
+        self.doubt(state, service, laid.routed_by, &table);
         cell.set(Service::new(table, limiter));
         self.applied(format!("service {name}"));
         self.note_left_out(state, format!("settings of service {name}"), &left_out);

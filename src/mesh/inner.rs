@@ -289,6 +289,20 @@ impl Inner {
         self.state().reports()
     }
 
+    /// What of each service is run and does nothing.
+    pub(crate) fn doubtful_parts(&self) -> Vec<(String, String)> {
+        let state = self.state();
+        let told = state.doubts.iter().flat_map(|(service, doubts)| {
+            doubts.iter().map(move |doubt| (format!("service {service}"), doubt.clone()))
+        });
+        told.collect()
+    }
+
+    /// The same of one.
+    pub(crate) fn doubts_of(&self, service: &str) -> Vec<String> {
+        self.state().doubts.get(service).cloned().unwrap_or_default()
+    }
+
     /// When the service was last called, to about a second; nothing if it is not defined.
     pub(super) fn called(&self, service: &str) -> Option<crate::core::Instant> {
         let service = self.services.load().get(service)?.current.load_full()?;

@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) refused: BTreeMap<String, BTreeMap<SourceId, String>>,
     /// Services that point nowhere, as far as all sources together say.
     pub(super) flaws: BTreeMap<String, String>,
+    /// What of the routes of services is run, and does nothing: each in words.
+    pub(super) doubts: BTreeMap<String, Vec<String>>,
     pub(super) absent: Absent,
     pub(super) asking: Asking,
     pub(super) keys: Keys,

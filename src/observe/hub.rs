@@ -76,6 +76,11 @@ impl Hub {
         self.events.emit(|| Event::ConfigRefused { part: part.into(), reason: reason.into() });
     }
 
+    /// Something of a part that is in force does nothing.
+    pub(crate) fn doubted(&self, part: &str, reason: &str) {
+        self.events.emit(|| Event::ConfigDoubted { part: part.into(), reason: reason.into() });
+    }
+
     /// A source has said, or confirmed, what it knows.
     pub(crate) fn heard(&self, source: usize) {
         if let Some((_, at)) = self.sources.get(source) {

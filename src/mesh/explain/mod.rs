@@ -116,6 +116,7 @@ impl Explanation {
             hedge: hedged(route, &request, now),
             answer,
             clusters: sent.clusters,
+            doubts: inner.doubts_of(&cell.name),
         })
     }
 }
