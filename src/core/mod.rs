@@ -38,6 +38,7 @@ pub use self::{
     fault::InjectedFault,
     reason::{
         DisconnectReason, EjectReason, HedgeRefusal, RetryReason, RetryRefusal, ReturnReason,
+        SourceHealth,
     },
     refusal::Refusal,
     verdict::AuthorizationVerdict,
