@@ -45,6 +45,8 @@ use std::{
     sync::Arc,
 };
 
+use envoy_types::pb::envoy::config::core::v3::Node;
+
 use self::{authority::Authority, entry::Entry, linger::Lingering, name::Name, stock::Stock};
 pub(crate) use self::{
     dump::{Dumped, Figures, Status},
@@ -125,6 +127,7 @@ struct Server {
 pub(crate) struct Client<D: Decode> {
     decode: D,
     random: Random,
+    node: Node,
     node_id: Arc<str>,
     servers: Vec<Server>,
     authorities: Vec<Authority>,
@@ -158,11 +161,13 @@ impl<D: Decode> Client<D> {
             seen: None,
             figures: Figures::default(),
         };
+        let servers = settings.servers.into_iter().map(server).collect();
         Self {
             decode,
             random: Random::seeded(seed),
             node_id: node.id.as_str().into(),
-            servers: settings.servers.into_iter().map(server).collect(),
+            node,
+            servers,
             authorities,
             entries: Default::default(),
             lingering: Lingering::new(settings.linger),

@@ -9,6 +9,7 @@ mod dial;
 mod driver;
 mod one;
 mod outbox;
+mod reports;
 #[cfg(feature = "_tls")]
 mod secrets;
 mod shared;
@@ -19,5 +20,6 @@ mod token;
 
 pub(crate) use self::{
     driver::{Batch, Flaw, Told},
+    reports::Report,
     shared::{Registry, Subscriber},
 };

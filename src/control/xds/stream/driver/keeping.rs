@@ -108,6 +108,6 @@ pub(super) fn fit<R>(caching: &BTreeSet<u64>, subscriber: u64, watched: Watched<
 
 impl<R> Batch<R> {
     fn of_cache(flaw: Flaw) -> Self {
-        Self { told: Vec::new(), cache: Some(flaw), lost: None, _working: None }
+        Self { cache: Some(flaw), ..Self::default() }
     }
 }
