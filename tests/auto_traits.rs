@@ -68,7 +68,7 @@ fn what_is_told_goes_anywhere() {
         observe::Metrics, observe::MetricFamily, observe::MetricSample, observe::MetricValue,
         observe::MetricKind, TraceContext, Propagation, InvalidTraceparent,
         DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason, Refusal,
-        Choice, EndpointStanding, PickReason,
+        SourceHealth, Choice, EndpointStanding, PickReason,
     );
     all!(Send, Sync, Unpin, std::fmt::Debug, Owned =>
         Explanation, ClusterExplanation, RouteExplanation, HashExplanation, HashKeyExplanation,

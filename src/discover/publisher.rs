@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+#[cfg(feature = "xds")]
+use crate::core::{BoxFuture, Loads};
 use crate::{
     config::{Address, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles, Service},
     core::Instant,
@@ -61,6 +63,16 @@ pub(crate) trait Sink: Send + Sync {
 
     /// When the name was last called or asked for.
     fn used(&self, name: &str) -> Option<Instant>;
+
+    /// What a cluster counts for its control plane, if there is such a cluster.
+    #[cfg(feature = "xds")]
+    fn loads(&self, _cluster: &str) -> Option<Arc<dyn Loads>> {
+        None
+    }
+
+    /// The end of the mesh waits for this, for a moment.
+    #[cfg(feature = "xds")]
+    fn farewell(&self, _said: BoxFuture<()>) {}
 }
 
 /// Tells where the words of a source stand.
@@ -346,6 +358,20 @@ impl Publisher {
     #[cfg(feature = "file")]
     pub(crate) fn places(&self, places: Arc<dyn Places>) {
         drop(self.apply(Change::Places(places)));
+    }
+
+    /// What a cluster counts for its control plane, if there is such a cluster.
+    #[cfg(feature = "xds")]
+    pub(crate) fn loads(&self, cluster: &str) -> Option<Arc<dyn Loads>> {
+        self.sink.upgrade()?.loads(cluster)
+    }
+
+    /// The end of the mesh waits for this, for a moment.
+    #[cfg(feature = "xds")]
+    pub(crate) fn farewell(&self, said: BoxFuture<()>) {
+        if let Some(sink) = self.sink.upgrade() {
+            sink.farewell(said);
+        }
     }
 
     /// The first state of this source is complete.

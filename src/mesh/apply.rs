@@ -2,6 +2,8 @@
 //! with its reason, and what it would have changed stays.
 
 use std::sync::Arc;
+#[cfg(feature = "xds")]
+use std::sync::PoisonError;
 
 use super::{
     asking::Answer,
@@ -28,6 +30,16 @@ impl Sink for Inner {
 
     fn used(&self, name: &str) -> Option<Instant> {
         self.last_used(&name.to_ascii_lowercase())
+    }
+
+    #[cfg(feature = "xds")]
+    fn loads(&self, cluster: &str) -> Option<Arc<dyn crate::core::Loads>> {
+        self.loads_of(cluster)
+    }
+
+    #[cfg(feature = "xds")]
+    fn farewell(&self, said: crate::core::BoxFuture<()>) {
+        self.farewells.lock().unwrap_or_else(PoisonError::into_inner).push(said);
     }
 
     fn apply(&self, source: SourceId, change: Change) -> Result<(), ConfigErrors> {

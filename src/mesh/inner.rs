@@ -80,7 +80,14 @@ pub(crate) struct Inner {
     closed: AtomicBool,
     /// The tasks of the sources; they hold this weakly.
     tasks: Mutex<JoinSet<()>>,
+    /// What sources still say when they have ended.
+    #[cfg(feature = "xds")]
+    pub(super) farewells: Mutex<Vec<BoxFuture<()>>>,
 }
+
+/// The end of a mesh waits so long for what sources still say.
+#[cfg(feature = "xds")]
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The user's layers and leaves.
 pub(crate) struct Stages {
@@ -143,6 +150,8 @@ impl Inner {
             awaited: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             tasks: Mutex::default(),
+            #[cfg(feature = "xds")]
+            farewells: Mutex::default(),
         }
     }
 
@@ -282,6 +291,15 @@ impl Inner {
         for entry in state.clusters.values() {
             entry.cell.core.load().balancer.replace(Vec::new());
         }
+    }
+
+    /// Waits until the sources have said what they still had to say, a moment at most.
+    #[cfg(feature = "xds")]
+    pub(super) async fn say_farewell(&self, most: Duration) {
+        let all =
+            std::mem::take(&mut *self.farewells.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = futures_util::future::join_all(all);
+        drop(tokio::time::timeout(most.min(FAREWELL), all).await);
     }
 
     /// The parts that are refused now, with their reasons.

@@ -1,6 +1,7 @@
 //! The source: it asks for the names that the mesh is asked for, and publishes what they lead to.
 
 mod join;
+mod loads;
 mod names;
 mod publish;
 
@@ -13,15 +14,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::Handle;
-
-use self::{names::Names, publish::Publish};
+use self::{loads::Reported, names::Names, publish::Publish};
 use super::{
     bootstrap::{Bootstrap, Dialect},
-    client::{Cause, Trouble, Watched},
+    client::{Cause, Client, Trouble, Watched},
     graph::{Do, Graph, Id, Lack, Why},
     kind::Kind,
     resource::{self, Context, Decoder, Resource},
+    status::Status,
     stream::{Batch, Registry, Subscriber},
 };
 use crate::{
@@ -77,6 +77,7 @@ struct Running {
     subscriber: Subscriber<Decoder>,
     graph: Graph,
     publish: Publish,
+    reported: Reported,
     publisher: Publisher,
     /// What reports call the source.
     part: String,
@@ -120,6 +121,29 @@ impl Xds {
     pub fn unused_after(mut self, unused: Duration) -> Self {
         self.unused = unused.max(LEAST_UNUSED);
         self
+    }
+
+    /// What is known of every resource that meshes with this bootstrap need, and of every server that is
+    /// asked: now, without asking anybody.
+    pub async fn status(&self) -> Status {
+        Self::status_of(&self.bootstrap).await.unwrap_or_else(|| Status::idle(&self.bootstrap))
+    }
+
+    async fn status_of(bootstrap: &Arc<Bootstrap>) -> Option<Status> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let own = Arc::clone(bootstrap);
+        // Nobody is there to be told when the caller has left.
+        let look = move |client: &Client<Decoder>| drop(tell.send(Status::of(client, &own)));
+        if REGISTRY.inspect(bootstrap, look) { told.await.ok() } else { None }
+    }
+
+    /// The status of every client of the process.
+    pub(super) async fn all() -> Vec<Status> {
+        let mut all = Vec::new();
+        for bootstrap in REGISTRY.bootstraps() {
+            all.extend(Self::status_of(&bootstrap).await);
+        }
+        all
     }
 
     fn decoder(bootstrap: &Bootstrap) -> Decoder {
@@ -171,6 +195,7 @@ impl Discover for Xds {
                 subscriber,
                 graph: Graph::default(),
                 publish,
+                reported: Reported::default(),
                 publisher,
                 part,
                 is_lost: false,
@@ -344,8 +369,13 @@ impl Running {
                     self.away.remove(&(kind, name));
                 }
                 other => {
+                    let of = loads::cluster_of(&other);
                     if let Err(reason) = self.publish.publish(other) {
                         self.graph.refused(&reason);
+                    }
+                    if let Some((name, cluster)) = of {
+                        let (publisher, subscriber) = (&self.publisher, &mut self.subscriber);
+                        self.reported.set(publisher, subscriber, &name, cluster.as_deref());
                     }
                 }
             }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Do, Graph, Id, Published, Service,
-    known::{Filling, Known, filled_from},
+    known::{Filling, Known},
     walk,
 };
 use crate::control::xds::{kind::Kind, resource::Cluster};
@@ -47,7 +47,7 @@ impl Good {
     /// What it needs that nobody else may: the endpoints that it is filled from.
     fn needs(&self) -> Option<Id> {
         self.stands_in.as_ref()?;
-        Some((Kind::Endpoints, Arc::clone(filled_from(&self.cluster)?)))
+        Some((Kind::Endpoints, Arc::clone(self.cluster.filled_from()?)))
     }
 }
 
@@ -101,7 +101,7 @@ impl Graph {
     /// The clusters that stand in for refused ones and are filled from these endpoints.
     pub(super) fn stand_ins(&self, endpoints: &Arc<str>) -> BTreeSet<Arc<str>> {
         let good = self.good.iter().filter(|(_, good)| {
-            good.stands_in.is_some() && filled_from(&good.cluster) == Some(endpoints)
+            good.stands_in.is_some() && good.cluster.filled_from() == Some(endpoints)
         });
         good.map(|(name, _)| Arc::clone(name)).collect()
     }

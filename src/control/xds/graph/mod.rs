@@ -246,13 +246,9 @@ impl Graph {
     }
 
     /// The names that are asked for.
+    #[cfg(test)]
     pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.roots.keys()
-    }
-
-    /// What is known of a resource, for who explains it.
-    pub(crate) fn resource(&self, id: &Id) -> Option<&Result<Resource, Lack>> {
-        self.known.get(id)
     }
 
     /// Finds more to do, if there is anything.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Id, Lack, Service, Target, Why,
-    known::{Filling, Known, filled_from},
+    known::{Filling, Known},
 };
 use crate::control::xds::{
     kind::Kind,
@@ -137,7 +137,7 @@ impl Walk<'_> {
             None => self.is_complete = false,
             Some(Err(lack)) => self.is_complete &= !self.waits(lack),
             Some(Ok(cluster)) => {
-                if let Some(endpoints) = filled_from(cluster) {
+                if let Some(endpoints) = cluster.filled_from() {
                     self.needs.insert((Kind::Endpoints, Arc::clone(endpoints)));
                     self.is_complete &= match self.known.endpoints_of(cluster) {
                         Filling::Awaited => false,
