@@ -318,7 +318,8 @@ impl Running {
                 self.asked.insert(name.into());
                 self.work();
             }
-            Err(error) => self.publisher.unknown(&name, error.to_string()),
+            // It is meant for this control plane, which cannot be asked for it.
+            Err(error) => self.publisher.unavailable(&name, error.to_string()),
         }
     }
 
