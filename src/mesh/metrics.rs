@@ -114,7 +114,12 @@ impl View {
             Metric::Unresolved
             | Metric::ConfigApplied
             | Metric::ConfigRefused
-            | Metric::EventsMissed => {}
+            | Metric::EventsMissed
+            | Metric::PlaneConnected
+            | Metric::PlaneFailures
+            | Metric::PlaneAccepted
+            | Metric::PlaneRefused
+            | Metric::PlaneResources => {}
             _ => view.add_clusters(inner),
         }
         view
@@ -226,6 +231,19 @@ impl View {
             | Metric::ConfigApplied
             | Metric::ConfigRefused
             | Metric::EventsMissed => inner.hub.collect(metric, self.now, &mut samples),
+            #[cfg(feature = "xds")]
+            Metric::PlaneConnected
+            | Metric::PlaneFailures
+            | Metric::PlaneAccepted
+            | Metric::PlaneRefused
+            | Metric::PlaneResources => super::planes::collect(inner, metric, &mut samples),
+            // Only the feature `xds` has control planes.
+            #[cfg(not(feature = "xds"))]
+            Metric::PlaneConnected
+            | Metric::PlaneFailures
+            | Metric::PlaneAccepted
+            | Metric::PlaneRefused
+            | Metric::PlaneResources => {}
         }
         samples
     }
