@@ -14,8 +14,8 @@ use tower_mesh::{
     InvalidTraceparent, LeafEndpoint, LocalityExplanation, Mesh, MeshBuilder, NamedExplanation,
     Next, NextFuture, Origin, PassedRule, Phase, PickExplanation, PickReason, PriorityExplanation,
     Propagation, Publisher, Refusal, RetryReason, RetryRefusal, ReturnReason, RouteDescription,
-    RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin, TraceContext,
-    UnknownNames,
+    RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin, SourceHealth,
+    TraceContext, UnknownNames,
     config::{
         self, Address, Balancer, Breakers, Budget, CallMetadata, Cluster, Config, ConfigError,
         ConfigErrors, Discovery, DnsDiscovery, Endpoint, Filter, HeaderEdit, HeaderMatch, Health,
@@ -68,7 +68,7 @@ fn what_is_told_goes_anywhere() {
         observe::Metrics, observe::MetricFamily, observe::MetricSample, observe::MetricValue,
         observe::MetricKind, TraceContext, Propagation, InvalidTraceparent,
         DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason, Refusal,
-        Choice, EndpointStanding, PickReason,
+        SourceHealth, Choice, EndpointStanding, PickReason,
     );
     all!(Send, Sync, Unpin, std::fmt::Debug, Owned =>
         Explanation, ClusterExplanation, RouteExplanation, HashExplanation, HashKeyExplanation,

@@ -42,6 +42,7 @@ pub use self::{
     fault::InjectedFault,
     reason::{
         DisconnectReason, EjectReason, HedgeRefusal, RetryReason, RetryRefusal, ReturnReason,
+        SourceHealth,
     },
     refusal::Refusal,
     verdict::AuthorizationVerdict,

@@ -138,6 +138,14 @@ impl Upstream for Node {
         self.meter.ejected(reason, nanos);
     }
 
+    fn suspected(&self) {
+        self.meter.suspected();
+    }
+
+    fn trusted(&self) {
+        self.meter.trusted();
+    }
+
     fn returned(&self, reason: ReturnReason) {
         self.meter.returned(reason);
     }
@@ -205,6 +213,10 @@ impl Environment for NodeContext {
     fn added(&self, spec: &Spec) {
         self.meter.endpoint_added(spec.address());
         self.members.notify_one();
+    }
+
+    fn marked(&self, spec: &Spec) {
+        self.meter.endpoint_marked(spec.address(), spec.mark());
     }
 
     fn removed(&self, spec: &Spec) {

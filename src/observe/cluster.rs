@@ -17,7 +17,9 @@ use super::{
     hub::Hub,
     snapshot::{MetricSample, MetricValue},
 };
-use crate::core::{DisconnectReason, EjectReason, ErrorKind, Event, Refusal, ReturnReason, nanos};
+use crate::core::{
+    DisconnectReason, EjectReason, ErrorKind, Event, Refusal, ReturnReason, SourceHealth, nanos,
+};
 
 /// A cluster: its connections, and the cells of its endpoints.
 pub(crate) struct ClusterMeter {
@@ -28,6 +30,10 @@ pub(crate) struct ClusterMeter {
     failed: AtomicU64,
     /// Ejections, by their reasons.
     ejected: [AtomicU64; EjectReason::ALL.len()],
+    /// Times that an endpoint became suspect.
+    suspected: AtomicU64,
+    /// Times that a source said something else of an endpoint's health, by what.
+    marked: [AtomicU64; SourceHealth::ALL.len()],
     /// Active checks that failed, and that passed.
     checks: [AtomicU64; 2],
     closed: [AtomicU64; DisconnectReason::ALL.len()],
@@ -104,6 +110,8 @@ impl ClusterMeter {
             made: Durations::default(),
             failed: AtomicU64::new(0),
             ejected: Default::default(),
+            suspected: AtomicU64::new(0),
+            marked: Default::default(),
             checks: Default::default(),
             closed: Default::default(),
             refused: Default::default(),
@@ -120,6 +128,16 @@ impl ClusterMeter {
         self.hub.events.emit(|| Event::EndpointAdded {
             cluster: Arc::clone(&self.name),
             endpoint: endpoint.to_string().into(),
+        });
+    }
+
+    /// A source says this of an endpoint's health from now on.
+    pub(crate) fn endpoint_marked(&self, endpoint: &dyn std::fmt::Display, health: SourceHealth) {
+        self.marked[health.index()].fetch_add(1, Relaxed);
+        self.hub.events.emit(|| Event::EndpointMarked {
+            cluster: Arc::clone(&self.name),
+            endpoint: endpoint.to_string().into(),
+            health,
         });
     }
 
@@ -329,6 +347,20 @@ impl ClusterMeter {
                     }
                 }
             }
+            Metric::Suspected => {
+                if let count @ 1.. = self.suspected.load(Relaxed) {
+                    samples.push(MetricSample::new(self.labels(), MetricValue::Count(count)));
+                }
+            }
+            Metric::Marked => {
+                for (counted, health) in self.marked.iter().zip(SourceHealth::ALL) {
+                    if let count @ 1.. = counted.load(Relaxed) {
+                        let mut labels = self.labels();
+                        labels.push(("mesh.endpoint.health", health.as_str().into()));
+                        samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+                    }
+                }
+            }
             Metric::AttemptsRefused => {
                 for (counted, why) in self.refused.iter().zip(Refusal::ALL) {
                     if let count @ 1.. = counted.load(Relaxed) {
@@ -439,6 +471,23 @@ impl EndpointMeter {
             endpoint: Arc::clone(&self.cells.name),
             reason,
             duration: Duration::from_nanos(nanos),
+        });
+    }
+
+    /// It is suspect.
+    pub(crate) fn suspected(&self) {
+        self.cluster.suspected.fetch_add(1, Relaxed);
+        self.cluster.hub.events.emit(|| Event::EndpointSuspected {
+            cluster: Arc::clone(&self.cluster.name),
+            endpoint: Arc::clone(&self.cells.name),
+        });
+    }
+
+    /// It was suspect, and has answered.
+    pub(crate) fn trusted(&self) {
+        self.cluster.hub.events.emit(|| Event::EndpointTrusted {
+            cluster: Arc::clone(&self.cluster.name),
+            endpoint: Arc::clone(&self.cells.name),
         });
     }
 

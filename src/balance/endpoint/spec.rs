@@ -3,6 +3,7 @@
 use crate::{
     balance::health::Said,
     config::{self, Address, Health, Locality, Protocol, Security},
+    core::SourceHealth,
 };
 
 /// What its source says. Small: a cluster may know 100,000 of these.
@@ -39,6 +40,16 @@ impl Spec {
 
     pub(crate) fn health(&self) -> Health {
         self.health
+    }
+
+    /// The same in the word of events.
+    pub(crate) fn mark(&self) -> SourceHealth {
+        match self.health {
+            Health::Unknown | Health::Healthy => SourceHealth::Healthy,
+            Health::Degraded => SourceHealth::Degraded,
+            Health::Unhealthy => SourceHealth::Unhealthy,
+            Health::Draining => SourceHealth::Draining,
+        }
     }
 
     /// Its source says nothing against it.

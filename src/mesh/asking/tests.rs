@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -51,8 +51,7 @@ impl Discover for Own {
 impl Looker {
     /// The names that it was asked for since.
     fn names(&mut self) -> Vec<String> {
-        let next =
-            |asked: &mut discover::Asked| futures_util::FutureExt::now_or_never(asked.next());
+        let next = |asked: &mut discover::Asked| asked.next().now_or_never();
         std::iter::from_fn(|| next(&mut self.asked).flatten()).collect()
     }
 
@@ -322,6 +321,49 @@ async fn a_name_is_nobodys_only_when_all_were_asked_and_none_had_it_ever() {
     own.define("users");
     own.publish.unknown("users", "gone");
     assert_eq!(client.whose("users"), Whose::Mesh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_answered_without_a_cluster_count_as_used() {
+    let (mesh, own) = mesh().await;
+    for name in ["answered", "unrouted", "denied"] {
+        assert_eq!(called(&mesh, name), None);
+    }
+    let answer = config::DirectResponse { status: 204, ..config::DirectResponse::default() };
+    let mut route = config::Route::default();
+    route.filters = vec![config::Filter::DirectResponse(answer)];
+    let mut service = config::Service::default();
+    service.routes = vec![route.clone()];
+    own.publish.service("answered", service.clone()).unwrap();
+    service.routes[0].hosts = vec!["elsewhere.test".into()];
+    own.publish.service("unrouted", service.clone()).unwrap();
+    service.routes[0].hosts.clear();
+    let mut nobody = config::Authorization::default();
+    nobody.rules = vec![config::AuthorizationRule::deny("all")];
+    service.routes[0].filters.insert(0, config::Filter::Authorize(nobody));
+    own.publish.service("denied", service).unwrap();
+    for name in ["answered", "unrouted", "denied"] {
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert!(own.publish.idle(name).unwrap() >= Duration::from_secs(100), "{name}");
+        let uri = format!("http://{name}/");
+        let request = http::Request::get(uri).body(crate::Body::empty()).unwrap();
+        let answered = mesh.http().send(request).await;
+        let kind = answered.map(|response| response.status().as_u16()).map_err(|it| it.kind());
+        let expected = match name {
+            "answered" => Ok(204),
+            "unrouted" => Err(ErrorKind::NoRoute),
+            _ => Err(ErrorKind::Denied),
+        };
+        assert_eq!(kind, expected, "{name}");
+        assert!(own.publish.idle(name).unwrap() < Duration::from_secs(3), "{name}");
+    }
+    // An update takes nothing of that away, and a refused name that is called is used, too.
+    own.publish.service("answered", config::Service::default()).unwrap();
+    assert!(own.publish.idle("answered").unwrap() < Duration::from_secs(300));
+    own.publish.withdraw_service("denied", "its routes are broken");
+    tokio::time::advance(Duration::from_secs(100)).await;
+    assert_eq!(refused(&mesh, "denied").0, ErrorKind::Config);
+    assert!(own.publish.idle("denied").unwrap() < Duration::from_secs(3));
 }
 
 #[cfg(feature = "dns")]

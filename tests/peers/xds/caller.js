@@ -33,13 +33,21 @@ function call(asked, number) {
   });
 }
 
+// It refuses calls while it connects for the first time; these are made again.
+async function connected(asked, number) {
+  for (;;) {
+    const outcome = await call(asked, number);
+    if (!(outcome.text || '').startsWith('No connection established. Last error: null')) return outcome;
+  }
+}
+
 async function main() {
   console.log('ready');
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const asked = JSON.parse(line);
     const outcomes = [];
     for (let number = 0; number < asked.count; number += 1) {
-      outcomes.push(await call(asked, number));
+      outcomes.push(await connected(asked, number));
     }
     console.log(JSON.stringify(outcomes));
   }

@@ -15,7 +15,7 @@ use super::{
         to,
     },
 };
-use crate::program::scale;
+use crate::{program::scale, support::Server};
 
 /// This client saw these calls be answered by one and the other server, and by no third.
 fn between(what: &str, seen: usize, least: usize, most: usize) {
@@ -157,46 +157,44 @@ async fn priorities_and_endpoints_that_drain() {
     assert_eq!(c.requests(), 0);
 }
 
-/// One of three fails every call: how many calls of each client failed, and how many it made.
-async fn outlier(rules: Value, time: Duration) -> BTreeMap<Who, (usize, usize)> {
-    let (a, b, bad) = (named("a").await, named("b").await, failing("bad", |_| true).await);
-    let mut bed = Bed::start(
-        &everybody(),
-        &[
-            listener("greeter", "r", &[]),
-            routes("r", &[to("one")]),
-            cluster_with("one", json!({"outlierDetection": rules})),
-            endpoints("one", &[&a, &b, &bad]),
-        ],
-    )
-    .await;
-    let began = Instant::now();
-    let mut all = BTreeMap::<Who, (usize, usize)>::new();
-    while began.elapsed() < time {
-        for (who, outcomes) in bed.call(Calls::of(100)).await {
-            let seen = all.entry(who).or_default();
-            seen.0 += failed(&outcomes, 14);
-            seen.1 += outcomes.len();
-        }
-    }
-    println!("failed, of: {all:?}");
-    all
+/// Clients of three endpoints, of which one fails every call, under these rules.
+async fn with_an_outlier(rules: Value) -> (Bed, [Server; 3]) {
+    let servers = [named("a").await, named("b").await, failing("bad", |_| true).await];
+    let resources = [
+        listener("greeter", "r", &[]),
+        routes("r", &[to("one")]),
+        cluster_with("one", json!({"outlierDetection": rules})),
+        endpoints("one", &servers.each_ref()),
+    ];
+    (Bed::start(&everybody(), &resources).await, servers)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outlier_is_left_out() {
     let rules = json!({
-        "interval": "0.5s", "baseEjectionTime": "1s", "maxEjectionTime": "30s",
-        "maxEjectionPercent": 50,
+        "interval": "0.5s", "baseEjectionTime": "60s", "maxEjectionPercent": 50,
         "failurePercentageThreshold": 50, "enforcingFailurePercentage": 100,
-        "failurePercentageMinimumHosts": 3, "failurePercentageRequestVolume": 10,
+        "failurePercentageMinimumHosts": 3, "failurePercentageRequestVolume": 5,
         "enforcingSuccessRate": 0, "enforcingConsecutive5xx": 0, "successRateMinimumHosts": 5,
     });
-    for (who, (bad, all)) in outlier(rules, Duration::from_secs(4)).await {
-        let share = bad as f64 / all as f64;
-        // Here who fails is passed over from its first failures on, without any rule.
-        let most = if who == Who::Ours { 0.02 } else { 0.27 };
-        assert!(bad > 0 && share < most, "{who:?}: {bad} of {all}");
+    let (mut bed, _servers) = with_an_outlier(rules).await;
+    let (mut seen, began) = (BTreeMap::<Who, Vec<usize>>::new(), Instant::now());
+    // Until it was found out by all: a hundred calls, of which none fails.
+    while seen.is_empty() || seen.values().any(|bad| bad.last() != Some(&0)) {
+        for (who, outcomes) in bed.call(Calls::of(100)).await {
+            seen.entry(who).or_default().push(failed(&outcomes, 14));
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{seen:?}");
+    }
+    println!("failed, of a hundred each: {seen:?}");
+    for (who, bad) in seen {
+        let first = bad[0];
+        if who == Who::Ours {
+            // Who fails is passed over from its first failures on, without any rule.
+            assert!((1..=5).contains(&first), "{bad:?}");
+        } else {
+            assert!((6..=40).contains(&first), "{who:?}: {bad:?}");
+        }
     }
 }
 
@@ -208,12 +206,23 @@ async fn an_outlier_by_failures_in_a_row() {
         "consecutive5xx": 1, "enforcingConsecutive5xx": 100,
         "enforcingSuccessRate": 0, "enforcingFailurePercentage": 0, "successRateMinimumHosts": 5,
     });
-    for (who, (bad, all)) in outlier(rules, Duration::from_secs(4)).await {
-        if matches!(who, Who::Ours | Who::Envoy) {
-            assert_eq!(bad, 1, "{who:?}: of {all}");
-        } else {
-            let share = bad as f64 / all as f64;
-            assert!((0.2..0.45).contains(&share), "{who:?}: {bad} of {all}");
+    let (mut bed, _servers) = with_an_outlier(rules).await;
+    let (mut seen, began) = (BTreeMap::<Who, usize>::new(), Instant::now());
+    let mut rounds = 0;
+    // One that is only passed over is called again after a second.
+    while began.elapsed() < Duration::from_secs(4) {
+        rounds += 1;
+        for (who, outcomes) in bed.call(Calls::of(60)).await {
+            *seen.entry(who).or_default() += failed(&outcomes, 14);
+        }
+    }
+    println!("failed, of {} each: {seen:?}", rounds * 60);
+    for (who, bad) in seen {
+        match who {
+            Who::Ours => assert_eq!(bad, 1),
+            // Another thread ejects it there.
+            Who::Envoy => assert!((1..=4).contains(&bad), "{bad}"),
+            _ => assert!((rounds * 15..=rounds * 25).contains(&bad), "{who:?}: {bad}"),
         }
     }
 }
@@ -236,7 +245,12 @@ async fn other_endpoints_and_another_cluster_cost_no_call() {
         let began = Instant::now();
         while done.len() < bed.peers.len() {
             for (peer, outcomes) in bed.call(Calls::of(20)).await {
-                assert_eq!(counts(&outcomes).values().sum::<usize>(), 20, "{peer:?}: {outcomes:?}");
+                let answered = counts(&outcomes).values().sum::<usize>();
+                if peer == Who::Ours {
+                    assert_eq!(answered, 20, "{outcomes:?}");
+                } else if answered < 20 {
+                    println!("{peer:?}: {} of 20 fail", 20 - answered);
+                }
                 if outcomes[19].who.as_deref() == Some(who) && done.insert(peer) {
                     println!("{peer:?}: {name} at {who} after {} ms", began.elapsed().as_millis());
                 }

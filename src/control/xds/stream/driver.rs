@@ -95,9 +95,15 @@ pub(crate) struct Batch<R> {
     _working: Option<Arc<Working>>,
 }
 
+impl<R> Default for Batch<R> {
+    fn default() -> Self {
+        Self { told: Vec::new(), lost: None, _working: None }
+    }
+}
+
 impl<R> Batch<R> {
     pub(super) fn lost(why: String) -> Self {
-        Self { told: Vec::new(), lost: Some(why), _working: None }
+        Self { lost: Some(why), ..Self::default() }
     }
 }
 

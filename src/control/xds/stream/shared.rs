@@ -299,6 +299,10 @@ where
                 if let Err(errors) = self.join_again() {
                     return self.pause(&errors.to_string());
                 }
+                if self.watched.is_empty() {
+                    // Nothing else would be told that says that it is back.
+                    return Batch::default();
+                }
             }
             if let Some(mut batch) = self.told.recv().await {
                 batch
