@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 #[cfg(feature = "xds")]
-use crate::core::{BoxFuture, Loads};
+use crate::core::{BoxFuture, Loads, Plane};
 use crate::{
     config::{Address, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles, Service},
     core::Instant,
@@ -69,6 +69,10 @@ pub(crate) trait Sink: Send + Sync {
     fn loads(&self, _cluster: &str) -> Option<Arc<dyn Loads>> {
         None
     }
+
+    /// What a control plane's client counts is a part of the metrics.
+    #[cfg(feature = "xds")]
+    fn plane(&self, _plane: Box<dyn Plane>) {}
 
     /// The end of the mesh waits for this, for a moment.
     #[cfg(feature = "xds")]
@@ -364,6 +368,14 @@ impl Publisher {
     #[cfg(feature = "xds")]
     pub(crate) fn loads(&self, cluster: &str) -> Option<Arc<dyn Loads>> {
         self.sink.upgrade()?.loads(cluster)
+    }
+
+    /// What a control plane's client counts is a part of the metrics.
+    #[cfg(feature = "xds")]
+    pub(crate) fn plane(&self, plane: Box<dyn Plane>) {
+        if let Some(sink) = self.sink.upgrade() {
+            sink.plane(plane);
+        }
     }
 
     /// The end of the mesh waits for this, for a moment.

@@ -38,6 +38,11 @@ impl Sink for Inner {
     }
 
     #[cfg(feature = "xds")]
+    fn plane(&self, plane: Box<dyn crate::core::Plane>) {
+        self.planes.lock().unwrap_or_else(PoisonError::into_inner).push(plane);
+    }
+
+    #[cfg(feature = "xds")]
     fn farewell(&self, said: crate::core::BoxFuture<()>) {
         self.farewells.lock().unwrap_or_else(PoisonError::into_inner).push(said);
     }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::ConfigErrors,
-    core::Instant,
+    core::{Figures, Instant, Plane},
     discover::{Discover, Publisher},
 };
 
@@ -168,6 +168,15 @@ impl Xds {
     }
 }
 
+/// The client of a bootstrap, for the metrics.
+struct Asking(Arc<Bootstrap>);
+
+impl Plane for Asking {
+    fn figures(&self) -> Figures {
+        REGISTRY.figures(&self.0)
+    }
+}
+
 impl Discover for Xds {
     fn name(&self) -> String {
         let servers: BTreeSet<&str> =
@@ -189,6 +198,7 @@ impl Discover for Xds {
             let joining = join::join(&bootstrap, &publisher, &part, &mut asked);
             let Some((subscriber, first)) = joining.await else { return };
             publisher.synced();
+            publisher.plane(Box::new(Asking(Arc::clone(&bootstrap))));
             let mut running = Running {
                 bootstrap,
                 names,
