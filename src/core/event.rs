@@ -275,6 +275,15 @@ pub enum Event {
         /// Field, value and allowed range.
         reason: Arc<str>,
     },
+    /// A source says something of a part of the configuration that is no failure: what of it the mesh
+    /// does not do, or does otherwise.
+    #[non_exhaustive]
+    ConfigNoted {
+        /// The part: `CDS resource users`, `security of cluster users`.
+        part: Arc<str>,
+        /// Fields and what becomes of them.
+        note: Arc<str>,
+    },
     /// A body or connection failed after the response head.
     #[non_exhaustive]
     BodyFailed {

@@ -61,6 +61,9 @@ pub struct Description {
     pub services: Vec<ServiceDescription>,
     /// Parts that are refused now, with the reason.
     pub refused: Vec<(String, String)>,
+    /// What sources say of parts that is no failure: what of them the mesh does not do, or does
+    /// otherwise.
+    pub notes: Vec<(String, String)>,
 }
 
 /// One service of a [`Description`].
@@ -136,6 +139,7 @@ impl Description {
             telemetry: settings::of_telemetry(inner),
             services,
             refused: inner.refused_parts(),
+            notes: inner.noted_parts(),
         }
     }
 }
@@ -263,6 +267,9 @@ impl fmt::Display for Description {
         }
         for (part, reason) in &self.refused {
             writeln!(f, "refused: {part}: {reason}")?;
+        }
+        for (part, note) in &self.notes {
+            writeln!(f, "note: {part}: {note}")?;
         }
         Ok(())
     }

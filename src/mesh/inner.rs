@@ -285,6 +285,11 @@ impl Inner {
         self.state().reports()
     }
 
+    /// What is said of parts now that is no failure.
+    pub(crate) fn noted_parts(&self) -> Vec<(String, String)> {
+        self.state().noted()
+    }
+
     /// When the service was last called, to about a second; nothing if it is not defined.
     pub(super) fn called(&self, service: &str) -> Option<crate::core::Instant> {
         let service = self.services.load().get(service)?.current.load_full()?;

@@ -76,6 +76,11 @@ impl Hub {
         self.events.emit(|| Event::ConfigRefused { part: part.into(), reason: reason.into() });
     }
 
+    /// Something is said of a part of the configuration that is no failure.
+    pub(crate) fn noted(&self, part: &str, note: &str) {
+        self.events.emit(|| Event::ConfigNoted { part: part.into(), note: note.into() });
+    }
+
     /// A source has said, or confirmed, what it knows.
     pub(crate) fn heard(&self, source: usize) {
         if let Some((_, at)) = self.sources.get(source) {

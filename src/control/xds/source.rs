@@ -13,7 +13,7 @@ use std::{
 use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 
-use self::{names::Names, publish::Publish};
+use self::{names::Names, publish::{Publish, Silent}};
 use super::{
     bootstrap::{Bootstrap, Dialect},
     client::{Cause, Trouble, Watched},
@@ -55,6 +55,7 @@ pub struct Xds {
     bootstrap: Arc<Bootstrap>,
     names: Names,
     unused: Duration,
+    plaintext: bool,
 }
 
 /// How long a name that nobody calls is followed.
@@ -82,7 +83,7 @@ struct Running {
 impl Xds {
     /// With this bootstrap.
     pub fn new(bootstrap: Bootstrap) -> Self {
-        Self { bootstrap: Arc::new(bootstrap), names: Names::default(), unused: UNUSED }
+        Self { bootstrap: Arc::new(bootstrap), names: Names::default(), unused: UNUSED, plaintext: false }
     }
 
     /// With the bootstrap that gRPC's variables name: [`Bootstrap::from_env`].
@@ -105,6 +106,20 @@ impl Xds {
     /// How long a name is followed that nobody calls. Default: 30 minutes.
     pub fn unused_after(mut self, unused: Duration) -> Self {
         self.unused = unused;
+        self
+    }
+
+    /// Whether a cluster is meant to be plaintext of which istiod says nothing else. Default: false, and
+    /// such a cluster is refused.
+    ///
+    /// It is of istiod in its dialect for clients of gRPC alone ([`Dialect::Proxyless`]), which leaves the
+    /// TLS modes `SIMPLE` and `MUTUAL` of a `DestinationRule` out: the cluster looks as if it were
+    /// plaintext. What the code says of a cluster's security counts before it. Clusters that are
+    /// plaintext by it are told by [`Mesh::describe`](crate::Mesh::describe) and
+    /// [`Event::ConfigNoted`](crate::Event::ConfigNoted). Source: gRFC A29, by which the application says what
+    /// is spoken where the control plane says nothing.
+    pub fn plaintext(mut self, is_meant: bool) -> Self {
+        self.plaintext = is_meant;
         self
     }
 
@@ -140,7 +155,7 @@ impl Discover for Xds {
     fn run(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let name = self.name();
-            let Self { bootstrap, names, unused } = *self;
+            let Self { bootstrap, names, unused, plaintext } = *self;
             let joined =
                 REGISTRY.subscribe(Arc::clone(&bootstrap), Handle::current(), Self::decoder);
             let subscriber = match joined {
@@ -151,7 +166,13 @@ impl Discover for Xds {
                     return;
                 }
             };
-            let publish = Publish::new(publisher.clone());
+            let silent = match (bootstrap.drops_tls_modes(), plaintext) {
+                (false, _) => Silent::Plaintext,
+                (true, false) => Silent::Refused,
+                (true, true) => Silent::Told,
+            };
+            let publish = Publish::new(publisher.clone(), silent);
+            publish.bootstrap(&name, bootstrap.notes());
             publish.identities(&bootstrap.certificate_providers);
             let mut asked = publisher.asked();
             publisher.synced();
@@ -213,6 +234,8 @@ impl Running {
                         }
                     };
                     self.publish.mended(told.kind, &told.name);
+                    let notes = now.as_ref().map_or(&[][..], Resource::notes);
+                    self.publish.noted(told.kind, &told.name, notes);
                     self.graph.told(told.kind, &told.name, now);
                 }
                 for trouble in ambient {
@@ -260,6 +283,7 @@ impl Running {
                 Do::Watch((kind, name)) => self.subscriber.watch(kind, &name),
                 Do::Unwatch((kind, name)) => {
                     self.publish.mended(kind, &name);
+                    self.publish.noted(kind, &name, &[]);
                     self.subscriber.unwatch(kind, &name);
                 }
                 other => self.publish.publish(other),

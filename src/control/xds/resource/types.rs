@@ -138,6 +138,8 @@ pub(crate) struct Cluster {
     /// Files of keys and roots that it names, by the name that its settings have for them: to be
     /// added to the identities of the mesh.
     pub(crate) identities: BTreeMap<String, IdentityFiles>,
+    /// Whether it says nothing of how its connections are secured, and so is plaintext.
+    pub(crate) is_silent_on_tls: bool,
     /// Whether localities count by their weights as soon as any has one (gRPC).
     pub(crate) weighs_localities: bool,
     /// What is said and not done.

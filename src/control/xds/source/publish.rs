@@ -31,14 +31,66 @@ pub(super) struct Publish {
     spelled: BTreeMap<String, Arc<str>>,
     /// What is reported of resources whose last good state is in use.
     ambient: BTreeMap<Id, String>,
+    /// Of which resources it is told what of them is not done.
+    noted: BTreeSet<Id>,
+    /// What a cluster is that says nothing of how it is secured.
+    silent: Silent,
 }
+
+/// What becomes of a cluster of which the control plane says nothing of how its connections are
+/// secured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Silent {
+    /// It is meant to be plaintext.
+    Plaintext,
+    /// The control plane leaves TLS modes out: it is not used.
+    Refused,
+    /// The same, and the application says that plaintext is meant: it is told of.
+    Told,
+}
+
+/// Why a cluster is refused of which its control plane says nothing of TLS, though it may have been told
+/// to.
+const SILENT: &str = "whether its connections are plaintext or not is not told: to clients of gRPC istiod leaves \
+     the TLS modes SIMPLE and MUTUAL out. Say how it is secured in the code (`tls` of the service of the cluster's \
+     name), ask as a sidecar does (`Dialect::Sidecar`), or say that plaintext is meant (`Xds::plaintext`)";
+/// What is told of one that is plaintext all the same.
+const PLAINTEXT: &str = "its connections are plaintext, as the application says by `Xds::plaintext`: to clients of \
+     gRPC istiod leaves the TLS modes SIMPLE and MUTUAL out, and this may have had one";
 
 // === impl Publish ===
 
 impl Publish {
-    pub(super) fn new(publisher: Publisher) -> Self {
-        let (files, spelled, ambient) = Default::default();
-        Self { publisher, files, spelled, ambient }
+    pub(super) fn new(publisher: Publisher, silent: Silent) -> Self {
+        let (files, spelled, ambient, noted) = Default::default();
+        Self { publisher, files, spelled, ambient, noted, silent }
+    }
+
+    /// What of the bootstrap is not done.
+    pub(super) fn bootstrap(&self, source: &str, notes: &[String]) {
+        self.publisher.noted(format!("bootstrap of {source}"), notes.join("; "));
+    }
+
+    /// What a resource says and nothing here does; nothing: it is over.
+    pub(super) fn noted(&mut self, kind: Kind, name: &Arc<str>, notes: &[String]) {
+        let id = (kind, Arc::clone(name));
+        let is_told = if notes.is_empty() { self.noted.remove(&id) } else { true };
+        if is_told {
+            self.publisher.noted(part(kind, name), notes.join("; "));
+        }
+        if !notes.is_empty() {
+            self.noted.insert(id);
+        }
+    }
+
+    /// Whether a cluster may be used by what is known of its security.
+    fn may_be_used(&self, cluster: &Cluster) -> bool {
+        let is_meant = self.silent == Silent::Plaintext
+            || !cluster.is_silent_on_tls
+            || self.publisher.secured_by_code(&cluster.name);
+        let note = if !is_meant && self.silent == Silent::Told { PLAINTEXT } else { "" };
+        self.publisher.noted(of_security(&cluster.name), note);
+        is_meant || self.silent == Silent::Told
     }
 
     /// The files of the bootstrap's certificate providers.
@@ -64,6 +116,10 @@ impl Publish {
         let publisher = &self.publisher;
         match wanted {
             Do::Watch(_) | Do::Unwatch(_) => {}
+            Do::Cluster { cluster, .. } if !self.may_be_used(&cluster) => {
+                let name = cluster.name.to_ascii_lowercase();
+                self.publisher.refused(format!("cluster {name}"), SILENT);
+            }
             Do::Cluster { cluster, endpoints } => {
                 let before = self.name_files(&cluster);
                 let name = &*cluster.name;
@@ -88,11 +144,13 @@ impl Publish {
             }
             Do::NoCluster { name, lack } => {
                 publisher.remove_cluster(&name);
+                publisher.noted(of_security(&name), "");
                 publisher.refused(format!("cluster {}", name.to_ascii_lowercase()), &*lack.reason);
                 self.forget_files(&name);
             }
             Do::RemoveCluster(name) => {
                 publisher.remove_cluster(&name);
+                publisher.noted(of_security(&name), "");
                 self.forget_files(&name);
             }
             Do::Service { name, target: Service { listener, routes, authority } } => {
@@ -178,6 +236,10 @@ impl Publish {
 
 fn of_endpoints(cluster: &str) -> String {
     format!("endpoints of cluster {}", cluster.to_ascii_lowercase())
+}
+
+fn of_security(cluster: &str) -> String {
+    format!("security of cluster {}", cluster.to_ascii_lowercase())
 }
 
 /// What a report calls a resource: what it defines is not refused by it.
