@@ -13,7 +13,10 @@ use std::{
 use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 
-use self::{names::Names, publish::{Publish, Silent}};
+use self::{
+    names::Names,
+    publish::{Publish, Silent},
+};
 use super::{
     bootstrap::{Bootstrap, Dialect},
     client::{Cause, Trouble, Watched},
@@ -83,7 +86,12 @@ struct Running {
 impl Xds {
     /// With this bootstrap.
     pub fn new(bootstrap: Bootstrap) -> Self {
-        Self { bootstrap: Arc::new(bootstrap), names: Names::default(), unused: UNUSED, plaintext: false }
+        Self {
+            bootstrap: Arc::new(bootstrap),
+            names: Names::default(),
+            unused: UNUSED,
+            plaintext: false,
+        }
     }
 
     /// With the bootstrap that gRPC's variables name: [`Bootstrap::from_env`].

@@ -52,7 +52,7 @@ pub(super) enum Silent {
 /// Why a cluster is refused of which its control plane says nothing of TLS, though it may have been told
 /// to.
 const SILENT: &str = "whether its connections are plaintext or not is not told: to clients of gRPC istiod leaves \
-     the TLS modes SIMPLE and MUTUAL out. Say how it is secured in the code (`tls` of the service of the cluster's \
+     the TLS modes SIMPLE and MUTUAL out. Say how it is secured in the code (`tls` or `plaintext` of the service of the cluster's \
      name), ask as a sidecar does (`Dialect::Sidecar`), or say that plaintext is meant (`Xds::plaintext`)";
 /// What is told of one that is plaintext all the same.
 const PLAINTEXT: &str = "its connections are plaintext, as the application says by `Xds::plaintext`: to clients of \
@@ -155,17 +155,23 @@ impl Publish {
             }
             Do::Service { name, target: Service { listener, routes, authority } } => {
                 let Some(host) = routes.host(&authority) else { return };
+                publisher.noted(format!("service {name}"), listener.left_out(host).join("; "));
                 drop(publisher.service(&name, listener.service(host)));
             }
             Do::NoService { name, lack } if lack.does_not_exist => {
                 publisher.remove_service(&name);
+                publisher.noted(format!("service {name}"), "");
                 publisher.unknown(&name, &*lack.reason);
             }
             Do::NoService { name, lack } => {
                 publisher.remove_service(&name);
+                publisher.noted(format!("service {name}"), "");
                 publisher.refused(format!("service {name}"), &*lack.reason);
             }
-            Do::RemoveService(name) => publisher.remove_service(&name),
+            Do::RemoveService(name) => {
+                publisher.remove_service(&name);
+                publisher.noted(format!("service {name}"), "");
+            }
         }
     }
 
