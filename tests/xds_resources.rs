@@ -7,6 +7,7 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
+#![allow(deprecated, reason = "control planes say it all the same")]
 
 mod support;
 
@@ -296,6 +297,25 @@ async fn what_is_said_and_not_done_is_told_until_it_is_over() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_of_a_bootstrap_is_ignored_is_told() {
+    let plane = AdsServer::start().await.unwrap();
+    let uri = plane.uri();
+    let json = format!(
+        r#"{{
+            "xds_servers": [{{"server_uri": "{uri}", "channel_creds": [{{"type": "insecure"}}]}}],
+            "node": {{"id": "ignored"}},
+            "certificate_providers": {{"default": {{"plugin_name": "mesh_ca", "config": {{}}}}}}
+        }}"#
+    );
+    let bootstrap = Bootstrap::from_json(&json).unwrap();
+    let notes = bootstrap.notes().join("; ");
+    let mesh = Mesh::builder().source(Xds::new(bootstrap)).build().unwrap();
+    patience(mesh.ready()).await.unwrap();
+    let told = mesh.describe().to_string();
+    assert!(!notes.is_empty() && told.contains(&notes), "{notes}: {told}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! together.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,7 +10,7 @@ use futures_util::future::{Either, join_all, select};
 use tokio::sync::Notify;
 
 use super::{
-    machine::Outcome,
+    machine::{Outcome, summary},
     run::{Ask, Tell, one},
 };
 use crate::{
@@ -109,18 +109,13 @@ impl<T> Several<T> {
         }
         let is_known = self.names.iter().any(|name| name.endpoints.is_some());
         let is_told = is_new || (is_over && !was_over);
-        let mut failures: Vec<String> = Vec::new();
-        for name in &self.names {
-            if let Some(failure) = &name.failure
-                && !failures.contains(failure)
-            {
-                failures.push(failure.clone());
-            }
-        }
+        let failures: BTreeSet<&str> =
+            self.names.iter().filter_map(|name| name.failure.as_deref()).collect();
+        let failures: Vec<String> = failures.into_iter().map(str::to_owned).collect();
         Some(Outcome {
             is_over,
             endpoints: (is_told && is_known).then(|| self.endpoints()),
-            failure: (is_over && !failures.is_empty()).then(|| failures.join("; ")),
+            failure: (is_over && !failures.is_empty()).then(|| summary(&failures)),
             // As old as the oldest of them.
             last_good: self.names.iter().filter_map(|name| name.last_good).min(),
             wake: outcome.wake,

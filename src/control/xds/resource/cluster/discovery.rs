@@ -1,7 +1,7 @@
 //! Where the endpoints of a cluster come from.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::{Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -42,6 +42,8 @@ use crate::config::{
 
 /// Envoy's `dns_refresh_rate` where nothing is said.
 const REFRESH: Duration = Duration::from_secs(5);
+/// Names of one cluster that DNS is asked for.
+const MOST_NAMES: usize = 1_000;
 /// The shortest of the model.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 
@@ -295,6 +297,7 @@ type Placed = (ClusterLoadAssignment, BTreeMap<Address, (String, u16)>);
 fn placed(walk: &mut Walk, pb: &ClusterLoadAssignment, is_logical: bool) -> Result<Placed> {
     let mut pb = pb.clone();
     let mut names = BTreeMap::<Address, (String, u16)>::new();
+    let mut seen = HashSet::new();
     for (outer, group) in pb.endpoints.iter_mut().enumerate() {
         let mut kept = Vec::with_capacity(group.lb_endpoints.len());
         for (inner, mut item) in std::mem::take(&mut group.lb_endpoints).into_iter().enumerate() {
@@ -313,18 +316,19 @@ fn placed(walk: &mut Walk, pb: &ClusterLoadAssignment, is_logical: bool) -> Resu
                     continue;
                 }
             };
-            if names.values().any(|other| *other == name) {
+            if !seen.insert(name.clone()) {
                 walk.note(
                     &field,
                     format!("{}:{} is there twice: the first counts", name.0, name.1),
                 );
                 continue;
             }
-            // Of a range that nobody is reached at (RFC 6666).
             let place = u16::try_from(names.len()).unwrap_or(u16::MAX);
-            if place == u16::MAX {
-                return walk.refuse(&field, names.len(), "must be at most 65535 names");
+            if usize::from(place) >= MOST_NAMES {
+                let reason = format!("must be one of at most {MOST_NAMES} names");
+                return walk.refuse(&field, name.0, reason);
             }
+            // Of a range that nobody is reached at (RFC 6666).
             let ip = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, place);
             it.address = Some(stands_for(ip));
             names.insert(SocketAddr::from((ip, 1)).into(), name);

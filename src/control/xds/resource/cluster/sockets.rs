@@ -24,6 +24,8 @@ use crate::config::{
 
 /// The namespace of metadata that matches are compared with.
 const NAMESPACE: &str = "envoy.transport_socket_match";
+/// Sockets of one cluster that metadata chooses from.
+const MOST_MATCHES: usize = 1_000;
 const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 
@@ -126,6 +128,10 @@ pub(super) fn sockets(
 ) -> Result<Sockets> {
     if pb.transport_socket_matcher.is_some() {
         return walk.refuse("transport_socket_matcher", "given", "not supported yet");
+    }
+    if pb.transport_socket_matches.len() > MOST_MATCHES {
+        let reason = format!("must be at most {MOST_MATCHES}");
+        return walk.refuse("transport_socket_matches", pb.transport_socket_matches.len(), reason);
     }
     let asked = asked_of_dns(config);
     let mut reader = Reader { context, identities };

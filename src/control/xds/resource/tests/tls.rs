@@ -479,15 +479,15 @@ fn keys_and_roots_inline() {
 
 #[test]
 fn names_that_istio_s_proxies_look_at() {
-    let read = |list: &[&str]| {
+    let offered = |list: &[&str]| {
         let mut context = tls(trusting());
         common(&mut context).alpn_protocols = list.iter().map(|it| (*it).to_owned()).collect();
-        self::read(context).unwrap().alpn
+        read(context).unwrap().alpn
     };
-    assert_eq!(read(&["istio-peer-exchange", "istio", "h2"]), ["istio-h2", "istio", "h2"]);
-    assert_eq!(read(&["istio", "http/1.1"]), ["istio-http/1.1", "istio", "http/1.1"]);
-    assert_eq!(read(&["h2", "http/1.1", "x"]), ["h2", "http/1.1"]);
-    assert_eq!(read(&[]), Vec::<String>::new());
+    assert_eq!(offered(&["istio-peer-exchange", "istio", "h2"]), ["istio-h2", "istio", "h2"]);
+    assert_eq!(offered(&["istio", "http/1.1"]), ["istio-http/1.1", "istio", "http/1.1"]);
+    assert_eq!(offered(&["h2", "http/1.1", "x"]), ["h2", "http/1.1"]);
+    assert_eq!(offered(&[]), Vec::<String>::new());
 }
 
 fn tls_of_system() -> UpstreamTlsContext {
