@@ -64,6 +64,9 @@ pub struct Description {
     /// What sources say of parts that is no failure: what of them the mesh does not do, or does
     /// otherwise.
     pub notes: Vec<(String, String)>,
+    /// Parts that are in force and of which something does nothing, with what it is: a route that no
+    /// request comes to, since one before it takes all of them.
+    pub doubtful: Vec<(String, String)>,
 }
 
 /// One service of a [`Description`].
@@ -140,6 +143,7 @@ impl Description {
             services,
             refused: inner.refused_parts(),
             notes: inner.noted_parts(),
+            doubtful: inner.doubtful_parts(),
         }
     }
 }
@@ -270,6 +274,9 @@ impl fmt::Display for Description {
         }
         for (part, note) in &self.notes {
             writeln!(f, "note: {part}: {note}")?;
+        }
+        for (part, doubt) in &self.doubtful {
+            writeln!(f, "doubtful: {part}: {doubt}")?;
         }
         Ok(())
     }

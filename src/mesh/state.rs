@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) notes: BTreeMap<String, BTreeMap<SourceId, String>>,
     /// Services that point nowhere, as far as all sources together say.
     pub(super) flaws: BTreeMap<String, String>,
+    /// What of the routes of services is run, and does nothing: each in words.
+    pub(super) doubts: BTreeMap<String, Vec<String>>,
     pub(super) absent: Absent,
     pub(super) asking: Asking,
     pub(super) keys: Keys,
@@ -198,7 +200,11 @@ impl State {
     pub(super) fn reports(&self) -> Vec<(String, String)> {
         let refused =
             self.refused.iter().flat_map(|(part, by)| by.values().map(move |r| (part, r)));
-        refused.chain(&self.flaws).map(|(part, reason)| (part.clone(), reason.clone())).collect()
+        let unsaid = self.asking.all_unsaid();
+        let unsaid = unsaid.filter(|(name, _)| self.service(name) == Standing::Absent);
+        let unsaid = unsaid.map(|(name, reason)| (format!("service {name}"), reason.clone()));
+        let known = refused.chain(&self.flaws);
+        known.map(|(part, reason)| (part.clone(), reason.clone())).chain(unsaid).collect()
     }
 
     /// Everything that is said of parts and is no failure.

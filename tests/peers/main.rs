@@ -42,3 +42,4 @@ mod rate_limits;
 mod support;
 mod tally;
 mod twin;
+mod xds;

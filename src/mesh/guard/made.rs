@@ -83,7 +83,6 @@ impl Inner {
 
     fn make_guard(
         &self,
-        #[cfg_attr(not(feature = "rls"), expect(unused_variables, reason = "who others ask"))]
         state: &mut State,
         cell: &ServiceCell,
         place: &Place,
@@ -93,11 +92,14 @@ impl Inner {
         match filter {
             Filter::Fault(said) => Some(Arc::new(Fault::new(said)?)),
             Filter::Authorize(said) => Some(Arc::new(Authorize::new(&cell.name, said))),
-            Filter::RateLimit(limit) => Some(Arc::new(RateLimit::new(limit, labels))),
+            Filter::RateLimit(limit) => {
+                Some(Arc::new(RateLimit::new(limit, labels, |key| state.runtime.of_limit(key))))
+            }
             #[cfg(feature = "rls")]
             Filter::GlobalRateLimit(limit) => {
                 let cell = self.cell_beside(state, "rate limits", &limit.cluster)?;
-                Some(Arc::new(GlobalRateLimit::new(limit, labels, cell)))
+                let switch = |key: &str| state.runtime.of_limit(key);
+                Some(Arc::new(GlobalRateLimit::new(limit, labels, switch, cell)))
             }
             #[cfg(all(test, feature = "testing"))]
             Filter::Extension(extension) => super::tests::made(extension),
