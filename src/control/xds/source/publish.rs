@@ -88,9 +88,16 @@ impl Publish {
         let is_meant = self.silent == Silent::Plaintext
             || !cluster.is_silent_on_tls
             || self.publisher.secured_by_code(&cluster.name);
-        let note = if !is_meant && self.silent == Silent::Told { PLAINTEXT } else { "" };
-        self.publisher.noted(of_security(&cluster.name), note);
+        self.tell_security(&cluster.name, if is_meant { "" } else { PLAINTEXT });
         is_meant || self.silent == Silent::Told
+    }
+
+    /// That a cluster is plaintext; nothing: it is over.
+    fn tell_security(&self, cluster: &str, note: &str) {
+        if self.silent == Silent::Told {
+            let part = format!("security of cluster {}", cluster.to_ascii_lowercase());
+            self.publisher.noted(part, note);
+        }
     }
 
     /// The files of the bootstrap's certificate providers.
@@ -134,13 +141,13 @@ impl Publish {
                 published.map_err(|errors| errors.to_string())?;
             }
             Do::NoCluster { name, lack } => {
-                publisher.noted(of_security(&name), "");
+                self.tell_security(&name, "");
                 publisher.withdraw_cluster(&name, &*lack.reason);
                 self.forget_files(&name);
             }
             Do::RemoveCluster(name) => {
                 publisher.remove_cluster(&name);
-                publisher.noted(of_security(&name), "");
+                self.tell_security(&name, "");
                 self.forget_files(&name);
             }
             Do::Service { name, target: Service { listener, routes, authority } } => {
@@ -261,10 +268,6 @@ impl Publish {
 
 fn of_endpoints(cluster: &str) -> String {
     format!("endpoints of cluster {}", cluster.to_ascii_lowercase())
-}
-
-fn of_security(cluster: &str) -> String {
-    format!("security of cluster {}", cluster.to_ascii_lowercase())
 }
 
 /// What a report calls a resource: what it defines is not refused by it.
