@@ -32,7 +32,7 @@ mod balancer;
 mod balancing;
 mod breakers;
 mod cluster;
-mod discovery;
+pub(crate) mod discovery;
 #[cfg(feature = "dns")]
 pub(crate) mod dns_name;
 mod endpoint;
@@ -48,7 +48,7 @@ pub(crate) mod headers;
 mod health_check;
 mod hedge;
 mod http;
-mod identity;
+pub(crate) mod identity;
 mod limits;
 mod locality;
 mod matching;
@@ -65,7 +65,7 @@ mod regex;
 mod retry;
 mod rewrite;
 mod route;
-mod security;
+pub(crate) mod security;
 #[cfg(feature = "serde")]
 mod serde_support;
 mod service;

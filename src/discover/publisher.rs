@@ -64,6 +64,9 @@ pub(crate) trait Sink: Send + Sync {
     /// When the name was last called or asked for.
     fn used(&self, name: &str) -> Option<Instant>;
 
+    /// Whether the application's code says how the connections of the cluster are secured.
+    fn secures(&self, cluster: &str) -> bool;
+
     /// What a cluster counts for its control plane, if there is such a cluster.
     #[cfg(feature = "xds")]
     fn loads(&self, _cluster: &str) -> Option<Arc<dyn Loads>> {
@@ -105,6 +108,11 @@ pub(crate) enum Change {
     },
     Accepted {
         part: String,
+    },
+    /// Something is said of a part that is no failure; nothing: it is over.
+    Noted {
+        part: String,
+        note: String,
     },
     Synced,
     /// Names are looked up from now on: those that are asked for come here.
@@ -298,6 +306,21 @@ impl Publisher {
     /// Takes a report of [`refused`](Self::refused) back.
     pub fn accepted(&self, part: impl Into<String>) {
         drop(self.apply(Change::Accepted { part: part.into() }));
+    }
+
+    /// Says something of a part that is no failure, and that somebody should know: what of it the
+    /// mesh does not do, or does otherwise. It stands in [`Mesh::describe`](crate::Mesh::describe), and is
+    /// told by [`Event::ConfigNoted`](crate::Event::ConfigNoted) when it is said first or changes;
+    /// [`Mesh::ready`](crate::Mesh::ready) succeeds all the same. An empty note takes it back, and so does the next
+    /// one of the same part.
+    pub fn noted(&self, part: impl Into<String>, note: impl Into<String>) {
+        drop(self.apply(Change::Noted { part: part.into(), note: note.into() }));
+    }
+
+    /// Whether the application's code says how the connections of the cluster are secured.
+    #[cfg_attr(not(feature = "xds"), allow(dead_code, reason = "only xDS asks"))]
+    pub(crate) fn secured_by_code(&self, cluster: &str) -> bool {
+        self.sink.upgrade().is_some_and(|sink| sink.secures(&cluster.to_ascii_lowercase()))
     }
 
     /// What this source has published is still so, as far as it knows: it has looked, and found

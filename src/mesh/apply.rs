@@ -32,6 +32,10 @@ impl Sink for Inner {
         self.last_used(&name.to_ascii_lowercase())
     }
 
+    fn secures(&self, cluster: &str) -> bool {
+        self.state().secured.contains(cluster)
+    }
+
     #[cfg(feature = "xds")]
     fn loads(&self, cluster: &str) -> Option<Arc<dyn crate::core::Loads>> {
         self.loads_of(cluster)
@@ -197,6 +201,7 @@ impl Inner {
                     self.applied(part);
                 }
             }
+            Change::Noted { part, note } => self.note(state, source, part, note),
             Change::Synced => self.sync(state, source),
             Change::Looks(names) => state.asking.looks(source, names),
             Change::Forget(name) => {
@@ -426,6 +431,24 @@ impl Inner {
         state.refused.entry(part.to_owned()).or_default().insert(source, reason);
         if state.standing(part) != before {
             self.compile_part(state, part);
+        }
+    }
+
+    /// Keeps what a source says of a part, and tells it if it is new.
+    fn note(&self, state: &mut State, source: SourceId, part: String, note: String) {
+        if note.is_empty() {
+            if let Some(by) = state.notes.get_mut(&part) {
+                by.remove(&source);
+                if by.is_empty() {
+                    state.notes.remove(&part);
+                }
+            }
+            return;
+        }
+        let by = state.notes.entry(part.clone()).or_default();
+        if by.get(&source) != Some(&note) {
+            self.hub.noted(&part, &note);
+            by.insert(source, note);
         }
     }
 

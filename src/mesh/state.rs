@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) named: BTreeMap<String, BTreeSet<String>>,
     /// Parts that are refused now, by source, with their reasons.
     pub(super) refused: BTreeMap<String, BTreeMap<SourceId, String>>,
+    /// What is said of parts that is no failure, by source.
+    pub(super) notes: BTreeMap<String, BTreeMap<SourceId, String>>,
     /// Services that point nowhere, as far as all sources together say.
     pub(super) flaws: BTreeMap<String, String>,
     /// What of the routes of services is run, and does nothing: each in words.
@@ -203,6 +205,12 @@ impl State {
         let unsaid = unsaid.map(|(name, reason)| (format!("service {name}"), reason.clone()));
         let known = refused.chain(&self.flaws);
         known.map(|(part, reason)| (part.clone(), reason.clone())).chain(unsaid).collect()
+    }
+
+    /// Everything that is said of parts and is no failure.
+    pub(super) fn noted(&self) -> Vec<(String, String)> {
+        let notes = self.notes.iter().flat_map(|(part, by)| by.values().map(move |n| (part, n)));
+        notes.map(|(part, note)| (part.clone(), note.clone())).collect()
     }
 
     /// Where a source's words of this path stand, if it knows.

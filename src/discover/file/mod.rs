@@ -174,11 +174,12 @@ fn within(folder: &Path, files: IdentityFiles) -> IdentityFiles {
         mut bundle_map,
         mut crl,
         poll_interval,
+        pem,
     } = files;
     let paths = [&mut certificate, &mut key, &mut roots, &mut bundle_map, &mut crl];
     paths.into_iter().flatten().for_each(path);
     bundles.values_mut().for_each(path);
-    IdentityFiles { certificate, key, roots, bundles, bundle_map, crl, poll_interval }
+    IdentityFiles { certificate, key, roots, bundles, bundle_map, crl, poll_interval, pem }
 }
 
 impl<T: Clone + PartialEq> Parts<T> {
