@@ -130,7 +130,7 @@ pub use self::{
     core::{
         Attempt, AuthorizationVerdict, Body, BoxError, Call, DisconnectReason, EjectReason, Error,
         ErrorKind, Event, EventStream, HedgeRefusal, InjectedFault, Origin, Phase, Refusal,
-        RetryReason, RetryRefusal, ReturnReason,
+        RetryReason, RetryRefusal, ReturnReason, SourceHealth,
     },
     discover::{Discover, Publisher},
     mesh::{

@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 
 use super::{
     AuthorizationVerdict, DisconnectReason, EjectReason, ErrorKind, HedgeRefusal, InjectedFault,
-    Phase, RetryReason, RetryRefusal, ReturnReason,
+    Phase, RetryReason, RetryRefusal, ReturnReason, SourceHealth,
 };
 
 /// One thing that happened.
@@ -238,6 +238,33 @@ pub enum Event {
         endpoint: Arc<str>,
         /// What has brought it back.
         reason: ReturnReason,
+    },
+    /// So many of an endpoint's latest calls have failed that it is suspect: single calls probe it, and
+    /// the others go elsewhere.
+    #[non_exhaustive]
+    EndpointSuspected {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+    },
+    /// An endpoint that was suspect has answered again.
+    #[non_exhaustive]
+    EndpointTrusted {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+    },
+    /// The source of an endpoint says something else of its health than before.
+    #[non_exhaustive]
+    EndpointMarked {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// What it says from now on.
+        health: SourceHealth,
     },
     /// An active check of an endpoint has passed.
     #[non_exhaustive]

@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+#[cfg(feature = "xds")]
+use crate::core::{BoxFuture, Loads};
 use crate::{
     config::{
         Address, Authorization, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles,
@@ -26,7 +28,30 @@ pub struct Publisher {
 
 /// The names that a source is asked for, from [`Publisher::asked`].
 #[derive(Debug)]
-pub struct Asked(UnboundedReceiver<String>);
+pub struct Asked {
+    looks: UnboundedReceiver<Look>,
+    given_up: Vec<String>,
+}
+
+/// What a source that looks names up is told.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// It is asked for.
+    Up(String),
+    /// It is not any more.
+    NoMore(String),
+}
+
+/// Why a name leads nowhere, as far as a source knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Nowhere {
+    /// It does not know it.
+    Unknown,
+    /// It cannot say now whether it knows it.
+    Unsaid,
+    /// It knows it, and what it knows cannot be used.
+    Refused,
+}
 
 /// One source of a mesh, in order of precedence.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -41,6 +66,16 @@ pub(crate) trait Sink: Send + Sync {
 
     /// When the name was last called or asked for.
     fn used(&self, name: &str) -> Option<Instant>;
+
+    /// What a cluster counts for its control plane, if there is such a cluster.
+    #[cfg(feature = "xds")]
+    fn loads(&self, _cluster: &str) -> Option<Arc<dyn Loads>> {
+        None
+    }
+
+    /// The end of the mesh waits for this, for a moment.
+    #[cfg(feature = "xds")]
+    fn farewell(&self, _said: BoxFuture<()>) {}
 }
 
 /// Tells where the words of a source stand.
@@ -74,9 +109,18 @@ pub(crate) enum Change {
     },
     Synced,
     /// Names are looked up from now on: those that are asked for come here.
-    Looks(UnboundedSender<String>),
-    /// It was asked for, and is not there, for this reason.
-    Unknown(String, String),
+    Looks(UnboundedSender<Look>),
+    /// The service leads nowhere, for this reason: what the source has said of it is over.
+    NoService {
+        name: String,
+        why: Nowhere,
+        reason: String,
+    },
+    /// The cluster cannot be used, for this reason: what the source has said of it is over.
+    NoCluster {
+        name: String,
+        reason: String,
+    },
     /// It is looked up no more.
     Forget(String),
     Confirmed,
@@ -250,6 +294,24 @@ impl Publisher {
         drop(self.apply(Change::Refused { part: part.into(), reason: reason.into() }));
     }
 
+    /// Takes this source's definition of a service back and refuses the name for this reason, both at
+    /// once: no call sees a name that nobody has ever defined, and no other source's word or DNS takes
+    /// its place in between.
+    pub fn withdraw_service(&self, name: &str, reason: impl Into<String>) {
+        self.no_service(name, Nowhere::Refused, reason.into());
+    }
+
+    /// Takes this source's definition of a cluster, and its endpoints, back and refuses the cluster for
+    /// this reason, both at once: it is at no time run on what other sources say of it alone.
+    pub fn withdraw_cluster(&self, name: &str, reason: impl Into<String>) {
+        let (name, reason) = (name.to_owned(), reason.into());
+        drop(self.apply(Change::NoCluster { name, reason }));
+    }
+
+    fn no_service(&self, name: &str, why: Nowhere, reason: String) {
+        drop(self.apply(Change::NoService { name: name.to_owned(), why, reason }));
+    }
+
     /// Takes a report of [`refused`](Self::refused) back.
     pub fn accepted(&self, part: impl Into<String>) {
         drop(self.apply(Change::Accepted { part: part.into() }));
@@ -265,24 +327,39 @@ impl Publisher {
     /// From now on this source looks names up: those that are asked for come out of here, and those that
     /// were asked for already. It is for sources that cannot list what they know.
     ///
-    /// To each there is one of three answers: [`service`](Self::service), [`refused`](Self::refused)
-    /// with the part `service NAME`, or [`unknown`](Self::unknown). Calls, and `Mesh::ready`, wait for
-    /// it; calls no longer than their deadline. What is said may change later. The clusters that it
+    /// To each there is one of four answers: [`service`](Self::service), [`refused`](Self::refused)
+    /// with the part `service NAME`, [`unknown`](Self::unknown), or [`unavailable`](Self::unavailable).
+    /// Calls, and `Mesh::ready`, wait for it; calls no longer than their deadline. **Answer each time**:
+    /// a name may be asked for again, for example after [`forget`](Self::forget), and is waited for
+    /// again then, whether or not there is news of it. What is said may change later. The clusters that it
     /// publishes are not callable as the services of their names, as those of other sources are: a
-    /// name means what the answer to it says.
+    /// name means what the answer to it says, and `name:port` is another one than `name`.
+    ///
+    /// At most 10,000 names are asked for at a time. When there are more, those that nobody knows make
+    /// room: [`Asked::given_up`] tells which.
     ///
     /// Say so before [`synced`](Self::synced), which this source may say at once then.
     #[must_use]
     pub fn asked(&self) -> Asked {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         drop(self.apply(Change::Looks(sender)));
-        Asked(receiver)
+        Asked { looks: receiver, given_up: Vec::new() }
     }
 
     /// A name that was asked for is not there, as far as this source knows now, and why it thinks so:
-    /// calls to it that no other source defines say it.
+    /// calls to it that no other source defines say it. What it has said of it before is over.
     pub fn unknown(&self, name: &str, reason: impl Into<String>) {
-        drop(self.apply(Change::Unknown(name.to_owned(), reason.into())));
+        self.no_service(name, Nowhere::Unknown, reason.into());
+    }
+
+    /// This source cannot say now whether it knows a name that it was asked for, and why: whom it asks is
+    /// not there, or lets nobody in. Another source's definition of the name stays in use. Without
+    /// one, calls to it fail with [`ErrorKind::Config`](crate::ErrorKind::Config) and the reason, and it
+    /// is not asked of DNS.
+    ///
+    /// If it has defined the name before, nothing changes: the last good state stays.
+    pub fn unavailable(&self, name: &str, reason: impl Into<String>) {
+        self.no_service(name, Nowhere::Unsaid, reason.into());
     }
 
     /// How long a name that was asked for has not been called, to about a second; nothing if it was
@@ -304,6 +381,20 @@ impl Publisher {
         drop(self.apply(Change::Places(places)));
     }
 
+    /// What a cluster counts for its control plane, if there is such a cluster.
+    #[cfg(feature = "xds")]
+    pub(crate) fn loads(&self, cluster: &str) -> Option<Arc<dyn Loads>> {
+        self.sink.upgrade()?.loads(cluster)
+    }
+
+    /// The end of the mesh waits for this, for a moment.
+    #[cfg(feature = "xds")]
+    pub(crate) fn farewell(&self, said: BoxFuture<()>) {
+        if let Some(sink) = self.sink.upgrade() {
+            sink.farewell(said);
+        }
+    }
+
     /// The first state of this source is complete.
     pub fn synced(&self) {
         drop(self.apply(Change::Synced));
@@ -320,7 +411,19 @@ impl Asked {
     ///
     /// Dropping the future loses no name.
     pub async fn next(&mut self) -> Option<String> {
-        self.0.recv().await
+        loop {
+            match self.looks.recv().await? {
+                Look::Up(name) => return Some(name),
+                Look::NoMore(name) => self.given_up.push(name),
+            }
+        }
+    }
+
+    /// The names that are not asked for any more, though this source has not forgotten them, up to the
+    /// last one of [`next`](Self::next): it need not follow them, and they come again should they be
+    /// called. Look at it before the name that `next` gave, which may be one of them.
+    pub fn given_up(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.given_up)
     }
 }
 

@@ -66,6 +66,7 @@ impl Inner {
             said.is_none_or(BTreeMap::is_empty) && by.is_some_and(|by| !by.is_empty()) && !sources,
         );
         let laid = overlay::services(name, said.unwrap_or(&BTreeMap::new()));
+        cell.set_by_lookup(laid.routed_by.is_some_and(|source| state.asking.has(source)));
         let (mut said, mut left_out) = (laid.service, laid.left_out);
         let of_code = self.code.filters(name);
         let whose = of_code.iter().map(|_| Whose::Code);
@@ -158,7 +159,7 @@ impl Inner {
         }
         let table = table.build();
         self.doubt(state, service, laid.routed_by, &table);
-        cell.set(Service { table, limiter });
+        cell.set(Service::new(table, limiter));
         self.applied(format!("service {name}"));
         self.note_left_out(state, format!("settings of service {name}"), &left_out);
     }

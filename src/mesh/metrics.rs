@@ -179,6 +179,8 @@ impl View {
             | Metric::ConnectionsFailed
             | Metric::ConnectionsClosed
             | Metric::Ejections
+            | Metric::Suspected
+            | Metric::Marked
             | Metric::AttemptsRefused
             | Metric::Checks => {
                 for cluster in &self.clusters {

@@ -45,6 +45,8 @@ mod keys;
 mod leaf;
 mod limits;
 mod listed;
+#[cfg(feature = "xds")]
+mod loads;
 mod metrics;
 mod node;
 #[cfg(feature = "orca")]
@@ -302,6 +304,8 @@ impl Mesh {
             // Ends as soon as each connection task has been dropped.
             self.inner.transport.wait_idle().await;
         }
+        #[cfg(feature = "xds")]
+        self.inner.say_farewell(grace).await;
     }
 }
 

@@ -99,8 +99,11 @@ impl Upstream for Node {
                 Some(stage(Next::new(Transport { name, pool, protocol })))
             }
         };
+        let meter = cx.meter.endpoint(&name);
+        #[cfg(feature = "xds")]
+        meter.moved(super::loads::at(spec));
         Self {
-            meter: cx.meter.endpoint(&name),
+            meter,
             name,
             peer: Peer::of_endpoint(spec.address()),
             protocol,
@@ -135,11 +138,31 @@ impl Upstream for Node {
         self.meter.ejected(reason, nanos);
     }
 
+    fn suspected(&self) {
+        self.meter.suspected();
+    }
+
+    fn trusted(&self) {
+        self.meter.trusted();
+    }
+
     fn returned(&self, reason: ReturnReason) {
         self.meter.returned(reason);
     }
 
+    #[inline]
+    fn overheard(&self, trailers: &http::HeaderMap) {
+        #[cfg(feature = "xds")]
+        if let Some(tally) = self.meter.tally() {
+            super::loads::overheard(tally, trailers);
+        }
+        #[cfg(not(feature = "xds"))]
+        let _ = trailers;
+    }
+
     fn respecified(&self, spec: &Spec) {
+        #[cfg(feature = "xds")]
+        self.meter.moved(super::loads::at(spec));
         self.pool.set_more_addresses(spec.more_addresses().into());
     }
 
@@ -190,6 +213,10 @@ impl Environment for NodeContext {
     fn added(&self, spec: &Spec) {
         self.meter.endpoint_added(spec.address());
         self.members.notify_one();
+    }
+
+    fn marked(&self, spec: &Spec) {
+        self.meter.endpoint_marked(spec.address(), spec.mark());
     }
 
     fn removed(&self, spec: &Spec) {

@@ -203,7 +203,11 @@ impl State {
     pub(super) fn reports(&self) -> Vec<(String, String)> {
         let refused =
             self.refused.iter().flat_map(|(part, by)| by.values().map(move |r| (part, r)));
-        refused.chain(&self.flaws).map(|(part, reason)| (part.clone(), reason.clone())).collect()
+        let unsaid = self.asking.all_unsaid();
+        let unsaid = unsaid.filter(|(name, _)| self.service(name) == Standing::Absent);
+        let unsaid = unsaid.map(|(name, reason)| (format!("service {name}"), reason.clone()));
+        let known = refused.chain(&self.flaws);
+        known.map(|(part, reason)| (part.clone(), reason.clone())).chain(unsaid).collect()
     }
 
     /// Where a source's words of this path stand, if it knows.

@@ -71,6 +71,8 @@ pub(crate) enum Metric {
     EndpointActive,
     EndpointLatency,
     Ejections,
+    Suspected,
+    Marked,
     Checks,
     ConnectDuration,
     ConnectionsOpen,
@@ -94,7 +96,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 41] = [
+    pub(crate) const ALL: [Self; 43] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -125,6 +127,8 @@ impl Metric {
         Self::EndpointActive,
         Self::EndpointLatency,
         Self::Ejections,
+        Self::Suspected,
+        Self::Marked,
         Self::Checks,
         Self::ConnectDuration,
         Self::ConnectionsOpen,
@@ -318,6 +322,18 @@ impl Metric {
                 Counter,
                 "{ejection}",
                 "Times that an endpoint was taken out of use, or kept out of it",
+            ),
+            Self::Suspected => (
+                "mesh.client.endpoints.suspected",
+                Counter,
+                "{endpoint}",
+                "Times that an endpoint became suspect: so many of its latest calls had failed",
+            ),
+            Self::Marked => (
+                "mesh.client.endpoints.marked",
+                Counter,
+                "{endpoint}",
+                "Times that a source said something else of an endpoint's health than before",
             ),
             Self::Checks => (
                 "mesh.client.checks",

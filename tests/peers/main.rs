@@ -44,3 +44,4 @@ mod rate_limits;
 mod support;
 mod tally;
 mod twin;
+mod xds;

@@ -4,10 +4,15 @@ use std::fmt;
 
 /// A type of resources, in the order of what needs what.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Kind {
+#[non_exhaustive]
+pub enum Kind {
+    /// LDS: what a name is, and what all of its calls pass.
     Listener,
+    /// RDS: which calls go where.
     Routes,
+    /// CDS: a set of endpoints, and how they are called.
     Cluster,
+    /// EDS: the endpoints of a cluster.
     Endpoints,
 }
 
@@ -18,7 +23,8 @@ impl Kind {
         [Self::Listener, Self::Routes, Self::Cluster, Self::Endpoints];
 
     /// The URL of the type, as requests, answers and resources carry it.
-    pub(crate) fn url(self) -> &'static str {
+    #[must_use]
+    pub fn url(self) -> &'static str {
         match self {
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Routes => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
@@ -32,7 +38,8 @@ impl Kind {
     }
 
     /// What it is called in short: `LDS`.
-    pub(crate) fn short(self) -> &'static str {
+    #[must_use]
+    pub fn short(self) -> &'static str {
         match self {
             Self::Listener => "LDS",
             Self::Routes => "RDS",

@@ -28,21 +28,23 @@
 //! first the clusters with their endpoints, then the routes; and removes in the other order. So no
 //! call sees a route without its cluster.
 
-#![allow(dead_code, unused_imports, reason = "what is built on it comes next")]
-
 mod ads;
 mod bootstrap;
 mod client;
 mod decode;
 mod graph;
 mod kind;
+mod lrs;
 mod resource;
 mod source;
+mod status;
 mod stream;
 
 pub use self::{
     bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls},
+    kind::Kind as ResourceKind,
     source::Xds,
+    status::{ResourceError, ResourceState, ResourceStatus, ServerStatus, Status, StatusService},
 };
 
 #[cfg(fuzzing)]

@@ -86,7 +86,7 @@ impl Inner {
         };
         let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
         table.add(&[], &[], route).ok()?;
-        cell.set(Service { table: table.build(), limiter });
+        cell.set(Service::new(table.build(), limiter));
         Some(())
     }
 }

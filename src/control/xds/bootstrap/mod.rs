@@ -147,18 +147,6 @@ impl Bootstrap {
         Ok(found.template.name(called))
     }
 
-    /// Who is asked for the names of an authority; nobody if there is no such authority.
-    pub(crate) fn servers_of(&self, authority: Option<&str>) -> &[Server] {
-        match authority {
-            None => &self.servers,
-            Some(authority) => match self.authorities.get(authority) {
-                None => &[],
-                Some(found) if found.servers.is_empty() => &self.servers,
-                Some(found) => &found.servers,
-            },
-        }
-    }
-
     /// Every server, each once.
     pub(crate) fn every_server(&self) -> Vec<&Server> {
         let all = self.authorities.values().flat_map(|authority| &authority.servers);

@@ -8,7 +8,7 @@ use crate::config::{Cluster as Model, Service};
 /// # Panics
 ///
 /// If what is read is not sound.
-pub(in super::super) fn reads(kind: Kind, bytes: &[u8]) {
+pub(crate) fn reads(kind: Kind, bytes: &[u8]) {
     for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
         let name = |name: &str| (name.to_owned(), name.to_owned());
         let decoder = Decoder::new(Context {

@@ -186,6 +186,20 @@ impl Resource {
     }
 }
 
+// === impl Cluster ===
+
+impl Cluster {
+    /// The resource of endpoints that fills it.
+    pub(crate) fn filled_from(&self) -> Option<&Arc<str>> {
+        match &self.endpoints {
+            EndpointsFrom::Eds { service_name } => {
+                Some(service_name.as_ref().unwrap_or(&self.name))
+            }
+            EndpointsFrom::Inline | EndpointsFrom::Dns | EndpointsFrom::Aggregate(_) => None,
+        }
+    }
+}
+
 // === impl Listener ===
 
 impl Listener {

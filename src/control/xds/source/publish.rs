@@ -6,12 +6,12 @@ use std::{
 };
 
 use crate::{
-    config::IdentityFiles,
+    config::{ConfigErrors, IdentityFiles},
     control::xds::{
         client::Trouble,
-        graph::{Do, Id, Service},
+        graph::{Do, Id, Lack, Service, Why},
         kind::Kind,
-        resource::Cluster,
+        resource::{Cluster, Endpoints},
     },
     discover::Publisher,
 };
@@ -49,7 +49,10 @@ impl Publish {
         }
     }
 
-    pub(super) fn publish(&mut self, wanted: Do) {
+    /// # Errors
+    ///
+    /// What the mesh refuses of it: what was there before stays.
+    pub(super) fn publish(&mut self, wanted: Do) -> Result<(), String> {
         let cluster = match &wanted {
             Do::Cluster { cluster, .. } => Some((&cluster.name, false)),
             Do::NoCluster { name, .. } => Some((name, false)),
@@ -59,36 +62,22 @@ impl Publish {
         if let Some((name, is_over)) = cluster
             && !self.spells(&Arc::clone(name), is_over)
         {
-            return;
+            return Ok(());
         }
         let publisher = &self.publisher;
         match wanted {
             Do::Watch(_) | Do::Unwatch(_) => {}
-            Do::Cluster { cluster, endpoints } => {
-                let before = self.name_files(&cluster);
-                let name = &*cluster.name;
-                // Whatever the mesh refuses of it, it reports.
-                match endpoints {
-                    None => {
-                        drop(self.publisher.cluster(name, cluster.alone()));
-                        self.publisher.accepted(of_endpoints(name));
-                    }
-                    Some(Ok(endpoints)) => {
-                        drop(self.publisher.cluster(name, cluster.with(&endpoints)));
-                        self.publisher.accepted(of_endpoints(name));
-                    }
-                    // It has none, and says why.
-                    Some(Err(lack)) => {
-                        drop(self.publisher.cluster(name, cluster.alone()));
-                        self.publisher.refused(of_endpoints(name), &*lack.reason);
-                    }
+            Do::Cluster { cluster, endpoints, instead_of } => {
+                let published = self.cluster(&cluster, endpoints);
+                if let Some(reason) = instead_of {
+                    // It is in use, and not what was asked for.
+                    let part = format!("cluster {}", cluster.name.to_ascii_lowercase());
+                    self.publisher.refused(part, format!("{reason}; the last good one stays"));
                 }
-                // Only now: what it was secured by until now may have been in use.
-                self.drop_files(before);
+                published.map_err(|errors| errors.to_string())?;
             }
             Do::NoCluster { name, lack } => {
-                publisher.remove_cluster(&name);
-                publisher.refused(format!("cluster {}", name.to_ascii_lowercase()), &*lack.reason);
+                publisher.withdraw_cluster(&name, &*lack.reason);
                 self.forget_files(&name);
             }
             Do::RemoveCluster(name) => {
@@ -96,19 +85,46 @@ impl Publish {
                 self.forget_files(&name);
             }
             Do::Service { name, target: Service { listener, routes, authority } } => {
-                let Some(host) = routes.host(&authority) else { return };
-                drop(publisher.service(&name, listener.service(host)));
+                if let Some(host) = routes.host(&authority) {
+                    let published = publisher.service(&name, listener.service(host));
+                    published.map_err(|errors| errors.to_string())?;
+                }
             }
-            Do::NoService { name, lack } if lack.does_not_exist => {
-                publisher.remove_service(&name);
-                publisher.unknown(&name, &*lack.reason);
-            }
-            Do::NoService { name, lack } => {
-                publisher.remove_service(&name);
-                publisher.refused(format!("service {name}"), &*lack.reason);
-            }
+            Do::NoService { name, lack: Lack { reason, why } } => match why {
+                Why::Absent => publisher.unknown(&name, &*reason),
+                Why::Away | Why::Denied => publisher.unavailable(&name, &*reason),
+                Why::Refused => publisher.withdraw_service(&name, &*reason),
+            },
             Do::RemoveService(name) => publisher.remove_service(&name),
         }
+        Ok(())
+    }
+
+    fn cluster(
+        &mut self,
+        cluster: &Cluster,
+        endpoints: Option<Result<Arc<Endpoints>, Lack>>,
+    ) -> Result<(), ConfigErrors> {
+        let before = self.name_files(cluster);
+        let (name, part) = (&*cluster.name, of_endpoints(&cluster.name));
+        let published = match &endpoints {
+            Some(Ok(endpoints)) => self.publisher.cluster(name, cluster.with(endpoints)),
+            _ => self.publisher.cluster(name, cluster.alone()),
+        };
+        match endpoints {
+            None | Some(Ok(_)) => self.publisher.accepted(part),
+            // It has none, and says why.
+            Some(Err(lack)) => self.publisher.refused(part, &*lack.reason),
+        }
+        // What it was secured by until now may be in use until now, or still.
+        match published {
+            Ok(()) => self.drop_files(before),
+            Err(_) => {
+                let kept = self.files.entry(Arc::clone(&cluster.name)).or_default();
+                kept.extend(before.into_iter().flatten());
+            }
+        }
+        published
     }
 
     /// Whether a cluster is called as the others of this name: one that differs from another in case only

@@ -45,6 +45,7 @@ impl Listener {
     }
 
     /// The service of an authority that has no routes: its calls fail.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn without_routes(&self) -> Service {
         let mut service = Service::default();
         service.policy = self.policy.clone();
