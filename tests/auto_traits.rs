@@ -14,8 +14,8 @@ use tower_mesh::{
     InvalidTraceparent, LeafEndpoint, LocalityExplanation, Mesh, MeshBuilder, NamedExplanation,
     Next, NextFuture, Origin, PassedRule, Phase, PickExplanation, PickReason, PriorityExplanation,
     Propagation, Publisher, Refusal, RetryReason, RetryRefusal, ReturnReason, RouteDescription,
-    RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin, TraceContext,
-    UnknownNames,
+    RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin, SourceHealth,
+    TraceContext, UnknownNames,
     config::{
         self, Address, Balancer, Breakers, Budget, CallMetadata, Cluster, Config, ConfigError,
         ConfigErrors, Discovery, DnsDiscovery, Endpoint, Filter, HeaderEdit, HeaderMatch, Health,

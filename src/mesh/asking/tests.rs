@@ -51,8 +51,7 @@ impl Discover for Own {
 impl Looker {
     /// The names that it was asked for since.
     fn names(&mut self) -> Vec<String> {
-        let next =
-            |asked: &mut discover::Asked| futures_util::FutureExt::now_or_never(asked.next());
+        let next = |asked: &mut discover::Asked| asked.next().now_or_never();
         std::iter::from_fn(|| next(&mut self.asked).flatten()).collect()
     }
 
