@@ -180,6 +180,10 @@ pub struct Config {
     /// Shares by the runtime keys that fractions of matches and of mirrors name. Unit: percent. Range:
     /// 0..=100. One that nobody sets leaves what the field itself says.
     pub runtime: BTreeMap<String, f64>,
+    /// Rules that judge all calls, whichever service they call, by names of their own; each list must let a
+    /// call go on. One that is refused denies every call
+    /// until there is a good one.
+    pub authorize: BTreeMap<String, Authorization>,
 }
 
 /// The JSON Schema of a mesh file.

@@ -11,7 +11,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 #[cfg(feature = "xds")]
 use crate::core::{BoxFuture, Loads, Plane};
 use crate::{
-    config::{Address, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles, Service},
+    config::{
+        Address, Authorization, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles,
+        Service,
+    },
     core::Instant,
 };
 
@@ -102,6 +105,8 @@ pub(crate) enum Change {
     RemoveIdentity(String),
     Runtime(String, f64),
     RemoveRuntime(String),
+    Authorize(String, Box<Authorization>),
+    RemoveAuthorize(String),
     Refused {
         part: String,
         reason: String,
@@ -274,13 +279,29 @@ impl Publisher {
         drop(self.apply(Change::RemoveRuntime(key.to_owned())));
     }
 
+    /// Judges all calls by these rules, whichever service they call, behind those of the code
+    /// ([`MeshBuilder::authorize`](crate::MeshBuilder::authorize)). The name is this source's own; each list must
+    /// let a call go on.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be used; the last good rules stay, and without any every call is denied.
+    pub fn authorize(&self, name: &str, rules: Authorization) -> Result<(), ConfigErrors> {
+        self.apply(Change::Authorize(name.to_owned(), Box::new(rules)))
+    }
+
+    /// Takes such rules back.
+    pub fn remove_authorize(&self, name: &str) {
+        drop(self.apply(Change::RemoveAuthorize(name.to_owned())));
+    }
+
     /// Reports a part that could not even be read; its last good state stays.
     ///
     /// A report of `service NAME`, `cluster NAME` or `endpoints of cluster NAME` ends when that is
     /// published well, any other by [`accepted`](Self::accepted).
     ///
     /// A part `service NAME` or `cluster NAME` of which this source has published no good state
-    /// fails the calls to it, as if its definition had been refused here.
+    /// fails the calls to it, as if its definition had been refused here; and of `authorize NAME` all calls.
     pub fn refused(&self, part: impl Into<String>, reason: impl Into<String>) {
         drop(self.apply(Change::Refused { part: part.into(), reason: reason.into() }));
     }

@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) flaws: BTreeMap<String, String>,
     /// What of the routes of services is run, and does nothing: each in words.
     pub(super) doubts: BTreeMap<String, Vec<String>>,
+    /// What all calls pass that sources ask for, behind what the code does.
+    pub(super) rules: BTreeMap<(SourceId, String), config::Filter>,
     pub(super) absent: Absent,
     pub(super) asking: Asking,
     pub(super) keys: Keys,
@@ -77,6 +79,8 @@ pub(super) struct Absent {
 pub(super) enum Part<'a> {
     Service(&'a str),
     Cluster(&'a str),
+    /// Rules of all services, by the name that their source gives them.
+    Rules(&'a str),
     Other,
 }
 
@@ -96,6 +100,7 @@ impl<'a> Part<'a> {
         match part.split_once(' ') {
             Some(("service", name)) => Self::Service(name),
             Some(("cluster", name)) => Self::Cluster(name),
+            Some(("authorize", name)) => Self::Rules(name),
             _ => Self::Other,
         }
     }
@@ -185,7 +190,7 @@ impl State {
         match Part::of(part) {
             Part::Service(name) => self.service(name),
             Part::Cluster(name) => self.cluster(name),
-            Part::Other => Standing::Absent,
+            Part::Rules(_) | Part::Other => Standing::Absent,
         }
     }
 
