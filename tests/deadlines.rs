@@ -14,12 +14,13 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue};
-use tower_mesh::{Body, Call, Mesh, Phase, Retry};
+use tower_mesh::{Body, Call, ErrorKind, Event, Mesh, Phase, Retry};
 
 use support::{
-    GreeterClient, HelloRequest, Leaves, RawServer, SERVICE, Server, get, hello,
+    GreeterClient, HelloRequest, Leaves, RawServer, Recorder, SERVICE, Server, VERSIONS, get,
+    hello,
     leaf::{answer, ok},
-    patience, reply,
+    over, patience, reply,
 };
 
 const GRPC: &str = "grpc-timeout";
@@ -249,4 +250,72 @@ async fn a_connection_that_is_never_accepted_ends_with_the_deadline() {
     let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
     let status = patience(client.say_hello(HelloRequest::default())).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
+}
+
+/// A listener whose queue is full: the system answers no more connection attempts.
+async fn full() -> (std::net::SocketAddr, impl Sized) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    let connect = || tokio::net::TcpStream::connect(address);
+    while let Ok(made) = tokio::time::timeout(Duration::from_millis(50), connect()).await {
+        waiting.push(made.unwrap());
+        assert!(waiting.len() < 100, "the queue is not bounded here");
+    }
+    (address, (listener, waiting))
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_made_ends_with_the_connect_timeout_and_backs_off() {
+    let (address, _full) = full().await;
+    // Nobody has a deadline, and a second is the default.
+    let mesh = Mesh::builder()
+        .endpoints("users", [address])
+        .service("users", |s| s.retry(Retry::standard().attempts(1)))
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    for version in VERSIONS {
+        let mut events = Recorder::of(&mesh);
+        let began = tokio::time::Instant::now();
+        let call = mesh.client("users").unwrap().send(over(version, get("/")));
+        let error = patience(call).await.unwrap_err();
+        let took = began.elapsed().as_millis();
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Phase::Connect), "{error}");
+        assert!(error.chain().contains("connect timeout"), "{}", error.chain());
+        assert!((990..1_500).contains(&took), "{version:?}: {took} ms");
+        let is_late = |event: &Event| match event {
+            Event::ConnectFailed { cause, backoff, .. } => {
+                cause.contains("connect timeout") && !backoff.is_zero()
+            }
+            _ => false,
+        };
+        assert_eq!(events.count(is_late), 1, "{:?}", events.events());
+        // Until the back-off is over no other attempt is made.
+        let began = tokio::time::Instant::now();
+        let call = mesh.client("users").unwrap().send(over(version, get("/")));
+        patience(call).await.unwrap_err();
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+        assert_eq!(events.count(is_late), 1, "{:?}", events.events());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_greets_ends_with_the_connect_timeout_too() {
+    let pipes = support::Pipes::to(|_, stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    });
+    let mesh = support::one_cluster(support::cluster([Leaves::address(0)]))
+        .connect_layer(pipes)
+        .service("users", |s| s.retry(Retry::standard().attempts(1)))
+        .build()
+        .unwrap();
+    let began = tokio::time::Instant::now();
+    let call = mesh.client("users").unwrap().send(over(http::Version::HTTP_2, get("/")));
+    let error = call.await.unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Phase::Connect), "{error}");
+    assert_eq!(began.elapsed().as_millis(), 1_000, "{}", error.chain());
 }

@@ -19,10 +19,10 @@ use std::{
     time::Duration,
 };
 
+use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tower_mesh::{
     Client, DisconnectReason, Event, Mesh, MeshBuilder,
-    config::Protocol,
     security::{KeyPair, Trust},
 };
 
@@ -128,29 +128,58 @@ async fn applied(events: &mut Recorder, begins: &str) {
     events.until(begun).await;
 }
 
+/// Waits until the server has taken one more connection than so many, and a while.
+async fn met_again(server: &TlsServer, number: usize) {
+    let met = || server.met().iter().any(|met| met.number >= number);
+    patience(async {
+        while !met() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// What clients have shown in connections from this number on.
+fn shown(server: &TlsServer, from: usize) -> Vec<CertificateDer<'static>> {
+    let met = server.met().into_iter().filter(|met| met.number >= from);
+    met.map(|met| met.shown.unwrap()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_own_certificate_and_key_are_rotated_under_load() {
     for kind in KINDS {
         let ca = Ca::new("ca");
-        let (one, two) =
-            (serve(kind, tls(kind, &ca, &ca)).await, serve(kind, tls(kind, &ca, &ca)).await);
-        let dir = folder(&[&ca], &ca.issue(&["caller"]));
-        let mesh = mesh_of(dir.path(), &[&one, &two]).build().unwrap();
+        let servers =
+            [serve(kind, tls(kind, &ca, &ca)).await, serve(kind, tls(kind, &ca, &ca)).await];
+        let [one, two] = &servers;
+        let (old, new) = (ca.issue(&["caller"]), ca.issue(&["caller"]));
+        let dir = folder(&[&ca], &old);
+        let mesh = mesh_of(dir.path(), &[one, two]).build().unwrap();
         mesh.ready().await.unwrap();
         let mut events = Recorder::of(&mesh);
         let load = Load::start(&mesh.client("users").unwrap(), matches!(kind, Kind::Grpc));
         tokio::time::sleep(Duration::from_millis(100)).await;
         let before = one.connections() + two.connections();
         // The same name: it is the same identity, renewed.
-        ca.issue(&["caller"]).write(dir.path());
+        new.write(dir.path());
         applied(&mut events, "identity ").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        load.end().await;
         if matches!(kind, Kind::Http2 | Kind::Grpc) {
             let after = one.connections() + two.connections();
             assert_eq!(before, after, "{kind:?}: what was vouched for lives on");
         }
         assert_eq!(events.disconnects(), Vec::<&str>::new(), "{kind:?}");
+        // Whoever connects from here on shows the new one, and nobody the old one.
+        for server in &servers {
+            let renewed = server.connections();
+            assert!(shown(server, 0).contains(&old.chain[0]), "{kind:?}");
+            server.drain();
+            met_again(server, renewed).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let shown = shown(server, renewed);
+            assert!(shown.iter().all(|shown| *shown == new.chain[0]), "{kind:?}");
+        }
+        load.end().await;
     }
 }
 
@@ -182,10 +211,8 @@ async fn another_own_name_makes_new_connections_without_a_failed_call() {
 async fn the_ca_is_rotated_under_load_in_four_steps() {
     for kind in KINDS {
         let (old, new) = (Ca::new("old"), Ca::new("new"));
-        let both = |server_ca: &Ca| {
-            // The servers trust callers of both, all the time.
-            tls(kind, server_ca, &old).and_clients_of(&new)
-        };
+        // The servers trust callers of both at first.
+        let both = |server_ca: &Ca| tls(kind, server_ca, &old).and_clients_of(&new);
         let (one, two) = (serve(kind, both(&old)).await, serve(kind, both(&old)).await);
         let dir = folder(&[&old], &old.issue(&["caller"]));
         let mesh = mesh_of(dir.path(), &[&one, &two]).build().unwrap();
@@ -201,9 +228,15 @@ async fn the_ca_is_rotated_under_load_in_four_steps() {
         two.rotate(&both(&new));
         // 3. So does the mesh.
         let mut events = Recorder::of(&mesh);
-        new.issue(&["caller"]).write(dir.path());
+        let own = new.issue(&["caller"]);
+        own.write(dir.path());
         applied(&mut events, "identity ").await;
         assert!(!events.disconnects().contains(&"root removed"));
+        // Now the servers can do without callers of the old one.
+        let renewed = [&one, &two].map(|server| {
+            server.rotate(&tls(kind, &new, &new));
+            (server, server.connections())
+        });
         // 4. The old root goes, and with it the connections that it has vouched for.
         let mut events = Recorder::of(&mesh);
         let old_ones = [one.connections(), two.connections()];
@@ -223,24 +256,35 @@ async fn the_ca_is_rotated_under_load_in_four_steps() {
             assert!(served[from..].iter().all(|number| *number >= old), "{kind:?}");
             assert!(server.in_clear().is_empty());
         }
+        for (server, renewed) in renewed {
+            let shown = shown(server, renewed);
+            assert!(!shown.is_empty() && shown.iter().all(|shown| *shown == own.chain[0]));
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_rotate_their_certificate_lose_no_call() {
-    let ca = Ca::new("ca");
-    let server = serve(Kind::Http1, tls(Kind::Http1, &ca, &ca)).await;
-    let dir = folder(&[&ca], &ca.issue(&["caller"]));
-    let mesh = mesh_of(dir.path(), &[&server])
-        .service("users", |s| s.protocol(Protocol::Http1))
-        .build()
-        .unwrap();
-    let load = Load::start(&mesh.client("users").unwrap(), false);
-    for _ in 0..5 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        server.rotate(&tls(Kind::Http1, &ca, &ca));
+    for kind in KINDS {
+        let ca = Ca::new("ca");
+        let server = serve(kind, tls(kind, &ca, &ca)).await;
+        let dir = folder(&[&ca], &ca.issue(&["caller"]));
+        let mesh = mesh_of(dir.path(), &[&server]).build().unwrap();
+        let load = Load::start(&mesh.client("users").unwrap(), matches!(kind, Kind::Grpc));
+        for rotation in 1..=5 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            server.rotate(&tls(kind, &ca, &ca));
+            // Who is connected goes on with what the old one has vouched for, unless it is ended.
+            let connected = server.connections();
+            server.drain();
+            met_again(&server, connected).await;
+            let met = server.met().into_iter().filter(|met| met.number >= connected);
+            let seen = met.map(|met| met.rotation).collect::<Vec<_>>();
+            assert!(seen.iter().all(|seen| *seen == rotation), "{kind:?}: {seen:?}");
+        }
+        load.end().await;
+        assert!(server.connections() > 5, "{kind:?}");
     }
-    load.end().await;
 }
 
 #[tokio::test]
