@@ -8,12 +8,12 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Version, header::CONNECTION};
+use http::{HeaderValue, Request, header::CONNECTION};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -307,15 +307,15 @@ async fn accept(
             Some(_) = tasks.join_next() => continue,
         };
         stream.set_nodelay(true).unwrap();
+        let drains = shared.drains.subscribe();
         let number = shared.connections.fetch_add(1, Ordering::SeqCst);
         let (handler, shared) = (Arc::clone(&handler), Arc::clone(&shared));
-        let stop = stop.clone();
-        let drains = shared.drains.subscribe();
+        let ends = (stop.clone(), drains);
         tasks.spawn(async move {
             let mut first = [0];
             // A handshake is a record of type 22.
             if shared.or_plain && stream.peek(&mut first).await.is_ok() && first[0] != 22 {
-                return serve(stream, number, handler, shared, (stop, drains)).await;
+                return serve(stream, (number, false), handler, shared, ends).await;
             }
             let (rotation, acceptor) = shared.acceptor.lock().unwrap().clone().unwrap();
             let stream =
@@ -323,6 +323,7 @@ async fn accept(
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let (_, session) = stream.get_ref();
             let alpn = session.alpn_protocol();
+            let is_h2 = alpn == Some(b"h2");
             let shown = session.peer_certificates().unwrap_or_default();
             shared.met.lock().unwrap().push(Met {
                 number,
@@ -333,7 +334,7 @@ async fn accept(
                 shown: shown.first().cloned(),
                 resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             });
-            serve(stream, number, handler, shared, (stop, drains)).await;
+            serve(stream, (number, is_h2), handler, shared, ends).await;
         });
     }
     drop(listener);
@@ -343,23 +344,20 @@ async fn accept(
 /// Serves the requests of one connection.
 async fn serve<I>(
     stream: I,
-    number: usize,
+    (number, is_h2): (usize, bool),
     handler: Arc<Handler>,
     shared: Arc<Shared>,
     (mut stop, mut drains): (watch::Receiver<bool>, watch::Receiver<()>),
 ) where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (is_h2, is_draining) = (Arc::new(AtomicBool::new(false)), drains.clone());
-    let speaks_h2 = Arc::clone(&is_h2);
+    let is_draining = drains.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         shared.requests.fetch_add(1, Ordering::SeqCst);
         shared.served.lock().unwrap().push(number);
         if request.headers().contains_key(LATE) {
             shared.late.lock().unwrap().push(number);
         }
-        let is_h2 = request.version() == Version::HTTP_2;
-        speaks_h2.store(is_h2, Ordering::SeqCst);
         let answer = handler(request);
         let is_draining = is_draining.clone();
         async move {
@@ -373,7 +371,7 @@ async fn serve<I>(
     let builder = Builder::new(TokioExecutor::new());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let drained = async {
-        if drains.changed().await.is_err() || !is_h2.load(Ordering::SeqCst) {
+        if drains.changed().await.is_err() || !is_h2 {
             std::future::pending::<()>().await;
         }
     };
