@@ -174,12 +174,14 @@ async fn over_a_connection_a_stream_of_ten_minutes_outlives_all_its_times() {
 
 #[tokio::test(start_paused = true)]
 async fn over_a_connection_a_grpc_stream_of_ten_minutes_comes_to_its_end() {
-    let pipes = Pipes::grpc(counting(|| {
-        Box::pin(stream::iter(0..60).then(|n: u32| async move {
-            tokio::time::sleep(10 * SECOND).await;
-            Ok(HelloReply { message: n.to_string() })
-        }))
-    }));
+    let pipes = Pipes::grpc(|_| {
+        counting(|| {
+            Box::pin(stream::iter(0..60).then(|n: u32| async move {
+                tokio::time::sleep(10 * SECOND).await;
+                Ok(HelloReply { message: n.to_string() })
+            }))
+        })
+    });
     let mesh = connected(&pipes);
     let mut client = GreeterClient::new(mesh.client("users").unwrap());
     let mut replies = client.count(HelloRequest::default()).await.unwrap().into_inner();

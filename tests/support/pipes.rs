@@ -72,11 +72,12 @@ impl Pipes {
         })
     }
 
-    /// A gRPC server at every address.
-    pub(crate) fn grpc(greeter: impl Greeter) -> Self {
-        let server = GreeterServer::new(greeter);
-        Self::http(move |_, request| {
-            let mut server = server.clone();
+    /// At every address the gRPC server that `greeter` makes for it.
+    pub(crate) fn grpc<G: Greeter>(
+        greeter: impl Fn(&Address) -> G + Send + Sync + 'static,
+    ) -> Self {
+        Self::http(move |address, request| {
+            let mut server = GreeterServer::new(greeter(&address));
             async move {
                 match tonic::codegen::Service::call(&mut server, request).await {
                     Ok(reply) => reply.map(body),
