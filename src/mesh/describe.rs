@@ -66,6 +66,9 @@ pub struct Description {
     pub caches: Vec<(String, Duration, String)>,
     /// What is wrong with the files where sources keep what they know for a later process.
     pub cache_troubles: Vec<(String, String)>,
+    /// What sources say of parts that is no failure: what of them the mesh does not do, or does
+    /// otherwise.
+    pub notes: Vec<(String, String)>,
     /// Parts that are in force and of which something does nothing, with what it is: a route that no
     /// request comes to, since one before it takes all of them.
     pub doubtful: Vec<(String, String)>,
@@ -146,6 +149,7 @@ impl Description {
             refused: inner.refused_parts(),
             caches: inner.caches(),
             cache_troubles: inner.cache_troubles(),
+            notes: inner.noted_parts(),
             doubtful: inner.doubtful_parts(),
         }
     }
@@ -280,6 +284,9 @@ impl fmt::Display for Description {
         }
         for (part, reason) in &self.refused {
             writeln!(f, "refused: {part}: {reason}")?;
+        }
+        for (part, note) in &self.notes {
+            writeln!(f, "note: {part}: {note}")?;
         }
         for (part, doubt) in &self.doubtful {
             writeln!(f, "doubtful: {part}: {doubt}")?;

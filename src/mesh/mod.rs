@@ -56,6 +56,8 @@ mod overlay;
 mod overriding;
 mod own;
 mod peers;
+#[cfg(feature = "xds")]
+mod planes;
 mod policies;
 #[cfg(feature = "orca")]
 mod probing;

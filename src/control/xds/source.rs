@@ -18,7 +18,12 @@ use std::{
     time::Duration,
 };
 
-use self::{leftover::Leftover, loads::Reported, names::Names, publish::Publish};
+use self::{
+    leftover::Leftover,
+    loads::Reported,
+    names::Names,
+    publish::{Publish, Silent},
+};
 use super::{
     bootstrap::{Bootstrap, Dialect},
     cache,
@@ -31,7 +36,7 @@ use super::{
 };
 use crate::{
     config::ConfigErrors,
-    core::Instant,
+    core::{Figures, Instant, Plane},
     discover::{Discover, Publisher},
 };
 
@@ -65,6 +70,7 @@ pub struct Xds {
     unused: Duration,
     cache: Option<PathBuf>,
     cache_max_age: Option<Duration>,
+    plaintext: bool,
 }
 
 /// How long a name that nobody calls is followed.
@@ -104,9 +110,14 @@ struct Running {
 impl Xds {
     /// With this bootstrap.
     pub fn new(bootstrap: Bootstrap) -> Self {
-        let (cache, cache_max_age) = (None, None);
-        let (bootstrap, names) = (Arc::new(bootstrap), Names::default());
-        Self { bootstrap, names, unused: UNUSED, cache, cache_max_age }
+        Self {
+            bootstrap: Arc::new(bootstrap),
+            names: Names::default(),
+            unused: UNUSED,
+            plaintext: false,
+            cache: None,
+            cache_max_age: None,
+        }
     }
 
     /// With the bootstrap that gRPC's variables name: [`Bootstrap::from_env`].
@@ -164,6 +175,20 @@ impl Xds {
         self
     }
 
+    /// Whether a cluster is meant to be plaintext of which istiod says nothing else. Default: false, and
+    /// such a cluster is refused.
+    ///
+    /// It is of istiod in its dialect for clients of gRPC alone ([`Dialect::Proxyless`]), which leaves the
+    /// TLS modes `SIMPLE` and `MUTUAL` of a `DestinationRule` out: the cluster looks as if it were
+    /// plaintext. What the code says of a cluster's security counts before it. Clusters that are
+    /// plaintext by it are told by [`Mesh::describe`](crate::Mesh::describe) and
+    /// [`Event::ConfigNoted`](crate::Event::ConfigNoted). Source: gRFC A29, by which the application says what
+    /// is spoken where the control plane says nothing.
+    pub fn plaintext(mut self, is_meant: bool) -> Self {
+        self.plaintext = is_meant;
+        self
+    }
+
     /// What is known of every resource that meshes with this bootstrap need, and of every server that is
     /// asked: now, without asking anybody.
     pub async fn status(&self) -> Status {
@@ -209,6 +234,15 @@ impl Xds {
     }
 }
 
+/// The client of a bootstrap, for the metrics.
+struct Asking(Arc<Bootstrap>);
+
+impl Plane for Asking {
+    fn figures(&self) -> Figures {
+        REGISTRY.figures(&self.0)
+    }
+}
+
 impl Discover for Xds {
     fn name(&self) -> String {
         let servers: BTreeSet<&str> =
@@ -223,15 +257,22 @@ impl Discover for Xds {
     fn run(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let part = self.name();
-            let Self { bootstrap, names, unused, cache, cache_max_age: max_age } = *self;
+            let Self { bootstrap, names, unused, plaintext, cache, cache_max_age: max_age } = *self;
             let cache = cache.map(|path| cache::Settings { path, max_age });
             let file = cache.as_ref().map(|cache| format!("cache {}", cache.path.display()));
-            let publish = Publish::new(publisher.clone());
+            let silent = match (bootstrap.drops_tls_modes(), plaintext) {
+                (false, _) => Silent::Plaintext,
+                (true, false) => Silent::Refused,
+                (true, true) => Silent::Told,
+            };
+            let publish = Publish::new(publisher.clone(), silent);
+            publish.bootstrap(&part, bootstrap.notes());
             publish.identities(&bootstrap.certificate_providers);
             let mut asked = publisher.asked();
             let joining = join::join(&bootstrap, cache.as_ref(), &publisher, &part, &mut asked);
             let Some((subscriber, first)) = joining.await else { return };
             publisher.synced();
+            publisher.plane(Box::new(Asking(Arc::clone(&bootstrap))));
             let mut running = Running {
                 bootstrap,
                 names,
@@ -324,6 +365,8 @@ impl Running {
                         }
                     };
                     self.publish.mended(told.kind, &told.name);
+                    let notes = now.as_ref().map_or(&[][..], Resource::notes);
+                    self.publish.noted(told.kind, &told.name, notes);
                     self.graph.told(told.kind, &told.name, now);
                 }
                 for trouble in ambient {
@@ -371,7 +414,8 @@ impl Running {
                 self.asked.insert(name.into());
                 self.work();
             }
-            Err(error) => self.publisher.unknown(&name, error.to_string()),
+            // It is meant for this control plane, which cannot be asked for it.
+            Err(error) => self.publisher.unavailable(&name, error.to_string()),
         }
     }
 
@@ -418,6 +462,7 @@ impl Running {
                 Do::Unwatch((kind, name)) => {
                     self.publish.mended(kind, &name);
                     self.leftover.forget(kind, &name);
+                    self.publish.noted(kind, &name, &[]);
                     self.subscriber.unwatch(kind, &name);
                     self.away.remove(&(kind, name));
                 }

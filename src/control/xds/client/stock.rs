@@ -153,11 +153,6 @@ impl<D: Decode> Client<D> {
         self.changes
     }
 
-    /// Whether a server is heard.
-    pub(crate) fn is_any_connected(&self) -> bool {
-        self.servers.iter().any(|server| server.ads.is_connected())
-    }
-
     /// What a later process may need: what is watched and good, and what is in stock. Not what its
     /// server gives a time to live: it is not good without the server.
     pub(crate) fn kept(&self, now: Instant) -> impl Iterator<Item = Kept<'_>> {

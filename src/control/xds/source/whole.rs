@@ -41,7 +41,7 @@ use envoy_types::pb::{
 };
 use prost::{Message, Name};
 
-use super::publish::Publish;
+use super::publish::{Publish, Silent};
 use crate::{
     Mesh,
     control::xds::{
@@ -408,7 +408,7 @@ async fn steps(mut script: Bytes<'_>) {
         mesh,
         decoder: super::Xds::decoder(&bootstrap),
         graph: Graph::default(),
-        publish: Publish::new(publisher.clone()),
+        publish: Publish::new(publisher.clone(), Silent::Plaintext),
         publisher,
         watched: BTreeSet::new(),
         held: BTreeSet::new(),

@@ -19,6 +19,7 @@ use tokio::{
 use self::keeping::fit;
 use super::{
     dial::{Aborted, Dialer},
+    figures::{self, Counted},
     one::{self, Closed, Event, Requests, Way},
     reports::{self, Means, Report, Reports, Said},
 };
@@ -147,6 +148,7 @@ pub(super) struct Driver<D: Decode> {
     /// What they were told that is wrong with it.
     told_flaw: Flaw,
     reports: Reports,
+    counted: Counted,
     /// Given to streams, and to whoever works on a message.
     sender: UnboundedSender<Input<D>>,
     runtime: Handle,
@@ -204,8 +206,7 @@ where
 {
     pub(super) fn new(
         bootstrap: &Arc<Bootstrap>,
-        decode: D,
-        seed: u64,
+        (decode, seed, figures): (D, u64, figures::Shared),
         sender: UnboundedSender<Input<D>>,
         runtime: &Handle,
     ) -> Self {
@@ -223,6 +224,7 @@ where
             caching: BTreeSet::new(),
             told_flaw: Flaw::default(),
             reports: Reports::new(!seed),
+            counted: Counted::new(figures),
             sender,
             runtime: runtime.clone(),
         }
@@ -239,8 +241,10 @@ where
             self.act(None);
             self.save();
             self.report();
+            self.counted.count(Instant::now(), &self.client);
             let keeps = self.keeper.as_ref().and_then(Keeper::wake_at);
             let own = earliest(self.client.wake_at(), self.work_ends());
+            let own = earliest(own, self.counted.wake_at());
             let beside = earliest(self.reports.wake_at(), keeps);
             let input = match earliest(own, beside) {
                 None => inbox.recv().await,
@@ -248,11 +252,13 @@ where
                     Ok(input) => input,
                     Err(_) => {
                         self.give_up_waiting();
+                        self.counted.changes();
                         continue;
                     }
                 },
             };
             let Some(input) = input else { return };
+            self.counted.changes();
             self.take(input);
             for _ in 1..AT_ONCE {
                 let Ok(input) = inbox.try_recv() else { break };
