@@ -14,7 +14,7 @@ mod tests;
 
 use std::{path::PathBuf, time::Duration};
 
-#[cfg(any(test, fuzzing))]
+#[cfg(fuzzing)]
 pub(crate) use self::format::fuzz as read_any;
 pub(crate) use self::keeper::Keeper;
 

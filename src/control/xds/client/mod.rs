@@ -212,7 +212,8 @@ impl<D: Decode> Client<D> {
                 self.servers[server.0].ads.subscribe(kind, &canonical);
             }
             self.ask_another(now, authority, kind, &canonical);
-            self.stock.wanted(now, kind, &canonical);
+            let active = self.authorities[authority].active();
+            self.stock.wanted(now, active, kind, &canonical);
         }
     }
 
@@ -273,7 +274,7 @@ impl<D: Decode> Client<D> {
         // Who answers can be written to.
         of.ads.opened(now, stream);
         of.seen = Some(now);
-        self.stock.heard(now);
+        self.stock.heard(now, server);
         if of.ads.heard() {
             self.reached(server);
         }

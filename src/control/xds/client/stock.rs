@@ -69,6 +69,8 @@ pub(super) struct Stock {
     until: Option<Instant>,
     /// What has been asked for, and until when an answer is waited for.
     wanted: BTreeSet<(Instant, Kind, Arc<str>)>,
+    /// The servers that were waited for, and have not said a word since.
+    mute: BTreeSet<ServerId>,
 }
 
 /// A server that has not said a word by then is taken for one that is away: less than calls wait for
@@ -88,16 +90,26 @@ impl Age {
 // === impl Stock ===
 
 impl Stock {
-    /// Somebody asks for a resource.
-    pub(super) fn wanted(&mut self, now: Instant, kind: Kind, name: &Arc<str>) {
+    /// Somebody asks this server for a resource. One that has been waited for is not waited for again for
+    /// each that follows from another.
+    pub(super) fn wanted(
+        &mut self,
+        now: Instant,
+        server: Option<ServerId>,
+        kind: Kind,
+        name: &Arc<str>,
+    ) {
         let has = !self.all.is_empty() && self.all.contains_key(&(kind, Arc::clone(name)));
-        if let Some(at) = now.checked_add(PATIENCE).filter(|_| has) {
+        let is_mute = server.is_some_and(|server| self.mute.contains(&server));
+        let patience = if is_mute { Duration::ZERO } else { PATIENCE };
+        if let Some(at) = now.checked_add(patience).filter(|_| has) {
             self.wanted.insert((at, kind, Arc::clone(name)));
         }
     }
 
     /// A server has been heard.
-    pub(super) fn heard(&mut self, now: Instant) {
+    pub(super) fn heard(&mut self, now: Instant, server: ServerId) {
+        self.mute.remove(&server);
         if self.until.is_none() && !self.all.is_empty() {
             self.until = now.checked_add(UNASKED);
         }
@@ -141,7 +153,11 @@ impl<D: Decode> Client<D> {
             .collect();
         for (kind, name, cause) in missing {
             match cause {
-                None => self.stock.wanted(now, kind, &name),
+                None => {
+                    let entry = self.entries[kind as usize].get(&name);
+                    let server = entry.and_then(|it| self.authorities[it.authority].active());
+                    self.stock.wanted(now, server, kind, &name);
+                }
                 Some(cause) if !cause.is_data_error() => self.replenish(now, kind, &name, cause),
                 Some(_) => {}
             }
@@ -220,6 +236,7 @@ impl<D: Decode> Client<D> {
         let is_answered = entry.trouble.as_ref().is_some_and(|it| it.cause.is_data_error());
         let is_live = self.servers[active.0].ads.is_connected();
         if entry.good.is_none() && !is_answered && !is_live && self.has_stock(kind, name) {
+            self.stock.mute.insert(active);
             // Told though it was told already: there is more to say now.
             if let Some(entry) = self.entries[kind as usize].get_mut(name) {
                 entry.trouble = None;
