@@ -14,8 +14,8 @@ use tower_mesh::{
     InvalidTraceparent, LeafEndpoint, LocalityExplanation, Mesh, MeshBuilder, NamedExplanation,
     Next, NextFuture, Origin, PassedRule, Phase, PickExplanation, PickReason, PriorityExplanation,
     Propagation, Publisher, Refusal, RetryReason, RetryRefusal, ReturnReason, RouteDescription,
-    RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin, TraceContext,
-    UnknownNames,
+    RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin, SourceHealth,
+    TraceContext, UnknownNames,
     config::{
         self, Address, Balancer, Breakers, Budget, CallMetadata, Cluster, Config, ConfigError,
         ConfigErrors, Discovery, DnsDiscovery, Endpoint, Filter, HeaderEdit, HeaderMatch, Health,
@@ -204,6 +204,35 @@ fn layers_of_rates_are_cloned_freely() {
         );
         future::<GlobalRateLimit<Client, Client, Describe>>();
     }
+}
+
+#[test]
+fn layers_of_traffic_are_cloned_freely() {
+    use tower_mesh::{
+        resilience::{Breaker, BreakerLayer, DropLayer, Dropping},
+        traffic::{
+            Clusters, Destination, Edit, EditLayer, Mirror, MirrorLayer, RouteLayer, Routing,
+            Split, SplitLayer,
+        },
+    };
+
+    fn future<S: tower::Service<http::Request<Body>>>()
+    where
+        S::Future: Send + 'static,
+    {
+    }
+    all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
+        BreakerLayer, Breaker<Client>, DropLayer, Dropping<Client>, Destination, Clusters<Client>,
+        RouteLayer, Routing<Client>, SplitLayer, Split<Client>, EditLayer, Edit<Client>,
+        MirrorLayer<Client>, Mirror<Client, Client>,
+    );
+    future::<Breaker<Client>>();
+    future::<Dropping<Client>>();
+    future::<Clusters<Client>>();
+    future::<Routing<Client>>();
+    future::<Split<Client>>();
+    future::<Edit<Client>>();
+    future::<Mirror<Client, Client>>();
 }
 
 #[test]

@@ -223,3 +223,57 @@ async fn the_service_tells_of_all_clients_of_the_process() {
     serving.abort();
     drop((users, second));
 }
+
+#[tokio::test]
+async fn the_metrics_of_control_planes_are_told() {
+    let plane = AdsServer::start().await.unwrap();
+    let server = Server::named("a").await;
+    plane.set(Resource::chain("users", [server.socket()]));
+    plane.set([refused("users-cluster")]);
+    let xds = xds(&plane, "metrics");
+    let mesh = Mesh::builder().source(xds.clone()).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    until(&xds, |status| {
+        state(status, ResourceKind::Cluster, "users-cluster") == Some(ResourceState::Nacked)
+    })
+    .await;
+    let uri = plane.uri();
+    let of = [("mesh.xds.server", &*uri)];
+    let settled = |name: &'static str, labels: Vec<(&'static str, String)>, wanted: f64| {
+        let mesh = mesh.clone();
+        async move {
+            let labels: Vec<(&str, &str)> =
+                labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            for _ in 0..500 {
+                if (mesh.metrics().total(name, &labels) - wanted).abs() < 0.5 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("{name} {labels:?}: {}", mesh.prometheus());
+        }
+    };
+    let kind = |message: &str| ("mesh.xds.resource_type", format!("envoy.config.{message}"));
+    let (cluster, listener) = (kind("cluster.v3.Cluster"), kind("listener.v3.Listener"));
+    let server_is = ("mesh.xds.server", uri.clone());
+    settled("mesh.xds.connected", vec![server_is.clone()], 1.0).await;
+    settled("mesh.xds.updates.refused", vec![server_is.clone(), cluster.clone()], 1.0).await;
+    settled("mesh.xds.updates.accepted", vec![server_is.clone(), listener.clone()], 1.0).await;
+    let old = ("mesh.xds.authority", "#old".to_owned());
+    let stands = |state: &str| ("mesh.xds.cache_state", state.to_owned());
+    settled("mesh.xds.resources", vec![old.clone(), cluster.clone(), stands("nacked")], 1.0).await;
+    settled("mesh.xds.resources", vec![old.clone(), listener.clone(), stands("acked")], 1.0).await;
+
+    // Mended, and spoilt again: the good one stays.
+    plane.set([Resource::cluster("users-cluster")]);
+    settled("mesh.xds.resources", vec![cluster.clone(), stands("acked")], 1.0).await;
+    plane.set([refused("users-cluster")]);
+    settled("mesh.xds.resources", vec![cluster, stands("nacked_but_cached")], 1.0).await;
+    plane.stop();
+    settled("mesh.xds.connected", vec![server_is], 0.0).await;
+    assert!(mesh.metrics().total("mesh.xds.server.failures", &of) >= 0.0);
+    let text = mesh.prometheus();
+    let line = format!("mesh_xds_connected{{mesh_xds_server=\"{uri}\"}} 0");
+    assert!(text.contains(&line), "{text}");
+    drop(client);
+}

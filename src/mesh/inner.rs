@@ -80,6 +80,9 @@ pub(crate) struct Inner {
     closed: AtomicBool,
     /// The tasks of the sources; they hold this weakly.
     tasks: Mutex<JoinSet<()>>,
+    /// The clients of control planes, for the metrics.
+    #[cfg(feature = "xds")]
+    pub(super) planes: Mutex<Vec<Box<dyn crate::core::Plane>>>,
     /// What sources still say when they have ended.
     #[cfg(feature = "xds")]
     pub(super) farewells: Mutex<Vec<BoxFuture<()>>>,
@@ -150,6 +153,8 @@ impl Inner {
             awaited: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             tasks: Mutex::default(),
+            #[cfg(feature = "xds")]
+            planes: Mutex::default(),
             #[cfg(feature = "xds")]
             farewells: Mutex::default(),
         }
@@ -305,6 +310,11 @@ impl Inner {
     /// The parts that are refused now, with their reasons.
     pub(crate) fn refused_parts(&self) -> Vec<(String, String)> {
         self.state().reports()
+    }
+
+    /// What is said of parts now that is no failure.
+    pub(crate) fn noted_parts(&self) -> Vec<(String, String)> {
+        self.state().noted()
     }
 
     /// What of each service is run and does nothing.

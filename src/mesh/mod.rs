@@ -55,6 +55,8 @@ mod overlay;
 mod overriding;
 mod own;
 mod peers;
+#[cfg(feature = "xds")]
+mod planes;
 mod policies;
 #[cfg(feature = "orca")]
 mod probing;

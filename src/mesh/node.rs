@@ -150,14 +150,12 @@ impl Upstream for Node {
         self.meter.returned(reason);
     }
 
+    #[cfg(feature = "xds")]
     #[inline]
-    fn overheard(&self, trailers: &http::HeaderMap) {
-        #[cfg(feature = "xds")]
+    fn overheard(&self, headers: &http::HeaderMap) {
         if let Some(tally) = self.meter.tally() {
-            super::loads::overheard(tally, trailers);
+            super::loads::overheard(tally, headers);
         }
-        #[cfg(not(feature = "xds"))]
-        let _ = trailers;
     }
 
     fn respecified(&self, spec: &Spec) {

@@ -33,6 +33,11 @@ impl Kind {
         }
     }
 
+    /// The name of its message: `envoy.config.listener.v3.Listener`.
+    pub(crate) fn message(self) -> &'static str {
+        self.url().strip_prefix("type.googleapis.com/").unwrap_or(self.url())
+    }
+
     pub(crate) fn of_url(url: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.url() == url)
     }

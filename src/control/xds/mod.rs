@@ -20,6 +20,9 @@
 //!     stream ── tonic
 //! ```
 //!
+//! `lrs` reports the load of clusters to the server that they came from, on a stream of its own; `status`
+//! tells what the client knows.
+//!
 //! Everything down to `ads` is without I/O: it is fed with messages, the time and what becomes of
 //! streams, and says what is to be sent, and when to come back. `stream` and `source` are the tasks
 //! around it. No call waits for any of it: calls see the snapshots of the mesh.

@@ -69,6 +69,30 @@ pub(crate) struct Figures {
     pub(crate) is_connected: bool,
 }
 
+// === impl Dumped ===
+
+impl<R> Dumped<'_, R> {
+    //= gRFC A78, A88: the words of `grpc.xds.cache_state`
+    pub(crate) fn cache_state(&self) -> &'static str {
+        let is_gone = |trouble: &Trouble| {
+            matches!(trouble.cause, Cause::Absent(_) | Cause::Removed | Cause::Expired)
+        };
+        match (self.status, &self.good) {
+            (Status::Requested, _) => "requested",
+            (Status::DoesNotExist, _) => "does_not_exist",
+            (Status::Acked, _) if self.trouble.is_some_and(|(trouble, _)| is_gone(trouble)) => {
+                "does_not_exist_but_cached"
+            }
+            (Status::Acked, _) => "acked",
+            (Status::Nacked, None) => "nacked",
+            (Status::Nacked, Some(_)) => "nacked_but_cached",
+            (Status::ReceivedError, None) => "received_error",
+            (Status::ReceivedError, Some(_)) => "received_error_but_cached",
+            (Status::Timeout, _) => "timeout",
+        }
+    }
+}
+
 // === impl Client ===
 
 impl<D: Decode> Client<D> {

@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     dial::{Aborted, Dialer},
+    figures::{self, Counted},
     one::{self, Closed, Event, Requests, Way},
     reports::{self, Means, Report, Reports, Said},
 };
@@ -127,6 +128,7 @@ pub(super) struct Driver<D: Decode> {
     /// What is to be told next.
     batches: BTreeMap<u64, Vec<Told<D::Resource>>>,
     reports: Reports,
+    counted: Counted,
     /// Given to streams, and to whoever works on a message.
     sender: UnboundedSender<Input<D>>,
     runtime: Handle,
@@ -184,8 +186,7 @@ where
 {
     pub(super) fn new(
         bootstrap: &Bootstrap,
-        decode: D,
-        seed: u64,
+        (decode, seed, figures): (D, u64, figures::Shared),
         sender: UnboundedSender<Input<D>>,
         runtime: &Handle,
     ) -> Self {
@@ -199,6 +200,7 @@ where
             topics: HashMap::new(),
             batches: BTreeMap::new(),
             reports: Reports::new(!seed),
+            counted: Counted::new(figures),
             sender,
             runtime: runtime.clone(),
         }
@@ -213,18 +215,22 @@ where
         loop {
             self.act(None);
             self.report();
+            self.counted.count(Instant::now(), &self.client);
             let own = earliest(self.client.wake_at(), self.work_ends());
+            let own = earliest(own, self.counted.wake_at());
             let input = match earliest(own, self.reports.wake_at()) {
                 None => inbox.recv().await,
                 Some(at) => match tokio::time::timeout_at(at, inbox.recv()).await {
                     Ok(input) => input,
                     Err(_) => {
                         self.give_up_waiting();
+                        self.counted.changes();
                         continue;
                     }
                 },
             };
             let Some(input) = input else { return };
+            self.counted.changes();
             self.take(input);
             for _ in 1..AT_ONCE {
                 let Ok(input) = inbox.try_recv() else { break };

@@ -7,6 +7,7 @@
 
 mod dial;
 mod driver;
+mod figures;
 mod one;
 mod outbox;
 mod reports;

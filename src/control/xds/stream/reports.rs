@@ -98,7 +98,7 @@ impl Reports {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.clusters.is_empty() && self.reporters.is_empty()
+        self.clusters.is_empty() && self.reporters.is_empty() && self.said.is_empty()
     }
 
     /// Clusters may have come from other servers.

@@ -25,6 +25,7 @@ use tokio::{
 
 use super::{
     driver::{Batch, Driver, Input},
+    figures,
     reports::Report,
 };
 use crate::{
@@ -34,7 +35,7 @@ use crate::{
         client::{Client, Decode},
         kind::Kind,
     },
-    core::{BoxFuture, Instant, Loads},
+    core::{BoxFuture, Figures, Instant, Loads},
 };
 
 /// The clients of a process.
@@ -47,6 +48,7 @@ struct Entry<D: Decode> {
     id: u64,
     bootstrap: Arc<Bootstrap>,
     inbox: UnboundedSender<Input<D>>,
+    figures: figures::Shared,
 }
 
 /// The side of one mesh.
@@ -144,9 +146,9 @@ where
             Some(entry) => entry.inbox.clone(),
             None => {
                 check(&entries, bootstrap)?;
-                let inbox = self.begin(id, bootstrap, runtime, decode);
-                let bootstrap = Arc::clone(bootstrap);
-                entries.push(Entry { id, bootstrap, inbox: inbox.clone() });
+                let entry = self.begin(id, bootstrap, runtime, decode);
+                let inbox = entry.inbox.clone();
+                entries.push(entry);
                 inbox
             }
         };
@@ -158,15 +160,16 @@ where
     fn begin(
         &'static self,
         id: u64,
-        bootstrap: &Bootstrap,
+        bootstrap: &Arc<Bootstrap>,
         runtime: &Handle,
         decode: fn(&Bootstrap) -> D,
-    ) -> UnboundedSender<Input<D>> {
+    ) -> Entry<D> {
         let (sender, inbox) = unbounded_channel();
-        let driver =
-            Driver::new(bootstrap, decode(bootstrap), fastrand::u64(..), sender.clone(), runtime);
+        let (figures, seed) = (figures::Shared::default(), fastrand::u64(..));
+        let client = (decode(bootstrap), seed, figures.clone());
+        let driver = Driver::new(bootstrap, client, sender.clone(), runtime);
         drop(runtime.spawn(driver.run(inbox, move |inbox| self.end(id, inbox))));
-        sender
+        Entry { id, bootstrap: Arc::clone(bootstrap), inbox: sender, figures }
     }
 
     /// Whether nobody has joined meanwhile; then nobody can any more.
@@ -189,6 +192,13 @@ where
         let entries = self.lock();
         let known = entries.iter().find(|entry| entry.bootstrap.asks_as(bootstrap));
         known.is_some_and(|entry| entry.inbox.send(Input::Inspect(Box::new(look))).is_ok())
+    }
+
+    /// What is counted of the client of this bootstrap, if there is one.
+    pub(crate) fn figures(&self, bootstrap: &Bootstrap) -> Figures {
+        let entries = self.lock();
+        let known = entries.iter().find(|entry| entry.bootstrap.asks_as(bootstrap));
+        known.map(|entry| entry.figures.read()).unwrap_or_default()
     }
 
     /// The bootstraps whose clients there are.

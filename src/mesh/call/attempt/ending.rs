@@ -6,7 +6,7 @@ use http::Response;
 
 use super::{Attempt, judged};
 use crate::{
-    balance::{Endpoint, InFlight, Outcome, Upstream},
+    balance::{Endpoint, InFlight, Outcome},
     core::{Awaited, ErrorKind, Held, Instant, Report, Reporter, Watch, grpc},
     mesh::{
         call::{Caller, Pinned},
@@ -75,8 +75,9 @@ impl Attempt {
             let asked = || retry::wait_asked(response.headers());
             flight.answered(now, (status.as_u16(), outcome), asked);
             flight.endpoint().heard(response.headers());
+            #[cfg(feature = "xds")]
             if let Some(node) = flight.endpoint().extra() {
-                Upstream::overheard(node, response.headers());
+                crate::balance::Upstream::overheard(node, response.headers());
             }
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
