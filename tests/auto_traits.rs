@@ -207,6 +207,35 @@ fn layers_of_rates_are_cloned_freely() {
 }
 
 #[test]
+fn layers_of_traffic_are_cloned_freely() {
+    use tower_mesh::{
+        resilience::{Breaker, BreakerLayer, DropLayer, Dropping},
+        traffic::{
+            Clusters, Destination, Edit, EditLayer, Mirror, MirrorLayer, RouteLayer, Routing,
+            Split, SplitLayer,
+        },
+    };
+
+    fn future<S: tower::Service<http::Request<Body>>>()
+    where
+        S::Future: Send + 'static,
+    {
+    }
+    all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
+        BreakerLayer, Breaker<Client>, DropLayer, Dropping<Client>, Destination, Clusters<Client>,
+        RouteLayer, Routing<Client>, SplitLayer, Split<Client>, EditLayer, Edit<Client>,
+        MirrorLayer<Client>, Mirror<Client, Client>,
+    );
+    future::<Breaker<Client>>();
+    future::<Dropping<Client>>();
+    future::<Clusters<Client>>();
+    future::<Routing<Client>>();
+    future::<Split<Client>>();
+    future::<Edit<Client>>();
+    future::<Mirror<Client, Client>>();
+}
+
+#[test]
 fn what_is_moved_per_call_stays_small() {
     for (what, bytes, most) in [
         ("Error", size_of::<Error>(), 8),

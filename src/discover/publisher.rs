@@ -11,7 +11,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 #[cfg(feature = "xds")]
 use crate::core::{BoxFuture, Loads, Plane};
 use crate::{
-    config::{Address, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles, Service},
+    config::{
+        Address, Authorization, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles,
+        Service,
+    },
     core::Instant,
 };
 
@@ -64,6 +67,9 @@ pub(crate) trait Sink: Send + Sync {
     /// When the name was last called or asked for.
     fn used(&self, name: &str) -> Option<Instant>;
 
+    /// Whether the application's code says how the connections of the cluster are secured.
+    fn secures(&self, cluster: &str) -> bool;
+
     /// What a cluster counts for its control plane, if there is such a cluster.
     #[cfg(feature = "xds")]
     fn loads(&self, _cluster: &str) -> Option<Arc<dyn Loads>> {
@@ -99,12 +105,19 @@ pub(crate) enum Change {
     RemoveIdentity(String),
     Runtime(String, f64),
     RemoveRuntime(String),
+    Authorize(String, Box<Authorization>),
+    RemoveAuthorize(String),
     Refused {
         part: String,
         reason: String,
     },
     Accepted {
         part: String,
+    },
+    /// Something is said of a part that is no failure; nothing: it is over.
+    Noted {
+        part: String,
+        note: String,
     },
     Synced,
     /// Names are looked up from now on: those that are asked for come here.
@@ -266,13 +279,29 @@ impl Publisher {
         drop(self.apply(Change::RemoveRuntime(key.to_owned())));
     }
 
+    /// Judges all calls by these rules, whichever service they call, behind those of the code
+    /// ([`MeshBuilder::authorize`](crate::MeshBuilder::authorize)). The name is this source's own; each list must
+    /// let a call go on.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be used; the last good rules stay, and without any every call is denied.
+    pub fn authorize(&self, name: &str, rules: Authorization) -> Result<(), ConfigErrors> {
+        self.apply(Change::Authorize(name.to_owned(), Box::new(rules)))
+    }
+
+    /// Takes such rules back.
+    pub fn remove_authorize(&self, name: &str) {
+        drop(self.apply(Change::RemoveAuthorize(name.to_owned())));
+    }
+
     /// Reports a part that could not even be read; its last good state stays.
     ///
     /// A report of `service NAME`, `cluster NAME` or `endpoints of cluster NAME` ends when that is
     /// published well, any other by [`accepted`](Self::accepted).
     ///
     /// A part `service NAME` or `cluster NAME` of which this source has published no good state
-    /// fails the calls to it, as if its definition had been refused here.
+    /// fails the calls to it, as if its definition had been refused here; and of `authorize NAME` all calls.
     pub fn refused(&self, part: impl Into<String>, reason: impl Into<String>) {
         drop(self.apply(Change::Refused { part: part.into(), reason: reason.into() }));
     }
@@ -298,6 +327,21 @@ impl Publisher {
     /// Takes a report of [`refused`](Self::refused) back.
     pub fn accepted(&self, part: impl Into<String>) {
         drop(self.apply(Change::Accepted { part: part.into() }));
+    }
+
+    /// Says something of a part that is no failure, and that somebody should know: what of it the
+    /// mesh does not do, or does otherwise. It stands in [`Mesh::describe`](crate::Mesh::describe), and is
+    /// told by [`Event::ConfigNoted`](crate::Event::ConfigNoted) when it is said first or changes;
+    /// [`Mesh::ready`](crate::Mesh::ready) succeeds all the same. An empty note takes it back, and so does the next
+    /// one of the same part.
+    pub fn noted(&self, part: impl Into<String>, note: impl Into<String>) {
+        drop(self.apply(Change::Noted { part: part.into(), note: note.into() }));
+    }
+
+    /// Whether the application's code says how the connections of the cluster are secured.
+    #[cfg_attr(not(feature = "xds"), allow(dead_code, reason = "only xDS asks"))]
+    pub(crate) fn secured_by_code(&self, cluster: &str) -> bool {
+        self.sink.upgrade().is_some_and(|sink| sink.secures(&cluster.to_ascii_lowercase()))
     }
 
     /// What this source has published is still so, as far as it knows: it has looked, and found

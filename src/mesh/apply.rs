@@ -1,9 +1,9 @@
 //! The sink that sources publish into. Each change takes effect on its own; a bad one is refused
 //! with its reason, and what it would have changed stays.
 
-use std::sync::Arc;
 #[cfg(feature = "xds")]
 use std::sync::PoisonError;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     asking::Answer,
@@ -30,6 +30,10 @@ impl Sink for Inner {
 
     fn used(&self, name: &str) -> Option<Instant> {
         self.last_used(&name.to_ascii_lowercase())
+    }
+
+    fn secures(&self, cluster: &str) -> bool {
+        self.state().secured.contains(cluster)
     }
 
     #[cfg(feature = "xds")]
@@ -187,6 +191,22 @@ impl Inner {
                     self.rekey(state, &key);
                 }
             }
+            Change::Authorize(name, rules) => {
+                let name = name.to_ascii_lowercase();
+                let part = format!("authorize {name}");
+                let found = rules.validate(&format!("authorize.{name}"));
+                let mended = self.judge(state, source, &part, found)?;
+                if self.rule(state, source, &name, Some(config::Filter::Authorize(*rules)))
+                    || mended
+                {
+                    self.applied(part);
+                }
+            }
+            Change::RemoveAuthorize(name) => {
+                let name = name.to_ascii_lowercase();
+                take_back(state, source, &format!("authorize {name}"));
+                self.rule(state, source, &name, None);
+            }
             Change::Refused { part, reason } => self.refuse(state, source, &part, reason),
             Change::Accepted { part } => {
                 let before = state.standing(&part);
@@ -197,6 +217,7 @@ impl Inner {
                     self.applied(part);
                 }
             }
+            Change::Noted { part, note } => self.note(state, source, part, note),
             Change::Synced => self.sync(state, source),
             Change::Looks(names) => state.asking.looks(source, names),
             Change::Forget(name) => {
@@ -408,6 +429,30 @@ impl Inner {
         }
     }
 
+    /// What a source says of all calls, or no more; whether that is new. Every service is compiled again.
+    fn rule(
+        &self,
+        state: &mut State,
+        source: SourceId,
+        name: &str,
+        rules: Option<config::Filter>,
+    ) -> bool {
+        let key = (source, name.to_owned());
+        if state.rules.get(&key) == rules.as_ref() {
+            return false;
+        }
+        match rules {
+            Some(rules) => drop(state.rules.insert(key, rules)),
+            None => drop(state.rules.remove(&key)),
+        }
+        let mut names: BTreeSet<String> = state.services.keys().cloned().collect();
+        names.extend(state.clusters.keys().cloned());
+        for name in names {
+            self.compile(state, &name);
+        }
+        true
+    }
+
     pub(super) fn applied(&self, part: String) {
         self.hub.applied(part);
     }
@@ -424,8 +469,35 @@ impl Inner {
         }
         let before = state.standing(part);
         state.refused.entry(part.to_owned()).or_default().insert(source, reason);
+        if let Part::Rules(name) = Part::of(part)
+            && !state.rules.contains_key(&(source, name.to_owned()))
+        {
+            // Nobody knows what it would have denied.
+            let mut all = config::Authorization::default();
+            let rule = format!("{part}, which is refused");
+            all.rules = vec![config::AuthorizationRule::deny(rule)];
+            self.rule(state, source, name, Some(config::Filter::Authorize(all)));
+        }
         if state.standing(part) != before {
             self.compile_part(state, part);
+        }
+    }
+
+    /// Keeps what a source says of a part, and tells it if it is new.
+    fn note(&self, state: &mut State, source: SourceId, part: String, note: String) {
+        if note.is_empty() {
+            if let Some(by) = state.notes.get_mut(&part) {
+                by.remove(&source);
+                if by.is_empty() {
+                    state.notes.remove(&part);
+                }
+            }
+            return;
+        }
+        let by = state.notes.entry(part.clone()).or_default();
+        if by.get(&source) != Some(&note) {
+            self.hub.noted(&part, &note);
+            by.insert(source, note);
         }
     }
 
@@ -445,7 +517,7 @@ impl Inner {
         match Part::of(part) {
             Part::Service(name) => self.compile(state, name),
             Part::Cluster(name) => self.compile_users(state, name),
-            Part::Other => {}
+            Part::Rules(_) | Part::Other => {}
         }
     }
 }

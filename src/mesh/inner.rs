@@ -312,6 +312,11 @@ impl Inner {
         self.state().reports()
     }
 
+    /// What is said of parts now that is no failure.
+    pub(crate) fn noted_parts(&self) -> Vec<(String, String)> {
+        self.state().noted()
+    }
+
     /// What of each service is run and does nothing.
     pub(crate) fn doubtful_parts(&self) -> Vec<(String, String)> {
         let state = self.state();

@@ -45,7 +45,7 @@
 //! | [`EditLayer`] | edits headers of requests and responses, rewrites path and host | [`Filter`](crate::config::Filter) |
 //! | [`MirrorLayer`] | sends copies elsewhere | [`Mirror`](crate::config::Mirror) |
 //!
-//! Failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError); nothing is reported by
+//! Failures are [`Error`]s inside of a [`BoxError`](crate::BoxError); nothing is reported by
 //! `poll_ready` but what the service below does.
 //!
 //! **Do not** wrap them around a [`Client`](crate::Client): the mesh does all of this inside.

@@ -13,8 +13,10 @@
 
 mod envoy;
 mod envoy_attempts;
+mod envoy_conditions;
 mod envoy_faults;
 mod envoy_limits;
+mod envoy_mirrors;
 mod envoy_rules;
 mod envoy_traffic;
 mod grpcio;

@@ -14,7 +14,11 @@ use std::{
     time::Duration,
 };
 
-use self::{loads::Reported, names::Names, publish::Publish};
+use self::{
+    loads::Reported,
+    names::Names,
+    publish::{Publish, Silent},
+};
 use super::{
     bootstrap::{Bootstrap, Dialect},
     client::{Cause, Client, Trouble, Watched},
@@ -58,6 +62,7 @@ pub struct Xds {
     bootstrap: Arc<Bootstrap>,
     names: Names,
     unused: Duration,
+    plaintext: bool,
 }
 
 /// How long a name that nobody calls is followed.
@@ -96,7 +101,12 @@ struct Running {
 impl Xds {
     /// With this bootstrap.
     pub fn new(bootstrap: Bootstrap) -> Self {
-        Self { bootstrap: Arc::new(bootstrap), names: Names::default(), unused: UNUSED }
+        Self {
+            bootstrap: Arc::new(bootstrap),
+            names: Names::default(),
+            unused: UNUSED,
+            plaintext: false,
+        }
     }
 
     /// With the bootstrap that gRPC's variables name: [`Bootstrap::from_env`].
@@ -120,6 +130,20 @@ impl Xds {
     /// second.
     pub fn unused_after(mut self, unused: Duration) -> Self {
         self.unused = unused.max(LEAST_UNUSED);
+        self
+    }
+
+    /// Whether a cluster is meant to be plaintext of which istiod says nothing else. Default: false, and
+    /// such a cluster is refused.
+    ///
+    /// It is of istiod in its dialect for clients of gRPC alone ([`Dialect::Proxyless`]), which leaves the
+    /// TLS modes `SIMPLE` and `MUTUAL` of a `DestinationRule` out: the cluster looks as if it were
+    /// plaintext. What the code says of a cluster's security counts before it. Clusters that are
+    /// plaintext by it are told by [`Mesh::describe`](crate::Mesh::describe) and
+    /// [`Event::ConfigNoted`](crate::Event::ConfigNoted). Source: gRFC A29, by which the application says what
+    /// is spoken where the control plane says nothing.
+    pub fn plaintext(mut self, is_meant: bool) -> Self {
+        self.plaintext = is_meant;
         self
     }
 
@@ -191,8 +215,14 @@ impl Discover for Xds {
     fn run(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let part = self.name();
-            let Self { bootstrap, names, unused } = *self;
-            let publish = Publish::new(publisher.clone());
+            let Self { bootstrap, names, unused, plaintext } = *self;
+            let silent = match (bootstrap.drops_tls_modes(), plaintext) {
+                (false, _) => Silent::Plaintext,
+                (true, false) => Silent::Refused,
+                (true, true) => Silent::Told,
+            };
+            let publish = Publish::new(publisher.clone(), silent);
+            publish.bootstrap(&part, bootstrap.notes());
             publish.identities(&bootstrap.certificate_providers);
             let mut asked = publisher.asked();
             let joining = join::join(&bootstrap, &publisher, &part, &mut asked);
@@ -285,6 +315,8 @@ impl Running {
                         }
                     };
                     self.publish.mended(told.kind, &told.name);
+                    let notes = now.as_ref().map_or(&[][..], Resource::notes);
+                    self.publish.noted(told.kind, &told.name, notes);
                     self.graph.told(told.kind, &told.name, now);
                 }
                 for trouble in ambient {
@@ -328,7 +360,8 @@ impl Running {
                 self.asked.insert(name.into());
                 self.work();
             }
-            Err(error) => self.publisher.unknown(&name, error.to_string()),
+            // It is meant for this control plane, which cannot be asked for it.
+            Err(error) => self.publisher.unavailable(&name, error.to_string()),
         }
     }
 
@@ -374,6 +407,7 @@ impl Running {
                 Do::Watch((kind, name)) => self.subscriber.watch(kind, &name),
                 Do::Unwatch((kind, name)) => {
                     self.publish.mended(kind, &name);
+                    self.publish.noted(kind, &name, &[]);
                     self.subscriber.unwatch(kind, &name);
                     self.away.remove(&(kind, name));
                 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
+use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -51,8 +51,8 @@ impl Discover for Own {
 impl Looker {
     /// The names that it was asked for since.
     fn names(&mut self) -> Vec<String> {
-        let next = |asked: &mut discover::Asked| asked.next().now_or_never();
-        std::iter::from_fn(|| next(&mut self.asked).flatten()).collect()
+        let mut next = || tokio::task::unconstrained(self.asked.next()).now_or_never().flatten();
+        std::iter::from_fn(&mut next).collect()
     }
 
     fn define(&self, name: &str) {

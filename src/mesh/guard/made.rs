@@ -68,7 +68,14 @@ impl Inner {
     ) -> Vec<Placed> {
         let of_mesh = self.code.filters.iter();
         let of_mesh = of_mesh.map(|filter| Line::new(filter, &Place::Mesh, Whose::Code));
-        let all = of_mesh.chain(running_lines(lines));
+        let by_sources: Vec<_> = state
+            .rules
+            .iter()
+            .map(|((source, _), it)| (Whose::Source(*source), it.clone()))
+            .collect();
+        let by_sources =
+            by_sources.iter().map(|(whose, filter)| Line::new(filter, &Place::Mesh, *whose));
+        let all = of_mesh.chain(by_sources).chain(running_lines(lines));
         let all = all.filter(|line| is_of_attempts(line.filter) == of_attempts);
         // Others take tokens, ask, wait and edit headers: who is denied has done none of it.
         let (rules, others): (Vec<_>, Vec<_>) = all.partition(|line| is_authorization(line.filter));

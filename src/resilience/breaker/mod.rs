@@ -1,7 +1,7 @@
 //! Circuit breakers of a cluster: how many connections it has, and how many attempts wait for one, each
 //! for calls of either priority.
 //!
-//! Attempts in flight are counted by a [`Limiter`] that an attempt passes before its pick; what is
+//! Attempts in flight are counted by a limiter that an attempt passes before its pick; what is
 //! counted here is of the way to the endpoints, and off the path of a call that finds
 //! a connection.
 //!

@@ -1,9 +1,10 @@
 //! What is wrong, missing or away: the same for all, and what each makes of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
     bed::{Bed, bootstrap, counts, failed, named},

@@ -2,12 +2,10 @@
 //!
 //! `.ci/peers full` builds it.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
     bed::{bootstrap, counts, named},

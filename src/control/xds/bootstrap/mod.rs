@@ -128,6 +128,14 @@ impl Bootstrap {
         &self.notes
     }
 
+    /// Whether its control plane is istiod in the dialect that leaves TLS modes out.
+    pub(crate) fn drops_tls_modes(&self) -> bool {
+        let generator = self.node.metadata.get("GENERATOR");
+        let is_istio = generator.and_then(serde_json::Value::as_str) == Some("grpc")
+            || self.node.id.starts_with("sidecar~");
+        is_istio && self.dialect == Dialect::Proxyless
+    }
+
     /// What the listener for a name is called. An authority may be named: `xds://authority/name`.
     ///
     /// # Errors

@@ -21,7 +21,12 @@ struct World {
 fn routes(name: &str, clusters: &[&str]) -> Arc<Routes> {
     let mut route = config::Route::default();
     route.clusters = clusters.iter().map(|it| config::WeightedCluster::new(*it)).collect();
-    let route = Route { config: route, overrides: BTreeMap::new(), describe: Vec::new() };
+    let route = Route {
+        config: route,
+        overrides: BTreeMap::new(),
+        of_clusters: Vec::new(),
+        describe: Vec::new(),
+    };
     let host = VirtualHost { name: "h".into(), domains: vec!["*".into()], routes: vec![route] };
     Arc::new(Routes { name: name.into(), hosts: vec![host], notes: Vec::new(), ignore_port: false })
 }
@@ -32,6 +37,7 @@ fn listener(name: &str, from: RoutesFrom) -> Resource {
         routes: from,
         filters: Vec::new(),
         policy: config::Policy::default(),
+        upgrades: Vec::new(),
         address: None,
         notes: Vec::new(),
         ignore_port: false,
@@ -46,6 +52,7 @@ fn cluster(name: &str, endpoints: EndpointsFrom) -> Resource {
         load_report: None,
         sockets: Default::default(),
         identities: BTreeMap::new(),
+        is_silent_on_tls: false,
         weighs_localities: false,
         notes: Vec::new(),
     }))

@@ -31,14 +31,73 @@ pub(super) struct Publish {
     spelled: BTreeMap<String, Arc<str>>,
     /// What is reported of resources whose last good state is in use.
     ambient: BTreeMap<Id, String>,
+    /// Of which resources it is told what of them is not done.
+    noted: BTreeSet<Id>,
+    /// What a cluster is that says nothing of how it is secured.
+    silent: Silent,
 }
+
+/// What becomes of a cluster of which the control plane says nothing of how its connections are
+/// secured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Silent {
+    /// It is meant to be plaintext.
+    Plaintext,
+    /// The control plane leaves TLS modes out: it is not used.
+    Refused,
+    /// The same, and the application says that plaintext is meant: it is told of.
+    Told,
+}
+
+/// Why a cluster is refused of which its control plane says nothing of TLS, though it may have been told
+/// to.
+const SILENT: &str = "whether its connections are plaintext or not is not told: to clients of gRPC istiod leaves \
+     the TLS modes SIMPLE and MUTUAL out. Say how it is secured in the code (`tls` or `plaintext` of the service of the cluster's \
+     name), ask as a sidecar does (`Dialect::Sidecar`), or say that plaintext is meant (`Xds::plaintext`)";
+/// What is told of one that is plaintext all the same.
+const PLAINTEXT: &str = "its connections are plaintext, as the application says by `Xds::plaintext`: to clients of \
+     gRPC istiod leaves the TLS modes SIMPLE and MUTUAL out, and this may have had one";
 
 // === impl Publish ===
 
 impl Publish {
-    pub(super) fn new(publisher: Publisher) -> Self {
-        let (files, spelled, ambient) = Default::default();
-        Self { publisher, files, spelled, ambient }
+    pub(super) fn new(publisher: Publisher, silent: Silent) -> Self {
+        let (files, spelled, ambient, noted) = Default::default();
+        Self { publisher, files, spelled, ambient, noted, silent }
+    }
+
+    /// What of the bootstrap is not done.
+    pub(super) fn bootstrap(&self, source: &str, notes: &[String]) {
+        self.publisher.noted(format!("bootstrap of {source}"), notes.join("; "));
+    }
+
+    /// What a resource says and nothing here does; nothing: it is over.
+    pub(super) fn noted(&mut self, kind: Kind, name: &Arc<str>, notes: &[String]) {
+        let id = (kind, Arc::clone(name));
+        let is_told = if notes.is_empty() { self.noted.remove(&id) } else { true };
+        if is_told {
+            self.publisher.noted(part(kind, name), notes.join("; "));
+        }
+        if !notes.is_empty() {
+            self.noted.insert(id);
+        }
+    }
+
+    /// Whether a cluster may be used by what is known of its security.
+    fn may_be_used(&self, cluster: &Cluster) -> bool {
+        let is_meant = self.silent == Silent::Plaintext
+            || !cluster.is_silent_on_tls
+            || self.publisher.secured_by_code(&cluster.name);
+        self.tell_security(&cluster.name, if is_meant { "" } else { PLAINTEXT });
+        is_meant || self.silent == Silent::Told
+    }
+
+    /// That a cluster is plaintext; nothing: it is over.
+    fn tell_security(&self, cluster: &str, note: &str) {
+        if self.silent == Silent::Told {
+            let part = format!("security of cluster {}", cluster.to_ascii_lowercase());
+            self.publisher.noted(part, note);
+        }
     }
 
     /// The files of the bootstrap's certificate providers.
@@ -67,6 +126,11 @@ impl Publish {
         let publisher = &self.publisher;
         match wanted {
             Do::Watch(_) | Do::Unwatch(_) => {}
+            Do::Cluster { cluster, .. } if !self.may_be_used(&cluster) => {
+                let name = cluster.name.to_ascii_lowercase();
+                self.publisher.refused(format!("cluster {name}"), SILENT);
+                return Err(SILENT.to_owned());
+            }
             Do::Cluster { cluster, endpoints, instead_of } => {
                 let published = self.cluster(&cluster, endpoints);
                 if let Some(reason) = instead_of {
@@ -77,25 +141,35 @@ impl Publish {
                 published.map_err(|errors| errors.to_string())?;
             }
             Do::NoCluster { name, lack } => {
+                self.tell_security(&name, "");
                 publisher.withdraw_cluster(&name, &*lack.reason);
                 self.forget_files(&name);
             }
             Do::RemoveCluster(name) => {
                 publisher.remove_cluster(&name);
+                self.tell_security(&name, "");
                 self.forget_files(&name);
             }
             Do::Service { name, target: Service { listener, routes, authority } } => {
                 if let Some(host) = routes.host(&authority) {
+                    let left_out = listener.left_out(host).join("; ");
+                    publisher.noted(format!("service {name}"), left_out);
                     let published = publisher.service(&name, listener.service(host));
                     published.map_err(|errors| errors.to_string())?;
                 }
             }
-            Do::NoService { name, lack: Lack { reason, why } } => match why {
-                Why::Absent => publisher.unknown(&name, &*reason),
-                Why::Away | Why::Denied => publisher.unavailable(&name, &*reason),
-                Why::Refused => publisher.withdraw_service(&name, &*reason),
-            },
-            Do::RemoveService(name) => publisher.remove_service(&name),
+            Do::NoService { name, lack: Lack { reason, why } } => {
+                publisher.noted(format!("service {name}"), "");
+                match why {
+                    Why::Absent => publisher.unknown(&name, &*reason),
+                    Why::Away | Why::Denied => publisher.unavailable(&name, &*reason),
+                    Why::Refused => publisher.withdraw_service(&name, &*reason),
+                }
+            }
+            Do::RemoveService(name) => {
+                publisher.remove_service(&name);
+                publisher.noted(format!("service {name}"), "");
+            }
         }
         Ok(())
     }

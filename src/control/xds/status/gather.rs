@@ -10,7 +10,9 @@ use envoy_types::pb::{
     google::protobuf::{Any, Timestamp},
 };
 
-use super::{ResourceError, ResourceState, ResourceStatus, ServerStatus, Status};
+use super::{
+    ResourceError, ResourceState, ResourceStatus, ServerStatus, Status, redacted::redacted,
+};
 use crate::{
     control::xds::{
         bootstrap::Bootstrap,
@@ -148,7 +150,8 @@ fn generic(one: &One<'_>, now: Now) -> GenericXdsConfig {
     GenericXdsConfig {
         name: one.name.as_ref().to_owned(),
         version_info: good.map(|good| good.version.as_ref().to_owned()).unwrap_or_default(),
-        xds_config: good.map(|good| Any { type_url: type_url.clone(), value: good.value.to_vec() }),
+        xds_config: good
+            .map(|good| Any { type_url: type_url.clone(), value: redacted(good.value.to_vec()) }),
         type_url,
         last_updated: good.map(|good| timestamp(now.wall(good.at))),
         client_status: ResourceState::of(one.status).code().into(),

@@ -3,6 +3,7 @@
 
 mod gather;
 mod message;
+mod redacted;
 mod service;
 #[cfg(test)]
 mod tests;
