@@ -302,6 +302,20 @@ pub enum Event {
         /// Field, value and allowed range.
         reason: Arc<str>,
     },
+    /// A source cannot ask its control plane, and uses what an earlier process has left of it.
+    #[non_exhaustive]
+    CacheUsed {
+        /// The source: `xds control.example:18000`.
+        source: Arc<str>,
+        /// How long ago the oldest of it was last known to be so.
+        age: Duration,
+    },
+    /// A source uses nothing that is left of an earlier process any more.
+    #[non_exhaustive]
+    CacheLeft {
+        /// The source.
+        source: Arc<str>,
+    },
     /// A source says something of a part of the configuration that is no failure: what of it the mesh
     /// does not do, or does otherwise.
     #[non_exhaustive]
