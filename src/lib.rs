@@ -118,6 +118,7 @@ pub mod security;
 pub mod server;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod traffic;
 pub mod transport;
 
 pub use self::{

@@ -160,34 +160,114 @@ async fn an_unknown_field_is_reported_by_name() {
     assert!(reports[0].contains("wieght"), "{reports:?}");
 }
 
+/// What is refused of a policy of `users`.
+async fn refused_policy(policy: &str) -> String {
+    refused(&format!("services: {{users: {{policy: {{{policy}}}}}}}")).await.remove(0)
+}
+
 #[tokio::test]
-async fn impossible_values_are_reported_with_field_and_value() {
-    for (text, field, value) in [
-        ("services: {users: {policy: {timeout: 0s}}}", "timeout", "0"),
-        ("services: {users: {policy: {timeout: -1s}}}", "timeout", "-1s"),
-        ("services: {users: {policy: {timeout: soon}}}", "timeout", "soon"),
-        ("services: {users: {policy: {max_requests: 0}}}", "max_requests", "0"),
-        ("services: {users: {policy: {max_requests: -4}}}", "max_requests", "-4"),
-        ("services: {users: {policy: {retry: {attempts: 0}}}}", "attempts", "0"),
-        ("services: {users: {policy: {retry: {on_status: [99]}}}}", "on_status", "99"),
-        (
-            "services: {users: {policy: {retry: {backoff_base: 2s, backoff_max: 1s}}}}",
-            "backoff",
-            "2s",
-        ),
-        ("services: {users: {policy: {retry: {budget: {ratio: .nan}}}}}", "ratio", "NaN"),
-        ("services: {users: {policy: {retry: {budget: {ratio: -0.5}}}}}", "ratio", "-0.5"),
-        ("clusters: {users: {endpoints: [{address: \"1.2.3.4:99999\"}]}}", "address", "99999"),
-        ("clusters: {users: {endpoints: [{address: \"1.2.3.4:5\", weight: 0}]}}", "weight", "0"),
+async fn impossible_values_are_reported_with_field_value_and_range() {
+    const TIME: &str = "must be over 0 and at most 365 days";
+    for (policy, told, range) in [
+        ("timeout: 0s", "timeout = 0", TIME),
+        ("idle_timeout: 400d", "idle_timeout = ", TIME),
+        ("max_requests: 0", "max_requests = 0", "must be at least 1"),
+        ("retry: {attempts: 0}", "attempts = 0", "must be in 1..=100"),
+        ("retry: {attempts: 101}", "attempts = 101", "must be in 1..=100"),
+        ("retry: {on_status: [99]}", "on_status", "= 99: must be in 400..=599"),
+        ("retry: {on_grpc: [17]}", "on_grpc", "= 17: must be in 1..=16"),
+        ("retry: {budget: {ratio: .nan}}", "ratio = NaN", "must be in 0..=10"),
+        ("retry: {budget: {ratio: -0.5}}", "ratio = -0.5", "must be in 0..=10"),
+        ("retry: {budget: {ttl: 2m}}", "ttl = 120s", "must be in 1s..=60s"),
+        ("retry: {backoff_jitter: 1.5}", "backoff_jitter = 1.5", "must be in 0..=1"),
+        ("retry: {backoff_multiplier: 0}", "backoff_multiplier = 0", "must be in 1..=100"),
     ] {
-        let reports = refused(text).await;
-        let report = reports[0].to_lowercase();
-        assert!(
-            report.contains("users")
-                && report.contains(field)
-                && report.contains(&value.to_lowercase()),
-            "{text}: {reports:?}"
-        );
+        let report = refused_policy(policy).await;
+        let is_told = report.contains("users") && report.contains(told) && report.contains(range);
+        assert!(is_told, "{policy}: {report}");
+    }
+    // What is no value of the field at all.
+    for (policy, field, value) in [
+        ("timeout: -1s", "timeout", "-1s"),
+        ("timeout: soon", "timeout", "soon"),
+        ("max_requests: -4", "max_requests", "-4"),
+    ] {
+        let report = refused_policy(policy).await.to_lowercase();
+        let is_told = report.contains("users") && report.contains(field) && report.contains(value);
+        assert!(is_told, "{policy}: {report}");
+    }
+    for (endpoint, told, range) in [
+        ("address: \"1.2.3.4:99999\"", "1.2.3.4:99999", "address"),
+        ("address: \"1.2.3.4:5\", weight: 0", "weight = 0", "must be in 1..=65535"),
+    ] {
+        let report =
+            refused(&format!("clusters: {{users: {{endpoints: [{{{endpoint}}}]}}}}")).await;
+        let report = &report[0];
+        let is_told = report.contains("users") && report.contains(told) && report.contains(range);
+        assert!(is_told, "{endpoint}: {report}");
+    }
+}
+
+#[tokio::test]
+async fn bounds_that_cross_are_reported_with_both() {
+    let of_cluster = |text: &str| format!("clusters: {{users: {{{text}}}}}");
+    let of_service = |text: &str| format!("services: {{users: {{{text}}}}}");
+    for (text, told, reason) in [
+        (
+            of_service("policy: {timeout: 1s, attempt_timeout: 2s}"),
+            "attempt_timeout = 2s",
+            "must be at most timeout (1s)",
+        ),
+        (
+            of_service("policy: {retry: {backoff_base: 2s, backoff_max: 1s}}"),
+            "backoff_base = 2s",
+            "must be at most backoff_max (1s)",
+        ),
+        (
+            of_service("policy: {hedge: {delay: 1s, initial_attempts: 3, max_attempts: 2}}"),
+            "initial_attempts = 3",
+            "must be at most max_attempts (2)",
+        ),
+        (
+            of_service(
+                "filters: [{adaptive_concurrency: {min_concurrency: 9, max_concurrency: 8}}]",
+            ),
+            "min_concurrency = 9",
+            "must be at most max_concurrency (8)",
+        ),
+        (
+            of_cluster("transport: {connect_backoff_base: 2s, connect_backoff_max: 1s}"),
+            "connect_backoff_base = 2s",
+            "must be at most connect_backoff_max (1s)",
+        ),
+        (
+            of_cluster("balancer: {ring_hash: {minimum_ring_size: 2048, maximum_ring_size: 1024}}"),
+            "minimum_ring_size = 2048",
+            "must be at most maximum_ring_size (1024)",
+        ),
+        (
+            of_cluster("security: {mode: tls, min_version: \"1.3\", max_version: \"1.2\"}"),
+            "min_version = 1.3",
+            "must be at most max_version (1.2)",
+        ),
+        (
+            of_cluster("outlier_detection: {accrual: {min_penalty: 2s, max_penalty: 1s}}"),
+            "max_penalty = 1s",
+            "must be at least min_penalty (2s)",
+        ),
+        #[cfg(feature = "dns")]
+        (
+            of_cluster(
+                "discovery: {dns: {name: users.test, failure_refresh: 20s, \
+                 failure_refresh_max: 10s}}",
+            ),
+            "failure_refresh = 20s",
+            "must be at most failure_refresh_max (10s)",
+        ),
+    ] {
+        let reports = refused(&text).await;
+        let is_told = reports[0].contains(told) && reports[0].contains(reason);
+        assert!(is_told, "{text}: {reports:?}");
     }
 }
 
@@ -239,6 +319,62 @@ fn without_a_runtime_the_build_fails_and_does_not_panic() {
     let builder = Mesh::builder().endpoints("users", [address]);
     let mesh = builder.runtime(runtime.handle().clone()).build().unwrap();
     runtime.block_on(mesh.shutdown(Duration::from_secs(1)));
+}
+
+/// A runtime that nobody drives runs nothing: what is read or waited for, `build` does itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn building_opens_no_file_and_waits_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["mesh.yaml", "tls.crt", "tls.key", "ca.crt"] {
+        // Whoever opens it to read waits for somebody who writes.
+        let made = std::process::Command::new("mkfifo").arg(path(name)).status().unwrap();
+        assert!(made.success());
+    }
+    let folder = dir.path().to_owned();
+    let opened = move || {
+        let all = fs::read_dir("/proc/self/fd").unwrap();
+        let targets = all.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        targets.filter(|target| target.starts_with(&folder)).count()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let handle = runtime.handle().clone();
+    let (done, wait) = std::sync::mpsc::channel();
+    let files = ["mesh.yaml", "tls.crt", "tls.key", "ca.crt"].map(path);
+    std::thread::spawn(move || {
+        let [config, chain, key, roots] = files;
+        let mut builder = Mesh::builder().config_file(config).runtime(handle.clone());
+        #[cfg(feature = "tls-aws-lc-rs")]
+        {
+            use tower_mesh::security::{KeyPair, Trust};
+            builder = builder
+                .identity(KeyPair::pem_files(&chain, &key))
+                .trust(Trust::pem_file(&roots))
+                .service("users", |s| s.mutual_tls());
+        }
+        #[cfg(feature = "dns")]
+        {
+            use tower_mesh::discover::dns::Dns;
+            builder = builder.source(Dns::system().service("orders", "dns:///orders.test:80"));
+        }
+        drop((chain, key, roots));
+        let address: std::net::SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let mesh = builder.endpoints("users", [address]).build().unwrap();
+        // Missing files are no more of its business.
+        Mesh::builder().config_file("/nowhere/mesh.yaml").runtime(handle).build().unwrap();
+        let mut client = mesh.client("users").unwrap();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let ready = tower::Service::<http::Request<tower_mesh::Body>>::poll_ready(
+            &mut client,
+            &mut context,
+        );
+        assert!(ready.is_ready());
+        done.send((opened(), mesh)).unwrap();
+    });
+    let (opened, mesh) = wait.recv_timeout(Duration::from_secs(10)).expect("`build` waits");
+    assert_eq!(opened, 0);
+    drop((mesh, runtime));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
-use tower_mesh::{Body, Error, ErrorKind, Mesh, Phase, Retry};
+use tower_mesh::{Body, Error, ErrorKind, Mesh, Phase, Retry, config::Address};
 
 use support::{RawServer, Server, get, patience, raw::read_head};
 
@@ -41,9 +41,13 @@ async fn ask(server: &RawServer) -> Result<http::Response<Body>, Error> {
 }
 
 async fn failure(server: &RawServer) -> Error {
-    let error = ask(server).await.unwrap_err();
+    clear(ask(server).await.unwrap_err(), &server.address())
+}
+
+/// It names the service, the endpoint, and what to do.
+fn clear(error: Error, address: &Address) -> Error {
     let text = error.to_string();
-    assert!(text.contains("users.prod") && text.contains(&server.address().to_string()), "{text}");
+    assert!(text.contains("users.prod") && text.contains(&address.to_string()), "{text}");
     assert!(text.contains("check"), "{text}");
     error
 }
@@ -141,7 +145,10 @@ async fn a_flood_of_http_2_headers() {
     let mut request = get("/");
     *request.version_mut() = http::Version::HTTP_2;
     let answer = patience(mesh.client("users.prod").unwrap().send(request)).await;
-    assert!(answer.is_err(), "more than hyper's 16 KiB of headers");
+    // It is more than the 16 KiB of headers that hyper takes.
+    let error = clear(answer.unwrap_err(), &server.address());
+    let found = (error.kind(), error.phase());
+    assert_eq!(found, (ErrorKind::Transport, Phase::Headers), "{}", error.chain());
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use tower_mesh::{Body, Mesh, config};
 
 use support::{
-    GreeterClient, HelloRequest, RawServer, Recorder, Server, cluster, fetch, get, h2, one_cluster,
-    patience, reply, storm,
+    GreeterClient, HelloRequest, Leaves, Pipes, RawServer, Recorder, Server, VERSIONS, cluster,
+    failures, fetch, get, h2, one_cluster, over, patience, post, reply, storm,
 };
 
 #[tokio::test]
@@ -238,6 +238,64 @@ async fn an_http1_connection_that_was_busy_at_its_age_is_retired_all_the_same() 
         })
         .await;
     assert!(server.connections() >= 3, "{} connections", server.connections());
+}
+
+#[tokio::test]
+async fn an_http2_connection_of_its_age_ends_with_its_last_stream_and_takes_no_more() {
+    let server = Server::start(|request| async move {
+        let long = request.uri().path() == "/long";
+        tokio::time::sleep(Duration::from_millis(if long { 500 } else { 10 })).await;
+        reply("hello")
+    })
+    .await;
+    let mut cluster = cluster([server.address()]);
+    cluster.transport.max_age = Some(Duration::from_millis(100));
+    let mesh = one_cluster(cluster).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let client = mesh.client("users").unwrap();
+    // A POST that was begun is not sent again: whatever is cut off fails.
+    let long = tokio::spawn(fetch(&client, over(Version::HTTP_2, post("/long", "x"))));
+    let calls = storm(8, 300, |_| fetch(&client, over(Version::HTTP_2, post("/", "x"))));
+    let answers = patience(calls).await;
+    assert_eq!(failures(&answers), Vec::<String>::new());
+    // It outlives its connection's age by far, and is not alone in that: it has a connection.
+    assert!(events.disconnects().len() >= 2, "{:?}", events.disconnects());
+    patience(long).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let ended = events.disconnects();
+    assert!(ended.iter().all(|reason| *reason == "age"), "{ended:?}");
+    assert_eq!(ended.len(), server.connections(), "each has ended");
+    assert!(server.connections() >= 3, "{} connections", server.connections());
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_of_both_protocols_end_at_an_age_that_differs_by_a_tenth() {
+    for version in VERSIONS {
+        let pipes = Pipes::http(|_, _| async { reply("hello") });
+        let mut cluster = cluster((0..20).map(Leaves::address));
+        cluster.balancer = Some(config::Balancer::RoundRobin);
+        cluster.transport.max_age = Some(Duration::from_secs(100));
+        cluster.transport.idle_timeout = Some(Duration::from_secs(3600));
+        let mesh = one_cluster(cluster).connect_layer(pipes.clone()).seed(7).build().unwrap();
+        mesh.ready().await.unwrap();
+        let mut events = mesh.events();
+        let client = mesh.client("users").unwrap();
+        let began = tokio::time::Instant::now();
+        for _ in 0..20 {
+            fetch(&client, over(version, get("/"))).await.unwrap();
+        }
+        assert_eq!(pipes.connections(), 20);
+        let mut ages = Vec::new();
+        while ages.len() < 20 {
+            if let Some(tower_mesh::Event::Disconnected { reason, .. }) = events.recv().await {
+                assert_eq!(reason, tower_mesh::DisconnectReason::Age, "{version:?}");
+                ages.push(began.elapsed().as_secs());
+            }
+        }
+        assert!(ages.iter().all(|age| (89..=111).contains(age)), "{version:?}: {ages:?}");
+        assert!(ages[19] - ages[0] >= 10, "{version:?}: all at once: {ages:?}");
+    }
 }
 
 #[tokio::test]

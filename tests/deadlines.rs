@@ -14,12 +14,14 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue};
-use tower_mesh::{Body, Call, Mesh, Phase, Retry};
+use tower_mesh::{Body, Call, ErrorKind, Event, Mesh, Phase, Retry, config};
 
 use support::{
-    GreeterClient, HelloRequest, Leaves, RawServer, SERVICE, Server, get, hello,
+    GreeterClient, HelloRequest, Leaves, RawServer, Recorder, SERVICE, Server, VERSIONS, get,
+    hello,
     leaf::{answer, ok},
-    patience, reply,
+    over, patience, reply,
+    server::full,
 };
 
 const GRPC: &str = "grpc-timeout";
@@ -249,4 +251,75 @@ async fn a_connection_that_is_never_accepted_ends_with_the_deadline() {
     let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
     let status = patience(client.say_hello(HelloRequest::default())).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_made_ends_with_the_connect_timeout() {
+    let (address, _full) = full("127.0.0.1:0".parse().unwrap()).await;
+    // Nobody has a deadline, and a second is the default.
+    let mesh = Mesh::builder()
+        .endpoints("users", [address])
+        .service("users", |s| s.retry(Retry::standard().attempts(1)))
+        .build()
+        .unwrap();
+    let client = mesh.client("users").unwrap();
+    let ask = async |version| {
+        let began = tokio::time::Instant::now();
+        let error = patience(client.send(over(version, get("/")))).await.unwrap_err();
+        let took = began.elapsed().as_millis();
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Phase::Connect), "{error}");
+        assert!(error.chain().contains("connect timeout"), "{}", error.chain());
+        assert!((990..1_500).contains(&took), "{version:?}: {took} ms");
+    };
+    tokio::join!(ask(VERSIONS[0]), ask(VERSIONS[1]));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_connected_to_in_time_costs_no_call_and_is_avoided_after_that() {
+    let (address, _full) = full("127.0.0.1:0".parse().unwrap()).await;
+    let good = Server::named("good").await;
+    let mut cluster = support::cluster([address.into(), good.address()]);
+    cluster.balancer = Some(config::Balancer::RoundRobin);
+    cluster.transport.connect_timeout = Some(Duration::from_millis(300));
+    cluster.transport.connect_backoff_base = Some(Duration::from_secs(1));
+    let mesh = support::one_cluster(cluster).build().unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let client = mesh.client("users").unwrap();
+    let began = tokio::time::Instant::now();
+    while events.count(|event| matches!(event, Event::ConnectFailed { .. })) == 0 {
+        assert_eq!(patience(client.send(get("/"))).await.unwrap().status(), 200);
+    }
+    assert!(began.elapsed() >= Duration::from_millis(290), "{:?}", began.elapsed());
+    let is_late = |event: &Event| match event {
+        Event::ConnectFailed { cause, backoff, .. } => {
+            cause.contains("connect timeout") && *backoff >= Duration::from_millis(500)
+        }
+        _ => false,
+    };
+    assert_eq!(events.count(is_late), 1, "{:?}", events.events());
+    // Its turn does not come until the back-off is over.
+    let began = tokio::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(patience(client.send(get("/"))).await.unwrap().status(), 200);
+    }
+    assert!(began.elapsed() < Duration::from_millis(250), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_greets_ends_with_the_connect_timeout_too() {
+    let pipes = support::Pipes::to(|_, stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    });
+    let mesh = support::one_cluster(support::cluster([Leaves::address(0)]))
+        .connect_layer(pipes)
+        .service("users", |s| s.retry(Retry::standard().attempts(1)))
+        .build()
+        .unwrap();
+    let began = tokio::time::Instant::now();
+    let call = mesh.client("users").unwrap().send(over(http::Version::HTTP_2, get("/")));
+    let error = call.await.unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Phase::Connect), "{error}");
+    assert_eq!(began.elapsed().as_millis(), 1_000, "{}", error.chain());
 }

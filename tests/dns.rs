@@ -28,7 +28,7 @@ use tower_mesh::{
     },
 };
 
-use support::{Recorder, Server, failures, fetch, get, patience, storm, zone::Zone};
+use support::{Recorder, Server, failures, fetch, get, patience, server::full, storm, zone::Zone};
 
 const SRV: &str = "_http._tcp.users.test.";
 
@@ -229,6 +229,61 @@ async fn a_host_of_two_families_is_one_endpoint_and_the_family_that_answers_is_u
     let cluster = &description.services[0].routes[0].clusters[0];
     assert_eq!(cluster.endpoints.len(), 1, "{description}");
     assert!(cluster.endpoints[0].starts_with("[2001:db8::1]"), "{description}");
+}
+
+/// Whether this machine has IPv6 at all.
+async fn has_ipv6() -> bool {
+    let has = tokio::net::TcpListener::bind("[::1]:0").await.is_ok();
+    if !has {
+        eprintln!("not run: there is no IPv6 here");
+    }
+    has
+}
+
+#[tokio::test]
+async fn a_host_of_ipv6_alone_is_called() {
+    if !has_ipv6().await {
+        return;
+    }
+    let server = Server::start_at("[::1]:0".parse().unwrap(), |_| async { support::reply("six") });
+    let server = server.await;
+    let zone = Zone::serve("users.test.").await;
+    zone.set("users.test.", "AAAA", 60, &["::1"]).await;
+    let port = server.socket().port();
+    let dns = Dns::servers([zone.address]).service("users", format!("dns:///users.test.:{port}"));
+    let mesh = Mesh::builder().source(dns).build().unwrap();
+    mesh.ready().await.unwrap();
+    assert_eq!(who(&mesh.client("users").unwrap(), 20).await["six"], 20);
+    let description = mesh.describe();
+    let cluster = &description.services[0].routes[0].clusters[0];
+    assert!(cluster.endpoints[0].starts_with("[::1]"), "{description}");
+}
+
+#[tokio::test]
+async fn a_family_that_hangs_costs_a_quarter_of_a_second_once() {
+    if !has_ipv6().await {
+        return;
+    }
+    let server = Server::named("four").await;
+    let port = server.socket().port();
+    // The same port of IPv6 answers no connection attempt.
+    let (_, _full) = full(format!("[::1]:{port}").parse().unwrap()).await;
+    let zone = Zone::serve("users.test.").await;
+    zone.set("users.test.", "A", 60, &["127.0.0.1"]).await;
+    zone.set("users.test.", "AAAA", 60, &["::1"]).await;
+    let dns = Dns::servers([zone.address]).service("users", format!("dns:///users.test.:{port}"));
+    let mesh = Mesh::builder().source(dns).build().unwrap();
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    let began = tokio::time::Instant::now();
+    assert_eq!(who(&client, 1).await["four"], 1);
+    let took = began.elapsed().as_millis();
+    //= RFC 8305 §5: the connection attempt delay, 250 ms
+    assert!((245..700).contains(&took), "{took} ms");
+    let began = tokio::time::Instant::now();
+    assert_eq!(who(&client, 20).await["four"], 20);
+    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use hickory_server::proto::{op::ResponseCode, rr::RecordType};
 use tower_mesh::{
     Event, Mesh,
     config::DnsFamily,
-    discover::dns::{Consul, Dns, Docker, Lookup, Mesos},
+    discover::dns::{Consul, Dns, Docker, Kubernetes, Lookup, Mesos},
 };
 
 use support::{
@@ -274,6 +274,126 @@ async fn a_server_that_does_not_know_edns0_is_asked_without_it() {
     mesh.ready().await.unwrap();
     let client = mesh.client("users").unwrap();
     assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "users");
+}
+
+/// What a bad name server does. One that says that there is nothing is believed, as any is.
+#[derive(Clone, Copy, Debug)]
+enum Bad {
+    NotThere,
+    Silent,
+    Fails,
+    Refuses,
+    Garbage,
+    NotAsked,
+}
+
+#[tokio::test]
+async fn of_two_servers_one_may_be_dead_or_talk_nonsense() {
+    use Bad::{Fails, Garbage, NotAsked, NotThere, Refuses, Silent};
+    let server = Server::named("users").await;
+    let name = || Lookup::new(format!("dns:///users.test.:{}", server.socket().port()));
+    let bads = [NotThere, Silent, Fails, Refuses, Garbage, NotAsked];
+    let tries = bads.into_iter().flat_map(|bad| [(bad, true), (bad, false)]);
+    let ask = async |(bad, comes_first): (Bad, bool)| {
+        let good = Rogue::start(good).await;
+        let other = Rogue::start(move |asked| match bad {
+            NotThere | Silent => Vec::new(),
+            Fails => say(&asked.code(ResponseCode::ServFail)),
+            Refuses => say(&asked.code(ResponseCode::Refused)),
+            Garbage => vec![vec![0xff; 100]],
+            NotAsked => {
+                let mut answer = asked.answer(&["users.test. 1 A 127.0.0.66"]);
+                answer.metadata.id = answer.metadata.id.wrapping_add(1);
+                say(&answer)
+            }
+        })
+        .await;
+        let address = other.address;
+        let _kept = (!matches!(bad, NotThere)).then_some(other);
+        let servers = if comes_first { [address, good.address] } else { [good.address, address] };
+        let dns = Dns::servers(servers).family(DnsFamily::V4Only).service("users", name());
+        let mesh = Mesh::builder().source(dns).build().unwrap();
+        let mut events = Recorder::of(&mesh);
+        let told = format!("{bad:?}, first: {comes_first}");
+        patience(mesh.ready()).await.unwrap_or_else(|error| panic!("{told}: {error}"));
+        let client = mesh.client("users").unwrap();
+        let answer = patience(fetch(&client, get("/"))).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{told}: {}", error.chain()));
+        assert_eq!(answer.body(), "users", "{told}");
+        // It stays so: the TTL is a second.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!(events.refused(), Vec::<String>::new(), "{told}");
+        let description = mesh.describe();
+        let found = &description.services[0].routes[0].clusters[0].endpoints;
+        assert!(found.len() == 1 && found[0].starts_with("127.0.0.1:"), "{told}: {description}");
+    };
+    futures_util::future::join_all(tries.map(ask)).await;
+}
+
+#[tokio::test]
+async fn docker_is_told_that_more_than_512_bytes_are_taken() {
+    let anywhere = "0.0.0.0:0".parse().unwrap();
+    let server = Server::start_at(anywhere, |_| async { support::reply("web") }).await;
+    let rogue = Rogue::start(|asked| {
+        if asked.kind() != RecordType::A {
+            return say(&asked.answer(&[]));
+        }
+        let all: Vec<String> = (1..=40).map(|n| format!("tasks.web. 600 A 127.0.0.{n}")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        // Its resolver cuts what is over 512 bytes, unless EDNS0 says more; it has no TCP.
+        match &asked.message.edns {
+            _ if asked.is_tcp => Vec::new(),
+            Some(edns) if edns.max_payload() > 512 => say(&asked.answer(&all)),
+            _ => {
+                let mut answer = asked.answer(&all[..20]);
+                answer.metadata.truncation = true;
+                say(&answer)
+            }
+        }
+    })
+    .await;
+    let docker = Docker::swarm("web").port(server.socket().port());
+    let dns = Dns::servers([rogue.address]).service("web", docker);
+    let mesh = Mesh::builder().source(dns).build().unwrap();
+    mesh.ready().await.unwrap();
+    let description = mesh.describe();
+    assert_eq!(description.services[0].routes[0].clusters[0].endpoints.len(), 40);
+    let client = mesh.client("web").unwrap();
+    for _ in 0..40 {
+        assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "web");
+    }
+    assert!(rogue.asked().iter().all(|asked| asked.starts_with("udp")), "{:?}", rogue.asked());
+}
+
+#[tokio::test]
+async fn kubernetes_is_asked_for_the_one_name_and_outlives_that_no_pod_is_ready() {
+    const NAME: &str = "users.prod.svc.cluster.local.";
+    let server = Server::named("pod").await;
+    let pods = |asked: &Asked| match (asked.question().split(' ').next(), asked.kind()) {
+        (Some(NAME), RecordType::A) => say(&asked.answer(&[&format!("{NAME} 1 A 127.0.0.1")])),
+        (Some(NAME), _) => say(&asked.answer(&[])),
+        // A wildcard in the domain of the company, which the search domains lead to.
+        _ => say(&asked.answer(&[&asked.question().replace(" A", " 1 A 127.0.0.66")])),
+    };
+    let rogue = Rogue::start(pods).await;
+    // As kubelet writes it.
+    let dns = Dns::servers([rogue.address])
+        .search(["prod.svc.cluster.local", "svc.cluster.local", "cluster.local", "corp.test"])
+        .ndots(5)
+        .service("users", Kubernetes::headless("users", "prod").port(server.socket().port()));
+    let mesh = Mesh::builder().source(dns).build().unwrap();
+    let mut events = Recorder::of(&mesh);
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "pod");
+    // The last pod is not ready for a while.
+    rogue.now(|asked| say(&asked.code(ResponseCode::NXDomain)));
+    events.until(|event| matches!(event, Event::ConfigRefused { .. })).await;
+    for _ in 0..10 {
+        assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "pod");
+    }
+    let asked = rogue.asked();
+    assert!(asked.iter().all(|asked| asked.contains(&format!(" {NAME} "))), "{asked:?}");
 }
 
 #[tokio::test]

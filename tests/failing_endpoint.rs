@@ -11,10 +11,10 @@ mod support;
 use std::time::Duration;
 
 use http::{Request, Response};
-use tower_mesh::Body;
+use tower_mesh::{Body, Mesh, Retry};
 
 use support::{
-    BoxError, Leaves, SERVICE, fetch,
+    BoxError, GreeterClient, HelloRequest, Leaves, SERVICE, Server, fetch, hello,
     leaf::{answer, grpc, ok},
     post, storm,
 };
@@ -73,9 +73,47 @@ async fn status_503_gets_one_percent_at_most() {
 #[tokio::test(start_paused = true)]
 async fn grpc_unavailable_gets_one_percent_at_most() {
     for seed in 1..=5 {
-        // INTERNAL: a failure of the endpoint that nobody retries.
+        let hits = share_of_the_failing(seed, || grpc(0), || Ok(grpc(14)), grpc_call).await;
+        assert!(hits <= CALLS / 100, "UNAVAILABLE, seed {seed}: {hits} of {CALLS}");
         let hits = share_of_the_failing(seed, || grpc(0), || Ok(grpc(13)), grpc_call).await;
-        assert!(hits <= CALLS / 100, "seed {seed}: {hits} of {CALLS}");
+        assert!(hits <= CALLS / 100, "INTERNAL, seed {seed}: {hits} of {CALLS}");
+    }
+}
+
+#[tokio::test]
+async fn over_sockets_grpc_unavailable_gets_two_percent_at_most_and_its_calls_are_made_elsewhere() {
+    let server = async |fails: bool| {
+        Server::grpc(hello(move |_| async move {
+            if fails {
+                return Err(tonic::Status::unavailable("out of order"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok("hello".into())
+        }))
+        .await
+    };
+    let failing = server(true).await;
+    let healthy =
+        [server(false).await, server(false).await, server(false).await, server(false).await];
+    let endpoints = healthy.iter().chain([&failing]).map(Server::address);
+    let mesh = Mesh::builder()
+        .endpoints("greeter.prod", endpoints)
+        .service("greeter.prod", |s| s.retry(Retry::idempotent()))
+        .seed(1)
+        .build()
+        .unwrap();
+    let client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    let answers = storm(WIDTH, CALLS, |_| {
+        let mut client = client.clone();
+        async move { client.say_hello(HelloRequest::default()).await }
+    })
+    .await;
+    let failed: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+    assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), failed[0]);
+    let hits = failing.requests();
+    assert!((1..=CALLS / 50).contains(&hits), "{hits} of {CALLS}");
+    for healthy in healthy {
+        assert!(healthy.requests() >= CALLS / 8, "{} of {CALLS}", healthy.requests());
     }
 }
 

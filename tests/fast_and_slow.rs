@@ -8,12 +8,19 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tower_mesh::{Mesh, config, discover::Static};
 
 use support::{
-    GreeterClient, HelloRequest, Leaves, SERVICE, Server, fetch, hello, leaf::ok, post, storm,
+    GreeterClient, HelloRequest, Leaves, Pipes, SERVICE, Server, fetch, hello, leaf::ok, post,
+    storm,
 };
 
 const CALLS: usize = 3200;
@@ -92,6 +99,42 @@ async fn weights_share_in_their_ratio() {
     storm(16, 4000, |_| fetch(&client, post("/", "x"))).await;
     let share = leaves.hits(0);
     assert!((2700..=3300).contains(&share), "3 of 4 expected: {:?}", leaves.all_hits());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_tonic_calls_over_connections_the_fast_one_takes_nine_of_ten() {
+    for seed in 1..=3 {
+        let hits: Arc<[AtomicUsize; 2]> = Arc::default();
+        let counter = Arc::clone(&hits);
+        let fast = Leaves::address(0);
+        let pipes = Pipes::grpc(move |address| {
+            let number = usize::from(*address != fast);
+            let counter = Arc::clone(&counter);
+            hello(move |_| {
+                counter[number].fetch_add(1, Ordering::SeqCst);
+                async move {
+                    tokio::time::sleep(delay(number)).await;
+                    Ok("hello".into())
+                }
+            })
+        });
+        let mesh = Mesh::builder()
+            .endpoints("greeter.prod", [Leaves::address(0), Leaves::address(1)])
+            .connect_layer(pipes)
+            .seed(seed)
+            .build()
+            .unwrap();
+        let client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+        let answers = storm(WIDTH, CALLS, |_| {
+            let mut client = client.clone();
+            async move { client.say_hello(HelloRequest::default()).await }
+        })
+        .await;
+        assert!(answers.iter().all(Result::is_ok));
+        let [fast, slow] = [0, 1].map(|number: usize| hits[number].load(Ordering::SeqCst));
+        assert_eq!(fast + slow, CALLS);
+        assert!(fast * 10 >= CALLS * 9, "seed {seed}: fast {fast}, slow {slow}");
+    }
 }
 
 #[tokio::test]

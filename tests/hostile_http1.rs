@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tokio::io::AsyncWriteExt;
-use tower_mesh::{Body, Error, Mesh, Retry};
+use tower_mesh::{Body, Error, ErrorKind, Mesh, Phase, Retry};
 
 use support::{
     RawServer, Server, VERSIONS, fetch, get, over, patience, post, raw::read_head, reply, status,
@@ -50,7 +50,14 @@ async fn ask(
     bytes: impl AsRef<[u8]> + Clone + Send + Sync + 'static,
 ) -> Result<Response<Bytes>, Error> {
     let server = says(bytes).await;
-    patience(fetch(&mesh(&server).client("users").unwrap(), get("/"))).await
+    let answer = patience(fetch(&mesh(&server).client("users").unwrap(), get("/"))).await;
+    answer.inspect_err(|error| {
+        // Whatever it met, it says who has answered so, and what to look at.
+        let told = error.to_string();
+        let address = server.address().to_string();
+        assert!(told.contains("users") && told.contains(&address), "{told}");
+        assert!(told.contains("check"), "{told}");
+    })
 }
 
 #[tokio::test]
@@ -123,11 +130,10 @@ async fn floods_of_headers_are_refused() {
         let header = |n| format!("h{n}: {}\r\n", "x".repeat(length));
         let headers: String = (0..count).map(header).collect();
         let answer = ask(format!("HTTP/1.1 200 OK\r\n{headers}content-length: 2\r\n\r\nok")).await;
-        assert!(
-            answer.is_err(),
-            "{count} headers of {length} bytes: {:?}",
-            answer.unwrap().status()
-        );
+        let error = answer.unwrap_err();
+        let found = (error.kind(), error.phase());
+        let told = format!("{count} headers of {length} bytes: {}", error.chain());
+        assert_eq!(found, (ErrorKind::Transport, Phase::Headers), "{told}");
     }
 }
 

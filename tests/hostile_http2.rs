@@ -10,7 +10,7 @@ mod support;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -23,9 +23,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower_mesh::{Body, Call, Error, ErrorKind, Mesh, ServiceSettings};
 
 use support::{
-    GreeterClient, HelloRequest, RawServer, Recorder, cluster, fetch, frame,
+    GreeterClient, HelloRequest, Leaves, RawServer, Recorder, cluster, fetch, frame,
     frames::{greeting, grpc_head, head},
-    h2_server, one_cluster, over, patience, post,
+    h2_server, one_cluster, over, patience,
+    pipes::Pipes,
+    post,
 };
 
 /// A server that has read the request, says these bytes, and closes a little later.
@@ -86,6 +88,7 @@ async fn random_frames_never_hang_a_call_or_keep_it_in_flight() {
         state ^= state << 17;
         state.to_be_bytes()[3]
     };
+    let mut failed = 0;
     for round in 0..100 {
         let mut bytes = Vec::new();
         for _ in 0..random() % 12 {
@@ -98,11 +101,22 @@ async fn random_frames_never_hang_a_call_or_keep_it_in_flight() {
         if round % 2 == 0 {
             request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
         }
-        drop(patience(fetch(&mesh.client("users").unwrap(), request)).await);
+        let answer = patience(fetch(&mesh.client("users").unwrap(), request)).await;
+        match answer {
+            Ok(answer) => drop(answer),
+            Err(error) => {
+                failed += 1;
+                let known = [ErrorKind::Transport, ErrorKind::Timeout, ErrorKind::Refused];
+                let told = error.to_string();
+                assert!(known.contains(&error.kind()), "round {round}: {}", error.chain());
+                assert!(told.contains("users") && told.contains("check"), "round {round}: {told}");
+            }
+        }
         let told = mesh.describe().to_string();
         assert!(told.contains(" 0 in flight"), "round {round}: {told}");
         patience(mesh.shutdown(Duration::from_millis(200))).await;
     }
+    assert!(failed > 10, "{failed} of 100 have failed: the frames are no nonsense");
 }
 
 #[tokio::test]
@@ -133,9 +147,53 @@ async fn a_frozen_server_is_found_by_pings() {
     let mesh = one_cluster(cluster).build().unwrap();
     mesh.ready().await.unwrap();
     let mut events = Recorder::of(&mesh);
+    let began = tokio::time::Instant::now();
     let call = mesh.client("users").unwrap().send(over(Version::HTTP_2, post("/", "x")));
     patience(call).await.unwrap_err();
     events.until(|event| matches!(event, tower_mesh::Event::Disconnected { .. })).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(events.disconnects(), ["keepalive"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_default_a_frozen_server_is_asked_after_half_a_minute_and_found_ten_seconds_later() {
+    let pings = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&pings);
+    let pipes = Pipes::to(move |_, mut stream| {
+        let seen = Arc::clone(&seen);
+        async move {
+            drop(stream.write_all(&frame(4, 0, 0, &[])).await);
+            // The preface, then frames, of which none is answered.
+            let began = tokio::time::Instant::now();
+            stream.read_exact(&mut [0; 24]).await.unwrap();
+            let mut head = [0; 9];
+            while stream.read_exact(&mut head).await.is_ok() {
+                let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+                stream.read_exact(&mut vec![0; length]).await.unwrap();
+                // PING
+                if head[3] == 6 {
+                    seen.lock().unwrap().push(began.elapsed().as_secs());
+                }
+            }
+        }
+    });
+    // Nothing is set but what would end the call itself.
+    let mesh = one_cluster(cluster([Leaves::address(0)]))
+        .connect_layer(pipes)
+        .service("users", |s| s.timeout(Duration::from_secs(600)))
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let began = tokio::time::Instant::now();
+    let call = fetch(&mesh.client("users").unwrap(), over(Version::HTTP_2, post("/", "x")));
+    let error = call.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transport, "{error}");
+    assert!((39..=41).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(events.disconnects(), ["keepalive"]);
+    let pings = pings.lock().unwrap();
+    assert!(matches!(**pings, [29..=31]), "{pings:?}");
 }
 
 #[tokio::test]
@@ -215,9 +273,7 @@ async fn goaway(last: u32) -> (Error, usize) {
     })
     .await;
     let mesh = mesh(&server, Duration::from_secs(5));
-    let mut request = over(Version::HTTP_2, post("/", "x"));
-    // Declared, so that a copy of it is kept for what is safe.
-    request.extensions_mut().insert(Call::new().idempotent(false));
+    let request = over(Version::HTTP_2, post("/", "x"));
     let call = mesh.client("users").unwrap().send(request);
     let error = patience(call).await.unwrap_err();
     (error, calls.load(Ordering::SeqCst))

@@ -11,14 +11,17 @@ mod support;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tower_mesh::{Call, Client, Mesh};
 
-use support::{Leaves, SERVICE, fetch, leaf::ok, post, storm};
+use support::{
+    Leaves, Pipes, SERVICE, VERSIONS, cluster, fetch, leaf::ok, one_cluster, over, post, reply,
+    storm, within,
+};
 
 const CALLS: usize = 2000;
 
@@ -79,6 +82,62 @@ async fn deadlines_of_ours_leave_it_and_count_as_its_failures() {
     let failed: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
     assert!(failed.iter().all(tower_mesh::Error::is_timeout));
     assert!(failed.len() <= CALLS / 100, "{} of {CALLS} met the hung endpoint", failed.len());
+}
+
+/// The same endpoints behind the mesh's own connections.
+#[tokio::test(start_paused = true)]
+async fn over_connections_of_either_protocol_it_is_left_too() {
+    for version in VERSIONS {
+        for own_timeout in [true, false] {
+            let hung = Arc::new(AtomicBool::new(false));
+            let hits = Arc::new(AtomicUsize::new(0));
+            let (switch, counter) = (Arc::clone(&hung), Arc::clone(&hits));
+            let first = Leaves::address(0);
+            let pipes = Pipes::http(move |address, _| {
+                let is_first = address == first;
+                let hangs = is_first && hung.load(Ordering::SeqCst);
+                counter.fetch_add(is_first.into(), Ordering::SeqCst);
+                async move {
+                    if hangs {
+                        std::future::pending::<()>().await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    reply("hello")
+                }
+            });
+            let mesh = one_cluster(cluster((0..3).map(Leaves::address)))
+                .connect_layer(pipes)
+                .seed(7)
+                .build()
+                .unwrap();
+            let client = mesh.client("users").unwrap();
+            let call = || {
+                let (patience, request) =
+                    (Duration::from_millis(100), over(version, post("/", "x")));
+                let call = if own_timeout {
+                    fetch(&client, request)
+                } else {
+                    fetch(&client, within(patience, request))
+                };
+                async move {
+                    tokio::time::timeout(if own_timeout { patience } else { 2 * patience }, call)
+                        .await
+                        .is_ok_and(|answer| answer.is_ok())
+                }
+            };
+            let healthy = storm(8, CALLS, |_| call()).await;
+            assert!(healthy.iter().all(|answered| *answered), "{version:?}");
+            let share = hits.swap(0, Ordering::SeqCst);
+            assert!(share > CALLS / 5, "{version:?}: healthy, it takes its share: {share}");
+            switch.store(true, Ordering::SeqCst);
+            let answers = storm(8, CALLS, |_| call()).await;
+            let failed = answers.iter().filter(|answered| !**answered).count();
+            let hits = hits.load(Ordering::SeqCst);
+            assert_eq!(failed, hits, "{version:?}, the caller's own timeout: {own_timeout}");
+            let most = if own_timeout { CALLS / 50 } else { CALLS / 100 };
+            assert!((1..=most).contains(&hits), "{version:?}: {hits} of {CALLS} met it");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

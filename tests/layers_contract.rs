@@ -1,5 +1,5 @@
 //! The layers keep tower's contract: on mocks, and under tower's own concurrency limit.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     convert::Infallible,
@@ -16,13 +16,16 @@ use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 use tokio_test_shim::{assert_pending, assert_ready, spawn};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit as TowerLimit};
+#[cfg(feature = "rls")]
+use tower_mesh::resilience::{Descriptor, GlobalRateLimitLayer};
 use tower_mesh::{
     Body, BoxError, Call, Error, Refusal,
     config::{self, Criticality},
     resilience::{
         AdaptiveConcurrency, AdaptiveConcurrencyLayer, AdmissionControl, AdmissionControlLayer,
-        ConcurrencyLimit, ConcurrencyLimitLayer, Deadline, DeadlineLayer, FailFastLayer, Retry,
-        RetryLayer, Throttle, ThrottleLayer,
+        AuthorizeLayer, ConcurrencyLimit, ConcurrencyLimitLayer, Deadline, DeadlineLayer,
+        FailFastLayer, FaultLayer, HedgeLayer, RateLimitLayer, Retry, RetryLayer, Throttle,
+        ThrottleLayer,
     },
 };
 use tower_test::mock::{self, Handle};
@@ -172,6 +175,79 @@ async fn clones_under_a_limit_of_one_all_finish() {
     }
 }
 
+/// Twenty clones at once all finish, though the service of each has to be readied.
+async fn all_finish<S, B>(what: &str, service: S)
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone,
+    S::Error: Into<BoxError>,
+{
+    let calls = (0..20).map(|_| {
+        let service = service.clone();
+        // Its body is dropped at once, and with it what a layer keeps in it.
+        async move { service.oneshot(get()).await.map(|answer| answer.status()) }
+    });
+    let calls = futures_util::future::join_all(calls);
+    let answers = tokio::time::timeout(Duration::from_secs(60), calls).await;
+    for answer in answers.unwrap_or_else(|_| panic!("{what}: they wait for each other")) {
+        match answer.map_err(Into::into) {
+            Ok(status) => assert_eq!(status, 200, "{what}"),
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+}
+
+/// A layer around tower's limit of one, and between two of them. What it calls panics when it has
+/// not been readied.
+async fn under_towers_limit<L, S, B>(what: &str, layer: L)
+where
+    L: Layer<TowerLimit<Strict>, Service = S>,
+    S: Service<Request<Body>, Response = Response<B>> + Clone,
+    S::Error: Into<BoxError>,
+{
+    let strict = Strict::failing(0);
+    let calls = Arc::clone(&strict.calls);
+    all_finish(what, layer.layer(TowerLimit::new(strict.clone(), 1))).await;
+    all_finish(what, TowerLimit::new(layer.layer(TowerLimit::new(strict, 1)), 1)).await;
+    assert_eq!(calls.load(Ordering::Relaxed), 40, "{what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_layer_works_around_and_under_towers_limit_of_one() {
+    let second = Duration::from_secs(1);
+    under_towers_limit("deadline", DeadlineLayer::new(60 * second)).await;
+    under_towers_limit("retry", retries()).await;
+    let hedge = config::Hedge::after(second);
+    let hedge = HedgeLayer::new(&hedge, &config::Retry::standard()).unwrap();
+    under_towers_limit("hedge", hedge).await;
+    under_towers_limit("concurrency", ConcurrencyLimitLayer::new(100)).await;
+    let adaptive = config::AdaptiveConcurrency::default();
+    let adaptive = AdaptiveConcurrencyLayer::new(&adaptive).unwrap();
+    under_towers_limit("adaptive concurrency", adaptive).await;
+    let throttle = ThrottleLayer::new(&config::Throttle::default()).unwrap();
+    under_towers_limit("throttle", throttle).await;
+    let admission = AdmissionControlLayer::new(&config::AdmissionControl::default()).unwrap();
+    under_towers_limit("admission control", admission).await;
+    let bucket = config::TokenBucket::per_second(100);
+    under_towers_limit("rate limit", RateLimitLayer::new(&bucket).unwrap()).await;
+    let mut rules = config::Authorization::default();
+    rules.rules = vec![config::AuthorizationRule::allow("all")];
+    under_towers_limit("authorize", AuthorizeLayer::new("users", &rules).unwrap()).await;
+    let fault = config::Fault::delay(Duration::from_millis(10));
+    under_towers_limit("fault", FaultLayer::new(&fault).unwrap()).await;
+    under_towers_limit("fail fast", FailFastLayer::new(second)).await;
+    #[cfg(feature = "rls")]
+    {
+        let nobody = tower::service_fn(async |_: Request<Body>| {
+            Err::<Response<Body>, BoxError>("there is no such service".into())
+        });
+        let describe = |_: &Request<Body>| vec![Descriptor::new().entry("k", "v")];
+        let shared = GlobalRateLimitLayer::new(nobody, "shop", describe);
+        under_towers_limit("global rate limit", shared).await;
+    }
+    // What is tried again is readied again.
+    all_finish("retry", retries().layer(TowerLimit::new(Strict::failing(2), 1))).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_retry_waits_until_the_service_is_ready_again() {
     let (mock, mut server): (Mock, Server) = mock::pair();
@@ -316,6 +392,29 @@ async fn a_deadline_ends_the_call_and_names_its_bound() {
     assert!((250..260).contains(&started.elapsed().as_millis()));
     assert!(mesh_error(&error).is_timeout());
     assert!(error.to_string().contains("250.0ms were allowed"), "{error}");
+    drop(hung);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_covers_the_call_and_not_the_wait_for_readiness() {
+    let (mock, mut server): (Mock, Server) = mock::pair();
+    server.allow(0);
+    let service = DeadlineLayer::new(Duration::from_millis(250)).layer(mock);
+    let mut call = spawn(service.oneshot(get()));
+    assert_pending!(call.poll());
+    // Four times what the call may take: it has not begun.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_pending!(call.poll());
+    server.allow(1);
+    let started = Instant::now();
+    assert_pending!(call.poll());
+    let (_, hung) = server.next_request().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(240)).await;
+    assert_pending!(call.poll());
+    tokio::time::sleep(Duration::from_millis(11)).await;
+    let error = assert_ready!(call.poll()).unwrap_err();
+    assert!(mesh_error(&error).is_timeout(), "{error}");
+    assert_eq!(started.elapsed().as_millis(), 251);
     drop(hung);
 }
 

@@ -19,19 +19,40 @@ use http_body_util::{BodyExt, StreamBody};
 use tower_mesh::{Body, Call, Mesh, Phase};
 
 use support::{
-    BoxError, GreeterClient, GreeterServer, HelloReply, HelloRequest, Leaves, SERVICE, get,
-    greeters::counting,
+    BoxError, GreeterClient, GreeterServer, HelloReply, HelloRequest, Leaves, Pipes, Recorder,
+    SERVICE, VERSIONS, cluster, get, greeters::counting, one_cluster, over, server::body,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Answers at once with a body of so many frames, one every ten seconds.
-fn streaming(frames: u32) -> Response<Body> {
-    let frames = stream::iter(0..frames).then(|n| async move {
+/// One frame every ten seconds.
+fn frames(count: u32) -> impl http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static {
+    let frames = stream::iter(0..count).then(|n| async move {
         tokio::time::sleep(10 * SECOND).await;
         Ok::<_, BoxError>(Frame::data(Bytes::from(format!("{n},"))))
     });
-    Response::new(Body::new(StreamBody::new(Box::pin(frames))))
+    StreamBody::new(Box::pin(frames))
+}
+
+/// Answers at once with a body of so many frames, one every ten seconds.
+fn streaming(frames: u32) -> Response<Body> {
+    let frames = self::frames(frames);
+    Response::new(Body::new(Box::pin(frames)))
+}
+
+/// A mesh of real connections in memory, whose every time is far below ten minutes: those of the
+/// calls, and those of the connections, which ping, grow old, and are closed when they are idle.
+fn connected(pipes: &Pipes) -> Mesh {
+    let mut cluster = cluster([Leaves::address(0)]);
+    cluster.transport.idle_timeout = Some(5 * SECOND);
+    cluster.transport.max_age = Some(60 * SECOND);
+    cluster.transport.http2_ping_interval = Some(3 * SECOND);
+    cluster.transport.http2_ping_timeout = Some(2 * SECOND);
+    one_cluster(cluster)
+        .connect_layer(pipes.clone())
+        .service("users", |s| s.timeout(SECOND).attempt_timeout(SECOND).idle_timeout(15 * SECOND))
+        .build()
+        .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,6 +148,48 @@ async fn a_grpc_stream_of_ten_minutes_comes_to_its_end() {
         count += 1;
     }
     assert_eq!(count, 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_a_connection_a_stream_of_ten_minutes_outlives_all_its_times() {
+    for version in VERSIONS {
+        let pipes = Pipes::http(|_, _| async { Response::new(body(frames(60))) });
+        let mesh = connected(&pipes);
+        mesh.ready().await.unwrap();
+        let mut events = Recorder::of(&mesh);
+        let client = mesh.client("users").unwrap();
+        let start = tokio::time::Instant::now();
+        let answer = client.send(over(version, get("/"))).await.unwrap();
+        tokio::time::sleep(300 * SECOND).await;
+        assert_eq!(events.disconnects(), Vec::<&str>::new(), "{version:?}");
+        let text = answer.into_body().text().await.unwrap();
+        assert!(text.ends_with(",58,59,"), "{version:?}: {text}");
+        assert!(start.elapsed() >= 600 * SECOND);
+        // What was kept for the stream alone goes with it.
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(events.disconnects(), ["age"], "{version:?}");
+        assert_eq!(pipes.connections(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_a_connection_a_grpc_stream_of_ten_minutes_comes_to_its_end() {
+    let pipes = Pipes::grpc(|_| {
+        counting(|| {
+            Box::pin(stream::iter(0..60).then(|n: u32| async move {
+                tokio::time::sleep(10 * SECOND).await;
+                Ok(HelloReply { message: n.to_string() })
+            }))
+        })
+    });
+    let mesh = connected(&pipes);
+    let mut client = GreeterClient::new(mesh.client("users").unwrap());
+    let mut replies = client.count(HelloRequest::default()).await.unwrap().into_inner();
+    let mut count = 0;
+    while replies.message().await.unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!((count, pipes.connections()), (60, 1));
 }
 
 #[tokio::test(start_paused = true)]

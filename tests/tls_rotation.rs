@@ -19,10 +19,10 @@ use std::{
     time::Duration,
 };
 
+use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tower_mesh::{
     Client, DisconnectReason, Event, Mesh, MeshBuilder,
-    config::Protocol,
     security::{KeyPair, Trust},
 };
 
@@ -31,6 +31,8 @@ use support::{
 };
 
 const POLL: Duration = Duration::from_millis(100);
+/// The first of January, as seconds since 1970.
+const UNTIL_2060: f64 = 2_840_140_800.0;
 
 /// Callers that go on until they are stopped.
 struct Load {
@@ -128,29 +130,74 @@ async fn applied(events: &mut Recorder, begins: &str) {
     events.until(begun).await;
 }
 
+/// Waits until the certificate that ends with this year is in force: the pair that was read first
+/// may be reported as late as the mesh is used.
+async fn in_force(mesh: &Mesh, until: f64) {
+    let family = |name| mesh.metrics().family(name).unwrap().clone();
+    let not_after = || family("mesh.client.certificate.not_after").samples[0].value().as_f64();
+    patience(async {
+        while (not_after() - until).abs() > 1.0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// Waits until the server has taken a connection of this number or a later one.
+async fn met_again(server: &TlsServer, number: usize) {
+    let met = || server.met().iter().any(|met| met.number >= number);
+    patience(async {
+        while !met() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// What clients have shown in connections from this number on.
+fn shown(server: &TlsServer, from: usize) -> Vec<CertificateDer<'static>> {
+    let met = server.met().into_iter().filter(|met| met.number >= from);
+    met.map(|met| met.shown.unwrap()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_own_certificate_and_key_are_rotated_under_load() {
     for kind in KINDS {
         let ca = Ca::new("ca");
-        let (one, two) =
-            (serve(kind, tls(kind, &ca, &ca)).await, serve(kind, tls(kind, &ca, &ca)).await);
-        let dir = folder(&[&ca], &ca.issue(&["caller"]));
-        let mesh = mesh_of(dir.path(), &[&one, &two]).build().unwrap();
+        let servers =
+            [serve(kind, tls(kind, &ca, &ca)).await, serve(kind, tls(kind, &ca, &ca)).await];
+        let [one, two] = &servers;
+        let old = ca.issue_between(&["caller"], 2020, 2050);
+        let new = ca.issue_between(&["caller"], 2020, 2060);
+        let dir = folder(&[&ca], &old);
+        let mesh = mesh_of(dir.path(), &[one, two]).build().unwrap();
         mesh.ready().await.unwrap();
-        let mut events = Recorder::of(&mesh);
         let load = Load::start(&mesh.client("users").unwrap(), matches!(kind, Kind::Grpc));
         tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut events = Recorder::of(&mesh);
         let before = one.connections() + two.connections();
         // The same name: it is the same identity, renewed.
-        ca.issue(&["caller"]).write(dir.path());
+        new.write(dir.path());
+        in_force(&mesh, UNTIL_2060).await;
         applied(&mut events, "identity ").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        load.end().await;
         if matches!(kind, Kind::Http2 | Kind::Grpc) {
             let after = one.connections() + two.connections();
             assert_eq!(before, after, "{kind:?}: what was vouched for lives on");
         }
         assert_eq!(events.disconnects(), Vec::<&str>::new(), "{kind:?}");
+        // Whoever connects from here on shows the new one, and nobody the old one.
+        for server in &servers {
+            let renewed = server.connections();
+            assert!(shown(server, 0).contains(&old.chain[0]), "{kind:?}");
+            server.drain();
+            met_again(server, renewed).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let shown = shown(server, renewed);
+            let old = shown.iter().filter(|shown| **shown != new.chain[0]).count();
+            assert_eq!(old, 0, "{kind:?}: of {}", shown.len());
+        }
+        load.end().await;
     }
 }
 
@@ -182,15 +229,15 @@ async fn another_own_name_makes_new_connections_without_a_failed_call() {
 async fn the_ca_is_rotated_under_load_in_four_steps() {
     for kind in KINDS {
         let (old, new) = (Ca::new("old"), Ca::new("new"));
-        let both = |server_ca: &Ca| {
-            // The servers trust callers of both, all the time.
-            tls(kind, server_ca, &old).and_clients_of(&new)
-        };
+        // The servers trust callers of both at first.
+        let both = |server_ca: &Ca| tls(kind, server_ca, &old).and_clients_of(&new);
         let (one, two) = (serve(kind, both(&old)).await, serve(kind, both(&old)).await);
         let dir = folder(&[&old], &old.issue(&["caller"]));
         let mesh = mesh_of(dir.path(), &[&one, &two]).build().unwrap();
         mesh.ready().await.unwrap();
         let load = Load::start(&mesh.client("users").unwrap(), matches!(kind, Kind::Grpc));
+        met_again(&one, 0).await;
+        met_again(&two, 0).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         // 1. Both roots are trusted.
         let mut events = Recorder::of(&mesh);
@@ -201,12 +248,18 @@ async fn the_ca_is_rotated_under_load_in_four_steps() {
         two.rotate(&both(&new));
         // 3. So does the mesh.
         let mut events = Recorder::of(&mesh);
-        new.issue(&["caller"]).write(dir.path());
+        let own = new.issue_between(&["caller"], 2020, 2060);
+        own.write(dir.path());
+        in_force(&mesh, UNTIL_2060).await;
         applied(&mut events, "identity ").await;
         assert!(!events.disconnects().contains(&"root removed"));
+        // Now the servers can do without callers of the old one.
+        let renewed = [&one, &two].map(|server| {
+            server.rotate(&tls(kind, &new, &new));
+            (server, server.connections())
+        });
         // 4. The old root goes, and with it the connections that it has vouched for.
         let mut events = Recorder::of(&mesh);
-        let old_ones = [one.connections(), two.connections()];
         write_roots(dir.path(), &[&new]);
         applied(&mut events, "trust ").await;
         events
@@ -218,29 +271,45 @@ async fn the_ca_is_rotated_under_load_in_four_steps() {
         let from = [one.requests(), two.requests()];
         tokio::time::sleep(Duration::from_millis(200)).await;
         load.end().await;
-        for (server, (old, from)) in [&one, &two].into_iter().zip(old_ones.into_iter().zip(from)) {
-            let served = server.served();
-            assert!(served[from..].iter().all(|number| *number >= old), "{kind:?}");
+        for (server, from) in [&one, &two].into_iter().zip(from) {
+            // The old root has vouched for those that were made before the server rotated.
+            let met = server.met();
+            let is_old =
+                |number: &usize| met.iter().any(|met| met.number == *number && met.rotation == 0);
+            let late = &server.served()[from..];
+            assert!(!late.is_empty() && !late.iter().any(is_old), "{kind:?}");
             assert!(server.in_clear().is_empty());
+        }
+        for (server, renewed) in renewed {
+            let shown = shown(server, renewed);
+            assert!(!shown.is_empty() && shown.iter().all(|shown| *shown == own.chain[0]));
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_rotate_their_certificate_lose_no_call() {
-    let ca = Ca::new("ca");
-    let server = serve(Kind::Http1, tls(Kind::Http1, &ca, &ca)).await;
-    let dir = folder(&[&ca], &ca.issue(&["caller"]));
-    let mesh = mesh_of(dir.path(), &[&server])
-        .service("users", |s| s.protocol(Protocol::Http1))
-        .build()
-        .unwrap();
-    let load = Load::start(&mesh.client("users").unwrap(), false);
-    for _ in 0..5 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        server.rotate(&tls(Kind::Http1, &ca, &ca));
+    for kind in KINDS {
+        let ca = Ca::new("ca");
+        let server = serve(kind, tls(kind, &ca, &ca)).await;
+        let dir = folder(&[&ca], &ca.issue(&["caller"]));
+        let mesh = mesh_of(dir.path(), &[&server]).build().unwrap();
+        let load = Load::start(&mesh.client("users").unwrap(), matches!(kind, Kind::Grpc));
+        met_again(&server, 0).await;
+        for rotation in 1..=5 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            server.rotate(&tls(kind, &ca, &ca));
+            // Who is connected goes on with what the old one has vouched for, unless it is ended.
+            let connected = server.connections();
+            server.drain();
+            met_again(&server, connected).await;
+            let met = server.met().into_iter().filter(|met| met.number >= connected);
+            let seen = met.map(|met| met.rotation).collect::<Vec<_>>();
+            assert!(seen.iter().all(|seen| *seen == rotation), "{kind:?}: {seen:?}");
+        }
+        load.end().await;
+        assert!(server.connections() > 5, "{kind:?}");
     }
-    load.end().await;
 }
 
 #[tokio::test]
@@ -277,7 +346,7 @@ async fn metrics_tell_when_the_own_certificate_expires() {
     let mut events = Recorder::of(&mesh);
     ca.issue_between(&["caller"], 2020, 2060).write(dir.path());
     applied(&mut events, "identity ").await;
-    assert_eq!(expiry(&mesh), [2_840_140_800.0]);
+    assert_eq!(expiry(&mesh), [UNTIL_2060]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

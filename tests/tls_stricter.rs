@@ -26,23 +26,30 @@ use tower_mesh::{
     security::{KeyPair, Trust},
 };
 
-use support::{Ca, Server, Tls, TlsServer, VERSIONS, fetch, get, over, patience, published, swap};
+use http::HeaderValue;
+use support::{Ca, LATE, Tls, TlsServer, VERSIONS, fetch, get, over, patience, published, swap};
 
 /// Callers that go on until they are stopped.
 struct Load {
     stop: Arc<AtomicBool>,
+    /// Calls that begin from now on say that they are late.
+    late: Arc<AtomicBool>,
     callers: Vec<tokio::task::JoinHandle<Result<usize, String>>>,
 }
 
 impl Load {
     fn start(client: &Client) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let late = Arc::new(AtomicBool::new(false));
         let callers = (0..8).map(|number| {
-            let (client, stop) = (client.clone(), Arc::clone(&stop));
+            let (client, stop, late) = (client.clone(), Arc::clone(&stop), Arc::clone(&late));
             tokio::spawn(async move {
                 let mut calls = 0;
                 while !stop.load(Ordering::SeqCst) {
-                    let request = over(VERSIONS[number % 2], get("/"));
+                    let mut request = over(VERSIONS[number % 2], get("/"));
+                    if late.load(Ordering::SeqCst) {
+                        request.headers_mut().insert(LATE, HeaderValue::from_static("yes"));
+                    }
                     let answer = fetch(&client, request).await.map_err(|error| error.chain())?;
                     assert!(answer.status().is_success());
                     calls += 1;
@@ -50,12 +57,17 @@ impl Load {
                 Ok(calls)
             })
         });
-        Self { callers: callers.collect(), stop }
+        Self { callers: callers.collect(), stop, late }
     }
 
     /// Lets them call for a while.
     async fn run(&self) {
         tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+
+    /// The policy is stricter now: no call that begins from here on may use what was before.
+    fn is_late(&self) {
+        self.late.store(true, Ordering::SeqCst);
     }
 
     /// Ends them; no call has failed.
@@ -68,17 +80,12 @@ impl Load {
     }
 }
 
-/// Waits until no call is under way that began before, and says how many requests there were.
-async fn settled(server: &TlsServer) -> usize {
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    server.requests()
-}
-
-/// Nothing came over the first so many connections from the `from`th request on.
-fn unused(server: &TlsServer, connections: usize, from: usize) {
-    let late = server.served();
-    let late: Vec<_> = late[from..].iter().filter(|number| **number < connections).collect();
-    assert!(late.is_empty(), "old connections took {} requests: {late:?}", late.len());
+/// No late call came over one of the first so many connections; some came over others.
+fn unused(server: &TlsServer, connections: usize) {
+    let late = server.late();
+    let old = late.iter().filter(|number| **number < connections).count();
+    assert_eq!(old, 0, "of {} calls so many came over old connections", late.len());
+    assert!(!late.is_empty() && server.connections() > connections, "there are new ones");
     assert!(server.in_clear().is_empty());
 }
 
@@ -107,11 +114,10 @@ async fn changed(before: ClusterSecurity, after: ClusterSecurity) -> TlsServer {
     load.run().await;
     let old = server.connections();
     publish.cluster("users", secured(&server, after)).unwrap();
-    let requests = settled(&server).await;
+    load.is_late();
     load.run().await;
     load.end().await;
-    unused(&server, old, requests);
-    assert!(server.connections() > old, "there are new ones");
+    unused(&server, old);
     server
 }
 
@@ -169,10 +175,10 @@ async fn one_endpoint_that_is_to_prove_more() {
     endpoint.security = Some(Security::Tls(Box::new(tls)));
     let old = server.connections();
     publish.endpoints("users", [endpoint]).unwrap();
-    let requests = settled(&server).await;
+    load.is_late();
     load.run().await;
     load.end().await;
-    unused(&server, old, requests);
+    unused(&server, old);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,25 +201,24 @@ async fn one_endpoint_that_is_to_be_shown_who_calls() {
     endpoint.security = Some(Security::Tls(Box::new(tls)));
     let old = server.connections();
     publish.endpoints("users", [endpoint]).unwrap();
-    let requests = settled(&server).await;
+    load.is_late();
     load.run().await;
     load.end().await;
-    unused(&server, old, requests);
-    assert!(server.connections() > old, "there are new ones");
+    unused(&server, old);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_plaintext_to_mutual_tls_by_the_mesh_file() {
     let ca = Ca::new("ca");
-    let plain = Server::named("plain").await;
-    let server = Tls::new(ca.issue(&["users"])).clients_of(&ca).start().await;
+    // One server at one address: whoever comes without a handshake is served in clear.
+    let server = Tls::new(ca.issue(&["users"])).clients_of(&ca).or_plain().start().await;
     let dir = tempfile::tempdir().unwrap();
     swap(&dir.path().join("ca.crt"), ca.pem());
     ca.issue(&["caller"]).write(dir.path());
     let path = dir.path().join("mesh.yaml");
     swap(
         &path,
-        &format!("clusters: {{users: {{endpoints: [{{address: \"{}\"}}]}}}}\n", plain.address()),
+        &format!("clusters: {{users: {{endpoints: [{{address: \"{}\"}}]}}}}\n", server.address()),
     );
     let mesh = Mesh::builder().config_file(&path).build().unwrap();
     mesh.ready().await.unwrap();
@@ -233,12 +238,15 @@ async fn from_plaintext_to_mutual_tls_by_the_mesh_file() {
             matches!(event, tower_mesh::Event::ConfigApplied { part, .. } if &**part == "cluster users")
         })
         .await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let before = plain.requests();
+    load.is_late();
     load.run().await;
     load.end().await;
-    assert_eq!(plain.requests(), before, "nothing in clear any more");
-    assert!(server.requests() > 0);
-    assert!(server.met().iter().all(|met| met.certificates == 1));
+    let met = server.met();
+    assert!(met.iter().all(|met| met.certificates == 1));
+    let late = server.late();
+    let secured = |number: &usize| met.iter().any(|met| met.number == *number);
+    assert!(late.iter().all(secured), "nothing in clear any more");
+    let first = server.served()[0];
+    assert!(!late.is_empty() && !secured(&first), "it was served in clear before");
     assert!(server.in_clear().is_empty());
 }

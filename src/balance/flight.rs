@@ -325,6 +325,10 @@ impl<X: Upstream> Watcher for Endpoint<X> {
     #[inline]
     fn heard(&self, headers: &HeaderMap) {
         Self::heard(self, headers);
+        #[cfg(feature = "xds")]
+        if let Some(live) = self.live() {
+            live.extra.overheard(headers);
+        }
     }
 }
 

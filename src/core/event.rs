@@ -302,6 +302,24 @@ pub enum Event {
         /// Field, value and allowed range.
         reason: Arc<str>,
     },
+    /// A source says something of a part of the configuration that is no failure: what of it the mesh
+    /// does not do, or does otherwise.
+    #[non_exhaustive]
+    ConfigNoted {
+        /// The part: `CDS resource users`, `security of cluster users`.
+        part: Arc<str>,
+        /// Fields and what becomes of them.
+        note: Arc<str>,
+    },
+    /// Something of a part of the configuration that is in force does nothing: a route that no request
+    /// comes to, for one before it takes all of them.
+    #[non_exhaustive]
+    ConfigDoubted {
+        /// The part: `service greeter.prod`.
+        part: Arc<str>,
+        /// What does nothing, and why.
+        reason: Arc<str>,
+    },
     /// A body or connection failed after the response head.
     #[non_exhaustive]
     BodyFailed {

@@ -99,8 +99,11 @@ impl Upstream for Node {
                 Some(stage(Next::new(Transport { name, pool, protocol })))
             }
         };
+        let meter = cx.meter.endpoint(&name);
+        #[cfg(feature = "xds")]
+        meter.moved(super::loads::at(spec));
         Self {
-            meter: cx.meter.endpoint(&name),
+            meter,
             name,
             peer: Peer::of_endpoint(spec.address()),
             protocol,
@@ -147,7 +150,17 @@ impl Upstream for Node {
         self.meter.returned(reason);
     }
 
+    #[cfg(feature = "xds")]
+    #[inline]
+    fn overheard(&self, headers: &http::HeaderMap) {
+        if let Some(tally) = self.meter.tally() {
+            super::loads::overheard(tally, headers);
+        }
+    }
+
     fn respecified(&self, spec: &Spec) {
+        #[cfg(feature = "xds")]
+        self.meter.moved(super::loads::at(spec));
         self.pool.set_more_addresses(spec.more_addresses().into());
     }
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Mesh, UnknownNames};
+use super::Mesh;
 use crate::{
     Body,
     config::{self, Address},
@@ -111,7 +111,7 @@ async fn budgets_that_no_route_uses_are_forgotten() {
 
 #[cfg(feature = "dns")]
 fn dns() -> Mesh {
-    Mesh::builder().unknown_names(UnknownNames::Dns).build().unwrap()
+    Mesh::builder().unknown_names(super::UnknownNames::Dns).build().unwrap()
 }
 
 #[cfg(feature = "dns")]

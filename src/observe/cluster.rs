@@ -48,12 +48,19 @@ pub(crate) struct ClusterMeter {
 struct Members {
     here: HashMap<usize, Arc<Cells>>,
     gone: BTreeMap<Key, Counts>,
+    #[cfg(feature = "xds")]
+    loads: super::loads::Loads,
 }
 
 /// The cells of one endpoint: no other endpoint's attempts write them.
-struct Cells {
-    name: Arc<str>,
-    durations: Durations,
+pub(super) struct Cells {
+    pub(super) name: Arc<str>,
+    pub(super) durations: Durations,
+    /// What is counted for a control plane, once one has asked.
+    #[cfg(feature = "xds")]
+    pub(super) tally: std::sync::OnceLock<Box<super::tally::Tally>>,
+    #[cfg(feature = "xds")]
+    pub(super) at: Mutex<crate::core::At>,
 }
 
 /// An endpoint, from its first pick until nothing holds it any more: what it has counted is its
@@ -144,8 +151,19 @@ impl ClusterMeter {
 
     /// An endpoint is picked for the first time.
     pub(crate) fn endpoint(self: &Arc<Self>, name: &Arc<str>) -> EndpointMeter {
-        let cells = Arc::new(Cells { name: Arc::clone(name), durations: Durations::default() });
-        self.members().here.insert(key_of(&cells), Arc::clone(&cells));
+        let cells = Arc::new(Cells {
+            name: Arc::clone(name),
+            durations: Durations::default(),
+            #[cfg(feature = "xds")]
+            tally: std::sync::OnceLock::new(),
+            #[cfg(feature = "xds")]
+            at: Mutex::default(),
+        });
+        let mut members = self.members();
+        #[cfg(feature = "xds")]
+        members.loads.joined(&cells);
+        members.here.insert(key_of(&cells), Arc::clone(&cells));
+        drop(members);
         EndpointMeter { cells, cluster: Arc::clone(self) }
     }
 
@@ -373,6 +391,34 @@ impl ClusterMeter {
     }
 }
 
+// === impl ClusterMeter: for control planes ===
+
+#[cfg(feature = "xds")]
+impl ClusterMeter {
+    /// Counts for a control plane from now on, of every endpoint that there is and will be.
+    pub(crate) fn begin_loads(&self, metrics: Arc<Vec<String>>) {
+        let Members { here, loads, .. } = &mut *self.members();
+        loads.begin(metrics, here.values());
+    }
+
+    /// No control plane asks any more.
+    pub(crate) fn end_loads(&self) {
+        let Members { here, loads, .. } = &mut *self.members();
+        loads.end(here.values());
+    }
+
+    /// What is new since they were last taken, of those that are here and of those that are gone.
+    pub(crate) fn take_loads(&self) -> Vec<crate::core::EndpointLoad> {
+        let Members { here, loads, .. } = &mut *self.members();
+        loads.take(here.values())
+    }
+
+    /// How many attempts were refused for this reason.
+    pub(crate) fn count_of(&self, why: Refusal) -> u64 {
+        self.refused[why.index()].load(Relaxed)
+    }
+}
+
 fn key_of(cells: &Arc<Cells>) -> usize {
     Arc::as_ptr(cells).addr()
 }
@@ -383,6 +429,10 @@ impl EndpointMeter {
     /// An attempt is on its way.
     #[inline]
     pub(crate) fn attempt_started(&self, (service, call): (&Arc<str>, u64), number: u32) {
+        #[cfg(feature = "xds")]
+        if let Some(tally) = self.cells.tally.get() {
+            tally.issued();
+        }
         self.cluster.hub.events.emit(|| Event::AttemptStarted {
             service: Arc::clone(service),
             call,
@@ -457,6 +507,20 @@ impl EndpointMeter {
     }
 }
 
+#[cfg(feature = "xds")]
+impl EndpointMeter {
+    /// It is there from now on, as its source says.
+    pub(crate) fn moved(&self, at: crate::core::At) {
+        *self.cells.at.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// What is counted for a control plane, if one has asked.
+    #[inline]
+    pub(crate) fn tally(&self) -> Option<&super::tally::Tally> {
+        self.cells.tally.get().map(|tally| &**tally)
+    }
+}
+
 impl Drop for EndpointMeter {
     fn drop(&mut self) {
         let mut members = self.cluster.members();
@@ -465,6 +529,8 @@ impl Drop for EndpointMeter {
         for (key, counts) in self.cells.durations.read() {
             *members.gone.entry(key).or_default() += counts;
         }
+        #[cfg(feature = "xds")]
+        members.loads.left(&self.cells);
     }
 }
 

@@ -84,6 +84,11 @@ pub(crate) enum Metric {
     ConfigBad,
     CertificateExpiry,
     EventsMissed,
+    PlaneConnected,
+    PlaneFailures,
+    PlaneAccepted,
+    PlaneRefused,
+    PlaneResources,
 }
 
 /// How a metric is told.
@@ -96,7 +101,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 43] = [
+    pub(crate) const ALL: [Self; 48] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -140,6 +145,11 @@ impl Metric {
         Self::ConfigBad,
         Self::CertificateExpiry,
         Self::EventsMissed,
+        Self::PlaneConnected,
+        Self::PlaneFailures,
+        Self::PlaneAccepted,
+        Self::PlaneRefused,
+        Self::PlaneResources,
     ];
 
     #[expect(clippy::too_many_lines, reason = "a table")]
@@ -400,6 +410,36 @@ impl Metric {
                 Counter,
                 "{event}",
                 "Events that listeners were too slow to see",
+            ),
+            Self::PlaneConnected => (
+                "mesh.xds.connected",
+                Gauge,
+                "1",
+                "Whether there is a stream to a control plane that it has answered on",
+            ),
+            Self::PlaneFailures => (
+                "mesh.xds.server.failures",
+                Counter,
+                "{failure}",
+                "Streams to a control plane that ended before it had answered",
+            ),
+            Self::PlaneAccepted => (
+                "mesh.xds.updates.accepted",
+                Counter,
+                "{resource}",
+                "Resources of a control plane that were accepted",
+            ),
+            Self::PlaneRefused => (
+                "mesh.xds.updates.refused",
+                Counter,
+                "{resource}",
+                "Resources of a control plane that were refused",
+            ),
+            Self::PlaneResources => (
+                "mesh.xds.resources",
+                UpDownCounter,
+                "{resource}",
+                "Resources that are asked for, by how they stand",
             ),
         };
         Family { name, kind, unit, help }

@@ -16,6 +16,7 @@ pub(crate) mod frames;
 pub(crate) mod greeter;
 pub(crate) mod greeters;
 pub(crate) mod leaf;
+pub(crate) mod pipes;
 pub(crate) mod protected;
 pub(crate) mod raw;
 #[cfg(feature = "dns")]
@@ -34,6 +35,7 @@ pub(crate) use self::{
     greeter::{GreeterClient, GreeterServer, HelloReply, HelloRequest},
     greeters::{FnGreeter, hello},
     leaf::{Leaves, SERVICE},
+    pipes::Pipes,
     raw::RawServer,
     server::{Reply, Server, dead_address, reply, status},
     source::{cluster, one_cluster, published},
@@ -41,7 +43,7 @@ pub(crate) use self::{
 #[cfg(feature = "tls-aws-lc-rs")]
 pub(crate) use self::{
     certificates::{Ca, Issued, swap},
-    tls_server::{Tls, TlsServer},
+    tls_server::{LATE, Tls, TlsServer},
 };
 
 /// The erased error of the tests.

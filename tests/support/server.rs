@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -63,6 +64,22 @@ pub(crate) fn dead_address() -> (Address, TcpSocket) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     (socket.local_addr().unwrap().into(), socket)
+}
+
+/// A listener at this address whose queue is full: connection attempts to it are not answered.
+pub(crate) async fn full(address: SocketAddr) -> (SocketAddr, impl Sized + Send) {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.unwrap();
+    socket.bind(address).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    let connect = || tokio::net::TcpStream::connect(address);
+    while let Ok(made) = tokio::time::timeout(Duration::from_millis(50), connect()).await {
+        waiting.push(made.unwrap());
+        assert!(waiting.len() < 100, "the queue is not bounded here");
+    }
+    (address, (listener, waiting))
 }
 
 /// A server, whose drop kills it.

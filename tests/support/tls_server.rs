@@ -13,7 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::Request;
+use http::{HeaderValue, Request, header::CONNECTION};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -22,6 +22,7 @@ use hyper_util::{
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
+    pki_types::CertificateDer,
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
@@ -46,20 +47,27 @@ type Handler =
 /// Who a server is, whom it asks for a certificate, what it speaks.
 pub(crate) struct Tls {
     certificate: Issued,
-    clients: Option<Vec<rustls::pki_types::CertificateDer<'static>>>,
+    clients: Option<Vec<CertificateDer<'static>>>,
     alpn: Vec<Vec<u8>>,
+    or_plain: bool,
     name: &'static str,
 }
 
 /// What a connection was made with.
 #[derive(Clone, Debug)]
 pub(crate) struct Met {
+    /// The number of the connection, from 0.
+    pub(crate) number: usize,
+    /// How often the server's certificate had been rotated.
+    pub(crate) rotation: usize,
     /// The name that was asked for.
     pub(crate) sni: Option<String>,
     /// What was agreed on.
     pub(crate) alpn: Option<String>,
     /// How many certificates the client has shown.
     pub(crate) certificates: usize,
+    /// The first of them: the client's own.
+    pub(crate) shown: Option<CertificateDer<'static>>,
     /// Whether a session was resumed.
     pub(crate) resumed: bool,
 }
@@ -78,11 +86,19 @@ struct Shared {
     connections: AtomicUsize,
     /// The number of the connection of each request.
     served: Mutex<Vec<usize>>,
+    /// The same of those that carry [`LATE`].
+    late: Mutex<Vec<usize>>,
     met: Mutex<Vec<Met>>,
     /// The first bytes of each connection, and whatever was no TLS record.
     strays: Mutex<Vec<Vec<u8>>>,
-    acceptor: Mutex<Option<TlsAcceptor>>,
+    acceptor: Mutex<Option<(usize, TlsAcceptor)>>,
+    or_plain: bool,
+    /// Ends the connections that there are, whenever it changes.
+    drains: watch::Sender<()>,
 }
+
+/// The header of requests whose connections [`TlsServer::late`] tells.
+pub(crate) const LATE: &str = "x-late";
 
 // === impl Tls ===
 
@@ -90,7 +106,7 @@ impl Tls {
     /// A server of this certificate that speaks HTTP/2 and HTTP/1.1.
     pub(crate) fn new(certificate: Issued) -> Self {
         let alpn = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Self { certificate, clients: None, alpn, name: "hello" }
+        Self { certificate, clients: None, alpn, or_plain: false, name: "hello" }
     }
 
     /// Speaks these protocols; none at all leaves out ALPN.
@@ -108,6 +124,12 @@ impl Tls {
     /// Wants one of this authority, or of those named before.
     pub(crate) fn and_clients_of(mut self, ca: &Ca) -> Self {
         self.clients.get_or_insert_default().push(ca.der());
+        self
+    }
+
+    /// Serves connections that do not begin with a handshake, too.
+    pub(crate) fn or_plain(mut self) -> Self {
+        self.or_plain = true;
         self
     }
 
@@ -181,8 +203,8 @@ impl Tls {
     {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
-        *shared.acceptor.lock().unwrap() = Some(self.acceptor());
+        let shared = Arc::new(Shared { or_plain: self.or_plain, ..Shared::default() });
+        *shared.acceptor.lock().unwrap() = Some((0, self.acceptor()));
         let handler: Arc<Handler> = Arc::new(move |request| Box::pin(handler(request)));
         let stop = watch::Sender::new(false);
         let accept = accept(listener, handler, Arc::clone(&shared), stop.subscribe());
@@ -232,6 +254,11 @@ impl TlsServer {
         self.shared.served.lock().unwrap().clone()
     }
 
+    /// The same of the requests that carry [`LATE`].
+    pub(crate) fn late(&self) -> Vec<usize> {
+        self.shared.late.lock().unwrap().clone()
+    }
+
     /// Bytes that were no record of TLS.
     pub(crate) fn in_clear(&self) -> Vec<Vec<u8>> {
         self.shared.strays.lock().unwrap().clone()
@@ -239,7 +266,15 @@ impl TlsServer {
 
     /// Takes another certificate for further connections.
     pub(crate) fn rotate(&self, tls: &Tls) {
-        *self.shared.acceptor.lock().unwrap() = Some(tls.acceptor());
+        let mut acceptor = self.shared.acceptor.lock().unwrap();
+        let rotation = acceptor.as_ref().map_or(0, |(rotation, _)| rotation + 1);
+        *acceptor = Some((rotation, tls.acceptor()));
+    }
+
+    /// Ends the connections that there are as the protocol has it, so that no call is lost: by
+    /// GOAWAY, or with their next answer. New ones are accepted.
+    pub(crate) fn drain(&self) {
+        self.shared.drains.send_replace(());
     }
 
     /// Refuses new connections and ends the others when their requests are answered.
@@ -272,41 +307,81 @@ async fn accept(
             Some(_) = tasks.join_next() => continue,
         };
         stream.set_nodelay(true).unwrap();
+        let drains = shared.drains.subscribe();
         let number = shared.connections.fetch_add(1, Ordering::SeqCst);
         let (handler, shared) = (Arc::clone(&handler), Arc::clone(&shared));
-        let mut stop = stop.clone();
+        let ends = (stop.clone(), drains);
         tasks.spawn(async move {
-            let acceptor = shared.acceptor.lock().unwrap().clone().unwrap();
+            let mut first = [0];
+            // A handshake is a record of type 22.
+            if shared.or_plain && stream.peek(&mut first).await.is_ok() && first[0] != 22 {
+                return serve(stream, (number, false), handler, shared, ends).await;
+            }
+            let (rotation, acceptor) = shared.acceptor.lock().unwrap().clone().unwrap();
             let stream =
                 Recorded { stream, rest: 0, head: Vec::new(), shared: Arc::clone(&shared) };
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let (_, session) = stream.get_ref();
             let alpn = session.alpn_protocol();
+            let is_h2 = alpn == Some(b"h2");
+            let shown = session.peer_certificates().unwrap_or_default();
             shared.met.lock().unwrap().push(Met {
+                number,
+                rotation,
                 sni: session.server_name().map(str::to_owned),
                 alpn: alpn.map(|alpn| String::from_utf8_lossy(alpn).into_owned()),
-                certificates: session.peer_certificates().map_or(0, <[_]>::len),
+                certificates: shown.len(),
+                shown: shown.first().cloned(),
                 resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             });
-            let service = service_fn(move |request| {
-                shared.requests.fetch_add(1, Ordering::SeqCst);
-                shared.served.lock().unwrap().push(number);
-                let answer = handler(request);
-                async move { Ok::<_, Infallible>(answer.await) }
-            });
-            let builder = Builder::new(TokioExecutor::new());
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-            tokio::select! {
-                _ = connection.as_mut() => {}
-                _ = stop.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    drop(connection.await);
-                }
-            }
+            serve(stream, (number, is_h2), handler, shared, ends).await;
         });
     }
     drop(listener);
     while tasks.join_next().await.is_some() {}
+}
+
+/// Serves the requests of one connection.
+async fn serve<I>(
+    stream: I,
+    (number, is_h2): (usize, bool),
+    handler: Arc<Handler>,
+    shared: Arc<Shared>,
+    (mut stop, mut drains): (watch::Receiver<bool>, watch::Receiver<()>),
+) where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let is_draining = drains.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        shared.requests.fetch_add(1, Ordering::SeqCst);
+        shared.served.lock().unwrap().push(number);
+        if request.headers().contains_key(LATE) {
+            shared.late.lock().unwrap().push(number);
+        }
+        let answer = handler(request);
+        let is_draining = is_draining.clone();
+        async move {
+            let mut answer = answer.await;
+            if !is_h2 && is_draining.has_changed().unwrap_or(false) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let builder = Builder::new(TokioExecutor::new());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let drained = async {
+        if drains.changed().await.is_err() || !is_h2 {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stop.changed() => {}
+        () = drained => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    drop(connection.await);
 }
 
 /// A stream whose every byte must be a part of a TLS record.

@@ -100,12 +100,12 @@ impl Spec {
     }
 
     /// Where it runs, if that was said.
-    pub(in crate::balance) fn locality(&self) -> Option<&Locality> {
+    pub(crate) fn locality(&self) -> Option<&Locality> {
         self.rest.as_ref()?.locality.as_deref()
     }
 
     /// 0 is the best.
-    pub(in crate::balance) fn priority(&self) -> u32 {
+    pub(crate) fn priority(&self) -> u32 {
         self.rest.as_ref().map_or(0, |rest| rest.priority)
     }
 

@@ -66,6 +66,11 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// It is in use again.
     fn returned(&self, _reason: ReturnReason) {}
 
+    /// The head or the trailers of an answer have come.
+    #[cfg(feature = "xds")]
+    #[inline]
+    fn overheard(&self, _headers: &http::HeaderMap) {}
+
     /// An attempt on a gRPC call has ended so long after its start, and only now its outcome is known.
     fn streamed(&self, _end: BodyEnd, _nanos: u64) {}
 }

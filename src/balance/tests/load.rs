@@ -49,10 +49,10 @@ fn apply(load: &Load, open: &mut Vec<u64>, now: u64, decay: u64, op: Op) -> u64 
             }
         }
         Op::Succeeded(rtt) => {
-            load.succeeded(now, rtt, decay);
+            let _ = load.succeeded(now, rtt, decay);
         }
         Op::Failed(rtt) => {
-            load.failed(now, rtt, decay);
+            let _ = load.failed(now, rtt, decay);
         }
         Op::Raise(age) => load.raise(now, age, decay),
         Op::Wait(time) => return now + time,

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use super::{Ask, Balancer, SECOND, Spec, Upstream, address, endpoint, under};
+use super::{Ask, Balancer, SECOND, Spec, Upstream, address, endpoint};
 use crate::{
     balance::{Environment, health::Checked},
     config::{self, Cluster, OutlierDetection, Protocol},
@@ -87,7 +87,7 @@ fn rules_that_come_meanwhile_watch_it() {
 fn a_policy_that_comes_meanwhile_hears_of_it() {
     let picked = picked_while(|balancer| {
         let weighted = config::ClientWeighted::default();
-        balancer.settle(&under(&config::Balancer::ClientWeighted(weighted)));
+        balancer.settle(&super::under(&config::Balancer::ClientWeighted(weighted)));
     });
     assert!(picked.live().unwrap().told.get().is_some(), "its reports go nowhere");
 }

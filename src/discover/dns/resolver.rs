@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -61,6 +62,7 @@ pub(crate) struct Resolvers(Mutex<HashMap<Key, Weak<Resolver>>>);
 #[derive(Debug)]
 pub(crate) struct Resolver {
     key: Key,
+    system: System,
     built: AsyncMutex<Option<Arc<Built>>>,
 }
 
@@ -75,6 +77,15 @@ struct Built {
     files: Files,
     /// Who is asked, for what is told of failures.
     servers: String,
+}
+
+/// Where the system says whom to ask.
+#[derive(Clone, Debug)]
+pub(super) struct System {
+    pub(super) resolv_conf: PathBuf,
+    pub(super) hosts: PathBuf,
+    /// `resolv.conf` cannot say another.
+    pub(super) port: u16,
 }
 
 /// What the system's files say.
@@ -104,7 +115,7 @@ impl Resolvers {
             return resolver;
         }
         known.retain(|_, resolver| resolver.strong_count() > 0);
-        let resolver = Arc::new(Resolver { key: key.clone(), built: AsyncMutex::new(None) });
+        let resolver = Arc::new(Resolver::new(key.clone(), System::default()));
         known.insert(key, Arc::downgrade(&resolver));
         resolver
     }
@@ -113,14 +124,25 @@ impl Resolvers {
 // === impl Resolver ===
 
 impl Resolver {
+    fn new(key: Key, system: System) -> Self {
+        Self { key, system, built: AsyncMutex::new(None) }
+    }
+
+    /// Asks whom these files name.
+    #[cfg(test)]
+    pub(super) fn of(system: System) -> Arc<Self> {
+        let key = Key { servers: Vec::new(), tcp: false, search: Vec::new(), ndots: None };
+        Arc::new(Self::new(key, system))
+    }
+
     async fn built(&self) -> Result<Arc<Built>, String> {
         let mut place = self.built.lock().await;
         if let Some(built) = &*place {
             return Ok(Arc::clone(built));
         }
-        let key = self.key.clone();
+        let (key, system) = (self.key.clone(), self.system.clone());
         // It reads files.
-        let made = tokio::task::spawn_blocking(move || build(&key)).await;
+        let made = tokio::task::spawn_blocking(move || build(&key, &system)).await;
         let built = Arc::new(made.map_err(|error| error.to_string())??);
         *place = Some(Arc::clone(&built));
         Ok(built)
@@ -131,7 +153,8 @@ impl Resolver {
         if !self.key.servers.is_empty() {
             return;
         }
-        let Ok(files) = tokio::task::spawn_blocking(files).await else { return };
+        let system = self.system.clone();
+        let Ok(files) = tokio::task::spawn_blocking(move || system.files()).await else { return };
         if files == built.files {
             return;
         }
@@ -324,16 +347,10 @@ fn text(name: &Name) -> Arc<str> {
     text.into()
 }
 
-fn build(key: &Key) -> Result<Built, String> {
-    let files = if key.servers.is_empty() { files() } else { Files::default() };
+fn build(key: &Key, system: &System) -> Result<Built, String> {
+    let files = if key.servers.is_empty() { system.files() } else { Files::default() };
     let (mut config, mut options, hosts) = if key.servers.is_empty() {
-        //= resolv.conf(5): without a server, the one on the local machine is asked
-        let (config, options) = system_conf::read_system_conf().unwrap_or_else(|_| {
-            let local = IpAddr::from([127, 0, 0, 1]);
-            let servers = vec![NameServerConfig::udp_and_tcp(local)];
-            (ResolverConfig::from_name_servers(servers), ResolverOpts::default())
-        });
-        (config, options, Hosts::from_system().unwrap_or_default())
+        system.read(&files)
     } else {
         let servers = key.servers.iter().map(|server| name_server(*server)).collect();
         let config = ResolverConfig::from_name_servers(servers);
@@ -377,9 +394,42 @@ fn build(key: &Key) -> Result<Built, String> {
     Ok(Built { hickory: make(true)?, plain: make(false)?, hosts, search, files, servers })
 }
 
-/// What the system's files say now.
-fn files() -> Files {
-    ["/etc/resolv.conf", "/etc/hosts"].map(|path| std::fs::read(path).ok())
+// === impl System ===
+
+impl System {
+    /// What its files say now.
+    fn files(&self) -> Files {
+        [&self.resolv_conf, &self.hosts].map(|path| std::fs::read(path).ok())
+    }
+
+    /// What they mean.
+    fn read(&self, [resolv_conf, hosts]: &Files) -> (ResolverConfig, ResolverOpts, Hosts) {
+        #[cfg(all(unix, not(any(target_os = "android", target_vendor = "apple"))))]
+        let said = resolv_conf.as_ref().map(system_conf::parse_resolv_conf).and_then(Result::ok);
+        // What these keep is in no file.
+        #[cfg(any(not(unix), target_os = "android", target_vendor = "apple"))]
+        let said = system_conf::read_system_conf().ok();
+        //= resolv.conf(5): without a server, the one on the local machine is asked
+        let (mut config, options) = said.unwrap_or_else(|| {
+            let local = IpAddr::from([127, 0, 0, 1]);
+            let servers = vec![NameServerConfig::udp_and_tcp(local)];
+            (ResolverConfig::from_name_servers(servers), ResolverOpts::default())
+        });
+        for server in &mut config.name_servers {
+            server.connections.iter_mut().for_each(|connection| connection.port = self.port);
+        }
+        let mut known = Hosts::default();
+        // What of it can be read is used.
+        drop(hosts.as_ref().map(|hosts| known.read_hosts_conf(&hosts[..])));
+        (config, options, known)
+    }
+}
+
+impl Default for System {
+    fn default() -> Self {
+        let (resolv_conf, hosts) = ("/etc/resolv.conf".into(), "/etc/hosts".into());
+        Self { resolv_conf, hosts, port: 53 }
+    }
 }
 
 /// A server that is asked over UDP, and over TCP where that does not suffice.

@@ -8,7 +8,7 @@ use crate::config::{Cluster as Model, Service};
 /// # Panics
 ///
 /// If what is read is not sound.
-pub(in super::super) fn reads(kind: Kind, bytes: &[u8]) {
+pub(crate) fn reads(kind: Kind, bytes: &[u8]) {
     for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
         let name = |name: &str| (name.to_owned(), name.to_owned());
         let decoder = Decoder::new(Context {
@@ -48,6 +48,7 @@ fn is_sound(resource: &Resource) {
                 load_report: None,
                 sockets: Default::default(),
                 identities: Default::default(),
+                is_silent_on_tls: false,
                 weighs_localities: true,
                 notes: Vec::new(),
             };
@@ -59,6 +60,7 @@ fn is_sound(resource: &Resource) {
                 routes: RoutesFrom::Named("r".into()),
                 filters: Vec::new(),
                 policy: Default::default(),
+                upgrades: Vec::new(),
                 address: None,
                 ignore_port: false,
                 notes: Vec::new(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
+        Docker, Lookup,
         answer::{
             Kind,
             records::{address, alias},
@@ -62,6 +63,25 @@ async fn settings_bound_the_waits() {
     let respect_ttl = Some(false);
     assert_eq!(times(DnsDiscovery { refresh, respect_ttl, ..named("users.") }, 2).await, 5);
     assert_eq!(times(DnsDiscovery { respect_ttl, ..named("users.") }, 2).await, 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn docker_is_asked_every_ten_seconds_whatever_its_ttl_says() {
+    let web =
+        |list: &[&str]| Does::Say(list.iter().map(|it| address("tasks.web.", 600, it)).collect());
+    let zone = [("tasks.web. A", web(&["10.0.0.1"]))];
+    let tasks = Resolved::new(Lookup::from(Docker::swarm("web").port(8080)).dns, &zone);
+    tasks.pass(100.0).await;
+    let times = tasks.server.times("tasks.web. A");
+    assert!((9..=11).contains(&times.len()), "{times:?}");
+    for pair in times.windows(2) {
+        let wait = pair[1].saturating_sub(pair[0]).as_secs_f64();
+        assert!((10.0..=11.01).contains(&wait), "{times:?}");
+    }
+    // A container comes and another goes: the next question finds out.
+    tasks.server.set("tasks.web. A", web(&["10.0.0.2"]));
+    tasks.pass(11.1).await;
+    assert_eq!(tasks.told.endpoints(), ["10.0.0.2:8080"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,4 +7,5 @@ mod machine;
 mod presets;
 mod services;
 mod stale;
+mod system;
 mod wakes;
