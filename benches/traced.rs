@@ -40,6 +40,8 @@ fn bare_1(bare: Bare) -> Bare {
 #[bench::no_subscriber(args = (Trace::NoSubscriber), setup = Traced::new)]
 #[bench::metered(args = (Trace::Metered), setup = Traced::new)]
 #[bench::armed_parent_off(args = (Trace::ParentOff), setup = Traced::armed)]
+#[bench::both(args = (Trace::Both), setup = Traced::new)]
+#[bench::armed_both(args = (Trace::Both), setup = Traced::armed)]
 fn traced_1(traced: Traced) -> Traced {
     traced.run(1, black_box(CALLS));
     traced
@@ -55,6 +57,8 @@ fn bare_32(bare: Bare) -> Bare {
 #[library_benchmark]
 #[bench::parent_off(args = (Trace::ParentOff), setup = Traced::new)]
 #[bench::armed_parent_off(args = (Trace::ParentOff), setup = Traced::armed)]
+#[bench::both(args = (Trace::Both), setup = Traced::new)]
+#[bench::armed_both(args = (Trace::Both), setup = Traced::armed)]
 fn traced_32(traced: Traced) -> Traced {
     traced.run(32, black_box(CALLS));
     traced

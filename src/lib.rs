@@ -118,6 +118,7 @@ pub mod security;
 pub mod server;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod traffic;
 pub mod transport;
 
 pub use self::{
@@ -129,7 +130,7 @@ pub use self::{
     core::{
         Attempt, AuthorizationVerdict, Body, BoxError, Call, DisconnectReason, EjectReason, Error,
         ErrorKind, Event, EventStream, HedgeRefusal, InjectedFault, Origin, Phase, Refusal,
-        RetryReason, RetryRefusal, ReturnReason,
+        RetryReason, RetryRefusal, ReturnReason, SourceHealth,
     },
     discover::{Discover, Publisher},
     mesh::{

@@ -14,8 +14,8 @@ use tower_mesh::{
     InvalidTraceparent, LeafEndpoint, LocalityExplanation, Mesh, MeshBuilder, NamedExplanation,
     Next, NextFuture, Origin, PassedRule, Phase, PickExplanation, PickReason, PriorityExplanation,
     Propagation, Publisher, Refusal, RetryReason, RetryRefusal, ReturnReason, RouteDescription,
-    RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin, TraceContext,
-    UnknownNames,
+    RouteExplanation, ServiceDescription, ServiceSettings, Setting, SettingOrigin, SourceHealth,
+    TraceContext, UnknownNames,
     config::{
         self, Address, Balancer, Breakers, Budget, CallMetadata, Cluster, Config, ConfigError,
         ConfigErrors, Discovery, DnsDiscovery, Endpoint, Filter, HeaderEdit, HeaderMatch, Health,
@@ -27,7 +27,7 @@ use tower_mesh::{
     observe,
     resilience::{
         ConcurrencyLimit, ConcurrencyLimitLayer, Deadline, DeadlineLayer, FailFast, FailFastLayer,
-        Retry, RetryLayer, deadline, limit,
+        GrpcStatus, GrpcStatusLayer, Retry, RetryLayer, deadline, limit,
     },
     testing,
     transport::{ConnectTarget, Connector, ConnectorFuture},
@@ -68,7 +68,7 @@ fn what_is_told_goes_anywhere() {
         observe::Metrics, observe::MetricFamily, observe::MetricSample, observe::MetricValue,
         observe::MetricKind, TraceContext, Propagation, InvalidTraceparent,
         DisconnectReason, EjectReason, RetryReason, RetryRefusal, ReturnReason, Refusal,
-        Choice, EndpointStanding, PickReason,
+        SourceHealth, Choice, EndpointStanding, PickReason,
     );
     all!(Send, Sync, Unpin, std::fmt::Debug, Owned =>
         Explanation, ClusterExplanation, RouteExplanation, HashExplanation, HashKeyExplanation,
@@ -165,8 +165,9 @@ fn futures_are_sent_between_threads() {
 #[test]
 fn layers_and_their_services_are_cloned_freely() {
     all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
-        DeadlineLayer, ConcurrencyLimitLayer, FailFastLayer, RetryLayer,
-        Deadline<Client>, ConcurrencyLimit<Client>, FailFast<Client>, Retry<Client>,
+        DeadlineLayer, ConcurrencyLimitLayer, FailFastLayer, GrpcStatusLayer, RetryLayer,
+        Deadline<Client>, ConcurrencyLimit<Client>, FailFast<Client>, GrpcStatus<Client>,
+        Retry<Client>,
     );
     fn future<S: tower::Service<http::Request<Body>>>()
     where
@@ -176,6 +177,7 @@ fn layers_and_their_services_are_cloned_freely() {
     future::<Deadline<Client>>();
     future::<ConcurrencyLimit<Client>>();
     future::<FailFast<Client>>();
+    future::<GrpcStatus<Client>>();
     future::<Retry<Client>>();
 }
 
@@ -202,6 +204,35 @@ fn layers_of_rates_are_cloned_freely() {
         );
         future::<GlobalRateLimit<Client, Client, Describe>>();
     }
+}
+
+#[test]
+fn layers_of_traffic_are_cloned_freely() {
+    use tower_mesh::{
+        resilience::{Breaker, BreakerLayer, DropLayer, Dropping},
+        traffic::{
+            Clusters, Destination, Edit, EditLayer, Mirror, MirrorLayer, RouteLayer, Routing,
+            Split, SplitLayer,
+        },
+    };
+
+    fn future<S: tower::Service<http::Request<Body>>>()
+    where
+        S::Future: Send + 'static,
+    {
+    }
+    all!(Send, Sync, Unpin, Clone, std::fmt::Debug, Owned =>
+        BreakerLayer, Breaker<Client>, DropLayer, Dropping<Client>, Destination, Clusters<Client>,
+        RouteLayer, Routing<Client>, SplitLayer, Split<Client>, EditLayer, Edit<Client>,
+        MirrorLayer<Client>, Mirror<Client, Client>,
+    );
+    future::<Breaker<Client>>();
+    future::<Dropping<Client>>();
+    future::<Clusters<Client>>();
+    future::<Routing<Client>>();
+    future::<Split<Client>>();
+    future::<Edit<Client>>();
+    future::<Mirror<Client, Client>>();
 }
 
 #[test]

@@ -273,9 +273,7 @@ async fn goaway(last: u32) -> (Error, usize) {
     })
     .await;
     let mesh = mesh(&server, Duration::from_secs(5));
-    let mut request = over(Version::HTTP_2, post("/", "x"));
-    // Declared, so that a copy of it is kept for what is safe.
-    request.extensions_mut().insert(Call::new().idempotent(false));
+    let request = over(Version::HTTP_2, post("/", "x"));
     let call = mesh.client("users").unwrap().send(request);
     let error = patience(call).await.unwrap_err();
     (error, calls.load(Ordering::SeqCst))

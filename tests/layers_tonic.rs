@@ -26,7 +26,7 @@ use tonic_prost::ProstCodec;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_mesh::{
     Call, Error, config,
-    resilience::{ConcurrencyLimitLayer, DeadlineLayer, Retry, RetryLayer},
+    resilience::{ConcurrencyLimitLayer, DeadlineLayer, GrpcStatusLayer, Retry, RetryLayer},
 };
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -241,6 +241,46 @@ async fn the_layers_compose_around_a_channel() {
     // tonic knows no foreign errors; the words are there all the same.
     assert_eq!(status.code(), Code::Unknown);
     assert!(status.message().contains("1 concurrent calls are allowed"), "{status:?}");
+}
+
+#[tokio::test]
+async fn under_the_status_layer_a_failure_of_ours_is_never_unknown() {
+    let greeter = Greeter::default();
+    let channel = channel(serve(&greeter).await);
+    let stack = |limit: u32, time: u64| {
+        ServiceBuilder::new()
+            .layer(GrpcStatusLayer::new())
+            .layer(DeadlineLayer::new(Duration::from_millis(time)))
+            .layer(ConcurrencyLimitLayer::new(limit))
+            .layer(RetryLayer::new(&config::Retry::standard()).unwrap().body(Body::new))
+            .service(channel.clone())
+    };
+    let full = hello(stack(0, 5_000), named("you")).await.unwrap_err();
+    assert_eq!(full.code(), Code::ResourceExhausted, "{full:?}");
+    assert!(full.message().contains("0 concurrent calls are allowed"), "{full:?}");
+    let late = hello(stack(9, 150), named("slow")).await.unwrap_err();
+    assert_eq!(late.code(), Code::DeadlineExceeded, "{late:?}");
+    // What the server says, and what succeeds, passes.
+    let said = hello(stack(9, 5_000), named("unknown")).await.unwrap_err();
+    assert_eq!(said.code(), Code::NotFound);
+    assert!(hello(stack(9, 5_000), named("you")).await.unwrap().starts_with("hello"));
+}
+
+#[tokio::test]
+async fn the_status_layer_leaves_other_calls_their_errors() {
+    let mut service = ServiceBuilder::new()
+        .layer(GrpcStatusLayer::new())
+        .layer(ConcurrencyLimitLayer::new(0))
+        .service(Greeter::default());
+    let call = http::Request::new(Body::empty());
+    let error =
+        std::future::poll_fn(|cx| Service::<http::Request<Body>>::poll_ready(&mut service, cx))
+            .await
+            .map(|()| Service::call(&mut service, call))
+            .unwrap()
+            .await
+            .unwrap_err();
+    assert!(error.downcast_ref::<Error>().unwrap().is_overload());
 }
 
 #[tokio::test]

@@ -222,3 +222,46 @@ async fn what_another_source_defines_is_not_looked_up() {
     assert_eq!(body(&mesh, "http://users/").await.unwrap(), "a");
     assert_eq!(directory.asked(), ["users"]);
 }
+
+#[tokio::test]
+async fn calls_do_not_wait_for_a_source_that_another_one_has_forgotten_for() {
+    let (a, b) = (Directory::default(), Directory::default());
+    let mesh = Mesh::builder().source(a.clone()).source(b.clone()).build().unwrap();
+    let error = body(&mesh, "http://users/").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownService, "{error}");
+    for forgetful in [&a, &b, &a] {
+        forgetful.publisher().forget("users");
+        let began = std::time::SystemTime::now();
+        let error = body(&mesh, "http://users/").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownService, "{error}");
+        assert!(began.elapsed().unwrap() < Duration::from_secs(4), "it waited");
+        patience(mesh.ready()).await.unwrap();
+    }
+    assert_eq!((a.asked().len(), b.asked().len()), (3, 2));
+}
+
+#[tokio::test]
+async fn each_port_of_a_name_is_looked_up_whichever_is_called_first() {
+    let (a, b) = (Server::named("a").await, Server::named("b").await);
+    let directory = Directory::of("users", &a);
+    directory.add("users:9080", &b);
+    let mesh = mesh(&directory);
+    for (url, answer) in
+        [("http://users/", "a"), ("http://users:9080/", "b"), ("http://users/", "a")]
+    {
+        assert_eq!(body(&mesh, url).await.unwrap(), answer, "{url}");
+    }
+    assert_eq!(directory.asked(), ["users", "users:9080"]);
+}
+
+#[tokio::test]
+async fn a_source_that_cannot_ask_keeps_nothing_of_another_from_its_calls() {
+    let server = Server::named("a").await;
+    let (away, directory) = (Directory::silent(), Directory::of("users", &server));
+    let mesh = Mesh::builder().source(away.clone()).source(directory).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    patience(away.0.asked_for.notified()).await;
+    away.publisher().unavailable("users", "whom it asks is away");
+    assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "a");
+    patience(mesh.ready()).await.unwrap();
+}

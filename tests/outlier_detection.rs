@@ -442,6 +442,80 @@ async fn a_check_that_passes_ends_an_ejection_unless_the_rules_say_otherwise() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn suspects_and_what_a_source_says_are_told_of_once_each() {
+    let (leaves, well) = (Leaves::new(3), Arc::new(AtomicBool::new(false)));
+    let is_well = Arc::clone(&well);
+    let addresses = leaves.addresses();
+    let builder = leaves.leaves(Mesh::builder(), move |number, _| {
+        let fails = number == 0 && !is_well.load(Ordering::SeqCst);
+        async move { Ok(if fails { answer(500) } else { ok("hello") }) }
+    });
+    let said = |health: &[(usize, Health)]| {
+        let mut cluster = cluster(addresses.clone());
+        for (place, health) in health {
+            cluster.endpoints[*place].health = *health;
+        }
+        cluster
+    };
+    let (mesh, publisher) = published(builder, |publish| {
+        publish.cluster("users", said(&[])).unwrap();
+    })
+    .await;
+    let mut events = mesh.events();
+    let client = mesh.client("users").unwrap();
+    let count = |name: &str, labels: &[(&str, &str)]| mesh.metrics().total(name, labels);
+    let suspected = || count("mesh.client.endpoints.suspected", &[("mesh.cluster", "users")]);
+    let mut told = move || {
+        let mut told = Vec::new();
+        while let Some(event) = events.try_recv() {
+            match event {
+                Event::EndpointSuspected { cluster, endpoint, .. } => {
+                    told.push(format!("{cluster}: {endpoint} suspected"));
+                }
+                Event::EndpointTrusted { cluster, endpoint, .. } => {
+                    told.push(format!("{cluster}: {endpoint} trusted"));
+                }
+                Event::EndpointMarked { cluster, endpoint, health, .. } => {
+                    told.push(format!("{cluster}: {endpoint} {health}"));
+                }
+                _ => {}
+            }
+        }
+        told
+    };
+    let calls = async |calls: u32| {
+        for _ in 0..calls {
+            drop(fetch(&client, get("/")).await);
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+    };
+    calls(1_000).await;
+    assert_eq!(told(), ["users: 10.0.0.1:80 suspected"], "its probes fail, and tell nothing anew");
+    assert_eq!((suspected(), standing(&mesh, "suspect")), (1.0, 1.0));
+    well.store(true, Ordering::SeqCst);
+    tokio::time::advance(Duration::from_secs(300)).await;
+    calls(1_000).await;
+    assert_eq!(told(), ["users: 10.0.0.1:80 trusted"]);
+    assert_eq!((suspected(), standing(&mesh, "suspect")), (1.0, 0.0));
+    for (said, word) in [
+        (said(&[(1, Health::Draining)]), "draining"),
+        (said(&[(1, Health::Degraded)]), "degraded"),
+        (said(&[(1, Health::Unhealthy)]), "unhealthy"),
+        (said(&[(1, Health::Healthy)]), "healthy"),
+    ] {
+        let before = count("mesh.client.endpoints.marked", &[("mesh.endpoint.health", word)]);
+        publisher.cluster("users", said.clone()).unwrap();
+        publisher.cluster("users", said).unwrap();
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(told(), [format!("users: 10.0.0.2:80 {word}")]);
+        let after = count("mesh.client.endpoints.marked", &[("mesh.endpoint.health", word)]);
+        assert_eq!(after - before, 1.0, "{word}");
+    }
+}
+
 #[test]
 fn settings_out_of_range_are_refused_by_name() {
     let refused = |edit: &dyn Fn(&mut OutlierDetection)| {

@@ -267,6 +267,24 @@ async fn an_update_keeps_the_tokens_of_what_it_does_not_change() {
 }
 
 #[tokio::test]
+async fn a_runtime_key_turns_a_description_off_and_on_and_no_token_comes_back() {
+    let server = Server::named("users").await;
+    let mut limit = per_tenant();
+    limit.describe[0].disable_key = Some("Tenants".into());
+    let mesh = mesh(&server, limited(limit));
+    let client = mesh.client("users").unwrap();
+    assert_eq!(let_in(&client, 9, || of("a")).await, 3);
+    let key = "ratelimit.tenants.http_filter_enabled";
+    mesh.set_runtime_key(key, 0.0).unwrap();
+    // Nothing describes it: it is counted by the bucket of the rest.
+    assert_eq!(let_in(&client, 9, || of("a")).await, 2);
+    mesh.clear_runtime_key(key).unwrap();
+    assert_eq!(let_in(&client, 9, || of("a")).await, 0, "its bucket is as it was");
+    assert_eq!(let_in(&client, 9, || of("b")).await, 3);
+    assert!(format!("{:#}", mesh.describe()).contains("rate_limit"));
+}
+
+#[tokio::test]
 async fn it_is_described_and_explained_and_neither_takes_a_token() {
     let server = Server::named("users").await;
     let mut limit = RateLimit::new(TokenBucket::new(2, 5, HOUR));
@@ -386,7 +404,7 @@ async fn what_cannot_be_run_is_refused_by_its_name() {
         (edited(|it| it.descriptors.clear()), "describe"),
         (edited(|it| it.descriptors[0].entries.clear()), "descriptors[0].entries"),
         (edited(|it| it.descriptors[1] = it.descriptors[0].clone()), "is there twice"),
-        (edited(|it| it.describe[0].disable_key = Some("x".into())), "disable_key"),
+        (edited(|it| it.describe[0].disable_key = Some(String::new())), "disable_key"),
         (edited(|it| it.describe[0].stage = Some(1)), "describe[0].stage"),
         (edited(|it| it.describe[0].hits = Some(u64::MAX)), "describe[0].hits"),
         (part(DescriptorPart::RemoteAddress), "no caller with an address"),

@@ -257,3 +257,102 @@ async fn the_next_server_is_asked_when_the_first_is_not_there() {
     let mesh = Mesh::builder().source(Xds::new(bootstrap)).build().unwrap();
     assert_eq!(body(&mesh, "users").await.unwrap(), "a");
 }
+
+async fn until(mesh: &Mesh, name: &str, wanted: &str) {
+    patience(async {
+        while body(mesh, name).await.unwrap() != wanted {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plane_that_is_away_takes_nothing_of_another() {
+    let server = Server::named("a").await;
+    let (gone, denies) = (AdsServer::start().await.unwrap(), AdsServer::start().await.unwrap());
+    let (knows_not, plane) = (AdsServer::start().await.unwrap(), AdsServer::start().await.unwrap());
+    gone.stop();
+    denies.fail(LDS, "users", 7, "not for you");
+    knows_not.fail(LDS, "users", 5, "never heard of it");
+    plane.set(Resource::chain("users", [server.socket()]));
+    let mut builder = Mesh::builder();
+    for it in [&gone, &denies, &knows_not, &plane] {
+        builder = builder.source(Xds::new(bootstrap(&[it], "several", true)));
+    }
+    let mesh = builder.build().unwrap();
+    let client = mesh.client("users").unwrap();
+    patience(mesh.ready()).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "a");
+        assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Whoever else is asked for is not there, and all of them say why.
+    let error = body(&mesh, "orders").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.to_string().contains("cannot be reached"), "{error}");
+}
+
+#[tokio::test]
+async fn nothing_is_forgotten_while_the_plane_is_away() {
+    let (a, b) = (Server::named("a").await, Server::named("b").await);
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [a.socket()]));
+    // Less than a second is a second.
+    let source = Xds::new(bootstrap(&[&plane], "away", false)).unused_after(Duration::ZERO);
+    let mesh = Mesh::builder().source(source).build().unwrap();
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    plane.stop();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    plane.set([Resource::endpoints("users-cluster", [b.socket()])]);
+    plane.resume().await.unwrap();
+    until(&mesh, "users", "b").await;
+    patience(async {
+        while mesh.describe().to_string().contains("users-cluster") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_still_awaited_is_not_forgotten() {
+    let server = Server::named("a").await;
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [server.socket()]));
+    plane.silent_about(LDS, true);
+    let source = Xds::new(bootstrap(&[&plane], "awaited", false)).unused_after(Duration::ZERO);
+    let mesh = Mesh::builder().source(source).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let call = tokio::spawn(async move { fetch(&client, get("/")).await });
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    let asked = |plane: &AdsServer| plane.requests().iter().filter(|it| it.type_url == LDS).count();
+    assert_eq!(asked(&plane), 1, "{:?}", plane.requests());
+    plane.silent_about(LDS, false);
+    assert_eq!(patience(call).await.unwrap().unwrap().body(), "a");
+}
+
+#[tokio::test]
+async fn what_is_new_of_some_keeps_nobody_from_forgetting_others() {
+    let server = Server::named("a").await;
+    let plane = AdsServer::start().await.unwrap();
+    for name in ["users", "orders"] {
+        plane.set(Resource::chain(name, [server.socket()]));
+    }
+    let source = Xds::new(bootstrap(&[&plane], "endless", false)).unused_after(Duration::ZERO);
+    let mesh = Mesh::builder().source(source).build().unwrap();
+    for name in ["users", "orders"] {
+        assert_eq!(body(&mesh, name).await.unwrap(), "a");
+    }
+    let mut turn = 0;
+    patience(async {
+        while mesh.describe().to_string().contains("orders-cluster") {
+            turn += 1;
+            plane.set([Resource::split("users-routes", "*", [("users-cluster", 1 + turn % 2)])]);
+            assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+        }
+    })
+    .await;
+}

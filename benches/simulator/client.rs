@@ -1,11 +1,8 @@
 //! A client: the crate's balancer, or one by the book.
 
-use tower_mesh::{
-    balance::bench::{
-        self,
-        caller::{self, Caller, ServerSays},
-    },
-    config,
+use tower_mesh::balance::bench::{
+    self,
+    caller::{self, Caller, ServerSays},
 };
 
 use super::{
@@ -43,11 +40,16 @@ pub(crate) enum Ended<'a> {
 }
 
 impl Client {
-    pub(crate) fn new(policy: &Policy, list: Vec<u32>, mut random: Stream) -> Self {
+    /// The client of this number, of so many.
+    pub(crate) fn new(
+        policy: &Policy,
+        (number, clients): (u32, u32),
+        list: Vec<u32>,
+        mut random: Stream,
+    ) -> Self {
         match policy {
-            Policy::Ours(_, balancer) => {
-                let mut cluster = config::Cluster::default();
-                cluster.balancer = Some(balancer.clone());
+            Policy::Ours(..) | Policy::Part(..) => {
+                let cluster = policy.cluster(number, clients);
                 let caller = Caller::new(&cluster, random.word());
                 caller.replace(list.into_iter().map(bench::endpoint).collect());
                 Self::Ours(caller)
@@ -80,9 +82,16 @@ impl Client {
         }
     }
 
-    pub(crate) fn pick(&mut self, now: u64, sight: &Sight<'_>, tried: &Tried) -> Option<Flight> {
+    /// Picks for a call of this hash, if it has one.
+    pub(crate) fn pick(
+        &mut self,
+        now: u64,
+        sight: &Sight<'_>,
+        tried: &Tried,
+        hash: Option<u64>,
+    ) -> Option<Flight> {
         match self {
-            Self::Ours(caller) => caller.pick(now, &tried.ours).map(Flight::Ours),
+            Self::Ours(caller) => caller.pick(now, &tried.ours, hash).map(Flight::Ours),
             Self::Textbook(textbook) => {
                 Some(Flight::Textbook(textbook.pick(now, sight, &tried.textbook)))
             }
@@ -109,9 +118,9 @@ impl Client {
     }
 
     /// Whether there is a server that a call has not met.
-    pub(crate) fn has_other(&self, tried: &Tried, servers: usize) -> bool {
+    pub(crate) fn has_other(&self, tried: &Tried, hash: Option<u64>, servers: usize) -> bool {
         match self {
-            Self::Ours(caller) => caller.has_other(&tried.ours),
+            Self::Ours(caller) => caller.has_other(&tried.ours, hash),
             Self::Textbook(_) => tried.textbook.len() < servers,
         }
     }

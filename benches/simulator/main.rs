@@ -34,6 +34,9 @@ fn main() -> ExitCode {
         ("sinkhole", tables::sinkhole),
         ("dead", tables::dead),
         ("rotation", tables::rotation),
+        ("keys", tables::keys),
+        ("pick-first", tables::first),
+        ("parts", tables::parts),
         ("hedging", tables::hedging),
     ] {
         if table(name) {

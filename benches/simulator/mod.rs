@@ -6,6 +6,7 @@ pub(crate) mod model;
 mod client;
 mod extra;
 mod fleet;
+pub(crate) mod keys;
 mod random;
 pub(crate) mod server;
 mod textbook;

@@ -1,7 +1,7 @@
 //! The model: every number that the simulator takes as given, and where it comes from.
 //!
-//! This file was committed before any policy was tuned, and a gate is judged by the seeds in it
-//! alone; whoever tunes uses [`TUNING_SEEDS`]. "Paper" is Prequal (Wydrowski et al., "Load is
+//! Seeds and bounds were committed before any policy was tuned; what was changed in this file since,
+//! ADR 0030 says. A gate is judged by the seeds in it alone; whoever tunes uses [`TUNING_SEEDS`]. "Paper" is Prequal (Wydrowski et al., "Load is
 //! not what you should balance", NSDI 2024); "ours" is a choice of this project.
 //!
 //! # What happens
@@ -160,6 +160,25 @@ pub(crate) mod rotation {
     pub(crate) const LOAD: f64 = 0.7;
     pub(crate) const CLIENTS: u32 = 100;
 }
+
+/// Calls with keys, for policies that hash (ours).
+pub(crate) mod keys {
+    pub(crate) const KEYS: u32 = 10_000;
+    /// The n-th key weighs `1 / n^skew`. At 0.6 the first has 1 % of the calls, an even share of a
+    /// server; at 1 it has 10 %.
+    pub(crate) const SKEWS: [f64; 2] = [0.6, 1.0];
+    pub(crate) const LOAD: f64 = 0.5;
+    pub(crate) const CLIENTS: u32 = 100;
+    /// The most calls in flight to one server where the load is bounded, in percent of the mean.
+    pub(crate) const BOUND: u32 = 150;
+    /// Entries of the large ring.
+    pub(crate) const RING: u32 = 65_536;
+    /// Shards, each on an equal part of the servers.
+    pub(crate) const SHARDS: u32 = 20;
+}
+
+/// How many servers a client of a part uses. Paper on aperture and gRFC A68: 20.
+pub(crate) const PART: u32 = 20;
 
 /// Stragglers: one attempt of a hundred takes 20 times as long ("The Tail at Scale", Dean and
 /// Barroso 2013, for the kind; the numbers are ours). No antagonists.

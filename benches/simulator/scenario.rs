@@ -9,6 +9,8 @@ use super::model::{self, MS, S};
 pub(crate) enum Policy {
     /// The crate's own.
     Ours(&'static str, config::Balancer),
+    /// The same over a part of the servers.
+    Part(&'static str, config::Balancer, Part),
     Random,
     RoundRobin,
     /// By calls over utilisation, from one place for all clients.
@@ -27,6 +29,15 @@ pub(crate) enum Policy {
     Linear,
     /// By the same probes, the least by C3's score.
     C3,
+}
+
+/// Which part of the servers a client uses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Part {
+    /// By the client's seed.
+    Random(u32),
+    /// By the client's number.
+    Deterministic(u32),
 }
 
 /// How servers and their machines are.
@@ -89,6 +100,8 @@ pub(crate) struct Scenario {
     pub(crate) machines: Machines,
     pub(crate) work: Work,
     pub(crate) trouble: Trouble,
+    /// How unequally the keys of calls are wanted; none: they have no keys.
+    pub(crate) skew: Option<f64>,
     pub(crate) extra: Extra,
     pub(crate) attempt_timeout: Option<u64>,
     /// Whether a server works on though the caller has left.
@@ -107,6 +120,7 @@ impl Scenario {
             machines: Machines::Shared,
             work: Work::Normal,
             trouble: Trouble::None,
+            skew: None,
             extra: Extra::None,
             attempt_timeout: None,
             heedless: false,
@@ -145,6 +159,18 @@ impl Scenario {
     pub(crate) fn rotation() -> Self {
         use model::rotation::{CLIENTS, LOAD};
         Self { trouble: Trouble::Rotation, extra: Extra::Safe, ..Self::at(LOAD, CLIENTS) }
+    }
+
+    /// Calls with keys.
+    pub(crate) fn keyed(skew: f64) -> Self {
+        use model::keys::{CLIENTS, LOAD};
+        Self { skew: Some(skew), ..Self::at(LOAD, CLIENTS) }
+    }
+
+    /// The same while servers are replaced.
+    pub(crate) fn keyed_rotation(skew: f64) -> Self {
+        let (trouble, extra) = (Trouble::Rotation, Extra::Safe);
+        Self { trouble, extra, ..Self::keyed(skew) }
     }
 
     pub(crate) fn hedging(extra: Extra) -> Self {
@@ -209,6 +235,12 @@ impl Policy {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Ours(name, _) => format!("tower-mesh {name}"),
+            Self::Part(name, _, Part::Random(size)) => {
+                format!("tower-mesh {name}, {size} at random")
+            }
+            Self::Part(name, _, Part::Deterministic(size)) => {
+                format!("tower-mesh {name}, {size} by number")
+            }
             Self::Random => "random".into(),
             Self::RoundRobin => "round robin".into(),
             Self::Weighted => "WRR q/u".into(),
@@ -224,8 +256,80 @@ impl Policy {
 
     /// Whether clients follow what servers tell of their load.
     pub(crate) fn is_told(&self) -> bool {
-        let Self::Ours(_, balancer) = self else { return false };
+        let (Self::Ours(_, balancer) | Self::Part(_, balancer, _)) = self else { return false };
         matches!(balancer, config::Balancer::Prequal(_) | config::Balancer::ClientWeighted(_))
+    }
+
+    /// What the client of this number, of so many, is told to do, if the policy is the crate's.
+    pub(crate) fn cluster(&self, number: u32, clients: u32) -> config::Cluster {
+        let mut cluster = config::Cluster::default();
+        if let Self::Ours(_, balancer) | Self::Part(_, balancer, _) = self {
+            cluster.balancer = Some(balancer.clone());
+        }
+        if let Self::Part(_, _, part) = self {
+            cluster.subsetting = Some(match *part {
+                Part::Random(size) => {
+                    let mut random = config::RandomSubset::default();
+                    (random.size, random.above) = (Some(size), Some(0));
+                    config::Subsetting::Random(random)
+                }
+                Part::Deterministic(size) => {
+                    let mut numbered = config::DeterministicSubset::default();
+                    (numbered.size, numbered.process, numbered.processes) =
+                        (Some(size), number, clients);
+                    config::Subsetting::Deterministic(numbered)
+                }
+            });
+        }
+        cluster
+    }
+
+    /// The crate's that go by the key of a call, over so many servers, and two that do not.
+    pub(crate) fn keyed(servers: u32) -> Vec<Self> {
+        let bound = Some(model::keys::BOUND);
+        let ring = config::RingHash::default();
+        let (mut bounded_ring, maglev) = (ring.clone(), config::Maglev::default());
+        let mut bounded = maglev.clone();
+        (bounded_ring.balance_percent, bounded.balance_percent) = (bound, bound);
+        let mut large = ring.clone();
+        large.minimum_ring_size = Some(model::keys::RING);
+        vec![
+            Self::Ours("ring_hash", config::Balancer::RingHash(ring)),
+            Self::Ours("ring_hash, bounded", config::Balancer::RingHash(bounded_ring)),
+            Self::Ours("ring_hash of 65,536", config::Balancer::RingHash(large)),
+            Self::Ours("maglev", config::Balancer::Maglev(maglev)),
+            Self::Ours("maglev, bounded", config::Balancer::Maglev(bounded)),
+            Self::Ours("sharded", super::keys::sharded(servers)),
+            Self::Ours("random", config::Balancer::Random),
+            Self::Ours("peak_ewma", config::Balancer::default()),
+        ]
+    }
+
+    /// Pick first, in the order of the source and shuffled.
+    pub(crate) fn first() -> Vec<Self> {
+        let (listed, mut shuffled) = (config::PickFirst::default(), config::PickFirst::default());
+        shuffled.shuffle = Some(true);
+        vec![
+            Self::Ours("pick_first", config::Balancer::PickFirst(listed)),
+            Self::Ours("pick_first, shuffled", config::Balancer::PickFirst(shuffled)),
+        ]
+    }
+
+    /// Over all servers, and over parts of them.
+    pub(crate) fn parts() -> Vec<Self> {
+        let size = model::PART;
+        let mut all = Vec::new();
+        for (name, balancer) in [
+            ("prequal", config::Balancer::Prequal(config::Prequal::default())),
+            ("peak_ewma", config::Balancer::default()),
+            ("least_request", config::Balancer::LeastRequest),
+            ("round_robin", config::Balancer::RoundRobin),
+        ] {
+            all.push(Self::Ours(name, balancer.clone()));
+            all.push(Self::Part(name, balancer.clone(), Part::Random(size)));
+            all.push(Self::Part(name, balancer, Part::Deterministic(size)));
+        }
+        all
     }
 
     /// The crate's, as they are by default.

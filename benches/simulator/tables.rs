@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use tower_mesh::config;
+use tower_mesh::{balance::bench, config};
 
 use super::{
-    gates,
+    gates, keys,
     model::{self, S, fast_slow, hedging, metastable, sinkhole},
     scenario::{Extra, Policy, Scenario, text},
     study,
@@ -160,6 +160,119 @@ pub(crate) fn rotation(seed: u64) {
     let runs: Vec<_> = policies.map(|policy| (Scenario::rotation(), policy)).collect();
     let text = "A tenth of the servers is replaced every 10 s; each client hears of it up to 2 s later. Milliseconds.";
     table("Rotation", text, seed, &runs);
+}
+
+pub(crate) fn keys(seed: u64) {
+    use model::keys::{CLIENTS, KEYS, LOAD, SKEWS};
+    let mut cases: Vec<(String, Scenario)> = Vec::new();
+    for skew in SKEWS {
+        cases.push((format!("skew {skew}"), Scenario::keyed(skew)));
+    }
+    cases.push((format!("skew {}, rotation", SKEWS[0]), Scenario::keyed_rotation(SKEWS[0])));
+    println!(
+        "\n### Keys\n\nEach call has one of {KEYS} keys, of which the n-th is wanted as 1 / n^skew. {LOAD} of load, {CLIENTS} clients. \"Kept\": of the calls whose key was called before, by any client, those that met the same server, in percent. \"Busiest\": what the busiest server got, as a multiple of an even share; of a rotation, of those that ever were. Milliseconds.\n"
+    );
+    println!(
+        "| policy, case | p50 | p90 | p99 | p99.9 | errors % | kept % | busiest | most in flight |\n|---|---|---|---|---|---|---|---|---|"
+    );
+    for (name, scenario) in cases {
+        let runs_of: Vec<_> = Policy::keyed(scenario.servers)
+            .into_iter()
+            .filter(|policy| policy.name() != "tower-mesh sharded" || !name.contains("rotation"))
+            .map(|policy| (scenario.clone(), policy))
+            .collect();
+        for ((_, policy), mut tally) in runs_of.iter().zip(runs(&runs_of, seed)) {
+            let (kept, most) = (tally.kept() * 100.0, tally.max_in_flight);
+            let servers = scenario.servers.max(tally.shares.len() as u32);
+            let busiest = tally.busiest(servers);
+            let phase = &mut tally.phases[0];
+            let errors = phase.errors as f64 / phase.calls.max(1) as f64 * 100.0;
+            let [p50, p90, p99, p999] = phase.quantiles().map(text);
+            println!(
+                "| {}, {name} | {p50} | {p90} | {p99} | {p999} | {errors:.3} | {kept:.1} | {busiest:.2} | {most} |",
+                policy.name()
+            );
+        }
+    }
+    moves();
+}
+
+/// Where keys go when endpoints change; no time passes, and no seed counts.
+fn moves() {
+    let all = |range: std::ops::Range<u32>| range.map(bench::endpoint).collect::<Vec<_>>();
+    let weighted = |heavy: u32| -> Vec<_> {
+        (0..model::SERVERS)
+            .map(|number| bench::endpoint(number).weight(if number == 0 { heavy } else { 1 }))
+            .collect()
+    };
+    let servers = model::SERVERS;
+    let cases = [
+        ("one of 100 leaves", all(0..servers), all(1..servers), 1.0),
+        ("one joins 100", all(0..servers), all(0..servers + 1), 100.0 / 101.0),
+        ("10 of 100 are replaced", all(0..servers), all(10..servers + 10), 10.0),
+        ("one of 100 has twice the weight", weighted(1), weighted(2), 200.0 / 101.0 - 1.0),
+    ];
+    println!(
+        "\n### Keys that move\n\nOf {} keys, in percent; and of all keys those that move between endpoints that are there before and after. Least: what must move if shares are to be even.\n",
+        model::keys::KEYS
+    );
+    println!(
+        "| change | least | ring_hash | ring_hash of 65,536 | maglev |\n|---|---|---|---|---|"
+    );
+    for (name, before, after, least) in cases {
+        let mut line = format!("| {name} | {least:.1} |");
+        for policy in Policy::keyed(servers) {
+            let Policy::Ours(name, balancer) = &policy else { continue };
+            if matches!(*name, "ring_hash" | "ring_hash of 65,536" | "maglev") {
+                let (moved, needless) = keys::moved(balancer, &before, &after);
+                let _infallible =
+                    write!(line, " {:.1}, {:.1} needlessly |", moved * 100.0, needless * 100.0);
+            }
+        }
+        println!("{line}");
+    }
+}
+
+pub(crate) fn first(seed: u64) {
+    let mut runs_of = Vec::new();
+    for clients in model::CLIENTS {
+        let policies = Policy::first().into_iter().chain([Policy::ours()[3].clone()]);
+        runs_of.extend(policies.map(|policy| (Scenario::at(0.5, clients), policy)));
+    }
+    head(
+        "Pick first",
+        "Each client calls the one server that it has chosen, at a load of 0.5; and `random` beside it. Milliseconds.",
+    );
+    for ((scenario, policy), mut tally) in runs_of.iter().zip(runs(&runs_of, seed)) {
+        row(&format!("{}, {} clients", policy.name(), scenario.clients), &mut tally);
+    }
+    let troubled: Vec<_> =
+        [("dead endpoints", Scenario::dead()), ("rotation", Scenario::rotation())]
+            .map(|(name, scenario)| (name, (scenario, Policy::first()[1].clone())))
+            .into();
+    let scenarios: Vec<_> = troubled.iter().map(|(_, run)| run.clone()).collect();
+    for ((name, (_, policy)), mut tally) in troubled.iter().zip(runs(&scenarios, seed)) {
+        row(&format!("{}, {name}", policy.name()), &mut tally);
+    }
+}
+
+pub(crate) fn parts(seed: u64) {
+    let runs_of: Vec<_> = model::CLIENTS
+        .into_iter()
+        .flat_map(|clients| {
+            Policy::parts().into_iter().map(move |policy| (Scenario::at(0.7, clients), policy))
+        })
+        .collect();
+    head(
+        "Parts of a cluster",
+        &format!(
+            "A load of 0.7; each client uses {} of the servers: by rendezvous hashing, each with its own seed, or by its number (`subsetting`). Milliseconds.",
+            model::PART
+        ),
+    );
+    for ((scenario, policy), mut tally) in runs_of.iter().zip(runs(&runs_of, seed)) {
+        row(&format!("{}, {} clients", policy.name(), scenario.clients), &mut tally);
+    }
 }
 
 pub(crate) fn hedging(seed: u64) {

@@ -19,6 +19,10 @@ pub(crate) struct Tally {
     /// Attempts per server in the phases.
     pub(crate) shares: Vec<u64>,
     pub(crate) max_in_flight: u32,
+    /// In the phases: calls whose keys were called before, and those of them that met the server of
+    /// that call.
+    pub(crate) again: u64,
+    pub(crate) same: u64,
     /// Of the whole run, with the warm-up.
     pub(crate) probes: u64,
     pub(crate) all_calls: u64,
@@ -97,6 +101,18 @@ impl Tally {
     pub(crate) fn share(&self, server: usize) -> f64 {
         let all: u64 = self.shares.iter().sum();
         self.shares.get(server).copied().unwrap_or(0) as f64 / all.max(1) as f64
+    }
+
+    /// The attempts that the busiest server got beside an even share of `servers`.
+    pub(crate) fn busiest(&self, servers: u32) -> f64 {
+        let all: u64 = self.shares.iter().sum();
+        let most = self.shares.iter().max().copied().unwrap_or(0);
+        most as f64 * f64::from(servers) / all.max(1) as f64
+    }
+
+    /// The part of the calls that met the server of the call before them of the same key.
+    pub(crate) fn kept(&self) -> f64 {
+        self.same as f64 / self.again.max(1) as f64
     }
 
     pub(crate) fn probes_per_call(&self) -> f64 {

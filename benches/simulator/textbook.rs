@@ -159,7 +159,7 @@ impl Textbook {
             Policy::Prequal(hot) => self.prequal(now, hot, None),
             // What is removed as the worst is the one of the most in flight.
             Policy::Linear | Policy::C3 => self.prequal(now, 0.0, Some(sight.clients)),
-            Policy::Random | Policy::Ours(..) => self.any(),
+            Policy::Random | Policy::Ours(..) | Policy::Part(..) => self.any(),
         }
     }
 

@@ -11,6 +11,7 @@ use super::{
     client::{Client, Ended, Flight, Tried},
     extra::Extras,
     fleet::Fleet,
+    keys::{Seen, Zipf, hash_of},
     model,
     random::Stream,
     scenario::{Extra, Policy, Scenario, Trouble, Work},
@@ -46,6 +47,7 @@ struct Id {
 struct Call {
     client: u32,
     began: u64,
+    key: Option<u32>,
     work: f64,
     /// Those that may have reached a server.
     attempts: u32,
@@ -88,6 +90,10 @@ pub(crate) struct World<'a> {
     arrivals: Stream,
     works: Stream,
     stragglers: Stream,
+    /// What calls have keys by, if they have any.
+    zipf: Option<Zipf>,
+    keys: Stream,
+    seen: Seen,
     tally: Tally,
 }
 
@@ -133,7 +139,8 @@ impl<'a> World<'a> {
         let list = fleet.list.clone();
         let clients = (0..scenario.clients)
             .map(|client| {
-                Client::new(policy, list.clone(), Stream::new(seed, 1_000 + u64::from(client)))
+                let random = Stream::new(seed, 1_000 + u64::from(client));
+                Client::new(policy, (client, scenario.clients), list.clone(), random)
             })
             .collect();
         let phases = vec![Phase::default(); scenario.loads.len()];
@@ -153,6 +160,9 @@ impl<'a> World<'a> {
             arrivals: Stream::new(seed, 1),
             works: Stream::new(seed, 2),
             stragglers: Stream::new(seed, 3),
+            zipf: scenario.skew.map(Zipf::new),
+            keys: Stream::new(seed, 4),
+            seen: Seen::default(),
             tally: Tally { phases, ..Tally::default() },
         };
         world.at(0, Event::Arrival);
@@ -291,9 +301,11 @@ impl<'a> World<'a> {
         self.at(self.now + wait as u64, Event::Arrival);
         self.tally.began(self.now);
         self.extras.begin(client, self.now);
+        let key = self.zipf.as_ref().map(|zipf| zipf.draw(&mut self.keys));
         let call = self.calls.insert(Call {
             client,
             began: self.now,
+            key,
             work,
             attempts: 0,
             under_way: Vec::new(),
@@ -309,7 +321,8 @@ impl<'a> World<'a> {
         loop {
             let Some(call) = self.calls.get(id) else { return };
             let client = &mut self.clients[call.client as usize];
-            let Some(flight) = client.pick(self.now, &self.fleet.sight(), &call.tried) else {
+            let hash = call.key.map(hash_of);
+            let Some(flight) = client.pick(self.now, &self.fleet.sight(), &call.tried, hash) else {
                 return self.failed(id);
             };
             let server = flight.server();
@@ -322,6 +335,14 @@ impl<'a> World<'a> {
                 self.tally.shared(server as usize);
             }
             call.tried.note(&flight);
+            let state = self.fleet.servers[server as usize].state;
+            if let Some(key) = call.key.filter(|_| state != State::Refusing)
+                && let Some(is_same) = self.seen.meets(key, server)
+                && self.scenario.phase_of(call.began).is_some()
+            {
+                self.tally.again += 1;
+                self.tally.same += u64::from(is_same);
+            }
             match self.fleet.servers[server as usize].state {
                 State::Serving => {
                     call.attempts += 1;
@@ -334,7 +355,7 @@ impl<'a> World<'a> {
                 }
                 State::Refusing => {
                     client.ended(self.now, flight, Ended::Refused);
-                    let others = client.has_other(&call.tried, self.fleet.list.len());
+                    let others = client.has_other(&call.tried, hash, self.fleet.list.len());
                     // What was never sent is sent elsewhere, as the mesh does by default.
                     if self.scenario.extra == Extra::None || !others {
                         return self.failed(id);

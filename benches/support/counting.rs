@@ -51,6 +51,7 @@ fn signed(bytes: usize) -> i64 {
 }
 
 /// What was allocated while something ran.
+#[allow(dead_code, reason = "each bench uses a part")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted {
     pub(crate) allocations: i64,

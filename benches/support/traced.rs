@@ -44,6 +44,8 @@ pub(crate) enum Trace {
     NoSubscriber,
     /// Nobody traces, and a meter provider takes the durations; nothing is exported meanwhile.
     Metered,
+    /// All that is usual: the tracer of `ParentOff`, and the meter provider.
+    Both,
 }
 
 /// A mesh that does the work of G2 and traces.
@@ -103,7 +105,9 @@ impl Traced {
             let sampler = match trace {
                 Trace::Nothing | Trace::Carried | Trace::NoSubscriber | Trace::Metered => None,
                 Trace::RootOff => Some(Sampler::AlwaysOff),
-                Trace::ParentOff | Trace::RootOn | Trace::ParentOn => Some(Sampler::AlwaysOn),
+                Trace::ParentOff | Trace::RootOn | Trace::ParentOn | Trace::Both => {
+                    Some(Sampler::AlwaysOn)
+                }
             };
             if let Some(sampler) = sampler {
                 builder = builder.tracer_provider(&provider(sampler));
@@ -111,7 +115,7 @@ impl Traced {
             if trace == Trace::NoSubscriber {
                 builder = builder.tracing_spans();
             }
-            if trace == Trace::Metered {
+            if matches!(trace, Trace::Metered | Trace::Both) {
                 let reader = PeriodicReader::builder(InMemoryMetricExporter::default())
                     .with_interval(Duration::from_secs(3600))
                     .build();
@@ -139,7 +143,7 @@ impl Caller for TracedCaller {
     async fn call(&self) {
         let mut request = request::<Body>(Method::POST);
         let sampled = matches!(self.trace, Trace::Carried | Trace::ParentOn);
-        if sampled || self.trace == Trace::ParentOff {
+        if sampled || matches!(self.trace, Trace::ParentOff | Trace::Both) {
             let id = self.next.fetch_add(1, Relaxed);
             let context =
                 TraceContext::new(u128::from(id).to_be_bytes(), id.to_be_bytes(), sampled);

@@ -25,7 +25,7 @@ impl Results {
         let mut results = Self(BTreeMap::new());
         results.instructions(&folder.join("default"), "");
         results.instructions(&folder.join("all"), "all.");
-        for file in ["allocations.txt", "updates.txt"] {
+        for file in ["allocations.txt", "updates.txt", "xds.txt"] {
             let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
             for line in text.lines() {
                 if let Some((name, value)) = line.split_once(' ')

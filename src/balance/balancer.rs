@@ -15,7 +15,8 @@ use super::{
     flight::InFlight,
     health::{Health, Rules},
     keep::Keeper,
-    pick::{Avoid, Drawn, Over, Picker},
+    pick::{Avoid, Over, Picker},
+    shelf::Shelves,
     subset::labels::Wanted,
     update::Updater,
     view::{Group, View},
@@ -41,6 +42,8 @@ pub(crate) enum PickError {
 /// Picks among the endpoints of one cluster.
 pub(crate) struct Balancer<X: Upstream> {
     pub(super) view: ArcSwap<View<X>>,
+    /// The same view, for picks that find what they look for at once.
+    shelves: Shelves<View<X>>,
     /// Locked by updates only, never by a pick.
     pub(super) updater: Mutex<Updater<X>>,
     pub(super) context: X::Context,
@@ -57,14 +60,23 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn new(cluster: &config::Cluster, context: X::Context, epoch: Epoch) -> Self {
         let (updater, keeper) = (Mutex::default(), Keeper::default());
         let health = Arc::<Health>::default();
-        let view = ArcSwap::from_pointee(View::empty(cluster, &context, Arc::clone(&health)));
+        let view = Arc::new(View::empty(cluster, &context, Arc::clone(&health)));
+        let (shelves, view) = (Shelves::new(&view), ArcSwap::new(view));
         health.set(cluster.outlier_detection.as_ref().map(Rules::new), &context.random());
         health.set_ramps(view.load().ramps());
         let bias = Arc::<Bias>::default();
         bias.set(cluster.balancer.as_ref());
         #[cfg(feature = "orca")]
         keeper.settle(&view.load().policy);
-        Self { view, updater, context, epoch, keeper, health, bias, checks: Mutex::default() }
+        let checks = Mutex::default();
+        Self { view, shelves, updater, context, epoch, keeper, health, bias, checks }
+    }
+
+    /// Replaces the view; gives the one before.
+    pub(super) fn publish(&self, view: Arc<View<X>>) -> Arc<View<X>> {
+        let before = self.view.swap(Arc::clone(&view));
+        self.shelves.replace(&view);
+        before
     }
 
     pub(crate) fn context(&self) -> &X::Context {
@@ -78,50 +90,59 @@ impl<X: Upstream> Balancer<X> {
     #[inline(always)]
     pub(crate) fn pick(&self, ask: Ask<'_, X>) -> Result<InFlight<X>, PickError> {
         let Ask { now, random, tried, over, wanted, hash, apart, avoid, .. } = ask;
-        let view = self.view.load();
-        if over.is_some() || wanted.is_some() || !tried.is_empty() || view.placed.is_some() {
-            return self.pick_specially(
-                &view,
-                (now, random),
-                (tried, apart, avoid),
-                (over, wanted),
-                hash,
-            );
+        if over.is_none()
+            && wanted.is_none()
+            && tried.is_empty()
+            && let Some(view) = self.shelves.read()
+            && view.is_plain
+        {
+            let picker = Picker::untried(&view.all.set, now, random);
+            match view.policy.plain(&view.all, picker, hash) {
+                Ok((endpoint, live)) => {
+                    let flight = begin(&view, endpoint, live, now);
+                    // Only now: who is woken is a stranger.
+                    drop(view);
+                    self.called();
+                    return Ok(flight);
+                }
+                Err(drawn) => {
+                    let drawn = drawn.map(|(one, other)| (Arc::clone(one), Arc::clone(other)));
+                    drop(view);
+                    return self.pick_drawn((now, random), hash, drawn);
+                }
+            }
         }
-        let picker = Picker::untried(&view.all.set, now, random);
-        match view.policy.plain(&view.all, picker, hash) {
-            Ok((endpoint, live)) => Ok(self.begin(&view, endpoint, live, now)),
-            Err(drawn) => self.pick_drawn(&view, (now, random), hash, drawn),
-        }
+        self.pick_specially((now, random), (tried, apart, avoid), (over, wanted), hash)
     }
 
-    /// Picks where more is asked than any good endpoint.
+    /// Picks where more is asked than any good endpoint, or the view is just being replaced.
     #[inline(never)]
     fn pick_specially(
         &self,
-        view: &View<X>,
         (now, random): (u64, &Random),
         (tried, apart, avoid): (&[Arc<Endpoint<X>>], bool, Option<&Avoid>),
         (over, wanted): (Option<&Over>, Option<&Wanted>),
         hash: Option<u64>,
     ) -> Result<InFlight<X>, PickError> {
         let ask = Ask { now, random, tried, over, wanted, hash, apart, avoid, well: false };
-        self.pick_in(view, ask).or_else(|error| self.pick_again(view, ask, error))
+        let view = self.view.load();
+        self.pick_in(&view, ask).or_else(|error| self.pick_again(&view, ask, error))
     }
 
-    /// Picks where what was drawn is not plainly good.
+    /// Picks where what was drawn is not plainly good. It may be of the view before.
     #[cold]
     #[inline(never)]
     fn pick_drawn(
         &self,
-        view: &View<X>,
         (now, random): (u64, &Random),
         hash: Option<u64>,
-        drawn: Option<Drawn<'_, X>>,
+        drawn: Option<(Arc<Endpoint<X>>, Arc<Endpoint<X>>)>,
     ) -> Result<InFlight<X>, PickError> {
         let ask = Ask::any(now, random, &[]).hashed(hash);
-        view.decide_drawn(&ask, drawn, |chosen| self.take(view, chosen, now))
-            .or_else(|error| self.pick_again(view, ask, error))
+        let view = self.view.load();
+        let drawn = drawn.as_ref().map(|(one, other)| (one, other));
+        view.decide_drawn(&ask, drawn, |chosen| self.take(&view, chosen, now))
+            .or_else(|error| self.pick_again(&view, ask, error))
     }
 
     /// Whom a pick has looked at may have left meanwhile, all of them: then others are there.
@@ -166,19 +187,16 @@ impl<X: Upstream> Balancer<X> {
     }
 
     #[inline(always)]
-    pub(super) fn begin(
+    fn begin(
         &self,
         view: &View<X>,
         endpoint: &Arc<Endpoint<X>>,
         live: &Live<X>,
         now: u64,
     ) -> InFlight<X> {
-        live.load.begin(now);
+        let flight = begin(view, endpoint, live, now);
         self.called();
-        if view.bounded {
-            live.crowd.enter();
-        }
-        InFlight::begun(Arc::clone(endpoint), now, view.decay, (view.bounded, view.biased))
+        flight
     }
 
     /// The state of an endpoint, made if this is its first pick.
@@ -204,6 +222,21 @@ impl<X: Upstream> Balancer<X> {
         }
         self.connects(live);
     }
+}
+
+/// Counts a call in flight.
+#[inline(always)]
+fn begin<X: Upstream>(
+    view: &View<X>,
+    endpoint: &Arc<Endpoint<X>>,
+    live: &Live<X>,
+    now: u64,
+) -> InFlight<X> {
+    live.load.begin(now);
+    if view.bounded {
+        live.crowd.enter();
+    }
+    InFlight::begun(Arc::clone(endpoint), now, view.decay, (view.bounded, view.biased))
 }
 
 /// Nobody tells anything without the feature `orca`.

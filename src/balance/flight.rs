@@ -40,14 +40,14 @@ pub(crate) struct InFlight<X: Send + Sync + 'static> {
     recorded: bool,
     /// It is the one call that finds out whether an ejected endpoint is well again.
     probe: bool,
+    /// Uncounting has passed to a ticket, or is done.
+    over: bool,
     /// What the cluster's own list makes of its status.
     verdict: Option<Outcome>,
     /// The crowd of its cluster has counted it, too.
     crowded: bool,
     /// Its answer is looked at for whether it asks for less.
     biased: bool,
-    /// Uncounting has passed to a ticket, or is done.
-    over: bool,
 }
 
 /// What an endpoint that was picked is worth.
@@ -182,7 +182,7 @@ impl<X: Upstream> InFlight<X> {
     }
 
     /// Ends it with an outcome.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(mut self, now: u64, outcome: Outcome) {
         self.over = true;
         if let Some(live) = self.endpoint.live() {
@@ -252,17 +252,29 @@ impl<X> Live<X> {
 }
 
 #[inline]
-fn record<X>(live: &Live<X>, started: u64, now: u64, outcome: Outcome, decay: u64) {
+fn record<X: Upstream>(live: &Live<X>, started: u64, now: u64, outcome: Outcome, decay: u64) {
     let (load, rtt) = (&live.load, now.saturating_sub(started));
     match outcome {
-        Outcome::Success => load.succeeded(now, rtt, decay),
-        Outcome::Failure | Outcome::Gateway | Outcome::Timeout => {
-            load.failed(now, live.bias.of_failure(rtt), decay);
-        }
-        Outcome::Connect | Outcome::Reset => {
-            load.broke(now, live.bias.of_failure(rtt), decay);
+        Outcome::Success => {
+            if load.succeeded(now, rtt, decay) {
+                live.extra.trusted();
+            }
         }
         Outcome::Ignored => {}
+        _ => failed(live, now, rtt, outcome, decay),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn failed<X: Upstream>(live: &Live<X>, now: u64, rtt: u64, outcome: Outcome, decay: u64) {
+    let (load, rtt) = (&live.load, live.bias.of_failure(rtt));
+    let is_suspect = match outcome {
+        Outcome::Connect | Outcome::Reset => load.broke(now, rtt, decay),
+        _ => load.failed(now, rtt, decay),
+    };
+    if is_suspect {
+        live.extra.suspected();
     }
 }
 
@@ -313,6 +325,10 @@ impl<X: Upstream> Watcher for Endpoint<X> {
     #[inline]
     fn heard(&self, headers: &HeaderMap) {
         Self::heard(self, headers);
+        #[cfg(feature = "xds")]
+        if let Some(live) = self.live() {
+            live.extra.overheard(headers);
+        }
     }
 }
 

@@ -80,6 +80,7 @@ impl Load {
     }
 
     /// Whether such a pick may be claimed.
+    #[inline]
     pub(super) fn is_stale(&self, now: u64, winner: &Self) -> bool {
         self.stale(now, winner).is_some()
     }
@@ -92,6 +93,7 @@ impl Load {
     }
 
     /// Whether `then` is too long ago beside the last pick of this, the winner.
+    #[inline]
     pub(super) fn is_long_before(&self, now: u64, then: u64) -> bool {
         let idle = now.saturating_sub(then);
         idle > FIRST_PROBE && idle / STALE > now.saturating_sub(self.picked.load(Relaxed))
@@ -103,13 +105,14 @@ impl Load {
         self.state.claim_suspect(now, most)
     }
 
+    /// Whether it is trusted again by this.
     #[inline]
-    pub(super) fn succeeded(&self, now: u64, rtt: u64, decay: u64) {
-        let rtt = rtt.max(1);
+    pub(super) fn succeeded(&self, now: u64, rtt: u64, decay: u64) -> bool {
+        // Of 0 it is said that there is none.
         let latency = if decay == 0 { rtt } else { self.blended(now, rtt, decay) };
         self.latency.store(latency.max(1), Relaxed);
         self.stamp.store(now, Relaxed);
-        self.state.succeeded();
+        self.state.succeeded()
     }
 
     /// The estimate after a sample.
@@ -123,18 +126,18 @@ impl Load {
         whole(rtt + (before - rtt) * self.remaining(now, decay))
     }
 
-    /// A failure never lowers the latency: failing fast is not being fast.
-    pub(super) fn failed(&self, now: u64, rtt: u64, decay: u64) {
+    /// A failure never lowers the latency: failing fast is not being fast. Whether it is suspect by this.
+    pub(super) fn failed(&self, now: u64, rtt: u64, decay: u64) -> bool {
         let unproven = self.latency.load(Relaxed) == 0;
         self.raise(now, rtt, decay);
-        self.state.failed(now, unproven);
+        self.state.failed(now, unproven)
     }
 
     /// An error of the transport counts as slow, however soon it came: as twice what is expected,
-    /// up to a second.
-    pub(super) fn broke(&self, now: u64, rtt: u64, decay: u64) {
+    /// up to a second. Whether it is suspect by this.
+    pub(super) fn broke(&self, now: u64, rtt: u64, decay: u64) -> bool {
         let slow = (2.0 * self.latency_at(now, decay)).min(SLOW);
-        self.failed(now, rtt.max(whole(slow)), decay);
+        self.failed(now, rtt.max(whole(slow)), decay)
     }
 
     /// An attempt that was abandoned: its age may raise the estimate, never lower it.

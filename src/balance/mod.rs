@@ -70,6 +70,7 @@ mod probing;
 pub(crate) mod report;
 mod set;
 mod shard;
+mod shelf;
 #[cfg(feature = "orca")]
 mod sink;
 mod subset;

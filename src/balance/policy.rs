@@ -122,6 +122,11 @@ impl Policy {
         matches!(self, Self::PeakEwma { biased: true, .. })
     }
 
+    /// Whether it takes an endpoint that it draws and that is good; else it has to rank first.
+    pub(super) fn is_plain(&self) -> bool {
+        !matches!(self, Self::Sharded(_) | Self::Choices(_) | Self::First(_))
+    }
+
     /// Whether it has periodic work.
     pub(super) fn is_kept(&self) -> bool {
         match self {

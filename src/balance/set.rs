@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::endpoint::{Endpoint, Spec, Upstream};
-use crate::config::Address;
+use crate::{config::Address, core::SourceHealth};
 
 const BITS: usize = 8;
 const CHUNK: usize = 1 << BITS;
@@ -47,6 +47,8 @@ pub(super) struct Index {
     anew: bool,
     /// It has said another number of an endpoint.
     moved: bool,
+    /// The places of endpoints of whose health something else is said than before.
+    marked: Vec<usize>,
 }
 
 /// How an update changed the set.
@@ -228,6 +230,9 @@ impl<X: Upstream> Set<X> {
             Entry::Vacant(free) => {
                 free.insert(u32::try_from(self.len).unwrap_or(u32::MAX));
                 index.count(&spec);
+                if spec.mark() != SourceHealth::Healthy {
+                    index.marked.push(self.len);
+                }
                 let endpoint = Endpoint::new(spec, now);
                 endpoint.list(index.number());
                 self.push(Arc::new(endpoint));
@@ -245,6 +250,9 @@ impl<X: Upstream> Set<X> {
         diff.changed += 1;
         index.uncount(before.spec());
         index.count(&spec);
+        if before.spec().mark() != spec.mark() {
+            index.marked.push(place);
+        }
         let after = Arc::new(before.changed(spec, now));
         after.placed(place);
         // Also where there are none yet: a pick from the older set may be making them.
@@ -263,9 +271,15 @@ impl Index {
     /// An update comes: a whole list, or additions.
     pub(super) fn begin(&mut self, anew: bool) {
         (self.anew, self.moved) = (anew, false);
+        self.marked.clear();
         if anew {
             self.next = 0;
         }
+    }
+
+    /// The places of endpoints of whose health the update says something else than before.
+    pub(super) fn take_marked(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.marked)
     }
 
     /// Whether the update has changed the numbers of endpoints that were there.

@@ -76,7 +76,7 @@ impl<X: Upstream> Balancer<X> {
         self.bias.set(cluster.balancer.as_ref());
         #[cfg(feature = "orca")]
         self.keeper.settle(&next.policy);
-        updater.keep(self.view.swap(Arc::new(next)));
+        updater.keep(self.publish(Arc::new(next)));
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
         self.health.set(rules, &self.context.random());
         self.health.set_ramps(self.view.load().ramps());
@@ -93,7 +93,7 @@ impl<X: Upstream> Balancer<X> {
         let view = self.view.load_full();
         let next = view.of(view.all.set.share(), &self.context, now);
         drop(view);
-        updater.keep(self.view.swap(Arc::new(next)));
+        updater.keep(self.publish(Arc::new(next)));
     }
 
     /// Replaces the whole set; state survives by address.
@@ -177,12 +177,13 @@ impl<X: Upstream> Balancer<X> {
             retired.extend(set.upsert(index, Spec::new(endpoint), joined, &mut diff));
         }
         // The same in another order is another list to those who go by it.
+        let marked = index.take_marked();
         let is_moved = index.is_moved() && before.policy.first().is_some();
         if diff != Diff::default() || is_moved {
             set.weigh(index);
             let view = Arc::new(before.of(set, &self.context, now));
             drop(before);
-            updater.keep(self.view.swap(Arc::clone(&view)));
+            updater.keep(self.publish(Arc::clone(&view)));
             let (set, context) = (&view.all.set, &self.context);
             if view.placing.close_on_change {
                 set.iter().filter_map(|it| it.extra()).for_each(Upstream::renew);
@@ -196,6 +197,9 @@ impl<X: Upstream> Balancer<X> {
                 if let Some(endpoint) = set.get(place) {
                     context.added(endpoint.spec());
                 }
+            }
+            for endpoint in marked.into_iter().filter_map(|place| set.get(place)) {
+                context.marked(endpoint.spec());
             }
         }
         // Only now: a pick from the old set may still have found them.

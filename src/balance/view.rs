@@ -36,6 +36,8 @@ pub(super) struct View<X> {
     pub(super) bounded: bool,
     /// The policy's: answers are looked at for whether they ask for less.
     pub(super) biased: bool,
+    /// A call that asks for nothing else may have any good endpoint that the policy draws.
+    pub(super) is_plain: bool,
     pub(super) placing: Arc<Placing>,
     /// Of the cluster; the same in every view of it.
     pub(super) health: Arc<Health>,
@@ -163,7 +165,8 @@ impl<X: Upstream> View<X> {
     ) -> Self {
         let (decay, bounded, biased) = (policy.decay(), policy.is_bounded(), policy.is_biased());
         let pins = Pins::default();
-        Self { all, policy, decay, bounded, biased, placing, health, pins, placed }
+        let is_plain = placed.is_none() && policy.is_plain();
+        Self { all, policy, decay, bounded, biased, is_plain, placing, health, pins, placed }
     }
 
     /// Where to pick by other settings; what was drawn once stays.

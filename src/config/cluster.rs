@@ -117,6 +117,14 @@ pub struct DropOverload {
     pub percent: f64,
 }
 
+impl DropOverload {
+    /// A category that drops this share of the calls. Unit: percent.
+    #[must_use]
+    pub fn new(category: impl Into<String>, percent: f64) -> Self {
+        Self { category: category.into(), percent }
+    }
+}
+
 /// What is reported to a control plane about load (LRS). Not supported yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]

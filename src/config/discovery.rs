@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Address, Extension};
+use super::{Address, Endpoint, Extension};
 
 /// Where further endpoints come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +105,18 @@ pub struct DnsDiscovery {
     /// Range: 0..=15. Source: `ndots` of resolv.conf.
     #[cfg_attr(feature = "serde", serde(default))]
     pub ndots: Option<u32>,
+    /// Several names, whose endpoints are the cluster's together: they stand for `name`, which is the
+    /// first of them. A control plane says them (xDS `STRICT_DNS`), no file.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) targets: Vec<DnsTarget>,
+}
+
+/// One of several names that DNS is asked for, and what its endpoints are but for their addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DnsTarget {
+    /// `dns:///host:port`.
+    pub(crate) name: String,
+    pub(crate) endpoint: Endpoint,
 }
 
 /// What DNS answers mean.

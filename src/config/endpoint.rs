@@ -208,6 +208,9 @@ pub struct EndpointTls {
     pub sni: Option<String>,
     /// Protocols offered in the handshake. Default: the cluster's.
     pub alpn: Vec<String>,
+    /// The name of one of the cluster's `matches`, whose settings take the place of the cluster's.
+    /// Default: none. What the code says of the cluster goes before it.
+    pub rule: Option<String>,
 }
 
 /// What probes of one endpoint do differently (xDS `HealthCheckConfig`). Not supported yet.

@@ -1,6 +1,6 @@
 //! Where the own certificate and the roots are read.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// The files of one identity, PEM, followed while the mesh runs. Paths in a mesh file are relative
 /// to it.
@@ -25,4 +25,24 @@ pub struct IdentityFiles {
     /// How often the files are read. Default: 5 s. Range: from 100 ms, at most 365 days.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub poll_interval: Option<Duration>,
+    /// What a control plane has said itself, in place of files.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) pem: Option<Arc<Pem>>,
+}
+
+/// Keys and roots as text. A key is never printed.
+#[derive(Default, Eq, PartialEq)]
+pub(crate) struct Pem {
+    /// The own certificate with its chain, and its private key.
+    pub(crate) pair: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) roots: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pem")
+            .field("pair", &self.pair.is_some())
+            .field("roots", &self.roots.is_some())
+            .finish()
+    }
 }

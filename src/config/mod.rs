@@ -32,7 +32,7 @@ mod balancer;
 mod balancing;
 mod breakers;
 mod cluster;
-mod discovery;
+pub(crate) mod discovery;
 #[cfg(feature = "dns")]
 pub(crate) mod dns_name;
 mod endpoint;
@@ -48,7 +48,7 @@ pub(crate) mod headers;
 mod health_check;
 mod hedge;
 mod http;
-mod identity;
+pub(crate) mod identity;
 mod limits;
 mod locality;
 mod matching;
@@ -65,7 +65,7 @@ mod regex;
 mod retry;
 mod rewrite;
 mod route;
-mod security;
+pub(crate) mod security;
 #[cfg(feature = "serde")]
 mod serde_support;
 mod service;
@@ -180,6 +180,10 @@ pub struct Config {
     /// Shares by the runtime keys that fractions of matches and of mirrors name. Unit: percent. Range:
     /// 0..=100. One that nobody sets leaves what the field itself says.
     pub runtime: BTreeMap<String, f64>,
+    /// Rules that judge all calls, whichever service they call, by names of their own; each list must let a
+    /// call go on. One that is refused denies every call
+    /// until there is a good one.
+    pub authorize: BTreeMap<String, Authorization>,
 }
 
 /// The JSON Schema of a mesh file.

@@ -157,7 +157,9 @@ pub struct RateDescriptor {
     pub parts: Vec<DescriptorPart>,
     /// The stage. Default: 0. Range: 0..=10.
     pub stage: Option<u32>,
-    /// The runtime key that turns it off. Not supported: rate limits ask no runtime key.
+    /// The runtime key that turns it off, or on for a share of the requests alone: what
+    /// `ratelimit.<disable_key>.http_filter_enabled` is set to. Unit of the key: percent. Default: 100.
+    /// Source: xDS `RateLimit.disable_key`.
     pub disable_key: Option<String>,
     /// What a request counts for. Default: 1. Range: to 1000000000 (Envoy).
     pub hits: Option<u64>,

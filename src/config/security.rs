@@ -26,8 +26,9 @@ pub struct ClusterSecurity {
     /// Whether the name asked for is also the identity expected (xDS `auto_sni_san_validation`).
     /// Default: as without identities: it is. Not supported yet.
     pub verify_sni: Option<bool>,
-    /// Protocols offered in the handshake, best first: `h2`, `http/1.1`. Default: that of
-    /// `protocol`, else both.
+    /// Protocols offered in the handshake, best first: `h2`, `http/1.1`; and names that Istio's proxies
+    /// look at and nobody speaks, beside them: `istio`, `istio-h2`, `istio-http/1.1`, `istio-http/1.0`.
+    /// Default: that of `protocol`, else both.
     pub alpn: Vec<String>,
     /// The own certificate. Default: the mesh's identity.
     pub certificate: Option<CertificateRef>,
@@ -63,8 +64,7 @@ pub struct ClusterSecurity {
     /// Session keys that are kept for resumption. Default: 1. Not supported yet. Source: xDS
     /// `max_session_keys`.
     pub max_session_keys: Option<u32>,
-    /// Other settings for endpoints with certain labels, first match first. Not supported yet.
-    /// Source: xDS `transport_socket_matches`.
+    /// Other settings, for endpoints that name them (`rule`). Source: xDS `transport_socket_matches`.
     pub matches: Vec<SecurityRule>,
 }
 
@@ -175,16 +175,16 @@ pub struct CertificateRef {
     pub name: Option<String>,
 }
 
-/// Security of endpoints with certain labels. Not supported yet.
+/// Security of the endpoints that name it.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct SecurityRule {
-    /// Its name in reports.
+    /// Its name, which endpoints say; unique in its cluster.
     pub name: String,
-    /// The labels.
+    /// The labels of the endpoints that it is for, though they do not name it. Not supported yet.
     #[cfg_attr(feature = "serde", serde(default))]
     pub labels: std::collections::BTreeMap<String, String>,
     /// What takes the place of the cluster's.
@@ -257,7 +257,8 @@ impl ClusterSecurity {
             signatures: list(&near.signatures, far.signatures),
             max_verify_depth: near.max_verify_depth.or(far.max_verify_depth),
             max_session_keys: near.max_session_keys.or(far.max_session_keys),
-            matches: list(&near.matches, far.matches),
+            // They stand for all of it: whoever says how far it is secured says these, too.
+            matches: if near.mode.is_some() { near.matches } else { far.matches },
         }
     }
 }
@@ -271,7 +272,7 @@ impl SanMatch {
 }
 
 impl SecurityRule {
-    /// What secures the endpoints with these labels.
+    /// What secures the endpoints that name it, and those with these labels.
     #[must_use]
     pub fn new(
         name: impl Into<String>,
@@ -280,4 +281,10 @@ impl SecurityRule {
     ) -> Self {
         Self { name: name.into(), labels, security: Box::new(security) }
     }
+}
+
+/// Whether Istio's proxies look at it to tell calls of their mesh from others, and nobody speaks it.
+/// `istio-peer-exchange` is none: who agrees to it waits for another protocol before HTTP.
+pub(crate) fn is_of_istio(alpn: &str) -> bool {
+    matches!(alpn, "istio" | "istio-h2" | "istio-http/1.1" | "istio-http/1.0")
 }

@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 
 use super::{
     AuthorizationVerdict, DisconnectReason, EjectReason, ErrorKind, HedgeRefusal, InjectedFault,
-    Phase, RetryReason, RetryRefusal, ReturnReason,
+    Phase, RetryReason, RetryRefusal, ReturnReason, SourceHealth,
 };
 
 /// One thing that happened.
@@ -239,6 +239,33 @@ pub enum Event {
         /// What has brought it back.
         reason: ReturnReason,
     },
+    /// So many of an endpoint's latest calls have failed that it is suspect: single calls probe it, and
+    /// the others go elsewhere.
+    #[non_exhaustive]
+    EndpointSuspected {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+    },
+    /// An endpoint that was suspect has answered again.
+    #[non_exhaustive]
+    EndpointTrusted {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+    },
+    /// The source of an endpoint says something else of its health than before.
+    #[non_exhaustive]
+    EndpointMarked {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address.
+        endpoint: Arc<str>,
+        /// What it says from now on.
+        health: SourceHealth,
+    },
     /// An active check of an endpoint has passed.
     #[non_exhaustive]
     CheckPassed {
@@ -273,6 +300,24 @@ pub enum Event {
         /// The part: `service greeter.prod`, `cluster greeter`, `file mesh.yaml`.
         part: Arc<str>,
         /// Field, value and allowed range.
+        reason: Arc<str>,
+    },
+    /// A source says something of a part of the configuration that is no failure: what of it the mesh
+    /// does not do, or does otherwise.
+    #[non_exhaustive]
+    ConfigNoted {
+        /// The part: `CDS resource users`, `security of cluster users`.
+        part: Arc<str>,
+        /// Fields and what becomes of them.
+        note: Arc<str>,
+    },
+    /// Something of a part of the configuration that is in force does nothing: a route that no request
+    /// comes to, for one before it takes all of them.
+    #[non_exhaustive]
+    ConfigDoubted {
+        /// The part: `service greeter.prod`.
+        part: Arc<str>,
+        /// What does nothing, and why.
         reason: Arc<str>,
     },
     /// A body or connection failed after the response head.

@@ -6,8 +6,12 @@ mod criticality;
 mod error;
 mod event;
 mod fault;
+#[cfg(feature = "xds")]
+mod figures;
 #[cfg(any(feature = "grpc-health", feature = "orca", feature = "rls"))]
 pub(crate) mod framed;
+#[cfg(feature = "xds")]
+mod loads;
 mod random;
 mod reason;
 mod refusal;
@@ -22,6 +26,10 @@ pub(crate) use self::body::{
 };
 pub(crate) use self::error::{Context, Reply, grpc};
 pub(crate) use self::event::Events;
+#[cfg(feature = "xds")]
+pub(crate) use self::figures::{Figures, OfResources, OfServer, Plane};
+#[cfg(feature = "xds")]
+pub(crate) use self::loads::{At, Attempts, EndpointLoad, Load, Loads};
 pub(crate) use self::random::Random;
 pub(crate) use self::time::{Epoch, Instant, earliest, nanos};
 pub(crate) use self::wire::WireFailure;
@@ -34,6 +42,7 @@ pub use self::{
     fault::InjectedFault,
     reason::{
         DisconnectReason, EjectReason, HedgeRefusal, RetryReason, RetryRefusal, ReturnReason,
+        SourceHealth,
     },
     refusal::Refusal,
     verdict::AuthorizationVerdict,

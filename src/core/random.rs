@@ -46,6 +46,7 @@ impl Random {
     }
 
     /// The next 64 random bits.
+    #[inline]
     pub(crate) fn next(&self) -> u64 {
         match self {
             Self::Thread => fastrand::u64(..),

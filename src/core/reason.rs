@@ -127,6 +127,20 @@ pub enum ReturnReason {
     Rules,
 }
 
+/// What a source says of the health of an endpoint.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum SourceHealth {
+    /// Nothing against it.
+    Healthy,
+    /// It works, and others are better.
+    Degraded,
+    /// It does not work.
+    Unhealthy,
+    /// It takes no new calls; those in flight go on.
+    Draining,
+}
+
 // === impl RetryReason ===
 
 impl RetryReason {
@@ -320,6 +334,35 @@ impl fmt::Display for DisconnectReason {
     }
 }
 
+// === impl SourceHealth ===
+
+impl SourceHealth {
+    /// All of them, in the order of their indices.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Healthy, Self::Degraded, Self::Unhealthy, Self::Draining];
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
+    /// In a word, which is also the value of an attribute.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl fmt::Display for SourceHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 // === impl EjectReason ===
 
 impl EjectReason {
@@ -411,6 +454,7 @@ mod tests {
         assert!(HedgeRefusal::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
         assert!(RetryRefusal::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
         assert!(DisconnectReason::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
+        assert!(SourceHealth::ALL.iter().enumerate().all(|(n, health)| health.index() == n));
         assert!(EjectReason::ALL.iter().enumerate().all(|(n, reason)| reason.index() == n));
         assert_eq!(RetryReason::Grpc(14).index() + 1, RetryReason::COUNT);
     }

@@ -58,7 +58,7 @@ use std::pin::Pin;
 pub use self::dns::Dns;
 #[cfg(feature = "file")]
 pub use self::file::File;
-pub(crate) use self::publisher::{Change, Places, Sink, SourceId};
+pub(crate) use self::publisher::{Change, Look, Nowhere, Places, Sink, SourceId};
 pub use self::{
     publisher::{Asked, Publisher},
     statics::Static,
@@ -72,6 +72,12 @@ pub use self::{
 pub trait Discover: Send + 'static {
     /// What reports call it: `file mesh.yaml`.
     fn name(&self) -> String;
+
+    /// Whether services are told apart by their ports in what this source looks up, so that
+    /// `https://users` is asked for as `users:443`. Default: no, both are `users`.
+    fn asks_by_port(&self) -> bool {
+        false
+    }
 
     /// Publishes until it is dropped, which the mesh does when it ends.
     ///

@@ -8,8 +8,13 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+#[cfg(feature = "xds")]
+use crate::core::{BoxFuture, Loads, Plane};
 use crate::{
-    config::{Address, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles, Service},
+    config::{
+        Address, Authorization, Cluster, ConfigError, ConfigErrors, Endpoint, IdentityFiles,
+        Service,
+    },
     core::Instant,
 };
 
@@ -23,7 +28,30 @@ pub struct Publisher {
 
 /// The names that a source is asked for, from [`Publisher::asked`].
 #[derive(Debug)]
-pub struct Asked(UnboundedReceiver<String>);
+pub struct Asked {
+    looks: UnboundedReceiver<Look>,
+    given_up: Vec<String>,
+}
+
+/// What a source that looks names up is told.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// It is asked for.
+    Up(String),
+    /// It is not any more.
+    NoMore(String),
+}
+
+/// Why a name leads nowhere, as far as a source knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Nowhere {
+    /// It does not know it.
+    Unknown,
+    /// It cannot say now whether it knows it.
+    Unsaid,
+    /// It knows it, and what it knows cannot be used.
+    Refused,
+}
 
 /// One source of a mesh, in order of precedence.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -38,6 +66,23 @@ pub(crate) trait Sink: Send + Sync {
 
     /// When the name was last called or asked for.
     fn used(&self, name: &str) -> Option<Instant>;
+
+    /// Whether the application's code says how the connections of the cluster are secured.
+    fn secures(&self, cluster: &str) -> bool;
+
+    /// What a cluster counts for its control plane, if there is such a cluster.
+    #[cfg(feature = "xds")]
+    fn loads(&self, _cluster: &str) -> Option<Arc<dyn Loads>> {
+        None
+    }
+
+    /// What a control plane's client counts is a part of the metrics.
+    #[cfg(feature = "xds")]
+    fn plane(&self, _plane: Box<dyn Plane>) {}
+
+    /// The end of the mesh waits for this, for a moment.
+    #[cfg(feature = "xds")]
+    fn farewell(&self, _said: BoxFuture<()>) {}
 }
 
 /// Tells where the words of a source stand.
@@ -60,6 +105,8 @@ pub(crate) enum Change {
     RemoveIdentity(String),
     Runtime(String, f64),
     RemoveRuntime(String),
+    Authorize(String, Box<Authorization>),
+    RemoveAuthorize(String),
     Refused {
         part: String,
         reason: String,
@@ -67,11 +114,25 @@ pub(crate) enum Change {
     Accepted {
         part: String,
     },
+    /// Something is said of a part that is no failure; nothing: it is over.
+    Noted {
+        part: String,
+        note: String,
+    },
     Synced,
     /// Names are looked up from now on: those that are asked for come here.
-    Looks(UnboundedSender<String>),
-    /// It was asked for, and is not there, for this reason.
-    Unknown(String, String),
+    Looks(UnboundedSender<Look>),
+    /// The service leads nowhere, for this reason: what the source has said of it is over.
+    NoService {
+        name: String,
+        why: Nowhere,
+        reason: String,
+    },
+    /// The cluster cannot be used, for this reason: what the source has said of it is over.
+    NoCluster {
+        name: String,
+        reason: String,
+    },
     /// It is looked up no more.
     Forget(String),
     Confirmed,
@@ -218,20 +279,69 @@ impl Publisher {
         drop(self.apply(Change::RemoveRuntime(key.to_owned())));
     }
 
+    /// Judges all calls by these rules, whichever service they call, behind those of the code
+    /// ([`MeshBuilder::authorize`](crate::MeshBuilder::authorize)). The name is this source's own; each list must
+    /// let a call go on.
+    ///
+    /// # Errors
+    ///
+    /// Every field that cannot be used; the last good rules stay, and without any every call is denied.
+    pub fn authorize(&self, name: &str, rules: Authorization) -> Result<(), ConfigErrors> {
+        self.apply(Change::Authorize(name.to_owned(), Box::new(rules)))
+    }
+
+    /// Takes such rules back.
+    pub fn remove_authorize(&self, name: &str) {
+        drop(self.apply(Change::RemoveAuthorize(name.to_owned())));
+    }
+
     /// Reports a part that could not even be read; its last good state stays.
     ///
     /// A report of `service NAME`, `cluster NAME` or `endpoints of cluster NAME` ends when that is
     /// published well, any other by [`accepted`](Self::accepted).
     ///
     /// A part `service NAME` or `cluster NAME` of which this source has published no good state
-    /// fails the calls to it, as if its definition had been refused here.
+    /// fails the calls to it, as if its definition had been refused here; and of `authorize NAME` all calls.
     pub fn refused(&self, part: impl Into<String>, reason: impl Into<String>) {
         drop(self.apply(Change::Refused { part: part.into(), reason: reason.into() }));
+    }
+
+    /// Takes this source's definition of a service back and refuses the name for this reason, both at
+    /// once: no call sees a name that nobody has ever defined, and no other source's word or DNS takes
+    /// its place in between.
+    pub fn withdraw_service(&self, name: &str, reason: impl Into<String>) {
+        self.no_service(name, Nowhere::Refused, reason.into());
+    }
+
+    /// Takes this source's definition of a cluster, and its endpoints, back and refuses the cluster for
+    /// this reason, both at once: it is at no time run on what other sources say of it alone.
+    pub fn withdraw_cluster(&self, name: &str, reason: impl Into<String>) {
+        let (name, reason) = (name.to_owned(), reason.into());
+        drop(self.apply(Change::NoCluster { name, reason }));
+    }
+
+    fn no_service(&self, name: &str, why: Nowhere, reason: String) {
+        drop(self.apply(Change::NoService { name: name.to_owned(), why, reason }));
     }
 
     /// Takes a report of [`refused`](Self::refused) back.
     pub fn accepted(&self, part: impl Into<String>) {
         drop(self.apply(Change::Accepted { part: part.into() }));
+    }
+
+    /// Says something of a part that is no failure, and that somebody should know: what of it the
+    /// mesh does not do, or does otherwise. It stands in [`Mesh::describe`](crate::Mesh::describe), and is
+    /// told by [`Event::ConfigNoted`](crate::Event::ConfigNoted) when it is said first or changes;
+    /// [`Mesh::ready`](crate::Mesh::ready) succeeds all the same. An empty note takes it back, and so does the next
+    /// one of the same part.
+    pub fn noted(&self, part: impl Into<String>, note: impl Into<String>) {
+        drop(self.apply(Change::Noted { part: part.into(), note: note.into() }));
+    }
+
+    /// Whether the application's code says how the connections of the cluster are secured.
+    #[cfg_attr(not(feature = "xds"), allow(dead_code, reason = "only xDS asks"))]
+    pub(crate) fn secured_by_code(&self, cluster: &str) -> bool {
+        self.sink.upgrade().is_some_and(|sink| sink.secures(&cluster.to_ascii_lowercase()))
     }
 
     /// What this source has published is still so, as far as it knows: it has looked, and found
@@ -244,24 +354,39 @@ impl Publisher {
     /// From now on this source looks names up: those that are asked for come out of here, and those that
     /// were asked for already. It is for sources that cannot list what they know.
     ///
-    /// To each there is one of three answers: [`service`](Self::service), [`refused`](Self::refused)
-    /// with the part `service NAME`, or [`unknown`](Self::unknown). Calls, and `Mesh::ready`, wait for
-    /// it; calls no longer than their deadline. What is said may change later. The clusters that it
+    /// To each there is one of four answers: [`service`](Self::service), [`refused`](Self::refused)
+    /// with the part `service NAME`, [`unknown`](Self::unknown), or [`unavailable`](Self::unavailable).
+    /// Calls, and `Mesh::ready`, wait for it; calls no longer than their deadline. **Answer each time**:
+    /// a name may be asked for again, for example after [`forget`](Self::forget), and is waited for
+    /// again then, whether or not there is news of it. What is said may change later. The clusters that it
     /// publishes are not callable as the services of their names, as those of other sources are: a
-    /// name means what the answer to it says.
+    /// name means what the answer to it says, and `name:port` is another one than `name`.
+    ///
+    /// At most 10,000 names are asked for at a time. When there are more, those that nobody knows make
+    /// room: [`Asked::given_up`] tells which.
     ///
     /// Say so before [`synced`](Self::synced), which this source may say at once then.
     #[must_use]
     pub fn asked(&self) -> Asked {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         drop(self.apply(Change::Looks(sender)));
-        Asked(receiver)
+        Asked { looks: receiver, given_up: Vec::new() }
     }
 
     /// A name that was asked for is not there, as far as this source knows now, and why it thinks so:
-    /// calls to it that no other source defines say it.
+    /// calls to it that no other source defines say it. What it has said of it before is over.
     pub fn unknown(&self, name: &str, reason: impl Into<String>) {
-        drop(self.apply(Change::Unknown(name.to_owned(), reason.into())));
+        self.no_service(name, Nowhere::Unknown, reason.into());
+    }
+
+    /// This source cannot say now whether it knows a name that it was asked for, and why: whom it asks is
+    /// not there, or lets nobody in. Another source's definition of the name stays in use. Without
+    /// one, calls to it fail with [`ErrorKind::Config`](crate::ErrorKind::Config) and the reason, and it
+    /// is not asked of DNS.
+    ///
+    /// If it has defined the name before, nothing changes: the last good state stays.
+    pub fn unavailable(&self, name: &str, reason: impl Into<String>) {
+        self.no_service(name, Nowhere::Unsaid, reason.into());
     }
 
     /// How long a name that was asked for has not been called, to about a second; nothing if it was
@@ -283,6 +408,28 @@ impl Publisher {
         drop(self.apply(Change::Places(places)));
     }
 
+    /// What a cluster counts for its control plane, if there is such a cluster.
+    #[cfg(feature = "xds")]
+    pub(crate) fn loads(&self, cluster: &str) -> Option<Arc<dyn Loads>> {
+        self.sink.upgrade()?.loads(cluster)
+    }
+
+    /// What a control plane's client counts is a part of the metrics.
+    #[cfg(feature = "xds")]
+    pub(crate) fn plane(&self, plane: Box<dyn Plane>) {
+        if let Some(sink) = self.sink.upgrade() {
+            sink.plane(plane);
+        }
+    }
+
+    /// The end of the mesh waits for this, for a moment.
+    #[cfg(feature = "xds")]
+    pub(crate) fn farewell(&self, said: BoxFuture<()>) {
+        if let Some(sink) = self.sink.upgrade() {
+            sink.farewell(said);
+        }
+    }
+
     /// The first state of this source is complete.
     pub fn synced(&self) {
         drop(self.apply(Change::Synced));
@@ -299,7 +446,19 @@ impl Asked {
     ///
     /// Dropping the future loses no name.
     pub async fn next(&mut self) -> Option<String> {
-        self.0.recv().await
+        loop {
+            match self.looks.recv().await? {
+                Look::Up(name) => return Some(name),
+                Look::NoMore(name) => self.given_up.push(name),
+            }
+        }
+    }
+
+    /// The names that are not asked for any more, though this source has not forgotten them, up to the
+    /// last one of [`next`](Self::next): it need not follow them, and they come again should they be
+    /// called. Look at it before the name that `next` gave, which may be one of them.
+    pub fn given_up(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.given_up)
     }
 }
 

@@ -60,6 +60,9 @@ impl Discover for Static {
             for (key, percent) in self.config.runtime {
                 drop(publish.runtime(&key, percent));
             }
+            for (name, rules) in self.config.authorize {
+                drop(publish.authorize(&name, rules));
+            }
             // Services first: a cluster alone is the service of its name, without rules and limits.
             for (name, service) in self.config.services {
                 drop(publish.service(&name, service));

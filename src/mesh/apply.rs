@@ -1,9 +1,12 @@
 //! The sink that sources publish into. Each change takes effect on its own; a bad one is refused
 //! with its reason, and what it would have changed stays.
 
-use std::sync::Arc;
+#[cfg(feature = "xds")]
+use std::sync::PoisonError;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
+    asking::Answer,
     inner::Inner,
     overlay,
     runtime::Runtime,
@@ -12,7 +15,7 @@ use super::{
 use crate::{
     config::{self, ConfigError, ConfigErrors},
     core::Instant,
-    discover::{Change, Sink, SourceId},
+    discover::{Change, Nowhere, Sink, SourceId},
 };
 
 /// Nothing is taken any more.
@@ -27,6 +30,25 @@ impl Sink for Inner {
 
     fn used(&self, name: &str) -> Option<Instant> {
         self.last_used(&name.to_ascii_lowercase())
+    }
+
+    fn secures(&self, cluster: &str) -> bool {
+        self.state().secured.contains(cluster)
+    }
+
+    #[cfg(feature = "xds")]
+    fn loads(&self, cluster: &str) -> Option<Arc<dyn crate::core::Loads>> {
+        self.loads_of(cluster)
+    }
+
+    #[cfg(feature = "xds")]
+    fn plane(&self, plane: Box<dyn crate::core::Plane>) {
+        self.planes.lock().unwrap_or_else(PoisonError::into_inner).push(plane);
+    }
+
+    #[cfg(feature = "xds")]
+    fn farewell(&self, said: crate::core::BoxFuture<()>) {
+        self.farewells.lock().unwrap_or_else(PoisonError::into_inner).push(said);
     }
 
     fn apply(&self, source: SourceId, change: Change) -> Result<(), ConfigErrors> {
@@ -67,8 +89,9 @@ impl Inner {
             Change::Service(name, service) => {
                 let name = name.to_ascii_lowercase();
                 let part = format!("service {name}");
-                state.asking.answered(source, &name);
+                state.asking.answered(source, &name, Answer::Said);
                 let mended = self.judge(state, source, &part, service.validate(&name))?;
+                state.asking.defined(source, &name);
                 let by = state.services.entry(name.clone()).or_default();
                 if mended || by.get(&source) != Some(&service) {
                     by.insert(source, *service);
@@ -77,16 +100,12 @@ impl Inner {
             }
             Change::RemoveService(name) => {
                 let name = name.to_ascii_lowercase();
-                let mut changed = take_back(state, source, &format!("service {name}"));
-                if let Some(by) = state.services.get_mut(&name) {
-                    changed |= by.remove(&source).is_some();
-                    if by.is_empty() {
-                        state.services.remove(&name);
-                    }
-                }
-                if changed {
+                if remove_service(state, source, &name) {
                     self.compile(state, &name);
                 }
+            }
+            Change::NoService { name, why, reason } => {
+                self.no_service(state, source, &name.to_ascii_lowercase(), why, reason);
             }
             Change::Cluster(name, mut cluster) => {
                 let name = name.to_ascii_lowercase();
@@ -108,21 +127,9 @@ impl Inner {
                     self.applied(part);
                 }
             }
-            Change::RemoveCluster(name) => {
-                let name = name.to_ascii_lowercase();
-                let part = format!("cluster {name}");
-                let before = state.standing(&part);
-                take_back(state, source, &part);
-                take_back(state, source, &format!("endpoints of {part}"));
-                if let Some(entry) = state.clusters.get_mut(&name) {
-                    entry.forget(source);
-                }
-                self.settle(state, &name);
-                self.examine_cluster(state, &name);
-                if state.standing(&part) != before {
-                    self.compile_users(state, &name);
-                }
-                state.tidy(&name);
+            Change::RemoveCluster(name) => self.no_cluster(state, source, &name, None),
+            Change::NoCluster { name, reason } => {
+                self.no_cluster(state, source, &name, Some(reason));
             }
             Change::Endpoints(name, endpoints) => {
                 let name = name.to_ascii_lowercase();
@@ -184,6 +191,22 @@ impl Inner {
                     self.rekey(state, &key);
                 }
             }
+            Change::Authorize(name, rules) => {
+                let name = name.to_ascii_lowercase();
+                let part = format!("authorize {name}");
+                let found = rules.validate(&format!("authorize.{name}"));
+                let mended = self.judge(state, source, &part, found)?;
+                if self.rule(state, source, &name, Some(config::Filter::Authorize(*rules)))
+                    || mended
+                {
+                    self.applied(part);
+                }
+            }
+            Change::RemoveAuthorize(name) => {
+                let name = name.to_ascii_lowercase();
+                take_back(state, source, &format!("authorize {name}"));
+                self.rule(state, source, &name, None);
+            }
             Change::Refused { part, reason } => self.refuse(state, source, &part, reason),
             Change::Accepted { part } => {
                 let before = state.standing(&part);
@@ -194,14 +217,12 @@ impl Inner {
                     self.applied(part);
                 }
             }
+            Change::Noted { part, note } => self.note(state, source, part, note),
             Change::Synced => self.sync(state, source),
             Change::Looks(names) => state.asking.looks(source, names),
-            Change::Unknown(name, reason) => {
-                state.asking.unknown(source, &name.to_ascii_lowercase(), reason);
-            }
             Change::Forget(name) => {
                 let name = name.to_ascii_lowercase();
-                state.asking.forget(source, &name);
+                state.asking.leave(source, &name);
                 return self.change(state, source, Change::RemoveService(name));
             }
             // That it was said is noted.
@@ -211,6 +232,63 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// What a source has said of a service is over, and why: in one step, so that nobody else's word
+    /// takes its place in between.
+    fn no_service(
+        &self,
+        state: &mut State,
+        source: SourceId,
+        name: &str,
+        why: Nowhere,
+        reason: String,
+    ) {
+        let part = format!("service {name}");
+        let is_defined = state.services.get(name).is_some_and(|by| by.contains_key(&source));
+        if why == Nowhere::Unsaid && is_defined {
+            state.asking.answered(source, name, Answer::Said);
+            return;
+        }
+        let changed = remove_service(state, source, name);
+        match why {
+            Nowhere::Unknown => state.asking.answered(source, name, Answer::Unknown(reason)),
+            Nowhere::Unsaid => {
+                self.report(&part, &reason);
+                state.asking.answered(source, name, Answer::Unsaid(reason));
+            }
+            Nowhere::Refused => {
+                self.report(&part, &reason);
+                state.asking.answered(source, name, Answer::Said);
+                state.refused.entry(part).or_default().insert(source, reason);
+            }
+        }
+        if changed || why == Nowhere::Refused {
+            self.compile(state, name);
+        }
+    }
+
+    /// What a source has said of a cluster is over; with a reason, it is refused from the same moment on.
+    fn no_cluster(&self, state: &mut State, source: SourceId, name: &str, reason: Option<String>) {
+        let name = &name.to_ascii_lowercase();
+        let part = format!("cluster {name}");
+        let before = state.standing(&part);
+        take_back(state, source, &part);
+        take_back(state, source, &format!("endpoints of {part}"));
+        let is_refused = reason.is_some();
+        if let Some(reason) = reason {
+            self.report(&part, &reason);
+            state.refused.entry(part.clone()).or_default().insert(source, reason);
+        }
+        if let Some(entry) = state.clusters.get_mut(name) {
+            entry.forget(source);
+        }
+        self.settle(state, name);
+        self.examine_cluster(state, name);
+        if is_refused || state.standing(&part) != before {
+            self.compile_users(state, name);
+        }
+        state.tidy(name);
     }
 
     /// Files have been read that were waited for.
@@ -263,7 +341,7 @@ impl Inner {
         if !self.is_synced() && state.synced.len() >= self.sources.len() {
             self.set_synced();
             self.examine_all(state);
-            Self::ask_for_held(state);
+            self.ask_for_held(state);
         }
     }
 
@@ -351,6 +429,30 @@ impl Inner {
         }
     }
 
+    /// What a source says of all calls, or no more; whether that is new. Every service is compiled again.
+    fn rule(
+        &self,
+        state: &mut State,
+        source: SourceId,
+        name: &str,
+        rules: Option<config::Filter>,
+    ) -> bool {
+        let key = (source, name.to_owned());
+        if state.rules.get(&key) == rules.as_ref() {
+            return false;
+        }
+        match rules {
+            Some(rules) => drop(state.rules.insert(key, rules)),
+            None => drop(state.rules.remove(&key)),
+        }
+        let mut names: BTreeSet<String> = state.services.keys().cloned().collect();
+        names.extend(state.clusters.keys().cloned());
+        for name in names {
+            self.compile(state, &name);
+        }
+        true
+    }
+
     pub(super) fn applied(&self, part: String) {
         self.hub.applied(part);
     }
@@ -363,12 +465,39 @@ impl Inner {
     pub(super) fn refuse(&self, state: &mut State, source: SourceId, part: &str, reason: String) {
         self.report(part, &reason);
         if let Part::Service(name) = Part::of(part) {
-            state.asking.answered(source, name);
+            state.asking.answered(source, name, Answer::Said);
         }
         let before = state.standing(part);
         state.refused.entry(part.to_owned()).or_default().insert(source, reason);
+        if let Part::Rules(name) = Part::of(part)
+            && !state.rules.contains_key(&(source, name.to_owned()))
+        {
+            // Nobody knows what it would have denied.
+            let mut all = config::Authorization::default();
+            let rule = format!("{part}, which is refused");
+            all.rules = vec![config::AuthorizationRule::deny(rule)];
+            self.rule(state, source, name, Some(config::Filter::Authorize(all)));
+        }
         if state.standing(part) != before {
             self.compile_part(state, part);
+        }
+    }
+
+    /// Keeps what a source says of a part, and tells it if it is new.
+    fn note(&self, state: &mut State, source: SourceId, part: String, note: String) {
+        if note.is_empty() {
+            if let Some(by) = state.notes.get_mut(&part) {
+                by.remove(&source);
+                if by.is_empty() {
+                    state.notes.remove(&part);
+                }
+            }
+            return;
+        }
+        let by = state.notes.entry(part.clone()).or_default();
+        if by.get(&source) != Some(&note) {
+            self.hub.noted(&part, &note);
+            by.insert(source, note);
         }
     }
 
@@ -388,7 +517,7 @@ impl Inner {
         match Part::of(part) {
             Part::Service(name) => self.compile(state, name),
             Part::Cluster(name) => self.compile_users(state, name),
-            Part::Other => {}
+            Part::Rules(_) | Part::Other => {}
         }
     }
 }
@@ -399,6 +528,18 @@ fn of_cluster(name: &str, ConfigErrors(errors): ConfigErrors) -> ConfigErrors {
         .into_iter()
         .map(|error| ConfigError { path: format!("clusters.{name}.{}", error.path), ..error });
     ConfigErrors(errors.collect())
+}
+
+/// Takes back what a source has said of a service; whether there was anything.
+fn remove_service(state: &mut State, source: SourceId, name: &str) -> bool {
+    let mut changed = take_back(state, source, &format!("service {name}"));
+    if let Some(by) = state.services.get_mut(name) {
+        changed |= by.remove(&source).is_some();
+        if by.is_empty() {
+            state.services.remove(name);
+        }
+    }
+    changed
 }
 
 /// Takes a source's report of a part back, if there is one.

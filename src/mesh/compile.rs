@@ -2,6 +2,7 @@
 
 mod beside;
 mod cells;
+mod doubts;
 mod examine;
 pub(super) mod lines;
 mod route;
@@ -40,12 +41,14 @@ impl Inner {
             Standing::Defined => self.compile_defined(state, name),
             Standing::Refused => {
                 state.runtime.forget(name);
+                state.doubts.remove(name);
                 self.refer(state, name, BTreeSet::new());
                 // Its place is taken: no service of a similar name may stand in for it.
                 self.cell_in(state, name).clear();
             }
             Standing::Absent => {
                 state.runtime.forget(name);
+                state.doubts.remove(name);
                 self.refer(state, name, BTreeSet::new());
                 self.drop_cell(state, name);
             }
@@ -63,6 +66,7 @@ impl Inner {
             said.is_none_or(BTreeMap::is_empty) && by.is_some_and(|by| !by.is_empty()) && !sources,
         );
         let laid = overlay::services(name, said.unwrap_or(&BTreeMap::new()));
+        cell.set_by_lookup(laid.routed_by.is_some_and(|source| state.asking.has(source)));
         let (mut said, mut left_out) = (laid.service, laid.left_out);
         let of_code = self.code.filters(name);
         let whose = of_code.iter().map(|_| Whose::Code);
@@ -154,7 +158,8 @@ impl Inner {
             }
         }
         let table = table.build();
-        cell.set(Service { table, limiter });
+        self.doubt(state, service, laid.routed_by, &table);
+        cell.set(Service::new(table, limiter));
         self.applied(format!("service {name}"));
         self.note_left_out(state, format!("settings of service {name}"), &left_out);
     }

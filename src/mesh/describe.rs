@@ -61,6 +61,12 @@ pub struct Description {
     pub services: Vec<ServiceDescription>,
     /// Parts that are refused now, with the reason.
     pub refused: Vec<(String, String)>,
+    /// What sources say of parts that is no failure: what of them the mesh does not do, or does
+    /// otherwise.
+    pub notes: Vec<(String, String)>,
+    /// Parts that are in force and of which something does nothing, with what it is: a route that no
+    /// request comes to, since one before it takes all of them.
+    pub doubtful: Vec<(String, String)>,
 }
 
 /// One service of a [`Description`].
@@ -136,6 +142,8 @@ impl Description {
             telemetry: settings::of_telemetry(inner),
             services,
             refused: inner.refused_parts(),
+            notes: inner.noted_parts(),
+            doubtful: inner.doubtful_parts(),
         }
     }
 }
@@ -263,6 +271,12 @@ impl fmt::Display for Description {
         }
         for (part, reason) in &self.refused {
             writeln!(f, "refused: {part}: {reason}")?;
+        }
+        for (part, note) in &self.notes {
+            writeln!(f, "note: {part}: {note}")?;
+        }
+        for (part, doubt) in &self.doubtful {
+            writeln!(f, "doubtful: {part}: {doubt}")?;
         }
         Ok(())
     }

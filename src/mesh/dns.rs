@@ -22,7 +22,8 @@ impl Inner {
     pub(super) fn define_by_dns(self: &Arc<Self>, name: &Name) -> Result<(), Error> {
         let cluster = if name.https { format!("{HTTPS}{name}") } else { name.to_string() };
         let mut state = self.state();
-        if self.is_closed() || state.knows(&cluster) {
+        // Of what may be a source's, DNS says nothing: it would be called in clear.
+        if self.is_closed() || state.knows(&cluster) || !self.is_nobodys(&state, &cluster) {
             return Ok(());
         }
         if state.dns >= MAX_NAMES {

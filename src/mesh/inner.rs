@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) sources: Vec<String>,
     pub(crate) transport: Arc<Shared>,
     pub(crate) unknown_names: super::UnknownNames,
+    /// A source tells `https://users`, which is `users:443` to it, from `http://users`.
+    pub(super) asks_by_port: bool,
     /// It explains and calls nobody.
     pub(crate) is_dry: bool,
     #[cfg(feature = "dns")]
@@ -78,7 +80,17 @@ pub(crate) struct Inner {
     closed: AtomicBool,
     /// The tasks of the sources; they hold this weakly.
     tasks: Mutex<JoinSet<()>>,
+    /// The clients of control planes, for the metrics.
+    #[cfg(feature = "xds")]
+    pub(super) planes: Mutex<Vec<Box<dyn crate::core::Plane>>>,
+    /// What sources still say when they have ended.
+    #[cfg(feature = "xds")]
+    pub(super) farewells: Mutex<Vec<BoxFuture<()>>>,
 }
+
+/// The end of a mesh waits so long for what sources still say.
+#[cfg(feature = "xds")]
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The user's layers and leaves.
 pub(crate) struct Stages {
@@ -104,6 +116,7 @@ impl Inner {
         sources: Vec<String>,
         transport: Arc<Shared>,
         unknown_names: super::UnknownNames,
+        asks_by_port: bool,
         telemetry: Telemetry,
         place: config::Place,
         is_dry: bool,
@@ -128,6 +141,7 @@ impl Inner {
             sources,
             transport,
             unknown_names,
+            asks_by_port,
             is_dry,
             #[cfg(feature = "dns")]
             resolvers: crate::discover::dns::Resolvers::default(),
@@ -139,6 +153,10 @@ impl Inner {
             awaited: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             tasks: Mutex::default(),
+            #[cfg(feature = "xds")]
+            planes: Mutex::default(),
+            #[cfg(feature = "xds")]
+            farewells: Mutex::default(),
         }
     }
 
@@ -280,16 +298,43 @@ impl Inner {
         }
     }
 
+    /// Waits until the sources have said what they still had to say, a moment at most.
+    #[cfg(feature = "xds")]
+    pub(super) async fn say_farewell(&self, most: Duration) {
+        let all =
+            std::mem::take(&mut *self.farewells.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = futures_util::future::join_all(all);
+        drop(tokio::time::timeout(most.min(FAREWELL), all).await);
+    }
+
     /// The parts that are refused now, with their reasons.
     pub(crate) fn refused_parts(&self) -> Vec<(String, String)> {
         self.state().reports()
     }
 
+    /// What is said of parts now that is no failure.
+    pub(crate) fn noted_parts(&self) -> Vec<(String, String)> {
+        self.state().noted()
+    }
+
+    /// What of each service is run and does nothing.
+    pub(crate) fn doubtful_parts(&self) -> Vec<(String, String)> {
+        let state = self.state();
+        let told = state.doubts.iter().flat_map(|(service, doubts)| {
+            doubts.iter().map(move |doubt| (format!("service {service}"), doubt.clone()))
+        });
+        told.collect()
+    }
+
+    /// The same of one.
+    pub(crate) fn doubts_of(&self, service: &str) -> Vec<String> {
+        self.state().doubts.get(service).cloned().unwrap_or_default()
+    }
+
     /// When the service was last called, to about a second; nothing if it is not defined.
     pub(super) fn called(&self, service: &str) -> Option<crate::core::Instant> {
         let service = self.services.load().get(service)?.current.load_full()?;
-        let used = service.table.iter().map(|route| route.policy.budget.tokens().used()).max()?;
-        Some(self.epoch.at(used))
+        Some(self.epoch.at(service.used()))
     }
 
     /// The name of a source; what none gives has come by DNS.

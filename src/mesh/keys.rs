@@ -2,6 +2,7 @@
 //! (`resolved.rs`).
 
 mod files;
+mod inline;
 mod resolved;
 
 use std::{

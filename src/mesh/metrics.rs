@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
+#[cfg(feature = "xds")]
+use super::planes::collect as planes;
 use super::{Mesh, cluster::Cluster, guard::Level, inner::Inner, service::ServiceCell};
 use crate::{
     balance::Standing,
@@ -114,7 +116,12 @@ impl View {
             Metric::Unresolved
             | Metric::ConfigApplied
             | Metric::ConfigRefused
-            | Metric::EventsMissed => {}
+            | Metric::EventsMissed
+            | Metric::PlaneConnected
+            | Metric::PlaneFailures
+            | Metric::PlaneAccepted
+            | Metric::PlaneRefused
+            | Metric::PlaneResources => {}
             _ => view.add_clusters(inner),
         }
         view
@@ -179,6 +186,8 @@ impl View {
             | Metric::ConnectionsFailed
             | Metric::ConnectionsClosed
             | Metric::Ejections
+            | Metric::Suspected
+            | Metric::Marked
             | Metric::AttemptsRefused
             | Metric::Checks => {
                 for cluster in &self.clusters {
@@ -226,6 +235,11 @@ impl View {
             | Metric::ConfigApplied
             | Metric::ConfigRefused
             | Metric::EventsMissed => inner.hub.collect(metric, self.now, &mut samples),
+            Metric::PlaneConnected
+            | Metric::PlaneFailures
+            | Metric::PlaneAccepted
+            | Metric::PlaneRefused
+            | Metric::PlaneResources => planes(inner, metric, &mut samples),
         }
         samples
     }
@@ -307,6 +321,10 @@ impl View {
         });
     }
 }
+
+/// Without the feature `xds` there are none.
+#[cfg(not(feature = "xds"))]
+fn planes(_: &Inner, _: Metric, _: &mut [MetricSample]) {}
 
 /// What limits a cluster.
 fn limits(cluster: &Cluster, metric: Metric, samples: &mut Vec<MetricSample>) {

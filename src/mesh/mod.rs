@@ -45,6 +45,8 @@ mod keys;
 mod leaf;
 mod limits;
 mod listed;
+#[cfg(feature = "xds")]
+mod loads;
 mod metrics;
 mod node;
 #[cfg(feature = "orca")]
@@ -53,6 +55,8 @@ mod overlay;
 mod overriding;
 mod own;
 mod peers;
+#[cfg(feature = "xds")]
+mod planes;
 mod policies;
 #[cfg(feature = "orca")]
 mod probing;
@@ -302,6 +306,8 @@ impl Mesh {
             // Ends as soon as each connection task has been dropped.
             self.inner.transport.wait_idle().await;
         }
+        #[cfg(feature = "xds")]
+        self.inner.say_farewell(grace).await;
     }
 }
 

@@ -99,8 +99,11 @@ impl Upstream for Node {
                 Some(stage(Next::new(Transport { name, pool, protocol })))
             }
         };
+        let meter = cx.meter.endpoint(&name);
+        #[cfg(feature = "xds")]
+        meter.moved(super::loads::at(spec));
         Self {
-            meter: cx.meter.endpoint(&name),
+            meter,
             name,
             peer: Peer::of_endpoint(spec.address()),
             protocol,
@@ -135,11 +138,29 @@ impl Upstream for Node {
         self.meter.ejected(reason, nanos);
     }
 
+    fn suspected(&self) {
+        self.meter.suspected();
+    }
+
+    fn trusted(&self) {
+        self.meter.trusted();
+    }
+
     fn returned(&self, reason: ReturnReason) {
         self.meter.returned(reason);
     }
 
+    #[cfg(feature = "xds")]
+    #[inline]
+    fn overheard(&self, headers: &http::HeaderMap) {
+        if let Some(tally) = self.meter.tally() {
+            super::loads::overheard(tally, headers);
+        }
+    }
+
     fn respecified(&self, spec: &Spec) {
+        #[cfg(feature = "xds")]
+        self.meter.moved(super::loads::at(spec));
         self.pool.set_more_addresses(spec.more_addresses().into());
     }
 
@@ -190,6 +211,10 @@ impl Environment for NodeContext {
     fn added(&self, spec: &Spec) {
         self.meter.endpoint_added(spec.address());
         self.members.notify_one();
+    }
+
+    fn marked(&self, spec: &Spec) {
+        self.meter.endpoint_marked(spec.address(), spec.mark());
     }
 
     fn removed(&self, spec: &Spec) {

@@ -25,6 +25,16 @@ pub(crate) struct Protector {
     keys: Resolved,
     /// What endpoints have in common that say nothing of their own.
     usual: OnceLock<Protection>,
+    /// What takes the place of the cluster's, for endpoints that name it.
+    rules: Vec<Rule>,
+}
+
+/// Settings that endpoints name.
+#[derive(Clone)]
+struct Rule {
+    name: String,
+    security: ClusterSecurity,
+    keys: Resolved,
 }
 
 /// What the code says: no source may take that back.
@@ -63,6 +73,8 @@ pub(crate) enum Giver {
 /// Why a plaintext endpoint of a cluster that the code secures is refused.
 const AGAINST_CODE: &str =
     "its source says `plain`, and the application's code asks for TLS: the code wins";
+/// Why an endpoint is refused that names settings which its cluster has not.
+const NO_RULE: &str = "is none of the cluster's `security.matches`";
 /// Why an endpoint is refused to which the mesh is not to prove who it is, where the code asks it to.
 const LESS_THAN_MUTUAL: &str =
     "its source says `tls`, and the application's code asks for mutual TLS: the code wins";
@@ -85,14 +97,32 @@ impl Protector {
     ) -> Self {
         let code = code.map(InCode::of).unwrap_or_default();
         let security = config.security.clone().unwrap_or_default();
+        let rules = security.matches.iter().map(|rule| Rule {
+            name: rule.name.clone(),
+            security: (*rule.security).clone(),
+            keys: keys.resolve(&rule.security),
+        });
+        let rules = rules.collect();
         let keys = keys.resolve(&security);
         let host = host_of(name).into();
         let protocol = config.protocol;
-        Self { host, security, protocol, code, keys, usual: OnceLock::new() }
+        Self { host, security, protocol, code, keys, usual: OnceLock::new(), rules }
     }
 
     fn mode(&self) -> SecurityMode {
         self.security.mode.unwrap_or_default()
+    }
+
+    /// The settings of an endpoint that says this of itself, and the keys of these; nothing where it names
+    /// a rule that is not there. What the code says of the cluster goes before all rules.
+    fn settings(&self, own: Option<&EndpointTls>) -> Option<(&ClusterSecurity, &Resolved)> {
+        match own.and_then(|own| own.rule.as_ref()) {
+            Some(name) if self.code == InCode::default() => {
+                let rule = self.rules.iter().find(|rule| rule.name == *name)?;
+                Some((&rule.security, &rule.keys))
+            }
+            _ => Some((&self.security, &self.keys)),
+        }
     }
 
     /// Whether endpoints are secured that say nothing of themselves.
@@ -117,8 +147,14 @@ impl Protector {
 
     /// Why no endpoint of the cluster could be called.
     pub(crate) fn flaw(&self) -> Option<String> {
+        let works = |rule: &Rule| {
+            let mode = rule.security.mode.unwrap_or_default();
+            mode == SecurityMode::Off || rule.keys.flaw(mode).is_none()
+        };
         match self.mode() {
             SecurityMode::Off => None,
+            // It is of those that name another one.
+            _ if self.rules.iter().any(works) => None,
             mode => self.keys.flaw(mode),
         }
     }
@@ -126,8 +162,15 @@ impl Protector {
     /// Checks what can be checked before keys and roots have come.
     pub(crate) fn validate(&self, endpoints: &[config::Endpoint]) -> Result<(), ConfigErrors> {
         if self.mode() != SecurityMode::Off {
-            let demand = self.demand_of(None, None, None);
+            let demand = self.demand_of(&self.security, None, None, None);
             within("security", self.keys.validate(&self.security, &demand))?;
+        }
+        for (index, Rule { security, keys, .. }) in self.rules.iter().enumerate() {
+            let demand = self.demand_of(security, None, None, None);
+            within(
+                &format!("security.matches[{index}].security"),
+                keys.validate(security, &demand),
+            )?;
         }
         for (index, endpoint) in endpoints.iter().enumerate() {
             if let Some((field, value, reason)) = self.against_code(endpoint.security.as_ref()) {
@@ -141,9 +184,14 @@ impl Protector {
                 None => continue,
             };
             let authority = endpoint.authority.as_deref();
-            let demand = self.demand_of(own, authority, endpoint.protocol);
             let path = format!("endpoints[{index}].security.tls");
-            within(&path, self.keys.validate(&self.security, &demand))?;
+            let Some((security, keys)) = self.settings(own) else {
+                let name = own.and_then(|own| own.rule.clone()).unwrap_or_default();
+                let error = ConfigError::new(format!("{path}.rule"), name, NO_RULE);
+                return Err(ConfigErrors(vec![error]));
+            };
+            let demand = self.demand_of(security, own, authority, endpoint.protocol);
+            within(&path, keys.validate(security, &demand))?;
         }
         Ok(())
     }
@@ -177,32 +225,35 @@ impl Protector {
             None if self.mode() == SecurityMode::Off => return None,
             None => None,
         };
-        Some(self.demand_of(own, spec.authority(), spec.protocol()))
+        // One that names a rule that is not there is refused; until then it is as the cluster says.
+        let security = self.settings(own).map_or(&self.security, |(security, _)| security);
+        Some(self.demand_of(security, own, spec.authority(), spec.protocol()))
     }
 
     fn demand_of(
         &self,
+        security: &ClusterSecurity,
         own: Option<&EndpointTls>,
         authority: Option<&str>,
         protocol: Option<Protocol>,
     ) -> Demand {
         let name = authority.map_or(&*self.host, host_of);
         let own = own.cloned().unwrap_or_default();
-        let identities = match (own.identities.is_empty(), self.security.identities.is_empty()) {
+        let identities = match (own.identities.is_empty(), security.identities.is_empty()) {
             (false, _) => own.identities,
-            (true, false) => self.security.identities.clone(),
+            (true, false) => security.identities.clone(),
             (true, true) => vec![IdentityMatch::Exact(name.to_owned())],
         };
         Demand {
-            mode: own.mode.unwrap_or_else(|| match self.mode() {
+            mode: own.mode.unwrap_or_else(|| match security.mode.unwrap_or_default() {
                 // It is the endpoint itself that asks for TLS.
                 SecurityMode::Off => SecurityMode::Tls,
                 mode => mode,
             }),
             identities,
-            sni: own.sni.or_else(|| self.security.sni.clone()),
+            sni: own.sni.or_else(|| security.sni.clone()),
             host: name.to_owned(),
-            alpn: if own.alpn.is_empty() { self.security.alpn.clone() } else { own.alpn },
+            alpn: if own.alpn.is_empty() { security.alpn.clone() } else { own.alpn },
             protocol: protocol.or(self.protocol),
         }
     }
@@ -213,6 +264,14 @@ impl Protector {
             return Protection::Refused(reason.into());
         }
         let Some(demand) = self.demand(spec) else { return Protection::Plain };
+        if let Some(Security::Tls(own)) = spec.security()
+            && own.rule.is_some()
+        {
+            return match self.settings(Some(own)) {
+                Some((security, keys)) => keys.protection(security, &demand),
+                None => Protection::Refused(NO_RULE.into()),
+            };
+        }
         if spec.security().is_some() || spec.authority().is_some() || spec.protocol().is_some() {
             return self.keys.protection(&self.security, &demand);
         }
@@ -231,7 +290,12 @@ impl Protector {
 
     /// Whether the same is secured with the same keys and roots.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
-        self.security == other.security && self.code == other.code && self.keys == other.keys
+        let rules = self.rules.iter().zip(&other.rules);
+        // Of the same settings, which have the rules in them.
+        self.security == other.security
+            && self.code == other.code
+            && self.keys == other.keys
+            && rules.map(|(one, other)| one.keys == other.keys).all(|same| same)
     }
 }
 
@@ -266,8 +330,10 @@ impl Demand {
             self.alpn.iter().map(String::as_str).collect()
         };
         let names = said.into_iter().filter(|name| match self.protocol {
-            Some(Protocol::Http1) => *name == "http/1.1",
-            Some(Protocol::Http2) => *name == "h2",
+            Some(Protocol::Http1) => {
+                matches!(*name, "istio" | "http/1.1") || name.starts_with("istio-http/")
+            }
+            Some(Protocol::Http2) => matches!(*name, "istio" | "istio-h2" | "h2"),
             None => true,
         });
         let names: Vec<String> = names.map(str::to_owned).collect();

@@ -1,6 +1,6 @@
 //! From a name to its service: found in a map that no call locks, or refused with the reason.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use super::{
     UnknownNames,
@@ -24,7 +24,8 @@ impl Inner {
         // A name whose definition was refused is there, too, and empty.
         let cell = services.get(authority).or_else(|| {
             let (host, _port) = authority.rsplit_once(':')?;
-            services.get(host)
+            // What was looked up by its host alone says nothing of another port.
+            services.get(host).filter(|cell| cell.has_any_port())
         })?;
         cell.current.load().is_some().then(|| Arc::clone(cell))
     }
@@ -41,7 +42,10 @@ impl Inner {
     /// The cell of a service that a call with `https` means: what a source defines is secured, or
     /// not, as its cluster says.
     pub(crate) fn find_secured(&self, authority: &str) -> Option<Arc<ServiceCell>> {
-        let found = self.find(authority);
+        let by_port = self.asks_by_port && !has_port(authority);
+        let full: Cow<'_, str> =
+            if by_port { format!("{authority}:443").into() } else { authority.into() };
+        let (authority, found) = (&*full, self.find(&full));
         if self.unknown_names != UnknownNames::Dns || found.as_ref().is_some_and(|it| !it.by_dns())
         {
             return found;
@@ -53,10 +57,14 @@ impl Inner {
 
     /// The full name, with what makes it another than that of `http`.
     pub(super) fn full_name(&self, name: &Name) -> String {
-        if name.https && self.unknown_names == UnknownNames::Dns {
-            return format!("{HTTPS}{name}");
+        let mut full = name.to_string();
+        if name.https && self.asks_by_port && name.port.is_none() {
+            full.push_str(":443");
         }
-        name.to_string()
+        if name.https && self.unknown_names == UnknownNames::Dns {
+            full.insert_str(0, HTTPS);
+        }
+        full
     }
 
     /// The cell of a name that a client is made for.
@@ -93,7 +101,6 @@ impl Inner {
         }
         #[cfg(feature = "dns")]
         if self.unknown_names == UnknownNames::Dns
-            && self.refusals(name).is_empty()
             && let Ok(name) = Name::parse(name)
         {
             self.define_by_dns(&name)?;
@@ -123,19 +130,36 @@ impl Inner {
         state.absent.keep(&cell);
     }
 
+    /// Whether every source has said, as far as it can, that the name is none of its own: only then may
+    /// somebody else be asked for it.
+    pub(super) fn is_nobodys(&self, state: &State, name: &str) -> bool {
+        state.asking.is_settled(name)
+            && state.asking.unsaid(name).is_empty()
+            && !state.asking.was_defined(name)
+            && self.refusals(state, name).is_empty()
+            && self.lost_sources(state).is_empty()
+    }
+
     /// Why the name is not defined, as far as sources tried to.
-    fn refusals(&self, name: &str) -> Vec<String> {
+    fn refusals(&self, state: &State, name: &str) -> Vec<String> {
+        let name = name.strip_prefix(HTTPS).unwrap_or(name);
         let host = name.rsplit_once(':').map_or(name, |(host, _port)| host);
-        let state = self.state();
-        let about = |part: &str| Part::defines(part, name) || Part::defines(part, host);
-        let reports = state.reports().into_iter().filter(|(part, _)| about(part));
-        reports.map(|(part, reason)| format!("{part} was refused: {reason}")).collect()
+        let refused = state.refused.iter().flat_map(|(part, by)| {
+            // What is looked up by its host alone says nothing of another port.
+            by.iter().map(move |(source, reason)| (part, reason, !state.asking.has(*source)))
+        });
+        let flaws = state.flaws.iter().map(|(part, reason)| (part, reason, true));
+        let about = |part: &str, of_host: bool| {
+            Part::defines(part, name) || (of_host && Part::defines(part, host))
+        };
+        let about = refused.chain(flaws).filter(|(part, _, of_host)| about(part, *of_host));
+        about.map(|(part, reason, _)| format!("{part} was refused: {reason}")).collect()
     }
 
     /// What became of sources that could not be read at all: any name may be theirs.
-    pub(super) fn lost_sources(&self) -> Vec<String> {
-        let lost = self.state().reports().into_iter();
-        let lost = lost.filter(|(part, _)| self.sources.contains(part));
+    fn lost_sources(&self, state: &State) -> Vec<String> {
+        let lost = self.sources.iter().filter_map(|source| state.refused.get_key_value(source));
+        let lost = lost.flat_map(|(part, by)| by.values().map(move |reason| (part, reason)));
         lost.map(|(part, reason)| format!("{part} was refused: {reason}")).collect()
     }
 
@@ -144,20 +168,35 @@ impl Inner {
         let error = |kind| {
             Error::new(kind, Phase::Resolve).with_origin(Origin::Control).service(&name.into())
         };
-        let refused = self.refusals(name);
+        let state = self.state();
+        let refused = self.refusals(&state, name);
         if !refused.is_empty() {
             return error(ErrorKind::Config)
                 .detail(refused.join("; "))
                 .check("the refused definition; it is not run on defaults");
         }
+        let unsaid = state.asking.unsaid(name);
+        if !unsaid.is_empty() {
+            return error(ErrorKind::Config).detail(unsaid.join("; "));
+        }
         let sources = self.sources.join(", ");
-        let lost = self.lost_sources();
+        let lost = self.lost_sources(&state);
         let error = error(ErrorKind::UnknownService);
         if lost.is_empty() {
-            let said = self.state().asking.reasons(name).into_iter();
-            let said: String = said.map(|reason| format!("; {reason}")).collect();
+            let mut said: String = state
+                .asking
+                .unknown(name)
+                .iter()
+                .fold(String::new(), |said, reason| said + "; " + reason);
+            if self.unknown_names == UnknownNames::Dns && state.asking.was_defined(name) {
+                said.push_str("; DNS is not asked, for a source has defined it before");
+            }
             return error.detail(format!("not defined by any source ({sources}){said}"));
         }
         error.detail(lost.join("; ")).check("what was refused, and the name's spelling")
     }
+}
+
+fn has_port(authority: &str) -> bool {
+    authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|it| it.is_ascii_digit()))
 }

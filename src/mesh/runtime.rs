@@ -4,12 +4,16 @@
 //! They are filled in when a service is compiled: a call pays nothing for them, and a change compiles
 //! the services alone that name the key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Weak},
+};
 
 use super::{apply::closed, describe::SettingOrigin, inner::Inner, state::State};
 use crate::{
     config::{self, ConfigError, ConfigErrors, Filter, Match, Mirror},
     discover::SourceId,
+    route::Switch,
 };
 
 /// What is said of keys, by whom, and who asks for them.
@@ -19,6 +23,9 @@ pub(super) struct Runtime {
     said: BTreeMap<String, BTreeMap<SourceId, f64>>,
     /// The keys that each service names.
     users: BTreeMap<String, BTreeSet<String>>,
+    /// What keys turn off without a service being compiled again: descriptions of rate limits, whose
+    /// tokens stay what they are.
+    switches: BTreeMap<String, Weak<Switch>>,
 }
 
 /// A key that somebody has set: its value, whose it is, and which source's.
@@ -51,6 +58,7 @@ impl Runtime {
             Some(percent) => self.code.insert(key.to_owned(), percent),
             None => self.code.remove(key),
         };
+        self.turn(key);
         before != percent
     }
 
@@ -64,6 +72,7 @@ impl Runtime {
         if said.is_empty() {
             self.said.remove(key);
         }
+        self.turn(key);
         before != percent
     }
 
@@ -71,6 +80,26 @@ impl Runtime {
         let key = key.to_ascii_lowercase();
         let said = || self.said.get(&key)?.values().next();
         self.code.get(&key).or_else(said).copied()
+    }
+
+    /// What turns the descriptions of rate limits off that name this `disable_key`.
+    //= Envoy rate limit filter, runtime: ratelimit.<route_key>.http_filter_enabled
+    pub(super) fn of_limit(&mut self, disable_key: &str) -> Arc<Switch> {
+        let key = format!("ratelimit.{disable_key}.http_filter_enabled").to_ascii_lowercase();
+        if let Some(switch) = self.switches.get(&key).and_then(Weak::upgrade) {
+            return switch;
+        }
+        self.switches.retain(|_, switch| switch.strong_count() > 0);
+        let switch = Arc::new(Switch::new(self.get(&key)));
+        self.switches.insert(key, Arc::downgrade(&switch));
+        switch
+    }
+
+    /// A key may have changed.
+    fn turn(&self, key: &str) {
+        if let Some(switch) = self.switches.get(key).and_then(Weak::upgrade) {
+            switch.set(self.get(key));
+        }
     }
 
     /// The services that name a key.

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -50,6 +50,8 @@ pub(crate) struct ServiceCell {
     pub(crate) server: Peer,
     /// Nobody but plain DNS, where that is asked for unknown names.
     by_dns: AtomicBool,
+    /// Its routes are those of a source that looks names up: of this name, and of no port of it.
+    by_lookup: AtomicBool,
     /// Empty until a source has delivered it.
     pub(crate) current: ArcSwapOption<Service>,
     /// Budgets survive updates that do not change them. Locked by the updater only.
@@ -71,6 +73,9 @@ pub(crate) struct Service {
     pub(crate) table: Table<Route>,
     /// Its limit, which that of each of its routes is inside of.
     pub(crate) limiter: Option<Arc<Limiter>>,
+    /// When a call of it was last answered before any cluster was asked; the others are known from their
+    /// budgets.
+    pub(crate) answered: AtomicU64,
 }
 
 /// One compiled route.
@@ -161,6 +166,25 @@ pub(crate) struct Policy {
     pub(crate) criticality: config::Criticality,
 }
 
+// === impl Service ===
+
+impl Service {
+    pub(crate) fn new(table: Table<Route>, limiter: Option<Arc<Limiter>>) -> Self {
+        Self { table, limiter, answered: AtomicU64::new(0) }
+    }
+
+    /// A call is answered before any cluster was asked: it is used all the same.
+    pub(crate) fn note_answered(&self, now: u64) {
+        self.answered.store(now, Relaxed);
+    }
+
+    /// When it was last called, to about a second.
+    pub(crate) fn used(&self) -> u64 {
+        let routes = self.table.iter().map(|route| route.policy.budget.tokens().used());
+        routes.max().unwrap_or(0).max(self.answered.load(Relaxed))
+    }
+}
+
 // === impl Mirror ===
 
 impl Mirror {
@@ -242,6 +266,7 @@ impl ServiceCell {
             meter: ServiceMeter::new(&name, hub),
             authority: name.strip_prefix(HTTPS).unwrap_or(&name).parse().ok(),
             by_dns: AtomicBool::new(false),
+            by_lookup: AtomicBool::new(false),
             server: Peer::of_service(&name),
             name,
             current: ArcSwapOption::empty(),
@@ -282,12 +307,24 @@ impl ServiceCell {
         self.by_dns.load(Relaxed)
     }
 
+    /// Whether it stands for its name with any port, too.
+    pub(crate) fn has_any_port(&self) -> bool {
+        !self.by_lookup.load(Relaxed) && !self.by_dns()
+    }
+
     pub(super) fn set_by_dns(&self, by_dns: bool) {
         self.by_dns.store(by_dns, Relaxed);
     }
 
+    pub(super) fn set_by_lookup(&self, by_lookup: bool) {
+        self.by_lookup.store(by_lookup, Relaxed);
+    }
+
     /// Swaps a definition in, and forgets the budgets that no call can draw on any more.
     pub(crate) fn set(&self, service: Service) {
+        if let Some(before) = &*self.current.load() {
+            service.note_answered(before.answered.load(Relaxed));
+        }
         self.current.store(Some(Arc::new(service)));
         self.budgets().retain(|(_, budget)| Arc::strong_count(budget) > 1);
         self.throttles().retain(|(_, throttle)| throttle.is_used());

@@ -101,6 +101,9 @@ fn of_security(security: &Security) -> String {
     if let Some(sni) = &tls.sni {
         text = format!("{text} asked for as {sni}");
     }
+    if let Some(rule) = &tls.rule {
+        text = format!("{text} under rule {rule}");
+    }
     if !tls.alpn.is_empty() {
         text = format!("{text} by {}", tls.alpn.join(" or "));
     }

@@ -25,8 +25,14 @@ pub(super) struct State {
     pub(super) named: BTreeMap<String, BTreeSet<String>>,
     /// Parts that are refused now, by source, with their reasons.
     pub(super) refused: BTreeMap<String, BTreeMap<SourceId, String>>,
+    /// What is said of parts that is no failure, by source.
+    pub(super) notes: BTreeMap<String, BTreeMap<SourceId, String>>,
     /// Services that point nowhere, as far as all sources together say.
     pub(super) flaws: BTreeMap<String, String>,
+    /// What of the routes of services is run, and does nothing: each in words.
+    pub(super) doubts: BTreeMap<String, Vec<String>>,
+    /// What all calls pass that sources ask for, behind what the code does.
+    pub(super) rules: BTreeMap<(SourceId, String), config::Filter>,
     pub(super) absent: Absent,
     pub(super) asking: Asking,
     pub(super) keys: Keys,
@@ -73,6 +79,8 @@ pub(super) struct Absent {
 pub(super) enum Part<'a> {
     Service(&'a str),
     Cluster(&'a str),
+    /// Rules of all services, by the name that their source gives them.
+    Rules(&'a str),
     Other,
 }
 
@@ -92,6 +100,7 @@ impl<'a> Part<'a> {
         match part.split_once(' ') {
             Some(("service", name)) => Self::Service(name),
             Some(("cluster", name)) => Self::Cluster(name),
+            Some(("authorize", name)) => Self::Rules(name),
             _ => Self::Other,
         }
     }
@@ -181,7 +190,7 @@ impl State {
         match Part::of(part) {
             Part::Service(name) => self.service(name),
             Part::Cluster(name) => self.cluster(name),
-            Part::Other => Standing::Absent,
+            Part::Rules(_) | Part::Other => Standing::Absent,
         }
     }
 
@@ -196,7 +205,17 @@ impl State {
     pub(super) fn reports(&self) -> Vec<(String, String)> {
         let refused =
             self.refused.iter().flat_map(|(part, by)| by.values().map(move |r| (part, r)));
-        refused.chain(&self.flaws).map(|(part, reason)| (part.clone(), reason.clone())).collect()
+        let unsaid = self.asking.all_unsaid();
+        let unsaid = unsaid.filter(|(name, _)| self.service(name) == Standing::Absent);
+        let unsaid = unsaid.map(|(name, reason)| (format!("service {name}"), reason.clone()));
+        let known = refused.chain(&self.flaws);
+        known.map(|(part, reason)| (part.clone(), reason.clone())).chain(unsaid).collect()
+    }
+
+    /// Everything that is said of parts and is no failure.
+    pub(super) fn noted(&self) -> Vec<(String, String)> {
+        let notes = self.notes.iter().flat_map(|(part, by)| by.values().map(move |n| (part, n)));
+        notes.map(|(part, note)| (part.clone(), note.clone())).collect()
     }
 
     /// Where a source's words of this path stand, if it knows.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Client, UnknownNames, inner::Inner};
+use super::{Client, UnknownNames};
 use crate::{
     config::name::Name,
     core::{BoxFuture, Error, ErrorKind, Instant, Phase, earliest},
@@ -17,7 +17,7 @@ use crate::{
 pub(crate) enum Whose {
     /// It is called through the mesh, which may refuse it.
     Mesh,
-    /// Every source has spoken, and none of it.
+    /// Every source has spoken, and none of it; those that look names up have been asked for it.
     Nobody,
     /// A source has still to speak: see [`Client::settled`].
     Unsaid,
@@ -38,7 +38,12 @@ impl Client {
         if !inner.is_synced() {
             return Whose::Unsaid;
         }
-        if inner.is_nobodys(&name) { Whose::Nobody } else { Whose::Mesh }
+        let state = inner.state();
+        if !state.asking.is_settled(&name) {
+            return Whose::Unsaid;
+        }
+        let may_be = inner.unknown_names == UnknownNames::Refuse;
+        if may_be && inner.is_nobodys(&state, &name) { Whose::Nobody } else { Whose::Mesh }
     }
 
     /// Waits until it is known whose the name is, at most the mesh's `resolve_timeout`.
@@ -64,15 +69,5 @@ impl Client {
                     .detail("no source said in time whether the name is the mesh's")
             })
         })
-    }
-}
-
-impl Inner {
-    /// Whether no source defines the name, tried to, or may have meant to.
-    fn is_nobodys(&self, name: &str) -> bool {
-        self.unknown_names == UnknownNames::Refuse
-            && self.find(name).is_none()
-            && self.unknown(name).kind() == ErrorKind::UnknownService
-            && self.lost_sources().is_empty()
     }
 }

@@ -17,7 +17,9 @@ use super::{
     hub::Hub,
     snapshot::{MetricSample, MetricValue},
 };
-use crate::core::{DisconnectReason, EjectReason, ErrorKind, Event, Refusal, ReturnReason, nanos};
+use crate::core::{
+    DisconnectReason, EjectReason, ErrorKind, Event, Refusal, ReturnReason, SourceHealth, nanos,
+};
 
 /// A cluster: its connections, and the cells of its endpoints.
 pub(crate) struct ClusterMeter {
@@ -28,6 +30,10 @@ pub(crate) struct ClusterMeter {
     failed: AtomicU64,
     /// Ejections, by their reasons.
     ejected: [AtomicU64; EjectReason::ALL.len()],
+    /// Times that an endpoint became suspect.
+    suspected: AtomicU64,
+    /// Times that a source said something else of an endpoint's health, by what.
+    marked: [AtomicU64; SourceHealth::ALL.len()],
     /// Active checks that failed, and that passed.
     checks: [AtomicU64; 2],
     closed: [AtomicU64; DisconnectReason::ALL.len()],
@@ -42,12 +48,19 @@ pub(crate) struct ClusterMeter {
 struct Members {
     here: HashMap<usize, Arc<Cells>>,
     gone: BTreeMap<Key, Counts>,
+    #[cfg(feature = "xds")]
+    loads: super::loads::Loads,
 }
 
 /// The cells of one endpoint: no other endpoint's attempts write them.
-struct Cells {
-    name: Arc<str>,
-    durations: Durations,
+pub(super) struct Cells {
+    pub(super) name: Arc<str>,
+    pub(super) durations: Durations,
+    /// What is counted for a control plane, once one has asked.
+    #[cfg(feature = "xds")]
+    pub(super) tally: std::sync::OnceLock<Box<super::tally::Tally>>,
+    #[cfg(feature = "xds")]
+    pub(super) at: Mutex<crate::core::At>,
 }
 
 /// An endpoint, from its first pick until nothing holds it any more: what it has counted is its
@@ -97,6 +110,8 @@ impl ClusterMeter {
             made: Durations::default(),
             failed: AtomicU64::new(0),
             ejected: Default::default(),
+            suspected: AtomicU64::new(0),
+            marked: Default::default(),
             checks: Default::default(),
             closed: Default::default(),
             refused: Default::default(),
@@ -116,6 +131,16 @@ impl ClusterMeter {
         });
     }
 
+    /// A source says this of an endpoint's health from now on.
+    pub(crate) fn endpoint_marked(&self, endpoint: &dyn std::fmt::Display, health: SourceHealth) {
+        self.marked[health.index()].fetch_add(1, Relaxed);
+        self.hub.events.emit(|| Event::EndpointMarked {
+            cluster: Arc::clone(&self.name),
+            endpoint: endpoint.to_string().into(),
+            health,
+        });
+    }
+
     /// An endpoint has left the cluster.
     pub(crate) fn endpoint_removed(&self, endpoint: &dyn std::fmt::Display) {
         self.hub.events.emit(|| Event::EndpointRemoved {
@@ -126,8 +151,19 @@ impl ClusterMeter {
 
     /// An endpoint is picked for the first time.
     pub(crate) fn endpoint(self: &Arc<Self>, name: &Arc<str>) -> EndpointMeter {
-        let cells = Arc::new(Cells { name: Arc::clone(name), durations: Durations::default() });
-        self.members().here.insert(key_of(&cells), Arc::clone(&cells));
+        let cells = Arc::new(Cells {
+            name: Arc::clone(name),
+            durations: Durations::default(),
+            #[cfg(feature = "xds")]
+            tally: std::sync::OnceLock::new(),
+            #[cfg(feature = "xds")]
+            at: Mutex::default(),
+        });
+        let mut members = self.members();
+        #[cfg(feature = "xds")]
+        members.loads.joined(&cells);
+        members.here.insert(key_of(&cells), Arc::clone(&cells));
+        drop(members);
         EndpointMeter { cells, cluster: Arc::clone(self) }
     }
 
@@ -311,6 +347,20 @@ impl ClusterMeter {
                     }
                 }
             }
+            Metric::Suspected => {
+                if let count @ 1.. = self.suspected.load(Relaxed) {
+                    samples.push(MetricSample::new(self.labels(), MetricValue::Count(count)));
+                }
+            }
+            Metric::Marked => {
+                for (counted, health) in self.marked.iter().zip(SourceHealth::ALL) {
+                    if let count @ 1.. = counted.load(Relaxed) {
+                        let mut labels = self.labels();
+                        labels.push(("mesh.endpoint.health", health.as_str().into()));
+                        samples.push(MetricSample::new(labels, MetricValue::Count(count)));
+                    }
+                }
+            }
             Metric::AttemptsRefused => {
                 for (counted, why) in self.refused.iter().zip(Refusal::ALL) {
                     if let count @ 1.. = counted.load(Relaxed) {
@@ -341,6 +391,34 @@ impl ClusterMeter {
     }
 }
 
+// === impl ClusterMeter: for control planes ===
+
+#[cfg(feature = "xds")]
+impl ClusterMeter {
+    /// Counts for a control plane from now on, of every endpoint that there is and will be.
+    pub(crate) fn begin_loads(&self, metrics: Arc<Vec<String>>) {
+        let Members { here, loads, .. } = &mut *self.members();
+        loads.begin(metrics, here.values());
+    }
+
+    /// No control plane asks any more.
+    pub(crate) fn end_loads(&self) {
+        let Members { here, loads, .. } = &mut *self.members();
+        loads.end(here.values());
+    }
+
+    /// What is new since they were last taken, of those that are here and of those that are gone.
+    pub(crate) fn take_loads(&self) -> Vec<crate::core::EndpointLoad> {
+        let Members { here, loads, .. } = &mut *self.members();
+        loads.take(here.values())
+    }
+
+    /// How many attempts were refused for this reason.
+    pub(crate) fn count_of(&self, why: Refusal) -> u64 {
+        self.refused[why.index()].load(Relaxed)
+    }
+}
+
 fn key_of(cells: &Arc<Cells>) -> usize {
     Arc::as_ptr(cells).addr()
 }
@@ -351,6 +429,10 @@ impl EndpointMeter {
     /// An attempt is on its way.
     #[inline]
     pub(crate) fn attempt_started(&self, (service, call): (&Arc<str>, u64), number: u32) {
+        #[cfg(feature = "xds")]
+        if let Some(tally) = self.cells.tally.get() {
+            tally.issued();
+        }
         self.cluster.hub.events.emit(|| Event::AttemptStarted {
             service: Arc::clone(service),
             call,
@@ -392,6 +474,23 @@ impl EndpointMeter {
         });
     }
 
+    /// It is suspect.
+    pub(crate) fn suspected(&self) {
+        self.cluster.suspected.fetch_add(1, Relaxed);
+        self.cluster.hub.events.emit(|| Event::EndpointSuspected {
+            cluster: Arc::clone(&self.cluster.name),
+            endpoint: Arc::clone(&self.cells.name),
+        });
+    }
+
+    /// It was suspect, and has answered.
+    pub(crate) fn trusted(&self) {
+        self.cluster.hub.events.emit(|| Event::EndpointTrusted {
+            cluster: Arc::clone(&self.cluster.name),
+            endpoint: Arc::clone(&self.cells.name),
+        });
+    }
+
     /// It is in use again.
     pub(crate) fn returned(&self, reason: ReturnReason) {
         self.cluster.hub.events.emit(|| Event::EndpointReturned {
@@ -408,6 +507,20 @@ impl EndpointMeter {
     }
 }
 
+#[cfg(feature = "xds")]
+impl EndpointMeter {
+    /// It is there from now on, as its source says.
+    pub(crate) fn moved(&self, at: crate::core::At) {
+        *self.cells.at.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// What is counted for a control plane, if one has asked.
+    #[inline]
+    pub(crate) fn tally(&self) -> Option<&super::tally::Tally> {
+        self.cells.tally.get().map(|tally| &**tally)
+    }
+}
+
 impl Drop for EndpointMeter {
     fn drop(&mut self) {
         let mut members = self.cluster.members();
@@ -416,6 +529,8 @@ impl Drop for EndpointMeter {
         for (key, counts) in self.cells.durations.read() {
             *members.gone.entry(key).or_default() += counts;
         }
+        #[cfg(feature = "xds")]
+        members.loads.left(&self.cells);
     }
 }
 

@@ -71,6 +71,8 @@ pub(crate) enum Metric {
     EndpointActive,
     EndpointLatency,
     Ejections,
+    Suspected,
+    Marked,
     Checks,
     ConnectDuration,
     ConnectionsOpen,
@@ -82,6 +84,11 @@ pub(crate) enum Metric {
     ConfigBad,
     CertificateExpiry,
     EventsMissed,
+    PlaneConnected,
+    PlaneFailures,
+    PlaneAccepted,
+    PlaneRefused,
+    PlaneResources,
 }
 
 /// How a metric is told.
@@ -94,7 +101,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 41] = [
+    pub(crate) const ALL: [Self; 48] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -125,6 +132,8 @@ impl Metric {
         Self::EndpointActive,
         Self::EndpointLatency,
         Self::Ejections,
+        Self::Suspected,
+        Self::Marked,
         Self::Checks,
         Self::ConnectDuration,
         Self::ConnectionsOpen,
@@ -136,6 +145,11 @@ impl Metric {
         Self::ConfigBad,
         Self::CertificateExpiry,
         Self::EventsMissed,
+        Self::PlaneConnected,
+        Self::PlaneFailures,
+        Self::PlaneAccepted,
+        Self::PlaneRefused,
+        Self::PlaneResources,
     ];
 
     #[expect(clippy::too_many_lines, reason = "a table")]
@@ -319,6 +333,18 @@ impl Metric {
                 "{ejection}",
                 "Times that an endpoint was taken out of use, or kept out of it",
             ),
+            Self::Suspected => (
+                "mesh.client.endpoints.suspected",
+                Counter,
+                "{endpoint}",
+                "Times that an endpoint became suspect: so many of its latest calls had failed",
+            ),
+            Self::Marked => (
+                "mesh.client.endpoints.marked",
+                Counter,
+                "{endpoint}",
+                "Times that a source said something else of an endpoint's health than before",
+            ),
             Self::Checks => (
                 "mesh.client.checks",
                 Counter,
@@ -384,6 +410,36 @@ impl Metric {
                 Counter,
                 "{event}",
                 "Events that listeners were too slow to see",
+            ),
+            Self::PlaneConnected => (
+                "mesh.xds.connected",
+                Gauge,
+                "1",
+                "Whether there is a stream to a control plane that it has answered on",
+            ),
+            Self::PlaneFailures => (
+                "mesh.xds.server.failures",
+                Counter,
+                "{failure}",
+                "Streams to a control plane that ended before it had answered",
+            ),
+            Self::PlaneAccepted => (
+                "mesh.xds.updates.accepted",
+                Counter,
+                "{resource}",
+                "Resources of a control plane that were accepted",
+            ),
+            Self::PlaneRefused => (
+                "mesh.xds.updates.refused",
+                Counter,
+                "{resource}",
+                "Resources of a control plane that were refused",
+            ),
+            Self::PlaneResources => (
+                "mesh.xds.resources",
+                UpDownCounter,
+                "{resource}",
+                "Resources that are asked for, by how they stand",
             ),
         };
         Family { name, kind, unit, help }

@@ -76,6 +76,16 @@ impl Hub {
         self.events.emit(|| Event::ConfigRefused { part: part.into(), reason: reason.into() });
     }
 
+    /// Something is said of a part of the configuration that is no failure.
+    pub(crate) fn noted(&self, part: &str, note: &str) {
+        self.events.emit(|| Event::ConfigNoted { part: part.into(), note: note.into() });
+    }
+
+    /// Something of a part that is in force does nothing.
+    pub(crate) fn doubted(&self, part: &str, reason: &str) {
+        self.events.emit(|| Event::ConfigDoubted { part: part.into(), reason: reason.into() });
+    }
+
     /// A source has said, or confirmed, what it knows.
     pub(crate) fn heard(&self, source: usize) {
         if let Some((_, at)) = self.sources.get(source) {

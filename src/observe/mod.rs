@@ -21,10 +21,14 @@ mod end;
 mod family;
 mod histogram;
 mod hub;
+#[cfg(feature = "xds")]
+mod loads;
 #[cfg(feature = "otel-033")]
 pub(crate) mod otel;
 mod service;
 mod snapshot;
+#[cfg(feature = "xds")]
+mod tally;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -35,6 +39,8 @@ pub(crate) mod trace;
 #[cfg(feature = "otel-033")]
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
 
+#[cfg(feature = "xds")]
+pub(crate) use self::tally::Tally;
 pub(crate) use self::{
     cluster::{AttemptEnd, ClusterMeter, Connection, EndpointMeter, Made},
     end::{End, Verb},

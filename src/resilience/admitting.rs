@@ -9,7 +9,7 @@ use crate::core::{BoxError, Error};
 
 /// A call that was let in with what is kept for it meanwhile, or was not.
 #[pin_project::pin_project(project = AdmissionProj)]
-pub(super) enum Admission<F, P = ()> {
+pub(crate) enum Admission<F, P = ()> {
     Admitted {
         #[pin]
         inner: F,
@@ -23,12 +23,12 @@ pub(super) enum Admission<F, P = ()> {
 // === impl Admission ===
 
 impl<F, P> Admission<F, P> {
-    pub(super) fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
 
     /// What the call comes to, and what was kept for it.
-    pub(super) fn poll<T, E>(
+    pub(crate) fn poll<T, E>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<(Result<T, BoxError>, P)>

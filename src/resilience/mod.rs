@@ -11,11 +11,13 @@
 //! ```no_run
 //! use std::time::Duration;
 //! use tower::ServiceBuilder;
-//! use tower_mesh::{config, resilience::{ConcurrencyLimitLayer, DeadlineLayer, RetryLayer}};
+//! use tower_mesh::{config, resilience::{ConcurrencyLimitLayer, DeadlineLayer, GrpcStatusLayer, RetryLayer}};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:50051").connect_lazy();
 //! let client = ServiceBuilder::new()
+//!     // What the layers refuse is a status to a generated client, not `UNKNOWN`.
+//!     .layer(GrpcStatusLayer::new())
 //!     // The whole call.
 //!     .layer(DeadlineLayer::new(Duration::from_secs(2)))
 //!     .layer(ConcurrencyLimitLayer::new(100))
@@ -42,7 +44,12 @@
 //! | [`AdaptiveConcurrencyLayer`] | the calls in flight, by their latency, by [`config::AdaptiveConcurrency`](crate::config::AdaptiveConcurrency) | `gradient2`, 20 to 200 |
 //! | [`ThrottleLayer`] | what is sent to a service that refuses, by [`config::Throttle`](crate::config::Throttle) | 2 calls for each that it accepts, over 2 min |
 //! | [`AdmissionControlLayer`] | what is sent to a service that fails, by [`config::AdmissionControl`](crate::config::AdmissionControl) | below 95 % successes, over 30 s |
+//! | [`BreakerLayer`] | the attempts in flight, of each priority, by [`config::Breakers`](crate::config::Breakers) | none: it is given some |
+//! | [`DropLayer`] | the calls, by the shares that categories drop | none: it is given some |
+//! | [`GrpcStatusLayer`] | nothing: outermost, it answers gRPC calls with the status of a failure of those below | |
 //! | [`FailFastLayer`] | the calls that wait for a service to be ready, and for how long | 10000 calls; the time is given |
+//!
+//! Routes, splits, edits and mirrors are layers of [`traffic`](crate::traffic).
 //!
 //! Their failures are [`Error`](crate::Error)s inside of a [`BoxError`](crate::BoxError):
 //! `error.downcast_ref::<tower_mesh::Error>()`. The layers emit no events.
@@ -54,18 +61,19 @@
 
 pub mod adaptive;
 pub mod admission;
-mod admitting;
+pub(crate) mod admitting;
 pub mod authorize;
 #[doc(hidden)]
 pub mod bench;
-pub(crate) mod breaker;
+pub mod breaker;
 pub(crate) mod budget;
 pub mod deadline;
-pub(crate) mod drops;
+pub mod drops;
 pub(crate) mod exchange;
 pub mod fault;
 #[cfg(feature = "rls")]
 pub mod global_rate_limit;
+pub mod grpc_status;
 pub mod hedge;
 pub mod limit;
 #[cfg(test)]
@@ -94,9 +102,12 @@ pub use self::{
     adaptive::{AdaptiveConcurrency, AdaptiveConcurrencyLayer},
     admission::{AdmissionControl, AdmissionControlLayer},
     authorize::{Authorize, AuthorizeLayer},
+    breaker::{Breaker, BreakerLayer},
     deadline::{Deadline, DeadlineLayer},
+    drops::{DropLayer, Dropping},
     exchange::{Answer, Exchange, Replay},
     fault::{Fault, FaultLayer},
+    grpc_status::{GrpcStatus, GrpcStatusLayer},
     hedge::{Hedge, HedgeLayer},
     limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
     queue::{FailFast, FailFastLayer},

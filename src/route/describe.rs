@@ -3,13 +3,13 @@
 //! The rules are Envoy's (`router_ratelimit.cc`), so that one rate limit service counts the requests
 //! of sidecars and of this mesh alike.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use http::{HeaderName, Request};
 use percent_encoding::percent_decode_str;
 
 use super::{
-    Asked,
+    Asked, Switch,
     matching::{Matcher, authority_of},
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct Describing(Box<[Description]>);
 struct Description {
     parts: Box<[Part]>,
     hits: Option<u64>,
+    /// Whether it describes anything; none: always.
+    switch: Option<Arc<Switch>>,
 }
 
 #[derive(Debug)]
@@ -75,17 +77,20 @@ enum Made {
 // === impl Describing ===
 
 impl Describing {
-    /// Compiles the validated descriptions of a stage for a process with these labels.
+    /// Compiles the validated descriptions of a stage for a process with these labels, with what
+    /// turns each off that names a key.
     pub(crate) fn new(
         descriptions: &[RateDescriptor],
         stage: u32,
         labels: &BTreeMap<String, String>,
+        mut switch: impl FnMut(&str) -> Arc<Switch>,
     ) -> Self {
         let of_stage = descriptions.iter().filter(|it| it.stage.unwrap_or(0) == stage);
         // What cannot be compiled would describe requests as what they are not: it is left out.
         let descriptions = of_stage.filter_map(|it| {
             let parts = it.parts.iter().map(|part| Part::new(part, labels));
-            Some(Description { parts: parts.collect::<Option<_>>()?, hits: it.hits })
+            let switch = it.disable_key.as_deref().map(&mut switch);
+            Some(Description { parts: parts.collect::<Option<_>>()?, hits: it.hits, switch })
         });
         Self(descriptions.collect())
     }
@@ -112,6 +117,10 @@ impl Description {
         cluster: Option<&str>,
         random: &Random,
     ) -> Option<Descriptor> {
+        //= Envoy ratelimit.cc: `ratelimit.<disable_key>.http_filter_enabled`, else all requests
+        if self.switch.as_ref().is_some_and(|switch| !switch.is_on(random)) {
+            return None;
+        }
         let mut descriptor = Descriptor::new();
         for part in &self.parts {
             match part.make(request, cluster, random) {

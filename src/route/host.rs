@@ -48,6 +48,21 @@ impl Host {
         }
     }
 
+    pub(super) fn takes_all(&self) -> bool {
+        matches!(self, Self::Any)
+    }
+
+    /// Whether it is certain that every host which the other matches is one of its own.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (_, Self::Exact(host)) => self.matches(host),
+            (Self::Suffix(own), Self::Suffix(other)) => other.ends_with(own.as_str()),
+            (Self::Prefix(own), Self::Prefix(other)) => other.starts_with(own.as_str()),
+            _ => false,
+        }
+    }
+
     /// How specific it is: characters of a name without a star, then of one with it.
     //= Gateway API HTTPRouteSpec.hostnames
     pub(super) fn rank(&self) -> (usize, usize) {

@@ -1,5 +1,7 @@
 //! Compiled mirrors: which requests are copied, and what the copy looks like.
 
+use std::time::Duration;
+
 use http::{HeaderMap, Request, Uri, header::HOST, uri::Authority};
 
 use super::{
@@ -11,6 +13,13 @@ use crate::{
     config::{self, format::Side, share},
     core::uri::with_authority,
 };
+
+/// How many bytes of a body a copy may be behind before it is given up.
+pub(crate) const BEHIND: usize = 64 * 1024;
+/// So many copies of one mirror may be under way; beyond them none is made.
+pub(crate) const IN_FLIGHT: u32 = 100;
+/// How long a copy may take, to the end of its answer.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A compiled mirror, without the cluster.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod describe;
 mod edit;
 pub(crate) mod hash;
 mod host;
+mod idle;
 mod index;
 mod matching;
 mod mirror;
@@ -20,6 +21,7 @@ mod rewrite;
 mod session;
 mod split;
 mod steps;
+mod switch;
 mod table;
 
 pub(crate) use self::{
@@ -29,11 +31,13 @@ pub(crate) use self::{
     edit::Edit,
     hash::Hashing,
     host::Host,
+    idle::Idle,
     matching::{Asked, Matcher, Mismatch, Roll, authority_of},
-    mirror::Mirror,
+    mirror::{BEHIND, IN_FLIGHT, Mirror, TIMEOUT},
     rewrite::{Rewrite, Unusable},
     session::{Named, Session},
     split::Split,
     steps::{HostOfEndpoint, Steps},
+    switch::Switch,
     table::{Builder, Found, Rule, Table},
 };

@@ -203,7 +203,7 @@ impl<R> Table<R> {
     }
 
     /// The rules in the order in which they are asked; none: the only route takes everything.
-    fn rules(&self) -> &[Rule] {
+    pub(super) fn rules(&self) -> &[Rule] {
         match &self.rules {
             Rules::Plain => &[],
             Rules::Few(rules) | Rules::Many(rules, _) => rules,
@@ -237,6 +237,16 @@ impl Rule {
             Path::Template(template) => Some(template),
             _ => None,
         }
+    }
+
+    /// The hosts that it is for; none: any.
+    pub(super) fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// What it asks of the path.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.matcher.path()
     }
 
     fn takes_all(&self) -> bool {

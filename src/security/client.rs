@@ -119,8 +119,9 @@ impl ClientTls {
             live.keep_until(not_after);
         }
         let protocol = match session.alpn_protocol() {
-            Some(b"h2") => Some(Protocol::Http2),
-            Some(b"http/1.1") => Some(Protocol::Http1),
+            // Those of Istio are offered for its proxies to look at; who agrees to one speaks the same.
+            Some(b"h2" | b"istio-h2") => Some(Protocol::Http2),
+            Some(b"http/1.1" | b"istio-http/1.1" | b"istio-http/1.0") => Some(Protocol::Http1),
             _ => None,
         };
         let peer = Peer::new(&verdict, resumed);

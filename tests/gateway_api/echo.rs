@@ -1,6 +1,7 @@
 //! The suite's echo servers: each says who it is and what it was sent.
 
 use std::{
+    collections::BTreeMap,
     fs,
     sync::{Arc, Mutex},
 };
@@ -17,6 +18,8 @@ use crate::support::{Server, fetch, reply, server::Reply};
 /// Three echo servers, and a mesh of this configuration before them.
 pub(crate) struct World {
     pub(crate) mesh: Mesh,
+    /// The address of each server, which is the name of a cluster, too: that of its pod.
+    pub(crate) pods: BTreeMap<&'static str, String>,
     received: Received,
     _dir: tempfile::TempDir,
     _servers: Vec<Server>,
@@ -32,8 +35,8 @@ pub(crate) struct Seen {
     said: Value,
 }
 
-/// The services, as the mesh file has them; the clusters are `echo-v1`, `echo-v2`, `echo-v3` and
-/// `dead`.
+/// The services, as the mesh file has them; the clusters are `echo-v1`, `echo-v2`, `echo-v3`, one for
+/// each of their pods, and `dead`.
 pub(crate) async fn world(services: &str) -> World {
     world_of("namespace", "gateway-conformance-mesh", services).await
 }
@@ -42,10 +45,15 @@ pub(crate) async fn world(services: &str) -> World {
 pub(crate) async fn world_of(label: &str, value: &str, services: &str) -> World {
     let mut text = format!("services:\n{services}\nclusters:\n");
     let (mut servers, received) = (Vec::new(), Received::default());
+    let mut pods = BTreeMap::new();
     for name in ["echo-v1", "echo-v2", "echo-v3"] {
         let heard = Arc::clone(&received);
         let server = Server::start(move |request| echo(name, request, Arc::clone(&heard))).await;
-        text += &format!("  {name}: {{endpoints: [{{address: \"{}\"}}]}}\n", server.address());
+        let pod = server.address().to_string();
+        for cluster in [name, &pod] {
+            text += &format!("  \"{cluster}\": {{endpoints: [{{address: \"{pod}\"}}]}}\n");
+        }
+        pods.insert(name, pod);
         servers.push(server);
     }
     text += "  dead: {endpoints: [{address: \"127.0.0.1:1\"}]}\n";
@@ -55,7 +63,7 @@ pub(crate) async fn world_of(label: &str, value: &str, services: &str) -> World 
     let mesh = Mesh::builder().config_file(&path).seed(5).label("app", "web");
     let mesh = mesh.label(label, value).build().unwrap();
     mesh.ready().await.unwrap_or_else(|error| panic!("{error}\n{text}"));
-    World { mesh, received, _dir: dir, _servers: servers }
+    World { mesh, pods, received, _dir: dir, _servers: servers }
 }
 
 /// Says what it was sent. With a header `x-fail-first` the first attempt fails; a header `x-answer: name:value` asks for a header of the response.
@@ -78,6 +86,7 @@ async fn echo(name: &'static str, request: Request<Incoming>, received: Received
     let said = json!({
         "backend": name, "path": path, "query": query, "host": host, "headers": headers,
         "method": request.method().as_str(), "body": body,
+        "version": format!("{:?}", request.version()),
     });
     received.lock().unwrap().push(said.clone());
     if request.headers().contains_key("x-hang") {
@@ -175,6 +184,10 @@ impl Seen {
 
     pub(crate) fn query(&self) -> Option<&str> {
         self.said["query"].as_str()
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        self.said["version"].as_str().unwrap_or_default()
     }
 
     pub(crate) fn host(&self) -> &str {

@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backends;
 mod bad_input;
 mod echo;
 mod headers;
@@ -20,4 +21,6 @@ mod mirrors;
 mod redirects;
 mod retries;
 mod rewrites;
+#[cfg(feature = "tls-aws-lc-rs")]
+mod tls;
 mod weights;

@@ -47,6 +47,12 @@ async fn the_route_is_that_of_the_service_that_is_called() {
         assert_eq!(seen.backend(), service);
         assert_eq!(seen.answered("x-header-set").is_some(), expected, "{service} {host}");
     }
+    // Who calls a pod by its address calls no service, whatever the request's host.
+    for host in ["echo-v2", &world.pods["echo-v2"]] {
+        let seen = world.call(&world.pods["echo-v2"], get("/", &[("host", host)])).await.unwrap();
+        assert_eq!((seen.status().as_u16(), seen.backend().as_str()), (200, "echo-v2"));
+        assert_eq!(seen.answered("x-header-set"), None, "{host}");
+    }
 }
 
 // MeshHTTPRouteMatching, HTTPRouteMatching.

@@ -13,8 +13,10 @@
 
 mod envoy;
 mod envoy_attempts;
+mod envoy_conditions;
 mod envoy_faults;
 mod envoy_limits;
+mod envoy_mirrors;
 mod envoy_rules;
 mod envoy_traffic;
 mod grpcio;
@@ -42,3 +44,4 @@ mod rate_limits;
 mod support;
 mod tally;
 mod twin;
+mod xds;

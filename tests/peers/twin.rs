@@ -37,11 +37,15 @@ pub(crate) struct Twin {
     pub(crate) envoy: Client,
     pub(crate) mesh: Client,
     tries: Tries,
+    got: Got,
     _alive: (Envoy, Vec<Mesh>, Vec<Server>, TempDir),
 }
 
 /// Attempts that reached an endpoint, by the `x-id` of their call.
 type Tries = Arc<Mutex<HashMap<String, usize>>>;
+
+/// What endpoints have got, by the `x-id` of its call: the copies of mirrors among it.
+type Got = Arc<Mutex<HashMap<String, Vec<String>>>>;
 
 /// A request.
 #[derive(Clone)]
@@ -81,8 +85,8 @@ const TOLD: [&str; 10] = [
 ];
 
 /// An endpoint that says what it got, and does what `x-do` asks for.
-async fn endpoint(name: &'static str, tries: &Tries) -> Server {
-    let tries = Arc::clone(tries);
+async fn endpoint(name: &'static str, tries: &Tries, got: &Got) -> Server {
+    let (tries, heard) = (Arc::clone(tries), Arc::clone(got));
     Server::start(move |request| {
         let mut headers = request.headers().clone();
         if let Some(host) = request.uri().authority() {
@@ -91,16 +95,15 @@ async fn endpoint(name: &'static str, tries: &Tries) -> Server {
         let id = text(&headers, "x-id");
         let tried = {
             let mut tries = tries.lock().unwrap();
-            let tried = tries.entry(id).or_default();
+            let tried = tries.entry(id.clone()).or_default();
             *tried += 1;
             *tried
         };
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        async move {
-            let path = uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
-            let got = format!("{name} {method} {path} {}", shown(&headers));
-            answer(name, &text(&headers, "x-do"), tried, got).await
-        }
+        let path = uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
+        let got = format!("{name} {method} {path} {}", shown(&headers));
+        heard.lock().unwrap().entry(id).or_default().push(got.clone());
+        async move { answer(name, &text(&headers, "x-do"), tried, got).await }
     })
     .await
 }
@@ -121,6 +124,25 @@ async fn answer(name: &str, what: &str, tried: usize, mut got: String) -> Reply 
         "sleep" => tokio::time::sleep(Duration::from_millis(argument)).await,
         // The first attempt alone is slow.
         "stumble" if tried == 1 => tokio::time::sleep(Duration::from_millis(argument)).await,
+        // The first attempt alone: has this status, or this gRPC status, or a header, or breaks off.
+        "once" if tried == 1 => {
+            status = StatusCode::from_u16(u16::try_from(argument).unwrap()).unwrap();
+        }
+        "grpc" if tried == 1 => {
+            let mut reply = reply(String::new());
+            let headers = reply.headers_mut();
+            headers.insert("content-type", "application/grpc".parse().unwrap());
+            headers.insert("grpc-status", argument.into());
+            return reply;
+        }
+        "limited" | "again" if tried == 1 => {
+            let named = if what == "limited" { "x-envoy-ratelimited" } else { "x-again" };
+            let mut reply = reply(got);
+            *reply.status_mut() = StatusCode::from_u16(u16::try_from(argument).unwrap()).unwrap();
+            reply.headers_mut().insert(named, "true".parse().unwrap());
+            return reply;
+        }
+        "cut" if tried == 1 => panic!("the connection is broken on purpose"),
         "bytes" => got = "x".repeat(usize::try_from(argument).unwrap()),
         _ => {}
     }
@@ -156,8 +178,8 @@ impl Twin {
     /// Both, from a configuration each, in which capital letters stand for ports: `LISTEN`, `A`, `B`, and those
     /// of `more`, which are another port for each.
     pub(crate) async fn new(theirs: &str, ours: &str, more: &[(&str, [u16; 2])]) -> Self {
-        let tries = Tries::default();
-        let servers = vec![endpoint("a", &tries).await, endpoint("b", &tries).await];
+        let (tries, got) = (Tries::default(), Got::default());
+        let servers = vec![endpoint("a", &tries, &got).await, endpoint("b", &tries, &got).await];
         let endpoints = ["A", "B"].into_iter().zip(&servers);
         let ports: Vec<_> = endpoints
             .map(|(name, server)| (name, [server.socket().port(); 2]))
@@ -191,7 +213,7 @@ impl Twin {
         let clients = [&to_envoy, &mesh].map(|mesh| mesh.client("shop").unwrap());
         let [envoy_client, client] = clients;
         let alive = (envoy, vec![to_envoy, mesh], servers, dir);
-        Self { envoy: envoy_client, mesh: client, tries, _alive: alive }
+        Self { envoy: envoy_client, mesh: client, tries, got, _alive: alive }
     }
 
     /// What Envoy makes of it, and what the mesh makes of it.
@@ -220,6 +242,26 @@ impl Twin {
             }
         }
         all
+    }
+
+    /// What endpoints got of it, of Envoy and of the mesh, once so much has come of each: sorted.
+    pub(crate) async fn got(&self, ask: &Ask, count: usize) -> [Vec<String>; 2] {
+        let got = || {
+            ["envoy", "mesh"].map(|side| {
+                let got = self.got.lock().unwrap();
+                let mut got = got.get(&ask.id(side)).cloned().unwrap_or_default();
+                got.sort_unstable();
+                got
+            })
+        };
+        let waiting = async {
+            while got().iter().any(|got| got.len() < count) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // Who sends less is seen to.
+        let _late = tokio::time::timeout(Duration::from_secs(2), waiting).await;
+        got()
     }
 
     /// How many attempts reached an endpoint, of Envoy and of the mesh.

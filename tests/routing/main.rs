@@ -13,6 +13,7 @@ mod support;
 
 mod choices;
 mod filters;
+mod idle;
 mod keys;
 mod values;
 

@@ -79,7 +79,7 @@ impl Pipes {
         Self::http(move |address, request| {
             let mut server = GreeterServer::new(greeter(&address));
             async move {
-                match tonic::codegen::Service::call(&mut server, request).await {
+                match Service::call(&mut server, request).await {
                     Ok(reply) => reply.map(body),
                     Err(never) => match never {},
                 }

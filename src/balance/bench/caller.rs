@@ -21,6 +21,14 @@ struct Way {
     backoff: Backoff,
 }
 
+/// What the process is to its balancer.
+struct Process {
+    /// Whether who keeps it is to look again.
+    woken: AtomicBool,
+    /// What it shuffles by, and chooses its part by.
+    seed: u64,
+}
+
 /// The endpoints that a call has met.
 #[derive(Default)]
 pub struct Tried(Vec<Arc<Endpoint<Way>>>);
@@ -61,10 +69,9 @@ opaque!(Tried, Flight, Caller);
 
 /// Numbers of endpoints are their addresses: see [`endpoint`](super::endpoint).
 impl Upstream for Way {
-    /// Whether who keeps the balancer is to look again.
-    type Context = AtomicBool;
+    type Context = Process;
 
-    fn build(spec: &Spec, _woken: &AtomicBool) -> Self {
+    fn build(spec: &Spec, _process: &Process) -> Self {
         let number = match spec.address() {
             config::Address::Socket(std::net::SocketAddr::V4(address)) => {
                 address.ip().to_bits().wrapping_sub(super::FIRST)
@@ -85,9 +92,13 @@ impl Upstream for Way {
     fn retire(&self) {}
 }
 
-impl Environment for AtomicBool {
+impl Environment for Process {
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
     fn wake(&self) {
-        self.store(true, Relaxed);
+        self.woken.store(true, Relaxed);
     }
 }
 
@@ -95,7 +106,11 @@ impl Caller {
     #[must_use]
     pub fn new(cluster: &config::Cluster, seed: u64) -> Self {
         Self {
-            balancer: Balancer::new(cluster, AtomicBool::default(), Epoch::now()),
+            balancer: Balancer::new(
+                cluster,
+                Process { woken: AtomicBool::new(false), seed },
+                Epoch::now(),
+            ),
             random: Random::seeded(seed),
             settings: TransportSettings::default(),
         }
@@ -105,10 +120,12 @@ impl Caller {
         self.balancer.replace(endpoints);
     }
 
-    /// None: no endpoint may be called.
+    /// None: no endpoint may be called. A call without a hash goes where it likes, under policies
+    /// that hash.
     #[must_use]
-    pub fn pick(&self, now: u64, tried: &Tried) -> Option<Flight> {
-        self.balancer.pick(Ask::any(now, &self.random, &tried.0)).ok().map(Flight)
+    pub fn pick(&self, now: u64, tried: &Tried, hash: Option<u64>) -> Option<Flight> {
+        let ask = Ask::any(now, &self.random, &tried.0).hashed(hash);
+        self.balancer.pick(ask).ok().map(Flight)
     }
 
     /// Whether it is to be kept from now on.
@@ -120,7 +137,7 @@ impl Caller {
     /// Whether who keeps it is to look again.
     #[must_use]
     pub fn woken(&self) -> bool {
-        let woken = self.balancer.context();
+        let woken = &self.balancer.context().woken;
         woken.load(Relaxed) && woken.swap(false, Relaxed)
     }
 
@@ -132,9 +149,9 @@ impl Caller {
 
     /// Whether there is an endpoint besides these.
     #[must_use]
-    pub fn has_other(&self, tried: &Tried) -> bool {
+    pub fn has_other(&self, tried: &Tried, hash: Option<u64>) -> bool {
         let tried: Vec<_> = tried.0.iter().map(|endpoint| &**endpoint).collect();
-        self.balancer.has_other(&tried, None, None)
+        self.balancer.has_other(&tried, hash, None)
     }
 
     /// The connection of an attempt was refused: its endpoint is avoided for the transport's

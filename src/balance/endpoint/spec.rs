@@ -3,6 +3,7 @@
 use crate::{
     balance::health::Said,
     config::{self, Address, Health, Locality, Protocol, Security},
+    core::SourceHealth,
 };
 
 /// What its source says. Small: a cluster may know 100,000 of these.
@@ -39,6 +40,16 @@ impl Spec {
 
     pub(crate) fn health(&self) -> Health {
         self.health
+    }
+
+    /// The same in the word of events.
+    pub(crate) fn mark(&self) -> SourceHealth {
+        match self.health {
+            Health::Unknown | Health::Healthy => SourceHealth::Healthy,
+            Health::Degraded => SourceHealth::Degraded,
+            Health::Unhealthy => SourceHealth::Unhealthy,
+            Health::Draining => SourceHealth::Draining,
+        }
     }
 
     /// Its source says nothing against it.
@@ -89,12 +100,12 @@ impl Spec {
     }
 
     /// Where it runs, if that was said.
-    pub(in crate::balance) fn locality(&self) -> Option<&Locality> {
+    pub(crate) fn locality(&self) -> Option<&Locality> {
         self.rest.as_ref()?.locality.as_deref()
     }
 
     /// 0 is the best.
-    pub(in crate::balance) fn priority(&self) -> u32 {
+    pub(crate) fn priority(&self) -> u32 {
         self.rest.as_ref().map_or(0, |rest| rest.priority)
     }
 

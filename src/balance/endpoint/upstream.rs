@@ -57,8 +57,19 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// It is out of use for so many nanoseconds.
     fn ejected(&self, _reason: EjectReason, _nanos: u64) {}
 
+    /// It is suspect: so many of its latest calls have failed.
+    fn suspected(&self) {}
+
+    /// It was suspect, and has answered.
+    fn trusted(&self) {}
+
     /// It is in use again.
     fn returned(&self, _reason: ReturnReason) {}
+
+    /// The head or the trailers of an answer have come.
+    #[cfg(feature = "xds")]
+    #[inline]
+    fn overheard(&self, _headers: &http::HeaderMap) {}
 
     /// An attempt on a gRPC call has ended so long after its start, and only now its outcome is known.
     fn streamed(&self, _end: BodyEnd, _nanos: u64) {}
@@ -88,6 +99,9 @@ pub(crate) trait Environment: Send + Sync + 'static {
 
     /// An endpoint has joined the cluster.
     fn added(&self, _spec: &Spec) {}
+
+    /// The source says something else of an endpoint's health than before.
+    fn marked(&self, _spec: &Spec) {}
 
     /// An endpoint has left the cluster.
     fn removed(&self, _spec: &Spec) {}

@@ -75,6 +75,7 @@ impl<X: Upstream> View<X> {
             decay: self.decay,
             bounded: self.bounded,
             biased: self.biased,
+            is_plain: self.is_plain,
             placing: Arc::clone(&self.placing),
             health: Arc::clone(&self.health),
             pins: Pins::default(),

@@ -16,7 +16,7 @@ mod tests;
 
 pub(super) use self::spread::{Crowd, Kind, Spread};
 use self::{
-    bounded::overload,
+    bounded::{is_full, overload},
     function::Function,
     maglev::Maglev,
     ring::{Ring, Sizes},

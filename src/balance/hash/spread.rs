@@ -10,7 +10,7 @@ use std::{
 
 use twox_hash::XxHash64;
 
-use super::{Function, Maglev, Member, Ring, Shuffle, Sizes, overload, share_of};
+use super::{Function, Maglev, Member, Ring, Shuffle, Sizes, is_full, overload, share_of};
 use crate::{
     balance::{endpoint::Spec, set::Set},
     config::{self, Address, HashFunction, Health},
@@ -171,6 +171,12 @@ impl Spread {
     /// How full an endpoint is: over 1, it takes no more.
     pub(in crate::balance) fn overload(&self, active: u32, crowd: &Crowd, share: f64) -> f64 {
         overload(active, crowd.count(), self.kind.bound, share)
+    }
+
+    /// Whether it takes no more.
+    #[inline]
+    pub(in crate::balance) fn is_full(&self, active: u32, crowd: &Crowd, share: f64) -> bool {
+        is_full(active, crowd.count(), self.kind.bound, share)
     }
 
     /// How many endpoints are in it.

@@ -202,37 +202,40 @@ impl State {
 
 /// The average of its outcomes, and the probes of a suspect.
 impl State {
-    /// One more success: a suspect that answers is trusted again within a few calls.
+    /// One more success: a suspect that answers is trusted again within a few calls. Whether it is so
+    /// by this one.
     #[inline]
-    pub(in crate::balance) fn succeeded(&self) {
+    pub(in crate::balance) fn succeeded(&self) -> bool {
         let average = self.success();
-        if average < ONE {
-            self.trust();
-        }
+        average < ONE && self.trust()
     }
 
     #[cold]
     #[inline(never)]
-    fn trust(&self) {
-        self.average(|average| {
+    fn trust(&self) -> bool {
+        let next = |average: u32| {
             let step = if average < SUSPECT { 2 } else { 8 };
             average + (ONE - average).div_ceil(step)
-        });
+        };
+        let before = self.average(next);
         if !self.is_suspect() {
             self.patience.store(ONE_UNIT, Relaxed);
         }
+        before < SUSPECT && next(before) >= SUSPECT
     }
 
-    /// One more failure; `unproven` if it never succeeded before.
-    pub(in crate::balance) fn failed(&self, now: u64, unproven: bool) {
+    /// One more failure; `unproven` if it never succeeded before. Whether it is suspect by this one.
+    pub(in crate::balance) fn failed(&self, now: u64, unproven: bool) -> bool {
         // One that has failed before it ever succeeded has no credit.
         let next = |average: u32| if unproven { ONE / 4 } else { average - average / 4 };
         let before = self.average(next);
-        if next(before) < SUSPECT && before >= SUSPECT {
+        let is_new = next(before) < SUSPECT && before >= SUSPECT;
+        if is_new {
             let units = self.patience.fetch_and(!MET, Relaxed) / ONE_UNIT;
             let due = now.saturating_add(u64::from(units) * FIRST_PROBE);
             self.probe_at.store(due, Relaxed);
         }
+        is_new
     }
 
     /// Changes the average alone; gives what it was.

@@ -35,13 +35,11 @@ impl<'a, X: Upstream> Picker<'a, X> {
         // Where nobody is in the table, whoever is there is ranked.
         let (place, share) = by.spread.at(hash, 0).unwrap_or((0, 1.0));
         let endpoint = self.set.get(place);
-        if by.spread.is_bounded()
-            && let Some(endpoint) = endpoint
-            && by.overload(endpoint, share) > 1.0
-        {
-            return Err(Some((endpoint, endpoint)));
+        let picked = self.plain(endpoint)?;
+        if by.spread.is_bounded() && by.spread.is_full(picked.1.load.in_flight(), by.crowd, share) {
+            return Err(Some((picked.0, picked.0)));
         }
-        self.plain(endpoint)
+        Ok(picked)
     }
 
     /// The next on the ring, or in the table, that is good and has room; then others in an order of

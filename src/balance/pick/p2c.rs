@@ -58,7 +58,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 _ => {
                     let swap = self.cost(second, other, signal) < self.cost(first, one, signal);
                     let (winner, loser) = if swap { (other, one) } else { (one, other) };
-                    swap != self.is_stale(loser, winner, signal)
+                    swap != refreshes((self.now, self.random), loser, winner, signal)
                 }
             };
             return Ok(if swap { (second, other) } else { (first, one) });
@@ -97,7 +97,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
                     // A winner that has never been called is what this call is for.
                     && let Some(won) = better.1.live()
                     && match loser.live() {
-                        Some(lost) => self.is_stale(lost, won, signal),
+                        Some(lost) => refreshes((self.now, self.random), lost, won, signal),
                         // One that was never called is called before one that is no better.
                         None => won.load.is_long_before(self.now, loser.joined()),
                     }
@@ -109,14 +109,6 @@ impl<'a, X: Upstream> Picker<'a, X> {
             best.note(better.0, better.1);
         }
         self.scan(scale(self.random.next(), self.set.len()), best)
-    }
-
-    /// Whether this call refreshes what is known of an endpoint that never wins. What is in
-    /// flight is known at any time.
-    fn is_stale(self, loser: &Live<X>, winner: &Live<X>, signal: Signal) -> bool {
-        matches!(signal, Signal::PeakEwma { .. })
-            && loser.load.is_stale(self.now, &winner.load)
-            && (self.random.is_dry() || loser.load.claim_stale(self.now, &winner.load))
     }
 
     fn cost_of(self, endpoint: &Endpoint<X>, signal: Signal) -> f32 {
@@ -143,6 +135,20 @@ impl<'a, X: Upstream> Picker<'a, X> {
             Signal::LeastRequest => live.load.in_flight() as f32 * share,
         }
     }
+}
+
+/// Whether this call refreshes what is known of an endpoint that never wins. What is in flight is known
+/// at any time.
+#[inline(always)]
+fn refreshes<X>(
+    (now, random): (u64, &Random),
+    loser: &Live<X>,
+    winner: &Live<X>,
+    signal: Signal,
+) -> bool {
+    matches!(signal, Signal::PeakEwma { .. })
+        && loser.load.is_stale(now, &winner.load)
+        && (random.is_dry() || loser.load.claim_stale(now, &winner.load))
 }
 
 /// Two endpoints, by weight: perhaps one twice.

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Drawn, Picked, Picker, Plain, Rank, Signal};
-use crate::balance::{
-    endpoint::{Endpoint, Live, Upstream},
-    prequal::Prequal,
+use super::{Drawn, Mode, Picked, Picker, Plain, Rank, Signal};
+use crate::{
+    balance::{
+        endpoint::{Endpoint, Live, Upstream},
+        prequal::Prequal,
+        set::Set,
+    },
+    core::Random,
 };
 
 /// What the fallback forgets by: the default of peak EWMA.
@@ -16,9 +20,14 @@ const FALLBACK: Signal = Signal::PeakEwma { decay: DECAY, first: 0 };
 const EXPLORES: u64 = 32;
 
 impl<'a, X: Upstream> Picker<'a, X> {
-    /// A call of its own: the other policies need its registers.
-    #[inline(never)]
+    /// In parts: the other policies need no picker in memory for it.
+    #[inline(always)]
     pub(in crate::balance) fn prequal(self, prequal: &Prequal) -> Plain<'a, X> {
+        by_pool((self.set, self.now, self.random), (self.tried, self.mode), prequal)
+    }
+
+    #[inline(always)]
+    fn by_pool(self, prequal: &Prequal) -> Plain<'a, X> {
         // Its low bits say whether it explores, the upper half decides between equals, and what
         // is between them how often a report is used.
         let word = self.random.next();
@@ -97,4 +106,14 @@ impl<'a, X: Upstream> Picker<'a, X> {
         }
         None
     }
+}
+
+/// A call of its own: the other policies need its registers.
+#[inline(never)]
+fn by_pool<'a, X: Upstream>(
+    (set, now, random): (&'a Set<X>, u64, &'a Random),
+    (tried, mode): (&'a [Arc<Endpoint<X>>], Option<&'a Mode<'a, X>>),
+    prequal: &Prequal,
+) -> Plain<'a, X> {
+    Picker { set, now, random, tried, mode }.by_pool(prequal)
 }

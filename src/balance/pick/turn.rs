@@ -9,7 +9,7 @@ use super::{Best, Picker, Plain, SCAN, scale};
 #[cfg(feature = "orca")]
 use super::{random::WALK, share_of};
 #[cfg(feature = "orca")]
-use crate::balance::weighted::Weighted;
+use crate::balance::{set::Set, weighted::Weighted};
 use crate::{
     balance::endpoint::{Endpoint, Upstream},
     core::Random,
@@ -32,7 +32,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// The same by the weights that follow from what endpoints have told.
     #[cfg(feature = "orca")]
-    #[inline(never)]
+    #[inline(always)]
     pub(in crate::balance) fn weighted(
         self,
         cursor: &AtomicU64,
@@ -90,27 +90,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
         const FULL: u64 = (u64::MAX / u16::MAX as u64).wrapping_add(1);
         let turns = |endpoint: &Endpoint<X>| weighted.turns(endpoint);
         let turn = self.stride::<true>(cursor, weighted.is_plain(), (u16::MAX, FULL), turns);
-        turn.or_else(|| self.drawn_by_turns(weighted))
-    }
-
-    /// A random endpoint by its turns. Of a large set it is a part that is looked at.
-    #[cfg(feature = "orca")]
-    #[cold]
-    #[inline(never)]
-    fn drawn_by_turns(self, weighted: &Weighted) -> Option<&'a Arc<Endpoint<X>>> {
-        let (set, len) = (self.set, self.set.len());
-        let from = if len > WALK { scale(self.random.next(), len) } else { 0 };
-        let walk = || (0..len.min(WALK)).filter_map(move |step| set.get((from + step) % len));
-        let sum = walk().map(|endpoint| u64::from(weighted.turns(endpoint))).sum();
-        let mut point = share_of(self.random.next(), sum);
-        let drawn = walk().find(|endpoint| {
-            let turns = u64::from(weighted.turns(endpoint));
-            let found = point < turns;
-            point = point.saturating_sub(turns);
-            found
-        });
-        // Turns that change meanwhile may sum to less.
-        drawn.or_else(|| set.get(from))
+        turn.or_else(|| drawn_by_turns(self.set, self.random, weighted))
     }
 
     /// `ENDS`: nothing when nobody had a turn in a whole round.
@@ -154,6 +134,30 @@ impl<'a, X: Upstream> Picker<'a, X> {
             }
         }
     }
+}
+
+/// A random endpoint by its turns. Of a large set it is a part that is looked at.
+#[cfg(feature = "orca")]
+#[cold]
+#[inline(never)]
+fn drawn_by_turns<'a, X: Upstream>(
+    set: &'a Set<X>,
+    random: &Random,
+    weighted: &Weighted,
+) -> Option<&'a Arc<Endpoint<X>>> {
+    let len = set.len();
+    let from = if len > WALK { scale(random.next(), len) } else { 0 };
+    let walk = || (0..len.min(WALK)).filter_map(move |step| set.get((from + step) % len));
+    let sum = walk().map(|endpoint| u64::from(weighted.turns(endpoint))).sum();
+    let mut point = share_of(random.next(), sum);
+    let drawn = walk().find(|endpoint| {
+        let turns = u64::from(weighted.turns(endpoint));
+        let found = point < turns;
+        point = point.saturating_sub(turns);
+        found
+    });
+    // Turns that change meanwhile may sum to less.
+    drawn.or_else(|| set.get(from))
 }
 
 /// Where the turns begin: anywhere. Processes that start together would go round the same

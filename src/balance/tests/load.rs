@@ -48,8 +48,12 @@ fn apply(load: &Load, open: &mut Vec<u64>, now: u64, decay: u64, op: Op) -> u64 
                 load.end(started);
             }
         }
-        Op::Succeeded(rtt) => load.succeeded(now, rtt, decay),
-        Op::Failed(rtt) => load.failed(now, rtt, decay),
+        Op::Succeeded(rtt) => {
+            let _ = load.succeeded(now, rtt, decay);
+        }
+        Op::Failed(rtt) => {
+            let _ = load.failed(now, rtt, decay);
+        }
         Op::Raise(age) => load.raise(now, age, decay),
         Op::Wait(time) => return now + time,
     }

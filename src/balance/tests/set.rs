@@ -252,6 +252,10 @@ impl Environment for Telling {
     fn removed(&self, spec: &Spec) {
         self.note("removed", spec);
     }
+
+    fn marked(&self, spec: &Spec) {
+        self.note(&format!("{} is", spec.mark()), spec);
+    }
 }
 
 impl Upstream for Hasty {
@@ -292,4 +296,36 @@ fn a_call_made_at_the_word_that_an_endpoint_was_added_finds_it() {
             r#"added 127.0.0.1:2: Ok("127.0.0.1:2")"#,
         ]
     );
+}
+
+#[test]
+fn a_word_of_the_source_on_health_is_told_once_of_whoever_it_concerns() {
+    let telling = Telling::default();
+    let balancer = Arc::new(Balancer::<Hasty>::new(
+        &super::under(&policies()[0]),
+        telling.clone(),
+        Epoch::now(),
+    ));
+    telling.0.lock().unwrap().0 = Arc::downgrade(&balancer);
+    let said = |number, health| config::Endpoint { health, ..endpoint(number) };
+    let took = || -> Vec<String> {
+        let told = std::mem::take(&mut telling.0.lock().unwrap().1);
+        told.iter().map(|it| it.split(": ").next().unwrap().to_owned()).collect()
+    };
+    use config::Health::{Degraded, Draining, Healthy, Unhealthy, Unknown};
+    balancer.replace(vec![said(1, Unknown), said(2, Healthy), said(3, Draining)]);
+    let added = ["added 127.0.0.1:1", "added 127.0.0.1:2", "added 127.0.0.1:3"];
+    assert_eq!(took(), [&added[..], &["draining is 127.0.0.1:3"]].concat());
+    // Nothing that is new: not told, whatever else changes.
+    let mut heavier = said(3, Draining);
+    heavier.weight = 2;
+    balancer.replace(vec![said(1, Healthy), said(2, Unknown), heavier]);
+    assert!(took().is_empty());
+    // The first one goes, and the last one takes its place.
+    balancer.replace(vec![said(2, Degraded), said(3, Healthy)]);
+    let told = ["removed 127.0.0.1:1", "degraded is 127.0.0.1:2", "healthy is 127.0.0.1:3"];
+    assert_eq!(took(), told);
+    balancer.upsert(vec![said(2, Draining)]);
+    balancer.upsert(vec![said(2, Draining), said(3, Unhealthy)]);
+    assert_eq!(took(), ["draining is 127.0.0.1:2", "unhealthy is 127.0.0.1:3"]);
 }

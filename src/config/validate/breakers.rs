@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Checker;
-use crate::config::{Breakers, DropOverload, InFlightBudget, Queue, Thresholds};
+use crate::config::{Breakers, ConfigErrors, DropOverload, InFlightBudget, Queue, Thresholds};
 
 /// Why pools are not limited.
 const NO_POOLS: &str = "means nothing here: an endpoint has one pool, which is made at its first call. `subsetting` \
@@ -80,5 +80,23 @@ impl Checker {
                 checker.percent("percent", Some(*percent));
             });
         }
+    }
+}
+
+impl Breakers {
+    /// Checks every field; `path` says where it stands.
+    pub(crate) fn validate(&self, path: &str) -> Result<(), ConfigErrors> {
+        let mut checker = Checker::new(path);
+        checker.breakers(self);
+        checker.done()
+    }
+}
+
+impl DropOverload {
+    /// Checks a list of them.
+    pub(crate) fn validate(drops: &[Self]) -> Result<(), ConfigErrors> {
+        let mut checker = Checker::new("");
+        checker.drops(drops);
+        checker.done()
     }
 }

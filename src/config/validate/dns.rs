@@ -41,7 +41,18 @@ impl Checker {
             resolvers,
             search,
             ndots,
+            targets,
         } = dns;
+        for (index, target) in targets.iter().enumerate() {
+            let field = format!("targets[{index}].name");
+            match target.name.parse::<DnsName>() {
+                Err(reason) => self.refuse(&field, &target.name, reason),
+                Ok(parsed) if parsed.server.is_some() || *kind == DnsKind::Srv => {
+                    self.refuse(&field, &target.name, "one of several names has no server or kind");
+                }
+                Ok(_) => {}
+            }
+        }
         match name.parse::<DnsName>() {
             Err(reason) => self.refuse("name", name, format!("{reason}; as `dns:///host:port`")),
             Ok(parsed) => self.dns_name(name, &parsed, *kind, resolvers),

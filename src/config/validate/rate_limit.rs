@@ -164,8 +164,8 @@ impl Checker {
         if let Some(hits) = hits.filter(|hits| *hits > MOST_HITS) {
             self.refuse("hits", hits, "must be at most 1000000000");
         }
-        if let Some(key) = disable_key {
-            self.refuse("disable_key", key, "not supported yet: rate limits ask no runtime key");
+        if disable_key.as_deref() == Some("") {
+            self.refuse("disable_key", "\"\"", "must not be empty");
         }
     }
 

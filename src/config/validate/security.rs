@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{Checker, NOT_YET, not_yet};
 use crate::config::{
     CertificateRef, ClusterSecurity, ConfigErrors, EndpointTls, IdentityFiles, IdentityMatch,
-    Protocol, SanKind, SanMatch, Security, SecurityMode, StringMatch, TlsVersion,
+    Protocol, SanKind, SanMatch, Security, SecurityMode, SecurityRule, StringMatch, TlsVersion,
+    security::is_of_istio,
 };
 
 /// What stands where TLS is not compiled in.
@@ -50,6 +51,15 @@ impl Checker {
             max_session_keys,
             matches,
         } = security;
+        let mut names = std::collections::BTreeSet::new();
+        for (index, rule) in matches.iter().enumerate() {
+            self.within(&format!("matches[{index}]"), |checker| {
+                checker.rule_of_security(rule, protocol, is_shown);
+                if !names.insert(&rule.name) {
+                    checker.refuse("name", &rule.name, "is used twice");
+                }
+            });
+        }
         match mode {
             None if *security != ClusterSecurity::default() => {
                 let reason = "must be given with anything else of `security`: `tls`, `mutual`, or \
@@ -81,13 +91,31 @@ impl Checker {
             certificate_hashes,
             signatures,
             max_session_keys,
-            matches,
         );
+    }
+
+    fn rule_of_security(
+        &mut self,
+        rule: &SecurityRule,
+        protocol: Option<Protocol>,
+        is_shown: bool,
+    ) {
+        let SecurityRule { name, labels, security } = rule;
+        self.named("name", name);
+        self.not_yet("labels", labels);
+        if !security.matches.is_empty() {
+            let reason = "means nothing here: a rule has none of its own";
+            return self.refuse("security.matches", security.matches.len(), reason);
+        }
+        if security.mode.is_none() {
+            return self.refuse("security.mode", "none", "must be `tls`, `mutual` or `off`");
+        }
+        self.within("security", |checker| checker.security(security, protocol, is_shown));
     }
 
     pub(super) fn endpoint_security(&mut self, security: &Security, protocol: Option<Protocol>) {
         let Security::Tls(tls) = security else { return };
-        let EndpointTls { mode, identities, sni, alpn } = &**tls;
+        let EndpointTls { mode, identities, sni, alpn, rule } = &**tls;
         self.needs_tls("tls", tls);
         self.within("tls", |checker| {
             if *mode == Some(SecurityMode::Off) {
@@ -98,6 +126,9 @@ impl Checker {
             checker.each("identities", identities, Self::identity);
             checker.sni(sni.as_deref());
             checker.alpn(alpn, protocol);
+            if let Some(rule) = rule {
+                checker.named("rule", rule);
+            }
         });
     }
 
@@ -145,7 +176,7 @@ impl Checker {
 
     fn alpn(&mut self, alpn: &[String], protocol: Option<Protocol>) {
         for (index, name) in alpn.iter().enumerate() {
-            if !matches!(name.as_str(), "h2" | "http/1.1") {
+            if !matches!(name.as_str(), "h2" | "http/1.1") && !is_of_istio(name) {
                 let reason = "not supported yet: `h2` and `http/1.1` are spoken";
                 self.refuse(&format!("alpn[{index}]"), name, reason);
             }
@@ -192,7 +223,8 @@ impl IdentityFiles {
     ///
     /// Every field that cannot be used, with its value and what is allowed.
     pub fn validate(&self, name: &str) -> Result<(), ConfigErrors> {
-        let Self { certificate, key, roots, bundles, bundle_map, crl, poll_interval } = self;
+        let Self { certificate, key, roots, bundles, bundle_map, crl, poll_interval, pem: _ } =
+            self;
         let mut checker = Checker::new(format!("identities.{name}"));
         checker.needs_tls("", &name);
         match (certificate, key) {

@@ -4,10 +4,15 @@ use std::fmt;
 
 /// A type of resources, in the order of what needs what.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Kind {
+#[non_exhaustive]
+pub enum Kind {
+    /// LDS: what a name is, and what all of its calls pass.
     Listener,
+    /// RDS: which calls go where.
     Routes,
+    /// CDS: a set of endpoints, and how they are called.
     Cluster,
+    /// EDS: the endpoints of a cluster.
     Endpoints,
 }
 
@@ -18,7 +23,8 @@ impl Kind {
         [Self::Listener, Self::Routes, Self::Cluster, Self::Endpoints];
 
     /// The URL of the type, as requests, answers and resources carry it.
-    pub(crate) fn url(self) -> &'static str {
+    #[must_use]
+    pub fn url(self) -> &'static str {
         match self {
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Routes => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
@@ -27,12 +33,18 @@ impl Kind {
         }
     }
 
+    /// The name of its message: `envoy.config.listener.v3.Listener`.
+    pub(crate) fn message(self) -> &'static str {
+        self.url().strip_prefix("type.googleapis.com/").unwrap_or(self.url())
+    }
+
     pub(crate) fn of_url(url: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.url() == url)
     }
 
     /// What it is called in short: `LDS`.
-    pub(crate) fn short(self) -> &'static str {
+    #[must_use]
+    pub fn short(self) -> &'static str {
         match self {
             Self::Listener => "LDS",
             Self::Routes => "RDS",

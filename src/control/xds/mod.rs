@@ -20,6 +20,9 @@
 //!     stream ── tonic
 //! ```
 //!
+//! `lrs` reports the load of clusters to the server that they came from, on a stream of its own; `status`
+//! tells what the client knows.
+//!
 //! Everything down to `ads` is without I/O: it is fed with messages, the time and what becomes of
 //! streams, and says what is to be sent, and when to come back. `stream` and `source` are the tasks
 //! around it. No call waits for any of it: calls see the snapshots of the mesh.
@@ -28,21 +31,23 @@
 //! first the clusters with their endpoints, then the routes; and removes in the other order. So no
 //! call sees a route without its cluster.
 
-#![allow(dead_code, unused_imports, reason = "what is built on it comes next")]
-
 mod ads;
 mod bootstrap;
 mod client;
 mod decode;
 mod graph;
 mod kind;
+mod lrs;
 mod resource;
 mod source;
+mod status;
 mod stream;
 
 pub use self::{
     bootstrap::{Bootstrap, BootstrapBuilder, Dialect, Istio, Server, ServerTls},
+    kind::Kind as ResourceKind,
     source::Xds,
+    status::{ResourceError, ResourceState, ResourceStatus, ServerStatus, Status, StatusService},
 };
 
 #[cfg(fuzzing)]

@@ -1,37 +1,44 @@
 //! The source: it asks for the names that the mesh is asked for, and publishes what they lead to.
 
+mod join;
+mod loads;
 mod names;
 mod publish;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    pin::Pin,
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
-use futures_util::future::{Either, select};
-use tokio::runtime::Handle;
-
-use self::{names::Names, publish::Publish};
+use self::{
+    loads::Reported,
+    names::Names,
+    publish::{Publish, Silent},
+};
 use super::{
     bootstrap::{Bootstrap, Dialect},
-    client::{Cause, Trouble, Watched},
-    graph::{Do, Graph, Lack},
+    client::{Cause, Client, Trouble, Watched},
+    graph::{Do, Graph, Id, Lack, Why},
     kind::Kind,
     resource::{self, Context, Decoder, Resource},
+    status::Status,
     stream::{Batch, Registry, Subscriber},
 };
 use crate::{
     config::ConfigErrors,
-    core::Instant,
+    core::{Figures, Instant, Plane},
     discover::{Discover, Publisher},
 };
 
 /// A control plane that speaks xDS, as a source of a mesh.
 ///
 /// What is called is looked up at its first call: its listener, and all that this leads to. A name
-/// that is not called for half an hour is forgotten, and looked up anew at its next call.
+/// that is not called for half an hour is forgotten, and looked up anew at its next call; one that leads
+/// nowhere, after a minute. While the control plane is away nothing is forgotten that leads somewhere.
 ///
 /// ```no_run
 /// use tower_mesh::{Mesh, control::xds::Xds};
@@ -55,10 +62,15 @@ pub struct Xds {
     bootstrap: Arc<Bootstrap>,
     names: Names,
     unused: Duration,
+    plaintext: bool,
 }
 
 /// How long a name that nobody calls is followed.
 const UNUSED: Duration = Duration::from_secs(30 * 60);
+/// Less than this is no time to be asked and answered in.
+const LEAST_UNUSED: Duration = Duration::from_secs(1);
+/// How long one is followed that leads nowhere: it may be made up.
+const NOWHERE: Duration = Duration::from_secs(60);
 
 /// The clients of this process.
 static REGISTRY: Registry<Decoder> = Registry::new();
@@ -70,9 +82,16 @@ struct Running {
     subscriber: Subscriber<Decoder>,
     graph: Graph,
     publish: Publish,
+    reported: Reported,
     publisher: Publisher,
-    /// The names that are asked for, and the listener of each.
-    asked: BTreeMap<Arc<str>, Arc<str>>,
+    /// What reports call the source.
+    part: String,
+    /// Its stream has ended, which is reported.
+    is_lost: bool,
+    /// The names that are asked for.
+    asked: BTreeSet<Arc<str>>,
+    /// The resources whose server cannot be asked now.
+    away: BTreeSet<Id>,
     unused: Duration,
     sweep_at: Instant,
 }
@@ -82,7 +101,12 @@ struct Running {
 impl Xds {
     /// With this bootstrap.
     pub fn new(bootstrap: Bootstrap) -> Self {
-        Self { bootstrap: Arc::new(bootstrap), names: Names::default(), unused: UNUSED }
+        Self {
+            bootstrap: Arc::new(bootstrap),
+            names: Names::default(),
+            unused: UNUSED,
+            plaintext: false,
+        }
     }
 
     /// With the bootstrap that gRPC's variables name: [`Bootstrap::from_env`].
@@ -102,10 +126,48 @@ impl Xds {
         self
     }
 
-    /// How long a name is followed that nobody calls. Default: 30 minutes.
+    /// How long a name is followed that nobody calls. Default: 30 minutes. Less than a second is a
+    /// second.
     pub fn unused_after(mut self, unused: Duration) -> Self {
-        self.unused = unused;
+        self.unused = unused.max(LEAST_UNUSED);
         self
+    }
+
+    /// Whether a cluster is meant to be plaintext of which istiod says nothing else. Default: false, and
+    /// such a cluster is refused.
+    ///
+    /// It is of istiod in its dialect for clients of gRPC alone ([`Dialect::Proxyless`]), which leaves the
+    /// TLS modes `SIMPLE` and `MUTUAL` of a `DestinationRule` out: the cluster looks as if it were
+    /// plaintext. What the code says of a cluster's security counts before it. Clusters that are
+    /// plaintext by it are told by [`Mesh::describe`](crate::Mesh::describe) and
+    /// [`Event::ConfigNoted`](crate::Event::ConfigNoted). Source: gRFC A29, by which the application says what
+    /// is spoken where the control plane says nothing.
+    pub fn plaintext(mut self, is_meant: bool) -> Self {
+        self.plaintext = is_meant;
+        self
+    }
+
+    /// What is known of every resource that meshes with this bootstrap need, and of every server that is
+    /// asked: now, without asking anybody.
+    pub async fn status(&self) -> Status {
+        Self::status_of(&self.bootstrap).await.unwrap_or_else(|| Status::idle(&self.bootstrap))
+    }
+
+    async fn status_of(bootstrap: &Arc<Bootstrap>) -> Option<Status> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let own = Arc::clone(bootstrap);
+        // Nobody is there to be told when the caller has left.
+        let look = move |client: &Client<Decoder>| drop(tell.send(Status::of(client, &own)));
+        if REGISTRY.inspect(bootstrap, look) { told.await.ok() } else { None }
+    }
+
+    /// The status of every client of the process.
+    pub(super) async fn all() -> Vec<Status> {
+        let mut all = Vec::new();
+        for bootstrap in REGISTRY.bootstraps() {
+            all.extend(Self::status_of(&bootstrap).await);
+        }
+        all
     }
 
     fn decoder(bootstrap: &Bootstrap) -> Decoder {
@@ -130,6 +192,15 @@ impl Xds {
     }
 }
 
+/// The client of a bootstrap, for the metrics.
+struct Asking(Arc<Bootstrap>);
+
+impl Plane for Asking {
+    fn figures(&self) -> Figures {
+        REGISTRY.figures(&self.0)
+    }
+}
+
 impl Discover for Xds {
     fn name(&self) -> String {
         let servers: BTreeSet<&str> =
@@ -137,48 +208,78 @@ impl Discover for Xds {
         format!("xds {}", servers.into_iter().collect::<Vec<_>>().join(", "))
     }
 
+    fn asks_by_port(&self) -> bool {
+        self.bootstrap.dialect == Dialect::Sidecar
+    }
+
     fn run(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            let name = self.name();
-            let Self { bootstrap, names, unused } = *self;
-            let joined =
-                REGISTRY.subscribe(Arc::clone(&bootstrap), Handle::current(), Self::decoder);
-            let subscriber = match joined {
-                Ok(subscriber) => subscriber,
-                Err(errors) => {
-                    publisher.refused(name, errors.to_string());
-                    publisher.synced();
-                    return;
-                }
+            let part = self.name();
+            let Self { bootstrap, names, unused, plaintext } = *self;
+            let silent = match (bootstrap.drops_tls_modes(), plaintext) {
+                (false, _) => Silent::Plaintext,
+                (true, false) => Silent::Refused,
+                (true, true) => Silent::Told,
             };
-            let publish = Publish::new(publisher.clone());
+            let publish = Publish::new(publisher.clone(), silent);
+            publish.bootstrap(&part, bootstrap.notes());
             publish.identities(&bootstrap.certificate_providers);
             let mut asked = publisher.asked();
+            let joining = join::join(&bootstrap, &publisher, &part, &mut asked);
+            let Some((subscriber, first)) = joining.await else { return };
             publisher.synced();
+            publisher.plane(Box::new(Asking(Arc::clone(&bootstrap))));
             let mut running = Running {
                 bootstrap,
                 names,
                 subscriber,
                 graph: Graph::default(),
                 publish,
+                reported: Reported::default(),
                 publisher,
-                asked: BTreeMap::new(),
+                part,
+                is_lost: false,
+                asked: BTreeSet::new(),
+                away: BTreeSet::new(),
                 unused,
                 sweep_at: Instant::now() + sweep(unused),
             };
+            first.into_iter().for_each(|name| running.ask(name));
+            let mut names_first = false;
             loop {
+                // Neither keeps the other waiting, however much there is of it.
+                names_first = !names_first;
                 let event = {
-                    let name = std::pin::pin!(asked.next());
-                    let told = std::pin::pin!(running.subscriber.next());
-                    let news = std::pin::pin!(select(name, told));
+                    let mut name = pin!(asked.next());
+                    let mut told = pin!(running.subscriber.next());
+                    let news = poll_fn(|cx| {
+                        for names in [names_first, !names_first] {
+                            let event = if names {
+                                name.as_mut().poll(cx).map(|name| name.map(Event::Asked))
+                            } else {
+                                told.as_mut().poll(cx).map(|batch| Some(Event::Told(batch)))
+                            };
+                            if event.is_ready() {
+                                return event;
+                            }
+                        }
+                        Poll::Pending
+                    });
                     match tokio::time::timeout_at(running.sweep_at, news).await {
-                        Ok(Either::Left((Some(name), _))) => Event::Asked(name),
-                        Ok(Either::Left((None, _))) => return,
-                        Ok(Either::Right((batch, _))) => Event::Told(batch),
-                        Err(_) => Event::Sweep,
+                        Ok(Some(event)) => Some(event),
+                        Ok(None) => return,
+                        Err(_) => None,
                     }
                 };
-                running.on(event);
+                for name in asked.given_up() {
+                    running.give_up(&name);
+                }
+                if let Some(event) = event {
+                    running.on(event);
+                }
+                if Instant::now() >= running.sweep_at {
+                    running.sweep();
+                }
             }
         })
     }
@@ -187,12 +288,11 @@ impl Discover for Xds {
 enum Event {
     Asked(String),
     Told(Batch<Resource>),
-    Sweep,
 }
 
 /// How often unused names are looked for.
 fn sweep(unused: Duration) -> Duration {
-    (unused / 4).clamp(Duration::from_millis(10), Duration::from_secs(60))
+    unused.clamp(LEAST_UNUSED, NOWHERE) / 4
 }
 
 // === impl Running ===
@@ -202,8 +302,10 @@ impl Running {
         match event {
             Event::Asked(name) => self.ask(name),
             Event::Told(batch) => {
+                self.hear(batch.lost.as_deref());
                 let mut ambient = Vec::new();
                 for told in &batch.told {
+                    self.note_away(told.kind, &told.name, &told.watched);
                     let now = match &told.watched {
                         Watched::Resource { resource, .. } => Ok(resource.clone()),
                         Watched::Missing(trouble) => Err(lack(trouble)),
@@ -213,6 +315,8 @@ impl Running {
                         }
                     };
                     self.publish.mended(told.kind, &told.name);
+                    let notes = now.as_ref().map_or(&[][..], Resource::notes);
+                    self.publish.noted(told.kind, &told.name, notes);
                     self.graph.told(told.kind, &told.name, now);
                 }
                 for trouble in ambient {
@@ -222,8 +326,30 @@ impl Running {
                 // What follows from it is asked for: the stream may be read on.
                 drop(batch);
             }
-            Event::Sweep => self.sweep(),
         }
+    }
+
+    /// The stream's task has ended before its time, for this reason, or says something again.
+    fn hear(&mut self, lost: Option<&str>) {
+        match lost {
+            Some(reason) => self.publisher.refused(&*self.part, reason),
+            None if self.is_lost => self.publisher.accepted(&*self.part),
+            None => {}
+        }
+        self.is_lost = lost.is_some();
+    }
+
+    fn note_away(&mut self, kind: Kind, name: &Arc<str>, watched: &Watched<Resource>) {
+        let id = (kind, Arc::clone(name));
+        let is_away = match watched {
+            Watched::Resource { .. } => false,
+            Watched::Missing(trouble) | Watched::Ambient(trouble) => why(trouble) == Why::Away,
+        };
+        if is_away {
+            self.away.insert(id)
+        } else {
+            self.away.remove(&id)
+        };
     }
 
     fn ask(&mut self, name: String) {
@@ -231,19 +357,26 @@ impl Running {
         match found {
             Ok(names::Found { listener, authority }) => {
                 self.graph.ask(&name, &listener, &authority);
-                self.asked.insert(name.into(), listener.into());
+                self.asked.insert(name.into());
                 self.work();
             }
-            Err(error) => self.publisher.unknown(&name, error.to_string()),
+            // It is meant for this control plane, which cannot be asked for it.
+            Err(error) => self.publisher.unavailable(&name, error.to_string()),
         }
+    }
+
+    /// The mesh does not ask for it any more.
+    fn give_up(&mut self, name: &str) {
+        self.asked.remove(name);
+        self.graph.forget(name);
+        self.work();
     }
 
     /// Forgets names that nobody calls any more.
     fn sweep(&mut self) {
         self.sweep_at = Instant::now() + sweep(self.unused);
-        let idle =
-            |name: &Arc<str>| self.publisher.idle(name).is_none_or(|unused| unused >= self.unused);
-        let gone: Vec<Arc<str>> = self.asked.keys().filter(|name| idle(name)).cloned().collect();
+        let gone: Vec<Arc<str>> =
+            self.asked.iter().filter(|name| self.is_over(name)).cloned().collect();
         for name in gone {
             self.asked.remove(&name);
             self.graph.forget(&name);
@@ -253,6 +386,20 @@ impl Running {
         self.work();
     }
 
+    /// Whether the name need not be followed any more.
+    fn is_over(&self, name: &str) -> bool {
+        // The mesh does not know it any more.
+        let Some(idle) = self.publisher.idle(name) else { return true };
+        if !self.graph.is_answered(name) {
+            return false;
+        }
+        match self.graph.serves(name) {
+            None => idle >= self.unused.min(NOWHERE),
+            // What is known of it would not come again.
+            Some(needs) => idle >= self.unused && self.away.is_disjoint(needs),
+        }
+    }
+
     /// Does what the graph wants done.
     fn work(&mut self) {
         while let Some(wanted) = self.graph.next() {
@@ -260,20 +407,37 @@ impl Running {
                 Do::Watch((kind, name)) => self.subscriber.watch(kind, &name),
                 Do::Unwatch((kind, name)) => {
                     self.publish.mended(kind, &name);
+                    self.publish.noted(kind, &name, &[]);
                     self.subscriber.unwatch(kind, &name);
+                    self.away.remove(&(kind, name));
                 }
-                other => self.publish.publish(other),
+                other => {
+                    let of = loads::cluster_of(&other);
+                    if let Err(reason) = self.publish.publish(other) {
+                        self.graph.refused(&reason);
+                    }
+                    if let Some((name, cluster)) = of {
+                        let (publisher, subscriber) = (&self.publisher, &mut self.subscriber);
+                        self.reported.set(publisher, subscriber, &name, cluster.as_deref());
+                    }
+                }
             }
         }
     }
 }
 
 fn lack(trouble: &Trouble) -> Lack {
-    let does_not_exist = matches!(
-        trouble.cause,
+    Lack { reason: trouble.to_string().into(), why: why(trouble) }
+}
+
+fn why(trouble: &Trouble) -> Why {
+    match trouble.cause {
         // gRPC's NOT_FOUND.
-        Cause::Absent(_) | Cause::Removed | Cause::Expired | Cause::Denied { code: 5, .. }
-    );
-    let is_transient = matches!(trouble.cause, Cause::Unanswered(_) | Cause::Unreachable(_));
-    Lack { reason: trouble.to_string().into(), does_not_exist, is_transient }
+        Cause::Absent(_) | Cause::Removed | Cause::Expired | Cause::Denied { code: 5, .. } => {
+            Why::Absent
+        }
+        Cause::Unanswered(_) | Cause::Unreachable(_) => Why::Away,
+        Cause::Denied { .. } | Cause::Name(_) => Why::Denied,
+        Cause::Refused(_) => Why::Refused,
+    }
 }

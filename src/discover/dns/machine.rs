@@ -283,7 +283,7 @@ impl Plan {
 }
 
 /// The first reasons, and how many more there are: every failing call repeats them.
-fn summary(reasons: &[String]) -> String {
+pub(super) fn summary(reasons: &[String]) -> String {
     let told = reasons.get(..MAX_REASONS).unwrap_or(reasons);
     let mut text = told.join("; ");
     if told.len() < reasons.len() {

@@ -50,6 +50,7 @@ mod presets;
 mod resolver;
 mod run;
 mod search;
+mod several;
 mod source;
 #[cfg(test)]
 mod tests;

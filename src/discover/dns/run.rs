@@ -10,6 +10,7 @@ use tokio::{
 use super::{
     answer::{Answer, Question},
     machine::{Machine, Outcome, Plan},
+    several,
 };
 use crate::{
     config::{
@@ -44,6 +45,22 @@ pub(crate) trait Tell: Send {
 /// Asks for as long as it is polled. `inherited`: endpoints of earlier settings are there, and
 /// kept until then while no answer comes.
 pub(crate) async fn run(
+    dns: DnsDiscovery,
+    inherited: Option<Instant>,
+    ask: Arc<dyn Ask>,
+    tell: impl Tell,
+    unreachable: Arc<Notify>,
+    random: Arc<Random>,
+) {
+    if dns.targets.is_empty() {
+        one(dns, inherited, ask, tell, unreachable, random).await;
+    } else {
+        several::run(dns, inherited, ask, tell, unreachable, random).await;
+    }
+}
+
+/// The same of one name.
+pub(super) async fn one(
     dns: DnsDiscovery,
     inherited: Option<Instant>,
     ask: Arc<dyn Ask>,

@@ -1,6 +1,6 @@
 //! The watched mesh file: the embedded control plane.
 //!
-//! YAML or JSON with four maps, `services`, `clusters`, `identities` and `runtime`. Each part is read on its own: a bad
+//! YAML or JSON with five maps, `services`, `clusters`, `identities`, `runtime` and `authorize`. Each part is read on its own: a bad
 //! one is reported with its path and its last good state stays; a file that cannot be read at
 //! all changes nothing, and one that looks half-written must stand for a while. Atomic renames, Kubernetes' symlink swaps and edits behind links are seen
 //! through the directories of the file and of every link on the way to it, which are watched; a
@@ -28,7 +28,7 @@ use self::{
     reader::Reader,
 };
 use super::{Discover, Places, Publisher};
-use crate::config::{Cluster, ConfigErrors, IdentityFiles, Service};
+use crate::config::{Authorization, Cluster, ConfigErrors, IdentityFiles, Service};
 
 /// A source that follows a file.
 ///
@@ -54,6 +54,7 @@ struct Published {
     clusters: Parts<Cluster>,
     identities: Parts<IdentityFiles>,
     runtime: Parts<f64>,
+    authorize: Parts<Authorization>,
 }
 
 /// The same for one kind of part, by name.
@@ -108,7 +109,7 @@ impl Published {
                 return false;
             }
         };
-        let Parsed { services, clusters, identities, runtime, unknown } = parsed;
+        let Parsed { services, clusters, identities, runtime, authorize, unknown } = parsed;
         let text = places::Text::new(file, bytes).map(Arc::new);
         if let Some(text) = &text {
             publish.places(Arc::<places::Text>::clone(text));
@@ -141,6 +142,9 @@ impl Published {
         // Before the services that name them.
         let set = |key: &str, percent| publish.runtime(key, percent);
         self.runtime.apply(publish, "runtime", &runtime, placed, set, |_| true);
+        // Before the services that they judge, and gone behind those that go.
+        let judge = |name: &str, it| publish.authorize(name, it);
+        self.authorize.apply(publish, "authorize", &authorize, placed, judge, |_| true);
         let define = |name: &str, it| publish.service(name, it);
         // A cluster alone is the service of its name, without rules and limits: a new one has its
         // service first, or a call would pass between the two. A service that is known already comes
@@ -155,6 +159,7 @@ impl Published {
         self.clusters.retain(&clusters, |name| publish.remove_cluster(name));
         self.identities.retain(&identities, |name| publish.remove_identity(name));
         self.runtime.retain(&runtime, |key| publish.remove_runtime(key));
+        self.authorize.retain(&authorize, |name| publish.remove_authorize(name));
         true
     }
 }
@@ -174,11 +179,12 @@ fn within(folder: &Path, files: IdentityFiles) -> IdentityFiles {
         mut bundle_map,
         mut crl,
         poll_interval,
+        pem,
     } = files;
     let paths = [&mut certificate, &mut key, &mut roots, &mut bundle_map, &mut crl];
     paths.into_iter().flatten().for_each(path);
     bundles.values_mut().for_each(path);
-    IdentityFiles { certificate, key, roots, bundles, bundle_map, crl, poll_interval }
+    IdentityFiles { certificate, key, roots, bundles, bundle_map, crl, poll_interval, pem }
 }
 
 impl<T: Clone + PartialEq> Parts<T> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 use super::{tree, written::Written};
-use crate::config::{Cluster, IdentityFiles, Service, hint_of_dns};
+use crate::config::{Authorization, Cluster, IdentityFiles, Service, hint_of_dns};
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -14,6 +14,7 @@ pub(crate) struct Parsed {
     pub(crate) clusters: Read<Cluster>,
     pub(crate) identities: Read<IdentityFiles>,
     pub(crate) runtime: Read<f64>,
+    pub(crate) authorize: Read<Authorization>,
     /// Top-level fields that nobody knows.
     pub(crate) unknown: Vec<String>,
 }
@@ -54,9 +55,10 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
             "clusters" => parsed.clusters = read(field, value, part)?,
             "identities" => parsed.identities = read(field, value, part)?,
             "runtime" => parsed.runtime = read(field, value, share)?,
+            "authorize" => parsed.authorize = read(field, value, part)?,
             _ => parsed.unknown.push(format!(
-                "unknown field `{field}`, expected `services`, `clusters`, `identities` or \
-                 `runtime`"
+                "unknown field `{field}`, expected `services`, `clusters`, `identities`, \
+                 `runtime` or `authorize`"
             )),
         }
     }

@@ -25,6 +25,10 @@ clusters:
 struct Recorder(Mutex<Vec<String>>);
 
 impl Sink for Recorder {
+    fn secures(&self, _: &str) -> bool {
+        false
+    }
+
     fn used(&self, _name: &str) -> Option<Instant> {
         None
     }

@@ -66,6 +66,7 @@ impl MeshBuilder {
             })
             .collect();
         let names: Vec<String> = sources.iter().map(|source| source.name()).collect();
+        let asks_by_port = sources.iter().any(|source| source.asks_by_port());
         let (epoch, events) = (Epoch::now(), Arc::new(Events::default()));
         let random = Arc::new(self.seed.map_or_else(Random::default, Random::seeded));
         let transport = Arc::new(Shared::new(runtime, Arc::clone(&random), epoch));
@@ -100,6 +101,7 @@ impl MeshBuilder {
                 names,
                 transport,
                 unknown,
+                asks_by_port,
                 telemetry,
                 self.place,
                 self.is_dry,

@@ -43,6 +43,7 @@ impl PathProj<'_> {
         if let Some(request) = &*self.request
             && let Err(error) = chosen::name(self.caller, &mut chosen, request)
         {
+            chosen.service.note_answered(self.caller.inner.epoch.nanos(started));
             return Step::Return(Err(error));
         }
         if let (Some(route), Some(request)) =
@@ -74,7 +75,10 @@ impl PathProj<'_> {
         let hold = |pass| passes.get_or_insert_default().of_call.push(pass);
         match passage.poll(cx, chosen.to.guards(route), asked, hold) {
             Poll::Pending => self.wait(cx),
-            Poll::Ready(Passed::Over(result)) => Poll::Ready(Step::Return(result)),
+            Poll::Ready(Passed::Over(result)) => {
+                chosen.service.note_answered(self.caller.inner.epoch.nanos(started));
+                Poll::Ready(Step::Return(result))
+            }
             Poll::Ready(Passed::On) => {
                 let now = Instant::now();
                 let at = self.caller.inner.epoch.nanos(now);

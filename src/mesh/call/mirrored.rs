@@ -1,6 +1,6 @@
 //! Copies of a call for other clusters: sent beside it, and nobody waits for them.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{Request, header::UPGRADE};
 use http_body_util::BodyExt;
@@ -10,15 +10,8 @@ use crate::{
     core::{Instant, Outgoing, tee},
     mesh::service::Mirror,
     resilience::deadline::Bounds,
-    route::Around,
+    route::{Around, BEHIND, TIMEOUT},
 };
-
-/// How many bytes of a body a copy may be behind before it is given up.
-pub(crate) const BEHIND: usize = 64 * 1024;
-/// So many copies of one mirror may be under way; beyond them none is made.
-pub(crate) const IN_FLIGHT: u32 = 100;
-/// How long a copy may take, to the end of its answer.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Sends the copies that the mirrors ask for; none of what is not sent any more, as its time is over, nor
 /// of what asks its connection to become something else.

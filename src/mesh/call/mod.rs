@@ -13,7 +13,7 @@ mod first;
 mod guarded;
 mod head;
 mod hedged;
-pub(super) mod mirrored;
+mod mirrored;
 mod outcome;
 mod overrides;
 mod passage;

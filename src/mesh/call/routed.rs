@@ -73,6 +73,7 @@ impl PathProj<'_> {
         }
         let failed = |error: Error| Some(Step::Return(Err(error)));
         let Some(Found { place, route, rule }) = service.table.find(request, &inner.random) else {
+            service.note_answered(at);
             return failed(Error::new(ErrorKind::NoRoute, Phase::Route));
         };
         if inner.stages.call.is_some() {
@@ -103,6 +104,7 @@ impl PathProj<'_> {
         let failed = |error: Error| Some(Step::Return(Err(error)));
         let rule = rule.and_then(|rule| service.table.rule(rule));
         let Some(cluster) = to.target(route) else {
+            service.note_answered(at);
             return Some(Step::Return(chosen::nowhere(
                 route,
                 request,
@@ -120,12 +122,16 @@ impl PathProj<'_> {
                 &Around::of(route, Some(cluster), started),
             )
         {
+            service.note_answered(at);
             return Some(Step::Return(answer));
         }
         if let Some(limits) = &route.limits {
             match Limits::hold(limits, criticality(request, &route.policy), at) {
                 Ok(held) => *self.limit = held,
-                Err(error) => return failed(error),
+                Err(error) => {
+                    service.note_answered(at);
+                    return failed(error);
+                }
             }
         }
         *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));

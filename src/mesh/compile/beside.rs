@@ -6,14 +6,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use crate::{
     config::{self, Policy},
     mesh::{
-        call::mirrored,
         cluster::Cluster,
         inner::Inner,
         service::{Mirror, Route, Service, ServiceCell, Target},
         state::State,
     },
     resilience::limit::{Limiter, Limits},
-    route::{Builder, Split},
+    route::{Builder, IN_FLIGHT, Split, TIMEOUT},
 };
 
 impl Inner {
@@ -32,9 +31,9 @@ impl Inner {
         let cell = kept.map_or_else(made, Arc::clone);
         let before = cell.current.load();
         let kept = before.as_ref().and_then(|service| service.limiter.as_ref());
-        let limiter = Limiter::resized(kept, mirrored::IN_FLIGHT);
+        let limiter = Limiter::resized(kept, IN_FLIGHT);
         drop(before);
-        self.set_beside(&cell, cluster, Some(mirrored::TIMEOUT), Some(limiter))?;
+        self.set_beside(&cell, cluster, Some(TIMEOUT), Some(limiter))?;
         let how = Arc::new(crate::route::Mirror::new(mirror));
         Some(Mirror { said, how, cell })
     }
@@ -87,7 +86,7 @@ impl Inner {
         };
         let mut table = Builder::new(config::RouteOrder::Listed, &self.code.labels);
         table.add(&[], &[], route).ok()?;
-        cell.set(Service { table: table.build(), limiter });
+        cell.set(Service::new(table.build(), limiter));
         Some(())
     }
 }

@@ -48,7 +48,10 @@ impl Inner {
         name: &str,
         config: &config::Cluster,
     ) -> Protector {
-        if config.security.as_ref().is_some_and(|security| security.system_roots == Some(true)) {
+        let asks = |security: &config::ClusterSecurity| security.system_roots == Some(true);
+        if config.security.as_ref().is_some_and(|security| {
+            asks(security) || security.matches.iter().any(|rule| asks(&rule.security))
+        }) {
             keys.need_system(self);
         }
         Protector::new(name, config, self.code.security(name), keys)

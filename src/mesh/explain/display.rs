@@ -46,7 +46,8 @@ impl Display for Explanation {
         if let Some(hedge) = &self.hedge {
             writeln!(f, "hedged {hedge}")?;
         }
-        self.clusters.iter().try_for_each(|cluster| cluster.fmt(f))
+        self.clusters.iter().try_for_each(|cluster| cluster.fmt(f))?;
+        self.doubts.iter().try_for_each(|doubt| writeln!(f, "doubtful: {doubt}"))
     }
 }
 

@@ -116,6 +116,7 @@ impl Explanation {
             hedge: hedged(route, &request, now),
             answer,
             clusters: sent.clusters,
+            doubts: inner.doubts_of(&cell.name),
         })
     }
 }
@@ -177,7 +178,7 @@ fn unknown(inner: &Inner, name: &str) -> Error {
     if error.kind() == ErrorKind::UnknownService && inner.may_ask(name) {
         return error.noted("its first call asks the sources that look names up");
     }
-    if inner.unknown_names == UnknownNames::Dns && error.kind() == ErrorKind::UnknownService {
+    if inner.unknown_names == UnknownNames::Dns && inner.is_nobodys(&inner.state(), name) {
         return error.noted("its first call asks DNS for it");
     }
     error

@@ -28,6 +28,9 @@ pub struct Explanation {
     pub hedge: Option<String>,
     /// The clusters that the route splits its calls among; none where it answers itself.
     pub clusters: Vec<ClusterExplanation>,
+    /// What of the service's routes does nothing: those that no request comes to, since one before them
+    /// takes all of theirs.
+    pub doubts: Vec<String>,
 }
 
 /// The route of a call.

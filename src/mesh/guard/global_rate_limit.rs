@@ -17,7 +17,7 @@ use crate::{
     },
     observe::{RateLimited, Verb},
     resilience::global_rate_limit::{Answer, Asker, Failure, Said, read},
-    route::{Describing, Edit},
+    route::{Describing, Edit, Switch},
 };
 
 #[derive(Debug)]
@@ -44,11 +44,13 @@ impl GlobalRateLimit {
     pub(super) fn new(
         limit: &config::GlobalRateLimit,
         labels: &BTreeMap<String, String>,
+        switch: impl FnMut(&str) -> Arc<Switch>,
         cell: Arc<ServiceCell>,
     ) -> Self {
+        let stage = limit.stage.unwrap_or(0);
         Self {
             asker: Asker::new(limit),
-            describing: Describing::new(&limit.describe, limit.stage.unwrap_or(0), labels),
+            describing: Describing::new(&limit.describe, stage, labels, switch),
             response: Edit::new(&limit.response_headers, Side::Response),
             cluster: limit.cluster.clone(),
             cell,

@@ -68,7 +68,14 @@ impl Inner {
     ) -> Vec<Placed> {
         let of_mesh = self.code.filters.iter();
         let of_mesh = of_mesh.map(|filter| Line::new(filter, &Place::Mesh, Whose::Code));
-        let all = of_mesh.chain(running_lines(lines));
+        let by_sources: Vec<_> = state
+            .rules
+            .iter()
+            .map(|((source, _), it)| (Whose::Source(*source), it.clone()))
+            .collect();
+        let by_sources =
+            by_sources.iter().map(|(whose, filter)| Line::new(filter, &Place::Mesh, *whose));
+        let all = of_mesh.chain(by_sources).chain(running_lines(lines));
         let all = all.filter(|line| is_of_attempts(line.filter) == of_attempts);
         // Others take tokens, ask, wait and edit headers: who is denied has done none of it.
         let (rules, others): (Vec<_>, Vec<_>) = all.partition(|line| is_authorization(line.filter));
@@ -83,7 +90,6 @@ impl Inner {
 
     fn make_guard(
         &self,
-        #[cfg_attr(not(feature = "rls"), expect(unused_variables, reason = "who others ask"))]
         state: &mut State,
         cell: &ServiceCell,
         place: &Place,
@@ -93,11 +99,14 @@ impl Inner {
         match filter {
             Filter::Fault(said) => Some(Arc::new(Fault::new(said)?)),
             Filter::Authorize(said) => Some(Arc::new(Authorize::new(&cell.name, said))),
-            Filter::RateLimit(limit) => Some(Arc::new(RateLimit::new(limit, labels))),
+            Filter::RateLimit(limit) => {
+                Some(Arc::new(RateLimit::new(limit, labels, |key| state.runtime.of_limit(key))))
+            }
             #[cfg(feature = "rls")]
             Filter::GlobalRateLimit(limit) => {
                 let cell = self.cell_beside(state, "rate limits", &limit.cluster)?;
-                Some(Arc::new(GlobalRateLimit::new(limit, labels, cell)))
+                let switch = |key: &str| state.runtime.of_limit(key);
+                Some(Arc::new(GlobalRateLimit::new(limit, labels, switch, cell)))
             }
             #[cfg(all(test, feature = "testing"))]
             Filter::Extension(extension) => super::tests::made(extension),

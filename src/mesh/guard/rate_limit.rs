@@ -14,7 +14,7 @@ use crate::{
         Descriptor,
         rate_limit::{Level, Over, RateLimiter, Verdict, refusal, write_limit},
     },
-    route::{Describing, Edit},
+    route::{Describing, Edit, Switch},
 };
 
 #[derive(Debug)]
@@ -36,10 +36,14 @@ pub(super) struct RateLimit {
 
 impl RateLimit {
     /// Compiles a validated limit for a process with these labels.
-    pub(super) fn new(limit: &config::RateLimit, labels: &BTreeMap<String, String>) -> Self {
+    pub(super) fn new(
+        limit: &config::RateLimit,
+        labels: &BTreeMap<String, String>,
+        switch: impl FnMut(&str) -> Arc<Switch>,
+    ) -> Self {
         Self {
             limiter: RateLimiter::new(limit),
-            describing: Describing::new(&limit.describe, 0, labels),
+            describing: Describing::new(&limit.describe, 0, labels, switch),
             status: limit.refused_as(),
             limit_headers: limit.limit_headers.unwrap_or(false),
             shares: shares(limit),

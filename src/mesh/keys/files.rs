@@ -1,10 +1,10 @@
 //! Identities whose files a source tells of: followed, and put in force once all of them are read.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use tokio::task::AbortHandle;
 
-use super::{Keys, run_identity, run_trust};
+use super::{Keys, inline, run_identity, run_trust};
 use crate::{
     config::IdentityFiles,
     discover::SourceId,
@@ -100,6 +100,22 @@ impl Keys {
                 IdentityHandle::identity(&pair.name(), provider, Weak::clone(reports));
             read.tasks.push(run_identity(inner, Box::new(pair), publish));
             read.identity = Some(handle);
+        }
+        if let Some(pem) = read.files.pem.clone() {
+            if pem.pair.is_some() {
+                let provider = provider.as_ref().map_err(ToString::to_string)?;
+                let own = inline::Own(Arc::clone(&pem));
+                let (publish, handle) =
+                    IdentityHandle::identity(&own.name(), provider, Weak::clone(reports));
+                read.tasks.push(run_identity(inner, Box::new(own), publish));
+                read.identity = Some(handle);
+            }
+            if pem.roots.is_some() {
+                let trust = inline::Roots(pem);
+                let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(reports));
+                read.tasks.push(run_trust(inner, Box::new(trust), publish));
+                read.trust.push(handle);
+            }
         }
         if let Some(trust) = trust {
             let (publish, handle) = TrustHandle::trust(&trust.name(), Weak::clone(reports));

@@ -15,7 +15,10 @@ pub(super) fn of_dns(dns: &Layers<'_, config::DnsDiscovery>) -> Vec<Setting> {
         list(&addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
     };
     vec![
-        dns.setting("discovery.dns.name", "", |dns| Some(dns.name.clone())),
+        dns.setting("discovery.dns.name", "", |dns| {
+            let all: Vec<_> = dns.targets.iter().map(|target| target.name.as_str()).collect();
+            Some(if all.is_empty() { dns.name.clone() } else { all.join(" ") })
+        }),
         dns.setting("discovery.dns.kind", "strict", |dns| chosen(&dns.kind)),
         dns.setting("discovery.dns.family", "all", |dns| dns.family.as_ref().map(name_of)),
         dns.setting("discovery.dns.refresh", "60s", |dns| dns.refresh.map(time)),

@@ -1,19 +1,55 @@
 //! Circuit breakers of a cluster: how many connections it has, and how many attempts wait for one, each
 //! for calls of either priority.
 //!
-//! Attempts in flight are counted by a [`Limiter`] that an attempt passes before its pick; what is
+//! Attempts in flight are counted by a limiter that an attempt passes before its pick; what is
 //! counted here is of the way to the endpoints, and off the path of a call that finds
 //! a connection.
 //!
 //! A connection is counted with the calls of the priority that asked for it, from when it is begun to
 //! its end. Whoever has no connection to an endpoint gets one, over the limit if need be: else the calls
 //! that were given to it would wait for nothing (Envoy).
+//!
+//! [`BreakerLayer`] counts the attempts in flight around any client, each priority for itself; connections,
+//! and those who wait for one, are the client's own. Over the limit an attempt fails at once, as
+//! [`Overloaded`](crate::ErrorKind::Overloaded) with [`Refusal::MaxRequests`](crate::Refusal) (`UO`). A
+//! place is given back when the response's body has ended.
+//!
+//! **Order.** Inside of retries, where it counts attempts.
+//!
+//! ```
+//! use tower::{Service, ServiceBuilder, ServiceExt};
+//! use tower_mesh::{config::{Breakers, CallPriority, Thresholds}, resilience::BreakerLayer};
+//!
+//! # async fn answer(_: http::Request<()>) -> Result<http::Response<()>, tower_mesh::BoxError> {
+//! #     Ok(http::Response::new(()))
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let mut limits = Breakers::default();
+//! limits.max_requests = Some(1);
+//! let mut high = Thresholds::default();
+//! high.max_requests = Some(1);
+//! limits.high = Some(Box::new(high));
+//! let layer = BreakerLayer::new(&limits).unwrap();
+//! let mut usual = ServiceBuilder::new().layer(layer.clone()).service_fn(answer);
+//! let mut urgent =
+//!     ServiceBuilder::new().layer(layer.priority(CallPriority::High)).service_fn(answer);
+//! let first = usual.ready().await.unwrap().call(http::Request::new(())).await.unwrap();
+//! // The first response is not read yet; those of high priority have places of their own.
+//! let error = usual.ready().await.unwrap().call(http::Request::new(())).await.unwrap_err();
+//! assert_eq!(error.downcast_ref::<tower_mesh::Error>().unwrap().response_flag(), "UO");
+//! assert!(urgent.ready().await.unwrap().call(http::Request::new(())).await.is_ok());
+//! drop(first);
+//! # });
+//! ```
+
+mod layer;
 
 use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering},
 };
 
+pub use self::layer::{Breaker, BreakerLayer};
 use super::limit::Limiter;
 use crate::{
     config::{self, CallPriority},

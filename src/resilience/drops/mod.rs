@@ -2,12 +2,38 @@
 //!
 //! Each category is asked in its order, and draws for itself, as in gRPC: of two that drop a half, one
 //! call in four gets through.
+//!
+//! [`DropLayer`] does it around any client. What is dropped fails at once, as
+//! [`Overloaded`](crate::ErrorKind::Overloaded) with [`Refusal::Dropped`](crate::Refusal), and the service
+//! below is not called.
+//!
+//! **Order.** Outside of retries: a call is asked once.
+//!
+//! ```
+//! use tower::{Service, ServiceBuilder, ServiceExt};
+//! use tower_mesh::{config::DropOverload, resilience::DropLayer};
+//!
+//! # async fn answer(_: http::Request<()>) -> Result<http::Response<()>, tower_mesh::BoxError> {
+//! #     Ok(http::Response::new(()))
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let all = DropOverload::new("over capacity", 100.0);
+//! let mut service =
+//!     ServiceBuilder::new().layer(DropLayer::new(&[all]).unwrap()).service_fn(answer);
+//! let error = service.ready().await.unwrap().call(http::Request::new(())).await.unwrap_err();
+//! let error: &tower_mesh::Error = error.downcast_ref().unwrap();
+//! assert!(error.is_overload() && error.to_string().contains("over capacity"));
+//! # });
+//! ```
+
+mod layer;
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+pub use self::layer::{DropFuture, DropLayer, Dropping};
 use crate::{config::DropOverload, core::Random};
 
 /// The categories of a cluster.
@@ -34,6 +60,15 @@ impl Drops {
                 percent: said.percent,
                 dropped: known.map(|known| Arc::clone(&known.dropped)).unwrap_or_default(),
             }
+        });
+        Self(drops.collect())
+    }
+
+    /// The same categories, counted anew.
+    fn alike(&self) -> Self {
+        let drops = self.0.iter().map(|Drop { category, percent, .. }| {
+            let category = Arc::clone(category);
+            Drop { category, percent: *percent, dropped: Arc::default() }
         });
         Self(drops.collect())
     }

@@ -24,11 +24,11 @@ pub struct ResponseFuture<F> {
 // === impl ResponseFuture ===
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn admitted(inner: F, permit: Held) -> Self {
+    pub(in crate::resilience) fn admitted(inner: F, permit: Held) -> Self {
         Self { state: Admission::Admitted { inner, pass: permit } }
     }
 
-    pub(super) fn refused(error: Error) -> Self {
+    pub(in crate::resilience) fn refused(error: Error) -> Self {
         Self { state: Admission::Refused { error } }
     }
 }

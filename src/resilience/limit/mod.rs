@@ -6,8 +6,8 @@
 //! keeps its place until its response body has ended.
 //!
 //! A tonic client reports an error of any layer as `UNKNOWN`, with this error as its source and its
-//! words as its message; [`ErrorKind::grpc_code`](crate::ErrorKind::grpc_code) tells the code that
-//! it stands for. Behind a [`Client`](crate::Client) such an error is the status itself.
+//! words as its message; under a [`GrpcStatusLayer`](super::GrpcStatusLayer), as behind a
+//! [`Client`](crate::Client), it is the status that it stands for.
 //!
 //! Calls of a low [`Criticality`] leave places for others: `Sheddable` ones two tenths of the limit,
 //! `SheddablePlus` ones one tenth, and all but `CriticalPlus` ones a tenth more while such calls come.

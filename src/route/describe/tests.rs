@@ -9,6 +9,11 @@ fn header(name: &str, key: &str, skip_if_absent: bool) -> DescriptorPart {
     DescriptorPart::Header(source)
 }
 
+/// No key is set.
+fn on(_: &str) -> Arc<Switch> {
+    Arc::new(Switch::new(None))
+}
+
 fn request() -> Request<()> {
     Request::post("http://shop.prod/cart?item=7&item=8&q=a%20b%2Bc%FF")
         .header("x-user", "ann")
@@ -19,7 +24,7 @@ fn request() -> Request<()> {
 
 fn described(parts: impl IntoIterator<Item = DescriptorPart>) -> Option<Vec<(String, String)>> {
     let labels = [("cluster".to_owned(), "front".to_owned())].into();
-    let describing = Describing::new(&[RateDescriptor::new(parts)], 0, &labels);
+    let describing = Describing::new(&[RateDescriptor::new(parts)], 0, &labels, on);
     let said = describing.describe(&request(), Some("carts"), &Random::seeded(1));
     let pair = |(key, value): &(Cow<'static, str>, String)| (key.to_string(), value.clone());
     Some(said.first()?.entries().iter().map(pair).collect())
@@ -95,7 +100,7 @@ fn parts_keep_their_order_and_descriptions_their_stage_and_hits() {
     let list = [RateDescriptor::new([fixed("c")]), second];
     let labels = BTreeMap::new();
     let of = |stage| {
-        let describing = Describing::new(&list, stage, &labels);
+        let describing = Describing::new(&list, stage, &labels, on);
         describing.describe(&request(), None, &Random::seeded(1))
     };
     assert_eq!(of(0), [Descriptor::new().entry("k", "c")]);
@@ -104,7 +109,26 @@ fn parts_keep_their_order_and_descriptions_their_stage_and_hits() {
     // This process has no such label, and the call no cluster.
     let parts = [DescriptorPart::SourceCluster, DescriptorPart::DestinationCluster];
     for part in parts {
-        let describing = Describing::new(&[RateDescriptor::new([part])], 0, &labels);
+        let describing = Describing::new(&[RateDescriptor::new([part])], 0, &labels, on);
         assert!(describing.describe(&request(), None, &Random::seeded(1)).is_empty());
     }
+}
+
+#[test]
+fn a_description_is_off_while_its_key_says_so() {
+    let fixed = |value| DescriptorPart::Fixed(DescriptorEntry::new("k", value));
+    let mut second = RateDescriptor::new([fixed("b")]);
+    second.disable_key = Some("reports".into());
+    let switch = Arc::new(Switch::new(None));
+    let list = [RateDescriptor::new([fixed("a")]), second];
+    let describing = Describing::new(&list, 0, &BTreeMap::new(), |key| {
+        assert_eq!(key, "reports");
+        Arc::clone(&switch)
+    });
+    let described = || describing.describe(&request(), None, &Random::seeded(1)).len();
+    assert_eq!(described(), 2);
+    switch.set(Some(0.0));
+    assert_eq!(described(), 1);
+    switch.set(None);
+    assert_eq!(described(), 2);
 }

@@ -7,11 +7,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use envoy_types::pb::envoy::service::{
+    discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer,
+    load_stats::v3::load_reporting_service_server::LoadReportingServiceServer,
+};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
-    service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -19,7 +22,9 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{server::Shared, stream::Service};
+use tower_service::Service as _;
+
+use super::{loads, server::Shared, stream::Service};
 
 /// Where it listens.
 #[derive(Clone, Debug)]
@@ -110,8 +115,18 @@ async fn accept(
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Arc<Shared>) {
-    let service = AggregatedDiscoveryServiceServer::new(Service(shared));
-    let service = TowerToHyperService::new(service);
+    let ads = AggregatedDiscoveryServiceServer::new(Service(Arc::clone(&shared)));
+    let lrs = LoadReportingServiceServer::new(loads::Service(shared));
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (mut ads, mut lrs) = (ads.clone(), lrs.clone());
+        async move {
+            if request.uri().path().starts_with("/envoy.service.load_stats.") {
+                lrs.call(request).await
+            } else {
+                ads.call(request).await
+            }
+        }
+    });
     let builder = auto::Builder::new(TokioExecutor::new()).http2_only();
     drop(builder.serve_connection(TokioIo::new(stream), service).await);
 }

@@ -19,6 +19,7 @@
 //! ```
 
 mod connections;
+mod loads;
 mod request;
 mod resource;
 mod server;
@@ -26,6 +27,7 @@ mod state;
 mod stream;
 
 pub use self::{
+    loads::{LoadReport, LoadsAsked},
     request::Request,
     resource::{CDS, EDS, LDS, RDS, Resource},
     server::AdsServer,

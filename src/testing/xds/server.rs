@@ -11,18 +11,20 @@ use std::{
 use super::{
     Request, Resource,
     connections::{Place, Port},
+    loads::Loads,
     state::{Answer, Order, Snapshot, State},
 };
 
 /// A control plane over a real port. It ends when it is dropped.
 pub struct AdsServer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     place: Place,
     port: Mutex<Option<Port>>,
 }
 
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
+    pub(super) loads: Mutex<Loads>,
 }
 
 impl AdsServer {
@@ -55,7 +57,7 @@ impl AdsServer {
     }
 
     async fn at(place: Place) -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::new(State::default()) });
+        let shared = Arc::new(Shared { state: Mutex::default(), loads: Mutex::default() });
         let port = Port::open(place, &shared).await?;
         Ok(Self { shared, place: port.place.clone(), port: Mutex::new(Some(port)) })
     }

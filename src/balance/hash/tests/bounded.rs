@@ -1,6 +1,6 @@
 //! Vectors of Envoy's `bounded_load_hlb_test.cc`.
 
-use super::super::{Shuffle, overload};
+use super::super::{Shuffle, is_full, overload};
 
 fn order(seed: u64, len: usize) -> Vec<usize> {
     Shuffle::new(seed, len).collect()
@@ -42,4 +42,23 @@ fn slots_are_the_factor_times_the_share_of_all_calls() {
     // One slot at least.
     assert!(overload(1, 100, 100, 1e-6) <= 1.0);
     assert!(overload(u32::MAX, u32::MAX, u32::MAX, 1.0) <= 1.0);
+}
+
+proptest::proptest! {
+    /// Without `ceil` and without the division it is the same.
+    #[test]
+    fn who_is_full_is_over_one(
+        active in proptest::prelude::any::<u32>(), total in proptest::prelude::any::<u32>(),
+        percent in proptest::prelude::any::<u32>(), share in 0.0..=1.0_f64, of_few in 0_u32..200,
+    ) {
+        for (active, total) in [(active, total), (of_few, active % 1000), (of_few, of_few)] {
+            for percent in [percent, 100 + percent % 400] {
+                let slots = ((u64::from(total) + 1) * u64::from(percent)).div_ceil(100);
+                let by_the_book = f64::from(active) / (slots as f64 * share).ceil().max(1.0);
+                let known = overload(active, total, percent, share);
+                proptest::prop_assert_eq!(known.to_bits(), by_the_book.to_bits());
+                proptest::prop_assert_eq!(is_full(active, total, percent, share), known > 1.0);
+            }
+        }
+    }
 }

@@ -26,7 +26,6 @@ pub(crate) enum Message {
 /// An answer about one type of resources.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) kind: Kind,
     pub(crate) version: Arc<str>,
     pub(crate) nonce: String,
     pub(crate) items: Vec<Item>,
@@ -79,7 +78,6 @@ impl Answer {
                 let version: Arc<str> = message.version_info.into();
                 let item = |any| Item::unwrap(kind, &version, any);
                 Self {
-                    kind,
                     nonce: message.nonce,
                     items: message.resources.into_iter().map(item).collect(),
                     removed: Vec::new(),
@@ -91,7 +89,6 @@ impl Answer {
             Message::Delta(message) => {
                 let named = message.removed_resource_names.into_iter().map(|name| name.name);
                 Self {
-                    kind,
                     version: message.system_version_info.into(),
                     nonce: message.nonce,
                     items: message

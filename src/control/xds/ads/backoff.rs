@@ -17,18 +17,18 @@ pub(super) fn plain(failures: u32) -> Duration {
 
 /// gRPC's connection backoff.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 // === impl Backoff ===
 
 impl Backoff {
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 
-    pub(super) fn wait(&mut self, random: &Random) -> Duration {
+    pub(crate) fn wait(&mut self, random: &Random) -> Duration {
         let wait = plain(self.failures);
         self.failures = self.failures.saturating_add(1);
         wait.mul_f64(1.0 - JITTER + 2.0 * JITTER * random.ratio())

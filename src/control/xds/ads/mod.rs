@@ -32,8 +32,9 @@ use envoy_types::pb::envoy::{
     service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest},
 };
 
+pub(crate) use self::backoff::Backoff;
 pub(crate) use self::request::Held;
-use self::{backoff::Backoff, subscription::Type};
+use self::subscription::Type;
 use super::kind::Kind;
 use crate::core::{Instant, Random, earliest};
 
@@ -153,6 +154,11 @@ impl Ads {
         self.types[kind as usize].names.contains_key(name)
     }
 
+    /// The names of this type that are asked for.
+    pub(crate) fn names(&self, kind: Kind) -> impl Iterator<Item = &Arc<str>> {
+        self.types[kind as usize].names.keys()
+    }
+
     /// Whether a request on this stream has named it.
     pub(crate) fn is_named(&self, kind: Kind, name: &str) -> bool {
         self.types[kind as usize].names.get(name).is_some_and(|wanted| wanted.sent)
@@ -161,11 +167,6 @@ impl Ads {
     /// Whether something of this type was asked for on this stream.
     pub(crate) fn is_solicited(&self, kind: Kind) -> bool {
         self.types[kind as usize].solicited
-    }
-
-    /// The version that was accepted last.
-    pub(crate) fn accepted(&self, kind: Kind) -> &str {
-        &self.types[kind as usize].accepted
     }
 
     /// Requests can be written. Whether that is news.

@@ -128,6 +128,14 @@ impl Bootstrap {
         &self.notes
     }
 
+    /// Whether its control plane is istiod in the dialect that leaves TLS modes out.
+    pub(crate) fn drops_tls_modes(&self) -> bool {
+        let generator = self.node.metadata.get("GENERATOR");
+        let is_istio = generator.and_then(serde_json::Value::as_str) == Some("grpc")
+            || self.node.id.starts_with("sidecar~");
+        is_istio && self.dialect == Dialect::Proxyless
+    }
+
     /// What the listener for a name is called. An authority may be named: `xds://authority/name`.
     ///
     /// # Errors
@@ -145,18 +153,6 @@ impl Bootstrap {
             ConfigError::new(format!("xds://{authority}/{called}"), authority, why)
         })?;
         Ok(found.template.name(called))
-    }
-
-    /// Who is asked for the names of an authority; nobody if there is no such authority.
-    pub(crate) fn servers_of(&self, authority: Option<&str>) -> &[Server] {
-        match authority {
-            None => &self.servers,
-            Some(authority) => match self.authorities.get(authority) {
-                None => &[],
-                Some(found) if found.servers.is_empty() => &self.servers,
-                Some(found) => &found.servers,
-            },
-        }
     }
 
     /// Every server, each once.

@@ -92,9 +92,11 @@ fn every_field_is_read() {
         .trusted(true);
     assert_eq!(*first, wanted);
     assert_eq!(*second, Server::insecure("unix:///b"));
-    assert_eq!(bootstrap.servers_of(Some("a.example")), [Server::insecure("c:1")]);
-    assert_eq!(bootstrap.servers_of(Some("")), bootstrap.servers);
-    assert!(bootstrap.servers_of(Some("b.example")).is_empty());
+    let of = |name: &str| bootstrap.authorities.get(name).map(|it| it.servers.as_slice());
+    assert_eq!(of("a.example"), Some([Server::insecure("c:1")].as_slice()));
+    // Those of the top level.
+    assert_eq!(of(""), Some([].as_slice()));
+    assert_eq!(of("b.example"), None);
     assert_eq!(bootstrap.every_server().len(), 3);
     assert_eq!(bootstrap.listener(None, "x y").unwrap(), "xdstp://a.example/M/x%20y");
     assert_eq!(bootstrap.listener(Some("a.example"), "x").unwrap(), "xdstp://a.example/L/x");

@@ -48,8 +48,8 @@ impl<D: Decode> Client<D> {
         let mut read = self.read(server, kind, std::mem::take(&mut answer.items));
         let errors = read.errors();
         let figures = &mut self.servers[server.0].figures;
-        figures.valid += read.good.len() as u64;
-        figures.invalid += (read.bad.len() + read.nameless.len()) as u64;
+        figures.valid[kind as usize] += read.good.len() as u64;
+        figures.invalid[kind as usize] += (read.bad.len() + read.nameless.len()) as u64;
         // What an answer does not name is gone, unless there is something in it that has no name.
         let named =
             answer.is_whole.then(|| read.nameless.is_empty().then(|| read.names())).flatten();
@@ -325,6 +325,7 @@ impl<D: Decode> Client<D> {
         });
         let was_told = entry.trouble.as_ref().is_some_and(|told| told.is_same(&trouble));
         entry.trouble = Some(Arc::clone(&trouble));
+        entry.troubled_at = Some(now);
         if was_told && !is_lost {
             return;
         }

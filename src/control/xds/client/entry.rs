@@ -37,6 +37,8 @@ pub(super) struct Entry<R> {
     pub(super) good: Option<Good<R>>,
     /// What its watchers were told last that is wrong.
     pub(super) trouble: Option<Arc<Trouble>>,
+    /// When that was last found.
+    pub(super) troubled_at: Option<Instant>,
     /// Where it stands among what lingers.
     pub(super) lingers: Option<(Instant, u64)>,
     /// When it is no longer valid.
@@ -52,6 +54,7 @@ impl<R: Clone> Entry<R> {
             watchers: BTreeMap::new(),
             good: None,
             trouble: None,
+            troubled_at: None,
             lingers: None,
             expires: None,
         }

@@ -41,6 +41,8 @@ use std::{
     sync::Arc,
 };
 
+use envoy_types::pb::envoy::config::core::v3::Node;
+
 use self::{authority::Authority, entry::Entry, linger::Lingering, name::Name};
 pub(crate) use self::{
     dump::{Dumped, Figures, Status},
@@ -118,6 +120,7 @@ struct Server {
 pub(crate) struct Client<D: Decode> {
     decode: D,
     random: Random,
+    node: Node,
     node_id: Arc<str>,
     servers: Vec<Server>,
     authorities: Vec<Authority>,
@@ -147,11 +150,13 @@ impl<D: Decode> Client<D> {
             down: None,
             figures: Figures::default(),
         };
+        let servers = settings.servers.into_iter().map(server).collect();
         Self {
             decode,
             random: Random::seeded(seed),
             node_id: node.id.as_str().into(),
-            servers: settings.servers.into_iter().map(server).collect(),
+            node,
+            servers,
             authorities,
             entries: Default::default(),
             lingering: Lingering::new(settings.linger),

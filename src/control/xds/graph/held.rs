@@ -7,8 +7,8 @@ use super::Id;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     counts: BTreeMap<Id, usize>,
-    /// Those whose count has changed since changes were last asked for, and whether they were held
-    /// then.
+    /// Those whose count has changed since it was last said which have ended, and whether they were held
+    /// then or have begun since.
     touched: BTreeMap<Id, bool>,
 }
 
@@ -47,17 +47,19 @@ impl Held {
         self.touched.entry(id.clone()).or_insert(was_held);
     }
 
-    /// Those that somebody needs since changes were last asked for, and those that nobody does any
-    /// more.
-    pub(super) fn changes(&mut self) -> (Vec<Id>, Vec<Id>) {
-        let (mut begun, mut ended) = (Vec::new(), Vec::new());
-        for (id, was_held) in std::mem::take(&mut self.touched) {
-            match (was_held, self.has(&id)) {
-                (false, true) => begun.push(id),
-                (true, false) => ended.push(id),
-                _ => {}
-            }
-        }
-        (begun, ended)
+    /// Those that somebody needs since it was last asked for.
+    pub(super) fn begun(&mut self) -> Vec<Id> {
+        let new = |(id, was_held): (&Id, &mut bool)| {
+            let has_begun = !*was_held && self.counts.contains_key(id);
+            *was_held |= has_begun;
+            has_begun.then(|| id.clone())
+        };
+        self.touched.iter_mut().filter_map(new).collect()
+    }
+
+    /// Those that nobody needs any more since it was last asked for.
+    pub(super) fn ended(&mut self) -> Vec<Id> {
+        let touched = std::mem::take(&mut self.touched).into_iter();
+        touched.filter(|(id, was_held)| *was_held && !self.has(id)).map(|(id, _)| id).collect()
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use super::{Id, Lack};
 use crate::control::xds::{
     kind::Kind,
-    resource::{Cluster, Endpoints, EndpointsFrom, Listener, Resource, Routes},
+    resource::{Cluster, Endpoints, Listener, Resource, Routes},
 };
 
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Known {
             return false;
         }
         let from = |said: &Result<Resource, Lack>| match said {
-            Ok(Resource::Cluster(cluster)) => filled_from(cluster).cloned(),
+            Ok(Resource::Cluster(cluster)) => cluster.filled_from().cloned(),
             _ => None,
         };
         let (before, after) = (self.all.get(id).and_then(from), from(&now));
@@ -53,7 +53,7 @@ impl Known {
 
     pub(super) fn forget(&mut self, id: &Id) {
         if let Some(Ok(Resource::Cluster(cluster))) = self.all.remove(id)
-            && let Some(from) = filled_from(&cluster)
+            && let Some(from) = cluster.filled_from()
         {
             self.unfill(from, &id.1);
         }
@@ -66,10 +66,6 @@ impl Known {
                 self.filled.remove(endpoints);
             }
         }
-    }
-
-    pub(super) fn get(&self, id: &Id) -> Option<&Result<Resource, Lack>> {
-        self.all.get(id)
     }
 
     /// The clusters that this resource of endpoints fills.
@@ -102,19 +98,11 @@ impl Known {
     }
 
     pub(super) fn endpoints_of(&self, cluster: &Cluster) -> Filling {
-        let Some(name) = filled_from(cluster) else { return Filling::Elsewhere };
+        let Some(name) = cluster.filled_from() else { return Filling::Elsewhere };
         match self.all.get(&(Kind::Endpoints, Arc::clone(name))) {
             Some(Ok(Resource::Endpoints(endpoints))) => Filling::Known(Ok(Arc::clone(endpoints))),
             Some(Err(lack)) => Filling::Known(Err(lack.clone())),
             Some(Ok(_)) | None => Filling::Awaited,
         }
-    }
-}
-
-/// The resource of endpoints that fills the cluster.
-pub(super) fn filled_from(cluster: &Cluster) -> Option<&Arc<str>> {
-    match &cluster.endpoints {
-        EndpointsFrom::Eds { service_name } => Some(service_name.as_ref().unwrap_or(&cluster.name)),
-        EndpointsFrom::Inline | EndpointsFrom::Dns | EndpointsFrom::Aggregate(_) => None,
     }
 }

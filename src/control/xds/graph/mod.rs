@@ -10,9 +10,12 @@
 //! Clusters belong to all roots together; one that is known is brought up to date by itself, for
 //! endpoints come and go without any change of a route.
 //!
-//! What is to be done comes in this order: watches, clusters, services, what is taken back,
-//! watches that end.
+//! What is to be done comes in this order: watches, clusters, services; then, once it is known what of
+//! that the mesh has refused, what is taken back, and watches that end. What a service leads to that
+//! the mesh keeps, for it has refused the new one, is kept and followed; and so is the cluster that is kept
+//! in place of a refused one.
 
+mod given;
 mod held;
 mod known;
 mod walk;
@@ -26,8 +29,9 @@ use std::{
 };
 
 use self::{
+    given::{Given, Good},
     held::Held,
-    known::{Filling, Known},
+    known::Known,
     walk::Walked,
 };
 use super::{
@@ -38,13 +42,24 @@ use super::{
 /// A resource by type and name.
 pub(crate) type Id = (Kind, Arc<str>);
 
-/// Why something is not there, in words, and whether the control plane has said that it is not.
+/// Why something is not there, in words, and what that says of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Lack {
     pub(crate) reason: Arc<str>,
-    pub(crate) does_not_exist: bool,
+    pub(crate) why: Why,
+}
+
+/// What it says of a thing that it is not there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Why {
+    /// The control plane has said that it does not exist.
+    Absent,
     /// Nobody could be asked: it says nothing about the thing.
-    pub(crate) is_transient: bool,
+    Away,
+    /// The control plane does not tell.
+    Denied,
+    /// It is there, and cannot be used.
+    Refused,
 }
 
 /// What is to be done.
@@ -56,6 +71,8 @@ pub(crate) enum Do {
     Cluster {
         cluster: Arc<Cluster>,
         endpoints: Option<Result<Arc<Endpoints>, Lack>>,
+        /// The mesh has refused another one, for this reason, and keeps this one.
+        instead_of: Option<Arc<str>>,
     },
     /// The cluster cannot be used.
     NoCluster {
@@ -95,6 +112,10 @@ pub(crate) struct Graph {
     dirty_clusters: BTreeSet<Arc<str>>,
     removed_roots: Vec<Arc<str>>,
     todo: VecDeque<Do>,
+    /// What was given to be done last, of which the mesh may say that it refuses it.
+    given: Option<Given>,
+    /// The last cluster of each name that the mesh has not refused, and whether it stands in for one.
+    good: BTreeMap<Arc<str>, Good>,
 }
 
 /// A name that is asked for.
@@ -104,10 +125,12 @@ struct Root {
     authority: Arc<str>,
     /// All that it needs, as far as it is known.
     needs: BTreeSet<Id>,
-    /// All that what is published of it needs.
-    published_needs: BTreeSet<Id>,
+    /// All that the service needs that calls go by.
+    served_needs: BTreeSet<Id>,
     is_complete: bool,
     published: Option<Target>,
+    /// The service that calls go by: the last one that the mesh has not refused.
+    serves: Option<Service>,
 }
 
 /// What a service is made of: a listener, and one virtual host of the routes.
@@ -137,13 +160,11 @@ enum Published {
 impl Graph {
     /// A name is asked for: its listener, and the authority whose virtual host counts.
     pub(crate) fn ask(&mut self, name: &str, listener: &str, authority: &str) {
-        if let Some((name, root)) = self.roots.get_key_value(name) {
-            // Who asks again is answered again.
-            if root.is_complete {
-                let name = Arc::clone(name);
-                self.again.insert(Arc::clone(&name));
-                self.dirty_roots.insert(name);
-            }
+        if let Some((name, _)) = self.roots.get_key_value(name) {
+            // Who asks again is answered again, as soon as there is an answer.
+            let name = Arc::clone(name);
+            self.again.insert(Arc::clone(&name));
+            self.dirty_roots.insert(name);
             return;
         }
         let name: Arc<str> = name.into();
@@ -151,9 +172,10 @@ impl Graph {
             listener: listener.into(),
             authority: authority.into(),
             needs: BTreeSet::new(),
-            published_needs: BTreeSet::new(),
+            served_needs: BTreeSet::new(),
             is_complete: false,
             published: None,
+            serves: None,
         };
         self.roots.insert(Arc::clone(&name), root);
         self.dirty_roots.insert(name);
@@ -164,11 +186,22 @@ impl Graph {
         let Some((name, root)) = self.roots.remove_entry(name) else { return };
         self.dirty_roots.remove(&name);
         self.again.remove(&name);
-        for id in &root.needs {
+        for id in root.all() {
             self.unused(id, &name);
         }
-        self.held.replace(root.needs.union(&root.published_needs), std::iter::empty());
+        self.held.replace(root.all(), std::iter::empty());
         self.removed_roots.push(name);
+    }
+
+    /// Whether something has been said of this name.
+    pub(crate) fn is_answered(&self, name: &str) -> bool {
+        self.roots.get(name).is_some_and(|root| root.published.is_some())
+    }
+
+    /// All that calls of this name need; nothing while it leads nowhere.
+    pub(crate) fn serves(&self, name: &str) -> Option<&BTreeSet<Id>> {
+        let root = self.roots.get(name)?;
+        root.serves.is_some().then_some(&root.served_needs)
     }
 
     /// What becomes of a resource that is watched.
@@ -182,7 +215,10 @@ impl Graph {
             Kind::Cluster => {
                 self.dirty_clusters.insert(Arc::clone(&id.1));
             }
-            Kind::Endpoints => self.dirty_clusters.extend(self.known.filled_by(&id.1)),
+            Kind::Endpoints => {
+                self.dirty_clusters.extend(self.known.filled_by(&id.1));
+                self.dirty_clusters.extend(self.stand_ins(&id.1));
+            }
             Kind::Listener | Kind::Routes => {}
         }
         let users = self.users.get(&id).into_iter().flatten();
@@ -194,33 +230,36 @@ impl Graph {
         self.dirty_roots.extend(users.filter(looks).cloned());
     }
 
-    /// The next thing to do; nothing until there is news.
+    /// The next thing to do; nothing until there is news. What was given before is done, and the mesh
+    /// has not refused it unless [`refused`](Self::refused) was told of it.
     pub(crate) fn next(&mut self) -> Option<Do> {
-        if self.todo.is_empty() {
-            self.settle();
+        loop {
+            self.accept();
+            if let Some(next) = self.todo.pop_front() {
+                self.given = Given::of(&next);
+                return Some(next);
+            }
+            if !self.settle() {
+                return None;
+            }
         }
-        self.todo.pop_front()
     }
 
     /// The names that are asked for.
+    #[cfg(test)]
     pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.roots.keys()
     }
 
-    /// What is known of a resource, for who explains it.
-    pub(crate) fn resource(&self, id: &Id) -> Option<&Result<Resource, Lack>> {
-        self.known.get(id)
-    }
-
-    fn settle(&mut self) {
+    /// Finds more to do, if there is anything.
+    fn settle(&mut self) -> bool {
         let mut services = Vec::new();
         for name in std::mem::take(&mut self.dirty_roots) {
             if let Some(target) = self.look(&name) {
                 services.push((name, target));
             }
         }
-        let (begun, ended) = self.held.changes();
-        self.todo.extend(begun.into_iter().map(Do::Watch));
+        self.todo.extend(self.held.begun().into_iter().map(Do::Watch));
         for name in std::mem::take(&mut self.dirty_clusters) {
             self.publish_cluster(name);
         }
@@ -230,10 +269,19 @@ impl Graph {
                 Target::Nothing(lack) => Do::NoService { name, lack },
             });
         }
+        if self.todo.is_empty() {
+            self.take_back();
+        }
+        !self.todo.is_empty()
+    }
+
+    /// All that is new is published: what nobody needs any more goes.
+    fn take_back(&mut self) {
         self.todo.extend(self.removed_roots.drain(..).map(Do::RemoveService));
-        for id in ended {
+        for id in self.held.ended() {
             self.known.forget(&id);
             if id.0 == Kind::Cluster && self.published.remove(&id.1).is_some() {
+                self.no_good(&id.1);
                 self.todo.push_back(Do::RemoveCluster(Arc::clone(&id.1)));
             }
             self.todo.push_back(Do::Unwatch(id));
@@ -243,37 +291,39 @@ impl Graph {
     /// Finds out what a root needs, and what is to be published of it, if that is something else.
     fn look(&mut self, name: &Arc<str>) -> Option<Target> {
         let root = self.roots.get_mut(name)?;
-        let Walked { needs, target } = walk::walk(
-            &self.known,
-            &root.listener,
-            &root.authority,
-            matches!(root.published, Some(Target::Service(_))),
-        );
+        let Walked { needs, target } =
+            walk::walk(&self.known, &root.listener, &root.authority, root.serves.is_some());
         root.is_complete = target.is_some();
-        let before: BTreeSet<Id> = root.needs.union(&root.published_needs).cloned().collect();
-        if target.is_some() {
-            root.published_needs.clone_from(&needs);
+        // What calls go by may lead to more by now, which is followed as long as they do.
+        let served = root.serves.as_ref();
+        let served = served.map(|service| walk::served(&self.known, &root.listener, service));
+        self.needs(name, needs, served.unwrap_or_default());
+        let root = self.roots.get_mut(name)?;
+        let is_asked = target.is_some() && self.again.remove(name);
+        let target = target.filter(|it| is_asked || root.published.as_ref() != Some(it));
+        if let Some(target) = &target {
+            root.published = Some(target.clone());
         }
-        let after = needs.union(&root.published_needs);
-        self.held.replace(before.iter(), after);
-        let gone: Vec<Id> = root.needs.difference(&needs).cloned().collect();
-        for id in needs.difference(&root.needs) {
+        target
+    }
+
+    /// Notes what a root needs now, and what the service needs that its calls go by.
+    fn needs(&mut self, name: &Arc<str>, needs: BTreeSet<Id>, served: BTreeSet<Id>) {
+        let Some(root) = self.roots.get_mut(name) else { return };
+        let before: BTreeSet<Id> = root.all().cloned().collect();
+        (root.needs, root.served_needs) = (needs, served);
+        let after: BTreeSet<Id> = root.all().cloned().collect();
+        self.held.replace(before.iter(), after.iter());
+        for id in after.difference(&before) {
             self.users.entry(id.clone()).or_default().insert(Arc::clone(name));
             // Another root may have made it known, and nobody have published it.
             if id.0 == Kind::Cluster {
                 self.dirty_clusters.insert(Arc::clone(&id.1));
             }
         }
-        root.needs = needs;
-        let is_asked = target.is_some() && self.again.remove(name);
-        let target = target.filter(|it| is_asked || root.published.as_ref() != Some(it));
-        if let Some(target) = &target {
-            root.published = Some(target.clone());
-        }
-        for id in &gone {
+        for id in before.difference(&after) {
             self.unused(id, name);
         }
-        target
     }
 
     fn unused(&mut self, id: &Id, root: &Arc<str>) {
@@ -293,22 +343,27 @@ impl Graph {
         let now = match self.known.cluster(&name) {
             None => return,
             Some(Err(lack)) => Published::Nothing(lack.clone()),
-            Some(Ok(cluster)) => {
-                let endpoints = match self.known.endpoints_of(cluster) {
-                    Filling::Elsewhere => None,
-                    Filling::Awaited => return,
-                    Filling::Known(endpoints) => Some(endpoints),
-                };
-                Published::Cluster { cluster: Arc::clone(cluster), endpoints }
-            }
+            Some(Ok(cluster)) => match self.known.with_endpoints(cluster) {
+                Some(now) => now,
+                None => return self.publish_stand_in(&name),
+            },
         };
         if self.published.get(&name) == Some(&now) {
-            return;
+            return self.publish_stand_in(&name);
         }
         self.published.insert(Arc::clone(&name), now.clone());
         self.todo.push_back(match now {
-            Published::Cluster { cluster, endpoints } => Do::Cluster { cluster, endpoints },
+            Published::Cluster { cluster, endpoints } => {
+                Do::Cluster { cluster, endpoints, instead_of: None }
+            }
             Published::Nothing(lack) => Do::NoCluster { name, lack },
         });
+    }
+}
+
+impl Root {
+    /// All that is to be watched for it.
+    fn all(&self) -> impl Iterator<Item = &Id> {
+        self.needs.union(&self.served_needs)
     }
 }

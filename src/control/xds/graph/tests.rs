@@ -14,12 +14,19 @@ struct World {
     services: BTreeMap<String, Vec<String>>,
     lacks: BTreeMap<String, String>,
     done: Vec<String>,
+    /// What the mesh refuses, by what `word` says of it.
+    refuses: BTreeSet<String>,
 }
 
 fn routes(name: &str, clusters: &[&str]) -> Arc<Routes> {
     let mut route = config::Route::default();
     route.clusters = clusters.iter().map(|it| config::WeightedCluster::new(*it)).collect();
-    let route = Route { config: route, overrides: BTreeMap::new(), describe: Vec::new() };
+    let route = Route {
+        config: route,
+        overrides: BTreeMap::new(),
+        of_clusters: Vec::new(),
+        describe: Vec::new(),
+    };
     let host = VirtualHost { name: "h".into(), domains: vec!["*".into()], routes: vec![route] };
     Arc::new(Routes { name: name.into(), hosts: vec![host], notes: Vec::new(), ignore_port: false })
 }
@@ -30,6 +37,7 @@ fn listener(name: &str, from: RoutesFrom) -> Resource {
         routes: from,
         filters: Vec::new(),
         policy: config::Policy::default(),
+        upgrades: Vec::new(),
         address: None,
         notes: Vec::new(),
         ignore_port: false,
@@ -44,6 +52,7 @@ fn cluster(name: &str, endpoints: EndpointsFrom) -> Resource {
         load_report: None,
         sockets: Default::default(),
         identities: BTreeMap::new(),
+        is_silent_on_tls: false,
         weighs_localities: false,
         notes: Vec::new(),
     }))
@@ -63,17 +72,25 @@ fn endpoints(name: &str, addresses: &[&str]) -> Resource {
 }
 
 fn lack(reason: &str) -> Lack {
-    Lack { reason: reason.into(), does_not_exist: true, is_transient: false }
+    Lack { reason: reason.into(), why: Why::Absent }
 }
 
 impl World {
     fn settle(&mut self) {
         while let Some(it) = self.graph.next() {
             self.done.push(word(&it));
+            let refuses = self.refuses.contains(&word(&it));
+            if refuses {
+                self.graph.refused("as the mesh says");
+                if let Do::Cluster { cluster, .. } = it {
+                    self.clusters.entry(cluster.name.to_string()).or_insert("refused".into());
+                }
+                continue;
+            }
             match it {
                 Do::Watch(id) => assert!(self.watched.insert(id)),
                 Do::Unwatch(id) => assert!(self.watched.remove(&id)),
-                Do::Cluster { cluster, endpoints } => {
+                Do::Cluster { cluster, endpoints, .. } => {
                     let addresses = match endpoints {
                         None => "elsewhere".to_owned(),
                         Some(Err(lack)) => format!("none: {}", lack.reason),
@@ -166,6 +183,7 @@ fn word(it: &Do) -> String {
     match it {
         Do::Watch((kind, name)) => format!("watch {kind} {name}"),
         Do::Unwatch((kind, name)) => format!("unwatch {kind} {name}"),
+        Do::Cluster { cluster, instead_of: Some(_), .. } => format!("again {}", cluster.name),
         Do::Cluster { cluster, .. } => format!("cluster {}", cluster.name),
         Do::NoCluster { name, .. } => format!("no cluster {name}"),
         Do::Service { name, .. } => format!("service {name}"),
@@ -245,7 +263,7 @@ fn routes_to_a_cluster_that_is_on_its_way_wait_and_take_nothing_away() {
 fn a_plane_that_dies_amid_a_change_takes_nothing_away() {
     let mut world = World::known("users", "blue");
     world.tell(Resource::Routes(routes("r", &["green"])));
-    let away = Lack { reason: "away".into(), does_not_exist: false, is_transient: true };
+    let away = Lack { reason: "away".into(), why: Why::Away };
     world.graph.told(Kind::Cluster, "green", Err(away.clone()));
     world.settle();
     assert_eq!(world.leads("users"), Some(vec!["blue"]));
@@ -262,6 +280,110 @@ fn who_asks_again_is_answered_again() {
     let mut world = World::known("users", "blue");
     world.ask("users");
     assert_eq!(world.done, ["service users"]);
+}
+
+/// What was refused here is not in use: what is in use stays as it was, and is kept up to date.
+#[test]
+fn a_service_that_the_mesh_refuses_takes_no_cluster_of_the_old_one_away() {
+    let mut world = World::known("users", "blue");
+    world.refuses.insert("service users".into());
+    world.tell(Resource::Routes(routes("r", &["green"])));
+    world.tell(eds("green"));
+    world.tell(endpoints("green", &["10.0.0.2:80"]));
+    assert_eq!(world.leads("users"), Some(vec!["blue"]));
+    assert_eq!(world.clusters["blue"], "10.0.0.1:80");
+    world.tell(endpoints("blue", &["10.0.0.9:80"]));
+    assert_eq!(world.clusters["blue"], "10.0.0.9:80");
+    assert_eq!(
+        world.watched(),
+        ["LDS users", "RDS r", "CDS blue", "CDS green", "EDS blue", "EDS green"]
+    );
+    // It is well again, and the old one goes.
+    world.refuses.clear();
+    world.tell(Resource::Routes(routes("r", &["green", "green"])));
+    assert_eq!(world.leads("users"), Some(vec!["green"]));
+    assert_eq!(world.watched(), ["LDS users", "RDS r", "CDS green", "EDS green"]);
+    assert!(!world.clusters.contains_key("blue"));
+}
+
+#[test]
+fn a_cluster_that_the_mesh_refuses_is_kept_with_the_endpoints_of_the_old_one() {
+    let mut world = World::known("users", "blue");
+    world.refuses.insert("cluster blue".into());
+    world.tell(cluster("blue", EndpointsFrom::Eds { service_name: Some("pods".into()) }));
+    world.tell(endpoints("pods", &["10.0.0.2:80"]));
+    assert_eq!(world.clusters["blue"], "10.0.0.1:80");
+    // The one that is in use is followed, and told to be no more than that.
+    world.tell(endpoints("blue", &["10.0.0.3:80"]));
+    assert_eq!(world.clusters["blue"], "10.0.0.3:80");
+    world.tell(endpoints("blue", &["10.0.0.4:80"]));
+    assert_eq!(world.clusters["blue"], "10.0.0.4:80");
+    assert_eq!(world.done.last().unwrap(), "again blue");
+    // Endpoints may be what was refused of it.
+    world.refuses.clear();
+    world.tell(endpoints("pods", &["10.0.0.5:80"]));
+    assert_eq!(world.clusters["blue"], "10.0.0.5:80");
+    assert_eq!(world.watched(), ["LDS users", "RDS r", "CDS blue", "EDS pods"]);
+    world.graph.forget("users");
+    world.settle();
+    assert!(world.watched.is_empty() && world.graph.good.is_empty());
+}
+
+#[test]
+fn what_serves_while_a_change_is_on_its_way_is_followed_wherever_it_leads() {
+    let mut world = World::known("users", "blue");
+    world.tell(Resource::Routes(routes("r", &["green"])));
+    // Calls go to blue, whose endpoints are others from now on.
+    world.tell(cluster("blue", EndpointsFrom::Eds { service_name: Some("pods".into()) }));
+    assert!(world.watched().contains(&"EDS pods".into()), "{:?}", world.watched());
+    world.tell(endpoints("pods", &["10.0.0.2:80"]));
+    assert_eq!(world.clusters["blue"], "10.0.0.2:80");
+    world.tell(eds("green"));
+    world.tell(endpoints("green", &["10.0.0.3:80"]));
+    assert_eq!(world.watched(), ["LDS users", "RDS r", "CDS green", "EDS green"]);
+}
+
+fn chain(world: &mut World, length: usize) {
+    for n in 0..length {
+        let next = Arc::from(format!("c{:02}", n + 1));
+        world.tell(cluster(&format!("c{n:02}"), EndpointsFrom::Aggregate(vec![next])));
+    }
+    world.tell(cluster(&format!("c{length:02}"), EndpointsFrom::Dns));
+}
+
+/// gRFC A37: no more than 16, on the shortest way.
+#[test]
+fn clusters_of_clusters_that_are_too_deep_are_refused_and_a_short_way_counts() {
+    let mut world = World::default();
+    world.ask("users");
+    world.tell(listener("users", RoutesFrom::Inline(routes("", &["c00"]))));
+    chain(&mut world, 15);
+    assert_eq!(world.leads("users"), Some(vec!["c00"]));
+    let mut world = World::default();
+    world.ask("users");
+    world.tell(listener("users", RoutesFrom::Inline(routes("", &["c00"]))));
+    chain(&mut world, 16);
+    assert_eq!(world.leads("users"), None);
+    assert!(world.lacks["users"].contains("CDS resource c16: "), "{:?}", world.lacks);
+    // Another route leads there more directly: all of it is known then, its endpoints, too.
+    world.tell(listener("users", RoutesFrom::Inline(routes("", &["c00", "c08"]))));
+    world.tell(eds("c16"));
+    assert_eq!(world.leads("users"), None);
+    world.tell(endpoints("c16", &["10.0.0.1:80"]));
+    assert_eq!(world.leads("users"), Some(vec!["c00", "c08"]));
+}
+
+#[test]
+fn who_asks_again_before_there_is_an_answer_gets_one() {
+    let mut world = World::default();
+    world.ask("users");
+    world.miss(Kind::Listener, "users", "gone");
+    world.tell(listener("users", RoutesFrom::Named("r".into())));
+    world.ask("users");
+    world.done.clear();
+    world.miss(Kind::Listener, "users", "gone");
+    assert_eq!(world.done[0], "no service users");
+    assert!(world.graph.is_answered("users") && world.graph.serves("users").is_none());
 }
 
 #[test]
@@ -391,6 +513,8 @@ mod chance {
         Cluster(u8, u8),
         Endpoints(u8, u8),
         Missing(u8, u8),
+        /// The mesh refuses it from now on, or no more.
+        Refuse(bool, u8, bool),
     }
 
     fn word() -> impl Strategy<Value = Word> {
@@ -403,6 +527,7 @@ mod chance {
             (few(), 0..6_u8).prop_map(|(a, b)| Word::Cluster(a, b)),
             (few(), few()).prop_map(|(a, b)| Word::Endpoints(a, b)),
             (0..4_u8, few()).prop_map(|(a, b)| Word::Missing(a, b)),
+            (any::<bool>(), few(), any::<bool>()).prop_map(|(a, b, c)| Word::Refuse(a, b, c)),
         ]
     }
 
@@ -445,6 +570,15 @@ mod chance {
                         let address = format!("10.0.0.{address}:80");
                         world.tell(endpoints(&format!("e{it}"), &[&address]));
                     }
+                    Word::Refuse(is_service, it, now) => {
+                        let kind = if is_service { "service s" } else { "cluster c" };
+                        let what = format!("{kind}{it}");
+                        let _ = if now {
+                            world.refuses.insert(what)
+                        } else {
+                            world.refuses.remove(&what)
+                        };
+                    }
                     Word::Missing(kind, it) => {
                         let kind = Kind::ALL[usize::from(kind)];
                         let letter = ["s", "r", "c", "e"][kind as usize];
@@ -458,7 +592,7 @@ mod chance {
             world.settle();
             prop_assert!(world.watched.is_empty() && world.clusters.is_empty());
             prop_assert!(world.services.is_empty() && world.graph.users.is_empty());
-            prop_assert!(world.graph.published.is_empty());
+            prop_assert!(world.graph.published.is_empty() && world.graph.good.is_empty());
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Id, Lack, Service, Target,
-    known::{Filling, Known, filled_from},
+    Id, Lack, Service, Target, Why,
+    known::{Filling, Known},
 };
 use crate::control::xds::{
     kind::Kind,
-    resource::{EndpointsFrom, RoutesFrom},
+    resource::{EndpointsFrom, Listener, RoutesFrom, VirtualHost},
 };
 
 /// How deep clusters of clusters may be (gRFC A37).
@@ -40,6 +40,27 @@ pub(super) fn walk(
     Walked { target: target.filter(|_| walk.is_complete), needs: walk.needs }
 }
 
+/// What a service needs that calls go by: its own resources, whatever is known of them now, and all
+/// that its clusters lead to now.
+pub(super) fn served(known: &Known, name: &Arc<str>, service: &Service) -> BTreeSet<Id> {
+    let Service { listener, routes, authority } = service;
+    let mut walk = Walk { known, serves: true, needs: BTreeSet::new(), is_complete: true };
+    walk.needs.insert((Kind::Listener, Arc::clone(name)));
+    if let RoutesFrom::Named(name) = &listener.routes {
+        walk.needs.insert((Kind::Routes, Arc::clone(name)));
+    }
+    if let Some(host) = routes.host(authority) {
+        // One that is too deep was refused before it came to this.
+        drop(walk.clusters(clusters(listener, host)));
+    }
+    walk.needs
+}
+
+/// The clusters that a service leads to by itself.
+fn clusters(listener: &Listener, host: &VirtualHost) -> Vec<Arc<str>> {
+    host.clusters().into_iter().chain(listener.clusters()).map(Arc::from).collect()
+}
+
 // === impl Walk ===
 
 impl Walk<'_> {
@@ -58,10 +79,10 @@ impl Walk<'_> {
                     Ok(routes) => routes,
                     Err(lack) if self.waits(lack) => return None,
                     // The name is known; where it leads is not.
-                    Err(lack) => {
-                        let lack = Lack { does_not_exist: false, ..lack.clone() };
-                        return Some(Target::Nothing(lack));
+                    Err(Lack { reason, why: Why::Absent }) => {
+                        return Some(refused(Arc::clone(reason)));
                     }
+                    Err(lack) => return Some(Target::Nothing(lack.clone())),
                 }
             }
         };
@@ -70,14 +91,11 @@ impl Walk<'_> {
                 "RDS resource {}: none of its virtual hosts is for the authority {authority}",
                 routes.name
             );
-            return Some(Target::Nothing(Lack {
-                reason: reason.into(),
-                does_not_exist: false,
-                is_transient: false,
-            }));
+            return Some(refused(reason.into()));
         };
-        for cluster in host.clusters().into_iter().chain(listener.clusters()) {
-            self.cluster(&Arc::from(cluster), DEEPEST);
+        if let Err(reason) = self.clusters(clusters(listener, host)) {
+            self.is_complete = true;
+            return Some(refused(reason.into()));
         }
         let (listener, routes) = (Arc::clone(listener), Arc::clone(routes));
         let authority = Arc::clone(authority);
@@ -85,19 +103,41 @@ impl Walk<'_> {
     }
 
     fn waits(&self, lack: &Lack) -> bool {
-        self.serves && lack.is_transient
+        self.serves && lack.why == Why::Away
     }
 
-    fn cluster(&mut self, name: &Arc<str>, left: usize) {
-        // One that leads back to itself is met once.
-        if !self.needs.insert((Kind::Cluster, Arc::clone(name))) || left == 0 {
-            return;
+    /// Walks these clusters and, one depth after another, those that they are made of; each is met once,
+    /// on its shortest way.
+    fn clusters(&mut self, clusters: Vec<Arc<str>>) -> Result<(), String> {
+        let mut level = clusters;
+        for _ in 0..DEEPEST {
+            let mut next = Vec::new();
+            for name in level {
+                if self.needs.insert((Kind::Cluster, Arc::clone(&name))) {
+                    next.extend(self.cluster(&name));
+                }
+            }
+            if next.is_empty() {
+                return Ok(());
+            }
+            level = next;
         }
+        let is_met = |name: &Arc<str>| self.needs.contains(&(Kind::Cluster, Arc::clone(name)));
+        match level.iter().find(|name| !is_met(name)) {
+            None => Ok(()),
+            Some(name) => Err(format!(
+                "CDS resource {name}: it is a cluster of clusters of clusters, more than {DEEPEST} deep"
+            )),
+        }
+    }
+
+    /// The clusters that one is made of.
+    fn cluster(&mut self, name: &Arc<str>) -> Vec<Arc<str>> {
         match self.known.cluster(name) {
             None => self.is_complete = false,
             Some(Err(lack)) => self.is_complete &= !self.waits(lack),
             Some(Ok(cluster)) => {
-                if let Some(endpoints) = filled_from(cluster) {
+                if let Some(endpoints) = cluster.filled_from() {
                     self.needs.insert((Kind::Endpoints, Arc::clone(endpoints)));
                     self.is_complete &= match self.known.endpoints_of(cluster) {
                         Filling::Awaited => false,
@@ -106,11 +146,14 @@ impl Walk<'_> {
                     };
                 }
                 if let EndpointsFrom::Aggregate(names) = &cluster.endpoints {
-                    for name in names {
-                        self.cluster(name, left - 1);
-                    }
+                    return names.clone();
                 }
             }
         }
+        Vec::new()
     }
+}
+
+fn refused(reason: Arc<str>) -> Target {
+    Target::Nothing(Lack { reason, why: Why::Refused })
 }

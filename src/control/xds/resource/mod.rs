@@ -16,6 +16,7 @@ mod cluster;
 mod endpoints;
 mod hash;
 mod listener;
+mod metadata;
 mod read;
 mod routes;
 #[cfg(any(test, fuzzing))]

@@ -130,6 +130,21 @@ impl Walk {
         })
     }
 
+    /// A share, and the key that sets it where the application or a source does.
+    pub(super) fn keyed_fraction(
+        &mut self,
+        field: &str,
+        fraction: Option<&RuntimeFractionalPercent>,
+    ) -> Result<Option<(f64, Option<String>)>> {
+        let Some(RuntimeFractionalPercent { default_value, runtime_key }) = fraction else {
+            return Ok(None);
+        };
+        self.within(field, |walk| {
+            let percent = walk.fraction("default_value", default_value.as_ref())?;
+            Ok(percent.map(|percent| (percent, said(runtime_key))))
+        })
+    }
+
     /// There is no runtime whose keys could override anything.
     pub(super) fn no_runtime(&mut self, field: &str, key: &str) {
         self.note_if(!key.is_empty(), field, "there is no runtime: the default value counts");

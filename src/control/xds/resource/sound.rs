@@ -48,6 +48,7 @@ fn is_sound(resource: &Resource) {
                 load_report: None,
                 sockets: Default::default(),
                 identities: Default::default(),
+                is_silent_on_tls: false,
                 weighs_localities: true,
                 notes: Vec::new(),
             };
@@ -59,6 +60,7 @@ fn is_sound(resource: &Resource) {
                 routes: RoutesFrom::Named("r".into()),
                 filters: Vec::new(),
                 policy: Default::default(),
+                upgrades: Vec::new(),
                 address: None,
                 ignore_port: false,
                 notes: Vec::new(),

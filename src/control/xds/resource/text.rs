@@ -7,14 +7,13 @@ use envoy_types::pb::envoy::{
     },
     r#type::{
         matcher::v3::{
-            MetadataMatcher, RegexMatchAndSubstitute, RegexMatcher, StringMatcher,
-            string_matcher::MatchPattern,
+            RegexMatchAndSubstitute, RegexMatcher, StringMatcher, string_matcher::MatchPattern,
         },
         v3::Int64Range,
     },
 };
 
-use super::walk::{IGNORED, Result, Walk};
+use super::walk::{Result, Walk};
 use crate::config::{
     CookieMatch, HeaderMatch, IntegerRange, QueryMatch, RegexRewrite, StringMatch, pattern::Whole,
 };
@@ -159,10 +158,4 @@ pub(super) fn cookie(walk: &mut Walk, pb: &CookieMatcher) -> Result<CookieMatch>
     let mut read = CookieMatch::new(name.clone(), matcher);
     (read.ignore_case, read.invert) = (ignore_case, *invert_match);
     Ok(read)
-}
-
-/// What earlier filters have noted is not known here: a match on it is never met.
-pub(super) fn metadata(walk: &mut Walk, field: &str, list: &[MetadataMatcher]) -> bool {
-    walk.note_if(!list.is_empty(), field, IGNORED);
-    !list.is_empty()
 }

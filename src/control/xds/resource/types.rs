@@ -54,6 +54,8 @@ pub(crate) struct Listener {
     pub(crate) address: Option<SocketAddr>,
     /// Whether the port of an authority counts for nothing.
     pub(crate) ignore_port: bool,
+    /// Protocols that connections may change to, where the route says nothing of them.
+    pub(crate) upgrades: Vec<config::Upgrade>,
     /// What is said and not done.
     pub(crate) notes: Vec<String>,
 }
@@ -119,6 +121,8 @@ pub(crate) struct Route {
     pub(crate) config: config::Route,
     /// By the filter's name, those of the virtual host too.
     pub(crate) overrides: BTreeMap<String, Override>,
+    /// The same of its clusters, in their order; empty where none says anything.
+    pub(crate) of_clusters: Vec<BTreeMap<String, Override>>,
     /// What describes its requests to filters that limit rates.
     pub(crate) describe: Vec<RateDescriptor>,
 }
@@ -138,6 +142,8 @@ pub(crate) struct Cluster {
     /// Files of keys and roots that it names, by the name that its settings have for them: to be
     /// added to the identities of the mesh.
     pub(crate) identities: BTreeMap<String, IdentityFiles>,
+    /// Whether it says nothing of how its connections are secured, and so is plaintext.
+    pub(crate) is_silent_on_tls: bool,
     /// Whether localities count by their weights as soon as any has one (gRPC).
     pub(crate) weighs_localities: bool,
     /// What is said and not done.
@@ -186,6 +192,20 @@ impl Resource {
     }
 }
 
+// === impl Cluster ===
+
+impl Cluster {
+    /// The resource of endpoints that fills it.
+    pub(crate) fn filled_from(&self) -> Option<&Arc<str>> {
+        match &self.endpoints {
+            EndpointsFrom::Eds { service_name } => {
+                Some(service_name.as_ref().unwrap_or(&self.name))
+            }
+            EndpointsFrom::Inline | EndpointsFrom::Dns | EndpointsFrom::Aggregate(_) => None,
+        }
+    }
+}
+
 // === impl Listener ===
 
 impl Listener {
@@ -218,13 +238,20 @@ impl VirtualHost {
 // === impl Route ===
 
 impl Route {
+    /// The filters that its clusters say something of.
+    pub(crate) fn names_of_clusters(&self) -> impl Iterator<Item = &String> {
+        self.of_clusters.iter().flat_map(BTreeMap::keys)
+    }
+
     fn clusters(&self) -> impl Iterator<Item = &str> {
         let targets = self.config.clusters.iter().map(|target| target.name.as_str());
         let copies = self.config.filters.iter().filter_map(|filter| match filter {
             Filter::Mirror(mirror) => mirror.cluster.as_deref(),
             _ => None,
         });
-        let steps = self.overrides.values().filter_map(|it| match it {
+        let overrides = self.overrides.values();
+        let overrides = overrides.chain(self.of_clusters.iter().flat_map(BTreeMap::values));
+        let steps = overrides.filter_map(|it| match it {
             Override::Steps(steps) => Some(steps),
             Override::Disabled | Override::Enabled => None,
         });

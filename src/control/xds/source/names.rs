@@ -28,6 +28,14 @@ impl Names {
 
     pub(super) fn find(&self, bootstrap: &Bootstrap, name: &str) -> Result<Found, ConfigError> {
         let target = self.0.get(name).map_or(name, String::as_str);
+        // What is asked for as `users:443` may have been called `https://users`.
+        let https = || Some(self.0.get(name.strip_suffix(":443")?)?.as_str());
+        let (is_https, target) = match https() {
+            Some(of_host) if bootstrap.dialect == Dialect::Sidecar && target == name => {
+                (true, of_host)
+            }
+            _ => (false, target),
+        };
         let (authority, called) = match target.strip_prefix("xds:") {
             None => (None, target),
             Some(rest) => match rest.strip_prefix("//") {
@@ -49,14 +57,16 @@ impl Names {
         let listener = match bootstrap.dialect {
             Dialect::Proxyless => bootstrap.listener(authority, called)?,
             // A sidecar listens on the port of what is called, and tells the hosts apart by routes.
-            Dialect::Sidecar => format!("0.0.0.0_{}", port(called)),
+            Dialect::Sidecar => {
+                format!("0.0.0.0_{}", port(called).unwrap_or(if is_https { 443 } else { 80 }))
+            }
         };
         Ok(Found { listener, authority: called.to_owned() })
     }
 }
 
-fn port(called: &str) -> u16 {
-    called.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(80)
+fn port(called: &str) -> Option<u16> {
+    called.rsplit_once(':').and_then(|(_, port)| port.parse().ok())
 }
 
 #[cfg(test)]
@@ -102,5 +112,13 @@ mod tests {
         let of = |listener: &str, name: &str| Ok((listener.to_owned(), name.to_owned()));
         assert_eq!(found(&names, node, "users:9080"), of("0.0.0.0_9080", "users:9080"));
         assert_eq!(found(&names, node, "users"), of("0.0.0.0_80", "users"));
+        assert_eq!(found(&names, node, "users:443"), of("0.0.0.0_443", "users:443"));
+        // What the code calls it counts for both.
+        let mut names = Names::default();
+        names.add("orders", "xds:///orders.prod");
+        names.add("carts", "xds:///carts.prod:8080");
+        assert_eq!(found(&names, node, "orders:443"), of("0.0.0.0_443", "orders.prod"));
+        assert_eq!(found(&names, node, "carts:443"), of("0.0.0.0_8080", "carts.prod:8080"));
+        assert_eq!(found(&names, "n", "orders:443"), of("orders:443", "orders:443"));
     }
 }

@@ -6,12 +6,12 @@ use std::{
 };
 
 use crate::{
-    config::IdentityFiles,
+    config::{ConfigErrors, IdentityFiles},
     control::xds::{
         client::Trouble,
-        graph::{Do, Id, Service},
+        graph::{Do, Id, Lack, Service, Why},
         kind::Kind,
-        resource::Cluster,
+        resource::{Cluster, Endpoints},
     },
     discover::Publisher,
 };
@@ -31,14 +31,73 @@ pub(super) struct Publish {
     spelled: BTreeMap<String, Arc<str>>,
     /// What is reported of resources whose last good state is in use.
     ambient: BTreeMap<Id, String>,
+    /// Of which resources it is told what of them is not done.
+    noted: BTreeSet<Id>,
+    /// What a cluster is that says nothing of how it is secured.
+    silent: Silent,
 }
+
+/// What becomes of a cluster of which the control plane says nothing of how its connections are
+/// secured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Silent {
+    /// It is meant to be plaintext.
+    Plaintext,
+    /// The control plane leaves TLS modes out: it is not used.
+    Refused,
+    /// The same, and the application says that plaintext is meant: it is told of.
+    Told,
+}
+
+/// Why a cluster is refused of which its control plane says nothing of TLS, though it may have been told
+/// to.
+const SILENT: &str = "whether its connections are plaintext or not is not told: to clients of gRPC istiod leaves \
+     the TLS modes SIMPLE and MUTUAL out. Say how it is secured in the code (`tls` or `plaintext` of the service of the cluster's \
+     name), ask as a sidecar does (`Dialect::Sidecar`), or say that plaintext is meant (`Xds::plaintext`)";
+/// What is told of one that is plaintext all the same.
+const PLAINTEXT: &str = "its connections are plaintext, as the application says by `Xds::plaintext`: to clients of \
+     gRPC istiod leaves the TLS modes SIMPLE and MUTUAL out, and this may have had one";
 
 // === impl Publish ===
 
 impl Publish {
-    pub(super) fn new(publisher: Publisher) -> Self {
-        let (files, spelled, ambient) = Default::default();
-        Self { publisher, files, spelled, ambient }
+    pub(super) fn new(publisher: Publisher, silent: Silent) -> Self {
+        let (files, spelled, ambient, noted) = Default::default();
+        Self { publisher, files, spelled, ambient, noted, silent }
+    }
+
+    /// What of the bootstrap is not done.
+    pub(super) fn bootstrap(&self, source: &str, notes: &[String]) {
+        self.publisher.noted(format!("bootstrap of {source}"), notes.join("; "));
+    }
+
+    /// What a resource says and nothing here does; nothing: it is over.
+    pub(super) fn noted(&mut self, kind: Kind, name: &Arc<str>, notes: &[String]) {
+        let id = (kind, Arc::clone(name));
+        let is_told = if notes.is_empty() { self.noted.remove(&id) } else { true };
+        if is_told {
+            self.publisher.noted(part(kind, name), notes.join("; "));
+        }
+        if !notes.is_empty() {
+            self.noted.insert(id);
+        }
+    }
+
+    /// Whether a cluster may be used by what is known of its security.
+    fn may_be_used(&self, cluster: &Cluster) -> bool {
+        let is_meant = self.silent == Silent::Plaintext
+            || !cluster.is_silent_on_tls
+            || self.publisher.secured_by_code(&cluster.name);
+        self.tell_security(&cluster.name, if is_meant { "" } else { PLAINTEXT });
+        is_meant || self.silent == Silent::Told
+    }
+
+    /// That a cluster is plaintext; nothing: it is over.
+    fn tell_security(&self, cluster: &str, note: &str) {
+        if self.silent == Silent::Told {
+            let part = format!("security of cluster {}", cluster.to_ascii_lowercase());
+            self.publisher.noted(part, note);
+        }
     }
 
     /// The files of the bootstrap's certificate providers.
@@ -49,7 +108,10 @@ impl Publish {
         }
     }
 
-    pub(super) fn publish(&mut self, wanted: Do) {
+    /// # Errors
+    ///
+    /// What the mesh refuses of it: what was there before stays.
+    pub(super) fn publish(&mut self, wanted: Do) -> Result<(), String> {
         let cluster = match &wanted {
             Do::Cluster { cluster, .. } => Some((&cluster.name, false)),
             Do::NoCluster { name, .. } => Some((name, false)),
@@ -59,56 +121,84 @@ impl Publish {
         if let Some((name, is_over)) = cluster
             && !self.spells(&Arc::clone(name), is_over)
         {
-            return;
+            return Ok(());
         }
         let publisher = &self.publisher;
         match wanted {
             Do::Watch(_) | Do::Unwatch(_) => {}
-            Do::Cluster { cluster, endpoints } => {
-                let before = self.name_files(&cluster);
-                let name = &*cluster.name;
-                // Whatever the mesh refuses of it, it reports.
-                match endpoints {
-                    None => {
-                        drop(self.publisher.cluster(name, cluster.alone()));
-                        self.publisher.accepted(of_endpoints(name));
-                    }
-                    Some(Ok(endpoints)) => {
-                        drop(self.publisher.cluster(name, cluster.with(&endpoints)));
-                        self.publisher.accepted(of_endpoints(name));
-                    }
-                    // It has none, and says why.
-                    Some(Err(lack)) => {
-                        drop(self.publisher.cluster(name, cluster.alone()));
-                        self.publisher.refused(of_endpoints(name), &*lack.reason);
-                    }
+            Do::Cluster { cluster, .. } if !self.may_be_used(&cluster) => {
+                let name = cluster.name.to_ascii_lowercase();
+                self.publisher.refused(format!("cluster {name}"), SILENT);
+                return Err(SILENT.to_owned());
+            }
+            Do::Cluster { cluster, endpoints, instead_of } => {
+                let published = self.cluster(&cluster, endpoints);
+                if let Some(reason) = instead_of {
+                    // It is in use, and not what was asked for.
+                    let part = format!("cluster {}", cluster.name.to_ascii_lowercase());
+                    self.publisher.refused(part, format!("{reason}; the last good one stays"));
                 }
-                // Only now: what it was secured by until now may have been in use.
-                self.drop_files(before);
+                published.map_err(|errors| errors.to_string())?;
             }
             Do::NoCluster { name, lack } => {
-                publisher.remove_cluster(&name);
-                publisher.refused(format!("cluster {}", name.to_ascii_lowercase()), &*lack.reason);
+                self.tell_security(&name, "");
+                publisher.withdraw_cluster(&name, &*lack.reason);
                 self.forget_files(&name);
             }
             Do::RemoveCluster(name) => {
                 publisher.remove_cluster(&name);
+                self.tell_security(&name, "");
                 self.forget_files(&name);
             }
             Do::Service { name, target: Service { listener, routes, authority } } => {
-                let Some(host) = routes.host(&authority) else { return };
-                drop(publisher.service(&name, listener.service(host)));
+                if let Some(host) = routes.host(&authority) {
+                    let left_out = listener.left_out(host).join("; ");
+                    publisher.noted(format!("service {name}"), left_out);
+                    let published = publisher.service(&name, listener.service(host));
+                    published.map_err(|errors| errors.to_string())?;
+                }
             }
-            Do::NoService { name, lack } if lack.does_not_exist => {
+            Do::NoService { name, lack: Lack { reason, why } } => {
+                publisher.noted(format!("service {name}"), "");
+                match why {
+                    Why::Absent => publisher.unknown(&name, &*reason),
+                    Why::Away | Why::Denied => publisher.unavailable(&name, &*reason),
+                    Why::Refused => publisher.withdraw_service(&name, &*reason),
+                }
+            }
+            Do::RemoveService(name) => {
                 publisher.remove_service(&name);
-                publisher.unknown(&name, &*lack.reason);
+                publisher.noted(format!("service {name}"), "");
             }
-            Do::NoService { name, lack } => {
-                publisher.remove_service(&name);
-                publisher.refused(format!("service {name}"), &*lack.reason);
-            }
-            Do::RemoveService(name) => publisher.remove_service(&name),
         }
+        Ok(())
+    }
+
+    fn cluster(
+        &mut self,
+        cluster: &Cluster,
+        endpoints: Option<Result<Arc<Endpoints>, Lack>>,
+    ) -> Result<(), ConfigErrors> {
+        let before = self.name_files(cluster);
+        let (name, part) = (&*cluster.name, of_endpoints(&cluster.name));
+        let published = match &endpoints {
+            Some(Ok(endpoints)) => self.publisher.cluster(name, cluster.with(endpoints)),
+            _ => self.publisher.cluster(name, cluster.alone()),
+        };
+        match endpoints {
+            None | Some(Ok(_)) => self.publisher.accepted(part),
+            // It has none, and says why.
+            Some(Err(lack)) => self.publisher.refused(part, &*lack.reason),
+        }
+        // What it was secured by until now may be in use until now, or still.
+        match published {
+            Ok(()) => self.drop_files(before),
+            Err(_) => {
+                let kept = self.files.entry(Arc::clone(&cluster.name)).or_default();
+                kept.extend(before.into_iter().flatten());
+            }
+        }
+        published
     }
 
     /// Whether a cluster is called as the others of this name: one that differs from another in case only

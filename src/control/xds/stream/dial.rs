@@ -40,7 +40,7 @@ pub(super) struct Connection {
 }
 
 /// A task that ends with its owner.
-pub(super) struct Aborted(pub(super) AbortHandle);
+pub(super) struct Aborted(Option<AbortHandle>);
 
 /// A byte stream on which HTTP may begin.
 pub(super) struct Bytes {
@@ -177,7 +177,7 @@ async fn http(
     })
     .await?;
     let driver = tokio::spawn(async move { drop(connection.await) });
-    Ok(Connection { sender, _driver: Aborted(driver.abort_handle()), distrusted })
+    Ok(Connection { sender, _driver: Aborted::new(driver.abort_handle()), distrusted })
 }
 
 const CLOSED: &str = "closed before the HTTP/2 handshake was over: is it a gRPC server, and secured the \
@@ -246,9 +246,22 @@ impl Service<http::Request<tonic::body::Body>> for Connection {
     }
 }
 
+impl Aborted {
+    pub(super) fn new(task: AbortHandle) -> Self {
+        Self(Some(task))
+    }
+
+    /// Lets it end by itself.
+    pub(super) fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for Aborted {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 

@@ -16,7 +16,9 @@ use tokio::{
 
 use super::{
     dial::{Aborted, Dialer},
+    figures::{self, Counted},
     one::{self, Closed, Event, Requests, Way},
+    reports::{self, Means, Report, Reports, Said},
 };
 use crate::{
     control::xds::{
@@ -39,6 +41,22 @@ pub(super) enum Input<D: Decode> {
     },
     Leave {
         subscriber: u64,
+        said: Option<Said>,
+    },
+    /// The load of a cluster is to be reported, if its server wants it.
+    Report {
+        subscriber: u64,
+        report: Report,
+    },
+    Unreport {
+        subscriber: u64,
+        cluster: Arc<str>,
+    },
+    /// What has become of a stream of reports.
+    Reporting {
+        server: ServerId,
+        stream: u64,
+        event: reports::Event,
     },
     Watch {
         subscriber: u64,
@@ -71,7 +89,22 @@ pub(super) enum Input<D: Decode> {
 #[derive(Debug)]
 pub(crate) struct Batch<R> {
     pub(crate) told: Vec<Told<R>>,
+    /// The task that tells has ended before its time, and why nobody begins it again at once: nothing new
+    /// is heard until then.
+    pub(crate) lost: Option<String>,
     _working: Option<Arc<Working>>,
+}
+
+impl<R> Default for Batch<R> {
+    fn default() -> Self {
+        Self { told: Vec::new(), lost: None, _working: None }
+    }
+}
+
+impl<R> Batch<R> {
+    pub(super) fn lost(why: String) -> Self {
+        Self { lost: Some(why), ..Self::default() }
+    }
 }
 
 /// What is known of a resource now.
@@ -94,6 +127,8 @@ pub(super) struct Driver<D: Decode> {
     topics: HashMap<(Kind, Arc<str>), BTreeSet<u64>>,
     /// What is to be told next.
     batches: BTreeMap<u64, Vec<Told<D::Resource>>>,
+    reports: Reports,
+    counted: Counted,
     /// Given to streams, and to whoever works on a message.
     sender: UnboundedSender<Input<D>>,
     runtime: Handle,
@@ -151,8 +186,7 @@ where
 {
     pub(super) fn new(
         bootstrap: &Bootstrap,
-        decode: D,
-        seed: u64,
+        (decode, seed, figures): (D, u64, figures::Shared),
         sender: UnboundedSender<Input<D>>,
         runtime: &Handle,
     ) -> Self {
@@ -165,6 +199,8 @@ where
             subscribers: BTreeMap::new(),
             topics: HashMap::new(),
             batches: BTreeMap::new(),
+            reports: Reports::new(!seed),
+            counted: Counted::new(figures),
             sender,
             runtime: runtime.clone(),
         }
@@ -178,23 +214,31 @@ where
     ) {
         loop {
             self.act(None);
-            let input = match earliest(self.client.wake_at(), self.work_ends()) {
+            self.report();
+            self.counted.count(Instant::now(), &self.client);
+            let own = earliest(self.client.wake_at(), self.work_ends());
+            let own = earliest(own, self.counted.wake_at());
+            let input = match earliest(own, self.reports.wake_at()) {
                 None => inbox.recv().await,
                 Some(at) => match tokio::time::timeout_at(at, inbox.recv()).await {
                     Ok(input) => input,
                     Err(_) => {
                         self.give_up_waiting();
+                        self.counted.changes();
                         continue;
                     }
                 },
             };
             let Some(input) = input else { return };
+            self.counted.changes();
             self.take(input);
             for _ in 1..AT_ONCE {
                 let Ok(input) = inbox.try_recv() else { break };
                 self.take(input);
             }
             if self.subscribers.is_empty() && end(&inbox) {
+                // What was counted to the end is said by streams that end by themselves.
+                self.report();
                 return;
             }
         }
@@ -204,7 +248,21 @@ where
         let now = Instant::now();
         match input {
             Input::Join { subscriber, tell } => drop(self.subscribers.insert(subscriber, tell)),
-            Input::Leave { subscriber } => self.leave(now, subscriber),
+            Input::Leave { subscriber, said } => {
+                self.reports.leave(subscriber, said);
+                self.leave(now, subscriber);
+            }
+            Input::Report { subscriber, report } => {
+                if self.subscribers.contains_key(&subscriber) {
+                    self.reports.report(now, subscriber, report);
+                }
+            }
+            Input::Unreport { subscriber, cluster } => {
+                self.reports.unreport(subscriber, &cluster);
+            }
+            Input::Reporting { server, stream, event } => {
+                self.reports.event(now, server, stream, event);
+            }
             Input::Watch { subscriber, kind, name } => self.watch(now, subscriber, kind, &name),
             Input::Unwatch { subscriber, kind, name } => {
                 self.unwatch(now, subscriber, kind, &name);
@@ -275,6 +333,7 @@ where
         match event {
             Event::Opened => self.client.opened(now, server, stream),
             Event::Received(message) => {
+                self.reports.look_again();
                 live.message += 1;
                 live.working = now.checked_add(WORK_TIMEOUT);
                 let number = live.message;
@@ -336,7 +395,7 @@ where
         for (subscriber, told) in std::mem::take(&mut self.batches) {
             if let Some(tell) = self.subscribers.get(&subscriber) {
                 // One that is gone leaves in a moment.
-                drop(tell.send(Batch { told, _working: working.cloned() }));
+                drop(tell.send(Batch { told, lost: None, _working: working.cloned() }));
             }
         }
     }
@@ -348,9 +407,31 @@ where
         let inbox = self.sender.clone();
         let tell = move |event| drop(inbox.send(Input::Stream { server, stream, event }));
         let run = one::run(Arc::clone(way), body, Arc::clone(&worked), tell);
-        let task = Aborted(self.runtime.spawn(run).abort_handle());
+        let task = Aborted::new(self.runtime.spawn(run).abort_handle());
         let live = Live { stream, requests, worked, working: None, message: 0, _task: task };
         self.live.insert(server, live);
+    }
+
+    /// Reports what is to be reported now.
+    fn report(&mut self) {
+        if self.reports.is_empty() {
+            return;
+        }
+        let (client, sender) = (&self.client, &self.sender);
+        let tell = |server, stream| -> Box<dyn Fn(reports::Event) + Send + Sync> {
+            let inbox = sender.clone();
+            Box::new(move |event| drop(inbox.send(Input::Reporting { server, stream, event })))
+        };
+        self.reports.act(
+            Instant::now(),
+            &Means {
+                ways: &self.ways,
+                node: client.node(),
+                runtime: &self.runtime,
+                server_of: &|cluster| client.server_of(Kind::Cluster, cluster),
+                tell: &tell,
+            },
+        );
     }
 
     fn work_ends(&self) -> Option<Instant> {

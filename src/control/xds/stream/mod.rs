@@ -7,8 +7,10 @@
 
 mod dial;
 mod driver;
+mod figures;
 mod one;
 mod outbox;
+mod reports;
 #[cfg(feature = "_tls")]
 mod secrets;
 mod shared;
@@ -17,7 +19,10 @@ mod shared;
 mod tests;
 mod token;
 
+#[cfg(all(test, feature = "testing"))]
+pub(crate) use self::driver::Told;
 pub(crate) use self::{
-    driver::{Batch, Told},
+    driver::Batch,
+    reports::Report,
     shared::{Registry, Subscriber},
 };

@@ -15,9 +15,12 @@ use super::{
     outbox::{Outbox, Outgoing, outbox},
     token,
 };
-use crate::control::xds::{
-    ads::{Request, answer::Message},
-    bootstrap::{CallCreds, Server},
+use crate::{
+    control::xds::{
+        ads::{Request, answer::Message},
+        bootstrap::{CallCreds, Server},
+    },
+    core::BoxFuture,
 };
 
 /// A server, and what it takes to reach it.
@@ -112,6 +115,14 @@ async fn live(
             Body::Delta(body) => delta(client, body, metadata, worked, tell).await,
         }
     };
+    trusted(streamed, distrusted).await
+}
+
+/// A stream, as long as its server is believed.
+pub(super) async fn trusted(
+    streamed: impl Future<Output = Result<(), Status>>,
+    distrusted: Option<BoxFuture<String>>,
+) -> Result<(), Status> {
     let mut streamed = pin!(streamed);
     let Some(mut distrusted) = distrusted else { return streamed.await };
     std::future::poll_fn(|cx| {
@@ -175,7 +186,7 @@ async fn permitted(worked: &Semaphore) -> bool {
 }
 
 /// What is shown to the server.
-async fn metadata(server: &Server) -> Result<MetadataMap, Status> {
+pub(super) async fn metadata(server: &Server) -> Result<MetadataMap, Status> {
     let mut headers = http::HeaderMap::new();
     for (name, value) in &server.headers {
         let name = HeaderName::try_from(name.as_bytes());

@@ -54,7 +54,7 @@ impl<T: Replace> Outbox<T> {
         self.0.reader.wake();
     }
 
-    #[cfg(test)]
+    /// How many the server has not read.
     pub(super) fn waiting(&self) -> usize {
         self.0.lock().requests.len()
     }

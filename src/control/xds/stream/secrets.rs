@@ -44,7 +44,7 @@ impl Secrets {
             None => Trust::system(),
         };
         let (publish, trust_handle) = TrustHandle::trust(&trust.name(), reports.clone());
-        tasks.push(Aborted(runtime.spawn(Box::new(trust).run(publish)).abort_handle()));
+        tasks.push(Aborted::new(runtime.spawn(Box::new(trust).run(publish)).abort_handle()));
         let name = tls.server_name.as_deref().map_or_else(|| target.name(), str::to_owned);
         let mut policy =
             Policy::new(Arc::clone(&provider), trust_handle, vec![IdentityMatch::Exact(name)]);
@@ -52,7 +52,7 @@ impl Secrets {
         if let Some((chain, key)) = &tls.certificate {
             let pair = KeyPair::pem_files(absolute(chain), absolute(key)).poll_interval(refresh);
             let (publish, handle) = IdentityHandle::identity(&pair.name(), &provider, reports);
-            tasks.push(Aborted(runtime.spawn(Box::new(pair).run(publish)).abort_handle()));
+            tasks.push(Aborted::new(runtime.spawn(Box::new(pair).run(publish)).abort_handle()));
             policy.identity = Some(handle);
         }
         let tls = ClientTls::new(policy).map_err(|errors| errors.to_string())?;

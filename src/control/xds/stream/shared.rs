@@ -7,19 +7,27 @@
 //! are left begin it again on one of theirs.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use tokio::{
     runtime::Handle,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        oneshot,
+    },
 };
 
-use super::driver::{Batch, Driver, Input};
+use super::{
+    driver::{Batch, Driver, Input},
+    figures,
+    reports::Report,
+};
 use crate::{
     config::{ConfigError, ConfigErrors},
     control::xds::{
@@ -27,6 +35,7 @@ use crate::{
         client::{Client, Decode},
         kind::Kind,
     },
+    core::{BoxFuture, Figures, Instant, Loads},
 };
 
 /// The clients of a process.
@@ -39,6 +48,7 @@ struct Entry<D: Decode> {
     id: u64,
     bootstrap: Arc<Bootstrap>,
     inbox: UnboundedSender<Input<D>>,
+    figures: figures::Shared,
 }
 
 /// The side of one mesh.
@@ -47,13 +57,39 @@ pub(crate) struct Subscriber<D: Decode + 'static> {
     bootstrap: Arc<Bootstrap>,
     decode: fn(&Bootstrap) -> D,
     runtime: Handle,
-    joined: Joined<D>,
+    seat: Arc<Seat<D>>,
+    told: UnboundedReceiver<Batch<D::Resource>>,
     watched: BTreeSet<(Kind, Arc<str>)>,
+    reported: BTreeMap<Arc<str>, Reported>,
+    again: Again,
+}
+
+/// What is reported of a cluster, to be said again.
+struct Reported {
+    service: Arc<str>,
+    metrics: Vec<String>,
+    loads: Arc<dyn Loads>,
+}
+
+/// The place of a subscriber at its client; it leaves when nobody holds it any more.
+struct Seat<D: Decode>(Mutex<Place<D>>);
+
+struct Place<D: Decode> {
+    id: u64,
+    inbox: UnboundedSender<Input<D>>,
+}
+
+/// When a client is joined again that has ended before its time.
+#[derive(Debug)]
+struct Again {
+    since: Instant,
+    pause: Duration,
+    /// It is waited until then.
+    at: Option<Instant>,
 }
 
 struct Joined<D: Decode> {
-    id: u64,
-    inbox: UnboundedSender<Input<D>>,
+    place: Place<D>,
     told: UnboundedReceiver<Batch<D::Resource>>,
 }
 
@@ -77,9 +113,22 @@ where
         runtime: Handle,
         decode: fn(&Bootstrap) -> D,
     ) -> Result<Subscriber<D>, ConfigErrors> {
-        let joined = self.join(&bootstrap, &runtime, decode)?;
-        let watched = BTreeSet::new();
-        Ok(Subscriber { registry: self, bootstrap, decode, runtime, joined, watched })
+        let Joined { place, told } = self.join(&bootstrap, &runtime, decode)?;
+        let seat = Arc::new(Seat(Mutex::new(place)));
+        let (watched, reported) = (BTreeSet::new(), BTreeMap::new());
+        let again = Again { since: Instant::now(), pause: Duration::ZERO, at: None };
+        let registry = self;
+        Ok(Subscriber {
+            registry,
+            bootstrap,
+            decode,
+            runtime,
+            seat,
+            told,
+            watched,
+            reported,
+            again,
+        })
     }
 
     fn join(
@@ -97,29 +146,30 @@ where
             Some(entry) => entry.inbox.clone(),
             None => {
                 check(&entries, bootstrap)?;
-                let inbox = self.begin(id, bootstrap, runtime, decode);
-                let bootstrap = Arc::clone(bootstrap);
-                entries.push(Entry { id, bootstrap, inbox: inbox.clone() });
+                let entry = self.begin(id, bootstrap, runtime, decode);
+                let inbox = entry.inbox.clone();
+                entries.push(entry);
                 inbox
             }
         };
         // Under the lock: it does not end between this and the join.
         drop(inbox.send(Input::Join { subscriber: id, tell }));
-        Ok(Joined { id, inbox, told })
+        Ok(Joined { place: Place { id, inbox }, told })
     }
 
     fn begin(
         &'static self,
         id: u64,
-        bootstrap: &Bootstrap,
+        bootstrap: &Arc<Bootstrap>,
         runtime: &Handle,
         decode: fn(&Bootstrap) -> D,
-    ) -> UnboundedSender<Input<D>> {
+    ) -> Entry<D> {
         let (sender, inbox) = unbounded_channel();
-        let driver =
-            Driver::new(bootstrap, decode(bootstrap), fastrand::u64(..), sender.clone(), runtime);
+        let (figures, seed) = (figures::Shared::default(), fastrand::u64(..));
+        let client = (decode(bootstrap), seed, figures.clone());
+        let driver = Driver::new(bootstrap, client, sender.clone(), runtime);
         drop(runtime.spawn(driver.run(inbox, move |inbox| self.end(id, inbox))));
-        sender
+        Entry { id, bootstrap: Arc::clone(bootstrap), inbox: sender, figures }
     }
 
     /// Whether nobody has joined meanwhile; then nobody can any more.
@@ -132,7 +182,32 @@ where
         true
     }
 
+    /// Shows the client of this bootstrap to somebody, soon. Says whether there is one; it may end before
+    /// it is shown.
+    pub(crate) fn inspect(
+        &self,
+        bootstrap: &Bootstrap,
+        look: impl FnOnce(&Client<D>) + Send + 'static,
+    ) -> bool {
+        let entries = self.lock();
+        let known = entries.iter().find(|entry| entry.bootstrap.asks_as(bootstrap));
+        known.is_some_and(|entry| entry.inbox.send(Input::Inspect(Box::new(look))).is_ok())
+    }
+
+    /// What is counted of the client of this bootstrap, if there is one.
+    pub(crate) fn figures(&self, bootstrap: &Bootstrap) -> Figures {
+        let entries = self.lock();
+        let known = entries.iter().find(|entry| entry.bootstrap.asks_as(bootstrap));
+        known.map(|entry| entry.figures.read()).unwrap_or_default()
+    }
+
+    /// The bootstraps whose clients there are.
+    pub(crate) fn bootstraps(&self) -> Vec<Arc<Bootstrap>> {
+        self.lock().iter().map(|entry| Arc::clone(&entry.bootstrap)).collect()
+    }
+
     /// How many clients there are.
+    #[cfg(test)]
     pub(crate) fn clients(&self) -> usize {
         let mut entries = self.lock();
         entries.retain(|entry| !entry.inbox.is_closed());
@@ -168,17 +243,46 @@ where
     /// Is told of this resource from now on; what is known of it, at once.
     pub(crate) fn watch(&mut self, kind: Kind, name: &Arc<str>) {
         if self.watched.insert((kind, Arc::clone(name))) {
-            let (subscriber, name) = (self.joined.id, Arc::clone(name));
-            self.joined.send(Input::Watch { subscriber, kind, name });
+            let name = Arc::clone(name);
+            self.seat.send(|subscriber| Input::Watch { subscriber, kind, name });
         }
     }
 
     /// Is not told of it any more.
     pub(crate) fn unwatch(&mut self, kind: Kind, name: &Arc<str>) {
         if self.watched.remove(&(kind, Arc::clone(name))) {
-            let (subscriber, name) = (self.joined.id, Arc::clone(name));
-            self.joined.send(Input::Unwatch { subscriber, kind, name });
+            let name = Arc::clone(name);
+            self.seat.send(|subscriber| Input::Unwatch { subscriber, kind, name });
         }
+    }
+
+    /// The load of a cluster is reported from now on, if its server wants it.
+    pub(crate) fn report(&mut self, report: Report) {
+        let Report { cluster, service, metrics, loads } = &report;
+        let (service, metrics, loads) = (Arc::clone(service), metrics.clone(), Arc::clone(loads));
+        self.reported.insert(Arc::clone(cluster), Reported { service, metrics, loads });
+        self.seat.send(|subscriber| Input::Report { subscriber, report });
+    }
+
+    /// It is not any more.
+    pub(crate) fn unreport(&mut self, cluster: &Arc<str>) {
+        if self.reported.remove(cluster).is_some() {
+            let cluster = Arc::clone(cluster);
+            self.seat.send(|subscriber| Input::Unreport { subscriber, cluster });
+        }
+    }
+
+    /// Keeps the place at the client until it is awaited, or dropped; then it is left, and what was counted
+    /// until then is reported before this ends.
+    pub(crate) fn farewell(&self) -> BoxFuture<()> {
+        let seat = Arc::clone(&self.seat);
+        Box::pin(async move {
+            let (tell, told) = oneshot::channel();
+            seat.send(|subscriber| Input::Leave { subscriber, said: Some(tell) });
+            drop(seat);
+            // Nothing is told: it is dropped when all has been said.
+            drop(told.await);
+        })
     }
 
     /// What is new. What follows from it should be watched before it is dropped: the next message of
@@ -189,7 +293,18 @@ where
     /// Nothing is lost.
     pub(crate) async fn next(&mut self) -> Batch<D::Resource> {
         loop {
-            if let Some(mut batch) = self.joined.told.recv().await {
+            if let Some(at) = self.again.at {
+                tokio::time::sleep_until(at).await;
+                self.again.at = None;
+                if let Err(errors) = self.join_again() {
+                    return self.pause(&errors.to_string());
+                }
+                if self.watched.is_empty() {
+                    // Nothing else would be told that says that it is back.
+                    return Batch::default();
+                }
+            }
+            if let Some(mut batch) = self.told.recv().await {
                 batch
                     .told
                     .retain(|told| self.watched.contains(&(told.kind, Arc::clone(&told.name))));
@@ -198,45 +313,86 @@ where
                 }
                 continue;
             }
-            // The runtime of the client has ended.
-            if !self.join_again() {
-                tokio::time::sleep(AGAIN).await;
+            // Its runtime has ended, or it has panicked, as it may again by the same message.
+            if self.again.is_first(Instant::now()) {
+                self.again.at = Some(Instant::now());
+                continue;
             }
+            return self.pause("the task of the stream has ended before its time");
         }
     }
 
-    /// Shows the client to somebody, soon.
-    pub(crate) fn inspect(&self, look: impl FnOnce(&Client<D>) + Send + 'static) {
-        self.joined.send(Input::Inspect(Box::new(look)));
+    /// It is joined again, but not at once.
+    fn pause(&mut self, why: &str) -> Batch<D::Resource> {
+        let pause = self.again.pause(Instant::now());
+        Batch::lost(format!("{why}; what is known stays, and it is tried again in {pause:?}"))
     }
 
-    /// Says whether it has; another mesh may have come to ask the same agent.
-    fn join_again(&mut self) -> bool {
-        let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode);
-        let Ok(joined) = joined else { return false };
-        self.joined = joined;
-        let subscriber = self.joined.id;
+    /// Another mesh may have come to ask the same agent.
+    fn join_again(&mut self) -> Result<(), ConfigErrors> {
+        let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode)?;
+        let Joined { place, told } = joined;
+        *self.seat.place() = place;
+        self.told = told;
+        self.again.since = Instant::now();
         for (kind, name) in &self.watched {
             let (kind, name) = (*kind, Arc::clone(name));
-            self.joined.send(Input::Watch { subscriber, kind, name });
+            self.seat.send(|subscriber| Input::Watch { subscriber, kind, name });
         }
-        true
+        for (cluster, Reported { service, metrics, loads }) in &self.reported {
+            let report = Report {
+                cluster: Arc::clone(cluster),
+                service: Arc::clone(service),
+                metrics: metrics.clone(),
+                loads: Arc::clone(loads),
+            };
+            self.seat.send(|subscriber| Input::Report { subscriber, report });
+        }
+        Ok(())
     }
 }
 
-/// Before it is tried again.
-const AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+/// Before it is tried again, at first and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// One that has run that long has not ended by what it began with.
+const RAN_WELL: Duration = Duration::from_secs(60);
 
-impl<D: Decode> Joined<D> {
+// === impl Again ===
+
+impl Again {
+    /// Whether it has run well before it ended: then it is joined again at once.
+    fn is_first(&mut self, now: Instant) -> bool {
+        let ran_well = now.duration_since(self.since) >= RAN_WELL;
+        let is_first = ran_well || self.pause.is_zero();
+        if is_first {
+            self.pause = AGAIN.0 / 2;
+        }
+        is_first
+    }
+
+    /// How long it is waited, longer each time.
+    fn pause(&mut self, now: Instant) -> Duration {
+        self.pause = (self.pause * 2).clamp(AGAIN.0, AGAIN.1);
+        self.at = Some(now + self.pause);
+        self.pause
+    }
+}
+
+impl<D: Decode> Seat<D> {
+    fn place(&self) -> MutexGuard<'_, Place<D>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// It is gone if the runtime of the client has ended, which `next` finds.
-    fn send(&self, input: Input<D>) {
-        drop(self.inbox.send(input));
+    fn send(&self, input: impl FnOnce(u64) -> Input<D>) {
+        let place = self.place();
+        drop(place.inbox.send(input(place.id)));
     }
 }
 
-impl<D: Decode> Drop for Joined<D> {
+impl<D: Decode> Drop for Seat<D> {
     fn drop(&mut self) {
-        self.send(Input::Leave { subscriber: self.id });
+        self.send(|subscriber| Input::Leave { subscriber, said: None });
     }
 }
 

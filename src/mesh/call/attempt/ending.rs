@@ -75,6 +75,10 @@ impl Attempt {
             let asked = || retry::wait_asked(response.headers());
             flight.answered(now, (status.as_u16(), outcome), asked);
             flight.endpoint().heard(response.headers());
+            #[cfg(feature = "xds")]
+            if let Some(node) = flight.endpoint().extra() {
+                crate::balance::Upstream::overheard(node, response.headers());
+            }
             if let Some(outcome) = outcome {
                 flight.record(now, outcome);
             }

@@ -197,7 +197,7 @@ fn dump_resources() {
     let mut dumped: Vec<_> = bed
         .client
         .dump()
-        .map(|one| (one.name.to_string(), one.status, one.good.map(|good| good.1.to_vec())))
+        .map(|one| (one.name.to_string(), one.status, one.good.map(|good| good.value.to_vec())))
         .collect();
     dumped.sort();
     assert_eq!(
@@ -211,6 +211,7 @@ fn dump_resources() {
     bed.pass(Duration::from_secs(16));
     assert!(bed.client.dump().any(|one| one.status == Status::DoesNotExist && &**one.name == "c"));
     let figures: Vec<_> = bed.client.figures().collect();
-    let expected = Figures { valid: 1, invalid: 1, failures: 0, is_connected: true };
+    let expected =
+        Figures { valid: [0, 0, 1, 0], invalid: [0, 0, 1, 0], failures: 0, is_connected: true };
     assert_eq!(figures, [(&Arc::from("s0"), expected)]);
 }

@@ -1,6 +1,11 @@
 //! Where the endpoints of a cluster come from.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::{Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use envoy_types::pb::envoy::{
     config::{
@@ -12,8 +17,8 @@ use envoy_types::pb::envoy::{
             },
         },
         core::v3::{
-            Address as PbAddress, ConfigSource, DnsResolutionConfig,
-            config_source::ConfigSourceSpecifier,
+            Address as PbAddress, ConfigSource, DnsResolutionConfig, SocketAddress, address,
+            config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
         },
         endpoint::v3::{ClusterLoadAssignment, lb_endpoint::HostIdentifier},
     },
@@ -31,10 +36,14 @@ use super::super::{
     read::{YEAR, said, type_name},
     walk::{Result, Walk},
 };
-use crate::config::{self, Address, Discovery, DnsDiscovery, DnsFamily, DnsKind, Endpoint};
+use crate::config::{
+    self, Address, Discovery, DnsDiscovery, DnsFamily, DnsKind, Health, discovery::DnsTarget,
+};
 
 /// Envoy's `dns_refresh_rate` where nothing is said.
 const REFRESH: Duration = Duration::from_secs(5);
+/// Names of one cluster that DNS is asked for.
+const MOST_NAMES: usize = 1_000;
 /// The shortest of the model.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 
@@ -215,7 +224,7 @@ impl Dns<'_> {
     }
 }
 
-/// The one name that DNS is asked for, or addresses, for which nobody is asked.
+/// The names that DNS is asked for, and addresses, for which nobody is asked.
 fn named(
     walk: &mut Walk,
     dialect: Dialect,
@@ -235,73 +244,108 @@ fn named(
             let value = format!("{} localities, {count} endpoints", groups.len());
             return walk.refuse("endpoints", value, "must be one locality with one endpoint");
         }
-        let mut names: Vec<(String, u16)> = Vec::new();
-        for (outer, group) in groups.iter().enumerate() {
-            for (inner, item) in group.lb_endpoints.iter().enumerate() {
-                let field = format!("endpoints[{outer}].lb_endpoints[{inner}].endpoint");
-                let Some(HostIdentifier::Endpoint(it)) = &item.host_identifier else {
-                    return walk.refuse(&field, "none", "must be given");
-                };
-                match walk.host(&format!("{field}.address"), it.address.as_ref())? {
-                    Host::Name(name, port) => {
-                        let name = (name.to_ascii_lowercase(), port);
-                        if !names.contains(&name) {
-                            names.push(name);
-                        }
+        let (assignment, names) = placed(walk, assignment, is_logical)?;
+        if names.is_empty() && assignment.endpoints.iter().all(|it| it.lb_endpoints.is_empty()) {
+            return walk.refuse("endpoints", "[]", "must say which name is asked for");
+        }
+        let read = endpoints(walk, dialect, &assignment)?;
+        super::join::lay(config, &read, dialect == Dialect::Proxyless);
+        if names.is_empty() {
+            return Ok(EndpointsFrom::Inline);
+        }
+        let all = std::mem::take(&mut config.endpoints);
+        for mut endpoint in all {
+            match names.get(&endpoint.address) {
+                None => config.endpoints.push(endpoint),
+                Some((host, port)) => {
+                    if !endpoint.more_addresses.is_empty() {
+                        walk.note("endpoints", "further addresses of a name count for nothing");
+                        endpoint.more_addresses.clear();
                     }
-                    Host::Address(Address::Unix(path)) => {
-                        let reason = "must be a name or an IP address";
-                        return walk.refuse(&field, path.display(), reason);
-                    }
-                    Host::Address(address) if is_logical => names.push(host_and_port(&address)),
-                    Host::Address(address) => {
-                        let endpoint = Endpoint::new(address);
-                        if !config.endpoints.iter().any(|other| other.address == endpoint.address) {
-                            config.endpoints.push(endpoint);
-                        }
-                    }
+                    let name = format!("dns:///{host}:{port}");
+                    endpoint.hostname.get_or_insert_with(|| host.clone());
+                    dns.targets.push(DnsTarget { name, endpoint });
                 }
             }
         }
-        match names.as_slice() {
-            [] if config.endpoints.is_empty() => {
-                walk.refuse("endpoints", "[]", "must say which name is asked for")
-            }
-            [] => {
-                config.endpoints.clear();
-                listed_here(walk, dialect, assignment, config)?;
-                Ok(EndpointsFrom::Inline)
-            }
-            [(name, port)] => {
-                let is_placed = groups.iter().any(|group| group.priority > 0) || groups.len() > 1;
-                walk.note_if(
-                    is_placed,
-                    "endpoints",
-                    "priorities and localities of a name count for nothing here",
-                );
-                dns.name = format!("dns:///{name}:{port}");
-                config.discovery = Some(Discovery::Dns(dns));
-                Ok(EndpointsFrom::Dns)
-            }
-            [_, (other, _), ..] => walk.refuse(
-                "endpoints",
-                other,
-                "not supported yet: one name of a cluster is asked for; make it a cluster of its \
-                 own, and an aggregate of both",
-            ),
+        let Some(first) = dns.targets.first() else {
+            // gRPC: of localities without a weight nobody gets anything.
+            return walk.refuse("endpoints", "no weights", "must say which name is asked for");
+        };
+        dns.name.clone_from(&first.name);
+        // One name of which no more is said.
+        let is_bare = |target: &DnsTarget| {
+            let mut endpoint = target.endpoint.clone();
+            (endpoint.weight, endpoint.hostname) = (1, None);
+            endpoint.is_plain() && endpoint.health == Health::Unknown
+        };
+        if config.endpoints.is_empty()
+            && let [only] = dns.targets.as_slice()
+            && is_bare(only)
+            && only.endpoint.hostname.as_deref() == names.values().next().map(|(host, _)| &**host)
+        {
+            dns.targets.clear();
         }
+        config.discovery = Some(Discovery::Dns(dns));
+        Ok(EndpointsFrom::Dns)
     })
 }
 
-fn listed_here(
-    walk: &mut Walk,
-    dialect: Dialect,
-    assignment: &ClusterLoadAssignment,
-    config: &mut config::Cluster,
-) -> Result<()> {
-    let read = endpoints(walk, dialect, assignment)?;
-    super::join::lay(config, &read, dialect == Dialect::Proxyless);
-    Ok(())
+/// An assignment that is read as any other: addresses stand in it for the names that DNS is asked for.
+type Placed = (ClusterLoadAssignment, BTreeMap<Address, (String, u16)>);
+
+fn placed(walk: &mut Walk, pb: &ClusterLoadAssignment, is_logical: bool) -> Result<Placed> {
+    let mut pb = pb.clone();
+    let mut names = BTreeMap::<Address, (String, u16)>::new();
+    let mut seen = HashSet::new();
+    for (outer, group) in pb.endpoints.iter_mut().enumerate() {
+        let mut kept = Vec::with_capacity(group.lb_endpoints.len());
+        for (inner, mut item) in std::mem::take(&mut group.lb_endpoints).into_iter().enumerate() {
+            let field = format!("endpoints[{outer}].lb_endpoints[{inner}].endpoint");
+            let Some(HostIdentifier::Endpoint(it)) = &mut item.host_identifier else {
+                return walk.refuse(&field, "none", "must be given");
+            };
+            let name = match walk.host(&format!("{field}.address"), it.address.as_ref())? {
+                Host::Name(name, port) => (name.to_ascii_lowercase(), port),
+                Host::Address(Address::Unix(path)) => {
+                    return walk.refuse(&field, path.display(), "must be a name or an IP address");
+                }
+                Host::Address(address) if is_logical => host_and_port(&address),
+                Host::Address(_) => {
+                    kept.push(item);
+                    continue;
+                }
+            };
+            if !seen.insert(name.clone()) {
+                walk.note(
+                    &field,
+                    format!("{}:{} is there twice: the first counts", name.0, name.1),
+                );
+                continue;
+            }
+            let place = u16::try_from(names.len()).unwrap_or(u16::MAX);
+            if usize::from(place) >= MOST_NAMES {
+                let reason = format!("must be one of at most {MOST_NAMES} names");
+                return walk.refuse(&field, name.0, reason);
+            }
+            // Of a range that nobody is reached at (RFC 6666).
+            let ip = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, place);
+            it.address = Some(stands_for(ip));
+            names.insert(SocketAddr::from((ip, 1)).into(), name);
+            kept.push(item);
+        }
+        group.lb_endpoints = kept;
+    }
+    Ok((pb, names))
+}
+
+fn stands_for(ip: Ipv6Addr) -> PbAddress {
+    let socket = SocketAddress {
+        address: ip.to_string(),
+        port_specifier: Some(PortSpecifier::PortValue(1)),
+        ..SocketAddress::default()
+    };
+    PbAddress { address: Some(address::Address::SocketAddress(socket)) }
 }
 
 fn host_and_port(address: &Address) -> (String, u16) {

@@ -14,14 +14,14 @@ impl Cluster {
     pub(crate) fn with(&self, endpoints: &Endpoints) -> config::Cluster {
         let mut config = self.config.clone();
         lay(&mut config, endpoints, self.weighs_localities);
-        self.sockets.secure(&mut config.endpoints);
+        self.sockets.secure(&mut config);
         config
     }
 
     /// The model's cluster with the endpoints that it lists itself, or that DNS knows.
     pub(crate) fn alone(&self) -> config::Cluster {
         let mut config = self.config.clone();
-        self.sockets.secure(&mut config.endpoints);
+        self.sockets.secure(&mut config);
         config
     }
 }

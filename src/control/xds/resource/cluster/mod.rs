@@ -51,6 +51,10 @@ pub(super) fn cluster(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Clu
     walk.checked("", config.validate(&pb.name))?;
     let weighs_localities =
         context.dialect == Dialect::Proxyless && pb.load_balancing_policy.is_none();
+    // An aggregate has no connections of its own.
+    let is_silent = pb.transport_socket.is_none()
+        && pb.transport_socket_matches.is_empty()
+        && !matches!(endpoints, super::EndpointsFrom::Aggregate(_));
     Ok(Cluster {
         name: pb.name.as_str().into(),
         config,
@@ -58,6 +62,7 @@ pub(super) fn cluster(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Clu
         load_report,
         sockets,
         identities,
+        is_silent_on_tls: is_silent,
         weighs_localities,
         notes: Vec::new(),
     })

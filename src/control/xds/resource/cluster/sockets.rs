@@ -19,11 +19,13 @@ use super::{
 };
 use crate::config::{
     self, ClusterSecurity, Discovery, Endpoint, EndpointTls, IdentityFiles, IdentityMatch,
-    Security, Value,
+    Security, SecurityRule, Value, security::is_of_istio,
 };
 
 /// The namespace of metadata that matches are compared with.
 const NAMESPACE: &str = "envoy.transport_socket_match";
+/// Sockets of one cluster that metadata chooses from.
+const MOST_MATCHES: usize = 1_000;
 const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 
@@ -58,10 +60,15 @@ enum Read {
 // === impl Sockets ===
 
 impl Sockets {
-    /// Secures endpoints by what their metadata says.
-    pub(super) fn secure(&self, endpoints: &mut [Endpoint]) {
+    /// Secures the endpoints of a cluster, those that DNS will find among them, by what their metadata says.
+    pub(super) fn secure(&self, config: &mut config::Cluster) {
         let Some(otherwise) = &self.otherwise else { return };
-        for endpoint in endpoints {
+        let targets = match &mut config.discovery {
+            Some(Discovery::Dns(dns)) => dns.targets.as_mut_slice(),
+            _ => &mut [],
+        };
+        let found = targets.iter_mut().map(|target| &mut target.endpoint);
+        for endpoint in config.endpoints.iter_mut().chain(found) {
             let empty = BTreeMap::new();
             let labels = match endpoint.metadata.get(NAMESPACE) {
                 Some(Value::Map(labels)) => labels,
@@ -122,6 +129,10 @@ pub(super) fn sockets(
     if pb.transport_socket_matcher.is_some() {
         return walk.refuse("transport_socket_matcher", "given", "not supported yet");
     }
+    if pb.transport_socket_matches.len() > MOST_MATCHES {
+        let reason = format!("must be at most {MOST_MATCHES}");
+        return walk.refuse("transport_socket_matches", pb.transport_socket_matches.len(), reason);
+    }
     let asked = asked_of_dns(config);
     let mut reader = Reader { context, identities };
     let mut read = |walk: &mut Walk, socket: Option<&TransportSocket>| {
@@ -148,15 +159,8 @@ pub(super) fn sockets(
         let matches: Vec<_> = matches.iter().map(|(labels, it)| (labels.clone(), it)).collect();
         Sockets::of_nothing(&matches, &otherwise)
     };
-    let is_dns = matches!(config.discovery, Some(Discovery::Dns(_)));
-    // What DNS finds has no metadata; one that asks for a socket by it would get another, or none.
-    if is_dns && !matches.is_empty() && chooses(pb) {
-        return walk.refuse(
-            "transport_socket_matches",
-            format!("{} of them", matches.len()),
-            "cannot be chosen by the metadata of an endpoint that DNS finds",
-        );
-    }
+    // One name without metadata of its own, of which all is said.
+    let is_dns = matches!(&config.discovery, Some(Discovery::Dns(dns)) if dns.targets.is_empty());
     // One socket is all there is.
     if is_dns || all().count() == 1 {
         config.security = match nothing {
@@ -164,11 +168,59 @@ pub(super) fn sockets(
             Read::Tls(tls) => Some(protocols(walk, config, &tls.security)),
         };
         let by_hostname = matches!(nothing, Read::Tls(tls) if tls.by_hostname);
-        let otherwise = by_hostname.then(|| nothing.socket());
+        let otherwise = by_hostname.then(|| nothing.socket(None));
         return Ok(Sockets { matches: Vec::new(), otherwise });
     }
+    let sockets = match common(all().filter_map(Read::tls)) {
+        // What they differ in, each endpoint says of itself.
+        Some(common) => {
+            config.security = common.map(|common| protocols(walk, config, &common));
+            let matches = matches.iter();
+            let matches = matches.map(|(labels, read)| (labels, read.socket(None))).collect();
+            (matches, otherwise.socket(None))
+        }
+        // They trust others, or show others: each is a rule, which endpoints name.
+        None => {
+            let mut rules: Vec<SecurityRule> = Vec::new();
+            let mut rule = |walk: &mut Walk, read: &Read| {
+                let tls = read.tls()?;
+                let security = protocols(walk, config, &tls.security);
+                let known = rules.iter().find(|rule| *rule.security == security);
+                let name = match known {
+                    Some(rule) => rule.name.clone(),
+                    None => {
+                        let name = format!("socket-{}", rules.len());
+                        rules.push(SecurityRule::new(&*name, BTreeMap::new(), security));
+                        name
+                    }
+                };
+                Some(name)
+            };
+            let all = matches.iter().map(|(labels, read)| {
+                let rule = rule(walk, read);
+                (labels, read.socket(rule))
+            });
+            let all: Vec<_> = all.collect();
+            let last = rule(walk, &otherwise);
+            // Of an endpoint that names none: none is left in plaintext that nothing says is.
+            let usual = rules.first().map(|rule| (*rule.security).clone());
+            config.security = usual.map(|usual| ClusterSecurity { matches: rules, ..usual });
+            (all, otherwise.socket(last))
+        }
+    };
+    let (matches, otherwise): (Vec<_>, _) = sockets;
+    let matches = matches
+        .into_iter()
+        .map(|(labels, socket)| SocketMatch { labels: labels.clone(), socket })
+        .collect();
+    Ok(Sockets { matches, otherwise: Some(otherwise) })
+}
+
+/// What these have in common, where what they differ in is what an endpoint can have of its own; none
+/// where it is more.
+fn common<'a>(all: impl Iterator<Item = &'a Tls>) -> Option<Option<ClusterSecurity>> {
     let mut common: Option<ClusterSecurity> = None;
-    for tls in all().filter_map(Read::tls) {
+    for tls in all {
         let of_this = shared(&tls.security);
         match &mut common {
             None => common = Some(of_this),
@@ -178,9 +230,7 @@ pub(super) fn sockets(
                 let theirs = ClusterSecurity { certificate: None, mode: None, ..common.clone() };
                 let is_other = of_this.certificate.is_some() && certificate != of_this.certificate;
                 if mine != theirs || is_other {
-                    let reason = "not supported yet: the sockets of a cluster trust the same roots, \
-                                  and show the same certificate";
-                    return walk.refuse("transport_socket_matches", "several", reason);
+                    return None;
                 }
                 common.certificate = certificate;
             }
@@ -194,12 +244,7 @@ pub(super) fn sockets(
         };
         common.mode = Some(mode);
     }
-    config.security = common.map(|common| protocols(walk, config, &common));
-    let matches = matches
-        .iter()
-        .map(|(labels, read)| SocketMatch { labels: labels.clone(), socket: read.socket() })
-        .collect();
-    Ok(Sockets { matches, otherwise: Some(otherwise.socket()) })
+    Some(common)
 }
 
 // === impl Read ===
@@ -212,12 +257,14 @@ impl Read {
         }
     }
 
-    fn socket(&self) -> Socket {
+    /// `rule`: what the cluster calls its roots, certificate and the rest that is not the endpoint's own.
+    fn socket(&self, rule: Option<String>) -> Socket {
         match self {
             Self::Plain => Socket::Plain,
             Self::Tls(it) => {
                 let ClusterSecurity { mode, identities, sni, alpn, .. } = &it.security;
                 let mut tls = EndpointTls::default();
+                tls.rule = rule;
                 tls.mode = *mode;
                 tls.identities.clone_from(identities);
                 tls.sni.clone_from(sni);
@@ -248,7 +295,10 @@ fn protocols(
     if !security.alpn.is_empty() && !security.alpn.iter().any(|name| name == wanted) {
         let reason = format!("has no {wanted}, which the cluster speaks: {wanted} is offered");
         walk.note("transport_socket.alpn_protocols", reason);
-        security.alpn.clear();
+        security.alpn.retain(|name| is_of_istio(name));
+        if !security.alpn.is_empty() {
+            security.alpn.push(wanted.to_owned());
+        }
     }
     security
 }
@@ -256,6 +306,10 @@ fn protocols(
 /// The host that DNS is asked for.
 fn asked_of_dns(config: &config::Cluster) -> Option<String> {
     let Some(Discovery::Dns(dns)) = &config.discovery else { return None };
+    // Each endpoint has the host of its own name.
+    if !dns.targets.is_empty() {
+        return None;
+    }
     let host = dns.name.trim_start_matches("dns:///");
     host.rsplit_once(':').map(|(host, _)| host.to_owned())
 }
@@ -334,16 +388,4 @@ fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<&str>) -> Re
             "says nobody whom to expect: give a name, or `sni`",
         ),
     }
-}
-
-/// Whether an endpoint asks for one of the sockets by its metadata.
-fn chooses(pb: &Pb) -> bool {
-    let groups = pb.load_assignment.iter().flat_map(|it| &it.endpoints);
-    let mut all = groups.flat_map(|group| &group.lb_endpoints);
-    all.any(|endpoint| {
-        endpoint.metadata.as_ref().is_some_and(|metadata| {
-            metadata.filter_metadata.contains_key(NAMESPACE)
-                || metadata.typed_filter_metadata.contains_key(NAMESPACE)
-        })
-    })
 }

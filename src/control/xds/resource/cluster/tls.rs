@@ -3,7 +3,7 @@
 //! Whatever narrows who is accepted is enforced or refuses the cluster: nothing of a validation
 //! context is skipped.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use envoy_types::pb::envoy::{
     config::core::v3::{DataSource, data_source::Specifier},
@@ -22,13 +22,13 @@ use envoy_types::pb::envoy::{
 
 use super::super::{
     Context,
-    read::{bools, said, u32s},
+    read::{self, bools, u32s},
     text,
     walk::{IGNORED, Result, Walk},
 };
 use crate::config::{
     CertificateRef, ClusterSecurity, IdentityFiles, IdentityMatch, SanKind, SanMatch, SecurityMode,
-    TlsVersion,
+    TlsVersion, identity::Pem, security::is_of_istio,
 };
 
 /// How connections are secured, and what of it depends on the endpoint.
@@ -47,6 +47,8 @@ pub(super) struct Reader<'a> {
     pub(super) identities: &'a mut BTreeMap<String, IdentityFiles>,
 }
 
+/// What Istio's proxies offer where they tell each other of themselves, ahead of TCP.
+const PEER_EXCHANGE: &str = "istio-peer-exchange";
 const NOT_YET: &str = "not supported yet";
 const ENFORCED: &str = "not supported yet, and it would narrow who is accepted";
 
@@ -71,7 +73,7 @@ impl Reader<'_> {
         walk.within("common_tls_context", |walk| self.common(walk, common, &mut security))?;
         let is_mutual = security.certificate.is_some();
         security.mode = Some(if is_mutual { SecurityMode::Mutual } else { SecurityMode::Tls });
-        security.sni = said(sni);
+        security.sni = read::said(sni);
         Ok(Tls {
             security,
             by_hostname: *auto_host_sni && sni.is_empty(),
@@ -253,10 +255,19 @@ impl Reader<'_> {
             let field = "ca_certificate_provider_instance";
             security.roots = Some(self.instance(walk, field, instance)?);
         } else if let Some(source) = trusted_ca {
-            let path = file(walk, "trusted_ca", source)?;
             let mut files = IdentityFiles::default();
-            files.roots = Some(path.clone());
-            security.roots = Some(self.files(format!("file:{path}"), files));
+            let name = match said(walk, "trusted_ca", source)? {
+                Said::File(path) => {
+                    files.roots = Some(path.clone());
+                    format!("file:{path}")
+                }
+                Said::Inline(roots) => {
+                    let name = inline_name("roots", &roots);
+                    files.pem = Some(Arc::new(Pem { pair: None, roots: Some(roots) }));
+                    name
+                }
+            };
+            security.roots = Some(self.files(name, files));
         }
         //= gRFC A82: the instance comes before the system's roots
         if system_root_certs.is_some() && security.roots.is_none() {
@@ -363,11 +374,25 @@ impl Reader<'_> {
         let (Some(chain), Some(key)) = (certificate_chain, private_key) else {
             return walk.refuse("certificate_chain", "none", "must be given, and `private_key`");
         };
-        let chain = file(walk, "certificate_chain", chain)?;
-        let key = file(walk, "private_key", key)?;
-        let name = format!("file:{chain}~{key}");
+        let chain = said(walk, "certificate_chain", chain)?;
+        let key = said(walk, "private_key", key)?;
         let mut files = IdentityFiles::default();
-        (files.certificate, files.key) = (Some(chain), Some(key));
+        let name = match (chain, key) {
+            (Said::File(chain), Said::File(key)) => {
+                let name = format!("file:{chain}~{key}");
+                (files.certificate, files.key) = (Some(chain), Some(key));
+                name
+            }
+            (Said::Inline(chain), Said::Inline(key)) => {
+                let name = inline_name("pair", &chain);
+                files.pem = Some(Arc::new(Pem { pair: Some((chain, key)), roots: None }));
+                name
+            }
+            _ => {
+                let reason = "must be inline or a file as `certificate_chain` is";
+                return walk.refuse("private_key", "given", reason);
+            }
+        };
         Ok(self.files(name, files))
     }
 
@@ -385,14 +410,29 @@ fn new(old: &OldInstance) -> Instance {
     Instance { instance_name, certificate_name }
 }
 
-fn file(walk: &Walk, field: &str, source: &DataSource) -> Result<String> {
-    match &source.specifier {
-        Some(Specifier::Filename(path)) if !path.is_empty() => Ok(path.clone()),
-        Some(Specifier::InlineBytes(_) | Specifier::InlineString(_)) => {
-            walk.refuse(field, "inline", "not supported yet: must be a file, or of a provider")
-        }
-        _ => walk.refuse(field, "none", "must be a file, or of a provider"),
+/// Where a certificate or key is.
+enum Said {
+    File(String),
+    Inline(Vec<u8>),
+}
+
+fn said(walk: &Walk, field: &str, source: &DataSource) -> Result<Said> {
+    let inline = match &source.specifier {
+        Some(Specifier::Filename(path)) if !path.is_empty() => return Ok(Said::File(path.clone())),
+        Some(Specifier::InlineBytes(bytes)) => bytes.as_slice(),
+        Some(Specifier::InlineString(text)) => text.as_bytes(),
+        _ => return walk.refuse(field, "none", "must be a file, inline, or of a provider"),
+    };
+    // Whether it can be used is found out where keys are; what is no PEM at all is nothing.
+    if !inline.windows(11).any(|it| it == b"-----BEGIN ") {
+        return walk.refuse(field, "inline", "is not PEM");
     }
+    Ok(Said::Inline(inline.to_vec()))
+}
+
+/// What the mesh calls what stands in a resource itself: the same for the same content.
+fn inline_name(kind: &str, content: &[u8]) -> String {
+    format!("xds.inline.{kind}.{:016x}", twox_hash::XxHash64::oneshot(0, content))
 }
 
 fn typed_name(walk: &mut Walk, pb: &SubjectAltNameMatcher) -> Result<IdentityMatch> {
@@ -419,10 +459,27 @@ fn typed_name(walk: &mut Walk, pb: &SubjectAltNameMatcher) -> Result<IdentityMat
     Ok(IdentityMatch::San(san))
 }
 
+/// Istio's proxies tell calls of their mesh by names that nobody speaks: what they offer for HTTP is
+/// offered, beside what is spoken. That is what they do by their ALPN filter, too, whatever the list says;
+/// `istio-peer-exchange` is for TCP, and whoever agrees to it waits for another protocol first.
 fn alpn(walk: &mut Walk, list: &[String], security: &mut ClusterSecurity) {
-    let is_spoken = |name: &&String| matches!(name.as_str(), "h2" | "http/1.1");
-    security.alpn = list.iter().filter(is_spoken).cloned().collect();
-    for name in list.iter().filter(|name| !is_spoken(name)) {
+    let is_said = |name: &str| list.iter().any(|it| it == name);
+    let is_istio = list.iter().any(|name| name == PEER_EXCHANGE || is_of_istio(name));
+    let spoken: Vec<&str> =
+        list.iter().map(String::as_str).filter(|name| matches!(*name, "h2" | "http/1.1")).collect();
+    let is_spoken = |name: &str| spoken.is_empty() || is_said(name);
+    if is_istio {
+        let h2 = is_spoken("h2").then_some("istio-h2");
+        let h1 = is_spoken("http/1.1").then_some("istio-http/1.1");
+        let names = h2.into_iter().chain(h1).chain(["istio"]);
+        let both = if spoken.is_empty() { vec!["h2", "http/1.1"] } else { spoken };
+        security.alpn = names.chain(both).map(str::to_owned).collect();
+    } else {
+        security.alpn = spoken.into_iter().map(str::to_owned).collect();
+    }
+    let is_known =
+        |name: &str| matches!(name, "h2" | "http/1.1" | PEER_EXCHANGE) || is_of_istio(name);
+    for name in list.iter().filter(|name| !is_known(name)) {
         walk.note("alpn_protocols", format!("{name} is not spoken: is not offered"));
     }
 }

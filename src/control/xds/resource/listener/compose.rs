@@ -1,16 +1,20 @@
 //! A listener and the routes of an authority, put together: the service that calls obey.
 //!
 //! Filters that no route overrides are the service's: all of its routes share what they count. One
-//! that a route overrides is each route's own, and counts there.
+//! that a route overrides is each route's own, and counts there. One that a cluster of a route overrides
+//! has a name there, by which the cluster changes it.
 
 use std::collections::BTreeSet;
 
 use super::super::{
     HttpFilter, Listener, Override, Route, Step, VirtualHost,
-    routes::unavailable,
+    routes::{add_upgrade, unavailable},
     walk::{Result, Walk},
 };
-use crate::config::{self, DirectResponse, Filter, RateDescriptor, Service};
+use crate::config::{
+    self, DirectResponse, Filter, FilterOverride, NamedFilter, RateDescriptor, Service,
+    WeightedCluster,
+};
 
 // === impl Listener ===
 
@@ -22,7 +26,8 @@ impl Listener {
         let overridden: BTreeSet<&str> = host
             .routes
             .iter()
-            .flat_map(|route| route.overrides.keys().map(String::as_str))
+            .flat_map(|route| route.overrides.keys().chain(route.names_of_clusters()))
+            .map(String::as_str)
             .collect();
         let is_shared = |filter: &HttpFilter| {
             !overridden.contains(filter.name.as_str())
@@ -38,13 +43,47 @@ impl Listener {
         let own: Vec<&HttpFilter> =
             self.filters.iter().filter(|filter| !is_shared(filter)).collect();
         service.routes = host.routes.iter().map(|route| of_route(&own, route)).collect();
+        for route in &mut service.routes {
+            for upgrade in &self.upgrades {
+                add_upgrade(&mut route.upgrades, Some(upgrade.clone()));
+            }
+        }
         if service.routes.is_empty() {
             service.routes.push(nowhere());
         }
         service
     }
 
+    /// What of these routes cannot be done with the filters of this listener.
+    pub(crate) fn left_out(&self, host: &VirtualHost) -> Vec<String> {
+        let mut left_out = Vec::new();
+        for route in &host.routes {
+            for (place, overrides) in route.of_clusters.iter().enumerate() {
+                let own = self.filters.iter().filter(|it| overrides.contains_key(&it.name));
+                for filter in own {
+                    let mut steps =
+                        base(filter, route).iter().chain(match overrides.get(&filter.name) {
+                            Some(Override::Steps(steps)) => steps.as_slice(),
+                            _ => &[],
+                        });
+                    if steps.any(is_of_route) {
+                        let name = route.config.name.as_deref().unwrap_or("(no name)");
+                        let target = route.config.clusters.get(place);
+                        let target = target.map_or("", |target| target.name.as_str());
+                        left_out.push(format!(
+                            "route {name}, cluster {target}, filter {}: a session is the route's, and \
+                             not one cluster's: what the cluster says of it is left out",
+                            filter.name
+                        ));
+                    }
+                }
+            }
+        }
+        left_out
+    }
+
     /// The service of an authority that has no routes: its calls fail.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn without_routes(&self) -> Service {
         let mut service = Service::default();
         service.policy = self.policy.clone();
@@ -65,18 +104,89 @@ fn of_route(own: &[&HttpFilter], route: &Route) -> config::Route {
     let mut config = route.config.clone();
     let mut filters = Vec::new();
     for filter in own {
-        let steps: &[Step] = match route.overrides.get(&filter.name) {
-            Some(Override::Disabled) => continue,
-            Some(Override::Steps(steps)) => steps,
-            Some(Override::Enabled) => &filter.steps,
-            None if filter.disabled => continue,
-            None => &filter.steps,
-        };
-        filters.extend(steps.iter().filter_map(|step| described(step, &route.describe)));
+        let is_changed = route.names_of_clusters().any(|name| *name == filter.name);
+        let is_on = is_on(filter, route);
+        let steps = base(filter, route);
+        if !is_changed || steps.iter().any(is_of_route) {
+            let steps = steps.iter().filter(|_| is_on);
+            filters.extend(steps.filter_map(|step| described(step, &route.describe)));
+            continue;
+        }
+        let steps: Vec<Filter> =
+            steps.iter().filter_map(|step| described(step, &route.describe)).collect();
+        for (target, overrides) in config.clusters.iter_mut().zip(&route.of_clusters) {
+            if let Some(said) = overrides.get(&filter.name) {
+                change(target, said, filter, &steps, route);
+            }
+        }
+        for (place, step) in steps.into_iter().enumerate() {
+            let mut named = NamedFilter::new(name(filter, place), step);
+            named.disabled = !is_on;
+            filters.push(Filter::Named(Box::new(named)));
+        }
     }
     filters.append(&mut config.filters);
     config.filters = filters;
     config
+}
+
+/// What a cluster of a route makes of a filter, of which these are the steps on the route.
+fn change(
+    target: &mut WeightedCluster,
+    said: &Override,
+    filter: &HttpFilter,
+    steps: &[Filter],
+    route: &Route,
+) {
+    let mut left: Vec<Filter> = match said {
+        Override::Steps(own) => {
+            own.iter().filter_map(|step| described(step, &route.describe)).collect()
+        }
+        Override::Disabled | Override::Enabled => Vec::new(),
+    };
+    for (place, step) in steps.iter().enumerate() {
+        let mut changed = FilterOverride::default();
+        let same = left.iter().position(|own| own.name() == step.name());
+        match (said, same) {
+            (Override::Enabled, _) => changed.disabled = Some(false),
+            (_, Some(same)) => {
+                changed.disabled = Some(false);
+                changed.filter = Some(Box::new(left.remove(same)));
+            }
+            (_, None) => changed.disabled = Some(true),
+        }
+        target.overrides.insert(name(filter, place), changed);
+    }
+    // Of a kind that the route's has none of.
+    left.retain(|own| !matches!(own, Filter::Session(_)));
+    left.append(&mut target.filters);
+    target.filters = left;
+}
+
+/// What a step of a filter is called, for clusters to change it.
+fn name(filter: &HttpFilter, place: usize) -> String {
+    if place == 0 { filter.name.clone() } else { format!("{}#{place}", filter.name) }
+}
+
+/// The steps of a filter on a route, whether it is on or not.
+fn base<'a>(filter: &'a HttpFilter, route: &'a Route) -> &'a [Step] {
+    match route.overrides.get(&filter.name) {
+        Some(Override::Steps(steps)) => steps,
+        Some(Override::Enabled | Override::Disabled) | None => &filter.steps,
+    }
+}
+
+fn is_on(filter: &HttpFilter, route: &Route) -> bool {
+    match route.overrides.get(&filter.name) {
+        Some(Override::Disabled) => false,
+        Some(Override::Steps(_) | Override::Enabled) => true,
+        None => !filter.disabled,
+    }
+}
+
+/// Whether a step is of a whole route, and cannot be of one of its clusters.
+fn is_of_route(step: &Step) -> bool {
+    matches!(step, Step::Filter(Filter::Session(_)))
 }
 
 /// A step with what describes the requests; none where nothing does.
@@ -121,7 +231,7 @@ pub(super) fn check(walk: &mut Walk, listener: &Listener) -> Result<()> {
     let mut service = Service::default();
     service.policy = listener.policy.clone();
     let mut route = config::Route::default();
-    route.clusters.push(config::WeightedCluster::new("cluster"));
+    route.clusters.push(WeightedCluster::new("cluster"));
     let any = RateDescriptor::new([config::DescriptorPart::DestinationCluster]);
     for filter in &listener.filters {
         for step in &filter.steps {

@@ -11,7 +11,7 @@ use super::{
     },
     limit, rbac, session,
 };
-use crate::config::{Filter, HeaderEdit};
+use crate::config::{Filter, HeaderEdit, format::Side};
 use envoy_types::pb::{
     envoy::{
         config::route::v3::FilterConfig,
@@ -189,8 +189,8 @@ fn edits(walk: &mut Walk, pb: Option<&Mutations>) -> Result<Vec<Step>> {
     ] {
         walk.note_if(is_said, field, "not supported yet");
     }
-    let request = mutations(walk, "request_mutations", request_mutations)?;
-    let response = mutations(walk, "response_mutations", response_mutations)?;
+    let request = mutations(walk, "request_mutations", Side::Request, request_mutations)?;
+    let response = mutations(walk, "response_mutations", Side::Response, response_mutations)?;
     let step = |edit: HeaderEdit, filter: fn(HeaderEdit) -> Filter| {
         (!edit.is_empty()).then(|| Step::Filter(filter(edit)))
     };

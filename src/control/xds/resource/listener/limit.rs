@@ -44,6 +44,7 @@ use crate::config::{
     AdaptiveConcurrency, AdmissionControl, ConcurrencyController, DescriptorEntry, Fault,
     FaultAbort, FaultDelay, FaultRate, Filter, GlobalRateLimit, GradientController, HeaderEdit,
     IntegerRange, LimitedDescriptor, RateLimit, RateRequestType, TokenBucket,
+    format::{Parsed, Side},
 };
 
 /// Faults (gRFC A33); none where it injects nothing.
@@ -247,8 +248,16 @@ fn refusal(walk: &Walk, field: &str, status: Option<&HttpStatus>) -> Result<Opti
     }
 }
 
+/// Of answers of a limit nothing is filled in.
 fn edits(walk: &mut Walk, list: &[HeaderValueOption]) -> Result<HeaderEdit> {
-    Ok(Edits::read(walk, list, &[], &[], &[])?.request)
+    let is_plain = |option: &&HeaderValueOption| {
+        let value = option.header.as_ref().map_or("", |it| it.value.as_str());
+        !matches!(Parsed::new(value, Side::Request), Ok(Parsed::Made(_)))
+    };
+    let plain: Vec<HeaderValueOption> = list.iter().filter(is_plain).cloned().collect();
+    let is_cut = plain.len() < list.len();
+    walk.note_if(is_cut, "headers", "what each call would fill in is left out");
+    Ok(Edits::read(walk, &plain, &[], &[], &[])?.request)
 }
 
 /// A limit that a service is asked about.

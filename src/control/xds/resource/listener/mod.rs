@@ -25,8 +25,8 @@ pub(super) use self::filter::overrides;
 use super::{
     Context, Dialect, Listener, RoutesFrom,
     cluster::from_the_stream,
-    read::{YEAR, type_name},
-    routes::{or_never, routes, tags},
+    read::{YEAR, bools, type_name},
+    routes::{add_upgrade, or_never, routes, tags, upgrade},
     walk::{IGNORED, Result, Walk},
 };
 use crate::config::{Policy, Tracing};
@@ -128,11 +128,17 @@ fn manager_of(walk: &mut Walk, context: &Context, name: &str, pb: &Manager) -> R
     let policy = policy(walk, context.dialect, pb)?;
     for (is_said, field) in [
         (pb.local_reply_config.is_some(), "local_reply_config"),
-        (!pb.upgrade_configs.is_empty(), "upgrade_configs"),
         (!pb.early_header_mutation_extensions.is_empty(), "early_header_mutation_extensions"),
         (!pb.access_log.is_empty(), "access_log"),
     ] {
         walk.note_if(is_said, field, IGNORED);
+    }
+    let mut upgrades = Vec::new();
+    for (index, pb) in pb.upgrade_configs.iter().enumerate() {
+        let field = format!("upgrade_configs[{index}]");
+        walk.note_if(!pb.filters.is_empty(), &format!("{field}.filters"), IGNORED);
+        let is_off = bools(pb.enabled.as_ref()) == Some(false);
+        add_upgrade(&mut upgrades, upgrade(walk, &field, &pb.upgrade_type, is_off)?);
     }
     Ok(Listener {
         name: name.into(),
@@ -141,6 +147,7 @@ fn manager_of(walk: &mut Walk, context: &Context, name: &str, pb: &Manager) -> R
         policy,
         address: None,
         ignore_port: strips_port(pb),
+        upgrades,
         notes: Vec::new(),
     })
 }

@@ -1,12 +1,20 @@
 //! Routes that lead to clusters.
 
+use std::collections::BTreeMap;
+
 use envoy_types::pb::envoy::{
     config::{
         common::mutation_rules::v3::{HeaderMutation, header_mutation::Action},
         route::v3::{
             RouteAction, RouteConfiguration, VirtualHost as PbHost, WeightedCluster as PbWeighted,
-            route_action::{ClusterSpecifier, HostRewriteSpecifier, RequestMirrorPolicy},
-            weighted_cluster::{ClusterWeight, RandomValueSpecifier},
+            route_action::{
+                ClusterNotFoundResponseCode as NotFound, ClusterSpecifier, HostRewriteSpecifier,
+                RequestMirrorPolicy,
+            },
+            weighted_cluster::{
+                ClusterWeight, RandomValueSpecifier,
+                cluster_weight::HostRewriteSpecifier as ClusterHost,
+            },
         },
     },
     extensions::path::rewrite::uri_template::v3::UriTemplateRewriteConfig,
@@ -14,7 +22,7 @@ use envoy_types::pb::envoy::{
 
 use super::{
     super::{
-        Context, Override, Route, Step,
+        Context, Dialect, Override, Route,
         listener::overrides,
         read::{bools, said, type_name, u32s},
         text,
@@ -26,7 +34,8 @@ use super::{
     policy, subset,
 };
 use crate::config::{
-    Filter, HeaderEdit, HostRewrite, Mirror, PathRewrite, RateDescriptor, Rewrite, WeightedCluster,
+    ClusterChoice, Filter, HeaderEdit, HostRewrite, Mirror, PathRewrite, RateDescriptor, Rewrite,
+    Upgrade, WeightedCluster, format::Side,
 };
 
 const TEMPLATE: &str = "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig";
@@ -51,16 +60,30 @@ pub(super) fn route(
             return walk.refuse("cluster", "", "must not be empty");
         }
         Some(ClusterSpecifier::WeightedClusters(it)) => {
-            route.config.clusters =
-                walk.within("weighted_clusters", |walk| weighted(walk, context, it))?;
+            walk.within("weighted_clusters", |walk| weighted(walk, context, it, route))?;
         }
-        //= gRFC A28: a route whose action is not known is left out
-        Some(ClusterSpecifier::ClusterHeader(name)) => {
+        //= gRFC A28: a route whose action gRPC does not know is left out
+        Some(ClusterSpecifier::ClusterHeader(name)) if context.dialect == Dialect::Proxyless => {
             walk.note(
                 "cluster_header",
-                format!("{name}: not supported yet: the route is left out"),
+                format!("{name}: not to clients of gRPC: the route is left out"),
             );
             return Ok(false);
+        }
+        Some(ClusterSpecifier::ClusterHeader(name)) => {
+            if name.is_empty() || name.starts_with(':') {
+                let reason = "must be the name of a header, and no pseudo-header";
+                return walk.refuse("cluster_header", name, reason);
+            }
+            route.config.cluster_header = Some(name.clone());
+            let field = "cluster_not_found_response_code";
+            let code = pb.cluster_not_found_response_code;
+            route.config.missing_cluster_status = match NotFound::try_from(code) {
+                Ok(NotFound::ServiceUnavailable) => None,
+                Ok(NotFound::NotFound) => Some(404),
+                Ok(NotFound::InternalServerError) => Some(500),
+                Err(_) => return walk.refuse(field, code, "is no such code"),
+            };
         }
         Some(ClusterSpecifier::ClusterSpecifierPlugin(name)) => {
             let plugin = all.cluster_specifier_plugins.iter().find(|plugin| {
@@ -100,7 +123,10 @@ pub(super) fn route(
         route.describe.extend(of_host.iter().cloned());
     }
     for (is_said, field) in [
-        (pb.cluster_not_found_response_code != 0, "cluster_not_found_response_code"),
+        (
+            pb.cluster_not_found_response_code != 0 && route.config.cluster_header.is_none(),
+            "cluster_not_found_response_code",
+        ),
         (pb.internal_redirect_policy.is_some(), "internal_redirect_policy"),
         (pb.internal_redirect_action != 0, "internal_redirect_action"),
         (pb.cors.is_some(), "cors"),
@@ -108,15 +134,44 @@ pub(super) fn route(
     ] {
         walk.note_if(is_said, field, "not supported yet");
     }
-    for upgrade in &pb.upgrade_configs {
-        if bools(upgrade.enabled.as_ref()) != Some(false) {
-            walk.note("upgrade_configs", format!("{} is not supported yet", upgrade.upgrade_type));
-        }
+    for (index, pb) in pb.upgrade_configs.iter().enumerate() {
+        let field = format!("upgrade_configs[{index}]");
+        let is_off = bools(pb.enabled.as_ref()) == Some(false);
+        let upgrade = upgrade(walk, &field, &pb.upgrade_type, is_off)?;
+        add_upgrade(&mut route.config.upgrades, upgrade);
     }
     Ok(true)
 }
 
-fn weighted(walk: &mut Walk, context: &Context, pb: &PbWeighted) -> Result<Vec<WeightedCluster>> {
+/// A protocol that connections may change to; none: it is never spoken here.
+pub(in super::super) fn upgrade(
+    walk: &mut Walk,
+    field: &str,
+    protocol: &str,
+    disabled: bool,
+) -> Result<Option<Upgrade>> {
+    if protocol.eq_ignore_ascii_case("connect") {
+        let reason = "CONNECT is never sent: a tunnel is no request to a service";
+        walk.note_if(!disabled, field, reason);
+        return Ok(None);
+    }
+    if protocol.is_empty() {
+        return walk.refuse(&format!("{field}.upgrade_type"), "", "must not be empty");
+    }
+    let mut read = Upgrade::default();
+    (read.protocol, read.disabled) = (protocol.to_owned(), disabled);
+    Ok(Some(read))
+}
+
+/// Of a protocol that is there twice the first counts.
+pub(in super::super) fn add_upgrade(list: &mut Vec<Upgrade>, upgrade: Option<Upgrade>) {
+    let Some(upgrade) = upgrade else { return };
+    if !list.iter().any(|it| it.protocol.eq_ignore_ascii_case(&upgrade.protocol)) {
+        list.push(upgrade);
+    }
+}
+
+fn weighted(walk: &mut Walk, context: &Context, pb: &PbWeighted, route: &mut Route) -> Result<()> {
     let PbWeighted { clusters, total_weight, runtime_key_prefix, random_value_specifier } = pb;
     walk.no_runtime("runtime_key_prefix", runtime_key_prefix);
     match random_value_specifier {
@@ -124,14 +179,15 @@ fn weighted(walk: &mut Walk, context: &Context, pb: &PbWeighted) -> Result<Vec<W
             walk.note("header_name", "not supported yet: the share is by chance");
         }
         Some(RandomValueSpecifier::UseHashPolicy(it)) if it.value => {
-            walk.note("use_hash_policy", "not supported yet: the share is by chance");
+            route.config.choice = ClusterChoice::Hashed;
         }
         Some(RandomValueSpecifier::UseHashPolicy(_)) | None => {}
     }
     if clusters.is_empty() {
         return walk.refuse("clusters", "[]", "must not be empty");
     }
-    let mut read = walk.each("clusters", clusters, |walk, pb| target(walk, context, pb))?;
+    let read = walk.each("clusters", clusters, |walk, pb| target(walk, context, pb))?;
+    let (mut read, of_clusters): (Vec<_>, Vec<_>) = read.into_iter().unzip();
     let sum: u64 = read.iter().map(|target| u64::from(target.weight)).sum();
     //= gRFC A28, Envoy: the sum is over 0, and fits 32 bits
     if sum == 0 || sum > u64::from(u32::MAX) {
@@ -153,10 +209,16 @@ fn weighted(walk: &mut Walk, context: &Context, pb: &PbWeighted) -> Result<Vec<W
             target.weight = u32::try_from(scaled).unwrap_or(HEAVIEST).max(1);
         }
     }
-    Ok(read)
+    route.config.clusters = read;
+    route.of_clusters = of_clusters;
+    Ok(())
 }
 
-fn target(walk: &mut Walk, context: &Context, pb: &ClusterWeight) -> Result<WeightedCluster> {
+fn target(
+    walk: &mut Walk,
+    context: &Context,
+    pb: &ClusterWeight,
+) -> Result<(WeightedCluster, BTreeMap<String, Override>)> {
     let ClusterWeight {
         name,
         cluster_header,
@@ -185,29 +247,14 @@ fn target(walk: &mut Walk, context: &Context, pb: &ClusterWeight) -> Result<Weig
         response_headers_to_remove,
     )?;
     read.filters = edits.filters().collect();
-    walk.note_if(host_rewrite_specifier.is_some(), "host_rewrite_literal", "not supported yet");
-    for (name, it) in overrides(walk, context, typed_per_filter_config)? {
-        let field = format!("typed_per_filter_config.{name}");
-        let is_safe = |step: &Step| matches!(step, Step::Filter(Filter::Authorize(_)));
-        match it {
-            // Only one thing is done to the requests of one cluster of several: edits.
-            Override::Steps(steps) if !steps.is_empty() && steps.iter().all(is_edit) => {
-                read.filters
-                    .extend(steps.into_iter().map(|(Step::Filter(it) | Step::Limited(it))| it));
-            }
-            Override::Steps(steps) if steps.iter().any(is_safe) => {
-                let reason = "not supported yet: say who may call on the route";
-                return walk.refuse(&field, "rbac", reason);
-            }
-            _ => walk
-                .note(&field, "not supported yet for one cluster of several: the route's counts"),
-        }
+    if let Some(ClusterHost::HostRewriteLiteral(host)) = host_rewrite_specifier
+        && let Some(host) = said(host)
+    {
+        let mut rewrite = Rewrite::default();
+        rewrite.host = Some(HostRewrite::Literal(host));
+        read.filters.push(Filter::Rewrite(rewrite));
     }
-    Ok(read)
-}
-
-fn is_edit(step: &Step) -> bool {
-    matches!(step, Step::Filter(Filter::RequestHeaders(_) | Filter::ResponseHeaders(_)))
+    Ok((read, overrides(walk, context, typed_per_filter_config)?))
 }
 
 fn rewrites(walk: &mut Walk, context: &Context, pb: &RouteAction, route: &mut Route) -> Result<()> {
@@ -218,16 +265,14 @@ fn rewrites(walk: &mut Walk, context: &Context, pb: &RouteAction, route: &mut Ro
             said(host).map(HostRewrite::Literal)
         }
         Some(HostRewriteSpecifier::AutoHostRewrite(it)) => {
-            //= gRFC A81: only where the control plane is trusted
-            if it.value {
-                let reason = if context.trusted {
-                    "not supported yet: the authority stays"
-                } else {
-                    "is not allowed to this control plane (`trusted_xds_server`): the authority stays"
-                };
-                walk.note("auto_host_rewrite", reason);
-            }
-            None
+            //= gRFC A81: of gRPC's dialect only where the control plane is trusted
+            let may = context.trusted || context.dialect == Dialect::Sidecar;
+            walk.note_if(
+                it.value && !may,
+                "auto_host_rewrite",
+                "is not allowed to this control plane (`trusted_xds_server`): the authority stays",
+            );
+            (it.value && may).then_some(HostRewrite::Endpoint)
         }
         Some(HostRewriteSpecifier::HostRewriteHeader(name)) => {
             Some(HostRewrite::Header(name.clone()))
@@ -282,11 +327,16 @@ fn mirror(walk: &mut Walk, pb: &RequestMirrorPolicy) -> Result<Option<Mirror>> {
     }
     let mut read = Mirror::default();
     read.cluster = Some(cluster.clone());
-    read.percent = walk.runtime_fraction("runtime_fraction", runtime_fraction.as_ref())?;
+    if let Some((percent, key)) =
+        walk.keyed_fraction("runtime_fraction", runtime_fraction.as_ref())?
+    {
+        (read.percent, read.key) = (Some(percent), key);
+    }
     walk.note_if(trace_sampled.is_some(), "trace_sampled", "not supported yet: as the request");
     read.host = said(host_rewrite_literal);
     read.keep_host = (*disable_shadow_host_suffix_append && read.host.is_none()).then_some(true);
-    read.request_headers = mutations(walk, "request_headers_mutations", request_headers_mutations)?;
+    read.request_headers =
+        mutations(walk, "request_headers_mutations", Side::Request, request_headers_mutations)?;
     Ok(Some(read))
 }
 
@@ -294,6 +344,7 @@ fn mirror(walk: &mut Walk, pb: &RequestMirrorPolicy) -> Result<Option<Mirror>> {
 pub(in super::super) fn mutations(
     walk: &mut Walk,
     field: &str,
+    side: Side,
     list: &[HeaderMutation],
 ) -> Result<HeaderEdit> {
     let mut edit = HeaderEdit::default();
@@ -306,7 +357,7 @@ pub(in super::super) fn mutations(
                     }
                 }
                 Some(Action::Append(option)) => {
-                    walk.within("append", |walk| option_edit(walk, option, &mut edit))?;
+                    walk.within("append", |walk| option_edit(walk, option, side, &mut edit))?;
                 }
                 Some(Action::RemoveOnMatch(it)) => {
                     let Some(matcher) = &it.key_matcher else {

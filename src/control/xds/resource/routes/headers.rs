@@ -9,7 +9,11 @@ use super::super::{
     read::bools,
     walk::{Result, Walk},
 };
-use crate::config::{Filter, HeaderEdit, HeaderPair, headers::is_editable};
+use crate::config::{
+    Filter, HeaderEdit, HeaderPair,
+    format::{Parsed, Side},
+    headers::is_editable,
+};
 
 /// Edits of requests and of responses.
 #[derive(Clone, Debug, Default)]
@@ -29,12 +33,14 @@ impl Edits {
         response_remove: &[String],
     ) -> Result<Self> {
         let mut edits = Self::default();
-        for (list, field, edit) in [
-            (request_add, "request_headers_to_add", &mut edits.request),
-            (response_add, "response_headers_to_add", &mut edits.response),
+        for (list, field, side, edit) in [
+            (request_add, "request_headers_to_add", Side::Request, &mut edits.request),
+            (response_add, "response_headers_to_add", Side::Response, &mut edits.response),
         ] {
             for (index, option) in list.iter().enumerate() {
-                walk.within(&format!("{field}[{index}]"), |walk| option_edit(walk, option, edit))?;
+                walk.within(&format!("{field}[{index}]"), |walk| {
+                    option_edit(walk, option, side, edit)
+                })?;
             }
         }
         for (list, field, edit) in [
@@ -82,6 +88,7 @@ pub(in super::super) fn editable(
 pub(in super::super) fn option_edit(
     walk: &mut Walk,
     option: &HeaderValueOption,
+    side: Side,
     edit: &mut HeaderEdit,
 ) -> Result<()> {
     let HeaderValueOption { header, append, append_action, keep_empty_value } = option;
@@ -103,10 +110,10 @@ pub(in super::super) fn option_edit(
         // Envoy: a header without a value is not added.
         return Ok(());
     }
-    let Some(text) = plain(&text) else {
-        walk.note("header.value", format!("{text} is filled in by Envoy alone: is left out"));
+    if let Err(reason) = Parsed::new(&text, side) {
+        walk.note("header.value", format!("{text}: {reason}: is left out"));
         return Ok(());
-    };
+    }
     if Value::try_from(text.as_str()).is_err() {
         return walk.refuse("header.value", text.escape_debug(), "is not the value of a header");
     }
@@ -132,20 +139,4 @@ pub(in super::super) fn option_edit(
         }
     }
     Ok(())
-}
-
-/// Text without variables (`%NAME%`); `%%` is a percent sign. None: it has some.
-fn plain(text: &str) -> Option<String> {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        plain.push_str(before);
-        plain.push('%');
-        match after.strip_prefix('%') {
-            Some(after) => rest = after,
-            None => return None,
-        }
-    }
-    plain.push_str(rest);
-    Some(plain)
 }

@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::{
 };
 
 use super::super::{
+    metadata,
     read::{bools, type_name},
     text,
     walk::{Result, Walk},
@@ -48,13 +49,11 @@ pub(super) fn rule(walk: &mut Walk, pb: &RouteMatch, route: &mut config::Route) 
         let prefix = StringMatch::Prefix("application/grpc".to_owned());
         read.headers.push(HeaderMatch::new("content-type", prefix));
     }
-    if let Some(percent) = walk.runtime_fraction("runtime_fraction", runtime_fraction.as_ref())? {
-        read.fraction = Some(RuntimeFraction { percent, key: None });
-    }
+    let fraction = walk.keyed_fraction("runtime_fraction", runtime_fraction.as_ref())?;
+    read.fraction = fraction.map(|(percent, key)| RuntimeFraction { percent, key });
+    read.metadata = walk.each("dynamic_metadata", dynamic_metadata, metadata::matcher)?;
     // What stands there is known to a proxy: of a call of this process there is none of it.
-    let is_met = !text::metadata(walk, "dynamic_metadata", dynamic_metadata)
-        && filter_state.is_empty()
-        && tls_context.is_none();
+    let is_met = filter_state.is_empty() && tls_context.is_none();
     if !is_met {
         walk.note("", "asks for what only a proxy knows: the route is left out");
         return Ok(false);

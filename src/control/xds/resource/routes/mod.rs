@@ -18,7 +18,11 @@ use envoy_types::pb::envoy::config::{
 };
 
 pub(super) use self::{
-    action::mutations, answer::unavailable, headers::Edits, limit::descriptors, policy::or_never,
+    action::{add_upgrade, mutations, upgrade},
+    answer::unavailable,
+    headers::Edits,
+    limit::descriptors,
+    policy::or_never,
     tracing::tags,
 };
 use super::{
@@ -186,7 +190,12 @@ impl Host<'_> {
             walk.note_if(is_said, field, IGNORED);
         }
         let own = overrides(walk, self.context, &pb.typed_per_filter_config)?;
-        let mut route = Route { config, overrides: BTreeMap::new(), describe: Vec::new() };
+        let mut route = Route {
+            config,
+            overrides: BTreeMap::new(),
+            of_clusters: Vec::new(),
+            describe: Vec::new(),
+        };
         // The nearest says how.
         for level in [&self.level.overrides, &self.overrides, &own] {
             route.overrides.extend(level.iter().map(|(name, it)| (name.clone(), it.clone())));

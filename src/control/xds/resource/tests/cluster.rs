@@ -385,9 +385,49 @@ fn strict_dns_is_a_name_and_addresses() {
     assert_eq!(read.config.endpoints.len(), 1);
     let Some(Discovery::Dns(dns)) = &read.config.discovery else { panic!("DNS") };
     assert_eq!((dns.respect_ttl, dns.refresh), (Some(false), Some(Duration::from_secs(5))));
-    let two = vec![endpoint("a.example", 80), endpoint("b.example", 80)];
-    let pb = of_dns(DiscoveryType::StrictDns, vec![two]);
-    refuses(sidecar().cluster(&pb), "b.example: not supported yet: one name of a cluster");
+    assert_eq!(dns.targets[0].name, "dns:///a.example:80");
+    // One name of which no more is said is one name.
+    let one = of_dns(DiscoveryType::StrictDns, vec![vec![endpoint("a.example", 80)]]);
+    let read = sidecar().cluster(&one).unwrap();
+    let Some(Discovery::Dns(dns)) = &read.config.discovery else { panic!("DNS") };
+    assert_eq!((dns.name.as_str(), dns.targets.len()), ("dns:///a.example:80", 0));
+}
+
+#[test]
+fn several_names_keep_what_is_said_of_each() {
+    let mut heavy = endpoint("B.example", 80);
+    heavy.load_balancing_weight = wrapped(3);
+    heavy.metadata = Some(metadata("envoy.lb", &[("stage", "canary")]));
+    let mut pb = of_dns(
+        DiscoveryType::StrictDns,
+        vec![vec![endpoint("a.example", 80), heavy, endpoint("a.example", 80)]],
+    );
+    let spare = LocalityLbEndpoints {
+        priority: 1,
+        locality: Some(Locality { zone: "z".into(), ..Locality::default() }),
+        lb_endpoints: vec![endpoint("c.example", 81), endpoint("10.0.0.9", 80)],
+        ..LocalityLbEndpoints::default()
+    };
+    pb.load_assignment.as_mut().unwrap().endpoints.push(spare);
+    let read = sidecar().cluster(&pb).unwrap();
+    let Some(Discovery::Dns(dns)) = &read.config.discovery else { panic!("DNS") };
+    let told: Vec<_> = dns
+        .targets
+        .iter()
+        .map(|it| (it.name.as_str(), it.endpoint.weight, it.endpoint.priority))
+        .collect();
+    let wanted = [
+        ("dns:///a.example:80", 1, 0),
+        ("dns:///b.example:80", 3, 0),
+        ("dns:///c.example:81", 1, 1),
+    ];
+    assert_eq!(told, wanted);
+    assert_eq!(dns.targets[1].endpoint.labels["stage"], "canary");
+    assert_eq!(dns.targets[2].endpoint.locality.as_ref().unwrap().zone, "z");
+    assert_eq!(dns.targets[2].endpoint.hostname.as_deref(), Some("c.example"));
+    assert_eq!((read.config.endpoints.len(), read.config.endpoints[0].priority), (1, 1));
+    assert!(read.notes.iter().any(|note| note.contains("is there twice")), "{:?}", read.notes);
+    assert!(read.config.validate("c").is_ok());
 }
 
 #[test]

@@ -256,6 +256,25 @@ fn rules(action: i32, permission: Rule, principal: Identifier) -> Rbac {
     Rbac { rules: Some(Rules { action, policies, ..Rules::default() }), ..Rbac::default() }
 }
 
+/// Rules that let nobody call.
+pub(super) fn deny_all() -> Rbac {
+    rules(1, Rule::Any(true), Identifier::Any(true))
+}
+
+pub(super) fn session_by_cookie() -> StatefulSession {
+    let state = CookieBasedSessionState {
+        cookie: Some(Cookie { name: "s".into(), path: "/".into(), ..Cookie::default() }),
+    };
+    StatefulSession {
+        session_state: Some(TypedExtensionConfig {
+            name: "cookie".into(),
+            typed_config: Some(pack_any(state)),
+        }),
+        strict: true,
+        ..StatefulSession::default()
+    }
+}
+
 #[test]
 fn rules_of_who_may_call() {
     let read = |rbac: Rbac| {
@@ -424,18 +443,7 @@ fn local_limits() {
 
 #[test]
 fn sessions() {
-    let state = CookieBasedSessionState {
-        cookie: Some(Cookie { name: "s".into(), path: "/".into(), ..Cookie::default() }),
-    };
-    let session = StatefulSession {
-        session_state: Some(TypedExtensionConfig {
-            name: "cookie".into(),
-            typed_config: Some(pack_any(state)),
-        }),
-        strict: true,
-        ..StatefulSession::default()
-    };
-    let read = with(vec![named("s", pack_any(session)), router()]).unwrap();
+    let read = with(vec![named("s", pack_any(session_by_cookie())), router()]).unwrap();
     let [Step::Filter(Filter::Session(it))] = read.filters[0].steps.as_slice() else {
         panic!("a session")
     };

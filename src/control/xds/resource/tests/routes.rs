@@ -220,7 +220,8 @@ fn query_and_fraction() {
     let read = one_route(&sidecar(), route(rule, to("c"))).unwrap();
     let rule = &read.matches[0];
     assert_eq!(rule.query[0].name, "q");
-    assert_eq!(rule.fraction.as_ref().unwrap().percent, 0.25);
+    let fraction = rule.fraction.as_ref().unwrap();
+    assert_eq!((fraction.percent, fraction.key.as_deref()), (0.25, Some("k")));
     assert!(rule.path_ignore_case);
     assert_eq!(rule.headers[0].name, "content-type");
 }
@@ -398,6 +399,7 @@ fn rewrites_edits_and_mirrors() {
             option("x-a", "1", HeaderAppendAction::OverwriteIfExistsOrAdd),
             option("x-b", "100%%", HeaderAppendAction::AppendIfExistsOrAdd),
             option("x-c", "%REQ(x)%", HeaderAppendAction::AppendIfExistsOrAdd),
+            option("x-e", "%DOWNSTREAM_REMOTE_ADDRESS%", HeaderAppendAction::AppendIfExistsOrAdd),
             option(":path", "/", HeaderAppendAction::AddIfAbsent),
         ],
         request_headers_to_remove: vec!["x-d".into(), "host".into()],
@@ -407,7 +409,8 @@ fn rewrites_edits_and_mirrors() {
     let config = &read.hosts[0].routes[0].config;
     let Filter::RequestHeaders(edit) = &config.filters[0] else { panic!("edits come first") };
     assert_eq!(edit.set["x-a"], "1");
-    assert_eq!((edit.add[0].value.as_str(), edit.add.len()), ("100%", 1));
+    let added: Vec<_> = edit.add.iter().map(|it| it.value.as_str()).collect();
+    assert_eq!(added, ["100%%", "%REQ(x)%"]);
     assert_eq!(edit.remove, ["x-d"]);
     let Filter::Rewrite(rewrite) = &config.filters[1] else { panic!("then rewrites") };
     assert_eq!(rewrite.path, Some(PathRewrite::Prefix("/v2".into())));

@@ -25,7 +25,6 @@ use envoy_types::pb::{
             route::v3::{
                 ClusterSpecifierPlugin, CorsPolicy, InternalRedirectPolicy, RetryPolicy, Vhds,
                 VirtualCluster, WeightedCluster,
-                route_action::UpgradeConfig as RouteUpgrade,
                 weighted_cluster::{ClusterWeight, RandomValueSpecifier},
             },
         },
@@ -34,8 +33,7 @@ use envoy_types::pb::{
                 http::router::v3::Router,
                 network::http_connection_manager::v3::{
                     HttpConnectionManager, HttpFilter, LocalReplyConfig, Rds,
-                    http_connection_manager::{RouteSpecifier, UpgradeConfig},
-                    http_filter,
+                    http_connection_manager::RouteSpecifier, http_filter,
                 },
             },
             transport_sockets::tls::v3::{
@@ -44,7 +42,7 @@ use envoy_types::pb::{
                 common_tls_context::{CertificateProvider, ValidationContextType},
             },
         },
-        r#type::matcher::v3::{FilterStateMatcher, MetadataMatcher, StringMatcher, string_matcher},
+        r#type::matcher::v3::{FilterStateMatcher, StringMatcher, string_matcher},
     },
     google::protobuf::{Any, BoolValue},
 };
@@ -332,7 +330,6 @@ fn of_routes(seen: &mut Seen) {
         seen.is("RouteMatch", field, result);
     };
     of("tls_context", &|it| it.tls_context = Some(Default::default()));
-    of("dynamic_metadata", &|it| it.dynamic_metadata = one::<MetadataMatcher>());
     of("filter_state", &|it| it.filter_state = one::<FilterStateMatcher>());
     let action = |it: &mut RouteConfiguration, change: &dyn Fn(&mut RouteAction)| match &mut it
         .virtual_hosts[0]
@@ -349,7 +346,6 @@ fn of_routes(seen: &mut Seen) {
     of("path_rewrite", &|it| it.path_rewrite = "/x".into());
     of("retry_policy_typed_config", &|it| it.retry_policy_typed_config = Some(Any::default()));
     of("cors", &|it| it.cors = Some(CorsPolicy::default()));
-    of("upgrade_configs", &|it| it.upgrade_configs = one::<RouteUpgrade>());
     of("internal_redirect_policy", &|it| {
         it.internal_redirect_policy = Some(InternalRedirectPolicy::default());
     });
@@ -415,7 +411,6 @@ fn of_listeners(seen: &mut Seen) {
         it.original_ip_detection_extensions = vec![extension()];
     });
     of("local_reply_config", &|it| it.local_reply_config = Some(LocalReplyConfig::default()));
-    of("upgrade_configs", &|it| it.upgrade_configs = one::<UpgradeConfig>());
     of("early_header_mutation_extensions", &|it| {
         it.early_header_mutation_extensions = vec![extension()];
     });

@@ -11,7 +11,8 @@ use envoy_types::pb::{
             raw_buffer::v3::RawBuffer,
             tls::v3::{
                 CertificateProviderPluginInstance, CertificateValidationContext, CommonTlsContext,
-                SdsSecretConfig, SubjectAltNameMatcher, TlsParameters, UpstreamTlsContext,
+                SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate, TlsParameters,
+                UpstreamTlsContext,
                 certificate_validation_context::SystemRootCerts,
                 common_tls_context::{
                     CertificateProviderInstance, CombinedCertificateValidationContext,
@@ -27,7 +28,8 @@ use envoy_types::pb::{
 
 use super::*;
 use crate::config::{
-    ClusterSecurity, IdentityMatch, SanKind, Security, SecurityMode, StringMatch, TlsVersion,
+    ClusterSecurity, Discovery, IdentityMatch, SanKind, Security, SecurityMode, StringMatch,
+    TlsVersion,
 };
 
 const SPIFFE: &str = "spiffe://prod.example/ns/shop/sa/cart";
@@ -180,7 +182,7 @@ fn what_istio_sends_to_sidecars() {
     };
     let security = read(context("default", "ROOTCA")).unwrap();
     assert_eq!(security.roots.as_ref().unwrap().provider, "default");
-    assert_eq!(security.alpn, Vec::<String>::new());
+    assert_eq!(security.alpn, ["istio-h2", "istio-http/1.1", "istio", "h2", "http/1.1"]);
     assert_eq!(security.min_version, Some(TlsVersion::V1_2));
     // Files by name, and the system's roots.
     let read_files = proxyless()
@@ -258,7 +260,7 @@ fn what_narrows_who_is_accepted_is_never_skipped() {
             it.ca_certificate_provider_instance = None;
             it.trusted_ca = Some(inline());
         },
-        "trusted_ca = inline: not supported yet",
+        "trusted_ca = inline: is not PEM",
     );
 }
 
@@ -369,12 +371,33 @@ fn metadata_of_an_endpoint_chooses_its_socket() {
     assert_eq!(tls.identities.len(), 1);
     assert_eq!(joined.endpoints[1].security, Some(Security::Plain));
     assert!(joined.validate("c").is_ok());
-    // Two that trust different roots are not one cluster here.
+    // One that trusts others: rules, which endpoints name.
     let mut other = tls_of_system();
     other.sni = "x".into();
     let mut pb = pb;
-    pb.transport_socket_matches.push(choice(&[("a", "b")], pack_any(other)));
-    refuses(sidecar().cluster(&pb), "trust the same roots");
+    pb.transport_socket_matches.insert(0, choice(&[("a", "b")], pack_any(other)));
+    let cluster = sidecar().cluster(&pb).unwrap();
+    let security = cluster.config.security.as_ref().unwrap();
+    assert_eq!(security.matches.len(), 2);
+    assert_eq!(security.matches[0].security.system_roots, Some(true));
+    let mut outside = endpoint("10.0.0.3", 80);
+    outside.metadata = Some(metadata("envoy.transport_socket_match", &[("a", "b")]));
+    let mut meshed = endpoint("10.0.0.1", 80);
+    meshed.metadata = Some(metadata("envoy.transport_socket_match", &[("tlsMode", "istio")]));
+    let list = vec![outside, meshed, endpoint("10.0.0.2", 80)];
+    let groups = vec![LocalityLbEndpoints { lb_endpoints: list, ..Default::default() }];
+    let joined = cluster.with(&sidecar().endpoints(&assignment("c", groups)).unwrap());
+    let rules: Vec<_> = joined
+        .endpoints
+        .iter()
+        .map(|endpoint| match &endpoint.security {
+            Some(Security::Tls(tls)) => tls.rule.clone(),
+            Some(Security::Plain) => Some("plain".to_owned()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(rules, ["socket-0", "socket-1", "plain"].map(|it| Some(it.to_owned())));
+    assert!(joined.validate("c").is_ok());
     // An unknown one refuses all.
     let unknown = Any { type_url: "type.googleapis.com/x".into(), value: Vec::new() };
     let pb = PbCluster { transport_socket_matches: vec![choice(&[], unknown)], ..eds("c") };
@@ -386,7 +409,7 @@ fn metadata_of_an_endpoint_chooses_its_socket() {
 
 /// Else it would be spoken to in plaintext, as the match without labels says.
 #[test]
-fn a_name_that_asks_for_a_socket_by_metadata_is_refused() {
+fn the_metadata_of_a_name_chooses_its_socket() {
     let choice = |labels: &[(&str, &str)], any: Any| TransportSocketMatch {
         name: "n".into(),
         r#match: Some(fields(labels)),
@@ -406,9 +429,65 @@ fn a_name_that_asks_for_a_socket_by_metadata_is_refused() {
         eds_cluster_config: None,
         ..eds("c")
     };
-    assert!(sidecar().cluster(&of(name.clone())).is_ok());
+    assert_eq!(sidecar().cluster(&of(name.clone())).unwrap().alone().security, None);
     name.metadata = Some(metadata("envoy.transport_socket_match", &[("tlsMode", "istio")]));
-    refuses(sidecar().cluster(&of(name)), "cannot be chosen by the metadata of an endpoint");
+    let cluster = sidecar().cluster(&of(name)).unwrap().alone();
+    assert_eq!(cluster.security.as_ref().unwrap().mode, Some(SecurityMode::Mutual));
+    let Some(Discovery::Dns(dns)) = &cluster.discovery else { panic!("DNS") };
+    let Some(Security::Tls(tls)) = &dns.targets[0].endpoint.security else { panic!("{dns:?}") };
+    assert_eq!(tls.mode, Some(SecurityMode::Mutual));
+}
+
+#[test]
+fn keys_and_roots_inline() {
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    let inline = |text: &str| {
+        let specifier = Some(Specifier::InlineBytes(text.as_bytes().to_vec()));
+        Some(DataSource { specifier, ..Default::default() })
+    };
+    let path = |path: &str| {
+        let specifier = Some(Specifier::Filename(path.into()));
+        Some(DataSource { specifier, ..Default::default() })
+    };
+    let read = |certificate: Option<DataSource>, key: Option<DataSource>| {
+        let mut context = tls(trusting());
+        let common = common(&mut context);
+        common.tls_certificates = vec![TlsCertificate {
+            certificate_chain: certificate,
+            private_key: key,
+            ..Default::default()
+        }];
+        match &mut common.validation_context_type {
+            Some(ValidationContextType::ValidationContext(it)) => {
+                (it.ca_certificate_provider_instance, it.trusted_ca) = (None, inline(PEM));
+            }
+            other => panic!("{other:?}"),
+        }
+        sidecar().cluster(&secured(context))
+    };
+    let cluster = read(inline(PEM), inline("-----BEGIN KEY-----")).unwrap();
+    let security = cluster.config.security.as_ref().unwrap();
+    let own = &cluster.identities[&security.certificate.as_ref().unwrap().provider];
+    assert!(own.pem.as_ref().unwrap().pair.is_some());
+    let roots = &cluster.identities[&security.roots.as_ref().unwrap().provider];
+    assert_eq!(roots.pem.as_ref().unwrap().roots.as_deref(), Some(PEM.as_bytes()));
+    assert!(!format!("{cluster:?}").contains("BEGIN"), "{cluster:?}");
+    assert!(own.validate("x").is_ok() && roots.validate("x").is_ok());
+    refuses(read(inline(PEM), path("/k.pem")), "private_key = given: must be inline or a file");
+    refuses(read(inline("x"), inline(PEM)), "certificate_chain = inline: is not PEM");
+}
+
+#[test]
+fn names_that_istio_s_proxies_look_at() {
+    let offered = |list: &[&str]| {
+        let mut context = tls(trusting());
+        common(&mut context).alpn_protocols = list.iter().map(|it| (*it).to_owned()).collect();
+        read(context).unwrap().alpn
+    };
+    assert_eq!(offered(&["istio-peer-exchange", "istio", "h2"]), ["istio-h2", "istio", "h2"]);
+    assert_eq!(offered(&["istio", "http/1.1"]), ["istio-http/1.1", "istio", "http/1.1"]);
+    assert_eq!(offered(&["h2", "http/1.1", "x"]), ["h2", "http/1.1"]);
+    assert_eq!(offered(&[]), Vec::<String>::new());
 }
 
 fn tls_of_system() -> UpstreamTlsContext {

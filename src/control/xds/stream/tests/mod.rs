@@ -41,6 +41,7 @@ impl Decode for Plain {
             Kind::Endpoints => ClusterLoadAssignment::decode(value).map(|it| it.cluster_name),
         };
         let name = name.map_err(|error| Invalid { name: None, reason: error.to_string() })?;
+        assert!(!name.ends_with("panics"), "as a bug would");
         if name.ends_with("bad") {
             return Err(Invalid { name: Some(name.into()), reason: "its name is bad".to_owned() });
         }

@@ -128,3 +128,28 @@ async fn an_agent_is_never_asked_by_two_of_a_process() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_task_that_panics_again_and_again_is_begun_again_more_and_more_seldom_and_reported() {
+    let plane = AdsServer::start().await.unwrap();
+    plane.set([Resource::cluster("panics"), Resource::cluster("good")]);
+    let mut mesh = Mesh::to([plain(&plane)]);
+    mesh.watch(Kind::Cluster, "panics");
+    let began = tokio::time::Instant::now();
+    for lost in 1..=3 {
+        let batch = within(mesh.subscriber.next()).await;
+        let reason = batch.lost.unwrap();
+        assert!(reason.contains("ended before its time") && batch.told.is_empty(), "{reason}");
+        // At once, after half a second, after another one.
+        let least =
+            [Duration::ZERO, Duration::from_millis(500), Duration::from_millis(1500)][lost - 1];
+        assert!(began.elapsed() >= least, "{lost}: {:?}", began.elapsed());
+    }
+    let streams: std::collections::BTreeSet<u64> =
+        plane.requests().iter().map(|request| request.stream).collect();
+    assert!(streams.len() <= 4, "{streams:?}");
+    // It is well without that.
+    mesh.unwatch(Kind::Cluster, "panics");
+    mesh.watch(Kind::Cluster, "good");
+    mesh.gets(Kind::Cluster, "good").await;
+}

@@ -1,0 +1,221 @@
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use envoy_types::pb::{
+    envoy::{
+        config::core::v3::Node,
+        service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse},
+    },
+    google::protobuf,
+};
+
+use super::*;
+use crate::core::{At, Attempts, EndpointLoad, Instant, Load, Random};
+
+fn answer(seconds: i64, clusters: &[&str]) -> LoadStatsResponse {
+    LoadStatsResponse {
+        clusters: clusters.iter().map(|&name| name.to_owned()).collect(),
+        send_all_clusters: clusters.is_empty(),
+        load_reporting_interval: Some(protobuf::Duration { seconds, nanos: 0 }),
+        report_endpoint_granularity: false,
+    }
+}
+
+fn key(name: &str) -> Key {
+    Key { cluster: name.into(), service: "".into() }
+}
+
+fn load(zone: &str, address: &str, ok: u64) -> Load {
+    let at = At { zone: zone.to_owned(), ..At::default() };
+    let attempts = Attempts { issued: ok, ok, ..Attempts::default() };
+    let metrics = BTreeMap::from([("named_metrics.a".into(), (ok, 0.5))]);
+    let endpoint = EndpointLoad { at, address: address.into(), attempts, metrics };
+    Load { endpoints: vec![endpoint], ..Load::default() }
+}
+
+struct Bed {
+    now: Instant,
+    random: Random,
+    reporter: Reporter,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let node = Node { id: "n".to_owned(), ..Node::default() };
+        let mut reporter = Reporter::new(node);
+        reporter.want(true);
+        Self { now: Instant::now(), random: Random::seeded(1), reporter }
+    }
+
+    fn next(&mut self) -> Option<Act> {
+        self.reporter.next(self.now)
+    }
+
+    fn open(&mut self) -> u64 {
+        let Some(Act::Open { stream }) = self.next() else { panic!("no stream") };
+        assert_eq!(self.next(), None);
+        self.reporter.opened(stream);
+        let request = self.sent();
+        assert_eq!(request.node.unwrap().client_features, ["envoy.lrs.supports_send_all_clusters"]);
+        assert!(request.cluster_stats.is_empty());
+        assert_eq!(self.next(), None);
+        stream
+    }
+
+    fn sent(&mut self) -> LoadStatsRequest {
+        match self.next() {
+            Some(Act::Send { request, .. }) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+
+    fn add(&mut self, name: &str, since: Instant, load: Load) {
+        self.reporter.add(key(name), since, load);
+    }
+}
+
+#[test]
+fn a_server_is_told_what_it_asks_for_as_often_as_it_says() {
+    let mut bed = Bed::new();
+    let (start, stream) = (bed.now, bed.open());
+    assert_eq!(bed.reporter.wake_at(), None, "the server has said nothing");
+    bed.reporter.received(bed.now, stream, answer(10, &["a"]));
+    assert!(bed.reporter.asks("a") && !bed.reporter.asks("b"));
+    assert_eq!(bed.reporter.wake_at(), Some(start + Duration::from_secs(10)));
+    bed.pass(9);
+    assert_eq!(bed.next(), None);
+    bed.pass(1);
+    assert!(bed.reporter.is_due(bed.now));
+    bed.add("a", start, load("z", "1.1.1.1:1", 3));
+    bed.add("b", start, load("z", "1.1.1.1:1", 3));
+    let request = bed.sent();
+    assert_eq!(request.node, None);
+    let [stats] = request.cluster_stats.as_slice() else { panic!("{request:?}") };
+    assert_eq!((&*stats.cluster_name, stats.load_report_interval.unwrap().seconds), ("a", 10));
+    let [locality] = stats.upstream_locality_stats.as_slice() else { panic!("{stats:?}") };
+    assert_eq!((locality.total_issued_requests, locality.total_successful_requests), (3, 3));
+    assert!(locality.upstream_endpoint_stats.is_empty());
+    assert_eq!(locality.load_metric_stats[0].metric_name, "named_metrics.a");
+    // The same wish again does not begin the interval anew; another does.
+    bed.pass(5);
+    bed.reporter.received(bed.now, stream, answer(10, &["a"]));
+    assert_eq!(bed.reporter.wake_at(), Some(start + Duration::from_secs(20)));
+    bed.reporter.received(bed.now, stream, answer(1, &[]));
+    bed.pass(1);
+    assert!(bed.reporter.asks("b"));
+    let request = bed.sent();
+    assert_eq!(request.cluster_stats[0].cluster_name, "b", "it was held until it is asked for");
+    assert_eq!(request.cluster_stats[0].load_report_interval.unwrap().seconds, 16);
+}
+
+#[test]
+fn reports_that_say_nothing_are_not_repeated() {
+    let mut bed = Bed::new();
+    let stream = bed.open();
+    bed.reporter.received(bed.now, stream, answer(1, &[]));
+    bed.pass(1);
+    assert!(bed.sent().cluster_stats.is_empty());
+    for _ in 0..3 {
+        bed.pass(1);
+        assert_eq!(bed.next(), None);
+        assert!(bed.reporter.wake_at() > Some(bed.now));
+    }
+    bed.add("a", bed.now, load("z", "1.1.1.1:1", 1));
+    bed.pass(1);
+    assert_eq!(bed.sent().cluster_stats.len(), 1);
+    bed.pass(1);
+    assert!(bed.sent().cluster_stats.is_empty());
+}
+
+#[test]
+fn a_stream_that_ends_is_begun_again_after_a_backoff_that_an_answer_resets() {
+    let mut bed = Bed::new();
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        let stream = bed.open();
+        bed.reporter.closed(bed.now, stream, &bed.random);
+        bed.reporter.opened(stream);
+        assert_eq!(bed.next(), None, "not at once");
+        let at = bed.reporter.wake_at().unwrap();
+        waits.push((at - bed.now).as_secs_f64());
+        bed.now = at;
+    }
+    let plain = [1.0, 1.6, 2.56, 4.096];
+    assert!(waits.iter().zip(plain).all(|(wait, plain)| (wait / plain - 1.0).abs() <= 0.2));
+    let stream = bed.open();
+    bed.reporter.received(bed.now, stream, answer(1, &[]));
+    bed.reporter.closed(bed.now, stream, &bed.random);
+    assert!(bed.reporter.wake_at().unwrap() - bed.now <= Duration::from_millis(1200));
+    // What an older stream does counts for nothing.
+    bed.pass(2);
+    let newer = bed.open();
+    bed.reporter.received(bed.now, stream, answer(1, &[]));
+    bed.reporter.closed(bed.now, stream, &bed.random);
+    assert!(newer > stream && !bed.reporter.asks("a"));
+}
+
+#[test]
+fn the_last_is_said_before_the_stream_is_let_go() {
+    let mut bed = Bed::new();
+    let stream = bed.open();
+    bed.reporter.received(bed.now, stream, answer(3600, &[]));
+    bed.add("a", bed.now, load("z", "1.1.1.1:1", 2));
+    bed.reporter.want(false);
+    assert_eq!(bed.sent().cluster_stats.len(), 1);
+    assert_eq!(bed.next(), Some(Act::Finish { stream }));
+    assert_eq!((bed.next(), bed.reporter.wake_at()), (None, None));
+    // And a server that has asked for nothing is told nothing.
+    bed.reporter.want(true);
+    let stream = bed.open();
+    bed.add("a", bed.now, load("z", "1.1.1.1:1", 2));
+    bed.reporter.want(false);
+    assert_eq!(bed.next(), Some(Act::Finish { stream }));
+}
+
+#[test]
+fn intervals_that_make_no_sense_are_bounded() {
+    for (said, least, most) in [(-5, 0.1, 0.1), (0, 0.1, 0.1), (i64::MAX, 86400.0, 86400.0)] {
+        let mut bed = Bed::new();
+        let stream = bed.open();
+        bed.reporter.received(bed.now, stream, answer(said, &[]));
+        let wait = (bed.reporter.wake_at().unwrap() - bed.now).as_secs_f64();
+        assert!((least..=most).contains(&wait), "{said}: {wait}");
+    }
+}
+
+#[test]
+fn endpoints_are_told_apart_where_that_is_asked_for_and_metrics_have_their_places() {
+    let mut bed = Bed::new();
+    let stream = bed.open();
+    let wish = LoadStatsResponse { report_endpoint_granularity: true, ..answer(1, &[]) };
+    bed.reporter.received(bed.now, stream, wish);
+    let since = bed.now;
+    bed.pass(1);
+    let mut first = load("z", "[::1]:80", 1);
+    let cpu: Arc<str> = "cpu_utilization".into();
+    first.endpoints[0].metrics.insert(cpu, (2, 1.5));
+    first.drops.insert("lb".into(), 4);
+    first.dropped = 1;
+    bed.add("a", since, first);
+    bed.add("a", since, load("z", "unix:/run/a.sock", 2));
+    bed.add("a", since, load("y", "1.1.1.1:1", 4));
+    let request = bed.sent();
+    let stats = &request.cluster_stats[0];
+    assert_eq!((stats.total_dropped_requests, stats.dropped_requests[0].dropped_count), (5, 4));
+    let of = |zone: &str| {
+        let is_of = |it: &&_| -> bool {
+            let it: &envoy_types::pb::envoy::config::endpoint::v3::UpstreamLocalityStats = it;
+            it.locality.as_ref().unwrap().zone == zone
+        };
+        stats.upstream_locality_stats.iter().find(is_of).unwrap()
+    };
+    assert_eq!((of("z").total_issued_requests, of("y").total_issued_requests), (3, 4));
+    assert_eq!(of("z").upstream_endpoint_stats.len(), 2);
+    let cpu = of("z").cpu_utilization.unwrap();
+    assert_eq!((cpu.num_requests_finished_with_metric, cpu.total_metric_value), (2, 1.5));
+    let named = &of("z").load_metric_stats;
+    assert_eq!((named.len(), named[0].num_requests_finished_with_metric), (1, 3));
+}

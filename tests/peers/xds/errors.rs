@@ -1,0 +1,294 @@
+//! What is wrong, missing or away: the same for all, and what each makes of it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    bed::{Bed, bootstrap, counts, failed, named},
+    peer::{Calls, Outcome, Peer, Who, grpcs},
+    plane::{Kind, Plane},
+    resources::{cluster, cluster_with, endpoints, listener, routes, split, to},
+};
+use crate::{program::free_port, support::Server};
+
+fn chain(server: &Server) -> Vec<Value> {
+    vec![
+        listener("greeter", "r", &[]),
+        routes("r", &[to("one")]),
+        cluster("one"),
+        endpoints("one", &[server]),
+    ]
+}
+
+/// The text of a failure, and that it is told as one of the control plane's.
+fn text(who: Who, outcome: &Outcome) -> &str {
+    assert_eq!(outcome.code, Some(14), "{who:?}: {outcome:?}");
+    &outcome.text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_that_are_refused_from_the_start() {
+    let server = named("a").await;
+    let mut resources = chain(&server);
+    resources[1] = routes("r", &[split(&[("one", 0)])]);
+    let mut bed = Bed::start(&grpcs(), &resources).await;
+    for (who, outcomes) in bed.call(Calls::of(1).within(3)).await {
+        let outcome = &outcomes[0];
+        println!("{who:?}: {outcome:?}");
+        let refusals = bed.plane.refusals(who.node(), "RDS");
+        assert!(!refusals.is_empty(), "{who:?}");
+        for refusal in refusals {
+            assert_eq!(
+                (refusal.version.as_str(), refusal.nonce.is_empty()),
+                ("", false),
+                "{who:?}"
+            );
+        }
+        if who == Who::GrpcJs {
+            // It leaves its callers waiting.
+            assert_eq!(outcome.code, Some(4), "{outcome:?}");
+            continue;
+        }
+        let text = text(who, outcome);
+        assert!(outcome.ms < 2000.0, "{who:?}: {outcome:?}");
+        if who == Who::Ours {
+            for word in ["RDS resource `r`", "node `ours`", "weight"] {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+        }
+    }
+    // It is told well.
+    bed.plane.set(&chain(&server));
+    for peer in &bed.peers {
+        let node = peer.who.node();
+        bed.plane.until(node, |plane| !plane.accepted(node, "RDS").is_empty()).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for (who, outcomes) in bed.call(Calls::of(10)).await {
+        assert_eq!(counts(&outcomes).get("a"), Some(&10), "{who:?}: {outcomes:?}");
+    }
+}
+
+/// Who has heard nothing waits for it; after 15 s it is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_and_a_cluster_that_are_not_there() {
+    let server = named("a").await;
+    let mut resources = chain(&server);
+    resources.push(listener("lost", "lost", &[]));
+    resources.push(routes("lost", &[to("gone")]));
+    let mut bed = Bed::start(&grpcs(), &resources).await;
+    let first = bed.call(Calls::of(1)).await;
+    assert!(first.values().all(|it| it[0].who.is_some()), "{first:?}");
+    let began = Instant::now();
+    for peer in &mut bed.peers {
+        // Both are asked for at once; who calls then waits beside them.
+        peer.call(&Calls::of(1).to("lost").within(1)).await;
+    }
+    for (who, outcomes) in bed.call(Calls::of(1).to("nobody").within(17)).await {
+        let (outcome, seconds) = (&outcomes[0], outcomes[0].ms / 1000.0);
+        println!("nobody, {who:?}: {outcome:?}");
+        match who {
+            // It leaves its callers waiting.
+            Who::GrpcJs => assert_eq!(outcome.code, Some(4), "{outcome:?}"),
+            // A caller waits for what is not known for `resolve_timeout` at most.
+            Who::Ours => {
+                assert!(outcome.code == Some(4) && (4.9..6.0).contains(&seconds), "{outcome:?}");
+                assert!(outcome.text.contains("resolve_timeout"), "{outcome:?}");
+            }
+            _ => {
+                assert!(text(who, outcome).contains("nobody"), "{who:?}: {outcome:?}");
+                assert!((14.5..17.0).contains(&seconds), "{who:?}: {outcome:?}");
+            }
+        }
+    }
+    // By now it is known that neither is there: who calls is told at once, and why.
+    tokio::time::sleep(Duration::from_secs(21).saturating_sub(began.elapsed())).await;
+    for (target, resource) in [("nobody", "LDS resource `nobody`"), ("lost", "CDS resource `gone`")]
+    {
+        for (who, outcomes) in bed.call(Calls::of(1).to(target).within(2)).await {
+            let outcome = &outcomes[0];
+            println!("{target}, later, {who:?}: {outcome:?}");
+            if who == Who::GrpcJs && target == "nobody" {
+                assert_eq!(outcome.code, Some(4), "{outcome:?}");
+                continue;
+            }
+            let text = text(who, outcome);
+            assert!(outcome.ms < 1000.0, "{who:?}: {outcome:?}");
+            if who == Who::Ours {
+                assert!(text.contains(resource) && text.contains("node `ours`"), "{text}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_is_down_and_the_next_one() {
+    let server = named("a").await;
+    let gone = free_port();
+    let mut bed = Bed {
+        plane: Plane::start(Kind::Scripted, &chain(&server)).await,
+        peers: vec![],
+        port: None,
+    };
+    bed.join(&grpcs(), &bootstrap(&[gone], &[])).await;
+    for (who, outcomes) in bed.call(Calls::of(1).within(3)).await {
+        println!("down, {who:?}: {:?}", outcomes[0]);
+        if who == Who::GrpcJs {
+            // It leaves its callers waiting.
+            assert_eq!(outcomes[0].code, Some(4), "{outcomes:?}");
+            continue;
+        }
+        let text = text(who, &outcomes[0]);
+        assert!(outcomes[0].ms < 1000.0, "{who:?}: {:?}", outcomes[0]);
+        if who == Who::Ours {
+            assert!(text.contains("node `ours`") && text.contains(&gone.to_string()), "{text}");
+        }
+    }
+    bed.peers.clear();
+    bed.join(&grpcs(), &bootstrap(&[gone, bed.plane.port], &[])).await;
+    for (who, outcomes) in bed.call(Calls::of(1).within(3)).await {
+        println!("the next one, {who:?}: {:?}", outcomes[0]);
+        if who != Who::GrpcJs {
+            assert_eq!(outcomes[0].who.as_deref(), Some("a"), "{who:?}: {outcomes:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_dies_and_comes_back() {
+    let (a, b) = (named("a").await, named("b").await);
+    let mut bed = Bed::start(&grpcs(), &chain(&a)).await;
+    bed.call(Calls::of(1)).await;
+    bed.plane.stop();
+    for (who, outcomes) in bed.call(Calls::of(100)).await {
+        assert_eq!(counts(&outcomes).get("a"), Some(&100), "{who:?}: {outcomes:?}");
+    }
+    bed.plane.set(&chain(&b));
+    bed.plane.resume().await;
+    let began = Instant::now();
+    let mut done = std::collections::BTreeSet::new();
+    while done.len() < bed.peers.len() {
+        for (who, outcomes) in bed.call(Calls::of(5)).await {
+            assert_eq!(counts(&outcomes).values().sum::<usize>(), 5, "{who:?}: {outcomes:?}");
+            if outcomes[4].who.as_deref() == Some("b") && done.insert(who) {
+                println!("{who:?}: after {} ms", began.elapsed().as_millis());
+            }
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{done:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prefix_without_a_slash() {
+    let server = named("a").await;
+    let mut resources = chain(&server);
+    resources[1] =
+        routes("r", &[json!({"match": {"prefix": "helloworld"}, "route": {"cluster": "one"}})]);
+    let mut bed = Bed::start(&grpcs(), &resources).await;
+    for (who, outcomes) in bed.call(Calls::of(1).within(3)).await {
+        println!("{who:?}: {:?}, refused {:?}", outcomes[0], bed.plane.refusals(who.node(), "RDS"));
+        assert_eq!(failed(&outcomes, 14), 1, "{who:?}: {outcomes:?}");
+    }
+}
+
+/// A valid cluster whose outlier detection leaves a field out, which ends a process of grpc-js.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_leaves_fields_of_outlier_detection_out() {
+    let (a, b) = (named("a").await, named("b").await);
+    let outlier = json!({"outlierDetection": {
+        "interval": "0.2s", "baseEjectionTime": "1s", "enforcingSuccessRate": 100,
+    }});
+    let mut bed = Bed::start(
+        &grpcs(),
+        &[
+            listener("greeter", "r", &[]),
+            routes("r", &[to("one")]),
+            cluster_with("one", outlier),
+            endpoints("one", &[&a, &b]),
+        ],
+    )
+    .await;
+    for _ in 0..10 {
+        for (who, outcomes) in bed.call(Calls::of(20)).await {
+            if who != Who::GrpcJs {
+                assert_eq!(counts(&outcomes).values().sum::<usize>(), 20, "{who:?}: {outcomes:?}");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for peer in &mut bed.peers {
+        let lives = peer.lives();
+        assert_eq!(lives, peer.who != Who::GrpcJs, "{:?}", peer.who);
+    }
+}
+
+/// What is made of what happens to a resource that is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Made {
+    Keeps,
+    Fails,
+}
+
+/// One cell of the matrix: each event, for one client and one set of features of the server.
+async fn cell(who: Who, features: &[&str], event: &str) -> (Made, String) {
+    let server = named("a").await;
+    let plane = Plane::start(Kind::Scripted, &chain(&server)).await;
+    let mut peer = Peer::start(who, &bootstrap(&[plane.port], features), None).await;
+    let first = peer.call(&Calls::of(3)).await;
+    assert_eq!(counts(&first).get("a"), Some(&3), "{who:?}, {features:?}: {first:?}");
+    let mut resources = chain(&server);
+    match event {
+        "RDS refused" => {
+            let regex =
+                json!({"match": {"safeRegex": {"regex": "("}}, "route": {"cluster": "one"}});
+            resources[1] = routes("r", &[regex]);
+        }
+        "CDS absent" => drop(resources.remove(2)),
+        _ => drop(resources.remove(0)),
+    }
+    plane.set(&resources);
+    let (node, kind) = (who.node(), &event[..3]);
+    plane
+        .until(event, |plane| {
+            !plane.refusals(node, kind).is_empty() || plane.accepted(node, kind).len() > 1
+        })
+        .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let calls = peer.call(&Calls::of(5).within(2)).await;
+    let answered = counts(&calls).values().sum::<usize>();
+    assert!([0, 5].contains(&answered), "{who:?}, {features:?}, {event}: {calls:?}");
+    let made = if answered == 5 { Made::Keeps } else { Made::Fails };
+    (made, calls[0].text.clone())
+}
+
+const EVENTS: [&str; 3] = ["RDS refused", "CDS absent", "LDS absent"];
+const FEATURES: [&[&str]; 3] = [&[], &["fail_on_data_errors"], &["ignore_resource_deletion"]];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_matrix_of_errors() {
+    use Made::{Fails, Keeps};
+    for who in [Who::CCore, Who::CCoreA88, Who::Ours] {
+        // By events, then by features.
+        let expected = match who {
+            // What is gone is gone, but where the server says otherwise.
+            Who::CCore => [[Keeps, Keeps, Keeps], [Fails, Fails, Keeps], [Fails, Fails, Keeps]],
+            _ => [[Keeps, Fails, Keeps], [Keeps, Fails, Keeps], [Keeps, Fails, Keeps]],
+        };
+        for (event, expected) in EVENTS.into_iter().zip(expected) {
+            let cells = FEATURES.map(|features| cell(who, features, event));
+            for ((made, text), (features, expected)) in
+                join_all(cells).await.into_iter().zip(FEATURES.into_iter().zip(expected))
+            {
+                println!("{who:?}, {event}, {features:?}: {made:?} {text}");
+                assert_eq!(made, expected, "{who:?}, {event}, {features:?}: {text}");
+                if who == Who::Ours && made == Fails {
+                    assert!(text.contains("node `ours`") && text.contains(&event[..3]), "{text}");
+                }
+            }
+        }
+    }
+}

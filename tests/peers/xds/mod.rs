@@ -1,0 +1,10 @@
+//! Control planes of others, and other clients of xDS beside the mesh: told the same, do they do the same?
+
+mod bed;
+mod errors;
+mod go_control_plane;
+mod mtls;
+mod peer;
+mod plane;
+mod resources;
+mod traffic;
