@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         ("keys", tables::keys),
         ("pick-first", tables::first),
         ("parts", tables::parts),
+        ("decays", tables::decays),
         ("hedging", tables::hedging),
     ] {
         if table(name) {

@@ -99,11 +99,13 @@ impl<X: Upstream> Balancer<X> {
             let picker = Picker::untried(&view.all.set, now, random);
             match view.policy.plain(&view.all, picker, hash) {
                 Ok((endpoint, live)) => {
-                    let flight = begin(&view, endpoint, live, now);
+                    count(&view, live, now);
+                    let endpoint = Arc::clone(endpoint);
+                    let (decay, marks) = (view.decay, (view.bounded, view.biased));
                     // Only now: who is woken is a stranger.
                     drop(view);
                     self.called();
-                    return Ok(flight);
+                    return Ok(InFlight::begun(endpoint, now, decay, marks));
                 }
                 Err(drawn) => {
                     let drawn = drawn.map(|(one, other)| (Arc::clone(one), Arc::clone(other)));
@@ -194,9 +196,9 @@ impl<X: Upstream> Balancer<X> {
         live: &Live<X>,
         now: u64,
     ) -> InFlight<X> {
-        let flight = begin(view, endpoint, live, now);
+        count(view, live, now);
         self.called();
-        flight
+        InFlight::begun(Arc::clone(endpoint), now, view.decay, (view.bounded, view.biased))
     }
 
     /// The state of an endpoint, made if this is its first pick.
@@ -226,17 +228,11 @@ impl<X: Upstream> Balancer<X> {
 
 /// Counts a call in flight.
 #[inline(always)]
-fn begin<X: Upstream>(
-    view: &View<X>,
-    endpoint: &Arc<Endpoint<X>>,
-    live: &Live<X>,
-    now: u64,
-) -> InFlight<X> {
+fn count<X: Upstream>(view: &View<X>, live: &Live<X>, now: u64) {
     live.load.begin(now);
     if view.bounded {
         live.crowd.enter();
     }
-    InFlight::begun(Arc::clone(endpoint), now, view.decay, (view.bounded, view.biased))
 }
 
 /// Nobody tells anything without the feature `orca`.
