@@ -463,6 +463,18 @@ pub fn xds_client(script: &[u8]) {
     crate::control::xds::script(script);
 }
 
+/// Resources of any content, from their bytes to a mesh without a network.
+#[cfg(feature = "xds")]
+pub fn xds_whole(script: &[u8]) {
+    crate::control::xds::whole(script);
+}
+
+/// A file that is taken for the cache of a client of control planes.
+#[cfg(feature = "xds")]
+pub fn xds_cache(bytes: &[u8]) {
+    crate::control::xds::read_cache(bytes);
+}
+
 /// A resource of a control plane: it is read and valid, or refused.
 #[cfg(feature = "xds")]
 pub mod xds {

@@ -302,6 +302,20 @@ pub enum Event {
         /// Field, value and allowed range.
         reason: Arc<str>,
     },
+    /// A source cannot ask its control plane, and uses what an earlier process has left of it.
+    #[non_exhaustive]
+    CacheUsed {
+        /// The source: `xds control.example:18000`.
+        source: Arc<str>,
+        /// How long ago the oldest of it was last known to be so.
+        age: Duration,
+    },
+    /// A source uses nothing that is left of an earlier process any more.
+    #[non_exhaustive]
+    CacheLeft {
+        /// The source.
+        source: Arc<str>,
+    },
     /// A source says something of a part of the configuration that is no failure: what of it the mesh
     /// does not do, or does otherwise.
     #[non_exhaustive]
@@ -439,5 +453,34 @@ impl Drop for EventStream {
         if let Some(events) = self.events.upgrade() {
             events.listeners.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        Event::BodyFailed {
+            service: "users".into(),
+            error: ErrorKind::Transport,
+            phase: Phase::Body,
+        }
+    }
+
+    #[test]
+    fn nothing_is_built_and_no_call_is_numbered_while_nobody_listens() {
+        let events = Arc::new(Events::default());
+        let unheard = || events.emit(|| unreachable!("an event is built for nobody"));
+        unheard();
+        assert_eq!(events.number(), 0);
+        let mut listener = events.listen();
+        events.emit(event);
+        assert_eq!(events.number(), 1);
+        assert!(listener.try_recv().is_some());
+        drop(listener);
+        // The last one has left.
+        unheard();
+        assert_eq!(events.number(), 0);
     }
 }

@@ -136,6 +136,13 @@ pub(crate) enum Change {
     /// It is looked up no more.
     Forget(String),
     Confirmed,
+    /// What it has published is partly what an earlier process knew, so old, for this reason; or no
+    /// more.
+    #[cfg_attr(not(feature = "xds"), allow(dead_code, reason = "only xDS keeps a cache"))]
+    Cached(Option<(Duration, String)>),
+    /// What is wrong with the place where that is kept; or nothing any more.
+    #[cfg_attr(not(feature = "xds"), allow(dead_code, reason = "only xDS keeps a cache"))]
+    CacheTrouble(String, Option<String>),
     /// Where what comes next stands.
     #[cfg_attr(not(feature = "file"), allow(dead_code, reason = "only files have lines"))]
     Places(Arc<dyn Places>),
@@ -349,6 +356,20 @@ impl Publisher {
     /// source publishes.
     pub fn confirmed(&self) {
         drop(self.apply(Change::Confirmed));
+    }
+
+    /// What this source has published is partly what an earlier process knew, the oldest of it so old, for
+    /// this reason; or, with nothing, it is no more.
+    #[cfg(feature = "xds")]
+    pub(crate) fn cached(&self, since: Option<(Duration, String)>) {
+        drop(self.apply(Change::Cached(since)));
+    }
+
+    /// Reports what is wrong with the place where a source keeps what it knows for a later process, or
+    /// takes the report back. Neither calls nor `Mesh::ready` suffer from it.
+    #[cfg(feature = "xds")]
+    pub(crate) fn cache_trouble(&self, part: String, reason: Option<String>) {
+        drop(self.apply(Change::CacheTrouble(part, reason)));
     }
 
     /// From now on this source looks names up: those that are asked for come out of here, and those that

@@ -57,7 +57,14 @@ impl Sink for Inner {
         if self.is_closed() {
             return Err(closed());
         }
-        if !matches!(change, Change::Refused { .. } | Change::Synced | Change::Places(_)) {
+        if !matches!(
+            change,
+            Change::Refused { .. }
+                | Change::Synced
+                | Change::Places(_)
+                | Change::Cached(_)
+                | Change::CacheTrouble(..)
+        ) {
             self.hub.heard(source.index());
         }
         let may_rename = matches!(
@@ -225,6 +232,8 @@ impl Inner {
                 state.asking.leave(source, &name);
                 return self.change(state, source, Change::RemoveService(name));
             }
+            Change::Cached(since) => self.cached(state, source, since),
+            Change::CacheTrouble(part, reason) => self.cache_trouble(state, part, reason),
             // That it was said is noted.
             Change::Confirmed => {}
             Change::Places(places) => {

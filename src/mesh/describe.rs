@@ -61,6 +61,11 @@ pub struct Description {
     pub services: Vec<ServiceDescription>,
     /// Parts that are refused now, with the reason.
     pub refused: Vec<(String, String)>,
+    /// The sources that use what an earlier process has left on disk, because nobody can be asked: how
+    /// long ago the oldest of it was last known to be so, and why it is used.
+    pub caches: Vec<(String, Duration, String)>,
+    /// What is wrong with the files where sources keep what they know for a later process.
+    pub cache_troubles: Vec<(String, String)>,
     /// What sources say of parts that is no failure: what of them the mesh does not do, or does
     /// otherwise.
     pub notes: Vec<(String, String)>,
@@ -142,6 +147,8 @@ impl Description {
             telemetry: settings::of_telemetry(inner),
             services,
             refused: inner.refused_parts(),
+            caches: inner.caches(),
+            cache_troubles: inner.cache_troubles(),
             notes: inner.noted_parts(),
             doubtful: inner.doubtful_parts(),
         }
@@ -257,6 +264,12 @@ impl fmt::Display for Description {
             }
         }
         writeln!(f, "sources: {}", self.sources.join(", "))?;
+        for (source, age, reason) in &self.caches {
+            writeln!(f, "from the cache, {age:.0?} old: {source}: {reason}")?;
+        }
+        for (part, reason) in &self.cache_troubles {
+            writeln!(f, "not used: {part}: {reason}")?;
+        }
         list(f, "", &self.mesh)?;
         if !is_short || self.telemetry.iter().any(Setting::is_said) {
             writeln!(f, "telemetry")?;

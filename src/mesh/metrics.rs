@@ -114,6 +114,7 @@ impl View {
             Metric::ConfigBad => view.bad = inner.state().reports().len(),
             Metric::CertificateExpiry => view.certificates = inner.state().keys.expiries(),
             Metric::Unresolved
+            | Metric::CacheAge
             | Metric::ConfigApplied
             | Metric::ConfigRefused
             | Metric::EventsMissed
@@ -222,6 +223,14 @@ impl View {
             Metric::DiscoveryAge => {
                 inner.hub.collect(metric, self.now, &mut samples);
                 self.discoveries(inner, &mut samples);
+            }
+            Metric::CacheAge => {
+                for (source, age, _) in inner.caches() {
+                    let label: Arc<str> = source.into();
+                    let labels = vec![("mesh.source", (&label).into())];
+                    let value = MetricValue::Number(age.as_secs_f64());
+                    samples.push(MetricSample::new(labels, value));
+                }
             }
             Metric::CertificateExpiry => {
                 for (identity, at) in &self.certificates {

@@ -19,6 +19,7 @@
 mod apply;
 mod asking;
 mod builder;
+mod caches;
 mod call;
 mod check;
 mod choosing;
@@ -193,6 +194,14 @@ impl Mesh {
     /// Dropping the future changes nothing.
     pub async fn ready(&self) -> Result<(), Error> {
         self.inner.ready().await
+    }
+
+    /// How old what the mesh runs on is, if a source uses what an earlier process has left on disk
+    /// (`control::xds::Xds::cache`): how long ago the oldest of that was last known to be so. `None`: no
+    /// source does. [`Mesh::ready`] succeeds with it, so ask here whether that is good enough to go by.
+    #[must_use]
+    pub fn cache_age(&self) -> Option<Duration> {
+        self.inner.caches().into_iter().map(|(_, age, _)| age).max()
     }
 
     /// The assembled stack in order, and every setting with its origin.

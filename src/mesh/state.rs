@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    asking::Asking, cluster::Cluster, keys::Keys, listed::Listed, overlay, runtime::Runtime,
-    service::ServiceCell,
+    asking::Asking, caches::Caches, cluster::Cluster, keys::Keys, listed::Listed, overlay,
+    runtime::Runtime, service::ServiceCell,
 };
 use crate::{
     balance::Diff,
@@ -36,6 +36,7 @@ pub(super) struct State {
     pub(super) absent: Absent,
     pub(super) asking: Asking,
     pub(super) keys: Keys,
+    pub(super) caches: Caches,
     pub(super) runtime: Runtime,
     pub(super) synced: HashSet<SourceId>,
     /// What reports call the places of each source's words.

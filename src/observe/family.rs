@@ -79,6 +79,7 @@ pub(crate) enum Metric {
     ConnectionsFailed,
     ConnectionsClosed,
     DiscoveryAge,
+    CacheAge,
     ConfigApplied,
     ConfigRefused,
     ConfigBad,
@@ -101,7 +102,7 @@ pub(crate) struct Family {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 48] = [
+    pub(crate) const ALL: [Self; 49] = [
         Self::HttpCall,
         Self::GrpcCall,
         Self::CallsActive,
@@ -140,6 +141,7 @@ impl Metric {
         Self::ConnectionsFailed,
         Self::ConnectionsClosed,
         Self::DiscoveryAge,
+        Self::CacheAge,
         Self::ConfigApplied,
         Self::ConfigRefused,
         Self::ConfigBad,
@@ -380,6 +382,12 @@ impl Metric {
                 Gauge,
                 "s",
                 "Time since a source, or the DNS of a cluster, last said, or confirmed, what it knows",
+            ),
+            Self::CacheAge => (
+                "mesh.client.discovery.cache.age",
+                Gauge,
+                "s",
+                "Time since what a source uses of its cache on disk was last known to be so, while it does",
             ),
             Self::ConfigApplied => (
                 "mesh.client.config.applied",

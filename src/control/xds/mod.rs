@@ -33,6 +33,7 @@
 
 mod ads;
 mod bootstrap;
+mod cache;
 mod client;
 mod decode;
 mod graph;
@@ -51,4 +52,7 @@ pub use self::{
 };
 
 #[cfg(fuzzing)]
-pub(crate) use self::{client::script::run as script, kind::Kind, resource::reads};
+pub(crate) use self::{
+    cache::read_any as read_cache, client::script::run as script, kind::Kind, resource::reads,
+    source::whole::run as whole,
+};

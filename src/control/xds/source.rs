@@ -1,13 +1,17 @@
 //! The source: it asks for the names that the mesh is asked for, and publishes what they lead to.
 
 mod join;
+mod leftover;
 mod loads;
 mod names;
 mod publish;
+#[cfg(any(test, fuzzing))]
+pub(super) mod whole;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::poll_fn,
+    path::PathBuf,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -15,12 +19,14 @@ use std::{
 };
 
 use self::{
+    leftover::Leftover,
     loads::Reported,
     names::Names,
     publish::{Publish, Silent},
 };
 use super::{
     bootstrap::{Bootstrap, Dialect},
+    cache,
     client::{Cause, Client, Trouble, Watched},
     graph::{Do, Graph, Id, Lack, Why},
     kind::Kind,
@@ -62,6 +68,8 @@ pub struct Xds {
     bootstrap: Arc<Bootstrap>,
     names: Names,
     unused: Duration,
+    cache: Option<PathBuf>,
+    cache_max_age: Option<Duration>,
     plaintext: bool,
 }
 
@@ -84,6 +92,7 @@ struct Running {
     publish: Publish,
     reported: Reported,
     publisher: Publisher,
+    leftover: Leftover,
     /// What reports call the source.
     part: String,
     /// Its stream has ended, which is reported.
@@ -106,6 +115,8 @@ impl Xds {
             names: Names::default(),
             unused: UNUSED,
             plaintext: false,
+            cache: None,
+            cache_max_age: None,
         }
     }
 
@@ -130,6 +141,37 @@ impl Xds {
     /// second.
     pub fn unused_after(mut self, unused: Duration) -> Self {
         self.unused = unused.max(LEAST_UNUSED);
+        self
+    }
+
+    /// Keeps the last good resources in this file, for a process that begins while its control planes
+    /// cannot be reached. Default: none.
+    ///
+    /// What is in use is written a moment after it changes: whole, and for nobody else to read. A mesh
+    /// that begins later and finds no live server to ask, or none that says a word within 3 s, uses what it
+    /// finds there of the names that it is asked for. Each resource is judged as one that a server sends,
+    /// is asked for all the same, and gives way to the first word of a server: another resource, or that
+    /// there is none. What was written for another node, other control planes or another version of this
+    /// file is not used, nor is a damaged file, or one that others may write.
+    ///
+    /// While any of it is in use, `Mesh::ready` succeeds, and
+    /// [`Mesh::cache_age`](crate::Mesh::cache_age), `Mesh::describe`, the event `CacheUsed` and the metric
+    /// `mesh.client.discovery.cache.age` say so. What is wrong with the file is told by the event
+    /// `ConfigRefused` and by `Mesh::describe`; it fails nothing.
+    ///
+    /// Trade-off: calls may go by what was true when the control plane was last heard, which may be long
+    /// ago: see [`cache_max_age`](Self::cache_max_age). Give each process a path of its own, on a disk that
+    /// outlives it.
+    pub fn cache(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cache = Some(path.into());
+        self
+    }
+
+    /// What of the [`cache`](Self::cache) was last known to be so longer ago is not taken into use; what is
+    /// in use stays. Default: none, as for the
+    /// last good state that a process holds: it is there for the long outage, and the age is shown.
+    pub fn cache_max_age(mut self, max_age: Duration) -> Self {
+        self.cache_max_age = Some(max_age);
         self
     }
 
@@ -215,7 +257,9 @@ impl Discover for Xds {
     fn run(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let part = self.name();
-            let Self { bootstrap, names, unused, plaintext } = *self;
+            let Self { bootstrap, names, unused, plaintext, cache, cache_max_age: max_age } = *self;
+            let cache = cache.map(|path| cache::Settings { path, max_age });
+            let file = cache.as_ref().map(|cache| format!("cache {}", cache.path.display()));
             let silent = match (bootstrap.drops_tls_modes(), plaintext) {
                 (false, _) => Silent::Plaintext,
                 (true, false) => Silent::Refused,
@@ -225,7 +269,7 @@ impl Discover for Xds {
             publish.bootstrap(&part, bootstrap.notes());
             publish.identities(&bootstrap.certificate_providers);
             let mut asked = publisher.asked();
-            let joining = join::join(&bootstrap, &publisher, &part, &mut asked);
+            let joining = join::join(&bootstrap, cache.as_ref(), &publisher, &part, &mut asked);
             let Some((subscriber, first)) = joining.await else { return };
             publisher.synced();
             publisher.plane(Box::new(Asking(Arc::clone(&bootstrap))));
@@ -237,6 +281,7 @@ impl Discover for Xds {
                 publish,
                 reported: Reported::default(),
                 publisher,
+                leftover: Leftover::new(file),
                 part,
                 is_lost: false,
                 asked: BTreeSet::new(),
@@ -303,10 +348,15 @@ impl Running {
             Event::Asked(name) => self.ask(name),
             Event::Told(batch) => {
                 self.hear(batch.lost.as_deref());
+                if let Some(flaw) = &batch.cache {
+                    self.leftover.flaw(&self.publisher, flaw);
+                }
                 let mut ambient = Vec::new();
                 for told in &batch.told {
                     self.note_away(told.kind, &told.name, &told.watched);
+                    self.leftover.told(told);
                     let now = match &told.watched {
+                        Watched::Cached { resource, .. } => Ok(resource.clone()),
                         Watched::Resource { resource, .. } => Ok(resource.clone()),
                         Watched::Missing(trouble) => Err(lack(trouble)),
                         Watched::Ambient(trouble) => {
@@ -322,6 +372,8 @@ impl Running {
                 for trouble in ambient {
                     self.publish.ambient(&trouble);
                 }
+                // Before what follows from it: whoever sees that, sees this.
+                self.leftover.say(&self.publisher);
                 self.work();
                 // What follows from it is asked for: the stream may be read on.
                 drop(batch);
@@ -343,6 +395,8 @@ impl Running {
         let id = (kind, Arc::clone(name));
         let is_away = match watched {
             Watched::Resource { .. } => false,
+            // Nobody could be asked.
+            Watched::Cached { .. } => true,
             Watched::Missing(trouble) | Watched::Ambient(trouble) => why(trouble) == Why::Away,
         };
         if is_away {
@@ -407,6 +461,7 @@ impl Running {
                 Do::Watch((kind, name)) => self.subscriber.watch(kind, &name),
                 Do::Unwatch((kind, name)) => {
                     self.publish.mended(kind, &name);
+                    self.leftover.forget(kind, &name);
                     self.publish.noted(kind, &name, &[]);
                     self.subscriber.unwatch(kind, &name);
                     self.away.remove(&(kind, name));
@@ -423,6 +478,7 @@ impl Running {
                 }
             }
         }
+        self.leftover.say(&self.publisher);
     }
 }
 

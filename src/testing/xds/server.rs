@@ -212,7 +212,17 @@ impl AdsServer {
     ///
     /// When it cannot listen.
     pub async fn resume(&self) -> io::Result<()> {
-        let port = Port::open(self.place.clone(), &self.shared).await?;
+        let mut tries = 0;
+        let port = loop {
+            match Port::open(self.place.clone(), &self.shared).await {
+                // Who stopped a moment ago may listen still.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                opened => break opened?,
+            }
+        };
         *self.port() = Some(port);
         Ok(())
     }
@@ -280,6 +290,8 @@ impl AdsServer {
     }
 }
 
+/// How often a place that is taken is tried again.
+const TRIES: usize = 200;
 /// Between two looks.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(5);
 

@@ -175,7 +175,12 @@ impl<D: Decode> Client<D> {
             .is_some_and(|good| good.value == value || good.resource == resource);
         let was_well = entry.trouble.take().is_none();
         let version = Arc::clone(&item.version);
-        entry.good = Some(Good { resource, version, value, server, at: now });
+        let is_kept = entry.good.as_ref().is_some_and(|good| {
+            good.cached.is_none() && good.version == version && good.value == value
+        });
+        self.changes += u64::from(!is_kept);
+        self.stock.forget(kind, name);
+        entry.good = Some(Good { resource, version, value, server, at: now, cached: None });
         if !(is_known && was_well) {
             self.tell_all(kind, name);
         }
@@ -186,7 +191,7 @@ impl<D: Decode> Client<D> {
     /// Counts its time to live from now.
     fn renew(&mut self, now: Instant, server: ServerId, kind: Kind, name: &Arc<str>, item: &Item) {
         let Some(entry) = self.entries[kind as usize].get_mut(name) else { return };
-        if entry.good.as_ref().is_none_or(|good| good.server != server) {
+        if entry.good.as_ref().is_none_or(|good| good.server != server || good.cached.is_some()) {
             return;
         }
         if let Some(at) = entry.expires.take() {
@@ -225,7 +230,10 @@ impl<D: Decode> Client<D> {
         let gone: Vec<Arc<str>> = self.entries[kind as usize]
             .iter()
             .filter(|(name, entry)| {
-                entry.good.is_some() && !named.contains(*name) && ads.is_named(kind, name)
+                // What is from the cache, it has never named.
+                entry.good.as_ref().is_some_and(|good| good.cached.is_none())
+                    && !named.contains(*name)
+                    && ads.is_named(kind, name)
             })
             .map(|(name, _)| Arc::clone(name))
             .collect();
@@ -238,7 +246,9 @@ impl<D: Decode> Client<D> {
     pub(super) fn absent(&mut self, now: Instant, server: ServerId, kind: Kind, name: &Arc<str>) {
         let of = &self.servers[server.0];
         let after = of.ads.timeout();
-        let is_silence = of.features.resource_timer_is_transient_error;
+        // One that has not said a word on this stream has not said that it is not there either.
+        let is_mute = !of.ads.is_connected() && self.has_stock(kind, name);
+        let is_silence = of.features.resource_timer_is_transient_error || is_mute;
         let cause = if is_silence { Cause::Unanswered(after) } else { Cause::Absent(after) };
         self.trouble(now, server, kind, name, cause);
     }
@@ -251,7 +261,7 @@ impl<D: Decode> Client<D> {
                 .iter_mut()
                 .filter(|(_, entry)| {
                     self.authorities[entry.authority].active() == Some(server)
-                        && entry.good.is_some()
+                        && entry.good.as_ref().is_some_and(|good| good.cached.is_none())
                         && entry
                             .trouble
                             .as_ref()
@@ -287,10 +297,9 @@ impl<D: Decode> Client<D> {
         kind: Kind,
         name: &Arc<str>,
         version: Option<Arc<str>>,
-        cause: Cause,
+        mut cause: Cause,
     ) {
-        let of = &self.servers[server.0];
-        let Some(entry) = self.entries[kind as usize].get_mut(name) else { return };
+        let Some(entry) = self.entries[kind as usize].get(name) else { return };
         // Of a server that is not the one whose word counts, or no longer: what is held of another
         // is not touched.
         let counts = self.authorities[entry.authority].active() == Some(server);
@@ -298,12 +307,26 @@ impl<D: Decode> Client<D> {
         if !counts && (is_removal || entry.good.is_none()) {
             return;
         }
+        if counts && !cause.is_data_error() {
+            cause = self.take_stock(now, kind, name, cause);
+        }
+        let of = &self.servers[server.0];
+        let Some(entry) = self.entries[kind as usize].get_mut(name) else { return };
         let fails = counts
             && cause.is_data_error()
             && of.features.fail_on_data_errors
             && !(is_removal && of.features.ignore_resource_deletion);
-        let is_lost = fails && entry.good.take().is_some();
+        // A live server knows better than what is left of an earlier process.
+        let is_disowned = counts
+            && cause.is_denial()
+            && entry.good.as_ref().is_some_and(|good| good.cached.is_some())
+            && !of.features.ignore_resource_deletion;
+        if counts && cause.is_denial() && !of.features.ignore_resource_deletion {
+            self.stock.forget(kind, name);
+        }
+        let is_lost = (fails || is_disowned) && entry.good.take().is_some();
         if is_lost {
+            self.changes += 1;
             if let Some(at) = entry.expires.take() {
                 self.expiring.remove(&(at, kind, Arc::clone(name)));
             }
@@ -329,11 +352,16 @@ impl<D: Decode> Client<D> {
         if was_told && !is_lost {
             return;
         }
-        let is_missing = entry.good.is_none();
         for alias in entry.watchers.keys() {
             let trouble = Arc::clone(&trouble);
-            let watched =
-                if is_missing { Watched::Missing(trouble) } else { Watched::Ambient(trouble) };
+            let watched = match &entry.good {
+                None => Watched::Missing(trouble),
+                Some(Good { resource, version, cached: Some(age), .. }) => {
+                    let (resource, version, age) = (resource.clone(), Arc::clone(version), *age);
+                    Watched::Cached { resource, version, age, trouble }
+                }
+                Some(_) => Watched::Ambient(trouble),
+            };
             self.tell.push_back(Action::Tell { kind, name: Arc::clone(alias), watched });
         }
     }

@@ -78,7 +78,8 @@ impl<D: Decode> Client<D> {
     fn is_open(&self, kind: Kind, name: &str) -> bool {
         self.entries[kind as usize].get(name).is_some_and(|entry| {
             let is_known = |trouble: &Arc<Trouble>| trouble.cause.is_data_error();
-            entry.good.is_none() && !entry.trouble.as_ref().is_some_and(is_known)
+            let is_held = entry.good.as_ref().is_some_and(|good| good.cached.is_none());
+            !is_held && !entry.trouble.as_ref().is_some_and(is_known)
         })
     }
 

@@ -103,7 +103,11 @@ impl<D: Decode> Client<D> {
             kind,
             name,
             authority: self.authorities.get(entry.authority).and_then(|it| it.name.as_ref()),
-            status: match (&entry.good, entry.trouble.as_ref().map(|trouble| &trouble.cause)) {
+            // What is from the cache, no server has said.
+            status: match (
+                entry.good.as_ref().filter(|good| good.cached.is_none()),
+                entry.trouble.as_ref().map(|trouble| &trouble.cause),
+            ) {
                 (_, Some(Cause::Refused(_))) => Status::Nacked,
                 (_, Some(Cause::Denied { .. })) => Status::ReceivedError,
                 (Some(_), _) => Status::Acked,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{settings::ServerId, trouble::Trouble};
+use super::{settings::ServerId, stock::Age, trouble::Trouble};
 use crate::core::Instant;
 
 /// What a watcher is told (gRFC A88).
@@ -15,6 +15,9 @@ pub(crate) enum Watched<R> {
     Missing(Arc<Trouble>),
     /// Something is wrong, and the last good one stays.
     Ambient(Arc<Trouble>),
+    /// No live server has said anything of it, for this reason: what an earlier process knew of it is
+    /// used, from its cache.
+    Cached { resource: R, version: Arc<str>, age: Age, trouble: Arc<Trouble> },
 }
 
 /// The last good one.
@@ -26,6 +29,8 @@ pub(super) struct Good<R> {
     pub(super) value: Vec<u8>,
     pub(super) server: ServerId,
     pub(super) at: Instant,
+    /// It is from the cache of an earlier process: no server has said it to this one.
+    pub(super) cached: Option<Age>,
 }
 
 #[derive(Debug)]
@@ -64,6 +69,11 @@ impl<R: Clone> Entry<R> {
     pub(super) fn known(&self) -> Vec<Watched<R>> {
         let trouble = self.trouble.clone();
         match &self.good {
+            Some(Good { resource, version, cached: Some(age), .. }) => {
+                let (resource, version, age) = (resource.clone(), Arc::clone(version), *age);
+                let cached = |trouble| Watched::Cached { resource, version, age, trouble };
+                trouble.map(cached).into_iter().collect()
+            }
             Some(good) => {
                 let resource = Watched::Resource {
                     resource: good.resource.clone(),

@@ -20,6 +20,9 @@
 //! | the server cannot be reached | the next server if anything else is missing (gRFC A71); it stays, ambient | missing when there is no next |
 //! | no answer in time | | missing |
 //!
+//! Where an earlier process has left its last good ones ([`stock`]), what is missing because nobody
+//! could be asked is taken from there, until a server says something of it.
+//!
 //! Who has been told something is not told it again, and a resource that comes again as it was is
 //! told to nobody, unless something had been wrong with it.
 
@@ -32,6 +35,7 @@ mod name;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod script;
 mod settings;
+mod stock;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -43,11 +47,12 @@ use std::{
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 
-use self::{authority::Authority, entry::Entry, linger::Lingering, name::Name};
+use self::{authority::Authority, entry::Entry, linger::Lingering, name::Name, stock::Stock};
 pub(crate) use self::{
     dump::{Dumped, Figures, Status},
     entry::Watched,
     settings::{ClientSettings, Features, Linger, ServerId, ServerSettings},
+    stock::{Age, Kept, Stocked},
     trouble::{Cause, Trouble},
 };
 use super::{
@@ -114,6 +119,8 @@ struct Server {
     ads: Ads,
     /// Why it could not be reached the last time, until it is heard again.
     down: Option<String>,
+    /// When it was last heard.
+    seen: Option<Instant>,
     figures: Figures,
 }
 
@@ -128,6 +135,9 @@ pub(crate) struct Client<D: Decode> {
     entries: [HashMap<Arc<str>, Entry<D::Resource>>; 4],
     lingering: Lingering,
     expiring: BTreeSet<(Instant, Kind, Arc<str>)>,
+    stock: Stock,
+    /// How often what is to be kept for a later process has changed.
+    changes: u64,
     tell: VecDeque<Action<D::Resource>>,
 }
 
@@ -148,6 +158,7 @@ impl<D: Decode> Client<D> {
             name: server.name,
             features: server.features,
             down: None,
+            seen: None,
             figures: Figures::default(),
         };
         let servers = settings.servers.into_iter().map(server).collect();
@@ -161,6 +172,8 @@ impl<D: Decode> Client<D> {
             entries: Default::default(),
             lingering: Lingering::new(settings.linger),
             expiring: BTreeSet::new(),
+            stock: Stock::default(),
+            changes: 0,
             tell: VecDeque::new(),
         }
     }
@@ -188,6 +201,7 @@ impl<D: Decode> Client<D> {
         let watchers = entry.watchers.entry(Arc::clone(&alias)).or_insert(0);
         *watchers += 1;
         if *watchers == 1 {
+            self.changes += u64::from(entry.good.is_some());
             for watched in entry.known() {
                 self.tell.push_back(Action::Tell { kind, name: Arc::clone(&alias), watched });
             }
@@ -198,6 +212,7 @@ impl<D: Decode> Client<D> {
                 self.servers[server.0].ads.subscribe(kind, &canonical);
             }
             self.ask_another(now, authority, kind, &canonical);
+            self.stock.wanted(now, kind, &canonical);
         }
     }
 
@@ -213,6 +228,7 @@ impl<D: Decode> Client<D> {
         if entry.watchers.is_empty() {
             // What is not known is not worth keeping, but may be wanted again in the same breath.
             let keep = entry.good.is_some();
+            self.changes += u64::from(keep);
             entry.lingers = Some(self.lingering.add(now, keep, kind, canonical));
         }
     }
@@ -256,6 +272,8 @@ impl<D: Decode> Client<D> {
         }
         // Who answers can be written to.
         of.ads.opened(now, stream);
+        of.seen = Some(now);
+        self.stock.heard(now);
         if of.ads.heard() {
             self.reached(server);
         }
@@ -273,6 +291,9 @@ impl<D: Decode> Client<D> {
     ) {
         let Some(of) = self.servers.get_mut(server.0) else { return };
         let was_answered = of.ads.closed(now, stream, &self.random);
+        if was_answered == Some(true) {
+            of.seen = Some(now);
+        }
         // A stream that ends after an answer is no failure (gRFC A57).
         if was_answered != Some(false) {
             return;
@@ -304,6 +325,8 @@ impl<D: Decode> Client<D> {
                 .and_then(|entry| entry.good.as_ref())
             {
                 None => Held::Nothing,
+                // It has still to be said.
+                Some(good) if good.cached.is_some() => Held::Nothing,
                 Some(good) if good.server == id => Held::Here(Arc::clone(&good.version)),
                 Some(_) => Held::Elsewhere,
             };
@@ -323,7 +346,8 @@ impl<D: Decode> Client<D> {
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let servers = self.servers.iter().filter_map(|server| server.ads.wake_at()).min();
         let expiring = self.expiring.first().map(|first| first.0);
-        earliest(earliest(servers, expiring), self.lingering.first())
+        let soonest = earliest(earliest(servers, expiring), self.lingering.first());
+        earliest(soonest, self.stock.wake_at())
     }
 
     /// Whose name it is, and its one form.
@@ -345,6 +369,7 @@ impl<D: Decode> Client<D> {
         while let Some((kind, name)) = self.lingering.due(now) {
             self.forget(kind, &name);
         }
+        self.restock(now);
         while self.expiring.first().is_some_and(|first| first.0 <= now) {
             if let Some((_, kind, name)) = self.expiring.pop_first() {
                 self.expired(now, kind, &name);

@@ -93,6 +93,23 @@ impl Cause {
         }
     }
 
+    /// The same, where the cache of an earlier process has it, and it cannot be used.
+    pub(super) fn beside_stock(self, reason: &str) -> Self {
+        let refused = format!("what the cache has of it is refused: {reason}");
+        match self {
+            Self::Unreachable(text) => Self::Unreachable(format!("{text}; {refused}")),
+            Self::Unanswered(after) => {
+                Self::Unreachable(format!("no answer named it within {after:?}; {refused}"))
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the server says that it is not there, or not for this node.
+    pub(super) fn is_denial(&self) -> bool {
+        self.is_data_error() && !matches!(self, Self::Refused(_) | Self::Name(_))
+    }
+
     fn check(&self) -> &'static str {
         match self {
             Self::Name(_) => "the name, and the authorities of the bootstrap",

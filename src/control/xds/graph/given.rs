@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Do, Graph, Id, Published, Service,
+    Do, Graph, Id, Lack, Published, Service, Why,
     known::{Filling, Known},
     walk,
 };
@@ -33,6 +33,8 @@ impl Given {
     pub(super) fn of(it: &Do) -> Option<Self> {
         Some(match it {
             Do::Service { name, target } => Self::Service(Arc::clone(name), target.clone()),
+            // The mesh keeps what it was given before where nobody says that it is over.
+            Do::NoService { lack: Lack { why: Why::Away | Why::Denied, .. }, .. } => return None,
             Do::NoService { name, .. } => Self::NoService(Arc::clone(name)),
             Do::Cluster { cluster, instead_of: None, .. } => Self::Cluster(Arc::clone(cluster)),
             Do::NoCluster { name, .. } => Self::NoCluster(Arc::clone(name)),

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use super::{REGISTRY, Xds};
 use crate::{
-    control::xds::{bootstrap::Bootstrap, resource::Decoder, stream::Subscriber},
+    control::xds::{bootstrap::Bootstrap, cache, resource::Decoder, stream::Subscriber},
     core::Instant,
     discover::{Asked, Publisher},
 };
@@ -20,6 +20,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// As long as it is refused, so is the source, and no name that is asked for is anybody else's.
 pub(super) async fn join(
     bootstrap: &Arc<Bootstrap>,
+    cache: Option<&cache::Settings>,
     publisher: &Publisher,
     part: &str,
     asked: &mut Asked,
@@ -28,7 +29,8 @@ pub(super) async fn join(
     let mut told = None;
     loop {
         let (bootstrap, runtime) = (Arc::clone(bootstrap), Handle::current());
-        let reason = match REGISTRY.subscribe(bootstrap, runtime, Xds::decoder) {
+        let joined = REGISTRY.subscribe_cached(bootstrap, runtime, Xds::decoder, cache.cloned());
+        let reason = match joined {
             Ok(subscriber) => {
                 if told.is_some() {
                     publisher.accepted(part);

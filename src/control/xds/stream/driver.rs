@@ -1,5 +1,7 @@
 //! The task around a client: what it is told goes in, what it wants done is done.
 
+mod keeping;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -14,6 +16,7 @@ use tokio::{
     },
 };
 
+use self::keeping::fit;
 use super::{
     dial::{Aborted, Dialer},
     figures::{self, Counted},
@@ -24,6 +27,7 @@ use crate::{
     control::xds::{
         ads::{Mode, answer::Message},
         bootstrap::{Bootstrap, Server},
+        cache::{self, Keeper},
         client::{
             Action, Client, ClientSettings, Decode, Features, Linger, ServerId, ServerSettings,
             Watched,
@@ -38,6 +42,8 @@ pub(super) enum Input<D: Decode> {
     Join {
         subscriber: u64,
         tell: UnboundedSender<Batch<D::Resource>>,
+        /// What an earlier process knew may be used, and is kept there.
+        cache: Option<cache::Settings>,
     },
     Leave {
         subscriber: u64,
@@ -80,6 +86,8 @@ pub(super) enum Input<D: Decode> {
         stream: u64,
         message: u64,
     },
+    /// What is known was written for a later process, or could not be.
+    Saved(Result<(), String>),
     /// Somebody wants to see it.
     Inspect(Box<dyn FnOnce(&Client<D>) + Send>),
 }
@@ -89,15 +97,21 @@ pub(super) enum Input<D: Decode> {
 #[derive(Debug)]
 pub(crate) struct Batch<R> {
     pub(crate) told: Vec<Told<R>>,
+    /// What is wrong with the cache now, if that is news.
+    pub(crate) cache: Option<Flaw>,
     /// The task that tells has ended before its time, and why nobody begins it again at once: nothing new
     /// is heard until then.
     pub(crate) lost: Option<String>,
     _working: Option<Arc<Working>>,
 }
 
+/// What is wrong with the cache; or nothing.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Flaw(pub(crate) Option<Arc<str>>);
+
 impl<R> Default for Batch<R> {
     fn default() -> Self {
-        Self { told: Vec::new(), lost: None, _working: None }
+        Self { told: Vec::new(), cache: None, lost: None, _working: None }
     }
 }
 
@@ -127,6 +141,12 @@ pub(super) struct Driver<D: Decode> {
     topics: HashMap<(Kind, Arc<str>), BTreeSet<u64>>,
     /// What is to be told next.
     batches: BTreeMap<u64, Vec<Told<D::Resource>>>,
+    bootstrap: Arc<Bootstrap>,
+    keeper: Option<Keeper>,
+    /// Who may be told what an earlier process knew.
+    caching: BTreeSet<u64>,
+    /// What they were told that is wrong with it.
+    told_flaw: Flaw,
     reports: Reports,
     counted: Counted,
     /// Given to streams, and to whoever works on a message.
@@ -185,7 +205,7 @@ where
     D::Resource: Send + Sync + 'static,
 {
     pub(super) fn new(
-        bootstrap: &Bootstrap,
+        bootstrap: &Arc<Bootstrap>,
         (decode, seed, figures): (D, u64, figures::Shared),
         sender: UnboundedSender<Input<D>>,
         runtime: &Handle,
@@ -199,6 +219,10 @@ where
             subscribers: BTreeMap::new(),
             topics: HashMap::new(),
             batches: BTreeMap::new(),
+            bootstrap: Arc::clone(bootstrap),
+            keeper: None,
+            caching: BTreeSet::new(),
+            told_flaw: Flaw::default(),
             reports: Reports::new(!seed),
             counted: Counted::new(figures),
             sender,
@@ -213,12 +237,16 @@ where
         end: impl Fn(&UnboundedReceiver<Input<D>>) -> bool,
     ) {
         loop {
+            self.stock().await;
             self.act(None);
+            self.save();
             self.report();
             self.counted.count(Instant::now(), &self.client);
+            let keeps = self.keeper.as_ref().and_then(Keeper::wake_at);
             let own = earliest(self.client.wake_at(), self.work_ends());
             let own = earliest(own, self.counted.wake_at());
-            let input = match earliest(own, self.reports.wake_at()) {
+            let beside = earliest(self.reports.wake_at(), keeps);
+            let input = match earliest(own, beside) {
                 None => inbox.recv().await,
                 Some(at) => match tokio::time::timeout_at(at, inbox.recv()).await {
                     Ok(input) => input,
@@ -247,7 +275,7 @@ where
     fn take(&mut self, input: Input<D>) {
         let now = Instant::now();
         match input {
-            Input::Join { subscriber, tell } => drop(self.subscribers.insert(subscriber, tell)),
+            Input::Join { subscriber, tell, cache } => self.join(subscriber, tell, cache),
             Input::Leave { subscriber, said } => {
                 self.reports.leave(subscriber, said);
                 self.leave(now, subscriber);
@@ -277,6 +305,11 @@ where
                     live.worked.add_permits(1);
                 }
             }
+            Input::Saved(result) => {
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.saved(now, result);
+                }
+            }
             Input::Inspect(look) => look(&self.client),
         }
     }
@@ -295,6 +328,7 @@ where
         self.client.watch(now, kind, name);
         if !is_first {
             for watched in self.client.known(kind, name) {
+                let watched = self.fit(subscriber, watched);
                 let told = Told { kind, name: Arc::clone(name), watched };
                 self.batches.entry(subscriber).or_default().push(told);
             }
@@ -314,6 +348,8 @@ where
     }
 
     fn leave(&mut self, now: Instant, subscriber: u64) {
+        // While what it watches is watched.
+        self.leave_cache(subscriber);
         self.subscribers.remove(&subscriber);
         self.batches.remove(&subscriber);
         let topics = self.topics.iter().filter(|(_, watchers)| watchers.contains(&subscriber));
@@ -374,6 +410,7 @@ where
                     let watchers = self.topics.get(&(kind, Arc::clone(&name)));
                     for subscriber in watchers.into_iter().flatten() {
                         let (name, watched) = (Arc::clone(&name), watched.clone());
+                        let watched = fit(&self.caching, *subscriber, watched);
                         let told = Told { kind, name, watched };
                         self.batches.entry(*subscriber).or_default().push(told);
                     }
@@ -395,7 +432,8 @@ where
         for (subscriber, told) in std::mem::take(&mut self.batches) {
             if let Some(tell) = self.subscribers.get(&subscriber) {
                 // One that is gone leaves in a moment.
-                drop(tell.send(Batch { told, lost: None, _working: working.cloned() }));
+                let _working = working.cloned();
+                drop(tell.send(Batch { told, cache: None, lost: None, _working }));
             }
         }
     }

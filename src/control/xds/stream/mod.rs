@@ -19,10 +19,8 @@ mod shared;
 mod tests;
 mod token;
 
-#[cfg(all(test, feature = "testing"))]
-pub(crate) use self::driver::Told;
 pub(crate) use self::{
-    driver::Batch,
+    driver::{Batch, Flaw, Told},
     reports::Report,
     shared::{Registry, Subscriber},
 };

@@ -32,6 +32,7 @@ use crate::{
     config::{ConfigError, ConfigErrors},
     control::xds::{
         bootstrap::{Bootstrap, Target},
+        cache,
         client::{Client, Decode},
         kind::Kind,
     },
@@ -57,6 +58,7 @@ pub(crate) struct Subscriber<D: Decode + 'static> {
     bootstrap: Arc<Bootstrap>,
     decode: fn(&Bootstrap) -> D,
     runtime: Handle,
+    cache: Option<cache::Settings>,
     seat: Arc<Seat<D>>,
     told: UnboundedReceiver<Batch<D::Resource>>,
     watched: BTreeSet<(Kind, Arc<str>)>,
@@ -107,13 +109,29 @@ where
     /// # Errors
     ///
     /// When another mesh asks the same agent as somebody else.
+    #[cfg(test)]
     pub(crate) fn subscribe(
         &'static self,
         bootstrap: Arc<Bootstrap>,
         runtime: Handle,
         decode: fn(&Bootstrap) -> D,
     ) -> Result<Subscriber<D>, ConfigErrors> {
-        let Joined { place, told } = self.join(&bootstrap, &runtime, decode)?;
+        self.subscribe_cached(bootstrap, runtime, decode, None)
+    }
+
+    /// The same; what an earlier process knew may be told, and what is known is kept for a later one.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(crate) fn subscribe_cached(
+        &'static self,
+        bootstrap: Arc<Bootstrap>,
+        runtime: Handle,
+        decode: fn(&Bootstrap) -> D,
+        cache: Option<cache::Settings>,
+    ) -> Result<Subscriber<D>, ConfigErrors> {
+        let Joined { place, told } = self.join(&bootstrap, &runtime, decode, cache.clone())?;
         let seat = Arc::new(Seat(Mutex::new(place)));
         let (watched, reported) = (BTreeSet::new(), BTreeMap::new());
         let again = Again { since: Instant::now(), pause: Duration::ZERO, at: None };
@@ -123,6 +141,7 @@ where
             bootstrap,
             decode,
             runtime,
+            cache,
             seat,
             told,
             watched,
@@ -136,6 +155,7 @@ where
         bootstrap: &Arc<Bootstrap>,
         runtime: &Handle,
         decode: fn(&Bootstrap) -> D,
+        cache: Option<cache::Settings>,
     ) -> Result<Joined<D>, ConfigErrors> {
         let id = self.ids.fetch_add(1, Relaxed);
         let (tell, told) = unbounded_channel();
@@ -153,7 +173,7 @@ where
             }
         };
         // Under the lock: it does not end between this and the join.
-        drop(inbox.send(Input::Join { subscriber: id, tell }));
+        drop(inbox.send(Input::Join { subscriber: id, tell, cache }));
         Ok(Joined { place: Place { id, inbox }, told })
     }
 
@@ -308,7 +328,7 @@ where
                 batch
                     .told
                     .retain(|told| self.watched.contains(&(told.kind, Arc::clone(&told.name))));
-                if !batch.told.is_empty() {
+                if !batch.told.is_empty() || batch.cache.is_some() {
                     return batch;
                 }
                 continue;
@@ -330,7 +350,8 @@ where
 
     /// Another mesh may have come to ask the same agent.
     fn join_again(&mut self) -> Result<(), ConfigErrors> {
-        let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode)?;
+        let cache = self.cache.clone();
+        let joined = self.registry.join(&self.bootstrap, &self.runtime, self.decode, cache)?;
         let Joined { place, told } = joined;
         *self.seat.place() = place;
         self.told = told;

@@ -12,6 +12,7 @@ mod fallback;
 mod federation;
 mod random;
 mod sim;
+mod stock;
 mod timers;
 mod watch;
 
@@ -114,6 +115,10 @@ impl Bed {
                         Watched::Resource { resource, .. } => format!("= {resource}"),
                         Watched::Missing(trouble) => format!("missing {}", trouble.cause),
                         Watched::Ambient(trouble) => format!("ambient {}", trouble.cause),
+                        Watched::Cached { resource, age, trouble, .. } => {
+                            let age = age.now(self.now).as_secs();
+                            format!("= {resource}, {age} s old: {}", trouble.cause)
+                        }
                     };
                     self.told.push(format!("{kind} {name} {text}"));
                 }

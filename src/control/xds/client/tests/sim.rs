@@ -383,6 +383,7 @@ impl Sim {
                             }
                         }
                         Watched::Ambient(_) => {}
+                        Watched::Cached { .. } => panic!("nothing is in stock"),
                     }
                 }
             }

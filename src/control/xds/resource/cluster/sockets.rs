@@ -174,6 +174,7 @@ pub(super) fn sockets(
     let sockets = match common(all().filter_map(Read::tls)) {
         // What they differ in, each endpoint says of itself.
         Some(common) => {
+            let common = common.map(|common| usual(common, all().filter_map(Read::tls)));
             config.security = common.map(|common| protocols(walk, config, &common));
             let matches = matches.iter();
             let matches = matches.map(|(labels, read)| (labels, read.socket(None))).collect();
@@ -245,6 +246,24 @@ fn common<'a>(all: impl Iterator<Item = &'a Tls>) -> Option<Option<ClusterSecuri
         common.mode = Some(mode);
     }
     Some(common)
+}
+
+/// With whom to expect where an endpoint says nothing of its own, and which name to ask for: of the first
+/// socket. The name of the cluster, which is expected else, need not be one that anybody can prove.
+fn usual<'a>(
+    common: ClusterSecurity,
+    mut all: impl Iterator<Item = &'a Tls> + Clone,
+) -> ClusterSecurity {
+    if all.clone().any(|tls| tls.by_hostname) {
+        return common;
+    }
+    match all.next() {
+        None => common,
+        Some(Tls { security: first, .. }) => {
+            let (identities, sni) = (first.identities.clone(), first.sni.clone());
+            ClusterSecurity { identities, sni, ..common }
+        }
+    }
 }
 
 // === impl Read ===

@@ -51,7 +51,9 @@ impl Mesh {
     async fn misses_or_is_warned_of(&mut self, kind: Kind, name: &str) {
         match self.hears(kind, name).await {
             Watched::Missing(_) | Watched::Ambient(_) => {}
-            other @ Watched::Resource { .. } => panic!("{kind} {name}: {other:?}"),
+            other @ (Watched::Resource { .. } | Watched::Cached { .. }) => {
+                panic!("{kind} {name}: {other:?}")
+            }
         }
     }
 }

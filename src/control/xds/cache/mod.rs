@@ -1,0 +1,27 @@
+//! The last good resources on disk, for a process that begins while its control plane is away.
+//!
+//! What it is: one file, whole or refused ([`format`]); written beside its place and moved there
+//! ([`disk`]); after changes, and not more often than its size allows ([`schedule`]). The
+//! [client](super::client) decides what is kept, and when what was kept is used.
+
+mod disk;
+mod format;
+mod identity;
+mod keeper;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, time::Duration};
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::format::fuzz as read_any;
+pub(crate) use self::keeper::Keeper;
+
+/// What the code says of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) path: PathBuf,
+    /// What is older is not used.
+    pub(crate) max_age: Option<Duration>,
+}
