@@ -73,9 +73,9 @@ impl<X: Upstream> Balancer<X> {
     }
 
     /// Replaces the view; gives the one before.
-    pub(super) fn publish(&self, view: Arc<View<X>>) -> Arc<View<X>> {
-        let before = self.view.swap(Arc::clone(&view));
-        self.shelves.replace(&view);
+    pub(super) fn publish(&self, view: &Arc<View<X>>) -> Arc<View<X>> {
+        let before = self.view.swap(Arc::clone(view));
+        self.shelves.replace(view);
         before
     }
 
@@ -110,7 +110,7 @@ impl<X: Upstream> Balancer<X> {
                 Err(drawn) => {
                     let drawn = drawn.map(|(one, other)| (Arc::clone(one), Arc::clone(other)));
                     drop(view);
-                    return self.pick_drawn((now, random), hash, drawn);
+                    return self.pick_drawn((now, random), hash, drawn.as_ref());
                 }
             }
         }
@@ -138,11 +138,11 @@ impl<X: Upstream> Balancer<X> {
         &self,
         (now, random): (u64, &Random),
         hash: Option<u64>,
-        drawn: Option<(Arc<Endpoint<X>>, Arc<Endpoint<X>>)>,
+        drawn: Option<&(Arc<Endpoint<X>>, Arc<Endpoint<X>>)>,
     ) -> Result<InFlight<X>, PickError> {
         let ask = Ask::any(now, random, &[]).hashed(hash);
         let view = self.view.load();
-        let drawn = drawn.as_ref().map(|(one, other)| (one, other));
+        let drawn = drawn.map(|(one, other)| (one, other));
         view.decide_drawn(&ask, drawn, |chosen| self.take(&view, chosen, now))
             .or_else(|error| self.pick_again(&view, ask, error))
     }
