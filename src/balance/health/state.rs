@@ -56,9 +56,6 @@ pub(in crate::balance) const LAST_PROBE: u64 = LAST_UNITS as u64 * FIRST_PROBE;
 const LAST_UNITS: u32 = 30;
 const ONE_UNIT: u32 = 1 << 16;
 const MET: u32 = ONE_UNIT - 1;
-/// So many picks have to meet a suspect that has never succeeded before it is probed: of picks that look
-/// at two, a quarter of its even share.
-const EARLY: u32 = 8;
 /// A suspect is probed so long after its probe was due at the latest, however few calls there are.
 pub(in crate::balance) const PATIENCE: u64 = 270_000_000_000;
 /// A probe that says nothing for so long does not keep another from being made.
@@ -259,7 +256,7 @@ impl State {
     /// passed, and so many picks have met it as the square of the interval in units of the first
     /// one, but no more than `most`. Who makes few calls would spend a large part of them on probes
     /// by time alone. One that has answered and never succeeded is not taken to have had a bad
-    /// moment: from its first probe on, [`EARLY`] picks have to meet it.
+    /// moment: from its first probe on, `most` picks have to meet it.
     pub(in crate::balance) fn suspect_due(&self, now: u64, most: u32) -> Option<u64> {
         let patience = self.patience.load(Relaxed);
         let (units, met) = (patience / ONE_UNIT, (patience & MET) + 1);
@@ -267,8 +264,8 @@ impl State {
         if now < due || !self.is_suspect() {
             return None;
         }
-        let few = if self.has(UNPROVEN) { EARLY } else { 0 };
-        (met >= (units * units).max(few).min(most) || now - due >= PATIENCE).then_some(due)
+        let few = if self.has(UNPROVEN) { most } else { (units * units).min(most) };
+        (met >= few || now - due >= PATIENCE).then_some(due)
     }
 
     /// When a suspect may be probed.
