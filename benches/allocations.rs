@@ -22,6 +22,11 @@ use tower_mesh::{
 static ALLOCATOR: Counting = Counting;
 
 fn main() {
+    // Those of the policies that follow reports are counted in a build that has these policies.
+    #[cfg(feature = "orca")]
+    if std::env::args().any(|argument| argument == "reports") {
+        return following_reports();
+    }
     sizes();
     over_http2();
     above_nothing();
@@ -91,10 +96,35 @@ fn picking() {
     let bench = picks::planned(10_000);
     let mut kept = None;
     per("pick.planned", PICKS, || kept = Some(picks::pick(bench, PICKS)));
+    let bench = picks::sharded(10_000);
+    let mut kept = None;
+    per("pick.sharded", PICKS, || kept = Some(picks::keyed(bench, PICKS)));
+    let named = picks::named(10_000);
+    let mut kept = None;
+    per("pick.override_host", PICKS, || kept = Some(picks::pick_named(named, PICKS)));
     let (pending, ewma) = (picks::pending(10_000), picks::ewma(10_000));
     let (mut a, mut b) = (None, None);
     per("pick.tower_pending_requests", PICKS, || a = Some(picks::tower(pending, PICKS)));
     per("pick.tower_peak_ewma", PICKS, || b = Some(picks::tower(ewma, PICKS)));
+}
+
+/// G4 of the policies that follow reports: a pick, its end, and the report of its answer.
+#[cfg(feature = "orca")]
+fn following_reports() {
+    use tower_mesh::config::{ClientWeighted, Prequal};
+    let reported = |bench: &Bench, picks: u32| (0..picks).for_each(|_| bench.pick_reported());
+    let mut weighted = ClientWeighted::default();
+    weighted.blackout = Some(std::time::Duration::ZERO);
+    for (name, policy) in [
+        ("prequal", Balancer::Prequal(Prequal::default())),
+        ("client_weighted", Balancer::ClientWeighted(weighted)),
+    ] {
+        let bench = picks::pick(Bench::new(&Balancer::RoundRobin, 10_000), 30_000);
+        bench.settle(&policy);
+        reported(&bench, 1_000);
+        bench.weigh();
+        per(&format!("pick.{name}"), PICKS, || reported(&bench, PICKS));
+    }
 }
 
 /// G7: bytes per endpoint that is known and was never picked, its key in the index included.

@@ -13,7 +13,7 @@ use std::hint::black_box;
 use gungraun::{
     Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use tower_mesh::balance::bench::Bench;
+use tower_mesh::balance::bench::{Bench, Named};
 
 use support::{
     picks::{self, Ewma, Pending, Policy},
@@ -24,6 +24,7 @@ macro_rules! policy {
     ($name:ident, $policy:expr) => {
         #[library_benchmark]
         #[bench::n3(args = ($policy, 3), setup = picks::mesh)]
+        #[bench::n10(args = ($policy, 10), setup = picks::mesh)]
         #[bench::n100(args = ($policy, 100), setup = picks::mesh)]
         #[bench::n1k(args = ($policy, 1_000), setup = picks::mesh)]
         #[bench::n10k(args = ($policy, 10_000), setup = picks::mesh)]
@@ -59,7 +60,23 @@ macro_rules! told {
 told!(three_choices, Policy::ThreeChoices, PICKS);
 told!(full_scan, Policy::FullScan, PICKS);
 told!(biased, Policy::Biased, PICKS);
-told!(pick_first, Policy::PickFirst, PICKS);
+policy!(pick_first, Policy::PickFirst);
+
+#[library_benchmark]
+#[bench::n100(args = (100), setup = picks::sharded)]
+#[bench::n10k(args = (10_000), setup = picks::sharded)]
+#[bench::n100k(args = (100_000), setup = picks::sharded)]
+fn sharded(bench: Bench) -> Bench {
+    picks::keyed(bench, black_box(PICKS))
+}
+
+#[library_benchmark]
+#[bench::n100(args = (100), setup = picks::named)]
+#[bench::n10k(args = (10_000), setup = picks::named)]
+#[bench::n100k(args = (100_000), setup = picks::named)]
+fn override_host(bench: (Bench, Vec<Named>)) -> (Bench, Vec<Named>) {
+    picks::pick_named(bench, black_box(PICKS))
+}
 
 #[library_benchmark]
 #[bench::n3(args = (3), setup = picks::pending)]
@@ -94,6 +111,8 @@ library_benchmark_group!(
         full_scan,
         biased,
         pick_first,
+        sharded,
+        override_host,
         tower_pending_requests,
         tower_peak_ewma
     ]

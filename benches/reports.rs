@@ -46,6 +46,7 @@ fn weighted(endpoints: u32) -> Bench {
 
 #[library_benchmark]
 #[bench::n3(args = (3), setup = prequal)]
+#[bench::n10(args = (10), setup = prequal)]
 #[bench::n100(args = (100), setup = prequal)]
 #[bench::n1k(args = (1_000), setup = prequal)]
 #[bench::n10k(args = (10_000), setup = prequal)]
@@ -59,6 +60,7 @@ fn prequal_reported(bench: Bench) -> Bench {
 
 #[library_benchmark]
 #[bench::n3(args = (3), setup = weighted)]
+#[bench::n10(args = (10), setup = weighted)]
 #[bench::n100(args = (100), setup = weighted)]
 #[bench::n1k(args = (1_000), setup = weighted)]
 #[bench::n10k(args = (10_000), setup = weighted)]

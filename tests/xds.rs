@@ -299,12 +299,12 @@ async fn nothing_is_forgotten_while_the_plane_is_away() {
     let (a, b) = (Server::named("a").await, Server::named("b").await);
     let plane = AdsServer::start().await.unwrap();
     plane.set(Resource::chain("users", [a.socket()]));
-    // Less than a second is a second.
-    let source = Xds::new(bootstrap(&[&plane], "away", false)).unused_after(Duration::ZERO);
+    let source = Xds::new(bootstrap(&[&plane], "away", false));
+    let source = source.unused_after(Duration::from_secs(3));
     let mesh = Mesh::builder().source(source).build().unwrap();
     assert_eq!(body(&mesh, "users").await.unwrap(), "a");
     plane.stop();
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(body(&mesh, "users").await.unwrap(), "a");
     plane.set([Resource::endpoints("users-cluster", [b.socket()])]);
     plane.resume().await.unwrap();
@@ -323,6 +323,7 @@ async fn a_name_that_is_still_awaited_is_not_forgotten() {
     let plane = AdsServer::start().await.unwrap();
     plane.set(Resource::chain("users", [server.socket()]));
     plane.silent_about(LDS, true);
+    // Less than a second is a second.
     let source = Xds::new(bootstrap(&[&plane], "awaited", false)).unused_after(Duration::ZERO);
     let mesh = Mesh::builder().source(source).build().unwrap();
     let client = mesh.client("users").unwrap();

@@ -69,14 +69,18 @@ pub(crate) fn tail(seeds: &[u64]) -> Vec<Verdict> {
 
 /// What a sinkhole gets.
 pub(crate) fn sinkhole(seeds: &[u64]) -> Vec<Verdict> {
-    let scenario = Scenario::sinkhole(sinkhole::CLIENTS[0]);
-    let verdict = |policy: &Policy| {
+    let verdict = |(policy, clients): (&Policy, u32)| {
+        let scenario = Scenario::sinkhole(clients);
         let tallies = study::all(&over(seeds, &scenario, policy));
         let shares: Vec<f64> = tallies.iter().map(|tally| tally.share(0)).collect();
         let worst = (0..shares.len()).max_by(|one, other| shares[*one].total_cmp(&shares[*other]));
         let worst = worst.unwrap_or(0);
         Verdict {
-            what: format!("share of a sinkhole (1 of {}), {}", sinkhole::SERVERS, policy.name()),
+            what: format!(
+                "share of a sinkhole (1 of {}), {}, {clients} clients",
+                sinkhole::SERVERS,
+                policy.name()
+            ),
             limit: format!("≤ {:.0} %", gate::SINKHOLE * 100.0),
             worst: format!("{:.2} %", shares[worst] * 100.0),
             seed: seeds[worst],
@@ -84,7 +88,11 @@ pub(crate) fn sinkhole(seeds: &[u64]) -> Vec<Verdict> {
             is_held: shares[worst] <= gate::SINKHOLE,
         }
     };
-    [promised()].iter().chain(&Policy::ours()).map(verdict).collect()
+    let policies: Vec<_> = [promised()].into_iter().chain(Policy::ours()).collect();
+    let cases = sinkhole::CLIENTS
+        .into_iter()
+        .flat_map(|clients| policies.iter().map(move |policy| (policy, clients)));
+    cases.map(verdict).collect()
 }
 
 /// Never worse than P2C below saturation, at any step and for either tail.

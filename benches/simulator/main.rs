@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         ("keys", tables::keys),
         ("pick-first", tables::first),
         ("parts", tables::parts),
+        ("decays", tables::decays),
         ("hedging", tables::hedging),
     ] {
         if table(name) {
@@ -60,6 +61,10 @@ fn main() -> ExitCode {
     }
     if told && !has("gate") {
         return ExitCode::SUCCESS;
+    }
+    if has("sinkholes") {
+        let is_kept = gates::judge(&gates::sinkhole(seeds));
+        return if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let mut verdicts = gates::tail(seeds);
     verdicts.extend(gates::sinkhole(seeds));

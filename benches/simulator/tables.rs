@@ -275,6 +275,37 @@ pub(crate) fn parts(seed: u64) {
     }
 }
 
+/// The default policy where it is worse than the better of two by calls in flight, by how soon it
+/// forgets.
+pub(crate) fn decays(seed: u64) {
+    let named = [("1 s", 1), ("3 s", 3), ("10 s", 10), ("30 s", 30)];
+    let mut policies =
+        vec![Policy::P2c, Policy::Ours("least_request", config::Balancer::LeastRequest)];
+    for (name, seconds) in named {
+        let mut balancer = config::Balancer::default();
+        if let config::Balancer::PeakEwma { decay, .. } = &mut balancer {
+            *decay = std::time::Duration::from_secs(seconds);
+        }
+        policies.push(Policy::Ours(name, balancer));
+    }
+    let ramp = model::RAMP[4];
+    let runs_of: Vec<_> = [(ramp, model::CLIENTS[0]), (0.7, model::CLIENTS[1])]
+        .into_iter()
+        .flat_map(|(load, clients)| {
+            policies.iter().map(move |policy| (Scenario::at(load, clients), policy.clone()))
+        })
+        .collect();
+    head(
+        "Estimates that age",
+        "`peak_ewma` by its `decay`, beside what goes by calls in flight alone. Milliseconds.",
+    );
+    for ((scenario, policy), mut tally) in runs_of.iter().zip(runs(&runs_of, seed)) {
+        let case =
+            format!("{}, {:.2}, {} clients", policy.name(), scenario.loads[0], scenario.clients);
+        row(&case, &mut tally);
+    }
+}
+
 pub(crate) fn hedging(seed: u64) {
     let text = "One attempt of a hundred takes 20 times as long. `hedge.max_extra_percent`, beside the default retry budget. Milliseconds.";
     head("Hedging", text);

@@ -18,10 +18,10 @@ use tower::{
     load::{CompleteOnResponse, PeakEwmaDiscover, PendingRequestsDiscover},
 };
 use tower_mesh::{
-    balance::bench::{Bench, endpoint},
+    balance::bench::{Bench, Named, endpoint},
     config::{
         Balancer, Balancing, Cluster, Endpoint, LeastRequest, Locality, LocalityBalancing,
-        LocalityWeight, Maglev, PickFirst, RingHash,
+        LocalityWeight, Maglev, PickFirst, RingHash, Shard, Sharded,
     },
 };
 use tower_service::Service;
@@ -66,6 +66,44 @@ impl Policy {
         ("biased", Self::Biased),
         ("pick_first", Self::PickFirst),
     ];
+}
+
+/// A balancer of shards of ten endpoints each, of which every endpoint has been picked before.
+pub(crate) fn sharded(endpoints: u32) -> Bench {
+    let mut sharded = Sharded::default();
+    for first in (0..endpoints).step_by(10) {
+        let mut shard = Shard::default();
+        shard.name = format!("shard {first}");
+        let replicas = first..(first + 10).min(endpoints);
+        shard.replicas = replicas.map(|number| endpoint(number).address).collect();
+        sharded.shards.push(shard);
+    }
+    let bench = pick(Bench::new(&Balancer::RoundRobin, endpoints), 3 * endpoints);
+    bench.settle(&Balancer::Sharded(sharded));
+    keyed(bench, 1_000)
+}
+
+/// A balancer whose calls name their endpoints, each of which has been picked before.
+pub(crate) fn named(endpoints: u32) -> (Bench, Vec<Named>) {
+    let bench = pick(Bench::new(&Balancer::RoundRobin, endpoints), 3 * endpoints);
+    let names: Vec<_> = (0..64).map(|number| Named::new(number * (endpoints / 64))).collect();
+    // The first makes the index.
+    bench.pick_named(&names[0]);
+    (bench, names)
+}
+
+pub(crate) fn keyed(bench: Bench, picks: u32) -> Bench {
+    for _ in 0..picks {
+        bench.pick_keyed();
+    }
+    bench
+}
+
+pub(crate) fn pick_named(bench: (Bench, Vec<Named>), picks: u32) -> (Bench, Vec<Named>) {
+    for number in 0..picks {
+        bench.0.pick_named(&bench.1[number as usize % bench.1.len()]);
+    }
+    bench
 }
 
 /// The mesh's balancer, every endpoint of which has been picked before.

@@ -73,9 +73,9 @@ impl<X: Upstream> Balancer<X> {
     }
 
     /// Replaces the view; gives the one before.
-    pub(super) fn publish(&self, view: Arc<View<X>>) -> Arc<View<X>> {
-        let before = self.view.swap(Arc::clone(&view));
-        self.shelves.replace(&view);
+    pub(super) fn publish(&self, view: &Arc<View<X>>) -> Arc<View<X>> {
+        let before = self.view.swap(Arc::clone(view));
+        self.shelves.replace(view);
         before
     }
 
@@ -99,16 +99,18 @@ impl<X: Upstream> Balancer<X> {
             let picker = Picker::untried(&view.all.set, now, random);
             match view.policy.plain(&view.all, picker, hash) {
                 Ok((endpoint, live)) => {
-                    let flight = begin(&view, endpoint, live, now);
+                    count(&view, live, now);
+                    let endpoint = Arc::clone(endpoint);
+                    let (decay, marks) = (view.decay, (view.bounded, view.biased));
                     // Only now: who is woken is a stranger.
                     drop(view);
                     self.called();
-                    return Ok(flight);
+                    return Ok(InFlight::begun(endpoint, now, decay, marks));
                 }
                 Err(drawn) => {
                     let drawn = drawn.map(|(one, other)| (Arc::clone(one), Arc::clone(other)));
                     drop(view);
-                    return self.pick_drawn((now, random), hash, drawn);
+                    return self.pick_drawn((now, random), hash, drawn.as_ref());
                 }
             }
         }
@@ -136,11 +138,11 @@ impl<X: Upstream> Balancer<X> {
         &self,
         (now, random): (u64, &Random),
         hash: Option<u64>,
-        drawn: Option<(Arc<Endpoint<X>>, Arc<Endpoint<X>>)>,
+        drawn: Option<&(Arc<Endpoint<X>>, Arc<Endpoint<X>>)>,
     ) -> Result<InFlight<X>, PickError> {
         let ask = Ask::any(now, random, &[]).hashed(hash);
         let view = self.view.load();
-        let drawn = drawn.as_ref().map(|(one, other)| (one, other));
+        let drawn = drawn.map(|(one, other)| (one, other));
         view.decide_drawn(&ask, drawn, |chosen| self.take(&view, chosen, now))
             .or_else(|error| self.pick_again(&view, ask, error))
     }
@@ -194,9 +196,9 @@ impl<X: Upstream> Balancer<X> {
         live: &Live<X>,
         now: u64,
     ) -> InFlight<X> {
-        let flight = begin(view, endpoint, live, now);
+        count(view, live, now);
         self.called();
-        flight
+        InFlight::begun(Arc::clone(endpoint), now, view.decay, (view.bounded, view.biased))
     }
 
     /// The state of an endpoint, made if this is its first pick.
@@ -226,17 +228,11 @@ impl<X: Upstream> Balancer<X> {
 
 /// Counts a call in flight.
 #[inline(always)]
-fn begin<X: Upstream>(
-    view: &View<X>,
-    endpoint: &Arc<Endpoint<X>>,
-    live: &Live<X>,
-    now: u64,
-) -> InFlight<X> {
+fn count<X: Upstream>(view: &View<X>, live: &Live<X>, now: u64) {
     live.load.begin(now);
     if view.bounded {
         live.crowd.enter();
     }
-    InFlight::begun(Arc::clone(endpoint), now, view.decay, (view.bounded, view.biased))
 }
 
 /// Nobody tells anything without the feature `orca`.

@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Ask, Balancer, Outcome, Spec, Upstream, health::Link};
+use super::{Ask, Balancer, HealthSet, Outcome, Over, Spec, Upstream, health::Link};
 use crate::{
     config,
     core::{Epoch, Random},
@@ -49,6 +49,24 @@ pub struct Bench {
 impl std::fmt::Debug for Bench {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bench").finish_non_exhaustive()
+    }
+}
+
+/// The endpoint that a call names.
+pub struct Named(Over);
+
+impl std::fmt::Debug for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Named").finish_non_exhaustive()
+    }
+}
+
+impl Named {
+    /// The one of this number.
+    #[must_use]
+    pub fn new(number: u32) -> Self {
+        let address = endpoint(number).address;
+        Self(Over { address, strict: false, health: HealthSet::default() })
     }
 }
 
@@ -131,6 +149,29 @@ impl Bench {
         let now = self.now.load(Relaxed) + 10_000;
         self.now.store(now, Relaxed);
         if let Ok(flight) = self.balancer.pick(Ask::any(now, &self.random, &[])) {
+            flight.finish(now + 1_000_000, Outcome::Success);
+        }
+    }
+
+    /// The same by a hash, another each time.
+    pub fn pick_keyed(&self) {
+        let now = self.now.load(Relaxed) + 10_000;
+        self.now.store(now, Relaxed);
+        let hash = now.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = hash ^ hash >> 32;
+        let ask = Ask::any(now, &self.random, &[]).hashed(Some(hash));
+        if let Ok(flight) = self.balancer.pick(ask) {
+            flight.finish(now + 1_000_000, Outcome::Success);
+        }
+    }
+
+    /// The same of a call that names its endpoint.
+    pub fn pick_named(&self, named: &Named) {
+        let now = self.now.load(Relaxed) + 10_000;
+        self.now.store(now, Relaxed);
+        let mut ask = Ask::any(now, &self.random, &[]);
+        ask.over = Some(&named.0);
+        if let Ok(flight) = self.balancer.pick(ask) {
             flight.finish(now + 1_000_000, Outcome::Success);
         }
     }

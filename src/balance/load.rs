@@ -128,16 +128,21 @@ impl Load {
 
     /// A failure never lowers the latency: failing fast is not being fast. Whether it is suspect by this.
     pub(super) fn failed(&self, now: u64, rtt: u64, decay: u64) -> bool {
+        self.failed_as(now, rtt, decay, true)
+    }
+
+    /// The same; `answers` if a connection to it was made.
+    fn failed_as(&self, now: u64, rtt: u64, decay: u64, answers: bool) -> bool {
         let unproven = self.latency.load(Relaxed) == 0;
         self.raise(now, rtt, decay);
-        self.state.failed(now, unproven)
+        self.state.failed(now, unproven, answers)
     }
 
     /// An error of the transport counts as slow, however soon it came: as twice what is expected,
     /// up to a second. Whether it is suspect by this.
     pub(super) fn broke(&self, now: u64, rtt: u64, decay: u64) -> bool {
         let slow = (2.0 * self.latency_at(now, decay)).min(SLOW);
-        self.failed(now, rtt.max(whole(slow)), decay)
+        self.failed_as(now, rtt.max(whole(slow)), decay, false)
     }
 
     /// An attempt that was abandoned: its age may raise the estimate, never lower it.

@@ -22,8 +22,8 @@
 //! more than 1 % of the calls. When nothing good is found among up to 8 random endpoints and 64 in
 //! a row, the best of the others is called: a cluster that fails as a whole is still called.
 //!
-//! Sans I/O: it takes `now` (nanoseconds since the mesh's epoch) and random words. A pick takes
-//! no lock and allocates nothing but the state of an endpoint that is picked for the first time, and,
+//! Sans I/O: it takes `now` (nanoseconds since the mesh's epoch) and random words. A pick waits
+//! for no lock and allocates nothing but the state of an endpoint that is picked for the first time, and,
 //! at the first call that names an endpoint (`pick/pinned.rs`), the index by which such are found.
 //!
 //! | file | what |
@@ -32,7 +32,7 @@
 //! | `decide.rs`, `planned.rs`, `apart.rs` | what comes before the policy: whom the call names, the plan, what a retry leaves |
 //! | `policy.rs`, `pick/` | the policies |
 //! | `hash/`, `shard/`, `prequal/`, `weighted.rs`, `ordered.rs` | what some of them pick by |
-//! | `view.rs`, `set.rs`, `update.rs` | what a pick reads, and how it changes |
+//! | `view.rs`, `shelf.rs`, `set.rs`, `update.rs` | what a pick reads, where, and how it changes |
 //! | `place/`, `subset/` | priorities, localities, rings, parts of a cluster |
 //! | `endpoint/`, `load.rs`, `flight.rs`, `verdict.rs` | an endpoint, its load, a call in flight, what its outcome is |
 //! | `health/`, `checked.rs` | ejections and checks |

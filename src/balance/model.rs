@@ -64,7 +64,9 @@ fn a_failure_beside_a_claim_grants_no_second_probe() {
         let load = suspect();
         let now = NOW + FIRST_PROBE;
         let rival = Arc::clone(&load);
-        let rival = thread::spawn(move || rival.failed(now, 1, DECAY));
+        let rival = thread::spawn(move || {
+            rival.failed(now, 1, DECAY);
+        });
         let mine = load.claim_probe(now, 1);
         rival.join().unwrap();
         assert!(mine);

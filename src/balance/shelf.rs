@@ -22,7 +22,7 @@ const SHELVES: usize = 16;
 const NONE: usize = usize::MAX;
 
 /// The same value on each.
-pub(super) struct Shelves<T>(Box<[Shelf<T>; SHELVES]>);
+pub(super) struct Shelves<T>([Shelf<T>; SHELVES]);
 
 #[repr(align(64))]
 struct Shelf<T>(RwLock<Arc<T>>);
@@ -35,7 +35,7 @@ thread_local! {
 
 impl<T> Shelves<T> {
     pub(super) fn new(value: &Arc<T>) -> Self {
-        Self(Box::new(std::array::from_fn(|_| Shelf(RwLock::new(Arc::clone(value))))))
+        Self(std::array::from_fn(|_| Shelf(RwLock::new(Arc::clone(value)))))
     }
 
     /// The value, unless it is being replaced.
@@ -53,7 +53,7 @@ impl<T> Shelves<T> {
 
     /// Who reads after this reads that value.
     pub(super) fn replace(&self, value: &Arc<T>) {
-        for shelf in &*self.0 {
+        for shelf in &self.0 {
             let mut guard = shelf.0.write().unwrap_or_else(PoisonError::into_inner);
             let before = std::mem::replace(&mut *guard, Arc::clone(value));
             drop(guard);

@@ -76,7 +76,7 @@ impl<X: Upstream> Balancer<X> {
         self.bias.set(cluster.balancer.as_ref());
         #[cfg(feature = "orca")]
         self.keeper.settle(&next.policy);
-        updater.keep(self.publish(Arc::new(next)));
+        updater.keep(self.publish(&Arc::new(next)));
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
         self.health.set(rules, &self.context.random());
         self.health.set_ramps(self.view.load().ramps());
@@ -93,7 +93,7 @@ impl<X: Upstream> Balancer<X> {
         let view = self.view.load_full();
         let next = view.of(view.all.set.share(), &self.context, now);
         drop(view);
-        updater.keep(self.publish(Arc::new(next)));
+        updater.keep(self.publish(&Arc::new(next)));
     }
 
     /// Replaces the whole set; state survives by address.
@@ -183,7 +183,7 @@ impl<X: Upstream> Balancer<X> {
             set.weigh(index);
             let view = Arc::new(before.of(set, &self.context, now));
             drop(before);
-            updater.keep(self.publish(Arc::clone(&view)));
+            updater.keep(self.publish(&view));
             let (set, context) = (&view.all.set, &self.context);
             if view.placing.close_on_change {
                 set.iter().filter_map(|it| it.extra()).for_each(Upstream::renew);

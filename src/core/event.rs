@@ -455,3 +455,32 @@ impl Drop for EventStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        Event::BodyFailed {
+            service: "users".into(),
+            error: ErrorKind::Transport,
+            phase: Phase::Body,
+        }
+    }
+
+    #[test]
+    fn nothing_is_built_and_no_call_is_numbered_while_nobody_listens() {
+        let events = Arc::new(Events::default());
+        let unheard = || events.emit(|| unreachable!("an event is built for nobody"));
+        unheard();
+        assert_eq!(events.number(), 0);
+        let mut listener = events.listen();
+        events.emit(event);
+        assert_eq!(events.number(), 1);
+        assert!(listener.try_recv().is_some());
+        drop(listener);
+        // The last one has left.
+        unheard();
+        assert_eq!(events.number(), 0);
+    }
+}

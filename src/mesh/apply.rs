@@ -224,7 +224,7 @@ impl Inner {
                     self.applied(part);
                 }
             }
-            Change::Noted { part, note } => self.note(state, source, part, note),
+            Change::Noted { part, note } => self.note(state, source, &part, note),
             Change::Synced => self.sync(state, source),
             Change::Looks(names) => state.asking.looks(source, names),
             Change::Forget(name) => {
@@ -493,19 +493,19 @@ impl Inner {
     }
 
     /// Keeps what a source says of a part, and tells it if it is new.
-    fn note(&self, state: &mut State, source: SourceId, part: String, note: String) {
+    fn note(&self, state: &mut State, source: SourceId, part: &str, note: String) {
         if note.is_empty() {
-            if let Some(by) = state.notes.get_mut(&part) {
+            if let Some(by) = state.notes.get_mut(part) {
                 by.remove(&source);
                 if by.is_empty() {
-                    state.notes.remove(&part);
+                    state.notes.remove(part);
                 }
             }
             return;
         }
-        let by = state.notes.entry(part.clone()).or_default();
+        let by = state.notes.entry(part.to_owned()).or_default();
         if by.get(&source) != Some(&note) {
-            self.hub.noted(&part, &note);
+            self.hub.noted(part, &note);
             by.insert(source, note);
         }
     }

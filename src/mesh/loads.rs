@@ -133,7 +133,7 @@ impl Loads for ClusterLoads {
     }
 
     fn begin(&self, metrics: &[String]) {
-        self.cluster.meter.begin_loads(Arc::new(metrics.to_vec()));
+        self.cluster.meter.begin_loads(&Arc::new(metrics.to_vec()));
         drop(self.dropped());
     }
 

@@ -47,7 +47,7 @@ fn of_server(server: &OfServer, metric: Metric, samples: &mut Vec<MetricSample>)
 }
 
 fn of_resources(of: &OfResources) -> MetricSample {
-    let authority = of.authority.as_ref().map_or(NO_AUTHORITY.into(), Into::into);
+    let authority = of.authority.as_ref().map_or_else(|| NO_AUTHORITY.into(), Into::into);
     let labels = vec![
         ("mesh.xds.authority", authority),
         ("mesh.xds.resource_type", of.kind.into()),

@@ -290,12 +290,12 @@ impl Protector {
 
     /// Whether the same is secured with the same keys and roots.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
-        let rules = self.rules.iter().zip(&other.rules);
+        let mut rules = self.rules.iter().zip(&other.rules);
         // Of the same settings, which have the rules in them.
         self.security == other.security
             && self.code == other.code
             && self.keys == other.keys
-            && rules.map(|(one, other)| one.keys == other.keys).all(|same| same)
+            && rules.all(|(one, other)| one.keys == other.keys)
     }
 }
 

@@ -136,12 +136,12 @@ impl Inner {
         state.asking.is_settled(name)
             && state.asking.unsaid(name).is_empty()
             && !state.asking.was_defined(name)
-            && self.refusals(state, name).is_empty()
+            && Self::refusals(state, name).is_empty()
             && self.lost_sources(state).is_empty()
     }
 
     /// Why the name is not defined, as far as sources tried to.
-    fn refusals(&self, state: &State, name: &str) -> Vec<String> {
+    fn refusals(state: &State, name: &str) -> Vec<String> {
         let name = name.strip_prefix(HTTPS).unwrap_or(name);
         let host = name.rsplit_once(':').map_or(name, |(host, _port)| host);
         let refused = state.refused.iter().flat_map(|(part, by)| {
@@ -169,7 +169,7 @@ impl Inner {
             Error::new(kind, Phase::Resolve).with_origin(Origin::Control).service(&name.into())
         };
         let state = self.state();
-        let refused = self.refusals(&state, name);
+        let refused = Self::refusals(&state, name);
         if !refused.is_empty() {
             return error(ErrorKind::Config)
                 .detail(refused.join("; "))

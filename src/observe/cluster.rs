@@ -396,7 +396,7 @@ impl ClusterMeter {
 #[cfg(feature = "xds")]
 impl ClusterMeter {
     /// Counts for a control plane from now on, of every endpoint that there is and will be.
-    pub(crate) fn begin_loads(&self, metrics: Arc<Vec<String>>) {
+    pub(crate) fn begin_loads(&self, metrics: &Arc<Vec<String>>) {
         let Members { here, loads, .. } = &mut *self.members();
         loads.begin(metrics, here.values());
     }

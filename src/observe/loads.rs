@@ -24,13 +24,13 @@ pub(super) struct Loads {
 impl Loads {
     pub(super) fn begin<'a>(
         &mut self,
-        metrics: Arc<Vec<String>>,
+        metrics: &Arc<Vec<String>>,
         here: impl Iterator<Item = &'a Arc<Cells>>,
     ) {
-        let is_new = self.wanted.replace(Arc::clone(&metrics)).is_none();
+        let is_new = self.wanted.replace(Arc::clone(metrics)).is_none();
         for cells in here {
             let tally = cells.tally.get_or_init(Box::default);
-            tally.want(Some(&metrics));
+            tally.want(Some(metrics));
             if is_new {
                 // What it has counted before is told to nobody.
                 drop(tally.take(cells.ended()));

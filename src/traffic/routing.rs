@@ -50,7 +50,7 @@ pub struct RoutingFuture<F> {
 #[pin_project::pin_project(project = StateProj)]
 enum State<F> {
     /// Decided here.
-    Here(Option<Result<Response<Body>, Error>>),
+    Here(Option<Here>),
     Called {
         #[pin]
         inner: F,
@@ -58,6 +58,9 @@ enum State<F> {
         seen: Option<Box<Seen>>,
     },
 }
+
+/// What is decided here, instead of a call.
+type Here = Box<Result<Response<Body>, Error>>;
 
 struct Shared {
     name: Arc<str>,
@@ -229,10 +232,10 @@ impl Shared {
     fn decide<B>(
         &self,
         request: &mut Request<B>,
-    ) -> Result<(Option<Arc<Steps>>, Option<Box<Seen>>), Result<Response<Body>, Error>> {
+    ) -> Result<(Option<Arc<Steps>>, Option<Box<Seen>>), Here> {
         let Some(found) = self.table.find(request, &self.random) else {
             let error = Error::new(ErrorKind::NoRoute, Phase::Route);
-            return Err(Err(error.service(&self.name)));
+            return Err(Box::new(Err(error.service(&self.name))));
         };
         let (way, rule) = (found.route, found.rule);
         let place = match &way.clusters {
@@ -241,10 +244,11 @@ impl Shared {
         };
         let Some(goal) = way.clusters.get(place) else {
             let around = Around { route: way.name.as_deref(), ..Around::default() };
-            return Err(self.answer(&way.steps, request, rule, &around).unwrap_or_else(|| {
+            let answer = self.answer(&way.steps, request, rule, &around);
+            return Err(Box::new(answer.unwrap_or_else(|| {
                 let detail = "every cluster of the route has weight 0";
                 Err(Error::new(ErrorKind::Config, Phase::Route).detail(detail).service(&self.name))
-            }));
+            })));
         };
         let around = Around {
             route: way.name.as_deref(),
@@ -254,11 +258,11 @@ impl Shared {
         let mut seen = None;
         if let Some(steps) = &goal.steps {
             if let Some(answer) = self.answer(steps, request, rule, &around) {
-                return Err(answer);
+                return Err(Box::new(answer));
             }
             steps
                 .change(request, rule, &around)
-                .map_err(|what| Err(unusable(what).service(&self.name)))?;
+                .map_err(|what| Box::new(Err(unusable(what).service(&self.name))))?;
             seen = steps.asks().then(|| Box::new(Seen::of(request, &around)));
         }
         let (route, cluster) = (way.name.clone(), Arc::clone(&goal.cluster));
@@ -324,7 +328,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Here(here) => match here.take() {
-                Some(here) => Poll::Ready(here.map_err(Into::into)),
+                Some(here) => Poll::Ready((*here).map_err(Into::into)),
                 None => Poll::Pending,
             },
             StateProj::Called { inner, steps, seen } => {

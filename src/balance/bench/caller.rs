@@ -162,7 +162,7 @@ impl Caller {
                 (self.settings.connect_backoff_base, self.settings.connect_backoff_max);
             way.backoff.failed(now, base, max, &self.random);
         }
-        flight.failed(now);
+        flight.0.finish(now, Outcome::Connect);
     }
 }
 

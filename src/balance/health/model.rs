@@ -133,7 +133,7 @@ fn outcomes_beside_an_ejection_change_the_average_alone() {
         let state = Arc::new(State::default());
         let rival = Arc::clone(&state);
         let rival = thread::spawn(move || {
-            rival.failed(NOW, false);
+            rival.failed(NOW, false, true);
             rival.succeeded();
         });
         assert!(state.eject(|| 2 * NOW));

@@ -47,6 +47,8 @@ const UNFIT: u32 = 1 << 24;
 const DEGRADED: u32 = 1 << 26;
 /// Checks are on, and the first one is not over.
 const UNCHECKED: u32 = 1 << 25;
+/// It is suspect, and has never succeeded.
+const UNPROVEN: u32 = 1 << 27;
 
 pub(in crate::balance) const FIRST_PROBE: u64 = 1_000_000_000;
 #[cfg(test)]
@@ -217,18 +219,22 @@ impl State {
             let step = if average < SUSPECT { 2 } else { 8 };
             average + (ONE - average).div_ceil(step)
         };
-        let before = self.average(next);
+        let before = self.average(0, next);
         if !self.is_suspect() {
             self.patience.store(ONE_UNIT, Relaxed);
         }
         before < SUSPECT && next(before) >= SUSPECT
     }
 
-    /// One more failure; `unproven` if it never succeeded before. Whether it is suspect by this one.
-    pub(in crate::balance) fn failed(&self, now: u64, unproven: bool) -> bool {
+    /// One more failure; `unproven` if it never succeeded before, `answers` if a connection to it was
+    /// made. Whether it is suspect by this one.
+    pub(in crate::balance) fn failed(&self, now: u64, unproven: bool, answers: bool) -> bool {
         // One that has failed before it ever succeeded has no credit.
         let next = |average: u32| if unproven { ONE / 4 } else { average - average / 4 };
-        let before = self.average(next);
+        // One that cannot be connected to may just be starting, beside this process perhaps.
+        let is_unproven = unproven && answers;
+        let keeps = if is_unproven { UNPROVEN } else { self.word.load(Relaxed) & UNPROVEN };
+        let before = self.average(keeps, next);
         let is_new = next(before) < SUSPECT && before >= SUSPECT;
         if is_new {
             let units = self.patience.fetch_and(!MET, Relaxed) / ONE_UNIT;
@@ -238,16 +244,19 @@ impl State {
         is_new
     }
 
-    /// Changes the average alone; gives what it was.
-    fn average(&self, next: impl Fn(u32) -> u32) -> u32 {
-        let word = self.change(|word| Some(word & !AVERAGE | next(word & AVERAGE).min(ONE)));
+    /// Changes the average, and whether it is unproven, to this bit; gives what the average was.
+    fn average(&self, unproven: u32, next: impl Fn(u32) -> u32) -> u32 {
+        let word = self.change(|word| {
+            Some(word & !(AVERAGE | UNPROVEN) | unproven | next(word & AVERAGE).min(ONE))
+        });
         word.unwrap_or(ONE) & AVERAGE
     }
 
     /// When the probe of a suspect was due, if it is for a pick that meets it now: an interval has
     /// passed, and so many picks have met it as the square of the interval in units of the first
     /// one, but no more than `most`. Who makes few calls would spend a large part of them on probes
-    /// by time alone.
+    /// by time alone. One that has answered and never succeeded is not taken to have had a bad
+    /// moment: from its first probe on, `most` picks have to meet it.
     pub(in crate::balance) fn suspect_due(&self, now: u64, most: u32) -> Option<u64> {
         let patience = self.patience.load(Relaxed);
         let (units, met) = (patience / ONE_UNIT, (patience & MET) + 1);
@@ -255,7 +264,8 @@ impl State {
         if now < due || !self.is_suspect() {
             return None;
         }
-        (met >= (units * units).min(most) || now - due >= PATIENCE).then_some(due)
+        let few = if self.has(UNPROVEN) { most } else { (units * units).min(most) };
+        (met >= few || now - due >= PATIENCE).then_some(due)
     }
 
     /// When a suspect may be probed.

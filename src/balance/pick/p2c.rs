@@ -27,9 +27,12 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// Two different endpoints (or one twice, when there is no other).
     #[inline(always)]
     fn pair(self) -> Option<Drawn<'a, X>> {
-        if !self.set.uniform {
-            return pair_by_weight(self.set, self.random);
-        }
+        if self.set.uniform { self.even_pair() } else { pair_by_weight(self.set, self.random) }
+    }
+
+    /// The same where each is as likely as every other.
+    #[inline(always)]
+    fn even_pair(self) -> Option<Drawn<'a, X>> {
         let len = self.set.len();
         let word = self.random.next();
         let first = scale(word, len);
@@ -46,21 +49,31 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// The better of two random endpoints.
     #[inline(always)]
     pub(in crate::balance) fn p2c(self, signal: Signal) -> Plain<'a, X> {
+        if matches!(signal, Signal::LeastRequest) && self.set.uniform {
+            return self.less_busy();
+        }
         let (first, second) = self.pair().ok_or(None)?;
         if self.tried.is_empty()
             && let Some(one) = self.good(first)
             && let Some(other) = self.good(second)
         {
-            let swap = match signal {
-                Signal::LeastRequest if self.set.uniform => {
-                    other.load.in_flight() < one.load.in_flight()
-                }
-                _ => {
-                    let swap = self.cost(second, other, signal) < self.cost(first, one, signal);
-                    let (winner, loser) = if swap { (other, one) } else { (one, other) };
-                    swap != refreshes((self.now, self.random), loser, winner, signal)
-                }
-            };
+            let swap = self.cost(second, other, signal) < self.cost(first, one, signal);
+            let (winner, loser) = if swap { (other, one) } else { (one, other) };
+            let swap = swap != refreshes((self.now, self.random), loser, winner, signal);
+            return Ok(if swap { (second, other) } else { (first, one) });
+        }
+        Err(Some((first, second)))
+    }
+
+    /// The one with the fewest calls in flight of two that are as likely as all others.
+    #[inline(always)]
+    fn less_busy(self) -> Plain<'a, X> {
+        let (first, second) = self.even_pair().ok_or(None)?;
+        if self.tried.is_empty()
+            && let Some(one) = self.good(first)
+            && let Some(other) = self.good(second)
+        {
+            let swap = other.load.in_flight() < one.load.in_flight();
             return Ok(if swap { (second, other) } else { (first, one) });
         }
         Err(Some((first, second)))

@@ -35,7 +35,8 @@ impl Kind {
 
     /// The name of its message: `envoy.config.listener.v3.Listener`.
     pub(crate) fn message(self) -> &'static str {
-        self.url().strip_prefix("type.googleapis.com/").unwrap_or(self.url())
+        let url = self.url();
+        url.strip_prefix("type.googleapis.com/").unwrap_or(url)
     }
 
     pub(crate) fn of_url(url: &str) -> Option<Self> {

@@ -18,6 +18,7 @@ use hickory_resolver::{
         ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
         ServerOrderingStrategy,
     },
+    lookup::Lookup,
     net::{DnsError, NetError, NoRecords, runtime::TokioRuntimeProvider},
     proto::{
         op::{Query, ResponseCode},
@@ -68,15 +69,24 @@ pub(crate) struct Resolver {
 
 #[derive(Debug)]
 struct Built {
-    hickory: TokioResolver,
-    /// The same without EDNS0, for servers that do not know it.
-    plain: TokioResolver,
+    all: Servers,
+    /// Each of them alone, if there are several: hickory takes the first answer for the answer of
+    /// all, and be it that a server has failed.
+    each: Vec<Servers>,
     hosts: Hosts,
     search: Search,
     /// What the system's files said.
     files: Files,
     /// Who is asked, for what is told of failures.
     servers: String,
+}
+
+/// Servers that are asked together.
+#[derive(Debug)]
+struct Servers {
+    hickory: TokioResolver,
+    /// The same without EDNS0, for servers that do not know it.
+    plain: TokioResolver,
 }
 
 /// Where the system says whom to ask.
@@ -286,13 +296,12 @@ impl Built {
             Ok(name) => name,
             Err(error) => return Answer::Failed(error.to_string()),
         };
-        let mut said = self.hickory.lookup(name.clone(), kind).await;
-        //= RFC 6891 §7: to FORMERR, the requestor may ask again without EDNS
-        if let Err(NetError::Dns(DnsError::ResponseCode(
-            ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS,
-        ))) = said
-        {
-            said = self.plain.lookup(name, kind).await;
+        let mut said = self.all.lookup(&name, kind).await;
+        for server in &self.each {
+            if !said.as_ref().is_err_and(is_of_one) {
+                break;
+            }
+            said = server.lookup(&name, kind).await.or(said);
         }
         match said {
             Ok(lookup) => Answer::Message {
@@ -301,6 +310,44 @@ impl Built {
             },
             Err(error) => failure(&error, &self.servers),
         }
+    }
+}
+
+// === impl Servers ===
+
+impl Servers {
+    fn new(config: &ResolverConfig, options: &ResolverOpts) -> Result<Self, String> {
+        let make = |edns0| {
+            let provider = TokioRuntimeProvider::default();
+            let mut builder = Hickory::builder_with_config(config.clone(), provider);
+            *builder.options_mut() = options.clone();
+            builder.options_mut().edns0 = edns0;
+            builder.build().map_err(|error| error.to_string())
+        };
+        //= RFC 6891 §6.1.1: answers over 512 bytes are asked for
+        Ok(Self { hickory: make(true)?, plain: make(false)? })
+    }
+
+    async fn lookup(&self, name: &Name, kind: RecordType) -> Result<Lookup, NetError> {
+        match self.hickory.lookup(name.clone(), kind).await {
+            //= RFC 6891 §7: to FORMERR, the requestor may ask again without EDNS
+            Err(NetError::Dns(DnsError::ResponseCode(
+                ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS,
+            ))) => self.plain.lookup(name.clone(), kind).await,
+            said => said,
+        }
+    }
+}
+
+/// Whether this says something of the server that was asked, and nothing of the name: another one
+/// may know it. Where no answer came, all have been asked.
+fn is_of_one(error: &NetError) -> bool {
+    match error {
+        NetError::Timeout | NetError::Io(_) | NetError::NoConnections => false,
+        NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => {
+            !matches!(response_code, ResponseCode::NXDomain | ResponseCode::NoError)
+        }
+        _ => true,
     }
 }
 
@@ -383,15 +430,15 @@ fn build(key: &Key, system: &System) -> Result<Built, String> {
     options.attempts = REPETITIONS;
     options.use_hosts_file = ResolveHosts::Never;
     options.server_ordering_strategy = ServerOrderingStrategy::QueryStatistics;
-    let make = |edns0| {
-        let provider = TokioRuntimeProvider::default();
-        let mut builder = Hickory::builder_with_config(config.clone(), provider);
-        *builder.options_mut() = options.clone();
-        builder.options_mut().edns0 = edns0;
-        builder.build().map_err(|error| error.to_string())
-    };
-    //= RFC 6891 §6.1.1: answers over 512 bytes are asked for
-    Ok(Built { hickory: make(true)?, plain: make(false)?, hosts, search, files, servers })
+    let all = Servers::new(&config, &options)?;
+    let mut each = Vec::new();
+    if config.name_servers.len() > 1 {
+        for server in &config.name_servers {
+            let alone = ResolverConfig::from_name_servers(vec![server.clone()]);
+            each.push(Servers::new(&alone, &options)?);
+        }
+    }
+    Ok(Built { all, each, hosts, search, files, servers })
 }
 
 // === impl System ===

@@ -26,7 +26,7 @@ impl Inner {
         }
         let place = |route: usize, rule: Option<usize>| {
             let path = format!("services.{service}.routes[{route}]");
-            let path = rule.map_or(path.clone(), |rule| format!("{path}.matches[{rule}]"));
+            let path = rule.map_or_else(|| path.clone(), |rule| format!("{path}.matches[{rule}]"));
             routed_by.and_then(|source| state.place(source, &path)).unwrap_or(path)
         };
         let mut doubts: Vec<_> =

@@ -46,7 +46,7 @@ impl Identity for Own {
             while publish.pem(certificate, key).is_err() {
                 tokio::time::sleep(AGAIN).await;
             }
-            pending().await
+            pending::<()>().await;
         })
     }
 }
@@ -63,7 +63,7 @@ impl Verify for Roots {
                 Ok(roots) => drop(publish.roots(roots)),
                 Err(error) => publish.refused(&error.to_string()),
             }
-            pending().await
+            pending::<()>().await;
         })
     }
 }

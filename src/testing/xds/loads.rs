@@ -35,7 +35,7 @@ pub struct LoadReport {
     pub node: Option<String>,
     /// What the node can do.
     pub client_features: Vec<String>,
-    /// The metadata of the call that are no pseudo headers.
+    /// The headers of the call.
     pub headers: http::HeaderMap,
     /// `envoy.service.load_stats.v3.LoadStatsRequest`, encoded.
     pub message: Vec<u8>,

@@ -9,6 +9,7 @@ it changes; what was told once and is gone is told by its absence. What is refus
 it changes. Listeners with an `api_listener` are for clients that ask by name, the others for who asks for all.
 """
 
+import copy
 import importlib
 import json
 import os
@@ -55,6 +56,7 @@ class Plane:
         self.lock = threading.Lock()
         self.seen = None
         self.kinds = {url: (0, None) for url in KINDS}
+        self.packed = {}
         self.log = open(REQUESTS, "a", buffering=1)
         self.read()
 
@@ -71,16 +73,19 @@ class Plane:
                 now = [resource for resource in resources if resource["@type"] == url]
                 if now != before:
                     self.kinds[url] = (version + 1, now)
+                    field = KINDS[url][1]
+                    # Parsing writes to what it reads: once, not in the thread of each stream.
+                    self.packed[url] = [
+                        (it[field], "apiListener" in it, packed(copy.deepcopy(it))) for it in now
+                    ]
 
     def of(self, url, names):
         """The version of a kind, and those of its resources that are asked for."""
-        version, resources = self.kinds[url]
-        field = KINDS[url][1]
+        with self.lock:
+            version, told = self.kinds[url][0], self.packed[url]
         if names:
-            told = [resource for resource in resources if resource[field] in names]
-        else:
-            told = [resource for resource in resources if "apiListener" not in resource]
-        return str(version), [packed(resource) for resource in told]
+            return str(version), [it for name, _, it in told if name in names]
+        return str(version), [it for _, is_client, it in told if not is_client]
 
 
 def packed(resource):

@@ -180,8 +180,11 @@ async fn an_outlier_is_left_out() {
     });
     let (mut bed, _servers) = with_an_outlier(rules).await;
     let (mut seen, began) = (BTreeMap::<Who, Vec<usize>>::new(), Instant::now());
-    // Until it was found out by all: a hundred calls, of which none fails.
-    while seen.is_empty() || seen.values().any(|bad| bad.last() != Some(&0)) {
+    // Until it was found out by all: a hundred calls, of which none fails. Here a failing one that
+    // is passed over is still called once in a while.
+    let most = |who| if who == Who::Ours { 2 } else { 0 };
+    let found = |(who, bad): (&Who, &Vec<usize>)| bad.last().is_some_and(|bad| *bad <= most(*who));
+    while seen.is_empty() || !seen.iter().all(found) {
         for (who, outcomes) in bed.call(Calls::of(100)).await {
             seen.entry(who).or_default().push(failed(&outcomes, 14));
         }

@@ -201,9 +201,11 @@ fn endpoints_are_told_apart_where_that_is_asked_for_and_metrics_have_their_place
     first.dropped = 1;
     bed.add("a", since, first);
     bed.add("a", since, load("z", "unix:/run/a.sock", 2));
-    bed.add("a", since, load("y", "1.1.1.1:1", 4));
+    // Of another mesh, which has begun later.
+    bed.add("a", bed.now, load("y", "1.1.1.1:1", 4));
     let request = bed.sent();
     let stats = &request.cluster_stats[0];
+    assert_eq!(stats.load_report_interval.unwrap().seconds, 1);
     assert_eq!((stats.total_dropped_requests, stats.dropped_requests[0].dropped_count), (5, 4));
     let of = |zone: &str| {
         let is_of = |it: &&_| -> bool {

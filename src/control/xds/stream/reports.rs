@@ -120,13 +120,13 @@ impl Reports {
         if let Some(before) =
             self.clusters.insert(key, Reported { report, since: now, server: None })
         {
-            self.take(before);
+            self.take(&before);
         }
     }
 
     pub(super) fn unreport(&mut self, subscriber: u64, cluster: &Arc<str>) {
         if let Some(before) = self.clusters.remove(&(Arc::clone(cluster), subscriber)) {
-            self.take(before);
+            self.take(&before);
             self.is_stale = true;
         }
     }
@@ -141,7 +141,7 @@ impl Reports {
     }
 
     /// What it has counted until now is told with the next report.
-    fn take(&mut self, of: Reported) {
+    fn take(&mut self, of: &Reported) {
         let load = of.report.loads.take();
         of.report.loads.end();
         if let Some(one) = of.server.and_then(|server| self.reporters.get_mut(&server)) {

@@ -173,7 +173,7 @@ pub(super) fn sockets(
     }
     let sockets = match common(all().filter_map(Read::tls)) {
         // What they differ in, each endpoint says of itself.
-        Some(common) => {
+        Ok(common) => {
             let common = common.map(|common| usual(common, all().filter_map(Read::tls)));
             config.security = common.map(|common| protocols(walk, config, &common));
             let matches = matches.iter();
@@ -181,7 +181,7 @@ pub(super) fn sockets(
             (matches, otherwise.socket(None))
         }
         // They trust others, or show others: each is a rule, which endpoints name.
-        None => {
+        Err(Others) => {
             let mut rules: Vec<SecurityRule> = Vec::new();
             let mut rule = |walk: &mut Walk, read: &Read| {
                 let tls = read.tls()?;
@@ -217,9 +217,14 @@ pub(super) fn sockets(
     Ok(Sockets { matches, otherwise: Some(otherwise) })
 }
 
+/// They trust others, or show others.
+struct Others;
+
 /// What these have in common, where what they differ in is what an endpoint can have of its own; none
-/// where it is more.
-fn common<'a>(all: impl Iterator<Item = &'a Tls>) -> Option<Option<ClusterSecurity>> {
+/// where there is no TLS.
+fn common<'a>(
+    all: impl Iterator<Item = &'a Tls>,
+) -> std::result::Result<Option<ClusterSecurity>, Others> {
     let mut common: Option<ClusterSecurity> = None;
     for tls in all {
         let of_this = shared(&tls.security);
@@ -231,7 +236,7 @@ fn common<'a>(all: impl Iterator<Item = &'a Tls>) -> Option<Option<ClusterSecuri
                 let theirs = ClusterSecurity { certificate: None, mode: None, ..common.clone() };
                 let is_other = of_this.certificate.is_some() && certificate != of_this.certificate;
                 if mine != theirs || is_other {
-                    return None;
+                    return Err(Others);
                 }
                 common.certificate = certificate;
             }
@@ -245,7 +250,7 @@ fn common<'a>(all: impl Iterator<Item = &'a Tls>) -> Option<Option<ClusterSecuri
         };
         common.mode = Some(mode);
     }
-    Some(common)
+    Ok(common)
 }
 
 /// With whom to expect where an endpoint says nothing of its own, and which name to ask for: of the first

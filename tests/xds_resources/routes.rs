@@ -1,0 +1,276 @@
+//! Where routes lead, and what happens on the way.
+
+use std::collections::{BTreeSet, HashMap};
+
+use envoy_types::{
+    pb::{
+        envoy::{
+            config::{
+                core::v3::{HeaderValue, HeaderValueOption, RuntimeFractionalPercent},
+                listener::v3::{ApiListener, Listener},
+                route::v3::{
+                    Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+                    WeightedCluster,
+                    route::Action,
+                    route_action::{ClusterSpecifier, HostRewriteSpecifier},
+                    route_match::PathSpecifier,
+                    weighted_cluster::ClusterWeight,
+                },
+            },
+            extensions::filters::{
+                http::{
+                    fault::v3::{FaultAbort, HttpFault, fault_abort::ErrorType},
+                    router::v3::Router,
+                },
+                network::http_connection_manager::v3::{
+                    HttpConnectionManager, HttpFilter, Rds,
+                    http_connection_manager::{RouteSpecifier, UpgradeConfig},
+                    http_filter,
+                },
+            },
+            r#type::{
+                matcher::v3::{
+                    MetadataMatcher, StringMatcher, ValueMatcher,
+                    metadata_matcher::{PathSegment, path_segment::Segment},
+                    string_matcher, value_matcher,
+                },
+                v3::FractionalPercent,
+            },
+        },
+        google::protobuf::{Any, BoolValue, UInt32Value},
+    },
+    util::pack_any,
+};
+use http::{HeaderValue as Http, StatusCode, header::UPGRADE};
+use tower_mesh::{
+    Mesh,
+    config::{CallMetadata, Value as Said},
+    control::xds::{Dialect, Xds},
+    testing::xds::{AdsServer, CDS, EDS, LDS, RDS, Resource},
+};
+
+use super::{
+    ads, assignment, at, body, bootstrap, echo, eds, endpoint, of, said, send,
+    support::{Server, fetch, get, storm},
+};
+
+/// As an Envoy beside the application asks.
+fn sidecar(plane: &AdsServer, node: &str) -> Mesh {
+    let bootstrap = bootstrap(plane, node).dialect(Dialect::Sidecar).build().unwrap();
+    Mesh::builder().source(Xds::new(bootstrap)).build().unwrap()
+}
+
+/// A listener whose fault filter does nothing by itself, and that knows one upgrade.
+fn listener(name: &str) -> Resource {
+    let filter = |name: &str, any: Any| HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(any)),
+        ..HttpFilter::default()
+    };
+    let manager = HttpConnectionManager {
+        route_specifier: Some(RouteSpecifier::Rds(Rds {
+            config_source: Some(ads()),
+            route_config_name: "routes".to_owned(),
+        })),
+        http_filters: vec![
+            filter("fault", pack_any(HttpFault::default())),
+            filter("router", pack_any(Router::default())),
+        ],
+        upgrade_configs: vec![UpgradeConfig {
+            upgrade_type: "websocket".to_owned(),
+            ..UpgradeConfig::default()
+        }],
+        ..HttpConnectionManager::default()
+    };
+    let listener = Listener {
+        name: name.to_owned(),
+        api_listener: Some(ApiListener { api_listener: Some(pack_any(manager)) }),
+        ..Listener::default()
+    };
+    said(LDS, name, &listener)
+}
+
+fn rule(path: &str) -> RouteMatch {
+    RouteMatch {
+        path_specifier: Some(PathSpecifier::Prefix(path.to_owned())),
+        ..RouteMatch::default()
+    }
+}
+
+fn route(rule: RouteMatch, action: RouteAction) -> Route {
+    Route { r#match: Some(rule), action: Some(Action::Route(action)), ..Route::default() }
+}
+
+fn to(cluster: &str) -> RouteAction {
+    RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
+        ..RouteAction::default()
+    }
+}
+
+fn routes(routes: Vec<Route>) -> Resource {
+    let host = VirtualHost {
+        name: "users".to_owned(),
+        domains: vec!["users".to_owned()],
+        routes,
+        ..VirtualHost::default()
+    };
+    let routes = RouteConfiguration {
+        name: "routes".to_owned(),
+        virtual_hosts: vec![host],
+        ..RouteConfiguration::default()
+    };
+    said(RDS, "routes", &routes)
+}
+
+/// A plane of a sidecar with two clusters, `blue` and `green`.
+async fn two(routes_of: Vec<Route>) -> (AdsServer, Server, Server) {
+    let (blue, green) = (echo("blue").await, echo("green").await);
+    let plane = AdsServer::start().await.unwrap();
+    let mut named = endpoint("127.0.0.1", green.socket().port());
+    named.hostname = "green.example".to_owned();
+    plane.set([
+        listener("0.0.0.0_80"),
+        routes(routes_of),
+        said(CDS, "blue", &eds("blue")),
+        said(CDS, "green", &eds("green")),
+        said(EDS, "blue", &assignment("blue", vec![of(blue.socket())])),
+        said(EDS, "green", &assignment("green", vec![at(named)])),
+    ]);
+    (plane, blue, green)
+}
+
+#[tokio::test]
+async fn a_header_names_the_cluster() {
+    let action = RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::ClusterHeader("x-cluster".to_owned())),
+        cluster_not_found_response_code: 1,
+        ..RouteAction::default()
+    };
+    let all = vec![
+        route(rule("/named"), action),
+        route(rule("/b"), to("blue")),
+        route(rule("/"), to("green")),
+    ];
+    let (plane, _blue, _green) = two(all).await;
+    let mesh = sidecar(&plane, "header");
+    for (cluster, wanted) in [("blue", "blue "), ("green", "green ")] {
+        let mut request = get("/named");
+        request.headers_mut().insert("x-cluster", Http::from_static(cluster));
+        let (_, text) = send(&mesh, request).await.unwrap();
+        assert!(text.starts_with(wanted), "{text}");
+    }
+    let error = send(&mesh, get("/named")).await.unwrap_err();
+    assert_eq!(error.http_status(), StatusCode::NOT_FOUND, "{error}");
+}
+
+#[tokio::test]
+async fn the_filters_of_one_cluster_of_several_are_its_own() {
+    let target = |name: &str| ClusterWeight {
+        name: name.to_owned(),
+        weight: Some(UInt32Value { value: 1 }),
+        ..ClusterWeight::default()
+    };
+    let abort = HttpFault {
+        abort: Some(FaultAbort {
+            percentage: Some(FractionalPercent { numerator: 100, denominator: 0 }),
+            error_type: Some(ErrorType::HttpStatus(418)),
+            ..FaultAbort::default()
+        }),
+        ..HttpFault::default()
+    };
+    let mut blue = target("blue");
+    blue.typed_per_filter_config = HashMap::from([("fault".to_owned(), pack_any(abort))]);
+    let list =
+        WeightedCluster { clusters: vec![blue, target("green")], ..WeightedCluster::default() };
+    let action = RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::WeightedClusters(list)),
+        ..RouteAction::default()
+    };
+    let (plane, blue, _green) = two(vec![route(rule("/"), action)]).await;
+    let mesh = sidecar(&plane, "weighted");
+    let client = mesh.client("users").unwrap();
+    let answers = storm(4, 60, |_| fetch(&client, get("/"))).await;
+    let seen: BTreeSet<u16> =
+        answers.into_iter().map(|answer| answer.unwrap().status().as_u16()).collect();
+    assert_eq!(seen, [200, 418].into());
+    assert_eq!(blue.requests(), 0, "what goes to it is answered before");
+}
+
+#[tokio::test]
+async fn hosts_of_endpoints_keys_notes_and_values_that_a_call_fills_in() {
+    let auto = RouteAction {
+        host_rewrite_specifier: Some(HostRewriteSpecifier::AutoHostRewrite(BoolValue {
+            value: true,
+        })),
+        ..to("green")
+    };
+    let canary = RouteMatch {
+        runtime_fraction: Some(RuntimeFractionalPercent {
+            default_value: Some(FractionalPercent::default()),
+            runtime_key: "users.canary".to_owned(),
+        }),
+        ..rule("/canary")
+    };
+    let gold = StringMatcher {
+        match_pattern: Some(string_matcher::MatchPattern::Exact("gold".to_owned())),
+        ..StringMatcher::default()
+    };
+    let tier = RouteMatch {
+        dynamic_metadata: vec![MetadataMatcher {
+            filter: "app".to_owned(),
+            path: vec![PathSegment { segment: Some(Segment::Key("tier".to_owned())) }],
+            value: Some(ValueMatcher {
+                match_pattern: Some(value_matcher::MatchPattern::StringMatch(gold)),
+            }),
+            invert: false,
+        }],
+        ..rule("/tier")
+    };
+    let mut filled = route(rule("/"), to("blue"));
+    filled.request_headers_to_add = vec![HeaderValueOption {
+        header: Some(HeaderValue {
+            key: "x-asked".to_owned(),
+            value: "%REQ(x-name)% of 100%%".to_owned(),
+            ..HeaderValue::default()
+        }),
+        ..HeaderValueOption::default()
+    }];
+    let all = vec![
+        route(rule("/host"), auto),
+        route(canary, to("green")),
+        route(tier, to("green")),
+        filled,
+    ];
+    let (plane, _blue, _green) = two(all).await;
+    let mesh = sidecar(&plane, "actions");
+    assert_eq!(body(&mesh, "/host").await.unwrap().trim(), "green green.example");
+    assert!(body(&mesh, "/canary").await.unwrap().starts_with("blue"));
+    mesh.set_runtime_key("users.canary", 100.0).unwrap();
+    assert!(body(&mesh, "/canary").await.unwrap().starts_with("green"));
+    assert!(body(&mesh, "/tier").await.unwrap().starts_with("blue"));
+    let mut request = get("/tier");
+    let metadata = CallMetadata::new().with("app", "tier", Said::Text("gold".to_owned()));
+    request.extensions_mut().insert(metadata);
+    assert!(send(&mesh, request).await.unwrap().1.starts_with("green"));
+    let mut request = get("/");
+    request.headers_mut().insert("x-name", Http::from_static("ann"));
+    let (_, text) = send(&mesh, request).await.unwrap();
+    assert!(text.ends_with("ann of 100%"), "{text}");
+}
+
+#[tokio::test]
+async fn only_the_upgrades_pass_that_the_plane_lists() {
+    let (plane, blue, _green) = two(vec![route(rule("/"), to("blue"))]).await;
+    let mesh = sidecar(&plane, "upgrades");
+    let upgrade = |protocol: &'static str| {
+        let mut request = get("/");
+        request.headers_mut().insert(UPGRADE, Http::from_static(protocol));
+        request.headers_mut().insert("connection", Http::from_static("upgrade"));
+        request
+    };
+    let error = send(&mesh, upgrade("other")).await.unwrap_err();
+    assert_eq!(error.http_status(), StatusCode::FORBIDDEN, "{error}");
+    assert_eq!(blue.requests(), 0);
+    assert_eq!(send(&mesh, upgrade("websocket")).await.unwrap().0, StatusCode::OK);
+}
