@@ -183,7 +183,7 @@ fn pick_first_uses_all_servers_when_it_is_shuffled() {
     let [listed, shuffled] = [0, 1].map(|place| Policy::first()[place].clone());
     let plain = Scenario::at(0.2, 1_000).short(S, 3 * S);
     let (listed, spread) = (run(&plain, &listed, SEED), run(&plain, &shuffled, SEED));
-    assert!(listed.share(0) == 1.0, "each client calls the first of the list");
+    assert!(listed.share(0) > 0.9999, "each client calls the first of the list");
     let busiest = spread.busiest(plain.servers);
     assert!(busiest < 3.0, "a thousand clients on a hundred servers: {busiest}");
     for scenario in [Scenario::dead(), Scenario { loads: vec![0.3], ..Scenario::rotation() }] {

@@ -54,6 +54,7 @@ impl Target {
     }
 
     /// The name by which the server is asked for, and which its certificate must have.
+    #[cfg(any(test, feature = "_tls"))]
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Host { host, .. } => host.to_string(),
