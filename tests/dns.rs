@@ -233,11 +233,7 @@ async fn a_host_of_two_families_is_one_endpoint_and_the_family_that_answers_is_u
 
 /// Whether this machine has IPv6 at all.
 async fn has_ipv6() -> bool {
-    let has = tokio::net::TcpListener::bind("[::1]:0").await.is_ok();
-    if !has {
-        eprintln!("not run: there is no IPv6 here");
-    }
-    has
+    tokio::net::TcpListener::bind("[::1]:0").await.is_ok()
 }
 
 #[tokio::test]

@@ -114,10 +114,10 @@ pub(crate) fn moved(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn keys_are_wanted_as_zipf_has_it() {
+        use super::{KEYS, Stream, Zipf};
+
         let (zipf, mut random) = (Zipf::new(1.0), Stream::new(1, 1));
         let mut counts = vec![0_u32; KEYS as usize];
         for _ in 0..200_000 {

@@ -1,4 +1,4 @@
-//! BackendTLSPolicy: how a backend is secured, and who it must prove to be.
+//! `BackendTLSPolicy`: how a backend is secured, and who it must prove to be.
 
 use std::fs;
 

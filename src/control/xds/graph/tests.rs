@@ -83,7 +83,9 @@ impl World {
             if refuses {
                 self.graph.refused("as the mesh says");
                 if let Do::Cluster { cluster, .. } = it {
-                    self.clusters.entry(cluster.name.to_string()).or_insert("refused".into());
+                    self.clusters
+                        .entry(cluster.name.to_string())
+                        .or_insert_with(|| "refused".into());
                 }
                 continue;
             }

@@ -288,7 +288,7 @@ impl Discover for Handed {
     fn run(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             *self.0.lock().unwrap() = Some(publisher);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
     }
 }

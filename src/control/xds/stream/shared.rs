@@ -226,14 +226,6 @@ where
         self.lock().iter().map(|entry| Arc::clone(&entry.bootstrap)).collect()
     }
 
-    /// How many clients there are.
-    #[cfg(test)]
-    pub(crate) fn clients(&self) -> usize {
-        let mut entries = self.lock();
-        entries.retain(|entry| !entry.inbox.is_closed());
-        entries.len()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Vec<Entry<D>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
