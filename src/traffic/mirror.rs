@@ -29,7 +29,7 @@ use crate::{
 ///
 /// ```
 /// use http::{Request, Response};
-/// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
 /// use tower_mesh::{Body, BoxError, config::Mirror, traffic::MirrorLayer};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -44,9 +44,9 @@ use crate::{
 /// });
 /// let answer = service_fn(async |_: Request<Body>| Ok::<_, BoxError>(Response::new(Body::empty())));
 /// let layer = MirrorLayer::new(&Mirror::default(), shadow).unwrap();
-/// let mut service = ServiceBuilder::new().layer(layer).service(answer);
+/// let service = ServiceBuilder::new().layer(layer).service(answer);
 /// let request = Request::get("http://shop/").body(Body::empty()).unwrap();
-/// service.ready().await.unwrap().call(request).await.unwrap();
+/// service.oneshot(request).await.unwrap();
 /// assert_eq!(copies.recv().await.unwrap(), "shop-shadow");
 /// # });
 /// ```

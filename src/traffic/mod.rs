@@ -27,7 +27,8 @@
 //!
 //! // Any clients: here, services that say their names.
 //! let named = |name: &'static str| {
-//!     service_fn(async move |_: Request<Body>| Ok::<_, BoxError>(Response::new(Body::from(name))))
+//!     let answer = move || Ok::<_, BoxError>(Response::new(Body::from(name)));
+//!     service_fn(move |_: Request<Body>| async move { answer() })
 //! };
 //! let clusters = Clusters::new([("shop-v1", named("one")), ("shop-v2", named("two"))]);
 //! let mut shop =

@@ -28,7 +28,7 @@ use crate::{
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let named = |name: &'static str| {
-///     service_fn(async move |_: Request<()>| Ok::<_, BoxError>(Response::new(name)))
+///     service_fn(move |_: Request<()>| async move { Ok::<_, BoxError>(Response::new(name)) })
 /// };
 /// let weights = [WeightedCluster::new("v1").weight(0), WeightedCluster::new("v2").weight(100)];
 /// let mut service = ServiceBuilder::new()
