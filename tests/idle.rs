@@ -53,7 +53,9 @@ impl Wakes {
 fn runtime() -> (Runtime, Wakes) {
     let wakes = Wakes::default();
     let noted = wakes.clone();
-    let note = move || drop(noted.0.lock().unwrap().insert(Instant::now()));
+    let note = move || {
+        noted.0.lock().unwrap().insert(Instant::now());
+    };
     let runtime = Builder::new_current_thread().enable_all().on_thread_unpark(note).build();
     (runtime.unwrap(), wakes)
 }

@@ -121,7 +121,7 @@ fn nothing_stays_behind() {
     let file = dir.path().join("mesh.yaml");
     fs::write(&file, "clusters: {a: {endpoints: []}}\n").unwrap();
     // Tokio keeps the threads of its blocking pool for ten seconds; they are not ours.
-    nothing_stays(&runtime, "watched files", 200, (64, 4), |_| {
+    nothing_stays(&runtime, "watched files", 200, (16, 4), |_| {
         let builder = Mesh::builder().config_file(&file);
         async move {
             let mesh = builder.build().unwrap();
@@ -145,7 +145,7 @@ fn names(runtime: &Runtime) {
     let zone = runtime.block_on(support::zone::Zone::serve("users.test."));
     runtime.block_on(zone.set("users.test.", "A", 60, &["127.0.0.1"]));
     let pipes = Pipes::http(|_, _| async { reply("hello") });
-    nothing_stays(runtime, "names", 200, (64, 4), |n| {
+    nothing_stays(runtime, "names", 200, (16, 4), |n| {
         let dns = Dns::servers([zone.address]).service("users", "dns:///users.test.:80");
         let builder = Mesh::builder().source(dns).connect_layer(pipes.clone());
         async move {
@@ -173,7 +173,7 @@ fn mutual_tls(runtime: &Runtime) {
     let (chain, key) = own[0].write(dir.path());
     let roots = dir.path().join("ca.crt");
     support::swap(&roots, ca.pem());
-    nothing_stays(runtime, "mutual TLS", 60, (64, 4), |n| {
+    nothing_stays(runtime, "mutual TLS", 60, (16, 4), |n| {
         // It remembers whom it has met: each has one of its own.
         let server = Tls::new(users.clone()).clients_of(&ca).start();
         let next = own[(n + 1) % 2].clone();
@@ -212,7 +212,7 @@ fn control_plane(runtime: &Runtime, server: &Server) {
     };
 
     let socket = server.socket();
-    nothing_stays(runtime, "xDS", 100, (64, 4), |n| async move {
+    nothing_stays(runtime, "xDS", 100, (16, 4), |n| async move {
         // It remembers what it was asked: each has one of its own.
         let plane = AdsServer::start().await.unwrap();
         plane.set(Resource::chain("users", [socket]));

@@ -52,7 +52,7 @@ pub(crate) async fn converse(stream: TcpStream, mut random: fastrand::Rng) {
         return;
     }
     let most = [1, 2, 8, 100][served.random.usize(..4)];
-    let greeting = [settings(most), frame(SETTINGS, 1, 0, &[])].concat();
+    let greeting = settings(most);
     if early == 2 {
         drop(served.stream.write_all(&greeting[..5]).await);
         return;
