@@ -92,11 +92,8 @@ impl Lease {
             }
             Self::H1(mut lease) => {
                 let fresh = lease.is_fresh();
-                match lease.sender() {
-                    Some(sender) => {
-                        let sent = sender.try_send_request(request);
-                        SendFuture::new(sent, Held::Owned(lease), fresh)
-                    }
+                match lease.send(request) {
+                    Some(sent) => SendFuture::new(sent, Held::Owned(lease), fresh),
                     None => SendFuture::new(std::future::pending(), Held::Nothing, fresh),
                 }
             }

@@ -17,7 +17,8 @@ use crate::core::{Held, Outgoing, WireFailure};
 /// One that has grown beyond it is boxed.
 const ROOM: usize = size_of::<Request<Outgoing>>() + 64;
 
-type Outcome = Result<Response<Incoming>, TrySendError<Request<Outgoing>>>;
+/// What hyper says of a request.
+pub(super) type Outcome = Result<Response<Incoming>, TrySendError<Request<Outgoing>>>;
 
 /// A request under way; no allocation of ours.
 #[pin_project::pin_project]

@@ -1,4 +1,5 @@
-//! What of the transport needs no connection.
+//! What of the transport needs no peer.
 
 mod backoff;
+mod handed_over;
 mod life;

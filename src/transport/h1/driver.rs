@@ -122,7 +122,8 @@ pub(super) async fn drive(
     reason
 }
 
-/// Tells the pool of the connection's end, even if its task is aborted.
+/// Tells the pool, and whoever waits for an answer, of the connection's end, even if its task is
+/// aborted.
 struct Leaving<'a> {
     link: &'a Arc<Link>,
     pool: &'a Weak<Pool>,
@@ -130,6 +131,7 @@ struct Leaving<'a> {
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
+        self.link.end();
         if let Some(pool) = self.pool.upgrade() {
             pool.h1.ended(self.link);
         }

@@ -5,28 +5,41 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
+use http::Request;
 use hyper::client::conn::http1;
 use tokio::sync::Notify;
 
 use crate::{
     core::{Instant, Outgoing},
-    transport::pool::Pool,
+    transport::{pool::Pool, send::Outcome},
 };
 
 pub(in crate::transport) type Sender = http1::SendRequest<Outgoing>;
 
 /// What a lease, its connection's driver and the pool know of each other.
 ///
-/// The mutex is held for a move of two words, by one lease and one driver; it is no part of
+/// The mutex is held for a move of a few words, by one lease and one driver; it is no part of
 /// HTTP/2 calls.
 pub(super) struct Link {
-    /// A connection that is given back before it is ready again.
-    parked: Mutex<Option<Parked>>,
+    kept: Mutex<Kept>,
     pub(super) wake: Notify,
     /// It is too old for another request.
     retired: AtomicBool,
     /// That of its pool when it was made.
     era: u32,
+}
+
+/// Senders that are in nobody's hands.
+#[derive(Default)]
+struct Kept {
+    /// That of a connection whose request is under way. Not its lease's, which waits for the answer:
+    /// a request that is handed over while hyper takes its channel down lies in there, and its caller
+    /// waits for it, until the sender is gone. That it goes is the driver's part.
+    lent: Option<Sender>,
+    /// A connection that is given back before it is ready again.
+    parked: Option<Parked>,
+    /// The connection has ended: nothing is kept any more.
+    ended: bool,
 }
 
 pub(super) struct Parked {
@@ -49,6 +62,7 @@ impl Drop for Counted {
 
 /// Gives the connection back when the response body has ended or the request was dropped.
 pub(crate) struct Lease {
+    /// Until its request has been handed over.
     sender: Option<Sender>,
     link: Arc<Link>,
     pool: Weak<Pool>,
@@ -63,20 +77,38 @@ pub(crate) struct Lease {
 
 impl Link {
     pub(super) fn new(era: u32) -> Self {
-        let (parked, wake) = (Mutex::new(None), Notify::new());
-        Self { parked, wake, retired: AtomicBool::new(false), era }
+        let (kept, wake) = (Mutex::default(), Notify::new());
+        Self { kept, wake, retired: AtomicBool::new(false), era }
     }
 
     pub(super) fn era(&self) -> u32 {
         self.era
     }
 
-    fn parked(&self) -> MutexGuard<'_, Option<Parked>> {
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn take_parked(&self) -> Option<Parked> {
-        self.parked().take()
+        self.kept().parked.take()
+    }
+
+    /// Keeps the sender of a request that has been handed over.
+    fn lend(&self, sender: Sender) {
+        let mut kept = self.kept();
+        if !kept.ended {
+            kept.lent = Some(sender);
+        }
+        // Else it is dropped here, behind the lock.
+    }
+
+    /// The connection has ended, and hyper's side of it is gone.
+    pub(super) fn end(&self) {
+        let mut kept = self.kept();
+        kept.ended = true;
+        let gone = (kept.lent.take(), kept.parked.take());
+        drop(kept);
+        drop(gone);
     }
 
     pub(super) fn retire(&self) {
@@ -115,16 +147,24 @@ impl Lease {
         self.fresh
     }
 
-    /// The sender for the one request.
-    pub(in crate::transport) fn sender(&mut self) -> Option<&mut Sender> {
+    /// Hands the one request over; nothing if that has been done before.
+    #[inline]
+    pub(in crate::transport) fn send(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> Option<impl Future<Output = Outcome> + Send + use<>> {
+        let mut sender = self.sender.take()?;
         self.sent = true;
-        self.sender.as_mut()
+        let sending = sender.try_send_request(request);
+        self.link.lend(sender);
+        Some(sending)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(sender) = self.sender.take() else { return };
+        let kept = || self.link.kept().lent.take();
+        let Some(sender) = self.sender.take().or_else(kept) else { return };
         if sender.is_closed() {
             return;
         }
@@ -140,7 +180,7 @@ impl Drop for Lease {
             pool.h1.park();
         }
         let parked = Parked { sender, fresh, _counted: Counted(Weak::clone(&self.pool)) };
-        *self.link.parked() = Some(parked);
+        self.link.kept().parked = Some(parked);
         self.link.wake.notify_one();
     }
 }
