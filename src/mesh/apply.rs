@@ -134,6 +134,18 @@ impl Inner {
                     self.applied(part);
                 }
             }
+            Change::Patch(name, patch) => {
+                let name = name.to_ascii_lowercase();
+                if !self.may_patch(state, source, &name, &patch.put) {
+                    let whole = Box::new((patch.whole)());
+                    return self.change(state, source, Change::Cluster(name, whole));
+                }
+                let changed = self.entry(state, &name).patch(patch.put, &patch.gone);
+                self.keep_entry(state, &name);
+                if changed {
+                    self.applied(format!("cluster {name}"));
+                }
+            }
             Change::RemoveCluster(name) => self.no_cluster(state, source, &name, None),
             Change::NoCluster { name, reason } => {
                 self.no_cluster(state, source, &name, Some(reason));
@@ -262,7 +274,7 @@ impl Inner {
         let changed = remove_service(state, source, name);
         match why {
             Nowhere::Unknown => state.asking.answered(source, name, Answer::Unknown(reason)),
-            Nowhere::Unsaid => {
+            Nowhere::Unsaid | Nowhere::Denied => {
                 self.report(&part, &reason);
                 state.asking.answered(source, name, Answer::Unsaid(reason));
             }
@@ -394,6 +406,28 @@ impl Inner {
             self.applied(part);
         }
         Ok(())
+    }
+
+    /// Whether endpoints may change without a look at the others: this source alone speaks of the cluster, it
+    /// is in use as it was said, and what is new of it is good. Otherwise the whole is looked at, which says
+    /// what is wrong.
+    fn may_patch(
+        &self,
+        state: &State,
+        source: SourceId,
+        name: &str,
+        put: &[config::Endpoint],
+    ) -> bool {
+        let part = format!("cluster {name}");
+        let Some(entry) = state.clusters.get(name) else { return false };
+        let is_alone = entry.settings.len() == 1 && entry.settings.contains_key(&source);
+        if !is_alone || state.refused.contains_key(&part) {
+            return false;
+        }
+        let core = entry.cell.core.load();
+        !core.balancer.is_ordered()
+            && put.iter().all(|endpoint| endpoint.validate("").is_ok())
+            && core.protector.validate(put).is_ok()
     }
 
     /// Whether a cluster could be secured as it says, as far as that is known before keys and roots

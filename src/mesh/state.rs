@@ -317,6 +317,11 @@ impl Entry {
         self.publish(touched);
     }
 
+    /// Changes these endpoints of the one source that names the cluster.
+    pub(super) fn patch(&self, put: Vec<config::Endpoint>, gone: &[Address]) -> bool {
+        self.cell.core.load().balancer.patch(put, gone) != Diff::default()
+    }
+
     /// Takes endpoints from a source; those that others name, too, stay.
     pub(super) fn remove(&mut self, source: SourceId, addresses: Vec<Address>) {
         if !self.settings.contains_key(&source) {
