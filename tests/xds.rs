@@ -406,7 +406,13 @@ async fn what_is_denied_is_used_on_or_fails_as_the_bootstrap_says() {
             }
             // It may again.
             plane.set(Resource::chain("users", [server.socket()]));
-            until(&mesh, "users", "a").await;
+            patience(async {
+                while body(&mesh, "users").await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+            assert_eq!(body(&mesh, "users").await.unwrap(), "a");
         }
     }
 }
