@@ -53,7 +53,7 @@ pub(in super::super) fn again(
         return None;
     }
     let (steps, kept) = steps(&was, &is)?;
-    let new: Vec<(usize, usize)> = steps.iter().filter_map(Step::new).collect();
+    let new: Vec<(usize, usize)> = steps.iter().filter_map(Step::added).collect();
     if new.len() > kept {
         return None;
     }
@@ -250,7 +250,7 @@ fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = &Address> {
 // === impl Step ===
 
 impl Step {
-    fn new(&self) -> Option<(usize, usize)> {
+    fn added(&self) -> Option<(usize, usize)> {
         match self {
             Self::New(group, at) => Some((*group, *at)),
             Self::Keep(_) => None,
