@@ -136,7 +136,7 @@ impl Inner {
             }
             Change::Patch(name, patch) => {
                 let name = name.to_ascii_lowercase();
-                if !may_patch(state, source, &name, &patch.put) {
+                if !state.may_patch(source, &name, &patch.put) {
                     let whole = Box::new((patch.whole)());
                     return self.change(state, source, Change::Cluster(name, whole));
                 }
@@ -563,22 +563,6 @@ fn remove_service(state: &mut State, source: SourceId, name: &str) -> bool {
         }
     }
     changed
-}
-
-/// Whether endpoints may change without a look at the others: this source alone speaks of the cluster, it
-/// is in use as it was said, and what is new of it is good. Otherwise the whole is looked at, which says
-/// what is wrong.
-fn may_patch(state: &State, source: SourceId, name: &str, put: &[config::Endpoint]) -> bool {
-    let part = format!("cluster {name}");
-    let Some(entry) = state.clusters.get(name) else { return false };
-    let is_alone = entry.settings.len() == 1 && entry.settings.contains_key(&source);
-    if !is_alone || state.refused.contains_key(&part) {
-        return false;
-    }
-    let core = entry.cell.core.load();
-    !core.balancer.is_ordered()
-        && put.iter().all(|endpoint| endpoint.validate("").is_ok())
-        && core.protector.validate(put).is_ok()
 }
 
 /// Takes a source's report of a part back, if there is one.
