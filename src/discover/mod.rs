@@ -58,6 +58,8 @@ use std::pin::Pin;
 pub use self::dns::Dns;
 #[cfg(feature = "file")]
 pub use self::file::File;
+#[cfg(feature = "xds")]
+pub(crate) use self::publisher::Patch;
 pub(crate) use self::publisher::{Change, Look, Nowhere, Places, Sink, SourceId};
 pub use self::{
     publisher::{Asked, Publisher},

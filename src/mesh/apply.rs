@@ -134,6 +134,18 @@ impl Inner {
                     self.applied(part);
                 }
             }
+            Change::Patch(name, patch) => {
+                let name = name.to_ascii_lowercase();
+                if !state.may_patch(source, &name, &patch.put) {
+                    let whole = Box::new((patch.whole)());
+                    return self.change(state, source, Change::Cluster(name, whole));
+                }
+                let changed = self.entry(state, &name).patch(patch.put, &patch.gone);
+                self.keep_entry(state, &name);
+                if changed {
+                    self.applied(format!("cluster {name}"));
+                }
+            }
             Change::RemoveCluster(name) => self.no_cluster(state, source, &name, None),
             Change::NoCluster { name, reason } => {
                 self.no_cluster(state, source, &name, Some(reason));
@@ -262,7 +274,7 @@ impl Inner {
         let changed = remove_service(state, source, name);
         match why {
             Nowhere::Unknown => state.asking.answered(source, name, Answer::Unknown(reason)),
-            Nowhere::Unsaid => {
+            Nowhere::Unsaid | Nowhere::Denied => {
                 self.report(&part, &reason);
                 state.asking.answered(source, name, Answer::Unsaid(reason));
             }

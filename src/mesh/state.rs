@@ -249,6 +249,21 @@ impl State {
         errors.0.iter().map(placed).collect::<Vec<_>>().join("; ")
     }
 
+    /// Whether endpoints of a cluster may change without a look at the others: this source alone speaks of it,
+    /// it is in use as it was said, and what is new of it is good. Otherwise the whole is looked at, which
+    /// says what is wrong.
+    pub(super) fn may_patch(&self, source: SourceId, name: &str, put: &[config::Endpoint]) -> bool {
+        let Some(entry) = self.clusters.get(name) else { return false };
+        let is_alone = entry.settings.len() == 1 && entry.settings.contains_key(&source);
+        if !is_alone || self.refused.contains_key(&format!("cluster {name}")) {
+            return false;
+        }
+        let core = entry.cell.core.load();
+        !core.balancer.is_ordered()
+            && put.iter().all(|endpoint| endpoint.validate("").is_ok())
+            && core.protector.validate(put).is_ok()
+    }
+
     /// Forgets a cluster that nobody defines or names.
     pub(super) fn tidy(&mut self, cluster: &str) {
         if self
@@ -331,6 +346,11 @@ impl Entry {
         }
         let touched = self.listed.insert(source, set);
         self.publish(touched);
+    }
+
+    /// Changes these endpoints of the one source that names the cluster.
+    pub(super) fn patch(&self, put: Vec<config::Endpoint>, gone: &[Address]) -> bool {
+        self.cell.core.load().balancer.patch(put, gone) != Diff::default()
     }
 
     /// Takes endpoints from a source; those that others name, too, stay.

@@ -7,4 +7,5 @@ mod mtls;
 mod peer;
 mod plane;
 mod resources;
+mod starts;
 mod traffic;

@@ -102,6 +102,7 @@ impl<D: Decode> Client<D> {
             let wrapped = item.name.as_deref().map(|name| Name::canonical(kind, name));
             let value = item.value.as_ref().ok().and_then(Option::as_deref);
             let inside = value.and_then(first_text).map(|name| Name::canonical(kind, name));
+            let mut before = None;
             if let Some(name) = wrapped.as_ref().or(inside.as_ref()) {
                 if !is_wanted(name) {
                     continue;
@@ -109,6 +110,7 @@ impl<D: Decode> Client<D> {
                 // What came before was valid, and is again.
                 let entry = self.entries[kind as usize].get(name);
                 let good = entry.and_then(|entry| entry.good.as_ref());
+                before = good.map(|good| (good.value.as_slice(), &good.resource));
                 if let Some(good) = good.filter(|good| Some(good.value.as_slice()) == value)
                     && inside.as_ref() == Some(name)
                     && let Ok(Some(value)) = std::mem::replace(&mut item.value, Ok(None))
@@ -118,7 +120,10 @@ impl<D: Decode> Client<D> {
                 }
             }
             let decoded = match std::mem::replace(&mut item.value, Ok(None)) {
-                Ok(Some(value)) => self.decode.decode(kind, &value).map(|decoded| (decoded, value)),
+                Ok(Some(value)) => {
+                    let decoded = self.decode.decode_beside(kind, &value, before);
+                    decoded.map(|decoded| (decoded, value))
+                }
                 Ok(None) => {
                     if let Some(name) = wrapped {
                         read.renewed.push((name, item));

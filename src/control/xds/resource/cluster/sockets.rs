@@ -62,22 +62,28 @@ enum Read {
 impl Sockets {
     /// Secures the endpoints of a cluster, those that DNS will find among them, by what their metadata says.
     pub(super) fn secure(&self, config: &mut config::Cluster) {
-        let Some(otherwise) = &self.otherwise else { return };
+        if self.otherwise.is_none() {
+            return;
+        }
         let targets = match &mut config.discovery {
             Some(Discovery::Dns(dns)) => dns.targets.as_mut_slice(),
             _ => &mut [],
         };
         let found = targets.iter_mut().map(|target| &mut target.endpoint);
-        for endpoint in config.endpoints.iter_mut().chain(found) {
-            let empty = BTreeMap::new();
-            let labels = match endpoint.metadata.get(NAMESPACE) {
-                Some(Value::Map(labels)) => labels,
-                _ => &empty,
-            };
-            let socket = self.matches.iter().find(|it| it.is_met_by(labels));
-            let socket = socket.map_or(otherwise, |it| &it.socket);
-            endpoint.security = Some(socket.of(endpoint));
-        }
+        config.endpoints.iter_mut().chain(found).for_each(|endpoint| self.secure_one(endpoint));
+    }
+
+    /// Secures one of them.
+    pub(super) fn secure_one(&self, endpoint: &mut Endpoint) {
+        let Some(otherwise) = &self.otherwise else { return };
+        let empty = BTreeMap::new();
+        let labels = match endpoint.metadata.get(NAMESPACE) {
+            Some(Value::Map(labels)) => labels,
+            _ => &empty,
+        };
+        let socket = self.matches.iter().find(|it| it.is_met_by(labels));
+        let socket = socket.map_or(otherwise, |it| &it.socket);
+        endpoint.security = Some(socket.of(endpoint));
     }
 
     /// What an endpoint without metadata gets.
