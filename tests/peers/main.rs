@@ -11,6 +11,8 @@
     reason = "a test fails by panicking, and says what it saw"
 )]
 
+#[path = "../istiod/bed.rs"]
+mod bed;
 mod envoy;
 mod envoy_attempts;
 mod envoy_conditions;
@@ -40,6 +42,10 @@ mod otlp;
 mod program;
 mod prometheus;
 mod rate_limits;
+#[path = "../istiod/recorded.rs"]
+mod recorded;
+#[path = "../istiod/scenarios.rs"]
+mod scenarios;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
