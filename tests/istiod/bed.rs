@@ -72,6 +72,7 @@ impl How {
 }
 
 /// The YAML of a step.
+#[allow(dead_code, reason = "for who runs the real one")]
 pub(crate) fn yaml(scenario: &str, step: usize) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/istiod/yaml");
     folder.join(format!("{scenario}.{step}.yaml"))

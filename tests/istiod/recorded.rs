@@ -19,7 +19,8 @@ pub(crate) fn is_whole(type_url: &str) -> bool {
 }
 
 /// The kinds, by their short names.
-pub(crate) const KINDS: [(&str, &str); 4] = [("LDS", LDS), ("RDS", RDS), ("CDS", CDS), ("EDS", EDS)];
+pub(crate) const KINDS: [(&str, &str); 4] =
+    [("LDS", LDS), ("RDS", RDS), ("CDS", CDS), ("EDS", EDS)];
 
 /// Reads a recording.
 pub(crate) fn read(path: &Path) -> Vec<Step> {

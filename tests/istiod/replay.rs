@@ -1,10 +1,6 @@
 //! What was recorded of istiod, said by the test kit's server.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use envoy_types::pb::envoy::config::{
     cluster::v3::Cluster,

@@ -18,7 +18,7 @@ use tower_mesh::{Error, Mesh};
 
 use crate::{
     bed::{CALLER, How, Istiod, WAYS, until},
-    support::{Ca, Server, Tls, fetch, get, patience, reply, status},
+    support::{Ca, Server, Tls, TlsServer, fetch, get, patience, reply, status},
 };
 
 async fn send(mesh: &Mesh, uri: &str) -> Result<(StatusCode, String), Error> {
@@ -68,19 +68,21 @@ pub(crate) async fn a_split_over_subsets_that_shifts_and_ends<I: Istiod>() {
         nothing_was_refused(&istiod, how);
 
         istiod.says(3, &at).await;
-        // The routes know it no more, whatever becomes of clusters and endpoints.
-        let mut last = String::new();
-        let ended = async {
-            loop {
-                match send(&mesh, URI).await {
-                    Ok((StatusCode::OK, _)) => {}
-                    other => break last = format!("{other:?}"),
-                }
-            }
-        };
-        drop(tokio::time::timeout(Duration::from_secs(5), ended).await);
-        println!("{how:?}: after its end: {last}\n{}", mesh.describe());
-        nothing_was_refused(&istiod, how);
+        // What is taken back is kept (gRFC A88), but nobody is left to be called.
+        let mut last = None;
+        until("its end", async || {
+            last = send(&mesh, URI).await.err();
+            last.is_some()
+        })
+        .await;
+        let last = last.unwrap();
+        println!("{how:?}: after its end: {last}");
+        assert!(!last.is_timeout(), "{how:?}: {last}");
+        let told = mesh.describe().to_string();
+        assert!(told.contains("does not exist: the server no longer has it"), "{how:?}: {told}");
+        // To a sidecar the rest of the world is reached by the connection's original address.
+        let others = |why: &String| !why.contains("`PassthroughCluster`");
+        assert!(!istiod.refusals().iter().any(others), "{how:?}: {:?}", istiod.refusals());
     }
 }
 
@@ -179,18 +181,40 @@ pub(crate) async fn tls_as_it_is_said_and_never_less<I: Istiod>() {
         until("the server again", async || body(&meshes[0], URI).await.is_ok()).await;
         nothing_was_refused(&istiod, how);
 
-        // SIMPLE: by public authorities, of whom none vouches for this server. Who asks as gRPC does is told nothing.
+        // SIMPLE: by public authorities, of whom none vouches for this server. Who asks as gRPC does is told nothing of it.
         istiod.says(2, &at).await;
         let error = body(&meshes[1], URI).await.unwrap_err().to_string();
         println!("{how:?}, SIMPLE: {error}");
-        assert_eq!(server.in_clear(), Vec::<Vec<u8>>::new(), "{how:?}");
+        if how.is_sidecar() {
+            assert!(error.contains("cert"), "{how:?}: {error}");
+            until("SIMPLE", async || body(&meshes[0], URI).await.is_err()).await;
+        } else {
+            assert!(error.contains("`Xds::plaintext`"), "{how:?}: {error}");
+            // Who had mutual TLS keeps it.
+            assert_eq!(body(&meshes[0], URI).await.unwrap(), "users", "{how:?}");
+        }
+        assert_eq!(in_plaintext(&server), 0, "{how:?}");
 
+        // DISABLE: in clear, if that is certain.
         istiod.says(3, &at).await;
         let disabled = body(&meshes[2], URI).await;
         println!("{how:?}, DISABLE: {disabled:?}");
-        let in_clear = !server.in_clear().is_empty();
-        assert_eq!(in_clear, how.is_sidecar(), "{how:?}");
+        if how.is_sidecar() {
+            assert_eq!(disabled.unwrap(), "users", "{how:?}");
+        } else {
+            assert!(disabled.unwrap_err().to_string().contains("`Xds::plaintext`"), "{how:?}");
+            assert_eq!(in_plaintext(&server), 0, "{how:?}");
+            assert_eq!(body(&how.mesh(&istiod), URI).await.unwrap(), "users", "{how:?}");
+        }
+        assert!(in_plaintext(&server) > 0, "{how:?}");
+        nothing_was_refused(&istiod, how);
     }
+}
+
+/// How many requests came without TLS.
+fn in_plaintext(server: &TlsServer) -> usize {
+    let secured: Vec<usize> = server.met().iter().map(|met| met.number).collect();
+    server.served().iter().filter(|number| !secured.contains(number)).count()
 }
 
 /// Services outside of the mesh: by DNS, of which clients of gRPC are not told, and by addresses, one of which moves.
