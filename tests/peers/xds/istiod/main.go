@@ -101,10 +101,15 @@ func read(folder string) state {
 
 // Applies what is different; what was there, and is not any more, is deleted.
 func apply(to *xds.FakeDiscoveryServer, before, now state) {
-	for key, it := range now.objects {
-		if old, ok := before.objects[key]; !ok || !reflect.DeepEqual(old, it) {
-			must(write(to.KubeClient(), it, false))
+	// A pod is to be known before it is an endpoint, else its account and labels come late.
+	for _, kind := range []string{"Service", "Pod", "EndpointSlice"} {
+		for key, it := range now.objects {
+			old, ok := before.objects[key]
+			if strings.HasPrefix(key, kind+"/") && (!ok || !reflect.DeepEqual(old, it)) {
+				must(write(to.KubeClient(), it, false))
+			}
 		}
+		time.Sleep(50 * time.Millisecond)
 	}
 	store := to.Store()
 	for key, it := range now.configs {
