@@ -18,7 +18,7 @@ fn refused(
     theirs: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ours: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> Option<String> {
-    let plain = theirs(reqwest::Client::builder().no_proxy()).build().unwrap();
+    let plain = theirs(crate::bare()).build().unwrap();
     let error = ours(mesh.reqwest(plain)).build().err()?;
     assert_eq!(error.kind(), ErrorKind::Config);
     Some(error.to_string())
@@ -50,6 +50,7 @@ async fn a_setting_of_the_wrapped_client_is_refused_unless_it_was_decided() {
     case!("default headers", |c| c.user_agent("app/1"), |o| o.user_agent("app/1"));
     case!("a redirect policy", |c| c.redirect(Theirs::none()), |o| o.redirect(Policy::none()));
     case!("a timeout", |c| c.timeout(second), |o| o.timeout(second), |o| o.timeout(None));
+    case!("`gzip`", |c| c.gzip(true), |o| o.gzip(true), |o| o.gzip(false), |o| o.no_gzip());
     case!("a read timeout", |c| c.read_timeout(second), |o| o.read_timeout(second));
 }
 
@@ -72,7 +73,7 @@ async fn a_proxy_is_not_used_for_names_of_the_mesh() {
     let users = Server::named("users").await;
     let proxy = Server::named("proxy").await;
     let all = Proxy::all(format!("http://{}", proxy.socket())).unwrap();
-    let plain = reqwest::Client::builder().no_proxy().proxy(all).build().unwrap();
+    let plain = crate::bare().proxy(all).build().unwrap();
     let http = mesh(&users).reqwest(plain).no_proxy().build().unwrap();
     let response = http.get("http://users.prod/").send().await.unwrap();
     assert_eq!(response.text().await.unwrap(), "users");
