@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use http::{HeaderMap, header};
 use reqwest::{Proxy, redirect::Policy as Theirs};
+use tokio::io::AsyncWriteExt;
 use tower_mesh::{
     ErrorKind, Mesh,
     adapt::reqwest::{ClientBuilder, redirect::Policy},
 };
 
-use crate::{mesh, plain, support::Server};
+use crate::{
+    mesh, plain,
+    support::{RawServer, Server, patience, raw::read_head, reply},
+};
 
 /// Builds over such a client; what is refused, if it is.
 fn refused(
@@ -78,4 +82,48 @@ async fn a_proxy_is_not_used_for_names_of_the_mesh() {
     let response = http.get("http://users.prod/").send().await.unwrap();
     assert_eq!(response.text().await.unwrap(), "users");
     assert_eq!(proxy.connections(), 0);
+}
+
+/// Its own connections have them; those of the mesh are the cluster's affair.
+#[tokio::test]
+async fn settings_of_its_own_connections_change_nothing_for_names_of_the_mesh() {
+    let elsewhere = Server::named("elsewhere").await;
+    let users = Server::start(async |request| reply(format!("{:?}", request.version()))).await;
+    let plain = crate::bare()
+        .http2_prior_knowledge()
+        .pool_max_idle_per_host(0)
+        .pool_idle_timeout(Duration::from_nanos(1))
+        .connect_timeout(Duration::from_nanos(1))
+        .resolve("users.prod", elsewhere.socket())
+        .build()
+        .unwrap();
+    let http = mesh(&users).reqwest(plain).build().unwrap();
+    for _ in 0..3 {
+        let response = http.get("http://users.prod/").send().await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "HTTP/1.1");
+    }
+    assert_eq!((users.connections(), elsewhere.connections()), (1, 0));
+}
+
+#[tokio::test]
+async fn laxness_of_the_wrapped_client_is_not_the_meshs() {
+    let server = RawServer::start(|mut stream, _| async move {
+        let head = read_head(&mut stream).await;
+        // Whether it is `X-Own` is a setting too.
+        let own = if head.contains("x-own: 1") { "kept" } else { "title" };
+        let answer = format!("HTTP/1.1 200 OK\r\nx-a : 1\r\ncontent-length: 0\r\nx-{own}: 1\r\n\r\n");
+        drop(stream.write_all(answer.as_bytes()).await);
+    })
+    .await;
+    let lax = || {
+        let lax = crate::bare().http1_allow_spaces_after_header_name_in_responses(true);
+        lax.http1_title_case_headers().build().unwrap()
+    };
+    let url = format!("http://{}/", server.address());
+    let alone = patience(lax().get(url).header("x-own", "1").send()).await.unwrap();
+    assert!(alone.headers().contains_key("x-title"), "{alone:?}");
+    let mesh = Mesh::builder().endpoints("users.prod", [server.address()]).build().unwrap();
+    let http = mesh.reqwest(lax()).build().unwrap();
+    let error = patience(http.post("http://users.prod/").send()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transport, "{error:?}");
 }
