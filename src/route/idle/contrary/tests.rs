@@ -168,9 +168,8 @@ fn the_worst_is_told_and_what_is_compared_is_bounded() {
     let found = of(rule).unwrap();
     assert_eq!((found.list, found.fit), ("query", Fit::Never));
     // As many as there may be pairs of: the last of them come too late.
-    let headers: Vec<_> =
-        (0..1_000).map(|number| HeaderMatch::new(format!("x-{number}"), exact("a")));
-    let headers: Vec<_> = headers.into_iter().chain([header("a"), header("b")]).collect();
+    let others = (0..1_000).map(|number| HeaderMatch::new(format!("x-{number}"), exact("a")));
+    let headers = others.chain([header("a"), header("b")]).collect();
     assert_eq!(of(Match { headers, ..Match::default() }), None);
 }
 
