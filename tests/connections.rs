@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use tower_mesh::{Body, Mesh, config};
 
 use support::{
-    GreeterClient, HelloRequest, Leaves, Pipes, RawServer, Recorder, Server, VERSIONS, cluster,
-    failures, fetch, get, h2, one_cluster, over, patience, post, reply, storm,
+    Leaves, Pipes, RawServer, Recorder, Server, VERSIONS, cluster, failures, fetch, get, h2,
+    one_cluster, over, patience, post, reply, storm,
 };
 
 #[tokio::test]

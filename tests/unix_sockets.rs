@@ -131,7 +131,7 @@ async fn mutual_tls_goes_through_one_and_names_the_service() {
         .unwrap();
     let call = fetch(&mesh.client("users").unwrap(), get("/"));
     let error = patience(call).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Identity, "{error}");
     assert_eq!(other.requests(), 0);
 }
 

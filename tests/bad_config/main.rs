@@ -14,9 +14,9 @@ mod parts;
 mod support;
 mod values;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
-use tower_mesh::Mesh;
+use tower_mesh::{Event, Mesh};
 
 use support::{Recorder, Server, get, patience};
 

@@ -10,11 +10,11 @@ use std::{
 use http::{Request, Response};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
-use tower_mesh::{Body, BoxError, Call, Error, resilience::DeadlineLayer};
+use tower_mesh::{Body, BoxError, Call, resilience::DeadlineLayer};
 use tower_test::mock;
 
 use crate::{
-    Mock, Server, get, mesh_error, readied,
+    Mock, Server, Strict, get, mesh_error, readied,
     tokio_test_shim::{assert_pending, assert_ready, spawn},
 };
 

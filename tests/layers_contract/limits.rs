@@ -15,7 +15,7 @@ use tower_mesh::{
 };
 use tower_test::mock;
 
-use crate::{Mock, Server, get, mesh_error, readied, status};
+use crate::{Mock, Server, Strict, get, mesh_error, readied, status};
 
 #[tokio::test]
 async fn over_the_limit_a_call_fails_and_readiness_does_not() {

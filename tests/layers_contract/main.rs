@@ -7,16 +7,18 @@ mod readiness;
 mod retries;
 
 use std::{
-    future::Ready,
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll},
 };
 
 use http::{Request, Response, StatusCode};
 use tower::{Service, ServiceExt};
-use tower_mesh::{
-    Body, BoxError, Error, config,
-    resilience::{Retry, RetryLayer},
-};
+use tower_mesh::{Body, BoxError, Error, config, resilience::RetryLayer};
 use tower_test::mock::{self, Handle};
 
 type Mock = mock::Mock<Request<Body>, Response<Body>>;
@@ -85,4 +87,45 @@ fn retries() -> RetryLayer {
 
 fn mesh_error(error: &BoxError) -> &Error {
     error.downcast_ref().unwrap()
+}
+
+/// A service that panics when it is called without having been made ready, as `Buffer` does, and
+/// that answers 503 until `failures` are used up.
+#[derive(Debug)]
+struct Strict {
+    failures: Arc<AtomicU32>,
+    calls: Arc<AtomicU32>,
+    ready: bool,
+}
+
+impl Strict {
+    fn failing(failures: u32) -> Self {
+        Self { failures: Arc::new(failures.into()), calls: Arc::default(), ready: false }
+    }
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        Self { failures: self.failures.clone(), calls: self.calls.clone(), ready: false }
+    }
+}
+
+impl<R> Service<R> for Strict {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: R) -> Self::Future {
+        assert!(std::mem::take(&mut self.ready), "called without being ready");
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let left = self
+            .failures
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        ready(Ok(status(if left.is_ok() { 503 } else { 200 })))
+    }
 }

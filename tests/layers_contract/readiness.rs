@@ -1,13 +1,7 @@
 //! Under tower's own concurrency limit: what is called has been readied, and what was reserved is given back.
 
 use std::{
-    convert::Infallible,
-    future::{Ready, ready},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    task::{Context, Poll},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -19,58 +13,16 @@ use tower_mesh::resilience::{Descriptor, GlobalRateLimitLayer};
 use tower_mesh::{
     Body, BoxError, Error, Refusal, config,
     resilience::{
-        AdaptiveConcurrency, AdaptiveConcurrencyLayer, AdmissionControl, AdmissionControlLayer,
-        AuthorizeLayer, ConcurrencyLimitLayer, DeadlineLayer, FailFastLayer, FaultLayer,
-        HedgeLayer, RateLimitLayer, Retry, Throttle, ThrottleLayer,
+        AdaptiveConcurrencyLayer, AdmissionControlLayer, AuthorizeLayer, ConcurrencyLimitLayer,
+        DeadlineLayer, FailFastLayer, FaultLayer, HedgeLayer, RateLimitLayer, ThrottleLayer,
     },
 };
 use tower_test::mock;
 
 use crate::{
-    Mock, Server, get, readied, retries, status,
+    Mock, Server, Strict, get, readied, retries, status,
     tokio_test_shim::{assert_pending, assert_ready, spawn},
 };
-
-/// A service that panics when it is called without having been made ready, as `Buffer` does, and
-/// that answers 503 until `failures` are used up.
-#[derive(Debug)]
-struct Strict {
-    failures: Arc<AtomicU32>,
-    calls: Arc<AtomicU32>,
-    ready: bool,
-}
-
-impl Strict {
-    fn failing(failures: u32) -> Self {
-        Self { failures: Arc::new(failures.into()), calls: Arc::default(), ready: false }
-    }
-}
-
-impl Clone for Strict {
-    fn clone(&self) -> Self {
-        Self { failures: self.failures.clone(), calls: self.calls.clone(), ready: false }
-    }
-}
-
-impl<R> Service<R> for Strict {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.ready = true;
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: R) -> Self::Future {
-        assert!(std::mem::take(&mut self.ready), "called without being ready");
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let left = self
-            .failures
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        ready(Ok(status(if left.is_ok() { 503 } else { 200 })))
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn every_attempt_calls_a_readied_service() {

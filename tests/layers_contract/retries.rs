@@ -9,12 +9,12 @@ use http::Request;
 use tokio::time::Instant;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_mesh::{
-    Body, Call, Error, config,
-    resilience::{DeadlineLayer, Retry, RetryLayer},
+    Body, Call, config,
+    resilience::{DeadlineLayer, RetryLayer},
 };
 use tower_test::mock;
 
-use crate::{Mock, Server, get, post, retries, status};
+use crate::{Mock, Server, Strict, get, post, retries, status};
 
 #[tokio::test(start_paused = true)]
 async fn a_post_is_not_repeated_but_for_safe_failures() {

@@ -7,7 +7,7 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 
 use super::*;
 use crate::config::{
-    Balancer, Budget, Cluster, ClusterSecurity, FailureAccrual, HashPolicy, Http2, Maglev,
+    Balancer, Budget, Cluster, ClusterSecurity, FailureAccrual, HashPolicy, Maglev,
     OutlierDetection, Policy, Protocol, Retry, RingHash, SecurityMode,
     tests::instances::{Dice, Model},
 };

@@ -73,7 +73,7 @@ async fn budgets_that_no_route_uses_are_forgotten() {
 
 #[cfg(feature = "dns")]
 fn dns() -> Mesh {
-    Mesh::builder().unknown_names(super::UnknownNames::Dns).build().unwrap()
+    Mesh::builder().unknown_names(crate::UnknownNames::Dns).build().unwrap()
 }
 
 #[cfg(feature = "dns")]
