@@ -68,7 +68,9 @@
 //!   [`resilience`] around `reqwest::Client`. Pulls in `reqwest` with `json`, `form`, `query` and
 //!   `multipart`, and `serde`.
 //! * **reqwest-013-cookies** — Cookies for that front door. Turns on reqwest's `cookies`.
-//! * **reqwest-013-gzip** — gzip for that front door. Turns on tower-http's `decompression-gzip`.
+//! * **reqwest-013-brotli**, **reqwest-013-deflate**, **reqwest-013-gzip**, **reqwest-013-zstd** —
+//!   Unpacking for that front door, each where its builder asks for it. Turn on tower-http's
+//!   `decompression-…`; zstd compiles C.
 //! * **tls** (enabled by default) — TLS and mutual TLS: [`security`], `MeshBuilder::identity`,
 //!   `MeshBuilder::trust`, `ServiceSettings::tls`. It is **tls-aws-lc-rs**: cryptography by aws-lc-rs,
 //!   with post-quantum key exchange. Pulls in `rustls`, `tokio-rustls`, `rustls-webpki`, `x509-cert`

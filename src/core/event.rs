@@ -326,7 +326,7 @@ pub enum Event {
         note: Arc<str>,
     },
     /// Something of a part of the configuration that is in force does nothing: a route that no request
-    /// comes to, for one before it takes all of them.
+    /// comes to, for one before it takes all of them, or its match contradicts itself.
     #[non_exhaustive]
     ConfigDoubted {
         /// The part: `service greeter.prod`.

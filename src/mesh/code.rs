@@ -40,6 +40,8 @@ pub(crate) struct Code {
     pub(crate) resolve_timeout: Option<Duration>,
     /// What this process is, for routes that ask for it.
     pub(crate) labels: BTreeMap<String, String>,
+    /// What the environment says of them that cannot be used.
+    pub(crate) wrong_labels: Option<config::ConfigError>,
     /// Runtime keys that are set from the start.
     pub(crate) runtime: BTreeMap<String, f64>,
     /// What all calls pass first, whatever they call.
@@ -468,6 +470,13 @@ impl Code {
         {
             let (value, reason) = (format!("{timeout:?}"), config::NO_TIME);
             let error = config::ConfigError::new("resolve_timeout", value, reason);
+            return Err(config::ConfigErrors(vec![error]));
+        }
+        if let Some(error) = &self.wrong_labels {
+            return Err(config::ConfigErrors(vec![error.clone()]));
+        }
+        if let Some(value) = self.labels.get("") {
+            let error = config::ConfigError::new("label", value, "a label has a name");
             return Err(config::ConfigErrors(vec![error]));
         }
         for (key, percent) in &self.runtime {

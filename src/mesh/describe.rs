@@ -70,7 +70,7 @@ pub struct Description {
     /// otherwise.
     pub notes: Vec<(String, String)>,
     /// Parts that are in force and of which something does nothing, with what it is: a route that no
-    /// request comes to, since one before it takes all of them.
+    /// request comes to, since one before it takes all of them, or its match contradicts itself.
     pub doubtful: Vec<(String, String)>,
 }
 

@@ -43,6 +43,7 @@ mod inner;
 mod keeper;
 #[cfg_attr(not(feature = "_tls"), path = "keys_off.rs")]
 mod keys;
+mod labels;
 mod leaf;
 mod limits;
 mod listed;
@@ -138,8 +139,8 @@ impl Mesh {
         MeshBuilder::new()
     }
 
-    /// A mesh as the environment describes it: the file that `MESH_CONFIG` names, and where this
-    /// process runs ([`MeshBuilder::place_from_env`]).
+    /// A mesh as the environment describes it: the file that `MESH_CONFIG` names, where this process
+    /// runs ([`MeshBuilder::place_from_env`]), and its labels ([`MeshBuilder::labels_from_env`]).
     ///
     /// # Errors
     ///
@@ -153,7 +154,7 @@ impl Mesh {
                 )
                 .check("the environment of this process")
         })?;
-        Self::builder().config_file(path).place_from_env().build()
+        Self::builder().config_file(path).place_from_env().labels_from_env().build()
     }
 
     /// A client of one service; `[scheme://]name[:port]`.
