@@ -88,6 +88,25 @@ fn every_test_file_proves_a_feature() {
     assert!(missing.is_empty(), "docs/FEATURES.md names no test of {missing:?}");
 }
 
+#[test]
+fn every_example_has_its_row() {
+    let list = read("examples/README.md");
+    let mut missing = Vec::new();
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let target = match name.strip_suffix(".rs") {
+            Some(_) => name,
+            None if entry.path().join("main.rs").is_file() => format!("{name}/main.rs"),
+            None => continue,
+        };
+        if !list.contains(&format!("]({target}) |")) {
+            missing.push(target);
+        }
+    }
+    assert!(missing.is_empty(), "examples/README.md has no row of {missing:?}");
+}
+
 /// A heading as GitHub makes an anchor of it.
 fn anchor(heading: &str) -> String {
     let kept = |char: &char| char.is_alphanumeric() || matches!(char, ' ' | '-' | '_');
