@@ -42,7 +42,8 @@ def path_name(path):
         return written.split("::")[-1] if "sealed" not in written else written
     full = found["path"]
     if full[0] in STD:
-        return "::".join(full[-2:]) if full[-1] in TWICE and len(full) > 2 and full[-2] != "result" else full[-1]
+        is_one_of_several = full[-1] in TWICE and len(full) > 2 and full[-2] != "result"
+        return "::".join(full[-2:]) if is_one_of_several else full[-1]
     if full[0] == "tower_mesh":
         return full[-1] if "sealed" not in full else "::".join(full[-2:])
     return f"{full[0]}::{full[-1]}"
@@ -181,7 +182,8 @@ def conditions(generics):
     for one in generics["where_predicates"]:
         what, it = next(iter(one.items()))
         if what == "bound_predicate":
-            said.append(f"{lifetimes(it['generic_params'])}{typed(it['type'])}: {bounds(it['bounds'])}")
+            who = lifetimes(it["generic_params"]) + typed(it["type"])
+            said.append(f"{who}: {bounds(it['bounds'])}")
         elif what == "lifetime_predicate":
             said.append(f"{it['lifetime']}: {' + '.join(it['outlives'])}")
         else:
@@ -244,7 +246,8 @@ def signature(item):
     if what == "assoc_type":
         limits = f": {bounds(it['bounds'])}" if it["bounds"] else ""
         value = f" = {typed(it['type'])}" if it["type"] else ""
-        return f"{shown}type {name}{parameters(it['generics'])}{limits}{value}{conditions(it['generics'])}"
+        generics = it["generics"]
+        return f"{shown}type {name}{parameters(generics)}{limits}{value}{conditions(generics)}"
     raise SystemExit(f"{name}: an item of the kind `{what}`: teach it to .ci/public_api.py")
 
 
@@ -275,13 +278,12 @@ def implementations(item, path):
             continue
         trait = inner["trait"]
         if trait is None:
-            limits = conditions(inner["generics"])
-            # What the block asks for beyond its parameters is a part of each of its methods.
-            block_says = f"impl{parameters(inner['generics'])}{limits}" if limits or ":" in parameters(inner["generics"]) else ""
+            # What the block asks of its parameters is a part of each of its methods.
+            given = parameters(inner["generics"]) + conditions(inner["generics"])
+            told = f" [impl{given}]" if ":" in given else ""
             for member in inner["items"]:
                 found = index.get(str(member))
                 if found and found["visibility"] == "public" and not hidden(found):
-                    told = f" [{block_says}]" if block_says else ""
                     emit(f"{path}: {signature(found)}{told}")
             continue
         name = trait["path"].split("::")[-1]
@@ -360,8 +362,9 @@ def tell(item, path):
         found = index.get(str(member))
         if found is None or found["visibility"] not in ("public", "default") or hidden(found):
             continue
-        given = what == "trait" and kind(found) == "function" and found["inner"]["function"]["has_body"]
-        emit(f"{path}: {marked(found) if what == 'enum' else ''}{signature(found)}{' { .. }' if given else ''}")
+        given = kind(found) == "function" and found["inner"]["function"]["has_body"]
+        marks, body = marked(found) if what == "enum" else "", " { .. }" if given else ""
+        emit(f"{path}: {marks}{signature(found)}{body}")
         if kind(found) == "variant":
             fields = found["inner"]["variant"]["kind"]
             if isinstance(fields, dict) and "struct" in fields:
