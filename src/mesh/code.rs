@@ -203,7 +203,8 @@ impl ServiceSettings {
         self
     }
 
-    /// Refuses at random what it would refuse itself, before the filters that a source says. Default: none.
+    /// Client-side throttling (Google SRE): refuses calls here, with the probability with which the service
+    /// has lately refused them, before the filters that a source says. Default: none.
     #[must_use]
     pub fn throttle(mut self, throttle: Throttle) -> Self {
         self.filters.push(Filter::Throttle(Box::new(throttle)));
@@ -217,7 +218,8 @@ impl ServiceSettings {
         self
     }
 
-    /// Refuses at random as its success rate falls, before the filters that a source says. Default: none.
+    /// Envoy's admission control: refuses a growing share of the calls as the success rate falls below its
+    /// threshold, before the filters that a source says. Default: none.
     #[must_use]
     pub fn admission_control(mut self, admission: AdmissionControl) -> Self {
         self.filters.push(Filter::AdmissionControl(Box::new(admission)));
