@@ -288,6 +288,8 @@ impl Inner {
         if let Some(reason) = reason {
             self.report(&part, &reason);
             state.refused.entry(part.clone()).or_default().insert(source, reason);
+        } else {
+            self.set_aside(state, source, name);
         }
         if let Some(entry) = state.clusters.get_mut(name) {
             entry.forget(source);

@@ -78,8 +78,9 @@ impl Cluster {
     }
 
     /// What calls meet whose cluster is refused.
-    pub(crate) fn refused(self, reason: String) -> Self {
-        Self { refused: Some(reason.into()), ..self }
+    pub(crate) fn refused(mut self, reason: String) -> Self {
+        self.refused = Some(reason.into());
+        self
     }
 
     /// It, and the clusters that take over from it, best first.
@@ -122,6 +123,13 @@ impl Cluster {
             None => false,
         };
         core.protector.flaw().is_some() && !core.balancer.has(is_other)
+    }
+}
+
+impl Drop for Cluster {
+    /// The last call is over that was routed to it: its connections close.
+    fn drop(&mut self) {
+        self.core.load().balancer.replace(Vec::new());
     }
 }
 

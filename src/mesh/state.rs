@@ -326,6 +326,12 @@ impl Entry {
         self.publish(touched);
     }
 
+    /// Whether nobody but this source, and what discovers endpoints for it, says anything of it.
+    pub(super) fn is_of_only(&self, source: SourceId) -> bool {
+        self.settings.contains_key(&source)
+            && self.settings.keys().all(|it| *it == source || *it == SourceId::DISCOVERY)
+    }
+
     /// Takes back what a source has said of the cluster.
     pub(super) fn forget(&mut self, source: SourceId) {
         if !self.settings.contains_key(&source) {

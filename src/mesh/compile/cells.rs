@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     config,
+    discover::SourceId,
     mesh::{
         cluster::{Cluster, Core, NodeContext},
         discovered::Discovered,
@@ -29,16 +30,38 @@ impl Inner {
 
     /// A cluster without endpoints.
     pub(super) fn empty(&self, keys: &mut Keys, name: &str) -> Cluster {
-        let meter = ClusterMeter::new(&name.into(), &self.hub);
-        let settings = self.code.cluster(name);
-        let protector = self.protector(keys, name, &settings);
-        let discovered = Arc::<Discovered>::default();
+        self.emptied(keys, ClusterMeter::new(&name.into(), &self.hub), Arc::default())
+    }
+
+    fn emptied(
+        &self,
+        keys: &mut Keys,
+        meter: Arc<ClusterMeter>,
+        discovered: Arc<Discovered>,
+    ) -> Cluster {
+        let settings = self.code.cluster(&meter.name);
+        let protector = self.protector(keys, &meter.name, &settings);
         let limits = Arc::default();
         let context = self.node_context(&meter, &settings, protector, &discovered, limits);
         let mut core = Core::new(context, settings, self.epoch);
         self.keep(&core.balancer);
         core.checking = self.check(&core.balancer, &core.config.health_checks);
         Cluster::new(meter, core, discovered)
+    }
+
+    /// Puts an empty cell in the place of a cluster of which its last source says no more: what calls
+    /// were routed to before keeps its endpoints until the last of them is over.
+    //= gRFC A31: a cluster stays until the calls that were routed to it are committed
+    pub(in crate::mesh) fn set_aside(&self, state: &mut State, source: SourceId, name: &str) {
+        let State { clusters, keys, .. } = &mut *state;
+        let Some(entry) = clusters.get_mut(name).filter(|it| it.is_of_only(source)) else { return };
+        let (meter, discovered) =
+            (Arc::clone(&entry.cell.meter), Arc::clone(&entry.cell.discovered));
+        entry.cell = Arc::new(self.emptied(keys, meter, discovered));
+        self.peers.note(name, &entry.cell);
+        for backed in entry.backs.clone() {
+            self.line_up_again(state, &backed);
+        }
     }
 
     /// How a cluster of these settings, the code's among them, is secured.

@@ -86,7 +86,17 @@ impl Inner {
         (!handles.is_empty()).then(|| handles.into())
     }
 
-    /// The same for every cluster, when keys or roots of another name have come.
+    /// The same where one of them has another cell now.
+    pub(super) fn line_up_again(&self, state: &mut State, name: &str) {
+        let Some(entry) = state.clusters.get(name) else { return };
+        let cell = Arc::clone(&entry.cell);
+        let config = cell.core.load().config.clone();
+        let failover = self.line_up(state, name, &config, &config);
+        let core = cell.core.load().with_settings(config);
+        cell.set(Core { failover, ..core });
+    }
+
+    /// Settles every cluster, when keys or roots of another name have come.
     pub(in crate::mesh) fn settle_all(&self, state: &mut State) {
         let names: Vec<String> = state.clusters.keys().cloned().collect();
         for name in names {
