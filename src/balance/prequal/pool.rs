@@ -193,7 +193,7 @@ impl Pool {
 
     #[cold]
     #[inline(never)]
-    pub(in crate::balance) fn skipping(&self, slot: &Slot) -> u64 {
+    fn skipping(&self, slot: &Slot) -> u64 {
         let place = self.slots.iter().position(|it| std::ptr::eq(it, slot));
         place.map_or(0, |place| 1 << place)
     }
