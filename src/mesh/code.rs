@@ -360,7 +360,9 @@ impl ServiceSettings {
         self.mode(SecurityMode::Tls)
     }
 
-    /// The same, and the mesh proves who it is, too, by its identity.
+    /// Secures the connections to the cluster of the same name by mutual TLS: its endpoints prove who they
+    /// are, as by [`tls`](Self::tls), and so does the mesh, by its identity. Without an identity its calls
+    /// fail, and `ready()` does.
     #[must_use]
     pub fn mutual_tls(self) -> Self {
         self.mode(SecurityMode::Mutual)
