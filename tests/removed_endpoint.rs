@@ -9,15 +9,27 @@
 
 mod support;
 
-use std::{pin::Pin, time::Duration};
-
-use http_body_util::BodyExt;
-use tower_mesh::{
-    Discover, Event, Mesh, Publisher,
-    config::{Address, Endpoint},
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use support::{Leaves, Recorder, Server, fetch, get, leaf::ok, reply, storm};
+use http_body_util::BodyExt;
+use tokio::sync::Notify;
+use tower_mesh::{
+    Discover, Event, Mesh, Publisher, Retry,
+    config::{Address, Cluster, Endpoint, Failover, Service},
+};
+
+use support::{
+    Leaves, Recorder, SERVICE, Server, fetch, get,
+    leaf::{answer, ok},
+    reply, storm,
+};
 
 const ORDERS: &str = "orders.prod";
 const USERS: &str = "users.prod";
@@ -118,6 +130,92 @@ async fn over_sockets_too() {
     for answer in answers {
         assert_eq!(answer.unwrap(), "right");
     }
+}
+
+/// Leads a service to one cluster, then when it is told so to another, and takes the first one back,
+/// and the one that takes over from it if there is one.
+struct Reroute {
+    now: Arc<Notify>,
+    by_another: bool,
+}
+
+impl Discover for Reroute {
+    fn name(&self) -> String {
+        "reroute".into()
+    }
+
+    fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let lead_to = |cluster: &str, number| {
+                let mut settings = Cluster::default();
+                settings.endpoints = vec![Endpoint::new(Leaves::address(number))];
+                if self.by_another && number == 0 {
+                    publish.cluster("azure", settings.clone()).unwrap();
+                    let mut failover = Failover::default();
+                    failover.clusters = vec!["azure".into()];
+                    (settings.failover, settings.endpoints) = (Some(failover), Vec::new());
+                }
+                publish.cluster(cluster, settings).unwrap();
+                let mut service = Service::default();
+                service.cluster = Some(cluster.into());
+                publish.service(SERVICE, service).unwrap();
+            };
+            lead_to("blue", 0);
+            publish.synced();
+            self.now.notified().await;
+            lead_to("green", 1);
+            publish.remove_cluster("blue");
+            publish.remove_cluster("azure");
+            std::future::pending::<()>().await;
+        })
+    }
+}
+
+/// xDS leaves a cluster as soon as no route leads there.
+#[tokio::test(start_paused = true)]
+async fn a_call_under_way_is_not_lost_when_its_cluster_is_taken_back() {
+    taken_back_under_way(false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_when_that_is_which_takes_over_from_it() {
+    taken_back_under_way(true).await;
+}
+
+async fn taken_back_under_way(by_another: bool) {
+    let (leaves, reroute) = (Leaves::new(2), Arc::new(Notify::new()));
+    let (tell, told) = (Arc::clone(&reroute), Arc::<AtomicBool>::default());
+    let builder = leaves.leaves(Mesh::builder(), move |number, _| {
+        let (tell, told) = (Arc::clone(&tell), Arc::clone(&told));
+        async move {
+            if number == 0 && !told.swap(true, Ordering::SeqCst) {
+                tell.notify_one();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                return Ok(answer(503));
+            }
+            Ok(ok(if number == 0 { "blue" } else { "green" }))
+        }
+    });
+    let retry = Retry::standard();
+    let mesh = builder
+        .source(Reroute { now: reroute, by_another })
+        .service(SERVICE, |it| it.retry(retry))
+        .build();
+    let mesh = mesh.unwrap();
+    let mut events = Recorder::of(&mesh);
+    let client = mesh.client(SERVICE).unwrap();
+    let first = async { client.send(get("/")).await?.into_body().text().await };
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        client.send(get("/")).await?.into_body().text().await
+    };
+    let (first, later) = tokio::join!(first, later);
+    assert_eq!((first.unwrap(), later.unwrap()), ("blue".to_owned(), "green".to_owned()));
+    // It was the last one: nothing of the cluster is left.
+    let first = if by_another { "azure" } else { "blue" };
+    let of_first =
+        |it: &Event| matches!(it, Event::EndpointRemoved { cluster, .. } if &**cluster == first);
+    events.until(of_first).await;
 }
 
 /// Publishes one endpoint, then another in its place.

@@ -206,7 +206,7 @@ async fn one_that_comes_back_empty_takes_nothing_away() {
         calls.more(200).await;
         plane.set(Resource::chain("users", [b.socket()]));
         until_it_answers(&client, "b").await;
-        assert!(asks_for(&plane, &["users"]));
+        patience(plane.until(|plane| asks_for(plane, &["users"]))).await;
         calls.end().await;
     }
 }
@@ -269,7 +269,7 @@ async fn one_that_flaps_loses_no_call_and_is_followed_in_the_end() {
         plane.refuse(None);
         plane.set([Resource::endpoints("users-cluster", [b.socket()])]);
         until_it_answers(&client, "b").await;
-        assert!(asks_for(&plane, &["users"]));
+        patience(plane.until(|plane| asks_for(plane, &["users"]))).await;
         calls.end().await;
         drop((mesh, client));
         drop((a, b));

@@ -52,10 +52,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The future fails with an [`Error`] that says what happened, where, and what to check;
-    /// for a gRPC request (`content-type: application/grpc*`) it answers a response that carries
-    /// the failure as its status instead, with the [`Error`] in its extensions. An answer of the
-    /// endpoint, whatever its status, is no error.
+    /// A gRPC request (`content-type: application/grpc*`) never fails: a failure is `Ok` of a response
+    /// that carries it as its gRPC status, with the [`Error`] in its extensions
+    /// (`response.extensions().get::<Error>()`). For any other request the future fails with an
+    /// [`Error`] that says what happened, where, and what to check. An answer of the endpoint, whatever
+    /// its status, is no error.
     ///
     /// # Cancel safety
     ///

@@ -54,6 +54,9 @@ pub(crate) struct Core {
     pub(crate) overriding: Overriding,
     /// The clusters that take over, best first. Weak: two may take over from each other.
     pub(crate) failover: Option<Arc<[Weak<Cluster>]>>,
+    /// The same, where nobody else keeps them.
+    #[expect(dead_code, reason = "it keeps what `failover` leads to")]
+    kept: Arc<[Arc<Cluster>]>,
 }
 
 // === impl Cluster ===
@@ -71,6 +74,14 @@ impl Cluster {
         self.core.store(Arc::new(core));
     }
 
+    /// It is there for its calls alone from now on, and so are these, which take over from it.
+    pub(crate) fn set_aside(&self, stand_ins: Arc<[Arc<Self>]>) {
+        let core = self.core.load();
+        let (config, failover) = (core.config.clone(), core.failover.clone());
+        let core = core.with_settings(config);
+        self.set(Core { checking: None, failover, kept: stand_ins, ..core });
+    }
+
     /// Whether its balancer reads requests: it hashes them, or they name an endpoint.
     #[inline]
     pub(crate) fn reads(&self) -> bool {
@@ -78,8 +89,9 @@ impl Cluster {
     }
 
     /// What calls meet whose cluster is refused.
-    pub(crate) fn refused(self, reason: String) -> Self {
-        Self { refused: Some(reason.into()), ..self }
+    pub(crate) fn refused(mut self, reason: String) -> Self {
+        self.refused = Some(reason.into());
+        self
     }
 
     /// It, and the clusters that take over from it, best first.
@@ -125,6 +137,13 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    /// The last call is over that was routed to it: its connections close.
+    fn drop(&mut self) {
+        self.core.load().balancer.replace(Vec::new());
+    }
+}
+
 // === impl Core ===
 
 impl Core {
@@ -147,6 +166,7 @@ impl Core {
             hashing,
             overriding,
             failover: None,
+            kept: Arc::default(),
         }
     }
 
@@ -180,6 +200,7 @@ impl Core {
             hashing,
             overriding,
             failover,
+            kept: Arc::default(),
         }
     }
 

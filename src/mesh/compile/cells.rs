@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     config,
+    discover::SourceId,
     mesh::{
         cluster::{Cluster, Core, NodeContext},
         discovered::Discovered,
@@ -29,16 +30,48 @@ impl Inner {
 
     /// A cluster without endpoints.
     pub(super) fn empty(&self, keys: &mut Keys, name: &str) -> Cluster {
-        let meter = ClusterMeter::new(&name.into(), &self.hub);
-        let settings = self.code.cluster(name);
-        let protector = self.protector(keys, name, &settings);
-        let discovered = Arc::<Discovered>::default();
+        self.emptied(keys, ClusterMeter::new(&name.into(), &self.hub), Arc::default())
+    }
+
+    fn emptied(
+        &self,
+        keys: &mut Keys,
+        meter: Arc<ClusterMeter>,
+        discovered: Arc<Discovered>,
+    ) -> Cluster {
+        let settings = self.code.cluster(&meter.name);
+        let protector = self.protector(keys, &meter.name, &settings);
         let limits = Arc::default();
         let context = self.node_context(&meter, &settings, protector, &discovered, limits);
         let mut core = Core::new(context, settings, self.epoch);
         self.keep(&core.balancer);
         core.checking = self.check(&core.balancer, &core.config.health_checks);
         Cluster::new(meter, core, discovered)
+    }
+
+    /// Puts an empty cell in the place of a cluster that nobody says anything of any more, and nobody
+    /// leads to: what calls were routed to before keeps its endpoints until the last of them is over.
+    //= gRFC A31: a cluster stays until the calls that were routed to it are committed
+    pub(in crate::mesh) fn set_aside(&self, state: &mut State, source: SourceId, name: &str) {
+        if !state.is_left(source, name) {
+            return;
+        }
+        let State { clusters, keys, .. } = &mut *state;
+        let Some(entry) = clusters.get_mut(name) else { return };
+        let (meter, discovered) = (&entry.cell.meter, &entry.cell.discovered);
+        let empty = self.emptied(keys, Arc::clone(meter), Arc::clone(discovered));
+        let old = std::mem::replace(&mut entry.cell, Arc::new(empty));
+        self.peers.note(name, &entry.cell);
+        // What takes over from it does so for its calls still. Not what was set aside before: two that
+        // take over from each other would keep each other.
+        let is_in_place = |it: &Arc<Cluster>| {
+            clusters.get(&*it.name).is_some_and(|entry| Arc::ptr_eq(&entry.cell, it))
+        };
+        let stand_ins = old.stand_ins().filter(is_in_place).collect();
+        let config = old.core.load().config.clone();
+        let failover = self.line_up(state, name, &config, &config::Cluster::default());
+        debug_assert!(failover.is_none(), "it has none");
+        old.set_aside(stand_ins);
     }
 
     /// How a cluster of these settings, the code's among them, is secured.

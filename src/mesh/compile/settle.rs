@@ -60,7 +60,7 @@ impl Inner {
 
     /// The clusters that take over from one by its new settings: their cells are made where nothing
     /// has named them yet.
-    fn line_up(
+    pub(super) fn line_up(
         &self,
         state: &mut State,
         name: &str,
@@ -86,7 +86,7 @@ impl Inner {
         (!handles.is_empty()).then(|| handles.into())
     }
 
-    /// The same for every cluster, when keys or roots of another name have come.
+    /// Settles every cluster, when keys or roots of another name have come.
     pub(in crate::mesh) fn settle_all(&self, state: &mut State) {
         let names: Vec<String> = state.clusters.keys().cloned().collect();
         for name in names {

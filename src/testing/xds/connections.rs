@@ -18,7 +18,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     task::AbortHandle,
 };
 
@@ -42,31 +42,53 @@ enum Listener {
 
 /// A port that is listened at, with its connections; closed when it is dropped.
 pub(super) struct Port {
-    pub(super) place: Place,
     accepts: AbortHandle,
     connections: Arc<Mutex<Vec<AbortHandle>>>,
 }
 
-impl Port {
-    pub(super) async fn open(place: Place, shared: &Arc<Shared>) -> io::Result<Self> {
-        let (place, listener) = match place {
-            Place::Tcp(address) => {
-                let listener = TcpListener::bind(address).await?;
-                (Place::Tcp(listener.local_addr()?), Listener::Tcp(listener))
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// May be shared by those who do not listen.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+impl Place {
+    /// What it is, where the system chooses its port, and a socket that keeps the port while nobody
+    /// listens at it: connections are refused, and nobody else is given it.
+    pub(super) fn claim(self) -> io::Result<(Self, Option<TcpSocket>)> {
+        match self {
+            Self::Tcp(address) => {
+                let socket = bound(address)?;
+                Ok((Self::Tcp(socket.local_addr()?), Some(socket)))
             }
+            #[cfg(unix)]
+            path @ Self::Unix(_) => Ok((path, None)),
+        }
+    }
+}
+
+impl Port {
+    /// Listens at a place that is claimed.
+    pub(super) fn open(place: &Place, shared: &Arc<Shared>) -> io::Result<Self> {
+        let listener = match place {
+            Place::Tcp(address) => Listener::Tcp(bound(*address)?.listen(BACKLOG)?),
             #[cfg(unix)]
             Place::Unix(path) => {
                 if path.exists() {
-                    std::fs::remove_file(&path)?;
+                    std::fs::remove_file(path)?;
                 }
-                let listener = tokio::net::UnixListener::bind(&path)?;
-                (Place::Unix(path), Listener::Unix(listener))
+                Listener::Unix(tokio::net::UnixListener::bind(path)?)
             }
         };
         let connections = Arc::new(Mutex::new(Vec::new()));
         let accept = accept(listener, Arc::clone(shared), Arc::clone(&connections));
         let accepts = tokio::spawn(accept).abort_handle();
-        Ok(Self { place, accepts, connections })
+        Ok(Self { accepts, connections })
     }
 
     /// Drops every connection, without a word.

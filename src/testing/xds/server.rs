@@ -19,6 +19,8 @@ use super::{
 pub struct AdsServer {
     pub(super) shared: Arc<Shared>,
     place: Place,
+    /// Keeps the port while it is stopped.
+    _claim: Option<tokio::net::TcpSocket>,
     port: Mutex<Option<Port>>,
 }
 
@@ -58,8 +60,10 @@ impl AdsServer {
 
     async fn at(place: Place) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), loads: Mutex::default() });
-        let port = Port::open(place, &shared).await?;
-        Ok(Self { shared, place: port.place.clone(), port: Mutex::new(Some(port)) })
+        let (place, claim) = place.claim()?;
+        let server = Self { shared, place, _claim: claim, port: Mutex::default() };
+        server.resume().await?;
+        Ok(server)
     }
 
     /// The `server_uri` of a bootstrap.
@@ -79,7 +83,7 @@ impl AdsServer {
         self.shared.with(|state| state.set(resources.into_iter().collect(), None));
     }
 
-    /// The same, in this version.
+    /// Says these from now on, in this version, and tells who has asked.
     pub fn set_version(&self, version: &str, resources: impl IntoIterator<Item = Resource>) {
         self.shared.with(|state| state.set(resources.into_iter().collect(), Some(version)));
     }
@@ -123,7 +127,7 @@ impl AdsServer {
         });
     }
 
-    /// The same about one type.
+    /// Whether it is silent about one type of resources.
     pub fn silent_about(&self, type_url: &str, silent: bool) {
         self.shared.with(|state| {
             if silent {
@@ -200,7 +204,7 @@ impl AdsServer {
         }
     }
 
-    /// Is gone: nobody listens. What it knows stays.
+    /// Is gone: nobody listens, and nobody else gets its port. What it knows stays.
     pub fn stop(&self) {
         drop(self.port().take());
         self.shared.with(|state| state.cut(0, ""));
@@ -214,7 +218,7 @@ impl AdsServer {
     pub async fn resume(&self) -> io::Result<()> {
         let mut tries = 0;
         let port = loop {
-            match Port::open(self.place.clone(), &self.shared).await {
+            match Port::open(&self.place, &self.shared) {
                 // Who stopped a moment ago may listen still.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => {
                     tries += 1;
