@@ -142,22 +142,18 @@ async fn no_endpoint_gets_more_connections_than_one_may_have() {
 /// Room is the cluster's: who waits for some at one endpoint hears of what another gives back.
 #[tokio::test]
 async fn room_that_another_endpoint_gives_back_is_for_who_waits() {
-    for version in VERSIONS {
-        let (slow, quick) = (Slow::start().await, Server::named("quick").await);
-        let mut cluster =
-            cluster([&slow.server, &quick], breakers(|it| it.max_connections = Some(2)));
-        cluster.balancer = Some(Balancer::RoundRobin);
-        cluster.transport.idle_timeout = Some(Duration::from_millis(300));
-        cluster.transport.http2_streams_per_connection = Some(1);
-        let (_mesh, client) = mesh(cluster).await;
-        let calls: Vec<_> =
-            (0..4).map(|_| tokio::spawn(fetch(&client, over(version, get("/"))))).collect();
-        // The one that is idle at its time makes room for the one that waits.
-        until(|| slow.server.connections() == 2).await;
-        slow.leave.add_permits(2);
-        for call in calls {
-            patience(call).await.unwrap().unwrap();
-        }
+    let (slow, quick) = (Slow::start().await, Server::named("quick").await);
+    let limits = breakers(|it| it.max_connections = Some(2));
+    let mut cluster = cluster([&slow.server, &quick], limits);
+    cluster.balancer = Some(Balancer::RoundRobin);
+    cluster.transport.idle_timeout = Some(Duration::from_millis(300));
+    let (_mesh, client) = mesh(cluster).await;
+    let calls: Vec<_> = (0..4).map(|_| tokio::spawn(fetch(&client, get("/")))).collect();
+    // The one that is idle at its time makes room for the one that waits.
+    until(|| slow.server.connections() == 2).await;
+    slow.leave.add_permits(2);
+    for call in calls {
+        patience(call).await.unwrap().unwrap();
     }
 }
 

@@ -1,7 +1,6 @@
 //! The HTTP/1.1 connections of one endpoint.
 
 use std::{
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -9,11 +8,10 @@ use std::{
             Ordering::{Relaxed, SeqCst},
         },
     },
-    task::Poll,
     time::Duration,
 };
 
-use tokio::sync::{Notify, futures::Notified, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::{
     driver::{self, Connection, Reaped},
@@ -40,19 +38,15 @@ pub(in crate::transport) struct Connections {
     /// beside the 20,000 instructions of an HTTP/1.1 request.
     idle: Mutex<Vec<Idle>>,
     /// Made or being made.
-    open: AtomicU32,
+    pub(super) open: AtomicU32,
     /// Made.
     live: AtomicU32,
-    freed: Notify,
+    pub(super) freed: Notify,
     /// Callers who wait for one of them to be given back.
-    waiters: AtomicU32,
+    pub(super) waiters: AtomicU32,
     /// Given back by their callers, and not ready for another request yet.
     parked: AtomicU32,
 }
-
-/// How long a caller waits for a connection that is about to be ready before it makes one: less
-/// than a new one takes.
-const SOON: Duration = Duration::from_millis(1);
 
 struct Idle {
     sender: Sender,
@@ -91,7 +85,7 @@ impl Connections {
     }
 
     /// Whether one of them is about to be idle, and not for somebody who waits already.
-    fn is_soon_idle(&self) -> bool {
+    pub(super) fn is_soon_idle(&self) -> bool {
         self.parked.load(Relaxed) > self.waiters.load(Relaxed)
     }
 
@@ -143,12 +137,8 @@ impl Connections {
     }
 }
 
-/// A connection that is idle, unless somebody waits for one already.
-pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>) -> Option<Box<Lease>> {
-    if pool.h1.waiters.load(Relaxed) > 0 { None } else { take(pool) }
-}
-
-fn take(pool: &Arc<Pool>) -> Option<Box<Lease>> {
+/// A connection that is idle.
+pub(super) fn take(pool: &Arc<Pool>) -> Option<Box<Lease>> {
     let mut idle = pool.h1.idle();
     loop {
         let Idle { sender, link, past, since } = idle.pop()?;
@@ -160,147 +150,10 @@ fn take(pool: &Arc<Pool>) -> Option<Box<Lease>> {
 }
 
 /// What a caller gets that waited: a connection, or the news that the endpoint speaks HTTP/2.
-type Got = Result<Option<Box<Lease>>, ConnectError>;
-
-/// A connection, once there is one: new, or given back.
-pub(in crate::transport) async fn acquire(pool: &Arc<Pool>, priority: CallPriority) -> Got {
-    let connections = &pool.h1;
-    if connections.waiters.load(Relaxed) > 0 {
-        // One that was just given back is for the caller who was woken for it.
-        tokio::task::yield_now().await;
-    }
-    let most = pool.dialer.settings.http1_max_connections;
-    let mut is_patient = true;
-    // How long a caller waits in a back-off.
-    let mut until = None;
-    loop {
-        let mut freed = std::pin::pin!(connections.freed.notified());
-        freed.as_mut().enable();
-        if pool.agreed.get(Protocol::Http1) != Some(Protocol::Http1) {
-            return Ok(None);
-        }
-        if let Some(lease) = take(pool) {
-            return Ok(Some(lease));
-        }
-        if let Err(error) = pool.dialer.may_dial() {
-            let now = Instant::now();
-            let most = || now.checked_add(pool.dialer.settings.connect_timeout).unwrap_or(now);
-            let until = *until.get_or_insert_with(most);
-            if pool.dialer.is_draining() || !connections.is_live() || now >= until {
-                // What this caller was woken for is the next one's.
-                connections.freed.notify_one();
-                return Err(error);
-            }
-            // Of those that there are one may come free, and at the end of the back-off another may be
-            // made; it waits for no longer than it would for a new one.
-            let _waiting = Waiting::new(&connections.waiters);
-            drop(tokio::time::timeout_at(until.min(pool.dialer.backoff_ends()), freed).await);
-            continue;
-        }
-        // One caller after another needs one connection.
-        if is_patient && connections.is_soon_idle() {
-            is_patient = false;
-            let _waiting = Waiting::new(&connections.waiters);
-            // In vain or not: it looks again.
-            drop(tokio::time::timeout(SOON, freed).await);
-            continue;
-        }
-        // Room may come of another endpoint of the cluster, too.
-        let mut roomy = std::pin::pin!(pool.dialer.room_freed());
-        roomy.as_mut().enable();
-        // Not even for a moment more than there may be: who sees it would wait for nobody.
-        let place = connections.open.fetch_update(SeqCst, SeqCst, |n| (n < most).then(|| n + 1));
-        let mut was_last = false;
-        let room = place.ok().and_then(|open| {
-            let room = pool.dialer.room(priority, open == 0);
-            if room.is_none() {
-                // Of those that are open one will be free; nobody is woken for this one.
-                was_last = connections.open.fetch_sub(1, SeqCst) == 1;
-            }
-            room
-        });
-        if was_last {
-            // They have ended meanwhile: nobody is left to wait for, and there is room in any case.
-            continue;
-        }
-        if let Some(room) = room {
-            let (caller, lease) = oneshot::channel();
-            let place = Place(Some(Arc::clone(pool)));
-            let made = connect(place, Berth::new(room, pool), pool.dialer.dialing(), caller);
-            pool.dialer.shared.spawn(made);
-            return first_of(pool, lease).await;
-        }
-        let _waiting = Waiting::new(&connections.waiters);
-        either(freed, roomy).await;
-    }
-}
-
-/// The connection that is made for this caller, or one that comes free before: the other is the
-/// next caller's.
-async fn first_of(pool: &Arc<Pool>, mut made: oneshot::Receiver<Got>) -> Got {
-    let connections = &pool.h1;
-    loop {
-        let mut freed = std::pin::pin!(connections.freed.notified());
-        freed.as_mut().enable();
-        if let Some(lease) = take(pool) {
-            return Ok(Some(lease));
-        }
-        let made = std::future::poll_fn(|cx| match Pin::new(&mut made).poll(cx) {
-            Poll::Ready(made) => Poll::Ready(Some(made)),
-            Poll::Pending => freed.as_mut().poll(cx).map(|()| None),
-        });
-        match made.await {
-            Some(Ok(Ok(made))) => return Ok(made),
-            // Unless there is one all the same.
-            Some(Ok(Err(error))) => return take(pool).map(Some).ok_or(error),
-            Some(Err(_)) => {
-                return Err(ConnectError::new("the connection attempt was given up"));
-            }
-            None if connections.waiters.load(Relaxed) > 0 => {
-                if let Some(lease) = take(pool) {
-                    return Ok(Some(lease));
-                }
-                // It was room to make one, which is for who has none under way.
-                connections.freed.notify_one();
-                tokio::task::yield_now().await;
-            }
-            None => {}
-        }
-    }
-}
-
-/// Waits for whichever comes first.
-pub(in crate::transport) async fn either(
-    mut one: Pin<&mut Notified<'_>>,
-    mut other: Pin<&mut Notified<'_>>,
-) {
-    std::future::poll_fn(|cx| {
-        if one.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        other.as_mut().poll(cx)
-    })
-    .await;
-}
-
-/// Counts a caller as waiting while it lives.
-struct Waiting<'a>(&'a AtomicU32);
-
-impl<'a> Waiting<'a> {
-    fn new(waiters: &'a AtomicU32) -> Self {
-        waiters.fetch_add(1, Relaxed);
-        Self(waiters)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
+pub(super) type Got = Result<Option<Box<Lease>>, ConnectError>;
 
 /// A place among the open connections, given back even by a task that panics or is aborted.
-struct Place(Option<Arc<Pool>>);
+pub(super) struct Place(pub(super) Option<Arc<Pool>>);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -311,7 +164,12 @@ impl Drop for Place {
 }
 
 /// Makes a connection for one caller (or, if it has left, for the next) and drives it.
-async fn connect(place: Place, berth: Berth, dialing: Dialing, caller: oneshot::Sender<Got>) {
+pub(super) async fn connect(
+    place: Place,
+    berth: Berth,
+    dialing: Dialing,
+    caller: oneshot::Sender<Got>,
+) {
     let Some(pool) = place.0.clone() else { return };
     match pool.dialer.dial(Protocol::Http1, dialing).await {
         Ok((Spoken { http: Http::V1(sender, connection), distrusted }, life)) => {
@@ -382,5 +240,44 @@ fn run(
         let why = driver::drive(connection, link, weak, retire_at, idle, distrusted).await;
         drop(berth);
         life.ended(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Waker},
+    };
+
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::{
+        core::Outgoing,
+        transport::{Io, tests::handed_over::pool},
+    };
+
+    /// Who has found it ready gives it back a moment after its end.
+    #[tokio::test]
+    async fn a_connection_that_has_ended_is_not_given_back() {
+        let pool = pool(&Handle::current(), &Arc::default());
+        for has_ended in [false, true] {
+            let (near, _far) = tokio::io::duplex(1024);
+            let io: Box<dyn Io> = Box::new(TokioIo::new(near));
+            let (sender, mut connection) = http1::handshake::<_, Outgoing>(io).await.unwrap();
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut connection).poll(&mut cx).is_pending());
+            assert!(sender.is_ready());
+            let link = Arc::new(Link::new(pool.era()));
+            if has_ended {
+                link.end();
+                pool.h1.idle().clear();
+            }
+            pool.h1.give_back(&pool, sender, &link, Past::New);
+            assert_eq!(pool.h1.idle().len(), usize::from(!has_ended));
+        }
     }
 }

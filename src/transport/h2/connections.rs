@@ -96,6 +96,12 @@ impl Connections {
         self.slots.freed.notify_waiters();
     }
 
+    /// How many have ended so.
+    #[cfg(test)]
+    pub(in crate::transport) fn useless(&self) -> u64 {
+        self.useless.load(SeqCst)
+    }
+
     /// Lets every waiting caller look again.
     pub(in crate::transport) fn stir(&self) {
         self.slots.freed.notify_waiters();

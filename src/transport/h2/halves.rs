@@ -208,10 +208,22 @@ impl<const PART: u8> Wake for Part<PART> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::{
+        io,
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+    };
 
+    use http::Request;
+    use hyper::rt::{Read, ReadBufCursor, Write};
     use hyper_util::rt::TokioIo;
-    use tokio::{runtime::Handle, sync::oneshot};
+    use tokio::{
+        io::{AsyncWriteExt, DuplexStream},
+        runtime::Handle,
+        sync::oneshot,
+    };
 
     use super::*;
     use crate::{
@@ -249,5 +261,88 @@ mod tests {
         let step = std::future::poll_fn(|cx| halves.poll(cx, || false)).await;
         assert!(matches!(step, Step::Distrusted(DisconnectReason::Revoked)));
         assert_eq!(asked.load(SeqCst), 2);
+    }
+
+    /// A stream on which the peer says something that wakes nobody, as on a busy machine.
+    struct Quiet(TokioIo<DuplexStream>, Arc<Mutex<Vec<u8>>>);
+
+    impl Read for Quiet {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            mut buf: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            let said = std::mem::take(&mut *self.1.lock().unwrap());
+            if said.is_empty() {
+                return Pin::new(&mut self.0).poll_read(cx, buf);
+            }
+            buf.put_slice(&said);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Write for Quiet {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    /// GOAWAY that comes between a request and its stream.
+    #[tokio::test]
+    async fn the_last_stream_that_a_peer_allows_is_answered_whatever_comes_while_it_begins() {
+        let (near, mut far) = tokio::io::duplex(65_536);
+        let random = Arc::new(Random::seeded(1));
+        let shared = Arc::new(Shared::new(Handle::current(), random, Epoch::now()));
+        let (spawner, said, held) = (Spawner::new(shared), Arc::default(), Held::default());
+        let io = Quiet(TokioIo::new(near), Arc::clone(&said));
+        let io = LastWords::new(Box::new(io), held.clone());
+        let (mut sender, requests) =
+            http2::Builder::new(spawner.clone()).handshake(io).await.unwrap();
+        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner, held);
+        // SETTINGS: one stream at a time.
+        far.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1]).await.unwrap();
+        std::future::poll_fn(|cx| {
+            assert!(halves.poll(cx, || true).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(halves.max_streams(), Some(1));
+        // GOAWAY: it goes, and takes what has begun, and more.
+        let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+        said.lock().unwrap().extend(goaway);
+        let request = Request::post("http://users/").body(Outgoing::default()).unwrap();
+        let mut sent = std::pin::pin!(sender.try_send_request(request));
+        let mut drive = |cx: &mut Context<'_>| {
+            while let Poll::Ready(step) = halves.poll(cx, || true) {
+                assert!(!matches!(step, Step::Closed(_)), "closed");
+            }
+        };
+        std::future::poll_fn(|cx| {
+            drive(cx);
+            assert!(sent.as_mut().poll(cx).is_pending(), "lost");
+            Poll::Ready(())
+        })
+        .await;
+        assert!(said.lock().unwrap().is_empty(), "GOAWAY is read");
+        // `:status 200`, and no body.
+        far.write_all(&[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88]).await.unwrap();
+        let answer = std::future::poll_fn(|cx| {
+            drive(cx);
+            sent.as_mut().poll(cx)
+        });
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(5), answer).await;
+        assert_eq!(answer.unwrap().unwrap().status(), 200);
     }
 }

@@ -39,7 +39,7 @@ const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 /// Connects to peers that say this, and nothing more.
 #[derive(Default)]
-struct Silent(Mutex<Vec<DuplexStream>>);
+pub(in crate::transport) struct Silent(pub(super) Mutex<Vec<DuplexStream>>);
 
 impl Connect for Arc<Silent> {
     fn connect(&self, target: ConnectTarget) -> BoxFuture<Result<Box<dyn Io>, BoxError>> {
@@ -55,7 +55,7 @@ impl Connect for Arc<Silent> {
     }
 }
 
-fn pool(handle: &Handle, peers: &Arc<Silent>) -> Arc<Pool> {
+pub(in crate::transport) fn pool(handle: &Handle, peers: &Arc<Silent>) -> Arc<Pool> {
     let epoch = Epoch::now();
     let hub = Arc::new(Hub::new(Arc::new(Events::default()), epoch, &[], None));
     let shared = Shared::new(handle.clone(), Arc::new(Random::seeded(1)), epoch);
