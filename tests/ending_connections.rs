@@ -96,12 +96,11 @@ where
         .collect();
     let processors = thread::available_parallelism().map_or(2, usize::from);
     let busy = Arc::new(AtomicBool::new(seconds().is_some()));
-    let load: Vec<_> = (0..processors)
-        .map(|_| {
-            let busy = Arc::clone(&busy);
-            thread::spawn(move || while busy.load(SeqCst) {})
-        })
-        .collect();
+    let mut load = Vec::new();
+    for _ in 0..processors {
+        let busy = Arc::clone(&busy);
+        load.push(thread::spawn(move || while busy.load(SeqCst) {}));
+    }
     let outcomes = Arc::<Outcomes>::default();
     let runtime =
         Builder::new_multi_thread().worker_threads(4 * processors).enable_all().build().unwrap();

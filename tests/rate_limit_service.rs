@@ -513,7 +513,7 @@ async fn one_that_is_taken_back_and_comes_again_is_asked_where_it_is_then() {
             if request.uri().path() == "/held" {
                 held.notified().await;
             }
-            support::reply("users")
+            reply("users")
         }
     })
     .await;

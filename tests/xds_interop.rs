@@ -436,7 +436,7 @@ async fn a_server_is_told_its_health() {
     for (path, status) in
         [(SET_NOT_SERVING, ServingStatus::NotServing), (SET_SERVING, ServingStatus::Serving)]
     {
-        let _: Told<Empty> = called(told.clone(), path, Request::new(Empty {})).await.unwrap();
+        let _told: Told<Empty> = called(told.clone(), path, Request::new(Empty {})).await.unwrap();
         assert_eq!(health().await, status);
     }
 }

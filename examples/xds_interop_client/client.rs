@@ -207,7 +207,7 @@ impl Shared {
     ) -> Outcome {
         let header = told.initial.get("hostname").and_then(|name| name.to_str().ok());
         // Servers that set no header say it in the message.
-        let peer = header.or(hostname.filter(|name| !name.is_empty())).map(str::to_owned);
+        let peer = header.or_else(|| hostname.filter(|name| !name.is_empty())).map(str::to_owned);
         if self.options.print_response {
             let peer = peer.as_deref().unwrap_or("nobody");
             #[allow(clippy::print_stdout, reason = "it is asked for")]

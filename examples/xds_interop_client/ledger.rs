@@ -183,12 +183,11 @@ pub(crate) fn entries(
     kind: MetadataKind,
 ) -> impl Iterator<Item = MetadataEntry> {
     let headers = metadata.clone().into_headers();
-    let entries: Vec<_> = headers
-        .iter()
-        .filter_map(|(key, value)| {
-            let value = value.to_str().ok()?.to_owned();
-            Some(MetadataEntry { key: key.to_string(), value, kind: kind.into() })
-        })
-        .collect();
+    let mut entries = Vec::new();
+    for (key, value) in &headers {
+        let Ok(value) = value.to_str() else { continue };
+        let (key, value) = (key.to_string(), value.to_owned());
+        entries.push(MetadataEntry { key, value, kind: kind.into() });
+    }
     entries.into_iter()
 }

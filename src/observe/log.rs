@@ -72,14 +72,15 @@ fn level(event: &Event) -> Level {
         | Event::CheckFailed { .. }
         | Event::PriorityShifted { panic: false, .. }
         | Event::Authorization { verdict: AuthorizationVerdict::Denied, .. } => Level::INFO,
-        Event::Disconnected { reason, .. } => match reason {
-            DisconnectReason::Keepalive
-            | DisconnectReason::Error
-            | DisconnectReason::RootRemoved
-            | DisconnectReason::Revoked
-            | DisconnectReason::IdentityChanged => Level::INFO,
-            _ => Level::DEBUG,
-        },
+        Event::Disconnected {
+            reason:
+                DisconnectReason::Keepalive
+                | DisconnectReason::Error
+                | DisconnectReason::RootRemoved
+                | DisconnectReason::Revoked
+                | DisconnectReason::IdentityChanged,
+            ..
+        } => Level::INFO,
         _ => Level::DEBUG,
     }
 }

@@ -41,7 +41,7 @@ impl Istiod for Replay {
             let resources = named.iter().map(|(name, value)| {
                 Resource::encoded(kind.clone(), name.clone(), placed(kind, value, servers))
             });
-            self.agent.set(resources.collect::<Vec<_>>());
+            self.agent.set(resources);
             let before = self.now.entry(kind.clone()).or_default();
             if is_whole(kind) {
                 for name in before.keys().filter(|name| !named.contains_key(*name)) {

@@ -107,6 +107,7 @@ impl Inner {
             shared: Arc::clone(&self.transport),
             unreachable: Arc::clone(&discovered.unreachable),
             breakers,
+            http2_chosen: Arc::default(),
             place: Arc::clone(&self.place),
             peers: Arc::clone(&self.peers),
             woken: Arc::default(),

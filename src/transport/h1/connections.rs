@@ -1,6 +1,7 @@
 //! The HTTP/1.1 connections of one endpoint.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -8,10 +9,11 @@ use std::{
             Ordering::{Relaxed, SeqCst},
         },
     },
+    task::Poll,
     time::Duration,
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, futures::Notified, oneshot};
 
 use super::{
     driver::{self, Connection, Reaped},
@@ -26,6 +28,7 @@ use crate::{
         dial::Dialing,
         h2,
         pool::{Berth, Pool},
+        send::Past,
         speak::{Http, Spoken},
     },
 };
@@ -55,7 +58,7 @@ struct Idle {
     sender: Sender,
     link: Arc<Link>,
     since: Instant,
-    fresh: bool,
+    past: Past,
 }
 
 // === impl Connections ===
@@ -66,13 +69,13 @@ impl Connections {
     }
 
     /// Puts a connection that is ready for another request on top of the idle ones.
-    pub(super) fn give_back(&self, pool: &Pool, sender: Sender, link: &Arc<Link>, fresh: bool) {
+    pub(super) fn give_back(&self, pool: &Pool, sender: Sender, link: &Arc<Link>, past: Past) {
         let mut idle = self.idle();
         // Under the lock: a drain empties what was put in before.
         if pool.dialer.is_draining() || link.is_retired() || link.era() != pool.era() {
             return;
         }
-        idle.push(Idle { sender, link: Arc::clone(link), since: Instant::now(), fresh });
+        idle.push(Idle { sender, link: Arc::clone(link), since: Instant::now(), past });
         drop(idle);
         self.freed.notify_one();
     }
@@ -148,10 +151,10 @@ pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>) -> Option<Box<Lease>> 
 fn take(pool: &Arc<Pool>) -> Option<Box<Lease>> {
     let mut idle = pool.h1.idle();
     loop {
-        let Idle { sender, link, fresh, since } = idle.pop()?;
+        let Idle { sender, link, past, since } = idle.pop()?;
         // If the peer has closed it, its driver is about to say so.
         if sender.is_ready() {
-            return Some(Box::new(Lease::new(sender, link, pool, fresh, Some(since))));
+            return Some(Box::new(Lease::new(sender, link, pool, past, Some(since))));
         }
     }
 }
@@ -168,6 +171,8 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>, priority: CallPriori
     }
     let most = pool.dialer.settings.http1_max_connections;
     let mut is_patient = true;
+    // How long a caller waits in a back-off.
+    let mut until = None;
     loop {
         let mut freed = std::pin::pin!(connections.freed.notified());
         freed.as_mut().enable();
@@ -178,9 +183,19 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>, priority: CallPriori
             return Ok(Some(lease));
         }
         if let Err(error) = pool.dialer.may_dial() {
-            // What this caller was woken for is the next one's.
-            connections.freed.notify_one();
-            return Err(error);
+            let now = Instant::now();
+            let most = || now.checked_add(pool.dialer.settings.connect_timeout).unwrap_or(now);
+            let until = *until.get_or_insert_with(most);
+            if pool.dialer.is_draining() || !connections.is_live() || now >= until {
+                // What this caller was woken for is the next one's.
+                connections.freed.notify_one();
+                return Err(error);
+            }
+            // Of those that there are one may come free, and at the end of the back-off another may be
+            // made; it waits for no longer than it would for a new one.
+            let _waiting = Waiting::new(&connections.waiters);
+            drop(tokio::time::timeout_at(until.min(pool.dialer.backoff_ends()), freed).await);
+            continue;
         }
         // One caller after another needs one connection.
         if is_patient && connections.is_soon_idle() {
@@ -190,6 +205,9 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>, priority: CallPriori
             drop(tokio::time::timeout(SOON, freed).await);
             continue;
         }
+        // Room may come of another endpoint of the cluster, too.
+        let mut roomy = std::pin::pin!(pool.dialer.room_freed());
+        roomy.as_mut().enable();
         // Not even for a moment more than there may be: who sees it would wait for nobody.
         let place = connections.open.fetch_update(SeqCst, SeqCst, |n| (n < most).then(|| n + 1));
         let mut was_last = false;
@@ -210,13 +228,59 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>, priority: CallPriori
             let place = Place(Some(Arc::clone(pool)));
             let made = connect(place, Berth::new(room, pool), pool.dialer.dialing(), caller);
             pool.dialer.shared.spawn(made);
-            return lease
-                .await
-                .unwrap_or_else(|_| Err(ConnectError::new("the connection attempt was given up")));
+            return first_of(pool, lease).await;
         }
         let _waiting = Waiting::new(&connections.waiters);
-        freed.await;
+        either(freed, roomy).await;
     }
+}
+
+/// The connection that is made for this caller, or one that comes free before: the other is the
+/// next caller's.
+async fn first_of(pool: &Arc<Pool>, mut made: oneshot::Receiver<Got>) -> Got {
+    let connections = &pool.h1;
+    loop {
+        let mut freed = std::pin::pin!(connections.freed.notified());
+        freed.as_mut().enable();
+        if let Some(lease) = take(pool) {
+            return Ok(Some(lease));
+        }
+        let made = std::future::poll_fn(|cx| match Pin::new(&mut made).poll(cx) {
+            Poll::Ready(made) => Poll::Ready(Some(made)),
+            Poll::Pending => freed.as_mut().poll(cx).map(|()| None),
+        });
+        match made.await {
+            Some(Ok(Ok(made))) => return Ok(made),
+            // Unless there is one all the same.
+            Some(Ok(Err(error))) => return take(pool).map(Some).ok_or(error),
+            Some(Err(_)) => {
+                return Err(ConnectError::new("the connection attempt was given up"));
+            }
+            None if connections.waiters.load(Relaxed) > 0 => {
+                if let Some(lease) = take(pool) {
+                    return Ok(Some(lease));
+                }
+                // It was room to make one, which is for who has none under way.
+                connections.freed.notify_one();
+                tokio::task::yield_now().await;
+            }
+            None => {}
+        }
+    }
+}
+
+/// Waits for whichever comes first.
+pub(in crate::transport) async fn either(
+    mut one: Pin<&mut Notified<'_>>,
+    mut other: Pin<&mut Notified<'_>>,
+) {
+    std::future::poll_fn(|cx| {
+        if one.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        other.as_mut().poll(cx)
+    })
+    .await;
 }
 
 /// Counts a caller as waiting while it lives.
@@ -304,10 +368,10 @@ fn run(
         }
         // A caller that has left drops the lease, which returns the connection.
         Some(caller) => {
-            let lease = Box::new(Lease::new(sender, Arc::clone(&link), &pool, true, None));
+            let lease = Box::new(Lease::new(sender, Arc::clone(&link), &pool, Past::New, None));
             drop(caller.send(Ok(Some(lease))));
         }
-        None => pool.h1.give_back(&pool, sender, &link, true),
+        None => pool.h1.give_back(&pool, sender, &link, Past::New),
     }
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
     let weak = Arc::downgrade(&pool);

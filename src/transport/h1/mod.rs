@@ -6,7 +6,7 @@ mod lease;
 
 pub(crate) use self::lease::Lease;
 pub(super) use self::{
-    connections::{Connections, acquire, adopt, try_acquire},
+    connections::{Connections, acquire, adopt, either, try_acquire},
     driver::Connection,
     lease::Sender,
 };

@@ -5,6 +5,10 @@
 //! as a refused one, and lose a request that was still in hand. Each half has a waker of its own,
 //! so that it is polled only when it was woken, and what it does for the other takes no further
 //! round through the scheduler.
+//!
+//! The last stream that the peer allows is held by hyper until the other half has opened it. If GOAWAY
+//! were read in between, hyper would go with it in hand, and its caller would not learn whether it
+//! was sent: nothing is read before it is open.
 
 use std::{
     pin::Pin,
@@ -15,7 +19,7 @@ use std::{
 use hyper::client::conn::http2;
 
 use super::{
-    last_words::LastWords,
+    last_words::{Held, LastWords},
     signals::{FRAMES, REQUESTS, STREAMS, Signals, TRUST},
     streams::Spawner,
 };
@@ -37,6 +41,10 @@ pub(in crate::transport) struct Halves {
     distrusted: Option<BoxFuture<DisconnectReason>>,
     signals: Arc<Signals>,
     wakers: Wakers,
+    /// Leaves unread what the peer says.
+    held: Held,
+    /// Streams may have begun that are not open yet.
+    begun: bool,
 }
 
 struct Wakers {
@@ -62,7 +70,12 @@ struct Part<const PART: u8>(Arc<Signals>);
 // === impl Halves ===
 
 impl Halves {
-    pub(super) fn new(requests: Requests, frames: BoxFuture<()>, streams: Spawner) -> Self {
+    pub(super) fn new(
+        requests: Requests,
+        frames: BoxFuture<()>,
+        streams: Spawner,
+        held: Held,
+    ) -> Self {
         // Nobody has polled either yet.
         let signals = Arc::new(Signals::new(FRAMES | REQUESTS));
         let wakers = Wakers {
@@ -71,7 +84,16 @@ impl Halves {
             streams: Arc::new(Part::<STREAMS>(Arc::clone(&signals))).into(),
             trust: Arc::new(Part::<TRUST>(Arc::clone(&signals))).into(),
         };
-        Self { requests: Some(requests), frames, streams, distrusted: None, signals, wakers }
+        Self {
+            requests: Some(requests),
+            frames,
+            streams,
+            distrusted: None,
+            signals,
+            wakers,
+            held,
+            begun: false,
+        }
     }
 
     /// Watches for the end of the trust in the peer from now on.
@@ -85,15 +107,27 @@ impl Halves {
         self.requests.as_ref().map(http2::Connection::current_max_send_streams)
     }
 
-    /// Polls whatever has been woken; after a step, it is to be polled again.
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "as every poll has it")]
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+    /// Polls whatever has been woken; after a step, it is to be polled again. `is_full` tells whether
+    /// there are as many streams as the peer allows.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, is_full: impl Fn() -> bool) -> Poll<Step> {
         self.signals.register(cx.waker());
         for _ in 0..ROUNDS {
-            let woken = self.signals.take();
+            let mut woken = self.signals.take();
+            let mut is_held = false;
             if woken & FRAMES != 0 {
                 let mut cx = Context::from_waker(&self.wakers.frames);
-                if self.frames.as_mut().poll(&mut cx).is_ready() {
+                is_held = std::mem::take(&mut self.begun) && is_full();
+                if is_held {
+                    self.held.set(true);
+                }
+                let polled = self.frames.as_mut().poll(&mut cx);
+                if is_held {
+                    self.held.set(false);
+                    // What has been opened is out of hyper's hands before anything is read.
+                    woken |= REQUESTS;
+                    self.signals.raise(FRAMES);
+                }
+                if polled.is_ready() {
                     let why = self.why();
                     self.signals.leave(STREAMS);
                     return Poll::Ready(Step::Closed(why));
@@ -102,6 +136,8 @@ impl Halves {
             if woken & REQUESTS != 0
                 && let Some(half) = &mut self.requests
             {
+                // Once is enough: what cannot be opened for longer must not keep the peer unheard.
+                self.begun = !is_held;
                 let mut cx = Context::from_waker(&self.wakers.requests);
                 // Whatever this thread has polled before.
                 polled_foreign();
@@ -189,9 +225,10 @@ mod tests {
         let random = Arc::new(Random::seeded(1));
         let shared = Arc::new(Shared::new(Handle::current(), random, Epoch::now()));
         let spawner = Spawner::new(shared);
-        let io = LastWords::new(Box::new(TokioIo::new(near)));
+        let held = Held::default();
+        let io = LastWords::new(Box::new(TokioIo::new(near)), held.clone());
         let (_sender, requests) = http2::Builder::new(spawner.clone()).handshake(io).await.unwrap();
-        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner);
+        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner, held);
         let (tell, mut told) = oneshot::channel();
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
@@ -202,14 +239,14 @@ mod tests {
         for _ in 0..10 {
             halves.signals.raise(FRAMES | REQUESTS | STREAMS);
             std::future::poll_fn(|cx| {
-                assert!(halves.poll(cx).is_pending());
+                assert!(halves.poll(cx, || false).is_pending());
                 Poll::Ready(())
             })
             .await;
         }
         assert_eq!(asked.load(SeqCst), 1);
         tell.send(DisconnectReason::Revoked).unwrap();
-        let step = std::future::poll_fn(|cx| halves.poll(cx)).await;
+        let step = std::future::poll_fn(|cx| halves.poll(cx, || false)).await;
         assert!(matches!(step, Step::Distrusted(DisconnectReason::Revoked)));
         assert_eq!(asked.load(SeqCst), 2);
     }

@@ -65,6 +65,7 @@ fn pool(handle: &Handle, peers: &Arc<Silent>) -> Arc<Pool> {
         protection: Protection::Plain,
         failed: Arc::new(Notify::new()),
         breakers: Arc::default(),
+        http2_chosen: Arc::default(),
     };
     let settings = TransportSettings {
         http2_streams_per_connection: u32::MAX,
