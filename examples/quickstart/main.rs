@@ -7,7 +7,7 @@
 //! cargo run --example quickstart
 //! ```
 //!
-//! It takes about 25 seconds, and ends with a non-zero code if a call failed.
+//! It takes about 20 seconds, and ends with a non-zero code if a call failed.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,

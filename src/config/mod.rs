@@ -50,6 +50,8 @@ mod hedge;
 mod http;
 pub(crate) mod identity;
 mod limits;
+#[cfg(feature = "schema")]
+mod links;
 mod locality;
 mod matching;
 pub(crate) mod name;
@@ -191,7 +193,8 @@ pub struct Config {
 #[cfg(feature = "schema")]
 #[must_use]
 pub fn schema() -> String {
-    let schema = schemars::schema_for!(Config);
+    let mut schema = schemars::schema_for!(Config).to_value();
+    links::unlink(&mut schema);
     serde_json::to_string_pretty(&schema).unwrap_or_default()
 }
 

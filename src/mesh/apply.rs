@@ -132,6 +132,18 @@ impl Inner {
                     self.applied(part);
                 }
             }
+            Change::Patch(name, patch) => {
+                let name = name.to_ascii_lowercase();
+                if !state.may_patch(source, &name, &patch.put) {
+                    let whole = Box::new((patch.whole)());
+                    return self.change(state, source, Change::Cluster(name, whole));
+                }
+                let changed = self.entry(state, &name).patch(patch.put, &patch.gone);
+                self.keep_entry(state, &name);
+                if changed {
+                    self.applied(format!("cluster {name}"));
+                }
+            }
             Change::RemoveCluster(name) => self.no_cluster(state, source, &name, None),
             Change::NoCluster { name, reason } => {
                 self.no_cluster(state, source, &name, Some(reason));

@@ -23,7 +23,8 @@ pub enum SettingOrigin {
     Call,
     /// The application's code.
     Code,
-    /// A source: file, DNS, own discovery.
+    /// A source: file, xDS, own discovery, or the addresses that the code gives
+    /// ([`MeshBuilder::endpoints`](crate::MeshBuilder::endpoints)). [`Setting::source`] names it.
     ControlPlane,
     /// Nobody set it.
     Default,
@@ -235,7 +236,7 @@ impl fmt::Display for SettingOrigin {
         f.write_str(match self {
             Self::Call => "call",
             Self::Code => "code",
-            Self::ControlPlane => "control plane",
+            Self::ControlPlane => "source",
             Self::Default => "default",
         })
     }
@@ -244,11 +245,10 @@ impl fmt::Display for SettingOrigin {
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, value, origin, source } = self;
-        write!(f, "{name} = {value} ({origin}")?;
-        if let Some(source) = source {
-            write!(f, ": {source}")?;
+        match source {
+            Some(source) => write!(f, "{name} = {value} ({source})"),
+            None => write!(f, "{name} = {value} ({origin})"),
         }
-        f.write_str(")")
     }
 }
 

@@ -28,6 +28,29 @@ async fn a_bad_part_leaves_the_good_ones() {
 }
 
 #[tokio::test]
+async fn what_is_refused_fails_ready_and_is_returned_by_loaded_while_the_rest_works() {
+    let server = Server::named("hello").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mesh.yaml");
+    let bad = "orders: {endpoints: [{address: \"10.0.0.1:80\", weight: 0}]}";
+    fs::write(&path, format!("clusters: {{{}, {bad}}}", cluster(&server))).unwrap();
+    let mesh = Mesh::builder().config_file(&path).build().unwrap();
+    let refused = patience(mesh.loaded()).await.unwrap();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    let (part, reason) = &refused[0];
+    assert!(part == "cluster orders" && reason.contains("weight = 0"), "{refused:?}");
+    let failed = patience(mesh.ready()).await.unwrap_err().to_string();
+    assert!(failed.contains(reason), "{failed}");
+    assert_eq!(answered(&mesh).await, "hello");
+
+    rename_over(&path, &format!("clusters: {{{}}}", cluster(&server)));
+    patience(mended(&mesh)).await;
+    assert_eq!(mesh.loaded().await.unwrap(), []);
+    mesh.shutdown(Duration::ZERO).await;
+    assert_eq!(mesh.loaded().await.unwrap_err().kind(), ErrorKind::Shutdown);
+}
+
+#[tokio::test]
 async fn a_service_refused_at_its_first_load_is_not_run_on_defaults() {
     let server = Server::named("hello").await;
     for bad in ["{timeuot: 1s}", "{timeout: 0s}"] {

@@ -4,7 +4,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), tower_mesh::Error> {
 //! # let mesh = tower_mesh::Mesh::builder().build()?;
-//! let http = mesh.reqwest(reqwest::Client::new()).build()?;
+//! let http = mesh.reqwest(reqwest::Client::new()).no_proxy().build()?;
 //! let reply = http.get("http://users.prod/1").bearer_auth("token").send().await?;
 //! println!("{}", reply.error_for_status()?.text().await?);
 //! # Ok(())

@@ -26,7 +26,7 @@ impl Inner {
         let changed = remove_service(state, source, name);
         match why {
             Nowhere::Unknown => state.asking.answered(source, name, Answer::Unknown(reason)),
-            Nowhere::Unsaid => {
+            Nowhere::Unsaid | Nowhere::Denied => {
                 self.report(&part, &reason);
                 state.asking.answered(source, name, Answer::Unsaid(reason));
             }

@@ -172,3 +172,21 @@ async fn the_age_of_a_clusters_dns_answer_is_told() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert!((20.0..21.0).contains(&age()), "{}", age());
 }
+
+#[tokio::test]
+async fn clusters_that_take_over_from_each_other_leave_nothing_behind() {
+    let (mesh, publish) = mesh().await;
+    let names = ["a", "b"];
+    for (name, other) in [("a", "b"), ("b", "a")] {
+        let mut failover = config::Failover::default();
+        failover.clusters = vec![other.into()];
+        let cluster = config::Cluster { failover: Some(failover), ..config::Cluster::default() };
+        publish.cluster(name, cluster).unwrap();
+        publish.endpoints(name, [address()]).unwrap();
+    }
+    let cells = names.map(|name| Arc::downgrade(&mesh.inner.state().clusters[name].cell));
+    names.iter().for_each(|name| publish.remove_cluster(name));
+    let left: Vec<_> = mesh.inner.state().clusters.keys().cloned().collect();
+    assert_eq!(left, Vec::<String>::new());
+    assert!(cells.iter().all(|cell| cell.upgrade().is_none()));
+}
