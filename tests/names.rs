@@ -128,7 +128,7 @@ async fn credentials_in_a_uri_are_told_to_nobody() {
     let users = Server::start(|request| async move {
         let host = request.headers().get("host").and_then(|host| host.to_str().ok());
         let authority = request.uri().authority().map(ToString::to_string);
-        support::reply(authority.or(host.map(str::to_owned)).unwrap_or_default())
+        support::reply(authority.or_else(|| host.map(str::to_owned)).unwrap_or_default())
     })
     .await;
     let orders = Server::named("orders").await;
