@@ -243,8 +243,11 @@ async fn what_the_plane_is_silent_about_the_code_may_say() {
         .service("users", |s| s.timeout(Duration::from_millis(1234)))
         .build()
         .unwrap();
+    // Not before it is called is the plane asked for it.
+    patience(mesh.ready()).await.unwrap();
     assert_eq!(body(&mesh, "users").await.unwrap(), "a");
     assert!(mesh.describe().to_string().contains("timeout = 1234ms (code)"), "{}", mesh.describe());
+    patience(mesh.ready()).await.unwrap();
 }
 
 #[tokio::test]

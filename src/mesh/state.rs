@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) places: HashMap<SourceId, Arc<dyn Places>>,
     /// The clusters of which the code says how they are secured.
     pub(super) secured: BTreeSet<String>,
+    /// Those of them that it wants more than plaintext of.
+    pub(super) demanding: BTreeSet<String>,
     /// How many names are defined by DNS.
     #[cfg(feature = "dns")]
     pub(super) dns: usize,
@@ -139,14 +141,17 @@ impl State {
     }
 
     /// What the service comes to. One of which a source's words are refused is not run on what others
-    /// say: they may have denied something. Nor is one whose calls would pass by rules of a route.
+    /// say: they may have denied something. Nor is one whose calls would pass by rules of a route, or by
+    /// what the code says of how they are secured.
     pub(super) fn service(&self, name: &str) -> Standing {
         let said = self.services.get(name);
         let is_lost = |source| said.is_none_or(|by| !by.contains_key(source));
         if self.refusals(&format!("service {name}")).any(is_lost) {
             return Standing::Refused;
         }
-        if said.is_some_and(|by| overlay::lost_rules(name, by).is_some()) {
+        if said.is_some_and(|by| overlay::lost_rules(name, by).is_some())
+            || !self.unsecured(name).is_empty()
+        {
             return Standing::Refused;
         }
         if said.is_some_and(|by| !by.is_empty()) {
@@ -171,6 +176,17 @@ impl State {
             }
         }
         if self.is_cluster(name) { Standing::Defined } else { Standing::Absent }
+    }
+
+    /// Whether nobody leads to a cluster, nor says anything of it, once this source does not.
+    pub(super) fn is_left(&self, source: SourceId, name: &str) -> bool {
+        // The service that a cluster is goes with it.
+        let is_service = self.services.get(name).is_some_and(|said| !said.is_empty());
+        self.clusters.get(name).is_some_and(|entry| {
+            entry.is_of_only(source)
+                && entry.backs.is_empty()
+                && entry.users.iter().all(|user| user == name && !is_service)
+        })
     }
 
     /// Why nobody can call the cluster as the service of its name, nor by a service that names it.
@@ -347,7 +363,7 @@ impl Entry {
     }
 
     /// Whether nobody but this source, and what discovers endpoints for it, says anything of it.
-    pub(super) fn is_of_only(&self, source: SourceId) -> bool {
+    fn is_of_only(&self, source: SourceId) -> bool {
         self.settings.contains_key(&source)
             && self.settings.keys().all(|it| *it == source || *it == SourceId::DISCOVERY)
     }

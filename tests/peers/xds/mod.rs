@@ -3,6 +3,8 @@
 mod bed;
 mod errors;
 mod go_control_plane;
+mod interop;
+mod istiod;
 mod mtls;
 mod peer;
 mod plane;

@@ -31,6 +31,8 @@ struct Read<R> {
     renewed: Vec<(Arc<str>, Item)>,
     bad: Vec<(Arc<str>, Arc<str>, String)>,
     nameless: Vec<String>,
+    /// Nobody asked for them.
+    unasked: Vec<Arc<str>>,
 }
 
 // === impl Client ===
@@ -47,6 +49,9 @@ impl<D: Decode> Client<D> {
         let content = answer.content();
         let mut read = self.read(server, kind, std::mem::take(&mut answer.items));
         let errors = read.errors();
+        for name in read.unasked.drain(..) {
+            self.servers[server.0].ads.unasked(kind, &name);
+        }
         let figures = &mut self.servers[server.0].figures;
         figures.valid[kind as usize] += read.good.len() as u64;
         figures.invalid[kind as usize] += (read.bad.len() + read.nameless.len()) as u64;
@@ -96,8 +101,13 @@ impl<D: Decode> Client<D> {
     fn read(&self, server: ServerId, kind: Kind, items: Vec<Item>) -> Read<D::Resource> {
         let ads = &self.servers[server.0].ads;
         let is_wanted = |name: &str| ads.is_subscribed(kind, name);
-        let mut read =
-            Read { good: Vec::new(), renewed: Vec::new(), bad: Vec::new(), nameless: Vec::new() };
+        let mut read = Read {
+            good: Vec::new(),
+            renewed: Vec::new(),
+            bad: Vec::new(),
+            nameless: Vec::new(),
+            unasked: Vec::new(),
+        };
         for mut item in items {
             let wrapped = item.name.as_deref().map(|name| Name::canonical(kind, name));
             let value = item.value.as_ref().ok().and_then(Option::as_deref);
@@ -105,6 +115,7 @@ impl<D: Decode> Client<D> {
             let mut before = None;
             if let Some(name) = wrapped.as_ref().or(inside.as_ref()) {
                 if !is_wanted(name) {
+                    read.unasked.push(Arc::clone(name));
                     continue;
                 }
                 // What came before was valid, and is again.
