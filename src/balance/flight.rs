@@ -32,7 +32,6 @@ pub(crate) enum Outcome {
 
 /// One attempt in flight to an endpoint. Dropped without an outcome, the caller has left: its
 /// age is a censored sample, which may raise the latency and counts no failure.
-#[expect(clippy::struct_excessive_bools, reason = "what is done of its end, each once")]
 pub(crate) struct InFlight<X: Send + Sync + 'static> {
     endpoint: Arc<Endpoint<X>>,
     started: u64,

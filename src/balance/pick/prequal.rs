@@ -88,7 +88,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
             self.take(prequal, choice, word);
             return Some(picked);
         }
-        self.by_other_reports(prequal, pool.skip(choice), good)
+        self.by_other_reports(prequal, pool.skipping(choice), good)
     }
 
     /// Where groups share the pool, the best of it may be others'.
@@ -108,7 +108,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
                 self.take(prequal, choice, word);
                 return Some(picked);
             }
-            skip |= pool.skip(choice);
+            skip |= pool.skipping(choice);
         }
         None
     }

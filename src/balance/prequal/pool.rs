@@ -140,7 +140,7 @@ impl Pool {
             let load = slot.load.load(Relaxed);
             // Cold: the latency comes first, and what is in flight decides between equals.
             let key = if load < hot { load.rotate_left(64 - LATENCY) } else { load | HOT };
-            if key > least || (skip != 0 && skip & self.skipping(slot) != 0) {
+            if key > least || (skip != 0 && skip & self.mark(slot) != 0) {
                 continue;
             }
             if key < least {
@@ -187,13 +187,13 @@ impl Pool {
 
     /// What skips the choice.
     #[cold]
-    pub(crate) fn skip(&self, choice: Choice<'_>) -> u64 {
-        self.skipping(choice.slot)
+    pub(crate) fn skipping(&self, choice: Choice<'_>) -> u64 {
+        self.mark(choice.slot)
     }
 
     #[cold]
     #[inline(never)]
-    fn skipping(&self, slot: &Slot) -> u64 {
+    fn mark(&self, slot: &Slot) -> u64 {
         let place = self.slots.iter().position(|it| std::ptr::eq(it, slot));
         place.map_or(0, |place| 1 << place)
     }
