@@ -200,7 +200,13 @@ impl Xds {
         let own = Arc::clone(bootstrap);
         // Nobody is there to be told when the caller has left.
         let look = move |client: &Client<Decoder>| drop(tell.send(Status::of(client, &own)));
-        if REGISTRY.inspect(bootstrap, look) { told.await.ok() } else { None }
+        if !REGISTRY.inspect(bootstrap, look) {
+            return None;
+        }
+        match tokio::time::timeout(TELLS_WITHIN, told).await {
+            Ok(told) => told.ok(),
+            Err(_) => Some(Status::mute(bootstrap)),
+        }
     }
 
     /// The status of every client of the process.
@@ -358,6 +364,14 @@ impl Running {
                     let now = match &told.watched {
                         Watched::Cached { resource, .. } => Ok(resource.clone()),
                         Watched::Resource { resource, .. } => Ok(resource.clone()),
+                        // Nobody can be asked, of the stream that was begun anew.
+                        Watched::Missing(trouble)
+                            if why(trouble) == Why::Away
+                                && self.graph.knows(told.kind, &told.name) =>
+                        {
+                            ambient.push(Arc::clone(trouble));
+                            continue;
+                        }
                         Watched::Missing(trouble) => Err(lack(trouble)),
                         Watched::Ambient(trouble) => {
                             ambient.push(Arc::clone(trouble));
@@ -481,6 +495,9 @@ impl Running {
         self.leftover.say(&self.publisher);
     }
 }
+
+/// A client says so soon what it knows, unless its runtime is driven by nobody.
+const TELLS_WITHIN: Duration = Duration::from_secs(1);
 
 fn lack(trouble: &Trouble) -> Lack {
     Lack { reason: trouble.to_string().into(), why: why(trouble) }

@@ -151,7 +151,11 @@ impl Publish {
                 self.forget_files(&name);
             }
             Do::Service { name, target: Service { listener, routes, authority } } => {
-                if let Some(host) = routes.host(&authority) {
+                if let Some(host) = listener.host(&routes, &authority) {
+                    if let Some(reason) = listener.lacks(host) {
+                        publisher.refused(format!("service {name}"), &*reason);
+                        return Err(reason);
+                    }
                     let left_out = listener.left_out(host).join("; ");
                     publisher.noted(format!("service {name}"), left_out);
                     let published = publisher.service(&name, listener.service(host));

@@ -48,7 +48,13 @@ struct SocketMatch {
 #[derive(Clone, Debug, PartialEq)]
 enum Socket {
     Plain,
-    Tls { tls: EndpointTls, by_hostname: bool },
+    Tls {
+        /// Of an endpoint without a host name, or where that is not asked for.
+        tls: EndpointTls,
+        by_hostname: bool,
+        /// Whether the host name that is asked for is expected, whatever names are said.
+        expects_hostname: bool,
+    },
 }
 
 /// One as it was read.
@@ -103,12 +109,13 @@ impl Socket {
     fn of(&self, endpoint: &Endpoint) -> Security {
         match self {
             Self::Plain => Security::Plain,
-            Self::Tls { tls, by_hostname } => {
+            Self::Tls { tls, by_hostname, expects_hostname } => {
                 let mut tls = tls.clone();
+                //= gRFC A101: the host name of the endpoint goes before `sni`
                 if *by_hostname && let Some(name) = &endpoint.hostname {
                     tls.sni = Some(name.clone());
-                    if tls.identities.is_empty() {
-                        tls.identities.push(IdentityMatch::Exact(name.clone()));
+                    if *expects_hostname {
+                        tls.identities = vec![IdentityMatch::Exact(name.clone())];
                     }
                 }
                 Security::Tls(Box::new(tls))
@@ -293,7 +300,11 @@ impl Read {
                 tls.identities.clone_from(identities);
                 tls.sni.clone_from(sni);
                 tls.alpn.clone_from(alpn);
-                Socket::Tls { tls, by_hostname: it.by_hostname }
+                Socket::Tls {
+                    tls,
+                    by_hostname: it.by_hostname,
+                    expects_hostname: it.expects_hostname,
+                }
             }
         }
     }
@@ -360,6 +371,9 @@ fn one(
             walk.within("typed_config", |walk| {
                 let mut tls = reader.upstream(walk, &pb)?;
                 expect(walk, &mut tls, auto, asked)?;
+                // With what no library could do, the resource is refused, and not the cluster later.
+                #[cfg(feature = "_tls")]
+                walk.checked("common_tls_context", crate::security::judge(&tls.security))?;
                 Ok(Read::Tls(Box::new(tls)))
             })
         }
@@ -372,7 +386,7 @@ fn one(
 fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<&str>) -> Result<()> {
     tls.verifies_sni |= auto.san;
     let security = &mut tls.security;
-    if security.sni.is_none() && (auto.sni || tls.by_hostname) {
+    if tls.by_hostname || (auto.sni && security.sni.is_none()) {
         match asked {
             Some(name) => {
                 security.sni = Some(name.to_owned());
@@ -386,8 +400,10 @@ fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<&str>) -> Re
             "the host name of the endpoint is asked for, not the request's authority",
         );
     }
-    //= Envoy `auto_sni_san_validation`: it replaces what is said otherwise
-    if tls.verifies_sni && (security.sni.is_some() || tls.by_hostname) {
+    //= gRFC A101, Envoy `auto_sni_san_validation`: what is asked for replaces what is said otherwise;
+    // where nothing is asked for, what is said holds
+    tls.expects_hostname = tls.verifies_sni || security.identities.is_empty();
+    if tls.verifies_sni && security.sni.is_some() {
         security.identities.clear();
     }
     if !security.identities.is_empty() {
@@ -404,7 +420,7 @@ fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<&str>) -> Re
             security.identities.push(IdentityMatch::Exact(name.clone()));
             Ok(())
         }
-        // The endpoint's host name; without one the cluster's name is expected.
+        // The endpoint's host name; of one without, the cluster's name is expected.
         None if tls.by_hostname => Ok(()),
         None => walk.refuse(
             "common_tls_context.validation_context.match_typed_subject_alt_names",

@@ -326,6 +326,48 @@ fn the_endpoint_s_host_name_is_asked_for() {
     assert_eq!(tls.identities, [IdentityMatch::Exact("one.example".into())]);
 }
 
+/// An endpoint of this host name, and one without.
+fn with_and_without(context: UpstreamTlsContext) -> [(Option<String>, Vec<IdentityMatch>); 2] {
+    let cluster = proxyless().cluster(&secured(context)).unwrap();
+    let mut named = endpoint("10.0.0.1", 443);
+    let Some(HostIdentifier::Endpoint(it)) = &mut named.host_identifier else { panic!("it is") };
+    it.hostname = "one.example".into();
+    let endpoints = vec![named, endpoint("10.0.0.2", 443)];
+    let groups = vec![LocalityLbEndpoints { lb_endpoints: endpoints, ..Default::default() }];
+    let joined = cluster.with(&proxyless().endpoints(&assignment("c", groups)).unwrap());
+    [0, 1].map(|at| {
+        let Some(Security::Tls(tls)) = &joined.endpoints[at].security else { panic!("TLS") };
+        (tls.sni.clone(), tls.identities.clone())
+    })
+}
+
+/// gRFC A101: first the endpoint's host name, then `sni`; what is asked for is what is validated.
+#[test]
+fn the_endpoint_s_host_name_goes_before_the_name_that_is_said() {
+    let exact = |name: &str| vec![IdentityMatch::Exact(name.into())];
+    let sni = |name: &str| Some(name.to_owned());
+    let mut context = tls(trusting());
+    context.sni = "default.example".into();
+    context.auto_host_sni = true;
+    let said = read(tls(trusting())).unwrap().identities;
+    assert!(!said.is_empty());
+    // The names that are said are expected, whatever is asked for.
+    let [named, other] = with_and_without(context.clone());
+    assert_eq!(named, (sni("one.example"), said.clone()));
+    assert_eq!(other, (sni("default.example"), said.clone()));
+    context.auto_sni_san_validation = true;
+    let [named, other] = with_and_without(context.clone());
+    assert_eq!(named, (sni("one.example"), exact("one.example")));
+    assert_eq!(other, (sni("default.example"), exact("default.example")));
+    // Of one for whom nothing is asked for, the names hold that are said.
+    context.sni.clear();
+    let [named, other] = with_and_without(context.clone());
+    assert_eq!(named, (sni("one.example"), exact("one.example")));
+    assert_eq!(other, (None, said));
+    context.sni = "a".repeat(256);
+    refuses(read(context), "must be at most 255 characters");
+}
+
 #[test]
 fn an_unknown_transport_socket_is_never_plaintext() {
     for name in ["http_11_proxy.v3.Http11ProxyUpstreamTransport", "alts.v3.Alts", "x"] {
