@@ -1,4 +1,6 @@
-//! What of the transport needs no connection.
+//! What of the transport needs no peer.
 
 mod backoff;
+mod ends;
+pub(super) mod handed_over;
 mod life;

@@ -2,12 +2,15 @@
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
+
+use crate::tally;
 
 /// No call takes so long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,8 +41,7 @@ impl Load {
                     let mut load = Self::default();
                     while !over.load(Ordering::Relaxed) {
                         let call = call(number.fetch_add(1, Ordering::Relaxed));
-                        let hung = |_| Err("hung for 20 s".to_owned());
-                        load.note(tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(hung));
+                        load.note(patiently(call).await);
                     }
                     load
                 })
@@ -86,4 +88,20 @@ impl Load {
         assert!(failed == 0, "{failed} of {calls} calls failed: {shown:#?}");
         assert!(calls >= at_least, "only {calls} calls");
     }
+}
+
+/// What a call comes to; of one that hangs, where it hangs.
+async fn patiently(call: impl Future<Output = Result<String, String>>) -> Result<String, String> {
+    let mut call = pin!(call);
+    if let Ok(answer) = tokio::time::timeout(PATIENCE, call.as_mut()).await {
+        return answer;
+    }
+    let standing = tally::standing(PATIENCE / 2);
+    // If one more look finds an answer, nobody has been woken for it.
+    let found = match tokio::time::timeout(Duration::from_millis(1), call).await {
+        Ok(answer) => format!("one more poll finds {answer:?}"),
+        Err(_) => "one more poll finds nothing".to_owned(),
+    };
+    println!("a call has hung for {PATIENCE:?}; {found}; {standing}");
+    Err(format!("hung for {PATIENCE:?}; {found}; {standing}"))
 }

@@ -29,15 +29,23 @@ fn assert_connections_ended(load: &Load, uses: usize) {
     assert!(load.answers.len() >= load.calls() / uses);
 }
 
-async fn ended_after_requests(version: Version, width: usize, uses: usize, port: u16) {
-    // nginx refuses what comes after GOAWAY: to send that again, the service declares itself.
-    let http2 = version == Version::HTTP_2;
-    let retry = if http2 { Retry::safe_only() } else { Retry::default() };
-    let (_mesh, client, tally) = mesh(port, retry);
-    let make = move |number| call(client.clone(), request(number, version));
+/// Calls of a service that declares nothing: all kinds of them, or `POST`s alone.
+async fn ended_after_requests(
+    version: Version,
+    posts: bool,
+    width: usize,
+    uses: usize,
+    port: u16,
+) -> Tally {
+    let (_mesh, client, tally) = mesh(port, Retry::default());
+    let make = move |number: usize| {
+        let number = if posts { number % 2 + 2 } else { number };
+        call(client.clone(), request(number, version))
+    };
     let (load, ()) = Load::during(width, make, tokio::time::sleep(seconds(2))).await;
+    let what = if posts { "POSTs" } else { "calls" };
     println!(
-        "nginx, {version:?}, {uses} requests a connection, {width} callers: {} calls, {} failed, \
+        "nginx, {version:?}, {uses} requests a connection, {width} callers: {} {what}, {} failed, \
          {} connections; {}",
         load.calls(),
         load.failures.len(),
@@ -46,21 +54,30 @@ async fn ended_after_requests(version: Version, width: usize, uses: usize, port:
     );
     load.assert_none_failed(500);
     assert_connections_ended(&load, uses);
+    tally
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_1_connections_that_nginx_ends_after_five_requests() {
     let nginx = Nginx::start("keepalive_requests 5;").await;
-    ended_after_requests(Version::HTTP_11, 1, 5, nginx.http1).await;
-    ended_after_requests(Version::HTTP_11, 32, 5, nginx.http1).await;
+    ended_after_requests(Version::HTTP_11, false, 1, 5, nginx.http1).await;
+    ended_after_requests(Version::HTTP_11, false, 32, 5, nginx.http1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_2_connections_that_nginx_ends_after_a_hundred_requests() {
     // One more, so that the last of a connection is each kind of request in turn.
     let nginx = Nginx::start("keepalive_requests 101;").await;
-    ended_after_requests(Version::HTTP_2, 1, 101, nginx.http2).await;
-    ended_after_requests(Version::HTTP_2, 32, 101, nginx.http2).await;
+    ended_after_requests(Version::HTTP_2, false, 1, 101, nginx.http2).await;
+    ended_after_requests(Version::HTTP_2, false, 32, 101, nginx.http2).await;
+}
+
+/// What comes after its GOAWAY nginx refuses: it says so, and nobody has to declare anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn undeclared_http_2_posts_that_nginx_refuses_are_sent_again() {
+    let nginx = Nginx::start("keepalive_requests 20;").await;
+    let tally = ended_after_requests(Version::HTTP_2, true, 32, 20, nginx.http2).await;
+    assert!(tally.count("retry, refused") > 0, "{}", tally.line());
 }
 
 /// Calls that come around the moment at which nginx closes their idle connection.

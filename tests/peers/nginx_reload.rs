@@ -12,8 +12,8 @@ use crate::{
     tally::Tally,
 };
 
-/// Over HTTP/2 nginx says what it has not worked on, and only that is sent again. Over HTTP/1.1 it
-/// closes the connection without a word, so POSTs that may not be repeated are not part of that
+/// Over HTTP/2 nginx says what it has not worked on, and of undeclared POSTs only that is sent again.
+/// Over HTTP/1.1 it closes the connection without a word, so POSTs that may not be repeated are not part of that
 /// load: see the README.
 async fn reloads(version: Version, retry: Retry) {
     let nginx = Nginx::start("keepalive_requests 1000;").await;
@@ -53,5 +53,5 @@ async fn http_1_calls_do_not_notice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_2_calls_do_not_notice() {
-    reloads(Version::HTTP_2, Retry::safe_only()).await;
+    reloads(Version::HTTP_2, Retry::default()).await;
 }

@@ -2,16 +2,82 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    fmt::Write as _,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
 };
 
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 use tower_mesh::{Event, Mesh};
 
 /// Counts of what happened to connections and retries.
 pub(crate) struct Tally {
     counts: Arc<Mutex<BTreeMap<String, usize>>>,
     task: JoinHandle<()>,
+    _open: Arc<Open>,
+}
+
+/// The calls of a mesh whose heads have not come.
+struct Open {
+    mesh: Mesh,
+    calls: Mutex<BTreeMap<u64, Call>>,
+}
+
+/// A call, and what has happened to it.
+struct Call {
+    since: Instant,
+    events: Vec<String>,
+}
+
+/// Of every mesh that is tallied.
+static OPEN: Mutex<Vec<Weak<Open>>> = Mutex::new(Vec::new());
+
+/// What is known of calls that have waited so long for their heads, and of their meshes.
+pub(crate) fn standing(age: Duration) -> String {
+    let all: Vec<_> = OPEN.lock().unwrap().iter().filter_map(Weak::upgrade).collect();
+    let mut text = String::new();
+    for open in all {
+        let calls = open.calls.lock().unwrap();
+        let old: Vec<_> = calls.iter().filter(|(_, call)| call.since.elapsed() >= age).collect();
+        let _ = writeln!(text, "{} of {} heads are awaited for {age:?}", old.len(), calls.len());
+        for (number, call) in old {
+            let (phase, since) = (call.phase(), call.since.elapsed());
+            let _ = writeln!(text, "call {number}, {phase}, {since:?}: {:#?}", call.events);
+        }
+        let _ = writeln!(text, "{}", open.mesh.describe());
+    }
+    text + "a call that is not among them waits for its body"
+}
+
+impl Call {
+    fn phase(&self) -> &'static str {
+        match self.events.last().map(String::as_str) {
+            None => "before its first attempt",
+            Some(last) if last.starts_with("AttemptStarted") => "in an attempt",
+            Some(_) => "between attempts",
+        }
+    }
+}
+
+impl Open {
+    fn note(&self, event: &Event) {
+        let mut calls = self.calls.lock().unwrap();
+        match event {
+            Event::CallStarted { call, .. } => {
+                calls.insert(*call, Call { since: Instant::now(), events: Vec::new() });
+            }
+            Event::CallEnded { call, .. } => drop(calls.remove(call)),
+            Event::AttemptStarted { call, .. }
+            | Event::AttemptEnded { call, .. }
+            | Event::Retry { call, .. }
+            | Event::RetryRefused { call, .. } => {
+                if let Some(call) = calls.get_mut(call) {
+                    call.events.push(format!("{event:?}"));
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Tally {
@@ -20,8 +86,12 @@ impl Tally {
         let mut events = mesh.events();
         let counts = Arc::new(Mutex::new(BTreeMap::new()));
         let into = Arc::clone(&counts);
+        let open = Arc::new(Open { mesh: mesh.clone(), calls: Mutex::default() });
+        OPEN.lock().unwrap().push(Arc::downgrade(&open));
+        let noted = Arc::clone(&open);
         let task = tokio::spawn(async move {
             while let Some(event) = events.recv().await {
+                noted.note(&event);
                 let what = match event {
                     Event::Connected { .. } => "connected".to_owned(),
                     Event::ConnectFailed { .. } => "connect failed".to_owned(),
@@ -37,7 +107,7 @@ impl Tally {
                 }
             }
         });
-        Self { counts, task }
+        Self { counts, task, _open: open }
     }
 
     /// How often what starts so happened.

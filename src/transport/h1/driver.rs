@@ -66,10 +66,10 @@ pub(super) async fn drive(
             }
             Step::Ready(usable) => {
                 // It is parked until it is idle.
-                if let (Some(Parked { sender, fresh, .. }), Some(pool), true) =
+                if let (Some(Parked { sender, past, .. }), Some(pool), true) =
                     (returning.take(), pool.upgrade(), usable)
                 {
-                    pool.h1.give_back(&pool, sender, &link, fresh);
+                    pool.h1.give_back(&pool, sender, &link, past);
                 }
             }
             Step::Parked => returning = link.take_parked(),
@@ -122,7 +122,8 @@ pub(super) async fn drive(
     reason
 }
 
-/// Tells the pool of the connection's end, even if its task is aborted.
+/// Tells the pool, and whoever waits for an answer, of the connection's end, even if its task is
+/// aborted.
 struct Leaving<'a> {
     link: &'a Arc<Link>,
     pool: &'a Weak<Pool>,
@@ -130,6 +131,7 @@ struct Leaving<'a> {
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
+        self.link.end();
         if let Some(pool) = self.pool.upgrade() {
             pool.h1.ended(self.link);
         }

@@ -5,23 +5,26 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
+use http::Request;
 use hyper::client::conn::http1;
 use tokio::sync::Notify;
 
 use crate::{
     core::{Instant, Outgoing},
-    transport::pool::Pool,
+    transport::{
+        pool::Pool,
+        send::{Outcome, Past},
+    },
 };
 
 pub(in crate::transport) type Sender = http1::SendRequest<Outgoing>;
 
 /// What a lease, its connection's driver and the pool know of each other.
 ///
-/// The mutex is held for a move of two words, by one lease and one driver; it is no part of
+/// The mutex is held for a move of a few words, by one lease and one driver; it is no part of
 /// HTTP/2 calls.
 pub(super) struct Link {
-    /// A connection that is given back before it is ready again.
-    parked: Mutex<Option<Parked>>,
+    kept: Mutex<Kept>,
     pub(super) wake: Notify,
     /// It is too old for another request.
     retired: AtomicBool,
@@ -29,9 +32,22 @@ pub(super) struct Link {
     era: u32,
 }
 
+/// Senders that are in nobody's hands.
+#[derive(Default)]
+struct Kept {
+    /// That of a connection whose request is under way. Not its lease's, which waits for the answer:
+    /// a request that is handed over while hyper takes its channel down lies in there, and its caller
+    /// waits for it, until the sender is gone. That it goes is the driver's part.
+    lent: Option<Sender>,
+    /// A connection that is given back before it is ready again.
+    parked: Option<Parked>,
+    /// The connection has ended: nothing is kept any more.
+    ended: bool,
+}
+
 pub(super) struct Parked {
     pub(super) sender: Sender,
-    pub(super) fresh: bool,
+    pub(super) past: Past,
     /// Counted for as long as it is parked.
     _counted: Counted,
 }
@@ -49,12 +65,11 @@ impl Drop for Counted {
 
 /// Gives the connection back when the response body has ended or the request was dropped.
 pub(crate) struct Lease {
+    /// Until its request has been handed over.
     sender: Option<Sender>,
     link: Arc<Link>,
     pool: Weak<Pool>,
-    /// No answer has ever come over it.
-    fresh: bool,
-    sent: bool,
+    past: Past,
     /// Since when it had been idle; nothing for a new one.
     idle_since: Option<Instant>,
 }
@@ -63,20 +78,40 @@ pub(crate) struct Lease {
 
 impl Link {
     pub(super) fn new(era: u32) -> Self {
-        let (parked, wake) = (Mutex::new(None), Notify::new());
-        Self { parked, wake, retired: AtomicBool::new(false), era }
+        let (kept, wake) = (Mutex::default(), Notify::new());
+        Self { kept, wake, retired: AtomicBool::new(false), era }
     }
 
     pub(super) fn era(&self) -> u32 {
         self.era
     }
 
-    fn parked(&self) -> MutexGuard<'_, Option<Parked>> {
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn take_parked(&self) -> Option<Parked> {
-        self.parked().take()
+        self.kept().parked.take()
+    }
+
+    /// Keeps the sender of a request that has been handed over.
+    fn lend(&self, sender: Sender) {
+        let mut kept = self.kept();
+        if !kept.ended {
+            kept.lent = Some(sender);
+        }
+        // Else it is dropped here, behind the lock.
+    }
+
+    /// The connection has ended, and hyper's side of it is gone.
+    pub(super) fn end(&self) {
+        // Nor is it given back by who has just found it ready.
+        self.retire();
+        let mut kept = self.kept();
+        kept.ended = true;
+        let gone = (kept.lent.take(), kept.parked.take());
+        drop(kept);
+        drop(gone);
     }
 
     pub(super) fn retire(&self) {
@@ -95,11 +130,11 @@ impl Lease {
         sender: Sender,
         link: Arc<Link>,
         pool: &Arc<Pool>,
-        fresh: bool,
+        past: Past,
         idle_since: Option<Instant>,
     ) -> Self {
         let pool = Arc::downgrade(pool);
-        Self { sender: Some(sender), link, pool, fresh, sent: false, idle_since }
+        Self { sender: Some(sender), link, pool, past, idle_since }
     }
 
     /// The peer had closed it while it was idle: those that have been idle for longer are closed
@@ -110,37 +145,50 @@ impl Lease {
         }
     }
 
-    /// Whether no answer has ever come over it.
-    pub(in crate::transport) fn is_fresh(&self) -> bool {
-        self.fresh
+    /// What has come over it so far.
+    pub(in crate::transport) fn past(&self) -> Past {
+        self.past
     }
 
-    /// The sender for the one request.
-    pub(in crate::transport) fn sender(&mut self) -> Option<&mut Sender> {
-        self.sent = true;
-        self.sender.as_mut()
+    /// An answer has.
+    pub(in crate::transport) fn was_answered(&mut self) {
+        self.past = Past::Answered;
+    }
+
+    /// Hands the one request over; nothing if that has been done before.
+    #[inline]
+    pub(in crate::transport) fn send(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> Option<impl Future<Output = Outcome> + Send + use<>> {
+        let mut sender = self.sender.take()?;
+        if self.past == Past::New {
+            self.past = Past::Sent;
+        }
+        let sending = sender.try_send_request(request);
+        self.link.lend(sender);
+        Some(sending)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(sender) = self.sender.take() else { return };
+        let kept = || self.link.kept().lent.take();
+        let Some(sender) = self.sender.take().or_else(kept) else { return };
         if sender.is_closed() {
             return;
         }
-        // What comes back after a request has been answered.
-        let fresh = self.fresh && !self.sent;
         if sender.is_ready() {
             if let Some(pool) = self.pool.upgrade() {
-                pool.h1.give_back(&pool, sender, &self.link, fresh);
+                pool.h1.give_back(&pool, sender, &self.link, self.past);
             }
             return;
         }
         if let Some(pool) = self.pool.upgrade() {
             pool.h1.park();
         }
-        let parked = Parked { sender, fresh, _counted: Counted(Weak::clone(&self.pool)) };
-        *self.link.parked() = Some(parked);
+        let parked = Parked { sender, past: self.past, _counted: Counted(Weak::clone(&self.pool)) };
+        self.link.kept().parked = Some(parked);
         self.link.wake.notify_one();
     }
 }

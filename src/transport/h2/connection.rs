@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{
             AtomicBool, AtomicU64,
             Ordering::{Relaxed, SeqCst},
@@ -11,14 +11,22 @@ use std::{
     time::Duration,
 };
 
-use hyper::client::conn::http2;
+use super::{
+    handshake::Sender,
+    slots::{Count, Slots},
+};
+use crate::core::{Epoch, Instant, Release};
 
-use super::slots::{Count, Slots};
-use crate::core::{Epoch, Instant, Outgoing, Release};
-
-/// A connection that streams share.
+/// A connection that takes streams, as its pool lists it.
+#[derive(Clone)]
 pub(crate) struct H2 {
-    pub(super) sender: http2::SendRequest<Outgoing>,
+    pub(super) sender: Sender,
+    pub(super) streams: Arc<Streams>,
+}
+
+/// What the streams of a connection have in common: held by each of them, whether their connection
+/// is still listed or not.
+pub(crate) struct Streams {
     count: Count,
     /// When the last stream began, in nanoseconds.
     used: AtomicU64,
@@ -27,39 +35,42 @@ pub(crate) struct H2 {
     begun: AtomicBool,
     epoch: Epoch,
     slots: Arc<Slots>,
+    /// What keeps hyper opening streams: until the last of them has ended, or hyper has, but no
+    /// longer. A request that is handed over while hyper takes its channel down lies in there, and
+    /// its caller waits for it, until nobody can hand over another.
+    kept: Mutex<Option<Sender>>,
 }
 
+// === impl H2 ===
+
 impl H2 {
-    pub(super) fn new(
-        sender: http2::SendRequest<Outgoing>,
-        max_streams: u32,
-        epoch: Epoch,
-        slots: Arc<Slots>,
-    ) -> Self {
-        Self {
-            sender,
+    pub(super) fn new(sender: Sender, max_streams: u32, epoch: Epoch, slots: Arc<Slots>) -> Self {
+        let streams = Streams {
             count: Count::new(max_streams),
             used: AtomicU64::new(epoch.nanos(Instant::now())),
             retired: AtomicBool::new(false),
             begun: AtomicBool::new(false),
             epoch,
             slots,
-        }
+            kept: Mutex::new(Some(sender.clone())),
+        };
+        Self { sender, streams: Arc::new(streams) }
     }
 
     /// How many streams it has; nothing if it takes no more, or is gone.
     pub(super) fn load(&self) -> Option<u32> {
-        if self.retired.load(Relaxed) || self.sender.is_closed() {
-            return None;
-        }
-        self.count.load()
+        if self.is_live() { self.streams.count.load() } else { None }
     }
 
     /// Whether streams may end on it, even if it takes no more now.
     pub(super) fn is_live(&self) -> bool {
-        !self.retired.load(Relaxed) && !self.sender.is_closed()
+        !self.streams.is_retired() && !self.sender.is_closed()
     }
+}
 
+// === impl Streams ===
+
+impl Streams {
     /// Counts one more stream, unless the peer allows no more.
     ///
     /// hyper would queue it in front of everybody else's.
@@ -75,6 +86,11 @@ impl H2 {
     /// Whether the peer's limit matters now: half of it is used, or somebody waits for a stream.
     pub(super) fn is_crowded(&self) -> bool {
         self.count.is_crowded() || self.slots.is_awaited()
+    }
+
+    /// Whether it has as many as the peer allows.
+    pub(super) fn is_full(&self) -> bool {
+        self.count.is_full()
     }
 
     /// Publishes the peer's limit.
@@ -96,9 +112,14 @@ impl H2 {
     pub(super) fn retire(&self) -> bool {
         !self.retired.swap(true, SeqCst) && !self.begun.load(SeqCst)
     }
+
+    /// hyper opens no more: whatever was handed over too late comes back to its caller.
+    pub(super) fn close(&self) {
+        drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
-impl Release for H2 {
+impl Release for Streams {
     fn release(&self) {
         self.count.release(&self.slots);
     }

@@ -11,7 +11,13 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::{connection::H2, driver::Driver, halves::Halves, handshake::Sender, slots::Slots};
+use super::{
+    connection::{H2, Streams},
+    driver::Driver,
+    halves::Halves,
+    handshake::Sender,
+    slots::Slots,
+};
 use crate::{
     config::{CallPriority, Protocol},
     core::{BoxFuture, DisconnectReason, Held, Release},
@@ -28,9 +34,9 @@ use crate::{
 /// The connections of one endpoint.
 #[derive(Default)]
 pub(in crate::transport) struct Connections {
-    list: ArcSwap<Vec<Arc<H2>>>,
+    list: ArcSwap<Vec<H2>>,
     slots: Arc<Slots>,
-    /// Connections that ended before a stream was begun on them.
+    /// Connections that ended before a stream was begun on them, and not by this side.
     useless: AtomicU64,
     /// The connection attempt that callers wait for together.
     connecting: Mutex<Option<Arc<Attempt>>>,
@@ -63,25 +69,37 @@ impl Connections {
         self.connecting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, h2: &Arc<H2>) {
+    fn add(&self, h2: &H2) {
         self.list.rcu(|list| {
             let mut list = Vec::clone(list);
-            list.push(Arc::clone(h2));
+            list.push(h2.clone());
             list
         });
         // Those, too, who wait for no more than a stream that ends.
         self.slots.freed.notify_waiters();
     }
 
-    /// Takes a connection out, whose streams go on.
-    pub(super) fn remove(&self, gone: &Arc<H2>) {
+    /// A connection has ended, or its peer lets no more streams begin.
+    pub(super) fn ended(&self, gone: &Arc<Streams>) {
         if gone.retire() {
             self.useless.fetch_add(1, SeqCst);
         }
+        self.remove(gone);
+    }
+
+    /// Takes a connection out, whose streams go on.
+    pub(super) fn remove(&self, gone: &Arc<Streams>) {
+        gone.retire();
         self.list.rcu(|list| {
-            list.iter().filter(|h2| !Arc::ptr_eq(h2, gone)).cloned().collect::<Vec<_>>()
+            list.iter().filter(|h2| !Arc::ptr_eq(&h2.streams, gone)).cloned().collect::<Vec<_>>()
         });
         self.slots.freed.notify_waiters();
+    }
+
+    /// How many have ended so.
+    #[cfg(test)]
+    pub(in crate::transport) fn useless(&self) -> u64 {
+        self.useless.load(SeqCst)
     }
 
     /// Lets every waiting caller look again.
@@ -92,7 +110,7 @@ impl Connections {
     /// Takes every connection out; their streams go on.
     pub(in crate::transport) fn drain(&self) {
         for h2 in self.list.swap(Arc::default()).iter() {
-            h2.retire();
+            h2.streams.retire();
         }
         self.slots.freed.notify_waiters();
     }
@@ -122,7 +140,7 @@ enum Choice {
 /// The least loaded connection.
 fn choose(pool: &Arc<Pool>, now: u64, priority: CallPriority) -> Option<Choice> {
     let list = pool.h2.list.load();
-    let mut best: Option<(u32, &Arc<H2>)> = None;
+    let mut best: Option<(u32, &H2)> = None;
     for h2 in list.iter() {
         if let Some(active) = h2.load()
             && best.is_none_or(|(least, _)| active < least)
@@ -140,10 +158,10 @@ fn choose(pool: &Arc<Pool>, now: u64, priority: CallPriority) -> Option<Choice> 
         // This stream goes on the crowded one; the next finds another connection.
         let _attempt = join(pool, priority);
     }
-    if !h2.reserve(now) {
+    if !h2.streams.reserve(now) {
         return Some(Choice::Lost);
     }
-    let held = Held::Shared(Arc::<H2>::clone(h2) as Arc<dyn Release>);
+    let held = Held::Shared(Arc::<Streams>::clone(&h2.streams) as Arc<dyn Release>);
     let secured = pool.dialer.protection.is_tls();
     Some(Choice::Reserved(Lease { sender: h2.sender.clone(), held, secured }))
 }
@@ -153,11 +171,21 @@ pub(in crate::transport) async fn first(
     pool: &Arc<Pool>,
     priority: CallPriority,
 ) -> Result<(), ConnectError> {
-    pool.dialer.may_dial()?;
-    match join(pool, priority) {
+    match begin(pool, priority)? {
         Some(attempt) => attempt.wait().await,
         None => Ok(()),
     }
+}
+
+/// The connection attempt under way, which may end well, whatever the last one met; or a new one, where
+/// one may be made.
+fn begin(pool: &Arc<Pool>, priority: CallPriority) -> Result<Option<Arc<Attempt>>, ConnectError> {
+    let under_way = pool.h2.connecting().clone();
+    if under_way.is_some() {
+        return Ok(under_way);
+    }
+    pool.dialer.may_dial()?;
+    Ok(join(pool, priority))
 }
 
 /// A stream, once there is one: of a new connection, or of one whose stream has ended. Nothing when
@@ -186,16 +214,7 @@ pub(in crate::transport) async fn acquire(
             if pool.h2.useless.load(SeqCst) != useless {
                 return Err(pool.closed_at_once());
             }
-            // An attempt that is under way may end well, whatever the last one met.
-            let under_way = pool.h2.connecting().clone();
-            let attempt = match under_way {
-                Some(attempt) => Some(attempt),
-                None => {
-                    pool.dialer.may_dial()?;
-                    join(pool, priority)
-                }
-            };
-            if let Some(attempt) = attempt {
+            if let Some(attempt) = begin(pool, priority)? {
                 attempt.wait().await?;
             }
             continue;
@@ -211,8 +230,11 @@ pub(in crate::transport) async fn acquire(
             drop(tokio::time::timeout_at(pool.dialer.backoff_ends(), freed).await);
             continue;
         }
+        // Room may come of another endpoint of the cluster, too.
+        let mut roomy = std::pin::pin!(pool.dialer.room_freed());
+        roomy.as_mut().enable();
         let Some(attempt) = join(pool, priority) else {
-            freed.await;
+            h1::either(freed, roomy).await;
             continue;
         };
         let mut made = std::pin::pin!(attempt.wait());
@@ -300,12 +322,12 @@ async fn run(
     let epoch = pool.dialer.shared.epoch;
     let streams = halves.max_streams().and_then(|streams| u32::try_from(streams).ok());
     let streams = streams.unwrap_or(u32::MAX);
-    let h2 = Arc::new(H2::new(sender, streams, epoch, Arc::clone(&pool.h2.slots)));
+    let h2 = H2::new(sender, streams, epoch, Arc::clone(&pool.h2.slots));
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
-    let driver = Driver::new(halves, &h2, &pool, retire_at, idle, distrusted);
+    let driver = Driver::new(halves, &h2.streams, &pool, retire_at, idle, distrusted);
     pool.h2.add(&h2);
     if pool.dialer.is_draining() {
-        pool.h2.remove(&h2);
+        pool.h2.remove(&h2.streams);
     }
     drop(h2);
     told();

@@ -10,7 +10,7 @@ use std::{
 use tokio::time::Sleep;
 
 use super::{
-    connection::H2,
+    connection::Streams,
     halves::{Halves, Step},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 #[pin_project::pin_project(project = DriverProj, PinnedDrop)]
 pub(super) struct Driver {
     halves: Halves,
-    h2: Weak<H2>,
+    streams: Weak<Streams>,
     pool: Weak<Pool>,
     #[pin]
     timer: Sleep,
@@ -38,7 +38,7 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(
         mut halves: Halves,
-        h2: &Arc<H2>,
+        streams: &Arc<Streams>,
         pool: &Arc<Pool>,
         retire_at: Instant,
         idle_timeout: Duration,
@@ -50,7 +50,7 @@ impl Driver {
         let first = Instant::now().checked_add(idle_timeout).unwrap_or(retire_at);
         Self {
             halves,
-            h2: Arc::downgrade(h2),
+            streams: Arc::downgrade(streams),
             pool: Arc::downgrade(pool),
             timer: tokio::time::sleep_until(first.min(retire_at)),
             armed: false,
@@ -69,12 +69,14 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<DisconnectReason> {
         let mut this = self.project();
-        while let Poll::Ready(step) = this.halves.poll(cx) {
+        let streams = this.streams.upgrade();
+        let is_full = || streams.as_ref().is_some_and(|streams| streams.is_full());
+        while let Poll::Ready(step) = this.halves.poll(cx, is_full) {
             let error = match &step {
                 Step::Closed(error) | Step::Draining(error) => error,
                 Step::Distrusted(reason) => {
-                    if let Some(h2) = this.h2.upgrade() {
-                        return this.retire(&h2, *reason, cx);
+                    if let Some(streams) = &streams {
+                        return this.retire(streams, *reason, cx);
                     }
                     continue;
                 }
@@ -91,15 +93,15 @@ impl Future for Driver {
                 return Poll::Ready(reason);
             }
         }
-        let Some(h2) = this.h2.upgrade() else { return Poll::Pending };
+        let Some(streams) = streams else { return Poll::Pending };
         // Its SETTINGS seldom change, and asking takes h2's lock.
         *this.polls = this.polls.wrapping_add(1);
-        if (this.polls.is_multiple_of(8) || h2.is_crowded())
-            && let Some(streams) = this.halves.max_streams()
+        if (this.polls.is_multiple_of(8) || streams.is_crowded())
+            && let Some(most) = this.halves.max_streams()
         {
-            h2.publish_limit(streams);
+            streams.publish_limit(most);
         }
-        while !h2.is_retired() && (!*this.armed || this.timer.is_elapsed()) {
+        while !streams.is_retired() && (!*this.armed || this.timer.is_elapsed()) {
             // Without budget the poll leaves no waker behind.
             *this.armed = tokio::task::coop::has_budget_remaining();
             if this.timer.as_mut().poll(cx).is_pending() {
@@ -107,7 +109,7 @@ impl Future for Driver {
             }
             *this.armed = false;
             let now = Instant::now();
-            let idle_left = h2.idle(now).map(|idle| this.idle_timeout.saturating_sub(idle));
+            let idle_left = streams.idle(now).map(|idle| this.idle_timeout.saturating_sub(idle));
             let reason = if now >= *this.retire_at {
                 Some(DisconnectReason::Age)
             } else if idle_left.is_some_and(|left| left.is_zero()) {
@@ -116,7 +118,7 @@ impl Future for Driver {
                 None
             };
             if let Some(reason) = reason {
-                return this.retire(&h2, reason, cx);
+                return this.retire(&streams, reason, cx);
             }
             let next = now.checked_add(idle_left.unwrap_or(*this.idle_timeout));
             this.timer.as_mut().reset(next.unwrap_or(*this.retire_at).min(*this.retire_at));
@@ -130,15 +132,15 @@ impl DriverProj<'_> {
     /// this task.
     fn retire(
         &mut self,
-        h2: &Arc<H2>,
+        streams: &Arc<Streams>,
         reason: DisconnectReason,
         cx: &Context<'_>,
     ) -> Poll<DisconnectReason> {
         *self.reason = reason;
         match self.pool.upgrade() {
-            Some(pool) => pool.h2.remove(h2),
+            Some(pool) => pool.h2.remove(streams),
             None => {
-                h2.retire();
+                streams.retire();
             }
         }
         cx.waker().wake_by_ref();
@@ -147,8 +149,9 @@ impl DriverProj<'_> {
 
     /// No more streams are opened, or the connection is gone: it leaves its pool.
     fn ended(&mut self) -> DisconnectReason {
-        match (self.pool.upgrade(), self.h2.upgrade()) {
-            (Some(pool), Some(h2)) => pool.h2.remove(&h2),
+        let (pool, streams) = (self.pool.upgrade(), self.streams.upgrade());
+        match (&pool, &streams) {
+            (Some(pool), Some(streams)) => pool.h2.ended(streams),
             (None, _) if *self.reason == DisconnectReason::ClosedByPeer => {
                 *self.reason = DisconnectReason::Draining;
             }
@@ -158,6 +161,9 @@ impl DriverProj<'_> {
                 *self.reason = DisconnectReason::Draining;
             }
             _ => {}
+        }
+        if let Some(streams) = &streams {
+            streams.close();
         }
         *self.reason
     }

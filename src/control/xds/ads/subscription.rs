@@ -56,6 +56,8 @@ pub(super) struct Type {
     pub(super) answers: u64,
     /// Names that a stream was begun anew for and that have not been heard of since, and when.
     pub(super) sought: BTreeMap<Arc<str>, Instant>,
+    /// What the server has sent on this stream, by delta, and nobody had asked for.
+    pub(super) unasked: Dropped,
     damp: Damp,
 }
 
@@ -82,6 +84,10 @@ impl Type {
         // copy here is gone all the same, so it has to be sent again.
         self.names.insert(Arc::clone(name), Wanted::default());
         self.added.insert(Arc::clone(name));
+        // To the server it is subscribed to already, and istiod is silent then: it is given up first.
+        if self.unasked.has(name) {
+            self.removed.insert(Arc::clone(name));
+        }
     }
 
     /// Its deadline, which is to be forgotten.
@@ -159,6 +165,7 @@ impl Type {
         self.reply = None;
         self.removed.clear();
         self.dropped.clear();
+        self.unasked.clear();
         self.damp.new_stream();
         self.added = self.names.keys().cloned().collect();
         for wanted in self.names.values_mut() {

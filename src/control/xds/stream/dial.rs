@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -33,11 +33,17 @@ pub(super) struct Dialer {
 
 /// A connection for one stream. It is closed with it.
 pub(super) struct Connection {
-    sender: http2::SendRequest<tonic::body::Body>,
+    sender: Kept,
     _driver: Aborted,
     /// Ends, with the reason, when what vouched for the server is trusted no more.
     pub(super) distrusted: Option<BoxFuture<String>>,
 }
+
+/// hyper's sender, until the connection has ended: a request that was handed over while hyper took its
+/// channel down lies in there, and would wait for its answer, for as long as there is a sender.
+struct Kept(Arc<Mutex<Option<Sender>>>);
+
+type Sender = http2::SendRequest<tonic::body::Body>;
 
 /// A task that ends with its owner.
 pub(super) struct Aborted(Option<AbortHandle>);
@@ -176,12 +182,21 @@ async fn http(
         }
     })
     .await?;
-    let driver = tokio::spawn(async move { drop(connection.await) });
+    let sender = Kept(Arc::new(Mutex::new(Some(sender))));
+    let kept = Arc::downgrade(&sender.0);
+    let driver = tokio::spawn(async move {
+        drop(connection.await);
+        if let Some(kept) = kept.upgrade() {
+            drop(Kept(kept).with(Option::take));
+        }
+    });
     Ok(Connection { sender, _driver: Aborted::new(driver.abort_handle()), distrusted })
 }
 
 const CLOSED: &str = "closed before the HTTP/2 handshake was over: is it a gRPC server, and secured the \
                       same way as asked for?";
+
+const ENDED: &str = "the connection has ended";
 
 /// Spawns what hyper wants spawned, among it the reader of frames, and tells whenever that has done
 /// something: hyper does not tell when the server's SETTINGS have come.
@@ -237,12 +252,24 @@ impl Service<http::Request<tonic::body::Body>> for Connection {
     type Future = BoxFuture<Result<Self::Response, BoxError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.sender.poll_ready(cx).map_err(Into::into)
+        self.sender.with(|sender| match sender {
+            Some(sender) => sender.poll_ready(cx).map_err(Into::into),
+            None => Poll::Ready(Err(ENDED.into())),
+        })
     }
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let answer = self.sender.send_request(request);
-        Box::pin(async move { answer.await.map_err(|error| chain(&error).into()) })
+        let answer = self.sender.with(|sender| Some(sender.as_mut()?.send_request(request)));
+        Box::pin(async move {
+            let Some(answer) = answer else { return Err(ENDED.into()) };
+            answer.await.map_err(|error| chain(&error).into())
+        })
+    }
+}
+
+impl Kept {
+    fn with<T>(&self, what: impl FnOnce(&mut Option<Sender>) -> T) -> T {
+        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
