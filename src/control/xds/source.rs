@@ -1,5 +1,6 @@
 //! The source: it asks for the names that the mesh is asked for, and publishes what they lead to.
 
+mod apart;
 mod join;
 mod laid;
 mod leftover;

@@ -494,6 +494,21 @@ fn clusters_of_clusters_are_followed_and_loops_end() {
     assert_eq!(world.clusters.len(), 3);
 }
 
+#[test]
+fn a_listener_may_say_that_ports_count_for_nothing() {
+    let mut world = World::default();
+    world.graph.ask("users:80", "l", "users:80");
+    world.settle();
+    let Resource::Listener(it) = listener("l", RoutesFrom::Named("r".into())) else { panic!() };
+    world.tell(Resource::Listener(Arc::new(Listener { ignore_port: true, ..(*it).clone() })));
+    let mut all = (*routes("r", &["blue"])).clone();
+    all.hosts[0].domains = vec!["users".into()];
+    world.tell(Resource::Routes(Arc::new(all)));
+    world.tell(cluster("blue", EndpointsFrom::Inline));
+    assert!(world.lacks.is_empty(), "{:?}", world.lacks);
+    assert!(world.clusters.contains_key("blue"));
+}
+
 fn made_of(name: &str, parts: &[&str]) -> Resource {
     cluster(name, EndpointsFrom::Aggregate(parts.iter().map(|it| (*it).into()).collect()))
 }

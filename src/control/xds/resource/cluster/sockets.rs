@@ -146,10 +146,13 @@ pub(super) fn sockets(
         let reason = format!("must be at most {MOST_MATCHES}");
         return walk.refuse("transport_socket_matches", pb.transport_socket_matches.len(), reason);
     }
-    let asked = asked_of_dns(config).or_else(|| asked_of_istio(context.dialect, pb, auto));
+    let of_dns = asked_of_dns(config);
+    let is_of_all = of_dns.is_some();
+    let asked = of_dns.or_else(|| asked_of_istio(context.dialect, pb, auto));
+    let asked = asked.as_deref().map(|name| Asked { name, is_of_all });
     let mut reader = Reader { context, identities };
     let mut read = |walk: &mut Walk, socket: Option<&TransportSocket>| {
-        one(walk, &mut reader, socket, auto, asked.as_deref())
+        one(walk, &mut reader, socket, auto, asked)
     };
     let otherwise =
         walk.within("transport_socket", |walk| read(walk, pb.transport_socket.as_ref()))?;
@@ -369,12 +372,20 @@ fn asked_of_istio(dialect: Dialect, pb: &Pb, auto: Auto) -> Option<String> {
     (direction == "outbound" && is_name).then(|| host.to_owned())
 }
 
+/// The name that is asked for by what the cluster says.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    name: &'a str,
+    /// Whether it is the host name of every endpoint.
+    is_of_all: bool,
+}
+
 fn one(
     walk: &mut Walk,
     reader: &mut Reader<'_>,
     socket: Option<&TransportSocket>,
     auto: Auto,
-    asked: Option<&str>,
+    asked: Option<Asked<'_>>,
 ) -> Result<Read> {
     let Some(socket) = socket else { return Ok(Read::Plain) };
     let Some(ConfigType::TypedConfig(any)) = &socket.config_type else {
@@ -403,14 +414,18 @@ fn one(
 }
 
 /// Whom to expect: the names that are said, else the name that is asked for.
-fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<&str>) -> Result<()> {
+fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<Asked<'_>>) -> Result<()> {
     tls.verifies_sni |= auto.san;
     let security = &mut tls.security;
     if tls.by_hostname || (auto.sni && security.sni.is_none()) {
         match asked {
-            Some(name) => {
+            Some(Asked { name, is_of_all }) if is_of_all || !tls.by_hostname => {
                 security.sni = Some(name.to_owned());
                 tls.by_hostname = false;
+            }
+            // Of endpoints without a host name.
+            Some(Asked { name, .. }) => {
+                security.sni.get_or_insert_with(|| name.to_owned());
             }
             None => tls.by_hostname = true,
         }

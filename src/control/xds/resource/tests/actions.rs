@@ -33,8 +33,8 @@ use envoy_types::pb::{
         },
         r#type::{
             matcher::v3::{
-                ListMatcher, MetadataMatcher, OrMatcher, RegexMatchAndSubstitute, RegexMatcher, StringMatcher,
-                ValueMatcher, list_matcher,
+                ListMatcher, MetadataMatcher, OrMatcher, RegexMatchAndSubstitute, RegexMatcher,
+                StringMatcher, ValueMatcher, list_matcher,
                 metadata_matcher::{PathSegment, path_segment::Segment},
                 string_matcher, value_matcher,
             },

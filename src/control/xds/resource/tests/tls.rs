@@ -326,6 +326,54 @@ fn the_endpoint_s_host_name_is_asked_for() {
     assert_eq!(tls.identities, [IdentityMatch::Exact("one.example".into())]);
 }
 
+/// What only the library could judge is judged where it is answered.
+#[cfg(feature = "_tls")]
+#[test]
+fn what_no_library_could_do_is_refused_with_the_resource() {
+    let mut validation = trusting();
+    validation.match_typed_subject_alt_names.clear();
+    let mut context = tls(validation);
+    context.sni = "a b".into();
+    refuses(read(context), "must be a DNS name");
+    let mut context = tls(trusting());
+    let ciphers = TlsParameters { cipher_suites: vec!["FOO".into()], ..Default::default() };
+    context.common_tls_context.as_mut().unwrap().tls_params = Some(ciphers);
+    refuses(read(context), "FOO");
+}
+
+/// One word alone says whose roots vouch.
+#[test]
+fn of_a_combined_context_one_word_alone_says_whose_roots_vouch() {
+    let combined = |default: CertificateValidationContext, secret: Option<&str>| {
+        let combined = CombinedCertificateValidationContext {
+            default_validation_context: Some(default),
+            validation_context_sds_secret_config: secret
+                .map(|name| SdsSecretConfig { name: name.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let mut context = tls(trusting());
+        context.common_tls_context.as_mut().unwrap().validation_context_type =
+            Some(ValidationContextType::CombinedValidationContext(combined));
+        let security = read(context).unwrap();
+        (security.roots.is_some(), security.system_roots)
+    };
+    let system = || CertificateValidationContext {
+        system_root_certs: Some(SystemRootCerts {}),
+        match_typed_subject_alt_names: vec![uri(SPIFFE)],
+        ..Default::default()
+    };
+    assert_eq!(combined(system(), None), (false, Some(true)));
+    assert_eq!(combined(system(), Some("file-root:/etc/ca.pem")), (true, None));
+    let mut file = system();
+    file.system_root_certs = None;
+    file.trusted_ca = Some(DataSource {
+        specifier: Some(Specifier::Filename("/etc/private.pem".into())),
+        ..Default::default()
+    });
+    assert_eq!(combined(file.clone(), None), (true, None));
+    assert_eq!(combined(file, Some("file-root:system")), (false, Some(true)));
+}
+
 /// An endpoint of this host name, and one without.
 fn with_and_without(context: UpstreamTlsContext) -> [(Option<String>, Vec<IdentityMatch>); 2] {
     let cluster = proxyless().cluster(&secured(context)).unwrap();
