@@ -105,7 +105,7 @@ impl Bed {
 
     async fn next_with(&self, num_rpcs: i32, keys: &[&str]) -> LoadBalancerStatsResponse {
         let metadata_keys = keys.iter().map(|&key| key.to_owned()).collect();
-        let asked = LoadBalancerStatsRequest { num_rpcs, timeout_sec: 20, metadata_keys };
+        let asked = LoadBalancerStatsRequest { num_rpcs, timeout_sec: 60, metadata_keys };
         called(self.driver.clone(), CLIENT_STATS, Request::new(asked)).await.unwrap().message
     }
 
@@ -134,7 +134,7 @@ impl Bed {
     /// Until these, and no others, answer.
     async fn until_peers(&self, peers: &[&str]) {
         self.until(async || {
-            let told = self.next(50).await;
+            let told = self.next(20).await;
             told.num_failures == 0 && told.rpcs_by_peer.keys().eq(peers.iter())
         })
         .await;
@@ -142,7 +142,7 @@ impl Bed {
 
     async fn until(&self, mut holds: impl AsyncFnMut() -> bool) {
         let look = async { while !holds().await {} };
-        tokio::time::timeout(Duration::from_secs(20), look).await.expect("it comes");
+        tokio::time::timeout(Duration::from_secs(90), look).await.expect("it comes");
     }
 }
 
@@ -199,7 +199,7 @@ fn two(one: &Server, other: &Server, first: Vec<Route>) -> Vec<Resource> {
 /// Until calls of each kind have this answerer alone.
 async fn until_goes(bed: &Bed, empty: &str, unary: &str) {
     bed.until(async || {
-        let told = bed.next(40).await;
+        let told = bed.next(20).await;
         let is_only = |method: &str, peer: &str| {
             let of = told.rpcs_by_method.get(method);
             of.is_some_and(|of| of.rpcs_by_peer.keys().eq([peer]))
@@ -213,23 +213,23 @@ async fn until_goes(bed: &Bed, empty: &str, unary: &str) {
 async fn ping_pong_and_round_robin() {
     let (a, b, c, d) =
         tokio::join!(backend("a", 0), backend("b", 0), backend("c", 0), backend("d", 0));
-    let bed = Bed::start("--qps=200 --num_channels=2", to("all", &[&a, &b, &c, &d])).await;
+    let bed = Bed::start("--qps=50 --num_channels=2", to("all", &[&a, &b, &c, &d])).await;
     bed.until_peers(&["a", "b", "c", "d"]).await;
-    let told = bed.next(200).await;
+    let told = bed.next(100).await;
     assert_eq!(told.num_failures, 0);
-    assert!(told.rpcs_by_peer.values().all(|count| (45..=55).contains(count)), "{told:?}");
+    assert!(told.rpcs_by_peer.values().all(|count| (20..=30).contains(count)), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn traffic_splitting_and_change_backend_service() {
     let (a, b) = tokio::join!(backend("a", 0), backend("b", 0));
-    let mut bed = Bed::start("--qps=400 --fail_on_failed_rpc", to("a", &[&a])).await;
+    let mut bed = Bed::start("--qps=200 --fail_on_failed_rpc", to("a", &[&a])).await;
     bed.until_peers(&["a"]).await;
     bed.plane.set(cluster("b", &[&b]));
     bed.plane.set([Resource::split("routes", "test", [("a", 20), ("b", 80)])]);
     bed.until_peers(&["a", "b"]).await;
-    let told = bed.next(600).await;
-    assert!((70..=170).contains(&told.rpcs_by_peer["a"]), "{told:?}");
+    let told = bed.next(400).await;
+    assert!((45..=120).contains(&told.rpcs_by_peer["a"]), "{told:?}");
     bed.plane.set([Resource::routes("routes", [("test", "b")])]);
     bed.until_peers(&["b"]).await;
     let failed = tokio::time::timeout(Duration::from_millis(1), bed.client.failed()).await;
@@ -310,15 +310,17 @@ async fn timeout() {
     bed.until_peers(&["a"]).await;
     // app_timeout_exceeded
     bed.configure(&[(RpcType::UnaryCall, "sleep-2")], 1).await;
-    let before = bed.all("UNARY_CALL").await;
-    bed.until(async || {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        bed.all("UNARY_CALL").await.result.get(&4).is_some_and(|count| *count >= 20)
-    })
-    .await;
-    // Those that were under way when it was told.
-    let late = bed.all("UNARY_CALL").await.result[&0] - before.result[&0];
-    assert!(late <= 5, "{late} answered all the same");
+    let late = async |least: i32| {
+        bed.until(async || {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            bed.all("UNARY_CALL").await.result.get(&4).is_some_and(|count| *count >= least)
+        })
+        .await;
+        bed.all("UNARY_CALL").await.result[&0]
+    };
+    // What was under way when it was told is over when the first is too late.
+    let answered = late(1).await;
+    assert_eq!(late(20).await, answered, "calls that take too long are answered");
     // timeout_not_exceeded, and calls of another kind
     bed.configure(&[(RpcType::EmptyCall, "")], 0).await;
     bed.until(async || bed.next(20).await.rpcs_by_method.contains_key("EmptyCall")).await;
@@ -436,7 +438,8 @@ async fn a_server_is_told_its_health() {
     for (path, status) in
         [(SET_NOT_SERVING, ServingStatus::NotServing), (SET_SERVING, ServingStatus::Serving)]
     {
-        let _told: Told<Empty> = called(told.clone(), path, Request::new(Empty {})).await.unwrap();
+        let done: Told<Empty> = called(told.clone(), path, Request::new(Empty {})).await.unwrap();
+        drop(done);
         assert_eq!(health().await, status);
     }
 }

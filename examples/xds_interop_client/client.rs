@@ -139,8 +139,8 @@ fn connect(server: &str, bootstrap: Option<Bootstrap>) -> Result<(Mesh, Channel)
 /// Calls, turn by turn, one channel after the other.
 async fn call(shared: Arc<Shared>, channels: Vec<Channel>) {
     let mut turns = interval(shared.options.interval());
-    // As many as were asked for, whatever the machine does meanwhile.
-    turns.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    // As gRPC's: turns that a busy machine has missed do not come all at once.
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for channel in channels.iter().cycle() {
         turns.tick().await;
         let turn = shared.ledger.turn();

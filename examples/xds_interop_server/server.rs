@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{net::TcpListener, sync::watch};
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -35,14 +35,14 @@ pub(crate) struct Options {
     pub(crate) hostname: String,
 }
 
-/// A server that runs; its drop ends it.
+/// A server that runs. Its drop ends it: nobody is let in any more, and connections end with the calls on them.
 #[derive(Debug)]
 pub(crate) struct Server {
     /// Where it is called.
     pub(crate) address: SocketAddr,
     /// Where its health is told.
     pub(crate) maintenance: SocketAddr,
-    tasks: Vec<AbortHandle>,
+    _stop: watch::Sender<()>,
 }
 
 /// `grpc.testing.TestService`.
@@ -98,12 +98,14 @@ impl Server {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_service_status("", ServingStatus::Serving).await;
         let update = Served::new(Health(reporter));
-        let mut tasks = Vec::new();
+        let stop = watch::Sender::new(());
         let grpc = Grpc::builder().add_service(tests);
-        let mut spawn = |grpc: tonic::transport::server::Router, listener| {
+        let spawn = |grpc: tonic::transport::server::Router, listener| {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-            let served = tokio::spawn(grpc.serve_with_incoming(incoming));
-            tasks.push(served.abort_handle());
+            let mut stopped = stop.subscribe();
+            // It is never told anything but that it has ended.
+            let stopped = async move { while stopped.changed().await.is_ok() {} };
+            drop(tokio::spawn(grpc.serve_with_incoming_shutdown(incoming, stopped)));
         };
         let maintenance = match options.maintenance_port {
             None => {
@@ -118,13 +120,7 @@ impl Server {
                 maintenance
             }
         };
-        Ok(Self { address, maintenance, tasks })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
+        Ok(Self { address, maintenance, _stop: stop })
     }
 }
 

@@ -15,6 +15,7 @@
 mod bed;
 #[path = "../../examples/xds_interop_server/behaviour.rs"]
 mod behaviour;
+#[allow(dead_code, reason = "shared: its program uses all of it")]
 #[path = "../../examples/xds_interop_client/client.rs"]
 mod client;
 mod envoy;

@@ -151,7 +151,7 @@ async fn the_server_that_asks_for_a_certificate_gets_one_or_is_named() {
 }
 
 /// A stream that breaks what is written once it is told to.
-struct Breaks(tokio::io::DuplexStream, Arc<AtomicBool>);
+struct Breaks(DuplexStream, Arc<AtomicBool>);
 
 impl AsyncRead for Breaks {
     fn poll_read(

@@ -18,7 +18,7 @@ use super::{
     lease::{Lease, Link, Sender},
 };
 use crate::{
-    config::{CallPriority, Protocol},
+    config::Protocol,
     core::{BoxFuture, DisconnectReason, Instant},
     observe::Connection as Life,
     transport::{

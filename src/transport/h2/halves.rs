@@ -109,7 +109,7 @@ impl Halves {
 
     /// Polls whatever has been woken; after a step, it is to be polled again. `is_full` tells whether
     /// there are as many streams as the peer allows.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, is_full: impl Fn() -> bool) -> Poll<Step> {
+    pub(super) fn poll(&mut self, cx: &Context<'_>, is_full: impl Fn() -> bool) -> Poll<Step> {
         self.signals.register(cx.waker());
         for _ in 0..ROUNDS {
             let mut woken = self.signals.take();

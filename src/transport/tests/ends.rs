@@ -30,7 +30,9 @@ async fn connect(
     let room = pool.dialer.room(CallPriority::Default, true).unwrap();
     let (pool, berth) = (Arc::clone(pool), Berth::new(room, pool));
     let (tell, told) = oneshot::channel();
-    let told_so = move || drop(tell.send(()));
+    let told_so = move || {
+        let _told = tell.send(());
+    };
     match spoken.http {
         Http::V1(sender, halves) => tokio::spawn(async move {
             super::super::h1::adopt(pool, berth, (sender, halves), distrusted, life, told_so).await;

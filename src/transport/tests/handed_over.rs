@@ -43,7 +43,7 @@ pub(in crate::transport) struct Silent(pub(super) Mutex<Vec<DuplexStream>>);
 
 impl Connect for Arc<Silent> {
     fn connect(&self, target: ConnectTarget) -> BoxFuture<Result<Box<dyn Io>, BoxError>> {
-        let peers = Arc::clone(self);
+        let peers = Self::clone(self);
         Box::pin(async move {
             let (near, mut far) = tokio::io::duplex(65_536);
             if target.protocol == Protocol::Http2 {

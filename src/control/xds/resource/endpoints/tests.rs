@@ -362,13 +362,13 @@ fn what_is_not_certain_is_read_whole() {
         (
             "another policy",
             with(&|pb| {
-                pb.policy = Some(Policy { weighted_priority_health: true, ..Policy::default() })
+                pb.policy = Some(Policy { weighted_priority_health: true, ..Policy::default() });
             }),
         ),
         (
             "most of it",
             with(&|pb| {
-                (0..9).for_each(|at| list(pb)[at] = endpoint(100 + u32::try_from(at).unwrap()))
+                (0..9).for_each(|at| list(pb)[at] = endpoint(100 + u32::try_from(at).unwrap()));
             }),
         ),
     ] {

@@ -57,7 +57,7 @@ func (s server) UnaryCall(ctx context.Context, it *pb.SimpleRequest) (*pb.Simple
 }
 
 func call(conn *grpc.ClientConn, behaviour string) {
-	ctx, end := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, end := context.WithTimeout(context.Background(), 10*time.Second)
 	defer end()
 	ctx = metadata.AppendToOutgoingContext(ctx, "rpc-behavior", behaviour)
 	tests := pb.NewTestServiceClient(conn)
