@@ -158,7 +158,7 @@ impl Xds {
     /// finds there of the names that it is asked for. Each resource is judged as one that a server sends,
     /// is asked for all the same, and gives way to the first word of a server: another resource, or that
     /// there is none. What was written for another node, other control planes or another version of this
-    /// file is not used, nor is a damaged file, or one that others may write.
+    /// file is not used, nor is a damaged file, a link, or a file that others own or may write.
     ///
     /// While any of it is in use, `Mesh::ready` succeeds, and
     /// [`Mesh::cache_age`](crate::Mesh::cache_age), `Mesh::describe`, the event `CacheUsed` and the metric
