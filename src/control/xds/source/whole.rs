@@ -307,6 +307,8 @@ struct World {
     clusters: BTreeSet<String>,
     /// The clusters that each service names.
     services: BTreeMap<String, BTreeSet<String>>,
+    /// The clusters that take over from each.
+    lines: BTreeMap<String, Vec<String>>,
 }
 
 impl World {
@@ -314,7 +316,7 @@ impl World {
         for step in 0.. {
             assert!(step < 10_000, "it never ends");
             let Some(wanted) = self.graph.next() else { break };
-            let mut service = None;
+            let (mut service, mut line) = (None, None);
             match &wanted {
                 Do::Watch(id) => assert!(self.watched.insert(id.clone()), "{id:?} twice"),
                 Do::Unwatch(id) => {
@@ -324,11 +326,15 @@ impl World {
                 }
                 Do::Cluster { cluster, .. } => {
                     self.clusters.insert(cluster.name.to_string());
+                    let names = cluster.config.failover.iter().flat_map(|it| it.clusters.clone());
+                    line = Some((cluster.name.to_string(), names.collect()));
                 }
                 Do::NoCluster { name, .. } => {
+                    self.lines.remove(&**name);
                     self.clusters.insert(name.to_string());
                 }
                 Do::RemoveCluster(name) => {
+                    self.lines.remove(&**name);
                     assert!(self.clusters.remove(&**name), "{name} was not there");
                 }
                 Do::Service { name, target: Service { listener, routes, authority } } => {
@@ -346,7 +352,10 @@ impl World {
                 continue;
             }
             match self.publish.publish(wanted) {
-                Ok(()) => self.services.extend(service),
+                Ok(()) => {
+                    self.services.extend(service);
+                    self.lines.extend(line);
+                }
                 // The last good one stays.
                 Err(reason) => self.graph.refused(&reason),
             }
@@ -359,6 +368,14 @@ impl World {
         for (service, names) in &self.services {
             for name in names {
                 assert!(self.clusters.contains(name), "{service} names {name}, which is not there");
+            }
+        }
+        for (cluster, names) in &self.lines {
+            for name in names {
+                assert!(
+                    self.clusters.contains(name),
+                    "{cluster} leads to {name}, which is not there"
+                );
             }
         }
         for (part, reason) in self.mesh.describe().refused {
@@ -414,6 +431,7 @@ async fn steps(mut script: Bytes<'_>) {
         held: BTreeSet::new(),
         clusters: BTreeSet::new(),
         services: BTreeMap::new(),
+        lines: BTreeMap::new(),
     };
     while !script.0.is_empty() {
         match script.below(8) {
