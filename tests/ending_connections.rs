@@ -18,6 +18,7 @@ mod support;
 use std::{
     env,
     future::Future,
+    hint::spin_loop,
     pin::pin,
     sync::{
         Arc,
@@ -99,7 +100,11 @@ where
     let load: Vec<_> = (0..processors)
         .map(|_| {
             let busy = Arc::clone(&busy);
-            thread::spawn(move || while busy.load(SeqCst) {})
+            thread::spawn(move || {
+                while busy.load(SeqCst) {
+                    spin_loop();
+                }
+            })
         })
         .collect();
     let outcomes = Arc::<Outcomes>::default();
@@ -118,7 +123,9 @@ where
         }
     });
     busy.store(false, SeqCst);
-    load.into_iter().for_each(|busy| busy.join().unwrap());
+    for busy in load {
+        busy.join().unwrap();
+    }
     let connections: usize = servers.iter().map(RawServer::connections).sum();
     eprintln!("{version:?}: {outcomes:?}, {connections} connections");
     assert!(outcomes.answered.load(SeqCst) > 200, "{outcomes:?}");

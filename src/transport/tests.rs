@@ -3,3 +3,5 @@
 mod backoff;
 mod handed_over;
 mod life;
+mod silent;
+mod waiting;

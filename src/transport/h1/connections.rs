@@ -210,6 +210,8 @@ pub(in crate::transport) async fn acquire(pool: &Arc<Pool>, priority: CallPriori
             let place = Place(Some(Arc::clone(pool)));
             let made = connect(place, Berth::new(room, pool), pool.dialer.dialing(), caller);
             pool.dialer.shared.spawn(made);
+            // What is given back meanwhile is for one who waits for it.
+            freed.set(connections.freed.notified());
             return lease
                 .await
                 .unwrap_or_else(|_| Err(ConnectError::new("the connection attempt was given up")));
