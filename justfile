@@ -8,7 +8,7 @@ check:
     bash .ci/contract-lint
     cargo clippy --all-targets --all-features -- -D warnings
 
-# Every test, with nothing else installed.
+# All tests but `soak` and `peers`, with nothing but Rust and a C compiler installed.
 test:
     cargo test --all-features
 

@@ -45,6 +45,7 @@ async fn main() -> Result<(), BoxError> {
         .reqwest(plain)
         .user_agent("example/1")
         .no_proxy()
+        .no_gzip()
         .outside(|url| url.host_str() == Some("api.example"))
         .build()?;
 

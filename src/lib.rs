@@ -1,7 +1,7 @@
 //! A service mesh that lives inside the application instead of in a sidecar beside it.
 //!
-//! A [`Mesh`] is built from one watched file, from code, or from your own discovery. It gives out
-//! [`Client`]s whose HTTP and gRPC calls are resolved, balanced, retried and bounded in time, in
+//! A [`Mesh`] is built from one watched file, from code, from DNS, from a control plane that speaks xDS,
+//! or from your own discovery. It gives out [`Client`]s whose HTTP and gRPC calls are resolved, balanced, retried and bounded in time, in
 //! this process.
 //!
 //! ```no_run
@@ -32,17 +32,22 @@
 //! | making calls | [`Client`], [`CallFuture`], [`Body`] |
 //! | what one call asks for | [`Call`] |
 //! | what went wrong | [`Error`], [`ErrorKind`], [`Phase`] |
-//! | what happens | [`Mesh::events`], [`Event`] |
+//! | what happens, and a log of it | [`Mesh::events`], [`Event`], `EventStream::log` (feature `tracing`) |
 //! | what is counted | [`Mesh::metrics`], [`Mesh::prometheus`], [`observe`] |
 //! | which trace a call is a part of | [`TraceContext`], [`Propagation`] |
 //! | what is set, and by whom | [`Mesh::describe`] |
+//! | where a call goes, and why | [`Mesh::explain`] |
+//! | the start and the end of a process | [`Mesh::ready`], [`Mesh::shutdown`] |
 //! | own layers and clients inside of the mesh | [`MeshBuilder::call_layer`] and its siblings, [`MeshBuilder::leaf`] |
 //! | the mesh's layers around another client | [`resilience`] |
 //! | the model of the configuration | [`config`] |
-//! | own discovery | [`discover`] |
+//! | DNS, and own discovery | [`discover`] |
+//! | control planes that speak xDS | `control::xds` (feature `xds`) |
+//! | TLS, identities and roots | [`security`] (feature `tls`) |
 //! | reqwest's shape of the client | `adapt::reqwest` (feature `reqwest-013`), the file `docs/REQWEST.md` |
 //! | connections | [`transport`] |
 //! | what a server tells of its load | `server` (feature `orca`) |
+//! | tests of your calls | `testing` (feature `testing`) |
 //!
 //! The folder `docs` of the source has the architecture, every default with its source, the table of
 //! errors, and the tests that prove each feature.
@@ -62,13 +67,15 @@
 //! * **schema** — `config::schema`, the JSON Schema of the mesh file. Pulls in `schemars`.
 //! * **otel-033** — Metrics and spans through the OpenTelemetry API 0.33:
 //!   `MeshBuilder::meter_provider`, `MeshBuilder::tracer_provider`. Pulls in `opentelemetry`; the SDK stays with the application.
-//! * **tracing** — The same spans for users of `tracing`: `MeshBuilder::tracing_spans`. Pulls in
-//!   `tracing`.
+//! * **tracing** — The same spans for users of `tracing`: `MeshBuilder::tracing_spans`; and a log of the
+//!   events: `EventStream::log`. Pulls in `tracing`.
 //! * **reqwest-013** — `Mesh::reqwest`, the front door in the shape of reqwest 0.13, and the layers of
 //!   [`resilience`] around `reqwest::Client`. Pulls in `reqwest` with `json`, `form`, `query` and
 //!   `multipart`, and `serde`.
 //! * **reqwest-013-cookies** — Cookies for that front door. Turns on reqwest's `cookies`.
-//! * **reqwest-013-gzip** — gzip for that front door. Turns on tower-http's `decompression-gzip`.
+//! * **reqwest-013-brotli**, **reqwest-013-deflate**, **reqwest-013-gzip**, **reqwest-013-zstd** —
+//!   Unpacking for that front door, each where its builder asks for it. Turn on tower-http's
+//!   `decompression-…`; zstd compiles C.
 //! * **tls** (enabled by default) — TLS and mutual TLS: [`security`], `MeshBuilder::identity`,
 //!   `MeshBuilder::trust`, `ServiceSettings::tls`. It is **tls-aws-lc-rs**: cryptography by aws-lc-rs,
 //!   with post-quantum key exchange. Pulls in `rustls`, `tokio-rustls`, `rustls-webpki`, `x509-cert`
@@ -143,13 +150,24 @@ pub use self::{
     observe::{InvalidTraceparent, Propagation, TraceContext},
 };
 
-#[cfg(all(doctest, feature = "file"))]
+#[cfg(all(
+    doctest,
+    feature = "dns",
+    feature = "file",
+    feature = "reqwest-013",
+    feature = "tracing",
+    feature = "xds"
+))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
 #[cfg(all(doctest, feature = "reqwest-013"))]
 #[doc = include_str!("../docs/REQWEST.md")]
 struct Reqwest;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/OPERATIONS.md")]
+struct Operations;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/EVENTS.md")]

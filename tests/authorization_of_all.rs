@@ -60,7 +60,7 @@ async fn a_file_says_rules_of_all_services() {
     let said = mesh.explain(&get("http://more/admin")).unwrap();
     assert!(said.fails.is_some(), "{said}");
     let described = format!("{:#}", mesh.describe());
-    assert!(described.contains("(control plane: file "), "{described}");
+    assert!(described.contains("(file "), "{described}");
     // A bad edit keeps the last good rules, and says its line.
     let mut events = Recorder::of(&mesh);
     write(&path, &of_all(&server, &admin.replace("prefix: /admin", "regex: \"(\"")));

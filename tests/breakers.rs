@@ -22,8 +22,8 @@ use tokio::sync::Semaphore;
 use tower_mesh::{
     Client, Error, ErrorKind, Mesh, Refusal,
     config::{
-        Breakers, Budget, CallPriority, Cluster, DropOverload, Endpoint, Match, PathMatch, Retry,
-        Route, Service, Thresholds, WeightedCluster,
+        Balancer, Breakers, Budget, CallPriority, Cluster, DropOverload, Endpoint, Match,
+        PathMatch, Retry, Route, Service, Thresholds, WeightedCluster,
     },
     discover::Static,
 };
@@ -137,6 +137,24 @@ async fn no_endpoint_gets_more_connections_than_one_may_have() {
     a.leave.add_permits(40);
     b.leave.add_permits(40);
     assert_eq!(failures(&patience(calls).await.unwrap()), Vec::<String>::new());
+}
+
+/// Room is the cluster's: who waits for some at one endpoint hears of what another gives back.
+#[tokio::test]
+async fn room_that_another_endpoint_gives_back_is_for_who_waits() {
+    let (slow, quick) = (Slow::start().await, Server::named("quick").await);
+    let limits = breakers(|it| it.max_connections = Some(2));
+    let mut cluster = cluster([&slow.server, &quick], limits);
+    cluster.balancer = Some(Balancer::RoundRobin);
+    cluster.transport.idle_timeout = Some(Duration::from_millis(300));
+    let (_mesh, client) = mesh(cluster).await;
+    let calls: Vec<_> = (0..4).map(|_| tokio::spawn(fetch(&client, get("/")))).collect();
+    // The one that is idle at its time makes room for the one that waits.
+    until(|| slow.server.connections() == 2).await;
+    slow.leave.add_permits(2);
+    for call in calls {
+        patience(call).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -24,7 +24,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
     trace_service_server::{TraceService, TraceServiceServer},
 };
-use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{self as sdk, BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanData},
+};
 use tokio::{io::AsyncReadExt, net::TcpListener};
 use tower_mesh::{Mesh, config::Address};
 
@@ -33,8 +36,28 @@ use support::{RawServer, Server, dead_address, get, patience};
 /// So many calls: far more spans than the exporter's queue holds.
 const CALLS: usize = 300;
 
+/// How often something was exported, and how often that failed.
+#[derive(Clone, Debug, Default)]
+struct Exports {
+    tried: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
+}
+
+/// An exporter whose exports are counted.
+#[derive(Debug)]
+struct Counted(SpanExporter, Exports);
+
+impl sdk::SpanExporter for Counted {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.1.tried.fetch_add(1, Ordering::SeqCst);
+        let result = self.0.export(batch).await;
+        self.1.failed.fetch_add(usize::from(result.is_err()), Ordering::SeqCst);
+        result
+    }
+}
+
 /// A provider that exports to this collector, and has a minute for it.
-fn provider(collector: &Address) -> SdkTracerProvider {
+fn provider(collector: &Address, exports: &Exports) -> SdkTracerProvider {
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(format!("http://{collector}"))
@@ -46,15 +69,18 @@ fn provider(collector: &Address) -> SdkTracerProvider {
         .with_max_export_batch_size(16)
         .with_scheduled_delay(Duration::from_millis(1))
         .build();
+    let exporter = Counted(exporter, exports.clone());
     let batches = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
     SdkTracerProvider::builder().with_span_processor(batches).build()
 }
 
-/// Makes calls through a traced mesh; none fails, and none waits for the collector.
-async fn calls_go_on(collector: &Address) {
+/// Makes calls through a traced mesh; none fails, and none waits for the collector. Tells what became of
+/// the exports, of which one has begun at least.
+async fn calls_go_on(collector: &Address) -> Exports {
     let server = Server::named("hello").await;
     // Its drop would wait for the collector, which is the application's to decide.
-    let provider = ManuallyDrop::new(provider(collector));
+    let exports = Exports::default();
+    let provider = ManuallyDrop::new(provider(collector, &exports));
     let mesh = Mesh::builder()
         .endpoints("users", [server.address()])
         .tracer_provider(&*provider)
@@ -69,12 +95,25 @@ async fn calls_go_on(collector: &Address) {
     })
     .await;
     assert_eq!(server.requests(), CALLS);
+    until(&exports.tried).await;
+    exports
+}
+
+/// Waits for the first one.
+async fn until(counted: &AtomicUsize) {
+    let counted = async {
+        while counted.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    patience(counted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn that_is_down() {
     let (dead, _socket) = dead_address();
-    calls_go_on(&dead).await;
+    let exports = calls_go_on(&dead).await;
+    until(&exports.failed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,14 +124,18 @@ async fn that_stalls() {
         while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
     })
     .await;
-    calls_go_on(&silent.address()).await;
+    let exports = calls_go_on(&silent.address()).await;
     assert!(silent.connections() > 0, "the exporter never came");
+    // All calls are over, and what was exported first waits still: none of them can have waited for it.
+    assert_eq!(exports.tried.load(Ordering::SeqCst), 1);
+    assert_eq!(exports.failed.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn that_hangs_up() {
     let rude = RawServer::start(|stream, _| async move { drop(stream) }).await;
-    calls_go_on(&rude.address()).await;
+    let exports = calls_go_on(&rude.address()).await;
+    until(&exports.failed).await;
     assert!(rude.connections() > 0, "the exporter never came");
 }
 
@@ -121,12 +164,8 @@ async fn that_refuses() {
     let serving = tokio::spawn(
         tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming),
     );
-    calls_go_on(&address.into()).await;
-    patience(async {
-        while refusing.0.load(Ordering::SeqCst) == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    let exports = calls_go_on(&address.into()).await;
+    until(&refusing.0).await;
+    until(&exports.failed).await;
     serving.abort();
 }

@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use tower_mesh::{Body, Mesh, config};
 
 use support::{
-    GreeterClient, HelloRequest, Leaves, Pipes, RawServer, Recorder, Server, VERSIONS, cluster,
-    failures, fetch, get, h2, one_cluster, over, patience, post, reply, storm,
+    Leaves, Pipes, RawServer, Recorder, Server, VERSIONS, cluster, failures, fetch, get, h2,
+    one_cluster, over, patience, post, reply, storm,
 };
 
 #[tokio::test]
@@ -165,34 +165,6 @@ async fn a_cancelled_first_call_does_not_lose_the_connection_for_the_next() {
 }
 
 #[tokio::test]
-async fn unix_sockets() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("greeter.sock");
-    let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let server = tokio::spawn(async move {
-        let greeter = support::GreeterServer::new(support::hello(|_| async { Ok("unix".into()) }));
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let greeter = hyper_util::service::TowerToHyperService::new(greeter.clone());
-            tokio::spawn(async move {
-                let builder = hyper_util::server::conn::auto::Builder::new(
-                    hyper_util::rt::TokioExecutor::new(),
-                );
-                drop(builder.serve_connection(TokioIo::new(stream), greeter).await);
-            });
-        }
-    });
-    let address: config::Address = format!("unix:{}", path.display()).parse().unwrap();
-    let mesh = Mesh::builder().endpoints("greeter.prod", [address]).build().unwrap();
-    let mut client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
-    for _ in 0..20 {
-        let answer = client.say_hello(HelloRequest::default()).await.unwrap();
-        assert_eq!(answer.into_inner().message, "unix");
-    }
-    server.abort();
-}
-
-#[tokio::test]
 async fn bodies_of_any_size_arrive_whole() {
     let server = Server::start(|request| async move {
         use http_body_util::BodyExt;
@@ -335,18 +307,6 @@ async fn idle_connections_of_both_protocols_are_closed() {
         // That ends, too, before the other protocol's turn.
         tokio::time::sleep(Duration::from_millis(400)).await;
         assert_eq!(events.disconnects(), ["idle", "idle"], "HTTP/{version}");
-    }
-}
-
-#[tokio::test]
-async fn unix_sockets_that_are_not_there_fail_to_connect() {
-    for path in ["/nonexistent/socket".to_owned(), format!("/tmp/{}", "x".repeat(300))] {
-        // An overlong path may be refused at once.
-        let Ok(address) = format!("unix:{path}").parse::<config::Address>() else { continue };
-        let mesh = Mesh::builder().endpoints("users", [address]).build().unwrap();
-        let call = fetch(&mesh.client("users").unwrap(), get("/"));
-        let error = patience(call).await.unwrap_err();
-        assert_eq!(error.kind(), tower_mesh::ErrorKind::Connect, "{error}");
     }
 }
 

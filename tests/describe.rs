@@ -64,7 +64,7 @@ async fn a_files_settings_give_way_to_the_codes() {
     mesh.ready().await.unwrap();
     let text = mesh.describe().to_string();
     let idle = line(&text, "idle_timeout");
-    assert!(idle.contains("9s") && idle.contains("control plane"), "{idle}");
+    assert!(idle.contains("9s (file "), "{idle}");
     let timeout = text
         .lines()
         .find(|line| line.trim_start().starts_with("timeout"))
@@ -196,7 +196,7 @@ async fn the_short_form_has_no_defaults_and_all_that_was_set() {
     let description = of_file(SPLIT).await.describe();
     let (long, short) = (format!("{description}"), format!("{description:#}"));
     assert!(long.contains("(default)") && !short.contains("(default)"), "{short}");
-    assert!(short.contains("balancer = round_robin (control plane: file"), "{short}");
+    assert!(short.contains("balancer = round_robin (file"), "{short}");
     assert!(short.contains("127.0.0.1:3 weight 2"), "{short}");
     assert!(short.lines().count() < 40, "{short}");
 }
@@ -226,7 +226,7 @@ clusters:
         .unwrap();
     mesh.ready().await.unwrap();
     let text = mesh.describe().to_string();
-    let source = format!("(control plane: file {})", path.display());
+    let source = format!("(file {})", path.display());
     for (of_file, setting) in [
         (true, "throttle.window = 30s"),
         (true, "throttle.rejected_statuses = "),

@@ -405,8 +405,7 @@ async fn the_mesh_file_says_it_too_and_may_change_its_mind() {
     let client = mesh.client("users").unwrap();
     until(&client, &["a"]).await;
     let text = mesh.describe().to_string();
-    let limit =
-        format!("discovery.dns.stale_limit = 300s (control plane: file {})", path.display());
+    let limit = format!("discovery.dns.stale_limit = 300s (file {})", path.display());
     assert!(text.contains(&limit), "{text}");
     assert!(text.contains("discovery.dns.refresh = 60s (default)"), "{text}");
     assert!(text.contains("last good answer: 0."), "{text}");

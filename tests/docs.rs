@@ -230,6 +230,153 @@ fn the_table_of_errors_is_that_of_the_code() {
     }
 }
 
+/// The sources of the crate, without their tests.
+fn sources(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.strip_prefix(documents::root()).unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !name.ends_with("tests") {
+            sources(&path, found);
+        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && !name.contains("fuzzing")
+        {
+            let text = read(&name);
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            found.push((name, squeezed(code).replace("( ", "(")));
+        }
+    }
+}
+
+/// Errors whose kind or phase is no constant where they are made: what stands there, and what they may be.
+const COMPUTED: [(&str, &str, &[&str], &[&str]); 11] = [
+    (
+        "src/mesh/call/outcome.rs",
+        "Error::new(ErrorKind::Timeout, phase)",
+        &["Timeout"],
+        &["resolve", "pick", "connect", "request", "headers", "backoff"],
+    ),
+    (
+        "src/mesh/call/outcome.rs",
+        "Error::new(ErrorKind::Shutdown, error.phase())",
+        &["Shutdown"],
+        &["admission", "pick", "connect", "tls", "request", "headers"],
+    ),
+    (
+        "src/resilience/deadline/decision.rs",
+        "Error::new(ErrorKind::Timeout, phase)",
+        &["Timeout"],
+        &["headers", "body"],
+    ),
+    (
+        "src/mesh/call/attempt/failing.rs",
+        "(Met::NeverSent, ErrorKind::Transport, Phase::Request, Outcome::Ignored)",
+        &["Transport"],
+        &["request"],
+    ),
+    (
+        "src/mesh/call/attempt/failing.rs",
+        "(Met::Refused, ErrorKind::Refused, Phase::Headers, Outcome::Failure)",
+        &["Refused"],
+        &["headers"],
+    ),
+    (
+        "src/mesh/endpoint.rs",
+        "Error::new(error, Phase::Headers)",
+        &["Refused", "RequestBody", "Transport"],
+        &["headers"],
+    ),
+    (
+        "src/mesh/resolve.rs",
+        "Error::new(kind, Phase::Resolve)",
+        &["Config", "UnknownService"],
+        &["resolve"],
+    ),
+    (
+        "src/resilience/queue/future.rs",
+        "Error::new(kind, Phase::Admission)",
+        &["Overloaded", "NoEndpoints"],
+        &["admission"],
+    ),
+    (
+        "src/security/error.rs",
+        "Self::new(kind, Phase::Tls)",
+        &["Config", "Identity", "Connect"],
+        &["tls"],
+    ),
+    (
+        "src/transport/connect.rs",
+        "Self::new(ErrorKind::Connect, phase)",
+        &["Connect"],
+        &["connect", "tls"],
+    ),
+    (
+        "src/adapt/reqwest/error.rs",
+        "(ErrorKind::InvalidResponse, Phase::Body, Origin::Endpoint)",
+        &["InvalidResponse"],
+        &["body"],
+    ),
+];
+
+#[test]
+fn the_phases_of_errors_are_those_of_the_code() {
+    let mut found = Vec::new();
+    sources(&documents::root().join("src"), &mut found);
+    let mut made: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut note = |kind: &str, phase: &str| {
+        made.entry(kind.to_owned()).or_default().insert(phase.to_lowercase());
+    };
+    let word = |text: &str| text.chars().take_while(char::is_ascii_alphabetic).collect::<String>();
+    let mut unknown = Vec::new();
+    for (file, code) in &found {
+        for (at, _) in code.match_indices("::new(ErrorKind::") {
+            let rest = &code[at + "::new(ErrorKind::".len()..];
+            let kind = word(rest);
+            let rest = rest[kind.len()..].trim_start_matches([',', ' ']);
+            match rest.strip_prefix("Phase::") {
+                Some(phase) => note(&kind, &word(phase)),
+                None => unknown.push((file.clone(), kind)),
+            }
+        }
+    }
+    for (file, says, kinds, phases) in COMPUTED {
+        let stands =
+            found.iter().any(|(name, code)| name == file && code.contains(&squeezed(says)));
+        assert!(stands, "{file} has no `{says}`");
+        for (kind, phase) in kinds.iter().flat_map(|kind| phases.iter().map(move |it| (kind, it))) {
+            note(kind, phase);
+        }
+        unknown.retain(|(name, kind)| name != file || !says.contains(&**kind));
+    }
+    assert_eq!(unknown, [], "their phases are computed: say which they may be");
+    for cells in rows(&read("docs/ERRORS.md")).into_iter().filter(|cells| cells.len() > 2) {
+        let kind = cells[0].trim_matches('`');
+        let told: BTreeSet<String> = cells[4].split(", ").map(str::to_owned).collect();
+        assert_eq!(Some(&told), made.get(kind), "docs/ERRORS.md: the phases of {kind}");
+    }
+}
+
+#[test]
+fn the_words_of_endpoints_are_those_of_the_code() {
+    let health = squeezed(&read("docs/HEALTH.md"));
+    let part = |file: &str, from: &str, to: &str| {
+        let source = read(file);
+        let start = source.find(from).unwrap();
+        source[start..start + source[start..].find(to).unwrap()].to_owned()
+    };
+    let standing =
+        part("src/balance/explain/display.rs", "for EndpointStanding {", "for PickReason {");
+    let links = part("src/balance/census.rs", "match link {", "};");
+    let mut seen = 0;
+    for literal in [standing, links].concat().split('"').skip(1).step_by(2) {
+        // What is filled in has another value in the document.
+        for words in literal.split('{').map(|it| it.split('}').next_back().unwrap_or(it)) {
+            seen += 1;
+            let words = words.trim_matches([',', ' ', '%']);
+            assert!(health.contains(words), "docs/HEALTH.md does not say `{words}`");
+        }
+    }
+    assert!(seen > 15, "{seen} words: are they still read?");
+}
+
 #[test]
 fn every_event_and_field_is_documented() {
     let table: BTreeMap<String, BTreeSet<String>> = rows(&read("docs/EVENTS.md"))

@@ -88,6 +88,50 @@ fn every_test_file_proves_a_feature() {
     assert!(missing.is_empty(), "docs/FEATURES.md names no test of {missing:?}");
 }
 
+#[test]
+fn every_metric_that_a_document_asks_prometheus_for_is_in_the_table() {
+    let table = read("docs/METRICS.md");
+    let known: BTreeSet<String> =
+        spans(&table).into_iter().map(|it| it.replace('.', "_")).collect();
+    let (mut seen, mut missing) = (0, Vec::new());
+    for document in documents().into_iter().filter(|it| !it.ends_with("CHANGELOG.md")) {
+        let text = read(&document);
+        for name in text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_') {
+            if !name.starts_with("mesh_client_") && !name.starts_with("mesh_xds_") {
+                continue;
+            }
+            seen += 1;
+            let bare = ["_count", "_bucket", "_sum", "_total", "_seconds"];
+            let bare = bare.iter().fold(name, |name, end| name.strip_suffix(end).unwrap_or(name));
+            // One that ends in such a word itself, or an attribute.
+            if !known.contains(bare) && !known.contains(name) {
+                missing.push(format!("{}: {name}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "docs/METRICS.md has no\n{}", missing.join("\n"));
+    assert!(seen > 20, "{seen} metrics are named: are they still read?");
+}
+
+#[test]
+fn every_example_has_its_row() {
+    let list = read("examples/README.md");
+    let mut missing = Vec::new();
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let target = match name.strip_suffix(".rs") {
+            Some(_) => name,
+            None if entry.path().join("main.rs").is_file() => format!("{name}/main.rs"),
+            None => continue,
+        };
+        if !list.contains(&format!("]({target}) |")) {
+            missing.push(target);
+        }
+    }
+    assert!(missing.is_empty(), "examples/README.md has no row of {missing:?}");
+}
+
 /// A heading as GitHub makes an anchor of it.
 fn anchor(heading: &str) -> String {
     let kept = |char: &char| char.is_alphanumeric() || matches!(char, ' ' | '-' | '_');

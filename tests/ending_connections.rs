@@ -18,7 +18,6 @@ mod support;
 use std::{
     env,
     future::Future,
-    hint::spin_loop,
     pin::pin,
     sync::{
         Arc,
@@ -97,16 +96,11 @@ where
         .collect();
     let processors = thread::available_parallelism().map_or(2, usize::from);
     let busy = Arc::new(AtomicBool::new(seconds().is_some()));
-    let load: Vec<_> = (0..processors)
-        .map(|_| {
-            let busy = Arc::clone(&busy);
-            thread::spawn(move || {
-                while busy.load(SeqCst) {
-                    spin_loop();
-                }
-            })
-        })
-        .collect();
+    let mut load = Vec::new();
+    for _ in 0..processors {
+        let busy = Arc::clone(&busy);
+        load.push(thread::spawn(move || while busy.load(SeqCst) {}));
+    }
     let outcomes = Arc::<Outcomes>::default();
     let runtime =
         Builder::new_multi_thread().worker_threads(4 * processors).enable_all().build().unwrap();
@@ -123,9 +117,7 @@ where
         }
     });
     busy.store(false, SeqCst);
-    for busy in load {
-        busy.join().unwrap();
-    }
+    load.into_iter().for_each(|busy| busy.join().unwrap());
     let connections: usize = servers.iter().map(RawServer::connections).sum();
     eprintln!("{version:?}: {outcomes:?}, {connections} connections");
     assert!(outcomes.answered.load(SeqCst) > 200, "{outcomes:?}");

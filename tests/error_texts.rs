@@ -99,6 +99,25 @@ async fn a_deadline_says_how_long_it_was_and_who_set_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_to_check_fits_why_no_endpoint_is_called() {
+    let mut draining = config::Endpoint::new("10.0.0.1:80".parse::<config::Address>().unwrap());
+    draining.health = config::Health::Draining;
+    let source = "that the source lists endpoints for the cluster";
+    let standing = "how its endpoints stand in mesh.describe(), and mesh.explain(&request)";
+    for (endpoints, what, check) in [
+        (vec![], "has no endpoints (pick phase", source),
+        (vec![draining], "may be called (pick phase", standing),
+    ] {
+        let mesh = Mesh::builder().endpoints(SERVICE, endpoints).build().unwrap();
+        mesh.ready().await.unwrap();
+        let error = failure(&mesh, get("/")).await;
+        assert_eq!(error.kind(), ErrorKind::NoEndpoints, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(what) && text.ends_with(&format!("; check {check}")), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_that_was_reached_is_told() {
     let mesh = silent().service(SERVICE, |s| s.max_requests(1)).build().unwrap();
     let client = mesh.client(SERVICE).unwrap();
@@ -235,7 +254,7 @@ mod tls {
 #[tokio::test]
 async fn a_url_that_is_none_is_told_by_its_cause_and_not_by_its_secrets() {
     let mesh = Leaves::new(1).mesh(|_, _| async { Ok(support::leaf::ok("a")) }).build().unwrap();
-    let http = mesh.reqwest(reqwest::Client::new()).build().unwrap();
+    let http = mesh.reqwest(reqwest::Client::new()).no_proxy().no_gzip().build().unwrap();
     let error = http.get("/relative?secret=1").send().await.unwrap_err();
     assert!(error.to_string().contains("relative URL without a base"), "{error}");
     assert!(!error.chain().contains("secret"), "{}", error.chain());

@@ -113,6 +113,61 @@ async fn names_that_cannot_be_are_refused_at_once() {
     }
 }
 
+fn again(request: &Request<Body>) -> Request<Body> {
+    let mut again = Request::new(Body::empty());
+    *again.uri_mut() = request.uri().clone();
+    *again.version_mut() = request.version();
+    *again.headers_mut() = request.headers().clone();
+    again
+}
+
+/// What stands before the `@` of an authority is no part of a name: it takes no call elsewhere, no
+/// server is told it, and no error repeats it.
+#[tokio::test]
+async fn credentials_in_a_uri_are_told_to_nobody() {
+    let users = Server::start(|request| async move {
+        let host = request.headers().get("host").and_then(|host| host.to_str().ok());
+        let authority = request.uri().authority().map(ToString::to_string);
+        support::reply(authority.or_else(|| host.map(str::to_owned)).unwrap_or_default())
+    })
+    .await;
+    let orders = Server::named("orders").await;
+    let mesh = Mesh::builder()
+        .endpoints("users.prod", [users.address()])
+        .endpoints("orders.prod", [orders.address()])
+        .build()
+        .unwrap();
+    mesh.ready().await.unwrap();
+    let by_name = mesh.client("users.prod").unwrap();
+    for version in [http::Version::HTTP_11, http::Version::HTTP_2] {
+        for (uri, host) in [
+            ("http://orders.prod:secret@users.prod/", "users.prod"),
+            ("http://orders.prod:80@users.prod/", "users.prod"),
+            ("http://secret@users.prod:8080/", "users.prod:8080"),
+        ] {
+            for client in [&mesh.http(), &by_name] {
+                let call = fetch(client, support::over(version, get(uri)));
+                assert_eq!(patience(call).await.unwrap().body(), host, "{uri} {version:?}");
+            }
+        }
+        let mut request = support::over(version, get("/"));
+        request.headers_mut().insert("host", "me:secret@users.prod".parse().unwrap());
+        for client in [&mesh.http(), &by_name] {
+            let call = fetch(client, again(&request));
+            assert_eq!(patience(call).await.unwrap().body(), "users.prod", "{version:?}");
+        }
+    }
+    for uri in ["http://me:secret@nobody/", "http://me:secret@a..b/", "http://me:secret@users:0/"] {
+        let error = patience(fetch(&mesh.http(), get(uri))).await.unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+        assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+    }
+    for name in ["me:secret@users.prod", "http://me:secret@users.prod", "ftp://me:secret@users"] {
+        let error = mesh.client(name).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_client_made_before_the_sync_calls_the_service_with_its_port() {
     let (plain, port) = (Server::named("plain").await, Server::named("port").await);

@@ -290,7 +290,7 @@ async fn settings_are_described_and_a_refusal_is_foretold() {
     let description = mesh.describe().to_string();
     for line in [
         "adaptive_concurrency.controller = gradient2 (default)",
-        "adaptive_concurrency.max_concurrency = 77 (control plane: held by the test)",
+        "adaptive_concurrency.max_concurrency = 77 (held by the test)",
         "gradient2.long_window = 600 (default)",
         "throttle.window = 120s (default)",
         "throttle.per_accept = 2 (default)",

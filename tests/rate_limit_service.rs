@@ -504,6 +504,54 @@ async fn a_cluster_that_moves_is_followed_and_one_that_nobody_defines_is_told() 
 }
 
 #[tokio::test]
+async fn one_that_is_taken_back_and_comes_again_is_asked_where_it_is_then() {
+    let release = Arc::new(tokio::sync::Notify::new());
+    let held = Arc::clone(&release);
+    let users = Server::start(move |request| {
+        let held = Arc::clone(&held);
+        async move {
+            if request.uri().path() == "/held" {
+                held.notified().await;
+            }
+            reply("users")
+        }
+    })
+    .await;
+    let (first, second) =
+        (Limits::start(|_| Some(says(OK))).await, Limits::start(|_| Some(says(OVER_LIMIT))).await);
+    let (mesh, publisher) = published(Mesh::builder(), |publisher| {
+        publisher.cluster("users", cluster([users.address()])).unwrap();
+        publisher.cluster("limits", cluster([first.server.address()])).unwrap();
+        publisher.service("users", asking(|_| {})).unwrap();
+    })
+    .await;
+    let client = mesh.client("users").unwrap();
+    // One call goes on under the first settings.
+    let mut under_way = of("a");
+    *under_way.uri_mut() = "/held".parse().unwrap();
+    let under_way = tokio::spawn({
+        let client = client.clone();
+        async move { fetch(&client, under_way).await }
+    });
+    patience(async {
+        while first.count() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let mut plain = config::Service::default();
+    plain.cluster = Some("users".into());
+    publisher.service("users", plain).unwrap();
+    publisher.remove_cluster("limits");
+    publisher.cluster("limits", cluster([second.server.address()])).unwrap();
+    publisher.service("users", asking(|_| {})).unwrap();
+    fetch(&client, of("a")).await.unwrap_err();
+    assert_eq!((first.count(), second.count()), (1, 1));
+    release.notify_one();
+    under_way.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn it_is_described_and_explained_without_a_question() {
     let users = Server::named("users").await;
     let limits = Limits::start(|_| Some(says(OK))).await;

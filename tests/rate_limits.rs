@@ -303,7 +303,7 @@ async fn it_is_described_and_explained_and_neither_takes_a_token() {
     told("rate_limit: the bucket has 0 of 2 tokens, of which it takes 1", true);
     let described = mesh.describe().to_string();
     assert!(
-        described.contains("rate_limit = 2 tokens, 5 every 3600s; enforced 100 % (control plane"),
+        described.contains("rate_limit = 2 tokens, 5 every 3600s; enforced 100 % ("),
         "{described}"
     );
 }

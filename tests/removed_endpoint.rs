@@ -22,7 +22,7 @@ use http_body_util::BodyExt;
 use tokio::sync::Notify;
 use tower_mesh::{
     Discover, Event, Mesh, Publisher, Retry,
-    config::{Address, Cluster, Endpoint, Service},
+    config::{Address, Cluster, Endpoint, Failover, Service},
 };
 
 use support::{
@@ -132,8 +132,12 @@ async fn over_sockets_too() {
     }
 }
 
-/// Leads a service to one cluster, then when it is told so to another, and takes the first one back.
-struct Reroute(Arc<Notify>);
+/// Leads a service to one cluster, then when it is told so to another, and takes the first one back,
+/// and the one that takes over from it if there is one.
+struct Reroute {
+    now: Arc<Notify>,
+    by_another: bool,
+}
 
 impl Discover for Reroute {
     fn name(&self) -> String {
@@ -143,17 +147,25 @@ impl Discover for Reroute {
     fn run(self: Box<Self>, publish: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let lead_to = |cluster: &str, number| {
-                publish.cluster(cluster, Cluster::default()).unwrap();
-                publish.endpoints(cluster, [Endpoint::new(Leaves::address(number))]).unwrap();
+                let mut settings = Cluster::default();
+                settings.endpoints = vec![Endpoint::new(Leaves::address(number))];
+                if self.by_another && number == 0 {
+                    publish.cluster("azure", settings.clone()).unwrap();
+                    let mut failover = Failover::default();
+                    failover.clusters = vec!["azure".into()];
+                    (settings.failover, settings.endpoints) = (Some(failover), Vec::new());
+                }
+                publish.cluster(cluster, settings).unwrap();
                 let mut service = Service::default();
                 service.cluster = Some(cluster.into());
                 publish.service(SERVICE, service).unwrap();
             };
             lead_to("blue", 0);
             publish.synced();
-            self.0.notified().await;
+            self.now.notified().await;
             lead_to("green", 1);
             publish.remove_cluster("blue");
+            publish.remove_cluster("azure");
             std::future::pending::<()>().await;
         })
     }
@@ -162,6 +174,15 @@ impl Discover for Reroute {
 /// xDS leaves a cluster as soon as no route leads there.
 #[tokio::test(start_paused = true)]
 async fn a_call_under_way_is_not_lost_when_its_cluster_is_taken_back() {
+    taken_back_under_way(false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_when_that_is_which_takes_over_from_it() {
+    taken_back_under_way(true).await;
+}
+
+async fn taken_back_under_way(by_another: bool) {
     let (leaves, reroute) = (Leaves::new(2), Arc::new(Notify::new()));
     let (tell, told) = (Arc::clone(&reroute), Arc::<AtomicBool>::default());
     let builder = leaves.leaves(Mesh::builder(), move |number, _| {
@@ -176,7 +197,10 @@ async fn a_call_under_way_is_not_lost_when_its_cluster_is_taken_back() {
         }
     });
     let retry = Retry::standard();
-    let mesh = builder.source(Reroute(reroute)).service(SERVICE, |it| it.retry(retry)).build();
+    let mesh = builder
+        .source(Reroute { now: reroute, by_another })
+        .service(SERVICE, |it| it.retry(retry))
+        .build();
     let mesh = mesh.unwrap();
     let mut events = Recorder::of(&mesh);
     let client = mesh.client(SERVICE).unwrap();
@@ -188,9 +212,10 @@ async fn a_call_under_way_is_not_lost_when_its_cluster_is_taken_back() {
     let (first, later) = tokio::join!(first, later);
     assert_eq!((first.unwrap(), later.unwrap()), ("blue".to_owned(), "green".to_owned()));
     // It was the last one: nothing of the cluster is left.
-    let of_blue =
-        |it: &Event| matches!(it, Event::EndpointRemoved { cluster, .. } if &**cluster == "blue");
-    events.until(of_blue).await;
+    let first = if by_another { "azure" } else { "blue" };
+    let of_first =
+        |it: &Event| matches!(it, Event::EndpointRemoved { cluster, .. } if &**cluster == first);
+    events.until(of_first).await;
 }
 
 /// Publishes one endpoint, then another in its place.

@@ -9,16 +9,26 @@
 
 mod support;
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
 use http::{Request, Version};
+use tower::Service;
 use tower_mesh::{
-    Client, ErrorKind, Event, Mesh, MeshBuilder, Phase,
+    BoxError, Client, ErrorKind, Event, Mesh, MeshBuilder, Phase,
     config::{ClusterSecurity, Protocol},
     security::{KeyPair, Trust},
+    transport::{ConnectTarget, Connector},
 };
 
 use support::{
-    Ca, GreeterClient, HelloRequest, Recorder, Tls, TlsServer, VERSIONS, fetch, get, h2, hello,
-    over, patience, reply, storm,
+    Ca, GreeterClient, HelloRequest, RawServer, Recorder, Tls, TlsServer, VERSIONS, failures,
+    fetch, frames::head, get, h2, hello, over, patience, post, reply, storm,
 };
 
 /// A mesh of the one service `users` at these servers, which trusts `ca`.
@@ -180,6 +190,104 @@ async fn a_grpc_call_to_a_server_of_http1_fails_clearly() {
     assert_eq!(server.requests(), 0);
     // Others are answered.
     assert!(patience(fetch(&client, get("/"))).await.is_ok());
+}
+
+/// What the endpoint chose once does not hold for ever.
+#[tokio::test]
+async fn a_grpc_call_asks_again_what_an_endpoint_speaks_that_chose_http1() {
+    let ca = Ca::new("ca");
+    let issued = ca.issue(&["users"]);
+    let version = |request: Request<_>| async move { reply(format!("{:?}", request.version())) };
+    let server = Tls::new(issued.clone()).alpn(&["http/1.1"]).serve(version).await;
+    let address = server.socket();
+    let mesh = mesh_of(&ca, &[&server]).service("users", |s| s.tls()).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let grpc = || {
+        let mut request = h2("/a/b");
+        *request.method_mut() = http::Method::POST;
+        request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        request
+    };
+    for _ in 0..20 {
+        let answer = patience(fetch(&client, grpc())).await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "14");
+    }
+    assert!(server.connections() <= 3, "{} handshakes for 20 calls", server.connections());
+    assert_eq!(server.requests(), 0);
+    server.close().await;
+    let server = Tls::new(issued).serve_at(address, version).await;
+    let answered = async {
+        while fetch(&client, grpc()).await.unwrap().body() != "HTTP/2.0" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    patience(answered).await;
+    assert_eq!(server.requests(), 1);
+}
+
+/// What a connection attempt met says nothing of the one that is under way.
+#[tokio::test]
+async fn callers_in_a_back_off_wait_for_the_handshake_that_is_under_way() {
+    let ca = Ca::new("ca");
+    let server = Tls::new(ca.issue(&["users"])).start().await;
+    let dials = Arc::new(AtomicUsize::new(0));
+    let layer = tower::layer::layer_fn(move |connect: Connector| {
+        let dials = Arc::clone(&dials);
+        tower::service_fn(move |target: ConnectTarget| {
+            let mut connect = connect.clone();
+            let is_first = dials.fetch_add(1, Ordering::SeqCst) == 0;
+            async move {
+                if is_first {
+                    return Err(BoxError::from("not yet"));
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                connect.call(target).await
+            }
+        })
+    });
+    let builder = mesh_of(&ca, &[&server]).service("users", |s| s.tls()).connect_layer(layer);
+    let mesh = builder.build().unwrap();
+    let client = mesh.client("users").unwrap();
+    let answers = patience(storm(16, 16, |_| fetch(&client, get("/")))).await;
+    assert_eq!(failures(&answers), [""; 0]);
+    assert_eq!(server.connections(), 1);
+}
+
+/// Nothing is said of the call: only what its server has refused is sent again.
+#[tokio::test]
+async fn a_post_that_is_refused_where_http2_was_agreed_on_is_sent_again() {
+    let ca = Ca::new("ca");
+    let acceptor = Tls::new(ca.issue(&["users"])).acceptor();
+    let posts = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&posts);
+    let server = RawServer::start(move |stream, _| {
+        let (acceptor, posts) = (acceptor.clone(), Arc::clone(&count));
+        async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                // The first one of two.
+                if request.method() == http::Method::POST
+                    && posts.fetch_add(1, Ordering::SeqCst).is_multiple_of(2)
+                {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                    continue;
+                }
+                let mut body = respond.send_response(head(), false).unwrap();
+                drop(body.send_data(bytes::Bytes::from_static(b"hello"), true));
+            }
+        }
+    })
+    .await;
+    let builder = Mesh::builder().endpoints("users", [server.address()]);
+    let builder = builder.trust(Trust::pem(ca.pem())).service("users", |s| s.tls());
+    let mesh = builder.build().unwrap();
+    let client = mesh.client("users").unwrap();
+    patience(fetch(&client, get("/"))).await.unwrap();
+    for _ in 0..5 {
+        patience(fetch(&client, post("/", "once"))).await.unwrap();
+    }
+    assert_eq!(posts.load(Ordering::SeqCst), 10);
 }
 
 #[tokio::test]

@@ -149,7 +149,11 @@ async fn mutual_without_an_identity_is_refused_by_name_and_sends_nothing() {
     assert_eq!(error.origin(), Origin::Local);
     assert!(!error.is_retryable() && error.attempts().len() == 1, "{error}");
     assert!(error.to_string().contains("there is no identity `default`"), "{error}");
-    assert!(error.to_string().ends_with("check mesh.describe() and the source's reported errors"));
+    assert!(
+        error
+            .to_string()
+            .ends_with("check what mesh.describe() says is refused, or the event ConfigRefused")
+    );
     assert_eq!(server.connections(), 0);
     assert!(mesh.describe().to_string().contains("refused: security of cluster users"));
     assert!(fetch(&mesh.http(), get("http://others/")).await.is_ok(), "the others work");

@@ -1,4 +1,5 @@
-//! What a trace costs in allocations: nothing of its own for a call that nobody records.
+//! What telemetry costs in allocations: a trace nothing of its own for a call that nobody records, a meter
+//! provider nothing at all.
 #![cfg(all(feature = "otel-033", feature = "file"))]
 #![allow(
     clippy::unwrap_used,
@@ -14,13 +15,18 @@ mod bench;
 #[allow(dead_code, reason = "shared: this test counts allocations alone")]
 mod counting;
 
+use std::time::Duration;
+
 use bench::{
     calls::{read, runtime},
     peer::{Answer, Peers},
 };
 use counting::{Counting, counted};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::{
+    metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider},
+    trace::{Sampler, SdkTracerProvider},
+};
 use tower_mesh::{
     Body, Mesh, Retry, TraceContext,
     config::{Address, Protocol},
@@ -42,6 +48,11 @@ enum Given<'a> {
 
 /// Allocations per call over HTTP/2 to a peer in memory, the request's own included.
 fn per_call(sampler: Option<Sampler>, given: Given<'_>) -> f64 {
+    measured(sampler, None, given)
+}
+
+/// The same with a meter provider.
+fn measured(sampler: Option<Sampler>, meters: Option<&SdkMeterProvider>, given: Given<'_>) -> f64 {
     let runtime = runtime();
     let address: Address = "10.0.0.1:80".parse().unwrap();
     let client = runtime.block_on(async {
@@ -54,6 +65,9 @@ fn per_call(sampler: Option<Sampler>, given: Given<'_>) -> f64 {
         if let Some(sampler) = sampler {
             let provider = SdkTracerProvider::builder().with_sampler(sampler).build();
             builder = builder.tracer_provider(&provider);
+        }
+        if let Some(meters) = meters {
+            builder = builder.meter_provider(meters);
         }
         let mesh = builder.build().unwrap();
         mesh.ready().await.unwrap();
@@ -117,7 +131,15 @@ fn a_call_that_nobody_records_allocates_the_header_and_nothing_else() {
     let named_parent = more(on(), Given::Header(UNSAMPLED));
     let root = more(on(), Given::Nothing);
     let child = more(on(), Given::Extension(&sampled));
-    println!("without a trace: {nothing:.2} per call");
+    // Nobody collects while it is counted.
+    let exporter = InMemoryMetricExporter::default();
+    let reader = PeriodicReader::builder(exporter.clone());
+    let reader = reader.with_interval(Duration::from_secs(3600)).build();
+    let meters = SdkMeterProvider::builder().with_reader(reader).build();
+    let metered = measured(None, Some(&meters), Given::Nothing) - nothing;
+    println!("without a trace: {nothing:.2} per call; with a meter provider: {metered:+.2}");
+    meters.force_flush().unwrap();
+    assert!(!exporter.get_finished_metrics().unwrap().is_empty(), "nothing was counted");
     println!("passed on: {carried:+.2} from the extensions, {named:+.2} from a header");
     println!(
         "unsampled by its caller: {parent:+.2}, {named_parent:+.2}; by the sampler: {no_parent:+.2}"
@@ -126,6 +148,7 @@ fn a_call_that_nobody_records_allocates_the_header_and_nothing_else() {
 
     let noise = 0.05;
     for (what, allocations, most) in [
+        ("counted by a meter provider", metered, 0.0),
         ("passed on from the extensions", carried, 0.0),
         ("made here, whose text is the header's", written, 1.0),
         ("passed on from a header", named, 0.0),

@@ -171,11 +171,21 @@ async fn a_layers_error_reaches_the_caller_as_its_source() {
             Err::<Response<Body>, BoxError>("no licence".into())
         })
     });
-    let mesh =
-        Leaves::new(1).mesh(|_, _| async { Ok(ok("")) }).attempt_layer(failing).build().unwrap();
-    let error = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap_err();
-    assert_eq!((error.kind(), error.origin()), (ErrorKind::Layer, Origin::Layer));
-    assert!(error.chain().contains("no licence"), "{}", error.chain());
+    let builder = || Leaves::new(1).mesh(|_, _| async { Ok(ok("")) });
+    let gone = Leaves::new(1).mesh(|_, _| async { Err::<Response<Body>, _>("no licence".into()) });
+    for (whose, builder) in [
+        ("one of `call_layer`", builder().call_layer(failing)),
+        ("one of `attempt_layer`", builder().attempt_layer(failing)),
+        ("one of `endpoint_layer`, or the own leaf", builder().endpoint_layer(failing)),
+        ("the own leaf", gone),
+    ] {
+        let mesh = builder.build().unwrap();
+        let error = mesh.client(SERVICE).unwrap().send(get("/")).await.unwrap_err();
+        assert_eq!((error.kind(), error.origin()), (ErrorKind::Layer, Origin::Layer));
+        let text = error.to_string();
+        assert!(text.contains(&format!("a layer of the application failed: {whose}")), "{text}");
+        assert!(error.chain().contains("no licence"), "{}", error.chain());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,12 +12,12 @@ mod support;
 use std::{collections::BTreeMap, time::Duration};
 
 use tower_mesh::{
-    ErrorKind, Mesh,
+    ErrorKind, Event, Mesh,
     control::xds::{Bootstrap, Server as Plane, Xds},
     testing::xds::{AdsServer, CDS, EDS, LDS, RDS, Resource},
 };
 
-use support::{Server, failures, fetch, get, patience, storm};
+use support::{Recorder, Server, failures, fetch, get, patience, storm};
 
 fn bootstrap(planes: &[&AdsServer], node: &str, delta: bool) -> Bootstrap {
     let mut bootstrap = Bootstrap::builder().node_id(node);
@@ -243,8 +243,11 @@ async fn what_the_plane_is_silent_about_the_code_may_say() {
         .service("users", |s| s.timeout(Duration::from_millis(1234)))
         .build()
         .unwrap();
+    // Not before it is called is the plane asked for it.
+    patience(mesh.ready()).await.unwrap();
     assert_eq!(body(&mesh, "users").await.unwrap(), "a");
     assert!(mesh.describe().to_string().contains("timeout = 1234ms (code)"), "{}", mesh.describe());
+    patience(mesh.ready()).await.unwrap();
 }
 
 #[tokio::test]
@@ -356,4 +359,160 @@ async fn what_is_new_of_some_keeps_nobody_from_forgetting_others() {
         }
     })
     .await;
+}
+
+/// Until calls of a name fail.
+async fn failure(mesh: &Mesh, name: &str) -> tower_mesh::Error {
+    patience(async {
+        loop {
+            match body(mesh, name).await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(error) => return error,
+            }
+        }
+    })
+    .await
+}
+
+/// gRFC A88: with `fail_on_data_errors`, what the server denies is no longer used; what it cannot say now, is.
+#[tokio::test]
+async fn what_is_denied_is_used_on_or_fails_as_the_bootstrap_says() {
+    for (fails, delta) in [(false, false), (false, true), (true, false), (true, true)] {
+        let server = Server::named("a").await;
+        let plane = AdsServer::start().await.unwrap();
+        plane.set(Resource::chain("users", [server.socket()]));
+        let of = Plane::insecure(plane.uri()).delta(delta).fail_on_data_errors(fails);
+        let bootstrap = Bootstrap::builder().node_id("denied").server(of).build().unwrap();
+        let mesh = Mesh::builder().source(Xds::new(bootstrap)).build().unwrap();
+        assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+        for (kind, name) in [(LDS, "users"), (RDS, "users-routes"), (CDS, "users-cluster")] {
+            plane.fail(kind, name, 14, "it is busy");
+            patience(async {
+                while !mesh.describe().to_string().contains("it is busy") {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+            assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+            plane.fail(kind, name, 7, "not for you");
+            if fails {
+                let error = failure(&mesh, "users").await.to_string();
+                assert!(error.contains("not for you") && error.contains(name), "{error}");
+            } else {
+                patience(async {
+                    while !mesh.describe().to_string().contains("not for you") {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                })
+                .await;
+                assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+            }
+            // It may again.
+            plane.set(Resource::chain("users", [server.socket()]));
+            patience(async {
+                while body(&mesh, "users").await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+            assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+        }
+    }
+}
+
+/// To the mesh, case counts for nothing: the second of two such names has its turn when the first goes.
+#[tokio::test]
+async fn a_cluster_whose_name_was_taken_is_used_once_that_is_free() {
+    let (a, b, c) = (Server::named("a").await, Server::named("b").await, Server::named("c").await);
+    let plane = AdsServer::start().await.unwrap();
+    plane.set([
+        Resource::listener("users", "users"),
+        Resource::routes("users", [("*", "c1")]),
+        Resource::cluster("c1"),
+        Resource::endpoints("c1", [a.socket()]),
+        Resource::listener("orders", "orders"),
+        Resource::routes("orders", [("*", "C1")]),
+        Resource::cluster("C1"),
+        Resource::endpoints("C1", [a.socket()]),
+        Resource::cluster("other"),
+        Resource::endpoints("other", [c.socket()]),
+    ]);
+    let mesh = mesh(&plane, "case");
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    // It is refused, and what it is now counts when its turn comes.
+    patience(fetch(&mesh.http(), get("http://orders/"))).await.ok();
+    let described = || mesh.describe().to_string();
+    patience(async {
+        while !described().contains("differs from that of `c1` in case only") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    plane.set([Resource::endpoints("C1", [b.socket()])]);
+    plane.set([Resource::routes("users", [("*", "other")])]);
+    until(&mesh, "users", "c").await;
+    until(&mesh, "orders", "b").await;
+    assert!(!described().contains("in case only"), "{}", described());
+}
+
+/// Endpoints come and go one by one among those that stay.
+#[tokio::test]
+async fn endpoints_that_change_one_by_one_are_followed() {
+    let mut servers = Vec::new();
+    for name in ["a", "b", "c", "d", "e", "f", "g"] {
+        servers.push(Server::named(name).await);
+    }
+    let sets: [&[usize]; 6] =
+        [&[0, 1, 2, 3], &[0, 1, 4, 3], &[5, 0, 1, 4, 3], &[0, 1, 4, 3], &[3, 1, 4, 0], &[6]];
+    for delta in [false, true] {
+        let plane = AdsServer::start().await.unwrap();
+        let of = |set: &[usize]| set.iter().map(|at| servers[*at].socket()).collect::<Vec<_>>();
+        plane.set(Resource::chain("users", of(sets[0])));
+        let bootstrap = bootstrap(&[&plane], "one by one", delta);
+        let mesh = Mesh::builder().source(Xds::new(bootstrap)).build().unwrap();
+        assert!(body(&mesh, "users").await.is_ok());
+        for set in sets {
+            plane.set([Resource::endpoints("users-cluster", of(set))]);
+            let all = |text: &str| {
+                let known = |at: usize| text.contains(&servers[at].socket().to_string());
+                (0..servers.len()).all(|at| known(at) == set.contains(&at))
+            };
+            patience(async {
+                while !all(&mesh.describe().to_string()) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+            let answers = storm(4, 40, |_| body(&mesh, "users")).await;
+            let answers: Vec<String> = answers.into_iter().map(Result::unwrap).collect();
+            for answer in answers {
+                let at = usize::from(answer.as_bytes()[0] - b'a');
+                assert!(set.contains(&at), "{answer} of {set:?}");
+            }
+        }
+    }
+}
+
+/// The first at once, those that follow soon together, and the last of them counts.
+#[tokio::test]
+async fn endpoints_that_change_all_the_time_are_put_to_use_together() {
+    let (a, b) = (Server::named("a").await, Server::named("b").await);
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [a.socket()]));
+    let mesh = mesh(&plane, "paced");
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut events = Recorder::of(&mesh);
+    let began = tokio::time::Instant::now();
+    for round in 0..200_u16 {
+        let other = ([10, 0, 0, 1], 1000 + round).into();
+        let last = if round == 199 { b.socket() } else { other };
+        plane.set([Resource::endpoints("users-cluster", [last])]);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    until(&mesh, "users", "b").await;
+    let is_applied = |event: &Event| matches!(event, Event::ConfigApplied { part, .. } if part.contains("users"));
+    let (applied, most) = (events.count(is_applied), began.elapsed().as_millis() / 20 + 2);
+    assert!(applied >= 2 && applied as u128 <= most, "{applied} in {:?}", began.elapsed());
+    assert!(plane.acks(EDS).len() > applied, "{applied}");
 }

@@ -141,6 +141,14 @@ fn endpoints(name: &str, zones: &[(&str, &Server)], drop_percent: u32) -> Resour
     Resource::encoded(EDS, name, assignment.encode_to_vec())
 }
 
+/// A plane whose service `users` is the cluster `c`.
+async fn plane(resources: [Resource; 2]) -> AdsServer {
+    let plane = AdsServer::start().await.unwrap();
+    plane.set([Resource::listener("users", "r"), Resource::routes("r", [("users", "c")])]);
+    plane.set(resources);
+    plane
+}
+
 fn mesh(plane: &AdsServer, node: &str) -> Mesh {
     let server = Plane::insecure(plane.uri());
     let bootstrap = Bootstrap::builder().node_id(node).server(server).build().unwrap();
@@ -253,13 +261,7 @@ async fn what_was_called_where_and_how_it_ended_is_told() {
 #[tokio::test]
 async fn what_is_in_progress_is_told_as_long_as_it_is() {
     let a = server().await;
-    let plane = AdsServer::start().await.unwrap();
-    plane.set([
-        Resource::listener("users", "r"),
-        Resource::routes("r", [("users", "c")]),
-        cluster("c", "", &[]),
-        endpoints("c", &[("z1", &a)], 0),
-    ]);
+    let plane = plane([cluster("c", "", &[]), endpoints("c", &[("z1", &a)], 0)]).await;
     plane.ask_loads(LoadsAsked::all(EVERY));
     let mesh = mesh(&plane, "lrs-2");
     let client = mesh.client("users").unwrap();
@@ -288,13 +290,11 @@ async fn what_is_in_progress_is_told_as_long_as_it_is() {
 #[tokio::test]
 async fn what_endpoints_say_of_themselves_is_passed_on_as_the_cluster_says() {
     let a = server().await;
-    let plane = AdsServer::start().await.unwrap();
-    plane.set([
-        Resource::listener("users", "r"),
-        Resource::routes("r", [("users", "c")]),
+    let plane = plane([
         cluster("c", "", &["cpu_utilization", "named_metrics.queue", "mem_utilization"]),
         endpoints("c", &[("z1", &a)], 0),
-    ]);
+    ])
+    .await;
     plane.ask_loads(LoadsAsked::all(EVERY).per_endpoint(true));
     let mesh = mesh(&plane, "lrs-orca");
     let client = mesh.client("users").unwrap();
@@ -326,13 +326,7 @@ async fn what_endpoints_say_of_themselves_is_passed_on_as_the_cluster_says() {
 #[tokio::test]
 async fn drops_are_told_by_category() {
     let a = server().await;
-    let plane = AdsServer::start().await.unwrap();
-    plane.set([
-        Resource::listener("users", "r"),
-        Resource::routes("r", [("users", "c")]),
-        cluster("c", "", &[]),
-        endpoints("c", &[("z1", &a)], 100),
-    ]);
+    let plane = plane([cluster("c", "", &[]), endpoints("c", &[("z1", &a)], 100)]).await;
     plane.ask_loads(LoadsAsked::all(EVERY));
     let mesh = mesh(&plane, "lrs-drops");
     let client = mesh.client("users").unwrap();
@@ -407,13 +401,7 @@ async fn without_such_a_cluster_no_stream_is_opened() {
 #[tokio::test]
 async fn a_stream_that_ends_is_begun_again_and_nothing_is_lost() {
     let a = server().await;
-    let plane = AdsServer::start().await.unwrap();
-    plane.set([
-        Resource::listener("users", "r"),
-        Resource::routes("r", [("users", "c")]),
-        cluster("c", "", &[]),
-        endpoints("c", &[("z1", &a)], 0),
-    ]);
+    let plane = plane([cluster("c", "", &[]), endpoints("c", &[("z1", &a)], 0)]).await;
     plane.refuse_loads(Some((14, "not yet")));
     plane.ask_loads(LoadsAsked::all(EVERY));
     let mesh = mesh(&plane, "lrs-again");
@@ -438,13 +426,7 @@ async fn a_stream_that_ends_is_begun_again_and_nothing_is_lost() {
 #[tokio::test]
 async fn the_end_of_the_mesh_waits_for_the_last_report() {
     let a = server().await;
-    let plane = AdsServer::start().await.unwrap();
-    plane.set([
-        Resource::listener("users", "r"),
-        Resource::routes("r", [("users", "c")]),
-        cluster("c", "", &[]),
-        endpoints("c", &[("z1", &a)], 0),
-    ]);
+    let plane = plane([cluster("c", "", &[]), endpoints("c", &[("z1", &a)], 0)]).await;
     plane.ask_loads(LoadsAsked::all(Duration::from_secs(3600)));
     let mesh = mesh(&plane, "lrs-end");
     let client = mesh.client("users").unwrap();
@@ -461,13 +443,7 @@ async fn the_end_of_the_mesh_waits_for_the_last_report() {
 #[tokio::test]
 async fn endpoints_that_leave_take_nothing_with_them_and_meshes_are_told_of_together() {
     let (a, b) = (server().await, server().await);
-    let plane = AdsServer::start().await.unwrap();
-    plane.set([
-        Resource::listener("users", "r"),
-        Resource::routes("r", [("users", "c")]),
-        cluster("c", "", &[]),
-        endpoints("c", &[("z1", &a)], 0),
-    ]);
+    let plane = plane([cluster("c", "", &[]), endpoints("c", &[("z1", &a)], 0)]).await;
     plane.ask_loads(LoadsAsked::all(4 * EVERY));
     let meshes = [mesh(&plane, "lrs-left"), mesh(&plane, "lrs-left")];
     let clients = [meshes[0].client("users").unwrap(), meshes[1].client("users").unwrap()];

@@ -178,7 +178,8 @@ fn build(
                 let mesh =
                     Mesh::builder().endpoints("users.prod", servers).seed(7).build().unwrap();
                 mesh.ready().await.unwrap();
-                let client = mesh.reqwest(reqwest::Client::new()).no_proxy().build().unwrap();
+                let client =
+                    mesh.reqwest(reqwest::Client::new()).no_proxy().no_gzip().build().unwrap();
                 (mesh, client)
             });
             let caller = Meshed { client, url, version, timeout };

@@ -44,7 +44,7 @@ impl Load {
             callers: JoinSet::new(),
         };
         tokio::spawn(listen(mesh.events(), Arc::clone(&load.notes)));
-        let plain = ::reqwest::Client::builder().no_proxy().build()?;
+        let plain = ::reqwest::Client::builder().no_proxy().no_gzip().build()?;
         let reqwest = mesh.reqwest(plain).build()?;
         for _ in 0..CALLERS {
             for service in [USERS, ORDERS] {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use tower_mesh::{DisconnectReason, Event, EventStream};
 
 /// What happened to the calls of one service.
@@ -14,6 +15,8 @@ pub(crate) struct Tally {
     pub(crate) latencies: Vec<Duration>,
     /// Answers by replica.
     pub(crate) answers: BTreeMap<String, u64>,
+    /// When each of them has answered for the last time.
+    last: BTreeMap<String, Instant>,
     /// Retries by reason.
     pub(crate) retries: BTreeMap<String, u64>,
     pub(crate) failures: Vec<String>,
@@ -47,7 +50,10 @@ impl Notes {
         let tally = self.services.entry(service.to_owned()).or_default();
         tally.latencies.push(elapsed);
         match outcome {
-            Ok(replica) => *tally.answers.entry(replica).or_default() += 1,
+            Ok(replica) => {
+                tally.last.insert(replica.clone(), Instant::now());
+                *tally.answers.entry(replica).or_default() += 1;
+            }
             Err(failure) => tally.failures.push(failure),
         }
     }
@@ -70,6 +76,29 @@ impl Notes {
             self.services.values().any(|tally| tally.answers.contains_key(*replica))
         };
         replicas.iter().all(answered)
+    }
+
+    /// Whether none of these replicas has answered a call for so long.
+    pub(crate) fn silent(&self, replicas: &[&str], time: Duration) -> bool {
+        let spoke = |replica: &&str| {
+            let last = self.services.values().filter_map(|tally| tally.last.get(*replica)).max();
+            last.is_some_and(|last| last.elapsed() < time)
+        };
+        !replicas.iter().any(spoke)
+    }
+
+    /// Which part of the calls of its service this replica has answered; all, if there were none.
+    pub(crate) fn share(&self, service: &str, replica: &str) -> f64 {
+        let tally = self.services.get(service);
+        let answered = tally.and_then(|tally| tally.answers.get(replica)).copied();
+        let calls = tally.map_or(0, |tally| tally.latencies.len());
+        if calls == 0 { 1.0 } else { answered.unwrap_or_default() as f64 / calls as f64 }
+    }
+
+    /// How many retries there were for a call of this service.
+    pub(crate) fn retried(&self, service: &str) -> f64 {
+        let Some(tally) = self.services.get(service) else { return 0.0 };
+        tally.retries.values().sum::<u64>() as f64 / tally.latencies.len().max(1) as f64
     }
 
     /// Whether the mesh has told something that begins so.

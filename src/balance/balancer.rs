@@ -12,7 +12,7 @@ use super::{
     bias::Bias,
     decide::Chosen,
     endpoint::{Endpoint, Environment, Live, Upstream},
-    flight::InFlight,
+    flight::{InFlight, Marks},
     health::{Health, Rules},
     keep::Keeper,
     pick::{Avoid, Over, Picker},
@@ -93,25 +93,25 @@ impl<X: Upstream> Balancer<X> {
         if over.is_none()
             && wanted.is_none()
             && tried.is_empty()
-            && let Some(view) = self.shelves.read()
-            && view.is_plain
+            && let Some(shelf) = self.shelves.read()
         {
+            let view: &View<X> = &shelf;
             let picker = Picker::untried(&view.all.set, now, random);
-            match view.policy.plain(&view.all, picker, hash) {
+            match view.policy.plain(view.form, &view.all, picker, hash) {
                 Ok((endpoint, live)) => {
-                    count(&view, live, now);
-                    let endpoint = Arc::clone(endpoint);
-                    let (decay, marks) = (view.decay, (view.bounded, view.biased));
+                    let (endpoint, decay, marks) = (Arc::clone(endpoint), view.decay, view.marks);
+                    count(marks, live, now);
                     // Only now: who is woken is a stranger.
-                    drop(view);
+                    drop(shelf);
                     self.called();
                     return Ok(InFlight::begun(endpoint, now, decay, marks));
                 }
-                Err(drawn) => {
-                    let drawn = drawn.map(|(one, other)| (Arc::clone(one), Arc::clone(other)));
-                    drop(view);
-                    return self.pick_drawn((now, random), hash, drawn.as_ref());
+                Err(Some((one, other))) => {
+                    let drawn = (Arc::clone(one), Arc::clone(other));
+                    drop(shelf);
+                    return self.pick_drawn((now, random), hash, &drawn);
                 }
+                Err(None) => {}
             }
         }
         self.pick_specially((now, random), (tried, apart, avoid), (over, wanted), hash)
@@ -138,12 +138,11 @@ impl<X: Upstream> Balancer<X> {
         &self,
         (now, random): (u64, &Random),
         hash: Option<u64>,
-        drawn: Option<&(Arc<Endpoint<X>>, Arc<Endpoint<X>>)>,
+        (one, other): &(Arc<Endpoint<X>>, Arc<Endpoint<X>>),
     ) -> Result<InFlight<X>, PickError> {
         let ask = Ask::any(now, random, &[]).hashed(hash);
         let view = self.view.load();
-        let drawn = drawn.map(|(one, other)| (one, other));
-        view.decide_drawn(&ask, drawn, |chosen| self.take(&view, chosen, now))
+        view.decide_drawn(&ask, Some((one, other)), |chosen| self.take(&view, chosen, now))
             .or_else(|error| self.pick_again(&view, ask, error))
     }
 
@@ -196,9 +195,9 @@ impl<X: Upstream> Balancer<X> {
         live: &Live<X>,
         now: u64,
     ) -> InFlight<X> {
-        count(view, live, now);
+        count(view.marks, live, now);
         self.called();
-        InFlight::begun(Arc::clone(endpoint), now, view.decay, (view.bounded, view.biased))
+        InFlight::begun(Arc::clone(endpoint), now, view.decay, view.marks)
     }
 
     /// The state of an endpoint, made if this is its first pick.
@@ -228,9 +227,9 @@ impl<X: Upstream> Balancer<X> {
 
 /// Counts a call in flight.
 #[inline(always)]
-fn count<X: Upstream>(view: &View<X>, live: &Live<X>, now: u64) {
+fn count<X: Upstream>(marks: Marks, live: &Live<X>, now: u64) {
     live.load.begin(now);
-    if view.bounded {
+    if marks.is_crowded() {
         live.crowd.enter();
     }
 }

@@ -32,7 +32,6 @@ pub(crate) enum Outcome {
 
 /// One attempt in flight to an endpoint. Dropped without an outcome, the caller has left: its
 /// age is a censored sample, which may raise the latency and counts no failure.
-#[expect(clippy::struct_excessive_bools, reason = "what is done of its end, each once")]
 pub(crate) struct InFlight<X: Send + Sync + 'static> {
     endpoint: Arc<Endpoint<X>>,
     started: u64,
@@ -44,11 +43,12 @@ pub(crate) struct InFlight<X: Send + Sync + 'static> {
     over: bool,
     /// What the cluster's own list makes of its status.
     verdict: Option<Outcome>,
-    /// The crowd of its cluster has counted it, too.
-    crowded: bool,
-    /// Its answer is looked at for whether it asks for less.
-    biased: bool,
+    marks: Marks,
 }
+
+/// What the policy of its cluster asks for beyond a call's own: in one byte, which every call copies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Marks(u8);
 
 /// What an endpoint that was picked is worth.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -99,17 +99,33 @@ impl Outcome {
     }
 }
 
+impl Marks {
+    const CROWDED: u8 = 1;
+    const BIASED: u8 = 2;
+
+    pub(super) fn new(is_crowded: bool, is_biased: bool) -> Self {
+        Self(u8::from(is_crowded) * Self::CROWDED + u8::from(is_biased) * Self::BIASED)
+    }
+
+    /// The crowd of its cluster counts it, too.
+    #[inline]
+    pub(super) fn is_crowded(self) -> bool {
+        self.0 & Self::CROWDED != 0
+    }
+
+    /// Its answer is looked at for whether it asks for less.
+    #[inline]
+    fn is_biased(self) -> bool {
+        self.0 & Self::BIASED != 0
+    }
+}
+
 impl<X: Upstream> InFlight<X> {
     /// One that has been counted at `now`.
     #[inline]
-    pub(super) fn begun(
-        endpoint: Arc<Endpoint<X>>,
-        now: u64,
-        decay: u64,
-        (crowded, biased): (bool, bool),
-    ) -> Self {
+    pub(super) fn begun(endpoint: Arc<Endpoint<X>>, now: u64, decay: u64, marks: Marks) -> Self {
         let (recorded, over, probe, verdict) = (false, false, false, None);
-        Self { endpoint, started: now, decay, recorded, probe, verdict, crowded, biased, over }
+        Self { endpoint, started: now, decay, recorded, probe, verdict, marks, over }
     }
 
     /// The same, if this call may be the one that finds out whether the endpoint is well again.
@@ -142,7 +158,7 @@ impl<X: Upstream> InFlight<X> {
         after: impl Fn() -> Option<Duration>,
     ) {
         let Some(live) = self.endpoint.live() else { return };
-        if self.biased && (status == 429 || outcome.is_some_and(Outcome::is_failure)) {
+        if self.marks.is_biased() && (status == 429 || outcome.is_some_and(Outcome::is_failure)) {
             live.load.raise(now, live.bias.of_word(after()), self.decay);
         }
         let Some(watch) = live.watch.get() else { return };
@@ -188,7 +204,7 @@ impl<X: Upstream> InFlight<X> {
         if let Some(live) = self.endpoint.live() {
             record(live, self.started, now, outcome, self.decay);
             self.judge(live, now, outcome);
-            live.end(self.started, self.crowded);
+            live.end(self.started, self.marks);
         }
         disbelieve(&self.endpoint, outcome);
     }
@@ -200,7 +216,7 @@ impl<X: Upstream> InFlight<X> {
             if !self.recorded {
                 live.load.raise(now, now.saturating_sub(self.started), self.decay);
             }
-            live.end(self.started, self.crowded);
+            live.end(self.started, self.marks);
         }
     }
 
@@ -209,8 +225,8 @@ impl<X: Upstream> InFlight<X> {
     /// `now` is when its head came: how long a body lasts says nothing of its endpoint's speed.
     pub(crate) fn into_ticket(mut self, now: u64) -> (Arc<dyn Watcher>, Ticket) {
         self.over = true;
-        let Self { started, decay, recorded, probe, crowded, .. } = self;
-        let codes = None;
+        let Self { started, decay, recorded, probe, marks, .. } = self;
+        let (crowded, codes) = (marks.is_crowded(), None);
         let ticket = Ticket { started, head: now, decay, recorded, probe, crowded, codes };
         (Arc::<Endpoint<X>>::clone(&self.endpoint) as Arc<dyn Watcher>, ticket)
     }
@@ -237,15 +253,15 @@ fn leave<X: Send + Sync>(flight: &InFlight<X>) {
             live.load.state.probe_left(now);
         }
     }
-    live.end(flight.started, flight.crowded);
+    live.end(flight.started, flight.marks);
 }
 
 impl<X> Live<X> {
     /// What began at `started` is in flight no more.
     #[inline]
-    fn end(&self, started: u64, crowded: bool) {
+    fn end(&self, started: u64, marks: Marks) {
         self.load.end(started);
-        if crowded {
+        if marks.is_crowded() {
             self.crowd.leave();
         }
     }
@@ -319,7 +335,7 @@ impl<X: Upstream> Watcher for Endpoint<X> {
             }
             disbelieve(self, outcome);
         }
-        live.end(ticket.started, ticket.crowded);
+        live.end(ticket.started, Marks::new(ticket.crowded, false));
     }
 
     #[inline]

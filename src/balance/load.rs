@@ -191,10 +191,10 @@ impl Load {
                 }
             }
         }
-        let success = self.state.success();
-        if success >= ONE {
+        if self.state.is_flawless() {
             return waiting + latency;
         }
+        let success = self.state.success();
         let ratio = float(u64::from(success.max(1))) / ONE as f32;
         let squared = ratio * ratio;
         (waiting + latency) / (squared * squared)

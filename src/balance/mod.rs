@@ -25,20 +25,20 @@
 //! Sans I/O: it takes `now` (nanoseconds since the mesh's epoch) and random words. A pick waits
 //! for no lock and allocates nothing but the state of an endpoint that is picked for the first time, and,
 //! at the first call that names an endpoint (`pick/pinned.rs`), the index by which such are found.
-//!
-//! | file | what |
-//! |---|---|
-//! | `ask.rs`, `balancer.rs` | what a pick is asked for, and the pick |
-//! | `decide.rs`, `planned.rs`, `apart.rs` | what comes before the policy: whom the call names, the plan, what a retry leaves |
-//! | `policy.rs`, `pick/` | the policies |
-//! | `hash/`, `shard/`, `prequal/`, `weighted.rs`, `ordered.rs` | what some of them pick by |
-//! | `view.rs`, `shelf.rs`, `set.rs`, `update.rs` | what a pick reads, where, and how it changes |
-//! | `place/`, `subset/` | priorities, localities, rings, parts of a cluster |
-//! | `endpoint/`, `load.rs`, `flight.rs`, `verdict.rs` | an endpoint, its load, a call in flight, what its outcome is |
-//! | `health/`, `checked.rs` | ejections and checks |
-//! | `report/`, `sink.rs`, `probing.rs` | load reports, where they go, and the probes that ask for them |
-//! | `keep.rs`, `parking.rs` | periodic work, and how a call wakes who does it |
-//! | `census.rs`, `explain/` | what is told of all of it |
+
+// | file | what |
+// |---|---|
+// | `ask.rs`, `balancer.rs` | what a pick is asked for, and the pick |
+// | `decide.rs`, `planned.rs`, `apart.rs` | what comes before the policy: whom the call names, the plan, what a retry leaves |
+// | `policy.rs`, `pick/` | the policies |
+// | `hash/`, `shard/`, `prequal/`, `weighted.rs`, `ordered.rs` | what some of them pick by |
+// | `view.rs`, `shelf.rs`, `set.rs`, `update.rs` | what a pick reads, where, and how it changes |
+// | `place/`, `subset/` | priorities, localities, rings, parts of a cluster |
+// | `endpoint/`, `load.rs`, `flight.rs`, `verdict.rs` | an endpoint, its load, a call in flight, what its outcome is |
+// | `health/`, `checked.rs` | ejections and checks |
+// | `report/`, `sink.rs`, `probing.rs` | load reports, where they go, and the probes that ask for them |
+// | `keep.rs`, `parking.rs` | periodic work, and how a call wakes who does it |
+// | `census.rs`, `explain/` | what is told of all of it |
 
 mod apart;
 mod ask;

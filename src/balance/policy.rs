@@ -51,7 +51,47 @@ pub(super) enum Policy {
     Sharded(Arc<shard::Map>),
 }
 
+/// How a pick of the plain case draws: what of the policy, and of the weights of its endpoints, that
+/// depends on. In one byte: a pick looks at nothing else before it draws.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Form {
+    /// Whether good or not, whoever is looked at has to rank first.
+    Ranked,
+    /// Least request of two that are as likely as all others.
+    LessBusy,
+    /// The same, by weight.
+    LeastRequest,
+    PeakEwma,
+    Turns,
+    TurnsByWeight,
+    Random,
+    #[cfg(feature = "orca")]
+    Weighted,
+    #[cfg(feature = "orca")]
+    Prequal,
+    Hashed,
+}
+
 impl Policy {
+    /// The form of its picks among endpoints whose weights are all alike, or not.
+    pub(super) fn form(&self, is_uniform: bool) -> Form {
+        match self {
+            Self::LeastRequest if is_uniform => Form::LessBusy,
+            Self::LeastRequest => Form::LeastRequest,
+            Self::PeakEwma { .. } => Form::PeakEwma,
+            Self::RoundRobin if is_uniform => Form::Turns,
+            Self::RoundRobin => Form::TurnsByWeight,
+            Self::Random => Form::Random,
+            #[cfg(feature = "orca")]
+            Self::Weighted(_) => Form::Weighted,
+            #[cfg(feature = "orca")]
+            Self::Prequal(_) => Form::Prequal,
+            Self::Hashed(_) => Form::Hashed,
+            // It is by all of them, or few, that they decide.
+            Self::Sharded(_) | Self::Choices(_) | Self::First(_) => Form::Ranked,
+        }
+    }
+
     /// `seed` is drawn where an order is shuffled.
     pub(super) fn of(cluster: &config::Cluster, seed: impl FnOnce() -> u64) -> Self {
         Self::of_balancer(&cluster.balancer.clone().unwrap_or_default(), cluster, seed)
@@ -120,11 +160,6 @@ impl Policy {
     /// Whether answers are looked at for whether they ask for less.
     pub(super) fn is_biased(&self) -> bool {
         matches!(self, Self::PeakEwma { biased: true, .. })
-    }
-
-    /// Whether it takes an endpoint that it draws and that is good; else it has to rank first.
-    pub(super) fn is_plain(&self) -> bool {
-        !matches!(self, Self::Sharded(_) | Self::Choices(_) | Self::First(_))
     }
 
     /// Whether it has periodic work.
@@ -215,35 +250,45 @@ impl Policy {
         matches!(self, Self::Hashed(kind) if kind.is_bounded())
     }
 
-    /// Picks in the plain case: what is drawn is good, and the call has met nothing yet.
+    /// Picks in the plain case: what is drawn is good, and the call has met nothing yet. Nothing is drawn
+    /// of nothing, and where it is by rank that one is picked.
     ///
     /// Inlined by all means: as a call of its own it takes a third of what a pick takes.
     #[inline(always)]
     pub(super) fn plain<'a, X: Upstream>(
         &self,
+        form: Form,
         group: &'a Group<X>,
         picker: Picker<'a, X>,
         hash: Option<u64>,
     ) -> Plain<'a, X> {
-        match self {
-            Self::LeastRequest => picker.p2c(Signal::LeastRequest),
-            Self::PeakEwma { decay, first, .. } => {
-                picker.p2c(Signal::PeakEwma { decay: *decay, first: *first })
-            }
-            Self::RoundRobin => picker.round_robin(&group.turn),
-            Self::Random => picker.random(),
+        match form {
+            Form::LessBusy => picker.less_busy(),
+            Form::LeastRequest => picker.p2c(Signal::LeastRequest),
+            Form::PeakEwma => match *self {
+                Self::PeakEwma { decay, first, .. } => {
+                    picker.p2c(Signal::PeakEwma { decay, first })
+                }
+                _ => Err(None),
+            },
+            Form::Turns => picker.in_turn(&group.turn),
+            Form::TurnsByWeight => picker.in_turn_by_weight(&group.turn),
+            Form::Random => picker.random(),
             #[cfg(feature = "orca")]
-            Self::Weighted(weighted) => picker.weighted(&group.turn, weighted),
+            Form::Weighted => match self {
+                Self::Weighted(weighted) => picker.weighted(&group.turn, weighted),
+                _ => Err(None),
+            },
             #[cfg(feature = "orca")]
-            Self::Prequal(prequal) => picker.prequal(prequal),
-            Self::Hashed(_) => match group.hashed(hash) {
+            Form::Prequal => match self {
+                Self::Prequal(prequal) => picker.prequal(prequal),
+                _ => Err(None),
+            },
+            Form::Hashed => match group.hashed(hash) {
                 Some(by) => picker.hashed(&by),
                 None => picker.random(),
             },
-            // Whether good or not: it is by all of them, or few, that they decide.
-            Self::Sharded(_) | Self::Choices(_) | Self::First(_) => {
-                Err(group.set.get(0).map(|any| (any, any)))
-            }
+            Form::Ranked => Err(None),
         }
     }
 
@@ -255,7 +300,11 @@ impl Policy {
         picker: Picker<'a, X>,
         hash: Option<u64>,
     ) -> Plain<'a, X> {
-        self.plain(group, picker, hash)
+        match self.form(group.set.uniform) {
+            // Whoever it is.
+            Form::Ranked => Err(group.set.get(0).map(|any| (any, any))),
+            form => self.plain(form, group, picker, hash),
+        }
     }
 
     /// Picks where a plan asks more of a pick, so that whoever is drawn is ranked.

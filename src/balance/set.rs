@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use super::endpoint::{Endpoint, Spec, Upstream};
+use super::{
+    endpoint::{Endpoint, Spec, Upstream},
+    pick::step_of,
+};
 use crate::{config::Address, core::SourceHealth};
 
 const BITS: usize = 8;
@@ -93,8 +96,7 @@ impl<X> Set<X> {
 
     fn set_weights(&mut self, max: u16, uniform: bool) {
         self.max_weight = max;
-        // Rounded up, so that as many steps do get round.
-        self.stride = (u64::MAX / u64::from(max)).wrapping_add(1);
+        self.stride = step_of(max);
         self.uniform = uniform;
     }
 

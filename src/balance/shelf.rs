@@ -18,8 +18,8 @@ use std::{
 
 /// So many threads write to lines of their own.
 const SHELVES: usize = 16;
-/// A thread that has not read yet.
-const NONE: usize = usize::MAX;
+/// A thread that has not read yet: that is no shelf.
+const NONE: usize = SHELVES;
 
 /// The same value on each.
 pub(super) struct Shelves<T>([Shelf<T>; SHELVES]);
@@ -41,9 +41,11 @@ impl<T> Shelves<T> {
     /// The value, unless it is being replaced.
     #[inline(always)]
     pub(super) fn read(&self) -> Option<RwLockReadGuard<'_, Arc<T>>> {
-        let own = OWN.get();
-        let own = if own == NONE { next() } else { own };
-        match self.0.get(own % SHELVES)?.0.try_read() {
+        let shelf = match self.0.get(OWN.get()) {
+            Some(own) => own,
+            None => self.0.get(next())?,
+        };
+        match shelf.0.try_read() {
             Ok(guard) => Some(guard),
             // Nobody panics between, and the value is whole at any time.
             Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),

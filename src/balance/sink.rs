@@ -122,23 +122,23 @@ impl<X> Endpoint<X> {
     /// Reads what a response's head or trailers tell of the endpoint's load, if anybody asks.
     #[inline]
     pub(crate) fn heard(&self, headers: &HeaderMap) {
-        if let Some(told) = self.live().and_then(|live| live.told.get()) {
-            self.hear(told, headers);
+        if let Some(live) = self.live()
+            && let Some(told) = live.told.get()
+        {
+            self.hear(live, told, headers);
         }
     }
 
-    fn hear(&self, told: &Told, headers: &HeaderMap) {
+    fn hear(&self, live: &Live<X>, told: &Told, headers: &HeaderMap) {
         told.with_sink(|sink| match sink {
             Sink::Prequal(prequal) => {
                 if let Some(signal) = signal_of(headers) {
-                    self.signal(prequal, signal, None);
+                    self.signal(live, prequal, signal, None);
                 }
             }
             //= gRFC A58: with out-of-band reports, those of calls are never read
             Sink::Weighted(weighted) if weighted.out_of_band.is_none() => {
-                if let Some(live) = self.live()
-                    && let Some(report) = read(headers)
-                {
+                if let Some(report) = read(headers) {
                     weighted.report(told, live.epoch.nanos(Instant::now()), &report);
                 }
             }
@@ -148,12 +148,13 @@ impl<X> Endpoint<X> {
 
     /// Takes a report, however it came.
     pub(crate) fn reported(&self, now: u64, report: &Report) {
-        let Some(told) = self.live().and_then(|live| live.told.get()) else { return };
+        let Some(live) = self.live() else { return };
+        let Some(told) = live.told.get() else { return };
         told.with_sink(|sink| match sink {
             Sink::Weighted(weighted) => weighted.report(told, now, report),
             Sink::Prequal(prequal) => {
                 if let Some(signal) = Signal::of(report) {
-                    self.signal(prequal, signal, Some(now));
+                    self.signal(live, prequal, signal, Some(now));
                 }
             }
         });
@@ -161,17 +162,17 @@ impl<X> Endpoint<X> {
 
     /// Takes Prequal's signals.
     pub(crate) fn signalled(&self, now: u64, signal: Signal) {
-        let Some(told) = self.live().and_then(|live| live.told.get()) else { return };
+        let Some(live) = self.live() else { return };
+        let Some(told) = live.told.get() else { return };
         told.with_sink(|sink| {
             if let Sink::Prequal(prequal) = sink {
-                self.signal(prequal, signal, Some(now));
+                self.signal(live, prequal, signal, Some(now));
             }
         });
     }
 
     /// The same, at this time or now.
-    fn signal(&self, prequal: &Prequal, signal: Signal, now: Option<u64>) {
-        let Some(live) = self.live() else { return };
+    fn signal(&self, live: &Live<X>, prequal: &Prequal, signal: Signal, now: Option<u64>) {
         let now = now.unwrap_or_else(|| live.epoch.nanos(Instant::now()));
         let load = (signal.in_flight, signal.latency);
         prequal.pool.offer(now, (live.who(), self.place()), load, &prequal.settings);

@@ -113,6 +113,11 @@ impl<X: Upstream> Balancer<X> {
         self.update(&mut self.updater(), Vec::new(), &Gone::Named(addresses))
     }
 
+    /// Takes these out, and adds or changes those, in one step.
+    pub(crate) fn patch(&self, endpoints: Vec<config::Endpoint>, gone: &[Address]) -> Diff {
+        self.update(&mut self.updater(), endpoints, &Gone::Named(gone))
+    }
+
     /// Notes who is there by now, for how many of them may be ejected.
     fn settle_health(&self) {
         let health = &self.health;

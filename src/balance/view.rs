@@ -10,12 +10,13 @@ use std::{
 
 use super::{
     endpoint::{Environment, Upstream},
+    flight::Marks,
     hash::{Crowd, Spread},
     health::Health,
     pick::{First, Hashed, Pins, Sequence},
     place::slow_start::SlowStart,
     place::{Counting, Making, Placing, Plan, Sharing},
-    policy::Policy,
+    policy::{Form, Policy},
     set::Set,
     shard::Replicas,
     subset::labels::{self, Labels},
@@ -32,12 +33,11 @@ pub(super) struct View<X> {
     pub(super) policy: Policy,
     /// The policy's: how fast latencies are forgotten. Nanoseconds; 0: no average is asked for.
     pub(super) decay: u64,
-    /// The policy's: it bounds the load of each endpoint by the mean, and counts what is in flight.
-    pub(super) bounded: bool,
-    /// The policy's: answers are looked at for whether they ask for less.
-    pub(super) biased: bool,
-    /// A call that asks for nothing else may have any good endpoint that the policy draws.
-    pub(super) is_plain: bool,
+    /// The policy's: it bounds the load of each endpoint by the mean, and counts what is in flight; it
+    /// looks at answers for whether they ask for less.
+    pub(super) marks: Marks,
+    /// How a call that asks for nothing else gets any good endpoint that the policy draws.
+    pub(super) form: Form,
     pub(super) placing: Arc<Placing>,
     /// Of the cluster; the same in every view of it.
     pub(super) health: Arc<Health>,
@@ -163,10 +163,10 @@ impl<X: Upstream> View<X> {
         health: Arc<Health>,
         placed: Option<Box<Placed<X>>>,
     ) -> Self {
-        let (decay, bounded, biased) = (policy.decay(), policy.is_bounded(), policy.is_biased());
-        let pins = Pins::default();
-        let is_plain = placed.is_none() && policy.is_plain();
-        Self { all, policy, decay, bounded, biased, is_plain, placing, health, pins, placed }
+        let (decay, pins) = (policy.decay(), Pins::default());
+        let marks = Marks::new(policy.is_bounded(), policy.is_biased());
+        let form = if placed.is_none() { policy.form(all.set.uniform) } else { Form::Ranked };
+        Self { all, policy, decay, marks, form, placing, health, pins, placed }
     }
 
     /// Where to pick by other settings; what was drawn once stays.

@@ -71,7 +71,7 @@ impl Balancer {
     }
 
     /// Sets the latency that peak EWMA takes an endpoint without measurements to have. Default: none,
-    /// that is one call at a time finds out. It changes no other policy.
+    /// that is one call at a time finds out. Does nothing to any other policy.
     #[must_use]
     pub fn default_rtt(mut self, latency: Duration) -> Self {
         if let Self::PeakEwma { default_rtt, .. } = &mut self {
@@ -81,7 +81,7 @@ impl Balancer {
     }
 
     /// Sets what a failure, or an answer of 429, counts as at least by peak EWMA. Default: none, that
-    /// is the success factor says enough. It changes no other policy.
+    /// is the success factor says enough. Does nothing to any other policy.
     #[must_use]
     pub fn penalty(mut self, latency: Duration) -> Self {
         if let Self::PeakEwma { penalty, .. } = &mut self {
@@ -91,7 +91,7 @@ impl Balancer {
     }
 
     /// Sets the longest `Retry-After` of such an answer that counts as its latency by peak EWMA.
-    /// Default: none counts. It changes no other policy.
+    /// Default: none counts. Does nothing to any other policy.
     #[must_use]
     pub fn max_retry_after(mut self, longest: Duration) -> Self {
         if let Self::PeakEwma { max_retry_after, .. } = &mut self {

@@ -26,7 +26,7 @@ pub struct Breakers {
     /// Connection pools. Refused: an endpoint has one pool, and `subsetting` bounds how many endpoints
     /// are used. Source: xDS `max_connection_pools`.
     pub max_pools: Option<u32>,
-    /// The same as a share of the attempts in flight; it takes the place of `max_retries`.
+    /// Retries and hedges in flight as a share of the attempts in flight; it takes the place of `max_retries`.
     pub retry_budget: Option<Box<InFlightBudget>>,
     /// The limits of calls of high priority, which are counted for themselves. Default: none.
     pub high: Option<Box<Thresholds>>,
@@ -49,7 +49,7 @@ pub struct Thresholds {
     pub max_retries: Option<u32>,
     /// Connection pools. Refused, as [`Breakers::max_pools`] is.
     pub max_pools: Option<u32>,
-    /// The same as a share of their attempts in flight; it takes the place of `max_retries`.
+    /// Retries and hedges of these calls in flight as a share of their attempts in flight; it takes the place of `max_retries`.
     pub retry_budget: Option<Box<InFlightBudget>>,
 }
 

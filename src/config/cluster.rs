@@ -62,7 +62,8 @@ pub struct Cluster {
     /// Steps of attempts, in order, after the pick. Not supported yet. Source: xDS
     /// `HttpProtocolOptions.http_filters`.
     pub filters: Vec<super::Filter>,
-    /// What is reported to a control plane about load. Default: nothing. Not supported yet.
+    /// What is reported to a control plane of the cluster's load, beyond what a control plane of xDS asks
+    /// for by itself: its load reports run without this. Default: nothing. Not supported yet.
     pub load_report: Option<LoadReport>,
     /// How long an endpoint list without news is trusted. Default: for ever. Not supported yet.
     /// Source: xDS `endpoint_stale_after`.

@@ -20,7 +20,8 @@ pub struct Endpoint {
     /// families in turn, a new attempt every 250 ms (RFC 8305). At most 15. Source: gRFC A61.
     #[cfg_attr(feature = "serde", serde(default))]
     pub more_addresses: Vec<Address>,
-    /// Its host name. Hashed where the balancer says so; else carried.
+    /// Its host name: hashed where the balancer says so, and sent as the host where a rewrite asks for
+    /// the endpoint's (`rewrite: {host: endpoint}`).
     #[cfg_attr(feature = "serde", serde(default))]
     pub hostname: Option<String>,
     /// 0 is tried first; the next one takes over what it cannot carry. Default: 0.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::core::{Error, ErrorKind, Phase};
+
 /// One field that cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -49,3 +51,46 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigError {}
 impl std::error::Error for ConfigErrors {}
+
+/// For `?` in a function that returns the crate's own error: its kind is
+/// [`Config`](ErrorKind::Config), and its source what it was.
+impl From<ConfigErrors> for Error {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::new(ErrorKind::Config, Phase::Resolve)
+            .detail(errors.to_string())
+            .check("the value that is named")
+            .caused_by(errors)
+    }
+}
+
+/// For `?` in a function that returns the crate's own error: its kind is
+/// [`Config`](ErrorKind::Config), and its source what it was.
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::new(ErrorKind::Config, Phase::Resolve)
+            .detail(error.to_string())
+            .check("the value that is named")
+            .caused_by(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Address;
+
+    #[test]
+    fn what_is_wrong_with_a_value_becomes_an_error_of_the_crate() {
+        fn parse(text: &str) -> Result<Address, Error> {
+            Ok(text.parse::<Address>()?)
+        }
+        assert!(parse("10.0.0.1:80").is_ok());
+        let error = parse("10.0.0.1:port").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let source = std::error::Error::source(&error).unwrap();
+        assert!(error.to_string().contains(&source.to_string()), "{error}");
+        assert!(error.to_string().ends_with("; check the value that is named"), "{error}");
+        let errors = ConfigErrors(vec![source.downcast_ref::<ConfigError>().unwrap().clone()]);
+        assert_eq!(Error::from(errors).to_string(), error.to_string());
+    }
+}

@@ -31,7 +31,7 @@ pub struct HealthCheck {
     /// The most that is added to an interval. Default: 0.
     #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
     pub interval_jitter: Option<Duration>,
-    /// The same as a share. Unit: percent. Default: 0. Range: 0..=100.
+    /// The most that is added to an interval, as a share of it. Unit: percent. Default: 0. Range: 0..=100.
     #[cfg_attr(feature = "serde", serde(default))]
     pub interval_jitter_percent: Option<u32>,
     /// Failures in a row that make an endpoint unhealthy. Default: 3. Range: from 1.
@@ -43,7 +43,7 @@ pub struct HealthCheck {
     /// The interval while the cluster has no traffic. Default: 60 s.
     #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
     pub no_traffic_interval: Option<Duration>,
-    /// The same for healthy endpoints. Default: as `no_traffic_interval`.
+    /// The interval of healthy endpoints while the cluster has no traffic. Default: as `no_traffic_interval`.
     #[cfg_attr(feature = "serde", serde(default, with = "super::serde_support::OptionalTime"))]
     pub no_traffic_healthy_interval: Option<Duration>,
     /// The interval of unhealthy endpoints. Default: `interval`.

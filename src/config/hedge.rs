@@ -8,8 +8,8 @@ use std::time::Duration;
 /// It says when by one of its fields: [`max_extra_percent`](Self::max_extra_percent),
 /// [`delay`](Self::delay), [`initial_attempts`](Self::initial_attempts),
 /// [`additional_percent`](Self::additional_percent) or
-/// [`on_attempt_timeout`](Self::on_attempt_timeout). Merged as a whole: a nearer one replaces a
-/// farther one.
+/// [`on_attempt_timeout`](Self::on_attempt_timeout). Laid over the hedge of the layer behind it, field
+/// by field.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -55,7 +55,7 @@ impl Place {
 }
 
 /// Text in which `%2F` stands for a byte.
-fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

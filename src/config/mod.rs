@@ -50,6 +50,8 @@ mod hedge;
 mod http;
 pub(crate) mod identity;
 mod limits;
+#[cfg(feature = "schema")]
+mod links;
 mod locality;
 mod matching;
 pub(crate) mod name;
@@ -88,6 +90,7 @@ pub(crate) use self::address::hint_of_dns;
 #[cfg(feature = "orca")]
 pub(crate) use self::balancer::PROBE_PATH;
 pub(crate) use self::health_check::hex;
+pub(crate) use self::locality::decoded;
 pub(crate) use self::rate_limit::MOST_BUCKETS;
 #[cfg(feature = "regex")]
 pub(crate) use self::regex::Rewriter;
@@ -190,7 +193,8 @@ pub struct Config {
 #[cfg(feature = "schema")]
 #[must_use]
 pub fn schema() -> String {
-    let schema = schemars::schema_for!(Config);
+    let mut schema = schemars::schema_for!(Config).to_value();
+    links::unlink(&mut schema);
     serde_json::to_string_pretty(&schema).unwrap_or_default()
 }
 

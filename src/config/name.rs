@@ -8,7 +8,7 @@
 //! connection is the cluster's setting; `https` is never sent over plaintext that nobody has asked
 //! for.
 
-use std::{fmt, net::Ipv6Addr};
+use std::{borrow::Cow, fmt, net::Ipv6Addr};
 
 /// A service name as a user wrote it, taken apart.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,12 +21,14 @@ pub(crate) struct Name {
 
 impl Name {
     /// Parses `[scheme://]name[:port]`.
+    ///
+    /// The reason why it is none repeats no user that stands before the name, nor a password.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (https, rest) = match text.split_once("://") {
             Some(("http", rest)) => (false, rest),
             Some(("https", rest)) => (true, rest),
             Some((scheme, rest)) => {
-                let name = rest.trim_start_matches('/');
+                let (name, text) = (shown(rest.trim_start_matches('/')), shown(text));
                 let hint = match scheme {
                     "dns" => format!(
                         "; call `{name}`, and `unknown_names(UnknownNames::Dns)` for plain DNS"
@@ -43,7 +45,11 @@ impl Name {
             None => (false, text),
         };
         if let Some(at) = rest.find(['/', '?', '#', '@']) {
-            return Err(format!("`{text}` has `{}` after its name", &rest[at..=at]));
+            let text = shown(text);
+            return Err(match &rest[at..=at] {
+                "@" => format!("`{text}` has a user before its name"),
+                after => format!("`{text}` has `{after}` after its name"),
+            });
         }
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => {
@@ -62,6 +68,14 @@ impl Name {
             return Err(format!("`{text}` is not a service name"));
         }
         Ok(Self { host: host.to_ascii_lowercase(), port, https })
+    }
+}
+
+/// A text without what may be a user and a password in it.
+fn shown(text: &str) -> Cow<'_, str> {
+    match text.rsplit_once('@') {
+        Some((_, host)) => format!("…@{host}").into(),
+        None => text.into(),
     }
 }
 
@@ -132,6 +146,22 @@ mod tests {
     }
 
     #[test]
+    fn no_reason_repeats_a_password() {
+        for text in [
+            "me:secret@users",
+            "http://me:secret@users",
+            "ftp://me:secret@users",
+            "dns:///me:secret@users",
+            "grpc://me:secret@users:80",
+            "me:secret@users/path",
+            "me:secret@@users",
+        ] {
+            let reason = Name::parse(text).unwrap_err();
+            assert!(!reason.contains("secret") && reason.contains("users"), "{reason}");
+        }
+    }
+
+    #[test]
     fn empty_labels_and_stray_brackets_are_no_names() {
         for bad in ["2j..", "a..b", ".a", "]", "[a]", "[::1", "a:", "a::80", "[::1]x"] {
             assert!(Name::parse(bad).is_err(), "{bad}");
@@ -149,7 +179,7 @@ mod tests {
             ("a/b", "has `/` after its name"),
             ("http://x", "as it is looked up: `x`"),
             ("a..b", "is not a service name"),
-            ("user@x", "has `@` after its name"),
+            ("user@x", "`…@x` has a user before its name"),
             ("naïve", "is not a service name"),
             ("a:0", "is not in 1..=65535"),
             ("a:080", "as it is looked up: `a:80`"),

@@ -86,7 +86,7 @@ pub struct OutlierDetection {
 pub struct SuccessRate {
     /// How often it is enforced. Unit: percent. Default: 100. Range: 0..=100.
     pub enforcing: Option<u32>,
-    /// The same for failures of our own side. Default: 100.
+    /// How often it is enforced for failures to reach an endpoint. Unit: percent. Default: 100. Range: 0..=100.
     pub enforcing_local_origin: Option<u32>,
     /// Endpoints with enough calls that are needed. Default: 5.
     pub minimum_hosts: Option<u32>,
@@ -107,7 +107,7 @@ pub struct FailurePercentage {
     pub threshold: Option<u32>,
     /// How often it is enforced. Unit: percent. Default: 0 (gRPC: 100). Range: 0..=100.
     pub enforcing: Option<u32>,
-    /// The same for failures of our own side. Default: 0.
+    /// How often it is enforced for failures to reach an endpoint. Unit: percent. Default: 0. Range: 0..=100.
     pub enforcing_local_origin: Option<u32>,
     /// Endpoints with enough calls that are needed. Default: 5.
     pub minimum_hosts: Option<u32>,

@@ -281,21 +281,23 @@ impl Retry {
         self
     }
 
-    /// Sets the statuses that are retried.
+    /// Sets the HTTP statuses that are retried. Default: 502, 503 and 504 (Envoy `gateway-error`). Range:
+    /// 400..=599.
     #[must_use]
     pub fn on_status(mut self, statuses: impl Into<Vec<u16>>) -> Self {
         self.on_status = Some(statuses.into());
         self
     }
 
-    /// Sets the gRPC codes that are retried.
+    /// Sets the gRPC codes that are retried. Default: 14, `UNAVAILABLE`. Range: 1..=16.
     #[must_use]
     pub fn on_grpc(mut self, codes: impl Into<Vec<i32>>) -> Self {
         self.on_grpc = Some(codes.into());
         self
     }
 
-    /// Sets the first and the longest back-off.
+    /// Sets the first and the longest back-off. Unit: time. Default: 25 ms and 1 s. Range: `base` at most
+    /// `max`.
     #[must_use]
     pub fn backoff(mut self, base: Duration, max: Duration) -> Self {
         self.backoff_base = Some(base);
@@ -303,63 +305,66 @@ impl Retry {
         self
     }
 
-    /// Sets the first back-off; it doubles each time, fully jittered.
+    /// Sets the first back-off; it doubles each time, fully jittered. Unit: time. Default: 25 ms (Envoy).
+    /// Range: at most the longest one.
     #[must_use]
     pub fn backoff_base(mut self, base: Duration) -> Self {
         self.backoff_base = Some(base);
         self
     }
 
-    /// Sets the longest back-off.
+    /// Sets the longest back-off. Unit: time. Default: 1 s.
     #[must_use]
     pub fn backoff_max(mut self, max: Duration) -> Self {
         self.backoff_max = Some(max);
         self
     }
 
-    /// Sets the budget.
+    /// Sets the budget of retries and hedges. Default: 20 % of the calls, and 10 per second beside them
+    /// (Finagle).
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
         self
     }
 
-    /// Sets whether a lost connection is retried.
+    /// Sets whether a lost connection is retried, where the request may be repeated. Default: true.
     #[must_use]
     pub fn on_reset(mut self, retried: bool) -> Self {
         self.on_reset = Some(retried);
         self
     }
 
-    /// Sets whether `Retry-After` is honoured.
+    /// Sets whether a retry waits for as long as the `Retry-After` of the answer says. Default: true.
     #[must_use]
     pub fn respect_retry_after(mut self, honoured: bool) -> Self {
         self.respect_retry_after = Some(honoured);
         self
     }
 
-    /// Sets the request bytes kept for a retry.
+    /// Sets how much of a request body is kept for a retry; a longer one is not sent again. Unit: bytes.
+    /// Default: 64 KiB (Linkerd).
     #[must_use]
     pub fn max_body_bytes(mut self, bytes: u64) -> Self {
         self.max_body_bytes = Some(bytes);
         self
     }
 
-    /// Sets the conditions by Envoy's names.
+    /// Sets the conditions by Envoy's names, instead of statuses and codes. Default: none.
     #[must_use]
     pub fn on(mut self, conditions: impl Into<Vec<RetryOn>>) -> Self {
         self.on = conditions.into();
         self
     }
 
-    /// Sets gRPC's throttle: the most tokens, and what each success gives back.
+    /// Sets gRPC's throttle (gRFC A6): the most tokens, and what each success gives back. Default: none.
     #[must_use]
     pub fn throttle(mut self, max_tokens: f64, token_ratio: f64) -> Self {
         self.throttle = Some(RetryThrottle { max_tokens, token_ratio });
         self
     }
 
-    /// Sets the endpoints that a retry avoids.
+    /// Sets the endpoints that a retry avoids. Default: those that were tried.
     #[must_use]
     pub fn avoid(mut self, avoid: impl Into<Vec<AvoidEndpoint>>) -> Self {
         self.avoid = avoid.into();

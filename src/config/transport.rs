@@ -11,7 +11,9 @@ use super::{Address, Tunnel};
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct Transport {
-    /// Bounds a connection attempt. Default: 1 s.
+    /// Bounds a connection attempt, from an address to a connection that can be used: TCP, the TLS
+    /// handshake and the peer's HTTP/2 SETTINGS. Unit: time. Default: 1 s (Linkerd). Range: over 0, at
+    /// most 365 days. Over long distances with TLS give it 3 s or more.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub connect_timeout: Option<Duration>,
     /// The wait after a failed connection attempt, doubled each time. Default: 100 ms.
@@ -100,7 +102,7 @@ pub struct SocketOption {
 pub struct Preconnect {
     /// Streams opened for, per stream needed, at one endpoint. Default: 1. Range: 1..=3.
     pub per_endpoint_ratio: Option<f64>,
-    /// The same over all endpoints. Default: 1. Range: from 1.
+    /// Streams opened for, per stream needed, over all endpoints. Default: 1. Range: from 1.
     pub predictive_ratio: Option<f64>,
 }
 
@@ -145,7 +147,7 @@ pub struct ProxyProtocolEntry {
     pub value: String,
 }
 
-/// The same with every default filled in.
+/// A [`Transport`] with every default filled in.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TransportSettings {

@@ -41,8 +41,8 @@ impl Call {
 
     /// Bounds the whole call, to the end of the trailers, by a duration from its start.
     ///
-    /// Unit: time. Default: the service's timeout. The earlier of this, the request's own
-    /// `grpc-timeout` and an inherited deadline wins.
+    /// It shortens the service's timeout and never lengthens it. Unit: time. Default: the service's
+    /// timeout. The earlier of this, the request's own `grpc-timeout` and an inherited deadline wins.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

@@ -4,6 +4,8 @@
 //! Tests assert on it and telemetry consumes it. Emitting costs one relaxed load while nobody
 //! listens: the event itself is only built for a listener.
 
+mod display;
+
 use std::{
     sync::{
         Arc, Weak,
@@ -23,7 +25,7 @@ use super::{
 /// One thing that happened.
 ///
 /// The events of one call, its attempts and retries among them, have one number `call`: unique in its
-/// mesh, from 1. A call that began while nobody listened has 0.
+/// mesh, from 1. A call that began while nobody listened has 0. Its text (`{}`) is one line for a log.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -325,8 +327,8 @@ pub enum Event {
         /// Fields and what becomes of them.
         note: Arc<str>,
     },
-    /// Something of a part of the configuration that is in force does nothing: a route that no request
-    /// comes to, for one before it takes all of them.
+    /// A part of the configuration is in force, and something of it does nothing: a route that can never
+    /// match, because an earlier route takes every request that it would, or its match contradicts itself.
     #[non_exhaustive]
     ConfigDoubted {
         /// The part: `service greeter.prod`.

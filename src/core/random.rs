@@ -46,10 +46,10 @@ impl Random {
     }
 
     /// The next 64 random bits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&self) -> u64 {
         match self {
-            Self::Thread => fastrand::u64(..),
+            Self::Thread => of_thread(),
             Self::Seeded(state) | Self::Dry(state) => {
                 let mut z = state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
                 z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -64,6 +64,11 @@ impl Random {
     pub(crate) fn ratio(&self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
+}
+
+#[inline(never)]
+fn of_thread() -> u64 {
+    fastrand::u64(..)
 }
 
 #[cfg(test)]

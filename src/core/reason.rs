@@ -99,11 +99,11 @@ pub enum EjectReason {
     ConsecutiveLocalOriginFailures,
     /// It succeeds less than its siblings.
     SuccessRate,
-    /// The same, of reaching it alone.
+    /// It is reached less often than its siblings are.
     SuccessRateLocalOrigin,
     /// Too large a share of its calls failed.
     FailurePercentage,
-    /// The same, of reaching it alone.
+    /// Too large a share of the attempts to reach it failed.
     FailurePercentageLocalOrigin,
     /// It failed so often in a row (Finagle, Linkerd).
     AccruedFailures,

@@ -16,6 +16,12 @@ pub(crate) fn with_authority(uri: Uri, authority: Authority) -> Uri {
     Uri::from_parts(parts).unwrap_or_default()
 }
 
+/// An authority without the user before its host, who is part of no name and is told to no server.
+//= RFC 9110 §4.2.4: userinfo is not sent, and may be there to deceive
+pub(crate) fn bare(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
 /// Whether it is a host, perhaps with a port, and nobody's name before it.
 pub(crate) fn is_authority(text: &str) -> bool {
     !text.is_empty() && !text.contains('@') && text.parse::<Authority>().is_ok()

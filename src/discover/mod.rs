@@ -1,20 +1,20 @@
 //! Providers: what yields configuration and endpoints over time.
 //!
 //! [`Static`] holds what the code gives once, `File` (feature `file`) follows the mesh file, `Dns`
-//! (feature `dns`) asks DNS, and anything else implements [`Discover`]. Several make one mesh: the one that was added first
-//! decides a service and the settings of a cluster, and endpoints are the union of all.
-//!
-//! **Do** keep the last good state when the other side is lost: endpoints that were true a minute
-//! ago are better than none. **Do** publish an empty set only when it is known to be empty.
-//!
-//! # DNS
+//! (feature `dns`) asks DNS, and anything else implements [`Discover`]. Several make one mesh: each
+//! field is decided by the first source that says it (the routes of a service, and how a cluster is
+//! secured, are one field each), and endpoints are the union of all.
 //!
 //! Any source may leave the endpoints of a cluster to DNS, by the cluster's
 //! [`discovery`](crate::config::Discovery::Dns); the module `dns` tells what becomes of answers.
 //!
+//! # A source of your own
+//!
+//! **Do** keep the last good state when the other side is lost: endpoints that were true a minute
+//! ago are better than none. **Do** publish an empty set only when it is known to be empty.
+//!
 //! **Do not** block in `run`; it is a task of the mesh's runtime.
 //!
-//! Write your own in a few lines:
 //!
 //! ```
 //! use std::{pin::Pin, time::Duration};
@@ -58,6 +58,8 @@ use std::pin::Pin;
 pub use self::dns::Dns;
 #[cfg(feature = "file")]
 pub use self::file::File;
+#[cfg(feature = "xds")]
+pub(crate) use self::publisher::Patch;
 pub(crate) use self::publisher::{Change, Look, Nowhere, Places, Sink, SourceId};
 pub use self::{
     publisher::{Asked, Publisher},

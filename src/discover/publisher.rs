@@ -49,6 +49,9 @@ pub(crate) enum Nowhere {
     Unknown,
     /// It cannot say now whether it knows it.
     Unsaid,
+    /// The same, and what it has said of it before counts no more.
+    #[cfg_attr(not(feature = "xds"), allow(dead_code, reason = "only xDS takes back so"))]
+    Denied,
     /// It knows it, and what it knows cannot be used.
     Refused,
 }
@@ -91,12 +94,31 @@ pub(crate) trait Places: fmt::Debug + Send + Sync {
     fn place(&self, path: &str) -> Option<String>;
 }
 
+/// What becomes of the endpoints of a cluster that a source has published whole, and has changed no more
+/// than these of since.
+pub(crate) struct Patch {
+    /// New ones, or other words of those of the same address.
+    pub(crate) put: Vec<Endpoint>,
+    pub(crate) gone: Vec<Address>,
+    /// The whole, where that is needed.
+    pub(crate) whole: Box<dyn FnOnce() -> Cluster + Send>,
+}
+
+impl fmt::Debug for Patch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { put, gone, whole: _ } = self;
+        f.debug_struct("Patch").field("put", put).field("gone", gone).finish_non_exhaustive()
+    }
+}
+
 /// One change of the configuration.
 #[derive(Debug)]
 pub(crate) enum Change {
     Service(String, Box<Service>),
     RemoveService(String),
     Cluster(String, Box<Cluster>),
+    #[cfg_attr(not(feature = "xds"), allow(dead_code, reason = "only xDS compares lists"))]
+    Patch(String, Box<Patch>),
     RemoveCluster(String),
     Endpoints(String, Vec<Endpoint>),
     Upsert(String, Vec<Endpoint>),
@@ -213,6 +235,17 @@ impl Publisher {
     /// Every field that cannot be used; the last good definition stays.
     pub fn cluster(&self, name: &str, cluster: Cluster) -> Result<(), ConfigErrors> {
         self.apply(Change::Cluster(name.to_owned(), Box::new(cluster)))
+    }
+
+    /// The same of a cluster that was published well before, and whose settings are the same: the cost is
+    /// that of the change, where the order of endpoints does not count and nobody else has a say.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`cluster`](Self::cluster).
+    #[cfg(feature = "xds")]
+    pub(crate) fn patch(&self, name: &str, patch: Patch) -> Result<(), ConfigErrors> {
+        self.apply(Change::Patch(name.to_owned(), Box::new(patch)))
     }
 
     /// Takes this source's definition of a cluster, and its endpoints, back.
@@ -408,6 +441,12 @@ impl Publisher {
     /// If it has defined the name before, nothing changes: the last good state stays.
     pub fn unavailable(&self, name: &str, reason: impl Into<String>) {
         self.no_service(name, Nowhere::Unsaid, reason.into());
+    }
+
+    /// The same of a name of which it may not say anything any more: what it has defined before is over.
+    #[cfg(feature = "xds")]
+    pub(crate) fn denied(&self, name: &str, reason: impl Into<String>) {
+        self.no_service(name, Nowhere::Denied, reason.into());
     }
 
     /// How long a name that was asked for has not been called, to about a second; nothing if it was

@@ -1,21 +1,19 @@
 //! The sink that sources publish into. Each change takes effect on its own; a bad one is refused
 //! with its reason, and what it would have changed stays.
 
-#[cfg(feature = "xds")]
-use std::sync::PoisonError;
-use std::{collections::BTreeSet, sync::Arc};
+mod gone;
+mod judging;
+mod sources;
 
-use super::{
-    asking::Answer,
-    inner::Inner,
-    overlay,
-    runtime::Runtime,
-    state::{Part, State},
-};
+#[cfg(feature = "xds")]
+use std::sync::{Arc, PoisonError};
+
+use self::{gone::remove_service, judging::take_back, sources::forget_reports};
+use super::{asking::Answer, inner::Inner, runtime::Runtime, state::State};
 use crate::{
     config::{self, ConfigError, ConfigErrors},
     core::Instant,
-    discover::{Change, Nowhere, Sink, SourceId},
+    discover::{Change, Sink, SourceId},
 };
 
 /// Nothing is taken any more.
@@ -134,6 +132,18 @@ impl Inner {
                     self.applied(part);
                 }
             }
+            Change::Patch(name, patch) => {
+                let name = name.to_ascii_lowercase();
+                if !state.may_patch(source, &name, &patch.put) {
+                    let whole = Box::new((patch.whole)());
+                    return self.change(state, source, Change::Cluster(name, whole));
+                }
+                let changed = self.entry(state, &name).patch(patch.put, &patch.gone);
+                self.keep_entry(state, &name);
+                if changed {
+                    self.applied(format!("cluster {name}"));
+                }
+            }
             Change::RemoveCluster(name) => self.no_cluster(state, source, &name, None),
             Change::NoCluster { name, reason } => {
                 self.no_cluster(state, source, &name, Some(reason));
@@ -241,335 +251,5 @@ impl Inner {
             }
         }
         Ok(())
-    }
-
-    /// What a source has said of a service is over, and why: in one step, so that nobody else's word
-    /// takes its place in between.
-    fn no_service(
-        &self,
-        state: &mut State,
-        source: SourceId,
-        name: &str,
-        why: Nowhere,
-        reason: String,
-    ) {
-        let part = format!("service {name}");
-        let is_defined = state.services.get(name).is_some_and(|by| by.contains_key(&source));
-        if why == Nowhere::Unsaid && is_defined {
-            state.asking.answered(source, name, Answer::Said);
-            return;
-        }
-        let changed = remove_service(state, source, name);
-        match why {
-            Nowhere::Unknown => state.asking.answered(source, name, Answer::Unknown(reason)),
-            Nowhere::Unsaid => {
-                self.report(&part, &reason);
-                state.asking.answered(source, name, Answer::Unsaid(reason));
-            }
-            Nowhere::Refused => {
-                self.report(&part, &reason);
-                state.asking.answered(source, name, Answer::Said);
-                state.refused.entry(part).or_default().insert(source, reason);
-            }
-        }
-        if changed || why == Nowhere::Refused {
-            self.compile(state, name);
-        }
-    }
-
-    /// What a source has said of a cluster is over; with a reason, it is refused from the same moment on.
-    fn no_cluster(&self, state: &mut State, source: SourceId, name: &str, reason: Option<String>) {
-        let name = &name.to_ascii_lowercase();
-        let part = format!("cluster {name}");
-        let before = state.standing(&part);
-        take_back(state, source, &part);
-        take_back(state, source, &format!("endpoints of {part}"));
-        let is_refused = reason.is_some();
-        if let Some(reason) = reason {
-            self.report(&part, &reason);
-            state.refused.entry(part.clone()).or_default().insert(source, reason);
-        } else {
-            self.set_aside(state, source, name);
-        }
-        if let Some(entry) = state.clusters.get_mut(name) {
-            entry.forget(source);
-        }
-        self.settle(state, name);
-        self.examine_cluster(state, name);
-        if is_refused || state.standing(&part) != before {
-            self.compile_users(state, name);
-        }
-        state.tidy(name);
-    }
-
-    /// Files have been read that were waited for.
-    #[cfg(feature = "_tls")]
-    pub(super) fn keys_came(&self, source: SourceId, name: &str) {
-        let mut state = self.state();
-        if !self.is_closed() && state.keys.came(source, name) {
-            self.applied(format!("identity {name}"));
-            self.rekeyed(&mut state);
-            self.look_at_own(&state);
-        }
-        drop(state);
-        self.notify();
-    }
-
-    /// Other keys or roots are in force.
-    fn rekeyed(&self, state: &mut State) {
-        forget_reports(state);
-        self.settle_all(state);
-    }
-
-    /// A source's task is over. What it has published stays.
-    pub(super) fn source_over(&self, source: SourceId, has_panicked: bool) {
-        let mut state = self.state();
-        if self.is_closed() {
-            return;
-        }
-        let is_early = !state.synced.contains(&source);
-        let reason = match (is_early, has_panicked) {
-            (true, true) => "the source panicked before its first state was complete",
-            (true, false) => "the source ended before its first state was complete",
-            (false, true) => "the source panicked; its last good state stays",
-            // One that never changes is done.
-            (false, false) => return self.hub.done(source.index()),
-        };
-        let part = self.sources.get(source.index()).map_or("source", String::as_str);
-        self.refuse(&mut state, source, part, reason.to_owned());
-        if is_early {
-            self.sync(&mut state, source);
-        }
-        state.asking.over(source);
-        self.look_at_own(&state);
-        drop(state);
-        self.notify();
-    }
-
-    /// Notes that a source has delivered its first state.
-    fn sync(&self, state: &mut State, source: SourceId) {
-        state.synced.insert(source);
-        if !self.is_synced() && state.synced.len() >= self.sources.len() {
-            self.set_synced();
-            self.examine_all(state);
-            self.ask_for_held(state);
-        }
-    }
-
-    /// Reports a part that was found bad, or takes an earlier report of it back, and says so.
-    fn judge(
-        &self,
-        state: &mut State,
-        source: SourceId,
-        part: &str,
-        found: Result<(), ConfigErrors>,
-    ) -> Result<bool, ConfigErrors> {
-        match found {
-            Ok(()) => Ok(take_back(state, source, part)),
-            Err(errors) => {
-                let reason = state.placed(source, &errors);
-                self.refuse(state, source, part, reason);
-                Err(errors)
-            }
-        }
-    }
-
-    /// Refuses a set with an endpoint that cannot be used; the last good set stays.
-    fn checked(
-        &self,
-        state: &mut State,
-        source: SourceId,
-        name: &str,
-        endpoints: &[config::Endpoint],
-    ) -> Result<(), ConfigErrors> {
-        let errors = endpoints.iter().enumerate().filter_map(|(index, endpoint)| {
-            endpoint.validate(&format!("clusters.{name}.endpoints[{index}]")).err()
-        });
-        let errors: Vec<ConfigError> = errors.flat_map(|errors| errors.0).collect();
-        let found = if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) };
-        let found = found.and_then(|()| {
-            let protector = Arc::clone(&self.entry(state, name).cell.core.load().protector);
-            protector.validate(endpoints).map_err(|errors| of_cluster(name, errors))
-        });
-        let part = format!("endpoints of cluster {name}");
-        if self.judge(state, source, &part, found)? {
-            self.applied(part);
-        }
-        Ok(())
-    }
-
-    /// Whether a cluster could be secured as it says, as far as that is known before keys and roots
-    /// have come.
-    fn securable(
-        &self,
-        state: &mut State,
-        source: SourceId,
-        name: &str,
-        cluster: &config::Cluster,
-    ) -> Result<(), ConfigErrors> {
-        let code = || self.code.cluster(name);
-        let alone = overlay::clusters(name, code(), [(source, cluster)].into_iter()).merged;
-        let others = state.clusters.get(name).map(|entry| entry.settings.clone());
-        let mut others = others.unwrap_or_default();
-        others.remove(&source);
-        let mut all = vec![alone];
-        if others.values().any(|it| it.security.is_some()) {
-            // Nor beside what another source says of its security.
-            let mut settings = cluster.clone();
-            settings.endpoints = Vec::new();
-            others.insert(source, settings);
-            let said = others.iter().map(|(source, it)| (*source, it));
-            all.push(overlay::clusters(name, code(), said).merged);
-        }
-        for merged in all {
-            let protector = self.protector(&mut state.keys, name, &merged);
-            protector.validate(&cluster.endpoints).map_err(|errors| of_cluster(name, errors))?;
-        }
-        Ok(())
-    }
-
-    /// A source that publishes endpoints alone defines the cluster with default settings.
-    fn adopt(&self, state: &mut State, source: SourceId, name: &str) {
-        if self.entry(state, name).settings.contains_key(&source) {
-            return;
-        }
-        let before = state.cluster(name);
-        self.entry(state, name).define(source, config::Cluster::default());
-        if state.cluster(name) != before {
-            self.compile_users(state, name);
-        }
-    }
-
-    /// What a source says of all calls, or no more; whether that is new. Every service is compiled again.
-    fn rule(
-        &self,
-        state: &mut State,
-        source: SourceId,
-        name: &str,
-        rules: Option<config::Filter>,
-    ) -> bool {
-        let key = (source, name.to_owned());
-        if state.rules.get(&key) == rules.as_ref() {
-            return false;
-        }
-        match rules {
-            Some(rules) => drop(state.rules.insert(key, rules)),
-            None => drop(state.rules.remove(&key)),
-        }
-        let mut names: BTreeSet<String> = state.services.keys().cloned().collect();
-        names.extend(state.clusters.keys().cloned());
-        for name in names {
-            self.compile(state, &name);
-        }
-        true
-    }
-
-    pub(super) fn applied(&self, part: String) {
-        self.hub.applied(part);
-    }
-
-    pub(super) fn report(&self, part: &str, reason: &str) {
-        self.hub.refused(part, reason);
-    }
-
-    /// Notes that a part is refused; without a good definition, what it defines is refused, too.
-    pub(super) fn refuse(&self, state: &mut State, source: SourceId, part: &str, reason: String) {
-        self.report(part, &reason);
-        if let Part::Service(name) = Part::of(part) {
-            state.asking.answered(source, name, Answer::Said);
-        }
-        let before = state.standing(part);
-        state.refused.entry(part.to_owned()).or_default().insert(source, reason);
-        if let Part::Rules(name) = Part::of(part)
-            && !state.rules.contains_key(&(source, name.to_owned()))
-        {
-            // Nobody knows what it would have denied.
-            let mut all = config::Authorization::default();
-            let rule = format!("{part}, which is refused");
-            all.rules = vec![config::AuthorizationRule::deny(rule)];
-            self.rule(state, source, name, Some(config::Filter::Authorize(all)));
-        }
-        if state.standing(part) != before {
-            self.compile_part(state, part);
-        }
-    }
-
-    /// Keeps what a source says of a part, and tells it if it is new.
-    fn note(&self, state: &mut State, source: SourceId, part: &str, note: String) {
-        if note.is_empty() {
-            if let Some(by) = state.notes.get_mut(part) {
-                by.remove(&source);
-                if by.is_empty() {
-                    state.notes.remove(part);
-                }
-            }
-            return;
-        }
-        let by = state.notes.entry(part.to_owned()).or_default();
-        if by.get(&source) != Some(&note) {
-            self.hub.noted(part, &note);
-            by.insert(source, note);
-        }
-    }
-
-    /// A report is over.
-    #[cfg(feature = "dns")]
-    pub(super) fn mended(&self, state: &mut State, part: &str) {
-        self.mended_of(state, SourceId::DISCOVERY, part);
-    }
-
-    /// The same, of a source.
-    #[cfg(feature = "dns")]
-    pub(super) fn mended_of(&self, state: &mut State, source: SourceId, part: &str) {
-        drop(self.change(state, source, Change::Accepted { part: part.to_owned() }));
-    }
-
-    fn compile_part(&self, state: &mut State, part: &str) {
-        match Part::of(part) {
-            Part::Service(name) => self.compile(state, name),
-            Part::Cluster(name) => self.compile_users(state, name),
-            Part::Rules(_) | Part::Other => {}
-        }
-    }
-}
-
-/// The errors of a part of a cluster, with its name.
-fn of_cluster(name: &str, ConfigErrors(errors): ConfigErrors) -> ConfigErrors {
-    let errors = errors
-        .into_iter()
-        .map(|error| ConfigError { path: format!("clusters.{name}.{}", error.path), ..error });
-    ConfigErrors(errors.collect())
-}
-
-/// Takes back what a source has said of a service; whether there was anything.
-fn remove_service(state: &mut State, source: SourceId, name: &str) -> bool {
-    let mut changed = take_back(state, source, &format!("service {name}"));
-    if let Some(by) = state.services.get_mut(name) {
-        changed |= by.remove(&source).is_some();
-        if by.is_empty() {
-            state.services.remove(name);
-        }
-    }
-    changed
-}
-
-/// Takes a source's report of a part back, if there is one.
-fn take_back(state: &mut State, source: SourceId, part: &str) -> bool {
-    let Some(by) = state.refused.get_mut(part) else { return false };
-    let was_refused = by.remove(&source).is_some();
-    if by.is_empty() {
-        state.refused.remove(part);
-    }
-    was_refused
-}
-
-/// Takes back what was reported of keys and roots that nobody names any more.
-fn forget_reports(state: &mut State) {
-    let State { refused, keys, .. } = &mut *state;
-    let by_keys = refused.iter().filter(|(_, by)| by.contains_key(&SourceId::KEYS));
-    let gone = by_keys.map(|(part, _)| part).filter(|part| keys.is_gone(part));
-    let gone: Vec<String> = gone.cloned().collect();
-    for part in gone {
-        take_back(state, SourceId::KEYS, &part);
     }
 }

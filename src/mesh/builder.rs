@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use super::{
     code::{Code, ServiceSettings},
     keys::Given as GivenKeys,
+    labels,
     leaf::Leaf,
     metrics::Telemetry,
     stage::Stage,
@@ -192,9 +193,24 @@ impl MeshBuilder {
     }
 
     /// A label of this process, for routes that take the calls of some callers only
-    /// ([`Match::caller`](crate::config::Match::caller)). Default: none.
+    /// ([`Match::caller`](crate::config::Match::caller)), for rules of authorisation and for limits that go
+    /// by it. One that is there already is replaced. Default: none.
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.code.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// The labels of this process that the environment has: `MESH_LABELS`, a list `name=value,name=value` in
+    /// which `%2C` stands for a comma, as in `OTEL_RESOURCE_ATTRIBUTES`. They replace what
+    /// [`label`](Self::label) said of the same names before. Default: those of the code alone.
+    ///
+    /// [`Mesh::from_env`](crate::Mesh::from_env) does this, too. A list with an error fails
+    /// [`build`](Self::build): half of one would choose other routes than the whole.
+    pub fn labels_from_env(mut self) -> Self {
+        match labels::read(std::env::var(labels::VARIABLE)) {
+            Ok(labels) => self.code.labels.extend(labels),
+            Err(error) => self.code.wrong_labels = Some(error),
+        }
         self
     }
 

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::name::Name,
-    core::{Body, BoxError, Error, ErrorKind, Outgoing, Phase},
+    core::{Body, BoxError, Error, ErrorKind, Outgoing, Phase, uri::bare},
 };
 
 /// Calls one service of a mesh, or (from [`Mesh::http`](super::Mesh::http)) the service that
@@ -52,10 +52,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The future fails with an [`Error`] that says what happened, where, and what to check;
-    /// for a gRPC request (`content-type: application/grpc*`) it answers a response that carries
-    /// the failure as its status instead, with the [`Error`] in its extensions. An answer of the
-    /// endpoint, whatever its status, is no error.
+    /// A gRPC request (`content-type: application/grpc*`) never fails: a failure is `Ok` of a response
+    /// that carries it as its gRPC status, with the [`Error`] in its extensions
+    /// (`response.extensions().get::<Error>()`). For any other request the future fails with an
+    /// [`Error`] that says what happened, where, and what to check. An answer of the endpoint, whatever
+    /// its status, is no error.
     ///
     /// # Cancel safety
     ///
@@ -151,10 +152,20 @@ pub(super) fn find<B>(inner: &Inner, request: &Request<B>) -> Result<Found, Erro
             .detail(format!("the scheme `{scheme}` is neither http nor https")));
     }
     let https = request.uri().scheme() == Some(&Scheme::HTTPS);
-    let found = if https { inner.find_secured(authority) } else { inner.find(authority) };
-    if let Some(cell) = found {
+    let cell = |authority| {
+        if https { inner.find_secured(authority) } else { inner.find(authority) }
+    };
+    if let Some(cell) = cell(authority) {
         return Ok(Found::Cell(cell));
     }
+    // No service is called so; the wire is told of nobody either.
+    let named = bare(authority);
+    if named.len() < authority.len()
+        && let Some(cell) = cell(named)
+    {
+        return Ok(Found::Cell(cell));
+    }
+    let authority = named;
     let mut name = Name::parse(authority).map_err(|reason| {
         Error::new(ErrorKind::InvalidRequest, Phase::Resolve)
             .detail(reason)

@@ -54,6 +54,9 @@ pub(crate) struct Core {
     pub(crate) overriding: Overriding,
     /// The clusters that take over, best first. Weak: two may take over from each other.
     pub(crate) failover: Option<Arc<[Weak<Cluster>]>>,
+    /// The same, where nobody else keeps them.
+    #[expect(dead_code, reason = "it keeps what `failover` leads to")]
+    kept: Arc<[Arc<Cluster>]>,
 }
 
 // === impl Cluster ===
@@ -69,6 +72,14 @@ impl Cluster {
     pub(crate) fn set(&self, core: Core) {
         self.reads.store(core.reads(), Relaxed);
         self.core.store(Arc::new(core));
+    }
+
+    /// It is there for its calls alone from now on, and so are these, which take over from it.
+    pub(crate) fn set_aside(&self, stand_ins: Arc<[Arc<Self>]>) {
+        let core = self.core.load();
+        let (config, failover) = (core.config.clone(), core.failover.clone());
+        let core = core.with_settings(config);
+        self.set(Core { checking: None, failover, kept: stand_ins, ..core });
     }
 
     /// Whether its balancer reads requests: it hashes them, or they name an endpoint.
@@ -155,6 +166,7 @@ impl Core {
             hashing,
             overriding,
             failover: None,
+            kept: Arc::default(),
         }
     }
 
@@ -188,6 +200,7 @@ impl Core {
             hashing,
             overriding,
             failover,
+            kept: Arc::default(),
         }
     }
 

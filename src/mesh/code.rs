@@ -19,6 +19,10 @@ use crate::config::{
 /// [`Call`](crate::Call). Blocks are laid over those of the sources field by field: outlier detection with
 /// one threshold changes that one and leaves the rest as a source has it. What contradicts the code is left
 /// out of what the source says, and reported (docs/adr/0040-overlay.md).
+///
+/// What is said "of the cluster of the same name" is said of that cluster alone. A service whose routes lead
+/// to other clusters is given such settings by their names: `.service("shop-v1", |s| s.balancer(…))`. Where
+/// no such cluster is, that is reported, and [`Mesh::ready`](crate::Mesh::ready) fails.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceSettings {
     pub(crate) policy: Policy,
@@ -36,6 +40,8 @@ pub(crate) struct Code {
     pub(crate) resolve_timeout: Option<Duration>,
     /// What this process is, for routes that ask for it.
     pub(crate) labels: BTreeMap<String, String>,
+    /// What the environment says of them that cannot be used.
+    pub(crate) wrong_labels: Option<config::ConfigError>,
     /// Runtime keys that are set from the start.
     pub(crate) runtime: BTreeMap<String, f64>,
     /// What all calls pass first, whatever they call.
@@ -197,7 +203,8 @@ impl ServiceSettings {
         self
     }
 
-    /// Refuses at random what it would refuse itself, before the filters that a source says. Default: none.
+    /// Client-side throttling (Google SRE): refuses calls here, with the probability with which the service
+    /// has lately refused them, before the filters that a source says. Default: none.
     #[must_use]
     pub fn throttle(mut self, throttle: Throttle) -> Self {
         self.filters.push(Filter::Throttle(Box::new(throttle)));
@@ -211,7 +218,8 @@ impl ServiceSettings {
         self
     }
 
-    /// Refuses at random as its success rate falls, before the filters that a source says. Default: none.
+    /// Envoy's admission control: refuses a growing share of the calls as the success rate falls below its
+    /// threshold, before the filters that a source says. Default: none.
     #[must_use]
     pub fn admission_control(mut self, admission: AdmissionControl) -> Self {
         self.filters.push(Filter::AdmissionControl(Box::new(admission)));
@@ -344,12 +352,17 @@ impl ServiceSettings {
 
     /// Secures the connections to the cluster of the same name by TLS: its endpoints prove who they
     /// are. No source can take that back. Default: plaintext.
+    ///
+    /// Where the routes of the service lead to other clusters, say it of each of these, by its name: until
+    /// then the service is refused, for its calls would go out unsecured.
     #[must_use]
     pub fn tls(self) -> Self {
         self.mode(SecurityMode::Tls)
     }
 
-    /// The same, and the mesh proves who it is, too, by its identity.
+    /// Secures the connections to the cluster of the same name by mutual TLS: its endpoints prove who they
+    /// are, as by [`tls`](Self::tls), and so does the mesh, by its identity. Without an identity its calls
+    /// fail, and `ready()` does.
     #[must_use]
     pub fn mutual_tls(self) -> Self {
         self.mode(SecurityMode::Mutual)
@@ -426,6 +439,19 @@ impl Code {
         self.services.iter().filter(says).map(|(name, _)| name.clone()).collect()
     }
 
+    /// Those of them that are to be more than plaintext.
+    pub(crate) fn demanding(&self) -> BTreeSet<String> {
+        let open = ClusterSecurity { mode: Some(SecurityMode::Off), ..ClusterSecurity::default() };
+        let mut names = self.secured();
+        names.retain(|name| self.security(name).is_some_and(|security| *security != open));
+        names
+    }
+
+    /// Whether the code says anything of the cluster of this name but how it is secured.
+    pub(crate) fn shapes(&self, name: &str) -> bool {
+        config::Cluster { security: None, ..self.cluster(name) } != config::Cluster::default()
+    }
+
     /// The filters given in code.
     pub(crate) fn filters(&self, name: &str) -> Vec<Filter> {
         self.services.get(name).map(|settings| settings.filters.clone()).unwrap_or_default()
@@ -448,6 +474,13 @@ impl Code {
         {
             let (value, reason) = (format!("{timeout:?}"), config::NO_TIME);
             let error = config::ConfigError::new("resolve_timeout", value, reason);
+            return Err(config::ConfigErrors(vec![error]));
+        }
+        if let Some(error) = &self.wrong_labels {
+            return Err(config::ConfigErrors(vec![error.clone()]));
+        }
+        if let Some(value) = self.labels.get("") {
+            let error = config::ConfigError::new("label", value, "a label has a name");
             return Err(config::ConfigErrors(vec![error]));
         }
         for (key, percent) in &self.runtime {

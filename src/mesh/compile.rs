@@ -7,6 +7,7 @@ mod examine;
 pub(super) mod lines;
 mod route;
 mod settle;
+mod strays;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

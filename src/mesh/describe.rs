@@ -23,7 +23,8 @@ pub enum SettingOrigin {
     Call,
     /// The application's code.
     Code,
-    /// A source: file, DNS, own discovery.
+    /// A source: file, xDS, own discovery, or the addresses that the code gives
+    /// ([`MeshBuilder::endpoints`](crate::MeshBuilder::endpoints)). [`Setting::source`] names it.
     ControlPlane,
     /// Nobody set it.
     Default,
@@ -70,7 +71,7 @@ pub struct Description {
     /// otherwise.
     pub notes: Vec<(String, String)>,
     /// Parts that are in force and of which something does nothing, with what it is: a route that no
-    /// request comes to, since one before it takes all of them.
+    /// request comes to, since one before it takes all of them, or its match contradicts itself.
     pub doubtful: Vec<(String, String)>,
 }
 
@@ -235,7 +236,7 @@ impl fmt::Display for SettingOrigin {
         f.write_str(match self {
             Self::Call => "call",
             Self::Code => "code",
-            Self::ControlPlane => "control plane",
+            Self::ControlPlane => "source",
             Self::Default => "default",
         })
     }
@@ -244,11 +245,10 @@ impl fmt::Display for SettingOrigin {
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, value, origin, source } = self;
-        write!(f, "{name} = {value} ({origin}")?;
-        if let Some(source) = source {
-            write!(f, ": {source}")?;
+        match source {
+            Some(source) => write!(f, "{name} = {value} ({source})"),
+            None => write!(f, "{name} = {value} ({origin})"),
         }
-        f.write_str(")")
     }
 }
 

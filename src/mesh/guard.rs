@@ -47,6 +47,12 @@ pub(crate) trait Guard: fmt::Debug + Send + Sync {
     /// Its settings, which these words are.
     fn settings(&self, by: By<'_>) -> Vec<Setting>;
 
+    /// Whom it asks, if it asks somebody.
+    #[cfg(feature = "rls")]
+    fn asks(&self) -> Option<&super::service::ServiceCell> {
+        None
+    }
+
     /// How full it is, if it is a limit of calls in flight.
     fn level(&self) -> Option<Level> {
         None

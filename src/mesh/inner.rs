@@ -252,20 +252,25 @@ impl Inner {
         })
     }
 
-    /// Waits for the first state of every source.
-    pub(crate) async fn ready(&self) -> Result<(), Error> {
+    /// Waits for the first state of every source; says what is refused.
+    pub(crate) async fn loaded(&self) -> Result<Vec<(String, String)>, Error> {
         self.wait_until(|inner| inner.is_ready() || inner.is_closed()).await;
         let keys = self.state().keys.awaited();
         keys.await;
         if self.is_closed() {
             return Err(Error::new(ErrorKind::Shutdown, Phase::Resolve));
         }
-        let refused = self.refused_parts().into_iter();
-        let refused: Vec<String> =
-            refused.map(|(part, reason)| format!("{part}: {reason}")).collect();
+        Ok(self.refused_parts())
+    }
+
+    /// Waits for the first state of every source, of which nothing may be refused.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        let refused = self.loaded().await?;
         if refused.is_empty() {
             return Ok(());
         }
+        let refused: Vec<String> =
+            refused.into_iter().map(|(part, reason)| format!("{part}: {reason}")).collect();
         Err(Error::new(ErrorKind::Config, Phase::Resolve)
             .with_origin(Origin::Control)
             .detail(refused.join("; ")))

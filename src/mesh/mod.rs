@@ -43,6 +43,7 @@ mod inner;
 mod keeper;
 #[cfg_attr(not(feature = "_tls"), path = "keys_off.rs")]
 mod keys;
+mod labels;
 mod leaf;
 mod limits;
 mod listed;
@@ -121,8 +122,9 @@ pub use self::{
 /// It is cheap to clone. Its background tasks end when [`Mesh::shutdown`] is called, or when
 /// the last `Mesh` and the last [`Client`] of it are dropped.
 ///
-/// **Do** build one mesh per process and clone it; wait for [`Mesh::ready`] before you report
-/// ready yourself; call [`Mesh::shutdown`] after you have stopped to accept requests.
+/// **Do** build one mesh per process and clone it; wait for [`Mesh::loaded`], and not longer than you
+/// want to, before you report ready yourself; call [`Mesh::shutdown`] after you have stopped to accept
+/// requests.
 ///
 /// **Do not** put retries of another library around its clients: they multiply.
 #[derive(Clone)]
@@ -138,8 +140,8 @@ impl Mesh {
         MeshBuilder::new()
     }
 
-    /// A mesh as the environment describes it: the file that `MESH_CONFIG` names, and where this
-    /// process runs ([`MeshBuilder::place_from_env`]).
+    /// A mesh as the environment describes it: the file that `MESH_CONFIG` names, where this process
+    /// runs ([`MeshBuilder::place_from_env`]), and its labels ([`MeshBuilder::labels_from_env`]).
     ///
     /// # Errors
     ///
@@ -153,7 +155,7 @@ impl Mesh {
                 )
                 .check("the environment of this process")
         })?;
-        Self::builder().config_file(path).place_from_env().build()
+        Self::builder().config_file(path).place_from_env().labels_from_env().build()
     }
 
     /// A client of one service; `[scheme://]name[:port]`.
@@ -180,7 +182,12 @@ impl Mesh {
         Client::new(Arc::clone(&self.inner), None, false)
     }
 
-    /// Waits until every source has delivered its first state, or has ended without one.
+    /// Waits until every source has delivered its first state, or has ended without one, and fails if
+    /// any part of it is refused. There is no bound: a source that never answers is waited for.
+    ///
+    /// It is for tests, CI and tools, where a refused part should stop the run. A service that waits
+    /// for it before it takes traffic does not start because of a part that it may never call: use
+    /// [`Mesh::loaded`] there.
     ///
     /// # Errors
     ///
@@ -194,6 +201,42 @@ impl Mesh {
     /// Dropping the future changes nothing.
     pub async fn ready(&self) -> Result<(), Error> {
         self.inner.ready().await
+    }
+
+    /// Waits until every source has delivered its first state, or has ended without one, and returns the
+    /// parts that are refused now, each with the reason: what [`Mesh::ready`] fails with. The other parts
+    /// work. There is no bound but the caller's:
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), tower_mesh::Error> {
+    /// use std::time::Duration;
+    /// use tower_mesh::Mesh;
+    ///
+    /// let mesh = Mesh::builder().build()?;
+    /// match tokio::time::timeout(Duration::from_secs(10), mesh.loaded()).await {
+    ///     Ok(refused) => {
+    ///         for (part, reason) in refused? {
+    ///             eprintln!("mesh: {part}: {reason}"); // the other parts work: go on
+    ///         }
+    ///     }
+    ///     // Calls wait for it, 5 s each.
+    ///     Err(_) => eprintln!("mesh: a source has not answered in 10 s"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(example()).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the mesh is shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn loaded(&self) -> Result<Vec<(String, String)>, Error> {
+        self.inner.loaded().await
     }
 
     /// How old what the mesh runs on is, if a source uses what an earlier process has left on disk

@@ -1,6 +1,12 @@
 //! What an endpoint owns from its first pick on, and what its cluster is in.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::sync::Notify;
 
@@ -49,6 +55,8 @@ pub(crate) struct NodeContext {
     pub(crate) unreachable: Arc<Notify>,
     /// Its connections and those who wait for one; the same as long as there is the cluster.
     pub(crate) breakers: Arc<Breakers>,
+    /// An endpoint speaks HTTP/2, whatever the request does: it says so, or has chosen it in a handshake.
+    pub(crate) http2_chosen: Arc<AtomicBool>,
     /// Where this process runs.
     pub(crate) place: Arc<config::Place>,
     pub(crate) peers: Arc<Peers>,
@@ -71,6 +79,9 @@ impl Upstream for Node {
     fn build(spec: &Spec, cx: &NodeContext) -> Self {
         let name: Arc<str> = spec.address().to_string().into();
         let protocol = spec.protocol().or(cx.protocol);
+        if spec.protocol() == Some(Protocol::Http2) {
+            cx.http2_chosen.store(true, Relaxed);
+        }
         let pool = Pool::new(
             Arc::clone(&name),
             Reach {
@@ -79,6 +90,7 @@ impl Upstream for Node {
                 protection: cx.protector.of(spec),
                 failed: Arc::clone(&cx.unreachable),
                 breakers: Arc::clone(&cx.breakers),
+                http2_chosen: Arc::clone(&cx.http2_chosen),
             },
             Arc::clone(&cx.settings),
             Arc::clone(&cx.connector),

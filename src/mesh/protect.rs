@@ -1,7 +1,7 @@
 //! How the endpoints of a cluster are secured: from what its configuration says to what the
 //! transport does. What cannot be secured as it is asked for is refused, and never plaintext.
 
-use std::{net::IpAddr, sync::OnceLock};
+use std::sync::OnceLock;
 
 use super::keys::{Keys, Resolved, Told};
 use crate::{
@@ -315,13 +315,6 @@ impl InCode {
 
 #[cfg_attr(not(feature = "_tls"), expect(dead_code, reason = "only handshakes ask"))]
 impl Demand {
-    /// The name asked for where none was said: what the endpoint is called by, if it is a DNS name.
-    pub(super) fn default_sni(&self) -> Option<String> {
-        //= RFC 6066 §3: IP addresses are not sent as server names
-        let is_address = self.host.parse::<IpAddr>().is_ok();
-        (!is_address).then(|| self.host.clone())
-    }
-
     /// The protocols that are offered, the preferred one first.
     pub(super) fn offered(&self) -> Option<(Vec<String>, Offered)> {
         let said: Vec<&str> = if self.alpn.is_empty() {

@@ -23,7 +23,11 @@ impl Inner {
         let services = self.services.load();
         // A name whose definition was refused is there, too, and empty.
         let cell = services.get(authority).or_else(|| {
-            let (host, _port) = authority.rsplit_once(':')?;
+            let (host, port) = authority.rsplit_once(':')?;
+            // Nor is a password one.
+            if !is_port(port) {
+                return None;
+            }
             // What was looked up by its host alone says nothing of another port.
             services.get(host).filter(|cell| cell.has_any_port())
         })?;
@@ -198,5 +202,9 @@ impl Inner {
 }
 
 fn has_port(authority: &str) -> bool {
-    authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|it| it.is_ascii_digit()))
+    authority.rsplit_once(':').is_some_and(|(_, port)| is_port(port))
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|it| it.is_ascii_digit())
 }

@@ -19,12 +19,21 @@ use self::{
     layers::Layers,
     words::{chosen, debug, text, time},
 };
-use super::{describe::Setting, inner::Inner};
+use super::{
+    describe::{Setting, SettingOrigin},
+    inner::Inner,
+};
 
 /// What holds for the whole mesh: only the code says that.
 pub(super) fn of_mesh(inner: &Inner) -> Vec<Setting> {
     let mesh = Layers::of_code(&inner.unknown_names);
     let mut list = vec![mesh.setting("unknown_names", "refuse", chosen)];
+    list.extend(inner.code.labels.iter().map(|(name, value)| Setting {
+        name: format!("label.{name}").into(),
+        value: value.clone(),
+        origin: SettingOrigin::Code,
+        source: None,
+    }));
     let keys = inner.state().runtime.told();
     list.extend(keys.into_iter().map(|(key, percent, origin, source)| Setting {
         name: format!("runtime.{key}").into(),

@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) places: HashMap<SourceId, Arc<dyn Places>>,
     /// The clusters of which the code says how they are secured.
     pub(super) secured: BTreeSet<String>,
+    /// Those of them that it wants more than plaintext of.
+    pub(super) demanding: BTreeSet<String>,
     /// How many names are defined by DNS.
     #[cfg(feature = "dns")]
     pub(super) dns: usize,
@@ -139,14 +141,17 @@ impl State {
     }
 
     /// What the service comes to. One of which a source's words are refused is not run on what others
-    /// say: they may have denied something. Nor is one whose calls would pass by rules of a route.
+    /// say: they may have denied something. Nor is one whose calls would pass by rules of a route, or by
+    /// what the code says of how they are secured.
     pub(super) fn service(&self, name: &str) -> Standing {
         let said = self.services.get(name);
         let is_lost = |source| said.is_none_or(|by| !by.contains_key(source));
         if self.refusals(&format!("service {name}")).any(is_lost) {
             return Standing::Refused;
         }
-        if said.is_some_and(|by| overlay::lost_rules(name, by).is_some()) {
+        if said.is_some_and(|by| overlay::lost_rules(name, by).is_some())
+            || !self.unsecured(name).is_empty()
+        {
             return Standing::Refused;
         }
         if said.is_some_and(|by| !by.is_empty()) {
@@ -171,6 +176,17 @@ impl State {
             }
         }
         if self.is_cluster(name) { Standing::Defined } else { Standing::Absent }
+    }
+
+    /// Whether nobody leads to a cluster, nor says anything of it, once this source does not.
+    pub(super) fn is_left(&self, source: SourceId, name: &str) -> bool {
+        // The service that a cluster is goes with it.
+        let is_service = self.services.get(name).is_some_and(|said| !said.is_empty());
+        self.clusters.get(name).is_some_and(|entry| {
+            entry.is_of_only(source)
+                && entry.backs.is_empty()
+                && entry.users.iter().all(|user| user == name && !is_service)
+        })
     }
 
     /// Why nobody can call the cluster as the service of its name, nor by a service that names it.
@@ -231,6 +247,21 @@ impl State {
             None => error.to_string(),
         };
         errors.0.iter().map(placed).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Whether endpoints of a cluster may change without a look at the others: this source alone speaks of it,
+    /// it is in use as it was said, and what is new of it is good. Otherwise the whole is looked at, which
+    /// says what is wrong.
+    pub(super) fn may_patch(&self, source: SourceId, name: &str, put: &[config::Endpoint]) -> bool {
+        let Some(entry) = self.clusters.get(name) else { return false };
+        let is_alone = entry.settings.len() == 1 && entry.settings.contains_key(&source);
+        if !is_alone || self.refused.contains_key(&format!("cluster {name}")) {
+            return false;
+        }
+        let core = entry.cell.core.load();
+        !core.balancer.is_ordered()
+            && put.iter().all(|endpoint| endpoint.validate("").is_ok())
+            && core.protector.validate(put).is_ok()
     }
 
     /// Forgets a cluster that nobody defines or names.
@@ -317,6 +348,11 @@ impl Entry {
         self.publish(touched);
     }
 
+    /// Changes these endpoints of the one source that names the cluster.
+    pub(super) fn patch(&self, put: Vec<config::Endpoint>, gone: &[Address]) -> bool {
+        self.cell.core.load().balancer.patch(put, gone) != Diff::default()
+    }
+
     /// Takes endpoints from a source; those that others name, too, stay.
     pub(super) fn remove(&mut self, source: SourceId, addresses: Vec<Address>) {
         if !self.settings.contains_key(&source) {
@@ -327,7 +363,7 @@ impl Entry {
     }
 
     /// Whether nobody but this source, and what discovers endpoints for it, says anything of it.
-    pub(super) fn is_of_only(&self, source: SourceId) -> bool {
+    fn is_of_only(&self, source: SourceId) -> bool {
         self.settings.contains_key(&source)
             && self.settings.keys().all(|it| *it == source || *it == SourceId::DISCOVERY)
     }

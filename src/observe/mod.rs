@@ -23,6 +23,8 @@ mod histogram;
 mod hub;
 #[cfg(feature = "xds")]
 mod loads;
+#[cfg(feature = "tracing")]
+mod log;
 #[cfg(feature = "otel-033")]
 pub(crate) mod otel;
 mod service;

@@ -104,7 +104,7 @@ impl Metrics {
         text::write(self, text::Format::Prometheus)
     }
 
-    /// The same as OpenMetrics text 1.0.
+    /// The metrics as OpenMetrics text 1.0.
     ///
     /// Answer it with the content type [`Metrics::OPEN_METRICS`].
     #[must_use]

@@ -132,7 +132,8 @@ impl AuthorizeLayer {
         self.shared.own.store((!is_nobody).then(|| Arc::new(who)));
     }
 
-    /// The same, while the layer is made: its clones, and the services that they have made, keep theirs.
+    /// Says who this process is, while the layer is made: its clones, and the services that they have
+    /// made, keep theirs.
     #[must_use]
     pub fn identity(self, name: &str) -> Self {
         let layer = self.with(self.shared.labels.clone(), Arc::default());

@@ -4,7 +4,8 @@
 //! to do. The mesh's own stack and the public layers here are two shells around the same
 //! decisions.
 //!
-//! The layers work under a plain `tower::ServiceBuilder` around hyper-util's client,
+//! All layers keep tower's contract; `docs/CONTRACT.md` of the source has the tests that hold them to it.
+//! They work under a plain `tower::ServiceBuilder` around hyper-util's client,
 //! `tonic::transport::Channel`, `reqwest::Client` (feature `reqwest-013`) or any other service of
 //! `http` messages. From the outside in:
 //!

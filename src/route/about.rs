@@ -9,7 +9,7 @@ use crate::{
         Address,
         format::{Fact, Field, Format, Part},
     },
-    core::Instant,
+    core::{Instant, uri::bare},
 };
 
 /// A call, as its filters see it.
@@ -160,8 +160,12 @@ impl About<'_> {
             }
             Field::Method => text.extend_from_slice(self.method.as_str().as_bytes()),
             Field::Authority => match headers.get(HOST) {
-                Some(host) => text.extend_from_slice(host.as_bytes()),
-                None => text.extend_from_slice(authority.unwrap_or_default().as_bytes()),
+                Some(host) => {
+                    // As it is, but for a user before it.
+                    let host = host.as_bytes().rsplit(|byte| *byte == b'@').next();
+                    text.extend_from_slice(host.unwrap_or_default());
+                }
+                None => text.extend_from_slice(bare(authority.unwrap_or_default()).as_bytes()),
             },
             Field::Scheme => {
                 text.extend_from_slice(self.uri.scheme_str().unwrap_or("http").as_bytes());

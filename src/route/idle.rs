@@ -1,13 +1,16 @@
-//! Rules that no request comes to, since one before them takes all that they would.
+//! Rules that no request comes to, since one before them takes all that they would, or they contradict
+//! themselves.
 //!
 //! Only what is certain is found: a rule is covered by one that asks for no more, part by part. What is
 //! told of a rule that is none would be worse than what is left untold.
 
 mod candidates;
+mod contrary;
 mod cover;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::contrary::{Contrary, Fit};
 use self::{candidates::Candidates, cover::Asks};
 use super::Table;
 use crate::config::Match;

@@ -13,7 +13,10 @@ use crate::{
         share::below,
         text::Text,
     },
-    core::{Random, grpc, uri::parameter},
+    core::{
+        Random, grpc,
+        uri::{bare, parameter},
+    },
 };
 
 /// A request as the table looks at it.
@@ -226,7 +229,7 @@ pub(crate) fn authority_of<B>(request: &Request<B>) -> Option<&str> {
         Some(host) => host.to_str().ok(),
         None => request.uri().authority().map(http::uri::Authority::as_str),
     };
-    host.map(|host| host.rsplit_once('@').map_or(host, |(_, host)| host))
+    host.map(bare)
 }
 
 // === impl Named ===

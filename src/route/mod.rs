@@ -31,7 +31,7 @@ pub(crate) use self::{
     edit::Edit,
     hash::Hashing,
     host::Host,
-    idle::Idle,
+    idle::{Contrary, Fit, Idle},
     matching::{Asked, Matcher, Mismatch, Roll, authority_of},
     mirror::{BEHIND, IN_FLIGHT, Mirror, TIMEOUT},
     rewrite::{Rewrite, Unusable},

@@ -6,8 +6,17 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError};
 
 use super::{TlsError, TlsErrorKind, client::Live};
 
+/// When an error was met.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum When {
+    InHandshake,
+    /// As this side has it. An endpoint that refuses the certificate in TLS 1.3 says so only then; what
+    /// it says of anything else may follow a request that it has worked on.
+    After,
+}
+
 /// The typed reason of what tokio-rustls returned, in the handshake or after it.
-pub(super) fn explain(error: &io::Error, live: &Live, expected: &[String]) -> TlsError {
+pub(super) fn explain(error: &io::Error, live: &Live, expected: &[String], when: When) -> TlsError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(inner) = inner else {
         let what = match error.kind() {
@@ -22,15 +31,15 @@ pub(super) fn explain(error: &io::Error, live: &Live, expected: &[String]) -> Tl
     {
         return ours.clone();
     }
-    let (kind, what) = told(inner, live);
+    let (kind, what) = told(inner, live, when);
     TlsError::new(kind, what).caused_by(inner.clone())
 }
 
-fn told(error: &rustls::Error, live: &Live) -> (TlsErrorKind, String) {
+fn told(error: &rustls::Error, live: &Live, when: When) -> (TlsErrorKind, String) {
     use TlsErrorKind as K;
     use rustls::Error as E;
     match error {
-        E::AlertReceived(alert) => alerted(*alert, live),
+        E::AlertReceived(alert) => alerted(*alert, live, when),
         E::InvalidCertificate(error) => {
             (K::BadCertificate, format!("the endpoint did not prove its certificate: {error}"))
         }
@@ -50,7 +59,7 @@ fn told(error: &rustls::Error, live: &Live) -> (TlsErrorKind, String) {
     }
 }
 
-fn alerted(alert: AlertDescription, live: &Live) -> (TlsErrorKind, String) {
+fn alerted(alert: AlertDescription, live: &Live, when: When) -> (TlsErrorKind, String) {
     use AlertDescription as A;
     use TlsErrorKind as K;
     let own = live.standing.own.as_ref();
@@ -62,6 +71,9 @@ fn alerted(alert: AlertDescription, live: &Live) -> (TlsErrorKind, String) {
     match alert {
         A::CertificateRequired => {
             (K::CertificateRequired, format!("the endpoint asks for a certificate: {own}"))
+        }
+        _ if when == When::After && !is_of_certificates(alert) => {
+            (K::Alert, format!("the endpoint ended the connection: {alert:?}"))
         }
         _ if live.shown.is_missing() => {
             let what =
@@ -86,4 +98,21 @@ fn alerted(alert: AlertDescription, live: &Live) -> (TlsErrorKind, String) {
         }
         other => (K::Alert, format!("the endpoint ended the handshake: {other:?}")),
     }
+}
+
+/// Whether an endpoint says by it that it does not accept a certificate, or that there is none.
+//= RFC 8446 §6.2, §4.4.2.4; some servers say `handshake_failure` where there is none, as of TLS 1.2
+fn is_of_certificates(alert: AlertDescription) -> bool {
+    use AlertDescription as A;
+    matches!(
+        alert,
+        A::CertificateRequired
+            | A::UnknownCA
+            | A::CertificateExpired
+            | A::CertificateRevoked
+            | A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::CertificateUnknown
+            | A::HandshakeFailure
+    )
 }

@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     Policy, Shared, TlsError, TlsErrorKind,
-    alert::explain,
+    alert::{When, explain},
     policy::{Compiled, Standing},
     secured::{Peer, Secured, TlsIo, Vouched},
     verifier::Verifier,
@@ -102,7 +102,8 @@ impl ClientTls {
         let connector = TlsConnector::from(Arc::clone(&live.config));
         let name = self.compiled.server_name.clone();
         let made = connector.connect(name, TokioIo::new(io)).await;
-        let stream = made.map_err(|error| explain(&error, &live, &self.compiled.names))?;
+        let stream =
+            made.map_err(|error| explain(&error, &live, &self.compiled.names, When::InHandshake))?;
         let (_, session) = stream.get_ref();
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         let chain = session.peer_certificates().unwrap_or_default();

@@ -125,6 +125,13 @@ pub(super) fn server_name(text: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(text).ok().map(|name| name.to_owned())
 }
 
+/// The name as one that a handshake may ask for: a DNS name. What clusters of control planes are called seldom is one
+/// (`outbound|80||users.prod`), and then nothing is asked for.
+pub(crate) fn name_to_ask_for(name: &str) -> Option<String> {
+    //= RFC 6066 §3: IP addresses are not sent as server names
+    matches!(server_name(name), Some(ServerName::DnsName(_))).then(|| name.to_owned())
+}
+
 // === impl Pattern ===
 
 impl Pattern {

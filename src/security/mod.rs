@@ -67,6 +67,7 @@ pub use self::{
 };
 pub(crate) use self::{
     client::ClientTls,
+    expected::name_to_ask_for,
     identity::IdentityHandle,
     policy::Policy,
     provider::{Provider, describe as describe_provider, provider},

@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{
     TlsErrorKind,
-    alert::explain,
+    alert::{When, explain},
     client::Live,
     policy::Compiled,
     source::Source,
@@ -213,7 +213,10 @@ impl<I> TlsIo<I> {
         result.map_err(|error| {
             let ours = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
             if ours {
-                io::Error::new(error.kind(), explain(&error, &self.live, &self.expected))
+                io::Error::new(
+                    error.kind(),
+                    explain(&error, &self.live, &self.expected, When::After),
+                )
             } else {
                 error
             }

@@ -5,7 +5,7 @@ use crate::{
     core::{Event, EventStream},
 };
 
-/// Captures what happens in a mesh from its creation on.
+/// Captures what happens in a mesh, from the moment at which the log is made.
 #[derive(Debug)]
 pub struct EventLog {
     stream: EventStream,
@@ -13,7 +13,7 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Starts to capture.
+    /// Captures the events from this moment on.
     #[must_use]
     pub fn of(mesh: &Mesh) -> Self {
         Self { stream: mesh.events(), seen: Vec::new() }

@@ -1,14 +1,21 @@
 //! What an endpoint speaks: what it is asked for on plaintext; under TLS what it has chosen in a
 //! handshake, which is not known before the first.
 
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
+};
 
 use super::secure::Offered;
 use crate::config::Protocol;
 
 /// Read by every call, and written by handshakes.
 #[derive(Debug)]
-pub(super) struct Agreed(AtomicU8);
+pub(super) struct Agreed {
+    now: AtomicU8,
+    /// Of the cluster: an endpoint has chosen HTTP/2.
+    http2_chosen: Arc<AtomicBool>,
+}
 
 /// Plaintext.
 const AS_ASKED: u8 = 0;
@@ -19,19 +26,20 @@ const UNKNOWN: u8 = 3;
 
 impl Agreed {
     /// Before the first connection.
-    pub(super) fn new(offered: Option<Offered>) -> Self {
-        Self(AtomicU8::new(match offered {
+    pub(super) fn new(offered: Option<Offered>, http2_chosen: Arc<AtomicBool>) -> Self {
+        let now = AtomicU8::new(match offered {
             None => AS_ASKED,
             Some(Offered::Http1) => HTTP1,
             Some(Offered::Http2) => HTTP2,
             Some(Offered::Either) => UNKNOWN,
-        }))
+        });
+        Self { now, http2_chosen }
     }
 
     /// What a call that asks for this is spoken in; nothing while that is not known.
     #[inline(always)]
     pub(super) fn get(&self, asked: Protocol) -> Option<Protocol> {
-        match self.0.load(Relaxed) {
+        match self.now.load(Relaxed) {
             AS_ASKED => Some(asked),
             HTTP2 => Some(Protocol::Http2),
             HTTP1 => Some(Protocol::Http1),
@@ -42,7 +50,7 @@ impl Agreed {
     /// Whether it was the endpoint that decided for HTTP/1.1, whatever a call asks for.
     #[inline]
     pub(super) fn is_http1(&self) -> bool {
-        self.0.load(Relaxed) == HTTP1
+        self.now.load(Relaxed) == HTTP1
     }
 
     /// The endpoint has chosen.
@@ -51,8 +59,11 @@ impl Agreed {
             Protocol::Http1 => HTTP1,
             Protocol::Http2 => HTTP2,
         };
-        if self.0.load(Relaxed) != AS_ASKED {
-            self.0.store(chosen, Relaxed);
+        if self.now.load(Relaxed) != AS_ASKED {
+            self.now.store(chosen, Relaxed);
+            if chosen == HTTP2 {
+                self.http2_chosen.store(true, Relaxed);
+            }
         }
     }
 }

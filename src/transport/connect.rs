@@ -78,6 +78,8 @@ pub(crate) struct ConnectError {
     of: Of,
     /// The time that it was given, where that has passed.
     allowed: Option<Duration>,
+    /// It is what an attempt before has met, and none was made now.
+    is_old: bool,
 }
 
 /// What a failure to connect is about.
@@ -202,7 +204,7 @@ impl Watch {
 
 impl ConnectError {
     pub(crate) fn new(what: &'static str) -> Self {
-        Self { what, cause: None, of: Of::Connection, allowed: None }
+        Self { what, cause: None, of: Of::Connection, allowed: None, is_old: false }
     }
 
     pub(super) fn caused(what: &'static str, cause: BoxError) -> Self {
@@ -211,7 +213,7 @@ impl ConnectError {
 
     /// A failure of TLS.
     pub(super) fn tls(what: &'static str, cause: Option<BoxError>) -> Self {
-        Self { what, cause: cause.map(Into::into), of: Of::Tls, allowed: None }
+        Self { cause: cause.map(Into::into), of: Of::Tls, ..Self::new(what) }
     }
 
     /// It is to be secured, and the configuration does not say by what. No connection is tried.
@@ -249,6 +251,16 @@ impl ConnectError {
     pub(super) fn timeout(in_tls: bool, allowed: Duration) -> Self {
         let error = if in_tls { Self::tls(TLS_TIMEOUT, None) } else { Self::new(TIMEOUT) };
         Self { allowed: Some(allowed), ..error }
+    }
+
+    /// The same, told again where no attempt is made.
+    pub(super) fn told_again(self) -> Self {
+        Self { is_old: true, ..self }
+    }
+
+    /// Whether it says nothing new of the endpoint: no attempt was made.
+    pub(crate) fn is_old(&self) -> bool {
+        self.is_old
     }
 
     /// Whether the attempt has taken all the time that it may.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     backoff::Backoff,
@@ -34,6 +34,8 @@ pub(crate) struct Reach {
     pub(crate) failed: Arc<Notify>,
     /// Of its cluster.
     pub(crate) breakers: Arc<Breakers>,
+    /// Of its cluster: an endpoint has chosen HTTP/2 in a handshake.
+    pub(crate) http2_chosen: Arc<AtomicBool>,
 }
 
 /// Makes the connections of one endpoint.
@@ -266,7 +268,8 @@ impl Dialer {
             return Ok(());
         }
         let last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Err(last.unwrap_or_else(|| ConnectError::new("the last attempt failed just now")))
+        let last = last.unwrap_or_else(|| ConnectError::new("the last attempt failed just now"));
+        Err(last.told_again())
     }
 
     /// Room for one more connection; if there is none of use, in any case.
@@ -277,6 +280,11 @@ impl Dialer {
     /// Whether there seems to be room for one more beside those that there are. Two loads.
     pub(super) fn may_have_room(&self, priority: CallPriority) -> bool {
         self.breakers.may_connect(priority, &self.open)
+    }
+
+    /// Notified when a connection of the cluster has given its room back.
+    pub(super) fn room_freed(&self) -> Notified<'_> {
+        self.breakers.freed()
     }
 
     /// Whether connections are limited.

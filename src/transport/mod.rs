@@ -9,7 +9,7 @@
 //! | a request gets | the connection that was used last, for itself | a stream on the least loaded connection |
 //! | another connection opens | when none is free, up to 1024 | when the least loaded has the peer's limit of streams, or 100; up to 4 |
 //! | beyond that it waits for | a connection to come free | a stream to end |
-//! | it is found dead by | its close, TCP keepalive (30 s) | its close, TCP keepalive, pings while in use (30 s, answered in 10 s) |
+//! | it is found dead by | its close, TCP keepalive (30 s) | its close, TCP keepalive, pings while in use (30 s, answered in 10 s), but for the last stream after GOAWAY |
 //! | it is closed | idle for 90 s, or 30 min old, ± 10 % | the same; streams under way end on it |
 //!
 //! These are the defaults; [`config::Transport`](crate::config::Transport) sets them per cluster.
@@ -17,7 +17,9 @@
 //! An endpoint of several addresses is raced for between all of them, the families in turn, a new
 //! attempt every 250 ms (RFC 8305); a connect layer sees one target with all of its addresses.
 //! A connection attempt has 1 s, the peer's SETTINGS included; after a failure the endpoint is
-//! avoided for 100 ms, doubling to 30 s, ± 20 %.
+//! avoided for 100 ms, doubling to 30 s, ± 20 %. A caller that finds all connections in use then waits
+//! for one of them, for as long as a new one might take; a caller that dials takes one that comes free
+//! before. One attempt that fails is one failure of its endpoint, however many hear of it in its back-off.
 //!
 //! **Events.** `Connected`, `ConnectFailed` and `Disconnected` of [`Event`](crate::Event).
 //!

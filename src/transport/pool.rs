@@ -12,7 +12,7 @@ use super::{
     connect::{Connect, ConnectError, Io},
     dial::{Dialer, Reach},
     h1, h2, prepare,
-    send::SendFuture,
+    send::{Past, SendFuture},
     shared::Shared,
 };
 use crate::{
@@ -88,13 +88,13 @@ impl Lease {
     pub(crate) fn send(self, request: Request<Outgoing>) -> SendFuture {
         match self {
             Self::H2(h2::Lease { mut sender, held, .. }) => {
-                SendFuture::new(sender.try_send_request(request), held, false)
+                SendFuture::new(sender.try_send_request(request), held, Past::Answered)
             }
             Self::H1(mut lease) => {
-                let fresh = lease.is_fresh();
+                let past = lease.past();
                 match lease.send(request) {
-                    Some(sent) => SendFuture::new(sent, Held::Owned(lease), fresh),
-                    None => SendFuture::new(std::future::pending(), Held::Nothing, fresh),
+                    Some(sent) => SendFuture::new(sent, Held::Owned(lease), past),
+                    None => SendFuture::new(std::future::pending(), Held::Nothing, past),
                 }
             }
         }
@@ -113,7 +113,7 @@ impl Pool {
         meter: Arc<ClusterMeter>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            agreed: Agreed::new(reach.protection.offered()),
+            agreed: Agreed::new(reach.protection.offered(), Arc::clone(&reach.http2_chosen)),
             dialer: Dialer::new(name, reach, settings, connector, shared, meter),
             h1: h1::Connections::default(),
             h2: h2::Connections::default(),
@@ -189,7 +189,15 @@ impl Pool {
                 let lease = match pool.agreed.get(asked) {
                     Some(Protocol::Http2) => h2::acquire(&pool, priority).await?.map(Lease::H2),
                     Some(Protocol::Http1) if is_grpc && pool.agreed.is_http1() => {
-                        return Err(ConnectError::no_http2());
+                        if pool.h1.is_live() || !pool.dialer.protection.offers_both() {
+                            return Err(ConnectError::no_http2());
+                        }
+                        // Its choice was that of a connection that is gone: it is asked once more.
+                        h2::first(&pool, priority).await?;
+                        if pool.agreed.is_http1() {
+                            return Err(ConnectError::no_http2());
+                        }
+                        None
                     }
                     Some(Protocol::Http1) => h1::acquire(&pool, priority).await?.map(Lease::H1),
                     // All wait for the one handshake that tells.

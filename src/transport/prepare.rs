@@ -6,11 +6,18 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-/// HTTP/1.1: a `host` header and the origin form (RFC 9112 §3.2.1).
+use crate::core::uri::bare;
+
+/// HTTP/1.1: a `host` header, which names nobody before the host, and the origin form (RFC 9112
+/// §3.2.1).
 pub(crate) fn http1<B>(request: &mut Request<B>, fallback: &str) {
     *request.version_mut() = Version::HTTP_11;
-    if !request.headers().contains_key(HOST) {
-        let host = request.uri().authority().map_or(fallback, Authority::as_str);
+    let host = match request.headers().get(HOST) {
+        None => Some(bare(request.uri().authority().map_or(fallback, Authority::as_str))),
+        Some(host) if host.as_bytes().contains(&b'@') => Some(host.to_str().map_or("", bare)),
+        Some(_) => None,
+    };
+    if let Some(host) = host {
         let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static("localhost"));
         request.headers_mut().insert(HOST, host);
     }
@@ -21,15 +28,16 @@ pub(crate) fn http1<B>(request: &mut Request<B>, fallback: &str) {
     }
 }
 
-/// HTTP/2: scheme and authority as pseudo-headers (RFC 9113 §8.3.1); under TLS the scheme is `https`,
-/// whatever the caller's own words.
+/// HTTP/2: scheme and authority as pseudo-headers, the latter without a user (RFC 9113 §8.3.1); under
+/// TLS the scheme is `https`, whatever the caller's own words.
 #[inline]
 pub(crate) fn http2<B>(request: &mut Request<B>, fallback: &str, secured: bool) {
     *request.version_mut() = Version::HTTP_2;
     // One name only, and the header wins as it does in HTTP/1.1.
     let host = request.headers_mut().remove(HOST);
     if host.is_none()
-        && request.uri().authority().is_some()
+        && let Some(authority) = request.uri().authority()
+        && !authority.as_str().as_bytes().contains(&b'@')
         && let Some(scheme) = request.uri().scheme()
         && (!secured || *scheme == Scheme::HTTPS)
     {
@@ -41,9 +49,13 @@ pub(crate) fn http2<B>(request: &mut Request<B>, fallback: &str, secured: bool) 
     }
     parts.scheme.get_or_insert(Scheme::HTTP);
     let host = host.as_ref().and_then(|host| host.to_str().ok());
+    let own = match parts.authority {
+        Some(own) if own.as_str().contains('@') => bare(own.as_str()).parse().ok(),
+        own => own,
+    };
     parts.authority = host
-        .and_then(|host| host.parse().ok())
-        .or(parts.authority)
+        .and_then(|host| bare(host).parse().ok())
+        .or(own)
         .or_else(|| fallback.parse().ok())
         .or(Some(Authority::from_static("localhost")));
     parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
@@ -79,6 +91,23 @@ mod tests {
         http2(&mut request, "10.0.0.1:80", false);
         assert_eq!(request.uri(), "http://shop.example/a");
         assert!(!request.headers().contains_key(HOST));
+    }
+
+    #[test]
+    fn nobody_is_named_before_the_host() {
+        for user in ["me@", "me:secret@", "users:80@", ":@", "@@"] {
+            let uri = format!("http://{user}users:80/a");
+            let Ok(_) = uri.parse::<Uri>() else { continue };
+            let by_uri = || request(&uri);
+            let by_host =
+                || Request::get("/a").header(HOST, format!("{user}users:80")).body(()).unwrap();
+            for (mut first, mut second) in [(by_uri(), by_uri()), (by_host(), by_host())] {
+                http1(&mut first, "10.0.0.1:80");
+                assert_eq!(first.headers()[HOST], "users:80", "{user}");
+                http2(&mut second, "10.0.0.1:80", false);
+                assert_eq!(second.uri(), "http://users:80/a", "{user}");
+            }
+        }
     }
 
     #[test]

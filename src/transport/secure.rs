@@ -61,6 +61,11 @@ impl Protection {
         matches!(self, Self::Tls { .. })
     }
 
+    /// Whether the endpoint chooses what is spoken.
+    pub(super) fn offers_both(&self) -> bool {
+        self.offered() == Some(Offered::Either)
+    }
+
     /// The same for another endpoint.
     pub(crate) fn another(&self) -> Self {
         match self {

@@ -26,7 +26,18 @@ pub(crate) struct SendFuture {
     #[pin]
     sent: StackFuture<'static, Outcome, ROOM>,
     held: Held,
-    fresh: bool,
+    past: Past,
+}
+
+/// What a connection has seen before a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Past {
+    /// Nothing.
+    New,
+    /// A request whose caller left before its answer.
+    Sent,
+    /// An answer.
+    Answered,
 }
 
 /// The response to a request.
@@ -34,7 +45,7 @@ pub(crate) struct Sent {
     pub(crate) response: Response<Incoming>,
     /// Its connection, until its body has ended.
     pub(crate) held: Held,
-    /// It is the first thing that has come over its connection.
+    /// It is the first answer that has come over its connection.
     pub(crate) first: bool,
 }
 
@@ -44,7 +55,7 @@ pub(crate) struct SendError {
     pub(crate) kind: WireFailure,
     /// The request, when hyper never dispatched it.
     pub(crate) request: Option<Request<Outgoing>>,
-    /// Nothing has ever come over its connection.
+    /// Its connection was new.
     pub(crate) fresh: bool,
     /// The endpoint has refused who we are, and with it whatever was sent.
     pub(crate) refused: Option<ConnectError>,
@@ -56,9 +67,9 @@ impl SendFuture {
     pub(super) fn new(
         sent: impl Future<Output = Outcome> + Send + 'static,
         held: Held,
-        fresh: bool,
+        past: Past,
     ) -> Self {
-        Self { sent: StackFuture::from_or_box(sent), held, fresh }
+        Self { sent: StackFuture::from_or_box(sent), held, past }
     }
 }
 
@@ -68,9 +79,19 @@ impl Future for SendFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let sent = ready!(this.sent.poll(cx));
-        let held = std::mem::replace(this.held, Held::Nothing);
+        let mut held = std::mem::replace(this.held, Held::Nothing);
+        let fresh = *this.past == Past::New;
         Poll::Ready(match sent {
-            Ok(response) => Ok(Sent { response, held, first: *this.fresh }),
+            Ok(response) => {
+                let first = *this.past != Past::Answered;
+                if first
+                    && let Held::Owned(lease) = &mut held
+                    && let Some(lease) = lease.downcast_mut::<h1::Lease>()
+                {
+                    lease.was_answered();
+                }
+                Ok(Sent { response, held, first })
+            }
             Err(mut failure) => {
                 let request = failure.take_message();
                 let source = failure.into_error();
@@ -94,8 +115,8 @@ impl Future for SendFuture {
                 {
                     stream.refused();
                 }
-                let refused = if *this.fresh { refusal(&source) } else { None };
-                Err(SendError { kind, request, fresh: *this.fresh, refused, source })
+                let refused = if fresh { refusal(&source) } else { None };
+                Err(SendError { kind, request, fresh, refused, source })
             }
         })
     }

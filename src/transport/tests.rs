@@ -1,7 +1,6 @@
 //! What of the transport needs no peer.
 
 mod backoff;
-mod handed_over;
+mod ends;
+pub(super) mod handed_over;
 mod life;
-mod silent;
-mod waiting;

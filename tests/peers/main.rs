@@ -11,6 +11,13 @@
     reason = "a test fails by panicking, and says what it saw"
 )]
 
+#[path = "../istiod/bed.rs"]
+mod bed;
+#[path = "../../examples/xds_interop_server/behaviour.rs"]
+mod behaviour;
+#[allow(dead_code, reason = "shared: its program uses all of it")]
+#[path = "../../examples/xds_interop_client/client.rs"]
+mod client;
 mod envoy;
 mod envoy_attempts;
 mod envoy_conditions;
@@ -25,8 +32,12 @@ mod grpcio_drains;
 mod haproxy;
 mod haproxy_proxies;
 mod hash_choices;
+#[path = "../../examples/support/interop/mod.rs"]
+mod interop;
 mod knot;
 mod knot_updates;
+#[path = "../../examples/xds_interop_client/ledger.rs"]
+mod ledger;
 mod limiter;
 mod load;
 mod load_reports;
@@ -36,10 +47,19 @@ mod nginx_keepalive;
 mod nginx_reload;
 mod openssl;
 mod openssl_chains;
+#[path = "../../examples/xds_interop_client/options.rs"]
+mod options;
 mod otlp;
 mod program;
 mod prometheus;
 mod rate_limits;
+#[path = "../istiod/recorded.rs"]
+mod recorded;
+#[path = "../istiod/scenarios.rs"]
+mod scenarios;
+#[allow(dead_code, reason = "shared: its program uses all of it")]
+#[path = "../../examples/xds_interop_server/server.rs"]
+mod server;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;

@@ -1,6 +1,12 @@
 //! The front door in the shape of reqwest: its requests, redirects, cookies and errors, through the
 //! mesh, over real servers.
-#![cfg(all(feature = "reqwest-013-cookies", feature = "reqwest-013-gzip"))]
+#![cfg(all(
+    feature = "reqwest-013-brotli",
+    feature = "reqwest-013-cookies",
+    feature = "reqwest-013-deflate",
+    feature = "reqwest-013-gzip",
+    feature = "reqwest-013-zstd"
+))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +20,7 @@ mod cookies;
 mod documents;
 mod errors;
 mod outside;
+mod packed;
 mod redirects;
 mod requests;
 mod responses;
@@ -30,9 +37,14 @@ use tower_mesh::{Mesh, adapt::reqwest::Client};
 
 use support::{Reply, Server};
 
-/// A client of reqwest that sees no proxy of the environment.
+/// A client of reqwest that sees no proxy of the environment, and asks for nothing packed.
 fn plain() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
+    bare().build().unwrap()
+}
+
+/// What such a client is made by.
+fn bare() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy().no_gzip().no_brotli().no_zstd().no_deflate()
 }
 
 /// A mesh of one service, `users.prod`.

@@ -25,8 +25,7 @@ use crate::{
 /// The wrapped client, with a way to a server for every name.
 fn to(server: &Server) -> ClientBuilder {
     let address = server.socket();
-    reqwest::Client::builder()
-        .no_proxy()
+    crate::bare()
         .redirect(Policy::none())
         .resolve("api.example", address)
         .resolve("users.prod", address)
@@ -179,7 +178,7 @@ async fn a_name_that_is_defined_later_is_the_meshs_from_then_on() {
 async fn a_client_that_follows_redirects_by_itself_is_refused() {
     let users = Server::named("users").await;
     for policy in [Policy::limited(10), Policy::custom(|attempt| attempt.stop())] {
-        let plain = reqwest::Client::builder().no_proxy().redirect(policy).build().unwrap();
+        let plain = crate::bare().redirect(policy).build().unwrap();
         let builder = mesh(&users).reqwest(plain).outside(|_| true);
         let error = builder.redirect(ours::Policy::none()).build().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);

@@ -126,40 +126,6 @@ async fn a_request_streams_in_both_directions_at_once() {
 }
 
 #[tokio::test]
-async fn gzip_is_unpacked_when_asked_for_and_left_alone_otherwise() {
-    let server = Server::start(|request| async move {
-        if request.headers().get(header::ACCEPT_ENCODING).is_some_and(|asked| asked == "gzip") {
-            let mut reply = reply(GZIPPED);
-            reply.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
-            return reply;
-        }
-        reply(request.headers().contains_key(header::ACCEPT_ENCODING).to_string())
-    })
-    .await;
-    let mesh = mesh(&server);
-    // A client that would unpack by itself says nothing of the mesh's names.
-    let usual = client(&mesh).get("http://users.prod/").send().await.unwrap();
-    assert_eq!(usual.text().await.unwrap(), "false");
-    let http = mesh.reqwest(crate::plain()).gzip(true).build().unwrap();
-    let response = http.get("http://users.prod/").send().await.unwrap();
-    assert_eq!(response.url().as_str(), "http://users.prod/");
-    assert!(!response.headers().contains_key(header::CONTENT_ENCODING));
-    assert_eq!(response.text().await.unwrap(), "hello, hello, hello");
-    let head = patience(http.head("http://users.prod/").send()).await.unwrap();
-    assert_eq!(head.bytes().await.unwrap(), "");
-    let packed = client(&mesh).get("http://users.prod/").header("accept-encoding", "gzip");
-    let packed = packed.send().await.unwrap();
-    assert_eq!(packed.headers()[header::CONTENT_ENCODING], "gzip");
-    assert_eq!(packed.bytes().await.unwrap(), GZIPPED);
-}
-
-/// `printf 'hello, hello, hello' | gzip -n`
-const GZIPPED: &[u8] = &[
-    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0xd7,
-    0x51, 0xc8, 0x40, 0xa2, 0x00, 0x9f, 0xa1, 0xca, 0x09, 0x13, 0x00, 0x00, 0x00,
-];
-
-#[tokio::test]
 async fn a_body_that_breaks_off_is_an_error_of_the_mesh_beneath_reqwests() {
     let server = Server::start(|_| async {
         let first = Ok(Frame::data(Bytes::from_static(b"part")));

@@ -77,6 +77,19 @@ fn every_method_of_the_client_is_here() {
     assert!(ours.is_subset(&theirs));
 }
 
+/// What `build` looks for in a client's `Debug` text, of which the tests' reqwest has `gzip` alone.
+#[test]
+fn whatever_unpacks_is_shown_by_reqwest() {
+    let client = fs::read_to_string(reqwest().join("src/async_impl/client.rs")).unwrap();
+    let (before, fields) = client.split_once("struct Accepts {\n").unwrap();
+    assert!(before.trim_end().lines().last().unwrap().contains("Debug"), "derived, so shown whole");
+    let fields = fields.split("}\n").next().unwrap().lines().map(str::trim);
+    let fields: Vec<_> = fields.filter(|line| !line.starts_with("#[cfg(feature = ")).collect();
+    assert_eq!(fields, ["gzip: bool,", "brotli: bool,", "zstd: bool,", "deflate: bool,"]);
+    let shown = client.matches("f.field(\"accepts\", &self.accepts);").count();
+    assert_eq!(shown, 2, "of the builder and of the client");
+}
+
 #[test]
 fn every_setting_of_the_client_has_its_row() {
     let text = read("docs/REQWEST.md");

@@ -189,7 +189,7 @@ async fn a_route_says_what_a_connection_may_change_to() {
     }
     assert_eq!(world.send(get("/only")).await.unwrap().status(), StatusCode::OK);
     let told = format!("{:#}", world.mesh.describe());
-    assert!(told.contains("upgrades = allowed: websocket (control plane"), "{told}");
+    assert!(told.contains("upgrades = allowed: websocket (file "), "{told}");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Routes that no request comes to: run as they are said, and told with the lines of both.
+//! Routes that no request comes to, and matches that contradict themselves: run as they are said, and told
+//! with the lines of both.
 
 use tower_mesh::Event;
 
@@ -66,4 +67,63 @@ async fn what_a_share_or_a_key_leaves_over_is_no_doubt() {
     let both = HIDDEN.replace("{path: {prefix: /}}", "{path: {prefix: /}, grpc: {}}");
     let error = refusal(&format!("{both}{CLUSTERS}")).await;
     assert!(error.contains("a match has either `path` or `grpc`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_match_that_contradicts_itself_is_told_with_the_lines_of_both_parts_and_the_others_run() {
+    let text = "
+services:
+  shop:
+    routes:
+      - name: beta
+        matches:
+          - query:
+              - {name: v, matcher: {exact: '1'}}
+              - {name: v, matcher: {exact: '2'}}
+          - {path: {exact: /beta}}
+        clusters: [{name: b}]
+      - name: both
+        matches:
+          - headers:
+              - {name: x-kind, matcher: {exact: one}}
+              - {name: X-Kind, matcher: {exact: two}}
+        clusters: [{name: b}]
+      - clusters: [{name: a}]
+";
+    let world = World::new(&format!("{text}{CLUSTERS}")).await;
+    let file = world.file.display().to_string();
+    let expected = [
+        format!(
+            "no request comes to match 1 of route beta: no parameter `v` meets both `query[0]` \
+             (line 8 of {file}) and `query[1]` (line 9 of {file})"
+        ),
+        format!(
+            "route both takes none but requests with several `x-kind`: no value meets both \
+             `headers[0]` (line 15 of {file}) and `headers[1]` (line 16 of {file})"
+        ),
+    ];
+    let described = world.mesh.describe();
+    assert_eq!(described.refused, []);
+    let told: Vec<_> = described.doubtful.into_iter().map(|(_, doubt)| doubt).collect();
+    assert_eq!(told, expected);
+    for (path, who) in [("/?v=1", "a"), ("/?v=2", "a"), ("/beta", "b"), ("/", "a")] {
+        assert_eq!(world.who(get(path)).await, who, "{path}");
+    }
+    let mut request = get("/");
+    request.headers_mut().append("x-kind", "one".parse().unwrap());
+    request.headers_mut().append("x-kind", "two".parse().unwrap());
+    assert_eq!(world.who(request).await, "b");
+}
+
+#[tokio::test]
+async fn what_no_value_can_be_is_refused_with_its_line() {
+    let said = |matches: &str| HIDDEN.replace("[{path: {prefix: /}}]", matches);
+    for (matches, reason) in [
+        ("[{headers: [{name: x, matcher: {range: {start: 5, end: 5}}}]}]", "holds no number"),
+        ("[{query: [{name: x, matcher: {range: {start: 6, end: 5}}}]}]", "holds no number"),
+        ("[{path: {exact: /a, prefix: /b}}]", "line 6"),
+    ] {
+        let error = refusal(&format!("{}{CLUSTERS}", said(matches))).await;
+        assert!(error.contains(reason) && error.contains("line 6"), "{error}");
+    }
 }

@@ -27,7 +27,7 @@ async fn a_key_is_set_by_the_file_and_over_it_by_the_code() {
     world.mesh.clear_runtime_key("shop.canary").unwrap();
     assert_eq!(world.who(get("/")).await, "b");
     let told = format!("{:#}", world.mesh.describe());
-    assert!(told.contains("runtime.shop.canary = 100 % (control plane: file "), "{told}");
+    assert!(told.contains("runtime.shop.canary = 100 % (file "), "{told}");
     // A key that is taken back leaves what the field says.
     world.edit("{shop.canary: 100} #", "{} #");
     world.until("a", || get("/")).await;

@@ -1,6 +1,23 @@
 //! Spans of gRPC calls: their status, wherever it comes.
 
 use super::*;
+use tower_mesh::{Client, ServiceSettings};
+
+/// A traced mesh over one greeter, and a client of it.
+fn greeter(
+    traced: &Traced,
+    server: &Server,
+    settings: impl FnOnce(ServiceSettings) -> ServiceSettings,
+) -> (Mesh, GreeterClient<Client>) {
+    let mesh = Mesh::builder()
+        .endpoints("greeter.prod", [server.address()])
+        .service("greeter.prod", settings)
+        .tracer_provider(&traced.provider)
+        .build()
+        .unwrap();
+    let client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    (mesh, client)
+}
 
 #[tokio::test]
 async fn a_grpc_call_ends_with_the_status_in_its_trailers() {
@@ -12,12 +29,7 @@ async fn a_grpc_call_ends_with_the_status_in_its_trailers() {
         }
     }))
     .await;
-    let mesh = Mesh::builder()
-        .endpoints("greeter.prod", [server.address()])
-        .tracer_provider(&traced.provider)
-        .build()
-        .unwrap();
-    let mut greeter = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    let (mesh, mut greeter) = greeter(&traced, &server, |s| s);
     let ask = |name: &str| HelloRequest { name: name.into() };
     patience(greeter.say_hello(ask("you"))).await.unwrap();
     let spans = traced.ended();
@@ -56,12 +68,7 @@ async fn a_grpc_stream_that_is_let_go_of_is_cancelled() {
         Box::pin(futures_util::stream::repeat_with(|| Ok(HelloReply { message: "more".into() })))
     }))
     .await;
-    let mesh = Mesh::builder()
-        .endpoints("greeter.prod", [server.address()])
-        .tracer_provider(&traced.provider)
-        .build()
-        .unwrap();
-    let mut greeter = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    let (_mesh, mut greeter) = greeter(&traced, &server, |s| s);
     let mut replies = patience(greeter.count(HelloRequest::default())).await.unwrap().into_inner();
     patience(replies.message()).await.unwrap().unwrap();
     assert_eq!(traced.ended().len(), 0, "a stream is no answer yet");
@@ -82,12 +89,7 @@ async fn a_grpc_stream_that_breaks_is_named_by_what_broke_it() {
         Box::pin(futures_util::StreamExt::chain(one, futures_util::stream::pending()))
     }))
     .await;
-    let mesh = Mesh::builder()
-        .endpoints("greeter.prod", [server.address()])
-        .tracer_provider(&traced.provider)
-        .build()
-        .unwrap();
-    let mut greeter = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    let (_mesh, mut greeter) = greeter(&traced, &server, |s| s);
     let mut replies = patience(greeter.count(HelloRequest::default())).await.unwrap().into_inner();
     patience(replies.message()).await.unwrap().unwrap();
     server.kill().await;
@@ -114,17 +116,11 @@ async fn a_grpc_retry_after_trailers_is_a_second_attempt() {
         }
     }))
     .await;
-    let mesh = Mesh::builder()
-        .endpoints("greeter.prod", [server.address()])
-        .service("greeter.prod", |s| {
-            let mut retry = fast();
-            retry.idempotent = Some(true);
-            s.retry(retry)
-        })
-        .tracer_provider(&traced.provider)
-        .build()
-        .unwrap();
-    let mut greeter = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+    let (_mesh, mut greeter) = greeter(&traced, &server, |s| {
+        let mut retry = fast();
+        retry.idempotent = Some(true);
+        s.retry(retry)
+    });
     patience(greeter.say_hello(HelloRequest::default())).await.unwrap();
     let spans = traced.ended();
     let [call, first, second] = &spans[..] else { panic!("{spans:#?}") };

@@ -210,6 +210,9 @@ async fn plaintext_that_istiod_may_not_have_meant_is_refused_unless_the_code_say
     assert_eq!(server.connections(), 0);
     let orders = mesh.client("orders").unwrap();
     assert_eq!(patience(fetch(&orders, get("/"))).await.unwrap().body(), "b");
+    // What is refused is said; what is said of a cluster is no fault.
+    let told = patience(mesh.ready()).await.unwrap_err().to_string();
+    assert!(!told.contains("orders"), "{told}");
     // Meant, and told.
     let mesh = Mesh::builder().source(xds("meant").plaintext(true)).build().unwrap();
     let mut recorder = Recorder::of(&mesh);

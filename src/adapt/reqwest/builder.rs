@@ -13,6 +13,7 @@ use reqwest::Url;
 use super::{
     client::{Client, Settings},
     outside::Outside,
+    packing::Packing,
     redirect,
     seen::Seen,
 };
@@ -156,13 +157,72 @@ impl ClientBuilder {
         self.said("cookie_store")
     }
 
-    /// Asks the mesh's names for gzip and unpacks what comes packed.
+    /// Asks the mesh's names for gzip and unpacks what comes packed so.
     ///
-    /// Default: off, so that what an endpoint answers is what the caller gets.
+    /// Default: off, so that what an endpoint answers is what the caller gets. A request that has an
+    /// `accept-encoding` of its own keeps it.
     #[cfg(feature = "reqwest-013-gzip")]
-    pub fn gzip(mut self, enable: bool) -> Self {
-        self.settings.gzip = enable;
-        self
+    pub fn gzip(self, enable: bool) -> Self {
+        self.packing(Packing::Gzip, enable)
+    }
+
+    /// Declares that gzip is not asked for, though the wrapped client has it.
+    ///
+    /// Without this word, and without `gzip`, a client that unpacks gzip is refused by
+    /// [`ClientBuilder::build`]: reqwest's feature gives it to every client that does not decline it.
+    pub fn no_gzip(self) -> Self {
+        self.packing(Packing::Gzip, false)
+    }
+
+    /// Asks the mesh's names for brotli and unpacks what comes packed so.
+    ///
+    /// Default: off, so that what an endpoint answers is what the caller gets. A request that has an
+    /// `accept-encoding` of its own keeps it.
+    #[cfg(feature = "reqwest-013-brotli")]
+    pub fn brotli(self, enable: bool) -> Self {
+        self.packing(Packing::Brotli, enable)
+    }
+
+    /// Declares that brotli is not asked for, though the wrapped client has it.
+    ///
+    /// Without this word, and without `brotli`, a client that unpacks brotli is refused by
+    /// [`ClientBuilder::build`]: reqwest's feature gives it to every client that does not decline it.
+    pub fn no_brotli(self) -> Self {
+        self.packing(Packing::Brotli, false)
+    }
+
+    /// Asks the mesh's names for zstd and unpacks what comes packed so.
+    ///
+    /// Default: off, so that what an endpoint answers is what the caller gets. A request that has an
+    /// `accept-encoding` of its own keeps it.
+    #[cfg(feature = "reqwest-013-zstd")]
+    pub fn zstd(self, enable: bool) -> Self {
+        self.packing(Packing::Zstd, enable)
+    }
+
+    /// Declares that zstd is not asked for, though the wrapped client has it.
+    ///
+    /// Without this word, and without `zstd`, a client that unpacks zstd is refused by
+    /// [`ClientBuilder::build`]: reqwest's feature gives it to every client that does not decline it.
+    pub fn no_zstd(self) -> Self {
+        self.packing(Packing::Zstd, false)
+    }
+
+    /// Asks the mesh's names for deflate and unpacks what comes packed so.
+    ///
+    /// Default: off, so that what an endpoint answers is what the caller gets. A request that has an
+    /// `accept-encoding` of its own keeps it.
+    #[cfg(feature = "reqwest-013-deflate")]
+    pub fn deflate(self, enable: bool) -> Self {
+        self.packing(Packing::Deflate, enable)
+    }
+
+    /// Declares that deflate is not asked for, though the wrapped client has it.
+    ///
+    /// Without this word, and without `deflate`, a client that unpacks deflate is refused by
+    /// [`ClientBuilder::build`]: reqwest's feature gives it to every client that does not decline it.
+    pub fn no_deflate(self) -> Self {
+        self.packing(Packing::Deflate, false)
     }
 
     /// Declares that the names of the mesh are called without the proxies of the wrapped client.
@@ -207,8 +267,9 @@ impl ClientBuilder {
     ///
     /// When the wrapped client shows a setting that the calls of the mesh would silently lack, and
     /// that was not decided here: a cookie store, default headers, a redirect policy, a timeout, a
-    /// proxy. When [`ClientBuilder::outside`] is used with a client that follows redirects. When a
-    /// value that was given is none: a user agent that is no header, a timeout of zero.
+    /// proxy, unpacking. When [`ClientBuilder::outside`] is used with a client that follows
+    /// redirects. When a value that was given is none: a user agent that is no header, a timeout of
+    /// zero.
     pub fn build(self) -> Result<Client, Error> {
         let Self { mesh, plain, settings, said, refused } = self;
         if let Some(error) = refused {
@@ -243,6 +304,14 @@ impl ClientBuilder {
             .check(setting.check));
         }
         Ok(Client::new(mesh, plain, settings))
+    }
+
+    fn packing(mut self, packing: Packing, enable: bool) -> Self {
+        self.settings.packings.retain(|asked| *asked != packing);
+        if enable {
+            self.settings.packings.push(packing);
+        }
+        self.said(packing.setter())
     }
 
     fn said(mut self, setting: &'static str) -> Self {

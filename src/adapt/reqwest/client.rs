@@ -12,7 +12,8 @@ use reqwest::{IntoUrl, Request, Response};
 use tower_service::Service;
 
 use super::{
-    future::ResponseFuture, outside::Outside, redirect, request::RequestBuilder, send::Sender,
+    future::ResponseFuture, outside::Outside, packing::Packing, redirect, request::RequestBuilder,
+    send::Sender,
 };
 use crate::{
     core::{Call, Error},
@@ -44,8 +45,8 @@ pub(super) struct Settings {
     pub(super) https_only: bool,
     #[cfg(feature = "reqwest-013-cookies")]
     pub(super) cookies: Option<Arc<dyn reqwest::cookie::CookieStore>>,
-    #[cfg(feature = "reqwest-013-gzip")]
-    pub(super) gzip: bool,
+    /// What is asked for packed, and unpacked.
+    pub(super) packings: Vec<Packing>,
     pub(super) outside: Option<Outside>,
 }
 

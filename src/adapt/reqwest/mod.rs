@@ -4,7 +4,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), tower_mesh::Error> {
 //! # let mesh = tower_mesh::Mesh::builder().build()?;
-//! let http = mesh.reqwest(reqwest::Client::new()).build()?;
+//! let http = mesh.reqwest(reqwest::Client::new()).no_proxy().build()?;
 //! let reply = http.get("http://users.prod/1").bearer_auth("token").send().await?;
 //! println!("{}", reply.error_for_status()?.text().await?);
 //! # Ok(())
@@ -33,7 +33,7 @@
 //! | [`timeout`](ClientBuilder::timeout), [`read_timeout`](ClientBuilder::read_timeout) | none: those of the service's policy | yes |
 //! | [`default_headers`](ClientBuilder::default_headers) | `accept: */*` | yes |
 //! | cookies | off | yes |
-//! | gzip | off | no: on where reqwest's feature is |
+//! | gzip, brotli, zstd, deflate | off | no: on where reqwest's feature is, and then to be decided here |
 //! | names outside of the mesh | refused | no |
 //!
 //! **Do** keep one client and clone it; give a call its own bounds by
@@ -48,6 +48,7 @@ mod content;
 mod error;
 mod future;
 mod outside;
+mod packing;
 pub mod redirect;
 mod request;
 mod seen;
@@ -70,13 +71,13 @@ impl Mesh {
     /// alone. What the calls of the mesh need of it is said to the builder.
     ///
     /// **Without effect for the names of the mesh, and without a word:** whatever concerns the
-    /// client's own connections and content, for a client does not show that it has it. These are
-    /// `connect_timeout`, `retry`, `gzip` and its like, `http1_only`, `http2_prior_knowledge`,
+    /// client's own connections, for a client does not show that it has it. These are
+    /// `connect_timeout`, `retry`, `http1_only`, `http2_prior_knowledge`,
     /// `resolve`, `dns_resolver`, `unix_socket`, `local_address`, `interface`, the pool's and TCP's
     /// settings, `connector_layer`, and all of TLS (roots, identities, `tls_danger_…`). The mesh's
     /// clusters have settings of their own for these: `transport`, `protocol`, `security`, the
-    /// endpoints' addresses; the service's policy has `retry`, and the builder `gzip`. What a client
-    /// does show (cookies, default headers, redirects, timeouts, proxies) is refused by
+    /// endpoints' addresses; the service's policy has `retry`. What a client does show (cookies,
+    /// default headers, redirects, timeouts, proxies, what it unpacks) is refused by
     /// [`build`](ClientBuilder::build) unless the builder is told of it. `docs/REQWEST.md` has every
     /// setting.
     pub fn reqwest(&self, client: ::reqwest::Client) -> ClientBuilder {

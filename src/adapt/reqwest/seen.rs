@@ -8,8 +8,10 @@
 
 use std::fmt;
 
+use super::packing::Packing;
+
 /// The lines of a client's `Debug` text.
-pub(super) struct Seen(String);
+pub(super) struct Seen(pub(super) String);
 
 /// A setting that a client was seen to have.
 pub(super) struct Setting {
@@ -49,7 +51,16 @@ impl Seen {
 
     /// The settings that it has and that matter to calls through the mesh.
     pub(super) fn settings(&self) -> impl Iterator<Item = Setting> {
-        self.fields().filter_map(|(name, value)| setting(name, value))
+        self.fields().flat_map(|(name, value)| {
+            let unpacks = if name == "accepts" { &Packing::ALL[..] } else { &[] };
+            let unpacks = unpacks.iter().filter(|packing| is_on(value, packing.setter()));
+            let unpacks = unpacks.map(|packing| Setting {
+                setter: packing.setter(),
+                what: packing.what(),
+                check: packing.check(),
+            });
+            setting(name, value).into_iter().chain(unpacks)
+        })
     }
 }
 
@@ -80,6 +91,11 @@ fn setting(name: &str, value: &str) -> Option<Setting> {
         _ => return None,
     };
     Some(Setting { setter, what, check })
+}
+
+/// Whether a line of a value that has several says that this is so.
+fn is_on(value: &str, name: &str) -> bool {
+    value.lines().skip(1).any(|line| line.trim().split_once(": ") == Some((name, "true,")))
 }
 
 /// A line of the proxies: one for a scheme, or a function that decides.

@@ -9,51 +9,51 @@ use http::{Request, Response};
 use pin_project::pin_project;
 
 use super::client::Settings;
+#[cfg(feature = "_unpack")]
+use super::packing::Packing;
 use crate::{
     core::{Body, Error},
     mesh,
 };
 
-#[cfg(feature = "reqwest-013-gzip")]
-type Gunzip = tower_http::decompression::Decompression<mesh::Client>;
+#[cfg(feature = "_unpack")]
+type Unpacking = tower_http::decompression::Decompression<mesh::Client>;
 
 /// Sends the hops of a client's requests.
 pub(super) struct Sender {
     mesh: mesh::Client,
-    #[cfg(feature = "reqwest-013-gzip")]
-    gunzip: Option<Gunzip>,
+    #[cfg(feature = "_unpack")]
+    unpacking: Option<Unpacking>,
 }
 
 /// The response of one hop.
 #[pin_project(project = SentProj)]
 pub(super) enum Sent {
     Plain(#[pin] mesh::CallFuture),
-    #[cfg(feature = "reqwest-013-gzip")]
-    Gunzip(#[pin] tower_http::decompression::ResponseFuture<mesh::CallFuture>),
+    #[cfg(feature = "_unpack")]
+    Unpacking(#[pin] tower_http::decompression::ResponseFuture<mesh::CallFuture>),
 }
 
 // === impl Sender ===
 
 impl Sender {
     #[cfg_attr(
-        not(feature = "reqwest-013-gzip"),
+        not(feature = "_unpack"),
         expect(unused_variables, reason = "what there is to know of them is behind a feature")
     )]
     pub(super) fn new(mesh: mesh::Client, settings: &Settings) -> Self {
         Self {
-            #[cfg(feature = "reqwest-013-gzip")]
-            gunzip: settings.gzip.then(|| {
-                // Another crate may have turned the others on.
-                Gunzip::new(mesh.clone()).gzip(true).no_br().no_deflate().no_zstd()
-            }),
+            #[cfg(feature = "_unpack")]
+            unpacking: (!settings.packings.is_empty())
+                .then(|| unpacking(mesh.clone(), &settings.packings)),
             mesh,
         }
     }
 
     pub(super) fn send(&self, request: Request<Body>) -> Sent {
-        #[cfg(feature = "reqwest-013-gzip")]
-        if let Some(gunzip) = &self.gunzip {
-            return Sent::Gunzip(tower_service::Service::call(&mut gunzip.clone(), request));
+        #[cfg(feature = "_unpack")]
+        if let Some(unpacking) = &self.unpacking {
+            return Sent::Unpacking(tower_service::Service::call(&mut unpacking.clone(), request));
         }
         Sent::Plain(self.mesh.send(request))
     }
@@ -67,10 +67,33 @@ impl Future for Sent {
             SentProj::Plain(call) => {
                 ready!(call.poll(cx)).map(|response| response.map(reqwest::Body::wrap))
             }
-            #[cfg(feature = "reqwest-013-gzip")]
-            SentProj::Gunzip(call) => {
+            #[cfg(feature = "_unpack")]
+            SentProj::Unpacking(call) => {
                 ready!(call.poll(cx)).map(|response| response.map(reqwest::Body::wrap))
             }
         })
     }
+}
+
+/// Asks for these alone, and leaves alone what comes packed otherwise.
+#[cfg(feature = "_unpack")]
+fn unpacking(mesh: mesh::Client, packings: &[Packing]) -> Unpacking {
+    // Another crate may have turned on what is not of a feature here.
+    let mut unpacking = Unpacking::new(mesh).no_gzip().no_br().no_zstd().no_deflate();
+    for packing in packings {
+        unpacking = match packing {
+            #[cfg(feature = "reqwest-013-gzip")]
+            Packing::Gzip => unpacking.gzip(true),
+            #[cfg(feature = "reqwest-013-brotli")]
+            Packing::Brotli => unpacking.br(true),
+            #[cfg(feature = "reqwest-013-zstd")]
+            Packing::Zstd => unpacking.zstd(true),
+            #[cfg(feature = "reqwest-013-deflate")]
+            Packing::Deflate => unpacking.deflate(true),
+            // Without its feature nothing asks for it.
+            #[allow(unreachable_patterns, reason = "with all of the features there is no other")]
+            _ => unpacking,
+        };
+    }
+    unpacking
 }

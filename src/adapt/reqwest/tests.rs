@@ -5,11 +5,15 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::{ClientBuilder, Proxy, Url, redirect::Policy as Theirs};
 
-use super::{redirect, seen::Seen};
+use super::{packing::Packing, redirect, seen::Seen};
+
+/// The environment of whoever runs the tests may have proxies, and another crate what unpacks.
+fn bare() -> ClientBuilder {
+    reqwest::Client::builder().no_proxy().no_gzip().no_brotli().no_zstd().no_deflate()
+}
 
 fn seen(build: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Vec<&'static str> {
-    // The environment of whoever runs the tests may have proxies.
-    let client = build(reqwest::Client::builder().no_proxy()).build().unwrap();
+    let client = build(bare()).build().unwrap();
     Seen::of(&client).settings().map(|setting| setting.setter).collect()
 }
 
@@ -18,13 +22,14 @@ fn a_client_that_nobody_configured_shows_nothing_of_concern() {
     assert!(seen(|client| client).is_empty());
     let with_system_proxies = reqwest::Client::new();
     let shown = Seen::of(&with_system_proxies);
-    assert!(shown.settings().all(|setting| setting.setter == "proxy"));
+    assert!(shown.settings().all(|setting| matches!(setting.setter, "proxy" | "gzip")));
 }
 
 #[test]
 fn reqwest_shows_the_settings_that_are_looked_for() {
     let second = Duration::from_secs(1);
     assert_eq!(seen(|client| client.cookie_store(true)), ["cookie_store"]);
+    assert_eq!(seen(|client| client.gzip(true)), ["gzip"]);
     assert_eq!(seen(|client| client.user_agent("x")), ["default_headers"]);
     assert_eq!(seen(|client| client.timeout(second)), ["timeout"]);
     assert_eq!(seen(|client| client.read_timeout(second)), ["read_timeout"]);
@@ -44,14 +49,37 @@ fn reqwest_shows_the_settings_that_are_looked_for() {
     assert_eq!(seen(|client| client.default_headers(secret)), ["default_headers"]);
 }
 
+/// Of reqwest's features the tests have `gzip` alone: the others stand beside it, as
+/// `tests/reqwest_client/surface.rs` reads in its source.
+#[test]
+fn whatever_a_client_unpacks_is_seen() {
+    let gunzips = bare().gzip(true).build().unwrap();
+    let text = format!("{gunzips:#?}");
+    assert!(text.contains("        gzip: true,\n"), "{text}");
+    for packing in Packing::ALL {
+        let name = packing.setter();
+        for (field, expected) in [("true", Some(name)), ("false", None)] {
+            let text = text.replace("gzip: true", &format!("{name}: {field}"));
+            let found: Vec<_> = Seen(text).settings().map(|setting| setting.setter).collect();
+            assert_eq!(found, Vec::from_iter(expected), "{name}: {field}");
+        }
+        assert_eq!(packing.what(), format!("`{name}`"));
+        for told in [format!("`reqwest-013-{name}`"), format!("`no_{name}`")] {
+            assert!(packing.check().contains(&told), "{}", packing.check());
+        }
+    }
+    let all = text.replace("gzip: true", "gzip: true,\n        brotli: true,\n        zstd: true");
+    let found: Vec<_> = Seen(all).settings().map(|setting| setting.setter).collect();
+    assert_eq!(found, ["gzip", "brotli", "zstd"]);
+}
+
 /// As soon as reqwest shows one of them, it can be refused.
 #[test]
 fn what_a_client_silently_lacks_for_the_mesh_is_named_where_it_is_wrapped() {
     type Build = fn(ClientBuilder) -> ClientBuilder;
-    let silent: [(&str, Build); 8] = [
+    let silent: [(&str, Build); 7] = [
         ("connect_timeout", |client| client.connect_timeout(Duration::from_secs(1))),
         ("retry", |client| client.retry(reqwest::retry::never())),
-        ("gzip", |client| client.gzip(true)),
         ("http1_only", |client| client.http1_only()),
         ("http2_prior_knowledge", |client| client.http2_prior_knowledge()),
         ("resolve", |client| client.resolve("a", "10.0.0.1:80".parse().unwrap())),
@@ -62,8 +90,8 @@ fn what_a_client_silently_lacks_for_the_mesh_is_named_where_it_is_wrapped() {
     let code = include_str!("mod.rs");
     let documentation = code.split("impl Mesh {").nth(1).unwrap();
     for (name, build) in silent {
-        let plain = format!("{:?}", reqwest::Client::builder().no_proxy().build().unwrap());
-        let built = build(reqwest::Client::builder().no_proxy()).build().unwrap();
+        let plain = format!("{:?}", bare().build().unwrap());
+        let built = build(bare()).build().unwrap();
         assert_eq!(format!("{built:?}"), plain, "{name} can be seen by now");
         assert!(documentation.contains(&format!("`{name}`")), "{name}");
     }

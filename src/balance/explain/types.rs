@@ -159,7 +159,7 @@ pub enum EndpointStanding {
         /// Until the one call that finds out whether it is well; zero: that is due.
         probe_in: Duration,
     },
-    /// The same, and that call is out.
+    /// It is ejected, and the call that finds out whether it is well is out.
     Probing,
     /// It takes no new calls.
     Draining,

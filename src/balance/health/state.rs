@@ -1,9 +1,9 @@
 //! The state of one endpoint: one word that a pick reads at once, and the times that belong to it.
 //!
-//! The word is the success average in its low bits and, above them, what else speaks against the
-//! endpoint, each with its own bit: its source's word, its checks, an ejection and the probe that
-//! may end it, its removal. An endpoint that is plainly good has none of these bits and an
-//! average of at least one half: that is one load and one comparison.
+//! The word is what the success average lacks in its low bits and, above them, what else speaks
+//! against the endpoint, each with its own bit: its source's word, its checks, an ejection and the
+//! probe that may end it, its removal. An endpoint that is plainly good has none of these bits and
+//! lacks one half at most: that is one load and one comparison.
 //!
 //! ```text
 //!             eject                    claim_probe (one call)
@@ -25,7 +25,7 @@ use crate::balance::health::phase::{Checked, Link, Phase, Said};
 pub(in crate::balance) const ONE: u32 = 1 << 16;
 /// Below it, an endpoint is suspect.
 pub(in crate::balance) const SUSPECT: u32 = ONE / 2;
-/// The average's own bits.
+/// The average's own bits: how much it is below [`ONE`].
 const AVERAGE: u32 = (1 << 17) - 1;
 /// It takes no calls for a while.
 const EJECTED: u32 = 1 << 17;
@@ -77,12 +77,18 @@ pub(in crate::balance) struct State {
 impl Default for State {
     fn default() -> Self {
         Self {
-            word: AtomicU32::new(ONE),
+            word: AtomicU32::new(0),
             patience: AtomicU32::new(ONE_UNIT),
             probe_at: AtomicU64::new(0),
             until: AtomicU64::new(0),
         }
     }
+}
+
+/// The success average of a word.
+#[inline]
+fn average(word: u32) -> u32 {
+    ONE.saturating_sub(word & AVERAGE)
 }
 
 // === impl State ===
@@ -92,13 +98,19 @@ impl State {
     #[inline]
     pub(in crate::balance) fn is_good(&self) -> bool {
         // Any bit above the average makes it larger than that can be.
-        self.word.load(Relaxed).wrapping_sub(SUSPECT) <= ONE - SUSPECT
+        self.word.load(Relaxed) <= ONE - SUSPECT
     }
 
     /// The average of its outcomes, to [`ONE`].
     #[inline]
     pub(in crate::balance) fn success(&self) -> u32 {
-        self.word.load(Relaxed) & AVERAGE
+        average(self.word.load(Relaxed))
+    }
+
+    /// Whether the average lacks nothing.
+    #[inline]
+    pub(in crate::balance) fn is_flawless(&self) -> bool {
+        self.word.load(Relaxed) & AVERAGE == 0
     }
 
     fn has(&self, bits: u32) -> bool {
@@ -208,8 +220,7 @@ impl State {
     /// by this one.
     #[inline]
     pub(in crate::balance) fn succeeded(&self) -> bool {
-        let average = self.success();
-        average < ONE && self.trust()
+        !self.is_flawless() && self.trust()
     }
 
     #[cold]
@@ -247,9 +258,10 @@ impl State {
     /// Changes the average, and whether it is unproven, to this bit; gives what the average was.
     fn average(&self, unproven: u32, next: impl Fn(u32) -> u32) -> u32 {
         let word = self.change(|word| {
-            Some(word & !(AVERAGE | UNPROVEN) | unproven | next(word & AVERAGE).min(ONE))
+            let lacks = ONE - next(average(word)).min(ONE);
+            Some(word & !(AVERAGE | UNPROVEN) | unproven | lacks)
         });
-        word.unwrap_or(ONE) & AVERAGE
+        word.map_or(ONE, average)
     }
 
     /// When the probe of a suspect was due, if it is for a pick that meets it now: an interval has

@@ -32,6 +32,7 @@ pub(super) use self::{
     p2c::Signal,
     pinned::{Pinned, Pins},
     rank::{Rank, is_failing, standing},
+    turn::step_of,
 };
 use super::{
     ask::Ask,

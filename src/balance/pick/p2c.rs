@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Best, Drawn, EFFORT, Picker, Plain, Rank, random::by_weight, scale};
+use super::{Best, Drawn, EFFORT, Picked, Picker, Plain, Rank, random::by_weight, scale};
 use crate::{
     balance::{
         endpoint::{Endpoint, Live, Upstream},
@@ -49,25 +49,39 @@ impl<'a, X: Upstream> Picker<'a, X> {
     /// The better of two random endpoints.
     #[inline(always)]
     pub(in crate::balance) fn p2c(self, signal: Signal) -> Plain<'a, X> {
-        if matches!(signal, Signal::LeastRequest) && self.set.uniform {
-            return self.less_busy();
-        }
-        let (first, second) = self.pair().ok_or(None)?;
+        let drawn = self.pair().ok_or(None)?;
         if self.tried.is_empty()
-            && let Some(one) = self.good(first)
-            && let Some(other) = self.good(second)
+            && let Some(better) = self.better(drawn, signal)
         {
-            let swap = self.cost(second, other, signal) < self.cost(first, one, signal);
-            let (winner, loser) = if swap { (other, one) } else { (one, other) };
-            let swap = swap != refreshes((self.now, self.random), loser, winner, signal);
-            return Ok(if swap { (second, other) } else { (first, one) });
+            return Ok(better);
         }
-        Err(Some((first, second)))
+        Err(Some(drawn))
+    }
+
+    /// The better of two, if both are good.
+    #[inline(always)]
+    fn better(self, (first, second): Drawn<'a, X>, signal: Signal) -> Option<Picked<'a, X>> {
+        let (one, other) = (self.good(first)?, self.good(second)?);
+        let swap = self.cost(second, other, signal) < self.cost(first, one, signal);
+        let (winner, loser) = if swap { (other, one) } else { (one, other) };
+        let swap = swap != refreshes((self.now, self.random), loser, winner, signal);
+        Some(if swap { (second, other) } else { (first, one) })
+    }
+
+    /// Two random endpoints, the better one first where both are good.
+    #[cfg(feature = "orca")]
+    #[inline(always)]
+    pub(super) fn better_first(self, signal: Signal) -> Option<Drawn<'a, X>> {
+        let drawn = self.pair()?;
+        Some(match self.better(drawn, signal) {
+            Some((better, _)) if Arc::ptr_eq(better, drawn.1) => (drawn.1, drawn.0),
+            _ => drawn,
+        })
     }
 
     /// The one with the fewest calls in flight of two that are as likely as all others.
     #[inline(always)]
-    fn less_busy(self) -> Plain<'a, X> {
+    pub(in crate::balance) fn less_busy(self) -> Plain<'a, X> {
         let (first, second) = self.even_pair().ok_or(None)?;
         if self.tried.is_empty()
             && let Some(one) = self.good(first)

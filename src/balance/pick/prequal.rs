@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Drawn, Mode, Picked, Picker, Plain, Rank, Signal};
+use super::{Drawn, Picked, Picker, Plain, Rank, Signal};
 use crate::{
     balance::{
         endpoint::{Endpoint, Live, Upstream},
-        prequal::Prequal,
+        prequal::{Choice, Prequal},
         set::Set,
     },
     core::Random,
@@ -20,24 +20,21 @@ const FALLBACK: Signal = Signal::PeakEwma { decay: DECAY, first: 0 };
 const EXPLORES: u64 = 32;
 
 impl<'a, X: Upstream> Picker<'a, X> {
-    /// In parts: the other policies need no picker in memory for it.
+    /// In parts, whose results fit registers: the other policies need no memory for it.
     #[inline(always)]
     pub(in crate::balance) fn prequal(self, prequal: &Prequal) -> Plain<'a, X> {
-        by_pool((self.set, self.now, self.random), (self.tried, self.mode), prequal)
-    }
-
-    #[inline(always)]
-    fn by_pool(self, prequal: &Prequal) -> Plain<'a, X> {
-        // Its low bits say whether it explores, the upper half decides between equals, and what
-        // is between them how often a report is used.
-        let word = self.random.next();
-        if self.tried.is_empty()
-            && !word.is_multiple_of(EXPLORES)
-            && let Some(picked) = self.by_reports(prequal, word, Self::good_one)
-        {
+        let is_usual = self.tried.is_empty() && self.mode.is_none();
+        if is_usual && let Some(picked) = by_pool(self.set, self.now, self.random, prequal) {
             return Ok(picked);
         }
-        self.p2c(FALLBACK)
+        let (first, second) = fallback(self.set, self.now, self.random).ok_or(None)?;
+        if is_usual
+            && let Some(live) = self.good(first)
+            && self.good(second).is_some()
+        {
+            return Ok((first, live));
+        }
+        Err(Some((first, second)))
     }
 
     pub(in crate::balance) fn prequal_ranked(
@@ -78,42 +75,98 @@ impl<'a, X: Upstream> Picker<'a, X> {
     }
 
     /// The endpoint of the best report that is there and `good`.
-    #[inline]
+    #[inline(always)]
     fn by_reports(
         self,
         prequal: &Prequal,
-        mut word: u64,
-        good: impl Fn(Self, &'a Arc<Endpoint<X>>) -> Option<&'a Live<X>>,
+        word: u64,
+        good: impl Fn(Self, &'a Arc<Endpoint<X>>) -> Option<&'a Live<X>> + Copy,
+    ) -> Option<Picked<'a, X>> {
+        let (pool, len) = (&prequal.pool, self.set.len());
+        let choice = pool.choose(self.now, &prequal.settings, len, (0, word))?;
+        if let Some(picked) = self.whose(choice.who, choice.place, good) {
+            self.take(prequal, choice, word);
+            return Some(picked);
+        }
+        self.by_other_reports(prequal, pool.skipping(choice), good)
+    }
+
+    /// Where groups share the pool, the best of it may be others'.
+    #[cold]
+    #[inline(never)]
+    fn by_other_reports(
+        self,
+        prequal: &Prequal,
+        mut skip: u64,
+        good: impl Fn(Self, &'a Arc<Endpoint<X>>) -> Option<&'a Live<X>> + Copy,
     ) -> Option<Picked<'a, X>> {
         let Prequal { pool, settings, .. } = prequal;
-        let (len, mut skip) = (self.set.len(), 0);
-        // Where groups share the pool, the best of it may be others'.
-        for _ in 0..settings.pool_size {
-            let choice = pool.choose(self.now, settings, len, (skip, word))?;
-            // A place may be another's by now, whom the report does not concern; and in a part of the
-            // cluster it is.
-            let is_whose = |live: &&'a Live<X>| live.who() == choice.who;
-            let at = |endpoint| Some((endpoint, good(self, endpoint).filter(is_whose)?));
-            let picked = self.set.get(choice.place as usize).and_then(at);
-            if let Some(picked) = picked.or_else(|| self.set.of_whole(choice.place).and_then(at)) {
-                if !self.random.is_dry() {
-                    pool.take(choice, settings, len, word << 32);
-                }
+        for _ in 1..settings.pool_size {
+            let word = self.random.next();
+            let choice = pool.choose(self.now, settings, self.set.len(), (skip, word))?;
+            if let Some(picked) = self.whose(choice.who, choice.place, good) {
+                self.take(prequal, choice, word);
                 return Some(picked);
             }
             skip |= pool.skipping(choice);
-            word = self.random.next();
         }
         None
     }
+
+    #[inline(always)]
+    fn take(self, prequal: &Prequal, choice: Choice<'_>, word: u64) {
+        if !self.random.is_dry() {
+            prequal.pool.take(choice, &prequal.settings, self.set.len(), word << 32);
+        }
+    }
+
+    /// Whose report it is, if that is `good`.
+    #[inline(always)]
+    fn whose(
+        self,
+        who: usize,
+        place: u32,
+        good: impl Fn(Self, &'a Arc<Endpoint<X>>) -> Option<&'a Live<X>> + Copy,
+    ) -> Option<Picked<'a, X>> {
+        // A place may be another's by now, whom the report does not concern; and in a part of the
+        // cluster it is.
+        if let Some(endpoint) = self.set.get(place as usize)
+            && let Some(live) = good(self, endpoint)
+            && live.who() == who
+        {
+            return Some((endpoint, live));
+        }
+        let endpoint = self.set.of_whole(place)?;
+        let live = good(self, endpoint).filter(|live| live.who() == who)?;
+        Some((endpoint, live))
+    }
 }
 
-/// A call of its own: the other policies need its registers.
+/// By a report, unless this is a call that looks beyond them. A call of its own: the other policies need
+/// its registers.
 #[inline(never)]
 fn by_pool<'a, X: Upstream>(
-    (set, now, random): (&'a Set<X>, u64, &'a Random),
-    (tried, mode): (&'a [Arc<Endpoint<X>>], Option<&'a Mode<'a, X>>),
+    set: &'a Set<X>,
+    now: u64,
+    random: &'a Random,
     prequal: &Prequal,
-) -> Plain<'a, X> {
-    Picker { set, now, random, tried, mode }.by_pool(prequal)
+) -> Option<Picked<'a, X>> {
+    // Its low bits say whether it explores, the upper half decides between equals, and what is between
+    // them how often a report is used.
+    let word = random.next();
+    if word.is_multiple_of(EXPLORES) {
+        return None;
+    }
+    let picker = Picker::untried(set, now, random);
+    picker.by_reports(prequal, word, Picker::good_one)
+}
+
+/// Two endpoints, the better one first where both are good.
+#[inline(never)]
+fn fallback<'a, X: Upstream>(
+    set: &'a Set<X>,
+    now: u64,
+    random: &'a Random,
+) -> Option<Drawn<'a, X>> {
+    Picker::untried(set, now, random).better_first(FALLBACK)
 }

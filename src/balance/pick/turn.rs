@@ -15,11 +15,24 @@ use crate::{
     core::Random,
 };
 
+/// 2^64 over the golden ratio: its multiples lie as evenly on the circle as can be.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Where the first place begins: so far from 0 that what the steps lack of a whole circle, a few
+/// parts in 2^64 each round, costs nobody its first turn.
+const FIRST: u64 = i32::MAX as u64;
+
 impl<'a, X: Upstream> Picker<'a, X> {
-    /// One after the other; with unequal weights by static stride (gRPC's scheduler).
+    /// One after the other.
     #[inline(always)]
-    pub(in crate::balance) fn round_robin(self, cursor: &AtomicU64) -> Plain<'a, X> {
-        self.plain(self.in_turn(cursor))
+    pub(in crate::balance) fn in_turn(self, cursor: &AtomicU64) -> Plain<'a, X> {
+        self.plain(self.next_in_turn(cursor))
+    }
+
+    /// The same with unequal weights, by static stride (gRPC's scheduler, but for where each begins).
+    #[inline(always)]
+    pub(in crate::balance) fn in_turn_by_weight(self, cursor: &AtomicU64) -> Plain<'a, X> {
+        self.plain(self.next_by_weight(cursor))
     }
 
     pub(in crate::balance) fn round_robin_ranked(
@@ -27,7 +40,10 @@ impl<'a, X: Upstream> Picker<'a, X> {
         endpoint: &'a Arc<Endpoint<X>>,
         cursor: &AtomicU64,
     ) -> Option<&'a Arc<Endpoint<X>>> {
-        self.turns_ranked(endpoint, || self.in_turn(cursor))
+        if self.set.uniform {
+            return self.turns_ranked(endpoint, || self.next_in_turn(cursor));
+        }
+        self.turns_ranked(endpoint, || self.next_by_weight(cursor))
     }
 
     /// The same by the weights that follow from what endpoints have told.
@@ -71,10 +87,17 @@ impl<'a, X: Upstream> Picker<'a, X> {
 
     /// The endpoint whose turn it is.
     #[inline(always)]
-    fn in_turn(self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
-        let (set, weight) = (self.set, |endpoint: &Endpoint<X>| endpoint.spec().weight());
+    fn next_in_turn(self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
+        let (_, place) = self.turn(cursor)?;
+        self.set.get(place as usize)
+    }
+
+    /// The same by weight.
+    #[inline(always)]
+    fn next_by_weight(self, cursor: &AtomicU64) -> Option<&'a Arc<Endpoint<X>>> {
+        let (unit, weight) = (self.set.stride, |endpoint: &Endpoint<X>| endpoint.spec().weight());
         // The largest weight of the set has every turn: this ends within a round.
-        self.stride::<false>(cursor, set.uniform, (set.max_weight, set.stride), weight)
+        self.stride::<false>(cursor, unit, weight)
     }
 
     /// The same by reported weights. They are those of the whole cluster: of a part of it, or when the
@@ -87,43 +110,46 @@ impl<'a, X: Upstream> Picker<'a, X> {
         cursor: &AtomicU64,
         weighted: &Weighted,
     ) -> Option<&'a Arc<Endpoint<X>>> {
-        const FULL: u64 = (u64::MAX / u16::MAX as u64).wrapping_add(1);
+        if weighted.is_plain() {
+            return self.next_in_turn(cursor);
+        }
         let turns = |endpoint: &Endpoint<X>| weighted.turns(endpoint);
-        let turn = self.stride::<true>(cursor, weighted.is_plain(), (u16::MAX, FULL), turns);
+        let turn = self.stride::<true>(cursor, step_of(u16::MAX), turns);
         turn.or_else(|| drawn_by_turns(self.set, self.random, weighted))
     }
 
+    /// The next turn: in which round it is, and at which place.
+    #[inline(always)]
+    fn turn(self, cursor: &AtomicU64) -> Option<(u32, u32)> {
+        let mut at = cursor.fetch_add(1, Relaxed);
+        if at == 0 {
+            at = first_turn(cursor, self.random, self.set.len());
+        }
+        // Half of it: that is one short division. Once in 2^32 turns a round ends early.
+        let (at, len) = (low(at), low(self.set.len() as u64));
+        Some((at.checked_div(len)?, at.checked_rem(len)?))
+    }
+
     /// `ENDS`: nothing when nobody had a turn in a whole round.
+    ///
+    /// Of as many rounds as the largest weight has, each endpoint takes as many as its own weight:
+    /// those in which its steps pass the end of a circle of 2^64. Where on the circle it begins is
+    /// spread over all of it by its place, so that every round has as many turns as every other.
     #[inline(always)]
     fn stride<const ENDS: bool>(
         self,
         cursor: &AtomicU64,
-        uniform: bool,
-        (largest, unit): (u16, u64),
+        unit: u64,
         weight: impl Fn(&Endpoint<X>) -> u16,
     ) -> Option<&'a Arc<Endpoint<X>>> {
-        let len = self.set.len() as u64;
-        if len == 0 {
-            return None;
-        }
-        let mut left = len;
+        let mut left = self.set.len();
         loop {
-            let mut at = cursor.fetch_add(1, Relaxed);
-            if at == 0 {
-                at = first_turn(cursor, self.random, self.set.len());
-            }
-            let (round, place) = (at / len, at % len);
-            let endpoint = self.set.get(usize::try_from(place).ok()?)?;
-            if uniform {
-                return Some(endpoint);
-            }
-            // Of as many rounds as the largest weight has, each endpoint takes as many as its own
-            // weight: those in which its steps pass the end of a circle of 2^64.
-            let weight = weight(endpoint);
-            let stride = u64::from(weight).wrapping_mul(unit);
-            let start = place.wrapping_mul(u64::MAX / 2);
-            let step = stride.wrapping_mul(round).wrapping_add(start);
-            if weight == largest || step.checked_add(stride).is_none() {
+            let (round, place) = self.turn(cursor)?;
+            let endpoint = self.set.get(place as usize)?;
+            let step = unit.wrapping_mul(u64::from(weight(endpoint)));
+            let passed = step.wrapping_mul(u64::from(round));
+            let at = u64::from(place).wrapping_mul(SPREAD).wrapping_add(FIRST).wrapping_add(passed);
+            if at.checked_add(step).is_none() {
                 return Some(endpoint);
             }
             if ENDS {
@@ -134,6 +160,21 @@ impl<'a, X: Upstream> Picker<'a, X> {
             }
         }
     }
+}
+
+/// The step of weight 1 where the largest weight goes round a circle of 2^64 in one: all but once in as
+/// many rounds as are never made.
+pub(in crate::balance) const fn step_of(largest: u16) -> u64 {
+    match u64::MAX.checked_div(largest as u64) {
+        Some(step) => step,
+        None => u64::MAX,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "half of it is wanted")]
+#[inline(always)]
+fn low(word: u64) -> u32 {
+    word as u32
 }
 
 /// A random endpoint by its turns. Of a large set it is a part that is looked at.

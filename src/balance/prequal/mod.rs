@@ -11,7 +11,7 @@ mod tests;
 use std::sync::Arc;
 
 pub(crate) use self::{
-    pool::{Pool, Reported},
+    pool::{Choice, Pool, Reported},
     settings::Settings,
 };
 use super::probing::Probes;

@@ -87,9 +87,9 @@ pub(crate) struct Reported {
 }
 
 /// What a pick has chosen. Whether it is still there is for its balancer to say.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Choice {
-    slot: usize,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice<'a> {
+    slot: &'a Slot,
     pub(crate) who: usize,
     pub(crate) place: u32,
 }
@@ -119,49 +119,28 @@ impl Pool {
         settings: &Settings,
         endpoints: usize,
         (skip, word): (u64, u64),
-    ) -> Option<Choice> {
+    ) -> Option<Choice<'_>> {
         let oldest = (now | LATER).saturating_sub(settings.max_age);
-        let hot = self.hot(endpoints);
-        let (slot, chosen) = if skip == 0 {
-            self.best(oldest, hot, word, |_| false)?
-        } else {
-            self.best_of_others(oldest, hot, word, skip)?
-        };
-        Some(Choice { slot, who: chosen.who.load(Relaxed), place: chosen.place.load(Relaxed) })
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn best_of_others(
-        &self,
-        oldest: u64,
-        hot: u64,
-        word: u64,
-        skip: u64,
-    ) -> Option<(usize, &Slot)> {
-        self.best(oldest, hot, word, |index| skip >> index & 1 == 1)
+        let slot = self.best((oldest, self.hot(endpoints)), word, skip)?;
+        Some(Choice { slot, who: slot.who.load(Relaxed), place: slot.place.load(Relaxed) })
     }
 
     /// The scan: the least by one number, in which any cold one is less than any hot one.
-    #[inline(always)]
-    fn best(
-        &self,
-        oldest: u64,
-        hot: u64,
-        mut word: u64,
-        skips: impl Fn(usize) -> bool,
-    ) -> Option<(usize, &Slot)> {
-        let (mut young, mut ties) = (0_u32, 1_usize);
+    ///
+    /// A call of its own: it needs all registers.
+    #[inline(never)]
+    fn best(&self, (oldest, hot): (u64, u64), mut word: u64, skip: u64) -> Option<&Slot> {
+        let (mut old, mut ties) = (0, 1_usize);
         let (mut least, mut chosen) = (u64::MAX, None);
-        for (index, slot) in self.slots.iter().enumerate() {
+        for slot in &self.slots {
             if slot.at.load(Acquire) < oldest {
+                old += 1;
                 continue;
             }
-            young += 1;
             let load = slot.load.load(Relaxed);
             // Cold: the latency comes first, and what is in flight decides between equals.
             let key = if load < hot { load.rotate_left(64 - LATENCY) } else { load | HOT };
-            if key > least || skips(index) {
+            if key > least || (skip != 0 && skip & self.mark(slot) != 0) {
                 continue;
             }
             if key < least {
@@ -174,9 +153,9 @@ impl Pool {
                     continue;
                 }
             }
-            (least, chosen) = (key, Some((index, slot)));
+            (least, chosen) = (key, Some(slot));
         }
-        chosen.filter(|_| young >= 2)
+        if self.slots.len() < old + 2 { None } else { chosen }
     }
 
     /// The load from which on a report is hot. As loads are compared: those of more in flight are over
@@ -191,8 +170,14 @@ impl Pool {
 
     /// The choice is called: its report counts one more in flight, and may be used up.
     #[inline]
-    pub(crate) fn take(&self, choice: Choice, settings: &Settings, endpoints: usize, word: u64) {
-        let Some(slot) = self.slots.get(choice.slot) else { return };
+    #[expect(clippy::unused_self, reason = "of this pool")]
+    pub(crate) fn take(
+        &self,
+        Choice { slot, .. }: Choice<'_>,
+        settings: &Settings,
+        endpoints: usize,
+        word: u64,
+    ) {
         slot.load.fetch_add(1 << LATENCY, Relaxed);
         let uses = slot.uses.fetch_add(1, Relaxed) + 1;
         if settings.is_used_up(uses, endpoints, chance(word)) {
@@ -201,10 +186,16 @@ impl Pool {
     }
 
     /// What skips the choice.
-    #[inline]
-    #[expect(clippy::unused_self, reason = "of this pool")]
-    pub(crate) fn skipping(&self, choice: Choice) -> u64 {
-        1 << choice.slot
+    #[cold]
+    pub(crate) fn skipping(&self, choice: Choice<'_>) -> u64 {
+        self.mark(choice.slot)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn mark(&self, slot: &Slot) -> u64 {
+        let place = self.slots.iter().position(|it| std::ptr::eq(it, slot));
+        place.map_or(0, |place| 1 << place)
     }
 
     /// An endpoint has failed: what it said of its load is not believed.
@@ -231,7 +222,8 @@ impl Pool {
         };
         let in_flight = in_flight.min(MOST_IN_FLIGHT);
         filler.recent.note(in_flight);
-        let hot = filler.recent.quantile(settings.hot_quantile);
+        let hot_place = settings.hot_place(filler.recent.len());
+        let hot = filler.recent.of_place(hot_place);
         self.threshold.store(hot, Relaxed);
         if settings.removed > 0.0 {
             self.make_room(&mut filler, now, settings, u64::from(hot));
@@ -264,10 +256,17 @@ impl Pool {
     #[cold]
     #[inline(never)]
     fn slot_of_another(&self, who: usize) -> Option<(u8, &Slot)> {
-        let slots = || (0_u8..).zip(&self.slots);
-        slots()
-            .find(|(_, slot)| slot.who.load(Relaxed) == who)
-            .or_else(|| slots().min_by_key(|(_, slot)| slot.at.load(Relaxed)))
+        let (mut oldest, mut place) = (u64::MAX, None);
+        for (index, slot) in (0_u8..).zip(&self.slots) {
+            if slot.who.load(Relaxed) == who {
+                return Some((index, slot));
+            }
+            let at = slot.at.load(Relaxed);
+            if at < oldest {
+                (oldest, place) = (at, Some((index, slot)));
+            }
+        }
+        place
     }
 
     /// Removes what is due for removal.

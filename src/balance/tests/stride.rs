@@ -53,7 +53,7 @@ fn the_stride_stays_as_near_to_the_shares_as_a_round_is_long() {
     let mut heavy = vec![1; 20];
     heavy[7] = 100;
     for (weights, by_stride, by_edf) in
-        [(vec![1, 2, 3], 0.7, 0.6), (ten, 1.4, 0.9), (heavy, 6.0, 8.0)]
+        [(vec![1, 2, 3], 0.7, 0.6), (ten, 1.2, 0.9), (heavy, 1.6, 8.0)]
     {
         let calls = 4_000;
         let (own, theirs) =
@@ -62,4 +62,20 @@ fn the_stride_stays_as_near_to_the_shares_as_a_round_is_long() {
         assert!(own <= by_stride, "{weights:?}: {own}");
         assert!(theirs <= by_edf, "{weights:?}: {theirs}");
     }
+}
+
+/// A pick costs as many looks as there are endpoints to a turn: it is the same in every round, and so
+/// for few endpoints and for many.
+#[test]
+fn every_round_has_as_many_turns_as_every_other() {
+    let weights: Vec<u32> = (0..3_000).map(|place| place % 3 + 1).collect();
+    let order = stride(&weights, 12_000);
+    // Where a place comes after a larger one, a round is over. The first began anywhere.
+    let ends = (1..order.len()).filter(|at| order[*at] < order[at - 1]);
+    let ends: Vec<usize> = ends.collect();
+    for round in ends.windows(2) {
+        let turns = round[1] - round[0];
+        assert!((1_980..=2_020).contains(&turns), "{turns}");
+    }
+    assert!(ends.len() > 4);
 }

@@ -7,7 +7,8 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 
 use super::*;
 use crate::config::{
-    Budget, HashPolicy, Protocol, SecurityMode,
+    Balancer, Budget, Cluster, ClusterSecurity, FailureAccrual, HashPolicy, Maglev,
+    OutlierDetection, Policy, Protocol, Retry, RingHash, SecurityMode,
     tests::instances::{Dice, Model},
 };
 

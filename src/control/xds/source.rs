@@ -1,9 +1,11 @@
 //! The source: it asks for the names that the mesh is asked for, and publishes what they lead to.
 
 mod join;
+mod laid;
 mod leftover;
 mod loads;
 mod names;
+mod pace;
 mod publish;
 #[cfg(any(test, fuzzing))]
 pub(super) mod whole;
@@ -22,6 +24,7 @@ use self::{
     leftover::Leftover,
     loads::Reported,
     names::Names,
+    pace::Pace,
     publish::{Publish, Silent},
 };
 use super::{
@@ -36,7 +39,7 @@ use super::{
 };
 use crate::{
     config::ConfigErrors,
-    core::{Figures, Instant, Plane},
+    core::{Figures, Instant, Plane, earliest},
     discover::{Discover, Publisher},
 };
 
@@ -103,6 +106,8 @@ struct Running {
     away: BTreeSet<Id>,
     unused: Duration,
     sweep_at: Instant,
+    /// News of endpoints that nothing else follows from.
+    pace: Pace,
 }
 
 // === impl Xds ===
@@ -288,6 +293,7 @@ impl Discover for Xds {
                 away: BTreeSet::new(),
                 unused,
                 sweep_at: Instant::now() + sweep(unused),
+                pace: Pace::default(),
             };
             first.into_iter().for_each(|name| running.ask(name));
             let mut names_first = false;
@@ -310,7 +316,8 @@ impl Discover for Xds {
                         }
                         Poll::Pending
                     });
-                    match tokio::time::timeout_at(running.sweep_at, news).await {
+                    let wake_at = earliest(Some(running.sweep_at), running.pace.wake_at());
+                    match tokio::time::timeout_at(wake_at.unwrap_or(running.sweep_at), news).await {
                         Ok(Some(event)) => Some(event),
                         Ok(None) => return,
                         Err(_) => None,
@@ -322,8 +329,12 @@ impl Discover for Xds {
                 if let Some(event) = event {
                     running.on(event);
                 }
-                if Instant::now() >= running.sweep_at {
+                let now = Instant::now();
+                if now >= running.sweep_at {
                     running.sweep();
+                }
+                if running.pace.is_due(now) {
+                    running.work();
                 }
             }
         })
@@ -374,7 +385,9 @@ impl Running {
                 }
                 // Before what follows from it: whoever sees that, sees this.
                 self.leftover.say(&self.publisher);
-                self.work();
+                if self.pace.is_now(Instant::now(), self.graph.is_pressing()) {
+                    self.work();
+                }
                 // What follows from it is asked for: the stream may be read on.
                 drop(batch);
             }
@@ -456,6 +469,7 @@ impl Running {
 
     /// Does what the graph wants done.
     fn work(&mut self) {
+        let mut is_any = false;
         while let Some(wanted) = self.graph.next() {
             match wanted {
                 Do::Watch((kind, name)) => self.subscriber.watch(kind, &name),
@@ -467,6 +481,7 @@ impl Running {
                     self.away.remove(&(kind, name));
                 }
                 other => {
+                    is_any = true;
                     let of = loads::cluster_of(&other);
                     if let Err(reason) = self.publish.publish(other) {
                         self.graph.refused(&reason);
@@ -478,6 +493,7 @@ impl Running {
                 }
             }
         }
+        self.pace.done(Instant::now(), is_any);
         self.leftover.say(&self.publisher);
     }
 }
@@ -488,12 +504,12 @@ fn lack(trouble: &Trouble) -> Lack {
 
 fn why(trouble: &Trouble) -> Why {
     match trouble.cause {
-        // gRPC's NOT_FOUND.
+        // gRPC's NOT_FOUND, then PERMISSION_DENIED; its other codes say nothing about the resource (gRFC A88).
         Cause::Absent(_) | Cause::Removed | Cause::Expired | Cause::Denied { code: 5, .. } => {
             Why::Absent
         }
-        Cause::Unanswered(_) | Cause::Unreachable(_) => Why::Away,
-        Cause::Denied { .. } | Cause::Name(_) => Why::Denied,
+        Cause::Denied { code: 7, .. } | Cause::Name(_) => Why::Denied,
+        Cause::Denied { .. } | Cause::Unanswered(_) | Cause::Unreachable(_) => Why::Away,
         Cause::Refused(_) => Why::Refused,
     }
 }

@@ -159,7 +159,7 @@ impl ErrorKind {
             Self::UnknownService => {
                 "the name's spelling, and that a source of the mesh defines the service"
             }
-            Self::Config => "mesh.describe() and the source's reported errors",
+            Self::Config => "what mesh.describe() says is refused, or the event ConfigRefused",
             Self::NoRoute => "the routes of the service in mesh.describe()",
             Self::NoEndpoints => "that the source lists endpoints for the cluster",
             Self::Overloaded => "the limits of the service, or whether its endpoints are slow",

@@ -180,12 +180,13 @@ impl Error {
         self.edit(|inner| inner.context.endpoint = Some(endpoint))
     }
 
-    /// What a user's layer or leaf returned, unfolded when it is one of ours.
-    pub(crate) fn from_layer(error: BoxError) -> Self {
+    /// What a user's layer or leaf returned, unfolded when it is one of ours; else `whose` it is.
+    pub(crate) fn from_layer(error: BoxError, whose: &str) -> Self {
         match error.downcast::<Self>() {
             Ok(error) => *error,
             Err(error) => Self::new(ErrorKind::Layer, Phase::Headers)
                 .with_origin(Origin::Layer)
+                .detail(whose)
                 .caused_by(error),
         }
     }

@@ -120,6 +120,7 @@ impl MeshBuilder {
         let mut state = inner.state();
         state.keys = keys;
         state.secured = inner.code.secured();
+        state.demanding = inner.code.demanding();
         inner.look_at_own(&state);
         drop(state);
         for (index, source) in sources.into_iter().enumerate() {

@@ -10,7 +10,7 @@ impl MeshBuilder {
         self.named_identity("default", identity)
     }
 
-    /// The same for the clusters that name it (`security.certificate`).
+    /// Who this process is towards the clusters that name this identity (`security.certificate`).
     pub fn named_identity(mut self, name: &str, identity: impl Identity) -> Self {
         self.keys.identities.insert(name.to_owned(), Box::new(identity));
         self
@@ -22,7 +22,8 @@ impl MeshBuilder {
         self.named_trust("default", trust)
     }
 
-    /// The same for the clusters that name it (`security.roots`, `security.bundles`).
+    /// Who vouches for the endpoints of the clusters that name this trust (`security.roots`,
+    /// `security.bundles`).
     pub fn named_trust(mut self, name: &str, trust: impl Verify) -> Self {
         self.keys.trust.insert(name.to_owned(), Box::new(trust));
         self

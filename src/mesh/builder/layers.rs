@@ -100,8 +100,9 @@ impl MeshBuilder {
         self
     }
 
-    /// The same for a client that secures its connections itself, as [`LeafEndpoint::mode`],
-    /// [`LeafEndpoint::server_name`] and [`LeafEndpoint::identities`] ask for.
+    /// Takes an own client in the place of the transport, as [`MeshBuilder::leaf`] does, one that secures
+    /// its connections itself, as [`LeafEndpoint::mode`], [`LeafEndpoint::server_name`] and
+    /// [`LeafEndpoint::identities`] ask for.
     ///
     /// Nothing here checks that it does.
     pub fn tls_leaf<F, S, B>(mut self, make: F) -> Self

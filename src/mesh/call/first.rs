@@ -20,7 +20,8 @@ use crate::{
 
 /// What a connection that was not made says of its endpoint.
 pub(super) fn outcome_of(error: &ConnectError) -> Outcome {
-    if error.is_the_calls() { Outcome::Ignored } else { Outcome::Connect }
+    // One attempt that fails is one failure, however many hear of it in its back-off.
+    if error.is_the_calls() || error.is_old() { Outcome::Ignored } else { Outcome::Connect }
 }
 
 /// What is raced for, and by whom.

@@ -93,7 +93,26 @@ pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Err
         Some(trouble) => error
             .detail(format!("{what}; {trouble}"))
             .check("the name that DNS is asked for, and what its servers say of it"),
-        None => error.detail(what),
+        None => match advice(reason) {
+            Some(check) => error.detail(what).check(check),
+            None => error.detail(what),
+        },
+    }
+}
+
+/// What to check, where the source lists endpoints and none of them is called.
+fn advice(reason: PickError) -> Option<&'static str> {
+    match reason {
+        PickError::Empty => None,
+        PickError::Unavailable => {
+            Some("how its endpoints stand in mesh.describe(), and mesh.explain(&request)")
+        }
+        PickError::NoPart => {
+            Some("`subset` of the route against the labels of the endpoints in mesh.describe()")
+        }
+        PickError::Panic => Some(
+            "the health of its endpoints in mesh.describe(), and whether `fail_on_panic` is meant",
+        ),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a call goes: its first steps, up to the cluster that takes it, and waiting for what a source
 //! has still to say of that.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use http::{Method, Request, Version, header::UPGRADE};
 
@@ -276,8 +276,13 @@ impl PathProj<'_> {
 
 /// Whether the request will be spoken in HTTP/2, as far as that is known before an endpoint is.
 fn speaks_http2(request: &Request<Outgoing>, cluster: &Cluster) -> bool {
-    request.version() == Version::HTTP_2
-        || cluster.core.load().config.protocol == Some(Protocol::Http2)
+    if request.version() == Version::HTTP_2 {
+        return true;
+    }
+    let core = cluster.core.load();
+    // What one endpoint speaks the next one may.
+    core.config.protocol == Some(Protocol::Http2)
+        || core.balancer.context().http2_chosen.load(Relaxed)
 }
 
 /// A tunnel is no request to a service: who it is for is inside of it.

@@ -107,7 +107,7 @@ pub(crate) fn call(
                     .into())
             }),
         };
-        result.map_err(|error| Error::from_layer(error).service(&service))
+        result.map_err(|error| Error::from_layer(error, "one of `call_layer`").service(&service))
     })
 }
 
@@ -304,7 +304,7 @@ impl StagedAttempt {
         future.as_mut().poll(cx).map_err(|error| {
             // Without the attempt's own word, a layer's failure may have reached the endpoint.
             self.met = lock(&self.shared.met).take().unwrap_or(Met::Reset);
-            let mut error = Error::from_layer(error);
+            let mut error = Error::from_layer(error, "one of `attempt_layer`");
             let unsent = error.take_unsent();
             *given = unsent.map(|mut unsent| self.head.request(std::mem::take(unsent.body_mut())));
             error

@@ -170,6 +170,7 @@ fn maker(
                 failed: Arc::clone(&failed),
                 // Probes are no attempts: nobody's limit counts them.
                 breakers: Arc::default(),
+                http2_chosen: Arc::default(),
             },
             Arc::clone(&settings),
             Arc::clone(&connector),

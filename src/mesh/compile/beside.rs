@@ -46,12 +46,22 @@ impl Inner {
         what: &str,
         cluster: &str,
     ) -> Option<Arc<ServiceCell>> {
-        let name = cluster.to_ascii_lowercase();
-        // The cell of whatever stands in its place: it outlives updates of the cluster.
-        let cluster = Arc::clone(&self.entry(state, &name).cell);
-        let cell = ServiceCell::beside(what, &name, &self.hub);
-        self.set_beside(&cell, cluster, None, None)?;
+        let cell = ServiceCell::beside(what, &cluster.to_ascii_lowercase(), &self.hub);
+        self.lead_beside(state, &cell, cluster)?;
         Some(Arc::new(cell))
+    }
+
+    /// Leads such a service to the cluster that has the name now: one that was taken back and has come
+    /// again is another.
+    #[cfg(feature = "rls")]
+    pub(in crate::mesh) fn lead_beside(
+        &self,
+        state: &mut State,
+        cell: &ServiceCell,
+        cluster: &str,
+    ) -> Option<()> {
+        let cluster = Arc::clone(&self.entry(state, &cluster.to_ascii_lowercase()).cell);
+        self.set_beside(cell, cluster, None, None)
     }
 
     /// Defines a service of one cluster, which tries once.

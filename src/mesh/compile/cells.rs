@@ -49,19 +49,29 @@ impl Inner {
         Cluster::new(meter, core, discovered)
     }
 
-    /// Puts an empty cell in the place of a cluster of which its last source says no more: what calls
-    /// were routed to before keeps its endpoints until the last of them is over.
+    /// Puts an empty cell in the place of a cluster that nobody says anything of any more, and nobody
+    /// leads to: what calls were routed to before keeps its endpoints until the last of them is over.
     //= gRFC A31: a cluster stays until the calls that were routed to it are committed
     pub(in crate::mesh) fn set_aside(&self, state: &mut State, source: SourceId, name: &str) {
-        let State { clusters, keys, .. } = &mut *state;
-        let Some(entry) = clusters.get_mut(name).filter(|it| it.is_of_only(source)) else { return };
-        let (meter, discovered) =
-            (Arc::clone(&entry.cell.meter), Arc::clone(&entry.cell.discovered));
-        entry.cell = Arc::new(self.emptied(keys, meter, discovered));
-        self.peers.note(name, &entry.cell);
-        for backed in entry.backs.clone() {
-            self.line_up_again(state, &backed);
+        if !state.is_left(source, name) {
+            return;
         }
+        let State { clusters, keys, .. } = &mut *state;
+        let Some(entry) = clusters.get_mut(name) else { return };
+        let (meter, discovered) = (&entry.cell.meter, &entry.cell.discovered);
+        let empty = self.emptied(keys, Arc::clone(meter), Arc::clone(discovered));
+        let old = std::mem::replace(&mut entry.cell, Arc::new(empty));
+        self.peers.note(name, &entry.cell);
+        // What takes over from it does so for its calls still. Not what was set aside before: two that
+        // take over from each other would keep each other.
+        let is_in_place = |it: &Arc<Cluster>| {
+            clusters.get(&*it.name).is_some_and(|entry| Arc::ptr_eq(&entry.cell, it))
+        };
+        let stand_ins = old.stand_ins().filter(is_in_place).collect();
+        let config = old.core.load().config.clone();
+        let failover = self.line_up(state, name, &config, &config::Cluster::default());
+        debug_assert!(failover.is_none(), "it has none");
+        old.set_aside(stand_ins);
     }
 
     /// How a cluster of these settings, the code's among them, is secured.
@@ -97,6 +107,7 @@ impl Inner {
             shared: Arc::clone(&self.transport),
             unreachable: Arc::clone(&discovered.unreachable),
             breakers,
+            http2_chosen: Arc::default(),
             place: Arc::clone(&self.place),
             peers: Arc::clone(&self.peers),
             woken: Arc::default(),

@@ -20,7 +20,8 @@ impl Inner {
     /// Reports a service that points nowhere, once every source has spoken.
     pub(super) fn examine(&self, state: &mut State, name: &str) {
         let lost = state.services.get(name).and_then(|said| overlay::lost_rules(name, said));
-        if lost.is_none() && !self.is_synced() {
+        let unsecured = state.unsecured(name);
+        if lost.is_none() && unsecured.is_empty() && !self.is_synced() {
             return;
         }
         let part = format!("service {name}");
@@ -45,11 +46,22 @@ impl Inner {
             let places: Vec<_> = places.filter_map(|it| named_at(state, name, it)).collect();
             let reason = format!("names {noun} {}, which no source defines", names.join(", "));
             if places.is_empty() { reason } else { format!("{reason} ({})", places.join(", ")) }
+        } else if !unsecured.is_empty() {
+            format!(
+                "the code says how cluster `{name}` is secured, and nothing of {}, where its calls \
+                 would go as well; the service does not run without it: say it of each of them, by \
+                 `.service(cluster, …)`, `plaintext()` where that is meant",
+                unsecured.join(", ")
+            )
         } else if self.code.names(name)
             && self.unknown_names == UnknownNames::Refuse
             && state.service(name) == Standing::Absent
+            && !state.is_cluster(name)
+            && state.asking.is_settled(name)
         {
             "is given settings in code, but no source defines it".to_owned()
+        } else if let Some(reason) = self.stray(state, name) {
+            reason
         } else if let Err(reason) = state.reachable(name) {
             format!(
                 "only the cluster defines it, which no service names, and no client can call it: \
@@ -63,6 +75,21 @@ impl Inner {
             self.report(&part, &reason);
             state.flaws.insert(part, reason);
         }
+    }
+
+    /// What the code says of the cluster of a service's name is said of nothing.
+    fn stray(&self, state: &State, name: &str) -> Option<String> {
+        if !self.code.shapes(name) {
+            return None;
+        }
+        let clusters: Vec<_> = state.elsewhere(name).iter().map(|it| format!("`{it}`")).collect();
+        (!clusters.is_empty()).then(|| {
+            format!(
+                "the code gives settings to cluster `{name}`, which no source defines; its routes \
+                 lead to {}: give them to these, by `.service(cluster, …)`",
+                clusters.join(", ")
+            )
+        })
     }
 
     /// The same for all of them, when the last source has spoken.

@@ -60,7 +60,7 @@ impl Inner {
 
     /// The clusters that take over from one by its new settings: their cells are made where nothing
     /// has named them yet.
-    fn line_up(
+    pub(super) fn line_up(
         &self,
         state: &mut State,
         name: &str,
@@ -84,16 +84,6 @@ impl Inner {
             self.directory.note(state, other);
         }
         (!handles.is_empty()).then(|| handles.into())
-    }
-
-    /// The same where one of them has another cell now.
-    pub(super) fn line_up_again(&self, state: &mut State, name: &str) {
-        let Some(entry) = state.clusters.get(name) else { return };
-        let cell = Arc::clone(&entry.cell);
-        let config = cell.core.load().config.clone();
-        let failover = self.line_up(state, name, &config, &config);
-        let core = cell.core.load().with_settings(config);
-        cell.set(Core { failover, ..core });
     }
 
     /// Settles every cluster, when keys or roots of another name have come.

@@ -144,6 +144,10 @@ impl Guard for GlobalRateLimit {
         }))
     }
 
+    fn asks(&self) -> Option<&ServiceCell> {
+        Some(&self.cell)
+    }
+
     fn explain(&self, dry: &Dry<'_>) -> Foretold {
         Foretold::said(self.words(dry), false)
     }

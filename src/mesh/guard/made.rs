@@ -83,6 +83,10 @@ impl Inner {
             let Line { place, whose, filter, .. } = line;
             let make = || self.make_guard(state, cell, place, filter);
             let guard = cell.guards.guard(place, filter, make)?;
+            #[cfg(feature = "rls")]
+            if let (Filter::GlobalRateLimit(limit), Some(asked)) = (filter, guard.asks()) {
+                self.lead_beside(state, asked, &limit.cluster)?;
+            }
             Some(Placed { guard, whose, authorizes: is_authorization(filter) })
         });
         guards.collect()

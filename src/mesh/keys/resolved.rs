@@ -8,6 +8,7 @@ use crate::{
     mesh::protect::Demand,
     security::{
         ClientTls, IdentityHandle, Policy, Provider, Secured as Handshaken, Shared, TrustHandle,
+        name_to_ask_for,
     },
     transport::{Io, Protection, Secure, Secured},
 };
@@ -56,7 +57,8 @@ impl Resolved {
             identity: if is_mutual { Some(self.identity.clone()?) } else { None },
             trust: self.trust.clone()?,
             expected: demand.identities.clone(),
-            sni: demand.sni.clone().or_else(|| demand.default_sni()),
+            // Where none was said, what the endpoint is called by.
+            sni: demand.sni.clone().or_else(|| name_to_ask_for(&demand.host)),
             alpn: demand.offered().map(|(names, _)| names).unwrap_or_default(),
             min_version: security.min_version,
             max_version: security.max_version,

@@ -49,6 +49,8 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
+use tokio::sync::{Notify, futures::Notified};
+
 pub use self::layer::{Breaker, BreakerLayer};
 use super::limit::Limiter;
 use crate::{
@@ -63,6 +65,8 @@ pub(crate) struct Breakers {
     high: Counters,
     /// Connections to one endpoint; [`u32::MAX`]: no limit.
     per_endpoint: AtomicU32,
+    /// Notified when a connection has given its places back.
+    freed: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -74,8 +78,9 @@ struct Counters {
 /// A connection's places: among its endpoint's, and among its cluster's.
 #[derive(Debug)]
 pub(crate) struct Room {
-    _of_cluster: Held,
+    of_cluster: Held,
     of_endpoint: Arc<AtomicU32>,
+    freed: Arc<Notify>,
 }
 
 /// A limit, and how much of it is taken.
@@ -95,7 +100,8 @@ impl Default for Breakers {
             connections: Arc::new(Limiter::new(u32::MAX)),
             pending: Arc::new(Limiter::new(u32::MAX)),
         };
-        Self { usual: counters(), high: counters(), per_endpoint: AtomicU32::new(u32::MAX) }
+        let per_endpoint = AtomicU32::new(u32::MAX);
+        Self { usual: counters(), high: counters(), per_endpoint, freed: Arc::default() }
     }
 }
 
@@ -152,7 +158,14 @@ impl Breakers {
                 return None;
             }
         };
-        Some(Room { _of_cluster: of_cluster, of_endpoint: Arc::clone(endpoint) })
+        let (of_endpoint, freed) = (Arc::clone(endpoint), Arc::clone(&self.freed));
+        Some(Room { of_cluster, of_endpoint, freed })
+    }
+
+    /// Notified when a connection of any endpoint has given its places back: who waits for some looks
+    /// again.
+    pub(crate) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
     }
 
     /// Whether [`connect`](Self::connect) seems to have room, of which nothing is taken.
@@ -188,6 +201,8 @@ fn most(limiter: &Limiter) -> Option<u32> {
 impl Drop for Room {
     fn drop(&mut self) {
         self.of_endpoint.fetch_sub(1, Ordering::AcqRel);
+        drop(std::mem::replace(&mut self.of_cluster, Held::Nothing));
+        self.freed.notify_waiters();
     }
 }
 

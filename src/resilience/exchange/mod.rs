@@ -117,10 +117,5 @@ fn host_of<'a>(
         Some(host) => host.to_str().ok(),
         None => of_address(),
     };
-    host.map(bare)
-}
-
-/// An authority without a user before it.
-fn bare(authority: &str) -> &str {
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+    host.map(crate::core::uri::bare)
 }

@@ -217,7 +217,7 @@ fn covers_cookie(own: &CookieMatch, other: &CookieMatch) -> bool {
 }
 
 /// Whether every text that the other match is met by meets this one, too. The flag: without case.
-fn covers_text(own: (&StringMatch, bool), other: (&StringMatch, bool)) -> bool {
+pub(super) fn covers_text(own: (&StringMatch, bool), other: (&StringMatch, bool)) -> bool {
     let ((own, own_free), (other, other_free)) = (own, other);
     if *own == StringMatch::Present {
         return true;

@@ -233,13 +233,15 @@ pub(super) static TLS_1_2: &[&SupportedProtocolVersion] = &[&rustls::version::TL
 /// What a server asks of its clients.
 pub(super) struct Terms<'a> {
     pub(super) clients: Option<&'a Ca>,
+    /// They may show none.
+    pub(super) optional: bool,
     pub(super) alpn: &'a [&'a str],
     pub(super) versions: &'static [&'static SupportedProtocolVersion],
 }
 
 impl Default for Terms<'_> {
     fn default() -> Self {
-        Self { clients: None, alpn: &[], versions: rustls::ALL_VERSIONS }
+        Self { clients: None, optional: false, alpn: &[], versions: rustls::ALL_VERSIONS }
     }
 }
 
@@ -268,6 +270,8 @@ impl Server {
                 roots.add_parsable_certificates(pem::certificates(ca.pem().as_bytes()).unwrap());
                 let verifier =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto());
+                let verifier =
+                    if terms.optional { verifier.allow_unauthenticated() } else { verifier };
                 builder.with_client_cert_verifier(verifier.build().unwrap())
             }
         };
@@ -427,7 +431,7 @@ pub(super) async fn end(vouched: impl Future<Output = Withdrawn>) -> Withdrawn {
 }
 
 /// The typed error of a failed read.
-fn told(error: &std::io::Error) -> TlsError {
+pub(super) fn told(error: &std::io::Error) -> TlsError {
     let ours = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
     ours.cloned().unwrap_or_else(|| panic!("not told: {error:?}"))
 }

@@ -306,3 +306,14 @@ static SHOWN: std::sync::LazyLock<(Sources, CertificateDer<'static>)> =
         let shown = ca.issue(&Ask::none().uri(CART));
         (Sources::trusting(&[&ca]), shown.certificates().remove(0))
     });
+
+#[test]
+fn only_dns_names_are_asked_for() {
+    use crate::security::name_to_ask_for;
+    for name in ["users", "users.prod.svc.cluster.local", "outbound_.80_._.users.prod"] {
+        assert_eq!(name_to_ask_for(name).as_deref(), Some(name));
+    }
+    for name in ["10.0.0.1", "::1", "outbound|80||users.prod", "*.prod", ""] {
+        assert_eq!(name_to_ask_for(name), None, "{name}");
+    }
+}

@@ -1,5 +1,13 @@
 //! What is not believed, and what the error says of it.
 
+use std::{
+    pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use super::*;
 
 const CART: &str = "spiffe://prod.example/ns/shop/sa/cart";
@@ -140,6 +148,67 @@ async fn the_server_that_asks_for_a_certificate_gets_one_or_is_named() {
         assert_eq!(error.kind(), TlsErrorKind::CertificateRefused, "{error}");
         assert!(error.to_string().contains("spiffe://other.example/web, valid until"), "{error}");
     }
+}
+
+/// A stream that breaks what is written once it is told to.
+struct Breaks(DuplexStream, Arc<AtomicBool>);
+
+impl AsyncRead for Breaks {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Breaks {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        let mut buf = buf.to_vec();
+        if self.1.load(Ordering::SeqCst)
+            && let Some(last) = buf.last_mut()
+        {
+            *last ^= 1;
+        }
+        Pin::new(&mut self.0).poll_write(cx, &buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// A server asks for a certificate, goes on without one, and meets something else later: what was sent
+/// before may have been worked on.
+#[tokio::test]
+async fn an_alert_after_the_handshake_that_speaks_of_no_certificate_is_no_refusal() {
+    let ca = Ca::new("root");
+    let terms = Terms { clients: Some(&ca), optional: true, versions: TLS_1_3, ..Terms::default() };
+    let server = Server::with(&ca.issue(&Ask::none().uri(CART)), &terms);
+    let sources = Sources::trusting(&[&ca]);
+    let tls = ClientTls::new(sources.policy(&[exact(CART)])).unwrap();
+    assert!(call(&tls, &server).await.is_ok(), "none is needed");
+    let (near, served) = server.accept();
+    let broken = Arc::new(AtomicBool::new(false));
+    let io = TokioIo::new(Breaks(near, Arc::clone(&broken)));
+    let mut stream = TokioIo::new(tls.handshake(io).await.unwrap().io);
+    broken.store(true, Ordering::SeqCst);
+    stream.write_all(b"ping").await.unwrap();
+    stream.flush().await.unwrap();
+    let error = stream.read_to_end(&mut Vec::new()).await.unwrap_err();
+    let error = told(&error);
+    assert_eq!(error.kind(), TlsErrorKind::Alert, "{error}");
+    assert!(!error.is_refusal());
+    assert!(served.await.unwrap().is_err());
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ impl LoadReportLayer {
         self
     }
 
-    /// The same with settings of its own, and perhaps another load.
+    /// Serves load reports out of band by this service: with settings of its own, and perhaps another load.
     #[must_use]
     pub fn out_of_band_by(mut self, service: OutOfBand) -> Self {
         self.out_of_band = Some(service);
@@ -83,7 +83,7 @@ impl LoadReportLayer {
         self.probes_at(PROBE_PATH)
     }
 
-    /// The same at another path, which is compared without the query.
+    /// Answers probes of the load at this path, which is compared without the query.
     #[must_use]
     pub fn probes_at(mut self, path: impl Into<String>) -> Self {
         self.probes = Some(path.into().into());

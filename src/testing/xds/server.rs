@@ -83,7 +83,7 @@ impl AdsServer {
         self.shared.with(|state| state.set(resources.into_iter().collect(), None));
     }
 
-    /// The same, in this version.
+    /// Says these from now on, in this version, and tells who has asked.
     pub fn set_version(&self, version: &str, resources: impl IntoIterator<Item = Resource>) {
         self.shared.with(|state| state.set(resources.into_iter().collect(), Some(version)));
     }
@@ -127,7 +127,7 @@ impl AdsServer {
         });
     }
 
-    /// The same about one type.
+    /// Whether it is silent about one type of resources.
     pub fn silent_about(&self, type_url: &str, silent: bool) {
         self.shared.with(|state| {
             if silent {

@@ -18,7 +18,7 @@ use super::{
     lease::{Lease, Link, Sender},
 };
 use crate::{
-    config::{CallPriority, Protocol},
+    config::Protocol,
     core::{BoxFuture, DisconnectReason, Instant},
     observe::Connection as Life,
     transport::{
@@ -26,6 +26,7 @@ use crate::{
         dial::Dialing,
         h2,
         pool::{Berth, Pool},
+        send::Past,
         speak::{Http, Spoken},
     },
 };
@@ -37,25 +38,21 @@ pub(in crate::transport) struct Connections {
     /// beside the 20,000 instructions of an HTTP/1.1 request.
     idle: Mutex<Vec<Idle>>,
     /// Made or being made.
-    open: AtomicU32,
+    pub(super) open: AtomicU32,
     /// Made.
     live: AtomicU32,
-    freed: Notify,
+    pub(super) freed: Notify,
     /// Callers who wait for one of them to be given back.
-    waiters: AtomicU32,
+    pub(super) waiters: AtomicU32,
     /// Given back by their callers, and not ready for another request yet.
     parked: AtomicU32,
 }
-
-/// How long a caller waits for a connection that is about to be ready before it makes one: less
-/// than a new one takes.
-const SOON: Duration = Duration::from_millis(1);
 
 struct Idle {
     sender: Sender,
     link: Arc<Link>,
     since: Instant,
-    fresh: bool,
+    past: Past,
 }
 
 // === impl Connections ===
@@ -66,13 +63,13 @@ impl Connections {
     }
 
     /// Puts a connection that is ready for another request on top of the idle ones.
-    pub(super) fn give_back(&self, pool: &Pool, sender: Sender, link: &Arc<Link>, fresh: bool) {
+    pub(super) fn give_back(&self, pool: &Pool, sender: Sender, link: &Arc<Link>, past: Past) {
         let mut idle = self.idle();
         // Under the lock: a drain empties what was put in before.
         if pool.dialer.is_draining() || link.is_retired() || link.era() != pool.era() {
             return;
         }
-        idle.push(Idle { sender, link: Arc::clone(link), since: Instant::now(), fresh });
+        idle.push(Idle { sender, link: Arc::clone(link), since: Instant::now(), past });
         drop(idle);
         self.freed.notify_one();
     }
@@ -88,7 +85,7 @@ impl Connections {
     }
 
     /// Whether one of them is about to be idle, and not for somebody who waits already.
-    fn is_soon_idle(&self) -> bool {
+    pub(super) fn is_soon_idle(&self) -> bool {
         self.parked.load(Relaxed) > self.waiters.load(Relaxed)
     }
 
@@ -140,105 +137,23 @@ impl Connections {
     }
 }
 
-/// A connection that is idle, unless somebody waits for one already.
-pub(in crate::transport) fn try_acquire(pool: &Arc<Pool>) -> Option<Box<Lease>> {
-    if pool.h1.waiters.load(Relaxed) > 0 { None } else { take(pool) }
-}
-
-fn take(pool: &Arc<Pool>) -> Option<Box<Lease>> {
+/// A connection that is idle.
+pub(super) fn take(pool: &Arc<Pool>) -> Option<Box<Lease>> {
     let mut idle = pool.h1.idle();
     loop {
-        let Idle { sender, link, fresh, since } = idle.pop()?;
+        let Idle { sender, link, past, since } = idle.pop()?;
         // If the peer has closed it, its driver is about to say so.
         if sender.is_ready() {
-            return Some(Box::new(Lease::new(sender, link, pool, fresh, Some(since))));
+            return Some(Box::new(Lease::new(sender, link, pool, past, Some(since))));
         }
     }
 }
 
 /// What a caller gets that waited: a connection, or the news that the endpoint speaks HTTP/2.
-type Got = Result<Option<Box<Lease>>, ConnectError>;
-
-/// A connection, once there is one: new, or given back.
-pub(in crate::transport) async fn acquire(pool: &Arc<Pool>, priority: CallPriority) -> Got {
-    let connections = &pool.h1;
-    if connections.waiters.load(Relaxed) > 0 {
-        // One that was just given back is for the caller who was woken for it.
-        tokio::task::yield_now().await;
-    }
-    let most = pool.dialer.settings.http1_max_connections;
-    let mut is_patient = true;
-    loop {
-        let mut freed = std::pin::pin!(connections.freed.notified());
-        freed.as_mut().enable();
-        if pool.agreed.get(Protocol::Http1) != Some(Protocol::Http1) {
-            return Ok(None);
-        }
-        if let Some(lease) = take(pool) {
-            return Ok(Some(lease));
-        }
-        if let Err(error) = pool.dialer.may_dial() {
-            // What this caller was woken for is the next one's.
-            connections.freed.notify_one();
-            return Err(error);
-        }
-        // One caller after another needs one connection.
-        if is_patient && connections.is_soon_idle() {
-            is_patient = false;
-            let _waiting = Waiting::new(&connections.waiters);
-            // In vain or not: it looks again.
-            drop(tokio::time::timeout(SOON, freed).await);
-            continue;
-        }
-        // Not even for a moment more than there may be: who sees it would wait for nobody.
-        let place = connections.open.fetch_update(SeqCst, SeqCst, |n| (n < most).then(|| n + 1));
-        let mut was_last = false;
-        let room = place.ok().and_then(|open| {
-            let room = pool.dialer.room(priority, open == 0);
-            if room.is_none() {
-                // Of those that are open one will be free; nobody is woken for this one.
-                was_last = connections.open.fetch_sub(1, SeqCst) == 1;
-            }
-            room
-        });
-        if was_last {
-            // They have ended meanwhile: nobody is left to wait for, and there is room in any case.
-            continue;
-        }
-        if let Some(room) = room {
-            let (caller, lease) = oneshot::channel();
-            let place = Place(Some(Arc::clone(pool)));
-            let made = connect(place, Berth::new(room, pool), pool.dialer.dialing(), caller);
-            pool.dialer.shared.spawn(made);
-            // What is given back meanwhile is for one who waits for it.
-            freed.set(connections.freed.notified());
-            return lease
-                .await
-                .unwrap_or_else(|_| Err(ConnectError::new("the connection attempt was given up")));
-        }
-        let _waiting = Waiting::new(&connections.waiters);
-        freed.await;
-    }
-}
-
-/// Counts a caller as waiting while it lives.
-struct Waiting<'a>(&'a AtomicU32);
-
-impl<'a> Waiting<'a> {
-    fn new(waiters: &'a AtomicU32) -> Self {
-        waiters.fetch_add(1, Relaxed);
-        Self(waiters)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
+pub(super) type Got = Result<Option<Box<Lease>>, ConnectError>;
 
 /// A place among the open connections, given back even by a task that panics or is aborted.
-struct Place(Option<Arc<Pool>>);
+pub(super) struct Place(pub(super) Option<Arc<Pool>>);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -249,7 +164,12 @@ impl Drop for Place {
 }
 
 /// Makes a connection for one caller (or, if it has left, for the next) and drives it.
-async fn connect(place: Place, berth: Berth, dialing: Dialing, caller: oneshot::Sender<Got>) {
+pub(super) async fn connect(
+    place: Place,
+    berth: Berth,
+    dialing: Dialing,
+    caller: oneshot::Sender<Got>,
+) {
     let Some(pool) = place.0.clone() else { return };
     match pool.dialer.dial(Protocol::Http1, dialing).await {
         Ok((Spoken { http: Http::V1(sender, connection), distrusted }, life)) => {
@@ -306,10 +226,10 @@ fn run(
         }
         // A caller that has left drops the lease, which returns the connection.
         Some(caller) => {
-            let lease = Box::new(Lease::new(sender, Arc::clone(&link), &pool, true, None));
+            let lease = Box::new(Lease::new(sender, Arc::clone(&link), &pool, Past::New, None));
             drop(caller.send(Ok(Some(lease))));
         }
-        None => pool.h1.give_back(&pool, sender, &link, true),
+        None => pool.h1.give_back(&pool, sender, &link, Past::New),
     }
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
     let weak = Arc::downgrade(&pool);
@@ -320,5 +240,44 @@ fn run(
         let why = driver::drive(connection, link, weak, retire_at, idle, distrusted).await;
         drop(berth);
         life.ended(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Waker},
+    };
+
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::{
+        core::Outgoing,
+        transport::{Io, tests::handed_over::pool},
+    };
+
+    /// Who has found it ready gives it back a moment after its end.
+    #[tokio::test]
+    async fn a_connection_that_has_ended_is_not_given_back() {
+        let pool = pool(&Handle::current(), &Arc::default());
+        for has_ended in [false, true] {
+            let (near, _far) = tokio::io::duplex(1024);
+            let io: Box<dyn Io> = Box::new(TokioIo::new(near));
+            let (sender, mut connection) = http1::handshake::<_, Outgoing>(io).await.unwrap();
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut connection).poll(&mut cx).is_pending());
+            assert!(sender.is_ready());
+            let link = Arc::new(Link::new(pool.era()));
+            if has_ended {
+                link.end();
+                pool.h1.idle().clear();
+            }
+            pool.h1.give_back(&pool, sender, &link, Past::New);
+            assert_eq!(pool.h1.idle().len(), usize::from(!has_ended));
+        }
     }
 }

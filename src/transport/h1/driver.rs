@@ -66,10 +66,10 @@ pub(super) async fn drive(
             }
             Step::Ready(usable) => {
                 // It is parked until it is idle.
-                if let (Some(Parked { sender, fresh, .. }), Some(pool), true) =
+                if let (Some(Parked { sender, past, .. }), Some(pool), true) =
                     (returning.take(), pool.upgrade(), usable)
                 {
-                    pool.h1.give_back(&pool, sender, &link, fresh);
+                    pool.h1.give_back(&pool, sender, &link, past);
                 }
             }
             Step::Parked => returning = link.take_parked(),

@@ -11,7 +11,10 @@ use tokio::sync::Notify;
 
 use crate::{
     core::{Instant, Outgoing},
-    transport::{pool::Pool, send::Outcome},
+    transport::{
+        pool::Pool,
+        send::{Outcome, Past},
+    },
 };
 
 pub(in crate::transport) type Sender = http1::SendRequest<Outgoing>;
@@ -44,7 +47,7 @@ struct Kept {
 
 pub(super) struct Parked {
     pub(super) sender: Sender,
-    pub(super) fresh: bool,
+    pub(super) past: Past,
     /// Counted for as long as it is parked.
     _counted: Counted,
 }
@@ -66,9 +69,7 @@ pub(crate) struct Lease {
     sender: Option<Sender>,
     link: Arc<Link>,
     pool: Weak<Pool>,
-    /// No answer has ever come over it.
-    fresh: bool,
-    sent: bool,
+    past: Past,
     /// Since when it had been idle; nothing for a new one.
     idle_since: Option<Instant>,
 }
@@ -104,6 +105,8 @@ impl Link {
 
     /// The connection has ended, and hyper's side of it is gone.
     pub(super) fn end(&self) {
+        // Nor is it given back by who has just found it ready.
+        self.retire();
         let mut kept = self.kept();
         kept.ended = true;
         let gone = (kept.lent.take(), kept.parked.take());
@@ -127,11 +130,11 @@ impl Lease {
         sender: Sender,
         link: Arc<Link>,
         pool: &Arc<Pool>,
-        fresh: bool,
+        past: Past,
         idle_since: Option<Instant>,
     ) -> Self {
         let pool = Arc::downgrade(pool);
-        Self { sender: Some(sender), link, pool, fresh, sent: false, idle_since }
+        Self { sender: Some(sender), link, pool, past, idle_since }
     }
 
     /// The peer had closed it while it was idle: those that have been idle for longer are closed
@@ -142,9 +145,14 @@ impl Lease {
         }
     }
 
-    /// Whether no answer has ever come over it.
-    pub(in crate::transport) fn is_fresh(&self) -> bool {
-        self.fresh
+    /// What has come over it so far.
+    pub(in crate::transport) fn past(&self) -> Past {
+        self.past
+    }
+
+    /// An answer has.
+    pub(in crate::transport) fn was_answered(&mut self) {
+        self.past = Past::Answered;
     }
 
     /// Hands the one request over; nothing if that has been done before.
@@ -154,7 +162,9 @@ impl Lease {
         request: Request<Outgoing>,
     ) -> Option<impl Future<Output = Outcome> + Send + use<>> {
         let mut sender = self.sender.take()?;
-        self.sent = true;
+        if self.past == Past::New {
+            self.past = Past::Sent;
+        }
         let sending = sender.try_send_request(request);
         self.link.lend(sender);
         Some(sending)
@@ -168,18 +178,16 @@ impl Drop for Lease {
         if sender.is_closed() {
             return;
         }
-        // What comes back after a request has been answered.
-        let fresh = self.fresh && !self.sent;
         if sender.is_ready() {
             if let Some(pool) = self.pool.upgrade() {
-                pool.h1.give_back(&pool, sender, &self.link, fresh);
+                pool.h1.give_back(&pool, sender, &self.link, self.past);
             }
             return;
         }
         if let Some(pool) = self.pool.upgrade() {
             pool.h1.park();
         }
-        let parked = Parked { sender, fresh, _counted: Counted(Weak::clone(&self.pool)) };
+        let parked = Parked { sender, past: self.past, _counted: Counted(Weak::clone(&self.pool)) };
         self.link.kept().parked = Some(parked);
         self.link.wake.notify_one();
     }

@@ -88,6 +88,11 @@ impl Streams {
         self.count.is_crowded() || self.slots.is_awaited()
     }
 
+    /// Whether it has as many as the peer allows.
+    pub(super) fn is_full(&self) -> bool {
+        self.count.is_full()
+    }
+
     /// Publishes the peer's limit.
     pub(super) fn publish_limit(&self, streams: usize) {
         self.count.publish(u32::try_from(streams).unwrap_or(u32::MAX), &self.slots);

@@ -36,7 +36,7 @@ use crate::{
 pub(in crate::transport) struct Connections {
     list: ArcSwap<Vec<H2>>,
     slots: Arc<Slots>,
-    /// Connections that ended before a stream was begun on them.
+    /// Connections that ended before a stream was begun on them, and not by this side.
     useless: AtomicU64,
     /// The connection attempt that callers wait for together.
     connecting: Mutex<Option<Arc<Attempt>>>,
@@ -79,15 +79,27 @@ impl Connections {
         self.slots.freed.notify_waiters();
     }
 
-    /// Takes a connection out, whose streams go on.
-    pub(super) fn remove(&self, gone: &Arc<Streams>) {
+    /// A connection has ended, or its peer lets no more streams begin.
+    pub(super) fn ended(&self, gone: &Arc<Streams>) {
         if gone.retire() {
             self.useless.fetch_add(1, SeqCst);
         }
+        self.remove(gone);
+    }
+
+    /// Takes a connection out, whose streams go on.
+    pub(super) fn remove(&self, gone: &Arc<Streams>) {
+        gone.retire();
         self.list.rcu(|list| {
             list.iter().filter(|h2| !Arc::ptr_eq(&h2.streams, gone)).cloned().collect::<Vec<_>>()
         });
         self.slots.freed.notify_waiters();
+    }
+
+    /// How many have ended so.
+    #[cfg(test)]
+    pub(in crate::transport) fn useless(&self) -> u64 {
+        self.useless.load(SeqCst)
     }
 
     /// Lets every waiting caller look again.
@@ -159,11 +171,21 @@ pub(in crate::transport) async fn first(
     pool: &Arc<Pool>,
     priority: CallPriority,
 ) -> Result<(), ConnectError> {
-    pool.dialer.may_dial()?;
-    match join(pool, priority) {
+    match begin(pool, priority)? {
         Some(attempt) => attempt.wait().await,
         None => Ok(()),
     }
+}
+
+/// The connection attempt under way, which may end well, whatever the last one met; or a new one, where
+/// one may be made.
+fn begin(pool: &Arc<Pool>, priority: CallPriority) -> Result<Option<Arc<Attempt>>, ConnectError> {
+    let under_way = pool.h2.connecting().clone();
+    if under_way.is_some() {
+        return Ok(under_way);
+    }
+    pool.dialer.may_dial()?;
+    Ok(join(pool, priority))
 }
 
 /// A stream, once there is one: of a new connection, or of one whose stream has ended. Nothing when
@@ -192,16 +214,7 @@ pub(in crate::transport) async fn acquire(
             if pool.h2.useless.load(SeqCst) != useless {
                 return Err(pool.closed_at_once());
             }
-            // An attempt that is under way may end well, whatever the last one met.
-            let under_way = pool.h2.connecting().clone();
-            let attempt = match under_way {
-                Some(attempt) => Some(attempt),
-                None => {
-                    pool.dialer.may_dial()?;
-                    join(pool, priority)
-                }
-            };
-            if let Some(attempt) = attempt {
+            if let Some(attempt) = begin(pool, priority)? {
                 attempt.wait().await?;
             }
             continue;
@@ -217,8 +230,11 @@ pub(in crate::transport) async fn acquire(
             drop(tokio::time::timeout_at(pool.dialer.backoff_ends(), freed).await);
             continue;
         }
+        // Room may come of another endpoint of the cluster, too.
+        let mut roomy = std::pin::pin!(pool.dialer.room_freed());
+        roomy.as_mut().enable();
         let Some(attempt) = join(pool, priority) else {
-            freed.await;
+            h1::either(freed, roomy).await;
             continue;
         };
         let mut made = std::pin::pin!(attempt.wait());

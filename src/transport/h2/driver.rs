@@ -69,12 +69,14 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<DisconnectReason> {
         let mut this = self.project();
-        while let Poll::Ready(step) = this.halves.poll(cx) {
+        let streams = this.streams.upgrade();
+        let is_full = || streams.as_ref().is_some_and(|streams| streams.is_full());
+        while let Poll::Ready(step) = this.halves.poll(cx, is_full) {
             let error = match &step {
                 Step::Closed(error) | Step::Draining(error) => error,
                 Step::Distrusted(reason) => {
-                    if let Some(streams) = this.streams.upgrade() {
-                        return this.retire(&streams, *reason, cx);
+                    if let Some(streams) = &streams {
+                        return this.retire(streams, *reason, cx);
                     }
                     continue;
                 }
@@ -91,7 +93,7 @@ impl Future for Driver {
                 return Poll::Ready(reason);
             }
         }
-        let Some(streams) = this.streams.upgrade() else { return Poll::Pending };
+        let Some(streams) = streams else { return Poll::Pending };
         // Its SETTINGS seldom change, and asking takes h2's lock.
         *this.polls = this.polls.wrapping_add(1);
         if (this.polls.is_multiple_of(8) || streams.is_crowded())
@@ -149,7 +151,7 @@ impl DriverProj<'_> {
     fn ended(&mut self) -> DisconnectReason {
         let (pool, streams) = (self.pool.upgrade(), self.streams.upgrade());
         match (&pool, &streams) {
-            (Some(pool), Some(streams)) => pool.h2.remove(streams),
+            (Some(pool), Some(streams)) => pool.h2.ended(streams),
             (None, _) if *self.reason == DisconnectReason::ClosedByPeer => {
                 *self.reason = DisconnectReason::Draining;
             }

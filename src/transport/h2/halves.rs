@@ -5,6 +5,10 @@
 //! as a refused one, and lose a request that was still in hand. Each half has a waker of its own,
 //! so that it is polled only when it was woken, and what it does for the other takes no further
 //! round through the scheduler.
+//!
+//! The last stream that the peer allows is held by hyper until the other half has opened it. If GOAWAY
+//! were read in between, hyper would go with it in hand, and its caller would not learn whether it
+//! was sent: nothing is read before it is open.
 
 use std::{
     pin::Pin,
@@ -15,7 +19,7 @@ use std::{
 use hyper::client::conn::http2;
 
 use super::{
-    last_words::LastWords,
+    last_words::{Held, LastWords},
     signals::{FRAMES, REQUESTS, STREAMS, Signals, TRUST},
     streams::Spawner,
 };
@@ -37,6 +41,10 @@ pub(in crate::transport) struct Halves {
     distrusted: Option<BoxFuture<DisconnectReason>>,
     signals: Arc<Signals>,
     wakers: Wakers,
+    /// Leaves unread what the peer says.
+    held: Held,
+    /// Streams may have begun that are not open yet.
+    begun: bool,
 }
 
 struct Wakers {
@@ -62,7 +70,12 @@ struct Part<const PART: u8>(Arc<Signals>);
 // === impl Halves ===
 
 impl Halves {
-    pub(super) fn new(requests: Requests, frames: BoxFuture<()>, streams: Spawner) -> Self {
+    pub(super) fn new(
+        requests: Requests,
+        frames: BoxFuture<()>,
+        streams: Spawner,
+        held: Held,
+    ) -> Self {
         // Nobody has polled either yet.
         let signals = Arc::new(Signals::new(FRAMES | REQUESTS));
         let wakers = Wakers {
@@ -71,7 +84,16 @@ impl Halves {
             streams: Arc::new(Part::<STREAMS>(Arc::clone(&signals))).into(),
             trust: Arc::new(Part::<TRUST>(Arc::clone(&signals))).into(),
         };
-        Self { requests: Some(requests), frames, streams, distrusted: None, signals, wakers }
+        Self {
+            requests: Some(requests),
+            frames,
+            streams,
+            distrusted: None,
+            signals,
+            wakers,
+            held,
+            begun: false,
+        }
     }
 
     /// Watches for the end of the trust in the peer from now on.
@@ -85,15 +107,27 @@ impl Halves {
         self.requests.as_ref().map(http2::Connection::current_max_send_streams)
     }
 
-    /// Polls whatever has been woken; after a step, it is to be polled again.
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "as every poll has it")]
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+    /// Polls whatever has been woken; after a step, it is to be polled again. `is_full` tells whether
+    /// there are as many streams as the peer allows.
+    pub(super) fn poll(&mut self, cx: &Context<'_>, is_full: impl Fn() -> bool) -> Poll<Step> {
         self.signals.register(cx.waker());
         for _ in 0..ROUNDS {
-            let woken = self.signals.take();
+            let mut woken = self.signals.take();
+            let mut is_held = false;
             if woken & FRAMES != 0 {
                 let mut cx = Context::from_waker(&self.wakers.frames);
-                if self.frames.as_mut().poll(&mut cx).is_ready() {
+                is_held = std::mem::take(&mut self.begun) && is_full();
+                if is_held {
+                    self.held.set(true);
+                }
+                let polled = self.frames.as_mut().poll(&mut cx);
+                if is_held {
+                    self.held.set(false);
+                    // What has been opened is out of hyper's hands before anything is read.
+                    woken |= REQUESTS;
+                    self.signals.raise(FRAMES);
+                }
+                if polled.is_ready() {
                     let why = self.why();
                     self.signals.leave(STREAMS);
                     return Poll::Ready(Step::Closed(why));
@@ -102,6 +136,8 @@ impl Halves {
             if woken & REQUESTS != 0
                 && let Some(half) = &mut self.requests
             {
+                // Once is enough: what cannot be opened for longer must not keep the peer unheard.
+                self.begun = !is_held;
                 let mut cx = Context::from_waker(&self.wakers.requests);
                 // Whatever this thread has polled before.
                 polled_foreign();
@@ -172,10 +208,22 @@ impl<const PART: u8> Wake for Part<PART> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::{
+        io,
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+    };
 
+    use http::Request;
+    use hyper::rt::{Read, ReadBufCursor, Write};
     use hyper_util::rt::TokioIo;
-    use tokio::{runtime::Handle, sync::oneshot};
+    use tokio::{
+        io::{AsyncWriteExt, DuplexStream},
+        runtime::Handle,
+        sync::oneshot,
+    };
 
     use super::*;
     use crate::{
@@ -189,9 +237,10 @@ mod tests {
         let random = Arc::new(Random::seeded(1));
         let shared = Arc::new(Shared::new(Handle::current(), random, Epoch::now()));
         let spawner = Spawner::new(shared);
-        let io = LastWords::new(Box::new(TokioIo::new(near)));
+        let held = Held::default();
+        let io = LastWords::new(Box::new(TokioIo::new(near)), held.clone());
         let (_sender, requests) = http2::Builder::new(spawner.clone()).handshake(io).await.unwrap();
-        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner);
+        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner, held);
         let (tell, mut told) = oneshot::channel();
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
@@ -202,15 +251,98 @@ mod tests {
         for _ in 0..10 {
             halves.signals.raise(FRAMES | REQUESTS | STREAMS);
             std::future::poll_fn(|cx| {
-                assert!(halves.poll(cx).is_pending());
+                assert!(halves.poll(cx, || false).is_pending());
                 Poll::Ready(())
             })
             .await;
         }
         assert_eq!(asked.load(SeqCst), 1);
         tell.send(DisconnectReason::Revoked).unwrap();
-        let step = std::future::poll_fn(|cx| halves.poll(cx)).await;
+        let step = std::future::poll_fn(|cx| halves.poll(cx, || false)).await;
         assert!(matches!(step, Step::Distrusted(DisconnectReason::Revoked)));
         assert_eq!(asked.load(SeqCst), 2);
+    }
+
+    /// A stream on which the peer says something that wakes nobody, as on a busy machine.
+    struct Quiet(TokioIo<DuplexStream>, Arc<Mutex<Vec<u8>>>);
+
+    impl Read for Quiet {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            mut buf: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            let said = std::mem::take(&mut *self.1.lock().unwrap());
+            if said.is_empty() {
+                return Pin::new(&mut self.0).poll_read(cx, buf);
+            }
+            buf.put_slice(&said);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Write for Quiet {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    /// GOAWAY that comes between a request and its stream.
+    #[tokio::test]
+    async fn the_last_stream_that_a_peer_allows_is_answered_whatever_comes_while_it_begins() {
+        let (near, mut far) = tokio::io::duplex(65_536);
+        let random = Arc::new(Random::seeded(1));
+        let shared = Arc::new(Shared::new(Handle::current(), random, Epoch::now()));
+        let (spawner, said, held) = (Spawner::new(shared), Arc::default(), Held::default());
+        let io = Quiet(TokioIo::new(near), Arc::clone(&said));
+        let io = LastWords::new(Box::new(io), held.clone());
+        let (mut sender, requests) =
+            http2::Builder::new(spawner.clone()).handshake(io).await.unwrap();
+        let mut halves = Halves::new(requests, spawner.frames().unwrap(), spawner, held);
+        // SETTINGS: one stream at a time.
+        far.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1]).await.unwrap();
+        std::future::poll_fn(|cx| {
+            assert!(halves.poll(cx, || true).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(halves.max_streams(), Some(1));
+        // GOAWAY: it goes, and takes what has begun, and more.
+        let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+        said.lock().unwrap().extend(goaway);
+        let request = Request::post("http://users/").body(Outgoing::default()).unwrap();
+        let mut sent = std::pin::pin!(sender.try_send_request(request));
+        let mut drive = |cx: &mut Context<'_>| {
+            while let Poll::Ready(step) = halves.poll(cx, || true) {
+                assert!(!matches!(step, Step::Closed(_)), "closed");
+            }
+        };
+        std::future::poll_fn(|cx| {
+            drive(cx);
+            assert!(sent.as_mut().poll(cx).is_pending(), "lost");
+            Poll::Ready(())
+        })
+        .await;
+        assert!(said.lock().unwrap().is_empty(), "GOAWAY is read");
+        // `:status 200`, and no body.
+        far.write_all(&[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88]).await.unwrap();
+        let answer = std::future::poll_fn(|cx| {
+            drive(cx);
+            sent.as_mut().poll(cx)
+        });
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(5), answer).await;
+        assert_eq!(answer.unwrap().unwrap().status(), 200);
     }
 }

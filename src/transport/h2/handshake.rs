@@ -11,7 +11,7 @@ use hyper_util::rt::TokioTimer;
 
 use super::{
     halves::{Halves, Step},
-    last_words::LastWords,
+    last_words::{Held, LastWords},
     streams::Spawner,
 };
 use crate::{
@@ -44,11 +44,13 @@ pub(in crate::transport) async fn handshake(
         .initial_max_send_streams(UNKNOWN);
     let failed =
         |cause: hyper::Error| ConnectError::caused("HTTP/2 handshake failed", cause.into());
-    let (sender, requests) = builder.handshake(LastWords::new(io)).await.map_err(failed)?;
+    let held = Held::default();
+    let io = LastWords::new(io, held.clone());
+    let (sender, requests) = builder.handshake(io).await.map_err(failed)?;
     let frames = spawner.frames();
     let frames = frames.ok_or_else(|| ConnectError::new("hyper did not begin to read"))?;
-    let mut halves = Halves::new(requests, frames, spawner);
-    let known = std::future::poll_fn(|cx| match halves.poll(cx) {
+    let mut halves = Halves::new(requests, frames, spawner, held);
+    let known = std::future::poll_fn(|cx| match halves.poll(cx, || false) {
         Poll::Ready(Step::Closed(cause) | Step::Draining(cause)) => Poll::Ready(Err(cause)),
         Poll::Ready(Step::Distrusted(_)) => Poll::Ready(Err(None)),
         Poll::Pending if halves.max_streams() == Some(UNKNOWN) => Poll::Pending,

@@ -7,6 +7,10 @@
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,7 +25,12 @@ use crate::transport::connect::Io;
 pub(super) struct LastWords {
     io: Box<dyn Io>,
     failed: Option<Failed>,
+    held: Held,
 }
+
+/// Whether what the peer says is left unread for now.
+#[derive(Clone, Default)]
+pub(super) struct Held(Arc<AtomicBool>);
 
 /// What a write has met, and until when the peer's last words are waited for: they lie in the
 /// socket already, and the reactor has still to say so.
@@ -35,9 +44,20 @@ const GRACE: Duration = Duration::from_millis(100);
 /// Bytes that are read at once then.
 const ROOM: usize = 1024;
 
+// === impl Held ===
+
+impl Held {
+    /// Whoever holds it is to poll for it again afterwards.
+    pub(super) fn set(&self, held: bool) {
+        self.0.store(held, Relaxed);
+    }
+}
+
+// === impl LastWords ===
+
 impl LastWords {
-    pub(super) fn new(io: Box<dyn Io>) -> Self {
-        Self { io, failed: None }
+    pub(super) fn new(io: Box<dyn Io>, held: Held) -> Self {
+        Self { io, failed: None, held }
     }
 
     /// The result of a write of so many bytes.
@@ -98,6 +118,10 @@ impl Read for LastWords {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.held.0.load(Relaxed) {
+            // Who holds it looks again.
+            return Poll::Pending;
+        }
         if self.failed.is_some() {
             return self.read_last(cx, buf);
         }

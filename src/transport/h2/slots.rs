@@ -62,6 +62,11 @@ impl Count {
         self.active.load(Relaxed) > self.max.load(Relaxed) / 2
     }
 
+    /// All of the limit is used.
+    pub(super) fn is_full(&self) -> bool {
+        self.active.load(Relaxed) >= self.max.load(Relaxed)
+    }
+
     /// Counts one more stream, unless the peer allows no more.
     pub(super) fn reserve(&self) -> bool {
         let most = self.max.load(Relaxed).min(self.taken.load(Relaxed));

@@ -8,7 +8,7 @@ use std::{
     hint::spin_loop,
     pin::pin,
     sync::{
-        Arc, Barrier,
+        Arc, Barrier, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
         mpsc,
     },
@@ -17,16 +17,69 @@ use std::{
 };
 
 use http::Request;
-use tokio::runtime::{Builder, Runtime};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncWriteExt, DuplexStream},
+    runtime::{Builder, Handle, Runtime},
+    sync::Notify,
+};
 
-use super::{
-    super::{Lease, Pool, SendError, SendFuture, h1, h2, pool::Berth, speak::Http},
-    silent::{Silent, pool},
+use super::super::{
+    Connect, ConnectTarget, Io, Lease, Pool, Protection, Reach, SendError, SendFuture, Shared, h1,
+    h2, pool::Berth, speak::Http,
 };
 use crate::{
     config::{CallPriority, Protocol, TransportSettings},
-    core::{BoxFuture, Outgoing, WireFailure},
+    core::{BoxError, BoxFuture, Epoch, Events, Outgoing, Random, WireFailure},
+    observe::{ClusterMeter, Hub},
 };
+
+/// An empty SETTINGS frame (RFC 9113 §6.5): no limits.
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+/// Connects to peers that say this, and nothing more.
+#[derive(Default)]
+pub(in crate::transport) struct Silent(pub(super) Mutex<Vec<DuplexStream>>);
+
+impl Connect for Arc<Silent> {
+    fn connect(&self, target: ConnectTarget) -> BoxFuture<Result<Box<dyn Io>, BoxError>> {
+        let peers = Self::clone(self);
+        Box::pin(async move {
+            let (near, mut far) = tokio::io::duplex(65_536);
+            if target.protocol == Protocol::Http2 {
+                far.write_all(&SETTINGS).await?;
+            }
+            peers.0.lock().unwrap().push(far);
+            Ok(Box::new(TokioIo::new(near)) as Box<dyn Io>)
+        })
+    }
+}
+
+pub(in crate::transport) fn pool(handle: &Handle, peers: &Arc<Silent>) -> Arc<Pool> {
+    let epoch = Epoch::now();
+    let hub = Arc::new(Hub::new(Arc::new(Events::default()), epoch, &[], None));
+    let shared = Shared::new(handle.clone(), Arc::new(Random::seeded(1)), epoch);
+    let reach = Reach {
+        address: "10.0.0.1:80".parse().unwrap(),
+        more_addresses: Arc::new([]),
+        protection: Protection::Plain,
+        failed: Arc::new(Notify::new()),
+        breakers: Arc::default(),
+        http2_chosen: Arc::default(),
+    };
+    let settings = TransportSettings {
+        http2_streams_per_connection: u32::MAX,
+        ..TransportSettings::default()
+    };
+    Pool::new(
+        "10.0.0.1:80".into(),
+        reach,
+        Arc::new(settings),
+        Arc::new(Arc::clone(peers)),
+        Arc::new(shared),
+        ClusterMeter::new(&"users".into(), &hub),
+    )
+}
 
 /// Makes a connection that is in its pool and idle: what drives it.
 fn connection(runtime: &Runtime, pool: &Arc<Pool>, protocol: Protocol) -> BoxFuture<()> {
@@ -60,9 +113,7 @@ fn outcomes(protocol: Protocol, trials: usize) -> Vec<SendError> {
             let _entered = handle.enter();
             for (driven, pause) in ending {
                 meet(&met);
-                for _ in 0..pause {
-                    spin_loop();
-                }
+                (0..pause).for_each(|_| spin_loop());
                 drop(driven);
                 over.wait();
             }
@@ -70,12 +121,8 @@ fn outcomes(protocol: Protocol, trials: usize) -> Vec<SendError> {
     };
     let mut outcomes = Vec::new();
     for trial in 0..trials {
-        let settings = TransportSettings {
-            http2_streams_per_connection: u32::MAX,
-            ..TransportSettings::default()
-        };
-        let peers = Arc::<Silent>::default();
-        let pool = pool(runtime.handle(), &peers, settings);
+        let peers = Arc::default();
+        let pool = pool(runtime.handle(), &peers);
         met.store(0, SeqCst);
         ends.send((connection(&runtime, &pool, protocol), trial % 200)).unwrap();
         let mut sent: Vec<SendFuture> = Vec::new();

@@ -26,7 +26,7 @@ pub(crate) struct Bed {
 }
 
 /// The same with a listener for Envoy at this port: a client's, which it does not know.
-fn with_port(port: Option<u16>, resources: &[Value]) -> Vec<Value> {
+pub(crate) fn with_port(port: Option<u16>, resources: &[Value]) -> Vec<Value> {
     let mut all = resources.to_vec();
     let client =
         resources.iter().find(|it| it["name"] == "greeter" && !it["apiListener"].is_null());

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    bed::{Bed, bootstrap, counts, failed, named},
+    bed::{Bed, bootstrap, counts, failed, named, with_port},
     peer::{Calls, Outcome, Peer, Who, grpcs},
     plane::{Kind, Plane},
     resources::{cluster, cluster_with, endpoints, listener, routes, split, to},
 };
 use crate::{program::free_port, support::Server};
 
-fn chain(server: &Server) -> Vec<Value> {
+pub(crate) fn chain(server: &Server) -> Vec<Value> {
     vec![
         listener("greeter", "r", &[]),
         routes("r", &[to("one")]),
@@ -236,8 +236,9 @@ enum Made {
 /// One cell of the matrix: each event, for one client and one set of features of the server.
 async fn cell(who: Who, features: &[&str], event: &str) -> (Made, String) {
     let server = named("a").await;
-    let plane = Plane::start(Kind::Scripted, &chain(&server)).await;
-    let mut peer = Peer::start(who, &bootstrap(&[plane.port], features), None).await;
+    let port = (who == Who::Envoy).then(free_port);
+    let plane = Plane::start(Kind::Scripted, &with_port(port, &chain(&server))).await;
+    let mut peer = Peer::start(who, &bootstrap(&[plane.port], features), port).await;
     let first = peer.call(&Calls::of(3)).await;
     assert_eq!(counts(&first).get("a"), Some(&3), "{who:?}, {features:?}: {first:?}");
     let mut resources = chain(&server);
@@ -250,7 +251,7 @@ async fn cell(who: Who, features: &[&str], event: &str) -> (Made, String) {
         "CDS absent" => drop(resources.remove(2)),
         _ => drop(resources.remove(0)),
     }
-    plane.set(&resources);
+    plane.set(&with_port(port, &resources));
     let (node, kind) = (who.node(), &event[..3]);
     plane
         .until(event, |plane| {
@@ -258,6 +259,8 @@ async fn cell(who: Who, features: &[&str], event: &str) -> (Made, String) {
         })
         .await;
     tokio::time::sleep(Duration::from_millis(300)).await;
+    // What was connected before is served for as long as Envoy drains.
+    peer.reconnect(port);
     let calls = peer.call(&Calls::of(5).within(2)).await;
     let answered = counts(&calls).values().sum::<usize>();
     assert!([0, 5].contains(&answered), "{who:?}, {features:?}, {event}: {calls:?}");
@@ -290,5 +293,15 @@ async fn the_matrix_of_errors() {
                 }
             }
         }
+    }
+}
+
+/// Envoy knows no features of a server.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_matrix_of_errors_of_envoy() {
+    for (event, expected) in EVENTS.into_iter().zip([Made::Keeps, Made::Fails, Made::Fails]) {
+        let (made, text) = cell(Who::Envoy, &[], event).await;
+        println!("Envoy, {event}: {made:?} {text}");
+        assert_eq!(made, expected, "{event}: {text}");
     }
 }

@@ -3,8 +3,11 @@
 mod bed;
 mod errors;
 mod go_control_plane;
+mod interop;
+mod istiod;
 mod mtls;
 mod peer;
 mod plane;
 mod resources;
+mod starts;
 mod traffic;

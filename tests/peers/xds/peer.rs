@@ -184,9 +184,7 @@ impl Peer {
             Who::Envoy => {
                 let port = port.expect("Envoy is called at a port");
                 let envoy = Envoy::run(&envoy_bootstrap(&bootstrap), &[port]).await;
-                let address: std::net::SocketAddr = ([127, 0, 0, 1], port).into();
-                let to = Mesh::builder().endpoints("greeter", [address]).build().unwrap();
-                How::Envoy { _envoy: envoy, to: Clients::of(to) }
+                How::Envoy { _envoy: envoy, to: Clients::of(through(port)) }
             }
             _ => program(who, &bootstrap).await,
         };
@@ -198,6 +196,13 @@ impl Peer {
         match &mut self.how {
             How::Program { child, .. } => child.try_wait().unwrap().is_none(),
             How::Envoy { .. } | How::Ours(_) => true,
+        }
+    }
+
+    /// Calls Envoy by connections of their own from now on.
+    pub(crate) fn reconnect(&mut self, port: Option<u16>) {
+        if let (How::Envoy { to, .. }, Some(port)) = (&mut self.how, port) {
+            *to = Clients::of(through(port));
         }
     }
 
@@ -230,6 +235,12 @@ impl Peer {
             }
         }
     }
+}
+
+/// A mesh whose calls go through the Envoy at this port.
+fn through(port: u16) -> Mesh {
+    let address: std::net::SocketAddr = ([127, 0, 0, 1], port).into();
+    Mesh::builder().endpoints("greeter", [address]).build().unwrap()
 }
 
 async fn ours(client: Client, calls: &Calls, headers: &[(&'static str, String)]) -> Vec<Outcome> {

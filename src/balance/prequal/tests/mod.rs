@@ -5,7 +5,7 @@ mod pool;
 
 use proptest::prelude::*;
 
-use super::{Pool, Settings, hot::Recent};
+use super::{Pool, Settings, hot::Recent, settings::place};
 use crate::config;
 
 const MILLI: u64 = 1_000_000;
@@ -45,33 +45,43 @@ fn a_report_is_used_as_often_as_the_pool_has_surplus() {
     }
 }
 
+fn quantile(recent: &mut Recent, quantile: f32) -> u32 {
+    recent.of_place(place(recent.len(), quantile))
+}
+
 #[test]
 fn quantiles_of_what_was_said() {
     let mut recent = Recent::new();
-    assert_eq!(recent.quantile(0.35), 0);
+    assert_eq!(quantile(&mut recent, 0.35), 0);
     recent.note(7);
-    for quantile in [0.0, 0.35, 1.0] {
-        assert_eq!(recent.quantile(quantile), 7);
+    for asked in [0.0, 0.35, 1.0] {
+        assert_eq!(quantile(&mut recent, asked), 7);
     }
     for in_flight in 1..=32 {
         recent.note(in_flight);
     }
-    assert_eq!(recent.quantile(0.0), 1);
-    assert_eq!(recent.quantile(0.35), 12);
-    assert_eq!(recent.quantile(1.0), 32);
+    assert_eq!(quantile(&mut recent, 0.0), 1);
+    assert_eq!(quantile(&mut recent, 0.35), 12);
+    assert_eq!(quantile(&mut recent, 1.0), 32);
 }
 
 proptest! {
     #[test]
-    fn the_latest_are_kept_in_order(said in prop::collection::vec(0..20_u32, 1..200), quantile in 0.0..=1.0_f32) {
-        let mut recent = Recent::new();
-        for in_flight in &said {
-            recent.note(*in_flight);
+    fn the_quantile_is_that_of_the_latest_whenever_it_is_asked_for(
+        said in prop::collection::vec((0..20_u32, 0..4_u8, 0.0..=1.0_f32), 1..200),
+    ) {
+        let (mut recent, mut all) = (Recent::new(), Vec::new());
+        for (in_flight, asked, at) in said {
+            // Numbers that are far apart, too.
+            let in_flight = if in_flight == 19 { 1 << 22 } else { in_flight };
+            recent.note(in_flight);
+            all.push(in_flight);
+            if asked > 0 {
+                let mut latest = all[all.len().saturating_sub(32)..].to_vec();
+                latest.sort_unstable();
+                prop_assert_eq!(quantile(&mut recent, at), latest[place(latest.len(), at) as usize]);
+            }
         }
-        let mut latest = said[said.len().saturating_sub(32)..].to_vec();
-        latest.sort_unstable();
-        let at = ((latest.len() as f32 * quantile) as usize).min(latest.len() - 1);
-        prop_assert_eq!(recent.quantile(quantile), latest[at]);
     }
 
     #[test]

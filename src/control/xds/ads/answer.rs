@@ -1,7 +1,7 @@
 //! How an answer is read: both protocols, resources with and without their wrapper, as one.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{Hash, Hasher},
     sync::Arc,
     time::Duration,
 };
@@ -13,6 +13,7 @@ use envoy_types::pb::{
     google::protobuf::Any,
 };
 use prost::Message as _;
+use twox_hash::XxHash64;
 
 use crate::control::xds::kind::Kind;
 
@@ -104,9 +105,10 @@ impl Answer {
         }
     }
 
-    /// Its content, by which it is known again under another version and nonce.
+    /// Its content, by which it is known again under another version and nonce: a fast hash, for it may be
+    /// megabytes.
     pub(crate) fn content(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = XxHash64::with_seed(0);
         for item in &self.items {
             (&item.name, &item.value).hash(&mut hasher);
         }

@@ -1,12 +1,13 @@
 //! Names that were given up on a stream: a server that is asked for one of them again may stay
-//! silent (go-control-plane does), which then says nothing about the resource.
+//! silent (go-control-plane does), which then says nothing about the resource. And names that came unasked.
 
 use std::{
     collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-/// Beyond so many, every name counts as one of them: then silence restarts a stream needlessly.
+/// Beyond so many, every name counts as one of them: then silence restarts a stream needlessly, or a name is given up
+/// before it is asked for.
 const MOST: usize = 4096;
 
 #[derive(Debug, Default)]

@@ -16,6 +16,7 @@
 //! | timer | 15 s from the request on an open stream, only for what is not held; 30 s with `resource_timer_is_transient_error` | gRFC A57, A88 |
 //! | backoff | 1 s × 1.6, at most 120 s, ± 20 %; anew after an answer, and then streams at least 1 s apart | gRFC A27 |
 //! | repeated NACK | at most one per backoff ([`damp`]) | own |
+//! | sent by delta before it is asked for | it is given up, then asked for: istiod, which sends a sidecar all listeners and clusters, is silent otherwise | own |
 //! | asked for again without an answer | one new stream before it is said to be absent ([`dropped`]) | own |
 
 pub(crate) mod answer;
@@ -194,6 +195,13 @@ impl Ads {
             if let Some(at) = wanted.deadline.take() {
                 self.deadlines.remove(&(at, kind, name));
             }
+        }
+    }
+
+    /// The server sent a resource that nobody has asked for.
+    pub(crate) fn unasked(&mut self, kind: Kind, name: &str) {
+        if self.mode == Mode::Delta && kind.is_whole() {
+            self.types[kind as usize].unasked.add(name);
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Type {
     /// The next stream is to ask for everything, whatever is held.
     pub(super) fresh: bool,
     pub(super) dropped: Dropped,
+    /// What the server has sent on this stream, by delta, and nobody had asked for.
+    pub(super) unasked: Dropped,
     damp: Damp,
 }
 
@@ -70,6 +72,10 @@ impl Type {
         // copy here is gone all the same, so it has to be sent again.
         self.names.insert(Arc::clone(name), Wanted::default());
         self.added.insert(Arc::clone(name));
+        // To the server it is subscribed to already, and istiod is silent then: it is given up first.
+        if self.unasked.has(name) {
+            self.removed.insert(Arc::clone(name));
+        }
     }
 
     /// Its deadline, which is to be forgotten.
@@ -133,6 +139,7 @@ impl Type {
         self.reply = None;
         self.removed.clear();
         self.dropped.clear();
+        self.unasked.clear();
         self.damp.new_stream();
         self.added = self.names.keys().cloned().collect();
         for wanted in self.names.values_mut() {

@@ -31,6 +31,8 @@ struct Read<R> {
     renewed: Vec<(Arc<str>, Item)>,
     bad: Vec<(Arc<str>, Arc<str>, String)>,
     nameless: Vec<String>,
+    /// Nobody asked for them.
+    unasked: Vec<Arc<str>>,
 }
 
 // === impl Client ===
@@ -47,6 +49,9 @@ impl<D: Decode> Client<D> {
         let content = answer.content();
         let mut read = self.read(server, kind, std::mem::take(&mut answer.items));
         let errors = read.errors();
+        for name in read.unasked.drain(..) {
+            self.servers[server.0].ads.unasked(kind, &name);
+        }
         let figures = &mut self.servers[server.0].figures;
         figures.valid[kind as usize] += read.good.len() as u64;
         figures.invalid[kind as usize] += (read.bad.len() + read.nameless.len()) as u64;
@@ -96,19 +101,27 @@ impl<D: Decode> Client<D> {
     fn read(&self, server: ServerId, kind: Kind, items: Vec<Item>) -> Read<D::Resource> {
         let ads = &self.servers[server.0].ads;
         let is_wanted = |name: &str| ads.is_subscribed(kind, name);
-        let mut read =
-            Read { good: Vec::new(), renewed: Vec::new(), bad: Vec::new(), nameless: Vec::new() };
+        let mut read = Read {
+            good: Vec::new(),
+            renewed: Vec::new(),
+            bad: Vec::new(),
+            nameless: Vec::new(),
+            unasked: Vec::new(),
+        };
         for mut item in items {
             let wrapped = item.name.as_deref().map(|name| Name::canonical(kind, name));
             let value = item.value.as_ref().ok().and_then(Option::as_deref);
             let inside = value.and_then(first_text).map(|name| Name::canonical(kind, name));
+            let mut before = None;
             if let Some(name) = wrapped.as_ref().or(inside.as_ref()) {
                 if !is_wanted(name) {
+                    read.unasked.push(Arc::clone(name));
                     continue;
                 }
                 // What came before was valid, and is again.
                 let entry = self.entries[kind as usize].get(name);
                 let good = entry.and_then(|entry| entry.good.as_ref());
+                before = good.map(|good| (good.value.as_slice(), &good.resource));
                 if let Some(good) = good.filter(|good| Some(good.value.as_slice()) == value)
                     && inside.as_ref() == Some(name)
                     && let Ok(Some(value)) = std::mem::replace(&mut item.value, Ok(None))
@@ -118,7 +131,10 @@ impl<D: Decode> Client<D> {
                 }
             }
             let decoded = match std::mem::replace(&mut item.value, Ok(None)) {
-                Ok(Some(value)) => self.decode.decode(kind, &value).map(|decoded| (decoded, value)),
+                Ok(Some(value)) => {
+                    let decoded = self.decode.decode_beside(kind, &value, before);
+                    decoded.map(|decoded| (decoded, value))
+                }
                 Ok(None) => {
                     if let Some(name) = wrapped {
                         read.renewed.push((name, item));

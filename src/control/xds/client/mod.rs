@@ -71,6 +71,20 @@ pub(crate) trait Decode {
     ///
     /// What is wrong with it; its name, as far as that could be read.
     fn decode(&self, kind: Kind, value: &[u8]) -> Result<Decoded<Self::Resource>, Invalid>;
+
+    /// The same, beside the last good one and its bytes, of which parts may serve again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`decode`](Self::decode).
+    fn decode_beside(
+        &self,
+        kind: Kind,
+        value: &[u8],
+        _before: Option<(&[u8], &Self::Resource)>,
+    ) -> Result<Decoded<Self::Resource>, Invalid> {
+        self.decode(kind, value)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

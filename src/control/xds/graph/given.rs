@@ -34,7 +34,7 @@ impl Given {
         Some(match it {
             Do::Service { name, target } => Self::Service(Arc::clone(name), target.clone()),
             // The mesh keeps what it was given before where nobody says that it is over.
-            Do::NoService { lack: Lack { why: Why::Away | Why::Denied, .. }, .. } => return None,
+            Do::NoService { lack: Lack { why: Why::Away, .. }, .. } => return None,
             Do::NoService { name, .. } => Self::NoService(Arc::clone(name)),
             Do::Cluster { cluster, instead_of: None, .. } => Self::Cluster(Arc::clone(cluster)),
             Do::NoCluster { name, .. } => Self::NoCluster(Arc::clone(name)),

@@ -54,9 +54,9 @@ pub(crate) struct Lack {
 pub(crate) enum Why {
     /// The control plane has said that it does not exist.
     Absent,
-    /// Nobody could be asked: it says nothing about the thing.
+    /// Nobody could be asked, or has an error for it: it says nothing about the thing.
     Away,
-    /// The control plane does not tell.
+    /// The control plane does not tell this node, or the name cannot be asked for.
     Denied,
     /// It is there, and cannot be used.
     Refused,
@@ -243,6 +243,12 @@ impl Graph {
                 return None;
             }
         }
+    }
+
+    /// Whether there is more to do than to bring clusters up to date: something may have to be asked for, or
+    /// a name be answered.
+    pub(crate) fn is_pressing(&self) -> bool {
+        !(self.dirty_roots.is_empty() && self.todo.is_empty() && self.removed_roots.is_empty())
     }
 
     /// The names that are asked for.

@@ -36,6 +36,7 @@ use envoy_types::pb::envoy::config::{
 };
 use prost::Message;
 
+pub(crate) use self::endpoints::Changes;
 #[cfg(fuzzing)]
 pub(crate) use self::sound::reads;
 pub(crate) use self::types::{
@@ -63,6 +64,27 @@ pub(crate) struct Refused {
 impl Decoder {
     pub(crate) fn new(context: Context) -> Self {
         Self { context }
+    }
+
+    /// The same, beside the last good one: of endpoints, only those are read that differ. What comes of it
+    /// is the same.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`decode`](Self::decode).
+    pub(crate) fn decode_beside(
+        &self,
+        kind: Kind,
+        value: &[u8],
+        before: Option<Before<'_>>,
+    ) -> Result<(Arc<str>, Resource), Refused> {
+        if let Some((bytes, Resource::Endpoints(before))) = before
+            && kind == Kind::Endpoints
+            && let Some(read) = endpoints::again(self.context.dialect, (bytes, before), value)
+        {
+            return Ok((Arc::clone(&read.name), Resource::Endpoints(Arc::new(read))));
+        }
+        self.decode(kind, value)
     }
 
     /// Decodes a resource: `value` is what stands inside of its `Any`.
@@ -104,6 +126,9 @@ impl Decoder {
         }
     }
 }
+
+/// What a resource was read from, and what that came to.
+pub(crate) type Before<'a> = (&'a [u8], &'a Resource);
 
 fn message<M: Message + Default>(value: &[u8]) -> Result<M, Refused> {
     M::decode(value)

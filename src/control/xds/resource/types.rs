@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::cluster::Sockets;
+use super::{cluster::Sockets, endpoints::List};
 use crate::config::{self, DropOverload, Filter, IdentityFiles, LocalityWeight, RateDescriptor};
 
 /// A decoded resource.
@@ -166,7 +166,7 @@ pub(crate) enum EndpointsFrom {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Endpoints {
     pub(crate) name: Arc<str>,
-    pub(crate) endpoints: Vec<config::Endpoint>,
+    pub(crate) endpoints: List,
     pub(crate) localities: Vec<LocalityWeight>,
     pub(crate) drops: Vec<DropOverload>,
     /// Unit: percent.
@@ -189,6 +189,28 @@ impl Resource {
             Self::Cluster(it) => &it.notes,
             Self::Endpoints(it) => &it.notes,
         }
+    }
+}
+
+// === impl Endpoints ===
+
+impl Endpoints {
+    /// Whether all that counts for a cluster is the same, but for the endpoints themselves.
+    pub(crate) fn differs_in_list_alone(&self, other: &Self) -> bool {
+        let Self {
+            name: _,
+            endpoints: _,
+            localities,
+            drops,
+            overprovisioning,
+            weighted_health,
+            stale_after: _,
+            notes: _,
+        } = self;
+        *localities == other.localities
+            && *drops == other.drops
+            && *overprovisioning == other.overprovisioning
+            && *weighted_health == other.weighted_health
     }
 }
 

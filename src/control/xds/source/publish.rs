@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use super::laid::Laid;
 use crate::{
     config::{ConfigErrors, IdentityFiles},
     control::xds::{
@@ -29,12 +30,17 @@ pub(super) struct Publish {
     files: BTreeMap<Arc<str>, BTreeSet<String>>,
     /// The one spelling of each cluster's name: to the mesh, case counts for nothing.
     spelled: BTreeMap<String, Arc<str>>,
+    /// What was to be published last of clusters whose name another one has, by the common spelling: its
+    /// turn comes when that goes.
+    waiting: BTreeMap<String, BTreeMap<Arc<str>, Do>>,
     /// What is reported of resources whose last good state is in use.
     ambient: BTreeMap<Id, String>,
     /// Of which resources it is told what of them is not done.
     noted: BTreeSet<Id>,
     /// What a cluster is that says nothing of how it is secured.
     silent: Silent,
+    /// What each cluster was made of that is in use, for the next to be compared with.
+    laid: BTreeMap<Arc<str>, Laid>,
 }
 
 /// What becomes of a cluster of which the control plane says nothing of how its connections are
@@ -62,8 +68,8 @@ const PLAINTEXT: &str = "its connections are plaintext, as the application says 
 
 impl Publish {
     pub(super) fn new(publisher: Publisher, silent: Silent) -> Self {
-        let (files, spelled, ambient, noted) = Default::default();
-        Self { publisher, files, spelled, ambient, noted, silent }
+        let (files, spelled, waiting, ambient, noted, laid) = Default::default();
+        Self { publisher, files, spelled, waiting, ambient, noted, silent, laid }
     }
 
     /// What of the bootstrap is not done.
@@ -113,21 +119,30 @@ impl Publish {
     /// What the mesh refuses of it: what was there before stays.
     pub(super) fn publish(&mut self, wanted: Do) -> Result<(), String> {
         let cluster = match &wanted {
-            Do::Cluster { cluster, .. } => Some((&cluster.name, false)),
-            Do::NoCluster { name, .. } => Some((name, false)),
-            Do::RemoveCluster(name) => Some((name, true)),
+            Do::Cluster { cluster, .. } => Some((Arc::clone(&cluster.name), false)),
+            Do::NoCluster { name, .. } => Some((Arc::clone(name), false)),
+            Do::RemoveCluster(name) => Some((Arc::clone(name), true)),
             _ => None,
         };
-        if let Some((name, is_over)) = cluster
-            && !self.spells(&Arc::clone(name), is_over)
-        {
+        let Some((name, is_over)) = cluster else { return self.publish_one(wanted) };
+        if !self.spells(&name, is_over) {
+            self.waits(&name, wanted, is_over);
             return Ok(());
         }
+        let published = self.publish_one(wanted);
+        if is_over {
+            self.next_of(&name);
+        }
+        published
+    }
+
+    fn publish_one(&mut self, wanted: Do) -> Result<(), String> {
         let publisher = &self.publisher;
         match wanted {
             Do::Watch(_) | Do::Unwatch(_) => {}
             Do::Cluster { cluster, .. } if !self.may_be_used(&cluster) => {
                 let name = cluster.name.to_ascii_lowercase();
+                self.laid.remove(&cluster.name);
                 self.publisher.refused(format!("cluster {name}"), SILENT);
                 return Err(SILENT.to_owned());
             }
@@ -135,6 +150,7 @@ impl Publish {
                 let published = self.cluster(&cluster, endpoints);
                 if let Some(reason) = instead_of {
                     // It is in use, and not what was asked for.
+                    self.laid.remove(&cluster.name);
                     let part = format!("cluster {}", cluster.name.to_ascii_lowercase());
                     self.publisher.refused(part, format!("{reason}; the last good one stays"));
                 }
@@ -143,11 +159,13 @@ impl Publish {
             Do::NoCluster { name, lack } => {
                 self.tell_security(&name, "");
                 publisher.withdraw_cluster(&name, &*lack.reason);
+                self.laid.remove(&name);
                 self.forget_files(&name);
             }
             Do::RemoveCluster(name) => {
                 publisher.remove_cluster(&name);
                 self.tell_security(&name, "");
+                self.laid.remove(&name);
                 self.forget_files(&name);
             }
             Do::Service { name, target: Service { listener, routes, authority } } => {
@@ -162,7 +180,8 @@ impl Publish {
                 publisher.noted(format!("service {name}"), "");
                 match why {
                     Why::Absent => publisher.unknown(&name, &*reason),
-                    Why::Away | Why::Denied => publisher.unavailable(&name, &*reason),
+                    Why::Away => publisher.unavailable(&name, &*reason),
+                    Why::Denied => publisher.denied(&name, &*reason),
                     Why::Refused => publisher.withdraw_service(&name, &*reason),
                 }
             }
@@ -176,14 +195,15 @@ impl Publish {
 
     fn cluster(
         &mut self,
-        cluster: &Cluster,
+        cluster: &Arc<Cluster>,
         endpoints: Option<Result<Arc<Endpoints>, Lack>>,
     ) -> Result<(), ConfigErrors> {
         let before = self.name_files(cluster);
-        let (name, part) = (&*cluster.name, of_endpoints(&cluster.name));
+        let part = of_endpoints(&cluster.name);
+        let laid = self.laid.remove(&cluster.name);
         let published = match &endpoints {
-            Some(Ok(endpoints)) => self.publisher.cluster(name, cluster.with(endpoints)),
-            _ => self.publisher.cluster(name, cluster.alone()),
+            Some(Ok(endpoints)) => self.lay(laid.as_ref(), cluster, endpoints),
+            _ => self.publisher.cluster(&cluster.name, cluster.alone()),
         };
         match endpoints {
             None | Some(Ok(_)) => self.publisher.accepted(part),
@@ -199,6 +219,22 @@ impl Publish {
             }
         }
         published
+    }
+
+    /// A cluster with endpoints: those that differ, where no more than that does.
+    fn lay(
+        &mut self,
+        before: Option<&Laid>,
+        cluster: &Arc<Cluster>,
+        endpoints: &Arc<Endpoints>,
+    ) -> Result<(), ConfigErrors> {
+        let now = Laid { cluster: Arc::clone(cluster), endpoints: Arc::clone(endpoints) };
+        match before.and_then(|before| before.patch(&now)) {
+            Some(patch) => self.publisher.patch(&cluster.name, patch)?,
+            None => self.publisher.cluster(&cluster.name, cluster.with(endpoints))?,
+        }
+        self.laid.insert(Arc::clone(&cluster.name), now);
+        Ok(())
     }
 
     /// Whether a cluster is called as the others of this name: one that differs from another in case only
@@ -223,6 +259,32 @@ impl Publish {
             None => drop(self.spelled.insert(lower, Arc::clone(name))),
         }
         true
+    }
+
+    /// A cluster whose name another one has waits for that to go.
+    fn waits(&mut self, name: &Arc<str>, wanted: Do, is_over: bool) {
+        let lower = name.to_ascii_lowercase();
+        let waiting = self.waiting.entry(lower).or_default();
+        if is_over {
+            waiting.remove(name);
+        } else {
+            waiting.insert(Arc::clone(name), wanted);
+        }
+        self.waiting.retain(|_, waiting| !waiting.is_empty());
+    }
+
+    /// A name is free again: the first one that waits for it has its turn.
+    fn next_of(&mut self, name: &Arc<str>) {
+        let lower = name.to_ascii_lowercase();
+        let Some(waiting) = self.waiting.get_mut(&lower) else { return };
+        let Some((next, wanted)) = waiting.pop_first() else { return };
+        if waiting.is_empty() {
+            self.waiting.remove(&lower);
+        }
+        self.publisher.accepted(part(Kind::Cluster, &next));
+        self.spelled.insert(lower, next);
+        // What is wrong with it is reported by its name.
+        drop(self.publish_one(wanted));
     }
 
     /// Something is wrong with a resource whose last good state is in use.

@@ -337,7 +337,7 @@ impl World {
                     service = Some((name.to_string(), names.map(str::to_owned).collect()));
                 }
                 // What is in use stays where nobody can be asked.
-                Do::NoService { lack: Lack { why: Why::Away | Why::Denied, .. }, .. } => {}
+                Do::NoService { lack: Lack { why: Why::Away, .. }, .. } => {}
                 Do::NoService { name, .. } | Do::RemoveService(name) => {
                     self.services.remove(&**name);
                 }

@@ -108,7 +108,13 @@ impl Attempt {
         error: BoxError,
     ) -> Error {
         let met = exchange::classify::failure(&*error);
-        let mut error = Error::from_layer(error);
+        let stages = &caller.inner.stages;
+        let whose = match (stages.endpoint.is_some(), stages.leaf.is_some()) {
+            (true, true) => "one of `endpoint_layer`, or the own leaf",
+            (false, true) => "the own leaf",
+            _ => "one of `endpoint_layer`",
+        };
+        let mut error = Error::from_layer(error, whose);
         *way.request = error.take_unsent().map(|unsent| *unsent);
         self.original.restore(way.request, caller.https);
         let met = match error.kind() {

@@ -24,6 +24,27 @@ fn names_are_added_and_given_up_one_by_one() {
     assert_eq!(bed.told(), [""; 0]);
 }
 
+/// istiod sends a sidecar all clusters, and is silent about one that is asked for after that.
+#[test]
+fn what_came_unasked_is_given_up_before_it_is_asked_for() {
+    let mut bed = Bed::delta();
+    bed.watch(CDS, "a");
+    bed.requests();
+    bed.message(0, delta(CDS, "1", &[("a", "1", "v1"), ("b", "1", "v1")], &[]));
+    bed.requests();
+    bed.watch(CDS, "b");
+    assert_eq!(bed.requests(), ["CDS +[] -[b] i=[] n=", "CDS +[b] -[] i=[] n="]);
+    bed.message(0, delta(CDS, "2", &[("a", "1", "v1"), ("b", "1", "v1")], &[]));
+    assert_eq!(bed.told(), ["CDS a = v1", "CDS b = v1"]);
+    bed.requests();
+    // Other names are asked for as ever; and so is this one on another stream.
+    bed.watch(CDS, "c");
+    assert_eq!(bed.requests(), ["CDS +[c] -[] i=[] n="]);
+    bed.close(0, "reset");
+    bed.reopen();
+    assert_eq!(bed.requests(), ["CDS +[a,b,c] -[] i=[a@1,b@1] n= node"]);
+}
+
 #[test]
 fn a_new_stream_goes_on_where_the_last_one_ended() {
     let mut bed = Bed::delta();

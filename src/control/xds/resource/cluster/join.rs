@@ -1,7 +1,10 @@
 //! A cluster and its endpoints, put together.
 
-use super::super::{Cluster, Endpoints};
-use crate::config::{self, LocalityBalancing, LocalityWeight};
+use super::{
+    super::{Cluster, Endpoints},
+    Sockets,
+};
+use crate::config::{self, Endpoint, LocalityBalancing, LocalityWeight};
 
 /// So much in reserve that one endpoint of a priority that works is enough for all of it, of ten
 /// thousand. Unit: percent.
@@ -18,6 +21,17 @@ impl Cluster {
         config
     }
 
+    /// One of its endpoints, as [`with`](Self::with) has it.
+    pub(crate) fn secured(&self, mut endpoint: Endpoint) -> Endpoint {
+        self.sockets.secure_one(&mut endpoint);
+        endpoint
+    }
+
+    /// Whether it says of each endpoint how it is secured.
+    pub(crate) fn secures_endpoints(&self) -> bool {
+        self.sockets != Sockets::default()
+    }
+
     /// The model's cluster with the endpoints that it lists itself, or that DNS knows.
     pub(crate) fn alone(&self) -> config::Cluster {
         let mut config = self.config.clone();
@@ -28,7 +42,7 @@ impl Cluster {
 
 /// Lays endpoints into a cluster.
 pub(super) fn lay(config: &mut config::Cluster, endpoints: &Endpoints, weighs_localities: bool) {
-    config.endpoints.clone_from(&endpoints.endpoints);
+    config.endpoints = endpoints.endpoints.to_vec();
     config.drops.clone_from(&endpoints.drops);
     config.localities.clone_from(&endpoints.localities);
     let has_weights = endpoints.localities.iter().any(|it: &LocalityWeight| it.weight > 0);

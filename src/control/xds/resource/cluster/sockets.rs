@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::{
 
 use super::{
     super::{
-        Context,
+        Context, Dialect,
         read::type_name,
         walk::{Result, Walk},
     },
@@ -62,22 +62,28 @@ enum Read {
 impl Sockets {
     /// Secures the endpoints of a cluster, those that DNS will find among them, by what their metadata says.
     pub(super) fn secure(&self, config: &mut config::Cluster) {
-        let Some(otherwise) = &self.otherwise else { return };
+        if self.otherwise.is_none() {
+            return;
+        }
         let targets = match &mut config.discovery {
             Some(Discovery::Dns(dns)) => dns.targets.as_mut_slice(),
             _ => &mut [],
         };
         let found = targets.iter_mut().map(|target| &mut target.endpoint);
-        for endpoint in config.endpoints.iter_mut().chain(found) {
-            let empty = BTreeMap::new();
-            let labels = match endpoint.metadata.get(NAMESPACE) {
-                Some(Value::Map(labels)) => labels,
-                _ => &empty,
-            };
-            let socket = self.matches.iter().find(|it| it.is_met_by(labels));
-            let socket = socket.map_or(otherwise, |it| &it.socket);
-            endpoint.security = Some(socket.of(endpoint));
-        }
+        config.endpoints.iter_mut().chain(found).for_each(|endpoint| self.secure_one(endpoint));
+    }
+
+    /// Secures one of them.
+    pub(super) fn secure_one(&self, endpoint: &mut Endpoint) {
+        let Some(otherwise) = &self.otherwise else { return };
+        let empty = BTreeMap::new();
+        let labels = match endpoint.metadata.get(NAMESPACE) {
+            Some(Value::Map(labels)) => labels,
+            _ => &empty,
+        };
+        let socket = self.matches.iter().find(|it| it.is_met_by(labels));
+        let socket = socket.map_or(otherwise, |it| &it.socket);
+        endpoint.security = Some(socket.of(endpoint));
     }
 
     /// What an endpoint without metadata gets.
@@ -133,7 +139,7 @@ pub(super) fn sockets(
         let reason = format!("must be at most {MOST_MATCHES}");
         return walk.refuse("transport_socket_matches", pb.transport_socket_matches.len(), reason);
     }
-    let asked = asked_of_dns(config);
+    let asked = asked_of_dns(config).or_else(|| asked_of_istio(context.dialect, pb, auto));
     let mut reader = Reader { context, identities };
     let mut read = |walk: &mut Walk, socket: Option<&TransportSocket>| {
         one(walk, &mut reader, socket, auto, asked.as_deref())
@@ -336,6 +342,20 @@ fn asked_of_dns(config: &config::Cluster) -> Option<String> {
     }
     let host = dns.name.trim_start_matches("dns:///");
     host.rsplit_once(':').map(|(host, _)| host.to_owned())
+}
+
+/// A service's host, which Istio's names of clusters end with (`outbound|8080|v1|users.prod.svc.cluster.local`): its endpoints
+/// have no host names, and it is the request's authority that Envoy would ask for.
+fn asked_of_istio(dialect: Dialect, pb: &Pb, auto: Auto) -> Option<String> {
+    if dialect != Dialect::Sidecar || !auto.sni {
+        return None;
+    }
+    let mut parts = pb.name.split('|');
+    let (direction, _port, _subset) = (parts.next()?, parts.next()?, parts.next()?);
+    let host = parts.next()?;
+    // A wildcard is nobody's name.
+    let is_name = !host.is_empty() && !host.contains('*') && parts.next().is_none();
+    (direction == "outbound" && is_name).then(|| host.to_owned())
 }
 
 fn one(

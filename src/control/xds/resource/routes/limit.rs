@@ -38,7 +38,6 @@ pub(in super::super) fn descriptors(
             apply_on_stream_done,
             x_ratelimit_option,
         } = pb;
-        walk.no_runtime("disable_key", disable_key);
         walk.note_if(limit.is_some(), "limit", "not supported yet");
         walk.note_if(
             *apply_on_stream_done,
@@ -61,6 +60,7 @@ pub(in super::super) fn descriptors(
         }
         let mut read = RateDescriptor::new(parts);
         read.stage = u32s(stage.as_ref());
+        read.disable_key = said(disable_key);
         if let Some(HitsAddend { number, format, is_negative_hits }) = hits_addend {
             read.hits = number.as_ref().map(|number| number.value);
             let is_more = !format.is_empty() || *is_negative_hits;

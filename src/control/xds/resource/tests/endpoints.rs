@@ -40,7 +40,8 @@ fn eds_parse_resp_proto_good() {
     );
     let read = proxyless().endpoints(&pb).unwrap();
     assert_eq!(*read.name, *"c");
-    let [first, second] = read.endpoints.as_slice() else { panic!("two") };
+    let all = read.endpoints.to_vec();
+    let [first, second] = all.as_slice() else { panic!("two") };
     assert_eq!((first.weight, first.priority, first.health), (271, 1, Health::Unknown));
     assert_eq!(first.address, "10.0.0.1:314".parse().unwrap());
     assert_eq!(first.locality.as_deref(), Some(&Place::new("r", "1")));

@@ -356,6 +356,8 @@ fn a_filter_that_is_off_is_turned_on_by_a_route() {
     };
     let pb = host(&["*"], vec![on, route(prefix("/"), to("c"))]);
     let routes = proxyless().routes(&configuration(vec![pb])).unwrap();
+    assert_eq!(routes.hosts[0].routes[0].describe[0].disable_key.as_deref(), Some("k"));
+    assert_eq!(routes.notes, [""; 0]);
     let service = listener.service(&routes.hosts[0]);
     let counts: Vec<usize> = service.routes.iter().map(|route| route.filters.len()).collect();
     assert_eq!(counts, [1, 0]);
@@ -402,7 +404,11 @@ fn limits_are_described_by_routes() {
         action_specifier: Some(ActionSpecifier::DestinationCluster(DestinationCluster {})),
     };
     let action = RouteAction {
-        rate_limits: vec![PbDescription { actions: vec![part], ..PbDescription::default() }],
+        rate_limits: vec![PbDescription {
+            actions: vec![part],
+            disable_key: "k".into(),
+            ..PbDescription::default()
+        }],
         ..to("c")
     };
     let pb = host(&["*"], vec![route(prefix("/a"), action), route(prefix("/"), to("c"))]);

@@ -3,8 +3,8 @@ use envoy_types::pb::{
         config::{
             cluster::v3::cluster::TransportSocketMatch,
             core::v3::{
-                DataSource, TransportSocket, TypedExtensionConfig, data_source::Specifier,
-                transport_socket::ConfigType,
+                DataSource, TransportSocket, TypedExtensionConfig, UpstreamHttpProtocolOptions,
+                data_source::Specifier, transport_socket::ConfigType,
             },
         },
         extensions::transport_sockets::{
@@ -324,6 +324,33 @@ fn the_endpoint_s_host_name_is_asked_for() {
     let Some(Security::Tls(tls)) = &joined.endpoints[0].security else { panic!("TLS") };
     assert_eq!(tls.sni.as_deref(), Some("one.example"));
     assert_eq!(tls.identities, [IdentityMatch::Exact("one.example".into())]);
+}
+
+/// istiod's clusters of the TLS mode `SIMPLE` name nobody: Envoy asks for the request's authority.
+#[test]
+fn of_a_sidecar_s_cluster_the_host_in_its_name_is_asked_for() {
+    let mut validation = trusting();
+    validation.match_typed_subject_alt_names.clear();
+    let mut cluster = secured(tls(validation));
+    cluster.upstream_http_protocol_options = Some(UpstreamHttpProtocolOptions {
+        auto_sni: true,
+        auto_san_validation: true,
+        ..Default::default()
+    });
+    let asked = |decoder: Decoder, name: &str| {
+        let read = decoder.cluster(&PbCluster { name: name.into(), ..cluster.clone() }).unwrap();
+        let security = read.config.security.clone().expect("it is secured");
+        (security.sni, security.identities)
+    };
+    let host = || "users.prod.svc".to_owned();
+    for name in ["outbound|443||users.prod.svc", "outbound|443|v1|users.prod.svc"] {
+        let expected = (Some(host()), vec![IdentityMatch::Exact(host())]);
+        assert_eq!(asked(sidecar(), name), expected, "{name}");
+        assert_eq!(asked(proxyless(), name), (None, vec![]), "{name}");
+    }
+    for name in ["c", "outbound|443||*.example", "outbound|443||", "outbound|443|users.prod.svc"] {
+        assert_eq!(asked(sidecar(), name), (None, vec![]), "{name}");
+    }
 }
 
 #[test]

@@ -1,5 +1,12 @@
 //! Endpoints (EDS, and those that clusters list).
 
+mod again;
+mod layout;
+mod list;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use envoy_types::pb::envoy::config::{
@@ -10,6 +17,8 @@ use envoy_types::pb::envoy::config::{
     },
 };
 
+pub(super) use self::again::again;
+pub(crate) use self::list::{Changes, List};
 use super::{
     Dialect, Endpoints,
     read::{in_order, said, u32s},
@@ -39,7 +48,7 @@ pub(super) fn endpoints(
     if let Some(policy) = policy {
         walk.within("policy", |walk| read_policy(walk, policy, &mut read))?;
     }
-    localities(walk, dialect, endpoints, &mut read)?;
+    read.endpoints = localities(walk, dialect, endpoints, &mut read.localities)?;
     Ok(read)
 }
 
@@ -90,8 +99,9 @@ fn localities(
     walk: &mut Walk,
     dialect: Dialect,
     all: &[LocalityLbEndpoints],
-    read: &mut Endpoints,
-) -> Result<()> {
+    weights: &mut Vec<LocalityWeight>,
+) -> Result<List> {
+    let mut read = Vec::new();
     let is_weighted = all.iter().any(|it| u32s(it.load_balancing_weight.as_ref()) > Some(0));
     let mut priorities = BTreeSet::new();
     let mut sums: BTreeMap<u32, u64> = BTreeMap::new();
@@ -144,14 +154,14 @@ fn localities(
                     );
                 }
             };
-            let first = read.endpoints.len();
-            of_locality(walk, dialect, list, &mut addresses, read)?;
-            for endpoint in &mut read.endpoints[first..] {
+            let first = read.len();
+            of_locality(walk, dialect, list, &mut addresses, &mut read)?;
+            for endpoint in &mut read[first..] {
                 endpoint.priority = group.priority;
                 endpoint.locality = place.clone().map(Box::new);
             }
             if weight > 0 {
-                read.localities.push(LocalityWeight {
+                weights.push(LocalityWeight {
                     locality: place.unwrap_or_default(),
                     priority: group.priority,
                     weight,
@@ -168,7 +178,7 @@ fn localities(
             return walk.refuse("endpoints.priority", priority, reason);
         }
     }
-    Ok(())
+    Ok(read.into_iter().collect())
 }
 
 fn place(locality: &PbLocality) -> Locality {
@@ -181,9 +191,9 @@ fn of_locality(
     dialect: Dialect,
     list: &[LbEndpoint],
     addresses: &mut HashSet<Address>,
-    read: &mut Endpoints,
+    read: &mut Vec<Endpoint>,
 ) -> Result<()> {
-    let first = read.endpoints.len();
+    let first = read.len();
     let mut sum = 0_u64;
     for (index, item) in list.iter().enumerate() {
         walk.within(&format!("lb_endpoints[{index}]"), |walk| {
@@ -203,11 +213,11 @@ fn of_locality(
                 walk.note("endpoint.address", format!("{twice} {reason}: the first counts"));
                 return Ok(());
             }
-            read.endpoints.push(endpoint);
+            read.push(endpoint);
             Ok(())
         })?;
     }
-    scale(walk, &mut read.endpoints[first..]);
+    scale(walk, &mut read[first..]);
     Ok(())
 }
 

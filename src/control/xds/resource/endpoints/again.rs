@@ -1,0 +1,266 @@
+//! An assignment that differs from the last good one in some of its endpoints: only these are read.
+//!
+//! What is read so is what a whole reading gives: wherever that is not certain (a note, a locality more or
+//! less, an address that may be another's, whatever would be refused) nothing is said here, and the
+//! whole is read.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
+
+use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints};
+use prost::Message;
+
+use super::{
+    super::{Dialect, Endpoints, read::u32s, walk::Walk},
+    HEAVIEST,
+    layout::{Group, Layout},
+    list::Builder,
+    one, place,
+};
+use crate::config::{Address, Endpoint};
+
+/// So many endpoints of any weight have a sum that protobuf's numbers hold.
+const MOST_OF_A_LOCALITY: usize = (u32::MAX / HEAVIEST) as usize;
+/// As many as that may differ where the order is the same; of more, those that moved are looked for.
+const MOST_IN_PLACE: usize = 64;
+
+/// What comes next in the new list.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// These of the old one.
+    Keep(Range<usize>),
+    /// The new endpoint at this place of this locality.
+    New(usize, usize),
+}
+
+/// Reads what differs; nothing where the whole is to be read. `bytes` is what `before` was read from.
+pub(in super::super) fn again(
+    dialect: Dialect,
+    (bytes, before): (&[u8], &Endpoints),
+    value: &[u8],
+) -> Option<Endpoints> {
+    // Notes say where things stand, and speak of endpoints that are left out or weigh otherwise.
+    if !before.notes.is_empty() {
+        return None;
+    }
+    let about = before.endpoints.len();
+    let (was, is) = (Layout::of(bytes, about)?, Layout::of(value, about)?);
+    let heads = heads(dialect, &was, &is)?;
+    let all: usize = was.groups.iter().map(|group| group.list.len()).sum();
+    if all != before.endpoints.len() {
+        return None;
+    }
+    let (steps, kept) = steps(&was, &is)?;
+    let new: Vec<(usize, usize)> = steps.iter().filter_map(Step::added).collect();
+    if new.len() > kept {
+        return None;
+    }
+    let read = read(&heads, &is, &new)?;
+    if !are_alone(before, &steps, &read) {
+        return None;
+    }
+    let (mut builder, mut read) = (Builder::default(), read.into_iter());
+    for step in &steps {
+        match step {
+            Step::Keep(range) => builder.keep(&before.endpoints, range),
+            Step::New(..) => builder.push(read.next()?),
+        }
+    }
+    let Endpoints {
+        name,
+        endpoints: _,
+        localities,
+        drops,
+        overprovisioning,
+        weighted_health,
+        stale_after,
+        notes,
+    } = before.clone();
+    let endpoints = builder.done();
+    Some(Endpoints {
+        name,
+        endpoints,
+        localities,
+        drops,
+        overprovisioning,
+        weighted_health,
+        stale_after,
+        notes,
+    })
+}
+
+/// The localities without their endpoints, where both have the same and none is left out.
+fn heads(dialect: Dialect, was: &Layout<'_>, is: &Layout<'_>) -> Option<Vec<LocalityLbEndpoints>> {
+    let pairs = || was.groups.iter().zip(&is.groups);
+    if was.rest != is.rest
+        || was.groups.len() != is.groups.len()
+        || pairs().any(|(was, is)| was.rest != is.rest || is.list.len() > MOST_OF_A_LOCALITY)
+    {
+        return None;
+    }
+    let read = |group: &Group<'_>| LocalityLbEndpoints::decode(group.rest.concat().as_slice()).ok();
+    let heads: Vec<_> = is.groups.iter().map(read).collect::<Option<_>>()?;
+    let weight = |head: &LocalityLbEndpoints| u32s(head.load_balancing_weight.as_ref());
+    let is_weighted = heads.iter().any(|head| weight(head) > Some(0));
+    let is_left_out = |head: &LocalityLbEndpoints| {
+        dialect == Dialect::Proxyless && is_weighted && weight(head).unwrap_or(0) == 0
+    };
+    let has_list = heads.iter().all(|head| head.lb_config.is_none() && !is_left_out(head));
+    has_list.then_some(heads)
+}
+
+/// How the new list comes from the old one, and how many of that stay.
+fn steps(was: &Layout<'_>, is: &Layout<'_>) -> Option<(Vec<Step>, usize)> {
+    let (mut steps, mut kept, mut first) = (Vec::new(), 0, 0);
+    for (place, (was, is)) in was.groups.iter().zip(&is.groups).enumerate() {
+        kept += of_locality(&mut steps, place, first, &was.list, &is.list)?;
+        first += was.list.len();
+    }
+    Some((steps, kept))
+}
+
+/// The same of a locality, whose first endpoint stands at this place of the old list.
+fn of_locality(
+    steps: &mut Vec<Step>,
+    group: usize,
+    first: usize,
+    was: &[&[u8]],
+    is: &[&[u8]],
+) -> Option<usize> {
+    let head = was.iter().zip(is).take_while(same).count();
+    let (was_left, is_left) = (&was[head..], &is[head..]);
+    let tail = was_left.iter().rev().zip(is_left.iter().rev()).take_while(same).count();
+    let (was_left, is_left) =
+        (&was_left[..was_left.len() - tail], &is_left[..is_left.len() - tail]);
+    let mut kept = head + tail;
+    keep(steps, first..first + head);
+    let is_in_place = was_left.len() == is_left.len()
+        && was_left.iter().zip(is_left).filter(|pair| !same(pair)).count() <= MOST_IN_PLACE;
+    let known: HashMap<&[u8], usize> = if is_in_place {
+        HashMap::new()
+    } else {
+        was_left.iter().enumerate().map(|(at, bytes)| (*bytes, at)).collect()
+    };
+    let mut used = vec![false; was_left.len()];
+    for (at, bytes) in is_left.iter().enumerate() {
+        let found = if is_in_place {
+            (was_left[at] == *bytes).then_some(at)
+        } else {
+            known.get(bytes).copied()
+        };
+        match found {
+            // Named twice.
+            Some(found) if std::mem::replace(&mut used[found], true) => return None,
+            Some(found) => {
+                kept += 1;
+                let found = first + head + found;
+                keep(steps, found..found + 1);
+            }
+            None => steps.push(Step::New(group, head + at)),
+        }
+    }
+    let end = first + was.len();
+    keep(steps, end - tail..end);
+    Some(kept)
+}
+
+fn same((one, other): &(&&[u8], &&[u8])) -> bool {
+    one == other
+}
+
+fn keep(steps: &mut Vec<Step>, range: Range<usize>) {
+    match steps.last_mut() {
+        _ if range.is_empty() => {}
+        Some(Step::Keep(last)) if last.end == range.start => last.end = range.end,
+        _ => steps.push(Step::Keep(range)),
+    }
+}
+
+/// Reads the new endpoints.
+fn read(
+    heads: &[LocalityLbEndpoints],
+    is: &Layout<'_>,
+    new: &[(usize, usize)],
+) -> Option<Vec<Endpoint>> {
+    // As deep in other messages as they stand.
+    let list: Vec<&[u8]> = new.iter().map(|(group, at)| is.groups[*group].list[*at]).collect();
+    let assignment = wrapped(&[&wrapped(&list)?])?;
+    let assignment = ClusterLoadAssignment::decode(assignment.as_slice()).ok()?;
+    let items = assignment.endpoints.first().map_or(&[][..], |group| &group.lb_endpoints);
+    let (mut walk, mut read) = (Walk::new(), Vec::with_capacity(new.len()));
+    for ((group, _), item) in new.iter().zip(items) {
+        let mut endpoint = one(&mut walk, item).ok()?;
+        if endpoint.weight > HEAVIEST {
+            return None;
+        }
+        endpoint.priority = heads[*group].priority;
+        endpoint.locality = heads[*group].locality.as_ref().map(|it| Box::new(place(it)));
+        read.push(endpoint);
+    }
+    (walk.notes().is_empty() && read.len() == new.len()).then_some(read)
+}
+
+/// A message whose second field is a list of these.
+fn wrapped(list: &[&[u8]]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for item in list {
+        bytes.push(0x12);
+        prost::encode_length_delimiter(item.len(), &mut bytes).ok()?;
+        bytes.extend_from_slice(item);
+    }
+    Some(bytes)
+}
+
+/// Whether no address of a new endpoint is another's.
+fn are_alone(before: &Endpoints, steps: &[Step], read: &[Endpoint]) -> bool {
+    let mut new: HashSet<&Address> = HashSet::new();
+    if !read.iter().flat_map(addresses).all(|address| new.insert(address)) {
+        return false;
+    }
+    // What belonged to one that is not kept belongs to nobody else.
+    let mut at = 0;
+    let mut keeps: Vec<&Range<usize>> = steps.iter().filter_map(Step::kept).collect();
+    keeps.sort_unstable_by_key(|range| range.start);
+    for range in keeps.iter().copied().chain([&(before.endpoints.len()..before.endpoints.len())]) {
+        if at < range.start {
+            let gone = before.endpoints.range(at..range.start);
+            for address in gone.flat_map(addresses) {
+                new.remove(address);
+            }
+        }
+        at = range.end;
+    }
+    // A few are compared faster than looked up.
+    let few: Vec<&Address> = new.iter().copied().take(8).collect();
+    let is_new = |address: &Address| {
+        if new.len() > few.len() { new.contains(address) } else { few.contains(&address) }
+    };
+    new.is_empty()
+        || !keeps
+            .into_iter()
+            .any(|range| before.endpoints.range(range.clone()).flat_map(addresses).any(is_new))
+}
+
+fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = &Address> {
+    std::iter::once(&endpoint.address).chain(&endpoint.more_addresses)
+}
+
+// === impl Step ===
+
+impl Step {
+    fn added(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::New(group, at) => Some((*group, *at)),
+            Self::Keep(_) => None,
+        }
+    }
+
+    fn kept(&self) -> Option<&Range<usize>> {
+        match self {
+            Self::Keep(range) => Some(range),
+            Self::New(..) => None,
+        }
+    }
+}

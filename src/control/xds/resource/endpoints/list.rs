@@ -1,0 +1,317 @@
+//! A list of endpoints that shares what it has in common with the one before it.
+//!
+//! Control planes send the endpoints of a cluster whole. A list is kept in chunks: one that follows from
+//! another by a few changes has all other chunks in common with it, and is compared with it by these.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    sync::Arc,
+};
+
+use crate::config::{Address, Endpoint};
+
+/// What a change of one endpoint copies at most.
+const CHUNK: usize = 64;
+
+type Chunk = Arc<Vec<Endpoint>>;
+
+/// Endpoints in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct List {
+    /// None is empty.
+    chunks: Vec<Chunk>,
+    len: usize,
+}
+
+/// How a list differs from an earlier one. No address is in a list twice.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Changes<'a> {
+    /// Those that are new, or of which something else is said; in the order of the list.
+    pub(crate) put: Vec<&'a Endpoint>,
+    /// Those that are not there any more, or were otherwise.
+    pub(crate) gone: Vec<&'a Endpoint>,
+}
+
+/// Puts a list together.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    list: List,
+    /// What the next chunk has so far.
+    open: Vec<Endpoint>,
+}
+
+// === impl List ===
+
+impl List {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Endpoint> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<Endpoint> {
+        self.iter().cloned().collect()
+    }
+
+    /// Those at these places.
+    pub(super) fn range(&self, range: Range<usize>) -> impl Iterator<Item = &Endpoint> {
+        let (mut before, mut parts) = (0, Vec::new());
+        for chunk in &self.chunks {
+            let own = range.start.max(before)..range.end.min(before + chunk.len());
+            if own.start < own.end {
+                parts.push(&chunk[own.start - before..own.end - before]);
+            }
+            before += chunk.len();
+        }
+        parts.into_iter().flatten()
+    }
+
+    /// How `after` differs from this one. What both have in common costs nothing but its number of chunks.
+    pub(crate) fn changes<'a>(&'a self, after: &'a Self) -> Changes<'a> {
+        let of = |list: &'a Self| list.chunks.iter().map(Arc::as_ptr).collect::<HashSet<_>>();
+        let other = |chunks: &'a [Chunk], shared: &HashSet<*const Vec<Endpoint>>| {
+            let own = chunks.iter().filter(|chunk| !shared.contains(&Arc::as_ptr(chunk)));
+            own.flat_map(|chunk| chunk.iter()).collect::<Vec<_>>()
+        };
+        let (were, are) = (other(&self.chunks, &of(after)), other(&after.chunks, &of(self)));
+        let mut left: HashMap<&Address, &Endpoint> =
+            were.iter().map(|endpoint| (&endpoint.address, *endpoint)).collect();
+        let is_new = |endpoint: &&Endpoint| {
+            let same = left.get(&endpoint.address).is_some_and(|before| before == endpoint);
+            if same {
+                left.remove(&endpoint.address);
+            }
+            !same
+        };
+        let put = are.into_iter().filter(is_new).collect();
+        let is_left = |endpoint: &&Endpoint| left.contains_key(&endpoint.address);
+        Changes { put, gone: were.into_iter().filter(is_left).collect() }
+    }
+}
+
+/// Whatever their chunks.
+impl PartialEq for List {
+    fn eq(&self, other: &Self) -> bool {
+        if self.len != other.len {
+            return false;
+        }
+        let (mut left, mut right) = (self.chunks.iter(), other.chunks.iter());
+        let (mut ours, mut theirs): (&[Endpoint], &[Endpoint]) = (&[], &[]);
+        loop {
+            if ours.is_empty() && theirs.is_empty() {
+                match (left.next(), right.next()) {
+                    (None, None) => return true,
+                    (Some(one), Some(same)) if Arc::ptr_eq(one, same) => continue,
+                    (one, another) => {
+                        ours = one.map_or(&[], |chunk| chunk);
+                        theirs = another.map_or(&[], |chunk| chunk);
+                    }
+                }
+            }
+            if ours.is_empty() {
+                ours = left.next().map_or(&[], |chunk| chunk);
+            }
+            if theirs.is_empty() {
+                theirs = right.next().map_or(&[], |chunk| chunk);
+            }
+            let both = ours.len().min(theirs.len());
+            if both == 0 || ours[..both] != theirs[..both] {
+                return false;
+            }
+            (ours, theirs) = (&ours[both..], &theirs[both..]);
+        }
+    }
+}
+
+impl FromIterator<Endpoint> for List {
+    fn from_iter<I: IntoIterator<Item = Endpoint>>(endpoints: I) -> Self {
+        let mut builder = Builder::default();
+        endpoints.into_iter().for_each(|endpoint| builder.push(endpoint));
+        builder.done()
+    }
+}
+
+// === impl Builder ===
+
+impl Builder {
+    pub(super) fn push(&mut self, endpoint: Endpoint) {
+        self.open.push(endpoint);
+        if self.open.len() >= CHUNK {
+            self.close();
+        }
+    }
+
+    /// Those of `list` at these places come next: whole chunks are shared.
+    pub(super) fn keep(&mut self, list: &List, range: &Range<usize>) {
+        let mut before = 0;
+        for chunk in &list.chunks {
+            let all = before..before + chunk.len();
+            before = all.end;
+            if all.end <= range.start {
+                continue;
+            }
+            if all.start >= range.end {
+                break;
+            }
+            if range.start <= all.start && all.end <= range.end {
+                self.close();
+                self.list.len += chunk.len();
+                self.list.chunks.push(Arc::clone(chunk));
+            } else {
+                let own = range.start.max(all.start)..range.end.min(all.end);
+                for endpoint in &chunk[own.start - all.start..own.end - all.start] {
+                    self.push(endpoint.clone());
+                }
+            }
+        }
+    }
+
+    pub(super) fn done(mut self) -> List {
+        self.close();
+        let list = self.list;
+        // Many small ones, left over by many changes, are worth no sharing.
+        if list.chunks.len() > 8 + 4 * list.len.div_ceil(CHUNK) {
+            let all = list.to_vec();
+            return all.into_iter().collect();
+        }
+        list
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.list.len += self.open.len();
+            self.list.chunks.push(Arc::new(std::mem::take(&mut self.open)));
+        }
+    }
+}
+
+#[cfg(test)]
+impl std::ops::Index<usize> for List {
+    type Output = Endpoint;
+
+    fn index(&self, place: usize) -> &Endpoint {
+        self.range(place..place + 1).next().unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An endpoint by its number; what else is said of it is the weight.
+    fn endpoint((port, weight): (u16, u32)) -> Endpoint {
+        Endpoint::new(Address::Socket(([10, 0, 0, 1], port).into())).weight(weight)
+    }
+
+    /// No address twice.
+    fn some() -> impl Strategy<Value = Vec<(u16, u32)>> {
+        prop::collection::btree_map(1..400_u16, 1..3_u32, 0..300)
+            .prop_map(|map| map.into_iter().collect::<Vec<_>>())
+            .prop_shuffle()
+    }
+
+    /// Which parts of a list come next, and what comes between them.
+    fn script() -> impl Strategy<Value = Vec<(usize, usize, Vec<u32>)>> {
+        prop::collection::vec(
+            (0..320_usize, 0..320_usize, prop::collection::vec(1..5_u32, 0..3)),
+            0..6,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_is_what_was_put_into_it(before in some(), script in script()) {
+            let list: List = before.iter().copied().map(endpoint).collect();
+            let all = list.to_vec();
+            prop_assert_eq!(&all, &before.iter().copied().map(endpoint).collect::<Vec<_>>());
+            let (mut builder, mut wanted) = (Builder::default(), Vec::new());
+            for (from, to, new) in script {
+                let (from, to) = (from.min(all.len()), to.min(all.len()));
+                let range = from.min(to)..from.max(to);
+                prop_assert_eq!(list.range(range.clone()).cloned().collect::<Vec<_>>(), &all[range.clone()]);
+                builder.keep(&list, &range);
+                wanted.extend_from_slice(&all[range]);
+                for weight in new {
+                    let new = endpoint((1, weight));
+                    builder.push(new.clone());
+                    wanted.push(new);
+                }
+            }
+            let made = builder.done();
+            prop_assert_eq!(made.len(), wanted.len());
+            prop_assert_eq!(made.to_vec(), wanted.clone());
+            prop_assert_eq!(made == list, wanted == all);
+            prop_assert!(made == wanted.into_iter().collect::<List>());
+        }
+
+        #[test]
+        fn changes_lead_from_one_list_to_the_other(before in some(), after in some(), shared in any::<bool>()) {
+            let list: List = before.into_iter().map(endpoint).collect();
+            let after = if shared {
+                // The first half stays; of the others, those that it does not have.
+                let mut builder = Builder::default();
+                let half = list.len() / 2;
+                builder.keep(&list, &(0..half));
+                let known: HashSet<Address> = list.range(0..half).map(|it| it.address.clone()).collect();
+                let new = after.into_iter().map(endpoint).filter(|it| !known.contains(&it.address));
+                new.for_each(|it| builder.push(it));
+                builder.done()
+            } else {
+                after.into_iter().map(endpoint).collect()
+            };
+            let Changes { put, gone } = list.changes(&after);
+            let mut state: HashMap<Address, Endpoint> =
+                list.iter().map(|it| (it.address.clone(), it.clone())).collect();
+            for it in &gone {
+                prop_assert_eq!(state.remove(&it.address), Some((*it).clone()));
+            }
+            for it in &put {
+                prop_assert!(state.insert(it.address.clone(), (*it).clone()).is_none());
+                prop_assert!(!list.iter().any(|before| before == *it));
+            }
+            let wanted: HashMap<Address, Endpoint> =
+                after.iter().map(|it| (it.address.clone(), it.clone())).collect();
+            prop_assert_eq!(state, wanted);
+        }
+    }
+
+    #[test]
+    fn small_chunks_are_put_together_again() {
+        let list: List = (1..=1000).map(|port| endpoint((port, 1))).collect();
+        let mut builder = Builder::default();
+        // Each is a chunk of its own.
+        for place in (0..1000).rev() {
+            builder.keep(&list, &(place..place + 1));
+            builder.close();
+        }
+        let made = builder.done();
+        assert_eq!(made.chunks.len(), 1000_usize.div_ceil(CHUNK));
+        assert!(made.iter().eq(list.to_vec().iter().rev()));
+    }
+
+    #[test]
+    fn a_change_of_one_shares_all_other_chunks() {
+        let list: List = (1..=10_000).map(|port| endpoint((port, 1))).collect();
+        let mut builder = Builder::default();
+        builder.keep(&list, &(0..5_000));
+        builder.push(endpoint((20_000, 1)));
+        builder.keep(&list, &(5_001..10_000));
+        let made = builder.done();
+        let shared =
+            made.chunks.iter().filter(|one| list.chunks.iter().any(|it| Arc::ptr_eq(it, one)));
+        assert_eq!((shared.count(), made.chunks.len()), (156, 157));
+        let Changes { put, gone } = list.changes(&made);
+        let ports = |all: Vec<&Endpoint>| {
+            all.into_iter().map(|it| it.address.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (ports(put), ports(gone)),
+            (vec!["10.0.0.1:20000".into()], vec!["10.0.0.1:5001".into()])
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! What a cluster that is in use was made of, and what the next differs in.
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::{
+    config::Security,
+    control::xds::resource::{Changes, Cluster, Endpoints},
+    discover::Patch,
+};
+
+#[derive(Clone, Debug)]
+pub(super) struct Laid {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) endpoints: Arc<Endpoints>,
+}
+
+// === impl Laid ===
+
+impl Laid {
+    /// What becomes of single endpoints, where that is all that differs, and less than half of them.
+    pub(super) fn patch(&self, now: &Self) -> Option<Patch> {
+        let (cluster, before, after) = (&now.cluster, &*self.endpoints, &*now.endpoints);
+        let is_same_cluster = Arc::ptr_eq(&self.cluster, cluster) || self.cluster == *cluster;
+        if !is_same_cluster || !before.differs_in_list_alone(after) {
+            return None;
+        }
+        // The settings of a cluster are judged by whether any endpoint shows who the mesh is.
+        if cluster.config.security.is_some() && self.is_shown() != now.is_shown() {
+            return None;
+        }
+        let Changes { put, gone } = before.endpoints.changes(&after.endpoints);
+        if put.len() + gone.len() > after.endpoints.len() / 2 {
+            return None;
+        }
+        let said: HashSet<_> = put.iter().map(|endpoint| &endpoint.address).collect();
+        let gone = gone.into_iter().map(|endpoint| &endpoint.address);
+        let gone = gone.filter(|address| !said.contains(address)).cloned().collect();
+        let put = put.into_iter().map(|endpoint| cluster.secured(endpoint.clone())).collect();
+        let whole = now.clone();
+        let whole = Box::new(move || whole.cluster.with(&whole.endpoints));
+        Some(Patch { put, gone, whole })
+    }
+
+    fn is_shown(&self) -> bool {
+        self.cluster.secures_endpoints()
+            && self.endpoints.endpoints.iter().any(|endpoint| {
+                let secured = self.cluster.secured(endpoint.clone());
+                secured.security.as_ref().is_some_and(Security::is_mutual)
+            })
+    }
+}

@@ -1,0 +1,114 @@
+//! What is known of connections that have ended, or that calls have left.
+
+use std::sync::Arc;
+
+use http::Request;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    runtime::Handle,
+    sync::oneshot,
+};
+
+use super::{
+    super::{ConnectError, Lease, Pool, Sent, h2, pool::Berth, speak::Http},
+    handed_over::{Silent, pool},
+};
+use crate::{
+    config::{CallPriority, Protocol},
+    core::{BoxFuture, DisconnectReason, Outgoing},
+};
+
+/// Makes a connection that is in its pool and idle, and drives it.
+async fn connect(
+    pool: &Arc<Pool>,
+    protocol: Protocol,
+    distrusted: Option<BoxFuture<DisconnectReason>>,
+) {
+    let Ok((spoken, life)) = pool.dialer.dial(protocol, pool.dialer.dialing()).await else {
+        panic!("not connected")
+    };
+    let room = pool.dialer.room(CallPriority::Default, true).unwrap();
+    let (pool, berth) = (Arc::clone(pool), Berth::new(room, pool));
+    let (tell, told) = oneshot::channel();
+    let told_so = move || {
+        let _told = tell.send(());
+    };
+    match spoken.http {
+        Http::V1(sender, halves) => tokio::spawn(async move {
+            super::super::h1::adopt(pool, berth, (sender, halves), distrusted, life, told_so).await;
+        }),
+        Http::V2(sender, halves) => tokio::spawn(async move {
+            h2::adopt(pool, berth, (sender, halves), distrusted, life, told_so).await;
+        }),
+    };
+    told.await.unwrap();
+}
+
+async fn acquired(pool: &Arc<Pool>, protocol: Protocol) -> Lease {
+    loop {
+        if let Some(lease) = pool.try_acquire(protocol, false, pool.now()) {
+            return lease;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A caller that leaves before anything is written takes no answer with it.
+#[tokio::test]
+async fn the_first_answer_of_a_connection_ends_its_back_off_whoever_left_before() {
+    let peers: Arc<Silent> = Arc::default();
+    let pool = pool(&Handle::current(), &peers);
+    pool.dialer.failed(&ConnectError::new("refused"));
+    connect(&pool, Protocol::Http1, None).await;
+    let mut far = peers.0.lock().unwrap().pop().unwrap();
+    let request = || Request::get("/").body(Outgoing::default()).unwrap();
+    drop(acquired(&pool, Protocol::Http1).await.send(request()));
+    let mut first_answers = Vec::new();
+    for _ in 0..2 {
+        let sent = acquired(&pool, Protocol::Http1).await.send(request());
+        let answered = async {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(far.read_u8().await.unwrap());
+            }
+            far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        };
+        let (sent, ()) = futures_util::future::join(sent, answered).await;
+        let Ok(Sent { first, .. }) = sent else { panic!("no answer") };
+        first_answers.push(first);
+    }
+    assert_eq!(first_answers, [true, false]);
+}
+
+/// Nobody is to blame for what this side has closed.
+#[tokio::test]
+async fn a_connection_that_this_side_ends_unused_is_no_failure_of_its_endpoint() {
+    for is_ours in [true, false] {
+        let peers: Arc<Silent> = Arc::default();
+        let pool = pool(&Handle::current(), &peers);
+        let (tell, told) = oneshot::channel::<()>();
+        let distrusted: BoxFuture<_> = Box::pin(async move {
+            drop(told.await);
+            DisconnectReason::Revoked
+        });
+        connect(&pool, Protocol::Http2, Some(distrusted)).await;
+        assert!(pool.is_live());
+        let far = peers.0.lock().unwrap().pop().unwrap();
+        let tell = if is_ours {
+            drop(tell);
+            None
+        } else {
+            drop(far);
+            Some(tell)
+        };
+        while pool.is_live() {
+            tokio::task::yield_now().await;
+        }
+        // Its task says so a moment after hyper does.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.h2.useless(), u64::from(!is_ours));
+        drop(tell);
+    }
+}

@@ -1,0 +1,188 @@
+//! istiod's own generators (`istiod/main.go`) tell a pod's mesh what to call: the scenarios of `tests/istiod`, in both
+//! dialects and by both protocols. `.ci/peers full` builds it.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde::Deserialize;
+use tempfile::TempDir;
+use tower_mesh::control::xds::Dialect;
+
+use super::plane::go;
+use crate::{
+    bed::{self, FIRST_PORT, How, Istiod},
+    program::{Program, folder},
+    recorded::{self, Step, is_whole},
+    scenarios,
+    support::swap,
+};
+
+/// The steps of each scenario, and what is called in it.
+const SCENARIOS: [(&str, usize, &[&str]); 4] = [
+    ("split", 3, &["reviews.shop:8080"]),
+    ("calls", 1, &["flaky.shop:8080"]),
+    ("tls", 3, &["users.prod.svc.cluster.local:8080"]),
+    ("entries", 2, &["named.example.com:8080", "listed.example.com:8080"]),
+];
+
+/// The real one.
+struct Real {
+    folder: TempDir,
+    scenario: &'static str,
+    program: Program,
+}
+
+/// A line of `wire.jsonl`: a request, or, if `sent`, an answer.
+#[derive(Deserialize)]
+struct Line {
+    #[serde(rename = "type")]
+    type_url: String,
+    #[serde(default)]
+    error: String,
+    #[serde(default)]
+    sent: bool,
+    #[serde(default)]
+    resources: Vec<Resource>,
+}
+
+#[derive(Deserialize)]
+struct Resource {
+    name: String,
+    value: String,
+}
+
+impl Real {
+    fn lines(&self) -> Vec<Line> {
+        let text = fs::read_to_string(self.folder.path().join("wire.jsonl")).unwrap_or_default();
+        // The last one may be on its way.
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until nothing is said any more.
+    async fn until_quiet(&self) -> usize {
+        let mut heard = self.lines().len();
+        loop {
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            let now = self.lines().len();
+            if now == heard {
+                return now;
+            }
+            heard = now;
+        }
+    }
+}
+
+impl Istiod for Real {
+    async fn start(scenario: &'static str, _: How) -> Self {
+        let folder = folder();
+        let socket = folder.path().join("XDS");
+        let mut command = Command::new(go("istiod"));
+        command.arg(folder.path());
+        let program = Program::start("istiod", command, folder.path());
+        bed::until("its socket", async || socket.exists()).await;
+        Self { folder, scenario, program }
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    async fn says(&mut self, step: usize, servers: &[SocketAddr]) {
+        let mut text = fs::read_to_string(bed::yaml(self.scenario, step)).unwrap();
+        for (port, server) in (FIRST_PORT..).zip(servers) {
+            text = text.replace(&port.to_string(), &server.port().to_string());
+        }
+        swap(&self.folder.path().join("state.yaml"), &text);
+        // It looks every 20 ms.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(self.program.id() > 0);
+    }
+
+    fn refusals(&self) -> Vec<String> {
+        let lines = self.lines().into_iter();
+        lines.map(|line| line.error).filter(|error| !error.is_empty()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "built by `.ci/peers full`"]
+async fn a_split_over_subsets_that_shifts_and_ends() {
+    scenarios::a_split_over_subsets_that_shifts_and_ends::<Real>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "built by `.ci/peers full`"]
+async fn retries_timeouts_and_faults() {
+    scenarios::retries_timeouts_and_faults::<Real>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "built by `.ci/peers full`"]
+async fn tls_as_it_is_said_and_never_less() {
+    scenarios::tls_as_it_is_said_and_never_less::<Real>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "built by `.ci/peers full`"]
+async fn entries_by_name_and_by_address() {
+    scenarios::entries_by_name_and_by_address::<Real>().await;
+}
+
+/// What istiod says now is what was recorded. With `ISTIOD_RECORD=1` it is recorded.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "built by `.ci/peers full`"]
+async fn the_recordings_are_what_it_says() {
+    let records = std::env::var_os("ISTIOD_RECORD").is_some();
+    let mut stale: Vec<PathBuf> = Vec::new();
+    for (scenario, steps, names) in SCENARIOS {
+        for dialect in [Dialect::Sidecar, Dialect::Proxyless] {
+            let how = How { dialect, delta: false };
+            let mut istiod = Real::start(scenario, how).await;
+            let mut said = Vec::new();
+            // Those of the YAML itself: nobody is called.
+            istiod.says(1, &[]).await;
+            let mesh = how.mesh(&istiod);
+            let clients: Vec<_> = names.iter().map(|name| mesh.client(name).unwrap()).collect();
+            let mut heard = 0;
+            for step in 1..=steps {
+                if step > 1 {
+                    istiod.says(step, &[]).await;
+                }
+                let now = istiod.until_quiet().await;
+                said.push(merged(&istiod.lines()[heard..now]));
+                heard = now;
+            }
+            drop(clients);
+            let path = bed::recording(scenario, dialect);
+            if records {
+                recorded::write(&path, &said);
+            } else if recorded::read(&path) != said {
+                stale.push(path);
+            }
+        }
+    }
+    assert!(stale.is_empty(), "run this with ISTIOD_RECORD=1, and look at what is new: {stale:?}");
+}
+
+/// What these answers come to.
+fn merged(lines: &[Line]) -> Step {
+    let mut step = Step::new();
+    for line in lines.iter().filter(|line| line.sent) {
+        let named = step.entry(line.type_url.clone()).or_default();
+        if is_whole(&line.type_url) {
+            named.clear();
+        }
+        for resource in &line.resources {
+            let value = BASE64_STANDARD.decode(&resource.value).unwrap();
+            named.insert(resource.name.clone(), value);
+        }
+    }
+    step.retain(|kind, _| recorded::KINDS.iter().any(|(_, it)| it == kind));
+    step
+}

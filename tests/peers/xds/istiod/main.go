@@ -1,0 +1,291 @@
+// istiod's own generators without a cluster: istiod FOLDER
+//
+// It reads the YAML in FOLDER: Istio's kinds, and Services, EndpointSlices and Pods of Kubernetes. When a file there
+// changes, comes or goes, so does what it stands for. It is asked at the Unix socket FOLDER/XDS, as Istio's agent is.
+// What is asked and answered is written to FOLDER/wire.jsonl.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/anypb"
+	core "k8s.io/api/core/v1"
+	slice "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"istio.io/istio/pilot/pkg/config/kube/crd"
+	"istio.io/istio/pilot/test/xds"
+	"istio.io/istio/pkg/config"
+	"istio.io/istio/pkg/kube"
+)
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// What its test kit wants instead of a test. It never ends: its process does.
+type program struct{}
+
+func (program) Fail()                     { panic("it fails") }
+func (program) FailNow()                  { panic("it fails") }
+func (program) Fatal(args ...any)         { panic(fmt.Sprint(args...)) }
+func (program) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
+func (program) Log(args ...any)           { fmt.Println(args...) }
+func (program) Logf(f string, a ...any)   { fmt.Printf(f+"\n", a...) }
+func (program) TempDir() string           { return os.TempDir() }
+func (program) Helper()                   {}
+func (program) Cleanup(func())            {}
+func (program) Skip(args ...any)          { panic(fmt.Sprint(args...)) }
+
+// What the folder says, by kind and name.
+type state struct {
+	configs map[string]config.Config
+	objects map[string]runtime.Object
+}
+
+func read(folder string) state {
+	out := state{map[string]config.Config{}, map[string]runtime.Object{}}
+	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+	must(err)
+	decode := kube.IstioCodec.UniversalDeserializer().Decode
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		must(err)
+		for _, part := range strings.Split("\n"+string(text), "\n---\n") {
+			var head meta.TypeMeta
+			must(yaml.Unmarshal([]byte(part), &head))
+			if head.Kind == "" {
+				continue
+			}
+			if strings.Contains(head.APIVersion, "istio.io/") {
+				configs, unknown, err := crd.ParseInputs(part)
+				must(err)
+				if len(unknown) > 0 {
+					panic(fmt.Sprintf("%s: %v", file, unknown))
+				}
+				for _, it := range configs {
+					out.configs[it.GroupVersionKind.Kind+"/"+it.Namespace+"/"+it.Name] = it
+				}
+				continue
+			}
+			object, kind, err := decode([]byte(part), nil, nil)
+			must(err)
+			named := object.(meta.Object)
+			out.objects[kind.Kind+"/"+named.GetNamespace()+"/"+named.GetName()] = object
+		}
+	}
+	return out
+}
+
+// Applies what is different; what was there, and is not any more, is deleted.
+func apply(to *xds.FakeDiscoveryServer, before, now state) {
+	// A pod is to be known before it is an endpoint, else its account and labels come late.
+	for _, kind := range []string{"Service", "Pod", "EndpointSlice"} {
+		for key, it := range now.objects {
+			old, ok := before.objects[key]
+			if strings.HasPrefix(key, kind+"/") && (!ok || !reflect.DeepEqual(old, it)) {
+				must(write(to.KubeClient(), it, false))
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	store := to.Store()
+	for key, it := range now.configs {
+		old, ok := before.configs[key]
+		var err error
+		if !ok {
+			_, err = store.Create(it)
+		} else if !reflect.DeepEqual(old.Spec, it.Spec) {
+			_, err = store.Update(it)
+		}
+		must(err)
+	}
+	for key, it := range before.configs {
+		if _, ok := now.configs[key]; !ok {
+			must(store.Delete(it.GroupVersionKind, it.Name, it.Namespace, nil))
+		}
+	}
+	for key, it := range before.objects {
+		if _, ok := now.objects[key]; !ok {
+			must(write(to.KubeClient(), it, true))
+		}
+	}
+}
+
+// What its clients of Kubernetes have in common.
+type kind[T runtime.Object] interface {
+	Create(context.Context, T, meta.CreateOptions) (T, error)
+	Update(context.Context, T, meta.UpdateOptions) (T, error)
+	Delete(context.Context, string, meta.DeleteOptions) error
+}
+
+func one[T runtime.Object](kind kind[T], it T, gone bool) error {
+	ctx := context.Background()
+	if gone {
+		return kind.Delete(ctx, any(it).(meta.Object).GetName(), meta.DeleteOptions{})
+	}
+	_, err := kind.Create(ctx, it, meta.CreateOptions{})
+	if errors.IsAlreadyExists(err) {
+		_, err = kind.Update(ctx, it, meta.UpdateOptions{})
+	}
+	return err
+}
+
+func write(to kube.Client, it runtime.Object, gone bool) error {
+	switch it := it.(type) {
+	case *core.Service:
+		return one(to.Kube().CoreV1().Services(it.Namespace), it, gone)
+	case *core.Pod:
+		return one(to.Kube().CoreV1().Pods(it.Namespace), it, gone)
+	case *slice.EndpointSlice:
+		return one(to.Kube().DiscoveryV1().EndpointSlices(it.Namespace), it, gone)
+	}
+	return fmt.Errorf("%T is not read", it)
+}
+
+type resource struct {
+	Name  string `json:"name"`
+	Value []byte `json:"value"`
+}
+
+// A request, or, if `sent`, an answer.
+type line struct {
+	Node      string     `json:"node,omitempty"`
+	Type      string     `json:"type"`
+	Names     []string   `json:"names,omitempty"`
+	Error     string     `json:"error,omitempty"`
+	Sent      bool       `json:"sent,omitempty"`
+	Delta     bool       `json:"delta,omitempty"`
+	Resources []resource `json:"resources,omitempty"`
+	Removed   []string   `json:"removed,omitempty"`
+}
+
+// The stream as the server has it, and a log of it.
+type logged struct {
+	grpc.ServerStream
+	write func(line)
+}
+
+func (s logged) RecvMsg(m any) error {
+	err := s.ServerStream.RecvMsg(m)
+	if err != nil {
+		return err
+	}
+	refused := func(it *status.Status) string { return it.GetMessage() }
+	switch it := m.(type) {
+	case *discovery.DiscoveryRequest:
+		s.write(line{Node: it.Node.GetId(), Type: it.TypeUrl, Names: it.ResourceNames, Error: refused(it.ErrorDetail)})
+	case *discovery.DeltaDiscoveryRequest:
+		s.write(line{Node: it.Node.GetId(), Type: it.TypeUrl, Names: it.ResourceNamesSubscribe, Delta: true,
+			Removed: it.ResourceNamesUnsubscribe, Error: refused(it.ErrorDetail)})
+	}
+	return nil
+}
+
+func (s logged) SendMsg(m any) error {
+	switch it := m.(type) {
+	case *discovery.DiscoveryResponse:
+		out := line{Type: it.TypeUrl, Sent: true}
+		for _, one := range it.Resources {
+			out.Resources = append(out.Resources, resource{name(one), one.Value})
+		}
+		s.write(out)
+	case *discovery.DeltaDiscoveryResponse:
+		out := line{Type: it.TypeUrl, Sent: true, Delta: true, Removed: it.RemovedResources}
+		for _, one := range it.Resources {
+			out.Resources = append(out.Resources, resource{one.Name, one.Resource.GetValue()})
+		}
+		s.write(out)
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+func name(packed *anypb.Any) string {
+	message, err := packed.UnmarshalNew()
+	must(err)
+	switch it := message.(type) {
+	case *listener.Listener:
+		return it.Name
+	case *route.RouteConfiguration:
+		return it.Name
+	case *cluster.Cluster:
+		return it.Name
+	case *endpoint.ClusterLoadAssignment:
+		return it.ClusterName
+	}
+	return ""
+}
+
+// What the files look like from outside: it changes when one of them does.
+func look(folder string) []string {
+	var out []string
+	files, _ := filepath.Glob(filepath.Join(folder, "*.yaml"))
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil {
+			out = append(out, fmt.Sprint(file, info.ModTime().UnixNano(), info.Size()))
+		}
+	}
+	return out
+}
+
+func main() {
+	folder := os.Args[1]
+	log, err := os.OpenFile(filepath.Join(folder, "wire.jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	must(err)
+	var lock sync.Mutex
+	write := func(it line) {
+		lock.Lock()
+		defer lock.Unlock()
+		text, err := json.Marshal(it)
+		must(err)
+		_, err = log.Write(append(text, '\n'))
+		must(err)
+	}
+	seen, before := look(folder), state{}
+	served := xds.NewFakeDiscoveryServer(program{}, xds.FakeOptions{})
+	now := read(folder)
+	apply(served, before, now)
+	before = now
+	served.EnsureSynced(program{})
+	go func() {
+		for {
+			time.Sleep(20 * time.Millisecond)
+			if now := look(folder); !slices.Equal(now, seen) {
+				seen = now
+				now := read(folder)
+				apply(served, before, now)
+				before = now
+			}
+		}
+	}()
+	socket, err := net.Listen("unix", filepath.Join(folder, "XDS"))
+	must(err)
+	server := grpc.NewServer(grpc.StreamInterceptor(
+		func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+			return next(srv, logged{stream, write})
+		}))
+	served.Discovery.Register(server)
+	must(server.Serve(socket))
+}
