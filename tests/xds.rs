@@ -451,8 +451,19 @@ async fn a_cluster_whose_name_was_taken_is_used_once_that_is_free() {
     plane.set([Resource::endpoints("C1", [b.socket()])]);
     plane.set([Resource::routes("users", [("*", "other")])]);
     until(&mesh, "users", "c").await;
-    until(&mesh, "orders", "b").await;
-    assert!(!described().contains("in case only"), "{}", described());
+    // Until then its calls fail: they are nobody else's.
+    patience(async {
+        while body(&mesh, "orders").await.ok().as_deref() != Some("b") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    patience(async {
+        while described().contains("in case only") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 /// Endpoints come and go one by one among those that stay.
@@ -515,4 +526,51 @@ async fn endpoints_that_change_all_the_time_are_put_to_use_together() {
     let (applied, most) = (events.count(is_applied), began.elapsed().as_millis() / 20 + 2);
     assert!(applied >= 2 && applied as u128 <= most, "{applied} in {:?}", began.elapsed());
     assert!(plane.acks(EDS).len() > applied, "{applied}");
+}
+
+/// The runtime on which the stream of a process lives may end while the control plane is away: what the others
+/// know stays.
+#[tokio::test]
+async fn a_stream_that_is_begun_anew_while_the_plane_is_away_takes_nothing() {
+    let (a, b) = (Server::named("a").await, Server::named("b").await);
+    let plane = AdsServer::start().await.unwrap();
+    plane.set(Resource::chain("users", [a.socket()]));
+    let bootstrap = bootstrap(&[&plane], "anew", false);
+    let own = bootstrap.clone();
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    let (end, ends) = std::sync::mpsc::channel::<()>();
+    let first = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let mesh = runtime.block_on(async {
+            let mesh = Mesh::builder().source(Xds::new(own)).build().unwrap();
+            assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+            mesh
+        });
+        begun.send(()).unwrap();
+        ends.recv().unwrap();
+        runtime.shutdown_background();
+        drop(mesh);
+    });
+    begins.await.unwrap();
+    let mesh = Mesh::builder().source(Xds::new(bootstrap)).build().unwrap();
+    assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    assert_eq!(plane.streams(), 1, "they share it");
+    plane.stop();
+    end.send(()).unwrap();
+    first.join().unwrap();
+    // The new stream is not answered; each call is.
+    patience(async {
+        let is_told = |mesh: &Mesh| mesh.describe().to_string().contains("the last good one stays");
+        while !is_told(&mesh) {
+            assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    for _ in 0..100 {
+        assert_eq!(body(&mesh, "users").await.unwrap(), "a");
+    }
+    plane.set([Resource::endpoints("users-cluster", [b.socket()])]);
+    plane.resume().await.unwrap();
+    until(&mesh, "users", "b").await;
 }

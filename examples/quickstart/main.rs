@@ -136,11 +136,11 @@ impl Show {
         self.phase("the file drops them and names u4 and g4", meaning, &edit, kept).await;
         self.fleet.forget(0);
 
-        self.fleet.delay(0, 50);
+        self.fleet.delay(0, 250);
         let meaning = "the balancer sees it by their latency, and calls the others";
         // Without that each would get a third.
-        let kept = |n: &Notes| n.share(USERS, "u2") < 0.15 && n.share(GREETER, "g2") < 0.15;
-        self.phase("u2 and g2 become slow: 50 ms per answer", meaning, &[], kept).await;
+        let kept = |n: &Notes| n.share(USERS, "u2") < 0.2 && n.share(GREETER, "g2") < 0.2;
+        self.phase("u2 and g2 become slow: 250 ms per answer", meaning, &[], kept).await;
         self.fleet.delay(0, 1);
 
         self.fleet.fail(1, true);

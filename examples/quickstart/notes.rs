@@ -95,7 +95,7 @@ impl Notes {
         if calls == 0 { 1.0 } else { answered.unwrap_or_default() as f64 / calls as f64 }
     }
 
-    /// How many retries there were for a call of this service.
+    /// How many retries there were for each call of this service.
     pub(crate) fn retried(&self, service: &str) -> f64 {
         let Some(tally) = self.services.get(service) else { return 0.0 };
         tally.retries.values().sum::<u64>() as f64 / tally.latencies.len().max(1) as f64

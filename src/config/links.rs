@@ -1,19 +1,21 @@
 //! Descriptions of the schema for editors, which know nothing of rustdoc's links.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Leaves of each link in a description what it shows.
-pub(super) fn unlink(schema: &mut Value) {
-    match schema {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                match value {
-                    Value::String(text) if name == "description" => *text = plain(text),
-                    _ => unlink(value),
-                }
-            }
+pub(super) fn unlink(fields: &mut Map<String, Value>) {
+    for (name, value) in fields {
+        match value {
+            Value::String(text) if name == "description" => *text = plain(text),
+            _ => below(value),
         }
-        Value::Array(values) => values.iter_mut().for_each(unlink),
+    }
+}
+
+fn below(value: &mut Value) {
+    match value {
+        Value::Object(fields) => unlink(fields),
+        Value::Array(values) => values.iter_mut().for_each(below),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -58,7 +60,7 @@ mod tests {
         let mut schema = serde_json::json!({
             "properties": {"description": {"description": "[`x`](y)", "enum": ["[`x`](y)"]}},
         });
-        unlink(&mut schema);
+        unlink(schema.as_object_mut().unwrap());
         let field = &schema["properties"]["description"];
         assert_eq!(field["description"], "`x`");
         assert_eq!(field["enum"][0], "[`x`](y)", "a value is no description");

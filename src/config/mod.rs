@@ -193,8 +193,11 @@ pub struct Config {
 #[cfg(feature = "schema")]
 #[must_use]
 pub fn schema() -> String {
-    let mut schema = schemars::schema_for!(Config).to_value();
-    links::unlink(&mut schema);
+    let mut schema = schemars::schema_for!(Config);
+    if let Some(fields) = schema.as_object_mut() {
+        // It stays a schema, which writes its fields in the order of reading.
+        links::unlink(fields);
+    }
     serde_json::to_string_pretty(&schema).unwrap_or_default()
 }
 

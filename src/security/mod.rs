@@ -56,6 +56,8 @@ mod verifier;
 
 use std::time::SystemTime;
 
+#[cfg(feature = "xds")]
+pub(crate) use self::policy::judge;
 pub use self::{
     bundle::{DangerousTrust, Trust},
     error::{TlsError, TlsErrorKind},

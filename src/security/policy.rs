@@ -18,6 +18,8 @@ use super::{
     trust::Anchors,
     verifier::Rules,
 };
+#[cfg(feature = "xds")]
+use crate::config::ClusterSecurity;
 use crate::config::{ConfigError, ConfigErrors, IdentityMatch, TlsVersion};
 
 /// How the connections of a cluster, or of one endpoint, are secured.
@@ -275,6 +277,39 @@ fn versions(
     let all: [(u8, &'static SupportedProtocolVersion); 2] = [(3, &TLS13), (2, &TLS12)];
     let chosen = all.into_iter().filter(|(number, _)| (min..=max).contains(number));
     chosen.map(|(_, version)| version).collect()
+}
+
+/// What no cryptography makes anything of: names that cannot be compared or asked for, ciphers and groups
+/// that rustls has no word for.
+///
+/// # Errors
+///
+/// All of it, relative to the settings.
+#[cfg(feature = "xds")]
+pub(crate) fn judge(security: &ClusterSecurity) -> Result<(), ConfigErrors> {
+    let mut errors = Vec::new();
+    for (index, identity) in security.identities.iter().enumerate() {
+        if let Err(error) = Expected::compile(identity) {
+            let path = format!("identities[{index}].{}", error.path);
+            errors.push(ConfigError { path, ..error });
+        }
+    }
+    if let Some(name) = &security.sni
+        && !matches!(expected::server_name(name), Some(ServerName::DnsName(_)))
+    {
+        errors.push(ConfigError::new("sni", name, "must be a DNS name"));
+    }
+    for name in &security.ciphers {
+        if !CIPHERS.iter().any(|(_, iana, openssl)| name == iana || name == openssl) {
+            errors.push(ConfigError::new("ciphers", name, "is not offered by rustls"));
+        }
+    }
+    for name in &security.groups {
+        if !GROUPS.iter().any(|(_, names)| names.contains(&name.as_str())) {
+            errors.push(ConfigError::new("groups", name, "is not offered by rustls"));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }
 
 /// The provider with these suites and groups alone.

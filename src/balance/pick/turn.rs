@@ -20,7 +20,7 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Where the first place begins: so far from 0 that what the steps lack of a whole circle, a few
 /// parts in 2^64 each round, costs nobody its first turn.
-const FIRST: u64 = i32::MAX as u64;
+const FIRST: u64 = (1 << 31) - 1;
 
 impl<'a, X: Upstream> Picker<'a, X> {
     /// One after the other.

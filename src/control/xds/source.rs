@@ -1,5 +1,6 @@
 //! The source: it asks for the names that the mesh is asked for, and publishes what they lead to.
 
+mod apart;
 mod join;
 mod laid;
 mod leftover;
@@ -157,7 +158,7 @@ impl Xds {
     /// finds there of the names that it is asked for. Each resource is judged as one that a server sends,
     /// is asked for all the same, and gives way to the first word of a server: another resource, or that
     /// there is none. What was written for another node, other control planes or another version of this
-    /// file is not used, nor is a damaged file, or one that others may write.
+    /// file is not used, nor is a damaged file, a link, or a file that others own or may write.
     ///
     /// While any of it is in use, `Mesh::ready` succeeds, and
     /// [`Mesh::cache_age`](crate::Mesh::cache_age), `Mesh::describe`, the event `CacheUsed` and the metric
@@ -205,7 +206,13 @@ impl Xds {
         let own = Arc::clone(bootstrap);
         // Nobody is there to be told when the caller has left.
         let look = move |client: &Client<Decoder>| drop(tell.send(Status::of(client, &own)));
-        if REGISTRY.inspect(bootstrap, look) { told.await.ok() } else { None }
+        if !REGISTRY.inspect(bootstrap, look) {
+            return None;
+        }
+        match tokio::time::timeout(TELLS_WITHIN, told).await {
+            Ok(told) => told.ok(),
+            Err(_) => Some(Status::mute(bootstrap)),
+        }
     }
 
     /// The status of every client of the process.
@@ -369,6 +376,14 @@ impl Running {
                     let now = match &told.watched {
                         Watched::Cached { resource, .. } => Ok(resource.clone()),
                         Watched::Resource { resource, .. } => Ok(resource.clone()),
+                        // Nobody can be asked, of the stream that was begun anew.
+                        Watched::Missing(trouble)
+                            if why(trouble) == Why::Away
+                                && self.graph.knows(told.kind, &told.name) =>
+                        {
+                            ambient.push(Arc::clone(trouble));
+                            continue;
+                        }
                         Watched::Missing(trouble) => Err(lack(trouble)),
                         Watched::Ambient(trouble) => {
                             ambient.push(Arc::clone(trouble));
@@ -497,6 +512,9 @@ impl Running {
         self.leftover.say(&self.publisher);
     }
 }
+
+/// A client says so soon what it knows, unless its runtime is driven by nobody.
+const TELLS_WITHIN: Duration = Duration::from_secs(1);
 
 fn lack(trouble: &Trouble) -> Lack {
     Lack { reason: trouble.to_string().into(), why: why(trouble) }

@@ -279,7 +279,8 @@ async fn what_many_routes_keep_is_found_without_a_search_through_all_of_them() {
         (0..ROUTES).map(of_route).collect::<Vec<_>>()
     };
     let (before, after) = (keep(true), keep(false));
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    // By a search it was minutes.
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     for (before, after) in before.iter().zip(&after) {
         assert!(Arc::ptr_eq(&before.0, &after.0));
         assert!(Arc::ptr_eq(&before.1, &after.1) && Arc::ptr_eq(&before.2, &after.2));

@@ -325,9 +325,9 @@ mod tests {
         let request = Request::post("http://users/").body(Outgoing::default()).unwrap();
         let mut sent = std::pin::pin!(sender.try_send_request(request));
         let mut drive = |cx: &mut Context<'_>| {
-            while let Poll::Ready(step) = halves.poll(cx, || true) {
-                assert!(!matches!(step, Step::Closed(_)), "closed");
-            }
+            while let Poll::Ready(Step::Draining(_) | Step::Distrusted(_)) =
+                halves.poll(cx, || true)
+            {}
         };
         std::future::poll_fn(|cx| {
             drive(cx);

@@ -190,6 +190,7 @@ impl Ads {
 
     /// The server named a resource: nothing is waited for any more.
     pub(crate) fn named(&mut self, kind: Kind, name: &str) {
+        self.types[kind as usize].sought.remove(name);
         if let Some((name, wanted)) = self.types[kind as usize].get_mut(name) {
             wanted.answered = true;
             if let Some(at) = wanted.deadline.take() {
@@ -269,14 +270,23 @@ impl Ads {
     }
 
     /// Whether the server's silence about a resource says nothing: it was given up and asked for
-    /// again on this stream, and some servers do not answer then.
-    pub(crate) fn is_doubtful(&self, kind: Kind, name: &str) -> bool {
-        self.types[kind as usize].dropped.has(name)
+    /// again on this stream, and some servers do not answer then. Not so if the server has said since
+    /// then all that there is of its type, nor if a new stream has just said nothing of it either.
+    pub(crate) fn is_doubtful(&self, now: Instant, kind: Kind, name: &str) -> bool {
+        let of_type = &self.types[kind as usize];
+        if !of_type.dropped.has(name) || of_type.was_sought(now, name) {
+            return false;
+        }
+        //= xDS "Knowing When a Requested Resource Does Not Exist": each answer of these types has all
+        let says_all = self.mode == Mode::Sotw && matches!(kind, Kind::Listener | Kind::Cluster);
+        let wanted = of_type.names.get(name);
+        !(says_all && wanted.is_some_and(|it| it.named_after < of_type.answers))
     }
 
-    /// Begins a new stream that asks for everything of a type anew.
-    pub(crate) fn restart(&mut self, kind: Kind) {
+    /// Begins a new stream that asks for everything of a type anew, for this name.
+    pub(crate) fn restart(&mut self, now: Instant, kind: Kind, name: &Arc<str>) {
         if matches!(self.link, Link::Opening | Link::Open { .. }) {
+            self.types[kind as usize].seek(now, name);
             self.lost();
             self.types[kind as usize].fresh = true;
             self.link = Link::Restarting;

@@ -56,6 +56,7 @@ impl Ads {
                     continue;
                 }
                 wanted.sent = true;
+                wanted.named_after = of_type.answers;
                 if !wanted.answered && held(name) == Held::Nothing {
                     wanted.deadline = Some(deadline);
                     self.deadlines.insert((deadline, kind, Arc::clone(name)));

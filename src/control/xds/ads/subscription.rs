@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{damp::Damp, dropped::Dropped};
@@ -17,6 +18,8 @@ pub(super) struct Wanted {
     pub(super) answered: bool,
     /// By when the server has to.
     pub(super) deadline: Option<Instant>,
+    /// How many answers of the type had come when it was named.
+    pub(super) named_after: u64,
 }
 
 /// What is said to an answer.
@@ -49,10 +52,19 @@ pub(super) struct Type {
     /// The next stream is to ask for everything, whatever is held.
     pub(super) fresh: bool,
     pub(super) dropped: Dropped,
+    /// Answers that have come.
+    pub(super) answers: u64,
+    /// Names that a stream was begun anew for and that have not been heard of since, and when.
+    pub(super) sought: BTreeMap<Arc<str>, Instant>,
     /// What the server has sent on this stream, by delta, and nobody had asked for.
     pub(super) unasked: Dropped,
     damp: Damp,
 }
+
+/// For a name that was not there, a stream is begun anew once in so long.
+const SOUGHT_AGAIN: Duration = Duration::from_secs(10 * 60);
+/// So many of them are known.
+const MOST_SOUGHT: usize = 4096;
 
 // === impl Type ===
 
@@ -89,6 +101,19 @@ impl Type {
         wanted.deadline
     }
 
+    /// A stream is begun anew for this name.
+    pub(super) fn seek(&mut self, now: Instant, name: &Arc<str>) {
+        self.sought.retain(|_, at| now < *at + SOUGHT_AGAIN);
+        if self.sought.len() < MOST_SOUGHT {
+            self.sought.insert(Arc::clone(name), now);
+        }
+    }
+
+    /// Whether a stream was begun anew for it a short while ago, in vain.
+    pub(super) fn was_sought(&self, now: Instant, name: &str) -> bool {
+        self.sought.get(name).is_some_and(|at| now < *at + SOUGHT_AGAIN)
+    }
+
     /// The version that a request without an error may name.
     pub(super) fn claim(&self) -> String {
         if self.is_tainted { String::new() } else { self.accepted.clone() }
@@ -120,6 +145,7 @@ impl Type {
 
     fn answer(&mut self, nonce: String, reason: Option<String>, at: Option<Instant>) {
         self.fresh = false;
+        self.answers += 1;
         self.nonce.clone_from(&nonce);
         self.reply = Some(Reply { nonce, reason, at });
     }

@@ -1,5 +1,7 @@
 //! Who asks: the node that control planes are told of.
 
+use std::net::IpAddr;
+
 use envoy_types::pb::{
     envoy::config::core::v3::{Locality, Node as Message, node::UserAgentVersionType},
     google::protobuf::{ListValue, Struct, Value as Any, value::Kind},
@@ -18,6 +20,16 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Whether all addresses are of IPv6 that a sidecar's node says of itself: in Istio's metadata, else in
+    /// its id.
+    pub(crate) fn is_ipv6(&self) -> bool {
+        let said = self.metadata.get("INSTANCE_IPS").and_then(Value::as_str).unwrap_or_default();
+        let own = self.id.split('~').nth(1).unwrap_or_default();
+        let listed = if said.is_empty() { own } else { said };
+        let mut addresses = listed.split(',').filter_map(|it| it.trim().parse::<IpAddr>().ok());
+        addresses.next().is_some_and(|it| it.is_ipv6()) && addresses.all(|it| it.is_ipv6())
+    }
+
     /// As the first request of a stream carries it.
     pub(crate) fn message(&self) -> Message {
         let locality = Locality {

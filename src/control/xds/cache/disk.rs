@@ -20,31 +20,56 @@ const TEMPORARY: &str = ".tmp";
 ///
 /// Why it is not read.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    let metadata = match fs::metadata(path) {
+    let named = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    // A pipe would be waited for.
-    if !metadata.is_file() {
+    // A pipe would be waited for; a link is another's word for where to look.
+    if !named.is_file() {
         return Err("it is no file".to_owned());
     }
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    // What is read is what was looked at, whatever has come in its place.
+    let metadata = file.metadata().map_err(|error| error.to_string())?;
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt as _;
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        if (named.dev(), named.ino()) != (metadata.dev(), metadata.ino()) {
+            return Err("another file has come in its place meanwhile".to_owned());
+        }
         let mode = metadata.permissions().mode() & 0o777;
         // Whoever can write it decides where calls go.
         if mode & 0o022 != 0 {
             return Err(format!("others may write it (its mode is {mode:03o}; make it 600)"));
+        }
+        let owner = metadata.uid();
+        let own = own_id(path).map_err(|error| {
+            format!("whether it is this process's own cannot be told: no file beside it: {error}")
+        })?;
+        if owner != own && owner != 0 {
+            return Err(format!("it is another user's ({owner}, and this process is {own})"));
         }
     }
     if metadata.len() > LARGEST {
         return Err(format!("it is larger than {LARGEST} bytes"));
     }
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
     file.take(LARGEST).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     Ok(Some(bytes))
+}
+
+/// Whose the files are that this process makes beside it.
+#[cfg(unix)]
+fn own_id(path: &Path) -> io::Result<u32> {
+    use std::{
+        hash::{BuildHasher as _, RandomState},
+        os::unix::fs::MetadataExt as _,
+    };
+    let beside = beside(path, RandomState::new().hash_one(path))?;
+    let own = create(&beside).and_then(|file| file.metadata());
+    drop(fs::remove_file(&beside));
+    Ok(own?.uid())
 }
 
 /// Puts the bytes in the place of the file, whole or not at all, for nobody else to read.

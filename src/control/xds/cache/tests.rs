@@ -234,6 +234,18 @@ fn what_others_could_have_written_is_not_read() {
         assert_eq!(disk::read(&path).is_ok(), is_read, "{mode:o}");
     }
     assert_eq!(disk::read(folder.path()), Err("it is no file".to_owned()));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    // Where a link leads is not for others to say.
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert_eq!(disk::read(&link), Err("it is no file".to_owned()));
+    let names = || fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!((disk::read(&path), names()), (Ok(Some(b"x".to_vec())), 2));
+    // Only root may give a file away.
+    if std::os::unix::fs::chown(&path, Some(54321), None).is_ok() {
+        let refused = disk::read(&path).unwrap_err();
+        assert!(refused.starts_with("it is another user's (54321, "), "{refused}");
+    }
 }
 
 #[test]

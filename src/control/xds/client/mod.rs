@@ -393,8 +393,8 @@ impl<D: Decode> Client<D> {
         for at in 0..self.servers.len() {
             let server = ServerId(at);
             while let Some((kind, name)) = self.servers[at].ads.overdue(now) {
-                if self.servers[at].ads.is_doubtful(kind, &name) {
-                    self.servers[at].ads.restart(kind);
+                if self.servers[at].ads.is_doubtful(now, kind, &name) {
+                    self.servers[at].ads.restart(now, kind, &name);
                     break;
                 }
                 self.absent(now, server, kind, &name);

@@ -8,7 +8,10 @@ use super::{
     known::{Filling, Known},
     walk,
 };
-use crate::control::xds::{kind::Kind, resource::Cluster};
+use crate::control::xds::{
+    kind::Kind,
+    resource::{Cluster, EndpointsFrom},
+};
 
 /// What was given to the mesh last.
 #[derive(Debug)]
@@ -46,6 +49,11 @@ impl Given {
 // === impl Good ===
 
 impl Good {
+    /// Whether it stands in for a newer one, and is made of other clusters.
+    pub(super) fn is_made_of_others(&self) -> bool {
+        self.stands_in.is_some() && matches!(self.cluster.endpoints, EndpointsFrom::Aggregate(_))
+    }
+
     /// What it needs that nobody else may: the endpoints that it is filled from.
     fn needs(&self) -> Option<Id> {
         self.stands_in.as_ref()?;
@@ -89,12 +97,18 @@ impl Graph {
     }
 
     fn is_good(&mut self, cluster: Arc<Cluster>) {
-        self.no_good(&cluster.name);
+        self.ungood(&cluster.name);
+        self.hold_line(&cluster);
         self.good.insert(Arc::clone(&cluster.name), Good { cluster, stands_in: None });
     }
 
     /// Nothing good is known of the cluster any more.
     pub(super) fn no_good(&mut self, name: &Arc<str>) {
+        self.ungood(name);
+        self.let_go_of_line(name);
+    }
+
+    fn ungood(&mut self, name: &Arc<str>) {
         if let Some(good) = self.good.remove(name) {
             self.held.replace(good.needs().iter(), std::iter::empty());
         }
@@ -110,15 +124,18 @@ impl Graph {
 
     /// Brings the cluster up to date that stands in for a refused one.
     pub(super) fn publish_stand_in(&mut self, name: &Arc<str>) {
-        let Some(good) = self.good.get_mut(name) else { return };
-        let Some((reason, before)) = &mut good.stands_in else { return };
-        let Some(now) = self.known.with_endpoints(&good.cluster) else { return };
+        let Some(good) = self.good.get(name) else { return };
+        let Some((reason, before)) = &good.stands_in else { return };
+        let Some(now) = self.whole(&good.cluster) else { return };
         if before.as_ref() == Some(&now) {
             return;
         }
-        *before = Some(now.clone());
+        let instead_of = Some(Arc::clone(reason));
+        if let Some((_, before)) = self.good.get_mut(name).and_then(|it| it.stands_in.as_mut()) {
+            *before = Some(now.clone());
+        }
         if let Published::Cluster { cluster, endpoints } = now {
-            let instead_of = Some(Arc::clone(reason));
+            self.hold_line(&cluster);
             self.todo.push_back(Do::Cluster { cluster, endpoints, instead_of });
         }
     }

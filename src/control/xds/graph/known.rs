@@ -8,7 +8,7 @@ use std::{
 use super::{Id, Lack};
 use crate::control::xds::{
     kind::Kind,
-    resource::{Cluster, Endpoints, Listener, Resource, Routes},
+    resource::{Cluster, Endpoints, EndpointsFrom, Listener, Resource, Routes},
 };
 
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(super) struct Known {
     all: HashMap<Id, Result<Resource, Lack>>,
     /// The clusters that each resource of endpoints fills.
     filled: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// The clusters that are made of others.
+    aggregates: BTreeSet<Arc<str>>,
 }
 
 /// The endpoints of a cluster.
@@ -47,11 +49,26 @@ impl Known {
                 self.filled.entry(after).or_default().insert(Arc::clone(&id.1));
             }
         }
+        match &now {
+            Ok(Resource::Cluster(it)) if matches!(it.endpoints, EndpointsFrom::Aggregate(_)) => {
+                self.aggregates.insert(Arc::clone(&id.1));
+            }
+            _ if id.0 == Kind::Cluster => drop(self.aggregates.remove(&id.1)),
+            _ => {}
+        }
         self.all.insert(id.clone(), now);
         true
     }
 
+    /// Whether it is there.
+    pub(super) fn has(&self, id: &Id) -> bool {
+        self.all.get(id).is_some_and(Result::is_ok)
+    }
+
     pub(super) fn forget(&mut self, id: &Id) {
+        if id.0 == Kind::Cluster {
+            self.aggregates.remove(&id.1);
+        }
         if let Some(Ok(Resource::Cluster(cluster))) = self.all.remove(id)
             && let Some(from) = cluster.filled_from()
         {
@@ -66,6 +83,15 @@ impl Known {
                 self.filled.remove(endpoints);
             }
         }
+    }
+
+    /// The clusters that are made of others.
+    pub(super) fn aggregates(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.aggregates.iter()
+    }
+
+    pub(super) fn is_aggregate(&self, name: &Arc<str>) -> bool {
+        self.aggregates.contains(name)
     }
 
     /// The clusters that this resource of endpoints fills.

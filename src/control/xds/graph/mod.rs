@@ -14,10 +14,13 @@
 //! that the mesh has refused, what is taken back, and watches that end. What a service leads to that
 //! the mesh keeps, for it has refused the new one, is kept and followed; and so is the cluster that is kept
 //! in place of a refused one.
+//!
+//! A cluster of clusters comes after those that it is made of, and goes before them.
 
 mod given;
 mod held;
 mod known;
+mod lines;
 mod walk;
 
 #[cfg(test)]
@@ -32,11 +35,12 @@ use self::{
     given::{Given, Good},
     held::Held,
     known::Known,
+    lines::Lines,
     walk::Walked,
 };
 use super::{
     kind::Kind,
-    resource::{Cluster, Endpoints, Listener, Resource, Routes},
+    resource::{Cluster, Endpoints, EndpointsFrom, Listener, Resource, Routes},
 };
 
 /// A resource by type and name.
@@ -116,6 +120,9 @@ pub(crate) struct Graph {
     given: Option<Given>,
     /// The last cluster of each name that the mesh has not refused, and whether it stands in for one.
     good: BTreeMap<Arc<str>, Good>,
+    /// What calls go by of clusters of clusters, and whether that is to be looked at again.
+    lines: Lines,
+    dirty_lines: bool,
 }
 
 /// A name that is asked for.
@@ -208,12 +215,18 @@ impl Graph {
     pub(crate) fn told(&mut self, kind: Kind, name: &str, now: Result<Resource, Lack>) {
         let id = (kind, Arc::<str>::from(name));
         // What comes after its watch has ended says nothing.
-        if !self.held.has(&id) || !self.known.set(&id, now) {
+        if !self.held.has(&id) {
+            return;
+        }
+        // Nor does what nobody can be asked for: what is known of it stays.
+        let is_away = matches!(&now, Err(Lack { why: Why::Away, .. }));
+        if is_away && self.known.has(&id) || !self.known.set(&id, now) {
             return;
         }
         match kind {
             Kind::Cluster => {
                 self.dirty_clusters.insert(Arc::clone(&id.1));
+                self.dirty_lines = true;
             }
             Kind::Endpoints => {
                 self.dirty_clusters.extend(self.known.filled_by(&id.1));
@@ -228,6 +241,11 @@ impl Graph {
             kind != Kind::Endpoints || roots.get(&***it).is_some_and(|root| !root.is_complete)
         };
         self.dirty_roots.extend(users.filter(looks).cloned());
+    }
+
+    /// Whether a good state of the resource is known.
+    pub(crate) fn knows(&self, kind: Kind, name: &Arc<str>) -> bool {
+        self.known.has(&(kind, Arc::clone(name)))
     }
 
     /// The next thing to do; nothing until there is news. What was given before is done, and the mesh
@@ -265,8 +283,20 @@ impl Graph {
                 services.push((name, target));
             }
         }
+        if self.dirty_lines {
+            self.hold_lines();
+        }
         self.todo.extend(self.held.begun().into_iter().map(Do::Watch));
-        for name in std::mem::take(&mut self.dirty_clusters) {
+        let dirty = std::mem::take(&mut self.dirty_clusters).into_iter();
+        let (mut lines, others): (BTreeSet<_>, BTreeSet<_>) =
+            dirty.partition(|name| self.known.is_aggregate(name));
+        for name in others {
+            self.publish_cluster(name);
+        }
+        if std::mem::take(&mut self.dirty_lines) {
+            lines.append(&mut self.lined_up_again());
+        }
+        for name in lines {
             self.publish_cluster(name);
         }
         for (name, target) in services {
@@ -349,7 +379,7 @@ impl Graph {
         let now = match self.known.cluster(&name) {
             None => return,
             Some(Err(lack)) => Published::Nothing(lack.clone()),
-            Some(Ok(cluster)) => match self.known.with_endpoints(cluster) {
+            Some(Ok(cluster)) => match self.whole(cluster) {
                 Some(now) => now,
                 None => return self.publish_stand_in(&name),
             },
@@ -357,13 +387,25 @@ impl Graph {
         if self.published.get(&name) == Some(&now) {
             return self.publish_stand_in(&name);
         }
-        self.published.insert(Arc::clone(&name), now.clone());
+        if self.published.insert(Arc::clone(&name), now.clone()).is_none() {
+            // It may have been waited for.
+            self.dirty_lines = true;
+        }
         self.todo.push_back(match now {
             Published::Cluster { cluster, endpoints } => {
                 Do::Cluster { cluster, endpoints, instead_of: None }
             }
             Published::Nothing(lack) => Do::NoCluster { name, lack },
         });
+    }
+
+    /// The cluster with its endpoints, or with those that it is made of; nothing while they are on their
+    /// way.
+    fn whole(&self, cluster: &Arc<Cluster>) -> Option<Published> {
+        match &cluster.endpoints {
+            EndpointsFrom::Aggregate(parts) => self.lined_up(cluster, parts),
+            _ => self.known.with_endpoints(cluster),
+        }
     }
 }
 

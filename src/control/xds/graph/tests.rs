@@ -12,6 +12,8 @@ struct World {
     /// What a mesh would have: clusters by name, services by name with the clusters that they lead to.
     clusters: BTreeMap<String, String>,
     services: BTreeMap<String, Vec<String>>,
+    /// The clusters that take over from one.
+    lines: BTreeMap<String, Vec<String>>,
     lacks: BTreeMap<String, String>,
     done: Vec<String>,
     /// What the mesh refuses, by what `word` says of it.
@@ -36,6 +38,7 @@ fn listener(name: &str, from: RoutesFrom) -> Resource {
         name: name.into(),
         routes: from,
         filters: Vec::new(),
+        unknown: BTreeMap::new(),
         policy: config::Policy::default(),
         upgrades: Vec::new(),
         address: None,
@@ -103,14 +106,24 @@ impl World {
                         }
                     };
                     self.clusters.insert(cluster.name.to_string(), addresses);
+                    let failover = cluster.config.failover.iter();
+                    let line: Vec<String> = failover.flat_map(|it| it.clusters.clone()).collect();
+                    for other in &line {
+                        assert!(self.clusters.contains_key(other), "{other} is not there yet");
+                        assert!(self.lines.get(other).is_none_or(Vec::is_empty), "{other}");
+                    }
+                    self.lines.insert(cluster.name.to_string(), line);
                 }
                 Do::NoCluster { name, lack } => {
                     self.clusters.insert(name.to_string(), format!("refused: {}", lack.reason));
+                    self.lines.remove(&*name);
                 }
                 Do::RemoveCluster(name) => {
                     assert!(self.clusters.remove(&*name).is_some());
                     let uses = |leads: &Vec<String>| leads.contains(&name.to_string());
                     assert!(!self.services.values().any(uses), "{name} is still led to");
+                    self.lines.remove(&*name);
+                    assert!(!self.lines.values().any(uses), "{name} is still in a line");
                 }
                 Do::Service { name, target: Service { routes, authority, .. } } => {
                     let leads: Vec<String> = routes
@@ -482,6 +495,135 @@ fn clusters_of_clusters_are_followed_and_loops_end() {
 }
 
 #[test]
+fn a_listener_may_say_that_ports_count_for_nothing() {
+    let mut world = World::default();
+    world.graph.ask("users:80", "l", "users:80");
+    world.settle();
+    let Resource::Listener(it) = listener("l", RoutesFrom::Named("r".into())) else { panic!() };
+    world.tell(Resource::Listener(Arc::new(Listener { ignore_port: true, ..(*it).clone() })));
+    let mut all = (*routes("r", &["blue"])).clone();
+    all.hosts[0].domains = vec!["users".into()];
+    world.tell(Resource::Routes(Arc::new(all)));
+    world.tell(cluster("blue", EndpointsFrom::Inline));
+    assert!(world.lacks.is_empty(), "{:?}", world.lacks);
+    assert!(world.clusters.contains_key("blue"));
+}
+
+fn made_of(name: &str, parts: &[&str]) -> Resource {
+    cluster(name, EndpointsFrom::Aggregate(parts.iter().map(|it| (*it).into()).collect()))
+}
+
+/// gRFC A37: those of a cluster within come in its place, once each.
+#[test]
+fn a_cluster_of_clusters_is_their_line() {
+    let mut world = World::default();
+    world.ask("users");
+    world.tell(listener("users", RoutesFrom::Inline(routes("", &["all"]))));
+    world.tell(made_of("all", &["b", "c", "e"]));
+    world.tell(eds("b"));
+    world.tell(made_of("c", &["d", "b", "e", "all"]));
+    world.tell(eds("d"));
+    world.tell(endpoints("b", &["10.0.0.1:80"]));
+    world.tell(endpoints("d", &["10.0.0.2:80"]));
+    assert_eq!(world.leads("users"), None);
+    // One that is not there has its place all the same.
+    world.miss(Kind::Cluster, "e", "CDS resource e: does not exist");
+    assert_eq!(world.leads("users"), Some(vec!["all"]));
+    assert_eq!(world.lines["all"], ["b", "d", "e"]);
+    assert_eq!(world.lines["c"], ["d", "b", "e"]);
+    // The one within changes: the line does when all of it is known.
+    world.tell(made_of("c", &["f", "d"]));
+    assert_eq!(world.lines["all"], ["b", "d", "e"]);
+    world.tell(eds("f"));
+    assert_eq!(world.lines["all"], ["b", "d", "e"]);
+    world.done.clear();
+    world.tell(endpoints("f", &["10.0.0.3:80"]));
+    assert_eq!(world.lines["all"], ["b", "f", "d", "e"]);
+    assert_eq!(world.done, ["cluster f", "cluster all", "cluster c"]);
+    // It is taken apart from above.
+    world.done.clear();
+    world.graph.forget("users");
+    world.settle();
+    let at = |word: &str| world.done.iter().position(|it| it == word).unwrap();
+    assert!(at("remove cluster all") < at("remove cluster b"), "{:?}", world.done);
+    assert!(world.watched.is_empty() && world.clusters.is_empty(), "{:?}", world.done);
+    assert!(world.graph.lines.is_empty());
+}
+
+#[test]
+fn a_line_in_use_stays_until_the_next_is_known() {
+    let mut world = World::default();
+    world.ask("users");
+    world.tell(listener("users", RoutesFrom::Inline(routes("", &["all"]))));
+    world.tell(made_of("all", &["a"]));
+    world.tell(eds("a"));
+    world.tell(endpoints("a", &["10.0.0.1:80"]));
+    world.tell(made_of("all", &["b"]));
+    assert_eq!(world.lines["all"], ["a"]);
+    // It is followed as long as calls go by it.
+    world.tell(endpoints("a", &["10.0.0.2:80"]));
+    assert_eq!(world.clusters["a"], "10.0.0.2:80");
+    world.tell(cluster("a", EndpointsFrom::Eds { service_name: Some("pods".into()) }));
+    world.tell(endpoints("pods", &["10.0.0.3:80"]));
+    assert_eq!(world.clusters["a"], "10.0.0.3:80");
+    world.tell(eds("b"));
+    world.tell(endpoints("b", &["10.0.0.4:80"]));
+    assert_eq!(world.lines["all"], ["b"]);
+    assert_eq!(world.watched(), ["LDS users", "CDS all", "CDS b", "EDS b"]);
+}
+
+#[test]
+fn a_line_that_the_mesh_refuses_leaves_the_one_before() {
+    let mut world = World::default();
+    world.ask("users");
+    world.tell(listener("users", RoutesFrom::Inline(routes("", &["all"]))));
+    world.tell(made_of("all", &["a", "c"]));
+    world.tell(cluster("a", EndpointsFrom::Inline));
+    world.tell(made_of("c", &["d"]));
+    world.tell(cluster("d", EndpointsFrom::Inline));
+    assert_eq!(world.lines["all"], ["a", "d"]);
+    world.refuses.insert("cluster all".into());
+    world.tell(made_of("all", &["b"]));
+    world.tell(cluster("b", EndpointsFrom::Inline));
+    assert_eq!(world.lines["all"], ["a", "d"]);
+    assert!(world.watched().contains(&"CDS d".to_owned()), "{:?}", world.watched());
+    world.refuses.clear();
+    world.tell(made_of("all", &["b", "a"]));
+    assert_eq!(world.lines["all"], ["b", "a"]);
+    assert_eq!(world.watched(), ["LDS users", "CDS a", "CDS all", "CDS b"]);
+}
+
+#[test]
+fn a_ring_of_clusters_alone_leads_nowhere_and_says_so() {
+    let mut world = World::default();
+    world.ask("users");
+    world.tell(listener("users", RoutesFrom::Inline(routes("", &["all"]))));
+    world.tell(made_of("all", &["a"]));
+    world.tell(made_of("a", &["all"]));
+    assert_eq!(world.leads("users"), Some(vec!["all"]));
+    assert!(world.clusters["all"].contains("made of one another"), "{:?}", world.clusters);
+    world.tell(made_of("a", &["all", "b"]));
+    world.tell(cluster("b", EndpointsFrom::Inline));
+    assert_eq!(world.lines["all"], ["b"]);
+}
+
+/// Nobody could be asked: that takes nothing away, whatever it is told of.
+#[test]
+fn what_nobody_can_be_asked_for_stays_as_it_is_known() {
+    let mut world = World::known("users", "blue");
+    let (services, clusters) = (world.services.clone(), world.clusters.clone());
+    let watched = world.watched.clone();
+    world.done.clear();
+    let away = || Lack { reason: "nobody is there".into(), why: Why::Away };
+    for (kind, name) in watched.clone() {
+        world.graph.told(kind, &name, Err(away()));
+    }
+    world.settle();
+    assert_eq!((world.services, world.clusters, world.watched), (services, clusters, watched));
+    assert_eq!(world.done, Vec::<String>::new());
+}
+
+#[test]
 fn two_clusters_may_share_their_endpoints() {
     let mut world = World::default();
     let shared = || EndpointsFrom::Eds { service_name: Some("pods".into()) };
@@ -564,7 +706,8 @@ mod chance {
                                 service_name: Some(format!("e{from}").into()),
                             },
                             3 => EndpointsFrom::Inline,
-                            _ => EndpointsFrom::Aggregate(vec!["c0".into(), "c1".into()]),
+                            4 => EndpointsFrom::Aggregate(vec!["c0".into(), "c1".into()]),
+                            _ => EndpointsFrom::Aggregate(vec!["c2".into(), "c1".into()]),
                         };
                         world.tell(cluster(&format!("c{it}"), from));
                     }
@@ -595,6 +738,7 @@ mod chance {
             prop_assert!(world.watched.is_empty() && world.clusters.is_empty());
             prop_assert!(world.services.is_empty() && world.graph.users.is_empty());
             prop_assert!(world.graph.published.is_empty() && world.graph.good.is_empty());
+            prop_assert!(world.graph.lines.is_empty() && world.lines.is_empty());
         }
     }
 }

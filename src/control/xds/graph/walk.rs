@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     Id, Lack, Service, Target, Why,
     known::{Filling, Known},
+    lines::too_deep,
 };
 use crate::control::xds::{
     kind::Kind,
@@ -12,7 +13,7 @@ use crate::control::xds::{
 };
 
 /// How deep clusters of clusters may be (gRFC A37).
-const DEEPEST: usize = 16;
+pub(super) const DEEPEST: usize = 16;
 
 /// What a root needs, as far as that is known.
 pub(super) struct Walked {
@@ -49,7 +50,7 @@ pub(super) fn served(known: &Known, name: &Arc<str>, service: &Service) -> BTree
     if let RoutesFrom::Named(name) = &listener.routes {
         walk.needs.insert((Kind::Routes, Arc::clone(name)));
     }
-    if let Some(host) = routes.host(authority) {
+    if let Some(host) = listener.host(routes, authority) {
         // One that is too deep was refused before it came to this.
         drop(walk.clusters(clusters(listener, host)));
     }
@@ -86,7 +87,7 @@ impl Walk<'_> {
                 }
             }
         };
-        let Some(host) = routes.host(authority) else {
+        let Some(host) = listener.host(routes, authority) else {
             let reason = format!(
                 "RDS resource {}: none of its virtual hosts is for the authority {authority}",
                 routes.name
@@ -125,9 +126,7 @@ impl Walk<'_> {
         let is_met = |name: &Arc<str>| self.needs.contains(&(Kind::Cluster, Arc::clone(name)));
         match level.iter().find(|name| !is_met(name)) {
             None => Ok(()),
-            Some(name) => Err(format!(
-                "CDS resource {name}: it is a cluster of clusters of clusters, more than {DEEPEST} deep"
-            )),
+            Some(name) => Err(too_deep(name)),
         }
     }
 

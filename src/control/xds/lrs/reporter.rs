@@ -93,6 +93,9 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// Nobody waits longer than this for what a server says is its interval.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Of so many clusters that are gone something is held for a server that cannot be told now.
+const MOST_HELD: usize = 1024;
+
 // === impl Reporter ===
 
 impl Reporter {
@@ -142,6 +145,11 @@ impl Reporter {
             .then(|| answer.clusters.iter().cloned().collect::<BTreeSet<_>>());
         *asked = Some(Asked { answer, clusters, every, due: now + every });
         self.was_silent = false;
+        let keys: Vec<Key> =
+            self.held.keys().filter(|key| !self.asks(&key.cluster)).cloned().collect();
+        for key in keys {
+            self.held.remove(&key);
+        }
     }
 
     /// The stream ended, or could not be opened.
@@ -150,6 +158,11 @@ impl Reporter {
             self.link = Link::Closed;
             self.not_before = now.checked_add(self.backoff.wait(random));
         }
+    }
+
+    /// Whether the server has said what it asks for.
+    fn is_asked(&self) -> bool {
+        matches!(&self.link, Link::Open { asked: Some(_), .. })
     }
 
     /// Whether the server has asked for this cluster.
@@ -170,8 +183,14 @@ impl Reporter {
         }
     }
 
-    /// What a cluster has counted since then.
+    /// What a cluster has counted since then. What a server does not ask for is told to nobody; while none
+    /// has said what it asks for, there is a bound.
     pub(crate) fn add(&mut self, key: Key, since: Instant, load: Load) {
+        if self.is_asked() && !self.asks(&key.cluster)
+            || self.held.len() >= MOST_HELD && !self.held.contains_key(&key)
+        {
+            return;
+        }
         let held = self.held.entry(key).or_insert_with(|| Held { since, sums: Sums::default() });
         held.since = held.since.min(since);
         held.sums.add(load);
@@ -258,6 +277,11 @@ impl Reporter {
             cluster_stats.push(sums.into_stats(stats, per_endpoint));
         }
         LoadStatsRequest { node: None, cluster_stats }
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// When there is something to do without an event.

@@ -29,6 +29,9 @@ struct OfLocality {
 /// How many answers had a metric, and the sum of its values.
 type Metrics = BTreeMap<Arc<str>, (u64, f64)>;
 
+/// So many endpoints of a locality are told of one by one.
+const MOST_ENDPOINTS: usize = 4096;
+
 // === impl Sums ===
 
 impl Sums {
@@ -37,6 +40,10 @@ impl Sums {
             let locality = self.localities.entry(at).or_default();
             locality.attempts += attempts;
             add_all(&mut locality.metrics, &metrics);
+            // One without an address is the sum of those that cannot be kept apart.
+            let is_kept = locality.endpoints.len() < MOST_ENDPOINTS
+                || locality.endpoints.contains_key(&address);
+            let address = if is_kept { address } else { Arc::from("") };
             let endpoint = locality.endpoints.entry(address).or_default();
             endpoint.0 += attempts;
             add_all(&mut endpoint.1, &metrics);

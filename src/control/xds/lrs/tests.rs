@@ -221,3 +221,59 @@ fn endpoints_are_told_apart_where_that_is_asked_for_and_metrics_have_their_place
     let named = &of("z").load_metric_stats;
     assert_eq!((named.len(), named[0].num_requests_finished_with_metric), (1, 3));
 }
+
+/// Clusters come and go with each release; what nobody asks for does not pile up.
+#[test]
+fn what_is_not_asked_for_is_not_held() {
+    let mut bed = Bed::new();
+    let since = bed.now;
+    bed.add("early", since, load("a", "1", 1));
+    let stream = bed.open();
+    bed.reporter.received(bed.now, stream, answer(10, &["x"]));
+    for release in 0..100 {
+        bed.add(&format!("y-{release}"), since, load("a", "1", 1));
+    }
+    bed.add("x", since, load("a", "1", 1));
+    assert_eq!(bed.reporter.held(), 1);
+    bed.pass(10);
+    assert_eq!(bed.sent().cluster_stats.len(), 1);
+    // It asks for others now.
+    bed.add("x", since, load("a", "1", 1));
+    bed.reporter.received(bed.now, stream, answer(10, &["z"]));
+    assert_eq!(bed.reporter.held(), 0);
+}
+
+#[test]
+fn what_is_held_for_a_server_that_is_away_has_a_bound() {
+    let mut bed = Bed::new();
+    let since = bed.now;
+    for release in 0..5000 {
+        bed.add(&format!("y-{release}"), since, load("a", "1", 1));
+    }
+    assert_eq!(bed.reporter.held(), 1024);
+    // Of those that are held all is counted.
+    bed.add("y-0", since, load("a", "1", 1));
+    let stream = bed.open();
+    bed.reporter.received(bed.now, stream, answer(10, &["y-0"]));
+    bed.pass(10);
+    let sent = bed.sent();
+    assert_eq!(sent.cluster_stats[0].upstream_locality_stats[0].total_issued_requests, 2);
+}
+
+#[test]
+fn endpoints_beyond_a_bound_are_told_of_by_their_place_alone() {
+    let mut bed = Bed::new();
+    let since = bed.now;
+    for endpoint in 0..5000 {
+        bed.add("c", since, load("a", &format!("10.0.0.1:{endpoint}"), 1));
+    }
+    let stream = bed.open();
+    let mut asked = answer(10, &[]);
+    asked.report_endpoint_granularity = true;
+    bed.reporter.received(bed.now, stream, asked);
+    bed.pass(10);
+    let sent = bed.sent();
+    let locality = &sent.cluster_stats[0].upstream_locality_stats[0];
+    assert_eq!(locality.total_issued_requests, 5000);
+    assert_eq!(locality.upstream_endpoint_stats.len(), 4096);
+}

@@ -56,6 +56,7 @@ fn is_sound(resource: &Resource) {
         }
         Resource::Routes(routes) => {
             let listener = Listener {
+                unknown: Default::default(),
                 name: "l".into(),
                 routes: RoutesFrom::Named("r".into()),
                 filters: Vec::new(),

@@ -49,6 +49,8 @@ pub(crate) struct Listener {
     pub(crate) routes: RoutesFrom,
     /// In order, without the router.
     pub(crate) filters: Vec<HttpFilter>,
+    /// Filters that are off and not known here, by their names, and what each is.
+    pub(crate) unknown: BTreeMap<String, String>,
     pub(crate) policy: config::Policy,
     /// Where a listener of a sidecar listens.
     pub(crate) address: Option<SocketAddr>,
@@ -94,6 +96,8 @@ pub(crate) enum Override {
     Steps(Vec<Step>),
     /// It says nothing of its own, and turns the filter on.
     Enabled,
+    /// It says something that is not known here: it says nothing, unless that turns the filter on.
+    Unknown,
 }
 
 /// A route configuration (RDS).
@@ -262,7 +266,8 @@ impl VirtualHost {
 impl Route {
     /// The filters that its clusters say something of.
     pub(crate) fn names_of_clusters(&self) -> impl Iterator<Item = &String> {
-        self.of_clusters.iter().flat_map(BTreeMap::keys)
+        let said = self.of_clusters.iter().flatten();
+        said.filter(|(_, it)| **it != Override::Unknown).map(|(name, _)| name)
     }
 
     fn clusters(&self) -> impl Iterator<Item = &str> {
@@ -275,7 +280,7 @@ impl Route {
         let overrides = overrides.chain(self.of_clusters.iter().flat_map(BTreeMap::values));
         let steps = overrides.filter_map(|it| match it {
             Override::Steps(steps) => Some(steps),
-            Override::Disabled | Override::Enabled => None,
+            Override::Disabled | Override::Enabled | Override::Unknown => None,
         });
         targets.chain(copies).chain(steps.flatten().filter_map(Step::asks))
     }

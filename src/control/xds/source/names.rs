@@ -58,7 +58,9 @@ impl Names {
             Dialect::Proxyless => bootstrap.listener(authority, called)?,
             // A sidecar listens on the port of what is called, and tells the hosts apart by routes.
             Dialect::Sidecar => {
-                format!("0.0.0.0_{}", port(called).unwrap_or(if is_https { 443 } else { 80 }))
+                // Istio: of a node that has addresses of IPv6 alone, the wildcard is that of IPv6.
+                let any = if bootstrap.node.is_ipv6() { "::" } else { "0.0.0.0" };
+                format!("{any}_{}", port(called).unwrap_or(if is_https { 443 } else { 80 }))
             }
         };
         Ok(Found { listener, authority: called.to_owned() })
@@ -103,6 +105,17 @@ mod tests {
         assert_eq!(found(&names, "n", "far"), Ok((far.to_owned(), "far.prod".to_owned())));
         assert!(found(&names, "n", "lost").unwrap_err().contains("nobody.example"));
         assert!(found(&names, "n", "empty").unwrap_err().contains("is empty"));
+    }
+
+    #[test]
+    fn to_a_sidecar_of_ipv6_alone_names_are_on_its_wildcard() {
+        let of = |node: &str| {
+            let bootstrap = bootstrap(node);
+            Names::default().find(&bootstrap, "users:9080").unwrap().listener
+        };
+        assert_eq!(of("sidecar~fd00::7~app.ns~ns.svc.cluster.local"), "::_9080");
+        assert_eq!(of("sidecar~10.0.0.1~app.ns~ns.svc.cluster.local"), "0.0.0.0_9080");
+        assert_eq!(of("sidecar~~app.ns~ns.svc.cluster.local"), "0.0.0.0_9080");
     }
 
     #[test]

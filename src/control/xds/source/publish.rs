@@ -5,14 +5,17 @@ use std::{
     sync::Arc,
 };
 
-use super::laid::Laid;
+use super::{
+    apart::{apart, in_service},
+    laid::Laid,
+};
 use crate::{
-    config::{ConfigErrors, IdentityFiles},
+    config::{self, ConfigErrors, IdentityFiles},
     control::xds::{
         client::Trouble,
         graph::{Do, Id, Lack, Service, Why},
         kind::Kind,
-        resource::{Cluster, Endpoints},
+        resource::{Cluster, Endpoints, Listener, VirtualHost},
     },
     discover::Publisher,
 };
@@ -33,6 +36,8 @@ pub(super) struct Publish {
     /// What was to be published last of clusters whose name another one has, by the common spelling: its
     /// turn comes when that goes.
     waiting: BTreeMap<String, BTreeMap<Arc<str>, Do>>,
+    /// What was published of those that lead to one of them: services, and clusters of clusters.
+    lead_apart: BTreeMap<(Led, Arc<str>), Do>,
     /// What is reported of resources whose last good state is in use.
     ambient: BTreeMap<Id, String>,
     /// Of which resources it is told what of them is not done.
@@ -41,6 +46,13 @@ pub(super) struct Publish {
     silent: Silent,
     /// What each cluster was made of that is in use, for the next to be compared with.
     laid: BTreeMap<Arc<str>, Laid>,
+}
+
+/// What may lead to a cluster.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Led {
+    Cluster,
+    Service,
 }
 
 /// What becomes of a cluster of which the control plane says nothing of how its connections are
@@ -69,7 +81,8 @@ const PLAINTEXT: &str = "its connections are plaintext, as the application says 
 impl Publish {
     pub(super) fn new(publisher: Publisher, silent: Silent) -> Self {
         let (files, spelled, waiting, ambient, noted, laid) = Default::default();
-        Self { publisher, files, spelled, waiting, ambient, noted, silent, laid }
+        let lead_apart = BTreeMap::new();
+        Self { publisher, files, spelled, waiting, lead_apart, ambient, noted, silent, laid }
     }
 
     /// What of the bootstrap is not done.
@@ -137,6 +150,7 @@ impl Publish {
     }
 
     fn publish_one(&mut self, wanted: Do) -> Result<(), String> {
+        self.leads(&wanted);
         let publisher = &self.publisher;
         match wanted {
             Do::Watch(_) | Do::Unwatch(_) => {}
@@ -169,10 +183,14 @@ impl Publish {
                 self.forget_files(&name);
             }
             Do::Service { name, target: Service { listener, routes, authority } } => {
-                if let Some(host) = routes.host(&authority) {
+                if let Some(host) = listener.host(&routes, &authority) {
+                    if let Some(reason) = listener.lacks(host) {
+                        publisher.refused(format!("service {name}"), &*reason);
+                        return Err(reason);
+                    }
                     let left_out = listener.left_out(host).join("; ");
                     publisher.noted(format!("service {name}"), left_out);
-                    let published = publisher.service(&name, listener.service(host));
+                    let published = publisher.service(&name, self.service(&listener, host));
                     published.map_err(|errors| errors.to_string())?;
                 }
             }
@@ -203,7 +221,15 @@ impl Publish {
         let laid = self.laid.remove(&cluster.name);
         let published = match &endpoints {
             Some(Ok(endpoints)) => self.lay(laid.as_ref(), cluster, endpoints),
-            _ => self.publisher.cluster(&cluster.name, cluster.alone()),
+            _ => {
+                let mut config = cluster.alone();
+                for name in config.failover.iter_mut().flat_map(|it| &mut it.clusters) {
+                    if let Some(apart) = self.called(name) {
+                        *name = apart;
+                    }
+                }
+                self.publisher.cluster(&cluster.name, config)
+            }
         };
         match endpoints {
             None | Some(Ok(_)) => self.publisher.accepted(part),
@@ -246,8 +272,10 @@ impl Publish {
             Some(other) if other != name => {
                 if is_over {
                     self.publisher.accepted(part);
+                    self.publisher.remove_cluster(&apart(name));
                 } else {
                     let why = format!("its name differs from that of `{other}` in case only");
+                    self.publisher.withdraw_cluster(&apart(name), format!("{part}: {why}"));
                     self.publisher.refused(part, why);
                 }
                 return false;
@@ -282,9 +310,56 @@ impl Publish {
             self.waiting.remove(&lower);
         }
         self.publisher.accepted(part(Kind::Cluster, &next));
-        self.spelled.insert(lower, next);
+        self.spelled.insert(lower, Arc::clone(&next));
         // What is wrong with it is reported by its name.
         drop(self.publish_one(wanted));
+        // Those that led to nobody lead to it now.
+        for led in std::mem::take(&mut self.lead_apart).into_values() {
+            drop(self.publish_one(led));
+        }
+        self.publisher.remove_cluster(&apart(&next));
+    }
+
+    /// What the mesh calls a cluster, if another one has its name.
+    fn called(&self, name: &str) -> Option<String> {
+        let other = self.spelled.get(&name.to_ascii_lowercase())?;
+        (**other != *name).then(|| apart(name))
+    }
+
+    fn service(&self, listener: &Listener, host: &VirtualHost) -> config::Service {
+        let mut service = listener.service(host);
+        if !self.waiting.is_empty() {
+            in_service(&mut service, &|name| self.called(name));
+        }
+        service
+    }
+
+    /// Keeps what leads to a cluster whose name another one has, for when that goes.
+    fn leads(&mut self, wanted: &Do) {
+        let (id, is_apart) = match wanted {
+            Do::Service { name, target: Service { listener, routes, authority } } => {
+                let host = listener.host(routes, authority);
+                let names = host.into_iter().flat_map(VirtualHost::clusters);
+                let mut names = names.chain(listener.clusters());
+                let is_apart =
+                    !self.waiting.is_empty() && names.any(|it| self.called(it).is_some());
+                ((Led::Service, name), is_apart)
+            }
+            Do::Cluster { cluster, .. } => {
+                let mut names = cluster.config.failover.iter().flat_map(|it| &it.clusters);
+                let is_apart = names.any(|it| self.called(it).is_some());
+                ((Led::Cluster, &cluster.name), is_apart)
+            }
+            Do::NoCluster { name, .. } | Do::RemoveCluster(name) => ((Led::Cluster, name), false),
+            Do::NoService { name, .. } | Do::RemoveService(name) => ((Led::Service, name), false),
+            Do::Watch(_) | Do::Unwatch(_) => return,
+        };
+        let id = (id.0, Arc::clone(id.1));
+        if is_apart {
+            self.lead_apart.insert(id, wanted.clone());
+        } else if !self.lead_apart.is_empty() {
+            self.lead_apart.remove(&id);
+        }
     }
 
     /// Something is wrong with a resource whose last good state is in use.

@@ -332,7 +332,7 @@ impl World {
                     assert!(self.clusters.remove(&**name), "{name} was not there");
                 }
                 Do::Service { name, target: Service { listener, routes, authority } } => {
-                    let host = routes.host(authority).expect("it was found before");
+                    let host = listener.host(routes, authority).expect("it was found before");
                     let names = host.clusters().into_iter().chain(listener.clusters());
                     service = Some((name.to_string(), names.map(str::to_owned).collect()));
                 }

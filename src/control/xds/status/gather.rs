@@ -80,11 +80,22 @@ impl Status {
 
     /// Of a bootstrap by which nobody asks.
     pub(in crate::control::xds) fn idle(bootstrap: &Bootstrap) -> Self {
+        Self::unknown(bootstrap, "no mesh of this process asks it")
+    }
+
+    /// Of a client that does not say what it knows.
+    pub(in crate::control::xds) fn mute(bootstrap: &Bootstrap) -> Self {
+        let reason = "what is known of it is not told: the runtime of the mesh that asks it is busy, or \
+                      nobody drives it";
+        Self::unknown(bootstrap, reason)
+    }
+
+    fn unknown(bootstrap: &Bootstrap, reason: &str) -> Self {
         let node = bootstrap.node.message();
         let servers = bootstrap.every_server().into_iter().map(|server| ServerStatus {
             uri: Arc::clone(&server.uri),
             is_connected: false,
-            reason: Some("no mesh of this process asks it".to_owned()),
+            reason: Some(reason.to_owned()),
             asked: BTreeMap::new(),
             failures: 0,
             accepted: 0,

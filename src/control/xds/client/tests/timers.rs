@@ -181,6 +181,51 @@ fn silence_after_a_name_was_given_up_and_wanted_again_restarts_the_stream_once()
     assert_eq!(bed.links(), [""; 0], "once");
 }
 
+/// A name that nobody knows and that is called now and then: each stream is everybody's.
+#[test]
+fn a_name_that_is_not_there_does_not_restart_the_stream_each_time() {
+    let mut bed = Bed::sotw();
+    bed.watch(CDS, "other");
+    bed.answer(CDS, "1", "a", &[("other", "v1")]);
+    let mut restarts = 0;
+    for _ in 0..8 {
+        bed.watch(CDS, "typo");
+        bed.pass(seconds(15));
+        bed.pass(seconds(15));
+        bed.unwatch(CDS, "typo");
+        bed.pass(seconds(30));
+        restarts += bed.links().iter().filter(|it| it.starts_with("open")).count();
+    }
+    let said = "CDS typo missing does not exist: no answer named it within 15s";
+    assert_eq!(bed.told().iter().filter(|it| *it == said).count(), 8);
+    // The first stream, and one more for it.
+    assert!(restarts <= 2, "{restarts} streams");
+    // Much later a server may know it, and be silent.
+    bed.pass(seconds(600));
+    bed.watch(CDS, "typo");
+    bed.links();
+    bed.pass(seconds(15));
+    assert_eq!(bed.links(), ["close s0", "open s0"]);
+}
+
+/// istiod answers with all that there is: that is no silence.
+#[test]
+fn an_answer_that_lacks_a_name_is_no_silence_about_it() {
+    let mut bed = Bed::sotw();
+    bed.watch(CDS, "other");
+    bed.watch(CDS, "c");
+    bed.answer(CDS, "1", "a", &[("c", "v1"), ("other", "v1")]);
+    bed.unwatch(CDS, "c");
+    bed.pass(seconds(60));
+    bed.watch(CDS, "c");
+    bed.answer(CDS, "2", "b", &[("other", "v1")]);
+    bed.told();
+    bed.links();
+    bed.pass(seconds(15));
+    assert_eq!(bed.links(), [""; 0]);
+    assert_eq!(bed.told(), ["CDS c missing does not exist: no answer named it within 15s"]);
+}
+
 #[test]
 fn a_time_to_live_that_passes_is_a_removal_and_a_heartbeat_renews_it() {
     use envoy_types::pb::google::protobuf::Duration as Ttl;

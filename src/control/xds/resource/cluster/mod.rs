@@ -33,7 +33,7 @@ pub(super) fn cluster(walk: &mut Walk, context: &Context, pb: &Pb) -> Result<Clu
     let mut config = config::Cluster::default();
     let mut identities = std::collections::BTreeMap::new();
     let endpoints = discovery::discovery(walk, context, pb, &mut config)?;
-    policy::policy(walk, context.dialect, pb, &mut config)?;
+    policy::policy(walk, context.dialect, pb, &endpoints, &mut config)?;
     common(walk, context.dialect, pb, &mut config)?;
     limits::breakers(walk, context.dialect, pb.circuit_breakers.as_ref(), &mut config)?;
     if let Some(outliers) = &pb.outlier_detection {

@@ -12,6 +12,7 @@ use envoy_types::pb::{
                 },
                 ring_hash_lb_config::HashFunction as PbFunction,
             },
+            load_balancing_policy::Policy,
         },
         core::v3::{HealthStatus, HealthStatusSet, RuntimeDouble},
     },
@@ -21,8 +22,8 @@ use envoy_types::pb::{
 
 use super::{
     super::{
-        Dialect,
-        read::u32s,
+        Dialect, EndpointsFrom,
+        read::{type_name, u32s},
         walk::{Result, Walk},
     },
     subset, typed,
@@ -38,13 +39,21 @@ const LARGEST_RING: u64 = 8_388_608;
 const RING_OF_GRPC: u32 = 4096;
 /// Choices of gRFC A48 at most: more count as so many.
 const MOST_CHOICES: u32 = 10;
+/// What the list says of a cluster that is made of others.
+const CLUSTER_PROVIDED: &str =
+    "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided";
 
 pub(super) fn policy(
     walk: &mut Walk,
     dialect: Dialect,
     pb: &Pb,
+    endpoints: &EndpointsFrom,
     config: &mut config::Cluster,
 ) -> Result<()> {
+    if matches!(endpoints, EndpointsFrom::Aggregate(_)) {
+        of_an_aggregate(walk, pb);
+        return Ok(());
+    }
     match &pb.load_balancing_policy {
         //= gRFC A52: where the list is given, the enumeration is not read
         Some(list) => {
@@ -92,6 +101,25 @@ pub(super) fn policy(
         }
     }
     Ok(())
+}
+
+/// A cluster that is made of others has no policy of its own.
+fn of_an_aggregate(walk: &mut Walk, pb: &Pb) {
+    const OTHERS: &str = "each of the clusters that it is made of goes by its own";
+    // What Envoy asks for, and what is meant where nothing is said.
+    let is_said = !matches!(
+        LbPolicy::try_from(pb.lb_policy),
+        Ok(LbPolicy::ClusterProvided | LbPolicy::RoundRobin | LbPolicy::LoadBalancingPolicyConfig)
+    );
+    walk.note_if(is_said, "lb_policy", OTHERS);
+    let policies = pb.load_balancing_policy.iter().flat_map(|list| &list.policies);
+    let is_own = |policy: &Policy| {
+        let any = policy.typed_extension_config.as_ref().and_then(|it| it.typed_config.as_ref());
+        any.is_none_or(|any| type_name(&any.type_url) != CLUSTER_PROVIDED)
+    };
+    walk.note_if(policies.into_iter().any(is_own), "load_balancing_policy", OTHERS);
+    walk.note_if(pb.common_lb_config.is_some(), "common_lb_config", OTHERS);
+    walk.note_if(pb.lb_subset_config.is_some(), "lb_subset_config", OTHERS);
 }
 
 fn by_name(walk: &mut Walk, dialect: Dialect, pb: &Pb, config: &mut config::Cluster) -> Result<()> {
@@ -142,7 +170,11 @@ fn by_name(walk: &mut Walk, dialect: Dialect, pb: &Pb, config: &mut config::Clus
             Balancer::Maglev(maglev)
         }
         Ok(LbPolicy::ClusterProvided) => {
-            return walk.refuse("lb_policy", "CLUSTER_PROVIDED", "not supported yet");
+            return walk.refuse(
+                "lb_policy",
+                "CLUSTER_PROVIDED",
+                "is for clusters that are made of others",
+            );
         }
         Ok(LbPolicy::LoadBalancingPolicyConfig) => {
             return walk.refuse(

@@ -48,7 +48,13 @@ struct SocketMatch {
 #[derive(Clone, Debug, PartialEq)]
 enum Socket {
     Plain,
-    Tls { tls: EndpointTls, by_hostname: bool },
+    Tls {
+        /// Of an endpoint without a host name, or where that is not asked for.
+        tls: EndpointTls,
+        by_hostname: bool,
+        /// Whether the host name that is asked for is expected, whatever names are said.
+        expects_hostname: bool,
+    },
 }
 
 /// One as it was read.
@@ -109,12 +115,13 @@ impl Socket {
     fn of(&self, endpoint: &Endpoint) -> Security {
         match self {
             Self::Plain => Security::Plain,
-            Self::Tls { tls, by_hostname } => {
+            Self::Tls { tls, by_hostname, expects_hostname } => {
                 let mut tls = tls.clone();
+                //= gRFC A101: the host name of the endpoint goes before `sni`
                 if *by_hostname && let Some(name) = &endpoint.hostname {
                     tls.sni = Some(name.clone());
-                    if tls.identities.is_empty() {
-                        tls.identities.push(IdentityMatch::Exact(name.clone()));
+                    if *expects_hostname {
+                        tls.identities = vec![IdentityMatch::Exact(name.clone())];
                     }
                 }
                 Security::Tls(Box::new(tls))
@@ -139,10 +146,13 @@ pub(super) fn sockets(
         let reason = format!("must be at most {MOST_MATCHES}");
         return walk.refuse("transport_socket_matches", pb.transport_socket_matches.len(), reason);
     }
-    let asked = asked_of_dns(config).or_else(|| asked_of_istio(context.dialect, pb, auto));
+    let of_dns = asked_of_dns(config);
+    let is_of_all = of_dns.is_some();
+    let asked = of_dns.or_else(|| asked_of_istio(context.dialect, pb, auto));
+    let asked = asked.as_deref().map(|name| Asked { name, is_of_all });
     let mut reader = Reader { context, identities };
     let mut read = |walk: &mut Walk, socket: Option<&TransportSocket>| {
-        one(walk, &mut reader, socket, auto, asked.as_deref())
+        one(walk, &mut reader, socket, auto, asked)
     };
     let otherwise =
         walk.within("transport_socket", |walk| read(walk, pb.transport_socket.as_ref()))?;
@@ -299,7 +309,11 @@ impl Read {
                 tls.identities.clone_from(identities);
                 tls.sni.clone_from(sni);
                 tls.alpn.clone_from(alpn);
-                Socket::Tls { tls, by_hostname: it.by_hostname }
+                Socket::Tls {
+                    tls,
+                    by_hostname: it.by_hostname,
+                    expects_hostname: it.expects_hostname,
+                }
             }
         }
     }
@@ -358,12 +372,20 @@ fn asked_of_istio(dialect: Dialect, pb: &Pb, auto: Auto) -> Option<String> {
     (direction == "outbound" && is_name).then(|| host.to_owned())
 }
 
+/// The name that is asked for by what the cluster says.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    name: &'a str,
+    /// Whether it is the host name of every endpoint.
+    is_of_all: bool,
+}
+
 fn one(
     walk: &mut Walk,
     reader: &mut Reader<'_>,
     socket: Option<&TransportSocket>,
     auto: Auto,
-    asked: Option<&str>,
+    asked: Option<Asked<'_>>,
 ) -> Result<Read> {
     let Some(socket) = socket else { return Ok(Read::Plain) };
     let Some(ConfigType::TypedConfig(any)) = &socket.config_type else {
@@ -380,6 +402,9 @@ fn one(
             walk.within("typed_config", |walk| {
                 let mut tls = reader.upstream(walk, &pb)?;
                 expect(walk, &mut tls, auto, asked)?;
+                // With what no library could do, the resource is refused, and not the cluster later.
+                #[cfg(feature = "_tls")]
+                walk.checked("common_tls_context", crate::security::judge(&tls.security))?;
                 Ok(Read::Tls(Box::new(tls)))
             })
         }
@@ -389,14 +414,18 @@ fn one(
 }
 
 /// Whom to expect: the names that are said, else the name that is asked for.
-fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<&str>) -> Result<()> {
+fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<Asked<'_>>) -> Result<()> {
     tls.verifies_sni |= auto.san;
     let security = &mut tls.security;
-    if security.sni.is_none() && (auto.sni || tls.by_hostname) {
+    if tls.by_hostname || (auto.sni && security.sni.is_none()) {
         match asked {
-            Some(name) => {
+            Some(Asked { name, is_of_all }) if is_of_all || !tls.by_hostname => {
                 security.sni = Some(name.to_owned());
                 tls.by_hostname = false;
+            }
+            // Of endpoints without a host name.
+            Some(Asked { name, .. }) => {
+                security.sni.get_or_insert_with(|| name.to_owned());
             }
             None => tls.by_hostname = true,
         }
@@ -406,8 +435,10 @@ fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<&str>) -> Re
             "the host name of the endpoint is asked for, not the request's authority",
         );
     }
-    //= Envoy `auto_sni_san_validation`: it replaces what is said otherwise
-    if tls.verifies_sni && (security.sni.is_some() || tls.by_hostname) {
+    //= gRFC A101, Envoy `auto_sni_san_validation`: what is asked for replaces what is said otherwise;
+    // where nothing is asked for, what is said holds
+    tls.expects_hostname = tls.verifies_sni || security.identities.is_empty();
+    if tls.verifies_sni && security.sni.is_some() {
         security.identities.clear();
     }
     if !security.identities.is_empty() {
@@ -424,7 +455,7 @@ fn expect(walk: &mut Walk, tls: &mut Tls, auto: Auto, asked: Option<&str>) -> Re
             security.identities.push(IdentityMatch::Exact(name.clone()));
             Ok(())
         }
-        // The endpoint's host name; without one the cluster's name is expected.
+        // The endpoint's host name; of one without, the cluster's name is expected.
         None if tls.by_hostname => Ok(()),
         None => walk.refuse(
             "common_tls_context.validation_context.match_typed_subject_alt_names",

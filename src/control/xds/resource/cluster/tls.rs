@@ -39,6 +39,8 @@ pub(super) struct Tls {
     pub(super) by_hostname: bool,
     /// Whether the name asked for is what is expected, whatever names are said.
     pub(super) verifies_sni: bool,
+    /// Whether the endpoint's host name, where it is asked for, is expected, too.
+    pub(super) expects_hostname: bool,
 }
 
 /// What of a context is read beside it.
@@ -49,6 +51,8 @@ pub(super) struct Reader<'a> {
 
 /// What Istio's proxies offer where they tell each other of themselves, ahead of TCP.
 const PEER_EXCHANGE: &str = "istio-peer-exchange";
+/// The longest name that may be asked for.
+const LONGEST_NAME: usize = 255;
 const NOT_YET: &str = "not supported yet";
 const ENFORCED: &str = "not supported yet, and it would narrow who is accepted";
 
@@ -73,11 +77,16 @@ impl Reader<'_> {
         walk.within("common_tls_context", |walk| self.common(walk, common, &mut security))?;
         let is_mutual = security.certificate.is_some();
         security.mode = Some(if is_mutual { SecurityMode::Mutual } else { SecurityMode::Tls });
+        //= gRFC A101: over 255 characters it is refused
+        if sni.len() > LONGEST_NAME {
+            return walk.refuse("sni", sni, "must be at most 255 characters");
+        }
         security.sni = read::said(sni);
         Ok(Tls {
             security,
-            by_hostname: *auto_host_sni && sni.is_empty(),
+            by_hostname: *auto_host_sni,
             verifies_sni: *auto_sni_san_validation,
+            expects_hostname: false,
         })
     }
 
@@ -169,7 +178,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What is said in either place counts, as when messages are merged; the newer field first.
+    /// What is said in either place counts, as when messages are merged; of whose roots vouch, one word alone:
+    /// an instance, else the secret's, else those of the file, else the system's.
     fn combined(
         &mut self,
         walk: &mut Walk,
@@ -188,16 +198,23 @@ impl Reader<'_> {
         if validation_context_certificate_provider.is_some() {
             return walk.refuse("validation_context_certificate_provider", "given", NOT_YET);
         }
-        if let Some(it) = validation_context_sds_secret_config {
+        let default = default_validation_context.as_ref();
+        if default.is_some_and(|it| it.ca_certificate_provider_instance.is_some()) {
+            let goes_before = "`ca_certificate_provider_instance` goes before it";
+            let field = "validation_context_sds_secret_config";
+            walk.note_if(validation_context_sds_secret_config.is_some(), field, goes_before);
+            return Ok(());
+        }
+        //= gRFC A29: this instance, where the context has none
+        if let Some(it) = validation_context_certificate_provider_instance {
+            let field = "validation_context_certificate_provider_instance";
+            let roots = self.instance(walk, field, &new(it))?;
+            (security.roots, security.system_roots) = (Some(roots), None);
+        } else if let Some(it) = validation_context_sds_secret_config {
+            (security.roots, security.system_roots) = (None, None);
             walk.within("validation_context_sds_secret_config", |walk| {
                 self.roots_of_secret(walk, it, security)
             })?;
-        } else if let Some(it) = validation_context_certificate_provider_instance {
-            let field = "validation_context_certificate_provider_instance";
-            let roots = self.instance(walk, field, &new(it))?;
-            if !security.says_trust() {
-                security.roots = Some(roots);
-            }
         }
         Ok(())
     }

@@ -182,8 +182,11 @@ impl Builder {
 
     fn close(&mut self) {
         if !self.open.is_empty() {
-            self.list.len += self.open.len();
-            self.list.chunks.push(Arc::new(std::mem::take(&mut self.open)));
+            let mut chunk = std::mem::take(&mut self.open);
+            // Most lists are one, and small.
+            chunk.shrink_to_fit();
+            self.list.len += chunk.len();
+            self.list.chunks.push(Arc::new(chunk));
         }
     }
 }

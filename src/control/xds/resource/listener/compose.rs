@@ -4,7 +4,7 @@
 //! that a route overrides is each route's own, and counts there. One that a cluster of a route overrides
 //! has a name there, by which the cluster changes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{
     HttpFilter, Listener, Override, Route, Step, VirtualHost,
@@ -26,8 +26,10 @@ impl Listener {
         let overridden: BTreeSet<&str> = host
             .routes
             .iter()
-            .flat_map(|route| route.overrides.keys().chain(route.names_of_clusters()))
-            .map(String::as_str)
+            .flat_map(|route| std::iter::once(&route.overrides).chain(&route.of_clusters))
+            .flatten()
+            .filter(|(_, said)| !matches!(said, Override::Unknown))
+            .map(|(name, _)| name.as_str())
             .collect();
         let is_shared = |filter: &HttpFilter| {
             !overridden.contains(filter.name.as_str())
@@ -52,6 +54,40 @@ impl Listener {
             service.routes.push(nowhere());
         }
         service
+    }
+
+    /// Why these routes cannot be had with the filters of this listener: they turn one on that is not
+    /// known here, or in a way that is not known.
+    pub(crate) fn lacks(&self, host: &VirtualHost) -> Option<String> {
+        let off = self.filters.iter().filter(|filter| filter.disabled);
+        let off: BTreeMap<&str, Option<&str>> = off
+            .map(|filter| (filter.name.as_str(), None))
+            .chain(self.unknown.iter().map(|(name, url)| (name.as_str(), Some(url.as_str()))))
+            .collect();
+        if off.is_empty() {
+            return None;
+        }
+        for route in &host.routes {
+            for (name, said) in
+                std::iter::once(&route.overrides).chain(&route.of_clusters).flatten()
+            {
+                let Some(unknown) = off.get(name.as_str()) else { continue };
+                let what = match (unknown, said) {
+                    (_, Override::Disabled) | (None, Override::Enabled | Override::Steps(_)) => {
+                        continue;
+                    }
+                    (Some(url), _) => format!("{url} is not supported yet"),
+                    (None, Override::Unknown) => {
+                        "what the route says of it is not known".to_owned()
+                    }
+                };
+                let route = route.config.name.as_deref().unwrap_or("(no name)");
+                return Some(format!(
+                    "route {route} turns the filter {name} on, which is off else: {what}"
+                ));
+            }
+        }
+        None
     }
 
     /// What of these routes cannot be done with the filters of this listener.
@@ -142,6 +178,8 @@ fn change(
         Override::Steps(own) => {
             own.iter().filter_map(|step| described(step, &route.describe)).collect()
         }
+        // It says nothing.
+        Override::Unknown => return,
         Override::Disabled | Override::Enabled => Vec::new(),
     };
     for (place, step) in steps.iter().enumerate() {
@@ -172,7 +210,7 @@ fn name(filter: &HttpFilter, place: usize) -> String {
 fn base<'a>(filter: &'a HttpFilter, route: &'a Route) -> &'a [Step] {
     match route.overrides.get(&filter.name) {
         Some(Override::Steps(steps)) => steps,
-        Some(Override::Enabled | Override::Disabled) | None => &filter.steps,
+        Some(Override::Enabled | Override::Disabled | Override::Unknown) | None => &filter.steps,
     }
 }
 
@@ -180,7 +218,7 @@ fn is_on(filter: &HttpFilter, route: &Route) -> bool {
     match route.overrides.get(&filter.name) {
         Some(Override::Disabled) => false,
         Some(Override::Steps(_) | Override::Enabled) => true,
-        None => !filter.disabled,
+        Some(Override::Unknown) | None => !filter.disabled,
     }
 }
 

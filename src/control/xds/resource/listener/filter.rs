@@ -51,10 +51,24 @@ const HARMLESS: [&str; 8] = [
     "envoy.tcp.metadataexchange.config.MetadataExchange",
 ];
 
-/// Reads a chain; its last filter, and no other, is the router.
-pub(super) fn chain(walk: &mut Walk, context: &Context, list: &[Pb]) -> Result<Vec<HttpFilter>> {
+/// A filter as it was read.
+enum Read {
+    Filter(HttpFilter),
+    /// It does nothing here.
+    Nothing,
+    /// It is off, and of a type that is not known here.
+    Unknown(String),
+}
+
+/// Reads a chain; its last filter, and no other, is the router. The second: those that are off and not
+/// known, which no route may turn on.
+pub(super) fn chain(
+    walk: &mut Walk,
+    context: &Context,
+    list: &[Pb],
+) -> Result<(Vec<HttpFilter>, BTreeMap<String, String>)> {
     let mut names = HashSet::new();
-    let mut read = Vec::new();
+    let (mut read, mut unknown) = (Vec::new(), BTreeMap::new());
     for (index, pb) in list.iter().enumerate() {
         let is_last = index + 1 == list.len();
         let filter = walk.within(&format!("http_filters[{index}]"), |walk| {
@@ -66,22 +80,26 @@ pub(super) fn chain(walk: &mut Walk, context: &Context, list: &[Pb]) -> Result<V
             }
             one(walk, context, pb, is_last)
         })?;
-        read.extend(filter);
+        match filter {
+            Read::Filter(filter) => read.push(filter),
+            Read::Nothing => {}
+            Read::Unknown(url) => drop(unknown.insert(pb.name.clone(), url)),
+        }
     }
     if list.is_empty() {
         return walk.refuse("http_filters", "[]", "must end with the router");
     }
-    Ok(read)
+    Ok((read, unknown))
 }
 
-/// None: it does nothing here.
-fn one(walk: &mut Walk, context: &Context, pb: &Pb, is_last: bool) -> Result<Option<HttpFilter>> {
+fn one(walk: &mut Walk, context: &Context, pb: &Pb, is_last: bool) -> Result<Read> {
     let Pb { name, is_optional, disabled, config_type } = pb;
     let any = match config_type {
         Some(ConfigType::TypedConfig(any)) => any,
         Some(ConfigType::ConfigDiscovery(_)) if *is_optional => {
             walk.note("config_discovery", "not supported yet: the filter is left out");
-            return last(walk, "config_discovery", is_last);
+            last(walk, "config_discovery", is_last)?;
+            return Ok(Read::Nothing);
         }
         Some(ConfigType::ConfigDiscovery(_)) => {
             return walk.refuse("config_discovery", name, "not supported yet");
@@ -94,16 +112,20 @@ fn one(walk: &mut Walk, context: &Context, pb: &Pb, is_last: bool) -> Result<Opt
         if !is_last {
             return walk.refuse("typed_config", name, "the router must be the last filter");
         }
-        return Ok(None);
+        return Ok(Read::Nothing);
     }
-    last::<()>(walk, &url, is_last)?;
+    last(walk, &url, is_last)?;
     let steps = walk.within("typed_config", |walk| steps(walk, &url, &any))?;
     match steps {
-        Some(steps) => Ok(Some(HttpFilter { name: name.clone(), disabled: *disabled, steps })),
-        None if context.dialect == Dialect::Sidecar && HARMLESS.contains(&url.as_str()) => Ok(None),
+        Some(steps) => {
+            Ok(Read::Filter(HttpFilter { name: name.clone(), disabled: *disabled, steps }))
+        }
+        None if context.dialect == Dialect::Sidecar && HARMLESS.contains(&url.as_str()) => {
+            Ok(Read::Nothing)
+        }
         None if *is_optional || *disabled => {
             walk.note("typed_config", format!("{url} is not supported yet: is left out"));
-            Ok(None)
+            Ok(if *is_optional { Read::Nothing } else { Read::Unknown(url) })
         }
         //= gRFC A39: a filter that is not known and not optional refuses the listener
         None => {
@@ -112,11 +134,11 @@ fn one(walk: &mut Walk, context: &Context, pb: &Pb, is_last: bool) -> Result<Opt
     }
 }
 
-fn last<T>(walk: &Walk, url: &str, is_last: bool) -> Result<Option<T>> {
+fn last(walk: &Walk, url: &str, is_last: bool) -> Result<()> {
     if is_last {
         return walk.refuse("typed_config", url, "the last filter must be the router");
     }
-    Ok(None)
+    Ok(())
 }
 
 /// What a filter is, by its type or, of a struct, by the one that it names: only what does nothing
@@ -281,7 +303,7 @@ fn override_of(walk: &mut Walk, context: &Context, any: &Any) -> Result<Option<O
             // The same filters of sidecars have settings for routes.
             None if context.dialect == Dialect::Sidecar => {
                 walk.note("", format!("{url}: {IGNORED}"));
-                None
+                Some(Override::Unknown)
             }
             //= gRFC A39: unknown settings are refused unless optional
             None => return walk.refuse("", url, "not supported yet, and not optional"),

@@ -124,7 +124,7 @@ fn manager_of(walk: &mut Walk, context: &Context, name: &str, pb: &Manager) -> R
         }
         None => return walk.refuse("route_specifier", "none", "must be given"),
     };
-    let filters = filter::chain(walk, context, &pb.http_filters)?;
+    let (filters, unknown) = filter::chain(walk, context, &pb.http_filters)?;
     let policy = policy(walk, context.dialect, pb)?;
     for (is_said, field) in [
         (pb.local_reply_config.is_some(), "local_reply_config"),
@@ -140,16 +140,23 @@ fn manager_of(walk: &mut Walk, context: &Context, name: &str, pb: &Manager) -> R
         let is_off = bools(pb.enabled.as_ref()) == Some(false);
         add_upgrade(&mut upgrades, upgrade(walk, &field, &pb.upgrade_type, is_off)?);
     }
-    Ok(Listener {
+    let listener = Listener {
         name: name.into(),
         routes,
         filters,
+        unknown,
         policy,
         address: None,
         ignore_port: strips_port(pb),
         upgrades,
         notes: Vec::new(),
-    })
+    };
+    if let RoutesFrom::Inline(routes) = &listener.routes
+        && let Some(reason) = routes.hosts.iter().find_map(|host| listener.lacks(host))
+    {
+        return walk.refuse("route_config", "", reason);
+    }
+    Ok(listener)
 }
 
 /// Whether the port of an authority counts for nothing.

@@ -249,6 +249,7 @@ fn target(
     read.filters = edits.filters().collect();
     if let Some(ClusterHost::HostRewriteLiteral(host)) = host_rewrite_specifier
         && let Some(host) = said(host)
+        && may_rewrite(walk, context, "host_rewrite_literal")
     {
         let mut rewrite = Rewrite::default();
         rewrite.host = Some(HostRewrite::Literal(host));
@@ -257,28 +258,36 @@ fn target(
     Ok((read, overrides(walk, context, typed_per_filter_config)?))
 }
 
+/// Whether the control plane may change the authority of calls; that it may not is told.
+//= gRFC A81: of gRPC's dialect only where it is trusted
+fn may_rewrite(walk: &mut Walk, context: &Context, field: &str) -> bool {
+    let may = context.trusted || context.dialect == Dialect::Sidecar;
+    walk.note_if(
+        !may,
+        field,
+        "is not allowed to this control plane (`trusted_xds_server`): the authority stays",
+    );
+    may
+}
+
 fn rewrites(walk: &mut Walk, context: &Context, pb: &RouteAction, route: &mut Route) -> Result<()> {
     let mut read = Rewrite::default();
     read.host = match &pb.host_rewrite_specifier {
         None => None,
-        Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => {
-            said(host).map(HostRewrite::Literal)
-        }
-        Some(HostRewriteSpecifier::AutoHostRewrite(it)) => {
-            //= gRFC A81: of gRPC's dialect only where the control plane is trusted
-            let may = context.trusted || context.dialect == Dialect::Sidecar;
-            walk.note_if(
-                it.value && !may,
-                "auto_host_rewrite",
-                "is not allowed to this control plane (`trusted_xds_server`): the authority stays",
-            );
-            (it.value && may).then_some(HostRewrite::Endpoint)
-        }
+        Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => said(host)
+            .filter(|_| may_rewrite(walk, context, "host_rewrite_literal"))
+            .map(HostRewrite::Literal),
+        Some(HostRewriteSpecifier::AutoHostRewrite(it)) => (it.value
+            && may_rewrite(walk, context, "auto_host_rewrite"))
+        .then_some(HostRewrite::Endpoint),
         Some(HostRewriteSpecifier::HostRewriteHeader(name)) => {
-            Some(HostRewrite::Header(name.clone()))
+            may_rewrite(walk, context, "host_rewrite_header")
+                .then(|| HostRewrite::Header(name.clone()))
         }
         Some(HostRewriteSpecifier::HostRewritePathRegex(it)) => {
-            Some(HostRewrite::PathRegex(text::rewrite(walk, "host_rewrite_path_regex", it)?))
+            let field = "host_rewrite_path_regex";
+            let read = text::rewrite(walk, field, it)?;
+            may_rewrite(walk, context, field).then_some(HostRewrite::PathRegex(read))
         }
         Some(HostRewriteSpecifier::HostRewrite(_)) => {
             return walk.refuse("host_rewrite", "given", "not supported yet");

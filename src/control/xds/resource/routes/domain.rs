@@ -1,7 +1,7 @@
 //! Which virtual host takes an authority.
 
 use super::super::{
-    Routes, VirtualHost,
+    Listener, Routes, VirtualHost,
     walk::{Result, Walk},
 };
 
@@ -14,13 +14,28 @@ enum Fit {
     Exact,
 }
 
+// === impl Listener ===
+
+impl Listener {
+    /// The virtual host of an authority among these routes: the port counts for nothing where either
+    /// says so.
+    pub(crate) fn host<'a>(&self, routes: &'a Routes, authority: &str) -> Option<&'a VirtualHost> {
+        routes.host_of(authority, self.ignore_port || routes.ignore_port)
+    }
+}
+
 // === impl Routes ===
 
 impl Routes {
     /// The virtual host of an authority (gRFC A27, Envoy); the case does not count.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn host(&self, authority: &str) -> Option<&VirtualHost> {
+        self.host_of(authority, self.ignore_port)
+    }
+
+    fn host_of(&self, authority: &str, ignore_port: bool) -> Option<&VirtualHost> {
         let mut authority = authority.to_ascii_lowercase();
-        if self.ignore_port {
+        if ignore_port {
             authority.truncate(without_port(&authority).len());
         }
         let mut best: Option<(Fit, &VirtualHost)> = None;

@@ -198,7 +198,15 @@ impl Host<'_> {
         };
         // The nearest says how.
         for level in [&self.level.overrides, &self.overrides, &own] {
-            route.overrides.extend(level.iter().map(|(name, it)| (name.clone(), it.clone())));
+            for (name, it) in level {
+                let above = route.overrides.get(name);
+                // What is not known takes nothing away.
+                let stays = *it == Override::Unknown
+                    && matches!(above, Some(Override::Steps(_) | Override::Enabled));
+                if !stays {
+                    route.overrides.insert(name.clone(), it.clone());
+                }
+            }
         }
         self.edit(walk, pb, &mut route.config)?;
         if pb.tracing.is_some() || pb.decorator.is_some() {

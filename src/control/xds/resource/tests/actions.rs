@@ -33,7 +33,8 @@ use envoy_types::pb::{
         },
         r#type::{
             matcher::v3::{
-                ListMatcher, MetadataMatcher, OrMatcher, StringMatcher, ValueMatcher, list_matcher,
+                ListMatcher, MetadataMatcher, OrMatcher, RegexMatchAndSubstitute, RegexMatcher,
+                StringMatcher, ValueMatcher, list_matcher,
                 metadata_matcher::{PathSegment, path_segment::Segment},
                 string_matcher, value_matcher,
             },
@@ -170,6 +171,39 @@ fn the_host_of_the_endpoint_where_the_plane_may_say_so() {
     let pb = configuration(vec![host(&["*"], vec![route(prefix("/"), action())])]);
     let notes = proxyless().routes(&pb).unwrap().notes.clone();
     assert!(notes[0].contains("trusted_xds_server"), "{notes:?}");
+}
+
+/// gRFC A81: whoever may not name the endpoint's host may name no other either.
+#[test]
+fn no_host_of_any_kind_from_a_plane_that_is_not_trusted() {
+    let pattern = || RegexMatchAndSubstitute {
+        pattern: Some(RegexMatcher { regex: "^/(.+)/.*".into(), ..Default::default() }),
+        substitution: "\\1".into(),
+    };
+    let specifiers = [
+        HostRewriteSpecifier::HostRewriteLiteral("b.example".into()),
+        HostRewriteSpecifier::HostRewriteHeader("x-host".into()),
+        HostRewriteSpecifier::HostRewritePathRegex(pattern()),
+    ];
+    let trusted = Decoder::new(Context { trusted: true, ..context(Dialect::Proxyless) });
+    let has_host = |decoder: &Decoder, action: RouteAction| {
+        let read = one_route(decoder, route(prefix("/"), action)).unwrap();
+        let of_clusters = read.clusters.iter().flat_map(|it| &it.filters);
+        let mut filters = read.filters.iter().chain(of_clusters);
+        filters.any(|it| matches!(it, Filter::Rewrite(it) if it.host.is_some()))
+    };
+    for specifier in specifiers {
+        let action = || RouteAction { host_rewrite_specifier: Some(specifier.clone()), ..to("c") };
+        assert!(!has_host(&proxyless(), action()), "{specifier:?}");
+        assert!(has_host(&trusted, action()) && has_host(&sidecar(), action()), "{specifier:?}");
+    }
+    let action = || {
+        weighted(|list| {
+            list.clusters[1].host_rewrite_specifier =
+                Some(ClusterHost::HostRewriteLiteral("b.example".into()));
+        })
+    };
+    assert!(!has_host(&proxyless(), action()) && has_host(&trusted, action()));
 }
 
 #[test]

@@ -343,6 +343,16 @@ fn aggregate(clusters: &[&str]) -> PbCluster {
 fn aggregates_list_each_once() {
     let read = proxyless().cluster(&aggregate(&["a", "b", "a"])).unwrap();
     assert_eq!(read.endpoints, EndpointsFrom::Aggregate(vec!["a".into(), "b".into()]));
+    // What Envoy asks for; of another policy it is told that it counts for nothing.
+    for (policy, notes) in [(LbPolicy::ClusterProvided, 0), (LbPolicy::Random, 1)] {
+        let pb = PbCluster { lb_policy: policy.into(), ..aggregate(&["a"]) };
+        for decoder in [proxyless(), sidecar()] {
+            let read = decoder.cluster(&pb).unwrap();
+            assert_eq!((&read.config.balancer, read.notes.len()), (&None, notes), "{read:?}");
+        }
+    }
+    let pb = PbCluster { lb_policy: LbPolicy::ClusterProvided.into(), ..eds("c") };
+    refuses(proxyless().cluster(&pb), "is for clusters that are made of others");
     refuses(proxyless().cluster(&aggregate(&[])), "typed_config.clusters = []");
     refuses(proxyless().cluster(&aggregate(&["a", ""])), "typed_config.clusters[1] = \"\"");
     refuses(proxyless().cluster(&aggregate(&["all"])), "does not take over from itself");

@@ -356,11 +356,81 @@ fn a_filter_that_is_off_is_turned_on_by_a_route() {
     };
     let pb = host(&["*"], vec![on, route(prefix("/"), to("c"))]);
     let routes = proxyless().routes(&configuration(vec![pb])).unwrap();
-    assert_eq!(routes.hosts[0].routes[0].describe[0].disable_key.as_deref(), Some("k"));
-    assert_eq!(routes.notes, [""; 0]);
     let service = listener.service(&routes.hosts[0]);
     let counts: Vec<usize> = service.routes.iter().map(|route| route.filters.len()).collect();
     assert_eq!(counts, [1, 0]);
+}
+
+/// What guards calls and is not known here may be off; a route that turns it on is refused with it.
+#[test]
+fn a_filter_that_is_off_and_not_known_is_not_turned_on_in_vain() {
+    let unknown = || Any { type_url: "type.googleapis.com/x.ExtAuthz".into(), value: vec![] };
+    let of = |is_optional: bool| {
+        let guard = PbFilter { disabled: true, is_optional, ..named("guard", unknown()) };
+        with(vec![guard, router()]).unwrap()
+    };
+    let lacks = |decoder: &Decoder, listener: &Listener, said: &[Any]| {
+        let host_says = said.first().map(|it| ("guard".to_owned(), it.clone()));
+        let route_says = said.get(1).map(|it| ("guard".to_owned(), it.clone()));
+        let pb = PbRoute {
+            typed_per_filter_config: route_says.into_iter().collect(),
+            ..route(prefix("/admin"), to("c"))
+        };
+        let mut pb = host(&["*"], vec![pb]);
+        pb.typed_per_filter_config = host_says.into_iter().collect();
+        let routes = decoder.routes(&configuration(vec![pb])).unwrap();
+        listener.lacks(&routes.hosts[0])
+    };
+    let on = pack_any(FilterConfig::default());
+    let off = pack_any(FilterConfig { disabled: true, ..FilterConfig::default() });
+    let config = pack_any(FilterConfig { config: Some(unknown()), ..FilterConfig::default() });
+    let (required, optional) = (of(false), of(true));
+    for decoder in [proxyless(), sidecar()] {
+        assert_eq!(lacks(&decoder, &required, &[]), None);
+        assert_eq!(lacks(&decoder, &required, &[off.clone()]), None);
+        assert_eq!(lacks(&decoder, &required, &[on.clone(), off.clone()]), None);
+        let reason = lacks(&decoder, &required, &[off.clone(), on.clone()]).unwrap();
+        assert!(reason.contains("guard") && reason.contains("x.ExtAuthz"), "{reason}");
+        assert!(lacks(&decoder, &required, &[on.clone()]).is_some());
+        assert_eq!(lacks(&decoder, &optional, &[on.clone()]), None);
+    }
+    // What is said of it is not known either, and turns it on all the same.
+    for said in [config, unknown()] {
+        assert!(lacks(&sidecar(), &required, &[off.clone(), said.clone()]).is_some());
+        assert!(lacks(&sidecar(), &required, &[on.clone(), said]).is_some());
+    }
+    // Where the routes stand in the listener, it is refused.
+    let guard = PbFilter { disabled: true, ..named("guard", unknown()) };
+    let pb = PbRoute {
+        typed_per_filter_config: [("guard".to_owned(), on)].into(),
+        ..route(prefix("/admin"), to("c"))
+    };
+    let inline = configuration(vec![host(&["*"], vec![pb])]);
+    let manager = HttpConnectionManager {
+        route_specifier: Some(RouteSpecifier::RouteConfig(inline)),
+        http_filters: vec![guard, router()],
+        ..HttpConnectionManager::default()
+    };
+    let pb = PbListener {
+        name: "l".into(),
+        api_listener: Some(ApiListener { api_listener: Some(pack_any(manager)) }),
+        ..PbListener::default()
+    };
+    refuses(proxyless().listener(&pb), "turns the filter guard on");
+}
+
+/// gRFC A27, Envoy's `strip_any_host_port`: wherever the routes stand.
+#[test]
+fn a_listener_whose_authorities_have_no_port() {
+    let routes = proxyless()
+        .routes(&configuration(vec![host(&["users.prod"], vec![route(prefix("/"), to("c"))])]))
+        .unwrap();
+    let mut listener = Listener::clone(&with(vec![router()]).unwrap());
+    assert!(listener.host(&routes, "users.prod:8080").is_none());
+    listener.ignore_port = true;
+    assert!(listener.host(&routes, "users.prod:8080").is_some());
+    assert!(listener.host(&routes, "users.prod").is_some());
+    assert!(listener.host(&routes, "orders.prod:8080").is_none());
 }
 
 #[test]
@@ -413,6 +483,8 @@ fn limits_are_described_by_routes() {
     };
     let pb = host(&["*"], vec![route(prefix("/a"), action), route(prefix("/"), to("c"))]);
     let routes = proxyless().routes(&configuration(vec![pb])).unwrap();
+    assert_eq!(routes.hosts[0].routes[0].describe[0].disable_key.as_deref(), Some("k"));
+    assert_eq!(routes.notes, [""; 0]);
     let service = listener.service(&routes.hosts[0]);
     let counts: Vec<usize> = service.routes.iter().map(|route| route.filters.len()).collect();
     assert_eq!(counts, [1, 0]);

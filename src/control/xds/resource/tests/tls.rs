@@ -326,6 +326,96 @@ fn the_endpoint_s_host_name_is_asked_for() {
     assert_eq!(tls.identities, [IdentityMatch::Exact("one.example".into())]);
 }
 
+/// What only the library could judge is judged where it is answered.
+#[cfg(feature = "_tls")]
+#[test]
+fn what_no_library_could_do_is_refused_with_the_resource() {
+    let mut validation = trusting();
+    validation.match_typed_subject_alt_names.clear();
+    let mut context = tls(validation);
+    context.sni = "a b".into();
+    refuses(read(context), "must be a DNS name");
+    let mut context = tls(trusting());
+    let ciphers = TlsParameters { cipher_suites: vec!["FOO".into()], ..Default::default() };
+    context.common_tls_context.as_mut().unwrap().tls_params = Some(ciphers);
+    refuses(read(context), "FOO");
+}
+
+/// One word alone says whose roots vouch.
+#[test]
+fn of_a_combined_context_one_word_alone_says_whose_roots_vouch() {
+    let combined = |default: CertificateValidationContext, secret: Option<&str>| {
+        let combined = CombinedCertificateValidationContext {
+            default_validation_context: Some(default),
+            validation_context_sds_secret_config: secret
+                .map(|name| SdsSecretConfig { name: name.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let mut context = tls(trusting());
+        context.common_tls_context.as_mut().unwrap().validation_context_type =
+            Some(ValidationContextType::CombinedValidationContext(combined));
+        let security = read(context).unwrap();
+        (security.roots.is_some(), security.system_roots)
+    };
+    let system = || CertificateValidationContext {
+        system_root_certs: Some(SystemRootCerts {}),
+        match_typed_subject_alt_names: vec![uri(SPIFFE)],
+        ..Default::default()
+    };
+    assert_eq!(combined(system(), None), (false, Some(true)));
+    assert_eq!(combined(system(), Some("file-root:/etc/ca.pem")), (true, None));
+    let mut file = system();
+    file.system_root_certs = None;
+    file.trusted_ca = Some(DataSource {
+        specifier: Some(Specifier::Filename("/etc/private.pem".into())),
+        ..Default::default()
+    });
+    assert_eq!(combined(file.clone(), None), (true, None));
+    assert_eq!(combined(file, Some("file-root:system")), (false, Some(true)));
+}
+
+/// An endpoint of this host name, and one without.
+fn with_and_without(context: UpstreamTlsContext) -> [(Option<String>, Vec<IdentityMatch>); 2] {
+    let cluster = proxyless().cluster(&secured(context)).unwrap();
+    let mut named = endpoint("10.0.0.1", 443);
+    let Some(HostIdentifier::Endpoint(it)) = &mut named.host_identifier else { panic!("it is") };
+    it.hostname = "one.example".into();
+    let endpoints = vec![named, endpoint("10.0.0.2", 443)];
+    let groups = vec![LocalityLbEndpoints { lb_endpoints: endpoints, ..Default::default() }];
+    let joined = cluster.with(&proxyless().endpoints(&assignment("c", groups)).unwrap());
+    [0, 1].map(|at| {
+        let Some(Security::Tls(tls)) = &joined.endpoints[at].security else { panic!("TLS") };
+        (tls.sni.clone(), tls.identities.clone())
+    })
+}
+
+/// gRFC A101: first the endpoint's host name, then `sni`; what is asked for is what is validated.
+#[test]
+fn the_endpoint_s_host_name_goes_before_the_name_that_is_said() {
+    let exact = |name: &str| vec![IdentityMatch::Exact(name.into())];
+    let sni = |name: &str| Some(name.to_owned());
+    let mut context = tls(trusting());
+    context.sni = "default.example".into();
+    context.auto_host_sni = true;
+    let said = read(tls(trusting())).unwrap().identities;
+    assert!(!said.is_empty());
+    // The names that are said are expected, whatever is asked for.
+    let [named, other] = with_and_without(context.clone());
+    assert_eq!(named, (sni("one.example"), said.clone()));
+    assert_eq!(other, (sni("default.example"), said.clone()));
+    context.auto_sni_san_validation = true;
+    let [named, other] = with_and_without(context.clone());
+    assert_eq!(named, (sni("one.example"), exact("one.example")));
+    assert_eq!(other, (sni("default.example"), exact("default.example")));
+    // Of one for whom nothing is asked for, the names hold that are said.
+    context.sni.clear();
+    let [named, other] = with_and_without(context.clone());
+    assert_eq!(named, (sni("one.example"), exact("one.example")));
+    assert_eq!(other, (None, said));
+    context.sni = "a".repeat(256);
+    refuses(read(context), "must be at most 255 characters");
+}
+
 /// istiod's clusters of the TLS mode `SIMPLE` name nobody: Envoy asks for the request's authority.
 #[test]
 fn of_a_sidecar_s_cluster_the_host_in_its_name_is_asked_for() {
