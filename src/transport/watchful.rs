@@ -1,7 +1,11 @@
 //! A byte stream that looks for the peer's close itself.
 
 use std::{
-    io::{self, Read as _},
+    io::{
+        self,
+        ErrorKind::{Interrupted, WouldBlock},
+        Read as _,
+    },
     mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll},
@@ -70,7 +74,10 @@ impl<S: Socket> Watchful<S> {
         match socket.peek(&mut byte) {
             // The end, as hyper is told of it.
             Ok(0) => Poll::Ready(Ok(())),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Poll::Ready(Err(error)),
+            // The system tells it once: whoever has asked is who is to tell.
+            Err(error) if !matches!(error.kind(), WouldBlock | Interrupted) => {
+                Poll::Ready(Err(error))
+            }
             Ok(_) if self.secured => {
                 let mut bytes = [0; RECORD];
                 let most = bytes.len().min(buf.remaining());

@@ -52,7 +52,7 @@ async fn ended_after_requests(
         load.answers.len(),
         tally.line()
     );
-    load.assert_none_failed(500);
+    load.assert_none_failed(150);
     assert_connections_ended(&load, uses);
     tally
 }
@@ -75,8 +75,8 @@ async fn http_2_connections_that_nginx_ends_after_a_hundred_requests() {
 /// What comes after its GOAWAY nginx refuses: it says so, and nobody has to declare anything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn undeclared_http_2_posts_that_nginx_refuses_are_sent_again() {
-    let nginx = Nginx::start("keepalive_requests 20;").await;
-    let tally = ended_after_requests(Version::HTTP_2, true, 32, 20, nginx.http2).await;
+    let nginx = Nginx::start("keepalive_requests 101;").await;
+    let tally = ended_after_requests(Version::HTTP_2, true, 32, 101, nginx.http2).await;
     assert!(tally.count("retry, refused") > 0, "{}", tally.line());
 }
 
