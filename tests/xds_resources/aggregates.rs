@@ -122,7 +122,8 @@ async fn calls_for_a_cluster_never_go_to_one_whose_name_differs_in_case() {
         Resource::endpoints("Foo", [large.socket()]),
     ]);
     let mesh = proxyless(&plane, "case");
-    let call = |name: &str| patience(fetch(&mesh.http(), get(&format!("http://{name}/"))));
+    let http = mesh.http();
+    let call = async |name: &str| patience(fetch(&http, get(&format!("http://{name}/")))).await;
     assert_eq!(call("users").await.unwrap().body(), "small");
     let error = call("orders").await.unwrap_err();
     let text = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));

@@ -387,12 +387,12 @@ fn a_filter_that_is_off_and_not_known_is_not_turned_on_in_vain() {
     let (required, optional) = (of(false), of(true));
     for decoder in [proxyless(), sidecar()] {
         assert_eq!(lacks(&decoder, &required, &[]), None);
-        assert_eq!(lacks(&decoder, &required, &[off.clone()]), None);
+        assert_eq!(lacks(&decoder, &required, std::slice::from_ref(&off)), None);
         assert_eq!(lacks(&decoder, &required, &[on.clone(), off.clone()]), None);
         let reason = lacks(&decoder, &required, &[off.clone(), on.clone()]).unwrap();
         assert!(reason.contains("guard") && reason.contains("x.ExtAuthz"), "{reason}");
-        assert!(lacks(&decoder, &required, &[on.clone()]).is_some());
-        assert_eq!(lacks(&decoder, &optional, &[on.clone()]), None);
+        assert!(lacks(&decoder, &required, std::slice::from_ref(&on)).is_some());
+        assert_eq!(lacks(&decoder, &optional, std::slice::from_ref(&on)), None);
     }
     // What is said of it is not known either, and turns it on all the same.
     for said in [config, unknown()] {
