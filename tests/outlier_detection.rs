@@ -280,6 +280,7 @@ async fn real_servers_of_which_one_is_slow_one_fails_one_flaps_and_one_drains() 
     publisher.upsert_endpoints("users", vec![draining]).unwrap();
     let before = drains.requests();
     let failed_before = failing.requests();
+    let began = tokio::time::Instant::now();
     for flap in 0..6 {
         bad.store(flap % 2 == 0, Ordering::SeqCst);
         for _ in 0..40 {
@@ -288,9 +289,10 @@ async fn real_servers_of_which_one_is_slow_one_fails_one_flaps_and_one_drains() 
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(drains.requests(), before, "one that drains gets nothing new");
-    // A probe each 50 to 200 ms at most, beside 240 calls in turn.
+    // A probe each 50 to 200 ms at most, beside 240 calls in turn; a machine that is slow has time for more.
     let met = failing.requests() - failed_before;
-    assert!(met < 40, "the failing one got {met} of 240 calls");
+    let probes = usize::try_from(began.elapsed().as_millis() / 50).unwrap();
+    assert!(met < 20 + probes, "the failing one got {met} of 240 calls in {:?}", began.elapsed());
     let all = told.take().await;
     let of = |server: &Server, what: &str| {
         let name = format!("{} {what}", server.address());
