@@ -204,7 +204,7 @@ async fn refusals_of_builder_and_client_say_what_to_check() {
     let error = mesh.client("dns:///users").unwrap_err().to_string();
     assert!(error.contains("call `users`"), "{error}");
     assert!(error.ends_with("check the name that is given to `client`"), "{error}");
-    let request = http::Request::get("http://us:er@x/").body(Body::empty()).unwrap();
+    let request = http::Request::get("http://a..b/").body(Body::empty()).unwrap();
     let error = mesh.http().send(request).await.unwrap_err().to_string();
     assert!(error.ends_with("check the request's authority"), "{error}");
 }

@@ -212,7 +212,8 @@ impl Mesh {
     /// use std::time::Duration;
     /// use tower_mesh::Mesh;
     ///
-    /// let mesh = Mesh::builder().build()?;
+    /// # let users: std::net::SocketAddr = "127.0.0.1:80".parse().unwrap();
+    /// let mesh = Mesh::builder().endpoints("users", [users]).build()?;
     /// match tokio::time::timeout(Duration::from_secs(10), mesh.loaded()).await {
     ///     Ok(refused) => {
     ///         for (part, reason) in refused? {

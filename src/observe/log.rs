@@ -26,7 +26,8 @@ impl EventStream {
     /// # async fn example() -> Result<(), tower_mesh::Error> {
     /// use tower_mesh::Mesh;
     ///
-    /// let mesh = Mesh::builder().build()?;
+    /// # let users: std::net::SocketAddr = "127.0.0.1:80".parse().unwrap();
+    /// let mesh = Mesh::builder().endpoints("users", [users]).build()?;
     /// tokio::spawn(mesh.events().log());
     /// # Ok(())
     /// # }

@@ -53,7 +53,7 @@ async fn a_name_that_no_client_can_call_is_refused() {
         ("a/b", "has `/` after its name"),
         ("http://x", "as it is looked up: `x`"),
         ("a..b", "`a..b` is not a service name"),
-        ("user@x", "has `@` after its name"),
+        ("user@x", "`…@x` has a user before its name"),
         ("naïve", "`naïve` is not a service name"),
         ("a:0", "port `0` of `a:0` is not in 1..=65535"),
         ("users.", "as it is looked up: `users`"),

@@ -251,6 +251,7 @@ impl ClientBuilder {
     /// let http = mesh
     ///     .reqwest(plain)
     ///     .outside(|url| url.scheme() == "https" && url.host_str() == Some("api.example.com"))
+    /// #   .no_gzip()
     ///     .build()?;
     /// # drop(http);
     /// # Ok(())

@@ -73,8 +73,9 @@ impl Graph {
                 return Some(Published::Nothing(Lack { reason: reason.into(), why: Why::Refused }));
             }
         };
-        // What the mesh does not have yet takes over from nothing.
-        if !line.iter().all(|name| self.published.contains_key(name)) {
+        // What the mesh does not have yet takes over from nothing, nor what is a line there still.
+        let is_there = |name: &Arc<str>| self.published.get(name).is_some_and(|it| !it.is_line());
+        if !line.iter().all(is_there) {
             return None;
         }
         let mut failover = Failover::default();

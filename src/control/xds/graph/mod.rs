@@ -387,7 +387,8 @@ impl Graph {
         if self.published.get(&name) == Some(&now) {
             return self.publish_stand_in(&name);
         }
-        if self.published.insert(Arc::clone(&name), now.clone()).is_none() {
+        let before = self.published.insert(Arc::clone(&name), now.clone());
+        if before.is_none_or(|before| before.is_line() && !now.is_line()) {
             // It may have been waited for.
             self.dirty_lines = true;
         }
@@ -406,6 +407,13 @@ impl Graph {
             EndpointsFrom::Aggregate(parts) => self.lined_up(cluster, parts),
             _ => self.known.with_endpoints(cluster),
         }
+    }
+}
+
+impl Published {
+    /// Whether the mesh goes by what a cluster is made of.
+    fn is_line(&self) -> bool {
+        matches!(self, Self::Cluster { cluster, .. } if matches!(cluster.endpoints, EndpointsFrom::Aggregate(_)))
     }
 }
 

@@ -125,9 +125,9 @@ impl World {
                     self.lines.remove(&*name);
                     assert!(!self.lines.values().any(uses), "{name} is still in a line");
                 }
-                Do::Service { name, target: Service { routes, authority, .. } } => {
-                    let leads: Vec<String> = routes
-                        .host(&authority)
+                Do::Service { name, target: Service { listener, routes, authority } } => {
+                    let leads: Vec<String> = listener
+                        .host(&routes, &authority)
                         .unwrap()
                         .clusters()
                         .into_iter()

@@ -9,6 +9,8 @@ use crate::config::{self, Filter};
 /// What the mesh calls a cluster whose name another one has.
 pub(super) fn apart(name: &str) -> String {
     let mut apart = String::with_capacity(name.len() + 4);
+    // One in small letters, too, has a name of its own.
+    apart.push('^');
     for letter in name.chars() {
         if letter == '^' || letter.is_ascii_uppercase() {
             apart.push('^');
@@ -64,6 +66,7 @@ mod tests {
         let all = ["foo", "Foo", "fOo", "FOO", "^foo", "^Foo", "^^foo"];
         let names: BTreeSet<String> = all.map(apart).into();
         assert_eq!(names.len(), all.len(), "{names:?}");
+        assert!(!names.contains("foo"), "that is what whoever comes first is called: {names:?}");
         assert!(names.iter().all(|name| *name == name.to_ascii_lowercase()));
     }
 
