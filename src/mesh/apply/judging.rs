@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     config::{self, ConfigError, ConfigErrors},
-    discover::{Change, SourceId},
+    discover::SourceId,
     mesh::{
         asking::Answer,
         inner::Inner,
@@ -149,7 +149,11 @@ impl Inner {
     /// The same, of a source.
     #[cfg(feature = "dns")]
     pub(in crate::mesh) fn mended_of(&self, state: &mut State, source: SourceId, part: &str) {
-        drop(self.change(state, source, Change::Accepted { part: part.to_owned() }));
+        drop(self.change(
+            state,
+            source,
+            crate::discover::Change::Accepted { part: part.to_owned() },
+        ));
     }
 
     pub(super) fn compile_part(&self, state: &mut State, part: &str) {
