@@ -67,3 +67,7 @@ soak seconds="60":
 # What CI runs, and what takes longer.
 full:
     bash .ci/full
+
+# What takes too long for CI.
+long:
+    bash .ci/long
