@@ -162,16 +162,12 @@ impl<X: Upstream> InFlight<X> {
             live.load.raise(now, live.bias.of_word(after()), self.decay);
         }
         let Some(watch) = live.watch.get() else { return };
-        self.verdict = watch.is_failure(status).map(|is_failure| match Outcome::of_http(status) {
+        let is_failure = watch.answered(now, status, after);
+        self.verdict = is_failure.map(|is_failure| match Outcome::of_http(status) {
             Outcome::Success | Outcome::Failure if is_failure => Outcome::Failure,
             Outcome::Gateway if is_failure => Outcome::Gateway,
             _ => Outcome::Success,
         });
-        if watch.wants_hints()
-            && let Some(after) = after()
-        {
-            watch.hint(now, crate::core::nanos(after));
-        }
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint<X>> {

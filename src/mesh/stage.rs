@@ -5,11 +5,13 @@
 
 use std::{
     fmt,
+    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use http::{Request, Response};
+use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -68,7 +70,7 @@ pub struct NextFuture(BoxFuture<Result<Response<Body>, BoxError>>);
 impl Future for NextFuture {
     type Output = Result<Response<Body>, BoxError>;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(cx)
     }
 }
@@ -98,11 +100,7 @@ where
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => {
                 let response = service.call(request);
-                Box::pin(async move {
-                    let response = response.await.map_err(Into::into)?;
-                    drop(service);
-                    Ok(response.map(Body::new))
-                })
+                Box::pin(Answering { response, _called: service })
             }
             Poll::Ready(Err(error)) => Box::pin(std::future::ready(Err(error.into()))),
             Poll::Pending => Box::pin(async move {
@@ -111,6 +109,33 @@ where
                 Ok(response.map(Body::new))
             }),
         }
+    }
+}
+
+/// The response of a service that was ready at once. Not an `async` block, which would hold the
+/// future twice: as it was given, and as it is awaited.
+#[pin_project]
+struct Answering<F, S> {
+    #[pin]
+    response: F,
+    /// It lives as long as what it works on: some end their work when they go.
+    _called: S,
+}
+
+impl<F, S, B, E> Future for Answering<F, S>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response<Body>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match ready!(self.project().response.poll(cx)) {
+            Ok(response) => Ok(response.map(Body::new)),
+            Err(error) => Err(error.into()),
+        })
     }
 }
 

@@ -1,8 +1,11 @@
 //! One endpoint: outcomes in, ejections and returns out.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use super::{
@@ -12,7 +15,7 @@ use super::{
 };
 use crate::{
     balance::endpoint::{Live, Upstream},
-    core::{EjectReason, ReturnReason},
+    core::{EjectReason, ReturnReason, nanos},
 };
 
 /// The longest that a `Retry-After` keeps an endpoint out. Source: Linkerd `max_retry_after`.
@@ -49,24 +52,23 @@ impl Watch {
         self.outlier.take(origin)
     }
 
-    /// Whether a response of this status is a failure, where that was said.
-    pub(in crate::balance) fn is_failure(&self, status: u16) -> Option<bool> {
-        self.health.settings.load().as_ref()?.rules.is_failure(status)
-    }
-
-    /// The endpoint asks to be left alone for so long.
-    pub(in crate::balance) fn hint(&self, now: u64, after: u64) {
+    /// Looks at the head of an answer: whether its status is a failure, where that was said. `after`
+    /// reads how long the endpoint asks to be left alone, where that is of use.
+    #[inline]
+    pub(in crate::balance) fn answered(
+        &self,
+        now: u64,
+        status: u16,
+        after: impl Fn() -> Option<Duration>,
+    ) -> Option<bool> {
         let settings = self.health.settings.load();
-        if settings.as_ref().is_some_and(|settings| settings.rules.respect_retry_after) {
-            let until = now.saturating_add(after.min(MAX_HINT));
-            self.hint.fetch_max(until, Relaxed);
+        let rules = &settings.as_ref()?.rules;
+        if rules.respect_retry_after
+            && let Some(after) = after()
+        {
+            self.hint.fetch_max(now.saturating_add(nanos(after).min(MAX_HINT)), Relaxed);
         }
-    }
-
-    /// Whether hints are of use.
-    pub(in crate::balance) fn wants_hints(&self) -> bool {
-        let settings = self.health.settings.load();
-        settings.as_ref().is_some_and(|settings| settings.rules.respect_retry_after)
+        rules.is_failure(status)
     }
 
     /// Counts an outcome: nothing if it succeeded. `is_probe` if it was the one call that finds out

@@ -125,13 +125,12 @@ pub(crate) fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
     if let Some(value) = headers.get(GRPC_TIMEOUT) {
         return parse_timeout(value.as_bytes());
     }
-    http_timeout(headers)
+    millis_of(headers.get(HTTP_TIMEOUT)?)
 }
 
 /// The remaining time that a plain HTTP request states.
-pub(crate) fn http_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let millis = headers.get(HTTP_TIMEOUT)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_millis(millis))
+pub(crate) fn millis_of(value: &HeaderValue) -> Option<Duration> {
+    Some(Duration::from_millis(value.to_str().ok()?.parse().ok()?))
 }
 
 /// Whether an inbound request is itself a retry.

@@ -213,9 +213,11 @@ impl Attempt {
                     let response = ready!(future.as_mut().poll(cx));
                     self.state = State::Done;
                     return Poll::Ready(match response {
-                        Ok(response) => {
+                        Ok(mut response) => {
                             let watch = self.watch(caller, pinned, &response, Held::Nothing);
-                            Ok(response.map(|body| Body::wrapped(body, watch)))
+                            let body = std::mem::take(response.body_mut());
+                            *response.body_mut() = Body::wrapped(body, watch);
+                            Ok(response)
                         }
                         Err(error) => Err(self.stage_failed(caller, &mut way, error)),
                     });

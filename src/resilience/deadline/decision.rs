@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, header::Entry};
 
 use crate::core::{Call, Error, ErrorKind, Instant, Phase, earliest, grpc};
 
@@ -88,8 +88,17 @@ impl Bounds {
             }
         } else if let Some(at) = self.head {
             let left = at.saturating_duration_since(now);
-            if grpc::http_timeout(headers).is_none_or(|told| told > left) {
-                headers.insert(grpc::HTTP_TIMEOUT, grpc::millis_value(left));
+            // Looked up once. A map that can take no more headers sends no advice.
+            match headers.try_entry(grpc::HTTP_TIMEOUT) {
+                Ok(Entry::Vacant(untold)) => {
+                    untold.try_insert(grpc::millis_value(left)).ok();
+                }
+                Ok(Entry::Occupied(mut told)) => {
+                    if grpc::millis_of(told.get()).is_none_or(|told| told > left) {
+                        told.insert(grpc::millis_value(left));
+                    }
+                }
+                Err(_) => {}
             }
         }
     }
