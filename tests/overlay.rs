@@ -14,7 +14,8 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use http::Request;
 use tower_mesh::{
-    Call, EndpointStanding, ErrorKind, Event, Mesh, Retry, Setting, SettingOrigin,
+    Body, BoxError, Call, EndpointStanding, ErrorKind, Event, LeafEndpoint, Mesh, Retry, Setting,
+    SettingOrigin,
     config::{
         Balancer, Breakers, Cluster, Endpoint, FailureAccrual, OutlierDetection, Service, Transport,
     },
@@ -386,6 +387,35 @@ async fn a_second_source_adds_a_timeout_where_the_first_is_silent() {
     assert!(routed.route.source.unwrap().contains(&*routes.path.to_string_lossy()));
 }
 
+/// The service's timeout would end them; by the code it ends none at all.
+#[tokio::test(start_paused = true)]
+async fn a_bound_of_zero_takes_away_what_the_level_above_says() {
+    let text = "services: {users: {policy: {timeout: 1s, attempt_timeout: 1s}, routes: [\
+        {name: free, matches: [{path: {exact: /free}}], policy: {timeout: 0s, attempt_timeout: 0s}, clusters: [{name: users}]}, \
+        {name: bound, clusters: [{name: users}]}]}}\n\
+        clusters: {users: {endpoints: [{address: \"127.0.0.1:1\"}]}}\n";
+    let file = written(text);
+    for by_code in [false, true] {
+        let mut builder = Mesh::builder().config_file(&file.path).leaf(|_: &LeafEndpoint| {
+            tower::service_fn(|_: Request<Body>| async {
+                tokio::time::sleep(60 * SECOND).await;
+                Ok::<_, BoxError>(ok("late"))
+            })
+        });
+        if by_code {
+            builder = builder
+                .service("users", |s| s.timeout(Duration::ZERO).attempt_timeout(Duration::ZERO));
+        }
+        let mesh = builder.build().unwrap();
+        mesh.ready().await.unwrap();
+        let client = mesh.client("users").unwrap();
+        assert!(client.send(get("/free")).await.is_ok(), "by code: {by_code}");
+        let bound = client.send(get("/bound")).await;
+        assert_eq!(bound.is_ok(), by_code, "{bound:?}");
+        assert_eq!(setting(&mesh, "users", "timeout").value, "none");
+    }
+}
+
 /// The denial is of the second source, whose filters are no part of the first one's list.
 #[tokio::test]
 async fn what_one_source_denies_holds_and_a_service_does_not_run_without_it() {
@@ -401,7 +431,7 @@ async fn what_one_source_denies_holds_and_a_service_does_not_run_without_it() {
              [{{path: {{prefix: /admin}}}}]}}]\n{rest}"
         )
     };
-    let second = written(&denial("    policy: {timeout: 0s}\n"));
+    let second = written(&denial("    policy: {timeout: 400d}\n"));
     let mesh = Mesh::builder().config_file(&first.path).config_file(&second.path).build().unwrap();
     drop(patience(mesh.ready()).await);
     // What it would have denied is not known to the mesh, so nothing is sent.

@@ -91,6 +91,7 @@ pub(crate) use self::address::hint_of_dns;
 pub(crate) use self::balancer::PROBE_PATH;
 pub(crate) use self::health_check::hex;
 pub(crate) use self::locality::decoded;
+pub(crate) use self::policy::bound;
 pub(crate) use self::rate_limit::MOST_BUCKETS;
 #[cfg(feature = "regex")]
 pub(crate) use self::regex::Rewriter;

@@ -9,6 +9,11 @@ use super::{Failures, FollowRedirects, HashPolicy, Hedge, Limits, Overlay, Retry
 /// How long a call waits for the first configuration unless told otherwise.
 pub const DEFAULT_RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A bound of a policy: one of zero takes away what the levels above say.
+pub(crate) fn bound(time: Option<Duration>) -> Option<Duration> {
+    time.filter(|time| !time.is_zero())
+}
+
 /// What calls on a service or route obey; what is not given comes from the level above.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
@@ -16,7 +21,8 @@ pub const DEFAULT_RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct Policy {
-    /// Bounds a call to its response headers, all attempts included. Default: none.
+    /// Bounds a call to its response headers, all attempts included. Default: none. Zero: none, too,
+    /// whatever the levels above say (Envoy and Gateway API); so it is with the four next bounds.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub timeout: Option<Duration>,
     /// Whether the timeout covers the response body too. Default: false.

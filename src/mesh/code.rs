@@ -53,7 +53,7 @@ pub(crate) struct Code {
 impl ServiceSettings {
     /// Bounds each call from its start to its response headers, all attempts included.
     ///
-    /// Unit: time, over zero. Default: none.
+    /// Unit: time; zero means none, whatever sources say. Default: what they say, or none.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.policy.timeout = Some(timeout);
@@ -68,14 +68,14 @@ impl ServiceSettings {
         self
     }
 
-    /// Bounds each attempt to its response headers. Unit: time, over zero. Default: none.
+    /// Bounds each attempt to its response headers. Unit: time; zero means none. Default: none.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.policy.attempt_timeout = Some(timeout);
         self
     }
 
-    /// Bounds the wait for each frame of a response body. Unit: time, over zero. Default: none.
+    /// Bounds the wait for each frame of a response body. Unit: time; zero means none. Default: none.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.policy.idle_timeout = Some(timeout);
@@ -83,7 +83,7 @@ impl ServiceSettings {
     }
 
     /// Bounds each attempt's wait for its response headers, from the end of its request on. Unit:
-    /// time, over zero. Default: none.
+    /// time; zero means none. Default: none.
     #[must_use]
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.policy.response_timeout = Some(timeout);
@@ -91,7 +91,7 @@ impl ServiceSettings {
     }
 
     /// Bounds a whole stream, both directions, from the start of its call to the end of its
-    /// trailers. Unit: time, over zero. Default: none.
+    /// trailers. Unit: time; zero means none. Default: none.
     #[must_use]
     pub fn max_stream_duration(mut self, duration: Duration) -> Self {
         self.policy.max_stream_duration = Some(duration);

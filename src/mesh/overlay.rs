@@ -108,6 +108,7 @@ pub(super) fn policies(mut layers: Vec<(Whose, Policy)>, path: &str) -> Laid<Pol
     let attempt = nearest(&layers, |policy| policy.attempt_timeout);
     let whole = nearest(&layers, |policy| policy.timeout);
     if let (Some((whose, attempt)), Some((_, whole))) = (attempt, whole)
+        && !whole.is_zero()
         && attempt > whole
     {
         let path = format!("{path}.attempt_timeout");

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     balance::{Avoid, Wanted},
-    config,
+    config::{self, bound},
     core::Instant,
     observe::{
         Hub, RouteMeter, ServiceMeter,
@@ -425,11 +425,11 @@ impl ServiceCell {
         Policy {
             terms: Terms::of(merged, budget.listens()),
             scope: deadline::Scope {
-                timeout: merged.timeout,
+                timeout: bound(merged.timeout),
                 whole_response: merged.whole_response.unwrap_or(false),
             },
-            attempt_timeout: merged.attempt_timeout,
-            idle_timeout: merged.idle_timeout,
+            attempt_timeout: bound(merged.attempt_timeout),
+            idle_timeout: bound(merged.idle_timeout),
             budget,
             max_body_bytes: retry.body_cap(),
             hedging: merged.hedge.as_ref().and_then(|hedge| self.hedging(route, hedge)),

@@ -17,7 +17,7 @@ pub(crate) use self::layers::By;
 pub(super) use self::{cluster::of_cluster, route::of_route, security::identity, words::name_of};
 use self::{
     layers::Layers,
-    words::{chosen, debug, text, time},
+    words::{chosen, debug, limit, text, time},
 };
 use super::{
     describe::{Setting, SettingOrigin},

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{balance::verdict::Failures, config, core::earliest, resilience::deadline::Extent};
+use crate::{
+    balance::verdict::Failures,
+    config::{self, bound},
+    core::earliest,
+    resilience::deadline::Extent,
+};
 
 /// Boxed in the policy: most routes have none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,8 +32,8 @@ impl Terms {
     /// Those of a merged policy; nothing, if it asks for nothing of the kind.
     pub(crate) fn of(merged: &config::Policy, throttled: bool) -> Option<Box<Self>> {
         let terms = Self {
-            extent: Extent::new(merged.max_stream_duration, merged.grpc_timeout.as_ref()),
-            response_timeout: merged.response_timeout,
+            extent: Extent::new(bound(merged.max_stream_duration), merged.grpc_timeout.as_ref()),
+            response_timeout: bound(merged.response_timeout),
             attempt_idle_timeout: merged.retry.as_ref().and_then(|it| it.attempt_idle_timeout),
             caller_overrides: merged.caller_overrides.unwrap_or(false),
             send_attempt_count: merged.send_attempt_count.unwrap_or(false),

@@ -53,7 +53,7 @@ async fn what_is_refused_fails_ready_and_is_returned_by_loaded_while_the_rest_wo
 #[tokio::test]
 async fn a_service_refused_at_its_first_load_is_not_run_on_defaults() {
     let server = Server::named("hello").await;
-    for bad in ["{timeuot: 1s}", "{timeout: 0s}"] {
+    for bad in ["{timeuot: 1s}", "{timeout: 400d}"] {
         let services = format!("services: {{users: {{policy: {bad}}}}}\n");
         let good = format!("clusters: {{{}}}\n", cluster(&server));
         let (_dir, path, mesh, _) = over(&format!("{services}{good}")).await;

@@ -28,9 +28,11 @@ async fn refused_policy(policy: &str) -> String {
 #[tokio::test]
 async fn impossible_values_are_reported_with_field_value_and_range() {
     const TIME: &str = "must be over 0 and at most 365 days";
+    const BOUND: &str = "must be at most 365 days, or 0 for none";
     for (policy, told, range) in [
-        ("timeout: 0s", "timeout = 0", TIME),
-        ("idle_timeout: 400d", "idle_timeout = ", TIME),
+        ("timeout: 400d", "timeout = ", BOUND),
+        ("idle_timeout: 400d", "idle_timeout = ", BOUND),
+        ("retry: {backoff_base: 0s}", "backoff_base = 0", TIME),
         ("max_requests: 0", "max_requests = 0", "must be at least 1"),
         ("retry: {attempts: 0}", "attempts = 0", "must be in 1..=100"),
         ("retry: {attempts: 101}", "attempts = 101", "must be in 1..=100"),

@@ -188,7 +188,7 @@ async fn timeouts_without_retries() {
     let world = world(
         &[
             route("/request-timeout", "{timeout: 500ms, retry: {attempts: 1}}"),
-            route("/disable-request-timeout", "{retry: {attempts: 1}}"),
+            route("/disable-request-timeout", "{timeout: 0s, retry: {attempts: 1}}"),
             route("/backend-timeout", "{attempt_timeout: 500ms, retry: {attempts: 1}}"),
         ]
         .concat(),

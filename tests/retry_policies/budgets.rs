@@ -309,7 +309,7 @@ fn what_cannot_be_meant_is_refused_with_its_place() {
             "not be empty",
         ),
         (r#"{"retry": {"attempt_idle_timeout": "0s"}}"#, "attempt_idle_timeout", "over 0"),
-        (r#"{"response_timeout": "0s"}"#, "policy.response_timeout", "over 0"),
+        (r#"{"response_timeout": "400d"}"#, "policy.response_timeout", "365 days"),
         (r#"{"max_stream_duration": "9000000h"}"#, "policy.max_stream_duration", "365 days"),
         (r#"{"grpc_timeout": {"max": "9000000h"}}"#, "policy.grpc_timeout.max", "365 days"),
         (

@@ -25,13 +25,29 @@ fn defaults_are_valid() {
 }
 
 #[test]
-fn a_zero_timeout_names_field_value_and_range() {
+fn a_timeout_of_more_than_a_year_names_field_value_and_range() {
     let mut service = Service::default();
-    service.policy.timeout = Some(Duration::ZERO);
+    service.policy.timeout = Some(Duration::from_secs(40_000_000));
     assert_eq!(
         message(service.validate("users")),
-        "services.users.policy.timeout = 0ns: must be over 0 and at most 365 days"
+        "services.users.policy.timeout = 40000000s: must be at most 365 days, or 0 for none"
     );
+}
+
+#[test]
+fn a_bound_of_zero_is_none() {
+    let mut service = Service::default();
+    let policy = &mut service.policy;
+    for field in [
+        &mut policy.timeout,
+        &mut policy.idle_timeout,
+        &mut policy.response_timeout,
+        &mut policy.max_stream_duration,
+    ] {
+        *field = Some(Duration::ZERO);
+    }
+    policy.attempt_timeout = Some(Duration::from_secs(2));
+    service.validate("users").unwrap();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Checks of the timeouts of a call beyond the usual ones.
 
 use super::{Checker, NO_TIME, NOT_YET, is_time};
-use crate::config::{Failures, GrpcTimeout, Policy};
+use crate::config::{Failures, GrpcTimeout, Policy, bound};
 
 impl Checker {
     pub(super) fn failures(&mut self, failures: &Failures) {
@@ -24,13 +24,15 @@ impl Checker {
 
     pub(super) fn bounds(&mut self, policy: &Policy) {
         let Policy { response_timeout, max_stream_duration, grpc_timeout, .. } = policy;
-        self.time("response_timeout", *response_timeout);
-        self.time("max_stream_duration", *max_stream_duration);
+        self.bound("response_timeout", *response_timeout);
+        self.bound("max_stream_duration", *max_stream_duration);
         // Attempts beside each other are bounded by `attempt_timeout` alone until their head.
         if policy.hedge.is_some() {
             let idle = policy.retry.as_ref().and_then(|retry| retry.attempt_idle_timeout);
-            let both =
-                [("response_timeout", *response_timeout), ("retry.attempt_idle_timeout", idle)];
+            let both = [
+                ("response_timeout", bound(*response_timeout)),
+                ("retry.attempt_idle_timeout", idle),
+            ];
             for (field, time) in both {
                 if let Some(time) = time {
                     let reason = format!("{NOT_YET} beside `hedge`");

@@ -43,11 +43,13 @@ use std::fmt::Debug as Spelled;
 #[cfg(feature = "file")]
 use serde::Serialize as Spelled;
 
-use super::{ConfigError, ConfigErrors};
+use super::{ConfigError, ConfigErrors, bound};
 
 pub(crate) const NOT_YET: &str = "not supported yet";
 /// What a time may be.
 pub(crate) const NO_TIME: &str = "must be over 0 and at most 365 days";
+/// What a bound that may be taken away may be.
+const NO_BOUND: &str = "must be at most 365 days, or 0 for none";
 /// The longest value that a report repeats. Unit: characters.
 const SHOWN: usize = 120;
 
@@ -126,6 +128,13 @@ impl Checker {
     fn time(&mut self, field: &str, value: Option<Duration>) {
         if let Some(value) = value.filter(|value| !is_time(*value)) {
             self.refuse(field, format!("{value:?}"), NO_TIME);
+        }
+    }
+
+    /// A time that may be taken away.
+    fn bound(&mut self, field: &str, value: Option<Duration>) {
+        if let Some(value) = bound(value).filter(|value| !is_time(*value)) {
+            self.refuse(field, format!("{value:?}"), NO_BOUND);
         }
     }
 

@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use super::{Checker, not_yet};
-use crate::config::{ConfigErrors, Policy, Tracing};
+use crate::config::{ConfigErrors, Policy, Tracing, bound};
 
 impl Checker {
     pub(super) fn policy(&mut self, policy: &Policy) {
@@ -29,12 +29,12 @@ impl Checker {
             send_attempt_count: _,
             report_attempt_count: _,
         } = policy;
-        self.time("timeout", *timeout);
-        self.time("attempt_timeout", *attempt_timeout);
-        self.time("idle_timeout", *idle_timeout);
+        self.bound("timeout", *timeout);
+        self.bound("attempt_timeout", *attempt_timeout);
+        self.bound("idle_timeout", *idle_timeout);
         self.at_least_one("max_requests", *max_requests);
-        if let (Some(attempt), Some(whole)) = (attempt_timeout, timeout)
-            && attempt > whole
+        if let (Some(attempt), Some(whole)) = (attempt_timeout, bound(*timeout))
+            && *attempt > whole
         {
             let reason = format!("must be at most timeout ({whole:?})");
             self.refuse("attempt_timeout", format!("{attempt:?}"), reason);
@@ -45,7 +45,7 @@ impl Checker {
         if let Some(hedge) = hedge {
             self.within("hedge", |checker| checker.hedge(hedge));
             let idle = retry.as_ref().and_then(|retry| retry.attempt_idle_timeout);
-            if policy.response_timeout.or(idle).is_some() {
+            if bound(policy.response_timeout).or(idle).is_some() {
                 let reason = "not supported yet beside response_timeout or \
                               retry.attempt_idle_timeout";
                 self.refuse("hedge", "said", reason);

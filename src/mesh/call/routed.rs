@@ -17,7 +17,7 @@ use super::{
     traced,
 };
 use crate::{
-    config::Protocol,
+    config::{Protocol, bound},
     core::{Call, Error, ErrorKind, Instant, Outgoing, Phase, ReplayBody},
     mesh::{cluster::Cluster, guard::protect::criticality},
     resilience::{deadline, limit::Limits, retry::Arms},
@@ -234,7 +234,7 @@ impl PathProj<'_> {
         if let Some(request) = &*self.request {
             let call = request.extensions().get::<Call>();
             // What the code says of the service is known before any source has spoken.
-            let timeout = inner.code.policy(&cell.name).timeout;
+            let timeout = bound(inner.code.policy(&cell.name).timeout);
             let scope = deadline::Scope { timeout, whole_response: false };
             let own = deadline::of(request.headers(), call, scope, started);
             *self.own_bound = own.head;

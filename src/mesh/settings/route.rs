@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Layers, debug, hashing::hashes, hedge, layers::By, name_of, retry, text, time};
+use super::{Layers, debug, hashing::hashes, hedge, layers::By, limit, name_of, retry, text, time};
 use crate::{
     config::{Policy, Tracing},
     core::Instant,
@@ -23,12 +23,12 @@ pub(in crate::mesh) fn of_route(
     let policy = Layers { said: call.into_iter().chain(layers).collect() };
     let resolve = Layers::of_code(&inner.code);
     let mut list = vec![
-        policy.setting("timeout", "none", |p| p.timeout.map(time)),
+        policy.setting("timeout", "none", |p| p.timeout.map(limit)),
         policy.setting("whole_response", "false", |p| text(p.whole_response)),
-        policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(time)),
-        policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(time)),
-        policy.setting("response_timeout", "none", |p| p.response_timeout.map(time)),
-        policy.setting("max_stream_duration", "none", |p| p.max_stream_duration.map(time)),
+        policy.setting("attempt_timeout", "none", |p| p.attempt_timeout.map(limit)),
+        policy.setting("idle_timeout", "none", |p| p.idle_timeout.map(limit)),
+        policy.setting("response_timeout", "none", |p| p.response_timeout.map(limit)),
+        policy.setting("max_stream_duration", "none", |p| p.max_stream_duration.map(limit)),
         policy.setting("grpc_timeout.max", "none", |p| p.grpc_timeout.as_ref()?.max.map(time)),
         policy.setting("grpc_timeout.offset", "0s", |p| p.grpc_timeout.as_ref()?.offset.map(time)),
         policy.setting("failures.statuses", "500..600", |p| {

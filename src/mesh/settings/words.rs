@@ -10,6 +10,11 @@ pub(super) fn debug(value: &impl Debug) -> String {
     format!("{value:?}")
 }
 
+/// A bound, where zero takes away what another layer says.
+pub(super) fn limit(bound: Duration) -> String {
+    if bound.is_zero() { "none".to_owned() } else { time(bound) }
+}
+
 /// A duration in the largest unit that tells it exactly.
 pub(super) fn time(time: Duration) -> String {
     let nanos = time.as_nanos();
