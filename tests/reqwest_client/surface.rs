@@ -10,11 +10,21 @@ use std::{
 
 use crate::documents::{read, rows, spans};
 
+/// The platform of the compiler.
+fn host() -> String {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    told.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
+}
+
 /// Where the source of the reqwest in use is.
 fn reqwest() -> PathBuf {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["metadata", "--format-version", "1", "--offline", "--locked"]);
+    command.args(["metadata", "--format-version", "1", "--offline", "--locked", "--all-features"]);
+    // A fresh machine has the crates of its own platform alone.
+    command.args(["--filter-platform", &host()]);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
