@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     pub(crate) core: ArcSwap<Core>,
     /// Its balancer reads the request: a call reads this before it looks for what.
     reads: AtomicBool,
+    /// A source has settings for it; one that is only named by a route has none.
+    is_defined: AtomicBool,
     pub(crate) meter: Arc<ClusterMeter>,
     pub(crate) discovered: Arc<Discovered>,
     /// Why it is empty, when its definition was refused and there is no earlier one.
@@ -65,7 +67,19 @@ impl Cluster {
     pub(crate) fn new(meter: Arc<ClusterMeter>, core: Core, discovered: Arc<Discovered>) -> Self {
         let name = Arc::clone(&meter.name);
         let reads = core.reads().into();
-        Self { name, core: ArcSwap::from_pointee(core), reads, meter, discovered, refused: None }
+        let (core, is_defined) = (ArcSwap::from_pointee(core), false.into());
+        Self { name, core, reads, is_defined, meter, discovered, refused: None }
+    }
+
+    /// Whether a source defines it: what its calls ask without the state of the mesh, which is held
+    /// while a change is compiled.
+    pub(crate) fn is_defined(&self) -> bool {
+        self.is_defined.load(Relaxed)
+    }
+
+    /// A source has begun to define it, or the last one has ended.
+    pub(crate) fn define(&self, is_defined: bool) {
+        self.is_defined.store(is_defined, Relaxed);
     }
 
     /// Swaps other settings in.

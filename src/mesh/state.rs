@@ -325,6 +325,7 @@ impl Entry {
             return false;
         }
         self.settings.insert(source, settings);
+        self.cell.define(true);
         true
     }
 
@@ -376,6 +377,7 @@ impl Entry {
         self.replace(source, Vec::new());
         self.listed.forget(source);
         self.settings.remove(&source);
+        self.cell.define(!self.settings.is_empty());
     }
 
     /// Brings what is known of these addresses to the balancer; whether that changed anything.

@@ -1,5 +1,6 @@
 //! What a mesh keeps: bounded by what its sources say, however often they say it.
 
+mod compiling;
 mod forgotten;
 mod mirrors;
 mod timed;

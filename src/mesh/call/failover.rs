@@ -78,7 +78,7 @@ pub(super) fn pick(
             }
         }
     }
-    let error = no_endpoint(&caller.inner, own, reason.unwrap_or(PickError::Empty));
+    let error = no_endpoint(own, reason.unwrap_or(PickError::Empty));
     Err(Failed::fatal(match open.first() {
         Some(open) => in_clear_behind(error, own, open),
         None => error,
@@ -152,7 +152,7 @@ impl Question<'_> {
         let held = place(own, &own.core.load(), self.pinned.priority())?;
         match self.ask(own, Look::Any) {
             Ok(flight) => Ok((flight, held, Arc::clone(own))),
-            Err(reason) => Err(Failed::fatal(no_endpoint(&self.caller.inner, own, reason))),
+            Err(reason) => Err(Failed::fatal(no_endpoint(own, reason))),
         }
     }
 
@@ -180,7 +180,7 @@ impl Question<'_> {
         {
             // It has come since its cluster was looked at.
             flight.finish(self.at, Outcome::Ignored);
-            let error = no_endpoint(&self.caller.inner, own, PickError::Unavailable);
+            let error = no_endpoint(own, PickError::Unavailable);
             return Err(Failed::fatal(in_clear_behind(error, own, cluster)));
         }
         Ok((flight, held, Arc::clone(cluster)))

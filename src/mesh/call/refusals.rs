@@ -7,7 +7,7 @@ use crate::{
     balance::PickError,
     config::CallPriority,
     core::{Error, ErrorKind, Origin, Phase, Refusal},
-    mesh::{cluster::Cluster, inner::Inner},
+    mesh::cluster::Cluster,
 };
 
 /// The cluster has its maximum of attempts in flight of this priority.
@@ -60,7 +60,7 @@ pub(super) fn failing_fast(cluster: &str, timeout: Duration) -> Box<Failed> {
 
 /// Why nothing was picked.
 #[cold]
-pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Error {
+pub(crate) fn no_endpoint(of: &Cluster, reason: PickError) -> Error {
     let cluster = &of.name;
     if let Some(refused) = &of.refused {
         return Error::new(ErrorKind::Config, Phase::Pick)
@@ -84,7 +84,7 @@ pub(crate) fn no_endpoint(inner: &Inner, of: &Cluster, reason: PickError) -> Err
         others => format!("{what}, nor any of those that take over from it: {}", others.join(", ")),
     };
     let error = Error::new(ErrorKind::NoEndpoints, Phase::Pick);
-    if reason == PickError::Empty && !inner.state().is_cluster(cluster) {
+    if reason == PickError::Empty && !of.is_defined() {
         return error
             .detail(format!("no source defines cluster {cluster}"))
             .check("the cluster's name in the routes of the service, and in the sources");

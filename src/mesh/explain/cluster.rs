@@ -131,7 +131,7 @@ impl At<'_> {
             if well {
                 return format!("nothing of cluster {} works", cluster.name);
             }
-            let error = no_endpoint(call.inner, cluster, error);
+            let error = no_endpoint(cluster, error);
             if call.inner.is_dry && matches!(core.config.discovery, Some(Discovery::Dns(_))) {
                 return format!("{error}; a dry run asks no DNS for them");
             }

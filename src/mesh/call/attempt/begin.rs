@@ -78,7 +78,7 @@ impl Attempt {
                     // set.
                     let newest = pinned.cluster.core.load();
                     if Arc::ptr_eq(&core, &newest) {
-                        return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, reason)));
+                        return Err(Failed::fatal(no_endpoint(&pinned.cluster, reason)));
                     }
                     core = newest;
                 }
@@ -110,7 +110,6 @@ impl Attempt {
         (cluster, core): (&Cluster, &Core),
     ) -> Result<Self, Box<Failed>> {
         let Beginning { caller, pinned, number, now, at, .. } = of;
-        let inner = &caller.inner;
         if let Some(shares) = &core.shares
             && let Some(share) = shares.share(pinned.priority())
         {
@@ -118,7 +117,7 @@ impl Attempt {
         }
         let endpoint = Arc::clone(flight.endpoint());
         let (Some(node), Some(request)) = (endpoint.extra(), &*way.request) else {
-            return Err(Failed::fatal(no_endpoint(inner, &pinned.cluster, PickError::Empty)));
+            return Err(Failed::fatal(no_endpoint(&pinned.cluster, PickError::Empty)));
         };
         if node.is_open && (caller.https || request.uri().scheme() == Some(&Scheme::HTTPS)) {
             flight.finish(at, Outcome::Ignored);
