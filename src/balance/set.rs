@@ -23,6 +23,8 @@ type Chunk<X> = Arc<Vec<Arc<Endpoint<X>>>>;
 /// What a pick reads.
 pub(super) struct Set<X> {
     chunks: Vec<Chunk<X>>,
+    /// The sum of the weights of each chunk.
+    sums: Vec<u64>,
     len: usize,
     /// The largest weight.
     pub(super) max_weight: u16,
@@ -66,6 +68,7 @@ impl<X> Set<X> {
     pub(super) fn empty() -> Self {
         Self {
             chunks: Vec::new(),
+            sums: Vec::new(),
             len: 0,
             max_weight: 1,
             stride: 0,
@@ -108,6 +111,23 @@ impl<X> Set<X> {
         self.chunks.get(index >> BITS)?.get(index & (CHUNK - 1))
     }
 
+    /// The sum of all weights.
+    pub(super) fn weight(&self) -> u64 {
+        self.sums.iter().sum()
+    }
+
+    /// The endpoint at that point of all weights, laid end to end.
+    pub(super) fn at_weight(&self, mut point: u64) -> Option<&Arc<Endpoint<X>>> {
+        let is_past = |point: &mut u64, weight: u64| {
+            let is_past = *point >= weight;
+            *point -= if is_past { weight } else { 0 };
+            is_past
+        };
+        let chunk = self.sums.iter().position(|sum| !is_past(&mut point, *sum))?;
+        let mut endpoints = self.chunks.get(chunk)?.iter();
+        endpoints.find(|endpoint| !is_past(&mut point, weight_of(endpoint)))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint<X>>> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
@@ -116,6 +136,7 @@ impl<X> Set<X> {
     pub(super) fn share(&self) -> Self {
         Self {
             chunks: self.chunks.clone(),
+            sums: self.sums.clone(),
             len: self.len,
             max_weight: self.max_weight,
             stride: self.stride,
@@ -134,9 +155,13 @@ impl<X> Set<X> {
         self.get(parts.get(at)?.1 as usize)
     }
 
-    fn slot(&mut self, index: usize) -> Option<&mut Arc<Endpoint<X>>> {
+    /// Puts another endpoint in the place of one.
+    fn replace(&mut self, index: usize, by: Arc<Endpoint<X>>) -> Option<Arc<Endpoint<X>>> {
         let chunk = self.chunks.get_mut(index >> BITS)?;
-        unshared(chunk).get_mut(index & (CHUNK - 1))
+        let slot = unshared(chunk).get_mut(index & (CHUNK - 1))?;
+        let sum = self.sums.get_mut(index >> BITS)?;
+        *sum = *sum + weight_of(&by) - weight_of(slot);
+        Some(std::mem::replace(slot, by))
     }
 
     fn push(&mut self, endpoint: Arc<Endpoint<X>>) {
@@ -147,21 +172,25 @@ impl<X> Set<X> {
     fn append(&mut self, endpoint: Arc<Endpoint<X>>) {
         if self.len & (CHUNK - 1) == 0 {
             self.chunks.push(Arc::new(Vec::with_capacity(CHUNK.min(self.len.max(8)))));
+            self.sums.push(0);
         }
-        if let Some(chunk) = self.chunks.last_mut() {
+        if let (Some(chunk), Some(sum)) = (self.chunks.last_mut(), self.sums.last_mut()) {
+            *sum += weight_of(&endpoint);
             unshared(chunk).push(endpoint);
             self.len += 1;
         }
     }
 
     fn pop(&mut self) -> Option<Arc<Endpoint<X>>> {
-        let chunk = self.chunks.last_mut()?;
-        let last = unshared(chunk).pop();
+        let (chunk, sum) = (self.chunks.last_mut()?, self.sums.last_mut()?);
+        let last = unshared(chunk).pop()?;
+        *sum -= weight_of(&last);
         if chunk.is_empty() {
             self.chunks.pop();
+            self.sums.pop();
         }
-        self.len -= usize::from(last.is_some());
-        last
+        self.len -= 1;
+        Some(last)
     }
 
     pub(super) fn remove(
@@ -178,7 +207,7 @@ impl<X> Set<X> {
         } else {
             index.places.insert(last.spec().address().clone(), u32::try_from(place).ok()?);
             last.placed(place);
-            std::mem::replace(self.slot(place)?, last)
+            self.replace(place, last)?
         };
         index.uncount(removed.spec());
         Some(removed)
@@ -259,9 +288,13 @@ impl<X: Upstream> Set<X> {
         after.placed(place);
         // Also where there are none yet: a pick from the older set may be making them.
         let is_orphaned = after.live().is_none();
-        *self.slot(place)? = after;
+        self.replace(place, after)?;
         is_orphaned.then_some(before)
     }
+}
+
+fn weight_of<X>(endpoint: &Endpoint<X>) -> u64 {
+    endpoint.spec().weight().into()
 }
 
 /// The chunk for writing: copied when the published snapshot shares it.
@@ -338,6 +371,8 @@ impl Index {
             *weights.entry(spec.weight()).or_insert(0) += 1;
         }
         assert!(set.get(set.len()).is_none());
+        let sum = |chunk: &Chunk<X>| chunk.iter().map(|endpoint| weight_of(endpoint)).sum();
+        assert_eq!(set.sums, set.chunks.iter().map(sum).collect::<Vec<u64>>());
         assert_eq!(self.weights, weights);
         assert_eq!(set.max_weight, weights.keys().copied().max().unwrap_or(1));
         assert_eq!(set.uniform, weights.len() <= 1);

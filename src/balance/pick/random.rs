@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Best, EFFORT, Picker, Plain, scale};
+use super::{Best, EFFORT, Picker, Plain, scale, share_of};
 use crate::{
     balance::{
         endpoint::{Endpoint, Upstream},
@@ -13,8 +13,6 @@ use crate::{
 
 /// So often a weighted choice is tried by rejection, which costs nothing while weights are alike.
 const REJECTIONS: usize = 16;
-/// Then it is made by walking over so many endpoints.
-pub(super) const WALK: usize = 512;
 
 impl<'a, X: Upstream> Picker<'a, X> {
     /// A random endpoint, by weight.
@@ -62,16 +60,6 @@ pub(super) fn by_weight<'a, X: Upstream>(
             return Some(endpoint);
         }
     }
-    // So much is lost by rejection when one endpoint outweighs the rest. Of a large set it
-    // is a part that is walked.
-    let from = if len > WALK { scale(random.next(), len) } else { 0 };
-    let walk = || (0..len.min(WALK)).filter_map(move |step| set.get((from + step) % len));
-    let weight = |endpoint: &Arc<Endpoint<X>>| usize::from(endpoint.spec().weight());
-    let mut point = scale(random.next(), walk().map(weight).sum());
-    walk().find(|endpoint| {
-        let weight = weight(endpoint);
-        let found = point < weight;
-        point = point.saturating_sub(weight);
-        found
-    })
+    // So much is lost by rejection when one endpoint outweighs the rest.
+    set.at_weight(share_of(random.next(), set.weight()))
 }

@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Best, Picker, Plain, SCAN, scale};
 #[cfg(feature = "orca")]
-use super::{random::WALK, share_of};
+use super::share_of;
+use super::{Best, Picker, Plain, SCAN, scale};
 #[cfg(feature = "orca")]
 use crate::balance::{set::Set, weighted::Weighted};
 use crate::{
@@ -17,6 +17,10 @@ use crate::{
 
 /// 2^64 over the golden ratio: its multiples lie as evenly on the circle as can be.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A choice by turns looks at so many endpoints, where nobody had one in a whole round.
+#[cfg(feature = "orca")]
+const WALK: usize = 512;
 
 /// Where the first place begins: so far from 0 that what the steps lack of a whole circle, a few
 /// parts in 2^64 each round, costs nobody its first turn.

@@ -77,12 +77,31 @@ fn one_heavy_endpoint_among_many_light_ones_gets_its_share() {
 }
 
 #[test]
-fn one_heavy_endpoint_of_a_large_cluster_gets_much_of_its_share() {
+fn one_heavy_endpoint_of_a_large_cluster_gets_its_share() {
     let mut weights = vec![1; 2_000];
-    weights[42] = 2_000;
+    weights[1_042] = 1_999;
+    for policy in [config::Balancer::Random, config::Balancer::RoundRobin] {
+        let mut sim = weighted(&policy, &weights);
+        sim.closed(8_000, 1, healthy);
+        assert!((0.48..0.52).contains(&sim.share(1_043)), "{policy:?}: {}", sim.share(1_043));
+    }
+}
+
+#[test]
+fn shares_are_those_of_the_weights_however_far_these_are_apart() {
+    // The five sevenths of the heavy ones lie in one chunk of four.
+    let mut weights = vec![2; 1_000];
+    for (place, weight) in [(300, 1_000), (301, 4_000), (302, 5)] {
+        weights[place] = weight;
+    }
+    let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
     let mut sim = weighted(&config::Balancer::Random, &weights);
-    sim.closed(5_000, 1, healthy);
-    assert!(sim.share(43) > 0.2, "{}", sim.share(43));
+    sim.closed(40_000, 1, healthy);
+    for (place, within) in [(300, 0.01), (301, 0.01), (302, 0.002), (999, 0.002)] {
+        let (met, wanted) =
+            (sim.share(u16::try_from(place).unwrap() + 1), f64::from(weights[place]) / sum);
+        assert!((met - wanted).abs() < within, "{place}: {met} for {wanted}");
+    }
 }
 
 #[test]
