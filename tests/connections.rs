@@ -310,6 +310,25 @@ async fn idle_connections_of_both_protocols_are_closed() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_idle_time_of_a_connection_runs_from_the_end_of_its_last_call() {
+    for version in VERSIONS {
+        let pipes = Pipes::http(|_, _| async {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            reply("hello")
+        });
+        let mut cluster = cluster([Leaves::address(0)]);
+        cluster.transport.idle_timeout = Some(Duration::from_secs(90));
+        let mesh = one_cluster(cluster).connect_layer(pipes.clone()).build().unwrap();
+        let mut events = Recorder::of(&mesh);
+        fetch(&mesh.client("users").unwrap(), over(version, get("/"))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(85)).await;
+        assert_eq!(events.disconnects(), [""; 0], "{version:?}");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(events.disconnects(), ["idle"], "{version:?}");
+    }
+}
+
 #[test]
 fn a_mesh_on_its_own_runtime_outlives_those_of_its_callers() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -255,10 +255,10 @@ const COMPUTED: [(&str, &str, &[&str], &[&str]); 11] = [
         &["resolve", "pick", "connect", "request", "headers", "backoff"],
     ),
     (
-        "src/mesh/call/outcome.rs",
-        "Error::new(ErrorKind::Shutdown, error.phase())",
+        "src/core/mesh_end.rs",
+        "Error::new(ErrorKind::Shutdown, phase)",
         &["Shutdown"],
-        &["admission", "pick", "connect", "tls", "request", "headers"],
+        &["admission", "pick", "connect", "tls", "request", "headers", "body", "backoff"],
     ),
     (
         "src/resilience/deadline/decision.rs",

@@ -11,15 +11,22 @@ mod support;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use http::{Request, Version};
+use http::{Request, Response, Version};
+use tower::{layer::layer_fn, service_fn};
 use tower_mesh::{
-    Body, BoxError, DisconnectReason, Error, ErrorKind, Event, Mesh,
+    Body, BoxError, DisconnectReason, Error, ErrorKind, Event, Mesh, Next, Phase,
+    config::{Fault, Queue, Retry},
     transport::{ConnectTarget, Connector, Io},
 };
 
 use support::{
-    GreeterClient, HelloReply, HelloRequest, Recorder, Server, VERSIONS, cluster, fetch, get,
-    greeter::Replies, greeters::counting, one_cluster, over, patience, post,
+    GreeterClient, HelloReply, HelloRequest, Recorder, Server, VERSIONS, cluster, dead_address,
+    fetch, get,
+    greeter::Replies,
+    greeters::counting,
+    leaf::{Leaves, SERVICE, answer, ok},
+    one_cluster, over, patience, post,
+    server::body,
 };
 
 const GRACE: Duration = Duration::from_millis(100);
@@ -60,10 +67,8 @@ async fn calls_that_no_answer_came_to_do_not_hang_after_shutdown() {
 #[tokio::test]
 async fn calls_that_wait_for_a_connection_attempt_do_not_hang_after_shutdown() {
     for version in VERSIONS {
-        let never = tower::layer::layer_fn(|_: Connector| {
-            tower::service_fn(|_: ConnectTarget| {
-                std::future::pending::<Result<Box<dyn Io>, BoxError>>()
-            })
+        let never = layer_fn(|_: Connector| {
+            service_fn(|_: ConnectTarget| std::future::pending::<Result<Box<dyn Io>, BoxError>>())
         });
         let server = silent().await;
         let mut cluster = cluster([server.address()]);
@@ -175,5 +180,96 @@ async fn a_connection_that_is_cut_says_so() {
         let closed = metrics.total("mesh.client.connections.closed", &shutdown);
         assert_eq!(closed.to_string(), "1");
         assert_eq!(metrics.total("mesh.client.connections.open", &[]).to_string(), "0");
+    }
+}
+
+/// The same where everything is in this process, under paused time: by then.
+async fn ended(mesh: Mesh) -> Error {
+    let call = tokio::spawn(fetch(&mesh.client(SERVICE).unwrap(), get("/")));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!call.is_finished(), "it was to be under way");
+    mesh.shutdown(GRACE).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(call.is_finished(), "it goes on after the grace");
+    call.await.unwrap().unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_in_an_own_leaf_does_not_hang_after_shutdown() {
+    let mesh = Leaves::new(1).mesh(|_, _| std::future::pending()).build().unwrap();
+    let error = ended(mesh).await;
+    assert_eq!(error.kind(), ErrorKind::Shutdown, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_in_a_layer_of_the_application_does_not_hang_after_shutdown() {
+    let stuck = || {
+        layer_fn(|_: Next| {
+            service_fn(|_: Request<Body>| {
+                std::future::pending::<Result<Response<Body>, BoxError>>()
+            })
+        })
+    };
+    let leaves = || Leaves::new(1).mesh(|_, _| async { Ok(ok("hello")) });
+    let meshes = [
+        leaves().call_layer(stuck()),
+        leaves().attempt_layer(stuck()),
+        leaves().endpoint_layer(stuck()),
+    ];
+    for mesh in meshes {
+        let error = ended(mesh.build().unwrap()).await;
+        assert_eq!(error.kind(), ErrorKind::Shutdown, "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_retry_is_due_later_does_not_wait_for_it_after_shutdown() {
+    let retry = Retry::standard().backoff(Duration::from_secs(60), Duration::from_secs(60));
+    let mesh = Leaves::new(2)
+        .mesh(|_, _| async { Ok(answer(503)) })
+        .service(SERVICE, |s| s.retry(retry))
+        .build()
+        .unwrap();
+    let error = ended(mesh).await;
+    assert_eq!(error.kind(), ErrorKind::Shutdown, "{error}");
+    assert_eq!(error.attempts().len(), 1, "it tells what it has met: {error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_in_an_injected_delay_does_not_wait_for_it_after_shutdown() {
+    let mesh = Leaves::new(1)
+        .mesh(|_, _| async { Ok(ok("hello")) })
+        .service(SERVICE, |s| s.fault(Fault::delay(Duration::from_secs(60))))
+        .build()
+        .unwrap();
+    let error = ended(mesh).await;
+    assert_eq!(error.kind(), ErrorKind::Shutdown, "{error}");
+}
+
+#[tokio::test]
+async fn a_call_in_a_queue_does_not_wait_in_it_after_shutdown() {
+    let (dead, _socket) = dead_address();
+    let mut cluster = cluster([dead]);
+    let mut queue = Queue::default();
+    (queue.capacity, queue.failfast_timeout) = (Some(10), Some(Duration::from_secs(60)));
+    cluster.queue = Some(queue);
+    let error = cut(one_cluster(cluster).build().unwrap(), get("/")).await;
+    assert_eq!(error.kind(), ErrorKind::Shutdown, "{error}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_says_that_the_mesh_is_shut_down() {
+    for version in VERSIONS {
+        let server = Server::start(|_| async {
+            let first = futures_util::stream::once(async {
+                Ok::<_, BoxError>(http_body::Frame::data(bytes::Bytes::from_static(b"first")))
+            });
+            let rest = futures_util::stream::pending();
+            Response::new(body(http_body_util::StreamBody::new(first.chain(rest))))
+        })
+        .await;
+        let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+        let error = cut(mesh, over(version, get("/"))).await;
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Shutdown, Phase::Body), "{error}");
     }
 }

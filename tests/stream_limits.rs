@@ -18,16 +18,23 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tower::Service;
 use tower_mesh::{
-    Event, Mesh, Retry,
+    ErrorKind, Event, Mesh, Retry,
     transport::{ConnectTarget, Connector},
 };
 
 use support::{
     GreeterClient, HelloReply, HelloRequest, RawServer, Recorder, Server, cluster, failures, fetch,
-    frames::head, get, greeters::counting, h2, h2_server, one_cluster, patience, storm,
+    frame,
+    frames::{greeting, head, next_request},
+    get,
+    greeters::counting,
+    h2, h2_server, one_cluster, patience, storm,
 };
 
 /// Answers at once, and holds the streams of `/held` for ever.
@@ -207,4 +214,79 @@ async fn one_http1_connection_serves_callers_who_give_up_and_those_who_wait() {
     assert_eq!(failures(&answers), [""; 0]);
     assert!(answers.len() >= 200, "{} of those who waited were answered", answers.len());
     patience(fetch(&client, get("/"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_endpoint_that_lets_no_stream_begin_holds_no_call_beside_one_that_does() {
+    let (none, well) = (holding(0).await, holding(100).await);
+    let mut cluster = cluster([none.address(), well.address()]);
+    cluster.transport.connect_backoff_base = Some(Duration::from_secs(1));
+    let mesh = one_cluster(cluster).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    for post in [false, true] {
+        let answers = patience(storm(8, 200, |_| {
+            let mut request = h2("/");
+            if post {
+                // Which is sent once, if it may have been worked on.
+                *request.method_mut() = http::Method::POST;
+            }
+            fetch(&client, request)
+        }))
+        .await;
+        assert_eq!(failures(&answers), [""; 0]);
+    }
+    assert!(none.connections() <= 12, "{} connections that are no use", none.connections());
+}
+
+#[tokio::test]
+async fn a_call_whose_only_endpoint_lets_no_stream_begin_fails_and_says_so() {
+    let server = holding(0).await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let error = patience(fetch(&mesh.client("users").unwrap(), h2("/"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+    assert!(error.chain().contains("lets no stream begin"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn calls_leave_an_endpoint_that_lets_no_more_streams_begin_and_come_back() {
+    let limit = |streams: u32| frame(4, 0, 0, &[&[0, 3], &streams.to_be_bytes()[..]].concat());
+    let (say, said) = tokio::sync::watch::channel(100);
+    let server = RawServer::start(move |mut stream, number| {
+        let mut said = said.clone();
+        async move {
+            let mut preface = [0; 24];
+            drop(stream.read_exact(&mut preface).await);
+            if number > 0 {
+                drop(stream.write_all(&limit(0)).await);
+                return std::future::pending().await;
+            }
+            drop(stream.write_all(&greeting()).await);
+            loop {
+                tokio::select! {
+                    request = next_request(&mut stream) => {
+                        // `:status 200`, and its end.
+                        let answer = frame(1, 5, request, &[0x88]);
+                        if request == 0 || stream.write_all(&answer).await.is_err() {
+                            return;
+                        }
+                    }
+                    _ = said.changed() => {
+                        let streams = *said.borrow_and_update();
+                        drop(stream.write_all(&limit(streams)).await);
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+    let client = mesh.client("users").unwrap();
+    patience(fetch(&client, h2("/"))).await.unwrap();
+    say.send(0).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let error = patience(fetch(&client, h2("/"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+    say.send(100).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    patience(fetch(&client, h2("/"))).await.unwrap();
 }

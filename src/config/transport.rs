@@ -22,7 +22,7 @@ pub struct Transport {
     /// The longest such wait. Default: 30 s.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub connect_backoff_max: Option<Duration>,
-    /// Closes a connection that is without requests, and has begun none for so long. Default: 90 s.
+    /// Closes a connection that has been without requests for so long. Default: 90 s.
     #[cfg_attr(feature = "serde", serde(with = "super::serde_support::OptionalTime"))]
     pub idle_timeout: Option<Duration>,
     /// Retires a connection at this age, 10 % more or less. Default: 30 min.
@@ -157,7 +157,7 @@ pub struct TransportSettings {
     pub connect_backoff_base: Duration,
     /// The longest such wait. Default: 30 s.
     pub connect_backoff_max: Duration,
-    /// Closes a connection that is without requests, and has begun none for so long. Default: 90 s.
+    /// Closes a connection that has been without requests for so long. Default: 90 s.
     pub idle_timeout: Duration,
     /// Retires a connection at this age, 10 % more or less. Default: 30 min.
     pub max_age: Duration,

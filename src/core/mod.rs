@@ -12,6 +12,7 @@ mod figures;
 pub(crate) mod framed;
 #[cfg(feature = "xds")]
 mod loads;
+mod mesh_end;
 mod random;
 mod reason;
 mod refusal;
@@ -30,6 +31,7 @@ pub(crate) use self::event::Events;
 pub(crate) use self::figures::{Figures, OfResources, OfServer, Plane};
 #[cfg(feature = "xds")]
 pub(crate) use self::loads::{At, Attempts, EndpointLoad, Load, Loads};
+pub(crate) use self::mesh_end::{MeshEnd, cut};
 pub(crate) use self::random::Random;
 pub(crate) use self::time::{Epoch, Instant, earliest, nanos};
 pub(crate) use self::wire::WireFailure;

@@ -77,7 +77,6 @@ pub(crate) struct Inner {
     pub(super) own: super::own::Own,
     /// Clusters of sources whose first discovery is awaited.
     pub(super) awaited: AtomicUsize,
-    closed: AtomicBool,
     /// The tasks of the sources; they hold this weakly.
     tasks: Mutex<JoinSet<()>>,
     /// The clients of control planes, for the metrics.
@@ -87,10 +86,6 @@ pub(crate) struct Inner {
     #[cfg(feature = "xds")]
     pub(super) farewells: Mutex<Vec<BoxFuture<()>>>,
 }
-
-/// The end of a mesh waits so long for what sources still say.
-#[cfg(feature = "xds")]
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The user's layers and leaves.
 pub(crate) struct Stages {
@@ -151,7 +146,6 @@ impl Inner {
             state: Mutex::new(State { runtime: keys, ..State::default() }),
             changed: Notify::new(),
             awaited: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
             tasks: Mutex::default(),
             #[cfg(feature = "xds")]
             planes: Mutex::default(),
@@ -170,10 +164,6 @@ impl Inner {
         self.channel.get().copied()
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
-    }
-
     /// Whether every source has delivered its first state.
     pub(crate) fn is_synced(&self) -> bool {
         self.synced.load(Ordering::Acquire)
@@ -186,7 +176,7 @@ impl Inner {
         tasks.spawn_on(task, &self.transport.handle)
     }
 
-    fn end_tasks(&self) {
+    pub(super) fn end_tasks(&self) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
@@ -254,10 +244,10 @@ impl Inner {
 
     /// Waits for the first state of every source; says what is refused.
     pub(crate) async fn loaded(&self) -> Result<Vec<(String, String)>, Error> {
-        self.wait_until(|inner| inner.is_ready() || inner.is_closed()).await;
+        self.wait_until(|inner| inner.is_ready() || inner.is_closing()).await;
         let keys = self.state().keys.awaited();
         keys.await;
-        if self.is_closed() {
+        if self.is_closing() {
             return Err(Error::new(ErrorKind::Shutdown, Phase::Resolve));
         }
         Ok(self.refused_parts())
@@ -276,12 +266,7 @@ impl Inner {
             .detail(refused.join("; ")))
     }
 
-    /// Waits until the mesh ends.
-    pub(crate) async fn closed(&self) {
-        self.wait_until(Self::is_closed).await;
-    }
-
-    async fn wait_until(&self, done: impl Fn(&Self) -> bool) {
+    pub(super) async fn wait_until(&self, done: impl Fn(&Self) -> bool) {
         loop {
             let changed = self.changed.notified();
             if done(self) {
@@ -289,27 +274,6 @@ impl Inner {
             }
             changed.await;
         }
-    }
-
-    /// Refuses further calls and drains every endpoint.
-    pub(crate) fn close(&self) {
-        // Under the lock: a source that publishes meanwhile comes before it, or is refused.
-        let state = self.state();
-        self.closed.store(true, Ordering::Relaxed);
-        self.end_tasks();
-        self.changed.notify_waiters();
-        for entry in state.clusters.values() {
-            entry.cell.core.load().balancer.replace(Vec::new());
-        }
-    }
-
-    /// Waits until the sources have said what they still had to say, a moment at most.
-    #[cfg(feature = "xds")]
-    pub(super) async fn say_farewell(&self, most: Duration) {
-        let all =
-            std::mem::take(&mut *self.farewells.lock().unwrap_or_else(PoisonError::into_inner));
-        let all = futures_util::future::join_all(all);
-        drop(tokio::time::timeout(most.min(FAREWELL), all).await);
     }
 
     /// The parts that are refused now, with their reasons.

@@ -34,6 +34,7 @@ mod discovered;
 mod discovery;
 #[cfg(feature = "dns")]
 mod dns;
+mod ending;
 mod endpoint;
 mod explain;
 mod gate;
@@ -342,25 +343,20 @@ impl Mesh {
         self.inner.events.listen()
     }
 
-    /// Refuses new calls, lets those in flight end within `grace`, closes every connection.
+    /// Refuses new calls, lets those that have begun end within `grace`, closes every connection.
     ///
-    /// New calls fail with [`ErrorKind::Shutdown`]. What is still in flight when `grace` is over
-    /// loses its connection.
+    /// A call has begun when its future was first polled; one that has not fails with
+    /// [`ErrorKind::Shutdown`]. One that has goes on as ever to the end of its body, whatever it waits
+    /// for: a connection, a stream, a queue, a retry, an own leaf; sources go on as long. What is left
+    /// when `grace` is over fails with [`ErrorKind::Shutdown`], its body, too; but the body that an own
+    /// leaf has given is the leaf's, and is waited for no longer.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends the wait alone: new calls stay refused, and calls in flight end by
-    /// themselves.
+    /// Dropping the future ends the wait alone: new calls stay refused, calls that have begun end by
+    /// themselves, and sources and connections end after them.
     pub async fn shutdown(&self, grace: Duration) {
-        self.inner.close();
-        let idle = self.inner.transport.wait_idle();
-        if tokio::time::timeout(grace, idle).await.is_err() {
-            self.inner.transport.abort();
-            // Ends as soon as each connection task has been dropped.
-            self.inner.transport.wait_idle().await;
-        }
-        #[cfg(feature = "xds")]
-        self.inner.say_farewell(grace).await;
+        self.inner.shut_down(grace).await;
     }
 }
 

@@ -15,7 +15,7 @@ use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::core::{Body, BoxError, BoxFuture, Error, ErrorKind, Phase};
+use crate::core::{Body, BoxError, BoxFuture, Error, ErrorKind, MeshEnd, Phase};
 
 /// What stands behind a user layer: the rest of the mesh, as a service.
 ///
@@ -26,6 +26,15 @@ pub struct Next(Arc<dyn Erased>);
 /// A user's service after erasure.
 pub(crate) trait Erased: Send + Sync {
     fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>>;
+
+    /// The same, if it is over before its mesh is: what the application has given knows nothing of that.
+    fn call_until(
+        &self,
+        request: Request<Body>,
+        _end: &Arc<MeshEnd>,
+    ) -> BoxFuture<Result<Response<Body>, BoxError>> {
+        self.call(request)
+    }
 }
 
 /// One stage of the stack: from what stands behind to what stands before.
@@ -94,21 +103,58 @@ where
     B::Error: Into<BoxError>,
 {
     fn call(&self, request: Request<Body>) -> BoxFuture<Result<Response<Body>, BoxError>> {
-        // A clone of its own, readied here and called once: no readiness is shared.
-        let mut service = self.0.clone();
-        // Most are ready at once, and then the request moves into theirs without a detour.
-        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => {
-                let response = service.call(request);
-                Box::pin(Answering { response, _called: service })
-            }
-            Poll::Ready(Err(error)) => Box::pin(std::future::ready(Err(error.into()))),
-            Poll::Pending => Box::pin(async move {
+        call(self.0.clone(), request, None)
+    }
+
+    fn call_until(
+        &self,
+        request: Request<Body>,
+        end: &Arc<MeshEnd>,
+    ) -> BoxFuture<Result<Response<Body>, BoxError>> {
+        call(self.0.clone(), request, Some(end))
+    }
+}
+
+/// Calls a clone of its own, readied here and called once: no readiness is shared.
+fn call<S, B>(
+    mut service: S,
+    request: Request<Body>,
+    end: Option<&Arc<MeshEnd>>,
+) -> BoxFuture<Result<Response<Body>, BoxError>>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    // Most are ready at once, and then the request moves into theirs without a detour.
+    match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(())) => {
+            let response = service.call(request);
+            boxed(Answering { response, _called: service }, end)
+        }
+        Poll::Ready(Err(error)) => Box::pin(std::future::ready(Err(error.into()))),
+        Poll::Pending => {
+            let whole = async move {
                 std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
                 let response = service.call(request).await.map_err(Into::into)?;
                 Ok(response.map(Body::new))
-            }),
+            };
+            boxed(whole, end)
         }
+    }
+}
+
+/// The one box of a call through what the application has given, with what tells it of the mesh's end.
+#[inline]
+fn boxed<F>(whole: F, end: Option<&Arc<MeshEnd>>) -> BoxFuture<F::Output>
+where
+    F: Future<Output = Result<Response<Body>, BoxError>> + Send + 'static,
+{
+    match end {
+        None => Box::pin(whole),
+        Some(end) => Box::pin(end.until(whole)),
     }
 }
 

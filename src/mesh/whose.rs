@@ -32,7 +32,7 @@ impl Client {
         // What is no name is the mesh's to refuse.
         let Ok(name) = Name::parse(authority) else { return Whose::Mesh };
         let name = name.to_string();
-        if inner.find(&name).is_some() || inner.is_closed() {
+        if inner.find(&name).is_some() || inner.is_closing() {
             return Whose::Mesh;
         }
         if !inner.is_synced() {

@@ -9,15 +9,18 @@ use std::{
 };
 
 use super::{
+    calls::{AllCalls, Calls},
     durations::{Sink, Sinks},
     family::{Label, Metric},
     snapshot::{MetricSample, MetricValue},
 };
-use crate::core::{Epoch, ErrorKind, Event, Events, Instant};
+use crate::core::{Epoch, ErrorKind, Event, Events, Instant, MeshEnd};
 
 /// The cells of one mesh, and its events.
 pub(crate) struct Hub {
     pub(crate) events: Arc<Events>,
+    pub(crate) end: Arc<MeshEnd>,
+    calls: AllCalls,
     epoch: Epoch,
     sinks: Option<Arc<dyn Sinks>>,
     unresolved: [AtomicU64; ErrorKind::ALL.len()],
@@ -41,6 +44,8 @@ impl Hub {
             sources.iter().map(|name| (name.as_str().into(), AtomicU64::new(0))).collect();
         Self {
             events,
+            end: Arc::default(),
+            calls: AllCalls::default(),
             epoch,
             sinks,
             unresolved: Default::default(),
@@ -53,6 +58,26 @@ impl Hub {
     /// Whether the application has given a meter provider.
     pub(crate) fn is_exported(&self) -> bool {
         self.sinks.is_some()
+    }
+
+    /// What counts the calls of one more service.
+    pub(super) fn calls(&self) -> Arc<Calls> {
+        self.calls.of_service()
+    }
+
+    /// No call begins any more.
+    pub(crate) fn refuse_calls(&self) {
+        self.calls.close();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.calls.is_closing()
+    }
+
+    /// Waits until those that had begun before are over: their bodies, too, where these come through
+    /// what the application has given.
+    pub(crate) async fn drained(&self) {
+        self.calls.drained().await;
     }
 
     pub(super) fn sink(&self, metric: Metric, labels: &[Label]) -> Option<Box<dyn Sink>> {

@@ -15,6 +15,7 @@
 //! **Where a thing is counted, its event is told**: the methods of these meters do both, and nobody
 //! else does either.
 
+mod calls;
 mod cluster;
 mod durations;
 mod end;

@@ -3,12 +3,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use super::{
+    calls::Calls,
     durations::Durations,
     end::{End, Key, Verb},
     family::{Label, Metric, server},
@@ -22,7 +23,7 @@ use crate::core::{
 
 /// A service: what is known before a route is.
 pub(crate) struct ServiceMeter {
-    active: AtomicI64,
+    calls: Arc<Calls>,
     /// What rules of authorisation have said.
     verdicts: [AtomicU64; AuthorizationVerdict::ALL.len()],
     /// Faults that were injected.
@@ -38,6 +39,7 @@ pub(crate) struct RouteMeter {
     service: Arc<str>,
     route: Option<Arc<str>>,
     hub: Arc<Hub>,
+    calls: Arc<Calls>,
     durations: Durations,
     retries: [AtomicU64; RetryReason::COUNT],
     refused: [AtomicU64; RetryRefusal::ALL.len()],
@@ -94,34 +96,48 @@ pub(crate) struct CallEnd {
 
 impl ServiceMeter {
     pub(crate) fn new(service: &Arc<str>, hub: &Arc<Hub>) -> Self {
+        let calls = hub.calls();
+        let plain = Arc::new(RouteMeter::new(service, None, hub, &calls));
         Self {
-            active: AtomicI64::new(0),
+            calls,
             verdicts: Default::default(),
             faults: Default::default(),
             limited: Default::default(),
-            plain: Arc::new(RouteMeter::new(service, None, hub)),
+            plain,
         }
     }
 
     /// The meter of a route of this name.
     pub(crate) fn route(&self, name: &Arc<str>) -> RouteMeter {
-        RouteMeter::new(&self.plain.service, Some(Arc::clone(name)), &self.plain.hub)
+        let plain = &self.plain;
+        RouteMeter::new(&plain.service, Some(Arc::clone(name)), &plain.hub, &self.calls)
     }
 
-    /// A call has begun; gives the number that its events have.
+    /// A call has begun; gives the number that its events have, and whether it may go on: not one that
+    /// has begun after the end of its mesh.
     #[inline]
-    pub(crate) fn call_started(&self) -> u64 {
-        self.active.fetch_add(1, Relaxed);
+    pub(crate) fn call_started(&self) -> (u64, bool) {
+        let may_go_on = self.calls.begin();
         let (service, events) = (&self.plain.service, &self.plain.hub.events);
         let call = events.number();
         events.emit(|| Event::CallStarted { service: Arc::clone(service), call });
-        call
+        (call, may_go_on)
+    }
+
+    /// Layers of the application begin to work on a call; false if it may not go on.
+    pub(crate) fn layers_entered(&self) -> bool {
+        self.calls.open()
+    }
+
+    /// They have come to an end with it.
+    pub(crate) fn layers_left(&self) {
+        self.calls.close();
     }
 
     /// A call has ended on a route, or on none.
     #[inline]
     pub(crate) fn call_ended(&self, route: &RouteMeter, ended: CallEnd) {
-        self.active.fetch_sub(1, Relaxed);
+        self.calls.end();
         if let Some(end) = ended.end {
             route.record(ended.verb, end, ended.nanos);
         }
@@ -160,7 +176,7 @@ impl ServiceMeter {
 
     /// Calls without a response head so far.
     pub(crate) fn active(&self) -> i64 {
-        self.active.load(Relaxed).max(0)
+        self.calls.active().cast_signed()
     }
 
     /// A rate limit has said this of a call.
@@ -202,11 +218,17 @@ impl ServiceMeter {
 // === impl RouteMeter ===
 
 impl RouteMeter {
-    fn new(service: &Arc<str>, route: Option<Arc<str>>, hub: &Arc<Hub>) -> Self {
+    fn new(
+        service: &Arc<str>,
+        route: Option<Arc<str>>,
+        hub: &Arc<Hub>,
+        calls: &Arc<Calls>,
+    ) -> Self {
         Self {
             service: Arc::clone(service),
             route,
             hub: Arc::clone(hub),
+            calls: Arc::clone(calls),
             durations: Durations::default(),
             retries: Default::default(),
             refused: Default::default(),
@@ -391,6 +413,18 @@ impl Reporter for RouteMeter {
             error: error.kind(),
             phase: error.phase(),
         });
+    }
+
+    fn opened(&self) {
+        self.calls.open();
+    }
+
+    fn closed(&self) {
+        self.calls.close();
+    }
+
+    fn is_over(&self) -> bool {
+        self.hub.end.is_over()
     }
 
     fn ended(&self, started: Instant, end: BodyEnd, now: Instant) {

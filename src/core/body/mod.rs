@@ -133,6 +133,7 @@ impl Body {
             watch.complete();
             return body;
         }
+        watch.count();
         Self { kind: Kind::Wrapped(Box::new((body, watch))) }
     }
 

@@ -15,7 +15,7 @@ use http_body::Frame;
 use tokio::time::Sleep;
 
 use super::Source;
-use crate::core::{Error, ErrorKind, Instant, Origin, Phase, earliest, grpc};
+use crate::core::{Error, ErrorKind, Instant, Origin, Phase, cut, earliest, grpc};
 
 /// How a response body ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,6 +69,15 @@ pub(crate) trait Reporter: Send + Sync {
 
     /// It failed after its head.
     fn failed(&self, error: &Error);
+
+    /// It is open, and nobody else knows until when.
+    fn opened(&self);
+
+    /// It is open no more.
+    fn closed(&self);
+
+    /// Whether its mesh is over.
+    fn is_over(&self) -> bool;
 
     /// A gRPC call that began then has its status, or will never have one.
     fn ended(&self, started: Instant, end: BodyEnd, now: Instant);
@@ -157,6 +166,8 @@ pub(crate) struct Watch {
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
     /// The timer runs for the frame that is awaited.
     pub(crate) awaiting: bool,
+    /// The report's receiver has been told that it is open.
+    pub(crate) counted: bool,
     pub(crate) over: bool,
 }
 
@@ -175,7 +186,16 @@ impl Watch {
             report: None,
             timer: None,
             awaiting: false,
+            counted: false,
             over: false,
+        }
+    }
+
+    /// Counts it as open: the end of no connection tells of its end.
+    pub(super) fn count(&mut self) {
+        if let Some(Report { to, .. }) = &self.report {
+            to.opened();
+            self.counted = true;
         }
     }
 
@@ -274,6 +294,9 @@ impl Watch {
             error = error.endpoint_named(&name);
         }
         if let Some(Report { to, .. }) = &self.report {
+            if end == BodyEnd::Failed && to.is_over() {
+                error = cut(Phase::Body).caused_by(error);
+            }
             error = error.service(to.service());
             to.failed(&error);
         }
@@ -304,6 +327,9 @@ impl Watch {
             }
             if let Some(ending) = ending {
                 ending.ended(end, error);
+            }
+            if self.counted {
+                to.closed();
             }
         }
         self.held = Held::Nothing;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     balance::{Endpoint, Outcome, Stands},
-    core::{BoxFuture, ErrorKind, Instant, Outgoing, Refusal},
+    core::{BoxFuture, ErrorKind, Instant, Outgoing, Phase, Refusal, cut},
     mesh::{cluster::Node, gate::Gate},
     resilience::queue::{Queue, Refused, Waiter},
 };
@@ -33,6 +33,8 @@ pub(super) struct Queued {
     waiter: Waiter,
     queue: Arc<Queue>,
     wait: BoxFuture<()>,
+    /// The end of the mesh.
+    over: BoxFuture<()>,
     /// Nobody has looked since the wait was begun.
     is_new: bool,
     /// What the call has met before.
@@ -72,7 +74,9 @@ pub(super) fn enter(
             let waiter = queue.join(at).map_err(why)?;
             let wait = Box::pin(waiter.wait(at).map_err(why)?);
             let (queue, tried) = (Arc::clone(queue), tried.to_vec());
-            Ok(Entered::Queued(Box::new(Queued { waiter, queue, wait, is_new: true, tried })))
+            let over = caller.inner.hub.end.wait();
+            let queued = Queued { waiter, queue, wait, over, is_new: true, tried };
+            Ok(Entered::Queued(Box::new(queued)))
         }
     }
 }
@@ -134,8 +138,9 @@ impl Queued {
         loop {
             // Something may have been found between the look before the wait and the wait.
             let is_new = std::mem::take(&mut self.is_new);
-            if !is_new {
-                ready!(self.wait.as_mut().poll(cx));
+            if !is_new && self.wait.as_mut().poll(cx).is_pending() {
+                ready!(self.over.as_mut().poll(cx));
+                return Poll::Ready(Err(Failed::fatal(cut(Phase::Pick))));
             }
             let at = caller.inner.epoch.nanos(Instant::now());
             match look(caller, pinned, request, &self.tried, at, &self.queue)? {

@@ -55,11 +55,11 @@ pub(super) fn send(
                 }
             };
             // Nobody waits for it when the mesh ends either.
-            let (closed, timed) = (
-                std::pin::pin!(mesh.closed()),
+            let (closing, timed) = (
+                std::pin::pin!(mesh.closing()),
                 std::pin::pin!(tokio::time::timeout(TIMEOUT, whole)),
             );
-            let _over = futures_util::future::select(closed, timed).await;
+            let _over = futures_util::future::select(closing, timed).await;
         });
     }
 }

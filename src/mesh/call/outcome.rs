@@ -17,7 +17,7 @@ use crate::security::TlsError;
 use crate::{
     core::{
         Body, Error, ErrorKind, Instant, Phase, Refusal, RetryReason, RetryRefusal, Unrepeatable,
-        grpc,
+        cut, grpc,
     },
     resilience::{
         budget::Grant,
@@ -128,9 +128,10 @@ impl PathProj<'_> {
         let text = attempt_text(&error);
         if self.caller.inner.is_closed() {
             self.note(&text);
-            return Step::Return(Err(Error::new(ErrorKind::Shutdown, error.phase())
-                .detail("it ended the connection of this call")
-                .caused_by(error)));
+            return Step::Return(Err(match error.kind() {
+                ErrorKind::Shutdown => error,
+                _ => cut(error.phase()).caused_by(error),
+            }));
         }
         let waits = error.kind() == ErrorKind::NoEndpoints
             && self
@@ -298,7 +299,11 @@ impl PathProj<'_> {
         self.retried(reason, after);
         self.note(met);
         *self.request = Some(request);
-        self.state.set(if after.is_zero() { State::Begin } else { State::Backoff(resume) });
+        self.state.set(if after.is_zero() {
+            State::Begin
+        } else {
+            State::Backoff(resume, self.caller.inner.hub.end.wait())
+        });
         Ok(())
     }
 

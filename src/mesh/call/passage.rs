@@ -8,7 +8,7 @@ use std::{
 use http::Response;
 
 use crate::{
-    core::{Body, BoxFuture, Error, Held, Instant, Refusal},
+    core::{Body, BoxFuture, Error, Held, Instant, Phase, Refusal, cut},
     mesh::guard::{Asked, Ended, Entry, Pass, Placed, Then},
     observe::End,
 };
@@ -19,6 +19,8 @@ pub(super) struct Passage {
     /// The guard that is asked next.
     next: usize,
     waiting: Option<BoxFuture<Then>>,
+    /// The end of the mesh, from when something is waited for.
+    over: Option<BoxFuture<()>>,
 }
 
 /// What all of them have said.
@@ -49,7 +51,11 @@ impl Passage {
         loop {
             let entry = match &mut self.waiting {
                 Some(waiting) => {
-                    let then = ready!(waiting.as_mut().poll(cx));
+                    let Poll::Ready(then) = waiting.as_mut().poll(cx) else {
+                        let end = &asked.caller.inner.hub.end;
+                        ready!(self.over.get_or_insert_with(|| end.wait()).as_mut().poll(cx));
+                        return Poll::Ready(Passed::Over(Err(cut(Phase::Admission))));
+                    };
                     self.waiting = None;
                     then(asked.request)
                 }

@@ -28,7 +28,8 @@ use super::{
 };
 use crate::{
     core::{
-        Body, BoxFuture, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody, earliest,
+        Body, BoxFuture, Error, ErrorKind, Held, Instant, Outgoing, Phase, ReplayBody, cut,
+        earliest,
     },
     transport::SendFuture,
 };
@@ -92,7 +93,8 @@ pub(super) enum State {
     /// A gRPC response whose status may still come in its first frame, until then. Boxed: only one
     /// that may be retried is held back.
     Peek(Option<Box<Response<Body>>>, Instant),
-    Backoff(Instant),
+    /// Until then, or its mesh is over. Boxed: only a call that waits to be sent again has it.
+    Backoff(Instant, BoxFuture<()>),
     Done,
 }
 
@@ -153,9 +155,10 @@ impl Path {
         }
     }
 
-    /// It has begun at that time.
-    pub(super) fn begun(&mut self, started: Instant) {
-        self.caller.number = self.caller.cell.meter.call_started();
+    /// It has begun at that time, as part of what had begun before: so it goes on, too, where no call
+    /// begins any more.
+    pub(crate) fn begun(&mut self, started: Instant) {
+        (self.caller.number, _) = self.caller.cell.meter.call_started();
         (self.started, self.began) = (Some(started), self.caller.inner.epoch.nanos(started));
     }
 }
@@ -238,7 +241,10 @@ impl PathProj<'_> {
             }
             StateProj::Guards(_) => self.pass(cx),
             StateProj::Faulty(_) => self.met_faults(cx),
-            StateProj::Backoff(_) => self.wait(cx),
+            StateProj::Backoff(_, over) => match over.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(Step::Return(Err(cut(Phase::Backoff)))),
+                Poll::Pending => self.wait(cx),
+            },
             StateProj::Attempt(_)
             | StateProj::Staged(_)
             | StateProj::Hedged(_)
@@ -318,7 +324,7 @@ impl PathProj<'_> {
         let now = Instant::now();
         let late = self.is_late(now);
         Poll::Ready(match self.state.as_mut().project() {
-            StateProj::Backoff(until) if *until <= now => {
+            StateProj::Backoff(until, _) if *until <= now => {
                 self.state.set(State::Begin);
                 Step::Again
             }
@@ -359,7 +365,7 @@ impl PathProj<'_> {
         let timeout = self.pinned.as_ref().and_then(Pinned::policy).and_then(|p| p.attempt_timeout);
         let own = match self.state.as_mut().project() {
             StateProj::Resolve(_) => *self.resolve_by,
-            StateProj::Backoff(until) => Some(*until),
+            StateProj::Backoff(until, _) => Some(*until),
             StateProj::Attempt(attempt) => {
                 timeout.and_then(|timeout| attempt.started().checked_add(timeout))
             }
@@ -396,7 +402,7 @@ impl PathProj<'_> {
             StateProj::Staged(_) | StateProj::Peek(..) | StateProj::Done => Phase::Headers,
             StateProj::Guards(_) => Phase::Admission,
             StateProj::Faulty(_) => Phase::Request,
-            StateProj::Backoff(_) => Phase::Backoff,
+            StateProj::Backoff(..) => Phase::Backoff,
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{Protocol, bound},
-    core::{Call, Error, ErrorKind, Instant, Outgoing, Phase, ReplayBody},
+    core::{Call, Error, ErrorKind, Instant, Outgoing, Phase, ReplayBody, cut},
     mesh::{cluster::Cluster, guard::protect::criticality},
     resilience::{deadline, limit::Limits, retry::Arms},
     route::{Around, Found, Roll},
@@ -31,16 +31,22 @@ impl PathProj<'_> {
         let now = Instant::now();
         let at = self.caller.inner.epoch.nanos(now);
         let started = match *self.started {
+            Some(_) if self.caller.inner.is_closed() => {
+                let is_routed = self.pinned.is_some();
+                let phase = if is_routed { Phase::Backoff } else { Phase::Resolve };
+                return Step::Return(Err(cut(phase)));
+            }
             Some(started) => started,
             None => {
-                self.caller.number = self.caller.cell.meter.call_started();
+                let may_go_on;
+                (self.caller.number, may_go_on) = self.caller.cell.meter.call_started();
                 (*self.started, *self.began) = (Some(now), at);
+                if !may_go_on {
+                    return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
+                }
                 now
             }
         };
-        if self.caller.inner.is_closed() {
-            return Step::Return(Err(Error::new(ErrorKind::Shutdown, Phase::Resolve)));
-        }
         if self.pinned.is_none()
             && let Some(step) = self.route(started, at)
         {

@@ -27,6 +27,7 @@ use crate::{
     core::{Body, BoxError, BoxFuture, Call, Error, ErrorKind, Instant, Outgoing, Phase},
     mesh::{
         cluster::Node,
+        service::ServiceCell,
         stage::{Erased, context_lost},
     },
     resilience::deadline::{Extent, Scope},
@@ -45,8 +46,8 @@ pub(crate) struct AttemptRest;
 #[derive(Clone)]
 struct CallContext {
     path: Arc<Mutex<Option<Box<Path>>>>,
-    /// From when its bounds count, whatever the layers take.
-    started: Instant,
+    /// From when its bounds count, whatever the layers take; nothing, where no call begins any more.
+    started: Option<Instant>,
 }
 
 /// The attempt's context, as an extension while an attempt layer is there.
@@ -87,11 +88,14 @@ pub(crate) fn call(
         request.extensions_mut().insert(Roll(caller.inner.random.next()));
         let started = Instant::now();
         let limit = deadline_of(&caller, &request, started);
-        let service = Arc::clone(&caller.cell.name);
+        let (cell, end) = (Arc::clone(&caller.cell), Arc::clone(&caller.inner.hub.end));
+        // It has begun, though what is counted and told of calls is what comes through the layers.
+        let begun = Begun::new(&cell);
         let path = Some(Box::new(Path::new(caller, Request::default())));
-        let context = CallContext { path: Arc::new(Mutex::new(path)), started };
+        let may_go_on = begun.may_go_on.then_some(started);
+        let context = CallContext { path: Arc::new(Mutex::new(path)), started: may_go_on };
         request.extensions_mut().insert(context);
-        let future = stage.call(request);
+        let future = end.until(stage.call(request));
         let result = match limit {
             None => future.await,
             Some(limit) => tokio::time::timeout_at(limit.at, future).await.unwrap_or_else(|_| {
@@ -107,8 +111,35 @@ pub(crate) fn call(
                     .into())
             }),
         };
-        result.map_err(|error| Error::from_layer(error, "one of `call_layer`").service(&service))
+        let result = result
+            .map_err(|error| Error::from_layer(error, "one of `call_layer`").service(&cell.name));
+        drop(begun);
+        result
     })
+}
+
+/// A call in the call layers.
+struct Begun<'a> {
+    cell: &'a ServiceCell,
+    may_go_on: bool,
+}
+
+impl<'a> Begun<'a> {
+    fn new(cell: &'a ServiceCell) -> Self {
+        let may_go_on = cell.meter.layers_entered();
+        if !may_go_on {
+            cell.meter.layers_left();
+        }
+        Self { cell, may_go_on }
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if self.may_go_on {
+            self.cell.meter.layers_left();
+        }
+    }
 }
 
 /// What bounds the call layers too: the caller's own bound, and those of the route that the
@@ -145,7 +176,10 @@ impl Erased for CallRest {
             context.and_then(|context| Some((lock(&context.path).take()?, context.started)));
         Box::pin(async move {
             let Some((mut path, started)) = began else { return Err(context_lost("call")) };
-            path.begun(started);
+            // Otherwise it sees as it begins that it comes too late.
+            if let Some(started) = started {
+                path.begun(started);
+            }
             // A layer may ask for it; none takes it back.
             path.caller.https |= request.uri().scheme() == Some(&Scheme::HTTPS);
             path.request = Some(request.map(Outgoing::from));
@@ -272,7 +306,7 @@ impl StagedAttempt {
         let head = Head::of(&request);
         let mut request = request.map(Body::from);
         request.extensions_mut().insert(AttemptContext(Arc::clone(&shared)));
-        let future = Some(stage.call(request));
+        let future = Some(stage.call_until(request, &caller.inner.hub.end));
         Self { future, head, shared, started: Instant::now(), met: Met::Reset }
     }
 

@@ -32,7 +32,7 @@ use crate::{
 
 impl Explanation {
     pub(super) fn of<B>(inner: &Arc<Inner>, request: &Request<B>) -> Result<Self, Error> {
-        if inner.is_closed() {
+        if inner.is_closing() {
             return Err(Error::new(ErrorKind::Shutdown, Phase::Resolve));
         }
         match client::find(inner, request)? {
@@ -47,7 +47,7 @@ impl Explanation {
         cell: &ServiceCell,
         mut request: Request<()>,
     ) -> Result<Self, Error> {
-        if inner.is_closed() {
+        if inner.is_closing() {
             return Err(Error::new(ErrorKind::Shutdown, Phase::Resolve));
         }
         let service = cell.current.load_full().ok_or_else(|| unknown(inner, &cell.name))?;

@@ -7,7 +7,7 @@ use http::{HeaderMap, Request};
 use super::{Asked, Dry, Ended, Entry, Foretold, Guard, Pass, Then};
 use crate::{
     config::{self, format::Side},
-    core::{Body, Call, Held, Outgoing, Random},
+    core::{Body, Call, Held, Instant, Outgoing, Random},
     mesh::{
         call::{Caller, Path},
         describe::Setting,
@@ -105,7 +105,10 @@ impl GlobalRateLimit {
             https: false,
             number: 0,
         };
-        Path::new(caller, question)
+        let mut call = Path::new(caller, question);
+        // Who is asked about has begun.
+        call.begun(Instant::now());
+        call
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct H2 {
 /// is still listed or not.
 pub(crate) struct Streams {
     count: Count,
-    /// When the last stream began, in nanoseconds.
+    /// When the last stream began, or the last of those in flight ended, in nanoseconds.
     used: AtomicU64,
     retired: AtomicBool,
     /// A stream has begun on it.
@@ -62,9 +62,11 @@ impl H2 {
         if self.is_live() { self.streams.count.load() } else { None }
     }
 
-    /// Whether streams may end on it, even if it takes no more now.
+    /// Whether a stream that ends on it makes room for another, even if it takes no more now.
+    //= RFC 9113 §6.5.2: a limit of zero prevents the creation of streams; servers should set it for short
+    //= durations only
     pub(super) fn is_live(&self) -> bool {
-        !self.streams.is_retired() && !self.sender.is_closed()
+        !self.streams.is_retired() && !self.sender.is_closed() && !self.streams.count.is_barred()
     }
 }
 
@@ -83,9 +85,10 @@ impl Streams {
         reserved
     }
 
-    /// Whether the peer's limit matters now: half of it is used, or somebody waits for a stream.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.count.is_crowded() || self.slots.is_awaited()
+    /// Whether the peer's limit matters now: half of it is used, somebody waits for a stream, or none is
+    /// in flight, and the next may find that none may begin.
+    pub(super) fn is_limit_due(&self) -> bool {
+        self.count.is_crowded() || self.count.is_zero() || self.slots.is_awaited()
     }
 
     /// Whether it has as many as the peer allows.
@@ -98,7 +101,7 @@ impl Streams {
         self.count.publish(u32::try_from(streams).unwrap_or(u32::MAX), &self.slots);
     }
 
-    /// For how long no stream has begun, if none is in flight.
+    /// For how long none has been in flight; nothing while one is.
     pub(super) fn idle(&self, now: Instant) -> Option<Duration> {
         let idle = self.epoch.nanos(now).saturating_sub(self.used.load(Relaxed));
         self.count.is_zero().then(|| Duration::from_nanos(idle))
@@ -121,6 +124,10 @@ impl Streams {
 
 impl Release for Streams {
     fn release(&self) {
+        if self.count.is_last() {
+            // Before: who looks finds it in flight, or just ended.
+            self.used.store(self.epoch.nanos(Instant::now()), Relaxed);
+        }
         self.count.release(&self.slots);
     }
 

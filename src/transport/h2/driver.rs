@@ -96,7 +96,7 @@ impl Future for Driver {
         let Some(streams) = streams else { return Poll::Pending };
         // Its SETTINGS seldom change, and asking takes h2's lock.
         *this.polls = this.polls.wrapping_add(1);
-        if (this.polls.is_multiple_of(8) || streams.is_crowded())
+        if (this.polls.is_multiple_of(8) || streams.is_limit_due())
             && let Some(most) = this.halves.max_streams()
         {
             streams.publish_limit(most);

@@ -57,6 +57,10 @@ pub(in crate::transport) async fn handshake(
         Poll::Pending => Poll::Ready(Ok(())),
     });
     match known.await {
+        // There is nothing to be done on it, and whoever waited for it would wait for long.
+        Ok(()) if halves.max_streams() == Some(0) => Err(ConnectError::new(
+            "the endpoint lets no stream begin (SETTINGS_MAX_CONCURRENT_STREAMS is 0)",
+        )),
         Ok(()) => Ok((sender, halves)),
         Err(None) => Err(ConnectError::new("closed before the HTTP/2 handshake was over")),
         Err(Some(cause)) => Err(failed(cause)),

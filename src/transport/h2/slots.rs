@@ -57,9 +57,20 @@ impl Count {
         self.active.load(Relaxed) == 0
     }
 
-    /// More than half of the limit is used.
+    /// Whether its stream in flight is the last one.
+    pub(super) fn is_last(&self) -> bool {
+        self.active.load(Relaxed) == 1
+    }
+
+    /// More than half of the limit is used, or there is none to use.
     pub(super) fn is_crowded(&self) -> bool {
-        self.active.load(Relaxed) > self.max.load(Relaxed) / 2
+        let max = self.max.load(Relaxed);
+        self.active.load(Relaxed) > max / 2 || max == 0
+    }
+
+    /// The peer lets no stream begin, however many end.
+    pub(super) fn is_barred(&self) -> bool {
+        self.max.load(Relaxed) == 0
     }
 
     /// All of the limit is used.
@@ -103,8 +114,14 @@ impl Count {
 
     /// Publishes the peer's limit.
     pub(super) fn publish(&self, max: u32, slots: &Slots) {
-        if self.max.load(Relaxed) != max && self.max.swap(max, SeqCst) < max {
+        if self.max.load(Relaxed) == max {
+            return;
+        }
+        if self.max.swap(max, SeqCst) < max {
             self.taken.swap(ALL, SeqCst);
+            slots.freed.notify_waiters();
+        } else if max == 0 {
+            // No stream that ends is of use to who waits for one.
             slots.freed.notify_waiters();
         }
     }

@@ -169,7 +169,10 @@ fn begin(
     }
     if let Some(stage) = &node.stage {
         return match way.request.take() {
-            Some(request) => State::Stage(stage.call(request.map(Body::from))),
+            Some(request) => {
+                let request = request.map(Body::from);
+                State::Stage(stage.call_until(request, &caller.inner.hub.end))
+            }
             None => State::Done,
         };
     }

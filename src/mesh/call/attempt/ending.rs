@@ -102,6 +102,7 @@ impl Attempt {
             }),
             timer: None,
             awaiting: false,
+            counted: false,
             over: false,
         }
     }

@@ -133,7 +133,7 @@ impl Attempt {
         // A connection that was closed while idle says nothing about its endpoint.
         let blameless = met == Met::NeverSent && error.kind() == ErrorKind::Transport;
         let outcome = match (met, error.kind()) {
-            _ if blameless => Outcome::Ignored,
+            _ if blameless || error.kind() == ErrorKind::Shutdown => Outcome::Ignored,
             (_, ErrorKind::Timeout) => Outcome::Timeout,
             (Met::NeverSent, _) => Outcome::Connect,
             (Met::Reset, _) => Outcome::Reset,

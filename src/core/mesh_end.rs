@@ -1,0 +1,87 @@
+//! That a mesh is over: what is still under way ends then.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+};
+
+use pin_project::pin_project;
+use tokio::sync::{Notify, futures::OwnedNotified};
+
+use super::{BoxFuture, Error, ErrorKind, Phase};
+
+/// Whether a mesh is over, and who waits for that.
+#[derive(Default)]
+pub(crate) struct MeshEnd {
+    over: AtomicBool,
+    told: Arc<Notify>,
+}
+
+/// A future that ends with its mesh.
+#[pin_project]
+pub(crate) struct Until<F> {
+    #[pin]
+    future: F,
+    #[pin]
+    told: OwnedNotified,
+    end: Arc<MeshEnd>,
+}
+
+// === impl MeshEnd ===
+
+impl MeshEnd {
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(SeqCst)
+    }
+
+    /// It is over now.
+    pub(crate) fn end(&self) {
+        self.over.store(true, SeqCst);
+        self.told.notify_waiters();
+    }
+
+    /// Waits for it.
+    pub(crate) fn wait(self: &Arc<Self>) -> BoxFuture<()> {
+        let end = Arc::clone(self);
+        Box::pin(async move {
+            let told = end.told.notified();
+            if !end.is_over() {
+                told.await;
+            }
+        })
+    }
+
+    /// The same future, or the error of one that is cut.
+    #[inline]
+    pub(crate) fn until<F>(self: &Arc<Self>, future: F) -> Until<F> {
+        Until { future, told: Arc::clone(&self.told).notified_owned(), end: Arc::clone(self) }
+    }
+}
+
+impl<T, E: From<Error>, F: Future<Output = Result<T, E>>> Future for Until<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(result) = this.future.poll(cx) {
+            return Poll::Ready(result);
+        }
+        // In this order: it is told of whatever comes after the look.
+        if this.told.poll(cx).is_ready() || this.end.is_over() {
+            return Poll::Ready(Err(cut(Phase::Headers).into()));
+        }
+        Poll::Pending
+    }
+}
+
+/// The error of what is cut by the end of its mesh.
+#[cold]
+pub(crate) fn cut(phase: Phase) -> Error {
+    Error::new(ErrorKind::Shutdown, phase)
+        .detail("the call had begun before, and was not over at the end of its grace")
+}
