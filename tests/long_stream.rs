@@ -20,7 +20,8 @@ use tower_mesh::{Body, Call, Mesh, Phase};
 
 use support::{
     BoxError, GreeterClient, GreeterServer, HelloReply, HelloRequest, Leaves, Pipes, Recorder,
-    SERVICE, VERSIONS, cluster, get, greeters::counting, one_cluster, over, server::body,
+    SERVICE, VERSIONS, cluster, fetch, get, greeters::counting, leaf::ok, one_cluster, over,
+    server::body, storm,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -67,6 +68,37 @@ async fn a_stream_of_ten_minutes_outlives_the_configured_timeout() {
     let text = answer.into_body().text().await.unwrap();
     assert!(text.ends_with(",58,59,"));
     assert!(start.elapsed() >= 600 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_with_a_long_stream_takes_its_share_of_the_other_calls() {
+    for (streams, kind) in [(1, "text/plain"), (1, "application/grpc"), (3, "application/grpc")] {
+        let leaves = Leaves::new(3);
+        let mesh = leaves
+            .mesh(|_, request| async move {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                Ok(if request.uri().path() == "/stream" { streaming(60) } else { ok("hello") })
+            })
+            .seed(1)
+            .build()
+            .unwrap();
+        let client = mesh.client(SERVICE).unwrap();
+        let mut open = Vec::new();
+        for _ in 0..streams {
+            let mut request = get("/stream");
+            request.headers_mut().insert("content-type", kind.parse().unwrap());
+            open.push(client.send(request).await.unwrap());
+            tokio::time::sleep(60 * SECOND).await;
+        }
+        leaves.reset();
+        storm(60, 3_000, |_| fetch(&client, get("/"))).await;
+        let hits = leaves.all_hits();
+        assert!(
+            hits.iter().all(|hits| (850..1_150).contains(hits)),
+            "{streams} of {kind}: {hits:?}"
+        );
+        drop(open);
+    }
 }
 
 #[tokio::test(start_paused = true)]

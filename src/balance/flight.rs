@@ -218,10 +218,17 @@ impl<X: Upstream> InFlight<X> {
 
     /// Hands it to the response body: it is in flight until the body's end.
     ///
-    /// `now` is when its head came: how long a body lasts says nothing of its endpoint's speed.
+    /// `now` is when its head came: how long a body lasts says nothing of its endpoint's speed. Even
+    /// where the outcome is still to come, what the head took is known.
     pub(crate) fn into_ticket(mut self, now: u64) -> (Arc<dyn Watcher>, Ticket) {
         self.over = true;
         let Self { started, decay, recorded, probe, marks, .. } = self;
+        if let Some(live) = self.endpoint.live() {
+            live.load.answered(started);
+            if !recorded {
+                live.load.measured(now, now.saturating_sub(started), decay);
+            }
+        }
         let (crowded, codes) = (marks.is_crowded(), None);
         let ticket = Ticket { started, head: now, decay, recorded, probe, crowded, codes };
         (Arc::<Endpoint<X>>::clone(&self.endpoint) as Arc<dyn Watcher>, ticket)
@@ -253,11 +260,20 @@ fn leave<X: Send + Sync>(flight: &InFlight<X>) {
 }
 
 impl<X> Live<X> {
-    /// What began at `started` is in flight no more.
+    /// What began at `started` is in flight no more, and has no ticket.
     #[inline]
     fn end(&self, started: u64, marks: Marks) {
         self.load.end(started);
         if marks.is_crowded() {
+            self.crowd.leave();
+        }
+    }
+
+    /// The same of one with a ticket.
+    #[inline]
+    fn end_answered(&self, is_crowded: bool) {
+        self.load.end_answered();
+        if is_crowded {
             self.crowd.leave();
         }
     }
@@ -313,6 +329,8 @@ impl<X: Upstream> Watcher for Endpoint<X> {
             live.extra.streamed(end, live.epoch.nanos(now).saturating_sub(ticket.started));
         }
         if !ticket.recorded || !matches!(end, BodyEnd::Complete(_) | BodyEnd::Dropped) {
+            // The estimates are of the present: a stream's head may have come long ago.
+            let at = || live.epoch.nanos(now.unwrap_or_else(Instant::now));
             let outcome = match end {
                 BodyEnd::Complete(code) =>
                 // Only a gRPC response is still open here: without a status it is broken.
@@ -324,14 +342,25 @@ impl<X: Upstream> Watcher for Endpoint<X> {
                 // The head has come, and how long the rest may last is the caller's choice.
                 BodyEnd::Expired | BodyEnd::Dropped => Outcome::Ignored,
             };
-            record(live, ticket.started, ticket.head, outcome, ticket.decay);
+            match outcome {
+                // What its head took has been measured.
+                Outcome::Success => {
+                    if live.load.state.succeeded() {
+                        live.extra.trusted();
+                    }
+                }
+                Outcome::Ignored => {}
+                _ => {
+                    let rtt = ticket.head.saturating_sub(ticket.started);
+                    failed(live, at(), rtt, outcome, ticket.decay);
+                }
+            }
             if let Some(watch) = live.watch.get() {
-                let now = live.epoch.nanos(now.unwrap_or_else(Instant::now));
-                judge(live, watch, now, outcome, ticket.probe);
+                judge(live, watch, at(), outcome, ticket.probe);
             }
             disbelieve(self, outcome);
         }
-        live.end(ticket.started, Marks::new(ticket.crowded, false));
+        live.end_answered(ticket.crowded);
     }
 
     #[inline]

@@ -1,13 +1,15 @@
 //! The load signal of one endpoint: latency, success and calls in flight, on one cache line.
 //!
 //! Latency is a peak EWMA (Finagle): a slower sample replaces it, a faster one is blended in over
-//! the decay time; without a decay time it is the latest sample. Calls in flight carry their age (Kratos): an endpoint that answers nothing
-//! looks as slow as its calls are old. Success is an EWMA over outcomes; under one half the
-//! endpoint is suspect, and is probed by single calls at doubling intervals. It is a part of the
-//! endpoint's state (`health/state.rs`), which is on this line, too.
+//! the decay time; without a decay time it is the latest sample. Calls that await their head carry
+//! their age (Kratos): an endpoint that answers nothing looks as slow as they are old. From its head
+//! to the end of its body a call is in flight and of no age: how long a stream lasts is what its
+//! caller wants. Success is an EWMA over outcomes; under one half the endpoint is suspect, and is
+//! probed by single calls at doubling intervals. It is a part of the endpoint's state
+//! (`health/state.rs`), which is on this line, too.
 
 use super::{
-    atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicU64, Ordering::Relaxed},
     state::{FIRST_PROBE, ONE, State},
 };
 
@@ -17,15 +19,18 @@ const SLOW: f32 = 1e9;
 const STALE: u64 = 16;
 /// The latency of an endpoint whose first answer is still awaited: worse than any measured one.
 const UNMEASURED: f32 = 1e15;
+/// One call of those in flight whose head is awaited.
+const AWAITED: u64 = 1 << 32;
 
 /// A lost update under a race loses one sample of an average, which is harmless: nothing here is
-/// a counter but `in_flight` and `started`, and those are exact.
+/// a counter but `calls` and `started`, and those are exact.
 #[repr(align(64))]
 #[derive(Debug, Default)]
 pub(super) struct Load {
     pub(super) state: State,
-    in_flight: AtomicU32,
-    /// The sum of the start times of what is in flight, wrapping.
+    /// How many are in flight, below [`AWAITED`], and how many of them await their head.
+    calls: AtomicU64,
+    /// The sum of the start times of those, wrapping.
     started: AtomicU64,
     /// Nanoseconds; 0 until the first sample.
     latency: AtomicU64,
@@ -44,20 +49,34 @@ impl Load {
 
     #[inline]
     pub(super) fn begin(&self, now: u64) {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.calls.fetch_add(AWAITED + 1, Relaxed);
         self.started.fetch_add(now, Relaxed);
         self.picked.store(now, Relaxed);
     }
 
+    /// The head of one that began at `started` has come: it stays in flight, and has no age from now on.
+    #[inline]
+    pub(super) fn answered(&self, started: u64) {
+        self.calls.fetch_sub(AWAITED, Relaxed);
+        self.started.fetch_sub(started, Relaxed);
+    }
+
+    /// One whose head has come is over.
+    #[inline]
+    pub(super) fn end_answered(&self) {
+        self.calls.fetch_sub(1, Relaxed);
+    }
+
+    /// One that began at `started` is over, and was not `answered`.
     #[inline]
     pub(super) fn end(&self, started: u64) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.calls.fetch_sub(AWAITED + 1, Relaxed);
         self.started.fetch_sub(started, Relaxed);
     }
 
     #[inline]
     pub(super) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
+        in_flight(self.calls.load(Relaxed))
     }
 
     /// Whether it was ever picked.
@@ -108,11 +127,17 @@ impl Load {
     /// Whether it is trusted again by this.
     #[inline]
     pub(super) fn succeeded(&self, now: u64, rtt: u64, decay: u64) -> bool {
+        self.measured(now, rtt, decay);
+        self.state.succeeded()
+    }
+
+    /// A head came after so long; whether its call succeeds is not known yet.
+    #[inline]
+    pub(super) fn measured(&self, now: u64, rtt: u64, decay: u64) {
         // Of 0 it is said that there is none.
         let latency = if decay == 0 { rtt } else { self.blended(now, rtt, decay) };
         self.latency.store(latency.max(1), Relaxed);
         self.stamp.store(now, Relaxed);
-        self.state.succeeded()
     }
 
     /// The estimate after a sample.
@@ -165,12 +190,13 @@ impl Load {
     }
 
     /// The cost of one more call: latency × (in flight + 1) / success⁴, where the calls in flight
-    /// count for their ages when they are older than that, and `share` times: as often as the
-    /// heaviest endpoint of the cluster may have as many.
+    /// count for the ages of those that await their head when these are more than that, and `share`
+    /// times: as often as the heaviest endpoint of the cluster may have as many.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     #[inline]
     pub(super) fn cost(&self, now: u64, decay: u64, share: f32) -> f32 {
-        let in_flight = self.in_flight.load(Relaxed);
+        let all = self.calls.load(Relaxed);
+        let in_flight = in_flight(all);
         let calls = float(u64::from(in_flight)) * share;
         if self.latency.load(Relaxed) == 0 {
             // One probe while nothing is known; more only when everything else is as unknown.
@@ -179,8 +205,8 @@ impl Load {
         let latency = self.latency_at(now, decay);
         let mut waiting = latency * calls;
         if in_flight > 0 {
-            // The ages of what is in flight: n · now - Σ started.
-            let ages = u64::from(in_flight).wrapping_mul(now);
+            // The ages of what awaits its head: n · now - Σ started.
+            let ages = (all / AWAITED).wrapping_mul(now);
             let ages = ages.wrapping_sub(self.started.load(Relaxed));
             // In a race between the two counters a call may look as old as the mesh to one pick,
             // or the difference wraps: such an age is no age.
@@ -203,6 +229,13 @@ impl Load {
     pub(super) fn success_ratio(&self) -> f64 {
         f64::from(self.state.success()) / f64::from(ONE)
     }
+}
+
+/// How many of these calls are in flight, whether their heads have come or not.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+fn in_flight(calls: u64) -> u32 {
+    calls as u32
 }
 
 /// The share of an estimate that is left after so long: e^-x by 1/(1+x+x²/2), without `exp`.

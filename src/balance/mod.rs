@@ -4,7 +4,7 @@
 //!
 //! | policy | picks | for |
 //! |---|---|---|
-//! | `peak_ewma`, the default | the better of two by latency, age of what is in flight, and success | nearly everything |
+//! | `peak_ewma`, the default | the better of two by latency, calls in flight, the age of what awaits its head, and success | nearly everything |
 //! | `least_request` | the better of two by calls in flight, of more, or of all | calls of very unequal cost |
 //! | `round_robin` | one after the other, by weight | equal endpoints and equal calls |
 //! | `client_weighted` | one after the other, by weights from load reports (feature `orca`) | gRPC servers that report |

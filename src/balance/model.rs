@@ -97,7 +97,8 @@ fn what_is_in_flight_is_exact_whatever_the_order() {
         let rival = Arc::clone(&load);
         let rival = thread::spawn(move || {
             rival.begin(11);
-            rival.end(7);
+            rival.answered(7);
+            rival.end_answered();
         });
         load.begin(13);
         load.end(13);
@@ -119,7 +120,8 @@ fn a_pick_beside_calls_never_sees_a_cost_that_cannot_be_compared() {
         let rival = Arc::clone(&load);
         let rival = thread::spawn(move || {
             rival.begin(NOW);
-            rival.end(NOW);
+            rival.answered(NOW);
+            rival.end_answered();
         });
         let cost = load.cost(NOW + 10, DECAY, 1.0);
         // One counter may be ahead of the other: at worst the call looks as old as the mesh.

@@ -17,6 +17,7 @@ mod ramps;
 mod reports;
 mod set;
 mod storm;
+mod streams;
 mod stride;
 mod weights;
 

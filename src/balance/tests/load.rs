@@ -17,6 +17,7 @@ const CENTURY: u64 = 3_155_760_000 * SECOND;
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Begin,
+    Answered,
     End,
     Succeeded(u64),
     Failed(u64),
@@ -28,6 +29,7 @@ fn op() -> impl Strategy<Value = Op> {
     let rtt = || prop_oneof![0..10 * MILLI, 0..100 * SECOND, Just(0), Just(CENTURY)];
     prop_oneof![
         Just(Op::Begin),
+        Just(Op::Answered),
         Just(Op::End),
         rtt().prop_map(Op::Succeeded),
         rtt().prop_map(Op::Failed),
@@ -36,18 +38,23 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Applies it; returns the time afterwards.
-fn apply(load: &Load, open: &mut Vec<u64>, now: u64, decay: u64, op: Op) -> u64 {
+/// Applies it; returns the time afterwards. `open` has when those began that await their head.
+fn apply(load: &Load, open: &mut Vec<Option<u64>>, now: u64, decay: u64, op: Op) -> u64 {
     match op {
         Op::Begin => {
             load.begin(now);
-            open.push(now);
+            open.push(Some(now));
         }
-        Op::End => {
-            if let Some(started) = open.pop() {
-                load.end(started);
+        Op::Answered => {
+            if let Some(started) = open.last_mut().and_then(Option::take) {
+                load.answered(started);
             }
         }
+        Op::End => match open.pop() {
+            Some(Some(started)) => load.end(started),
+            Some(None) => load.end_answered(),
+            None => {}
+        },
         Op::Succeeded(rtt) => {
             let _ = load.succeeded(now, rtt, decay);
         }
@@ -150,18 +157,22 @@ proptest! {
     }
 
     #[test]
-    fn the_cost_is_at_least_the_ages_of_what_is_in_flight(
+    fn the_cost_is_at_least_the_ages_of_what_awaits_its_head(
         rtt in 1..SECOND,
         ages in prop::collection::vec(0..10 * SECOND, 1..20),
+        answered in prop::collection::vec(0..10 * SECOND, 0..20),
         later in 0..100 * SECOND,
     ) {
         let load = Load::default();
         load.succeeded(10 * SECOND, rtt, u64::MAX);
-        for age in &ages {
+        for age in ages.iter().chain(&answered) {
             load.begin(10 * SECOND - age);
         }
+        for age in &answered {
+            load.answered(10 * SECOND - age);
+        }
         let sum: u64 = ages.iter().map(|age| age + later).sum();
-        let calls = ages.len() as u64;
+        let calls = (ages.len() + answered.len()) as u64;
         let wanted = (sum.max(rtt * calls) + rtt) as f32;
         let cost = load.cost(10 * SECOND + later, u64::MAX, 1.0);
         prop_assert!((cost - wanted).abs() <= wanted * 0.001, "{cost}, wanted {wanted}");
@@ -178,8 +189,14 @@ proptest! {
             load.begin(*start);
         }
         prop_assert_eq!(load.in_flight() as usize, starts.len());
-        for start in starts.iter().rev() {
-            load.end(*start);
+        for (at, start) in starts.iter().enumerate().rev() {
+            if at % 2 == 0 {
+                load.end(*start);
+            } else {
+                load.answered(*start);
+                prop_assert_eq!(load.in_flight() as usize, at + 1);
+                load.end_answered();
+            }
         }
         prop_assert_eq!(load.in_flight(), 0);
         // Nothing is left of them in the age of the next one.
