@@ -573,3 +573,36 @@ fn whoever_claims_the_probe_of_a_suspect_makes_it() {
         assert!(claims > 2, "{claims} {}", named(&cluster));
     }
 }
+
+#[test]
+fn a_grpc_server_that_throws_at_once_draws_no_calls() {
+    let mut clusters = vec![under(&config::Balancer::default())];
+    #[cfg(feature = "orca")]
+    clusters.push(under(&config::Balancer::Prequal(config::Prequal::default())));
+    for cluster in clusters {
+        let mut sim = Sim::of(&config::Balancer::default(), 5);
+        sim.balancer.settle(&cluster);
+        // `UNKNOWN` is what a handler's exception comes to.
+        sim.closed(3_200, 32, |number| match number {
+            1 => (MILLI / 5, Outcome::of_grpc(2)),
+            _ => (20 * MILLI, Outcome::of_grpc(0)),
+        });
+        assert!(sim.share(1) <= 0.01, "{} {}", sim.share(1), named(&cluster));
+    }
+}
+
+#[test]
+fn a_grpc_status_counts_against_its_endpoint_unless_it_speaks_of_the_call() {
+    let gateway = [4, 14];
+    // Neither 17 nor -1 is a status: they count as `UNKNOWN`.
+    let failures = [2, 8, 13, 15, 17, -1, i32::MAX, i32::MIN];
+    for code in gateway {
+        assert_eq!(Outcome::of_grpc(code), Outcome::Gateway, "{code}");
+    }
+    for code in failures {
+        assert_eq!(Outcome::of_grpc(code), Outcome::Failure, "{code}");
+    }
+    for code in [0, 1, 3, 5, 6, 7, 9, 10, 11, 12, 16] {
+        assert_eq!(Outcome::of_grpc(code), Outcome::Success, "{code}");
+    }
+}
