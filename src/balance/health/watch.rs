@@ -95,7 +95,6 @@ impl Watch {
         self.outlier.count(&settings.rules, fault, |fault| {
             let (_, enforcing) = settings.rules.consecutive[fault as usize];
             self.eject(live, now, fault.reason(), enforcing);
-            self.outlier.reset(fault);
         });
         if let Some(rules) = &settings.rules.accrual
             && let Some(reason) = self.accrual.count(rules, now, fault.is_none())

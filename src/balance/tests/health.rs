@@ -388,6 +388,22 @@ fn the_clusters_own_list_says_which_statuses_are_failures() {
 }
 
 #[test]
+fn a_limit_that_is_lowered_in_the_middle_of_a_row_ejects_with_the_next_failure() {
+    for before in [0, 20] {
+        let rules = |limit| OutlierDetection { consecutive_5xx: Some(limit), ..outliers() };
+        let sim = watched(&config::Balancer::RoundRobin, 1, &rules(before));
+        let fail = || sim.pick().unwrap().finish(sim.now, Outcome::Failure);
+        (0..7).for_each(|_| fail());
+        assert!(told(&sim, 1).is_empty(), "{:?}", told(&sim, 1));
+        let outlier_detection = Some(rules(5));
+        let cluster = under(&config::Balancer::RoundRobin);
+        sim.balancer.settle(&Cluster { outlier_detection, ..cluster });
+        fail();
+        assert_eq!(told(&sim, 1), ["ejected: consecutive failures for 30 s"], "{before}");
+    }
+}
+
+#[test]
 fn a_stream_counts_by_its_trailers_and_without_a_status_as_a_failure() {
     for end in
         [BodyEnd::Complete(Some(14)), BodyEnd::Complete(None), BodyEnd::Failed, BodyEnd::Stalled]
