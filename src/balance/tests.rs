@@ -18,6 +18,7 @@ mod reports;
 mod set;
 mod storm;
 mod stride;
+mod unchecked;
 mod weights;
 
 use std::{

@@ -177,9 +177,11 @@ impl<X: Upstream> Balancer<X> {
         let left = retired.len();
         // The first ones have nothing to be new beside.
         let now = self.epoch.nanos(Instant::now());
+            let awaited = self.await_checks(&set);
         let joined = if set.len() == 0 { 0 } else { now };
         for endpoint in endpoints {
             retired.extend(set.upsert(index, Spec::new(endpoint), joined, &mut diff));
+            self.checked_meanwhile(awaited, &view, now);
         }
         // The same in another order is another list to those who go by it.
         let marked = index.take_marked();

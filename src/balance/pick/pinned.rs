@@ -113,7 +113,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
             // It drains, and its sessions stay.
             Rank::Never => {
                 let tried = self.tried.iter().any(|tried| tried.is(endpoint));
-                let well = endpoint.live().is_none_or(|live| {
+                let well = endpoint.live().map_or(!endpoint.is_unchecked(), |live| {
                     let state = &live.load.state;
                     let is_bad = state.is_ejected()
                         || state.is_unfit()

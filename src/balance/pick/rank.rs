@@ -35,7 +35,9 @@ pub(in crate::balance) fn standing<X: Upstream>(endpoint: &Endpoint<X>, now: u64
         Health::Degraded => Rank::Degraded,
         Health::Unknown | Health::Healthy => Rank::Good,
     };
-    let Some(live) = endpoint.live() else { return said };
+    let Some(live) = endpoint.live() else {
+        return if endpoint.is_unchecked() { said.max(Rank::Suspect) } else { said };
+    };
     let state = &live.load.state;
     if state.is_leaving() {
         Rank::Never
