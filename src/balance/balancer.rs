@@ -76,6 +76,7 @@ impl<X: Upstream> Balancer<X> {
 
     /// Replaces the view; gives the one before.
     pub(super) fn publish(&self, view: &Arc<View<X>>) -> Arc<View<X>> {
+        self.health.called_by(Arc::<View<X>>::downgrade(view));
         let before = self.view.swap(Arc::clone(view));
         self.shelves.replace(view);
         before
@@ -223,10 +224,10 @@ impl<X: Upstream> Balancer<X> {
         if self.health.is_on() {
             live.watched(&self.health);
         }
-        self.connects(live);
         if live.load.state.is_unchecked() && !self.are_checked() {
             live.load.state.set_checked(Checked::Fit);
         }
+        self.connects(live);
     }
 }
 

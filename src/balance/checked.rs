@@ -94,6 +94,7 @@ impl<X: Upstream> Balancer<X> {
         };
         // At once: a panic of before must not send calls to whom the checks have found.
         if found.into_iter().fold(false, note) {
+            self.level(&view, now);
             self.count(now);
         }
     }

@@ -150,7 +150,8 @@ impl Watch {
         let settings = self.health.settings.load();
         let Some(settings) = &*settings else { return };
         let state = &live.load.state;
-        if state.is_ejected() || !self.health.ejected.claim(&settings.rules.floor) {
+        let unready = || self.health.unready(now, state);
+        if state.is_ejected() || !self.health.ejected.claim(&settings.rules.floor, unready) {
             return;
         }
         //= Envoy `ejectHost`: the draw comes when the cluster's limit allows it

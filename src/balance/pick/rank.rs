@@ -52,6 +52,18 @@ pub(in crate::balance) fn standing<X: Upstream>(endpoint: &Endpoint<X>, now: u64
     }
 }
 
+/// Whether it takes calls, but for an ejection: neither its source nor its checks speak against it, and
+/// nothing is known that keeps it from being connected to. How it answers is not asked.
+pub(in crate::balance) fn is_ready<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {
+    if matches!(endpoint.spec().health(), Health::Draining | Health::Unhealthy) {
+        return false;
+    }
+    let Some(live) = endpoint.live() else { return !endpoint.is_unchecked() };
+    let state = &live.load.state;
+    let is_out = state.is_leaving() || state.is_unfit() || state.is_doubted();
+    !is_out && live.extra.available(now) && !live.extra.is_failing()
+}
+
 /// Whether a connection may be made to it, or is there.
 pub(super) fn is_available<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {
     endpoint.extra().is_none_or(|extra| extra.available(now))
