@@ -71,12 +71,14 @@ async fn status_503_gets_one_percent_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn grpc_unavailable_gets_one_percent_at_most() {
+async fn a_grpc_failure_gets_one_percent_at_most() {
     for seed in 1..=5 {
         let hits = share_of_the_failing(seed, || grpc(0), || Ok(grpc(14)), grpc_call).await;
         assert!(hits <= CALLS / 100, "UNAVAILABLE, seed {seed}: {hits} of {CALLS}");
         let hits = share_of_the_failing(seed, || grpc(0), || Ok(grpc(13)), grpc_call).await;
         assert!(hits <= CALLS / 100, "INTERNAL, seed {seed}: {hits} of {CALLS}");
+        let hits = share_of_the_failing(seed, || grpc(0), || Ok(grpc(2)), grpc_call).await;
+        assert!(hits <= CALLS / 100, "UNKNOWN, seed {seed}: {hits} of {CALLS}");
     }
 }
 

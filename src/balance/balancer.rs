@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{Ordering::SeqCst, fence},
+    atomic::{AtomicBool, Ordering::SeqCst, fence},
 };
 
 use arc_swap::ArcSwap;
@@ -13,7 +13,7 @@ use super::{
     decide::Chosen,
     endpoint::{Endpoint, Environment, Live, Upstream},
     flight::{InFlight, Marks},
-    health::{Health, Rules},
+    health::{Checked, Health, Rules},
     keep::Keeper,
     pick::{Avoid, Over, Picker},
     shelf::Shelves,
@@ -53,6 +53,8 @@ pub(crate) struct Balancer<X: Upstream> {
     pub(super) bias: Arc<Bias>,
     /// Who checks the endpoints, by number. Locked by checks only.
     pub(super) checks: Mutex<u64>,
+    /// Somebody does.
+    pub(super) checking: AtomicBool,
 }
 
 impl<X: Upstream> Balancer<X> {
@@ -68,12 +70,13 @@ impl<X: Upstream> Balancer<X> {
         bias.set(cluster.balancer.as_ref());
         #[cfg(feature = "orca")]
         keeper.settle(&view.load().policy);
-        let checks = Mutex::default();
-        Self { view, shelves, updater, context, epoch, keeper, health, bias, checks }
+        let (checks, checking) = (Mutex::default(), AtomicBool::new(false));
+        Self { view, shelves, updater, context, epoch, keeper, health, bias, checks, checking }
     }
 
     /// Replaces the view; gives the one before.
     pub(super) fn publish(&self, view: &Arc<View<X>>) -> Arc<View<X>> {
+        self.health.called_by(Arc::<View<X>>::downgrade(view));
         let before = self.view.swap(Arc::clone(view));
         self.shelves.replace(view);
         before
@@ -220,6 +223,9 @@ impl<X: Upstream> Balancer<X> {
         fence(SeqCst);
         if self.health.is_on() {
             live.watched(&self.health);
+        }
+        if live.load.state.is_unchecked() && !self.are_checked() {
+            live.load.state.set_checked(Checked::Fit);
         }
         self.connects(live);
     }

@@ -1,14 +1,21 @@
 //! What active checks say of endpoints.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, MutexGuard, PoisonError,
+    atomic::{
+        Ordering::{Relaxed, SeqCst},
+        fence,
+    },
+};
 
 use super::{
     balancer::Balancer,
     endpoint::{Endpoint, Upstream},
     health::Checked,
+    set::Set,
     view::View,
 };
-use crate::core::ReturnReason;
+use crate::core::{Instant, ReturnReason};
 
 impl<X: Upstream> Balancer<X> {
     /// Every endpoint that there is now.
@@ -25,11 +32,48 @@ impl<X: Upstream> Balancer<X> {
             .any(|endpoint| endpoint.live().is_some_and(|live| live.load.was_picked()))
     }
 
-    /// Begins to check, by this number; who checked before is not listened to any more.
+    /// Begins to check, by this number; who checked before is not listened to any more, and nobody has
+    /// been found well yet.
     pub(crate) fn begin_checks(&self) -> u64 {
         let mut checks = self.checks();
         *checks += 1;
+        self.checking.store(true, Relaxed);
+        let view = self.view.load();
+        let all = &view.all.set;
+        all.iter().for_each(|endpoint| endpoint.set_unchecked(true));
+        // Beside that of who makes a state: it is not checked yet, or is seen here.
+        fence(SeqCst);
+        for live in all.iter().filter_map(|endpoint| endpoint.live()) {
+            live.load.state.set_checked(Checked::Not);
+        }
+        self.count(self.epoch.nanos(Instant::now()));
         *checks
+    }
+
+    /// Whether somebody checks the endpoints.
+    pub(super) fn are_checked(&self) -> bool {
+        self.checking.load(Relaxed)
+    }
+
+    /// Those of a view that is made: who has joined, or is to be connected to in another way, was found
+    /// well by nobody. Who checks hears of it only when it is published.
+    pub(super) fn await_checks(&self, set: &Set<X>) -> bool {
+        let are_checked = self.are_checked();
+        if are_checked {
+            let new = set.iter().filter(|endpoint| endpoint.live().is_none());
+            new.for_each(|endpoint| endpoint.set_unchecked(true));
+        }
+        are_checked
+    }
+
+    /// The view is published. Checks may have ended since they were awaited; where they have begun, who
+    /// checks has this to look at.
+    pub(super) fn checked_meanwhile(&self, awaited: bool, view: &View<X>, now: u64) {
+        // Beside that of who ends them.
+        fence(SeqCst);
+        if awaited && !self.are_checked() && forget(view) {
+            self.count(now);
+        }
     }
 
     /// What their checks say of endpoints now. One that passes ends an ejection, unless the rules
@@ -50,6 +94,7 @@ impl<X: Upstream> Balancer<X> {
         };
         // At once: a panic of before must not send calls to whom the checks have found.
         if found.into_iter().fold(false, note) {
+            self.level(&view, now);
             self.count(now);
         }
     }
@@ -86,12 +131,9 @@ impl<X: Upstream> Balancer<X> {
     pub(crate) fn forget_checks(&self, now: u64) {
         let mut checks = self.checks();
         *checks += 1;
-        let view = self.view.load();
-        let forget = |changed, endpoint: &Arc<Endpoint<X>>| {
-            let live = endpoint.live();
-            live.is_some_and(|live| live.load.state.set_checked(Checked::Fit)) | changed
-        };
-        if view.all.set.iter().fold(false, forget) {
+        self.checking.store(false, Relaxed);
+        fence(SeqCst);
+        if forget(&self.view.load()) {
             self.count(now);
         }
     }
@@ -112,4 +154,17 @@ impl<X: Upstream> Balancer<X> {
     fn checks(&self) -> MutexGuard<'_, u64> {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What checks have said of these is forgotten; whether anything was.
+fn forget<X>(view: &View<X>) -> bool {
+    let all = &view.all.set;
+    let mut changed = all.iter().any(|endpoint| endpoint.is_unchecked());
+    all.iter().for_each(|endpoint| endpoint.set_unchecked(false));
+    // Beside that of who makes a state: it is not made for checks, or is seen here.
+    fence(SeqCst);
+    for live in all.iter().filter_map(|endpoint| endpoint.live()) {
+        changed |= live.load.state.set_checked(Checked::Fit);
+    }
+    changed
 }

@@ -64,14 +64,22 @@ pub(crate) enum Stands {
 impl Outcome {
     /// The outcome that a gRPC status is for its endpoint.
     ///
-    /// The codes that Envoy and gRPC count against a server: what is the caller's own fault
-    /// (`INVALID_ARGUMENT`, `NOT_FOUND`, …) says nothing against it.
+    /// Failures are what Envoy's outlier detection takes for statuses from 500 on: `UNKNOWN`, which is
+    /// what a handler's exception comes to, `INTERNAL` and `DATA_LOSS` (500), `UNAVAILABLE` (503),
+    /// `DEADLINE_EXCEEDED` (504), and what is no status; `RESOURCE_EXHAUSTED` (Envoy: 429) beside
+    /// them: this endpoint is out of something that another may have. gRFC A50 counts all but `OK`.
+    ///
+    /// What the call itself brings about (`INVALID_ARGUMENT`, `NOT_FOUND`, `ABORTED`, …) says nothing
+    /// against an endpoint. Nor does `UNIMPLEMENTED` (Envoy: 501), as Linkerd has it: its siblings
+    /// have the method as little, and a caller of a wrong one would take them all out.
     pub(crate) fn of_grpc(code: i32) -> Self {
         match code {
             //= Envoy `grpcToHttpStatus`: 504 and 503
             4 | 14 => Self::Gateway,
-            8 | 13 | 15 => Self::Failure,
-            _ => Self::Success,
+            2 | 8 | 13 | 15 => Self::Failure,
+            0..=16 => Self::Success,
+            //= Envoy `grpcToHttpStatus`: what is no status is 500
+            _ => Self::Failure,
         }
     }
 

@@ -35,7 +35,7 @@
 // | `view.rs`, `shelf.rs`, `set.rs`, `update.rs` | what a pick reads, where, and how it changes |
 // | `place/`, `subset/` | priorities, localities, rings, parts of a cluster |
 // | `endpoint/`, `load.rs`, `flight.rs`, `verdict.rs` | an endpoint, its load, a call in flight, what its outcome is |
-// | `health/`, `checked.rs` | ejections and checks |
+// | `health/`, `checked.rs`, `ready.rs` | ejections and checks, and who must stay |
 // | `report/`, `sink.rs`, `probing.rs` | load reports, where they go, and the probes that ask for them |
 // | `keep.rs`, `parking.rs` | periodic work, and how a call wakes who does it |
 // | `census.rs`, `explain/` | what is told of all of it |
@@ -66,6 +66,7 @@ mod policy;
 mod prequal;
 #[cfg(feature = "orca")]
 mod probing;
+mod ready;
 #[cfg(feature = "orca")]
 pub(crate) mod report;
 mod set;

@@ -19,6 +19,7 @@ mod set;
 mod storm;
 mod streams;
 mod stride;
+mod unchecked;
 mod weights;
 
 use std::{

@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::{
     balancer::Balancer,
-    endpoint::{Endpoint, Environment, Spec, Upstream},
+    endpoint::{Environment, Spec, Upstream},
     health::Rules,
     set::{Diff, Index},
     view::View,
@@ -126,22 +126,13 @@ impl<X: Upstream> Balancer<X> {
         }
         let view = self.view.load_full();
         let set = &view.all.set;
-        let callable = |endpoint: &Endpoint<X>| {
-            !matches!(
-                endpoint.spec().health(),
-                config::Health::Draining | config::Health::Unhealthy
-            )
-        };
-        let members =
-            || set.iter().filter_map(|endpoint| Some((endpoint.live()?, callable(endpoint))));
         if health.is_on() {
-            for (live, _) in members() {
+            for live in set.iter().filter_map(|endpoint| endpoint.live()) {
                 live.watched(health);
             }
         }
-        let unready = set.iter().filter(|endpoint| !callable(endpoint)).count();
-        let now = self.epoch.nanos(Instant::now());
-        health.settle(now, members, set.len(), unready);
+        health.set_members(set.len());
+        self.level(&view, self.epoch.nanos(Instant::now()));
     }
 
     fn update(
@@ -186,9 +177,11 @@ impl<X: Upstream> Balancer<X> {
         let is_moved = index.is_moved() && before.policy.first().is_some();
         if diff != Diff::default() || is_moved {
             set.weigh(index);
+            let awaited = self.await_checks(&set);
             let view = Arc::new(before.of(set, &self.context, now));
             drop(before);
             updater.keep(self.publish(&view));
+            self.checked_meanwhile(awaited, &view, now);
             let (set, context) = (&view.all.set, &self.context);
             if view.placing.close_on_change {
                 set.iter().filter_map(|it| it.extra()).for_each(Upstream::renew);

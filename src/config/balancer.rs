@@ -390,10 +390,11 @@ pub struct OverrideHost {
     pub sources: Vec<OverrideSource>,
     /// The policy when none is named or it cannot be used. Any but `override_host`.
     pub fallback: Box<Balancer>,
-    /// In which health it may be used. Default: unknown, healthy, draining: an endpoint that drains
-    /// keeps its sessions. Source: xDS `override_host_status`, without draining.
+    /// In which health it may be used; in none, where the list is empty: nobody's word is asked for.
+    /// Default: unknown, healthy, degraded, draining: an endpoint that drains keeps its sessions.
+    /// Source: xDS `override_host_status`, without draining.
     #[cfg_attr(feature = "serde", serde(default))]
-    pub health: Vec<super::Health>,
+    pub health: Option<Vec<super::Health>>,
 }
 
 /// Where the name of an endpoint is looked for.

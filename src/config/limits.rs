@@ -33,6 +33,6 @@ pub struct Limits {
 pub struct Failures {
     /// Statuses. Default: 500..600. Range: within 100..600. Source: Linkerd `ResponseClass`.
     pub statuses: Option<Vec<IntegerRange>>,
-    /// gRPC codes. Default: 4, 8, 13, 14, 15 (Envoy); Linkerd has 2, 4, 7, 13, 14, 15. Range: 1..=16.
+    /// gRPC codes. Default: 2, 4, 8, 13, 14, 15; Linkerd has 2, 4, 7, 13, 14, 15. Range: 1..=16.
     pub grpc: Option<Vec<i32>>,
 }

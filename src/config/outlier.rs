@@ -53,7 +53,8 @@ pub struct OutlierDetection {
     /// Endpoints that must stay well whatever happens. Unit: percent. Default: 0. Range:
     /// 0..=100. Source: Istio `minHealthPercent`.
     pub min_health_percent: Option<f64>,
-    /// Endpoints that stay ready whatever happens. Default: 0. Source: Linkerd
+    /// Endpoints that stay ready whatever is ejected: neither draining, unhealthy nor in connect
+    /// back-off, and well by their checks. Default: 0. Source: Linkerd
     /// `EjectionConfig.min_ready_endpoints`.
     pub min_ready_endpoints: Option<u32>,
     /// Ejection by success rate against the siblings'. Default: none.

@@ -30,8 +30,12 @@ impl Overriding {
             if over.sources.is_empty() {
                 own.sources.push(Source::Session);
             }
-            if !over.health.is_empty() {
-                own.health = HealthSet::of(&over.health);
+            if let Some(health) = &over.health {
+                own.health = HealthSet::of(health);
+                //= xDS `override_host_status`: an empty set, and nobody's word is asked for
+                if health.is_empty() {
+                    own.sources.clear();
+                }
             }
         }
         own
@@ -75,5 +79,30 @@ impl Source {
             // Refused by validation.
             OverrideSource::Metadata(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Health, OverrideHost};
+
+    fn over(health: Option<Vec<Health>>) -> Option<Over> {
+        let header = OverrideSource::Header("x-to".to_owned());
+        let balancer = Balancer::OverrideHost(OverrideHost {
+            sources: vec![header],
+            fallback: Box::new(Balancer::RoundRobin),
+            health,
+        });
+        let cluster = config::Cluster { balancer: Some(balancer), ..config::Cluster::default() };
+        let request = Request::builder().header("x-to", "127.0.0.1:80").body(()).ok()?;
+        Overriding::of(&cluster).over(None, &request)
+    }
+
+    #[test]
+    fn a_list_that_is_empty_lets_nobody_choose() {
+        assert!(over(Some(Vec::new())).is_none());
+        assert!(over(Some(vec![Health::Healthy])).is_some());
+        assert!(over(None).is_some());
     }
 }

@@ -38,8 +38,8 @@
 //! | other `named_metrics` | what the application's closures say |
 //!
 //! A response has failed when its status is 500 or above, or its gRPC status one of
-//! `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS`; so has a
-//! call without one.
+//! `UNKNOWN`, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS`,
+//! or none of gRPC's; so has a call without one.
 //!
 //! DO put the layer outside of what queues or limits calls: what waits is in flight, too.
 //! DON'T put it on a proxy: the reports of the servers behind it would be replaced.

@@ -7,7 +7,7 @@ mod upstream;
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU32, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
 };
 
 use self::leaving::Leaving;
@@ -16,7 +16,7 @@ pub(crate) use self::{
     spec::Spec,
     upstream::{Environment, Upstream},
 };
-use super::{atomic, bias::Bias, hash::Crowd, load::Load};
+use super::{atomic, bias::Bias, hash::Crowd, health::Checked, load::Load};
 use crate::{
     config::{Health, Locality},
     core::Epoch,
@@ -27,6 +27,8 @@ pub(crate) struct Endpoint<X> {
     spec: Spec,
     /// It has left its cluster; in the padding of the spec.
     leaving: Leaving,
+    /// Its checks have said nothing before its state is made.
+    awaits_check: AtomicBool,
     /// Where it is in the set that was made last with it.
     place: AtomicU32,
     /// Its number in the order in which its sources list endpoints.
@@ -46,6 +48,7 @@ impl<X> Endpoint<X> {
         Self {
             spec,
             leaving: Leaving::default(),
+            awaits_check: AtomicBool::new(false),
             place: AtomicU32::new(u32::MAX),
             listed: AtomicU32::new(u32::MAX),
             joined: now,
@@ -68,6 +71,17 @@ impl<X> Endpoint<X> {
     /// Whether it has joined a cluster that had others, and was never found well by a check.
     pub(super) fn is_untried(&self) -> bool {
         self.joined > 0 && self.live().is_none_or(|live| live.renewed() == 0)
+    }
+
+    /// Whether its checks have yet to say something.
+    pub(super) fn is_unchecked(&self) -> bool {
+        let awaits = || self.awaits_check.load(Relaxed);
+        self.live().map_or_else(awaits, |live| live.load.state.is_unchecked())
+    }
+
+    /// Whether its checks have yet to say something, if its state is made from now on.
+    pub(super) fn set_unchecked(&self, unchecked: bool) {
+        self.awaits_check.store(unchecked, Relaxed);
     }
 
     pub(crate) fn spec(&self) -> &Spec {
@@ -147,7 +161,8 @@ impl<X: Upstream> Endpoint<X> {
         let joined = if returns { now } else { self.joined };
         let place = AtomicU32::new(self.place());
         let listed = AtomicU32::new(self.listed());
-        Self { spec, leaving: Leaving::default(), place, listed, joined, live }
+        let (leaving, awaits_check) = (Leaving::default(), AtomicBool::new(self.is_unchecked()));
+        Self { spec, leaving, awaits_check, place, listed, joined, live }
     }
 
     #[cold]
@@ -161,7 +176,11 @@ impl<X: Upstream> Endpoint<X> {
         let load = Load::of(bias.first(), self.joined);
         let make = || {
             let cluster = (Arc::clone(crowd), Arc::clone(bias));
-            Arc::new(Live::new(&self.spec, cx, epoch, cluster, load))
+            let live = Live::new(&self.spec, cx, epoch, cluster, load);
+            if self.awaits_check.load(Relaxed) {
+                live.load.state.set_checked(Checked::Not);
+            }
+            Arc::new(live)
         };
         let live = self.live.get_or_init(make);
         // A pick from an older set may come after the endpoint has left.

@@ -177,7 +177,10 @@ pub(in crate::balance) fn standing_of<X: Upstream>(
     let Some(live) = endpoint.live() else {
         return match rank {
             Rank::Never => EndpointStanding::Draining,
-            Rank::Suspect => EndpointStanding::Unhealthy,
+            Rank::Suspect if endpoint.spec().health() == Health::Unhealthy => {
+                EndpointStanding::Unhealthy
+            }
+            Rank::Suspect => EndpointStanding::Unchecked,
             Rank::Degraded => EndpointStanding::Degraded,
             _ => EndpointStanding::Good,
         };

@@ -2,13 +2,13 @@
 //! compared.
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use arc_swap::ArcSwapOption;
 
-use super::{floor::Ejected, outlier, rules::Rules};
+use super::{floor::Ejected, outlier, rules::Rules, state::State};
 use crate::{
     balance::endpoint::{Live, Upstream},
     core::{Random, ReturnReason},
@@ -19,6 +19,8 @@ use crate::{
 pub(crate) struct Health {
     pub(super) settings: ArcSwapOption<Settings>,
     pub(super) ejected: Ejected,
+    /// Who is there.
+    roll: ArcSwapOption<Weak<dyn Roll>>,
     /// An outcome has come since the window began.
     seen: AtomicBool,
     /// When it began; 0 while there is none, for want of calls.
@@ -27,6 +29,12 @@ pub(crate) struct Health {
     pub(super) ramps: AtomicBool,
     /// When somebody was well again last.
     renewed: AtomicU64,
+}
+
+/// Knows the endpoints of a cluster.
+pub(in crate::balance) trait Roll: Send + Sync {
+    /// How many are not ready, of those that are not ejected; that of this state is not counted.
+    fn unready(&self, now: u64, but: &State) -> u32;
 }
 
 /// The rules, and who draws where they ask for it.
@@ -93,30 +101,46 @@ impl Health {
         }
     }
 
-    /// Notes who is there by now. If so many have left that too few are well, some that are out
-    /// come back.
-    pub(in crate::balance) fn settle<'a, X: Upstream, I: Iterator<Item = (&'a Live<X>, bool)>>(
+    /// Who knows from now on who is there.
+    pub(in crate::balance) fn called_by(&self, roll: Weak<dyn Roll>) {
+        self.roll.store(Some(Arc::new(roll)));
+    }
+
+    /// How many are not ready, of those that are not ejected, that of this state apart. All are looked at.
+    #[cold]
+    pub(super) fn unready(&self, now: u64, but: &State) -> u32 {
+        let roll = self.roll.load().as_ref().and_then(|roll| roll.upgrade());
+        roll.map_or(0, |roll| roll.unready(now, but))
+    }
+
+    /// Notes how many there are by now.
+    pub(in crate::balance) fn set_members(&self, all: usize) {
+        self.ejected.set_members(all);
+    }
+
+    /// If too few are ready, some that are out come back. `members` are told with whether they would be
+    /// ready, `unready` of those that are not ejected are not.
+    pub(in crate::balance) fn level<'a, X: Upstream, I: Iterator<Item = (&'a Live<X>, bool)>>(
         &self,
         now: u64,
         members: impl Fn() -> I,
-        all: usize,
-        unready: usize,
+        mut unready: u32,
     ) {
-        self.ejected.set_members(all, unready);
         let settings = self.settings.load();
-        let over = || match &*settings {
-            Some(settings) => self.ejected.exceed(&settings.rules.floor),
+        let over = |unready| match &*settings {
+            Some(settings) => self.ejected.exceed(&settings.rules.floor, unready),
             None => self.ejected.count() > 0,
         };
         let reason = if settings.is_some() { ReturnReason::Floor } else { ReturnReason::Rules };
-        // Those that may be called first.
+        // Those that are ready then come first.
         for wanted in [true, false] {
-            for (live, callable) in members() {
-                if !over() {
+            for (live, ready) in members() {
+                if !over(unready) {
                     return;
                 }
-                if callable == wanted && live.load.state.is_ejected() {
-                    live.restore(now, reason);
+                let is_next = ready == wanted && live.load.state.is_ejected();
+                if is_next && live.restore(now, reason) && !ready {
+                    unready = unready.saturating_add(1);
                 }
             }
         }

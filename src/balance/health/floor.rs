@@ -12,15 +12,18 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Ejected {
     all: AtomicU32,
-    /// Not to be called by their sources' word.
-    unready: AtomicU32,
     ejected: AtomicU32,
 }
 
 // === impl Floor ===
 
 impl Floor {
-    /// Whether so many may be ejected.
+    /// Whether so many must stay ready that those have to be counted.
+    fn counts_ready(&self) -> bool {
+        self.min_ready > 0 || self.min_health > 0.0
+    }
+
+    /// Whether so many may be ejected, where so many others are not ready.
     ///
     /// `100 · ejected / all` is at most the percentage, as Envoy has it, or it is the one that
     /// always may (gRPC); and enough are left, in any case.
@@ -39,20 +42,20 @@ impl Floor {
 
 impl Ejected {
     /// Notes how many there are by now.
-    pub(super) fn set_members(&self, all: usize, unready: usize) {
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        self.all.store(count(all), Relaxed);
-        self.unready.store(count(unready), Relaxed);
+    pub(super) fn set_members(&self, all: usize) {
+        self.all.store(u32::try_from(all).unwrap_or(u32::MAX), Relaxed);
     }
 
-    /// Counts one more, if so many may be out.
-    pub(super) fn claim(&self, floor: &Floor) -> bool {
+    /// Counts one more, if so many may be out. `unready` tells how many of those that are not out are
+    /// not ready either, that one apart; it is asked only where that may be the reason why not.
+    pub(super) fn claim(&self, floor: &Floor, unready: impl Fn() -> u32) -> bool {
         self.ejected
             .fetch_update(AcqRel, Acquire, |ejected| {
-                let next = ejected.saturating_add(1);
-                floor
-                    .holds(next, self.all.load(Relaxed), self.unready.load(Relaxed))
-                    .then_some(next)
+                let (next, all) = (ejected.saturating_add(1), self.all.load(Relaxed));
+                // One that is being ejected may be counted twice, and never goes uncounted.
+                let may = floor.holds(next, all, 0)
+                    && (!floor.counts_ready() || floor.holds(next, all, unready()));
+                may.then_some(next)
             })
             .is_ok()
     }
@@ -64,10 +67,9 @@ impl Ejected {
         debug_assert!(released.is_ok(), "an ejection was released twice");
     }
 
-    /// Whether more are out than may be: endpoints have left meanwhile.
-    pub(super) fn exceed(&self, floor: &Floor) -> bool {
-        let ejected = self.ejected.load(Acquire);
-        !floor.holds(ejected, self.all.load(Relaxed), self.unready.load(Relaxed))
+    /// Whether more are out than may be: others have left meanwhile, or are not ready any more.
+    pub(super) fn exceed(&self, floor: &Floor, unready: u32) -> bool {
+        !floor.holds(self.ejected.load(Acquire), self.all.load(Relaxed), unready)
     }
 
     pub(super) fn count(&self) -> u32 {

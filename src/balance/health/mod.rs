@@ -41,7 +41,7 @@ pub(crate) use self::{
     phase::{Checked, Link, Phase},
     rules::Rules,
 };
-pub(super) use self::{phase::Said, watch::Watch};
+pub(super) use self::{cluster::Roll, phase::Said, state::State, watch::Watch};
 use super::atomic;
 use crate::core::EjectReason;
 

@@ -89,8 +89,10 @@ impl Tally {
     fn row(&self, rules: &Rules, fault: Fault, tell: &mut impl FnMut(Fault)) {
         let (limit, _) = rules.consecutive[fault as usize];
         let count = self.rows[fault as usize].fetch_add(1, Relaxed).saturating_add(1);
-        // One that was overtaken by another's reset starts anew.
-        if limit > 0 && count == limit {
+        // Envoy asks whether it is equal: a row that is longer already when the limit is lowered to
+        // less, or set at all, is as bad as one that grows up to it.
+        if limit > 0 && count >= limit {
+            self.reset(fault);
             tell(fault);
         }
     }

@@ -212,8 +212,9 @@ fn jitter_is_added_to_the_longest_time_too() {
 fn out_of(all: usize, unready: usize, edit: impl FnOnce(&mut OutlierDetection)) -> u32 {
     let floor = rules(edit).floor;
     let ejected = Ejected::default();
-    ejected.set_members(all, unready);
-    while ejected.count() < 1_000 && ejected.claim(&floor) {}
+    ejected.set_members(all);
+    let unready = u32::try_from(unready).unwrap();
+    while ejected.count() < 1_000 && ejected.claim(&floor, || unready) {}
     ejected.count()
 }
 
@@ -299,9 +300,9 @@ proptest! {
             tally.returned(at);
         }
         let ejected = Ejected::default();
-        ejected.set_members(windows.len(), 0);
+        ejected.set_members(windows.len());
         for _ in 0..windows.len() + 2 {
-            ejected.claim(&rules.floor);
+            ejected.claim(&rules.floor, || 0);
         }
         prop_assert!(ejected.count() as usize <= windows.len().max(1));
     }

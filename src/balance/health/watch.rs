@@ -97,7 +97,6 @@ impl Watch {
         self.outlier.count(&settings.rules, fault, |fault| {
             let (_, enforcing) = settings.rules.consecutive[fault as usize];
             self.eject(live, now, fault.reason(), enforcing);
-            self.outlier.reset(fault);
         });
         if let Some(rules) = &settings.rules.accrual
             && let Some(reason) = self.accrual.count(rules, now, fault.is_none())
@@ -153,7 +152,8 @@ impl Watch {
         let settings = self.health.settings.load();
         let Some(settings) = &*settings else { return };
         let state = &live.load.state;
-        if state.is_ejected() || !self.health.ejected.claim(&settings.rules.floor) {
+        let unready = || self.health.unready(now, state);
+        if state.is_ejected() || !self.health.ejected.claim(&settings.rules.floor, unready) {
             return;
         }
         //= Envoy `ejectHost`: the draw comes when the cluster's limit allows it

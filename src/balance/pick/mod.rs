@@ -31,7 +31,7 @@ pub(super) use self::{
     mode::{Edge, Mode},
     p2c::Signal,
     pinned::{Pinned, Pins},
-    rank::{Rank, is_failing, standing},
+    rank::{Rank, is_failing, is_ready, standing},
     turn::step_of,
 };
 use super::{

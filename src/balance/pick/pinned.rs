@@ -69,11 +69,11 @@ impl HealthSet {
     }
 }
 
-/// One that drains takes no new sessions, and keeps those that it has: own choice. Else xDS's
-/// `override_host_status`.
+/// That of xDS's `override_host_status`, and one that drains: it takes no new sessions, and keeps those
+/// that it has, which is an own choice.
 impl Default for HealthSet {
     fn default() -> Self {
-        Self::of(&[Health::Unknown, Health::Healthy, Health::Draining])
+        Self::of(&[Health::Unknown, Health::Healthy, Health::Degraded, Health::Draining])
     }
 }
 
@@ -100,8 +100,10 @@ impl Pins {
 
 impl<'a, X: Upstream> Picker<'a, X> {
     /// The endpoint that a call names, if it may be used.
-    //= gRFC A55: an endpoint in a health that is not listed, or that cannot be connected to, is not
-    //= used; in strict mode no other is
+    ///
+    /// In strict mode no other will do: it is used even where it is ejected or fails its checks, which
+    /// makes it unhealthy to Envoy, where such a call fails.
+    //= gRFC A55: an endpoint in a health that is not listed, or that cannot be connected to, is not used
     pub(in crate::balance) fn pinned(self, pins: &Pins, over: &Over) -> Pinned<'a, X> {
         let place = pins.places(self.set).get(&over.address);
         let endpoint = place.and_then(|place| self.set.get(*place as usize));
@@ -111,7 +113,7 @@ impl<'a, X: Upstream> Picker<'a, X> {
             // It drains, and its sessions stay.
             Rank::Never => {
                 let tried = self.tried.iter().any(|tried| tried.is(endpoint));
-                let well = endpoint.live().is_none_or(|live| {
+                let well = endpoint.live().map_or(!endpoint.is_unchecked(), |live| {
                     let state = &live.load.state;
                     let is_bad = state.is_ejected()
                         || state.is_unfit()

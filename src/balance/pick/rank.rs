@@ -35,7 +35,9 @@ pub(in crate::balance) fn standing<X: Upstream>(endpoint: &Endpoint<X>, now: u64
         Health::Degraded => Rank::Degraded,
         Health::Unknown | Health::Healthy => Rank::Good,
     };
-    let Some(live) = endpoint.live() else { return said };
+    let Some(live) = endpoint.live() else {
+        return if endpoint.is_unchecked() { said.max(Rank::Suspect) } else { said };
+    };
     let state = &live.load.state;
     if state.is_leaving() {
         Rank::Never
@@ -48,6 +50,18 @@ pub(in crate::balance) fn standing<X: Upstream>(endpoint: &Endpoint<X>, now: u64
     } else {
         said
     }
+}
+
+/// Whether it takes calls, but for an ejection: neither its source nor its checks speak against it, and
+/// nothing is known that keeps it from being connected to. How it answers is not asked.
+pub(in crate::balance) fn is_ready<X: Upstream>(endpoint: &Endpoint<X>, now: u64) -> bool {
+    if matches!(endpoint.spec().health(), Health::Draining | Health::Unhealthy) {
+        return false;
+    }
+    let Some(live) = endpoint.live() else { return !endpoint.is_unchecked() };
+    let state = &live.load.state;
+    let is_out = state.is_leaving() || state.is_unfit() || state.is_doubted();
+    !is_out && live.extra.available(now) && !live.extra.is_failing()
 }
 
 /// Whether a connection may be made to it, or is there.

@@ -71,13 +71,14 @@ impl By {
 
 /// Nothing: it takes no new calls.
 fn class_of<X: Upstream>(endpoint: &Endpoint<X>, now: u64, waits: bool) -> Option<Class> {
-    let unchecked = || endpoint.live().is_some_and(|live| live.load.state.is_unchecked());
     match standing(endpoint, now) {
         Rank::Good | Rank::Young if is_failing(endpoint) => Some(Class::Unhealthy),
         Rank::Good | Rank::Young => Some(Class::Healthy),
         Rank::Degraded => Some(Class::Degraded),
         Rank::Never => None,
-        Rank::Suspect | Rank::Unavailable if waits && unchecked() => Some(Class::Excluded),
+        Rank::Suspect | Rank::Unavailable if waits && endpoint.is_unchecked() => {
+            Some(Class::Excluded)
+        }
         _ => Some(Class::Unhealthy),
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    balance::health,
+    balance::health::{self, Checked},
     config::{Cluster, FailureAccrual, Health, OutlierDetection},
     core::BodyEnd,
 };
@@ -388,6 +388,22 @@ fn the_clusters_own_list_says_which_statuses_are_failures() {
 }
 
 #[test]
+fn a_limit_that_is_lowered_in_the_middle_of_a_row_ejects_with_the_next_failure() {
+    for before in [0, 20] {
+        let rules = |limit| OutlierDetection { consecutive_5xx: Some(limit), ..outliers() };
+        let sim = watched(&config::Balancer::RoundRobin, 1, &rules(before));
+        let fail = || sim.pick().unwrap().finish(sim.now, Outcome::Failure);
+        (0..7).for_each(|_| fail());
+        assert!(told(&sim, 1).is_empty(), "{:?}", told(&sim, 1));
+        let outlier_detection = Some(rules(5));
+        let cluster = under(&config::Balancer::RoundRobin);
+        sim.balancer.settle(&Cluster { outlier_detection, ..cluster });
+        fail();
+        assert_eq!(told(&sim, 1), ["ejected: consecutive failures for 30 s"], "{before}");
+    }
+}
+
+#[test]
 fn a_stream_counts_by_its_trailers_and_without_a_status_as_a_failure() {
     for end in
         [BodyEnd::Complete(Some(14)), BodyEnd::Complete(None), BodyEnd::Failed, BodyEnd::Stalled]
@@ -490,12 +506,83 @@ fn a_clock_that_jumps_neither_panics_nor_holds_anyone_for_ever() {
     assert_eq!(sim.balancer.health.ejected(), 0);
 }
 
+/// Four endpoints, two of which stay ready, and whose checks have passed; and who checks them.
+fn two_of_four() -> (Sim, u64) {
+    let rules =
+        OutlierDetection { consecutive_5xx: Some(2), min_ready_endpoints: Some(2), ..outliers() };
+    let mut sim = watched(&config::Balancer::RoundRobin, 4, &rules);
+    let by = sim.balancer.begin_checks();
+    let endpoints = sim.balancer.endpoints();
+    sim.balancer.set_checked(by, endpoints.iter().map(|it| (it, Checked::Fit)), sim.now);
+    sim.open(40, MILLI, healthy);
+    sim.pass(SECOND);
+    (sim, by)
+}
+
+fn check(sim: &Sim, by: u64, number: u16, checked: Checked) {
+    let all = sim.balancer.endpoints();
+    let found = all.iter().find(|it| number_of(it) == number).unwrap();
+    sim.balancer.set_checked(by, [(found, checked)], sim.now);
+}
+
+/// So many calls, which fail at these endpoints.
+fn fail_at(sim: &Sim, numbers: &[u16]) {
+    for _ in 0..40 {
+        let flight = sim.pick().unwrap();
+        let fails = numbers.contains(&number_of(flight.endpoint()));
+        flight.finish(sim.now, if fails { Outcome::Failure } else { Outcome::Success });
+    }
+}
+
+#[test]
+fn those_whose_checks_fail_are_not_among_the_ready_ones_that_stay() {
+    for (ill, out) in [(&[3, 4][..], 0), (&[3], 1), (&[], 2)] {
+        let (sim, by) = two_of_four();
+        ill.iter().for_each(|number| check(&sim, by, *number, Checked::Unfit));
+        fail_at(&sim, &[1, 2]);
+        assert_eq!(sim.balancer.health.ejected(), out, "{ill:?}");
+    }
+}
+
+#[test]
+fn those_in_back_off_are_not_among_the_ready_ones_that_stay() {
+    for (away, out) in [(&[3, 4][..], 0), (&[3], 1), (&[], 2)] {
+        let (sim, _) = two_of_four();
+        away.iter().for_each(|number| sim.set_available(*number, false));
+        fail_at(&sim, &[1, 2]);
+        assert_eq!(sim.balancer.health.ejected(), out, "{away:?}");
+    }
+}
+
+#[test]
+fn one_that_is_about_to_be_ejected_is_not_missed_twice() {
+    let (sim, _) = two_of_four();
+    let calls: Vec<_> = (0..40).map(|_| sim.pick().unwrap()).collect();
+    sim.set_available(1, false);
+    for flight in calls {
+        let fails = number_of(flight.endpoint()) <= 2;
+        flight.finish(sim.now, if fails { Outcome::Failure } else { Outcome::Success });
+    }
+    assert_eq!(sim.balancer.health.ejected(), 2, "3 and 4 are ready");
+}
+
+#[test]
+fn who_is_out_comes_back_when_the_checks_take_out_too_many_of_the_others() {
+    let (sim, by) = two_of_four();
+    fail_at(&sim, &[1, 2]);
+    assert_eq!(sim.balancer.health.ejected(), 2);
+    check(&sim, by, 3, Checked::Unfit);
+    assert_eq!(sim.balancer.health.ejected(), 1);
+    let back = [1, 2].map(|number| told(&sim, number).pop().unwrap());
+    assert!(back.contains(&"returned: floor".to_owned()), "{back:?}");
+}
+
 proptest! {
     /// Whatever happens, so many are ready as the floor asks for, if so many are there.
     #[test]
     fn the_floor_is_kept_whatever_happens(
         seed in any::<u64>(),
-        steps in prop::collection::vec((0..6_u8, 1..30_u16), 1..120),
+        steps in prop::collection::vec((0..9_u8, 1..30_u16), 1..120),
         min_ready in 0..6_u32,
         percent in 0..=100_u32,
     ) {
@@ -507,7 +594,17 @@ proptest! {
         };
         let mut sim = watched(&config::Balancer::Random, 10, &rules);
         sim.random = Random::seeded(seed);
+        let by = sim.balancer.begin_checks();
+        let checked = |sim: &Sim, number: u16, checked: Checked| {
+            for endpoint in sim.balancer.endpoints() {
+                if number_of(&endpoint) % 30 == number || number == 0 {
+                    sim.balancer.set_checked(by, [(&endpoint, checked)], sim.now);
+                }
+            }
+        };
+        checked(&sim, 0, Checked::Fit);
         for (step, value) in steps {
+            let out_before = sim.balancer.health.ejected();
             match step {
                 0 => sim.balancer.replace((1..=value).map(endpoint).collect()).added,
                 1 => sim.balancer.remove(&[address(value)]).removed,
@@ -517,6 +614,23 @@ proptest! {
                 }
                 3 => {
                     sim.now += u64::from(value) * 3 * SECOND;
+                    0
+                }
+                6 => {
+                    checked(&sim, value, Checked::Unfit);
+                    0
+                }
+                7 => {
+                    checked(&sim, value % 2 * value, Checked::Fit);
+                    0
+                }
+                8 => {
+                    for endpoint in sim.balancer.endpoints() {
+                        if let Some(extra) = endpoint.extra() {
+                            let is_out = number_of(&endpoint).is_multiple_of(value);
+                            extra.available.store(!is_out || value == 1, Relaxed);
+                        }
+                    }
                     0
                 }
                 _ => {
@@ -530,16 +644,22 @@ proptest! {
                 }
             };
             let view = sim.balancer.read();
-            let (mut out, mut ready) = (0_u32, 0_u32);
+            let (mut out, mut ready, mut reached) = (0_u32, 0_u32, 0_u32);
             for endpoint in view.all.set.iter() {
-                let ejected = endpoint.live().is_some_and(|live| live.load.state.is_ejected());
+                let state = endpoint.live().map(|live| &live.load.state);
+                let ejected = state.is_some_and(|state| state.is_ejected());
+                let checked = state.is_some_and(|it| !it.is_unfit() && !it.is_unchecked());
                 let drains = endpoint.spec().health() == Health::Draining;
+                let is_ready = !ejected && !drains && checked;
                 out += u32::from(ejected);
-                ready += u32::from(!ejected && !drains);
+                ready += u32::from(is_ready);
+                reached += u32::from(is_ready && endpoint.extra().unwrap().available(sim.now));
             }
             prop_assert_eq!(out, sim.balancer.health.ejected());
-            // One that drains while it is out counts twice: the floor is kept all the same.
             prop_assert!(out == 0 || ready >= min_ready, "{} ready, {} out", ready, out);
+            // A back-off brings nobody back that is out, but who is in back-off is no reason to eject.
+            let fewer = out <= out_before || reached >= min_ready;
+            prop_assert!(fewer, "{} of {} reached, {} out", reached, ready, out);
             let all = view.all.set.len() as u32;
             prop_assert!(out <= 1 || 100 * out <= percent * all, "{} of {} out", out, all);
         }
@@ -571,5 +691,38 @@ fn whoever_claims_the_probe_of_a_suspect_makes_it() {
             sim.pass(10 * MILLI);
         }
         assert!(claims > 2, "{claims} {}", named(&cluster));
+    }
+}
+
+#[test]
+fn a_grpc_server_that_throws_at_once_draws_no_calls() {
+    let mut clusters = vec![under(&config::Balancer::default())];
+    #[cfg(feature = "orca")]
+    clusters.push(under(&config::Balancer::Prequal(config::Prequal::default())));
+    for cluster in clusters {
+        let mut sim = Sim::of(&config::Balancer::default(), 5);
+        sim.balancer.settle(&cluster);
+        // `UNKNOWN` is what a handler's exception comes to.
+        sim.closed(3_200, 32, |number| match number {
+            1 => (MILLI / 5, Outcome::of_grpc(2)),
+            _ => (20 * MILLI, Outcome::of_grpc(0)),
+        });
+        assert!(sim.share(1) <= 0.01, "{} {}", sim.share(1), named(&cluster));
+    }
+}
+
+#[test]
+fn a_grpc_status_counts_against_its_endpoint_unless_it_speaks_of_the_call() {
+    let gateway = [4, 14];
+    // Neither 17 nor -1 is a status: they count as `UNKNOWN`.
+    let failures = [2, 8, 13, 15, 17, -1, i32::MAX, i32::MIN];
+    for code in gateway {
+        assert_eq!(Outcome::of_grpc(code), Outcome::Gateway, "{code}");
+    }
+    for code in failures {
+        assert_eq!(Outcome::of_grpc(code), Outcome::Failure, "{code}");
+    }
+    for code in [0, 1, 3, 5, 6, 7, 9, 10, 11, 12, 16] {
+        assert_eq!(Outcome::of_grpc(code), Outcome::Success, "{code}");
     }
 }

@@ -117,6 +117,8 @@ fn a_plan_that_is_made_meanwhile_counts_what_a_check_has_found() {
         balancer.upsert(vec![at(3, 1)]);
     });
     let by = balancer.begin_checks();
+    let endpoints = balancer.endpoints();
+    balancer.set_checked(by, endpoints.iter().map(|it| (it, Checked::Fit)), SECOND);
     let found = balancer.endpoints().into_iter().find(|it| it.spec().priority() == 0).unwrap();
     balancer.set_checked(by, [(&found, Checked::Unfit)], SECOND);
     let told = balancer.places(SECOND);

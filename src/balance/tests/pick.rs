@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::{
-    super::pick::scale, MILLI, Outcome, PickError, SECOND, Sim, endpoint, healthy, number_of,
-    policies,
+    super::{Ask, HealthSet, Over, pick::scale},
+    MILLI, Outcome, PickError, SECOND, Sim, address, endpoint, healthy, number_of, policies,
 };
 use crate::{
     config::{self, Health},
@@ -217,7 +217,7 @@ fn endpoints_in_connect_back_off_are_avoided() {
         sim.closed(5_000, 3, healthy);
         assert_eq!(sim.count(2), 0, "{policy:?}");
         // With nowhere else to go they are called.
-        let gone = [super::address(1), super::address(3)];
+        let gone = [address(1), address(3)];
         sim.balancer.remove(&gone);
         assert_eq!(sim.call(healthy), 2, "{policy:?}");
     }
@@ -229,14 +229,11 @@ fn tried_endpoints_are_picked_only_when_there_is_no_other() {
         let sim = Sim::of(&policy, 4);
         let mut tried = Vec::new();
         for _ in 0..4 {
-            let flight = sim.balancer.pick(super::Ask::any(sim.now, &sim.random, &tried)).unwrap();
+            let flight = sim.balancer.pick(Ask::any(sim.now, &sim.random, &tried)).unwrap();
             assert!(!tried.iter().any(|other| flight.endpoint().is(other)), "{policy:?}");
             tried.push(Arc::clone(flight.endpoint()));
         }
-        assert!(
-            sim.balancer.pick(super::Ask::any(sim.now, &sim.random, &tried)).is_ok(),
-            "{policy:?}"
-        );
+        assert!(sim.balancer.pick(Ask::any(sim.now, &sim.random, &tried)).is_ok(), "{policy:?}");
     }
 }
 
@@ -246,7 +243,18 @@ fn a_tried_endpoint_is_known_after_its_source_changed_it() {
     let tried = [sim.find(1)];
     sim.balancer.upsert(vec![endpoint(1).weight(9)]);
     for _ in 0..100 {
-        let flight = sim.balancer.pick(super::Ask::any(sim.now, &sim.random, &tried)).unwrap();
+        let flight = sim.balancer.pick(Ask::any(sim.now, &sim.random, &tried)).unwrap();
         assert_eq!(number_of(flight.endpoint()), 2);
+    }
+}
+
+#[test]
+fn a_degraded_endpoint_keeps_its_sessions() {
+    let degraded = config::Endpoint { health: Health::Degraded, ..endpoint(2) };
+    let sim = Sim::new(&config::Balancer::RoundRobin, vec![endpoint(1), degraded, endpoint(3)]);
+    let over = Over { address: address(2), strict: false, health: HealthSet::default() };
+    let ask = Ask { over: Some(&over), ..Ask::any(sim.now, &sim.random, &[]) };
+    for _ in 0..10 {
+        assert_eq!(number_of(sim.balancer.pick(ask).unwrap().endpoint()), 2);
     }
 }

@@ -249,7 +249,7 @@ impl OverrideHost {
         Self {
             sources: whole::over(&self.sources, &far.sources),
             fallback: Box::new(self.fallback.beside(&far.fallback)),
-            health: whole::over(&self.health, &far.health),
+            health: self.health.as_ref().or(far.health.as_ref()).cloned(),
         }
     }
 }

@@ -34,7 +34,7 @@ pub(in crate::mesh) fn of_route(
         policy.setting("failures.statuses", "500..600", |p| {
             p.failures.as_ref()?.statuses.as_deref().map(retry::ranges)
         }),
-        policy.setting("failures.grpc", "[4, 8, 13, 14, 15]", |p| {
+        policy.setting("failures.grpc", "[2, 4, 8, 13, 14, 15]", |p| {
             p.failures.as_ref()?.grpc.as_ref().map(debug)
         }),
         policy.setting("caller_overrides", "false", |p| text(p.caller_overrides)),

@@ -70,6 +70,16 @@ async fn grpc_gets_the_report_in_its_trailers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_throws_has_failed() {
+    // `UNKNOWN`
+    let load = ServerLoad::default();
+    let (_, trailers) = call(&load, grpc(), || message("2")).await;
+    assert!(read(&trailers).unwrap().eps > 0.0);
+    let (_, trailers) = call(&ServerLoad::default(), grpc(), || message("12")).await;
+    assert_eq!(read(&trailers).unwrap().eps, 0.0, "the method is nowhere, not here alone");
+}
+
+#[tokio::test(start_paused = true)]
 async fn trailers_only_is_a_head() {
     let answer = || {
         let mut response = Response::new(Body::empty());

@@ -351,7 +351,8 @@ pub(super) fn balance_factor(walk: &Walk, factor: Option<&UInt32Value>) -> Resul
     }
 }
 
-/// The health in which an endpoint keeps its sessions (gRFC A55).
+/// The health in which an endpoint keeps its sessions (gRFC A55): an empty set, and none does. What is
+/// not set is ours, which has draining beside xDS's.
 fn override_status(walk: &mut Walk, set: Option<&HealthStatusSet>, config: &mut config::Cluster) {
     let Some(HealthStatusSet { statuses }) = set else { return };
     let mut health = Vec::new();
@@ -372,14 +373,13 @@ fn override_status(walk: &mut Walk, set: Option<&HealthStatusSet>, config: &mut 
         }
     }
     match &mut config.balancer {
-        _ if health.is_empty() => {}
-        Some(Balancer::OverrideHost(over)) => over.health = health,
+        Some(Balancer::OverrideHost(over)) => over.health = Some(health),
         balancer => {
             let fallback = Box::new(balancer.take().unwrap_or(Balancer::RoundRobin));
             *balancer = Some(Balancer::OverrideHost(OverrideHost {
                 sources: Vec::new(),
                 fallback,
-                health,
+                health: Some(health),
             }));
         }
     }

@@ -284,7 +284,7 @@ impl Lists {
             return walk.refuse("fallback_policy", "override_host", "must be another policy");
         }
         let fallback = Box::new(fallback);
-        Ok(Balancer::OverrideHost(config::OverrideHost { sources, fallback, health: Vec::new() }))
+        Ok(Balancer::OverrideHost(config::OverrideHost { sources, fallback, health: None }))
     }
 }
 

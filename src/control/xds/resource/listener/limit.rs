@@ -325,6 +325,9 @@ fn flag(walk: &mut Walk, pb: Option<&RuntimeFeatureFlag>) -> bool {
     bools(default_value.as_ref()).unwrap_or(true)
 }
 
+/// More times what is in flight than the highest limit is.
+const NO_FACTOR: f64 = 1e6;
+
 pub(super) fn concurrency(walk: &mut Walk, pb: &PbConcurrency) -> Result<Option<Filter>> {
     let PbConcurrency { enabled, concurrency_limit_exceeded_status, concurrency_controller_config } =
         pb;
@@ -378,6 +381,8 @@ pub(super) fn concurrency(walk: &mut Walk, pb: &PbConcurrency) -> Result<Option<
             }
         }
         read.controller = Some(ConcurrencyController::Gradient(gradient));
+        //= Envoy `GradientController::calculateNewLimit`: nothing bounds it but the highest limit
+        read.max_limit_factor = Some(NO_FACTOR);
         Ok(())
     })?;
     Ok(Some(Filter::AdaptiveConcurrency(Box::new(read))))

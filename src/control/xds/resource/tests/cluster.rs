@@ -13,8 +13,8 @@ use envoy_types::pb::{
                 load_balancing_policy::Policy,
             },
             core::v3::{
-                ApiConfigSource, Http2ProtocolOptions, Locality, RoutingPriority, SelfConfigSource,
-                TypedExtensionConfig,
+                ApiConfigSource, HealthStatusSet, Http2ProtocolOptions, Locality, RoutingPriority,
+                SelfConfigSource, TypedExtensionConfig,
             },
         },
         extensions::{
@@ -39,7 +39,7 @@ use envoy_types::pb::{
 };
 
 use super::*;
-use crate::config::{Balancer, Discovery, LocalityBalancing, Protocol, Subsetting};
+use crate::config::{Balancer, Discovery, Health, LocalityBalancing, Protocol, Subsetting};
 
 fn list(policies: Vec<Any>) -> LoadBalancingPolicy {
     let policy = |any: Any| Policy {
@@ -476,6 +476,23 @@ fn panic_and_priorities_are_by_dialect() {
     };
     let pb = PbCluster { common_lb_config: Some(common), ..eds("c") };
     assert_eq!(proxyless().cluster(&pb).unwrap().config.panic_threshold, Some(30.0));
+}
+
+#[test]
+fn an_empty_set_of_health_lets_no_session_choose() {
+    let read = |statuses: Vec<i32>| {
+        let override_host_status = Some(HealthStatusSet { statuses });
+        let common = CommonLbConfig { override_host_status, ..CommonLbConfig::default() };
+        let pb = PbCluster { common_lb_config: Some(common), ..eds("c") };
+        match &sidecar().cluster(&pb).unwrap().config.balancer {
+            Some(Balancer::OverrideHost(over)) => over.health.clone(),
+            _ => None,
+        }
+    };
+    assert_eq!(read(Vec::new()), Some(Vec::new()));
+    assert_eq!(read(vec![3]), Some(vec![Health::Draining]));
+    // What is no status is left out of it.
+    assert_eq!(read(vec![99]), Some(Vec::new()));
 }
 
 #[test]

@@ -24,6 +24,10 @@ use envoy_types::pb::{
         extensions::filters::{
             common::fault::v3::{FaultDelay, fault_delay::FaultDelaySecifier},
             http::{
+                adaptive_concurrency::v3::{
+                    AdaptiveConcurrency, GradientControllerConfig,
+                    adaptive_concurrency::ConcurrencyControllerConfig,
+                },
                 fault::v3::{FaultAbort, HttpFault, fault_abort::ErrorType},
                 local_ratelimit::v3::LocalRateLimit,
                 ratelimit::v3::RateLimit as PbRateLimit,
@@ -307,6 +311,25 @@ fn rules_of_who_may_call() {
     let mut matcher = rules(0, Rule::Any(true), Identifier::Any(true));
     matcher.matcher = Some(Default::default());
     refuses(read(matcher), "matcher = given");
+}
+
+#[test]
+fn a_limit_of_concurrency_grows_as_envoys_which_no_calls_in_flight_bound() {
+    let gradient = GradientControllerConfig::default();
+    let controller = ConcurrencyControllerConfig::GradientControllerConfig(gradient);
+    let pb = AdaptiveConcurrency {
+        concurrency_controller_config: Some(controller),
+        ..AdaptiveConcurrency::default()
+    };
+    let listener = with(vec![named("f", pack_any(pb)), router()]).unwrap();
+    let pb = host(&["*"], vec![route(prefix("/"), to("c"))]);
+    let routes = proxyless().routes(&configuration(vec![pb])).unwrap();
+    let service = listener.service(&routes.hosts[0]);
+    let [Filter::AdaptiveConcurrency(read)] = service.filters.as_slice() else {
+        panic!("{:?}", service.filters)
+    };
+    assert_eq!(read.max_limit_factor, Some(1e6));
+    assert!(service.validate("s").is_ok());
 }
 
 /// A fault of the listener, that routes leave out or make another.
