@@ -111,6 +111,43 @@ async fn the_protocol_follows_the_setting_then_the_request() {
     assert_eq!(said("two", get("/")).await, "HTTP/2.0");
 }
 
+/// The system's own word on the connections to this port: milliseconds until it probes their peer.
+#[cfg(target_os = "linux")]
+fn probed_in(port: u16) -> Vec<u64> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{port:04X}");
+    let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    // Established, and their timer is that of keepalive. It counts hundredths of a second.
+    let rows = rows.filter(|row| row[2].ends_with(&port) && row[3] == "01");
+    let timers = rows.filter_map(|row| row[5].strip_prefix("02:").map(str::to_owned));
+    timers.map(|left| u64::from_str_radix(&left, 16).unwrap() * 10).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_system_probes_the_peers_of_both_protocols_by_default() {
+    for version in VERSIONS {
+        let server = Server::named("hello").await;
+        // One that nobody asked for probes.
+        let _other = std::net::TcpStream::connect(server.socket()).unwrap();
+        let mesh = Mesh::builder().endpoints("users", [server.address()]).build().unwrap();
+        let client = mesh.client("users").unwrap();
+        client.send(over(version, get("/"))).await.unwrap().into_body().bytes().await.unwrap();
+        // Until what was sent is acknowledged, the timer is that of sending it again.
+        let probed = async {
+            loop {
+                let probed = probed_in(server.socket().port());
+                if !probed.is_empty() {
+                    return probed;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let probed = patience(probed).await;
+        assert!(matches!(probed[..], [20_000..=30_100]), "{version:?}: {probed:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_unread_body_does_not_poison_its_connection() {
     let server = Server::start(|_| async { reply(vec![b'x'; 1024 * 1024]) }).await;

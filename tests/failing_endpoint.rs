@@ -16,7 +16,7 @@ use tower_mesh::{Body, Mesh, Retry};
 use support::{
     BoxError, GreeterClient, HelloRequest, Leaves, SERVICE, Server, fetch, hello,
     leaf::{answer, grpc, ok},
-    post, storm,
+    post, small_steps, storm,
 };
 
 const CALLS: usize = 3200;
@@ -82,40 +82,46 @@ async fn a_grpc_failure_gets_one_percent_at_most() {
     }
 }
 
-#[tokio::test]
-async fn over_sockets_grpc_unavailable_gets_two_percent_at_most_and_its_calls_are_made_elsewhere() {
+/// Over sockets, in paused time: what they take is not counted, and a busy machine is no slower.
+#[tokio::test(start_paused = true)]
+async fn over_sockets_grpc_unavailable_gets_one_percent_at_most_and_its_calls_are_made_elsewhere() {
+    small_steps();
     let server = async |fails: bool| {
         Server::grpc(hello(move |_| async move {
             if fails {
                 return Err(tonic::Status::unavailable("out of order"));
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            // So that what a socket takes is little beside it.
+            tokio::time::sleep(Duration::from_millis(100)).await;
             Ok("hello".into())
         }))
         .await
     };
-    let failing = server(true).await;
-    let healthy =
-        [server(false).await, server(false).await, server(false).await, server(false).await];
-    let endpoints = healthy.iter().chain([&failing]).map(Server::address);
-    let mesh = Mesh::builder()
-        .endpoints("greeter.prod", endpoints)
-        .service("greeter.prod", |s| s.retry(Retry::idempotent()))
-        .seed(1)
-        .build()
-        .unwrap();
-    let client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
-    let answers = storm(WIDTH, CALLS, |_| {
-        let mut client = client.clone();
-        async move { client.say_hello(HelloRequest::default()).await }
-    })
-    .await;
-    let failed: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
-    assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), failed[0]);
-    let hits = failing.requests();
-    assert!((1..=CALLS / 50).contains(&hits), "{hits} of {CALLS}");
-    for healthy in healthy {
-        assert!(healthy.requests() >= CALLS / 8, "{} of {CALLS}", healthy.requests());
+    for seed in 1..=3 {
+        let failing = server(true).await;
+        let healthy =
+            [server(false).await, server(false).await, server(false).await, server(false).await];
+        let endpoints = healthy.iter().chain([&failing]).map(Server::address);
+        let mesh = Mesh::builder()
+            .endpoints("greeter.prod", endpoints)
+            .service("greeter.prod", |s| s.retry(Retry::idempotent()))
+            .seed(seed)
+            .build()
+            .unwrap();
+        let client = GreeterClient::new(mesh.client("greeter.prod").unwrap());
+        let answers = storm(WIDTH, CALLS, |_| {
+            let mut client = client.clone();
+            async move { client.say_hello(HelloRequest::default()).await }
+        })
+        .await;
+        let failed: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+        assert!(failed.is_empty(), "seed {seed}: {} failed: {:?}", failed.len(), failed[0]);
+        let hits = failing.requests();
+        assert!((1..=CALLS / 100).contains(&hits), "seed {seed}: {hits} of {CALLS}");
+        for healthy in healthy {
+            let hits = healthy.requests();
+            assert!(hits >= CALLS / 8, "seed {seed}: {hits} of {CALLS}");
+        }
     }
 }
 

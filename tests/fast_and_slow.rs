@@ -20,7 +20,7 @@ use tower_mesh::{Mesh, config, discover::Static};
 
 use support::{
     GreeterClient, HelloRequest, Leaves, Pipes, SERVICE, Server, fetch, hello, leaf::ok, post,
-    storm,
+    small_steps, storm,
 };
 
 const CALLS: usize = 3200;
@@ -140,12 +140,7 @@ async fn of_tonic_calls_over_connections_the_fast_one_takes_nine_of_ten() {
 /// Over sockets, in paused time: what they take is not counted, and a busy machine is no slower.
 #[tokio::test(start_paused = true)]
 async fn of_tonic_calls_over_sockets_the_fast_one_takes_nine_of_ten() {
-    // Paused time goes to the next timer whenever a socket is waited for: it has not far to go.
-    tokio::spawn(async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    });
+    small_steps();
     let server = async |number| {
         Server::grpc(hello(move |_| async move {
             // So that what a socket takes is little beside it.

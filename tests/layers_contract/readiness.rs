@@ -10,11 +10,14 @@ use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit as TowerLimit};
 #[cfg(feature = "rls")]
 use tower_mesh::resilience::{Descriptor, GlobalRateLimitLayer};
+#[cfg(feature = "orca")]
+use tower_mesh::server::{LoadReportLayer, ServerLoad};
 use tower_mesh::{
     Body, BoxError, Error, Refusal, config,
     resilience::{
         AdaptiveConcurrencyLayer, AdmissionControlLayer, AuthorizeLayer, ConcurrencyLimitLayer,
-        DeadlineLayer, FailFastLayer, FaultLayer, HedgeLayer, RateLimitLayer, ThrottleLayer,
+        DeadlineLayer, FailFastLayer, FaultLayer, GrpcStatusLayer, HedgeLayer, RateLimitLayer,
+        ThrottleLayer,
     },
 };
 use tower_test::mock;
@@ -121,6 +124,15 @@ async fn every_layer_works_around_and_under_towers_limit_of_one() {
     let fault = config::Fault::delay(Duration::from_millis(10));
     under_towers_limit("fault", FaultLayer::new(&fault).unwrap()).await;
     under_towers_limit("fail fast", FailFastLayer::new(second)).await;
+    under_towers_limit("grpc status", GrpcStatusLayer::new()).await;
+    #[cfg(feature = "orca")]
+    {
+        let load = ServerLoad::default();
+        under_towers_limit("load report", LoadReportLayer::new(load.clone())).await;
+        let reports = LoadReportLayer::new(load.clone()).out_of_band().probes();
+        under_towers_limit("load report beside the traffic", reports).await;
+        assert_eq!(load.in_flight(), 0);
+    }
     #[cfg(feature = "rls")]
     {
         let nobody = tower::service_fn(async |_: Request<Body>| {

@@ -65,6 +65,16 @@ where
     futures_util::stream::iter((0..total).map(call)).buffer_unordered(width).collect().await
 }
 
+/// Paused time goes to the next timer whenever a socket is waited for: from now on it has not far
+/// to go.
+pub(crate) fn small_steps() {
+    tokio::spawn(async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
 /// Fails the test when `what` takes more than ten seconds: nothing may hang.
 pub(crate) async fn patience<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(10), what).await.expect("hung for 10 s")

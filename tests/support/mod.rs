@@ -30,7 +30,10 @@ pub(crate) mod tls_server;
 pub(crate) mod zone;
 
 pub(crate) use self::{
-    calls::{Recorder, VERSIONS, failures, fetch, get, h2, over, patience, post, storm, within},
+    calls::{
+        Recorder, VERSIONS, failures, fetch, get, h2, over, patience, post, small_steps, storm,
+        within,
+    },
     frames::{frame, h2_server},
     greeter::{GreeterClient, GreeterServer, HelloReply, HelloRequest},
     greeters::{FnGreeter, hello},

@@ -2,9 +2,10 @@
 //!
 //! YAML or JSON with five maps, `services`, `clusters`, `identities`, `runtime` and `authorize`. Each part is read on its own: a bad
 //! one is reported with its path and its last good state stays; a file that cannot be read at
-//! all changes nothing, and one that looks half-written must stand for a while. Atomic renames, Kubernetes' symlink swaps and edits behind links are seen
-//! through the directories of the file and of every link on the way to it, which are watched; a
-//! slow poll covers file systems without events.
+//! all changes nothing, and one that looks half-written must stand for a while. Atomic renames,
+//! Kubernetes' symlink swaps, edits behind links and directories that take the place of others are
+//! seen through the directories on the way to the file, and on the way of every link, which are
+//! watched; a slow poll covers file systems without events.
 
 mod doubt;
 pub(crate) mod parse;
@@ -12,6 +13,7 @@ mod places;
 mod reader;
 mod tree;
 mod watch;
+mod way;
 mod written;
 
 use std::{

@@ -438,3 +438,7 @@ async fn a_file_behind_a_link_to_another_directory_is_followed() {
     until(&recorder, "service users Some(6s)").await;
     task.abort();
 }
+
+// Elsewhere they are seen by the poll.
+#[cfg(target_os = "linux")]
+mod renames;

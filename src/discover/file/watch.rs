@@ -1,19 +1,19 @@
 //! When a file may have changed: events of the directories on the way to it, and a slow poll.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
-    ffi::OsString,
-    fs,
-    path::{Component, Path, PathBuf},
+    collections::BTreeMap,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::ModifyKind};
 use tokio::sync::Notify;
+
+use super::way::{Identity, Way};
 
 /// For file systems that cannot be watched.
 const POLL: Duration = Duration::from_secs(5);
@@ -23,22 +23,25 @@ const SLOW_POLL: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_millis(50);
 /// A file that is never quiet is read all the same.
 const UNQUIET: Duration = Duration::from_secs(2);
-/// Links that are followed, as Linux does.
-const MAX_LINKS: usize = 40;
+/// How often the way is looked at again when it has changed under our eyes.
+const LOOKS: usize = 3;
 
 /// Tells when to look again.
 pub(super) struct Changes {
     heard: Arc<Heard>,
     /// Watches while it lives; `None` where the system cannot.
     watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
+    /// The directories, as they were when their watches began.
+    watched: BTreeMap<PathBuf, Identity>,
 }
 
 #[derive(Default)]
 pub(super) struct Heard {
     changed: Notify,
-    /// Something was removed: if it was a directory, its watch went with it.
-    removed: AtomicBool,
+    /// Watches may have gone with their directories, which were removed or renamed.
+    moved: AtomicBool,
+    /// What the watches are for.
+    way: Mutex<Way>,
 }
 
 impl Changes {
@@ -46,51 +49,84 @@ impl Changes {
     pub(super) fn new() -> Self {
         let heard = Arc::new(Heard::default());
         let told = Arc::clone(&heard);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if let Ok(event) = &event {
-                // Reading the file is an event of its own: answering it would never end.
-                if event.kind.is_access() {
-                    return;
-                }
-                if event.kind.is_remove() {
-                    told.removed.store(true, Ordering::Release);
-                }
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            if event.as_ref().map_or(true, |event| told.concerns(event)) {
+                told.changed.notify_one();
             }
-            told.changed.notify_one();
         });
-        Self { heard, watcher: watcher.ok(), watched: BTreeSet::new() }
+        Self { heard, watcher: watcher.ok(), watched: BTreeMap::new() }
     }
 
-    /// Watches every directory in which the file, or a link on the way to it, may be swapped.
+    /// Watches every directory on the way to the file, so that whatever is swapped is heard of.
     /// Call it before each reading: the way may have changed. Does I/O.
     pub(super) fn follow(&mut self, path: &Path) {
-        let Some(watcher) = &mut self.watcher else { return };
-        let wanted = directories(path);
-        if self.heard.removed.swap(false, Ordering::AcqRel) {
-            for directory in std::mem::take(&mut self.watched) {
-                drop(watcher.unwatch(&directory));
+        for _ in 0..LOOKS {
+            let way = Way::to(path);
+            let wanted = way.watched().map(|(path, identity)| (path.to_owned(), identity));
+            let wanted = wanted.collect();
+            *self.heard.way() = way;
+            self.watch(wanted);
+            if Way::to(path) == *self.heard.way() {
+                return;
             }
         }
-        for gone in self.watched.difference(&wanted) {
-            drop(watcher.unwatch(gone));
-        }
-        self.watched.retain(|directory| wanted.contains(directory));
-        for directory in wanted {
-            if !self.watched.contains(&directory)
+    }
+
+    fn watch(&mut self, wanted: BTreeMap<PathBuf, Identity>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let moved = self.heard.moved.swap(false, Ordering::AcqRel);
+        // Before the new ones begin: two names of one directory share a watch.
+        self.watched.retain(|directory, identity| {
+            let stays = !moved && wanted.get(directory) == Some(identity);
+            if !stays {
+                drop(watcher.unwatch(directory));
+            }
+            stays
+        });
+        for (directory, identity) in wanted {
+            if !self.watched.contains_key(&directory)
                 && watcher.watch(&directory, RecursiveMode::NonRecursive).is_ok()
             {
-                self.watched.insert(directory);
+                self.watched.insert(directory, identity);
             }
         }
     }
 
     /// How long until the next look if nothing is heard, and what is heard.
     pub(super) fn wait(&self) -> (Arc<Heard>, Duration) {
-        (Arc::clone(&self.heard), if self.watched.is_empty() { POLL } else { SLOW_POLL })
+        let way = self.heard.way();
+        let mut holders = way.holders().peekable();
+        let hears = holders.peek().is_some() && holders.all(|it| self.watched.contains_key(it));
+        (Arc::clone(&self.heard), if hears { SLOW_POLL } else { POLL })
     }
 }
 
 impl Heard {
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the file may be another one now.
+    fn concerns(&self, event: &Event) -> bool {
+        // Reading the file is an event of its own: answering it would never end.
+        if event.kind.is_access() {
+            return false;
+        }
+        let way = self.way();
+        if !event.paths.is_empty() && event.paths.iter().all(|path| way.passes_by(path)) {
+            return false;
+        }
+        // An atomic rename of the file moves no watch.
+        let moved = match event.kind {
+            EventKind::Modify(ModifyKind::Name(_)) => event.paths.iter().any(|it| way.passes(it)),
+            kind => kind.is_remove() || event.need_rescan(),
+        };
+        if moved {
+            self.moved.store(true, Ordering::Release);
+        }
+        true
+    }
+
     /// Waits until the file may have changed.
     pub(super) async fn next(&self, poll: Duration) {
         if tokio::time::timeout(poll, self.changed.notified()).await.is_err() {
@@ -105,80 +141,54 @@ impl Heard {
     }
 }
 
-/// The directories, themselves without links, that hold the file and every link on the way to it;
-/// of what is missing, the nearest that is there.
-fn directories(path: &Path) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    let Ok(path) = std::path::absolute(path) else { return found };
-    let mut current = PathBuf::new();
-    let mut rest = steps(&path);
-    let mut links = 0;
-    while let Some(step) = rest.pop_front() {
-        if step == ".." {
-            current.pop();
-            continue;
-        }
-        let next = current.join(&step);
-        match fs::symlink_metadata(&next) {
-            Ok(met) if met.is_symlink() && links < MAX_LINKS => {
-                links += 1;
-                found.insert(current.clone());
-                let Ok(target) = fs::read_link(&next) else { return found };
-                if target.has_root() {
-                    current = PathBuf::new();
-                }
-                let mut way = steps(&target);
-                way.append(&mut rest);
-                rest = way;
-            }
-            Ok(met) if met.is_dir() => current = next,
-            // The file, or what is missing on the way to it.
-            _ => {
-                found.insert(current);
-                return found;
-            }
-        }
-    }
-    found
-}
-
-fn steps(path: &Path) -> VecDeque<OsString> {
-    let steps = path.components().filter(|step| !matches!(step, Component::CurDir));
-    steps.map(|step| step.as_os_str().to_owned()).collect()
-}
-
-#[cfg(all(test, unix))]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs;
 
     use super::*;
 
-    #[test]
-    fn every_link_on_the_way_has_its_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(dir.path()).unwrap();
-        for folder in ["app", "config", "config/v1"] {
-            fs::create_dir(root.join(folder)).unwrap();
-        }
-        fs::write(root.join("config/v1/mesh.yaml"), "").unwrap();
-        symlink("v1", root.join("config/now")).unwrap();
-        symlink("../config/now/mesh.yaml", root.join("app/mesh.yaml")).unwrap();
-        symlink(root.join("app"), root.join("link")).unwrap();
-        let wanted = ["", "app", "config", "config/v1"].map(|folder| root.join(folder));
-        let wanted = wanted.map(|path| path.components().collect());
-        assert_eq!(directories(&root.join("link/mesh.yaml")), BTreeSet::from(wanted));
-
-        fs::remove_dir_all(root.join("config/v1")).unwrap();
-        let found = directories(&root.join("app/mesh.yaml"));
-        assert_eq!(found, BTreeSet::from(["app", "config"].map(|folder| root.join(folder))));
+    /// Waits until something is heard, and then is quiet.
+    async fn heard(changes: &Changes) -> bool {
+        let (heard, _) = changes.wait();
+        let next = heard.next(Duration::MAX);
+        tokio::time::timeout(Duration::from_secs(10), next).await.is_ok()
     }
 
-    #[test]
-    fn links_in_a_circle_end() {
+    #[tokio::test]
+    async fn a_swap_that_no_event_told_of_is_found_at_the_next_look() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["conf", "new"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        let path = dir.path().join("conf/mesh.yaml");
+        let mut changes = Changes::new();
+        changes.follow(&path);
+        fs::rename(dir.path().join("conf"), dir.path().join("old")).unwrap();
+        fs::rename(dir.path().join("new"), dir.path().join("conf")).unwrap();
+        assert!(heard(&changes).await);
+        changes.heard.moved.store(false, Ordering::Release);
+        changes.follow(&path);
+        fs::write(&path, "").unwrap();
+        assert!(heard(&changes).await, "the watch is dead");
+    }
+
+    #[tokio::test]
+    async fn what_happens_beside_the_way_wakes_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(dir.path()).unwrap();
-        symlink("b", root.join("a")).unwrap();
-        symlink("a", root.join("b")).unwrap();
-        assert_eq!(directories(&root.join("a")), BTreeSet::from([root]));
+        fs::create_dir_all(root.join("app/conf")).unwrap();
+        let mut changes = Changes::new();
+        changes.follow(&root.join("app/conf/mesh.yaml"));
+        let event = |kind, path: &str| Event::new(kind).add_path(root.join(path));
+        let written = EventKind::Modify(ModifyKind::Any);
+        assert!(!changes.heard.concerns(&event(written, "app/log")));
+        assert!(changes.heard.concerns(&event(written, "app/conf/next.yaml")));
+        assert!(changes.heard.concerns(&event(written, "app/conf")));
+        // A watch goes with its directory, and with no file.
+        for (path, moved) in [("app/conf/mesh.yaml", false), ("app", true), ("app/conf", true)] {
+            let renamed = EventKind::Modify(ModifyKind::Name(notify::event::RenameMode::From));
+            assert!(changes.heard.concerns(&event(renamed, path)), "{path}");
+            assert_eq!(changes.heard.moved.swap(false, Ordering::AcqRel), moved, "{path}");
+        }
     }
 }
