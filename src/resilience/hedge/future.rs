@@ -12,10 +12,11 @@ use tower_service::Service;
 
 use super::{Course, Fate, Hedging, Word, layer::Shared};
 use crate::{
-    core::{Body, BoxError, Instant, grpc},
+    core::{Body, BoxError, grpc},
     resilience::{
+        deadline::Bounds,
         exchange::sealed::{Answer, Exchange, Replay},
-        repeating::{deadline_of, mark},
+        repeating::{bounds_of, mark},
         retry::Met,
     },
 };
@@ -53,8 +54,8 @@ struct Hedged<C> {
     course: Course,
     copy: C,
     began: u64,
-    /// When the call has to be over, as endpoints are told.
-    deadline: Option<Instant>,
+    /// What ends the call, as endpoints are told.
+    bounds: Bounds,
 }
 
 // === impl ResponseFuture ===
@@ -79,10 +80,10 @@ where
             Some(hedging) => {
                 hedging.deposit(began);
                 let course = hedging.begin(began, &shared.random);
-                let deadline = deadline_of(&request);
+                let bounds = bounds_of(&request);
                 let (first, copy) = request.split(shared.max_body_bytes, into);
                 let hedging = Arc::clone(hedging);
-                (first, Some(Hedged { hedging, course, copy, began, deadline }))
+                (first, Some(Hedged { hedging, course, copy, began, bounds }))
             }
         };
         let first = Some(service.call(first));
@@ -108,7 +109,7 @@ where
                     Poll::Pending => *this.next = Some(request),
                     Poll::Ready(Ok(())) => {
                         if let Some(hedged) = this.hedged {
-                            mark(request.headers_mut(), hedged.course.sent(), hedged.deadline);
+                            mark(request.headers_mut(), hedged.course.sent(), hedged.bounds);
                             hedged.course.send(this.shared.now());
                         }
                         this.others.push(Box::pin(this.service.call(request)));

@@ -20,11 +20,12 @@ use crate::{
     core::{Body, BoxError, Held, Instant, grpc},
     resilience::{
         budget::Grant,
+        deadline::Bounds,
         exchange::{
             classify,
             sealed::{Answer, Exchange, Replay},
         },
-        repeating::{deadline_of, mark},
+        repeating::{bounds_of, mark},
     },
 };
 
@@ -69,8 +70,8 @@ struct Course {
     /// 1 for the first.
     attempt: u32,
     armed: bool,
-    /// No attempt is worth starting after it.
-    deadline: Option<Instant>,
+    /// What ends the call: no attempt is worth starting after its head has to be there.
+    bounds: Bounds,
     /// It is counted among the calls in flight.
     _in_flight: Held,
     /// The place of the retry under way, where these are limited.
@@ -94,7 +95,7 @@ where
         let is_grpc = grpc::is_grpc(request.headers());
         let armed = policy.allows(request.headers())
             && policy.arms(request.method(), is_grpc, request.call()) == Arms::Everything;
-        let deadline = deadline_of(&request);
+        let bounds = bounds_of(&request);
         let in_flight = shared.begin();
         // A safe failure may be retried whether the call is armed or not: both need the copy.
         let (first, copy) = if policy.attempts() > 1 {
@@ -108,7 +109,7 @@ where
             shared,
             attempt: 1,
             armed,
-            deadline,
+            bounds,
             _in_flight: in_flight,
             grant: Grant::default(),
         };
@@ -193,7 +194,7 @@ impl Course {
         }
         match policy.decide(self.attempt, met, random) {
             Decision::Retry { after, .. } => {
-                let in_time = self.deadline.is_none_or(|at| {
+                let in_time = self.bounds.head.is_none_or(|at| {
                     Instant::now().checked_add(after).is_some_and(|start| start < at)
                 });
                 // What was never worked on costs the endpoint nothing, nor the budget.
@@ -213,7 +214,7 @@ impl Course {
     fn advance(&mut self, headers: &mut HeaderMap) {
         let earlier = self.attempt;
         self.attempt += 1;
-        mark(headers, earlier, self.deadline);
+        mark(headers, earlier, self.bounds);
     }
 }
 
