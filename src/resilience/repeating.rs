@@ -9,7 +9,7 @@ use super::{
     deadline::{self, Bounds, Scope},
     exchange::sealed::Exchange,
 };
-use crate::core::{Instant, earliest, grpc};
+use crate::core::{BoxError, Error, ErrorKind, Instant, Origin, Phase, earliest, grpc};
 
 /// The service that was made ready, for this call; its clone is readied for the next one.
 pub(super) fn readied<S: Clone>(inner: &mut S) -> S {
@@ -36,6 +36,24 @@ pub(super) fn mark(headers: &mut HeaderMap, earlier: u32, bounds: Bounds) {
     let name = if is_grpc { grpc::GRPC_TIMEOUT } else { grpc::HTTP_TIMEOUT };
     if headers.contains_key(&name) {
         bounds.write(headers, is_grpc, Instant::now());
+    }
+}
+
+/// The failure of a call of which no further attempt was made, for this reason. One of ours says so;
+/// what the client below has said is the source of one of this kind, which does.
+#[cold]
+pub(super) fn not_repeated(error: BoxError, kind: ErrorKind, why: &str) -> BoxError {
+    let note = format!("not retried: {why}");
+    match error.downcast::<Error>() {
+        Ok(ours) => ours.noted(&note).into(),
+        Err(foreign) => {
+            let phase = if kind == ErrorKind::Connect { Phase::Connect } else { Phase::Headers };
+            Error::new(kind, phase)
+                .with_origin(Origin::Endpoint)
+                .detail(note)
+                .caused_by(foreign)
+                .into()
+        }
     }
 }
 

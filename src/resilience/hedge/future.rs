@@ -12,11 +12,14 @@ use tower_service::Service;
 
 use super::{Course, Fate, Hedging, Word, layer::Shared};
 use crate::{
-    core::{Body, BoxError, grpc},
+    core::{Body, BoxError, HedgeRefusal, RetryRefusal, grpc},
     resilience::{
         deadline::Bounds,
-        exchange::sealed::{Answer, Exchange, Replay},
-        repeating::{bounds_of, mark},
+        exchange::{
+            classify,
+            sealed::{Answer, Exchange, Replay},
+        },
+        repeating::{bounds_of, mark, not_repeated},
         retry::Met,
     },
 };
@@ -178,16 +181,13 @@ where
                     ready!(timer.poll(cx));
                 }
             }
-            let now = this.shared.now();
-            let paid = hedged.hedging.pay(now, || this.shared.budget.withdraw(now).then_some(()));
-            *this.next = match paid {
-                Ok(()) => R::beside(&hedged.copy, *this.into),
-                Err(_) => None,
-            };
-            if this.next.is_none() {
-                hedged.course.refused();
-                if let Some(kept) = this.kept.take() {
-                    return Poll::Ready(kept);
+            match hedged.beside::<R, B>(this.shared, *this.into) {
+                Ok(request) => *this.next = Some(request),
+                Err(why) => {
+                    hedged.course.refused();
+                    if let Some(kept) = this.kept.take() {
+                        return Poll::Ready(kept.map_err(|error| this.shared.told(error, why)));
+                    }
                 }
             }
         }
@@ -208,6 +208,23 @@ where
 // === impl Hedged ===
 
 impl<C> Hedged<C> {
+    /// The request of a further attempt, which is paid for then.
+    fn beside<R: Replay<B, Copy = C>, B>(
+        &self,
+        shared: &Shared,
+        into: fn(Body) -> B,
+    ) -> Result<R::Sent, HedgeRefusal> {
+        let now = shared.now();
+        R::check(&self.copy).map_err(of_body)?;
+        self.hedging.pay(now, || shared.budget.withdraw(now).then_some(()))?;
+        R::beside(&self.copy, into).map_err(|why| {
+            // The body has grown, or failed, since it was looked at.
+            self.hedging.refund(now);
+            shared.budget.refund(now);
+            of_body(why)
+        })
+    }
+
     /// An attempt has ended: whether that is the call's end, and whether another takes its place.
     fn ended<T: Answer>(
         &mut self,
@@ -240,5 +257,37 @@ impl<C> Hedged<C> {
     fn leave_first(&self, shared: &Shared) {
         let now = shared.now();
         self.hedging.unanswered(now, now.saturating_sub(self.began));
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The failure that another attempt was to replace, which says why there is none.
+    #[cold]
+    fn told(&self, error: BoxError, why: HedgeRefusal) -> BoxError {
+        let reason = match why {
+            HedgeRefusal::Budget => RetryRefusal::Budget,
+            HedgeRefusal::BodyTooLarge => RetryRefusal::BodyTooLarge,
+            HedgeRefusal::BodyFailed => RetryRefusal::BodyFailed,
+            HedgeRefusal::Share | HedgeRefusal::NoEndpoint | HedgeRefusal::Limit => {
+                return noted(error, "the extra load that is allowed is used up");
+            }
+        };
+        noted(error, &reason.told(1, self.max_body_bytes))
+    }
+}
+
+fn noted(error: BoxError, why: &str) -> BoxError {
+    match classify::failure(&*error).and_then(Met::failure) {
+        Some((_, kind)) => not_repeated(error, kind, why),
+        None => error,
+    }
+}
+
+fn of_body(why: RetryRefusal) -> HedgeRefusal {
+    match why {
+        RetryRefusal::BodyFailed => HedgeRefusal::BodyFailed,
+        _ => HedgeRefusal::BodyTooLarge,
     }
 }
