@@ -24,7 +24,10 @@ use super::{Criticality, Instant, error::grpc};
 #[non_exhaustive]
 pub struct Call {
     pub(crate) timeout: Option<Duration>,
+    /// Until the end of the trailers.
     pub(crate) deadline: Option<Instant>,
+    /// The same until the response head.
+    pub(crate) head: Option<Instant>,
     pub(crate) hash_key: Option<u64>,
     pub(crate) no_retry: bool,
     pub(crate) idempotent: Option<bool>,
@@ -90,12 +93,21 @@ impl Call {
     /// matters, and whether it is a retry, which stops this call from multiplying it downstream.
     ///
     /// Reads `grpc-timeout`, `x-envoy-expected-rq-timeout-ms`, `x-mesh-criticality`,
-    /// `grpc-previous-rpc-attempts` and `x-mesh-attempt`. Who answers requests of strangers should
-    /// say the [criticality](Self::criticality) itself, after it.
+    /// `grpc-previous-rpc-attempts` and `x-mesh-attempt`. A `grpc-timeout` bounds this call to the end
+    /// of the trailers, for that is what a gRPC caller means by it. What a plain HTTP caller has left
+    /// bounds it to the response head: the header may tell of a timeout that ends there, behind which
+    /// a stream lives on. A caller whose time is over leaves, and with it whoever streams to it.
+    /// Who answers requests of strangers should say the [criticality](Self::criticality) itself,
+    /// after it.
     #[must_use]
     pub fn inherit(mut self, inbound: &HeaderMap) -> Self {
-        if let Some(left) = grpc::timeout_of(inbound) {
-            self.deadline = Instant::now().checked_add(left);
+        let at = |left| Instant::now().checked_add(left);
+        if inbound.contains_key(grpc::GRPC_TIMEOUT) {
+            if let Some(left) = grpc::timeout_of(inbound) {
+                self.deadline = at(left);
+            }
+        } else if let Some(left) = grpc::http_timeout(inbound) {
+            self.head = at(left);
         }
         self.is_retry = grpc::is_retry(inbound);
         self.criticality = Criticality::read(inbound).or(self.criticality);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Unrepeatable;
+
 /// Why another attempt of a call was made.
 ///
 /// Its `Display` is what the event log of a person says: `never sent`, `status 503`, `grpc 14`.
@@ -40,6 +42,35 @@ pub enum RetryRefusal {
     Pushback,
     /// No copy of the request was kept.
     NoCopy,
+}
+
+// === impl RetryRefusal ===
+
+impl RetryRefusal {
+    /// In words, of a call of which so many attempts were made and so many bytes of the body are kept.
+    pub(crate) fn told(self, attempts: u32, kept: usize) -> String {
+        match self {
+            Self::Attempts if attempts == 1 => "the 1 attempt is used".to_owned(),
+            Self::Attempts => format!("all {attempts} attempts are used"),
+            Self::Budget => "the retry budget is empty".to_owned(),
+            Self::BodyTooLarge => {
+                format!("the body is larger than the {kept} bytes that are kept (`max_body_bytes`)")
+            }
+            Self::BodyFailed => "the request's own body failed".to_owned(),
+            Self::Deadline => "the deadline would pass before the next attempt".to_owned(),
+            Self::Pushback => "the endpoint asked for none, or for a later one".to_owned(),
+            Self::NoCopy => "no copy of the request was kept".to_owned(),
+        }
+    }
+}
+
+impl From<Unrepeatable> for RetryRefusal {
+    fn from(why: Unrepeatable) -> Self {
+        match why {
+            Unrepeatable::TooLarge => Self::BodyTooLarge,
+            Unrepeatable::Failed => Self::BodyFailed,
+        }
+    }
 }
 
 /// Why a hedge that was due was not sent.

@@ -8,7 +8,7 @@ use super::{
     guard,
     inner::Inner,
     service::{Route, Service},
-    settings, spelled,
+    settings, spelled, stack,
 };
 use crate::config::{Policy, Security};
 
@@ -50,7 +50,8 @@ pub struct Setting {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Description {
-    /// The positions of the stack, outermost first.
+    /// The positions of the stack, outermost first: what calls of any route meet. Those of one route are
+    /// [its own](RouteDescription::stack).
     pub stack: Vec<String>,
     /// The sources, in order of precedence.
     pub sources: Vec<String>,
@@ -99,6 +100,8 @@ pub struct RouteDescription {
     pub filters: Vec<String>,
     /// How one of its clusters is chosen, where that is not by weight at random.
     pub choice: Option<String>,
+    /// What its calls meet, outermost first: only what is there, filters by their names in the mesh file.
+    pub stack: Vec<String>,
     /// Its settings with their origins.
     pub settings: Vec<Setting>,
     /// Its clusters with what each endpoint is at.
@@ -133,7 +136,7 @@ pub struct ClusterDescription {
 
 impl Description {
     pub(super) fn of(inner: &Arc<Inner>) -> Self {
-        let services = inner
+        let services: Vec<_> = inner
             .defined()
             .iter()
             .map(|(name, service)| ServiceDescription {
@@ -141,8 +144,10 @@ impl Description {
                 routes: routes(inner, service),
             })
             .collect();
+        let routes = services.iter().flat_map(|service| &service.routes);
+        let stack = stack::merged(routes.map(|route| &route.stack));
         Self {
-            stack: stack(inner),
+            stack: if stack.is_empty() { stack::of_mesh(&inner.stages) } else { stack },
             sources: inner.sources.clone(),
             mesh: settings::of_mesh(inner),
             telemetry: settings::of_telemetry(inner),
@@ -156,37 +161,12 @@ impl Description {
     }
 }
 
-/// The positions as the state machine meets them.
-fn stack(inner: &Inner) -> Vec<String> {
-    let stages = &inner.stages;
-    let used = |used: bool, name: &str| used.then(|| format!("user layers: {name}"));
-    let transport = if stages.leaf.is_some() { "own leaf" } else { "transport: pool, h1, h2" };
-    [
-        Some("gRPC status mapping".to_owned()),
-        used(stages.call.is_some(), "call_layer"),
-        Some("resolve".to_owned()),
-        Some("route".to_owned()),
-        Some("deadline".to_owned()),
-        Some("admission: max_requests of the service".to_owned()),
-        Some("replay body, when a retry is armed".to_owned()),
-        Some("retry and budget".to_owned()),
-        Some("attempt timeout".to_owned()),
-        used(stages.attempt.is_some(), "attempt_layer"),
-        Some("breaker: max_requests of the cluster".to_owned()),
-        Some("balancer".to_owned()),
-        used(stages.endpoint.is_some(), "endpoint_layer"),
-        Some(transport.to_owned()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
 fn routes(inner: &Arc<Inner>, service: &Service) -> Vec<RouteDescription> {
     service
         .table
         .iter()
         .map(|route| RouteDescription {
+            stack: stack::of_route(inner, route),
             settings: route_settings(inner, route, None),
             name: route.name.as_deref().map(str::to_owned),
             matches: route.matches.iter().map(spelled::of_match).collect(),
@@ -279,7 +259,7 @@ impl fmt::Display for Description {
         for service in &self.services {
             writeln!(f, "service {}", service.name)?;
             for route in &service.routes {
-                route.tell(f, &mut told)?;
+                route.tell(f, &self.stack, &mut told)?;
             }
         }
         for (part, reason) in &self.refused {
@@ -296,8 +276,13 @@ impl fmt::Display for Description {
 }
 
 impl RouteDescription {
-    /// A cluster that several routes call is told once.
-    fn tell<'a>(&'a self, f: &mut fmt::Formatter<'_>, told: &mut BTreeSet<&'a str>) -> fmt::Result {
+    /// A cluster that several routes call is told once, and a stack where it is not all of the mesh's.
+    fn tell<'a>(
+        &'a self,
+        f: &mut fmt::Formatter<'_>,
+        stack: &[String],
+        told: &mut BTreeSet<&'a str>,
+    ) -> fmt::Result {
         let all = if self.matches.is_empty() { "(all)" } else { "(no name)" };
         writeln!(f, "  route {}", self.name.as_deref().unwrap_or(all))?;
         for (number, matched) in self.matches.iter().enumerate() {
@@ -307,6 +292,9 @@ impl RouteDescription {
             if !list.is_empty() {
                 writeln!(f, "    {word} {}", list.join(", "))?;
             }
+        }
+        if self.stack != stack {
+            writeln!(f, "    calls meet: {}", self.stack.join(" > "))?;
         }
         if let Some(choice) = &self.choice {
             writeln!(f, "    to {choice}")?;

@@ -173,9 +173,16 @@ pub(crate) struct Placed {
     guard: Arc<dyn Guard>,
     whose: Whose,
     authorizes: bool,
+    /// What it is called in the mesh file.
+    name: &'static str,
 }
 
 impl Placed {
+    /// What it is called in the mesh file.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Whether it is of rules of authorisation.
     pub(crate) fn authorizes(&self) -> bool {
         self.authorizes

@@ -94,6 +94,8 @@ pub(crate) struct Stages {
     pub(crate) endpoint: Option<Stage>,
     pub(crate) leaf: Option<Leaf>,
     pub(crate) connector: Arc<dyn Connect>,
+    /// There are connect layers around the connector.
+    pub(crate) connects: bool,
 }
 
 // === impl Inner ===

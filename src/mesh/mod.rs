@@ -5,9 +5,9 @@
 //! 1. gRPC status mapping: outside of everything that can fail.
 //! 2. the application's call layers: see one call, however many attempts it takes.
 //! 3. resolve: the service's cell, or the wait for it.
-//! 4. route: before the deadline, since the route sets it.
-//! 5. deadline: bounds everything below, the waits for endpoints and connections too.
-//! 6. admission: rejects before a body is kept.
+//! 4. route: before the deadline, since the route sets it; then what its filters say before anything is sent.
+//! 5. admission: rejects before a body is kept.
+//! 6. deadline: bounds everything below, the waits for endpoints and connections too.
 //! 7. replay body: only for a call that may be repeated.
 //! 8. retry and budget.
 //! 9. attempt timeout, then the application's attempt layers: see each attempt before its pick.
@@ -69,6 +69,7 @@ mod runtime;
 mod service;
 mod settings;
 mod spelled;
+mod stack;
 mod stage;
 mod state;
 mod supervise;

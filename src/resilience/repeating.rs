@@ -9,7 +9,7 @@ use super::{
     deadline::{self, Bounds, Scope},
     exchange::sealed::Exchange,
 };
-use crate::core::{Instant, earliest, grpc};
+use crate::core::{BoxError, Error, ErrorKind, Instant, Origin, Phase, earliest, grpc};
 
 /// The service that was made ready, for this call; its clone is readied for the next one.
 pub(super) fn readied<S: Clone>(inner: &mut S) -> S {
@@ -17,25 +17,43 @@ pub(super) fn readied<S: Clone>(inner: &mut S) -> S {
     mem::replace(inner, next)
 }
 
-/// When the call has to be over: its explicit deadline, or what a
+/// When the call has to be over: its explicit bounds, or what a
 /// [`Deadline`](crate::resilience::Deadline) outside wrote for the endpoint.
-pub(super) fn deadline_of(request: &impl Exchange) -> Option<Instant> {
+pub(super) fn bounds_of(request: &impl Exchange) -> Bounds {
     let now = Instant::now();
     let (headers, call) = (request.headers(), request.call());
-    let explicit = deadline::of(headers, call, Scope::default(), now).head;
-    let told = earliest(request.timeout(), grpc::timeout_of(headers));
-    earliest(explicit, told.and_then(|left| now.checked_add(left)))
+    let Bounds { head, body } = deadline::of(headers, call, Scope::default(), now);
+    let own = request.timeout().and_then(|left| now.checked_add(left));
+    let told = grpc::timeout_of(headers).and_then(|left| now.checked_add(left));
+    Bounds { head: earliest(earliest(head, own), told), body: earliest(body, own) }
 }
 
 /// Marks an attempt for the endpoint: how many there were before it, and what is left of the time.
-pub(super) fn mark(headers: &mut HeaderMap, earlier: u32, deadline: Option<Instant>) {
+pub(super) fn mark(headers: &mut HeaderMap, earlier: u32, bounds: Bounds) {
     let is_grpc = grpc::is_grpc(headers);
     let name = if is_grpc { grpc::GRPC_ATTEMPTS } else { grpc::HTTP_ATTEMPTS };
     headers.insert(name, HeaderValue::from(earlier));
     let name = if is_grpc { grpc::GRPC_TIMEOUT } else { grpc::HTTP_TIMEOUT };
-    if let Some(at) = deadline.filter(|_| headers.contains_key(&name)) {
-        let bounds = Bounds { head: Some(at), body: Some(at) };
+    if headers.contains_key(&name) {
         bounds.write(headers, is_grpc, Instant::now());
+    }
+}
+
+/// The failure of a call of which no further attempt was made, for this reason. One of ours says so;
+/// what the client below has said is the source of one of this kind, which does.
+#[cold]
+pub(super) fn not_repeated(error: BoxError, kind: ErrorKind, why: &str) -> BoxError {
+    let note = format!("not retried: {why}");
+    match error.downcast::<Error>() {
+        Ok(ours) => ours.noted(&note).into(),
+        Err(foreign) => {
+            let phase = if kind == ErrorKind::Connect { Phase::Connect } else { Phase::Headers };
+            Error::new(kind, phase)
+                .with_origin(Origin::Endpoint)
+                .detail(note)
+                .caused_by(foreign)
+                .into()
+        }
     }
 }
 

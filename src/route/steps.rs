@@ -104,6 +104,11 @@ impl Steps {
         is_there.then_some(self)
     }
 
+    /// Whether requests are changed on their way out.
+    pub(crate) fn changes_requests(&self) -> bool {
+        !self.request.is_empty() || self.host.is_some()
+    }
+
     /// Whether every request is answered here.
     pub(crate) fn answers(&self) -> bool {
         self.answer.is_some()

@@ -4,6 +4,7 @@
 mod deadlines;
 mod limits;
 mod readiness;
+mod refusals;
 mod retries;
 
 use std::{

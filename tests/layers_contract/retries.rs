@@ -127,3 +127,23 @@ async fn each_attempt_tells_what_is_left() {
     send.send_response(status(200));
     call.await.unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_further_attempt_tells_a_grpc_server_no_bound_that_ends_at_the_head() {
+    let (mock, mut server): (Mock, Server) = mock::pair();
+    let mut inbound = http::HeaderMap::new();
+    inbound.insert("x-envoy-expected-rq-timeout-ms", "1000".parse().unwrap());
+    let mut call = get();
+    let head = call.headers_mut();
+    head.insert("content-type", "application/grpc".parse().unwrap());
+    head.insert("grpc-timeout", "9S".parse().unwrap());
+    call.extensions_mut().insert(Call::new().idempotent(true).inherit(&inbound));
+    let call = tokio::spawn(retries().layer(mock).oneshot(call));
+    server.next_request().await.unwrap().1.send_response(status(503));
+    let (second, send) = server.next_request().await.unwrap();
+    let told = second.headers()["grpc-timeout"].to_str().unwrap().to_owned();
+    let micros: u64 = told.strip_suffix('u').unwrap().parse().unwrap();
+    assert!((8_900_000..=9_000_000).contains(&micros), "{told}");
+    send.send_response(status(200));
+    call.await.unwrap().unwrap();
+}

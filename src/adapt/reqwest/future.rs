@@ -20,7 +20,7 @@ use super::{
     trip::{Target, Trip},
 };
 use crate::{
-    core::{BoxFuture, Call, Error, Phase},
+    core::{BoxFuture, Call, Error, ErrorKind, Instant, Phase},
     mesh::Whose,
 };
 
@@ -108,7 +108,7 @@ impl Future for ResponseFuture {
                         }
                         Whose::Unsaid if *known == Known::NotYet => {
                             let name = trip.url.authority();
-                            let settled = inner.mesh.settled(name, trip.deadline());
+                            let settled = inner.mesh.settled(name, trip.head_by());
                             State::Settle(settled, Some(request))
                         }
                         Whose::Mesh | Whose::Unsaid => {
@@ -164,7 +164,18 @@ impl Future for ResponseFuture {
                     }
                 }
                 StateProj::Outside(call) => {
-                    let result = ready!(call.poll(cx)).map_err(|error| trip.explain(error.into()));
+                    let result = match (call.poll(cx), trip.inherited()) {
+                        (Poll::Ready(result), _) => result.map_err(Error::from),
+                        (Poll::Pending, None) => return Poll::Pending,
+                        (Poll::Pending, Some(at)) => {
+                            let left = at.saturating_duration_since(Instant::now());
+                            ready!(content::poll_quiet(this.quiet.as_mut(), left, cx));
+                            Err(Error::new(ErrorKind::Timeout, Phase::Headers)
+                                .detail("the time that was inherited passed"))
+                        }
+                    };
+                    this.quiet.set(None);
+                    let result = result.map_err(|error| trip.explain(error));
                     let result = result.and_then(|response| {
                         let next = follow(inner, trip, response.status(), response.headers())?;
                         Ok((response, next))

@@ -98,8 +98,14 @@ impl Trip {
         self.deadline = earliest(at, inherited);
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    /// What was inherited of a bound that ends at the head.
+    pub(super) fn inherited(&self) -> Option<Instant> {
+        self.call.as_ref().and_then(|call| call.head)
+    }
+
+    /// When the head of the last response has to be there.
+    pub(super) fn head_by(&self) -> Option<Instant> {
+        earliest(self.deadline, self.inherited())
     }
 
     pub(super) fn was_outside(&self) -> bool {
@@ -156,13 +162,14 @@ impl Trip {
         self.keep(&request, settings);
         self.write_referer(request.headers_mut(), settings);
         let mut request = reqwest::Request::try_from(request.map(reqwest::Body::from))?;
+        let now = Instant::now();
+        if self.head_by().is_some_and(|at| at <= now) {
+            return Err(Error::new(ErrorKind::Timeout, Phase::Request)
+                .detail("no time was left to call a name outside of the mesh"));
+        }
+        // reqwest's own reaches to the end of the body.
         if let Some(at) = self.deadline {
-            let left = at.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Error::new(ErrorKind::Timeout, Phase::Request)
-                    .detail("no time was left to call a name outside of the mesh"));
-            }
-            *request.timeout_mut() = Some(left);
+            *request.timeout_mut() = Some(at.saturating_duration_since(now));
         }
         Ok(request)
     }

@@ -75,6 +75,7 @@ impl MeshBuilder {
             attempt: self.attempt.map(|stage| stage(Next::new(AttemptRest))),
             endpoint: self.endpoint,
             leaf: self.leaf.filter(|_| !self.is_dry),
+            connects: self.connect.is_some() && !self.is_dry,
             connector: match self.connect {
                 _ if self.is_dry => transport::dry_connector(),
                 Some(connect) => connect(transport::default_connector()),

@@ -16,8 +16,7 @@ use super::{
 use crate::security::TlsError;
 use crate::{
     core::{
-        Body, Error, ErrorKind, Instant, Phase, Refusal, RetryReason, RetryRefusal, Unrepeatable,
-        cut, grpc,
+        Body, Error, ErrorKind, Instant, Phase, Refusal, RetryReason, RetryRefusal, cut, grpc,
     },
     resilience::{
         budget::Grant,
@@ -284,7 +283,7 @@ impl PathProj<'_> {
         }
         if self.request.is_none() {
             let armed = self.armed.as_ref().ok_or(RetryRefusal::NoCopy)?;
-            armed.body.check().map_err(unrepeatable)?;
+            armed.body.check()?;
         }
         if budgeted {
             self.pay(now)?;
@@ -293,7 +292,14 @@ impl PathProj<'_> {
         // Only now: what takes the body over breaks an upload that is still under way.
         let request = match (self.request.take(), &*self.armed) {
             (Some(request), _) => request,
-            (None, Some(armed)) => armed.head.request(armed.body.next().map_err(unrepeatable)?),
+            (None, Some(armed)) => match armed.body.next() {
+                Ok(body) => armed.head.request(body),
+                Err(why) => {
+                    // It has grown, or failed, since it was looked at.
+                    self.refund();
+                    return Err(why.into());
+                }
+            },
             (None, None) => return Err(RetryRefusal::NoCopy),
         };
         self.retried(reason, after);
@@ -397,13 +403,6 @@ fn repeatable(error: &Error) -> bool {
     let source = std::error::Error::source(error);
     let refused = source.and_then(|source| source.downcast_ref::<ConnectError>());
     error.kind() == ErrorKind::Connect && refused.is_none_or(|error| !error.is_timeout())
-}
-
-pub(super) fn unrepeatable(why: Unrepeatable) -> RetryRefusal {
-    match why {
-        Unrepeatable::TooLarge => RetryRefusal::BodyTooLarge,
-        Unrepeatable::Failed => RetryRefusal::BodyFailed,
-    }
 }
 
 /// What an attempt met, in a word or two: the root of its causes.

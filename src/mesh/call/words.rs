@@ -65,21 +65,8 @@ impl PathProj<'_> {
 
     /// Why a retry that was wanted was not made.
     pub(super) fn of_refusal(&self, reason: RetryRefusal, attempt: u32) -> String {
-        let kept =
-            self.pinned.as_ref().and_then(Pinned::policy).map(|policy| policy.max_body_bytes);
-        match reason {
-            RetryRefusal::Attempts if attempt == 1 => "the 1 attempt is used".to_owned(),
-            RetryRefusal::Attempts => format!("all {attempt} attempts are used"),
-            RetryRefusal::Budget => "the retry budget is empty".to_owned(),
-            RetryRefusal::BodyTooLarge => {
-                let kept = kept.unwrap_or_default();
-                format!("the body is larger than the {kept} bytes that are kept (`max_body_bytes`)")
-            }
-            RetryRefusal::BodyFailed => "the request's own body failed".to_owned(),
-            RetryRefusal::Deadline => "the deadline would pass before the next attempt".to_owned(),
-            RetryRefusal::Pushback => "the endpoint asked for none, or for a later one".to_owned(),
-            RetryRefusal::NoCopy => "no copy of the request was kept".to_owned(),
-        }
+        let policy = self.pinned.as_ref().and_then(Pinned::policy);
+        reason.told(attempt, policy.map(|policy| policy.max_body_bytes).unwrap_or_default())
     }
 
     /// Why a retry was not even wanted.

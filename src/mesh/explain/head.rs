@@ -21,13 +21,13 @@ use crate::{
 pub(super) fn said_by_call(request: &Request<()>, scope: Scope, now: Instant) -> Option<Policy> {
     let call = request.extensions().get::<core::Call>();
     let mut said = Policy::default();
-    let own = bounds(request.headers(), call, Scope::default(), now).head;
-    let left = own.map(|at| at.saturating_duration_since(now));
+    let own = bounds(request.headers(), call, Scope::default(), now);
+    let left = own.head.map(|at| at.saturating_duration_since(now));
     // The earlier rules: a call shortens a timeout and never lengthens it.
     if let Some(left) = left
         && scope.timeout.is_none_or(|timeout| left < timeout)
     {
-        (said.timeout, said.whole_response) = (Some(left), Some(true));
+        (said.timeout, said.whole_response) = (Some(left), Some(own.body == own.head));
     }
     if let Some(call) = call {
         let mut retry = Retry::default();

@@ -43,7 +43,8 @@ impl Inner {
         let OfRoute { whose, upgrades } = route;
         if let Some(guard) = Upgrades::of(upgrades) {
             let rules = guards.iter().take_while(|placed| placed.authorizes).count();
-            guards.insert(rules, Placed { guard, whose, authorizes: false });
+            let name = "upgrades";
+            guards.insert(rules, Placed { guard, whose, authorizes: false, name });
         }
         (!guards.is_empty()).then(|| guards.into())
     }
@@ -87,7 +88,8 @@ impl Inner {
             if let (Filter::GlobalRateLimit(limit), Some(asked)) = (filter, guard.asks()) {
                 self.lead_beside(state, asked, &limit.cluster)?;
             }
-            Some(Placed { guard, whose, authorizes: is_authorization(filter) })
+            let (authorizes, name) = (is_authorization(filter), filter.name());
+            Some(Placed { guard, whose, authorizes, name })
         });
         guards.collect()
     }

@@ -1,8 +1,9 @@
 //! Which bound rules a call, how far it reaches, and what the endpoint is told of it.
 //!
-//! An explicit deadline, of the call or inherited, runs to the end of the trailers. A configured
-//! timeout ends at the response head unless it is scoped to the whole response, so that streams
-//! live.
+//! An explicit deadline, of the call or inherited from a gRPC caller, runs to the end of the
+//! trailers. A configured timeout ends at the response head unless it is scoped to the whole
+//! response, so that streams live; and so does what a plain HTTP caller has left, who tells of
+//! either in one header.
 
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ pub(crate) struct Bounds {
 
 /// The bounds of a call that starts `now`.
 ///
-/// Explicit are the call's own timeout, a deadline that it inherited, and a `grpc-timeout` on the
-/// outgoing request (tonic's `Request::set_timeout` writes it); the earliest rules.
+/// Explicit are the call's own timeout, what it inherited, and a `grpc-timeout` on the outgoing
+/// request (tonic's `Request::set_timeout` writes it); the earliest rules.
 pub(crate) fn of(headers: &HeaderMap, call: Option<&Call>, scope: Scope, now: Instant) -> Bounds {
     bounds(explicit(grpc_timeout(headers), call, now), scope, now)
 }
@@ -39,21 +40,19 @@ pub(crate) fn of_http(call: Option<&Call>, scope: Scope, now: Instant) -> Bounds
     bounds(explicit(None, call, now), scope, now)
 }
 
-pub(super) fn bounds(explicit: Option<Instant>, scope: Scope, now: Instant) -> Bounds {
+pub(super) fn bounds(explicit: Bounds, scope: Scope, now: Instant) -> Bounds {
+    let Bounds { head, body } = explicit;
     let configured = scope.timeout.and_then(|timeout| now.checked_add(timeout));
-    let head = earliest(explicit, configured);
-    Bounds { head, body: if scope.whole_response { head } else { explicit } }
+    let body = if scope.whole_response { earliest(body, configured) } else { body };
+    Bounds { head: earliest(head, configured), body }
 }
 
-/// The caller's own bound: its extension, what it inherited, or its `grpc-timeout`.
-pub(super) fn explicit(
-    wire: Option<Duration>,
-    call: Option<&Call>,
-    now: Instant,
-) -> Option<Instant> {
+/// The caller's own bounds: its extension, what it inherited, or its `grpc-timeout`.
+pub(super) fn explicit(wire: Option<Duration>, call: Option<&Call>, now: Instant) -> Bounds {
     let timeout = earliest(call.and_then(|call| call.timeout), wire);
     let own = timeout.and_then(|timeout| now.checked_add(timeout));
-    earliest(own, call.and_then(|call| call.deadline))
+    let body = earliest(own, call.and_then(|call| call.deadline));
+    Bounds { head: earliest(body, call.and_then(|call| call.head)), body }
 }
 
 /// The request's own `grpc-timeout`, if it is well-formed.
@@ -78,8 +77,9 @@ impl Bounds {
     /// Tells the endpoint what is left of the call, before each attempt.
     ///
     /// A gRPC server ends the whole stream by `grpc-timeout`, so it learns only a bound that
-    /// covers the trailers. `x-envoy-expected-rq-timeout-ms` is advice: it carries any bound, and
-    /// never grows, since an outer bound may have written it.
+    /// covers the trailers. `x-envoy-expected-rq-timeout-ms` is advice: it carries any bound, which
+    /// whoever [inherits](Call::inherit) it takes for one of the head, and never grows, since an
+    /// outer bound may have written it.
     pub(crate) fn write(&self, headers: &mut HeaderMap, is_grpc: bool, now: Instant) {
         if is_grpc {
             if let Some(at) = self.body {
@@ -165,12 +165,22 @@ mod tests {
     }
 
     #[test]
-    fn an_inherited_deadline_is_explicit() {
-        let inbound = headers(&[("x-envoy-expected-rq-timeout-ms", "1500")]);
-        let call = Call::new().inherit(&inbound);
-        let bounds = of(&HeaderMap::new(), Some(&call), Scope::default(), Instant::now());
-        assert_eq!(bounds.head, call.deadline);
-        assert_eq!(bounds.body, call.deadline);
+    fn what_is_inherited_reaches_as_far_as_it_is_said_to() {
+        let rpc = Call::new().inherit(&headers(&[("grpc-timeout", "1500m")]));
+        let bounds = of(&HeaderMap::new(), Some(&rpc), Scope::default(), Instant::now());
+        assert!(bounds.head.is_some() && bounds.body == bounds.head, "{bounds:?}");
+        let http = headers(&[("x-envoy-expected-rq-timeout-ms", "1500")]);
+        let call = Call::new().inherit(&http);
+        let now = Instant::now();
+        // It may be a timeout of the head alone that the caller tells.
+        for (whole_response, body) in [(false, None), (true, Some(now + 4 * SECOND))] {
+            let bounds = of(&HeaderMap::new(), Some(&call), scope(4 * SECOND, whole_response), now);
+            assert!(bounds.head.is_some_and(|at| at <= now + 2 * SECOND), "{bounds:?}");
+            assert_eq!(bounds.body, body);
+        }
+        let both = call.timeout(SECOND / 2);
+        let bounds = of(&HeaderMap::new(), Some(&both), Scope::default(), now);
+        assert_eq!(bounds, Bounds { head: Some(now + SECOND / 2), body: Some(now + SECOND / 2) });
     }
 
     #[test]
@@ -220,6 +230,7 @@ mod tests {
         fn the_bounds_are_the_least_of_what_is_said(
             call in option::of(any_duration()),
             inherited in option::of(0..100_000_u64),
+            inherited_head in option::of(0..100_000_u64),
             wire in option::of(0..99_999_999_u32),
             configured in option::of(any_duration()),
             whole: bool,
@@ -232,6 +243,7 @@ mod tests {
             let mut over = Call::new();
             over.timeout = call;
             over.deadline = inherited.map(|millis| now + Duration::from_millis(millis));
+            over.head = inherited_head.map(|millis| now + Duration::from_millis(millis));
             let scope = Scope { timeout: configured, whole_response: whole };
             let bounds = of(&headers, Some(&over), scope, now);
             let wire = wire.map(|millis| Duration::from_millis(millis.into()));
@@ -240,9 +252,9 @@ mod tests {
             let own = own.and_then(|timeout| now.checked_add(timeout));
             let explicit = [own, over.deadline].into_iter().flatten().min();
             let configured = configured.and_then(|timeout| now.checked_add(timeout));
-            let head = [explicit, configured].into_iter().flatten().min();
-            prop_assert_eq!(bounds.head, head);
-            prop_assert_eq!(bounds.body, if whole { head } else { explicit });
+            let body = [explicit, configured.filter(|_| whole)].into_iter().flatten().min();
+            let head = [explicit, configured, over.head].into_iter().flatten().min();
+            prop_assert_eq!(bounds, Bounds { head, body });
             if let (Some(head), Some(body)) = (bounds.head, bounds.body) {
                 prop_assert!(head <= body);
             }

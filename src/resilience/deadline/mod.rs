@@ -5,7 +5,8 @@
 //! | bound | set by | reaches to |
 //! |---|---|---|
 //! | the call's own | [`Call::timeout`](crate::Call::timeout), `reqwest::Request::timeout` | the end of the trailers |
-//! | inherited | [`Call::inherit`](crate::Call::inherit) | the end of the trailers |
+//! | inherited from a gRPC caller | [`Call::inherit`](crate::Call::inherit) | the end of the trailers |
+//! | inherited from an HTTP caller | [`Call::inherit`](crate::Call::inherit) | the response head |
 //! | on the wire | `grpc-timeout` on the request: tonic's `Request::set_timeout` | the end of the trailers |
 //! | configured | [`DeadlineLayer::new`] | the response head, or [the whole response](DeadlineLayer::whole_response) |
 //!

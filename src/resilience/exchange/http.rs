@@ -10,7 +10,7 @@ use super::{
     sealed::{Answer, Exchange, Replay},
 };
 use crate::{
-    core::{Body, BoxError, Call, Held, Outgoing, ReplayBody},
+    core::{Body, BoxError, Call, Held, Outgoing, ReplayBody, RetryRefusal},
     resilience::{
         deadline::{Expiry, TimedBody},
         fault::{FaultBody, Slow},
@@ -73,14 +73,22 @@ where
         (Request::from_parts(head.clone(), into(first.into())), Copy { head, body })
     }
 
-    fn again(copy: &Self::Copy, into: fn(Body) -> To) -> Option<Self::Sent> {
-        let body = copy.body.next().ok()?.into();
-        Some(Request::from_parts(copy.head.clone(), into(body)))
+    fn check(copy: &Self::Copy) -> Result<(), RetryRefusal> {
+        Ok(copy.body.check()?)
     }
 
-    fn beside(copy: &Self::Copy, into: fn(Body) -> To) -> Option<Self::Sent> {
-        let body = copy.body.beside().ok()?.into();
-        Some(Request::from_parts(copy.head.clone(), into(body)))
+    fn again(copy: &Self::Copy, into: fn(Body) -> To) -> Result<Self::Sent, RetryRefusal> {
+        let body = copy.body.next()?.into();
+        Ok(Request::from_parts(copy.head.clone(), into(body)))
+    }
+
+    fn beside(copy: &Self::Copy, into: fn(Body) -> To) -> Result<Self::Sent, RetryRefusal> {
+        let body = copy.body.beside()?.into();
+        Ok(Request::from_parts(copy.head.clone(), into(body)))
+    }
+
+    fn call_of(copy: &Self::Copy) -> Option<&Call> {
+        copy.head.extensions.get()
     }
 }
 

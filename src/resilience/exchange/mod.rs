@@ -15,7 +15,7 @@ pub(super) mod sealed {
     use http::{Extensions, HeaderMap, Method, Response, StatusCode};
 
     use crate::{
-        core::{Body, Call, Held},
+        core::{Body, Call, Held, RetryRefusal},
         resilience::{deadline::Expiry, fault::Slow},
     };
 
@@ -47,10 +47,14 @@ pub(super) mod sealed {
         fn once(self, into: fn(Body) -> B) -> Self::Sent;
         /// The first attempt, and a copy that keeps at most `cap` bytes of a streamed body.
         fn split(self, cap: usize, into: fn(Body) -> B) -> (Self::Sent, Self::Copy);
-        /// The next attempt; nothing if the body was larger than the cap.
-        fn again(copy: &Self::Copy, into: fn(Body) -> B) -> Option<Self::Sent>;
+        /// Whether there may be a next attempt; asking changes nothing.
+        fn check(copy: &Self::Copy) -> Result<(), RetryRefusal>;
+        /// The next attempt.
+        fn again(copy: &Self::Copy, into: fn(Body) -> B) -> Result<Self::Sent, RetryRefusal>;
         /// The same beside those before, which go on.
-        fn beside(copy: &Self::Copy, into: fn(Body) -> B) -> Option<Self::Sent>;
+        fn beside(copy: &Self::Copy, into: fn(Body) -> B) -> Result<Self::Sent, RetryRefusal>;
+        /// What the call asks for, where the request can carry it.
+        fn call_of(copy: &Self::Copy) -> Option<&Call>;
     }
 
     /// The head of a response, and its body's end.

@@ -11,7 +11,7 @@ use super::{
     sealed::{Answer, Exchange, Replay},
 };
 use crate::{
-    core::{Body, Call, Held, Outgoing, ReplayBody},
+    core::{Body, Call, Held, Outgoing, ReplayBody, RetryRefusal, Unrepeatable},
     resilience::{
         deadline::{Expiry, TimedBody},
         fault::{FaultBody, Slow},
@@ -77,23 +77,37 @@ impl<B> Replay<B> for Request {
         (self, copy)
     }
 
-    fn again(copy: &Self::Copy, _: fn(Body) -> B) -> Option<Self> {
-        let copy = copy.as_ref()?;
-        let mut request = copy.request.try_clone()?;
-        if let Some(replay) = &copy.body {
-            *request.body_mut() = Some(reqwest::Body::wrap(Body::from(replay.next().ok()?)));
+    fn check(copy: &Self::Copy) -> Result<(), RetryRefusal> {
+        match copy {
+            None => Err(RetryRefusal::NoCopy),
+            Some(Copy { body: Some(replay), .. }) => Ok(replay.check()?),
+            Some(Copy { body: None, .. }) => Ok(()),
         }
-        Some(request)
     }
 
-    fn beside(copy: &Self::Copy, _: fn(Body) -> B) -> Option<Self> {
-        let copy = copy.as_ref()?;
-        let mut request = copy.request.try_clone()?;
-        if let Some(replay) = &copy.body {
-            *request.body_mut() = Some(reqwest::Body::wrap(Body::from(replay.beside().ok()?)));
-        }
-        Some(request)
+    fn again(copy: &Self::Copy, _: fn(Body) -> B) -> Result<Self, RetryRefusal> {
+        another(copy.as_ref(), ReplayBody::next)
     }
+
+    fn beside(copy: &Self::Copy, _: fn(Body) -> B) -> Result<Self, RetryRefusal> {
+        another(copy.as_ref(), ReplayBody::beside)
+    }
+
+    fn call_of(_: &Self::Copy) -> Option<&Call> {
+        None
+    }
+}
+
+fn another(
+    copy: Option<&Copy>,
+    replayed: impl FnOnce(&ReplayBody) -> Result<Outgoing, Unrepeatable>,
+) -> Result<Request, RetryRefusal> {
+    let copy = copy.ok_or(RetryRefusal::NoCopy)?;
+    let mut request = copy.request.try_clone().ok_or(RetryRefusal::NoCopy)?;
+    if let Some(replay) = &copy.body {
+        *request.body_mut() = Some(reqwest::Body::wrap(Body::from(replayed(replay)?)));
+    }
+    Ok(request)
 }
 
 impl Answer for Response {

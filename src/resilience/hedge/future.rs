@@ -12,10 +12,14 @@ use tower_service::Service;
 
 use super::{Course, Fate, Hedging, Word, layer::Shared};
 use crate::{
-    core::{Body, BoxError, Instant, grpc},
+    core::{Body, BoxError, HedgeRefusal, RetryRefusal, grpc},
     resilience::{
-        exchange::sealed::{Answer, Exchange, Replay},
-        repeating::{deadline_of, mark},
+        deadline::Bounds,
+        exchange::{
+            classify,
+            sealed::{Answer, Exchange, Replay},
+        },
+        repeating::{bounds_of, mark, not_repeated},
         retry::Met,
     },
 };
@@ -53,8 +57,8 @@ struct Hedged<C> {
     course: Course,
     copy: C,
     began: u64,
-    /// When the call has to be over, as endpoints are told.
-    deadline: Option<Instant>,
+    /// What ends the call, as endpoints are told.
+    bounds: Bounds,
 }
 
 // === impl ResponseFuture ===
@@ -79,10 +83,10 @@ where
             Some(hedging) => {
                 hedging.deposit(began);
                 let course = hedging.begin(began, &shared.random);
-                let deadline = deadline_of(&request);
+                let bounds = bounds_of(&request);
                 let (first, copy) = request.split(shared.max_body_bytes, into);
                 let hedging = Arc::clone(hedging);
-                (first, Some(Hedged { hedging, course, copy, began, deadline }))
+                (first, Some(Hedged { hedging, course, copy, began, bounds }))
             }
         };
         let first = Some(service.call(first));
@@ -108,7 +112,7 @@ where
                     Poll::Pending => *this.next = Some(request),
                     Poll::Ready(Ok(())) => {
                         if let Some(hedged) = this.hedged {
-                            mark(request.headers_mut(), hedged.course.sent(), hedged.deadline);
+                            mark(request.headers_mut(), hedged.course.sent(), hedged.bounds);
                             hedged.course.send(this.shared.now());
                         }
                         this.others.push(Box::pin(this.service.call(request)));
@@ -177,16 +181,13 @@ where
                     ready!(timer.poll(cx));
                 }
             }
-            let now = this.shared.now();
-            let paid = hedged.hedging.pay(now, || this.shared.budget.withdraw(now).then_some(()));
-            *this.next = match paid {
-                Ok(()) => R::beside(&hedged.copy, *this.into),
-                Err(_) => None,
-            };
-            if this.next.is_none() {
-                hedged.course.refused();
-                if let Some(kept) = this.kept.take() {
-                    return Poll::Ready(kept);
+            match hedged.beside::<R, B>(this.shared, *this.into) {
+                Ok(request) => *this.next = Some(request),
+                Err(why) => {
+                    hedged.course.refused();
+                    if let Some(kept) = this.kept.take() {
+                        return Poll::Ready(kept.map_err(|error| this.shared.told(error, why)));
+                    }
                 }
             }
         }
@@ -207,6 +208,23 @@ where
 // === impl Hedged ===
 
 impl<C> Hedged<C> {
+    /// The request of a further attempt, which is paid for then.
+    fn beside<R: Replay<B, Copy = C>, B>(
+        &self,
+        shared: &Shared,
+        into: fn(Body) -> B,
+    ) -> Result<R::Sent, HedgeRefusal> {
+        let now = shared.now();
+        R::check(&self.copy).map_err(of_body)?;
+        self.hedging.pay(now, || shared.budget.withdraw(now).then_some(()))?;
+        R::beside(&self.copy, into).map_err(|why| {
+            // The body has grown, or failed, since it was looked at.
+            self.hedging.refund(now);
+            shared.budget.refund(now);
+            of_body(why)
+        })
+    }
+
     /// An attempt has ended: whether that is the call's end, and whether another takes its place.
     fn ended<T: Answer>(
         &mut self,
@@ -239,5 +257,37 @@ impl<C> Hedged<C> {
     fn leave_first(&self, shared: &Shared) {
         let now = shared.now();
         self.hedging.unanswered(now, now.saturating_sub(self.began));
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The failure that another attempt was to replace, which says why there is none.
+    #[cold]
+    fn told(&self, error: BoxError, why: HedgeRefusal) -> BoxError {
+        let reason = match why {
+            HedgeRefusal::Budget => RetryRefusal::Budget,
+            HedgeRefusal::BodyTooLarge => RetryRefusal::BodyTooLarge,
+            HedgeRefusal::BodyFailed => RetryRefusal::BodyFailed,
+            HedgeRefusal::Share | HedgeRefusal::NoEndpoint | HedgeRefusal::Limit => {
+                return noted(error, "the extra load that is allowed is used up");
+            }
+        };
+        noted(error, &reason.told(1, self.max_body_bytes))
+    }
+}
+
+fn noted(error: BoxError, why: &str) -> BoxError {
+    match classify::failure(&*error).and_then(Met::failure) {
+        Some((_, kind)) => not_repeated(error, kind, why),
+        None => error,
+    }
+}
+
+fn of_body(why: RetryRefusal) -> HedgeRefusal {
+    match why {
+        RetryRefusal::BodyFailed => HedgeRefusal::BodyFailed,
+        _ => HedgeRefusal::BodyTooLarge,
     }
 }

@@ -15,7 +15,9 @@
 //! **Order.** Inside of the deadline of the call and of retries, outside of the deadline of the attempt
 //! and of whatever picks an endpoint. The service below is asked to be ready before each attempt.
 //!
-//! **Failures** are what the last attempt met, unchanged.
+//! **Failures** are what the last attempt met, unchanged. One that another attempt was to replace, which was
+//! refused (the extra load, the budget, the body), is an [`Error`](crate::Error) that says so: `not retried:
+//! <reason>`; what the client below has said is its source.
 //!
 //! ```
 //! use std::time::Duration;

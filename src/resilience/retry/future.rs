@@ -17,14 +17,15 @@ use super::{
     layer::{NeverSent, Shared},
 };
 use crate::{
-    core::{Body, BoxError, Held, Instant, grpc},
+    core::{Body, BoxError, Error, ErrorKind, Held, Instant, RetryRefusal, grpc},
     resilience::{
         budget::Grant,
+        deadline::Bounds,
         exchange::{
             classify,
             sealed::{Answer, Exchange, Replay},
         },
-        repeating::{deadline_of, mark},
+        repeating::{bounds_of, mark, not_repeated},
     },
 };
 
@@ -69,12 +70,20 @@ struct Course {
     /// 1 for the first.
     attempt: u32,
     armed: bool,
-    /// No attempt is worth starting after it.
-    deadline: Option<Instant>,
+    /// What ends the call: no attempt is worth starting after its head has to be there.
+    bounds: Bounds,
     /// It is counted among the calls in flight.
     _in_flight: Held,
     /// The place of the retry under way, where these are limited.
     grant: Grant,
+}
+
+/// Why there is no further attempt.
+enum Why {
+    /// None was due.
+    Unwanted,
+    /// One was, and was refused.
+    Refused(RetryRefusal),
 }
 
 // === impl ResponseFuture ===
@@ -94,7 +103,7 @@ where
         let is_grpc = grpc::is_grpc(request.headers());
         let armed = policy.allows(request.headers())
             && policy.arms(request.method(), is_grpc, request.call()) == Arms::Everything;
-        let deadline = deadline_of(&request);
+        let bounds = bounds_of(&request);
         let in_flight = shared.begin();
         // A safe failure may be retried whether the call is armed or not: both need the copy.
         let (first, copy) = if policy.attempts() > 1 {
@@ -108,7 +117,7 @@ where
             shared,
             attempt: 1,
             armed,
-            deadline,
+            bounds,
             _in_flight: in_flight,
             grant: Grant::default(),
         };
@@ -131,14 +140,23 @@ where
             match this.state.as_mut().project() {
                 StateProj::Attempt { future } => {
                     let result = ready!(future.poll(cx)).map_err(Into::into);
-                    let met = met(&result, this.course.shared.never_sent);
-                    let after = met.and_then(|met| this.course.decide(met));
-                    let Some(after) = after else { return Poll::Ready(result) };
-                    let copy = this.copy.as_ref();
-                    *this.next = copy.and_then(|copy| R::again(copy, *this.into));
-                    if this.next.is_none() {
+                    let Some(met) = met(&result, this.course.shared.never_sent) else {
                         return Poll::Ready(result);
-                    }
+                    };
+                    let copy = this.copy.as_ref();
+                    let failure = met.failure();
+                    let (after, next) = match this.course.another::<R, B>(met, copy, *this.into) {
+                        Ok(another) => another,
+                        Err(why) => {
+                            return Poll::Ready(match (result, failure) {
+                                (Err(error), Some(failure)) => {
+                                    Err(this.course.told::<R, B>(error, failure, why, copy))
+                                }
+                                (result, _) => result,
+                            });
+                        }
+                    };
+                    *this.next = Some(next);
                     // The attempt goes with its response and all that they hold below (a permit,
                     // a stream): the next one may need it.
                     drop(result);
@@ -178,8 +196,13 @@ where
 // === impl Course ===
 
 impl Course {
-    /// The wait before the next attempt, if there is to be one; it is paid for already.
-    fn decide(&mut self, met: Met<'_>) -> Option<Duration> {
+    /// The next attempt and the wait before it, if there is to be one; it is paid for already.
+    fn another<R: Replay<B>, B>(
+        &mut self,
+        met: Met<'_>,
+        copy: Option<&R::Copy>,
+        into: fn(Body) -> B,
+    ) -> Result<(Duration, R::Sent), Why> {
         // A retry's place is its own until here.
         self.grant = Grant::default();
         let Shared { policy, budget, random, .. } = &*self.shared;
@@ -188,32 +211,73 @@ impl Course {
         {
             budget.ended(failed);
         }
-        if self.attempt >= policy.attempts() || !(self.armed || met.is_safe()) {
-            return None;
-        }
-        match policy.decide(self.attempt, met, random) {
-            Decision::Retry { after, .. } => {
-                let in_time = self.deadline.is_none_or(|at| {
-                    Instant::now().checked_add(after).is_some_and(|start| start < at)
-                });
-                // What was never worked on costs the endpoint nothing, nor the budget.
-                if !in_time {
-                    return None;
-                }
-                if !met.is_safe() {
-                    self.grant = self.shared.withdraw()?;
-                }
-                Some(after)
+        let Some(copy) = copy.filter(|_| self.armed || met.is_safe()) else {
+            return Err(Why::Unwanted);
+        };
+        let after = match policy.decide(self.attempt, met, random) {
+            Decision::Return => return Err(Why::Unwanted),
+            Decision::Refuse { reason } => return Err(reason.into()),
+            Decision::Retry { .. } if self.attempt >= policy.attempts() => {
+                return Err(RetryRefusal::Attempts.into());
             }
-            Decision::Return | Decision::Refuse { .. } => None,
+            Decision::Retry { after, .. } => after,
+        };
+        let in_time = self
+            .bounds
+            .head
+            .is_none_or(|at| Instant::now().checked_add(after).is_some_and(|start| start < at));
+        if !in_time {
+            return Err(RetryRefusal::Deadline.into());
         }
+        R::check(copy)?;
+        // What was never worked on costs the endpoint nothing, nor the budget.
+        if !met.is_safe() {
+            self.grant = self.shared.withdraw().ok_or(RetryRefusal::Budget)?;
+        }
+        R::again(copy, into).map(|next| (after, next)).map_err(|reason| {
+            // The body has grown, or failed, since it was looked at.
+            let grant = std::mem::take(&mut self.grant);
+            self.shared.budget.refund(self.shared.now(), grant);
+            reason.into()
+        })
     }
 
     /// Marks the next attempt for the endpoint: its number, and what is left of the time.
     fn advance(&mut self, headers: &mut HeaderMap) {
         let earlier = self.attempt;
         self.attempt += 1;
-        mark(headers, earlier, self.deadline);
+        mark(headers, earlier, self.bounds);
+    }
+
+    /// The failure of the last attempt, which says why there is no other. A client's own is left as it
+    /// is where none was due.
+    #[cold]
+    fn told<R: Replay<B>, B>(
+        &self,
+        error: BoxError,
+        (met, kind): (Met<'_>, ErrorKind),
+        why: Why,
+        copy: Option<&R::Copy>,
+    ) -> BoxError {
+        let is_ours = error.is::<Error>();
+        match why {
+            Why::Refused(RetryRefusal::Attempts) | Why::Unwanted if !is_ours => error,
+            Why::Refused(reason) => {
+                let kept = self.shared.max_body_bytes;
+                not_repeated(error, kind, &reason.told(self.attempt, kept))
+            }
+            Why::Unwanted => {
+                let arms = if self.armed { Arms::Everything } else { Arms::Safe };
+                let call = copy.and_then(R::call_of);
+                not_repeated(error, kind, self.shared.policy.unwanted(met, arms, call))
+            }
+        }
+    }
+}
+
+impl From<RetryRefusal> for Why {
+    fn from(reason: RetryRefusal) -> Self {
+        Self::Refused(reason)
     }
 }
 

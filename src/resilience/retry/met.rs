@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 
-use crate::core::grpc;
+use crate::core::{ErrorKind, grpc};
 
 /// The outcome of one attempt.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,18 @@ impl<'a> Met<'a> {
         match grpc::status_of(headers) {
             Some(code) if status == StatusCode::OK => Self::GrpcStatus { code, headers },
             _ => Self::Response { status, headers },
+        }
+    }
+
+    /// The same of a failure, and what kind it is; nothing of an answer.
+    pub(crate) fn failure(self) -> Option<(Met<'static>, ErrorKind)> {
+        match self {
+            Self::NeverSent => Some((Met::NeverSent, ErrorKind::Connect)),
+            Self::Unreachable => Some((Met::Unreachable, ErrorKind::Connect)),
+            Self::Refused => Some((Met::Refused, ErrorKind::Refused)),
+            Self::Reset => Some((Met::Reset, ErrorKind::Transport)),
+            Self::AttemptTimeout => Some((Met::AttemptTimeout, ErrorKind::Timeout)),
+            Self::Response { .. } | Self::GrpcStatus { .. } => None,
         }
     }
 

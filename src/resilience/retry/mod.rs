@@ -27,7 +27,10 @@
 //! **Order.** Inside of the deadline of the call and outside of that of the attempt. The service
 //! below is asked to be ready before each attempt, after the earlier one has been dropped.
 //!
-//! **Failures** are what the last attempt met, unchanged.
+//! **Failures** are what the last attempt met. An [`Error`](crate::Error) of a layer below says why it was
+//! not retried: `not retried: <reason>`. What the client below says is unchanged where no retry was due or
+//! all attempts are used; where one was refused (the budget, the body, the deadline), it is the source of an
+//! `Error` that says so.
 //!
 //! ```
 //! use tower::{ServiceBuilder, ServiceExt};

@@ -10,12 +10,11 @@ use super::{
 };
 use crate::{
     balance::Endpoint,
-    core::{Error, HedgeRefusal, Instant, RetryRefusal, Unrepeatable},
+    core::{Error, HedgeRefusal, Instant, Unrepeatable},
     mesh::{
         call::{
             attempt::{Attempt, Beginning, Way},
             failover, head,
-            outcome::unrepeatable,
             staged::StagedAttempt,
             termed::ATTEMPTS,
             traced,
@@ -47,7 +46,15 @@ impl Hedged {
             let core = pinned.cluster.core.load();
             policy.budget.withdraw(at, core.slot(pinned.priority()))
         })?;
-        let body = armed.body.beside().map_err(refusal)?;
+        let body = match armed.body.beside() {
+            Ok(body) => body,
+            Err(why) => {
+                // It has grown, or failed, since it was looked at.
+                self.hedging.refund(at);
+                policy.budget.refund(at, grant);
+                return Err(refusal(why));
+            }
+        };
         let mut request = armed.head.request(body);
         around.trail.number += 1;
         let number = around.trail.number;
@@ -131,8 +138,8 @@ fn not_begun(error: &Error) -> HedgeRefusal {
 }
 
 fn refusal(why: Unrepeatable) -> HedgeRefusal {
-    match unrepeatable(why) {
-        RetryRefusal::BodyFailed => HedgeRefusal::BodyFailed,
-        _ => HedgeRefusal::BodyTooLarge,
+    match why {
+        Unrepeatable::Failed => HedgeRefusal::BodyFailed,
+        Unrepeatable::TooLarge => HedgeRefusal::BodyTooLarge,
     }
 }
