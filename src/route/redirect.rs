@@ -21,11 +21,13 @@ pub(crate) struct Redirect {
     port: Option<u16>,
     path: Option<Path>,
     strip_query: bool,
+    envoy_ports: bool,
 }
 
 impl Redirect {
     pub(super) fn new(redirect: &config::Redirect) -> Self {
-        let config::Redirect { status, scheme, host, port, path, strip_query } = redirect;
+        let config::Redirect { status, scheme, host, port, path, strip_query, envoy_ports } =
+            redirect;
         //= Gateway API HTTPRequestRedirectFilter.statusCode: 302
         let status = StatusCode::from_u16(status.unwrap_or(302)).unwrap_or(StatusCode::FOUND);
         Self {
@@ -35,6 +37,7 @@ impl Redirect {
             port: *port,
             path: path.as_ref().and_then(Path::new),
             strip_query: *strip_query,
+            envoy_ports: *envoy_ports,
         }
     }
 
@@ -54,7 +57,11 @@ impl Redirect {
             None if is_authority(authority) => old_host,
             None => return Err(Unusable::Host),
         };
-        let port = self.gateway_port(old_port, scheme);
+        let port = if self.envoy_ports {
+            self.envoy_port(old_port, old_scheme, scheme)
+        } else {
+            self.gateway_port(old_port, scheme)
+        };
         let mut location = format!("{scheme}://{host}");
         if let Some(port) = port {
             location += &format!(":{port}");
@@ -81,6 +88,16 @@ impl Redirect {
             (None, None) => old,
         };
         port.filter(|port| *port != usual(scheme))
+    }
+
+    //= Envoy Utility::newUri: a port that is said is told; a new host has no other; the usual port of
+    //= the old scheme goes with it
+    fn envoy_port(&self, old: Option<u16>, old_scheme: &str, scheme: &str) -> Option<u16> {
+        if self.port.is_some() || self.host.is_some() {
+            return self.port;
+        }
+        let is_same = scheme.eq_ignore_ascii_case(old_scheme);
+        old.filter(|port| is_same || *port != usual(old_scheme))
     }
 }
 
