@@ -66,6 +66,20 @@ async fn an_abort_is_answered_here_and_told_apart_from_real_failures() {
     assert_eq!((counted(&mesh, "abort"), counted(&mesh, "delay")), (1.0, 0.0));
 }
 
+//= RFC 9110 §9.3.2 and §15.3.6: neither has content
+#[tokio::test]
+async fn an_abort_that_may_have_no_body_has_none() {
+    let server = Server::named("hello").await;
+    for (method, status) in [("HEAD", 503), ("GET", 204), ("GET", 205), ("GET", 304)] {
+        let mesh = faulty(&server, Fault::abort(status)).build().unwrap();
+        let request = Request::builder().method(method).uri("http://users/");
+        let request = request.body(Body::empty()).unwrap();
+        let answer = patience(client(&mesh).send(request)).await.unwrap();
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.into_body().text().await.unwrap(), "", "{method} {status}");
+    }
+}
+
 #[tokio::test]
 async fn a_grpc_caller_gets_the_code_and_the_text() {
     let server = Server::grpc(hello(|_| async { Ok("hello".to_owned()) })).await;

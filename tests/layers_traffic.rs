@@ -94,6 +94,28 @@ where
     response.into_body().text().await.unwrap()
 }
 
+/// Clusters that so many requests go to.
+async fn drawn(layer: RouteLayer) -> Vec<String> {
+    let service = layer.layer(clusters());
+    let mut drawn = Vec::new();
+    for _ in 0..40 {
+        drawn.push(said(&service, get("http://shop/")).await);
+    }
+    drawn
+}
+
+#[tokio::test]
+async fn a_label_leaves_a_seed_as_it_is() {
+    let mut half = under("/", "one");
+    half.clusters.push(WeightedCluster::new("two"));
+    let mut service = config::Service::default();
+    service.routes = vec![half];
+    let layer = || RouteLayer::new("shop", &service).unwrap();
+    let before = layer().label("app", "web").unwrap().seed(7).unwrap();
+    let after = layer().seed(7).unwrap().label("app", "web").unwrap();
+    assert_eq!(drawn(before).await, drawn(after).await);
+}
+
 fn set(name: &str, value: &str) -> HeaderEdit {
     let mut edit = HeaderEdit::default();
     edit.set = [(name.to_owned(), value.to_owned())].into();

@@ -110,8 +110,8 @@ pub struct QueryMatch {
     pub invert: bool,
 }
 
-/// A match on a cookie: the value of the first one of its name, without quotes. An empty one counts as
-/// none.
+/// A match on a cookie: the value of the first one of its name, without quotes. An empty one is there, and
+/// one that is no text is there and matches nothing else.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

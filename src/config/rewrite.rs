@@ -75,6 +75,10 @@ pub struct Redirect {
     pub path: Option<PathRewrite>,
     /// Whether the query is left out. Default: false. Source: xDS `strip_query`.
     pub strip_query: bool,
+    /// The port is Envoy's: where a host is given, the one that is given with it or none; else the
+    /// request's, less the usual one of a scheme that is left. xDS alone says it.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) envoy_ports: bool,
 }
 
 /// Answers at once.

@@ -27,6 +27,15 @@ impl Random {
         Self::Dry(AtomicU64::new(seed))
     }
 
+    /// The same for another user: of a sequence, what is still to come of it.
+    pub(crate) fn copied(&self) -> Self {
+        match self {
+            Self::Thread => Self::Thread,
+            Self::Seeded(_) => Self::seeded(self.mark()),
+            Self::Dry(_) => Self::dry(self.mark()),
+        }
+    }
+
     /// Whether what is chosen is tried out alone.
     pub(crate) fn is_dry(&self) -> bool {
         matches!(self, Self::Dry(_))

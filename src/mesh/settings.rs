@@ -1,5 +1,6 @@
 //! Every setting of a route or a cluster with its value and origin, in the words of the mesh file.
 
+mod asked;
 mod cluster;
 mod connections;
 mod hashing;
@@ -14,7 +15,9 @@ mod security;
 mod words;
 
 pub(crate) use self::layers::By;
-pub(super) use self::{cluster::of_cluster, route::of_route, security::identity, words::name_of};
+pub(super) use self::{
+    asked::of_asked, cluster::of_cluster, route::of_route, security::identity, words::name_of,
+};
 use self::{
     layers::Layers,
     words::{chosen, debug, limit, text, time},

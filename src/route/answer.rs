@@ -1,11 +1,10 @@
 //! Answers that are made here: redirects, direct responses, what an invalid backend gives.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONTENT_TYPE, LOCATION},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE,
 };
 
-use super::{matching::authority_of, rewrite::Path, table::Rule};
+use super::{redirect::Redirect, rewrite::Unusable, table::Rule};
 use crate::{
     config::{self, DirectResponse},
     core::{Body, grpc},
@@ -19,16 +18,6 @@ pub(crate) enum Answer {
 }
 
 #[derive(Debug)]
-pub(crate) struct Redirect {
-    status: StatusCode,
-    scheme: Option<String>,
-    host: Option<String>,
-    port: Option<u16>,
-    path: Option<Path>,
-    strip_query: bool,
-}
-
-#[derive(Debug)]
 pub(crate) struct Direct {
     status: StatusCode,
     body: String,
@@ -38,17 +27,7 @@ pub(crate) struct Direct {
 
 impl Answer {
     pub(super) fn redirect(redirect: &config::Redirect) -> Self {
-        let config::Redirect { status, scheme, host, port, path, strip_query } = redirect;
-        //= Gateway API HTTPRequestRedirectFilter.statusCode: 302
-        let status = StatusCode::from_u16(status.unwrap_or(302)).unwrap_or(StatusCode::FOUND);
-        Self::Redirect(Box::new(Redirect {
-            status,
-            scheme: scheme.clone(),
-            host: host.clone(),
-            port: *port,
-            path: path.as_ref().and_then(Path::new),
-            strip_query: *strip_query,
-        }))
+        Self::Redirect(Box::new(Redirect::new(redirect)))
     }
 
     pub(super) fn direct(direct: &DirectResponse) -> Self {
@@ -79,13 +58,13 @@ impl Answer {
         }
     }
 
-    /// The answer to a request; none: it has no form on the wire.
+    /// The answer to a request, or the part of it that has no form on the wire.
     pub(crate) fn response<B>(
         &self,
         request: &Request<B>,
         rule: Option<&Rule>,
         is_grpc: bool,
-    ) -> Option<Response<Body>> {
+    ) -> Result<Response<Body>, Unusable> {
         match self {
             Self::Redirect(redirect) => redirect.response(request, rule),
             Self::Direct(direct) => {
@@ -93,47 +72,9 @@ impl Answer {
                 if request.method() == Method::HEAD {
                     *response.body_mut() = Body::empty();
                 }
-                Some(response)
+                Ok(response)
             }
         }
-    }
-}
-
-impl Redirect {
-    fn response<B>(&self, request: &Request<B>, rule: Option<&Rule>) -> Option<Response<Body>> {
-        let uri = request.uri();
-        let old_scheme = uri.scheme_str().unwrap_or("http");
-        let scheme = self.scheme.as_deref().unwrap_or(old_scheme);
-        let authority = authority_of(request).unwrap_or_default();
-        let (old_host, old_port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
-            _ => (authority, None),
-        };
-        let host = self.host.as_deref().unwrap_or(old_host);
-        //= Gateway API HTTPRequestRedirectFilter.port: the scheme's well-known port is left out, and
-        //= is meant where the scheme is given and the port is not
-        let port = match (self.port, &self.scheme) {
-            (Some(port), _) => Some(port),
-            (None, Some(_)) => None,
-            (None, None) => old_port,
-        };
-        let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
-        let port = port.filter(|port| *port != usual);
-        let path = self.path.as_ref().map(|path| path.rewritten(uri.path(), rule));
-        let path = path.transpose().ok()?.flatten();
-        let path = path.as_deref().unwrap_or_else(|| uri.path());
-        let mut location = format!("{scheme}://{host}");
-        if let Some(port) = port {
-            location += &format!(":{port}");
-        }
-        location += path;
-        if let Some(query) = uri.query().filter(|_| !self.strip_query) {
-            location += &format!("?{query}");
-        }
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.status;
-        response.headers_mut().insert(LOCATION, HeaderValue::try_from(location).ok()?);
-        Some(response)
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod told;
 
-use std::{borrow::Cow, collections::BTreeMap, hash::Hasher, time::Duration};
+use std::{collections::BTreeMap, hash::Hasher, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use twox_hash::XxHash64;
@@ -166,13 +166,10 @@ impl On {
             #[cfg(feature = "regex")]
             Self::Rewritten(by) => of_rewritten(request.headers(), &by.0, &by.1),
             Self::Joined(name) => of_joined(request.headers(), name),
-            Self::Cookie(cookie) => {
-                let value = match value_of(request.headers(), &cookie.name) {
-                    Some(value) => Cow::Borrowed(value),
-                    None => cookie.make(random(), set_cookie)?.into(),
-                };
-                Some(of(value.as_bytes()))
-            }
+            Self::Cookie(cookie) => match value_of(request.headers(), &cookie.name) {
+                Some(value) => Some(of(value)),
+                None => Some(of(cookie.make(random(), set_cookie)?.as_bytes())),
+            },
             // Not decoded, as Envoy has it.
             Self::Query(name) => parameter(request, name).map(|value| of(value.as_bytes())),
             Self::Segment(place) => {
@@ -231,13 +228,21 @@ pub(super) fn attributes_of(
 }
 
 /// The value of the first cookie of this name, without quotes; none, if that is empty.
-pub(crate) fn value_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(key, _)| key.trim() == name)?;
-    let value = value.trim();
-    let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-    (!bare.is_empty()).then_some(bare)
+pub(crate) fn value_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    cookie_of(headers, name).filter(|value| !value.is_empty())
+}
+
+/// The same of one that may be empty. Cookies are bytes: one that is no text hides none of the others.
+pub(super) fn cookie_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let mut pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
+    let value = pairs.find_map(|pair| {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=');
+        let (key, value) = (parts.next()?, parts.next()?);
+        (key.trim_ascii() == name.as_bytes()).then(|| value.trim_ascii())
+    })?;
+    let bare = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    Some(bare.unwrap_or(value))
 }
 
 fn of(bytes: &[u8]) -> u64 {

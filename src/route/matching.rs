@@ -4,7 +4,7 @@ use std::{cell::Cell, collections::BTreeMap};
 
 use http::{Method, Request, header::HOST};
 
-use super::hash::value_of;
+use super::hash::cookie_of;
 use crate::{
     config::{
         GrpcMatch, Match, Noted, StringMatch,
@@ -209,7 +209,7 @@ impl Matcher {
         if let Some(index) = self.query.iter().position(failed) {
             return Some(Mismatch::Query(index));
         }
-        let failed = |it: &Named| !it.meets(value_of(request.headers(), &it.name));
+        let failed = |it: &Named| !it.met_by(cookie_of(request.headers(), &it.name));
         if let Some(index) = self.cookies.iter().position(failed) {
             return Some(Mismatch::Cookie(index));
         }
@@ -246,6 +246,15 @@ impl Named {
 
     fn meets(&self, value: Option<&str>) -> bool {
         value.is_some_and(|value| self.text.matches(value)) != self.invert
+    }
+
+    /// The same of bytes: what is no text is there, and nothing else.
+    fn met_by(&self, value: Option<&[u8]>) -> bool {
+        let is_met = |value| {
+            matches!(self.text, Text::Present)
+                || std::str::from_utf8(value).is_ok_and(|value| self.text.matches(value))
+        };
+        value.is_some_and(is_met) != self.invert
     }
 }
 

@@ -115,7 +115,7 @@ fn authority(host: &str) -> Option<Authority> {
 }
 
 /// A path with the query that was there.
-fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Unusable> {
+pub(super) fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Unusable> {
     // A `?` in it would begin another query.
     if !path.starts_with('/') || path.contains(['?', '#']) {
         return Err(Unusable::Path);

@@ -148,7 +148,7 @@ impl Carrier {
 
     fn text<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
         match self {
-            Self::Cookie { name, .. } => Some(value_of(headers, name)?.as_bytes()),
+            Self::Cookie { name, .. } => value_of(headers, name),
             Self::Header(name) => Some(headers.get(name)?.as_bytes()),
         }
     }

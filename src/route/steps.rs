@@ -128,14 +128,11 @@ impl Steps {
         around: &Around<'_>,
     ) -> Option<Result<Response<Body>, Unusable>> {
         let response = self.answer.as_ref()?.response(request, rule, is_grpc);
-        Some(match response {
-            Some(mut response) => {
-                let seen = self.asks().then(|| Seen::of(request, around));
-                self.respond(&mut response, seen.as_ref(), None);
-                Ok(response)
-            }
-            None => Err(Unusable::Path),
-        })
+        Some(response.map(|mut response| {
+            let seen = self.asks().then(|| Seen::of(request, around));
+            self.respond(&mut response, seen.as_ref(), None);
+            response
+        }))
     }
 
     /// Changes a request on its way out.

@@ -102,7 +102,7 @@ fn unusable(what: Unusable) -> Error {
         Unusable::Path => "path",
     };
     Error::new(ErrorKind::InvalidRequest, Phase::Route)
-        .detail(format!("a rewrite made no valid {what} of it"))
+        .detail(format!("a rewrite or redirect made no valid {what} of it"))
 }
 
 /// What a service of these routes has wrong, each at its place below `services.layer`.

@@ -112,10 +112,10 @@ impl RouteLayer {
         name: impl Into<String>,
         value: impl Into<String>,
     ) -> Result<Self, ConfigErrors> {
-        let Shared { name: service, said, labels, .. } = &*self.shared;
+        let Shared { name: service, said, labels, random, table: _ } = &*self.shared;
         let mut labels = labels.clone();
         labels.insert(name.into(), value.into());
-        Self::with(Arc::clone(service), said.clone(), labels, Random::default())
+        Self::with(Arc::clone(service), said.clone(), labels, random.copied())
     }
 
     /// Draws shares and clusters from this seed, so that a test meets the same choices each time. Default:

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use http::HeaderValue;
 use tower_mesh::{ErrorKind, Mesh};
 
 use crate::{
@@ -158,9 +159,73 @@ async fn a_rewrite_that_makes_no_uri_fails_its_call_alone() {
     for request in [get("/bad", &[]), get("/host", &[("x-host", "a b")])] {
         let error = world.ask(request).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
-        assert!(error.to_string().contains("rewrite of its route"), "{error}");
+        assert!(error.to_string().contains("of its route made no valid"), "{error}");
     }
     assert_eq!(world.backend(get("/", &[])).await, "echo-v2");
+}
+
+/// What a request makes of its path would be read as a part of the host, or as a query.
+#[tokio::test]
+async fn a_redirect_whose_path_would_change_its_host_fails_its_call_alone() {
+    let world = world(
+        r#"  echo:
+    routes:
+      - matches: [{path: {string_prefix: /go}}]
+        filters: [{redirect: {path: {regex: {pattern: "^/go(.*)", substitution: '\1'}}}}]
+      - matches: [{path: {string_prefix: /cut}}]
+        filters: [{redirect: {path: {prefix: ""}}}]
+      - matches: [{path: {prefix: /query}}]
+        filters: [{redirect: {path: {regex: {pattern: "^/query/(.*)", substitution: '/x?\1'}}}}]
+      - {clusters: [{name: echo-v2}]}
+"#,
+    )
+    .await;
+    for path in [
+        "/go@evil.example/",
+        "/go.evil.example",
+        "/go:8080",
+        "/go",
+        "/cut",
+        "/cut@evil.example/",
+        "/cut.evil.example",
+        "/query/a=b",
+    ] {
+        let error = world.ask(get(path, &[])).await.err();
+        let error = error.unwrap_or_else(|| panic!("{path} is answered"));
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+        assert!(error.to_string().contains("no valid path"), "{error}");
+    }
+    for (path, location) in [("/go/on?a=b", "http://echo/on?a=b"), ("/cut/on", "http://echo/on")] {
+        let seen = world.ask(get(path, &[])).await.unwrap();
+        assert_eq!(seen.answered("location").as_deref(), Some(location), "{path}");
+    }
+    assert_eq!(world.backend(get("/", &[])).await, "echo-v2");
+}
+
+#[tokio::test]
+async fn a_redirect_of_a_request_whose_host_is_no_text_fails_its_call_alone() {
+    let world = world(
+        r#"  echo:
+    routes:
+      - matches: [{path: {prefix: /elsewhere}}]
+        filters: [{redirect: {host: example.org}}]
+      - {filters: [{redirect: {scheme: https}}]}
+"#,
+    )
+    .await;
+    for host in [&b"caf\xe9.example"[..], b""] {
+        let asked = |path: &str| {
+            let mut request = get(path, &[]);
+            request.headers_mut().insert("host", HeaderValue::from_bytes(host).unwrap());
+            request
+        };
+        let error = world.ask(asked("/")).await.err();
+        let error = error.unwrap_or_else(|| panic!("{host:?} is answered"));
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+        assert!(error.to_string().contains("no valid host"), "{error}");
+        let seen = world.ask(asked("/elsewhere")).await.unwrap();
+        assert_eq!(seen.answered("location").as_deref(), Some("http://example.org/elsewhere"));
+    }
 }
 
 #[tokio::test]

@@ -75,7 +75,8 @@ async fn echo(name: &'static str, request: Request<Incoming>, received: Received
     let body = body.map(|body| String::from_utf8_lossy(&body).into_owned()).unwrap_or_default();
     let request = Request::from_parts(head, ());
     let of = |header: &HeaderName| {
-        let values = request.headers().get_all(header).iter().map(|it| it.to_str().unwrap());
+        let values = request.headers().get_all(header).iter();
+        let values = values.map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned());
         values.collect::<Vec<_>>().join(",")
     };
     let headers: serde_json::Map<_, _> =

@@ -363,3 +363,29 @@ async fn the_rest_of_what_a_rule_can_ask_for() {
     assert!(description.contains("of host *.example.org"), "{description}");
     assert!(description.contains("cookie tier matches gold|silver"), "{description}");
 }
+
+/// Browsers send back what any script has set, in any bytes.
+#[tokio::test]
+async fn a_browsers_cookie_in_other_bytes_hides_none_of_the_others() {
+    let world = world(
+        "  echo:
+    routes:
+      - matches: [{cookies: [{name: tier, matcher: {exact: gold}}]}]
+        clusters: [{name: echo-v1}]
+      - matches: [{cookies: [{name: name, matcher: {exact: Jos\u{e9}}}]}]
+        clusters: [{name: echo-v2}]
+      - {clusters: [{name: echo-v3}]}
+",
+    )
+    .await;
+    for (line, backend) in [
+        (&b"name=Jos\xc3\xa9; tier=gold"[..], "echo-v1"),
+        (b"tier=gold; name=Jos\xe9", "echo-v1"),
+        (b"name=Jos\xc3\xa9", "echo-v2"),
+        (b"name=Jos\xe9", "echo-v3"),
+    ] {
+        let mut request = get("/", &[]);
+        request.headers_mut().insert("cookie", http::HeaderValue::from_bytes(line).unwrap());
+        assert_eq!(world.backend(request).await, backend, "{line:?}");
+    }
+}

@@ -124,6 +124,36 @@ async fn ports() {
     .await;
 }
 
+//= Gateway API HTTPRequestRedirectFilter.port: the request's, unless the scheme is given
+#[tokio::test]
+async fn ports_of_a_service_that_is_called_by_one() {
+    let world = world(
+        "  echo:
+    order: specificity
+    routes:
+      - {matches: [{path: {prefix: /host}}], filters: [{redirect: {host: example.org}}]}
+      - {matches: [{path: {prefix: /path}}], filters: [{redirect: {path: {full: /}}}]}
+      - {matches: [{path: {prefix: /scheme}}], filters: [{redirect: {scheme: https}}]}
+      - {matches: [{path: {prefix: /same}}], filters: [{redirect: {scheme: http}}]}
+      - {matches: [{path: {prefix: /port}}], filters: [{redirect: {port: 80}}]}
+",
+    )
+    .await;
+    for (host, path, location) in [
+        ("echo:8080", "/host", "http://example.org:8080/host"),
+        ("echo:8080", "/path", "http://echo:8080/"),
+        ("[::1]:8080", "/path", "http://[::1]:8080/"),
+        ("[::1]", "/path", "http://[::1]/"),
+        ("echo:80", "/path", "http://echo/"),
+        ("echo:8080", "/scheme", "https://echo/scheme"),
+        ("echo:8080", "/same", "http://echo/same"),
+        ("echo:8080", "/port", "http://echo/port"),
+    ] {
+        let seen = world.ask(get(path, &[("host", host)])).await.unwrap();
+        assert_eq!(seen.answered("location").as_deref(), Some(location), "{host} {path}");
+    }
+}
+
 // MeshHTTPRouteSchemeRedirect.
 #[tokio::test]
 async fn schemes() {

@@ -1,6 +1,7 @@
 //! What pays for retries, in all its forms.
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -8,8 +9,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::future::join_all;
-use http::Request;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use tower::{Layer, ServiceExt};
 use tower_mesh::{
     Body, Mesh, Retry,
@@ -21,7 +25,7 @@ use crate::{
     cluster, fast, of_cluster,
     support::{
         Leaves, Recorder, SERVICE, get,
-        leaf::{answer, ok},
+        leaf::{answer, grpc, ok},
     },
 };
 
@@ -65,6 +69,47 @@ async fn the_throttle_stops_retries_until_most_calls_succeed() {
     let before = leaves.total();
     let _answer = client.send(get("/")).await.unwrap();
     assert_eq!(leaves.total() - before, 3);
+}
+
+/// A gRPC answer whose head comes at once, and its message after a while.
+fn later(after: Duration) -> Response<Body> {
+    let frames = futures_util::stream::once(async move {
+        tokio::time::sleep(after).await;
+        Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"message")))
+    });
+    let body = Body::new(StreamBody::new(Box::pin(frames)));
+    Response::builder().header("content-type", "application/grpc").body(body).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grpc_answer_whose_message_comes_later_gives_the_throttle_its_token_back() {
+    for after in [0, 5].map(Duration::from_millis) {
+        let leaves = Leaves::new(3);
+        let broken = Arc::new(AtomicUsize::new(1));
+        let is_broken = Arc::clone(&broken);
+        let builder = leaves.mesh(move |_, _| {
+            let answer = if is_broken.load(SeqCst) == 1 { grpc(14) } else { later(after) };
+            async move { Ok(answer) }
+        });
+        let retry = fast(Retry::idempotent().throttle(10.0, 1.0));
+        let mesh = builder.service(SERVICE, |s| s.retry(retry)).build().unwrap();
+        let client = mesh.client(SERVICE).unwrap();
+        let call = || {
+            let request = Request::post("/a.B/Get").header("content-type", "application/grpc");
+            client.send(request.body(Body::empty()).unwrap())
+        };
+        for _ in 0..5 {
+            drop(call().await.unwrap());
+        }
+        broken.store(0, SeqCst);
+        for _ in 0..10 {
+            drop(call().await.unwrap());
+        }
+        broken.store(1, SeqCst);
+        let before = leaves.total();
+        drop(call().await.unwrap());
+        assert_eq!(leaves.total() - before, 3, "{after:?}");
+    }
 }
 
 /// Retries of so many calls at once, all of whose first attempts fail at the same time.

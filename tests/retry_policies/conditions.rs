@@ -125,6 +125,83 @@ async fn headers_of_a_request_change_its_retries_where_the_policy_allows_it() {
     assert_eq!(asked(true, &[("x-envoy-retry-on", "nonsense")]).await.0, 1);
 }
 
+/// Attempts of a GET with these headers, under a policy that lets them ask.
+async fn of_get(
+    retry: Retry,
+    headers: &[(&'static str, &str)],
+    answer: fn() -> Response<Body>,
+) -> usize {
+    let leaves = Leaves::new(3);
+    let builder = leaves.mesh(move |_, _| async move { Ok(answer()) });
+    let builder = builder.service(SERVICE, |s| s.retry(fast(retry)).caller_overrides(true));
+    let mut request = get("/");
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    let mesh = builder.build().unwrap();
+    let _answer = mesh.client(SERVICE).unwrap().send(request).await.unwrap();
+    leaves.total()
+}
+
+//= Envoy RetryStateImpl: what the headers list stands beside what the route lists
+#[tokio::test(start_paused = true)]
+async fn lists_of_a_request_stand_beside_those_of_its_policy() {
+    let conflict: fn() -> Response<Body> = || answer(409);
+    let statuses = || {
+        let mut retry = Retry::standard().on([RetryOn::RetriableStatusCodes]);
+        retry.on_status = Some(vec![503]);
+        retry
+    };
+    let listed = [("x-envoy-retriable-status-codes", "409")];
+    assert_eq!(of_get(statuses(), &[], conflict).await, 1);
+    assert_eq!(of_get(statuses(), &listed, conflict).await, 3);
+    assert_eq!(of_get(statuses(), &listed, || answer(503)).await, 3);
+    let own = |retry: Retry| {
+        let mut retry = retry;
+        retry.on_status = Some(vec![503]);
+        retry
+    };
+    assert_eq!(of_get(own(Retry::standard()), &listed, conflict).await, 3);
+    // Nobody reads it.
+    let gateway = || Retry::standard().on([RetryOn::GatewayError]);
+    assert_eq!(of_get(gateway(), &listed, conflict).await, 1);
+    assert_eq!(of_get(Retry::standard(), &listed, conflict).await, 1);
+    let named = [("x-envoy-retry-on", "retriable-status-codes"), listed[0]];
+    assert_eq!(of_get(gateway(), &named, conflict).await, 3);
+
+    let more: fn() -> Response<Body> = || with(200, &[("x-more", "1")]);
+    let again: fn() -> Response<Body> = || with(200, &[("x-again", "1")]);
+    let by = || HeaderMatch::new("x-again", StringMatch::Present);
+    let headers = || {
+        let mut retry = Retry::standard().on([RetryOn::RetriableHeaders]);
+        retry.on_headers = vec![by()];
+        retry
+    };
+    let listed = [("x-envoy-retriable-header-names", "x-more")];
+    assert_eq!(of_get(headers(), &[], more).await, 1);
+    assert_eq!(of_get(headers(), &listed, more).await, 3);
+    assert_eq!(of_get(headers(), &listed, again).await, 3);
+    assert_eq!(of_get(gateway(), &listed, more).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_that_a_request_names_takes_no_header_of_its_policy_away() {
+    let again: fn() -> Response<Body> = || with(200, &[("x-again", "1")]);
+    let more: fn() -> Response<Body> = || with(200, &[("x-more", "1")]);
+    let named = ("x-envoy-retry-on", "retriable-headers");
+    for on in [None, Some(RetryOn::RetriableHeaders)] {
+        let headers = || {
+            let mut retry = Retry::standard().on(on.into_iter().collect::<Vec<_>>());
+            retry.on_headers = vec![HeaderMatch::new("x-again", StringMatch::Present)];
+            retry
+        };
+        assert_eq!(of_get(headers(), &[named], again).await, 3, "{on:?}");
+        let both = [named, ("x-envoy-retriable-header-names", "x-more")];
+        assert_eq!(of_get(headers(), &both, again).await, 3, "{on:?}");
+        assert_eq!(of_get(headers(), &both, more).await, 3, "{on:?}");
+    }
+}
+
 /// Calls of the endpoint that answers so, of two that share 400 calls.
 async fn share_of(failing: fn() -> Response<Body>, failures: Option<Failures>) -> usize {
     let leaves = Leaves::new(2);

@@ -9,8 +9,9 @@ use envoy_types::{
                 core::v3::{HeaderValue, HeaderValueOption, RuntimeFractionalPercent},
                 listener::v3::{ApiListener, Listener},
                 route::v3::{
-                    Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
-                    WeightedCluster,
+                    RedirectAction, Route, RouteAction, RouteConfiguration, RouteMatch,
+                    VirtualHost, WeightedCluster,
+                    redirect_action::{PathRewriteSpecifier, SchemeRewriteSpecifier},
                     route::Action,
                     route_action::{ClusterSpecifier, HostRewriteSpecifier},
                     route_match::PathSpecifier,
@@ -51,7 +52,7 @@ use tower_mesh::{
 
 use super::{
     ads, assignment, at, body, bootstrap, echo, eds, endpoint, of, said, send,
-    support::{Server, fetch, get, storm},
+    support::{Server, fetch, get, patience, storm},
 };
 
 /// As an Envoy beside the application asks.
@@ -162,6 +163,69 @@ async fn a_header_names_the_cluster() {
     }
     let error = send(&mesh, get("/named")).await.unwrap_err();
     assert_eq!(error.http_status(), StatusCode::NOT_FOUND, "{error}");
+}
+
+/// Where a redirect of this kind leads under `/NAME`.
+fn redirect(name: &str, action: RedirectAction) -> Route {
+    let action = Some(Action::Redirect(action));
+    Route { r#match: Some(rule(&format!("/{name}"))), action, ..Route::default() }
+}
+
+//= Envoy Utility::newUri: a new host has the port that is said with it, or none; a new scheme takes away
+//= the usual port of the old one alone; a port that is said is told
+#[tokio::test]
+async fn the_ports_of_redirects_are_envoys() {
+    let to_host = |host: &str, port: u32| RedirectAction {
+        host_redirect: host.to_owned(),
+        port_redirect: port,
+        ..RedirectAction::default()
+    };
+    let https = RedirectAction {
+        scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::HttpsRedirect(true)),
+        ..RedirectAction::default()
+    };
+    let path = RedirectAction {
+        path_rewrite_specifier: Some(PathRewriteSpecifier::PathRedirect("/x".to_owned())),
+        ..RedirectAction::default()
+    };
+    let unchanged = RedirectAction {
+        path_rewrite_specifier: Some(PathRewriteSpecifier::PrefixRewrite(String::new())),
+        ..RedirectAction::default()
+    };
+    let all = vec![
+        redirect("host", to_host("other", 0)),
+        redirect("with", to_host("other:8443", 0)),
+        redirect("both", to_host("other", 9443)),
+        redirect("port", to_host("", 80)),
+        redirect("scheme", https),
+        redirect("path", path),
+        redirect("same", unchanged),
+        route(rule("/"), to("blue")),
+    ];
+    let (plane, _blue, _green) = two(all).await;
+    let mesh = sidecar(&plane, "redirects");
+    let client = mesh.client("users").unwrap();
+    for (host, name, location) in [
+        ("users:8080", "host", "http://other/host"),
+        ("users:8080", "with", "http://other:8443/with"),
+        ("users", "with", "http://other:8443/with"),
+        ("users:8080", "both", "http://other:9443/both"),
+        ("users:8080", "port", "http://users:80/port"),
+        ("users", "port", "http://users:80/port"),
+        ("users:8080", "scheme", "https://users:8080/scheme"),
+        ("users:80", "scheme", "https://users/scheme"),
+        ("users:443", "scheme", "https://users:443/scheme"),
+        ("users", "scheme", "https://users/scheme"),
+        ("users:8080", "path", "http://users:8080/x"),
+        ("users:80", "path", "http://users:80/x"),
+        ("users", "same", "http://users/same"),
+    ] {
+        let mut request = get(&format!("/{name}"));
+        request.headers_mut().insert("host", Http::from_static(host));
+        let answer = patience(fetch(&client, request)).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::MOVED_PERMANENTLY, "{host} {name}");
+        assert_eq!(answer.headers()["location"], location, "{host} {name}");
+    }
 }
 
 #[tokio::test]

@@ -267,7 +267,8 @@ impl Checker {
     }
 
     fn redirect(&mut self, redirect: &Redirect, matches: &[Match]) {
-        let Redirect { status, scheme, host, port, path, strip_query: _ } = redirect;
+        let Redirect { status, scheme, host, port, path, strip_query: _, envoy_ports: _ } =
+            redirect;
         if let Some(status) = status
             && ![301, 302, 303, 307, 308].contains(status)
         {

@@ -16,6 +16,7 @@ mod hedged;
 mod mirrored;
 mod outcome;
 mod overrides;
+pub(super) mod own;
 mod passage;
 mod path;
 mod rare;
@@ -43,8 +44,10 @@ pub(crate) use self::path::Path;
 pub(super) use self::routed::no_tunnel;
 pub(crate) use self::staged::{AttemptRest, CallRest};
 pub(super) use self::stepped::unusable;
+pub(super) use self::termed::{asked, count};
 pub(crate) use self::{
     head::set_authority,
+    overrides::{Bound, Overrides},
     refusals::{does_not_follow, in_clear, max_requests, no_endpoint},
 };
 use super::{

@@ -29,17 +29,17 @@ const MOST_ATTEMPTS: u32 = 100;
 
 /// A bound that is asked for, or that there is to be none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Bound(pub(super) Option<Duration>);
+pub(crate) struct Bound(pub(crate) Option<Duration>);
 
 /// What a request asks for. A bound of nothing takes the policy's away.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Overrides {
-    pub(super) timeout: Option<Bound>,
-    pub(super) attempt_timeout: Option<Bound>,
-    pub(super) response_timeout: Option<Duration>,
+pub(crate) struct Overrides {
+    pub(crate) timeout: Option<Bound>,
+    pub(crate) attempt_timeout: Option<Bound>,
+    pub(crate) response_timeout: Option<Duration>,
     /// Attempts in all, and what they are made after beside what the policy names.
-    pub(super) attempts: Option<u32>,
-    pub(super) retry: Retry,
+    pub(crate) attempts: Option<u32>,
+    pub(crate) retry: Retry,
 }
 
 impl Overrides {
@@ -95,7 +95,7 @@ impl Overrides {
     }
 
     /// Whether it asks to be sent again.
-    pub(super) fn asks_for_retries(&self) -> bool {
+    pub(crate) fn asks_for_retries(&self) -> bool {
         !self.retry.on.is_empty()
     }
 

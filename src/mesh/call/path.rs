@@ -338,7 +338,10 @@ impl PathProj<'_> {
             }
             // The head is here, and with it the end of what a head's bound bounds.
             StateProj::Peek(response, _) => match response.take() {
-                Some(response) => Step::Return(Ok(*response)),
+                Some(response) => {
+                    self.throttled_by(&response);
+                    Step::Return(Ok(*response))
+                }
                 None => Step::Again,
             },
             StateProj::Resolve(_) if self.pinned.is_some() && !late => {

@@ -11,9 +11,10 @@ use super::{
     guarded::Chosen,
     head::{self, Head},
     mirrored,
+    own::{self, Marks},
     path::{Armed, PathProj, State, Step, missing},
     stepped, sticky,
-    termed::{self, Termed},
+    termed::Termed,
     traced,
 };
 use crate::{
@@ -141,22 +142,10 @@ impl PathProj<'_> {
             }
         }
         *self.trace = traced::begin(self.caller, request, (route, cluster), (started, at));
-        let own = match &route.policy.terms {
-            Some(terms) if terms.caller_overrides => {
-                termed::overridden(&route.policy, request.headers_mut())
-            }
-            _ => None,
-        };
+        let own = own::policy(&route.policy, request);
         let policy = own.as_deref().unwrap_or(&route.policy);
         let call = request.extensions().get::<Call>();
-        // Only gRPC's callers say in a header how long they wait.
-        let bounds = if let Some(terms) = &policy.terms {
-            termed::bounds(terms, policy, request, self.caller.grpc, started)
-        } else if self.caller.grpc {
-            deadline::of(request.headers(), call, policy.scope, started)
-        } else {
-            deadline::of_http(call, policy.scope, started)
-        };
+        let bounds = own::bounds(policy, request.headers(), call, self.caller.grpc, started);
         let (hash, mut rare) = if cluster.reads() || route.session.is_some() {
             sticky::stick(inner, cluster, route, request)
         } else {
@@ -186,14 +175,7 @@ impl PathProj<'_> {
                     && policy.retry.may_repeat(request.method(), self.caller.grpc, call)
             }
         };
-        let said = call.and_then(|call| call.criticality);
-        if call.is_some_and(|call| call.is_retry) {
-            // Passed on, so that nobody further down multiplies it either.
-            head::write_attempts(request.headers_mut(), self.caller.grpc, 1);
-        }
-        if let Some(criticality) = said {
-            criticality.write(request.headers_mut());
-        }
+        Marks::of(call).write(request.headers_mut(), self.caller.grpc);
         if let Some(steps) = &cluster.steps {
             let around = Around::of(route, Some(cluster), started);
             stepped::note(request, &mut rare);

@@ -71,6 +71,6 @@ pub(crate) fn unusable(what: Unusable) -> Error {
         Unusable::Path => "path",
     };
     Error::new(ErrorKind::InvalidRequest, Phase::Route)
-        .detail(format!("a rewrite of its route made no valid {what} of it"))
+        .detail(format!("a rewrite or redirect of its route made no valid {what} of it"))
         .check("`filters` of the route")
 }

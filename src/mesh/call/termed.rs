@@ -17,7 +17,7 @@ use super::{
 use crate::{
     balance::verdict::Failures,
     config,
-    core::{Body, Call, Instant, Outgoing, Sent, earliest},
+    core::{Body, Call, Instant, Sent, earliest},
     mesh::{service::Policy, terms::Terms},
     resilience::{
         deadline::{self, Bounds, Scope},
@@ -78,7 +78,11 @@ impl fmt::Debug for Termed {
 /// The policy of a request that changes it by its headers, which are taken out; nothing, if it does not.
 #[cold]
 pub(super) fn overridden(policy: &Policy, headers: &mut HeaderMap) -> Option<Arc<Policy>> {
-    let overrides = Overrides::take(headers)?;
+    Some(Arc::new(under(policy, &Overrides::take(headers)?)))
+}
+
+/// The policy under what a request asks for.
+fn under(policy: &Policy, overrides: &Overrides) -> Policy {
     let mut own = policy.clone();
     if let Some(Bound(timeout)) = overrides.timeout {
         own.scope.timeout = timeout;
@@ -90,7 +94,17 @@ pub(super) fn overridden(policy: &Policy, headers: &mut HeaderMap) -> Option<Arc
         own.terms.get_or_insert_default().response_timeout = Some(timeout);
     }
     own.retry.asked(overrides.attempts, &overrides.retry, overrides.asks_for_retries());
-    Some(Arc::new(own))
+    own
+}
+
+/// What a request asks for by its headers, where its policy allows it, and the policy that comes of it.
+pub(crate) fn asked(policy: &Policy, headers: &HeaderMap) -> Option<(Overrides, Policy)> {
+    if !policy.terms.as_ref().is_some_and(|terms| terms.caller_overrides) {
+        return None;
+    }
+    let overrides = Overrides::take(&mut headers.clone())?;
+    let own = under(policy, &overrides);
+    Some((overrides, own))
 }
 
 /// The timeout that bounds a call before its own policy is known: what its headers say is not taken out.
@@ -126,13 +140,19 @@ pub(super) fn early_bounds<B>(
 pub(super) fn bounds(
     terms: &Terms,
     policy: &Policy,
-    request: &Request<Outgoing>,
-    is_grpc: bool,
+    rpc: Option<&HeaderMap>,
+    call: Option<&Call>,
     started: Instant,
 ) -> Bounds {
-    let call = request.extensions().get::<Call>();
-    let rpc = is_grpc.then(|| request.headers());
     terms.extent.bounds(rpc, call, policy.scope, started)
+}
+
+/// Tells an endpoint the number of an attempt.
+pub(crate) fn count(headers: &mut HeaderMap, number: u32) {
+    let mut value = HeaderValue::from(number);
+    // Mostly the same, and different where it matters.
+    value.set_sensitive(number > 1);
+    headers.insert(ATTEMPTS, value);
 }
 
 impl PathProj<'_> {
@@ -144,10 +164,7 @@ impl PathProj<'_> {
         let Some(terms) = pinned.terms() else { return };
         let (counts, waits) = (terms.send_attempt_count, terms.wait().is_some());
         if counts {
-            let mut value = HeaderValue::from(number);
-            // Mostly the same, and different where it matters.
-            value.set_sensitive(number > 1);
-            request.headers_mut().insert(ATTEMPTS, value);
+            count(request.headers_mut(), number);
         }
         let sent = if waits { Sent::note(request) } else { None };
         if let Some(termed) = pinned.termed_mut() {

@@ -1,33 +1,38 @@
 //! What is sent, to whom copies go, and what is answered here: of a call as it begins.
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 
 use super::{
     cluster::Call,
     types::{AnswerExplanation, HeadExplanation, MirrorExplanation},
 };
 use crate::{
-    config::{HashOn, HashPolicy, Policy, Retry},
+    config::{HashOn, HashPolicy, Policy as Said, Retry},
     core::{self, Body, Error, Instant, grpc},
     mesh::{
-        call::unusable,
-        service::{Mirror, Target},
+        call::{
+            count,
+            own::{self, Marks},
+            unusable,
+        },
+        service::{Mirror, Policy, Target},
     },
-    resilience::deadline::{self, Bounds, Scope},
+    resilience::deadline::{self, Scope},
     route::{Around, Rule},
 };
 
-/// What a call says itself, as a layer over the policy of its route.
-pub(super) fn said_by_call(request: &Request<()>, scope: Scope, now: Instant) -> Option<Policy> {
+/// What a call says itself, as a layer over its policy.
+pub(super) fn said_by_call(request: &Request<()>, policy: &Policy, now: Instant) -> Option<Said> {
     let call = request.extensions().get::<core::Call>();
-    let mut said = Policy::default();
-    let own = bounds(request.headers(), call, Scope::default(), now);
-    let left = own.head.map(|at| at.saturating_duration_since(now));
+    let scope = policy.scope;
+    let mut said = Said::default();
+    let own = said_bound(policy, request, call, now);
     // The earlier rules: a call shortens a timeout and never lengthens it.
-    if let Some(left) = left
-        && scope.timeout.is_none_or(|timeout| left < timeout)
-    {
-        (said.timeout, said.whole_response) = (Some(left), Some(own.body == own.head));
+    if let Some((at, is_whole)) = own {
+        let left = at.saturating_duration_since(now);
+        if scope.timeout.is_none_or(|timeout| left < timeout) {
+            (said.timeout, said.whole_response) = (Some(left), Some(is_whole));
+        }
     }
     if let Some(call) = call {
         let mut retry = Retry::default();
@@ -37,15 +42,27 @@ pub(super) fn said_by_call(request: &Request<()>, scope: Scope, now: Instant) ->
         said.criticality = call.criticality;
         said.hash = call.hash_key.map(|_| vec![HashPolicy::new(HashOn::CallKey)]);
     }
-    (said != Policy::default()).then_some(said)
+    (said != Said::default()).then_some(said)
 }
 
-fn bounds(headers: &HeaderMap, call: Option<&core::Call>, scope: Scope, now: Instant) -> Bounds {
-    if grpc::is_grpc(headers) {
-        deadline::of(headers, call, scope, now)
+/// The call's own deadline, as far as its policy lets it have one, and whether it bounds the body, too.
+fn said_bound(
+    policy: &Policy,
+    request: &Request<()>,
+    call: Option<&core::Call>,
+    now: Instant,
+) -> Option<(Instant, bool)> {
+    let (is_grpc, none) = (grpc::is_grpc(request.headers()), Scope::default());
+    let own = if is_grpc {
+        deadline::of(request.headers(), call, none, now)
     } else {
-        deadline::of_http(call, scope, now)
-    }
+        deadline::of_http(call, none, now)
+    };
+    let rpc = is_grpc.then(|| request.headers());
+    let terms = policy.terms.as_ref();
+    let within = terms.and_then(|terms| terms.extent.bounds(rpc, call, none, now).head);
+    let at = own.head.map(|own| within.map_or(own, |within| own.min(within)))?;
+    Some((at, own.body == own.head))
 }
 
 /// The request as the first attempt sends it to this target, and who gets copies.
@@ -55,18 +72,23 @@ pub(super) fn sent(
     target: &Target,
 ) -> Result<(HeadExplanation, Vec<MirrorExplanation>), Error> {
     let mut request = super::head_of(call.request);
-    let around = Around::of(call.route, Some(target), Instant::now());
+    let own = own::policy(&call.route.policy, &mut request);
+    let policy = own.as_deref().unwrap_or(&call.route.policy);
+    let is_grpc = grpc::is_grpc(request.headers());
+    let now = Instant::now();
+    let said = request.extensions().get();
+    let (bounds, marks) =
+        (own::bounds(policy, request.headers(), said, is_grpc, now), Marks::of(said));
+    marks.write(request.headers_mut(), is_grpc);
+    let around = Around::of(call.route, Some(target), now);
     if let Some(steps) = &target.steps {
         steps.change(&mut request, rule, &around).map_err(unusable)?;
     }
     let copies = target.mirrors.iter().map(|mirror| copy(mirror, &request, &around)).collect();
-    let policy = &call.route.policy;
-    let said = request.extensions().get::<core::Call>();
-    let now = Instant::now();
-    let bounds = bounds(call.request.headers(), said, policy.scope, now);
-    let bounds = bounds.of_attempt(policy.attempt_timeout, now);
-    let is_grpc = grpc::is_grpc(call.request.headers());
-    bounds.write(request.headers_mut(), is_grpc, now);
+    if policy.terms.as_ref().is_some_and(|terms| terms.send_attempt_count) {
+        count(request.headers_mut(), 1);
+    }
+    bounds.of_attempt(policy.attempt_timeout, now).write(request.headers_mut(), is_grpc, now);
     let host = target.steps.as_ref().and_then(|steps| steps.host_of_endpoint());
     Ok((HeadExplanation { host_of_endpoint: host.is_some(), ..of(&request) }, copies))
 }

@@ -23,7 +23,8 @@ use super::{
     describe::route_settings,
     guard::{Dry, protect::criticality},
     inner::Inner,
-    service::{Route, ServiceCell},
+    service::{Policy, Route, ServiceCell},
+    settings::of_asked,
 };
 use crate::{
     core::{self, Error, ErrorKind, Instant, Phase, Random, grpc},
@@ -91,8 +92,14 @@ impl Explanation {
             head::answer(response, text.map(str::to_owned))
         });
         let now = Instant::now();
-        let said = head::said_by_call(&request, route.policy.scope, now);
-        let settings = route_settings(inner, route, said.as_ref());
+        let asked = call::asked(&route.policy, request.headers());
+        let policy = asked.as_ref().map_or(&route.policy, |(_, own)| own);
+        let said = head::said_by_call(&request, policy, now);
+        let mut settings = route_settings(inner, route, said.as_ref());
+        if let Some((asked, own)) = &asked {
+            of_asked(&mut settings, asked, own);
+        }
+        let hedge = hedged(route, policy, &request, inner.epoch.nanos(now));
         let now = inner.epoch.nanos(now);
         let call = Call { inner, service: &cell.name, route, request: &request, now };
         let sent = choice::sent(&call, found.rule);
@@ -113,7 +120,7 @@ impl Explanation {
                 settings,
                 passed,
             },
-            hedge: hedged(route, &request, now),
+            hedge,
             answer,
             clusters: sent.clusters,
             doubts: inner.doubts_of(&cell.name),
@@ -122,15 +129,15 @@ impl Explanation {
 }
 
 /// Whether a call would be sent beside itself, and when.
-fn hedged(route: &Route, request: &Request<()>, now: u64) -> Option<String> {
-    let hedging = route.policy.hedging.as_ref()?;
+fn hedged(route: &Route, policy: &Policy, request: &Request<()>, now: u64) -> Option<String> {
+    let hedging = policy.hedging.as_ref()?;
     let (is_grpc, call) =
         (grpc::is_grpc(request.headers()), request.extensions().get::<core::Call>());
-    Some(if !route.policy.may_hedge() {
+    Some(if !policy.may_hedge() {
         "never: `response_timeout` or `retry.attempt_idle_timeout` bounds its attempts".to_owned()
     } else if route.faults.is_some() {
         "never: faults of each attempt (`per_attempt`) are met one at a time".to_owned()
-    } else if route.policy.retry.may_repeat(request.method(), is_grpc, call) {
+    } else if policy.retry.may_repeat(request.method(), is_grpc, call) {
         hedging.told(now)
     } else {
         "never: it is not declared that it may be repeated, or asks for one attempt".to_owned()

@@ -63,7 +63,7 @@ impl Guard for Fault {
                 tell(caller, InjectedFault::Overflow);
                 return Entry::Pass;
             }
-            Draw::Fault(drawn) => drawn,
+            Draw::Fault(drawn) => drawn.of(asked.request.method()),
         };
         let Some(delay) = drawn.delay else { return inject(caller, drawn) };
         tell(caller, InjectedFault::Delay(delay));

@@ -6,6 +6,11 @@ use crate::{
     mesh::describe::Setting,
 };
 
+/// Their settings.
+pub(super) const ON: &str = "retry.on";
+pub(super) const ON_STATUS_RANGES: &str = "retry.on_status_ranges";
+pub(super) const ON_HEADERS: &str = "retry.on_headers";
+
 pub(super) fn of(retry: &Layers<'_, Retry>) -> Vec<Setting> {
     let mut list = usual(retry);
     list.extend(rarer(retry));
@@ -52,13 +57,9 @@ fn rarer(retry: &Layers<'_, Retry>) -> Vec<Setting> {
     let priority = retry.within(|retry| retry.priority.as_ref());
     let names = |all: Vec<String>| (!all.is_empty()).then(|| all.join(", "));
     vec![
-        retry.setting("retry.on", "none", |r| names(r.on.iter().copied().map(named).collect())),
-        retry.setting("retry.on_status_ranges", "none", |r| {
-            names(r.on_status_ranges.iter().map(range).collect())
-        }),
-        retry.setting("retry.on_headers", "none", |r| {
-            names(r.on_headers.iter().map(|header| header.name.clone()).collect())
-        }),
+        retry.setting(ON, "none", |r| Lists::of(r).on),
+        retry.setting(ON_STATUS_RANGES, "none", |r| Lists::of(r).statuses),
+        retry.setting(ON_HEADERS, "none", |r| Lists::of(r).headers),
         retry.setting("retry.request_headers", "any", |r| {
             names(r.request_headers.iter().map(|header| header.name.clone()).collect())
         }),
@@ -78,6 +79,25 @@ fn rarer(retry: &Layers<'_, Retry>) -> Vec<Setting> {
         throttle.setting("retry.throttle.max_tokens", "none", |t| text(Some(t.max_tokens))),
         throttle.setting("retry.throttle.token_ratio", "none", |t| text(Some(t.token_ratio))),
     ]
+}
+
+/// What is listed to be sent again after, in words.
+pub(super) struct Lists {
+    pub(super) on: Option<String>,
+    pub(super) statuses: Option<String>,
+    pub(super) headers: Option<String>,
+}
+
+impl Lists {
+    pub(super) fn of(retry: &Retry) -> Self {
+        let Retry { on, on_status_ranges, on_headers, .. } = retry;
+        let names = |all: Vec<String>| (!all.is_empty()).then(|| all.join(", "));
+        Self {
+            on: names(on.iter().copied().map(named).collect()),
+            statuses: names(on_status_ranges.iter().map(range).collect()),
+            headers: names(on_headers.iter().map(|header| header.name.clone()).collect()),
+        }
+    }
 }
 
 /// Ranges of statuses.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::{
     config::{self, FaultAbort, FaultDelay, FaultRate, header::Header, share::below},
@@ -76,6 +76,8 @@ pub(crate) struct Drawn {
 pub(crate) struct Aborted {
     how: Abort,
     message: Bytes,
+    /// Its request is a HEAD, whose answer has no body.
+    is_bare: bool,
 }
 
 const DELAY: &str = "x-envoy-fault-delay-request";
@@ -153,7 +155,7 @@ impl Faults {
                 None => return Draw::Overflow,
             },
         };
-        let abort = abort.map(|how| Aborted { how, message: self.message.clone() });
+        let abort = abort.map(|how| Aborted { how, message: self.message.clone(), is_bare: false });
         // What is not sent has no response to be slow.
         let rate = rate.filter(|_| abort.is_none());
         Draw::Fault(Drawn { delay, abort, rate, held })
@@ -247,6 +249,18 @@ fn drawn(percent: f64, random: &Random) -> bool {
     }
 }
 
+// === impl Drawn ===
+
+impl Drawn {
+    /// The same of a request of this method.
+    pub(crate) fn of(mut self, method: &Method) -> Self {
+        if let Some(abort) = &mut self.abort {
+            abort.is_bare = method == Method::HEAD;
+        }
+        self
+    }
+}
+
 // === impl Abort ===
 
 impl Abort {
@@ -318,7 +332,9 @@ impl Aborted {
             grpc::answer(self.how.code(), &text).map(|_| Bytes::new())
         } else {
             let status = self.how.status();
-            let has_body = ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+            let without =
+                [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
+            let has_body = !self.is_bare && !without.contains(&status);
             let mut response = Response::new(if has_body { self.message } else { Bytes::new() });
             *response.status_mut() = status;
             response

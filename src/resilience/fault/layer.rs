@@ -110,6 +110,7 @@ where
             Draw::Nothing | Draw::Overflow => ResponseFuture::passed(self.inner.call(request)),
             Draw::Fault(drawn) => {
                 let is_grpc = grpc::is_grpc(request.headers());
+                let drawn = drawn.of(request.method());
                 ResponseFuture::faulty(readied(&mut self.inner), request, drawn, is_grpc)
             }
         }

@@ -35,6 +35,10 @@ pub(super) struct Conditions {
     /// They are given by name: then what a proxy says of itself counts.
     pub(super) by_name: bool,
     rate_limited: bool,
+    /// They list statuses, and a request may add to the list.
+    pub(super) lists_statuses: bool,
+    /// The same of headers.
+    pub(super) lists_headers: bool,
 }
 
 impl Conditions {
@@ -46,6 +50,8 @@ impl Conditions {
             reset: config.on_reset.unwrap_or(true),
             timeout: config.on_timeout.unwrap_or(true),
             headers: compiled(&config.on_headers),
+            lists_statuses: config.on_status.is_some() || !config.on_status_ranges.is_empty(),
+            lists_headers: !config.on_headers.is_empty(),
             ..Self::default()
         };
         // The usual ones, unless any are said.
@@ -66,8 +72,9 @@ impl Conditions {
         all
     }
 
-    /// Those of Envoy's names beside what is there already.
-    //= Envoy RetryStateImpl::wouldRetryFromHeaders and wouldRetryFromReset
+    /// Those of Envoy's names beside what is there already, and lists beside lists that a name, here or
+    /// before, reads.
+    //= Envoy RetryStateImpl: its constructor, wouldRetryFromHeaders and wouldRetryFromReset
     pub(super) fn join(&mut self, config: &Retry) {
         let all = self;
         for on in &config.on {
@@ -77,12 +84,8 @@ impl Conditions {
                 RetryOn::Reset => (all.reset, all.timeout) = (true, true),
                 RetryOn::EnvoyRatelimited => all.rate_limited = true,
                 RetryOn::RetriableClientError => all.statuses.push(409..=409),
-                RetryOn::RetriableStatusCodes => {
-                    let listed = config.on_status.iter().flatten();
-                    all.statuses.extend(listed.map(|status| *status..=*status));
-                    all.statuses.extend(config.on_status_ranges.iter().filter_map(range));
-                }
-                RetryOn::RetriableHeaders => all.headers = compiled(&config.on_headers),
+                RetryOn::RetriableStatusCodes => all.lists_statuses = true,
+                RetryOn::RetriableHeaders => all.lists_headers = true,
                 RetryOn::Cancelled => all.code(1),
                 RetryOn::DeadlineExceeded => all.code(4),
                 RetryOn::ResourceExhausted => all.code(8),
@@ -94,6 +97,15 @@ impl Conditions {
                 | RetryOn::RefusedStream
                 | RetryOn::Http3PostConnectFailure => {}
             }
+        }
+        if all.lists_statuses {
+            let listed = config.on_status.iter().flatten();
+            all.statuses.extend(listed.map(|status| *status..=*status));
+            all.statuses.extend(config.on_status_ranges.iter().filter_map(range));
+        }
+        if all.lists_headers && !config.on_headers.is_empty() {
+            let more = compiled(&config.on_headers);
+            all.headers = all.headers.iter().chain(&*more).cloned().collect();
         }
     }
 

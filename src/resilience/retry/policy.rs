@@ -173,6 +173,11 @@ impl Policy {
         }
     }
 
+    /// Whether it lists statuses, and headers of responses: what a request lists is read beside them.
+    pub(crate) fn lists(&self) -> (bool, bool) {
+        (self.conditions.lists_statuses, self.conditions.lists_headers)
+    }
+
     /// Why another attempt is not even wanted after this, in words.
     pub(crate) fn unwanted(&self, met: Met<'_>, armed: Arms, call: Option<&Call>) -> &'static str {
         let said = call.and_then(|call| call.idempotent).or(self.idempotent);

@@ -143,6 +143,24 @@ fn a_cookie_is_hashed_wherever_it_stands() {
 }
 
 #[test]
+fn a_cookie_is_hashed_beside_one_that_is_no_ascii_text() {
+    let by = one(HashOn::Cookie(cookie("hash", true)));
+    for (line, value) in [
+        (&b"name=Jos\xc3\xa9; hash=foo"[..], &b"foo"[..]),
+        (b"hash=foo; name=Jos\xe9", b"foo"),
+        (b"na\xffme=x; hash=\"foo\"", b"foo"),
+        (b"hash=Jos\xc3\xa9", "Jos\u{e9}".as_bytes()),
+        (b"hash=Jos\xe9", b"Jos\xe9"),
+    ] {
+        let line = HeaderValue::from_bytes(line).unwrap();
+        let request = Request::get("/").header("cookie", &line).body(()).unwrap();
+        let hashed = hashed(&by, &request);
+        assert_eq!(hashed.hash, Some(of(value)), "{line:?}");
+        assert!(hashed.set_cookie.is_none(), "{line:?}");
+    }
+}
+
+#[test]
 fn a_cookie_is_made_with_all_that_is_said_of_it() {
     let mut said = cookie("hash", true);
     said.ttl = Some(Duration::from_secs(3_600));

@@ -111,7 +111,7 @@ fn a_header_by_value_presence_and_contrary() {
 #[test]
 fn cookies_and_parameters() {
     let asked = Request::get("/?a=1&a=2&b&c=X")
-        .header("cookie", "tier=gold; x=\"quoted\"")
+        .header("cookie", "tier=gold; x=\"quoted\"; e=; q=\"\"; e=2")
         .body(())
         .unwrap();
     let exact = |text: &str| StringMatch::Exact(text.into());
@@ -135,10 +135,40 @@ fn cookies_and_parameters() {
         ("tier", exact("Gold"), false),
         ("x", exact("quoted"), true),
         ("y", StringMatch::Present, false),
+        // One that is there and empty is there: the first of its name decides.
+        ("e", exact(""), true),
+        ("e", StringMatch::Present, true),
+        ("e", exact("2"), false),
+        ("q", exact(""), true),
+        ("y", exact(""), false),
     ] {
         let mut rule = Match::default();
         rule.cookies.push(CookieMatch::new(name, matcher.clone()));
         assert_eq!(matches(&compiled(&rule), &asked), expected, "{name} {matcher:?}");
+    }
+}
+
+/// Browsers send what scripts and servers have set, in any bytes.
+#[test]
+fn a_cookie_is_found_beside_one_that_is_no_ascii_text() {
+    let exact = |text: &str| StringMatch::Exact(text.into());
+    for (line, name, matcher, invert, expected) in [
+        (&b"name=Jos\xc3\xa9; tier=gold"[..], "tier", exact("gold"), false, true),
+        (b"tier=gold; name=Jos\xe9", "tier", exact("gold"), false, true),
+        (b"na\xffme=x; tier=\"gold\"", "tier", exact("gold"), false, true),
+        (b"name=Jos\xc3\xa9", "name", exact("Jos\u{e9}"), false, true),
+        // What is no text meets nothing but that it is there.
+        (b"name=Jos\xe9", "name", exact("Jos\u{e9}"), false, false),
+        (b"name=Jos\xe9", "name", exact("Jos\u{e9}"), true, true),
+        (b"name=Jos\xe9", "name", StringMatch::Present, false, true),
+    ] {
+        let header = http::HeaderValue::from_bytes(line).unwrap();
+        let asked = Request::get("/").header("cookie", header).body(()).unwrap();
+        let mut rule = Match::default();
+        let mut cookie = CookieMatch::new(name, matcher);
+        cookie.invert = invert;
+        rule.cookies.push(cookie);
+        assert_eq!(matches(&compiled(&rule), &asked), expected, "{line:?} {name}");
     }
 }
 

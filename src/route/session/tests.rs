@@ -47,6 +47,19 @@ fn a_header_carries_it_too() {
 }
 
 #[test]
+fn a_cookie_that_is_no_ascii_text_hides_no_session() {
+    let session = cookie(None);
+    for line in
+        [&b"name=Jos\xc3\xa9; at=MTAuMC4wLjE6ODA="[..], b"at=MTAuMC4wLjE6ODA=; name=Jos\xe9"]
+    {
+        let line = HeaderValue::from_bytes(line).unwrap();
+        let request = Request::get("/").header("cookie", &line).body(()).unwrap();
+        let named = session.named(&request, 0).map(|named| named.address);
+        assert_eq!(named, Some(address()), "{line:?}");
+    }
+}
+
+#[test]
 fn nonsense_names_nobody() {
     let session = cookie(None);
     for value in ["", "x", "MTAuMC4wLjE6ODA", "AAAA", "MTAuMC4wLjE=", "////", "\"\""] {

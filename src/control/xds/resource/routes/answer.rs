@@ -4,6 +4,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     DirectResponseAction, RedirectAction,
     redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
 };
+use http::uri::Authority;
 
 use super::super::{
     read::said,
@@ -34,8 +35,14 @@ pub(super) fn redirect(
         Ok(RedirectResponseCode::PermanentRedirect) => 308,
         Err(_) => return walk.refuse("response_code", response_code, "is no redirect"),
     });
-    read.host = said(host_redirect);
+    read.envoy_ports = true;
+    (read.host, read.port) = host_and_port(host_redirect);
     if *port_redirect > 0 {
+        walk.note_if(
+            read.port.is_some(),
+            "host_redirect",
+            "its port is not the one of `port_redirect`: is left out",
+        );
         read.port = match u16::try_from(*port_redirect) {
             Ok(port) => Some(port),
             Err(_) => return walk.refuse("port_redirect", port_redirect, "must be in 1..=65535"),
@@ -56,7 +63,9 @@ pub(super) fn redirect(
             walk.note_if(query.is_some(), "path_redirect", "its query is left out");
             Some(PathRewrite::Full(path.to_owned()))
         }
-        Some(PathRewriteSpecifier::PrefixRewrite(prefix)) => Some(prefix_rewrite(prefix, route)),
+        Some(PathRewriteSpecifier::PrefixRewrite(prefix)) => {
+            said(prefix).map(|prefix| prefix_rewrite(&prefix, route))
+        }
         Some(PathRewriteSpecifier::RegexRewrite(it)) => {
             Some(PathRewrite::Regex(text::rewrite(walk, "regex_rewrite", it)?))
         }
@@ -66,6 +75,17 @@ pub(super) fn redirect(
     };
     route.filters.push(Filter::Redirect(read));
     Ok(())
+}
+
+/// A host, and the port that it may be followed by.
+//= Envoy Utility::newUri: any text takes the place of the request's authority
+fn host_and_port(text: &str) -> (Option<String>, Option<u16>) {
+    match text.parse::<Authority>() {
+        Ok(both) if both.port_u16().is_some() && !text.contains('@') => {
+            (Some(both.host().to_owned()), both.port_u16())
+        }
+        _ => (said(text), None),
+    }
 }
 
 /// What the matched prefix becomes; where a pattern matches, it is all of the path (Envoy).

@@ -444,6 +444,29 @@ fn redirects_and_answers() {
 }
 
 #[test]
+fn a_redirect_to_a_host_with_a_port() {
+    for (host, port, expected) in [
+        ("other", 0, (Some("other"), None)),
+        ("other:8443", 0, (Some("other"), Some(8443))),
+        ("[::1]:8443", 0, (Some("[::1]"), Some(8443))),
+        ("[::1]", 0, (Some("[::1]"), None)),
+        ("other:8443", 9443, (Some("other"), Some(9443))),
+        ("", 9443, (None, Some(9443))),
+    ] {
+        let redirect = RedirectAction {
+            host_redirect: host.into(),
+            port_redirect: port,
+            ..RedirectAction::default()
+        };
+        let pb =
+            PbRoute { action: Some(Action::Redirect(redirect)), ..route(prefix("/"), to("c")) };
+        let read = one_route(&sidecar(), pb).unwrap();
+        let Filter::Redirect(it) = &read.filters[0] else { panic!("it redirects") };
+        assert_eq!((it.host.as_deref(), it.port), expected, "{host} {port}");
+    }
+}
+
+#[test]
 fn names_of_routes_are_made_unique() {
     let named = || PbRoute { name: "r".into(), ..route(prefix("/"), to("c")) };
     let pb = configuration(vec![host(&["*"], vec![named(), named(), named()])]);
