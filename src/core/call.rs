@@ -106,7 +106,7 @@ impl Call {
             if let Some(left) = grpc::timeout_of(inbound) {
                 self.deadline = at(left);
             }
-        } else if let Some(left) = grpc::http_timeout(inbound) {
+        } else if let Some(left) = inbound.get(grpc::HTTP_TIMEOUT).and_then(grpc::millis_of) {
             self.head = at(left);
         }
         self.is_retry = grpc::is_retry(inbound);

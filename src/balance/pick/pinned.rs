@@ -113,14 +113,17 @@ impl<'a, X: Upstream> Picker<'a, X> {
             // It drains, and its sessions stay.
             Rank::Never => {
                 let tried = self.tried.iter().any(|tried| tried.is(endpoint));
-                let well = endpoint.live().map_or(!endpoint.is_unchecked(), |live| {
-                    let state = &live.load.state;
-                    let is_bad = state.is_ejected()
-                        || state.is_unfit()
-                        || state.is_suspect()
-                        || state.is_doubted();
-                    live.extra.available(self.now) && !is_bad
-                });
+                let well = endpoint.live().map_or_else(
+                    || !endpoint.is_unchecked(),
+                    |live| {
+                        let state = &live.load.state;
+                        let is_bad = state.is_ejected()
+                            || state.is_unfit()
+                            || state.is_suspect()
+                            || state.is_doubted();
+                        live.extra.available(self.now) && !is_bad
+                    },
+                );
                 well && !tried
             }
             _ => false,

@@ -15,9 +15,7 @@ use super::{
 #[cfg(feature = "_tls")]
 use crate::security::TlsError;
 use crate::{
-    core::{
-        Body, Error, ErrorKind, Instant, Phase, Refusal, RetryReason, RetryRefusal, cut, grpc,
-    },
+    core::{Body, Error, ErrorKind, Instant, Phase, Refusal, RetryReason, RetryRefusal, cut, grpc},
     resilience::{
         budget::Grant,
         retry::{self, Decision},

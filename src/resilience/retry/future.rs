@@ -79,6 +79,7 @@ struct Course {
 }
 
 /// Why there is no further attempt.
+#[derive(Clone, Copy)]
 enum Why {
     /// None was due.
     Unwanted,
