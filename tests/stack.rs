@@ -46,7 +46,10 @@ services:
         filters: [{fault: {delay: {fixed: 1ms, percent: 1}, per_attempt: true}}]
         clusters: [{name: users}]
       - name: rest
-        filters: [{rewrite: {host: {literal: shop.internal}}}, {mirror: {cluster: shadow, percent: 1}}]
+        filters:
+          - rewrite: {host: {literal: shop.internal}}
+          - mirror: {cluster: shadow, percent: 1}
+          - session: {cookie: {name: sid}}
         clusters: [{name: users}]
 clusters:
   users:
@@ -92,24 +95,36 @@ async fn the_stack_of_a_route_is_what_its_calls_meet_in_that_order() {
         "fault",
         "global_rate_limit",
     ];
-    let admitted = ["admission: max_requests", "deadline", "changes of the request"];
+    let admitted = ["admission: max_requests", "deadline", "changes of request and response"];
     let retried = ["replay body, when a retry is armed", "retry and budget"];
-    let after = [
+    let attempt = [
         "attempt timeout",
         "user layers: attempt_layer",
         "drops",
         "queue",
         "breaker: max_requests of the cluster",
+    ];
+    let picked = [
         "balancer",
         "user layers: endpoint_layer",
         "transport: pool, h1, h2",
         "tls",
         "user layers: connect_layer",
     ];
-    let rest =
-        [&before[..], &admitted, &["mirrors: shadow"], &retried, &["hedge"], &after].concat();
+    let rest = [
+        &before[..],
+        &admitted,
+        &["mirrors: shadow"],
+        &retried,
+        &["hedge"],
+        &attempt,
+        &["session"],
+        &picked,
+    ]
+    .concat();
     assert_eq!(*stack_of("rest"), rest, "{:#?}", stack_of("rest"));
-    let tried = [&before[..], &admitted, &retried, &["fault of attempts"], &after].concat();
+    let tried =
+        [&before[..], &admitted, &retried, &["fault of attempts"], &attempt, &picked].concat();
     assert_eq!(*stack_of("tried"), tried, "{:#?}", stack_of("tried"));
     let old = [&before[..], &["answer"]].concat();
     assert_eq!(*stack_of("old"), old, "{:#?}", stack_of("old"));

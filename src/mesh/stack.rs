@@ -50,8 +50,13 @@ pub(super) fn of_route(inner: &Inner, route: &Route) -> Vec<String> {
         told.push("admission: max_requests");
     }
     told.push("deadline");
-    if steps.iter().any(|steps| steps.changes_requests()) {
-        told.push("changes of the request");
+    let of_requests = steps.iter().any(|steps| steps.changes_requests());
+    let of_responses = steps.iter().any(|steps| steps.edits_responses());
+    match (of_requests, of_responses) {
+        (true, true) => told.push("changes of request and response"),
+        (true, false) => told.push("changes of the request"),
+        (false, true) => told.push("changes of the response"),
+        (false, false) => {}
     }
     let mirrors = route.clusters.iter().flat_map(|(_, target)| target.mirrors.iter());
     told.mirrors(mirrors.chain(by_header.iter().flat_map(|by| by.mirrors.iter())));
