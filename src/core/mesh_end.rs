@@ -10,7 +10,7 @@ use std::{
 };
 
 use pin_project::pin_project;
-use tokio::sync::{Notify, futures::OwnedNotified};
+use tokio::sync::Notify;
 
 use super::{BoxFuture, Error, ErrorKind, Phase};
 
@@ -18,7 +18,7 @@ use super::{BoxFuture, Error, ErrorKind, Phase};
 #[derive(Default)]
 pub(crate) struct MeshEnd {
     over: AtomicBool,
-    told: Arc<Notify>,
+    told: Notify,
 }
 
 /// A future that ends with its mesh.
@@ -26,9 +26,9 @@ pub(crate) struct MeshEnd {
 pub(crate) struct Until<F> {
     #[pin]
     future: F,
-    #[pin]
-    told: OwnedNotified,
     end: Arc<MeshEnd>,
+    /// Boxed: what is ready at once waits for nothing.
+    over: Option<BoxFuture<()>>,
 }
 
 // === impl MeshEnd ===
@@ -59,7 +59,7 @@ impl MeshEnd {
     /// The same future, or the error of one that is cut.
     #[inline]
     pub(crate) fn until<F>(self: &Arc<Self>, future: F) -> Until<F> {
-        Until { future, told: Arc::clone(&self.told).notified_owned(), end: Arc::clone(self) }
+        Until { future, end: Arc::clone(self), over: None }
     }
 }
 
@@ -71,8 +71,8 @@ impl<T, E: From<Error>, F: Future<Output = Result<T, E>>> Future for Until<F> {
         if let Poll::Ready(result) = this.future.poll(cx) {
             return Poll::Ready(result);
         }
-        // In this order: it is told of whatever comes after the look.
-        if this.told.poll(cx).is_ready() || this.end.is_over() {
+        let over = this.over.get_or_insert_with(|| this.end.wait());
+        if over.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(cut(Phase::Headers).into()));
         }
         Poll::Pending

@@ -71,12 +71,16 @@ async fn grpc_gets_the_report_in_its_trailers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_throws_has_failed() {
-    // `UNKNOWN`
-    let load = ServerLoad::default();
-    let (_, trailers) = call(&load, grpc(), || message("2")).await;
-    assert!(read(&trailers).unwrap().eps > 0.0);
-    let (_, trailers) = call(&ServerLoad::default(), grpc(), || message("12")).await;
-    assert_eq!(read(&trailers).unwrap().eps, 0.0, "the method is nowhere, not here alone");
+    // `UNKNOWN`, and `UNIMPLEMENTED`: the method is nowhere, not here alone.
+    for (code, failed) in [("2", true), ("12", false)] {
+        let answer = || {
+            let mut response = Response::new(Body::empty());
+            response.headers_mut().insert("grpc-status", HeaderValue::from_static(code));
+            response
+        };
+        let (head, _) = call(&ServerLoad::default(), grpc(), answer).await;
+        assert_eq!(read(&head).unwrap().eps > 0.0, failed, "{code}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
