@@ -23,7 +23,8 @@ use tower_mesh::{
 };
 
 use support::{
-    Ca, Issued, Recorder, Server, Tls, TlsServer, cluster, fetch, get, patience, published, swap,
+    Ca, Issued, Recorder, Server, Tls, TlsServer, cluster, fetch, get, h2, patience, published,
+    swap,
 };
 
 /// Publishes at once, before it returns its future.
@@ -206,13 +207,13 @@ async fn another_identity_reconnects_nobody_who_does_not_see_it() {
     })
     .await;
     let client = mesh.client("users").unwrap();
-    patience(fetch(&client, get("/"))).await.unwrap();
+    patience(fetch(&client, h2("/"))).await.unwrap();
     let mut events = Recorder::of(&mesh);
     publish.identity("default", files_of(other.path())).unwrap();
     let is_applied = |event: &Event| matches!(event, Event::ConfigApplied { part, .. } if &**part == "identity default");
     patience(events.until(is_applied)).await;
     for _ in 0..5 {
-        patience(fetch(&client, get("/"))).await.unwrap();
+        patience(fetch(&client, h2("/"))).await.unwrap();
     }
     assert_eq!(plain.connections(), 1);
     // Whatever is secured from now on is so with the new one.
