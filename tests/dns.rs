@@ -231,6 +231,30 @@ async fn a_host_of_two_families_is_one_endpoint_and_the_family_that_answers_is_u
     assert!(cluster.endpoints[0].starts_with("[2001:db8::1]"), "{description}");
 }
 
+#[tokio::test]
+async fn an_address_that_has_left_is_called_no_more_though_its_endpoint_is_still_there() {
+    let servers = three().await;
+    let zone = Zone::serve("users.test.").await;
+    // Nobody is at those of IPv6, and which belongs to which host DNS does not say: they are paired in
+    // order, and the hosts are not.
+    zone.set("users.test.", "A", 1, &["127.0.0.1", "127.0.0.2"]).await;
+    zone.set("users.test.", "AAAA", 1, &["2001:db8::1", "2001:db8::2"]).await;
+    let port = servers[0].socket().port();
+    let dns = Dns::servers([zone.address]).service("users", format!("dns:///users.test.:{port}"));
+    let mesh = in_turn(Mesh::builder().source(dns));
+    mesh.ready().await.unwrap();
+    let client = mesh.client("users").unwrap();
+    until(&client, &["1", "2"]).await;
+    zone.set("users.test.", "A", 1, &["127.0.0.2"]).await;
+    zone.set("users.test.", "AAAA", 1, &["2001:db8::1"]).await;
+    until(&client, &["2"]).await;
+    let description = mesh.describe();
+    let cluster = &description.services[0].routes[0].clusters[0];
+    assert_eq!(cluster.endpoints.len(), 1, "{description}");
+    assert!(cluster.endpoints[0].starts_with("[2001:db8::1]"), "{description}");
+    assert_eq!(who(&client, 40).await["2"], 40);
+}
+
 /// Whether this machine has IPv6 at all.
 async fn has_ipv6() -> bool {
     tokio::net::TcpListener::bind("[::1]:0").await.is_ok()

@@ -103,6 +103,45 @@ async fn errors_are_told_as_the_server_says_them() {
 }
 
 #[tokio::test]
+async fn a_family_or_a_target_that_fails_for_ever_is_doubtful_and_refuses_nothing() {
+    let server = Server::named("users").await;
+    let port = server.socket().port();
+    let of_host = |asked: &Asked| match asked.kind() {
+        RecordType::A => say(&asked.answer(&[GOOD])),
+        _ => say(&asked.code(ResponseCode::ServFail)),
+    };
+    let of_service = move |asked: &Asked| match (asked.kind(), asked.question().as_str()) {
+        (RecordType::SRV, _) => {
+            let target =
+                |name: &str| format!("_http._tcp.users.test. 1 SRV 0 1 {port} {name}.test.");
+            say(&asked.answer(&[&target("users"), &target("dead")]))
+        }
+        (_, "users.test. A") => say(&asked.answer(&[GOOD])),
+        (_, "users.test. AAAA") => say(&asked.answer(&[])),
+        _ => say(&asked.code(ResponseCode::ServFail)),
+    };
+    for (rogue, name, doubt) in [
+        (Rogue::start(of_host).await, format!("dns:///users.test.:{port}"), "users.test. AAAA"),
+        (Rogue::start(of_service).await, "dns:///_http._tcp.users.test.".into(), "dead.test. A"),
+    ] {
+        let dns = Dns::servers([rogue.address]).service("users", name);
+        let mesh = Mesh::builder().source(dns).build().unwrap();
+        let mut events = Recorder::of(&mesh);
+        let is_told = |event: &Event| {
+            matches!(event, Event::ConfigDoubted { .. } | Event::ConfigRefused { .. })
+        };
+        events.until(is_told).await;
+        let client = mesh.client("users").unwrap();
+        assert_eq!(patience(fetch(&client, get("/"))).await.unwrap().body(), "users");
+        mesh.ready().await.unwrap();
+        assert_eq!(events.refused(), [""; 0]);
+        let described = mesh.describe().to_string();
+        assert!(described.contains(doubt), "{described}");
+        assert!(described.contains("the rest is in force"), "{described}");
+    }
+}
+
+#[tokio::test]
 async fn silence_is_told_after_five_seconds() {
     let (reason, rogue) = meanwhile(|_| Vec::new()).await;
     let server = rogue.address;

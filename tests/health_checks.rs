@@ -20,7 +20,7 @@ use std::{
 
 use http::StatusCode;
 use support::{
-    Leaves, RawServer, SERVICE, Server, cluster, fetch, get,
+    Leaves, RawServer, SERVICE, Server, cluster, dead_address, fetch, get,
     leaf::{answer, ok},
     patience, published, reply, status,
 };
@@ -157,6 +157,33 @@ async fn probes_keep_their_connection_unless_they_must_not() {
 }
 
 #[tokio::test]
+async fn an_address_that_has_left_its_endpoint_is_probed_no_more() {
+    let (one, two) = (Server::named("one").await, Server::named("two").await);
+    let (dead, _socket) = dead_address();
+    let name = dead.to_string();
+    let at = |more: &Server| {
+        let mut endpoint = Endpoint::new(dead.clone());
+        endpoint.more_addresses = vec![more.address()];
+        vec![endpoint]
+    };
+    let mut members = cluster([dead.clone()]);
+    members.endpoints = at(&one);
+    members.health_checks = vec![often(HealthCheck::http("/"))];
+    let (_mesh, mut events, publisher) = checked(members).await;
+    assert!(next_check(&mut events, &name).await.0);
+    publisher.upsert_endpoints("users", at(&two)).unwrap();
+    // One may have been under way.
+    next_check(&mut events, &name).await;
+    next_check(&mut events, &name).await;
+    let before = one.requests();
+    for _ in 0..5 {
+        assert!(next_check(&mut events, &name).await.0);
+    }
+    assert_eq!(one.requests(), before);
+    assert!(two.requests() >= 5);
+}
+
+#[tokio::test]
 async fn a_tcp_check_sends_and_receives_bytes() {
     let pongs = Arc::new(AtomicBool::new(true));
     let says = Arc::clone(&pongs);
@@ -191,7 +218,7 @@ async fn a_tcp_check_sends_and_receives_bytes() {
 
 #[tokio::test]
 async fn a_tcp_check_finds_one_that_takes_no_connections() {
-    let (dead, socket) = support::dead_address();
+    let (dead, socket) = dead_address();
     let mut members = cluster([dead.clone()]);
     members.health_checks = vec![often(HealthCheck::tcp())];
     let (mesh, mut events, _publisher) = checked(members).await;

@@ -23,7 +23,8 @@ use tower_mesh::{
 };
 
 use support::{
-    Ca, Issued, Recorder, Tls, TlsServer, cluster, fetch, get, patience, published, swap,
+    Ca, Issued, Recorder, Server, Tls, TlsServer, cluster, fetch, get, h2, patience, published,
+    swap,
 };
 
 /// Publishes at once, before it returns its future.
@@ -188,6 +189,42 @@ async fn told(server: &TlsServer, files: IdentityFiles) -> (Mesh, Publisher) {
         publish.cluster("users", users).unwrap();
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_identity_reconnects_nobody_who_does_not_see_it() {
+    let (old, new) = (Ca::new("old"), Ca::new("new"));
+    let plain = Server::named("plain").await;
+    let secured = Tls::new(new.issue(&["users"])).clients_of(&new).alpn(&[]).start().await;
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (ca, dir) in [(&old, &dir), (&new, &other)] {
+        swap(&dir.path().join("ca.crt"), ca.pem());
+        ca.issue(&["caller"]).write(dir.path());
+    }
+    let (mesh, publish) = published(Mesh::builder(), |publish| {
+        publish.identity("default", files_of(dir.path())).unwrap();
+        publish.cluster("users", cluster([plain.address()])).unwrap();
+    })
+    .await;
+    let client = mesh.client("users").unwrap();
+    patience(fetch(&client, h2("/"))).await.unwrap();
+    let mut events = Recorder::of(&mesh);
+    publish.identity("default", files_of(other.path())).unwrap();
+    let is_applied = |event: &Event| matches!(event, Event::ConfigApplied { part, .. } if &**part == "identity default");
+    patience(events.until(is_applied)).await;
+    for _ in 0..5 {
+        patience(fetch(&client, h2("/"))).await.unwrap();
+    }
+    assert_eq!(plain.connections(), 1);
+    // Whatever is secured from now on is so with the new one.
+    let (mut tls, mut endpoint) = (EndpointTls::default(), Endpoint::new(secured.address()));
+    tls.mode = Some(SecurityMode::Mutual);
+    endpoint.security = Some(Security::Tls(Box::new(tls)));
+    let mut users = cluster([plain.address()]);
+    users.endpoints = vec![endpoint];
+    publish.cluster("users", users).unwrap();
+    patience(fetch(&client, get("/"))).await.unwrap();
+    assert_eq!(secured.requests(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

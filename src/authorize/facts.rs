@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header::HOST};
 
-use super::{path::Paths, who::Who};
+use super::{host::Hosts, path::Paths, who::Who};
 
 /// A call, as far as rules look at it.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) service: &'a str,
     pub(crate) method: &'a Method,
     /// The authority of the request.
-    pub(crate) host: Option<&'a str>,
+    pub(super) host: Hosts<'a>,
     pub(crate) headers: &'a HeaderMap,
     pub(super) path: Paths<'a>,
 }
@@ -42,6 +42,11 @@ impl<'a> Facts<'a> {
         (method, host, path): (&'a Method, Option<&'a str>, &'a str),
         headers: &'a HeaderMap,
     ) -> Self {
+        let host = match host {
+            Some(host) => Hosts::Written(host),
+            None if headers.contains_key(HOST) => Hosts::Illegible,
+            None => Hosts::Missing,
+        };
         Self { caller, labels, service, method, host, headers, path: Paths::new(path) }
     }
 }

@@ -197,7 +197,7 @@ impl Permission {
             Self::Path(path) => facts.path.are(|written| path.matches(written)),
             Self::Method(method) => Some(method == facts.method),
             Self::Service(text) => Some(text.matches(facts.service)),
-            Self::Host(text) => Some(facts.host.is_some_and(|host| text.matches(host))),
+            Self::Host(text) => facts.host.is(|host| text.matches(host)),
         }
     }
 }

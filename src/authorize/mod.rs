@@ -5,6 +5,7 @@
 //! missed: a rule that denies then denies, and one that allows does not allow.
 
 mod facts;
+mod host;
 mod matching;
 mod path;
 mod rules;

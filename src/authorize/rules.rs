@@ -196,7 +196,7 @@ impl<'a> Decision<'a> {
                 let why = match facts.caller {
                     Caller::Unknown => who,
                     Caller::Nobody | Caller::Known(_) => {
-                        "its path or this process's id can be read in two ways".to_owned()
+                        "its path, its host or this process's id can be read in two ways".to_owned()
                     }
                 };
                 format!("rule `{}` may deny it: {why}", rule.name)

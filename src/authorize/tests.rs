@@ -272,6 +272,42 @@ fn a_path_of_two_readings_is_denied_and_not_allowed() {
 }
 
 #[test]
+fn a_host_with_a_port_or_a_final_dot_passes_no_denial_of_it() {
+    let of_host = |text: &str| Permission::Host(exact(text));
+    let asked = |host| Asked { host: Some(host), ..get("/") };
+    let deny = rules([Rule::deny("orders").permission(of_host("orders.example"))]);
+    let others = Permission::Not(Box::new(of_host("orders.example")));
+    let allow = rules([Rule::allow("others").permission(others)]);
+    for host in ["orders.example:80", "Orders.Example.", "orders.example.:8080", "orders.example:"]
+    {
+        let (allowed, why) = asked(host).judge(&deny);
+        assert!(!allowed && why.contains("two ways"), "{host}: {why}");
+        assert!(!asked(host).judge(&allow).0, "{host}");
+    }
+    for host in ["users.example:80", "orders.example.evil.", "orders.example:x"] {
+        assert!(asked(host).judge(&deny).0 && asked(host).judge(&allow).0, "{host}");
+    }
+    // A rule that speaks of the port means it.
+    let of_port = || of_host("orders.example:8080");
+    let deny = rules([Rule::deny("port").permission(of_port())]);
+    let allow = rules([Rule::allow("port").permission(of_port())]);
+    for (host, is_it) in [
+        ("orders.example:8080", Some(true)),
+        ("orders.example.:8080", None),
+        ("orders.example:80", Some(false)),
+        ("orders.example", Some(false)),
+    ] {
+        assert_eq!(asked(host).judge(&deny).0, is_it == Some(false), "{host}");
+        assert_eq!(asked(host).judge(&allow).0, is_it == Some(true), "{host}");
+    }
+    // Nobody knows what a server makes of it.
+    let illegible = || Asked { host: None, ..get("/") }.header("host", b"orders\xff");
+    let any = || Permission::Host(StringMatch::Prefix("orders".into()));
+    assert!(!illegible().judge(&rules([Rule::deny("it").permission(any())])).0);
+    assert!(!illegible().judge(&rules([Rule::allow("it").permission(any())])).0);
+}
+
+#[test]
 fn a_value_that_is_no_text_is_neither() {
     let header = || Permission::Header(HeaderMatch::new("x-a", exact("b")));
     let asked = get("/").header("x-a", b"\xff");

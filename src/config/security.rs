@@ -61,8 +61,8 @@ pub struct ClusterSecurity {
     /// Certificates between the endpoint's and a root, at most. Default: no limit. Source: xDS
     /// `max_verify_depth`.
     pub max_verify_depth: Option<u32>,
-    /// Session keys that are kept for resumption. Default: 1. Not supported yet. Source: xDS
-    /// `max_session_keys`.
+    /// Session keys that are kept for resumption. Default: 8 tickets of each endpoint. Not supported
+    /// yet. Source: xDS `max_session_keys`.
     pub max_session_keys: Option<u32>,
     /// Other settings, for endpoints that name them (`rule`). Source: xDS `transport_socket_matches`.
     pub matches: Vec<SecurityRule>,

@@ -329,6 +329,7 @@ pub enum Event {
     },
     /// A part of the configuration is in force, and something of it does nothing: a route that can never
     /// match, because an earlier route takes every request that it would, or its match contradicts itself.
+    /// Or DNS has answered for a name, and a part of it failed: the rest is in force.
     #[non_exhaustive]
     ConfigDoubted {
         /// The part: `service greeter.prod`.

@@ -9,12 +9,16 @@ use arc_swap::ArcSwap;
 
 pub(crate) use super::node::{Node, NodeContext};
 use super::{
-    check::Checking, discovered::Discovered, gate::Gate, hashing::ClusterHashing,
-    overriding::Overriding, protect::Protector,
+    check::Checking,
+    discovered::Discovered,
+    gate::Gate,
+    hashing::ClusterHashing,
+    overriding::Overriding,
+    protect::{Demand, Protector},
 };
 use crate::{
     balance::{Balancer, Spec},
-    config::{self, CallPriority, Security},
+    config::{self, CallPriority, Security, SecurityMode},
     core::Epoch,
     observe::ClusterMeter,
     resilience::{
@@ -250,6 +254,18 @@ impl Core {
         self.config.transport == config.transport
             && self.config.protocol == config.protocol
             && self.protector.same_as(protector)
+            && self.uses_same_keys(protector)
+    }
+
+    /// Whether the keys and roots are the same, as far as an endpoint is secured with them.
+    fn uses_same_keys(&self, protector: &Protector) -> bool {
+        let own = &self.protector;
+        let (identity, trust) = own.same_keys(protector);
+        let is = |so: fn(&Demand) -> bool| {
+            self.balancer.has(|spec| own.demand(spec).is_some_and(|demand| so(&demand)))
+        };
+        (trust || !(own.is_on() || is(|_| true)))
+            && (identity || !(own.is_mutual() || is(|it| it.mode == SecurityMode::Mutual)))
     }
 }
 

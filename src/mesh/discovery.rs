@@ -36,8 +36,8 @@ struct Teller {
     cluster: String,
     number: u64,
     source: SourceId,
-    /// What was reported last.
-    told: Option<String>,
+    /// What was reported last, and whether it was that of a part.
+    told: Option<(String, bool)>,
     used: Instant,
 }
 
@@ -130,12 +130,23 @@ impl Inner {
             if let Some(at) = outcome.last_good {
                 cell.discovered.set_good(self.epoch.nanos(at));
             }
-            if outcome.failure != teller.told || (replaced && outcome.failure.is_some()) {
+            let is_partial = outcome.is_partial;
+            let failure = outcome.failure.map(|failure| (failure, is_partial));
+            // New endpoints take a refusal back.
+            if failure != teller.told || (replaced && failure.is_some() && !is_partial) {
                 let has = cell.core.load().balancer.is_callable(None);
-                let kept = if has { "; the last good answer stays" } else { "" };
-                let reason = outcome.failure.as_ref().map(|why| format!("DNS: {why}{kept}"));
+                let kept = match (is_partial, has) {
+                    (true, _) => "; the rest is in force",
+                    (false, true) => "; the last good answer stays",
+                    (false, false) => "",
+                };
+                let reason = failure.as_ref().map(|(why, _)| format!("DNS: {why}{kept}"));
                 match &reason {
                     None => self.mended(&mut state, &part(name)),
+                    Some(reason) if is_partial => {
+                        self.mended(&mut state, &part(name));
+                        self.hub.doubted(&part(name), reason);
+                    }
                     // Names that nobody defines are no part of the configuration.
                     Some(reason) if teller.source == SourceId::DNS => {
                         self.report(&part(name), reason);
@@ -147,7 +158,7 @@ impl Inner {
                 }
                 cell.discovered.set_trouble(reason);
             }
-            teller.told = outcome.failure;
+            teller.told = failure;
         }
         if cell.discovered.came() {
             self.first_came(teller.source);
@@ -175,8 +186,7 @@ impl Drop for Teller {
             && let Some(inner) = self.inner.upgrade()
         {
             let failure = Some("its task panicked".to_owned());
-            let outcome =
-                Outcome { is_over: true, endpoints: None, failure, last_good: None, wake: None };
+            let outcome = Outcome { is_over: true, failure, ..Outcome::default() };
             inner.discovered(self, outcome);
         }
     }

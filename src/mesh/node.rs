@@ -31,7 +31,9 @@ pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     pub(crate) meter: EndpointMeter,
     /// Its address as spans show it.
-    pub(crate) peer: Peer,
+    peer: Peer,
+    /// It has others, too: which of them a connection leads to is not known here.
+    is_at_several: AtomicBool,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) authority: Option<http::uri::Authority>,
     pub(crate) pool: Arc<Pool>,
@@ -118,6 +120,7 @@ impl Upstream for Node {
             meter,
             name,
             peer: Peer::of_endpoint(spec.address()),
+            is_at_several: AtomicBool::new(!spec.more_addresses().is_empty()),
             protocol,
             authority: spec.authority().and_then(|text| text.parse().ok()),
             pool,
@@ -173,6 +176,7 @@ impl Upstream for Node {
     fn respecified(&self, spec: &Spec) {
         #[cfg(feature = "xds")]
         self.meter.moved(super::loads::at(spec));
+        self.is_at_several.store(!spec.more_addresses().is_empty(), Relaxed);
         self.pool.set_more_addresses(spec.more_addresses().into());
     }
 
@@ -198,6 +202,14 @@ impl Upstream for Node {
 
     fn streamed(&self, end: BodyEnd, nanos: u64) {
         self.meter.record(Verb::GRPC, End::of_body(end), nanos);
+    }
+}
+
+impl Node {
+    /// The address that calls go to, where there is one alone.
+    //= OTel attribute registry "network.peer.address": the peer address of the network connection
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        (!self.is_at_several.load(Relaxed)).then_some(&self.peer)
     }
 }
 

@@ -1,7 +1,7 @@
 //! How the endpoints of a cluster are secured: from what its configuration says to what the
 //! transport does. What cannot be secured as it is asked for is refused, and never plaintext.
 
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use super::keys::{Keys, Resolved, Told};
 use crate::{
@@ -15,14 +15,14 @@ use crate::{
 };
 
 /// How the endpoints of one cluster are secured.
-#[derive(Clone)]
 pub(crate) struct Protector {
     /// The host of the cluster's name: what its endpoints are called by, and are to prove.
     host: Box<str>,
     security: ClusterSecurity,
     protocol: Option<Protocol>,
     code: InCode,
-    keys: Resolved,
+    /// Others take their place while nothing is made of them. Locked where an endpoint is built.
+    keys: RwLock<Resolved>,
     /// What endpoints have in common that say nothing of their own.
     usual: OnceLock<Protection>,
     /// What takes the place of the cluster's, for endpoints that name it.
@@ -103,7 +103,7 @@ impl Protector {
             keys: keys.resolve(&rule.security),
         });
         let rules = rules.collect();
-        let keys = keys.resolve(&security);
+        let keys = RwLock::new(keys.resolve(&security));
         let host = host_of(name).into();
         let protocol = config.protocol;
         Self { host, security, protocol, code, keys, usual: OnceLock::new(), rules }
@@ -113,15 +113,20 @@ impl Protector {
         self.security.mode.unwrap_or_default()
     }
 
-    /// The settings of an endpoint that says this of itself, and the keys of these; nothing where it names
-    /// a rule that is not there. What the code says of the cluster goes before all rules.
-    fn settings(&self, own: Option<&EndpointTls>) -> Option<(&ClusterSecurity, &Resolved)> {
+    fn keys(&self) -> Resolved {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The settings of an endpoint that says this of itself, and the keys of these, if they are not the
+    /// cluster's; nothing where it names a rule that is not there. What the code says of the cluster goes
+    /// before all rules.
+    fn settings(&self, own: Option<&EndpointTls>) -> Option<(&ClusterSecurity, Option<&Resolved>)> {
         match own.and_then(|own| own.rule.as_ref()) {
             Some(name) if self.code == InCode::default() => {
                 let rule = self.rules.iter().find(|rule| rule.name == *name)?;
-                Some((&rule.security, &rule.keys))
+                Some((&rule.security, Some(&rule.keys)))
             }
-            _ => Some((&self.security, &self.keys)),
+            _ => Some((&self.security, None)),
         }
     }
 
@@ -142,7 +147,7 @@ impl Protector {
 
     /// What is told of its keys and roots.
     pub(crate) fn told(&self) -> Told {
-        self.keys.told()
+        self.keys().told()
     }
 
     /// Why no endpoint of the cluster could be called.
@@ -155,7 +160,7 @@ impl Protector {
             SecurityMode::Off => None,
             // It is of those that name another one.
             _ if self.rules.iter().any(works) => None,
-            mode => self.keys.flaw(mode),
+            mode => self.keys().flaw(mode),
         }
     }
 
@@ -163,7 +168,7 @@ impl Protector {
     pub(crate) fn validate(&self, endpoints: &[config::Endpoint]) -> Result<(), ConfigErrors> {
         if self.mode() != SecurityMode::Off {
             let demand = self.demand_of(&self.security, None, None, None);
-            within("security", self.keys.validate(&self.security, &demand))?;
+            within("security", self.keys().validate(&self.security, &demand))?;
         }
         for (index, Rule { security, keys, .. }) in self.rules.iter().enumerate() {
             let demand = self.demand_of(security, None, None, None);
@@ -191,6 +196,7 @@ impl Protector {
                 return Err(ConfigErrors(vec![error]));
             };
             let demand = self.demand_of(security, own, authority, endpoint.protocol);
+            let keys = keys.cloned().unwrap_or_else(|| self.keys());
             within(&path, keys.validate(security, &demand))?;
         }
         Ok(())
@@ -268,14 +274,17 @@ impl Protector {
             && own.rule.is_some()
         {
             return match self.settings(Some(own)) {
-                Some((security, keys)) => keys.protection(security, &demand),
+                Some((security, keys)) => {
+                    let keys = keys.cloned().unwrap_or_else(|| self.keys());
+                    keys.protection(security, &demand)
+                }
                 None => Protection::Refused(NO_RULE.into()),
             };
         }
         if spec.security().is_some() || spec.authority().is_some() || spec.protocol().is_some() {
-            return self.keys.protection(&self.security, &demand);
+            return self.keys().protection(&self.security, &demand);
         }
-        self.usual.get_or_init(|| self.keys.protection(&self.security, &demand)).another()
+        self.usual.get_or_init(|| self.keys().protection(&self.security, &demand)).another()
     }
 
     /// Whether endpoints are plaintext of which nobody has said anything.
@@ -288,14 +297,23 @@ impl Protector {
         self.security.mode.is_none() && spec.security().is_none()
     }
 
-    /// Whether the same is secured with the same keys and roots.
+    /// Whether the same is secured, and what rules say with the same identities and roots.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
         let mut rules = self.rules.iter().zip(&other.rules);
         // Of the same settings, which have the rules in them.
         self.security == other.security
             && self.code == other.code
-            && self.keys == other.keys
-            && rules.all(|(one, other)| one.keys == other.keys)
+            && rules.all(|(one, other)| one.keys.same(&other.keys) == (true, true))
+    }
+
+    /// Whether the cluster's identity and its roots are the same.
+    pub(crate) fn same_keys(&self, other: &Self) -> (bool, bool) {
+        self.keys().same(&other.keys())
+    }
+
+    /// What is built from now on is secured with the keys and roots of the other.
+    pub(crate) fn follow(&self, other: &Self) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = other.keys();
     }
 }
 

@@ -126,7 +126,8 @@ impl ClientTls {
             _ => None,
         };
         let peer = Peer::new(&verdict, resumed);
-        let vouched = Vouched::new(Arc::clone(&self.compiled), &live, verdict, chain);
+        let own = live.standing.own.as_ref();
+        let vouched = Vouched::new(Arc::clone(&self.compiled), own, verdict, chain);
         let names = Arc::clone(&self.compiled.names);
         Ok(Secured { io: TlsIo::new(stream, live, names), protocol, peer, vouched })
     }

@@ -10,16 +10,16 @@ use std::{
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 use tokio_rustls::client::TlsStream;
 
 use super::{
-    TlsErrorKind,
     alert::{When, explain},
     client::Live,
+    identity::Own,
     policy::Compiled,
     source::Source,
-    verifier::{Rules, Verdict},
+    verifier::Verdict,
 };
 use crate::{config::Protocol, core::DisconnectReason};
 
@@ -52,7 +52,7 @@ pub(crate) struct Peer {
 pub(crate) enum Withdrawn {
     /// The root that vouched for it is not trusted any more.
     RootRemoved,
-    /// A certificate of its chain has been revoked.
+    /// A certificate of its chain has been revoked, or cannot be shown not to be.
     Revoked,
     /// The own certificate names somebody else now.
     IdentityChanged,
@@ -125,11 +125,10 @@ impl Withdrawn {
 impl Vouched {
     pub(super) fn new(
         compiled: Arc<Compiled>,
-        live: &Live,
+        own: Option<&Arc<Own>>,
         verdict: Arc<Verdict>,
         chain: &[CertificateDer<'static>],
     ) -> Self {
-        let own = live.standing.own.as_ref();
         let principal = own.map(|own| own.facts.principal());
         Self { compiled, verdict, principal, chain: chain.into() }
     }
@@ -177,16 +176,7 @@ impl Vouched {
         if !standing.rules.vouch(&self.verdict) {
             return Some(Withdrawn::RootRemoved);
         }
-        self.is_revoked(&standing.rules).then_some(Withdrawn::Revoked)
-    }
-
-    fn is_revoked(&self, rules: &Rules) -> bool {
-        let Some((leaf, rest)) = self.chain.split_first() else { return false };
-        if !rules.has_crls() {
-            return false;
-        }
-        let checked = rules.check(leaf, rest, UnixTime::now());
-        checked.is_err_and(|error| error.kind() == TlsErrorKind::Revoked)
+        standing.rules.revoke(&self.verdict, &self.chain).then_some(Withdrawn::Revoked)
     }
 }
 

@@ -201,9 +201,21 @@ impl Rules {
         self.pools.unchecked || self.pools.of(realm).is_ok_and(|pool| pool.root(root).is_some())
     }
 
-    /// Whether revocation lists are compared at all.
-    pub(super) fn has_crls(&self) -> bool {
-        !self.pools.crls.is_empty()
+    /// Whether a chain that was believed is so no more, because of a list. Asked of the roots that
+    /// vouched for it, and as of a time at which it had not ended: a chain that has ended since is
+    /// looked up in the lists as well. Whatever else is found counts, too, for the certificate that
+    /// ended may be what is told of a chain that is revoked.
+    pub(super) fn revoke(&self, verdict: &Verdict, chain: &[CertificateDer<'_>]) -> bool {
+        let (Some((_, realm)), Some((leaf, rest))) = (&verdict.root, chain.split_first()) else {
+            return false;
+        };
+        if self.pools.unchecked || self.pools.crls.is_empty() {
+            return false;
+        }
+        let now = UnixTime::now();
+        let at = verdict.not_after.map_or(now, |end| now.min(unix(end)));
+        let read = Leaf::read(leaf);
+        read.map_or(true, |leaf| self.check_chain(&leaf, realm, rest, at).is_err())
     }
 }
 

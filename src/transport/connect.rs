@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -46,12 +46,17 @@ pub struct ConnectTarget {
     /// it is given, which may not be secured already.
     pub secured: bool,
     pub(super) watch: Watch,
+    pub(super) reached: Reached,
 }
 
 /// Whether the stream looks for the peer's close itself, which is known for sure only after a
 /// handshake.
 #[derive(Clone, Debug)]
 pub(super) struct Watch(Option<Arc<AtomicBool>>);
+
+/// Which of several addresses the connection was made to; whoever makes it notes that.
+#[derive(Clone, Debug)]
+pub(super) struct Reached(Option<Arc<OnceLock<Address>>>);
 
 /// What an attempt has met that took too long.
 const TIMEOUT: &str = "connect timeout";
@@ -97,6 +102,27 @@ enum Of {
     Leaving,
     /// As many attempts wait for a connection as may.
     Full,
+}
+
+// === impl Reached ===
+
+impl Reached {
+    /// Of a single address there is nothing to note.
+    pub(super) fn of(more: &[Address]) -> Self {
+        Self((!more.is_empty()).then(Arc::default))
+    }
+
+    pub(super) fn note(&self, address: Address) {
+        if let Some(cell) = &self.0 {
+            // Made once.
+            drop(cell.set(address));
+        }
+    }
+
+    /// What was noted, if anything was.
+    pub(super) fn noted(&self) -> Option<&Address> {
+        self.0.as_ref()?.get()
+    }
 }
 
 // === impl Connector ===

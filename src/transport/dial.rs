@@ -12,7 +12,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     backoff::Backoff,
-    connect::{Connect, ConnectError, ConnectTarget, Io, Watch},
+    connect::{Connect, ConnectError, ConnectTarget, Io, Reached, Watch},
     refusal::Refusals,
     secure::{Protection, Secured},
     shared::Shared,
@@ -46,8 +46,8 @@ pub(super) struct Dialer {
     pub(super) protection: Protection,
     meter: Arc<ClusterMeter>,
     address: Address,
-    /// Replaced when the endpoint's source says others. Locked by connection attempts.
-    more_addresses: Mutex<Arc<[Address]>>,
+    /// Locked by connection attempts.
+    ways: Mutex<Ways>,
     unreachable: Arc<Notify>,
     breakers: Arc<Breakers>,
     /// Connections that are open or being made.
@@ -60,6 +60,16 @@ pub(super) struct Dialer {
     last_error: Mutex<Option<ConnectError>>,
     /// The shortest time that a byte stream took to be made. Nanoseconds; 0 before the first.
     round_trip: AtomicU64,
+}
+
+/// The addresses of an endpoint behind its first.
+struct Ways {
+    /// Replaced when the endpoint's source says others.
+    more: Arc<[Address]>,
+    /// Those of them that connections were made to.
+    reached: Vec<Address>,
+    /// A connection was made, and whoever made it has not said to which of all.
+    unsaid: bool,
 }
 
 /// A byte stream on which HTTP may begin.
@@ -94,7 +104,11 @@ impl Dialer {
             protection: reach.protection,
             meter,
             address: reach.address,
-            more_addresses: Mutex::new(reach.more_addresses),
+            ways: Mutex::new(Ways {
+                more: reach.more_addresses,
+                reached: Vec::new(),
+                unsaid: false,
+            }),
             unreachable: reach.failed,
             breakers: reach.breakers,
             open: Arc::default(),
@@ -151,13 +165,42 @@ impl Dialer {
         Ok(self.stream(&mut known).await?.io)
     }
 
-    fn more_addresses(&self) -> MutexGuard<'_, Arc<[Address]>> {
-        self.more_addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ways(&self) -> MutexGuard<'_, Ways> {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Further connections are raced for between these addresses, too.
-    pub(super) fn set_more_addresses(&self, more: Arc<[Address]>) {
-        *self.more_addresses() = more;
+    pub(super) fn more_addresses(&self) -> Arc<[Address]> {
+        Arc::clone(&self.ways().more)
+    }
+
+    /// Further connections are raced for between these addresses, too. Whether one that was made, or
+    /// is being made, may lead to an address which is none of them any more.
+    pub(super) fn set_more_addresses(&self, more: Arc<[Address]>) -> bool {
+        let mut ways = self.ways();
+        let before = std::mem::replace(&mut ways.more, more);
+        let is_gone = |address: &Address| !ways.more.contains(address);
+        let leads_away = before.iter().any(is_gone)
+            && (ways.unsaid || self.is_dialing() || ways.reached.iter().any(is_gone));
+        if leads_away {
+            ways.reached.clear();
+            ways.unsaid = false;
+        }
+        leads_away
+    }
+
+    /// A connection was made, by this choice of addresses.
+    fn reached(&self, choice: &[Address], reached: &Reached) {
+        if choice.is_empty() {
+            return;
+        }
+        let mut ways = self.ways();
+        match reached.noted() {
+            None => ways.unsaid = true,
+            Some(address) if ways.more.contains(address) && !ways.reached.contains(address) => {
+                ways.reached.push(address.clone());
+            }
+            Some(_) => {}
+        }
     }
 
     /// Makes the byte stream, and secures it if it is to be.
@@ -168,18 +211,22 @@ impl Dialer {
             return Err(ConnectError::refused(reason));
         }
         let watch = Watch::new(wanted, secured);
+        let more = self.more_addresses();
+        let reached = Reached::of(&more);
         let target = ConnectTarget {
             address: self.address.clone(),
-            more_addresses: Arc::clone(&self.more_addresses()),
+            more_addresses: Arc::clone(&more),
             attempt_delay: self.settings.happy_eyeballs_delay,
             tcp_keepalive: self.settings.tcp_keepalive,
             protocol: wanted,
             secured,
             watch: watch.clone(),
+            reached: reached.clone(),
         };
         let began = Instant::now();
         let io = self.connector.connect(target).await;
         let io = io.map_err(|cause| ConnectError::caused("connection attempt failed", cause))?;
+        self.reached(&more, &reached);
         self.measured(nanos(began.elapsed()));
         let Protection::Tls { with, offered } = &self.protection else {
             return Ok(Stream { io, protocol: wanted, distrusted: None });

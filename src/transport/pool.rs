@@ -37,6 +37,8 @@ pub(crate) struct Pool {
 pub(super) struct Berth {
     room: Option<Room>,
     pool: Weak<Pool>,
+    /// The era of its pool when it was begun: what is replaced meanwhile is replaced with it.
+    pub(super) era: u32,
 }
 
 /// The right to send one request on a connection.
@@ -49,7 +51,7 @@ pub(crate) enum Lease {
 
 impl Berth {
     pub(super) fn new(room: Room, pool: &Arc<Pool>) -> Self {
-        Self { room: Some(room), pool: Arc::downgrade(pool) }
+        Self { room: Some(room), pool: Arc::downgrade(pool), era: pool.era() }
     }
 }
 
@@ -218,9 +220,17 @@ impl Pool {
         self.dialer.bytes().await
     }
 
-    /// Further connections are raced for between these addresses, too.
+    /// Further connections are raced for between these addresses, too. Where one may lead to an
+    /// address that is none of them any more, calls to come make others.
     pub(crate) fn set_more_addresses(&self, more: Arc<[Address]>) {
-        self.dialer.set_more_addresses(more);
+        if self.dialer.set_more_addresses(more) {
+            self.renew();
+        }
+    }
+
+    /// Where its endpoint listens behind its first address, as its source says now.
+    pub(crate) fn more_addresses(&self) -> Arc<[Address]> {
+        self.dialer.more_addresses()
     }
 
     /// The mesh's clock.

@@ -49,8 +49,16 @@ impl Connect for Tcp {
             return Box::pin(connect(target.address, how));
         }
         let addresses = race::order(target.address, &target.more_addresses);
-        let connect = move |address| connect(address, how.clone());
-        Box::pin(race::race(addresses, target.attempt_delay, connect))
+        let (delay, reached) = (target.attempt_delay, target.reached);
+        let connect = move |address: Address| {
+            let made = connect(address.clone(), how.clone());
+            async move { Ok((made.await?, address)) }
+        };
+        Box::pin(async move {
+            let (io, address) = race::race(addresses, delay, connect).await?;
+            reached.note(address);
+            Ok(io)
+        })
     }
 }
 

@@ -4,3 +4,4 @@ mod backoff;
 mod ends;
 pub(super) mod handed_over;
 mod life;
+mod ways;

@@ -65,7 +65,7 @@ async fn a_duration_is_in_its_bucket_and_in_the_sum() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_in_flight_is_told_and_a_caller_that_leaves_is_no_failure() {
+async fn what_is_in_flight_is_told_and_a_caller_that_leaves_is_told_apart() {
     let mesh = Leaves::new(1).mesh(|_, _| std::future::pending()).build().unwrap();
     mesh.ready().await.unwrap();
     let client = mesh.client(SERVICE).unwrap();

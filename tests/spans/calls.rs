@@ -77,6 +77,23 @@ async fn a_call_and_its_attempts_by_the_conventions() {
 }
 
 #[tokio::test]
+async fn no_span_says_where_a_connection_leads_that_may_lead_to_several_addresses() {
+    let (traced, server) = (Traced::new(), Server::named("second").await);
+    let (dead, _socket) = dead_address();
+    let mut endpoint = config::Endpoint::new(dead.clone());
+    endpoint.more_addresses = vec![server.address()];
+    let builder = Mesh::builder().endpoints(SERVICE, [endpoint]);
+    let mesh = builder.tracer_provider(&traced.provider).build().unwrap();
+    mesh.ready().await.unwrap();
+    patience(mesh.client(SERVICE).unwrap().send(get("/"))).await.unwrap();
+    let spans = traced.ended();
+    let [_, attempt] = &spans[..] else { panic!("{spans:#?}") };
+    assert_eq!(text(attempt, "mesh.endpoint"), dead.to_string());
+    assert_eq!(text(attempt, "network.peer.address"), "");
+    assert_eq!(text(attempt, "network.peer.port"), "");
+}
+
+#[tokio::test]
 async fn the_graph_of_three_hops_in_order() {
     let traced = Traced::new();
     let mesh: Arc<OnceLock<Mesh>> = Arc::default();

@@ -92,6 +92,8 @@ pub(crate) struct Outcome {
     pub(crate) endpoints: Option<Vec<Endpoint>>,
     /// Why it is not, or not all of it, what DNS says now.
     pub(crate) failure: Option<String>,
+    /// The name was answered and has endpoints: the failure, if there is one, is that of a part.
+    pub(crate) is_partial: bool,
     /// When the last good answer was given.
     pub(crate) last_good: Option<Instant>,
     /// The next round.
@@ -202,6 +204,7 @@ impl Machine {
         self.pairs = pairs;
         let was_forced = std::mem::take(&mut self.round.forced);
         let mut failure = (!walk.failures.is_empty()).then(|| summary(&walk.failures));
+        let is_partial = walk.is_answered && !walk.endpoints.is_empty();
         // Something came due while the others were waited for.
         let mut wake = if walk.need.is_empty() { walk.next } else { Some(now) };
         let endpoints = if walk.endpoints.is_empty() {
@@ -237,7 +240,7 @@ impl Machine {
         // What the name does not lead to any more is forgotten.
         self.known.retain(|question, _| walk.used.contains(question));
         let last_good = self.last_good;
-        Outcome { is_over: true, endpoints, failure, last_good, wake }
+        Outcome { is_over: true, endpoints, failure, is_partial, last_good, wake }
     }
 
     /// An endpoint could not be connected to: when to ask ahead of time, if at all.

@@ -13,6 +13,7 @@
 //! | SRV records | each target is an endpoint with its weight, its priority and all of its addresses; a priority is called when no target of a better one works ([below](#srv-records)) |
 //! | aliases (CNAME) | what they lead to, within 16 of one answer; a loop has no address |
 //! | fewer endpoints than before | those |
+//! | an answer for one family, or of some targets, and an error for the others | what was answered, and of the others the last good answer; [`ConfigDoubted`](crate::Event::ConfigDoubted) tells it |
 //! | nothing, an error, or no answer | the last good answer, for the stale limit after its TTL |
 //! | `0.0.0.0`, `::`, a multicast address | nothing: a connection to it would lead nowhere, or here |
 //!

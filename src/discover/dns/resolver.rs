@@ -158,20 +158,34 @@ impl Resolver {
         Ok(built)
     }
 
-    /// A question has failed: perhaps other servers are to be asked by now.
-    async fn look_again(&self, built: &Arc<Built>) {
+    /// Perhaps other servers are to be asked by now, or the file of hosts says something else; whether
+    /// that is so.
+    async fn look_again(&self, built: &Arc<Built>) -> bool {
         if !self.key.servers.is_empty() {
-            return;
+            return false;
         }
         let system = self.system.clone();
-        let Ok(files) = tokio::task::spawn_blocking(move || system.files()).await else { return };
-        if files == built.files {
-            return;
+        let read = tokio::task::spawn_blocking(move || system.files()).await;
+        if read.map_or(true, |files| files == built.files) {
+            return false;
         }
         let mut place = self.built.lock().await;
         if place.as_ref().is_some_and(|now| Arc::ptr_eq(now, built)) {
             *place = None;
         }
+        true
+    }
+
+    /// What there is to ask, and what the system's file of hosts says of the name now.
+    async fn of_hosts(&self, question: &Question) -> Result<(Arc<Built>, Option<Answer>), String> {
+        let mut built = self.built().await?;
+        let mut answer = built.of_hosts(question);
+        // Servers tell by a TTL how long to believe them; a file does not.
+        if answer.is_some() && self.look_again(&built).await {
+            built = self.built().await?;
+            answer = built.of_hosts(question);
+        }
+        Ok((built, answer))
     }
 }
 
@@ -189,13 +203,11 @@ impl Ask for Arc<Resolver> {
     fn ask(&self, question: Question) -> BoxFuture<Answer> {
         let resolver = Self::clone(self);
         Box::pin(async move {
-            let built = match resolver.built().await {
-                Ok(built) => built,
+            let built = match resolver.of_hosts(&question).await {
+                Ok((_, Some(answer))) => return answer,
+                Ok((built, None)) => built,
                 Err(reason) => return Answer::Failed(reason),
             };
-            if let Some(answer) = built.of_hosts(&question) {
-                return answer;
-            }
             let asked = Arc::clone(&built);
             let mut task = Aborting(tokio::spawn(async move { asked.ask(&question).await }));
             let answer = match timeout(LOOKUP, &mut task.0).await {
@@ -206,7 +218,7 @@ impl Ask for Arc<Resolver> {
                     Answer::Failed(format!("no answer from {} within {within} s", built.servers))
                 }
             };
-            if matches!(answer, Answer::Failed(_)) {
+            if matches!(answer, Answer::Failed(_) | Answer::Nothing { .. }) {
                 resolver.look_again(&built).await;
             }
             answer

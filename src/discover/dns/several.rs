@@ -31,6 +31,7 @@ struct Name {
     endpoints: Option<Vec<Endpoint>>,
     is_over: bool,
     failure: Option<String>,
+    is_partial: bool,
     last_good: Option<Instant>,
 }
 
@@ -84,6 +85,7 @@ impl<T> Several<T> {
             endpoints: None,
             is_over: false,
             failure: None,
+            is_partial: false,
             last_good: None,
         });
         Self { tell, names: names.collect() }
@@ -101,6 +103,7 @@ impl<T> Several<T> {
         if outcome.is_over {
             name.is_over = true;
             name.failure = outcome.failure;
+            name.is_partial = outcome.is_partial;
             name.last_good = outcome.last_good.or(name.last_good);
         }
         let is_over = self.names.iter().all(|name| name.is_over);
@@ -111,11 +114,13 @@ impl<T> Several<T> {
         let is_told = is_new || (is_over && !was_over);
         let failures: BTreeSet<&str> =
             self.names.iter().filter_map(|name| name.failure.as_deref()).collect();
+        let is_partial = self.names.iter().all(|name| name.failure.is_none() || name.is_partial);
         let failures: Vec<String> = failures.into_iter().map(str::to_owned).collect();
         Some(Outcome {
             is_over,
             endpoints: (is_told && is_known).then(|| self.endpoints()),
             failure: (is_over && !failures.is_empty()).then(|| summary(&failures)),
+            is_partial,
             // As old as the oldest of them.
             last_good: self.names.iter().filter_map(|name| name.last_good).min(),
             wake: outcome.wake,

@@ -48,6 +48,8 @@ pub(super) struct Walk {
     /// Names that were denied on the way.
     pub(super) denied: Vec<String>,
     pub(super) found: Option<usize>,
+    /// The last answer about the name itself, of one family at least, was a good one.
+    pub(super) is_answered: bool,
     pub(super) endpoints: Vec<Endpoint>,
     /// When the name itself was last answered well, and until when that is kept.
     pub(super) good: Option<(Instant, Instant)>,
@@ -77,6 +79,7 @@ impl Machine {
             if views.iter().any(Option::is_some) {
                 walk.found = Some(index);
                 walk.good = self.good(&asked);
+                walk.is_answered = self.is_answered(&asked);
                 walk.denied.clear();
                 self.collect(&asked, &views, now, pairs, &mut walk);
                 return walk;
@@ -144,6 +147,11 @@ impl Machine {
         let known = asked.iter().filter_map(|question| self.known.get(question));
         let good = known.filter(|known| known.found.is_some());
         good.map(|known| (known.at, known.kept_until)).max_by_key(|(_, until)| *until)
+    }
+
+    fn is_answered(&self, asked: &[Question]) -> bool {
+        let mut known = asked.iter().filter_map(|question| self.known.get(question));
+        known.any(|known| known.found.is_some() && known.trouble.is_none())
     }
 
     fn denial(&self, name: &str, asked: &[Question]) -> String {

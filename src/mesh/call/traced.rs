@@ -66,7 +66,7 @@ pub(super) fn attempt(
     node: Option<&Node>,
 ) {
     if let Some(trace) = trace {
-        let context = trace.attempt(number, node.map(|node| (&node.peer, &node.name)));
+        let context = trace.attempt(number, node.map(|node| (node.peer(), &node.name)));
         if let (Some(context), true) = (context, caller.inner.tracing.is_told()) {
             context.write_owned(request.headers_mut());
         }
@@ -108,7 +108,7 @@ impl PathProj<'_> {
         };
         let Some(endpoint) = endpoint else { return };
         if let (Some(trace), Some(node)) = (self.trace.as_mut(), endpoint.extra()) {
-            trace.endpoint(&node.peer, &node.name);
+            trace.endpoint(node.peer(), &node.name);
         }
     }
 

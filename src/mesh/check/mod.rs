@@ -160,9 +160,15 @@ impl Task {
             {
                 self.due.remove(&(at, number));
                 let Some((address, which)) = numbers.get(&number) else { continue };
-                let check = self.checked.get(address).and_then(|entry| entry.checks.get(*which));
-                if let (Some(check), Some(kind)) = (check, self.kinds.get(*which)) {
+                let Some(entry) = self.checked.get(address) else { continue };
+                if let (Some(check), Some(kind)) =
+                    (entry.checks.get(*which), self.kinds.get(*which))
+                {
                     let prober = Arc::clone(&check.prober);
+                    if let Some(node) = entry.endpoint.extra() {
+                        // Its source may have said others since.
+                        prober.moved(node.pool.more_addresses());
+                    }
                     let timeout = std::time::Duration::from_nanos(kind.rules.timeout);
                     running.push(Box::pin(async move { (number, prober.probe(timeout).await) }));
                 }

@@ -8,7 +8,7 @@ use std::{
 use super::{http, tcp};
 use crate::{
     balance::{Spec, health::check::Found},
-    config::{HealthCheck, Probe, Protocol, TransportSettings},
+    config::{Address, HealthCheck, Probe, Protocol, TransportSettings},
     mesh::{cluster::NodeContext, endpoint::Transport, stage::Erased},
     transport::{Pool, Reach},
 };
@@ -31,10 +31,20 @@ pub(super) struct Prober {
 
 enum Target {
     /// Our transport, and what makes another pool of it.
-    Own { pool: Mutex<Arc<Pool>>, make: Box<dyn Fn() -> Arc<Pool> + Send + Sync> },
+    Own { way: Mutex<Way>, make: Make },
     /// The application's own leaf.
     Leaf(Arc<dyn Erased>),
 }
+
+/// The connections of probes.
+struct Way {
+    pool: Arc<Pool>,
+    /// Where the endpoint listens, too, as its source says.
+    more: Arc<[Address]>,
+}
+
+/// Makes a pool that leads to these addresses as well as the endpoint's first.
+type Make = Box<dyn Fn(&[Address]) -> Arc<Pool> + Send + Sync>;
 
 impl Answer {
     pub(super) fn well() -> Self {
@@ -74,7 +84,8 @@ impl Prober {
             Some(leaf) => Target::Leaf(leaf.build(&cx.of_leaf(spec))),
             None => {
                 let make = maker(cx, spec, config.port);
-                Target::Own { pool: Mutex::new(make()), make }
+                let more: Arc<[_]> = spec.more_addresses().into();
+                Target::Own { way: Mutex::new(Way { pool: make(&more), more }), make }
             }
         };
         let host = spec.authority().unwrap_or(&cx.meter.name).to_owned();
@@ -96,8 +107,8 @@ impl Prober {
     async fn ask(&self, timeout: Duration) -> Answer {
         let endpoint = match &self.target {
             Target::Leaf(leaf) => Arc::clone(leaf),
-            Target::Own { pool, .. } => {
-                let pool = Arc::clone(&pool.lock().unwrap_or_else(PoisonError::into_inner));
+            Target::Own { way, .. } => {
+                let pool = Arc::clone(&way.lock().unwrap_or_else(PoisonError::into_inner).pool);
                 if let Probe::Tcp(probe) = &self.config.probe {
                     return tcp::ask(&pool, probe).await;
                 }
@@ -128,30 +139,38 @@ impl Prober {
 
     /// The next probe makes a connection of its own.
     fn renew(&self) {
-        if let Target::Own { pool, make } = &self.target {
-            let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *pool, make()).drain();
+        if let Target::Own { way, make } = &self.target {
+            let mut way = way.lock().unwrap_or_else(PoisonError::into_inner);
+            let made = make(&way.more);
+            std::mem::replace(&mut way.pool, made).drain();
+        }
+    }
+
+    /// The endpoint has these addresses now, behind its first. Those that have left are probed no
+    /// more.
+    pub(super) fn moved(&self, more: Arc<[Address]>) {
+        if let Target::Own { way, .. } = &self.target {
+            let mut way = way.lock().unwrap_or_else(PoisonError::into_inner);
+            if way.more != more {
+                let port = self.config.port;
+                way.pool.set_more_addresses(more.iter().map(|it| it.with_port(port)).collect());
+                way.more = more;
+            }
         }
     }
 
     /// There are no more probes.
     pub(super) fn close(&self) {
-        if let Target::Own { pool, .. } = &self.target {
-            pool.lock().unwrap_or_else(PoisonError::into_inner).drain();
+        if let Target::Own { way, .. } = &self.target {
+            way.lock().unwrap_or_else(PoisonError::into_inner).pool.drain();
         }
     }
 }
 
 /// Makes pools for probes: the endpoint's way, but never in back-off.
-fn maker(
-    cx: &NodeContext,
-    spec: &Spec,
-    port: Option<u16>,
-) -> Box<dyn Fn() -> Arc<Pool> + Send + Sync> {
+fn maker(cx: &NodeContext, spec: &Spec, port: Option<u16>) -> Make {
     let name: Arc<str> = spec.address().to_string().into();
-    let with_port = |address: &crate::config::Address| address.with_port(port);
-    let address = with_port(spec.address());
-    let more: Arc<[_]> = spec.more_addresses().iter().map(with_port).collect();
+    let address = spec.address().with_port(port);
     let protection = cx.protector.of(spec);
     let settings = Arc::new(TransportSettings {
         connect_backoff_base: Duration::from_nanos(1),
@@ -160,12 +179,12 @@ fn maker(
     });
     let (connector, shared) = (Arc::clone(&cx.connector), Arc::clone(&cx.shared));
     let (meter, failed) = (Arc::clone(&cx.meter), Arc::clone(&cx.unreachable));
-    Box::new(move || {
+    Box::new(move |more| {
         Pool::new(
             Arc::clone(&name),
             Reach {
                 address: address.clone(),
-                more_addresses: Arc::clone(&more),
+                more_addresses: more.iter().map(|address| address.with_port(port)).collect(),
                 protection: protection.clone(),
                 failed: Arc::clone(&failed),
                 // Probes are no attempts: nobody's limit counts them.

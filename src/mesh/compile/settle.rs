@@ -33,6 +33,7 @@ impl Inner {
         };
         let protector = self.protector(&mut state.keys, &name, &wanted);
         if current.same_connections(&wanted, &protector) {
+            current.protector.follow(&protector);
             if current.config != wanted {
                 let mut core = current.with_settings(wanted);
                 core.failover = failover;

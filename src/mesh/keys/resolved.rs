@@ -39,6 +39,16 @@ struct Client(ClientTls);
 // === impl Resolved ===
 
 impl Resolved {
+    /// Whether the identity is the same, and whether the roots are.
+    pub(crate) fn same(&self, other: &Self) -> (bool, bool) {
+        let identity = |it: &Self| it.identity.as_ref().map(IdentityHandle::id).ok();
+        let trust = |it: &Self| match &it.trust {
+            Ok(handles) => Some(handles.iter().map(TrustHandle::id).collect::<Vec<_>>()),
+            Err(_) => None,
+        };
+        (identity(self) == identity(other), trust(self) == trust(other))
+    }
+
     /// Why it cannot be done at all.
     pub(crate) fn flaw(&self, mode: SecurityMode) -> Option<String> {
         let reason = match (&self.provider, &self.trust, &self.identity) {
@@ -140,17 +150,6 @@ fn told(part: &str, good: Option<&str>, problem: Option<&str>) -> String {
 /// A date as HTTP writes it.
 fn until(time: SystemTime) -> String {
     httpdate::fmt_http_date(time)
-}
-
-impl PartialEq for Resolved {
-    fn eq(&self, other: &Self) -> bool {
-        let identity = |it: &Self| it.identity.as_ref().map(IdentityHandle::id).ok();
-        let trust = |it: &Self| match &it.trust {
-            Ok(handles) => Some(handles.iter().map(TrustHandle::id).collect::<Vec<_>>()),
-            Err(_) => None,
-        };
-        identity(self) == identity(other) && trust(self) == trust(other)
-    }
 }
 
 impl fmt::Debug for Resolved {

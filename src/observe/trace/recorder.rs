@@ -45,10 +45,14 @@ pub(crate) enum Started {
 /// What is recorded of one call. Each method is one happening, called where its event is emitted.
 pub(crate) trait Recorder: Send + Sync {
     /// An attempt starts; what its endpoint is told, if this recorder decides that.
-    fn attempt(&mut self, number: u32, to: Option<(&Peer, &Arc<str>)>) -> Option<TraceContext>;
+    fn attempt(
+        &mut self,
+        number: u32,
+        to: Option<(Option<&Peer>, &Arc<str>)>,
+    ) -> Option<TraceContext>;
 
     /// The endpoint of the attempt under way is known only now.
-    fn endpoint(&mut self, peer: &Peer, endpoint: &Arc<str>);
+    fn endpoint(&mut self, peer: Option<&Peer>, endpoint: &Arc<str>);
 
     /// The next attempt is sent beside those under way, so long after the first.
     fn hedge(&mut self, after: Duration);
@@ -82,12 +86,16 @@ pub(crate) trait Recorder: Send + Sync {
 pub(crate) struct Pair(pub(crate) Box<dyn Recorder>, pub(crate) Box<dyn Recorder>);
 
 impl Recorder for Pair {
-    fn attempt(&mut self, number: u32, to: Option<(&Peer, &Arc<str>)>) -> Option<TraceContext> {
+    fn attempt(
+        &mut self,
+        number: u32,
+        to: Option<(Option<&Peer>, &Arc<str>)>,
+    ) -> Option<TraceContext> {
         let (one, other) = (self.0.attempt(number, to), self.1.attempt(number, to));
         one.or(other)
     }
 
-    fn endpoint(&mut self, peer: &Peer, endpoint: &Arc<str>) {
+    fn endpoint(&mut self, peer: Option<&Peer>, endpoint: &Arc<str>) {
         self.0.endpoint(peer, endpoint);
         self.1.endpoint(peer, endpoint);
     }

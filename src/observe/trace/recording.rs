@@ -221,7 +221,11 @@ impl Common {
 }
 
 impl<C: CallSpan> Recorder for Recording<C> {
-    fn attempt(&mut self, number: u32, to: Option<(&Peer, &Arc<str>)>) -> Option<TraceContext> {
+    fn attempt(
+        &mut self,
+        number: u32,
+        to: Option<(Option<&Peer>, &Arc<str>)>,
+    ) -> Option<TraceContext> {
         self.close(|_| {});
         let mut attempt = self.call.attempt(&self.common.name);
         self.common.describe(&mut attempt);
@@ -248,11 +252,13 @@ impl<C: CallSpan> Recorder for Recording<C> {
         context
     }
 
-    fn endpoint(&mut self, peer: &Peer, endpoint: &Arc<str>) {
-        self.peer = Some(peer.clone());
+    fn endpoint(&mut self, peer: Option<&Peer>, endpoint: &Arc<str>) {
+        self.peer = peer.cloned();
         if let Some(attempt) = &mut self.attempt {
             attempt.set("mesh.endpoint", Value::Shared(Arc::clone(endpoint)));
-            set_peer(attempt, peer);
+            if let Some(peer) = peer {
+                set_peer(attempt, peer);
+            }
         }
     }
 

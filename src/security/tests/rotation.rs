@@ -135,6 +135,55 @@ async fn a_first_revocation_list_takes_connections_along() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_has_ended_since_is_revoked_nevertheless() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let ca = Ca::new("root");
+    let through = ca.lasting_intermediate("between", Some(ago(HOUR)));
+    let sources = Sources::trusting(&[&ca]);
+    let compiled = sources.policy(&[exact(CART)]).compile(&Shared::default()).unwrap();
+    // Connections that were made two hours ago.
+    let made = |shown: &Issued| {
+        let chain = shown.certificates();
+        let then = ago(2 * HOUR).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let then = rustls::pki_types::UnixTime::since_unix_epoch(then);
+        let rules = &compiled.current().unwrap().rules;
+        let verdict = Arc::new(rules.check(&chain[0], &chain[1..], then).unwrap());
+        Box::pin(Vouched::new(Arc::clone(&compiled), None, verdict, &chain).withdrawn())
+    };
+    let short = |serial| Ask::none().uri(CART).serial(serial).lasting(ago(DAY), ago(HOUR));
+    let long = |serial| Ask::none().uri(CART).serial(serial);
+    let (mut two, mut three) = (made(&ca.issue(&short(2))), made(&ca.issue(&short(3))));
+    let mut behind = made(&through.issue(&long(2)).through(&through));
+    assert!(stands(&mut two).await && stands(&mut three).await && stands(&mut behind).await);
+    let roots = Roots::new().pem(ca.pem().as_bytes()).unwrap();
+    let roots = roots.crl_pem(ca.revoke(&[2]).as_bytes()).unwrap();
+    sources.publish_trust.roots(roots.crl_pem(through.revoke(&[2]).as_bytes()).unwrap()).unwrap();
+    assert_eq!(end(two).await, Withdrawn::Revoked);
+    assert_eq!(end(behind).await, Withdrawn::Revoked);
+    // Of the same age, and on no list.
+    assert!(stands(&mut three).await);
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_of_several_expected_names_takes_its_connections_along() {
+    let prod = Ca::new("prod");
+    let domain = || "prod.example".parse().unwrap();
+    let sources = Sources::silent();
+    let roots = || Roots::new().domain_pem(domain(), prod.pem().as_bytes()).unwrap();
+    sources.publish_trust.roots(roots()).unwrap();
+    // No root vouches for the name of DNS: what is told of it last is no revocation.
+    let expected = [exact(CART), exact("cart.prod")];
+    let tls = ClientTls::new(sources.policy(&expected)).unwrap();
+    let server = Server::new(&prod.issue(&Ask::none().uri(CART).dns("cart.prod").serial(2)));
+    let mut vouched = Box::pin(call(&tls, &server).await.unwrap().vouched.withdrawn());
+    let list = |serial| roots().crl_pem(prod.revoke(&[serial]).as_bytes()).unwrap();
+    sources.publish_trust.roots(list(1)).unwrap();
+    assert!(stands(&mut vouched).await);
+    sources.publish_trust.roots(list(2)).unwrap();
+    assert_eq!(end(vouched).await, Withdrawn::Revoked);
+}
+
+#[tokio::test]
 async fn roots_by_domain_of_a_second_source_take_connections_of_other_roots_along() {
     let (any, prod) = (Ca::new("any"), Ca::new("prod"));
     let (first, second) = (Sources::trusting(&[&any]), Sources::trusting(&[&any]));

@@ -218,7 +218,7 @@ fn run(
     caller: Option<oneshot::Sender<Got>>,
 ) -> impl Future<Output = ()> + Send {
     pool.h1.live.fetch_add(1, Relaxed);
-    let link = Arc::new(Link::new(pool.era()));
+    let link = Arc::new(Link::new(berth.era));
     match caller {
         // Made as the endpoint was secured before: the caller picks again.
         Some(caller) if pool.dialer.is_draining() => {

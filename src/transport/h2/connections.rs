@@ -324,9 +324,10 @@ async fn run(
     let streams = streams.unwrap_or(u32::MAX);
     let h2 = H2::new(sender, streams, epoch, Arc::clone(&pool.h2.slots));
     let (retire_at, idle) = (pool.dialer.retire_at(), pool.dialer.settings.idle_timeout);
-    let driver = Driver::new(halves, &h2.streams, &pool, retire_at, idle, distrusted);
+    let driver = Driver::new(halves, &h2.streams, (&pool, berth.era), retire_at, idle, distrusted);
     pool.h2.add(&h2);
-    if pool.dialer.is_draining() {
+    // Replaced while it was made, it takes no call: who waits makes another.
+    if pool.dialer.is_draining() || berth.era != pool.era() {
         pool.h2.remove(&h2.streams);
     }
     drop(h2);

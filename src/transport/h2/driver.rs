@@ -39,7 +39,7 @@ impl Driver {
     pub(super) fn new(
         mut halves: Halves,
         streams: &Arc<Streams>,
-        pool: &Arc<Pool>,
+        (pool, era): (&Arc<Pool>, u32),
         retire_at: Instant,
         idle_timeout: Duration,
         distrusted: Option<BoxFuture<DisconnectReason>>,
@@ -58,7 +58,7 @@ impl Driver {
             idle_timeout,
             polls: 0,
             reason: DisconnectReason::ClosedByPeer,
-            era: pool.era(),
+            era,
         }
     }
 }

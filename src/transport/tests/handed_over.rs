@@ -56,6 +56,11 @@ impl Connect for Arc<Silent> {
 }
 
 pub(in crate::transport) fn pool(handle: &Handle, peers: &Arc<Silent>) -> Arc<Pool> {
+    connecting(handle, Arc::new(Arc::clone(peers)))
+}
+
+/// One that connects so.
+pub(super) fn connecting(handle: &Handle, connector: Arc<dyn Connect>) -> Arc<Pool> {
     let epoch = Epoch::now();
     let hub = Arc::new(Hub::new(Arc::new(Events::default()), epoch, &[], None));
     let shared = Shared::new(handle.clone(), Arc::new(Random::seeded(1)), epoch);
@@ -75,7 +80,7 @@ pub(in crate::transport) fn pool(handle: &Handle, peers: &Arc<Silent>) -> Arc<Po
         "10.0.0.1:80".into(),
         reach,
         Arc::new(settings),
-        Arc::new(Arc::clone(peers)),
+        connector,
         Arc::new(shared),
         ClusterMeter::new(&"users".into(), &hub),
     )

@@ -134,6 +134,31 @@ async fn the_systems_servers_are_asked_and_others_once_its_files_have_changed() 
 }
 
 #[tokio::test]
+async fn what_the_file_of_hosts_says_is_what_it_says_now() {
+    let server = Server::at("127.0.0.1:0".parse().unwrap(), [10, 0, 0, 1]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let conf = "nameserver 127.0.0.1\n";
+    write(folder.path(), conf, "10.9.9.9 known.test\n");
+    let resolver = Resolver::of(System {
+        resolv_conf: folder.path().join("resolv.conf"),
+        hosts: folder.path().join("hosts"),
+        port: server.address.port(),
+    });
+    assert_eq!(address(&resolver, "known.test.").await.unwrap(), "10.9.9.9");
+    // Nothing has failed in between, and no server was asked.
+    write(folder.path(), conf, "10.8.8.8 known.test\n");
+    assert_eq!(address(&resolver, "known.test.").await.unwrap(), "10.8.8.8");
+    assert_eq!(server.asked(), 0);
+    write(folder.path(), conf, "# nobody\n");
+    assert_eq!(address(&resolver, "known.test.").await.unwrap(), "10.0.0.1");
+    // What does not exist may be in the file by now.
+    write(folder.path(), conf, "2001:db8::1 other.test\n");
+    let ask = || resolver.ask(Question::new(&"other.test.".into(), Kind::Aaaa));
+    assert!(matches!(ask().await, Answer::Nothing { exists: true, .. }));
+    assert!(matches!(ask().await, Answer::Message { .. }));
+}
+
+#[tokio::test]
 async fn without_the_systems_files_the_machine_itself_is_asked() {
     let local = Server::at("127.0.0.1:0".parse().unwrap(), [10, 0, 0, 3]).await;
     let folder = tempfile::tempdir().unwrap();

@@ -107,7 +107,7 @@ impl Leg {
             && let Some(endpoint) = self.attempt.endpoint()
             && let Some(node) = endpoint.extra()
         {
-            trace.endpoint(&node.peer, &node.name);
+            trace.endpoint(node.peer(), &node.name);
         }
     }
 }
