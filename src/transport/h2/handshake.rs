@@ -1,13 +1,14 @@
-//! The HTTP/2 handshake: a connection is one only when the peer has sent its SETTINGS.
+//! The HTTP/2 handshake: a connection is one only when the peer has sent its SETTINGS, and lets a stream begin.
 //!
 //! hyper's own handshake waits for nothing from the peer, so whatever accepts a TCP connection
 //! would pass for a server, and the peer's limit of streams would be unknown for the first of
 //! them. gRPC's channels wait for the same.
 
-use std::{sync::Arc, task::Poll};
+use std::{pin::Pin, sync::Arc, task::Poll};
 
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioTimer;
+use tokio::time::Sleep;
 
 use super::{
     halves::{Halves, Step},
@@ -50,18 +51,26 @@ pub(in crate::transport) async fn handshake(
     let frames = spawner.frames();
     let frames = frames.ok_or_else(|| ConnectError::new("hyper did not begin to read"))?;
     let mut halves = Halves::new(requests, frames, spawner, held);
+    let mut barred: Option<Pin<Box<Sleep>>> = None;
     let known = std::future::poll_fn(|cx| match halves.poll(cx, || false) {
         Poll::Ready(Step::Closed(cause) | Step::Draining(cause)) => Poll::Ready(Err(cause)),
         Poll::Ready(Step::Distrusted(_)) => Poll::Ready(Err(None)),
-        Poll::Pending if halves.max_streams() == Some(UNKNOWN) => Poll::Pending,
-        Poll::Pending => Poll::Ready(Ok(())),
+        Poll::Pending => match halves.max_streams() {
+            Some(UNKNOWN) => Poll::Pending,
+            // It may let streams begin soon. Half of the time, so that the other half is not what ends it.
+            Some(0) => {
+                let most = settings.connect_timeout / 2;
+                let barred = barred.get_or_insert_with(|| Box::pin(tokio::time::sleep(most)));
+                barred.as_mut().poll(cx).map(|()| Ok(false))
+            }
+            _ => Poll::Ready(Ok(true)),
+        },
     });
     match known.await {
-        // There is nothing to be done on it, and whoever waited for it would wait for long.
-        Ok(()) if halves.max_streams() == Some(0) => Err(ConnectError::new(
+        Ok(true) => Ok((sender, halves)),
+        Ok(false) => Err(ConnectError::new(
             "the endpoint lets no stream begin (SETTINGS_MAX_CONCURRENT_STREAMS is 0)",
         )),
-        Ok(()) => Ok((sender, halves)),
         Err(None) => Err(ConnectError::new("closed before the HTTP/2 handshake was over")),
         Err(Some(cause)) => Err(failed(cause)),
     }
