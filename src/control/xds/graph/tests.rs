@@ -29,7 +29,8 @@ fn routes(name: &str, clusters: &[&str]) -> Arc<Routes> {
         of_clusters: Vec::new(),
         describe: Vec::new(),
     };
-    let host = VirtualHost { name: "h".into(), domains: vec!["*".into()], routes: vec![route] };
+    let (domains, routes) = (vec!["*".into()], vec![route]);
+    let host = VirtualHost { name: "h".into(), domains, routes, refused: None };
     Arc::new(Routes { name: name.into(), hosts: vec![host], notes: Vec::new(), ignore_port: false })
 }
 
